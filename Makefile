@@ -1,0 +1,43 @@
+# All targets work in an empty clone with Python 3.11 or newer and the package registries.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint broker-test crash bench properties capture clean
+
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(READY)
+
+demo: $(READY) ## Play a recorded day through a Kafka of its own and show the signals
+	@$(BIN)/betrace demo
+
+test: $(READY) ## Run every test, the short forms of the slow tiers included
+	$(BIN)/pytest
+
+lint: $(READY) ## Check style, types and imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+crash: $(READY) ## Kill betrace run many times in the middle of its work and compare the signals
+	$(BIN)/pytest tests/crash --long
+
+properties: $(READY) ## Run the properties with many more examples
+	$(BIN)/pytest tests/properties tests/differential --hypothesis-profile=long
+
+bench: $(READY) ## Measure
+	$(BIN)/python -m tests.bench.bench_ingest
+
+capture: $(READY) ## Record the packaged captures again, with a real Collector (needs Go)
+	$(BIN)/python -m tests.broker.record
+
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
