@@ -1,0 +1,391 @@
+"""Everything that can be wrong with rules: one function per mistake, so all wording is on this page.
+
+In: the spot of a mistake and what was found there. Out: a `Problem` with a stable code. E1 is syntax, E2 meaning, E3
+files, headers and YAML; W4 is advice, and rules with only advice load. `dsl.show` turns problems into text and JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import Enum
+
+
+class Severity(Enum):
+    """Whether rules with this problem load."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A place in a file; line and column count from 1, columns in characters."""
+
+    path: str
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A place, the line of text that stands there (None when there is none), and how many characters are meant."""
+
+    place: Place
+    excerpt: str | None = None
+    length: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake: where it is, what is wrong and what to do."""
+
+    code: str
+    severity: Severity
+    place: Place
+    message: str
+    help: str
+    excerpt: str | None = None
+    length: int = 1
+
+
+def by_place(problems: Sequence[Problem]) -> list[Problem]:
+    """The problems in the order of the files, lines and columns they are in, each once."""
+    return sorted(dict.fromkeys(problems), key=lambda problem: (problem.place, problem.code, problem.message))
+
+
+def has_errors(problems: Sequence[Problem]) -> bool:
+    """Whether one of the problems keeps the rules from loading."""
+    return any(problem.severity is Severity.ERROR for problem in problems)
+
+
+def _error(code: str, spot: Spot, message: str, advice: str) -> Problem:
+    return Problem(code, Severity.ERROR, spot.place, message, advice, spot.excerpt, spot.length)
+
+
+def _warning(code: str, spot: Spot, message: str, advice: str) -> Problem:
+    return Problem(code, Severity.WARNING, spot.place, message, advice, spot.excerpt, spot.length)
+
+
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    close = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    return f"did you mean `{close[0]}`?" if close else "known are: " + ", ".join(known)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 80 else text[:79] + "…"  # noqa: PLR2004 (a message stays on one line)
+
+
+def unexpected(spot: Spot, found: str, advice: str) -> Problem:
+    """A word or sign where the grammar has no place for it."""
+    return _error("E101", spot, f"`{_cut(found)}` cannot stand here", advice)
+
+
+def ends_early(spot: Spot, advice: str) -> Problem:
+    """The text ends in the middle of a sentence."""
+    return _error("E102", spot, "the rule ends too early", advice)
+
+
+def open_string(spot: Spot) -> Problem:
+    """A quote that is not closed on its line."""
+    return _error("E103", spot, "the quoted text is not closed on its line", "close it; write a line break as \\n")
+
+
+def unknown_character(spot: Spot, character: str, advice: str) -> Problem:
+    """A character that no word begins with."""
+    shown = character if character.isprintable() else f"U+{ord(character):04X}"
+    return _error("E104", spot, f"`{shown}` cannot stand outside quotes", advice)
+
+
+def digit_word(spot: Spot, word: str) -> Problem:
+    """Unquoted text that starts like a number."""
+    return _error("E105", spot, f"`{_cut(word)}` is neither number nor duration", f'to mean text, write "{_cut(word)}"')
+
+
+def overflowing_number(spot: Spot, word: str) -> Problem:
+    """A number beyond what a double holds."""
+    return _error("E106", spot, f"`{_cut(word)}` is too large a number", "write a number below 1.7e308")
+
+
+def refused_name(spot: Spot, name: str) -> Problem:
+    """An unquoted name that reads like a part of the language."""
+    advice = f'to mean an attribute, write "{_cut(name)}" in quotes; else add the parenthesis that is missing'
+    return _error("E107", spot, f"`{_cut(name)}` is no name", advice)
+
+
+def too_deep(spot: Spot, limit: int) -> Problem:
+    """Parentheses, braces, brackets and `not` nested beyond the limit."""
+    return _error("E108", spot, f"nested more than {limit} deep", "split the rule, or take out parentheses and `not`")
+
+
+def too_long(spot: Spot, size_bytes: int, limit_bytes: int) -> Problem:
+    """A rule's text beyond the size limit."""
+    return _error("E109", spot, f"the rule has {size_bytes} bytes, at most {limit_bytes} are read", "split the rule")
+
+
+def group_as_subject(spot: Spot, word: str) -> Problem:
+    """where, before or after on a parenthesised group."""
+    advice = f"write `{word}` on each subject inside the parentheses"
+    return _error("E110", spot, f"`{word}` cannot be said of a group in parentheses", advice)
+
+
+def bare_string(spot: Spot, text: str) -> Problem:
+    """A quoted string where a condition is needed."""
+    advice = f"to mean a span, write trace.has({text}); to compare, write both: x == … or x == {text}"
+    return _error("E111", spot, f"{_cut(text)} alone is no condition", advice)
+
+
+def no_clause(spot: Spot) -> Problem:
+    """`when` without a consequence."""
+    advice = "add `always { … }` for what must be there, or `never { … }` for what must not"
+    return _error("E112", spot, "`when` has neither `always` nor `never`", advice)
+
+
+def clause_twice(spot: Spot, clause: str) -> Problem:
+    """Two clauses of a kind."""
+    return _error("E113", spot, f"`{clause}` stands twice", f"join them with `and` in one `{clause}`")
+
+
+def empty_list(spot: Spot) -> Problem:
+    """`[]`."""
+    return _error("E114", spot, "the list is empty", "name at least one value")
+
+
+def no_kind(spot: Spot) -> Problem:
+    """A bare expression that does not say whether it is good or bad."""
+    advice = "add `kind: pattern` (bad when true) or `kind: invariant` (bad when false), or write when … always …"
+    return _error("E201", spot, "nothing says whether this expression is good or bad", advice)
+
+
+def wrong_kind(spot: Spot, kind: str, *, conditional: bool) -> Problem:
+    """A kind that the form of the rule contradicts."""
+    if conditional:
+        return _error("E202", spot, f"a `when` rule is conditional, not {kind}", "take `kind` out")
+    return _error("E202", spot, "only a `when` rule is conditional", "write when { … } always { … }, or another kind")
+
+
+def shapeless_invariant(spot: Spot, *, has_or: bool) -> Problem:
+    """An invariant from which it cannot be read what it is about."""
+    found = "an invariant is joined by `or`" if has_or else "an invariant has no `and`"
+    return _error("E203", spot, found, "write what it is about, then `and`, then what must be true: a and (b or c)")
+
+
+def text_order(spot: Spot, name: str, op: str, value: str) -> Problem:
+    """Order between texts."""
+    try:
+        float(value)
+    except ValueError:
+        advice = "compare with a number or a duration, or use == and in"
+    else:
+        advice = f"write {_cut(value)} without quotes"
+    return _error("E204", spot, f"`{_cut(name)}` is compared with text, but `{op}` needs a number", advice)
+
+
+def bad_pattern(spot: Spot, reason: str) -> Problem:
+    """A regular expression that RE2 refuses."""
+    advice = "write RE2 syntax: no look-around, no back-references"
+    return _error("E205", spot, f"the pattern cannot be read: {_cut(reason)}", advice)
+
+
+def bad_network(spot: Spot, text: str, advice: str) -> Problem:
+    """A text that is no IP network."""
+    return _error("E206", spot, f'"{_cut(text)}" is no network', advice)
+
+
+def outside_closed_set(spot: Spot, name: str, value: str, known: Sequence[str]) -> Problem:
+    """A value that a built-in name never has."""
+    return _error("E207", spot, f"`{name}` is never `{_cut(value)}`", _did_you_mean(value, known))
+
+
+def misplaced_duration(spot: Spot, name: str) -> Problem:
+    """A duration compared with something that is none."""
+    advice = "only span.duration is a duration; write a number in the attribute's own unit"
+    return _error("E208", spot, f"`{_cut(name)}` is compared with a duration", advice)
+
+
+def wrong_operand(spot: Spot, op: str, needs: str) -> Problem:
+    """A value of a kind that the operator does not take."""
+    return _error("E209", spot, f"`{op}` does not take this", f"`{op}` takes {needs}")
+
+
+def too_many_subjects(spot: Spot, count: int, limit: int) -> Problem:
+    """More subjects in a rule than are allowed."""
+    return _error("E210", spot, f"the rule has {count} subjects, at most {limit} are allowed", "split the rule")
+
+
+def unreadable(spot: Spot, reason: str) -> Problem:
+    """A path that cannot be read."""
+    return _error("E301", spot, f"cannot be read: {reason}", "name files and directories that exist and may be read")
+
+
+def not_utf8(spot: Spot) -> Problem:
+    """A file that is not UTF-8."""
+    return _error("E302", spot, "the file is not UTF-8 text from here on", "save it as UTF-8")
+
+
+def unknown_suffix(spot: Spot) -> Problem:
+    """A named file that is neither kind of rule file."""
+    return _error("E303", spot, "not a rule file", "rule files end in .rules, .yaml or .yml")
+
+
+def no_files(spot: Spot) -> Problem:
+    """A directory without a rule file."""
+    return _error("E304", spot, "no rule file in this directory", "rule files end in .rules, .yaml or .yml")
+
+
+def header_without_rule(spot: Spot) -> Problem:
+    """A header that nothing follows."""
+    return _error("E305", spot, "this header has no rule", "write the rule below it, or take the header out")
+
+
+def text_without_header(spot: Spot) -> Problem:
+    """Rule text that no header precedes."""
+    advice = 'put a header above it: // "TITLE", or // Signal: NAME (severity), or // id: NAME'
+    return _error("E306", spot, "this rule has no header", advice)
+
+
+def given_twice(spot: Spot, key: str) -> Problem:
+    """A key that stands twice."""
+    return _error("E307", spot, f"`{key}` is given twice", "keep one of them")
+
+
+def bad_value(spot: Spot, key: str, value: str, known: Sequence[str]) -> Problem:
+    """A value outside a key's closed set."""
+    return _error("E308", spot, f"`{key}` is never `{_cut(value)}`", _did_you_mean(value, known))
+
+
+def empty_value(spot: Spot, key: str) -> Problem:
+    """A key without a value."""
+    return _error("E309", spot, f"`{key}` has no value", "give it one, or take it out")
+
+
+def bad_id(spot: Spot, rule_id: str) -> Problem:
+    """An id with characters it must not have."""
+    advice = "start with a letter or digit; then up to 127 letters, digits and . _ -"
+    return _error("E310", spot, f"`{_cut(rule_id)}` is no id", advice)
+
+
+def no_id(spot: Spot) -> Problem:
+    """A rule from which no id can be made."""
+    return _error("E311", spot, "no id can be made from the title", "give the rule an `id`")
+
+
+def duplicate_id(spot: Spot, rule_id: str, first: Place) -> Problem:
+    """Two rules with one id."""
+    advice = "give one of them another `id`"
+    return _error("E312", spot, f"the id `{rule_id}` is that of the rule at {first.path}:{first.line}", advice)
+
+
+def title_and_signal(spot: Spot) -> Problem:
+    """A header that chooses two kinds."""
+    advice = "add `// kind: invariant` (bad when false) or `// kind: pattern` (bad when true)"
+    return _error("E313", spot, "a title says invariant, a Signal line says pattern", advice)
+
+
+def bad_timezone(spot: Spot, name: str) -> Problem:
+    """A time zone that is not known."""
+    return _error("E314", spot, f"`{_cut(name)}` is no time zone", "write an IANA name such as Europe/Berlin, or UTC")
+
+
+def bad_yaml(spot: Spot, reason: str) -> Problem:
+    """Text that is no YAML."""
+    return _error("E320", spot, f"this is no YAML: {_cut(reason)}", "correct the YAML at this place")
+
+
+def refused_yaml(spot: Spot, what: str) -> Problem:
+    """YAML that a rule file does not need."""
+    return _error("E321", spot, f"{what} cannot stand in a rule file", "write the value out")
+
+
+def unknown_key(spot: Spot, key: str, known: Sequence[str]) -> Problem:
+    """A key that means nothing here."""
+    return _error("E322", spot, f"`{_cut(key)}` is no known key", _did_you_mean(key, known))
+
+
+def wrong_shape(spot: Spot, what: str, needed: str) -> Problem:
+    """A YAML value of the wrong type."""
+    return _error("E323", spot, f"`{_cut(what)}` is not {needed}", f"write {needed}")
+
+
+def missing_key(spot: Spot, key: str) -> Problem:
+    """A key that must be there."""
+    return _error("E324", spot, f"`{key}` is missing", f"add `{key}`")
+
+
+def failed_test(spot: Spot, name: str, expected: str, actual: str) -> Problem:
+    """A test in a rule file that came out otherwise."""
+    advice = "correct the rule, or what the test expects"
+    return _error("E330", spot, f"test `{_cut(name)}` expects {expected}, the verdict is {actual}", advice)
+
+
+def never_applicable(spot: Spot) -> Problem:
+    """A rule that no trace can be about."""
+    return _warning("W401", spot, "this can never be true, so the rule is never applicable", "look for a contradiction")
+
+
+def never_broken(spot: Spot) -> Problem:
+    """A rule that every trace keeps."""
+    return _warning("W402", spot, "no trace can break this rule", "look for what is always true")
+
+
+def same_on_both_sides(spot: Spot, subject: str) -> Problem:
+    """`a and not a`."""
+    advice = "two subjects may be two spans: narrow one of them with .where(…)"
+    return _warning("W403", spot, f"`{_cut(subject)}` is asked for and excluded at once", advice)
+
+
+def near_convention(spot: Spot, name: str, known: str) -> Problem:
+    """A name one edit away from an OpenTelemetry attribute."""
+    message = f"`{_cut(name)}` is nearly `{known}`, an OpenTelemetry attribute"
+    return _warning("W404", spot, message, f"did you mean `{known}`?")
+
+
+def expired_exception(spot: Spot, day: str) -> Problem:
+    """An exception whose last day is over."""
+    advice = "take it out, or agree on a new day with its owner"
+    return _warning("W405", spot, f"this exception expired on {day}", advice)
+
+
+def no_tests(spot: Spot, rule_id: str) -> Problem:
+    """A rule without tests."""
+    advice = "add `tests:` with a trace that breaks the rule and one that holds"
+    return _warning("W406", spot, f"the rule `{rule_id}` has no tests", advice)
+
+
+def mixed_and_or(spot: Spot) -> Problem:
+    """`a or b and c`."""
+    return _warning("W407", spot, "`and` binds tighter than `or` here", "put parentheses around the `and`")
+
+
+def about_every_trace(spot: Spot) -> Problem:
+    """A rule that applies when nothing happened."""
+    advice = "it keeps a window for every trace; name what the rule is about to save that"
+    return _warning("W408", spot, "this rule is about every trace", advice)
+
+
+def null_text(spot: Spot, name: str, op: str) -> Problem:
+    """`x == null`."""
+    instead = f"not ({name} exists)" if op == "==" else f"{name} exists"
+    return _warning("W409", spot, "`null` is the text null", f"to ask whether it is there, write {instead}")
+
+
+def near_key(spot: Spot, key: str, known: str) -> Problem:
+    """A header line that looks like a key and is none."""
+    return _warning("W410", spot, f"`{_cut(key)}` is read as a comment", f"did you mean `{known}`?")
+
+
+def count_beyond(spot: Spot, limit: int) -> Problem:
+    """A count compared with more than is counted."""
+    advice = f"compare with less than {limit}"
+    return _warning("W411", spot, f"more than {limit} spans are not counted, so this can stay undetermined", advice)
+
+
+def unitless_duration(spot: Spot) -> Problem:
+    """`span.duration` compared with a bare number."""
+    return _warning("W412", spot, "`span.duration` is in nanoseconds here", "write a unit, as in 250ms")
+
+
+def no_rules(spot: Spot) -> Problem:
+    """A rule file without a rule."""
+    return _warning("W413", spot, "this file has no rule", "write one, or take the file out")

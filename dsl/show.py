@@ -1,0 +1,56 @@
+"""Shows problems to people and to programs.
+
+In: problems, sorted by place. Out: text with the line and a caret, or plain values for JSON. Nothing that stands in a
+rule file reaches the terminal as a control character.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from dsl.problems import Problem
+
+_WIDTH = 120
+
+
+def render_text(problems: Iterable[Problem]) -> str:
+    """The problems as text, a blank line between them; "" when there is none."""
+    return "\n".join(_block(problem) for problem in problems)
+
+
+def render_json(problems: Iterable[Problem]) -> list[dict[str, str | int]]:
+    """The problems as plain values: code, severity, path, line, column, message, help."""
+    return [
+        {
+            "code": problem.code,
+            "severity": problem.severity.value,
+            "path": problem.place.path,
+            "line": problem.place.line,
+            "column": problem.place.column,
+            "message": problem.message,
+            "help": problem.help,
+        }
+        for problem in problems
+    ]
+
+
+def _block(problem: Problem) -> str:
+    place = problem.place
+    head = f"{problem.code} {place.path}:{place.line}:{place.column}  {problem.message}"
+    lines = [head, *_caret(problem), f"  help: {problem.help}"]
+    return "".join(_printable(line) + "\n" for line in lines)
+
+
+def _caret(problem: Problem) -> list[str]:
+    if problem.excerpt is None:
+        return []
+    column = problem.place.column - 1
+    start = 0 if len(problem.excerpt) <= _WIDTH else max(0, column - _WIDTH // 2)
+    excerpt = problem.excerpt[start : start + _WIDTH]
+    length = max(1, min(problem.length, len(excerpt) - (column - start)))
+    number = str(problem.place.line)
+    return [f"  {number} | {excerpt}".rstrip(), f"  {' ' * len(number)} | {' ' * (column - start)}{'^' * length}"]
+
+
+def _printable(line: str) -> str:
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line.replace("\t", " "))

@@ -1,0 +1,131 @@
+"""Finds and reads rule files.
+
+In: paths, or texts by file name. Out: `SourceFile`s and problems. A directory is read recursively; names that begin
+with a dot are skipped (Kubernetes mounts a ConfigMap's files a second time under `..data`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsl import problems
+from dsl.nodes import At
+from dsl.problems import Place, Problem, Spot
+
+RULES_SUFFIX = ".rules"
+YAML_SUFFIXES = (".yaml", ".yml")
+
+_LINE_BREAK = re.compile(r"\r\n?")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file: its name as the user knows it, its text, and the same as lines."""
+
+    path: str
+    text: str
+    lines: tuple[str, ...]
+
+    def spot(self, line: int, column: int, length: int = 1) -> Spot:
+        """The spot at a line and column that count from 1."""
+        excerpt = self.lines[line - 1] if line <= len(self.lines) else None
+        return Spot(Place(self.path, line, column), excerpt, length)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stretch of a file that is parsed by itself.
+
+    Line i (from 0) of `text` stands at line `line + i` of the file, after `indent` characters; the first one after
+    `first_indent`. When the file writes the text in another way (folded, escaped), `line` and `indent` are where it
+    starts, `is_exact` is false, and every spot is there.
+    """
+
+    file: SourceFile
+    text: str
+    line: int
+    first_indent: int = 0
+    indent: int = 0
+    is_exact: bool = True
+
+    def spot(self, at: At) -> Spot:
+        """The spot of a stretch of `text`."""
+        if not self.is_exact:
+            return self.file.spot(self.line, self.first_indent + 1)
+        row = self.text.count("\n", 0, at.start)
+        line_start = self.text.rfind("\n", 0, at.start) + 1
+        line_end = self.text.find("\n", at.start)
+        end = at.end if line_end < 0 else min(at.end, line_end)
+        indent = self.indent if row else self.first_indent
+        return self.file.spot(self.line + row, indent + at.start - line_start + 1, max(1, end - at.start))
+
+
+def read(paths: Iterable[str | Path]) -> tuple[list[SourceFile], list[Problem]]:
+    """The rule files at the paths and in directories below them, sorted by name, each once."""
+    files: list[SourceFile] = []
+    found: list[Problem] = []
+    seen: set[Path] = set()
+    for path in map(Path, paths):
+        for file in _files(path, found):
+            if (resolved := file.resolve()) not in seen:
+                seen.add(resolved)
+                files.extend(_read(file, found))
+    return files, found
+
+
+def from_texts(texts: Mapping[str, str]) -> tuple[list[SourceFile], list[Problem]]:
+    """The same for texts by file name."""
+    known = {name: text for name, text in texts.items() if name.endswith((RULES_SUFFIX, *YAML_SUFFIXES))}
+    unknown = [problems.unknown_suffix(Spot(Place(name, 1, 1))) for name in texts if name not in known]
+    return [source_file(name, known[name]) for name in sorted(known)], unknown
+
+
+def source_file(path: str, text: str) -> SourceFile:
+    r"""A file with its line breaks made `\n`, its byte order mark taken out, lone surrogates made U+FFFD.
+
+    >>> source_file("a.rules", "one\r\ntwo").lines
+    ('one', 'two')
+    """
+    text = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", _LINE_BREAK.sub("\n", text.removeprefix("\ufeff")))
+    return SourceFile(path, text, tuple(text.split("\n")))
+
+
+def _files(path: Path, found: list[Problem]) -> Iterator[Path]:
+    start = Spot(Place(str(path), 1, 1))
+    try:
+        is_directory, exists = path.is_dir(), path.exists()
+    except (OSError, ValueError) as error:
+        found.append(problems.unreadable(start, str(error)))
+        return
+    if not exists:
+        found.append(problems.unreadable(start, "it does not exist"))
+    elif not is_directory and path.suffix in {RULES_SUFFIX, *YAML_SUFFIXES}:
+        yield path
+    elif not is_directory:
+        found.append(problems.unknown_suffix(start))
+    else:
+        below = sorted(_below(path))
+        if not below:
+            found.append(problems.no_files(start))
+        yield from below
+
+
+def _below(directory: Path) -> Iterator[Path]:
+    for path in directory.rglob("*"):
+        is_hidden = any(part.startswith(".") for part in path.relative_to(directory).parts)
+        if path.suffix in {RULES_SUFFIX, *YAML_SUFFIXES} and not is_hidden and path.is_file():
+            yield path
+
+
+def _read(path: Path, found: list[Problem]) -> Iterator[SourceFile]:
+    try:
+        content = path.read_bytes()
+        yield source_file(str(path), content.decode())
+    except OSError as error:
+        found.append(problems.unreadable(Spot(Place(str(path), 1, 1)), error.strerror or str(error)))
+    except UnicodeDecodeError as error:
+        found.append(problems.not_utf8(Spot(Place(str(path), content.count(b"\n", 0, error.start) + 1, 1))))

@@ -1,0 +1,55 @@
+"""What a rule looks at: one span, or one log record that carries a trace id.
+
+In: nothing. Out: the values that `dsl.predicate` reads. A decoder builds these; it may leave out every attribute that
+no rule names (`RuleSet.interest.attributes`), because predicates never look at another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+Value: TypeAlias = "str | bool | int | float | bytes | list[Value] | dict[str, Value] | None"
+"""An attribute's value, as OTLP's `AnyValue`. `None` is an empty or unreadable value and counts as missing."""
+
+Attributes: TypeAlias = Mapping[str, Value]
+
+NO_ATTRIBUTES: Attributes = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A span event: a name and attributes. Its time plays no part in any rule."""
+
+    name: str
+    attributes: Attributes = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Span:
+    """One span, or one log record with a trace id (`is_log`).
+
+    `span_id` and `parent_id` are raw bytes, empty when absent. `start_ns` and `end_ns` are Unix nanoseconds, None when
+    absent (0 on the wire). `kind` is one of internal, server, client, producer, consumer, or None when unspecified;
+    `status` one of unset, ok, error. For a log record `name` is its event name ("" without one), `start_ns` its time or
+    observed time, `identity` a hash that tells it from other records of the same span; for a span `identity` is its id.
+    """
+
+    name: str
+    span_id: bytes = b""
+    parent_id: bytes = b""
+    start_ns: int | None = None
+    end_ns: int | None = None
+    attributes: Attributes = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
+    resource: Attributes = field(default_factory=dict)
+    scope: Attributes = field(default_factory=dict)
+    scope_name: str | None = None
+    kind: str | None = None
+    status: str = "unset"
+    status_message: str = ""
+    is_log: bool = False
+    log_body: Value = None
+    log_severity: str | None = None
+    identity: bytes = b""
