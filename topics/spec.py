@@ -1,0 +1,95 @@
+"""What a topic is, as data, and how the operator's settings make a real topic of it.
+
+In: a `TopicSpec` and a `Layout`. Out: a `Plan`: the topic's full name, its partitions and its settings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+DAY_MS = 86_400_000
+MIB = 1 << 20
+
+FOREVER = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+COMPACT = {"cleanup.policy": "compact"}
+
+_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+
+
+class Partitions(Enum):
+    """How many partitions a topic has: one, as many as `facts`, or what its owner chose (made by us: as `facts`)."""
+
+    ONE = "one"
+    FACTS = "facts"
+    USERS = "users"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic of the flow; `name` is without the prefix, `config` is Kafka's names and values."""
+
+    name: str
+    holds: str
+    key: str
+    partitions: Partitions
+    written_by: str
+    read_by: str
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The operator's settings for topics; `replication` None leaves it to the broker.
+
+    Raises `ValueError` when they cannot work.
+    """
+
+    prefix: str = "betrace."
+    source_topics: tuple[str, ...] = ("otlp_spans", "otlp_logs")
+    facts_partitions: int = 12
+    replication: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what Kafka would refuse."""
+        for what, count in (("facts-partitions", self.facts_partitions), ("replication", self.replication)):
+            if count is not None and count < 1:
+                raise ValueError(f"{what} is {count}, must be at least 1")
+        for name in (f"{self.prefix}facts", *self.source_topics):
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no topic name: up to 249 letters, digits, dots, underscores, hyphens")
+        if len(set(self.source_topics)) < len(self.source_topics):
+            raise ValueError(f"a source topic is named twice: {', '.join(self.source_topics)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A topic as it should be."""
+
+    name: str
+    partition_count: int
+    config: Mapping[str, str]
+    spec: TopicSpec
+
+
+def days(count: int) -> dict[str, str]:
+    """The settings of a topic that keeps records for `count` days.
+
+    >>> days(90)
+    {'cleanup.policy': 'delete', 'retention.ms': '7776000000'}
+    """
+    return {"cleanup.policy": "delete", "retention.ms": str(count * DAY_MS)}
+
+
+def plan(spec: TopicSpec, layout: Layout) -> list[Plan]:
+    """The topics that `spec` stands for: one of our own, or every source topic.
+
+    >>> spec = TopicSpec("facts", "", "", Partitions.FACTS, "", "")
+    >>> [(topic.name, topic.partition_count) for topic in plan(spec, Layout(prefix="eu."))]
+    [('eu.facts', 12)]
+    """
+    names = layout.source_topics if spec.partitions is Partitions.USERS else (layout.prefix + spec.name,)
+    count = 1 if spec.partitions is Partitions.ONE else layout.facts_partitions
+    return [Plan(name, count, spec.config, spec) for name in names]
