@@ -1,0 +1,1 @@
+"""The program: everything that runs, standing on `dsl` and `topics`."""

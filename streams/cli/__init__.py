@@ -1,0 +1,50 @@
+"""The command line: `betrace COMMAND`, one module of this package per command.
+
+stdout is data, stderr is talk. Exit: 0 fine, 1 a rule was broken, 2 rules or usage, 3 Kafka or state, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from streams.errors import BetraceError
+from topics.errors import TopicsError
+
+INTERRUPTED = 130
+
+COMMANDS = ("check", "eval", "run", "rules", "topics", "broker", "demo")
+
+
+class Commands(click.Group):
+    """Imports the module of a command only when it is asked for, and gives every error its exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands, in the order in which a newcomer meets them."""
+        return [*super().list_commands(ctx), *COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The attribute `command` of the module `cmd_name`, None when there is no such command."""
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        return command if isinstance(command, click.Command) else None
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; an error of ours becomes a line on stderr and its exit code."""
+        try:
+            return super().invoke(ctx)
+        except (BetraceError, TopicsError) as error:
+            failure = click.ClickException(str(error))
+            failure.exit_code = error.exit_code if isinstance(error, BetraceError) else BetraceError.exit_code
+            raise failure from error
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+@click.group(cls=Commands, epilog="\b\nExample:\n  betrace demo")
+@click.version_option(package_name="betrace", message="%(version)s")
+def main() -> None:
+    """Judge rules on OpenTelemetry traces from Kafka, and publish a signal for each rule that is broken."""

@@ -1,0 +1,82 @@
+"""`betrace eval`: rules on traces in a file, without Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import msgspec
+
+from dsl import Judgement, Verdict
+from streams import pipeline, simple_spans
+from streams.cli.load import load
+from streams.deliver import shown
+from streams.project import Projector
+from streams.times import rfc3339_ns
+from streams.window.close import Close
+from topics.facts import Scalar
+
+EXIT_BROKEN = 1
+
+
+class Witness(msgspec.Struct, frozen=True):
+    """A span that was seen, and the subject of the rule it satisfied."""
+
+    subject: str
+    span_id: str
+    name: str
+    service: str | None
+    start: str | None
+    attributes: dict[str, Scalar]
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One line of output: a rule's verdict on a trace."""
+
+    rule: str
+    trace_id: str
+    verdict: str
+    witnesses: list[Witness]
+    missing: tuple[str, ...]
+    present: tuple[str, ...]
+
+
+@click.command("eval", epilog="\b\nExample:\n  betrace eval rules/ --spans spans.jsonl")
+@click.argument("rules", nargs=-1, required=True, type=click.Path())
+@click.option(
+    "--spans",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    help="OTLP/JSON requests or simple spans, one a line; - is stdin.",
+)
+def command(rules: tuple[str, ...], spans: Path) -> None:
+    """Judge RULES on the traces in a file: one JSON line per applicable rule and trace; exit 1 if one is broken."""
+    compiled = load(rules)
+    with click.open_file(str(spans), "rb") as file:
+        decoded = simple_spans.read(file, Projector(compiled).interest, file=str(spans))
+    verdicts = set()
+    for close, judgement in pipeline.judge_spans([decoded.traces], compiled):
+        if judgement.verdict is not Verdict.NOT_APPLICABLE:
+            verdicts.add(judgement.verdict)
+            click.echo(msgspec.json.encode(line(close, judgement)))
+    if Verdict.BROKEN in verdicts:
+        raise click.exceptions.Exit(EXIT_BROKEN)
+
+
+def line(close: Close, judgement: Judgement) -> Line:
+    """The output line of one judgement."""
+    return Line(
+        judgement.rule.id,
+        close.trace_id.hex(),
+        judgement.verdict.value,
+        list(_witnesses(close, judgement)),
+        judgement.missing,
+        judgement.present,
+    )
+
+
+def _witnesses(close: Close, judgement: Judgement) -> Iterator[Witness]:
+    for seen in shown(close.chain, judgement):
+        start = None if seen.start_ns is None else rfc3339_ns(seen.start_ns)
+        yield Witness(seen.subject, seen.span_id.hex(), seen.name, seen.service, start, seen.attributes)

@@ -1,0 +1,70 @@
+"""The options that several commands share, each with its environment variable.
+
+A command takes them as decorators; `setting` makes one more. What only one command has stands at that command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+from topics.spec import Layout
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def setting(name: str, **attributes: Any) -> Callable[[_Command], _Command]:  # noqa: ANN401 - click's own
+    """An option `--some-name` that is also `BETRACE_SOME_NAME` in the environment, and says so in `--help`."""
+    variable = "BETRACE_" + name.removeprefix("--").replace("-", "_").upper()
+    usual: dict[str, Any] = {"envvar": variable, "show_envvar": True, "show_default": True}
+    return click.option(name, **usual | attributes)
+
+
+def names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
+    """The names in a comma-separated list."""
+    found = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not found:
+        raise click.BadParameter("names no topic")
+    return found
+
+
+bootstrap = setting("--bootstrap", default="localhost:9092", help="Kafka, as host:port[,host:port...].")
+prefix = setting("--prefix", default="betrace.", help="What the names of BeTrace's own topics begin with.")
+source_topics = setting(
+    "--source-topics",
+    default="otlp_spans,otlp_logs",
+    callback=names,
+    help="The topics that Collectors write, with commas between.",
+)
+facts_partitions = setting(
+    "--facts-partitions",
+    type=click.IntRange(min=1),
+    default=12,
+    help="Partitions of the facts; fixed for life.",
+)
+replication = setting(
+    "--replication", type=click.IntRange(min=1), help="Copies of each topic; else as the brokers say."
+)
+
+
+def layout(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that make a `Layout`, given to the command as `layout`."""
+
+    @prefix
+    @source_topics
+    @facts_partitions
+    @replication
+    @wraps(command)
+    def with_layout(
+        prefix: str, source_topics: tuple[str, ...], facts_partitions: int, replication: int | None, **others: object
+    ) -> None:
+        try:
+            made = Layout(prefix, source_topics, facts_partitions, replication)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        command(layout=made, **others)
+
+    return with_layout

@@ -1,0 +1,224 @@
+"""`betrace run`: ingest and sessions, from Kafka to Kafka."""
+
+from __future__ import annotations
+
+import dataclasses
+import faulthandler
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+import msgspec
+import structlog
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streams import logs, metrics, pipeline, ruleset, supervise
+from streams.app import Ends
+from streams.cli import options
+from streams.cli.load import load
+from streams.decode import Format
+from streams.errors import ConfigError
+from streams.settings import Settings, milliseconds
+from topics import admin as kafka
+from topics.spec import Layout
+
+log = structlog.get_logger()
+
+ROLES = ("ingest", "sessions")
+
+
+def _duration(_: click.Context, __: click.Parameter, text: str) -> int:
+    try:
+        return milliseconds(text)
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _ends(_: click.Context, __: click.Parameter, text: str | None) -> Ends | None:
+    return None if text is None else msgspec.json.decode(text, type=Ends)
+
+
+def duration(name: str, default: str, help_text: str) -> Callable[[Any], Any]:
+    """An option that takes a duration such as 30s and gives milliseconds."""
+    return options.setting(name, default=default, callback=_duration, metavar="DURATION", help=help_text)
+
+
+def default_state_dir() -> Path:
+    """Where state is kept unless set: under the XDG base directory for state."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "betrace"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What `betrace run` was asked for."""
+
+    settings: Settings
+    rules: tuple[str, ...]
+    replication: int | None
+
+
+@click.command("run", epilog="\b\nExample:\n  betrace run --rules rules/ --bootstrap localhost:9092")
+@options.setting("--rules", multiple=True, type=click.Path(), help="Rule files or directories; repeatable.")
+@options.bootstrap
+@options.source_topics
+@options.prefix
+@options.setting(
+    "--start", type=click.Choice(["earliest", "latest"]), default="earliest", help="Where a first start begins."
+)
+@options.setting(
+    "--encoding",
+    type=click.Choice([each.value for each in Format]),
+    default="auto",
+    help="How source records are encoded.",
+)
+@duration("--gap", "30s", "A trace is quiet after this long without a record.")
+@duration("--lateness", "10m", "How long after that a late span still amends the verdict.")
+@duration("--max-duration", "1h", "A window is cut after this long.")
+@duration("--out-of-order", "2s", "How far record times may run back in a source partition.")
+@options.setting(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=default_state_dir,
+    help="Where windows are kept.",
+)
+@options.facts_partitions
+@options.replication
+@options.setting(
+    "--role", type=click.Choice(ROLES), default=None, help="Run one stage only, with the rules that are active."
+)
+@options.setting("--until-idle", is_flag=True, help="Judge what is there now, then exit.")
+@click.option("--ends", callback=_ends, hidden=True, help="Until where, as JSON: topic, partition, offset.")
+def command(
+    *,
+    rules: tuple[str, ...],
+    bootstrap: str,
+    source_topics: tuple[str, ...],
+    prefix: str,
+    start: str,
+    encoding: str,
+    gap: int,
+    lateness: int,
+    max_duration: int,
+    out_of_order: int,
+    state_dir: Path,
+    facts_partitions: int,
+    replication: int | None,
+    role: str | None,
+    until_idle: bool,
+    ends: Ends | None,
+) -> None:
+    """Judge rules on the traces in Kafka and publish a signal for each one that is broken."""
+    logs.configure()
+    settings = Settings(
+        bootstrap=bootstrap,
+        state_dir=state_dir,
+        source_topics=source_topics,
+        prefix=prefix,
+        facts_partitions=facts_partitions,
+        start=start,
+        format=Format(encoding),
+        gap_ms=gap,
+        lateness_ms=lateness,
+        max_duration_ms=max_duration,
+        out_of_order_ms=out_of_order,
+    )
+    if role is not None:
+        _run_role(role, settings, rules, until_idle=until_idle, ends=ends)
+    else:
+        raise click.exceptions.Exit(_run_all(Run(settings, rules, replication), until_idle=until_idle))
+
+
+def _run_role(role: str, settings: Settings, rules: tuple[str, ...], *, until_idle: bool, ends: Ends | None) -> None:
+    if rules or until_idle:
+        raise ConfigError("--role takes no --rules and no --until-idle: push rules with betrace rules push DIR")
+    supervise.end_with_supervisor()
+    # A crash in native code (librdkafka, RocksDB) leaves at least its stack on stderr.
+    faulthandler.enable()
+    admin = kafka.connect(settings.client())
+    settings = _as_made(settings, admin)
+    if role == "sessions":
+        pipeline.run_sessions(settings, ends)
+    else:
+        _run_ingest(settings)
+
+
+def _run_ingest(settings: Settings) -> None:
+    ingest = pipeline.run_ingest(settings)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        ingest.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    try:
+        ingest.run()
+    finally:
+        log.info("ingest ends", **metrics.totals())
+
+
+def _run_all(run: Run, *, until_idle: bool) -> int:
+    if not run.rules:
+        raise ConfigError("no rules are given: --rules FILE or --rules DIR")
+    compiled = load(run.rules)
+    settings = run.settings
+    admin = kafka.connect(settings.client())
+    layout = Layout(settings.prefix, settings.source_topics, settings.facts_partitions, run.replication)
+    made = kafka.create(admin, layout)
+    if made.made:
+        log.info("topics made", topics=made.made)
+    for row in made.kept:
+        for fault in row.faults:
+            log.warning("a topic is not as it should be", topic=row.name, fault=fault)
+    settings = _as_made(settings, admin)
+    ruleset.push(settings, compiled, now_ms=time.time_ns() // 1_000_000)
+    ends = _ends_now(admin, settings) if until_idle else None
+    log.info("run", rules=len(compiled.rules), start=settings.start, source_topics=settings.source_topics)
+    stages = supervise.Stages({role: _command(role, ends) for role in ROLES})
+    with supervise.stopping_on_signals(stages):
+        return stages.wait()
+
+
+def _as_made(settings: Settings, admin: AdminClient) -> Settings:
+    """The settings with the facts topic's own partition count, which is fixed for life."""
+    facts = settings.topic("facts")
+    counts = kafka.partition_counts(admin, [facts])
+    if facts not in counts:
+        raise ConfigError(f"topic {facts} does not exist: run betrace topics create")
+    return dataclasses.replace(settings, facts_partitions=counts[facts])
+
+
+def _ends_now(admin: AdminClient, settings: Settings) -> Ends:
+    counts = kafka.partition_counts(admin, settings.source_topics)
+    partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
+    ends: Ends = {}
+    for (topic, number), offset in kafka.end_offsets(admin, partitions).items():
+        ends.setdefault(topic, {})[number] = offset
+    return ends
+
+
+def _command(role: str, ends: Ends | None) -> list[str]:
+    """This command again for one role, with the options that click has in its context."""
+    context = click.get_current_context()
+    options = {name: value for name, value in context.params.items() if name not in _NOT_PASSED and value is not None}
+    texts = [text for name, value in options.items() for text in ("--" + name.replace("_", "-"), _text(name, value))]
+    until = ["--ends", msgspec.json.encode(ends).decode()] if ends is not None and role == "sessions" else []
+    return [sys.executable, "-m", "streams.cli", "run", "--role", role, *texts, *until]
+
+
+_NOT_PASSED = frozenset({"rules", "role", "until_idle", "ends"})
+_DURATIONS = frozenset({"gap", "lateness", "max_duration", "out_of_order"})
+
+
+def _text(name: str, value: object) -> str:
+    if name in _DURATIONS:
+        return f"{value}ms"
+    return ",".join(value) if isinstance(value, tuple) else str(value)

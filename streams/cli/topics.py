@@ -1,0 +1,84 @@
+"""`betrace topics`: make the topics of the flow, and say how they are.
+
+In: the address of a cluster. Out: on stdout the names that were made, or a line for each topic; on stderr what is not
+as it should be.
+"""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from streams.cli import options
+from streams.errors import ConfigError
+from topics import admin
+from topics.admin import Row
+from topics.spec import DAY_MS, Layout
+
+_HEAD = ("TOPIC", "PARTITIONS", "REPLICATION", "CLEANUP", "RETENTION", "TIMESTAMPS")
+
+
+@click.group("topics", epilog="\b\nExample:\n  betrace topics create --bootstrap localhost:9092")
+def command() -> None:
+    """Make BeTrace's topics, or describe them."""
+
+
+@command.command(epilog="\b\nExample:\n  betrace topics create --facts-partitions 24 --replication 3")
+@options.bootstrap
+@options.layout
+def create(bootstrap: str, layout: Layout) -> None:
+    """Make the topics that are missing, and print their names.
+
+    Topics that exist are left as they are. What is not as it should be is said on stderr; when BeTrace cannot work with
+    it, the exit code is 2.
+    """
+    creation = admin.create(admin.connect({"bootstrap.servers": bootstrap}), layout)
+    for name in creation.made:
+        click.echo(name)
+    _say(creation.kept)
+    if faulty := [row.name for row in creation.kept if row.faults]:
+        raise ConfigError(
+            f"not as they must be: {', '.join(faulty)}; give the option what they have, or another --prefix"
+        )
+
+
+@command.command(epilog="\b\nExample:\n  betrace topics describe --json")
+@options.setting("--json", is_flag=True, help="Print a JSON object for each topic.")
+@options.bootstrap
+@options.layout
+def describe(bootstrap: str, layout: Layout, *, json: bool) -> None:
+    """Print how the topics are, one a line, in the order of the flow."""
+    rows = admin.describe(admin.connect({"bootstrap.servers": bootstrap}), layout)
+    for line in map(_json, rows) if json else _table(rows):
+        click.echo(line)
+    _say(rows)
+
+
+def _say(rows: list[Row]) -> None:
+    for row in rows:
+        for text in row.faults + row.differences:
+            click.echo(f"{row.name}: {text}", err=True)
+
+
+def _json(row: Row) -> str:
+    return msgspec.json.encode(row).decode()
+
+
+def _table(rows: list[Row]) -> list[str]:
+    cells = [_HEAD, *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    if not row.present:
+        return (row.name, "missing", "", "", "", "")
+    kept = "unlimited" if row.retention_ms is None else f"{row.retention_ms / DAY_MS:g}d"
+    return (
+        row.name,
+        str(row.partition_count),
+        str(row.replication),
+        str(row.cleanup),
+        kept,
+        str(row.timestamp_type),
+    )

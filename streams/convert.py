@@ -1,0 +1,159 @@
+"""One OTLP span or log record to a `dsl.Span`.
+
+In: the records of one scope, and what rules look at. Out: spans as rules read them, with only the attributes that some
+rule or the identity allow-list names. What must hold: no value of any attribute makes a conversion raise; of attributes
+with the same key the first one counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from dsl import Event, Interest, Span, Value
+from dsl.span import Attributes
+from topics import otlp
+
+NO_PARENT = frozenset({b"", bytes(8)})
+"""The parent span ids that a root has."""
+
+IDENTITY_BYTES = 16
+
+_KINDS = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
+_STATUSES = {1: "ok", 2: "error"}
+_EVENT_NAME = "event.name"
+_canonical = msgspec.msgpack.Encoder(order="deterministic")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where records come from, converted once for all of them, and what rules look at.
+
+    `is_of_interest` says that an attribute of the resource or the scope makes every record one that rules look at.
+    """
+
+    interest: Interest
+    value: Callable[[msgspec.Raw], Value]
+    resource: Attributes
+    scope: Attributes
+    scope_name: str | None
+    is_of_interest: bool
+
+    def wants_span(self, span: otlp.Span) -> bool:
+        """Whether some rule may look at the span: by its name, an attribute's key or an event's name."""
+        names = self.interest.names
+        return (
+            self.is_of_interest
+            or span.name in names
+            or not names.isdisjoint([attribute.key for attribute in span.attributes])
+            or not names.isdisjoint([event.name for event in span.events])
+        )
+
+    def wants_log(self, log: otlp.LogRecord) -> bool:
+        """Whether some rule may look at the log record: by its event name or an attribute's key."""
+        names = self.interest.names
+        return (
+            self.is_of_interest
+            or self.event_name(log) in names
+            or not names.isdisjoint([attribute.key for attribute in log.attributes])
+        )
+
+    def event_name(self, log: otlp.LogRecord) -> str:
+        """The record's event name, else its attribute `event.name`, else empty."""
+        if log.event_name:
+            return log.event_name
+        attribute = next((attribute for attribute in log.attributes if attribute.key == _EVENT_NAME), None)
+        name = None if attribute is None else self.value(attribute.value)
+        return name if isinstance(name, str) else ""
+
+    def span(self, span: otlp.Span) -> Span:
+        """The span as rules read it."""
+        return Span(
+            name=span.name,
+            span_id=span.span_id,
+            parent_id=b"" if span.parent_span_id in NO_PARENT else span.parent_span_id,
+            start_ns=span.start_time_unix_nano or None,
+            end_ns=span.end_time_unix_nano or None,
+            attributes=self._wanted(span.attributes),
+            events=tuple([Event(event.name, self._wanted(event.attributes)) for event in span.events]),
+            resource=self.resource,
+            scope=self.scope,
+            scope_name=self.scope_name,
+            kind=_KINDS.get(span.kind),
+            status=_STATUSES.get(span.status.code, "unset"),
+            status_message=span.status.message,
+            identity=span.span_id,
+        )
+
+    def log(self, log: otlp.LogRecord) -> Span:
+        """The log record as rules read it."""
+        attributes = converted(log.attributes, self.value)
+        span = Span(
+            name=self.event_name(log),
+            span_id=log.span_id,
+            start_ns=log.time_unix_nano or log.observed_time_unix_nano or None,
+            attributes={key: attributes[key] for key in attributes.keys() & self.interest.attributes},
+            resource=self.resource,
+            scope=self.scope,
+            scope_name=self.scope_name,
+            is_log=True,
+            log_body=self.value(log.body),
+            log_severity=log.severity_text or severity_name(log.severity_number),
+        )
+        span.identity = log_identity(span, attributes)
+        return span
+
+    def _wanted(self, attributes: Sequence[otlp.KeyValue]) -> Attributes:
+        return converted(attributes, self.value, self.interest.attributes)
+
+
+def origin(request: otlp.Request, interest: Interest, resource: otlp.Resource, scope: otlp.Scope) -> Origin:
+    """The origin of the records that a request holds for a resource and a scope."""
+    keys = [attribute.key for attributes in (resource.attributes, scope.attributes) for attribute in attributes]
+    return Origin(
+        interest=interest,
+        value=request.value,
+        resource=converted(resource.attributes, request.value, interest.attributes),
+        scope=converted(scope.attributes, request.value, interest.attributes),
+        scope_name=scope.name or None,
+        is_of_interest=interest.every_span or not interest.names.isdisjoint(keys),
+    )
+
+
+def converted(
+    attributes: Sequence[otlp.KeyValue],
+    value: Callable[[msgspec.Raw], Value],
+    wanted: frozenset[str] | None = None,
+) -> dict[str, Value]:
+    """The attributes whose keys are wanted (all when None), by key; the first of a key counts."""
+    found: dict[str, Value] = {}
+    for attribute in attributes:
+        key = attribute.key
+        if (wanted is None or key in wanted) and key not in found:
+            found[key] = value(attribute.value)
+    return found
+
+
+def severity_name(number: int) -> str | None:
+    """The short name of an OTLP severity number, None outside 1 to 24.
+
+    >>> severity_name(9), severity_name(18), severity_name(0)
+    ('INFO', 'ERROR2', None)
+    """
+    names = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL")
+    if not 1 <= number <= 4 * len(names):
+        return None
+    level, step = divmod(number - 1, 4)
+    return f"{names[level]}{step + 1}" if step else names[level]
+
+
+def log_identity(log: Span, attributes: Attributes) -> bytes:
+    """16 bytes that tell a log record from others of its trace: a hash of span id, time, event name, all attributes.
+
+    A copy that an exporter sent twice has the same, whatever the order of its attributes or its encoding.
+    """
+    told_by = (log.span_id, log.start_ns, log.name, attributes)
+    return hashlib.blake2b(_canonical.encode(told_by), digest_size=IDENTITY_BYTES).digest()

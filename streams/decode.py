@@ -1,0 +1,193 @@
+"""Bytes of one source record to traces of spans.
+
+In: the value of a Kafka record, an OTLP request in protobuf or JSON, and what rules look at. Out: per trace how many
+spans it brought, whether a root was among them, and the spans that some rule may look at. No clock, no I/O.
+
+What must hold: whatever the bytes, only `RecordError` is raised. Every span and log record is counted exactly once: in
+its trace, or as one without a trace. The two encodings of a request give the same result.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import lru_cache
+
+import re2
+
+from dsl import Interest, Span
+from streams import convert
+from streams.convert import NO_PARENT
+from streams.errors import RecordError
+from topics import otlp, otlp_json, otlp_protobuf
+from topics.otlp import MENDED, RecordKind
+
+TRACE_ID_BYTES = 16
+
+_NO_TRACE = bytes(TRACE_ID_BYTES)
+_NOTHING = Interest(names=frozenset(), every_span=False, attributes=frozenset())
+_JSON_START = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*\{")
+
+# RE2 searches 5,000 names as fast as 16 with this, and 45 times slower with its default of 8 MiB.
+_SEARCH_BYTES = 64 << 20
+
+
+class Format(Enum):
+    """How the value of a source record is encoded; AUTO tells by its first bytes."""
+
+    AUTO = "auto"
+    PROTO = "otlp_proto"
+    JSON = "otlp_json"
+
+
+@dataclass(slots=True)
+class TraceSpans:
+    """What one record says of one trace; `spans` are only those that a rule may look at, in the record's order."""
+
+    span_count: int
+    root_seen: bool
+    spans: list[Span]
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What one record says, by trace id (16 bytes, never all zero).
+
+    `span_count` counts all spans and log records in `traces`. Spans without a valid trace id are counted beside it, and
+    so are log records without one, which are nothing unusual.
+    """
+
+    traces: dict[bytes, TraceSpans] = field(default_factory=dict)
+    span_count: int = 0
+    spans_without_trace: int = 0
+    logs_without_trace: int = 0
+
+
+def decode(
+    value: bytes | None,
+    interest: Interest,
+    *,
+    format: Format = Format.AUTO,  # noqa: A002 - named like the setting
+    kind: RecordKind = RecordKind.SPANS,
+) -> Decoded:
+    """The traces in one source record.
+
+    `kind` is what a protobuf request is tried as first; a topic may hold both. Which records can be read does not
+    depend on `interest`.
+
+    Raises:
+        RecordError: the value is no OTLP request, or none of its spans has a trace; the text is the reason.
+
+    >>> interest = Interest(names=frozenset({"audit.log"}), every_span=False, attributes=frozenset())
+    >>> request = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"%s","name":"audit.log"}]}]}]}'
+    >>> [trace] = decode(request % (b"0a" * 16), interest).traces.values()
+    >>> trace.span_count, trace.root_seen, trace.spans[0].name
+    (1, True, 'audit.log')
+    """
+    if not value:
+        raise RecordError("empty")
+    try:
+        request, interest = _read(value, interest, format, kind)
+    except otlp.OtlpError as error:
+        raise RecordError(str(error)) from error
+    decoded = _decoded(request, interest)
+    if decoded.spans_without_trace and not decoded.traces:
+        raise RecordError("no span has a valid trace id")
+    return decoded
+
+
+def _read(value: bytes, interest: Interest, format: Format, kind: RecordKind) -> tuple[otlp.Request, Interest]:  # noqa: A002
+    """The request, and what of `interest` can be in it."""
+    if format is Format.JSON or (format is Format.AUTO and _JSON_START.match(value)):
+        try:
+            return otlp_json.read(value), interest
+        except otlp.OtlpError:
+            # A line feed is also the first byte of every protobuf request.
+            if format is Format.JSON or not value.startswith(b"\n"):
+                raise
+            with suppress(otlp.OtlpError):
+                return _read(value, interest, Format.PROTO, kind)
+            raise
+    request = otlp_protobuf.read(value, kind)
+    return request, interest if _may_hold(value, interest) else _NOTHING
+
+
+def _may_hold(value: bytes, interest: Interest) -> bool:
+    """Whether rules may look at a span in these protobuf bytes: one search instead of a walk over all attributes."""
+    return interest.every_span or _name_search(interest.names)(value) is not None
+
+
+@lru_cache(maxsize=64)
+def _name_search(names: frozenset[str]) -> Callable[[bytes], object]:
+    """A search that finds something in every protobuf request that holds one of the names.
+
+    Protobuf writes a name as it is (JSON may escape it), unless it was mended.
+    """
+    if any(MENDED in name for name in names):
+        return lambda value: value
+    if not names:
+        return lambda _: None
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.max_mem = _SEARCH_BYTES
+    options.log_errors = False
+    alternatives = [re2.escape(name.encode(errors="replace")) for name in sorted(names)]
+    try:
+        search: Callable[[bytes], object] = re2.compile(b"|".join(alternatives), options).search
+    except re2.error:  # more names than a pattern may hold
+        return lambda value: value
+    return search
+
+
+def _decoded(request: otlp.Request, interest: Interest) -> Decoded:
+    decoded = Decoded()
+    for spans_of in request.resource_spans:
+        for spans in spans_of.scope_spans:
+            _add_spans(decoded, spans.spans, _origin(request, interest, spans_of.resource, spans.scope))
+    for logs_of in request.resource_logs:
+        for logs in logs_of.scope_logs:
+            _add_logs(decoded, logs.log_records, _origin(request, interest, logs_of.resource, logs.scope))
+    return decoded
+
+
+def _origin(
+    request: otlp.Request, interest: Interest, resource: otlp.Resource, scope: otlp.Scope
+) -> convert.Origin | None:
+    return None if interest is _NOTHING else convert.origin(request, interest, resource, scope)
+
+
+def _add_spans(decoded: Decoded, spans: Iterable[otlp.Span], origin: convert.Origin | None) -> None:
+    for span in spans:
+        trace = _trace(decoded, span.trace_id)
+        if trace is None:
+            decoded.spans_without_trace += 1
+            continue
+        decoded.span_count += 1
+        trace.span_count += 1
+        if span.parent_span_id in NO_PARENT:
+            trace.root_seen = True
+        if origin is not None and origin.wants_span(span):
+            trace.spans.append(origin.span(span))
+
+
+def _add_logs(decoded: Decoded, logs: Iterable[otlp.LogRecord], origin: convert.Origin | None) -> None:
+    for log in logs:
+        trace = _trace(decoded, log.trace_id)
+        if trace is None:
+            decoded.logs_without_trace += 1
+            continue
+        decoded.span_count += 1
+        trace.span_count += 1
+        if origin is not None and origin.wants_log(log):
+            trace.spans.append(origin.log(log))
+
+
+def _trace(decoded: Decoded, trace_id: bytes) -> TraceSpans | None:
+    """The trace of an id, new when it is the first with it; None when the id is not valid."""
+    trace = decoded.traces.get(trace_id)
+    if trace is None and len(trace_id) == TRACE_ID_BYTES and trace_id != _NO_TRACE:
+        trace = decoded.traces[trace_id] = TraceSpans(span_count=0, root_seen=False, spans=[])
+    return trace

@@ -1,0 +1,32 @@
+"""What can go wrong at run time, split by who acts.
+
+BetraceError
+├── ConfigError   the operator: a setting, the rules, a topic. Exit 2.
+├── RecordError   nobody: one source record cannot be read. It becomes a dead letter and the stream goes on.
+└── StateError    the operator, after a stop: going on would lose or invent something. Exit 3; ends in `Action:`.
+"""
+
+from __future__ import annotations
+
+
+class BetraceError(Exception):
+    """Whatever this program raises on purpose."""
+
+    exit_code = 3
+
+
+class ConfigError(BetraceError):
+    """A setting, a rule set or a topic is not as it must be; the message says what to change."""
+
+    exit_code = 2
+
+
+class RecordError(BetraceError):
+    """One source record cannot be read; `str(error)` is the reason on its dead letter."""
+
+
+class StateError(BetraceError):
+    """Going on would lose or invent a signal."""
+
+    def __init__(self, message: str, *, action: str) -> None:
+        super().__init__(f"{message}. Action: {action}")

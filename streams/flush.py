@@ -1,0 +1,176 @@
+"""One flush of ingest: what was projected since the last one, as messages for every facts partition.
+
+In: projected records of source partitions. Out: per facts partition the bytes of its messages, each within the broker's
+limit. Every facts partition gets a message, even an empty one, because it carries the watermarks.
+
+Records of one trace share an entry inside one tick only. A message beyond the limit is split: all parts but the last
+leave the source position and the watermark where they were, so a reader that saw only some of them is given the rest
+again and, facts being idempotent, ends in the same state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from streams.errors import ConfigError
+from topics import partition
+from topics.facts import TOUCH_BYTES, VERSION, Entry, Fact, Facts, Section, Touch, encode, pack_touches
+
+PIECE_TOUCHES = 1024
+HEADERS_BYTES = 8
+"""At most so much longer does a piece make the length fields of a message."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """Records of one trace in one tick; the offsets are of those that brought facts, if there are any."""
+
+    first_offset: int
+    offset: int
+    span_count: int
+    root_seen: bool
+    facts: list[Fact]
+
+
+@dataclass(slots=True)
+class Draft:
+    """What is to be said of one source partition; `[from_offset, to_offset)` grows as records are added."""
+
+    topic: str
+    partition: int
+    epoch: int
+    partition_count: int
+    from_offset: int
+    to_offset: int
+    lost: list[tuple[int, int]] = field(default_factory=list)
+    groups: dict[tuple[bytes, int], _Group] = field(default_factory=dict)
+
+    def add(
+        self, trace_id: bytes, tick: int, offset: int, span_count: int, facts: list[Fact], *, root_seen: bool
+    ) -> None:
+        """Adds what one record says of one trace; the list `facts` becomes the draft's own."""
+        group = self.groups.get((trace_id, tick))
+        if group is None:
+            self.groups[(trace_id, tick)] = _Group(offset, offset, span_count, root_seen, facts)
+            return
+        group.span_count += span_count
+        group.root_seen |= root_seen
+        if facts:
+            # Not the offsets of touches: which of them share a group depends on when it was flushed.
+            group.first_offset = group.first_offset if group.facts else offset
+            group.offset = offset
+            group.facts.extend(facts)
+
+    def sections(self, facts_partitions: int, watermark_ms: int | None) -> list[Section]:
+        """This draft as one section per facts partition."""
+        entries: list[list[Entry]] = [[] for _ in range(facts_partitions)]
+        touches: list[list[Touch]] = [[] for _ in range(facts_partitions)]
+        for (trace_id, tick), group in self.groups.items():
+            to = partition.of(trace_id, facts_partitions)
+            if group.facts:
+                entries[to].append(_entry(trace_id, tick, group))
+            else:
+                touches[to].append(Touch(trace_id, tick, group.span_count))
+        return [
+            self._section(watermark_ms, pack_touches(touched), entered)
+            for touched, entered in zip(touches, entries, strict=True)
+        ]
+
+    def _section(self, watermark_ms: int | None, touches: bytes, entries: list[Entry]) -> Section:
+        return Section(
+            self.topic,
+            self.partition,
+            self.epoch,
+            self.partition_count,
+            self.from_offset,
+            self.to_offset,
+            watermark_ms,
+            self.lost,
+            touches,
+            entries,
+        )
+
+
+def messages(rules: str, sections: list[Section], limit_bytes: int) -> list[bytes]:
+    """The message of one facts partition, in parts no larger than `limit_bytes`.
+
+    Raises:
+        ConfigError: a single fact, or what is said of the source partitions alone, is larger than the limit.
+    """
+    whole = encode(Facts(VERSION, rules, sections))
+    if len(whole) <= limit_bytes:
+        return [whole]
+    return list(_parts(rules, sections, limit_bytes))
+
+
+def _entry(trace_id: bytes, tick: int, group: _Group) -> Entry:
+    return Entry(trace_id, group.first_offset, group.offset, tick, group.span_count, group.root_seen, group.facts)
+
+
+def _parts(rules: str, sections: list[Section], limit_bytes: int) -> Iterator[bytes]:
+    bare = [_bare(section) for section in sections]
+    room_bytes = limit_bytes - len(encode(Facts(VERSION, rules, sections=[_emptied(section) for section in sections])))
+    filled_bytes = 0
+    part = list(bare)
+    for at, piece, piece_bytes in _pieces(sections, room_bytes):
+        if filled_bytes and filled_bytes + piece_bytes > room_bytes:
+            yield encode(Facts(VERSION, rules, part))
+            part, filled_bytes = list(bare), 0
+        part[at] = _joined(part[at], piece)
+        filled_bytes += piece_bytes
+    completed = [_joined(_emptied(section), filled) for section, filled in zip(sections, part, strict=True)]
+    yield encode(Facts(VERSION, rules, completed))
+
+
+def _pieces(sections: list[Section], room_bytes: int) -> Iterator[tuple[int, Section, int]]:
+    for at, section in enumerate(sections):
+        for packed in _split_touches(section.touches, room_bytes):
+            yield at, msgspec.structs.replace(_bare(section), touches=packed), len(packed) + HEADERS_BYTES
+        for entry in section.entries:
+            for piece in _split_entry(entry, room_bytes):
+                piece_bytes = len(msgspec.msgpack.encode(piece)) + HEADERS_BYTES
+                yield at, msgspec.structs.replace(_bare(section), entries=[piece]), piece_bytes
+
+
+def _split_touches(touches: bytes, room_bytes: int) -> Iterator[bytes]:
+    count = min(PIECE_TOUCHES, (room_bytes - HEADERS_BYTES) // TOUCH_BYTES)
+    if touches and count < 1:
+        raise _too_large("a touch", room_bytes, "start more ingest workers, they share the source partitions")
+    for start in range(0, len(touches), max(count, 1) * TOUCH_BYTES):
+        yield touches[start : start + count * TOUCH_BYTES]
+
+
+def _split_entry(entry: Entry, room_bytes: int) -> Iterator[Entry]:
+    if len(msgspec.msgpack.encode(entry)) + HEADERS_BYTES <= room_bytes:
+        yield entry
+        return
+    half = len(entry.facts) // 2
+    if not half:
+        raise _too_large("a fact", room_bytes, "name fewer attributes in one rule")
+    yield from _split_entry(msgspec.structs.replace(entry, facts=entry.facts[:half]), room_bytes)
+    rest = msgspec.structs.replace(entry, facts=entry.facts[half:], span_count=0)
+    yield from _split_entry(rest, room_bytes)
+
+
+def _too_large(what: str, room_bytes: int, help_text: str) -> ConfigError:
+    return ConfigError(f"{what} is larger than the room in a facts message ({room_bytes} bytes): {help_text}")
+
+
+def _emptied(section: Section) -> Section:
+    return msgspec.structs.replace(section, touches=b"", entries=[])
+
+
+def _bare(section: Section) -> Section:
+    """The section as a part that completes nothing says it."""
+    return msgspec.structs.replace(
+        section, to_offset=section.from_offset, watermark_ms=None, lost=[], touches=b"", entries=[]
+    )
+
+
+def _joined(section: Section, piece: Section) -> Section:
+    return msgspec.structs.replace(
+        section, touches=section.touches + piece.touches, entries=section.entries + piece.entries
+    )

@@ -1,0 +1,68 @@
+"""Every metric, declared once. Names follow Prometheus: base units, `_total` for counters, prefix `betrace_`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+REGISTRY = CollectorRegistry()
+
+
+def _counter(name: str, documentation: str, *labels: str) -> Counter:
+    return Counter(name, documentation, labels, registry=REGISTRY, namespace="betrace")
+
+
+def _gauge(name: str, documentation: str, *labels: str) -> Gauge:
+    return Gauge(name, documentation, labels, registry=REGISTRY, namespace="betrace")
+
+
+RECORDS = _counter("records", "Source records read.", "topic")
+RECORDS_PROJECTED = _counter("records_projected", "Source records decoded and projected.", "topic")
+DEAD_LETTERS = _counter("dead_letters", "Source records that could not be read.", "topic", "reason")
+SPANS = _counter("spans", "Spans and log records with a trace id read.", "topic")
+SPANS_WITHOUT_TRACE = _counter("spans_without_trace", "Spans dropped: no valid trace id.", "topic")
+LOGS_WITHOUT_TRACE = _counter("logs_without_trace", "Log records passed over: no trace id.", "topic")
+RECORDS_SKEWED = _counter("records_skewed", "Records far ahead of their neighbours' time, counted at theirs.", "topic")
+OFFSETS_LOST = _counter("offsets_lost", "Source offsets that were gone before they could be read.", "topic")
+FACTS = _counter("facts", "Facts written: a span satisfied an atom.", "topic")
+FLUSHES = _counter("flushes", "Flushes of ingest.")
+
+LATE_TO_CLOCK = _counter("late_to_clock", "Entries and touches below the clock, applied at its tick.")
+WINDOWS_CLOSED = _counter("windows_closed", "Windows closed.", "reason")
+WINDOWS_OPEN = _gauge("windows_open", "Windows open.", "partition")
+VERDICTS = _counter("verdicts", "Verdicts on traces.", "rule", "verdict")
+EXCEPTED = _counter("excepted", "Traces a rule would have applied to but for an exception.", "rule")
+SIGNALS = _counter("signals", "Signals published.", "rule", "severity")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a batch of records of one topic counts: a metric's own lock is too dear for every record."""
+
+    records: int = 0
+    projected: int = 0
+    spans: int = 0
+    spans_without_trace: int = 0
+    logs_without_trace: int = 0
+    facts: int = 0
+
+
+def add(topic: str, tally: Tally) -> None:
+    """Adds what a batch counted."""
+    RECORDS.labels(topic).inc(tally.records)
+    RECORDS_PROJECTED.labels(topic).inc(tally.projected)
+    SPANS.labels(topic).inc(tally.spans)
+    SPANS_WITHOUT_TRACE.labels(topic).inc(tally.spans_without_trace)
+    LOGS_WITHOUT_TRACE.labels(topic).inc(tally.logs_without_trace)
+    FACTS.labels(topic).inc(tally.facts)
+
+
+def totals() -> dict[str, float]:
+    """Every counter's sum over its labels, by name without the prefix, in the order of the table."""
+    totals: dict[str, float] = {}
+    for metric in REGISTRY.collect():
+        if metric.type == "counter":
+            name = metric.name.removeprefix("betrace_")
+            totals[name] = sum(sample.value for sample in metric.samples if sample.name.endswith("_total"))
+    return totals

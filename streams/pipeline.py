@@ -1,0 +1,75 @@
+"""The map: every stage in order, a few lines each.
+
+    source record  ─ decode ─►  traces of spans  ─ project ─►  facts       streams.decode, streams.project
+    facts          ─ flush ──►  one message per facts partition            streams.flush,  run by streams.ingest
+    facts message  ─ apply ──►  closed windows                             streams.window, run by streams.sessions
+    closed window  ─ judge ──►  verdicts                                   dsl.verdict
+    verdict        ─ deliver ►  signals                                    streams.deliver, topics.signals
+
+`judge_spans` is the same without Kafka: what `betrace eval` runs, and what tests compare the real thing with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+
+from confluent_kafka.admin import AdminClient
+
+from dsl import Judgement, RuleSet, judge
+from streams import recover, ruleset
+from streams.app import Ends, SessionsApp
+from streams.decode import TraceSpans
+from streams.ingest import Ingest
+from streams.project import IDENTITY_ATTRIBUTES, Projector
+from streams.sessions import SessionsWorker
+from streams.settings import Settings
+from streams.window.close import Close
+from streams.window.session import Arrival, Bounds, Sessions
+from topics.facts import Entry
+
+FILE = "file"
+"""The source topic's name where the source is a file."""
+
+
+def run_ingest(settings: Settings) -> Ingest:
+    """An ingest worker with the active rules; call its `run`."""
+    return Ingest(settings, ruleset.read_active(settings))
+
+
+def run_sessions(settings: Settings, ends: Ends | None = None) -> None:
+    """Runs sessions until a signal, or until everything below `ends` is judged.
+
+    Raises:
+        StateError: going on would lose or invent a signal.
+    """
+    admin = AdminClient({**settings.client()})
+    identity = recover.identify(admin, settings)
+    recover.rewind(settings, identity)
+    known, _ = ruleset.read(settings)
+
+    async def main() -> None:
+        await SessionsApp(settings, SessionsWorker(settings, known, identity), ends).run()
+
+    asyncio.run(main())
+
+
+def judge_spans(
+    traces: Iterable[Mapping[bytes, TraceSpans]], rules: RuleSet, identity: tuple[str, ...] = IDENTITY_ATTRIBUTES
+) -> Iterator[tuple[Close, Judgement]]:
+    """The verdicts on traces from a file: one window a trace, closed by the end of the input.
+
+    `traces` are decoded records in any order. Judgements come by trace id, then in the order of the rules.
+    """
+    projector = Projector(rules, identity)
+    counted = {fingerprint: atom.counted for fingerprint, atom in rules.atoms.items() if atom.counted}
+    sessions = Sessions(Bounds(gap=1, lateness=0, max_duration=1), counted)
+    for offset, record in enumerate(traces):
+        for trace_id, trace in record.items():
+            facts = projector.facts(trace)
+            if facts:
+                entry = Entry(trace_id, offset, offset, 0, trace.span_count, trace.root_seen, facts)
+                sessions.wait(0, 0).arrivals.append(Arrival(FILE, 0, entry))
+    for close in sessions.end():
+        for judgement in judge(rules, close.chain.facts, whole=close.whole):
+            yield close, judgement

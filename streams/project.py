@@ -1,0 +1,107 @@
+"""`project(record, rules) -> facts`: what one decoded source record says to the atoms of a rule set.
+
+In: the traces of one record (`streams.decode`). Out: per trace its facts. No clock, no I/O; the same record and rules
+give the same facts, live and in replay. Only what rules name, and the identity allow-list, leaves this function.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from dsl import Atom, Interest, RuleSet, Span
+from dsl.span import Value
+from streams.decode import Decoded, TraceSpans
+from topics.facts import Fact, Scalar, Witness
+
+IDENTITY_ATTRIBUTES = (
+    "client.address",
+    "enduser.id",
+    "enduser.role",
+    "gen_ai.agent.name",
+    "gen_ai.conversation.id",
+    "service.name",
+    "tenant.id",
+    "user.id",
+    "user.name",
+    "user.role",
+    "user.roles",
+)
+
+VALUE_BYTES = 1024
+CUT_MARK = "…[cut]"
+
+
+@dataclass(frozen=True, slots=True)
+class Projector:
+    """A rule set and the identity allow-list; `interest` is what a decoder must convert for them."""
+
+    rules: RuleSet
+    identity: tuple[str, ...] = IDENTITY_ATTRIBUTES
+
+    @property
+    def interest(self) -> Interest:
+        """The rules' interest, with the identity attributes added to what is converted."""
+        wanted = self.rules.interest
+        return Interest(wanted.names, wanted.every_span, wanted.attributes | set(self.identity))
+
+    def facts(self, trace: TraceSpans) -> list[Fact]:
+        """The facts of one trace of one record, in the order of its spans."""
+        return [self._fact(atom, span) for span in trace.spans for atom in self.rules.hits(span)]
+
+    def _fact(self, atom: Atom, span: Span) -> Fact:
+        return Fact(atom.fingerprint, span.identity or span.span_id, span.start_ns, self._witness(atom, span))
+
+    def _witness(self, atom: Atom, span: Span) -> Witness:
+        shown = {name: span.resource[name] for name in self.identity if name in span.resource}
+        shown |= {name: span.attributes[name] for name in self.identity if name in span.attributes}
+        shown |= atom.witness(span)
+        attributes = {name: scalar(value) for name, value in sorted(shown.items())}
+        return Witness(_cut(span.name), _service(span), _duration_ns(span), attributes)
+
+
+def project(decoded: Decoded, projector: Projector) -> dict[bytes, list[Fact]]:
+    """The facts of every trace of a record that has some, by trace id."""
+    projected = {trace_id: projector.facts(trace) for trace_id, trace in decoded.traces.items() if trace.spans}
+    return {trace_id: facts for trace_id, facts in projected.items() if facts}
+
+
+def scalar(value: Value) -> Scalar:
+    """A value as it may travel: text longer than 1 KiB is cut with a mark, what is nested becomes JSON text.
+
+    >>> scalar(["a", 1])
+    '["a",1]'
+    """
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return value if -(1 << 63) <= value < 1 << 63 else str(value)
+    return _cut(value if isinstance(value, str) else _json(value))
+
+
+def _json(value: bytes | list[Value] | dict[str, Value]) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except RecursionError:
+        return CUT_MARK
+
+
+def _cut(text: str) -> str:
+    if len(text) * 4 <= VALUE_BYTES:
+        return text
+    encoded = text.encode()
+    if len(encoded) <= VALUE_BYTES:
+        return text
+    return encoded[: VALUE_BYTES - len(CUT_MARK.encode())].decode(errors="ignore") + CUT_MARK
+
+
+def _service(span: Span) -> str | None:
+    service = span.resource.get("service.name")
+    return _cut(service) if isinstance(service, str) else None
+
+
+def _duration_ns(span: Span) -> int | None:
+    if span.start_ns is None or span.end_ns is None or span.end_ns < span.start_ns:
+        return None
+    return span.end_ns - span.start_ns

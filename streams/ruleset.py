@@ -1,0 +1,109 @@
+"""Rule sets at run time: written to and read from `betrace.rules`.
+
+In: a compiled set, or the topic. Out: all known sets by fingerprint, and the active one.
+"""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import dataclass, field
+
+import msgspec
+from confluent_kafka import KafkaError, Producer
+
+from dsl import RulesError, RuleSet, compile_texts
+from streams import reader
+from streams.errors import ConfigError, StateError
+from streams.settings import Settings
+from topics import rules as records
+
+WAIT_S = 30.0
+SET_BYTES = 8 << 20
+
+
+@dataclass(slots=True)
+class RuleSets:
+    """The rule sets that are known, by fingerprint."""
+
+    sets: dict[str, RuleSet] = field(default_factory=dict)
+
+    def add(self, rules: RuleSet) -> None:
+        """Makes a set known."""
+        self.sets[rules.fingerprint] = rules
+
+    def rule_fingerprints(self, fingerprint: str) -> frozenset[str]:
+        """The fingerprints of the rules that a known set judges: of one that is not enabled nothing was projected."""
+        return frozenset(rule.fingerprint for rule in self.sets[fingerprint].rules if rule.enabled)
+
+    def counted(self) -> dict[bytes, int]:
+        """How many identities each atom's facts keep: as many as any known rule needs."""
+        counted: dict[bytes, int] = {}
+        for rules in self.sets.values():
+            for fingerprint, atom in rules.atoms.items():
+                if atom.counted:
+                    counted[fingerprint] = max(atom.counted, counted.get(fingerprint, 0))
+        return counted
+
+
+def push(settings: Settings, rules: RuleSet, *, now_ms: int) -> None:
+    """Writes the set and makes it the active one.
+
+    Raises:
+        ConfigError: the brokers did not take it.
+    """
+    producer = Producer({**settings.client(), "enable.idempotence": True, "message.max.bytes": SET_BYTES})
+    record = records.RuleSetRecord(texts=dict(rules.texts), pushed_by=_user(), pushed_ms=now_ms)
+    topic = settings.topic("rules")
+    errors: list[KafkaError] = []
+    for key, value in (
+        (rules.fingerprint.encode(), records.encode(record)),
+        (records.ACTIVE_KEY, rules.fingerprint.encode()),
+    ):
+        producer.produce(topic, value, key, on_delivery=lambda error, _: errors.append(error) if error else None)
+        # One after the other: the active set must never be one that was not written.
+        if producer.flush(WAIT_S) or errors:
+            raise ConfigError(f"the rules were not written to {topic}: {errors[0].str() if errors else 'no answer'}")
+
+
+def read(settings: Settings) -> tuple[RuleSets, str | None]:
+    """All sets on `betrace.rules`, compiled, and the fingerprint of the active one (None: nothing was pushed).
+
+    Raises:
+        StateError: the topic cannot be read, or holds a set that does not compile.
+    """
+    known, active = RuleSets(), None
+    latest = {
+        message.key() or b"": message.value() or b"" for message in reader.read(settings, settings.topic("rules"))
+    }
+    for key, value in latest.items():
+        if key == records.ACTIVE_KEY:
+            active = value.decode()
+            continue
+        try:
+            rules, _ = compile_texts(records.decode(value).texts)
+        except (RulesError, msgspec.DecodeError) as error:
+            raise StateError(
+                f"rule set {key.decode()} on {settings.topic('rules')} cannot be read: {error}",
+                action="upgrade this worker to the version that pushed it",
+            ) from error
+        known.add(rules)
+    return known, active
+
+
+def read_active(settings: Settings) -> RuleSet:
+    """The active set.
+
+    Raises:
+        ConfigError: no set was pushed.
+    """
+    known, active = read(settings)
+    if active is None or active not in known.sets:
+        raise ConfigError(f"no rules are active on {settings.topic('rules')}: push some with betrace rules push DIR")
+    return known.sets[active]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

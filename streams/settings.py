@@ -1,0 +1,108 @@
+"""What an operator can set, checked once at the start."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from streams.decode import Format
+from streams.errors import ConfigError
+from streams.source import Projected
+from streams.watermark import PartitionTime
+from topics.facts import TICK_MS
+
+ClientSettings: TypeAlias = Mapping[str, str | int | float | bool]
+"""librdkafka settings by name."""
+
+_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of `betrace run`; every `_ms` is milliseconds.
+
+    `identity` names the attributes that leave with a witness even when no rule names them.
+    """
+
+    bootstrap: str
+    state_dir: Path
+    source_topics: tuple[str, ...] = ("otlp_spans", "otlp_logs")
+    prefix: str = "betrace."
+    facts_partitions: int = 12
+    start: str = "earliest"
+    format: Format = Format.AUTO
+    gap_ms: int = 30_000
+    lateness_ms: int = 600_000
+    max_duration_ms: int = 3_600_000
+    out_of_order_ms: int = 2_000
+    idle_lag_ms: int = 2_000
+    max_clock_skew_ms: int = 3_600_000
+    flush_ms: int = 50
+    step_ms: int = 1_000
+    identity: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot work.
+
+        Raises:
+            ConfigError: names the value and its limit.
+        """
+        _at_least("gap", self.gap_ms, TICK_MS)
+        # A window of a single record is quiet a tick after the gap: a shorter one would cut every window.
+        _at_least("max-duration", self.max_duration_ms, self.gap_ms + TICK_MS)
+        _at_least("lateness", self.lateness_ms, 0)
+        _at_least("out-of-order", self.out_of_order_ms, 0)
+        _at_least("idle-lag", self.idle_lag_ms, 0)
+        _at_least("max-clock-skew", self.max_clock_skew_ms, 0)
+        _at_least("flush", self.flush_ms, 1)
+        _at_least("step", self.step_ms, 1)
+        if self.facts_partitions < 1:
+            raise ConfigError(f"facts-partitions is {self.facts_partitions}, must be at least 1")
+        if not self.source_topics:
+            raise ConfigError("no source topic is set: give --source-topics, such as otlp_spans,otlp_logs")
+        if self.start not in ("earliest", "latest"):
+            raise ConfigError(f"start is {self.start!r}, must be earliest or latest")
+
+    def topic(self, name: str) -> str:
+        """The full name of one of our own topics.
+
+        >>> Settings("localhost:9092", Path("state")).topic("facts")
+        'betrace.facts'
+        """
+        return self.prefix + name
+
+    def group(self, role: str) -> str:
+        """The consumer group of a role."""
+        return self.prefix + role
+
+    def client(self, also: ClientSettings | None = None) -> ClientSettings:
+        """Librdkafka settings of a client of this cluster, and those in `also`."""
+        return {"bootstrap.servers": self.bootstrap, **(also or {})}
+
+    def new_time(self) -> PartitionTime[Projected]:
+        """The record time of a source partition of which nothing was read."""
+        return PartitionTime(self.out_of_order_ms, self.idle_lag_ms, self.max_clock_skew_ms)
+
+
+def milliseconds(text: str) -> int:
+    """A duration as a person types it, in milliseconds.
+
+    Raises:
+        ConfigError: it is not a number with a unit.
+
+    >>> milliseconds("30s"), milliseconds("1h"), milliseconds("1h30m")
+    (30000, 3600000, 5400000)
+    """
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ConfigError(f"{text!r} is no duration: write a number with a unit (ms, s, m, h, d), such as 30s")
+    return round(sum(float(number) * _UNITS_MS[unit] for number, unit in parts))
+
+
+def _at_least(name: str, value_ms: int, least_ms: int) -> None:
+    if value_ms < least_ms:
+        raise ConfigError(f"{name} is {value_ms}ms, must be at least {least_ms}ms")

@@ -1,0 +1,22 @@
+"""Times as people read them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+_NS = 1_000_000_000
+
+
+def rfc3339_ns(time_ns: int) -> str:
+    """Unix nanoseconds as RFC 3339 text in UTC, with all nine digits.
+
+    >>> rfc3339_ns(1767614400000000007)
+    '2026-01-05T12:00:00.000000007Z'
+    """
+    seconds, rest_ns = divmod(time_ns, _NS)
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        # A span may claim any time; one that no calendar knows is shown as it is.
+        return f"{time_ns}ns"
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest_ns:09d}Z"

@@ -1,0 +1,1 @@
+"""Windows of traces: pure but for `store`. The map is in `streams.pipeline`."""

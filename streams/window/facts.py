@@ -1,0 +1,94 @@
+"""What a chain remembers of each atom: a join-semilattice, so order, grouping and repetition of facts cannot matter.
+
+In: facts from `betrace.facts`. Out: per atom the first and last start, up to five witnesses, and, for a counted atom,
+the smallest identity hashes. `add` and `merge` commute, associate and are idempotent.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from hashlib import blake2b
+
+import msgspec
+
+from topics.facts import Fact, Witness
+
+WITNESS_COUNT = 5
+NO_START_NS = 1 << 64
+
+
+class Seen(msgspec.Struct, frozen=True, array_like=True):
+    """One witness: which span or log record, when it started (Unix ns, None unknown), and what is shown of it."""
+
+    identity: bytes
+    start_ns: int | None
+    witness: Witness
+
+    @property
+    def order(self) -> tuple[int, bytes]:
+        """Where it stands among witnesses: by start, unknown starts last, then by identity."""
+        return (NO_START_NS if self.start_ns is None else self.start_ns, self.identity)
+
+
+class AtomFacts(msgspec.Struct, array_like=True):
+    """What is remembered of one atom.
+
+    `witnesses` are the `WITNESS_COUNT` smallest by `Seen.order`, sorted. `identities` are the smallest 8-byte hashes of
+    distinct identities, sorted; at most as many as the rules need (`counted`), so fewer than that is an exact count.
+    """
+
+    first_ns: int | None = None
+    last_ns: int | None = None
+    witnesses: list[Seen] = msgspec.field(default_factory=list)
+    identities: list[bytes] = msgspec.field(default_factory=list)
+
+    @property
+    def identity_count(self) -> int:
+        """Distinct spans: exact below the atom's `counted`, else at least this many."""
+        return len(self.identities)
+
+    def add(self, fact: Fact, counted: int) -> None:
+        """Remembers one more fact; `counted` is how many identities the rules need."""
+        self._widen(fact.start_ns, fact.start_ns)
+        self._show(Seen(fact.identity, fact.start_ns, fact.witness))
+        if counted:
+            self._identify(blake2b(fact.identity, digest_size=8).digest(), counted)
+
+    def merge(self, other: AtomFacts, counted: int) -> None:
+        """Remembers all that `other` remembers."""
+        self._widen(other.first_ns, other.last_ns)
+        for seen in other.witnesses:
+            self._show(seen)
+        for identity in other.identities:
+            self._identify(identity, counted)
+
+    def _widen(self, first_ns: int | None, last_ns: int | None) -> None:
+        if first_ns is None or last_ns is None:
+            return
+        self.first_ns = first_ns if self.first_ns is None else min(self.first_ns, first_ns)
+        self.last_ns = last_ns if self.last_ns is None else max(self.last_ns, last_ns)
+
+    def _show(self, seen: Seen) -> None:
+        witnesses = self.witnesses
+        order = seen.order
+        if len(witnesses) == WITNESS_COUNT and order > witnesses[-1].order:
+            return
+        at = bisect_left(witnesses, order, key=_order)
+        if at < len(witnesses) and witnesses[at].order == order:
+            # The same span sent twice with other content: the smaller bytes win, whichever came first.
+            witnesses[at] = min(witnesses[at], seen, key=msgspec.msgpack.encode)
+            return
+        witnesses.insert(at, seen)
+        del witnesses[WITNESS_COUNT:]
+
+    def _identify(self, identity: bytes, counted: int) -> None:
+        identities = self.identities
+        at = bisect_left(identities, identity)
+        if at < len(identities) and identities[at] == identity:
+            return
+        identities.insert(at, identity)
+        del identities[counted:]
+
+
+def _order(seen: Seen) -> tuple[int, bytes]:
+    return seen.order
