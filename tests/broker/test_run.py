@@ -1,0 +1,148 @@
+"""`betrace run` on a real Kafka: right signals from real Collector bytes, whatever else is on the topic."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import struct
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from tests.broker.program import CAPTURES, STOP_S, Program, expected
+from topics import capture
+
+pytestmark = pytest.mark.broker
+
+BIG_BYTES = 900_000
+
+
+@pytest.fixture
+def program(kafka: str, fresh_prefix: str, tmp_path: Path) -> Program:
+    """An installation with source topics of its own."""
+    program = Program(kafka, fresh_prefix, tmp_path)
+    program.make_sources()
+    return program
+
+
+def play(program: Program, *names: str) -> int:
+    """Writes packaged captures to the source topics; returns how many records that were."""
+    producer = Producer({"bootstrap.servers": program.bootstrap})
+    count = 0
+    for name in names:
+        topic = program.logs_topic if name.endswith("logs") else program.spans_topic
+        for frame in capture.read(CAPTURES / f"{name}.bin.gz"):
+            producer.produce(topic, frame.value, frame.key)
+            count += 1
+    producer.flush()
+    return count
+
+
+def hostile_records() -> list[bytes | None]:
+    """Records that are no OTLP."""
+    truncated = next(capture.read(CAPTURES / "keyed_spans.bin.gz")).value[:-7]
+    return [
+        random.Random(7).randbytes(200),
+        truncated,
+        b'{"resourceSpans": 5}',
+        b'{"hello": "world"}',
+        b"[]",
+        b"{",
+        b"",
+        None,
+        b"\n" + struct.pack(">Q", 1 << 62),
+        random.Random(8).randbytes(BIG_BYTES),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["keyed", "unkeyed"])
+def test_every_broken_rule_is_signalled_once_and_no_other(program: Program, kind: str) -> None:
+    """The signals are exactly the traces that the applications broke, each once."""
+    play(program, f"{kind}_spans", f"{kind}_logs")
+
+    program.run_until_idle()
+
+    assert expected() == program.broken()
+    assert len(expected()) == len(program.signals())
+
+
+def test_both_kinds_mixed_on_one_topic_change_nothing(program: Program) -> None:
+    """Every span twice, keyed and in batches, spans and logs in turn: the same signals."""
+    play(program, "keyed_spans", "unkeyed_logs", "unkeyed_spans", "keyed_logs")
+
+    program.run_until_idle()
+
+    assert expected() == program.broken()
+
+
+def test_garbage_becomes_dead_letters_and_nothing_else_is_lost(program: Program) -> None:
+    """Undecodable records are dead letters with their reason, and records in = projected + dead letters."""
+    producer = Producer({"bootstrap.servers": program.bootstrap})
+    hostile = hostile_records()
+    for value in hostile:
+        producer.produce(program.spans_topic, value)
+    producer.flush()
+    count = play(program, "keyed_spans", "keyed_logs")
+
+    totals = program.run_until_idle().totals()
+
+    letters = program.records("dead_letters")
+    assert len(hostile) == len(letters) == totals["dead_letters"]
+    assert count + len(hostile) == totals["records"] == totals["records_projected"] + totals["dead_letters"]
+    assert sorted(value or b"" for value in hostile) == sorted(letter.value for letter in letters)
+    assert expected() == program.broken()
+
+
+def test_a_second_run_continues_and_says_nothing_again(program: Program) -> None:
+    """A restart reads only what is new: half of the input before, half after, the same signals once."""
+    play(program, "keyed_logs", "keyed_spans")
+    program.run_until_idle()
+    before = len(program.signals())
+
+    program.run_until_idle()
+
+    assert before == len(program.signals())
+    assert expected() == program.broken()
+
+
+def test_a_lost_state_directory_is_rebuilt_from_the_facts(program: Program, tmp_path: Path) -> None:
+    """Another disk: state comes back from the facts log, and no signal is missing."""
+    play(program, "keyed_logs", "keyed_spans")
+    program.run_until_idle()
+    moved = Program(program.bootstrap, program.prefix, tmp_path / "elsewhere")
+
+    moved.run_until_idle()
+
+    assert expected() == moved.broken()
+
+
+def test_sigterm_ends_in_order(program: Program) -> None:
+    """SIGTERM: exit 0 within ten seconds, and what was read is committed."""
+    play(program, "keyed_spans", "keyed_logs")
+    with program.running() as run:
+        program.wait_for_signals()
+        run.send_signal(signal.SIGTERM)
+
+        code = run.wait(STOP_S)
+
+    assert code == 0
+    assert {} == program.uncommitted()
+
+
+def test_verdict_counts_say_what_held(program: Program) -> None:
+    """The counts of broken verdicts are those of the truth, and rules that held are counted too."""
+    play(program, "keyed_spans", "keyed_logs")
+
+    program.run_until_idle()
+
+    counted: dict[str, int] = {}
+    held = 0
+    for record in program.records("verdicts"):
+        said = json.loads(record.value)
+        counted[said["rule"]] = counted.get(said["rule"], 0) + said["broken"]
+        held += said["held"]
+    truth = [rule for rule, _ in expected()]
+    assert {rule: truth.count(rule) for rule in truth} == counted
+    assert held > 0

@@ -1,0 +1,28 @@
+"""What every test may use: a real Kafka, started once, and topics of its own on it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from topics import broker
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--long` is what `make crash` asks for."""
+    parser.addoption("--long", action="store_true", help="crash tests kill many more times")
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """The address of a real broker that lives as long as the test session."""
+    with broker.running() as started:
+        yield started.bootstrap
+
+
+@pytest.fixture
+def fresh_prefix() -> str:
+    """A topic prefix that no other test has."""
+    return f"t{uuid.uuid4().hex[:12]}."

@@ -1,0 +1,248 @@
+"""Logs of facts messages as ingest would write them, whatever happens to it: the real stages, without Kafka.
+
+Source records are read by `SourcePartition` and flushed by `streams.flush`. An ingest may flush after any record, for
+some source partitions and not for others, stop in the middle of a split flush, and begin again at any commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from confluent_kafka import TopicPartition
+from hypothesis import strategies as st
+
+from streams.flush import messages
+from streams.source import Log, Projected, SourcePartition, begin, read_metadata
+from streams.watermark import PartitionTime
+from tests.properties.reference import Record
+from tests.streams.window.builders import TOPIC, fact, trace_id
+from topics.facts import TICK_MS, Fact, Facts, decode
+
+OUT_OF_ORDER_MS = 250
+MAX_CLOCK_SKEW_MS = 2_000
+IDLE_LAG_MS = 100
+LOCAL_MS = 10_000_000
+SMALL_BYTES = 400
+LARGE_BYTES = 1_000_000
+
+TRACES = tuple(map(trace_id, "abc"))
+ATOMS = (b"access", b"audit")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """A record of a source partition: per trace it says something of, its facts."""
+
+    offset: int
+    record_ms: int
+    traces: tuple[tuple[bytes, tuple[Fact, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The next records of a source are read."""
+
+    source: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """What was read from some sources is flushed, in messages of at most `limit_bytes`."""
+
+    sources: tuple[int, ...]
+    limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Ingest stops while it flushes `sources`, `sent` of the parts being written, and goes on `back` commits ago.
+
+    With `rules` it comes back with that rule set; the first `lost` records that it would read are gone then.
+    """
+
+    sources: tuple[int, ...]
+    sent: int
+    back: int
+    rules: str | None = None
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grow:
+    """The source topic is seen to have all its partitions; before, there was only the first."""
+
+
+Deed = Read | Flush | Stop | Grow
+
+
+@dataclass(slots=True)
+class _Source:
+    """A source partition, its ingest, and all it ever committed: offset and metadata."""
+
+    number: int
+    records: list[SourceRecord]
+    reader: SourcePartition = field(init=False)
+    commits: list[tuple[int, str]] = field(init=False)
+    low: int = 0
+
+    def __post_init__(self) -> None:
+        self.commits = []
+        self.begin(None, None, partition_count=1)
+        self.commits.append((0, self.reader.metadata()))
+
+    def begin(self, offset: int | None, metadata: str | None, *, partition_count: int) -> None:
+        """The partition is assigned to an ingest."""
+        log = Log("id", self.low, self.records[-1].offset + 1 if self.records else 0)
+        start = begin(offset, read_metadata(metadata), log, start="earliest", now_ms=LOCAL_MS)
+        time = PartitionTime[Projected](OUT_OF_ORDER_MS, IDLE_LAG_MS, MAX_CLOCK_SKEW_MS)
+        place = TopicPartition(TOPIC, self.number)
+        self.reader = SourcePartition.at(place, start, "id", partition_count, time, now_ms=LOCAL_MS)
+
+    def again(self, back: int) -> None:
+        """Another ingest begins at a commit."""
+        offset, metadata = self.commits[max(0, len(self.commits) - 1 - back)]
+        self.begin(offset, metadata, partition_count=self.reader.draft.partition_count)
+
+    def lose(self, count: int) -> None:
+        """The next records expire before they are read."""
+        gone = [record for record in self.records if record.offset >= self.reader.next_offset][:count]
+        if gone:
+            self.low = max(self.low, gone[-1].offset + 1)
+
+    def read(self, count: int) -> None:
+        """Reads the next records."""
+        ahead = [record for record in self.records if record.offset >= self.reader.next_offset]
+        for record in ahead[:count]:
+            said = [(trace, 1, False, list(facts)) for trace, facts in record.traces]
+            self.reader.take(record.record_ms, Projected(record.offset, said), local_ms=LOCAL_MS)
+
+
+@dataclass(slots=True)
+class Ingests:
+    """All that reads the source topic; `log` is what it wrote to the facts partition."""
+
+    sources: list[_Source]
+    log: list[Facts] = field(default_factory=list)
+    rules: str = "one"
+
+    def do(self, deed: Deed) -> None:
+        """One deed after the other."""
+        match deed:
+            case Read(number, count):
+                self.sources[number].read(count)
+            case Flush(sources, limit_bytes):
+                self._write(self._chosen(sources), limit_bytes)
+                self._commit(self._chosen(sources))
+            case Stop(sources, sent, back, rules, lost):
+                chosen = self._chosen(sources)
+                self._write(chosen, SMALL_BYTES, sent)
+                self.rules = rules or self.rules
+                for source in chosen:
+                    source.again(back)
+                    source.lose(lost)
+                    source.again(back)
+            case Grow():
+                self.grow()
+
+    def grow(self) -> None:
+        """All partitions of the topic are known."""
+        for source in self.sources:
+            source.reader.draft.partition_count = len(self.sources)
+
+    def finish(self) -> None:
+        """Reads and flushes the rest; then time passes until every window has closed."""
+        self.grow()
+        for source in self.sources:
+            source.read(len(source.records))
+            source.reader.reach_end(source.reader.next_offset, local_ms=LOCAL_MS)
+        self._write(self.sources, LARGE_BYTES)
+        for source in self.sources:
+            source.reader.time.tick_idle(local_ms=3 * LOCAL_MS)
+        self._write(self.sources, LARGE_BYTES)
+
+    def _chosen(self, numbers: Iterable[int]) -> list[_Source]:
+        """Of partitions that are not known yet nothing is flushed."""
+        known = self.sources[0].reader.draft.partition_count
+        return [self.sources[number] for number in sorted(set(numbers)) if number < known]
+
+    def _write(self, sources: list[_Source], limit_bytes: int, sent: int | None = None) -> None:
+        drafts = [(source.reader.renew_draft(), source.reader.time.watermark_ms) for source in sources]
+        sections = [draft.sections(1, watermark_ms)[0] for draft, watermark_ms in drafts]
+        if sections:
+            parts = messages(self.rules, sections, limit_bytes)
+            # A flush that was sent whole was not stopped.
+            self.log += map(decode, parts if sent is None else parts[: min(sent, len(parts) - 1)])
+
+    def _commit(self, sources: list[_Source]) -> None:
+        for source in sources:
+            source.commits.append((source.reader.draft.from_offset, source.reader.metadata()))
+
+
+def written(sources: list[list[SourceRecord]], deeds: Iterable[Deed], *, grown: bool) -> list[Facts]:
+    """The facts log that the deeds leave; `grown`: all partitions are known from the beginning."""
+    ingests = Ingests([_Source(number, records) for number, records in enumerate(sources)])
+    if grown:
+        ingests.grow()
+    for deed in deeds:
+        ingests.do(deed)
+    ingests.finish()
+    return ingests.log
+
+
+def arrivals(sources: list[list[SourceRecord]]) -> list[Record]:
+    """The same source records for the reference."""
+    return [
+        Record(trace, record.record_ms // TICK_MS, facts)
+        for records in sources
+        for record in records
+        for trace, facts in record.traces
+    ]
+
+
+facts = st.builds(
+    lambda atom, span, start_ns, name: fact(span, start_ns, atom=atom, name=name),
+    st.sampled_from(ATOMS),
+    st.integers(0, 9),
+    st.none() | st.integers(0, 3),
+    st.sampled_from(("login", "read" * 40)),
+)
+said = st.dictionaries(st.sampled_from(TRACES), st.lists(facts, max_size=3).map(tuple), max_size=3)
+
+
+@st.composite
+def source_records(draw: st.DrawFn, *, most_back_ms: int) -> list[SourceRecord]:
+    """Records of one source partition, whose times run back by at most `most_back_ms`."""
+    steps = draw(
+        st.lists(
+            st.tuples(st.integers(0, 900) | st.just(3_000), st.integers(0, most_back_ms), st.integers(1, 3), said),
+            max_size=15,
+        )
+    )
+    records: list[SourceRecord] = []
+    highest_ms, offset = 1_000, 0
+    for step_ms, back_ms, offsets, traces in steps:
+        highest_ms += step_ms
+        offset += offsets
+        records.append(SourceRecord(offset, highest_ms - back_ms, tuple(traces.items())))
+    return records
+
+
+def deeds(sources: int, *, everything: bool) -> st.SearchStrategy[list[Deed]]:
+    """What ingest does; with `everything` also what no law promises to be without effect."""
+    number = st.integers(0, sources - 1)
+    numbers = st.lists(number, min_size=1, max_size=sources).map(tuple)
+    reads = st.builds(Read, number, st.integers(1, 4))
+    flushes = st.builds(Flush, numbers, st.sampled_from((SMALL_BYTES, LARGE_BYTES)))
+    if not everything:
+        return st.lists(reads | flushes | st.builds(Stop, numbers, st.integers(0, 3), st.integers(0, 3)), max_size=25)
+    stops = st.builds(
+        Stop,
+        numbers,
+        st.integers(0, 3),
+        st.integers(0, 3),
+        st.none() | st.sampled_from(("one", "two")),
+        st.integers(0, 2),
+    )
+    return st.lists(reads | flushes | stops | st.builds(Grow), max_size=25)

@@ -1,0 +1,58 @@
+"""`betrace broker`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from confluent_kafka.admin import AdminClient
+
+from streams.cli import main
+
+
+def call(*arguments: str) -> Result:
+    """`betrace broker` with `arguments`."""
+    return CliRunner().invoke(main, ["broker", *arguments])
+
+
+@pytest.mark.broker
+def test_started_broker_answers_until_it_is_stopped(tmp_path: Path) -> None:
+    """`start` prints the address and nothing else; a second one prints the same; `stop` ends it."""
+    data_dir = ["--data-dir", str(tmp_path)]
+    started = call("start", *data_dir)
+    try:
+        again = call("start", *data_dir)
+        on_another_port = call("start", "--port", "1", *data_dir)
+        brokers = AdminClient({"bootstrap.servers": started.stdout.strip()}).list_topics(timeout=10).brokers
+    finally:
+        stopped = call("stop", *data_dir)
+
+    assert (started.exit_code, again.exit_code, again.stdout, len(brokers)) == (0, 0, started.stdout, 1)
+    assert (on_another_port.exit_code, "not on port 1; stop it first" in on_another_port.stderr) == (2, True)
+    assert (stopped.exit_code, stopped.stdout, stopped.stderr) == (0, "", f"stopped {started.stdout}")
+
+
+def test_stop_without_a_broker_says_so(tmp_path: Path) -> None:
+    """Nothing to stop is no error."""
+    result = call("stop", "--data-dir", str(tmp_path))
+
+    assert (result.exit_code, result.stderr) == (0, f"no broker runs on {tmp_path}\n")
+
+
+def test_data_directory_is_in_the_users_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an option the data is where XDG says that a program's state belongs."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+    result = call("stop")
+
+    assert result.stderr == f"no broker runs on {tmp_path}/betrace/broker\n"
+
+
+def test_start_that_fails_exits_3(tmp_path: Path) -> None:
+    """Where a broker cannot start, the exit code is Kafka's and the error says why."""
+    (tmp_path / "file").touch()
+
+    result = call("start", "--data-dir", str(tmp_path / "file" / "data"))
+
+    assert (result.exit_code, "cannot hold a broker's data" in result.stderr) == (3, True)

@@ -1,0 +1,51 @@
+"""Options that commands share."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from streams.cli import options
+from topics.spec import Layout
+
+
+def call(*arguments: str, **environment: str) -> Result:
+    """What a command with a layout prints of it."""
+
+    @click.command
+    @options.layout
+    def command(layout: Layout) -> None:
+        click.echo(repr(layout))
+
+    return CliRunner(env=environment).invoke(command, arguments)
+
+
+def test_layout_without_options_is_the_default() -> None:
+    """A command without options has the layout that the documents show."""
+    assert call().stdout == f"{Layout()!r}\n"
+
+
+def test_layout_is_read_from_the_environment() -> None:
+    """Each option is a variable, too."""
+    result = call(
+        BETRACE_PREFIX="eu.", BETRACE_SOURCE_TOPICS="a, b", BETRACE_FACTS_PARTITIONS="3", BETRACE_REPLICATION="2"
+    )
+
+    assert result.stdout == f"{Layout('eu.', ('a', 'b'), 3, 2)!r}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--source-topics", " , "], "names no topic"),
+        (["--source-topics", "a b"], "'a b' is no topic name"),
+        (["--prefix", "ü."], "'ü.facts' is no topic name"),
+        (["--facts-partitions", "0"], "0 is not in the range x>=1"),
+    ],
+)
+def test_option_that_cannot_work_is_a_usage_error(arguments: list[str], message: str) -> None:
+    """A value that Kafka would refuse is refused before Kafka is asked."""
+    result = call(*arguments)
+
+    assert (result.exit_code, message in result.stderr) == (2, True)

@@ -1,0 +1,113 @@
+"""`betrace topics`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner, Result
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from streams.cli import main
+from topics import admin
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture
+def environment(kafka: str, fresh_prefix: str) -> dict[str, str]:
+    """Settings that point to the test broker and to topics of this test alone."""
+    return {
+        "BETRACE_BOOTSTRAP": kafka,
+        "BETRACE_PREFIX": fresh_prefix,
+        "BETRACE_SOURCE_TOPICS": f"{fresh_prefix}spans",
+        "BETRACE_FACTS_PARTITIONS": "2",
+    }
+
+
+def call(environment: dict[str, str], *arguments: str) -> Result:
+    """`betrace topics` with `arguments`."""
+    return CliRunner(env=environment).invoke(main, ["topics", *arguments])
+
+
+def test_create_prints_what_it_made(environment: dict[str, str], fresh_prefix: str) -> None:
+    """The names of the topics that were made are on stdout, one a line, in the order of the flow."""
+    result = call(environment, "create")
+
+    names = ["spans", "rules", "facts", "positions", "signals", "verdicts", "audit", "checkpoints", "dead_letters"]
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        0,
+        "".join(f"{fresh_prefix}{name}\n" for name in names),
+        "",
+    )
+
+
+def test_create_again_is_silent(environment: dict[str, str]) -> None:
+    """Where nothing is missing and all is as it should be, there is nothing to say."""
+    call(environment, "create")
+
+    result = call(environment, "create")
+
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_create_with_other_partitions_says_so_and_exits_2(environment: dict[str, str], fresh_prefix: str) -> None:
+    """Facts that were made with another partition count are named, and the exit code is that of a wrong setting."""
+    call(environment, "create")
+
+    result = call(environment, "create", "--facts-partitions", "3")
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{fresh_prefix}facts: has 2 partitions, should have 3\n" in result.stderr
+    assert f"Error: not as they must be: {fresh_prefix}facts, " in result.stderr
+
+
+def test_create_says_a_difference_and_goes_on(environment: dict[str, str], kafka: str, fresh_prefix: str) -> None:
+    """A source topic with the sender's time is worth a line on stderr; the rest is made."""
+    client = AdminClient({"bootstrap.servers": kafka})
+    client.create_topics([NewTopic(f"{fresh_prefix}spans", 4)])[f"{fresh_prefix}spans"].result()
+    admin.wait_until_seen(client, [f"{fresh_prefix}spans"])
+
+    result = call(environment, "create")
+
+    said = f"{fresh_prefix}spans: message.timestamp.type is CreateTime, should be LogAppendTime\n"
+    assert (result.exit_code, result.stderr) == (0, said)
+
+
+def test_describe_is_a_table(environment: dict[str, str], fresh_prefix: str) -> None:
+    """A person sees a line for each topic, in columns."""
+    call(environment, "create")
+
+    result = call(environment, "describe")
+
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert lines[0] == ["TOPIC", "PARTITIONS", "REPLICATION", "CLEANUP", "RETENTION", "TIMESTAMPS"]
+    assert lines[1] == [f"{fresh_prefix}spans", "2", "1", "delete", "7d", "LogAppendTime"]
+    assert lines[3] == [f"{fresh_prefix}facts", "2", "1", "delete", "unlimited", "CreateTime"]
+
+
+def test_describe_says_what_is_missing(environment: dict[str, str], fresh_prefix: str) -> None:
+    """On an empty cluster every topic is missing."""
+    result = call(environment, "describe")
+
+    assert result.stdout.splitlines()[3].split() == [f"{fresh_prefix}facts", "missing"]
+
+
+def test_describe_as_json_is_an_object_a_line(environment: dict[str, str], fresh_prefix: str) -> None:
+    """A program reads the same as JSON lines."""
+    call(environment, "create")
+
+    result = call(environment, "describe", "--json")
+
+    rows = {row["name"]: row for row in map(json.loads, result.stdout.splitlines())}
+    assert rows[f"{fresh_prefix}rules"] == {
+        "name": f"{fresh_prefix}rules",
+        "present": True,
+        "partition_count": 1,
+        "replication": 1,
+        "cleanup": "compact",
+        "retention_ms": None,
+        "timestamp_type": "CreateTime",
+        "faults": [],
+        "differences": [],
+    }

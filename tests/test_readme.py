@@ -1,0 +1,126 @@
+"""What the README says is what happens: every command in it is run, and its output compared."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.broker.collector.build import GoMissingError, binary
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BIN = Path(sys.executable).parent
+COMMAND_S = 300
+RUNS_S = 8
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def dialogues(block: str) -> list[tuple[str, str]]:
+    """The commands of a console block, each with its output; lines that begin with `> ` continue a command."""
+    found: list[tuple[str, str]] = []
+    for line in block.splitlines():
+        if line.startswith("$ "):
+            found.append((line.removeprefix("$ "), ""))
+        elif line.startswith("> "):
+            found[-1] = (found[-1][0] + "\n" + line.removeprefix("> "), "")
+        else:
+            found[-1] = (found[-1][0], found[-1][1] + line + "\n")
+    return found
+
+
+def shell_commands() -> list[str]:
+    """The commands of the `sh` blocks, without comments."""
+    return [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+
+
+def environment() -> dict[str, str]:
+    """The environment of somebody who activated the virtual environment."""
+    return os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+
+
+def test_console_blocks_print_what_they_show(tmp_path: Path) -> None:
+    """Every command of a console block prints exactly the lines below it."""
+    said = [dialogue for block in blocks("console") for dialogue in dialogues(block)]
+
+    done = [
+        subprocess.run(
+            command, shell=True, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+        ).stdout
+        for command, _ in said
+    ]
+
+    assert len(said) >= 3
+    assert [output for _, output in said] == done
+
+
+def test_every_shell_command_is_run_by_a_test() -> None:
+    """There is no command in the README that the tests below do not know."""
+    assert {"make demo", "make test", "betrace run --rules rules/ --bootstrap kafka:9092"} == set(shell_commands())
+
+
+@pytest.mark.broker
+def test_make_demo_works() -> None:
+    """`make demo` ends well and shows a table of rules."""
+    done = subprocess.run(["make", "demo"], cwd=ROOT, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "96 signals." in done.stdout
+
+
+def test_make_test_is_these_tests() -> None:
+    """`make test` runs pytest over the whole tree."""
+    done = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1].endswith("bin/pytest")
+
+
+@pytest.mark.broker
+def test_the_run_command_runs_until_it_is_stopped(kafka: str, tmp_path: Path) -> None:
+    """`betrace run` as written, with a real address for Kafka: it makes its topics, runs, and ends when asked to."""
+    [command] = [line for line in shell_commands() if line.startswith("betrace run")]
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "pii.rules").write_text('// "PII"\ntrace.has(pii.access) and trace.has(audit.log)\n')
+    words = command.replace("kafka:9092", kafka).split()
+    run = subprocess.Popen(words, cwd=tmp_path, env=environment() | {"BETRACE_STATE_DIR": str(tmp_path / "state")})
+
+    time.sleep(RUNS_S)
+    still_running = run.poll() is None
+    run.send_signal(signal.SIGTERM)
+    code = run.wait(COMMAND_S)
+
+    assert still_running
+    assert code == 0
+
+
+@pytest.mark.collector
+def test_the_collector_accepts_the_configuration(tmp_path: Path) -> None:
+    """The exporter's settings are valid for a real Collector."""
+    try:
+        collector = binary()
+    except GoMissingError as error:
+        pytest.skip(str(error))
+    [block] = blocks("yaml")
+    config = YAML(typ="safe").load(block)
+    config["receivers"] = {"otlp": {"protocols": {"grpc": {}}}}
+    pipeline = {"receivers": ["otlp"], "exporters": ["kafka"]}
+    config["service"] = {"pipelines": {"traces": pipeline, "logs": pipeline}}
+    with (tmp_path / "config.yaml").open("w") as file:
+        YAML(typ="safe").dump(config, file)
+
+    done = subprocess.run(
+        [collector, "validate", "--config", str(tmp_path / "config.yaml")], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr

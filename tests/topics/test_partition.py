@@ -1,0 +1,44 @@
+"""Where a trace is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from topics import admin, capture, partition
+
+CORPUS = Path(__file__).parents[1] / "fixtures" / "corpus"
+
+
+@pytest.mark.parametrize(
+    ("key", "hashed"),
+    [(b"", 0x811C9DC5), (b"a", 0xE40C292C), (b"foobar", 0xBF9CF968)],
+)
+def test_hash_is_fnv1a(key: bytes, hashed: int) -> None:
+    """The hash is the published FNV-1a of 32 bits."""
+    assert partition.fnv1a(key) == hashed
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("count", [1, 7, 12])
+def test_partition_is_where_a_collector_puts_the_trace(kafka: str, fresh_prefix: str, count: int) -> None:
+    """Every trace of a real capture is where Kafka's FNV-1a partitioner, which is the Collector's, puts its key."""
+    topic = f"{fresh_prefix}spans"
+    client = AdminClient({"bootstrap.servers": kafka})
+    client.create_topics([NewTopic(topic, count)])[topic].result()
+    admin.wait_until_seen(client, [topic])
+    producer = Producer({"bootstrap.servers": kafka, "partitioner": "fnv1a"})
+    keys = {frame.key for frame in capture.read(CORPUS / "partitioned_proto.bin.gz") if frame.key}
+    put: dict[bytes, int | None] = {}
+
+    def note(_: KafkaError | None, message: Message) -> None:
+        put[message.key() or b""] = message.partition()
+
+    for key in keys:
+        producer.produce(topic, b"", key, on_delivery=note)
+    producer.flush(30)
+
+    assert {key: partition.of(bytes.fromhex(key.decode()), count) for key in keys} == put

@@ -1,0 +1,76 @@
+"""The flow as data, and the operator's settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from topics import FACTS, FLOW, SOURCE
+from topics.spec import Layout, Partitions, plan
+
+
+def test_flow_has_each_topic_once() -> None:
+    """The flow names every topic of the design, each once."""
+    names = [spec.name for spec in FLOW if spec is not SOURCE]
+
+    assert names == [
+        "rules",
+        "facts",
+        "positions",
+        "signals",
+        "verdicts",
+        "audit",
+        "checkpoints",
+        "dead_letters",
+    ]
+
+
+def test_flow_says_who_writes_and_reads_each_topic() -> None:
+    """A newcomer finds for each topic what it holds, what its key is, who writes and who reads it."""
+    unsaid = [spec.name for spec in FLOW if not all((spec.holds, spec.key, spec.written_by, spec.read_by))]
+
+    assert unsaid == []
+
+
+def test_what_follows_a_trace_has_as_many_partitions_as_facts() -> None:
+    """Positions, signals, verdicts and audit are partitioned as the facts, so a worker writes where it reads."""
+    alike = {spec.name for spec in FLOW if spec.partitions is Partitions.FACTS}
+
+    assert alike == {"facts", "positions", "signals", "verdicts", "audit"}
+
+
+def test_facts_are_kept_for_ever() -> None:
+    """Kafka deletes no facts by itself: sessions does, below what it needs."""
+    config = FACTS.config
+
+    assert (config["retention.ms"], config["retention.bytes"]) == ("-1", "-1")
+
+
+def test_source_topics_have_no_prefix() -> None:
+    """Source topics are called as the operator says; only our own have the prefix."""
+    layout = Layout(prefix="eu.", source_topics=("spans", "logs"))
+
+    assert [topic.name for spec in (SOURCE, FACTS) for topic in plan(spec, layout)] == ["spans", "logs", "eu.facts"]
+
+
+def test_a_source_topic_that_we_make_has_the_partitions_of_facts() -> None:
+    """A keyed source with as many partitions as the facts has each trace in place already."""
+    layout = Layout(source_topics=("spans",), facts_partitions=5)
+
+    assert [topic.partition_count for topic in plan(SOURCE, layout)] == [5]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"facts_partitions": 0}, "facts-partitions is 0, must be at least 1"),
+        ({"replication": 0}, "replication is 0, must be at least 1"),
+        ({"prefix": "a b"}, "'a bfacts' is no topic name"),
+        ({"source_topics": ("",)}, "'' is no topic name"),
+        ({"source_topics": ("s" * 250,)}, "is no topic name"),
+        ({"source_topics": ("spans", "spans")}, "a source topic is named twice: spans, spans"),
+    ],
+)
+def test_layout_refuses_what_cannot_work(settings: dict[str, object], message: str) -> None:
+    """A setting that Kafka would refuse is refused at once, with its value and the limit."""
+    with pytest.raises(ValueError, match=message):
+        Layout(**settings)  # type: ignore[arg-type]
