@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from dsl.builtin import BUILTINS, TIME_PREFIX, builtin_of, lookup_keys
 from dsl.nodes import Cond, Subject
-from dsl.predicate import EVERY_SPAN, Parts, Predicate, Where, attribute_names, base, condition, finder, parts
+from dsl.predicate import EVERY_SPAN, Parts, Predicate, Where, attribute_names, condition, finder, parts, speaks_of
 from dsl.render import cond_text, subject_text
 from dsl.span import NO_ATTRIBUTES, Attributes, Span, Value
 from dsl.values import clean
@@ -90,7 +90,7 @@ def atom(question: Question, counted: int) -> Atom:
     zone = ZoneInfo(question.zone)
     subject = parts(question.subject)
     where = None if subject.where is None else condition(subject.where, subject.name, zone)
-    predicate = _holds(base(subject, zone), subject.name, where)
+    predicate = _holds(speaks_of(subject, zone), subject.name, where)
     if question.exemptions:
         predicate = _unless(predicate, question.exemptions, zone)
     return Atom(

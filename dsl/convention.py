@@ -12,17 +12,17 @@ from pathlib import Path
 
 # Names in wide use beside the conventions, each one edit away from one of them.
 _OWN = frozenset({"user.role"})
-_SHORTEST = 5
+_SHORTEST, _LONGEST = 5, 100
 
 
 def near(name: str) -> str | None:
-    """The known name one insertion, deletion or replacement away; None when the name is known, short or far.
+    """The known name one insertion, deletion or replacement away; None when the name is known, or far from all.
 
     >>> near("service.nam"), near("service.name"), near("pii.access")
     ('service.name', None, None)
     """
     known, by_rest = _names()
-    if name in known or len(name) < _SHORTEST:
+    if name in known or not _SHORTEST <= len(name) <= _LONGEST:
         return None
     candidates = {other for rest in (name, *_shortened(name)) for other in by_rest.get(rest, ())}
     return min((other for other in candidates if _is_one_edit(name, other)), default=None)

@@ -146,7 +146,7 @@ def value_check(op: str, operand: Operand) -> Check:
     return _CHECKS[op](op, literals)  # type: ignore[arg-type]  # references are compiled by `_compared`
 
 
-def base(subject: Parts, zone: ZoneInfo) -> Predicate:
+def speaks_of(subject: Parts, zone: ZoneInfo) -> Predicate:
     """Whether a span is one the subject speaks of, before its where."""
     name = subject.name
     if name == EVERY_SPAN:

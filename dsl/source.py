@@ -7,8 +7,10 @@ with a dot are skipped (Kubernetes mounts a ConfigMap's files a second time unde
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from dsl import problems
@@ -56,12 +58,18 @@ class Passage:
         """The spot of a stretch of `text`."""
         if not self.is_exact:
             return self.file.spot(self.line, self.first_indent + 1)
-        row = self.text.count("\n", 0, at.start)
-        line_start = self.text.rfind("\n", 0, at.start) + 1
-        line_end = self.text.find("\n", at.start)
-        end = at.end if line_end < 0 else min(at.end, line_end)
+        starts = _line_starts(self.text)
+        row = bisect_right(starts, at.start) - 1
+        line_end = starts[row + 1] - 1 if row + 1 < len(starts) else len(self.text)
         indent = self.indent if row else self.first_indent
-        return self.file.spot(self.line + row, indent + at.start - line_start + 1, max(1, end - at.start))
+        column = indent + at.start - starts[row] + 1
+        return self.file.spot(self.line + row, column, max(1, min(at.end, line_end) - at.start))
+
+
+@lru_cache(maxsize=8)
+def _line_starts(text: str) -> list[int]:
+    """The offset of each line: looked up rather than counted, so that many problems in one text stay linear."""
+    return [0, *(index + 1 for index, character in enumerate(text) if character == "\n")]
 
 
 def read(paths: Iterable[str | Path]) -> tuple[list[SourceFile], list[Problem]]:

@@ -90,12 +90,11 @@ def _no_word(passage: Passage, position: int) -> Problem:
 
 
 def _wrong_word(passage: Passage, word: Token) -> Problem | None:
-    spot = passage.spot(stretch(word))
     if word.type == "NUMBER" and quantity(word, stretch(word)) is None:
-        is_number = _QUANTITY.fullmatch(word) is not None
-        return problems.overflowing_number(spot, word) if is_number else problems.digit_word(spot, word)
+        wrong = problems.digit_word if _QUANTITY.fullmatch(word) is None else problems.overflowing_number
+        return wrong(passage.spot(stretch(word)), word)
     if word.type == "NAME" and (word in {"trace", "trace.has", "trace.count"} or word.endswith(".where")):
-        return problems.refused_name(spot, word)
+        return problems.refused_name(passage.spot(stretch(word)), word)
     return None
 
 

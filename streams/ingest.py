@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 
 from dsl import RuleSet
 from streams import flush, metrics
-from streams.decode import Decoded, decode
+from streams.decode import decode
 from streams.errors import RecordError, StateError
 from streams.outbox import PRODUCER, Outbox
 from streams.project import IDENTITY_ATTRIBUTES, Projector, project
@@ -145,24 +145,14 @@ class Ingest:
             self._dead_letter(message, str(error))
             projected = Projected(offset, [])
         else:
-            projected = self._project(offset, decoded)
+            projected = Projected(offset, project(decoded, self._projector))
             tally.projected += 1
             tally.spans += decoded.span_count
             tally.spans_without_trace += decoded.spans_without_trace
             tally.logs_without_trace += decoded.logs_without_trace
-            tally.facts += sum(len(facts) for *_, facts in projected.traces)
+            tally.facts += sum([len(trace.facts) for trace in projected.traces])
         self._sources[topic, partition].take(message.timestamp()[1], projected, local_ms=local_ms)
         return len(value or b"")
-
-    def _project(self, offset: int, decoded: Decoded) -> Projected:
-        facts = project(decoded, self._projector)
-        return Projected(
-            offset,
-            [
-                (trace_id, trace.span_count, trace.root_seen, facts.get(trace_id, []))
-                for trace_id, trace in decoded.traces.items()
-            ],
-        )
 
     def _take_error(self, message: Message, error: KafkaError, local_ms: int) -> None:
         code = error.code()

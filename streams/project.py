@@ -7,6 +7,7 @@ give the same facts, live and in replay. Only what rules name, and the identity 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -61,10 +62,21 @@ class Projector:
         return Witness(_cut(span.name), _service(span), _duration_ns(span), attributes)
 
 
-def project(decoded: Decoded, projector: Projector) -> dict[bytes, list[Fact]]:
-    """The facts of every trace of a record that has some, by trace id."""
-    projected = {trace_id: projector.facts(trace) for trace_id, trace in decoded.traces.items() if trace.spans}
-    return {trace_id: facts for trace_id, facts in projected.items() if facts}
+class TraceFacts(NamedTuple):
+    """What one record says of one trace."""
+
+    trace_id: bytes
+    span_count: int
+    root_seen: bool
+    facts: list[Fact]
+
+
+def project(decoded: Decoded, projector: Projector) -> list[TraceFacts]:
+    """What a record says of each of its traces; most have no facts."""
+    return [
+        TraceFacts(trace_id, trace.span_count, trace.root_seen, projector.facts(trace) if trace.spans else [])
+        for trace_id, trace in decoded.traces.items()
+    ]
 
 
 def scalar(value: Value) -> Scalar:

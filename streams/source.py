@@ -13,8 +13,9 @@ import msgspec
 from confluent_kafka import TopicPartition
 
 from streams.flush import Draft
+from streams.project import TraceFacts
 from streams.watermark import PartitionTime
-from topics.facts import TICK_MS, Fact
+from topics.facts import TICK_MS
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -79,10 +80,10 @@ def begin(offset: int | None, committed: Committed | None, log: Log, *, start: s
 
 @dataclass(slots=True)
 class Projected:
-    """What one record says: per trace its span count, whether a root was seen, and its facts."""
+    """What one record says; a dead letter says nothing."""
 
     offset: int
-    traces: list[tuple[bytes, int, bool, list[Fact]]]
+    traces: list[TraceFacts]
 
 
 @dataclass(slots=True)

@@ -36,6 +36,12 @@ _ARRAY = "common.v1.ArrayValue"
 _KEY_VALUES = "common.v1.KeyValueList"
 _LAZY_FIELDS = {"array_value", "kvlist_value"}
 _UNREAD_FIELDS = {"links", "entity_refs"}
+_ID_FIELDS = {
+    "TracesData": {"resource_spans"},
+    "ResourceSpans": {"scope_spans"},
+    "ScopeSpans": {"spans"},
+    "Span": {"trace_id", "parent_span_id"},
+}
 _SCALAR_FIELDS = {"string_value", "bool_value", "int_value", "bytes_value"}
 
 
@@ -71,6 +77,36 @@ def _classes(pool: DescriptorPool) -> Mapping[str, Message]:
 _text_pool = _pool(text_type=FieldDescriptorProto.TYPE_STRING)
 _with_text = _classes(_text_pool)
 _with_bytes = _classes(_pool(text_type=FieldDescriptorProto.TYPE_BYTES))
+
+
+def _id_class() -> Message:
+    """`TracesData` without all that does not say which trace a span is in."""
+    file = FileDescriptorProto.FromString(trace_pb2.DESCRIPTOR.serialized_pb)
+    del file.dependency[:]
+    for message in [message for message in file.message_type if message.name not in _ID_FIELDS]:
+        file.message_type.remove(message)
+    for message in file.message_type:
+        del message.nested_type[:], message.enum_type[:]
+        for field in [field for field in message.field if field.name not in _ID_FIELDS[message.name]]:
+            message.field.remove(field)
+    pool = DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return GetMessageClass(pool.FindMessageTypeByName(_PACKAGE + _REQUESTS[RecordKind.SPANS]))
+
+
+_ids = _id_class()
+
+
+def read_ids(request: bytes) -> Message | None:
+    """The request with the trace ids and parents of its spans alone, None when it cannot be parsed.
+
+    It costs a third of `read`, which it does not replace: what is in a span is passed over unseen, and a request of log
+    records looks like spans without ids.
+    """
+    try:
+        return _ids.FromString(request)
+    except DecodeError:
+        return None
 
 
 def read(request: bytes, kind: RecordKind = RecordKind.SPANS) -> Request:

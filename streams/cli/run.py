@@ -9,7 +9,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -57,20 +56,10 @@ def default_state_dir() -> Path:
     return Path(base) / "betrace"
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What `betrace run` was asked for."""
-
-    settings: Settings
-    rules: tuple[str, ...]
-    replication: int | None
-
-
 @click.command("run", epilog="\b\nExample:\n  betrace run --rules rules/ --bootstrap localhost:9092")
 @options.setting("--rules", multiple=True, type=click.Path(), help="Rule files or directories; repeatable.")
 @options.bootstrap
-@options.source_topics
-@options.prefix
+@options.layout
 @options.setting(
     "--start", type=click.Choice(["earliest", "latest"]), default="earliest", help="Where a first start begins."
 )
@@ -90,8 +79,6 @@ class Run:
     default=default_state_dir,
     help="Where windows are kept.",
 )
-@options.facts_partitions
-@options.replication
 @options.setting(
     "--role", type=click.Choice(ROLES), default=None, help="Run one stage only, with the rules that are active."
 )
@@ -101,8 +88,7 @@ def command(
     *,
     rules: tuple[str, ...],
     bootstrap: str,
-    source_topics: tuple[str, ...],
-    prefix: str,
+    layout: Layout,
     start: str,
     encoding: str,
     gap: int,
@@ -110,8 +96,6 @@ def command(
     max_duration: int,
     out_of_order: int,
     state_dir: Path,
-    facts_partitions: int,
-    replication: int | None,
     role: str | None,
     until_idle: bool,
     ends: Ends | None,
@@ -121,9 +105,9 @@ def command(
     settings = Settings(
         bootstrap=bootstrap,
         state_dir=state_dir,
-        source_topics=source_topics,
-        prefix=prefix,
-        facts_partitions=facts_partitions,
+        source_topics=layout.source_topics,
+        prefix=layout.prefix,
+        facts_partitions=layout.facts_partitions,
         start=start,
         format=Format(encoding),
         gap_ms=gap,
@@ -134,7 +118,7 @@ def command(
     if role is not None:
         _run_role(role, settings, rules, until_idle=until_idle, ends=ends)
     else:
-        raise click.exceptions.Exit(_run_all(Run(settings, rules, replication), until_idle=until_idle))
+        raise click.exceptions.Exit(_run_all(settings, layout, rules, until_idle=until_idle))
 
 
 def _run_role(role: str, settings: Settings, rules: tuple[str, ...], *, until_idle: bool, ends: Ends | None) -> None:
@@ -165,13 +149,11 @@ def _run_ingest(settings: Settings) -> None:
         log.info("ingest ends", **metrics.totals())
 
 
-def _run_all(run: Run, *, until_idle: bool) -> int:
-    if not run.rules:
+def _run_all(settings: Settings, layout: Layout, rules: tuple[str, ...], *, until_idle: bool) -> int:
+    if not rules:
         raise ConfigError("no rules are given: --rules FILE or --rules DIR")
-    compiled = load(run.rules)
-    settings = run.settings
+    compiled = load(rules)
     admin = kafka.connect(settings.client())
-    layout = Layout(settings.prefix, settings.source_topics, settings.facts_partitions, run.replication)
     made = kafka.create(admin, layout)
     if made.made:
         log.info("topics made", topics=made.made)
