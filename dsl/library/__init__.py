@@ -1,0 +1,102 @@
+"""The rules that come with BeTrace: one YAML file per framework, each rule with its tests.
+
+In: nothing, or names: a framework (the name of its file, `soc2`) or the id of a rule. Out: the rules, and the texts of
+rule files that hold them. A name that is neither is refused. What is in this package is never changed: who wants to
+adapt a rule copies it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from importlib import resources
+
+from dsl.compile import compile_files
+from dsl.ruleset import Rule
+from dsl.source import SourceFile, source_file
+
+_SUFFIX = ".yaml"
+_HEAD = "rules:\n"
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryRule:
+    """A rule, its framework, and the lines of the framework's file that are the rule."""
+
+    framework: str
+    rule: Rule
+    text: str
+
+
+class UnknownNameError(LookupError):
+    """A name that is neither a framework nor the id of a rule of the library."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        near = get_close_matches(name, known, n=1)
+        advice = f"did you mean `{near[0]}`?" if near else f"frameworks are: {', '.join(frameworks())}"
+        super().__init__(f"`{name}` is neither a framework nor a rule of the library; {advice}")
+
+
+def frameworks() -> tuple[str, ...]:
+    """The frameworks, sorted.
+
+    >>> frameworks()
+    ('ai-agents', 'gdpr', 'hipaa', 'iso27001', 'pci-dss', 'reliability', 'soc2')
+    """
+    return tuple(_texts())
+
+
+def rules(names: Iterable[str] = ()) -> list[LibraryRule]:
+    """The rules that the names choose, all when there is no name; by framework, then as written.
+
+    Raises `UnknownNameError`.
+    """
+    wanted = _wanted(names)
+    return [each for each in _rules() if not wanted or {each.framework, each.rule.id} & wanted]
+
+
+def files(names: Iterable[str] = ()) -> dict[str, str]:
+    """Rule files by name, that hold what the names choose, each rule once.
+
+    A framework is its whole file, a rule a file of its own. Raises `UnknownNameError`.
+
+    >>> sorted(files(["gdpr", "gdpr-art-17-erasure-reaches-every-store", "soc2-cc6-1-access-is-authorized"]))
+    ['gdpr.yaml', 'soc2-cc6-1-access-is-authorized.yaml']
+    """
+    wanted = _wanted(names)
+    whole = {name: text for name, text in _texts().items() if not wanted or name in wanted}
+    single = {
+        each.rule.id: _HEAD + each.text for each in _rules() if each.rule.id in wanted and each.framework not in whole
+    }
+    return {name + _SUFFIX: text for name, text in (whole | single).items()}
+
+
+def _wanted(names: Iterable[str]) -> frozenset[str]:
+    wanted = tuple(names)
+    known = {*frameworks(), *(each.rule.id for each in _rules())}
+    for name in wanted:
+        if name not in known:
+            raise UnknownNameError(name, sorted(known))
+    return frozenset(wanted)
+
+
+@cache
+def _texts() -> dict[str, str]:
+    """The files by framework, sorted."""
+    found = (entry for entry in resources.files(__name__).iterdir() if entry.name.endswith(_SUFFIX))
+    return {entry.name.removesuffix(_SUFFIX): entry.read_text("utf-8") for entry in sorted(found, key=lambda e: e.name)}
+
+
+@cache
+def _rules() -> tuple[LibraryRule, ...]:
+    return tuple(each for name, text in _texts().items() for each in _read(name, source_file(name + _SUFFIX, text)))
+
+
+def _read(framework: str, file: SourceFile) -> Iterator[LibraryRule]:
+    """The rules of a file; the text of one reaches to the line before the next."""
+    compiled, _ = compile_files([file])
+    starts = [each.draft.spot.place.line - 1 for each in compiled]
+    for each, start, end in zip(compiled, starts, [*starts[1:], None], strict=True):
+        yield LibraryRule(framework, each.rule, "\n".join(file.lines[start:end]).rstrip() + "\n")

@@ -1,0 +1,165 @@
+"""The rules that come with BeTrace."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from dsl import Verdict, compile_texts, library
+from dsl.builtin import BUILTINS, lookup_keys
+from dsl.compile import CompiledRule, compile_files
+from dsl.predicate import attribute_names, parts
+from dsl.review import review
+from dsl.show import render_text
+from dsl.source import read
+
+_LIBRARY = Path(library.__file__).parent
+_README = (_LIBRARY / "README.md").read_text(encoding="utf-8")
+_CONVENTIONS = frozenset((_LIBRARY.parent / "semconv.txt").read_text(encoding="utf-8").split())
+_TODAY = date(2026, 11, 21)
+_FRAMEWORKS = ("ai-agents", "gdpr", "hipaa", "iso27001", "pci-dss", "reliability", "soc2")
+_COMPILED = compile_files(read([_LIBRARY])[0])[0]
+
+
+def _each_rule() -> list[object]:
+    return [pytest.param(each, id=each.rule.id) for each in _COMPILED]
+
+
+def test_check_finds_nothing_to_say() -> None:
+    """Every rule loads and keeps its own tests, without an error or a warning."""
+    found = review([_LIBRARY], _TODAY)
+
+    assert "" == render_text(found)
+
+
+def test_every_framework_has_rules() -> None:
+    """There are at least forty rules, and some for each framework."""
+    listed = library.rules()
+
+    assert _FRAMEWORKS == library.frameworks()
+    assert set(_FRAMEWORKS) == {each.framework for each in listed}
+    assert len(listed) >= 40
+
+
+@pytest.mark.parametrize("compiled", _each_rule())
+def test_a_rule_has_a_test_for_each_verdict(compiled: CompiledRule) -> None:
+    """A reader sees of each rule a trace that it holds, breaks, is not about, and cannot tell."""
+    expected = {test.expect for test in compiled.draft.tests}
+
+    assert set(Verdict) == expected
+
+
+@pytest.mark.parametrize("compiled", _each_rule())
+def test_a_rule_says_what_it_is(compiled: CompiledRule) -> None:
+    """Title, severity, controls, description, references and tags are written out for each rule."""
+    missing = {"id", "title", "severity", "controls", "description", "references", "tags"} - set(compiled.draft.fields)
+
+    assert set() == missing
+
+
+@pytest.mark.parametrize("compiled", _each_rule())
+def test_a_control_is_an_id_of_a_standard(compiled: CompiledRule) -> None:
+    """Controls are `STANDARD/ID` and nothing more: the text of a control is not ours to copy."""
+    controls = compiled.rule.controls
+
+    assert [] == [control for control in controls if not re.fullmatch(r"[A-Z0-9-]+/[A-Za-z0-9.()-]+", control)]
+
+
+def test_an_id_begins_with_its_framework() -> None:
+    """Who sees a signal knows from the rule's id which file it came from."""
+    prefixes = {"ai-agents": "ai"}
+
+    strangers = [
+        each.rule.id
+        for each in library.rules()
+        if not each.rule.id.startswith(prefixes.get(each.framework, each.framework) + "-")
+    ]
+
+    assert [] == strangers
+
+
+def test_names_that_are_no_convention_are_documented() -> None:
+    """Every name and attribute that a rule asks for is OpenTelemetry's, a built-in, or in the library's README."""
+    documented = set(re.findall(r"`([a-z0-9_.-]+)`", _README))
+
+    own = {name for compiled in _COMPILED for name in _names_of_ours(compiled)}
+
+    assert set() == own - documented
+
+
+def test_documented_names_are_used() -> None:
+    """The README's table has no name that no rule asks for."""
+    rows = set(re.findall(r"^\| `([a-z_.]+)` \|.*\|.*\|.*\|$", _README, re.MULTILINE))
+
+    own = {name for compiled in _COMPILED for name in _names_of_ours(compiled)}
+
+    assert set() == rows - own
+    assert len(rows) >= 40
+
+
+def test_frameworks_are_documented() -> None:
+    """The README names every file, and no other."""
+    assert sorted(f"{framework}.yaml" for framework in _FRAMEWORKS) == sorted(
+        re.findall(r"`([a-z0-9-]+\.yaml)`", _README)
+    )
+
+
+def _names_of_ours(compiled: CompiledRule) -> Iterator[str]:
+    """The names in a rule that neither the conventions nor the language have."""
+    for question in compiled.questions:
+        name, where = parts(question.subject)
+        keys = {attribute: lookup_keys(attribute, name) for attribute in attribute_names(where)}
+        ours = {attribute for attribute, found in keys.items() if not _is_known(*found)}
+        yield from ours
+        # `http.response.status_code > 1` has the subject `http.response`, which is no name of its own.
+        carried = (f"{name}.{attribute}" for attribute in keys)
+        if name is not None and not _is_known(name, *carried):
+            yield name
+
+
+def _is_known(*names: str) -> bool:
+    return any(name in _CONVENTIONS or name in BUILTINS or name == "gen_ai.evaluation.result" for name in names)
+
+
+def test_rules_are_chosen_by_framework_and_by_id() -> None:
+    """Names choose rules; a rule that is named twice is there once."""
+    chosen = library.rules(["gdpr", "gdpr-art-17-erasure-reaches-every-store", "soc2-cc6-1-access-is-authorized"])
+
+    assert 8 == sum(each.framework == "gdpr" for each in chosen)
+    assert ["soc2-cc6-1-access-is-authorized"] == [each.rule.id for each in chosen if each.framework != "gdpr"]
+
+
+@pytest.mark.parametrize("each", [pytest.param(each, id=each.rule.id) for each in library.rules()])
+def test_a_rule_stands_alone(each: library.LibraryRule) -> None:
+    """The file of a single rule holds the same rule, with its tests, and nothing else."""
+    [(name, text)] = library.files([each.rule.id]).items()
+
+    rules, found = compile_texts({name: text})
+
+    assert f"{each.rule.id}.yaml" == name
+    assert [] == found
+    assert [each.rule] == list(rules.rules)
+    assert text.count("- name: ") >= 4
+
+
+def test_files_of_all_are_the_files() -> None:
+    """Without names the files are those of the library, byte for byte."""
+    files = library.files()
+
+    assert {path.name: path.read_text(encoding="utf-8") for path in _LIBRARY.glob("*.yaml")} == files
+
+
+def test_an_unknown_name_is_refused_with_the_nearest() -> None:
+    """A slip of the pen is answered with the name that was meant."""
+    with pytest.raises(library.UnknownNameError, match="did you mean `pci-dss`"):
+        library.files(["pci-ds"])
+
+
+def test_an_unknown_name_far_from_all_is_refused_with_the_frameworks() -> None:
+    """A name that is near none is answered with what there is."""
+    with pytest.raises(library.UnknownNameError, match="frameworks are: ai-agents, gdpr, hipaa"):
+        library.rules(["!"])

@@ -1,0 +1,196 @@
+"""What the language's README says is what happens: its examples are run, its tables are the code's.
+
+A block's language says what it is: `console` is commands with their output, `verdicts` is a rule and the verdicts of
+traces as in `tests.dsl.fixtures`, `yaml` and `rules` are whole files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+import dsl
+from dsl import Kind, Mode, RuleSeverity, Verdict, compile_texts, predicate, problems, yaml_rules
+from dsl.atoms import MAX_COUNTED
+from dsl.builtin import BUILTINS, CLOSED_SETS
+from dsl.check import MAX_SUBJECTS
+from dsl.fields import HEADER_KEYS
+from dsl.parse import RESERVED
+from dsl.review import judge_trace, review
+from dsl.sample import KEYS
+from dsl.show import render_text
+from dsl.tokens import MAX_BYTES, MAX_NESTING
+from tests.dsl.fixtures import outcome
+from tests.test_readme import dialogues, environment
+
+_PATH = Path(dsl.__file__).with_name("README.md")
+_README = _PATH.read_text(encoding="utf-8")
+_PROSE = " ".join(_README.split())
+_VERDICT = re.compile(r"(cut )?(broken|held|undetermined|not_applicable|yes|no) ")
+
+
+def _blocks(language: str) -> list[str]:
+    """The fenced blocks in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", _README, re.MULTILINE | re.DOTALL)
+
+
+def _rows(heading: str) -> list[list[str]]:
+    """The cells of the one table whose first column has this heading."""
+    [table] = re.findall(rf"^\| {heading} \|.*\n\| ---.*\n((?:\|.*\n?)+)", _README, re.MULTILINE)
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in table.splitlines()]
+
+
+def _named(cell: str) -> list[str]:
+    """What stands in a cell as code."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def _first_column(heading: str) -> set[str]:
+    return {name for row in _rows(heading) for name in _named(row[0])}
+
+
+def test_every_block_is_of_a_kind_that_is_run() -> None:
+    """No example is left to the reader's trust."""
+    languages = re.findall(r"^```(\S+)$", _README, re.MULTILINE)
+
+    assert {"console", "verdicts", "yaml", "rules"} == set(languages)
+    assert 2 * len(languages) == len(re.findall(r"^```", _README, re.MULTILINE))
+
+
+def test_console_blocks_print_what_they_show(tmp_path: Path) -> None:
+    """Every command of a console block prints exactly the lines below it."""
+    said = [dialogue for block in _blocks("console") for dialogue in dialogues(block)]
+
+    done = [
+        subprocess.run(
+            command, shell=True, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+        ).stdout
+        for command, _ in said
+    ]
+
+    assert len(said) >= 8
+    assert [output for _, output in said] == done
+
+
+def _verdict_lines() -> Iterator[object]:
+    """The rule of each verdicts block as YAML, with each line below it."""
+    for block in _blocks("verdicts"):
+        lines = block.splitlines()
+        first = next(index for index, line in enumerate(lines) if _VERDICT.match(line))
+        settings = [line for line in lines[:first] if line.startswith("@")]
+        text = "\n".join(lines[len(settings) : first])
+        rule = {"id": "r", "condition": text} | ({} if text.startswith("when") else {"kind": "pattern"})
+        rule |= dict(setting.removeprefix("@").split() for setting in settings)
+        for line in lines[first:]:
+            yield pytest.param(json.dumps({"rules": [rule]}), line, id=f"{text}: {line}")
+
+
+@pytest.mark.parametrize(("rule", "line"), list(_verdict_lines()))
+def test_traces_get_the_verdicts_shown(rule: str, line: str) -> None:
+    """Each line below a rule is the verdict that it gives that trace."""
+    is_whole, expected, spans = outcome(line)
+    rules, found = compile_texts({"r.yaml": rule})
+
+    judgements = judge_trace(rules, spans, whole=is_whole)
+
+    assert [] == found
+    [actual] = [each.verdict.value for each in judgements] or ["not_applicable"]
+    is_true = "yes" if actual == "broken" else "no"
+    assert expected == (is_true if expected in {"yes", "no"} else actual)
+
+
+def test_yaml_files_have_no_problem(tmp_path: Path) -> None:
+    """The YAML file loads without a word, and keeps its own tests."""
+    [text] = _blocks("yaml")
+    (tmp_path / "r.yaml").write_text(text, encoding="utf-8")
+
+    assert "" == render_text(review([tmp_path], date(2026, 11, 21)))
+
+
+def test_rule_files_load_as_the_text_says() -> None:
+    """The rule file loads without a word; a title makes an invariant, a Signal line a pattern."""
+    [text] = _blocks("rules")
+
+    rules, found = compile_texts({"r.rules": text})
+
+    assert [] == found
+    assert [
+        ("DATA_ACCESS_WITHOUT_CHECK", Kind.PATTERN, ("SOC2/CC6.1", "ISO27001/A.8.2")),
+        ("contractors-work-by-day", Kind.CONDITIONAL, ()),
+        ("soc2-cc6-7-pii-access-must-be-logged", Kind.INVARIANT, ("SOC2/CC6.7",)),
+    ] == [(rule.id, rule.kind, rule.controls) for rule in rules.rules]
+
+
+def test_problem_codes_are_those_of_the_code() -> None:
+    """The table has every code that `check` can say, in order, and no other."""
+    wording = Path(problems.__file__).read_text(encoding="utf-8")
+    codes = set(re.findall(r'_(?:error|warning)\(\s*"([EW]\d+)"', wording))
+
+    assert sorted(codes) == [row[0] for row in _rows("code")]
+
+
+def test_verdicts_and_kinds_are_those_of_the_code() -> None:
+    """The tables of verdicts and kinds are complete."""
+    assert {each.value for each in Verdict} == _first_column("verdict")
+    assert {each.value for each in Kind} == _first_column("kind")
+
+
+def test_operators_are_those_of_the_code() -> None:
+    """The table of operators is complete."""
+    assert {*predicate._CHECKS, "exists"} == _first_column("operator")
+
+
+def test_built_in_names_are_those_of_the_code() -> None:
+    """The table of built-in names is complete, and says which values the closed ones have."""
+    rows = {name: row[1] for row in _rows("name") for name in _named(row[0])}
+
+    assert set(BUILTINS) == set(rows)
+    assert {name: list(values) for name, values in CLOSED_SETS.items()} == {
+        name: _named(rows[name]) for name in CLOSED_SETS
+    }
+
+
+def test_keys_are_those_of_the_code() -> None:
+    """The table of keys is complete, says which a header takes, and which values the closed ones have."""
+    rows = {row[0].strip("`"): row for row in _rows("key")}
+
+    assert set(yaml_rules._RULE_KEYS) == {*rows, "name", "compliance_frameworks"}
+    assert set(HEADER_KEYS) == {key for key, row in rows.items() if row[3] == "yes"}
+    assert [each.value for each in RuleSeverity] == _named(rows["severity"][1])[:-1]
+    assert [each.value for each in Mode] == _named(rows["mode"][1])
+
+
+def test_keys_of_a_span_are_those_of_the_code() -> None:
+    """All that a span of a test may have is named."""
+    [said] = re.findall(r"Spans have (.*?)\. Only `name`", _PROSE)
+
+    assert set(KEYS) == set(_named(said)) - {"body", "severity"}
+
+
+def test_reserved_words_are_those_of_the_code() -> None:
+    """The list of words that are no names is complete."""
+    [said] = re.findall(r"These words are no names unless quoted: (.*?)\. ", _PROSE)
+
+    assert set(RESERVED) == set(_named(said))
+
+
+def test_limits_are_those_of_the_code() -> None:
+    """Limits that the text names are the ones that are kept."""
+    assert f"{MAX_BYTES // 1024} KiB, {MAX_SUBJECTS} subjects, and {MAX_NESTING} levels" in _PROSE
+    assert f"{MAX_COUNTED:,} at most" in _PROSE
+
+
+def test_links_lead_somewhere() -> None:
+    """Every link within the page and the repository has a place to go."""
+    headings = re.findall(r"^#+ (.*)$", _README, re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    links = re.findall(r"\]\(([^)]+)\)", _README)
+
+    assert set() == {link[1:] for link in links if link.startswith("#")} - anchors
+    assert [] == [link for link in links if "#" not in link and ":" not in link and not (_PATH.parent / link).exists()]
