@@ -17,7 +17,7 @@ import faust
 import structlog
 from faust import EventT, StreamT
 
-from streams.errors import StateError
+from streams.errors import BetraceError, StateError
 from streams.sessions import SessionsWorker
 from streams.settings import Settings
 
@@ -94,8 +94,12 @@ class SessionsApp:
                     await asyncio.to_thread(self._worker.close)
         finally:
             await self._app.stop()
-        if self._failure is not None:
+        if isinstance(self._failure, BetraceError):
             raise self._failure
+        if self._failure is not None:
+            raise StateError(
+                f"sessions failed: {self._failure!r}", action="start again; if it comes back, report it as a bug"
+            ) from self._failure
 
     async def _take(self, stream: StreamT[bytes]) -> AsyncIterator[None]:
         async for event in stream.noack().events():

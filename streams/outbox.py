@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streams.errors import StateError
 from streams.settings import ClientSettings
@@ -57,7 +57,7 @@ class Outbox:
         """Sends a message as part of the current flight; waits while the producer's queue is full.
 
         Raises:
-            StateError: an earlier message was not delivered.
+            StateError: the message cannot be sent, or an earlier one was not delivered.
         """
         flight = self._flight
         flight.unconfirmed += 1
@@ -66,6 +66,8 @@ class Outbox:
                 self._producer.produce(topic, value, key, partition, self._confirmer(flight), headers=[*headers])
             except BufferError:
                 self.poll(POLL_S)
+            except KafkaException as error:
+                raise _not_delivered(error.args[0]) from error
             else:
                 return
 
@@ -81,10 +83,7 @@ class Outbox:
         """Takes in confirmations, waiting for the first at most `timeout_s`; raises `StateError` when one failed."""
         self._producer.poll(timeout_s)
         if self._failed is not None:
-            raise StateError(
-                f"facts were not delivered: {self._failed.str()}",
-                action="see why the brokers refuse it, then start again",
-            )
+            raise _not_delivered(self._failed)
         while self._flights and not self._flights[0].unconfirmed:
             for commit in self._flights.popleft().commits:
                 self._confirmed[(commit.topic, commit.partition)] = commit
@@ -109,3 +108,9 @@ class Outbox:
             self._failed = self._failed or error
 
         return confirm
+
+
+def _not_delivered(error: KafkaError) -> StateError:
+    return StateError(
+        f"facts were not delivered: {error.str()}", action="see why the brokers refuse it, then start again"
+    )

@@ -29,6 +29,8 @@ def reading(settings: Settings, topic: str) -> Iterator[Consumer]:
             "group.id": settings.group("readers"),
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            # At a partition's end the broker would wait for more for half a second before it says so.
+            "fetch.wait.max.ms": 20,
         }
     )
     try:

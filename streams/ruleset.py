@@ -9,7 +9,7 @@ import getpass
 from dataclasses import dataclass, field
 
 import msgspec
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from dsl import RulesError, RuleSet, compile_texts
 from streams import reader
@@ -59,10 +59,13 @@ def push(settings: Settings, rules: RuleSet, *, now_ms: int) -> None:
         (rules.fingerprint.encode(), records.encode(record)),
         (records.ACTIVE_KEY, rules.fingerprint.encode()),
     ):
-        producer.produce(topic, value, key, on_delivery=lambda error, _: errors.append(error) if error else None)
+        try:
+            producer.produce(topic, value, key, on_delivery=lambda error, _: errors.append(error) if error else None)
+        except KafkaException as error:
+            raise _not_written(topic, error.args[0].str()) from error
         # One after the other: the active set must never be one that was not written.
         if producer.flush(WAIT_S) or errors:
-            raise ConfigError(f"the rules were not written to {topic}: {errors[0].str() if errors else 'no answer'}")
+            raise _not_written(topic, errors[0].str() if errors else "no answer")
 
 
 def read(settings: Settings) -> tuple[RuleSets, str | None]:
@@ -76,17 +79,18 @@ def read(settings: Settings) -> tuple[RuleSets, str | None]:
         message.key() or b"": message.value() or b"" for message in reader.read(settings, settings.topic("rules"))
     }
     for key, value in latest.items():
-        if key == records.ACTIVE_KEY:
-            active = value.decode()
-            continue
+        if not value:
+            continue  # deleted, as compaction will
         try:
-            rules, _ = compile_texts(records.decode(value).texts)
-        except (RulesError, msgspec.DecodeError) as error:
+            if key == records.ACTIVE_KEY:
+                active = value.decode()
+            else:
+                known.add(compile_texts(records.decode(value).texts)[0])
+        except (RulesError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise StateError(
-                f"rule set {key.decode()} on {settings.topic('rules')} cannot be read: {error}",
+                f"rule set {key.decode(errors='replace')} on {settings.topic('rules')} cannot be read: {error}",
                 action="upgrade this worker to the version that pushed it",
             ) from error
-        known.add(rules)
     return known, active
 
 
@@ -100,6 +104,10 @@ def read_active(settings: Settings) -> RuleSet:
     if active is None or active not in known.sets:
         raise ConfigError(f"no rules are active on {settings.topic('rules')}: push some with betrace rules push DIR")
     return known.sets[active]
+
+
+def _not_written(topic: str, reason: str) -> ConfigError:
+    return ConfigError(f"the rules were not written to {topic}: {reason}")
 
 
 def _user() -> str:

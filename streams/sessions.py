@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 import structlog
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from dsl import RuleSet
 from streams import metrics, ruleset
@@ -257,6 +257,8 @@ class SessionsWorker:
                 )
             except BufferError:
                 self._producer.poll(0.1)
+            except KafkaException as error:
+                raise _not_delivered(error.args[0]) from error
             else:
                 return
 
@@ -270,10 +272,13 @@ class SessionsWorker:
             if time.monotonic() > deadline_s:
                 raise StateError("signals are not confirmed", action="see whether the brokers answer, then start again")
         if self._failed is not None:
-            raise StateError(
-                f"a signal was not delivered: {self._failed.str()}",
-                action="see why the brokers refuse it, then start again",
-            )
+            raise _not_delivered(self._failed)
+
+
+def _not_delivered(error: KafkaError) -> StateError:
+    return StateError(
+        f"a signal was not delivered: {error.str()}", action="see why the brokers refuse it, then start again"
+    )
 
 
 def _has_reached(partition: Partition, ends: dict[str, dict[int, int]]) -> bool:

@@ -150,10 +150,22 @@ def wait_until_seen(admin: AdminClient, names: Iterable[str]) -> None:
     """
     wanted = set(names)
     deadline = time.monotonic() + TIMEOUT_S
-    while missing := wanted - _descriptions(admin, wanted).keys():
+    while missing := wanted - _usable(admin, wanted):
         if time.monotonic() > deadline:
             raise AdminError(f"topics were made but are not seen after {TIMEOUT_S} s: {', '.join(sorted(missing))}")
         time.sleep(_SEEN_EVERY_S)
+
+
+def _usable(admin: AdminClient, names: Iterable[str]) -> set[str]:
+    """The topics of which every partition has a leader that answers."""
+    there = _descriptions(admin, names)
+    asked = {
+        TopicPartition(name, number): OffsetSpec.latest()
+        for name, topic in there.items()
+        for number in range(len(topic.partitions))
+    }
+    answers = admin.list_offsets(asked, request_timeout=TIMEOUT_S) if asked else {}
+    return there.keys() - {at.topic for at, future in answers.items() if future.exception() is not None}
 
 
 def _plans(layout: Layout) -> list[Plan]:

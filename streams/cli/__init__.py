@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 
 import click
+from confluent_kafka import KafkaException
 
 from streams.errors import BetraceError
 from topics.errors import TopicsError
@@ -35,7 +36,7 @@ class Commands(click.Group):
         """Run the command; an error of ours becomes a line on stderr and its exit code."""
         try:
             return super().invoke(ctx)
-        except (BetraceError, TopicsError) as error:
+        except (BetraceError, TopicsError, KafkaException) as error:
             failure = click.ClickException(str(error))
             failure.exit_code = error.exit_code if isinstance(error, BetraceError) else BetraceError.exit_code
             raise failure from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -144,7 +145,10 @@ def _running(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     with tempfile.TemporaryFile() as talk:
         # A session of its own, so that Ctrl-C reaches the demo alone, which then ends the run in order.
         run = subprocess.Popen(  # noqa: S603, the command is this program
-            [sys.executable, "-m", "streams.cli", "run", *rules, *where, *RUN], stderr=talk, start_new_session=True
+            [sys.executable, "-m", "streams.cli", "run", *rules, *where, *RUN],
+            stderr=talk,
+            start_new_session=True,
+            env=_without_settings(),
         )
         try:
             yield run
@@ -154,6 +158,11 @@ def _running(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
         if code:
             talk.seek(0)
             raise StateError(f"betrace run ended with exit code {code}\n{talk.read().decode()}", action="see above")
+
+
+def _without_settings() -> dict[str, str]:
+    """The environment without the user's settings: the demo is the same for everybody."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("BETRACE_")}
 
 
 def _signals(settings: Settings, run: subprocess.Popen[bytes]) -> Iterator[Message]:

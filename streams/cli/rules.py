@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -14,6 +13,7 @@ from dsl.library import LibraryRule
 from streams import ruleset
 from streams.cli import options
 from streams.cli.load import load
+from streams.cli.table import table
 from streams.errors import ConfigError
 from streams.settings import Settings
 from topics import admin
@@ -81,7 +81,7 @@ def show_library(names: tuple[str, ...], copy: Path | None, form: str, *, force:
     elif form == "json":
         click.echo(msgspec.json.encode([_row(each) for each in found]))
     else:
-        for line in _table(map(_row, found)):
+        for line in table(_HEAD, map(_cells, found)):
             click.echo(line)
 
 
@@ -105,7 +105,6 @@ def _row(each: LibraryRule) -> Row:
     return Row(rule.id, each.framework, rule.severity.value, rule.controls, rule.title, rule.tags)
 
 
-def _table(rows: Iterable[Row]) -> list[str]:
-    cells = [_HEAD, *((row.id, row.severity, ", ".join(row.controls), row.title) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+def _cells(each: LibraryRule) -> tuple[str, ...]:
+    rule = each.rule
+    return (rule.id, rule.severity.value, ", ".join(rule.controls), rule.title)

@@ -42,7 +42,10 @@ def _duration(_: click.Context, __: click.Parameter, text: str) -> int:
 
 
 def _ends(_: click.Context, __: click.Parameter, text: str | None) -> Ends | None:
-    return None if text is None else msgspec.json.decode(text, type=Ends)
+    try:
+        return None if text is None else msgspec.json.decode(text, type=Ends)
+    except msgspec.DecodeError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def duration(name: str, default: str, help_text: str) -> Callable[[Any], Any]:

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from streams.cli import options
+from streams.cli.table import table
 from streams.errors import ConfigError
 from topics import admin
 from topics.admin import Row
@@ -49,7 +50,7 @@ def create(bootstrap: str, layout: Layout) -> None:
 def describe(bootstrap: str, layout: Layout, *, json: bool) -> None:
     """Print how the topics are, one a line, in the order of the flow."""
     rows = admin.describe(admin.connect({"bootstrap.servers": bootstrap}), layout)
-    for line in map(_json, rows) if json else _table(rows):
+    for line in map(_json, rows) if json else table(_HEAD, map(_cells, rows)):
         click.echo(line)
     _say(rows)
 
@@ -62,12 +63,6 @@ def _say(rows: list[Row]) -> None:
 
 def _json(row: Row) -> str:
     return msgspec.json.encode(row).decode()
-
-
-def _table(rows: list[Row]) -> list[str]:
-    cells = [_HEAD, *map(_cells, rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
     python -m tests.bench.bench_ingest [--spans 600000] [--runs 3]
 
-Beside it, in the same run, what `consume()` alone does with the same settings. Prints a line of JSON per corpus; figures
-are medians. The corpus is real Collector output with fresh trace ids (`tests.bench.load`).
+Beside it, in the same run, what `consume()` alone does with the same settings. Prints a line of JSON per corpus;
+figures are medians. The corpus is real Collector output with fresh trace ids (`tests.bench.load`).
 """
 
 from __future__ import annotations

@@ -18,6 +18,10 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from dsl import Verdict, load
+from streams.decode import decode
+from streams.pipeline import judge_spans
+from streams.project import Projector
 from tests.broker.record import read_topic
 from topics import admin
 from topics.capture import Frame
@@ -94,6 +98,19 @@ class Program:
         said = [signal["unmapped"]["betrace"] for signal in self.signals()]
         said.sort(key=lambda one: int(one["revision"]))
         return {(one["rule"]["id"], one["trace_id"]): one["verdict"] for one in said}
+
+    def truth(self) -> set[tuple[str, str]]:
+        """What the rules say of the source topics read at once, without Kafka's windows: the broken traces."""
+        rules, _ = load([self.rules])
+        interest = Projector(rules).interest
+        topics = (self.spans_topic, self.logs_topic)
+        frames = [frame for topic in topics for frame in read_topic(self.bootstrap, topic)]
+        traces = [decode(frame.value, interest).traces for frame in frames]
+        return {
+            (judgement.rule.id, close.trace_id.hex())
+            for close, judgement in judge_spans(traces, rules)
+            if judgement.verdict is Verdict.BROKEN
+        }
 
     def records(self, name: str) -> list[Frame]:
         """The records of one of our own topics."""

@@ -49,6 +49,7 @@ def read_topic(bootstrap: str, topic: str) -> list[Frame]:
             "group.id": "never-committed",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "fetch.wait.max.ms": 20,
             "isolation.level": "read_committed",
         }
     )

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import signal
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
 
+from tests.bench.load import CORPUS
 from tests.broker.program import CAPTURES, STOP_S, Program, expected
 from topics import capture
 
 pytestmark = pytest.mark.broker
 
 BIG_BYTES = 900_000
+CORPUS_RULES = Path(__file__).parents[1] / "fixtures" / "rules" / "corpus.rules"
 
 
 @pytest.fixture
@@ -38,6 +42,14 @@ def play(program: Program, *names: str) -> int:
             count += 1
     producer.flush()
     return count
+
+
+def write(bootstrap: str, topic: str, values: Iterable[bytes | None]) -> None:
+    """Writes records without keys."""
+    producer = Producer({"bootstrap.servers": bootstrap})
+    for value in values:
+        producer.produce(topic, value)
+    producer.flush()
 
 
 def hostile_records() -> list[bytes | None]:
@@ -77,13 +89,23 @@ def test_both_kinds_mixed_on_one_topic_change_nothing(program: Program) -> None:
     assert expected() == program.broken()
 
 
+@pytest.mark.parametrize("corpus", ["partitioned_proto", "unkeyed_proto", "unkeyed_json"])
+def test_the_corpus_is_judged_as_without_kafka(program: Program, corpus: str) -> None:
+    """Keyed, in batches, in JSON: a real Collector's spans and logs give the verdicts that `betrace eval` gives."""
+    program = dataclasses.replace(program, rules=CORPUS_RULES)
+    for topic, name in ((program.spans_topic, corpus), (program.logs_topic, f"{corpus}_logs")):
+        write(program.bootstrap, topic, [frame.value for frame in capture.read(CORPUS / f"{name}.bin.gz")])
+
+    program.run_until_idle()
+
+    assert program.truth()
+    assert program.truth() == program.broken()
+
+
 def test_garbage_becomes_dead_letters_and_nothing_else_is_lost(program: Program) -> None:
     """Undecodable records are dead letters with their reason, and records in = projected + dead letters."""
-    producer = Producer({"bootstrap.servers": program.bootstrap})
     hostile = hostile_records()
-    for value in hostile:
-        producer.produce(program.spans_topic, value)
-    producer.flush()
+    write(program.bootstrap, program.spans_topic, hostile)
     count = play(program, "keyed_spans", "keyed_logs")
 
     totals = program.run_until_idle().totals()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from dsl import Event, RuleSet, Span, compile_texts
@@ -27,7 +29,7 @@ def _rules(condition: str) -> RuleSet:
         ("a.where(span.status == error)", {"a", "a.span.status"}, False),
     ],
 )
-def test_interest_names_what_can_make_atoms_hold(condition: str, names: set[str], every_span: bool) -> None:  # noqa: FBT001
+def test_interest_names_what_can_make_an_atom_hold(condition: str, names: set[str], *, every_span: bool) -> None:
     """A span without any of the names can hit an atom only when every span can."""
     interest = _rules(condition).interest
 
@@ -36,11 +38,9 @@ def test_interest_names_what_can_make_atoms_hold(condition: str, names: set[str]
 
 def test_interest_has_every_attribute_that_is_looked_up() -> None:
     """A decoder that converts only these attributes changes no verdict."""
-    rules, _ = compile_texts(
-        {
-            "t.yaml": "rules: [{id: r, kind: pattern, condition: 'a.where(x == $y) and b.c > 1', exceptions: [{where: z}]}]"
-        }
-    )
+    condition = "a.where(x == $y) and b.c > 1"
+    said = {"id": "r", "kind": "pattern", "condition": condition, "exceptions": [{"where": "z"}]}
+    rules, _ = compile_texts({"t.yaml": json.dumps({"rules": [said]})})
 
     assert {"a", "a.x", "x", "a.y", "y", "b", "b.c", "c", "z"} == rules.interest.attributes
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from confluent_kafka import TopicPartition
 from hypothesis import strategies as st
@@ -23,6 +24,11 @@ OUT_OF_ORDER_MS = 250
 MAX_CLOCK_SKEW_MS = 2_000
 IDLE_LAG_MS = 100
 LOCAL_MS = 10_000_000
+FIRST_MS = 1_000
+NIGHT_MS = 3_000
+MOST_RECORDS = 20
+MOST_DEEDS = 24
+LAST_TICK = (FIRST_MS + MOST_RECORDS * NIGHT_MS) // TICK_MS
 SMALL_BYTES = 400
 LARGE_BYTES = 1_000_000
 
@@ -40,17 +46,10 @@ class SourceRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """The next records of a source are read."""
-
-    source: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
 class Flush:
-    """What was read from some sources is flushed, in messages of at most `limit_bytes`."""
+    """So many records of each source are read; what was read of `sources` is flushed in parts of `limit_bytes`."""
 
+    counts: tuple[int, ...]
     sources: tuple[int, ...]
     limit_bytes: int
 
@@ -74,7 +73,7 @@ class Grow:
     """The source topic is seen to have all its partitions; before, there was only the first."""
 
 
-Deed = Read | Flush | Stop | Grow
+Deed = Flush | Stop | Grow
 
 
 @dataclass(slots=True)
@@ -130,9 +129,9 @@ class Ingests:
     def do(self, deed: Deed) -> None:
         """One deed after the other."""
         match deed:
-            case Read(number, count):
-                self.sources[number].read(count)
-            case Flush(sources, limit_bytes):
+            case Flush(counts, sources, limit_bytes):
+                for source, count in zip(self.sources, counts, strict=True):
+                    source.read(count)
                 self._write(self._chosen(sources), limit_bytes)
                 self._commit(self._chosen(sources))
             case Stop(sources, sent, back, rules, lost):
@@ -211,38 +210,38 @@ facts = st.builds(
 said = st.dictionaries(st.sampled_from(TRACES), st.lists(facts, max_size=3).map(tuple), max_size=3)
 
 
+ElementT = TypeVar("ElementT")
+
+
+def lists(elements: st.SearchStrategy[ElementT], most: int) -> st.SearchStrategy[list[ElementT]]:
+    """Lists that are mostly long: left to itself Hypothesis draws about five elements, too few for much to happen."""
+    return st.sampled_from((0, most // 2, most)).flatmap(
+        lambda least: st.lists(elements, min_size=least, max_size=most)
+    )
+
+
 @st.composite
 def source_records(draw: st.DrawFn, *, most_back_ms: int) -> list[SourceRecord]:
     """Records of one source partition, whose times run back by at most `most_back_ms`."""
-    steps = draw(
-        st.lists(
-            st.tuples(st.integers(0, 900) | st.just(3_000), st.integers(0, most_back_ms), st.integers(1, 3), said),
-            max_size=15,
-        )
-    )
+    steps_ms = st.integers(0, 900) | st.just(NIGHT_MS)
+    drawn = st.tuples(steps_ms, st.integers(0, most_back_ms), st.integers(1, 3), said)
     records: list[SourceRecord] = []
-    highest_ms, offset = 1_000, 0
-    for step_ms, back_ms, offsets, traces in steps:
+    highest_ms, offset = FIRST_MS, 0
+    for step_ms, back_ms, offsets, traces in draw(lists(drawn, MOST_RECORDS)):
         highest_ms += step_ms
         offset += offsets
-        records.append(SourceRecord(offset, highest_ms - back_ms, tuple(traces.items())))
+        records.append(SourceRecord(offset, max(0, highest_ms - back_ms), tuple(traces.items())))
     return records
 
 
 def deeds(sources: int, *, everything: bool) -> st.SearchStrategy[list[Deed]]:
     """What ingest does; with `everything` also what no law promises to be without effect."""
-    number = st.integers(0, sources - 1)
-    numbers = st.lists(number, min_size=1, max_size=sources).map(tuple)
-    reads = st.builds(Read, number, st.integers(1, 4))
-    flushes = st.builds(Flush, numbers, st.sampled_from((SMALL_BYTES, LARGE_BYTES)))
+    numbers = st.just(tuple(range(sources))) | st.lists(st.integers(0, sources - 1), min_size=1).map(tuple)
+    counts = st.tuples(*[st.integers(0, 3)] * sources)
+    flushes = st.builds(Flush, counts, numbers, st.sampled_from((SMALL_BYTES, LARGE_BYTES)))
+    sent, back = st.integers(0, 3), st.integers(0, 3)
     if not everything:
-        return st.lists(reads | flushes | st.builds(Stop, numbers, st.integers(0, 3), st.integers(0, 3)), max_size=25)
-    stops = st.builds(
-        Stop,
-        numbers,
-        st.integers(0, 3),
-        st.integers(0, 3),
-        st.none() | st.sampled_from(("one", "two")),
-        st.integers(0, 2),
-    )
-    return st.lists(reads | flushes | stops | st.builds(Grow), max_size=25)
+        return lists(flushes | flushes | st.builds(Stop, numbers, sent, back), MOST_DEEDS)
+    rules, lost = st.none() | st.sampled_from(("one", "two")), st.integers(0, 2)
+    stops = st.builds(Stop, numbers, sent, back, rules, lost)
+    return lists(flushes | flushes | flushes | stops | st.builds(Grow), MOST_DEEDS)

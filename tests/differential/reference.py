@@ -1,0 +1,56 @@
+"""The engine the slow way: all spans of a trace are kept, and every verdict is found by looking at all of them again.
+
+In: spans with the tick of their record, rules, bounds in ticks. Out: what must be published, whatever the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dsl import Atom, RuleSet, Span, judge
+from streams.window.facts import AtomFacts
+from streams.window.session import Bounds
+from topics.finding import uid
+
+FOREVER = 1 << 40
+Arrived = list[tuple[int, Span]]
+
+
+def signals(trace: bytes, arrived: Arrived, rules: RuleSet, bounds: Bounds) -> Iterator[tuple[str, int, str, int, int]]:
+    """The signals on one trace: uid, revision, verdict, first and last tick of the window."""
+    said: dict[tuple[str, int], tuple[str, int]] = {}
+    for chain, first, last, whole, spans in _closes(arrived, list(rules.atoms.values()), bounds):
+        facts = {key: _facts(atom, spans) for key, atom in rules.atoms.items() if any(map(atom.holds, spans))}
+        verdicts = {at.rule.id: at.verdict.value for at in judge(rules, facts, whole=whole)}
+        for rule in rules.rules:
+            before, revision = said.get((rule.id, chain), ("not_applicable", 0))
+            verdict = verdicts.get(rule.id, "not_applicable")
+            if verdict != before and (revision or verdict in {"broken", "undetermined"}):
+                revision += 1
+                yield uid(rule.id, rule.fingerprint, trace, chain * 100), revision, verdict, first, last
+            said[rule.id, chain] = verdict, revision
+
+
+def _closes(arrived: Arrived, atoms: list[Atom], bounds: Bounds) -> Iterator[tuple[int, int, int, bool, list[Span]]]:
+    """Per close: the chain's first tick, the window's first and last, whether it is whole, the chain's spans."""
+    gap, lateness, longest = bounds.gap, bounds.lateness, bounds.max_duration
+    chain, opened, last, is_headless, spans = -FOREVER, -FOREVER, -FOREVER, False, list[Span]()
+    for tick in [*sorted({tick for tick, _ in arrived}), FOREVER]:
+        end = min(last + gap + 1, opened + longest, chain + longest + lateness)
+        if opened >= 0 and tick >= end:
+            yield chain, opened, last, end > last + gap and not is_headless, spans
+            opened = -FOREVER
+        came = [span for at, span in arrived if at == tick]
+        if opened < 0 and any(atom.holds(span) for span in came for atom in atoms):
+            is_known = tick <= last + gap + lateness
+            if not is_known or tick >= chain + longest + lateness:
+                chain, is_headless, spans = tick, is_known, []
+            opened = tick
+        if opened >= 0:
+            last, spans = tick, spans + came
+
+
+def _facts(atom: Atom, spans: list[Span]) -> AtomFacts:
+    hits = [span for span in spans if atom.holds(span)]
+    starts = [span.start_ns for span in hits if span.start_ns is not None]
+    return AtomFacts(min(starts, default=None), max(starts, default=None), [], sorted({span.span_id for span in hits}))

@@ -1,0 +1,168 @@
+"""`betrace eval`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from streams.cli import main
+
+RULES = """\
+// "PII access is audited"
+// severity: critical
+pii.access and audit.log
+
+// Signal: TOO_MANY_TOOLS (high)
+count(agent.tool) > 2
+
+// id: checked
+// kind: conditional
+when { data.access } always { auth.check before data.access }
+"""
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    """A file of rules."""
+    path = tmp_path / "a.rules"
+    path.write_text(RULES)
+    return path
+
+
+def call(rules: Path, *spans: object, path: Path | None = None) -> Result:
+    """`betrace eval` on spans, each an object or the text of a line; on stdin without a path."""
+    text = "".join((span if isinstance(span, str) else json.dumps(span)) + "\n" for span in spans)
+    if path is None:
+        return CliRunner().invoke(main, ["eval", str(rules), "--spans", "-"], input=text)
+    path.write_text(text)
+    return CliRunner().invoke(main, ["eval", str(rules), "--spans", str(path)])
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    """The lines on stdout."""
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_broken_rule_is_a_line_with_all_that_was_seen(rules: Path, tmp_path: Path) -> None:
+    """A line says which rule, on which trace, what was seen and what was missing; the exit code is 1."""
+    span = {"trace_id": TRACE, "name": "pii.access", "service": "checkout", "attributes": {"user.id": "u", "x": 1}}
+
+    result = call(rules, span, path=tmp_path / "spans.jsonl")
+
+    witness = {
+        "subject": "pii.access",
+        "span_id": "0000000000000001",
+        "name": "pii.access",
+        "service": "checkout",
+        "start": "2026-01-05T12:00:00.000000000Z",
+        "attributes": {"service.name": "checkout", "user.id": "u"},
+    }
+    expected = {
+        "rule": "pii-access-is-audited",
+        "trace_id": TRACE,
+        "verdict": "broken",
+        "witnesses": [witness],
+        "missing": ["audit.log"],
+        "present": [],
+    }
+    assert (1, [expected], "") == (result.exit_code, lines(result), result.stderr)
+
+
+def test_held_rule_is_a_line_and_exit_0(rules: Path) -> None:
+    """A rule that held is said too: it is what proves a control."""
+    result = call(rules, {"name": "pii.access"}, {"name": "audit.log"})
+
+    [line] = lines(result)
+    assert (0, "held", [], []) == (result.exit_code, line["verdict"], line["missing"], line["present"])
+    assert ["pii.access", "audit.log"] == [witness["subject"] for witness in line["witnesses"]]
+
+
+def test_rules_that_are_not_about_a_trace_say_nothing(rules: Path) -> None:
+    """No applicable rule is no line and no failure."""
+    result = call(rules, {"name": "GET /health"})
+
+    assert (0, "", "") == (result.exit_code, result.stdout, result.stderr)
+
+
+def test_empty_file_is_nothing(rules: Path) -> None:
+    """No spans, no lines."""
+    assert (0, "") == (call(rules).exit_code, call(rules).stdout)
+
+
+def test_lines_are_by_trace_and_rule(rules: Path) -> None:
+    """Every trace is judged on its own by every rule; lines are by trace id, then rule id."""
+    names = ("pii.access", "agent.tool", "agent.tool", "agent.tool", "data.access")
+    spans = [{"trace_id": trace * 32, "name": name} for trace in "ba" for name in names]
+
+    result = call(rules, *spans)
+
+    expected = [
+        (trace * 32, rule, "broken")
+        for trace in "ab"
+        for rule in ("TOO_MANY_TOOLS", "checked", "pii-access-is-audited")
+    ]
+    assert expected == [(line["trace_id"], line["rule"], line["verdict"]) for line in lines(result)]
+
+
+def test_order_is_that_of_the_spans_starts(rules: Path) -> None:
+    """Before means an earlier start, not an earlier line."""
+    check = {"name": "auth.check", "start": "2026-01-05T11:00:00Z"}
+
+    result = call(rules, {"name": "data.access", "start": "2026-01-05T11:00:01Z"}, check)
+
+    assert ["held"] == [line["verdict"] for line in lines(result)]
+
+
+def test_otlp_lines_are_read_too(rules: Path) -> None:
+    """What the Collector's file exporter writes, one request a line, beside simple spans."""
+    span = {"traceId": TRACE, "spanId": "00" * 7 + "01", "name": "pii.access", "startTimeUnixNano": "1"}
+    request = {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
+
+    result = call(rules, request, {"trace_id": TRACE, "name": "audit.log"})
+
+    assert [(TRACE, "held")] == [(line["trace_id"], line["verdict"]) for line in lines(result)]
+
+
+@pytest.mark.parametrize("bad", ['{"name": 5}', "{", '{"name": "a", "typo": 1}', "[]", "\x00", "[" * 100_000])
+def test_bad_line_is_named(rules: Path, bad: str, tmp_path: Path) -> None:
+    """A line that cannot be read is exit 2 and said with its number; nothing is judged without it."""
+    path = tmp_path / "spans.jsonl"
+
+    result = call(rules, {"name": "pii.access"}, bad, path=path)
+
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert result.stderr.startswith(f"Error: {path}:2: ")
+
+
+def test_bad_rules_are_all_said(rules: Path) -> None:
+    """Rules with errors are exit 2, and every problem is shown with its code."""
+    rules.write_text(RULES + "\n// id: bad\n// kind: pattern\na matches '('\n\n// id: worse\nb\n")
+
+    result = call(rules, {"name": "pii.access"})
+
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert 2 == sum(line.startswith("E") and "a.rules:" in line for line in result.stderr.splitlines()[1:])
+
+
+@pytest.mark.parametrize("arguments", [[], ["a.rules"], ["a.rules", "--spans", "does-not-exist"]])
+def test_missing_argument_is_a_usage_error(arguments: list[str]) -> None:
+    """Without rules or spans the command says what is missing."""
+    result = CliRunner().invoke(main, ["eval", *arguments])
+
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert "Usage: " in result.stderr
+
+
+def test_hostile_values_are_judged_as_any_other(rules: Path) -> None:
+    """Whatever an attribute holds, the line is JSON that can be read."""
+    hostile = '{"name": "pii.access", "attributes": {"user.id": "\\ud800", "enduser.id": 1e308, "tenant.id": [[{}]]}}'
+
+    result = call(rules, hostile)
+
+    [line] = lines(result)
+    assert (1, "broken") == (result.exit_code, line["verdict"])

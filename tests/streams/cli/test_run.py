@@ -1,0 +1,147 @@
+"""`betrace run`: its settings; what it does is in tests/broker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from streams import supervise
+from streams.cli import main, run
+from tests.streams.installation import installed
+from topics import admin
+
+GOOD = '// "Access is audited"\npii.access and audit.log\n'
+RUN_S = 120
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    """A file of one rule."""
+    path = tmp_path / "a.rules"
+    path.write_text(GOOD)
+    return path
+
+
+def call(*arguments: str | Path, **environment: str) -> Result:
+    """`betrace run` with `arguments`, where no Kafka is."""
+    words = map(str, arguments)
+    return CliRunner(env=environment).invoke(main, ["run", "--bootstrap", "127.0.0.1:1", *words])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no rules are given: --rules FILE or --rules DIR"),
+        (["--gap", "30"], "'30' is no duration"),
+        (["--gap", "10ms"], "gap is 10ms, must be at least 100ms"),
+        (["--gap", "2h"], "max-duration is 3600000ms, must be at least 7200100ms"),
+        (["--lateness", "-1s"], "'-1s' is no duration"),
+        (["--start", "now"], "'now' is not one of 'earliest', 'latest'"),
+        (["--encoding", "xml"], "'xml' is not one of"),
+        (["--facts-partitions", "0"], "0 is not in the range x>=1"),
+        (["--source-topics", ","], "names no topic"),
+        (["--role", "ledger"], "'ledger' is not one of"),
+        (["--role", "ingest", "--rules", "a.rules"], "--role takes no --rules"),
+        (["--role", "ingest", "--until-idle"], "--role takes no --rules and no --until-idle"),
+        (["--role", "sessions", "--ends", "{"], "Invalid value for '--ends'"),
+        (["--rules", "does-not-exist"], "the rules have errors"),
+    ],
+)
+def test_setting_that_cannot_work_is_refused(arguments: list[str], message: str) -> None:
+    """A wrong setting is exit 2 and says what is wrong, before Kafka is asked."""
+    result = call(*arguments)
+
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert message in result.stderr.replace("\n", " ")
+
+
+def test_no_kafka_is_exit_3(rules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Kafka nothing is started, and the address is named."""
+    monkeypatch.setattr(admin, "TIMEOUT_S", 1)
+
+    result = call("--rules", rules)
+
+    assert 3 == result.exit_code
+    assert "no Kafka answers at 127.0.0.1:1" in result.stderr
+
+
+def test_stage_gets_every_setting(rules: Path, tmp_path: Path) -> None:
+    """A stage is started with the settings of the whole: every option is passed on, but those of the supervisor."""
+    arguments = [
+        *("--rules", str(rules), "--until-idle", "--bootstrap", "a:1,b:2", "--source-topics", "spans,logs"),
+        *("--prefix", "eu.", "--start", "latest", "--encoding", "otlp_json", "--gap", "1500ms", "--lateness", "2m"),
+        *("--max-duration", "1d", "--out-of-order", "0s", "--state-dir", str(tmp_path), "--facts-partitions", "7"),
+        *("--replication", "3"),
+    ]
+    context = run.command.make_context("run", list(arguments))
+    with context:
+        words = run._command("sessions", {"spans": {0: 5}})
+
+    stage = run.command.make_context("run", words[words.index("run") + 1 :])
+
+    passed = {name: value for name, value in context.params.items() if name not in run._NOT_PASSED}
+    assert passed | {"rules": (), "role": "sessions", "until_idle": False, "ends": {"spans": {0: 5}}} == stage.params
+
+
+def test_ends_are_for_sessions_alone(rules: Path) -> None:
+    """Ingest reads on until sessions has seen enough."""
+    with run.command.make_context("run", ["--rules", str(rules)]):
+        ingest, sessions = (run._command(role, {"spans": {0: 5}}) for role in run.ROLES)
+
+    assert (False, True) == ("--ends" in ingest, "--ends" in sessions)
+
+
+def test_settings_of_the_supervisor_are_those_not_passed() -> None:
+    """What a stage does not get on its command line it must not find in its environment."""
+    context = run.command.make_context("run", ["--rules", "a"])
+
+    variables = {option.envvar for option in context.command.params if option.name in run._NOT_PASSED}
+
+    assert supervise.NOT_INHERITED | {None} == variables
+
+
+@pytest.mark.broker
+def test_environment_alone_is_enough(rules: Path, kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """A container needs no command line: every setting is a variable, and the stages are not confused by them."""
+    settings = installed(kafka, fresh_prefix, tmp_path)
+    environment = {
+        "BETRACE_RULES": str(rules),
+        "BETRACE_BOOTSTRAP": kafka,
+        "BETRACE_PREFIX": fresh_prefix,
+        "BETRACE_SOURCE_TOPICS": ",".join(settings.source_topics),
+        "BETRACE_STATE_DIR": str(tmp_path / "state"),
+        "BETRACE_UNTIL_IDLE": "1",
+    }
+    command = [sys.executable, "-m", "streams.cli", "run"]
+
+    done = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=RUN_S, check=False
+    )
+
+    assert (0, "") == (done.returncode, done.stdout), done.stderr
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("role", run.ROLES)
+def test_role_without_topics_is_refused(role: str, kafka: str, fresh_prefix: str) -> None:
+    """A stage alone makes no topics: it says which command does."""
+    result = CliRunner().invoke(main, ["run", "--role", role, "--bootstrap", kafka, "--prefix", fresh_prefix])
+
+    assert 2 == result.exit_code
+    assert f"topic {fresh_prefix}facts does not exist: run betrace topics create" in result.stderr
+
+
+@pytest.mark.broker
+def test_ingest_without_rules_is_refused(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """A stage alone works with the rules that are active; without any it says how they are made so."""
+    installed(kafka, fresh_prefix, tmp_path)
+
+    result = CliRunner().invoke(main, ["run", "--role", "ingest", "--bootstrap", kafka, "--prefix", fresh_prefix])
+
+    assert 2 == result.exit_code
+    assert f"no rules are active on {fresh_prefix}rules: push some with betrace rules push" in result.stderr

@@ -1,0 +1,313 @@
+"""Sessions on one facts partition, driven with values, against a real broker."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from dsl import RuleSet, Span, compile_texts
+from streams import recover, ruleset
+from streams.decode import TraceSpans
+from streams.errors import StateError
+from streams.project import Projector
+from streams.sessions import SessionsWorker, store_path
+from streams.settings import Settings
+from tests.broker.record import read_topic
+from tests.streams.installation import installed
+from topics import admin, facts, verdicts
+from topics.facts import VERSION, Entry, Facts, Section
+
+pytestmark = pytest.mark.broker
+
+AUDITED = "// id: audited\n// kind: invariant\npii.access and audit.log\n"
+FEW = "// id: few\n// kind: pattern\ncount(agent.tool) > 1\n"
+SPANS = {
+    name: Span(name, number.to_bytes(8, "big"), start_ns=number)
+    for number, name in enumerate(("pii.access", "audit.log", "agent.tool"), 1)
+}
+A, B = b"a" * 16, b"b" * 16
+FAR_MS = 10_000_000
+
+
+@pytest.fixture
+def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
+    """An installation with two facts partitions and a rule."""
+    settings = installed(kafka, fresh_prefix, tmp_path)
+    ruleset.push(settings, compiled(AUDITED), now_ms=1)
+    return settings
+
+
+def compiled(text: str) -> RuleSet:
+    """The rules in a text."""
+    rules, _ = compile_texts({"a.rules": text})
+    return rules
+
+
+@dataclass(slots=True)
+class Driven:
+    """A worker, and what it acknowledged; `at_acknowledge` is called each time that it does."""
+
+    settings: Settings
+    rules: RuleSet = field(default_factory=lambda: compiled(AUDITED))
+    worker: SessionsWorker = field(init=False)
+    acknowledged: list[int] = field(default_factory=list)
+    at_acknowledge: Callable[[], None] = field(default=lambda: None)
+    next_offset: int = 0
+
+    def __post_init__(self) -> None:
+        known, _ = ruleset.read(self.settings)
+        identity = recover.identify(AdminClient({**self.settings.client()}), self.settings)
+        self.worker = SessionsWorker(self.settings, known, identity)
+
+    def apply(self, watermark_ms: int | None, *entries: Entry, number: int = 0, offset: int | None = None) -> None:
+        """The next facts message, of one source partition."""
+        at = self.next_offset if offset is None else offset
+        self.next_offset = at + 1
+        [topic] = self.settings.source_topics
+        section = Section(topic, 0, 1, 1, at, at + 1, watermark_ms, [], b"", list(entries))
+        value = facts.encode(Facts(VERSION, self.rules.fingerprint, [section]))
+        self.worker.apply(number, at, value, lambda: self._acknowledge(at))
+
+    def entry(self, tick: int, *names: str, trace: bytes = A) -> Entry:
+        """An entry of the next message with spans of these names."""
+        spans = [SPANS[name] for name in names]
+        found = Projector(self.rules).facts(TraceSpans(len(spans), root_seen=True, spans=spans))
+        return Entry(trace, self.next_offset, self.next_offset, tick, len(spans), root_seen=True, facts=found)
+
+    def crash(self) -> None:
+        """The worker is gone without a last step; only its locks are given back, as the kernel would."""
+        for worked in self.worker._worked.values():
+            worked.store.close()
+
+    def signals(self) -> list[tuple[str, str, int]]:
+        """Trace id, verdict and revision of each signal on the topic."""
+        said = [
+            json.loads(frame.value)["unmapped"]["betrace"]
+            for frame in read_topic(self.settings.bootstrap, self.settings.topic("signals"))
+        ]
+        return [(one["trace_id"], one["verdict"], one["revision"]) for one in said]
+
+    def _acknowledge(self, offset: int) -> None:
+        self.acknowledged.append(offset)
+        self.at_acknowledge()
+
+
+def test_closed_window_is_a_signal_and_a_count(settings: Settings) -> None:
+    """What closes is judged at once; after the step signals and counts are on their topics."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"), driven.entry(100, "pii.access", "audit.log", trace=B))
+    driven.apply(FAR_MS)
+
+    driven.worker.step()
+
+    assert [(A.hex(), "broken", 1)] == driven.signals()
+    [counted] = [verdicts.decode(frame.value) for frame in read_topic(settings.bootstrap, settings.topic("verdicts"))]
+    assert ("audited", 0, FAR_MS, 1, 1) == (
+        counted.rule,
+        counted.partition,
+        counted.clock_ms,
+        counted.broken,
+        counted.held,
+    )
+
+
+def test_message_is_acknowledged_when_nothing_of_it_waits(settings: Settings) -> None:
+    """What is not applied yet holds its message back, and every one after it."""
+    driven = Driven(settings)
+    driven.apply(1_000, driven.entry(100, "pii.access"))
+    driven.apply(2_000)
+    driven.worker.step()
+    waiting = list(driven.acknowledged)
+    driven.apply(20_000)
+
+    driven.worker.step()
+
+    assert [] == waiting
+    assert [0, 1, 2] == driven.acknowledged
+
+
+def test_step_is_in_order(settings: Settings) -> None:
+    """When a message is acknowledged its signals are on the topic and its windows in the store."""
+    driven = Driven(settings)
+    seen: list[tuple[int, int, int]] = []
+
+    def look() -> None:
+        store = driven.worker._worked[0].store
+        position = store.position()
+        assert position is not None
+        seen.append((len(driven.signals()), len(store.chains()), position.next_offset))
+
+    driven.at_acknowledge = look
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(100_000, driven.entry(1_000, "pii.access", trace=B))
+
+    driven.apply(110_000)
+    driven.worker.step()
+
+    assert [0, 1, 2] == driven.acknowledged
+    assert 3 * [(1, 2, 3)] == seen
+
+
+def test_refused_signal_stops_before_anything_is_stored(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """A signal that the brokers do not take ends the worker: nothing is stored or acknowledged, so none is lost."""
+    client = AdminClient({"bootstrap.servers": kafka})
+    topic = NewTopic(f"{fresh_prefix}signals", 2, config={"max.message.bytes": "100"})
+    client.create_topics([topic])[topic.topic].result()
+    admin.wait_until_seen(client, [topic.topic])
+    settings = installed(kafka, fresh_prefix, tmp_path)
+    ruleset.push(settings, compiled(AUDITED), now_ms=1)
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(FAR_MS)
+
+    with pytest.raises(StateError, match=r"a signal was not delivered: .*Action: "):
+        driven.worker.step()
+
+    assert (None, []) == (driven.worker._worked[0].store.position(), driven.acknowledged)
+
+
+def test_crash_before_the_step_repeats_and_loses_nothing(settings: Settings) -> None:
+    """What was not stored is read again and gives the same signals, with the same revisions."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.worker.step()
+    driven.apply(FAR_MS)
+    driven.worker._confirm()
+    driven.crash()
+    again = Driven(settings)
+
+    again.apply(10_000, again.entry(100, "pii.access"))
+    again.apply(FAR_MS)
+    again.worker.step()
+
+    assert 2 * [(A.hex(), "broken", 1)] == again.signals()
+    assert [0, 1] == again.acknowledged
+
+
+def test_restart_after_a_step_says_nothing_again(settings: Settings) -> None:
+    """Messages that a stored position covers are acknowledged and passed over."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(FAR_MS)
+    driven.worker.close()
+    again = Driven(settings)
+
+    again.apply(10_000, again.entry(100, "pii.access"))
+    again.apply(FAR_MS)
+    again.worker.step()
+
+    assert [(A.hex(), "broken", 1)] == again.signals()
+    assert [0, 1] == again.acknowledged
+
+
+def test_late_span_amends_after_a_restart(settings: Settings) -> None:
+    """What was said of a chain is in the store: the amended signal is the next revision."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(50_000)
+    driven.worker.close()
+    again = Driven(settings, next_offset=2)
+
+    again.apply(60_000, again.entry(600, "audit.log"))
+    again.apply(FAR_MS)
+    again.worker.step()
+
+    assert [(A.hex(), "broken", 1), (A.hex(), "held", 2)] == again.signals()
+
+
+@pytest.mark.parametrize("value", [b"", b"\xc1", b"\x93\x02\xa1x\x90", b"\x93\x01\xa1x", b"{}", b"\x91" * 100_000])
+def test_unreadable_facts_end_the_worker(settings: Settings, value: bytes) -> None:
+    """A facts message holds a whole flush: it is never skipped, and the error says where it is."""
+    worker = Driven(settings).worker
+
+    with pytest.raises(StateError, match=r"facts message 1/0 cannot be read: .*Action: upgrade sessions"):
+        worker.apply(1, 0, value, lambda: None)
+
+
+def test_rules_that_were_pushed_meanwhile_are_fetched(settings: Settings) -> None:
+    """Facts of a new rule set are judged with it, without a restart."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.rules = compiled(AUDITED + FEW)
+    ruleset.push(settings, driven.rules, now_ms=2)
+
+    driven.apply(FAR_MS)
+    driven.worker.step()
+
+    assert [(A.hex(), "broken", 1)] == driven.signals()
+
+
+def test_rules_that_nobody_pushed_end_the_worker(settings: Settings) -> None:
+    """Without the rules that facts were made with nothing can be judged."""
+    driven = Driven(settings)
+    driven.rules = compiled(FEW)
+
+    with pytest.raises(StateError, match=r"which is not on .*rules. Action: push the rules again"):
+        driven.apply(FAR_MS)
+
+
+def test_messages_without_their_beginning_end_the_worker(settings: Settings) -> None:
+    """A store that does not reach to the first message would miss what is between: it must be rebuilt."""
+    with pytest.raises(StateError, match="facts continue at offset 5, the state ends at 0"):
+        Driven(settings).apply(FAR_MS, offset=5)
+
+
+def test_released_partition_can_be_taken_by_another(settings: Settings) -> None:
+    """A partition that goes away is made durable first, and its store is closed; the others go on."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(20_000, number=1, offset=0)
+
+    driven.worker.release({0, 7})
+
+    again = Driven(settings)
+    again.apply(10_000, again.entry(100, "pii.access"))
+    again.apply(FAR_MS)
+    again.worker.step()
+    driven.apply(30_000, number=1, offset=1)
+    driven.worker.step()
+    assert [(A.hex(), "broken", 1)] == again.signals()
+    assert [0, 1] == driven.acknowledged
+
+
+def test_store_of_another_worker_is_not_shared(settings: Settings) -> None:
+    """Two workers on one state directory would write over each other: the second one says so."""
+    Driven(settings).apply(10_000)
+
+    with pytest.raises(StateError, match=r"cannot be opened: .*Action: stop the other worker"):
+        Driven(settings).apply(10_000)
+
+
+def test_idle_is_all_read_and_nothing_open(settings: Settings) -> None:
+    """A worker is idle when every partition is past the ends that are asked for, and no window is open or waits."""
+    driven = Driven(settings)
+    [topic] = settings.source_topics
+    ends = {topic: {0: 3}}
+    looks = [driven.worker.is_idle(ends)]
+    for number in (0, 1):
+        driven.apply(10_000, driven.entry(100, "pii.access"), number=number, offset=0)
+        driven.apply(10_200, number=number, offset=1)
+    looks.append(driven.worker.is_idle(ends))
+    for number in (0, 1):
+        driven.apply(FAR_MS, number=number, offset=2)
+        looks.append(driven.worker.is_idle(ends))
+
+    looks.append(driven.worker.is_idle({topic: {0: 4}}))
+
+    assert [False, False, False, True, False] == looks
+
+
+def test_stores_are_apart(settings: Settings) -> None:
+    """Each facts partition of each installation has a directory of its own."""
+    other = dataclasses.replace(settings, prefix="other.")
+
+    places = {store_path(each, number) for each in (settings, other) for number in (0, 1)}
+
+    assert 4 == len(places)
+    assert {settings.state_dir} == {place.parents[1] for place in places}
