@@ -15,6 +15,7 @@ from confluent_kafka import Producer
 
 from tests.bench.load import CORPUS
 from tests.broker.program import CAPTURES, STOP_S, Program, expected
+from tests.topics.ocsf_schema import problems
 from topics import capture
 
 pytestmark = pytest.mark.broker
@@ -71,13 +72,14 @@ def hostile_records() -> list[bytes | None]:
 
 @pytest.mark.parametrize("kind", ["keyed", "unkeyed"])
 def test_every_broken_rule_is_signalled_once_and_no_other(program: Program, kind: str) -> None:
-    """The signals are exactly the traces that the applications broke, each once."""
+    """The signals are exactly the traces that the applications broke, each once, and each is valid OCSF."""
     play(program, f"{kind}_spans", f"{kind}_logs")
 
     program.run_until_idle()
 
     assert expected() == program.broken()
     assert len(expected()) == len(program.signals())
+    assert [] == [problem for frame in program.records("signals") for problem in problems(frame.value)]
 
 
 def test_both_kinds_mixed_on_one_topic_change_nothing(program: Program) -> None:
