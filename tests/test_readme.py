@@ -81,7 +81,7 @@ def test_make_demo_works() -> None:
 
 def test_make_test_is_these_tests() -> None:
     """`make test` runs pytest over the whole tree."""
-    done = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(["make", "--no-print-directory", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert done.stdout.splitlines()[-1].endswith("bin/pytest")
 
