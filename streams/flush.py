@@ -23,6 +23,8 @@ PIECE_TOUCHES = 1024
 HEADERS_BYTES = 8
 """At most so much longer does a piece make the length fields of a message."""
 
+MORE_WORKERS = "start more ingest workers, they share the source partitions"
+
 
 @dataclass(slots=True)
 class _Group:
@@ -113,6 +115,8 @@ def _entry(trace_id: bytes, tick: int, group: _Group) -> Entry:
 def _parts(rules: str, sections: list[Section], limit_bytes: int) -> Iterator[bytes]:
     bare = [_bare(section) for section in sections]
     room_bytes = limit_bytes - len(encode(Facts(VERSION, rules, sections=[_emptied(section) for section in sections])))
+    if room_bytes < 0:
+        raise _too_large("what is said of all source partitions", room_bytes, MORE_WORKERS)
     filled_bytes = 0
     part = list(bare)
     for at, piece, piece_bytes in _pieces(sections, room_bytes):
@@ -138,7 +142,7 @@ def _pieces(sections: list[Section], room_bytes: int) -> Iterator[tuple[int, Sec
 def _split_touches(touches: bytes, room_bytes: int) -> Iterator[bytes]:
     count = min(PIECE_TOUCHES, (room_bytes - HEADERS_BYTES) // TOUCH_BYTES)
     if touches and count < 1:
-        raise _too_large("a touch", room_bytes, "start more ingest workers, they share the source partitions")
+        raise _too_large("a touch", room_bytes, MORE_WORKERS)
     for start in range(0, len(touches), max(count, 1) * TOUCH_BYTES):
         yield touches[start : start + count * TOUCH_BYTES]
 

@@ -81,7 +81,9 @@ def test_make_demo_works() -> None:
 
 def test_make_test_is_these_tests() -> None:
     """`make test` runs pytest over the whole tree."""
-    done = subprocess.run(["make", "--no-print-directory", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = ["make", "--no-print-directory", "-n", "test"]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert done.stdout.splitlines()[-1].endswith("bin/pytest")
 

@@ -137,17 +137,27 @@ def running(data_dir: Path | None = None) -> Iterator[Broker]:
     Without `data_dir` its data goes with it. Where there is no Java or no jars, and Docker answers, it runs in a
     container; else raises `BrokerError`.
     """
-    with tempfile.TemporaryDirectory(prefix="betrace-broker-", ignore_cleanup_errors=True) as scratch:
+    with _directory(data_dir) as directory:
         try:
-            broker = start(data_dir or Path(scratch))
+            broker = start(directory)
         except jvm.MissingError:
             if not container.docker_answers():
                 raise
             with container.running() as bootstrap:
-                yield Broker(bootstrap, Path(scratch), None)
+                yield Broker(bootstrap, directory, None)
             return
         with _lifeline(broker):
             yield broker
+
+
+@contextmanager
+def _directory(data_dir: Path | None) -> Iterator[Path]:
+    """`data_dir` as it is, or a directory that goes with the context."""
+    if data_dir is not None:
+        yield data_dir
+        return
+    with tempfile.TemporaryDirectory(prefix="betrace-broker-", ignore_cleanup_errors=True) as scratch:
+        yield Path(scratch)
 
 
 @contextmanager

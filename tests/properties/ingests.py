@@ -14,6 +14,7 @@ from confluent_kafka import TopicPartition
 from hypothesis import strategies as st
 
 from streams.flush import messages
+from streams.project import TraceFacts
 from streams.source import Log, Projected, SourcePartition, begin, read_metadata
 from streams.watermark import PartitionTime
 from tests.properties.reference import Record
@@ -114,7 +115,7 @@ class _Source:
         """Reads the next records."""
         ahead = [record for record in self.records if record.offset >= self.reader.next_offset]
         for record in ahead[:count]:
-            said = [(trace, 1, False, list(facts)) for trace, facts in record.traces]
+            said = [TraceFacts(trace, 1, root_seen=False, facts=list(facts)) for trace, facts in record.traces]
             self.reader.take(record.record_ms, Projected(record.offset, said), local_ms=LOCAL_MS)
 
 

@@ -1,0 +1,122 @@
+"""`betrace check`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from streams.cli import main
+
+GOOD = '// "Access is audited"\npii.access and audit.log\n'
+BAD = '// id: bad\n// kind: pattern\ntrace.has(payment).where(amount > "1000")\n'
+SUSPECT = "// id: suspect\n// kind: pattern\naudit.log and not audit.log\n"
+
+
+def call(*arguments: str | Path) -> Result:
+    """`betrace check` with `arguments`."""
+    return CliRunner().invoke(main, ["check", *map(str, arguments)])
+
+
+def test_rules_without_problems_are_exit_0(tmp_path: Path) -> None:
+    """Nothing is on stdout, and stderr says that all is well."""
+    path = tmp_path / "a.rules"
+    path.write_text(GOOD)
+
+    result = call(path)
+
+    assert (0, "", "0 errors, 0 warnings\n") == (result.exit_code, result.stdout, result.stderr)
+
+
+def test_every_problem_is_shown_in_its_place(tmp_path: Path) -> None:
+    """All files of a directory are read; each problem has its code, its line and a caret."""
+    (tmp_path / "a.rules").write_text(BAD)
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "b.rules").write_text(GOOD + "\n" + BAD.replace("bad", "worse"))
+
+    result = call(tmp_path)
+
+    places = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("E")]
+    assert (2, "2 errors, 0 warnings\n") == (result.exit_code, result.stderr)
+    assert [f"{tmp_path}/a.rules:3:35", f"{tmp_path}/deeper/b.rules:6:35"] == places
+    assert 2 == result.stdout.count("^^^^^^")
+
+
+def test_warnings_are_exit_0(tmp_path: Path) -> None:
+    """A warning is said and stops nobody."""
+    path = tmp_path / "a.rules"
+    path.write_text(SUSPECT)
+
+    result = call(path)
+
+    assert 0 == result.exit_code
+    assert result.stdout.startswith("W")
+    assert "0 errors, 0 warnings\n" != result.stderr
+
+
+def test_json_has_the_same_problems(tmp_path: Path) -> None:
+    """A program reads one JSON document: code, severity, place, message and help."""
+    path = tmp_path / "a.rules"
+    path.write_text(BAD)
+    [shown] = [line for line in call(path).stdout.splitlines() if line.startswith("E")]
+
+    result = call(path, "--format", "json")
+
+    [problem] = json.loads(result.stdout)
+    assert 2 == result.exit_code
+    assert shown.startswith(f"{problem['code']} {path}:{problem['line']}:{problem['column']}")
+
+
+def test_json_without_problems_is_an_empty_list(tmp_path: Path) -> None:
+    """A program need not tell nothing from an error."""
+    path = tmp_path / "a.rules"
+    path.write_text(GOOD)
+
+    assert [] == json.loads(call(path, "--format", "json").stdout)
+
+
+def test_failing_test_of_a_rule_is_an_error(tmp_path: Path) -> None:
+    """The tests in a YAML file run; what does not come out as expected is an error of the check."""
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "rules:\n"
+        "  - id: audited\n"
+        "    kind: invariant\n"
+        "    condition: pii.access and audit.log\n"
+        "    tests:\n"
+        "      - {name: holds, spans: [{name: pii.access}, {name: audit.log}], expect: held}\n"
+        "      - {name: fails, spans: [{name: pii.access}], expect: held}\n"
+    )
+
+    result = call(path)
+
+    assert (2, "1 errors, 0 warnings\n") == (result.exit_code, result.stderr)
+    assert "fails" in result.stdout
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"\x00" * 1000, b"(" * 50_000, b"rules: &a [*a]\n", b""])
+@pytest.mark.parametrize("suffix", ["rules", "yaml"])
+def test_hostile_file_is_a_problem_and_no_crash(content: bytes, suffix: str, tmp_path: Path) -> None:
+    """Whatever a file holds, the command ends with its own exit codes."""
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(content)
+
+    result = call(path)
+
+    assert result.exit_code in (0, 2)
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+def test_missing_file_is_a_problem(tmp_path: Path) -> None:
+    """A path that does not exist is named."""
+    result = call(tmp_path / "nowhere.rules")
+
+    assert 2 == result.exit_code
+    assert "nowhere.rules" in result.stdout
+
+
+def test_nothing_to_check_is_a_usage_error() -> None:
+    """Without a path there is nothing that could be right."""
+    assert 2 == call().exit_code
