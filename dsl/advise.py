@@ -108,7 +108,7 @@ def _name(name: Name, subject: str | None, passage: Passage) -> Iterator[Problem
         return
     for key in keys:
         if (known := near(key)) is not None:
-            yield problems.near_convention(passage.spot(name.at), key, known)
+            yield problems.near_known(passage.spot(name.at), key, known, built_in=known in BUILTINS)
             return
 
 

@@ -98,10 +98,20 @@ def atom(question: Question, counted: int) -> Atom:
         text=subject_text(question.subject),
         counted=counted,
         names=_names(subject),
-        attributes=frozenset(_looked_up(subject, question.exemptions)),
+        attributes=frozenset(looked_up(subject, question.exemptions)),
         _predicate=predicate,
         _witness=_witness(subject, where, zone),
     )
+
+
+def looked_up(subject: Parts, exemptions: tuple[Exemption, ...] = ()) -> Iterator[str]:
+    """Every name that an atom may look up; a witness shows those of the subject alone."""
+    if subject.name is not None:
+        yield subject.name
+    for name in attribute_names(subject.where):
+        yield from lookup_keys(name, subject.name)
+    for exemption in exemptions:
+        yield from attribute_names(exemption.where)
 
 
 def _holds(is_about: Predicate, name: str | None, where: Where | None) -> Predicate:
@@ -142,15 +152,6 @@ def _names(subject: Parts) -> frozenset[str] | None:
     if subject.name == EVERY_SPAN or any(name in BUILTINS for name in carried):
         return None
     return frozenset(carried if subject.name is None else [subject.name, *carried])
-
-
-def _looked_up(subject: Parts, exemptions: tuple[Exemption, ...]) -> Iterator[str]:
-    if subject.name is not None:
-        yield subject.name
-    for name in attribute_names(subject.where):
-        yield from lookup_keys(name, subject.name)
-    for exemption in exemptions:
-        yield from attribute_names(exemption.where)
 
 
 def _witness(subject: Parts, where: Where | None, zone: ZoneInfo) -> _Witness:

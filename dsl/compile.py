@@ -44,10 +44,11 @@ class RulesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
-    """A rule, the draft it was made from, and what its atoms ask."""
+    """A rule, the draft and the nodes it was made from, and what its atoms ask."""
 
     rule: Rule
     draft: Draft
+    form: Form
     questions: Mapping[Question, int]
 
 
@@ -66,6 +67,14 @@ def compile_texts(texts: Mapping[str, str]) -> tuple[RuleSet, list[Problem]]:
     files, found = source.from_texts(texts)
     compiled, more = compile_files(files)
     return rule_set(files, compiled, found + more)
+
+
+def load_compiled(paths: Iterable[str | Path]) -> list[CompiledRule]:
+    """The same rules, sorted by id, each with what it was made from; those that are not enabled have atoms too."""
+    files, found = source.read(paths)
+    compiled, more = compile_files(files)
+    rule_set(files, compiled, found + more)
+    return sorted(compiled, key=lambda each: each.rule.id)
 
 
 def compile_files(files: Iterable[SourceFile]) -> tuple[list[CompiledRule], list[Problem]]:
@@ -128,7 +137,7 @@ def _compile(draft: Draft, said: Metadata, found: list[Problem]) -> CompiledRule
     atoms = frozenset(question.fingerprint for question in assembly.questions)
     rule = _rule(said, kind, draft.condition.text, fingerprint, formula, atoms)
     rule = replace(rule, exceptions=tuple(shown for _, shown in exceptions))
-    return CompiledRule(rule, draft, assembly.questions)
+    return CompiledRule(rule, draft, form, assembly.questions)
 
 
 def _rule(said: Metadata, kind: Kind, text: str, fingerprint: str, formula: Formula, atoms: frozenset[bytes]) -> Rule:

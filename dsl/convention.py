@@ -1,4 +1,4 @@
-"""Knows OpenTelemetry's attribute names, to notice a slip of the pen.
+"""Knows OpenTelemetry's attribute names and the built-in ones, to notice a slip of the pen.
 
 In: a name from a rule. Out: the known name it differs from by one edit, if there is one. `semconv.txt` holds the names
 of the semantic conventions 1.36 (package opentelemetry-semantic-conventions 0.66b2), one a line.
@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from dsl.builtin import BUILTINS
+
 # Names in wide use beside the conventions, each one edit away from one of them.
 _OWN = frozenset({"user.role"})
 _SHORTEST, _LONGEST = 5, 100
@@ -18,8 +20,8 @@ _SHORTEST, _LONGEST = 5, 100
 def near(name: str) -> str | None:
     """The known name one insertion, deletion or replacement away; None when the name is known, or far from all.
 
-    >>> near("service.nam"), near("service.name"), near("pii.access")
-    ('service.name', None, None)
+    >>> near("service.nam"), near("timestamp.hours"), near("service.name"), near("pii.access")
+    ('service.name', 'timestamp.hour', None, None)
     """
     known, by_rest = _names()
     if name in known or not _SHORTEST <= len(name) <= _LONGEST:
@@ -31,7 +33,7 @@ def near(name: str) -> str | None:
 @cache
 def _names() -> tuple[frozenset[str], dict[str, list[str]]]:
     """The known names, and the same by what is left of them when one character is taken out."""
-    listed = Path(__file__).with_name("semconv.txt").read_text(encoding="utf-8").split()
+    listed = [*BUILTINS, *Path(__file__).with_name("semconv.txt").read_text(encoding="utf-8").split()]
     by_rest: dict[str, list[str]] = {}
     for name in listed:
         for rest in {name, *_shortened(name)}:

@@ -218,4 +218,10 @@ def _compared(left: _Between, op: str, right: _Between) -> bool | None:
         case _:
             if left.low == left.high == right.low == right.high:
                 return True
-            return False if left.high < right.low or left.low > right.high else None
+            is_apart = left.high < right.low or left.low > right.high
+            return False if is_apart or _is_no_count(left) or _is_no_count(right) else None
+
+
+def _is_no_count(side: _Between) -> bool:
+    """A number that no count is ever equal to, however much is missing: 1.5."""
+    return side.low == side.high and side.low != math.floor(side.low)

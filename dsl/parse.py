@@ -7,7 +7,9 @@ Takes time linear in the text and never raises. Nodes are built bottom-up while 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -52,6 +54,7 @@ RESERVED = frozenset(
     | {"starts_with", "ends_with", "exists", "true", "false"}
 )
 
+_NEAR = 0.65
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))")
 _ESCAPED = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -145,7 +148,29 @@ def _advice(word: Token, previous: Token | None, accepted: frozenset[str]) -> st
         return f"write `{word.lower()}` in lower case"
     if word in RESERVED and "NAME" in accepted:
         return f'`{word}` is a word of the language; to mean a name, write "{word}"'
+    if (meant := _meant(word, previous, accepted)) is not None:
+        return f"did you mean `{meant}`?"
     return _expected(accepted)
+
+
+def _meant(word: Token, previous: Token | None, accepted: frozenset[str]) -> str | None:
+    """The word of the language that was probably meant, where the text has a name."""
+    fitting = sorted(RESERVED & {name.lower() for name in accepted})
+    fitting += ["not in"] if {"NOT", "IN"} <= accepted else []
+    if word.type == "NAME" and (near := _near(word, fitting)):
+        return near
+    if previous is None or previous.type != "NAME":
+        return None
+    if word.type == "LPAR":
+        above, dot, last = previous.rpartition(".")
+        if (near := _near(last, ["where"])) and above + dot not in {"", "trace."}:
+            return f"{above}.{near}("
+        return f"{near}(" if (near := _near(previous, ["trace.has", "trace.count", "count"])) else None
+    return _near(previous, {"LBRACE": ["when"], "NAME": ["not"]}.get(word.type, []))
+
+
+def _near(word: str, known: Sequence[str]) -> str | None:
+    return next(iter(get_close_matches(word.lower(), known, n=1, cutoff=_NEAR)), None)
 
 
 _OPERATORS = frozenset({"CMP", "IN", "IN_CIDR", "CONTAINS", "MATCHES", "STARTS_WITH", "ENDS_WITH"})

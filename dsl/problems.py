@@ -335,10 +335,10 @@ def same_on_both_sides(spot: Spot, subject: str) -> Problem:
     return _warning("W403", spot, f"`{_cut(subject)}` is asked for and excluded at once", advice)
 
 
-def near_convention(spot: Spot, name: str, known: str) -> Problem:
-    """A name one edit away from an OpenTelemetry attribute."""
-    message = f"`{_cut(name)}` is nearly `{known}`, an OpenTelemetry attribute"
-    return _warning("W404", spot, message, f"did you mean `{known}`?")
+def near_known(spot: Spot, name: str, known: str, *, built_in: bool) -> Problem:
+    """A name one edit away from an OpenTelemetry attribute, or from a built-in name."""
+    what = "a built-in name" if built_in else "an OpenTelemetry attribute"
+    return _warning("W404", spot, f"`{_cut(name)}` is nearly `{known}`, {what}", f"did you mean `{known}`?")
 
 
 def expired_exception(spot: Spot, day: str) -> Problem:

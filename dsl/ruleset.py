@@ -127,8 +127,8 @@ class RuleSet:
     fingerprint: str
     texts: Mapping[str, str]
     _atoms: tuple[Atom, ...] = field(repr=False, compare=False)
-    _any_span: frozenset[int] = field(repr=False, compare=False)
-    _by_name: Mapping[str, frozenset[int]] = field(repr=False, compare=False)
+    _any_span: tuple[int, ...] = field(repr=False, compare=False)
+    _by_name: Mapping[str, tuple[int, ...]] = field(repr=False, compare=False)
     _by_atom: Mapping[bytes, tuple[int, ...]] = field(repr=False, compare=False)
 
     @staticmethod
@@ -136,7 +136,7 @@ class RuleSet:
         """Builds the index."""
         in_order = tuple(sorted(rules, key=lambda rule: rule.id))
         every = tuple(sorted(atoms, key=lambda atom: atom.fingerprint))
-        any_span = frozenset(index for index, atom in enumerate(every) if atom.names is None)
+        any_span = tuple(index for index, atom in enumerate(every) if atom.names is None)
         by_name = _index((name, index) for index, atom in enumerate(every) for name in atom.names or ())
         return RuleSet(
             rules=in_order,
@@ -150,7 +150,7 @@ class RuleSet:
             texts=dict(texts),
             _atoms=every,
             _any_span=any_span,
-            _by_name={name: frozenset(indices) for name, indices in by_name.items()},
+            _by_name=by_name,
             _by_atom=_index(
                 (atom, index) for index, rule in enumerate(in_order) if rule.enabled for atom in rule.formula.wakes
             ),
@@ -158,15 +158,21 @@ class RuleSet:
 
     def hits(self, span: Span) -> list[Atom]:
         """The atoms that the span satisfies, in the order of their fingerprints."""
-        names = self.interest.names
-        candidates = self._any_span
-        for name in (span.name, *(event.name for event in span.events)) if span.events else (span.name,):
-            if name in names:
-                candidates = candidates | self._by_name[name]
+        by_name = self._by_name
+        named = [by_name[span.name]] if span.name in by_name else []
+        if span.events:
+            named += [by_name[event.name] for event in span.events if event.name in by_name]
         for place in (span.attributes, span.resource, span.scope):
-            if place and not names.isdisjoint(place):
-                candidates = candidates.union(*(self._by_name[name] for name in names.intersection(place)))
-        return [atom for index in sorted(candidates) if (atom := self._atoms[index]).holds(span)] if candidates else []
+            for name in place:  # a comprehension per place costs 0.1 µs more
+                if name in by_name:
+                    named.append(by_name[name])
+        if not named:
+            found: Iterable[int] = self._any_span
+        elif len(named) == 1 and not self._any_span:
+            found = named[0]
+        else:
+            found = sorted({*self._any_span, *chain.from_iterable(named)})
+        return [atom for index in found if (atom := self._atoms[index]).holds(span)] if found else []
 
     def about(self, atoms: Iterable[bytes]) -> list[Rule]:
         """The enabled rules that may be about a trace that hit these atoms, in order."""

@@ -34,11 +34,20 @@ def render_json(problems: Iterable[Problem]) -> list[dict[str, str | int]]:
     ]
 
 
+def printable(line: str) -> str:
+    r"""The line without what a terminal would act on.
+
+    >>> printable("a\tb\x07") == "a b\N{REPLACEMENT CHARACTER}"
+    True
+    """
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line.replace("\t", " "))
+
+
 def _block(problem: Problem) -> str:
     place = problem.place
     head = f"{problem.code} {place.path}:{place.line}:{place.column}  {problem.message}"
     lines = [head, *_caret(problem), f"  help: {problem.help}"]
-    return "".join(_printable(line) + "\n" for line in lines)
+    return "".join(printable(line) + "\n" for line in lines)
 
 
 def _caret(problem: Problem) -> list[str]:
@@ -50,7 +59,3 @@ def _caret(problem: Problem) -> list[str]:
     length = max(1, min(problem.length, len(excerpt) - (column - start)))
     number = str(problem.place.line)
     return [f"  {number} | {excerpt}".rstrip(), f"  {' ' * len(number)} | {' ' * (column - start)}{'^' * length}"]
-
-
-def _printable(line: str) -> str:
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line.replace("\t", " "))

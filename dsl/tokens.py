@@ -33,6 +33,7 @@ _SIGNS = {
     "!": "write `not`, or != to compare",
     "#": "write a comment with //",
     "/": "write a comment with //; put text with / in quotes",
+    ".": "a dot stands inside a name or a number, or in .where(…)",
     "*": "there are no wildcards; use `matches`, `starts_with` or `contains`",
 }
 

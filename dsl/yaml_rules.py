@@ -24,6 +24,7 @@ _SYNONYMS = {"name": "title", "compliance_frameworks": "controls"}
 _RULE_KEYS = (*_FIELD_KEYS, *_SYNONYMS, "condition", "exceptions", "tests", "example_violation")
 _EXCEPTION_KEYS = ("where", "owner", "reason", "expires")
 _TEST_KEYS = ("name", "spans", "expect", "close")
+_EXAMPLE_KEYS = ("spans", "trace", "close")
 _CLOSES = ("quiet", "max_duration", "end_of_input")
 _CUT = "max_duration"
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -173,14 +174,30 @@ class _Reader:
         return DraftTest(self._text(test, "name") or f"test {index}", spans, is_cut, Verdict(expect.text), test.spot)
 
     def _example(self, node: Node) -> DraftTest | None:
-        """`example_violation`: a list of spans, or a mapping with `spans` as in a test."""
+        """`example_violation`: a list of spans, a mapping with `spans` as in a test, or `trace: [{span: NAME, …}]`."""
+        is_cut = False
         if isinstance(node, Sequence):
-            spans, is_cut = self._read_spans(node.items), False
-        elif (example := self.mapping(node, "example_violation", ("spans", "close"))) is not None:
-            spans, is_cut = self._spans(example), self._is_cut(example)
-        else:
+            spans = self._read_spans(node.items)
+        elif (example := self.mapping(node, "example_violation", _EXAMPLE_KEYS)) is None:
             return None
+        else:
+            is_cut = self._is_cut(example)
+            spans = self._traced(example) if "trace" in example.entries else self._spans(example)
         return None if spans is None else DraftTest("example_violation", spans, is_cut, Verdict.BROKEN, node.spot)
+
+    def _traced(self, example: Mapping) -> tuple[Span, ...] | None:
+        """The spans of `trace`, in which `name` may be called `span`."""
+        if "spans" in example.entries:
+            self.found.append(problems.given_twice(example.entries["trace"].key.spot, "spans"))
+        return self._read_spans(tuple(self._renamed(node) for node in self.items(example, "trace")))
+
+    def _renamed(self, node: Node) -> Node:
+        if not isinstance(node, Mapping) or "span" not in node.entries:
+            return node
+        if "name" in node.entries:
+            self.found.append(problems.given_twice(node.entries["span"].key.spot, "name"))
+        entries = {"name" if key == "span" else key: entry for key, entry in node.entries.items()}
+        return Mapping(entries, node.spot)
 
     def _is_cut(self, test: Mapping) -> bool:
         close = self._scalar(test, "close")

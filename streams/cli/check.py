@@ -1,24 +1,45 @@
-"""`betrace check`: every problem of the rules at once."""
+"""`betrace check`: every problem of the rules at once; or the rules in canonical form, or one of them explained."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 
 import click
 import msgspec
 
-from dsl import Severity
+from dsl import RulesError, Severity
+from dsl.compile import CompiledRule, load_compiled
+from dsl.explain import explain
 from dsl.review import review
 from dsl.show import render_json, render_text
+from dsl.write import rules_text
+from streams.errors import ConfigError
+from streams.project import IDENTITY_ATTRIBUTES
 
 EXIT_PROBLEMS = 2
+SHOWN_IDS = 10
 
 
-@click.command("check", epilog="\b\nExample:\n  betrace check rules/ --format json")
+@click.command("check", epilog="\b\nExample:\n  betrace check rules/ --explain phi-access-is-audited")
 @click.argument("rules", nargs=-1, required=True, type=click.Path())
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How problems are printed.")
-def command(rules: tuple[str, ...], form: str) -> None:
+@click.option("--print", "prints", is_flag=True, help="Print the rules in canonical form, as a YAML rule file.")
+@click.option("--explain", "rule_id", metavar="RULE", help="Say in plain English what the rule with this id does.")
+def command(rules: tuple[str, ...], form: str, rule_id: str | None, *, prints: bool) -> None:
     """Report all problems of RULES, files or directories; exit 2 if one is an error."""
+    if prints and rule_id is not None:
+        raise click.UsageError("--print and --explain are two different things: ask for one of them")
+    if prints:
+        click.echo(rules_text(_compiled(rules)), nl=False)
+    elif rule_id is not None:
+        click.echo(explain(_named(_compiled(rules), rule_id), IDENTITY_ATTRIBUTES), nl=False)
+    else:
+        _report(rules, form)
+
+
+def _report(rules: Sequence[str], form: str) -> None:
     # The wall clock only says which exceptions have expired by now; verdicts never depend on it.
     problems = review(rules, datetime.now(UTC).date())
     if form == "json":
@@ -30,3 +51,20 @@ def command(rules: tuple[str, ...], form: str) -> None:
     if errors:
         raise click.exceptions.Exit(EXIT_PROBLEMS)
 
+
+def _compiled(rules: Sequence[str]) -> list[CompiledRule]:
+    try:
+        return load_compiled(rules)
+    except RulesError as error:
+        raise ConfigError("the rules have errors\n" + render_text(error.problems)) from error
+
+
+def _named(rules: Sequence[CompiledRule], rule_id: str) -> CompiledRule:
+    known = {each.rule.id: each for each in rules}
+    if rule_id in known:
+        return known[rule_id]
+    folded = {each.lower(): each for each in known}
+    close = get_close_matches(rule_id.lower(), folded, n=1)
+    listed = ", ".join([*known][:SHOWN_IDS]) + ("" if len(known) <= SHOWN_IDS else ", …")
+    advice = f"did you mean `{folded[close[0]]}`?" if close else f"known are {listed}"
+    raise ConfigError(f"no rule has the id `{rule_id}`; {advice}")

@@ -15,7 +15,7 @@ from dsl import RuleSet, Span, load
 from streams import flush
 from streams.decode import TraceSpans
 from streams.deliver import outcomes
-from streams.project import Projector
+from streams.project import Projector, TraceFacts
 from streams.source import Begin, Projected, SourcePartition, read_metadata
 from streams.watermark import PartitionTime
 from streams.window.partition import Partition
@@ -25,7 +25,7 @@ from topics.facts import TICK_MS, Facts, decode
 from topics.finding import Finding
 
 RULES = Path(__file__).parents[1] / "fixtures" / "rules"
-BOUNDS = Bounds(gap=5, lateness=20, max_duration=15)
+BOUNDS = Bounds(gap=4, lateness=8, max_duration=7)
 REACH_MS = (BOUNDS.gap + BOUNDS.lateness) * TICK_MS
 OUT_OF_ORDER_MS = 300
 FAR_MS = 1 << 40
@@ -65,7 +65,8 @@ class Record:
         traces = {trace: [span for of_trace, span in self.spans if of_trace == trace] for trace, _ in self.spans}
         decoded = {trace: TraceSpans(len(spans), root_seen=False, spans=spans) for trace, spans in traces.items()}
         return Projected(
-            offset, [(trace, at.span_count, at.root_seen, projector.facts(at)) for trace, at in decoded.items()]
+            offset,
+            [TraceFacts(trace, at.span_count, at.root_seen, projector.facts(at)) for trace, at in decoded.items()],
         )
 
 
@@ -154,7 +155,7 @@ def spans(draw: st.DrawFn) -> tuple[bytes, Span]:
     seed = PALETTE[kind]
     start_ns = draw(st.none() | st.sampled_from((1, 2, 3, LATE_START_NS)))
     span = Span(seed.name, bytes([0, 0, 0, 0, 0, 0, kind + 1, number]), start_ns=start_ns, attributes=seed.attributes)
-    return draw(st.sampled_from(TRACES)), span
+    return draw(st.sampled_from((*TRACES, TRACES[0], TRACES[0]))), span
 
 
 @st.composite
@@ -163,11 +164,11 @@ def histories(draw: st.DrawFn) -> list[Record]:
     steps = draw(
         st.lists(
             st.tuples(
-                st.sampled_from((0, 0, 50, 120, 400, 500, 600, 1400, 2400, 2600, 4000)),
-                st.integers(0, OUT_OF_ORDER_MS),
+                st.sampled_from((0, 0, 0, 50, 120, 300, 400, 500, 600, 1200, 1300, 3000)),
+                st.sampled_from((0, 0, 0, 90, OUT_OF_ORDER_MS)),
                 st.lists(spans(), max_size=3),
             ),
-            max_size=12,
+            max_size=15,
         )
     )
     times_ms = itertools.accumulate((step_ms for step_ms, _, _ in steps), initial=1_000)
@@ -176,11 +177,11 @@ def histories(draw: st.DrawFn) -> list[Record]:
 
 numbers = st.integers(0, len(SOURCES) - 1)
 deeds = st.lists(
-    st.tuples(st.just("read"), numbers, st.integers(1, 5))
+    st.tuples(st.just("read"), numbers, st.integers(1, 3))
     | st.tuples(st.just("flush"), numbers, st.sampled_from((SMALL_BYTES, LARGE_BYTES)))
     | st.tuples(st.just("flush all"), numbers, st.sampled_from((SMALL_BYTES, LARGE_BYTES)))
-    | st.tuples(st.just("restart"), numbers, st.integers(0, 2)),
-    max_size=30,
+    | st.tuples(st.just("restart"), numbers, st.integers(0, 3)),
+    max_size=40,
 )
 
 

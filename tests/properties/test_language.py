@@ -86,7 +86,7 @@ _anything = (
     st.sampled_from(["", "// id: r\n// kind: pattern\n", "rules:\n- id: r\n  condition: "]),
     _anything,
 )
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 def test_no_text_makes_loading_raise_anything_but_problems(name: str, start: str, text: str) -> None:
     """Whatever a file holds, it loads or gives a list of problems that have places."""
     try:
@@ -176,7 +176,7 @@ _traces = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 5)), max_si
 
 
 @given(_rules, _traces, _traces)
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 def test_verdict_on_a_cut_trace_is_never_taken_back(
     rule: str, seen: list[tuple[str, int]], missing: list[tuple[str, int]]
 ) -> None:

@@ -127,7 +127,7 @@ def test_batches_make_no_difference(sources: list[list[SourceRecord]], done: lis
 
 
 @given(all_sources, deeds(SOURCES, everything=True), st.booleans(), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 def test_stored_state_and_rereading(
     sources: list[list[SourceRecord]],
     done: list[Deed],

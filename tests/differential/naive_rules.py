@@ -1,0 +1,69 @@
+"""Verdicts the slow way: every question of a rule is put to all spans again, straight from its nodes."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass, replace
+from itertools import product
+
+from dsl import Span
+from dsl.nodes import AllOf, AnyOf, Compared, Cond, Count, Expr, Form, Not, Number, Order, Subject, When, subjects
+from tests.differential.naive_spans import holds, satisfies
+
+SIGNS = {"==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Some spans, whether they are all, and what is excepted; `odd` says that an odd number of `not` is around."""
+
+    spans: list[Span]
+    is_whole: bool
+    exceptions: tuple[Cond, ...]
+
+    def truth(self, expr: Expr, *, odd: bool = False) -> bool | None:
+        """Whether the expression is true; None when that is not known."""
+        match expr:
+            case Not(item):
+                return None if (found := self.truth(item, odd=not odd)) is None else not found
+            case AllOf(items) | AnyOf(items):
+                truths, decisive = {self.truth(item, odd=odd) for item in items}, isinstance(expr, AnyOf)
+                return decisive if decisive in truths else None if None in truths else not decisive
+            case Order(left, op, right):
+                starts = [[span.start_ns for span in self.of(side, odd) if span.start_ns] for side in (left, right)]
+                first, second = ((min if op == "before" else max)(side, default=0) for side in starts)
+                return (all(starts) and SIGNS["<" if op == "before" else ">"](first, second)) if self.is_whole else None
+            case Compared(left, op, right):
+                answers = {SIGNS[op](*pair) for pair in product(self.numbers(left, odd), self.numbers(right, odd))}
+                return answers.pop() if len(answers) == 1 else None
+            case _:
+                return bool(self.of(expr, odd)) or (False if self.is_whole else None)
+
+    def of(self, subject: Subject, odd: object) -> list[Span]:
+        """The spans that satisfy the subject."""
+        found = [span for span in self.spans if satisfies(span, subject)]
+        return [span for span in found if odd or not any(holds(cond, "", span, {}) for cond in self.exceptions)]
+
+    def numbers(self, side: object, odd: object) -> list[float]:
+        """A number, or what a count can be: in a trace that is not whole, that and the next twenty."""
+        if not isinstance(side, Count):
+            return [side.value] if isinstance(side, Number) else []
+        count = len({span.identity for span in self.of(side.subject, odd)})
+        return [*range(count, count + (1 if self.is_whole else 20))]
+
+
+def verdict(form: Form, kind: str, trace: Trace) -> str:
+    """The verdict, or `excepted`."""
+    about: Expr
+    bad: Expr
+    if isinstance(form, When):
+        about, bad = form.condition, AnyOf((*map(Not, form.always), *form.never))
+    elif kind == "invariant" and isinstance(form, AllOf):
+        about, bad = form.items[0], Not(AllOf(form.items[1:]))
+    else:
+        about, bad = AnyOf((form, *(subject for subject, is_positive in subjects(form) if is_positive))), form
+    seen, plain = replace(trace, is_whole=True), replace(trace, exceptions=())
+    if seen.truth(about) is False:
+        return "excepted" if replace(seen, exceptions=()).truth(about) else "not_applicable"
+    is_bad = (trace if kind == "pattern" else plain).truth(bad)
+    return "undetermined" if is_bad is None or not trace.truth(about) else "broken" if is_bad else "held"

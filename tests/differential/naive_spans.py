@@ -1,0 +1,122 @@
+"""What rules ask of one span, the slow way: every name is looked up again, every literal is compared for itself."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import replace
+from zoneinfo import ZoneInfo
+
+from dsl import Span, Value
+from dsl.builtin import BUILTINS
+from dsl.nodes import AllOf, AnyOf, Carries, Choices, Cond, Duration, Name, Not, Reference, Subject, Test, Truth, tests
+from dsl.span import Attributes
+from dsl.values import ORDERS
+
+UTC = ZoneInfo("UTC")
+DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
+
+
+def satisfies(span: Span, subject: Subject) -> bool:
+    """Whether the span satisfies the subject."""
+    if isinstance(subject, Carries):
+        name, _, last = subject.test.name.text.rpartition(".")
+        where: Cond | None = replace(subject.test, name=Name(last))
+    else:
+        name, where = subject.name.text, subject.where
+    events = [event.attributes for event in span.events if event.name == name]
+    flag = span.attributes.get(name)
+    is_named = name in {span.name, "span"} or events or (_is_there(flag) and str(flag).lower() != "false")
+    asked = list(tests(where)) if where else []
+    names = [each.name.text for each in asked]
+    names += [each.value.name.text for each in asked if isinstance(each, Test) and isinstance(each.value, Reference)]
+    is_carried = any(_is_there(_find(f"{name}.{each}".lstrip("."), "", span, {})) for each in names)
+    is_about = is_carried or (name and is_named)
+    return bool(is_about) and (where is None or any(holds(where, name, span, event) for event in events or [{}]))
+
+
+def holds(cond: Cond, name: str, span: Span, event: Attributes) -> bool:
+    """Whether a condition below a subject of this name is true of the span and one of its events."""
+    match cond:
+        case Not(item):
+            return not holds(item, name, span, event)
+        case AllOf(items):
+            return all(holds(item, name, span, event) for item in items)
+        case AnyOf(items):
+            return any(holds(item, name, span, event) for item in items)
+        case Test(tested, op, operand):
+            value = _find(tested.text, name, span, event)
+            if isinstance(operand, Reference):
+                return _is_so(value, op, _find(operand.name.text, name, span, event))
+            literals = operand.items if isinstance(operand, Choices) else (operand,)
+            plain: list[Value] = [each.value_ns if isinstance(each, Duration) else each.value for each in literals]
+            return _is_there(value) and _compares(value, op, plain)
+        case _:
+            value = _find(cond.name.text, name, span, event)
+            is_empty = value in (False, 0, "") or str(value).lower() == "false"
+            return _is_there(value) and not (isinstance(cond, Truth) and is_empty)
+
+
+def _find(name: str, subject: str, span: Span, event: Attributes) -> Value:
+    for key in (f"{subject}.{name}", name) if subject else (name,):
+        found = [place.get(key) for place in (span.attributes, event, span.resource, span.scope)]
+        for value in (*found, BUILTINS[key](span, UTC) if key in BUILTINS else None):
+            if _is_there(value):
+                return value
+    return None
+
+
+def _is_there(value: Value) -> bool:
+    return value is not None and value == value  # noqa: PLR0124 (NaN is missing)
+
+
+def _is_so(value: Value, op: str, other: Value) -> bool:
+    """`value op $name`."""
+    if op in ORDERS:
+        return {type(value), type(other)} <= {int, float} and _compares(value, op, [other])
+    others: list[Value] = other if isinstance(other, list) else [other]
+    fits = isinstance(other, list) is op.endswith("in")
+    return _is_there(value) and _is_there(other) and _compares(value, op, others if fits else [])
+
+
+def _compares(value: Value, op: str, literals: list[Value]) -> bool:
+    items = value if isinstance(value, list) else [value]
+    if op in ORDERS:
+        number, (limit,) = _number(value), literals
+        return number is not None and isinstance(limit, int | float) and ORDERS[op](number, limit)
+    if op in {"matches", "starts_with", "ends_with", "in_cidr"}:
+        texts = [text for item in items if (text := _text(item)) is not None]
+        return any(_fits(text, op, str(literal)) for text in texts for literal in literals)
+    if op == "contains" and not isinstance(value, list):
+        whole = value if isinstance(value, dict) else _text(value) or ""
+        return any(str(_text(literal)) in whole for literal in literals)
+    return any(_equal(item, literal) for item in items for literal in literals) is not (op in {"!=", "not in"})
+
+
+def _equal(item: Value, literal: Value) -> bool:
+    if isinstance(literal, bool):
+        return item is literal or (isinstance(item, str) and item.lower() == str(literal).lower())
+    if isinstance(literal, str):
+        return _text(item) == literal
+    return isinstance(literal, int | float) and _number(item) == literal
+
+
+def _fits(text: str, op: str, literal: str) -> bool:
+    if op == "in_cidr":
+        is_address = re.fullmatch(r"([0-9]{1,2}\.){3}[0-9]{1,2}", text) is not None
+        return is_address and ipaddress.ip_address(text) in ipaddress.ip_network(literal)
+    if op == "matches":
+        return re.search(literal, text) is not None
+    return text.startswith(literal) if op == "starts_with" else text.endswith(literal)
+
+
+def _number(value: Value) -> float | None:
+    if isinstance(value, str) and DECIMAL.fullmatch(value):
+        return float(value) if "." in value else int(value)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _text(value: Value) -> str | None:
+    if isinstance(value, bool | int):
+        return str(value).lower()
+    return value if isinstance(value, str) else None
