@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint broker-test crash bench properties capture clean
+.PHONY: help demo test lint crash properties fuzz-rules bench capture clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -33,8 +33,13 @@ crash: $(READY) ## Kill betrace run many times in the middle of its work and com
 properties: $(READY) ## Run the properties with many more examples
 	$(BIN)/pytest tests/properties tests/differential --hypothesis-profile=long
 
-bench: $(READY) ## Measure
+fuzz-rules: $(READY) ## Compile a million random and mutated rule texts
+	$(BIN)/python -m tests.properties.fuzz_rules 1000000
+
+bench: $(READY) ## Measure: ingest from topic to facts, decoding alone, rules alone
 	$(BIN)/python -m tests.bench.bench_ingest
+	$(BIN)/python -m tests.bench.bench_decode
+	$(BIN)/python -m tests.bench.bench_rules
 
 capture: $(READY) ## Record the packaged captures again, with a real Collector (needs Go)
 	$(BIN)/python -m tests.broker.record

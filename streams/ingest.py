@@ -203,6 +203,9 @@ class Ingest:
             [_commit_at(source, draft.to_offset) for source, draft in zip(sources, drafts, strict=True)]
         )
         metrics.FLUSHES.inc()
+        for source in sources:
+            metrics.RECORDS_SKEWED.labels(source.topic).inc(source.time.skewed_count)
+            source.time.skewed_count = 0
 
     def _commit(self) -> None:
         """Commits what is confirmed; failing costs nothing but repeated, idempotent facts at the next start."""

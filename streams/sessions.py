@@ -151,6 +151,7 @@ class SessionsWorker:
         self.step()
         for number in numbers & self._worked.keys():
             self._worked.pop(number).store.close()
+            metrics.WINDOWS_OPEN.labels(str(number)).set(0)
 
     def close(self) -> None:
         """A last step, then every store is closed."""

@@ -21,7 +21,7 @@ class PartitionTime(Generic[RecordT]):
     """Time of one source partition.
 
     `highest_ms` is the highest accepted record time, `read_at_ms` the local clock when it was read. `skewed_count`
-    counts records that were ahead of both neighbours and count at `highest_ms` instead.
+    counts records that were ahead of both neighbours and count at `highest_ms` instead, since it was last set to 0.
     """
 
     out_of_order_ms: int

@@ -6,8 +6,14 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from topics import broker
+
+settings.register_profile("short", max_examples=200, deadline=None)
+# What `make properties` asks for.
+settings.register_profile("long", max_examples=2000, deadline=None)
+settings.load_profile("short")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

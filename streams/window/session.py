@@ -250,11 +250,9 @@ class Sessions:
                 self._schedule(trace_id, chain)
 
     def _schedule(self, trace_id: bytes, chain: Chain) -> None:
-        """Has the chain looked at when it is due; of its entries in the heap only the earliest counts."""
-        due = self._due_tick(chain)
-        if due < self._due_of.get(trace_id, due + 1):
-            self._due_of[trace_id] = due
-            heappush(self._due, (due, trace_id))
+        """Has the chain looked at when it is due; of its entries in the heap only the last one counts."""
+        due = self._due_of[trace_id] = self._due_tick(chain)
+        heappush(self._due, (due, trace_id))
 
     def _fall_due(self, trace_id: bytes, chain: Chain, due: int) -> Iterator[Close]:
         window = chain.window

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from dsl import Mode, RuleSet, Span, compile_texts
+from dsl import Mode, RuleSet, Span, Value, compile_texts
 from streams.decode import TraceSpans
 from streams.deliver import Outcome, outcomes, rule_text
 from streams.project import Projector
@@ -81,15 +81,17 @@ def said(finding: Finding) -> tuple[int, str | None, str]:
     return finding.revision, finding.previous_verdict, finding.verdict
 
 
-def span(name: str, number: int = 1, start_ns: int | None = 20 * 10**9, **attributes: bool | str) -> Span:
+def span(
+    name: str, number: int = 1, start_ns: int | None = 20 * 10**9, attributes: dict[str, Value] | None = None
+) -> Span:
     """A span; its id is its number."""
-    return Span(name, number.to_bytes(8, "big"), start_ns=start_ns, end_ns=None, attributes=attributes)
+    return Span(name, number.to_bytes(8, "big"), start_ns=start_ns, end_ns=None, attributes=attributes or {})
 
 
 def test_broken_rule_is_a_finding() -> None:
     """The first verdict of a chain that is broken is published as revision 1, with all that is known of the window."""
     life = Life(compiled(AUDITED))
-    life.arrive(100, span("pii.access", 5, **{"user.id": "u-17", "secret": "x"}))
+    life.arrive(100, span("pii.access", 5, attributes={"user.id": "u-17", "secret": "x"}))
     life.arrive(103, span("noise"))
 
     [finding] = life.findings(200)
@@ -116,7 +118,7 @@ def test_broken_rule_is_a_finding() -> None:
 def test_witness_carries_only_what_may_leave() -> None:
     """A witness names its subject, and of its span only the attributes that a rule or the allow-list names."""
     life = Life(compiled(AUDITED))
-    life.arrive(100, span("pii.access", 5, **{"user.id": "u-17", "secret": "x"}))
+    life.arrive(100, span("pii.access", 5, attributes={"user.id": "u-17", "secret": "x"}))
 
     [finding] = life.findings(200)
 
@@ -294,9 +296,9 @@ def test_shadow_rule_is_judged_and_not_published(mode: Mode) -> None:
 def test_excepted_trace_is_counted_once() -> None:
     """A trace to which a rule would apply but for an exception is counted, and not again at its next window."""
     life = Life(compiled(EXCEPTED.replace("MODE", "")))
-    life.arrive(100, span("pii.access", batch=True))
+    life.arrive(100, span("pii.access", attributes={"batch": True}))
     [first] = life.until(120)
-    life.arrive(130, span("pii.access", 2, batch=True))
+    life.arrive(130, span("pii.access", 2, attributes={"batch": True}))
 
     [second] = life.until(200)
 
@@ -307,7 +309,7 @@ def test_excepted_trace_is_counted_once() -> None:
 def test_excepted_trace_that_becomes_applicable_is_taken_back() -> None:
     """A second access that no exception covers makes the rule applicable, so the trace is not excepted any more."""
     life = Life(compiled(EXCEPTED.replace("MODE", "")))
-    life.arrive(100, span("pii.access", batch=True))
+    life.arrive(100, span("pii.access", attributes={"batch": True}))
     life.until(120)
     life.arrive(130, span("pii.access", 2))
 
