@@ -38,8 +38,8 @@ from dsl.render import operand_text
 
 _COUNTS = MappingProxyType(
     {
-        "==": ("is", "is not"),
-        "!=": ("is not", "is"),
+        "==": ("equals", "differs from"),
+        "!=": ("differs from", "equals"),
         "<": ("is less than", "is at least"),
         "<=": ("is at most", "is more than"),
         ">": ("is more than", "is at most"),
@@ -123,7 +123,8 @@ def condition(cond: Cond, *, holds: bool = True) -> str:
             said = "is there and neither false, 0 nor empty" if holds else "is missing, false, 0 or empty"
             return f"{_quoted(name.text)} {said}"
         case Test(name, op, value):
-            subject = _quoted(name.text) if holds else f"{_quoted(name.text)}, if it is there,"
+            known = "both are" if isinstance(value, Reference) else "it is"
+            subject = _quoted(name.text) + ("" if holds else f", if {known} there,")
             return f"{subject} {_TESTS[op][not holds]} {_value(op, value)}"
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from io import StringIO
 
 from ruamel.yaml import YAML
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import SafeRepresenter
 
 from dsl.compile import CompiledRule
 from dsl.render import form_text
@@ -40,8 +42,19 @@ def rules_text(rules: Iterable[CompiledRule]) -> str:
     return written.getvalue()
 
 
+class _Representer(SafeRepresenter):
+    """Quotes text that does not stand on a line: YAML 1.1 and 1.2 disagree on what U+0085 and U+2028 are."""
+
+    def represent_str(self, data: str) -> ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if data.isprintable() else '"')
+
+
+_Representer.add_representer(str, _Representer.represent_str)
+
+
 def _yaml() -> YAML:
     yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # ruamel declares it None
     yaml.width = sys.maxsize

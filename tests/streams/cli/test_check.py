@@ -120,3 +120,67 @@ def test_missing_file_is_a_problem(tmp_path: Path) -> None:
 def test_nothing_to_check_is_a_usage_error() -> None:
     """Without a path there is nothing that could be right."""
     assert 2 == call().exit_code
+
+
+def test_print_is_a_rule_file_that_prints_itself(tmp_path: Path) -> None:
+    """What is printed loads to the same rules, so it is printed again as it is."""
+    (tmp_path / "a.rules").write_text(GOOD)
+    printed = tmp_path / "printed.yaml"
+    printed.write_text(call(tmp_path / "a.rules", "--print").stdout)
+
+    result = call(printed, "--print")
+
+    assert (0, "") == (result.exit_code, result.stderr)
+    assert result.stdout == printed.read_text()
+    assert "  condition: pii.access and audit.log\n" in result.stdout
+
+
+def test_explain_says_what_a_rule_does(tmp_path: Path) -> None:
+    """One rule of many is said in plain English, with the identity attributes that leave beside those it names."""
+    path = tmp_path / "a.rules"
+    path.write_text(GOOD + "\n" + BAD.replace('"1000"', "1000"))
+
+    result = call(path, "--explain", "access-is-audited")
+
+    assert (0, "") == (result.exit_code, result.stderr)
+    assert "\nBroken when it applies and\n  there is no span `audit.log`\n" in result.stdout
+    assert "gen_ai.agent.name" in result.stdout
+    assert "payment" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("asked", "advice"),
+    [("acces-is-audited", "did you mean `access-is-audited`?"), ("x", "known are access-is-audited")],
+)
+def test_unknown_rule_cannot_be_explained(asked: str, advice: str, tmp_path: Path) -> None:
+    """A rule that is not there is a usage error that names the one that was meant."""
+    path = tmp_path / "a.rules"
+    path.write_text(GOOD)
+
+    result = call(path, "--explain", asked)
+
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert f"Error: no rule has the id `{asked}`; {advice}\n" == result.stderr
+
+
+@pytest.mark.parametrize("asked", [["--print"], ["--explain", "bad"]])
+def test_wrong_rules_are_neither_printed_nor_explained(asked: list[str], tmp_path: Path) -> None:
+    """Problems are on stderr then, and nothing that could be taken for rules on stdout."""
+    path = tmp_path / "a.rules"
+    path.write_text(BAD)
+
+    result = call(path, *asked)
+
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert "E204" in result.stderr
+
+
+def test_print_and_explain_are_two_questions(tmp_path: Path) -> None:
+    """Asked both at once, the command answers neither."""
+    path = tmp_path / "a.rules"
+    path.write_text(GOOD)
+
+    result = call(path, "--print", "--explain", "access-is-audited")
+
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert "--print and --explain" in result.stderr
