@@ -132,17 +132,12 @@ class SourcePartition:
             self._add(counts_at_ms // TICK_MS, certain)
 
     def reach_end(self, offset: int, *, local_ms: int) -> None:
-        """The partition's end is reached at `offset`; behind control records that is above the last record."""
+        """The partition's end is reached at `offset`, past control records; what was kept back is certain now."""
         self.at_end = True
         self.next_offset = max(self.next_offset, offset)
-        self.settle(local_ms=local_ms)
-
-    def settle(self, *, local_ms: int) -> None:
-        """Makes a record certain that was kept back."""
         for counts_at_ms, certain in self.time.settle(local_ms=local_ms):
             self._add(counts_at_ms // TICK_MS, certain)
-        if not self.time.has_kept:
-            self.draft.to_offset = max(self.draft.to_offset, self.next_offset)
+        self.draft.to_offset = max(self.draft.to_offset, self.next_offset)
 
     def renew_draft(self) -> Draft:
         """The draft so far; a new one that continues it takes its place."""
