@@ -31,7 +31,7 @@ from dsl.nodes import (
     subjects,
 )
 from dsl.predicate import EVERY_SPAN
-from dsl.render import expr_text, subject_text
+from dsl.render import expr_text
 from dsl.ruleset import Formula, Kind
 
 ANY_SPAN = Has(Name(EVERY_SPAN))
@@ -96,7 +96,7 @@ class Assembly:
     def _seen(self, subject: Subject, *, bound: bool, counted: int = 0) -> Seen:
         question = Question(subject, self.zone, self.exemptions if bound else ())
         self.questions[question] = max(counted, self.questions.get(question, 0))
-        seen = Seen(subject_text(subject), question.fingerprint)
+        seen = Seen(question.text, question.fingerprint)
         self._subjects[seen] = None
         return seen
 

@@ -65,18 +65,25 @@ class Atom:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What an atom asks, before it is compiled: equal questions are one atom."""
+    """What an atom asks, before it is compiled: equal questions are one atom.
+
+    `text` is the subject in canonical form; `fingerprint` 8 bytes of BLAKE2b over it, the time zone if it matters, and
+    the exceptions.
+    """
 
     subject: Subject
     zone: str
     exemptions: tuple[Exemption, ...] = ()
+    text: str = field(init=False, compare=False)
+    fingerprint: bytes = field(init=False, compare=False)
 
-    @property
-    def fingerprint(self) -> bytes:
-        """8 bytes of BLAKE2b over the canonical text, the time zone if it matters, and the exceptions."""
-        lines = [subject_text(self.subject), *(f"@{self.zone}" for _ in [1] if self._asks_time())]
+    def __post_init__(self) -> None:
+        # Both walk the whole subject and are asked for again and again, so they are found once.
+        object.__setattr__(self, "text", subject_text(self.subject))
+        lines = [self.text, *(f"@{self.zone}" for _ in [1] if self._asks_time())]
         lines += [f"except {cond_text(each.where)} until {each.until_ns}" for each in self.exemptions]
-        return blake2b("\n".join(lines).encode(), digest_size=FINGERPRINT_BYTES).digest()
+        digest = blake2b("\n".join(lines).encode(), digest_size=FINGERPRINT_BYTES).digest()
+        object.__setattr__(self, "fingerprint", digest)
 
     def _asks_time(self) -> bool:
         name, where = parts(self.subject)
@@ -95,7 +102,7 @@ def atom(question: Question, counted: int) -> Atom:
         predicate = _unless(predicate, question.exemptions, zone)
     return Atom(
         fingerprint=question.fingerprint,
-        text=subject_text(question.subject),
+        text=question.text,
         counted=counted,
         names=_names(subject),
         attributes=frozenset(looked_up(subject, question.exemptions)),

@@ -15,7 +15,7 @@ from dsl.nodes import AllOf, AnyOf, Expr, Form, Not, When, subjects
 from dsl.parse import parse_cond
 from dsl.phrase import clauses, condition, joined, noun
 from dsl.predicate import parts
-from dsl.render import cond_text, form_text, subject_text
+from dsl.render import cond_text, form_text
 from dsl.ruleset import Kind, Mode, Rule
 from dsl.show import printable
 
@@ -112,4 +112,4 @@ def _leaves(questions: Iterable[Question], identity: Iterable[str]) -> Iterator[
 
 def _atom(question: Question) -> str:
     unless = [f"unless {cond_text(each.where)}" for each in question.exemptions]
-    return " ".join([question.fingerprint.hex(), subject_text(question.subject), *unless])
+    return " ".join([question.fingerprint.hex(), question.text, *unless])

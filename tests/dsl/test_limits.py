@@ -33,6 +33,7 @@ def test_64_kib_of_one_word_are_read_in_a_second(unit: str) -> None:
 def test_64_kib_of_wheres_are_compiled_in_a_second() -> None:
     """Thousands of wheres on one subject are one atom, and the rule is as good as any."""
     where = ".where(a==1)"
+    _compiled("a")
     start_s = time.process_time()
 
     rules = _compiled("a" + where * ((MAX_BYTES - 1) // len(where)))
