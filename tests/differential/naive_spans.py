@@ -98,6 +98,8 @@ def _equal(item: Value, literal: Value) -> bool:
         return item is literal or (isinstance(item, str) and item.lower() == str(literal).lower())
     if isinstance(literal, str):
         return _text(item) == literal
+    if isinstance(literal, bytes):
+        return item == literal
     return isinstance(literal, int | float) and _number(item) == literal
 
 
