@@ -87,19 +87,24 @@ def _both_sides(items: tuple[Expr | Cond, ...], passage: Passage) -> Iterator[Pr
             yield problems.same_on_both_sides(passage.spot(item.at), expr_text(item))
 
 
+def condition_advice(cond: Cond, subject: str | None, passage: Passage) -> Iterator[Problem]:
+    """Every warning about what stands inside where of a subject, or (None) of an exception."""
+    yield from _shape(cond, passage)
+    for test in tests(cond):
+        yield from _name(test.name, subject, passage)
+        if isinstance(test, Test):
+            yield from _value(test, builtin_of(test.name.text, subject), passage)
+            if isinstance(test.value, Reference):
+                yield from _name(test.value.name, subject, passage)
+
+
 def _subject(subject: Subject, passage: Passage) -> Iterator[Problem]:
     if isinstance(subject, Has):
         yield from _name(subject.name, None, passage)
-        if subject.where is not None:
-            yield from _shape(subject.where, passage)
     # A dotted name outside where is one name, so it is compared with the conventions as a whole.
     name, where = parts(subject)
-    for test in tests(where) if where is not None else ():
-        yield from _name(test.name, name, passage)
-        if isinstance(test, Test):
-            yield from _value(test, builtin_of(test.name.text, name), passage)
-            if isinstance(test.value, Reference):
-                yield from _name(test.value.name, name, passage)
+    if where is not None:
+        yield from condition_advice(where, name, passage)
 
 
 def _name(name: Name, subject: str | None, passage: Passage) -> Iterator[Problem]:

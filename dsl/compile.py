@@ -16,7 +16,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from dsl import headers, problems, source, yaml_rules
-from dsl.advise import advice
+from dsl.advise import advice, condition_advice
 from dsl.assemble import Assembly
 from dsl.atoms import Atom, Exemption, Question, atom
 from dsl.check import check_cond, check_form, kind_of
@@ -168,6 +168,7 @@ def _exceptions(draft: Draft, zone: str, found: list[Problem]) -> list[tuple[Exe
         cond, wrong = parse_cond(exception.where)
         if cond is not None:
             wrong += check_cond(cond, None, exception.where)
+            found += condition_advice(cond, None, exception.where)
         found += wrong
         if cond is not None and not wrong:
             until_ns = None if exception.expires is None else _end_ns(exception.expires, zone)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from dsl import problems
 from dsl.problems import Problem, Spot
@@ -64,7 +64,10 @@ def metadata(fields: Mapping[str, Field], spot: Spot) -> tuple[Metadata, list[Pr
     found = [problems.empty_value(field.spot, key) for key, field in fields.items() if not any(field.texts)]
     given = {key: field for key, field in fields.items() if any(field.texts)}
     title = _text(given, "title")
-    rule_id = _rule_id(given, title, spot, found)
+    rule_id = _rule_id(given, title, found)
+    is_said_already = any(key in fields and key not in given for key in ("id", "title"))
+    if not rule_id and not is_said_already:
+        found.append(problems.no_id(spot))
     return Metadata(
         id=rule_id,
         title=title or _text(given, "signal") or rule_id,
@@ -91,14 +94,12 @@ def slug(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain)[:_MAX_ID].strip("-")
 
 
-def _rule_id(given: Mapping[str, Field], title: str | None, spot: Spot, found: list[Problem]) -> str:
-    if (field := given.get("id") or given.get("signal")) is not None:
-        if _ID.fullmatch(field.text) is None:
-            found.append(problems.bad_id(field.spot, field.text))
-        return field.text
-    if not (made := slug(title or "")):
-        found.append(problems.no_id(spot))
-    return made
+def _rule_id(given: Mapping[str, Field], title: str | None, found: list[Problem]) -> str:
+    if (field := given.get("id") or given.get("signal")) is None:
+        return slug(title or "")
+    if _ID.fullmatch(field.text) is None:
+        found.append(problems.bad_id(field.spot, field.text))
+    return field.text
 
 
 def _controls_of(title: str) -> tuple[str, ...]:
@@ -140,5 +141,5 @@ def _timezone(given: Mapping[str, Field], found: list[Problem]) -> str:
     try:
         return ZoneInfo(field.text).key
     except (OSError, ValueError, KeyError):  # a directory, a path, a name that is not there
-        found.append(problems.bad_timezone(field.spot, field.text))
+        found.append(problems.bad_timezone(field.spot, field.text, sorted(available_timezones())))
         return "UTC"

@@ -24,13 +24,22 @@ _TITLE = re.compile(r'\s*//\s*"([^"]*)"')
 _SIGNAL = re.compile(r"\s*//\s*Signal:\s*([A-Za-z0-9._-]+)\s*(?:\(([^()]*)\))?")
 _FIELD = re.compile(r"\s*//\s*([A-Za-z_-]+)\s*:\s*(.*)")
 _ID = re.compile(r"\s*//\s*id\s*:.*")
+
+# What looks like a line of a header, and is a comment.
+_NEAR_FIELD = re.compile(r"\s*//\s*([A-Za-z][A-Za-z _-]{0,40}?) {0,9}[:=].*")
+_NEAR_SIGNAL = re.compile(r"\s*//\s*(signal)\b.*\( *(?:info|low|medium|high|critical) *\)", re.IGNORECASE)
+_NEAR_TITLE = re.compile(r"\s*//\s*([“”„«‘']([^“”„«‘'’»]+)[“”»’'])")
 _NEAR = 0.75
+_KEYS = (*HEADER_KEYS, "signal")
+_YAML_ONLY = ("condition", "exceptions", "tests", "exampleviolation")
+_ELSEWHERE = {"title": 'write // "TITLE"', "name": 'write // "TITLE"', "complianceframeworks": "did you mean `controls`?"}
+_ELSEWHERE |= dict.fromkeys(_YAML_ONLY, "it stands in YAML rule files only")
 
 
 def drafts(file: SourceFile) -> tuple[list[Draft], list[Problem]]:
     """The rules of a file."""
     found: list[Problem] = []
-    headers = list(_headers(file.lines))
+    headers = list(_headers(file, found))
     edges = [*(header.start for header in headers), len(file.lines)]
     if (stray := _passage(file, 0, edges[0])) is not None:
         found.append(problems.text_without_header(file.spot(stray.line, 1, len(file.lines[stray.line - 1]))))
@@ -38,13 +47,16 @@ def drafts(file: SourceFile) -> tuple[list[Draft], list[Problem]]:
     return [rule for rule in rules if rule is not None], found
 
 
-def _headers(lines: tuple[str, ...]) -> Iterator[range]:
-    """The line numbers, from 0, of each header."""
+def _headers(file: SourceFile, found: list[Problem]) -> Iterator[range]:
+    """The line numbers, from 0, of each header; of a run of comments that is nearly one, the slips are noted."""
+    lines = file.lines
     edges = [index for index, line in enumerate(lines) if _COMMENT.match(line) is None]
     for before, after in pairwise([-1, *edges, len(lines)]):
         run = range(before + 1, after)
         if any(_starts_rule(lines[index]) for index in run):
             yield run
+        else:
+            found += [slip for index in run for slip in _slips(file, index, is_header=False)]
 
 
 def _starts_rule(line: str) -> bool:
@@ -79,9 +91,32 @@ def _fields(file: SourceFile, index: int, kinds: list[Kind], found: list[Problem
             yield "severity", _field(file, index, signal, 2)
     elif (field := _FIELD.fullmatch(line)) and field[1] in HEADER_KEYS:
         yield field[1], _field(file, index, field, 2, is_list=field[1] in LIST_KEYS)
-    elif field and (near := get_close_matches(field[1].lower(), [*HEADER_KEYS, "signal"], n=1, cutoff=_NEAR)):
-        known = "Signal: NAME (severity)" if near[0] == "signal" else near[0]
-        found.append(problems.near_key(_field(file, index, field, 1).spot, field[1], known))
+    else:
+        found += _slips(file, index, is_header=True)
+
+
+def _slips(file: SourceFile, index: int, *, is_header: bool) -> Iterator[Problem]:
+    """A warning when a comment looks like a line of a header; outside of one, like a line that begins a rule."""
+    line = file.lines[index].rstrip()
+    if title := _NEAR_TITLE.fullmatch(line):
+        yield _slip(file, index, title, f'did you mean "{title[2]}"?')
+    elif signal := _NEAR_SIGNAL.fullmatch(line):
+        yield _slip(file, index, signal, _spelled("signal"))
+    elif field := _NEAR_FIELD.fullmatch(line):
+        key = re.sub("[ _-]", "", field[1].lower())
+        if is_header and key in _ELSEWHERE:
+            yield _slip(file, index, field, _ELSEWHERE[key])
+        elif near := get_close_matches(key, _KEYS, n=1, cutoff=_NEAR):
+            if is_header or key in {"id", "signal"}:
+                yield _slip(file, index, field, _spelled(near[0]))
+
+
+def _slip(file: SourceFile, index: int, line: re.Match[str], advice: str) -> Problem:
+    return problems.near_key(_field(file, index, line, 1).spot, line[1], advice)
+
+
+def _spelled(key: str) -> str:
+    return "did you mean `Signal: NAME (severity)`?" if key == "signal" else f"did you mean `{key}:`?"
 
 
 def _field(file: SourceFile, index: int, line: re.Match[str], group: int, *, is_list: bool = False) -> Field:

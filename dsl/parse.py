@@ -7,16 +7,14 @@ Takes time linear in the text and never raises. Nodes are built bottom-up while 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import cast
 
 from lark import Lark, Token, Transformer, UnexpectedToken, v_args
 
-from dsl import problems
+from dsl import meant, problems
 from dsl.nodes import (
     AllOf,
     AnyOf,
@@ -49,12 +47,6 @@ from dsl.problems import Problem
 from dsl.source import Passage
 from dsl.tokens import quantity, stretch, tokens
 
-RESERVED = frozenset(
-    {"when", "always", "never", "and", "or", "not", "in", "in_cidr", "before", "after", "contains", "matches"}
-    | {"starts_with", "ends_with", "exists", "true", "false"}
-)
-
-_NEAR = 0.65
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))")
 _ESCAPED = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -119,13 +111,13 @@ def _parse(passage: Passage, start: str) -> tuple[object, list[Problem]]:
 def _unexpected(passage: Passage, word: Token, read: list[Token], accepted: frozenset[str]) -> Problem:
     previous = read[-1] if read else None
     if word.type == "$END":
-        return problems.ends_early(passage.spot(stretch(previous) if previous else At(0, 1)), _expected(accepted))
+        return problems.ends_early(passage.spot(stretch(previous) if previous else At(0, 1)), meant.expected(accepted))
     spot = passage.spot(stretch(word))
     if word.type in {"_WHERE", "BEFORE", "AFTER"} and _ends_in_group(read):
         return problems.group_as_subject(spot, "where" if word.type == "_WHERE" else word)
     if previous is not None and previous.type in {"BEFORE", "AFTER"} and word.type == "LPAR":
         return problems.group_as_subject(spot, previous)
-    return problems.unexpected(spot, word, _advice(word, previous, accepted))
+    return problems.unexpected(spot, word, meant.advice(word, read, accepted))
 
 
 def _ends_in_group(read: list[Token]) -> bool:
@@ -139,65 +131,6 @@ def _ends_in_group(read: list[Token]) -> bool:
         if depth == 0:
             return word.type == "LPAR"
     return False
-
-
-def _advice(word: Token, previous: Token | None, accepted: frozenset[str]) -> str:
-    if word.type == "LPAR" and previous == "has":
-        return "write trace.has(…)"
-    if word.lower() in RESERVED and word not in RESERVED:
-        return f"write `{word.lower()}` in lower case"
-    if word in RESERVED and "NAME" in accepted:
-        return f'`{word}` is a word of the language; to mean a name, write "{word}"'
-    if (meant := _meant(word, previous, accepted)) is not None:
-        return f"did you mean `{meant}`?"
-    return _expected(accepted)
-
-
-def _meant(word: Token, previous: Token | None, accepted: frozenset[str]) -> str | None:
-    """The word of the language that was probably meant, where the text has a name."""
-    fitting = sorted(RESERVED & {name.lower() for name in accepted})
-    fitting += ["not in"] if {"NOT", "IN"} <= accepted else []
-    if word.type == "NAME" and (near := _near(word, fitting)):
-        return near
-    if previous is None or previous.type != "NAME":
-        return None
-    if word.type == "LPAR":
-        above, dot, last = previous.rpartition(".")
-        if (near := _near(last, ["where"])) and above + dot not in {"", "trace."}:
-            return f"{above}.{near}("
-        return f"{near}(" if (near := _near(previous, ["trace.has", "trace.count", "count"])) else None
-    return _near(previous, {"LBRACE": ["when"], "NAME": ["not"]}.get(word.type, []))
-
-
-def _near(word: str, known: Sequence[str]) -> str | None:
-    return next(iter(get_close_matches(word.lower(), known, n=1, cutoff=_NEAR)), None)
-
-
-_OPERATORS = frozenset({"CMP", "IN", "IN_CIDR", "CONTAINS", "MATCHES", "STARTS_WITH", "ENDS_WITH"})
-_WORDS = {
-    "operator": "an operator such as ==",
-    "NAME": "a name",
-    "STRING": "a quoted text",
-    "NUMBER": "a number",
-    "CMP": "a comparison such as == or >",
-    "_HAS": "trace.has(…)",
-    "_COUNT": "count(…)",
-    "_WHERE": ".where(…)",
-    "LPAR": "(",
-    "RPAR": ")",
-    "LBRACE": "{",
-    "RBRACE": "}",
-    "LSQB": "[",
-    "RSQB": "]",
-    "COMMA": ",",
-    "DOLLAR": "$",
-    "$END": "the end of the rule",
-}
-
-
-def _expected(accepted: frozenset[str]) -> str:
-    names = accepted - _OPERATORS | {"operator"} if accepted >= _OPERATORS else accepted
-    return "expected " + ", ".join(sorted(_WORDS.get(name, name.lower()) for name in names))
 
 
 def _around(*nodes: object) -> At:

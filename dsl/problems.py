@@ -100,7 +100,8 @@ def unknown_character(spot: Spot, character: str, advice: str) -> Problem:
 
 def digit_word(spot: Spot, word: str) -> Problem:
     """Unquoted text that starts like a number."""
-    return _error("E105", spot, f"`{_cut(word)}` is neither number nor duration", f'to mean text, write "{_cut(word)}"')
+    advice = f'to mean text, write "{_cut(word)}"; a duration is one number with ns, us, ms, s, m, h or d'
+    return _error("E105", spot, f"`{_cut(word)}` is neither number nor duration", advice)
 
 
 def overflowing_number(spot: Spot, word: str) -> Problem:
@@ -283,19 +284,23 @@ def title_and_signal(spot: Spot) -> Problem:
     return _error("E313", spot, "a title says invariant, a Signal line says pattern", advice)
 
 
-def bad_timezone(spot: Spot, name: str) -> Problem:
+def bad_timezone(spot: Spot, name: str, known: Sequence[str]) -> Problem:
     """A time zone that is not known."""
-    return _error("E314", spot, f"`{_cut(name)}` is no time zone", "write an IANA name such as Europe/Berlin, or UTC")
+    folded = {each.lower(): each for each in known}
+    close = get_close_matches(name.lower(), folded, n=1, cutoff=0.8)
+    advice = f"did you mean `{folded[close[0]]}`?" if close else "write an IANA name such as Europe/Berlin, or UTC"
+    return _error("E314", spot, f"`{_cut(name)}` is no time zone", advice)
 
 
 def bad_yaml(spot: Spot, reason: str) -> Problem:
     """Text that is no YAML."""
-    return _error("E320", spot, f"this is no YAML: {_cut(reason)}", "correct the YAML at this place")
+    advice = "correct the YAML; a condition with quotes, braces or colons is safe on the lines below `condition: |`"
+    return _error("E320", spot, f"this is no YAML: {_cut(reason)}", advice)
 
 
-def refused_yaml(spot: Spot, what: str) -> Problem:
+def refused_yaml(spot: Spot, what: str, advice: str) -> Problem:
     """YAML that a rule file does not need."""
-    return _error("E321", spot, f"{what} cannot stand in a rule file", "write the value out")
+    return _error("E321", spot, f"{what} cannot stand in a rule file", advice)
 
 
 def unknown_key(spot: Spot, key: str, known: Sequence[str]) -> Problem:
@@ -370,9 +375,9 @@ def null_text(spot: Spot, name: str, op: str) -> Problem:
     return _warning("W409", spot, "`null` is the text null", f"to ask whether it is there, write {instead}")
 
 
-def near_key(spot: Spot, key: str, known: str) -> Problem:
-    """A header line that looks like a key and is none."""
-    return _warning("W410", spot, f"`{_cut(key)}` is read as a comment", f"did you mean `{known}`?")
+def near_key(spot: Spot, key: str, advice: str) -> Problem:
+    """A comment that looks like a line of a header and is none."""
+    return _warning("W410", spot, f"`{_cut(key)}` is read as a comment", advice)
 
 
 def count_beyond(spot: Spot, limit: int) -> Problem:

@@ -34,7 +34,7 @@ from dsl.nodes import (
     Truth,
     When,
 )
-from dsl.parse import RESERVED
+from dsl.meant import RESERVED
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.([A-Za-z_][A-Za-z0-9_-]*|[0-9]+))*")
 _ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')

@@ -125,7 +125,8 @@ def _files(path: Path, found: list[Problem]) -> Iterator[Path]:
 def _below(directory: Path) -> Iterator[Path]:
     for path in directory.rglob("*"):
         is_hidden = any(part.startswith(".") for part in path.relative_to(directory).parts)
-        if path.suffix in {RULES_SUFFIX, *YAML_SUFFIXES} and not is_hidden and path.is_file():
+        # A link to nothing is no directory: it is read, and reading it says why not.
+        if path.suffix in {RULES_SUFFIX, *YAML_SUFFIXES} and not is_hidden and not path.is_dir():
             yield path
 
 
@@ -136,4 +137,12 @@ def _read(path: Path, found: list[Problem]) -> Iterator[SourceFile]:
     except OSError as error:
         found.append(problems.unreadable(Spot(Place(str(path), 1, 1)), error.strerror or str(error)))
     except UnicodeDecodeError as error:
-        found.append(problems.not_utf8(Spot(Place(str(path), content.count(b"\n", 0, error.start) + 1, 1))))
+        found.append(problems.not_utf8(_spot(path, content, error.start)))
+
+
+def _spot(path: Path, content: bytes, position: int) -> Spot:
+    """The spot of a byte that is no text, in a file whose text begins before it."""
+    before = content[:position].decode()
+    file = source_file(str(path), before + content[position:].decode(errors="replace"))
+    lines = source_file(str(path), before).lines
+    return file.spot(len(lines), len(lines[-1]) + 1)

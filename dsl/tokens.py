@@ -27,6 +27,11 @@ _MAX_INT_DIGITS = 400
 _OPENING = ("LPAR", "LBRACE", "LSQB", "_HAS", "_COUNT", "_WHERE")
 _CLOSING = ("RPAR", "RBRACE", "RSQB")
 _SIGNS = {
+    "=>": "did you mean `>=`?",
+    "=<": "did you mean `<=`?",
+    "=~": "did you mean `matches`?",
+    "!~": "write not (x matches …)",
+    "--": "write a comment with //",
     "=": "write == to compare",
     "&": "write `and`",
     "|": "write `or`",
@@ -35,7 +40,15 @@ _SIGNS = {
     "/": "write a comment with //; put text with / in quotes",
     ".": "a dot stands inside a name or a number, or in .where(…)",
     "*": "there are no wildcards; use `matches`, `starts_with` or `contains`",
+    "-": "a sign stands right before its number, without a space",
+    ";": "take it out; nothing ends a rule but the next header",
+    "≥": "write >=",
+    "≤": "write <=",
+    "≠": "write !=",
+    **dict.fromkeys("“”„«»", 'write straight quotes: "'),
+    **dict.fromkeys("‘’‚", "write straight quotes: '"),
 }
+"""What to write instead of a sign that the language does not have; a longer one comes before what it begins with."""
 
 
 def tokens(language: Lark, passage: Passage) -> tuple[list[Token], list[Problem]]:
@@ -84,10 +97,18 @@ def _no_word(passage: Passage, position: int) -> Problem:
     spot = passage.spot(At(position, position + 1))
     if character in "\"'":
         return problems.open_string(spot)
+    return problems.unknown_character(spot, character, _advice(passage.text, position))
+
+
+def _advice(text: str, position: int) -> str:
+    character = text[position]
+    if (known := next((sign for sign in _SIGNS if text.startswith(sign, position)), None)) is not None:
+        return _SIGNS[known]
+    if not character.isprintable():
+        return "take it out; between words stand spaces, tabs and line breaks only"
     if not character.isascii():
-        return problems.unknown_character(spot, character, "put text that is not ASCII in quotes")
-    advice = _SIGNS.get(character, "put it in quotes if it is part of a name or text")
-    return problems.unknown_character(spot, character, advice)
+        return "put text that is not ASCII in quotes"
+    return "put it in quotes if it is part of a name or text"
 
 
 def _wrong_word(passage: Passage, word: Token) -> Problem | None:

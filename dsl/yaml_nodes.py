@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from ruamel.yaml import YAML
@@ -24,6 +24,7 @@ from ruamel.yaml.events import (
     SequenceEndEvent,
     SequenceStartEvent,
 )
+from ruamel.yaml.reader import Reader
 
 from dsl import problems
 from dsl.problems import Problem, Spot
@@ -35,8 +36,10 @@ from dsl.values import clean
 _NULL = re.compile(r"null|Null|NULL|~|")
 _TRUE = re.compile(r"true|True|TRUE")
 _FALSE = re.compile(r"false|False|FALSE")
-_INT = re.compile(r"[-+]?[0-9]{1,400}")
+_INT = re.compile(r"[-+]?[0-9]{1,400}|0o[0-7]{1,400}|0x[0-9a-fA-F]{1,300}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NO_CHARACTER = re.compile(r"\\U(?!000[0-9A-Fa-f]|0010)[0-9A-Fa-f]{8}")
+_ONE_DOCUMENT = "write its rules in the list of the first, or in a file of their own"
 _SPECIAL = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
 
 
@@ -47,6 +50,11 @@ class Scalar:
     text: str
     style: str | None
     spot: Spot
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was written."""
+        return self.style is None and not self.text
 
     @property
     def value(self) -> Value:
@@ -93,9 +101,17 @@ def compose(file: SourceFile) -> tuple[Node | None, list[Problem]]:
         spot = composer.spot(mark.line, mark.column, 1) if mark is not None else file.spot(1, 1)
         return None, [*composer.found, problems.bad_yaml(spot, error.problem or error.context or "")]
     except YAMLError:
-        return None, [*composer.found, problems.bad_yaml(file.spot(1, 1), "it holds a control character")]
+        return None, [*composer.found, problems.bad_yaml(_first(file, Reader.NON_PRINTABLE), "a control character")]
     except (ValueError, OverflowError):
-        return None, [*composer.found, problems.bad_yaml(file.spot(1, 1), "an escape stands for no character")]
+        return None, [*composer.found, problems.bad_yaml(_first(file, _NO_CHARACTER), "an escape for no character")]
+
+
+def _first(file: SourceFile, what: re.Pattern[str]) -> Spot:
+    """The first place where this stands: the YAML reader does not always say."""
+    for number, line in enumerate(file.lines, 1):
+        if (found := what.search(line)) is not None:
+            return file.spot(number, found.start() + 1, len(found[0]))
+    return file.spot(1, 1)
 
 
 def plain(node: Node) -> Value:
@@ -158,7 +174,7 @@ class _Composer:
             if isinstance(event, DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self.found.append(problems.refused_yaml(self._at(event), "a second document"))
+                    self.found.append(problems.refused_yaml(self._at(event), "a second document", _ONE_DOCUMENT))
                     break
                 root = self._node(next(self._events))
         return root
@@ -187,8 +203,12 @@ class _Composer:
         for event in self._until(MappingEndEvent):
             key = self._node(event)
             node = self._node(next(self._events))
+            if isinstance(event, AliasEvent):
+                continue
+            if isinstance(node, Scalar) and node.is_empty:  # YAML says that it stands where the next word does
+                node = replace(node, spot=key.spot)
             if not isinstance(key, Scalar):
-                self.found.append(problems.refused_yaml(key.spot, "a list or mapping as key"))
+                self.found.append(problems.refused_yaml(key.spot, "a list or mapping as key", "write a key of one word"))
             elif key.text in entries:
                 self.found.append(problems.given_twice(key.spot, key.text))
             else:
@@ -201,11 +221,11 @@ class _Composer:
 
     def _refuse(self, event: Event) -> None:
         if isinstance(event, AliasEvent):
-            self.found.append(problems.refused_yaml(self._at(event), "an alias"))
+            self.found.append(problems.refused_yaml(self._at(event), "an alias", "write the value out"))
         elif getattr(event, "anchor", None) is not None:
-            self.found.append(problems.refused_yaml(self._at(event), "an anchor"))
+            self.found.append(problems.refused_yaml(self._at(event), "an anchor", "take it out"))
         if getattr(event, "ctag", None) is not None:
-            self.found.append(problems.refused_yaml(self._at(event), "a tag"))
+            self.found.append(problems.refused_yaml(self._at(event), "a tag", "take it out"))
 
     def _at(self, event: Event) -> Spot:
         start, end = event.start_mark, event.end_mark
@@ -219,7 +239,7 @@ def _plain_value(text: str) -> Value:
     if _TRUE.fullmatch(text) or _FALSE.fullmatch(text):
         return text.lower() == "true"
     if _INT.fullmatch(text):
-        return int(text)
+        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
     if _FLOAT.fullmatch(text):
         return float(text)
     return _SPECIAL.get(text.lower(), text)

@@ -38,7 +38,7 @@ def drafts(file: SourceFile) -> tuple[list[Draft], list[Problem]]:
     reader = _Reader(file, found)
     if root is None:
         return [], found
-    top = reader.mapping(root, "the file", ("rules",))
+    top = reader.mapping(root, "the file", ("rules",), "a mapping with the key `rules`")
     if top is not None and "rules" not in top.entries:
         found.append(problems.missing_key(top.spot, "rules"))
     rules = [] if top is None else reader.items(top, "rules")
@@ -71,10 +71,10 @@ class _Reader:
             misses_tests=not {"tests", "example_violation"} & set(rule.entries),
         )
 
-    def mapping(self, node: Node, what: str, keys: tuple[str, ...]) -> Mapping | None:
+    def mapping(self, node: Node, what: str, keys: tuple[str, ...], needed: str = "a mapping") -> Mapping | None:
         """The node as a mapping; keys that are not known are refused."""
         if not isinstance(node, Mapping):
-            self.found.append(problems.wrong_shape(node.spot, what, "a mapping"))
+            self.found.append(problems.wrong_shape(node.spot, what, needed))
             return None
         for key, entry in node.entries.items():
             if key not in keys:
@@ -86,10 +86,13 @@ class _Reader:
         if key not in parent.entries:
             return ()
         node = parent.entries[key].node
-        if not isinstance(node, Sequence):
+        if isinstance(node, Sequence):
+            return node.items
+        if isinstance(node, Scalar) and node.value is None:
+            self.found.append(problems.empty_value(parent.entries[key].key.spot, key))
+        else:
             self.found.append(problems.wrong_shape(node.spot, key, "a list"))
-            return ()
-        return node.items
+        return ()
 
     def _scalar(self, parent: Mapping, key: str, *, required: bool = False) -> Scalar | None:
         if key not in parent.entries:
@@ -100,7 +103,7 @@ class _Reader:
         if not isinstance(entry.node, Scalar):
             self.found.append(problems.wrong_shape(entry.node.spot, key, "text"))
             return None
-        if not entry.node.text.strip():
+        if entry.node.value is None or not entry.node.text.strip():
             self.found.append(problems.empty_value(entry.key.spot, key))
             return None
         return entry.node
@@ -125,7 +128,7 @@ class _Reader:
             text = "" if node.value is None else node.text.strip()
             return tuple(each.strip() for each in text.split(",")) if key in LIST_KEYS else (text,)
         if key in LIST_KEYS and isinstance(node, Sequence):
-            scalars = [item for item in node.items if isinstance(item, Scalar)]
+            scalars = [item for item in node.items if isinstance(item, Scalar) and item.value is not None]
             if len(scalars) == len(node.items):
                 return tuple(item.text.strip() for item in scalars)
         needed = "a list of texts" if key in LIST_KEYS else "text"

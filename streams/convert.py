@@ -8,7 +8,7 @@ with the same key the first one counts.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -22,8 +22,8 @@ NO_PARENT = frozenset({b"", bytes(8)})
 
 IDENTITY_BYTES = 16
 
-_KINDS = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
-_STATUSES = {1: "ok", 2: "error"}
+KINDS: Mapping[int, str] = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
+STATUSES: Mapping[int, str] = {1: "ok", 2: "error"}
 _EVENT_NAME = "event.name"
 _canonical = msgspec.msgpack.Encoder(order="deterministic")
 
@@ -82,8 +82,8 @@ class Origin:
             resource=self.resource,
             scope=self.scope,
             scope_name=self.scope_name,
-            kind=_KINDS.get(span.kind),
-            status=_STATUSES.get(span.status.code, "unset"),
+            kind=KINDS.get(span.kind),
+            status=STATUSES.get(span.status.code, "unset"),
             status_message=span.status.message,
             identity=span.span_id,
         )

@@ -4,7 +4,10 @@ In: the value of a Kafka record, an OTLP request in protobuf or JSON, and what r
 spans it brought, whether a root was among them, and the spans that some rule may look at. No clock, no I/O.
 
 What must hold: whatever the bytes, only `RecordError` is raised. Every span and log record is counted exactly once: in
-its trace, or as one without a trace. The two encodings of a request give the same result.
+its trace, or as one without a trace. The two encodings of a request give the same result, and so do the two paths:
+
+    protobuf  ─ streams._scan ─►  traces, of the requests that it is sure of; only where it was compiled
+    either    ─ topics.otlp_… ─►  a request  ─ streams.convert ─►  traces
 """
 
 from __future__ import annotations
@@ -12,18 +15,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 
 import re2
 
-from dsl import Interest, Span
-from streams import convert
+from dsl import Interest
+from streams import convert, scan
 from streams.convert import NO_PARENT
 from streams.errors import RecordError
+from streams.traces import Decoded, TraceSpans
 from topics import otlp, otlp_json, otlp_protobuf
 from topics.otlp import MENDED, RecordKind
+
+__all__ = ["Decoded", "Decoder", "Format", "TraceSpans", "decode"]
 
 TRACE_ID_BYTES = 16
 
@@ -43,27 +48,45 @@ class Format(Enum):
     JSON = "otlp_json"
 
 
-@dataclass(slots=True)
-class TraceSpans:
-    """What one record says of one trace; `spans` are only those that a rule may look at, in the record's order."""
+class Decoder:
+    """Decodes records for one set of rules."""
 
-    span_count: int
-    root_seen: bool
-    spans: list[Span]
+    __slots__ = ("_format", "_interest", "_scan")
 
+    def __init__(
+        self, interest: Interest, format: Format = Format.AUTO, choice: scan.Choice | None = None  # noqa: A002, named like the setting
+    ) -> None:
+        """`choice` is the environment's when it is None.
 
-@dataclass(slots=True)
-class Decoded:
-    """What one record says, by trace id (16 bytes, never all zero).
+        Raises:
+            ConfigError: the scanner is asked for and was not compiled.
+        """
+        self._interest = interest
+        self._format = format
+        self._scan = None if format is Format.JSON else scan.scanner(interest, choice)
 
-    `span_count` counts all spans and log records in `traces`. Spans without a valid trace id are counted beside it, and
-    so are log records without one, which are nothing unusual.
-    """
+    def decode(self, value: bytes | None, kind: RecordKind = RecordKind.SPANS) -> Decoded:
+        """The traces in one source record.
 
-    traces: dict[bytes, TraceSpans] = field(default_factory=dict)
-    span_count: int = 0
-    spans_without_trace: int = 0
-    logs_without_trace: int = 0
+        `kind` is what a protobuf request is tried as first; a topic may hold both.
+
+        Raises:
+            RecordError: the value is no OTLP request, or none of its spans has a trace; the text is the reason.
+        """
+        if not value:
+            raise RecordError("empty")
+        decoded = None if self._scan is None else self._scan(value, kind is RecordKind.LOGS)
+        if decoded is None:
+            decoded = self._walked(value, kind)
+        if decoded.spans_without_trace and not decoded.traces:
+            raise RecordError("no span has a valid trace id")
+        return decoded
+
+    def _walked(self, value: bytes, kind: RecordKind) -> Decoded:
+        try:
+            return _decoded(*_read(value, self._interest, self._format, kind))
+        except otlp.OtlpError as error:
+            raise RecordError(str(error)) from error
 
 
 def decode(
@@ -73,13 +96,7 @@ def decode(
     format: Format = Format.AUTO,  # noqa: A002 - named like the setting
     kind: RecordKind = RecordKind.SPANS,
 ) -> Decoded:
-    """The traces in one source record.
-
-    `kind` is what a protobuf request is tried as first; a topic may hold both. A record that is damaged inside a span,
-    and holds no name that a rule is about, is read all the same.
-
-    Raises:
-        RecordError: the value is no OTLP request, or none of its spans has a trace; the text is the reason.
+    """`Decoder.decode`, for who decodes but a few records.
 
     >>> interest = Interest(names=frozenset({"audit.log"}), every_span=False, attributes=frozenset())
     >>> request = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"%s","name":"audit.log"}]}]}]}'
@@ -87,19 +104,10 @@ def decode(
     >>> trace.span_count, trace.root_seen, trace.spans[0].name
     (1, True, 'audit.log')
     """
-    if not value:
-        raise RecordError("empty")
-    quick = _quick(value, interest, format)
-    if quick is not None:
-        return quick
-    try:
-        request, interest = _read(value, interest, format, kind)
-    except otlp.OtlpError as error:
-        raise RecordError(str(error)) from error
-    decoded = _decoded(request, interest)
-    if decoded.spans_without_trace and not decoded.traces:
-        raise RecordError("no span has a valid trace id")
-    return decoded
+    return _decoder(interest, format).decode(value, kind)
+
+
+_decoder = lru_cache(maxsize=16)(Decoder)
 
 
 def _read(value: bytes, interest: Interest, format: Format, kind: RecordKind) -> tuple[otlp.Request, Interest]:  # noqa: A002
@@ -115,20 +123,6 @@ def _read(value: bytes, interest: Interest, format: Format, kind: RecordKind) ->
                 return _read(value, interest, Format.PROTO, kind)
             raise
     return otlp_protobuf.read(value, kind), interest if _may_hold(value, interest) else _NOTHING
-
-
-def _quick(value: bytes, interest: Interest, format: Format) -> Decoded | None:  # noqa: A002
-    """The traces of a request of spans that no rule is about, which most are; None when it takes a closer look."""
-    if format is Format.JSON or value[:1] != b"\n" or _may_hold(value, interest):
-        return None
-    request = otlp_protobuf.read_ids(value)
-    if request is None:
-        return None
-    decoded = Decoded()
-    for spans_of in request.resource_spans:
-        for spans in spans_of.scope_spans:
-            _add_spans(decoded, spans.spans, None)
-    return None if decoded.spans_without_trace or not decoded.traces else decoded
 
 
 def _may_hold(value: bytes, interest: Interest) -> bool:

@@ -48,6 +48,8 @@ class Draft:
     from_offset: int
     to_offset: int
     lost: list[tuple[int, int]] = field(default_factory=list)
+    replay: int = 0
+    start_ms: int | None = None
     groups: dict[tuple[bytes, int], _Group] = field(default_factory=dict)
 
     def add(
@@ -86,6 +88,8 @@ class Draft:
             self.topic,
             self.partition,
             self.epoch,
+            self.replay,
+            self.start_ms,
             self.partition_count,
             self.from_offset,
             self.to_offset,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-VERSION = 1
+VERSION = 2
 TICK_MS = 100
 
 _TOUCH = struct.Struct(">16sQI")
@@ -74,13 +74,18 @@ class Section(msgspec.Struct, frozen=True, array_like=True):
     """All that one flush says of one source partition.
 
     `[from_offset, to_offset)` is contiguous by consumer position with the section before it, or overlaps it.
-    `watermark_ms` is None while nothing is known of the partition's time. `lost` holds offset ranges that were gone
-    before they could be read. `touches` is packed: see `pack_touches`.
+    `epoch` is the wall time in ms at which reading of this log began: another one means that the topic was made again.
+    `replay` is the wall time in ms at which the group's offsets were found reset, 0 when they never were; `start_ms`
+    the record time of the first record read since, None before the first. `watermark_ms` is None while nothing is known
+    of the partition's time. `lost` holds offset ranges that were gone before they could be read. `touches` is packed:
+    see `pack_touches`.
     """
 
     topic: str
     partition: int
     epoch: int
+    replay: int
+    start_ms: int | None
     partition_count: int
     from_offset: int
     to_offset: int

@@ -36,12 +36,6 @@ _ARRAY = "common.v1.ArrayValue"
 _KEY_VALUES = "common.v1.KeyValueList"
 _LAZY_FIELDS = {"array_value", "kvlist_value"}
 _UNREAD_FIELDS = {"links", "entity_refs"}
-_ID_FIELDS = {
-    "TracesData": {"resource_spans"},
-    "ResourceSpans": {"scope_spans"},
-    "ScopeSpans": {"spans"},
-    "Span": {"trace_id", "parent_span_id"},
-}
 _SCALAR_FIELDS = {"string_value", "bool_value", "int_value", "bytes_value"}
 
 
@@ -79,36 +73,6 @@ _with_text = _classes(_text_pool)
 _with_bytes = _classes(_pool(text_type=FieldDescriptorProto.TYPE_BYTES))
 
 
-def _id_class() -> Message:
-    """`TracesData` without all that does not say which trace a span is in."""
-    file = FileDescriptorProto.FromString(trace_pb2.DESCRIPTOR.serialized_pb)
-    del file.dependency[:]
-    for message in [message for message in file.message_type if message.name not in _ID_FIELDS]:
-        file.message_type.remove(message)
-    for message in file.message_type:
-        del message.nested_type[:], message.enum_type[:]
-        for field in [field for field in message.field if field.name not in _ID_FIELDS[message.name]]:
-            message.field.remove(field)
-    pool = DescriptorPool()
-    pool.AddSerializedFile(file.SerializeToString())
-    return GetMessageClass(pool.FindMessageTypeByName(_PACKAGE + _REQUESTS[RecordKind.SPANS]))
-
-
-_ids = _id_class()
-
-
-def read_ids(request: bytes) -> Message | None:
-    """The request with the trace ids and parents of its spans alone, None when it cannot be parsed.
-
-    It costs a third of `read`, which it does not replace: what is in a span is passed over unseen, and a request of log
-    records looks like spans without ids.
-    """
-    try:
-        return _ids.FromString(request)
-    except DecodeError:
-        return None
-
-
 def read(request: bytes, kind: RecordKind = RecordKind.SPANS) -> Request:
     """The request in protobuf bytes.
 
@@ -134,6 +98,16 @@ def read(request: bytes, kind: RecordKind = RecordKind.SPANS) -> Request:
 def value(any_value: Message) -> Value:
     """An `AnyValue` as a Python value; None when it is empty or cannot be read."""
     return _value(any_value, NESTING_LIMIT)
+
+
+def array_value(encoded: bytes) -> Value:
+    """The bytes of an `AnyValue`'s array as a list; None when they cannot be read."""
+    return _array(encoded, NESTING_LIMIT)
+
+
+def key_values_value(encoded: bytes) -> Value:
+    """The bytes of an `AnyValue`'s key-value list as a dict; None when they cannot be read."""
+    return _key_values(encoded, NESTING_LIMIT)
 
 
 def _request(kind: RecordKind, message: Message) -> Request:
@@ -218,12 +192,18 @@ def _value(any_value: Message, room: int) -> Value:
         return scalar
     if field == "double_value":
         return math.nan if math.isnan(any_value.double_value) else any_value.double_value
-    if not room:
-        return None
     if field == "array_value":
-        array = _parsed(_ARRAY, any_value.array_value)
-        return None if array is None else [_value(item, room - 1) for item in array.values]
+        return _array(any_value.array_value, room)
     if field == "kvlist_value":
-        pairs = _parsed(_KEY_VALUES, any_value.kvlist_value)
-        return None if pairs is None else {pair.key: _value(pair.value, room - 1) for pair in reversed(pairs.values)}
+        return _key_values(any_value.kvlist_value, room)
     return None
+
+
+def _array(encoded: bytes, room: int) -> Value:
+    array = _parsed(_ARRAY, encoded) if room else None
+    return None if array is None else [_value(item, room - 1) for item in array.values]
+
+
+def _key_values(encoded: bytes, room: int) -> Value:
+    pairs = _parsed(_KEY_VALUES, encoded) if room else None
+    return None if pairs is None else {pair.key: _value(pair.value, room - 1) for pair in reversed(pairs.values)}

@@ -21,7 +21,7 @@ from dsl.atoms import MAX_COUNTED
 from dsl.builtin import BUILTINS, CLOSED_SETS
 from dsl.check import MAX_SUBJECTS
 from dsl.fields import HEADER_KEYS
-from dsl.parse import RESERVED
+from dsl.meant import RESERVED
 from dsl.review import judge_trace, review
 from dsl.sample import KEYS
 from dsl.show import render_text

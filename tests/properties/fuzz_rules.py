@@ -24,7 +24,7 @@ import msgspec
 from dsl import Span, problems
 from dsl.compile import compile_files, rule_set
 from dsl.explain import explain
-from dsl.parse import RESERVED
+from dsl.meant import RESERVED
 from dsl.review import judge_trace
 from dsl.show import render_text
 from dsl.source import from_texts

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsl import Event, RulesError, RuleSet, Span, Value, compile_texts, nodes
-from dsl.parse import RESERVED, parse_rule
+from dsl.meant import RESERVED
+from dsl.parse import parse_rule
 from dsl.render import expr_text, form_text
 from dsl.review import judge_trace
 from dsl.source import Passage, source_file

@@ -36,7 +36,7 @@ def test_draft_says_where_it_comes_from() -> None:
 
     [found] = draft.sections(1, 900)
 
-    assert Section("otlp_spans", 3, 7, 4, 10, 15, 900, [(10, 12)], b"", []) == found
+    assert Section("otlp_spans", 3, 7, 0, None, 4, 10, 15, 900, [(10, 12)], b"", []) == found
 
 
 def test_every_facts_partition_gets_a_section() -> None:

@@ -174,7 +174,7 @@ def test_any_value_travels(rules: RuleSet, value: Value, name: str, start_ns: in
     span = replace(EXPORT, start_ns=start_ns, attributes={"rows": 11, "user.id": value, "user.name": name})
     facts = Projector(rules).facts(TraceSpans(1, root_seen=False, spans=[span]))
     entry = Entry(TRACE, 0, 0, 0, 1, root_seen=False, facts=facts)
-    message = Facts(VERSION, "rules", [Section("t", 0, 1, 1, 0, 1, None, [], b"", [entry])])
+    message = Facts(VERSION, "rules", [Section("t", 0, 1, 0, None, 1, 0, 1, None, [], b"", [entry])])
 
     written = encode(message)
 

@@ -70,7 +70,7 @@ class Driven:
         at = self.next_offset if offset is None else offset
         self.next_offset = at + 1
         [topic] = self.settings.source_topics
-        section = Section(topic, 0, 1, 1, at, at + 1, watermark_ms, [], b"", list(entries))
+        section = Section(topic, 0, 1, 0, None, 1, at, at + 1, watermark_ms, [], b"", list(entries))
         value = facts.encode(Facts(VERSION, self.rules.fingerprint, [section]))
         self.worker.apply(number, at, value, lambda: self._acknowledge(at))
 

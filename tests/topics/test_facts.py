@@ -102,7 +102,7 @@ def test_message_of_this_version_with_another_shape() -> None:
 
 def test_touches_of_another_length() -> None:
     """Touches that are not a multiple of their size are refused when the message is read."""
-    section = Section("t", 0, 1, 1, 0, 1, None, [], bytes(TOUCH_BYTES + 1), [])
+    section = Section("t", 0, 1, 0, None, 1, 0, 1, None, [], bytes(TOUCH_BYTES + 1), [])
 
     with pytest.raises(msgspec.DecodeError, match="touches are not a multiple of 28 bytes"):
         decode(encode(Facts(VERSION, "rules", [section])))

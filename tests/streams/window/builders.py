@@ -45,6 +45,8 @@ def section(
     topic: str = TOPIC,
     partition: int = 0,
     epoch: int = 1,
+    replay: int = 0,
+    start_ms: int | None = None,
     partition_count: int = 1,
     lost: Iterable[tuple[int, int]] = (),
 ) -> Section:
@@ -53,6 +55,8 @@ def section(
         topic,
         partition,
         epoch,
+        replay,
+        start_ms,
         partition_count,
         from_offset,
         to_offset,

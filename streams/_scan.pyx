@@ -1,0 +1,631 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=True
+"""OTLP in protobuf to traces of spans, in one walk over the bytes.
+
+In: the bytes of a request, and what rules look at. Out: the same as by the path without this module
+(`streams.decode`), or None for what that path must look at: bytes that are no request, that hold nothing to tell spans
+from log records by, or that hold something `streams/_wire.pxd` is unsure of. So a request is never refused here, and
+no reason is written twice.
+
+What must hold: a request that is read here is read alike there. A Python object is made only for a trace and for a
+span that some rule may look at. Fields come in any order: of a field that comes twice the last one counts, of a
+message that comes twice all its fields count, as protobuf has it.
+"""
+
+import math
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy, memset
+
+from streams._wire cimport END, FIELD, REFUSED, Field, Reader, Slice, little_endian, next_field, reader_of
+
+from dsl import Event, Span
+from streams.convert import KINDS, STATUSES, log_identity, severity_name
+from streams.traces import Decoded, TraceSpans
+from topics.otlp import MENDED
+from topics.otlp_protobuf import array_value, key_values_value
+
+cdef enum:
+    TRACE_ID_BYTES = 16
+    SPAN_ID_BYTES = 8
+
+# A field's number times eight, and its wire type: 0 varint, 1 eight bytes, 2 with a length.
+cdef enum RequestField:
+    SENDER = 1 << 3 | 2
+    RECORDS_OF_SCOPE = 2 << 3 | 2
+    RECORD = 2 << 3 | 2
+    ORIGIN = 1 << 3 | 2  # the resource of a sender, the scope of its records
+
+cdef enum OriginField:
+    RESOURCE_ATTRIBUTE = 1 << 3 | 2
+    SCOPE_NAME = 1 << 3 | 2
+    SCOPE_ATTRIBUTE = 3 << 3 | 2
+
+cdef enum SpanField:
+    SPAN_TRACE_ID = 1 << 3 | 2
+    SPAN_ID = 2 << 3 | 2
+    SPAN_PARENT_ID = 4 << 3 | 2
+    SPAN_NAME = 5 << 3 | 2
+    SPAN_KIND = 6 << 3
+    SPAN_START = 7 << 3 | 1
+    SPAN_END = 8 << 3 | 1
+    SPAN_ATTRIBUTE = 9 << 3 | 2
+    SPAN_EVENT = 11 << 3 | 2
+    SPAN_STATUS = 15 << 3 | 2
+    EVENT_NAME = 2 << 3 | 2
+    EVENT_ATTRIBUTE = 3 << 3 | 2
+    STATUS_MESSAGE = 2 << 3 | 2
+    STATUS_CODE = 3 << 3
+
+cdef enum LogField:
+    LOG_TIME = 1 << 3 | 1
+    LOG_SEVERITY = 2 << 3
+    LOG_SEVERITY_TEXT = 3 << 3 | 2
+    LOG_BODY = 5 << 3 | 2
+    LOG_ATTRIBUTE = 6 << 3 | 2
+    LOG_TRACE_ID = 9 << 3 | 2
+    LOG_SPAN_ID = 10 << 3 | 2
+    LOG_OBSERVED = 11 << 3 | 1
+    LOG_EVENT_NAME = 12 << 3 | 2
+
+cdef enum ValueField:
+    KEY = 1 << 3 | 2
+    VALUE = 2 << 3 | 2
+    STRING = 1 << 3 | 2
+    BOOL = 2 << 3
+    INT = 3 << 3
+    DOUBLE = 4 << 3 | 1
+    ARRAY = 5 << 3 | 2
+    KEY_VALUES = 6 << 3 | 2
+    BYTES = 7 << 3 | 2
+    STRING_INDEX = 8 << 3
+
+cdef struct Origin:
+    Slice sender
+    Slice scope
+    bint is_of_interest
+
+cdef struct Record:
+    # What one span or log record holds, but for attributes and events, which are walked again when it is converted.
+    Slice content
+    Slice trace_id
+    Slice span_id
+    Slice parent_id
+    Slice name
+    Slice message  # the status's message, or the severity's text
+    uint64_t start_ns
+    uint64_t other_ns  # the end, or the time of observation
+    int32_t kind  # of a log record: its severity
+    int32_t status
+    Field value  # of a log record: its body
+    Field event_name  # of a log record: the value of its attribute `event.name`
+    bint has_event_name
+    bint is_of_interest
+
+
+@cython.final
+cdef class _Names:
+    """The names that rules look at, found by their UTF-8; `is_name` tells span names and the like from attributes."""
+
+    cdef uint64_t* slots  # the upper half of a name's hash, and 1 + its index
+    cdef uint64_t mask
+    cdef list texts
+    cdef list encoded
+    cdef list is_name
+    cdef list is_attribute
+
+    def __cinit__(self, frozenset names, frozenset attributes):
+        cdef uint64_t slot, hashed
+        self.texts, self.encoded, self.is_name, self.is_attribute = [], [], [], []
+        self.mask = 63
+        while self.mask < 4 * <uint64_t>(len(names) + len(attributes)):
+            self.mask = 2 * self.mask + 1
+        self.slots = <uint64_t*>calloc(self.mask + 1, sizeof(uint64_t))
+        if self.slots == NULL:
+            raise MemoryError
+        for text in names | attributes:
+            try:
+                encoded = text.encode()
+            except UnicodeEncodeError:  # a lone surrogate, which no request holds
+                continue
+            self.texts.append(text)
+            self.encoded.append(encoded)
+            self.is_name.append(text in names)
+            self.is_attribute.append(text in attributes)
+            hashed = _hash(_slice(encoded))
+            slot = hashed & self.mask
+            while self.slots[slot]:
+                slot = (slot + 1) & self.mask
+            self.slots[slot] = hashed >> 32 << 32 | <uint64_t>len(self.texts)
+
+    def __dealloc__(self):
+        free(self.slots)
+
+    cdef inline Py_ssize_t find(self, Slice text) noexcept:
+        """The index of a name with these bytes, -1 without one."""
+        cdef uint64_t hashed = _hash(text)
+        cdef uint64_t slot = hashed & self.mask
+        cdef Py_ssize_t index
+        while self.slots[slot]:
+            if self.slots[slot] >> 32 == hashed >> 32:
+                index = <Py_ssize_t>(self.slots[slot] & 0xFFFFFFFF) - 1
+                if _is(text, <bytes>self.encoded[index]):
+                    return index
+            slot = (slot + 1) & self.mask
+        return -1
+
+
+@cython.final
+@cython.freelist(8)
+cdef class _Found:
+    """What was found in a request so far. Records of one trace mostly follow each other: a run of them is one step."""
+
+    cdef dict traces
+    cdef Py_ssize_t span_count
+    cdef Py_ssize_t without_trace_count
+    cdef bint tells
+    cdef uint8_t[TRACE_ID_BYTES] run_id
+    cdef Py_ssize_t run_count
+    cdef bint run_has_root
+    cdef list run_spans
+
+    def __cinit__(self):
+        self.traces = {}
+
+    cdef bint count(self, Record* record, bint is_root) except -1:
+        """Counts a record; whether it has a trace."""
+        if not _is_trace_id(record.trace_id):
+            self.without_trace_count += 1
+            return False
+        if not self.run_count or memcmp(self.run_id, record.trace_id.at, TRACE_ID_BYTES) != 0:
+            self.end_run()
+            memcpy(self.run_id, record.trace_id.at, TRACE_ID_BYTES)
+        self.run_count += 1
+        if is_root:
+            self.run_has_root = True
+        return True
+
+    cdef int end_run(self) except -1:
+        if not self.run_count:
+            return 0
+        cdef bytes trace_id = PyBytes_FromStringAndSize(<char*>self.run_id, TRACE_ID_BYTES)
+        cdef object trace = self.traces.get(trace_id)
+        cdef list spans = self.run_spans
+        if trace is None:
+            self.traces[trace_id] = TraceSpans(self.run_count, self.run_has_root, [] if spans is None else spans)
+        else:
+            trace.span_count += self.run_count
+            trace.root_seen = trace.root_seen or self.run_has_root
+            if spans is not None:
+                trace.spans += spans
+        self.span_count += self.run_count
+        self.run_count, self.run_has_root, self.run_spans = 0, False, None
+        return 0
+
+
+@cython.final
+cdef class Scanner:
+    """Finds, in requests, the spans and log records that `interest` is about."""
+
+    cdef _Names names
+    cdef frozenset wanted_names
+    cdef frozenset wanted_attributes
+    cdef bint every_span
+    cdef bint has_mended
+
+    def __init__(self, interest):
+        self.wanted_names = interest.names
+        self.wanted_attributes = interest.attributes
+        self.names = _Names(interest.names, interest.attributes)
+        self.every_span = interest.every_span
+        # Damaged text has another encoding than the name it is mended to.
+        self.has_mended = any([MENDED in name for name in interest.names | interest.attributes])
+
+    def scan(self, bytes value not None, bint logs_first):
+        """The traces in a request, None when it takes a closer look; `logs_first` as `topics.otlp_protobuf.read`."""
+        cdef bint logs = logs_first
+        cdef Slice request = _slice(value)
+        if not request.size or request.at[0] != SENDER:
+            return None
+        cdef _Found found = _Found()
+        cdef int status = self.read_request(found, request, logs)
+        if status == REFUSED or (status == END and not found.tells):
+            logs, found = not logs, _Found()
+            status = self.read_request(found, request, logs)
+        if status != END or not found.tells:
+            return None
+        found.end_run()
+        cdef Py_ssize_t spans_without_trace = 0 if logs else found.without_trace_count
+        return Decoded(found.traces, found.span_count, spans_without_trace, found.without_trace_count - spans_without_trace)
+
+    cdef int read_request(self, _Found found, Slice request, bint logs) except -9:
+        cdef Field field
+        cdef Reader reader = reader_of(request)
+        cdef int status
+        while (status := next_field(&reader, &field)) == FIELD:
+            if field.tag == SENDER and (status := self.read_sender(found, field.content, logs)) != END:
+                return status
+        return status
+
+    cdef int read_sender(self, _Found found, Slice sender, bint logs) except -9:
+        cdef Origin origin
+        cdef Field field
+        cdef Reader reader = reader_of(sender)
+        cdef int status
+        origin.sender = sender
+        origin.is_of_interest = self.every_span
+        if (status := self.read_origin(sender, RESOURCE_ATTRIBUTE, &origin.is_of_interest)) != END:
+            return status
+        while (status := next_field(&reader, &field)) == FIELD:
+            if field.tag == RECORDS_OF_SCOPE:
+                origin.scope = field.content
+                if (status := self.read_scope(found, origin, logs)) != END:
+                    return status
+        return status
+
+    cdef int read_scope(self, _Found found, Origin origin, bint logs) except -9:
+        cdef Record record
+        cdef Field field
+        cdef Reader reader = reader_of(origin.scope)
+        cdef int status
+        cdef tuple shared = None
+        if (status := self.read_origin(origin.scope, SCOPE_ATTRIBUTE, &origin.is_of_interest)) != END:
+            return status
+        while (status := next_field(&reader, &field)) == FIELD:
+            if field.tag != RECORD:
+                continue
+            memset(&record, 0, sizeof(Record))
+            record.content = field.content
+            record.is_of_interest = origin.is_of_interest
+            status = self.read_log(&record) if logs else self.read_span(&record)
+            if status != END:
+                return status
+            if not found.tells:
+                found.tells = _tells_log(&record) if logs else _tells_span(&record)
+            if found.count(&record, not logs and _is_no_parent(record.parent_id)) and record.is_of_interest:
+                if shared is None:
+                    shared = self.shared(origin)
+                if found.run_spans is None:
+                    found.run_spans = []
+                found.run_spans.append(self.log(&record, shared) if logs else self.span(&record, shared))
+        return status
+
+    cdef int read_origin(self, Slice holder, uint32_t attribute_tag, bint* is_of_interest) except -9:
+        """Walks the resource or the scope, which may stand behind what it is the origin of."""
+        cdef Field field, attribute
+        cdef Reader reader = reader_of(holder), inner
+        cdef int status
+        while (status := next_field(&reader, &field)) == FIELD:
+            if field.tag != ORIGIN:
+                continue
+            inner = reader_of(field.content)
+            while (status := next_field(&inner, &attribute)) == FIELD:
+                if attribute.tag == attribute_tag:
+                    if (status := self.read_attribute(attribute.content, is_of_interest)) != END:
+                        return status
+            if status != END:
+                return status
+        return status
+
+    cdef int read_span(self, Record* record) except -9:
+        cdef Field field
+        cdef Reader reader = reader_of(record.content)
+        cdef int status
+        while (status := next_field(&reader, &field)) == FIELD:
+            if field.tag == SPAN_ATTRIBUTE:
+                if (status := self.read_attribute(field.content, &record.is_of_interest)) != END:
+                    return status
+            elif field.tag == SPAN_EVENT:
+                if (status := self.read_event(field.content, &record.is_of_interest)) != END:
+                    return status
+            elif field.tag == SPAN_STATUS:
+                if (status := _read_status(field.content, record)) != END:
+                    return status
+            elif field.tag == SPAN_TRACE_ID:
+                record.trace_id = field.content
+            elif field.tag == SPAN_ID:
+                record.span_id = field.content
+            elif field.tag == SPAN_PARENT_ID:
+                record.parent_id = field.content
+            elif field.tag == SPAN_NAME:
+                record.name = field.content
+            elif field.tag == SPAN_KIND:
+                record.kind = <int32_t>field.number
+            elif field.tag == SPAN_START:
+                record.start_ns = field.number
+            elif field.tag == SPAN_END:
+                record.other_ns = field.number
+        if not record.is_of_interest:
+            record.is_of_interest = self.is_name(record.name)
+        return status
+
+    cdef int read_event(self, Slice event, bint* is_of_interest) except -9:
+        cdef Slice name
+        cdef Field field
+        cdef Reader reader = reader_of(event)
+        cdef bint is_ignored = True
+        cdef int status
+        name.size = 0
+        while (status := next_field(&reader, &field)) == FIELD:
+            if field.tag == EVENT_NAME:
+                name = field.content
+            elif field.tag == EVENT_ATTRIBUTE:
+                if (status := self.read_attribute(field.content, &is_ignored)) != END:
+                    return status
+        if not is_of_interest[0]:
+            is_of_interest[0] = self.is_name(name)
+        return status
+
+    cdef int read_log(self, Record* record) except -9:
+        cdef Slice key
+        cdef Field field, value
+        cdef Reader reader = reader_of(record.content)
+        cdef int status
+        while (status := next_field(&reader, &field)) == FIELD:
+            if field.tag == LOG_ATTRIBUTE:
+                if (status := _read_pair(field.content, &key, &value)) != END:
+                    return status
+                if not record.has_event_name and _is(key, b"event.name"):
+                    record.event_name, record.has_event_name = value, True
+                if not record.is_of_interest:
+                    record.is_of_interest = self.is_name(key)
+            elif field.tag == LOG_BODY:
+                if (status := _read_value(field.content, &record.value)) != END:
+                    return status
+            elif field.tag == LOG_TRACE_ID:
+                record.trace_id = field.content
+            elif field.tag == LOG_SPAN_ID:
+                record.span_id = field.content
+            elif field.tag == LOG_EVENT_NAME:
+                record.name = field.content
+            elif field.tag == LOG_TIME:
+                record.start_ns = field.number
+            elif field.tag == LOG_OBSERVED:
+                record.other_ns = field.number
+            elif field.tag == LOG_SEVERITY:
+                record.kind = <int32_t>field.number
+            elif field.tag == LOG_SEVERITY_TEXT:
+                record.message = field.content
+        if not record.name.size and record.event_name.tag == STRING:
+            record.name = record.event_name.content
+        if not record.is_of_interest:
+            record.is_of_interest = self.is_name(record.name)
+        return status
+
+    cdef inline int read_attribute(self, Slice pair, bint* is_of_interest) except -9:
+        cdef Slice key
+        cdef Field value
+        cdef int status = _read_pair(pair, &key, &value)
+        if status == END and not is_of_interest[0]:
+            is_of_interest[0] = self.is_name(key)
+        return status
+
+    cdef inline bint is_name(self, Slice text) except -1:
+        if self.has_mended:
+            return _text(text) in self.wanted_names
+        cdef Py_ssize_t index = self.names.find(text)
+        return index >= 0 and self.names.is_name[index]
+
+    # To Python
+
+    cdef object span(self, Record* record, tuple shared):
+        resource, scope, scope_name = shared
+        return Span(
+            self.known_text(record.name),
+            _bytes(record.span_id),
+            b"" if _is_no_parent(record.parent_id) else _bytes(record.parent_id),
+            record.start_ns or None,
+            record.other_ns or None,
+            self.attributes(record.content, SPAN_ATTRIBUTE),
+            self.events(record.content),
+            resource,
+            scope,
+            scope_name,
+            KINDS.get(record.kind),
+            STATUSES.get(record.status, "unset"),
+            status_message=_text(record.message),
+            identity=_bytes(record.span_id),
+        )
+
+    cdef object log(self, Record* record, tuple shared):
+        resource, scope, scope_name = shared
+        cdef dict attributes = self.attributes(record.content, LOG_ATTRIBUTE, True)
+        span = Span(
+            self.known_text(record.name),
+            _bytes(record.span_id),
+            start_ns=record.start_ns or record.other_ns or None,
+            attributes={key: value for key, value in attributes.items() if key in self.wanted_attributes},
+            resource=resource,
+            scope=scope,
+            scope_name=scope_name,
+            is_log=True,
+            log_body=_value(&record.value),
+            log_severity=_text(record.message) or severity_name(record.kind),
+        )
+        span.identity = log_identity(span, attributes)
+        return span
+
+    cdef tuple shared(self, Origin origin):
+        """What all records of a scope have of their origin: resource, scope, the scope's name."""
+        cdef dict resource = {}, scope = {}
+        cdef Slice name
+        cdef Field field, inner_field
+        cdef Reader reader = reader_of(origin.sender), inner
+        name.size = 0
+        while next_field(&reader, &field) == FIELD:
+            if field.tag == ORIGIN:
+                self.add_attributes(resource, field.content, RESOURCE_ATTRIBUTE, False)
+        reader = reader_of(origin.scope)
+        while next_field(&reader, &field) == FIELD:
+            if field.tag == ORIGIN:
+                self.add_attributes(scope, field.content, SCOPE_ATTRIBUTE, False)
+                inner = reader_of(field.content)
+                while next_field(&inner, &inner_field) == FIELD:
+                    if inner_field.tag == SCOPE_NAME:
+                        name = inner_field.content
+        return resource, scope, _text(name) or None
+
+    cdef tuple events(self, Slice span):
+        cdef list events = []
+        cdef Slice name
+        cdef Field field, inner_field
+        cdef Reader reader = reader_of(span), inner
+        while next_field(&reader, &field) == FIELD:
+            if field.tag == SPAN_EVENT:
+                name.size = 0
+                inner = reader_of(field.content)
+                while next_field(&inner, &inner_field) == FIELD:
+                    if inner_field.tag == EVENT_NAME:
+                        name = inner_field.content
+                events.append(Event(self.known_text(name), self.attributes(field.content, EVENT_ATTRIBUTE)))
+        return tuple(events)
+
+    cdef dict attributes(self, Slice holder, uint32_t tag, bint every=False):
+        cdef dict found = {}
+        self.add_attributes(found, holder, tag, every)
+        return found
+
+    cdef int add_attributes(self, dict found, Slice holder, uint32_t tag, bint every) except -1:
+        """Adds those that rules look up, or all; the first of a key counts."""
+        cdef Slice key
+        cdef Field field, value
+        cdef Reader reader = reader_of(holder)
+        cdef Py_ssize_t index
+        while next_field(&reader, &field) == FIELD:
+            if field.tag != tag:
+                continue
+            _read_pair(field.content, &key, &value)
+            if every or self.has_mended:
+                name = _text(key)
+                if not every and name not in self.wanted_attributes:
+                    continue
+            else:
+                index = self.names.find(key)
+                if index < 0 or not self.names.is_attribute[index]:
+                    continue
+                name = self.names.texts[index]
+            if name not in found:
+                found[name] = _value(&value)
+        return 0
+
+    cdef str known_text(self, Slice text):
+        cdef Py_ssize_t index = self.names.find(text)
+        return _text(text) if index < 0 else self.names.texts[index]
+
+
+cdef inline int _read_pair(Slice pair, Slice* key, Field* value) noexcept nogil:
+    cdef Field field
+    cdef Reader reader = reader_of(pair)
+    cdef int status
+    key.size = 0
+    value.tag = 0
+    while (status := next_field(&reader, &field)) == FIELD:
+        if field.tag == KEY:
+            key[0] = field.content
+        elif field.tag == VALUE:
+            if (status := _read_value(field.content, value)) != END:
+                return status
+    return status
+
+
+cdef inline int _read_value(Slice any_value, Field* value) noexcept nogil:
+    cdef Field field
+    cdef Reader reader = reader_of(any_value)
+    cdef int status
+    while (status := next_field(&reader, &field)) == FIELD:
+        if field.tag in (STRING, BOOL, INT, DOUBLE, ARRAY, KEY_VALUES, BYTES, STRING_INDEX):
+            value[0] = field
+    return status
+
+
+cdef inline int _read_status(Slice status_message, Record* record) noexcept nogil:
+    cdef Field field
+    cdef Reader reader = reader_of(status_message)
+    cdef int status
+    while (status := next_field(&reader, &field)) == FIELD:
+        if field.tag == STATUS_MESSAGE:
+            record.message = field.content
+        elif field.tag == STATUS_CODE:
+            record.status = <int32_t>field.number
+    return status
+
+
+cdef object _value(Field* value):
+    cdef double real
+    if value.tag == STRING:
+        return _text(value.content)
+    if value.tag == BOOL:
+        return value.number != 0
+    if value.tag == INT:
+        return <int64_t>value.number
+    if value.tag == DOUBLE:
+        memcpy(&real, &value.number, sizeof(double))
+        return math.nan if real != real else real
+    if value.tag == BYTES:
+        return _bytes(value.content)
+    # Nested values are rare, and only upb knows which are damaged.
+    if value.tag == ARRAY:
+        return array_value(_bytes(value.content))
+    return key_values_value(_bytes(value.content)) if value.tag == KEY_VALUES else None
+
+
+cdef inline bint _tells_span(Record* record) noexcept nogil:
+    return record.trace_id.size or record.span_id.size or record.start_ns or record.other_ns
+
+
+cdef inline bint _tells_log(Record* record) noexcept nogil:
+    return record.start_ns or record.other_ns or record.kind or record.span_id.size
+
+
+cdef inline bint _is_zero(Slice text) noexcept nogil:
+    cdef Py_ssize_t index
+    for index in range(text.size):
+        if text.at[index]:
+            return False
+    return True
+
+
+cdef inline bint _is_trace_id(Slice trace_id) noexcept nogil:
+    return trace_id.size == TRACE_ID_BYTES and not _is_zero(trace_id)
+
+
+cdef inline bint _is_no_parent(Slice parent_id) noexcept nogil:
+    return not parent_id.size or (parent_id.size == SPAN_ID_BYTES and _is_zero(parent_id))
+
+
+cdef inline Slice _slice(bytes text) noexcept:
+    cdef Slice slice
+    slice.at = <const uint8_t*>PyBytes_AS_STRING(text)
+    slice.size = PyBytes_GET_SIZE(text)
+    return slice
+
+
+cdef inline bint _is(Slice text, bytes other) noexcept:
+    return text.size == PyBytes_GET_SIZE(other) and memcmp(text.at, PyBytes_AS_STRING(other), text.size) == 0
+
+
+cdef inline bytes _bytes(Slice text):
+    return PyBytes_FromStringAndSize(<const char*>text.at, text.size)
+
+
+cdef inline str _text(Slice text):
+    return PyUnicode_DecodeUTF8(<const char*>text.at, text.size, "replace")
+
+
+cdef inline uint64_t _hash(Slice text) noexcept nogil:
+    """A hash of a text that a rule's author chose: who sends spans chooses no slot of the table."""
+    cdef const uint8_t* at = text.at
+    cdef Py_ssize_t size = text.size
+    cdef uint64_t hashed = <uint64_t>size * <uint64_t>0x9E3779B97F4A7C15
+    while size >= 8:
+        hashed = (hashed ^ little_endian(at, 8)) * <uint64_t>0x9E3779B97F4A7C15
+        hashed ^= hashed >> 32
+        at += 8
+        size -= 8
+    if size:
+        hashed = (hashed ^ little_endian(at, <int>size)) * <uint64_t>0x9E3779B97F4A7C15
+        hashed ^= hashed >> 32
+    return hashed

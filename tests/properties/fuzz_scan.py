@@ -1,0 +1,306 @@
+"""Mutated and odd OTLP requests: the compiled scanner reads each as the path without it does, or passes it on.
+
+    python -m tests.properties.fuzz_scan [COUNT] [SEED] [--sanitize]
+
+A request is a captured one that was taken apart into its fields. Fields are moved, doubled, left out, exchanged, joined
+by unknown ones, given another number, wire type or length, or another encoding of a number; then it is put together
+again, and in one of four cases bytes are changed as well. What the scanner reads is read without it, too, for several
+sets of rules. Prints a line of JSON; a request on which the two differ is printed in hexadecimal, and the exit code is
+1. The same count and seed give the same requests.
+
+`--sanitize` compiles the scanner with AddressSanitizer and UndefinedBehaviorSanitizer into a directory of its own, and
+runs with that one; it needs gcc (or what `CC` names) with libasan, and Cython.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+import streams
+from dsl import Interest
+from streams.decode import Decoded, Decoder
+from streams.errors import RecordError
+from streams.scan import Choice, scanner
+from tests.topics.otlp_requests import varint
+from topics import capture
+from topics.otlp import RecordKind
+
+COUNT, CHUNK = 10_000_000, 20_000
+ROOT = Path(__file__).parents[2]
+LARGEST_BYTES = 3000
+BUILD_VARIABLE = "FUZZ_SCAN_BUILD"
+FLAGS = ("-shared", "-fPIC", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+
+VARINT, EIGHT_BYTES, DELIMITED, GROUP, GROUP_END, FOUR_BYTES = range(6)
+
+# What each message holds, by number: as far as this program reads it.
+VALUE: Schema = {5: {1: {}}, 6: {1: {}}}
+PAIR: Schema = {2: VALUE}
+SPAN: Schema = {9: PAIR, 11: {3: PAIR}, 15: {}}
+LOG: Schema = {5: VALUE, 6: PAIR}
+Schema: TypeAlias = "Mapping[int, Schema]"
+
+TEXTS = (b"", b"a", b"audit.log", b"user.id", b"event.name", "é".encode(), b"\xff", b"a\xed\xa0\x80b", b"\xef\xbf\xbd")
+IDS = (b"", bytes(8), bytes(16), b"\1" * 8, b"\1" * 16, b"\2" * 16, b"\1" * 17)
+VALUES = tuple(bytes.fromhex(text) for text in ("", "0a00", "0a0161", "1001", "1807", "2a00", "2a01ff", "3200", "4003"))
+NUMBERS = (0, 1, 2, 127, 128, 1 << 31, 1 << 32, (1 << 63) - 1, (1 << 64) - 1)
+INTERESTS = (
+    Interest(frozenset(), every_span=False, attributes=frozenset()),
+    Interest(frozenset({"audit.log", "a", "", "event.name"}), every_span=False, attributes=frozenset({"user.id", "a"})),
+    Interest(frozenset({"\ufffd", "http.method"}), every_span=False, attributes=frozenset({"\ufffd", "", "user.id"})),
+    Interest(frozenset({"a"}), every_span=True, attributes=frozenset({"audit.log", "service.name", "é", "a"})),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One field of a request: `content` is its fields where the schema knows them, else its bytes after the length."""
+
+    number: int
+    wire_type: int
+    content: bytes | tuple[Part, ...]
+    length_change: int = 0
+    padding_bytes: int = 0
+
+    def encoded(self) -> bytes:
+        """The field's bytes: its length is wrong by `length_change`, its tag and length are padded to be longer."""
+        tag = _padded(self.number << 3 | self.wire_type, self.padding_bytes)
+        content = self.content if isinstance(self.content, bytes) else joined(self.content)
+        if self.wire_type != DELIMITED:
+            return tag + content
+        return tag + _padded(max(0, len(content) + self.length_change), self.padding_bytes) + content
+
+
+def joined(parts: tuple[Part, ...]) -> bytes:
+    """A message of these fields."""
+    return b"".join([part.encoded() for part in parts])
+
+
+def taken_apart(message: bytes, schema: Schema) -> tuple[Part, ...]:
+    """The fields of a well-formed message without groups."""
+    parts = []
+    at = 0
+    while at < len(message):
+        tag, at = _number(message, at)
+        number, wire_type = tag >> 3, tag & 7
+        if wire_type == DELIMITED:
+            size, at = _number(message, at)
+            end = at + size
+        else:
+            end = _number(message, at)[1] if wire_type == VARINT else at + (8 if wire_type == EIGHT_BYTES else 4)
+        content = message[at:end]
+        known = wire_type == DELIMITED and number in schema
+        parts.append(Part(number, wire_type, taken_apart(content, schema[number]) if known else content))
+        at = end
+    return tuple(parts)
+
+
+@cache
+def originals() -> tuple[tuple[RecordKind, tuple[Part, ...]], ...]:
+    """Captured requests that are not large, taken apart; each shape once."""
+    found: dict[str, tuple[RecordKind, tuple[Part, ...]]] = {}
+    corpus, captures = ROOT / "tests" / "fixtures" / "corpus", ROOT / "topics" / "captures"
+    for path in sorted([*corpus.glob("*proto*.bin.gz"), *captures.glob("*.bin.gz")]):
+        kind, record = (RecordKind.LOGS, LOG) if "logs" in path.name else (RecordKind.SPANS, SPAN)
+        for frame in capture.read(path):
+            if frame.value.startswith(b"\n") and len(frame.value) <= LARGEST_BYTES:
+                request = taken_apart(frame.value, {1: {1: {1: PAIR}, 2: {1: {3: PAIR}, 2: record}}})
+                found.setdefault(_shape(request), (kind, request))
+    return tuple(found.values())
+
+
+def requests(count: int, seed: str) -> Iterator[tuple[RecordKind, bytes]]:
+    """That many requests."""
+    chance = random.Random(seed)
+    for _ in range(count):
+        kind, parts = chance.choice(originals())
+        for _ in range(chance.choice((0, 1, 1, 2, 3, 6))):
+            parts = _mutated(chance, parts)
+        request = joined(parts)
+        yield kind, request if chance.random() < 0.75 else _damaged(chance, request)
+
+
+def outcome(decoder: Decoder, request: bytes, kind: RecordKind) -> Decoded | str:
+    """What a request decodes to, or the reason why it does not."""
+    try:
+        return decoder.decode(request, kind)
+    except RecordError as error:
+        return str(error)
+
+
+def run(count: int, seed: str) -> Counter[str]:
+    """How many requests were read or passed on; the ones that were read differently are printed and `failed`."""
+    outcomes: Counter[str] = Counter()
+    chance = random.Random(seed)
+    paths = [
+        (scanner(each, Choice.CYTHON), Decoder(each, choice=Choice.CYTHON), Decoder(each, choice=Choice.PURE))
+        for each in INTERESTS
+    ]
+    for kind, request in requests(count, seed):
+        scan, fast, slow = chance.choice(paths)
+        asked = kind if chance.random() < 0.9 else chance.choice(tuple(RecordKind))
+        if scan is None or scan(request, asked is RecordKind.LOGS) is None:
+            outcomes["passed_on"] += 1
+        elif repr(outcome(fast, request, asked)) == repr(outcome(slow, request, asked)):
+            outcomes["read"] += 1
+        else:
+            outcomes["failed"] += 1
+            print(asked.value, INTERESTS[paths.index((scan, fast, slow))], request.hex(), flush=True)  # noqa: T201, it is a command
+    return outcomes
+
+
+def _shape(parts: tuple[Part, ...]) -> str:
+    inner = [_shape(part.content) if isinstance(part.content, tuple) else str(len(part.content)) for part in parts]
+    return f"({','.join(f'{part.number}:{each}' for part, each in zip(parts, inner, strict=True))})"
+
+
+def _number(message: bytes, at: int) -> tuple[int, int]:
+    number = shift = 0
+    while True:
+        number |= (message[at] & 127) << shift
+        shift += 7
+        at += 1
+        if message[at - 1] < 128:
+            return number, at
+
+
+def _padded(number: int, padding_bytes: int) -> bytes:
+    encoded = varint(number)
+    if not padding_bytes:
+        return encoded
+    return encoded[:-1] + bytes([encoded[-1] | 128]) + b"\x80" * (padding_bytes - 1) + b"\0"
+
+
+def _mutated(chance: random.Random, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """The message with one thing changed, at any depth."""
+    inner = [index for index, part in enumerate(parts) if isinstance(part.content, tuple)]
+    if inner and chance.random() < 0.8:
+        index = chance.choice(inner)
+        content = parts[index].content
+        assert isinstance(content, tuple)
+        return (*parts[:index], replace(parts[index], content=_mutated(chance, content)), *parts[index + 1 :])
+    change = chance.choice((_moved, _moved, _doubled, _doubled, _left_out, _joined_by, _joined_by, _altered, _altered))
+    return change(chance, parts)
+
+
+def _moved(chance: random.Random, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    return tuple(chance.sample(parts, len(parts))) if chance.random() < 0.5 else parts[::-1]
+
+
+def _doubled(chance: random.Random, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    if not parts:
+        return parts
+    again = chance.choice(parts)
+    if isinstance(again.content, tuple) and chance.random() < 0.5:
+        again = replace(again, content=_mutated(chance, again.content))
+    at = chance.randint(0, len(parts))
+    return (*parts[:at], again, *parts[at:])
+
+
+def _left_out(chance: random.Random, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    at = chance.randint(0, len(parts))
+    return (*parts[:at], *parts[at + chance.choice((1, 1, 3)) :])
+
+
+def _joined_by(chance: random.Random, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    at = chance.randint(0, len(parts))
+    return (*parts[:at], _any_part(chance), *parts[at:])
+
+
+def _altered(chance: random.Random, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    if not parts:
+        return (_any_part(chance),)
+    at = chance.randrange(len(parts))
+    other = _any_part(chance)
+    changed = chance.choice(
+        (
+            replace(parts[at], number=other.number),
+            replace(other, number=parts[at].number),
+            replace(other, number=parts[at].number),
+            replace(parts[at], wire_type=other.wire_type),
+            replace(parts[at], padding_bytes=chance.choice((1, 1, 2, 3, 4, 8))),
+            replace(parts[at], length_change=chance.choice((-1, 1, 100, 1 << 31))),
+        )
+    )
+    return (*parts[:at], changed, *parts[at + 1 :])
+
+
+def _any_part(chance: random.Random) -> Part:
+    number = chance.choice((*range(1, 17), *range(1, 17), 0, 100, (1 << 29) - 1))
+    wire_type = chance.choice((VARINT, EIGHT_BYTES, DELIMITED, DELIMITED, DELIMITED, FOUR_BYTES, GROUP, GROUP_END, 6, 7))
+    content: bytes = chance.choice((*TEXTS, *IDS, *VALUES))
+    if wire_type == VARINT:
+        content = _padded(chance.choice(NUMBERS), chance.choice((0, 0, 0, 1, 5)))
+    if wire_type in (EIGHT_BYTES, FOUR_BYTES):
+        content = chance.choice(NUMBERS).to_bytes(8, "little")[: 8 if wire_type == EIGHT_BYTES else 4]
+    if wire_type == GROUP:
+        content = b"".join((_any_part(chance).encoded(), varint(number << 3 | GROUP_END)))
+    return Part(number, wire_type, content)
+
+
+def _damaged(chance: random.Random, request: bytes) -> bytes:
+    if chance.random() < 0.3:
+        return request[: chance.randint(0, len(request))]
+    changed = bytearray(request)
+    for _ in range(chance.choice((1, 1, 1, 2, 4)) if request else 0):
+        changed[chance.randrange(len(changed))] = chance.choice((0, 1, 10, 18, 127, 128, 255, chance.randrange(256)))
+    return bytes(changed)
+
+
+def sanitized(directory: Path) -> Mapping[str, str]:
+    """Compiles the scanner with sanitizers; what the environment of a program that uses it must hold besides."""
+    compiler = os.environ.get("CC", "gcc")
+    written, built = directory / "_scan.c", directory / f"_scan{sysconfig.get_config_var('EXT_SUFFIX')}"
+    cython = (sys.executable, "-m", "cython", "-3", "-I", ROOT, ROOT / "streams" / "_scan.pyx", "-o", written)
+    subprocess.run(cython, check=True)
+    subprocess.run((compiler, *FLAGS, f"-I{sysconfig.get_path('include')}", written, "-o", built), check=True)
+    library = subprocess.run((compiler, "-print-file-name=libasan.so"), check=True, capture_output=True, text=True)
+    return {
+        BUILD_VARIABLE: str(directory),
+        "LD_PRELOAD": library.stdout.strip(),
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "PYTHONMALLOC": "malloc",
+    }
+
+
+def main() -> None:
+    """Runs chunks on all cores."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("count", type=int, nargs="?", default=COUNT)
+    parser.add_argument("seed", nargs="?", default="1")
+    parser.add_argument("--sanitize", action="store_true")
+    asked = parser.parse_args()
+    if asked.sanitize:
+        with tempfile.TemporaryDirectory() as directory:
+            environment = {**os.environ, **sanitized(Path(directory))}
+            again = (sys.executable, "-m", "tests.properties.fuzz_scan", str(asked.count), asked.seed)
+            sys.exit(subprocess.run(again, env=environment, check=False).returncode)
+    sizes = [min(CHUNK, asked.count - start) for start in range(0, asked.count, CHUNK)]
+    outcomes: Counter[str] = Counter(read=0, passed_on=0, failed=0)
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for found in pool.map(run, sizes, [f"{asked.seed}.{chunk}" for chunk in range(len(sizes))]):
+            outcomes.update(found)
+    print(msgspec.json.encode(outcomes).decode())  # noqa: T201, it is a command
+    sys.exit(outcomes["failed"] > 0)
+
+
+if BUILD_VARIABLE in os.environ:
+    streams.__path__.insert(0, os.environ[BUILD_VARIABLE])
+
+if __name__ == "__main__":
+    main()
