@@ -13,7 +13,7 @@ from dsl.compile import CompiledRule
 from dsl.draft import DraftException
 from dsl.nodes import AllOf, AnyOf, Expr, Form, Not, When, subjects
 from dsl.parse import parse_cond
-from dsl.phrase import clauses, condition, joined, noun
+from dsl.phrase import clauses, joined, noun, whose
 from dsl.predicate import parts
 from dsl.render import cond_text, form_text
 from dsl.ruleset import Kind, Mode, Rule
@@ -99,8 +99,8 @@ def _exception(exception: DraftException) -> str:
     cond, _ = parse_cond(exception.where)
     until = "" if exception.expires is None else f" up to and including {exception.expires.isoformat()}"
     why = ": ".join(text for text in (exception.owner, exception.reason) if text)
-    said = "" if cond is None else condition(cond)
-    return f"a span whose {said} does not make the rule apply{until}" + (f" ({why})" if why else "")
+    said = "" if cond is None else whose(cond)
+    return f"a span {said} does not make the rule apply{until}" + (f" ({why})" if why else "")
 
 
 def _leaves(questions: Iterable[Question], identity: Iterable[str]) -> Iterator[str]:

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -135,11 +136,17 @@ def _is_enabled(given: Mapping[str, Field], found: list[Problem]) -> bool:
     return field is None or field.text != "false"
 
 
+@cache
+def _zones() -> tuple[str, ...]:
+    """The names of all time zones: looked for on the disk once."""
+    return tuple(sorted(available_timezones()))
+
+
 def _timezone(given: Mapping[str, Field], found: list[Problem]) -> str:
     if (field := given.get("timezone")) is None:
         return "UTC"
     try:
         return ZoneInfo(field.text).key
     except (OSError, ValueError, KeyError):  # a directory, a path, a name that is not there
-        found.append(problems.bad_timezone(field.spot, field.text, sorted(available_timezones())))
+        found.append(problems.bad_timezone(field.spot, field.text, _zones()))
         return "UTC"

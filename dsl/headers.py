@@ -28,12 +28,14 @@ _ID = re.compile(r"\s*//\s*id\s*:.*")
 # What looks like a line of a header, and is a comment.
 _NEAR_FIELD = re.compile(r"\s*//\s*([A-Za-z][A-Za-z _-]{0,40}?) {0,9}[:=].*")
 _NEAR_SIGNAL = re.compile(r"\s*//\s*(signal)\b.*\( *(?:info|low|medium|high|critical) *\)", re.IGNORECASE)
-_NEAR_TITLE = re.compile(r"\s*//\s*([“”„«‘']([^“”„«‘'’»]+)[“”»’'])")
+_NEAR_TITLE = re.compile(r"\s*//\s*([“”„«\u2018']([^“”„«»\u2018\u2019']+)[“”»\u2019'])")
 _NEAR = 0.75
 _KEYS = (*HEADER_KEYS, "signal")
-_YAML_ONLY = ("condition", "exceptions", "tests", "exampleviolation")
-_ELSEWHERE = {"title": 'write // "TITLE"', "name": 'write // "TITLE"', "complianceframeworks": "did you mean `controls`?"}
-_ELSEWHERE |= dict.fromkeys(_YAML_ONLY, "it stands in YAML rule files only")
+_ELSEWHERE = {
+    **dict.fromkeys(("title", "name"), 'did you mean "TITLE"?'),
+    **dict.fromkeys(("condition", "exceptions", "tests", "exampleviolation"), "it stands in YAML rule files only"),
+    "complianceframeworks": "did you mean `controls:`?",
+}
 
 
 def drafts(file: SourceFile) -> tuple[list[Draft], list[Problem]]:
@@ -106,9 +108,8 @@ def _slips(file: SourceFile, index: int, *, is_header: bool) -> Iterator[Problem
         key = re.sub("[ _-]", "", field[1].lower())
         if is_header and key in _ELSEWHERE:
             yield _slip(file, index, field, _ELSEWHERE[key])
-        elif near := get_close_matches(key, _KEYS, n=1, cutoff=_NEAR):
-            if is_header or key in {"id", "signal"}:
-                yield _slip(file, index, field, _spelled(near[0]))
+        elif (is_header or key in {"id", "signal"}) and (near := get_close_matches(key, _KEYS, n=1, cutoff=_NEAR)):
+            yield _slip(file, index, field, _spelled(near[0]))
 
 
 def _slip(file: SourceFile, index: int, line: re.Match[str], advice: str) -> Problem:

@@ -6,7 +6,7 @@ Words of other languages are known here, too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from types import MappingProxyType
 
@@ -18,6 +18,10 @@ RESERVED = frozenset(
 )
 
 _NEAR = 0.65
+_LONGEST = 120
+"""Advice that repeats a longer name than fits on a line says less than what is expected."""
+_NOTHING = Token("", "")
+_WHEN = "write when { … } always { … } or when { … } never { … }"
 _OPERATORS = frozenset({"CMP", "IN", "IN_CIDR", "CONTAINS", "MATCHES", "STARTS_WITH", "ENDS_WITH"})
 _UNITS = frozenset({"ns", "us", "ms", "s", "m", "h", "d"})
 _WORDS = MappingProxyType(
@@ -27,8 +31,8 @@ _WORDS = MappingProxyType(
         "STRING": "a quoted text",
         "NUMBER": "a number",
         "CMP": "a comparison such as == or >",
-        "_HAS": "trace.has(…)",
-        "_COUNT": "count(…)",
+        "HAS": "trace.has(…)",
+        "COUNT": "count(…)",
         "_WHERE": ".where(…)",
         "LPAR": "(",
         "RPAR": ")",
@@ -73,14 +77,15 @@ _PHRASES = MappingProxyType(
 
 def advice(word: Token, read: Sequence[Token], accepted: frozenset[str]) -> str:
     """What to write where `word` cannot stand."""
-    previous = read[-1] if read else None
-    if (instead := _instead(word, read, accepted)) is not None:
+    before, previous = [_NOTHING, _NOTHING, *read][-2:]
+    turns = (*_turns(word, before, previous, accepted), *_calls(word, before, previous, accepted))
+    if (instead := next((instead for is_so, instead in turns if is_so), None)) is not None and len(instead) <= _LONGEST:
         return instead
     if word.lower() in RESERVED and word not in RESERVED:
         return f"write `{word.lower()}` in lower case"
     if word in RESERVED and "NAME" in accepted:
         return f'`{word}` is a word of the language; to mean a name, write "{word}"'
-    if (meant := _meant(word, previous, accepted)) is not None:
+    if (meant := _meant(word, previous, accepted)) is not None and len(meant) <= _LONGEST:
         return f"did you mean `{meant}`?"
     return expected(accepted)
 
@@ -91,46 +96,33 @@ def expected(accepted: frozenset[str]) -> str:
     return "expected " + ", ".join(sorted(_WORDS.get(name, name.lower()) for name in names))
 
 
-def _instead(word: Token, read: Sequence[Token], accepted: frozenset[str]) -> str | None:
-    """How the language says it, for turns of phrase that it does not have."""
-    first, second = (read[-2] if len(read) > 1 else None), (read[-1] if read else None)
-    if word == "exists" and "NAME" in accepted:
-        return "write `exists` behind the name: x exists"
-    if accepted == {"LBRACE"} or (word in {"always", "never"} and second is None):
-        return "write when { … } always { … } or when { … } never { … }"
-    if second is None:
-        return None
-    if second.type == "NOT" and accepted == {"IN"}:
-        is_operator = word == "exists" or word.type in _OPERATORS
-        return f"write not ({first} {word}{'' if word == 'exists' else ' …'})" if is_operator else "did you mean `and not`?"
-    if word in _PHRASES:
-        return _PHRASES[word]
-    if second.type == "IN" and word in {"(", "{"}:
-        return "write the list in [ ]"
-    if second.type == "NUMBER" and word in _UNITS:
-        return f"write {second}{word} without a space"
-    if second == "<" and word == ">":
-        return "did you mean `!=`?"
-    return _instead_of_call(word, first, second, accepted)
+def _turns(word: Token, before: Token, previous: Token, accepted: frozenset[str]) -> Iterator[tuple[bool, str]]:
+    """Turns of phrase that the language does not have: whether this is one, and how to say it instead."""
+    is_not = previous.type == "NOT" and accepted == {"IN"}
+    yield word == "exists" and "NAME" in accepted, "write `exists` behind the name: x exists"
+    yield accepted == {"LBRACE"}, _WHEN
+    yield word in {"always", "never"} and previous is _NOTHING, _WHEN
+    yield is_not and word == "exists", f"write not ({before} exists)"
+    yield is_not and word.type in _OPERATORS, f"write not ({before} {word} …)"
+    yield is_not, "did you mean `and not`?"
+    yield word in _PHRASES and previous is not _NOTHING, _PHRASES.get(word, "")
+    yield previous.type == "IN" and word in {"(", "{"}, "write the list in [ ]"
+    yield previous.type == "NUMBER" and word in _UNITS, f"write {previous}{word} without a space"
+    yield previous == "<" and word == ">", "did you mean `!=`?"
 
 
-def _instead_of_call(word: Token, first: Token | None, second: Token, accepted: frozenset[str]) -> str | None:
-    """The same, for what is written as if it were called, and for what is called with too much."""
-    if word.type == "LPAR" and second == "has":
-        return "write trace.has(…)"
-    if second in {"count", "trace.count"} and word.type in {"NAME", "STRING"}:
-        return f"write count({word})"
-    above, _, last = second.rpartition(".")
-    if word.type == "LPAR" and above and last in RESERVED:
-        return f"write {above} {last} …"
-    if first is not None and first.type == "_HAS":
-        return "trace.has(…) takes one name; conditions stand in .where(…), another subject behind `and` or `or`"
-    if first is not None and first.type == "_COUNT" and "RPAR" in accepted:
-        return "count(…) takes one subject; its conditions stand in .where(…)"
-    return None
+def _calls(word: Token, before: Token, previous: Token, accepted: frozenset[str]) -> Iterator[tuple[bool, str]]:
+    """The same for what is called that cannot be, or is called with too much."""
+    name, _, last = previous.rpartition(".")
+    is_count = previous in {"count", "trace.count"} and word.type in {"NAME", "STRING"}
+    yield word.type == "LPAR" and previous == "has", "write trace.has(…)"
+    yield is_count, f"write count({word})"
+    yield word.type == "LPAR" and name != "" and last in RESERVED, f"write {name} {last} …"
+    yield before.type == "HAS", "trace.has(…) takes one name; conditions stand in .where(…), other subjects beside it"
+    yield before.type == "COUNT" and "RPAR" in accepted, "count(…) takes one subject; conditions stand in .where(…)"
 
 
-def _meant(word: Token, previous: Token | None, accepted: frozenset[str]) -> str | None:
+def _meant(word: Token, previous: Token, accepted: frozenset[str]) -> str | None:
     """The word of the language that was probably meant, where the text has a name."""
     kind, spelled = _ELSEWHERE.get(word.lower(), ("", ""))
     if kind in accepted:
@@ -139,7 +131,7 @@ def _meant(word: Token, previous: Token | None, accepted: frozenset[str]) -> str
     fitting += ["not in"] if {"NOT", "IN"} <= accepted else []
     if word.type == "NAME" and (near := _near(word, fitting)):
         return near
-    if previous is None or previous.type != "NAME":
+    if previous.type != "NAME":
         return None
     if word.type == "LPAR":
         return _called(previous)

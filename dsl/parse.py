@@ -126,7 +126,7 @@ def _ends_in_group(read: list[Token]) -> bool:
     for word in reversed(read):
         if word.type == "RPAR":
             depth += 1
-        elif word.type in {"LPAR", "_HAS", "_COUNT", "_WHERE"}:
+        elif word.type in {"LPAR", "HAS", "COUNT", "_WHERE"}:
             depth -= 1
         if depth == 0:
             return word.type == "LPAR"
@@ -197,12 +197,12 @@ class _Builder(Transformer[Token, object]):
     def truth(self, name: Name) -> Truth:
         return Truth(name, at=name.at)
 
-    def count(self, subject: Has, *wheres: Cond) -> Count:
+    def count(self, opening: Token, subject: Has, closing: Token, *wheres: Cond) -> Count:
         where = _joined((subject.where, *wheres) if subject.where else wheres)
-        return Count(Has(subject.name, where, at=subject.at), at=subject.at)
+        return Count(Has(subject.name, where, at=subject.at), at=_around(opening, closing, *wheres))
 
-    def subject(self, name: Name, *wheres: Cond) -> Has:
-        return Has(name, _joined(wheres), at=_around(name, *wheres))
+    def subject(self, opening: Token, name: Name, closing: Token, *wheres: Cond) -> Has:
+        return Has(name, _joined(wheres), at=_around(opening, closing, *wheres))
 
     def bare_subject(self, name: Name, *wheres: Cond) -> Has:
         return Has(name, _joined(wheres), bare=not wheres, at=_around(name, *wheres))

@@ -22,6 +22,7 @@ from dsl.nodes import (
     Expr,
     Has,
     Literal,
+    Name,
     Not,
     Number,
     Operand,
@@ -64,6 +65,9 @@ _TESTS = MappingProxyType(
     }
 )
 
+_PLAIN = 10**15
+"""Whole numbers below this are written out, whatever the rule writes (1e6)."""
+
 
 def sentence(expr: Expr, *, holds: bool = True) -> str:
     """What is so in a trace for which the expression is true, or (`holds` false) is not true.
@@ -99,9 +103,28 @@ def noun(subject: Subject) -> str:
     'span `payment` whose `amount` is more than 1000'
     """
     if isinstance(subject, Carries):
-        return f"span whose {condition(subject.test)}"
+        return f"span {whose(subject.test)}"
     head = "span" if subject.name.text == EVERY_SPAN else f"span {_quoted(subject.name.text)}"
-    return head if subject.where is None else f"{head} whose {_cond_part(subject.where, holds=True)}"
+    return head if subject.where is None else f"{head} {whose(subject.where)}"
+
+
+def whose(cond: Cond, *, holds: bool = True) -> str:
+    """What tells a span for which the condition is true, or (`holds` false) is not true.
+
+    >>> from dsl.nodes import Name
+    >>> whose(AllOf((Test(Name("x"), "==", Number(1)), Presence(Name("y")))))
+    'whose `x` is 1 and whose `y` is there'
+    """
+    match cond:
+        case Not(item):
+            return whose(item, holds=not holds)
+        case AllOf(items) if holds:
+            parts = joined("and whose", [_cond_part(item, holds=True) for item in items])
+        case AnyOf(items) if not holds:
+            parts = joined("and whose", [_cond_part(item, holds=False) for item in items])
+        case _:
+            parts = [_cond_part(cond, holds=holds)]
+    return "whose " + " ".join(parts)
 
 
 def condition(cond: Cond, *, holds: bool = True) -> str:
@@ -119,6 +142,8 @@ def condition(cond: Cond, *, holds: bool = True) -> str:
             return " ".join(joined(word, [_cond_part(item, holds=holds) for item in items]))
         case Presence(name):
             return f"{_quoted(name.text)} {'is there' if holds else 'is missing'}"
+        case Truth(Name("span.is_root")):
+            return f"`span.is_root` is {'true' if holds else 'not true'}"
         case Truth(name):
             said = "is there and neither false, 0 nor empty" if holds else "is missing, false, 0 or empty"
             return f"{_quoted(name.text)} {said}"
@@ -180,6 +205,8 @@ def _value(op: str, operand: Operand) -> str:
 def _literal(literal: Literal) -> str:
     if isinstance(literal, Text):
         return '"' + literal.value.replace("\n", "\\n") + '"'
+    if isinstance(literal, Number) and literal.value == int(literal.value) and abs(literal.value) < _PLAIN:
+        return str(int(literal.value))
     return operand_text(literal)
 
 

@@ -321,6 +321,10 @@ def missing_key(spot: Spot, key: str) -> Problem:
 def failed_test(spot: Spot, name: str, expected: str, actual: str) -> Problem:
     """A test in a rule file that came out otherwise."""
     advice = "correct the rule, or what the test expects"
+    if (expected, actual) == ("held", "not_applicable"):
+        advice = (
+            "the rule is about nothing in this trace; `when { … }` says what a rule is about, whatever happens then"
+        )
     return _error("E330", spot, f"test `{_cut(name)}` expects {expected}, the verdict is {actual}", advice)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from dsl.meant import RESERVED
 from dsl.nodes import (
     AllOf,
     AnyOf,
@@ -34,7 +35,6 @@ from dsl.nodes import (
     Truth,
     When,
 )
-from dsl.meant import RESERVED
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.([A-Za-z_][A-Za-z0-9_-]*|[0-9]+))*")
 _ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')

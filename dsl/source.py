@@ -6,6 +6,7 @@ with a dot are skipped (Kubernetes mounts a ConfigMap's files a second time unde
 
 from __future__ import annotations
 
+import os
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
@@ -116,22 +117,33 @@ def _files(path: Path, found: list[Problem]) -> Iterator[Path]:
     elif not is_directory:
         found.append(problems.unknown_suffix(start))
     else:
-        below = sorted(_below(path))
+        below = sorted(_below(path, found))
         if not below:
             found.append(problems.no_files(start))
         yield from below
 
 
-def _below(directory: Path) -> Iterator[Path]:
-    for path in directory.rglob("*"):
-        is_hidden = any(part.startswith(".") for part in path.relative_to(directory).parts)
-        # A link to nothing is no directory: it is read, and reading it says why not.
-        if path.suffix in {RULES_SUFFIX, *YAML_SUFFIXES} and not is_hidden and not path.is_dir():
-            yield path
+def _below(directory: Path, found: list[Problem]) -> Iterator[Path]:
+    """The rule files of a directory; links are followed, because a mounted ConfigMap has links to directories."""
+
+    def note(error: OSError) -> None:
+        found.append(problems.unreadable(Spot(Place(str(error.filename), 1, 1)), error.strerror or str(error)))
+
+    seen: set[str] = set()
+    for place, directories, names in os.walk(directory, onerror=note, followlinks=True):
+        is_again = (real := os.path.realpath(place)) in seen
+        seen.add(real)
+        directories[:] = [] if is_again else sorted(name for name in directories if not name.startswith("."))
+        for name in [] if is_again else names:
+            if name.endswith((RULES_SUFFIX, *YAML_SUFFIXES)) and not name.startswith("."):
+                yield Path(place, name)
 
 
 def _read(path: Path, found: list[Problem]) -> Iterator[SourceFile]:
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            found.append(problems.unreadable(Spot(Place(str(path), 1, 1)), "it is no regular file"))
+            return
         content = path.read_bytes()
         yield source_file(str(path), content.decode())
     except OSError as error:

@@ -24,7 +24,7 @@ MAX_NESTING = 100
 _QUANTITY = re.compile(r"([+-]?[0-9]+)(\.[0-9]+)?([eE][+-]?[0-9]+)?(ns|us|ms|s|m|h|d)?")
 _UNIT_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
 _MAX_INT_DIGITS = 400
-_OPENING = ("LPAR", "LBRACE", "LSQB", "_HAS", "_COUNT", "_WHERE")
+_OPENING = ("LPAR", "LBRACE", "LSQB", "HAS", "COUNT", "_WHERE")
 _CLOSING = ("RPAR", "RBRACE", "RSQB")
 _SIGNS = {
     "=>": "did you mean `>=`?",
@@ -46,7 +46,7 @@ _SIGNS = {
     "≤": "write <=",
     "≠": "write !=",
     **dict.fromkeys("“”„«»", 'write straight quotes: "'),
-    **dict.fromkeys("‘’‚", "write straight quotes: '"),
+    **dict.fromkeys("\u2018\u2019\u201a", "write straight quotes: '"),
 }
 """What to write instead of a sign that the language does not have; a longer one comes before what it begins with."""
 

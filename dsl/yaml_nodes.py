@@ -24,7 +24,6 @@ from ruamel.yaml.events import (
     SequenceEndEvent,
     SequenceStartEvent,
 )
-from ruamel.yaml.reader import Reader
 
 from dsl import problems
 from dsl.problems import Problem, Spot
@@ -38,6 +37,7 @@ _TRUE = re.compile(r"true|True|TRUE")
 _FALSE = re.compile(r"false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]{1,400}|0o[0-7]{1,400}|0x[0-9a-fA-F]{1,300}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_CONTROL = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NO_CHARACTER = re.compile(r"\\U(?!000[0-9A-Fa-f]|0010)[0-9A-Fa-f]{8}")
 _ONE_DOCUMENT = "write its rules in the list of the first, or in a file of their own"
 _SPECIAL = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
@@ -101,7 +101,7 @@ def compose(file: SourceFile) -> tuple[Node | None, list[Problem]]:
         spot = composer.spot(mark.line, mark.column, 1) if mark is not None else file.spot(1, 1)
         return None, [*composer.found, problems.bad_yaml(spot, error.problem or error.context or "")]
     except YAMLError:
-        return None, [*composer.found, problems.bad_yaml(_first(file, Reader.NON_PRINTABLE), "a control character")]
+        return None, [*composer.found, problems.bad_yaml(_first(file, _CONTROL), "a control character")]
     except (ValueError, OverflowError):
         return None, [*composer.found, problems.bad_yaml(_first(file, _NO_CHARACTER), "an escape for no character")]
 
@@ -208,7 +208,7 @@ class _Composer:
             if isinstance(node, Scalar) and node.is_empty:  # YAML says that it stands where the next word does
                 node = replace(node, spot=key.spot)
             if not isinstance(key, Scalar):
-                self.found.append(problems.refused_yaml(key.spot, "a list or mapping as key", "write a key of one word"))
+                self.found.append(problems.refused_yaml(key.spot, "a list or mapping as key", "write one word"))
             elif key.text in entries:
                 self.found.append(problems.given_twice(key.spot, key.text))
             else:

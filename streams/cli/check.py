@@ -47,9 +47,13 @@ def _report(rules: Sequence[str], form: str) -> None:
     elif problems:
         click.echo(render_text(problems), nl=False)
     errors = sum(problem.severity is Severity.ERROR for problem in problems)
-    click.echo(f"{errors} errors, {len(problems) - errors} warnings", err=True)
+    click.echo(f"{_amount(errors, 'error')}, {_amount(len(problems) - errors, 'warning')}", err=True)
     if errors:
         raise click.exceptions.Exit(EXIT_PROBLEMS)
+
+
+def _amount(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _compiled(rules: Sequence[str]) -> list[CompiledRule]:

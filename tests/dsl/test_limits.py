@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -40,6 +41,40 @@ def test_64_kib_of_wheres_are_compiled_in_a_second() -> None:
 
     assert time.process_time() - start_s < 1
     assert 1 == len(rules.hits(Span("a", attributes={"a": 1})))
+
+
+_MEGABYTE = 10**6
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "unit"),
+    [
+        ("t.yaml", "rules: []\n", "# comment\n"),
+        ("t.yaml", "rules: []\n", "\n"),
+        ("t.yaml", "rules: ", "["),
+        ("t.yaml", "rules: ", "{a: "),
+        ("t.yaml", "rules:\n", "- "),
+        ("t.yaml", "", "? "),
+        ("t.yaml", "rules: ", "words "),
+        ("t.yaml", "rules: '", "''"),
+        ("t.yaml", "rules:\n- id: r\n  kind: pattern\n  condition: |\n", "    // comment\n"),
+        ("t.rules", '// "T"\na and b\n', "// comment\n"),
+        ("t.rules", '// "T"\n', "// severty: low\n"),
+        ("t.rules", '// "T"\n// key', " "),
+        ("t.rules", '// "T"\n// Signal: ', "("),
+        ("t.rules", "", "// signal (\n"),
+        ("t.rules", "", "\n"),
+    ],
+)
+def test_a_megabyte_is_read_in_seconds(name: str, start: str, unit: str) -> None:
+    """A file that says one thing over and over costs time that grows with its size."""
+    text = start + unit * (_MEGABYTE // len(unit))
+    start_s = time.process_time()
+
+    with contextlib.suppress(RulesError):
+        compile_texts({name: text})
+
+    assert time.process_time() - start_s < 6
 
 
 @pytest.mark.parametrize(("opening", "closing", "deepest"), [("(", ")", 100), ("not ", "", 100), ("not (", ")", 50)])

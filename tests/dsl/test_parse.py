@@ -1,52 +1,65 @@
-"""What is said to somebody who nearly wrote a rule: every line of tests/fixtures/dsl/meant.txt is a test."""
+"""Text to nodes; what is refused, and what it means, is in the text fixtures."""
 
 from __future__ import annotations
 
 import pytest
 
-from dsl import RulesError, compile_texts
-from tests.dsl.fixtures import ROOT
-
-_PAIRS = [
-    [side.strip() for side in line.split(" => ")]
-    for line in (ROOT / "meant.txt").read_text(encoding="utf-8").splitlines()
-]
+from dsl import nodes
+from dsl.parse import parse_cond, parse_rule, unquoted
+from dsl.source import Passage, source_file
 
 
-@pytest.mark.parametrize(("written", "advice"), _PAIRS)
-def test_slip_of_the_pen_is_told_from_what_was_meant(written: str, advice: str) -> None:
-    """Words of the language, built-in values and known attributes that are nearly right are named."""
-    header = "// id: r\n" if "{" in written else "// id: r\n// kind: pattern\n"
-
-    try:
-        _, found = compile_texts({"t.rules": header + written})
-    except RulesError as error:
-        found = error.problems
-
-    assert advice == found[0].help
+def _passage(text: str) -> Passage:
+    return Passage(source_file("t.rules", text), text, 1)
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "advice"),
+    ("text", "said"),
     [
-        ("t.rules", "// id: r\n// kind: pattern\n// severty: low\na", "did you mean `severity`?"),
-        ("t.rules", "// id: r\n// kind: patern\na", "did you mean `pattern`?"),
-        ("t.rules", "// signal: R (high)\n// id: r\n// kind: pattern\na", "did you mean `Signal: NAME (severity)`?"),
-        ("t.yaml", "rules: [{id: r, kind: pattern, condition: a, tets: []}]", "did you mean `tests`?"),
-        ("t.yaml", "rules: [{id: r, kind: pattern, condition: a, severity: hihg}]", "did you mean `high`?"),
-        (
-            "t.yaml",
-            "rules: [{id: r, kind: pattern, condition: a, exceptions: [{where: a, expirse: 2099-01-01}]}]",
-            "did you mean `expires`?",
-        ),
-        ("t.yaml", "rulez: []", "did you mean `rules`?"),
+        ("a and (b and c) and d", [False, True, False]),
+        ("(a and b)", [False, False]),
+        ("a and ((b or c))", [False, True]),
+        ("a and (b)", [False, False]),
     ],
 )
-def test_key_that_is_nearly_right_is_named(name: str, text: str, advice: str) -> None:
-    """So are keys, and the values of those that have a closed set."""
-    try:
-        _, found = compile_texts({name: text})
-    except RulesError as error:
-        found = error.problems
+def test_group_of_several_is_one_operand(text: str, said: list[bool]) -> None:
+    """Parentheses around `and` or `or` survive; those around one subject or around the whole mean nothing."""
+    form, _ = parse_rule(_passage(text))
 
-    assert advice == found[0].help
+    assert isinstance(form, nodes.AllOf)
+    assert said == [isinstance(item, nodes.AllOf | nodes.AnyOf) for item in form.items]
+
+
+def test_wheres_in_a_row_are_one() -> None:
+    """Chained wheres of a subject and of a count are joined by `and`."""
+    form, _ = parse_rule(_passage("count(a.where(x == 1)).where(y).where(z) > 1"))
+
+    assert isinstance(form, nodes.Compared)
+    assert isinstance(form.left, nodes.Count)
+    assert isinstance(form.left.subject.where, nodes.AllOf)
+    assert 3 == len(form.left.subject.where.items)
+
+
+@pytest.mark.parametrize("text", ["a before b", "count(a) > 1", "trace.has(a)", "a.where(x)", "", "x ==", "(" * 500])
+def test_condition_of_where_is_no_rule(text: str) -> None:
+    """What stands inside where has no subjects; a text that is none gives no tree and at least one problem."""
+    cond, found = parse_cond(_passage(text))
+
+    assert cond is None
+    assert found
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (r"'it\'s'", "it's"),
+        (r'"\"\\\n\t"', '"\\\n\t'),
+        (r'"\d\u00e9\u12"', "\\dé\\u12"),
+        (r'"\ud83d\ude00"', "😀"),
+        (r'"\ud800x"', "\N{REPLACEMENT CHARACTER}x"),
+        (r'"\u0000"', "\0"),
+    ],
+)
+def test_quoted_text_means_what_its_escapes_say(written: str, meant: str) -> None:
+    """Six escapes are known, every other backslash stays; a lone surrogate is the replacement character."""
+    assert meant == unquoted(written)

@@ -17,6 +17,43 @@ from tests.dsl.fixtures import ROOT, Block, problem_blocks
 
 _TODAY = date(2026, 11, 21)
 _HEADER = "// id: r\n// kind: pattern\n"
+_PATHS: list[tuple[str, bytes | None, str]] = [
+    (
+        "t.rules",
+        f"{_HEADER}\na or b\n{'or c' * 2**14}".encode(),
+        (
+            "E109 t.rules:4:1  the rule has 65543 bytes, at most 65536 are read\n"
+            "  4 | a or b\n    | ^\n  help: split the rule\n"
+        ),
+    ),
+    (
+        "t.rules",
+        None,
+        (
+            "E301 t.rules:1:1  cannot be read: it does not exist\n"
+            "  help: name files and directories that exist and may be read\n"
+        ),
+    ),
+    (
+        "t.rules",
+        b"// id: r\na == \xfcber\n",
+        (
+            "E302 t.rules:2:6  the file is not UTF-8 text from here on\n"
+            "  2 | a == \N{REPLACEMENT CHARACTER}ber\n    |      ^\n  help: save it as UTF-8\n"
+        ),
+    ),
+    (
+        "rules.txt",
+        b"a",
+        "E303 rules.txt:1:1  not a rule file\n  help: rule files end in .rules, .yaml or .yml\n",
+    ),
+    (
+        "",
+        None,
+        "E304 rules:1:1  no rule file in this directory\n  help: rule files end in .rules, .yaml or .yml\n",
+    ),
+]
+"""Problems that no text fixture can have: a name, what stands there, and what is shown."""
 
 
 def _blocks() -> list[object]:
@@ -43,33 +80,50 @@ def _line(problem: Problem, above: int) -> str:
 
 
 def test_every_code_has_a_fixture() -> None:
-    """No problem can be said of which no fixture shows an example; sizes and paths have tests of their own."""
+    """No problem can be said of which no fixture shows an example, and all that is printed of it."""
     wording = Path(problems.__file__).read_text(encoding="utf-8")
     codes = set(re.findall(r'_(?:error|warning)\(\s*"([EW]\d+)"', wording))
     paths = (ROOT / "problems").glob("*.txt")
-    shown = {line[:4] for path in paths for block in problem_blocks(path) for line in block.outcomes}
+    listed = {line[:4] for path in paths for block in problem_blocks(path) for line in block.outcomes}
+    rendered = set(re.findall(r"(?m)^[EW][0-9]{3}(?= )", (ROOT / "rendered.txt").read_text(encoding="utf-8")))
+    of_paths = {expected[:4] for _, _, expected in _PATHS}
 
-    missing = codes - shown - {"E109", "E301", "E302", "E303", "E304"}
-
-    assert set() == missing
+    assert codes == listed | of_paths
+    assert codes == rendered | of_paths
 
 
 def _rendered() -> Iterator[object]:
     for part in re.split(r"(?m)^--- ", (ROOT / "rendered.txt").read_text(encoding="utf-8"))[1:]:
         title, _, rest = part.partition("\n")
+        name = "t.rules"
+        if rest.startswith("@file "):
+            name, _, rest = rest.removeprefix("@file ").partition("\n")
         text, _, expected = rest.partition(">>>\n")
-        yield pytest.param(text, expected.rstrip("\n") + "\n", id=title)
+        yield pytest.param(name, text, expected.rstrip("\n") + "\n", id=title)
 
 
-@pytest.mark.parametrize(("text", "expected"), list(_rendered()))
-def test_problems_are_shown_with_line_caret_and_help(text: str, expected: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "text", "expected"), list(_rendered()))
+def test_problems_are_shown_with_line_caret_and_help(name: str, text: str, expected: str, tmp_path: Path) -> None:
     """A problem is shown as its code and place, the line, a caret below what is meant, and what to do."""
-    path = tmp_path / "t.rules"
+    path = tmp_path / name
     path.write_text(text, encoding="utf-8")
 
     shown = render_text(review([path], _TODAY))
 
-    assert expected == shown.replace(str(path), "t.rules")
+    assert expected == shown.replace(str(path), name)
+
+
+@pytest.mark.parametrize(("name", "content", "expected"), _PATHS, ids=[expected[:4] for _, _, expected in _PATHS])
+def test_problems_of_a_whole_file_are_shown_the_same_way(
+    name: str, content: bytes | None, expected: str, tmp_path: Path
+) -> None:
+    """What cannot stand in a text fixture is shown with its code, its place and what to do, too."""
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+
+    shown = render_text(review([tmp_path / name], _TODAY))
+
+    assert expected == shown.replace(f"{tmp_path}/", "").replace(str(tmp_path), "rules")
 
 
 def test_json_has_the_documented_keys(tmp_path: Path) -> None:

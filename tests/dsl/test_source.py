@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -45,11 +46,11 @@ def test_file_named_twice_is_read_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("missing.rules", None, "E301 1 cannot be read: it does not exist"),
-        ("nul\0.rules", None, "E301 1"),
-        ("latin.rules", b"// a\n// \xe9\n", "E302 2 the file is not UTF-8 text from here on"),
-        ("rules.txt", b"a", "E303 1 not a rule file"),
-        ("", None, "E304 1 no rule file in this directory"),
+        ("missing.rules", None, "E301 1:1 cannot be read: it does not exist"),
+        ("nul\0.rules", None, "E301 1:1"),
+        ("latin.rules", b"// a\n// \xc3\xa9 \xe9\n", "E302 2:6 the file is not UTF-8 text from here on"),
+        ("rules.txt", b"a", "E303 1:1 not a rule file"),
+        ("", None, "E304 1:1 no rule file in this directory"),
     ],
 )
 def test_path_that_cannot_be_read_is_a_problem(tmp_path: Path, name: str, content: bytes | None, expected: str) -> None:
@@ -60,17 +61,65 @@ def test_path_that_cannot_be_read_is_a_problem(tmp_path: Path, name: str, conten
     files, found = read([tmp_path / name])
 
     assert [] == files
-    assert f"{found[0].code} {found[0].place.line} {found[0].message}".startswith(expected)
+    place = f"{found[0].place.line}:{found[0].place.column}"
+    assert f"{found[0].code} {place} {found[0].message}".startswith(expected)
 
 
-def test_file_that_may_not_be_read_is_a_problem(tmp_path: Path) -> None:
-    """A directory with the name of a rule file, and a link to nothing, are told apart from rules."""
-    (tmp_path / "d.rules").mkdir()
+def test_link_to_nothing_is_a_problem(tmp_path: Path) -> None:
+    """A link that leads nowhere is named, whether it is given or found in a directory."""
     (tmp_path / "gone.rules").symlink_to(tmp_path / "nowhere")
 
-    _, found = read([tmp_path / "gone.rules", tmp_path])
+    for path in (tmp_path / "gone.rules", tmp_path):
+        files, found = read([path])
 
-    assert ["E301", "E304"] == [problem.code for problem in found]
+        assert [] == files
+        assert ["E301"] == [problem.code for problem in found]
+
+
+def test_directory_with_the_name_of_a_rule_file_is_a_directory(tmp_path: Path) -> None:
+    """What is in it is read."""
+    (tmp_path / "d.rules").mkdir()
+    (tmp_path / "d.rules" / "a.rules").write_text("// x")
+
+    files, found = read([tmp_path])
+
+    assert [str(tmp_path / "d.rules" / "a.rules")] == [file.path for file in files]
+    assert [] == found
+
+
+def test_linked_directories_are_read_once(tmp_path: Path) -> None:
+    """A mounted ConfigMap has links to directories; a link that leads back up ends nowhere."""
+    (tmp_path / "..data" / "sub").mkdir(parents=True)
+    (tmp_path / "..data" / "sub" / "a.rules").write_text("// x")
+    (tmp_path / "sub").symlink_to("..data/sub")
+    (tmp_path / "again").symlink_to("sub")
+    (tmp_path / "..data" / "sub" / "up").symlink_to(tmp_path)
+
+    files, found = read([tmp_path])
+
+    assert 1 == len(files)
+    assert [] == found
+
+
+def test_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """A pipe with the name of a rule file is refused, because reading it might never end."""
+    os.mkfifo(tmp_path / "a.rules")
+
+    files, found = read([tmp_path])
+
+    assert [] == files
+    assert ["cannot be read: it is no regular file"] == [problem.message for problem in found]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_directory_that_may_not_be_read_is_a_problem(tmp_path: Path) -> None:
+    """Rules that cannot be seen are not taken for no rules."""
+    (tmp_path / "a.rules").write_text("// x")
+    (tmp_path / "closed").mkdir(mode=0)
+
+    _, found = read([tmp_path])
+
+    assert ["E301"] == [problem.code for problem in found]
 
 
 def test_line_breaks_and_byte_order_mark_are_made_plain() -> None:

@@ -26,7 +26,10 @@ def _value(text: str) -> Value:
         ("on", "on"),
         ("2027-01-31", "2027-01-31"),
         ("12:30:45", "12:30:45"),
-        ("0x1F", "0x1F"),
+        ("0x1F", 31),
+        ("0o17", 15),
+        ("0x1G", "0x1G"),
+        ("0b1", "0b1"),
         ("1_000", "1_000"),
         ("", None),
         ("~", None),
@@ -46,6 +49,17 @@ def _value(text: str) -> Value:
 def test_scalars_follow_the_core_schema(text: str, value: Value) -> None:
     """A plain scalar is what YAML 1.2 says, and text where YAML 1.1 said otherwise."""
     assert {"x": value} == _value(f"x: {text}")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [("rules: []\n# \x07", 2, 3), ("a: b\0", 1, 5), ('a: b\nc: "d\\U00110000"', 2, 6)],
+)
+def test_character_that_yaml_does_not_have_is_found(text: str, line: int, column: int) -> None:
+    """A control character, or an escape beyond the last character, is named where it stands."""
+    _, [problem] = compose(source_file("t.yaml", text))
+
+    assert ("E320", line, column) == (problem.code, problem.place.line, problem.place.column)
 
 
 def test_collections_are_lists_and_mappings() -> None:

@@ -100,6 +100,15 @@ def test_no_text_makes_loading_raise_anything_but_problems(name: str, start: str
 
 _NAMES = ["a", "b", "a.x", "x", "y"]
 _CONDITIONS = [
+    *(
+        "x != $y",
+        "x not in $y",
+        'x contains [1, "a", true]',
+        'x ends_with ["a", "b"]',
+        'x in_cidr "::/0"',
+        "not x",
+        "x >= 1.5",
+    ),
     *("a", "b.where(x == 1)", "x", "a.where(x == $y)", "a.where(x in $y and not y)", "x > 1", "a.x contains b", "span"),
     *('a.where(x matches "^a|1")', 'x in_cidr "10.0.0.0/8"', "a.where(x not in [1, b, true])", "y exists", "x < $y"),
     *(
@@ -109,9 +118,20 @@ _CONDITIONS = [
         "a.where(not (x != b))",
     ),
 ]
+
+
+def _nested(depth: int) -> Value:
+    value: Value = "x"
+    for index in range(depth):
+        value = [value] if index % 2 else {"x": value}
+    return value
+
+
+_HOSTILE: list[Value] = [10**5000, -(10**5000), "9" * 5000, _nested(1000), b"\xff", True, -0.0, 2**64, "\udfff"]
 _values: st.SearchStrategy[Value] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=3)
-    | st.sampled_from(["a", "b", "1", "true", "10.1.2.3", "\ud800", 1]),
+    | st.sampled_from(["a", "b", "1", "true", "10.1.2.3", "\ud800", 1])
+    | st.integers(0, len(_HOSTILE) - 1).map(lambda index: _HOSTILE[index]),  # Hypothesis cannot print them
     lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=3), values, max_size=3),
     max_leaves=5,
 )  # fmt: skip

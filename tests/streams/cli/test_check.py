@@ -53,7 +53,7 @@ def test_warnings_are_exit_0(tmp_path: Path) -> None:
 
     assert 0 == result.exit_code
     assert result.stdout.startswith("W")
-    assert "0 errors, 0 warnings\n" != result.stderr
+    assert "0 errors, 2 warnings\n" == result.stderr
 
 
 def test_json_has_the_same_problems(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_failing_test_of_a_rule_is_an_error(tmp_path: Path) -> None:
 
     result = call(path)
 
-    assert (2, "1 errors, 0 warnings\n") == (result.exit_code, result.stderr)
+    assert (2, "1 error, 0 warnings\n") == (result.exit_code, result.stderr)
     assert "fails" in result.stdout
 
 
