@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint crash properties fuzz-rules bench capture clean
+.PHONY: help demo test lint crash properties fuzz-rules fuzz-scan bench capture clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml streams/_scan.pyx streams/_wire.pxd
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $(READY)
@@ -35,6 +35,9 @@ properties: $(READY) ## Run the properties with many more examples
 
 fuzz-rules: $(READY) ## Compile a million random and mutated rule texts
 	$(BIN)/python -m tests.properties.fuzz_rules 1000000
+
+fuzz-scan: $(READY) ## Read ten million odd and damaged requests with the scanner and without it
+	$(BIN)/python -m tests.properties.fuzz_scan 10000000
 
 bench: $(READY) ## Measure: ingest from topic to facts, decoding alone, rules alone
 	$(BIN)/python -m tests.bench.bench_ingest

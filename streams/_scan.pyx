@@ -31,6 +31,7 @@ from topics.otlp_protobuf import array_value, key_values_value
 cdef enum:
     TRACE_ID_BYTES = 16
     SPAN_ID_BYTES = 8
+    SKETCHES = 1 << 12
 
 # A field's number times eight, and its wire type: 0 varint, 1 eight bytes, 2 with a length.
 cdef enum RequestField:
@@ -112,6 +113,7 @@ cdef class _Names:
 
     cdef uint64_t* slots  # the upper half of a name's hash, and 1 + its index
     cdef uint64_t mask
+    cdef uint8_t[SKETCHES] sketches  # most texts are told from all names by their sketch
     cdef list texts
     cdef list encoded
     cdef list is_name
@@ -135,6 +137,7 @@ cdef class _Names:
             self.encoded.append(encoded)
             self.is_name.append(text in names)
             self.is_attribute.append(text in attributes)
+            self.sketches[_sketch(_slice(encoded))] = True
             hashed = _hash(_slice(encoded))
             slot = hashed & self.mask
             while self.slots[slot]:
@@ -146,9 +149,12 @@ cdef class _Names:
 
     cdef inline Py_ssize_t find(self, Slice text) noexcept:
         """The index of a name with these bytes, -1 without one."""
-        cdef uint64_t hashed = _hash(text)
-        cdef uint64_t slot = hashed & self.mask
+        cdef uint64_t hashed, slot
         cdef Py_ssize_t index
+        if not self.sketches[_sketch(text)]:
+            return -1
+        hashed = _hash(text)
+        slot = hashed & self.mask
         while self.slots[slot]:
             if self.slots[slot] >> 32 == hashed >> 32:
                 index = <Py_ssize_t>(self.slots[slot] & 0xFFFFFFFF) - 1
@@ -604,7 +610,10 @@ cdef inline Slice _slice(bytes text) noexcept:
 
 
 cdef inline bint _is(Slice text, bytes other) noexcept:
-    return text.size == PyBytes_GET_SIZE(other) and memcmp(text.at, PyBytes_AS_STRING(other), text.size) == 0
+    if text.size != PyBytes_GET_SIZE(other):
+        return False
+    # A text that is absent is empty and has no address, which memcmp must not be given.
+    return not text.size or memcmp(text.at, PyBytes_AS_STRING(other), text.size) == 0
 
 
 cdef inline bytes _bytes(Slice text):
@@ -613,6 +622,13 @@ cdef inline bytes _bytes(Slice text):
 
 cdef inline str _text(Slice text):
     return PyUnicode_DecodeUTF8(<const char*>text.at, text.size, "replace")
+
+
+cdef inline uint32_t _sketch(Slice text) noexcept nogil:
+    """Twelve bits of a text: of its length, its first and its last byte."""
+    if not text.size:
+        return 0
+    return (<uint32_t>text.size ^ <uint32_t>text.at[0] << 5 ^ 37 * <uint32_t>text.at[text.size - 1]) & (SKETCHES - 1)
 
 
 cdef inline uint64_t _hash(Slice text) noexcept nogil:

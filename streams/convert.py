@@ -95,7 +95,7 @@ class Origin:
             name=self.event_name(log),
             span_id=log.span_id,
             start_ns=log.time_unix_nano or log.observed_time_unix_nano or None,
-            attributes={key: attributes[key] for key in attributes.keys() & self.interest.attributes},
+            attributes={key: value for key, value in attributes.items() if key in self.interest.attributes},
             resource=self.resource,
             scope=self.scope,
             scope_name=self.scope_name,

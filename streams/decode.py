@@ -32,6 +32,8 @@ __all__ = ["Decoded", "Decoder", "Format", "TraceSpans", "decode"]
 
 TRACE_ID_BYTES = 16
 
+# Looking a member of an enum up costs 0.05 µs.
+_LOGS = RecordKind.LOGS
 _NO_TRACE = bytes(TRACE_ID_BYTES)
 _NOTHING = Interest(names=frozenset(), every_span=False, attributes=frozenset())
 _JSON_START = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*\{")
@@ -54,7 +56,10 @@ class Decoder:
     __slots__ = ("_format", "_interest", "_scan")
 
     def __init__(
-        self, interest: Interest, format: Format = Format.AUTO, choice: scan.Choice | None = None  # noqa: A002, named like the setting
+        self,
+        interest: Interest,
+        format: Format = Format.AUTO,  # noqa: A002, named like the setting
+        choice: scan.Choice | None = None,
     ) -> None:
         """`choice` is the environment's when it is None.
 
@@ -75,7 +80,7 @@ class Decoder:
         """
         if not value:
             raise RecordError("empty")
-        decoded = None if self._scan is None else self._scan(value, kind is RecordKind.LOGS)
+        decoded = None if self._scan is None else self._scan(value, kind is _LOGS)
         if decoded is None:
             decoded = self._walked(value, kind)
         if decoded.spans_without_trace and not decoded.traces:

@@ -17,8 +17,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient
 
 from dsl import RuleSet
-from streams import flush, metrics
-from streams.decode import decode
+from streams import flush, metrics, scan
+from streams.decode import Decoder
 from streams.errors import RecordError, StateError
 from streams.outbox import PRODUCER, Outbox
 from streams.project import IDENTITY_ATTRIBUTES, Projector, project
@@ -72,7 +72,8 @@ class Ingest:
         self._settings = settings
         self._rules = rules
         self._projector = Projector(rules, settings.identity or IDENTITY_ATTRIBUTES)
-        self._interest = self._projector.interest
+        self._decoder = Decoder(self._projector.interest, settings.format)
+        log.info("requests are decoded", scanner=scan.chosen().value)
         self._sources: dict[tuple[str, int], SourcePartition] = {}
         self.read_count = 0
         self._tallies: defaultdict[str, metrics.Tally] = defaultdict(metrics.Tally)
@@ -140,7 +141,7 @@ class Ingest:
         tally.records += 1
         try:
             kind = RecordKind.LOGS if "log" in topic else RecordKind.SPANS
-            decoded = decode(value, self._interest, format=self._settings.format, kind=kind)
+            decoded = self._decoder.decode(value, kind)
         except RecordError as error:
             self._dead_letter(message, str(error))
             projected = Projected(offset, [])

@@ -70,8 +70,8 @@ def chosen(asked: Choice | None = None) -> Choice:
 
 def scanner(interest: Interest, asked: Choice | None = None) -> Scan | None:
     """The scanner for what rules look at, None when Python alone decodes; raises as `chosen`."""
-    module = compiled()
-    if module is None or chosen(asked) is Choice.PURE:
+    module = compiled() if chosen(asked) is Choice.CYTHON else None
+    if module is None:
         return None
     scan: Scan = module.Scanner(interest).scan
     return scan

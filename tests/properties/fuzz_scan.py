@@ -36,7 +36,7 @@ from dsl import Interest
 from streams.decode import Decoded, Decoder
 from streams.errors import RecordError
 from streams.scan import Choice, scanner
-from tests.topics.otlp_requests import varint
+from tests.topics.otlp_requests import delimited, varint
 from topics import capture
 from topics.otlp import RecordKind
 
@@ -48,22 +48,44 @@ FLAGS = ("-shared", "-fPIC", "-g", "-O1", "-fsanitize=address,undefined", "-fno-
 
 VARINT, EIGHT_BYTES, DELIMITED, GROUP, GROUP_END, FOUR_BYTES = range(6)
 
-# What each message holds, by number: as far as this program reads it.
+Schema: TypeAlias = "Mapping[int, Schema]"
+"""The messages that a message holds, by number, as far as this program reads them."""
+
 VALUE: Schema = {5: {1: {}}, 6: {1: {}}}
 PAIR: Schema = {2: VALUE}
 SPAN: Schema = {9: PAIR, 11: {3: PAIR}, 15: {}}
 LOG: Schema = {5: VALUE, 6: PAIR}
-Schema: TypeAlias = "Mapping[int, Schema]"
+SCHEMAS: Mapping[RecordKind, Schema] = {
+    kind: {1: {1: {1: PAIR}, 2: {1: {3: PAIR}, 2: record}}}
+    for kind, record in ((RecordKind.SPANS, SPAN), (RecordKind.LOGS, LOG))
+}
 
-TEXTS = (b"", b"a", b"audit.log", b"user.id", b"event.name", "é".encode(), b"\xff", b"a\xed\xa0\x80b", b"\xef\xbf\xbd")
+# Of the captured requests, and others.
+TEXTS = (
+    b"service.name",
+    b"user.id",
+    b"tags",
+    b"http.route",
+    b"",
+    b"a",
+    b"audit.log",
+    b"event.name",
+    "é".encode(),
+    b"\xff",
+    b"a\xed\xa0\x80b",
+    b"\xef\xbf\xbd",
+)
 IDS = (b"", bytes(8), bytes(16), b"\1" * 8, b"\1" * 16, b"\2" * 16, b"\1" * 17)
-VALUES = tuple(bytes.fromhex(text) for text in ("", "0a00", "0a0161", "1001", "1807", "2a00", "2a01ff", "3200", "4003"))
+VALUES = tuple(
+    bytes.fromhex(text) for text in ("", "0a00", "0a0161", "1001", "1002", "1807", "2a00", "2a01ff", "3200", "4003")
+)
 NUMBERS = (0, 1, 2, 127, 128, 1 << 31, 1 << 32, (1 << 63) - 1, (1 << 64) - 1)
+ATTRIBUTES = frozenset({"user.id", "service.name", "http.route", "tags", "a", "é"})
 INTERESTS = (
     Interest(frozenset(), every_span=False, attributes=frozenset()),
-    Interest(frozenset({"audit.log", "a", "", "event.name"}), every_span=False, attributes=frozenset({"user.id", "a"})),
-    Interest(frozenset({"\ufffd", "http.method"}), every_span=False, attributes=frozenset({"\ufffd", "", "user.id"})),
-    Interest(frozenset({"a"}), every_span=True, attributes=frozenset({"audit.log", "service.name", "é", "a"})),
+    Interest(frozenset({"audit.log", "a", "", "http.route"}), every_span=False, attributes=ATTRIBUTES),
+    Interest(frozenset({"\ufffd", "user.id"}), every_span=False, attributes=ATTRIBUTES | {"\ufffd", ""}),
+    Interest(frozenset({"a"}), every_span=True, attributes=ATTRIBUTES),
 )
 
 
@@ -116,10 +138,10 @@ def originals() -> tuple[tuple[RecordKind, tuple[Part, ...]], ...]:
     found: dict[str, tuple[RecordKind, tuple[Part, ...]]] = {}
     corpus, captures = ROOT / "tests" / "fixtures" / "corpus", ROOT / "topics" / "captures"
     for path in sorted([*corpus.glob("*proto*.bin.gz"), *captures.glob("*.bin.gz")]):
-        kind, record = (RecordKind.LOGS, LOG) if "logs" in path.name else (RecordKind.SPANS, SPAN)
+        kind = RecordKind.LOGS if "logs" in path.name else RecordKind.SPANS
         for frame in capture.read(path):
             if frame.value.startswith(b"\n") and len(frame.value) <= LARGEST_BYTES:
-                request = taken_apart(frame.value, {1: {1: {1: PAIR}, 2: {1: {3: PAIR}, 2: record}}})
+                request = taken_apart(frame.value, SCHEMAS[kind])
                 found.setdefault(_shape(request), (kind, request))
     return tuple(found.values())
 
@@ -130,9 +152,9 @@ def requests(count: int, seed: str) -> Iterator[tuple[RecordKind, bytes]]:
     for _ in range(count):
         kind, parts = chance.choice(originals())
         for _ in range(chance.choice((0, 1, 1, 2, 3, 6))):
-            parts = _mutated(chance, parts)
+            parts = mutated(chance, parts)
         request = joined(parts)
-        yield kind, request if chance.random() < 0.75 else _damaged(chance, request)
+        yield kind, request if chance.random() < 0.75 else damaged(chance, request)
 
 
 def outcome(decoder: Decoder, request: bytes, kind: RecordKind) -> Decoded | str:
@@ -186,14 +208,14 @@ def _padded(number: int, padding_bytes: int) -> bytes:
     return encoded[:-1] + bytes([encoded[-1] | 128]) + b"\x80" * (padding_bytes - 1) + b"\0"
 
 
-def _mutated(chance: random.Random, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+def mutated(chance: random.Random, parts: tuple[Part, ...]) -> tuple[Part, ...]:
     """The message with one thing changed, at any depth."""
     inner = [index for index, part in enumerate(parts) if isinstance(part.content, tuple)]
     if inner and chance.random() < 0.8:
         index = chance.choice(inner)
         content = parts[index].content
         assert isinstance(content, tuple)
-        return (*parts[:index], replace(parts[index], content=_mutated(chance, content)), *parts[index + 1 :])
+        return (*parts[:index], replace(parts[index], content=mutated(chance, content)), *parts[index + 1 :])
     change = chance.choice((_moved, _moved, _doubled, _doubled, _left_out, _joined_by, _joined_by, _altered, _altered))
     return change(chance, parts)
 
@@ -207,7 +229,7 @@ def _doubled(chance: random.Random, parts: tuple[Part, ...]) -> tuple[Part, ...]
         return parts
     again = chance.choice(parts)
     if isinstance(again.content, tuple) and chance.random() < 0.5:
-        again = replace(again, content=_mutated(chance, again.content))
+        again = replace(again, content=mutated(chance, again.content))
     at = chance.randint(0, len(parts))
     return (*parts[:at], again, *parts[at:])
 
@@ -242,8 +264,12 @@ def _altered(chance: random.Random, parts: tuple[Part, ...]) -> tuple[Part, ...]
 
 def _any_part(chance: random.Random) -> Part:
     number = chance.choice((*range(1, 17), *range(1, 17), 0, 100, (1 << 29) - 1))
-    wire_type = chance.choice((VARINT, EIGHT_BYTES, DELIMITED, DELIMITED, DELIMITED, FOUR_BYTES, GROUP, GROUP_END, 6, 7))
+    wire_type = chance.choice(
+        (VARINT, EIGHT_BYTES, DELIMITED, DELIMITED, DELIMITED, FOUR_BYTES, GROUP, GROUP_END, 6, 7)
+    )
     content: bytes = chance.choice((*TEXTS, *IDS, *VALUES))
+    if wire_type == DELIMITED and chance.random() < 0.5:
+        content = delimited(1, chance.choice(TEXTS)) + delimited(2, chance.choice(VALUES))
     if wire_type == VARINT:
         content = _padded(chance.choice(NUMBERS), chance.choice((0, 0, 0, 1, 5)))
     if wire_type in (EIGHT_BYTES, FOUR_BYTES):
@@ -253,7 +279,8 @@ def _any_part(chance: random.Random) -> Part:
     return Part(number, wire_type, content)
 
 
-def _damaged(chance: random.Random, request: bytes) -> bytes:
+def damaged(chance: random.Random, request: bytes) -> bytes:
+    """The request cut off, or with a few of its bytes changed."""
     if chance.random() < 0.3:
         return request[: chance.randint(0, len(request))]
     changed = bytearray(request)

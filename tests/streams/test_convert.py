@@ -15,7 +15,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from dsl import Event, Interest, Span
 from streams.convert import severity_name
-from streams.decode import decode
+from tests.streams.decoding import decode
 from tests.topics.otlp_requests import SPAN, TRACE, attributes, logs_request, trace_request
 from topics.otlp_protobuf import Message
 

@@ -1,4 +1,4 @@
-"""What is read from source records, in either encoding, and from bytes that are no such thing."""
+"""What is read from source records, in either encoding and by either path, and from bytes that are no such thing."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from dsl import Interest
-from streams.decode import Decoded, Format, TraceSpans, decode
+from streams.decode import Decoded, Format, TraceSpans
+from streams.decode import decode as decode_few
 from streams.errors import RecordError
+from tests.streams.decoding import decode
 from tests.topics.otlp_requests import (
     SPAN,
     TRACE,
@@ -193,6 +195,13 @@ def test_root() -> None:
     traces = decode(trace_request(*spans), NOTHING).traces | decode(logs_request(log), NOTHING).traces
 
     assert [trace.root_seen for trace in traces.values()] == [False, True, True, False]
+
+
+def test_decoding_few_records() -> None:
+    """Who decodes but a few records needs no decoder for it."""
+    request = trace_request(Span(trace_id=TRACE, name="audit.log"))
+
+    assert decode(request, AUDIT) == decode_few(request, AUDIT)
 
 
 def test_some_spans_without_trace() -> None:
