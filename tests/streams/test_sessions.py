@@ -221,7 +221,9 @@ def test_late_span_amends_after_a_restart(settings: Settings) -> None:
     assert [(A.hex(), "broken", 1), (A.hex(), "held", 2)] == again.signals()
 
 
-@pytest.mark.parametrize("value", [b"", b"\xc1", b"\x93\x02\xa1x\x90", b"\x93\x01\xa1x", b"{}", b"\x91" * 100_000])
+@pytest.mark.parametrize(
+    "value", [b"", b"\xc1", facts.encode(Facts(VERSION + 1, "x", [])), b"\x93\x01\xa1x", b"{}", b"\x91" * 100_000]
+)
 def test_unreadable_facts_end_the_worker(settings: Settings, value: bytes) -> None:
     """A facts message holds a whole flush: it is never skipped, and the error says where it is."""
     worker = Driven(settings).worker
