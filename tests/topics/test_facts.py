@@ -24,6 +24,8 @@ from topics.facts import (
     unpack_touches,
 )
 
+OTHER = VERSION + 1
+
 u64 = st.integers(0, (1 << 64) - 1)
 trace_ids = st.binary(min_size=16, max_size=16)
 scalars = st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.floats(allow_nan=False) | st.text()
@@ -44,6 +46,8 @@ sections = st.builds(
     st.text(),
     u64,
     u64,
+    u64,
+    st.none() | u64,
     u64,
     u64,
     u64,
@@ -87,10 +91,10 @@ def test_message_that_was_cut(message: Facts, data: st.DataObject) -> None:
         decode(value[:length])
 
 
-@pytest.mark.parametrize("value", [[2, "rules", []], [2], [2, {"new": "shape"}, 5, 6]])
+@pytest.mark.parametrize("value", [[OTHER, "rules", []], [OTHER], [OTHER, {"new": "shape"}, 5, 6]])
 def test_message_of_another_version(value: list[object]) -> None:
     """A message of another version is refused as such, whatever shape it has."""
-    with pytest.raises(msgspec.DecodeError, match="facts format 2, this program reads 1: upgrade sessions first"):
+    with pytest.raises(msgspec.DecodeError, match=f"facts format {OTHER}, this program reads {VERSION}: upgrade"):
         decode(msgspec.msgpack.encode(value))
 
 
