@@ -137,6 +137,8 @@ def decode(value: bytes) -> Facts:
     """The message in `value`; raises `msgspec.DecodeError` when it is of another version or malformed."""
     try:
         facts = _decoder.decode(value)
+    except UnicodeDecodeError as error:  # msgspec does not make it one of its own
+        raise msgspec.DecodeError(f"a text is not UTF-8: {error}") from error
     except msgspec.ValidationError:
         _refuse_other_version(_version_decoder.decode(value).version)
         raise
