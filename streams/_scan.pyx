@@ -20,6 +20,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
+cimport streams._otlp as otlp
 from streams._wire cimport END, FIELD, REFUSED, Field, Reader, Slice, little_endian, next_field, reader_of
 
 from dsl import Event, Span
@@ -29,83 +30,12 @@ from topics.otlp import MENDED
 from topics.otlp_protobuf import array_value, key_values_value
 
 cdef enum:
-    TRACE_ID_BYTES = 16
-    SPAN_ID_BYTES = 8
     SKETCHES = 1 << 12
-
-# A field's number times eight, and its wire type: 0 varint, 1 eight bytes, 2 with a length.
-cdef enum RequestField:
-    SENDER = 1 << 3 | 2
-    RECORDS_OF_SCOPE = 2 << 3 | 2
-    RECORD = 2 << 3 | 2
-    ORIGIN = 1 << 3 | 2  # the resource of a sender, the scope of its records
-
-cdef enum OriginField:
-    RESOURCE_ATTRIBUTE = 1 << 3 | 2
-    SCOPE_NAME = 1 << 3 | 2
-    SCOPE_ATTRIBUTE = 3 << 3 | 2
-
-cdef enum SpanField:
-    SPAN_TRACE_ID = 1 << 3 | 2
-    SPAN_ID = 2 << 3 | 2
-    SPAN_PARENT_ID = 4 << 3 | 2
-    SPAN_NAME = 5 << 3 | 2
-    SPAN_KIND = 6 << 3
-    SPAN_START = 7 << 3 | 1
-    SPAN_END = 8 << 3 | 1
-    SPAN_ATTRIBUTE = 9 << 3 | 2
-    SPAN_EVENT = 11 << 3 | 2
-    SPAN_STATUS = 15 << 3 | 2
-    EVENT_NAME = 2 << 3 | 2
-    EVENT_ATTRIBUTE = 3 << 3 | 2
-    STATUS_MESSAGE = 2 << 3 | 2
-    STATUS_CODE = 3 << 3
-
-cdef enum LogField:
-    LOG_TIME = 1 << 3 | 1
-    LOG_SEVERITY = 2 << 3
-    LOG_SEVERITY_TEXT = 3 << 3 | 2
-    LOG_BODY = 5 << 3 | 2
-    LOG_ATTRIBUTE = 6 << 3 | 2
-    LOG_TRACE_ID = 9 << 3 | 2
-    LOG_SPAN_ID = 10 << 3 | 2
-    LOG_OBSERVED = 11 << 3 | 1
-    LOG_EVENT_NAME = 12 << 3 | 2
-
-cdef enum ValueField:
-    KEY = 1 << 3 | 2
-    VALUE = 2 << 3 | 2
-    STRING = 1 << 3 | 2
-    BOOL = 2 << 3
-    INT = 3 << 3
-    DOUBLE = 4 << 3 | 1
-    ARRAY = 5 << 3 | 2
-    KEY_VALUES = 6 << 3 | 2
-    BYTES = 7 << 3 | 2
-    STRING_INDEX = 8 << 3
 
 cdef struct Origin:
     Slice sender
     Slice scope
     bint is_of_interest
-
-cdef struct Record:
-    # What one span or log record holds, but for attributes and events, which are walked again when it is converted.
-    Slice content
-    Slice trace_id
-    Slice span_id
-    Slice parent_id
-    Slice name
-    Slice message  # the status's message, or the severity's text
-    uint64_t start_ns
-    uint64_t other_ns  # the end, or the time of observation
-    int32_t kind  # of a log record: its severity
-    int32_t status
-    Field value  # of a log record: its body
-    Field event_name  # of a log record: the value of its attribute `event.name`
-    bint has_event_name
-    bint is_of_interest
-
 
 @cython.final
 cdef class _Names:
@@ -173,7 +103,7 @@ cdef class _Found:
     cdef Py_ssize_t span_count
     cdef Py_ssize_t without_trace_count
     cdef bint tells
-    cdef uint8_t[TRACE_ID_BYTES] run_id
+    cdef uint8_t[otlp.TRACE_ID_BYTES] run_id
     cdef Py_ssize_t run_count
     cdef bint run_has_root
     cdef list run_spans
@@ -181,14 +111,14 @@ cdef class _Found:
     def __cinit__(self):
         self.traces = {}
 
-    cdef bint count(self, Record* record, bint is_root) except -1:
+    cdef bint count(self, otlp.Record* record, bint is_root) except -1:
         """Counts a record; whether it has a trace."""
-        if not _is_trace_id(record.trace_id):
+        if not otlp.is_trace_id(record.trace_id):
             self.without_trace_count += 1
             return False
-        if not self.run_count or memcmp(self.run_id, record.trace_id.at, TRACE_ID_BYTES) != 0:
+        if not self.run_count or memcmp(self.run_id, record.trace_id.at, otlp.TRACE_ID_BYTES) != 0:
             self.end_run()
-            memcpy(self.run_id, record.trace_id.at, TRACE_ID_BYTES)
+            memcpy(self.run_id, record.trace_id.at, otlp.TRACE_ID_BYTES)
         self.run_count += 1
         if is_root:
             self.run_has_root = True
@@ -197,7 +127,7 @@ cdef class _Found:
     cdef int end_run(self) except -1:
         if not self.run_count:
             return 0
-        cdef bytes trace_id = PyBytes_FromStringAndSize(<char*>self.run_id, TRACE_ID_BYTES)
+        cdef bytes trace_id = PyBytes_FromStringAndSize(<char*>self.run_id, otlp.TRACE_ID_BYTES)
         cdef object trace = self.traces.get(trace_id)
         cdef list spans = self.run_spans
         if trace is None:
@@ -234,7 +164,7 @@ cdef class Scanner:
         """The traces in a request, None when it takes a closer look; `logs_first` as `topics.otlp_protobuf.read`."""
         cdef bint logs = logs_first
         cdef Slice request = _slice(value)
-        if not request.size or request.at[0] != SENDER:
+        if not request.size or request.at[0] != otlp.SENDER:
             return None
         cdef _Found found = _Found()
         cdef int status = self.read_request(found, request, logs)
@@ -245,14 +175,15 @@ cdef class Scanner:
             return None
         found.end_run()
         cdef Py_ssize_t spans_without_trace = 0 if logs else found.without_trace_count
-        return Decoded(found.traces, found.span_count, spans_without_trace, found.without_trace_count - spans_without_trace)
+        cdef Py_ssize_t logs_without_trace = found.without_trace_count - spans_without_trace
+        return Decoded(found.traces, found.span_count, spans_without_trace, logs_without_trace)
 
     cdef int read_request(self, _Found found, Slice request, bint logs) except -9:
         cdef Field field
         cdef Reader reader = reader_of(request)
         cdef int status
         while (status := next_field(&reader, &field)) == FIELD:
-            if field.tag == SENDER and (status := self.read_sender(found, field.content, logs)) != END:
+            if field.tag == otlp.SENDER and (status := self.read_sender(found, field.content, logs)) != END:
                 return status
         return status
 
@@ -263,35 +194,35 @@ cdef class Scanner:
         cdef int status
         origin.sender = sender
         origin.is_of_interest = self.every_span
-        if (status := self.read_origin(sender, RESOURCE_ATTRIBUTE, &origin.is_of_interest)) != END:
+        if (status := self.read_origin(sender, otlp.RESOURCE_ATTRIBUTE, &origin.is_of_interest)) != END:
             return status
         while (status := next_field(&reader, &field)) == FIELD:
-            if field.tag == RECORDS_OF_SCOPE:
+            if field.tag == otlp.RECORDS_OF_SCOPE:
                 origin.scope = field.content
                 if (status := self.read_scope(found, origin, logs)) != END:
                     return status
         return status
 
     cdef int read_scope(self, _Found found, Origin origin, bint logs) except -9:
-        cdef Record record
+        cdef otlp.Record record
         cdef Field field
         cdef Reader reader = reader_of(origin.scope)
         cdef int status
         cdef tuple shared = None
-        if (status := self.read_origin(origin.scope, SCOPE_ATTRIBUTE, &origin.is_of_interest)) != END:
+        if (status := self.read_origin(origin.scope, otlp.SCOPE_ATTRIBUTE, &origin.is_of_interest)) != END:
             return status
         while (status := next_field(&reader, &field)) == FIELD:
-            if field.tag != RECORD:
+            if field.tag != otlp.RECORD:
                 continue
-            memset(&record, 0, sizeof(Record))
+            memset(&record, 0, sizeof(otlp.Record))
             record.content = field.content
             record.is_of_interest = origin.is_of_interest
             status = self.read_log(&record) if logs else self.read_span(&record)
             if status != END:
                 return status
             if not found.tells:
-                found.tells = _tells_log(&record) if logs else _tells_span(&record)
-            if found.count(&record, not logs and _is_no_parent(record.parent_id)) and record.is_of_interest:
+                found.tells = otlp.tells_log(&record) if logs else otlp.tells_span(&record)
+            if found.count(&record, not logs and otlp.is_no_parent(record.parent_id)) and record.is_of_interest:
                 if shared is None:
                     shared = self.shared(origin)
                 if found.run_spans is None:
@@ -305,7 +236,7 @@ cdef class Scanner:
         cdef Reader reader = reader_of(holder), inner
         cdef int status
         while (status := next_field(&reader, &field)) == FIELD:
-            if field.tag != ORIGIN:
+            if field.tag != otlp.ORIGIN:
                 continue
             inner = reader_of(field.content)
             while (status := next_field(&inner, &attribute)) == FIELD:
@@ -316,33 +247,33 @@ cdef class Scanner:
                 return status
         return status
 
-    cdef int read_span(self, Record* record) except -9:
+    cdef int read_span(self, otlp.Record* record) except -9:
         cdef Field field
         cdef Reader reader = reader_of(record.content)
         cdef int status
         while (status := next_field(&reader, &field)) == FIELD:
-            if field.tag == SPAN_ATTRIBUTE:
+            if field.tag == otlp.SPAN_ATTRIBUTE:
                 if (status := self.read_attribute(field.content, &record.is_of_interest)) != END:
                     return status
-            elif field.tag == SPAN_EVENT:
+            elif field.tag == otlp.SPAN_EVENT:
                 if (status := self.read_event(field.content, &record.is_of_interest)) != END:
                     return status
-            elif field.tag == SPAN_STATUS:
-                if (status := _read_status(field.content, record)) != END:
+            elif field.tag == otlp.SPAN_STATUS:
+                if (status := otlp.read_status(field.content, record)) != END:
                     return status
-            elif field.tag == SPAN_TRACE_ID:
+            elif field.tag == otlp.SPAN_TRACE_ID:
                 record.trace_id = field.content
-            elif field.tag == SPAN_ID:
+            elif field.tag == otlp.SPAN_ID:
                 record.span_id = field.content
-            elif field.tag == SPAN_PARENT_ID:
+            elif field.tag == otlp.SPAN_PARENT_ID:
                 record.parent_id = field.content
-            elif field.tag == SPAN_NAME:
+            elif field.tag == otlp.SPAN_NAME:
                 record.name = field.content
-            elif field.tag == SPAN_KIND:
+            elif field.tag == otlp.SPAN_KIND:
                 record.kind = <int32_t>field.number
-            elif field.tag == SPAN_START:
+            elif field.tag == otlp.SPAN_START:
                 record.start_ns = field.number
-            elif field.tag == SPAN_END:
+            elif field.tag == otlp.SPAN_END:
                 record.other_ns = field.number
         if not record.is_of_interest:
             record.is_of_interest = self.is_name(record.name)
@@ -356,46 +287,46 @@ cdef class Scanner:
         cdef int status
         name.size = 0
         while (status := next_field(&reader, &field)) == FIELD:
-            if field.tag == EVENT_NAME:
+            if field.tag == otlp.EVENT_NAME:
                 name = field.content
-            elif field.tag == EVENT_ATTRIBUTE:
+            elif field.tag == otlp.EVENT_ATTRIBUTE:
                 if (status := self.read_attribute(field.content, &is_ignored)) != END:
                     return status
         if not is_of_interest[0]:
             is_of_interest[0] = self.is_name(name)
         return status
 
-    cdef int read_log(self, Record* record) except -9:
+    cdef int read_log(self, otlp.Record* record) except -9:
         cdef Slice key
         cdef Field field, value
         cdef Reader reader = reader_of(record.content)
         cdef int status
         while (status := next_field(&reader, &field)) == FIELD:
-            if field.tag == LOG_ATTRIBUTE:
-                if (status := _read_pair(field.content, &key, &value)) != END:
+            if field.tag == otlp.LOG_ATTRIBUTE:
+                if (status := otlp.read_pair(field.content, &key, &value)) != END:
                     return status
                 if not record.has_event_name and _is(key, b"event.name"):
                     record.event_name, record.has_event_name = value, True
                 if not record.is_of_interest:
                     record.is_of_interest = self.is_name(key)
-            elif field.tag == LOG_BODY:
-                if (status := _read_value(field.content, &record.value)) != END:
+            elif field.tag == otlp.LOG_BODY:
+                if (status := otlp.read_value(field.content, &record.value)) != END:
                     return status
-            elif field.tag == LOG_TRACE_ID:
+            elif field.tag == otlp.LOG_TRACE_ID:
                 record.trace_id = field.content
-            elif field.tag == LOG_SPAN_ID:
+            elif field.tag == otlp.LOG_SPAN_ID:
                 record.span_id = field.content
-            elif field.tag == LOG_EVENT_NAME:
+            elif field.tag == otlp.LOG_EVENT_NAME:
                 record.name = field.content
-            elif field.tag == LOG_TIME:
+            elif field.tag == otlp.LOG_TIME:
                 record.start_ns = field.number
-            elif field.tag == LOG_OBSERVED:
+            elif field.tag == otlp.LOG_OBSERVED:
                 record.other_ns = field.number
-            elif field.tag == LOG_SEVERITY:
+            elif field.tag == otlp.LOG_SEVERITY:
                 record.kind = <int32_t>field.number
-            elif field.tag == LOG_SEVERITY_TEXT:
+            elif field.tag == otlp.LOG_SEVERITY_TEXT:
                 record.message = field.content
-        if not record.name.size and record.event_name.tag == STRING:
+        if not record.name.size and record.event_name.tag == otlp.STRING:
             record.name = record.event_name.content
         if not record.is_of_interest:
             record.is_of_interest = self.is_name(record.name)
@@ -404,7 +335,7 @@ cdef class Scanner:
     cdef inline int read_attribute(self, Slice pair, bint* is_of_interest) except -9:
         cdef Slice key
         cdef Field value
-        cdef int status = _read_pair(pair, &key, &value)
+        cdef int status = otlp.read_pair(pair, &key, &value)
         if status == END and not is_of_interest[0]:
             is_of_interest[0] = self.is_name(key)
         return status
@@ -417,15 +348,15 @@ cdef class Scanner:
 
     # To Python
 
-    cdef object span(self, Record* record, tuple shared):
+    cdef object span(self, otlp.Record* record, tuple shared):
         resource, scope, scope_name = shared
         return Span(
             self.known_text(record.name),
             _bytes(record.span_id),
-            b"" if _is_no_parent(record.parent_id) else _bytes(record.parent_id),
+            b"" if otlp.is_no_parent(record.parent_id) else _bytes(record.parent_id),
             record.start_ns or None,
             record.other_ns or None,
-            self.attributes(record.content, SPAN_ATTRIBUTE),
+            self.attributes(record.content, otlp.SPAN_ATTRIBUTE),
             self.events(record.content),
             resource,
             scope,
@@ -436,9 +367,9 @@ cdef class Scanner:
             identity=_bytes(record.span_id),
         )
 
-    cdef object log(self, Record* record, tuple shared):
+    cdef object log(self, otlp.Record* record, tuple shared):
         resource, scope, scope_name = shared
-        cdef dict attributes = self.attributes(record.content, LOG_ATTRIBUTE, True)
+        cdef dict attributes = self.attributes(record.content, otlp.LOG_ATTRIBUTE, True)
         span = Span(
             self.known_text(record.name),
             _bytes(record.span_id),
@@ -462,15 +393,15 @@ cdef class Scanner:
         cdef Reader reader = reader_of(origin.sender), inner
         name.size = 0
         while next_field(&reader, &field) == FIELD:
-            if field.tag == ORIGIN:
-                self.add_attributes(resource, field.content, RESOURCE_ATTRIBUTE, False)
+            if field.tag == otlp.ORIGIN:
+                self.add_attributes(resource, field.content, otlp.RESOURCE_ATTRIBUTE, False)
         reader = reader_of(origin.scope)
         while next_field(&reader, &field) == FIELD:
-            if field.tag == ORIGIN:
-                self.add_attributes(scope, field.content, SCOPE_ATTRIBUTE, False)
+            if field.tag == otlp.ORIGIN:
+                self.add_attributes(scope, field.content, otlp.SCOPE_ATTRIBUTE, False)
                 inner = reader_of(field.content)
                 while next_field(&inner, &inner_field) == FIELD:
-                    if inner_field.tag == SCOPE_NAME:
+                    if inner_field.tag == otlp.SCOPE_NAME:
                         name = inner_field.content
         return resource, scope, _text(name) or None
 
@@ -480,13 +411,13 @@ cdef class Scanner:
         cdef Field field, inner_field
         cdef Reader reader = reader_of(span), inner
         while next_field(&reader, &field) == FIELD:
-            if field.tag == SPAN_EVENT:
+            if field.tag == otlp.SPAN_EVENT:
                 name.size = 0
                 inner = reader_of(field.content)
                 while next_field(&inner, &inner_field) == FIELD:
-                    if inner_field.tag == EVENT_NAME:
+                    if inner_field.tag == otlp.EVENT_NAME:
                         name = inner_field.content
-                events.append(Event(self.known_text(name), self.attributes(field.content, EVENT_ATTRIBUTE)))
+                events.append(Event(self.known_text(name), self.attributes(field.content, otlp.EVENT_ATTRIBUTE)))
         return tuple(events)
 
     cdef dict attributes(self, Slice holder, uint32_t tag, bint every=False):
@@ -503,7 +434,7 @@ cdef class Scanner:
         while next_field(&reader, &field) == FIELD:
             if field.tag != tag:
                 continue
-            _read_pair(field.content, &key, &value)
+            otlp.read_pair(field.content, &key, &value)
             if every or self.has_mended:
                 name = _text(key)
                 if not every and name not in self.wanted_attributes:
@@ -522,84 +453,23 @@ cdef class Scanner:
         return _text(text) if index < 0 else self.names.texts[index]
 
 
-cdef inline int _read_pair(Slice pair, Slice* key, Field* value) noexcept nogil:
-    cdef Field field
-    cdef Reader reader = reader_of(pair)
-    cdef int status
-    key.size = 0
-    value.tag = 0
-    while (status := next_field(&reader, &field)) == FIELD:
-        if field.tag == KEY:
-            key[0] = field.content
-        elif field.tag == VALUE:
-            if (status := _read_value(field.content, value)) != END:
-                return status
-    return status
-
-
-cdef inline int _read_value(Slice any_value, Field* value) noexcept nogil:
-    cdef Field field
-    cdef Reader reader = reader_of(any_value)
-    cdef int status
-    while (status := next_field(&reader, &field)) == FIELD:
-        if field.tag in (STRING, BOOL, INT, DOUBLE, ARRAY, KEY_VALUES, BYTES, STRING_INDEX):
-            value[0] = field
-    return status
-
-
-cdef inline int _read_status(Slice status_message, Record* record) noexcept nogil:
-    cdef Field field
-    cdef Reader reader = reader_of(status_message)
-    cdef int status
-    while (status := next_field(&reader, &field)) == FIELD:
-        if field.tag == STATUS_MESSAGE:
-            record.message = field.content
-        elif field.tag == STATUS_CODE:
-            record.status = <int32_t>field.number
-    return status
-
-
 cdef object _value(Field* value):
     cdef double real
-    if value.tag == STRING:
+    if value.tag == otlp.STRING:
         return _text(value.content)
-    if value.tag == BOOL:
+    if value.tag == otlp.BOOL:
         return value.number != 0
-    if value.tag == INT:
+    if value.tag == otlp.INT:
         return <int64_t>value.number
-    if value.tag == DOUBLE:
+    if value.tag == otlp.DOUBLE:
         memcpy(&real, &value.number, sizeof(double))
         return math.nan if real != real else real
-    if value.tag == BYTES:
+    if value.tag == otlp.BYTES:
         return _bytes(value.content)
     # Nested values are rare, and only upb knows which are damaged.
-    if value.tag == ARRAY:
+    if value.tag == otlp.ARRAY:
         return array_value(_bytes(value.content))
-    return key_values_value(_bytes(value.content)) if value.tag == KEY_VALUES else None
-
-
-cdef inline bint _tells_span(Record* record) noexcept nogil:
-    return record.trace_id.size or record.span_id.size or record.start_ns or record.other_ns
-
-
-cdef inline bint _tells_log(Record* record) noexcept nogil:
-    return record.start_ns or record.other_ns or record.kind or record.span_id.size
-
-
-cdef inline bint _is_zero(Slice text) noexcept nogil:
-    cdef Py_ssize_t index
-    for index in range(text.size):
-        if text.at[index]:
-            return False
-    return True
-
-
-cdef inline bint _is_trace_id(Slice trace_id) noexcept nogil:
-    return trace_id.size == TRACE_ID_BYTES and not _is_zero(trace_id)
-
-
-cdef inline bint _is_no_parent(Slice parent_id) noexcept nogil:
-    return not parent_id.size or (parent_id.size == SPAN_ID_BYTES and _is_zero(parent_id))
+    return key_values_value(_bytes(value.content)) if value.tag == otlp.KEY_VALUES else None
 
 
 cdef inline Slice _slice(bytes text) noexcept:
