@@ -2,6 +2,9 @@
 
 Faust gives group membership, assignment and prefetch; positions, state and time are ours. An exception inside an agent
 would acknowledge its event, so the agent's loop catches, and the first failure ends the program.
+
+The worker has one thread, in which one call follows the other: the event loop stays free for the group's heartbeats,
+and a worker that waits for brokers takes nothing more in.
 """
 
 from __future__ import annotations
@@ -10,20 +13,26 @@ import asyncio
 import hashlib
 import signal
 import socket
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 import faust
 import structlog
 from faust import EventT, StreamT
 
 from streams.errors import BetraceError, StateError
-from streams.sessions import SessionsWorker
+from streams.sessions import Acknowledge, SessionsWorker
 from streams.settings import Settings
 
 log = structlog.get_logger()
 
 Ends = dict[str, dict[int, int]]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LEAVE_S = 2.0
 
 
 def application(settings: Settings) -> faust.App:
@@ -64,7 +73,7 @@ class SessionsApp:
         self._settings = settings
         self._worker = worker
         self._ends = ends
-        self._lock = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "sessions")
         self._done = asyncio.Event()
         self._failure: BaseException | None = None
         self._app = application(settings)
@@ -72,6 +81,7 @@ class SessionsApp:
             settings.topic("facts"), key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
         )
         self._app.agent(topic, name="sessions")(self._take)
+        self._app.on_partitions_assigned.connect(self._assign)
         self._app.on_partitions_revoked.connect(self._revoke)
 
     async def run(self) -> None:
@@ -82,18 +92,16 @@ class SessionsApp:
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._done.set)
+            loop.add_signal_handler(number, self._end)
         await self._app.start()
         stepping = asyncio.create_task(self._step_on())
         await self._done.wait()
         try:
-            # Under the lock: a step that is cut off would go on in its thread beside the last one.
-            async with self._lock:
-                stepping.cancel()
-                if self._failure is None:
-                    await asyncio.to_thread(self._worker.close)
+            stepping.cancel()
+            if self._failure is None:
+                _acknowledge(await self._call(self._worker.close))
         finally:
-            await self._app.stop()
+            await self._leave()
         if isinstance(self._failure, BetraceError):
             raise self._failure
         if self._failure is not None:
@@ -101,34 +109,38 @@ class SessionsApp:
                 f"sessions failed: {self._failure!r}", action="start again; if it comes back, report it as a bug"
             ) from self._failure
 
+    async def _leave(self) -> None:
+        """Leaves the group; brokers that do not answer learn it from the silence."""
+        try:
+            await asyncio.wait_for(self._app.stop(), LEAVE_S)
+        except TimeoutError:
+            log.warning("the brokers do not answer, so the group was not left in order")
+
     async def _take(self, stream: StreamT[bytes]) -> AsyncIterator[None]:
         async for event in stream.noack().events():
             try:
-                async with self._lock:
-                    if self._done.is_set():
-                        return
-                    self._apply(event)
+                await self._apply(event)
             except BaseException as error:  # noqa: BLE001, whatever it is, Faust would acknowledge the event
                 self._fail(error)
+            if self._done.is_set():
                 return
         yield None
 
-    def _apply(self, event: EventT[bytes]) -> None:
+    async def _apply(self, event: EventT[bytes]) -> None:
         message = event.message
         value = event.value or b""
         # A held event keeps its message; its bytes are not needed any more.
         event.value = message.value = None
-        self._worker.apply(message.partition, message.offset, value, event.ack)
+        await self._call(self._worker.apply, message.partition, message.offset, value, event.ack)
 
     async def _step_on(self) -> None:
         try:
             while True:
                 await asyncio.sleep(self._settings.step_ms / 1000)
                 self._check_crash()
-                async with self._lock:
-                    await asyncio.to_thread(self._worker.step)
-                    if self._ends is not None and self._worker.is_idle(self._ends):
-                        self._done.set()
+                _acknowledge(await self._call(self._worker.step))
+                if self._ends is not None and await self._call(self._worker.is_idle, self._ends):
+                    self._end()
         except Exception as error:  # noqa: BLE001, a worker that takes in and never steps must not go on
             self._fail(error)
 
@@ -140,16 +152,34 @@ class SessionsApp:
                     f"Faust crashed: {service.crash_reason!r}", action="see the error above, then start again"
                 )
 
+    async def _assign(self, _: faust.App, assigned: set[Any], **_options: object) -> None:
+        self._worker.assign(self._numbers(assigned))
+
     async def _revoke(self, _: faust.App, revoked: set[Any], **_options: object) -> None:
-        facts = self._settings.topic("facts")
+        numbers = self._numbers(revoked)
+        self._worker.revoke(numbers)
         try:
-            async with self._lock:
-                if not self._done.is_set():
-                    numbers = {at.partition for at in revoked if at.topic == facts}
-                    await asyncio.to_thread(self._worker.release, numbers)
+            if not self._done.is_set():
+                _acknowledge(await self._call(self._worker.release, numbers))
         except Exception as error:  # noqa: BLE001, Faust would only log it
             self._fail(error)
 
+    def _numbers(self, partitions: set[Any]) -> set[int]:
+        return {at.partition for at in partitions if at.topic == self._settings.topic("facts")}
+
+    async def _call(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Calls the worker in its thread, after what was asked of it before."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **kwargs))
+
+    def _end(self) -> None:
+        self._worker.stop()
+        self._done.set()
+
     def _fail(self, error: BaseException) -> None:
         self._failure = self._failure or error
-        self._done.set()
+        self._end()
+
+
+def _acknowledge(due: list[Acknowledge]) -> None:
+    for acknowledge in due:
+        acknowledge()

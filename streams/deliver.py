@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dsl import Judgement, Mode, Rule, RuleSet, Verdict, judge
+from streams.window.chain import Chain, Judged
 from streams.window.close import Close
-from streams.window.session import Chain, Judged
 from topics.facts import TICK_MS
 from topics.finding import Finding, RuleText, Shown, SourceRange
 

@@ -3,6 +3,7 @@
 BetraceError
 ├── ConfigError   the operator: a setting, the rules, a topic. Exit 2.
 ├── RecordError   nobody: one source record cannot be read. It becomes a dead letter and the stream goes on.
+├── NotDoneError  nobody: the brokers do not answer, or another worker took over. What it came from is done again.
 └── StateError    the operator, after a stop: going on would lose or invent something. Exit 3; ends in `Action:`.
 """
 
@@ -23,6 +24,10 @@ class ConfigError(BetraceError):
 
 class RecordError(BetraceError):
     """One source record cannot be read; `str(error)` is the reason on its dead letter."""
+
+
+class NotDoneError(BetraceError):
+    """Something did not come about that will when it is tried again; nothing is lost by it."""
 
 
 class StateError(BetraceError):

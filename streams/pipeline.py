@@ -17,15 +17,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from confluent_kafka.admin import AdminClient
 
 from dsl import Judgement, RuleSet, judge
-from streams import recover, ruleset
+from streams import ruleset, takeover
 from streams.app import Ends, SessionsApp
 from streams.decode import TraceSpans
 from streams.ingest import Ingest
 from streams.project import IDENTITY_ATTRIBUTES, Projector
 from streams.sessions import SessionsWorker
 from streams.settings import Settings
+from streams.window.chain import Bounds
 from streams.window.close import Close
-from streams.window.session import Arrival, Bounds, Sessions
+from streams.window.session import Sessions
+from streams.window.waiting import Arrival
 from topics.facts import Entry
 
 FILE = "file"
@@ -44,8 +46,7 @@ def run_sessions(settings: Settings, ends: Ends | None = None) -> None:
         StateError: going on would lose or invent a signal.
     """
     admin = AdminClient({**settings.client()})
-    identity = recover.identify(admin, settings)
-    recover.rewind(settings, identity)
+    identity = takeover.identify(admin, settings)
     known, _ = ruleset.read(settings)
 
     async def main() -> None:
@@ -69,7 +70,7 @@ def judge_spans(
             facts = projector.facts(trace)
             if facts:
                 entry = Entry(trace_id, offset, offset, 0, trace.span_count, trace.root_seen, facts)
-                sessions.wait(0, 0).arrivals.append(Arrival(FILE, 0, entry))
+                sessions.waiting.add(0, Arrival(FILE, 0, entry), 0)
     for close in sessions.end():
         for judgement in judge(rules, close.chain.facts, whole=close.whole):
             yield close, judgement

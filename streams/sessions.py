@@ -1,285 +1,246 @@
 """Sessions: facts messages in, signals and verdicts out.
 
-Each facts partition is a state machine (`streams.window.partition`) with a RocksDB beside it. Signals and verdicts are
-produced as windows close; about every second a step makes that durable:
+Each facts partition is a state machine with a RocksDB and a publisher beside it (`streams.work`). Signals and verdicts
+are sent as windows close; about every second a step makes them true and the state durable:
 
-    1  every signal and verdict so far is confirmed by the brokers
+    1  one transaction: signals and verdicts of all closes so far, and the checkpoint
     2  one RocksDB WriteBatch: changed and removed chains, position
-    3  the facts messages below the position's first row are acknowledged, in order
+    3  the facts messages that were taken in are acknowledged, in order
+    4  now and then the facts log is cut below the checkpoint's start
 
-A crash between any two of them repeats work and loses none: what was not stored is read again.
+A crash between any two of them repeats work and loses none, and nothing is published twice: `streams.takeover`. What
+fails without being wrong (brokers that do not answer, another worker that took over) gives the partition up; after a
+rest it begins again, from what is durable, as after a crash.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
-import msgspec
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
-from dsl import RuleSet
-from streams import metrics, ruleset
-from streams.deliver import Outcome, outcomes
-from streams.errors import StateError
+from streams import metrics, reader, takeover
+from streams.errors import NotDoneError
+from streams.publish import FencedError, Publisher
 from streams.ruleset import RuleSets
 from streams.settings import Settings
-from streams.window.close import Close
 from streams.window.partition import Partition
-from streams.window.session import Bounds
-from streams.window.store import FORMAT, Identity, Store
-from topics import facts, signals, verdicts
+from streams.work import Work
+from topics import admin as kafka
+from topics.errors import AdminError
 
 log = structlog.get_logger()
 
-CONFIRM_S = 30.0
+COMMITS_AT_ONCE = 8
+REST_S = (1.0, 30.0)
+"""How long a partition rests that was given up: at first, and at most when it happens again and again."""
+FENCED_REST_S = 15.0
+"""How long after another worker took it: the group must have said so by then, or the other one is gone."""
+LAST_STEP_S = 3.0
+ASK_S = 3.0
+WATCH_S = 5.0
+"""A partition of which so long nothing was heard is looked at: Faust may stand still while the log goes on."""
+CUT_S = 30.0
 
 Acknowledge = Callable[[], object]
 
 
-def bounds(settings: Settings) -> Bounds:
-    """The settings' session bounds."""
-    return Bounds.of_ms(
-        gap_ms=settings.gap_ms, lateness_ms=settings.lateness_ms, max_duration_ms=settings.max_duration_ms
-    )
+class SessionsWorker:
+    """The facts partitions that this worker has; driven by `streams.app`, one call at a time.
 
-
-@dataclass(frozen=True, slots=True)
-class LogIdentity:
-    """Which facts log is read: a store of another one is of no use."""
-
-    cluster_id: str
-    topic_id: str
-    begin_offsets: dict[int, int]
-
-    def store(self, settings: Settings, number: int) -> Store:
-        """Opens the store of facts partition `number`."""
-        cut = f"{settings.gap_ms}/{settings.lateness_ms}/{settings.max_duration_ms}"
-        return Store(store_path(settings, number), Identity(FORMAT, self.cluster_id, self.topic_id, cut))
-
-
-def store_path(settings: Settings, number: int) -> Path:
-    """Where the store of facts partition `number` is."""
-    return settings.state_dir / settings.group("sessions") / f"facts-{number}"
-
-
-@dataclass(slots=True)
-class _Held:
-    """A facts message that is taken in but not acknowledged."""
-
-    offset: int
-    acknowledge: Acknowledge
-
-
-@dataclass(slots=True)
-class Worked:
-    """One facts partition at work: its state machine, its store, and what the next step must make durable.
-
-    `counts` are verdicts since the last step, by rule id and fingerprint.
+    Only `assign`, `revoke` and `stop` may be called beside another call: they change what that one goes on with.
     """
 
-    number: int
-    partition: Partition
-    store: Store
-    held: deque[_Held] = field(default_factory=deque)
-    counts: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
-    is_changed: bool = False
-
-
-class SessionsWorker:
-    """The facts partitions that this worker has; driven by `streams.app`, one call at a time."""
-
-    def __init__(self, settings: Settings, known: RuleSets, identity: LogIdentity) -> None:
+    def __init__(self, settings: Settings, known: RuleSets, identity: takeover.LogIdentity) -> None:
         self._settings = settings
         self._known = known
         self._identity = identity
-        self._reach_ms = settings.gap_ms + settings.lateness_ms
-        self._worked: dict[int, Worked] = {}
-        self._failed: KafkaError | None = None
-        self._producer = Producer(
-            {**settings.client(), "enable.idempotence": True, "linger.ms": 5, "compression.type": "lz4"},
-        )
+        self._admin = AdminClient({**settings.client()})
+        self._commits = ThreadPoolExecutor(COMMITS_AT_ONCE, "commit")
+        self._assigned: frozenset[int] = frozenset()
+        self._heard_s: dict[int, float] = {}
+        self._at_work: dict[int, Work] = {}
+        self._held: defaultdict[int, list[Acknowledge]] = defaultdict(list)
+        self._rests: dict[int, tuple[float, float]] = {}
+        self._cuts: dict[int, int] = {}
+        self._cut_s = time.monotonic()
+        self._stopped_s: float | None = None
+
+    def assign(self, numbers: Iterable[int]) -> None:
+        """These facts partitions are ours from now on."""
+        self._assigned |= frozenset(numbers)
+
+    def revoke(self, numbers: Iterable[int]) -> None:
+        """They are about to be another worker's: nothing more is begun with them. `release` is to follow."""
+        self._assigned -= frozenset(numbers)
+
+    def stop(self) -> None:
+        """The program ends: nothing is begun any more, and what waits for brokers waits not much longer."""
+        self._stopped_s = time.monotonic()
 
     def apply(self, number: int, offset: int, value: bytes, acknowledge: Acknowledge) -> None:
-        """Takes in one facts message and sends what closes by it.
+        """Takes in one facts message, and those before it that Faust does not give, and sends what closes by it.
 
         Raises:
-            StateError: it cannot be read, something before it is missing, or a signal cannot be sent.
+            StateError: it cannot be read, or something before it is missing.
         """
-        worked = self._worked.get(number) or self._open(number)
-        message = self._read(number, offset, value)
-        self._know(message.rules)
-        late_count = worked.partition.late_count
-        for close in worked.partition.apply(offset, message):
-            self._deliver(worked, close, self._known.sets[message.rules])
-        metrics.LATE_TO_CLOCK.inc(worked.partition.late_count - late_count)
-        worked.held.append(_Held(offset, acknowledge))
-        worked.is_changed = True
-        self._producer.poll(0)
+        if number not in self._assigned:
+            return
+        self._heard_s[number] = time.monotonic()
+        self._held[number].append(acknowledge)
+        if self._may_begin(number):
+            self._attempt(number, partial(self._take_in, number, offset, value))
 
-    def step(self) -> None:
-        """Makes durable what was done since the last step; the numbers are those of the module's docstring."""
-        changed = [worked for worked in self._worked.values() if worked.is_changed]
-        for worked in changed:
-            self._send_counts(worked)
-        # 1
-        self._confirm()
-        for worked in changed:
-            sessions = worked.partition.sessions
-            position = worked.partition.position()
-            # 2
-            worked.store.write(sessions.changed, sessions.chains, position)
-            sessions.changed.clear()
-            worked.is_changed = False
-            # 3
-            while worked.held and worked.held[0].offset < position.rows[0].facts_offset:
-                worked.held.popleft().acknowledge()
-            metrics.WINDOWS_OPEN.labels(str(worked.number)).set(sessions.open_windows)
+    def step(self) -> list[Acknowledge]:
+        """Makes durable what was done since the last step; returns the acknowledgements that are due, in order."""
+        stepped = [number for number in list(self._at_work) if self._attempt(number, self._at_work[number].prepare)]
+        commits = [(number, self._commits.submit(self._at_work[number].commit)) for number in stepped]
+        for number, commit in commits:
+            if self._attempt(number, partial(self._keep, number, commit)):
+                self._rests.pop(number, None)
+        due = [ack for number, work in self._at_work.items() if work.is_durable for ack in self._held.pop(number, ())]
+        self._watch()
+        self._cut()
+        return due
 
     def is_idle(self, ends: dict[str, dict[int, int]]) -> bool:
         """Every facts partition applied all source records below `ends`, and no window is open."""
-        return len(self._worked) == self._settings.facts_partitions and all(
-            _has_reached(worked.partition, ends) for worked in self._worked.values()
+        return len(self._at_work) == self._settings.facts_partitions and all(
+            _has_reached(work.partition, ends) for work in self._at_work.values()
         )
 
-    def release(self, numbers: set[int]) -> None:
-        """Another worker takes these partitions: a last step, then their stores are closed."""
-        self.step()
-        for number in numbers & self._worked.keys():
-            self._worked.pop(number).store.close()
+    def release(self, numbers: Iterable[int]) -> list[Acknowledge]:
+        """Another worker takes these partitions: a last step, then they are closed."""
+        due = self.step()
+        for number in numbers:
+            self._held.pop(number, None)
+            self._rests.pop(number, None)
+            self._heard_s.pop(number, None)
+            self._leave(number)
+        return due
+
+    def close(self) -> list[Acknowledge]:
+        """A last step, then everything is closed."""
+        try:
+            return self.step()
+        finally:
+            for number in list(self._at_work):
+                self._leave(number)
+            self._commits.shutdown()
+
+    def _attempt(self, number: int, call: Callable[[], bool]) -> bool:
+        """Calls; what fails without being wrong gives the partition up, to begin again after a rest."""
+        try:
+            return call()
+        except (NotDoneError, AdminError) as error:
+            log.warning("facts partition given up, it begins again later", partition=number, reason=str(error))
+            metrics.PARTITIONS_GIVEN_UP.inc()
+            self._leave(number)
+            _, rest_s = self._rests.get(number, (0.0, 0.0))
+            rest_s = FENCED_REST_S if isinstance(error, FencedError) else min(max(2 * rest_s, REST_S[0]), REST_S[1])
+            self._rests[number] = (time.monotonic() + rest_s, rest_s)
+            return False
+
+    def _may_begin(self, number: int) -> bool:
+        until_s, _ = self._rests.get(number, (0.0, 0.0))
+        return number in self._assigned and self._stopped_s is None and time.monotonic() >= until_s
+
+    def _is_out_of_time(self) -> bool:
+        return self._stopped_s is not None and time.monotonic() - self._stopped_s > LAST_STEP_S
+
+    def _leave(self, number: int) -> None:
+        work = self._at_work.pop(number, None)
+        if work is not None:
+            work.close()
             metrics.WINDOWS_OPEN.labels(str(number)).set(0)
 
-    def close(self) -> None:
-        """A last step, then every store is closed."""
-        try:
-            self.step()
-        finally:
-            for worked in self._worked.values():
-                worked.store.close()
-            self._worked.clear()
+    def _take_in(self, number: int, offset: int, value: bytes) -> bool:
+        work = self._at_work.get(number) or self._open(number)
+        self._refill(work, offset)
+        work.take_in(offset, value)
+        return True
 
-    def _open(self, number: int) -> Worked:
-        store = self._identity.store(self._settings, number)
-        position = store.position()
-        partition = Partition(
-            self._settings.source_topics,
-            bounds(self._settings),
-            self._known.counted(),
-            self._known.rule_fingerprints,
-            out_of_order_ms=self._settings.out_of_order_ms,
-            begin_offset=self._identity.begin_offsets[number],
-            position=position,
-            chains=store.chains(),
-        )
+    def _refill(self, work: Work, to_offset: int) -> None:
+        """Takes in what lies before `to_offset`, read by a reader of our own: Faust does not give it."""
+        at = TopicPartition(self._settings.topic("facts"), work.number, work.partition.next_offset)
+        for message in reader.between(self._settings, at, to_offset, self._is_unwanted(work.number)):
+            work.take_in(message.offset() or 0, message.value() or b"")
+
+    def _open(self, number: int) -> Work:
+        # 1-4 of streams.takeover
+        publisher = Publisher(self._settings, number, self._is_out_of_time)
+        try:
+            last = takeover.checkpoint(self._settings, number, self._identity.topic_id, self._is_unwanted(number))
+            begins = takeover.log_begin(self._admin, self._settings, number, timeout_s=ASK_S)
+            store = self._identity.store(self._settings, number)
+        except Exception:
+            publisher.close()
+            raise
+        partition = takeover.begin(self._settings, self._known, number, store, last, begins)
         log.info("facts partition opened", partition=number, open_windows=partition.sessions.open_windows)
-        worked = self._worked[number] = Worked(number, partition, store)
-        return worked
+        published_to = 0 if last is None else last.published_to
+        work = self._at_work[number] = Work(
+            self._settings, self._known, self._identity.topic_id, number, partition, store, publisher, published_to
+        )
+        return work
 
-    def _read(self, number: int, offset: int, value: bytes) -> facts.Facts:
+    def _is_unwanted(self, number: int) -> Callable[[], bool]:
+        return lambda: not self._may_begin(number)
+
+    def _keep(self, number: int, commit: Future[None]) -> bool:
+        commit.result()
+        self._at_work[number].keep(self._settings.window_memory_bytes // len(self._at_work))
+        return True
+
+    def _watch(self) -> None:
+        """Reads on by itself where Faust stands still while the facts log goes on."""
+        now_s = time.monotonic()
+        silent = [number for number in self._assigned if now_s - self._heard_s.setdefault(number, now_s) > WATCH_S]
+        if not silent or self._stopped_s is not None:
+            return
+        facts = self._settings.topic("facts")
+        asked = [TopicPartition(facts, number) for number in silent]
         try:
-            return facts.decode(value)
-        except msgspec.DecodeError as error:
-            raise StateError(
-                f"facts message {number}/{offset} cannot be read: {error}", action="upgrade sessions, then start again"
-            ) from error
-
-    def _know(self, rule_set: str) -> None:
-        """A set that was pushed since the start is fetched; without it nothing can be judged."""
-        if rule_set in self._known.sets:
+            ends = kafka.end_offsets(self._admin, asked, timeout_s=ASK_S)
+        except AdminError as error:
+            log.warning("whether facts wait is not known", reason=str(error))
             return
-        known, _ = ruleset.read(self._settings)
-        if rule_set not in known.sets:
-            raise StateError(
-                f"facts were projected with rule set {rule_set}, which is not on {self._settings.topic('rules')}",
-                action="push the rules again with betrace rules push",
-            )
-        self._known.sets.update(known.sets)
-        for worked in self._worked.values():
-            worked.partition.sessions.counted = self._known.counted()
+        for number in filter(self._may_begin, silent):
+            self._heard_s[number] = now_s
+            self._attempt(number, partial(self._read_on, number, ends[facts, number]))
 
-    def _deliver(self, worked: Worked, close: Close, rules: RuleSet) -> None:
-        metrics.WINDOWS_CLOSED.labels(close.reason.value).inc()
-        times = worked.partition.rules
-        judging = times.judging(
-            self._known.rule_fingerprints,
-            chain_first_ms=close.chain_first_ms,
-            reach_ms=self._reach_ms,
-        )
-        for outcome in outcomes(close, rules, judging, reach_ms=self._reach_ms):
-            self._count(worked, outcome)
-            if outcome.finding is not None:
-                metrics.SIGNALS.labels(outcome.rule.id, outcome.rule.severity.value).inc()
-                self._send_signal(worked.number, outcome)
+    def _read_on(self, number: int, end: int) -> bool:
+        work = self._at_work.get(number) or self._open(number)
+        if work.partition.next_offset < end:
+            metrics.FACTS_READ_ON.inc(end - work.partition.next_offset)
+            self._refill(work, end)
+        return True
 
-    def _count(self, worked: Worked, outcome: Outcome) -> None:
-        rule = outcome.rule
-        counts = worked.counts.setdefault((rule.id, rule.fingerprint), Counter())
-        counts["excepted"] += outcome.excepted
-        if outcome.excepted > 0:
-            metrics.EXCEPTED.labels(rule.id).inc()
-        if outcome.previous != outcome.verdict:
-            counts[outcome.verdict] += 1
-            metrics.VERDICTS.labels(rule.id, outcome.verdict).inc()
-            if outcome.previous is not None:
-                counts[outcome.previous] -= 1
-
-    def _send_signal(self, number: int, outcome: Outcome) -> None:
-        if outcome.finding is None:
+    def _cut(self) -> None:
+        """Facts that no checkpoint needs are deleted; without an answer it is tried again the next time."""
+        now_s = time.monotonic()
+        if now_s - self._cut_s < CUT_S or self._stopped_s is not None:
             return
-        record = signals.record(
-            outcome.finding, logged_ms=time.time_ns() // 1_000_000, source=self._settings.group("sessions")
-        )
-        self._produce("signals", number, record.key, record.value, record.headers)
+        self._cut_s = now_s
+        facts = self._settings.topic("facts")
+        cuts = {number: work.cut_below for number, work in self._at_work.items()}
+        due = [TopicPartition(facts, number, cut) for number, cut in cuts.items() if cut > self._cuts.get(number, 0)]
+        if due:
+            for at, answer in self._admin.delete_records(due).items():
+                answer.add_done_callback(partial(self._note_cut, at))
 
-    def _send_counts(self, worked: Worked) -> None:
-        for (rule, fingerprint), counts in worked.counts.items():
-            record = verdicts.VerdictCounts(
-                rule=rule,
-                rule_fingerprint=fingerprint,
-                partition=worked.number,
-                clock_ms=worked.partition.clock.now_ms or 0,
-                held=counts["held"],
-                broken=counts["broken"],
-                undetermined=counts["undetermined"],
-                excepted=counts["excepted"],
-            )
-            self._produce("verdicts", worked.number, rule.encode(), verdicts.encode(record), [])
-        worked.counts.clear()
-
-    def _produce(self, topic: str, number: int, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
-        while True:
-            try:
-                self._producer.produce(
-                    self._settings.topic(topic), value, key, number, self._note_delivery, headers=[*headers]
-                )
-            except BufferError:
-                self._producer.poll(0.1)
-            except KafkaException as error:
-                raise _not_delivered(error.args[0]) from error
-            else:
-                return
-
-    def _note_delivery(self, error: KafkaError | None, _: Message) -> None:
-        self._failed = self._failed or error
-
-    def _confirm(self) -> None:
-        """Waits until the brokers have everything that was sent."""
-        deadline_s = time.monotonic() + CONFIRM_S
-        while self._producer.flush(1.0) and self._failed is None:
-            if time.monotonic() > deadline_s:
-                raise StateError("signals are not confirmed", action="see whether the brokers answer, then start again")
-        if self._failed is not None:
-            raise _not_delivered(self._failed)
-
-
-def _not_delivered(error: KafkaError) -> StateError:
-    return StateError(
-        f"a signal was not delivered: {error.str()}", action="see why the brokers refuse it, then start again"
-    )
+    def _note_cut(self, at: TopicPartition, answer: Future[object]) -> None:
+        error = answer.exception()
+        if error is None:
+            self._cuts[at.partition] = at.offset
+        else:
+            log.warning("facts were not cut", partition=at.partition, below=at.offset, reason=str(error))
 
 
 def _has_reached(partition: Partition, ends: dict[str, dict[int, int]]) -> bool:

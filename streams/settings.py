@@ -43,6 +43,7 @@ class Settings:
     max_clock_skew_ms: int = 3_600_000
     flush_ms: int = 50
     step_ms: int = 1_000
+    window_memory_bytes: int = 2 << 30
     identity: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:

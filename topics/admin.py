@@ -128,14 +128,18 @@ def cluster_id(admin: AdminClient) -> str:
     return str(_cluster(admin).cluster_id)
 
 
-def begin_offsets(admin: AdminClient, partitions: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
+def begin_offsets(
+    admin: AdminClient, partitions: Iterable[TopicPartition], *, timeout_s: float = TIMEOUT_S
+) -> dict[tuple[str, int], int]:
     """The lowest offset still there, by topic and partition; raises `AdminError`."""
-    return _offsets(admin, partitions, OffsetSpec.earliest())
+    return _offsets(admin, partitions, OffsetSpec.earliest(), timeout_s)
 
 
-def end_offsets(admin: AdminClient, partitions: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
+def end_offsets(
+    admin: AdminClient, partitions: Iterable[TopicPartition], *, timeout_s: float = TIMEOUT_S
+) -> dict[tuple[str, int], int]:
     """The offset that the next record gets, by topic and partition; raises `AdminError`."""
-    return _offsets(admin, partitions, OffsetSpec.latest())
+    return _offsets(admin, partitions, OffsetSpec.latest(), timeout_s)
 
 
 def max_message_bytes(admin: AdminClient, name: str) -> int:
@@ -275,8 +279,10 @@ def _configs(admin: AdminClient, kind: ResourceType, names: list[str]) -> dict[s
     return {name: {key: entry.value for key, entry in answer.items()} for name, answer in answers.items()}
 
 
-def _offsets(admin: AdminClient, at: Iterable[TopicPartition], spec: OffsetSpec) -> dict[tuple[str, int], int]:
-    futures = admin.list_offsets(dict.fromkeys(at, spec), request_timeout=TIMEOUT_S)
+def _offsets(
+    admin: AdminClient, at: Iterable[TopicPartition], spec: OffsetSpec, timeout_s: float
+) -> dict[tuple[str, int], int]:
+    futures = admin.list_offsets(dict.fromkeys(at, spec), request_timeout=timeout_s)
     return {
         (asked.topic, asked.partition): _answer(future, f"the offsets of {asked.topic}-{asked.partition}").offset
         for asked, future in futures.items()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 import msgspec
@@ -19,6 +20,8 @@ VERSION = 2
 TICK_MS = 100
 
 _TOUCH = struct.Struct(">16sQI")
+_TOUCH_TICK = struct.Struct(">16xQ4x")
+_TOUCH_TRACE = struct.Struct(">16s8xI")
 TOUCH_BYTES = _TOUCH.size
 
 Scalar = str | bool | int | float | None
@@ -126,6 +129,26 @@ def pack_touches(touches: Iterable[Touch]) -> bytes:
 def unpack_touches(packed: bytes) -> Iterator[Touch]:
     """The inverse of `pack_touches`; raises `struct.error` when the length is not a multiple of 28."""
     return map(Touch._make, _TOUCH.iter_unpack(packed))
+
+
+def touch_runs(packed: bytes) -> Iterator[tuple[int, bytes]]:
+    """Packed touches cut where their tick changes: tick, and the touches of it that follow one another.
+
+    >>> packed = pack_touches([Touch(bytes(16), 7, 1), Touch(bytes(16), 7, 1), Touch(bytes(16), 8, 1)])
+    >>> [(tick, len(run) // TOUCH_BYTES) for tick, run in touch_runs(packed)]
+    [(7, 2), (8, 1)]
+    """
+    ticks = [tick for (tick,) in _TOUCH_TICK.iter_unpack(packed)]
+    start = 0
+    for tick, run in groupby(ticks):
+        end = start + sum(1 for _ in run) * TOUCH_BYTES
+        yield tick, packed[start:end]
+        start = end
+
+
+def touched(packed: bytes | bytearray) -> Iterator[tuple[bytes, int]]:
+    """Trace id and span count of packed touches."""
+    return _TOUCH_TRACE.iter_unpack(packed)
 
 
 def encode(facts: Facts) -> bytes:

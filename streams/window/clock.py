@@ -3,11 +3,16 @@
 In: what sections say of their source partitions. Out: the time up to which every source partition is complete. The
 clock is the minimum over all partitions of all configured source topics; one that has not been heard of holds it, and
 no time-out ever leaves one out: catching up must not close anything early.
+
+A source partition can begin again in two ways. Its topic was made again: its offsets start anew, its time goes on. Or
+the offsets of the whole ingest group were reset, to read the past once more: that is a new generation, with a clock of
+its own, of which every source partition must become part before that clock moves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from enum import Enum
 
 import msgspec
 
@@ -16,12 +21,18 @@ from topics.facts import Section
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
-    """How far one source partition is applied: `[…, applied_to)`, its epoch, and its watermark (None: unknown)."""
+    """How far one source partition is applied.
+
+    `[…, applied_to)` of the log with this `epoch` is, in this `replay` (see `topics.facts.Section`); `watermark_ms` is
+    None when unknown. `generation` counts the replays that this facts partition took part in.
+    """
 
     epoch: int
     applied_to: int
     watermark_ms: int | None
     partition_count: int
+    replay: int = 0
+    generation: int = 0
 
 
 Source = tuple[str, int]
@@ -30,36 +41,81 @@ Source = tuple[str, int]
 Marks = Mapping[Source, Mark]
 
 
+class Joined(Enum):
+    """What a section is to the clock: of its generation, the first of a new one, or sent by an ingest long replaced."""
+
+    CURRENT = "current"
+    NEW_GENERATION = "new_generation"
+    STALE = "stale"
+
+
 class Clock:
     """Marks of all source partitions, and the time they agree on.
 
-    `now_ms` never goes back, not even when a partition appears whose time is behind; it is None until every partition
-    of every topic in `topics` has a watermark.
+    `now_ms` never goes back inside a generation, not even when a partition appears whose time is behind; it is None
+    until every partition of every topic in `topics` has a watermark.
     """
 
-    def __init__(self, topics: Iterable[str], marks: Marks | None = None, now_ms: int | None = None) -> None:
+    def __init__(
+        self, topics: Iterable[str], marks: Marks | None = None, now_ms: int | None = None, generation: int = 0
+    ) -> None:
         self.topics = frozenset(topics)
         self.marks: dict[Source, Mark] = dict(marks or {})
         self.now_ms = now_ms
+        self.generation = generation
         self._tick()
 
-    def advance(self, section: Section) -> int:
-        """Takes in a section; returns the offset from which its entries are new.
+    def join(self, section: Section) -> Joined:
+        """What the section is to this clock; to be asked before `advance`.
+
+        With the first record of a new generation the clock of the old one is given up.
 
         Raises:
-            StateError: a hole before the section, or the source began again; sessions stops.
+            StateError: the source goes on where it was while others began again.
         """
         source = (section.topic, section.partition)
         mark = self.marks.get(source)
-        applied_to = section.from_offset if mark is None else mark.applied_to
-        if mark is not None and section.epoch != mark.epoch:
-            raise _new_epoch(section, mark)
-        if section.from_offset > applied_to:
-            raise _hole(section, applied_to)
-        watermark_ms = _latest(section.watermark_ms, None if mark is None else mark.watermark_ms)
-        to_offset = max(section.to_offset, applied_to)
-        self.marks[source] = Mark(section.epoch, to_offset, watermark_ms, section.partition_count)
-        return applied_to
+        if mark is not None and (section.replay, section.epoch) < (mark.replay, mark.epoch):
+            return Joined.STALE
+        generation = self._generation_of(section, mark)
+        if generation < self.generation:
+            raise _mixture(section)
+        if mark is not None and (generation != mark.generation or section.replay != mark.replay):
+            self.marks[source] = Mark(
+                section.epoch, section.from_offset, None, section.partition_count, section.replay, generation
+            )
+        if generation == self.generation or section.start_ms is None:
+            return Joined.CURRENT
+        self.generation = generation
+        self.now_ms = None
+        return Joined.NEW_GENERATION
+
+    def advance(self, section: Section) -> int:
+        """Takes in a section that is not stale; returns the offset from which its entries are new.
+
+        Raises:
+            StateError: a hole before the section; sessions stops.
+        """
+        source = (section.topic, section.partition)
+        mark = self.marks.get(source)
+        if mark is None or mark.epoch != section.epoch:
+            # The log of a topic that was made again has its own offsets; time goes on.
+            before_ms = None if mark is None else mark.watermark_ms
+            generation = self.generation if mark is None else mark.generation
+            mark = Mark(
+                section.epoch, section.from_offset, before_ms, section.partition_count, section.replay, generation
+            )
+        if section.from_offset > mark.applied_to:
+            raise _hole(section, mark.applied_to)
+        self.marks[source] = Mark(
+            section.epoch,
+            max(section.to_offset, mark.applied_to),
+            _latest(section.watermark_ms, mark.watermark_ms),
+            section.partition_count,
+            section.replay,
+            mark.generation,
+        )
+        return mark.applied_to
 
     def tick(self) -> int | None:
         """The clock after the sections taken in so far, in ms."""
@@ -69,6 +125,15 @@ class Clock:
     def held_by(self) -> Source | None:
         """The source partition with the lowest watermark, or one without any; None when nothing is configured."""
         return min(self._expected(), key=self._watermark_order, default=None)
+
+    def _generation_of(self, section: Section, mark: Mark | None) -> int:
+        """The generation a section belongs to; one above the clock's before its first record."""
+        if mark is None:
+            others = max((other.replay for other in self.marks.values()), default=section.replay)
+            return self.generation + (section.replay > others)
+        if section.replay == mark.replay:
+            return mark.generation
+        return self.generation if mark.generation < self.generation else self.generation + 1
 
     def _tick(self) -> None:
         watermarks = [self._watermark(source) for source in self._expected()]
@@ -85,7 +150,7 @@ class Clock:
 
     def _watermark(self, source: Source) -> int | None:
         mark = self.marks.get(source)
-        return None if mark is None else mark.watermark_ms
+        return None if mark is None or mark.generation < self.generation else mark.watermark_ms
 
     def _watermark_order(self, source: Source) -> tuple[bool, int]:
         watermark_ms = self._watermark(source)
@@ -105,8 +170,9 @@ def _hole(section: Section, applied_to: int) -> StateError:
     )
 
 
-def _new_epoch(section: Section, mark: Mark) -> StateError:
+def _mixture(section: Section) -> StateError:
     return StateError(
-        f"source {section.topic}[{section.partition}] began again (epoch {section.epoch}, applied is {mark.epoch})",
-        action="stop all workers, delete the betrace.* topics and the state directory, and start again",
+        f"{section.topic}[{section.partition}] goes on at offset {section.from_offset} while other source partitions "
+        "were reset",
+        action="stop all workers, reset the offsets of the whole ingest group (--all-topics), and start again",
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from topics.facts import TICK_MS
 
 if TYPE_CHECKING:
-    from streams.window.session import Chain, Window
+    from streams.window.chain import Chain, Window
 
 
 class CloseReason(Enum):

@@ -1,63 +1,68 @@
 """One facts partition as a state machine: facts messages in offset order in, closed windows out.
 
-No clock, no I/O: its state is a function of the messages it was given. After `position` is stored with the chains, a
-new `Partition` made from both continues as if nothing had happened; messages it is given again are told by their
-offset.
+No clock, no I/O: its state is a function of the messages it was given. It can be made again in two ways, and then goes
+on as if nothing had happened:
+
+    from a `Position` and the chains of the same moment: messages that still wait are read again, told by their tick
+    from the first row of a `Position` alone: everything that any chain needs lies in the log from there on
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 
 from streams.errors import StateError
-from streams.window.clock import Clock
+from streams.window.chain import Ended
+from streams.window.clock import Clock, Joined
 from streams.window.close import Close
 from streams.window.rules import RulesOf, RuleTimes
-from streams.window.session import Arrival, Bounds, Chain, LostTime, Sessions
+from streams.window.session import LostTime, Sessions
 from streams.window.store import Position, Row, SourceMark
-from topics.facts import TICK_MS, Entry, Facts, Section, Touch, unpack_touches
+from streams.window.waiting import Arrival
+from topics.facts import TICK_MS, TOUCH_BYTES, Entry, Facts, Section, touch_runs
 
 MOST_ROWS = 64
+RECENT_ROWS = 8
+MOST_ENDED = 5_000
 
 
 class Partition:
-    """Clock, sessions and position of one facts partition; without a position it begins at `begin_offset`.
+    """Clock, sessions and position of one facts partition.
 
-    `late_count` counts entries and touches that came below the clock: applied at the clock's tick.
+    `late_count` counts entries and touches that came below the clock: applied at the clock's tick; `stale_count`
+    sections of an ingest that was long replaced, which say nothing new.
     """
 
     def __init__(
         self,
         topics: tuple[str, ...],
-        bounds: Bounds,
-        counted: dict[bytes, int],
+        sessions: Sessions,
         rules_of: RulesOf,
         *,
         out_of_order_ms: int,
-        begin_offset: int = 0,
-        position: Position | None = None,
-        chains: dict[bytes, Chain] | None = None,
+        position: Position,
     ) -> None:
-        rows = position.rows if position else [Row(begin_offset, None, [])]
-        marks = {(at.topic, at.partition): at.mark for at in rows[0].marks}
-        self.clock = Clock(topics, marks, rows[0].clock_ms)
-        self.sessions = Sessions(bounds, counted, chains)
-        self.next_offset = rows[0].facts_offset
-        self.rules = position.rules if position else RuleTimes()
-        self.late_count = 0
+        """Begins at a position whose chains `sessions` has: none at a beginning, and where it is to be rebuilt."""
+        row = position.refill_row
+        self.sessions = sessions
+        self.sessions.applied_tick = position.applied_tick
+        if position.applied_tick is None and row.clock_ms is not None:
+            self.sessions.applied_tick = row.clock_ms // TICK_MS
+        self.sessions.lost = list(row.lost)
+        marks = {(at.topic, at.partition): at.mark for at in row.marks}
+        self.clock = Clock(topics, marks, row.clock_ms, row.generation)
+        self.next_offset = row.facts_offset
+        self.rules = row.rules.copy()
+        self.late_count = self.stale_count = 0
         self._rules_of = rules_of
         self._out_of_order_ms = out_of_order_ms
-        self._rows = deque(rows)
-        self._stored_offset = position.next_offset if position else begin_offset
-        if position:
-            self.sessions.applied_tick = position.applied_tick
-            self.sessions.lost = list(position.lost)
+        self._rows = list(position.rows)
+        self._stored = position
 
     @property
     def is_rereading(self) -> bool:
-        """Messages are taken in again that were taken in before the last stored position."""
-        return self.next_offset < self._stored_offset
+        """Messages are taken in again that were taken in before the stored position."""
+        return self.next_offset < self._stored.next_offset
 
     def apply(self, offset: int, facts: Facts) -> Iterator[Close]:
         """Takes in the message at `offset` and yields the windows that close by it; a known message yields nothing.
@@ -69,38 +74,91 @@ class Partition:
             return
         if offset > self.next_offset:
             raise _hole(offset, self.next_offset)
-        clock_tick = None if self.clock.now_ms is None else self.clock.now_ms // TICK_MS
+        clock_ms = self.clock.now_ms
         for section in facts.sections:
-            if not self.is_rereading:
-                self._note_rules(section, facts.rules)
-                self._note_lost(section)
-            self._take_in(offset, section, clock_tick)
+            joined = self.clock.join(section)
+            if joined is Joined.STALE:
+                self.stale_count += 1
+                continue
+            if joined is Joined.NEW_GENERATION:
+                yield from self._begin_again(section)
+                clock_ms = None
+            if self.clock.generation < self._stored.generation:
+                # Of a generation that the chains have left behind only the marks are needed.
+                self.clock.advance(section)
+                continue
+            self._note_rules(section, facts.rules)
+            self._note_lost(section)
+            self._take_in(offset, section, None if clock_ms is None else clock_ms // TICK_MS)
         self.next_offset = offset + 1
         clock_ms = self.clock.tick()
-        if clock_ms is not None:
-            yield from self.sessions.advance(clock_ms)
+        if clock_ms is not None and self.clock.generation >= self._stored.generation:
+            yield from self.sessions.advance(clock_ms, offset)
             self._forget_lost(clock_ms)
 
     def position(self) -> Position:
         """Where the partition stands, to be stored with the chains of the same moment."""
         if self.is_rereading:
-            return Position(
-                self._stored_offset, self.sessions.applied_tick, list(self._rows), self.sessions.lost, self.rules
-            )
-        lowest = self.sessions.lowest_facts_offset()
-        needed = self.next_offset if lowest is None else lowest
+            return self._stored
         self._add_row()
-        while len(self._rows) > 1 and self._rows[1].facts_offset <= needed:
-            self._rows.popleft()
-        return Position(self.next_offset, self.sessions.applied_tick, list(self._rows), self.sessions.lost, self.rules)
+        waiting = self.sessions.waiting.lowest_offset()
+        self._drop_rows()
+        return Position(
+            self.next_offset,
+            self.sessions.applied_tick,
+            self.next_offset if waiting is None else waiting,
+            self.clock.generation,
+            list(self._rows),
+            list(self.sessions.ended.values()),
+        )
 
     def _add_row(self) -> None:
-        if len(self._rows) == MOST_ROWS:
+        if self._rows[-1].facts_offset == self.next_offset:
+            return
+        if len(self._rows) >= MOST_ROWS:
             # While one source partition holds the clock for hours, a row a second would be stored again every second.
-            self._rows = deque(list(self._rows)[::2])
-        if self._rows[-1].facts_offset < self.next_offset:
-            marks = [SourceMark(*source, mark) for source, mark in sorted(self.clock.marks.items())]
-            self._rows.append(Row(self.next_offset, self.clock.now_ms, marks))
+            self._rows = [*self._rows[:-RECENT_ROWS:2], *self._rows[-RECENT_ROWS:]]
+        marks = [SourceMark(*source, mark) for source, mark in sorted(self.clock.marks.items())]
+        clock = self.clock
+        self._rows.append(
+            Row(self.next_offset, clock.now_ms, clock.generation, marks, list(self.sessions.lost), self.rules.copy())
+        )
+
+    def _drop_rows(self) -> None:
+        """Lets the first row be the last one from which all can be built again with few ended chains to know of."""
+        sessions = self.sessions
+        needed = sessions.lowest_needed()
+        for at in range(len(self._rows) - 1, 0, -1):
+            offset = self._rows[at].facts_offset
+            if (needed is None or offset <= needed) and len(self._straddling(offset)) <= MOST_ENDED:
+                del self._rows[:at]
+                break
+        first_offset, applied = self._rows[0].facts_offset, sessions.applied_tick or 0
+        gone = [
+            trace_id
+            for trace_id, ended in sessions.ended.items()
+            if ended.last_offset < first_offset and ended.headless_until <= applied
+        ]
+        for trace_id in gone:
+            del sessions.ended[trace_id]
+
+    def _straddling(self, offset: int) -> list[Ended]:
+        """The ended chains of which the log from `offset` on holds a part, or that still make others headless."""
+        applied = self.sessions.applied_tick or 0
+        return [
+            ended
+            for ended in self.sessions.ended.values()
+            if ended.first_offset < offset and (ended.last_offset >= offset or ended.headless_until > applied)
+        ]
+
+    def _begin_again(self, section: Section) -> Iterator[Close]:
+        """All is read once more from the section's start: what is older is ended, what is not will come again."""
+        if self.clock.generation > self._stored.generation:
+            if section.start_ms is not None:
+                yield from self.sessions.end(before=section.start_ms // TICK_MS)
+            self.sessions.forget_all()
+        self.sessions.lost = []
+        self.rules = RuleTimes()
 
     def _take_in(self, offset: int, section: Section, clock_tick: int | None) -> None:
         new_from = self.clock.advance(section)
@@ -108,27 +166,23 @@ class Partition:
             if entry.offset >= new_from:
                 self._place_entry(offset, section, entry, clock_tick)
         is_resent = section.from_offset < new_from
-        for touch in unpack_touches(section.touches):
+        for touch_tick, run in touch_runs(section.touches):
             # A touch has no offset: one below the clock may be applied already, and must not extend a window again.
-            if not (is_resent and clock_tick is not None and touch.tick < clock_tick):
-                self._place_touch(offset, touch, clock_tick)
+            if not (is_resent and clock_tick is not None and touch_tick < clock_tick):
+                tick = self._placed(touch_tick, clock_tick, len(run) // TOUCH_BYTES)
+                if tick is not None:
+                    self.sessions.waiting.add_touches(tick, run, offset)
 
     def _place_entry(self, offset: int, section: Section, entry: Entry, clock_tick: int | None) -> None:
-        tick = self._placed(entry.tick, clock_tick)
+        tick = self._placed(entry.tick, clock_tick, 1)
         if tick is not None:
-            arrivals = self.sessions.wait(tick, offset).arrivals
-            arrivals.append(Arrival(section.topic, section.partition, entry))
+            self.sessions.waiting.add(tick, Arrival(section.topic, section.partition, entry), offset)
 
-    def _place_touch(self, offset: int, touch: Touch, clock_tick: int | None) -> None:
-        tick = self._placed(touch.tick, clock_tick)
-        if tick is not None:
-            self.sessions.wait(tick, offset).touches.append(touch)
-
-    def _placed(self, tick: int, clock_tick: int | None) -> int | None:
+    def _placed(self, tick: int, clock_tick: int | None, count: int) -> int | None:
         """The tick at which to apply, None when that was done before the stored position."""
         if clock_tick is not None and tick < clock_tick:
             tick = clock_tick
-            self.late_count += 1
+            self.late_count += count
         applied_tick = self.sessions.applied_tick
         return None if applied_tick is not None and tick < applied_tick else tick
 
@@ -162,7 +216,7 @@ class Partition:
 
     def _forget_lost(self, clock_ms: int) -> None:
         bounds = self.sessions.bounds
-        oldest_ms = clock_ms - (2 * bounds.gap + bounds.lateness + bounds.max_duration + 2) * TICK_MS
+        oldest_ms = clock_ms - (2 * (bounds.gap + bounds.lateness) + bounds.max_duration + 2) * TICK_MS
         self.sessions.lost = [lost for lost in self.sessions.lost if lost.to_ms is None or lost.to_ms > oldest_ms]
 
 

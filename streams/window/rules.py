@@ -33,6 +33,10 @@ class RuleTimes(msgspec.Struct, array_like=True):
     sources: list[ProjectedWith] = msgspec.field(default_factory=list)
     since_ms: dict[str, int] = msgspec.field(default_factory=dict)
 
+    def copy(self) -> RuleTimes:
+        """These times as they are now."""
+        return RuleTimes(list(self.sources), dict(self.since_ms))
+
     def take_in(self, topic: str, partition: int, rule_set: str, reached_ms: int, rules_of: RulesOf) -> None:
         """From now on the source is projected with `rule_set`; its records so far are not above `reached_ms`."""
         before = self._current(topic, partition)

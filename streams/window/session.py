@@ -19,46 +19,17 @@ All times are ticks of 100 ms (`topics.facts.TICK_MS`) of Kafka record time:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 
 import msgspec
 
+from streams.window.chain import Bounds, Chain, Ended, Window
+from streams.window.chains import Chains
 from streams.window.close import Close, CloseReason
 from streams.window.facts import AtomFacts
-from topics.facts import TICK_MS, Entry, Touch
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How sessions are cut, in ticks; see the module docstring."""
-
-    gap: int
-    lateness: int
-    max_duration: int
-
-    @classmethod
-    def of_ms(cls, *, gap_ms: int, lateness_ms: int, max_duration_ms: int) -> Bounds:
-        """Bounds from milliseconds, rounded down to ticks."""
-        return cls(gap_ms // TICK_MS, lateness_ms // TICK_MS, max_duration_ms // TICK_MS)
-
-
-class Window(msgspec.Struct, array_like=True):
-    """One session: first and last arrival in ticks; span count and root are informative."""
-
-    first: int
-    last: int
-    span_count: int = 0
-    root_seen: bool = False
-
-
-class SourceRange(msgspec.Struct, array_like=True):
-    """Which records of one source partition a chain's facts came from; both offsets included."""
-
-    topic: str
-    partition: int
-    first_offset: int
-    last_offset: int
+from streams.window.needs import Needs
+from streams.window.waiting import Arrival, Tick, Waiting
+from topics.facts import TICK_MS, touched
 
 
 class LostTime(msgspec.Struct, array_like=True, frozen=True):
@@ -74,142 +45,108 @@ class LostTime(msgspec.Struct, array_like=True, frozen=True):
         return self.from_ms < to_ms and (self.to_ms is None or self.to_ms >= from_ms)
 
 
-class Judged(msgspec.Struct, array_like=True, frozen=True):
-    """A rule's last verdict on a chain; `revision` is that of its last signal, None before the first one.
-
-    `excepted`: it is not applicable, but only because of an exception.
-    """
-
-    verdict: str
-    revision: int | None
-    created_ms: int | None
-    excepted: bool = False
-
-
-class Chain(msgspec.Struct, array_like=True):
-    """All that is remembered of one trace: its facts, its open window if there is one, what was last said about it.
-
-    `headless`: the trace was already longer than a chain may be when this chain began. `is_cut`: input was lost in its
-    time. `has_ended`: kept only to know that a chain of the same trace that begins now is headless. `judged` is by rule
-    id and fingerprint.
-    """
-
-    first: int
-    last: int
-    headless: bool = False
-    is_cut: bool = False
-    has_ended: bool = False
-    window: Window | None = None
-    facts: dict[bytes, AtomFacts] = msgspec.field(default_factory=dict)
-    judged: dict[str, Judged] = msgspec.field(default_factory=dict)
-    sources: list[SourceRange] = msgspec.field(default_factory=list)
-
-    def add_source(self, topic: str, partition: int, first_offset: int, last_offset: int) -> None:
-        """Widens the range of this source partition."""
-        for source in self.sources:
-            if source.topic == topic and source.partition == partition:
-                source.first_offset = min(source.first_offset, first_offset)
-                source.last_offset = max(source.last_offset, last_offset)
-                return
-        self.sources.append(SourceRange(topic, partition, first_offset, last_offset))
-        self.sources.sort(key=lambda source: (source.topic, source.partition))
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """An entry and the source partition it came from."""
-
-    topic: str
-    partition: int
-    entry: Entry
-
-
-@dataclass(slots=True)
-class Waiting:
-    """What arrived in one tick and was not applied yet."""
-
-    arrivals: list[Arrival] = field(default_factory=list)
-    touches: list[Touch] = field(default_factory=list)
-    facts_offset: int = 0
-
-
 class Sessions:
     """The chains of one facts partition.
 
-    `counted` says how many identities an atom's facts keep. `changed` collects the trace ids whose chain was changed or
-    removed since it was last cleared, for the store.
+    `counted` says how many identities an atom's facts keep; `ended` are chains that a rebuild must know of, by trace.
     """
 
-    def __init__(self, bounds: Bounds, counted: dict[bytes, int], chains: dict[bytes, Chain] | None = None) -> None:
+    def __init__(
+        self,
+        bounds: Bounds,
+        counted: dict[bytes, int],
+        chains: Chains | None = None,
+        waiting: Waiting | None = None,
+    ) -> None:
         self.bounds = bounds
         self.counted = counted
-        self.chains: dict[bytes, Chain] = {} if chains is None else chains
-        self.changed: set[bytes] = set()
+        self.chains = Chains() if chains is None else chains
+        self.waiting = Waiting() if waiting is None else waiting
+        self.ended: dict[bytes, Ended] = {}
         self.applied_tick: int | None = None
         self.lost: list[LostTime] = []
-        self._waiting: dict[int, Waiting] = {}
-        self._due_of = {trace_id: self._due_tick(chain) for trace_id, chain in self.chains.items()}
-        self._due = [(due, trace_id) for trace_id, due in self._due_of.items()]
-        heapify(self._due)
+        self.open_windows = 0
+        self._needs = Needs()
+        self._due: dict[int, list[bytes]] = {}
+        self._due_ticks: list[int] = []
 
-    @property
-    def open_windows(self) -> int:
-        """How many traces have an open window."""
-        return sum(chain.window is not None for chain in self.chains.values())
+    def restore(self, trace_id: bytes, chain: Chain) -> None:
+        """Learns of a chain that the store has."""
+        self.chains.restore(trace_id)
+        self.open_windows += chain.window is not None
+        self._needs.add(chain.needs)
+        self._note_due(trace_id, chain.due)
 
     @property
     def is_empty(self) -> bool:
         """Nothing waits and no window is open."""
-        return not self._waiting and not any(chain.window for chain in self.chains.values())
+        return not self.waiting and not self.open_windows
 
-    def lowest_facts_offset(self) -> int | None:
-        """The lowest facts offset of which something still waits; None when nothing does."""
-        return min((waiting.facts_offset for waiting in self._waiting.values()), default=None)
+    def lowest_needed(self) -> int | None:
+        """The lowest facts offset that something waiting or a chain came from; None when there is neither."""
+        lowest = [offset for offset in (self.waiting.lowest_offset(), self._needs.lowest()) if offset is not None]
+        return min(lowest, default=None)
 
-    def wait(self, tick: int, facts_offset: int) -> Waiting:
-        """Where to put what arrived in `tick`; `facts_offset` is the facts message it came in."""
-        waiting = self._waiting.get(tick)
-        if waiting is None:
-            waiting = self._waiting[tick] = Waiting(facts_offset=facts_offset)
-        return waiting
-
-    def advance(self, clock_ms: int) -> Iterator[Close]:
+    def advance(self, clock_ms: int, facts_offset: int = 0) -> Iterator[Close]:
         """Applies every tick that the clock has passed and yields the windows that close on the way.
 
-        A yielded chain must be judged before the next one is asked for: afterwards it may grow again.
+        `facts_offset` is that of the message that moved the clock. A yielded chain must be judged before the next one
+        is asked for: afterwards it may grow again.
         """
         until = clock_ms // TICK_MS
-        for tick in sorted(tick for tick in self._waiting if tick < until):
-            yield from self._close_until(tick)
-            self._apply(tick, self._waiting.pop(tick))
-        yield from self._close_until(until)
+        for tick, arrived in self.waiting.take(until):
+            yield from self._close_until(tick, facts_offset)
+            self._apply(tick, arrived)
+        yield from self._close_until(until, facts_offset)
         self.applied_tick = until if self.applied_tick is None else max(self.applied_tick, until)
 
-    def end(self) -> Iterator[Close]:
-        """Applies all that waits and closes every window: there is no more input."""
-        for tick in sorted(self._waiting):
-            yield from self._close_until(tick)
-            self._apply(tick, self._waiting.pop(tick))
-        for trace_id, chain in sorted(self.chains.items()):
-            if chain.window is not None:
+    def end(self, before: int | None = None) -> Iterator[Close]:
+        """Applies what waits and closes every window: there is no more input; of what is later than `before` nothing.
+
+        `before` is the tick from which all is read once more; windows that it cuts are not whole.
+        """
+        for tick, arrived in self.waiting.take(before):
+            yield from self._close_until(tick, 0)
+            self._apply(tick, arrived)
+        for trace_id in sorted(self.chains):
+            chain = self.chains.get(trace_id)
+            if chain is not None and chain.window is not None and (before is None or chain.first < before):
+                chain.is_cut |= before is not None
                 yield self._close(trace_id, chain, chain.window, CloseReason.END_OF_INPUT, chain.window.last)
 
-    def _apply(self, tick: int, waiting: Waiting) -> None:
-        for arrival in waiting.arrivals:
-            self._apply_entry(tick, arrival)
-        for touch in waiting.touches:
-            self._apply_touch(tick, touch)
+    def forget_all(self) -> None:
+        """Everything begins anew; no chain, and nothing that waits, is kept."""
+        for trace_id in list(self.chains):
+            self.chains.remove(trace_id)
+        self.ended.clear()
+        self.applied_tick, self.open_windows = None, 0
+        self._needs = Needs()
+        self.waiting.clear()
+        self._due.clear()
+        self._due_ticks.clear()
 
-    def _apply_entry(self, tick: int, arrival: Arrival) -> None:
+    def _apply(self, tick: int, arrived: Tick) -> None:
+        for arrival in arrived.arrivals:
+            self._apply_entry(tick, arrival, arrived.facts_offset)
+        chains = self.chains
+        for trace_id, span_count in touched(arrived.touches):
+            if trace_id in chains:
+                self._apply_touch(tick, trace_id, span_count, arrived.facts_offset)
+
+    def _apply_entry(self, tick: int, arrival: Arrival, facts_offset: int) -> None:
         entry = arrival.entry
         chain = self.chains.get(entry.trace_id)
-        if chain is None or chain.has_ended:
-            chain = Chain(tick, tick, headless=chain is not None)
-            self.chains[entry.trace_id] = chain
+        if chain is None:
+            ended = self.ended.get(entry.trace_id)
+            if ended is not None and tick < ended.until:
+                return
+            chain = Chain(tick, tick, facts_offset, tick, headless=ended is not None and tick < ended.headless_until)
+            self._needs.add(facts_offset)
         if chain.window is None:
             chain.window = Window(tick, tick)
+            self.open_windows += 1
             self._schedule(entry.trace_id, chain)
-        self._extend(entry.trace_id, chain, chain.window, tick, entry.span_count)
+        self._extend(entry.trace_id, chain, chain.window, tick, entry.span_count, facts_offset)
         chain.window.root_seen |= entry.root_seen
         chain.add_source(arrival.topic, arrival.partition, entry.first_offset, entry.offset)
         for fact in entry.facts:
@@ -218,65 +155,74 @@ class Sessions:
                 remembered = chain.facts[fact.atom] = AtomFacts()
             remembered.add(fact, self.counted.get(fact.atom, 0))
 
-    def _apply_touch(self, tick: int, touch: Touch) -> None:
-        chain = self.chains.get(touch.trace_id)
+    def _apply_touch(self, tick: int, trace_id: bytes, span_count: int, facts_offset: int) -> None:
+        chain = self.chains.get(trace_id)
         if chain is not None and chain.window is not None:
-            self._extend(touch.trace_id, chain, chain.window, tick, touch.span_count)
+            self._extend(trace_id, chain, chain.window, tick, span_count, facts_offset)
 
-    def _extend(self, trace_id: bytes, chain: Chain, window: Window, tick: int, span_count: int) -> None:
+    def _extend(
+        self, trace_id: bytes, chain: Chain, window: Window, tick: int, span_count: int, facts_offset: int
+    ) -> None:
         chain.last = window.last = tick
         window.span_count += span_count
-        self.changed.add(trace_id)
+        if facts_offset < chain.needs:
+            self._needs.remove(chain.needs)
+            self._needs.add(facts_offset)
+            chain.needs = facts_offset
+        self.chains.put(trace_id, chain)
 
-    def _due_tick(self, chain: Chain) -> int:
-        bounds = self.bounds
-        end = chain.first + bounds.max_duration + bounds.lateness
-        if chain.window is not None:
-            return min(chain.window.last + bounds.gap + 1, chain.window.first + bounds.max_duration, end)
-        forget = chain.last + bounds.gap + bounds.lateness + 1
-        return forget if chain.has_ended else min(forget, end)
-
-    def _close_until(self, tick: int) -> Iterator[Close]:
-        while self._due and self._due[0][0] <= tick:
-            due, trace_id = heappop(self._due)
-            if self._due_of.get(trace_id) != due:
-                continue
-            del self._due_of[trace_id]
-            chain = self.chains[trace_id]
-            # Arrivals only move a chain's due tick forward, so it is looked at when it was due before they came.
-            if self._due_tick(chain) == due:
-                yield from self._fall_due(trace_id, chain, due)
-            if trace_id in self.chains:
-                self._schedule(trace_id, chain)
+    def _close_until(self, tick: int, facts_offset: int) -> Iterator[Close]:
+        while self._due_ticks and self._due_ticks[0] <= tick:
+            due = heappop(self._due_ticks)
+            for trace_id in sorted(self._due.pop(due)):
+                chain = self.chains.get(trace_id)
+                # A chain whose window opened again was to be looked at later, and is still noted there.
+                if chain is None or chain.due != due:
+                    continue
+                # Arrivals only move what is due forward, so it is looked at when it was due before they came.
+                if chain.next_due(self.bounds) == due:
+                    yield from self._fall_due(trace_id, chain, due, facts_offset)
+                if trace_id in self.chains:
+                    self._schedule(trace_id, chain)
 
     def _schedule(self, trace_id: bytes, chain: Chain) -> None:
-        """Has the chain looked at when it is due; of its entries in the heap only the last one counts."""
-        due = self._due_of[trace_id] = self._due_tick(chain)
-        heappush(self._due, (due, trace_id))
+        """Has the chain looked at when it is due."""
+        chain.due = chain.next_due(self.bounds)
+        self.chains.put(trace_id, chain)
+        self._note_due(trace_id, chain.due)
 
-    def _fall_due(self, trace_id: bytes, chain: Chain, due: int) -> Iterator[Close]:
+    def _note_due(self, trace_id: bytes, due: int) -> None:
+        noted = self._due.get(due)
+        if noted is None:
+            noted = self._due[due] = []
+            heappush(self._due_ticks, due)
+        noted.append(trace_id)
+
+    def _fall_due(self, trace_id: bytes, chain: Chain, due: int, facts_offset: int) -> Iterator[Close]:
         window = chain.window
-        self.changed.add(trace_id)
         if window is not None:
             is_quiet = due == window.last + self.bounds.gap + 1
+            chain.was_cut |= not is_quiet
             reason = CloseReason.QUIET if is_quiet else CloseReason.MAX_DURATION
             yield self._close(trace_id, chain, window, reason, due - is_quiet)
-        elif due == chain.last + self.bounds.gap + self.bounds.lateness + 1:
-            del self.chains[trace_id]
-        else:
-            chain.has_ended = True
-            chain.facts.clear()
-            chain.judged.clear()
-            chain.sources.clear()
+            return
+        forgotten = chain.forgotten(self.bounds)
+        if chain.was_cut or due < forgotten:
+            self.ended[trace_id] = Ended(trace_id, due, forgotten, chain.needs, facts_offset)
+        self._needs.remove(chain.needs)
+        self.chains.remove(trace_id)
 
     def _close(self, trace_id: bytes, chain: Chain, window: Window, reason: CloseReason, closed: int) -> Close:
         chain.window = None
+        self.open_windows -= 1
+        self.chains.put(trace_id, chain)
         chain.is_cut |= self._has_lost_input(chain.first, chain.last)
         whole = reason is not CloseReason.MAX_DURATION and not chain.headless and not chain.is_cut
         return Close(trace_id, chain, window, reason, closed * TICK_MS, whole)
 
     def _has_lost_input(self, first: int, last: int) -> bool:
-        from_ms = (first - self.bounds.gap) * TICK_MS
+        """What was lost up to gap + lateness before the chain could have been its beginning."""
+        from_ms = (first - self.bounds.gap - self.bounds.lateness) * TICK_MS
         to_ms = (last + self.bounds.gap + 1) * TICK_MS
         return any(lost.overlaps(from_ms, to_ms) for lost in self.lost)
 

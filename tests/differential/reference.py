@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dsl import Atom, RuleSet, Span, judge
+from streams.window.chain import Bounds
 from streams.window.facts import AtomFacts
-from streams.window.session import Bounds
 from topics.finding import uid
 
 FOREVER = 1 << 40

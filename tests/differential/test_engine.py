@@ -18,8 +18,10 @@ from streams.deliver import outcomes
 from streams.project import Projector, TraceFacts
 from streams.source import Begin, Projected, SourcePartition, read_metadata
 from streams.watermark import PartitionTime
+from streams.window.chain import Bounds
 from streams.window.partition import Partition
-from streams.window.session import Bounds
+from streams.window.session import Sessions
+from streams.window.store import Position
 from tests.differential import reference
 from topics.facts import TICK_MS, Facts, decode
 from topics.finding import Finding
@@ -143,7 +145,16 @@ def engine(rules: RuleSet, count: int) -> Engine:
     counted = {fingerprint: atom.counted for fingerprint, atom in rules.atoms.items() if atom.counted}
     known = frozenset(rule.fingerprint for rule in rules.rules)
     topics = tuple(dict.fromkeys(topic for topic, _, _ in SOURCES))
-    made = [Partition(topics, BOUNDS, counted, lambda _: known, out_of_order_ms=OUT_OF_ORDER_MS) for _ in range(count)]
+    made = [
+        Partition(
+            topics,
+            Sessions(BOUNDS, counted),
+            lambda _: known,
+            out_of_order_ms=OUT_OF_ORDER_MS,
+            position=Position.beginning(0),
+        )
+        for _ in range(count)
+    ]
     return Engine(rules, made)
 
 

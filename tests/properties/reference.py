@@ -11,9 +11,9 @@ from hashlib import blake2b
 
 import msgspec
 
+from streams.window.chain import Bounds
 from streams.window.close import CloseReason
 from streams.window.facts import WITNESS_COUNT, AtomFacts, Seen
-from streams.window.session import Bounds
 from tests.streams.window.builders import Closed, remembered
 from topics.facts import TICK_MS, Fact
 

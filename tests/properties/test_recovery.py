@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.window.chain import Bounds, Judged
+from streams.window.chains import Chains
 from streams.window.close import Close
 from streams.window.partition import Partition
-from streams.window.session import Bounds, Judged
-from streams.window.store import FORMAT, Identity, Store
+from streams.window.session import Sessions
+from streams.window.store import FORMAT, Identity, Position, Store
+from streams.window.waiting import Arrival, Waiting
 from tests.properties import reference
 from tests.properties.ingests import (
     LAST_TICK,
@@ -45,16 +50,21 @@ class Judgement:
     revision: int
 
 
-def begun(store: Store | None = None) -> Partition:
-    """The partition where the store left off, a new one without."""
+def begun(store: Store | None = None, position: Position | None = None) -> Partition:
+    """The partition where the store left off; where a position without its store lets it; a new one without both."""
+    sessions = Sessions(BOUNDS, COUNTED, Chains(store.chain if store else None), Waiting(store))
+    if store and (position := store.position()):
+        for trace_id, chain in store.chains():
+            sessions.restore(trace_id, chain)
+    elif position:
+        position = position.rebuilt()
+    sessions.ended.update({each.trace_id: each for each in position.ended} if position else {})
     return Partition(
         (TOPIC,),
-        BOUNDS,
-        COUNTED,
+        sessions,
         RULES.__getitem__,
         out_of_order_ms=OUT_OF_ORDER_MS,
-        position=store.position() if store else None,
-        chains=store.chains() if store else None,
+        position=position or Position.beginning(0),
     )
 
 
@@ -73,10 +83,13 @@ def judgement(partition: Partition, close: Close) -> Judgement:
     return Judgement(closed(close), rules, revision)
 
 
-def step(partition: Partition, store: Store) -> None:
-    """What sessions makes durable about every second."""
-    store.write(partition.sessions.changed, partition.sessions.chains, partition.position())
-    partition.sessions.changed.clear()
+def step(partition: Partition, store: Store) -> Position:
+    """What sessions makes durable about every second; the position is on `betrace.positions` too."""
+    position = partition.position()
+    store.write(partition.sessions.chains, position)
+    partition.sessions.chains.cool(0)
+    partition.sessions.waiting.shrink(0)
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(position), type=Position)
 
 
 def state(partition: Partition) -> tuple[object, ...]:
@@ -84,22 +97,40 @@ def state(partition: Partition) -> tuple[object, ...]:
     sessions = partition.sessions
     return (
         partition.next_offset,
-        partition.clock.now_ms,
-        partition.clock.marks,
+        (partition.clock.now_ms, partition.clock.marks, partition.clock.generation),
         partition.rules,
-        sessions.chains,
+        {trace_id: sessions.chains.get(trace_id) for trace_id in sessions.chains},
+        sessions.open_windows,
         sessions.lost,
         sessions.applied_tick,
-        sorted(sessions._waiting.items()),
+        waits(sessions.waiting),
     )
+
+
+def waits(waiting: Waiting) -> list[tuple[int, int, list[Arrival], bytes]]:
+    """What waits, wherever it is; it waits on."""
+    found = [(tick, at.facts_offset, at.arrivals, bytes(at.touches)) for tick, at in waiting.take()]
+    for tick, facts_offset, arrived, touches in found:
+        for arrival in arrived:
+            waiting.add(tick, arrival, facts_offset)
+        if touches:
+            waiting.add_touches(tick, touches, facts_offset)
+    return [
+        (tick, facts_offset, sorted(arrived, key=msgspec.msgpack.encode), touches)
+        for tick, facts_offset, arrived, touches in found
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """A worker that stores a step at each of `steps` and dies at `stop`: offsets of the facts log, ascending."""
+    """A worker that stores a step at each of `steps` and dies at `stop`: offsets of the facts log, ascending.
+
+    With `is_bare` it begins without the store of those before it.
+    """
 
     steps: tuple[int, ...]
     stop: int
+    is_bare: bool = False
 
 
 @st.composite
@@ -107,7 +138,8 @@ def lives(draw: st.DrawFn, length: int) -> list[Life]:
     """Workers one after the other, the last of which reads to the end."""
     offsets = st.lists(st.integers(0, length), min_size=1, max_size=5).map(sorted)
     drawn = draw(st.lists(offsets, min_size=1, max_size=4).map(sorted))
-    return [*[Life(tuple(at[:-1]), at[-1]) for at in drawn], Life((), length)]
+    bare = st.booleans()
+    return [*[Life(tuple(at[:-1]), at[-1], draw(bare)) for at in drawn], Life((), length, draw(bare))]
 
 
 lawful_sources = st.lists(source_records(most_back_ms=OUT_OF_ORDER_MS), min_size=SOURCES, max_size=SOURCES)
@@ -123,7 +155,7 @@ def test_batches_make_no_difference(sources: list[list[SourceRecord]], done: lis
     found = [said.close for offset, message in enumerate(log) for said in judged(partition, offset, message)]
 
     assert reference.closes(arrivals(sources), BOUNDS, COUNTED, FAR_TICK) == found
-    assert {} == partition.sessions.chains
+    assert [] == list(partition.sessions.chains)
 
 
 @given(all_sources, deeds(SOURCES, everything=True), st.booleans(), st.data())
@@ -136,40 +168,58 @@ def test_stored_state_and_rereading(
 ) -> None:
     """Stopped anywhere, a worker goes on from its store and the facts log as if it had never stopped.
 
-    It says again what it had said since its last step, and nothing else; it ends in the same state.
+    It says again what it had said since the last step, and nothing else; it ends in the same state.
     """
     log = written(sources, done, grown=grown)
     lived = data.draw(lives(len(log)))
     whole = begun()
     said = [judged(whole, offset, message) for offset, message in enumerate(log)]
 
-    with tempfile.TemporaryDirectory() as directory, Store(Path(directory) / "store", IDENTITY) as store:
-        last, found = lived_through(log, lived, store)
+    with tempfile.TemporaryDirectory() as directory:
+        last, found = lived_through(log, lived, Path(directory))
 
     assert said_by(said, lived) == found
     assert state(whole) == state(last)
 
 
-def lived_through(log: list[Facts], lived: list[Life], store: Store) -> tuple[Partition, list[Judgement]]:
+def lived_through(log: list[Facts], lived: list[Life], directory: Path) -> tuple[Partition, list[Judgement]]:
     """The last worker, and what all of them said."""
     said: list[Judgement] = []
-    for life in lived:
-        partition = begun(store)
-        # Kafka may begin earlier than was asked for.
-        read = iter(range(max(0, partition.next_offset - 1), len(log)))
-        for stored_at in life.steps:
-            said += taken_in(partition, log, read, stored_at)
-            step(partition, store)
-        said += taken_in(partition, log, read, life.stop)
+    position: Position | None = None
+    for number, life in enumerate(lived):
+        if life.is_bare:
+            shutil.rmtree(directory / "store", ignore_errors=True)
+        with Store(directory / "store", IDENTITY) as store:
+            partition = begun(store if store.position() else None, position)
+            partition.sessions.chains.load = store.chain
+            published_to = 0 if position is None else position.next_offset
+            # Kafka may begin earlier than was asked for.
+            read = iter(range(max(0, partition.next_offset - 1), len(log)))
+            for stored_at in life.steps:
+                said += taken_in(partition, log, read, stored_at, published_to)
+                if partition.next_offset >= published_to:
+                    position = step(partition, store)
+            said += taken_in(partition, log, read, life.stop, published_to)
+            if number == len(lived) - 1:
+                hold(partition)
     return partition, said
 
 
-def taken_in(partition: Partition, log: list[Facts], read: Iterator[int], until: int) -> list[Judgement]:
-    """What the partition says of the messages up to offset `until`, the ones that were not read yet."""
+def hold(partition: Partition) -> None:
+    """Everything is in memory, for when the store is closed."""
+    for trace_id in partition.sessions.chains:
+        partition.sessions.chains.get(trace_id)
+
+
+def taken_in(
+    partition: Partition, log: list[Facts], read: Iterator[int], until: int, published_to: int
+) -> list[Judgement]:
+    """What the partition says of the messages up to offset `until` that were not read yet, nothing twice."""
     said: list[Judgement] = []
     while partition.next_offset < until:
         offset = next(read)
-        said += judged(partition, offset, log[offset])
+        found = judged(partition, offset, log[offset])
+        said += found if offset >= published_to else []
     return said
 
 
@@ -178,5 +228,5 @@ def said_by(said: list[list[Judgement]], lived: list[Life]) -> list[Judgement]:
     stored, found = 0, list[Judgement]()
     for life in lived:
         found += [one for each in said[stored : life.stop] for one in each]
-        stored = max(stored, *life.steps, 0)
+        stored = max([stored, *life.steps])
     return found

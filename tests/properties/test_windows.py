@@ -9,12 +9,14 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.window.chain import Bounds
 from streams.window.facts import AtomFacts
-from streams.window.session import Arrival, Bounds, Sessions
+from streams.window.session import Sessions
+from streams.window.waiting import Arrival
 from tests.properties import reference
 from tests.properties.reference import Record
 from tests.streams.window.builders import TOPIC, Closed, closed, trace_id
-from topics.facts import TICK_MS, Entry, Fact, Touch, Witness
+from topics.facts import TICK_MS, Entry, Fact, Touch, Witness, pack_touches
 
 ATOMS = (b"access", b"audit")
 COUNTED = {b"access": 3}
@@ -122,12 +124,11 @@ def test_merging_is_idempotent(hits: list[Fact], counted: int) -> None:
 
 def wait(sessions: Sessions, record: Record) -> None:
     """The record is read."""
-    waiting = sessions.wait(record.tick, 0)
     if record.facts:
         entry = Entry(record.trace, 0, 0, record.tick, 1, False, list(record.facts))  # noqa: FBT003, as on the topic
-        waiting.arrivals.append(Arrival(TOPIC, 0, entry))
+        sessions.waiting.add(record.tick, Arrival(TOPIC, 0, entry), 0)
     else:
-        waiting.touches.append(Touch(record.trace, record.tick, 1))
+        sessions.waiting.add_touches(record.tick, pack_touches([Touch(record.trace, record.tick, 1)]), 0)
 
 
 @st.composite
@@ -158,7 +159,7 @@ def test_windows_are_those_of_the_reference(told: list[Record | int]) -> None:
 
     arrived = [each for each in told if isinstance(each, Record)]
     assert reference.closes(arrived, BOUNDS, COUNTED, FAR_TICK) == found
-    assert {} == sessions.chains
+    assert [] == list(sessions.chains)
 
 
 @given(tellings())

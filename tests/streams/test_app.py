@@ -11,11 +11,11 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from streams import recover
+from streams import takeover
 from streams.app import SessionsApp, instance_id
 from streams.errors import StateError
 from streams.ruleset import RuleSets
-from streams.sessions import SessionsWorker
+from streams.sessions import Acknowledge, SessionsWorker
 from streams.settings import Settings
 from tests.streams.installation import installed
 
@@ -31,7 +31,7 @@ def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
 class FullDisk(SessionsWorker):
     """Fails at its first step, with an error that is not one of ours."""
 
-    def step(self) -> None:
+    def step(self) -> list[Acknowledge]:
         """Nothing can be written."""
         raise OSError(28, "No space left on device")
 
@@ -43,7 +43,7 @@ class Interrupted(SessionsWorker):
     _at_once = 0
     _first_goes_on = threading.Event()
 
-    def step(self) -> None:
+    def step(self) -> list[Acknowledge]:
         """The first step goes on for a while after the signal."""
         self.step_count += 1
         self._at_once += 1
@@ -51,13 +51,14 @@ class Interrupted(SessionsWorker):
         if self.step_count == 1:
             signal.raise_signal(signal.SIGTERM)
             self._first_goes_on.wait(0.5)
-        super().step()
+        due = super().step()
         self._at_once -= 1
+        return due
 
 
 def worker(settings: Settings, kind: type[SessionsWorker] = SessionsWorker) -> SessionsWorker:
     """A worker of the installation."""
-    return kind(settings, RuleSets(), recover.identify(AdminClient({**settings.client()}), settings))
+    return kind(settings, RuleSets(), takeover.identify(AdminClient({**settings.client()}), settings))
 
 
 def run(settings: Settings, of: SessionsWorker) -> None:

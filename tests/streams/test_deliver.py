@@ -10,8 +10,10 @@ from dsl import Mode, RuleSet, Span, Value, compile_texts
 from streams.decode import TraceSpans
 from streams.deliver import Outcome, outcomes, rule_text
 from streams.project import Projector
-from streams.window.session import Arrival, Bounds, Sessions
-from topics.facts import TICK_MS, Entry, Touch
+from streams.window.chain import Bounds
+from streams.window.session import Sessions
+from streams.window.waiting import Arrival
+from topics.facts import TICK_MS, Entry, Touch, pack_touches
 from topics.finding import Finding, SourceRange
 
 BOUNDS = Bounds(gap=10, lateness=50, max_duration=100)
@@ -55,12 +57,11 @@ class Life:
     def arrive(self, tick: int, *spans: Span) -> None:
         """A record of the trace with these spans."""
         facts = Projector(self.rules).facts(TraceSpans(len(spans), root_seen=True, spans=list(spans)))
-        waiting = self.sessions.wait(tick, 0)
         if facts:
             entry = Entry(TRACE, self.offset, self.offset, tick, len(spans), root_seen=True, facts=facts)
-            waiting.arrivals.append(Arrival(TOPIC, 1, entry))
+            self.sessions.waiting.add(tick, Arrival(TOPIC, 1, entry), 0)
         else:
-            waiting.touches.append(Touch(TRACE, tick, len(spans)))
+            self.sessions.waiting.add_touches(tick, pack_touches([Touch(TRACE, tick, len(spans))]), 0)
         self.offset += 1
 
     def until(self, tick: int) -> list[Outcome]:

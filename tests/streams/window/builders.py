@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from streams.window.chain import Bounds
 from streams.window.close import Close, CloseReason
 from streams.window.facts import AtomFacts
-from streams.window.session import Arrival, Bounds, Sessions
+from streams.window.session import Sessions
+from streams.window.waiting import Arrival
 from topics.facts import TICK_MS, VERSION, Entry, Fact, Facts, Section, Touch, Witness, pack_touches
 
 TOPIC = "otlp_spans"
@@ -120,13 +122,13 @@ class Story:
     def hit(self, *ticks: int, trace: bytes = TRACE) -> Story:
         """A record of the trace with a hit arrives at each tick."""
         for tick in ticks:
-            self.sessions.wait(tick, 0).arrivals.append(Arrival(TOPIC, 0, entry(tick, trace=trace)))
+            self.sessions.waiting.add(tick, Arrival(TOPIC, 0, entry(tick, trace=trace)), 0)
         return self
 
     def touch(self, *ticks: int, trace: bytes = TRACE) -> Story:
         """A record of the trace without a hit arrives at each tick."""
         for tick in ticks:
-            self.sessions.wait(tick, 0).touches.append(Touch(trace, tick, 1))
+            self.sessions.waiting.add_touches(tick, pack_touches([Touch(trace, tick, 1)]), 0)
         return self
 
     def until(self, tick: int) -> list[Closed]:

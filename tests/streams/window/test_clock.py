@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.errors import StateError
-from streams.window.clock import Clock, Mark
+from streams.window.clock import Clock, Joined, Mark
 from tests.streams.window.builders import section
 
 
@@ -143,9 +143,45 @@ def test_hole_one_record_wide() -> None:
         clock.advance(section(6, 8))
 
 
-def test_new_epoch() -> None:
-    """A source partition that began again ends sessions, and says what to do."""
+def test_topic_that_was_made_again_goes_on() -> None:
+    """The offsets of a topic that was made again start anew; its time does not go back."""
     clock = told(300)
 
-    with pytest.raises(StateError, match=r"began again \(epoch 2, applied is 1\)\. Action: "):
-        clock.advance(section(0, 3, epoch=2))
+    joined = clock.join(section(0, 3, epoch=2))
+    applied_to = clock.advance(section(0, 3, epoch=2))
+
+    assert (Joined.CURRENT, 0, 300) == (joined, applied_to, clock.tick())
+
+
+def test_stale_section() -> None:
+    """What an ingest sends that was replaced since says nothing new."""
+    clock = told(300)
+    clock.advance(section(0, 3, epoch=2))
+
+    joined = clock.join(section(0, 9, epoch=1))
+
+    assert Joined.STALE is joined
+
+
+def test_reset_offsets_begin_a_new_generation() -> None:
+    """With the first record since a reset the old clock is given up; the new one waits for every source partition."""
+    clock = told(300)
+    again = section(0, 3, 50, epoch=2, replay=2, start_ms=40)
+
+    idle = clock.join(section(0, 0, epoch=2, replay=2))
+    joined = clock.join(again)
+    clock.advance(again)
+
+    assert (Joined.CURRENT, Joined.NEW_GENERATION) == (idle, joined)
+    assert (1, 50) == (clock.generation, clock.tick())
+
+
+def test_source_that_was_not_reset() -> None:
+    """A source partition that goes on where it was while another began again ends sessions."""
+    clock = Clock(("otlp_spans",))
+    clock.advance(section(0, 3, 300, partition_count=2))
+    clock.advance(section(0, 3, 300, partition=1, partition_count=2))
+    clock.join(section(0, 3, 50, epoch=2, replay=2, start_ms=40, partition_count=2))
+
+    with pytest.raises(StateError, match=r"otlp_spans\[1\] goes on at offset 3 while .* were reset\. Action: "):
+        clock.join(section(3, 4, 400, partition=1, partition_count=2))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from streams.window.chain import Chain, Window
 from streams.window.close import Close, CloseReason
-from streams.window.session import Chain, Window
 from tests.streams.window.builders import TRACE
 
 
@@ -16,7 +16,7 @@ def test_reasons_are_closed() -> None:
 
 def test_chain_first_in_milliseconds() -> None:
     """The first arrival of the chain, not of the window, in milliseconds."""
-    close = Close(TRACE, Chain(12, 90), Window(80, 90), CloseReason.QUIET, closed_ms=10_000, whole=True)
+    close = Close(TRACE, Chain(12, 90, 0, 0), Window(80, 90), CloseReason.QUIET, closed_ms=10_000, whole=True)
 
     first_ms = close.chain_first_ms
 

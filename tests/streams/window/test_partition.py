@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from streams.errors import StateError
+from streams.window.chains import Chains
 from streams.window.partition import MOST_ROWS, Partition
-from streams.window.session import LostTime
+from streams.window.session import LostTime, Sessions
 from streams.window.store import FORMAT, Identity, Position, Store
 from tests.streams.window.builders import (
     BOUNDS,
@@ -29,16 +30,20 @@ RULES = {"rules": frozenset({"a"}), "more": frozenset({"a", "b"})}
 LOST = LostTime(TOPIC, 0, 1_000, None)
 
 
-def begun(position: Position | None = None, *, topics: tuple[str, ...] = (TOPIC,), begin_offset: int = 0) -> Partition:
+def begun(
+    position: Position | None = None,
+    *,
+    topics: tuple[str, ...] = (TOPIC,),
+    begin_offset: int = 0,
+    chains: Chains | None = None,
+) -> Partition:
     """A partition that begins at a position, at `begin_offset` without one."""
     return Partition(
         topics,
-        BOUNDS,
-        {},
+        Sessions(BOUNDS, {}, chains),
         RULES.__getitem__,
         out_of_order_ms=OUT_OF_ORDER_MS,
-        begin_offset=begin_offset,
-        position=position,
+        position=position or Position.beginning(begin_offset),
     )
 
 
@@ -54,7 +59,12 @@ def clock(to_ms: int, offset: int = 0) -> Facts:
 
 def waiting_ticks(partition: Partition) -> list[int]:
     """The ticks of which something waits."""
-    return sorted(partition.sessions._waiting)
+    return sorted(partition.sessions.waiting._ticks)
+
+
+def waiting_counts(partition: Partition) -> list[int]:
+    """How many arrivals wait in each of these ticks."""
+    return [len(at.arrivals) for _, at in sorted(partition.sessions.waiting._ticks.items())]
 
 
 def test_window_closes_when_the_clock_has_passed() -> None:
@@ -104,7 +114,7 @@ def test_entry_applied_before_is_not_applied_again() -> None:
     told(partition, message(section(3, 6, None, [entry(7, offset=4), entry(8, offset=5)])))
 
     assert [7, 8] == waiting_ticks(partition)
-    assert 1 == len(partition.sessions.wait(7, 0).arrivals)
+    assert [1, 1] == waiting_counts(partition)
 
 
 def test_entry_with_a_new_record_is_applied() -> None:
@@ -114,7 +124,7 @@ def test_entry_with_a_new_record_is_applied() -> None:
 
     told(partition, message(section(4, 6, None, [entry(7, fact(1), fact(2), offset=5)])))
 
-    assert 2 == len(partition.sessions.wait(7, 0).arrivals)
+    assert [2] == waiting_counts(partition)
 
 
 def test_late_entry_is_applied_at_the_clock() -> None:
@@ -194,7 +204,7 @@ def test_position_of_an_idle_partition() -> None:
 
     position = partition.position()
 
-    assert (2, [2]) == (position.next_offset, [row.facts_offset for row in position.rows])
+    assert (2, 2) == (position.next_offset, position.refill_row.facts_offset)
 
 
 def test_position_keeps_the_row_of_what_waits() -> None:
@@ -208,8 +218,7 @@ def test_position_keeps_the_row_of_what_waits() -> None:
 
     position = partition.position()
 
-    assert [2, 4] == [row.facts_offset for row in position.rows]
-    assert [600, 800] == [row.clock_ms for row in position.rows]
+    assert (2, 600) == (position.refill_row.facts_offset, position.refill_row.clock_ms)
 
 
 def test_position_twice_without_a_message() -> None:
@@ -283,20 +292,14 @@ def test_store_brings_back_windows(tmp_path: Path) -> None:
     partition = begun()
     told(partition, *log)
     with Store(tmp_path / "store", identity) as store:
-        store.write(partition.sessions.changed, partition.sessions.chains, partition.position())
+        store.write(partition.sessions.chains, partition.position())
     with Store(tmp_path / "store", identity) as store:
-        again = Partition(
-            (TOPIC,),
-            BOUNDS,
-            {},
-            RULES.__getitem__,
-            out_of_order_ms=OUT_OF_ORDER_MS,
-            position=store.position(),
-            chains=store.chains(),
-        )
+        again = begun(store.position(), chains=Chains(store.chain))
+        for restored in store.chains():
+            again.sessions.restore(*restored)
 
-    reread = told(again, *log)
-    closes = told(again, clock(9_000, 9))
+        reread = told(again, *log)
+        closes = told(again, clock(9_000, 9))
 
     assert [] == reread
     assert told(partition, clock(9_000, 9)) == closes
@@ -362,7 +365,7 @@ def test_old_loss_is_forgotten() -> None:
     partition = begun()
     told(partition, message(section(0, 5, 1_000)), message(section(5, 9, 1_000, lost=[(5, 7)])))
     told(partition, message(section(9, 10, 1_100)))
-    reach_ms = 100 * (2 * BOUNDS.gap + BOUNDS.lateness + BOUNDS.max_duration + 2)
+    reach_ms = 100 * (2 * (BOUNDS.gap + BOUNDS.lateness) + BOUNDS.max_duration + 2)
 
     told(partition, message(section(10, 11, 1_500 + reach_ms - 1)))
     before = len(partition.sessions.lost)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.window.chain import Bounds, Chain, Ended
 from streams.window.close import CloseReason
-from streams.window.session import Arrival, Bounds, Chain, LostTime, Sessions, counted_atoms
+from streams.window.session import LostTime, counted_atoms
+from streams.window.waiting import Arrival
 from tests.streams.window.builders import ATOM, TOPIC, TRACE, Story, entry, fact, trace_id
 from topics.facts import TICK_MS
 
@@ -185,7 +187,7 @@ def test_ended_chain_keeps_only_its_name() -> None:
 
     story.until(150)
 
-    assert {TRACE: Chain(0, 110, has_ended=True)} == story.sessions.chains
+    assert ([], [Ended(TRACE, 150, 171, 0, 0)]) == (list(story.sessions.chains), [*story.sessions.ended.values()])
 
 
 def test_quiet_chain_is_removed_after_gap_and_lateness() -> None:
@@ -197,7 +199,7 @@ def test_quiet_chain_is_removed_after_gap_and_lateness() -> None:
     story.until(61)
 
     assert ({TRACE}, set()) == (kept, set(story.sessions.chains))
-    assert TRACE in story.sessions.changed
+    assert TRACE in story.sessions.chains.changed
 
 
 def test_no_lateness() -> None:
@@ -207,7 +209,7 @@ def test_no_lateness() -> None:
     closes = story.until(22)
 
     assert [0, 11] == [close.chain_first for close in closes]
-    assert {} == story.sessions.chains
+    assert [] == list(story.sessions.chains)
 
 
 def test_no_lateness_cut() -> None:
@@ -226,7 +228,7 @@ def test_touch_opens_nothing() -> None:
     windows = story.windows(1000)
 
     assert [] == windows
-    assert {} == story.sessions.chains
+    assert [] == list(story.sessions.chains)
 
 
 def test_touch_extends_open_window() -> None:
@@ -259,8 +261,8 @@ def test_touch_before_hit_of_the_same_tick() -> None:
 def test_late_hit_joins_facts() -> None:
     """A window of the same chain is judged with the facts of the windows before it."""
     sessions = Story().sessions
-    sessions.wait(0, 0).arrivals.append(Arrival(TOPIC, 0, entry(0, fact(atom=b"access"))))
-    sessions.wait(20, 0).arrivals.append(Arrival(TOPIC, 0, entry(20, fact(atom=b"audit"))))
+    sessions.waiting.add(0, Arrival(TOPIC, 0, entry(0, fact(atom=b"access"))), 0)
+    sessions.waiting.add(20, Arrival(TOPIC, 0, entry(20, fact(atom=b"audit"))), 0)
 
     [_, late] = sessions.advance(31 * TICK_MS)
 
@@ -283,7 +285,7 @@ def test_trace_that_never_ends() -> None:
 
     story.until(40_000)
 
-    assert 1 == len(story.sessions.chains)
+    assert 1 == len(story.sessions.chains) + len(story.sessions.ended)
     assert len(story.sessions._due) < 10
 
 
@@ -298,9 +300,9 @@ def test_lost_time_in_window() -> None:
 
 
 def test_lost_time_ends_before_window() -> None:
-    """What was lost more than the gap before the first arrival is of no concern."""
+    """What was lost more than gap + lateness before the first arrival is of no concern."""
     story = Story().hit(100)
-    story.sessions.lost = [LostTime(TOPIC, 0, 0, 8_999)]
+    story.sessions.lost = [LostTime(TOPIC, 0, 0, 3_999)]
 
     windows = story.windows(111)
 
@@ -356,7 +358,7 @@ def test_end_of_input() -> None:
 
 def test_sources_widen() -> None:
     """A chain knows the range of records of each source partition that its facts came from, in a fixed order."""
-    chain = Chain(0, 0)
+    chain = Chain(0, 0, 0, 0)
 
     chain.add_source("otlp_spans", 1, 7, 9)
     chain.add_source("otlp_logs", 2, 1, 1)
@@ -370,24 +372,11 @@ def test_sources_widen() -> None:
 def test_root_is_remembered_and_spans_are_counted() -> None:
     """A window knows whether the root was among its records, and how many spans they held."""
     story = Story().hit(0).touch(4)
-    story.sessions.wait(2, 0).arrivals.append(Arrival(TOPIC, 0, entry(2, root_seen=True)))
+    story.sessions.waiting.add(2, Arrival(TOPIC, 0, entry(2, root_seen=True)), 0)
 
     [close] = story.sessions.advance(15 * TICK_MS)
 
     assert (True, 3) == (close.window.root_seen, close.window.span_count)
-
-
-def test_lowest_facts_offset_is_of_what_waits() -> None:
-    """The lowest facts offset that is still needed is that of the oldest message with something unapplied."""
-    sessions = Sessions(SHORT, {})
-    sessions.wait(50, 7)
-    sessions.wait(40, 8)
-    sessions.wait(50, 9)
-    before = sessions.lowest_facts_offset()
-
-    list(sessions.advance(51 * TICK_MS))
-
-    assert (7, None) == (before, sessions.lowest_facts_offset())
 
 
 def test_open_windows() -> None:

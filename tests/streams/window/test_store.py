@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from streams.errors import StateError
+from streams.window.chain import Chain, Ended, Judged, SourceRange, Window
+from streams.window.chains import Chains
 from streams.window.clock import Mark
 from streams.window.facts import AtomFacts
 from streams.window.rules import ProjectedWith, RuleTimes
-from streams.window.session import Chain, Judged, LostTime, SourceRange, Window
+from streams.window.session import LostTime
 from streams.window.store import FORMAT, Identity, Position, Row, SourceMark, Store
 from tests.streams.window.builders import ATOM, TRACE, fact, trace_id
 
 IDENTITY = Identity(FORMAT, "cluster", "topic", "30000/600000/3600000")
+LOST = LostTime("otlp_spans", 1, 100, None)
+RULE_TIMES = RuleTimes([ProjectedWith("otlp_spans", 0, "set")], {"rule": 5})
 POSITION = Position(
     next_offset=9,
     applied_tick=70,
+    waiting_offset=8,
+    generation=2,
     rows=[
-        Row(7, None, []),
-        Row(9, 7_000, [SourceMark("otlp_spans", 0, Mark(1, 12, 7_000, 2))]),
+        Row(7, None, 1, [], [], RuleTimes()),
+        Row(9, 7_000, 2, [SourceMark("otlp_spans", 0, Mark(1, 12, 7_000, 2, 5, 2))], [LOST], RULE_TIMES),
     ],
-    lost=[LostTime("otlp_spans", 1, 100, None)],
-    rules=RuleTimes([ProjectedWith("otlp_spans", 0, "set")], {"rule": 5}),
+    ended=[Ended(TRACE, 5, 9, 3, 7), Ended(trace_id("b"), 5, 9, 8, 8)],
 )
 
 
@@ -35,6 +41,8 @@ def chain() -> Chain:
     return Chain(
         first=1,
         last=9,
+        needs=4,
+        due=19,
         headless=True,
         is_cut=True,
         window=Window(5, 9, 3, root_seen=True),
@@ -44,10 +52,25 @@ def chain() -> Chain:
     )
 
 
+def changed(chains: Mapping[bytes, Chain | None]) -> Chains:
+    """Chains that changed in a step; None: that are gone."""
+    found = Chains()
+    for trace, each in chains.items():
+        found.put(trace, each or chain())
+        if each is None:
+            found.remove(trace)
+    return found
+
+
+def stored(store: Store) -> dict[bytes, Chain]:
+    """The chains in a store."""
+    return dict(store.chains())
+
+
 def test_new_store_is_empty(tmp_path: Path) -> None:
     """A new store has no position and no chains."""
     with Store(tmp_path / "deep" / "store", IDENTITY) as store:
-        found = (store.position(), store.chains())
+        found = (store.position(), stored(store))
 
     assert (None, {}) == found
 
@@ -55,23 +78,23 @@ def test_new_store_is_empty(tmp_path: Path) -> None:
 def test_everything_comes_back(tmp_path: Path) -> None:
     """What was written is read the same after the store was closed."""
     with Store(tmp_path / "store", IDENTITY) as store:
-        store.write([TRACE], {TRACE: chain()}, POSITION)
+        store.write(changed({TRACE: chain()}), POSITION)
 
     with Store(tmp_path / "store", IDENTITY) as store:
-        found = (store.position(), store.chains())
+        found = (store.position(), stored(store))
 
     assert (POSITION, {TRACE: chain()}) == found
 
 
 def test_only_what_changed_is_written(tmp_path: Path) -> None:
     """A step writes the chains that changed, removes those that are gone and leaves the others."""
-    gone, kept, changed = map(trace_id, ("gone", "kept", "changed"))
+    gone, kept, other = map(trace_id, ("gone", "kept", "other"))
     with Store(tmp_path / "store", IDENTITY) as store:
-        store.write([gone, kept, changed], dict.fromkeys((gone, kept, changed), chain()), POSITION)
+        store.write(changed(dict.fromkeys((gone, kept, other), chain())), POSITION)
 
-        store.write([gone, changed], {kept: Chain(0, 0), changed: Chain(3, 4)}, replace(POSITION, next_offset=10))
+        store.write(changed({gone: None, other: Chain(3, 4, 0, 9)}), replace(POSITION, next_offset=10))
 
-        assert {kept: chain(), changed: Chain(3, 4)} == store.chains()
+        assert {kept: chain(), other: Chain(3, 4, 0, 9)} == stored(store)
         assert replace(POSITION, next_offset=10) == store.position()
 
 
@@ -79,9 +102,9 @@ def test_only_what_changed_is_written(tmp_path: Path) -> None:
 def test_any_trace_id(tmp_path: Path, trace: bytes) -> None:
     """No trace id is taken for something else."""
     with Store(tmp_path / "store", IDENTITY) as store:
-        store.write([trace], {trace: chain()}, POSITION)
+        store.write(changed({trace: chain()}), POSITION)
 
-        assert [trace] == list(store.chains())
+        assert [trace] == list(stored(store))
 
 
 @pytest.mark.parametrize(
@@ -96,10 +119,10 @@ def test_any_trace_id(tmp_path: Path, trace: bytes) -> None:
 def test_store_of_another_log_is_thrown_away(tmp_path: Path, other: Identity) -> None:
     """A store that belongs to another log, or was cut by other bounds, is of no use."""
     with Store(tmp_path / "store", other) as store:
-        store.write([TRACE], {TRACE: chain()}, POSITION)
+        store.write(changed({TRACE: chain()}), POSITION)
 
     with Store(tmp_path / "store", IDENTITY) as store:
-        found = (store.position(), store.chains())
+        found = (store.position(), stored(store))
 
     assert (None, {}) == found
 
@@ -116,7 +139,7 @@ def test_store_in_use(tmp_path: Path) -> None:
 def test_damaged_store(tmp_path: Path) -> None:
     """A store whose files are damaged is refused, and says what to do."""
     with Store(tmp_path / "store", IDENTITY) as store:
-        store.write([TRACE], {TRACE: chain()}, POSITION)
+        store.write(changed({TRACE: chain()}), POSITION)
     (tmp_path / "store" / "CURRENT").write_bytes(b"not a manifest")
 
     with pytest.raises(StateError, match=r"cannot be opened: .*delete it: it is rebuilt"):

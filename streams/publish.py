@@ -1,0 +1,131 @@
+"""What a facts partition publishes: one transactional producer, one transaction a step.
+
+In: records of one step. Out: all of them on their topics for whoever reads only what is committed, or none. The
+transactional id is the partition's, so whoever begins with it fences every earlier worker that had the partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from streams.errors import BetraceError, NotDoneError, StateError
+from streams.reader import Stopping
+from streams.settings import Settings
+
+log = structlog.get_logger()
+
+ANSWER_S = 1.0
+"""How long one call waits before it is looked whether the program should end."""
+TRANSACTION_MS = 300_000
+
+_FENCED = frozenset(
+    {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}  # noqa: SLF001, no public name
+)
+
+_REFUSED = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001, no public name
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001, no public name
+    }
+)
+"""What trying again does not change: the operator must act."""
+
+
+class FencedError(NotDoneError):
+    """Another worker has the partition now."""
+
+
+class Publisher:
+    """The producer of one facts partition; making one fences the workers that had the partition before.
+
+    `stopping` is asked while the brokers do not answer. Raises `NotDoneError`, as all its methods do: what was sent
+    since the last commit is on no topic, and is to be built again from what is durable. Or `StateError`, when the
+    brokers will never take what was sent.
+    """
+
+    def __init__(self, settings: Settings, number: int, stopping: Stopping) -> None:
+        self._stopping = stopping
+        self._is_open = False
+        self._refused: KafkaError | None = None
+        self._producer = Producer(
+            {
+                **settings.client(),
+                "transactional.id": f"{settings.group('sessions')}-{number}",
+                "transaction.timeout.ms": TRANSACTION_MS,
+                "compression.type": "lz4",
+                "linger.ms": 5,
+            }
+        )
+        try:
+            self._insist(lambda: self._producer.init_transactions(ANSWER_S))
+        except BetraceError:
+            self.close()
+            raise
+
+    def send(
+        self, topic: str, number: int, key: bytes, value: bytes, headers: Sequence[tuple[str, str | bytes | None]] = ()
+    ) -> None:
+        """Adds a record to the step."""
+        if not self._is_open:
+            self._insist(self._producer.begin_transaction)
+            self._is_open = True
+        while True:
+            try:
+                self._producer.produce(topic, value, key, number, self._note_delivery, headers=[*headers])
+            except BufferError:
+                self._producer.poll(ANSWER_S)
+                self._refuse_to_wait()
+            except KafkaException as error:
+                raise self._not_published(error.args[0]) from error
+            else:
+                return
+
+    def commit(self) -> None:
+        """The step is on its topics when this returns; a step of nothing costs nothing."""
+        if self._is_open:
+            self._insist(lambda: self._producer.commit_transaction(ANSWER_S))
+            self._is_open = False
+
+    def close(self) -> None:
+        """Gives the producer up; what was not committed never happened."""
+        self._producer.purge()
+        self._producer.close()
+
+    def _insist(self, call: Callable[[], object]) -> None:
+        """Calls until the brokers answer."""
+        while True:
+            try:
+                call()
+            except KafkaException as error:
+                if not error.args[0].retriable():
+                    raise self._not_published(error.args[0]) from error
+                self._refuse_to_wait()
+            else:
+                return
+
+    def _refuse_to_wait(self) -> None:
+        if self._stopping():
+            raise NotDoneError("the program ends before the brokers answered")
+
+    def _note_delivery(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None and error.code() in _REFUSED:
+            self._refused = self._refused or error
+
+    def _not_published(self, error: KafkaError) -> BetraceError:
+        refused = error if error.code() in _REFUSED else self._refused
+        if refused is not None:
+            return StateError(
+                f"a signal was not delivered: {refused.str()}", action="see why the brokers refuse it, then start again"
+            )
+        if error.code() in _FENCED:
+            return FencedError(f"another worker has the partition: {error.str()}")
+        return NotDoneError(f"the step was not published: {error.str()}")

@@ -1,0 +1,134 @@
+"""How a worker takes a facts partition over, whoever had it before and whatever is left of it here.
+
+    1  the partition's publisher is made: every earlier worker of the partition is fenced
+    2  its last checkpoint is read
+    3  the store on this disk is taken when the facts log still holds all that it needs; else it is thrown away, and
+       the windows are built again from the checkpoint's first row
+    4  the facts messages that wait, or from which the windows are built, are read again: by a reader of our own, since
+       Faust begins where its group committed
+
+What follows from facts messages below the checkpoint's `published_to` is not published again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import structlog
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streams import reader
+from streams.errors import StateError
+from streams.reader import Stopping
+from streams.ruleset import RuleSets
+from streams.settings import Settings
+from streams.window.chain import Bounds
+from streams.window.chains import Chains
+from streams.window.partition import Partition
+from streams.window.session import Sessions
+from streams.window.store import FORMAT, Identity, Position, Store
+from streams.window.waiting import Waiting
+from topics import admin as kafka
+from topics import positions
+from topics.positions import Checkpoint
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class LogIdentity:
+    """Which facts log is read: a store of another one is of no use."""
+
+    cluster_id: str
+    topic_id: str
+
+    def store(self, settings: Settings, number: int) -> Store:
+        """Opens the store of facts partition `number`."""
+        cut = f"{settings.gap_ms}/{settings.lateness_ms}/{settings.max_duration_ms}"
+        return Store(store_path(settings, number), Identity(FORMAT, self.cluster_id, self.topic_id, cut))
+
+
+def store_path(settings: Settings, number: int) -> Path:
+    """Where the store of facts partition `number` is."""
+    return settings.state_dir / settings.group("sessions") / f"facts-{number}"
+
+
+def identify(admin: AdminClient, settings: Settings) -> LogIdentity:
+    """Which facts log this is; raises `AdminError`."""
+    facts = settings.topic("facts")
+    return LogIdentity(kafka.cluster_id(admin), kafka.topic_ids(admin, [facts])[facts])
+
+
+def bounds(settings: Settings) -> Bounds:
+    """The settings' session bounds."""
+    return Bounds.of_ms(
+        gap_ms=settings.gap_ms, lateness_ms=settings.lateness_ms, max_duration_ms=settings.max_duration_ms
+    )
+
+
+def checkpoint(settings: Settings, number: int, topic_id: str, stopping: Stopping) -> Checkpoint | None:
+    """The last checkpoint of a facts partition, None when it has none for this log.
+
+    Raises:
+        NotDoneError: no broker answers, or `stopping` says that it is not wanted any more.
+        StateError: it cannot be read.
+    """
+    message = reader.last(settings, settings.topic("positions"), number, stopping)
+    if message is None:
+        return None
+    try:
+        found = positions.decode(message.value() or b"")
+    except msgspec.DecodeError as error:
+        raise StateError(
+            f"the checkpoint of facts partition {number} cannot be read: {error}",
+            action="upgrade this worker to the version that wrote it",
+        ) from error
+    return found if found.topic_id == topic_id else None
+
+
+def begin(
+    settings: Settings, known: RuleSets, number: int, store: Store, last: Checkpoint | None, log_begin: int
+) -> Partition:
+    """The partition as its store has it, else as the checkpoint lets it begin.
+
+    Raises:
+        StateError: the facts log begins later than anything that is known of the partition.
+    """
+    position = store.position()
+    sessions = Sessions(bounds(settings), known.counted(), Chains(store.chain), Waiting(store))
+    if position is not None and position.refill_row.facts_offset >= log_begin:
+        for trace_id, chain in store.chains():
+            sessions.restore(trace_id, chain)
+    else:
+        store.clear()
+        position = _rebuilt(number, last, log_begin)
+    sessions.ended = {each.trace_id: each for each in position.ended}
+    return Partition(
+        settings.source_topics,
+        sessions,
+        known.rule_fingerprints,
+        out_of_order_ms=settings.out_of_order_ms,
+        position=position,
+    )
+
+
+def _rebuilt(number: int, last: Checkpoint | None, log_begin: int) -> Position:
+    if last is None and log_begin == 0:
+        return Position.beginning(0)
+    if last is None or last.start_offset < log_begin:
+        raise StateError(
+            f"facts partition {number} begins at offset {log_begin}, and no checkpoint says what was before",
+            action="restore betrace.positions, or stop all workers, delete the betrace.facts topic and reset the "
+            "offsets of the ingest group",
+        )
+    log.warning("windows are built again from the facts log", partition=number, from_offset=last.start_offset)
+    return msgspec.msgpack.decode(last.start, type=Position)
+
+
+def log_begin(admin: AdminClient, settings: Settings, number: int, *, timeout_s: float) -> int:
+    """Where a facts partition begins now; raises `AdminError`."""
+    at = TopicPartition(settings.topic("facts"), number)
+    return kafka.begin_offsets(admin, [at], timeout_s=timeout_s)[at.topic, at.partition]

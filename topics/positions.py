@@ -1,0 +1,48 @@
+"""`betrace.positions`: up to where each facts partition is published, and from where it can be built again.
+
+One record per facts partition, in the partition of the same number, written in the transaction of the signals it speaks
+of. What the state machine needs to begin there is its own business and comes as bytes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+VERSION = 1
+
+
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
+    """Where one facts partition stands.
+
+    Everything that follows from facts messages below `published_to` is on the topics. With the log from `start_offset`
+    on and `start`, the state machine's own beginning there, the same windows are built again. `topic_id` is the facts
+    topic's: a checkpoint of another log says nothing.
+    """
+
+    version: int
+    topic_id: str
+    published_to: int
+    start_offset: int
+    start: bytes
+
+
+def key(partition: int) -> bytes:
+    """The record's key.
+
+    >>> key(3)
+    b'3'
+    """
+    return str(partition).encode()
+
+
+def encode(checkpoint: Checkpoint) -> bytes:
+    """The record's value."""
+    return msgspec.msgpack.encode(checkpoint)
+
+
+def decode(value: bytes) -> Checkpoint:
+    """The checkpoint in `value`; raises `msgspec.DecodeError` when it is of another version or malformed."""
+    checkpoint = msgspec.msgpack.decode(value, type=Checkpoint)
+    if checkpoint.version != VERSION:
+        raise msgspec.DecodeError(f"checkpoint format {checkpoint.version}, this program reads {VERSION}")
+    return checkpoint
