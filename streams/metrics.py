@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -24,6 +25,14 @@ SPANS = _counter("spans", "Spans and log records with a trace id read.", "topic"
 SPANS_WITHOUT_TRACE = _counter("spans_without_trace", "Spans dropped: no valid trace id.", "topic")
 LOGS_WITHOUT_TRACE = _counter("logs_without_trace", "Log records passed over: no trace id.", "topic")
 RECORDS_SKEWED = _counter("records_skewed", "Records far ahead of their neighbours' time, counted at theirs.", "topic")
+RECORDS_KEPT = _counter("records_kept", "Records that waited for the next one to confirm their time.", "topic")
+RECORDS_BEHIND = _counter("records_behind", "Records more than out_of_order behind their partition's time.", "topic")
+RECORDS_STALE = _counter("records_stale", "Records fetched before a rebalance and left to who reads them now.", "topic")
+PARTITIONS_PAUSED = _gauge(
+    "partitions_paused", "Source partitions that wait: for slower ones, for brokers, for their beginning.", "reason"
+)
+EPOCHS = _counter("epochs", "Source partitions whose reading began anew.", "topic")
+COMMITS_FAILED = _counter("commits_failed", "Commits of source offsets that Kafka refused or did not answer.")
 OFFSETS_LOST = _counter("offsets_lost", "Source offsets that were gone before they could be read.", "topic")
 FACTS = _counter("facts", "Facts written: a span satisfied an atom.", "topic")
 FLUSHES = _counter("flushes", "Flushes of ingest.")
@@ -49,6 +58,7 @@ class Tally:
     spans_without_trace: int = 0
     logs_without_trace: int = 0
     facts: int = 0
+    stale: int = 0
 
 
 def add(topic: str, tally: Tally) -> None:
@@ -59,6 +69,23 @@ def add(topic: str, tally: Tally) -> None:
     SPANS_WITHOUT_TRACE.labels(topic).inc(tally.spans_without_trace)
     LOGS_WITHOUT_TRACE.labels(topic).inc(tally.logs_without_trace)
     FACTS.labels(topic).inc(tally.facts)
+    RECORDS_STALE.labels(topic).inc(tally.stale)
+
+
+class Times(Protocol):
+    """What a source partition's time counted since it was last taken."""
+
+    skewed_count: int
+    kept_count: int
+    behind_count: int
+
+
+def take_times(topic: str, times: Times) -> None:
+    """Adds what a source partition's time counted, and sets it to 0."""
+    RECORDS_SKEWED.labels(topic).inc(times.skewed_count)
+    RECORDS_KEPT.labels(topic).inc(times.kept_count)
+    RECORDS_BEHIND.labels(topic).inc(times.behind_count)
+    times.skewed_count = times.kept_count = times.behind_count = 0
 
 
 def totals() -> dict[str, float]:

@@ -6,11 +6,14 @@ transactional id is the partition's, so whoever begins with it fences every earl
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from streams import aside
 from streams.errors import BetraceError, NotDoneError, StateError
 from streams.reader import Stopping
 from streams.settings import Settings
@@ -19,6 +22,7 @@ log = structlog.get_logger()
 
 ANSWER_S = 1.0
 """How long one call waits before it is looked whether the program should end."""
+CLOSE_S = 2.0
 TRANSACTION_MS = 300_000
 
 _FENCED = frozenset(
@@ -98,7 +102,15 @@ class Publisher:
     def close(self) -> None:
         """Gives the producer up; what was not committed never happened."""
         self._producer.purge()
-        self._producer.close()
+        # The client aborts what is open before it closes, and for that waits for the brokers as long as they are away.
+        with suppress(TimeoutError):
+            aside.ask(self._end).result(CLOSE_S)
+
+    def _end(self) -> None:
+        with warnings.catch_warnings():
+            # It warns when there was nothing to abort any more: another worker has done that.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            self._producer.close()
 
     def _insist(self, call: Callable[[], object]) -> None:
         """Calls until the brokers answer."""

@@ -15,13 +15,17 @@ from typing import Generic, TypeVar
 
 RecordT = TypeVar("RecordT")
 
+BROKER_BEHIND_MS = 10_000
+
 
 @dataclass(slots=True)
 class PartitionTime(Generic[RecordT]):
     """Time of one source partition.
 
     `highest_ms` is the highest accepted record time, `read_at_ms` the local clock when it was read. `skewed_count`
-    counts records that were ahead of both neighbours and count at `highest_ms` instead, since it was last set to 0.
+    counts records that were ahead of both neighbours and count at `highest_ms` instead, `kept_count` those that were
+    kept back, `behind_count` those more than `out_of_order` behind; the owner sets them to 0. `has_broker_time`: the
+    last record was stamped by the broker that took it in.
     """
 
     out_of_order_ms: int
@@ -29,7 +33,10 @@ class PartitionTime(Generic[RecordT]):
     max_clock_skew_ms: int
     highest_ms: int | None = None
     read_at_ms: int = 0
+    has_broker_time: bool = False
     skewed_count: int = 0
+    kept_count: int = 0
+    behind_count: int = 0
     _idle_ms: int | None = None
     _kept: tuple[int, RecordT] | None = None
 
@@ -41,8 +48,15 @@ class PartitionTime(Generic[RecordT]):
     @property
     def watermark_ms(self) -> int | None:
         """No record below this time is expected any more; None before the first one."""
-        marks_ms = [mark for mark in (self._record_mark_ms(), self._idle_ms) if mark is not None]
-        return max(marks_ms, default=None)
+        reached_ms = self.reached_ms
+        return None if reached_ms is None else reached_ms - self.out_of_order_ms
+
+    @property
+    def reached_ms(self) -> int | None:
+        """The highest record time so far, or the time that has passed since without one; None before the first."""
+        if self.highest_ms is None or self._idle_ms is None:
+            return self._idle_ms if self.highest_ms is None else self.highest_ms
+        return max(self.highest_ms, self._idle_ms)
 
     def observe(self, record_ms: int, record: RecordT, *, local_ms: int) -> list[tuple[int, RecordT]]:
         """Takes in the next record; returns the records that are now certain, in order, with the time they count at."""
@@ -53,6 +67,7 @@ class PartitionTime(Generic[RecordT]):
             return [(record_ms, record)]
         if self._kept is None:
             self._kept = (record_ms, record)
+            self.kept_count += 1
             return []
         kept_ms, kept = self._kept
         self._kept = None
@@ -69,9 +84,17 @@ class PartitionTime(Generic[RecordT]):
 
     def tick_idle(self, *, local_ms: int) -> None:
         """The partition is at its end, asked for after `local_ms` was read: time passes here as it does locally."""
-        since_ms = 0 if self.highest_ms is None else self.highest_ms - self.read_at_ms
-        idle_ms = local_ms + since_ms - self.out_of_order_ms - self.idle_lag_ms
+        idle_ms = local_ms - self._age_ms() - self.idle_lag_ms
         self._idle_ms = idle_ms if self._idle_ms is None else max(self._idle_ms, idle_ms)
+
+    def _age_ms(self) -> int:
+        """How far record time is behind the local clock: as far as it was when the highest record was read.
+
+        A broker's stamps come from its clock: whatever is still to come is stamped later than now, however old the last
+        record was when it was read. Only a small age is believed then: so far may the broker's clock be behind.
+        """
+        age_ms = 0 if self.highest_ms is None else self.read_at_ms - self.highest_ms
+        return 0 if self.has_broker_time and age_ms > BROKER_BEHIND_MS else age_ms
 
     def _is_ahead(self, record_ms: int, neighbour_ms: int) -> bool:
         return record_ms - neighbour_ms > self.max_clock_skew_ms
@@ -79,6 +102,8 @@ class PartitionTime(Generic[RecordT]):
     def _accept(self, record_ms: int, local_ms: int) -> None:
         if self.highest_ms is None or record_ms >= self.highest_ms:
             self.highest_ms, self.read_at_ms = record_ms, local_ms
+        elif record_ms < self.highest_ms - self.out_of_order_ms:
+            self.behind_count += 1
 
     def _settle(self, kept_ms: int, next_ms: int, local_ms: int) -> int:
         # Two skewed records in a row confirm each other, so the local future is refused as well.
@@ -87,6 +112,3 @@ class PartitionTime(Generic[RecordT]):
             return min(next_ms, local_ms) if self.highest_ms is None else self.highest_ms
         self._accept(kept_ms, local_ms)
         return kept_ms
-
-    def _record_mark_ms(self) -> int | None:
-        return None if self.highest_ms is None else self.highest_ms - self.out_of_order_ms

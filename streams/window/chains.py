@@ -13,7 +13,7 @@ from streams.window.chain import Chain
 Load = Callable[[bytes], tuple[Chain, int]]
 """Reads a chain back: the chain, and the size of its stored form in bytes."""
 
-MEMORY_PER_STORED_BYTE = 8
+MEMORY_PER_STORED_BYTE = 14
 """How much memory a chain takes for each byte of its stored form; measured by tests/bench/bench_windows.py."""
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from topics.facts import Entry
 
-ARRIVAL_BYTES, FACT_BYTES = 700, 1_300
+ARRIVAL_BYTES, FACT_BYTES = 400, 700
 """Memory that an arrival takes, and each of its facts; measured by tests/bench/bench_windows.py."""
 
 

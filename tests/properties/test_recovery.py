@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from streams.window.session import Sessions
 from streams.window.store import FORMAT, Identity, Position, Store
 from streams.window.waiting import Arrival, Waiting
 from tests.properties import reference
+from tests.properties.disk import Disk
 from tests.properties.ingests import (
     LAST_TICK,
     OUT_OF_ORDER_MS,
@@ -38,6 +40,7 @@ COUNTED = {b"access": 3}
 RULES = {"one": frozenset({"a"}), "two": frozenset({"a", "b"})}
 IDENTITY = Identity(FORMAT, "cluster", "topic", "bounds")
 SOURCES = 2
+HISTORIES = max(2000, 5 * settings().max_examples)
 FAR_TICK = LAST_TICK + BOUNDS.gap + BOUNDS.max_duration + BOUNDS.lateness
 
 
@@ -50,12 +53,14 @@ class Judgement:
     revision: int
 
 
-def begun(store: Store | None = None, position: Position | None = None) -> Partition:
+def begun(store: Store | Disk | None = None, position: Position | None = None) -> Partition:
     """The partition where the store left off; where a position without its store lets it; a new one without both."""
     sessions = Sessions(BOUNDS, COUNTED, Chains(store.chain if store else None), Waiting(store))
-    if store and (position := store.position()):
+    stored = store.position() if store else None
+    if store and stored:
         for trace_id, chain in store.chains():
             sessions.restore(trace_id, chain)
+        position = stored
     elif position:
         position = position.rebuilt()
     sessions.ended.update({each.trace_id: each for each in position.ended} if position else {})
@@ -83,7 +88,7 @@ def judgement(partition: Partition, close: Close) -> Judgement:
     return Judgement(closed(close), rules, revision)
 
 
-def step(partition: Partition, store: Store) -> Position:
+def step(partition: Partition, store: Store | Disk) -> Position:
     """What sessions makes durable about every second; the position is on `betrace.positions` too."""
     position = partition.position()
     store.write(partition.sessions.chains, position)
@@ -159,7 +164,7 @@ def test_batches_make_no_difference(sources: list[list[SourceRecord]], done: lis
 
 
 @given(all_sources, deeds(SOURCES, everything=True), st.booleans(), st.data())
-@settings(deadline=None)
+@settings(max_examples=HISTORIES)
 def test_stored_state_and_rereading(
     sources: list[list[SourceRecord]],
     done: list[Deed],
@@ -174,24 +179,46 @@ def test_stored_state_and_rereading(
     lived = data.draw(lives(len(log)))
     whole = begun()
     said = [judged(whole, offset, message) for offset, message in enumerate(log)]
+    disk = Disk()
 
-    with tempfile.TemporaryDirectory() as directory:
-        last, found = lived_through(log, lived, Path(directory))
+    last, found = lived_through(log, lived, disk.opened, disk.clear)
 
     assert said_by(said, lived) == found
     assert state(whole) == state(last)
 
 
-def lived_through(log: list[Facts], lived: list[Life], directory: Path) -> tuple[Partition, list[Judgement]]:
+@given(all_sources, deeds(SOURCES, everything=True), st.data())
+def test_stored_state_on_a_real_disk(sources: list[list[SourceRecord]], done: list[Deed], data: st.DataObject) -> None:
+    """It is so with RocksDB too."""
+    log = written(sources, done, grown=True)
+    lived = data.draw(lives(len(log)))
+    whole = begun()
+    said = [judged(whole, offset, message) for offset, message in enumerate(log)]
+
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "store"
+        last, found = lived_through(
+            log, lived, lambda: Store(path, IDENTITY), lambda: shutil.rmtree(path, ignore_errors=True)
+        )
+
+    assert said_by(said, lived) == found
+    assert state(whole) == state(last)
+
+
+def lived_through(
+    log: list[Facts],
+    lived: list[Life],
+    opened: Callable[[], AbstractContextManager[Store | Disk]],
+    cleared: Callable[[], None],
+) -> tuple[Partition, list[Judgement]]:
     """The last worker, and what all of them said."""
     said: list[Judgement] = []
     position: Position | None = None
     for number, life in enumerate(lived):
         if life.is_bare:
-            shutil.rmtree(directory / "store", ignore_errors=True)
-        with Store(directory / "store", IDENTITY) as store:
-            partition = begun(store if store.position() else None, position)
-            partition.sessions.chains.load = store.chain
+            cleared()
+        with opened() as store:
+            partition = begun(store, position)
             published_to = 0 if position is None else position.next_offset
             # Kafka may begin earlier than was asked for.
             read = iter(range(max(0, partition.next_offset - 1), len(log)))
@@ -209,6 +236,7 @@ def hold(partition: Partition) -> None:
     """Everything is in memory, for when the store is closed."""
     for trace_id in partition.sessions.chains:
         partition.sessions.chains.get(trace_id)
+    waits(partition.sessions.waiting)
 
 
 def taken_in(

@@ -7,6 +7,7 @@ import re
 from prometheus_client import generate_latest
 
 from streams import metrics
+from streams.watermark import PartitionTime
 
 
 def test_names_follow_prometheus() -> None:
@@ -44,7 +45,7 @@ def test_tally_fills_a_counter_each() -> None:
     """Each number of a tally is a counter of its own."""
     before = metrics.totals()
 
-    metrics.add("a", metrics.Tally(1, 2, 4, 8, 16, 32))
+    metrics.add("a", metrics.Tally(1, 2, 4, 8, 16, 32, 64))
 
     after = metrics.totals()
     grown = {name: after[name] - before[name] for name in after if after[name] != before[name]}
@@ -55,7 +56,21 @@ def test_tally_fills_a_counter_each() -> None:
         "spans_without_trace": 8,
         "logs_without_trace": 16,
         "facts": 32,
+        "records_stale": 64,
     } == grown
+
+
+def test_times_fill_a_counter_each() -> None:
+    """What a source partition's time counted is added once."""
+    before = metrics.totals()
+    time = PartitionTime[str](2_000, 2_000, 3_600_000, skewed_count=1, kept_count=2, behind_count=4)
+
+    metrics.take_times("a", time)
+    metrics.take_times("a", time)
+
+    after = metrics.totals()
+    grown = {name: after[name] - before[name] for name in after if after[name] != before[name]}
+    assert {"records_skewed": 1, "records_kept": 2, "records_behind": 4} == grown
 
 
 def test_totals_name_every_counter() -> None:

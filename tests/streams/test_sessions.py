@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from dsl import RuleSet, Span, compile_texts
-from streams import ruleset, takeover
+from streams import metrics, ruleset, sessions, takeover
 from streams.decode import TraceSpans
 from streams.errors import StateError
 from streams.project import Projector
+from streams.publish import Publisher
 from streams.sessions import SessionsWorker
 from streams.settings import Settings
 from streams.takeover import store_path
@@ -59,7 +65,7 @@ class Driven:
     worker: SessionsWorker = field(init=False)
     acknowledged: list[int] = field(default_factory=list)
     at_acknowledge: Callable[[], None] = field(default=lambda: None)
-    next_offset: int = 0
+    log: defaultdict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
         known, _ = ruleset.read(self.settings)
@@ -67,14 +73,30 @@ class Driven:
         self.worker = SessionsWorker(self.settings, known, identity)
         self.worker.assign({0, 1})
 
-    def apply(self, watermark_ms: int | None, *entries: Entry, number: int = 0, offset: int | None = None) -> None:
-        """The next facts message, of one source partition."""
-        at = self.next_offset if offset is None else offset
-        self.next_offset = at + 1
+    def apply(self, watermark_ms: int | None, *entries: Entry, number: int = 0) -> None:
+        """The next facts message, of one source partition, is written and given to the worker."""
+        self.deliver(self.write(watermark_ms, *entries, number=number), number=number)
+
+    def write(self, watermark_ms: int | None, *entries: Entry, number: int = 0, epoch: int = 1) -> int:
+        """The next facts message is written; its offset, which is that of its source record too."""
+        at = len(self.log[number])
         [topic] = self.settings.source_topics
-        section = Section(topic, 0, 1, 0, None, 1, at, at + 1, watermark_ms, [], b"", list(entries))
+        section = Section(topic, 0, epoch, 0, None, 1, at, at + 1, watermark_ms, [], b"", list(entries))
         value = facts.encode(Facts(VERSION, self.rules.fingerprint, [section]))
-        self.worker.apply(number, at, value, lambda: self._acknowledge(at))
+        producer = Producer({**self.settings.client()})
+        producer.produce(self.settings.topic("facts"), value, partition=number)
+        producer.flush()
+        self.log[number].append(value)
+        return at
+
+    def deliver(self, *offsets: int, number: int = 0) -> None:
+        """Faust gives messages that were written, for the first time or once more."""
+        for at in offsets:
+            self.worker.apply(number, at, self.log[number][at], partial(self._acknowledge, at))
+
+    def again(self) -> Driven:
+        """Another worker of the same installation."""
+        return Driven(self.settings, self.rules, log=self.log)
 
     def step(self) -> None:
         """A step of the worker, and what it lets be acknowledged."""
@@ -91,7 +113,8 @@ class Driven:
         """An entry of the next message with spans of these names."""
         spans = [SPANS[name] for name in names]
         found = Projector(self.rules).facts(TraceSpans(len(spans), root_seen=True, spans=spans))
-        return Entry(trace, self.next_offset, self.next_offset, tick, len(spans), root_seen=True, facts=found)
+        at = len(self.log[0])
+        return Entry(trace, at, at, tick, len(spans), root_seen=True, facts=found)
 
     def crash(self) -> None:
         """The worker is gone without a last step; only its locks are given back, as the kernel would."""
@@ -192,10 +215,9 @@ def test_crash_before_the_step_repeats_and_loses_nothing(settings: Settings) -> 
     driven.step()
     driven.apply(FAR_MS)
     driven.crash()
-    again = Driven(settings)
+    again = driven.again()
 
-    again.apply(10_000, again.entry(100, "pii.access"))
-    again.apply(FAR_MS)
+    again.deliver(0, 1)
     again.step()
 
     assert [(A.hex(), "broken", 1)] == again.signals()
@@ -208,10 +230,9 @@ def test_restart_after_a_step_says_nothing_again(settings: Settings) -> None:
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.apply(FAR_MS)
     driven.worker.close()
-    again = Driven(settings)
+    again = driven.again()
 
-    again.apply(10_000, again.entry(100, "pii.access"))
-    again.apply(FAR_MS)
+    again.deliver(0, 1)
     again.step()
 
     assert [(A.hex(), "broken", 1)] == again.signals()
@@ -224,7 +245,7 @@ def test_late_span_amends_after_a_restart(settings: Settings) -> None:
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.apply(50_000)
     driven.worker.close()
-    again = Driven(settings, next_offset=2)
+    again = driven.again()
 
     again.apply(60_000, again.entry(600, "audit.log"))
     again.apply(FAR_MS)
@@ -270,15 +291,15 @@ def test_released_partition_can_be_taken_by_another(settings: Settings) -> None:
     """A partition that goes away is made durable first, and its store is closed; the others go on."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
-    driven.apply(20_000, number=1, offset=0)
+    driven.apply(20_000, number=1)
 
     driven.release(0, 7)
 
-    again = Driven(settings)
-    again.apply(10_000, again.entry(100, "pii.access"))
+    again = driven.again()
+    again.deliver(0)
     again.apply(FAR_MS)
     again.step()
-    driven.apply(30_000, number=1, offset=1)
+    driven.apply(30_000, number=1)
     driven.step()
     assert [(A.hex(), "broken", 1)] == again.signals()
     assert [0, 0, 1] == driven.acknowledged
@@ -299,11 +320,11 @@ def test_idle_is_all_read_and_nothing_open(settings: Settings) -> None:
     ends = {topic: {0: 3}}
     looks = [driven.worker.is_idle(ends)]
     for number in (0, 1):
-        driven.apply(10_000, driven.entry(100, "pii.access"), number=number, offset=0)
-        driven.apply(10_200, number=number, offset=1)
+        driven.apply(10_000, driven.entry(100, "pii.access"), number=number)
+        driven.apply(10_200, number=number)
     looks.append(driven.worker.is_idle(ends))
     for number in (0, 1):
-        driven.apply(FAR_MS, number=number, offset=2)
+        driven.apply(FAR_MS, number=number)
         looks.append(driven.worker.is_idle(ends))
 
     looks.append(driven.worker.is_idle({topic: {0: 4}}))
@@ -319,3 +340,120 @@ def test_stores_are_apart(settings: Settings) -> None:
 
     assert 4 == len(places)
     assert {settings.state_dir} == {place.parents[1] for place in places}
+
+
+def test_fenced_worker_publishes_nothing_and_begins_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker whose partition another one took says nothing of it; if it comes back, it begins from what lasts."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(FAR_MS)
+    before = metrics.totals()
+    other = Publisher(settings, 0, lambda: False)
+
+    driven.step()
+    driven.apply(FAR_MS + 1)
+    driven.step()
+
+    assert [] == driven.signals()
+    assert [] == driven.acknowledged
+    assert 1 == metrics.totals()["partitions_given_up"] - before["partitions_given_up"]
+    other.close()
+    monkeypatch.setattr(sessions, "FENCED_REST_S", 0.0)
+    driven.worker._rests.clear()
+    driven.apply(FAR_MS + 2)
+    driven.step()
+    assert [(A.hex(), "broken", 1)] == driven.signals()
+    assert [0, 1, 2, 3] == driven.acknowledged
+
+
+def test_silent_partition_is_read_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When Faust gives nothing of a partition whose log goes on, its messages are read all the same, and only once."""
+    monkeypatch.setattr(sessions, "WATCH_S", 0.0)
+    driven = Driven(settings)
+    driven.write(10_000, driven.entry(100, "pii.access"))
+    driven.write(FAR_MS)
+    before = metrics.totals()
+
+    driven.step()
+    driven.step()
+    driven.step()
+    driven.deliver(0, 1)
+    driven.step()
+
+    assert [(A.hex(), "broken", 1)] == driven.signals()
+    assert [0, 1] == driven.acknowledged
+    assert 2 == metrics.totals()["facts_read_on"] - before["facts_read_on"]
+
+
+def test_messages_before_are_read_from_the_log(settings: Settings) -> None:
+    """Faust begins where its group committed; what a worker without a disk lacks before that it reads itself."""
+    driven = Driven(settings)
+    driven.write(10_000, driven.entry(100, "pii.access"))
+    driven.write(FAR_MS)
+
+    driven.deliver(1)
+    driven.step()
+
+    assert [(A.hex(), "broken", 1)] == driven.signals()
+
+
+def test_sections_of_a_replaced_ingest_are_counted(settings: Settings) -> None:
+    """An ingest that wakes up after its topic was made again says nothing new; that it spoke is counted, once."""
+    driven = Driven(settings)
+    before = metrics.totals()
+    driven.deliver(driven.write(10_000, epoch=2))
+
+    driven.apply(20_000, driven.entry(100, "pii.access"))
+    driven.step()
+    driven.crash()
+    driven.again().deliver(1)
+
+    assert 1 == metrics.totals()["stale_sections"] - before["stale_sections"]
+
+
+def test_open_windows_are_shown(settings: Settings) -> None:
+    """The gauge has the open windows of each facts partition, none for one that was given away."""
+    driven = Driven(settings)
+    driven.apply(10_300, driven.entry(100, "pii.access"), driven.entry(100, "pii.access", trace=B))
+    shown = metrics.WINDOWS_OPEN.labels("0")
+    driven.step()
+    open_windows = shown._value.get()
+
+    driven.release(0)
+
+    assert (2, 0) == (open_windows, shown._value.get())
+
+
+def test_facts_that_nobody_needs_are_cut(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The facts log is cut below what a worker without a disk begins with; such a worker then says the same."""
+    monkeypatch.setattr(sessions, "CUT_S", 0.0)
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(FAR_MS)
+    driven.step()
+    driven.apply(2 * FAR_MS, driven.entry(2 * FAR_MS // 100 + 1, "pii.access", trace=B))
+    driven.step()
+    driven.apply(2 * FAR_MS + 300)
+    driven.step()
+    wait_until(lambda: begins_at(settings) > 0)
+    driven.crash()
+    shutil.rmtree(settings.state_dir)
+    again = driven.again()
+
+    again.apply(3 * FAR_MS)
+    again.step()
+
+    assert [(A.hex(), "broken", 1), (B.hex(), "broken", 1)] == again.signals()
+
+
+def begins_at(settings: Settings) -> int:
+    """The first offset of facts partition 0."""
+    return takeover.log_begin(AdminClient({**settings.client()}), settings, 0, timeout_s=10)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Waits until something is so; fails when it takes longer than ten seconds."""
+    deadline_s = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)

@@ -18,10 +18,15 @@ NOW_MS = 1_000_000
 
 
 def began(
-    offset: int | None, committed: Committed | None = COMMITTED, log: Log = LOG, start: str = "earliest"
+    offset: int | None,
+    committed: Committed | None = COMMITTED,
+    log: Log = LOG,
+    start: str = "earliest",
+    *,
+    replay: int = 0,
 ) -> Begin:
     """Where reading begins at `NOW_MS`."""
-    return begin(offset, committed, log, start=start, now_ms=NOW_MS)
+    return begin(offset, committed, log, start=start, now_ms=NOW_MS, replay=replay)
 
 
 def reading(start: Begin | None = None) -> SourcePartition:
@@ -77,6 +82,41 @@ def test_topic_that_was_created_again() -> None:
 def test_topic_that_is_shorter_than_what_was_read() -> None:
     """An offset beyond the log's end is of another log: a new epoch begins at the beginning."""
     assert Begin(10, NOW_MS) == began(21)
+
+
+def test_partition_of_a_group_that_was_reset() -> None:
+    """A partition without a commit takes part in the group's last replay."""
+    assert Begin(10, NOW_MS, replay=7) == began(None, None, replay=7)
+
+
+def test_topic_that_was_created_again_stays_in_its_replay() -> None:
+    """A new epoch keeps the replay number, and the record time at which the replay began."""
+    committed = Committed(1, "id", 900, 950, replay=7, start_ms=300)
+
+    start = began(15, committed, Log("other", 10, 20), replay=7)
+
+    assert Begin(10, NOW_MS, replay=7, start_ms=300) == start
+
+
+def test_partition_that_missed_a_reset() -> None:
+    """A topic that was not configured while the others were reset joins their replay where it stood."""
+    committed = Committed(1, "id", 900, 950, replay=6, start_ms=300)
+
+    assert Begin(15, NOW_MS, replay=7) == began(15, committed, replay=7)
+
+
+def test_epoch_of_a_clock_that_was_turned_back() -> None:
+    """A new epoch has another number than its predecessor, whatever the local clock says."""
+    committed = Committed(NOW_MS + 5, "id", 900, 950)
+
+    assert NOW_MS + 6 == began(21, committed).epoch
+
+
+def test_metadata_of_the_version_before() -> None:
+    """What the version before committed is read: it knew no replays."""
+    metadata = '{"epoch":1,"topic_id":"id","record_ms":900,"read_at_ms":950}'
+
+    assert COMMITTED == read_metadata(metadata)
 
 
 @pytest.mark.parametrize("metadata", [None, "", "by hand", "{}", '{"epoch": "1"}', "[]", "\ud800", "1" * 5000])
@@ -216,3 +256,63 @@ def test_facts_are_in_the_draft() -> None:
 
     [found] = source.draft.sections(1, None)
     assert [(12, 9, [fact()])] == [(one.offset, one.tick, one.facts) for one in found.entries]
+
+
+def test_first_record_of_a_replay_is_told() -> None:
+    """From the flush with the first record since a reset on, every section says its record time; before, none does."""
+    source = reading(Begin(10, 1, replay=7))
+    before = source.renew_draft()
+    source.take(950, projected(10), local_ms=NOW_MS)
+    source.take(900, projected(11), local_ms=NOW_MS)
+    first, second = source.renew_draft(), source.renew_draft()
+
+    [sections] = zip(*(draft.sections(1, None) for draft in (before, first, second)), strict=True)
+
+    assert [(7, None), (7, 950), (7, 950)] == [(section.replay, section.start_ms) for section in sections]
+
+
+def test_replay_goes_on_after_a_restart() -> None:
+    """The replay number and its first record's time are committed, and not found anew."""
+    before = reading(Begin(10, 1, replay=7))
+    before.take(950, projected(10), local_ms=NOW_MS)
+    after = reading(began(11, read_metadata(before.metadata()), replay=7))
+
+    after.take(2_000, projected(11), local_ms=NOW_MS)
+
+    assert (7, 950) == (after.draft.replay, after.draft.start_ms)
+
+
+def test_without_a_reset_there_is_no_replay() -> None:
+    """The first start is no replay: there is no record time at which one began."""
+    source = reading()
+
+    source.take(950, projected(10), local_ms=NOW_MS)
+
+    assert (0, None) == (source.draft.replay, source.draft.start_ms)
+
+
+def test_kept_record_is_kept_again_after_a_restart() -> None:
+    """A record that was kept back when ingest ended is judged by the same neighbours when it is read again."""
+    before = reading()
+    before.take(1_000, projected(10), local_ms=NOW_MS)
+    before.take(90_000, projected(11), local_ms=NOW_MS)
+    to_offset = before.renew_draft().to_offset
+    after = reading(Begin(to_offset, 1, read_metadata(before.metadata())))
+
+    for source in (before, after):
+        for offset, record_ms in ((11, 90_000), (12, 1_100)):
+            if offset >= source.next_offset:
+                source.take(record_ms, projected(offset), local_ms=NOW_MS)
+
+    assert touches(before.draft) == touches(after.draft)
+    assert (1_100, 1, 11) == (after.time.highest_ms, after.time.skewed_count, after.draft.from_offset)
+
+
+def test_kind_of_stamp_is_kept_over_a_restart() -> None:
+    """After a restart it is known that the broker stamps the records of an idle partition."""
+    before = reading()
+    before.take(900, projected(10), local_ms=NOW_MS, is_broker_time=True)
+
+    after = reading(Begin(11, 1, read_metadata(before.metadata())))
+
+    assert after.time.has_broker_time

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.watermark import PartitionTime
+from streams.watermark import BROKER_BEHIND_MS, PartitionTime
 
 NOW_MS = 1_000_000
 SKEW_MS = 5_000
@@ -235,3 +235,58 @@ def test_nothing_is_lost_and_time_never_goes_back(steps: list[int | tuple[int] |
     assert [at for at, step in enumerate(steps) if isinstance(step, int)] == [at for _, at in certain]
     assert all(counts_at_ms <= NOW_MS + SKEW_MS for counts_at_ms, _ in certain)
     assert sorted(watermarks_ms) == watermarks_ms
+
+
+def test_old_record_stamped_by_the_broker_does_not_hold_an_idle_partition() -> None:
+    """What is still to come is stamped with the broker's clock: a record that was read late says nothing about it."""
+    time = begun(9_000)
+    time.has_broker_time = True
+
+    time.tick_idle(local_ms=NOW_MS + 700)
+
+    assert NOW_MS + 700 - 200 - 100 == time.watermark_ms
+
+
+def test_broker_whose_clock_is_a_little_behind() -> None:
+    """Read at once, a record shows how far the broker's clock is behind: idle ticks stay as far behind."""
+    time = begun(NOW_MS - BROKER_BEHIND_MS)
+    time.has_broker_time = True
+
+    time.tick_idle(local_ms=NOW_MS + 700)
+
+    assert NOW_MS - BROKER_BEHIND_MS + 700 - 200 - 100 == time.watermark_ms
+
+
+def test_producer_whose_clock_is_years_behind() -> None:
+    """Its records move no time; those beyond out_of_order are counted, one exactly at it is not."""
+    time = begun(NOW_MS)
+
+    for record_ms in (1, NOW_MS - 201, NOW_MS - 200):
+        time.observe(record_ms, "old", local_ms=NOW_MS)
+
+    assert (NOW_MS - 200, 2) == (time.watermark_ms, time.behind_count)
+
+
+def test_producer_whose_clock_is_years_ahead() -> None:
+    """Between the others its records count where they are, each of them is kept and counted, and time goes on."""
+    time = begun(NOW_MS)
+    counted: list[int] = []
+
+    for step_ms in range(1, 4):
+        for record_ms in (NOW_MS * 100 + step_ms, NOW_MS + step_ms):
+            counted += [at_ms for at_ms, _ in time.observe(record_ms, "any", local_ms=NOW_MS + step_ms)]
+
+    assert [NOW_MS, NOW_MS + 1, NOW_MS + 1, NOW_MS + 2, NOW_MS + 2, NOW_MS + 3] == counted
+    assert (3, 3) == (time.kept_count, time.skewed_count)
+
+
+def test_reached_is_what_the_watermark_lies_below() -> None:
+    """How far a partition is counts idle time like records."""
+    time = begun()
+    before_ms = time.reached_ms
+    time.observe(9_000, "one", local_ms=NOW_MS)
+    record_ms = time.reached_ms
+
+    time.tick_idle(local_ms=NOW_MS + 700)
+
+    assert (None, 9_000, 9_600) == (before_ms, record_ms, time.reached_ms)

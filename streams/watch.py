@@ -1,0 +1,68 @@
+"""A look at the source topics from time to time: are they there, and are they those that are being read?
+
+In: the ids of the topics that are being read. Out: the topics that were deleted and made again meanwhile. Their
+offsets begin again, which the consumer notices only when its position is beyond the new end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+
+import structlog
+from confluent_kafka.admin import AdminClient
+
+from streams import aside
+from streams.errors import StateError
+from topics import admin
+from topics.errors import AdminError
+
+log = structlog.get_logger()
+
+LOOK_EVERY_S = 5.0
+LOOK_AGAIN_S = 1.0
+MOST_MISSES = 3
+
+
+class TopicWatch:
+    """The source topics' ids as the brokers say them; never waits for the answer."""
+
+    def __init__(self, client: AdminClient, topics: tuple[str, ...]) -> None:
+        self._client = client
+        self._topics = topics
+        self._looking: Future[dict[str, str]] | None = None
+        self._due_s = 0.0
+        self._misses = 0
+
+    def step(self, reading: Mapping[str, str]) -> set[str]:
+        """The topics whose id is not the one in `reading`, by name.
+
+        Raises:
+            StateError: a source topic is not there, in one look after the other.
+        """
+        if self._looking is None:
+            if time.monotonic() >= self._due_s:
+                self._looking = aside.ask(lambda: admin.topic_ids(self._client, self._topics))
+            return set()
+        if not self._looking.done():
+            return set()
+        answer, self._looking = self._looking, None
+        try:
+            return self._compare(answer.result(), reading)
+        except AdminError as error:
+            log.warning("the source topics are not known to be there", error=str(error))
+            self._due_s = time.monotonic() + LOOK_EVERY_S
+            return set()
+
+    def _compare(self, there: dict[str, str], reading: Mapping[str, str]) -> set[str]:
+        missing = [topic for topic in self._topics if topic not in there]
+        # A broker that has just come back may not know every topic yet.
+        self._misses = self._misses + 1 if missing else 0
+        self._due_s = time.monotonic() + (LOOK_AGAIN_S if missing else LOOK_EVERY_S)
+        if self._misses >= MOST_MISSES:
+            raise StateError(
+                f"there is no source topic {', '.join(missing)}",
+                action="create it, or change --source-topics, then start again",
+            )
+        return {topic for topic, topic_id in reading.items() if there.get(topic, topic_id) != topic_id}

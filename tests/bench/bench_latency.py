@@ -1,0 +1,135 @@
+"""How soon a signal is there: from the end of a trace's gap to the signal, under a steady load.
+
+    python -m tests.bench.bench_latency [--spans-per-s 20000] [--seconds 60]
+
+A broker, `betrace run` as a user starts it, real Collector messages with fresh trace ids written at a steady pace, and
+a consumer that reads what is committed. Prints a line of JSON: for each signal, the time from last arrival + gap +
+out-of-order (before that nobody can know that the trace is over) until the consumer has it, in ms. The first seconds,
+in which the program starts and catches up, do not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from confluent_kafka import Consumer, Producer
+
+from tests.bench.load import CORPUS, Original, copied, originals
+from tests.broker.program import Program
+from topics import broker, partition
+
+RULES = CORPUS.with_name("rules") / "corpus.rules"
+SPANS = CORPUS / "partitioned_proto.bin.gz"
+PREFIX = "latency."
+PARTITIONS = 4
+GAP_MS = 5_000
+OUT_OF_ORDER_MS = 2_000
+OPTIONS = ("--gap", f"{GAP_MS}ms", "--out-of-order", f"{OUT_OF_ORDER_MS}ms")
+SLICE_S = 0.01
+WARM_MS = 20_000
+SOON = {"fetch.wait.max.ms": 10, "topic.metadata.refresh.interval.ms": 1000}
+
+
+class Figures(msgspec.Struct):
+    """What was written, and how late the signals were."""
+
+    spans_per_s: int
+    signals: int
+    p50_ms: int
+    p99_ms: int
+    most_ms: int
+
+
+class Signal(msgspec.Struct):
+    """The only field that is asked of a signal: when its window closed, in ms of record time."""
+
+    time: int
+
+
+def write(bootstrap: str, topic: str, spans_per_s: int, seconds: float) -> int:
+    """Writes at a steady pace; returns the spans written."""
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5})
+    messages = _endless(originals(SPANS))
+    written, start_s = 0, time.monotonic()
+    while (elapsed_s := time.monotonic() - start_s) < seconds:
+        while written < elapsed_s * spans_per_s:
+            value, trace_id, span_count = next(messages)
+            producer.produce(topic, value, trace_id.hex(), partition.of(trace_id, PARTITIONS))
+            written += span_count
+        producer.poll(0)
+        time.sleep(SLICE_S)
+    producer.flush()
+    return written
+
+
+def _endless(found: list[Original]) -> Iterator[tuple[bytes, bytes, int]]:
+    for copy in itertools.count():
+        for original in found:
+            value = original.value
+            for trace_id in original.trace_ids:
+                value = value.replace(trace_id, copied(trace_id, copy))
+            yield value, copied(original.trace_ids[0], copy), original.span_count
+
+
+def latencies_ms(bootstrap: str, topic: str, until: threading.Event) -> Iterator[tuple[int, int]]:
+    """When each signal was read and how late it was, both in ms."""
+    settings = {"bootstrap.servers": bootstrap, "group.id": "latency", "auto.offset.reset": "earliest"}
+    consumer = Consumer({**settings, "isolation.level": "read_committed", **SOON})
+    consumer.subscribe([topic])
+    decoder = msgspec.json.Decoder(Signal)
+    while not until.is_set():
+        for message in consumer.consume(500, 0.05):
+            if message.error() is None:
+                now_ms = time.time_ns() // 1_000_000
+                yield now_ms, now_ms - decoder.decode(message.value() or b"").time - OUT_OF_ORDER_MS
+    consumer.close()
+
+
+def measure(bootstrap: str, directory: Path, spans_per_s: int, seconds: float) -> Figures:
+    """Runs the program under load."""
+    program = Program(bootstrap, PREFIX, directory, RULES, OPTIONS)
+    program.make_sources(PARTITIONS)
+    ended = threading.Event()
+    found: list[tuple[int, int]] = []
+    reading = threading.Thread(
+        target=lambda: found.extend(latencies_ms(bootstrap, f"{PREFIX}signals", ended)), name="signals"
+    )
+    with program.running():
+        reading.start()
+        start_ms = time.time_ns() // 1_000_000
+        written = write(bootstrap, program.spans_topic, spans_per_s, seconds)
+        time.sleep((GAP_MS + OUT_OF_ORDER_MS) / 1000 + 5)
+        ended.set()
+        reading.join()
+    warm_ms = start_ms + WARM_MS
+    late_ms = [late for at, late in found if at > warm_ms]
+    return Figures(
+        spans_per_s=round(written / seconds),
+        signals=len(late_ms),
+        p50_ms=round(statistics.median(late_ms)),
+        p99_ms=round(statistics.quantiles(late_ms, n=100)[98]),
+        most_ms=max(late_ms),
+    )
+
+
+def main() -> None:
+    """Measures on a broker of its own."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--spans-per-s", type=int, default=20_000)
+    parser.add_argument("--seconds", type=float, default=60)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory, broker.running(Path(directory) / "kafka") as kafka:
+        figures = measure(kafka.bootstrap, Path(directory), asked.spans_per_s, asked.seconds)
+        print(msgspec.json.encode(figures).decode())  # noqa: T201, it is a command
+
+
+if __name__ == "__main__":
+    main()

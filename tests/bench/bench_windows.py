@@ -1,0 +1,264 @@
+"""What open windows cost: memory, closing, and taking a facts partition over.
+
+    python -m tests.bench.bench_windows [--windows 100000] [--runs 3]
+
+Windows come from real Collector output (the traces of the corpus that hit a rule) with fresh trace ids.
+Prints a line of JSON; figures are medians. Memory is the growth of the process; the windows of a figure are made in a
+process of their own.
+
+    hot_per_gib, cold_per_gib   open windows in one GiB when all are in use, and when all are on disk
+    memory_per_stored_byte      memory of a hot window for each byte of its stored form
+    waiting_ratio               memory of what waits for the clock, to what `Waiting.held_bytes` says of it
+    closed_per_s                windows applied, closed, judged and made into signals, without Kafka
+    with_disk_s, bare_s         from a worker that is given a partition to all its windows there, on a real Kafka
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import multiprocessing
+import shutil
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+
+from dsl import RuleSet, load
+from streams import ruleset, takeover
+from streams.decode import decode
+from streams.deliver import outcomes
+from streams.project import Projector
+from streams.ruleset import RuleSets
+from streams.sessions import SessionsWorker
+from streams.settings import Settings
+from streams.window.chains import Chains
+from streams.window.partition import Partition
+from streams.window.session import Sessions
+from streams.window.store import FORMAT, Identity, Position, Store
+from tests.bench.load import CORPUS, copied
+from topics import admin, broker, capture, facts, signals
+from topics.facts import TICK_MS, VERSION, Entry, Facts, Section
+from topics.spec import Layout
+
+RULES = CORPUS.with_name("rules") / "corpus.rules"
+SPANS = CORPUS / "partitioned_proto.bin.gz"
+TOPIC = "spans"
+PER_MESSAGE = 500
+FIRST_TICK = 1_000
+SETTINGS = Settings(bootstrap="", state_dir=Path())
+IDENTITY = Identity(FORMAT, "", "", "")
+GIB = 1 << 30
+
+
+class Figures(msgspec.Struct):
+    """See the module's docstring."""
+
+    windows: int
+    hot_per_gib: int
+    cold_per_gib: int
+    memory_per_stored_byte: float
+    waiting_ratio: float
+    closed_per_s: int
+    with_disk_s: float
+    bare_s: float
+
+
+def entries(rules: RuleSet, count: int) -> Iterator[Entry]:
+    """Entries of `count` traces, one each, all in one tick."""
+    projector = Projector(rules)
+    records = [decode(frame.value, projector.interest).traces for frame in capture.read(SPANS)]
+    found = [
+        (trace_id, trace.span_count, trace.root_seen, hits)
+        for traces in records
+        for trace_id, trace in traces.items()
+        if (hits := projector.facts(trace))
+    ]
+    for number in range(count):
+        trace_id, span_count, root_seen, hits = found[number % len(found)]
+        yield Entry(copied(trace_id, number), number, number, FIRST_TICK, span_count, root_seen, hits)
+
+
+def messages(rules: RuleSet, count: int) -> Iterator[bytes]:
+    """Facts messages that open `count` windows, and one that only moves the clock past them."""
+    found = entries(rules, count)
+    offset = 0
+    while some := list(islice(found, PER_MESSAGE)):
+        yield _message(rules, offset, offset + len(some), FIRST_TICK * TICK_MS, some)
+        offset += len(some)
+    yield _message(rules, offset, offset, (FIRST_TICK + 2) * TICK_MS, [])
+
+
+def _message(rules: RuleSet, from_offset: int, to_offset: int, watermark_ms: int, found: list[Entry]) -> bytes:
+    section = Section(TOPIC, 0, 1, 0, None, 1, from_offset, to_offset, watermark_ms, [], b"", found)
+    return facts.encode(Facts(VERSION, rules.fingerprint, [section]))
+
+
+def _partition(rules: RuleSet, store: Store | None = None) -> Partition:
+    counted = {fingerprint: atom.counted for fingerprint, atom in rules.atoms.items() if atom.counted}
+    sessions = Sessions(takeover.bounds(SETTINGS), counted, Chains(store.chain if store else None))
+    of_set = frozenset(rule.fingerprint for rule in rules.rules)
+    return Partition((TOPIC,), sessions, lambda _: of_set, out_of_order_ms=0, position=Position.beginning(0))
+
+
+def _opened(rules: RuleSet, count: int, store: Store | None = None) -> Partition:
+    """A partition with so many open windows."""
+    partition = _partition(rules, store)
+    for value in messages(rules, count):
+        for _ in partition.apply(partition.next_offset, facts.decode(value)):
+            raise AssertionError("a window closed")
+    return partition
+
+
+def hot(path: Path, count: int) -> tuple[int, float]:
+    """Open windows per GiB when all are in use, and memory per stored byte; leaves the windows in a store at `path`."""
+    rules, _ = load([RULES])
+    _opened(rules, PER_MESSAGE)
+    before = _resident_bytes()
+    partition = _opened(rules, count)
+    grown = _resident_bytes() - before
+    chains = partition.sessions.chains
+    with Store(path, IDENTITY) as store:
+        store.write(chains, partition.position())
+    stored_bytes = sum(chains._stored_bytes.values())
+    return count * GIB // grown, round(grown / stored_bytes, 2)
+
+
+def cold(path: Path, count: int) -> int:
+    """Open windows per GiB when all are in the store at `path`."""
+    rules, _ = load([RULES])
+    _opened(rules, PER_MESSAGE)
+    with Store(path, IDENTITY) as store:
+        before = _resident_bytes()
+        partition = _partition(rules, store)
+        for trace_id, chain in store.chains():
+            partition.sessions.restore(trace_id, chain)
+        grown = _resident_bytes() - before
+        assert partition.sessions.open_windows == count
+    return count * GIB // grown
+
+
+def waiting(count: int) -> float:
+    """Memory of so many entries that wait, to what is reckoned."""
+    rules, _ = load([RULES])
+    _opened(rules, PER_MESSAGE)
+    before = _resident_bytes()
+    partition = _partition(rules)
+    found = entries(rules, count)
+    while some := list(islice(found, PER_MESSAGE)):
+        number = partition.next_offset * PER_MESSAGE
+        value = _message(rules, number, number + len(some), 0, some)
+        for _ in partition.apply(partition.next_offset, facts.decode(value)):
+            raise AssertionError("a window closed")
+    return (_resident_bytes() - before) / partition.sessions.waiting.held_bytes
+
+
+def closing(count: int) -> float:
+    """Seconds to close so many windows: verdicts and the records of all signals."""
+    rules, _ = load([RULES])
+    partition = _opened(rules, count)
+    judging = frozenset(rule.fingerprint for rule in rules.rules)
+    last = facts.decode(_message(rules, count, count, FIRST_TICK * TICK_MS + 10 * SETTINGS.gap_ms, []))
+    closed, start_s = 0, time.perf_counter()
+    for close in partition.apply(partition.next_offset, last):
+        closed += 1
+        for outcome in outcomes(close, rules, judging, reach_ms=SETTINGS.gap_ms + SETTINGS.lateness_ms):
+            if outcome.finding is not None:
+                signals.record(outcome.finding, logged_ms=0, source="bench")
+    assert closed == count
+    return time.perf_counter() - start_s
+
+
+def takeovers(bootstrap: str, directory: Path, count: int) -> tuple[float, float]:
+    """Seconds to take over a partition with so many open windows, with its disk and without."""
+    rules, _ = load([RULES])
+    prefix = f"bench{uuid.uuid4().hex[:8]}."
+    settings = Settings(bootstrap, directory / prefix, (TOPIC,), prefix, facts_partitions=1)
+    admin.create(admin.connect(settings.client()), Layout(prefix, settings.source_topics, 1))
+    ruleset.push(settings, rules, now_ms=1)
+    end = _write(settings, rules, count)
+    _take_over(settings, end, count)
+    with_disk_s = _take_over(settings, end, count)
+    shutil.rmtree(settings.state_dir)
+    return with_disk_s, _take_over(settings, end, count)
+
+
+def _write(settings: Settings, rules: RuleSet, count: int) -> int:
+    producer = Producer({**settings.client(), "linger.ms": 20})
+    written = 0
+    for value in messages(rules, count):
+        producer.produce(settings.topic("facts"), value, partition=0)
+        written += 1
+    producer.flush()
+    return written
+
+
+def _take_over(settings: Settings, end: int, count: int) -> float:
+    """A worker is given the partition, with its log's end as the next message; then it is gone."""
+    known: RuleSets = ruleset.read(settings)[0]
+    identity = takeover.identify(AdminClient({**settings.client()}), settings)
+    worker = SessionsWorker(settings, known, identity)
+    worker.assign([0])
+    start_s = time.perf_counter()
+    worker._attempt(0, lambda: worker._read_on(0, end))
+    took_s = time.perf_counter() - start_s
+    assert worker._at_work[0].partition.sessions.open_windows == count
+    worker.close()
+    return took_s
+
+
+def _resident_bytes() -> int:
+    gc.collect()
+    resident: int = psutil.Process().memory_info().rss
+    return resident
+
+
+def _apart(call: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401, it returns what `call` returns
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(call, args)
+
+
+def measure(bootstrap: str, directory: Path, windows: int, runs: int) -> Figures:
+    """All figures; `windows` is how many are open."""
+    paths = [directory / f"store-{run}" for run in range(runs)]
+    hots = [_apart(hot, path, windows) for path in paths]
+    hot_count, per_byte = (statistics.median(each) for each in zip(*hots, strict=True))
+    cold_count = statistics.median(_apart(cold, path, windows) for path in paths)
+    waiting_ratio = statistics.median(_apart(waiting, windows) for _ in range(runs))
+    closed_s = statistics.median(_apart(closing, windows) for _ in range(runs))
+    times_s = [takeovers(bootstrap, directory, windows) for _ in range(runs)]
+    with_disk_s, bare_s = (round(statistics.median(each), 2) for each in zip(*times_s, strict=True))
+    return Figures(
+        windows=windows,
+        hot_per_gib=round(hot_count),
+        cold_per_gib=round(cold_count),
+        memory_per_stored_byte=per_byte,
+        waiting_ratio=round(waiting_ratio, 2),
+        closed_per_s=round(windows / closed_s),
+        with_disk_s=with_disk_s,
+        bare_s=bare_s,
+    )
+
+
+def main() -> None:
+    """Measures on a broker of its own."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--windows", type=int, default=100_000)
+    parser.add_argument("--runs", type=int, default=3)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory, broker.running(Path(directory) / "kafka") as kafka:
+        figures = measure(kafka.bootstrap, Path(directory), asked.windows, asked.runs)
+        print(msgspec.json.encode(figures).decode())  # noqa: T201, it is a command
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Record time on a real Kafka: who waits for whom, and whose clock is believed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.broker.ingesting import WAIT_S, Site, highest_watermark_ms, holes, wait_until
+
+pytestmark = pytest.mark.broker
+
+FIRST_MS = 1_700_000_000_000
+
+
+def test_partition_far_behind_is_caught_up_with(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """A quarter of an hour of record time lies between two partitions: sessions is told little of what lies ahead."""
+    site = Site.made(kafka, fresh_prefix, tmp_path, {"spans": 2}, facts_partitions=1)
+    batch, step_ms = 20_000, 45
+    site.write(site.spans, 0, range(batch), (FIRST_MS + 2 * step_ms * at for at in range(batch)))
+    ahead_ms = FIRST_MS + step_ms * batch
+    site.write(site.spans, 1, range(batch, 2 * batch), (ahead_ms + step_ms * at for at in range(batch)))
+
+    site.ingest_all(2 * batch)
+
+    assert [[*range(batch)], [*range(batch, 2 * batch)]] == [site.hits()[site.spans, number] for number in (0, 1)]
+    assert [] == holes(site.sections())
+    assert most_ahead(site) < batch // 2
+
+
+def most_ahead(site: Site) -> int:
+    """How many entries of the second partition are written, at most, before the first one's time has come to them."""
+    waiting: list[int] = []
+    slow_ms = most = 0
+    for section in site.sections():
+        if section.topic == site.spans and section.partition == 0:
+            slow_ms = max(slow_ms, section.watermark_ms or 0)
+        elif section.topic == site.spans:
+            waiting = [tick for tick in waiting if tick * 100 > slow_ms] + [entry.tick for entry in section.entries]
+            most = max(most, len(waiting))
+    return most
+
+
+def test_clocks_of_producers_that_are_years_off(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """Records of years ago and of years ahead are read once, and the partition's time stays with the others."""
+    site = Site.made(kafka, fresh_prefix, tmp_path, {"spans": 1})
+    year_ms = 365 * 86_400_000
+    now_ms = time.time_ns() // 1_000_000
+    off_ms = [now_ms + year_ms, now_ms, now_ms - year_ms, now_ms + 1, now_ms + year_ms, now_ms + year_ms, now_ms + 2]
+    site.write(site.spans, 0, range(len(off_ms)), off_ms)
+
+    site.ingest_all(len(off_ms))
+
+    assert [*range(len(off_ms))] == site.hits()[site.spans, 0]
+    watermarks_ms = [section.watermark_ms for section in site.sections() if section.watermark_ms is not None]
+    assert max(watermarks_ms) < now_ms + WAIT_S * 1000
+
+
+def test_old_records_stamped_by_the_broker(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """Where the broker stamps the records, a partition whose last one is old holds nobody back."""
+    site = Site.made(kafka, fresh_prefix, tmp_path, {"spans": 1}, message_timestamp_type="LogAppendTime")
+    site.write(site.spans, 0, [0])
+    stamped_ms = time.time_ns() // 1_000_000
+
+    with site.ingesting():
+        wait_until(lambda: highest_watermark_ms(site) > stamped_ms, "time goes on")
+
+    assert [0] == site.hits()[site.spans, 0]
+    assert [True] == [commit.said.has_broker_time for commit in site.committed().values() if commit.said]
