@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
 
@@ -102,6 +104,29 @@ def milliseconds(text: str) -> int:
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ConfigError(f"{text!r} is no duration: write a number with a unit (ms, s, m, h, d), such as 30s")
     return round(sum(float(number) * _UNITS_MS[unit] for number, unit in parts))
+
+
+def moment_ms(text: str, now_ms: int) -> int:
+    """A point in time as a person types it, in Unix ms: RFC 3339, a duration ago, `earliest` or `now`.
+
+    Raises:
+        ConfigError: it is none of these.
+
+    >>> moment_ms("2026-01-05T12:00:00Z", 0), moment_ms("30d", 3_000_000_000), moment_ms("earliest", 7)
+    (1767614400000, 408000000, 0)
+    """
+    if text in ("earliest", "now"):
+        return now_ms if text == "now" else 0
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return max(0, round(moment.timestamp() * 1000))
+    try:
+        return max(0, now_ms - milliseconds(text))
+    except ConfigError as error:
+        raise ConfigError(
+            f"{text!r} is no time: write 2026-01-05T12:00:00Z, a time ago such as 30d, earliest or now"
+        ) from error
 
 
 def _at_least(name: str, value_ms: int, least_ms: int) -> None:

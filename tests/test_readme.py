@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 from ruamel.yaml import YAML
 
+from streams.archive.read import records
 from tests.broker.collector.build import GoMissingError, binary
 
 ROOT = Path(__file__).parents[1]
@@ -67,7 +69,12 @@ def test_console_blocks_print_what_they_show(tmp_path: Path) -> None:
 
 def test_every_shell_command_is_run_by_a_test() -> None:
     """There is no command in the README that the tests below do not know."""
-    assert {"make demo", "make test", "betrace run --rules rules/ --bootstrap kafka:9092"} == set(shell_commands())
+    assert {
+        "make demo",
+        "make test",
+        "betrace run --rules rules/ --bootstrap kafka:9092",
+        "betrace archive archive/ --bootstrap kafka:9092",
+    } == set(shell_commands())
 
 
 @pytest.mark.broker
@@ -104,6 +111,25 @@ def test_the_run_command_runs_until_it_is_stopped(kafka: str, tmp_path: Path) ->
 
     assert still_running
     assert code == 0
+
+
+@pytest.mark.broker
+def test_the_archive_command_keeps_what_is_there(kafka: str, tmp_path: Path) -> None:
+    """`betrace archive` as written, with a real address for Kafka: what is on the source topics is in the archive."""
+    [command] = [line for line in shell_commands() if line.startswith("betrace archive")]
+    subprocess.run(["betrace", "topics", "create", "--bootstrap", kafka], env=environment(), check=True)
+    producer = Producer({"bootstrap.servers": kafka})
+    producer.produce("otlp_spans", b"no request", partition=0)
+    producer.flush()
+
+    subprocess.run(
+        command.replace("kafka:9092", kafka).split(),
+        cwd=tmp_path,
+        env=environment() | {"BETRACE_UNTIL_IDLE": "1"},
+        check=True,
+    )
+
+    assert b"no request" in [record.value for record in records(str(tmp_path / "archive"))]
 
 
 @pytest.mark.collector

@@ -39,6 +39,7 @@ __all__ = [
     "describe",
     "end_offsets",
     "max_message_bytes",
+    "offsets_at",
     "partition_counts",
     "topic_ids",
     "wait_until_seen",
@@ -140,6 +141,17 @@ def end_offsets(
 ) -> dict[tuple[str, int], int]:
     """The offset that the next record gets, by topic and partition; raises `AdminError`."""
     return _offsets(admin, partitions, OffsetSpec.latest(), timeout_s)
+
+
+def offsets_at(admin: AdminClient, partitions: Iterable[TopicPartition], time_ms: int) -> dict[tuple[str, int], int]:
+    """The first offset with a record time of at least `time_ms`, the end offset when there is none.
+
+    By topic and partition; raises `AdminError`.
+    """
+    asked = list(partitions)
+    found = _offsets(admin, asked, OffsetSpec.for_timestamp(time_ms), TIMEOUT_S)
+    ends = end_offsets(admin, asked)
+    return {at: ends[at] if offset < 0 else offset for at, offset in found.items()}
 
 
 def max_message_bytes(admin: AdminClient, name: str) -> int:

@@ -5,22 +5,28 @@ A command takes them as decorators; `setting` makes one more. What only one comm
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
 import click
 
+from streams.errors import ConfigError
+from streams.settings import moment_ms
 from topics.spec import Layout
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-def setting(name: str, **attributes: Any) -> Callable[[_Command], _Command]:  # noqa: ANN401 - click's own
-    """An option `--some-name` that is also `BETRACE_SOME_NAME` in the environment, and says so in `--help`."""
+def setting(name: str, *parameter: str, **attributes: Any) -> Callable[[_Command], _Command]:  # noqa: ANN401 - click's own
+    """An option `--some-name` that is also `BETRACE_SOME_NAME` in the environment, and says so in `--help`.
+
+    `parameter` is what the command calls it, `some_name` when it is not given.
+    """
     variable = "BETRACE_" + name.removeprefix("--").replace("-", "_").upper()
     usual: dict[str, Any] = {"envvar": variable, "show_envvar": True, "show_default": True}
-    return click.option(name, **usual | attributes)
+    return click.option(name, *parameter, **usual | attributes)
 
 
 def names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
@@ -29,6 +35,18 @@ def names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
     if not found:
         raise click.BadParameter("names no topic")
     return found
+
+
+def moment(name: str, **attributes: Any) -> Callable[[_Command], _Command]:  # noqa: ANN401, as above
+    """An option `--name` that takes a point in time and gives `name_ms`, None when it is not set."""
+    return setting(name, name.removeprefix("--") + "_ms", callback=_moment, metavar="TIME", **attributes)
+
+
+def _moment(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+    try:
+        return None if text is None else moment_ms(text, time.time_ns() // 1_000_000)
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 bootstrap = setting("--bootstrap", default="localhost:9092", help="Kafka, as host:port[,host:port...].")

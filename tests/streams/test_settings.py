@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streams.errors import ConfigError
-from streams.settings import Settings, milliseconds
+from streams.settings import Settings, milliseconds, moment_ms
 
 NUMBERS = [
     ("gap", "gap_ms", 100, "100ms"),
@@ -82,3 +82,31 @@ def test_no_duration(text: str) -> None:
     """Anything else is refused, with what to write."""
     with pytest.raises(ConfigError, match="is no duration: write a number with a unit"):
         milliseconds(text)
+
+
+NOW_MS = 1_795_255_200_000
+
+
+@pytest.mark.parametrize(
+    ("text", "expected_ms"),
+    [
+        ("now", NOW_MS),
+        ("earliest", 0),
+        ("2h", NOW_MS - 7_200_000),
+        ("100000d", 0),
+        ("2026-11-21T10:00:00Z", NOW_MS),
+        ("2026-11-21T10:00:00.0005Z", NOW_MS),
+        ("2026-11-21T11:30:00.007+01:30", NOW_MS + 7),
+        ("1960-01-01T00:00:00Z", 0),
+    ],
+)
+def test_moment(text: str, expected_ms: int) -> None:
+    """A point in time is a time with its zone, how long ago, or a word; none is before 1970."""
+    assert expected_ms == moment_ms(text, NOW_MS)
+
+
+@pytest.mark.parametrize("text", ["", "today", "2026-11-21", "2026-11-21T10:00:00", "2026-13-01T00:00:00Z", "-1h"])
+def test_no_moment(text: str) -> None:
+    """Anything else is refused with what to write; without a zone nobody knows what was meant."""
+    with pytest.raises(ConfigError, match="is no time: write 2026-01-05T12:00:00Z"):
+        moment_ms(text, NOW_MS)

@@ -193,6 +193,22 @@ def test_offsets_are_the_lowest_kept_and_the_next(client: AdminClient, kafka: st
     assert offsets == ({(topic, 0): 0, (topic, 1): 2}, {(topic, 0): 0, (topic, 1): 5})
 
 
+def test_offsets_at_a_time(client: AdminClient, kafka: str, fresh_prefix: str) -> None:
+    """Where the records of a time begin: at the first that is as late, at the end where there is none."""
+    topic = f"{fresh_prefix}times"
+    make(client, topic, 2)
+    producer = Producer({"bootstrap.servers": kafka})
+    for second in (10, 20, 15, 30):
+        producer.produce(topic, b"x", partition=1, timestamp=second * 1000)
+    producer.flush()
+    at = [TopicPartition(topic, 0), TopicPartition(topic, 1)]
+
+    offsets = [admin.offsets_at(client, at, time_ms)[topic, 1] for time_ms in (0, 10_000, 10_001, 30_000, 30_001)]
+
+    assert offsets == [0, 0, 1, 3, 4]
+    assert admin.offsets_at(client, at, 5)[topic, 0] == 0
+
+
 def test_offsets_of_a_topic_that_is_not_there_are_an_error(client: AdminClient, fresh_prefix: str) -> None:
     """Asking for a partition that does not exist raises, and names it."""
     with pytest.raises(AdminError, match=f"the offsets of {fresh_prefix}none-0"):

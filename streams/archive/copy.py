@@ -1,0 +1,271 @@
+"""The source topics to an archive, with a consumer of its own.
+
+    begin where the archive ends → consume → a cut per partition and hour → commit, for who watches the lag
+
+The archive's file names are the only memory: after a kill, reading goes on where the last whole cut ends, and what was
+begun is thrown away. The committed offsets decide nothing.
+
+A cut ends before the first record of a later hour, so that an hour is one file; a record of an earlier hour lands in
+one more file of its hour. A record stamped in the future ends no cut, or one sender with a wrong clock would make a
+file of every record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streams.archive import read
+from streams.archive.names import HOUR_MS, Contents
+from streams.archive.rows import RawRecord, WholeDecoder
+from streams.archive.schema import TOPIC_ID_KEY
+from streams.archive.store import Store
+from streams.archive.write import PartitionWriter, Written
+from streams.errors import BetraceError, StateError
+from streams.ingest import CONSUMER
+from streams.reader import PARTITION_EOF
+from streams.settings import Settings
+from streams.window.clock import Source
+from topics import admin
+from topics.errors import TopicsError
+
+log = structlog.get_logger()
+
+ANSWER_S = 30.0
+CONSUME_COUNT = 200
+CONSUME_S = 0.2
+LOOK_EVERY_S = 10.0
+
+
+@dataclass(slots=True)
+class Progress:
+    """One source partition: its writer, the offset that is read next, and when its cut began (None: nothing in it)."""
+
+    writer: PartitionWriter
+    next_offset: int
+    began_s: float | None = None
+
+    @property
+    def at(self) -> TopicPartition:
+        """Where reading goes on."""
+        return TopicPartition(self.writer.topic, self.writer.partition, self.next_offset)
+
+
+@dataclass(slots=True)
+class Copier:
+    """Copies until `stop` is called, or the records below `ends` when they are given; `report` is told of every file.
+
+    A partition that is not archived yet begins at its offset in `begins`, or with the first record there is. A cut is
+    written at the latest `every_s` after its first record was read. What waits to be written takes about
+    `memory_bytes`.
+    """
+
+    settings: Settings
+    store: Store
+    report: Callable[[Written], None]
+    every_s: float = 3600.0
+    memory_bytes: int = 512 << 20
+    begins: Mapping[Source, int] = field(default_factory=dict)
+    ends: Mapping[Source, int] | None = None
+    _sources: dict[Source, Progress] = field(default_factory=dict)
+    _is_stopping: bool = False
+
+    def stop(self) -> None:
+        """Ends `run` after the current records; safe to call from a signal handler."""
+        self._is_stopping = True
+
+    def run(self) -> None:
+        """Copies; on the way out everything that was read is written.
+
+        Raises:
+            StateError: a topic is gone, the archive is of another topic or version or cannot be written, or Kafka
+                reports a fatal error.
+        """
+        consumer = Consumer({**self.settings.client(CONSUMER), "group.id": self.settings.group("archive")})
+        try:
+            try:
+                self._copy(consumer)
+            except (BetraceError, TopicsError, KafkaException):
+                # When a topic is gone, this is the last copy of what was read.
+                self._cut_all(consumer)
+                raise
+            self._cut_all(consumer)
+        except OSError as error:
+            raise StateError(
+                f"the archive {self.store.root} cannot be written: {error}",
+                action="see whether it is reachable and has room, then start again: nothing is lost",
+            ) from error
+        finally:
+            consumer.close()
+
+    def _copy(self, consumer: Consumer) -> None:
+        kafka = AdminClient({**self.settings.client()})
+        looked_s = None
+        while not self._is_stopping and not self._is_done():
+            if looked_s is None or time.monotonic() - looked_s >= LOOK_EVERY_S:
+                self._find_partitions(kafka, consumer)
+                looked_s = time.monotonic()
+            for message in consumer.consume(CONSUME_COUNT, CONSUME_S):
+                self._take(consumer, message)
+            self._spill()
+            self._cut_old(consumer)
+
+    def _is_done(self) -> bool:
+        if self.ends is None or not self._sources:
+            return False
+        return all(progress.next_offset >= self.ends.get(source, 0) for source, progress in self._sources.items())
+
+    # Partitions
+
+    def _find_partitions(self, kafka: AdminClient, consumer: Consumer) -> None:
+        """Begins every partition that was not there before."""
+        topics = self.settings.source_topics
+        counts, topic_ids = admin.partition_counts(kafka, topics), admin.topic_ids(kafka, topics)
+        if missing := set(topics) - counts.keys():
+            raise StateError(f"{', '.join(sorted(missing))} is gone", action="see who deleted it, then start again")
+        sources = [(topic, number) for topic, count in counts.items() for number in range(count)]
+        new = [source for source in sources if source not in self._sources]
+        if not new:
+            return
+        found = self.store.contents()
+        for topic, number in new:
+            self._sources[topic, number] = self._begin(consumer, found, topic_ids[topic], TopicPartition(topic, number))
+        consumer.incremental_assign([self._sources[source].at for source in new])
+
+    def _begin(self, consumer: Consumer, found: Contents, topic_id: str, at: TopicPartition) -> Progress:
+        """Where the archive of a partition ends is where reading begins; what a killed archiver left is removed."""
+        low, high = consumer.get_watermark_offsets(at, timeout=ANSWER_S, cached=False)
+        end, highest_ms = found.end_offset(at.topic, at.partition), None
+        if end is not None:
+            highest_ms = self._check(found, topic_id, at, end, high)
+            if low > end:
+                lost = {"topic": at.topic, "partition": at.partition, "lost": [end, low]}
+                log.error("records are gone before they were archived", **lost)
+        self._clean(found, at)
+        offset = max(low, self.begins.get((at.topic, at.partition), 0) if end is None else end)
+        log.info("archiving begins", topic=at.topic, partition=at.partition, offset=offset)
+        decoder = WholeDecoder(self.settings.format)
+        writer = PartitionWriter(self.store, at.topic, at.partition, offset, topic_id, decoder, highest_ms=highest_ms)
+        return Progress(writer, offset)
+
+    def _clean(self, found: Contents, at: TopicPartition) -> None:
+        self.store.remove_parts(at.topic, at.partition)
+        for file in found.leftovers:
+            if (file.topic, file.partition) == (at.topic, at.partition):
+                self.store.remove(file)
+
+    def _check(self, found: Contents, topic_id: str, at: TopicPartition, end: int, high: int) -> int:
+        """The highest timestamp in the partition's last cut, which must be of this topic."""
+        last = [
+            file
+            for file in found.files
+            if (file.topic, file.partition, file.end_offset) == (at.topic, at.partition, end)
+        ]
+        for file in last:
+            with read.opened(self.store, file) as parquet:
+                archived_id = parquet.metadata.metadata.get(TOPIC_ID_KEY.encode(), b"").decode()
+            if archived_id != topic_id or end > high:
+                raise StateError(
+                    f"the archive of {at.topic}[{at.partition}] ends at {end} of topic id {archived_id}, "
+                    f"the topic now ends at {high} and has id {topic_id}: it was made again",
+                    action="archive to another directory",
+                )
+        return max(read.times(self.store, file)[1] for file in last)
+
+    # Records
+
+    def _take(self, consumer: Consumer, message: Message) -> None:
+        error = message.error()
+        progress = self._sources.get((message.topic() or "", message.partition() or 0))
+        if error is None and progress is not None:
+            self._add(consumer, progress, message)
+        elif error is None:
+            raise StateError("kafka gave a message without a place", action="report this as a bug")
+        elif error.code() == PARTITION_EOF and progress is not None:
+            self._reach(progress, message.offset() or 0)
+        elif error.fatal() or error.code() in _STOPS:
+            raise StateError(
+                f"reading {message.topic()} failed: {error.str()}",
+                action="see whether the topic is there and still has what was not archived, then start again",
+            )
+        else:
+            log.warning("kafka reports an error, reading goes on", error=error.str())
+
+    def _add(self, consumer: Consumer, progress: Progress, message: Message) -> None:
+        record = _record(progress, message)
+        if self.ends is not None and record.offset >= self.ends.get(record[:2], 0):
+            self._reach(progress, record.offset)
+            return
+        if self._begins_hour(progress, record.timestamp_ms):
+            self._cut(consumer, progress)
+        progress.writer.add(record)
+        progress.next_offset = record.offset + 1
+        if progress.began_s is None:
+            progress.began_s = time.monotonic()
+
+    def _reach(self, progress: Progress, offset: int) -> None:
+        """There is nothing more to archive below `offset`; what is beyond the end was left out, and is not passed."""
+        source = (progress.writer.topic, progress.writer.partition)
+        end = offset if self.ends is None else self.ends.get(source, 0)
+        progress.next_offset = max(progress.next_offset, min(offset, end))
+
+    def _begins_hour(self, progress: Progress, record_ms: int) -> bool:
+        highest_ms = progress.writer.highest_ms
+        if progress.began_s is None or highest_ms is None:
+            return False
+        now_ms = time.time_ns() // 1_000_000
+        return highest_ms // HOUR_MS < record_ms // HOUR_MS <= now_ms // HOUR_MS
+
+    # Writing
+
+    def _spill(self) -> None:
+        writers = [progress.writer for progress in self._sources.values() if progress.began_s is not None]
+        while writers and sum(writer.waiting_bytes for writer in writers) > self.memory_bytes:
+            max(writers, key=lambda writer: writer.waiting_bytes).spill()
+
+    def _cut_old(self, consumer: Consumer) -> None:
+        now_s = time.monotonic()
+        for progress in self._sources.values():
+            if progress.began_s is not None and now_s - progress.began_s >= self.every_s:
+                self._cut(consumer, progress)
+
+    def _cut_all(self, consumer: Consumer) -> None:
+        for progress in self._sources.values():
+            self._cut(consumer, progress)
+
+    def _cut(self, consumer: Consumer, progress: Progress) -> None:
+        written = progress.writer.cut(progress.next_offset)
+        progress.began_s = None
+        for each in written:
+            self.report(each)
+        if written:
+            try:
+                consumer.commit(offsets=[progress.at], asynchronous=False)
+            except KafkaException as error:
+                log.warning("offsets were not committed, which only those miss who watch the lag", error=str(error))
+
+
+_STOPS = frozenset(
+    {
+        KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001, confluent-kafka has no public name for it
+        KafkaError.OFFSET_OUT_OF_RANGE,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
+
+
+def _record(progress: Progress, message: Message) -> RawRecord:
+    pairs: Iterable[tuple[str, str | bytes | None]] = message.headers() or ()  # type: ignore[assignment]
+    headers = tuple((key, _bytes(value)) for key, value in pairs)
+    place = (progress.writer.topic, progress.writer.partition, message.offset() or 0)
+    return RawRecord(*place, message.timestamp()[1], message.key(), message.value(), headers)
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value

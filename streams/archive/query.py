@@ -1,0 +1,207 @@
+"""Rules asked of an archive, with DuckDB: what the engine would say of the same records, in a fraction of the time.
+
+    1  hits      the rows that satisfy an atom: SQL is sure, or says which rows `dsl` must look at
+    2  windows   of the traces with a hit, when their records came and whether that makes one whole window
+    3  verdicts  every formula on the facts of each trace, in SQL
+    4  closes    the traces of which there is more to say go through the engine itself, with all their facts
+
+In: an archive and what is asked (`Asked`). Out: an `Answer`. What must hold: it is what the engine says when it reads
+the records of the range alone, each at its own timestamp. Where the engine would not take the timestamps as they are,
+the question is refused. Steps 1 to 3 are `streams.archive.tables`, step 4 is here.
+"""
+
+# ruff: noqa: S608 - the texts in these statements are made by streams.archive.sql, which quotes them
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import duckdb
+import pyarrow as pa
+
+from streams.archive import read, spans, sql
+from streams.archive.names import ArchiveFile
+from streams.archive.schema import FORMAT_KEY, RUN_BACK_KEY
+from streams.archive.store import Store
+from streams.archive.tables import Said, Tables
+from streams.errors import BetraceError, StateError
+from streams.project import Projector
+from streams.traces import TraceSpans
+from streams.window.chain import Bounds
+from streams.window.close import Close
+from streams.window.session import LostTime, Sessions
+from streams.window.waiting import Arrival
+from topics.facts import Entry, Fact, Touch, pack_touches
+
+BATCH_ROWS = 8192
+
+_PLACE = ("topic", "partition", "offset", "trace_id")
+_Place: TypeAlias = tuple[str, int, int, bytes]
+
+
+class RefusedError(BetraceError):
+    """The question cannot be answered by a query; the message says why, and the engine can be asked instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked: the rules, how windows are cut, and of which records.
+
+    Records have a timestamp in `[from_ms, to_ms)`, None is no bound; no topics are all topics. The clock stops at
+    `clock_ms` or at the last record, whichever is later: windows that are quiet then close as such, all others at the
+    end of the input. With `in_full`, traces that break a rule come with
+    all their facts, to make signals of; without, such a verdict is only said.
+    """
+
+    projector: Projector
+    bounds: Bounds
+    from_ms: int | None = None
+    to_ms: int | None = None
+    topics: tuple[str, ...] | None = None
+    out_of_order_ms: int = 2_000
+    clock_ms: int | None = None
+    in_full: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the rules say.
+
+    `said` are verdicts on traces with one whole window; `closes` are the closed windows of all other traces, as the
+    engine gives them: judge each before the next one is asked for. No trace is in both.
+    """
+
+    said: tuple[Said, ...]
+    closes: Iterator[Close]
+
+
+def ask(url: str, asked: Asked) -> Answer:
+    """Asks the rules of an archive.
+
+    Raises:
+        RefusedError: the engine would not take the records' timestamps as they are.
+        ConfigError: the URL cannot be used.
+        StateError: the archive cannot be read.
+    """
+    store = Store.at(url)
+    found = store.contents()
+    files = read.chosen(found, asked.from_ms, asked.to_ms, asked.topics)
+    if not files:
+        return Answer((), iter(()))
+    lost = read.lost(store, found, asked.out_of_order_ms)
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="betrace-") as directory,
+            closing(_connect(store, Path(directory))) as database,
+        ):
+            _open(database, store, files, asked)
+            return _answer(database, asked, lost)
+    except duckdb.Error as error:
+        raise StateError(
+            f"the archive {store.root} cannot be asked: {error}",
+            action="see whether it is reachable, its files are whole, and there is memory and room for temporary files",
+        ) from error
+
+
+def _answer(database: duckdb.DuckDBPyConnection, asked: Asked, lost: list[LostTime]) -> Answer:
+    tables = Tables(database, asked.projector.rules)
+    tables.find_hits()
+    tables.find_windows(asked.bounds, lost)
+    tables.judge(in_full=asked.in_full)
+    return Answer(tuple(tables.said()), _closes(database, tables, asked, lost))
+
+
+def _connect(store: Store, directory: Path) -> duckdb.DuckDBPyConnection:
+    """A database in memory; what does not fit goes to the directory."""
+    database = duckdb.connect(config={"temp_directory": str(directory), "preserve_insertion_order": "false"})
+    if not store.is_local:
+        database.register_filesystem(store.fs)
+    return database
+
+
+def _open(database: duckdb.DuckDBPyConnection, store: Store, files: list[ArchiveFile], asked: Asked) -> None:
+    """Makes the views `records`, of all rows that are asked for, and `archive`, of those that hold a span."""
+    urls = "[" + ", ".join(sql.text(store.url(file)) for file in files) + "]"
+    _check(database, urls, len(files), asked.out_of_order_ms)
+    conditions = []
+    if asked.from_ms is not None:
+        conditions.append(f"timestamp_ms >= {asked.from_ms}")
+    if asked.to_ms is not None:
+        conditions.append(f"timestamp_ms < {asked.to_ms}")
+    conditions += [
+        f'NOT (filename = {sql.text(store.url(file))} AND "offset" < {file.skip_below})'
+        for file in files
+        if file.skip_below
+    ]
+    database.execute(
+        f"CREATE VIEW records AS SELECT *, {sql.TICK} AS tick FROM read_parquet({urls}, hive_partitioning = true, "
+        f"hive_types = {{'topic': VARCHAR, 'date': VARCHAR, 'hour': VARCHAR}}) WHERE {sql.all_of(conditions)}"
+    )
+    database.execute("CREATE VIEW archive AS FROM records WHERE trace_id IS NOT NULL")
+
+
+def _check(database: duckdb.DuckDBPyConnection, urls: str, file_count: int, out_of_order_ms: int) -> None:
+    """What the files' metadata says must let a query be exact."""
+    found = database.execute(
+        f"SELECT decode(key), list(decode(value)) FROM parquet_kv_metadata({urls}) "
+        "WHERE starts_with(decode(key), 'betrace.') GROUP BY ALL"
+    )
+    said: Mapping[str, list[str]] = dict(found.fetchall())
+    formats = said.get(FORMAT_KEY, [])
+    read.check_formats(formats if len(formats) == file_count else [*formats, ""])
+    run_back_ms = max(map(int, said[RUN_BACK_KEY]))
+    if run_back_ms > out_of_order_ms:
+        raise RefusedError(f"record times run back by {run_back_ms}ms, more than out-of-order, {out_of_order_ms}ms")
+
+
+def _closes(database: duckdb.DuckDBPyConnection, tables: Tables, asked: Asked, lost: list[LostTime]) -> Iterator[Close]:
+    """The closed windows of the traces in the table `chosen`."""
+    facts = _facts(database, tables, asked.projector)
+    atoms = asked.projector.rules.atoms.values()
+    sessions = Sessions(asked.bounds, {atom.fingerprint: atom.counted for atom in atoms if atom.counted})
+    sessions.lost = list(lost)
+    arrivals = database.execute(
+        """
+        SELECT topic, partition, "offset", trace_id, tick, count(*), bool_or(parent_id IS NULL AND NOT is_log)
+        FROM archive SEMI JOIN chosen USING (trace_id) GROUP BY ALL
+        """
+    )
+    for topic, partition, offset, trace_id, tick, count, root_seen in arrivals.fetchall():
+        of_record = facts.get((topic, partition, offset, trace_id))
+        if of_record is None:
+            sessions.waiting.add_touches(tick, pack_touches([Touch(trace_id, tick, count)]), 0)
+        else:
+            entry = Entry(trace_id, offset, offset, tick, count, root_seen, of_record)
+            sessions.waiting.add(tick, Arrival(topic, partition, entry), 0)
+    # The last record, of whichever trace and however unreadable, moves the clock.
+    [(last_ms,)] = database.execute("SELECT max(timestamp_ms) FROM records").fetchall()
+    return _ended(sessions, max(last_ms or 0, asked.clock_ms or 0))
+
+
+def _facts(database: duckdb.DuckDBPyConnection, tables: Tables, projector: Projector) -> Mapping[_Place, list[Fact]]:
+    """What each record says of each chosen trace."""
+    facts: defaultdict[_Place, list[Fact]] = defaultdict(list)
+    if not tables.chosen_count:
+        return facts
+    shown = ", ".join(f'"{name}"' for name in (*_PLACE, *spans.COLUMNS))
+    condition = sql.any_of(atom.hit for atom in tables.atoms)
+    rows = database.sql(f"SELECT {shown} FROM archive SEMI JOIN chosen USING (trace_id) WHERE {condition}")
+    wanted = projector.interest.attributes
+    for batch in rows.to_arrow_reader(BATCH_ROWS):
+        table = pa.Table.from_batches([batch])
+        places = zip(*(table[name].to_pylist() for name in _PLACE), strict=True)
+        for place, span in zip(places, spans.spans(table, wanted), strict=True):
+            if found := projector.facts(TraceSpans(1, root_seen=False, spans=[span])):
+                facts[place] += found
+    return facts
+
+
+def _ended(sessions: Sessions, clock_ms: int) -> Iterator[Close]:
+    yield from sessions.advance(clock_ms)
+    yield from sessions.end()

@@ -1,0 +1,249 @@
+"""Source records to rows of the archive (`streams.archive.schema`).
+
+In: records as Kafka gave them. Out: Arrow tables. What must hold: the columns of a span are what `streams.decode` makes
+of it, with every attribute, so that `streams.archive.spans` gives back the same span.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+import pyarrow as pa
+
+from dsl import Event, Interest, Span
+from dsl.span import NO_ATTRIBUTES, Attributes
+from streams.archive.schema import BETWEEN_NAMES, EVENT, MAP, RECORD, SCHEMA, SPAN
+from streams.archive.typed import origin_text, typed
+from streams.decode import Decoded, Decoder, Format
+from streams.decode import _read as read_request
+from streams.errors import RecordError
+from topics import otlp
+from topics.otlp import OtlpError, RecordKind
+
+Header: TypeAlias = tuple[str, bytes | None]
+
+MOST_KEYS = 10_000
+"""Keys that a decoder remembers: a sender that makes one up for each span must not fill the memory."""
+
+_SERVICE = "service.name"
+_EVERY_SPAN = Interest(frozenset(), every_span=True, attributes=frozenset())
+_NO_SPAN = (None,) * len(SPAN)
+
+
+class RawRecord(NamedTuple):
+    """One record of a source topic, as Kafka has it; the time is in Unix ms."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[Header, ...] = ()
+
+
+class Rows:
+    """Rows that are not in a table yet; `size_bytes` counts the bytes of their records.
+
+    `unreadable_count` of the records are no OTLP; `span_count` counts the spans that have a row.
+    """
+
+    def __init__(self, decoder: WholeDecoder | None = None) -> None:
+        self.size_bytes = self.record_count = self.span_count = self.unreadable_count = 0
+        self._decoder = decoder or WholeDecoder()
+        self._flat: list[tuple[object, ...]] = []
+        self._attributes = _Maps()
+        self._events = _Events()
+        self._origins = _Origins()
+
+    def __len__(self) -> int:
+        return len(self._flat)
+
+    def add(self, record: RawRecord) -> None:
+        """Adds the rows of a record, whatever its bytes."""
+        self.size_bytes += len(record.value or b"")
+        self.record_count += 1
+        kind = RecordKind.LOGS if "log" in record.topic else RecordKind.SPANS
+        unreadable, spans = None, list[tuple[bytes, Span]]()
+        try:
+            decoded = self._decoder.decode(record.value, kind)
+        except RecordError as error:
+            unreadable = str(error)
+            self.unreadable_count += 1
+        else:
+            spans = [(trace_id, span) for trace_id, trace in decoded.traces.items() for span in trace.spans]
+        self.span_count += len(spans)
+        place = (record.partition, record.offset, record.timestamp_ms)
+        own: tuple[object, ...] = (record.key, _headers(record), record.value, unreadable)
+        for trace_id, span in spans:
+            self._add(place + own + _span(trace_id, span), span)
+            own = (None, None, None, None)
+        if not spans:
+            self._add(place + own + _NO_SPAN, None)
+
+    def table(self) -> pa.Table:
+        """All rows as a table, in the order in which they were added."""
+        flat = [
+            pa.array(column, field.type) for column, field in zip(zip(*self._flat, strict=True), _FLAT, strict=True)
+        ]
+        arrays = [*flat, *self._attributes.arrays(), self._events.array(), *self._origins.arrays()]
+        return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+    def _add(self, flat: tuple[object, ...], span: Span | None) -> None:
+        self._flat.append(flat)
+        self._attributes.add(NO_ATTRIBUTES if span is None else span.attributes)
+        self._events.add(() if span is None else span.events)
+        self._origins.add(span)
+
+
+_FLAT = [*RECORD, *SPAN]
+
+
+class WholeDecoder:
+    """Decodes records with every span and every attribute; it learns the attributes' keys as it goes."""
+
+    def __init__(self, format: Format = Format.AUTO) -> None:  # noqa: A002 - named like the setting
+        self._format = format
+        self._known: frozenset[str] = frozenset()
+        self._decoder = Decoder(_EVERY_SPAN, format)
+
+    def decode(self, value: bytes | None, kind: RecordKind) -> Decoded:
+        """The record.
+
+        Raises:
+            RecordError: as `Decoder.decode`.
+        """
+        if value:
+            self._learn(value, kind)
+        return self._decoder.decode(value, kind)
+
+    def _learn(self, value: bytes, kind: RecordKind) -> None:
+        try:
+            request, _ = read_request(value, _EVERY_SPAN, self._format, kind)
+        except OtlpError:
+            return  # the decoder says why
+        keys = frozenset(_keys(request))
+        if keys <= self._known:
+            return
+        self._known = keys if len(self._known) > MOST_KEYS else self._known | keys
+        self._decoder = Decoder(Interest(frozenset(), every_span=True, attributes=self._known), self._format)
+
+
+def _keys(request: otlp.Request) -> Iterator[str]:
+    """The key of every attribute in a request."""
+    for spans_of in request.resource_spans:
+        for spans in spans_of.scope_spans:
+            yield from _keys_of(spans_of.resource, spans.scope, *spans.spans)
+            yield from _keys_of(*(event for span in spans.spans for event in span.events))
+    for logs_of in request.resource_logs:
+        for logs in logs_of.scope_logs:
+            yield from _keys_of(logs_of.resource, logs.scope, *logs.log_records)
+
+
+def _keys_of(*carriers: otlp.Resource | otlp.Scope | otlp.Span | otlp.Event | otlp.LogRecord) -> Iterator[str]:
+    return (attribute.key for carrier in carriers for attribute in carrier.attributes)
+
+
+def _headers(record: RawRecord) -> list[dict[str, object]] | None:
+    return [{"key": key, "value": value} for key, value in record.headers] or None
+
+
+def _span(trace_id: bytes, span: Span) -> tuple[object, ...]:
+    """The columns of `schema.SPAN`."""
+    names = chain(span.attributes, (event.name for event in span.events), span.resource, span.scope)
+    service = span.resource.get(_SERVICE)
+    body, body_type = typed(span.log_body)
+    return (
+        trace_id,
+        span.name,
+        f"{BETWEEN_NAMES}{BETWEEN_NAMES.join(names)}{BETWEEN_NAMES}",
+        service if isinstance(service, str) else None,
+        span.span_id or None,
+        span.parent_id or None,
+        span.start_ns,
+        span.end_ns,
+        span.kind,
+        span.status,
+        span.status_message or None,
+        span.scope_name,
+        span.is_log,
+        span.identity if span.is_log else None,
+        span.log_severity,
+        body,
+        body_type if span.is_log else None,
+    )
+
+
+class _Maps:
+    """A column of maps and the column of their types."""
+
+    def __init__(self) -> None:
+        self._ends = [0]
+        self._keys: list[str] = []
+        self._texts: list[str | None] = []
+        self._types: list[str] = []
+
+    def add(self, attributes: Attributes) -> None:
+        letters = ""
+        for key, value in attributes.items():
+            text, letter = typed(value)
+            self._keys.append(key)
+            self._texts.append(text)
+            letters += letter
+        self._types.append(letters)
+        self._ends.append(len(self._keys))
+
+    def arrays(self) -> list[pa.Array]:
+        keys, texts = pa.array(self._keys, pa.string()), pa.array(self._texts, pa.string())
+        ends = pa.array(self._ends, pa.int32())
+        return [pa.MapArray.from_arrays(ends, keys, texts, type=MAP), pa.array(self._types, pa.string())]
+
+
+class _Events:
+    """The column of events."""
+
+    def __init__(self) -> None:
+        self._ends = [0]
+        self._names: list[str] = []
+        self._attributes = _Maps()
+
+    def add(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._names.append(event.name)
+            self._attributes.add(event.attributes)
+        self._ends.append(len(self._names))
+
+    def array(self) -> pa.Array:
+        columns = [pa.array(self._names, pa.string()), *self._attributes.arrays()]
+        return pa.ListArray.from_arrays(
+            pa.array(self._ends, pa.int32()), pa.StructArray.from_arrays(columns, fields=list(EVENT))
+        )
+
+
+class _Origins:
+    """The columns of resources and scopes, each made once for all records it came with."""
+
+    def __init__(self) -> None:
+        self._resources, self._scopes = _Maps(), _Maps()
+        self._texts: list[str] = []
+        self._known: dict[bytes, int] = {}
+        self._of_row: list[int] = []
+
+    def add(self, span: Span | None) -> None:
+        resource, scope = (NO_ATTRIBUTES, NO_ATTRIBUTES) if span is None else (span.resource, span.scope)
+        # Bytes tell 1 from true, which equal values would not.
+        number = self._known.setdefault(msgspec.msgpack.encode((resource, scope)), len(self._texts))
+        if number == len(self._texts):
+            self._resources.add(resource)
+            self._scopes.add(scope)
+            self._texts.append(origin_text(resource, scope))
+        self._of_row.append(number)
+
+    def arrays(self) -> Iterator[pa.Array]:
+        of_row = pa.array(self._of_row, pa.int64())
+        for maps in (self._resources, self._scopes):
+            yield maps.arrays()[0].take(of_row)
+        yield pa.array(self._texts, pa.string()).take(of_row)

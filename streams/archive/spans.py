@@ -1,0 +1,121 @@
+"""Rows of the archive to spans, as `streams.decode` gave them.
+
+In: a table of rows that hold a span (`COLUMNS`), and the attributes that somebody looks up. Out: the spans, with those
+attributes alone, in the order of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import pairwise
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dsl import Event, Span, Value
+from dsl.span import NO_ATTRIBUTES, Attributes
+from streams.archive.typed import origin_of, value_of
+
+COLUMNS = (
+    "name",
+    "span_id",
+    "parent_id",
+    "start_ns",
+    "end_ns",
+    "kind",
+    "status",
+    "status_message",
+    "scope_name",
+    "is_log",
+    "log_identity",
+    "log_severity",
+    "log_body",
+    "log_body_type",
+    "attributes",
+    "attribute_types",
+    "events",
+    "origin",
+)
+ORIGINS = 65_536
+
+_SCALARS = COLUMNS[: COLUMNS.index("attributes")]
+
+
+def spans(table: pa.Table, wanted: frozenset[str]) -> Iterator[Span]:
+    """The spans in the rows of `table`."""
+    table = table.combine_chunks()
+    attributes = _maps(_column(table, "attributes"), _column(table, "attribute_types"), wanted)
+    events = _events(_column(table, "events"), wanted)
+    origins = [_origin(text, wanted) for text in _column(table, "origin").to_pylist()]
+    scalars = zip(*(_column(table, name).to_pylist() for name in _SCALARS), strict=True)
+    for row, of_span, of_events, (resource, scope) in zip(scalars, attributes, events, origins, strict=True):
+        yield _span(row, of_span, of_events, resource, scope)
+
+
+def _span(
+    row: tuple[object, ...],
+    attributes: Attributes,
+    events: tuple[Event, ...],
+    resource: Attributes,
+    scope: Attributes,
+) -> Span:
+    name, span_id, parent_id, start_ns, end_ns, kind, status, message, scope_name, is_log, *log = row
+    identity, severity, body, body_type = log
+    return Span(
+        name=name,  # type: ignore[arg-type]  # the columns' types are the schema's
+        span_id=span_id or b"",  # type: ignore[arg-type]
+        parent_id=parent_id or b"",  # type: ignore[arg-type]
+        start_ns=start_ns,  # type: ignore[arg-type]
+        end_ns=end_ns,  # type: ignore[arg-type]
+        attributes=attributes,
+        events=events,
+        resource=resource,
+        scope=scope,
+        scope_name=scope_name,  # type: ignore[arg-type]
+        kind=kind,  # type: ignore[arg-type]
+        status=status,  # type: ignore[arg-type]
+        status_message=message or "",  # type: ignore[arg-type]
+        is_log=is_log,  # type: ignore[arg-type]
+        log_body=value_of(body, body_type) if is_log else None,  # type: ignore[arg-type]
+        log_severity=severity,  # type: ignore[arg-type]
+        identity=(identity if is_log else span_id) or b"",  # type: ignore[arg-type]
+    )
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    column = table.column(name)
+    return column.chunk(0) if column.num_chunks else pa.array([], column.type)
+
+
+@lru_cache(maxsize=ORIGINS)
+def _origin(text: str, wanted: frozenset[str]) -> tuple[Attributes, Attributes]:
+    resource, scope = origin_of(text)
+    return _only(resource, wanted), _only(scope, wanted)
+
+
+def _only(attributes: Attributes, wanted: frozenset[str]) -> Attributes:
+    return {key: value for key, value in attributes.items() if key in wanted}
+
+
+def _maps(maps: pa.MapArray, types: pa.Array, wanted: frozenset[str]) -> list[Attributes]:
+    """The wanted attributes of each row: what nobody looks up never becomes a Python object."""
+    places = pc.indices_nonzero(pc.is_in(maps.keys, pa.array(sorted(wanted), pa.string())))
+    keys, texts = maps.keys.take(places).to_pylist(), maps.items.take(places).to_pylist()
+    found: list[Attributes] = [NO_ATTRIBUTES] * len(maps)
+    offsets, letters = maps.offsets.to_pylist(), types.to_pylist()
+    row, of_row = 0, dict[str, Value]()
+    for place, key, text in zip(places.to_pylist(), keys, texts, strict=True):
+        while place >= offsets[row + 1]:
+            row, of_row = row + 1, {}
+        of_row[key] = value_of(text, letters[row][place - offsets[row]])
+        found[row] = of_row
+    return found
+
+
+def _events(column: pa.ListArray, wanted: frozenset[str]) -> Iterator[tuple[Event, ...]]:
+    names, maps, types = (column.values.field(name) for name in ("name", "attributes", "attribute_types"))
+    attributes = _maps(maps, types, wanted)
+    events = [Event(name, of_event) for name, of_event in zip(names.to_pylist(), attributes, strict=True)]
+    offsets = column.offsets.to_pylist()
+    return (tuple(events[start:end]) for start, end in pairwise(offsets))

@@ -1,0 +1,224 @@
+"""Rules to SQL over the rows of an archive.
+
+In: a rule set. Out: conditions and expressions, as text. There are three kinds of them, and each says what it promises:
+
+    sure        rows that hit an atom: nothing more has to be looked at        (exact, of atoms that are a bare name)
+    possible    rows of which some may hit an atom: `dsl` decides for each     (a superset, of all other atoms)
+    truth       what a formula says of the facts of a whole trace              (exact, of every formula)
+
+So every rule can be asked: has, count, and, or, not, before and after are SQL; a where narrows what is looked at, and
+is decided by the atom itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from dsl import Atom, RuleSet, source
+from dsl.atoms import Question
+from dsl.builtin import BUILTINS, lookup_keys
+from dsl.compile import compile_files
+from dsl.formula import Counted, CountIs, Every, Neg, Ordered, Seen, Some, Term
+from dsl.nodes import AllOf, AnyOf, Boolean, Cond, Has, Number, Test, Text
+from dsl.predicate import EVERY_SPAN, parts
+from streams.archive.schema import BETWEEN_NAMES
+from topics.facts import TICK_MS
+
+TRUE = "true"
+TICK = f"timestamp_ms // {TICK_MS}"
+
+_COLUMN_OF = {"span.name": "name", "span.kind": "kind", "span.status": "status"}
+_ORDERS = frozenset({"<", "<=", ">", ">=", "=="})
+
+
+@dataclass(frozen=True, slots=True)
+class AtomSql:
+    """One atom: its place in the tables of facts, and how its hits are found.
+
+    A bare `name` is hit by every span of that name, and by those that carry it as `has` asks. `is_every_span`: by every
+    span. Of all other atoms `possible` is true of every row that may hit it.
+    """
+
+    index: int
+    atom: Atom
+    name: str | None
+    is_every_span: bool
+    possible: str
+
+    @property
+    def is_sure(self) -> bool:
+        """SQL alone says which rows hit it."""
+        return self.is_every_span or self.name is not None
+
+    @property
+    def hit(self) -> str:
+        """A condition that is true of every row that hits it: of those alone when it `is_sure`."""
+        if self.name is None:
+            return TRUE if self.is_every_span else self.possible
+        return f"(name = {text(self.name)} OR ({self.carries} AND {self.carried}))"
+
+    @property
+    def carries(self) -> str:
+        """The name is that of an attribute or an event, or stands at the resource or the scope."""
+        return _carries(self.name or "")
+
+    @property
+    def carried(self) -> str:
+        """Of a row that carries the name: an attribute of it is not false, or an event has it."""
+        name = text(self.name or "")
+        value, letter = _value(self.name or ""), _letter(self.name or "")
+        return (
+            f"((lower({value}) <> 'false' AND NOT ({letter} = 'd' AND {value} = 'nan')) "
+            f"OR list_contains(list_transform(events, lambda event: event.name), {name}))"
+        )
+
+
+def atoms(rules: RuleSet) -> list[AtomSql]:
+    """The atoms of a rule set."""
+    questions = _questions(rules)
+    return [_atom(index, atom, questions.get(atom.fingerprint)) for index, atom in enumerate(rules.atoms.values())]
+
+
+def any_of(conditions: Iterable[str]) -> str:
+    """At least one of the conditions; false when there is none."""
+    distinct = dict.fromkeys(conditions)
+    if TRUE in distinct:
+        return TRUE
+    return "(" + " OR ".join(distinct) + ")" if distinct else "false"
+
+
+def all_of(conditions: Iterable[str]) -> str:
+    """Every one of the conditions; true when there is none."""
+    distinct = [each for each in dict.fromkeys(conditions) if each != TRUE]
+    return "(" + " AND ".join(distinct) + ")" if distinct else TRUE
+
+
+def text(value: str) -> str:
+    """A text as SQL has it.
+
+    >>> text("it's")
+    "'it''s'"
+    """
+    pieces = ["'" + piece.replace("'", "''") + "'" for piece in value.split("\0")]
+    return pieces[0] if len(pieces) == 1 else "(" + " || chr(0) || ".join(pieces) + ")"
+
+
+def truth(term: Term, columns: Mapping[bytes, int]) -> str:
+    """What the term says of a whole trace whose facts are in the columns hit_N, first_N, last_N and count_N.
+
+    >>> truth(Neg(Seen("a", b"1")), {b"1": 0})
+    '(NOT hit_0)'
+    """
+    match term:
+        case Seen(_, atom):
+            return f"hit_{columns[atom]}"
+        case Ordered(_, left, op, right):
+            which, sign = ("first", "<") if op == "before" else ("last", ">")
+            return f"coalesce({which}_{columns[left]} {sign} {which}_{columns[right]}, false)"
+        case CountIs(_, left, op, right):
+            sign = {"==": "=", "!=": "<>"}.get(op, op)
+            return f"({_side(left, columns)} {sign} {_side(right, columns)})"
+        case Neg(item):
+            return f"(NOT {truth(item, columns)})"
+        case Every(items):
+            return "(" + " AND ".join(truth(item, columns) for item in items) + ")"
+        case Some(items):
+            return "(" + " OR ".join(truth(item, columns) for item in items) + ")"
+
+
+def _side(side: Counted | float, columns: Mapping[bytes, int]) -> str:
+    return f"count_{columns[side.atom]}" if isinstance(side, Counted) else repr(side)
+
+
+def _questions(rules: RuleSet) -> dict[bytes, Question]:
+    """What each atom asks: a rule set keeps the texts it was made from."""
+    files, _ = source.from_texts(rules.texts)
+    compiled, _ = compile_files(files)
+    return {question.fingerprint: question for each in compiled for question in each.questions}
+
+
+def _atom(index: int, atom: Atom, question: Question | None) -> AtomSql:
+    named = TRUE if atom.names is None else any_of(_is_about(name) for name in sorted(atom.names))
+    if question is None:
+        return AtomSql(index, atom, None, is_every_span=False, possible=named)
+    subject = question.subject
+    if isinstance(subject, Has) and subject.where is None and not question.exemptions:
+        name = subject.name.text
+        if name == EVERY_SPAN:
+            return AtomSql(index, atom, None, is_every_span=True, possible=TRUE)
+        # A log record without an event name has an empty one, and no rule means it.
+        return AtomSql(index, atom, name or None, is_every_span=False, possible=named)
+    asked = parts(subject)
+    narrowed = TRUE if asked.where is None else narrowing(asked.where, asked.name)
+    return AtomSql(index, atom, None, is_every_span=False, possible=all_of([named, narrowed]))
+
+
+def _is_about(name: str) -> str:
+    return f"name = {text(name)} OR {_carries(name)}"
+
+
+def _carries(name: str) -> str:
+    return f"contains(names, {text(BETWEEN_NAMES + name + BETWEEN_NAMES)})"
+
+
+def narrowing(cond: Cond, subject: str | None) -> str:
+    r"""A condition that is true of every row of which `cond` may be true.
+
+    >>> from dsl.nodes import Name
+    >>> narrowing(Test(Name("span.kind"), "==", Text("server")), None).replace("\n", " ")
+    "(kind = 'server' OR contains(names, ' span.kind '))"
+    """
+    match cond:
+        case AllOf(items):
+            return all_of(narrowing(item, subject) for item in items)
+        case AnyOf(items):
+            return any_of(narrowing(item, subject) for item in items)
+        case Test(name, op, Text() | Number() | Boolean() as literal) if op in _ORDERS:
+            narrowed = _narrowed_test(lookup_keys(name.text, subject), op, literal)
+            # The attributes of an event are not among the names.
+            return narrowed if subject is None or narrowed == TRUE else any_of([narrowed, _carries(subject)])
+        case _:
+            return TRUE
+
+
+def _narrowed_test(keys: tuple[str, ...], op: str, literal: Text | Number | Boolean) -> str:
+    built_in = [key for key in keys if key in BUILTINS]
+    if not built_in:
+        return any_of(each for key in keys for each in _attribute(key, op, literal))
+    if isinstance(literal, Text) and all(key in _COLUMN_OF for key in built_in):
+        columns = [f"{_COLUMN_OF[key]} = {text(literal.value)}" for key in built_in]
+        return any_of([*columns, *map(_carries, keys)])
+    return TRUE
+
+
+def _attribute(key: str, op: str, literal: Text | Number | Boolean) -> Iterator[str]:
+    """The value of a span's attribute may compare so, or another place has one of this name."""
+    value, letter = _value(key), _letter(key)
+    yield f"({_carries(key)} AND coalesce({value}, 'nan') = 'nan')"
+    yield f"{letter} IN ('j', 'm')"
+    match literal:
+        case Text(expected):
+            yield f"{value} = {text(expected)}"
+        case Boolean(is_so):
+            yield f"lower({value}) = '{str(is_so).lower()}'"
+        case Number(number):
+            # Doubles round, but never turn an order around.
+            sign = {"<": "<=", ">": ">=", "==": "="}.get(op, op)
+            yield f"{letter} = 's'"
+            yield f"try_cast({value} AS DOUBLE) {sign} {_double(number)}"
+
+
+def _value(key: str) -> str:
+    return f"attributes[{text(key)}]"
+
+
+def _letter(key: str) -> str:
+    return f"attribute_types[list_position(map_keys(attributes), {text(key)})]"
+
+
+def _double(number: float) -> str:
+    try:
+        return f"'{float(number)!r}'::DOUBLE"
+    except OverflowError:
+        return f"'{'-' if number < 0 else ''}inf'::DOUBLE"

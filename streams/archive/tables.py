@@ -1,0 +1,206 @@
+"""The tables between an archive's rows and verdicts, in DuckDB.
+
+In: a database with the view `archive` (rows that hold a span), and rules. Out, each from those before it:
+
+    hits      trace_id, tick, atom, identity, start_ns         a row that satisfies an atom, by the atom's index
+    windows   trace_id, first, last, is_simple                 of a trace with a hit: its first hit, its last arrival
+    judged    trace_id, first, last, has_more, verdicts        what is to be said of the trace, and whether that is all
+    chosen    trace_id                                         the traces that have more to be said of
+
+What must hold: of a trace that has no more, the verdicts are those of the engine. So a trace is simple only when all
+its hits lie in one window that was neither cut nor touched by lost input.
+"""
+
+# ruff: noqa: S608 - the texts in these statements are made by streams.archive.sql, which quotes them
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import duckdb
+import pyarrow as pa
+
+from dsl import Rule, RuleSet, Verdict
+from dsl.atoms import MAX_COUNTED
+from streams.archive import spans, sql
+from streams.window.chain import Bounds
+from streams.window.session import LostTime
+from topics.facts import TICK_MS
+
+BATCH_ROWS = 8192
+
+_HITS = pa.schema(
+    [
+        ("trace_id", pa.binary()),
+        ("tick", pa.int64()),
+        ("atom", pa.int32()),
+        ("identity", pa.binary()),
+        ("start_ns", pa.uint64()),
+    ]
+)
+
+
+class Said(NamedTuple):
+    """A rule's verdict on a trace with one window, from its first to its last arrival, in ms of record time."""
+
+    rule_id: str
+    trace_id: bytes
+    verdict: Verdict
+    first_ms: int
+    last_ms: int
+
+
+class Tables:
+    """Makes the tables, one after the other; `chosen_count` is known after `judge`."""
+
+    def __init__(self, database: duckdb.DuckDBPyConnection, rules: RuleSet) -> None:
+        self.atoms = sql.atoms(rules)
+        self.chosen_count = 0
+        self._database = database
+        self._rules = rules
+        self._enabled = [rule for rule in rules.rules if rule.enabled]
+
+    def find_hits(self) -> None:
+        """Makes `hits`. A span that comes twice counts once, so it does no harm that one is found twice."""
+        self._database.execute(
+            "CREATE TABLE hits (trace_id BLOB, tick BIGINT, atom INT, identity BLOB, start_ns UBIGINT)"
+        )
+        named = {atom.name: atom.index for atom in self.atoms if atom.name is not None}
+        if named:
+            cases = " ".join(f"WHEN {sql.text(name)} THEN {index}" for name, index in named.items())
+            self._add_hits(f"CASE name {cases} END", f"name IN ({', '.join(map(sql.text, named))})")
+        for atom in self.atoms:
+            if atom.is_every_span:
+                self._add_hits(str(atom.index), sql.TRUE)
+            elif atom.name is not None and self._is_any(atom.carries):
+                self._add_hits(str(atom.index), f"{atom.carries} AND {atom.carried}")
+        self._look([atom for atom in self.atoms if not atom.is_sure])
+
+    def find_windows(self, bounds: Bounds, lost: Iterable[LostTime]) -> None:
+        """Makes `windows`."""
+        gap, longest = bounds.gap, bounds.max_duration
+        is_simple = [f"last_hit <= last AND last + {gap} + 1 <= first + {longest}", *_not_lost(lost, bounds)]
+        self._database.execute(
+            f"""
+            CREATE TABLE windows AS
+            WITH hit AS (SELECT trace_id, min(tick) AS first, max(tick) AS last_hit FROM hits GROUP BY trace_id),
+            arrivals AS (SELECT DISTINCT trace_id, tick FROM archive JOIN hit USING (trace_id) WHERE tick >= first),
+            steps AS (SELECT *, lead(tick) OVER (PARTITION BY trace_id ORDER BY tick) - tick AS pause FROM arrivals),
+            ends AS (SELECT trace_id, min(tick) AS last FROM steps WHERE pause IS NULL OR pause > {gap} GROUP BY ALL)
+            SELECT trace_id, first, last, {" AND ".join(is_simple)} AS is_simple FROM hit JOIN ends USING (trace_id)
+            """
+        )
+
+    def judge(self, *, in_full: bool) -> None:
+        """Makes `judged` and `chosen`; `in_full`: of a trace that breaks a rule, there is more to be said."""
+        more = ["NOT is_simple"]
+        more += [f"count_{atom.index} >= {MAX_COUNTED}" for atom in self.atoms if atom.atom.counted]
+        more += [each for rule in self._enabled for each in self._more(rule, in_full=in_full)]
+        verdicts = [verdict for rule in self._enabled for verdict in self._verdicts(rule)]
+        self._database.execute(
+            f"""
+            CREATE TABLE judged AS
+            SELECT trace_id, first, last, {sql.any_of(more)} AS has_more, [{", ".join(verdicts)}] AS verdicts
+            FROM (SELECT trace_id, {", ".join(self._facts())} FROM hits GROUP BY trace_id)
+            JOIN windows USING (trace_id)
+            """
+        )
+        self._database.execute("CREATE TABLE chosen AS SELECT trace_id FROM judged WHERE has_more")
+        [(self.chosen_count,)] = self._database.execute("SELECT count(*) FROM chosen").fetchall()
+
+    def said(self) -> Iterator[Said]:
+        """The verdicts on all traces but those that are chosen."""
+        rows = self._database.execute(
+            """
+            SELECT trace_id, first, last, verdict // 2, verdict % 2
+            FROM (SELECT trace_id, first, last, unnest(verdicts) AS verdict FROM judged WHERE NOT has_more)
+            WHERE verdict IS NOT NULL
+            """
+        )
+        for trace_id, first, last, number, is_broken in rows.fetchall():
+            verdict = Verdict.BROKEN if is_broken else Verdict.HELD
+            yield Said(self._enabled[number].id, trace_id, verdict, first * TICK_MS, last * TICK_MS)
+
+    # Hits
+
+    def _is_any(self, condition: str) -> bool:
+        """Whether there is such a row: asking first spares a look at the attributes of all rows."""
+        return bool(self._database.execute(f"SELECT EXISTS (FROM archive WHERE {condition})").fetchall()[0][0])
+
+    def _add_hits(self, atom: str, condition: str) -> None:
+        self._database.execute(
+            f"INSERT INTO hits SELECT trace_id, tick, {atom}, coalesce(log_identity, span_id, ''::BLOB), start_ns "
+            f"FROM archive WHERE {condition}"
+        )
+
+    def _look(self, atoms: list[sql.AtomSql]) -> None:
+        """Puts the questions of atoms to every row that may hit one."""
+        if not atoms:
+            return
+        shown = ", ".join(("trace_id", "tick", *spans.COLUMNS))
+        condition = sql.any_of(atom.possible for atom in atoms)
+        rows = self._database.sql(f"SELECT {shown} FROM archive WHERE {condition}").to_arrow_reader(BATCH_ROWS)
+        # Another statement on the connection would end the reading, so hits are added afterwards.
+        seen = pa.concat_tables([_seen(pa.Table.from_batches([batch]), atoms) for batch in rows] or [_NO_HITS])
+        self._database.register("seen", seen)
+        self._database.execute("INSERT INTO hits FROM seen")
+        self._database.unregister("seen")
+
+    # Verdicts
+
+    def _facts(self) -> Iterator[str]:
+        for each in self.atoms:
+            of_atom = f"FILTER (atom = {each.index})"
+            yield f"count(*) {of_atom} > 0 AS hit_{each.index}"
+            yield f"min(start_ns) {of_atom} AS first_{each.index}, max(start_ns) {of_atom} AS last_{each.index}"
+            if each.atom.counted:
+                yield f"count(DISTINCT identity) {of_atom} AS count_{each.index}"
+
+    def _verdicts(self, rule: Rule) -> Iterator[str]:
+        """Twice the rule's number, and one more when it is broken; NULL when it is not about the trace."""
+        applies, broken = self._truths(rule)
+        yield f"CASE WHEN {applies} THEN {2 * self._enabled.index(rule)} + {broken}::INT END"
+
+    def _more(self, rule: Rule, *, in_full: bool) -> Iterator[str]:
+        applies, broken = self._truths(rule)
+        if in_full:
+            yield f"({applies} AND {broken})"
+        if rule.formula.unexcepted is not None:
+            yield f"(NOT {applies} AND {sql.truth(rule.formula.unexcepted, self._columns())})"
+
+    def _truths(self, rule: Rule) -> tuple[str, str]:
+        columns = self._columns()
+        return sql.truth(rule.formula.applies, columns), sql.truth(rule.formula.broken, columns)
+
+    def _columns(self) -> dict[bytes, int]:
+        return {atom.atom.fingerprint: atom.index for atom in self.atoms}
+
+
+_NO_HITS = _HITS.empty_table()
+
+
+def _seen(rows: pa.Table, atoms: list[sql.AtomSql]) -> pa.Table:
+    """The hits among these rows."""
+    wanted = frozenset[str]().union(*(atom.atom.attributes for atom in atoms))
+    trace_ids, ticks = rows["trace_id"].to_pylist(), rows["tick"].to_pylist()
+    found = [
+        (trace_id, tick, atom.index, span.identity, span.start_ns)
+        for trace_id, tick, span in zip(trace_ids, ticks, spans.spans(rows, wanted), strict=True)
+        for atom in atoms
+        if atom.atom.holds(span)
+    ]
+    if not found:
+        return _NO_HITS
+    return pa.Table.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(zip(*found, strict=True), _HITS, strict=True)],
+        schema=_HITS,
+    )
+
+
+def _not_lost(lost: Iterable[LostTime], bounds: Bounds) -> Iterator[str]:
+    """`Sessions` asks the same of the chain of a window that closes."""
+    for each in lost:
+        from_ms = f"(first - {bounds.gap + bounds.lateness}) * {TICK_MS}"
+        to_ms = f"(last + {bounds.gap} + 1) * {TICK_MS}"
+        yield f"NOT ({each.from_ms} < {to_ms}" + ("" if each.to_ms is None else f" AND {each.to_ms} >= {from_ms}") + ")"

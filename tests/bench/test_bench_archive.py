@@ -1,0 +1,26 @@
+"""The short form of `tests.bench.bench_archive`: an archive of a few thousand spans, every rule, both ways."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streams.archive.store import Store
+from tests.bench.bench_archive import compare, make, rule_sets
+
+pytestmark = pytest.mark.bench
+
+SPANS = 20_000
+
+
+def test_query_and_engine_say_the_same(tmp_path: Path) -> None:
+    """Of an archive made from the corpus, each rule has the same verdicts by query and by engine."""
+    store = Store.at(str(tmp_path))
+    made = make(store, "partitioned_proto", SPANS)
+
+    figures = {name: compare(store, rules, with_engine=True) for name, rules in rule_sets()}
+
+    assert made >= SPANS
+    assert dict.fromkeys(figures, True) == {name: each["same"] for name, each in figures.items()}
+    assert sum("broken" in each for each in figures.values()) >= 3

@@ -1,0 +1,50 @@
+"""What the engine says of an archive: every record is decoded, projected, and sorted into windows."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from operator import attrgetter
+
+from streams.archive.query import Asked
+from streams.archive.read import by_partition
+from streams.archive.rows import RawRecord
+from streams.decode import Decoder
+from streams.errors import RecordError
+from streams.project import Projector, project
+from streams.window.close import Close
+from streams.window.session import Sessions, counted_atoms
+from streams.window.waiting import Arrival
+from topics.facts import TICK_MS, Entry, Touch, pack_touches
+from topics.otlp import RecordKind
+
+
+def closes(url: str, asked: Asked) -> Iterator[Close]:
+    """The closed windows of all traces; each must be judged before the next one is asked for."""
+    projector = asked.projector
+    decoder = Decoder(projector.interest)
+    atoms = projector.rules.atoms.values()
+    sessions = Sessions(asked.bounds, counted_atoms((atom.fingerprint, atom.counted) for atom in atoms))
+    partitions = by_partition(url, asked.from_ms, asked.to_ms, asked.topics).values()
+    clock_ms = 0
+    for record in heapq.merge(*partitions, key=attrgetter("timestamp_ms")):
+        if record.timestamp_ms // TICK_MS > clock_ms // TICK_MS:
+            clock_ms = record.timestamp_ms
+            yield from sessions.advance(clock_ms)
+        _take_in(sessions, record, projector, decoder)
+    yield from sessions.advance(max(clock_ms, asked.clock_ms or 0))
+    yield from sessions.end()
+
+
+def _take_in(sessions: Sessions, record: RawRecord, projector: Projector, decoder: Decoder) -> None:
+    try:
+        decoded = decoder.decode(record.value, RecordKind.LOGS if "log" in record.topic else RecordKind.SPANS)
+    except RecordError:
+        return
+    tick = record.timestamp_ms // TICK_MS
+    for trace_id, span_count, root_seen, facts in project(decoded, projector):
+        if facts:
+            entry = Entry(trace_id, record.offset, record.offset, tick, span_count, root_seen, facts)
+            sessions.waiting.add(tick, Arrival(record.topic, record.partition, entry), 0)
+        else:
+            sessions.waiting.add_touches(tick, pack_touches([Touch(trace_id, tick, span_count)]), 0)

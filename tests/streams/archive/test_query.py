@@ -1,0 +1,216 @@
+"""Questions at the edges of an archive: ranges, holes, overlaps, and what is refused.
+
+That answers are the engine's is the business of `tests/differential/test_archive.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from dsl import RuleSet, Verdict, compile_texts, judge
+from streams.archive import schema
+from streams.archive.names import HOUR_MS
+from streams.archive.query import Answer, Asked, RefusedError, ask
+from streams.archive.read import lost
+from streams.archive.rows import RawRecord
+from streams.archive.store import Store
+from streams.archive.write import PartitionWriter
+from streams.errors import StateError
+from streams.project import Projector
+from streams.window.chain import Bounds
+from streams.window.close import CloseReason
+from streams.window.session import LostTime
+from tests.topics.otlp_requests import trace_request
+
+START_MS = 1_795_255_200_000
+BOUNDS = Bounds.of_ms(gap_ms=30_000, lateness_ms=600_000, max_duration_ms=HOUR_MS)
+TEXT = """
+// "Access is logged"
+// kind: conditional
+when { pii.access } always { audit.log }
+"""
+
+
+def rules(text: str = TEXT) -> RuleSet:
+    """A rule set."""
+    return compile_texts({"test.rules": text})[0]
+
+
+def request(name: str, trace: int = 1, span: int = 1) -> bytes:
+    """A record with one span."""
+    return trace_request(Span(trace_id=bytes([trace]) * 16, span_id=bytes([span]) * 8, name=name))
+
+
+def write(url: str, *records: tuple[int, int, bytes], first_offset: int = 0, topic: str = "otlp_spans") -> None:
+    """Archives records, each an offset, a time in ms after the start, and a value."""
+    writer = PartitionWriter(Store.at(url), topic, 0, first_offset, "id")
+    for offset, after_ms, value in records:
+        writer.add(RawRecord(topic, 0, offset, START_MS + after_ms, None, value))
+    writer.cut(records[-1][0] + 1)
+
+
+def verdicts(answer: Answer, of: RuleSet) -> list[tuple[int, str]]:
+    """Trace and verdict, of traces that were only said and of those that came in full."""
+    return sorted([*((at.trace_id[0], at.verdict.value) for at in answer.said), *_judged(answer, of)])
+
+
+def _judged(answer: Answer, of: RuleSet) -> Iterator[tuple[int, str]]:
+    for close in answer.closes:
+        yield from ((close.trace_id[0], at.verdict.value) for at in judge(of, close.chain.facts, whole=close.whole))
+
+
+@pytest.fixture
+def asked() -> Asked:
+    """The rule above, with the usual windows."""
+    return Asked(Projector(rules()), BOUNDS)
+
+
+@pytest.fixture(params=["directory", "memory"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A directory, and a file system that DuckDB reads through fsspec."""
+    return str(tmp_path) if request.param == "directory" else f"memory://query-{tmp_path.name}"
+
+
+def test_said_and_in_full(url: str, asked: Asked) -> None:
+    """A trace that holds is only said; one that breaks the rule comes with its facts, unless it is asked in brief."""
+    write(url, (0, 0, request("pii.access", 1)), (1, 50, request("audit.log", 1, 2)), (2, 60, request("pii.access", 2)))
+
+    full, brief = ask(url, asked), ask(url, replace(asked, in_full=False))
+
+    assert [(b"\1" * 16, Verdict.HELD, START_MS, START_MS)] == [
+        (at.trace_id, at.verdict, at.first_ms, at.last_ms) for at in full.said
+    ]
+    [close] = full.closes
+    assert (b"\2" * 16, CloseReason.END_OF_INPUT) == (close.trace_id, close.reason)
+    assert [(1, "held"), (2, "broken")] == verdicts(brief, asked.projector.rules)
+    assert len(brief.said) == 2
+
+
+def test_nothing_archived(url: str, asked: Asked) -> None:
+    """An empty archive says nothing."""
+    assert verdicts(ask(url, asked), asked.projector.rules) == []
+
+
+def test_range_of_time(url: str, asked: Asked) -> None:
+    """Records outside the range are not there: neither an access nor what would have logged it."""
+    write(
+        url,
+        (0, 0, request("pii.access", 1)),
+        (1, 10_000, request("pii.access", 2)),
+        (2, 20_000, request("audit.log", 2)),
+    )
+
+    ranged = replace(asked, from_ms=START_MS + 10_000, to_ms=START_MS + 20_000)
+
+    assert [(2, "broken")] == verdicts(ask(url, ranged), asked.projector.rules)
+    assert [(1, "broken"), (2, "held")] == verdicts(ask(url, asked), asked.projector.rules)
+
+
+def test_topics(url: str, asked: Asked) -> None:
+    """Only the topics that are asked for are looked at."""
+    write(url, (0, 0, request("pii.access")))
+    write(url, (0, 0, request("audit.log")), topic="more_spans")
+
+    assert [(1, "held")] == verdicts(ask(url, asked), asked.projector.rules)
+    assert [(1, "broken")] == verdicts(ask(url, replace(asked, topics=("otlp_spans",))), asked.projector.rules)
+
+
+def test_clock(url: str, asked: Asked) -> None:
+    """A window that is quiet when the clock stops has closed by itself."""
+    write(url, (0, 0, request("pii.access")))
+
+    [quiet] = ask(url, replace(asked, clock_ms=START_MS + 31_000)).closes
+    [ended] = ask(url, replace(asked, clock_ms=START_MS + 29_000)).closes
+
+    assert (CloseReason.QUIET, CloseReason.END_OF_INPUT) == (quiet.reason, ended.reason)
+
+
+@pytest.mark.parametrize("value", [request("other", 2), b"no request"])
+def test_later_record_moves_the_clock(url: str, asked: Asked, value: bytes) -> None:
+    """A window that was quiet when the last record came, of another trace or unreadable, has closed by itself."""
+    write(url, (0, 0, request("pii.access")), (1, 31_000, value))
+
+    [close] = ask(url, asked).closes
+
+    assert (CloseReason.QUIET, START_MS + 30_000) == (close.reason, close.closed_ms)
+
+
+def test_hole_makes_a_window_cut(url: str, asked: Asked) -> None:
+    """Where offsets are missing between two cuts, a trace of that time is not known whole."""
+    write(url, (0, 0, request("pii.access", 1)))
+    write(url, (7, 5_000, request("pii.access", 2)), (8, 1_000_000, request("pii.access", 3)), first_offset=7)
+
+    assert [(1, "undetermined"), (2, "undetermined"), (3, "broken")] == verdicts(ask(url, asked), asked.projector.rules)
+    store = Store.at(url)
+    assert [LostTime("otlp_spans", 0, START_MS - 2_000, START_MS + 7_000)] == lost(store, store.contents(), 2_000)
+
+
+def test_overlapping_cuts_count_once(url: str) -> None:
+    """A span that two archivers wrote is one span."""
+    counting = rules("// id: two\n// kind: pattern\ncount(pii.access) >= 1 and not trace.has(audit.log)")
+    log = request("audit.log", 1, 9)
+    write(url, (0, 0, request("pii.access", 1)), (1, 0, request("pii.access", 2)))
+    write(url, (1, 0, log), (2, 0, request("pii.access", 3)), first_offset=1)
+
+    answer = ask(url, Asked(Projector(counting), BOUNDS))
+
+    assert [(1, "broken"), (2, "broken"), (3, "broken")] == verdicts(answer, counting)
+
+
+def test_times_that_run_back_are_refused(url: str, asked: Asked) -> None:
+    """Where record times run back further than out-of-order, the engine's clock would matter: the engine must say."""
+    write(url, (0, 9_000, request("pii.access")), (1, 0, request("audit.log")))
+
+    with pytest.raises(RefusedError, match="run back by 9000ms, more than out-of-order, 2000ms"):
+        ask(url, asked)
+    assert [(1, "held")] == verdicts(ask(url, replace(asked, out_of_order_ms=9_000)), asked.projector.rules)
+
+
+def test_files_of_another_format_are_refused(url: str, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns that this version does not know are not guessed at."""
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "FORMAT", "2")
+        write(url, (0, 0, request("pii.access")))
+
+    with pytest.raises(StateError, match="files of format 2, this version reads format 1"):
+        ask(url, asked)
+
+
+def test_damaged_file(tmp_path: Path, asked: Asked) -> None:
+    """A file that was cut off is no answer."""
+    write(str(tmp_path), (0, 0, request("pii.access")))
+    [path] = tmp_path.rglob("*.parquet")
+    path.write_bytes(path.read_bytes()[:-1])
+
+    with pytest.raises(StateError, match="cannot be asked"):
+        ask(str(tmp_path), asked)
+
+
+@pytest.mark.parametrize("name", ["it's", 'a"b', "a\\b", "a\nb", "a\0b", "é\U0001f600", "%s{}$1"])
+def test_any_name_can_be_asked_for(url: str, name: str) -> None:
+    """Whatever a name holds, it is only a name."""
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\0", "\\u0000")
+    asking = rules(f'// id: any\n// kind: pattern\ntrace.has("{quoted}").where("{quoted}" != "{quoted}")')
+    bare = rules(f'// id: any\n// kind: pattern\ntrace.has("{quoted}")')
+    write(url, (0, 0, request(name)), (1, 0, request(name + "x", 2)))
+
+    assert [(1, "broken")] == verdicts(ask(url, Asked(Projector(bare), BOUNDS)), bare)
+    assert verdicts(ask(url, Asked(Projector(asking), BOUNDS)), asking) == []
+
+
+def test_counts_beyond_what_is_counted(tmp_path: Path) -> None:
+    """More spans than are told apart leave a comparison of two counts undetermined, as the engine does."""
+    comparing = rules("// id: more\n// kind: pattern\ncount(pii.access) > count(audit.log)")
+    spans = [
+        Span(trace_id=b"\1" * 16, span_id=number.to_bytes(8, "big"), name=name)
+        for name in ("pii.access", "audit.log")
+        for number in range(1, 10_100)
+    ]
+    write(str(tmp_path), (0, 0, trace_request(*spans)))
+
+    assert [(1, "undetermined")] == verdicts(ask(str(tmp_path), Asked(Projector(comparing), BOUNDS)), comparing)

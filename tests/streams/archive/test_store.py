@@ -1,0 +1,34 @@
+"""Where an archive is: what cannot be used is refused, with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streams.archive.store import Store
+from streams.errors import ConfigError
+
+
+def test_unknown_url() -> None:
+    """A URL that no file system is known for is the operator's mistake."""
+    with pytest.raises(ConfigError, match="the archive nowhere://x cannot be reached"):
+        Store.at("nowhere://x")
+
+
+def test_prepared_store_is_empty(tmp_path: Path) -> None:
+    """Preparing makes the directory and leaves nothing in it."""
+    store = Store.at(str(tmp_path / "new" / "archive"))
+
+    store.prepare()
+
+    assert list((tmp_path / "new" / "archive").iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["file", "file/below"])
+def test_place_that_is_no_directory(tmp_path: Path, path: str) -> None:
+    """Where no files can be made, that is said before anything is read."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ConfigError, match="nothing can be written to the archive"):
+        Store.at(str(tmp_path / path)).prepare()
