@@ -18,7 +18,7 @@ from streams.decode import Decoder
 from streams.errors import RecordError, StateError
 from streams.group import Source
 from streams.outbox import Outbox
-from streams.project import IDENTITY_ATTRIBUTES, Projector, project
+from streams.project import Projector, project
 from streams.reader import PARTITION_EOF
 from streams.settings import Settings
 from streams.source import Projected, SourcePartition
@@ -48,7 +48,7 @@ class Intake:
         self._letters = settings.topic("dead_letters")
         self._outbox = outbox
         self._sources = sources
-        self._projector = Projector(rules, settings.identity or IDENTITY_ATTRIBUTES)
+        self._projector = Projector(rules, settings.identity, settings.redaction)
         self._decoder = Decoder(self._projector.interest, settings.format)
         self._tallies: defaultdict[str, metrics.Tally] = defaultdict(metrics.Tally)
         self.read_count = 0

@@ -1,7 +1,8 @@
 """`project(record, rules) -> facts`: what one decoded source record says to the atoms of a rule set.
 
 In: the traces of one record (`streams.decode`). Out: per trace its facts. No clock, no I/O; the same record and rules
-give the same facts, live and in replay. Only what rules name, and the identity allow-list, leaves this function.
+give the same facts, live and in replay. Only what rules name, and the identity allow-list, leaves this function, each
+value as the redaction says.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 from dsl import Atom, Interest, RuleSet, Span
 from dsl.span import Value
 from streams.decode import Decoded, TraceSpans
+from streams.redact import Redaction
 from topics.facts import Fact, Scalar, Witness
 
 IDENTITY_ATTRIBUTES = (
@@ -30,16 +32,20 @@ IDENTITY_ATTRIBUTES = (
     "user.roles",
 )
 
+SERVICE = "service.name"
+NOT_REDACTED = Redaction()
+
 VALUE_BYTES = 1024
 CUT_MARK = "…[cut]"
 
 
 @dataclass(frozen=True, slots=True)
 class Projector:
-    """A rule set and the identity allow-list; `interest` is what a decoder must convert for them."""
+    """A rule set, the identity allow-list, and what is redacted; `interest` is what a decoder must convert for them."""
 
     rules: RuleSet
     identity: tuple[str, ...] = IDENTITY_ATTRIBUTES
+    redaction: Redaction = NOT_REDACTED
 
     @property
     def interest(self) -> Interest:
@@ -58,8 +64,12 @@ class Projector:
         shown = {name: span.resource[name] for name in self.identity if name in span.resource}
         shown |= {name: span.attributes[name] for name in self.identity if name in span.attributes}
         shown |= atom.witness(span)
-        attributes = {name: scalar(value) for name, value in sorted(shown.items())}
-        return Witness(_cut(span.name), _service(span), _duration_ns(span), attributes)
+        attributes = {name: scalar(value) for name, value in sorted(self.redaction.redacted(shown).items())}
+        return Witness(_cut(span.name), self._service(span), _duration_ns(span), attributes)
+
+    def _service(self, span: Span) -> str | None:
+        service = self.redaction.value(SERVICE, span.resource.get(SERVICE))
+        return _cut(service) if isinstance(service, str) else None
 
 
 class TraceFacts(NamedTuple):
@@ -106,11 +116,6 @@ def _cut(text: str) -> str:
     if len(encoded) <= VALUE_BYTES:
         return text
     return encoded[: VALUE_BYTES - len(CUT_MARK.encode())].decode(errors="ignore") + CUT_MARK
-
-
-def _service(span: Span) -> str | None:
-    service = span.resource.get("service.name")
-    return _cut(service) if isinstance(service, str) else None
 
 
 def _duration_ns(span: Span) -> int | None:

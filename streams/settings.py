@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
 
 from streams.decode import Format
 from streams.errors import ConfigError
+from streams.project import IDENTITY_ATTRIBUTES, NOT_REDACTED
+from streams.redact import Redaction
 from streams.source import Projected
 from streams.watermark import PartitionTime
 from topics.facts import TICK_MS
+from topics.signals import SignalFormat
 
 ClientSettings: TypeAlias = Mapping[str, str | int | float | bool]
 """librdkafka settings by name."""
@@ -27,7 +30,8 @@ _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|d)")
 class Settings:
     """All settings of `betrace run`; every `_ms` is milliseconds.
 
-    `identity` names the attributes that leave with a witness even when no rule names them.
+    `identity` names the attributes that leave with a witness even when no rule names them, `redaction` what becomes of
+    values before they leave.
     """
 
     bootstrap: str
@@ -46,7 +50,9 @@ class Settings:
     flush_ms: int = 50
     step_ms: int = 1_000
     window_memory_bytes: int = 2 << 30
-    identity: tuple[str, ...] = field(default=())
+    identity: tuple[str, ...] = IDENTITY_ATTRIBUTES
+    redaction: Redaction = NOT_REDACTED
+    signal_format: SignalFormat = SignalFormat.OCSF
 
     def __post_init__(self) -> None:
         """Refuses what cannot work.

@@ -176,7 +176,10 @@ class Work:
             return
         metrics.SIGNALS.labels(outcome.rule.id, outcome.rule.severity.value).inc()
         record = signals.record(
-            outcome.finding, logged_ms=time.time_ns() // 1_000_000, source=self._settings.group("sessions")
+            outcome.finding,
+            logged_ms=time.time_ns() // 1_000_000,
+            source=self._settings.group("sessions"),
+            format=self._settings.signal_format,
         )
         self._send("signals", record.key, record.value, record.headers)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
@@ -19,6 +20,8 @@ LOG_NAME = "betrace.signals"
 SCHEMA = 1
 
 IP_CHARS = 40  # OCSF's ip_t
+
+_HOST = re.compile(r"[\w.-]{1,255}")
 
 _SEVERITIES = {
     "info": ocsf.Severity.INFORMATIONAL,
@@ -96,7 +99,7 @@ def document(finding: Finding, *, message: str, logged_ms: int, uncut_bytes: int
         resources=resources or None,
         observables=_observables(finding, evidences, resources),
         metadata=_metadata(finding, logged_ms, uncut_bytes),
-        unmapped=ocsf.Unmapped(_betrace(finding)),
+        unmapped=ocsf.Unmapped(betrace(finding)),
     )
 
 
@@ -162,7 +165,7 @@ def _evidence(shown: Shown) -> ocsf.Evidence:
         duration_ns=shown.duration_ns,
         attributes={name: json_value(value) for name, value in shown.attributes.items()},
     )
-    return ocsf.Evidence(data, _user(shown), _client(shown))
+    return ocsf.Evidence(data, user(shown), client(shown))
 
 
 def json_value(value: Scalar) -> Scalar:
@@ -176,7 +179,8 @@ def json_value(value: Scalar) -> Scalar:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def _user(shown: Shown) -> ocsf.User | None:
+def user(shown: Shown) -> ocsf.User | None:
+    """Who acted, by the identity attributes of a witness."""
     user_id, end_user_id, name = map(shown.text, ("user.id", "enduser.id", "user.name"))
     uid = user_id or end_user_id
     if uid is None and name is None:
@@ -184,11 +188,14 @@ def _user(shown: Shown) -> ocsf.User | None:
     return ocsf.User(uid, end_user_id if end_user_id != uid else None, name)
 
 
-def _client(shown: Shown) -> ocsf.Endpoint | None:
+def client(shown: Shown) -> ocsf.Endpoint | None:
+    """Where a witness was asked from; what is neither an address nor a host (it may be redacted) is but a name."""
     address = shown.text("client.address")
     if address is None:
         return None
-    return ocsf.Endpoint(address, ip=address) if _is_ip(address) else ocsf.Endpoint(address, hostname=address)
+    if _is_ip(address):
+        return ocsf.Endpoint(address, ip=address)
+    return ocsf.Endpoint(address, hostname=address if _HOST.fullmatch(address) else None)
 
 
 def _is_ip(address: str) -> bool:
@@ -213,10 +220,10 @@ def _observables(
     found: set[tuple[str, str | None]] = {("metadata.correlation_uid", finding.trace_id.hex())}
     for resource in resources:
         found |= {("resources.name", resource.name), ("resources.hostname", resource.hostname)}
-    for user in filter(None, (evidence.user for evidence in evidences)):
-        found |= {(f"evidences.user.{part}", getattr(user, part)) for part in ("uid", "uid_alt", "name")}
-    for client in filter(None, (evidence.src_endpoint for evidence in evidences)):
-        found |= {(f"evidences.src_endpoint.{part}", getattr(client, part)) for part in ("ip", "hostname")}
+    for who in filter(None, (evidence.user for evidence in evidences)):
+        found |= {(f"evidences.user.{part}", getattr(who, part)) for part in ("uid", "uid_alt", "name")}
+    for where in filter(None, (evidence.src_endpoint for evidence in evidences)):
+        found |= {(f"evidences.src_endpoint.{part}", getattr(where, part)) for part in ("ip", "hostname")}
     valued = sorted((place, value) for place, value in found if value)
     return [ocsf.Observable(place, *_OBSERVABLE_TYPES[place], value) for place, value in valued]
 
@@ -234,7 +241,8 @@ def _metadata(finding: Finding, logged_ms: int, uncut_bytes: int | None) -> ocsf
     )
 
 
-def _betrace(finding: Finding) -> ocsf.Betrace:
+def betrace(finding: Finding) -> ocsf.Betrace:
+    """What every JSON format says under our own name."""
     rule = finding.rule
     return ocsf.Betrace(
         schema=SCHEMA,

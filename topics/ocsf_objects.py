@@ -1,15 +1,13 @@
 """OCSF 1.8.0, as far as we write it: Compliance Finding (2003) and Detection Finding (2004) and the objects in them.
 
-In: nothing. Out: structs whose fields are attributes that OCSF allows at their place, their JSON, and its JSON Schema.
+In: nothing. Out: structs whose fields are attributes that OCSF allows at their place, and their JSON.
 `topics.ocsf` fills them. An attribute that is None is left out of the JSON, never null. No OCSF profile is used, so no
 attribute of one is here. What OCSF has no place for is under `unmapped.betrace`, which is our own.
 """
 
 from __future__ import annotations
 
-import inspect
 from enum import IntEnum
-from typing import Any
 
 import msgspec
 
@@ -288,30 +286,3 @@ def encode(finding: OcsfFinding) -> bytes:
 def decode(value: bytes) -> OcsfFinding:
     """The inverse of `encode`; raises `msgspec.DecodeError` (its subclass ValidationError) for any other JSON."""
     return _decoder.decode(value)
-
-
-def schema() -> bytes:
-    """The JSON Schema (2020-12) of what `encode` writes, as `topics/schemas` keeps it."""
-    described: dict[str, Any] = msgspec.json.schema(OcsfFinding)
-    described["$defs"] = {name: _described(definition) for name, definition in described["$defs"].items()}
-    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}
-    return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2) + b"\n"
-
-
-def _described(definition: dict[str, Any]) -> dict[str, Any]:
-    """A definition of msgspec's, the same under every Python (3.13 takes the indent from docstrings, 3.11 does not)."""
-    described = definition | {"description": inspect.cleandoc(definition["description"])}
-    if "properties" in definition:
-        described["properties"] = {name: _never_null(value) for name, value in definition["properties"].items()}
-    return described
-
-
-def _never_null(described: dict[str, Any]) -> dict[str, Any]:
-    """An attribute that may be absent, as msgspec describes it, without the null that `encode` never writes.
-
-    >>> _never_null({"anyOf": [{"type": "string"}, {"type": "null"}], "default": None})
-    {'type': 'string'}
-    """
-    if described.get("default", ...) is not None:
-        return described
-    return next(choice for choice in described["anyOf"] if choice != {"type": "null"})

@@ -1,24 +1,36 @@
 """`record(finding) -> record of betrace.signals`: one per revision of a finding.
 
-In: a `Finding`. Out: a Kafka record. The key is the finding's uid, the value one JSON document of at most
-`LIMIT_BYTES`, the headers those of a CloudEvent in binary mode. Nothing but `metadata.logged_time` depends on when it
-is written.
+In: a `Finding` and a format. Out: a Kafka record. The key is the finding's uid, the value one document of at most
+`LIMIT_BYTES`, the headers those of a CloudEvent in binary mode. Nothing but the document's time of writing (OCSF
+`metadata.logged_time`, ECS `event.created`; CEF has none) depends on when it is written.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from enum import Enum
 from typing import NamedTuple
 
-from topics import ocsf
+from topics import cef, ecs, ocsf
 from topics.finding import Finding
 from topics.fit import fit
 from topics.sentence import sentence
+from topics.times import rfc3339
 
 LIMIT_BYTES = 512 * 1024
 """The largest value: half of what a Kafka broker takes unless it was changed."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+class SignalFormat(Enum):
+    """How a signal is written: OCSF 1.8.0, the Elastic Common Schema 9, or the Common Event Format."""
+
+    OCSF = "ocsf"
+    ECS = "ecs"
+    CEF = "cef"
+
+    @property
+    def content_type(self) -> str:
+        """The value's media type."""
+        return "text/plain; charset=utf-8" if self is SignalFormat.CEF else "application/json"
 
 
 class Record(NamedTuple):
@@ -29,24 +41,37 @@ class Record(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
-def record(finding: Finding, *, logged_ms: int, source: str) -> Record:
+def record(
+    finding: Finding,
+    *,
+    logged_ms: int,
+    source: str,
+    format: SignalFormat = SignalFormat.OCSF,  # noqa: A002, named like the setting
+) -> Record:
     """The record of one finding.
 
     `logged_ms` is the wall clock in Unix ms, `source` the CloudEvents source, a URI reference that names this
     installation.
     """
+    return Record(finding.uid.encode(), _value(finding, format, logged_ms), headers(finding, source, format))
+
+
+def _value(finding: Finding, format: SignalFormat, logged_ms: int) -> bytes:  # noqa: A002, as above
     message = sentence(finding)
+    if format is SignalFormat.CEF:
+        return cef.encode(finding, message=message)
+    encode = ecs.encode if format is SignalFormat.ECS else ocsf.encode
 
     def written(shown: Finding, uncut_bytes: int | None) -> bytes:
-        return ocsf.encode(shown, message=message, logged_ms=logged_ms, uncut_bytes=uncut_bytes)
+        return encode(shown, message=message, logged_ms=logged_ms, uncut_bytes=uncut_bytes)
 
-    return Record(finding.uid.encode(), fit(finding, LIMIT_BYTES, written), headers(finding, source))
+    return fit(finding, LIMIT_BYTES, written)
 
 
-def headers(finding: Finding, source: str) -> list[tuple[str, bytes]]:
+def headers(finding: Finding, source: str, format: SignalFormat) -> list[tuple[str, bytes]]:  # noqa: A002, as above
     """The headers, in a fixed order: CloudEvents 1.0, Kafka binding, binary mode, and our revision."""
     named = {
-        "content-type": "application/json",
+        "content-type": format.content_type,
         "ce_specversion": "1.0",
         "ce_type": "betrace.signal.v1",
         "ce_source": source,
@@ -56,16 +81,3 @@ def headers(finding: Finding, source: str) -> list[tuple[str, bytes]]:
         "betrace_revision": str(finding.revision),
     }
     return [(name, value.encode()) for name, value in named.items() if value is not None]
-
-
-def rfc3339(time_ms: int) -> str | None:
-    """Unix ms as text; None outside the years 1 to 9999, which a record's producer may well claim.
-
-    >>> rfc3339(1767614400007), rfc3339(1 << 60)
-    ('2026-01-05T12:00:00.007Z', None)
-    """
-    try:
-        moment = _EPOCH + timedelta(milliseconds=time_ms)
-    except OverflowError:
-        return None
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"

@@ -31,10 +31,15 @@ def setting(name: str, *parameter: str, **attributes: Any) -> Callable[[_Command
 
 def names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
     """The names in a comma-separated list."""
-    found = tuple(name.strip() for name in text.split(",") if name.strip())
+    found = any_names(_, __, text)
     if not found:
         raise click.BadParameter("names no topic")
     return found
+
+
+def any_names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
+    """The names in a comma-separated list that may be empty."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def moment(name: str, **attributes: Any) -> Callable[[_Command], _Command]:  # noqa: ANN401, as above

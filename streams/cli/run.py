@@ -25,8 +25,11 @@ from streams.cli import options
 from streams.cli.load import load
 from streams.decode import Format
 from streams.errors import ConfigError
+from streams.project import IDENTITY_ATTRIBUTES
+from streams.redact import KEY_VARIABLE, Redaction, read_key, treatments
 from streams.settings import Settings, milliseconds
 from topics import admin as kafka
+from topics.signals import SignalFormat
 from topics.spec import Layout
 
 log = structlog.get_logger()
@@ -85,6 +88,30 @@ def default_state_dir() -> Path:
 @options.setting(
     "--role", type=click.Choice(ROLES), default=None, help="Run one stage only, with the rules that are active."
 )
+@options.setting(
+    "--signal-format",
+    type=click.Choice([each.value for each in SignalFormat]),
+    default="ocsf",
+    help="How signals are written.",
+)
+@options.setting(
+    "--identity",
+    default=",".join(IDENTITY_ATTRIBUTES),
+    callback=options.any_names,
+    metavar="NAMES",
+    help="Attributes that a signal shows even when no rule names them, with commas between.",
+)
+@options.setting(
+    "--redact",
+    default="",
+    metavar="NAME=hash|drop|mask",
+    help="What becomes of an attribute's value before it leaves ingest; more of them with commas between.",
+)
+@options.setting(
+    "--redact-key-file",
+    type=click.Path(path_type=Path),
+    help=f"A file with the key of the hashes; else {KEY_VARIABLE} in the environment is the key.",
+)
 @options.setting("--until-idle", is_flag=True, help="Judge what is there now, then exit.")
 @click.option("--ends", callback=_ends, hidden=True, help="Until where, as JSON: topic, partition, offset.")
 def command(
@@ -100,6 +127,10 @@ def command(
     out_of_order: int,
     state_dir: Path,
     role: str | None,
+    signal_format: str,
+    identity: tuple[str, ...],
+    redact: str,
+    redact_key_file: Path | None,
     until_idle: bool,
     ends: Ends | None,
 ) -> None:
@@ -117,6 +148,9 @@ def command(
         lateness_ms=lateness,
         max_duration_ms=max_duration,
         out_of_order_ms=out_of_order,
+        identity=identity,
+        redaction=Redaction(treatments(redact), read_key(redact_key_file)),
+        signal_format=SignalFormat(signal_format),
     )
     if role is not None:
         _run_role(role, settings, rules, until_idle=until_idle, ends=ends)

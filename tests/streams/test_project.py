@@ -12,6 +12,7 @@ from dsl import RuleSet, Span, compile_texts
 from dsl.span import Value
 from streams.decode import Decoded, TraceSpans
 from streams.project import CUT_MARK, VALUE_BYTES, Projector, project, scalar
+from streams.redact import Redaction, treatments
 from tests.streams.window.builders import TRACE, trace_id
 from topics.facts import VERSION, Entry, Facts, Section, Witness, decode, encode
 
@@ -85,6 +86,27 @@ def test_identity_is_a_setting(rules: RuleSet) -> None:
 
     assert {"rows": 11, "host.name": "h"} == fact.witness.attributes
     assert "host.name" in projector.interest.attributes
+
+
+def test_nothing_travels_unredacted(rules: RuleSet) -> None:
+    """A redacted value leaves nowhere: not as an attribute, nor as the witness's service."""
+    redaction = Redaction(treatments("user.id=hash,service.name=mask,rows=drop"), b"k" * 16)
+
+    [fact] = Projector(rules, redaction=redaction).facts(TraceSpans(1, root_seen=False, spans=[EXPORT]))
+
+    assert {"user.id": redaction.value("user.id", "u1"), "service.name": "[masked]"} == fact.witness.attributes
+    assert fact.witness.service == "[masked]"
+
+
+def test_a_long_value_is_hashed_whole(rules: RuleSet) -> None:
+    """Two values that differ only after 1 KiB have two hashes: redaction comes before cutting."""
+    redaction = Redaction(treatments("user.id=hash"), b"k" * 16)
+    projector = Projector(rules, redaction=redaction)
+    spans = [replace(EXPORT, attributes={"rows": 11, "user.id": "x" * 2000 + end}) for end in "ab"]
+
+    first, second = projector.facts(TraceSpans(2, root_seen=False, spans=spans))
+
+    assert first.witness.attributes["user.id"] != second.witness.attributes["user.id"]
 
 
 def test_witness_of_a_span(rules: RuleSet) -> None:

@@ -54,6 +54,12 @@ def test_start_that_is_no_place() -> None:
         settings(start="now")
 
 
+def test_no_identity_attribute() -> None:
+    """An operator may empty the identity allow-list; unset it is the one that the documents show."""
+    assert settings(identity=()).identity == ()
+    assert "user.id" in settings().identity
+
+
 def test_names_have_the_prefix() -> None:
     """Topics and groups of an application carry its prefix."""
     found = settings(prefix="test.")

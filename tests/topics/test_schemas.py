@@ -9,17 +9,18 @@ from hypothesis import given
 from jsonschema import Draft202012Validator
 
 from tests.topics.findings import findings
-from topics import ocsf
+from topics import ecs, ocsf
 from topics.finding import Finding
-from topics.schemas import DIRECTORY, SCHEMAS
+from topics.schemas import DIRECTORY, SCHEMAS, schema
 
-OCSF = Draft202012Validator(json.loads((DIRECTORY / "signal-ocsf.json").read_text()))
+FORMATS = {"signal-ocsf.json": ocsf.encode, "signal-ecs.json": ecs.encode}
+VALIDATORS = {name: Draft202012Validator(json.loads((DIRECTORY / name).read_text())) for name in FORMATS}
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_file_is_what_the_structs_say(name: str) -> None:
     """The file is generated; `python -m topics.schemas` writes it anew."""
-    assert (DIRECTORY / name).read_bytes() == SCHEMAS[name]()
+    assert (DIRECTORY / name).read_bytes() == schema(SCHEMAS[name])
 
 
 def test_every_file_has_a_format() -> None:
@@ -27,18 +28,20 @@ def test_every_file_has_a_format() -> None:
     assert {path.name for path in DIRECTORY.glob("*.json")} == set(SCHEMAS)
 
 
-@given(findings)
-def test_any_signal_is_valid(finding: Finding) -> None:
-    """Whatever was found, the signal is as the schema says."""
-    document = json.loads(ocsf.encode(finding, message="m", logged_ms=7, uncut_bytes=600_000))
+@pytest.mark.parametrize("name", FORMATS)
+@given(finding=findings)
+def test_any_signal_is_valid(name: str, finding: Finding) -> None:
+    """Whatever was found, the signal is as the schema of its format says."""
+    document = json.loads(FORMATS[name](finding, message="m", logged_ms=7, uncut_bytes=600_000))
 
-    assert list(OCSF.iter_errors(document)) == []
+    assert list(VALIDATORS[name].iter_errors(document)) == []
 
 
-def test_absent_attributes_are_not_null() -> None:
+@pytest.mark.parametrize(("name", "nullable"), [("signal-ocsf.json", ["EvidenceData"]), ("signal-ecs.json", [])])
+def test_absent_attributes_are_not_null(name: str, nullable: list[str]) -> None:
     """The schema allows no null but as the value of a span's attribute."""
-    definitions = OCSF.schema["$defs"]
+    definitions = VALIDATORS[name].schema["$defs"]
 
-    nullable = [name for name, it in definitions.items() if '"null"' in json.dumps(it)]
+    actual = [name for name, it in definitions.items() if '"null"' in json.dumps(it)]
 
-    assert nullable == ["EvidenceData"]
+    assert actual == nullable

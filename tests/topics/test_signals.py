@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from tests.topics.findings import ACCESS, AMENDED, FINDING, findings
 from tests.topics.ocsf_schema import problems
 from topics.finding import Finding
-from topics.signals import LIMIT_BYTES, record, rfc3339
+from topics.signals import LIMIT_BYTES, SignalFormat, record
 
 
 def test_key_is_the_uid() -> None:
@@ -47,19 +47,6 @@ def test_time_that_no_calendar_has(closed_ms: int) -> None:
     assert json.loads(actual.value)["time"] == closed_ms
 
 
-@pytest.mark.parametrize(
-    ("time_ms", "expected"),
-    [
-        (0, "1970-01-01T00:00:00.000Z"),
-        (-1, "1969-12-31T23:59:59.999Z"),
-        (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
-    ],
-)
-def test_rfc3339(time_ms: int, expected: str) -> None:
-    """Times have milliseconds and are UTC, to the last one that has four digits for its year."""
-    assert rfc3339(time_ms) == expected
-
-
 def test_value_has_the_sentence() -> None:
     """The document's message is the sentence a person reads."""
     document = json.loads(record(FINDING, logged_ms=7, source="s").value)
@@ -67,6 +54,25 @@ def test_value_has_the_sentence() -> None:
     assert document["message"] == (
         'pii.access was seen (checkout, span "export users", user u-17) and no audit.log was recorded in the trace'
     )
+
+
+@pytest.mark.parametrize(
+    ("format", "content_type", "start"),
+    [
+        (SignalFormat.OCSF, b"application/json", b'{"class_uid":2003,'),
+        (SignalFormat.ECS, b"application/json", b'{"@timestamp":"2026-01-05T11:59:31.500Z",'),
+        (SignalFormat.CEF, b"text/plain; charset=utf-8", b"CEF:0|BeTrace|BeTrace|"),
+    ],
+)
+def test_format(format: SignalFormat, content_type: bytes, start: bytes) -> None:  # noqa: A002, as the argument
+    """Each format has its document and its media type; key and the other headers are the same."""
+    expected = record(FINDING, logged_ms=7, source="s")
+
+    actual = record(FINDING, logged_ms=7, source="s", format=format)
+
+    assert actual.value.startswith(start)
+    assert actual.headers[0] == ("content-type", content_type)
+    assert (actual.key, actual.headers[1:]) == (expected.key, expected.headers[1:])
 
 
 @given(findings)
@@ -93,6 +99,18 @@ def test_huge_witnesses_stay_within_the_limit(count: int, length: int, char: str
     assert problems(value) == []
     assert is_truncated == (len(document.get("evidences", [])) < count)
     assert ("untruncated_size" in document["metadata"]) == is_truncated
+
+
+@pytest.mark.parametrize("format", SignalFormat)
+def test_the_worst_finding_fits_every_format(format: SignalFormat) -> None:  # noqa: A002, as above
+    """Thousands of witnesses full of control characters: the signal is within the limit, and JSON says what is gone."""
+    witness = replace(ACCESS, attributes={f"name-{n}": "\x01" * 1024 for n in range(20)})
+    finding = replace(FINDING, witnesses=(witness,) * 1000, missing=("x" * 100_000,) * 10)
+
+    value = record(finding, logged_ms=7, source="s", format=format).value
+
+    assert len(value) <= LIMIT_BYTES
+    assert (b'"is_truncated":true' in value) == (format is not SignalFormat.CEF)
 
 
 def test_uid_and_message_survive_cutting() -> None:

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,12 +51,12 @@ def running(bootstrap: str, settings: Settings) -> Iterator[str]:
 
     Raises `GoMissingError` when there is none, `RuntimeError` with its log when it does not start or stop cleanly.
     """
-    port = _free_port()
+    port = free_port()
     environment = {**os.environ, **settings.environment(bootstrap, port)}
     with tempfile.TemporaryFile("w+") as log:
         child = subprocess.Popen([binary(), "--config", CONFIG], env=environment, stdout=log, stderr=log)
         try:
-            _await_start(child, port, log)
+            await_start(port, lambda: _text(log), lambda: child.poll() is None)
             yield f"127.0.0.1:{port}"
             child.terminate()
             if child.wait(STOP_S):
@@ -66,20 +66,22 @@ def running(bootstrap: str, settings: Settings) -> Iterator[str]:
             child.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
         return port
 
 
-def _await_start(child: subprocess.Popen[bytes], port: int, log: IO[str]) -> None:
+def await_start(port: int, said: Callable[[], str], is_running: Callable[[], bool] = lambda: True) -> None:
+    """Waits until somebody listens on `port`; raises `RuntimeError` with what the Collector said when nobody does."""
     deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and child.poll() is None:
+    while time.monotonic() < deadline and is_running():
         with socket.socket() as client:
             if client.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    raise RuntimeError(f"the Collector did not listen on port {port} within {START_S} s: {_text(log)}")
+    raise RuntimeError(f"the Collector did not listen on port {port} within {START_S} s: {said()}")
 
 
 def _text(log: IO[str]) -> str:

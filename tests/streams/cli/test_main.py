@@ -43,7 +43,7 @@ def test_every_help_ends_in_an_example(name: str) -> None:
     assert unshown == []
 
 
-@pytest.mark.parametrize("name", ["run", "archive", "rules", "topics", "broker"])
+@pytest.mark.parametrize("name", ["run", "signals", "archive", "rules", "topics", "broker"])
 def test_every_option_of_a_service_is_in_the_environment(name: str) -> None:
     """Where Kafka is used an option `--some-name` is also BETRACE_SOME_NAME, so a container needs no command line."""
     found = main.get_command(click.Context(main), name)

@@ -1,0 +1,125 @@
+"""Signals as a table: live on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from topics.digest import SEVERITIES, Digest
+from topics.times import rfc3339_clamped
+
+KEPT = 1000
+"""How many signals the live table remembers; the terminal shows those that fit."""
+
+REFRESHES_PER_S = 4
+_FRAME_LINES = 6
+
+COLOURS = {
+    "critical": "bold white on red",
+    "high": "bold red",
+    "medium": "yellow",
+    "low": "cyan",
+    "info": "dim",
+}
+VERDICT_COLOURS = {"broken": "red", "undetermined": "yellow", "held": "green", "not_applicable": "green"}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which signals are shown: of these rules (patterns; all when empty), at least so severe, of this trace."""
+
+    rules: tuple[str, ...] = ()
+    severity: str = "info"
+    trace_id: str | None = None
+
+    def passes(self, signal: Digest) -> bool:
+        """Whether a signal is shown."""
+        return (
+            (not self.rules or any(fnmatchcase(signal.rule_id, rule) for rule in self.rules))
+            and SEVERITIES.index(signal.severity) >= SEVERITIES.index(self.severity)
+            and self.trace_id in (None, signal.trace_id)
+        )
+
+
+def show(signals: Iterable[Digest], console: Console) -> None:
+    """Shows signals until there are no more: on a terminal as a table that is drawn anew, else a line each."""
+    if not console.is_terminal:
+        for signal in signals:
+            console.file.write(line(signal) + "\n")
+            console.file.flush()
+        return
+    board = Board()
+    # Drawn by the clock, not by each signal: a burst costs one drawing, and its last signal is not left out.
+    with Live(
+        get_renderable=lambda: board.table(console.height - _FRAME_LINES),
+        console=console,
+        refresh_per_second=REFRESHES_PER_S,
+    ):
+        for signal in signals:
+            board.add(signal)
+
+
+class Board:
+    """The last signals by uid: an amended one takes its old one's place."""
+
+    def __init__(self) -> None:
+        self._signals: dict[str, Digest] = {}
+        self._count = 0
+
+    def add(self, signal: Digest) -> None:
+        """Takes in a signal, unless a later revision of it is there."""
+        self._count += 1
+        known = self._signals.get(signal.uid)
+        if known is None or known.revision < signal.revision:
+            self._signals[signal.uid] = signal
+        if len(self._signals) > KEPT:
+            del self._signals[next(iter(self._signals))]
+
+    def table(self, height: int) -> Table:
+        """The newest signals that fit into `height` lines, and how many there are of each verdict."""
+        signals = [*self._signals.values()]  # a copy: the table is drawn by a thread of its own
+        counts = Counter(signal.verdict for signal in signals)
+        said = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
+        table = Table(expand=True, caption=f"{self._count} signals; of the last findings {said or 'none'}")
+        for name in ("time", "severity", "verdict", "rule", "trace"):
+            table.add_column(name, no_wrap=True)
+        table.add_column("message", overflow="ellipsis", no_wrap=True, ratio=1)
+        for signal in signals[-max(height, 1) :]:
+            table.add_row(*_cells(signal))
+        return table
+
+
+def line(signal: Digest) -> str:
+    """A signal on one line, without colours."""
+    trace = f"trace {signal.trace_id}"
+    head = (rfc3339_clamped(signal.time_ms), f"{signal.severity:<8}", f"{_verdict(signal):<12}", signal.rule_id, trace)
+    return printable("  ".join([*head, signal.message]))
+
+
+def printable(text: str) -> str:
+    r"""Text that cannot steer a terminal: what is not printable is a space.
+
+    >>> printable("a\x1b[2Jb")
+    'a [2Jb'
+    """
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _verdict(signal: Digest) -> str:
+    return signal.verdict if signal.revision == 1 else f"{signal.verdict} ({signal.revision})"
+
+
+def _cells(signal: Digest) -> Iterable[Text]:
+    yield Text(rfc3339_clamped(signal.time_ms)[: len("2026-01-05T12:00:00")].replace("T", " "), "dim")
+    yield Text(signal.severity, COLOURS[signal.severity])
+    yield Text(printable(_verdict(signal)), VERDICT_COLOURS.get(signal.verdict, ""))
+    yield Text(printable(signal.rule_id))
+    yield Text(signal.trace_id[:8], "dim")
+    yield Text(printable(signal.message))

@@ -1,0 +1,141 @@
+"""`betrace signals`: look at signals, without the SIEM and without a consumer group.
+
+In: `betrace.signals`, and for one signal the source topics. Out: on stdout a table or JSON lines; a trace's waterfall,
+and as HTML in a file. On stderr what could not be read.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from confluent_kafka import Message
+from rich.console import Console
+
+from streams import follow, trace_spans, waterfall
+from streams.cli import options, signal_table, waterfall_html, waterfall_text
+from streams.cli.signal_table import Filter
+from streams.errors import ConfigError
+from streams.settings import Settings
+from topics.digest import SEVERITIES, Digest, NoSignalError, digest
+from topics.finding import SourceRange
+
+TRACE_ID_CHARS = 32
+PIPED_COLUMNS = 180
+
+
+@click.group("signals", epilog="\b\nExample:\n  betrace signals tail --from 1h")
+def command() -> None:
+    """Look at signals: as they come, or one with its trace."""
+
+
+def _trace_id(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    if text is not None and (len(text) != TRACE_ID_CHARS or set(text.lower()) - set("0123456789abcdef")):
+        raise click.BadParameter(f"{text!r} is no trace id: 32 hex characters")
+    return text and text.lower()
+
+
+@command.command(epilog="\b\nExample:\n  betrace signals tail --from 1h --severity high --rule 'pci-*'")
+@options.bootstrap
+@options.prefix
+@options.setting("--from", "begin", default="latest", help="earliest, latest, a duration ago (2h), or a time.")
+@options.setting("--rule", multiple=True, help="Only rules whose id is this, or fits it: 'pci-*'; repeatable.")
+@options.setting("--severity", type=click.Choice(SEVERITIES), default="info", help="Only signals at least so severe.")
+@options.setting("--trace", callback=_trace_id, help="Only this trace.")
+@options.setting("--json", is_flag=True, help="Print the signals as they are, one a line.")
+@options.setting("--once", is_flag=True, help="Print what is there, then exit.")
+def tail(
+    *,
+    bootstrap: str,
+    prefix: str,
+    begin: str,
+    rule: tuple[str, ...],
+    severity: str,
+    trace: str | None,
+    json: bool,
+    once: bool,
+) -> None:
+    """Show signals as they come: on a terminal a table, in which an amended signal takes its old one's place."""
+    settings = Settings(bootstrap=bootstrap, prefix=prefix, state_dir=Path())
+    since = follow.since(begin, _now_ms())
+    messages = follow.follow(settings.client(), settings.topic("signals"), since, until_end=once)
+    wanted = Filter(rule, severity, trace)
+    signals = ((message, signal) for message, signal in _signals(messages) if wanted.passes(signal))
+    if json:
+        for message, _ in signals:
+            click.echo(message.value() or b"")
+    else:
+        signal_table.show((signal for _, signal in signals), _console())
+
+
+@command.command(epilog="\b\nExample:\n  betrace signals show 8d59ea30-cada-5c5f-9adb-c188237550f0 --html signal.html")
+@click.argument("uid")
+@options.bootstrap
+@options.prefix
+@options.setting("--from", "begin", default="earliest", help="Where to look for it: earliest, a duration ago, a time.")
+@options.setting("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to this file.")
+def show(*, uid: str, bootstrap: str, prefix: str, begin: str, html: Path | None) -> None:
+    """Show the signal UID and the waterfall of its trace, read from the source topics by the offsets it names.
+
+    Of several revisions the last is shown; UID.REVISION is one of them.
+    """
+    settings = Settings(bootstrap=bootstrap, prefix=prefix, state_dir=Path())
+    signal = _find(settings, uid, begin)
+    read = trace_spans.read(settings.client(), bytes.fromhex(signal.trace_id), signal.sources)
+    subjects: dict[bytes, list[str]] = {}
+    for witness in signal.witnesses:
+        subjects.setdefault(witness.span_id, []).append(witness.subject)
+    rows = waterfall.rows(read.spans, subjects)
+    for source in read.gone:
+        click.echo(_gone(source), err=True)
+    waterfall_text.show(signal, rows, _console())
+    if html is not None:
+        _write(html, waterfall_html.page(signal, rows, [_gone(source) for source in read.gone]))
+
+
+def _console() -> Console:
+    """The terminal; where there is none, lines may be longer than the 80 characters that rich would assume."""
+    return Console(width=None if sys.stdout.isatty() else PIPED_COLUMNS)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _signals(messages: Iterator[Message]) -> Iterator[tuple[Message, Digest]]:
+    """Records with their digests; of one that is no signal it is said where it is and why."""
+    for message in messages:
+        try:
+            yield message, digest(message.value() or b"")
+        except NoSignalError as error:
+            where = f"{message.topic()} partition {message.partition()} offset {message.offset()}"
+            click.echo(f"{where}: no signal that this version knows: {error}", err=True)
+
+
+def _find(settings: Settings, uid: str, begin: str) -> Digest:
+    key, _, revision = uid.strip().lower().partition(".")
+    since = follow.since(begin, _now_ms())
+    messages = follow.follow(settings.client(), settings.topic("signals"), since, until_end=True)
+    found = {signal.revision: signal for _, signal in _signals(each for each in messages if each.key() == key.encode())}
+    wanted = [each for each in found if not revision or str(each) == revision]
+    if not wanted:
+        known = f"; its revisions are {', '.join(map(str, sorted(found)))}" if found else ""
+        raise ConfigError(f"no signal {uid} is on {settings.topic('signals')}{known}")
+    return found[max(wanted)]
+
+
+def _gone(source: SourceRange) -> str:
+    return (
+        f"{source.topic} partition {source.partition} has nothing of the trace at offsets {source.first_offset} to "
+        f"{source.last_offset} any more"
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"the page cannot be written: {error}") from error

@@ -1,0 +1,133 @@
+"""Redaction: what becomes of an attribute's value before anything is written to facts.
+
+In: `NAME=hash|drop|mask` as an operator writes it, and the key. Out: attributes as they may travel. Rules are judged on
+the values as they were; what leaves ingest, and so every signal, has the redacted ones.
+
+    hash   `hmac-sha256:` and the HMAC-SHA256 of the value as text, in hex: equal values stay equal, whatever the
+           attribute, and only who has the key can tell which value it was
+    drop   the attribute is not there
+    mask   `[masked]`: that there was a value, and nothing of it
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+import msgspec
+
+from dsl.span import Value
+from streams.errors import ConfigError
+
+MASK = "[masked]"
+HASHED = "hmac-sha256:"
+
+KEY_VARIABLE = "BETRACE_REDACT_KEY"
+KEY_BYTES = 16
+"""The least length of a key: a shorter one could be guessed."""
+
+
+class Treatment(Enum):
+    """What becomes of a value."""
+
+    HASH = "hash"
+    DROP = "drop"
+    MASK = "mask"
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """The treatment of each attribute by name, and the key of the hashes; the key is never shown.
+
+    Raises `ConfigError` when a hash is asked for and there is no key, or a short one.
+    """
+
+    treatments: Mapping[str, Treatment] = field(default_factory=dict)
+    key: bytes | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuses hashes that anybody could undo by trying."""
+        if Treatment.HASH not in self.treatments.values():
+            return
+        if self.key is None:
+            raise ConfigError(f"--redact with hash needs a key: set {KEY_VARIABLE}, or --redact-key-file")
+        if len(self.key) < KEY_BYTES:
+            raise ConfigError(f"the redaction key has {len(self.key)} bytes, must have at least {KEY_BYTES}")
+
+    def redacted(self, attributes: Mapping[str, Value]) -> dict[str, Value]:
+        """The attributes as they may travel, in their order.
+
+        >>> Redaction({"user.id": Treatment.MASK, "ssn": Treatment.DROP}).redacted({"user.id": 7, "ssn": 1, "a": 2})
+        {'user.id': '[masked]', 'a': 2}
+        """
+        if self.treatments.keys().isdisjoint(attributes):
+            return dict(attributes)
+        kept = {name: value for name, value in attributes.items() if self.treatments.get(name) is not Treatment.DROP}
+        return {name: self.value(name, value) for name, value in kept.items()}
+
+    def value(self, name: str, value: Value) -> Value:
+        """The value of attribute `name` as it may travel; None when it is dropped, or was None."""
+        treatment = self.treatments.get(name)
+        if treatment is None or value is None:
+            return value
+        if treatment is Treatment.DROP:
+            return None
+        text = None if treatment is Treatment.MASK else _text(value)
+        return MASK if text is None or self.key is None else HASHED + _hmac(self.key, text)
+
+
+def _hmac(key: bytes, text: str) -> str:
+    return hmac.new(key, text.encode(errors="replace"), hashlib.sha256).hexdigest()
+
+
+def _text(value: Value) -> str | None:
+    """A value as it is hashed: a text as it is, all else as JSON, so that 17 and "17" have one hash.
+
+    None for a value that JSON cannot say.
+    """
+    if isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.encode(value, order="deterministic").decode()
+    except (RecursionError, OverflowError, UnicodeEncodeError):
+        return None
+
+
+def treatments(text: str) -> dict[str, Treatment]:
+    """The treatments in `NAME=hash,NAME=drop`.
+
+    Raises:
+        ConfigError: one of them is none, or a name has two.
+
+    >>> treatments("user.id=hash, client.address=mask")
+    {'user.id': <Treatment.HASH: 'hash'>, 'client.address': <Treatment.MASK: 'mask'>}
+    """
+    found: dict[str, Treatment] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, treatment = part.rpartition("=")
+        if not name or treatment not in {each.value for each in Treatment}:
+            raise ConfigError(f"{part!r} is no redaction: write NAME=hash, NAME=drop or NAME=mask")
+        if name in found:
+            raise ConfigError(f"{name} has two redactions")
+        found[name] = Treatment(treatment)
+    return found
+
+
+def read_key(path: Path | None) -> bytes | None:
+    """The key: what the file holds without the line break at its end, else the environment's; None when neither is.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    if path is None:
+        key = os.environ.get(KEY_VARIABLE)
+        return None if key is None else key.encode(errors="surrogateescape")
+    try:
+        return path.read_bytes().rstrip(b"\r\n")
+    except OSError as error:
+        raise ConfigError(f"the redaction key cannot be read: {error}") from error

@@ -1,0 +1,124 @@
+"""`rows(spans, subjects) -> rows`: the spans of one trace in the order of a waterfall.
+
+In: spans in any order, and which of them are witnesses. Out: one row a span, parents before children, siblings by
+start. Every span is there once, whatever its parents claim: a span whose parent is not known, or that is its own
+ancestor, begins a tree of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from dsl import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One span or log record; `subjects` are the rule's subjects that it is a witness of.
+
+    `duration_ns` is None for a log record, and for a span that ends before it starts or does not say.
+    """
+
+    depth: int
+    name: str
+    service: str | None
+    start_ns: int | None
+    duration_ns: int | None
+    is_log: bool
+    is_error: bool
+    subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The time that a trace takes, in Unix ns."""
+
+    first_ns: int
+    last_ns: int
+
+    def place(self, row: Row, width: int) -> tuple[int, int] | None:
+        """Where a row's bar begins and how long it is, in `width` columns, at least one long; None without a start.
+
+        >>> Extent(0, 100).place(Row(0, "a", None, 50, 25, False, False, ()), 20)
+        (10, 5)
+        """
+        if row.start_ns is None:
+            return None
+        total_ns = max(self.last_ns - self.first_ns, 1)
+        start = min((row.start_ns - self.first_ns) * width // total_ns, width - 1)
+        length = max((row.duration_ns or 0) * width // total_ns, 1)
+        return start, min(length, width - start)
+
+
+def rows(spans: Iterable[Span], subjects: Mapping[bytes, Sequence[str]]) -> list[Row]:
+    """The rows; of spans with one identity (a Collector may send twice) the first counts."""
+    known: dict[bytes, Span] = {}
+    for span in spans:
+        known.setdefault(span.identity or span.span_id, span)
+    children: dict[bytes, list[Span]] = {}
+    ids = {span.span_id for span in known.values() if not span.is_log}
+    for span in sorted(known.values(), key=_order):
+        parent = _parent(span)
+        children.setdefault(parent if parent in ids else b"", []).append(span)
+    return [_row(span, depth, subjects) for span, depth in _walk(children, known.values())]
+
+
+def extent(shown: Sequence[Row]) -> Extent:
+    """From the first start to the last end."""
+    starts = [row.start_ns for row in shown if row.start_ns is not None]
+    ends = [row.start_ns + (row.duration_ns or 0) for row in shown if row.start_ns is not None]
+    return Extent(min(starts, default=0), max(ends, default=0))
+
+
+def duration(time_ns: int) -> str:
+    """A duration as a person reads it.
+
+    >>> duration(1_500), duration(25_000_000), duration(2_345_000_000)
+    ('1.5µs', '25ms', '2.35s')
+    """
+    for unit, size in (("s", 1_000_000_000), ("ms", 1_000_000), ("µs", 1_000)):
+        if time_ns >= size:
+            return f"{time_ns / size:.3g}{unit}" if time_ns < 100 * size else f"{time_ns / size:.0f}{unit}"
+    return f"{time_ns}ns"
+
+
+def _order(span: Span) -> tuple[int, bytes]:
+    return (span.start_ns or 0, span.identity or span.span_id)
+
+
+def _parent(span: Span) -> bytes:
+    """A log record belongs to the span it was written in."""
+    return span.span_id if span.is_log else span.parent_id
+
+
+def _walk(children: Mapping[bytes, list[Span]], everything: Iterable[Span]) -> list[tuple[Span, int]]:
+    walked: list[tuple[Span, int]] = []
+    seen: set[int] = set()
+    # Spans that are their own ancestors hang on no root: they come last, each once.
+    for root in (*children.get(b"", ()), *sorted(everything, key=_order)):
+        stack = [(root, 0)]
+        while stack:
+            span, depth = stack.pop()
+            if id(span) in seen:
+                continue
+            seen.add(id(span))
+            walked.append((span, depth))
+            below = () if span.is_log or not span.span_id else children.get(span.span_id, ())
+            stack.extend((child, depth + 1) for child in reversed(below))
+    return walked
+
+
+def _row(span: Span, depth: int, subjects: Mapping[bytes, Sequence[str]]) -> Row:
+    service = span.resource.get("service.name")
+    took_ns = None if span.start_ns is None or span.end_ns is None else span.end_ns - span.start_ns
+    return Row(
+        depth=depth,
+        name=span.name,
+        service=service if isinstance(service, str) else None,
+        start_ns=span.start_ns,
+        duration_ns=None if took_ns is None or took_ns < 0 or span.is_log else took_ns,
+        is_log=span.is_log,
+        is_error=span.status == "error",
+        subjects=tuple(dict.fromkeys(subjects.get(span.identity or span.span_id, ()))),
+    )

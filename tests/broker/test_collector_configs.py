@@ -1,0 +1,118 @@
+"""The Collector configurations that the package ships, with a real Collector."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+from tests.broker.collector.build import GoMissingError, binary
+from tests.broker.collector.run import await_start, free_port
+from tests.broker.record import read_topic
+from tests.broker.siem.tools import SHIPPED, configured, started, wait_for
+
+pytestmark = pytest.mark.collector
+
+
+@pytest.fixture(scope="module")
+def otelcol() -> Path:
+    """A real Collector."""
+    try:
+        return binary()
+    except GoMissingError as error:
+        pytest.skip(str(error))
+
+
+def checked(otelcol: Path, configs: Sequence[Path]) -> subprocess.CompletedProcess[str]:
+    """What the Collector's own check says."""
+    arguments = [text for config in configs for text in ("--config", str(config))]
+    return subprocess.run([otelcol, "validate", *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["collector/collector.yaml"],
+        ["collector/collector.yaml", "collector/audit.yaml"],
+        ["siem/collector/receive.yaml", "siem/collector/file.yaml"],
+    ],
+)
+def test_collector_finds_no_fault(otelcol: Path, names: list[str]) -> None:
+    """What is shipped passes `otelcol validate` as it stands."""
+    done = checked(otelcol, [SHIPPED / name for name in names])
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_only_the_exporter_of_splunk_is_unknown(otelcol: Path) -> None:
+    """The Collector of these tests lacks one part of splunk.yaml, and finds no other fault before it."""
+    done = checked(otelcol, [SHIPPED / "siem/collector/receive.yaml", SHIPPED / "siem/collector/splunk.yaml"])
+
+    assert "'exporters' unknown type: \"splunk_hec\"" in done.stderr
+
+
+def test_a_fault_is_found(otelcol: Path, tmp_path: Path) -> None:
+    """The check would say so if a setting did not exist."""
+    faulty = configured("collector/collector.yaml", tmp_path, {"required_acks": "wanted_acks"})
+
+    assert "wanted_acks" in checked(otelcol, [faulty]).stderr
+
+
+@pytest.mark.broker
+def test_audit_spans_have_a_topic_of_their_own(kafka: str, fresh_prefix: str, otelcol: Path, tmp_path: Path) -> None:
+    """All spans go to one topic; those with `audit.action`, and no others, to a second one as well."""
+    topics = {name: f"{fresh_prefix}{name}" for name in ("otlp_spans", "otlp_logs", "otlp_audit_logs", "otlp_audit")}
+    client = AdminClient({"bootstrap.servers": kafka})
+    for made in client.create_topics([NewTopic(name, 1) for name in topics.values()]).values():
+        made.result()
+    port = free_port()
+    where = {"0.0.0.0:4317": f"127.0.0.1:{port}", "0.0.0.0:4318": f"127.0.0.1:{free_port()}"}
+    plain = {"localhost:9092": kafka, "topic: otlp_spans": f"topic: {topics['otlp_spans']}"}
+    configs = [
+        configured("collector/collector.yaml", tmp_path, where | plain),
+        configured(
+            "collector/audit.yaml",
+            tmp_path,
+            {
+                "localhost:9092": kafka,
+                "topic: otlp_audit": f"topic: {topics['otlp_audit']}",
+                "/var/lib/otelcol/audit": str(tmp_path / "queue"),
+            },
+        ),
+    ]
+    arguments = [text for config in configs for text in ("--config", config)]
+
+    with started([otelcol, *arguments]) as said:
+        await_start(port, said)
+        _send(port, {"login": {}, "role change": {"audit.action": "role_update"}, "export": {"audit.action": ""}})
+        wait_for(lambda: _names(kafka, topics["otlp_audit"]), 2, said)
+        wait_for(lambda: _names(kafka, topics["otlp_spans"]), 3, said)
+
+    assert sorted(_names(kafka, topics["otlp_spans"])) == ["export", "login", "role change"]
+    assert sorted(_names(kafka, topics["otlp_audit"])) == ["export", "role change"]
+
+
+def _send(port: int, spans: dict[str, dict[str, str]]) -> None:
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(f"127.0.0.1:{port}", insecure=True)))
+    tracer = provider.get_tracer("shop")
+    for name, attributes in spans.items():
+        tracer.start_span(name, attributes=attributes).end()
+    provider.shutdown()
+
+
+def _names(bootstrap: str, topic: str) -> list[str]:
+    return [
+        span.name
+        for frame in read_topic(bootstrap, topic)
+        for resource in ExportTraceServiceRequest.FromString(frame.value).resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]

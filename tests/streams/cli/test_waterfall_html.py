@@ -1,0 +1,81 @@
+"""The page of a signal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html.parser import HTMLParser
+
+from streams.cli.waterfall_html import page
+from streams.waterfall import Row, rows
+from tests.streams.cli.test_signal_table import SIGNAL
+from tests.streams.test_waterfall import span
+from topics.finding import Shown
+
+EVIL = "<script>alert(1)</script>\"'"
+
+
+class Page(HTMLParser):
+    """The elements and the text of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Notes an element and what it would load."""
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in {"src", "href", "onclick"}]
+
+    def handle_data(self, data: str) -> None:
+        """Notes a text."""
+        self.text += data
+
+
+def test_page_says_what_the_signal_says() -> None:
+    """Message, rule, witnesses with attributes, and a bar for each span."""
+    found = Page(page(SIGNAL, rows([span("a", "", 0, 10), span("b", "a", 5, 10)], {b"b": ["pii.access"]}), []))
+
+    assert SIGNAL.message in found.text
+    assert "user.id = u-17" in found.text
+    assert f"{SIGNAL.uid}.1" in found.text
+    assert found.tags.count("span") == 2 + 2
+
+
+def test_page_needs_nothing_else() -> None:
+    """No script, no picture, no address: it can be mailed to an auditor."""
+    found = Page(page(SIGNAL, rows([span("a")], {}), []))
+
+    assert found.links == []
+    assert not {"script", "link", "img", "iframe", "object"} & set(found.tags)
+
+
+def test_nothing_on_the_page_is_a_spans_markup() -> None:
+    """Whatever a span, a rule or an attribute is called, it is text."""
+    witness = Shown(
+        subject=EVIL, span_id=b"a", name=EVIL, service=EVIL, start_ns=0, duration_ns=0, attributes={EVIL: EVIL}
+    )
+    signal = replace(
+        SIGNAL, title=EVIL, message=EVIL, severity=EVIL, verdict=EVIL, missing=(EVIL,), witnesses=(witness,)
+    )
+    row = Row(0, EVIL, EVIL, 0, 1, False, False, (EVIL,))  # noqa: FBT003, a row as it is
+
+    found = Page(page(signal, [row], [EVIL]))
+
+    assert "script" not in found.tags
+    assert found.links == []
+    assert found.text.count(EVIL) >= 10
+
+
+def test_what_is_gone_is_said() -> None:
+    """A page of half a trace says so."""
+    assert "otlp_spans has nothing" in Page(page(SIGNAL, [], ["otlp_spans has nothing"])).text
+
+
+def test_a_giant_trace_is_cut() -> None:
+    """Past ten thousand spans the page says how many more there are."""
+    text = page(SIGNAL, [Row(0, "a", None, 0, 1, False, False, ())] * 10_003, [])  # noqa: FBT003, as above
+
+    assert "… and 3 more spans." in text

@@ -1,0 +1,128 @@
+"""The files for SIEMs whose programs cannot be run here: that they parse, and ask Kafka for the right thing."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from topics import SIGNALS
+from topics.schemas import SCHEMAS
+from topics.spec import Layout, plan
+
+ROOT = Path(__file__).parents[2] / "topics"
+SIEM = ROOT / "siem"
+[TOPIC] = [planned.name for planned in plan(SIGNALS, Layout())]
+
+SPLUNK_SINK = set((Path(__file__).parents[1] / "fixtures" / "siem" / "splunk-connect-2.2.1.txt").read_text().split())
+"""Every setting that SplunkSinkConnectorConfig of version 2.2.1 defines."""
+
+KAFKA_CONNECT = {"connector.class", "tasks.max", "topics", "key.converter", "value.converter"}
+
+
+def loaded(name: str) -> Any:  # noqa: ANN401, whatever YAML holds
+    """A YAML file."""
+    return YAML(typ="safe").load((SIEM / name).read_text())
+
+
+def test_splunk_connect() -> None:
+    """Kafka Connect hands on committed signals from the first on, with settings that the connector has."""
+    config = json.loads((SIEM / "splunk/connect.json").read_text())["config"]
+
+    others = {name for name in config if not name.startswith("consumer.override.")} - KAFKA_CONNECT
+    assert others <= SPLUNK_SINK
+    assert config["topics"] == TOPIC
+    assert config["consumer.override.isolation.level"] == "read_committed"
+    assert config["consumer.override.auto.offset.reset"] == "earliest"
+    assert config["splunk.hec.token"].startswith("${file:")
+
+
+def test_splunk_collector() -> None:
+    """The Collector's Splunk exporter takes what `receive.yaml` receives, and no token is in the file."""
+    [received] = loaded("collector/receive.yaml")["receivers"]
+    config = loaded("collector/splunk.yaml")
+    [exporter] = config["exporters"]
+
+    assert config["service"]["pipelines"]["logs/signals"] == {"receivers": [received], "exporters": [exporter]}
+    assert config["exporters"][exporter]["token"].startswith("${env:")
+
+
+@pytest.mark.parametrize("name", ["props.conf", "limits.conf"])
+def test_splunk_reads_whole_signals(name: str) -> None:
+    """Splunk's own limits are above the longest signal."""
+    parsed = configparser.ConfigParser()
+    parsed.read(SIEM / "splunk" / name)
+
+    limits = [int(value) for section in parsed.sections() for value in parsed[section].values() if value.isdigit()]
+    assert limits
+    assert min(limits) > 512 * 1024
+
+
+def test_filebeat() -> None:
+    """Filebeat reads committed signals from the first on, and makes an id of uid and revision."""
+    config = loaded("elastic/filebeat.yml")
+    [kafka] = config["filebeat.inputs"]
+    fingerprint = config["processors"][-1]["fingerprint"]
+
+    assert kafka["topics"] == [TOPIC]
+    assert (kafka["isolation_level"], kafka["initial_offset"]) == ("read_committed", "oldest")
+    assert (fingerprint["fields"], fingerprint["target_field"]) == (["event.id"], "@metadata._id")
+
+
+def test_vector() -> None:
+    """Vector reads committed signals from the first on, and each sink has an input that exists."""
+    config = loaded("vector/vector.yaml")
+    [source] = config["sources"].values()
+
+    assert source["topics"] == [TOPIC]
+    assert source["librdkafka_options"] == {"isolation.level": "read_committed"}
+    assert source["auto_offset_reset"] == "earliest"
+    parts = config["sources"] | config["transforms"]
+    assert all(
+        set(sink["inputs"]) <= set(parts) and sink["acknowledgements"] == {"enabled": True}
+        for sink in config["sinks"].values()
+    )
+
+
+def test_logstash() -> None:
+    """Logstash reads committed signals from the first on, and every column it sends is made in the file."""
+    text = (SIEM / "sentinel/logstash.conf").read_text()
+    code = "\n".join(line.split("#")[0] for line in text.splitlines())
+
+    assert code.count("{") - code.count("${") == code.count("}") - code.count("${")
+    assert f'topics => ["{TOPIC}"]' in code
+    assert 'isolation_level => "read_committed"' in code
+    assert 'auto_offset_reset => "earliest"' in code
+    [columns] = re.findall(r"key_names => (\[.*\])", code)
+    made = re.findall(r'=> "([A-Z]\w+)"$', code, re.MULTILINE) + re.findall(r'target => "([A-Z]\w+)"', code)
+    assert set(json.loads(columns)) == set(made)
+
+
+@pytest.mark.parametrize("path", [path for path in SIEM.rglob("*") if path.is_file() and path.name != "README.md"])
+def test_page_says_of_each_file_how_it_was_tried(path: Path) -> None:
+    """Every file is in the page's table, with whether it was run or only checked."""
+    page = (SIEM / "README.md").read_text()
+    rows = [line for line in page.splitlines() if f"`{path.relative_to(SIEM)}`" in line and line.startswith("|")]
+
+    assert rows
+    assert all(re.search(r"\| (\*\*run\*\*|half|checked): .+ \|$", row) for row in rows)
+
+
+def test_page_names_no_file_that_is_not_there() -> None:
+    """What the pages name exists."""
+    for page in (SIEM / "README.md", ROOT / "collector" / "README.md"):
+        names = re.findall(r"^\| [^|]*\| ([^|]*) \|", page.read_text(), re.MULTILINE)
+
+        files = [name for cell in names for name in re.findall(r"`([\w/]+\.(?:conf|ya?ml|json))`", cell)]
+
+        assert [name for name in files if not (page.parent / name).exists()] == []
+
+
+def test_schemas_are_where_the_page_says() -> None:
+    """Both JSON formats have their schema there."""
+    assert all((ROOT / "schemas" / name).exists() for name in SCHEMAS)
