@@ -47,6 +47,11 @@ VERDICTS = _counter("verdicts", "Verdicts on traces.", "rule", "verdict")
 EXCEPTED = _counter("excepted", "Traces a rule would have applied to but for an exception.", "rule")
 SIGNALS = _counter("signals", "Signals published.", "rule", "severity")
 
+LEDGER_SEALS = _counter("ledger_seals", "Seals stored, each with its signed checkpoint.")
+LEDGER_ENTRIES = _counter("ledger_entries", "Records that became entries of the ledger.", "topic")
+LEDGER_DOUBLES = _counter("ledger_doubles", "Records left out: their source position was there.", "topic")
+LEDGER_OFFSETS_LOST = _counter("ledger_offsets_lost", "Offsets gone before the ledger could read them.", "topic")
+
 
 @dataclass(slots=True)
 class Tally:

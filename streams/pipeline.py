@@ -1,10 +1,13 @@
 """The map: every stage in order, a few lines each.
 
     source record  ─ decode ─►  traces of spans  ─ project ─►  facts       streams.decode, streams.project
-    facts          ─ flush ──►  one message per facts partition            streams.flush,  run by streams.ingest
-    facts message  ─ apply ──►  closed windows                             streams.window, run by streams.sessions
+    facts          ─ flush ──►  one message per facts partition            streams.ingest
+    facts message  ─ apply ──►  closed windows                             streams.window
     closed window  ─ judge ──►  verdicts                                   dsl.verdict
     verdict        ─ deliver ►  signals                                    streams.deliver, topics.signals
+    all of these   ─ seal ───►  signed evidence                            streams.ledger
+
+The first two rows are run by `streams.ingest`, the others by `streams.sessions`.
 
 `judge_spans` is the same without Kafka: what `betrace eval` runs, and what tests compare the real thing with.
 """
@@ -17,12 +20,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from confluent_kafka.admin import AdminClient
 
 from dsl import Judgement, RuleSet, judge
-from streams import ruleset, takeover
-from streams.app import Ends, SessionsApp
+from streams import ruleset
 from streams.decode import TraceSpans
-from streams.ingest import Ingest
+from streams.ingest.loop import Ingest
 from streams.project import IDENTITY_ATTRIBUTES, Projector
-from streams.sessions import SessionsWorker
+from streams.sessions import takeover
+from streams.sessions.app import Ends, SessionsApp
+from streams.sessions.worker import SessionsWorker
 from streams.settings import Settings
 from streams.window.chain import Bounds
 from streams.window.close import Close

@@ -12,10 +12,10 @@ from typing import TypeAlias
 
 from streams.decode import Format
 from streams.errors import ConfigError
+from streams.ingest.source import Projected
+from streams.ingest.watermark import PartitionTime
 from streams.project import IDENTITY_ATTRIBUTES, NOT_REDACTED
 from streams.redact import Redaction
-from streams.source import Projected
-from streams.watermark import PartitionTime
 from topics.facts import TICK_MS
 from topics.signals import SignalFormat
 

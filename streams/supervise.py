@@ -21,7 +21,9 @@ import structlog
 log = structlog.get_logger()
 
 SUPERVISED = "BETRACE_SUPERVISED"
-NOT_INHERITED = frozenset({"BETRACE_RULES", "BETRACE_ROLE", "BETRACE_UNTIL_IDLE"})
+NOT_INHERITED = frozenset(
+    {"BETRACE_RULES", "BETRACE_ROLE", "BETRACE_UNTIL_IDLE", "BETRACE_EVIDENCE", "BETRACE_LEDGER_KEY"}
+)
 """Settings of the supervisor alone; a stage refuses them."""
 
 STOP_S = 10.0

@@ -20,3 +20,16 @@ def rfc3339_ns(time_ns: int) -> str:
         # A span may claim any time; one that no calendar knows is shown as it is.
         return f"{time_ns}ns"
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest_ns:09d}Z"
+
+
+def iso_ms(time_ms: int) -> str:
+    """Unix milliseconds as RFC 3339 text in UTC.
+
+    >>> iso_ms(1767614400007)
+    '2026-01-05T12:00:00.007Z'
+    """
+    try:
+        moment = datetime.fromtimestamp(time_ms // 1000, UTC)
+    except (OverflowError, ValueError, OSError):
+        return f"{time_ms}ms"
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ms % 1000:03d}Z"

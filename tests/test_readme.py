@@ -69,12 +69,15 @@ def test_console_blocks_print_what_they_show(tmp_path: Path) -> None:
 
 def test_every_shell_command_is_run_by_a_test() -> None:
     """There is no command in the README that the tests below do not know."""
+    evidence = {command for command in shell_commands() if "ledger" in command}
+
+    assert len(evidence) == 3
     assert {
         "make demo",
         "make test",
         "betrace run --rules rules/ --bootstrap kafka:9092",
         "betrace archive archive/ --bootstrap kafka:9092",
-    } == set(shell_commands())
+    } | evidence == {*shell_commands()}
 
 
 @pytest.mark.broker
@@ -130,6 +133,27 @@ def test_the_archive_command_keeps_what_is_there(kafka: str, tmp_path: Path) -> 
     )
 
     assert b"no request" in [record.value for record in records(str(tmp_path / "archive"))]
+
+
+@pytest.mark.broker
+def test_the_evidence_commands_make_evidence_that_verifies(kafka: str, tmp_path: Path) -> None:
+    """As written, with a real address for Kafka: a key, a ledger that seals until it is stopped, and no finding."""
+    keygen, ledger, verify = [line for line in shell_commands() if "ledger" in line]
+    often = environment() | {"BETRACE_SEAL_EVERY": "100ms", "BETRACE_BOOTSTRAP": kafka}
+    subprocess.run(["betrace", "topics", "create"], env=often, check=True)
+    subprocess.run(keygen, shell=True, cwd=tmp_path, env=often, check=True)
+
+    run = subprocess.Popen(ledger.replace("kafka:9092", kafka).split(), cwd=tmp_path, env=often)
+    deadline_s = time.monotonic() + COMMAND_S
+    while not (tmp_path / "evidence/checkpoints/000/000/002.note").exists() and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    run.send_signal(signal.SIGTERM)
+    code = run.wait(COMMAND_S)
+    said = subprocess.run(verify.split(), cwd=tmp_path, env=often, capture_output=True, text=True, check=False)
+
+    assert code == 0
+    assert said.returncode == 0, said.stdout
+    assert said.stdout.endswith("nothing was changed, nothing is missing\n")
 
 
 @pytest.mark.collector

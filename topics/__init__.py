@@ -67,8 +67,8 @@ SIGNALS = TopicSpec(
 )
 VERDICTS = TopicSpec(
     name="verdicts",
-    holds="how many traces held and broke each rule",
-    key="rule id",
+    holds="how many traces held and broke each rule, with a hash of each verdict; which input was judged",
+    key="rule id; none for coverage",
     partitions=Partitions.FACTS,
     written_by="sessions",
     read_by="ledger",

@@ -27,7 +27,7 @@ from streams.archive.schema import TOPIC_ID_KEY
 from streams.archive.store import Store
 from streams.archive.write import PartitionWriter, Written
 from streams.errors import BetraceError, StateError
-from streams.ingest import CONSUMER
+from streams.ingest.loop import CONSUMER
 from streams.reader import PARTITION_EOF
 from streams.settings import Settings
 from streams.window.clock import Source

@@ -15,7 +15,19 @@ from topics.errors import TopicsError
 
 INTERRUPTED = 130
 
-COMMANDS = ("check", "eval", "run", "signals", "archive", "rules", "topics", "broker", "demo")
+COMMANDS = (
+    "check",
+    "eval",
+    "run",
+    "signals",
+    "archive",
+    "ledger",
+    "evidence",
+    "rules",
+    "topics",
+    "broker",
+    "demo",
+)
 
 
 class Commands(click.Group):

@@ -88,9 +88,10 @@ class Demo:
         counts: dict[str, Counter[str]] = {}
         for message in reader.read(self._settings, self._settings.topic("verdicts")):
             record = verdicts.decode(message.value() or b"")
-            counts.setdefault(record.rule, Counter()).update(
-                held=record.held, broken=record.broken, undetermined=record.undetermined
-            )
+            if isinstance(record, verdicts.VerdictCounts):
+                counts.setdefault(record.rule, Counter()).update(
+                    held=record.held, broken=record.broken, undetermined=record.undetermined
+                )
         self._console.print(_table(rules, counts))
 
     def judge_later(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -71,6 +72,21 @@ facts_partitions = setting(
 replication = setting(
     "--replication", type=click.IntRange(min=1), help="Copies of each topic; else as the brokers say."
 )
+
+
+def evidence(command: _Command) -> _Command:
+    """Where the ledger keeps evidence and its private keys, given as `evidence` and `ledger_keys`."""
+    where = setting(
+        "--evidence", help="Where the ledger keeps evidence: a directory, or a URL such as s3://bucket/path."
+    )
+    keys = setting(
+        "--ledger-key",
+        "ledger_keys",
+        multiple=True,
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="A file with the ledger's private key; two while it is changed, the new one first.",
+    )
+    return where(keys(command))
 
 
 def layout(command: Callable[..., None]) -> Callable[..., None]:

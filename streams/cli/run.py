@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,13 +20,13 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams import logs, metrics, pipeline, ruleset, supervise
-from streams.app import Ends
 from streams.cli import options
 from streams.cli.load import load
 from streams.decode import Format
 from streams.errors import ConfigError
 from streams.project import IDENTITY_ATTRIBUTES
 from streams.redact import KEY_VARIABLE, Redaction, read_key, treatments
+from streams.sessions.app import Ends
 from streams.settings import Settings, milliseconds
 from topics import admin as kafka
 from topics.signals import SignalFormat
@@ -112,6 +112,7 @@ def default_state_dir() -> Path:
     type=click.Path(path_type=Path),
     help=f"A file with the key of the hashes; else {KEY_VARIABLE} in the environment is the key.",
 )
+@options.evidence
 @options.setting("--until-idle", is_flag=True, help="Judge what is there now, then exit.")
 @click.option("--ends", callback=_ends, hidden=True, help="Until where, as JSON: topic, partition, offset.")
 def command(
@@ -131,10 +132,15 @@ def command(
     identity: tuple[str, ...],
     redact: str,
     redact_key_file: Path | None,
+    evidence: str | None,
+    ledger_keys: tuple[Path, ...],
     until_idle: bool,
     ends: Ends | None,
 ) -> None:
-    """Judge rules on the traces in Kafka and publish a signal for each one that is broken."""
+    """Judge rules on the traces in Kafka and publish a signal for each one that is broken.
+
+    With --evidence the ledger is run too, as betrace ledger would.
+    """
     logs.configure()
     settings = Settings(
         bootstrap=bootstrap,
@@ -155,7 +161,8 @@ def command(
     if role is not None:
         _run_role(role, settings, rules, until_idle=until_idle, ends=ends)
     else:
-        raise click.exceptions.Exit(_run_all(settings, layout, rules, until_idle=until_idle))
+        ledger = {} if evidence is None else {"ledger": _ledger_command(settings, evidence, ledger_keys)}
+        raise click.exceptions.Exit(_run_all(settings, layout, rules, ledger, until_idle=until_idle))
 
 
 def _run_role(role: str, settings: Settings, rules: tuple[str, ...], *, until_idle: bool, ends: Ends | None) -> None:
@@ -186,7 +193,14 @@ def _run_ingest(settings: Settings) -> None:
         log.info("ingest ends", **metrics.totals())
 
 
-def _run_all(settings: Settings, layout: Layout, rules: tuple[str, ...], *, until_idle: bool) -> int:
+def _run_all(
+    settings: Settings,
+    layout: Layout,
+    rules: tuple[str, ...],
+    also: Mapping[str, Sequence[str]],
+    *,
+    until_idle: bool,
+) -> int:
     if not rules:
         raise ConfigError("no rules are given: --rules FILE or --rules DIR")
     compiled = load(rules)
@@ -201,7 +215,7 @@ def _run_all(settings: Settings, layout: Layout, rules: tuple[str, ...], *, unti
     ruleset.push(settings, compiled, now_ms=time.time_ns() // 1_000_000)
     ends = _ends_now(admin, settings) if until_idle else None
     log.info("run", rules=len(compiled.rules), start=settings.start, source_topics=settings.source_topics)
-    stages = supervise.Stages({role: _command(role, ends) for role in ROLES})
+    stages = supervise.Stages({role: _command(role, ends) for role in ROLES} | {**also})
     with supervise.stopping_on_signals(stages):
         return stages.wait()
 
@@ -233,7 +247,13 @@ def _command(role: str, ends: Ends | None) -> list[str]:
     return [sys.executable, "-m", "streams.cli", "run", "--role", role, *texts, *until]
 
 
-_NOT_PASSED = frozenset({"rules", "role", "until_idle", "ends"})
+def _ledger_command(settings: Settings, evidence: str, ledger_keys: tuple[Path, ...]) -> list[str]:
+    where = ["--bootstrap", settings.bootstrap, "--prefix", settings.prefix]
+    keys = [text for key in ledger_keys for text in ("--ledger-key", str(key))]
+    return [sys.executable, "-m", "streams.cli", "ledger", "--evidence", evidence, *where, *keys]
+
+
+_NOT_PASSED = frozenset({"rules", "role", "evidence", "ledger_keys", "until_idle", "ends"})
 _DURATIONS = frozenset({"gap", "lateness", "max_duration", "out_of_order"})
 
 

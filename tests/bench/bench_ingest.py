@@ -23,7 +23,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.cimpl import NewTopic
 
 from dsl import RuleSet, load
-from streams.ingest import CONSUMER, Ingest
+from streams.ingest.loop import CONSUMER, Ingest
 from streams.settings import Settings
 from tests.bench import load as corpus
 from topics import admin, broker

@@ -34,12 +34,13 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from dsl import RuleSet, load
-from streams import ruleset, takeover
+from streams import ruleset
 from streams.decode import decode
 from streams.deliver import outcomes
 from streams.project import Projector
 from streams.ruleset import RuleSets
-from streams.sessions import SessionsWorker
+from streams.sessions import takeover
+from streams.sessions.worker import SessionsWorker
 from streams.settings import Settings
 from streams.window.chains import Chains
 from streams.window.partition import Partition

@@ -16,9 +16,9 @@ from confluent_kafka import KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from dsl import RuleSet, compile_texts
-from streams import group
-from streams.group import Commit, Source
-from streams.ingest import Ingest
+from streams.ingest import group
+from streams.ingest.group import Commit, Source
+from streams.ingest.loop import Ingest
 from streams.settings import Settings
 from tests.broker import group_tool
 from tests.broker.record import read_topic

@@ -11,7 +11,7 @@ from confluent_kafka import TopicPartition
 
 from streams import ingest, ruleset
 from streams.errors import StateError
-from streams.ingest import Ingest
+from streams.ingest.loop import Ingest
 from tests.broker.ingesting import WAIT_S, Site, holes, rules, wait_until
 
 pytestmark = pytest.mark.broker

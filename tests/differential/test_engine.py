@@ -12,12 +12,12 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from dsl import RuleSet, Span, load
-from streams import flush
 from streams.decode import TraceSpans
 from streams.deliver import outcomes
+from streams.ingest import flush
+from streams.ingest.source import Begin, Projected, SourcePartition, read_metadata
+from streams.ingest.watermark import PartitionTime
 from streams.project import Projector, TraceFacts
-from streams.source import Begin, Projected, SourcePartition, read_metadata
-from streams.watermark import PartitionTime
 from streams.window.chain import Bounds
 from streams.window.partition import Partition
 from streams.window.session import Sessions

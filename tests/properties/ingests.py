@@ -1,7 +1,8 @@
 """Logs of facts messages as ingest would write them, whatever happens to it: the real stages, without Kafka.
 
-Source records are read by `SourcePartition` and flushed by `streams.flush`. An ingest may flush after any record, for
-some source partitions and not for others, stop in the middle of a split flush, and begin again at any commit.
+Source records are read by `SourcePartition` and flushed by `streams.ingest.flush`. An ingest may flush after any
+record, for some source partitions and not for others, stop in the middle of a split flush, and begin again at any
+commit.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import TypeVar
 from confluent_kafka import TopicPartition
 from hypothesis import strategies as st
 
-from streams.flush import messages
+from streams.ingest.flush import messages
+from streams.ingest.source import Log, Projected, SourcePartition, begin, read_metadata
+from streams.ingest.watermark import PartitionTime
 from streams.project import TraceFacts
-from streams.source import Log, Projected, SourcePartition, begin, read_metadata
-from streams.watermark import PartitionTime
 from tests.properties.reference import Record
 from tests.streams.window.builders import TOPIC, fact, trace_id
 from topics.facts import TICK_MS, Fact, Facts, decode

@@ -7,7 +7,7 @@ import re
 from prometheus_client import generate_latest
 
 from streams import metrics
-from streams.watermark import PartitionTime
+from streams.ingest.watermark import PartitionTime
 
 
 def test_names_follow_prometheus() -> None:

@@ -85,7 +85,8 @@ def test_stage_gets_every_setting(rules: Path, tmp_path: Path) -> None:
     stage = run.command.make_context("run", words[words.index("run") + 1 :])
 
     passed = {name: value for name, value in context.params.items() if name not in run._NOT_PASSED}
-    assert passed | {"rules": (), "role": "sessions", "until_idle": False, "ends": {"spans": {0: 5}}} == stage.params
+    own = {"rules": (), "role": "sessions", "until_idle": False, "evidence": None, "ledger_keys": ()}
+    assert passed | own | {"ends": {"spans": {0: 5}}} == stage.params
 
 
 def test_ends_are_for_sessions_alone(rules: Path) -> None:

@@ -1,0 +1,166 @@
+"""`betrace evidence`: keys for the ledger, verification of what it kept, and a witness's signature.
+
+In: a directory or URL of evidence, and keys. Out: on stdout findings and what was verified; exit 1 when there are any.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import msgspec
+
+from streams.cli.ledger import read_text, signer_in
+from streams.errors import ConfigError
+from streams.ledger import checkpoint, notes
+from streams.ledger.checkpoint import Checkpoint
+from streams.ledger.findings import Fault, Finding
+from streams.ledger.notes import Algorithm, NoteError, Signer, Verifier
+from streams.ledger.storage import checkpoint_path, open_storage
+from streams.ledger.verify import Verification
+from streams.times import iso_ms
+
+FOUND = 1
+
+_PUBLIC = "A public key of the ledger or of a witness; repeatable."
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What `verify --json` prints; times are Unix milliseconds of record time, by facts partition."""
+
+    findings: list[Finding]
+    seals: int
+    entries: dict[str, int]
+    verdicts: int
+    judged_from_ms: dict[int, int | None]
+    judged_to_ms: dict[int, int]
+    head_size: int | None
+    head_root: str | None
+
+
+@click.group("evidence", epilog="\b\nExample:\n  betrace evidence verify evidence/ --key ledger.pub")
+def command() -> None:
+    """Make the ledger's keys, and verify the evidence it keeps."""
+
+
+@command.command(epilog="\b\nExample:\n  betrace evidence keygen example.com/betrace --key ledger.key > ledger.pub")
+@click.argument("name")
+@click.option("--key", type=_FILE, required=True, help="The file that the private key is written to.")
+@click.option("--witness", is_flag=True, help="Make a witness's key, which cosigns other logs' checkpoints.")
+def keygen(name: str, key: Path, *, witness: bool) -> None:
+    """Make a key pair, and print the public key.
+
+    NAME is the log's origin, such as example.com/betrace, or the witness's name.
+    """
+    try:
+        signer = Signer.generated(name, Algorithm.COSIGNATURE_V1 if witness else Algorithm.ED25519)
+        with os.fdopen(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(signer.encode() + "\n")
+    except (NoteError, OSError) as error:
+        raise ConfigError(f"no key was made: {error}") from error
+    click.echo(signer.verifier().encode())
+
+
+@command.command(epilog="\b\nExample:\n  betrace evidence verify s3://audit/evidence --key ledger.pub --head head.note")
+@click.argument("evidence")
+@click.option("--key", "keys", multiple=True, required=True, type=_FILE, help=_PUBLIC)
+@click.option("--head", "heads", multiple=True, type=_FILE, help="A checkpoint known from elsewhere; repeatable.")
+@click.option("--json", is_flag=True, help="Print one JSON object.")
+def verify(evidence: str, keys: tuple[Path, ...], heads: tuple[Path, ...], *, json: bool) -> None:
+    """Verify evidence: find every change, removal, insertion, new order and cut, and every gap of coverage.
+
+    EVIDENCE is the directory or URL that the ledger keeps. Each finding is a line; with one the exit code is 1. A cut
+    at the end shows only against a head known from elsewhere: a copy of a file of checkpoints/, or a record of the
+    checkpoints topic.
+    """
+    verifiers = [verifier for path in keys for verifier in _verifiers(path)]
+    known = [_head(path, verifiers) for path in heads]
+    verification = Verification(open_storage(evidence), verifiers, known)
+    findings = []
+    for finding in verification.findings():
+        findings.append(finding)
+        if not json:
+            click.echo(finding.text())
+    click.echo(_json(verification, findings) if json else "\n".join(_summary(verification, findings, known)))
+    if findings:
+        raise click.exceptions.Exit(FOUND)
+
+
+@command.command(
+    epilog="\b\nExample:\n  betrace evidence cosign evidence/ --key ledger.pub --witness w.key > head.note"
+)
+@click.argument("evidence")
+@click.option("--key", "keys", multiple=True, required=True, type=_FILE, help=_PUBLIC)
+@click.option("--witness", type=_FILE, required=True, help="The witness's private key.")
+@click.option("--head", "heads", multiple=True, type=_FILE, help="What was cosigned before, so that no log is cut.")
+def cosign(evidence: str, keys: tuple[Path, ...], witness: Path, heads: tuple[Path, ...]) -> None:
+    """Verify evidence as a witness, and print its head with the witness's signature.
+
+    Nothing is signed when anything but a gap of coverage is found. Keep what is printed, and give it as --head the next
+    time: the witness then signs only a log that goes on from there.
+    """
+    signer = signer_in(read_text(witness), str(witness))
+    verifiers = [verifier for path in keys for verifier in _verifiers(path)]
+    if signer.algorithm is not Algorithm.COSIGNATURE_V1:
+        raise ConfigError(f"{witness} is no witness's key: make one with betrace evidence keygen --witness")
+    known = [_head(path, [*verifiers, signer.verifier()]) for path in heads]
+    store = open_storage(evidence)
+    verification = Verification(store, verifiers, known)
+    damages = [finding for finding in verification.findings() if finding.fault is not Fault.GAP]
+    for finding in damages:
+        click.echo(finding.text(), err=True)
+    if damages or verification.head is None:
+        raise click.exceptions.Exit(FOUND)
+    head = notes.decode(store.read(checkpoint_path(verification.head.size - 1)))
+    click.echo(notes.cosign(head, signer, time.time_ns() // 1_000_000_000).encode(), nl=False)
+
+
+def _verifiers(path: Path) -> list[Verifier]:
+    try:
+        return [Verifier.decode(line) for line in read_text(path).splitlines() if line.strip()]
+    except NoteError as error:
+        raise ConfigError(f"{path} holds no public key: {error}") from error
+
+
+def _head(path: Path, verifiers: Sequence[Verifier]) -> Checkpoint:
+    try:
+        note = notes.decode(read_text(path).encode())
+        signed_by = notes.verified(note, verifiers)
+        head = checkpoint.decode(note.text)
+    except NoteError as error:
+        raise ConfigError(f"{path} is no head: {error}") from error
+    if not signed_by:
+        raise ConfigError(f"{path} is signed by none of the keys")
+    return head
+
+
+def _summary(verification: Verification, findings: list[Finding], known: list[Checkpoint]) -> list[str]:
+    totals, head = verification.totals, verification.head
+    entries = ", ".join(f"{count} {topic}" for topic, count in sorted(totals.entries.items()))
+    lines = [f"{totals.seals} seals, entries: {entries or 'none'}; {totals.verdicts} verdicts on traces"]
+    if totals.judged_to_ms:
+        lines.append(f"judged up to {iso_ms(min(totals.judged_to_ms.values()))} of record time")
+    if head is not None:
+        lines.append(f"head: {head.size} seals, root {head.root.hex()}, {checkpoint_path(head.size - 1)}")
+    if not known:
+        lines.append("whether the end was cut is not known: give a head from elsewhere with --head")
+    return [*lines, f"{len(findings)} findings" if findings else "nothing was changed, nothing is missing"]
+
+
+def _json(verification: Verification, findings: list[Finding]) -> str:
+    totals, head = verification.totals, verification.head
+    report = Report(
+        findings=findings,
+        seals=totals.seals,
+        entries=totals.entries,
+        verdicts=totals.verdicts,
+        judged_from_ms=totals.judged_from_ms,
+        judged_to_ms=totals.judged_to_ms,
+        head_size=None if head is None else head.size,
+        head_root=None if head is None else head.root.hex(),
+    )
+    return msgspec.json.encode(report).decode()

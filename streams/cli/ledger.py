@@ -1,0 +1,103 @@
+"""`betrace ledger`: keeps evidence of what was judged, from Kafka to write-once storage.
+
+In: the topics of verdicts, signals and the audit trail, and a private key. Out: evidence and signed checkpoints.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from streams import logs, supervise
+from streams.cli import options
+from streams.errors import ConfigError
+from streams.ledger.notes import Algorithm, NoteError, Signer
+from streams.ledger.storage import open_storage
+from streams.ledger.worker import LedgerSettings, LedgerWorker
+from streams.settings import Settings, milliseconds
+
+KEY_VARIABLE = "BETRACE_LEDGER_PRIVATE_KEY"
+"""The environment variable that may hold the ledger's private key itself, instead of a file."""
+
+_DAY_S = 86_400
+
+
+def _seconds(_: click.Context, __: click.Parameter, text: str) -> float:
+    try:
+        return milliseconds(text) / 1000
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command("ledger", epilog="\b\nExample:\n  betrace ledger --evidence s3://audit/evidence --ledger-key ledger.key")
+@options.bootstrap
+@options.prefix
+@options.evidence
+@options.setting(
+    "--seal-every", default="60s", callback=_seconds, metavar="DURATION", help="How often a checkpoint is signed."
+)
+@options.setting("--retention-days", type=click.IntRange(min=1), help="Locks what is written to S3 for this long.")
+def command(
+    *,
+    bootstrap: str,
+    prefix: str,
+    evidence: str | None,
+    ledger_keys: tuple[Path, ...],
+    seal_every: float,
+    retention_days: int | None,
+) -> None:
+    """Keep evidence of what was judged.
+
+    Every verdict record, signal and audit record becomes an entry of a Merkle log; once a minute its head is signed.
+    One ledger runs at a time; a second one ends with exit 3 and does no harm. Make the key with betrace evidence
+    keygen.
+    """
+    logs.configure()
+    supervise.end_with_supervisor()
+    faulthandler.enable()
+    if evidence is None:
+        raise ConfigError("it is not said where to keep evidence: give --evidence, a directory or a URL")
+    store = open_storage(evidence, None if retention_days is None else retention_days * _DAY_S)
+    settings = Settings(bootstrap=bootstrap, state_dir=Path(), prefix=prefix)
+    worker = LedgerWorker(settings, LedgerSettings(store, _signers(ledger_keys), seal_every))
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        worker.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    worker.run()
+
+
+def signer_in(text: str, where: str) -> Signer:
+    """The private key in a file or a variable; raises `ConfigError`, which says where but never what."""
+    try:
+        return Signer.decode(text)
+    except NoteError as error:
+        raise ConfigError(f"{where} holds no private key: {error}") from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that the user named; raises `ConfigError`."""
+    try:
+        return path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _signers(paths: tuple[Path, ...]) -> list[Signer]:
+    in_environment = os.environ.get(KEY_VARIABLE, "")
+    signers = [signer_in(read_text(path), str(path)) for path in paths]
+    if not signers and in_environment:
+        signers = [signer_in(in_environment, KEY_VARIABLE)]
+    if not signers:
+        raise ConfigError(f"there is no private key: give --ledger-key FILE or {KEY_VARIABLE}")
+    names = {signer.name for signer in signers}
+    if len(names) > 1 or any(signer.algorithm is not Algorithm.ED25519 for signer in signers):
+        raise ConfigError(f"these are not keys of one log: {', '.join(sorted(names))}")
+    return signers

@@ -1,0 +1,166 @@
+"""Source partitions that this worker was given and does not read yet.
+
+In: partitions, as a rebalance or a vanished log gives them. Out: the same partitions, ready to be read, once what must
+be committed first is seen to be committed. Nothing here waits: `step` goes on with what is answered by now, so the
+worker stays in its group and can be stopped while the brokers are away.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import replace
+
+import structlog
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streams import aside, metrics
+from streams.ingest import group
+from streams.ingest.group import Commit, Plan, Seen, Source
+from streams.ingest.source import Begin, SourcePartition, read_metadata, write_metadata
+from streams.settings import Settings
+from topics.errors import AdminError
+
+log = structlog.get_logger()
+
+LOOK_EVERY_S = 0.1
+AFTER_ERROR_S = 1.0
+COMMIT_EVERY_S = 1.0
+
+
+class Assignment:
+    """What is given and not read yet; `commit` sends commits without waiting for the answer."""
+
+    def __init__(self, settings: Settings, client: AdminClient, commit: Callable[[list[TopicPartition]], None]) -> None:
+        self._settings = settings
+        self._client = client
+        self._commit = commit
+        self._given: set[Source] = set()
+        self._known: dict[Source, Commit] = {}
+        self._written: dict[Source, TopicPartition] = {}
+        self._written_s = 0.0
+        self._replay = 0
+        self._topic_ids: set[str] = set()
+        self._looking: Future[Seen] | None = None
+        self._due_s = 0.0
+
+    def give(self, sources: Iterable[Source], known: Mapping[Source, Commit] | None = None) -> None:
+        """These are to be read; `known` is where this worker itself stood, which may not be committed yet."""
+        self._given |= {*sources}
+        self._known |= known or {}
+        self._forget_look()
+
+    def take_away(self, sources: Iterable[Source]) -> None:
+        """These are another worker's."""
+        self._given -= {*sources}
+        self._forget_look()
+
+    def step(self, *, local_ms: int) -> list[SourcePartition]:
+        """Goes on as far as it can now; returns the partitions, all of them at once, when they may be read.
+
+        Raises:
+            StateError: some of the group's offsets were reset and others were not.
+        """
+        metrics.PARTITIONS_PAUSED.labels("beginning").set(len(self._given))
+        if not self._given:
+            return []
+        if self._looking is None:
+            if time.monotonic() >= self._due_s:
+                self._looking = aside.ask(lambda: group.look(self._client, self._settings))
+            return []
+        return self._look_at(self._looking, local_ms) if self._looking.done() else []
+
+    def _look_at(self, answer: Future[Seen], local_ms: int) -> list[SourcePartition]:
+        self._looking, self._due_s = None, time.monotonic() + LOOK_EVERY_S
+        try:
+            found = answer.result()
+        except AdminError as error:
+            log.warning("where to begin is not known yet", error=str(error))
+            self._due_s = time.monotonic() + AFTER_ERROR_S
+            return []
+        if not self._is_written(found):
+            self._commit_again()
+            return []
+        seen = replace(found, committed={**found.committed, **self._known}, replay=self._replay_of(found))
+        plan = group.plan(seen, self._given, start=self._settings.start, now_ms=local_ms)
+        self._write(seen, plan)
+        return self._begin(seen, plan, local_ms)
+
+    def _replay_of(self, found: Seen) -> int | None:
+        """The replay this worker read in, when all topics it read were made again."""
+        there = {log.topic_id for log in found.logs.values()}
+        return self._replay if self._topic_ids and not self._topic_ids & there else None
+
+    def _write(self, seen: Seen, plan: Plan) -> None:
+        """Commits new epochs; where this worker stood before is no more."""
+        for source, each in plan.writes.items():
+            metrics.EPOCHS.labels(source[0]).inc()
+            self._known.pop(source, None)
+            said = write_metadata(each.first_committed(seen.logs[source].topic_id))
+            self._written[source] = TopicPartition(*source, each.offset, said)
+        if plan.writes:
+            self._commit_again()
+
+    def _commit_again(self) -> None:
+        """The same once more, now and then, until it is seen: a slow commit makes no second epoch."""
+        now_s = time.monotonic()
+        if now_s - self._written_s >= COMMIT_EVERY_S:
+            self._written_s = now_s
+            self._commit([*self._written.values()])
+
+    def _is_written(self, found: Seen) -> bool:
+        """All new epochs are committed; until then what is committed may look like something to go on from."""
+        for source, at in self._written.items():
+            said, wanted = found.said(source), read_metadata(at.metadata)
+            if said is None or wanted is None or said.epoch < wanted.epoch:
+                return False
+        self._written.clear()
+        self._written_s = 0.0
+        return True
+
+    def _begin(self, seen: Seen, plan: Plan, local_ms: int) -> list[SourcePartition]:
+        counts = Counter(topic for topic, _ in seen.logs)
+        begun = [
+            self._begin_one(source, each, seen.logs[source].topic_id, counts[source[0]], local_ms)
+            for source, each in plan.begins.items()
+        ]
+        if begun:
+            self._given.clear()
+            self._known.clear()
+            self._replay = max(each.replay for each in begun)
+            self._topic_ids = {log.topic_id for log in seen.logs.values()}
+        return begun
+
+    def _begin_one(
+        self, source: Source, start: Begin, topic_id: str, partition_count: int, local_ms: int
+    ) -> SourcePartition:
+        topic, partition = source
+        if start.lost is not None:
+            metrics.OFFSETS_LOST.labels(topic).inc(start.lost[1] - start.lost[0])
+            log.error("records are gone before they were read", topic=topic, partition=partition, lost=start.lost)
+        log.info(
+            "reading begins",
+            topic=topic,
+            partition=partition,
+            offset=start.offset,
+            epoch=start.epoch,
+            replay=start.replay,
+        )
+        return SourcePartition.at(
+            TopicPartition(topic, partition),
+            start,
+            topic_id,
+            partition_count,
+            self._settings.new_time(),
+            now_ms=local_ms,
+        )
+
+    def _forget_look(self) -> None:
+        """What was seen before a rebalance may be out of date."""
+        self._looking, self._due_s = None, 0.0
+        self._written.clear()
+        self._written_s = 0.0
+        self._known = {source: commit for source, commit in self._known.items() if source in self._given}

@@ -1,0 +1,181 @@
+"""What ingest's consumer group has committed, and what must be committed before its source partitions may be read.
+
+In: one look at the group, its source topics and the facts topic. Out: commits to make first, or where to begin. An
+epoch is committed before its first facts, so a crash cannot give the same facts two epochs.
+
+Kafka's offset tool moves a group's offsets and clears their metadata. Such a reset is noticed here and becomes a new
+replay number. It must be the same for all partitions however many workers there are, so one worker decides: the one
+that has the group's first partition writes the new metadata of all partitions in one commit, the others wait for it.
+Hence nobody ever sees a part of a reset, unless a part is all that was reset: that is refused. A first start goes the
+same way, so a partition without a commit beside others that have one was added later, and is read from its beginning.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from streams.errors import StateError
+from streams.ingest.source import Begin, Committed, Log, begin, read_metadata
+from streams.settings import Settings
+from topics import admin as kafka
+from topics.errors import AdminError
+
+Source = tuple[str, int]
+"""A source partition: topic, partition."""
+
+TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A committed offset; `said` is None when the metadata beside it is not ours."""
+
+    offset: int
+    said: Committed | None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look: every partition of every source topic, what is committed, and whether facts were ever written.
+
+    `told_ms` is the highest record time of the facts that are still there, 0 when there are none. `replay` is the
+    group's number as this worker knows it when all topics it read were made again since, else None: Kafka deletes a
+    topic's commits with the topic, which is no reset.
+    """
+
+    logs: Mapping[Source, Log]
+    committed: Mapping[Source, Commit]
+    is_written: bool
+    told_ms: int = 0
+    replay: int | None = None
+
+    def said(self, source: Source) -> Committed | None:
+        """Our metadata of a source partition, None when there is none."""
+        commit = self.committed.get(source)
+        return None if commit is None else commit.said
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to commit before another look, or else where to begin; both are empty while another worker decides."""
+
+    writes: Mapping[Source, Begin] = field(default_factory=dict)
+    begins: Mapping[Source, Begin] = field(default_factory=dict)
+
+
+def look(client: AdminClient, settings: Settings) -> Seen:
+    """Looks; blocks while the brokers do not answer.
+
+    The order matters. Facts are written after a commit: asked for the other way round, the facts of a worker that
+    starts at this moment would look like those of a group that was deleted. And a log's end that was asked for before
+    the commits may lie below one of them.
+
+    Raises:
+        AdminError: there is no answer.
+    """
+    facts = [TopicPartition(settings.topic("facts"), number) for number in range(settings.facts_partitions)]
+    is_written, told_ms = any(kafka.end_offsets(client, facts).values()), _highest_ms(client, facts)
+    counts = kafka.partition_counts(client, settings.source_topics)
+    topic_ids = kafka.topic_ids(client, settings.source_topics)
+    places = [TopicPartition(topic, number) for topic in topic_ids for number in range(counts.get(topic, 0))]
+    committed = committed_offsets(client, settings.group("ingest"), places)
+    lows, highs = kafka.begin_offsets(client, places), kafka.end_offsets(client, places)
+    logs = {source: Log(topic_ids[source[0]], lows[source], highs[source]) for source in highs}
+    return Seen(logs, committed, is_written, told_ms)
+
+
+def committed_offsets(client: AdminClient, group: str, places: list[TopicPartition]) -> dict[Source, Commit]:
+    """What the group committed; partitions without a commit are left out.
+
+    Raises:
+        AdminError: there is no answer.
+    """
+    if not places:
+        return {}
+    asked = [ConsumerGroupTopicPartitions(group, places)]
+    try:
+        [answer] = client.list_consumer_group_offsets(asked, request_timeout=TIMEOUT_S).values()
+        found = answer.result().topic_partitions
+    except KafkaException as error:
+        raise AdminError(f"Kafka does not say the offsets of {group}: {error.args[0].str()}") from error
+    for at in found:
+        if at.error is not None:
+            raise AdminError(f"Kafka does not say the offset of {at.topic}-{at.partition}: {at.error.str()}")
+    return {(at.topic, at.partition): Commit(at.offset, read_metadata(at.metadata)) for at in found if at.offset >= 0}
+
+
+def plan(seen: Seen, mine: Collection[Source], *, start: str, now_ms: int) -> Plan:
+    """What the worker that has the partitions `mine` does next.
+
+    Raises:
+        StateError: the offsets of some partitions were reset and of others were not.
+    """
+    # A reset takes the last number away; facts were written after it, so not even a clock turned back gives it again.
+    now_ms = max(now_ms, seen.told_ms + 1)
+    reset = {source for source, commit in seen.committed.items() if commit.said is None}
+    kept = {source: commit.said for source, commit in seen.committed.items() if commit.said is not None}
+    if reset and kept:
+        raise _mixture(reset, kept)
+    if not kept:
+        decides = min(seen.logs, default=None) in mine
+        replay = _first_replay(seen, now_ms)
+        return Plan(writes=_begins(seen, seen.logs, start=start, now_ms=now_ms, replay=replay) if decides else {})
+    if not seen.logs.keys() >= {*mine}:
+        return Plan()
+    replay = max(said.replay for said in kept.values())
+    begins = _begins(seen, mine, start="earliest", now_ms=now_ms, replay=replay)
+    new = {source: each for source, each in begins.items() if each.is_new}
+    return Plan(writes=new) if new else Plan(begins=begins)
+
+
+def _first_replay(seen: Seen, now_ms: int) -> int:
+    """The replay number of a group that has none of our metadata."""
+    if seen.committed or (seen.is_written and seen.replay is None):
+        # A group that was deleted, or whose offsets expired, reads everything again: that is a reset too.
+        return now_ms
+    return seen.replay or 0
+
+
+def _begins(seen: Seen, sources: Iterable[Source], *, start: str, now_ms: int, replay: int) -> dict[Source, Begin]:
+    none = Commit(-1, None)
+    found: dict[Source, Begin] = {}
+    for source in sorted(sources):
+        commit = seen.committed.get(source, none)
+        offset = None if commit is none else commit.offset
+        found[source] = begin(offset, commit.said, seen.logs[source], start=start, now_ms=now_ms, replay=replay)
+    return found
+
+
+def _mixture(reset: Iterable[Source], kept: Iterable[Source]) -> StateError:
+    return StateError(
+        f"the group's offsets were reset for {_named(reset)} but not for {_named(kept)}",
+        action="stop all workers, reset the whole group (--all-topics), then start again",
+    )
+
+
+def _named(sources: Iterable[Source]) -> str:
+    """Partitions by topic.
+
+    >>> _named([("b", 0), ("a", 2), ("a", 1)])
+    'a[1,2], b[0]'
+    """
+    numbers: defaultdict[str, list[str]] = defaultdict(list)
+    for topic, number in sorted(sources):
+        numbers[topic].append(str(number))
+    return ", ".join(f"{topic}[{','.join(each)}]" for topic, each in numbers.items())
+
+
+def _highest_ms(client: AdminClient, places: Iterable[TopicPartition]) -> int:
+    asked = dict.fromkeys(places, OffsetSpec.max_timestamp())
+    try:
+        found: list[int] = [
+            answer.result().timestamp for answer in client.list_offsets(asked, request_timeout=TIMEOUT_S).values()
+        ]
+    except KafkaException as error:
+        raise AdminError(f"Kafka does not say the times of the facts: {error.args[0].str()}") from error
+    return max(0, *found)

@@ -1,0 +1,155 @@
+"""What the consumer gives: records become projections in the drafts of their source partitions.
+
+In: messages, and the events that a consumer gives among them. Out: drafts, dead letters, counts, and the partitions
+whose log is not where it was. A record that cannot be read becomes a dead letter and the stream goes on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import structlog
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message
+
+from dsl import RuleSet
+from streams import metrics, scan
+from streams.decode import Decoder
+from streams.errors import RecordError, StateError
+from streams.ingest.group import Source
+from streams.ingest.outbox import Outbox
+from streams.ingest.source import Projected, SourcePartition
+from streams.project import Projector, project
+from streams.reader import PARTITION_EOF
+from streams.settings import Settings
+from topics import dead_letters
+from topics.otlp import RecordKind
+
+log = structlog.get_logger()
+
+CONSUME_BYTES = 1_000_000
+CONSUME_COUNTS = (10, 5000)
+
+_GONE = frozenset(
+    {
+        KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001, confluent-kafka has no public name for it
+        KafkaError.OFFSET_OUT_OF_RANGE,
+    }
+)
+_REFUSED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED})
+
+
+class Intake:
+    """Takes in messages of `sources`. `read_count` counts the records so far, `batch_count` is how many to ask for."""
+
+    def __init__(
+        self, settings: Settings, rules: RuleSet, outbox: Outbox, sources: Mapping[Source, SourcePartition]
+    ) -> None:
+        self._letters = settings.topic("dead_letters")
+        self._outbox = outbox
+        self._sources = sources
+        self._projector = Projector(rules, settings.identity, settings.redaction)
+        self._decoder = Decoder(self._projector.interest, settings.format)
+        self._tallies: defaultdict[str, metrics.Tally] = defaultdict(metrics.Tally)
+        self.read_count = 0
+        self.batch_count = 100
+        log.info("requests are decoded", scanner=scan.chosen().value)
+
+    def take(self, messages: list[Message], *, local_ms: int) -> set[Source]:
+        """Takes in messages that were read by `local_ms`; returns the partitions whose position is gone from the log.
+
+        Raises:
+            StateError: Kafka refuses to let us read, or a dead letter cannot be sent.
+        """
+        gone: set[Source] = set()
+        taken_bytes = 0
+        for message in messages:
+            error = message.error()
+            if error is None:
+                taken_bytes += self._take_record(message, local_ms)
+            elif error.code() in _GONE:
+                gone.add(_source(message))
+            else:
+                self._take_event(message, error, local_ms)
+        self._count(taken_bytes)
+        return gone & self._sources.keys()
+
+    def _count(self, taken_bytes: int) -> None:
+        taken_count = sum(tally.records for tally in self._tallies.values())
+        for topic, tally in self._tallies.items():
+            metrics.add(topic, tally)
+        self._tallies.clear()
+        self.read_count += taken_count
+        if taken_count:
+            # consume(n) is not bounded in bytes, and large batches of large messages cost two thirds of the speed.
+            least, most = CONSUME_COUNTS
+            self.batch_count = min(most, max(least, CONSUME_BYTES * taken_count // max(1, taken_bytes)))
+
+    def _take_record(self, message: Message, local_ms: int) -> int:
+        """Takes in one record; returns the size of its value in bytes."""
+        topic, partition, offset = _place(message)
+        value = message.value()
+        source = self._sources.get((topic, partition))
+        tally = self._tallies[topic]
+        if source is None or offset < source.next_offset:
+            # Fetched before a rebalance: whoever reads the partition now reads it too.
+            tally.stale += 1
+            return 0
+        tally.records += 1
+        projected = Projected(offset, [])
+        try:
+            decoded = self._decoder.decode(value, RecordKind.LOGS if "log" in topic else RecordKind.SPANS)
+        except RecordError as error:
+            self._dead_letter(message, str(error))
+        else:
+            projected.traces = project(decoded, self._projector)
+            tally.projected += 1
+            tally.spans += decoded.span_count
+            tally.spans_without_trace += decoded.spans_without_trace
+            tally.logs_without_trace += decoded.logs_without_trace
+            tally.facts += sum([len(trace.facts) for trace in projected.traces])
+        stamp, record_ms = message.timestamp()
+        is_broker_time = stamp == TIMESTAMP_LOG_APPEND_TIME
+        source.take(record_ms, projected, local_ms=local_ms, is_broker_time=is_broker_time)
+        return len(value or b"")
+
+    def _take_event(self, message: Message, error: KafkaError, local_ms: int) -> None:
+        code = error.code()
+        if code == PARTITION_EOF:
+            topic, partition, offset = _place(message)
+            source = self._sources.get((topic, partition))
+            if source is not None:
+                source.reach_end(offset, local_ms=local_ms)
+        elif error.fatal() or code in _REFUSED:
+            raise StateError(
+                f"reading {message.topic()} failed: {error.str()}", action="check that the topic is there and readable"
+            )
+        else:
+            log.warning("kafka reports an error, reading goes on", error=error.str())
+
+    def _dead_letter(self, message: Message, reason: str) -> None:
+        topic, partition, offset = _place(message)
+        metrics.DEAD_LETTERS.labels(topic, reason.split(":", maxsplit=1)[0]).inc()
+        log.warning("record becomes a dead letter", reason=reason, topic=topic, partition=partition, offset=offset)
+        letter = dead_letters.letter(message.value(), reason=reason, topic=topic, partition=partition, offset=offset)
+        self._outbox.send(self._letters, letter.value, letter.key, headers=letter.headers)
+
+
+def _place(message: Message) -> tuple[str, int, int]:
+    """Where a record or an end is."""
+    offset = message.offset()
+    if offset is None:
+        raise _without_place()
+    return *_source(message), offset
+
+
+def _source(message: Message) -> Source:
+    """Of which partition a message is; librdkafka gives an offset only with some events of a partition."""
+    topic, partition = message.topic(), message.partition()
+    if topic is None or partition is None:
+        raise _without_place()
+    return topic, partition
+
+
+def _without_place() -> StateError:
+    return StateError("kafka gave a message without a place", action="report this as a bug")

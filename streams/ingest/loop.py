@@ -1,0 +1,248 @@
+"""Ingest: source records in, facts messages out.
+
+    consume a batch → decode and project each record → every `flush_ms` one message per facts partition
+    → when the producer has confirmed a flush, commit the source offsets it covers
+
+Stateless: all it must know is committed with the offsets. The loop never waits for brokers: while they are away it
+reads nothing more, stays in its group if that can be, and can be stopped. What was not committed is read again, and
+facts that come again change nothing. A facts message that brokers refuse ends ingest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from threading import Thread
+
+import structlog
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from dsl import RuleSet
+from streams import metrics
+from streams.ingest import flush, pace
+from streams.ingest.assignment import Assignment
+from streams.ingest.commits import Commits
+from streams.ingest.group import Commit, Source
+from streams.ingest.idle import IdleTicks
+from streams.ingest.intake import Intake
+from streams.ingest.outbox import PRODUCER, Outbox
+from streams.ingest.source import SourcePartition
+from streams.ingest.watch import TopicWatch
+from streams.settings import ClientSettings, Settings
+
+log = structlog.get_logger()
+
+FLUSH_BYTES = 800_000
+FLUSH_GROUPS = 50_000
+IDLE_S = 1.0
+POLL_S = 0.1
+FULL_S = 5.0
+FINISH_S = 2.5
+COMMIT_S = 2.0
+CLOSE_S = 2.0
+"""Stopping takes the time of a last flush, its commit and the goodbye to the group: less than ten seconds together,
+even after a flush for a rebalance."""
+
+CONSUMER: ClientSettings = {
+    "enable.auto.commit": False,
+    "auto.offset.reset": "error",
+    "enable.partition.eof": True,
+    "session.timeout.ms": 6000,
+    "heartbeat.interval.ms": 1000,
+    # librdkafka's default of 1000 costs two thirds of the speed.
+    "fetch.queue.backoff.ms": 5,
+    "fetch.wait.max.ms": 20,
+    "queued.min.messages": 100_000,
+    "topic.metadata.refresh.interval.ms": 5000,
+}
+ADMIN: ClientSettings = {
+    # After a change of leaders the client would ask with the old leader's epoch, and be refused, until this has passed.
+    "metadata.max.age.ms": 5000,
+}
+
+
+class Ingest:
+    """One ingest worker; `run` until `stop` is called from a signal."""
+
+    def __init__(self, settings: Settings, rules: RuleSet) -> None:
+        self._settings = settings
+        self._rules = rules
+        self._stopping = False
+        self._sources: dict[Source, SourcePartition] = {}
+        self._commits = Commits()
+        self._flushed_s = self._idled_s = self._had_room_s = time.monotonic()
+        self._outbox = Outbox(settings.client(PRODUCER), lambda: self._stopping)
+        self._intake = Intake(settings, rules, self._outbox, self._sources)
+        consumer = {**settings.client(CONSUMER), "group.id": settings.group("ingest"), "on_commit": self._commits.note}
+        self._consumer = Consumer(consumer)
+        self._pauses = pace.Pauses(self._consumer)
+        client = AdminClient({**settings.client(ADMIN)})
+        self._assignment = Assignment(settings, client, lambda offsets: self._commits.send(self._consumer, offsets))
+        self._idle = IdleTicks(client, _now_ms)
+        self._watch = TopicWatch(client, settings.source_topics)
+
+    @property
+    def read_count(self) -> int:
+        """The records read so far."""
+        return self._intake.read_count
+
+    def stop(self) -> None:
+        """Ends `run` after the current batch; safe to call from a signal handler."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Reads until stopped; on the way out flushes, commits and leaves the group, unless the brokers are away.
+
+        Raises:
+            StateError: a facts message was refused, Kafka reports a fatal error, or going on would lose something.
+        """
+        topics = list(self._settings.source_topics)
+        self._consumer.subscribe(topics, on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
+        try:
+            while not self._stopping:
+                self._turn()
+            self._finish()
+            self._sources.clear()
+            self._commits.wait(self._consumer, COMMIT_S)
+        finally:
+            self._close()
+
+    def _turn(self) -> None:
+        self._outbox.poll()
+        if not self._may_read():
+            return
+        messages = self._consumer.consume(self._intake.batch_count, timeout=self._settings.flush_ms / 1000)
+        self._begin_again(self._intake.take(messages, local_ms=_now_ms()))
+        self._begin()
+        now_s = time.monotonic()
+        self._idle.step(self._sources.values())
+        if now_s - self._idled_s >= IDLE_S:
+            self._idled_s = now_s
+            self._idle.ask(self._sources.values())
+            self._commit()
+            self._begin_again(self._made_again())
+        if self._outbox.has_room and self._is_due(now_s - self._flushed_s):
+            self._flushed_s = now_s
+            self._flush()
+
+    def _may_read(self) -> bool:
+        """Pauses what is to be paused; false while there is nothing to do but to wait for confirmations.
+
+        Pausing throws away what was fetched, so a short wait goes without; a long one would cost the membership.
+        """
+        if self._outbox.has_room:
+            self._had_room_s = time.monotonic()
+            self._pauses.pause(pace.ahead(pace.standings(self._sources), self._pauses.paused), "ahead")
+            return True
+        if time.monotonic() - self._had_room_s < FULL_S:
+            self._outbox.poll(POLL_S)
+            return False
+        self._pauses.pause(frozenset(self._sources), "unconfirmed")
+        return True
+
+    # Flushing
+
+    def _is_due(self, since_s: float) -> bool:
+        waiting = sum(len(source.draft.groups) for source in self._sources.values())
+        if since_s * 1000 < self._settings.flush_ms:
+            return waiting >= FLUSH_GROUPS
+        return waiting > 0 or since_s >= IDLE_S
+
+    def _flush(self) -> None:
+        """Sends what was projected, one message for every facts partition (more when it is too large)."""
+        sources = [*self._sources.values()]
+        if not sources:
+            return
+        drafts = [source.renew_draft() for source in sources]
+        count, topic = self._settings.facts_partitions, self._settings.topic("facts")
+        sections = [
+            draft.sections(count, source.time.watermark_ms) for source, draft in zip(sources, drafts, strict=True)
+        ]
+        for partition in range(count):
+            of_partition = [of_source[partition] for of_source in sections]
+            for value in flush.messages(self._rules.fingerprint, of_partition, FLUSH_BYTES):
+                self._outbox.send(topic, value, None, partition)
+        self._outbox.depart([_commit_at(source) for source in sources])
+        metrics.FLUSHES.inc()
+        for source in sources:
+            metrics.take_times(source.topic, source.time)
+
+    def _finish(self) -> None:
+        """Flushes all that is certain, waits for the confirmations, commits; without partitions there is nothing to."""
+        if not self._sources:
+            return
+        self._flush()
+        if not self._outbox.wait(FINISH_S):
+            log.warning("brokers do not confirm all facts; their records are read again", waited_s=FINISH_S)
+        self._commit()
+
+    def _commit(self) -> None:
+        offsets = [at for at in self._outbox.take_confirmed() if (at.topic, at.partition) in self._sources]
+        self._commits.send(self._consumer, offsets)
+
+    def _close(self) -> None:
+        """Leaves the group; in a thread, because without brokers the client never comes back."""
+        self._sources.clear()
+        closing = Thread(target=self._consumer.close, name="close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_S)
+        if closing.is_alive():
+            log.warning("the group is left without goodbye: no broker answers")
+
+    # Partitions come and go
+
+    def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Nothing is read before `_begin`; the group must not wait for it."""
+        consumer.assign([])
+        self._assignment.give((at.topic, at.partition) for at in partitions)
+
+    def _begin(self) -> None:
+        """Reads what is ready to be read, and all the others from where they are."""
+        begun = self._assignment.step(local_ms=_now_ms())
+        if not begun:
+            return
+        self._sources.update(((each.topic, each.partition), each) for each in begun)
+        self._consumer.assign(
+            [TopicPartition(each.topic, each.partition, each.next_offset) for each in self._sources.values()]
+        )
+        self._pauses.begin(self._sources)
+
+    def _begin_again(self, gone: set[Source]) -> None:
+        """The log of these is not where it was: what was projected is flushed, then reading begins where it can."""
+        if not gone:
+            return
+        self._flush()
+        stood = {at: Commit(self._sources[at].draft.to_offset, self._sources[at].committed()) for at in gone}
+        self._drop(gone)
+        self._assignment.give(gone, stood)
+
+    def _made_again(self) -> set[Source]:
+        """Source partitions whose topic is another one now."""
+        topics = self._watch.step({source.topic: source.topic_id for source in self._sources.values()})
+        return {source for source in self._sources if source[0] in topics}
+
+    def _revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._finish()
+        self._lose(consumer, partitions)
+
+    def _lose(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._drop((at.topic, at.partition) for at in partitions)
+
+    def _drop(self, gone: Iterable[Source]) -> None:
+        dropped = {*gone}
+        for source in dropped & self._sources.keys():
+            del self._sources[source]
+        self._assignment.take_away(dropped)
+        self._outbox.forget(dropped)
+        self._pauses.forget(dropped)
+        self._idle.forget()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _commit_at(source: SourcePartition) -> TopicPartition:
+    """What may be committed when all that was flushed of a source is confirmed."""
+    return TopicPartition(source.topic, source.partition, source.draft.from_offset, source.metadata())

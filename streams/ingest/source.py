@@ -1,0 +1,235 @@
+"""Where ingest stands in one source partition, and how that is kept with the committed offset.
+
+In: what the group committed and what the log holds. Out: where to begin, what is lost, in which epoch. The committed
+metadata is JSON, with times in Unix ms:
+
+    {"epoch": …, "topic_id": text, "record_ms": … or null, "read_at_ms": …,
+     "replay": …, "start_ms": … or null, "has_broker_time": …}
+
+An epoch is the wall time at which reading of this log began, a replay number the wall time at which the group's offsets
+were found reset. Kafka's own offset tool clears the metadata, which is how a reset is noticed (`streams.ingest.group`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+from confluent_kafka import TopicPartition
+
+from streams.ingest.flush import Draft
+from streams.ingest.watermark import PartitionTime
+from streams.project import TraceFacts
+from topics.facts import TICK_MS
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """What is committed beside an offset; `record_ms` and `read_at_ms` are `PartitionTime`'s highest and read at.
+
+    What an earlier version of this program did not commit has defaults.
+    """
+
+    epoch: int
+    topic_id: str
+    record_ms: int | None
+    read_at_ms: int
+    replay: int = 0
+    start_ms: int | None = None
+    has_broker_time: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Where to begin in a source partition: at `offset`, in `epoch`, `[lost_from, offset)` being lost.
+
+    `committed` is what the partition's time goes on from, None in a new epoch. `replay` and `start_ms` are those of
+    `topics.facts.Section`.
+    """
+
+    offset: int
+    epoch: int
+    committed: Committed | None = None
+    lost: tuple[int, int] | None = None
+    replay: int = 0
+    start_ms: int | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """A new epoch begins here: it is committed before anything is read."""
+        return self.committed is None
+
+    def first_committed(self, topic_id: str) -> Committed:
+        """What is committed when an epoch begins."""
+        return Committed(self.epoch, topic_id, None, 0, self.replay, self.start_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What the log of a source partition holds: offsets `[low, high)` of the topic with `topic_id`."""
+
+    topic_id: str
+    low: int
+    high: int
+
+    def nearest(self, offset: int) -> int:
+        """The offset in the log that is nearest to `offset`."""
+        return min(max(offset, self.low), self.high)
+
+
+def read_metadata(metadata: str | None) -> Committed | None:
+    """The committed metadata, None when it is not ours: never committed, or cleared by a reset of the offsets."""
+    try:
+        return msgspec.json.decode(metadata or "", type=Committed)
+    except (msgspec.DecodeError, UnicodeError):
+        return None
+
+
+def write_metadata(committed: Committed) -> str:
+    """The inverse of `read_metadata`."""
+    return msgspec.json.encode(committed).decode()
+
+
+def begin(
+    offset: int | None, committed: Committed | None, log: Log, *, start: str, now_ms: int, replay: int = 0
+) -> Begin:
+    """Where to begin, given the committed offset (None: none) and its metadata; `replay` is the group's number.
+
+    >>> begin(5, Committed(1, "a", None, 9), Log("a", 7, 20), start="earliest", now_ms=2).lost
+    (5, 7)
+    >>> begin(None, None, Log("a", 7, 20), start="latest", now_ms=2).offset
+    20
+    >>> remade = begin(5, Committed(1, "a", 9, 9), Log("b", 0, 3), start="earliest", now_ms=2)
+    >>> remade.offset, remade.epoch, remade.is_new
+    (0, 2, True)
+    """
+    if offset is None:
+        return Begin(log.high if start == "latest" else log.low, now_ms, replay=replay)
+    if committed is None:
+        return Begin(log.nearest(offset), now_ms, replay=replay)
+    # A clock that was turned back must not give an epoch its predecessor's number.
+    new_epoch = max(now_ms, committed.epoch + 1)
+    if committed.replay < replay:
+        # Its topic was not among the source topics when the others were reset.
+        return Begin(log.nearest(offset), new_epoch, replay=replay)
+    if committed.topic_id != log.topic_id or offset > log.high:
+        return Begin(log.low, new_epoch, None, None, committed.replay, committed.start_ms)
+    lost = (offset, log.low) if offset < log.low else None
+    return Begin(max(offset, log.low), committed.epoch, committed, lost, committed.replay, committed.start_ms)
+
+
+@dataclass(slots=True)
+class Projected:
+    """What one record says; a dead letter says nothing."""
+
+    offset: int
+    traces: list[TraceFacts]
+
+
+@dataclass(slots=True)
+class SourcePartition:
+    """One source partition that this ingest reads.
+
+    `next_offset` is the consumer's position; `draft` says what is to be flushed, up to the last certain record.
+    `replay` and `start_ms` are those of `topics.facts.Section`. `began_ms` is the record time at which reading began in
+    this process, None before the first record.
+    """
+
+    topic: str
+    partition: int
+    topic_id: str
+    epoch: int
+    next_offset: int
+    time: PartitionTime[Projected]
+    draft: Draft
+    replay: int = 0
+    start_ms: int | None = None
+    began_ms: int | None = None
+    at_end: bool = False
+
+    @classmethod
+    def at(
+        cls,
+        place: TopicPartition,
+        start: Begin,
+        topic_id: str,
+        partition_count: int,
+        record_time: PartitionTime[Projected],
+        *,
+        now_ms: int,
+    ) -> SourcePartition:
+        """The source partition at the beginning of reading."""
+        if start.committed is not None:
+            # Not the time of this start: an idle partition would hold the clock back by all the time it was idle.
+            record_time.highest_ms = start.committed.record_ms
+            record_time.read_at_ms = min(start.committed.read_at_ms, now_ms)
+            record_time.has_broker_time = start.committed.has_broker_time
+        first = start.offset if start.lost is None else start.lost[0]
+        lost = [] if start.lost is None else [start.lost]
+        draft = Draft(place.topic, place.partition, start.epoch, partition_count, first, start.offset, lost)
+        draft.replay, draft.start_ms = start.replay, start.start_ms
+        return cls(
+            place.topic,
+            place.partition,
+            topic_id,
+            start.epoch,
+            start.offset,
+            record_time,
+            draft,
+            start.replay,
+            start.start_ms,
+            record_time.reached_ms,
+        )
+
+    def take(self, record_ms: int, projected: Projected, *, local_ms: int, is_broker_time: bool = False) -> None:
+        """Adds a record's projection to the draft, once its time is certain; `is_broker_time`: it is a broker's."""
+        self.at_end = False
+        self.next_offset = projected.offset + 1
+        self.time.has_broker_time = is_broker_time
+        # A record without a time has -1.
+        for counts_at_ms, certain in self.time.observe(max(record_ms, 0), projected, local_ms=local_ms):
+            self._add(counts_at_ms, certain)
+
+    def reach_end(self, offset: int, *, local_ms: int) -> None:
+        """The partition's end is reached at `offset`, past control records; what was kept back is certain now."""
+        self.at_end = True
+        self.next_offset = max(self.next_offset, offset)
+        for counts_at_ms, certain in self.time.settle(local_ms=local_ms):
+            self._add(counts_at_ms, certain)
+        self.draft.to_offset = max(self.draft.to_offset, self.next_offset)
+
+    def renew_draft(self) -> Draft:
+        """The draft so far; a new one that continues it takes its place."""
+        draft = self.draft
+        self.draft = Draft(
+            self.topic, self.partition, self.epoch, draft.partition_count, draft.to_offset, draft.to_offset
+        )
+        self.draft.replay, self.draft.start_ms = self.replay, self.start_ms
+        return draft
+
+    def committed(self) -> Committed:
+        """What is known of the partition up to the draft's end."""
+        time = self.time
+        return Committed(
+            self.epoch,
+            self.topic_id,
+            time.highest_ms,
+            time.read_at_ms,
+            self.replay,
+            self.start_ms,
+            time.has_broker_time,
+        )
+
+    def metadata(self) -> str:
+        """What is to be committed beside the offset of the draft's end."""
+        return write_metadata(self.committed())
+
+    def _add(self, counts_at_ms: int, projected: Projected) -> None:
+        if self.began_ms is None:
+            self.began_ms = counts_at_ms
+        draft = self.draft
+        if self.replay and self.start_ms is None:
+            self.start_ms = draft.start_ms = counts_at_ms
+        tick = counts_at_ms // TICK_MS
+        draft.to_offset = max(draft.to_offset, projected.offset + 1)
+        for trace_id, span_count, root_seen, facts in projected.traces:
+            draft.add(trace_id, tick, projected.offset, span_count, facts, root_seen=root_seen)

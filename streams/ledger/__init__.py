@@ -1,0 +1,11 @@
+"""The ledger: evidence that what was judged was recorded, and never changed since.
+
+    verdicts, signals, audit ─ entry ─►  one Merkle log per topic partition      streams.ledger.entry, .merkle
+    once a minute            ─ seal  ─►  what was added, and what input it covers  streams.ledger.seal, .cover
+    seals                    ─ sign  ─►  a Merkle log of seals, its head signed   streams.ledger.checkpoint, .notes
+    seal, checkpoint         ─ store ─►  write-once storage, then Kafka           streams.ledger.storage, .log, .worker
+
+    storage and public key   ─ verify ►  findings, with their places              streams.ledger.verify, .passage
+
+One signed head speaks for everything: its root covers every seal, a seal names the state of every partition's log.
+"""

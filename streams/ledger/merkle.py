@@ -1,0 +1,180 @@
+"""Merkle trees as in RFC 6962 §2.1: what a log holds in one hash, and proofs of it.
+
+    leaf   SHA-256(0x00 ‖ entry)
+    node   SHA-256(0x01 ‖ left ‖ right)
+    root   of n leaves: node(root of the first k, root of the others), k the largest power of two below n
+
+In: hashes of leaves, 32 bytes each, in order. Out: roots and proofs, the same as those of any other RFC 6962 log. A log
+that only grows needs no more than its `Frontier`; proofs need all leaves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+HASH_BYTES = 32
+EMPTY_ROOT = hashlib.sha256().digest()
+
+Hash: TypeAlias = bytes
+
+_sha256 = hashlib.sha256
+
+
+def leaf_hash(entry: bytes) -> Hash:
+    """The hash of an entry of a log.
+
+    >>> leaf_hash(b"").hex()[:8]
+    '6e340b9c'
+    """
+    return _sha256(b"\0" + entry).digest()
+
+
+def node_hash(left: Hash, right: Hash) -> Hash:
+    """The hash of two subtrees."""
+    return _sha256(b"\1" + left + right).digest()
+
+
+@dataclass(slots=True)
+class Frontier:
+    """A tree that can only grow, in no more than 64 hashes.
+
+    `peaks` are the roots of the largest full subtrees from left to right, one for each bit that is set in `size`.
+    """
+
+    size: int = 0
+    peaks: list[Hash] = field(default_factory=list)
+
+    @classmethod
+    def unpacked(cls, size: int, packed: bytes) -> Frontier:
+        """The inverse of `packed`; raises `ValueError` when a tree of that size has other peaks."""
+        if size < 0 or len(packed) != HASH_BYTES * size.bit_count():
+            raise ValueError(f"a tree of {size} leaves does not have {len(packed)} bytes of peaks")
+        return cls(size, [packed[at : at + HASH_BYTES] for at in range(0, len(packed), HASH_BYTES)])
+
+    def packed(self) -> bytes:
+        """The peaks, one after the other."""
+        return b"".join(self.peaks)
+
+    def copy(self) -> Frontier:
+        """A tree of the same leaves that grows on its own."""
+        return Frontier(self.size, [*self.peaks])
+
+    def append(self, leaf: Hash) -> None:
+        """Adds one leaf: on average one node is hashed."""
+        size, peaks = self.size, self.peaks
+        self.size = size + 1
+        while size & 1:
+            leaf = _sha256(b"\1" + peaks.pop() + leaf).digest()
+            size >>= 1
+        peaks.append(leaf)
+
+    def extend(self, leaves: Iterable[Hash]) -> None:
+        """Adds leaves in order."""
+        for leaf in leaves:
+            self.append(leaf)
+
+    def root(self) -> Hash:
+        """The tree's root; that of no leaves is the hash of nothing."""
+        if not self.peaks:
+            return EMPTY_ROOT
+        root = self.peaks[-1]
+        for peak in reversed(self.peaks[:-1]):
+            root = node_hash(peak, root)
+        return root
+
+
+def root(leaves: Iterable[Hash]) -> Hash:
+    """The root of a tree with these leaves.
+
+    >>> root([]) == EMPTY_ROOT, root([leaf_hash(b"a")]) == leaf_hash(b"a")
+    (True, True)
+    """
+    tree = Frontier()
+    tree.extend(leaves)
+    return tree.root()
+
+
+def inclusion_proof(leaves: Sequence[Hash], index: int) -> list[Hash]:
+    """The audit path of leaf `index`, from the leaf upwards (RFC 6962 §2.1.1); raises `IndexError`."""
+    if not 0 <= index < len(leaves):
+        raise IndexError(f"there is no leaf {index} among {len(leaves)}")
+    if len(leaves) == 1:
+        return []
+    split = _split(len(leaves))
+    if index < split:
+        return [*inclusion_proof(leaves[:split], index), root(leaves[split:])]
+    return [*inclusion_proof(leaves[split:], index - split), root(leaves[:split])]
+
+
+def consistency_proof(leaves: Sequence[Hash], old_size: int) -> list[Hash]:
+    """What shows that the tree of the first `old_size` leaves is a beginning of this one (§2.1.2).
+
+    Empty when `old_size` is 0 or the whole tree; raises `IndexError` when it is more.
+    """
+    if not 0 <= old_size <= len(leaves):
+        raise IndexError(f"a tree of {len(leaves)} leaves never had {old_size}")
+    return _subproof(leaves, old_size, is_known=True) if old_size else []
+
+
+def _subproof(leaves: Sequence[Hash], old_size: int, *, is_known: bool) -> list[Hash]:
+    if old_size == len(leaves):
+        return [] if is_known else [root(leaves)]
+    split = _split(len(leaves))
+    if old_size <= split:
+        return [*_subproof(leaves[:split], old_size, is_known=is_known), root(leaves[split:])]
+    return [*_subproof(leaves[split:], old_size - split, is_known=False), root(leaves[:split])]
+
+
+def is_included(leaf: Hash, index: int, size: int, proof: Sequence[Hash], tree_root: Hash) -> bool:
+    """Whether `proof` shows that `leaf` is number `index` of the tree (RFC 9162 §2.1.3.2)."""
+    if not 0 <= index < size:
+        return False
+    node, last, result = index, size - 1, leaf
+    for step in proof:
+        if not last:
+            return False
+        if node & 1 or node == last:
+            result = node_hash(step, result)
+            while node and not node & 1:
+                node, last = node >> 1, last >> 1
+        else:
+            result = node_hash(result, step)
+        node, last = node >> 1, last >> 1
+    return last == 0 and result == tree_root
+
+
+def is_consistent(old_size: int, old_root: Hash, size: int, tree_root: Hash, proof: Sequence[Hash]) -> bool:
+    """Whether `proof` shows that the old tree is a beginning of the new one (RFC 9162 §2.1.4.2)."""
+    if not 0 <= old_size <= size:
+        return False
+    if old_size == size:
+        return not proof and old_root == tree_root
+    if old_size == 0:
+        return not proof and old_root == EMPTY_ROOT
+    # A full old tree is itself the first step: nothing of it needs to be shown.
+    steps = [old_root, *proof] if old_size & (old_size - 1) == 0 else [*proof]
+    node, last = old_size - 1, size - 1
+    while node & 1:
+        node, last = node >> 1, last >> 1
+    if not steps:
+        return False
+    old, new = steps[0], steps[0]
+    for step in steps[1:]:
+        if not last:
+            return False
+        if node & 1 or node == last:
+            old, new = node_hash(step, old), node_hash(step, new)
+            while node and not node & 1:
+                node, last = node >> 1, last >> 1
+        else:
+            new = node_hash(new, step)
+        node, last = node >> 1, last >> 1
+    return last == 0 and (old, new) == (old_root, tree_root)
+
+
+def _split(size: int) -> int:
+    """The largest power of two below `size`, which is at least 2."""
+    return int(1 << ((size - 1).bit_length() - 1))

@@ -1,0 +1,160 @@
+"""One pass over neighbouring seals and their checkpoints.
+
+    seals     each was made after the seals and the checkpoint before it; its entries are those that were sealed
+    heads     each checkpoint is that of its seal, and signed by known keys alone
+    known     a known head is the log's own
+
+In: a storage and a range of seals, of which the one before the range is taken at its word. Out: findings. After a
+damage the next seal is taken at its word, so that one damage is one finding, and not one for every seal after it.
+
+A signature costs as much as all the rest of a seal. The next seal names the hash of the checkpoint, and its own
+checkpoint signs that; so a signature is verified only where no such seal follows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from streams.ledger import checkpoint, notes, storage
+from streams.ledger import seal as seals
+from streams.ledger.checkpoint import Checkpoint
+from streams.ledger.contents import Contents
+from streams.ledger.findings import Fault, Finding
+from streams.ledger.log import head
+from streams.ledger.merkle import Frontier, leaf_hash
+from streams.ledger.notes import Algorithm, Note, NoteError, Verifier
+from streams.ledger.seal import Seal
+from streams.ledger.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """A checkpoint as it was read: what it says, its signatures not verified yet, and the hash of its bytes."""
+
+    place: str
+    note: Note
+    says: Checkpoint
+    sha256: str
+
+
+class Passage:
+    """A pass over seals; `contents`, and `head`, the last one that is signed, are complete after it."""
+
+    def __init__(self, store: Storage, verifiers: Sequence[Verifier], known: Sequence[Checkpoint]) -> None:
+        self.contents = Contents()
+        self.head: Checkpoint | None = None
+        self._store = store
+        self._verifiers = verifiers
+        self._known = {head.size: head for head in known}
+        self._before: Frontier | None = Frontier()
+        self._last: _Head | None = None
+
+    def findings(self, first: int, end: int) -> Iterator[Finding]:
+        """What is wrong with the seals `[first, end)` and their checkpoints."""
+        if first:
+            self._begin_after(first - 1)
+        for number in range(first, end):
+            yield from self._step(number)
+        yield from self._settle()
+
+    def _begin_after(self, number: int) -> None:
+        try:
+            line, _ = seals.split(self._store.read(storage.seal_path(number)))
+            seal = seals.decode(line)
+            self._before = Frontier.unpacked(number, seal.peaks)
+            self._before.append(leaf_hash(line))
+            self.contents.begin_after(seal)
+            self._last = self._read_head(number)
+        except (msgspec.DecodeError, NoteError, OSError, ValueError):
+            self._forget()
+
+    def _step(self, number: int) -> Iterator[Finding]:
+        """One seal and its checkpoint; either may be missing or damaged."""
+        place = storage.checkpoint_path(number)
+        found = None
+        try:
+            found = self._read_head(number)
+        except FileNotFoundError:
+            yield Finding(place, Fault.MISSING, "the checkpoint is not there")
+        except (NoteError, OSError) as error:
+            yield Finding(place, Fault.UNSIGNED, str(error))
+        place = storage.seal_path(number)
+        try:
+            yield from self._seal(place, number, found)
+        except FileNotFoundError:
+            yield Finding(place, Fault.MISSING, "the seal is not there")
+            self._forget()
+        except (msgspec.DecodeError, OSError, ValueError) as error:
+            yield Finding(place, Fault.CHANGED, f"it cannot be read: {error}")
+            self._forget()
+        yield from self._settle()
+        self._last = found
+
+    def _seal(self, place: str, number: int, found: _Head | None) -> Iterator[Finding]:
+        line, entries = seals.split(self._store.read(place))
+        seal = seals.decode(line)
+        tree = Frontier.unpacked(number, seal.peaks)
+        made = head(line, tree, seal.origin)
+        damages = [*self._chain(place, number, seal)]
+        if found is not None and found.says != made:
+            damages.append(Finding(place, Fault.CHANGED, "it is not the seal that its checkpoint was signed for"))
+        known = self._known.get(made.size, made)
+        if known != made:
+            damages.append(Finding(place, Fault.CHANGED, f"the known head over {known.size} seals is of other seals"))
+        yield from damages
+        yield from self.contents.check(place, seal, entries)
+        tree.append(leaf_hash(line))
+        self._before = tree
+        if damages:
+            self._forget()
+        elif found is not None and self._last is not None:
+            # This seal names it, and is itself signed for by what follows.
+            self.head, self._last = self._last.says, None
+
+    def _chain(self, place: str, number: int, seal: Seal) -> Iterator[Finding]:
+        """Whether the seal was made after what is before it."""
+        if seal.number != number:
+            yield Finding(place, Fault.CHANGED, f"it says that it is seal {seal.number}")
+        if self._before is not None and seal.peaks != self._before.packed():
+            yield Finding(place, Fault.CHANGED, "the seals before it are not those that it was made after")
+        if number == 0 and seal.previous is not None:
+            yield Finding(place, Fault.CHANGED, "it is the first, and names a checkpoint before it")
+        if self._last is not None and seal.previous != self._last.sha256:
+            unsigned = [*self._settle()]
+            yield from unsigned
+            if not unsigned:
+                yield Finding(place, Fault.CHANGED, "the checkpoint before it is not the one that it was made after")
+
+    def _read_head(self, number: int) -> _Head:
+        """The checkpoint, with everything checked but its signatures; raises `NoteError`."""
+        place = storage.checkpoint_path(number)
+        content = self._store.read(place)
+        note = notes.decode(content)
+        says = checkpoint.decode(note.text)
+        by = [verifier for signature in note.signatures for verifier in self._verifiers if verifier.is_by(signature)]
+        if len(by) < len(note.signatures):
+            raise NoteError("it is signed by a key that is not known")
+        if not any(key.name == says.origin and key.algorithm is Algorithm.ED25519 for key in by):
+            raise NoteError(f"it is not signed by {says.origin}")
+        return _Head(place, note, says, hashlib.sha256(content).hexdigest())
+
+    def _settle(self) -> Iterator[Finding]:
+        """Verifies the signatures of the last checkpoint, which no seal speaks for."""
+        last, self._last = self._last, None
+        if last is None:
+            return
+        try:
+            notes.verified(last.note, self._verifiers)
+        except NoteError as error:
+            yield Finding(last.place, Fault.UNSIGNED, str(error))
+        else:
+            self.head = last.says
+
+    def _forget(self) -> None:
+        """What follows is taken at its word."""
+        self._before = None
+        self.contents.forget()

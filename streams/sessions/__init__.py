@@ -1,0 +1,8 @@
+"""Sessions: facts messages in, signals and verdicts out.
+
+app         Faust gives messages, one call at a time
+worker      the facts partitions of this worker, and the protocol of a step
+work        one of them: windows (`streams.window`), store, publisher
+takeover    where it begins, whoever had it before
+publish     the transactional producer
+"""

@@ -1,0 +1,185 @@
+"""The Faust application that feeds `streams.sessions`: one agent on `betrace.facts`, acknowledging by hand.
+
+Faust gives group membership, assignment and prefetch; positions, state and time are ours. An exception inside an agent
+would acknowledge its event, so the agent's loop catches, and the first failure ends the program.
+
+The worker has one thread, in which one call follows the other: the event loop stays free for the group's heartbeats,
+and a worker that waits for brokers takes nothing more in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+import faust
+import structlog
+from faust import EventT, StreamT
+
+from streams.errors import BetraceError, StateError
+from streams.sessions.worker import Acknowledge, SessionsWorker
+from streams.settings import Settings
+
+log = structlog.get_logger()
+
+Ends = dict[str, dict[int, int]]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LEAVE_S = 2.0
+
+
+def application(settings: Settings) -> faust.App:
+    """The Faust application with the settings that work for batches; see the class docs of `faust.App` for each."""
+    data_dir = settings.state_dir / settings.group("sessions") / "faust"
+    data_dir.mkdir(parents=True, exist_ok=True)
+    brokers = ";".join(f"kafka://{address.strip()}" for address in settings.bootstrap.split(","))
+    return faust.App(
+        settings.group("sessions"),
+        broker=brokers,
+        store="memory://",
+        datadir=str(data_dir),
+        consumer_group_instance_id=instance_id(settings),
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        stream_wait_empty=False,
+        broker_max_poll_records=500,
+        broker_commit_interval=1.0,
+        broker_session_timeout=6.0,
+        broker_heartbeat_interval=1.0,
+        broker_request_timeout=30.0,
+        consumer_max_fetch_size=8 * 1024 * 1024,
+        consumer_auto_offset_reset="earliest",
+    )
+
+
+def instance_id(settings: Settings) -> str:
+    """A worker's name in its group: the same after a restart, another one for every state directory and host."""
+    place = f"{socket.gethostname()}:{settings.state_dir.resolve()}"
+    return hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
+
+
+class SessionsApp:
+    """Runs a `SessionsWorker` in Faust until a signal, a failure, or (with `ends`) until it is idle."""
+
+    def __init__(self, settings: Settings, worker: SessionsWorker, ends: Ends | None = None) -> None:
+        self._settings = settings
+        self._worker = worker
+        self._ends = ends
+        self._thread = ThreadPoolExecutor(1, "sessions")
+        self._done = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._app = application(settings)
+        topic = self._app.topic(
+            settings.topic("facts"), key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        )
+        self._app.agent(topic, name="sessions")(self._take)
+        self._app.on_partitions_assigned.connect(self._assign)
+        self._app.on_partitions_revoked.connect(self._revoke)
+
+    async def run(self) -> None:
+        """Runs to the end; on the way out makes everything durable and leaves.
+
+        Raises:
+            BetraceError: what ended it, when that was a failure.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end)
+        await self._app.start()
+        stepping = asyncio.create_task(self._step_on())
+        await self._done.wait()
+        try:
+            stepping.cancel()
+            if self._failure is None:
+                _acknowledge(await self._call(self._worker.close))
+        finally:
+            await self._leave()
+        if isinstance(self._failure, BetraceError):
+            raise self._failure
+        if self._failure is not None:
+            raise StateError(
+                f"sessions failed: {self._failure!r}", action="start again; if it comes back, report it as a bug"
+            ) from self._failure
+
+    async def _leave(self) -> None:
+        """Leaves the group; brokers that do not answer learn it from the silence."""
+        try:
+            await asyncio.wait_for(self._app.stop(), LEAVE_S)
+        except TimeoutError:
+            log.warning("the brokers do not answer, so the group was not left in order")
+
+    async def _take(self, stream: StreamT[bytes]) -> AsyncIterator[None]:
+        async for event in stream.noack().events():
+            try:
+                await self._apply(event)
+            except BaseException as error:  # noqa: BLE001, whatever it is, Faust would acknowledge the event
+                self._fail(error)
+            if self._done.is_set():
+                return
+        yield None
+
+    async def _apply(self, event: EventT[bytes]) -> None:
+        message = event.message
+        value = event.value or b""
+        # A held event keeps its message; its bytes are not needed any more.
+        event.value = message.value = None
+        await self._call(self._worker.apply, message.partition, message.offset, value, event.ack)
+
+    async def _step_on(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(self._settings.step_ms / 1000)
+                self._check_crash()
+                _acknowledge(await self._call(self._worker.step))
+                if self._ends is not None and await self._call(self._worker.is_idle, self._ends):
+                    self._end()
+        except Exception as error:  # noqa: BLE001, a worker that takes in and never steps must not go on
+            self._fail(error)
+
+    def _check_crash(self) -> None:
+        """A crash inside Faust leaves its services standing still: it must end this program."""
+        for service in (self._app, self._app.consumer):
+            if service.crashed:
+                raise StateError(
+                    f"Faust crashed: {service.crash_reason!r}", action="see the error above, then start again"
+                )
+
+    async def _assign(self, _: faust.App, assigned: set[Any], **_options: object) -> None:
+        self._worker.assign(self._numbers(assigned))
+
+    async def _revoke(self, _: faust.App, revoked: set[Any], **_options: object) -> None:
+        numbers = self._numbers(revoked)
+        self._worker.revoke(numbers)
+        try:
+            if not self._done.is_set():
+                _acknowledge(await self._call(self._worker.release, numbers))
+        except Exception as error:  # noqa: BLE001, Faust would only log it
+            self._fail(error)
+
+    def _numbers(self, partitions: set[Any]) -> set[int]:
+        return {at.partition for at in partitions if at.topic == self._settings.topic("facts")}
+
+    async def _call(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Calls the worker in its thread, after what was asked of it before."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **kwargs))
+
+    def _end(self) -> None:
+        self._worker.stop()
+        self._done.set()
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        self._end()
+
+
+def _acknowledge(due: list[Acknowledge]) -> None:
+    for acknowledge in due:
+        acknowledge()

@@ -1,0 +1,216 @@
+"""One facts partition at work: its state machine, its store, its publisher, and what the next step must do.
+
+In: facts messages. Out: signals, counts and checkpoints, sent as windows close and true with the next step. What
+follows from messages below `published_to` was published before, by whoever it was: it is only remembered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+
+from dsl import RuleSet
+from streams import metrics, ruleset
+from streams.deliver import Outcome, outcomes
+from streams.errors import StateError
+from streams.ruleset import RuleSets
+from streams.sessions.publish import Publisher
+from streams.settings import Settings
+from streams.window.close import Close
+from streams.window.partition import Partition
+from streams.window.store import Position, Store
+from topics import facts, positions, signals, verdicts
+from topics.positions import Checkpoint
+
+CHECKPOINT_S = 10.0
+"""At least so often a checkpoint is published when the state moves on, also when there is nothing to say."""
+
+
+class Work:
+    """A facts partition while this worker has it.
+
+    `topic_id` is the facts log's; `published_to` the facts offset below which all is published, `cut_below` the one
+    below which no checkpoint needs the log any more.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        known: RuleSets,
+        topic_id: str,
+        number: int,
+        partition: Partition,
+        store: Store,
+        publisher: Publisher,
+        published_to: int,
+    ) -> None:
+        self.number = number
+        self.partition = partition
+        self.published_to = published_to
+        self.cut_below = 0
+        self._settings = settings
+        self._known = known
+        self._topic_id = topic_id
+        self._store = store
+        self._publisher = publisher
+        self._reach_ms = settings.gap_ms + settings.lateness_ms
+        self._counts: dict[tuple[str, str], Counter[str]] = {}
+        self._stepped_to = partition.next_offset
+        self._checkpointed_s = time.monotonic()
+        self._checkpoint: Checkpoint | None = None
+        self._position: Position | None = None
+        self._has_output = False
+        self._memory_bytes = settings.window_memory_bytes // settings.facts_partitions
+
+    @property
+    def is_durable(self) -> bool:
+        """Every message that was taken in is in the store."""
+        return not self._is_behind and self.partition.next_offset == self._stepped_to
+
+    @property
+    def _is_behind(self) -> bool:
+        return self.partition.is_rereading or self.partition.next_offset < self.published_to
+
+    def close(self) -> None:
+        """Gives up what it holds; what was not stepped never happened."""
+        self._publisher.close()
+        self._store.close()
+
+    def take_in(self, offset: int, value: bytes) -> None:
+        """Takes in one facts message and sends what closes by it.
+
+        Raises:
+            NotDoneError: the brokers do not take it.
+            StateError: it cannot be read, or something before it is missing.
+        """
+        message = self._read(offset, value)
+        rules = self._rules(message.rules)
+        partition = self.partition
+        is_said = offset >= self.published_to
+        late_count, stale_count = partition.late_count, partition.stale_count
+        for close in partition.apply(offset, message):
+            self._deliver(close, rules, is_said=is_said)
+        partition.sessions.waiting.shrink(self._memory_bytes // 4)
+        if is_said:
+            metrics.LATE_TO_CLOCK.inc(partition.late_count - late_count)
+            metrics.STALE_SECTIONS.inc(partition.stale_count - stale_count)
+
+    def prepare(self) -> bool:
+        """The first half of a step: puts what is to be published into the transaction; False when nothing is to do."""
+        if self._is_behind or self.is_durable:
+            return False
+        self._position = self.partition.position()
+        self._send_counts()
+        if self._has_output or time.monotonic() - self._checkpointed_s >= CHECKPOINT_S:
+            self._send_checkpoint(self._position)
+        return True
+
+    def commit(self) -> None:
+        """What is in the transaction is published; may run in a thread of its own."""
+        self._publisher.commit()
+
+    def keep(self, memory_bytes: int) -> None:
+        """The second half of a step, after `commit`: the store takes it, and what is too much leaves memory."""
+        self._memory_bytes = memory_bytes
+        if self._checkpoint is not None:
+            self.published_to, self.cut_below = self._checkpoint.published_to, self._checkpoint.start_offset
+            self._checkpointed_s = time.monotonic()
+            self._checkpoint, self._has_output = None, False
+        if self._position is not None:
+            self._store.write(self.partition.sessions.chains, self._position)
+            self._stepped_to, self._position = self._position.next_offset, None
+        self.partition.sessions.chains.cool(memory_bytes * 3 // 4)
+        metrics.WINDOWS_OPEN.labels(str(self.number)).set(self.partition.sessions.open_windows)
+
+    def _read(self, offset: int, value: bytes) -> facts.Facts:
+        try:
+            return facts.decode(value)
+        except msgspec.DecodeError as error:
+            raise StateError(
+                f"facts message {self.number}/{offset} cannot be read: {error}",
+                action="upgrade sessions, then start again",
+            ) from error
+
+    def _rules(self, rule_set: str) -> RuleSet:
+        """A set that was pushed since the start is fetched; without it nothing can be judged."""
+        if rule_set not in self._known.sets:
+            found, _ = ruleset.read(self._settings)
+            if rule_set not in found.sets:
+                raise StateError(
+                    f"facts were projected with rule set {rule_set}, which is not on {self._settings.topic('rules')}",
+                    action="push the rules again with betrace rules push",
+                )
+            self._known.sets.update(found.sets)
+        self.partition.sessions.counted = self._known.counted()
+        return self._known.sets[rule_set]
+
+    def _deliver(self, close: Close, rules: RuleSet, *, is_said: bool) -> None:
+        """Judges a close; what was published before (not `is_said`) is only remembered."""
+        judging = self.partition.rules.judging(
+            self._known.rule_fingerprints, chain_first_ms=close.chain_first_ms, reach_ms=self._reach_ms
+        )
+        for outcome in outcomes(close, rules, judging, reach_ms=self._reach_ms):
+            if is_said:
+                self._count(outcome)
+                self._send_signal(outcome)
+        if is_said:
+            metrics.WINDOWS_CLOSED.labels(close.reason.value).inc()
+
+    def _count(self, outcome: Outcome) -> None:
+        rule = outcome.rule
+        counts = self._counts.setdefault((rule.id, rule.fingerprint), Counter())
+        counts["excepted"] += outcome.excepted
+        if outcome.excepted > 0:
+            metrics.EXCEPTED.labels(rule.id).inc()
+        if outcome.previous != outcome.verdict:
+            counts[outcome.verdict] += 1
+            metrics.VERDICTS.labels(rule.id, outcome.verdict).inc()
+            if outcome.previous is not None:
+                counts[outcome.previous] -= 1
+
+    def _send_signal(self, outcome: Outcome) -> None:
+        if outcome.finding is None:
+            return
+        metrics.SIGNALS.labels(outcome.rule.id, outcome.rule.severity.value).inc()
+        record = signals.record(
+            outcome.finding,
+            logged_ms=time.time_ns() // 1_000_000,
+            source=self._settings.group("sessions"),
+            format=self._settings.signal_format,
+        )
+        self._send("signals", record.key, record.value, record.headers)
+
+    def _send_counts(self) -> None:
+        for (rule, fingerprint), counts in self._counts.items():
+            record = verdicts.VerdictCounts(
+                rule=rule,
+                rule_fingerprint=fingerprint,
+                partition=self.number,
+                clock_ms=self.partition.clock.now_ms or 0,
+                held=counts["held"],
+                broken=counts["broken"],
+                undetermined=counts["undetermined"],
+                excepted=counts["excepted"],
+            )
+            self._send("verdicts", rule.encode(), verdicts.encode(record))
+        self._counts.clear()
+
+    def _send_checkpoint(self, position: Position) -> None:
+        rebuilt = position.rebuilt()
+        self._checkpoint = Checkpoint(
+            positions.VERSION,
+            self._topic_id,
+            position.next_offset,
+            rebuilt.next_offset,
+            msgspec.msgpack.encode(rebuilt),
+        )
+        self._send("positions", positions.key(self.number), positions.encode(self._checkpoint))
+
+    def _send(
+        self, topic: str, key: bytes, value: bytes, headers: Sequence[tuple[str, str | bytes | None]] = ()
+    ) -> None:
+        self._publisher.send(self._settings.topic(topic), self.number, key, value, headers)
+        self._has_output = True

@@ -1,0 +1,254 @@
+"""The facts partitions of one sessions worker, and the protocol that keeps them right whatever ends it.
+
+Each facts partition is a state machine with a RocksDB and a publisher beside it (`work`). Signals and verdicts are sent
+as windows close; about every second a step makes them true and the state durable:
+
+    1  one transaction: signals and verdicts of all closes so far, and the checkpoint
+    2  one RocksDB WriteBatch: changed and removed chains, position
+    3  the facts messages that were taken in are acknowledged, in order
+    4  now and then the facts log is cut below the checkpoint's start
+
+A crash between any two of them repeats work and loses none, and nothing is published twice: see `takeover`. What fails
+without being wrong (brokers that do not answer, another worker that took over) gives the partition up; after a rest it
+begins again, from what is durable, as after a crash.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+import structlog
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streams import metrics, reader
+from streams.errors import NotDoneError
+from streams.ruleset import RuleSets
+from streams.sessions import takeover
+from streams.sessions.publish import FencedError, Publisher
+from streams.sessions.work import Work
+from streams.settings import Settings
+from streams.window.partition import Partition
+from topics import admin as kafka
+from topics.errors import AdminError
+
+log = structlog.get_logger()
+
+COMMITS_AT_ONCE = 8
+REST_S = (1.0, 30.0)
+"""How long a partition rests that was given up: at first, and at most when it happens again and again."""
+FENCED_REST_S = 15.0
+"""How long after another worker took it: the group must have said so by then, or the other one is gone."""
+LAST_STEP_S = 3.0
+ASK_S = 3.0
+WATCH_S = 5.0
+"""A partition of which so long nothing was heard is looked at: Faust may stand still while the log goes on."""
+CUT_S = 30.0
+
+Acknowledge = Callable[[], object]
+
+
+class SessionsWorker:
+    """The facts partitions that this worker has; driven by `streams.sessions.app`, one call at a time.
+
+    Only `assign`, `revoke` and `stop` may be called beside another call: they change what that one goes on with.
+    """
+
+    def __init__(self, settings: Settings, known: RuleSets, identity: takeover.LogIdentity) -> None:
+        self._settings = settings
+        self._known = known
+        self._identity = identity
+        self._admin = AdminClient({**settings.client()})
+        self._commits = ThreadPoolExecutor(COMMITS_AT_ONCE, "commit")
+        self._assigned: frozenset[int] = frozenset()
+        self._heard_s: dict[int, float] = {}
+        self._at_work: dict[int, Work] = {}
+        self._held: defaultdict[int, list[Acknowledge]] = defaultdict(list)
+        self._rests: dict[int, tuple[float, float]] = {}
+        self._cuts: dict[int, int] = {}
+        self._cut_s = time.monotonic()
+        self._stopped_s: float | None = None
+
+    def assign(self, numbers: Iterable[int]) -> None:
+        """These facts partitions are ours from now on."""
+        self._assigned |= frozenset(numbers)
+
+    def revoke(self, numbers: Iterable[int]) -> None:
+        """They are about to be another worker's: nothing more is begun with them. `release` is to follow."""
+        self._assigned -= frozenset(numbers)
+
+    def stop(self) -> None:
+        """The program ends: nothing is begun any more, and what waits for brokers waits not much longer."""
+        self._stopped_s = time.monotonic()
+
+    def apply(self, number: int, offset: int, value: bytes, acknowledge: Acknowledge) -> None:
+        """Takes in one facts message, and those before it that Faust does not give, and sends what closes by it.
+
+        Raises:
+            StateError: it cannot be read, or something before it is missing.
+        """
+        if number not in self._assigned:
+            return
+        self._heard_s[number] = time.monotonic()
+        self._held[number].append(acknowledge)
+        if self._may_begin(number):
+            self._attempt(number, partial(self._take_in, number, offset, value))
+
+    def step(self) -> list[Acknowledge]:
+        """Makes durable what was done since the last step; returns the acknowledgements that are due, in order."""
+        stepped = [number for number in list(self._at_work) if self._attempt(number, self._at_work[number].prepare)]
+        commits = [(number, self._commits.submit(self._at_work[number].commit)) for number in stepped]
+        for number, commit in commits:
+            if self._attempt(number, partial(self._keep, number, commit)):
+                self._rests.pop(number, None)
+        due = [ack for number, work in self._at_work.items() if work.is_durable for ack in self._held.pop(number, ())]
+        self._watch()
+        self._cut()
+        return due
+
+    def is_idle(self, ends: dict[str, dict[int, int]]) -> bool:
+        """Every facts partition applied all source records below `ends`, and no window is open."""
+        return len(self._at_work) == self._settings.facts_partitions and all(
+            _has_reached(work.partition, ends) for work in self._at_work.values()
+        )
+
+    def release(self, numbers: Iterable[int]) -> list[Acknowledge]:
+        """Another worker takes these partitions: a last step, then they are closed."""
+        due = self.step()
+        for number in numbers:
+            self._held.pop(number, None)
+            self._rests.pop(number, None)
+            self._heard_s.pop(number, None)
+            self._leave(number)
+        return due
+
+    def close(self) -> list[Acknowledge]:
+        """A last step, then everything is closed."""
+        try:
+            return self.step()
+        finally:
+            for number in list(self._at_work):
+                self._leave(number)
+            self._commits.shutdown()
+
+    def _attempt(self, number: int, call: Callable[[], bool]) -> bool:
+        """Calls; what fails without being wrong gives the partition up, to begin again after a rest."""
+        try:
+            return call()
+        except (NotDoneError, AdminError) as error:
+            log.warning("facts partition given up, it begins again later", partition=number, reason=str(error))
+            metrics.PARTITIONS_GIVEN_UP.inc()
+            self._leave(number)
+            _, rest_s = self._rests.get(number, (0.0, 0.0))
+            rest_s = FENCED_REST_S if isinstance(error, FencedError) else min(max(2 * rest_s, REST_S[0]), REST_S[1])
+            self._rests[number] = (time.monotonic() + rest_s, rest_s)
+            return False
+
+    def _may_begin(self, number: int) -> bool:
+        until_s, _ = self._rests.get(number, (0.0, 0.0))
+        return number in self._assigned and self._stopped_s is None and time.monotonic() >= until_s
+
+    def _is_out_of_time(self) -> bool:
+        return self._stopped_s is not None and time.monotonic() - self._stopped_s > LAST_STEP_S
+
+    def _leave(self, number: int) -> None:
+        work = self._at_work.pop(number, None)
+        if work is not None:
+            work.close()
+            metrics.WINDOWS_OPEN.labels(str(number)).set(0)
+
+    def _take_in(self, number: int, offset: int, value: bytes) -> bool:
+        work = self._at_work.get(number) or self._open(number)
+        self._refill(work, offset)
+        work.take_in(offset, value)
+        return True
+
+    def _refill(self, work: Work, to_offset: int) -> None:
+        """Takes in what lies before `to_offset`, read by a reader of our own: Faust does not give it."""
+        at = TopicPartition(self._settings.topic("facts"), work.number, work.partition.next_offset)
+        for message in reader.between(self._settings, at, to_offset, self._is_unwanted(work.number)):
+            work.take_in(message.offset() or 0, message.value() or b"")
+
+    def _open(self, number: int) -> Work:
+        # 1-4 of `takeover`
+        publisher = Publisher(self._settings, number, self._is_out_of_time)
+        try:
+            last = takeover.checkpoint(self._settings, number, self._identity.topic_id, self._is_unwanted(number))
+            begins = takeover.log_begin(self._admin, self._settings, number, timeout_s=ASK_S)
+            store = self._identity.store(self._settings, number)
+        except Exception:
+            publisher.close()
+            raise
+        partition = takeover.begin(self._settings, self._known, number, store, last, begins)
+        log.info("facts partition opened", partition=number, open_windows=partition.sessions.open_windows)
+        published_to = 0 if last is None else last.published_to
+        work = self._at_work[number] = Work(
+            self._settings, self._known, self._identity.topic_id, number, partition, store, publisher, published_to
+        )
+        return work
+
+    def _is_unwanted(self, number: int) -> Callable[[], bool]:
+        return lambda: not self._may_begin(number)
+
+    def _keep(self, number: int, commit: Future[None]) -> bool:
+        commit.result()
+        self._at_work[number].keep(self._settings.window_memory_bytes // len(self._at_work))
+        return True
+
+    def _watch(self) -> None:
+        """Reads on by itself where Faust stands still while the facts log goes on."""
+        now_s = time.monotonic()
+        silent = [number for number in self._assigned if now_s - self._heard_s.setdefault(number, now_s) > WATCH_S]
+        if not silent or self._stopped_s is not None:
+            return
+        facts = self._settings.topic("facts")
+        asked = [TopicPartition(facts, number) for number in silent]
+        try:
+            ends = kafka.end_offsets(self._admin, asked, timeout_s=ASK_S)
+        except AdminError as error:
+            log.warning("whether facts wait is not known", reason=str(error))
+            return
+        for number in filter(self._may_begin, silent):
+            self._heard_s[number] = now_s
+            self._attempt(number, partial(self._read_on, number, ends[facts, number]))
+
+    def _read_on(self, number: int, end: int) -> bool:
+        work = self._at_work.get(number) or self._open(number)
+        if work.partition.next_offset < end:
+            metrics.FACTS_READ_ON.inc(end - work.partition.next_offset)
+            self._refill(work, end)
+        return True
+
+    def _cut(self) -> None:
+        """Facts that no checkpoint needs are deleted; without an answer it is tried again the next time."""
+        now_s = time.monotonic()
+        if now_s - self._cut_s < CUT_S or self._stopped_s is not None:
+            return
+        self._cut_s = now_s
+        facts = self._settings.topic("facts")
+        cuts = {number: work.cut_below for number, work in self._at_work.items()}
+        due = [TopicPartition(facts, number, cut) for number, cut in cuts.items() if cut > self._cuts.get(number, 0)]
+        if due:
+            for at, answer in self._admin.delete_records(due).items():
+                answer.add_done_callback(partial(self._note_cut, at))
+
+    def _note_cut(self, at: TopicPartition, answer: Future[object]) -> None:
+        error = answer.exception()
+        if error is None:
+            self._cuts[at.partition] = at.offset
+        else:
+            log.warning("facts were not cut", partition=at.partition, below=at.offset, reason=str(error))
+
+
+def _has_reached(partition: Partition, ends: dict[str, dict[int, int]]) -> bool:
+    marks = partition.clock.marks
+    reached = all(
+        (topic, number) in marks and marks[(topic, number)].applied_to >= end
+        for topic, numbers in ends.items()
+        for number, end in numbers.items()
+    )
+    return reached and partition.sessions.is_empty

@@ -1,0 +1,153 @@
+"""How long `betrace evidence verify` takes over days of evidence.
+
+    python -m tests.bench.bench_evidence [--days 90] [--verdicts 3000000] [--partitions 12]
+
+Makes evidence with a seal a minute, in each of which every facts partition has its coverage record and counts, and
+verifies it. Prints one line of JSON. Goal: 90 days with 3,000,000 verdicts are verified in less than 30 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+
+from streams.ledger.log import Ledger, Record
+from streams.ledger.notes import Signer
+from streams.ledger.storage import checkpoint_path, open_storage, seal_path
+from streams.ledger.verify import Verification
+from topics import verdicts
+from topics.verdicts import Coverage, Leaf, SourceCoverage, VerdictCounts, WindowBounds
+
+START_MS = 1_767_225_600_000
+MINUTE_MS = 60_000
+MINUTES_A_DAY = 1440
+SOURCES = 4
+STEP = 12
+"""Offsets that a minute brings in each partition of each topic."""
+
+SIGNER = Signer.generated("example.com/bench")
+
+
+class Figures(msgspec.Struct):
+    """What was verified, and how long it took."""
+
+    seals: int
+    entries: int
+    verdicts: int
+    megabytes: int
+    making_s: float
+    verifying_s: float
+    findings: int
+
+
+def coverage(partition: int, minute: int) -> Coverage:
+    """A minute's coverage record."""
+    return Coverage(
+        partition=partition,
+        from_ms=START_MS + minute * MINUTE_MS,
+        to_ms=START_MS + (minute + 1) * MINUTE_MS,
+        facts_from=minute * 1200,
+        facts_to=(minute + 1) * 1200,
+        sources=[
+            SourceCoverage(
+                topic="otlp_spans",
+                partition=number,
+                epoch=1,
+                from_offset=minute * 1000,
+                to_offset=(minute + 1) * 1000,
+                dead_letters=0,
+            )
+            for number in range(SOURCES)
+        ],
+        rule_sets=["5" * 64],
+        windows_judged=4,
+        traces_seen_estimate=40,
+    )
+
+
+def counts(partition: int, minute: int, first: int, count: int) -> VerdictCounts:
+    """Verdicts on traces `first` and the `count` - 1 after it."""
+    bounds = WindowBounds(START_MS + minute * MINUTE_MS, START_MS + minute * MINUTE_MS + 700)
+    leaves = [Leaf(None, "f" * 64, f"{trace:032x}", "held", bounds).hash() for trace in range(first, first + count)]
+    return VerdictCounts(
+        rule="pii-access-is-logged",
+        rule_fingerprint="f" * 64,
+        partition=partition,
+        clock_ms=bounds.last_ms,
+        held=count,
+        leaves=b"".join(leaves),
+    )
+
+
+def take_minute(ledger: Ledger, minute: int, per_partition: list[tuple[int, int]]) -> None:
+    """A minute on every partition; `per_partition` has the first trace and how many."""
+    for partition, (first, count) in enumerate(per_partition):
+        said: list[verdicts.Record] = [coverage(partition, minute)]
+        if count:
+            said.append(counts(partition, minute, first, count))
+        for at, record in enumerate(said):
+            value = verdicts.encode(record)
+            ledger.take(("verdicts", partition), Record(minute * STEP + at, START_MS, None, value))
+
+
+def make(root: Path, *, minutes: int, verdict_count: int, partitions: int) -> int:
+    """Makes the evidence; returns its bytes. Written without the care of a real ledger, which costs a flush a file."""
+    ledger = Ledger(SIGNER.name)
+    size_bytes = 0
+    for partition in range(partitions):
+        for topic in ("audit", "signals", "verdicts"):
+            ledger.follow((topic, partition), "an id of 22 characters")
+    for minute in range(minutes):
+        bounds = [verdict_count * (minute * partitions + at) // (minutes * partitions) for at in range(partitions + 1)]
+        take_minute(ledger, minute, [(first, end - first) for first, end in pairwise(bounds)])
+        sealed = ledger.seal(START_MS + minute * MINUTE_MS, [SIGNER])
+        for path, content in ((seal_path(minute), sealed.content), (checkpoint_path(minute), sealed.note)):
+            target = root / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            size_bytes += len(content)
+        ledger.advance(sealed.seal_line, sealed.note)
+    return size_bytes
+
+
+def measure(*, days: int, verdict_count: int, partitions: int) -> Figures:
+    """Makes evidence and verifies it."""
+    with tempfile.TemporaryDirectory() as directory:
+        start_s = time.perf_counter()
+        size_bytes = make(
+            Path(directory), minutes=days * MINUTES_A_DAY, verdict_count=verdict_count, partitions=partitions
+        )
+        made_s = time.perf_counter()
+        verification = Verification(open_storage(directory), [SIGNER.verifier()])
+        findings = len([*verification.findings()])
+        end_s = time.perf_counter()
+    totals = verification.totals
+    return Figures(
+        totals.seals,
+        sum(totals.entries.values()),
+        totals.verdicts,
+        size_bytes >> 20,
+        round(made_s - start_s, 1),
+        round(end_s - made_s, 1),
+        findings,
+    )
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--days", type=int, default=90)
+    parser.add_argument("--verdicts", type=int, default=3_000_000)
+    parser.add_argument("--partitions", type=int, default=12)
+    asked = parser.parse_args()
+    figures = measure(days=asked.days, verdict_count=asked.verdicts, partitions=asked.partitions)
+    print(msgspec.json.encode(figures).decode())  # noqa: T201, it is a command
+
+
+if __name__ == "__main__":
+    main()

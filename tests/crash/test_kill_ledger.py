@@ -1,0 +1,179 @@
+"""kill -9 of the ledger: one log, every record in it once."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from streams.ledger import checkpoint, entry, notes, seal, storage
+from streams.ledger.notes import Signer
+from streams.ledger.storage import Directory
+from streams.ledger.verify import Verification
+from streams.reader import read
+from streams.settings import Settings
+from tests.streams.ledger import evidence
+from topics import admin, verdicts
+from topics.spec import Layout
+
+pytestmark = [pytest.mark.broker, pytest.mark.crash]
+
+PARTITIONS = 2
+KILLS = {"short": 5, "long": 20}
+ALIVE_S = (1.0, 3.5)
+END_S = 60
+ABORT_EVERY = 7
+
+
+class Written:
+    """Writes verdicts and signals in transactions, some of them aborted, until it is stopped."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.committed: dict[tuple[str, int], list[str]] = defaultdict(list)
+        self._settings = settings
+        self._producer = Producer({**settings.client(), "transactional.id": f"{settings.prefix}test"})
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Writes for as long as the context lasts."""
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._stopped.set()
+            self._thread.join()
+
+    def _run(self) -> None:
+        self._producer.init_transactions()
+        step = 0
+        while not self._stopped.is_set():
+            self._step(step)
+            step += 1
+
+    def _step(self, step: int) -> None:
+        self._producer.begin_transaction()
+        sent = []
+        for partition in range(PARTITIONS):
+            record = verdicts.encode(evidence.counts(partition, held=step % 3))
+            sent += [("verdicts", partition, record.decode()), ("signals", partition, f'{{"step":{step}}}')]
+        for topic, partition, value in sent:
+            self._producer.produce(self._settings.topic(topic), value, partition=partition)
+        if step % ABORT_EVERY == 0:
+            self._producer.abort_transaction()
+            return
+        self._producer.commit_transaction()
+        for topic, partition, value in sent:
+            self.committed[topic, partition].append(value)
+
+
+@contextmanager
+def running(settings: Settings, root: Path, key: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The ledger; what is left of it at the end of the context is killed."""
+    where = ["--bootstrap", settings.bootstrap, "--prefix", settings.prefix]
+    ledger = [sys.executable, "-m", "streams.cli", "ledger", "--evidence", str(root), "--ledger-key", str(key)]
+    run = subprocess.Popen([*ledger, *where, "--seal-every", "50ms"], stderr=subprocess.PIPE)
+    try:
+        yield run
+    finally:
+        run.kill()
+        run.wait(END_S)
+
+
+@pytest.fixture
+def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
+    """Topics of its own."""
+    made = Settings(bootstrap=kafka, state_dir=tmp_path, prefix=fresh_prefix, facts_partitions=PARTITIONS)
+    admin.create(
+        admin.connect(made.client()),
+        Layout(fresh_prefix, (f"{fresh_prefix}otlp_spans",), facts_partitions=PARTITIONS),
+    )
+    return made
+
+
+@pytest.fixture
+def signer(tmp_path: Path) -> Signer:
+    """The ledger's key, in the file `key`."""
+    (tmp_path / "key").write_text(evidence.SIGNER.encode())
+    return evidence.SIGNER
+
+
+def entries(store: Directory) -> dict[tuple[str, int], list[str]]:
+    """The values of all entries, by topic and partition, in the order of the logs."""
+    found: dict[tuple[str, int], list[str]] = defaultdict(list)
+    last = storage.last_seal(store)
+    assert last is not None
+    for number in range(last + 1):
+        line, lines = seal.split(store.read(storage.seal_path(number)))
+        for state in seal.decode(line).logs:
+            added, lines = lines[: state.added], lines[state.added :]
+            found[state.topic, state.partition] += [entry.decode(one).value or "" for one in added]
+    return {key: values for key, values in found.items() if values}
+
+
+def published(settings: Settings) -> list[bytes]:
+    """The checkpoints on the topic."""
+    return [message.value() or b"" for message in read(settings, settings.topic("checkpoints"))]
+
+
+def test_one_log_after_kills(settings: Settings, signer: Signer, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """Killed again and again while records come, the ledger has each committed one once, in one signed history."""
+    root, moments = tmp_path / "evidence", random.Random(1)
+    written = Written(settings)
+
+    with written.writing():
+        for _ in range(KILLS["long" if pytestconfig.getoption("--long") else "short"]):
+            with running(settings, root, tmp_path / "key") as run:
+                time.sleep(moments.uniform(*ALIVE_S))
+                assert run.poll() is None
+                run.kill()
+    with running(settings, root, tmp_path / "key") as run:
+        time.sleep(ALIVE_S[1])
+        run.terminate()
+        code = run.wait(END_S)
+
+    store = Directory(root)
+    verification = Verification(store, [signer.verifier()])
+    heads = [checkpoint.decode(notes.decode(note).text) for note in published(settings)]
+    assert code == 0
+    assert [] == [*verification.findings()]
+    assert dict(written.committed) == entries(store)
+    assert [*range(1, len(heads) + 1)] == [head.size for head in heads]
+    assert heads[-1] == verification.head
+    assert len(heads) > 20
+
+
+def test_of_two_ledgers_the_later_goes_on(settings: Settings, signer: Signer, tmp_path: Path) -> None:
+    """A second ledger takes over; the first one ends with exit 3 and says why, and the log has one history."""
+    root = tmp_path / "evidence"
+    with running(settings, root, tmp_path / "key") as first:
+        deadline_s = time.monotonic() + END_S
+        while storage.last_seal(Directory(root)) is None and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        with running(settings, root, tmp_path / "key") as second:
+            code = first.wait(END_S)
+            size = storage.last_seal(Directory(root))
+            while storage.last_seal(Directory(root)) == size and time.monotonic() < deadline_s:
+                time.sleep(0.05)
+            still_running = second.poll() is None
+            second.terminate()
+            second.wait(END_S)
+        assert first.stderr is not None
+        said = first.stderr.read().decode()
+
+    heads = [checkpoint.decode(notes.decode(note).text).size for note in published(settings)]
+    assert code == 3, said
+    assert "another ledger" in said
+    assert still_running
+    assert [] == [*Verification(Directory(root), [signer.verifier()]).findings()]
+    assert [*range(1, len(heads) + 1)] == heads

@@ -1,0 +1,152 @@
+"""`betrace evidence` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from streams.cli import main
+from streams.ledger import notes, storage
+from streams.ledger.notes import Signer, Verifier
+from tests.streams.ledger import evidence
+
+
+def call(*words: object) -> Result:
+    """Runs a command."""
+    return CliRunner().invoke(main, ["evidence", *map(str, words)])
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Small evidence."""
+    evidence.make(tmp_path / "evidence")
+    return tmp_path / "evidence"
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    """The public key of that evidence."""
+    path = tmp_path / "ledger.pub"
+    path.write_text(evidence.SIGNER.verifier().encode() + "\n")
+    return path
+
+
+def test_keygen_makes_a_pair(tmp_path: Path) -> None:
+    """The private key is in a file that its owner alone reads; the public one is printed."""
+    path = tmp_path / "ledger.key"
+
+    done = call("keygen", "example.com/betrace", "--key", path)
+
+    assert done.exit_code == 0
+    assert Verifier.decode(done.stdout) == Signer.decode(path.read_text()).verifier()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_keygen_never_overwrites(tmp_path: Path) -> None:
+    """A key that is there stays as it is."""
+    path = tmp_path / "ledger.key"
+    path.write_text("kept")
+
+    done = call("keygen", "example.com/betrace", "--key", path)
+
+    assert done.exit_code == 2
+    assert path.read_text() == "kept"
+
+
+def test_good_evidence_verifies(root: Path, key: Path) -> None:
+    """Exit 0, and what was read."""
+    done = call("verify", root, "--key", key, "--head", root / storage.checkpoint_path(3))
+
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[0] == "4 seals, entries: 3 audit, 3 signals, 12 verdicts; 12 verdicts on traces"
+    assert done.stdout.splitlines()[-1] == "nothing was changed, nothing is missing"
+
+
+def test_a_finding_is_a_line_and_exit_1(root: Path, key: Path) -> None:
+    """What is missing is said with its place."""
+    (root / storage.seal_path(1)).unlink()
+
+    done = call("verify", root, "--key", key)
+
+    assert done.exit_code == 1
+    assert done.stdout.splitlines()[0] == "seals/000/000/001.jsonl: missing: the seal is not there"
+    assert done.stdout.splitlines()[-1] == "1 findings"
+
+
+def test_json_says_the_same(root: Path, key: Path) -> None:
+    """One object with the findings and the totals."""
+    (root / storage.checkpoint_path(3)).unlink()
+
+    done = call("verify", root, "--key", key, "--json")
+
+    said = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert [("checkpoints/000/000/003.note", "missing")] == [(one["place"], one["fault"]) for one in said["findings"]]
+    assert (4, 12, 3) == (said["seals"], said["verdicts"], said["head_size"])
+
+
+def test_a_cut_end_shows_against_a_head(root: Path, key: Path, tmp_path: Path) -> None:
+    """Without a head a cut end is not known, and the command says so; with one it is a finding."""
+    head = (root / storage.checkpoint_path(3)).rename(tmp_path / "head.note")
+    (root / storage.seal_path(3)).unlink()
+
+    without, against = call("verify", root, "--key", key), call("verify", root, "--key", key, "--head", head)
+
+    assert (0, 1) == (without.exit_code, against.exit_code)
+    assert "whether the end was cut is not known" in without.stdout
+    assert "cut: a head over 4 seals is known, the evidence ends after 3" in against.stdout
+
+
+def test_a_witness_signs_what_goes_on(root: Path, key: Path, tmp_path: Path) -> None:
+    """A witness's note has both signatures, serves as a head, and is made only of evidence that goes on from there."""
+    witness, public, seen = tmp_path / "w.key", tmp_path / "w.pub", tmp_path / "seen.note"
+    public.write_text(call("keygen", "witness.example", "--witness", "--key", witness).stdout)
+    seen.write_text(call("cosign", root, "--key", key, "--witness", witness).stdout)
+
+    again = call("cosign", root, "--key", key, "--witness", witness, "--head", seen)
+    verified = call("verify", root, "--key", key, "--key", public, "--head", seen)
+    (root / storage.seal_path(3)).unlink()
+    (root / storage.checkpoint_path(3)).unlink()
+    cut = call("cosign", root, "--key", key, "--witness", witness, "--head", seen)
+
+    assert ["example.com/betrace", "witness.example"] == [
+        signature.name for signature in notes.decode(seen.read_bytes()).signatures
+    ]
+    assert (0, 0, 1) == (again.exit_code, verified.exit_code, cut.exit_code)
+    assert cut.stdout == ""
+
+
+@pytest.mark.parametrize("content", [b"", b"no key", b"\xff"])
+def test_a_key_that_is_none_is_refused(root: Path, tmp_path: Path, content: bytes) -> None:
+    """Exit 2: it is the operator's to mend."""
+    path = tmp_path / "key"
+    path.write_bytes(content or b"x+00000000+AAAA")
+
+    assert call("verify", root, "--key", path).exit_code == 2
+
+
+def test_a_head_that_nobody_signed_is_refused(root: Path, key: Path, tmp_path: Path) -> None:
+    """A head of another log says nothing of this one."""
+    other = evidence.Signer.generated(evidence.ORIGIN)
+    path = tmp_path / "head.note"
+    note = notes.decode((root / storage.checkpoint_path(3)).read_bytes())
+    path.write_bytes(notes.sign(note.text, [other]).encode())
+
+    done = call("verify", root, "--key", key, "--head", path)
+
+    assert done.exit_code == 2
+    assert "signed by none of the keys" in done.output
+
+
+def test_the_private_key_is_never_shown(root: Path, tmp_path: Path) -> None:
+    """Whoever mixes the files up reads what is wrong, and not the key."""
+    path = tmp_path / "ledger.key"
+    path.write_text(evidence.SIGNER.encode())
+
+    done = call("verify", root, "--key", path)
+
+    assert done.exit_code == 2
+    assert evidence.SIGNER.encode()[-20:] not in done.output

@@ -1,0 +1,208 @@
+"""From the assignment of partitions to their reading, on a real Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streams import metrics
+from streams.ingest import assignment
+from streams.ingest.assignment import Assignment
+from streams.ingest.group import Commit
+from streams.ingest.source import Committed, SourcePartition, read_metadata, write_metadata
+from tests.broker.ingesting import Site, wait_until
+from topics import admin
+
+pytestmark = pytest.mark.broker
+
+COUNT = 10
+NOW_MS = 1_000_000
+
+
+@dataclass
+class Worker:
+    """A worker whose commits reach Kafka when `deliver` is called."""
+
+    site: Site
+    sent: list[list[TopicPartition]] = field(default_factory=list)
+    assignment: Assignment = field(init=False)
+    now_ms: int = NOW_MS
+
+    def __post_init__(self) -> None:
+        self.assignment = Assignment(self.site.settings, self.site.client, self.sent.append)
+
+    def begun(self) -> dict[int, SourcePartition]:
+        """What is begun, as soon as there is something."""
+        begun: list[SourcePartition] = []
+        wait_until(lambda: bool(begun.extend(self._step()) or begun), "reading begins")
+        return {each.partition: each for each in begun}
+
+    def writes(self, count: int) -> list[list[tuple[int, Committed | None]]]:
+        """The first commits, once there are so many; nothing begins before they are delivered."""
+
+        def are_sent() -> bool:
+            assert [] == self._step()
+            return len(self.sent) >= count
+
+        wait_until(are_sent, "commits are sent")
+        return [[(at.offset, read_metadata(at.metadata)) for at in each] for each in self.sent[:count]]
+
+    def deliver(self) -> None:
+        """What was sent last is committed."""
+        commit(self.site, self.sent[-1])
+
+    def _step(self) -> list[SourcePartition]:
+        self.now_ms += 1
+        return self.assignment.step(local_ms=self.now_ms)
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOOK_EVERY_S", "AFTER_ERROR_S", "COMMIT_EVERY_S"):
+        monkeypatch.setattr(assignment, name, 0.0)
+
+
+@pytest.fixture
+def site(kafka: str, fresh_prefix: str, tmp_path: Path) -> Site:
+    """A source topic of two partitions, with records in the first."""
+    made = Site.made(kafka, fresh_prefix, tmp_path, {"spans": 2})
+    made.write(made.spans, 0, range(COUNT))
+    return made
+
+
+@pytest.fixture
+def worker(site: Site) -> Worker:
+    """A worker that was given both partitions."""
+    made = Worker(site)
+    made.assignment.give([(site.spans, 0), (site.spans, 1)])
+    return made
+
+
+def commit(site: Site, offsets: list[TopicPartition]) -> None:
+    """Commits for ingest's group."""
+    consumer = Consumer({**site.settings.client(), "group.id": site.settings.group("ingest")})
+    consumer.commit(offsets=offsets, asynchronous=False)
+    consumer.close()
+
+
+def grown(before: dict[str, float], name: str) -> float:
+    """By how much a counter grew."""
+    return metrics.totals()[name] - before[name]
+
+
+def waiting() -> float:
+    """The partitions that wait for their beginning."""
+    shown: Iterator[float] = (
+        sample.value
+        for metric in metrics.REGISTRY.collect()
+        for sample in metric.samples
+        if sample.labels.get("reason") == "beginning"
+    )
+    return sum(shown)
+
+
+def test_nothing_is_begun_before_its_epoch_is_committed(worker: Worker) -> None:
+    """The same commit is sent until it is seen; then both partitions begin at once, in that epoch."""
+    before = metrics.totals()
+    first, *others = worker.writes(3)
+    waited = waiting()
+    worker.deliver()
+
+    begun = worker.begun()
+
+    [epoch] = {said.epoch for _, said in first if said is not None}
+    assert [first, first] == others
+    assert {(epoch, 0, 2)} == {(each.epoch, each.next_offset, each.draft.partition_count) for each in begun.values()}
+    assert [] == worker.assignment.step(local_ms=NOW_MS)
+    assert (2, 2, 0) == (grown(before, "epochs"), waited, waiting())
+
+
+def test_log_that_was_cut_short_is_a_new_epoch(site: Site, worker: Worker) -> None:
+    """A position beyond the end while the commit is not: a slow commit of the new epoch does not revive the old one."""
+    [topic_id] = admin.topic_ids(site.client, [site.spans]).values()
+    old = Committed(1, topic_id, None, 0)
+    commit(site, [TopicPartition(site.spans, number, 0, write_metadata(old)) for number in (0, 1)])
+    worker.begun()
+    worker.assignment.give([(site.spans, 0)], {(site.spans, 0): Commit(COUNT + 1, old)})
+    worker.writes(3)
+    worker.deliver()
+
+    begun = worker.begun()
+
+    assert {0: 0} == {number: each.next_offset for number, each in begun.items()}
+    assert begun[0].epoch > 1
+
+
+def test_position_of_this_worker_counts_more_than_what_it_committed(site: Site, worker: Worker) -> None:
+    """Records that were gone under its hands are lost from where it stood, not from what it committed last."""
+    before = metrics.totals()
+    worker.writes(1)
+    worker.deliver()
+    begun = worker.begun()
+    for future in site.client.delete_records([TopicPartition(site.spans, 0, 8)]).values():
+        future.result()
+
+    worker.assignment.give([(site.spans, 0)], {(site.spans, 0): Commit(5, begun[0].committed())})
+
+    again = worker.begun()[0]
+    assert (8, [(5, 8)], begun[0].epoch) == (again.next_offset, again.draft.lost, again.epoch)
+    assert 3 == grown(before, "offsets_lost")
+
+
+def test_partitions_that_were_taken_away_are_not_begun(site: Site, worker: Worker) -> None:
+    """What is another worker's meanwhile is forgotten, and where this one stood there with it."""
+    worker.writes(1)
+    worker.deliver()
+    worker.assignment.give([(site.spans, 0)], {(site.spans, 0): Commit(5, Committed(9, "any", None, 0))})
+    worker.assignment.take_away([(site.spans, 0), (site.spans, 1)])
+    taken = worker.assignment.step(local_ms=NOW_MS)
+    worker.assignment.give([(site.spans, 0)])
+
+    begun = worker.begun()
+
+    assert [] == taken
+    assert {0: 0} == {number: each.next_offset for number, each in begun.items()}
+
+
+def test_topics_that_were_all_made_again_stay_in_their_replay(site: Site, worker: Worker) -> None:
+    """Kafka deletes the commits with the topic: a worker that was reading knows that nobody reset them."""
+    worker.writes(1)
+    worker.deliver()
+    worker.begun()
+    site.client.delete_consumer_groups([site.settings.group("ingest")])[site.settings.group("ingest")].result()
+    facts = TopicPartition(site.settings.topic("facts"), 0)
+    site.write(facts.topic, facts.partition, [0])
+    site.remake(site.spans)
+    sent_count = len(worker.sent)
+    worker.assignment.give([(site.spans, 0)])
+
+    [(_, said)] = worker.writes(sent_count + 1)[-1]
+
+    assert said is not None
+    assert (0, None) == (said.replay, said.start_ms)
+
+
+def test_brokers_that_are_away_are_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody answers: nothing is begun, nothing is committed, and nothing is raised."""
+    monkeypatch.setattr(admin, "TIMEOUT_S", 0.1)
+    sent: list[list[TopicPartition]] = []
+    away = AdminClient({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
+    assigned = Assignment(site.settings, away, sent.append)
+    assigned.give([(site.spans, 0)])
+    looks = 0
+
+    def has_looked() -> bool:
+        nonlocal looks
+        was_looking = assigned._looking is not None
+        assert [] == assigned.step(local_ms=NOW_MS)
+        looks += was_looking and assigned._looking is None
+        return looks > 1
+
+    wait_until(has_looked, "it looked twice")
+
+    assert [] == sent

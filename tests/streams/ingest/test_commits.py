@@ -1,0 +1,82 @@
+"""Commits that nobody waits for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from streams import aside, metrics
+from streams.ingest.commits import Commits
+from tests.broker.ingesting import Site
+
+pytestmark = pytest.mark.broker
+
+CONFIRM_S = 30
+
+
+@pytest.fixture
+def site(kafka: str, fresh_prefix: str, tmp_path: Path) -> Site:
+    """A source topic with one partition."""
+    return Site.made(kafka, fresh_prefix, tmp_path, {"spans": 1})
+
+
+@pytest.fixture
+def commits() -> Commits:
+    """Nothing is on its way."""
+    return Commits()
+
+
+@pytest.fixture
+def consumer(site: Site, commits: Commits) -> Iterator[Consumer]:
+    """A consumer of ingest's group."""
+    config = {"group.id": site.settings.group("ingest"), "enable.auto.commit": False, "on_commit": commits.note}
+    made = Consumer({**site.settings.client(), **config})
+    yield made
+    made.close()
+
+
+def failed_count() -> float:
+    """The commits that failed so far."""
+    return metrics.totals()["commits_failed"]
+
+
+def test_commit_is_there_when_it_was_waited_for(site: Site, commits: Commits, consumer: Consumer) -> None:
+    """What is sent is committed, and not counted."""
+    before = failed_count()
+
+    commits.send(consumer, [TopicPartition(site.spans, 0, 5)])
+
+    commits.wait(consumer, CONFIRM_S)
+    assert [(5, before)] == [(commit.offset, failed_count()) for commit in site.committed().values()]
+
+
+@pytest.mark.parametrize("also", [[], [0]])
+def test_commit_that_is_refused_is_counted(site: Site, commits: Commits, consumer: Consumer, also: list[int]) -> None:
+    """A partition that is not there: counted, whether all of the commit failed or a part, and nothing is raised."""
+    before = failed_count()
+
+    commits.send(consumer, [TopicPartition(site.spans, number, 5) for number in (*also, 9)])
+
+    commits.wait(consumer, CONFIRM_S)
+    assert 1 == failed_count() - before
+
+
+def test_wait_for_brokers_that_are_away_ends() -> None:
+    """Nobody answers: the wait ends all the same, and what has no answer yet has not failed."""
+    commits = Commits()
+    consumer = Consumer({"bootstrap.servers": "127.0.0.1:1", "group.id": "any", "log_level": 0})
+    before = failed_count()
+    commits.send(consumer, [TopicPartition("spans", 0, 5)])
+    began_s = time.monotonic()
+
+    commits.wait(consumer, 0.2)
+
+    took_s = time.monotonic() - began_s
+    # Without an answer the client waits for its own time-outs before it closes.
+    aside.ask(consumer.close)
+    assert 0.2 <= took_s < CONFIRM_S
+    assert before == failed_count()

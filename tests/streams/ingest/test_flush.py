@@ -1,0 +1,229 @@
+"""What one flush says, whole and in parts."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from streams.errors import ConfigError
+from streams.ingest.flush import PIECE_TOUCHES, Draft, messages
+from tests.streams.window.builders import TRACE, entry, fact, section, trace_id
+from topics import partition
+from topics.facts import Entry, Fact, Facts, Section, Touch, decode, unpack_touches
+
+LARGE_BYTES = 1_000_000
+
+
+def begun() -> Draft:
+    """A draft that continues at offset 10."""
+    return Draft("otlp_spans", 3, epoch=7, partition_count=4, from_offset=10, to_offset=10)
+
+
+def decoded(values: list[bytes]) -> list[Facts]:
+    """The messages in the bytes."""
+    return [decode(value) for value in values]
+
+
+def test_draft_says_where_it_comes_from() -> None:
+    """A section carries all that its draft was given."""
+    draft = begun()
+    draft.to_offset = 15
+    draft.lost.append((10, 12))
+
+    [found] = draft.sections(1, 900)
+
+    assert Section("otlp_spans", 3, 7, 0, None, 4, 10, 15, 900, [(10, 12)], b"", []) == found
+
+
+def test_every_facts_partition_gets_a_section() -> None:
+    """A facts partition of which nothing is to be said is told the position and the watermark."""
+    draft = begun()
+    draft.add(TRACE, 5, 10, 1, [fact()], root_seen=False)
+
+    sections = draft.sections(4, 900)
+
+    assert [900] * 4 == [found.watermark_ms for found in sections]
+    assert [number == partition.of(TRACE, 4) for number in range(4)] == [bool(found.entries) for found in sections]
+
+
+def test_records_of_one_tick_share_an_entry() -> None:
+    """Records of one trace in one tick are one entry."""
+    draft = begun()
+    draft.add(TRACE, 5, 10, 2, [fact(1)], root_seen=True)
+    draft.add(TRACE, 5, 12, 3, [fact(2)], root_seen=False)
+
+    [found] = draft.sections(1, None)
+
+    assert [Entry(TRACE, 10, 12, 5, 5, True, [fact(1), fact(2)])] == found.entries  # noqa: FBT003, as on the topic
+
+
+def test_records_of_two_ticks_share_nothing() -> None:
+    """Records of one trace in different ticks are different entries, since a window's bounds come from them."""
+    draft = begun()
+    draft.add(TRACE, 5, 10, 1, [fact(1)], root_seen=False)
+    draft.add(TRACE, 6, 11, 1, [fact(2)], root_seen=False)
+
+    [found] = draft.sections(1, None)
+
+    assert [5, 6] == [one.tick for one in found.entries]
+
+
+def test_records_without_facts_are_a_touch() -> None:
+    """A trace of which no span hit is told by id, tick and span count."""
+    draft = begun()
+    draft.add(TRACE, 5, 10, 2, [], root_seen=False)
+    draft.add(TRACE, 5, 11, 3, [], root_seen=False)
+
+    [found] = draft.sections(1, None)
+
+    assert [Touch(TRACE, 5, 5)] == list(unpack_touches(found.touches))
+    assert [] == found.entries
+
+
+def test_offsets_are_of_records_with_facts() -> None:
+    """Which touches share an entry depends on when it was flushed, so its offsets are not theirs."""
+    draft = begun()
+    for offset, facts in ((10, []), (12, [fact(1)]), (14, [fact(2)]), (15, list[Fact]())):
+        draft.add(TRACE, 5, offset, 1, facts, root_seen=False)
+
+    [found] = draft.sections(1, None)
+
+    assert [(12, 14, 4)] == [(one.first_offset, one.offset, one.span_count) for one in found.entries]
+
+
+def test_message_within_the_limit_is_whole() -> None:
+    """A message exactly as large as it may be is not split."""
+    sections = [section(0, 9, 900, [entry(5)])]
+    [whole] = messages("rules", sections, LARGE_BYTES)
+
+    parts = messages("rules", sections, len(whole))
+
+    assert [whole] == parts
+
+
+def test_message_one_byte_too_large_is_split() -> None:
+    """A message one byte larger than it may be comes in parts, of which the last moves the position."""
+    sections = [section(0, 9, 900, [entry(5, offset=1), entry(6, offset=2)], lost=[(0, 1)])]
+    [whole] = messages("rules", sections, LARGE_BYTES)
+
+    parts = decoded(messages("rules", sections, len(whole) - 1))
+
+    assert [(0, None, []), (9, 900, [(0, 1)])] == [
+        (part.sections[0].to_offset, part.sections[0].watermark_ms, part.sections[0].lost) for part in parts
+    ]
+
+
+def test_entry_larger_than_a_part_is_split() -> None:
+    """An entry that fits in no part is split by facts; its spans are counted once."""
+    sections = [section(0, 9, 900, [entry(5, *map(fact, range(9)))])]
+
+    parts = decoded(messages("rules", sections, 200))
+
+    entries = [one for part in parts for one in part.sections[0].entries]
+    assert list(map(fact, range(9))) == [one for found in entries for one in found.facts]
+    assert 1 == sum(found.span_count for found in entries)
+
+
+def test_many_touches_are_split() -> None:
+    """More touches than fit in one piece are all told, in order."""
+    touches = [Touch(trace_id(str(number)), number, 1) for number in range(2 * PIECE_TOUCHES + 1)]
+
+    parts = decoded(messages("rules", [section(0, 9, 900, (), touches)], 40_000))
+
+    assert touches == [touch for part in parts for touch in unpack_touches(part.sections[0].touches)]
+
+
+def test_fact_larger_than_a_message() -> None:
+    """A fact that fits in no message is refused, with its limit and what to do."""
+    sections = [section(0, 9, 900, [entry(5, fact(name="x" * 500))])]
+
+    with pytest.raises(ConfigError, match=r"a fact is larger than the room .* bytes\): name fewer attributes"):
+        messages("rules", sections, 300)
+
+
+def test_touch_larger_than_a_message() -> None:
+    """A limit that leaves no room for a touch is refused."""
+    sections = [section(0, 9, 900, (), [Touch(TRACE, 1, 1)])]
+    [bare] = messages("rules", [section(0, 9, 900)], LARGE_BYTES)
+
+    with pytest.raises(ConfigError, match=r"a touch is larger .*: start more ingest workers"):
+        messages("rules", sections, len(bare) + 1)
+
+
+def test_too_many_source_partitions() -> None:
+    """A limit that leaves no room for the positions of all source partitions is refused."""
+    sections = [section(0, 9, 900, partition=number) for number in range(50)]
+
+    with pytest.raises(ConfigError, match=r"all source partitions is larger .*: start more ingest workers"):
+        messages("rules", sections, 500)
+
+
+facts = st.builds(fact, st.integers(0, 99), st.integers(0, 9), name=st.text("ab", max_size=40))
+entries = st.builds(
+    lambda tick, trace, found: entry(tick, *found, trace=trace_id(trace)),
+    st.integers(0, 99),
+    st.sampled_from("abc"),
+    st.lists(facts, min_size=1, max_size=9),
+)
+touches = st.builds(Touch, st.sampled_from("abc").map(trace_id), st.integers(0, 99), st.integers(1, 9))
+sections_of_a_flush = st.lists(
+    st.builds(
+        section,
+        st.just(10),
+        st.integers(10, 99),
+        st.none() | st.integers(0, 1 << 40),
+        st.lists(entries, max_size=6),
+        st.lists(touches, max_size=40),
+        lost=st.lists(st.just((10, 12)), max_size=1),
+    ),
+    min_size=1,
+    max_size=3,
+).map(lambda found: [replace(one, partition=number) for number, one in enumerate(found)])
+
+
+@given(sections_of_a_flush, st.integers(0, 400))
+def test_nothing_is_lost_by_splitting(sections: list[Section], room_bytes: int) -> None:
+    """Facts, touches and span counts of the parts are those of the whole; each part is within the limit.
+
+    Only the last part moves a position or a watermark, or tells of a loss.
+    """
+    [bare] = messages("rules", [replace(one, touches=b"", entries=[]) for one in sections], LARGE_BYTES)
+    limit_bytes = len(bare) + room_bytes
+    try:
+        values = messages("rules", sections, limit_bytes)
+    except ConfigError:
+        assume(room_bytes > 140)
+        raise
+
+    parts = decoded(values)
+    assert all(len(value) <= limit_bytes for value in values)
+    assert said(sections) == said([one for part in parts for one in part.sections])
+    assert spans(sections) == spans([one for part in parts for one in part.sections])
+    assert [standing(one) for one in sections] == [standing(one) for one in parts[-1].sections]
+    assert all((10, None, []) == standing(one) for part in parts[:-1] for one in part.sections)
+    assert {"rules"} == {part.rules for part in parts}
+
+
+def said(sections: list[Section]) -> Counter[tuple[object, ...]]:
+    """Every fact with its place, and every touch."""
+    found: Counter[tuple[object, ...]] = Counter()
+    for one in sections:
+        found.update(
+            (one.partition, at.trace_id, at.tick, at.offset, repr(hit)) for at in one.entries for hit in at.facts
+        )
+        found.update((one.partition, *touch) for touch in unpack_touches(one.touches))
+    return found
+
+
+def spans(sections: list[Section]) -> int:
+    """The spans of all entries."""
+    return sum(at.span_count for one in sections for at in one.entries)
+
+
+def standing(one: Section) -> tuple[int, int | None, list[tuple[int, int]]]:
+    """Where a section puts its source partition."""
+    return (one.to_offset, one.watermark_ms, one.lost)

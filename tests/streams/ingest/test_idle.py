@@ -1,0 +1,99 @@
+"""Idle ticks: what is read first, and what they move."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from confluent_kafka import TopicPartition
+
+from streams.ingest.group import Source
+from streams.ingest.idle import Ends, look, tick
+from streams.ingest.source import Begin, Projected, SourcePartition
+from streams.ingest.watermark import PartitionTime
+from tests.streams.window.builders import TOPIC
+
+SOURCE = (TOPIC, 0)
+NOW_MS = 1_000_000
+STOP_MS = 6_000
+
+
+def at_the_end() -> SourcePartition:
+    """A partition of which one record was read at `NOW_MS`, up to its end."""
+    time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000)
+    source = SourcePartition.at(TopicPartition(*SOURCE), Begin(0, 1), "id", 1, time, now_ms=NOW_MS)
+    source.take(NOW_MS, Projected(0, []), local_ms=NOW_MS)
+    source.reach_end(1, local_ms=NOW_MS)
+    return source
+
+
+@dataclass(slots=True)
+class World:
+    """A clock, and a log in which a record is written every second; this program stands still after each question."""
+
+    now_ms: int = NOW_MS
+    asked: list[str] = field(default_factory=list)
+
+    def clock_ms(self) -> int:
+        """The local clock."""
+        self.asked.append("clock")
+        return self._stand_still(self.now_ms)
+
+    def ends(self) -> dict[Source, int]:
+        """The log's end."""
+        self.asked.append("ends")
+        return {SOURCE: self._stand_still(1 + (self.now_ms - NOW_MS) // 1000)}
+
+    def _stand_still(self, answer: int) -> int:
+        self.now_ms += STOP_MS
+        return answer
+
+
+def test_clock_is_read_before_the_ends_are_asked_for() -> None:
+    """Stopped between the two for seconds, while records are written: no tick passes a record that is not read yet."""
+    source, world = at_the_end(), World()
+
+    ends = look(world.clock_ms, world.ends)
+    tick([source], ends)
+
+    first_unread_ms = NOW_MS + 1000
+    watermark_ms = source.time.watermark_ms
+    assert watermark_ms is not None
+    assert watermark_ms <= first_unread_ms
+    assert (["clock", "ends"], NOW_MS) == (world.asked, ends.local_ms)
+
+
+def test_tick_moves_a_partition_at_its_end() -> None:
+    """What is read up to the end that was answered is complete up to the time before the question."""
+    source = at_the_end()
+
+    tick([source], Ends(NOW_MS + STOP_MS, {SOURCE: 1}))
+
+    assert NOW_MS + STOP_MS - 300 == source.time.watermark_ms
+
+
+def test_tick_waits_for_what_is_not_read() -> None:
+    """A partition whose log has grown since is not at its end, whatever the consumer said."""
+    source = at_the_end()
+
+    tick([source], Ends(NOW_MS + STOP_MS, {SOURCE: 2}))
+
+    assert NOW_MS - 200 == source.time.watermark_ms
+
+
+def test_tick_of_a_partition_that_reads_on() -> None:
+    """A record came after the question: the partition has a time of its own, and perhaps a record kept back."""
+    source = at_the_end()
+    source.take(NOW_MS + 90_000, Projected(1, []), local_ms=NOW_MS)
+
+    tick([source], Ends(NOW_MS + STOP_MS, {SOURCE: 1}))
+
+    assert NOW_MS - 200 == source.time.watermark_ms
+
+
+def test_tick_of_a_partition_that_was_not_asked_about() -> None:
+    """A partition that came to its end after the question has no answer, and waits for the next."""
+    source = at_the_end()
+
+    tick([source], Ends(NOW_MS + STOP_MS, {}))
+
+    assert NOW_MS - 200 == source.time.watermark_ms

@@ -1,0 +1,211 @@
+"""What becomes of each message that the consumer gives, and how it is counted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from confluent_kafka import (
+    TIMESTAMP_CREATE_TIME,
+    TIMESTAMP_LOG_APPEND_TIME,
+    KafkaError,
+    Message,
+    TopicPartition,
+)
+
+from streams import metrics
+from streams.errors import StateError
+from streams.ingest.group import Source
+from streams.ingest.intake import CONSUME_BYTES, CONSUME_COUNTS, Intake
+from streams.ingest.outbox import PRODUCER, Outbox
+from streams.ingest.source import Begin, Projected, SourcePartition
+from streams.ingest.watermark import PartitionTime
+from streams.reader import PARTITION_EOF
+from streams.settings import Settings
+from tests.broker.ingesting import record, rules
+
+SPANS, LOGS = "otlp_spans", "otlp_logs"
+NOWHERE = -1001
+NOW_MS = 1_000_000
+NO_TRACE = "0" * 32
+
+
+@pytest.fixture
+def sources() -> dict[Source, SourcePartition]:
+    """A partition of spans and one of log records, of which the records from offset 5 on are to be read."""
+    return {(topic, 0): reading(topic) for topic in (SPANS, LOGS)}
+
+
+@pytest.fixture
+def outbox() -> Outbox:
+    """An outbox whose brokers are away."""
+    return Outbox({"bootstrap.servers": "127.0.0.1:1", "log_level": 0, **PRODUCER})
+
+
+@pytest.fixture
+def intake(settings: Settings, outbox: Outbox, sources: dict[Source, SourcePartition]) -> Intake:
+    """What takes in messages of `sources`."""
+    return Intake(settings, rules(), outbox, sources)
+
+
+@pytest.fixture
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings as they are by default."""
+    return Settings("127.0.0.1:1", tmp_path_factory.getbasetemp())
+
+
+def reading(topic: str) -> SourcePartition:
+    """A source partition that is read from offset 5 on."""
+    time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000)
+    return SourcePartition.at(TopicPartition(topic, 0), Begin(5, 1), "id", 1, time, now_ms=NOW_MS)
+
+
+def message(offset: int, value: bytes | None = None, topic: str = SPANS, stamp: int = TIMESTAMP_CREATE_TIME) -> Message:
+    """A record; of one span unless `value` says otherwise."""
+    return Message(
+        topic=topic,
+        partition=0,
+        offset=offset,
+        value=record(offset) if value is None else value,
+        timestamp=(stamp, NOW_MS),
+    )
+
+
+def event(code: int, offset: int = 9, *, fatal: bool = False) -> Message:
+    """What a consumer gives beside records."""
+    return Message(topic=SPANS, partition=0, offset=offset, error=KafkaError(code, "said", fatal))
+
+
+def spans(*trace_ids: str) -> bytes:
+    """A request with a span of each trace."""
+    named = [{"traceId": each, "spanId": f"{at + 1:016x}", "name": "a"} for at, each in enumerate(trace_ids)]
+    return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": named}]}]}).encode()
+
+
+def log_records(*trace_ids: str) -> bytes:
+    """A request with a log record of each trace."""
+    named = [{"traceId": each, "body": {"stringValue": "a"}} for each in trace_ids]
+    return json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": named}]}]}).encode()
+
+
+def taken(intake: Intake, *messages: Message) -> dict[str, float]:
+    """By how much the counters grow when the messages are taken in."""
+    before = metrics.totals()
+    assert set() == intake.take([*messages], local_ms=NOW_MS)
+    after = metrics.totals()
+    return {name: after[name] - before[name] for name in after if after[name] != before[name]}
+
+
+def test_record_is_projected(intake: Intake, sources: dict[Source, SourcePartition]) -> None:
+    """Its facts are in the draft, and it is counted."""
+    counted = taken(intake, message(5))
+
+    assert {"records": 1, "records_projected": 1, "spans": 1, "facts": 1} == counted
+    assert (6, 1) == (sources[SPANS, 0].draft.to_offset, len(sources[SPANS, 0].draft.groups))
+    assert 1 == intake.read_count
+
+
+@pytest.mark.parametrize("stale", [message(4), message(5, topic="otlp_others")])
+def test_record_of_another_worker(intake: Intake, sources: dict[Source, SourcePartition], stale: Message) -> None:
+    """Below the position, or of a partition that is not read: it is left to who reads it, and counted."""
+    counted = taken(intake, stale)
+
+    assert {"records_stale": 1} == counted
+    assert (5, 5) == (sources[SPANS, 0].next_offset, sources[LOGS, 0].next_offset)
+
+
+def test_record_that_cannot_be_read(intake: Intake, sources: dict[Source, SourcePartition], outbox: Outbox) -> None:
+    """It becomes a dead letter, which must be confirmed like facts before its offset is committed; reading goes on."""
+    counted = taken(intake, message(5, b"\xff no request"), message(6))
+    outbox.depart([TopicPartition(SPANS, 0, 7)])
+
+    assert {"records": 2, "records_projected": 1, "spans": 1, "facts": 1, "dead_letters": 1} == counted
+    assert 7 == sources[SPANS, 0].draft.to_offset
+    assert not outbox.wait(0)
+
+
+def test_record_without_a_value(intake: Intake, sources: dict[Source, SourcePartition]) -> None:
+    """A tombstone on a source topic is passed, and never silently."""
+    counted = taken(intake, Message(topic=SPANS, partition=0, offset=5, timestamp=(TIMESTAMP_CREATE_TIME, NOW_MS)))
+
+    assert {"records": 1, "dead_letters": 1} == counted
+    assert 6 == sources[SPANS, 0].draft.to_offset
+
+
+def test_spans_and_log_records_without_a_trace(intake: Intake) -> None:
+    """They belong to no window: each kind has its counter."""
+    counted = taken(
+        intake,
+        message(5, spans("a" * 32, NO_TRACE)),
+        message(5, log_records("b" * 32, NO_TRACE, NO_TRACE), LOGS),
+    )
+
+    assert (1, 2, 2) == (counted["spans_without_trace"], counted["logs_without_trace"], counted["spans"])
+
+
+def test_end_of_a_partition(intake: Intake, sources: dict[Source, SourcePartition]) -> None:
+    """The position is the end, past control records."""
+    taken(intake, message(5), event(PARTITION_EOF, 9))
+
+    assert (True, 9) == (sources[SPANS, 0].at_end, sources[SPANS, 0].draft.to_offset)
+
+
+def test_end_of_a_partition_of_another_worker(intake: Intake, sources: dict[Source, SourcePartition]) -> None:
+    """It was fetched before a rebalance and says nothing."""
+    del sources[SPANS, 0]
+
+    counted = taken(intake, event(PARTITION_EOF))
+
+    assert {} == counted
+
+
+@pytest.mark.parametrize("code", [KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET])
+@pytest.mark.parametrize("offset", [9, NOWHERE])
+def test_position_that_is_gone(intake: Intake, sources: dict[Source, SourcePartition], code: int, offset: int) -> None:
+    """The partition is told, once; one of another worker is not."""
+    gone = [intake.take([event(code, offset), event(code, offset)], local_ms=NOW_MS)]
+    del sources[SPANS, 0]
+    gone += [intake.take([event(code, offset)], local_ms=NOW_MS)]
+
+    assert [{(SPANS, 0)}, set()] == gone
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        event(KafkaError._FATAL, NOWHERE, fatal=True),
+        event(KafkaError.TOPIC_AUTHORIZATION_FAILED, NOWHERE),
+        event(KafkaError.GROUP_AUTHORIZATION_FAILED, NOWHERE),
+    ],
+)
+def test_what_does_not_pass_ends_ingest(intake: Intake, refusal: Message) -> None:
+    """Kafka refuses, or the client is broken: waiting would be in vain."""
+    with pytest.raises(StateError, match=r"reading otlp_spans failed: said\. Action: "):
+        intake.take([refusal], local_ms=NOW_MS)
+
+
+@pytest.mark.parametrize("code", [KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._MAX_POLL_EXCEEDED])
+def test_what_passes_is_waited_for(intake: Intake, code: int) -> None:
+    """Brokers come back, and what was fetched with the error is taken in."""
+    counted = taken(intake, event(code, NOWHERE), message(5))
+
+    assert 1 == counted["records"]
+
+
+def test_kind_of_stamp_is_taken_in(intake: Intake, sources: dict[Source, SourcePartition]) -> None:
+    """It is known whose clock a record's time is."""
+    taken(intake, message(5, stamp=TIMESTAMP_LOG_APPEND_TIME), message(5, topic=LOGS))
+
+    assert [True, False] == [sources[topic, 0].time.has_broker_time for topic in (SPANS, LOGS)]
+
+
+def test_batches_are_of_about_a_megabyte(intake: Intake) -> None:
+    """Few large records at a time, many small ones, but not any number."""
+    least, most = CONSUME_COUNTS
+    counts: list[int] = []
+
+    for offset, size_bytes in enumerate((1, 10_000, CONSUME_BYTES), 5):
+        intake.take([message(offset, b" " * size_bytes)], local_ms=NOW_MS)
+        counts.append(intake.batch_count)
+
+    assert [most, 100, least] == counts

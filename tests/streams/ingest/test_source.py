@@ -1,0 +1,318 @@
+"""Where reading begins, what a record adds, and what is committed."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from streams.ingest.flush import Draft
+from streams.ingest.source import Begin, Committed, Log, Projected, SourcePartition, begin, read_metadata
+from streams.ingest.watermark import PartitionTime
+from streams.project import TraceFacts
+from tests.streams.window.builders import TRACE, fact
+from topics.facts import Touch, unpack_touches
+
+LOG = Log("id", low=10, high=20)
+COMMITTED = Committed(epoch=1, topic_id="id", record_ms=900, read_at_ms=950)
+NOW_MS = 1_000_000
+
+
+def began(
+    offset: int | None,
+    committed: Committed | None = COMMITTED,
+    log: Log = LOG,
+    start: str = "earliest",
+    *,
+    replay: int = 0,
+) -> Begin:
+    """Where reading begins at `NOW_MS`."""
+    return begin(offset, committed, log, start=start, now_ms=NOW_MS, replay=replay)
+
+
+def reading(start: Begin | None = None) -> SourcePartition:
+    """A source partition of which reading begins."""
+    time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000)
+    at = TopicPartition("otlp_spans", 3)
+    return SourcePartition.at(at, start or Begin(10, 1), "id", 4, time, now_ms=NOW_MS)
+
+
+def projected(offset: int, *, has_facts: bool = False) -> Projected:
+    """A record of one trace."""
+    return Projected(offset, [TraceFacts(TRACE, 1, root_seen=False, facts=[fact()] if has_facts else [])])
+
+
+def touches(draft: Draft) -> list[Touch]:
+    """The touches in a draft."""
+    [found] = draft.sections(1, None)
+    return list(unpack_touches(found.touches))
+
+
+def test_first_start_at_the_earliest() -> None:
+    """Without a committed offset reading begins at the log's beginning, in an epoch that begins now."""
+    assert Begin(10, NOW_MS) == began(None, None)
+
+
+def test_first_start_at_the_latest() -> None:
+    """Set to latest, reading begins at the log's end."""
+    assert Begin(20, NOW_MS) == began(None, None, start="latest")
+
+
+@pytest.mark.parametrize(("offset", "expected"), [(5, 10), (10, 10), (15, 15), (20, 20), (25, 20)])
+def test_offsets_that_were_reset(offset: int, expected: int) -> None:
+    """An offset without our metadata was put there by hand: a new epoch begins at it, or as near as the log allows."""
+    assert Begin(expected, NOW_MS) == began(offset, None)
+
+
+@pytest.mark.parametrize("offset", [10, 15, 20])
+def test_going_on(offset: int) -> None:
+    """A committed offset in the log, its end included, is where reading goes on, in the same epoch."""
+    assert Begin(offset, 1, COMMITTED) == began(offset)
+
+
+def test_records_that_are_gone() -> None:
+    """A committed offset below the log's beginning: what is between is lost, and the epoch goes on."""
+    assert Begin(10, 1, COMMITTED, lost=(9, 10)) == began(9)
+
+
+def test_topic_that_was_created_again() -> None:
+    """Another topic of the same name begins a new epoch at its beginning."""
+    assert Begin(10, NOW_MS) == began(15, log=Log("other", 10, 20))
+
+
+def test_topic_that_is_shorter_than_what_was_read() -> None:
+    """An offset beyond the log's end is of another log: a new epoch begins at the beginning."""
+    assert Begin(10, NOW_MS) == began(21)
+
+
+def test_partition_of_a_group_that_was_reset() -> None:
+    """A partition without a commit takes part in the group's last replay."""
+    assert Begin(10, NOW_MS, replay=7) == began(None, None, replay=7)
+
+
+def test_topic_that_was_created_again_stays_in_its_replay() -> None:
+    """A new epoch keeps the replay number, and the record time at which the replay began."""
+    committed = Committed(1, "id", 900, 950, replay=7, start_ms=300)
+
+    start = began(15, committed, Log("other", 10, 20), replay=7)
+
+    assert Begin(10, NOW_MS, replay=7, start_ms=300) == start
+
+
+def test_partition_that_missed_a_reset() -> None:
+    """A topic that was not configured while the others were reset joins their replay where it stood."""
+    committed = Committed(1, "id", 900, 950, replay=6, start_ms=300)
+
+    assert Begin(15, NOW_MS, replay=7) == began(15, committed, replay=7)
+
+
+def test_epoch_of_a_clock_that_was_turned_back() -> None:
+    """A new epoch has another number than its predecessor, whatever the local clock says."""
+    committed = Committed(NOW_MS + 5, "id", 900, 950)
+
+    assert NOW_MS + 6 == began(21, committed).epoch
+
+
+def test_metadata_of_the_version_before() -> None:
+    """What the version before committed is read: it knew no replays."""
+    metadata = '{"epoch":1,"topic_id":"id","record_ms":900,"read_at_ms":950}'
+
+    assert COMMITTED == read_metadata(metadata)
+
+
+@pytest.mark.parametrize("metadata", [None, "", "by hand", "{}", '{"epoch": "1"}', "[]", "\ud800", "1" * 5000])
+def test_metadata_that_is_not_ours(metadata: str | None) -> None:
+    """Metadata that ingest did not write says nothing."""
+    assert read_metadata(metadata) is None
+
+
+def test_metadata_comes_back() -> None:
+    """What is committed is read again: epoch, topic and the partition's time."""
+    source = reading()
+    source.take(900, projected(10), local_ms=950)
+
+    committed = read_metadata(source.metadata())
+
+    assert COMMITTED == committed
+
+
+def test_time_goes_on_after_a_restart() -> None:
+    """An idle partition's time goes on as if ingest had never stopped: nobody waits for it."""
+    before = reading()
+    before.take(900, projected(10), local_ms=950)
+    after = reading(Begin(11, 1, read_metadata(before.metadata())))
+
+    for source in (before, after):
+        source.time.tick_idle(local_ms=500_950)
+
+    assert 500_600 == before.time.watermark_ms
+    assert before.time.watermark_ms == after.time.watermark_ms
+
+
+def test_committed_by_a_clock_that_was_ahead() -> None:
+    """A local time that was committed by a clock ahead of ours counts as now."""
+    committed = Committed(1, "id", 900, NOW_MS + 5_000)
+
+    source = reading(Begin(11, 1, committed))
+
+    assert (900, NOW_MS) == (source.time.highest_ms, source.time.read_at_ms)
+
+
+def test_partition_without_a_record_yet() -> None:
+    """A partition that never had a record has no time after a restart either."""
+    source = reading(Begin(11, 1, Committed(1, "id", None, 0)))
+
+    assert source.time.watermark_ms is None
+
+
+def test_draft_begins_with_what_is_lost() -> None:
+    """The first flush after a loss covers the lost offsets, so that no hole is seen."""
+    source = reading(Begin(10, 1, COMMITTED, lost=(7, 10)))
+
+    draft = source.renew_draft()
+
+    assert (7, 10, [(7, 10)]) == (draft.from_offset, draft.to_offset, draft.lost)
+
+
+def test_loss_is_told_once() -> None:
+    """The draft after the first one tells of no loss, and adjoins it."""
+    source = reading(Begin(10, 1, COMMITTED, lost=(7, 10)))
+    source.renew_draft()
+
+    draft = source.renew_draft()
+
+    assert (10, 10, []) == (draft.from_offset, draft.to_offset, draft.lost)
+
+
+def test_record_moves_the_draft() -> None:
+    """A record that is certain is in the draft, at the tick of its time, with its offset."""
+    source = reading()
+
+    source.take(950, projected(12), local_ms=NOW_MS)
+
+    assert [Touch(TRACE, 9, 1)] == touches(source.draft)
+    assert (10, 13, 13) == (source.draft.from_offset, source.draft.to_offset, source.next_offset)
+
+
+def test_dead_letter_moves_the_draft() -> None:
+    """A record that says nothing moves the position all the same."""
+    source = reading()
+
+    source.take(950, Projected(12, []), local_ms=NOW_MS)
+
+    assert (13, {}) == (source.draft.to_offset, source.draft.groups)
+
+
+def test_record_without_a_time() -> None:
+    """A record without a timestamp counts at the beginning of time, and stops nothing."""
+    source = reading()
+
+    source.take(-1, projected(10), local_ms=NOW_MS)
+
+    assert [Touch(TRACE, 0, 1)] == touches(source.draft)
+
+
+def test_kept_record_is_not_flushed() -> None:
+    """While a record is kept back a flush ends before it, so that a crash does not skip it."""
+    source = reading()
+    source.take(1_000, projected(10), local_ms=NOW_MS)
+    source.take(90_000, projected(11), local_ms=NOW_MS)
+
+    first = source.renew_draft()
+    source.take(90_001, projected(12), local_ms=NOW_MS)
+    second = source.renew_draft()
+
+    assert [(10, 11), (11, 13)] == [(draft.from_offset, draft.to_offset) for draft in (first, second)]
+    assert [[Touch(TRACE, 10, 1)], [Touch(TRACE, 900, 2)]] == [touches(first), touches(second)]
+
+
+def test_end_settles() -> None:
+    """At the partition's end a kept record is certain, and the position is the end, past control records."""
+    source = reading()
+    source.take(1_000, projected(10), local_ms=NOW_MS)
+    source.take(90_000, projected(11), local_ms=NOW_MS)
+
+    source.reach_end(14, local_ms=NOW_MS)
+
+    assert source.at_end
+    assert (14, 14) == (source.next_offset, source.draft.to_offset)
+    assert [10, 900] == [touch.tick for touch in touches(source.draft)]
+
+
+def test_record_after_the_end() -> None:
+    """A partition that has a new record is not at its end."""
+    source = reading()
+    source.reach_end(10, local_ms=NOW_MS)
+
+    source.take(1_000, projected(10), local_ms=NOW_MS)
+
+    assert not source.at_end
+
+
+def test_facts_are_in_the_draft() -> None:
+    """What a record hit is in the draft's entries."""
+    source = reading()
+
+    source.take(950, projected(12, has_facts=True), local_ms=NOW_MS)
+
+    [found] = source.draft.sections(1, None)
+    assert [(12, 9, [fact()])] == [(one.offset, one.tick, one.facts) for one in found.entries]
+
+
+def test_first_record_of_a_replay_is_told() -> None:
+    """From the flush with the first record since a reset on, every section says its record time; before, none does."""
+    source = reading(Begin(10, 1, replay=7))
+    before = source.renew_draft()
+    source.take(950, projected(10), local_ms=NOW_MS)
+    source.take(900, projected(11), local_ms=NOW_MS)
+    first, second = source.renew_draft(), source.renew_draft()
+
+    [sections] = zip(*(draft.sections(1, None) for draft in (before, first, second)), strict=True)
+
+    assert [(7, None), (7, 950), (7, 950)] == [(section.replay, section.start_ms) for section in sections]
+
+
+def test_replay_goes_on_after_a_restart() -> None:
+    """The replay number and its first record's time are committed, and not found anew."""
+    before = reading(Begin(10, 1, replay=7))
+    before.take(950, projected(10), local_ms=NOW_MS)
+    after = reading(began(11, read_metadata(before.metadata()), replay=7))
+
+    after.take(2_000, projected(11), local_ms=NOW_MS)
+
+    assert (7, 950) == (after.draft.replay, after.draft.start_ms)
+
+
+def test_without_a_reset_there_is_no_replay() -> None:
+    """The first start is no replay: there is no record time at which one began."""
+    source = reading()
+
+    source.take(950, projected(10), local_ms=NOW_MS)
+
+    assert (0, None) == (source.draft.replay, source.draft.start_ms)
+
+
+def test_kept_record_is_kept_again_after_a_restart() -> None:
+    """A record that was kept back when ingest ended is judged by the same neighbours when it is read again."""
+    before = reading()
+    before.take(1_000, projected(10), local_ms=NOW_MS)
+    before.take(90_000, projected(11), local_ms=NOW_MS)
+    to_offset = before.renew_draft().to_offset
+    after = reading(Begin(to_offset, 1, read_metadata(before.metadata())))
+
+    for source in (before, after):
+        for offset, record_ms in ((11, 90_000), (12, 1_100)):
+            if offset >= source.next_offset:
+                source.take(record_ms, projected(offset), local_ms=NOW_MS)
+
+    assert touches(before.draft) == touches(after.draft)
+    assert (1_100, 1, 11) == (after.time.highest_ms, after.time.skewed_count, after.draft.from_offset)
+
+
+def test_kind_of_stamp_is_kept_over_a_restart() -> None:
+    """After a restart it is known that the broker stamps the records of an idle partition."""
+    before = reading()
+    before.take(900, projected(10), local_ms=NOW_MS, is_broker_time=True)
+
+    after = reading(Begin(11, 1, read_metadata(before.metadata())))
+
+    assert after.time.has_broker_time

@@ -1,0 +1,68 @@
+"""Source topics that go, and that are others now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from streams.errors import StateError
+from streams.ingest import watch
+from streams.ingest.watch import TopicWatch
+from tests.broker.ingesting import Site, wait_until
+from topics import admin
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(watch, "LOOK_AGAIN_S", 0.0)
+
+
+@pytest.fixture
+def site(kafka: str, fresh_prefix: str, tmp_path: Path) -> Site:
+    """Two source topics."""
+    return Site.made(kafka, fresh_prefix, tmp_path, {"spans": 1, "logs": 1})
+
+
+def test_topic_with_another_id_was_made_again(site: Site) -> None:
+    """Of the topics that are read the one whose id is another now is told, and no other."""
+    spans, logs = site.settings.source_topics
+    reading = admin.topic_ids(site.client, [spans, logs])
+    looking = TopicWatch(site.client, (spans, logs))
+    said: list[set[str]] = []
+
+    def told(reading: dict[str, str]) -> set[str]:
+        said.append(looking.step(reading))
+        return said[-1]
+
+    wait_until(lambda: bool(told({**reading, logs: "another"})), "it is seen")
+
+    assert {logs} == said[-1]
+
+
+def test_topic_that_stays_away_is_an_error(site: Site) -> None:
+    """A topic that is missing in one look after the other ends the program; the message says which and what to do."""
+    looking = TopicWatch(site.client, (site.spans, "gone"))
+
+    with pytest.raises(StateError, match=r"there is no source topic gone\. Action: create it"):
+        wait_until(lambda: bool(looking.step({})), "it is missed")
+
+
+def test_brokers_that_are_away_are_no_missing_topics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody answers: nothing is told, and the next look comes."""
+    monkeypatch.setattr(admin, "TIMEOUT_S", 0.1)
+    looking = TopicWatch(AdminClient({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}), ("spans",))
+    looks = 0
+
+    def has_looked() -> bool:
+        nonlocal looks
+        was_looking = looking._looking is not None
+        assert set() == looking.step({"spans": "any"})
+        looks += was_looking and looking._looking is None
+        return looks > watch.MOST_MISSES
+
+    wait_until(has_looked, "there were as many looks as make an error")

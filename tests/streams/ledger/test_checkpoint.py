@@ -1,0 +1,50 @@
+"""The text of a checkpoint: written one way, read strictly."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.ledger import checkpoint
+from streams.ledger.checkpoint import Checkpoint
+from streams.ledger.notes import NoteError
+
+HEAD = Checkpoint("example.com/log", 7, bytes(range(32)), bytes(32))
+TEXT = f"example.com/log\n7\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\nseal sha256:{'00' * 32}\n"
+
+
+def test_text_is_a_checkpoint_of_c2sp() -> None:
+    """Origin, size, root and one extension line."""
+    assert TEXT == HEAD.text()
+
+
+hashes = st.binary(min_size=32, max_size=32)
+
+
+@given(st.builds(Checkpoint, st.just("a.b/c"), st.integers(0, 10**18), hashes, hashes))
+def test_a_checkpoint_comes_back(head: Checkpoint) -> None:
+    """What was written is read the same."""
+    assert head == checkpoint.decode(head.text())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        TEXT[:-1],
+        TEXT + "\n",
+        TEXT.replace("\n7\n", "\n07\n"),
+        TEXT.replace("\n7\n", "\n-7\n"),
+        TEXT.replace("\n7\n", "\n\N{ARABIC-INDIC DIGIT SEVEN}\n"),
+        TEXT.replace("Hh8=", "Hh9="),
+        TEXT.replace("Hh8=", "Hg=="),
+        TEXT.replace("sha256:00", "sha256:0"),
+        TEXT.replace("sha256:", "sha512:"),
+        TEXT.replace("seal sha256:00", "seal sha256:AA"),
+    ],
+)
+def test_no_checkpoint(text: str) -> None:
+    """What is not written exactly as a checkpoint is refused."""
+    with pytest.raises(NoteError):
+        checkpoint.decode(text)

@@ -1,0 +1,79 @@
+"""Sums over a seal, and continuity from one coverage record to the next."""
+
+from __future__ import annotations
+
+import msgspec
+
+from streams.ledger.cover import Continuity, CoverSum
+from tests.streams.ledger import evidence
+from topics.verdicts import SourceCoverage
+
+
+def test_input_of_several_partitions_is_spanned() -> None:
+    """Every facts partition is told of the same source records: offsets span, lost ranges and dead letters are one."""
+    total = CoverSum()
+    for partition, (begin, end, dead_letters) in enumerate([(5, 9, None), (3, 7, 2), (3, 8, 1)]):
+        source = SourceCoverage(
+            topic="t", partition=0, epoch=1, from_offset=begin, to_offset=end, lost=[(5, 6)], dead_letters=dead_letters
+        )
+        total.add(msgspec.structs.replace(evidence.coverage(partition, 0), sources=[source]))
+
+    [spanned] = total.cover().sources
+
+    assert (3, 9, [(5, 6)], 2) == (spanned.from_offset, spanned.to_offset, spanned.lost, spanned.dead_letters)
+
+
+def test_deltas_are_added_per_rule() -> None:
+    """An amended verdict takes its old one back; each version of a rule counts on its own."""
+    total = CoverSum()
+    for record in (
+        evidence.counts(0, held=3),
+        evidence.counts(1, held=1),
+        msgspec.structs.replace(evidence.counts(0, held=0), held=-1, broken=1),
+        msgspec.structs.replace(evidence.counts(0, held=1), rule_fingerprint="e" * 64),
+    ):
+        total.add(record)
+    total.add(None)
+
+    cover = total.cover()
+
+    assert [("e" * 64, 1, 0, 1), ("f" * 64, 3, 1, 4)] == [
+        (one.rule_fingerprint, one.held, one.broken, one.leaves) for one in cover.counts
+    ]
+    assert cover.unreadable == 1
+
+
+def test_minutes_of_a_partition_are_added() -> None:
+    """Windows and traces of several coverage records of one partition are summed, from the first to the last time."""
+    total = CoverSum()
+    for minute in range(3):
+        total.add(evidence.coverage(0, minute))
+
+    [partition] = total.cover().partitions
+
+    first, last = evidence.coverage(0, 0), evidence.coverage(0, 2)
+    assert (first.from_ms, last.to_ms, 6, 15) == (
+        partition.from_ms,
+        partition.to_ms,
+        partition.windows_judged,
+        partition.traces_seen_estimate,
+    )
+
+
+def test_two_halves_have_the_gaps_of_the_whole() -> None:
+    """What was seen in two passages is joined, whatever lies at the joint."""
+    for minutes in ([0, 1, 2, 3], [0, 1, 3, 4], [0, 2, 3, 5]):
+        records = [evidence.coverage(0, minute) for minute in minutes]
+        whole, halves = Continuity(), (Continuity(), Continuity())
+        expected = [gap for record in records for gap in whole.gaps(record)]
+
+        found = [
+            gap
+            for half, part in zip(halves, (records[:2], records[2:]), strict=True)
+            for one in part
+            for gap in half.gaps(one)
+        ]
+        found += halves[0].gaps_to(halves[1])
+
+        assert sorted(expected) == sorted(found)
+        assert whole.last == halves[0].last

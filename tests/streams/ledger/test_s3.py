@@ -1,0 +1,87 @@
+"""Storage in S3, against a server that behaves like it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from streams.errors import ConfigError
+from streams.ledger import storage
+from streams.ledger.log import Ledger
+from streams.ledger.storage import Remote
+from streams.ledger.verify import Verification
+from tests.streams.ledger import evidence
+from tests.streams.ledger.evidence import ORIGIN, SIGNER, START_MS
+
+boto3 = pytest.importorskip("boto3")
+moto = pytest.importorskip("moto.server")
+pytest.importorskip("s3fs")
+
+DAY_S = 86_400
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The server's address."""
+    threaded = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    threaded.start()
+    host, port = threaded.get_host_and_port()
+    yield f"http://{host}:{port}"
+    threaded.stop()
+
+
+@pytest.fixture
+def client(server: str, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401, boto3 makes its classes at run time
+    """S3, with a bucket that locks objects and one that does not; this process's own clients go there too."""
+    settings = {
+        "AWS_ENDPOINT_URL": server,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    made = boto3.client("s3")
+    made.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+    made.create_bucket(Bucket="open")
+    return made
+
+
+def test_objects_are_made_once_and_locked(client: Any) -> None:  # noqa: ANN401, as above
+    """With a retention each object is locked in compliance mode, and making it again is refused."""
+    store = Remote("s3://locked/evidence", DAY_S)
+    store.create("a/b", b"one")
+
+    with pytest.raises(FileExistsError):
+        store.create("a/b", b"two")
+
+    head = client.head_object(Bucket="locked", Key="evidence/a/b")
+    assert store.read("a/b") == b"one"
+    assert head["ObjectLockMode"] == "COMPLIANCE"
+
+
+@pytest.mark.usefixtures("client")
+def test_a_retention_needs_a_bucket_that_locks() -> None:
+    """A bucket without Object Lock is refused, rather than written to without a lock."""
+    with pytest.raises(ConfigError, match="does not offer Object Lock"):
+        Remote("s3://open/evidence", DAY_S)
+
+
+@pytest.mark.usefixtures("client")
+def test_evidence_in_a_bucket_verifies() -> None:
+    """What a ledger stores there is found whole, and a deleted object is found missing."""
+    store, ledger = Remote("s3://open/evidence"), Ledger(ORIGIN)
+    evidence.follow(ledger)
+    for number in range(3):
+        evidence.minute(ledger, number)
+        evidence.store_seal(ledger, store, START_MS)
+    whole = [*Verification(store, [SIGNER.verifier()]).findings()]
+
+    boto3.client("s3").delete_object(Bucket="open", Key=f"evidence/{storage.seal_path(1)}")
+
+    found = [finding.place for finding in Verification(store, [SIGNER.verifier()]).findings()]
+    assert [] == whole
+    assert [storage.seal_path(1)] == found
+    assert storage.last_seal(store) == 2

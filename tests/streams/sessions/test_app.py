@@ -1,0 +1,104 @@
+"""Faust and a `SessionsWorker` together: what ends them, and that nothing ends silently."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+
+from streams.errors import StateError
+from streams.ruleset import RuleSets
+from streams.sessions import takeover
+from streams.sessions.app import SessionsApp, instance_id
+from streams.sessions.worker import Acknowledge, SessionsWorker
+from streams.settings import Settings
+from tests.streams.installation import installed
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture
+def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
+    """An installation with one facts partition and no rules."""
+    return installed(kafka, fresh_prefix, tmp_path, facts_partitions=1)
+
+
+class FullDisk(SessionsWorker):
+    """Fails at its first step, with an error that is not one of ours."""
+
+    def step(self) -> list[Acknowledge]:
+        """Nothing can be written."""
+        raise OSError(28, "No space left on device")
+
+
+class Interrupted(SessionsWorker):
+    """Is asked to end in the middle of a step; `most_at_once` is how many steps ever ran at a time."""
+
+    step_count = most_at_once = 0
+    _at_once = 0
+    _first_goes_on = threading.Event()
+
+    def step(self) -> list[Acknowledge]:
+        """The first step goes on for a while after the signal."""
+        self.step_count += 1
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        if self.step_count == 1:
+            signal.raise_signal(signal.SIGTERM)
+            self._first_goes_on.wait(0.5)
+        due = super().step()
+        self._at_once -= 1
+        return due
+
+
+def worker(settings: Settings, kind: type[SessionsWorker] = SessionsWorker) -> SessionsWorker:
+    """A worker of the installation."""
+    return kind(settings, RuleSets(), takeover.identify(AdminClient({**settings.client()}), settings))
+
+
+def run(settings: Settings, of: SessionsWorker) -> None:
+    """Runs the application to its end."""
+
+    async def main() -> None:
+        await SessionsApp(settings, of).run()
+
+    asyncio.run(main())
+
+
+def test_step_that_fails_ends_the_program(settings: Settings) -> None:
+    """Whatever a step raises ends the program: one that takes in and never steps again would be silent."""
+    with pytest.raises(StateError, match=r"No space left on device.*Action: "):
+        run(settings, worker(settings, FullDisk))
+
+
+@pytest.mark.parametrize("value", [None, b"", b"no facts"])
+def test_message_that_is_no_facts_ends_the_program(settings: Settings, value: bytes | None) -> None:
+    """A message that cannot be read is never acknowledged and passed over."""
+    producer = Producer({**settings.client()})
+    producer.produce(settings.topic("facts"), value, partition=0)
+    producer.flush()
+
+    with pytest.raises(StateError, match=r"facts message 0/0 cannot be read: .*Action: upgrade sessions"):
+        run(settings, worker(settings))
+
+
+def test_end_does_not_cut_off_a_step(settings: Settings) -> None:
+    """SIGTERM in the middle of a step: it is finished before the last one begins."""
+    interrupted = worker(settings, Interrupted)
+    assert isinstance(interrupted, Interrupted)
+
+    run(settings, interrupted)
+
+    assert (2, 1) == (interrupted.step_count, interrupted.most_at_once)
+
+
+def test_instance_is_the_same_after_a_restart(settings: Settings, tmp_path: Path) -> None:
+    """A worker is known by its host and state directory, so that a restart takes its partitions back at once."""
+    elsewhere = Settings(bootstrap=settings.bootstrap, state_dir=tmp_path / "elsewhere")
+
+    assert instance_id(settings) == instance_id(settings) != instance_id(elsewhere)

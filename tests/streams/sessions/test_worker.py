@@ -1,0 +1,460 @@
+"""Sessions on one facts partition, driven with values, against a real broker."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from dsl import RuleSet, Span, compile_texts
+from streams import metrics, ruleset
+from streams.decode import TraceSpans
+from streams.errors import StateError
+from streams.project import Projector
+from streams.sessions import takeover, worker
+from streams.sessions.publish import Publisher
+from streams.sessions.takeover import store_path
+from streams.sessions.worker import SessionsWorker
+from streams.settings import Settings
+from tests.broker.record import read_topic
+from tests.streams.installation import installed
+from topics import admin, facts, verdicts
+from topics.facts import VERSION, Entry, Facts, Section
+
+pytestmark = pytest.mark.broker
+
+AUDITED = "// id: audited\n// kind: invariant\npii.access and audit.log\n"
+FEW = "// id: few\n// kind: pattern\ncount(agent.tool) > 1\n"
+SPANS = {
+    name: Span(name, number.to_bytes(8, "big"), start_ns=number)
+    for number, name in enumerate(("pii.access", "audit.log", "agent.tool"), 1)
+}
+A, B = b"a" * 16, b"b" * 16
+FAR_MS = 10_000_000
+
+
+@pytest.fixture
+def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
+    """An installation with two facts partitions and a rule."""
+    settings = installed(kafka, fresh_prefix, tmp_path)
+    ruleset.push(settings, compiled(AUDITED), now_ms=1)
+    return settings
+
+
+def compiled(text: str) -> RuleSet:
+    """The rules in a text."""
+    rules, _ = compile_texts({"a.rules": text})
+    return rules
+
+
+@dataclass(slots=True)
+class Driven:
+    """A worker, and what it acknowledged; `at_acknowledge` is called each time that it does."""
+
+    settings: Settings
+    rules: RuleSet = field(default_factory=lambda: compiled(AUDITED))
+    worker: SessionsWorker = field(init=False)
+    acknowledged: list[int] = field(default_factory=list)
+    at_acknowledge: Callable[[], None] = field(default=lambda: None)
+    log: defaultdict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        known, _ = ruleset.read(self.settings)
+        identity = takeover.identify(AdminClient({**self.settings.client()}), self.settings)
+        self.worker = SessionsWorker(self.settings, known, identity)
+        self.worker.assign({0, 1})
+
+    def apply(self, watermark_ms: int | None, *entries: Entry, number: int = 0) -> None:
+        """The next facts message, of one source partition, is written and given to the worker."""
+        self.deliver(self.write(watermark_ms, *entries, number=number), number=number)
+
+    def write(self, watermark_ms: int | None, *entries: Entry, number: int = 0, epoch: int = 1) -> int:
+        """The next facts message is written; its offset, which is that of its source record too."""
+        at = len(self.log[number])
+        [topic] = self.settings.source_topics
+        section = Section(topic, 0, epoch, 0, None, 1, at, at + 1, watermark_ms, [], b"", list(entries))
+        value = facts.encode(Facts(VERSION, self.rules.fingerprint, [section]))
+        producer = Producer({**self.settings.client()})
+        producer.produce(self.settings.topic("facts"), value, partition=number)
+        producer.flush()
+        self.log[number].append(value)
+        return at
+
+    def deliver(self, *offsets: int, number: int = 0) -> None:
+        """Faust gives messages that were written, for the first time or once more."""
+        for at in offsets:
+            self.worker.apply(number, at, self.log[number][at], partial(self._acknowledge, at))
+
+    def again(self) -> Driven:
+        """Another worker of the same installation."""
+        return Driven(self.settings, self.rules, log=self.log)
+
+    def step(self) -> None:
+        """A step of the worker, and what it lets be acknowledged."""
+        for acknowledge in self.worker.step():
+            acknowledge()
+
+    def release(self, *numbers: int) -> None:
+        """Another worker gets these partitions."""
+        self.worker.revoke(numbers)
+        for acknowledge in self.worker.release(numbers):
+            acknowledge()
+
+    def entry(self, tick: int, *names: str, trace: bytes = A) -> Entry:
+        """An entry of the next message with spans of these names."""
+        spans = [SPANS[name] for name in names]
+        found = Projector(self.rules).facts(TraceSpans(len(spans), root_seen=True, spans=spans))
+        at = len(self.log[0])
+        return Entry(trace, at, at, tick, len(spans), root_seen=True, facts=found)
+
+    def crash(self) -> None:
+        """The worker is gone without a last step; only its locks are given back, as the kernel would."""
+        for work in self.worker._at_work.values():
+            work.close()
+
+    def signals(self) -> list[tuple[str, str, int]]:
+        """Trace id, verdict and revision of each signal on the topic."""
+        said = [
+            json.loads(frame.value)["unmapped"]["betrace"]
+            for frame in read_topic(self.settings.bootstrap, self.settings.topic("signals"))
+        ]
+        return [(one["trace_id"], one["verdict"], one["revision"]) for one in said]
+
+    def _acknowledge(self, offset: int) -> None:
+        self.acknowledged.append(offset)
+        self.at_acknowledge()
+
+
+def test_closed_window_is_a_signal_and_a_count(settings: Settings) -> None:
+    """What closes is judged at once; after the step signals and counts are on their topics."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"), driven.entry(100, "pii.access", "audit.log", trace=B))
+    driven.apply(FAR_MS)
+
+    driven.step()
+
+    assert [(A.hex(), "broken", 1)] == driven.signals()
+    [counted] = [verdicts.decode(frame.value) for frame in read_topic(settings.bootstrap, settings.topic("verdicts"))]
+    assert ("audited", 0, FAR_MS, 1, 1) == (
+        counted.rule,
+        counted.partition,
+        counted.clock_ms,
+        counted.broken,
+        counted.held,
+    )
+
+
+def test_message_is_acknowledged_when_it_is_stored(settings: Settings) -> None:
+    """What still waits is read again from the facts log: Faust need not give it once more."""
+    driven = Driven(settings)
+    driven.apply(1_000, driven.entry(100, "pii.access"))
+    driven.apply(2_000)
+    driven.step()
+    stepped = list(driven.acknowledged)
+    driven.apply(20_000)
+
+    driven.step()
+
+    assert [0, 1] == stepped
+    assert [0, 1, 2] == driven.acknowledged
+
+
+def test_step_is_in_order(settings: Settings) -> None:
+    """When a message is acknowledged its signals are on the topic and its windows in the store."""
+    driven = Driven(settings)
+    seen: list[tuple[int, int, int]] = []
+
+    def look() -> None:
+        store = driven.worker._at_work[0]._store
+        position = store.position()
+        assert position is not None
+        seen.append((len(driven.signals()), len(list(store.chains())), position.next_offset))
+
+    driven.at_acknowledge = look
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(100_000, driven.entry(1_000, "pii.access", trace=B))
+
+    driven.apply(110_000)
+    driven.step()
+
+    assert [0, 1, 2] == driven.acknowledged
+    assert 3 * [(1, 2, 3)] == seen
+
+
+def test_refused_signal_stops_before_anything_is_stored(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """A signal that the brokers do not take ends the worker: nothing is stored or acknowledged, so none is lost."""
+    client = AdminClient({"bootstrap.servers": kafka})
+    topic = NewTopic(f"{fresh_prefix}signals", 2, config={"max.message.bytes": "100"})
+    client.create_topics([topic])[topic.topic].result()
+    admin.wait_until_seen(client, [topic.topic])
+    settings = installed(kafka, fresh_prefix, tmp_path)
+    ruleset.push(settings, compiled(AUDITED), now_ms=1)
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(FAR_MS)
+
+    with pytest.raises(StateError, match=r"a signal was not delivered: .*Action: "):
+        driven.step()
+
+    assert (None, []) == (driven.worker._at_work[0]._store.position(), driven.acknowledged)
+
+
+def test_crash_before_the_step_repeats_and_loses_nothing(settings: Settings) -> None:
+    """What was not stored is read again and gives the same signals; those of the unfinished step never were."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.step()
+    driven.apply(FAR_MS)
+    driven.crash()
+    again = driven.again()
+
+    again.deliver(0, 1)
+    again.step()
+
+    assert [(A.hex(), "broken", 1)] == again.signals()
+    assert [0, 1] == again.acknowledged
+
+
+def test_restart_after_a_step_says_nothing_again(settings: Settings) -> None:
+    """Messages that a stored position covers are acknowledged and passed over."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(FAR_MS)
+    driven.worker.close()
+    again = driven.again()
+
+    again.deliver(0, 1)
+    again.step()
+
+    assert [(A.hex(), "broken", 1)] == again.signals()
+    assert [0, 1] == again.acknowledged
+
+
+def test_late_span_amends_after_a_restart(settings: Settings) -> None:
+    """What was said of a chain is in the store: the amended signal is the next revision."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(50_000)
+    driven.worker.close()
+    again = driven.again()
+
+    again.apply(60_000, again.entry(600, "audit.log"))
+    again.apply(FAR_MS)
+    again.step()
+
+    assert [(A.hex(), "broken", 1), (A.hex(), "held", 2)] == again.signals()
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"\xc1", facts.encode(Facts(VERSION + 1, "x", [])), b"\x93\x01\xa1x", b"{}", b"\x91" * 100_000]
+)
+def test_unreadable_facts_end_the_worker(settings: Settings, value: bytes) -> None:
+    """A facts message holds a whole flush: it is never skipped, and the error says where it is."""
+    worker = Driven(settings).worker
+
+    with pytest.raises(StateError, match=r"facts message 1/0 cannot be read: .*Action: upgrade sessions"):
+        worker.apply(1, 0, value, lambda: None)
+
+
+def test_rules_that_were_pushed_meanwhile_are_fetched(settings: Settings) -> None:
+    """Facts of a new rule set are judged with it, without a restart."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.rules = compiled(AUDITED + FEW)
+    ruleset.push(settings, driven.rules, now_ms=2)
+
+    driven.apply(FAR_MS)
+    driven.step()
+
+    assert [(A.hex(), "broken", 1)] == driven.signals()
+
+
+def test_rules_that_nobody_pushed_end_the_worker(settings: Settings) -> None:
+    """Without the rules that facts were made with nothing can be judged."""
+    driven = Driven(settings)
+    driven.rules = compiled(FEW)
+
+    with pytest.raises(StateError, match=r"which is not on .*rules. Action: push the rules again"):
+        driven.apply(FAR_MS)
+
+
+def test_released_partition_can_be_taken_by_another(settings: Settings) -> None:
+    """A partition that goes away is made durable first, and its store is closed; the others go on."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(20_000, number=1)
+
+    driven.release(0, 7)
+
+    again = driven.again()
+    again.deliver(0)
+    again.apply(FAR_MS)
+    again.step()
+    driven.apply(30_000, number=1)
+    driven.step()
+    assert [(A.hex(), "broken", 1)] == again.signals()
+    assert [0, 0, 1] == driven.acknowledged
+
+
+def test_store_of_another_worker_is_not_shared(settings: Settings) -> None:
+    """Two workers on one state directory would write over each other: the second one says so."""
+    Driven(settings).apply(10_000)
+
+    with pytest.raises(StateError, match=r"cannot be opened: .*Action: stop the other worker"):
+        Driven(settings).apply(10_000)
+
+
+def test_idle_is_all_read_and_nothing_open(settings: Settings) -> None:
+    """A worker is idle when every partition is past the ends that are asked for, and no window is open or waits."""
+    driven = Driven(settings)
+    [topic] = settings.source_topics
+    ends = {topic: {0: 3}}
+    looks = [driven.worker.is_idle(ends)]
+    for number in (0, 1):
+        driven.apply(10_000, driven.entry(100, "pii.access"), number=number)
+        driven.apply(10_200, number=number)
+    looks.append(driven.worker.is_idle(ends))
+    for number in (0, 1):
+        driven.apply(FAR_MS, number=number)
+        looks.append(driven.worker.is_idle(ends))
+
+    looks.append(driven.worker.is_idle({topic: {0: 4}}))
+
+    assert [False, False, False, True, False] == looks
+
+
+def test_stores_are_apart(settings: Settings) -> None:
+    """Each facts partition of each installation has a directory of its own."""
+    other = dataclasses.replace(settings, prefix="other.")
+
+    places = {store_path(each, number) for each in (settings, other) for number in (0, 1)}
+
+    assert 4 == len(places)
+    assert {settings.state_dir} == {place.parents[1] for place in places}
+
+
+def test_fenced_worker_publishes_nothing_and_begins_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker whose partition another one took says nothing of it; if it comes back, it begins from what lasts."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(FAR_MS)
+    before = metrics.totals()
+    other = Publisher(settings, 0, lambda: False)
+
+    driven.step()
+    driven.apply(FAR_MS + 1)
+    driven.step()
+
+    assert [] == driven.signals()
+    assert [] == driven.acknowledged
+    assert 1 == metrics.totals()["partitions_given_up"] - before["partitions_given_up"]
+    other.close()
+    monkeypatch.setattr(worker, "FENCED_REST_S", 0.0)
+    driven.worker._rests.clear()
+    driven.apply(FAR_MS + 2)
+    driven.step()
+    assert [(A.hex(), "broken", 1)] == driven.signals()
+    assert [0, 1, 2, 3] == driven.acknowledged
+
+
+def test_silent_partition_is_read_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When Faust gives nothing of a partition whose log goes on, its messages are read all the same, and only once."""
+    monkeypatch.setattr(worker, "WATCH_S", 0.0)
+    driven = Driven(settings)
+    driven.write(10_000, driven.entry(100, "pii.access"))
+    driven.write(FAR_MS)
+    before = metrics.totals()
+
+    driven.step()
+    driven.step()
+    driven.step()
+    driven.deliver(0, 1)
+    driven.step()
+
+    assert [(A.hex(), "broken", 1)] == driven.signals()
+    assert [0, 1] == driven.acknowledged
+    assert 2 == metrics.totals()["facts_read_on"] - before["facts_read_on"]
+
+
+def test_messages_before_are_read_from_the_log(settings: Settings) -> None:
+    """Faust begins where its group committed; what a worker without a disk lacks before that it reads itself."""
+    driven = Driven(settings)
+    driven.write(10_000, driven.entry(100, "pii.access"))
+    driven.write(FAR_MS)
+
+    driven.deliver(1)
+    driven.step()
+
+    assert [(A.hex(), "broken", 1)] == driven.signals()
+
+
+def test_sections_of_a_replaced_ingest_are_counted(settings: Settings) -> None:
+    """An ingest that wakes up after its topic was made again says nothing new; that it spoke is counted, once."""
+    driven = Driven(settings)
+    before = metrics.totals()
+    driven.deliver(driven.write(10_000, epoch=2))
+
+    driven.apply(20_000, driven.entry(100, "pii.access"))
+    driven.step()
+    driven.crash()
+    driven.again().deliver(1)
+
+    assert 1 == metrics.totals()["stale_sections"] - before["stale_sections"]
+
+
+def test_open_windows_are_shown(settings: Settings) -> None:
+    """The gauge has the open windows of each facts partition, none for one that was given away."""
+    driven = Driven(settings)
+    driven.apply(10_300, driven.entry(100, "pii.access"), driven.entry(100, "pii.access", trace=B))
+    shown = metrics.WINDOWS_OPEN.labels("0")
+    driven.step()
+    open_windows = shown._value.get()
+
+    driven.release(0)
+
+    assert (2, 0) == (open_windows, shown._value.get())
+
+
+def test_facts_that_nobody_needs_are_cut(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The facts log is cut below what a worker without a disk begins with; such a worker then says the same."""
+    monkeypatch.setattr(worker, "CUT_S", 0.0)
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(FAR_MS)
+    driven.step()
+    driven.apply(2 * FAR_MS, driven.entry(2 * FAR_MS // 100 + 1, "pii.access", trace=B))
+    driven.step()
+    driven.apply(2 * FAR_MS + 300)
+    driven.step()
+    wait_until(lambda: begins_at(settings) > 0)
+    driven.crash()
+    shutil.rmtree(settings.state_dir)
+    again = driven.again()
+
+    again.apply(3 * FAR_MS)
+    again.step()
+
+    assert [(A.hex(), "broken", 1), (B.hex(), "broken", 1)] == again.signals()
+
+
+def begins_at(settings: Settings) -> int:
+    """The first offset of facts partition 0."""
+    return takeover.log_begin(AdminClient({**settings.client()}), settings, 0, timeout_s=10)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Waits until something is so; fails when it takes longer than ten seconds."""
+    deadline_s = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
