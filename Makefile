@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint crash properties fuzz-rules fuzz-scan bench capture clean
+.PHONY: help demo test lint crash chaos properties fuzz-rules fuzz-scan bench capture clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -28,7 +28,10 @@ lint: $(READY) ## Check style, types and imports
 	$(BIN)/lint-imports
 
 crash: $(READY) ## Kill betrace run many times in the middle of its work and compare the signals
-	$(BIN)/pytest tests/crash --long
+	$(BIN)/pytest tests/crash/test_kill.py --long
+
+chaos: $(READY) ## Hurt workers and broker for a quarter of an hour and compare all that they left
+	$(BIN)/python -m tests.crash.chaos
 
 properties: $(READY) ## Run the properties with many more examples
 	$(BIN)/pytest tests/properties tests/differential --hypothesis-profile=long

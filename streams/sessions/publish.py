@@ -6,14 +6,12 @@ transactional id is the partition's, so whoever begins with it fences every earl
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from streams import aside
 from streams.errors import BetraceError, NotDoneError, StateError
 from streams.reader import Stopping
 from streams.settings import Settings
@@ -22,11 +20,15 @@ log = structlog.get_logger()
 
 ANSWER_S = 1.0
 """How long one call waits before it is looked whether the program should end."""
-CLOSE_S = 2.0
 TRANSACTION_MS = 300_000
 
 _FENCED = frozenset(
-    {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}  # noqa: SLF001, no public name
+    {
+        KafkaError._FENCED,  # noqa: SLF001, no public name
+        KafkaError._FATAL,  # noqa: SLF001, as above: what it says instead when it was fenced before the call
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.PRODUCER_FENCED,
+    }
 )
 
 _REFUSED = frozenset(
@@ -82,16 +84,12 @@ class Publisher:
         if not self._is_open:
             self._insist(self._producer.begin_transaction)
             self._is_open = True
-        while True:
-            try:
-                self._producer.produce(topic, value, key, number, self._note_delivery, headers=[*headers])
-            except BufferError:
+        try:
+            while not self._is_taken(topic, number, key, value, headers):
                 self._producer.poll(ANSWER_S)
                 self._refuse_to_wait()
-            except KafkaException as error:
-                raise self._not_published(error.args[0]) from error
-            else:
-                return
+        except KafkaException as error:
+            raise self._not_published(error.args[0]) from error
 
     def commit(self) -> None:
         """The step is on its topics when this returns; a step of nothing costs nothing."""
@@ -100,17 +98,27 @@ class Publisher:
             self._is_open = False
 
     def close(self) -> None:
-        """Gives the producer up; what was not committed never happened."""
-        self._producer.purge()
-        # The client aborts what is open before it closes, and for that waits for the brokers as long as they are away.
-        with suppress(TimeoutError):
-            aside.ask(self._end).result(CLOSE_S)
+        """Gives the producer up; what was not committed never happened.
 
-    def _end(self) -> None:
-        with warnings.catch_warnings():
-            # It warns when there was nothing to abort any more: another worker has done that.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            self._producer.close()
+        When the brokers do not answer they learn it from the next publisher of the partition.
+        """
+        self._producer.purge()
+        # Not the producer's own close: it waits for the brokers without end. And a fenced one raises at every call.
+        with suppress(KafkaException):
+            self._producer.poll(0)
+        if self._is_open:
+            with suppress(KafkaException):
+                self._producer.abort_transaction(ANSWER_S)
+
+    def _is_taken(
+        self, topic: str, number: int, key: bytes, value: bytes, headers: Sequence[tuple[str, str | bytes | None]]
+    ) -> bool:
+        """Whether there was room for the record."""
+        try:
+            self._producer.produce(topic, value, key, number, self._note_delivery, headers=[*headers])
+        except BufferError:
+            return False
+        return True
 
     def _insist(self, call: Callable[[], object]) -> None:
         """Calls until the brokers answer."""

@@ -29,6 +29,10 @@ CHECKPOINT_S = 10.0
 """At least so often a checkpoint is published when the state moves on, also when there is nothing to say."""
 
 
+ROW_EVERY = 256
+"""While windows are built again no step remembers where that can begin: without rows the next rebuild were as long."""
+
+
 class Work:
     """A facts partition while this worker has it.
 
@@ -94,6 +98,8 @@ class Work:
         for close in partition.apply(offset, message):
             self._deliver(close, rules, is_said=is_said)
         partition.sessions.waiting.shrink(self._memory_bytes // 4)
+        if not is_said and offset % ROW_EVERY == 0:
+            partition.add_row()
         if is_said:
             metrics.LATE_TO_CLOCK.inc(partition.late_count - late_count)
             metrics.STALE_SECTIONS.inc(partition.stale_count - stale_count)

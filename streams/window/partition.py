@@ -100,7 +100,7 @@ class Partition:
         """Where the partition stands, to be stored with the chains of the same moment."""
         if self.is_rereading:
             return self._stored
-        self._add_row()
+        self.add_row()
         waiting = self.sessions.waiting.lowest_offset()
         self._drop_rows()
         return Position(
@@ -112,8 +112,9 @@ class Partition:
             list(self.sessions.ended.values()),
         )
 
-    def _add_row(self) -> None:
-        if self._rows[-1].facts_offset == self.next_offset:
+    def add_row(self) -> None:
+        """Remembers that windows can be built again from here; where messages are taken in again that is known."""
+        if self.is_rereading or self._rows[-1].facts_offset == self.next_offset:
             return
         if len(self._rows) >= MOST_ROWS:
             # While one source partition holds the clock for hours, a row a second would be stored again every second.

@@ -226,6 +226,8 @@ def lived_through(
                 said += taken_in(partition, log, read, stored_at, published_to)
                 if partition.next_offset >= published_to:
                     position = step(partition, store)
+                else:
+                    partition.add_row()
             said += taken_in(partition, log, read, life.stop, published_to)
             if number == len(lived) - 1:
                 hold(partition)

@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import time
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from dsl import RuleSet, Span, compile_texts
 from streams import metrics, ruleset
-from streams.decode import TraceSpans
 from streams.errors import StateError
-from streams.project import Projector
 from streams.sessions import takeover, worker
 from streams.sessions.publish import Publisher
 from streams.sessions.takeover import store_path
-from streams.sessions.worker import SessionsWorker
 from streams.settings import Settings
 from tests.broker.record import read_topic
 from tests.streams.installation import installed
+from tests.streams.sessions.driven import AUDITED, FAR_MS, FEW, A, B, Driven, compiled
 from topics import admin, facts, verdicts
-from topics.facts import VERSION, Entry, Facts, Section
+from topics.facts import VERSION, Facts
 
 pytestmark = pytest.mark.broker
-
-AUDITED = "// id: audited\n// kind: invariant\npii.access and audit.log\n"
-FEW = "// id: few\n// kind: pattern\ncount(agent.tool) > 1\n"
-SPANS = {
-    name: Span(name, number.to_bytes(8, "big"), start_ns=number)
-    for number, name in enumerate(("pii.access", "audit.log", "agent.tool"), 1)
-}
-A, B = b"a" * 16, b"b" * 16
-FAR_MS = 10_000_000
 
 
 @pytest.fixture
@@ -49,90 +32,6 @@ def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
     settings = installed(kafka, fresh_prefix, tmp_path)
     ruleset.push(settings, compiled(AUDITED), now_ms=1)
     return settings
-
-
-def compiled(text: str) -> RuleSet:
-    """The rules in a text."""
-    rules, _ = compile_texts({"a.rules": text})
-    return rules
-
-
-@dataclass(slots=True)
-class Driven:
-    """A worker, and what it acknowledged; `at_acknowledge` is called each time that it does."""
-
-    settings: Settings
-    rules: RuleSet = field(default_factory=lambda: compiled(AUDITED))
-    worker: SessionsWorker = field(init=False)
-    acknowledged: list[int] = field(default_factory=list)
-    at_acknowledge: Callable[[], None] = field(default=lambda: None)
-    log: defaultdict[int, list[bytes]] = field(default_factory=lambda: defaultdict(list))
-
-    def __post_init__(self) -> None:
-        known, _ = ruleset.read(self.settings)
-        identity = takeover.identify(AdminClient({**self.settings.client()}), self.settings)
-        self.worker = SessionsWorker(self.settings, known, identity)
-        self.worker.assign({0, 1})
-
-    def apply(self, watermark_ms: int | None, *entries: Entry, number: int = 0) -> None:
-        """The next facts message, of one source partition, is written and given to the worker."""
-        self.deliver(self.write(watermark_ms, *entries, number=number), number=number)
-
-    def write(self, watermark_ms: int | None, *entries: Entry, number: int = 0, epoch: int = 1) -> int:
-        """The next facts message is written; its offset, which is that of its source record too."""
-        at = len(self.log[number])
-        [topic] = self.settings.source_topics
-        section = Section(topic, 0, epoch, 0, None, 1, at, at + 1, watermark_ms, [], b"", list(entries))
-        value = facts.encode(Facts(VERSION, self.rules.fingerprint, [section]))
-        producer = Producer({**self.settings.client()})
-        producer.produce(self.settings.topic("facts"), value, partition=number)
-        producer.flush()
-        self.log[number].append(value)
-        return at
-
-    def deliver(self, *offsets: int, number: int = 0) -> None:
-        """Faust gives messages that were written, for the first time or once more."""
-        for at in offsets:
-            self.worker.apply(number, at, self.log[number][at], partial(self._acknowledge, at))
-
-    def again(self) -> Driven:
-        """Another worker of the same installation."""
-        return Driven(self.settings, self.rules, log=self.log)
-
-    def step(self) -> None:
-        """A step of the worker, and what it lets be acknowledged."""
-        for acknowledge in self.worker.step():
-            acknowledge()
-
-    def release(self, *numbers: int) -> None:
-        """Another worker gets these partitions."""
-        self.worker.revoke(numbers)
-        for acknowledge in self.worker.release(numbers):
-            acknowledge()
-
-    def entry(self, tick: int, *names: str, trace: bytes = A) -> Entry:
-        """An entry of the next message with spans of these names."""
-        spans = [SPANS[name] for name in names]
-        found = Projector(self.rules).facts(TraceSpans(len(spans), root_seen=True, spans=spans))
-        at = len(self.log[0])
-        return Entry(trace, at, at, tick, len(spans), root_seen=True, facts=found)
-
-    def crash(self) -> None:
-        """The worker is gone without a last step; only its locks are given back, as the kernel would."""
-        for work in self.worker._at_work.values():
-            work.close()
-
-    def signals(self) -> list[tuple[str, str, int]]:
-        """Trace id, verdict and revision of each signal on the topic."""
-        said = [
-            json.loads(frame.value)["unmapped"]["betrace"]
-            for frame in read_topic(self.settings.bootstrap, self.settings.topic("signals"))
-        ]
-        return [(one["trace_id"], one["verdict"], one["revision"]) for one in said]
-
-    def _acknowledge(self, offset: int) -> None:
-        self.acknowledged.append(offset)
-        self.at_acknowledge()
 
 
 def test_closed_window_is_a_signal_and_a_count(settings: Settings) -> None:

@@ -1,0 +1,91 @@
+"""Compares what the workers of an installation left with what they must have said and kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from confluent_kafka import Message, TopicPartition
+
+from streams import reader, ruleset
+from streams.sessions import takeover
+from tests.crash.site import FACTS_PARTITIONS, Site
+from tests.crash.truth import State, Truth, expected, published, recovered
+from topics import admin
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What came of it; all but `signals`, `amended` and `open_windows` must be 0, `stores_compared` not.
+
+    `states_different` counts the chains that differ in what was built again from a checkpoint without a disk, or with
+    one of the disks that the workers left, however long ago.
+    """
+
+    signals: int
+    amended: int
+    open_windows: int
+    facts_cut: int
+    stores_compared: int
+    missing: int
+    too_many: int
+    twice: int
+    counts_different: int
+    states_different: int
+
+    @property
+    def faults(self) -> int:
+        """All that is wrong."""
+        return self.missing + self.too_many + self.twice + self.counts_different + self.states_different
+
+
+def judged(site: Site) -> Found:
+    """Compares; no worker runs any more."""
+    states = {number: list(_states(site, number)) for number in range(FACTS_PARTITIONS)}
+    truth = expected(site.settings(site.directory), site.rules, {at: found[0].clock_ms for at, found in states.items()})
+    said = published(site.settings(site.directory))
+    return Found(
+        signals=len(said.signals),
+        amended=sum(signal.revision > 1 for signal in said.signals),
+        open_windows=sum(state.open_windows for state in truth.states.values()),
+        facts_cut=site.facts_cut(),
+        stores_compared=sum(len(found) - 1 for found in states.values()),
+        missing=len(truth.signals.keys() - said.signals.keys()),
+        too_many=len(said.signals.keys() - truth.signals.keys()),
+        twice=_twice(said),
+        counts_different=len((truth.verdicts - said.verdicts) + (said.verdicts - truth.verdicts)),
+        states_different=sum(truth.states[at].differing(state) for at, found in states.items() for state in found),
+    )
+
+
+def _twice(said: Truth) -> int:
+    """How many signals have the uid and revision of another one."""
+    copies = Counter((signal.uid, signal.revision) for signal in said.signals.elements())
+    return copies.total() - len(copies)
+
+
+def _states(site: Site, number: int) -> Iterator[State]:
+    """A facts partition as a worker without a disk builds it again, and as one does with each disk that knows of it."""
+    log = _facts(site, number)
+    disks = [site.directory / "no-disk", *(worker.state_dir for worker in site.fleet.workers)]
+    for at, disk in enumerate(disks):
+        settings = site.settings(disk)
+        if at and not takeover.store_path(settings, number).exists():
+            continue
+        identity = takeover.identify(site.client, settings)
+        known, _ = ruleset.read(settings)
+        last = takeover.checkpoint(settings, number, identity.topic_id, lambda: False)
+        with identity.store(settings, number) as store:
+            found = takeover.begin(settings, known, number, store, last, log[0].offset() or 0 if log else 0)
+            found.sessions.counted = known.counted()
+            yield recovered(settings, site.rules, found, log)
+
+
+def _facts(site: Site, number: int) -> list[Message]:
+    settings = site.settings(site.directory)
+    at = TopicPartition(settings.topic("facts"), number)
+    begin = admin.begin_offsets(site.client, [at])[at.topic, number]
+    end = admin.end_offsets(site.client, [at])[at.topic, number]
+    place = TopicPartition(at.topic, number, begin)
+    return list(reader.between(settings, place, end, lambda: False))

@@ -1,0 +1,33 @@
+"""The law, on a real broker: whatever happens to workers and broker, the same signals, counts and windows."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.crash.chaos import LONG, SHORT, run
+
+pytestmark = [pytest.mark.broker, pytest.mark.crash]
+
+END_S = 10.0
+
+
+@pytest.mark.timeout(3_600)
+def test_nothing_is_missing_twice_or_different(
+    tmp_path: Path, pytestconfig: pytest.Config, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Killed, robbed of their disks, paused and moved, with a broker that stands still: all is as it must be."""
+    form = LONG if pytestconfig.getoption("--long") else SHORT
+
+    figures = run(form, str(time.time_ns()), tmp_path)
+
+    with capfd.disabled():
+        print(msgspec.json.encode(figures).decode())  # noqa: T201, whoever runs it wants to know
+    assert 0 == figures.found.faults
+    assert [] == figures.ended_wrongly
+    assert END_S > figures.slowest_end_s
+    assert min(figures.found.signals, figures.found.amended, figures.found.open_windows) > 0
+    assert figures.found.stores_compared > 0

@@ -1,0 +1,175 @@
+"""What must be on the topics and in the stores, and what is.
+
+In: the source topic as it was written. Out: all that the pure functions say of it up to the clock of each facts
+partition, without Kafka, workers or crashes; and the same as the workers left it. A signal is told by its uid,
+revision, verdict and window, a chain by all that decides what will be said of it later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+from confluent_kafka import Message
+
+from dsl import RuleSet
+from streams import reader
+from streams.decode import Decoder
+from streams.deliver import outcomes
+from streams.project import Projector, project
+from streams.sessions import takeover
+from streams.settings import Settings
+from streams.window.chain import Chain
+from streams.window.close import Close
+from streams.window.partition import Partition
+from streams.window.session import Sessions
+from streams.window.waiting import Arrival
+from tests.broker.record import read_topic
+from topics import facts, partition, verdicts
+from topics.facts import TICK_MS, Entry, Touch, pack_touches
+from topics.otlp import RecordKind
+
+FAR_MS = 1 << 42
+COUNTED = ("held", "broken", "undetermined", "excepted")
+
+
+class Said(NamedTuple):
+    """A signal."""
+
+    uid: str
+    revision: int
+    verdict: str
+    first_ms: int
+    last_ms: int
+
+
+@dataclass(slots=True)
+class State:
+    """A facts partition: its clock, its chains by trace id, and what it will say when only time passes."""
+
+    clock_ms: int | None
+    open_windows: int
+    chains: dict[bytes, bytes]
+    to_come: list[Said]
+
+    def differing(self, other: State) -> int:
+        """How many chains are not the same in both, and how much of what is to come."""
+        chains = self.chains.items() ^ other.chains.items()
+        return len({trace_id for trace_id, _ in chains}) + len(set(self.to_come) ^ set(other.to_come))
+
+
+@dataclass(slots=True)
+class Truth:
+    """All that was or must be said: signals, verdicts counted by rule id and verdict, the state of each partition."""
+
+    signals: Counter[Said] = field(default_factory=Counter)
+    verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    states: dict[int, State] = field(default_factory=dict)
+
+
+class Judge:
+    """Judges closes as sessions does, and remembers what it said."""
+
+    def __init__(self, settings: Settings, rules: RuleSet) -> None:
+        self.signals: list[Said] = []
+        self.verdicts: Counter[tuple[str, str]] = Counter()
+        self._rules = rules
+        self._judging = frozenset(rule.fingerprint for rule in rules.rules if rule.enabled)
+        self._reach_ms = settings.gap_ms + settings.lateness_ms
+
+    def take(self, closes: Iterable[Close]) -> None:
+        """Judges closes; what is said is remembered in their chains too."""
+        for close in closes:
+            for outcome in outcomes(close, self._rules, self._judging, reach_ms=self._reach_ms):
+                rule = outcome.rule.id
+                self.verdicts[rule, "excepted"] += outcome.excepted
+                if outcome.previous != outcome.verdict:
+                    self.verdicts[rule, outcome.verdict] += 1
+                    self.verdicts[rule, outcome.previous or "none"] -= 1
+                finding = outcome.finding
+                if finding is not None:
+                    said = Said(finding.uid, finding.revision, finding.verdict, finding.first_ms, finding.last_ms)
+                    self.signals.append(said)
+
+
+def expected(settings: Settings, rules: RuleSet, clocks_ms: dict[int, int | None]) -> Truth:
+    """What must be said of the source topics when the clocks of the facts partitions are these."""
+    counted = {fingerprint: atom.counted for fingerprint, atom in rules.atoms.items() if atom.counted}
+    sessions = {number: Sessions(takeover.bounds(settings), counted) for number in clocks_ms}
+    for message, arrivals in _arrivals(settings, rules):
+        tick = message.timestamp()[1] // TICK_MS
+        for arrival in arrivals:
+            entry = arrival.entry
+            waiting = sessions[partition.of(entry.trace_id, len(sessions))].waiting
+            if entry.facts:
+                waiting.add(tick, arrival, 0)
+            else:
+                waiting.add_touches(tick, pack_touches([Touch(entry.trace_id, tick, entry.span_count)]), 0)
+    truth = Truth()
+    for number, clock_ms in clocks_ms.items():
+        judge = Judge(settings, rules)
+        judge.take(sessions[number].advance(clock_ms or 0))
+        truth.signals.update(judge.signals)
+        truth.verdicts.update({said: count for said, count in judge.verdicts.items() if said[1] in COUNTED})
+        truth.states[number] = _state(settings, rules, sessions[number], clock_ms)
+    return truth
+
+
+def published(settings: Settings) -> Truth:
+    """What is on the topics for a reader of what is committed; without states."""
+    truth = Truth()
+    for frame in read_topic(settings.bootstrap, settings.topic("signals")):
+        said = json.loads(frame.value)["unmapped"]["betrace"]
+        window = said["window"]
+        uid = (frame.key or b"").decode()
+        truth.signals[Said(uid, said["revision"], said["verdict"], window["first_ms"], window["last_ms"])] += 1
+    for frame in read_topic(settings.bootstrap, settings.topic("verdicts")):
+        counts = verdicts.decode(frame.value)
+        for verdict in COUNTED:
+            truth.verdicts[counts.rule, verdict] += getattr(counts, verdict)
+    return truth
+
+
+def recovered(settings: Settings, rules: RuleSet, found: Partition, log: Iterable[Message]) -> State:
+    """The state of a partition that begins where `found` is and takes in the facts log, saying nothing."""
+    judge = Judge(settings, rules)
+    for message in log:
+        if (message.offset() or 0) >= found.next_offset:
+            judge.take(found.apply(message.offset() or 0, facts.decode(message.value() or b"")))
+    return _state(settings, rules, found.sessions, found.clock.now_ms)
+
+
+def _arrivals(settings: Settings, rules: RuleSet) -> Iterator[tuple[Message, list[Arrival]]]:
+    projector = Projector(rules)
+    decoder = Decoder(projector.interest, settings.format)
+    for topic in settings.source_topics:
+        for message in reader.read(settings, topic):
+            at, offset = message.partition() or 0, message.offset() or 0
+            found = project(decoder.decode(message.value(), RecordKind.SPANS), projector)
+            yield (
+                message,
+                [
+                    Arrival(topic, at, Entry(each.trace_id, offset, offset, 0, each.span_count, False, each.facts))  # noqa: FBT003, as on the topic
+                    for each in found
+                ],
+            )
+
+
+def _state(settings: Settings, rules: RuleSet, sessions: Sessions, clock_ms: int | None) -> State:
+    chains = {trace_id: _told(sessions.chains.get(trace_id)) for trace_id in sessions.chains}
+    open_windows = sessions.open_windows
+    judge = Judge(settings, rules)
+    judge.take(sessions.advance(FAR_MS))
+    return State(clock_ms, open_windows, chains, judge.signals)
+
+
+def _told(chain: Chain | None) -> bytes:
+    """Without what depends on how the facts log was cut into messages, and the counts that are only informative."""
+    assert chain is not None
+    window = chain.window and (chain.window.first, chain.window.last)
+    told = (chain.first, chain.last, chain.headless, chain.is_cut, chain.was_cut, window)
+    return msgspec.msgpack.encode((told, sorted(chain.facts.items()), sorted(chain.judged.items()), chain.sources))

@@ -1,0 +1,224 @@
+"""Two workers that both believe a facts partition theirs, crashes during a rebuild, disks that come back."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import msgspec
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streams import ruleset
+from streams.sessions import takeover, work
+from streams.sessions import worker as sessions
+from streams.sessions.publish import FencedError, Publisher
+from streams.settings import Settings
+from tests.streams.installation import installed
+from tests.streams.sessions.driven import AUDITED, FAR_MS, A, B, Driven, compiled
+from topics import admin
+from topics.positions import Checkpoint
+
+pytestmark = pytest.mark.broker
+
+HERE, THERE = "here", "there"
+
+
+@pytest.fixture
+def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
+    """An installation with one facts partition and a rule."""
+    settings = installed(kafka, fresh_prefix, tmp_path, facts_partitions=1)
+    ruleset.push(settings, compiled(AUDITED), now_ms=1)
+    return settings
+
+
+def worker(settings: Settings, disk: str) -> Driven:
+    """A worker with this disk, whatever is on it."""
+    return Driven(dataclasses.replace(settings, state_dir=settings.state_dir / disk))
+
+
+def last_checkpoint(settings: Settings) -> Checkpoint:
+    """The checkpoint on the topic."""
+    identity = takeover.identify(AdminClient({**settings.client()}), settings)
+    found = takeover.checkpoint(settings, 0, identity.topic_id, lambda: False)
+    assert found is not None
+    return found
+
+
+def chains(driven: Driven) -> dict[bytes, bytes]:
+    """All that the worker remembers of traces, as it is now."""
+    of = driven.worker._at_work[0].partition.sessions.chains
+    return {trace_id: msgspec.msgpack.encode(of.get(trace_id)) for trace_id in of}
+
+
+def test_worker_that_lost_its_partition_publishes_nothing(settings: Settings) -> None:
+    """What it had sent and not committed is on no topic; what it does later is refused, and it gives the partition up.
+
+    It is the paused worker that wakes up: nobody told it that its partition moved.
+    """
+    paused = worker(settings, HERE)
+    paused.apply(10_000, paused.entry(100, "pii.access"))
+    paused.step()
+    paused.apply(FAR_MS)
+    other = worker(settings, THERE)
+    other.apply(FAR_MS + 1)
+    other.step()
+
+    paused.step()
+
+    assert [(A.hex(), "broken", 1)] == other.signals()
+    assert {} == paused.worker._at_work
+    assert [0] == paused.acknowledged
+
+
+def test_publisher_that_was_fenced_says_so_at_every_call(settings: Settings) -> None:
+    """Whether it is noticed while records are sent or when they are committed, another worker has the partition."""
+    topic = settings.topic("signals")
+    fenced = Publisher(settings, 0, lambda: False)
+    fenced.send(topic, 0, b"key", b"value")
+    Publisher(settings, 0, lambda: False).close()
+
+    with pytest.raises(FencedError, match="another worker has the partition"):
+        fenced.commit()
+    with pytest.raises(FencedError, match="another worker has the partition"):
+        fenced.send(topic, 0, b"key", b"value")
+    fenced.close()
+
+
+def test_worker_that_lost_its_partition_does_not_take_it_back(settings: Settings) -> None:
+    """Facts that Faust had fetched for it before it was paused do not make it fence the new owner."""
+    paused = worker(settings, HERE)
+    paused.apply(10_000, paused.entry(100, "pii.access"))
+    other = worker(settings, THERE)
+    other.apply(FAR_MS)
+    other.step()
+    paused.deliver(1)
+    paused.step()
+    paused.deliver(1)
+    other.apply(FAR_MS + 1)
+
+    other.step()
+
+    assert {0} == other.worker._at_work.keys()
+    assert [(A.hex(), "broken", 1)] == other.signals()
+
+
+def test_published_offset_never_goes_back(settings: Settings) -> None:
+    """A worker that dies while it builds the windows again leaves the checkpoint as it was."""
+    first = worker(settings, HERE)
+    first.apply(10_000, first.entry(100, "pii.access"))
+    first.apply(50_000, first.entry(480, "pii.access", trace=B))
+    first.step()
+    first.crash()
+    before = last_checkpoint(settings)
+    second = worker(settings, "second")
+    second.deliver(0)
+    second.step()
+    second.crash()
+
+    third = worker(settings, "third")
+    third.apply(FAR_MS)
+    third.step()
+
+    assert 2 == before.published_to
+    assert [] == second.acknowledged
+    assert [(A.hex(), "broken", 1), (B.hex(), "broken", 1)] == third.signals()
+    assert 3 == last_checkpoint(settings).published_to
+
+
+def test_disk_of_an_earlier_time_is_caught_up_with(settings: Settings) -> None:
+    """A partition that left and came back finds its old store: it goes on as the worker in between left it."""
+    first = worker(settings, HERE)
+    first.apply(10_000, first.entry(100, "pii.access"))
+    first.release(0)
+    between = worker(settings, THERE)
+    between.apply(50_000, between.entry(480, "pii.access", trace=B))
+    between.apply(60_000, between.entry(590, "audit.log"))
+    between.step()
+    remembered = chains(between)
+    between.release(0)
+
+    again = worker(settings, HERE)
+    again.apply(61_000)
+    caught_up = chains(again)
+    again.apply(FAR_MS)
+    again.step()
+
+    assert {A, B} == remembered.keys()
+    assert remembered == caught_up
+    assert [(A.hex(), "broken", 1), (A.hex(), "held", 2), (B.hex(), "broken", 1)] == sorted(again.signals())
+
+
+def test_disk_that_is_too_old_is_thrown_away(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition comes back when the facts that its old store needs are gone: the windows are built from the rest."""
+    monkeypatch.setattr(sessions, "CUT_S", 0.0)
+    first = worker(settings, HERE)
+    first.apply(10_000, first.entry(100, "pii.access"))
+    first.release(0)
+    between = worker(settings, THERE)
+    between.apply(2_000_000)
+    between.step()
+    between.apply(2_001_000, between.entry(20_005, "pii.access", trace=B))
+    await_cut(settings, between, to_offset=2)
+    remembered = chains(between)
+    between.release(0)
+
+    again = worker(settings, HERE)
+    again.apply(2_001_000)
+
+    assert {B} == remembered.keys()
+    assert remembered == chains(again)
+    assert [(A.hex(), "broken", 1)] == again.signals()
+
+
+def test_facts_that_nobody_needs_are_deleted(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log is cut below the checkpoint; a worker without a disk builds the same windows from what is left."""
+    monkeypatch.setattr(sessions, "CUT_S", 0.0)
+    first = worker(settings, HERE)
+    first.apply(10_000, first.entry(100, "pii.access"))
+    first.apply(2_000_000)
+    first.step()
+    first.apply(2_001_000, first.entry(20_005, "pii.access", trace=B))
+    first.apply(2_050_000)
+    first.step()
+    await_cut(settings, first, to_offset=2)
+    remembered = chains(first)
+    first.crash()
+
+    bare = worker(settings, THERE)
+    bare.apply(2_051_000)
+
+    assert {B} == remembered.keys()
+    assert remembered == chains(bare)
+
+
+def test_rebuild_remembers_where_the_next_one_can_begin(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody needed any more by the end of a rebuild is not read by the next one."""
+    monkeypatch.setattr(work, "ROW_EVERY", 1)
+    first = worker(settings, HERE)
+    first.apply(10_000, first.entry(100, "pii.access"))
+    first.apply(2_000_000)
+    first.apply(2_001_000, first.entry(20_005, "pii.access", trace=B))
+    first.step()
+    before = last_checkpoint(settings)
+    first.crash()
+    bare = worker(settings, THERE)
+    bare.apply(2_050_000)
+
+    bare.step()
+
+    assert 0 == before.start_offset
+    assert 2 == last_checkpoint(settings).start_offset
+
+
+def await_cut(settings: Settings, driven: Driven, *, to_offset: int) -> None:
+    """Steps until the facts log begins at `to_offset`: the brokers answer in a thread of their own."""
+    client = AdminClient({**settings.client()})
+    at = TopicPartition(settings.topic("facts"), 0)
+    for _ in range(1_000):
+        driven.step()
+        [begin] = admin.begin_offsets(client, [at]).values()
+        if begin >= to_offset:
+            return
+    pytest.fail(f"the log begins at {begin}")
