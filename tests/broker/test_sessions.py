@@ -196,3 +196,22 @@ def test_publisher_does_not_wait_for_a_broker_to_be_given_up(own: Broker, tmp_pa
     Publisher(settings, 0, lambda: False).close()
     assert took_s < STOP_S / 2
     assert [] == read_topic(settings.bootstrap, settings.topic("signals"))
+
+
+def test_broker_that_starts_again(own: Broker, tmp_path: Path) -> None:
+    """A worker waits for its brokers, and goes on where it was."""
+    site = made(own.bootstrap, "again.", tmp_path)
+    site.write(0, 10_000, broken(0, 100, A))
+    with site.running("one") as run:
+        wait_until(lambda: site.committed() == 1, "it has read")
+        own.stop()
+        again = broker.start(own.data_dir, port=int(own.bootstrap.rpartition(":")[2]))
+        try:
+            site.write(1, FAR_MS)
+            wait_until(lambda: site.signals() == [A.hex()] and site.committed() == 2, "it reads on")
+
+            code = ended(run)
+        finally:
+            again.stop()
+
+    assert 0 == code
