@@ -102,7 +102,7 @@ class Ended(msgspec.Struct, array_like=True, frozen=True):
 
     A worker that reads the facts log again from the middle of such a trace would take its tail for a trace of its own.
     So arrivals below tick `until` are no concern of it, and a chain that begins below `headless_until` is headless.
-    Its arrivals came from facts messages `[first_offset, last_offset]`.
+    Its arrivals came from facts messages `[first_offset, last_offset]`. By `after` it stands for several of a trace.
     """
 
     trace_id: bytes
@@ -110,3 +110,15 @@ class Ended(msgspec.Struct, array_like=True, frozen=True):
     headless_until: int
     first_offset: int
     last_offset: int
+
+    def after(self, before: Ended | None) -> Ended:
+        """This one and an earlier one of its trace: where reading begins in the earlier one, neither is of concern."""
+        if before is None:
+            return self
+        return Ended(
+            self.trace_id,
+            self.until,
+            self.headless_until,
+            min(self.first_offset, before.first_offset),
+            max(self.last_offset, before.last_offset),
+        )

@@ -208,7 +208,8 @@ class Sessions:
             return
         forgotten = chain.forgotten(self.bounds)
         if chain.was_cut or due < forgotten:
-            self.ended[trace_id] = Ended(trace_id, due, forgotten, chain.needs, facts_offset)
+            ended = Ended(trace_id, due, forgotten, chain.needs, facts_offset)
+            self.ended[trace_id] = ended.after(self.ended.get(trace_id))
         self._needs.remove(chain.needs)
         self.chains.remove(trace_id)
 

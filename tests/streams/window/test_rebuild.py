@@ -26,12 +26,13 @@ def begun(position: Position) -> Partition:
     return Partition((TOPIC,), sessions, RULES.__getitem__, out_of_order_ms=OUT_OF_ORDER_MS, position=position)
 
 
-def told(partition: Partition, log: list[Facts], until: int) -> list[Closed]:
-    """The partition takes in the log up to an offset, with a step after every message; what closes by it."""
+def told(partition: Partition, log: list[Facts], until: int, *, step_at: int | None = None) -> list[Closed]:
+    """The partition takes in the log up to an offset, with a step at one or at each; what closes by it."""
     found: list[Closed] = []
     while partition.next_offset < until:
         found += [closed(close) for close in partition.apply(partition.next_offset, log[partition.next_offset])]
-        partition.position()
+        if step_at in {None, partition.next_offset}:
+            partition.position()
     return found
 
 
@@ -47,10 +48,10 @@ def state(partition: Partition) -> dict[bytes, bytes]:
     return {trace_id: msgspec.msgpack.encode(chains.get(trace_id)) for trace_id in chains}
 
 
-def rebuilt(log: list[Facts], stop: int) -> tuple[Partition, Partition]:
+def rebuilt(log: list[Facts], stop: int, *, step_at: int | None = None) -> tuple[Partition, Partition]:
     """A worker that read up to `stop`, and one that was built again from what the first one says of its position."""
     first = begun(Position.beginning(0))
-    told(first, log, stop)
+    told(first, log, stop, step_at=step_at)
     again = begun(first.position().rebuilt())
     assert again.next_offset > 0, "it must not begin at the beginning"
     told(again, log, stop)
@@ -78,6 +79,18 @@ def test_tail_of_a_trace_that_was_cut() -> None:
     first, again = rebuilt(log, len(log) - 1)
 
     assert {TRACE, B} == state(first).keys()
+    assert state(first) == state(again)
+    assert told(first, log, len(log)) == told(again, log, len(log))
+
+
+def test_tail_of_a_trace_that_was_cut_twice() -> None:
+    """Where rows are few, the log begins in the first of two chains that are both gone: neither comes back."""
+    log = [at(number, 5 * number, TRACE) for number in range(70)]
+    log.append(message(section(len(log), len(log), 1_000 * TICK_MS)))
+
+    first, again = rebuilt(log, len(log) - 1, step_at=25)
+
+    assert {TRACE} == state(first).keys()
     assert state(first) == state(again)
     assert told(first, log, len(log)) == told(again, log, len(log))
 
