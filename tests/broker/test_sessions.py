@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from tests.streams.test_sessions import AUDITED, FAR_MS, SPANS, A, B, compiled
+from tests.streams.sessions.driven import AUDITED, FAR_MS, SPANS, A, B, compiled
 
 from streams import ruleset
 from streams.decode import TraceSpans
