@@ -22,6 +22,12 @@ from topics.signals import SignalFormat
 ClientSettings: TypeAlias = Mapping[str, str | int | float | bool]
 """librdkafka settings by name."""
 
+ADMIN: ClientSettings = {
+    # After a change of leaders the client would ask with the old leader's epoch, and be refused, until this has passed.
+    "metadata.max.age.ms": 5000,
+}
+"""For an `AdminClient` that outlives a change of leaders."""
+
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|d)")
 

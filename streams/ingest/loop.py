@@ -29,7 +29,7 @@ from streams.ingest.intake import Intake
 from streams.ingest.outbox import PRODUCER, Outbox
 from streams.ingest.source import SourcePartition
 from streams.ingest.watch import TopicWatch
-from streams.settings import ClientSettings, Settings
+from streams.settings import ADMIN, ClientSettings, Settings
 
 log = structlog.get_logger()
 
@@ -55,10 +55,6 @@ CONSUMER: ClientSettings = {
     "fetch.wait.max.ms": 20,
     "queued.min.messages": 100_000,
     "topic.metadata.refresh.interval.ms": 5000,
-}
-ADMIN: ClientSettings = {
-    # After a change of leaders the client would ask with the old leader's epoch, and be refused, until this has passed.
-    "metadata.max.age.ms": 5000,
 }
 
 

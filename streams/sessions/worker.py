@@ -31,7 +31,7 @@ from streams.ruleset import RuleSets
 from streams.sessions import takeover
 from streams.sessions.publish import FencedError, Publisher
 from streams.sessions.work import Work
-from streams.settings import ClientSettings, Settings
+from streams.settings import ADMIN, Settings
 from streams.window.partition import Partition
 from topics import admin as kafka
 from topics.errors import AdminError
@@ -48,10 +48,6 @@ ASK_S = 3.0
 WATCH_S = 5.0
 """A partition of which so long nothing was heard is looked at: Faust may stand still while the log goes on."""
 CUT_S = 30.0
-ADMIN: ClientSettings = {
-    # After a change of leaders the client would ask with the old leader's epoch, and be refused, until this has passed.
-    "metadata.max.age.ms": 5000,
-}
 
 Acknowledge = Callable[[], object]
 

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from tests.streams.sessions.driven import AUDITED, FAR_MS, SPANS, A, B, compiled
 
 from streams import ruleset
 from streams.decode import TraceSpans
@@ -26,6 +25,7 @@ from streams.settings import Settings
 from tests.broker.ingesting import wait_until
 from tests.broker.record import read_topic
 from tests.streams.installation import installed
+from tests.streams.sessions.driven import AUDITED, FAR_MS, SPANS, A, B, Driven, compiled
 from topics import broker, facts
 from topics.broker import Broker
 from topics.facts import VERSION, Entry, Facts, Section
@@ -215,3 +215,30 @@ def test_broker_that_starts_again(own: Broker, tmp_path: Path) -> None:
             again.stop()
 
     assert 0 == code
+
+
+def test_partition_is_opened_after_its_leader_changed(own: Broker, tmp_path: Path) -> None:
+    """A broker that starts again leads in another epoch: what the worker knew of the old one is soon forgotten."""
+    driven = Driven(made(own.bootstrap, "again.", tmp_path).settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.release(0)
+    own.stop()
+    again = broker.start(own.data_dir, port=int(own.bootstrap.rpartition(":")[2]))
+    try:
+        at = driven.write(FAR_MS)
+        driven.worker.assign({0})
+
+        wait_until(lambda: is_opened(driven, at), "it is opened")
+        driven.step()
+
+        assert [(A.hex(), "broken", 1)] == driven.signals()
+    finally:
+        driven.worker.stop()
+        driven.worker.close()
+        again.stop()
+
+
+def is_opened(driven: Driven, at: int) -> bool:
+    """Whether the worker has taken the partition, when Faust gives it a message."""
+    driven.deliver(at)
+    return 0 in driven.worker._at_work
