@@ -42,10 +42,12 @@ fuzz-rules: $(READY) ## Compile a million random and mutated rule texts
 fuzz-scan: $(READY) ## Read ten million odd and damaged requests with the scanner and without it
 	$(BIN)/python -m tests.properties.fuzz_scan 10000000
 
-bench: $(READY) ## Measure: ingest from topic to facts, decoding alone, rules alone, rules on an archive, verifying evidence
+bench: $(READY) ## Measure: ingest, decoding, rules, windows, latency, an archive, evidence
 	$(BIN)/python -m tests.bench.bench_ingest
 	$(BIN)/python -m tests.bench.bench_decode
 	$(BIN)/python -m tests.bench.bench_rules
+	$(BIN)/python -m tests.bench.bench_windows
+	$(BIN)/python -m tests.bench.bench_latency
 	$(BIN)/python -m tests.bench.bench_archive
 	$(BIN)/python -m tests.bench.bench_evidence
 

@@ -1,11 +1,14 @@
 """How soon a signal is there: from the end of a trace's gap to the signal, under a steady load.
 
-    python -m tests.bench.bench_latency [--spans-per-s 20000] [--seconds 60]
+    python -m tests.bench.bench_latency [--spans-per-s 20000] [--seconds 60] [--idle-topic]
 
 A broker, `betrace run` as a user starts it, real Collector messages with fresh trace ids written at a steady pace, and
 a consumer that reads what is committed. Prints a line of JSON: for each signal, the time from last arrival + gap +
 out-of-order (before that nobody can know that the trace is over) until the consumer has it, in ms. The first seconds,
 in which the program starts and catches up, do not count.
+
+With `--idle-topic` there is a second source topic to which nobody writes. Its time goes on by the machine's clock, two
+seconds (`idle_lag`) behind, looked at once a second, and every window waits for it.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ SOON = {"fetch.wait.max.ms": 10, "topic.metadata.refresh.interval.ms": 1000}
 class Figures(msgspec.Struct):
     """What was written, and how late the signals were."""
 
+    idle_topic: bool
     spans_per_s: int
     signals: int
     p50_ms: int
@@ -93,9 +97,10 @@ def latencies_ms(bootstrap: str, topic: str, until: threading.Event) -> Iterator
     consumer.close()
 
 
-def measure(bootstrap: str, directory: Path, spans_per_s: int, seconds: float) -> Figures:
+def measure(bootstrap: str, directory: Path, spans_per_s: int, seconds: float, *, idle_topic: bool) -> Figures:
     """Runs the program under load."""
-    program = Program(bootstrap, PREFIX, directory, RULES, OPTIONS)
+    sources = () if idle_topic else ("--source-topics", f"{PREFIX}otlp_spans")
+    program = Program(bootstrap, PREFIX, directory, RULES, (*OPTIONS, *sources))
     program.make_sources(PARTITIONS)
     ended = threading.Event()
     found: list[tuple[int, int]] = []
@@ -112,6 +117,7 @@ def measure(bootstrap: str, directory: Path, spans_per_s: int, seconds: float) -
     warm_ms = start_ms + WARM_MS
     late_ms = [late for at, late in found if at > warm_ms]
     return Figures(
+        idle_topic=idle_topic,
         spans_per_s=round(written / seconds),
         signals=len(late_ms),
         p50_ms=round(statistics.median(late_ms)),
@@ -125,9 +131,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--spans-per-s", type=int, default=20_000)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--idle-topic", action="store_true")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, broker.running(Path(directory) / "kafka") as kafka:
-        figures = measure(kafka.bootstrap, Path(directory), asked.spans_per_s, asked.seconds)
+        figures = measure(
+            kafka.bootstrap, Path(directory), asked.spans_per_s, asked.seconds, idle_topic=asked.idle_topic
+        )
         print(msgspec.json.encode(figures).decode())  # noqa: T201, it is a command
 
 
