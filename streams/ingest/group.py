@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from streams.errors import StateError
@@ -83,26 +83,31 @@ def look(client: AdminClient, settings: Settings) -> Seen:
     counts = kafka.partition_counts(client, settings.source_topics)
     topic_ids = kafka.topic_ids(client, settings.source_topics)
     places = [TopicPartition(topic, number) for topic in topic_ids for number in range(counts.get(topic, 0))]
-    committed = committed_offsets(client, settings.group("ingest"), places)
+    committed = committed_offsets(settings, places)
     lows, highs = kafka.begin_offsets(client, places), kafka.end_offsets(client, places)
     logs = {source: Log(topic_ids[source[0]], lows[source], highs[source]) for source in highs}
     return Seen(logs, committed, is_written, told_ms)
 
 
-def committed_offsets(client: AdminClient, group: str, places: list[TopicPartition]) -> dict[Source, Commit]:
-    """What the group committed; partitions without a commit are left out.
+def committed_offsets(settings: Settings, places: list[TopicPartition]) -> dict[Source, Commit]:
+    """What the ingest group committed; partitions without a commit are left out.
+
+    Asked with a consumer that joins nothing: confluent-kafka 2.16.1 crashes where its `AdminClient` gets an error in
+    answer to this question, such as that of a coordinator that has just moved.
 
     Raises:
         AdminError: there is no answer.
     """
     if not places:
         return {}
-    asked = [ConsumerGroupTopicPartitions(group, places)]
+    group = settings.group("ingest")
+    consumer = Consumer({**settings.client(), "group.id": group, "enable.auto.commit": False})
     try:
-        [answer] = client.list_consumer_group_offsets(asked, request_timeout=TIMEOUT_S).values()
-        found = answer.result().topic_partitions
+        found = consumer.committed(places, timeout=TIMEOUT_S)
     except KafkaException as error:
         raise AdminError(f"Kafka does not say the offsets of {group}: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
     for at in found:
         if at.error is not None:
             raise AdminError(f"Kafka does not say the offset of {at.topic}-{at.partition}: {at.error.str()}")

@@ -158,7 +158,7 @@ class Site:
         counts = admin.partition_counts(self.client, self.settings.source_topics)
         places = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
         try:
-            return group.committed_offsets(self.client, self.settings.group("ingest"), places)
+            return group.committed_offsets(self.settings, places)
         except AdminError:
             return {}
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import TopicPartition
 
-from streams import ingest, ruleset
+from streams import ruleset
 from streams.errors import StateError
+from streams.ingest import loop
 from streams.ingest.loop import Ingest
 from tests.broker.ingesting import WAIT_S, Site, holes, rules, wait_until
 
@@ -112,7 +113,7 @@ def test_replay_of_a_clock_that_was_turned_back(site: Site, monkeypatch: pytest.
     site.ingest_all(3 * COUNT)
     [first] = {section.replay for section in site.sections()} - {0}
     site.reset("--all-topics", "--to-earliest")
-    monkeypatch.setattr(ingest, "_now_ms", lambda: first - 3_600_000)
+    monkeypatch.setattr(loop, "_now_ms", lambda: first - 3_600_000)
 
     site.ingest_all(3 * COUNT)
 

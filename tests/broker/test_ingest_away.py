@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from streams import ingest, metrics, ruleset
+from streams import metrics, ruleset
+from streams.ingest import loop
 from tests.broker.ingesting import Site, holes, rules, wait_until
 from topics import broker
 from topics.broker import Broker
@@ -101,8 +102,8 @@ def test_broker_that_confirms_nothing(
     kafka: str, own: Broker, fresh_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the facts' broker stands still: reading is paused, which a metric says, and all is told afterwards."""
-    monkeypatch.setattr(ingest, "FULL_S", 0.2)
-    monkeypatch.setattr(ingest, "PRODUCER", {**ingest.PRODUCER, "bootstrap.servers": own.bootstrap})
+    monkeypatch.setattr(loop, "FULL_S", 0.2)
+    monkeypatch.setattr(loop, "PRODUCER", {**loop.PRODUCER, "bootstrap.servers": own.bootstrap})
     site, told = (Site.made(each, fresh_prefix, tmp_path, {"spans": 2}) for each in (kafka, own.bootstrap))
     numbers = count()
     with site.ingesting() as worker:
