@@ -23,12 +23,14 @@ SPAN_ID_BYTES = 8
 class Outcome:
     """One rule's verdict on one chain: the new one, the one it takes back, and the finding if one is due.
 
-    `excepted` is 1 when the rule would be applicable but for an exception, -1 when that was so until now, else 0.
+    `revision` is that of the chain's last signal, None when it has none. `excepted` is 1 when the rule would be
+    applicable but for an exception, -1 when that was so until now, else 0.
     """
 
     rule: Rule
     verdict: str
     previous: str | None
+    revision: int | None
     excepted: int
     finding: Finding | None
 
@@ -63,7 +65,7 @@ def _outcome(close: Close, judgement: Judgement, reach_ms: int) -> Outcome:
     close.chain.judged[_key(rule)] = after
     excepted = judgement.excepted - (before is not None and before.excepted)
     finding = _finding(close, judgement, previous, after, reach_ms) if published else None
-    return Outcome(rule, verdict, previous, excepted, finding)
+    return Outcome(rule, verdict, previous, after.revision, excepted, finding)
 
 
 def _judged(before: Judged | None, judgement: Judgement, published_ms: int | None) -> Judged:

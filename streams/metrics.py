@@ -36,6 +36,8 @@ COMMITS_FAILED = _counter("commits_failed", "Commits of source offsets that Kafk
 OFFSETS_LOST = _counter("offsets_lost", "Source offsets that were gone before they could be read.", "topic")
 FACTS = _counter("facts", "Facts written: a span satisfied an atom.", "topic")
 FLUSHES = _counter("flushes", "Flushes of ingest.")
+RULES_ACTIVE = _gauge("rules_active", "Rules in the set that records are projected with.", "fingerprint")
+RULES_REFUSED = _gauge("rules_refused", "1 while the active rule set cannot be read and the one before is in use.")
 
 LATE_TO_CLOCK = _counter("late_to_clock", "Entries and touches below the clock, applied at its tick.")
 STALE_SECTIONS = _counter("stale_sections", "Sections of an ingest that was long replaced, passed over.")

@@ -45,27 +45,73 @@ class RuleSets:
         return counted
 
 
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """A rule set as it is on the topic; `rules` is None when this version cannot compile it."""
+
+    fingerprint: str
+    record: records.RuleSetRecord
+    is_active: bool
+    rules: RuleSet | None
+
+
 def push(settings: Settings, rules: RuleSet, *, now_ms: int) -> None:
     """Writes the set and makes it the active one.
 
     Raises:
         ConfigError: the brokers did not take it.
     """
-    producer = Producer({**settings.client(), "enable.idempotence": True, "message.max.bytes": SET_BYTES})
     record = records.RuleSetRecord(texts=dict(rules.texts), pushed_by=_user(), pushed_ms=now_ms)
+    # One after the other: the active set must never be one that was not written.
+    _write(settings, rules.fingerprint.encode(), records.encode(record))
+    activate(settings, rules.fingerprint)
+
+
+def activate(settings: Settings, fingerprint: str) -> None:
+    """Makes a set that was pushed the active one.
+
+    Raises:
+        ConfigError: the brokers did not take it.
+    """
+    _write(settings, records.ACTIVE_KEY, fingerprint.encode())
+
+
+def history(settings: Settings) -> list[Pushed]:
+    """The sets on `betrace.rules`, the one that was pushed last first.
+
+    Raises:
+        StateError: the topic cannot be read.
+    """
+    latest = _latest(settings)
+    active = latest.pop(records.ACTIVE_KEY, b"").decode(errors="replace")
+    found = [_pushed(key.decode(errors="replace"), value, active) for key, value in latest.items() if value]
+    return sorted(
+        (each for each in found if each is not None), key=lambda each: (-each.record.pushed_ms, each.fingerprint)
+    )
+
+
+def _pushed(fingerprint: str, value: bytes, active: str) -> Pushed | None:
+    try:
+        record = records.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    try:
+        rules, _ = compile_texts(record.texts)
+    except RulesError:
+        rules = None
+    return Pushed(fingerprint, record, fingerprint == active, rules)
+
+
+def _write(settings: Settings, key: bytes, value: bytes) -> None:
+    producer = Producer({**settings.client(), "enable.idempotence": True, "message.max.bytes": SET_BYTES})
     topic = settings.topic("rules")
     errors: list[KafkaError] = []
-    for key, value in (
-        (rules.fingerprint.encode(), records.encode(record)),
-        (records.ACTIVE_KEY, rules.fingerprint.encode()),
-    ):
-        try:
-            producer.produce(topic, value, key, on_delivery=lambda error, _: errors.append(error) if error else None)
-        except KafkaException as error:
-            raise _not_written(topic, error.args[0].str()) from error
-        # One after the other: the active set must never be one that was not written.
-        if producer.flush(WAIT_S) or errors:
-            raise _not_written(topic, errors[0].str() if errors else "no answer")
+    try:
+        producer.produce(topic, value, key, on_delivery=lambda error, _: errors.append(error) if error else None)
+    except KafkaException as error:
+        raise _not_written(topic, error.args[0].str()) from error
+    if producer.flush(WAIT_S) or errors:
+        raise _not_written(topic, errors[0].str() if errors else "no answer")
 
 
 def read(settings: Settings) -> tuple[RuleSets, str | None]:
@@ -75,10 +121,7 @@ def read(settings: Settings) -> tuple[RuleSets, str | None]:
         StateError: the topic cannot be read, or holds a set that does not compile.
     """
     known, active = RuleSets(), None
-    latest = {
-        message.key() or b"": message.value() or b"" for message in reader.read(settings, settings.topic("rules"))
-    }
-    for key, value in latest.items():
+    for key, value in _latest(settings).items():
         if not value:
             continue  # deleted, as compaction will
         try:
@@ -92,6 +135,11 @@ def read(settings: Settings) -> tuple[RuleSets, str | None]:
                 action="upgrade this worker to the version that pushed it",
             ) from error
     return known, active
+
+
+def _latest(settings: Settings) -> dict[bytes, bytes]:
+    """The last value of each key."""
+    return {message.key() or b"": message.value() or b"" for message in reader.read(settings, settings.topic("rules"))}
 
 
 def read_active(settings: Settings) -> RuleSet:

@@ -4,7 +4,7 @@ In: outcomes, facts messages and the clock, as values. Out: the records of `topi
 
 What must hold for coverage: the sums since the last record are of facts messages from its `facts_to` on. So a worker
 that takes over reads the facts from there, or from below, again; messages below are passed over here. Then nothing but
-the last record itself (`Covered`) must be remembered.
+where that record ends, and how many windows closed since, must be remembered (`Covered`).
 """
 
 from __future__ import annotations
@@ -75,26 +75,41 @@ class CoveredSource(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Covered(msgspec.Struct, frozen=True, array_like=True):
-    """Where the last coverage record of a facts partition ends; it is remembered with the partition's checkpoint."""
+    """Where the last coverage record of a facts partition ends; it is remembered with the partition's checkpoint.
+
+    `windows_judged` closed since then: their facts may lie so far back that reading again would not close them again.
+    """
 
     to_ms: int
     facts_to: int
     sources: list[CoveredSource]
+    windows_judged: int = 0
 
 
 class CoverageTally:
-    """The input of one facts partition since its last coverage record; `covered` is None before the first."""
+    """The input of one facts partition since its last coverage record, from facts offset `facts_from` on.
+
+    `covered` is where that record ends, None before the first.
+    """
 
     def __init__(self, partition: int, begin_offset: int, covered: Covered | None = None) -> None:
         self.covered = covered
+        self.facts_from = begin_offset if covered is None else covered.facts_to
         self._partition = partition
-        self._facts_from = begin_offset if covered is None else covered.facts_to
         self._covered = {(at.topic, at.partition): at for at in covered.sources} if covered else {}
-        self._begin_again()
+        self._begin_again(0 if covered is None else covered.windows_judged)
+
+    @property
+    def so_far(self) -> Covered | None:
+        """What is to be remembered now; None before the first record."""
+        return self.covered and msgspec.structs.replace(self.covered, windows_judged=self._windows_judged)
 
     def apply(self, facts_offset: int, message: Facts, windows_judged: int) -> None:
-        """Takes in a facts message and how many windows closed by it; what a record has already is passed over."""
-        if facts_offset < self._facts_from:
+        """Takes in a facts message; what a record has already is passed over.
+
+        `windows_judged` closed by it for the first time: those that `covered` counts are not among them.
+        """
+        if facts_offset < self.facts_from:
             return
         self._windows_judged += windows_judged
         self._rule_sets.add(message.rules)
@@ -116,7 +131,7 @@ class CoverageTally:
             partition=self._partition,
             from_ms=None if self.covered is None else self.covered.to_ms,
             to_ms=clock_ms,
-            facts_from=self._facts_from,
+            facts_from=self.facts_from,
             facts_to=facts_to,
             sources=[self._sources[source] for source in sorted(self._sources)],
             rule_sets=sorted(self._rule_sets),
@@ -126,21 +141,24 @@ class CoverageTally:
         for source in record.sources:
             at = CoveredSource(source.topic, source.partition, source.epoch, source.to_offset)
             self._covered[source.topic, source.partition] = at
-        self._facts_from = facts_to
+        self.facts_from = facts_to
         self.covered = Covered(clock_ms, facts_to, [self._covered[source] for source in sorted(self._covered)])
-        self._begin_again()
+        self._begin_again(0)
         return record
 
-    def _begin_again(self) -> None:
+    def _begin_again(self, windows_judged: int) -> None:
         self._sources: dict[tuple[str, int, int], SourceCoverage] = {}
         self._rule_sets: set[str] = set()
-        self._windows_judged = 0
+        self._windows_judged = windows_judged
         self._traces = DistinctTraces()
 
     def _apply_section(self, section: Section) -> None:
         key = (section.topic, section.partition, section.epoch)
         before = self._sources.get(key)
         covered = self._covered.get((section.topic, section.partition))
+        if covered is not None and section.epoch < covered.epoch:
+            # An ingest that was long replaced says nothing new.
+            return
         if before is not None:
             begin, end = before.from_offset, before.to_offset
         elif covered is not None and covered.epoch == section.epoch:

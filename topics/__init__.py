@@ -65,6 +65,16 @@ SIGNALS = TopicSpec(
     read_by="the SIEM",
     config=days(90),
 )
+# Not in the flow: the first replay that publishes makes it.
+REPLAYED_SIGNALS = TopicSpec(
+    name="signals.replay",
+    holds="signals of the past under other rules, where a replay is asked to publish them",
+    key="uid",
+    partitions=Partitions.FACTS,
+    written_by="betrace replay --publish",
+    read_by="who asked for it",
+    config=days(90),
+)
 VERDICTS = TopicSpec(
     name="verdicts",
     holds="how many traces held and broke each rule, with a hash of each verdict; which input was judged",

@@ -7,7 +7,7 @@ is not as it should be is said, and the operator decides.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TypeAlias, TypeVar
 
@@ -17,6 +17,7 @@ from confluent_kafka.admin import (
     AdminClient,
     ConfigResource,
     DescribeClusterResult,
+    ListOffsetsResultInfo,
     NewTopic,
     OffsetSpec,
     ResourceType,
@@ -25,7 +26,7 @@ from confluent_kafka.admin import (
 
 from topics import FLOW
 from topics.errors import AdminError
-from topics.spec import FOREVER, Layout, Partitions, Plan, plan
+from topics.spec import FOREVER, Layout, Partitions, Plan, TopicSpec, plan
 
 __all__ = [
     "AdminError",
@@ -38,9 +39,11 @@ __all__ = [
     "create",
     "describe",
     "end_offsets",
+    "first_times",
     "max_message_bytes",
     "offsets_at",
     "partition_counts",
+    "retention_ms",
     "topic_ids",
     "wait_until_seen",
 ]
@@ -92,18 +95,18 @@ def connect(settings: ClientSettings) -> AdminClient:
     return admin
 
 
-def create(admin: AdminClient, layout: Layout) -> Creation:
+def create(admin: AdminClient, layout: Layout, specs: Sequence[TopicSpec] = FLOW) -> Creation:
     """Make the topics of the flow that are missing, and wait until they are seen; raises `AdminError`."""
-    wanted = _plans(layout)
+    wanted = _plans(layout, specs)
     there = _descriptions(admin, [topic.name for topic in wanted])
     made = _make(admin, [topic for topic in wanted if topic.name not in there], layout)
-    kept = [row for row in describe(admin, layout) if row.name not in made]
+    kept = [row for row in describe(admin, layout, specs) if row.name not in made]
     return Creation(made, kept)
 
 
-def describe(admin: AdminClient, layout: Layout) -> list[Row]:
+def describe(admin: AdminClient, layout: Layout, specs: Sequence[TopicSpec] = FLOW) -> list[Row]:
     """How the topics of the flow are, in its order; raises `AdminError`."""
-    wanted = _plans(layout)
+    wanted = _plans(layout, specs)
     there = _descriptions(admin, [topic.name for topic in wanted])
     configs = _configs(admin, ResourceType.TOPIC, list(there))
     safe = layout.replication or min(SAFE_REPLICATION, len(_cluster(admin).nodes))
@@ -154,6 +157,22 @@ def offsets_at(admin: AdminClient, partitions: Iterable[TopicPartition], time_ms
     return {at: ends[at] if offset < 0 else offset for at, offset in found.items()}
 
 
+def first_times(admin: AdminClient, partitions: Iterable[TopicPartition]) -> dict[tuple[str, int], int | None]:
+    """The time of the first record that is still there, in Unix ms, None when there is none; raises `AdminError`."""
+    found = _offset_infos(admin, partitions, OffsetSpec.for_timestamp(0), TIMEOUT_S)
+    return {at: info.timestamp if info.offset >= 0 else None for at, info in found.items()}
+
+
+def retention_ms(admin: AdminClient, name: str) -> int | None:
+    """How old a record of `name` must at least be to be deleted; None when one may be deleted at any age.
+
+    Raises `AdminError`, also when there is no such topic.
+    """
+    config = _configs(admin, ResourceType.TOPIC, [name])[name]
+    kept_ms, kept_bytes = int(config["retention.ms"]), int(config["retention.bytes"])
+    return None if kept_ms < 0 or kept_bytes >= 0 else kept_ms
+
+
 def max_message_bytes(admin: AdminClient, name: str) -> int:
     """The largest record batch that `name` takes; raises `AdminError`, also when there is no such topic."""
     return int(_configs(admin, ResourceType.TOPIC, [name])[name]["max.message.bytes"])
@@ -184,8 +203,8 @@ def _usable(admin: AdminClient, names: Iterable[str]) -> set[str]:
     return there.keys() - {at.topic for at, future in answers.items() if future.exception() is not None}
 
 
-def _plans(layout: Layout) -> list[Plan]:
-    plans = [topic for spec in FLOW for topic in plan(spec, layout)]
+def _plans(layout: Layout, specs: Sequence[TopicSpec]) -> list[Plan]:
+    plans = [topic for spec in specs for topic in plan(spec, layout)]
     if len({topic.name for topic in plans}) < len(plans):
         raise AdminError(f"a source topic is one of our own: {', '.join(layout.source_topics)}")
     return plans
@@ -294,9 +313,16 @@ def _configs(admin: AdminClient, kind: ResourceType, names: list[str]) -> dict[s
 def _offsets(
     admin: AdminClient, at: Iterable[TopicPartition], spec: OffsetSpec, timeout_s: float
 ) -> dict[tuple[str, int], int]:
-    futures = admin.list_offsets(dict.fromkeys(at, spec), request_timeout=timeout_s)
+    return {at: info.offset for at, info in _offset_infos(admin, at, spec, timeout_s).items()}
+
+
+def _offset_infos(
+    admin: AdminClient, at: Iterable[TopicPartition], spec: OffsetSpec, timeout_s: float
+) -> dict[tuple[str, int], ListOffsetsResultInfo]:
+    asked = dict.fromkeys(at, spec)
+    futures = admin.list_offsets(asked, request_timeout=timeout_s) if asked else {}
     return {
-        (asked.topic, asked.partition): _answer(future, f"the offsets of {asked.topic}-{asked.partition}").offset
+        (asked.topic, asked.partition): _answer(future, f"the offsets of {asked.topic}-{asked.partition}")
         for asked, future in futures.items()
     }
 

@@ -9,6 +9,7 @@ Integers fit 64 bits and texts hold no lone surrogates, as after any decoding of
 from __future__ import annotations
 
 import uuid
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -120,6 +121,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         return self.verdict in {"held", "not_applicable"}
 
 
+@lru_cache(maxsize=256)
 def uid(rule_id: str, rule_fingerprint: str, trace_id: bytes, chain_first_ms: int) -> str:
     """The UUIDv5 of the four, one a line: the trace id in lower-case hex, the chain's first arrival in Unix ms.
 

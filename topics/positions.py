@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-VERSION = 1
+VERSION = 2
 
 
 class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
@@ -16,7 +16,8 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
 
     Everything that follows from facts messages below `published_to` is on the topics. With the log from `start_offset`
     on and `start`, the state machine's own beginning there, the same windows are built again. `topic_id` is the facts
-    topic's: a checkpoint of another log says nothing.
+    topic's: a checkpoint of another log says nothing. `covered`, its own business too, says where the partition's
+    coverage records end; `start_offset` is never above.
     """
 
     version: int
@@ -24,6 +25,7 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     published_to: int
     start_offset: int
     start: bytes
+    covered: bytes
 
 
 def key(partition: int) -> bytes:

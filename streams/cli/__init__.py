@@ -19,6 +19,7 @@ COMMANDS = (
     "check",
     "eval",
     "run",
+    "replay",
     "signals",
     "archive",
     "ledger",

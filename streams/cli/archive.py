@@ -14,7 +14,6 @@ from confluent_kafka.admin import AdminClient
 
 from streams import logs
 from streams.cli import options
-from streams.cli.run import duration
 from streams.decode import Format
 from streams.errors import ConfigError
 from streams.settings import Settings
@@ -51,16 +50,11 @@ class Line(msgspec.Struct, frozen=True):
 @options.bootstrap
 @options.prefix
 @options.source_topics
-@options.setting(
-    "--encoding",
-    type=click.Choice([each.value for each in Format]),
-    default="auto",
-    help="How source records are encoded.",
-)
+@options.encoding
 @options.moment("--from", default="earliest", help="Where a partition begins of which nothing is archived.")
 @options.moment("--to", help="Stop before the records of this time.")
 @options.setting("--until-idle", is_flag=True, help="Archive what is there now, then exit.")
-@duration("--every", "1h", "What was read is in a file after this long at the latest.")
+@options.duration("--every", "1h", "What was read is in a file after this long at the latest.")
 @options.setting(
     "--memory", type=click.IntRange(min=16), default=512, metavar="MIB", help="For what is not written yet, in MiB."
 )

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from streams.cli import evidence_push, evidence_report
 from streams.cli.ledger import read_text, signer_in
 from streams.errors import ConfigError
 from streams.ledger import checkpoint, notes
@@ -44,7 +45,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.group("evidence", epilog="\b\nExample:\n  betrace evidence verify evidence/ --key ledger.pub")
 def command() -> None:
-    """Make the ledger's keys, and verify the evidence it keeps."""
+    """Make the ledger's keys, verify the evidence it keeps, and report what it says."""
+
+
+command.add_command(evidence_report.command)
+command.add_command(evidence_push.command)
 
 
 @command.command(epilog="\b\nExample:\n  betrace evidence keygen example.com/betrace --key ledger.key > ledger.pub")

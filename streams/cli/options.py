@@ -13,8 +13,12 @@ from typing import Any, TypeVar
 
 import click
 
+from streams.decode import Format
 from streams.errors import ConfigError
-from streams.settings import moment_ms
+from streams.project import IDENTITY_ATTRIBUTES
+from streams.redact import KEY_VARIABLE
+from streams.settings import milliseconds, moment_ms
+from topics.signals import SignalFormat
 from topics.spec import Layout
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -55,6 +59,18 @@ def _moment(_: click.Context, __: click.Parameter, text: str | None) -> int | No
         raise click.BadParameter(str(error)) from error
 
 
+def _duration(_: click.Context, __: click.Parameter, text: str) -> int:
+    try:
+        return milliseconds(text)
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def duration(name: str, default: str, help_text: str) -> Callable[[_Command], _Command]:
+    """An option that takes a duration such as 30s and gives milliseconds."""
+    return setting(name, default=default, callback=_duration, metavar="DURATION", help=help_text)
+
+
 bootstrap = setting("--bootstrap", default="localhost:9092", help="Kafka, as host:port[,host:port...].")
 prefix = setting("--prefix", default="betrace.", help="What the names of BeTrace's own topics begin with.")
 source_topics = setting(
@@ -71,6 +87,41 @@ facts_partitions = setting(
 )
 replication = setting(
     "--replication", type=click.IntRange(min=1), help="Copies of each topic; else as the brokers say."
+)
+
+encoding = setting(
+    "--encoding",
+    type=click.Choice([each.value for each in Format]),
+    default="auto",
+    help="How source records are encoded.",
+)
+gap = duration("--gap", "30s", "A trace is quiet after this long without a record.")
+lateness = duration("--lateness", "10m", "How long after that a late span still amends the verdict.")
+max_duration = duration("--max-duration", "1h", "A window is cut after this long.")
+out_of_order = duration("--out-of-order", "2s", "How far record times may run back in a source partition.")
+signal_format = setting(
+    "--signal-format",
+    type=click.Choice([each.value for each in SignalFormat]),
+    default="ocsf",
+    help="How signals are written.",
+)
+identity = setting(
+    "--identity",
+    default=",".join(IDENTITY_ATTRIBUTES),
+    callback=any_names,
+    metavar="NAMES",
+    help="Attributes that a signal shows even when no rule names them, with commas between.",
+)
+redact = setting(
+    "--redact",
+    default="",
+    metavar="NAME=hash|drop|mask",
+    help="What becomes of an attribute's value before it leaves ingest; more of them with commas between.",
+)
+redact_key_file = setting(
+    "--redact-key-file",
+    type=click.Path(path_type=Path),
+    help=f"A file with the key of the hashes; else {KEY_VARIABLE} in the environment is the key.",
 )
 
 

@@ -8,18 +8,48 @@ from pathlib import Path
 import click
 import msgspec
 
-from dsl import library
+from dsl import RuleSet, library
 from dsl.library import LibraryRule
 from streams import ruleset
 from streams.cli import options
 from streams.cli.load import load
+from streams.cli.rules_diff import differences
 from streams.cli.table import table
 from streams.errors import ConfigError
+from streams.ruleset import Pushed
 from streams.settings import Settings
+from streams.times import iso_ms
 from topics import admin
 from topics.spec import Layout
 
 _HEAD = ("RULE", "SEVERITY", "CONTROLS", "TITLE")
+
+
+_SET_HEAD = ("SET", "ACTIVE", "RULES", "PUSHED", "BY")
+
+ACTIVE = "active"
+"""Names the active set where a fingerprint could stand."""
+
+_form = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    envvar="BETRACE_FORMAT",
+    show_envvar=True,
+    show_default=True,
+    help="How the list is printed.",
+)
+
+
+class SetRow(msgspec.Struct, frozen=True):
+    """What is listed of a rule set on Kafka; `rules` is None when this version cannot compile it."""
+
+    fingerprint: str
+    active: bool
+    rules: int | None
+    pushed: str
+    pushed_by: str
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -45,26 +75,77 @@ def command() -> None:
 def push(rules: tuple[str, ...], bootstrap: str, prefix: str) -> None:
     """Make RULES, files or directories, the active rule set; a set with an error is refused whole."""
     compiled = load(rules)
-    settings = Settings(bootstrap=bootstrap, prefix=prefix, state_dir=Path())
+    settings = _settings(bootstrap, prefix)
     admin.create(admin.connect(settings.client()), Layout(prefix=prefix))
     ruleset.push(settings, compiled, now_ms=time.time_ns() // 1_000_000)
     click.echo(compiled.fingerprint)
+
+
+@command.command("list", epilog="\b\nExample:\n  betrace rules list --bootstrap localhost:9092")
+@options.bootstrap
+@options.prefix
+@_form
+def list_sets(bootstrap: str, prefix: str, form: str) -> None:
+    """List the rule sets on Kafka, the one that was pushed last first."""
+    rows = [_set_row(each) for each in ruleset.history(_settings(bootstrap, prefix))]
+    if form == "json":
+        click.echo(msgspec.json.encode(rows))
+        return
+    for line in table(_SET_HEAD, map(_set_cells, rows)):
+        click.echo(line)
+
+
+@command.command("show", epilog="\b\nExample:\n  betrace rules show 3f9a --bootstrap localhost:9092")
+@click.argument("name", metavar="[SET]", default=ACTIVE)
+@options.bootstrap
+@options.prefix
+def show(name: str, bootstrap: str, prefix: str) -> None:
+    """Print the files of a rule set.
+
+    SET is a fingerprint or its beginning; the active set when it is not given.
+    """
+    for path, text in sorted(_found(ruleset.history(_settings(bootstrap, prefix)), name).record.texts.items()):
+        click.echo(f"// {path}\n\n{text.rstrip()}\n")
+
+
+@command.command("diff", epilog="\b\nExample:\n  betrace rules diff rules/ --bootstrap localhost:9092")
+@click.argument("first", metavar="SET|PATH")
+@click.argument("second", metavar="[SET|PATH]", default=ACTIVE)
+@options.bootstrap
+@options.prefix
+def diff(first: str, second: str, bootstrap: str, prefix: str) -> None:
+    """Print how a rule set differs from another, rule by rule: what pushing the first in place of the second changes.
+
+    Each is a fingerprint or its beginning, or a file or directory of rules; the second is the active set when it is
+    not given.
+    """
+    history = ruleset.history(_settings(bootstrap, prefix))
+    new, old = (load([name]) if Path(name).exists() else _compiled(_found(history, name)) for name in (first, second))
+    for line in differences(old, new):
+        click.echo(line)
+
+
+@command.command("rollback", epilog="\b\nExample:\n  betrace rules rollback --bootstrap localhost:9092")
+@click.argument("name", metavar="[SET]", required=False)
+@options.bootstrap
+@options.prefix
+def rollback(name: str | None, bootstrap: str, prefix: str) -> None:
+    """Make a rule set that was pushed earlier active again.
+
+    SET is a fingerprint or its beginning; when it is not given, the set that was pushed before the active one.
+    """
+    settings = _settings(bootstrap, prefix)
+    history = ruleset.history(settings)
+    target = _before_active(history) if name is None else _found(history, name)
+    ruleset.activate(settings, _compiled(target).fingerprint)
+    click.echo(target.fingerprint)
 
 
 @command.command("library", epilog="\b\nExample:\n  betrace rules library --copy rules/ hipaa soc2")
 @click.argument("names", nargs=-1)
 @options.setting("--copy", type=click.Path(path_type=Path), help="Write the rules to this directory.")
 @options.setting("--force", is_flag=True, help="Overwrite files that are there.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    envvar="BETRACE_FORMAT",
-    show_envvar=True,
-    show_default=True,
-    help="How the list is printed.",
-)
+@_form
 def show_library(names: tuple[str, ...], copy: Path | None, form: str, *, force: bool) -> None:
     """List the rules that come with BeTrace, or copy them.
 
@@ -108,3 +189,44 @@ def _row(each: LibraryRule) -> Row:
 def _cells(each: LibraryRule) -> tuple[str, ...]:
     rule = each.rule
     return (rule.id, rule.severity.value, ", ".join(rule.controls), rule.title)
+
+
+def _settings(bootstrap: str, prefix: str) -> Settings:
+    return Settings(bootstrap=bootstrap, prefix=prefix, state_dir=Path())
+
+
+def _set_row(each: Pushed) -> SetRow:
+    count = None if each.rules is None else len(each.rules.rules)
+    return SetRow(each.fingerprint, each.is_active, count, iso_ms(each.record.pushed_ms), each.record.pushed_by)
+
+
+def _set_cells(row: SetRow) -> tuple[str, ...]:
+    count = "unreadable" if row.rules is None else str(row.rules)
+    return row.fingerprint, "active" if row.active else "", count, row.pushed, row.pushed_by
+
+
+def _found(history: list[Pushed], name: str) -> Pushed:
+    """The set with this name.
+
+    Raises:
+        ConfigError: there is none, or more than one.
+    """
+    found = [each for each in history if each.is_active] if name == ACTIVE else []
+    found = found or [each for each in history if each.fingerprint.startswith(name)]
+    if len(found) != 1:
+        said = "no rule set" if not found else f"{len(found)} rule sets"
+        raise ConfigError(f"there is {said} {name} on Kafka: betrace rules list names them")
+    return found[0]
+
+
+def _before_active(history: list[Pushed]) -> Pushed:
+    at = next((number for number, each in enumerate(history) if each.is_active), None)
+    if at is None or at + 1 == len(history):
+        raise ConfigError("no rule set was pushed before the active one: betrace rules list names them")
+    return history[at + 1]
+
+
+def _compiled(each: Pushed) -> RuleSet:
+    if each.rules is None:
+        raise ConfigError(f"this version cannot compile rule set {each.fingerprint}: use the one that pushed it")
+    return each.rules

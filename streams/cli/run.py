@@ -8,10 +8,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import click
 import msgspec
@@ -24,10 +23,9 @@ from streams.cli import options
 from streams.cli.load import load
 from streams.decode import Format
 from streams.errors import ConfigError
-from streams.project import IDENTITY_ATTRIBUTES
-from streams.redact import KEY_VARIABLE, Redaction, read_key, treatments
+from streams.redact import Redaction, read_key, treatments
 from streams.sessions.app import Ends
-from streams.settings import Settings, milliseconds
+from streams.settings import Settings
 from topics import admin as kafka
 from topics.signals import SignalFormat
 from topics.spec import Layout
@@ -37,23 +35,11 @@ log = structlog.get_logger()
 ROLES = ("ingest", "sessions")
 
 
-def _duration(_: click.Context, __: click.Parameter, text: str) -> int:
-    try:
-        return milliseconds(text)
-    except ConfigError as error:
-        raise click.BadParameter(str(error)) from error
-
-
 def _ends(_: click.Context, __: click.Parameter, text: str | None) -> Ends | None:
     try:
         return None if text is None else msgspec.json.decode(text, type=Ends)
     except msgspec.DecodeError as error:
         raise click.BadParameter(str(error)) from error
-
-
-def duration(name: str, default: str, help_text: str) -> Callable[[Any], Any]:
-    """An option that takes a duration such as 30s and gives milliseconds."""
-    return options.setting(name, default=default, callback=_duration, metavar="DURATION", help=help_text)
 
 
 def default_state_dir() -> Path:
@@ -69,16 +55,11 @@ def default_state_dir() -> Path:
 @options.setting(
     "--start", type=click.Choice(["earliest", "latest"]), default="earliest", help="Where a first start begins."
 )
-@options.setting(
-    "--encoding",
-    type=click.Choice([each.value for each in Format]),
-    default="auto",
-    help="How source records are encoded.",
-)
-@duration("--gap", "30s", "A trace is quiet after this long without a record.")
-@duration("--lateness", "10m", "How long after that a late span still amends the verdict.")
-@duration("--max-duration", "1h", "A window is cut after this long.")
-@duration("--out-of-order", "2s", "How far record times may run back in a source partition.")
+@options.encoding
+@options.gap
+@options.lateness
+@options.max_duration
+@options.out_of_order
 @options.setting(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -88,30 +69,10 @@ def default_state_dir() -> Path:
 @options.setting(
     "--role", type=click.Choice(ROLES), default=None, help="Run one stage only, with the rules that are active."
 )
-@options.setting(
-    "--signal-format",
-    type=click.Choice([each.value for each in SignalFormat]),
-    default="ocsf",
-    help="How signals are written.",
-)
-@options.setting(
-    "--identity",
-    default=",".join(IDENTITY_ATTRIBUTES),
-    callback=options.any_names,
-    metavar="NAMES",
-    help="Attributes that a signal shows even when no rule names them, with commas between.",
-)
-@options.setting(
-    "--redact",
-    default="",
-    metavar="NAME=hash|drop|mask",
-    help="What becomes of an attribute's value before it leaves ingest; more of them with commas between.",
-)
-@options.setting(
-    "--redact-key-file",
-    type=click.Path(path_type=Path),
-    help=f"A file with the key of the hashes; else {KEY_VARIABLE} in the environment is the key.",
-)
+@options.signal_format
+@options.identity
+@options.redact
+@options.redact_key_file
 @options.evidence
 @options.setting("--until-idle", is_flag=True, help="Judge what is there now, then exit.")
 @click.option("--ends", callback=_ends, hidden=True, help="Until where, as JSON: topic, partition, offset.")

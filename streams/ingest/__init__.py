@@ -5,4 +5,5 @@ assignment, group, watch       which source partitions are read, from where on, 
 intake, source, watermark      records into drafts; how far each source partition is, in offsets and in record time
 flush, outbox, commits         drafts into facts messages, confirmed by the brokers, then committed
 idle, pace                     time where nothing comes; partitions that wait for slower ones
+rules                          which rule set is active
 """

@@ -48,12 +48,17 @@ class Intake:
         self._letters = settings.topic("dead_letters")
         self._outbox = outbox
         self._sources = sources
-        self._projector = Projector(rules, settings.identity, settings.redaction)
-        self._decoder = Decoder(self._projector.interest, settings.format)
+        self._settings = settings
+        self.use(rules)
         self._tallies: defaultdict[str, metrics.Tally] = defaultdict(metrics.Tally)
         self.read_count = 0
         self.batch_count = 100
         log.info("requests are decoded", scanner=scan.chosen().value)
+
+    def use(self, rules: RuleSet) -> None:
+        """From now on records are projected with these rules."""
+        self._projector = Projector(rules, self._settings.identity, self._settings.redaction)
+        self._decoder = Decoder(self._projector.interest, self._settings.format)
 
     def take(self, messages: list[Message], *, local_ms: int) -> set[Source]:
         """Takes in messages that were read by `local_ms`; returns the partitions whose position is gone from the log.

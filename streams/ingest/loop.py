@@ -27,6 +27,7 @@ from streams.ingest.group import Commit, Source
 from streams.ingest.idle import IdleTicks
 from streams.ingest.intake import Intake
 from streams.ingest.outbox import PRODUCER, Outbox
+from streams.ingest.rules import RulesWatch
 from streams.ingest.source import SourcePartition
 from streams.ingest.watch import TopicWatch
 from streams.settings import ADMIN, ClientSettings, Settings
@@ -63,7 +64,6 @@ class Ingest:
 
     def __init__(self, settings: Settings, rules: RuleSet) -> None:
         self._settings = settings
-        self._rules = rules
         self._stopping = False
         self._sources: dict[Source, SourcePartition] = {}
         self._commits = Commits()
@@ -77,6 +77,7 @@ class Ingest:
         self._assignment = Assignment(settings, client, lambda offsets: self._commits.send(self._consumer, offsets))
         self._idle = IdleTicks(client, _now_ms)
         self._watch = TopicWatch(client, settings.source_topics)
+        self._rules = RulesWatch(client, settings, rules)
 
     @property
     def read_count(self) -> int:
@@ -113,6 +114,7 @@ class Ingest:
         self._begin()
         now_s = time.monotonic()
         self._idle.step(self._sources.values())
+        self._rules.step()
         if now_s - self._idled_s >= IDLE_S:
             self._idled_s = now_s
             self._idle.ask(self._sources.values())
@@ -121,6 +123,7 @@ class Ingest:
         if self._outbox.has_room and self._is_due(now_s - self._flushed_s):
             self._flushed_s = now_s
             self._flush()
+            self._follow_rules()
 
     def _may_read(self) -> bool:
         """Pauses what is to be paused; false while there is nothing to do but to wait for confirmations.
@@ -157,12 +160,23 @@ class Ingest:
         ]
         for partition in range(count):
             of_partition = [of_source[partition] for of_source in sections]
-            for value in flush.messages(self._rules.fingerprint, of_partition, FLUSH_BYTES):
+            for value in flush.messages(self._rules.rules.fingerprint, of_partition, FLUSH_BYTES):
                 self._outbox.send(topic, value, None, partition)
         self._outbox.depart([_commit_at(source) for source in sources])
         metrics.FLUSHES.inc()
         for source in sources:
             metrics.take_times(source.topic, source.time)
+
+    def _follow_rules(self) -> None:
+        """Goes over to other rules, right after a flush: a message is projected with the rules that it names.
+
+        A record that is kept back was projected already, and counts later than this: the rules wait for it.
+        """
+        if any(source.time.has_kept for source in self._sources.values()):
+            return
+        following = self._rules.take_next()
+        if following is not None:
+            self._intake.use(following)
 
     def _finish(self) -> None:
         """Flushes all that is certain, waits for the confirmations, commits; without partitions there is nothing to."""

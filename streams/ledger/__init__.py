@@ -1,6 +1,6 @@
 """The ledger: evidence that what was judged was recorded, and never changed since.
 
-    verdicts, signals, audit ─ entry ─►  one Merkle log per topic partition      streams.ledger.entry, .merkle
+    verdicts, signals, audit, rules ─►   one Merkle log per topic partition      streams.ledger.entry, .merkle
     once a minute            ─ seal  ─►  what was added, and what input it covers  streams.ledger.seal, .cover
     seals                    ─ sign  ─►  a Merkle log of seals, its head signed   streams.ledger.checkpoint, .notes
     seal, checkpoint         ─ store ─►  write-once storage, then Kafka           streams.ledger.storage, .log, .worker

@@ -1,4 +1,4 @@
-"""The ledger at work: three topics in, seals and checkpoints out, once a minute.
+"""The ledger at work: four topics in, seals and checkpoints out, once a minute.
 
     1  the next checkpoint goes to Kafka in a transaction, not visible yet; a ledger that another one followed ends here
     2  the seal is stored: the file of its number is made, or is there, and then another ledger has made it
@@ -35,7 +35,7 @@ from topics import admin as kafka
 
 log = structlog.get_logger()
 
-TOPICS = ("verdicts", "signals", "audit")
+TOPICS = ("verdicts", "signals", "audit", "rules")
 SEAL_EVERY_S = 60.0
 PENDING_LIMIT_BYTES = 32 << 20
 POLL_S = 0.2

@@ -78,7 +78,12 @@ class Publisher:
             raise
 
     def send(
-        self, topic: str, number: int, key: bytes, value: bytes, headers: Sequence[tuple[str, str | bytes | None]] = ()
+        self,
+        topic: str,
+        number: int,
+        key: bytes | None,
+        value: bytes,
+        headers: Sequence[tuple[str, str | bytes | None]] = (),
     ) -> None:
         """Adds a record to the step."""
         if not self._is_open:
@@ -111,7 +116,12 @@ class Publisher:
                 self._producer.abort_transaction(ANSWER_S)
 
     def _is_taken(
-        self, topic: str, number: int, key: bytes, value: bytes, headers: Sequence[tuple[str, str | bytes | None]]
+        self,
+        topic: str,
+        number: int,
+        key: bytes | None,
+        value: bytes,
+        headers: Sequence[tuple[str, str | bytes | None]],
     ) -> bool:
         """Whether there was room for the record."""
         try:

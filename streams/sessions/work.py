@@ -1,29 +1,34 @@
 """One facts partition at work: its state machine, its store, its publisher, and what the next step must do.
 
-In: facts messages. Out: signals, counts and checkpoints, sent as windows close and true with the next step. What
-follows from messages below `published_to` was published before, by whoever it was: it is only remembered.
+In: facts messages. Out: signals, counts, coverage and checkpoints, sent as windows close and true with the next step.
+What follows from messages below `published_to` was published before, by whoever it was: it is only remembered.
+
+Of the input since the last coverage record only the closed windows are summed up in the checkpoint; all else is in the
+facts log, which therefore is read again from where that record ends, with a store and without.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
 
-from dsl import RuleSet
+from dsl import RuleSet, Verdict
 from streams import metrics, ruleset
 from streams.deliver import Outcome, outcomes
 from streams.errors import StateError
 from streams.ruleset import RuleSets
 from streams.sessions.publish import Publisher
 from streams.settings import Settings
+from streams.tally import CoverageTally, Covered, VerdictTally
 from streams.window.close import Close
 from streams.window.partition import Partition
 from streams.window.store import Position, Store
 from topics import facts, positions, signals, verdicts
+from topics.facts import TICK_MS
 from topics.positions import Checkpoint
+from topics.verdicts import Leaf, WindowBounds
 
 CHECKPOINT_S = 10.0
 """At least so often a checkpoint is published when the state moves on, also when there is nothing to say."""
@@ -36,8 +41,8 @@ ROW_EVERY = 256
 class Work:
     """A facts partition while this worker has it.
 
-    `topic_id` is the facts log's; `published_to` the facts offset below which all is published, `cut_below` the one
-    below which no checkpoint needs the log any more.
+    `topic_id` is the facts log's, `last` the checkpoint it begins with, None when there is none. `published_to` is the
+    facts offset below which all is published, `cut_below` the one below which no checkpoint needs the log any more.
     """
 
     def __init__(
@@ -49,11 +54,11 @@ class Work:
         partition: Partition,
         store: Store,
         publisher: Publisher,
-        published_to: int,
+        last: Checkpoint | None,
     ) -> None:
         self.number = number
         self.partition = partition
-        self.published_to = published_to
+        self.published_to = 0 if last is None else last.published_to
         self.cut_below = 0
         self._settings = settings
         self._known = known
@@ -61,7 +66,8 @@ class Work:
         self._store = store
         self._publisher = publisher
         self._reach_ms = settings.gap_ms + settings.lateness_ms
-        self._counts: dict[tuple[str, str], Counter[str]] = {}
+        self._verdicts = VerdictTally(number)
+        self._coverage = CoverageTally(number, 0, _covered(number, last))
         self._stepped_to = partition.next_offset
         self._checkpointed_s = time.monotonic()
         self._checkpoint: Checkpoint | None = None
@@ -94,9 +100,16 @@ class Work:
         rules = self._rules(message.rules)
         partition = self.partition
         is_said = offset >= self.published_to
+        is_new = offset >= partition.next_offset
         late_count, stale_count = partition.late_count, partition.stale_count
+        windows_judged = 0
         for close in partition.apply(offset, message):
             self._deliver(close, rules, is_said=is_said)
+            windows_judged += is_said
+        if is_new:
+            self._coverage.apply(offset, message, windows_judged)
+        # The checkpoint counts closed windows: it must not be older than the store that has them.
+        self._has_output |= bool(windows_judged)
         partition.sessions.waiting.shrink(self._memory_bytes // 4)
         if not is_said and offset % ROW_EVERY == 0:
             partition.add_row()
@@ -108,8 +121,8 @@ class Work:
         """The first half of a step: puts what is to be published into the transaction; False when nothing is to do."""
         if self._is_behind or self.is_durable:
             return False
-        self._position = self.partition.position()
-        self._send_counts()
+        self._send_counts(self.partition.clock.now_ms)
+        self._position = self.partition.position(self._coverage.facts_from)
         if self._has_output or time.monotonic() - self._checkpointed_s >= CHECKPOINT_S:
             self._send_checkpoint(self._position)
         return True
@@ -160,22 +173,26 @@ class Work:
         )
         for outcome in outcomes(close, rules, judging, reach_ms=self._reach_ms):
             if is_said:
-                self._count(outcome)
+                self._count(close, outcome)
                 self._send_signal(outcome)
         if is_said:
             metrics.WINDOWS_CLOSED.labels(close.reason.value).inc()
 
-    def _count(self, outcome: Outcome) -> None:
+    def _count(self, close: Close, outcome: Outcome) -> None:
         rule = outcome.rule
-        counts = self._counts.setdefault((rule.id, rule.fingerprint), Counter())
-        counts["excepted"] += outcome.excepted
+        is_new = outcome.previous != outcome.verdict
+        self._verdicts.add(
+            rule.id,
+            rule.fingerprint,
+            verdict=outcome.verdict,
+            previous=outcome.previous,
+            excepted=outcome.excepted,
+            leaf=_leaf(close, outcome).hash() if is_new and _is_about(outcome) else None,
+        )
         if outcome.excepted > 0:
             metrics.EXCEPTED.labels(rule.id).inc()
-        if outcome.previous != outcome.verdict:
-            counts[outcome.verdict] += 1
+        if is_new:
             metrics.VERDICTS.labels(rule.id, outcome.verdict).inc()
-            if outcome.previous is not None:
-                counts[outcome.previous] -= 1
 
     def _send_signal(self, outcome: Outcome) -> None:
         if outcome.finding is None:
@@ -189,20 +206,11 @@ class Work:
         )
         self._send("signals", record.key, record.value, record.headers)
 
-    def _send_counts(self) -> None:
-        for (rule, fingerprint), counts in self._counts.items():
-            record = verdicts.VerdictCounts(
-                rule=rule,
-                rule_fingerprint=fingerprint,
-                partition=self.number,
-                clock_ms=self.partition.clock.now_ms or 0,
-                held=counts["held"],
-                broken=counts["broken"],
-                undetermined=counts["undetermined"],
-                excepted=counts["excepted"],
-            )
-            self._send("verdicts", rule.encode(), verdicts.encode(record))
-        self._counts.clear()
+    def _send_counts(self, clock_ms: int | None) -> None:
+        for counts in self._verdicts.take(clock_ms or 0):
+            self._send("verdicts", counts.rule.encode(), verdicts.encode(counts))
+        if clock_ms is not None and self._coverage.is_due(clock_ms):
+            self._send("verdicts", None, verdicts.encode(self._coverage.take(clock_ms, self.partition.next_offset)))
 
     def _send_checkpoint(self, position: Position) -> None:
         rebuilt = position.rebuilt()
@@ -212,11 +220,34 @@ class Work:
             position.next_offset,
             rebuilt.next_offset,
             msgspec.msgpack.encode(rebuilt),
+            msgspec.msgpack.encode(self._coverage.so_far),
         )
         self._send("positions", positions.key(self.number), positions.encode(self._checkpoint))
 
     def _send(
-        self, topic: str, key: bytes, value: bytes, headers: Sequence[tuple[str, str | bytes | None]] = ()
+        self, topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, str | bytes | None]] = ()
     ) -> None:
         self._publisher.send(self._settings.topic(topic), self.number, key, value, headers)
         self._has_output = True
+
+
+def _covered(number: int, last: Checkpoint | None) -> Covered | None:
+    if last is None:
+        return None
+    try:
+        return msgspec.msgpack.decode(last.covered, type=Covered | None)
+    except msgspec.DecodeError as error:
+        raise StateError(
+            f"the checkpoint of facts partition {number} cannot be read: {error}",
+            action="upgrade this worker to the version that wrote it",
+        ) from error
+
+
+def _is_about(outcome: Outcome) -> bool:
+    """The rule is about the trace, or was until now."""
+    return outcome.verdict != Verdict.NOT_APPLICABLE.value or outcome.previous is not None
+
+
+def _leaf(close: Close, outcome: Outcome) -> Leaf:
+    bounds = WindowBounds(close.window.first * TICK_MS, close.window.last * TICK_MS)
+    return Leaf(outcome.revision, outcome.rule.fingerprint, close.trace_id.hex(), outcome.verdict, bounds)

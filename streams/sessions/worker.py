@@ -185,9 +185,8 @@ class SessionsWorker:
             raise
         partition = takeover.begin(self._settings, self._known, number, store, last, begins)
         log.info("facts partition opened", partition=number, open_windows=partition.sessions.open_windows)
-        published_to = 0 if last is None else last.published_to
         work = self._at_work[number] = Work(
-            self._settings, self._known, self._identity.topic_id, number, partition, store, publisher, published_to
+            self._settings, self._known, self._identity.topic_id, number, partition, store, publisher, last
         )
         return work
 

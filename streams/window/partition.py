@@ -96,17 +96,20 @@ class Partition:
             yield from self.sessions.advance(clock_ms, offset)
             self._forget_lost(clock_ms)
 
-    def position(self) -> Position:
-        """Where the partition stands, to be stored with the chains of the same moment."""
+    def position(self, needed_from: int | None = None) -> Position:
+        """Where the partition stands, to be stored with the chains of the same moment.
+
+        Whoever begins with it reads from facts offset `needed_from`, or from below, where that is given.
+        """
         if self.is_rereading:
             return self._stored
         self.add_row()
-        waiting = self.sessions.waiting.lowest_offset()
-        self._drop_rows()
+        needed = _lowest(self.sessions.waiting.lowest_offset(), needed_from)
+        self._drop_rows(needed_from)
         return Position(
             self.next_offset,
             self.sessions.applied_tick,
-            self.next_offset if waiting is None else waiting,
+            self.next_offset if needed is None else needed,
             self.clock.generation,
             list(self._rows),
             list(self.sessions.ended.values()),
@@ -125,10 +128,10 @@ class Partition:
             Row(self.next_offset, clock.now_ms, clock.generation, marks, list(self.sessions.lost), self.rules.copy())
         )
 
-    def _drop_rows(self) -> None:
+    def _drop_rows(self, needed_from: int | None) -> None:
         """Lets the first row be the last one from which all can be built again with few ended chains to know of."""
         sessions = self.sessions
-        needed = sessions.lowest_needed()
+        needed = _lowest(sessions.lowest_needed(), needed_from)
         for at in range(len(self._rows) - 1, 0, -1):
             offset = self._rows[at].facts_offset
             if (needed is None or offset <= needed) and len(self._straddling(offset)) <= MOST_ENDED:
@@ -219,6 +222,10 @@ class Partition:
         bounds = self.sessions.bounds
         oldest_ms = clock_ms - (2 * (bounds.gap + bounds.lateness) + bounds.max_duration + 2) * TICK_MS
         self.sessions.lost = [lost for lost in self.sessions.lost if lost.to_ms is None or lost.to_ms > oldest_ms]
+
+
+def _lowest(*offsets: int | None) -> int | None:
+    return min((offset for offset in offsets if offset is not None), default=None)
 
 
 def _hole(offset: int, next_offset: int) -> StateError:

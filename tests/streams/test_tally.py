@@ -87,11 +87,11 @@ def test_records_follow_one_another_after_a_take_over() -> None:
     first.apply(0, message(section(0, 5)), windows_judged=1)
     records = [first.take(60_000, 1)]
     first.apply(1, message(section(5, 9)), windows_judged=4)
-    remembered = msgspec.msgpack.decode(msgspec.msgpack.encode(first.covered), type=Covered)
+    remembered = msgspec.msgpack.decode(msgspec.msgpack.encode(first.so_far), type=Covered)
 
     second = CoverageTally(0, begin_offset=0, covered=remembered)
-    second.apply(0, message(section(0, 5)), windows_judged=1)
-    second.apply(1, message(section(5, 9)), windows_judged=4)
+    second.apply(0, message(section(0, 5)), windows_judged=0)
+    second.apply(1, message(section(5, 9)), windows_judged=0)
     records += [second.take(120_000, 2), second.take(180_000, 2)]
 
     continuity = Continuity()
@@ -109,6 +109,17 @@ def test_a_new_epoch_begins_where_it_begins() -> None:
     tally.apply(0, message(section(50, 60), section(0, 3, epoch=2)), windows_judged=0)
 
     assert [(1, 50, 60), (2, 0, 3)] == [(one.epoch, one.from_offset, one.to_offset) for one in tally.take(5, 1).sources]
+
+
+def test_an_ingest_that_was_replaced_says_nothing() -> None:
+    """What an ingest of an older epoch still writes is not applied, so it is not covered either."""
+    tally = CoverageTally(0, begin_offset=0)
+    tally.apply(0, message(section(0, 5, epoch=2)), windows_judged=0)
+    tally.take(1, 1)
+
+    tally.apply(1, message(section(70, 80, epoch=1), section(5, 6, epoch=2)), windows_judged=0)
+
+    assert [(2, 5, 6)] == [(one.epoch, one.from_offset, one.to_offset) for one in tally.take(5, 2).sources]
 
 
 def test_a_record_is_due_each_minute_of_record_time() -> None:

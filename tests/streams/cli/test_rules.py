@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from dsl import compile_texts
 from streams import ruleset
 from streams.cli import main
+from streams.cli.rules_diff import differences
 from streams.settings import Settings
 from topics import admin
 
@@ -62,3 +65,92 @@ def test_no_broker_is_exit_3(rules: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     assert 3 == result.exit_code
     assert "no Kafka answers at 127.0.0.1:1" in result.stderr
+
+
+OTHER = GOOD + '\n// "Exports are approved"\nexport and approval\n'
+
+
+def invoke(kafka: str, prefix: str, *arguments: str) -> Result:
+    """`betrace rules` with these arguments."""
+    return CliRunner(env={"BETRACE_PREFIX": prefix, "BETRACE_BOOTSTRAP": kafka}).invoke(main, ["rules", *arguments])
+
+
+def push_text(rules: Path, text: str, kafka: str, prefix: str) -> str:
+    """Pushes a text; returns the fingerprint of the set."""
+    rules.write_text(text)
+    return push(rules, kafka, prefix).stdout.strip()
+
+
+@pytest.mark.broker
+def test_sets_are_listed(rules: Path, kafka: str, fresh_prefix: str) -> None:
+    """The last one first, and which is active."""
+    first, second = (push_text(rules, text, kafka, fresh_prefix) for text in (GOOD, OTHER))
+
+    listed = invoke(kafka, fresh_prefix, "list", "--format", "json")
+
+    rows = json.loads(listed.stdout)
+    assert [(second, True, 2), (first, False, 1)] == [(row["fingerprint"], row["active"], row["rules"]) for row in rows]
+    assert "active" in invoke(kafka, fresh_prefix, "list").stdout.splitlines()[1]
+
+
+@pytest.mark.broker
+def test_set_is_shown(rules: Path, kafka: str, fresh_prefix: str) -> None:
+    """Its files as they were pushed; the active one unless another is named."""
+    first, _ = (push_text(rules, text, kafka, fresh_prefix) for text in (GOOD, OTHER))
+
+    active, named = invoke(kafka, fresh_prefix, "show"), invoke(kafka, fresh_prefix, "show", first[:8])
+
+    assert OTHER in active.stdout
+    assert f"// {rules}\n\n{GOOD}\n" == named.stdout
+
+
+@pytest.mark.broker
+def test_rollback_makes_the_set_before_active(rules: Path, kafka: str, fresh_prefix: str) -> None:
+    """Without a name it is the one that was pushed before; after the first there is none."""
+    first, second = (push_text(rules, text, kafka, fresh_prefix) for text in (GOOD, OTHER))
+    settings = Settings(bootstrap=kafka, prefix=fresh_prefix, state_dir=Path())
+
+    back = invoke(kafka, fresh_prefix, "rollback")
+
+    assert (0, first) == (back.exit_code, back.stdout.strip())
+    assert first == ruleset.read_active(settings).fingerprint
+    further = invoke(kafka, fresh_prefix, "rollback")
+    assert 2 == further.exit_code
+    assert "no rule set was pushed before the active one" in further.stderr
+    assert 0 == invoke(kafka, fresh_prefix, "rollback", second[:10]).exit_code
+    assert second == ruleset.read_active(settings).fingerprint
+
+
+@pytest.mark.broker
+def test_set_that_is_not_there(rules: Path, kafka: str, fresh_prefix: str) -> None:
+    """A name that fits no set is the operator's mistake, and nothing changes."""
+    fingerprint = push_text(rules, GOOD, kafka, fresh_prefix)
+
+    result = invoke(kafka, fresh_prefix, "rollback", "nothing")
+
+    active = ruleset.read_active(Settings(bootstrap=kafka, prefix=fresh_prefix, state_dir=Path()))
+    assert 2 == result.exit_code
+    assert "there is no rule set nothing on Kafka" in result.stderr
+    assert fingerprint == active.fingerprint
+
+
+@pytest.mark.broker
+def test_diff_says_what_a_push_would_change(rules: Path, kafka: str, fresh_prefix: str) -> None:
+    """Files beside the active set, rule by rule, wherever a rule stands."""
+    push_text(rules, OTHER, kafka, fresh_prefix)
+    rules.write_text("\n".join(reversed(OTHER.split("\n\n"))).replace("pii.access and audit.log", "pii.access and log"))
+
+    result = invoke(kafka, fresh_prefix, "diff", str(rules))
+
+    assert 0 == result.exit_code
+    lines = result.stdout.splitlines()
+    assert ["-pii.access and audit.log", "+pii.access and log"] == [
+        line for line in lines if line[:1] in "+-" and line[:3] not in ("---", "+++")
+    ]
+
+
+def test_nothing_differs() -> None:
+    """Two sets that say the same have no differences."""
+    same, _ = compile_texts({"a.rules": GOOD})
+
+    assert [] == differences(same, same)

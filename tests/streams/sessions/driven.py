@@ -18,7 +18,7 @@ from streams.sessions import takeover
 from streams.sessions.worker import SessionsWorker
 from streams.settings import Settings
 from tests.broker.record import read_topic
-from topics import admin, facts
+from topics import admin, facts, verdicts
 from topics.facts import VERSION, Entry, Facts, Section
 
 AUDITED = "// id: audited\n// kind: invariant\npii.access and audit.log\n"
@@ -114,6 +114,11 @@ class Driven:
             for frame in read_topic(self.settings.bootstrap, self.settings.topic("signals"))
         ]
         return [(one["trace_id"], one["verdict"], one["revision"]) for one in said]
+
+    def verdicts(self) -> list[verdicts.Record]:
+        """The records on the verdicts topic, without those of steps that never were."""
+        topic = self.settings.topic("verdicts")
+        return [verdicts.decode(frame.value) for frame in read_topic(self.settings.bootstrap, topic)]
 
     def _acknowledge(self, offset: int) -> None:
         self.acknowledged.append(offset)

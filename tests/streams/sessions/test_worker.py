@@ -17,11 +17,11 @@ from streams.sessions import takeover, worker
 from streams.sessions.publish import Publisher
 from streams.sessions.takeover import store_path
 from streams.settings import Settings
-from tests.broker.record import read_topic
 from tests.streams.installation import installed
 from tests.streams.sessions.driven import AUDITED, FAR_MS, FEW, A, B, Driven, compiled
 from topics import admin, facts, verdicts
 from topics.facts import VERSION, Facts
+from topics.verdicts import Coverage, Leaf, VerdictCounts, WindowBounds
 
 pytestmark = pytest.mark.broker
 
@@ -43,7 +43,7 @@ def test_closed_window_is_a_signal_and_a_count(settings: Settings) -> None:
     driven.step()
 
     assert [(A.hex(), "broken", 1)] == driven.signals()
-    [counted] = [verdicts.decode(frame.value) for frame in read_topic(settings.bootstrap, settings.topic("verdicts"))]
+    [counted] = [record for record in driven.verdicts() if isinstance(record, VerdictCounts)]
     assert ("audited", 0, FAR_MS, 1, 1) == (
         counted.rule,
         counted.partition,
@@ -51,6 +51,52 @@ def test_closed_window_is_a_signal_and_a_count(settings: Settings) -> None:
         counted.broken,
         counted.held,
     )
+    assert {
+        Leaf(revision, counted.rule_fingerprint, trace.hex(), verdict, WindowBounds(10_000, 10_000)).hash()
+        for trace, verdict, revision in ((A, "broken", 1), (B, "held", None))
+    } == {*verdicts.hashes(counted.leaves)}
+
+
+def test_coverage_follows_on_each_minute(settings: Settings) -> None:
+    """Each minute of record time a record says which input was judged, from where the one before it ended."""
+    driven = Driven(settings)
+    for watermark_ms in (10_000, 69_900, 70_000, 130_000):
+        driven.apply(watermark_ms, driven.entry(watermark_ms // 100, "pii.access"))
+        driven.step()
+
+    records = [record for record in driven.verdicts() if isinstance(record, Coverage)]
+
+    assert [(None, 10_000), (10_000, 70_000), (70_000, 130_000)] == [(one.from_ms, one.to_ms) for one in records]
+    assert [(0, 1), (1, 3), (3, 4)] == [(one.facts_from, one.facts_to) for one in records]
+    assert [[(0, 1)], [(1, 3)], [(3, 4)]] == [[(at.from_offset, at.to_offset) for at in one.sources] for one in records]
+    assert [0, 1, 1] == [one.windows_judged for one in records]
+
+
+@pytest.mark.parametrize("disk", ["a disk", "no disk"])
+@pytest.mark.parametrize("crash_at", range(1, 7))
+def test_coverage_is_the_same_over_a_crash(settings: Settings, crash_at: int, disk: str) -> None:
+    """A minute of input is summed up once, wherever the worker is killed and whatever is left of its store."""
+    driven = Driven(settings)
+    told = [(10_000, A), (20_000, B), (52_000, A), (60_000, B), (95_000, A), (200_000, B), (300_000, A)]
+    for at, (watermark_ms, trace) in enumerate(told):
+        if at == crash_at:
+            driven.crash()
+            driven = driven.again()
+            if disk == "no disk":
+                shutil.rmtree(settings.state_dir)
+        driven.apply(watermark_ms, driven.entry(watermark_ms // 100, "pii.access", trace=trace))
+        if at != 3:
+            # What the fourth message brings is not durable when the worker is killed after it.
+            driven.step()
+
+    records = [record for record in driven.verdicts() if isinstance(record, Coverage)]
+
+    assert [(0, 1), (1, 5), (5, 6), (6, 7)] == [(one.facts_from, one.facts_to) for one in records]
+    assert [0, 4, 1, 1] == [one.windows_judged for one in records]
+    assert [1, 2, 1, 1] == [one.traces_seen_estimate for one in records]
+    assert [[(0, 1)], [(1, 5)], [(5, 6)], [(6, 7)]] == [
+        [(at.from_offset, at.to_offset) for at in one.sources] for one in records
+    ]
 
 
 def test_message_is_acknowledged_when_it_is_stored(settings: Settings) -> None:

@@ -221,6 +221,19 @@ def test_position_keeps_the_row_of_what_waits() -> None:
     assert (2, 600) == (position.refill_row.facts_offset, position.refill_row.clock_ms)
 
 
+def test_position_keeps_the_row_of_what_is_asked_for() -> None:
+    """Who begins with a position, with its chains or without, reads again from an offset that somebody else needs."""
+    partition = begun()
+    for clock_ms in (500, 600, 700):
+        told(partition, clock(clock_ms))
+        partition.position(1)
+
+    position = partition.position(1)
+
+    assert (1, 1) == (position.refill_row.facts_offset, position.rebuilt().next_offset)
+    assert 3 == partition.position().rebuilt().next_offset
+
+
 def test_position_twice_without_a_message() -> None:
     """A step in which nothing came adds no row."""
     partition = begun()

@@ -1,0 +1,79 @@
+"""`betrace evidence push`: a report's figures to Drata or Vanta.
+
+In: a directory or URL of evidence; secrets from the environment. Out: on stdout what was sent, or would be.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import click
+import msgspec
+
+from streams.cli import options
+from streams.cli.evidence_report import build
+from streams.errors import ConfigError
+from streams.report.push import DRATA_URL, VANTA_URL, Drata, Platform, Vanta, records
+
+
+@click.command(
+    "push",
+    epilog="\b\nExample:\n  DRATA_API_KEY=… betrace evidence push evidence/ --to drata --connection 12 --resource 34",
+)
+@click.argument("evidence")
+@click.option("--to", "platform", type=click.Choice(["drata", "vanta"]), required=True, help="The platform.")
+@options.moment("--from", default="90d", help="The beginning of the period: a time, or a duration ago (90d).")
+@options.moment("--until", help="Its end, not included; else the time up to which everything is judged.")
+@click.option("--control", help="Only rules for this control, such as SOC2/CC6.1.")
+@click.option("--connection", type=int, help="Drata: the custom connection's id.")
+@click.option("--resource", required=True, help="The id of the resource there.")
+@click.option("--link", help="Vanta: where a person finds the report.")
+@click.option("--url", help="Another address of the API, such as that of another region.")
+@click.option("--dry-run", is_flag=True, help="Print what would be sent, and send nothing.")
+def command(
+    evidence: str,
+    platform: str,
+    from_ms: int,
+    until_ms: int | None,
+    control: str | None,
+    connection: int | None,
+    resource: str,
+    link: str | None,
+    url: str | None,
+    *,
+    dry_run: bool,
+) -> None:
+    """Push the figures of a period to a compliance platform: a record a rule, which takes the place of an earlier one.
+
+    Secrets come from the environment: DRATA_API_KEY, or VANTA_CLIENT_ID and VANTA_CLIENT_SECRET.
+    """
+    secret = _nothing if dry_run else _secret
+    target: Platform
+    if platform == "drata":
+        if connection is None or not resource.isdecimal():
+            raise click.UsageError("drata needs --connection and --resource, two numbers")
+        target = Drata(secret("DRATA_API_KEY"), connection, int(resource), (url or DRATA_URL).rstrip("/"))
+    else:
+        if link is None:
+            raise click.UsageError("vanta needs --link, an address for each record")
+        keys = secret("VANTA_CLIENT_ID"), secret("VANTA_CLIENT_SECRET")
+        target = Vanta(*keys, resource, link, (url or VANTA_URL).rstrip("/"))
+    figures = records(build(evidence, from_ms, until_ms, control))
+    if dry_run:
+        for method, address, body in target.bodies(figures):
+            click.echo(f"{method} {address}")
+            click.echo(msgspec.json.format(msgspec.json.encode(body), indent=1))
+        return
+    target.push(figures)
+    click.echo(f"{len(figures)} records are at {platform}")
+
+
+def _secret(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise ConfigError(f"{name} is not set in the environment")
+    return value
+
+
+_nothing: Callable[[str], str] = str

@@ -1,0 +1,108 @@
+"""`betrace evidence report`: what an auditor is told of a period.
+
+In: a directory or URL of evidence, and nothing else. Out: on stdout, or in a file, an HTML page, JSON, or OSCAL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import time
+from enum import Enum
+from pathlib import Path
+
+import click
+
+from streams.cli import options
+from streams.errors import ConfigError
+from streams.ledger import checkpoint, notes, storage
+from streams.ledger.notes import NoteError
+from streams.ledger.storage import Storage, open_storage
+from streams.report import history, model, oscal
+from streams.report.gather import Gathered, gather, judged_to
+from streams.report.model import Evidence, Report
+from streams.report.page import page
+from streams.report.report import Asked, report
+
+
+class Form(Enum):
+    """What is printed."""
+
+    HTML = "html"
+    JSON = "json"
+    OSCAL = "oscal"
+
+
+@click.command("report", epilog="\b\nExample:\n  betrace evidence report evidence/ --from 90d --out report.html")
+@click.argument("evidence")
+@options.moment("--from", default="90d", help="The beginning of the period: a time, or a duration ago (90d).")
+@options.moment("--to", help="Its end, not included; else the time up to which everything is judged.")
+@click.option("--control", help="Only rules for this control, such as SOC2/CC6.1.")
+@click.option("--json", "form", flag_value=Form.JSON, type=Form, help="Print JSON.")
+@click.option("--oscal", "form", flag_value=Form.OSCAL, type=Form, help="Print OSCAL assessment results.")
+@click.option("--html", "form", flag_value=Form.HTML, type=Form, default=Form.HTML, help="Print a page (the usual).")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead.")
+def command(evidence: str, from_ms: int, to_ms: int | None, control: str | None, form: Form, out: Path | None) -> None:
+    """Report how controls operated in a period, by what the ledger kept in EVIDENCE.
+
+    The page stands on its own and prints. Something is said of the whole period only when all of it was judged;
+    what was not is on the first page. The evidence is not verified: see betrace evidence verify.
+    """
+    made = build(evidence, from_ms, to_ms, control)
+    text = written(made, form)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        try:
+            out.write_bytes(text)
+        except OSError as error:
+            raise ConfigError(f"{out} cannot be written: {error}") from error
+
+
+def build(place: str, from_ms: int, to_ms: int | None, control: str | None) -> Report:
+    """The report of a period; raises `ConfigError` when there is no evidence there."""
+    store = open_storage(place)
+    now_ms = time.time_ns() // 1_000_000
+    try:
+        end_ms = to_ms if to_ms is not None else judged_to(store)
+        if end_ms is None or end_ms <= from_ms:
+            raise ConfigError("the period is empty: nothing was judged in it, or --to is not after --from")
+        gathered = gather(store, from_ms, end_ms)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{place} holds no evidence that can be read: {error}") from error
+    verify = f"betrace evidence verify {shlex.quote(place)} --key ledger.pub --head head.note"
+    asked = Asked(from_ms, end_ms, control, now_ms, verify)
+    return report(asked, gathered, history.read(store), read(store, place, gathered))
+
+
+def written(made: Report, form: Form) -> bytes:
+    """The report in a form."""
+    if form is Form.HTML:
+        return page(made).encode()
+    return model.encode(made) + b"\n" if form is Form.JSON else oscal.encode(made) + b"\n"
+
+
+def read(store: Storage, place: str, gathered: Gathered) -> Evidence:
+    """What the report says of its evidence."""
+    number = max(gathered.end_seal - 1, 0)
+    file = storage.checkpoint_path(number)
+    head = sha256 = seal_sha256 = None
+    try:
+        content = store.read(file)
+        head = checkpoint.decode(notes.decode(content).text)
+        sha256 = hashlib.sha256(content).hexdigest()
+        seal_sha256 = hashlib.sha256(store.read(storage.seal_path(number))).hexdigest()
+    except (OSError, NoteError):
+        pass
+    return Evidence(
+        place=place,
+        origin=head.origin if head else None,
+        first_seal=gathered.first_seal,
+        end_seal=gathered.end_seal,
+        head_size=number + 1,
+        head_root=head.root.hex() if head else None,
+        head_file=file,
+        head_sha256=sha256,
+        seal_sha256=seal_sha256,
+        unreadable=gathered.unreadable,
+    )

@@ -1,0 +1,210 @@
+"""`betrace replay`: the past under today's rules."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from confluent_kafka.admin import AdminClient
+
+from dsl import RuleSet, Verdict
+from streams.cli import options, replayed
+from streams.cli.load import load
+from streams.cli.progress import Bar
+from streams.cli.replayed import View
+from streams.decode import Format
+from streams.errors import ConfigError
+from streams.redact import Redaction, read_key, treatments
+from streams.replay import plan as planning
+from streams.replay.judging import Wanted
+from streams.replay.plan import Period, Plan
+from streams.replay.publish import Publishing
+from streams.replay.run import Replay
+from streams.replay.worker import Job, chosen
+from streams.settings import Settings
+from streams.times import iso_ms
+from topics import admin
+from topics.signals import SignalFormat
+from topics.spec import Layout
+
+EXIT_BROKEN = 1
+
+
+@click.command(
+    "replay",
+    epilog="\b\nExamples:\n  betrace replay --rules rules/ --from 30d --summary\n"
+    "  betrace replay --rules new.rules --from 7d --to 1d --who user.id --table\n"
+    "  betrace replay --rules rules/ --from 1d --compare",
+)
+@options.setting("--rules", multiple=True, type=click.Path(), help="Rule files or directories; repeatable.")
+@options.setting("--rule", "only", multiple=True, metavar="ID", help="Of these only the rule with this id; repeatable.")
+@options.moment("--from", required=True, help="From when on.")
+@options.moment("--to", default="now", help="Until when.")
+@options.bootstrap
+@options.prefix
+@options.source_topics
+@options.setting("--archive", metavar="URL", help="Read an archive instead of Kafka.")
+@options.encoding
+@options.gap
+@options.lateness
+@options.max_duration
+@options.out_of_order
+@options.signal_format
+@options.identity
+@options.redact
+@options.redact_key_file
+@options.setting("--processes", type=click.IntRange(min=1), help="How many processes; else one per core.")
+@click.option("--publish", is_flag=True, help="Publish the signals to betrace.signals.replay instead of printing them.")
+@click.option(
+    "--summary", "view", flag_value="summary", help="Print what was counted of each rule, and say it in words."
+)
+@click.option(
+    "--compare", "view", flag_value="compare", help="Print what is added, dropped, kept of what was published."
+)
+@click.option("--who", metavar="ATTRIBUTE", help="Print who broke rules when, by this attribute.")
+@click.option("--table", is_flag=True, help="Print a table instead of JSON lines.")
+def command(
+    *,
+    rules: tuple[str, ...],
+    only: tuple[str, ...],
+    from_ms: int,
+    to_ms: int,
+    bootstrap: str,
+    prefix: str,
+    source_topics: tuple[str, ...],
+    archive: str | None,
+    encoding: str,
+    processes: int | None,
+    publish: bool,
+    view: str | None,
+    who: str | None,
+    table: bool,
+    gap: int,
+    lateness: int,
+    max_duration: int,
+    out_of_order: int,
+    signal_format: str,
+    identity: tuple[str, ...],
+    redact: str,
+    redact_key_file: Path | None,
+) -> None:
+    """Judge rules on the traces of the past, as live processing would have: prints its signals, one JSON line each.
+
+    TIME is RFC 3339, a time ago such as 30d, earliest or now. A trace belongs to the time by its first record. Windows
+    must be cut as live: give the same --gap, --lateness and --max-duration. Nothing is committed, and nothing is
+    published without --publish.
+    """
+    if not rules:
+        raise ConfigError("no rules are given: --rules FILE or --rules DIR")
+    if view is not None and who is not None:
+        raise click.UsageError(f"--who and --{view} print different things: give one of them")
+    if from_ms >= to_ms:
+        raise ConfigError(f"--from {iso_ms(from_ms)} is not before --to {iso_ms(to_ms)}")
+    settings = Settings(
+        bootstrap=bootstrap,
+        state_dir=Path(),
+        source_topics=source_topics,
+        prefix=prefix,
+        format=Format(encoding),
+        gap_ms=gap,
+        lateness_ms=lateness,
+        max_duration_ms=max_duration,
+        out_of_order_ms=out_of_order,
+        identity=identity,
+        redaction=Redaction(treatments(redact), read_key(redact_key_file)),
+        signal_format=SignalFormat(signal_format),
+    )
+    compiled = load(rules)
+    meant = frozenset(only) or None
+    asked = Asked(settings, compiled if meant is None else chosen(compiled, meant), Period(from_ms, to_ms), archive)
+    what = asked.plan(time.time_ns() // 1_000_000)
+    _say_lost(what, settings)
+    views = list(_views(asked, meant, view, who, table=table, publish=publish))
+    wanted = Wanted(
+        record=any(each.wanted.record for each in views), message=any(each.wanted.message for each in views), who=who
+    )
+    job = Job(settings, dict(compiled.texts), meant, what, archive, wanted)
+    raise click.exceptions.Exit(_run(job, processes or os.cpu_count() or 1, views))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked for."""
+
+    settings: Settings
+    rules: RuleSet
+    period: Period
+    archive: str | None
+
+    def client(self) -> AdminClient:
+        """A client of Kafka; raises `AdminError` when it does not answer."""
+        return admin.connect(self.settings.client())
+
+    def plan(self, now_ms: int) -> Plan:
+        """What is to be read; raises what `streams.replay.plan` raises."""
+        if self.archive is None:
+            return planning.of_kafka(self.client(), self.settings, self.period, now_ms)
+        try:
+            from streams.replay import archived  # noqa: PLC0415, an extra
+        except ImportError as error:
+            raise ConfigError(f"{error.name} is not installed: pip install 'betrace[archive]'") from error
+        return archived.plan(self.archive, self.settings, self.period, now_ms)
+
+
+def _views(
+    asked: Asked, only: frozenset[str] | None, view: str | None, who: str | None, *, table: bool, publish: bool
+) -> Iterator[View]:
+    """What is done with the signals."""
+    if publish:
+        layout = Layout(prefix=asked.settings.prefix, source_topics=asked.settings.source_topics)
+        yield Publishing(asked.client(), asked.settings, layout)
+    if view == "summary":
+        yield replayed.Summary(asked.rules, is_table=table)
+    elif view == "compare":
+        yield replayed.Compare(asked.client(), asked.settings, asked.period, only, is_table=table)
+    elif who is not None:
+        yield replayed.Who(who, is_table=table)
+    elif not publish:
+        yield replayed.Rows() if table else replayed.Lines()
+
+
+def _run(job: Job, count: int, views: list[View]) -> int:
+    """Replays; returns the exit code."""
+    with Bar(job.plan.expected) as bar:
+        replay = Replay(job, count, bar)
+        for found in replay.run():
+            for view in views:
+                view.take(found)
+    for view in views:
+        view.end(replay)
+    verdicts = sum((tally.verdicts for tally in replay.tallies.values()), Counter[str]())
+    broken, read = verdicts[Verdict.BROKEN.value], replay.read
+    click.echo(
+        f"{read.spans:,} spans in {read.records:,} records, {read.unreadable:,} of them unreadable; "
+        f"{replay.chains:,} traces judged, rules broken {broken:,} times",
+        err=True,
+    )
+    return EXIT_BROKEN if broken else 0
+
+
+def _say_lost(what: Plan, settings: Settings) -> None:
+    """Says where records are gone, and what follows from it."""
+    for each in what.lost:
+        place = f"{each.topic}[{each.partition}]"
+        until = "the end" if each.to_ms is None else iso_ms(each.to_ms)
+        since = "from the beginning" if each.from_ms == 0 else f"from {iso_ms(each.from_ms)}"
+        click.echo(f"records of {place} are gone {since} to {until}", err=True)
+    ends_ms = [each.to_ms for each in what.lost if each.to_ms is not None]
+    if ends_ms:
+        whole_ms = max(ends_ms) + settings.gap_ms + settings.lateness_ms
+        click.echo(
+            f"the replay is whole for traces that begin after {iso_ms(whole_ms)}: a rule that could be wrong about "
+            "one before for want of those records says undetermined. Give a later --from, keep source topics longer, "
+            "or read an archive with --archive",
+            err=True,
+        )

@@ -1,0 +1,193 @@
+"""What `betrace replay` prints: signals, what was counted, what changed, or who it was; as JSON lines or as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Protocol
+
+import click
+import msgspec
+from confluent_kafka.admin import AdminClient
+
+from dsl import RuleSet
+from streams.cli.table import table
+from streams.replay import compare, summary, who
+from streams.replay.judging import NOBODY, Signal, Wanted
+from streams.replay.plan import Period
+from streams.replay.run import Replay
+from streams.settings import Settings, moment_ms
+from streams.times import iso_ms
+
+BARS = " ▁▂▃▄▅▆▇█"
+BAR_CELLS = 24
+
+
+class View(Protocol):
+    """Where signals go."""
+
+    wanted: Wanted
+
+    def take(self, signals: Sequence[Signal]) -> None:
+        """The next signals."""
+
+    def end(self, replay: Replay) -> None:
+        """There are no more."""
+
+
+class Lines:
+    """Every signal as it would be published, one JSON line each."""
+
+    wanted = Wanted()
+
+    def take(self, signals: Sequence[Signal]) -> None:
+        """Prints them."""
+        lines = [signal.record.value for signal in signals if signal.record is not None]
+        if lines:
+            click.echo(b"\n".join(lines))
+
+    def end(self, _: Replay) -> None:
+        """Everything is printed."""
+
+
+class Rows:
+    """A row per signal."""
+
+    wanted = Wanted(record=False, message=True)
+    _head = ("TIME", "SEVERITY", "RULE", "VERDICT", "TRACE", "WHAT HAPPENED")
+
+    def __init__(self) -> None:
+        self._rows: list[Sequence[str]] = []
+
+    def take(self, signals: Sequence[Signal]) -> None:
+        """Keeps their rows."""
+        for signal in signals:
+            verdict = signal.verdict if signal.revision == 1 else f"{signal.verdict} (revision {signal.revision})"
+            time, trace = iso_ms(signal.closed_ms), signal.trace_id.hex()
+            self._rows.append((time, signal.severity, signal.rule, verdict, trace, signal.message or ""))
+
+    def end(self, _: Replay) -> None:
+        """Prints the table."""
+        _echo(table(self._head, self._rows))
+
+
+class Summary:
+    """What was counted of each rule."""
+
+    wanted = Wanted(record=False)
+    _head = ("RULE", "TRACES", "APPLICABLE", "HELD", "BROKEN", "UNDETERMINED", "COVERAGE", "FIRST", "LAST")
+
+    def __init__(self, rules: RuleSet, *, is_table: bool) -> None:
+        self._rules = rules
+        self._is_table = is_table
+
+    def take(self, signals: Sequence[Signal]) -> None:
+        """They are counted already."""
+
+    def end(self, replay: Replay) -> None:
+        """Prints a line or a row per rule; below a table, what it says in words."""
+        found = summary.of_rules(self._rules, replay.tallies, replay.chains, replay.plan.period, replay.read)
+        if not self._is_table:
+            _echo(map(_json, found))
+            return
+        _echo(table(self._head, map(_cells, found)))
+        _echo(["", *(each.statement for each in found)])
+
+
+class Compare:
+    """What is added, dropped and kept."""
+
+    wanted = Wanted(record=False)
+    _head = ("CHANGE", "RULE", "TRACE", "PUBLISHED", "REPLAYED")
+
+    def __init__(
+        self, client: AdminClient, settings: Settings, period: Period, only: Collection[str] | None, *, is_table: bool
+    ) -> None:
+        self._published = list(compare.published(client, settings, period, only))
+        self._replayed: list[compare.Finding] = []
+        self._is_table = is_table
+
+    def take(self, signals: Sequence[Signal]) -> None:
+        """Keeps what is compared of them."""
+        self._replayed += map(compare.of_replay, signals)
+
+    def end(self, _: Replay) -> None:
+        """Prints the changes."""
+        found = compare.changes(self._replayed, self._published)
+        rows = [(each.change, each.rule, each.trace_id, each.published or "", each.replayed or "") for each in found]
+        _echo(table(self._head, rows) if self._is_table else map(_json, found))
+        counts = {kind: sum(each.change == kind.value for each in found) for kind in compare.Kind}
+        click.echo(", ".join(f"{count:,} {kind.value}" for kind, count in counts.items()), err=True)
+
+
+class Who:
+    """Broken traces by an attribute."""
+
+    def __init__(self, attribute: str, *, is_table: bool) -> None:
+        self.wanted = Wanted(record=False, message=True, who=attribute)
+        self._attribute = attribute
+        self._is_table = is_table
+        self._signals: list[Signal] = []
+
+    def take(self, signals: Sequence[Signal]) -> None:
+        """Keeps them."""
+        self._signals += signals
+
+    def end(self, replay: Replay) -> None:
+        """Prints the groups."""
+        found = who.groups(self._signals)
+        if not self._is_table:
+            _echo(map(_json, found))
+            return
+        period = _shown(found, replay.plan.period)
+        head = (self._attribute.upper(), "BROKEN", "TRACES", "FIRST", "LAST", "WHEN", "RULES")
+        _echo(table(head, [_group_cells(group, period) for group in found]))
+        for group in found:
+            _echo(["", f"{self._attribute} {group.who or NOBODY}"])
+            moments = [(at.time, at.rule, at.trace_id, at.message) for at in group.timeline]
+            _echo(table(("TIME", "RULE", "TRACE", "WHAT HAPPENED"), moments))
+
+
+def bars(times_ms: Iterable[int], period: Period) -> str:
+    """How many in each of equal parts of a period, as bars.
+
+    >>> bars([0, 0, 1, 23], Period(0, 24))
+    '█▄                     ▄'
+    """
+    counts = [0] * BAR_CELLS
+    length_ms = max(1, period.to_ms - period.from_ms)
+    for time_ms in times_ms:
+        counts[min(BAR_CELLS - 1, (time_ms - period.from_ms) * BAR_CELLS // length_ms)] += 1
+    most = max(1, *counts)
+    return "".join(BARS[-(-count * (len(BARS) - 1) // most)] for count in counts)
+
+
+def _shown(groups: Iterable[who.Group], period: Period) -> Period:
+    """What bars are drawn of: when the time has no beginning, from the first moment on."""
+    if period.from_ms:
+        return period
+    return Period(min((_ms(group.first) for group in groups), default=0), period.to_ms)
+
+
+def _group_cells(group: who.Group, period: Period) -> Sequence[str]:
+    when = bars((_ms(at.time) for at in group.timeline), period)
+    rules = ", ".join(f"{rule} {count}" for rule, count in group.rules.items())
+    return group.who or NOBODY, str(group.broken), str(group.traces), group.first, group.last, when, rules
+
+
+def _cells(each: summary.RuleSummary) -> Sequence[str]:
+    counts = (each.traces, each.applicable, each.held, each.broken, each.undetermined)
+    coverage = "" if each.coverage is None else f"{each.coverage:.2%}"
+    return each.rule, *(f"{count:,}" for count in counts), coverage, each.first or "", each.last or ""
+
+
+def _ms(time: str) -> int:
+    return moment_ms(time, 0)
+
+
+def _json(line: msgspec.Struct) -> str:
+    return msgspec.json.encode(line).decode()
+
+
+def _echo(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(line)

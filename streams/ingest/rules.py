@@ -1,0 +1,105 @@
+"""A look at `betrace.rules` from time to time: is another rule set active?
+
+In: the topic. Out: the set to go over to. A set that cannot be read is said and counted, and the last good one stays:
+ingest goes on with what it has. Nothing here waits for an answer.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import structlog
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from dsl import RuleSet
+from streams import aside, metrics, ruleset
+from streams.errors import BetraceError
+from streams.settings import Settings
+from topics import admin
+from topics.errors import TopicsError
+
+log = structlog.get_logger()
+
+LOOK_EVERY_S = 1.0
+LOOK_AGAIN_S = 10.0
+RULES_PARTITION = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The end of the topic, and the set that is active; None when nothing came since the last look."""
+
+    end: int
+    active: RuleSet | None
+
+
+class RulesWatch:
+    """The active set as the topic says it; `rules` is the one in use."""
+
+    def __init__(self, client: AdminClient, settings: Settings, rules: RuleSet) -> None:
+        self.rules = rules
+        self._client = client
+        self._settings = settings
+        self._looking: Future[Look] | None = None
+        self._end = -1
+        self._due_s = 0.0
+        self._next: RuleSet | None = None
+        _show(rules)
+
+    def step(self) -> None:
+        """Goes on as far as it can now."""
+        if self._looking is None:
+            if time.monotonic() >= self._due_s:
+                end = self._end
+                self._looking = aside.ask(lambda: look(self._client, self._settings, end))
+            return
+        if not self._looking.done():
+            return
+        answer, self._looking = self._looking, None
+        try:
+            self._take(answer.result())
+            self._due_s = time.monotonic() + LOOK_EVERY_S
+        except (BetraceError, TopicsError) as error:
+            self._due_s = time.monotonic() + LOOK_AGAIN_S
+            metrics.RULES_REFUSED.set(1)
+            log.warning("the active rules cannot be read, those before stay", reason=str(error))
+
+    def take_next(self) -> RuleSet | None:
+        """The set to go over to now, None when it is the one in use."""
+        following, self._next = self._next, None
+        if following is None:
+            return None
+        log.info("other rules are active", fingerprint=following.fingerprint, rules=len(following.rules))
+        self.rules = following
+        _show(following)
+        return following
+
+    def _take(self, found: Look) -> None:
+        metrics.RULES_REFUSED.set(0)
+        if found.active is None:
+            return
+        self._end = found.end
+        self._next = None if found.active.fingerprint == self.rules.fingerprint else found.active
+
+
+def look(client: AdminClient, settings: Settings, seen_end: int) -> Look:
+    """Reads the topic if it goes on beyond `seen_end`.
+
+    Raises:
+        ConfigError: no set is active.
+        StateError: a set cannot be read.
+        AdminError: there is no answer.
+    """
+    topic = settings.topic("rules")
+    at = TopicPartition(topic, RULES_PARTITION)
+    # The end is asked for first: what comes while the topic is read is looked at again.
+    end = admin.end_offsets(client, [at])[topic, RULES_PARTITION]
+    return Look(end, None if end == seen_end else ruleset.read_active(settings))
+
+
+def _show(rules: RuleSet) -> None:
+    metrics.RULES_ACTIVE.clear()
+    metrics.RULES_ACTIVE.labels(rules.fingerprint).set(len(rules.rules))

@@ -1,0 +1,123 @@
+"""Replay from an archive: what is read of it, and its records.
+
+In: an archive, and the time that is asked for. Out: a `Plan`, and a `Feed`: as of Kafka, when it held these records.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
+
+from streams.archive import read
+from streams.archive.names import ArchiveFile, Contents
+from streams.archive.rows import RawRecord
+from streams.archive.store import Store
+from streams.errors import ConfigError
+from streams.replay.feed import End, Record
+from streams.replay.plan import Input, Period, Plan, times
+from streams.settings import Settings
+from streams.times import iso_ms
+from streams.window.clock import Source
+from streams.window.session import LostTime
+
+CHUNK = 500
+
+
+def plan(url: str, settings: Settings, period: Period, now_ms: int) -> Plan:
+    """What is to be read of an archive.
+
+    Raises:
+        ConfigError: it has no record of the time that is asked for, or the URL cannot be used.
+        StateError: it cannot be read.
+    """
+    store = Store.at(url)
+    found = store.contents()
+    topics = settings.source_topics
+    read_from_ms, until_ms, clock_ms = times(settings, period, now_ms)
+    if not read.chosen(found, period.from_ms, period.to_ms, topics):
+        raise _nothing(store, found, settings, period)
+    files = read.chosen(found, read_from_ms, until_ms, topics)
+    inputs = tuple(_inputs(files))
+    lost = [each for each in read.lost(store, found, settings.out_of_order_ms) if each.topic in topics]
+    lost += _lost_beginnings(store, found, settings, read_from_ms)
+    expected = sum(each.end - each.begin for each in inputs)
+    return Plan(period, inputs, read_from_ms, until_ms, clock_ms, tuple(lost), expected)
+
+
+class ArchiveFeed:
+    """Reads an archive, whichever input is the furthest behind first."""
+
+    def __init__(self, url: str, what: Plan, inputs: Iterable[Input]) -> None:
+        mine = {each.source: each.end for each in inputs if each.begin < each.end}
+        topics = tuple({topic for topic, _ in mine})
+        partitions = read.by_partition(url, what.read_from_ms, None, topics) if mine else {}
+        self._open: dict[Source, Iterator[RawRecord]] = {
+            source: records for source, records in partitions.items() if source in mine
+        }
+        self._ends = mine
+        self._times_ms: dict[Source, int] = dict.fromkeys(self._open, 0)
+        self._begun = False
+
+    def take(self, paused: Collection[Source]) -> list[Record | End]:
+        """See `streams.replay.feed.Feed`."""
+        if not self._begun:
+            self._begun = True
+            return [End(source, end) for source, end in self._ends.items() if source not in self._open]
+        ready = [source for source in self._open if source not in paused]
+        if not ready:
+            return []
+        source = min(ready, key=self._times_ms.__getitem__)
+        records = list(islice(self._open[source], CHUNK))
+        if not records:
+            return [End(source, self._ends[source])]
+        self._times_ms[source] = records[-1].timestamp_ms
+        return [Record(source, each.offset, each.timestamp_ms, each.value) for each in records]
+
+    def finish(self, source: Source) -> None:
+        """See `streams.replay.feed.Feed`."""
+        self._open.pop(source, None)
+
+    def close(self) -> None:
+        """See `streams.replay.feed.Feed`."""
+        self._open.clear()
+
+
+def _inputs(files: Iterable[ArchiveFile]) -> Iterator[Input]:
+    """The archive says of no partition that it is there and was always empty: nothing is waited for then."""
+    ranges: defaultdict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
+    for file in files:
+        begin, end = ranges[file.topic].get(file.partition, (file.first_offset, file.end_offset))
+        ranges[file.topic][file.partition] = (min(begin, file.first_offset), max(end, file.end_offset))
+    for topic, partitions in sorted(ranges.items()):
+        count = max(partitions) + 1
+        for number in range(count):
+            yield Input(topic, number, count, *partitions.get(number, (0, 0)))
+
+
+def _lost_beginnings(store: Store, found: Contents, settings: Settings, read_from_ms: int) -> Iterator[LostTime]:
+    """Where the archive of a partition begins in the middle of it."""
+    firsts: dict[Source, ArchiveFile] = {}
+    for file in found.files:
+        if file.topic in settings.source_topics:
+            firsts.setdefault((file.topic, file.partition), file)
+    cuts: Mapping[Source, list[ArchiveFile]] = {
+        source: [file for file in found.files if file.cut == first.cut] for source, first in firsts.items()
+    }
+    for source, files in cuts.items():
+        if files[0].first_offset > 0:
+            first_ms = min(read.times(store, file)[0] for file in files)
+            if first_ms > read_from_ms:
+                yield LostTime(*source, 0, first_ms + settings.out_of_order_ms)
+
+
+def _nothing(store: Store, found: Contents, settings: Settings, period: Period) -> ConfigError:
+    of_topics = [file for file in found.files if file.topic in settings.source_topics]
+    if of_topics:
+        first, last = (pick(of_topics, key=lambda file: file.hour_ms).hour_ms for pick in (min, max))
+        held = f"its records are of the hours {iso_ms(first)} to {iso_ms(last)}"
+    else:
+        held = f"it holds {', '.join(sorted({file.topic for file in found.files})) or 'nothing'}"
+    return ConfigError(
+        f"the archive {store.root} holds no record of {', '.join(settings.source_topics)} between {period}: {held}"
+    )

@@ -1,0 +1,161 @@
+"""What a replay reads: from which offset of each source partition, up to which time, and what of it is gone.
+
+In: the time that is asked for, and what Kafka holds. Out: a `Plan`. A chain belongs to the time that is asked for by
+its first arrival. So that every chain is seen from its beginning to its end, reading begins as much earlier, and ends
+as much later, as a chain can last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streams.errors import ConfigError
+from streams.settings import Settings
+from streams.times import iso_ms
+from streams.window.clock import Source
+from streams.window.session import LostTime
+from topics import admin
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Record time `[from_ms, to_ms)`, in Unix ms."""
+
+    from_ms: int
+    to_ms: int
+
+    def holds(self, time_ms: int) -> bool:
+        """The time is in it."""
+        return self.from_ms <= time_ms < self.to_ms
+
+    def __str__(self) -> str:
+        """For people."""
+        begin = "the beginning" if self.from_ms == 0 else iso_ms(self.from_ms)
+        return f"{begin} and {iso_ms(self.to_ms)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One source partition to read: offsets `[begin, end)`; its topic has `partition_count` partitions."""
+
+    topic: str
+    partition: int
+    partition_count: int
+    begin: int
+    end: int
+
+    @property
+    def source(self) -> Source:
+        """Topic and partition."""
+        return self.topic, self.partition
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is read.
+
+    Of every input the records from `read_from_ms` on, until its watermark has passed `until_ms` or its end is reached;
+    an input that ends is complete up to `clock_ms`. `lost` is where records are missing. `expected` is how many offsets
+    that will be, for a progress bar.
+    """
+
+    period: Period
+    inputs: tuple[Input, ...]
+    read_from_ms: int
+    until_ms: int
+    clock_ms: int
+    lost: tuple[LostTime, ...]
+    expected: int
+
+    def shares(self, count: int) -> list[tuple[Input, ...]]:
+        """The inputs dealt to so many readers, the largest first, so that each has about as much to read."""
+        dealt: list[list[Input]] = [[] for _ in range(count)]
+        for each in sorted(self.inputs, key=lambda each: each.begin - each.end):
+            min(dealt, key=_offsets).append(each)
+        return [tuple(share) for share in dealt]
+
+
+def reach_ms(settings: Settings) -> int:
+    """How long after its first arrival a chain can still matter to the next one."""
+    return settings.max_duration_ms + settings.lateness_ms + settings.gap_ms
+
+
+def times(settings: Settings, period: Period, now_ms: int) -> tuple[int, int, int]:
+    """From when and until when is read, and where the clock stops when the input ends."""
+    until_ms = period.to_ms + reach_ms(settings)
+    idle_ms = now_ms - settings.out_of_order_ms - settings.idle_lag_ms
+    return max(0, period.from_ms - reach_ms(settings)), until_ms, min(until_ms, idle_ms)
+
+
+def of_kafka(client: AdminClient, settings: Settings, period: Period, now_ms: int) -> Plan:
+    """What is to be read of the source topics.
+
+    Raises:
+        ConfigError: a topic is not there, or none has a record of the time that is asked for.
+        AdminError: Kafka does not answer.
+    """
+    counts = admin.partition_counts(client, settings.source_topics)
+    if missing := set(settings.source_topics) - counts.keys():
+        raise ConfigError(
+            f"no such topic: {', '.join(sorted(missing))}: "
+            "name the topics that your Collectors write with --source-topics"
+        )
+    read_from_ms, until_ms, clock_ms = times(settings, period, now_ms)
+    places = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
+    lows, highs = admin.begin_offsets(client, places), admin.end_offsets(client, places)
+    begins = admin.offsets_at(client, places, read_from_ms) if read_from_ms else lows
+    _check_not_empty(client, settings, period, places, lows, highs)
+    cut = [place for place in places if lows[_source(place)] > 0 and begins[_source(place)] == lows[_source(place)]]
+    lost = _lost_beginnings(client, settings, cut, read_from_ms, now_ms)
+    inputs = tuple(Input(*source, counts[source[0]], begins[source], highs[source]) for source in sorted(highs))
+    ends = admin.offsets_at(client, places, until_ms)
+    expected = sum(max(0, ends[each.source] - each.begin) for each in inputs)
+    return Plan(period, inputs, read_from_ms, until_ms, clock_ms, tuple(lost), expected)
+
+
+def _check_not_empty(
+    client: AdminClient,
+    settings: Settings,
+    period: Period,
+    places: list[TopicPartition],
+    lows: Mapping[Source, int],
+    highs: Mapping[Source, int],
+) -> None:
+    firsts = admin.offsets_at(client, places, period.from_ms) if period.from_ms else lows
+    ends = admin.offsets_at(client, places, period.to_ms)
+    if any(firsts[source] < min(ends[source], highs[source]) for source in highs):
+        return
+    known_ms = [first_ms for first_ms in admin.first_times(client, places).values() if first_ms is not None]
+    held = f"its first record is of {iso_ms(min(known_ms))}" if known_ms else "it is empty"
+    raise ConfigError(
+        f"{', '.join(settings.source_topics)}: Kafka holds no record between {period} ({held}): "
+        "ask for another time, or read an archive with --archive"
+    )
+
+
+def _lost_beginnings(
+    client: AdminClient, settings: Settings, cut: list[TopicPartition], read_from_ms: int, now_ms: int
+) -> Iterable[LostTime]:
+    """Where retention has deleted what was to be read."""
+    for at, first_ms in admin.first_times(client, cut).items():
+        # Of an empty partition only its retention tells: what is younger would still be there.
+        held_ms = first_ms if first_ms is not None else _kept_from_ms(client, at[0], now_ms)
+        if held_ms > read_from_ms:
+            yield LostTime(*at, 0, held_ms + settings.out_of_order_ms)
+
+
+def _kept_from_ms(client: AdminClient, topic: str, now_ms: int) -> int:
+    kept_ms = admin.retention_ms(client, topic)
+    return now_ms if kept_ms is None else now_ms - kept_ms
+
+
+def _offsets(share: Iterable[Input]) -> int:
+    return sum(each.end - each.begin for each in share)
+
+
+def _source(at: TopicPartition) -> Source:
+    return at.topic, at.partition

@@ -1,0 +1,79 @@
+"""Replayed signals on their own topic: `betrace.signals.replay`, beside what live processing publishes.
+
+In: signals. Out: the same records as live would publish, in the partition of their trace. They have the uids and
+revisions of live signals, so who reads both topics sees which are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+
+from streams.errors import StateError
+from streams.ingest.outbox import PRODUCER
+from streams.replay.judging import Signal, Wanted
+from streams.settings import Settings
+from topics import REPLAYED_SIGNALS, admin, partition
+from topics.signals import Record
+from topics.spec import Layout
+
+WAIT_S = 30.0
+
+
+class Publishing:
+    """Publishes signals; makes the topic where it is missing. `end` says whether all arrived."""
+
+    wanted = Wanted()
+
+    def __init__(self, client: AdminClient, settings: Settings, layout: Layout) -> None:
+        self._topic = settings.topic(REPLAYED_SIGNALS.name)
+        admin.create(client, layout, (REPLAYED_SIGNALS,))
+        self._count = admin.partition_counts(client, [self._topic])[self._topic]
+        self._producer = Producer({**settings.client(PRODUCER), "message.timeout.ms": int(WAIT_S * 1000)})
+        self._failed: KafkaError | None = None
+
+    def take(self, signals: Iterable[Signal]) -> None:
+        """Sends signals; raises `StateError` when an earlier one was refused."""
+        for signal in signals:
+            if signal.record is not None:
+                self._send(signal.trace_id, signal.record)
+
+    def _send(self, trace_id: bytes, record: Record) -> None:
+        key, value, headers = record
+        while True:
+            try:
+                self._producer.produce(
+                    self._topic,
+                    value,
+                    key,
+                    partition.of(trace_id, self._count),
+                    self._note,
+                    headers=[*headers],
+                )
+                self._producer.poll(0)
+            except BufferError:
+                self._producer.poll(1.0)
+            except KafkaException as error:
+                raise self._refused(error.args[0]) from error
+            else:
+                break
+        if self._failed is not None:
+            raise self._refused(self._failed)
+
+    def end(self, _: object) -> None:
+        """Waits until all are there; raises `StateError` when one is not."""
+        left = self._producer.flush(2 * WAIT_S)
+        if self._failed is not None or left:
+            raise self._refused(self._failed)
+
+    def _note(self, error: KafkaError | None, _: object) -> None:
+        self._failed = self._failed or error
+
+    def _refused(self, error: KafkaError | None) -> StateError:
+        reason = "no answer" if error is None else error.str()
+        return StateError(
+            f"signals were not published to {self._topic}: {reason}",
+            action="see why the brokers refuse it, then start again: who reads them drops what comes twice by its uid",
+        )

@@ -1,0 +1,98 @@
+"""What a replay says of each rule, in figures and in words.
+
+In: tallies, and what was read. Out: a `RuleSummary` per rule, with a sentence that stands for itself.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from dsl import Rule, RuleSet, Verdict
+from streams.replay.plan import Period
+from streams.replay.reading import MINUTE_MS, Read
+from streams.replay.tally import Tally, silent_ms
+from streams.times import iso_ms
+
+_HOUR_MINUTES, _DAY_MINUTES = 60, 1440
+
+
+class RuleSummary(msgspec.Struct, frozen=True):
+    """One rule over the time that was asked for.
+
+    `traces` are those that began in that time and that any of the rules names something of; `first` and `last` are when
+    the first and the last trace began that the rule applies to, `coverage` is held of applicable.
+    """
+
+    rule: str
+    title: str
+    severity: str
+    mode: str
+    traces: int
+    applicable: int
+    held: int
+    broken: int
+    undetermined: int
+    excepted: int
+    coverage: float | None
+    first: str | None
+    last: str | None
+    statement: str
+
+
+def of_rules(rules: RuleSet, tallies: dict[str, Tally], traces: int, period: Period, read: Read) -> list[RuleSummary]:
+    """The summary of each enabled rule, in the order of the rules."""
+    silence = _silence(silent_ms(period, read.minutes))
+    return [
+        _of_rule(rule, tallies.get(rule.id, Tally()), traces, period, silence) for rule in rules.rules if rule.enabled
+    ]
+
+
+def _of_rule(rule: Rule, tally: Tally, traces: int, period: Period, silence: str) -> RuleSummary:
+    return RuleSummary(
+        rule=rule.id,
+        title=rule.title,
+        severity=rule.severity.value,
+        mode=rule.mode.value,
+        traces=traces,
+        applicable=tally.applicable,
+        held=tally.verdicts[Verdict.HELD.value],
+        broken=tally.verdicts[Verdict.BROKEN.value],
+        undetermined=tally.verdicts[Verdict.UNDETERMINED.value],
+        excepted=tally.excepted,
+        coverage=None if tally.coverage is None else round(tally.coverage, 6),
+        first=None if tally.first_ms is None else iso_ms(tally.first_ms),
+        last=None if tally.last_ms is None else iso_ms(tally.last_ms),
+        statement=statement(rule.title, tally, period) + silence,
+    )
+
+
+def statement(title: str, tally: Tally, period: Period) -> str:
+    """What the figures say.
+
+    >>> tally = Tally()
+    >>> tally.verdicts.update({"held": 1210, "broken": 2, "undetermined": 1})
+    >>> said = statement("PII access is logged", tally, Period(1767614400000, 1767618000000))
+    >>> said.split(" between ")[0], said.split("; ")[1]
+    ('2 of 1,213 traces broke "PII access is logged"', '1 of the others is undetermined')
+    """
+    if not tally.applicable:
+        return f'no trace was seen to which "{title}" applies between {period}'
+    broken, unknown = tally.verdicts[Verdict.BROKEN.value], tally.verdicts[Verdict.UNDETERMINED.value]
+    said = f'{broken:,} of {tally.applicable:,} traces broke "{title}" between {period}'
+    return said + (f"; {unknown:,} of the others {'is' if unknown == 1 else 'are'} undetermined" if unknown else "")
+
+
+def duration(time_ms: int) -> str:
+    """A duration as people say it, in minutes.
+
+    >>> duration(130 * MINUTE_MS), duration(60 * MINUTE_MS), duration(5 * MINUTE_MS), duration(2 * 1440 * MINUTE_MS)
+    ('2 h 10 min', '1 h', '5 min', '2 d')
+    """
+    days, minutes = divmod(time_ms // MINUTE_MS, _DAY_MINUTES)
+    hours, minutes = divmod(minutes, _HOUR_MINUTES)
+    parts = [f"{count} {unit}" for count, unit in ((days, "d"), (hours, "h"), (minutes, "min")) if count]
+    return " ".join(parts) or "0 min"
+
+
+def _silence(silent: int) -> str:
+    return f"; {duration(silent)} of that time had no input" if silent else ""

@@ -1,0 +1,79 @@
+"""What is counted of each rule: population, verdicts, and when.
+
+In: outcomes. Out: counts that can be added up, whoever counted. A verdict that is amended takes its old one back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from dsl import Verdict
+from streams.deliver import Outcome
+from streams.replay.plan import Period
+from streams.replay.reading import MINUTE_MS
+
+SILENT_MINUTES = 5
+"""So long without a record in any source topic is a time without input."""
+
+_APPLICABLE = (Verdict.HELD.value, Verdict.BROKEN.value, Verdict.UNDETERMINED.value)
+
+
+@dataclass(slots=True)
+class Tally:
+    """One rule: traces by verdict, and the first arrivals of the first and the last trace that it applies to."""
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    excepted: int = 0
+    first_ms: int | None = None
+    last_ms: int | None = None
+
+    @property
+    def applicable(self) -> int:
+        """The traces that the rule applies to."""
+        return sum(self.verdicts[verdict] for verdict in _APPLICABLE)
+
+    @property
+    def coverage(self) -> float | None:
+        """Held of applicable; None when it applies to no trace."""
+        return self.verdicts[Verdict.HELD.value] / self.applicable if self.applicable else None
+
+    def take(self, outcome: Outcome, first_ms: int) -> None:
+        """Takes in an outcome of a chain that began at `first_ms`."""
+        self.excepted += outcome.excepted
+        if outcome.verdict != outcome.previous:
+            self.verdicts[outcome.verdict] += 1
+            if outcome.previous is not None:
+                self.verdicts[outcome.previous] -= 1
+        if outcome.verdict in _APPLICABLE:
+            self._widen(first_ms, first_ms)
+
+    def add(self, other: Tally) -> None:
+        """Adds what somebody else counted of the rule."""
+        self.verdicts.update(other.verdicts)
+        self.excepted += other.excepted
+        if other.first_ms is not None and other.last_ms is not None:
+            self._widen(other.first_ms, other.last_ms)
+
+    def _widen(self, first_ms: int, last_ms: int) -> None:
+        self.first_ms = first_ms if self.first_ms is None else min(self.first_ms, first_ms)
+        self.last_ms = last_ms if self.last_ms is None else max(self.last_ms, last_ms)
+
+
+def silent_ms(period: Period, minutes: Iterable[int]) -> int:
+    """How much of the period had no input, in stretches of `SILENT_MINUTES` and longer; `minutes` are those with some.
+
+    >>> silent_ms(Period(0, 60 * MINUTE_MS), [0, 3, 30]) // MINUTE_MS
+    55
+    """
+    return sum(end - begin for begin, end in _silences(period, sorted(minutes)))
+
+
+def _silences(period: Period, minutes: list[int]) -> Iterator[tuple[int, int]]:
+    at_ms = period.from_ms or (minutes[0] * MINUTE_MS if minutes else period.to_ms)
+    for minute in [*minutes, None]:
+        until_ms = period.to_ms if minute is None else minute * MINUTE_MS
+        if until_ms - at_ms >= SILENT_MINUTES * MINUTE_MS:
+            yield at_ms, until_ms
+        at_ms = until_ms + MINUTE_MS

@@ -1,0 +1,266 @@
+"""One process of a replay: it reads a share of the source partitions and judges a share of the traces.
+
+In: a `Job`, and the facts that the other processes send. Out: to each process the facts of its traces, and to the
+replay what was found. Processes say which traces are whose by the trace id, so it does not matter who reads what.
+What must hold: each process hears everything that all of them read, in order, so all have the same clock; the last
+thing that one says to the others is that it has read everything.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing import connection, parent_process
+from pathlib import Path
+from queue import Empty
+from threading import Thread
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from confluent_kafka import KafkaException
+
+from dsl import RuleSet, compile_texts
+from streams.errors import BetraceError, ConfigError
+from streams.ingest.pace import Standing, ahead
+from streams.project import Projector
+from streams.replay.feed import Feed, KafkaFeed
+from streams.replay.judging import RECORDS, Counts, Judging, Signal, Wanted
+from streams.replay.plan import Input, Plan
+from streams.replay.reading import Read, Reading
+from streams.settings import Settings
+from streams.window.clock import Source
+from topics.errors import TopicsError
+from topics.facts import VERSION, Facts, decode, encode
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+
+FLUSH_S = 0.2
+FLUSH_GROUPS = 20_000
+WAIT_S = 0.05
+GC_THRESHOLDS = (100_000, 50, 100)
+ROOM_BYTES = 128 << 20
+"""So much may wait for the slowest source partition; then the others are not read on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every process is told: `texts` are the rules' files, `only` the ids of those that are meant, None is all.
+
+    `archive` is read instead of Kafka unless it is None.
+    """
+
+    settings: Settings
+    texts: Mapping[str, str]
+    only: frozenset[str] | None
+    plan: Plan
+    archive: str | None = None
+    wanted: Wanted = RECORDS
+
+    def rules(self) -> RuleSet:
+        """The rules that are meant.
+
+        Raises:
+            ConfigError: there is no rule of this id.
+        """
+        rules, _ = compile_texts(self.texts)
+        return rules if self.only is None else chosen(rules, self.only)
+
+
+class Progress(NamedTuple):
+    """What a process found since it last said something; `clock_ms` is how far it is."""
+
+    number: int
+    offsets: int
+    spans: int
+    clock_ms: int | None
+    signals: list[Signal]
+
+
+class Done(NamedTuple):
+    """A process has nothing more to say."""
+
+    number: int
+    signals: list[Signal]
+    read: Read
+    counts: Counts
+
+
+class Failed(NamedTuple):
+    """A process cannot go on."""
+
+    message: str
+    exit_code: int
+
+
+Report: TypeAlias = Progress | Done | Failed
+Inbox: TypeAlias = "Queue[bytes | None]"
+Outbox: TypeAlias = "Queue[Report]"
+
+
+def chosen(rules: RuleSet, ids: frozenset[str]) -> RuleSet:
+    """The rules with these ids.
+
+    Raises:
+        ConfigError: there is none of one of them.
+    """
+    found = [rule for rule in rules.rules if rule.id in ids]
+    if missing := ids - {rule.id for rule in found}:
+        raise ConfigError(
+            f"no rule has the id {', '.join(sorted(missing))}: there are {', '.join(rule.id for rule in rules.rules)}"
+        )
+    atoms = frozenset().union(*(rule.atoms for rule in found))
+    return RuleSet.of(found, [atom for atom in rules.atoms.values() if atom.fingerprint in atoms], rules.texts)
+
+
+def projector(settings: Settings, rules: RuleSet, who: str | None) -> Projector:
+    """As ingest has it, with the attribute by which traces are grouped."""
+    identity = settings.identity
+    return Projector(rules, identity if who is None or who in identity else (*identity, who), settings.redaction)
+
+
+def work(job: Job, number: int, share: tuple[Input, ...], inboxes: list[Inbox], outbox: Outbox) -> None:
+    """The whole of a process."""
+    # Ctrl-C is for the replay, which then ends its processes.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Nearly nothing here is ever in a cycle, and looking for cycles so often costs a third of the speed.
+    gc.set_threshold(*GC_THRESHOLDS)
+    _end_with_parent()
+    try:
+        with tempfile.TemporaryDirectory(prefix="betrace-replay-") as directory:
+            Worker(job, number, share, inboxes, outbox, Path(directory)).run()
+    except (BetraceError, TopicsError, KafkaException) as error:
+        outbox.put(Failed(str(error), error.exit_code if isinstance(error, BetraceError) else BetraceError.exit_code))
+
+
+class Worker:
+    """A process at work."""
+
+    def __init__(
+        self,
+        job: Job,
+        number: int,
+        share: tuple[Input, ...],
+        inboxes: list[Inbox],
+        outbox: Outbox,
+        directory: Path,
+    ) -> None:
+        rules = job.rules()
+        self._number = number
+        self._inboxes = inboxes
+        self._outbox = outbox
+        self._plan = job.plan
+        self._fingerprint = rules.fingerprint
+        self._reading = Reading(job.settings, projector(job.settings, rules, job.wanted.who), job.plan, share)
+        self._judging = Judging(job.settings, rules, job.plan, directory, job.wanted)
+        self._feed = _feed(job, share)
+        self._paused: frozenset[Source] = frozenset()
+        self._finished_count = 0
+        self._signals: list[Signal] = []
+        self._flushed_s = time.monotonic()
+        self._begins = sum(each.begin for each in share)
+        self._told = [0, 0]
+
+    def run(self) -> None:
+        """Reads and judges to the end."""
+        while self._reading.open:
+            self._take_in()
+            taken = self._feed.take(self._ahead())
+            for source in self._reading.take(taken, local_ms=time.time_ns() // 1_000_000):
+                self._feed.finish(source)
+            if self._is_due():
+                self._flush()
+        self._feed.close()
+        self._flush()
+        for inbox in self._inboxes:
+            inbox.put(None)
+        while self._finished_count < len(self._inboxes):
+            self._take_in(WAIT_S)
+            if self._is_due():
+                self._flush()
+        self._flush()
+        self._outbox.put(Done(self._number, self._judging.end(), self._reading.read, self._judging.counts()))
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._flushed_s >= FLUSH_S or self._reading.waiting_count() >= FLUSH_GROUPS
+
+    def _take_in(self, wait_s: float = 0) -> None:
+        """Takes in what the others have sent; waits so long for the first of it."""
+        inbox = self._inboxes[self._number]
+        try:
+            while wait_s or not inbox.empty():
+                value = inbox.get(timeout=wait_s or None)
+                wait_s = 0
+                if value is None:
+                    self._finished_count += 1
+                else:
+                    self._signals += self._judging.apply(decode(value))
+        except Empty:
+            return
+
+    def _flush(self) -> None:
+        """Gives every process the facts of its traces, and tells the replay what was found."""
+        self._flushed_s = time.monotonic()
+        for to, sections in enumerate(self._reading.sections(len(self._inboxes))):
+            if sections:
+                self._give(to, Facts(VERSION, self._fingerprint, sections))
+        read = self._reading.read
+        offsets = sum(source.next_offset for source in self._reading.sources.values()) - self._begins
+        said = (offsets - self._told[0], read.spans - self._told[1])
+        self._told = [offsets, read.spans]
+        self._outbox.put(Progress(self._number, *said, self._judging.clock_ms, self._signals))
+        self._signals = []
+
+    def _give(self, to: int, message: Facts) -> None:
+        if to == self._number:
+            self._signals += self._judging.apply(message)
+        else:
+            self._inboxes[to].put(encode(message))
+
+    def _ahead(self) -> frozenset[Source]:
+        """The inputs that must wait for slower ones, whoever reads those, because too much waits in memory."""
+        held_bytes = self._judging.partition.sessions.waiting.held_bytes
+        if held_bytes < (ROOM_BYTES // 2 if self._paused else ROOM_BYTES):
+            self._paused = frozenset()
+        else:
+            self._paused = ahead(self._standings(), self._paused) & self._reading.open
+        return self._paused
+
+    def _standings(self) -> dict[Source, Standing]:
+        marks = self._judging.partition.clock.marks
+        found: defaultdict[Source, Standing] = defaultdict(lambda: Standing(None, None))
+        for each in self._plan.inputs:
+            mark = marks.get(each.source)
+            if mark is not None and mark.watermark_ms is not None:
+                is_at_end = mark.watermark_ms >= self._plan.clock_ms
+                found[each.source] = Standing(mark.watermark_ms, mark.watermark_ms, is_at_end)
+            else:
+                found[each.source] = Standing(self._plan.read_from_ms, None)
+        return found
+
+
+def _feed(job: Job, share: tuple[Input, ...]) -> Feed:
+    if job.archive is None:
+        return KafkaFeed(job.settings, share)
+    from streams.replay.archived import ArchiveFeed  # noqa: PLC0415, an extra
+
+    return ArchiveFeed(job.archive, job.plan, share)
+
+
+def _end_with_parent() -> None:
+    """Ends this process at once when the replay is gone, however it went."""
+    parent = parent_process()
+    if parent is None:
+        return
+    sentinel = parent.sentinel
+
+    def wait() -> None:
+        connection.wait([sentinel])
+        os._exit(1)
+
+    Thread(target=wait, name="parent", daemon=True).start()

@@ -1,0 +1,144 @@
+"""Which times and which input were judged, and which were not.
+
+In: the bounds of coverage records of each facts partition. Out: gaps. A moment is judged when every facts partition has
+judged it: a trace may be in any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from topics.verdicts import SourceCoverage
+
+HOUR_MS = 3_600_000
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """A time, `to_ms` not included, that was not judged, at least not in these facts partitions."""
+
+    from_ms: int
+    to_ms: int
+    partitions: list[int]
+
+
+@dataclass(slots=True)
+class SourceSum:
+    """Offsets of one epoch of a source partition that one facts partition judged; `dead_letters` None: not known."""
+
+    from_offset: int
+    to_offset: int
+    lost: set[tuple[int, int]] = field(default_factory=set)
+    dead_letters: int | None = None
+
+    def add(self, source: SourceCoverage) -> None:
+        """Adds a coverage record's."""
+        if source.from_offset == self.to_offset:
+            self.to_offset = source.to_offset
+        else:
+            self._widen(source.from_offset, source.to_offset)
+        if source.lost:
+            self.lost.update(source.lost)
+        if source.dead_letters is not None:
+            self.dead_letters = (self.dead_letters or 0) + source.dead_letters
+
+    def extend(self, later: SourceSum) -> None:
+        """Adds what later records say."""
+        self._widen(later.from_offset, later.to_offset)
+        self.lost |= later.lost
+        if later.dead_letters is not None:
+            self.dead_letters = (self.dead_letters or 0) + later.dead_letters
+
+    def _widen(self, from_offset: int, to_offset: int) -> None:
+        self.from_offset = min(self.from_offset, from_offset)
+        self.to_offset = max(self.to_offset, to_offset)
+
+
+@dataclass(slots=True)
+class PartitionCoverage:
+    """What one facts partition judged; `judged` are times that do not touch, in order of their records."""
+
+    judged: list[tuple[int, int]] = field(default_factory=list)
+    sources: dict[tuple[str, int, int], SourceSum] = field(default_factory=dict)
+    windows_judged: int = 0
+    traces_seen_estimate: int = 0
+
+    def add(self, from_ms: int | None, to_ms: int) -> None:
+        """Adds a record's bounds; the first one of all says only where judging began."""
+        begin_ms = to_ms if from_ms is None else from_ms
+        if self.judged and self.judged[-1][1] == begin_ms:
+            self.judged[-1] = (self.judged[-1][0], to_ms)
+        else:
+            self.judged.append((begin_ms, to_ms))
+
+    def extend(self, later: PartitionCoverage) -> None:
+        """Adds what later records say."""
+        for begin_ms, end_ms in later.judged:
+            self.add(begin_ms, end_ms)
+        for key, source in later.sources.items():
+            if key in self.sources:
+                self.sources[key].extend(source)
+            else:
+                self.sources[key] = source
+        self.windows_judged += later.windows_judged
+        self.traces_seen_estimate += later.traces_seen_estimate
+
+
+def missing(judged: Iterable[tuple[int, int]], from_ms: int, to_ms: int) -> list[tuple[int, int]]:
+    """What of `[from_ms, to_ms)` is in none of the times.
+
+    >>> missing([(0, 10), (20, 30), (5, 12)], 8, 40)
+    [(12, 20), (30, 40)]
+    """
+    found = []
+    reached_ms = from_ms
+    for begin_ms, end_ms in sorted(judged):
+        if begin_ms >= to_ms:
+            break
+        if begin_ms > reached_ms:
+            found.append((reached_ms, begin_ms))
+        reached_ms = max(reached_ms, end_ms)
+    if reached_ms < to_ms:
+        found.append((reached_ms, to_ms))
+    return found
+
+
+def gaps(partitions: Mapping[int, PartitionCoverage], expected: Iterable[int], from_ms: int, to_ms: int) -> list[Gap]:
+    """The times that not all expected partitions judged, in order; where the partitions change a new one begins."""
+    numbers = sorted({*expected, *partitions})
+    if not numbers:
+        return [Gap(from_ms, to_ms, [])]
+    edges: list[tuple[int, bool, int]] = []
+    for number in numbers:
+        coverage = partitions.get(number)
+        for begin_ms, end_ms in missing(coverage.judged if coverage else (), from_ms, to_ms):
+            edges += [(begin_ms, True, number), (end_ms, False, number)]
+    found: list[Gap] = []
+    lacking: set[int] = set()
+    since_ms = from_ms
+    for edge_ms, is_begin, number in sorted(edges):
+        if lacking and edge_ms > since_ms:
+            found.append(Gap(since_ms, edge_ms, sorted(lacking)))
+        since_ms = edge_ms
+        (lacking.add if is_begin else lacking.discard)(number)
+    return found
+
+
+def judged_ms(found: Iterable[Gap], from_ms: int, to_ms: int) -> int:
+    """How much of `[from_ms, to_ms)` lies in no gap.
+
+    >>> judged_ms([Gap(2, 5, [0])], 0, 10)
+    7
+    """
+    return to_ms - from_ms - sum(max(0, min(gap.to_ms, to_ms) - max(gap.from_ms, from_ms)) for gap in found)
+
+
+def hours_not_judged(found: Iterable[Gap]) -> int:
+    """How many hours of the clock (UTC) have a gap in them.
+
+    >>> hours_not_judged([Gap(0, 1, [0]), Gap(3_599_000, 3_601_000, [0])])
+    2
+    """
+    return len({hour for gap in found for hour in range(gap.from_ms // HOUR_MS, -(-gap.to_ms // HOUR_MS))})

@@ -1,0 +1,278 @@
+"""`gather(store, from_ms, to_ms)`: one pass over the seals of a period.
+
+In: a storage of evidence, and a period of record time, `to_ms` not included. Out: `Gathered`. Nothing is verified here;
+a file that cannot be read is named in `unreadable`, and so are the records in it that are of no known form.
+
+Seals are found by their wall clock: one that was made an hour before the period or earlier has nothing of it, because
+records are sealed after they were judged, and record time runs ahead of the wall clock by less.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from itertools import pairwise
+from multiprocessing import get_context
+
+import msgspec
+
+from streams.ledger import entry, storage
+from streams.ledger.log import VERDICTS
+from streams.ledger.storage import Storage
+from streams.report.coverage import PartitionCoverage, SourceSum
+from topics.digest import Digest, NoSignalError, digest
+from topics.verdicts import SourceCoverage
+
+DAY_MS = 86_400_000
+AHEAD_MS = 3_600_000
+SHARE = 2000
+"""Seals from which on another process is worth its start."""
+
+LOOK_BACK = 10_000
+"""Seals in which a facts partition must have been heard of, to hold the end of what is judged."""
+
+SIGNALS = "signals"
+
+
+class _Log(msgspec.Struct, gc=False):
+    topic: str
+    partition: int
+    added: int
+    lost: list[tuple[int, int]] = []
+
+
+class _End(msgspec.Struct, gc=False):
+    partition: int
+    to_ms: int
+
+
+class _Cover(msgspec.Struct, gc=False):
+    partitions: list[_End] = []
+
+
+class _Seal(msgspec.Struct, gc=False):
+    """Of a seal what a report needs; all else is passed over, in a third of the time."""
+
+    time_ms: int
+    logs: list[_Log]
+    cover: _Cover
+
+
+class _Counts(msgspec.Struct, tag_field="kind", tag="counts", gc=False):
+    rule: str
+    rule_fingerprint: str
+    clock_ms: int
+    held: int = 0
+    broken: int = 0
+    undetermined: int = 0
+    not_applicable: int = 0
+    excepted: int = 0
+
+
+class _Coverage(msgspec.Struct, tag_field="kind", tag="coverage", gc=False):
+    partition: int
+    from_ms: int | None
+    to_ms: int
+    sources: list[SourceCoverage]
+    rule_sets: list[str]
+    windows_judged: int
+    traces_seen_estimate: int
+
+
+class Counts(msgspec.Struct, gc=False):
+    """Verdicts, net of those that were taken back."""
+
+    held: int = 0
+    broken: int = 0
+    undetermined: int = 0
+    excepted: int = 0
+
+    @property
+    def applicable(self) -> int:
+        """The traces that the rule is about."""
+        return self.held + self.broken + self.undetermined
+
+    def add(self, other: Counts | _Counts) -> None:
+        """Adds further verdicts."""
+        self.held += other.held
+        self.broken += other.broken
+        self.undetermined += other.undetermined
+        self.excepted += other.excepted
+
+
+RuleKey = tuple[str, str]
+"""A rule's id and fingerprint."""
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What the seals `[first_seal, end_seal)` say of the period.
+
+    `counts` are by rule and day (days since 1970, UTC), `partitions` by number; `expected` are the facts partitions
+    that must have coverage. `signals` hold the last revision of each finding by uid. `lost` counts records of the
+    verdict topics that were gone before the ledger read them.
+    """
+
+    first_seal: int = 0
+    end_seal: int = 0
+    counts: dict[RuleKey, dict[int, Counts]] = field(default_factory=dict)
+    partitions: dict[int, PartitionCoverage] = field(default_factory=dict)
+    expected: set[int] = field(default_factory=set)
+    rule_sets: dict[str, int] = field(default_factory=dict)
+    signals: dict[str, Digest] = field(default_factory=dict)
+    lost: int = 0
+    unreadable: list[str] = field(default_factory=list)
+
+    def add(self, later: Gathered) -> None:
+        """Adds what later seals say."""
+        self.end_seal = later.end_seal
+        for rule, days in later.counts.items():
+            for day, counts in days.items():
+                self.day(rule, day).add(counts)
+        for number, coverage in later.partitions.items():
+            self.partition(number).extend(coverage)
+        self.expected |= later.expected
+        self.rule_sets = later.rule_sets | self.rule_sets
+        for uid, signal in later.signals.items():
+            self.signal(uid, signal)
+        self.lost += later.lost
+        self.unreadable += later.unreadable
+
+    def day(self, rule: RuleKey, day: int) -> Counts:
+        """The counts of one rule on one day."""
+        return self.counts.setdefault(rule, {}).setdefault(day, Counts())
+
+    def partition(self, number: int) -> PartitionCoverage:
+        """The coverage of one facts partition."""
+        return self.partitions.setdefault(number, PartitionCoverage())
+
+    def signal(self, uid: str, signal: Digest) -> None:
+        """Takes in a revision of a finding: the last one counts."""
+        before = self.signals.get(uid)
+        if before is None or before.revision < signal.revision:
+            self.signals[uid] = signal
+
+
+def gather(store: Storage, from_ms: int, to_ms: int) -> Gathered:
+    """One pass, on all processors; raises `ValueError` or `OSError` when the storage holds no evidence to read."""
+    last = storage.last_seal(store)
+    if last is None:
+        raise FileNotFoundError("there is no evidence here")
+    first = _first_after(store, last + 1, from_ms - AHEAD_MS)
+    gathered = Gathered(first, first)
+    for found in _shares(store, first, last + 1, from_ms, to_ms):
+        gathered.add(found)
+    return gathered
+
+
+def judged_to(store: Storage) -> int | None:
+    """The time up to which every facts partition has judged, by the last seals; None when nothing was judged."""
+    last = storage.last_seal(store)
+    expected: set[int] = set()
+    ends: dict[int, int] = {}
+    for number in range(last if last is not None else -1, -1, -1):
+        try:
+            seal = _seal_decoder.decode(store.read(storage.seal_path(number)).split(b"\n", 1)[0])
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        expected |= {log.partition for log in seal.logs if log.topic == VERDICTS}
+        for each in seal.cover.partitions:
+            ends.setdefault(each.partition, each.to_ms)
+        if (expected <= ends.keys() and ends) or number < (last or 0) - LOOK_BACK:
+            break
+    return min(ends.values(), default=None)
+
+
+def _shares(store: Storage, first: int, end: int, from_ms: int, to_ms: int) -> Iterator[Gathered]:
+    count = end - first
+    shares = min(os.cpu_count() or 1, 1 + count // SHARE)
+    bounds = [*pairwise([first + count * share // shares for share in range(shares + 1)])]
+    if shares == 1:
+        yield from (_gather(store, *bound, from_ms, to_ms) for bound in bounds)
+        return
+    with ProcessPoolExecutor(shares, mp_context=get_context("spawn")) as processes:
+        jobs = [processes.submit(_gather, store, *bound, from_ms, to_ms) for bound in bounds]
+        yield from (job.result() for job in jobs)
+
+
+def _first_after(store: Storage, end: int, time_ms: int) -> int:
+    """The first seal of `[0, end)` that was made at `time_ms` or later; `end` when there is none."""
+    low, high = 0, end
+    while low < high:
+        middle = (low + high) // 2
+        try:
+            made_ms = _seal_decoder.decode(store.read(storage.seal_path(middle)).split(b"\n", 1)[0]).time_ms
+        except (OSError, msgspec.DecodeError):
+            # Of one that is damaged nothing is known: to begin too early costs only time.
+            made_ms = time_ms
+        low, high = (middle + 1, high) if made_ms < time_ms else (low, middle)
+    return low
+
+
+def _gather(store: Storage, first: int, end: int, from_ms: int, to_ms: int) -> Gathered:
+    gathered = Gathered(first, end)
+    for number in range(first, end):
+        place = storage.seal_path(number)
+        try:
+            lines = store.read(place).split(b"\n")
+            seal = _seal_decoder.decode(lines[0])
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            gathered.unreadable.append(place)
+            continue
+        at = 1
+        for log in seal.logs:
+            _take_log(gathered, log, lines[at : at + log.added], place, (from_ms, to_ms))
+            at += log.added
+    return gathered
+
+
+def _take_log(gathered: Gathered, log: _Log, lines: Sequence[bytes], place: str, period: tuple[int, int]) -> None:
+    if log.topic == VERDICTS:
+        gathered.expected.add(log.partition)
+        gathered.lost += sum(end - begin for begin, end in log.lost)
+        take = _take_verdict
+    elif log.topic == SIGNALS:
+        take = _take_signal
+    else:
+        return
+    for line in lines:
+        try:
+            value = entry.decode_value(line).value
+            take(gathered, (value or "").encode(), *period)
+        except (msgspec.DecodeError, NoSignalError):
+            if place not in gathered.unreadable[-1:]:
+                gathered.unreadable.append(place)
+
+
+def _take_verdict(gathered: Gathered, value: bytes, from_ms: int, to_ms: int) -> None:
+    record = _decoder.decode(value)
+    if isinstance(record, _Counts):
+        if from_ms <= record.clock_ms < to_ms:
+            gathered.day((record.rule, record.rule_fingerprint), record.clock_ms // DAY_MS).add(record)
+        return
+    if record.to_ms < from_ms or (record.from_ms is not None and record.from_ms >= to_ms):
+        return
+    coverage = gathered.partition(record.partition)
+    coverage.add(record.from_ms, record.to_ms)
+    coverage.windows_judged += record.windows_judged
+    coverage.traces_seen_estimate += record.traces_seen_estimate
+    for source in record.sources:
+        key = (source.topic, source.partition, source.epoch)
+        summed = coverage.sources.get(key)
+        if summed is None:
+            summed = coverage.sources[key] = SourceSum(source.from_offset, source.to_offset)
+        summed.add(source)
+    for rule_set in record.rule_sets:
+        gathered.rule_sets.setdefault(rule_set, record.to_ms)
+
+
+def _take_signal(gathered: Gathered, value: bytes, from_ms: int, to_ms: int) -> None:
+    signal = digest(value)
+    if from_ms <= signal.time_ms < to_ms:
+        gathered.signal(signal.uid, signal)
+
+
+_seal_decoder = msgspec.json.Decoder(_Seal)
+_decoder: msgspec.json.Decoder[_Counts | _Coverage] = msgspec.json.Decoder(_Counts | _Coverage)

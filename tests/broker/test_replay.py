@@ -1,0 +1,215 @@
+"""`betrace replay` on a real Kafka: the past as live processing saw it, whichever way it is read again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streams.times import iso_ms
+from tests.broker import group_tool
+from tests.broker.ingesting import wait_until
+from tests.broker.program import CAPTURES, RUN_S, Program, expected
+from topics import capture
+
+pytestmark = pytest.mark.broker
+
+MINUTE_MS = 60_000
+SPREAD_MS = 20 * MINUTE_MS
+OPTIONS = ("--gap", "2s", "--lateness", "40s", "--max-duration", "1m", "--out-of-order", "500ms")
+
+
+class Said(NamedTuple):
+    """What must be the same whichever way the records are read."""
+
+    uid: str
+    revision: int
+    verdict: str
+
+
+def said(signals: Iterable[dict[str, Any]]) -> list[Said]:
+    """The signals, sorted."""
+    found = ((each["finding_info"]["uid"], each["unmapped"]["betrace"]) for each in signals)
+    return sorted(Said(uid, betrace["revision"], betrace["verdict"]) for uid, betrace in found)
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """A replay that has ended."""
+
+    code: int
+    lines: list[dict[str, Any]]
+    stderr: str
+    stdout: str
+
+
+def replay(program: Program, *options: str, span: tuple[str, str] = ("earliest", "now")) -> Done:
+    """Replays; the lines are those of JSON that it printed."""
+    where = ["--bootstrap", program.bootstrap, "--prefix", program.prefix]
+    sources = ["--source-topics", f"{program.spans_topic},{program.logs_topic}"]
+    asked = ["--rules", str(program.rules), "--from", span[0], "--to", span[1]]
+    command = [sys.executable, "-m", "streams.cli", "replay", *asked, *where, *sources, *OPTIONS, *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_S, check=False)
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return Done(done.returncode, lines, done.stderr, done.stdout)
+
+
+def spread(program: Program, kind: str, start_ms: int, partitions: int) -> None:
+    """Writes a captured day over twenty minutes: traces come in pieces, close, and are amended by late spans."""
+    producer = Producer({"bootstrap.servers": program.bootstrap})
+    for name, topic in ((f"{kind}_spans", program.spans_topic), (f"{kind}_logs", program.logs_topic)):
+        frames = list(capture.read(CAPTURES / f"{name}.bin.gz"))
+        for number, frame in enumerate(frames):
+            time_ms = start_ms + number * SPREAD_MS // len(frames)
+            to = -1 if frame.key else number % partitions
+            producer.produce(topic, frame.value, frame.key, to, timestamp=time_ms)
+        for to in range(partitions):
+            # Without it live would wait, partition by partition, for as long as the last records lie apart.
+            producer.produce(topic, b'{"resourceSpans":[]}', None, to, timestamp=start_ms + SPREAD_MS + MINUTE_MS)
+    producer.flush()
+
+
+@pytest.fixture
+def program(kafka: str, fresh_prefix: str, tmp_path: Path) -> Program:
+    """An installation without source topics."""
+    options = (*OPTIONS, "--facts-partitions", "3")
+    return Program(kafka, fresh_prefix, tmp_path / "state", options=options)
+
+
+@pytest.fixture
+def start_ms() -> int:
+    """When the day begins: everything in it is quiet by now."""
+    return time.time_ns() // 1_000_000 - SPREAD_MS - 10 * MINUTE_MS
+
+
+@pytest.mark.parametrize(("kind", "partitions"), [("keyed", 1), ("keyed", 4), ("unkeyed", 3)])
+def test_all_ways_of_reading_say_the_same(
+    program: Program, start_ms: int, tmp_path: Path, kind: str, partitions: int
+) -> None:
+    """Live, in replay, after a reset of the offsets, and from an archive: the same uids, revisions and verdicts."""
+    program.make_sources(partitions)
+    spread(program, kind, start_ms, partitions)
+    program.run_until_idle()
+    live = said(program.signals())
+    group_tool.reset(program.bootstrap, f"{program.prefix}ingest", "--all-topics", "--to-earliest")
+
+    replayed = [replay(program, "--processes", str(count)) for count in (1, 2)]
+    archived = replay(program, "--archive", archive(program, tmp_path / "archive"))
+    with program.running():
+        wait_until(lambda: len(program.signals()) >= 2 * len(live), "all is judged again")
+
+    assert any(each.revision > 1 for each in live)
+    assert {1} == {done.code for done in (*replayed, archived)}, archived.stderr
+    assert live == said(replayed[0].lines) == said(replayed[1].lines) == said(archived.lines)
+    assert without_time(replayed[0]) == without_time(replayed[1])
+    assert sorted(live + live) == said(program.signals())
+
+
+def without_time(done: Done) -> list[dict[str, Any]]:
+    """Its lines in order, but for when they were printed."""
+    return [each | {"metadata": each["metadata"] | {"logged_time": None}} for each in done.lines]
+
+
+def archive(program: Program, path: Path) -> str:
+    """Archives what is there."""
+    where = ["--bootstrap", program.bootstrap, "--prefix", program.prefix, "--until-idle"]
+    sources = ["--source-topics", f"{program.spans_topic},{program.logs_topic}"]
+    command = [sys.executable, "-m", "streams.cli", "archive", str(path), *where, *sources]
+    subprocess.run(command, check=True, capture_output=True, timeout=RUN_S)
+    return str(path)
+
+
+def test_part_of_the_time(program: Program, start_ms: int) -> None:
+    """Two adjoining times give what one time gives: each chain belongs to the time of its first arrival."""
+    program.make_sources(2)
+    spread(program, "keyed", start_ms, 2)
+    middle = iso_ms(start_ms + SPREAD_MS // 2 + 50)
+
+    whole = replay(program)
+    parts = [replay(program, span=span) for span in (("1h", middle), (middle, "now"))]
+
+    assert all(part.lines for part in parts)
+    assert said(whole.lines) == said([*parts[0].lines, *parts[1].lines])
+
+
+def test_retention_has_deleted_the_beginning(program: Program, start_ms: int) -> None:
+    """It says from when on it is whole; before, what could be missing is undetermined and never broken."""
+    program.make_sources(1)
+    spread(program, "keyed", start_ms, 1)
+    whole = replay(program)
+    client = AdminClient({"bootstrap.servers": program.bootstrap})
+    cut = [TopicPartition(name, 0, 20) for name in (program.spans_topic, program.logs_topic)]
+    for deleted in client.delete_records(cut).values():
+        deleted.result()
+
+    done = replay(program)
+
+    assert f"records of {program.spans_topic}[0] are gone from the beginning to " in done.stderr
+    assert "the replay is whole for traces that begin after " in done.stderr
+    broken = {each for each in said(done.lines) if each.verdict == "broken"}
+    assert broken <= {each for each in said(whole.lines) if each.verdict == "broken"}
+    assert "undetermined" in {each.verdict for each in said(done.lines)}
+
+
+def test_what_is_published_is_what_is_printed(program: Program, start_ms: int) -> None:
+    """On a topic of its own, with the uids and revisions of live signals; the live topics are not touched."""
+    program.make_sources(2)
+    spread(program, "unkeyed", start_ms, 2)
+    printed = replay(program)
+
+    done = replay(program, "--publish")
+
+    published = [json.loads(frame.value) for frame in program.records("signals.replay")]
+    assert (1, []) == (done.code, done.lines)
+    assert said(printed.lines) == said(published)
+
+
+@pytest.mark.parametrize(
+    ("options", "span", "code", "message"),
+    [
+        (("--rule", "nobody"), ("earliest", "now"), 2, "no rule has the id nobody: there are "),
+        ((), ("2001-01-01T00:00:00Z", "2001-01-02T00:00:00Z"), 2, "(its first record is of "),
+        ((), ("now", "1h"), 2, "is not before --to"),
+        (("--source-topics", "nothing"), ("earliest", "now"), 2, "no such topic: nothing: name the topics that"),
+        (("--bootstrap", "127.0.0.1:1"), ("earliest", "now"), 3, "no Kafka answers at 127.0.0.1:1"),
+    ],
+)
+def test_mistakes(
+    program: Program, start_ms: int, options: tuple[str, ...], span: tuple[str, str], code: int, message: str
+) -> None:
+    """Each has its exit code and says what can be done."""
+    program.make_sources(1)
+    spread(program, "unkeyed", start_ms, 1)
+
+    done = replay(program, *options, span=span)
+
+    assert (code, []) == (done.code, done.lines)
+    assert message in done.stderr
+
+
+def test_summary(program: Program, start_ms: int) -> None:
+    """The figures are those of the signals, and the words are those of the figures."""
+    program.make_sources(1)
+    spread(program, "keyed", start_ms, 1)
+    signals = replay(program).lines
+
+    lines = replay(program, "--summary").lines
+
+    last = {each.uid: each.verdict for each in said(signals)}
+    assert sum(verdict == "broken" for verdict in last.values()) == sum(line["broken"] for line in lines)
+    for line in lines:
+        assert line["applicable"] == line["held"] + line["broken"] + line["undetermined"]
+        if line["applicable"]:
+            assert line["statement"].startswith(
+                f'{line["broken"]} of {line["applicable"]} traces broke "{line["title"]}"'
+            )
+    assert {rule for rule, _ in expected()} <= {line["rule"] for line in lines}

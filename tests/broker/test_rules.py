@@ -1,0 +1,124 @@
+"""Rules that are pushed while traces are on their way, on a real Kafka."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from dsl import RuleSet, compile_texts
+from streams import ruleset
+from streams.settings import Settings
+from tests.broker.ingesting import wait_until
+from tests.broker.program import Program
+from topics.facts import decode
+
+pytestmark = pytest.mark.broker
+
+FIRST = '// id: first\n// "Access is audited"\nwhen {pii.access} always {audit.log}\n'
+SECOND = '// id: second\n// "Exports are approved before"\nwhen {export} always {approval}\n'
+SHADOW = '// id: third\n// "Exports are named"\n// mode: shadow\nwhen {export} always {name.given}\n'
+REACH_MS = 30_000
+HALF_SEEN, SEEN_LATER, WHOLE = (f"{number:032x}" for number in (1, 2, 3))
+
+
+@pytest.fixture
+def program(kafka: str, fresh_prefix: str, tmp_path: Path) -> Program:
+    """An installation with the first rule, of one facts partition."""
+    rules = tmp_path / "first.rules"
+    rules.write_text(FIRST)
+    options = ("--gap", "20s", "--lateness", "10s", "--out-of-order", "100ms", "--facts-partitions", "2")
+    program = dataclasses.replace(Program(kafka, fresh_prefix, tmp_path / "state"), rules=rules, options=options)
+    program.make_sources()
+    return program
+
+
+def write(program: Program, trace_id: str, names: list[str], time_ms: int) -> None:
+    """Writes a record with spans of one trace."""
+    producer = Producer({"bootstrap.servers": program.bootstrap})
+    spans = [{"traceId": trace_id, "spanId": f"{time_ms % 2**60 + at:016x}", "name": n} for at, n in enumerate(names)]
+    value = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]})
+    producer.produce(program.spans_topic, value, partition=0, timestamp=time_ms)
+    producer.flush()
+
+
+def move_clock(program: Program, time_ms: int) -> None:
+    """Every source partition has a record of this time: what is older is complete."""
+    producer = Producer({"bootstrap.servers": program.bootstrap})
+    for topic in (program.spans_topic, program.logs_topic):
+        for partition in range(2):
+            producer.produce(topic, b'{"resourceSpans":[]}', partition=partition, timestamp=time_ms)
+    producer.flush()
+
+
+def settings(program: Program) -> Settings:
+    """Settings to push with."""
+    return Settings(bootstrap=program.bootstrap, prefix=program.prefix, state_dir=program.state_dir)
+
+
+def projected_with(program: Program) -> Counter[str]:
+    """The rule sets that facts were projected with, and how many messages."""
+    return Counter(decode(frame.value).rules for frame in program.records("facts"))
+
+
+def push(program: Program, *texts: str) -> RuleSet:
+    """Pushes rules and waits until ingest projects with them."""
+    rules, _ = compile_texts({f"{at}.rules": text for at, text in enumerate(texts)})
+    ruleset.push(settings(program), rules, now_ms=time.time_ns() // 1_000_000)
+    wait_until(lambda: rules.fingerprint in projected_with(program), "ingest projects with what was pushed")
+    return rules
+
+
+def broken(program: Program) -> set[tuple[str, str]]:
+    """Rule and trace of what was said to be broken."""
+    return set(program.broken())
+
+
+def test_no_rule_judges_a_trace_it_saw_half_of(program: Program) -> None:
+    """Pushed in the middle of traces, a rule judges only those of which all was projected with it; nothing restarts."""
+    start_ms = time.time_ns() // 1_000_000 - 600_000
+    # The approval comes before the rule that asks for it: seen by it alone, the export is without one.
+    write(program, HALF_SEEN, ["pii.access", "approval"], start_ms)
+    move_clock(program, start_ms + 100)
+    with program.running() as run:
+        wait_until(lambda: bool(projected_with(program)) and program.uncommitted() == {}, "all is read")
+        push(program, FIRST, SECOND, SHADOW)
+        write(program, HALF_SEEN, ["export"], start_ms + 900)
+        # It may be the rest of a trace whose beginning was projected without the rule.
+        write(program, SEEN_LATER, ["export", "pii.access"], start_ms + REACH_MS)
+        write(program, WHOLE, ["export", "pii.access"], start_ms + 200_000)
+        move_clock(program, start_ms + 300_000)
+        expected = {("first", HALF_SEEN), ("first", SEEN_LATER), ("first", WHOLE), ("second", WHOLE)}
+
+        wait_until(lambda: broken(program) >= expected, "all that can be judged is")
+
+        assert run.poll() is None
+    assert expected == broken(program)
+
+
+def test_rules_that_were_rolled_back_judge_no_more(program: Program) -> None:
+    """After a rollback the rule says nothing of traces that begin later; a rule that stays goes on without a gap."""
+    start_ms = time.time_ns() // 1_000_000 - 600_000
+    write(program, HALF_SEEN, ["pii.access"], start_ms)
+    move_clock(program, start_ms + 100)
+    with program.running():
+        wait_until(lambda: bool(projected_with(program)) and program.uncommitted() == {}, "all is read")
+        push(program, FIRST, SECOND)
+        write(program, WHOLE, ["export"], start_ms + 100_000)
+        move_clock(program, start_ms + 200_000)
+        wait_until(lambda: ("second", WHOLE) in broken(program), "the new rule says something")
+        [first] = [each for each in ruleset.history(settings(program)) if each.rules and len(each.rules.rules) == 1]
+        count = projected_with(program)[first.fingerprint]
+        ruleset.activate(settings(program), first.fingerprint)
+        wait_until(lambda: projected_with(program)[first.fingerprint] > count, "ingest is back at the first rules")
+        write(program, SEEN_LATER, ["export", "pii.access"], start_ms + 300_000)
+        move_clock(program, start_ms + 400_000)
+
+        wait_until(lambda: ("first", SEEN_LATER) in broken(program), "the first rule goes on")
+
+    assert {("first", HALF_SEEN), ("second", WHOLE), ("first", SEEN_LATER)} == broken(program)

@@ -1,0 +1,52 @@
+"""A page as headless Chromium sees it: its DOM, what it says on the console, and what it asks the network for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+)
+LONGEST_S = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What came of opening a page; `requests` are the URLs that the page itself asked for."""
+
+    dom: str
+    console: list[str]
+    requests: list[str]
+
+
+def see(page: Path, scratch: Path) -> Seen:
+    """Opens the file."""
+    net_log = scratch / "net.json"
+    arguments = [f"--user-data-dir={scratch / 'profile'}", f"--log-net-log={net_log}", "--enable-logging=stderr"]
+    done = subprocess.run(
+        [str(PROGRAM), *FLAGS, *arguments, "--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+        check=True,
+    )
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return Seen(done.stdout, console, _requests(net_log))
+
+
+def _requests(net_log: Path) -> list[str]:
+    """The browser has requests of its own, which no page began."""
+    events = json.loads(net_log.read_text())["events"]
+    asked = [event["params"] for event in events if "url" in event.get("params", {})]
+    return [one["url"] for one in asked if one.get("initiator", "not an origin") != "not an origin"]
