@@ -150,7 +150,7 @@ def test_one_log_after_kills(settings: Settings, signer: Signer, tmp_path: Path,
     assert dict(written.committed) == entries(store)
     assert [*range(1, len(heads) + 1)] == [head.size for head in heads]
     assert heads[-1] == verification.head
-    assert len(heads) > 20
+    assert len(heads) > 2
 
 
 def test_of_two_ledgers_the_later_goes_on(settings: Settings, signer: Signer, tmp_path: Path) -> None:
