@@ -106,6 +106,9 @@ class Reading:
 
     def _take_record(self, record: Record, source: SourcePartition, local_ms: int) -> None:
         _, offset, time_ms, value = record
+        if offset < source.next_offset:
+            # Fetched again after a pause.
+            return
         read = self.read
         read.records += 1
         minute = time_ms // MINUTE_MS

@@ -1,0 +1,88 @@
+"""Ingest's look at the active rules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from dsl import RuleSet, compile_texts
+from streams import metrics, ruleset
+from streams.ingest import rules as watching
+from streams.ingest.rules import RulesWatch
+from streams.settings import Settings
+from tests.broker.ingesting import wait_until
+from tests.streams.installation import installed
+from topics import admin
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(watching, "LOOK_AGAIN_S", 0.0)
+
+
+@pytest.fixture
+def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
+    """An installation whose active rule set is `compiled(1)`."""
+    settings = installed(kafka, fresh_prefix, tmp_path)
+    ruleset.push(settings, compiled(1), now_ms=1)
+    return settings
+
+
+def compiled(count: int) -> RuleSet:
+    """A rule set."""
+    return compile_texts({"a.rules": f"// id: few\n// kind: pattern\ncount(agent.tool) > {count}\n"})[0]
+
+
+def watch(settings: Settings) -> RulesWatch:
+    """A watch of the installation."""
+    return RulesWatch(admin.connect(settings.client()), settings, compiled(1))
+
+
+def followed(looking: RulesWatch) -> RuleSet:
+    """The set that it goes over to, as soon as it does."""
+    found: list[RuleSet] = []
+
+    def look() -> bool:
+        looking.step()
+        found.extend(filter(None, [looking.take_next()]))
+        return bool(found)
+
+    wait_until(look, "there are other rules")
+    return found[0]
+
+
+def test_pushed_set_is_followed(settings: Settings) -> None:
+    """A push while it runs is taken, and shown in the metrics."""
+    looking = watch(settings)
+    ruleset.push(settings, compiled(2), now_ms=2)
+
+    following = followed(looking)
+
+    assert compiled(2).fingerprint == following.fingerprint == looking.rules.fingerprint
+    [shown] = metrics.RULES_ACTIVE.collect()[0].samples
+    assert ({"fingerprint": following.fingerprint}, 1.0) == (shown.labels, shown.value)
+
+
+def test_set_that_cannot_be_read_leaves_the_one_before(settings: Settings) -> None:
+    """It is said in a metric; the next good push is followed."""
+    looking = watch(settings)
+    producer = Producer({**settings.client()})
+    producer.produce(settings.topic("rules"), b"{", b"broken")
+    producer.flush()
+
+    def is_refused() -> bool:
+        looking.step()
+        return bool(metrics.RULES_REFUSED.collect()[0].samples[0].value)
+
+    wait_until(is_refused, "the set is refused")
+
+    assert looking.take_next() is None
+    producer.produce(settings.topic("rules"), None, b"broken")
+    producer.flush()
+    ruleset.push(settings, compiled(3), now_ms=3)
+    assert compiled(3).fingerprint == followed(looking).fingerprint

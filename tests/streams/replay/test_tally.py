@@ -1,0 +1,62 @@
+"""What is counted of a rule."""
+
+from __future__ import annotations
+
+from dsl import Rule, Verdict, compile_texts
+from streams.deliver import Outcome
+from streams.replay.plan import Period
+from streams.replay.reading import MINUTE_MS
+from streams.replay.tally import Tally, silent_ms
+
+[RULE] = compile_texts({"a.rules": '// "Access is audited"\npii.access and audit.log\n'})[0].rules
+
+
+def outcome(verdict: Verdict, previous: Verdict | None = None, rule: Rule = RULE, excepted: int = 0) -> Outcome:
+    """A verdict and the one it takes back."""
+    return Outcome(rule, verdict.value, None if previous is None else previous.value, excepted, None)
+
+
+def test_amended_verdict_takes_the_old_one_back() -> None:
+    """A trace that late spans repaired held, and is one trace."""
+    tally = Tally()
+
+    tally.take(outcome(Verdict.BROKEN), 100)
+    tally.take(outcome(Verdict.HELD, Verdict.BROKEN), 100)
+
+    assert (1, 1, 0, 1.0) == (tally.applicable, tally.verdicts["held"], tally.verdicts["broken"], tally.coverage)
+
+
+def test_trace_to_which_the_rule_does_not_apply() -> None:
+    """It is no part of the population, and says nothing of when."""
+    tally = Tally()
+
+    tally.take(outcome(Verdict.NOT_APPLICABLE, excepted=1), 100)
+
+    assert (0, 1, None, None) == (tally.applicable, tally.excepted, tally.first_ms, tally.coverage)
+
+
+def test_tallies_add_up() -> None:
+    """Two processes' tallies are what one would have counted."""
+    one, two, both = Tally(), Tally(), Tally()
+    for first_ms, tally in ((300, one), (100, two), (200, two)):
+        tally.take(outcome(Verdict.BROKEN), first_ms)
+        both.take(outcome(Verdict.BROKEN), first_ms)
+
+    one.add(two)
+
+    assert both == one
+    assert (100, 300) == (one.first_ms, one.last_ms)
+
+
+def test_short_silence_is_none() -> None:
+    """A few minutes without a record are no time without input; five are."""
+    period = Period(60 * MINUTE_MS, 120 * MINUTE_MS)
+    every_fifth = [*range(60, 120, 5)]
+
+    assert 0 == silent_ms(period, every_fifth)
+    assert 5 * MINUTE_MS == silent_ms(period, [minute for minute in range(60, 120) if not 70 <= minute < 75])
+
+
+def test_time_without_a_beginning_begins_with_the_first_record() -> None:
+    """Of `earliest` nothing is silent before there was anything."""
+    assert 10 * MINUTE_MS == silent_ms(Period(0, 1010 * MINUTE_MS), [999])

@@ -1,0 +1,46 @@
+"""Broken traces by who it was."""
+
+from __future__ import annotations
+
+from streams.replay.judging import NOBODY, Signal
+from streams.replay.who import groups
+
+
+def signal(who: str, number: int, verdict: str = "broken", revision: int = 1, rule: str = "a") -> Signal:
+    """A signal about the trace with this number."""
+    said = (f"{rule}{number}", revision, rule, number.to_bytes(16, "big"), verdict, "low", number * 1000)
+    is_last = False
+    return Signal(is_last, number, *said, f"no {number}", who, None)
+
+
+def test_the_one_with_the_most_comes_first() -> None:
+    """The same attacker seven times is one group, with what happened in its order."""
+    signals = [signal("u-1", 5), *(signal("u-2", number) for number in (9, 7, 8)), signal("u-2", 7, rule="b")]
+
+    first, second = groups(signals)
+
+    assert ("u-2", 4, 3, {"a": 3, "b": 1}) == (first.who, first.broken, first.traces, first.rules)
+    assert ["no 7", "no 7", "no 8", "no 9"] == [moment.message for moment in first.timeline]
+    assert ("1970-01-01T00:00:07.000Z", "1970-01-01T00:00:09.000Z") == (first.first, first.last)
+    assert "u-1" == second.who
+
+
+def test_repaired_trace_is_no_broken_one() -> None:
+    """What late spans repaired is left out; what they broke counts once."""
+    signals = [
+        signal("u-1", 1),
+        signal("u-1", 1, "held", 2),
+        signal("u-2", 2, "undetermined"),
+        signal("u-2", 2, revision=2),
+    ]
+
+    [only] = groups(signals)
+
+    assert ("u-2", 1) == (only.who, only.broken)
+
+
+def test_traces_without_the_attribute_come_last() -> None:
+    """They are a group of their own, without a name."""
+    found = groups([signal(NOBODY, 1), signal(NOBODY, 2), signal("u-1", 3)])
+
+    assert ["u-1", None] == [group.who for group in found]
