@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -77,6 +78,7 @@ def test_every_shell_command_is_run_by_a_test() -> None:
         "make test",
         "betrace run --rules rules/ --bootstrap kafka:9092",
         "betrace archive archive/ --bootstrap kafka:9092",
+        "betrace replay --rules rules/ --from 30d --summary --bootstrap kafka:9092",
     } | evidence == {*shell_commands()}
 
 
@@ -133,6 +135,33 @@ def test_the_archive_command_keeps_what_is_there(kafka: str, tmp_path: Path) -> 
     )
 
     assert b"no request" in [record.value for record in records(str(tmp_path / "archive"))]
+
+
+@pytest.mark.broker
+def test_the_replay_command_says_what_was(kafka: str, tmp_path: Path) -> None:
+    """`betrace replay` as written, with a real address for Kafka: a line per rule, in figures and in words."""
+    [command] = [line for line in shell_commands() if line.startswith("betrace replay")]
+    subprocess.run(["betrace", "topics", "create", "--bootstrap", kafka], env=environment(), check=True)
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "pii.rules").write_text('// "PII"\ntrace.has(pii.readme) and trace.has(audit.log)\n')
+    producer = Producer({"bootstrap.servers": kafka})
+    spans = [{"traceId": "0a" * 16, "spanId": "0b" * 8, "name": "pii.readme"}]
+    producer.produce("otlp_spans", json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}))
+    producer.flush()
+
+    done = subprocess.run(
+        command.replace("kafka:9092", kafka).split(),
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    [line] = [json.loads(line) for line in done.stdout.splitlines()]
+    assert 1 == done.returncode, done.stderr
+    assert (1, 1) == (line["applicable"], line["broken"])
+    assert line["statement"].startswith('1 of 1 traces broke "PII" between ')
 
 
 @pytest.mark.broker

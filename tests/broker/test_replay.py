@@ -213,3 +213,63 @@ def test_summary(program: Program, start_ms: int) -> None:
                 f'{line["broken"]} of {line["applicable"]} traces broke "{line["title"]}"'
             )
     assert {rule for rule, _ in expected()} <= {line["rule"] for line in lines}
+
+
+def test_compare_with_what_was_published(program: Program, start_ms: int) -> None:
+    """The same rules keep everything; without some of them those signals are dropped, with others some are added."""
+    program.make_sources(2)
+    spread(program, "keyed", start_ms, 2)
+    program.run_until_idle()
+    rules = {rule for rule, _ in program.broken()}
+    later = dataclasses.replace(program, rules=CAPTURES / "later.rules")
+
+    same, other = replay(program, "--compare"), replay(later, "--compare")
+
+    pairs = {pair for pair, verdict in program.last_verdicts().items() if verdict in ("broken", "undetermined")}
+    assert pairs == {(line["rule"], line["trace_id"]) for line in same.lines}
+    assert {"keep"} == {line["change"] for line in same.lines}
+    assert rules == {line["rule"] for line in other.lines if line["change"] == "drop"}
+    assert {line["rule"] for line in other.lines if line["change"] == "add"}.isdisjoint(rules)
+    assert "0 keep" in other.stderr
+
+
+def test_who_it_was(program: Program, start_ms: int) -> None:
+    """Every broken trace is in one group, and the table tells the same."""
+    program.make_sources(1)
+    spread(program, "keyed", start_ms, 1)
+    last = {each.uid: each.verdict for each in said(replay(program).lines)}
+
+    groups = replay(program, "--who", "user.id")
+    table = replay(program, "--who", "user.id", "--table")
+
+    assert sum(verdict == "broken" for verdict in last.values()) == sum(group["broken"] for group in groups.lines)
+    assert all(group["broken"] == len(group["timeline"]) for group in groups.lines)
+    assert all((group["who"] or "(none)") in table.stdout for group in groups.lines)
+    assert table.stdout.startswith("USER.ID ")
+
+
+def test_table(program: Program, start_ms: int) -> None:
+    """A row per signal, in the order of the lines; of counts a row per rule, and the words below."""
+    program.make_sources(1)
+    spread(program, "unkeyed", start_ms, 1)
+    lines = replay(program).lines
+
+    table, summary = replay(program, "--table"), replay(program, "--summary", "--table")
+
+    head, *rows = table.stdout.splitlines()
+    assert head.split() == ["TIME", "SEVERITY", "RULE", "VERDICT", "TRACE", "WHAT", "HAPPENED"]
+    assert [each["unmapped"]["betrace"]["rule"]["id"] for each in lines] == [row.split()[2] for row in rows]
+    assert summary.stdout.startswith("RULE ")
+    assert " traces broke " in summary.stdout
+
+
+def test_values_are_redacted_as_in_live(program: Program, start_ms: int) -> None:
+    """What may not leave ingest does not leave a replay either."""
+    program.make_sources(1)
+    spread(program, "keyed", start_ms, 1)
+
+    plain, masked = replay(program), replay(program, "--redact", "user.id=mask")
+
+    assert "[masked]" not in plain.stdout
+    assert "[masked]" in masked.stdout
+    assert said(plain.lines) == said(masked.lines)
