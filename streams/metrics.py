@@ -28,6 +28,7 @@ RECORDS_SKEWED = _counter("records_skewed", "Records far ahead of their neighbou
 RECORDS_KEPT = _counter("records_kept", "Records that waited for the next one to confirm their time.", "topic")
 RECORDS_BEHIND = _counter("records_behind", "Records more than out_of_order behind their partition's time.", "topic")
 RECORDS_STALE = _counter("records_stale", "Records fetched before a rebalance and left to who reads them now.", "topic")
+AUDIT_RECORDS = _counter("audit_records", "Spans and log records of the audit trail.", "topic")
 PARTITIONS_PAUSED = _gauge(
     "partitions_paused", "Source partitions that wait: for slower ones, for brokers, for their beginning.", "reason"
 )

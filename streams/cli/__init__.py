@@ -24,6 +24,7 @@ COMMANDS = (
     "archive",
     "ledger",
     "evidence",
+    "audit",
     "rules",
     "topics",
     "broker",

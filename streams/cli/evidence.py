@@ -30,6 +30,9 @@ _PUBLIC = "A public key of the ledger or of a witness; repeatable."
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
+key_files = click.option("--key", "keys", multiple=True, required=True, type=_FILE, help=_PUBLIC)
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What `verify --json` prints; times are Unix milliseconds of record time, by facts partition."""
 
@@ -72,7 +75,7 @@ def keygen(name: str, key: Path, *, witness: bool) -> None:
 
 @command.command(epilog="\b\nExample:\n  betrace evidence verify s3://audit/evidence --key ledger.pub --head head.note")
 @click.argument("evidence")
-@click.option("--key", "keys", multiple=True, required=True, type=_FILE, help=_PUBLIC)
+@key_files
 @click.option("--head", "heads", multiple=True, type=_FILE, help="A checkpoint known from elsewhere; repeatable.")
 @click.option("--json", is_flag=True, help="Print one JSON object.")
 def verify(evidence: str, keys: tuple[Path, ...], heads: tuple[Path, ...], *, json: bool) -> None:
@@ -82,7 +85,7 @@ def verify(evidence: str, keys: tuple[Path, ...], heads: tuple[Path, ...], *, js
     at the end shows only against a head known from elsewhere: a copy of a file of checkpoints/, or a record of the
     checkpoints topic.
     """
-    verifiers = [verifier for path in keys for verifier in _verifiers(path)]
+    verifiers = [verifier for path in keys for verifier in verifiers_in(path)]
     known = [_head(path, verifiers) for path in heads]
     verification = Verification(open_storage(evidence), verifiers, known)
     findings = []
@@ -99,7 +102,7 @@ def verify(evidence: str, keys: tuple[Path, ...], heads: tuple[Path, ...], *, js
     epilog="\b\nExample:\n  betrace evidence cosign evidence/ --key ledger.pub --witness w.key > head.note"
 )
 @click.argument("evidence")
-@click.option("--key", "keys", multiple=True, required=True, type=_FILE, help=_PUBLIC)
+@key_files
 @click.option("--witness", type=_FILE, required=True, help="The witness's private key.")
 @click.option("--head", "heads", multiple=True, type=_FILE, help="What was cosigned before, so that no log is cut.")
 def cosign(evidence: str, keys: tuple[Path, ...], witness: Path, heads: tuple[Path, ...]) -> None:
@@ -109,7 +112,7 @@ def cosign(evidence: str, keys: tuple[Path, ...], witness: Path, heads: tuple[Pa
     time: the witness then signs only a log that goes on from there.
     """
     signer = signer_in(read_text(witness), str(witness))
-    verifiers = [verifier for path in keys for verifier in _verifiers(path)]
+    verifiers = [verifier for path in keys for verifier in verifiers_in(path)]
     if signer.algorithm is not Algorithm.COSIGNATURE_V1:
         raise ConfigError(f"{witness} is no witness's key: make one with betrace evidence keygen --witness")
     known = [_head(path, [*verifiers, signer.verifier()]) for path in heads]
@@ -124,7 +127,8 @@ def cosign(evidence: str, keys: tuple[Path, ...], witness: Path, heads: tuple[Pa
     click.echo(notes.cosign(head, signer, time.time_ns() // 1_000_000_000).encode(), nl=False)
 
 
-def _verifiers(path: Path) -> list[Verifier]:
+def verifiers_in(path: Path) -> list[Verifier]:
+    """The public keys in a file; raises `ConfigError`."""
     try:
         return [Verifier.decode(line) for line in read_text(path).splitlines() if line.strip()]
     except NoteError as error:

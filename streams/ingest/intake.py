@@ -1,12 +1,12 @@
 """What the consumer gives: records become projections in the drafts of their source partitions.
 
-In: messages, and the events that a consumer gives among them. Out: drafts, dead letters, counts, and the partitions
-whose log is not where it was. A record that cannot be read becomes a dead letter and the stream goes on.
+In: messages, and the events that a consumer gives among them. Out: drafts, dead letters, the audit trail, counts, and
+the partitions whose log is not where it was. A record that cannot be read becomes a dead letter and the stream goes on.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 import structlog
@@ -14,6 +14,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message
 
 from dsl import RuleSet
 from streams import metrics, scan
+from streams.audit.extract import extract
 from streams.decode import Decoder
 from streams.errors import RecordError, StateError
 from streams.ingest.group import Source
@@ -22,7 +23,9 @@ from streams.ingest.source import Projected, SourcePartition
 from streams.project import Projector, project
 from streams.reader import PARTITION_EOF
 from streams.settings import Settings
-from topics import dead_letters
+from topics import audit, dead_letters
+from topics import partition as partitions
+from topics.audit import POSITION_HEADER, AuditRecord, SourcePosition
 from topics.otlp import RecordKind
 
 log = structlog.get_logger()
@@ -46,6 +49,9 @@ class Intake:
         self, settings: Settings, rules: RuleSet, outbox: Outbox, sources: Mapping[Source, SourcePartition]
     ) -> None:
         self._letters = settings.topic("dead_letters")
+        self._audit = settings.topic("audit")
+        self._audit_partitions = settings.facts_partitions
+        self._format = settings.format
         self._outbox = outbox
         self._sources = sources
         self._settings = settings
@@ -102,8 +108,11 @@ class Intake:
             return 0
         tally.records += 1
         projected = Projected(offset, [])
+        kind = RecordKind.LOGS if "log" in topic else RecordKind.SPANS
+        # Also of a record that is none to rules: log records without a trace belong to the trail.
+        self._send_audit(extract(value, kind, self._format), source.epoch, (topic, partition), offset)
         try:
-            decoded = self._decoder.decode(value, RecordKind.LOGS if "log" in topic else RecordKind.SPANS)
+            decoded = self._decoder.decode(value, kind)
         except RecordError as error:
             self._dead_letter(message, str(error))
         else:
@@ -131,6 +140,27 @@ class Intake:
             )
         else:
             log.warning("kafka reports an error, reading goes on", error=error.str())
+
+    def _send_audit(self, found: list[AuditRecord], epoch: int, source: Source, offset: int) -> None:
+        """Each record in the partition of its trace, with its number among those that this source record brought there.
+
+        So a record that is written again has the same place in the same partition.
+        """
+        numbers: Counter[int] = Counter()
+        for record in found:
+            trace_id = record.trace_id
+            to = source[1] if trace_id is None else partitions.of(bytes.fromhex(trace_id), self._audit_partitions)
+            to %= self._audit_partitions
+            at = SourcePosition(*source, epoch, offset, numbers[to])
+            numbers[to] += 1
+            metrics.AUDIT_RECORDS.labels(source[0]).inc()
+            self._outbox.send(
+                self._audit,
+                audit.encode(record),
+                None if trace_id is None else trace_id.encode(),
+                to,
+                [(POSITION_HEADER, at.encode())],
+            )
 
     def _dead_letter(self, message: Message, reason: str) -> None:
         topic, partition, offset = _place(message)

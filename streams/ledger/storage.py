@@ -69,6 +69,10 @@ class Directory:
         """As `Storage.read`."""
         return (self._root / path).read_bytes()
 
+    def path(self, path: str) -> Path:
+        """Where a file is on this machine."""
+        return self._root / path
+
     def names(self, path: str) -> list[str]:
         """As `Storage.names`."""
         try:

@@ -24,6 +24,7 @@ from streams.ledger.checkpoint import Checkpoint
 from streams.ledger.contents import Totals
 from streams.ledger.cover import Continuity
 from streams.ledger.findings import Fault, Finding
+from streams.ledger.log import AUDIT
 from streams.ledger.notes import Verifier
 from streams.ledger.passage import Passage
 from streams.ledger.storage import Storage
@@ -32,6 +33,8 @@ SHARE = 2000
 """Seals from which on another process is worth its start."""
 
 _PATHS = {"seals": storage.seal_path, "checkpoints": storage.checkpoint_path}
+_OTHERS = frozenset({storage.PARTIAL, AUDIT})
+"""What is no evidence, and what is made of it and verified by itself (`streams.audit.archive`)."""
 _NUMBER_DIGITS = 9
 
 
@@ -108,7 +111,7 @@ def _files(store: Storage) -> Iterator[str]:
     """Every file, and what is none where a directory should be; an empty directory is nothing."""
     for top in store.names(""):
         if top not in _PATHS:
-            yield from () if top == storage.PARTIAL else (top,)
+            yield from () if top in _OTHERS else (top,)
             continue
         for first in store.names(top):
             for second in store.names(f"{top}/{first}"):

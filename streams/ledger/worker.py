@@ -38,6 +38,8 @@ log = structlog.get_logger()
 TOPICS = ("verdicts", "signals", "audit", "rules")
 SEAL_EVERY_S = 60.0
 PENDING_LIMIT_BYTES = 32 << 20
+SEALS_A_FILE = 60
+"""So many seals are a file of the audit trail; see `streams.audit.archive`."""
 POLL_S = 0.2
 DRAIN_S = 5.0
 BATCH = 500
@@ -149,8 +151,22 @@ class LedgerWorker:
         # 4
         self._publisher.publish()
         self._ledger.advance(sealed.seal_line, sealed.note)
+        if (number + 1) % SEALS_A_FILE == 0:
+            self._archive_audit(number + 1)
         _count(sealed.seal.logs)
         log.info("sealed", number=number, entries=sum(state.added for state in sealed.seal.logs))
+
+    def _archive_audit(self, end_seal: int) -> None:
+        """The seals are the evidence: without files of the trail nothing is lost, and the next call makes them."""
+        try:
+            from streams.audit import archive  # noqa: PLC0415, its package is optional
+        except ImportError:
+            log.warning("the audit trail is not archived as Parquet", reason="install betrace[archive]")
+            return
+        try:
+            archive.advance(self._own.store, end_seal)
+        except (StateError, OSError) as error:
+            log.error("the audit trail is not archived as Parquet", reason=str(error))  # noqa: TRY400, it is no bug
 
     def _reading(self) -> Consumer:
         admin = kafka.connect(self._settings.client())

@@ -17,12 +17,14 @@ from streams import metrics
 from streams.errors import StateError
 from streams.ingest.group import Source
 from streams.ingest.intake import CONSUME_BYTES, CONSUME_COUNTS, Intake
-from streams.ingest.outbox import PRODUCER, Outbox
+from streams.ingest.outbox import ANY_PARTITION, PRODUCER, Headers, Outbox
 from streams.ingest.source import Begin, Projected, SourcePartition
 from streams.ingest.watermark import PartitionTime
 from streams.reader import PARTITION_EOF
 from streams.settings import Settings
 from tests.broker.ingesting import record, rules
+from topics import audit, partition
+from topics.audit import POSITION_HEADER
 
 SPANS, LOGS = "otlp_spans", "otlp_logs"
 NOWHERE = -1001
@@ -209,3 +211,38 @@ def test_batches_are_of_about_a_megabyte(intake: Intake) -> None:
         counts.append(intake.batch_count)
 
     assert [most, 100, least] == counts
+
+
+class Noted(Outbox):
+    """An outbox that notes what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__({"bootstrap.servers": "127.0.0.1:1", "log_level": 0, **PRODUCER})
+        self.sent: list[tuple[str, bytes | None, bytes | None, int, Headers]] = []
+
+    def send(
+        self, topic: str, value: bytes | None, key: bytes | None, partition: int = ANY_PARTITION, headers: Headers = ()
+    ) -> None:
+        """Notes it."""
+        self.sent.append((topic, value, key, partition, headers))
+
+
+def test_audit_records_go_to_the_trail(settings: Settings, sources: dict[Source, SourcePartition]) -> None:
+    """Each goes whole to the partition of its trace with its place; read again, it has the same place there."""
+    outbox = Noted()
+    trace, attributes = "0a" * 16, [{"key": "audit.action", "value": {"stringValue": "login"}}]
+    span = {"traceId": trace, "spanId": "0b" * 8, "name": "login", "attributes": attributes}
+    spans = {"resourceSpans": [{"scopeSpans": [{"spans": [span, {**span, "name": "again"}]}]}]}
+    logs = {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"attributes": attributes}]}]}]}
+
+    Intake(settings, rules(), outbox, sources).take(
+        [message(5, json.dumps(spans).encode()), message(6, json.dumps(logs).encode(), LOGS)], local_ms=NOW_MS
+    )
+
+    trail = [one for one in outbox.sent if one[0] == "betrace.audit"]
+    to = partition.of(bytes.fromhex(trace), settings.facts_partitions)
+    assert [(trace.encode(), to), (trace.encode(), to), (None, 0)] == [(key, number) for _, _, key, number, _ in trail]
+    assert [f"{SPANS}/0/1/5/0", f"{SPANS}/0/1/5/1", f"{LOGS}/0/1/6/0"] == [
+        bytes(dict(headers)[POSITION_HEADER] or b"").decode() for *_, headers in trail
+    ]
+    assert ["login", "again", ""] == [audit.decode(value or b"").name for _, value, *_ in trail]

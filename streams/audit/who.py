@@ -1,0 +1,83 @@
+"""`moments(store, who, from_ms, to_ms)`: all that is known of one actor, on one timeline.
+
+In: a storage of evidence, an attribute and its value (`user.id=u-17`). Out: moments in the order of time: audit records
+with that attribute, and signals of which a witness has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from streams.audit import trail
+from streams.ledger.storage import Storage
+from streams.report.gather import gather
+from topics.digest import Digest
+
+_QUERY = """
+SELECT epoch_ms(timestamp), name, service, trace_id, is_log, attributes FROM audit_spans
+WHERE attributes[?] = ? AND timestamp >= ? AND timestamp < ? ORDER BY timestamp, partition, "offset"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """An attribute and its value."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One thing that happened: `kind` is audit, or the verdict of a signal; `severity` is a signal's."""
+
+    time_ms: int
+    kind: str
+    what: str
+    service: str | None
+    trace_id: str | None
+    severity: str | None
+    details: tuple[tuple[str, str], ...]
+
+
+def moments(store: Storage, who: Who, from_ms: int, to_ms: int) -> list[Moment]:
+    """The timeline; raises `ConfigError`, `StateError`, `OSError`."""
+    found = [*_audit(store, who, from_ms, to_ms)]
+    found += [_signal(signal) for signal in gather(store, from_ms, to_ms).signals.values() if _is_about(signal, who)]
+    return sorted(found, key=lambda moment: (moment.time_ms, moment.kind, moment.what))
+
+
+def _audit(store: Storage, who: Who, from_ms: int, to_ms: int) -> list[Moment]:
+    bounds = [datetime.fromtimestamp(time_ms / 1000, UTC) for time_ms in (from_ms, to_ms)]
+    with trail.opened(store) as database:
+        rows = database.execute(_QUERY, [who.name, who.value, *bounds]).fetchall()
+    return [
+        Moment(
+            time_ms=time_ms,
+            kind="audit",
+            what=attributes.get("audit.action") or name,
+            service=service,
+            trace_id=trace_id,
+            severity=None,
+            details=tuple(sorted((key, value) for key, value in attributes.items() if value is not None)),
+        )
+        for time_ms, name, service, trace_id, _, attributes in rows
+    ]
+
+
+def _is_about(signal: Digest, who: Who) -> bool:
+    return any(shown.text(who.name) == who.value for shown in signal.witnesses)
+
+
+def _signal(signal: Digest) -> Moment:
+    services = [shown.service for shown in signal.witnesses if shown.service]
+    return Moment(
+        time_ms=signal.time_ms,
+        kind=signal.verdict,
+        what=f"{signal.title}: {signal.message}",
+        service=services[0] if services else None,
+        trace_id=signal.trace_id,
+        severity=signal.severity,
+        details=(("rule", signal.rule_id), ("signal", f"{signal.uid}.{signal.revision}")),
+    )

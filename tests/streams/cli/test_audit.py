@@ -1,0 +1,121 @@
+"""`betrace audit` as a user calls it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from streams.audit import archive
+from streams.cli import main
+from tests.streams.audit import trails
+from tests.streams.ledger.evidence import SIGNER
+from tests.streams.report.quarter import Quarter
+
+# ruff: noqa: E501 - the statement stands as people are given it
+ROLES = """
+SELECT timestamp, attributes['enduser.id'] AS actor, attributes['audit.target_user'] AS target,
+       attributes['audit.old_value'] AS previous_role, attributes['audit.new_value'] AS new_role, attributes['audit.result'] AS outcome
+FROM audit_spans
+WHERE attributes['audit.action'] = 'role_update' AND timestamp >= NOW() - INTERVAL '90 days'
+ORDER BY timestamp DESC;
+"""
+
+
+def call(*words: object) -> Result:
+    """Runs a command."""
+    return CliRunner().invoke(main, ["audit", *map(str, words)])
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trail of which a part is in Parquet, of things that happened a day ago."""
+    root = tmp_path_factory.mktemp("evidence")
+    archive.advance(trails.make(root, 70, int(time.time() * 1000) - 86_400_000), 70)
+    return root
+
+
+def test_who_changed_roles(root: Path) -> None:
+    """The question that auditors ask runs as it stands, over files and over what is only sealed."""
+    done = call("query", root, ROLES)
+
+    assert done.exit_code == 0, done.output
+    rows = [*csv.DictReader(done.stdout.splitlines())]
+    numbers = [number for number in range(70) if number % 2 and number % 10 != 3]
+    assert sorted(f"t-{number}" for number in numbers) == sorted(row["target"] for row in rows)
+    assert {"u-1": "viewer"}.items() <= {row["actor"]: row["previous_role"] for row in rows}.items()
+    assert '["admin",1]' in [row["new_role"] for row in rows]
+
+
+def test_rows_as_json(root: Path) -> None:
+    """A JSON object a row, maps as objects."""
+    done = call("query", root, "FROM audit_spans ORDER BY seal LIMIT 1", "--json")
+
+    [row] = map(json.loads, done.stdout.splitlines())
+    assert ("login", "otlp_spans/0/1/0/0") == (row["attributes"]["audit.action"], row["source"])
+
+
+def test_what_is_no_record_is_in_the_trail(root: Path) -> None:
+    """Nothing that was sealed is left out."""
+    done = call("query", root, "SELECT unreadable FROM audit_spans WHERE unreadable IS NOT NULL")
+
+    assert ["unreadable", "no record"] == done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("sql", ["SELECT", "SELECT nothing FROM audit_spans", ""])
+def test_bad_sql_is_told(root: Path, sql: str) -> None:
+    """DuckDB's own words, and exit 2."""
+    assert (0 if sql == "" else 2) == call("query", root, sql).exit_code
+
+
+def test_export(root: Path, tmp_path: Path) -> None:
+    """All of the trail in one file, never over another one."""
+    file = tmp_path / "it's.parquet"
+
+    done = call("export", root, file)
+
+    assert done.exit_code == 0, done.output
+    assert 64 == pq.read_metadata(file).num_rows
+    assert 2 == call("export", root, file).exit_code
+
+
+def test_verify(root: Path, tmp_path: Path) -> None:
+    """Exit 0, and 1 once anything in it was changed."""
+    key = tmp_path / "ledger.pub"
+    key.write_text(SIGNER.verifier().encode() + "\n")
+
+    good = call("verify", root, "--key", key)
+    (root / "audit" / "000" / "000" / "x.json").write_text("{}")
+    bad = call("verify", root, "--key", key)
+    (root / "audit" / "000" / "000" / "x.json").unlink()
+
+    assert (0, "64 audit records, nothing was changed\n") == (good.exit_code, good.stdout)
+    assert (1, True) == (bad.exit_code, "x.json: unknown file: no manifest names it" in bad.stdout)
+
+
+def test_one_actor_on_one_timeline(root: Path, tmp_path: Path) -> None:
+    """Audit records with the attribute, in order, in the terminal and on a page."""
+    page = tmp_path / "who.html"
+
+    done = call("who", root, "enduser.id=u-1", "--from", "7d", "--html", page)
+
+    assert done.exit_code == 0, done.output
+    assert 14 == done.stdout.count(" audit ")
+    assert 14 == page.read_text().count('<td class="">audit')
+    assert "u-2" not in done.stdout
+
+
+def test_signals_are_on_the_timeline(tmp_path: Path) -> None:
+    """What a rule found about the actor stands there too."""
+    Quarter(tmp_path, 2, broken={3, 30}).make()
+
+    done = call("who", tmp_path, "user.id=u-7", "--from", "2026-01-01T00:00:00Z", "--to", "2026-02-01T00:00:00Z")
+
+    assert done.exit_code == 0, done.output
+    assert 1 == done.stdout.count("broken")
+    assert f"{30:032x}" in done.stdout
