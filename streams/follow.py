@@ -83,9 +83,9 @@ def read_range(
 def _consumer(client: ClientSettings) -> Consumer:
     return Consumer(
         {
-            **client,
-            # The group is only a name that the client insists on.
+            # Only a name that the client insists on, and `Settings.reader` has one; nobody joins it.
             "group.id": "betrace-looks-on",
+            **client,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "isolation.level": "read_committed",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 REGISTRY = CollectorRegistry()
 
@@ -17,6 +18,22 @@ def _counter(name: str, documentation: str, *labels: str) -> Counter:
 def _gauge(name: str, documentation: str, *labels: str) -> Gauge:
     return Gauge(name, documentation, labels, registry=REGISTRY, namespace="betrace")
 
+
+WHY_CLOSED = ("quiet", "max_duration", "end_of_input")
+"""`streams.window.close.CloseReason`, which stands on more than this table may."""
+WHY_DEAD = (
+    "empty",
+    "json is nested too deep",
+    "no resource spans or resource logs",
+    "no span has a valid trace id",
+    "no spans or log records, only unknown fields",
+    "not json",
+    "not otlp json",
+    "not protobuf",
+)
+"""Why a source record becomes a dead letter, as far as its reason's first colon: the labels of `DEAD_LETTERS`."""
+STAGES = ("take", "flush", "apply", "publish", "store")
+STAGE_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 RECORDS = _counter("records", "Source records read.", "topic")
 RECORDS_PROJECTED = _counter("records_projected", "Source records decoded and projected.", "topic")
@@ -37,23 +54,62 @@ COMMITS_FAILED = _counter("commits_failed", "Commits of source offsets that Kafk
 OFFSETS_LOST = _counter("offsets_lost", "Source offsets that were gone before they could be read.", "topic")
 FACTS = _counter("facts", "Facts written: a span satisfied an atom.", "topic")
 FLUSHES = _counter("flushes", "Flushes of ingest.")
-RULES_ACTIVE = _gauge("rules_active", "Rules in the set that records are projected with.", "fingerprint")
+RULES_PROJECTED = _gauge("rules_projected", "Rules in the set that records are projected with.", "fingerprint")
 RULES_REFUSED = _gauge("rules_refused", "1 while the active rule set cannot be read and the one before is in use.")
+WATERMARK = _gauge(
+    "watermark_timestamp_seconds",
+    "Record time below which no more records of a source partition are expected; time() minus it is its lag.",
+    "topic",
+    "source_partition",
+)
+SOURCE_SAMPLED = _gauge(
+    "source_sampled", "1 when the source looks sampled: then a missing span proves little.", "reason"
+)
 
 LATE_TO_CLOCK = _counter("late_to_clock", "Entries and touches below the clock, applied at its tick.")
 STALE_SECTIONS = _counter("stale_sections", "Sections of an ingest that was long replaced, passed over.")
 PARTITIONS_GIVEN_UP = _counter("partitions_given_up", "Facts partitions given up for a while, to begin again.")
 FACTS_READ_ON = _counter("facts_read_on", "Facts messages read by sessions itself because Faust stood still.")
 WINDOWS_CLOSED = _counter("windows_closed", "Windows closed.", "reason")
+CLOCK = _gauge(
+    "clock_timestamp_seconds",
+    "Record time up to which every source partition is complete, so that windows may close.",
+    "partition",
+)
+CLOCK_HELD = _gauge(
+    "clock_held",
+    "1 for the source partition whose watermark is the clock, so that windows wait for it.",
+    "partition",
+    "topic",
+    "source_partition",
+)
 WINDOWS_OPEN = _gauge("windows_open", "Windows open.", "partition")
 VERDICTS = _counter("verdicts", "Verdicts on traces.", "rule", "verdict")
 EXCEPTED = _counter("excepted", "Traces a rule would have applied to but for an exception.", "rule")
 SIGNALS = _counter("signals", "Signals published.", "rule", "severity")
+SIGNALS_WITHHELD = _counter("signals_withheld", "Signals beyond the rule's limit in an hour, not published.", "rule")
+
+COMMITTED = _gauge("committed_timestamp_seconds", "When this stage last committed what it did.")
+RULES_ACTIVE = Info("rules_active", "The rule set that this stage works with.", registry=REGISTRY, namespace="betrace")
+STAGE = Histogram(
+    "stage_seconds",
+    "How long a part of the work took: take and flush of ingest, apply, publish and store of sessions.",
+    ("stage",),
+    registry=REGISTRY,
+    namespace="betrace",
+    buckets=STAGE_BUCKETS_S,
+)
 
 LEDGER_SEALS = _counter("ledger_seals", "Seals stored, each with its signed checkpoint.")
 LEDGER_ENTRIES = _counter("ledger_entries", "Records that became entries of the ledger.", "topic")
 LEDGER_DOUBLES = _counter("ledger_doubles", "Records left out: their source position was there.", "topic")
 LEDGER_OFFSETS_LOST = _counter("ledger_offsets_lost", "Offsets gone before the ledger could read them.", "topic")
+
+
+for _reason in WHY_CLOSED:
+    WINDOWS_CLOSED.labels(_reason)
+for _stage in STAGES:
+    STAGE.labels(_stage)
 
 
 @dataclass(slots=True)
@@ -78,6 +134,47 @@ def add(topic: str, tally: Tally) -> None:
     LOGS_WITHOUT_TRACE.labels(topic).inc(tally.logs_without_trace)
     FACTS.labels(topic).inc(tally.facts)
     RECORDS_STALE.labels(topic).inc(tally.stale)
+
+
+def show_watermark(topic: str, partition: int, watermark_ms: int | None) -> None:
+    """Shows the watermark of a source partition that is read here; None before the first."""
+    if watermark_ms is not None:
+        WATERMARK.labels(topic, str(partition)).set(watermark_ms / 1000)
+
+
+def hide_watermark(topic: str, partition: int) -> None:
+    """The source partition is another worker's."""
+    _remove(WATERMARK, topic, str(partition))
+
+
+class ClockShown:
+    """What is shown of the clock of one facts partition; who holds it changes, and only the last one is shown."""
+
+    def __init__(self, number: int) -> None:
+        self._number = str(number)
+        self._holder: tuple[str, str] | None = None
+
+    def show(self, clock_ms: int | None, holder: tuple[str, int] | None, open_windows: int) -> None:
+        """Shows how things stand now."""
+        WINDOWS_OPEN.labels(self._number).set(open_windows)
+        if clock_ms is not None:
+            CLOCK.labels(self._number).set(clock_ms / 1000)
+        named = None if holder is None else (holder[0], str(holder[1]))
+        if self._holder is not None and named != self._holder:
+            _remove(CLOCK_HELD, self._number, *self._holder)
+        self._holder = named
+        if named is not None:
+            CLOCK_HELD.labels(self._number, *named).set(1)
+
+    def hide(self) -> None:
+        """The facts partition is another worker's."""
+        self.show(None, None, 0)
+        _remove(CLOCK, self._number)
+
+
+def _remove(gauge: Gauge, *labels: str) -> None:
+    with suppress(KeyError):
+        gauge.remove(*labels)
 
 
 class Times(Protocol):

@@ -22,6 +22,7 @@ from confluent_kafka.admin import AdminClient
 from dsl import Judgement, RuleSet, judge
 from streams import ruleset
 from streams.decode import TraceSpans
+from streams.health import Health
 from streams.ingest.loop import Ingest
 from streams.project import IDENTITY_ATTRIBUTES, Projector
 from streams.sessions import takeover
@@ -38,12 +39,12 @@ FILE = "file"
 """The source topic's name where the source is a file."""
 
 
-def run_ingest(settings: Settings) -> Ingest:
+def run_ingest(settings: Settings, health: Health | None = None) -> Ingest:
     """An ingest worker with the active rules; call its `run`."""
-    return Ingest(settings, ruleset.read_active(settings))
+    return Ingest(settings, ruleset.read_active(settings), health)
 
 
-def run_sessions(settings: Settings, ends: Ends | None = None) -> None:
+def run_sessions(settings: Settings, ends: Ends | None = None, health: Health | None = None) -> None:
     """Runs sessions until a signal, or until everything below `ends` is judged.
 
     Raises:
@@ -51,10 +52,13 @@ def run_sessions(settings: Settings, ends: Ends | None = None) -> None:
     """
     admin = AdminClient({**settings.client()})
     identity = takeover.identify(admin, settings)
-    known, _ = ruleset.read(settings)
+    known, active = ruleset.read(settings)
+    state = health or Health()
+    if active is not None:
+        state.use_rules(active)
 
     async def main() -> None:
-        await SessionsApp(settings, SessionsWorker(settings, known, identity), ends).run()
+        await SessionsApp(settings, SessionsWorker(settings, known, identity, state), ends, state).run()
 
     asyncio.run(main())
 

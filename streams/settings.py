@@ -16,8 +16,10 @@ from streams.ingest.source import Projected
 from streams.ingest.watermark import PartitionTime
 from streams.project import IDENTITY_ATTRIBUTES, NOT_REDACTED
 from streams.redact import Redaction
+from streams.security import NO_SECURITY, Security
 from topics.facts import TICK_MS
 from topics.signals import SignalFormat
+from topics.spec import Layout
 
 ClientSettings: TypeAlias = Mapping[str, str | int | float | bool]
 """librdkafka settings by name."""
@@ -29,6 +31,10 @@ ADMIN: ClientSettings = {
 """For an `AdminClient` that outlives a change of leaders."""
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_UNITS_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
+LEAST_MEMORY_BYTES = 1 << 20
+
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|d)")
 
 
@@ -37,7 +43,7 @@ class Settings:
     """All settings of `betrace run`; every `_ms` is milliseconds.
 
     `identity` names the attributes that leave with a witness even when no rule names them, `redaction` what becomes of
-    values before they leave.
+    values before they leave. Of more than `signals_per_hour` of one rule only a summary goes out; None is no limit.
     """
 
     bootstrap: str
@@ -59,6 +65,8 @@ class Settings:
     identity: tuple[str, ...] = IDENTITY_ATTRIBUTES
     redaction: Redaction = NOT_REDACTED
     signal_format: SignalFormat = SignalFormat.OCSF
+    signals_per_hour: int | None = None
+    security: Security = NO_SECURITY
 
     def __post_init__(self) -> None:
         """Refuses what cannot work.
@@ -77,6 +85,10 @@ class Settings:
         _at_least("step", self.step_ms, 1)
         if self.facts_partitions < 1:
             raise ConfigError(f"facts-partitions is {self.facts_partitions}, must be at least 1")
+        if self.window_memory_bytes < LEAST_MEMORY_BYTES:
+            raise ConfigError(f"window-memory is {self.window_memory_bytes}B, must be at least {LEAST_MEMORY_BYTES}B")
+        if self.signals_per_hour is not None and self.signals_per_hour < 1:
+            raise ConfigError(f"signals-per-hour is {self.signals_per_hour}, must be at least 1")
         if not self.source_topics:
             raise ConfigError("no source topic is set: give --source-topics, such as otlp_spans,otlp_logs")
         if self.start not in ("earliest", "latest"):
@@ -95,8 +107,16 @@ class Settings:
         return self.prefix + role
 
     def client(self, also: ClientSettings | None = None) -> ClientSettings:
-        """Librdkafka settings of a client of this cluster, and those in `also`."""
-        return {"bootstrap.servers": self.bootstrap, **(also or {})}
+        """Librdkafka settings of a client of this cluster, its security included, and those in `also`."""
+        return {"bootstrap.servers": self.bootstrap, **self.security.client(), **(also or {})}
+
+    def reader(self) -> ClientSettings:
+        """As `client`, for who only looks: with the name of the group that readers may describe."""
+        return self.client({"group.id": self.group("readers")})
+
+    def layout(self) -> Layout:
+        """The topics of this installation."""
+        return Layout(self.prefix, self.source_topics, self.facts_partitions)
 
     def new_time(self) -> PartitionTime[Projected]:
         """The record time of a source partition of which nothing was read."""
@@ -116,6 +136,21 @@ def milliseconds(text: str) -> int:
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ConfigError(f"{text!r} is no duration: write a number with a unit (ms, s, m, h, d), such as 30s")
     return round(sum(float(number) * _UNITS_MS[unit] for number, unit in parts))
+
+
+def size_bytes(text: str) -> int:
+    """A size as a person types it, in bytes.
+
+    Raises:
+        ConfigError: it is not a whole number with a unit.
+
+    >>> size_bytes("2GiB"), size_bytes("512MiB")
+    (2147483648, 536870912)
+    """
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise ConfigError(f"{text!r} is no size: write a whole number with a unit (B, KiB, MiB, GiB), such as 512MiB")
+    return int(found[1]) * _UNITS_BYTES[found[2]]
 
 
 def moment_ms(text: str, now_ms: int) -> int:

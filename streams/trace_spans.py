@@ -51,7 +51,7 @@ def _spans(messages: Iterable[Message], trace_id: bytes, topic: str) -> Iterator
     for message in messages:
         value = message.value() or b""
         # A search costs far less than decoding the records of all other traces in the range.
-        if not _may_hold(value, trace_id):
+        if not may_hold(value, trace_id):
             continue
         try:
             decoded = decoder.decode(value, kind)
@@ -61,6 +61,6 @@ def _spans(messages: Iterable[Message], trace_id: bytes, topic: str) -> Iterator
             yield from trace.spans
 
 
-def _may_hold(value: bytes, trace_id: bytes) -> bool:
+def may_hold(value: bytes, trace_id: bytes) -> bool:
     r"""Protobuf holds the id as it is, JSON as hex of either case (or with escapes, and then a backslash)."""
     return trace_id in value or trace_id.hex().encode() in value.lower() or b"\\u00" in value

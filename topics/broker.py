@@ -19,10 +19,11 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 import psutil
@@ -38,6 +39,8 @@ __all__ = ["Broker", "BrokerError", "find", "java", "running", "start"]
 READY_S = 60
 STOP_S = 10
 TRIES = 3
+
+NO_PROPERTIES: Mapping[str, str] = MappingProxyType({})
 
 _ASK_EVERY_S = 0.05
 _ANSWER_S = 5
@@ -96,10 +99,12 @@ class _State(msgspec.Struct):
     bootstrap: str
 
 
-def start(data_dir: Path, *, port: int | None = None) -> Broker:
+def start(data_dir: Path, *, port: int | None = None, properties: Mapping[str, str] = NO_PROPERTIES) -> Broker:
     """Start a broker that outlives this process, and return when it answers a client.
 
-    `port` None takes a free one. Raises `BrokerError` with what to install, or with the end of the broker's log.
+    `port` None takes a free one. `properties` go into server.properties, in the place of those that are there; in their
+    values `{port}` and `{controller_port}` are the ports of its own listeners. Raises `BrokerError` with what to
+    install, or with the end of the broker's log.
     """
     data_dir = data_dir.absolute()
     if found := find(data_dir):
@@ -111,7 +116,7 @@ def start(data_dir: Path, *, port: int | None = None) -> Broker:
     java_command = [str(java()), *_FLAGS, "-cp", f"{jvm.jars(data_dir)}/*"]
     for _ in range(TRIES):
         bootstrap = f"127.0.0.1:{port or _free_port()}"
-        pid = _launch(java_command, data_dir, bootstrap)
+        pid = _launch(java_command, data_dir, bootstrap, properties)
         if _answers_in_time(pid, data_dir, bootstrap):
             return _recorded(Broker(bootstrap, data_dir, pid))
         # A port that was free may be taken by another program before the broker binds it.
@@ -131,17 +136,17 @@ def find(data_dir: Path) -> Broker | None:
 
 
 @contextmanager
-def running(data_dir: Path | None = None) -> Iterator[Broker]:
+def running(data_dir: Path | None = None, properties: Mapping[str, str] = NO_PROPERTIES) -> Iterator[Broker]:
     """A broker as long as the context lasts, and no longer than this process, however that ends.
 
-    Without `data_dir` its data goes with it. Where there is no Java or no jars, and Docker answers, it runs in a
-    container; else raises `BrokerError`.
+    Without `data_dir` its data goes with it. `properties` as for `start`. Where there is no Java or no jars, and Docker
+    answers, it runs in a container, without `properties`; else raises `BrokerError`.
     """
     with _directory(data_dir) as directory:
         try:
-            broker = start(directory)
+            broker = start(directory, properties=properties)
         except jvm.MissingError:
-            if not container.docker_answers():
+            if properties or not container.docker_answers():
                 raise
             with container.running() as bootstrap:
                 yield Broker(bootstrap, directory, None)
@@ -172,10 +177,14 @@ def _lifeline(broker: Broker) -> Iterator[None]:
             watcher.kill()
 
 
-def _launch(java_command: list[str], data_dir: Path, bootstrap: str) -> int:
+def _launch(java_command: list[str], data_dir: Path, bootstrap: str, changed: Mapping[str, str]) -> int:
     """Start the broker, detached, and return its pid."""
     port = bootstrap.rpartition(":")[2]
-    properties = _PROPERTIES.format(port=port, controller_port=_free_port(), log_dir=data_dir / "log")
+    controller_port = _free_port()
+    properties = _PROPERTIES.format(port=port, controller_port=controller_port, log_dir=data_dir / "log")
+    # Of a name that is there twice, Java takes the last.
+    for name, value in changed.items():
+        properties += f"{name}={value.format(port=port, controller_port=controller_port)}\n"
     _properties_file(data_dir).write_text(properties)
     if not _meta_file(data_dir).exists():
         _format(java_command, data_dir)

@@ -20,6 +20,9 @@ NAMESPACE = uuid.UUID("5e9ac12e-3d11-45c8-b885-2d8ba0be58d1")
 """The namespace of every finding's UUIDv5. Another one would make every known finding a new one."""
 
 
+HOUR_MS = 3_600_000
+
+
 class RuleText(msgspec.Struct, frozen=True, kw_only=True):
     """What a signal tells of its rule.
 
@@ -83,7 +86,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     `previous_verdict` names. Times are Unix milliseconds of record time: `chain_first_ms` the first arrival of the
     chain, `first_ms` and `last_ms` the window's, `closed_ms` when it closed, `first_published_ms` the `closed_ms` of
     revision 1. `missing` are subjects that should have been there, `present` such that should not. Witnesses come in
-    the order in which they are shown, the most telling first.
+    the order in which they are shown, the most telling first. A summary is about the first finding that a rule's
+    limit of signals withholds, and speaks for all others that it withholds in the hour.
     """
 
     rule: RuleText
@@ -104,10 +108,18 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     present: tuple[str, ...]
     witnesses: tuple[Shown, ...]
     sources: tuple[SourceRange, ...]
+    is_summary: bool = False
+
+    @property
+    def hour_ms(self) -> int:
+        """The beginning of the hour in which it closed."""
+        return self.closed_ms - self.closed_ms % HOUR_MS
 
     @property
     def uid(self) -> str:
-        """The finding's uid, the same for all its revisions."""
+        """The finding's uid, the same for all its revisions; of summaries the same for a rule's whole hour."""
+        if self.is_summary:
+            return uid(self.rule.id, self.rule.fingerprint, b"", self.hour_ms)
         return uid(self.rule.id, self.rule.fingerprint, self.trace_id, self.chain_first_ms)
 
     @property

@@ -11,6 +11,33 @@ import msgspec
 VERSION = 2
 
 
+class Holder(msgspec.Struct, frozen=True, array_like=True):
+    """The source partition that holds a clock, and its watermark; None when it has none yet."""
+
+    topic: str
+    partition: int
+    watermark_ms: int | None
+
+
+class Standing(msgspec.Struct, frozen=True, array_like=True):
+    """How a facts partition stood when its checkpoint was made, for who looks: nothing goes on from it.
+
+    `clock_ms` is None before every source partition has a watermark, `rules` the rule set of the last facts message.
+    """
+
+    clock_ms: int | None
+    held_by: Holder | None
+    open_windows: int
+    rules: str | None
+
+
+class Said(msgspec.Struct, frozen=True, array_like=True):
+    """How many new signals of each rule, by id, were published in an hour of record time, counted from 1970."""
+
+    hour: int
+    signals: dict[str, int]
+
+
 class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     """Where one facts partition stands.
 
@@ -26,6 +53,8 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     start_offset: int
     start: bytes
     covered: bytes
+    standing: Standing | None = None
+    said: Said | None = None
 
 
 def key(partition: int) -> bytes:

@@ -17,6 +17,7 @@ import re
 from collections.abc import Sequence
 
 from topics.finding import Finding, Shown
+from topics.times import rfc3339
 
 NAMED_SUBJECTS = 3
 SUBJECT_CHARS = 160
@@ -34,6 +35,15 @@ _CUT_BECAUSE = {
 
 def sentence(finding: Finding) -> str:
     """What happened in the trace and what follows from it, as in the examples above."""
+    if finding.is_summary:
+        return (
+            f"The limit of signals of this rule in the hour from {rfc3339(finding.hour_ms)} is reached: further ones "
+            f"are withheld until that hour ends, verdicts count them; the first withheld: {_said(finding)}"
+        )
+    return _said(finding)
+
+
+def _said(finding: Finding) -> str:
     if finding.verdict == "not_applicable":
         return "Resolved: with the spans that came late the rule no longer applies to the trace"
     seen = _seen(finding)

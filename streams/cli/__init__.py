@@ -20,6 +20,8 @@ COMMANDS = (
     "eval",
     "run",
     "replay",
+    "status",
+    "explain",
     "signals",
     "archive",
     "ledger",

@@ -16,6 +16,7 @@ from streams import logs
 from streams.cli import options
 from streams.decode import Format
 from streams.errors import ConfigError
+from streams.security import Security
 from streams.settings import Settings
 from streams.times import rfc3339_ns
 from streams.window.clock import Source
@@ -47,7 +48,7 @@ class Line(msgspec.Struct, frozen=True):
     "  betrace archive /var/lib/betrace/archive --from 30d --until-idle",
 )
 @click.argument("url")
-@options.bootstrap
+@options.cluster
 @options.prefix
 @options.source_topics
 @options.encoding
@@ -62,6 +63,7 @@ def command(
     *,
     url: str,
     bootstrap: str,
+    security: Security,
     prefix: str,
     source_topics: tuple[str, ...],
     encoding: str,
@@ -84,7 +86,12 @@ def command(
     logs.configure()
     store = Store.at(url)
     settings = Settings(
-        bootstrap=bootstrap, state_dir=Path(), prefix=prefix, source_topics=source_topics, format=Format(encoding)
+        bootstrap=bootstrap,
+        security=security,
+        state_dir=Path(),
+        prefix=prefix,
+        source_topics=source_topics,
+        format=Format(encoding),
     )
     begins, ends = _range(admin.connect(settings.client()), source_topics, from_ms, to_ms, is_finite=until_idle)
     store.prepare()

@@ -13,13 +13,17 @@ from types import FrameType
 
 import click
 
-from streams import logs, supervise
+from streams import allowed, health, logs, supervise
 from streams.cli import options
 from streams.errors import ConfigError
+from streams.health import UNCOMMITTED_S, Health
 from streams.ledger.notes import Algorithm, NoteError, Signer
 from streams.ledger.storage import open_storage
 from streams.ledger.worker import LedgerSettings, LedgerWorker
+from streams.security import Security
 from streams.settings import Settings, milliseconds
+from topics import admin
+from topics.acls import Role
 
 KEY_VARIABLE = "BETRACE_LEDGER_PRIVATE_KEY"
 """The environment variable that may hold the ledger's private key itself, instead of a file."""
@@ -35,21 +39,25 @@ def _seconds(_: click.Context, __: click.Parameter, text: str) -> float:
 
 
 @click.command("ledger", epilog="\b\nExample:\n  betrace ledger --evidence s3://audit/evidence --ledger-key ledger.key")
-@options.bootstrap
+@options.cluster
 @options.prefix
 @options.evidence
 @options.setting(
     "--seal-every", default="60s", callback=_seconds, metavar="DURATION", help="How often a checkpoint is signed."
 )
 @options.setting("--retention-days", type=click.IntRange(min=1), help="Locks what is written to S3 for this long.")
+@options.metrics
 def command(
     *,
     bootstrap: str,
+    security: Security,
     prefix: str,
     evidence: str | None,
     ledger_keys: tuple[Path, ...],
     seal_every: float,
     retention_days: int | None,
+    metrics_port: int,
+    metrics_address: str,
 ) -> None:
     """Keep evidence of what was judged.
 
@@ -63,15 +71,18 @@ def command(
     if evidence is None:
         raise ConfigError("it is not said where to keep evidence: give --evidence, a directory or a URL")
     store = open_storage(evidence, None if retention_days is None else retention_days * _DAY_S)
-    settings = Settings(bootstrap=bootstrap, state_dir=Path(), prefix=prefix)
-    worker = LedgerWorker(settings, LedgerSettings(store, _signers(ledger_keys), seal_every))
+    settings = Settings(bootstrap=bootstrap, security=security, state_dir=Path(), prefix=prefix)
+    allowed.check(admin.connect(settings.client()), settings, Role.LEDGER)
+    state = Health(has_rules=False, uncommitted_s=max(UNCOMMITTED_S, 3 * seal_every))
+    worker = LedgerWorker(settings, LedgerSettings(store, _signers(ledger_keys), seal_every), state)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         worker.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    worker.run()
+    with health.serving(metrics_address, metrics_port, state):
+        worker.run()
 
 
 def signer_in(text: str, where: str) -> Signer:

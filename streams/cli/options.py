@@ -17,9 +17,12 @@ from streams.decode import Format
 from streams.errors import ConfigError
 from streams.project import IDENTITY_ATTRIBUTES
 from streams.redact import KEY_VARIABLE
+from streams.security import PASSWORD_VARIABLE, Mechanism, Protocol, Security, read_password
 from streams.settings import milliseconds, moment_ms
 from topics.signals import SignalFormat
 from topics.spec import Layout
+
+TRACE_ID_CHARS = 32
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -47,6 +50,25 @@ def any_names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ..
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def duration(name: str, default: str, help_text: str) -> Callable[[_Command], _Command]:
+    """An option that takes a duration such as 30s and gives milliseconds."""
+    return setting(name, default=default, callback=_duration, metavar="DURATION", help=help_text)
+
+
+def _duration(_: click.Context, __: click.Parameter, text: str) -> int:
+    try:
+        return milliseconds(text)
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def trace_id(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    """A trace id in lower-case hex."""
+    if text is not None and (len(text) != TRACE_ID_CHARS or set(text.lower()) - set("0123456789abcdef")):
+        raise click.BadParameter(f"{text!r} is no trace id: 32 hex characters")
+    return text and text.lower()
+
+
 def moment(name: str, **attributes: Any) -> Callable[[_Command], _Command]:  # noqa: ANN401, as above
     """An option `--name` that takes a point in time and gives `name_ms`, None when it is not set."""
     return setting(name, name.removeprefix("--") + "_ms", callback=_moment, metavar="TIME", **attributes)
@@ -59,19 +81,6 @@ def _moment(_: click.Context, __: click.Parameter, text: str | None) -> int | No
         raise click.BadParameter(str(error)) from error
 
 
-def _duration(_: click.Context, __: click.Parameter, text: str) -> int:
-    try:
-        return milliseconds(text)
-    except ConfigError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-def duration(name: str, default: str, help_text: str) -> Callable[[_Command], _Command]:
-    """An option that takes a duration such as 30s and gives milliseconds."""
-    return setting(name, default=default, callback=_duration, metavar="DURATION", help=help_text)
-
-
-bootstrap = setting("--bootstrap", default="localhost:9092", help="Kafka, as host:port[,host:port...].")
 prefix = setting("--prefix", default="betrace.", help="What the names of BeTrace's own topics begin with.")
 source_topics = setting(
     "--source-topics",
@@ -125,6 +134,67 @@ redact_key_file = setting(
 )
 
 
+_SECURITY = (
+    setting("--bootstrap", default="localhost:9092", help="Kafka, as host:port[,host:port...]."),
+    setting(
+        "--security-protocol",
+        type=click.Choice([each.value for each in Protocol]),
+        default=Protocol.PLAINTEXT.value,
+        help="What the brokers speak.",
+    ),
+    setting(
+        "--sasl-mechanism",
+        type=click.Choice([each.value for each in Mechanism]),
+        default=Mechanism.SCRAM_SHA_512.value,
+        help="How SASL says who we are.",
+    ),
+    setting("--sasl-username", help="Who we are; with OAUTHBEARER the client id."),
+    setting(
+        "--sasl-password-file",
+        type=click.Path(path_type=Path),
+        help=f"A file with the password or client secret; else {PASSWORD_VARIABLE} in the environment is it.",
+    ),
+    setting("--sasl-token-url", metavar="URL", help="Where OAUTHBEARER gets its tokens (client credentials grant)."),
+    setting("--ssl-ca-file", type=click.Path(path_type=Path), help="Who signs the brokers' certificates, as PEM."),
+    setting("--ssl-cert-file", type=click.Path(path_type=Path), help="Our own certificate, as PEM."),
+    setting("--ssl-key-file", type=click.Path(path_type=Path), help="Its private key, as PEM without a password."),
+)
+
+
+def cluster(command: Callable[..., None]) -> Callable[..., None]:
+    """Where Kafka is and how to be let in, given to the command as `bootstrap` and `security`."""
+
+    @wraps(command)
+    def with_security(
+        security_protocol: str,
+        sasl_mechanism: str,
+        sasl_username: str | None,
+        sasl_password_file: Path | None,
+        sasl_token_url: str | None,
+        ssl_ca_file: Path | None,
+        ssl_cert_file: Path | None,
+        ssl_key_file: Path | None,
+        **others: object,
+    ) -> None:
+        protocol = Protocol(security_protocol)
+        security = Security(
+            protocol,
+            Mechanism(sasl_mechanism),
+            sasl_username,
+            read_password(sasl_password_file) if protocol.has_sasl else None,
+            sasl_token_url,
+            ssl_ca_file,
+            ssl_cert_file,
+            ssl_key_file,
+        )
+        command(security=security, **others)
+
+    decorated: Callable[..., None] = with_security
+    for option in reversed(_SECURITY):
+        decorated = option(decorated)
+    return decorated
+
+
 def evidence(command: _Command) -> _Command:
     """Where the ledger keeps evidence and its private keys, given as `evidence` and `ledger_keys`."""
     where = setting(
@@ -138,6 +208,19 @@ def evidence(command: _Command) -> _Command:
         help="A file with the ledger's private key; two while it is changed, the new one first.",
     )
     return where(keys(command))
+
+
+def metrics(command: _Command) -> _Command:
+    """Where metrics and probes are served, given as `metrics_port` and `metrics_address`."""
+    port = setting(
+        "--metrics-port",
+        type=click.IntRange(0, 65_533),
+        default=0,
+        help="Serve /metrics, /healthz and /readyz at this port; of several stages ingest there, sessions at the next "
+        "port, the ledger at the one after. 0 serves nothing.",
+    )
+    address = setting("--metrics-address", default="127.0.0.1", help="The address they are served at.")
+    return port(address(command))
 
 
 def layout(command: Callable[..., None]) -> Callable[..., None]:

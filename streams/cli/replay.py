@@ -26,6 +26,7 @@ from streams.replay.plan import Period, Plan
 from streams.replay.publish import Publishing
 from streams.replay.run import Replay
 from streams.replay.worker import Job, chosen
+from streams.security import Security
 from streams.settings import Settings
 from streams.times import iso_ms
 from topics import admin
@@ -45,7 +46,7 @@ EXIT_BROKEN = 1
 @options.setting("--rule", "only", multiple=True, metavar="ID", help="Of these only the rule with this id; repeatable.")
 @options.moment("--from", required=True, help="From when on.")
 @options.moment("--to", default="now", help="Until when.")
-@options.bootstrap
+@options.cluster
 @options.prefix
 @options.source_topics
 @options.setting("--archive", metavar="URL", help="Read an archive instead of Kafka.")
@@ -75,6 +76,7 @@ def command(
     from_ms: int,
     to_ms: int,
     bootstrap: str,
+    security: Security,
     prefix: str,
     source_topics: tuple[str, ...],
     archive: str | None,
@@ -107,6 +109,7 @@ def command(
         raise ConfigError(f"--from {iso_ms(from_ms)} is not before --to {iso_ms(to_ms)}")
     settings = Settings(
         bootstrap=bootstrap,
+        security=security,
         state_dir=Path(),
         source_topics=source_topics,
         prefix=prefix,
@@ -189,6 +192,12 @@ def _run(job: Job, count: int, views: list[View]) -> int:
         f"{replay.chains:,} traces judged, rules broken {broken:,} times",
         err=True,
     )
+    if read.behind:
+        click.echo(
+            f"{read.behind:,} records are stamped more than --out-of-order below one before them: what live said of "
+            "their traces may depend on when it read them",
+            err=True,
+        )
     return EXIT_BROKEN if broken else 0
 
 

@@ -17,6 +17,7 @@ from streams.cli.rules_diff import differences
 from streams.cli.table import table
 from streams.errors import ConfigError
 from streams.ruleset import Pushed
+from streams.security import Security
 from streams.settings import Settings
 from streams.times import iso_ms
 from topics import admin
@@ -70,24 +71,26 @@ def command() -> None:
 
 @command.command("push", epilog="\b\nExample:\n  betrace rules push rules/ --bootstrap localhost:9092")
 @click.argument("rules", nargs=-1, required=True, type=click.Path())
-@options.bootstrap
+@options.cluster
 @options.prefix
-def push(rules: tuple[str, ...], bootstrap: str, prefix: str) -> None:
+def push(rules: tuple[str, ...], bootstrap: str, security: Security, prefix: str) -> None:
     """Make RULES, files or directories, the active rule set; a set with an error is refused whole."""
     compiled = load(rules)
-    settings = _settings(bootstrap, prefix)
-    admin.create(admin.connect(settings.client()), Layout(prefix=prefix))
+    settings = _settings(bootstrap, security, prefix)
+    client = admin.connect(settings.client())
+    if not admin.partition_counts(client, [settings.topic("rules")]):
+        admin.create(client, Layout(prefix=prefix))
     ruleset.push(settings, compiled, now_ms=time.time_ns() // 1_000_000)
     click.echo(compiled.fingerprint)
 
 
 @command.command("list", epilog="\b\nExample:\n  betrace rules list --bootstrap localhost:9092")
-@options.bootstrap
+@options.cluster
 @options.prefix
 @_form
-def list_sets(bootstrap: str, prefix: str, form: str) -> None:
+def list_sets(bootstrap: str, security: Security, prefix: str, form: str) -> None:
     """List the rule sets on Kafka, the one that was pushed last first."""
-    rows = [_set_row(each) for each in ruleset.history(_settings(bootstrap, prefix))]
+    rows = [_set_row(each) for each in ruleset.history(_settings(bootstrap, security, prefix))]
     if form == "json":
         click.echo(msgspec.json.encode(rows))
         return
@@ -97,29 +100,31 @@ def list_sets(bootstrap: str, prefix: str, form: str) -> None:
 
 @command.command("show", epilog="\b\nExample:\n  betrace rules show 3f9a --bootstrap localhost:9092")
 @click.argument("name", metavar="[SET]", default=ACTIVE)
-@options.bootstrap
+@options.cluster
 @options.prefix
-def show(name: str, bootstrap: str, prefix: str) -> None:
+def show(name: str, bootstrap: str, security: Security, prefix: str) -> None:
     """Print the files of a rule set.
 
     SET is a fingerprint or its beginning; the active set when it is not given.
     """
-    for path, text in sorted(_found(ruleset.history(_settings(bootstrap, prefix)), name).record.texts.items()):
+    for path, text in sorted(
+        _found(ruleset.history(_settings(bootstrap, security, prefix)), name).record.texts.items()
+    ):
         click.echo(f"// {path}\n\n{text.rstrip()}\n")
 
 
 @command.command("diff", epilog="\b\nExample:\n  betrace rules diff rules/ --bootstrap localhost:9092")
 @click.argument("first", metavar="SET|PATH")
 @click.argument("second", metavar="[SET|PATH]", default=ACTIVE)
-@options.bootstrap
+@options.cluster
 @options.prefix
-def diff(first: str, second: str, bootstrap: str, prefix: str) -> None:
+def diff(first: str, second: str, bootstrap: str, security: Security, prefix: str) -> None:
     """Print how a rule set differs from another, rule by rule: what pushing the first in place of the second changes.
 
     Each is a fingerprint or its beginning, or a file or directory of rules; the second is the active set when it is
     not given.
     """
-    history = ruleset.history(_settings(bootstrap, prefix))
+    history = ruleset.history(_settings(bootstrap, security, prefix))
     new, old = (load([name]) if Path(name).exists() else _compiled(_found(history, name)) for name in (first, second))
     for line in differences(old, new):
         click.echo(line)
@@ -127,14 +132,14 @@ def diff(first: str, second: str, bootstrap: str, prefix: str) -> None:
 
 @command.command("rollback", epilog="\b\nExample:\n  betrace rules rollback --bootstrap localhost:9092")
 @click.argument("name", metavar="[SET]", required=False)
-@options.bootstrap
+@options.cluster
 @options.prefix
-def rollback(name: str | None, bootstrap: str, prefix: str) -> None:
+def rollback(name: str | None, bootstrap: str, security: Security, prefix: str) -> None:
     """Make a rule set that was pushed earlier active again.
 
     SET is a fingerprint or its beginning; when it is not given, the set that was pushed before the active one.
     """
-    settings = _settings(bootstrap, prefix)
+    settings = _settings(bootstrap, security, prefix)
     history = ruleset.history(settings)
     target = _before_active(history) if name is None else _found(history, name)
     ruleset.activate(settings, _compiled(target).fingerprint)
@@ -191,8 +196,8 @@ def _cells(each: LibraryRule) -> tuple[str, ...]:
     return (rule.id, rule.severity.value, ", ".join(rule.controls), rule.title)
 
 
-def _settings(bootstrap: str, prefix: str) -> Settings:
-    return Settings(bootstrap=bootstrap, prefix=prefix, state_dir=Path())
+def _settings(bootstrap: str, security: Security, prefix: str) -> Settings:
+    return Settings(bootstrap=bootstrap, security=security, prefix=prefix, state_dir=Path())
 
 
 def _set_row(each: Pushed) -> SetRow:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import faulthandler
-import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -18,21 +17,23 @@ import structlog
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams import logs, metrics, pipeline, ruleset, supervise
-from streams.cli import options
+from streams import allowed, health, logs, metrics, pipeline, ruleset, supervise, tracing
+from streams.cli import ledger, options
 from streams.cli.load import load
-from streams.decode import Format
+from streams.cli.run_settings import DURATIONS, SIZES, run_settings
 from streams.errors import ConfigError
-from streams.redact import Redaction, read_key, treatments
+from streams.health import Health
 from streams.sessions.app import Ends
 from streams.settings import Settings
 from topics import admin as kafka
-from topics.signals import SignalFormat
+from topics.acls import Role
 from topics.spec import Layout
 
 log = structlog.get_logger()
 
 ROLES = ("ingest", "sessions")
+PORTS = (*ROLES, "ledger")
+"""Whose metrics are at which port, counted from --metrics-port."""
 
 
 def _ends(_: click.Context, __: click.Parameter, text: str | None) -> Ends | None:
@@ -42,59 +43,26 @@ def _ends(_: click.Context, __: click.Parameter, text: str | None) -> Ends | Non
         raise click.BadParameter(str(error)) from error
 
 
-def default_state_dir() -> Path:
-    """Where state is kept unless set: under the XDG base directory for state."""
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(base) / "betrace"
-
-
 @click.command("run", epilog="\b\nExample:\n  betrace run --rules rules/ --bootstrap localhost:9092")
 @options.setting("--rules", multiple=True, type=click.Path(), help="Rule files or directories; repeatable.")
-@options.bootstrap
-@options.layout
-@options.setting(
-    "--start", type=click.Choice(["earliest", "latest"]), default="earliest", help="Where a first start begins."
-)
-@options.encoding
-@options.gap
-@options.lateness
-@options.max_duration
-@options.out_of_order
-@options.setting(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=default_state_dir,
-    help="Where windows are kept.",
-)
+@run_settings
 @options.setting(
     "--role", type=click.Choice(ROLES), default=None, help="Run one stage only, with the rules that are active."
 )
-@options.signal_format
-@options.identity
-@options.redact
-@options.redact_key_file
 @options.evidence
+@options.metrics
 @options.setting("--until-idle", is_flag=True, help="Judge what is there now, then exit.")
 @click.option("--ends", callback=_ends, hidden=True, help="Until where, as JSON: topic, partition, offset.")
 def command(
     *,
-    rules: tuple[str, ...],
-    bootstrap: str,
+    settings: Settings,
     layout: Layout,
-    start: str,
-    encoding: str,
-    gap: int,
-    lateness: int,
-    max_duration: int,
-    out_of_order: int,
-    state_dir: Path,
+    rules: tuple[str, ...],
     role: str | None,
-    signal_format: str,
-    identity: tuple[str, ...],
-    redact: str,
-    redact_key_file: Path | None,
     evidence: str | None,
     ledger_keys: tuple[Path, ...],
+    metrics_port: int,
+    metrics_address: str,
     until_idle: bool,
     ends: Ends | None,
 ) -> None:
@@ -103,45 +71,35 @@ def command(
     With --evidence the ledger is run too, as betrace ledger would.
     """
     logs.configure()
-    settings = Settings(
-        bootstrap=bootstrap,
-        state_dir=state_dir,
-        source_topics=layout.source_topics,
-        prefix=layout.prefix,
-        facts_partitions=layout.facts_partitions,
-        start=start,
-        format=Format(encoding),
-        gap_ms=gap,
-        lateness_ms=lateness,
-        max_duration_ms=max_duration,
-        out_of_order_ms=out_of_order,
-        identity=identity,
-        redaction=Redaction(treatments(redact), read_key(redact_key_file)),
-        signal_format=SignalFormat(signal_format),
-    )
     if role is not None:
-        _run_role(role, settings, rules, until_idle=until_idle, ends=ends)
+        state = Health()
+        with health.serving(metrics_address, metrics_port, state):
+            _run_role(role, settings, state, rules, until_idle=until_idle, ends=ends)
     else:
-        ledger = {} if evidence is None else {"ledger": _ledger_command(settings, evidence, ledger_keys)}
-        raise click.exceptions.Exit(_run_all(settings, layout, rules, ledger, until_idle=until_idle))
+        also = {} if evidence is None else {"ledger": _ledger_command(evidence, ledger_keys)}
+        raise click.exceptions.Exit(_run_all(settings, layout, rules, also, until_idle=until_idle))
 
 
-def _run_role(role: str, settings: Settings, rules: tuple[str, ...], *, until_idle: bool, ends: Ends | None) -> None:
+def _run_role(
+    role: str, settings: Settings, state: Health, rules: tuple[str, ...], *, until_idle: bool, ends: Ends | None
+) -> None:
     if rules or until_idle:
         raise ConfigError("--role takes no --rules and no --until-idle: push rules with betrace rules push DIR")
     supervise.end_with_supervisor()
     # A crash in native code (librdkafka, RocksDB) leaves at least its stack on stderr.
     faulthandler.enable()
+    tracing.start(role)
     admin = kafka.connect(settings.client())
+    allowed.check(admin, settings, Role(role))
     settings = _as_made(settings, admin)
     if role == "sessions":
-        pipeline.run_sessions(settings, ends)
+        pipeline.run_sessions(settings, ends, state)
     else:
-        _run_ingest(settings)
+        _run_ingest(settings, state)
 
 
-def _run_ingest(settings: Settings) -> None:
-    ingest = pipeline.run_ingest(settings)
+def _run_ingest(settings: Settings, state: Health) -> None:
+    ingest = pipeline.run_ingest(settings, state)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         ingest.stop()
@@ -201,24 +159,48 @@ def _ends_now(admin: AdminClient, settings: Settings) -> Ends:
 
 def _command(role: str, ends: Ends | None) -> list[str]:
     """This command again for one role, with the options that click has in its context."""
-    context = click.get_current_context()
-    options = {name: value for name, value in context.params.items() if name not in _NOT_PASSED and value is not None}
-    texts = [text for name, value in options.items() for text in ("--" + name.replace("_", "-"), _text(name, value))]
     until = ["--ends", msgspec.json.encode(ends).decode()] if ends is not None and role == "sessions" else []
-    return [sys.executable, "-m", "streams.cli", "run", "--role", role, *texts, *until]
+    words = _words(click.get_current_context().params.keys() - _NOT_PASSED - _OF_EACH)
+    return [sys.executable, "-m", "streams.cli", "run", "--role", role, *words, *_metrics_port(role), *until]
 
 
-def _ledger_command(settings: Settings, evidence: str, ledger_keys: tuple[Path, ...]) -> list[str]:
-    where = ["--bootstrap", settings.bootstrap, "--prefix", settings.prefix]
+def _ledger_command(evidence: str, ledger_keys: tuple[Path, ...]) -> list[str]:
+    taken = {name for option in ledger.command.params if (name := option.name) is not None}
+    words = _words(click.get_current_context().params.keys() & taken - _NOT_PASSED - _OF_EACH)
     keys = [text for key in ledger_keys for text in ("--ledger-key", str(key))]
-    return [sys.executable, "-m", "streams.cli", "ledger", "--evidence", evidence, *where, *keys]
+    return [
+        sys.executable,
+        "-m",
+        "streams.cli",
+        "ledger",
+        "--evidence",
+        evidence,
+        *words,
+        *_metrics_port("ledger"),
+        *keys,
+    ]
+
+
+def _words(names: Iterable[str]) -> list[str]:
+    """The options of these names as they are in click's context; those that are not set are left out."""
+    values = click.get_current_context().params
+    set_names = sorted(name for name in names if values[name] is not None)
+    return [text for name in set_names for text in ("--" + name.replace("_", "-"), _text(name, values[name]))]
+
+
+def _metrics_port(role: str) -> list[str]:
+    """Each stage is a process and has a port of its own."""
+    port: int = click.get_current_context().params["metrics_port"]
+    return ["--metrics-port", str(port + PORTS.index(role))] if port else []
 
 
 _NOT_PASSED = frozenset({"rules", "role", "evidence", "ledger_keys", "until_idle", "ends"})
-_DURATIONS = frozenset({"gap", "lateness", "max_duration", "out_of_order"})
+_OF_EACH = frozenset({"metrics_port"})
 
 
 def _text(name: str, value: object) -> str:
-    if name in _DURATIONS:
+    if name in DURATIONS:
         return f"{value}ms"
+    if name in SIZES:
+        return f"{value}B"
     return ",".join(value) if isinstance(value, tuple) else str(value)

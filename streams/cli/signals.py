@@ -19,11 +19,11 @@ from streams import follow, trace_spans, waterfall
 from streams.cli import options, signal_table, waterfall_html, waterfall_text
 from streams.cli.signal_table import Filter
 from streams.errors import ConfigError
+from streams.security import Security
 from streams.settings import Settings
 from topics.digest import SEVERITIES, Digest, NoSignalError, digest
 from topics.finding import SourceRange
 
-TRACE_ID_CHARS = 32
 PIPED_COLUMNS = 180
 
 
@@ -32,24 +32,19 @@ def command() -> None:
     """Look at signals: as they come, or one with its trace."""
 
 
-def _trace_id(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
-    if text is not None and (len(text) != TRACE_ID_CHARS or set(text.lower()) - set("0123456789abcdef")):
-        raise click.BadParameter(f"{text!r} is no trace id: 32 hex characters")
-    return text and text.lower()
-
-
 @command.command(epilog="\b\nExample:\n  betrace signals tail --from 1h --severity high --rule 'pci-*'")
-@options.bootstrap
+@options.cluster
 @options.prefix
 @options.setting("--from", "begin", default="latest", help="earliest, latest, a duration ago (2h), or a time.")
 @options.setting("--rule", multiple=True, help="Only rules whose id is this, or fits it: 'pci-*'; repeatable.")
 @options.setting("--severity", type=click.Choice(SEVERITIES), default="info", help="Only signals at least so severe.")
-@options.setting("--trace", callback=_trace_id, help="Only this trace.")
+@options.setting("--trace", callback=options.trace_id, help="Only this trace.")
 @options.setting("--json", is_flag=True, help="Print the signals as they are, one a line.")
 @options.setting("--once", is_flag=True, help="Print what is there, then exit.")
 def tail(
     *,
     bootstrap: str,
+    security: Security,
     prefix: str,
     begin: str,
     rule: tuple[str, ...],
@@ -59,9 +54,9 @@ def tail(
     once: bool,
 ) -> None:
     """Show signals as they come: on a terminal a table, in which an amended signal takes its old one's place."""
-    settings = Settings(bootstrap=bootstrap, prefix=prefix, state_dir=Path())
+    settings = Settings(bootstrap=bootstrap, security=security, prefix=prefix, state_dir=Path())
     since = follow.since(begin, _now_ms())
-    messages = follow.follow(settings.client(), settings.topic("signals"), since, until_end=once)
+    messages = follow.follow(settings.reader(), settings.topic("signals"), since, until_end=once)
     wanted = Filter(rule, severity, trace)
     signals = ((message, signal) for message, signal in _signals(messages) if wanted.passes(signal))
     if json:
@@ -73,18 +68,18 @@ def tail(
 
 @command.command(epilog="\b\nExample:\n  betrace signals show 8d59ea30-cada-5c5f-9adb-c188237550f0 --html signal.html")
 @click.argument("uid")
-@options.bootstrap
+@options.cluster
 @options.prefix
 @options.setting("--from", "begin", default="earliest", help="Where to look for it: earliest, a duration ago, a time.")
 @options.setting("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to this file.")
-def show(*, uid: str, bootstrap: str, prefix: str, begin: str, html: Path | None) -> None:
+def show(*, uid: str, bootstrap: str, security: Security, prefix: str, begin: str, html: Path | None) -> None:
     """Show the signal UID and the waterfall of its trace, read from the source topics by the offsets it names.
 
     Of several revisions the last is shown; UID.REVISION is one of them.
     """
-    settings = Settings(bootstrap=bootstrap, prefix=prefix, state_dir=Path())
+    settings = Settings(bootstrap=bootstrap, security=security, prefix=prefix, state_dir=Path())
     signal = _find(settings, uid, begin)
-    read = trace_spans.read(settings.client(), bytes.fromhex(signal.trace_id), signal.sources)
+    read = trace_spans.read(settings.reader(), bytes.fromhex(signal.trace_id), signal.sources)
     subjects: dict[bytes, list[str]] = {}
     for witness in signal.witnesses:
         subjects.setdefault(witness.span_id, []).append(witness.subject)
@@ -118,7 +113,7 @@ def _signals(messages: Iterator[Message]) -> Iterator[tuple[Message, Digest]]:
 def _find(settings: Settings, uid: str, begin: str) -> Digest:
     key, _, revision = uid.strip().lower().partition(".")
     since = follow.since(begin, _now_ms())
-    messages = follow.follow(settings.client(), settings.topic("signals"), since, until_end=True)
+    messages = follow.follow(settings.reader(), settings.topic("signals"), since, until_end=True)
     found = {signal.revision: signal for _, signal in _signals(each for each in messages if each.key() == key.encode())}
     wanted = [each for each in found if not revision or str(each) == revision]
     if not wanted:

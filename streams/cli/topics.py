@@ -6,12 +6,16 @@ as it should be.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import msgspec
 
 from streams.cli import options
 from streams.cli.table import table
 from streams.errors import ConfigError
+from streams.security import Security
+from streams.settings import ClientSettings, Settings
 from topics import admin
 from topics.admin import Row
 from topics.spec import DAY_MS, Layout
@@ -25,15 +29,15 @@ def command() -> None:
 
 
 @command.command(epilog="\b\nExample:\n  betrace topics create --facts-partitions 24 --replication 3")
-@options.bootstrap
+@options.cluster
 @options.layout
-def create(bootstrap: str, layout: Layout) -> None:
+def create(bootstrap: str, security: Security, layout: Layout) -> None:
     """Make the topics that are missing, and print their names.
 
     Topics that exist are left as they are. What is not as it should be is said on stderr; when BeTrace cannot work with
     it, the exit code is 2.
     """
-    creation = admin.create(admin.connect({"bootstrap.servers": bootstrap}), layout)
+    creation = admin.create(admin.connect(_client(bootstrap, security)), layout)
     for name in creation.made:
         click.echo(name)
     _say(creation.kept)
@@ -45,14 +49,18 @@ def create(bootstrap: str, layout: Layout) -> None:
 
 @command.command(epilog="\b\nExample:\n  betrace topics describe --json")
 @options.setting("--json", is_flag=True, help="Print a JSON object for each topic.")
-@options.bootstrap
+@options.cluster
 @options.layout
-def describe(bootstrap: str, layout: Layout, *, json: bool) -> None:
+def describe(bootstrap: str, security: Security, layout: Layout, *, json: bool) -> None:
     """Print how the topics are, one a line, in the order of the flow."""
-    rows = admin.describe(admin.connect({"bootstrap.servers": bootstrap}), layout)
+    rows = admin.describe(admin.connect(_client(bootstrap, security)), layout)
     for line in map(_json, rows) if json else table(_HEAD, map(_cells, rows)):
         click.echo(line)
     _say(rows)
+
+
+def _client(bootstrap: str, security: Security) -> ClientSettings:
+    return Settings(bootstrap=bootstrap, state_dir=Path(), security=security).client()
 
 
 def _say(rows: list[Row]) -> None:

@@ -22,6 +22,7 @@ from streams.ingest.outbox import Outbox
 from streams.ingest.source import Projected, SourcePartition
 from streams.project import Projector, project
 from streams.reader import PARTITION_EOF
+from streams.sampled import SamplingWatch
 from streams.settings import Settings
 from topics import audit, dead_letters
 from topics import partition as partitions
@@ -57,6 +58,7 @@ class Intake:
         self._settings = settings
         self.use(rules)
         self._tallies: defaultdict[str, metrics.Tally] = defaultdict(metrics.Tally)
+        self._sampling = SamplingWatch()
         self.read_count = 0
         self.batch_count = 100
         log.info("requests are decoded", scanner=scan.chosen().value)
@@ -74,6 +76,8 @@ class Intake:
         """
         gone: set[Source] = set()
         taken_bytes = 0
+        if messages:
+            self._sampling.look(messages[0].value())
         for message in messages:
             error = message.error()
             if error is None:
@@ -117,6 +121,7 @@ class Intake:
             self._dead_letter(message, str(error))
         else:
             projected.traces = project(decoded, self._projector)
+            self._sampling.take(projected.traces)
             tally.projected += 1
             tally.spans += decoded.span_count
             tally.spans_without_trace += decoded.spans_without_trace

@@ -15,11 +15,12 @@ from collections.abc import Iterable
 from threading import Thread
 
 import structlog
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from dsl import RuleSet
-from streams import metrics
+from streams import metrics, tracing
+from streams.health import Health
 from streams.ingest import flush, pace
 from streams.ingest.assignment import Assignment
 from streams.ingest.commits import Commits
@@ -62,15 +63,17 @@ CONSUMER: ClientSettings = {
 class Ingest:
     """One ingest worker; `run` until `stop` is called from a signal."""
 
-    def __init__(self, settings: Settings, rules: RuleSet) -> None:
+    def __init__(self, settings: Settings, rules: RuleSet, health: Health | None = None) -> None:
         self._settings = settings
+        self._health = health or Health()
+        self._health.use_rules(rules.fingerprint)
         self._stopping = False
         self._sources: dict[Source, SourcePartition] = {}
         self._commits = Commits()
         self._flushed_s = self._idled_s = self._had_room_s = time.monotonic()
         self._outbox = Outbox(settings.client(PRODUCER), lambda: self._stopping)
         self._intake = Intake(settings, rules, self._outbox, self._sources)
-        consumer = {**settings.client(CONSUMER), "group.id": settings.group("ingest"), "on_commit": self._commits.note}
+        consumer = {**settings.client(CONSUMER), "group.id": settings.group("ingest"), "on_commit": self._note_commit}
         self._consumer = Consumer(consumer)
         self._pauses = pace.Pauses(self._consumer)
         client = AdminClient({**settings.client(ADMIN)})
@@ -106,12 +109,16 @@ class Ingest:
             self._close()
 
     def _turn(self) -> None:
+        self._health.turn()
         self._outbox.poll()
         if not self._may_read():
             return
         messages = self._consumer.consume(self._intake.batch_count, timeout=self._settings.flush_ms / 1000)
-        self._begin_again(self._intake.take(messages, local_ms=_now_ms()))
+        with metrics.STAGE.labels("take").time():
+            self._begin_again(self._intake.take(messages, local_ms=_now_ms()))
         self._begin()
+        if messages or all(source.at_end for source in self._sources.values()):
+            self._health.move()
         now_s = time.monotonic()
         self._idle.step(self._sources.values())
         self._rules.step()
@@ -122,7 +129,8 @@ class Ingest:
             self._begin_again(self._made_again())
         if self._outbox.has_room and self._is_due(now_s - self._flushed_s):
             self._flushed_s = now_s
-            self._flush()
+            with metrics.STAGE.labels("flush").time(), tracing.span("flush", sources=len(self._sources)):
+                self._flush()
             self._follow_rules()
 
     def _may_read(self) -> bool:
@@ -166,6 +174,7 @@ class Ingest:
         metrics.FLUSHES.inc()
         for source in sources:
             metrics.take_times(source.topic, source.time)
+            metrics.show_watermark(source.topic, source.partition, source.time.watermark_ms)
 
     def _follow_rules(self) -> None:
         """Goes over to other rules, right after a flush: a message is projected with the rules that it names.
@@ -177,6 +186,7 @@ class Ingest:
         following = self._rules.take_next()
         if following is not None:
             self._intake.use(following)
+            self._health.use_rules(following.fingerprint)
 
     def _finish(self) -> None:
         """Flushes all that is certain, waits for the confirmations, commits; without partitions there is nothing to."""
@@ -190,6 +200,11 @@ class Ingest:
     def _commit(self) -> None:
         offsets = [at for at in self._outbox.take_confirmed() if (at.topic, at.partition) in self._sources]
         self._commits.send(self._consumer, offsets)
+
+    def _note_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
+        self._commits.note(error, offsets)
+        if error is None:
+            self._health.commit()
 
     def _close(self) -> None:
         """Leaves the group; in a thread, because without brokers the client never comes back."""
@@ -206,6 +221,7 @@ class Ingest:
         """Nothing is read before `_begin`; the group must not wait for it."""
         consumer.assign([])
         self._assignment.give((at.topic, at.partition) for at in partitions)
+        self._health.assign(len(partitions))
 
     def _begin(self) -> None:
         """Reads what is ready to be read, and all the others from where they are."""
@@ -243,6 +259,7 @@ class Ingest:
         dropped = {*gone}
         for source in dropped & self._sources.keys():
             del self._sources[source]
+            metrics.hide_watermark(*source)
         self._assignment.take_away(dropped)
         self._outbox.forget(dropped)
         self._pauses.forget(dropped)

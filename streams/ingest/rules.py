@@ -101,5 +101,5 @@ def look(client: AdminClient, settings: Settings, seen_end: int) -> Look:
 
 
 def _show(rules: RuleSet) -> None:
-    metrics.RULES_ACTIVE.clear()
-    metrics.RULES_ACTIVE.labels(rules.fingerprint).set(len(rules.rules))
+    metrics.RULES_PROJECTED.clear()
+    metrics.RULES_PROJECTED.labels(rules.fingerprint).set(len(rules.rules))

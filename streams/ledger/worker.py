@@ -22,6 +22,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams import metrics
 from streams.errors import ConfigError, StateError
+from streams.health import Health
 from streams.ledger import log as ledgers
 from streams.ledger import storage
 from streams.ledger.log import LogKey, Record
@@ -67,8 +68,9 @@ class LedgerSettings:
 class LedgerWorker:
     """One ledger; `run` returns after `stop`."""
 
-    def __init__(self, settings: Settings, ledger_settings: LedgerSettings) -> None:
+    def __init__(self, settings: Settings, ledger_settings: LedgerSettings, health: Health | None = None) -> None:
         self._settings = settings
+        self._health = health or Health(has_rules=False)
         self._own = ledger_settings
         self._publisher = Publisher(settings, ledger_settings.signers[0].name)
         # Only now: whatever another ledger stores from here on makes this one end at its first seal.
@@ -118,7 +120,11 @@ class LedgerWorker:
             self._seal()
 
     def _read(self, timeout_s: float) -> None:
-        for message in self._consumer.consume(BATCH, timeout_s):
+        self._health.turn()
+        messages = self._consumer.consume(BATCH, timeout_s)
+        if messages or self._at_end >= self._ledger.logs.keys():
+            self._health.move()
+        for message in messages:
             key = (self._name(message), int(message.partition() or 0))
             error = message.error()
             if error is None:
@@ -154,6 +160,7 @@ class LedgerWorker:
         if (number + 1) % SEALS_A_FILE == 0:
             self._archive_audit(number + 1)
         _count(sealed.seal.logs)
+        self._health.commit()
         log.info("sealed", number=number, entries=sum(state.added for state in sealed.seal.logs))
 
     def _archive_audit(self, end_seal: int) -> None:
@@ -183,6 +190,7 @@ class LedgerWorker:
             }
         )
         consumer.assign(starts)
+        self._health.assign(len(starts))
         return consumer
 
     def _starts(self, admin: AdminClient) -> list[TopicPartition]:

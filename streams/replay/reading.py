@@ -28,11 +28,16 @@ MINUTE_MS = 60_000
 
 @dataclass(slots=True)
 class Read:
-    """What was read: `minutes` of record time, in the time that is asked for, in which there was a record."""
+    """What was read.
+
+    `behind` counts records that were stamped more than out_of_order below one before them, `minutes` are those of
+    record time, in the time that is asked for, in which there was a record.
+    """
 
     records: int = 0
     spans: int = 0
     unreadable: int = 0
+    behind: int = 0
     minutes: set[int] = field(default_factory=set)
 
     def add(self, other: Read) -> None:
@@ -40,6 +45,7 @@ class Read:
         self.records += other.records
         self.spans += other.spans
         self.unreadable += other.unreadable
+        self.behind += other.behind
         self.minutes |= other.minutes
 
 
@@ -98,6 +104,7 @@ class Reading:
             for to, section in enumerate(source.renew_draft().sections(count, watermark_ms)):
                 sections[to].append(section)
         self._unsaid -= self.sources.keys() - self.open
+        self.read.behind = sum(source.time.behind_count for source in self.sources.values())
         return sections
 
     def _is_past(self, at: Source) -> bool:

@@ -23,6 +23,8 @@ import structlog
 from faust import EventT, StreamT
 
 from streams.errors import BetraceError, StateError
+from streams.health import Health
+from streams.sessions.credentials import credentials
 from streams.sessions.worker import Acknowledge, SessionsWorker
 from streams.settings import Settings
 
@@ -33,6 +35,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 LEAVE_S = 2.0
+ALIVE_S = 1.0
 
 
 def application(settings: Settings) -> faust.App:
@@ -43,6 +46,7 @@ def application(settings: Settings) -> faust.App:
     return faust.App(
         settings.group("sessions"),
         broker=brokers,
+        broker_credentials=credentials(settings.security),
         store="memory://",
         datadir=str(data_dir),
         consumer_group_instance_id=instance_id(settings),
@@ -69,8 +73,11 @@ def instance_id(settings: Settings) -> str:
 class SessionsApp:
     """Runs a `SessionsWorker` in Faust until a signal, a failure, or (with `ends`) until it is idle."""
 
-    def __init__(self, settings: Settings, worker: SessionsWorker, ends: Ends | None = None) -> None:
+    def __init__(
+        self, settings: Settings, worker: SessionsWorker, ends: Ends | None = None, health: Health | None = None
+    ) -> None:
         self._settings = settings
+        self._health = health or Health()
         self._worker = worker
         self._ends = ends
         self._thread = ThreadPoolExecutor(1, "sessions")
@@ -94,10 +101,11 @@ class SessionsApp:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
         await self._app.start()
-        stepping = asyncio.create_task(self._step_on())
+        tasks = [asyncio.create_task(self._step_on()), asyncio.create_task(self._say_alive())]
         await self._done.wait()
         try:
-            stepping.cancel()
+            for task in tasks:
+                task.cancel()
             if self._failure is None:
                 _acknowledge(await self._call(self._worker.close))
         finally:
@@ -144,6 +152,12 @@ class SessionsApp:
         except Exception as error:  # noqa: BLE001, a worker that takes in and never steps must not go on
             self._fail(error)
 
+    async def _say_alive(self) -> None:
+        """Apart from the steps: one that waits for brokers is no reason to end the process."""
+        while True:
+            self._health.turn()
+            await asyncio.sleep(ALIVE_S)
+
     def _check_crash(self) -> None:
         """A crash inside Faust leaves its services standing still: it must end this program."""
         for service in (self._app, self._app.consumer):
@@ -176,7 +190,9 @@ class SessionsApp:
         self._done.set()
 
     def _fail(self, error: BaseException) -> None:
-        self._failure = self._failure or error
+        """The first failure ends the program; what is broken off by its end is none."""
+        if not self._done.is_set():
+            self._failure = error
         self._end()
 
 

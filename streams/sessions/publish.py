@@ -62,10 +62,11 @@ class Publisher:
         self._stopping = stopping
         self._is_open = False
         self._refused: KafkaError | None = None
+        self._transactional_id = f"{settings.group('sessions')}-{number}"
         self._producer = Producer(
             {
                 **settings.client(),
-                "transactional.id": f"{settings.group('sessions')}-{number}",
+                "transactional.id": self._transactional_id,
                 "transaction.timeout.ms": TRANSACTION_MS,
                 "compression.type": "lz4",
                 "linger.ms": 5,
@@ -154,7 +155,8 @@ class Publisher:
         refused = error if error.code() in _REFUSED else self._refused
         if refused is not None:
             return StateError(
-                f"a signal was not delivered: {refused.str()}", action="see why the brokers refuse it, then start again"
+                f"a signal was not delivered by {self._transactional_id}: {refused.str()}",
+                action="see why the brokers refuse it, then start again",
             )
         if error.code() in _FENCED:
             return FencedError(f"another worker has the partition: {error.str()}")

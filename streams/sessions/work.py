@@ -20,6 +20,7 @@ from streams.deliver import Outcome, outcomes
 from streams.errors import StateError
 from streams.ruleset import RuleSets
 from streams.sessions.publish import Publisher
+from streams.sessions.quota import SignalQuota
 from streams.settings import Settings
 from streams.tally import CoverageTally, Covered, VerdictTally
 from streams.window.close import Close
@@ -27,7 +28,7 @@ from streams.window.partition import Partition
 from streams.window.store import Position, Store
 from topics import facts, positions, signals, verdicts
 from topics.facts import TICK_MS
-from topics.positions import Checkpoint
+from topics.positions import Checkpoint, Holder, Standing
 from topics.verdicts import Leaf, WindowBounds
 
 CHECKPOINT_S = 10.0
@@ -42,7 +43,8 @@ class Work:
     """A facts partition while this worker has it.
 
     `topic_id` is the facts log's, `last` the checkpoint it begins with, None when there is none. `published_to` is the
-    facts offset below which all is published, `cut_below` the one below which no checkpoint needs the log any more.
+    facts offset below which all is published, `cut_below` the one below which no checkpoint needs the log any more,
+    `rule_set` the fingerprint of the set that the last facts message was projected with.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Work:
         self.number = number
         self.partition = partition
         self.published_to = 0 if last is None else last.published_to
+        self.rule_set: str | None = None
         self.cut_below = 0
         self._settings = settings
         self._known = known
@@ -68,6 +71,8 @@ class Work:
         self._reach_ms = settings.gap_ms + settings.lateness_ms
         self._verdicts = VerdictTally(number)
         self._coverage = CoverageTally(number, 0, _covered(number, last))
+        self._quota = SignalQuota.shared(settings, None if last is None else last.said)
+        self._shown = metrics.ClockShown(number)
         self._stepped_to = partition.next_offset
         self._checkpointed_s = time.monotonic()
         self._checkpoint: Checkpoint | None = None
@@ -88,6 +93,7 @@ class Work:
         """Gives up what it holds; what was not stepped never happened."""
         self._publisher.close()
         self._store.close()
+        self._shown.hide()
 
     def take_in(self, offset: int, value: bytes) -> None:
         """Takes in one facts message and sends what closes by it.
@@ -98,14 +104,16 @@ class Work:
         """
         message = self._read(offset, value)
         rules = self._rules(message.rules)
+        self.rule_set = message.rules
         partition = self.partition
         is_said = offset >= self.published_to
         is_new = offset >= partition.next_offset
         late_count, stale_count = partition.late_count, partition.stale_count
         windows_judged = 0
-        for close in partition.apply(offset, message):
-            self._deliver(close, rules, is_said=is_said)
-            windows_judged += is_said
+        with metrics.STAGE.labels("apply").time():
+            for close in partition.apply(offset, message):
+                self._deliver(close, rules, is_said=is_said)
+                windows_judged += is_said
         if is_new:
             self._coverage.apply(offset, message, windows_judged)
         # The checkpoint counts closed windows: it must not be older than the store that has them.
@@ -129,7 +137,8 @@ class Work:
 
     def commit(self) -> None:
         """What is in the transaction is published; may run in a thread of its own."""
-        self._publisher.commit()
+        with metrics.STAGE.labels("publish").time():
+            self._publisher.commit()
 
     def keep(self, memory_bytes: int) -> None:
         """The second half of a step, after `commit`: the store takes it, and what is too much leaves memory."""
@@ -139,10 +148,12 @@ class Work:
             self._checkpointed_s = time.monotonic()
             self._checkpoint, self._has_output = None, False
         if self._position is not None:
-            self._store.write(self.partition.sessions.chains, self._position)
+            with metrics.STAGE.labels("store").time():
+                self._store.write(self.partition.sessions.chains, self._position)
             self._stepped_to, self._position = self._position.next_offset, None
         self.partition.sessions.chains.cool(memory_bytes * 3 // 4)
-        metrics.WINDOWS_OPEN.labels(str(self.number)).set(self.partition.sessions.open_windows)
+        clock = self.partition.clock
+        self._shown.show(clock.now_ms, clock.held_by(), self.partition.sessions.open_windows)
 
     def _read(self, offset: int, value: bytes) -> facts.Facts:
         try:
@@ -195,11 +206,12 @@ class Work:
             metrics.VERDICTS.labels(rule.id, outcome.verdict).inc()
 
     def _send_signal(self, outcome: Outcome) -> None:
-        if outcome.finding is None:
+        finding = None if outcome.finding is None else self._quota.admit(outcome.finding)
+        if finding is None:
             return
         metrics.SIGNALS.labels(outcome.rule.id, outcome.rule.severity.value).inc()
         record = signals.record(
-            outcome.finding,
+            finding,
             logged_ms=time.time_ns() // 1_000_000,
             source=self._settings.group("sessions"),
             format=self._settings.signal_format,
@@ -221,8 +233,21 @@ class Work:
             rebuilt.next_offset,
             msgspec.msgpack.encode(rebuilt),
             msgspec.msgpack.encode(self._coverage.so_far),
+            standing=self._standing(),
+            said=self._quota.said,
         )
         self._send("positions", positions.key(self.number), positions.encode(self._checkpoint))
+
+    def _standing(self) -> Standing:
+        clock = self.partition.clock
+        holder = clock.held_by()
+        mark = None if holder is None else clock.marks.get(holder)
+        return Standing(
+            clock.now_ms,
+            None if holder is None else Holder(*holder, None if mark is None else mark.watermark_ms),
+            self.partition.sessions.open_windows,
+            self.rule_set,
+        )
 
     def _send(
         self, topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, str | bytes | None]] = ()

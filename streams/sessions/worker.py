@@ -25,8 +25,9 @@ import structlog
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams import metrics, reader
+from streams import metrics, reader, tracing
 from streams.errors import NotDoneError
+from streams.health import Health
 from streams.ruleset import RuleSets
 from streams.sessions import takeover
 from streams.sessions.publish import FencedError, Publisher
@@ -58,8 +59,11 @@ class SessionsWorker:
     Only `assign`, `revoke` and `stop` may be called beside another call: they change what that one goes on with.
     """
 
-    def __init__(self, settings: Settings, known: RuleSets, identity: takeover.LogIdentity) -> None:
+    def __init__(
+        self, settings: Settings, known: RuleSets, identity: takeover.LogIdentity, health: Health | None = None
+    ) -> None:
         self._settings = settings
+        self._health = health or Health()
         self._known = known
         self._identity = identity
         self._admin = AdminClient({**settings.client(ADMIN)})
@@ -76,10 +80,12 @@ class SessionsWorker:
     def assign(self, numbers: Iterable[int]) -> None:
         """These facts partitions are ours from now on."""
         self._assigned |= frozenset(numbers)
+        self._health.assign(len(self._assigned))
 
     def revoke(self, numbers: Iterable[int]) -> None:
         """They are about to be another worker's: nothing more is begun with them. `release` is to follow."""
         self._assigned -= frozenset(numbers)
+        self._health.assign(len(self._assigned))
 
     def stop(self) -> None:
         """The program ends: nothing is begun any more, and what waits for brokers waits not much longer."""
@@ -95,20 +101,25 @@ class SessionsWorker:
             return
         self._heard_s[number] = time.monotonic()
         self._held[number].append(acknowledge)
-        if self._may_begin(number):
-            self._attempt(number, partial(self._take_in, number, offset, value))
+        if self._may_begin(number) and self._attempt(number, partial(self._take_in, number, offset, value)):
+            self._health.move()
 
     def step(self) -> list[Acknowledge]:
         """Makes durable what was done since the last step; returns the acknowledgements that are due, in order."""
+        with tracing.span("step", partitions=len(self._at_work)):
+            self._step()
+        due = [ack for number, work in self._at_work.items() if work.is_durable for ack in self._held.pop(number, ())]
+        self._say_health()
+        self._watch()
+        self._cut()
+        return due
+
+    def _step(self) -> None:
         stepped = [number for number in list(self._at_work) if self._attempt(number, self._at_work[number].prepare)]
         commits = [(number, self._commits.submit(self._at_work[number].commit)) for number in stepped]
         for number, commit in commits:
             if self._attempt(number, partial(self._keep, number, commit)):
                 self._rests.pop(number, None)
-        due = [ack for number, work in self._at_work.items() if work.is_durable for ack in self._held.pop(number, ())]
-        self._watch()
-        self._cut()
-        return due
 
     def is_idle(self, ends: dict[str, dict[int, int]]) -> bool:
         """Every facts partition applied all source records below `ends`, and no window is open."""
@@ -159,7 +170,6 @@ class SessionsWorker:
         work = self._at_work.pop(number, None)
         if work is not None:
             work.close()
-            metrics.WINDOWS_OPEN.labels(str(number)).set(0)
 
     def _take_in(self, number: int, offset: int, value: bytes) -> bool:
         work = self._at_work.get(number) or self._open(number)
@@ -198,6 +208,14 @@ class SessionsWorker:
         self._at_work[number].keep(self._settings.window_memory_bytes // len(self._at_work))
         return True
 
+    def _say_health(self) -> None:
+        works = self._at_work.values()
+        if works and all(work.is_durable for work in works):
+            self._health.commit()
+        for work in works:
+            if work.rule_set is not None:
+                self._health.use_rules(work.rule_set)
+
     def _watch(self) -> None:
         """Reads on by itself where Faust stands still while the facts log goes on."""
         now_s = time.monotonic()
@@ -213,7 +231,8 @@ class SessionsWorker:
             return
         for number in filter(self._may_begin, silent):
             self._heard_s[number] = now_s
-            self._attempt(number, partial(self._read_on, number, ends[facts, number]))
+            if self._attempt(number, partial(self._read_on, number, ends[facts, number])):
+                self._health.move()
 
     def _read_on(self, number: int, end: int) -> bool:
         work = self._at_work.get(number) or self._open(number)

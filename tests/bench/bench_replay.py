@@ -2,10 +2,11 @@
 
     python -m tests.bench.bench_replay [--spans 1000000]
 
-Live is `betrace run` catching up: from the moment at which it begins to read until the last signal is published.
+Live is `betrace run --until-idle` catching up: from the moment at which it begins to read to that at which it is done.
 Replay is the whole of `betrace replay`, from its start to its end. Both say the same signals. Where other programs take
 cores too, the figures per second of a core are those to compare: they have in them what the broker does for each, and
-the starts and ends of both. Prints a line of JSON per corpus.
+the starts and ends of both. Prints a line of JSON per
+corpus and rule set: one of which every third trace breaks a rule, and one that is about few spans.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +32,10 @@ from tests.bench import load as corpus
 from tests.broker.record import read_topic
 from topics import admin, broker
 
-RULES = corpus.CORPUS.with_name("rules") / "corpus.rules"
+RULES = {
+    "many signals": corpus.CORPUS.with_name("rules") / "corpus.rules",
+    "few hits": Path(__file__).parents[2] / "topics" / "captures" / "demo.rules",
+}
 CORPORA = ("partitioned_proto", "unkeyed_proto")
 PARTITIONS = 4
 GAP_MS = 5_000
@@ -41,6 +46,7 @@ class Figures(msgspec.Struct):
     """Spans per second, and per second of one core, the broker's share included; and how much of live's replay has."""
 
     corpus: str
+    rules: str
     spans: int
     signals: int
     live_spans_per_s: int
@@ -59,8 +65,8 @@ class Took(NamedTuple):
     uids: set[str]
 
 
-def measure(bootstrap: str, name: str, spans: int) -> Figures:
-    """The figures of one corpus."""
+def measure(bootstrap: str, name: str, spans: int) -> Iterator[Figures]:
+    """The figures of one corpus under each rule set."""
     messages = corpus.originals(corpus.CORPUS / f"{name}.bin.gz")
     copies = -(-spans // sum(message.span_count for message in messages))
     topic = f"replay-{name}"
@@ -69,15 +75,20 @@ def measure(bootstrap: str, name: str, spans: int) -> Figures:
         made.result()
     loaded = corpus.load(bootstrap, messages, topic, copies, PARTITIONS)
     _end(bootstrap, topic, copies)
-    where = ["--bootstrap", bootstrap, "--prefix", f"{name}.", "--source-topics", topic, "--rules", str(RULES)]
-    live, replay = _live(bootstrap, name, where), _replay(where)
+    for number, (kind, rules) in enumerate(RULES.items()):
+        prefix = f"{name}{number}."
+        where = ["--bootstrap", bootstrap, "--prefix", prefix, "--source-topics", topic, "--rules", str(rules)]
+        live, replay = _live(bootstrap, f"{prefix}signals", where), _replay(where)
+        yield _figures(name, kind, loaded.span_count, live, replay)
+
+
+def _figures(name: str, kind: str, count: int, live: Took, replay: Took) -> Figures:
     if live.uids != replay.uids:
         raise RuntimeError(f"live and replay differ: {len(live.uids)} and {len(replay.uids)} signals")
-    count = loaded.span_count
     walls, cores = (count / live.wall_s, count / replay.wall_s), (count / live.core_s, count / replay.core_s)
     of_walls = (*map(round, walls), round(walls[1] / walls[0], 2))
     of_cores = (*map(round, cores), round(cores[1] / cores[0], 2))
-    return Figures(name, count, len(live.uids), *of_walls, *of_cores)
+    return Figures(name, kind, count, len(live.uids), *of_walls, *of_cores)
 
 
 def _end(bootstrap: str, topic: str, copies: int) -> None:
@@ -89,16 +100,16 @@ def _end(bootstrap: str, topic: str, copies: int) -> None:
     producer.flush()
 
 
-def _live(bootstrap: str, name: str, where: list[str]) -> Took:
+def _live(bootstrap: str, signals: str, where: list[str]) -> Took:
     with tempfile.TemporaryDirectory() as directory:
         command = ["run", "--until-idle", *where, *OPTIONS, "--state-dir", directory]
         stderr, core_s = _run(command)[1:]
     lines = [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]
-    begun_s = min(
-        datetime.fromisoformat(line["timestamp"]).timestamp() for line in lines if line["event"] == "reading begins"
+    begun_s, ended_s = (
+        next(datetime.fromisoformat(line["timestamp"]).timestamp() for line in lines if line["event"] == event)
+        for event in ("reading begins", "ingest ends")
     )
-    signals = [json.loads(frame.value) for frame in read_topic(bootstrap, f"{name}.signals")]
-    return Took(max(each["metadata"]["logged_time"] for each in signals) / 1000 - begun_s, core_s, _uids(signals))
+    return Took(ended_s - begun_s, core_s, _uids([json.loads(frame.value) for frame in read_topic(bootstrap, signals)]))
 
 
 def _replay(where: list[str]) -> Took:
@@ -135,7 +146,8 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, broker.running(Path(directory)) as kafka:
         for name in CORPORA:
-            print(msgspec.json.encode(measure(kafka.bootstrap, name, asked.spans)).decode(), flush=True)  # noqa: T201, it is a command
+            for figures in measure(kafka.bootstrap, name, asked.spans):
+                print(msgspec.json.encode(figures).decode(), flush=True)  # noqa: T201, it is a command
 
 
 if __name__ == "__main__":

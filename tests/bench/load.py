@@ -23,6 +23,8 @@ from topics import capture, partition
 CORPUS = Path(__file__).parent.parent / "fixtures" / "corpus"
 HOUR_MS = 3_600_000
 PRODUCER = {
+    # A retry must not put records behind those that came later.
+    "enable.idempotence": True,
     "linger.ms": 20,
     "queue.buffering.max.messages": 2_000_000,
     "queue.buffering.max.kbytes": 800_000,

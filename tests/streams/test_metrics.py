@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import pytest
 from prometheus_client import generate_latest
 
+from dsl import Interest
 from streams import metrics
+from streams.decode import Decoder
+from streams.errors import RecordError
 from streams.ingest.watermark import PartitionTime
+from streams.window.close import CloseReason
 
 
 def test_names_follow_prometheus() -> None:
@@ -25,7 +31,8 @@ def test_no_label_names_a_trace() -> None:
     """The labels are of small, closed sets: a trace id is never one."""
     labels = {label for each in metrics.REGISTRY._collector_to_names for label in getattr(each, "_labelnames", ())}
 
-    assert {"topic", "reason", "partition", "rule", "verdict", "severity"} == labels
+    known = {"topic", "source_partition", "reason", "partition", "rule", "fingerprint", "verdict", "severity", "stage"}
+    assert known == labels
 
 
 def test_totals_sum_over_labels() -> None:
@@ -78,3 +85,86 @@ def test_totals_name_every_counter() -> None:
     named = metrics.totals().keys()
 
     assert {"records", "records_projected", "dead_letters", "late_to_clock", "windows_closed"} <= named
+
+
+def test_every_metric_is_used_and_tested() -> None:
+    """No metric is only declared: the program counts it, and a test says its name."""
+    root = Path(__file__).parents[2]
+    program = "".join(path.read_text() for path in (root / "streams").rglob("*.py"))
+    tests = "".join(path.read_text() for path in (root / "tests").rglob("*.py"))
+    table = {name: each._name for name, each in vars(metrics).items() if hasattr(each, "_documentation")}
+
+    unused = [name for name in table if not re.search(rf"\b{name}\.(inc|set|labels|info)|\({name},", program)]
+    untested = [
+        name
+        for name, full in table.items()
+        if not re.search(rf"metrics\.{name}\b|\"{full.removeprefix('betrace_')}\"|{full}", tests)
+    ]
+
+    assert ([], []) == (unused, untested)
+
+
+def shown(name: str) -> dict[tuple[str, ...], float]:
+    """The samples of a metric as they are read, by the values of their labels."""
+    families = [each for each in metrics.REGISTRY.collect() if each.name == f"betrace_{name}"]
+    return {tuple(sample.labels.values()): sample.value for each in families for sample in each.samples}
+
+
+def test_every_reason_of_a_close_is_shown_from_the_start() -> None:
+    """A window that closes is counted by its reason, and one that did not occur is 0, not absent."""
+    reasons = {labels[0] for labels in shown("windows_closed")}
+
+    assert {reason.value for reason in CloseReason} == reasons
+
+
+UNREADABLE = (
+    b"",
+    b'{"resourceSpans":[],"x":' + b"[" * 100_000,
+    b"{}",
+    b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"00","name":"a"}]}]}]}',
+    b"\x0a\x03\x4a\x01a",
+    b"{",
+    b'{"resourceSpans":7}',
+    b"\xff",
+)
+
+
+def reason(value: bytes) -> str:
+    """Why a record's value cannot be read, as the metric is labelled."""
+    with pytest.raises(RecordError) as refused:
+        Decoder(Interest(frozenset(), every_span=True, attributes=frozenset())).decode(value)
+    return str(refused.value).split(":", maxsplit=1)[0]
+
+
+def test_every_reason_of_a_dead_letter_is_declared() -> None:
+    """What cannot be read is counted by the reasons in the table, each of which occurs: the labels are a closed set."""
+    assert [*metrics.WHY_DEAD] == sorted(map(reason, UNREADABLE))
+
+
+def test_watermark_goes_with_its_partition() -> None:
+    """A watermark is shown in seconds once it is known, and no more when another worker reads the partition."""
+    metrics.show_watermark("w", 3, None)
+    before = shown("watermark_timestamp_seconds")
+    metrics.show_watermark("w", 3, 1500)
+    known = shown("watermark_timestamp_seconds")
+    metrics.hide_watermark("w", 3)
+    metrics.hide_watermark("w", 3)
+
+    assert [None, 1.5, None] == [each.get(("w", "3")) for each in (before, known, shown("watermark_timestamp_seconds"))]
+
+
+def test_only_the_last_holder_of_a_clock_is_shown() -> None:
+    """Who holds the clock changes; the clock of a partition that is another worker's is gone."""
+    clock = metrics.ClockShown(77)
+    clock.show(None, ("spans", 0), 1)
+    clock.show(2000, ("spans", 1), 2)
+    held = [labels for labels in shown("clock_held") if labels[0] == "77"]
+    times = shown("clock_timestamp_seconds")
+    clock.hide()
+
+    assert [("77", "spans", "1")] == held
+    assert 2.0 == times[("77",)]
+    assert [] == [
+        labels for name in ("clock_held", "clock_timestamp_seconds") for labels in shown(name) if "77" in labels
+    ]
+    assert 0 == shown("windows_open")[("77",)]

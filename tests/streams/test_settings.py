@@ -19,6 +19,8 @@ NUMBERS = [
     ("flush", "flush_ms", 1, "1ms"),
     ("step", "step_ms", 1, "1ms"),
     ("facts-partitions", "facts_partitions", 1, "1"),
+    ("window-memory", "window_memory_bytes", 1 << 20, "1048576B"),
+    ("signals-per-hour", "signals_per_hour", 1, "1"),
 ]
 
 
@@ -38,7 +40,7 @@ def test_smallest_allowed(name: str, field: str, least: int, shown: str) -> None
 @pytest.mark.parametrize(("name", "field", "least", "shown"), NUMBERS)
 def test_one_less_than_allowed(name: str, field: str, least: int, shown: str) -> None:
     """A setting below its limit is refused with its value and the limit."""
-    with pytest.raises(ConfigError, match=f"^{name} is {least - 1}(ms)?, must be at least {shown}$"):
+    with pytest.raises(ConfigError, match=f"^{name} is {least - 1}(ms|B)?, must be at least {shown}$"):
         settings(**{field: least - 1})
 
 

@@ -76,7 +76,9 @@ def test_stage_gets_every_setting(rules: Path, tmp_path: Path) -> None:
         *("--rules", str(rules), "--until-idle", "--bootstrap", "a:1,b:2", "--source-topics", "spans,logs"),
         *("--prefix", "eu.", "--start", "latest", "--encoding", "otlp_json", "--gap", "1500ms", "--lateness", "2m"),
         *("--max-duration", "1d", "--out-of-order", "0s", "--state-dir", str(tmp_path), "--facts-partitions", "7"),
-        *("--replication", "3"),
+        *("--replication", "3", "--idle-lag", "1s", "--max-clock-skew", "2h", "--flush", "20ms", "--step", "300ms"),
+        *("--window-memory", "64MiB", "--signals-per-hour", "100", "--metrics-address", "::1"),
+        *("--security-protocol", "SASL_SSL", "--sasl-username", "u", "--sasl-mechanism", "PLAIN"),
     ]
     context = run.command.make_context("run", list(arguments))
     with context:
@@ -87,6 +89,18 @@ def test_stage_gets_every_setting(rules: Path, tmp_path: Path) -> None:
     passed = {name: value for name, value in context.params.items() if name not in run._NOT_PASSED}
     own = {"rules": (), "role": "sessions", "until_idle": False, "evidence": None, "ledger_keys": ()}
     assert passed | own | {"ends": {"spans": {0: 5}}} == stage.params
+
+
+def test_each_stage_has_a_port_of_its_own(rules: Path) -> None:
+    """Ingest is at the port that was given, sessions at the next and the ledger at the one after."""
+    arguments = ["--rules", str(rules), "--metrics-port", "9100", "--sasl-username", "u"]
+    with run.command.make_context("run", arguments):
+        commands = [run._command("ingest", None), run._command("sessions", None), run._ledger_command("evidence/", ())]
+
+    assert ["9100", "9101", "9102"] == [words[words.index("--metrics-port") + 1] for words in commands]
+    assert [["--sasl-username", "u"]] * 3 == [
+        words[(at := words.index("--sasl-username")) : at + 2] for words in commands
+    ]
 
 
 def test_ends_are_for_sessions_alone(rules: Path) -> None:

@@ -230,6 +230,7 @@ class Noted(Outbox):
 def test_audit_records_go_to_the_trail(settings: Settings, sources: dict[Source, SourcePartition]) -> None:
     """Each goes whole to the partition of its trace with its place; read again, it has the same place there."""
     outbox = Noted()
+    before = metrics.totals()
     trace, attributes = "0a" * 16, [{"key": "audit.action", "value": {"stringValue": "login"}}]
     span = {"traceId": trace, "spanId": "0b" * 8, "name": "login", "attributes": attributes}
     spans = {"resourceSpans": [{"scopeSpans": [{"spans": [span, {**span, "name": "again"}]}]}]}
@@ -245,4 +246,5 @@ def test_audit_records_go_to_the_trail(settings: Settings, sources: dict[Source,
     assert [f"{SPANS}/0/1/5/0", f"{SPANS}/0/1/5/1", f"{LOGS}/0/1/6/0"] == [
         bytes(dict(headers)[POSITION_HEADER] or b"").decode() for *_, headers in trail
     ]
+    assert 3 == metrics.totals()["audit_records"] - before["audit_records"]
     assert ["login", "again", ""] == [audit.decode(value or b"").name for _, value, *_ in trail]

@@ -64,7 +64,7 @@ def test_pushed_set_is_followed(settings: Settings) -> None:
     following = followed(looking)
 
     assert compiled(2).fingerprint == following.fingerprint == looking.rules.fingerprint
-    [shown] = metrics.RULES_ACTIVE.collect()[0].samples
+    [shown] = metrics.RULES_PROJECTED.collect()[0].samples
     assert ({"fingerprint": following.fingerprint}, 1.0) == (shown.labels, shown.value)
 
 

@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from streams import metrics
 from streams.errors import ConfigError, StateError
 from streams.ledger import checkpoint, notes, storage
 from streams.ledger.publish import last_published
@@ -74,11 +75,15 @@ def verify(own: LedgerSettings) -> tuple[list[str], Verification]:
 def test_what_is_there_is_sealed_at_the_end(settings: Settings, own: LedgerSettings) -> None:
     """A ledger that is asked to end at once still seals what was on the topics."""
     produce(settings, b"1", b"2")
+    before = metrics.totals()
 
     with working(settings, replace(own, seal_every_s=END_S)):
         pass
 
     found, verification = verify(own)
+    after = metrics.totals()
+    grown = {name: after[name] - before[name] for name in after if name.startswith("ledger_")}
+    assert {"ledger_seals": 1, "ledger_entries": 2, "ledger_doubles": 0, "ledger_offsets_lost": 0} == grown
     assert [] == found
     assert {"signals": 2} == {topic: count for topic, count in verification.totals.entries.items() if count}
 

@@ -27,7 +27,7 @@ SPANS = {
     name: Span(name, number.to_bytes(8, "big"), start_ns=number)
     for number, name in enumerate(("pii.access", "audit.log", "agent.tool"), 1)
 }
-A, B = b"a" * 16, b"b" * 16
+A, B, C = b"a" * 16, b"b" * 16, b"c" * 16
 FAR_MS = 10_000_000
 
 

@@ -18,7 +18,7 @@ from streams.sessions.publish import Publisher
 from streams.sessions.takeover import store_path
 from streams.settings import Settings
 from tests.streams.installation import installed
-from tests.streams.sessions.driven import AUDITED, FAR_MS, FEW, A, B, Driven, compiled
+from tests.streams.sessions.driven import AUDITED, FAR_MS, FEW, A, B, C, Driven, compiled
 from topics import admin, facts, verdicts
 from topics.facts import VERSION, Facts
 from topics.verdicts import Coverage, Leaf, VerdictCounts, WindowBounds
@@ -148,7 +148,7 @@ def test_refused_signal_stops_before_anything_is_stored(kafka: str, fresh_prefix
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.apply(FAR_MS)
 
-    with pytest.raises(StateError, match=r"a signal was not delivered: .*Action: "):
+    with pytest.raises(StateError, match=r"a signal was not delivered by \S+sessions-0: .*Action: "):
         driven.step()
 
     assert (None, []) == (driven.worker._at_work[0]._store.position(), driven.acknowledged)
@@ -183,6 +183,41 @@ def test_restart_after_a_step_says_nothing_again(settings: Settings) -> None:
 
     assert [(A.hex(), "broken", 1)] == again.signals()
     assert [0, 1] == again.acknowledged
+
+
+@pytest.mark.parametrize("crash_at", [None, 1, 2, 3])
+def test_limit_of_signals_is_the_same_after_a_crash(settings: Settings, crash_at: int | None) -> None:
+    """A signal passes, the next is the summary, the third is withheld: wherever a worker is killed on the way."""
+    driven = Driven(dataclasses.replace(settings, signals_per_hour=1))
+    for number, trace in enumerate((A, B, C)):
+        if number == crash_at:
+            driven.crash()
+            shutil.rmtree(store_path(settings, 0))
+            driven = driven.again()
+            driven.deliver(*range(2 * number))
+        driven.apply(100_000 * number + 10_000, driven.entry(1_000 * number + 100, "pii.access", trace=trace))
+        driven.apply(100_000 * number + 90_000)
+        if number != 1:
+            driven.step()
+    driven.step()
+
+    said = [(trace, verdict) for trace, verdict, _ in driven.signals()]
+    assert [(A.hex(), "broken"), (B.hex(), "broken")] == said
+
+
+def test_step_shows_how_things_stand(settings: Settings) -> None:
+    """A step says in the metrics what the clock is, who holds it, and how long its parts took."""
+    driven = Driven(settings)
+    before = metrics.REGISTRY.get_sample_value("betrace_stage_seconds_count", {"stage": "store"}) or 0
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+
+    driven.step()
+
+    [topic] = settings.source_topics
+    held = {"partition": "0", "topic": topic, "source_partition": "0"}
+    assert 1 == metrics.REGISTRY.get_sample_value("betrace_clock_held", held)
+    assert 10 == metrics.REGISTRY.get_sample_value("betrace_clock_timestamp_seconds", {"partition": "0"})
+    assert before + 1 == metrics.REGISTRY.get_sample_value("betrace_stage_seconds_count", {"stage": "store"})
 
 
 def test_late_span_amends_after_a_restart(settings: Settings) -> None:

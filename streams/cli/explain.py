@@ -1,0 +1,130 @@
+"""`betrace explain`: what each rule saw of one trace."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import click
+import msgspec
+from confluent_kafka import Message
+
+from dsl import Span
+from streams import explain, follow, ruleset
+from streams.cli import options
+from streams.cli.load import load
+from streams.decode import Format
+from streams.errors import ConfigError
+from streams.explain import Part, Sight
+from streams.project import Projector
+from streams.security import Security
+from streams.settings import Settings
+from streams.times import iso_ms
+
+SHOWN_SPANS = 5
+
+
+class Atom(msgspec.Struct, frozen=True):
+    """One atom of a rule, and the ids of the spans that satisfy it."""
+
+    atom: str
+    spans: list[str]
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One line of `--json`: what a rule sees."""
+
+    rule: str
+    verdict: str
+    missing: tuple[str, ...]
+    present: tuple[str, ...]
+    atoms: list[Atom]
+
+
+@click.command("explain", epilog="\b\nExample:\n  betrace explain 4bf92f3577b34da6a3ce929d0e0e4736 --from 2h")
+@click.argument("trace_id", callback=options.trace_id)
+@options.cluster
+@options.prefix
+@options.source_topics
+@options.setting("--rules", multiple=True, type=click.Path(), help="These rules instead of those that are active.")
+@options.setting("--encoding", type=click.Choice([each.value for each in Format]), default="auto", help="As of run.")
+@options.setting("--from", "begin", default="earliest", help="Where to look: earliest, a duration ago (2h), or a time.")
+@options.setting("--json", is_flag=True, help="Print a JSON object for each rule.")
+def command(
+    *,
+    trace_id: str,
+    bootstrap: str,
+    security: Security,
+    prefix: str,
+    source_topics: tuple[str, ...],
+    rules: tuple[str, ...],
+    encoding: str,
+    begin: str,
+    json: bool,
+) -> None:
+    """Print what each rule sees of the trace TRACE_ID: its verdict, and its parts with the spans that satisfy them.
+
+    Reads the source topics from --from to their ends, joins no group, and judges what is there at once, whenever it
+    arrived.
+    """
+    settings = Settings(
+        bootstrap=bootstrap, security=security, prefix=prefix, source_topics=source_topics, state_dir=Path()
+    )
+    compiled = load(rules) if rules else ruleset.read_active(settings)
+    wanted = bytes.fromhex(trace_id)
+    found = list(explain.parts(_records(settings, begin), wanted, Projector(compiled), Format(encoding)))
+    for part in found:
+        if part.reason is not None:
+            click.echo(f"{part.topic}[{part.partition}] {part.offset} cannot be read: {part.reason}", err=True)
+    read = [part for part in found if part.reason is None]
+    if not read:
+        raise ConfigError(f"no record of trace {trace_id} is on {', '.join(source_topics)} from {begin} on")
+    sights = explain.sights(wanted, read, compiled)
+    for line in map(_json, sights) if json else _lines(read, sights):
+        click.echo(line)
+
+
+def _records(settings: Settings, begin: str) -> Iterator[Message]:
+    since = follow.since(begin, time.time_ns() // 1_000_000)
+    for topic in settings.source_topics:
+        yield from follow.follow(settings.reader(), topic, since, until_end=True)
+
+
+def _lines(parts: list[Part], sights: list[Sight]) -> Iterator[str]:
+    times_ms = sorted(part.time_ms for part in parts)
+    pause_ms = max((after - before for before, after in pairwise(times_ms)), default=0)
+    spans = sum(part.trace.span_count for part in parts)
+    root = "a root" if any(part.trace.root_seen for part in parts) else "no root"
+    yield (
+        f"{spans} spans in {len(parts)} records from {iso_ms(times_ms[0])} to {iso_ms(times_ms[-1])}, {root}; "
+        f"the longest pause is {pause_ms / 1000:g}s"
+    )
+    for sight in sights:
+        yield ""
+        yield f"{sight.rule}: {sight.verdict.value}"
+        for text, seen in sight.atoms:
+            yield f"  {text}: {_seen(seen)}"
+        for text in sight.missing:
+            yield f"  missing: {text}"
+        for text in sight.present:
+            yield f"  forbidden, and there: {text}"
+
+
+def _seen(spans: tuple[Span, ...]) -> str:
+    if not spans:
+        return "not seen"
+    shown = [f"{span.span_id.hex() or 'log record'} {_plain(span.name)}" for span in spans[:SHOWN_SPANS]]
+    more = [f"{len(spans) - SHOWN_SPANS} more"] if len(spans) > SHOWN_SPANS else []
+    return ", ".join(shown + more)
+
+
+def _plain(text: str) -> str:
+    """A span's name, which may hold anything, on one line."""
+    return "".join(char if char.isprintable() else " " for char in text[:80])
+
+
+def _json(sight: Sight) -> bytes:
+    atoms = [Atom(text, [(span.identity or span.span_id).hex() for span in spans]) for text, spans in sight.atoms]
+    return msgspec.json.encode(Line(sight.rule, sight.verdict.value, sight.missing, sight.present, atoms))

@@ -1,0 +1,139 @@
+"""The options that make the `Settings` of `betrace run`, each with its environment variable.
+
+In: what a person typed. Out: checked settings, or what is wrong with them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+
+import click
+
+from streams.cli import options
+from streams.cli.options import duration
+from streams.decode import Format
+from streams.errors import ConfigError
+from streams.redact import Redaction, read_key, treatments
+from streams.security import Security
+from streams.settings import Settings, size_bytes
+from topics.signals import SignalFormat
+from topics.spec import Layout
+
+DURATIONS = frozenset(
+    {"gap", "lateness", "max_duration", "out_of_order", "idle_lag", "max_clock_skew", "flush", "step"}
+)
+SIZES = frozenset({"window_memory"})
+
+
+def default_state_dir() -> Path:
+    """Where state is kept unless set: under the XDG base directory for state."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "betrace"
+
+
+def _size(_: click.Context, __: click.Parameter, text: str) -> int:
+    try:
+        return size_bytes(text)
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+_OPTIONS = (
+    options.setting(
+        "--start", type=click.Choice(["earliest", "latest"]), default="earliest", help="Where a first start begins."
+    ),
+    options.encoding,
+    options.gap,
+    options.lateness,
+    options.max_duration,
+    options.out_of_order,
+    duration("--idle-lag", "2s", "How far the clock of a source partition without records stays behind the machine's."),
+    duration("--max-clock-skew", "1h", "A record further ahead of its neighbours than this does not move the clock."),
+    duration("--flush", "50ms", "How often ingest writes what it found."),
+    duration("--step", "1s", "How often sessions publishes and writes its state."),
+    options.setting(
+        "--window-memory",
+        default="2GiB",
+        callback=_size,
+        metavar="SIZE",
+        help="Memory for windows, of all facts partitions of a worker; more of them are on disk.",
+    ),
+    options.setting(
+        "--state-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=default_state_dir,
+        show_default="$XDG_STATE_HOME/betrace",
+        help="Where windows are kept.",
+    ),
+    options.signal_format,
+    options.setting(
+        "--signals-per-hour",
+        type=click.IntRange(min=1),
+        help="Most new signals of a rule in an hour of record time, then a summary; verdicts count all. Else no limit.",
+    ),
+    options.identity,
+    options.redact,
+    options.redact_key_file,
+)
+
+
+def run_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that make `Settings` and a `Layout`, given to the command as `settings` and `layout`."""
+
+    @wraps(command)
+    def with_settings(
+        *,
+        bootstrap: str,
+        security: Security,
+        layout: Layout,
+        start: str,
+        encoding: str,
+        gap: int,
+        lateness: int,
+        max_duration: int,
+        out_of_order: int,
+        idle_lag: int,
+        max_clock_skew: int,
+        flush: int,
+        step: int,
+        window_memory: int,
+        state_dir: Path,
+        signal_format: str,
+        signals_per_hour: int | None,
+        identity: tuple[str, ...],
+        redact: str,
+        redact_key_file: Path | None,
+        **others: object,
+    ) -> None:
+        settings = Settings(
+            bootstrap=bootstrap,
+            security=security,
+            state_dir=state_dir,
+            source_topics=layout.source_topics,
+            prefix=layout.prefix,
+            facts_partitions=layout.facts_partitions,
+            start=start,
+            format=Format(encoding),
+            gap_ms=gap,
+            lateness_ms=lateness,
+            max_duration_ms=max_duration,
+            out_of_order_ms=out_of_order,
+            idle_lag_ms=idle_lag,
+            max_clock_skew_ms=max_clock_skew,
+            flush_ms=flush,
+            step_ms=step,
+            window_memory_bytes=window_memory,
+            identity=identity,
+            redaction=Redaction(treatments(redact), read_key(redact_key_file)),
+            signal_format=SignalFormat(signal_format),
+            signals_per_hour=signals_per_hour,
+        )
+        command(settings=settings, layout=layout, **others)
+
+    decorated: Callable[..., None] = with_settings
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return options.cluster(options.layout(decorated))

@@ -1,0 +1,92 @@
+"""`betrace status`: how an installation stands, from Kafka alone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+import msgspec
+
+from streams import status
+from streams.cli import options
+from streams.cli.table import table
+from streams.security import Security
+from streams.settings import Settings
+from streams.status import FactsRow, SourceRow, Status
+
+_FACTS = ("FACTS", "CLOCK", "HELD BY", "OPEN WINDOWS", "LAG", "REBUILD", "MARGIN", "CHECKPOINT")
+_SOURCES = ("SOURCE", "COMMITTED", "END", "LAG")
+NONE = "-"
+
+
+@click.command("status", epilog="\b\nExample:\n  betrace status --bootstrap localhost:9092")
+@options.cluster
+@options.prefix
+@options.source_topics
+@options.setting("--json", is_flag=True, help="Print one JSON object.")
+def command(*, bootstrap: str, security: Security, prefix: str, source_topics: tuple[str, ...], json: bool) -> None:
+    """Print who holds the clock, what waits, which windows are open, and what a rebuild would read.
+
+    CLOCK and CHECKPOINT are ages. LAG counts records or facts messages that wait; REBUILD the facts messages that a
+    worker with an empty disk reads again; MARGIN those kept below that: it must not fall below 0.
+    """
+    settings = Settings(
+        bootstrap=bootstrap, security=security, prefix=prefix, source_topics=source_topics, state_dir=Path()
+    )
+    found = status.look(settings)
+    if json:
+        click.echo(msgspec.json.encode(found))
+        return
+    for line in lines(found, time.time_ns() // 1_000_000):
+        click.echo(line)
+
+
+def lines(found: Status, now_ms: int) -> list[str]:
+    """What is printed; `now_ms` is what ages are counted from."""
+    return [
+        f"active rules: {found.active_rules or 'none'} ({found.rules} rules)",
+        _clock(found, now_ms),
+        "",
+        *table(_FACTS, [_facts(row, now_ms) for row in found.facts]),
+        "",
+        *table(_SOURCES, map(_source, found.sources)),
+    ]
+
+
+def _clock(found: Status, now_ms: int) -> str:
+    row = found.holder()
+    if row is None:
+        return "clock: sessions has written no checkpoint yet"
+    if row.held_by is None:
+        return "clock: no source partition is known"
+    held = f"{row.held_by.topic}[{row.held_by.partition}]"
+    if row.clock_ms is None:
+        return f"clock: does not go yet, it waits for {held}"
+    return f"clock: {_age(row.clock_ms, now_ms)} behind, held by {held}"
+
+
+def _facts(row: FactsRow, now_ms: int) -> tuple[str, ...]:
+    held = NONE if row.held_by is None else f"{row.held_by.topic}[{row.held_by.partition}]"
+    counts = (row.open_windows, row.lag, row.rebuild, row.margin)
+    return (
+        str(row.partition),
+        _age(row.clock_ms, now_ms),
+        held,
+        *map(str, counts),
+        _age(row.written_ms, now_ms),
+    )
+
+
+def _source(row: SourceRow) -> tuple[str, ...]:
+    committed = NONE if row.committed is None else str(row.committed)
+    return (f"{row.topic}[{row.partition}]", committed, str(row.end), str(row.lag))
+
+
+def _age(time_ms: int | None, now_ms: int) -> str:
+    """How long ago a time is, in seconds.
+
+    >>> _age(8_000, 10_000), _age(None, 0)
+    ('2.0s', '-')
+    """
+    return NONE if time_ms is None else f"{(now_ms - time_ms) / 1000:.1f}s"

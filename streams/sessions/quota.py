@@ -1,0 +1,56 @@
+"""The cap on new signals of a rule in an hour.
+
+In: findings in the order in which they are published, and what was published of the hour before. Out: findings, the
+summary in the place of the first that is too much, nothing in the place of the others.
+
+Time is the findings' own record time, and the count goes with the checkpoint, in one transaction with the signals it
+counts: a worker that begins there goes on as this one would have, and a crash changes nothing. Each facts partition
+counts for itself, and lets its share pass; their summaries of one rule and hour have one uid.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import msgspec
+
+from streams import metrics
+from streams.settings import Settings
+from topics.finding import HOUR_MS, Finding
+from topics.positions import Said
+
+
+class SignalQuota:
+    """What may still be published of each rule; `limit` is for a facts partition, None is no limit."""
+
+    def __init__(self, limit: int | None, said: Said | None = None) -> None:
+        self._limit = limit
+        self._hour = None if said is None else said.hour
+        self._signals = {} if said is None else dict(said.signals)
+
+    @classmethod
+    def shared(cls, settings: Settings, said: Said | None) -> Self:
+        """The share of one facts partition: at least one signal."""
+        whole = settings.signals_per_hour
+        return cls(None if whole is None else max(1, whole // settings.facts_partitions), said)
+
+    @property
+    def said(self) -> Said | None:
+        """What is to be remembered."""
+        return None if self._hour is None else Said(self._hour, dict(self._signals))
+
+    def admit(self, finding: Finding) -> Finding | None:
+        """What is to be published for a finding: itself, the summary, or nothing.
+
+        Amendments always pass: a SIEM that has the finding must hear that it was repaired.
+        """
+        if self._limit is None or finding.revision > 1:
+            return finding
+        hour = finding.closed_ms // HOUR_MS
+        if hour != self._hour:
+            self._hour, self._signals = hour, {}
+        count = self._signals[finding.rule.id] = min(self._signals.get(finding.rule.id, 0), self._limit + 1) + 1
+        if count <= self._limit:
+            return finding
+        metrics.SIGNALS_WITHHELD.labels(finding.rule.id).inc()
+        return msgspec.structs.replace(finding, is_summary=True) if count == self._limit + 1 else None

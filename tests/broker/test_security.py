@@ -1,0 +1,238 @@
+"""On a cluster with TLS, SASL and an authorizer the documented ACLs are enough, and a missing one is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AclOperation
+
+from tests.broker import secured
+from tests.broker.record import read_topic
+from tests.broker.secured import Cluster
+from tests.streams import tokens
+from topics.acls import Acl, Kind, Role, acls
+from topics.spec import Layout
+
+pytestmark = pytest.mark.broker
+
+WORK_S = 90
+END_S = 60
+LAYOUT = Layout("b.", ("b.otlp_spans",), facts_partitions=2)
+STAGES = {Role.INGEST: ["run", "--role", "ingest"], Role.SESSIONS: ["run", "--role", "sessions"]}
+RULE = "// id: audited\n// kind: invariant\npii.access and audit.log\n"
+SPAN = {"traceId": "0a" * 16, "spanId": "01" * 8, "name": "pii.access"}
+REQUEST = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [SPAN]}]}]}).encode()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A secured broker with a user for each role, who has the role's ACLs, and an installation with a rule."""
+    directory = tmp_path_factory.mktemp("secured")
+    with secured.running(directory) as cluster:
+        for role in Role:
+            cluster.add_user(role.value)
+            cluster.allow(role.value, acls(role, LAYOUT))
+        cluster.allow(secured.PLAIN_USER, acls(Role.SETUP, LAYOUT))
+        (directory / "a.rules").write_text(RULE)
+        done = [
+            call(cluster, "setup", "topics", "create", *layout_options()),
+            call(cluster, "setup", "rules", "push", str(directory / "a.rules"), "--prefix", LAYOUT.prefix),
+        ]
+        assert [0, 0] == [each.returncode for each in done], done[-1].stderr + done[0].stderr
+        yield cluster
+
+
+def layout_options() -> list[str]:
+    """The options of the layout."""
+    return [
+        *("--prefix", LAYOUT.prefix, "--source-topics", ",".join(LAYOUT.source_topics)),
+        *("--facts-partitions", str(LAYOUT.facts_partitions)),
+    ]
+
+
+def command(cluster: Cluster, user: str, *words: str, mechanism: str = "SCRAM-SHA-512") -> list[str]:
+    """A command of a user."""
+    return [sys.executable, "-m", "streams.cli", *words, *cluster.options(user, mechanism)]
+
+
+def call(
+    cluster: Cluster, user: str, *words: str, mechanism: str = "SCRAM-SHA-512"
+) -> subprocess.CompletedProcess[str]:
+    """What a command of a user does."""
+    return subprocess.run(
+        command(cluster, user, *words, mechanism=mechanism),
+        capture_output=True,
+        text=True,
+        timeout=END_S,
+        check=False,
+    )
+
+
+def stage(role: Role, state_dir: Path) -> list[str]:
+    """The words that start a stage."""
+    return [*STAGES[role], *layout_options(), "--state-dir", str(state_dir), "--gap", "1s", "--out-of-order", "100ms"]
+
+
+def free_port() -> int:
+    """A port that nobody has."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def is_ready(port: int) -> bool:
+    """A stage's probe says that it is ready."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False
+
+
+@contextmanager
+def working(cluster: Cluster, role: Role, state_dir: Path) -> Iterator[subprocess.Popen[str]]:
+    """A stage for as long as the context lasts."""
+    with (state_dir / f"{role.value}.log").open("w") as log:
+        run = subprocess.Popen(command(cluster, role.value, *stage(role, state_dir)), stderr=log, text=True)
+    try:
+        yield run
+    finally:
+        run.send_signal(signal.SIGTERM)
+        run.wait(END_S)
+
+
+def without(role: Role, left_out: Acl, operation: AclOperation) -> list[Acl]:
+    """A role's ACLs but for one operation on one resource."""
+    kept = tuple(each for each in left_out.operations if each is not operation)
+    others = [each for each in acls(role, LAYOUT) if each != left_out]
+    return [*others, replace(left_out, operations=kept)] if kept else others
+
+
+def test_stages_work_with_the_documented_acls(cluster: Cluster, tmp_path: Path) -> None:
+    """Ingest and sessions, each as its own user, make a signal of a span; status and signals are seen by a reader."""
+    producer = Producer({"bootstrap.servers": cluster.open_bootstrap})
+    producer.produce(LAYOUT.source_topics[0], REQUEST, partition=0)
+    producer.produce(LAYOUT.source_topics[0], b"no request", partition=0)
+    producer.flush()
+
+    with working(cluster, Role.INGEST, tmp_path), working(cluster, Role.SESSIONS, tmp_path):
+        deadline_s = time.monotonic() + WORK_S
+        while not (signals := read_topic(cluster.open_bootstrap, "b.signals")) and time.monotonic() < deadline_s:
+            time.sleep(0.3)
+    looked = [
+        call(cluster, "reader", "status", "--prefix", "b.", "--source-topics", "b.otlp_spans", "--json"),
+        call(cluster, "reader", "signals", "tail", "--prefix", "b.", "--from", "earliest", "--once", "--json"),
+        call(cluster, "reader", "explain", "0a" * 16, "--prefix", "b.", "--source-topics", "b.otlp_spans", "--json"),
+    ]
+
+    logs = "".join(path.read_text()[-3000:] for path in tmp_path.glob("*.log"))
+    assert 1 == len(signals), logs
+    assert secured.PASSWORD not in logs
+    assert [0, 0, 0] == [each.returncode for each in looked], [each.stderr for each in looked]
+    assert 0 == sum(row["lag"] for row in json.loads(looked[0].stdout)["sources"])
+    assert json.loads(looked[1].stdout)["unmapped"]["betrace"]["trace_id"] == "0a" * 16
+    assert 1 == len(read_topic(cluster.open_bootstrap, "b.dead_letters"))
+
+
+@pytest.mark.parametrize(
+    ("role", "acl", "operation"),
+    [
+        pytest.param(role, acl, operation, id=f"{role.value}-{operation.name}-{acl.name}")
+        for role in STAGES
+        for acl in acls(role, LAYOUT)
+        for operation in acl.operations
+    ],
+)
+def test_missing_acl_is_named(cluster: Cluster, tmp_path: Path, role: Role, acl: Acl, operation: AclOperation) -> None:
+    """A stage whose user lacks one ACL ends, and its message names the operation or at least the resource."""
+    cluster.allow(role.value, without(role, acl, operation))
+    try:
+        ended = call(cluster, role.value, *stage(role, tmp_path))
+    finally:
+        cluster.allow(role.value, acls(role, LAYOUT))
+
+    assert ended.returncode in {2, 3}
+    last = ended.stderr.splitlines()[-1]
+    named = f"{role.value} lacks ACLs for {role.value}: {replace(acl, operations=(operation,)).text()}"
+    assert (acl.name in last) if acl.kind is Kind.TRANSACTIONAL_ID else (f"Error: {named}" == last), ended.stderr
+
+
+def test_archive_and_ledger_work_with_the_documented_acls(cluster: Cluster, tmp_path: Path) -> None:
+    """The archive ends by itself; the ledger makes evidence until it is stopped."""
+    where = ["--prefix", LAYOUT.prefix]
+    sources = ["--source-topics", ",".join(LAYOUT.source_topics)]
+    key, evidence = tmp_path / "ledger.key", tmp_path / "evidence"
+    keygen = [sys.executable, "-m", "streams.cli", "evidence", "keygen", "example.com/b", "--key", str(key)]
+    subprocess.run(keygen, check=True, stdout=subprocess.DEVNULL)
+
+    archived = call(cluster, "archive", "archive", str(tmp_path / "archive"), *where, *sources, "--until-idle")
+    words = ["ledger", "--evidence", str(evidence), "--ledger-key", str(key), "--seal-every", "100ms", *where]
+    ledger = subprocess.Popen(command(cluster, "ledger", *words), stderr=subprocess.PIPE, text=True)
+    deadline_s = time.monotonic() + WORK_S
+    while not [*evidence.glob("checkpoints/*/*/*.note")] and time.monotonic() < deadline_s and ledger.poll() is None:
+        time.sleep(0.1)
+    ledger.send_signal(signal.SIGTERM)
+    _, said = ledger.communicate(timeout=END_S)
+
+    assert 0 == archived.returncode, archived.stderr
+    assert 0 == ledger.returncode, said
+    assert [*evidence.glob("checkpoints/*/*/*.note")]
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
+def test_mechanisms(cluster: Cluster, mechanism: str) -> None:
+    """A password is shown by either mechanism."""
+    user = secured.PLAIN_USER if mechanism == "PLAIN" else "setup"
+
+    ended = call(cluster, user, "topics", "describe", *layout_options(), "--json", mechanism=mechanism)
+
+    assert 0 == ended.returncode, ended.stderr
+    assert {True} == {json.loads(line)["present"] for line in ended.stdout.splitlines()}
+
+
+@pytest.mark.parametrize("role", STAGES)
+def test_stage_is_ready_with_tokens(cluster: Cluster, tmp_path: Path, role: Role) -> None:
+    """With OAUTHBEARER each stage's clients, Faust's too, get tokens by themselves; then its probe says ready."""
+    port = free_port()
+    with tokens.serving() as server, (tmp_path / "log").open("w") as log:
+        words = [*stage(role, tmp_path), "--metrics-port", str(port), "--sasl-token-url", server.url]
+        run = subprocess.Popen(command(cluster, role.value, *words, mechanism="OAUTHBEARER"), stderr=log)
+        deadline_s = time.monotonic() + WORK_S
+        while not is_ready(port) and time.monotonic() < deadline_s and run.poll() is None:
+            time.sleep(0.2)
+        was_ready = is_ready(port)
+        run.send_signal(signal.SIGTERM)
+        run.wait(END_S)
+
+    said = (tmp_path / "log").read_text()
+    assert was_ready, said[-3000:]
+    assert secured.PASSWORD not in said
+
+
+def test_wrong_password_is_not_shown(cluster: Cluster) -> None:
+    """A refused user is exit 3 and no secret is in the message; the password may be in the environment."""
+    words = command(cluster, "setup", "topics", "describe", *layout_options())
+    at = words.index("--sasl-password-file")
+    environment = os.environ | {"BETRACE_SASL_PASSWORD": "a-wrong-one"}
+
+    ended = subprocess.run(
+        words[:at] + words[at + 2 :], env=environment, capture_output=True, text=True, timeout=END_S, check=False
+    )
+
+    assert 3 == ended.returncode
+    assert f"no Kafka answers at {cluster.bootstrap}" in ended.stderr
+    assert "a-wrong-one" not in ended.stderr

@@ -1,0 +1,104 @@
+"""`betrace explain` on a real Kafka."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from confluent_kafka import Producer
+
+from streams import ruleset
+from streams.cli import main
+from streams.settings import Settings
+from tests.streams.installation import installed
+from tests.streams.sessions.test_worker import AUDITED, compiled
+
+pytestmark = pytest.mark.broker
+
+TRACE, OTHER = "0a" * 16, "0b" * 16
+NEVER = "// id: never\n// kind: pattern\nagent.tool\n"
+
+
+def request(trace: str, span: str, name: str, parent: str = "") -> bytes:
+    """An OTLP request with one span."""
+    found = {"traceId": trace, "spanId": span, "parentSpanId": parent, "name": name}
+    return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [found]}]}]}).encode()
+
+
+@pytest.fixture
+def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
+    """A trace in two records with another one between, and a rule."""
+    settings = installed(kafka, fresh_prefix, tmp_path)
+    ruleset.push(settings, compiled(AUDITED), now_ms=1)
+    producer = Producer({**settings.client()})
+    for value in (
+        request(TRACE, "01" * 8, "pii.access"),
+        request(OTHER, "02" * 8, "audit.log"),
+        request(TRACE, "03" * 8, "cart\nshow", "01" * 8),
+        b"no request, but " + TRACE.encode(),
+    ):
+        producer.produce(settings.source_topics[0], value, partition=0)
+    producer.flush()
+    return settings
+
+
+def call(settings: Settings, *arguments: str) -> Result:
+    """`betrace explain` in an installation."""
+    where = {
+        "BETRACE_BOOTSTRAP": settings.bootstrap,
+        "BETRACE_PREFIX": settings.prefix,
+        "BETRACE_SOURCE_TOPICS": ",".join(settings.source_topics),
+    }
+    return CliRunner(env=where).invoke(main, ["explain", *arguments])
+
+
+def test_what_a_rule_saw(settings: Settings) -> None:
+    """The trace's records, and of each rule its verdict, what it saw and what it lacks; what is unreadable is said."""
+    result = call(settings, TRACE.upper())
+
+    first, *others = result.stdout.splitlines()
+    time = r"\d{4}-\d\d-\d\dT[\d:.]+Z"
+    assert re.fullmatch(rf"2 spans in 2 records from {time} to {time}, a root; the longest pause is [\d.]+s", first)
+    assert [
+        "",
+        "audited: broken",
+        "  audit.log: not seen",
+        "  pii.access: 0101010101010101 pii.access",
+        "  missing: audit.log",
+    ] == others
+    assert f"{settings.source_topics[0]}[0] 3 cannot be read: " in result.stderr
+    assert 0 == result.exit_code
+
+
+def test_other_rules_may_be_asked(settings: Settings, tmp_path: Path) -> None:
+    """Rules from a file are asked instead of the active ones; one that is not about the trace says so."""
+    (tmp_path / "never.rules").write_text(NEVER)
+
+    result = call(settings, TRACE, "--rules", str(tmp_path / "never.rules"), "--json")
+
+    assert {
+        "rule": "never",
+        "verdict": "not_applicable",
+        "missing": [],
+        "present": [],
+        "atoms": [{"atom": "agent.tool", "spans": []}],
+    } == json.loads(result.stdout)
+
+
+def test_trace_that_is_not_there(settings: Settings) -> None:
+    """A trace of which nothing is left is exit 2, with the topics that were read."""
+    result = call(settings, "0c" * 16)
+
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert f"no record of trace {'0c' * 16} is on {settings.source_topics[0]} from earliest on" in result.stderr
+
+
+def test_trace_id_that_is_none(settings: Settings) -> None:
+    """What is no trace id is refused before Kafka is asked."""
+    result = call(settings, "abc")
+
+    assert 2 == result.exit_code
+    assert "'abc' is no trace id: 32 hex characters" in result.stderr

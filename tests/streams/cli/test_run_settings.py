@@ -1,0 +1,67 @@
+"""The settings of `betrace run`: its help, the README's table and the settings' class say the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from streams.cli import main, run
+from streams.settings import Settings
+
+ROOT = Path(__file__).parents[3]
+
+SHORT_NAMES = {"format": "--encoding", "redaction": "--redact", "security": "--security-protocol"}
+"""Fields whose option is not their own name without the unit."""
+
+
+def options() -> list[click.Option]:
+    """The options of `betrace run` that an operator may see."""
+    return [each for each in run.command.params if isinstance(each, click.Option) and not each.hidden]
+
+
+def row(option: click.Option) -> str:
+    """The line of the README's table for an option."""
+    shown = option.show_default if isinstance(option.show_default, str) else option.default
+    is_absent = option.is_flag or shown == "" or not isinstance(shown, str | int)
+    default = "" if is_absent else f"`{shown}`".replace(",", ", ")
+    meaning = (option.help or "").replace("|", "\\|")
+    return f"| `{option.opts[0]}` | `{option.envvar}` | {default} | {meaning} |"
+
+
+def test_readme_has_a_row_for_each_setting() -> None:
+    """The table in the README is what the options say, in their order."""
+    table = re.findall(r"^\| `--.*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+
+    assert [row(option) for option in options()] == table
+
+
+def test_help_shows_each_setting_with_its_variable() -> None:
+    """`betrace run --help` names every option and its variable."""
+    shown = "".join(CliRunner().invoke(main, ["run", "--help"], terminal_width=200).stdout.split())
+
+    assert [] == [option.opts[0] for option in options() if option.opts[0] not in shown]
+    assert [] == [option.envvar for option in options() if f"envvar:{option.envvar}" not in shown]
+
+
+def test_each_field_of_the_settings_has_an_option() -> None:
+    """There is nothing in the settings that an operator cannot set."""
+    named = {option.opts[0] for option in options()}
+
+    fields = {field.name: re.sub(r"_(ms|bytes)$", "", field.name) for field in dataclasses.fields(Settings)}
+
+    wanted = {SHORT_NAMES.get(name, "--" + short.replace("_", "-")) for name, short in fields.items()}
+    assert set() == wanted - named
+
+
+@pytest.mark.parametrize("text", ["2", "2GB", "1.5GiB", "-1B", "GiB", ""])
+def test_size_that_is_none(text: str) -> None:
+    """A size without a unit we know is refused, with one that would do."""
+    result = CliRunner().invoke(main, ["run", "--window-memory", text])
+
+    assert 2 == result.exit_code
+    assert "is no size: write a whole number with a unit (B, KiB, MiB, GiB)" in " ".join(result.stderr.split())

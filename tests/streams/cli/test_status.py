@@ -1,0 +1,103 @@
+"""`betrace status` on a real Kafka, and what it prints of values."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from confluent_kafka import Producer
+
+from streams import ruleset
+from streams.cli import main
+from streams.cli.status import lines
+from streams.settings import Settings
+from streams.status import FactsRow, HeldBy, SourceRow, Status
+from tests.streams.installation import installed
+from tests.streams.sessions.test_worker import AUDITED, Driven, compiled
+
+HELD = FactsRow(1, 7_000, HeldBy("spans", 2, 7_000), 4, "f00", lag=5, rebuild=6, margin=7, written_ms=9_000)
+EMPTY = FactsRow(0, None, None, 0, None, lag=0, rebuild=0, margin=0, written_ms=None)
+
+
+def call(settings: Settings, *arguments: str) -> Result:
+    """`betrace status` of an installation."""
+    where = {
+        "BETRACE_BOOTSTRAP": settings.bootstrap,
+        "BETRACE_PREFIX": settings.prefix,
+        "BETRACE_SOURCE_TOPICS": ",".join(settings.source_topics),
+    }
+    return CliRunner(env=where).invoke(main, ["status", *arguments])
+
+
+@pytest.mark.broker
+def test_status_of_an_installation_at_work(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """What waits in the source topic, and what the checkpoint says of windows, clock and rules, is shown."""
+    settings = installed(kafka, fresh_prefix, tmp_path)
+    [topic] = settings.source_topics
+    ruleset.push(settings, compiled(AUDITED), now_ms=1)
+    producer = Producer({**settings.client()})
+    for _ in range(3):
+        producer.produce(topic, b"x", partition=0)
+    producer.flush()
+    driven = Driven(settings)
+    driven.apply(9_000, driven.entry(80, "pii.access"))
+    driven.apply(50_000, driven.entry(480, "pii.access", trace=b"b" * 16))
+    driven.step()
+    driven.apply(51_000)
+
+    result = call(settings, "--json")
+
+    said = json.loads(result.stdout)
+    assert (compiled(AUDITED).fingerprint, 1) == (said["active_rules"], said["rules"])
+    assert {"topic": topic, "partition": 0, "committed": None, "end": 3, "lag": 3} == said["sources"][0]
+    first, second = said["facts"]
+    held = {"topic": topic, "partition": 0, "watermark_ms": 50_000}
+    assert [50_000, held, 1] == [first[name] for name in ("clock_ms", "held_by", "open_windows")]
+    assert first["lag"] >= 1
+    assert first["rebuild"] >= first["lag"]
+    assert second["written_ms"] is None
+
+
+@pytest.mark.broker
+def test_status_without_topics_says_how_to_make_them(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """Where nothing is installed the message names the topic and the command."""
+    settings = Settings(bootstrap=kafka, prefix=fresh_prefix, state_dir=tmp_path)
+
+    result = call(settings)
+
+    assert 3 == result.exit_code
+    assert f"{fresh_prefix}rules cannot be read" in result.stderr
+
+
+def test_clock_that_is_furthest_behind_is_named() -> None:
+    """The table names the source partition that holds the clock, and ages count from now."""
+    found = Status("f00", 3, [SourceRow("spans", 2, 10, 15, 5)], [HELD])
+
+    assert [
+        "active rules: f00 (3 rules)",
+        "clock: 3.0s behind, held by spans[2]",
+        "",
+        "FACTS  CLOCK  HELD BY   OPEN WINDOWS  LAG  REBUILD  MARGIN  CHECKPOINT",
+        "1      3.0s   spans[2]  4             5    6        7       1.0s",
+        "",
+        "SOURCE    COMMITTED  END  LAG",
+        "spans[2]  10         15   5",
+    ] == lines(found, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ([EMPTY], "clock: sessions has written no checkpoint yet"),
+        (
+            [HELD, FactsRow(0, None, HeldBy("logs", 0, None), 0, None, 0, 0, 0, 9_000)],
+            "clock: does not go yet, it waits for logs[0]",
+        ),
+        ([FactsRow(0, None, None, 0, None, 0, 0, 0, 9_000)], "clock: no source partition is known"),
+    ],
+)
+def test_clock_that_does_not_go(rows: list[FactsRow], line: str) -> None:
+    """Why there is no clock is said."""
+    assert line == lines(Status(None, 0, [], rows), 10_000)[1]

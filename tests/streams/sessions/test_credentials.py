@@ -1,0 +1,83 @@
+"""What Faust's client gets of the security settings; a token server is a real one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import faust
+import pytest
+
+from streams.errors import ConfigError, NotDoneError
+from streams.security import Mechanism, Protocol, Security
+from streams.sessions.credentials import Tokens, credentials
+from tests.streams import tokens
+from tests.streams.tokens import SECRET, TokenServer
+
+
+@pytest.fixture
+def server() -> Iterator[TokenServer]:
+    """A running server."""
+    with tokens.serving() as made:
+        yield made
+
+
+def bearer(url: str, password: str = SECRET) -> Security:
+    """A client that gets tokens."""
+    return Security(Protocol.SASL_PLAINTEXT, Mechanism.OAUTHBEARER, "u", password, url)
+
+
+def test_open_cluster_needs_none() -> None:
+    """Where the brokers ask for nothing, Faust gets nothing."""
+    assert credentials(Security()) is None
+
+
+@pytest.mark.parametrize("mechanism", [Mechanism.PLAIN, Mechanism.SCRAM_SHA_256, Mechanism.SCRAM_SHA_512])
+def test_user_and_password(mechanism: Mechanism) -> None:
+    """A user of SASL over TLS is the same for Faust."""
+    made = credentials(Security(Protocol.SASL_SSL, mechanism, "u", "p"))
+
+    assert isinstance(made, faust.SASLCredentials)
+    assert ("u", "p", mechanism.value, "SASL_SSL") == (
+        made.username,
+        made.password,
+        made.mechanism.value,
+        made.protocol.value,
+    )
+    assert made.ssl_context.check_hostname
+    assert "p" not in repr(made).replace("username", "")
+
+
+def test_tls_without_sasl() -> None:
+    """A cluster that is only encrypted."""
+    assert isinstance(credentials(Security(Protocol.SSL)), faust.SSLCredentials)
+
+
+def test_file_that_is_no_certificate(tmp_path: Path) -> None:
+    """A file that holds something else is an error of the operator."""
+    (tmp_path / "ca.pem").write_text("nothing")
+
+    with pytest.raises(ConfigError, match="a certificate or key cannot be used"):
+        credentials(Security(Protocol.SSL, ca_file=tmp_path / "ca.pem"))
+
+
+def test_token_is_kept_while_it_is_valid(server: TokenServer) -> None:
+    """A token is asked for once with id and secret, and again when it is about to end."""
+    provider = credentials(bearer(server.url)).oauth_cb  # type: ignore[union-attr]
+
+    kept = [asyncio.run(provider.token()) for _ in range(2)]
+    server.life_s = 0
+    ending = Tokens(bearer(server.url), None)
+    renewed = [asyncio.run(ending.token()) for _ in range(2)]
+
+    assert (1, 2) == (len({*kept}), len({*renewed}))
+    assert 3 == len(server.asked)
+    assert 1 == len({*server.asked})
+    assert "grant_type=client_credentials" == server.asked[0][1]
+
+
+def test_refused_token_shows_no_secret(server: TokenServer) -> None:
+    """A server that refuses is named, the secret is not."""
+    with pytest.raises(NotDoneError, match=r"^http://127\.0\.0\.1:\d+/token gives no token: ClientResponseError$"):
+        asyncio.run(Tokens(bearer(server.url, "wrong"), None).token())

@@ -1,0 +1,84 @@
+"""Signs of a sampled source."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams import metrics
+from streams.project import TraceFacts
+from streams.sampled import TRACES, SamplingWatch, kept_share
+
+
+def traces(count: int, *, rooted: int, last_byte: int = 0) -> list[TraceFacts]:
+    """Traces, of which the first have their root."""
+    ids = [number.to_bytes(15, "big") + bytes([last_byte]) for number in range(count)]
+    return [TraceFacts(trace_id, 1, number < rooted, []) for number, trace_id in enumerate(ids)]
+
+
+def looks(reason: str) -> float:
+    """What the metric says of a sign."""
+    found = metrics.REGISTRY.get_sample_value("betrace_source_sampled", {"reason": reason})
+    return found or 0.0
+
+
+@pytest.fixture
+def watch() -> SamplingWatch:
+    """A watch whose metric says nothing yet."""
+    metrics.SOURCE_SAMPLED.clear()
+    return SamplingWatch()
+
+
+@pytest.mark.parametrize(
+    ("value", "share"),
+    [
+        (b"ot=th:8", 0.5),
+        (b"ot=th:fff", 1 / 4096),
+        (b"congo=t61,ot=rv:123456789abcde;th:c", 0.25),
+        (b'"traceState":"ot=th:0"', 1.0),
+        (b"ot=th:", None),
+        (b"ot=th:123456789abcdef", None),
+        (b"bot=th:8", None),
+        (b"ot=rv:1,th:8", None),
+        (b"", None),
+    ],
+)
+def test_share_that_a_threshold_keeps(value: bytes, share: float | None) -> None:
+    """A threshold is the share that is rejected, of 56 bits, without trailing zeros."""
+    assert share == kept_share(value)
+
+
+def test_threshold_above_zero_is_a_sign(watch: SamplingWatch) -> None:
+    """Only a threshold that rejects something is a sign."""
+    watch.look(None)
+    watch.look(b"ot=th:0")
+    before = looks("threshold")
+    watch.look(b"ot=th:8")
+
+    assert (0, 1) == (before, looks("threshold"))
+
+
+@pytest.mark.parametrize(("rooted", "sign"), [(0, 1), (TRACES // 20 - 1, 1), (TRACES // 20, 0), (TRACES, 0)])
+def test_traces_without_roots_are_a_sign(watch: SamplingWatch, rooted: int, sign: int) -> None:
+    """Of many traces fewer than one in twenty brought its root."""
+    watch.take(traces(TRACES, rooted=rooted))
+
+    assert sign == looks("rootless")
+
+
+def test_few_traces_say_nothing(watch: SamplingWatch) -> None:
+    """One trace less than enough, however often it comes, and traces that are not looked at, are no sign."""
+    watch.take(traces(TRACES - 1, rooted=0))
+    watch.take(traces(TRACES - 1, rooted=0))
+    watch.take(traces(TRACES, rooted=0, last_byte=1))
+
+    assert 0 == looks("rootless")
+
+
+def test_each_sign_is_said_once(watch: SamplingWatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A warning a record would be too many."""
+    for _ in range(3):
+        watch.look(b"ot=th:8")
+
+    out = capsys.readouterr()
+    assert 1 == (out.out + out.err).count("the source looks sampled")
+    assert {"threshold"} == watch._said

@@ -1,0 +1,172 @@
+"""What each role of the program may do on a cluster with an authorizer, and no more.
+
+In: a role and a layout. Out: its ACLs, as data; or of a connected client those that it lacks. A cluster without an
+authorizer allows everything.
+
+Kafka's own implications hold: reading, writing, deleting and altering a topic allow to describe it, and reading a group
+to describe that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AclOperation, AdminClient
+
+from topics.errors import AdminError
+from topics.spec import Layout
+
+TIMEOUT_S = 10
+
+_NOT_KNOWN = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.GROUP_ID_NOT_FOUND,
+        # On a new cluster nobody knows of groups until their topic is made, for which the first question is the reason.
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+    }
+)
+
+
+class Role(Enum):
+    """Who connects.
+
+    SETUP makes topics and pushes rules: `betrace topics create`, `betrace rules push`, and `betrace run` before it
+    starts its stages. INGEST, SESSIONS and LEDGER are the stages, ARCHIVE is `betrace archive`. READER only looks:
+    `betrace signals`, `status`, `explain`.
+    """
+
+    SETUP = "setup"
+    INGEST = "ingest"
+    SESSIONS = "sessions"
+    LEDGER = "ledger"
+    ARCHIVE = "archive"
+    READER = "reader"
+
+
+class Kind(Enum):
+    """What an ACL is about."""
+
+    TOPIC = "topic"
+    GROUP = "group"
+    TRANSACTIONAL_ID = "transactional id"
+
+
+@dataclass(frozen=True, slots=True)
+class Acl:
+    """What is allowed on one resource; with `is_prefix` on all whose names begin so."""
+
+    kind: Kind
+    name: str
+    operations: tuple[AclOperation, ...]
+    is_prefix: bool = False
+
+    def text(self) -> str:
+        """The ACL as a person reads it.
+
+        >>> Acl(Kind.TOPIC, "betrace.facts", (AclOperation.READ, AclOperation.DELETE)).text()
+        'READ, DELETE on topic betrace.facts'
+        """
+        named = f"{self.name}*" if self.is_prefix else self.name
+        return f"{', '.join(each.name for each in self.operations)} on {self.kind.value} {named}"
+
+
+_READ, _WRITE, _DESCRIBE = AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE
+_CREATE, _DELETE, _CONFIGS = AclOperation.CREATE, AclOperation.DELETE, AclOperation.DESCRIBE_CONFIGS
+
+
+def acls(role: Role, layout: Layout) -> list[Acl]:
+    """All that a role needs, topics first."""
+    own = layout.prefix
+
+    def on(name: str, *operations: AclOperation) -> Acl:
+        return Acl(Kind.TOPIC, own + name, operations)
+
+    sources = [Acl(Kind.TOPIC, topic, (_READ,)) for topic in layout.source_topics]
+    readers = Acl(Kind.GROUP, f"{own}readers", (_DESCRIBE,))
+    if role is Role.SETUP:
+        made = [Acl(Kind.TOPIC, topic, (_CREATE, _DESCRIBE, _CONFIGS)) for topic in layout.source_topics]
+        return [*made, Acl(Kind.TOPIC, own, (_CREATE, _DESCRIBE, _CONFIGS), is_prefix=True), on("rules", _WRITE)]
+    if role is Role.INGEST:
+        written = [on(name, _WRITE) for name in ("facts", "dead_letters", "audit")]
+        return [*sources, on("rules", _READ), *written, Acl(Kind.GROUP, f"{own}ingest", (_READ,)), readers]
+    if role is Role.SESSIONS:
+        return [
+            on("facts", _READ, _DELETE),
+            on("rules", _READ),
+            on("positions", _READ, _WRITE),
+            on("signals", _WRITE),
+            on("verdicts", _WRITE),
+            Acl(Kind.GROUP, f"{own}sessions", (_READ,)),
+            readers,
+            Acl(Kind.TRANSACTIONAL_ID, f"{own}sessions-", (_WRITE,), is_prefix=True),
+        ]
+    if role is Role.LEDGER:
+        return [
+            *(on(name, _READ) for name in ("verdicts", "signals", "audit")),
+            on("checkpoints", _READ, _WRITE),
+            Acl(Kind.GROUP, f"{own}ledger", (_DESCRIBE,)),
+            readers,
+            Acl(Kind.TRANSACTIONAL_ID, f"{own}ledger", (_WRITE,), is_prefix=True),
+        ]
+    if role is Role.ARCHIVE:
+        return [*sources, Acl(Kind.GROUP, f"{own}archive", (_DESCRIBE,))]
+    looked_at = [on(name, _READ) for name in ("rules", "positions", "signals")]
+    return [
+        *sources,
+        *looked_at,
+        on("facts", _DESCRIBE),
+        Acl(Kind.GROUP, f"{own}ingest", (_DESCRIBE,)),
+        readers,
+    ]
+
+
+def lacking(admin: AdminClient, role: Role, layout: Layout) -> list[Acl]:
+    """What the client's user lacks of its role, as far as a client can ask: of topics and groups.
+
+    A topic or group that is not there lacks nothing. Raises `AdminError` when the brokers do not answer.
+    """
+    wanted = [each for each in acls(role, layout) if not each.is_prefix]
+    topics = _topics(admin, [each.name for each in wanted if each.kind is Kind.TOPIC])
+    groups = _groups(admin, [each.name for each in wanted if each.kind is Kind.GROUP])
+    found = []
+    for each in wanted:
+        allowed = (topics if each.kind is Kind.TOPIC else groups).get(each.name)
+        missing = tuple(one for one in each.operations if allowed is not None and one not in allowed)
+        if missing:
+            found.append(Acl(each.kind, each.name, missing))
+    return found
+
+
+def _topics(admin: AdminClient, names: list[str]) -> dict[str, set[AclOperation] | None]:
+    """What is allowed on each topic; None for one that is not there."""
+    asked = admin.describe_topics(TopicCollection(names), include_authorized_operations=True, request_timeout=TIMEOUT_S)
+    return {name: _allowed(answer, KafkaError.TOPIC_AUTHORIZATION_FAILED) for name, answer in asked.items()}
+
+
+def _groups(admin: AdminClient, names: list[str]) -> dict[str, set[AclOperation] | None]:
+    """What is allowed on each group; None for one that is not there."""
+    if not names:
+        return {}
+    asked = admin.describe_consumer_groups(names, include_authorized_operations=True, request_timeout=TIMEOUT_S)
+    return {name: _allowed(answer, KafkaError.GROUP_AUTHORIZATION_FAILED) for name, answer in asked.items()}
+
+
+def _allowed(answer: Future[Any], refusal: int) -> set[AclOperation] | None:
+    try:
+        operations: Iterable[AclOperation] | None = answer.result().authorized_operations
+    except KafkaException as error:
+        code = error.args[0].code()
+        if code == refusal:
+            return set()
+        if code in _NOT_KNOWN:
+            return None
+        raise AdminError(f"Kafka does not say what is allowed: {error.args[0]}") from error
+    return None if operations is None else {*operations}
