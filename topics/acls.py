@@ -110,7 +110,7 @@ def acls(role: Role, layout: Layout) -> list[Acl]:
         ]
     if role is Role.LEDGER:
         return [
-            *(on(name, _READ) for name in ("verdicts", "signals", "audit")),
+            *(on(name, _READ) for name in ("rules", "verdicts", "signals", "audit")),
             on("checkpoints", _READ, _WRITE),
             Acl(Kind.GROUP, f"{own}ledger", (_DESCRIBE,)),
             readers,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import random
 import signal
 import struct
@@ -16,7 +15,8 @@ from confluent_kafka import Producer
 from tests.bench.load import CORPUS
 from tests.broker.program import CAPTURES, STOP_S, Program, expected
 from tests.topics.ocsf_schema import problems
-from topics import capture
+from topics import capture, verdicts
+from topics.verdicts import VerdictCounts
 
 pytestmark = pytest.mark.broker
 
@@ -164,9 +164,10 @@ def test_verdict_counts_say_what_held(program: Program) -> None:
     counted: dict[str, int] = {}
     held = 0
     for record in program.records("verdicts"):
-        said = json.loads(record.value)
-        counted[said["rule"]] = counted.get(said["rule"], 0) + said["broken"]
-        held += said["held"]
+        said = verdicts.decode(record.value)
+        if isinstance(said, VerdictCounts):
+            counted[said.rule] = counted.get(said.rule, 0) + said.broken
+            held += said.held
     truth = [rule for rule, _ in expected()]
     assert {rule: truth.count(rule) for rule in truth} == counted
     assert held > 0

@@ -129,8 +129,9 @@ def published(settings: Settings) -> Truth:
         truth.signals[Said(uid, said["revision"], said["verdict"], window["first_ms"], window["last_ms"])] += 1
     for frame in read_topic(settings.bootstrap, settings.topic("verdicts")):
         counts = verdicts.decode(frame.value)
-        for verdict in COUNTED:
-            truth.verdicts[counts.rule, verdict] += getattr(counts, verdict)
+        if isinstance(counts, verdicts.VerdictCounts):
+            for verdict in COUNTED:
+                truth.verdicts[counts.rule, verdict] += getattr(counts, verdict)
     return truth
 
 
