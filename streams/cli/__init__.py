@@ -10,7 +10,7 @@ import importlib
 import click
 from confluent_kafka import KafkaException
 
-from streams.errors import BetraceError
+from streams.errors import BetraceError, ConfigError
 from topics.errors import TopicsError
 
 INTERRUPTED = 130
@@ -33,6 +33,9 @@ COMMANDS = (
     "demo",
 )
 
+EXTRA = frozenset({"duckdb", "pyarrow"})
+"""Packages of the extra `archive`."""
+
 
 class Commands(click.Group):
     """Imports the module of a command only when it is asked for, and gives every error its exit code."""
@@ -45,7 +48,13 @@ class Commands(click.Group):
         """The attribute `command` of the module `cmd_name`, None when there is no such command."""
         if cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
-        command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        try:
+            command = importlib.import_module(f"{__name__}.{cmd_name}").command
+        except ModuleNotFoundError as error:
+            package = (error.name or "").split(".")[0]
+            if package not in EXTRA:
+                raise
+            return _without(cmd_name, package)
         return command if isinstance(command, click.Command) else None
 
     def invoke(self, ctx: click.Context) -> object:
@@ -59,6 +68,17 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+def _without(name: str, package: str) -> click.Command:
+    """Stands for a command whose packages are not installed, and says which extra brings them."""
+    install = "pip install 'betrace[archive]'"
+
+    def refuse() -> None:
+        raise ConfigError(f"{package} is not installed: {install}")
+
+    ignored = {"ignore_unknown_options": True, "allow_extra_args": True}
+    return click.Command(name, callback=refuse, help=f"Needs {install}.", context_settings=ignored)
 
 
 @click.group(cls=Commands, epilog="\b\nExample:\n  betrace demo")
