@@ -27,6 +27,7 @@ from topics.errors import AdminError
 log = structlog.get_logger()
 
 LOOK_EVERY_S = 0.1
+LOOK_S = 60.0
 AFTER_ERROR_S = 1.0
 COMMIT_EVERY_S = 1.0
 
@@ -45,7 +46,7 @@ class Assignment:
         self._replay = 0
         self._topic_ids: set[str] = set()
         self._looking: Future[Seen] | None = None
-        self._due_s = 0.0
+        self._due_s = self._asked_s = 0.0
 
     def give(self, sources: Iterable[Source], known: Mapping[Source, Commit] | None = None) -> None:
         """These are to be read; `known` is where this worker itself stood, which may not be committed yet."""
@@ -69,9 +70,16 @@ class Assignment:
             return []
         if self._looking is None:
             if time.monotonic() >= self._due_s:
+                self._asked_s = time.monotonic()
                 self._looking = aside.ask(lambda: group.look(self._client, self._settings))
             return []
-        return self._look_at(self._looking, local_ms) if self._looking.done() else []
+        if self._looking.done():
+            return self._look_at(self._looking, local_ms)
+        if time.monotonic() - self._asked_s > LOOK_S:
+            # Every question in it has a time-out: one that is still open is lost in the client.
+            log.warning("where to begin is not answered, it is asked again", waited_s=LOOK_S)
+            self._looking = None
+        return []
 
     def _look_at(self, answer: Future[Seen], local_ms: int) -> list[SourcePartition]:
         self._looking, self._due_s = None, time.monotonic() + LOOK_EVERY_S

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams import metrics
-from streams.ingest import assignment
+from streams.ingest import assignment, group
 from streams.ingest.assignment import Assignment
 from streams.ingest.group import Commit
 from streams.ingest.source import Committed, SourcePartition, read_metadata, write_metadata
+from streams.settings import Settings
 from tests.broker.ingesting import Site, wait_until
 from topics import admin
 
@@ -206,3 +208,24 @@ def test_brokers_that_are_away_are_waited_for(site: Site, monkeypatch: pytest.Mo
     wait_until(has_looked, "it looked twice")
 
     assert [] == sent
+
+
+def test_question_that_gets_lost_is_asked_again(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that never comes back with an answer does not keep the worker from reading."""
+    look = group.look
+    asked: list[int] = []
+
+    def lost_at_first(client: AdminClient, settings: Settings) -> group.Seen:
+        asked.append(len(asked))
+        if len(asked) == 1:
+            Event().wait()
+        return look(client, settings)
+
+    monkeypatch.setattr(group, "look", lost_at_first)
+    monkeypatch.setattr(assignment, "LOOK_S", 1.0)
+
+    worker.writes(1)
+    worker.deliver()
+
+    assert {0, 1} == worker.begun().keys()
+    assert len(asked) > 1
