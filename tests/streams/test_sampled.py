@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import CapturingLogger
 
-from streams import metrics
+from streams import metrics, sampled
 from streams.project import TraceFacts
 from streams.sampled import TRACES, SamplingWatch, kept_share
 
@@ -74,11 +75,13 @@ def test_few_traces_say_nothing(watch: SamplingWatch) -> None:
     assert 0 == looks("rootless")
 
 
-def test_each_sign_is_said_once(watch: SamplingWatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_sign_is_said_once(watch: SamplingWatch, monkeypatch: pytest.MonkeyPatch) -> None:
     """A warning a record would be too many."""
+    said = CapturingLogger()
+    monkeypatch.setattr(sampled, "log", said)
+
     for _ in range(3):
         watch.look(b"ot=th:8")
 
-    out = capsys.readouterr()
-    assert 1 == (out.out + out.err).count("the source looks sampled")
+    assert 1 == len(said.calls)
     assert {"threshold"} == watch._said

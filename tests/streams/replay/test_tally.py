@@ -13,7 +13,7 @@ from streams.replay.tally import Tally, silent_ms
 
 def outcome(verdict: Verdict, previous: Verdict | None = None, rule: Rule = RULE, excepted: int = 0) -> Outcome:
     """A verdict and the one it takes back."""
-    return Outcome(rule, verdict.value, None if previous is None else previous.value, excepted, None)
+    return Outcome(rule, verdict.value, None if previous is None else previous.value, None, excepted, None)
 
 
 def test_amended_verdict_takes_the_old_one_back() -> None:
