@@ -165,7 +165,7 @@ class CoverageTally:
             begin = end = covered.to_offset
         else:
             begin = end = section.from_offset
-        # A section may overlap the one before it, and then says again what was lost there.
+        # A section may overlap the one before it, and then says again what was lost and dead there.
         lost = {(lost_from, lost_to) for lost_from, lost_to in section.lost if lost_to > end}
         self._sources[key] = SourceCoverage(
             topic=section.topic,
@@ -174,4 +174,18 @@ class CoverageTally:
             from_offset=begin,
             to_offset=max(end, section.to_offset),
             lost=sorted({*(before.lost if before else ()), *lost}),
+            dead_letters=_added(before.dead_letters if before else 0, _dead_letters(section, end)),
         )
+
+
+def _dead_letters(section: Section, begin: int) -> int | None:
+    """How many dead letters a section tells of from offset `begin` on; None when it does not say."""
+    if section.to_offset <= begin:
+        return 0
+    if section.dead_letters is None:
+        return None
+    return sum(max(0, to - max(from_, begin)) for from_, to in section.dead_letters)
+
+
+def _added(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other

@@ -16,7 +16,10 @@ from typing import NamedTuple
 
 import msgspec
 
-VERSION = 2
+VERSION = 3
+OLDEST = 2
+"""Sessions is upgraded before ingest, and facts are kept: what the version before wrote is still read."""
+
 TICK_MS = 100
 
 _TOUCH = struct.Struct(">16sQI")
@@ -80,8 +83,9 @@ class Section(msgspec.Struct, frozen=True, array_like=True):
     `epoch` is the wall time in ms at which reading of this log began: another one means that the topic was made again.
     `replay` is the wall time in ms at which the group's offsets were found reset, 0 when they never were; `start_ms`
     the record time of the first record read since, None before the first. `watermark_ms` is None while nothing is known
-    of the partition's time. `lost` holds offset ranges that were gone before they could be read. `touches` is packed:
-    see `pack_touches`.
+    of the partition's time. `lost` holds offset ranges that were gone before they could be read, `dead_letters` those
+    whose records could not be decoded: all of them in `[from_offset, to_offset)`, whatever was said of them before;
+    None in format 2, which does not say. `touches` is packed: see `pack_touches`.
     """
 
     topic: str
@@ -96,6 +100,7 @@ class Section(msgspec.Struct, frozen=True, array_like=True):
     lost: list[tuple[int, int]]
     touches: bytes
     entries: list[Entry]
+    dead_letters: list[tuple[int, int]] | None = None
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True):
@@ -157,20 +162,24 @@ def encode(facts: Facts) -> bytes:
 
 
 def decode(value: bytes) -> Facts:
-    """The message in `value`; raises `msgspec.DecodeError` when it is of another version or malformed."""
+    """The message in `value`; raises `msgspec.DecodeError` when it is of a version not known or malformed."""
     try:
         facts = _decoder.decode(value)
     except UnicodeDecodeError as error:  # msgspec does not make it one of its own
         raise msgspec.DecodeError(f"a text is not UTF-8: {error}") from error
     except msgspec.ValidationError:
-        _refuse_other_version(_version_decoder.decode(value).version)
+        _refuse_unknown_version(_version_decoder.decode(value).version)
         raise
-    _refuse_other_version(facts.version)
+    _refuse_unknown_version(facts.version)
     if any(len(section.touches) % TOUCH_BYTES for section in facts.sections):
         raise msgspec.DecodeError(f"touches are not a multiple of {TOUCH_BYTES} bytes")
     return facts
 
 
-def _refuse_other_version(version: int) -> None:
-    if version != VERSION:
-        raise msgspec.DecodeError(f"facts format {version}, this program reads {VERSION}: upgrade sessions first")
+def _refuse_unknown_version(version: int) -> None:
+    if version < OLDEST:
+        raise msgspec.DecodeError(f"facts format {version}, this program reads {OLDEST} to {VERSION}: it is too old")
+    if version > VERSION:
+        raise msgspec.DecodeError(
+            f"facts format {version}, this program reads {OLDEST} to {VERSION}: upgrade sessions first"
+        )

@@ -48,6 +48,7 @@ class Draft:
     from_offset: int
     to_offset: int
     lost: list[tuple[int, int]] = field(default_factory=list)
+    dead_letters: list[tuple[int, int]] = field(default_factory=list)
     replay: int = 0
     start_ms: int | None = None
     groups: dict[tuple[bytes, int], _Group] = field(default_factory=dict)
@@ -67,6 +68,13 @@ class Draft:
             group.first_offset = group.first_offset if group.facts else offset
             group.offset = offset
             group.facts.extend(facts)
+
+    def add_dead_letter(self, offset: int) -> None:
+        """Adds a record that could not be decoded; those that follow one another are one range."""
+        if self.dead_letters and self.dead_letters[-1][1] == offset:
+            self.dead_letters[-1] = (self.dead_letters[-1][0], offset + 1)
+        else:
+            self.dead_letters.append((offset, offset + 1))
 
     def sections(self, facts_partitions: int, watermark_ms: int | None) -> list[Section]:
         """This draft as one section per facts partition."""
@@ -97,6 +105,7 @@ class Draft:
             self.lost,
             touches,
             entries,
+            self.dead_letters,
         )
 
 
@@ -174,7 +183,13 @@ def _emptied(section: Section) -> Section:
 def _bare(section: Section) -> Section:
     """The section as a part that completes nothing says it."""
     return msgspec.structs.replace(
-        section, to_offset=section.from_offset, watermark_ms=None, lost=[], touches=b"", entries=[]
+        section,
+        to_offset=section.from_offset,
+        watermark_ms=None,
+        lost=[],
+        dead_letters=[],
+        touches=b"",
+        entries=[],
     )
 
 

@@ -111,7 +111,7 @@ class Intake:
             tally.stale += 1
             return 0
         tally.records += 1
-        projected = Projected(offset, [])
+        projected = Projected(offset, None)
         kind = RecordKind.LOGS if "log" in topic else RecordKind.SPANS
         # Also of a record that is none to rules: log records without a trace belong to the trail.
         self._send_audit(extract(value, kind, self._format), source.epoch, (topic, partition), offset)

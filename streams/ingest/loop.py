@@ -37,6 +37,9 @@ log = structlog.get_logger()
 
 FLUSH_BYTES = 800_000
 FLUSH_GROUPS = 50_000
+FLUSH_DEAD_LETTERS = 5_000
+"""Every facts partition is told of all of them, in one message; a batch more than that leaves it room."""
+
 IDLE_S = 1.0
 POLL_S = 0.1
 FULL_S = 5.0
@@ -152,6 +155,8 @@ class Ingest:
 
     def _is_due(self, since_s: float) -> bool:
         waiting = sum(len(source.draft.groups) for source in self._sources.values())
+        if sum(len(source.draft.dead_letters) for source in self._sources.values()) >= FLUSH_DEAD_LETTERS:
+            return True
         if since_s * 1000 < self._settings.flush_ms:
             return waiting >= FLUSH_GROUPS
         return waiting > 0 or since_s >= IDLE_S

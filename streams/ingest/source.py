@@ -119,10 +119,10 @@ def begin(
 
 @dataclass(slots=True)
 class Projected:
-    """What one record says; a dead letter says nothing."""
+    """What one record says; a dead letter (`traces` is None) says nothing but that it is one."""
 
     offset: int
-    traces: list[TraceFacts]
+    traces: list[TraceFacts] | None
 
 
 @dataclass(slots=True)
@@ -231,5 +231,8 @@ class SourcePartition:
             self.start_ms = draft.start_ms = counts_at_ms
         tick = counts_at_ms // TICK_MS
         draft.to_offset = max(draft.to_offset, projected.offset + 1)
+        if projected.traces is None:
+            draft.add_dead_letter(projected.offset)
+            return
         for trace_id, span_count, root_seen, facts in projected.traces:
             draft.add(trace_id, tick, projected.offset, span_count, facts, root_seen=root_seen)

@@ -7,6 +7,7 @@ one coverage record of a facts partition and the next, across seals too. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import msgspec
 
@@ -51,12 +52,16 @@ class Cover(msgspec.Struct, frozen=True, gc=False):
     unreadable: int = 0
 
 
+_SourceKey: TypeAlias = tuple[str, int, int]
+
+
 class CoverSum:
     """Sums the records of one seal."""
 
     def __init__(self) -> None:
         self._partitions: dict[int, PartitionCover] = {}
-        self._sources: dict[tuple[str, int, int], SourceCoverage] = {}
+        self._sources: dict[_SourceKey, SourceCoverage] = {}
+        self._dead_letters: dict[_SourceKey, dict[int, int | None]] = {}
         self._rule_sets: set[str] = set()
         self._counts: dict[tuple[str, str], RuleCounts] = {}
         self._unreadable = 0
@@ -74,7 +79,7 @@ class CoverSum:
         """The sum so far."""
         return Cover(
             [self._partitions[number] for number in sorted(self._partitions)],
-            [self._sources[source] for source in sorted(self._sources)],
+            [self._spanned(source) for source in sorted(self._sources)],
             sorted(self._rule_sets),
             [self._counts[rule] for rule in sorted(self._counts)],
             self._unreadable,
@@ -108,20 +113,26 @@ class CoverSum:
             before.windows_judged += record.windows_judged
             before.traces_seen_estimate += record.traces_seen_estimate
         for source in record.sources:
-            self._add_source(source)
+            self._add_source(source, record.partition)
 
-    def _add_source(self, source: SourceCoverage) -> None:
+    def _add_source(self, source: SourceCoverage, partition: int) -> None:
         at = (source.topic, source.partition, source.epoch)
+        told = self._dead_letters.setdefault(at, {})
+        count, sum_so_far = source.dead_letters, told.get(partition, 0)
+        told[partition] = None if sum_so_far is None or count is None else sum_so_far + count
         before = self._sources.get(at)
         if before is None:
             self._sources[at] = source
         elif before != source:
             self._sources[at] = _joined(before, source)
 
+    def _spanned(self, at: _SourceKey) -> SourceCoverage:
+        # Every facts partition is told of the same dead letters, so they are not added up.
+        told = [count for count in self._dead_letters[at].values() if count is not None]
+        return msgspec.structs.replace(self._sources[at], dead_letters=max(told, default=None))
+
 
 def _joined(one: SourceCoverage, other: SourceCoverage) -> SourceCoverage:
-    # Every facts partition is told of the same lost ranges and dead letters, so they are not added up.
-    known = [count for count in (one.dead_letters, other.dead_letters) if count is not None]
     return SourceCoverage(
         topic=one.topic,
         partition=one.partition,
@@ -129,7 +140,6 @@ def _joined(one: SourceCoverage, other: SourceCoverage) -> SourceCoverage:
         from_offset=min(one.from_offset, other.from_offset),
         to_offset=max(one.to_offset, other.to_offset),
         lost=sorted({*one.lost, *other.lost}),
-        dead_letters=max(known, default=None),
     )
 
 

@@ -121,7 +121,7 @@ class Reading:
         minute = time_ms // MINUTE_MS
         if minute not in read.minutes and self._plan.period.holds(time_ms):
             read.minutes.add(minute)
-        projected = Projected(offset, [])
+        projected = Projected(offset, None)
         try:
             decoded = self._decoder.decode(value, RecordKind.LOGS if "log" in source.topic else RecordKind.SPANS)
         except RecordError:

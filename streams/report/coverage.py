@@ -31,7 +31,7 @@ class SourceSum:
     from_offset: int
     to_offset: int
     lost: set[tuple[int, int]] = field(default_factory=set)
-    dead_letters: int | None = None
+    dead_letters: int | None = 0
 
     def add(self, source: SourceCoverage) -> None:
         """Adds a coverage record's."""
@@ -41,15 +41,16 @@ class SourceSum:
             self._widen(source.from_offset, source.to_offset)
         if source.lost:
             self.lost.update(source.lost)
-        if source.dead_letters is not None:
-            self.dead_letters = (self.dead_letters or 0) + source.dead_letters
+        self._add_dead_letters(source.dead_letters)
 
     def extend(self, later: SourceSum) -> None:
         """Adds what later records say."""
         self._widen(later.from_offset, later.to_offset)
         self.lost |= later.lost
-        if later.dead_letters is not None:
-            self.dead_letters = (self.dead_letters or 0) + later.dead_letters
+        self._add_dead_letters(later.dead_letters)
+
+    def _add_dead_letters(self, count: int | None) -> None:
+        self.dead_letters = None if self.dead_letters is None or count is None else self.dead_letters + count
 
     def _widen(self, from_offset: int, to_offset: int) -> None:
         self.from_offset = min(self.from_offset, from_offset)

@@ -126,7 +126,9 @@ def _doubts(judged: Judged, taken: Input, evidence: Evidence) -> str | None:
     if taken.lost:
         reasons.append(f"{amount(taken.lost, 'source record')} lost before they could be read")
     if taken.undecodable:
-        reasons.append(f"{amount(taken.undecodable, 'source record')} could not be decoded")
+        reasons.append(f"{amount(taken.undecodable, 'source record')} could not be read and became dead letters")
+    elif taken.undecodable is None and taken.sources:
+        reasons.append("how many source records could not be read is not known")
     if taken.verdict_records_lost:
         reasons.append(f"{amount(taken.verdict_records_lost, 'verdict record')} lost before they were sealed")
     if evidence.unreadable:

@@ -51,12 +51,20 @@ def message(*sections: Section, rules: str = "s") -> Facts:
 
 
 def section(
-    begin: int, end: int, *, epoch: int = 1, partition: int = 0, lost: tuple[tuple[int, int], ...] = ()
+    begin: int,
+    end: int,
+    *,
+    epoch: int = 1,
+    partition: int = 0,
+    lost: tuple[tuple[int, int], ...] = (),
+    dead: tuple[tuple[int, int], ...] | None = (),
 ) -> Section:
-    """Of a source partition, with an entry and a touch of a trace each."""
+    """Of a source partition, with an entry and a touch of a trace each; `dead` are its dead letters."""
     entry = Entry(f"{begin:016}".encode(), begin, begin, 5, 1, root_seen=False, facts=[])
     touch = Touch(f"{end:016}".encode(), 5, 1)
-    return Section("spans", partition, epoch, 0, None, 1, begin, end, None, [*lost], pack_touches([touch]), [entry])
+    letters = None if dead is None else [*dead]
+    packed = pack_touches([touch])
+    return Section("spans", partition, epoch, 0, None, 1, begin, end, None, [*lost], packed, [entry], letters)
 
 
 def test_a_record_has_what_was_applied() -> None:
@@ -100,6 +108,48 @@ def test_records_follow_one_another_after_a_take_over() -> None:
     assert [[(0, 5)], [(5, 9)], []] == [
         [(one.from_offset, one.to_offset) for one in record.sources] for record in records
     ]
+
+
+def dead_letters(tally: CoverageTally) -> list[int | None]:
+    """What the tally's next record counts of each source partition."""
+    return [source.dead_letters for source in tally.take(60_000, 9).sources]
+
+
+def test_a_dead_letter_counts_once() -> None:
+    """However ingest was killed and flushed again what it had read, each record that could not be read counts once."""
+    flushes = [
+        [section(0, 5, dead=((1, 3),)), section(5, 9, dead=((5, 6),))],
+        [section(0, 5, dead=((1, 3),)), section(0, 9, dead=((1, 3), (5, 6)))],
+        [section(0, 2, dead=((1, 2),)), section(1, 7, dead=((1, 3), (5, 6))), section(0, 9, dead=((1, 3), (5, 6)))],
+    ]
+    for flushed in flushes:
+        tally = CoverageTally(0, begin_offset=0)
+        for offset, one in enumerate(flushed):
+            tally.apply(offset, message(one), windows_judged=0)
+
+        assert [3] == dead_letters(tally)
+
+
+def test_a_dead_letter_counts_in_one_record() -> None:
+    """One that the last record has already is not in the next, whoever writes that."""
+    tally = CoverageTally(0, begin_offset=0)
+    tally.apply(0, message(section(0, 5, dead=((1, 3),))), windows_judged=0)
+    assert [2] == dead_letters(tally)
+
+    tally.apply(9, message(section(2, 8, dead=((2, 3), (6, 8)))), windows_judged=0)
+
+    assert [2] == dead_letters(tally)
+
+
+def test_dead_letters_that_are_not_told_are_not_known() -> None:
+    """Facts of an older format say nothing of them; where such facts bring no record, nothing is unknown."""
+    tally = CoverageTally(0, begin_offset=0)
+    tally.apply(0, message(section(0, 5, dead=((1, 3),)), section(0, 5, dead=None)), windows_judged=0)
+    assert [2] == dead_letters(tally)
+
+    tally.apply(9, message(section(5, 8, dead=None), section(8, 9, dead=((8, 9),))), windows_judged=0)
+
+    assert [None] == dead_letters(tally)
 
 
 def test_a_new_epoch_begins_where_it_begins() -> None:

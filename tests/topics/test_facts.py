@@ -55,6 +55,7 @@ sections = st.builds(
     st.lists(st.tuples(u64, u64)),
     touches.map(pack_touches),
     st.lists(entries, max_size=3),
+    st.none() | st.lists(st.tuples(u64, u64)),
 )
 messages = st.builds(Facts, st.just(VERSION), st.text(), st.lists(sections, max_size=3))
 
@@ -91,10 +92,25 @@ def test_message_that_was_cut(message: Facts, data: st.DataObject) -> None:
         decode(value[:length])
 
 
+def test_message_of_the_version_before() -> None:
+    """What an ingest that is not upgraded yet writes is read; it does not say which records were dead letters."""
+    section = ["t", 0, 1, 0, None, 1, 0, 1, None, [], b"", []]
+
+    [read] = decode(msgspec.msgpack.encode([2, "rules", [section]])).sections
+
+    assert Section("t", 0, 1, 0, None, 1, 0, 1, None, [], b"", [], dead_letters=None) == read
+
+
+def test_message_that_is_too_old() -> None:
+    """A message of a version that nobody reads any more is refused, and no upgrade is promised to help."""
+    with pytest.raises(msgspec.DecodeError, match="facts format 1, this program reads 2 to 3: it is too old"):
+        decode(msgspec.msgpack.encode([1, "rules", []]))
+
+
 @pytest.mark.parametrize("value", [[OTHER, "rules", []], [OTHER], [OTHER, {"new": "shape"}, 5, 6]])
 def test_message_of_another_version(value: list[object]) -> None:
     """A message of another version is refused as such, whatever shape it has."""
-    with pytest.raises(msgspec.DecodeError, match=f"facts format {OTHER}, this program reads {VERSION}: upgrade"):
+    with pytest.raises(msgspec.DecodeError, match=f"facts format {OTHER}, this program reads 2 to {VERSION}: upgrade"):
         decode(msgspec.msgpack.encode(value))
 
 

@@ -36,7 +36,33 @@ def test_draft_says_where_it_comes_from() -> None:
 
     [found] = draft.sections(1, 900)
 
-    assert Section("otlp_spans", 3, 7, 0, None, 4, 10, 15, 900, [(10, 12)], b"", []) == found
+    assert Section("otlp_spans", 3, 7, 0, None, 4, 10, 15, 900, [(10, 12)], b"", [], []) == found
+
+
+def test_dead_letters_are_told_to_every_facts_partition() -> None:
+    """Those that follow one another are one range, so a log of garbage makes no large message."""
+    draft = begun()
+    for offset in (10, 11, 12, 14):
+        draft.add_dead_letter(offset)
+
+    sections = draft.sections(2, 900)
+
+    assert [[(10, 13), (14, 15)]] * 2 == [found.dead_letters for found in sections]
+
+
+def test_only_the_part_that_moves_the_position_tells_of_dead_letters() -> None:
+    """So what counts them needs to know only up to where it has counted."""
+    draft = begun()
+    draft.to_offset = 15
+    for number in range(200):
+        draft.add(trace_id(str(number)), 5, 10, 1, [fact()], root_seen=False)
+    draft.add_dead_letter(14)
+
+    *parts, last = decoded(messages("rules", draft.sections(1, 900), 2_000))
+
+    assert parts
+    assert {()} == {tuple(found.dead_letters or ()) for part in parts for found in part.sections}
+    assert [[(14, 15)]] == [found.dead_letters for found in last.sections]
 
 
 def test_every_facts_partition_gets_a_section() -> None:

@@ -23,6 +23,22 @@ def test_input_of_several_partitions_is_spanned() -> None:
     assert (3, 9, [(5, 6)], 2) == (spanned.from_offset, spanned.to_offset, spanned.lost, spanned.dead_letters)
 
 
+def test_dead_letters_of_several_minutes_are_added() -> None:
+    """A facts partition tells of new ones each minute; where one minute does not say, the sum is not known."""
+    told = {0: [2, 1], 1: [1, 1], 2: [9, None]}
+    total = CoverSum()
+    for partition, counts in told.items():
+        for minute, dead_letters in enumerate(counts):
+            source = SourceCoverage(
+                topic="t", partition=0, epoch=1, from_offset=minute, to_offset=minute + 1, dead_letters=dead_letters
+            )
+            total.add(msgspec.structs.replace(evidence.coverage(partition, minute), sources=[source]))
+
+    [spanned] = total.cover().sources
+
+    assert (0, 2, 3) == (spanned.from_offset, spanned.to_offset, spanned.dead_letters)
+
+
 def test_deltas_are_added_per_rule() -> None:
     """An amended verdict takes its old one back; each version of a rule counts on its own."""
     total = CoverSum()

@@ -81,7 +81,7 @@ class Quarter:
     broken: Collection[int] = ()
     not_judged: Collection[int] = ()
     lost: tuple[int, int] | None = None
-    dead_letters: int = 0
+    dead_letters: int | None = 0
     seed: int = 7
     told: list[VerdictCounts] = field(default_factory=list)
 

@@ -54,7 +54,8 @@ def test_zero_is_not_said_when_an_hour_was_not_judged(tmp_path: Path, hour: int)
     ("quarter", "reason"),
     [
         (Quarter(Path("e"), DAYS, lost=(5_100, 5_140)), "40 source records lost before they could be read"),
-        (Quarter(Path("e"), DAYS, dead_letters=1), "96 source records could not be decoded"),
+        (Quarter(Path("e"), DAYS, dead_letters=None), "how many source records could not be read is not known"),
+        (Quarter(Path("e"), DAYS, dead_letters=1), "96 source records could not be read and became dead letters"),
     ],
 )
 def test_zero_is_not_said_when_input_was_lost(tmp_path: Path, quarter: Quarter, reason: str) -> None:
