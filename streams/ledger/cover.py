@@ -117,13 +117,15 @@ class CoverSum:
 
     def _add_source(self, source: SourceCoverage, partition: int) -> None:
         at = (source.topic, source.partition, source.epoch)
-        told = self._dead_letters.setdefault(at, {})
-        count, sum_so_far = source.dead_letters, told.get(partition, 0)
-        told[partition] = None if sum_so_far is None or count is None else sum_so_far + count
         before = self._sources.get(at)
         if before is None:
             self._sources[at] = source
-        elif before != source:
+            self._dead_letters[at] = {partition: source.dead_letters}
+            return
+        told = self._dead_letters[at]
+        count, so_far = source.dead_letters, told.get(partition, 0)
+        told[partition] = None if so_far is None or count is None else so_far + count
+        if before != source:
             self._sources[at] = _joined(before, source)
 
     def _spanned(self, at: _SourceKey) -> SourceCoverage:

@@ -163,7 +163,7 @@ class Ledger:
         )
         line = seals.line(seal)
         entries = [text for key in sorted(self.logs) for text in self.logs[key].entries]
-        note = notes.sign(head(line, self._seals, self.origin).text(), signers).encode()
+        note = notes.sign(head(line, grown(self._seals, line), self.origin).text(), signers).encode()
         return Sealed(seal, line, seals.body(line, entries), note)
 
     def advance(self, seal_line: bytes, note: bytes) -> None:
@@ -189,10 +189,15 @@ class Ledger:
         return False
 
 
-def head(seal_line: bytes, before: Frontier, origin: str) -> Checkpoint:
-    """The head of the log of seals once this one is its last; `before` are the seals before it."""
-    tree = before.copy()
+def grown(seals_before: Frontier, seal_line: bytes) -> Frontier:
+    """The log of seals once this one is its last."""
+    tree = seals_before.copy()
     tree.append(leaf_hash(seal_line))
+    return tree
+
+
+def head(seal_line: bytes, tree: Frontier, origin: str) -> Checkpoint:
+    """The head of the log of seals, of which this one is the last."""
     return Checkpoint(origin, tree.size, tree.root(), hashlib.sha256(seal_line).digest())
 
 
@@ -218,7 +223,7 @@ def _resumed(store: Storage, last: int, signers: Sequence[Signer]) -> Ledger:
     if (seal.number, seal.origin) != (last, signers[0].name):
         raise NoteError(f"seal {last} says that it is seal {seal.number} of {seal.origin}")
     before = Frontier.unpacked(seal.number, seal.peaks)
-    note = _checkpoint(store, seal, head(line, before, seal.origin).text(), signers)
+    note = _checkpoint(store, seal, head(line, grown(before, line), seal.origin).text(), signers)
     ledger = Ledger.after(seal, before, seal.previous)
     ledger.advance(line, note)
     return ledger

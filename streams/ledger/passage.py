@@ -24,8 +24,8 @@ from streams.ledger import seal as seals
 from streams.ledger.checkpoint import Checkpoint
 from streams.ledger.contents import Contents
 from streams.ledger.findings import Fault, Finding
-from streams.ledger.log import head
-from streams.ledger.merkle import Frontier, leaf_hash
+from streams.ledger.log import grown, head
+from streams.ledger.merkle import Frontier
 from streams.ledger.notes import Algorithm, Note, NoteError, Verifier
 from streams.ledger.seal import Seal
 from streams.ledger.storage import Storage
@@ -49,6 +49,7 @@ class Passage:
         self.head: Checkpoint | None = None
         self._store = store
         self._verifiers = verifiers
+        self._keys = {(verifier.name, verifier.key_id): verifier for verifier in verifiers}
         self._known = {head.size: head for head in known}
         self._before: Frontier | None = Frontier()
         self._last: _Head | None = None
@@ -65,8 +66,7 @@ class Passage:
         try:
             line, _ = seals.split(self._store.read(storage.seal_path(number)))
             seal = seals.decode(line)
-            self._before = Frontier.unpacked(number, seal.peaks)
-            self._before.append(leaf_hash(line))
+            self._before = grown(Frontier.unpacked(number, seal.peaks), line)
             self.contents.begin_after(seal)
             self._last = self._read_head(number)
         except (msgspec.DecodeError, NoteError, OSError, ValueError):
@@ -97,7 +97,7 @@ class Passage:
     def _seal(self, place: str, number: int, found: _Head | None) -> Iterator[Finding]:
         line, entries = seals.split(self._store.read(place))
         seal = seals.decode(line)
-        tree = Frontier.unpacked(number, seal.peaks)
+        tree = grown(Frontier.unpacked(number, seal.peaks), line)
         made = head(line, tree, seal.origin)
         damages = [*self._chain(place, number, seal)]
         if found is not None and found.says != made:
@@ -107,7 +107,6 @@ class Passage:
             damages.append(Finding(place, Fault.CHANGED, f"the known head over {known.size} seals is of other seals"))
         yield from damages
         yield from self.contents.check(place, seal, entries)
-        tree.append(leaf_hash(line))
         self._before = tree
         if damages:
             self._forget()
@@ -135,10 +134,10 @@ class Passage:
         content = self._store.read(place)
         note = notes.decode(content)
         says = checkpoint.decode(note.text)
-        by = [verifier for signature in note.signatures for verifier in self._verifiers if verifier.is_by(signature)]
-        if len(by) < len(note.signatures):
+        by = [self._keys.get((signature.name, signature.key_id)) for signature in note.signatures]
+        if None in by:
             raise NoteError("it is signed by a key that is not known")
-        if not any(key.name == says.origin and key.algorithm is Algorithm.ED25519 for key in by):
+        if not any(key and key.name == says.origin and key.algorithm is Algorithm.ED25519 for key in by):
             raise NoteError(f"it is not signed by {says.origin}")
         return _Head(place, note, says, hashlib.sha256(content).hexdigest())
 

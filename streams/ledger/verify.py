@@ -11,6 +11,7 @@ order is found.
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -87,7 +88,7 @@ class Verification:
         if shares == 1:
             yield from (_pass(self._store, self._keys, self._known, *bound) for bound in bounds)
             return
-        with ProcessPoolExecutor(shares, mp_context=get_context("spawn")) as processes:
+        with ProcessPoolExecutor(shares, mp_context=get_context("spawn"), initializer=gc.disable) as processes:
             jobs = [processes.submit(_pass, self._store, self._keys, self._known, *bound) for bound in bounds]
             yield from (job.result() for job in jobs)
 

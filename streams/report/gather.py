@@ -9,6 +9,7 @@ records are sealed after they were judged, and record time runs ahead of the wal
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -192,7 +193,7 @@ def _shares(store: Storage, first: int, end: int, from_ms: int, to_ms: int) -> I
     if shares == 1:
         yield from (_gather(store, *bound, from_ms, to_ms) for bound in bounds)
         return
-    with ProcessPoolExecutor(shares, mp_context=get_context("spawn")) as processes:
+    with ProcessPoolExecutor(shares, mp_context=get_context("spawn"), initializer=gc.disable) as processes:
         jobs = [processes.submit(_gather, store, *bound, from_ms, to_ms) for bound in bounds]
         yield from (job.result() for job in jobs)
 
