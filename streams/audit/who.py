@@ -1,7 +1,7 @@
 """`moments(store, who, from_ms, to_ms)`: all that is known of one actor, on one timeline.
 
 In: a storage of evidence, an attribute and its value (`user.id=u-17`). Out: moments in the order of time: audit records
-with that attribute, and signals of which a witness has it.
+with that attribute, and signals of which a witness has it, with the witnesses of the broken trace.
 """
 
 from __future__ import annotations
@@ -12,33 +12,52 @@ from datetime import UTC, datetime
 from streams.audit import trail
 from streams.ledger.storage import Storage
 from streams.report.gather import gather
+from streams.report.model import Bar
+from streams.report.traces import bars
 from topics.digest import Digest
 
 _QUERY = """
 SELECT epoch_ms(timestamp), name, service, trace_id, is_log, attributes FROM audit_spans
-WHERE attributes[?] = ? AND timestamp >= ? AND timestamp < ? ORDER BY timestamp, partition, "offset"
+WHERE ? IN (attributes[?], attributes[?]) AND timestamp >= ? AND timestamp < ? ORDER BY timestamp, partition, "offset"
 """
+
+
+_USER = ("user.id", "enduser.id")
 
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """An attribute and its value."""
+    """An attribute and its value.
+
+    OpenTelemetry called `user.id` `enduser.id` before, and a trail has both: they are the same person.
+    """
 
     name: str
     value: str
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The attributes that say the same as the one that was asked for.
+
+        >>> Who("user.id", "u-17").names, Who("tenant.id", "t-1").names
+        (('user.id', 'enduser.id'), ('tenant.id',))
+        """
+        return _USER if self.name in _USER else (self.name,)
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One thing that happened: `kind` is audit, or the verdict of a signal; `severity` is a signal's."""
+    """One thing that happened; `kind` is audit, or a signal's verdict: only that has a message and what follows it."""
 
     time_ms: int
     kind: str
     what: str
     service: str | None
     trace_id: str | None
-    severity: str | None
     details: tuple[tuple[str, str], ...]
+    message: str | None = None
+    severity: str | None = None
+    witnesses: tuple[Bar, ...] = ()
 
 
 def moments(store: Storage, who: Who, from_ms: int, to_ms: int) -> list[Moment]:
@@ -51,7 +70,7 @@ def moments(store: Storage, who: Who, from_ms: int, to_ms: int) -> list[Moment]:
 def _audit(store: Storage, who: Who, from_ms: int, to_ms: int) -> list[Moment]:
     bounds = [datetime.fromtimestamp(time_ms / 1000, UTC) for time_ms in (from_ms, to_ms)]
     with trail.opened(store) as database:
-        rows = database.execute(_QUERY, [who.name, who.value, *bounds]).fetchall()
+        rows = database.execute(_QUERY, [who.value, who.names[0], who.names[-1], *bounds]).fetchall()
     return [
         Moment(
             time_ms=time_ms,
@@ -59,7 +78,6 @@ def _audit(store: Storage, who: Who, from_ms: int, to_ms: int) -> list[Moment]:
             what=attributes.get("audit.action") or name,
             service=service,
             trace_id=trace_id,
-            severity=None,
             details=tuple(sorted((key, value) for key, value in attributes.items() if value is not None)),
         )
         for time_ms, name, service, trace_id, _, attributes in rows
@@ -67,7 +85,7 @@ def _audit(store: Storage, who: Who, from_ms: int, to_ms: int) -> list[Moment]:
 
 
 def _is_about(signal: Digest, who: Who) -> bool:
-    return any(shown.text(who.name) == who.value for shown in signal.witnesses)
+    return any(shown.text(name) == who.value for shown in signal.witnesses for name in who.names)
 
 
 def _signal(signal: Digest) -> Moment:
@@ -75,9 +93,11 @@ def _signal(signal: Digest) -> Moment:
     return Moment(
         time_ms=signal.time_ms,
         kind=signal.verdict,
-        what=f"{signal.title}: {signal.message}",
+        what=signal.title,
+        message=signal.message,
         service=services[0] if services else None,
         trace_id=signal.trace_id,
         severity=signal.severity,
         details=(("rule", signal.rule_id), ("signal", f"{signal.uid}.{signal.revision}")),
+        witnesses=(*bars(signal.witnesses),),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 import click
@@ -13,13 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from streams.audit.timeline import page
 from streams.audit.who import Moment, Who, moments
 from streams.cli import options
 from streams.cli.signal_table import COLOURS, VERDICT_COLOURS, printable
 from streams.errors import ConfigError
 from streams.ledger.storage import open_storage
-from streams.report.style import STYLE
-from streams.report.words import amount, span
 from topics.times import rfc3339_clamped
 
 PIPED_COLUMNS = 180
@@ -32,7 +30,10 @@ PIPED_COLUMNS = 180
 @options.moment("--to", help="The end, not included; else now.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to this file.")
 def command(evidence: str, actor: str, from_ms: int, to_ms: int | None, html: Path | None) -> None:
-    """Show what an actor did, by an attribute such as user.id=u-17: audit records, and signals with their traces."""
+    """Show what an actor did, by an attribute such as user.id=u-17: audit records, and signals with their traces.
+
+    user.id and enduser.id are the same: OpenTelemetry called the one the other before.
+    """
     name, is_pair, value = actor.partition("=")
     if not is_pair or not name:
         raise click.UsageError(f"{actor!r} is no NAME=VALUE, such as user.id=u-17")
@@ -46,32 +47,6 @@ def command(evidence: str, actor: str, from_ms: int, to_ms: int | None, html: Pa
     _show(found)
 
 
-def page(actor: str, found: Sequence[Moment], from_ms: int, to_ms: int) -> str:
-    """The timeline as a page that needs nothing else."""
-    rows = "".join(map(_row, found))
-    return f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{escape(actor)}</title>
-<style>{STYLE}</style>
-<main><header><p class="kicker">Incident view</p><h1>{escape(actor)}</h1>
-<p class="soft">{span(from_ms, to_ms)} UTC · {amount(len(found), "moment")}</p></header>
-<table><tr><th>Time (UTC)<th>Kind<th>What<th>Service<th>Trace</tr>{rows}</table></main>
-</html>
-"""
-
-
-def _row(moment: Moment) -> str:
-    kind = "bad" if moment.severity and moment.kind == "broken" else ""
-    details = "; ".join(f"{name} = {value}" for name, value in moment.details)
-    return (
-        f'<tr><td>{rfc3339_clamped(moment.time_ms)[:-1].replace("T", " ")}<td class="{kind}">{escape(moment.kind)}'
-        f'<td>{escape(moment.what)}<br><span class="soft small">{escape(details)}</span>'
-        f"<td>{escape(moment.service or '-')}<td><code>{escape(moment.trace_id or '-')}</code></tr>"
-    )
-
-
 def _show(found: Sequence[Moment]) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("time", "kind", "what", "service", "trace"):
@@ -81,7 +56,7 @@ def _show(found: Sequence[Moment]) -> None:
         table.add_row(
             Text(rfc3339_clamped(moment.time_ms)),
             Text(printable(moment.kind), colour),
-            Text(printable(moment.what)),
+            Text(printable(moment.what if moment.message is None else f"{moment.what}: {moment.message}")),
             Text(printable(moment.service or "-"), "dim"),
             Text(moment.trace_id or "-", "dim"),
         )

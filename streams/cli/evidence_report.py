@@ -20,9 +20,9 @@ from streams.ledger.notes import NoteError
 from streams.ledger.storage import Storage, open_storage
 from streams.report import history, model, oscal
 from streams.report.gather import Gathered, gather, judged_to
-from streams.report.model import Evidence, Report
+from streams.report.model import Asked, Evidence, Report
 from streams.report.page import page
-from streams.report.report import Asked, report
+from streams.report.report import report
 
 
 class Form(Enum):

@@ -1,7 +1,7 @@
 """Reports: what an auditor is told of a period, from evidence alone.
 
     seals    ─ gather ─►  sums by rule and day, coverage, signals, rule sets   streams.report.gather
-    sums     ─ report ─►  a `Report`, which is also its JSON                   streams.report.report, .model
+    sums     ─ report ─►  a `Report`, which is also its JSON                   streams.report.report, .rules, .model
     Report   ─ page   ─►  self-contained HTML                                  streams.report.page, .charts
     Report   ─ oscal  ─►  OSCAL assessment results                             streams.report.oscal
 

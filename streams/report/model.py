@@ -5,6 +5,8 @@ Times are Unix milliseconds of record time, `to_ms` never included; days are cou
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import msgspec
 
 from streams.report.coverage import Gap
@@ -12,6 +14,17 @@ from streams.report.gather import Counts
 from streams.report.history import Activation, Version
 
 SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a report is to be about; `verify` is the command that verifies its evidence."""
+
+    from_ms: int
+    to_ms: int
+    control: str | None
+    made_ms: int
+    verify: str
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):

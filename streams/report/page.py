@@ -157,12 +157,19 @@ def _numbers(numbers: Iterable[int]) -> str:
 def _input(report: Report) -> str:
     taken = report.input
     lost = [
-        f"<tr><td>{escape(source.topic)}[{source.partition}]<td>{begin:,} to {end - 1:,}<td>{end - begin:,}</tr>"
+        f"<tr><td>{escape(source.topic)}[{source.partition}]<td>lost: {begin:,} to {end - 1:,}<td>{end - begin:,}</tr>"
         for source in taken.sources
         for begin, end in source.lost
     ]
-    table = f"<table><tr><th>Source<th>Offsets lost<th>Records</tr>{''.join(lost[:SOURCES])}</table>" if lost else ""
-    more = f"<p>… and {amount(len(lost) - SOURCES, 'more range')}.</p>" if len(lost) > SOURCES else ""
+    dead = [
+        f"<tr><td>{escape(source.topic)}[{source.partition}]<td>could not be decoded, of {source.from_offset:,} to "
+        f"{source.to_offset - 1:,}<td>{source.dead_letters:,}</tr>"
+        for source in taken.sources
+        if source.dead_letters
+    ]
+    rows = [*lost, *dead]
+    table = f"<table><tr><th>Source<th>Offsets<th>Records</tr>{''.join(rows[:SOURCES])}</table>" if rows else ""
+    more = f"<p>… and {len(rows) - SOURCES:,} more; the JSON of this report lists all.</p>" if rows[SOURCES:] else ""
     unreadable = len(report.evidence.unreadable)
     return f"""<section><h2>Lost or undecodable input</h2><dl class="row">
 <div><dt>Source records lost<dd>{_figure("input/lost", taken.lost)}</div>

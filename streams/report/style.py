@@ -53,10 +53,24 @@ svg .hatch { fill: #f3d9ae; } i.hatch { background: #f3d9ae; }
 .legend { font-size: 11px; color: var(--soft); } .legend i { display: inline-block; width: 10px; height: 10px;
   margin: 0 4px 0 10px; border-radius: 2px; vertical-align: -1px; } .legend i:first-child { margin-left: 0; }
 .trace { border: 1px solid var(--line); border-radius: 3px; padding: 10px 14px 4px; margin: 8px 0; }
-.trace p { margin-bottom: 4px; overflow-wrap: anywhere; } .how dt { font-size: 13px; color: var(--ink);
+.trace p { margin-bottom: 4px; overflow-wrap: anywhere; }
+.moments { list-style: none; margin: 0 0 0 6px; padding: 0; border-left: 2px solid var(--line); }
+.moments li { position: relative; padding: 2px 0 14px 112px; overflow-wrap: anywhere; }
+.moments li::before { content: ""; position: absolute; left: -6px; top: 8px; width: 10px; height: 10px;
+  border-radius: 5px; background: var(--mark, var(--held)); }
+.moments .broken-one { --mark: var(--broken); } .moments .doubt-one { --mark: var(--undetermined); }
+.moments .other-one { --mark: var(--soft); }
+.moments time { position: absolute; left: 16px; color: var(--soft); font-size: 12px; line-height: 21px; }
+.moments p { margin: 0; } .kind { font-size: 10px; text-transform: uppercase; letter-spacing: .06em; color: var(--soft);
+  margin-left: 6px; }
+.pairs { display: grid; grid-template-columns: max-content 1fr; gap: 0 12px; margin-top: 4px; font-size: 12px; }
+.pairs dt { font-size: 12px; } .moments .fall { max-width: 640px; } .how dt { font-size: 13px; color: var(--ink);
   font-weight: 600; margin-top: 8px; }
 @page { size: A4; margin: 16mm 15mm; }
 @media print { body { background: none; font-size: 11px; } main { box-shadow: none; margin: 0; padding: 0;
-  max-width: none; } h2, h3, h4 { break-after: avoid; } .trace, svg, tr, .statement, .tiles { break-inside: avoid; }
+  max-width: none; } table { font-size: 11px; } h1 { font-size: 23px; } h2 { font-size: 16px; margin: 18px 0 6px; }
+  header { padding-bottom: 8px; margin-bottom: 12px; } header + .statement { font-size: 13px; }
+  .tiles, .row { margin: 10px 0; } .tiles dd { font-size: 18px; } h2, h3, h4 { break-after: avoid; }
+  .trace, svg, tr, li, .statement, .tiles { break-inside: avoid; }
   h2.new { break-before: page; } a { text-decoration: none; } }
 """

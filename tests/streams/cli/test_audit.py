@@ -106,7 +106,7 @@ def test_one_actor_on_one_timeline(root: Path, tmp_path: Path) -> None:
 
     assert done.exit_code == 0, done.output
     assert 14 == done.stdout.count(" audit ")
-    assert 14 == page.read_text().count('<td class="">audit')
+    assert 14 == page.read_text().count('<span class="kind">audit')
     assert "u-2" not in done.stdout
 
 

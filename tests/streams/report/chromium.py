@@ -1,4 +1,4 @@
-"""A page as headless Chromium sees it: its DOM, what it says on the console, and what it asks the network for."""
+"""A page as headless Chromium sees it: its DOM, its print, what it says on the console and asks the network for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+from pypdf import PdfReader
+
+_NAMES = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
+PROGRAM = next(filter(None, map(shutil.which, _NAMES)), None)
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -28,6 +31,14 @@ class Seen:
     dom: str
     console: list[str]
     requests: list[str]
+
+
+def printed(page: Path, scratch: Path) -> list[str]:
+    """The text of each sheet of paper when the file is printed."""
+    sheets = scratch / "page.pdf"
+    where = [f"--user-data-dir={scratch / 'profile'}", f"--print-to-pdf={sheets}", "--no-pdf-header-footer"]
+    subprocess.run([str(PROGRAM), *FLAGS, *where, page.as_uri()], capture_output=True, timeout=LONGEST_S, check=True)
+    return [sheet.extract_text() for sheet in PdfReader(sheets).pages]
 
 
 def see(page: Path, scratch: Path) -> Seen:

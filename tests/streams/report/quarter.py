@@ -17,9 +17,10 @@ from dsl import Rule, RuleSet, compile_texts
 from streams.deliver import rule_text
 from streams.ledger.log import Ledger, Record
 from streams.ledger.storage import Directory
+from tests.streams.audit import trails
 from tests.streams.ledger.evidence import ORIGIN, store_seal
 from tests.topics.findings import FINDING, shown
-from topics import rules, signals, verdicts
+from topics import audit, rules, signals, verdicts
 from topics.finding import Finding
 from topics.verdicts import Coverage, SourceCoverage, VerdictCounts
 
@@ -73,6 +74,8 @@ def compiled(text: str = TEXT) -> RuleSet:
 class Quarter:
     """A ledger that is fed hour by hour; `broken` are the hours in which one access was not logged.
 
+    In the hours `audited` a role was changed, by `u-0` to `u-4`.
+
     `told` are the counts that went into it.
     """
 
@@ -82,6 +85,7 @@ class Quarter:
     not_judged: Collection[int] = ()
     lost: tuple[int, int] | None = None
     dead_letters: int | None = 0
+    audited: Collection[int] = ()
     seed: int = 7
     told: list[VerdictCounts] = field(default_factory=list)
 
@@ -112,6 +116,8 @@ class Quarter:
         if hour in self.not_judged:
             return
         time_ms = START_MS + hour * HOUR_MS
+        if hour in self.audited:
+            _take(ledger, "audit", 0, time_ms, audit.encode(trails.record(hour, time_ms)))
         for partition in range(PARTITIONS):
             for record in (*self._counts(hour, partition, chance), self._coverage(hour, partition)):
                 _take(ledger, "verdicts", partition, time_ms, verdicts.encode(record))

@@ -81,6 +81,21 @@ def test_a_browser_shows_the_figures_of_the_json(report: Report, tmp_path: Path)
             assert text == f"{value:,}"
 
 
+@pytest.mark.skipif(chromium.PROGRAM is None, reason="needs Chromium")
+def test_on_paper_the_first_sheet_says_what_was_not_judged(report: Report, tmp_path: Path) -> None:
+    """Printed, the statement, gaps and lost input are on the first sheet, and rules begin on a sheet of their own."""
+    file = tmp_path / "report.html"
+    file.write_text(page(report))
+
+    first, *others = chromium.printed(file, tmp_path)
+
+    for told in ("Operation of controls over 4 days", "was not judged", "40 source records lost", "Coverage"):
+        assert told in first
+    assert "Fingerprint" not in first
+    assert others[0].lstrip().startswith("Rules")
+    assert "How to verify" in "".join(others)
+
+
 def test_the_page_needs_nothing_else(report: Report) -> None:
     """There is nothing on it that a browser would load."""
     text = page(report)
