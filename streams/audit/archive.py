@@ -13,13 +13,14 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
 import pyarrow.parquet as pq
 
 from streams.audit import rows
+from streams.audit.acts import Removed
 from streams.audit.rows import Sealed
 from streams.errors import StateError
 from streams.ledger import seal as seals
@@ -132,8 +133,11 @@ def entries(store: Storage, number: int) -> Iterator[Sealed]:
         at += state.added
 
 
-def findings(store: Storage, end_seal: int) -> Iterator[Finding]:
-    """What is wrong with the chain, and with its files against the seals, which are taken at their word."""
+def findings(store: Storage, end_seal: int, removed: Mapping[str, Removed]) -> Iterator[Finding]:
+    """What is wrong with the chain, and with its files against the seals, which are taken at their word.
+
+    A file that is in `removed`, with the hashes it had, may be gone.
+    """
     number, end = _last_number(store), 0
     named = set[str]()
     before: str | None = None
@@ -156,7 +160,7 @@ def findings(store: Storage, end_seal: int) -> Iterator[Finding]:
             yield Finding(place, Fault.CHANGED, "it does not follow from the manifest before it")
         if manifest.first_seal != end and before == manifest.previous:
             yield Finding(place, Fault.GAP, f"it begins at seal {manifest.first_seal}, the one before ended at {end}")
-        yield from _check(store, place, manifest)
+        yield from _check(store, place, found, removed.get(manifest.file))
         before, end = found.sha256, manifest.end_seal
     for file in _files(store):
         if file not in named:
@@ -176,9 +180,10 @@ def _readable(store: Storage, number: int) -> list[Sealed]:
         return []  # what is wrong with seals is found by `streams.ledger.verify`
 
 
-def _check(store: Storage, place: str, manifest: Manifest) -> Iterator[Finding]:
+def _check(store: Storage, place: str, found: Chained, gone: Removed | None) -> Iterator[Finding]:
+    manifest = found.manifest
     try:
-        content = store.read(manifest.file)
+        content = _content(store, found, gone)
         seal = store.read(storage.seal_path(manifest.end_seal - 1))
     except FileNotFoundError as error:
         yield Finding(place, Fault.MISSING, f"what it names is not there: {error}")
@@ -188,6 +193,8 @@ def _check(store: Storage, place: str, manifest: Manifest) -> Iterator[Finding]:
         return
     if hashlib.sha256(seal).hexdigest() != manifest.seal_sha256:
         yield Finding(place, Fault.CHANGED, "its last seal is another one")
+    if content is None:
+        return
     if hashlib.sha256(content).hexdigest() != manifest.file_sha256:
         yield Finding(manifest.file, Fault.CHANGED, "it is not the file that the manifest was made for")
         return
@@ -199,6 +206,16 @@ def _check(store: Storage, place: str, manifest: Manifest) -> Iterator[Finding]:
         return
     if not held.equals(rows.table(sealed)) or manifest.rows != len(sealed):
         yield Finding(manifest.file, Fault.CHANGED, "its rows are not the records that were sealed")
+
+
+def _content(store: Storage, found: Chained, gone: Removed | None) -> bytes | None:
+    """The file that a manifest names; None when it was removed, and just that file; raises `OSError`."""
+    try:
+        return store.read(found.manifest.file)
+    except FileNotFoundError:
+        if gone and (gone.manifest_sha256, gone.file_sha256) == (found.sha256, found.manifest.file_sha256):
+            return None
+        raise
 
 
 def _make(store: Storage, before: Chained | None, sealed: list[Sealed], end_seal: int) -> Chained:

@@ -1,7 +1,7 @@
 """The audit trail in DuckDB: a database with the view `audit_spans`.
 
 In: a storage of evidence, read only. Out: a database in memory. What is not in Parquet yet comes from the seals, so a
-question is answered with all that is sealed.
+question is answered with all that is sealed, but for what was removed (`streams.audit.retention`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
-from streams.audit import archive, rows
+from streams.audit import acts, archive, rows
 from streams.errors import ConfigError, StateError
 from streams.ledger import storage
 from streams.ledger.storage import Directory, Storage
@@ -54,8 +54,11 @@ def _files(store: Storage, scratch: Path) -> tuple[list[Path], int]:
     if end is None:
         return [], 0
     found = []
+    gone = acts.removed(acts.read_all(store))
     for number in range(end.manifest.number + 1):
         file = archive.read(store, number).manifest.file
+        if file in gone:
+            continue
         if isinstance(store, Directory):
             found.append(store.path(file))
         else:

@@ -14,13 +14,14 @@ import click
 import duckdb
 import msgspec
 
-from streams.audit import archive, trail
-from streams.cli import audit_who
+from streams.audit import acts, archive, trail
+from streams.cli import audit_retention, audit_who
 from streams.cli.evidence import key_files, verifiers_in
 from streams.errors import ConfigError
 from streams.ledger import storage
 from streams.ledger.storage import open_storage
 from streams.ledger.verify import Verification
+from streams.report.words import span
 
 FOUND = 1
 BATCH = 10_000
@@ -39,6 +40,8 @@ def command() -> None:
 
 
 command.add_command(audit_who.command)
+for each in (audit_retention.retain, audit_retention.hold, audit_retention.release, audit_retention.holds):
+    command.add_command(each)
 
 
 @command.command(epilog='\b\nExample:\n  betrace audit query evidence/ "SELECT name, timestamp FROM audit_spans"')
@@ -77,17 +80,27 @@ def export(evidence: str, file: Path) -> None:
 @click.argument("evidence")
 @key_files
 def verify(evidence: str, keys: tuple[Path, ...]) -> None:
-    """Verify the evidence, and that the trail's files hold what was sealed. Each finding is a line; exit 1 with one."""
+    """Verify the evidence, and that the trail's files hold what was sealed.
+
+    Each finding is a line; exit 1 with one. What betrace audit retain removed is named, and no finding.
+    """
     store = open_storage(evidence)
     count = 0
-    verification = Verification(store, [key for path in keys for key in verifiers_in(path)])
+    verifiers = [key for path in keys for key in verifiers_in(path)]
+    verification = Verification(store, verifiers)
     for finding in verification.findings():
         count += 1
         click.echo(finding.text())
     last = storage.last_seal(store)
-    for finding in archive.findings(store, 0 if last is None else last + 1):
+    for finding in acts.findings(store, verifiers):
         count += 1
         click.echo(finding.text())
+    removed = {} if count else acts.removed(acts.read_all(store))
+    for finding in archive.findings(store, 0 if last is None else last + 1, removed):
+        count += 1
+        click.echo(finding.text())
+    for each in removed.values():
+        click.echo(f"{each.file}: removed by retention, {each.rows} records of {span(each.first_ms, each.last_ms)}")
     entries = verification.totals.entries.get("audit", 0)
     click.echo(
         f"{entries} audit records; {count} findings" if count else f"{entries} audit records, nothing was changed"

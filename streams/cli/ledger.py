@@ -74,7 +74,7 @@ def command(
     settings = Settings(bootstrap=bootstrap, security=security, state_dir=Path(), prefix=prefix)
     allowed.check(admin.connect(settings.client()), settings, Role.LEDGER)
     state = Health(has_rules=False, uncommitted_s=max(UNCOMMITTED_S, 3 * seal_every))
-    worker = LedgerWorker(settings, LedgerSettings(store, _signers(ledger_keys), seal_every), state)
+    worker = LedgerWorker(settings, LedgerSettings(store, signers_in(ledger_keys), seal_every), state)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         worker.stop()
@@ -101,7 +101,8 @@ def read_text(path: Path) -> str:
         raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
-def _signers(paths: tuple[Path, ...]) -> list[Signer]:
+def signers_in(paths: tuple[Path, ...]) -> list[Signer]:
+    """The keys of one log in these files, else in the environment; raises `ConfigError`."""
     in_environment = os.environ.get(KEY_VARIABLE, "")
     signers = [signer_in(read_text(path), str(path)) for path in paths]
     if not signers and in_environment:

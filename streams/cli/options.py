@@ -71,7 +71,9 @@ def trace_id(_: click.Context, __: click.Parameter, text: str | None) -> str | N
 
 def moment(name: str, **attributes: Any) -> Callable[[_Command], _Command]:  # noqa: ANN401, as above
     """An option `--name` that takes a point in time and gives `name_ms`, None when it is not set."""
-    return setting(name, name.removeprefix("--") + "_ms", callback=_moment, metavar="TIME", **attributes)
+    return setting(
+        name, name.removeprefix("--").replace("-", "_") + "_ms", callback=_moment, metavar="TIME", **attributes
+    )
 
 
 def _moment(_: click.Context, __: click.Parameter, text: str | None) -> int | None:

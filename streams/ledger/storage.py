@@ -23,6 +23,9 @@ import fsspec
 
 from streams.errors import ConfigError
 
+RETENTION = "retention"
+"""Acts of retention (`streams.audit.acts`)."""
+
 PARTIAL = ".partial"
 """In a directory: files that are being written; what a killed ledger left there is no evidence."""
 
@@ -38,6 +41,9 @@ class Storage(Protocol):
 
     def read(self, path: str) -> bytes:
         """The file's content; raises `FileNotFoundError`."""
+
+    def remove(self, path: str) -> None:
+        """Removes a file that is no evidence; raises `FileNotFoundError`, or `OSError` when it is locked."""
 
     def names(self, path: str) -> list[str]:
         """The names in a directory, sorted; none when there is nothing, a file's own name when it is a file."""
@@ -70,6 +76,11 @@ class Directory:
         # As text and without a buffer: paths and buffers cost more than a small file.
         with open(f"{self._root}/{path}", "rb", buffering=0) as file:  # noqa: PTH123, as above
             return file.readall()
+
+    def remove(self, path: str) -> None:
+        """As `Storage.remove`."""
+        (self._root / path).unlink()
+        _sync((self._root / path).parent)
 
     def path(self, path: str) -> Path:
         """Where a file is on this machine."""
@@ -113,6 +124,10 @@ class Remote:
         """As `Storage.read`."""
         content = self._files.cat_file(self._path(path))
         return content if isinstance(content, bytes) else bytes(content)
+
+    def remove(self, path: str) -> None:
+        """As `Storage.remove`."""
+        self._files.rm_file(self._path(path))
 
     def names(self, path: str) -> list[str]:
         """As `Storage.names`."""

@@ -34,8 +34,8 @@ SHARE = 2000
 """Seals from which on another process is worth its start."""
 
 _PATHS = {"seals": storage.seal_path, "checkpoints": storage.checkpoint_path}
-_OTHERS = frozenset({storage.PARTIAL, AUDIT})
-"""What is no evidence, and what is made of it and verified by itself (`streams.audit.archive`)."""
+_OTHERS = frozenset({storage.PARTIAL, storage.RETENTION, AUDIT})
+"""What is no evidence, and what is made of it and verified by itself (`streams.audit`)."""
 _NUMBER_DIGITS = 9
 
 

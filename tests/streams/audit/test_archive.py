@@ -37,7 +37,7 @@ def root(made: Path, tmp_path: Path) -> Path:
 
 def found(root: Path) -> list[str]:
     """What is wrong."""
-    return [finding.text() for finding in archive.findings(Directory(root), SEALS)]
+    return [finding.text() for finding in archive.findings(Directory(root), SEALS, {})]
 
 
 def test_files_hold_what_was_sealed(made: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -119,3 +120,49 @@ def test_signals_are_on_the_timeline(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert 1 == done.stdout.count("broken")
     assert f"{30:032x}" in done.stdout
+
+
+def test_retention_and_a_hold(root: Path, tmp_path: Path) -> None:
+    """Held, a file stays; released, it goes; verification says what went, and is no worse for it."""
+    copy, key, public = tmp_path / "copy", tmp_path / "ledger.key", tmp_path / "ledger.pub"
+    shutil.copytree(root, copy)
+    key.write_text(SIGNER.encode())
+    public.write_text(SIGNER.verifier().encode() + "\n")
+    signed = ("--ledger-key", key)
+    [file] = [path.relative_to(copy).as_posix() for path in copy.rglob("*.parquet")]
+
+    held = call("hold", copy, "--from", "2026-01-01T00:00:00Z", "--reason", "case 4711", *signed)
+    listed = call("holds", copy)
+    kept = call("retain", copy, "--older-than", "1s", *signed)
+    released = call("release", copy, 0, "--reason", "closed", *signed)
+    planned = call("retain", copy, "--older-than", "1s", "--dry-run", *signed)
+    gone = call("retain", copy, "--older-than", "1s", *signed)
+    verified = call("verify", copy, "--key", public)
+
+    assert "0\n" == held.stdout
+    assert listed.stdout.startswith("0\t2026-01-01 00:00 to ")
+    assert f"{file}: kept by hold 0\n" == kept.stdout, kept.output
+    assert 0 == released.exit_code
+    assert planned.stdout.startswith(f"{file}: would be removed, 55 records of ")
+    assert gone.stdout.startswith(f"{file}: removed, 55 records of ")
+    assert not (copy / file).exists()
+    assert 0 == verified.exit_code, verified.output
+    assert f"{file}: removed by retention, 55 records of " in verified.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("release", 5, "--reason", "x"),
+        ("hold", "--from", "2026-01-02T00:00:00Z", "--to", "2026-01-01T00:00:00Z", "--reason", "x"),
+    ],
+)
+def test_an_act_that_makes_no_sense_is_refused(root: Path, tmp_path: Path, words: tuple[object, ...]) -> None:
+    """Exit 2, and no act is done."""
+    key = tmp_path / "ledger.key"
+    key.write_text(SIGNER.encode())
+
+    done = call(words[0], root, *words[1:], "--ledger-key", key)
+
+    assert 2 == done.exit_code
+    assert not (root / "retention").exists()

@@ -1,0 +1,116 @@
+"""`betrace audit retain`, `hold`, `release`, `holds`: how long the trail's files are kept, and what must not go.
+
+In: a storage of evidence and the ledger's private key, by which each of these acts is signed. Out: on stdout a line for
+each file, or hold.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from streams.audit import acts, retention
+from streams.audit.acts import Hold, Noted, Release
+from streams.cli import options
+from streams.cli.evidence import verifiers_in
+from streams.cli.ledger import signers_in
+from streams.errors import ConfigError
+from streams.ledger.notes import Signer
+from streams.ledger.storage import Storage, open_storage
+from streams.report.words import span
+
+_KEY = click.Path(dir_okay=False, path_type=Path)
+
+
+def _signed(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The keys: the one that signs, and those that signed before it."""
+    key = options.setting(
+        "--ledger-key", "ledger_keys", multiple=True, type=_KEY, help="A file with the ledger's private key."
+    )
+    known = click.option(
+        "--key", "keys", multiple=True, type=_KEY, help="A public key that signed earlier acts; repeatable."
+    )
+    return key(known(command))
+
+
+@click.command(epilog="\b\nExample:\n  betrace audit retain evidence/ --older-than 400d --ledger-key ledger.key")
+@click.argument("evidence")
+@options.moment("--older-than", required=True, help="What was sealed before this goes: a duration (400d), or a time.")
+@_signed
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+def retain(
+    evidence: str, older_than_ms: int, ledger_keys: tuple[Path, ...], keys: tuple[Path, ...], *, dry_run: bool
+) -> None:
+    """Remove the trail's files that are old enough, but none that has anything under hold.
+
+    A signed act says which files went, with their hashes, so betrace audit verify still holds. The seals keep what they
+    sealed: they are the evidence, and go when the storage lets them go.
+    """
+    store, signers, done = _opened(evidence, ledger_keys, keys)
+    found = retention.retain(store, older_than_ms, _now_ms(), signers, done, is_dry=dry_run)
+    for each in found.removed:
+        word = "would be removed" if dry_run else "removed"
+        click.echo(f"{each.file}: {word}, {each.rows} records of {span(each.first_ms, each.last_ms)}")
+    for each, number in found.held:
+        click.echo(f"{each.file}: kept by hold {number}")
+
+
+@click.command(epilog="\b\nExample:\n  betrace audit hold evidence/ --from 30d --reason 'case 4711' --ledger-key k")
+@click.argument("evidence")
+@options.moment("--from", required=True, help="The beginning of what must be kept: a time, or a duration ago.")
+@options.moment("--to", help="Its end, not included; else now.")
+@click.option("--reason", required=True, help="Why, and who asked for it.")
+@_signed
+def hold(
+    evidence: str,
+    from_ms: int,
+    to_ms: int | None,
+    reason: str,
+    ledger_keys: tuple[Path, ...],
+    keys: tuple[Path, ...],
+) -> None:
+    """Put a time under legal hold: no file with anything of it is removed. Prints the hold's number."""
+    now_ms = _now_ms()
+    end_ms = now_ms if to_ms is None else to_ms
+    if end_ms <= from_ms:
+        raise ConfigError("the hold is empty: --to is not after --from")
+    store, signers, _ = _opened(evidence, ledger_keys, keys)
+    click.echo(str(acts.append(store, Hold(from_ms, end_ms, reason), now_ms, signers).act.number))
+
+
+@click.command(epilog="\b\nExample:\n  betrace audit release evidence/ 0 --reason 'case 4711 is closed' --ledger-key k")
+@click.argument("evidence")
+@click.argument("number", type=int)
+@click.option("--reason", required=True, help="Why, and who said so.")
+@_signed
+def release(evidence: str, number: int, reason: str, ledger_keys: tuple[Path, ...], keys: tuple[Path, ...]) -> None:
+    """End the hold with this number."""
+    store, signers, done = _opened(evidence, ledger_keys, keys)
+    if number not in acts.holds(done):
+        raise ConfigError(f"there is no hold {number} in force: see betrace audit holds")
+    acts.append(store, Release(number, reason), _now_ms(), signers)
+
+
+@click.command(epilog="\b\nExample:\n  betrace audit holds evidence/")
+@click.argument("evidence")
+def holds(evidence: str) -> None:
+    """List the holds in force: number, time, reason."""
+    for number, each in acts.holds(acts.read_all(open_storage(evidence))).items():
+        click.echo(f"{number}\t{span(each.from_ms, each.to_ms)}\t{each.reason}")
+
+
+def _opened(
+    evidence: str, ledger_keys: tuple[Path, ...], keys: tuple[Path, ...]
+) -> tuple[Storage, list[Signer], list[Noted]]:
+    """The storage, who signs, and the acts so far, verified: a forged release must not end a hold."""
+    store, signers = open_storage(evidence), signers_in(ledger_keys)
+    verifiers = [*(signer.verifier() for signer in signers), *(key for path in keys for key in verifiers_in(path))]
+    return store, signers, acts.read_all(store, verifiers)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
