@@ -27,8 +27,8 @@ lint: $(READY) ## Check style, types and imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-crash: $(READY) ## Kill betrace run many times in the middle of its work and compare the signals
-	$(BIN)/pytest tests/crash/test_kill.py --long
+crash: $(READY) ## Kill betrace run, and the ledger, many times in the middle of their work and compare what they left
+	$(BIN)/pytest tests/crash/test_kill.py tests/crash/test_kill_ledger.py --long
 
 chaos: $(READY) ## Hurt workers and broker for a quarter of an hour and compare all that they left
 	$(BIN)/python -m tests.crash.chaos

@@ -95,9 +95,16 @@ def last(store: Storage) -> Chained | None:
 
 
 def read(store: Storage, number: int) -> Chained:
-    """A manifest; raises `OSError`, `msgspec.DecodeError`."""
+    """A manifest; raises `OSError`, `msgspec.DecodeError` when it is not written exactly as a manifest is."""
     content = store.read(manifest_path(number))
-    return Chained(msgspec.json.decode(content, type=Manifest), hashlib.sha256(content).hexdigest())
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except (UnicodeDecodeError, RecursionError) as error:  # msgspec makes neither one of its own
+        raise msgspec.DecodeError(f"no JSON that can be read: {error}") from error
+    # No manifest names the last one by its hash.
+    if manifest.schema != SCHEMA or msgspec.json.encode(manifest) != content:
+        raise msgspec.DecodeError("it is not written as a manifest is")
+    return Chained(manifest, hashlib.sha256(content).hexdigest())
 
 
 def advance(store: Storage, end_seal: int) -> int:

@@ -104,14 +104,22 @@ def test_any_damage_is_found(root: Path, damage: Callable[[Path], object], suffi
     assert [] != found(root)
 
 
-def test_each_byte_of_a_manifest_counts(root: Path) -> None:
-    """Of the first manifest no byte can be another one."""
-    [path] = (root / "audit").rglob("000.json")
-    content = path.read_bytes()
-    for at in range(0, len(content), 3):
-        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+def test_each_byte_of_the_trail_counts(tmp_path: Path) -> None:
+    """Of no manifest, not even the last one, and of no file can any byte be another one."""
+    archive.advance(trails.make(tmp_path, 121, count=2), 121)
+    unseen = []
+    for path in sorted(path for path in (tmp_path / "audit").rglob("*") if path.is_file()):
+        path.chmod(0o644)
+        content = path.read_bytes()
+        # Of a file every byte goes into one hash.
+        for at in range(0, len(content), 1 if path.suffix == ".json" else 97):
+            path.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
+            if not [*archive.findings(Directory(tmp_path), 121, {})]:
+                unseen.append((path.name, at))
+        path.write_bytes(content)
 
-        assert [] != found(root), at
+    assert [] == unseen
+    assert [] == [*archive.findings(Directory(tmp_path), 121, {})]
 
 
 def test_a_chain_that_was_cut_is_found(root: Path) -> None:

@@ -44,12 +44,15 @@ def take(ledger: Ledger, number: int, value: bytes, topic: str = "otlp_spans") -
     )
 
 
-def make(root: Path, seals: int, start_ms: int | None = None) -> Directory:
-    """A record in every seal but those whose number ends in 3; one of seal 7 is no audit record."""
+def make(root: Path, seals: int, start_ms: int | None = None, count: int | None = None) -> Directory:
+    """A record in every seal but those whose number ends in 3; one of seal 7 is no audit record.
+
+    Where `count` is given, only so many seals of each hour have one.
+    """
     store, ledger = Directory(root), Ledger(ORIGIN)
     follow(ledger)
     for number in range(seals):
-        if number % 10 != 3:
+        if number % 10 != 3 and (count is None or number % 60 < count):
             take(ledger, number, audit.encode(record(number, start_ms)))
         if number == 7:
             take(ledger, number, b"no record", "otlp_logs")
