@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from confluent_kafka import Producer
 from ruamel.yaml import YAML
 
 from streams.archive.read import records
 from tests.broker.collector.build import GoMissingError, binary
+from tests.streams.ledger.evidence import coverage
+from topics import verdicts
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -70,9 +74,9 @@ def test_console_blocks_print_what_they_show(tmp_path: Path) -> None:
 
 def test_every_shell_command_is_run_by_a_test() -> None:
     """There is no command in the README that the tests below do not know."""
-    evidence = {command for command in shell_commands() if "ledger" in command}
+    evidence = {command for command in shell_commands() if "evidence" in command}
 
-    assert len(evidence) == 3
+    assert len(evidence) == 11
     assert {
         "make demo",
         "make test",
@@ -165,12 +169,16 @@ def test_the_replay_command_says_what_was(kafka: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.broker
-def test_the_evidence_commands_make_evidence_that_verifies(kafka: str, tmp_path: Path) -> None:
-    """As written, with a real address for Kafka: a key, a ledger that seals until it is stopped, and no finding."""
-    keygen, ledger, verify = [line for line in shell_commands() if "ledger" in line]
-    often = environment() | {"BETRACE_SEAL_EVERY": "100ms", "BETRACE_BOOTSTRAP": kafka}
+def test_the_evidence_commands_make_evidence_that_verifies(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """As written, with a real address for Kafka: a key, a ledger that seals until it is stopped, and every other."""
+    keygen, ledger, *others = [line for line in shell_commands() if "evidence" in line]
+    often = environment() | {"BETRACE_SEAL_EVERY": "100ms", "BETRACE_BOOTSTRAP": kafka, "BETRACE_PREFIX": fresh_prefix}
     subprocess.run(["betrace", "topics", "create"], env=often, check=True)
     subprocess.run(keygen, shell=True, cwd=tmp_path, env=often, check=True)
+    producer = Producer({"bootstrap.servers": kafka})
+    judged = msgspec.structs.replace(coverage(0, 0), to_ms=time.time_ns() // 1_000_000)
+    producer.produce(f"{fresh_prefix}verdicts", verdicts.encode(judged), partition=0)
+    producer.flush()
 
     run = subprocess.Popen(ledger.replace("kafka:9092", kafka).split(), cwd=tmp_path, env=often)
     deadline_s = time.monotonic() + COMMAND_S
@@ -178,11 +186,15 @@ def test_the_evidence_commands_make_evidence_that_verifies(kafka: str, tmp_path:
         time.sleep(0.1)
     run.send_signal(signal.SIGTERM)
     code = run.wait(COMMAND_S)
-    said = subprocess.run(verify.split(), cwd=tmp_path, env=often, capture_output=True, text=True, check=False)
+    said = {
+        line: subprocess.run(shlex.split(line), cwd=tmp_path, env=often, capture_output=True, text=True, check=False)
+        for line in others
+    }
 
     assert code == 0
-    assert said.returncode == 0, said.stdout
-    assert said.stdout.endswith("nothing was changed, nothing is missing\n")
+    assert {} == {line: done.stderr for line, done in said.items() if done.returncode}
+    assert said[others[0]].stdout.endswith("nothing was changed, nothing is missing\n")
+    assert {"report.html", "trail.parquet", "u-17.html"} <= {path.name for path in tmp_path.iterdir()}
 
 
 @pytest.mark.collector
