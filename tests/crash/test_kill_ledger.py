@@ -90,6 +90,14 @@ def running(settings: Settings, root: Path, key: Path) -> Iterator[subprocess.Po
         run.wait(END_S)
 
 
+def wait_for_seal(root: Path, before: int | None) -> None:
+    """Waits until there is a later seal than this one."""
+    deadline_s = time.monotonic() + END_S
+    while storage.last_seal(Directory(root)) == before:
+        assert time.monotonic() < deadline_s, "there is no new seal"
+        time.sleep(0.02)
+
+
 @pytest.fixture
 def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
     """Topics of its own."""
@@ -132,13 +140,17 @@ def test_one_log_after_kills(settings: Settings, signer: Signer, tmp_path: Path,
     written = Written(settings)
 
     with written.writing():
-        for _ in range(KILLS["long" if pytestconfig.getoption("--long") else "short"]):
+        for number in range(KILLS["long" if pytestconfig.getoption("--long") else "short"]):
+            size = storage.last_seal(Directory(root))
             with running(settings, root, tmp_path / "key") as run:
+                if number % 2:
+                    # However slowly it starts: every other one is killed at its work.
+                    wait_for_seal(root, size)
                 time.sleep(moments.uniform(*ALIVE_S))
                 assert run.poll() is None
                 run.kill()
     with running(settings, root, tmp_path / "key") as run:
-        time.sleep(ALIVE_S[1])
+        wait_for_seal(root, storage.last_seal(Directory(root)))
         run.terminate()
         code = run.wait(END_S)
 
@@ -157,14 +169,11 @@ def test_of_two_ledgers_the_later_goes_on(settings: Settings, signer: Signer, tm
     """A second ledger takes over; the first one ends with exit 3 and says why, and the log has one history."""
     root = tmp_path / "evidence"
     with running(settings, root, tmp_path / "key") as first:
-        deadline_s = time.monotonic() + END_S
-        while storage.last_seal(Directory(root)) is None and time.monotonic() < deadline_s:
-            time.sleep(0.05)
+        wait_for_seal(root, None)
         with running(settings, root, tmp_path / "key") as second:
             code = first.wait(END_S)
             size = storage.last_seal(Directory(root))
-            while storage.last_seal(Directory(root)) == size and time.monotonic() < deadline_s:
-                time.sleep(0.05)
+            wait_for_seal(root, size)
             still_running = second.poll() is None
             second.terminate()
             second.wait(END_S)
