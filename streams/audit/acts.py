@@ -103,7 +103,13 @@ def read(store: Storage, number: int) -> Noted:
     _, word, text, _ = [*note.text.split("\n"), "", "", ""][:4]
     if word != _WORD:
         raise NoteError("it is no act of retention")
-    return Noted(msgspec.json.decode(text, type=Act), note, hashlib.sha256(content).hexdigest())
+    try:
+        act = msgspec.json.decode(text, type=Act)
+    except RecursionError as error:  # msgspec does not make it one of its own
+        raise msgspec.DecodeError(f"no JSON that can be read: {error}") from error
+    if act.schema != SCHEMA:
+        raise msgspec.DecodeError(f"act schema {act.schema}, this program reads {SCHEMA}: upgrade it first")
+    return Noted(act, note, hashlib.sha256(content).hexdigest())
 
 
 def count(store: Storage) -> int:
@@ -127,21 +133,20 @@ def read_all(store: Storage, verifiers: Sequence[Verifier] | None = None) -> lis
     return found
 
 
-def append(store: Storage, what: What, now_ms: int, signers: Sequence[Signer]) -> Noted:
-    """Does an act: it is on storage when this returns.
+def append(store: Storage, what: What, now_ms: int, signers: Sequence[Signer], done: Sequence[Noted]) -> int:
+    """Does the act after those that are `done`, and returns its number: it is on storage then.
 
     Raises:
-        StateError: another one was done at the same time.
+        StateError: another one was done since, such as a hold that a removal did not know of.
     """
-    number = count(store)
-    previous = read(store, number - 1).sha256 if number else None
+    number, previous = len(done), done[-1].sha256 if done else None
     act = Act(number=number, previous=previous, time_ms=now_ms, what=what)
     text = f"{signers[0].name}\n{_WORD}\n{msgspec.json.encode(act).decode()}\n"
     try:
         store.create(path(number), notes.sign(text, signers).encode())
     except FileExistsError as error:
         raise StateError(f"{path(number)} was made by another one at the same time", action="try again") from error
-    return read(store, number)
+    return number
 
 
 def holds(found: Sequence[Noted]) -> dict[int, Hold]:

@@ -55,7 +55,7 @@ def retain(
     _remove(store, acts.removed(done))
     if found.removed:
         # 3
-        acts.append(store, Removal(before_ms, found.removed), now_ms, signers)
+        acts.append(store, Removal(before_ms, found.removed), now_ms, signers, done)
         # 4
         _remove(store, [each.file for each in found.removed])
     return found
@@ -66,10 +66,7 @@ def plan(store: Storage, before_ms: int, done: Sequence[Noted]) -> Retained:
     found = Retained()
     in_force, gone = acts.holds(done), acts.removed(done)
     try:
-        for each, sealed_ms in _files(store, gone):
-            # Not the time that a span gives itself: a wrong one would keep it for ever, or not long enough.
-            if sealed_ms >= before_ms:
-                continue
+        for each in _files(store, before_ms, gone):
             holding = [number for number, hold in in_force.items() if each.is_held_by(hold)]
             if holding:
                 found.held.append((each, holding[0]))
@@ -80,21 +77,24 @@ def plan(store: Storage, before_ms: int, done: Sequence[Noted]) -> Retained:
     return found
 
 
-def _files(store: Storage, gone: dict[str, Removed]) -> Iterator[tuple[Removed, int]]:
-    """Every file that is there, with the time of what is in it, and when the last of it was sealed."""
+def _files(store: Storage, before_ms: int, gone: dict[str, Removed]) -> Iterator[Removed]:
+    """Every file that is old enough and not gone, with the time of what is in it."""
     end = archive.last(store)
     for number in range(0 if end is None else end.manifest.number + 1):
         chained = archive.read(store, number)
         manifest = chained.manifest
         if manifest.file in gone:
             continue
+        sealed_ms = [_sealed_ms(store, seal) for seal in (manifest.first_seal, manifest.end_seal - 1)]
+        # Not the time that a span gives itself: a wrong one would keep it for ever, or not long enough.
+        if sealed_ms[-1] >= before_ms:
+            continue
         content = store.read(manifest.file)
         # 2
         if hashlib.sha256(content).hexdigest() != manifest.file_sha256:
             raise ValueError(f"{manifest.file} is not the file that its manifest was made for")
-        sealed_ms = [_sealed_ms(store, seal) for seal in (manifest.first_seal, manifest.end_seal - 1)]
         times_ms = [*sealed_ms, *_times_ms(content)]
-        each = Removed(
+        yield Removed(
             manifest=number,
             manifest_sha256=chained.sha256,
             file=manifest.file,
@@ -103,7 +103,6 @@ def _files(store: Storage, gone: dict[str, Removed]) -> Iterator[tuple[Removed, 
             first_ms=min(times_ms),
             last_ms=max(times_ms),
         )
-        yield each, sealed_ms[-1]
 
 
 def _sealed_ms(store: Storage, number: int) -> int:

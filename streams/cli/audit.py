@@ -92,11 +92,9 @@ def verify(evidence: str, keys: tuple[Path, ...]) -> None:
         count += 1
         click.echo(finding.text())
     last = storage.last_seal(store)
-    for finding in acts.findings(store, verifiers):
-        count += 1
-        click.echo(finding.text())
-    removed = {} if count else acts.removed(acts.read_all(store))
-    for finding in archive.findings(store, 0 if last is None else last + 1, removed):
+    wrong_acts = [*acts.findings(store, verifiers)]
+    removed = {} if wrong_acts else acts.removed(acts.read_all(store))
+    for finding in (*wrong_acts, *archive.findings(store, 0 if last is None else last + 1, removed)):
         count += 1
         click.echo(finding.text())
     for each in removed.values():

@@ -78,8 +78,8 @@ def hold(
     end_ms = now_ms if to_ms is None else to_ms
     if end_ms <= from_ms:
         raise ConfigError("the hold is empty: --to is not after --from")
-    store, signers, _ = _opened(evidence, ledger_keys, keys)
-    click.echo(str(acts.append(store, Hold(from_ms, end_ms, reason), now_ms, signers).act.number))
+    store, signers, done = _opened(evidence, ledger_keys, keys)
+    click.echo(str(acts.append(store, Hold(from_ms, end_ms, reason), now_ms, signers, done)))
 
 
 @click.command(epilog="\b\nExample:\n  betrace audit release evidence/ 0 --reason 'case 4711 is closed' --ledger-key k")
@@ -92,7 +92,7 @@ def release(evidence: str, number: int, reason: str, ledger_keys: tuple[Path, ..
     store, signers, done = _opened(evidence, ledger_keys, keys)
     if number not in acts.holds(done):
         raise ConfigError(f"there is no hold {number} in force: see betrace audit holds")
-    acts.append(store, Release(number, reason), _now_ms(), signers)
+    acts.append(store, Release(number, reason), _now_ms(), signers, done)
 
 
 @click.command(epilog="\b\nExample:\n  betrace audit holds evidence/")

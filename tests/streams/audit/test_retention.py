@@ -10,6 +10,7 @@ import pytest
 from streams.audit import acts, archive, retention, trail
 from streams.audit.acts import Hold, Release
 from streams.errors import StateError
+from streams.ledger import notes
 from streams.ledger.notes import Signer
 from streams.ledger.storage import Directory
 from tests.streams.audit import trails
@@ -40,6 +41,11 @@ def retain(store: Directory, before: int, *, is_dry: bool = False) -> retention.
     """Removes what was sealed before a minute."""
     before_ms = START_MS + before * MINUTE_MS
     return retention.retain(store, before_ms, NOW_MS, [SIGNER], acts.read_all(store, VERIFIERS), is_dry=is_dry)
+
+
+def act(store: Directory, what: acts.What, signer: Signer = SIGNER) -> None:
+    """Does an act after all others."""
+    acts.append(store, what, NOW_MS, [signer], acts.read_all(store))
 
 
 def there(store: Directory) -> list[int]:
@@ -86,13 +92,13 @@ def test_what_was_removed_is_named_with_its_hashes(store: Directory) -> None:
 def test_what_is_under_hold_stays(store: Directory, hold: tuple[int, int], left: list[int]) -> None:
     """A file with anything of the time of a hold is kept, however old it is, until the hold is released."""
     bounds = [START_MS + minute * MINUTE_MS for minute in hold]
-    acts.append(store, Hold(bounds[0], bounds[1], "case 4711"), NOW_MS, [SIGNER])
+    act(store, Hold(bounds[0], bounds[1], "case 4711"))
 
     found = retain(store, 999)
 
     assert left == there(store) == [each.manifest for each, number in found.held if number == 0]
     assert [] == wrong(store)
-    acts.append(store, Release(0, "closed"), NOW_MS, [SIGNER])
+    act(store, Release(0, "closed"))
     retain(store, 999)
     assert [] == there(store)
     assert [] == wrong(store)
@@ -152,7 +158,7 @@ def test_an_act_that_is_gone_is_found(store: Directory) -> None:
 
 def test_each_byte_of_an_act_counts(store: Directory) -> None:
     """No byte can be another one."""
-    acts.append(store, Hold(START_MS, NOW_MS, "case 4711"), NOW_MS, [SIGNER])
+    act(store, Hold(START_MS, NOW_MS, "case 4711"))
     path = store.path(acts.path(0))
     path.chmod(0o644)
     content = path.read_bytes()
@@ -165,7 +171,7 @@ def test_each_byte_of_an_act_counts(store: Directory) -> None:
 def test_acts_follow_one_another(store: Directory) -> None:
     """One that is taken out, or put in another's place, is found."""
     for reason in ("first", "second", "third"):
-        acts.append(store, Hold(START_MS, NOW_MS, reason), NOW_MS, [SIGNER])
+        act(store, Hold(START_MS, NOW_MS, reason))
     paths = [store.path(acts.path(number)) for number in range(3)]
     contents = [path.read_bytes() for path in paths]
     assert [] == wrong(store)
@@ -181,8 +187,8 @@ def test_acts_follow_one_another(store: Directory) -> None:
 
 def test_a_forged_release_ends_no_hold(store: Directory) -> None:
     """An act by another key stops retention, and is found."""
-    acts.append(store, Hold(START_MS, NOW_MS, "case 4711"), NOW_MS, [SIGNER])
-    acts.append(store, Release(0, "forged"), NOW_MS, [Signer.generated(ORIGIN)])
+    act(store, Hold(START_MS, NOW_MS, "case 4711"))
+    act(store, Release(0, "forged"), Signer.generated(ORIGIN))
 
     with pytest.raises(StateError, match="signed by no key of its log"):
         retain(store, 999)
@@ -194,8 +200,34 @@ def test_a_forged_release_ends_no_hold(store: Directory) -> None:
 def test_a_removal_under_hold_is_found(store: Directory) -> None:
     """Also when the ledger's own key signed it."""
     planned = retention.plan(store, START_MS + 100 * MINUTE_MS, [])
-    acts.append(store, Hold(START_MS, NOW_MS, "case 4711"), NOW_MS, [SIGNER])
+    act(store, Hold(START_MS, NOW_MS, "case 4711"))
 
-    acts.append(store, acts.Removal(NOW_MS, planned.removed), NOW_MS, [SIGNER])
+    act(store, acts.Removal(NOW_MS, planned.removed))
 
     assert any("which hold 0 was to keep" in text for text in wrong(store))
+
+
+def test_a_hold_that_comes_meanwhile_is_not_passed_over(store: Directory) -> None:
+    """A removal that was planned before the hold was made is refused as a whole."""
+    done = acts.read_all(store, VERIFIERS)
+    act(store, Hold(START_MS, NOW_MS, "case 4711"))
+
+    with pytest.raises(StateError, match="by another one at the same time"):
+        retention.retain(store, NOW_MS, NOW_MS, [SIGNER], done, is_dry=False)
+
+    assert [0, 1, 2] == there(store)
+
+
+def test_hostile_acts_are_only_findings(store: Directory) -> None:
+    """Whatever lies there: nothing is raised, and everything is found."""
+    deep = notes.sign(f"{ORIGIN}\nretention\n{'[' * 100_000}\n", [SIGNER]).encode()
+    other = notes.sign(f"{ORIGIN}\n1\n2\n", [SIGNER]).encode()
+    newer = notes.sign(f'{ORIGIN}\nretention\n{{"schema":2,"number":0,"previous":null}}\n', [SIGNER]).encode()
+    for content in (b"", b"\xff", deep, other, newer):
+        store.create(acts.path(0), content)
+
+        assert [acts.path(0)] == [finding.place for finding in acts.findings(store, VERIFIERS)]
+
+        store.remove(acts.path(0))
+    store.create("retention/notes.txt", b"")
+    assert ["retention/notes.txt"] == [finding.place for finding in acts.findings(store, VERIFIERS)]

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 
 from streams.errors import ConfigError
 from streams.ingest.flush import PIECE_TOUCHES, Draft, messages
+from streams.ingest.intake import CONSUME_COUNTS
+from streams.ingest.loop import FLUSH_BYTES, FLUSH_DEAD_LETTERS
 from tests.streams.window.builders import TRACE, entry, fact, section, trace_id
 from topics import partition
 from topics.facts import Entry, Fact, Facts, Section, Touch, decode, unpack_touches
@@ -48,6 +50,17 @@ def test_dead_letters_are_told_to_every_facts_partition() -> None:
     sections = draft.sections(2, 900)
 
     assert [[(10, 13), (14, 15)]] * 2 == [found.dead_letters for found in sections]
+
+
+def test_as_many_dead_letters_as_there_can_be_fit_in_a_message() -> None:
+    """Between two flushes come a batch more than make one due, at the largest offsets, none next to another."""
+    draft = begun()
+    for number in range(FLUSH_DEAD_LETTERS + CONSUME_COUNTS[1]):
+        draft.add_dead_letter((1 << 62) + 2 * number)
+
+    [whole] = messages("rules", draft.sections(1, 900), FLUSH_BYTES)
+
+    assert len(whole) < FLUSH_BYTES // 2
 
 
 def test_only_the_part_that_moves_the_position_tells_of_dead_letters() -> None:
