@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -30,8 +31,12 @@ def run(helm: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@cache
 def rendered(helm: Path, values: Path, *words: str) -> list[Object]:
-    """The objects of a release named `betrace`; fails with what Helm said when it renders none."""
+    """The objects of a release named `betrace`; fails with what Helm said when it renders none.
+
+    They are the same ones for the same values, and nobody changes them.
+    """
     done = run(helm, "template", "betrace", CHART, "--values", values, *words)
     assert not done.returncode, done.stderr
     return [each for each in YAML(typ="safe").load_all(done.stdout) if each is not None]
