@@ -27,7 +27,10 @@ class GoMissingError(Exception):
 
 
 def helm() -> Path:
-    """Helm's path, built first when the cache has none; raises `GoMissingError`, and `RuntimeError` for a failed build."""
+    """Helm's path, built first when the cache has none.
+
+    Raises `GoMissingError` when it must be built and there is no Go, `RuntimeError` when the build fails.
+    """
     command = ["install", f"helm.sh/helm/v3/cmd/helm@{HELM_VERSION}"]
     return _built(f"helm-{HELM_VERSION}", command, "helm", Path.cwd())
 

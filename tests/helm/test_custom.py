@@ -143,6 +143,8 @@ def test_rules_and_dashboard_are_the_files_of_the_chart(helm_path: Path) -> None
 
     [alerts] = of_kind(objects, "PrometheusRule")
     assert YAML(typ="safe").load(CHART / "files" / "alerts.yaml") == alerts["spec"]
-    [dashboard] = [each for each in of_kind(objects, "ConfigMap") if each["metadata"]["name"] == "betrace-traces-dashboard"]
+    [dashboard] = [
+        each for each in of_kind(objects, "ConfigMap") if each["metadata"]["name"] == "betrace-traces-dashboard"
+    ]
     shown: Any = dashboard["data"]["betrace.json"]
     assert (CHART / "files" / "dashboard.json").read_text().strip() == shown.strip()

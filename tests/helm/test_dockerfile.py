@@ -17,9 +17,7 @@ from tests.helm.chart import CHART, loaded
 ROOT = CHART.parent
 TEXT = (CHART / "Dockerfile").read_text()
 IGNORED = (CHART / "Dockerfile.dockerignore").read_text().split()
-COPIED = [
-    source for line in re.findall(r"^COPY (?!--from)(.+)$", TEXT, re.MULTILINE) for source in line.split()[:-1]
-]
+COPIED = [source for line in re.findall(r"^COPY (?!--from)(.+)$", TEXT, re.MULTILINE) for source in line.split()[:-1]]
 """What comes out of the tree."""
 
 
@@ -53,7 +51,9 @@ def test_entry_point() -> None:
 def test_the_extras_are_there() -> None:
     """Each extra that the image installs is one of the package."""
     [extras] = re.findall(r"'\.\[(.+)\]'", TEXT)
-    [declared] = re.findall(r"\[project\.optional-dependencies\]\n(.+?)\n\n", (ROOT / "pyproject.toml").read_text(), re.S)
+    [declared] = re.findall(
+        r"\[project\.optional-dependencies\]\n(.+?)\n\n", (ROOT / "pyproject.toml").read_text(), re.S
+    )
 
     assert set(extras.split(",")) <= set(re.findall(r"^(\w+) = ", declared, re.MULTILINE))
 
@@ -68,7 +68,17 @@ def test_what_is_copied_builds_the_scanner(tmp_path: Path) -> None:
             shutil.copytree(ROOT / source, tmp_path / "source" / source, ignore=ignored)
         else:
             shutil.copy(ROOT / source, tmp_path / "source")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, tmp_path / "source"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        tmp_path,
+        tmp_path / "source",
+    ]
 
     subprocess.run(command, check=True)
 
