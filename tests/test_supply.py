@@ -20,7 +20,7 @@ def make(*words: str) -> str:
 
 
 def test_sbom_lists_each_dependency(tmp_path: Path) -> None:
-    """`make sbom`, of the packages of these tests: a CycloneDX document whose subject is BeTrace, with what it needs."""
+    """`make sbom`, of the packages of these tests, writes CycloneDX: about BeTrace, with all that it needs."""
     written = tmp_path / "sbom.json"
 
     make("sbom", f"PRODUCT={sys.prefix}", f"SBOM={written}", "-o", f"{sys.prefix}/ready")

@@ -1,4 +1,4 @@
-"""Alert rules and dashboard: each metric and label that they name is in `streams/metrics.py`, each alert in the page."""
+"""Alert rules and dashboard: each metric and label that they name exists, and each alert is explained in the page."""
 
 from __future__ import annotations
 

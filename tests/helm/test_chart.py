@@ -1,4 +1,4 @@
-"""The chart: Helm lints and renders it, Kubernetes' own schemas accept it, and BeTrace accepts what it is started with."""
+"""The chart: Helm renders it, Kubernetes' own schemas accept it, and BeTrace accepts what its containers start with."""
 
 from __future__ import annotations
 

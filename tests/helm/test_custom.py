@@ -1,4 +1,4 @@
-"""The objects of Strimzi, KEDA and the Prometheus operator: their fields, and that they say what BeTrace says elsewhere."""
+"""The objects of Strimzi, KEDA and the Prometheus operator: their fields, and that they say what BeTrace says."""
 
 from __future__ import annotations
 
