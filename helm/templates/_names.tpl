@@ -36,8 +36,9 @@ labels:
 {{- end -}}
 
 {{- define "betrace.image" -}}
-{{- $image := mergeOverwrite (deepCopy .root.Values.image) (.values.image | default dict) -}}
-{{ $image.repository }}:{{ $image.tag | default .root.Chart.AppVersion }}
+{{- $all := .root.Values.image -}}
+{{- $own := .values.image | default dict -}}
+{{ $own.repository | default $all.repository }}:{{ $own.tag | default $all.tag | default .root.Chart.AppVersion }}
 {{- end -}}
 
 {{/* The roles that this release runs, as a JSON list. */}}

@@ -40,7 +40,7 @@ annotations:
 {{/* What the containers of all roles have in common. Takes root, role and values. */}}
 {{- define "betrace.container" -}}
 image: {{ include "betrace.image" . }}
-imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+imagePullPolicy: {{ (.values.image | default dict).pullPolicy | default .root.Values.image.pullPolicy }}
 securityContext:
   {{- toYaml .root.Values.securityContext | nindent 2 }}
 envFrom:

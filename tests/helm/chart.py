@@ -15,7 +15,6 @@ from ruamel.yaml import YAML
 
 CHART = Path(__file__).parents[2] / "helm"
 VALUES = sorted(Path(__file__).with_name("values").glob("*.yaml"))
-KUBERNETES = "1.33"
 
 Object: TypeAlias = dict[str, Any]
 
@@ -26,9 +25,8 @@ def loaded(path: Path) -> Any:  # noqa: ANN401, whatever YAML holds
 
 
 def run(helm: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    """Helm's answer about the chart, for one version of Kubernetes."""
-    command = [helm, *words, "--kube-version", KUBERNETES, "--namespace", "security"]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    """Helm's answer about the chart."""
+    return subprocess.run([helm, *words, "--namespace", "security"], capture_output=True, text=True, check=False)
 
 
 @cache

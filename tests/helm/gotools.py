@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HELM_VERSION = "v3.21.4"
+KUBERNETES = "1.33"
+"""The version that Helm renders for; without being told it would be a very old one."""
 ALERTS = Path(__file__).with_name("alerts")
 BUILD_S = 1800
 """So long may a build take where the machine has other work; by itself it takes a minute or two."""
@@ -31,8 +33,10 @@ def helm() -> Path:
 
     Raises `GoMissingError` when it must be built and there is no Go, `RuntimeError` when the build fails.
     """
-    command = ["install", f"helm.sh/helm/v3/cmd/helm@{HELM_VERSION}"]
-    return _built(f"helm-{HELM_VERSION}", command, "helm", Path.cwd())
+    where, (major, minor) = "helm.sh/helm/v3/pkg/chartutil.k8sVersion", KUBERNETES.split(".")
+    flags = f"-ldflags=-s -w -X {where}Major={major} -X {where}Minor={minor}"
+    command = ["install", flags, f"helm.sh/helm/v3/cmd/helm@{HELM_VERSION}"]
+    return _built(f"helm-{HELM_VERSION}-{KUBERNETES}", command, "helm", Path.cwd())
 
 
 def fired() -> Path:

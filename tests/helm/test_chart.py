@@ -12,7 +12,8 @@ import pytest
 from streams.cli import ledger, options, rules, topics
 from streams.cli import run as cli_run
 from streams.cli.run_settings import run_settings
-from tests.helm.chart import CHART, KUBERNETES, VALUES, containers, environment, of_kind, pods, rendered, run
+from tests.helm.chart import CHART, VALUES, containers, environment, of_kind, pods, rendered, run
+from tests.helm.gotools import KUBERNETES
 
 pytestmark = [
     pytest.mark.timeout(1800),
