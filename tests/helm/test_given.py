@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from tests.helm.chart import CHART, VALUES, Object, of_kind, rendered, run
+from tests.helm.chart import CHART, VALUES, Object, loaded, of_kind, rendered, run
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -121,3 +123,41 @@ def test_notes_say_what_is_missing(helm_path: Path, tmp_path: Path) -> None:
     said = YAML(typ="safe").load(done.stdout)["said"]
     assert "No rules are given, so nothing is judged" in said
     assert "kubectl -n security exec deploy/betrace-ingest -- betrace status" in said
+
+
+def test_each_command_of_the_page_for_helm_is_one(helm_path: Path) -> None:
+    """What the page tells to type to Helm is understood, with the values that it tells to set."""
+    page = (CHART / "README.md").read_text()
+    lines = [line for block in re.findall(r"```sh\n(.+?)```", page, re.DOTALL) for line in block.splitlines()]
+    commands = [line.split() for line in lines if line.startswith("helm ")]
+
+    assert 3 == len(commands)
+    for command in commands:
+        words = ["--set=" + word for before, word in pairwise(command) if before == "--set"]
+        done = run(helm_path, "template", "betrace", CHART, "--values", MINIMAL, *words)
+        assert 0 == done.returncode, done.stderr
+
+
+def test_values_of_the_page_are_values(helm_path: Path, tmp_path: Path) -> None:
+    """The values that the page begins with render."""
+    page = (CHART / "README.md").read_text()
+    [block] = re.findall(r"```yaml\n(.+?)```", page, re.DOTALL)
+    (tmp_path / "my.yaml").write_text(block)
+
+    objects = rendered(helm_path, tmp_path / "my.yaml")
+
+    assert {"ConfigMap", "Deployment", "StatefulSet", "Job"} <= {each["kind"] for each in objects}
+
+
+def test_page_names_only_values_that_there_are() -> None:
+    """Each dotted name in the page is one of values.yaml."""
+    page = (CHART / "README.md").read_text()
+    values = loaded(CHART / "values.yaml")
+    named = set(re.findall(rf"`((?:{'|'.join(values)})(?:\.\w+)+)[^`]*`", page))
+
+    assert len(named) > 15
+    for name in named:
+        found = values
+        for word in name.split("."):
+            assert word in found, name
+            found = found[word]
