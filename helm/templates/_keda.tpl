@@ -52,7 +52,7 @@ spec:
       {{- end }}
     {{- end }}
     {{- end }}
-{{- if ne $protocol "PLAINTEXT" }}
+{{- if and $scaling.lagThreshold (ne $protocol "PLAINTEXT") }}
 ---
 apiVersion: keda.sh/v1alpha1
 kind: TriggerAuthentication
