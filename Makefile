@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint crash chaos properties fuzz-rules fuzz-scan bench capture clean
+.PHONY: help demo test lint crash chaos properties fuzz-rules fuzz-scan bench capture sbom audit clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -54,5 +54,21 @@ bench: $(READY) ## Measure: ingest, decoding, rules, windows, latency, an archiv
 capture: $(READY) ## Record the packaged captures again, with a real Collector (needs Go)
 	$(BIN)/python -m tests.broker.record
 
+# What the image has, and nothing that only development needs.
+PRODUCT := build/product
+SBOM := build/sbom.json
+$(PRODUCT)/ready: pyproject.toml
+	$(PYTHON) -m venv --clear $(PRODUCT)
+	$(PRODUCT)/bin/python -m pip install --quiet '.[archive,s3,tracing]'
+	@touch $@
+
+sbom: $(READY) $(PRODUCT)/ready ## List all that is installed with BeTrace, in build/sbom.json (CycloneDX)
+	$(BIN)/cyclonedx-py environment --no-validate --pyproject pyproject.toml --mc-type application --output-reproducible \
+	  --output-file $(SBOM) $(PRODUCT)/bin/python
+
+audit: $(READY) $(PRODUCT)/ready ## Look for known vulnerabilities in all that is installed with BeTrace
+	$(PRODUCT)/bin/python -m pip freeze --exclude betrace > build/requirements.txt
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement build/requirements.txt
+
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -81,6 +81,8 @@ def test_every_shell_command_is_run_by_a_test() -> None:
         "make demo",
         "make test",
         "betrace run --rules rules/ --bootstrap kafka:9092",
+        "BETRACE_BOOTSTRAP=kafka:9092 otelcol --config yours.yaml --config topics/collector/added.yaml",
+        "betrace signals tail --bootstrap kafka:9092",
         "betrace archive archive/ --bootstrap kafka:9092",
         "betrace replay --rules rules/ --from 30d --summary --bootstrap kafka:9092",
     } | evidence == {*shell_commands()}

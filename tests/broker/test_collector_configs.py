@@ -41,6 +41,7 @@ def checked(otelcol: Path, configs: Sequence[Path]) -> subprocess.CompletedProce
     [
         ["collector/collector.yaml"],
         ["collector/collector.yaml", "collector/audit.yaml"],
+        ["collector/collector.yaml", "collector/added.yaml"],
         ["siem/collector/receive.yaml", "siem/collector/file.yaml"],
     ],
 )

@@ -5,13 +5,16 @@ from __future__ import annotations
 import configparser
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
-from topics import SIGNALS
+from streams import metrics
+from tests.helm.gotools import GoMissingError, fired
+from topics import SIGNALS, ocsf_objects
 from topics.schemas import SCHEMAS
 from topics.spec import Layout, plan
 
@@ -87,6 +90,49 @@ def test_vector() -> None:
         set(sink["inputs"]) <= set(parts) and sink["acknowledgements"] == {"enabled": True}
         for sink in config["sinks"].values()
     )
+
+
+def test_vector_posts_severe_signals_one_by_one() -> None:
+    """The webhook gets what the filter lets through: high, critical, and what cannot be read."""
+    config = loaded("vector/vector.yaml")
+    webhook, severe = config["sinks"]["webhook"], config["transforms"]["severe"]
+
+    assert (["severe"], "http", "post") == (webhook["inputs"], webhook["type"], webhook["method"])
+    assert {"max_events": 1} == webhook["batch"]
+    assert severe["inputs"] == [*config["sources"]]
+    [least] = re.findall(r"to_int\(signal\.severity_id\) \?\? 0\) >= (\d)", severe["condition"]["source"])
+    assert ocsf_objects.Severity.HIGH == int(least)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("series", "fires"),
+    [
+        ('betrace_signals_total{rule="pii", severity="high"} _x20 1x4', [{"rule": "pii", "severity": "high"}]),
+        ('betrace_signals_total{rule="pii", severity="high"} 7x20 8x4', [{"rule": "pii", "severity": "high"}]),
+        ('betrace_signals_total{rule="pii", severity="high"} 7x24', []),
+        ('betrace_signals_total{rule="pii", severity="low"} 0+1x24', []),
+    ],
+)
+def test_prometheus_notifies_of_severe_signals(series: str, fires: list[dict[str, str]]) -> None:
+    """A first signal and a further one fire the alert, for five minutes; those of low severity do not."""
+    try:
+        program = fired()
+    except GoMissingError as error:
+        pytest.skip(str(error))
+    command = [program, SIEM / "prometheus/alerts.yaml", "24"]
+
+    done = subprocess.run(command, input=f"load 1m\n  {series}\n", capture_output=True, text=True, check=True)
+
+    assert fires == [json.loads(line)["labels"] for line in done.stdout.splitlines()]
+
+
+def test_prometheus_names_what_is_there() -> None:
+    """The alert is made of a metric that BeTrace has, with its labels."""
+    [rule] = loaded("prometheus/alerts.yaml")["groups"][0]["rules"]
+
+    assert {"betrace_signals_total"} == set(re.findall(r"betrace_\w+", rule["expr"]))
+    assert ("rule", "severity") == metrics.SIGNALS._labelnames
 
 
 def test_logstash() -> None:

@@ -1,0 +1,107 @@
+"""What a new user does: the README's three commands, with a Collector of their own, until there is a signal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+from tests.broker.collector.build import GoMissingError, binary
+from tests.broker.collector.run import await_start, free_port
+from tests.test_readme import ROOT, environment, shell_commands
+from topics.admin import connect, partition_counts
+
+pytestmark = [pytest.mark.broker, pytest.mark.collector]
+
+WAIT_S = 180
+STOP_S = 30
+ASK_EVERY_S = 0.5
+
+YOURS = """
+receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:{port}"}}}}}}}}
+exporters: {{file: {{path: spans.json}}}}
+service: {{pipelines: {{traces: {{receivers: [otlp], exporters: [file]}}}}, telemetry: {{metrics: {{level: none}}}}}}
+"""
+"""A Collector's configuration that knows nothing of BeTrace."""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A directory as a clone of the repository is, with the README's rule, and an `otelcol` on the path."""
+    try:
+        (tmp_path / "otelcol").symlink_to(binary())
+    except GoMissingError as error:
+        pytest.skip(str(error))
+    (tmp_path / "topics").symlink_to(ROOT / "topics")
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "pii.rules").write_text('// "PII"\ntrace.has(pii.first) and trace.has(audit.log)\n')
+    return tmp_path
+
+
+def test_three_commands_bring_the_signal(kafka: str, home: Path, fresh_prefix: str) -> None:
+    """Copied from the README, with an address for Kafka: a span sent to one's own Collector comes back as a signal."""
+    run, collector, tail = (line.replace("kafka:9092", kafka) for line in shell_commands() if is_first(line))
+    hurried = {"BETRACE_PREFIX": fresh_prefix, "BETRACE_GAP": "1s", "BETRACE_STATE_DIR": str(home / "state")}
+    admin, signals = connect({"bootstrap.servers": kafka}), f"{fresh_prefix}signals"
+    port = free_port()
+    (home / "yours.yaml").write_text(YOURS.format(port=port))
+
+    with started(run, home, hurried), started(collector, home, hurried):
+        await_start(port, lambda: "see above")
+        wait_until(lambda: bool(partition_counts(admin, [signals])))
+        with started(tail, home, hurried, home / "shown"):
+            wait_until(lambda: sent(port) and "pii.first" in (home / "shown").read_text())
+
+    assert "pii.first" in (home / "spans.json").read_text()
+
+
+def is_first(line: str) -> bool:
+    """The command is one of the three."""
+    return any(name in line for name in ("betrace run", "otelcol", "signals tail"))
+
+
+def sent(port: int) -> bool:
+    """An application sends one span, as a trace of its own; true once it has."""
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(f"127.0.0.1:{port}", insecure=True)))
+    provider.get_tracer("shop").start_span("pii.first").end()
+    provider.shutdown()
+    return True
+
+
+@contextmanager
+def started(line: str, home: Path, variables: Mapping[str, str], said: Path | None = None) -> Iterator[None]:
+    """A command line in the user's directory, for the length of a with-block; what it prints goes to `said`."""
+    places = environment()
+    with (said or Path(os.devnull)).open("w") as file:
+        child = subprocess.Popen(
+            f"exec env {line}",
+            shell=True,
+            cwd=home,
+            env=places | variables | {"PATH": f"{home}:{places['PATH']}"},
+            stdout=file,
+        )
+        try:
+            yield
+            assert child.poll() is None
+            child.terminate()
+            child.wait(STOP_S)
+        finally:
+            child.kill()
+            child.wait()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Asks every half second; fails when that takes too long."""
+    deadline_s = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline_s, f"it did not come in {WAIT_S} s"
+        time.sleep(ASK_EVERY_S)

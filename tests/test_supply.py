@@ -1,0 +1,53 @@
+"""What BeTrace is made of: the list of it, and the look for known vulnerabilities."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def make(*words: str) -> str:
+    """What a target prints."""
+    command = ["make", "--no-print-directory", "-o", ".venv/ready", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+def test_sbom_lists_each_dependency(tmp_path: Path) -> None:
+    """`make sbom`, of the packages of these tests, writes CycloneDX: about BeTrace, with all that it needs."""
+    written = tmp_path / "sbom.json"
+
+    make("sbom", f"PRODUCT={sys.prefix}", f"SBOM={written}", "-o", f"{sys.prefix}/ready")
+
+    found = json.loads(written.read_text())
+    parts = {part["name"].replace("_", "-"): part.get("version") for part in found["components"]}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {text.split(">")[0].split("[")[0] for text in project["dependencies"]}
+    assert ("CycloneDX", "betrace", "application") == (
+        found["bomFormat"],
+        found["metadata"]["component"]["name"],
+        found["metadata"]["component"]["type"],
+    )
+    assert {name: version(name) for name in names} == {name: parts.get(name) for name in names}
+
+
+def test_sbom_is_no_part_of_the_tree() -> None:
+    """Git ignores where `make sbom` writes."""
+    done = subprocess.run(["git", "check-ignore", "build/sbom.json"], cwd=ROOT, capture_output=True, check=False)
+
+    assert done.returncode == 0 or not os.path.lexists(ROOT / ".git")
+
+
+def test_audit_passes_over_nothing() -> None:
+    """`make audit` asks about every package of the product, and fails where it gets no answer about one."""
+    command = make("-n", "audit").splitlines()[-1]
+
+    assert "pip-audit --strict" in command
+    assert "--skip" not in command
+    assert "--ignore-vuln" not in command
