@@ -66,6 +66,11 @@ class Wanted:
     message: bool = False
     who: str | None = None
 
+    @property
+    def shows(self) -> bool:
+        """Something of what was seen is wanted, not only verdicts."""
+        return self.record or self.message or self.who is not None
+
 
 RECORDS = Wanted()
 
