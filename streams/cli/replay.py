@@ -24,7 +24,7 @@ from streams.replay import plan as planning
 from streams.replay.judging import Wanted
 from streams.replay.plan import Period, Plan
 from streams.replay.publish import Publishing
-from streams.replay.run import Replay
+from streams.replay.run import Replay, Team
 from streams.replay.worker import Job, chosen
 from streams.security import Security
 from streams.settings import Settings
@@ -125,14 +125,18 @@ def command(
     compiled = load(rules)
     meant = frozenset(only) or None
     asked = Asked(settings, compiled if meant is None else chosen(compiled, meant), Period(from_ms, to_ms), archive)
-    what = asked.plan(time.time_ns() // 1_000_000)
-    _say_lost(what, settings)
-    views = list(_views(asked, meant, view, who, table=table, publish=publish))
-    wanted = Wanted(
-        record=any(each.wanted.record for each in views), message=any(each.wanted.message for each in views), who=who
-    )
-    job = Job(settings, dict(compiled.texts), meant, what, archive, wanted)
-    raise click.exceptions.Exit(_run(job, processes or os.cpu_count() or 1, views))
+    # Before there is any client of Kafka, whose threads a forked process would miss.
+    with Team(processes or os.cpu_count() or 1) as team:
+        what = asked.plan(time.time_ns() // 1_000_000)
+        _say_lost(what, settings)
+        views = list(_views(asked, meant, view, who, table=table, publish=publish))
+        wanted = Wanted(
+            record=any(each.wanted.record for each in views),
+            message=any(each.wanted.message for each in views),
+            who=who,
+        )
+        code = _run(Job(settings, dict(compiled.texts), meant, what, archive, wanted), team, views)
+    raise click.exceptions.Exit(code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +180,10 @@ def _views(
         yield replayed.Rows() if table else replayed.Lines()
 
 
-def _run(job: Job, count: int, views: list[View]) -> int:
+def _run(job: Job, team: Team, views: list[View]) -> int:
     """Replays; returns the exit code."""
     with Bar(job.plan.expected) as bar:
-        replay = Replay(job, count, bar)
+        replay = Replay(job, team, bar)
         for found in replay.run():
             for view in views:
                 view.take(found)

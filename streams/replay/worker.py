@@ -38,7 +38,7 @@ from topics.errors import TopicsError
 from topics.facts import VERSION, Facts, decode, encode
 
 if TYPE_CHECKING:
-    from multiprocessing.queues import Queue
+    from multiprocessing.queues import Queue, SimpleQueue
 
 FLUSH_S = 0.2
 FLUSH_GROUPS = 20_000
@@ -101,6 +101,7 @@ class Failed(NamedTuple):
 Report: TypeAlias = Progress | Done | Failed
 Inbox: TypeAlias = "Queue[bytes | None]"
 Outbox: TypeAlias = "Queue[Report]"
+Jobs: TypeAlias = "SimpleQueue[tuple[Job, tuple[Input, ...]]]"
 
 
 def chosen(rules: RuleSet, ids: frozenset[str]) -> RuleSet:
@@ -125,13 +126,15 @@ def projector(settings: Settings, rules: RuleSet, wanted: Wanted) -> Projector:
     return Projector(rules, shown, settings.redaction, wanted.shows)
 
 
-def work(job: Job, number: int, share: tuple[Input, ...], inboxes: list[Inbox], outbox: Outbox) -> None:
-    """The whole of a process."""
+def work(number: int, jobs: Jobs, inboxes: list[Inbox], outbox: Outbox) -> None:
+    """The whole of a process, from before it has a job."""
     # Ctrl-C is for the replay, which then ends its processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Nearly nothing here is ever in a cycle, and looking for cycles so often costs a third of the speed.
+    gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     _end_with_parent()
+    job, share = jobs.get()
     try:
         with tempfile.TemporaryDirectory(prefix="betrace-replay-") as directory:
             Worker(job, number, share, inboxes, outbox, Path(directory)).run()
