@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +22,10 @@ from streams.decode import Format
 from streams.errors import ConfigError
 from streams.redact import Redaction, read_key, treatments
 from streams.replay import plan as planning
-from streams.replay.judging import Wanted
+from streams.replay.outcome import Wanted
 from streams.replay.plan import Period, Plan
 from streams.replay.publish import Publishing
-from streams.replay.run import Replay, Team
+from streams.replay.run import Replay, Result, Team
 from streams.replay.worker import Job, chosen
 from streams.security import Security
 from streams.settings import Settings
@@ -125,18 +126,24 @@ def command(
     compiled = load(rules)
     meant = frozenset(only) or None
     asked = Asked(settings, compiled if meant is None else chosen(compiled, meant), Period(from_ms, to_ms), archive)
-    # Before there is any client of Kafka, whose threads a forked process would miss.
-    with Team(processes or os.cpu_count() or 1) as team:
-        what = asked.plan(time.time_ns() // 1_000_000)
+    count = processes or os.cpu_count() or 1
+    with ExitStack() as stack:
+        # A forked process would miss the threads of a client of Kafka, so it begins before there is one.
+        team = stack.enter_context(Team(count)) if archive is None else None
+        now_ms = time.time_ns() // 1_000_000
+        what = asked.plan(now_ms)
         _say_lost(what, settings)
         views = list(_views(asked, meant, view, who, table=table, publish=publish))
-        wanted = Wanted(
-            record=any(each.wanted.record for each in views),
-            message=any(each.wanted.message for each in views),
-            who=who,
-        )
-        code = _run(Job(settings, dict(compiled.texts), meant, what, archive, wanted), team, views)
-    raise click.exceptions.Exit(code)
+        job = Job(settings, dict(compiled.texts), meant, what, archive, Wanted.all_of(each.wanted for each in views))
+        result = None if archive is None else _queried(job, archive, now_ms)
+        if result is None:
+            team = team or stack.enter_context(Team(count, forks=False))
+            with Bar(what.expected) as bar:
+                result = Replay(job, team, bar)
+                _find(result, views)
+        else:
+            _find(result, views)
+    raise click.exceptions.Exit(_end(result, views))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,20 +187,35 @@ def _views(
         yield replayed.Rows() if table else replayed.Lines()
 
 
-def _run(job: Job, team: Team, views: list[View]) -> int:
-    """Replays; returns the exit code."""
-    with Bar(job.plan.expected) as bar:
-        replay = Replay(job, team, bar)
-        for found in replay.run():
-            for view in views:
-                view.take(found)
+def _queried(job: Job, archive: str, now_ms: int) -> Result | None:
+    """The replay by a query; None when only the engine can answer, which is said."""
+    from streams.archive.query import RefusedError  # noqa: PLC0415, an extra, which the plan has found
+    from streams.replay.queried import Queried  # noqa: PLC0415, as above
+
+    try:
+        return Queried(archive, job.settings, job.rules(), job.plan, job.wanted, now_ms=now_ms)
+    except RefusedError as error:
+        click.echo(f"the archive is read record by record, which takes longer: {error}", err=True)
+        return None
+
+
+def _find(result: Result, views: list[View]) -> None:
+    """Gives the signals to the views."""
+    for found in result.run():
+        for view in views:
+            view.take(found)
+
+
+def _end(result: Result, views: list[View]) -> int:
+    """Ends the views, says what was read, and returns the exit code."""
     for view in views:
-        view.end(replay)
-    verdicts = sum((tally.verdicts for tally in replay.tallies.values()), Counter[str]())
-    broken, read = verdicts[Verdict.BROKEN.value], replay.read
+        view.end(result)
+    verdicts = sum((tally.verdicts for tally in result.tallies.values()), Counter[str]())
+    broken, read = verdicts[Verdict.BROKEN.value], result.read
+    of_records = "" if read.records is None else f" in {read.records:,} records"
     click.echo(
-        f"{read.spans:,} spans in {read.records:,} records, {read.unreadable:,} of them unreadable; "
-        f"{replay.chains:,} traces judged, rules broken {broken:,} times",
+        f"{read.spans:,} spans{of_records}, {read.unreadable:,} unreadable records; "
+        f"{result.chains:,} traces judged, rules broken {broken:,} times",
         err=True,
     )
     if read.behind:

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.errors import StateError
 from streams.ingest.outbox import PRODUCER
-from streams.replay.judging import Signal, Wanted
+from streams.replay.outcome import Signal, Wanted
 from streams.settings import Settings
 from topics import REPLAYED_SIGNALS, admin, partition
 from topics.signals import Record

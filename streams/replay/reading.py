@@ -30,13 +30,13 @@ MINUTE_MS = 60_000
 
 @dataclass(slots=True)
 class Read:
-    """What was read.
+    """What was read; `records` is None where they were not counted.
 
     `behind` counts records that were stamped more than out_of_order below one before them, `minutes` are those of
     record time, in the time that is asked for, in which there was a record.
     """
 
-    records: int = 0
+    records: int | None = None
     spans: int = 0
     unreadable: int = 0
     behind: int = 0
@@ -44,7 +44,8 @@ class Read:
 
     def add(self, other: Read) -> None:
         """Adds what another reader read."""
-        self.records += other.records
+        if other.records is not None:
+            self.records = (self.records or 0) + other.records
         self.spans += other.spans
         self.unreadable += other.unreadable
         self.behind += other.behind
@@ -188,7 +189,7 @@ class Reading:
 
     def _take(self, reader: _Reader, records: Iterable[Record], local_ms: int) -> None:
         decode, projector, read, kind = self._decoder.decode, self._projector, self.read, reader.kind
-        end, minute = reader.input.end, -1
+        end, minute, count = reader.input.end, -1, 0
         low_ms, high_ms = reader.certain()
         for offset, time_ms, value in records:
             if offset < reader.next_offset:
@@ -196,8 +197,8 @@ class Reading:
                 continue
             reader.next_offset = min(offset + 1, end)
             if offset >= end:
-                return
-            read.records += 1
+                break
+            count += 1
             if time_ms // MINUTE_MS != minute and self._plan.period.holds(time_ms):
                 minute = time_ms // MINUTE_MS
                 read.minutes.add(minute)
@@ -216,3 +217,4 @@ class Reading:
             for counts_at_ms, certain in reader.time.observe(max(time_ms, 0), said, local_ms=local_ms):
                 reader.add(counts_at_ms, certain, projector)
             low_ms, high_ms = reader.certain()
+        read.records = (read.records or 0) + count

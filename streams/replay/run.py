@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from streams.errors import BetraceError, StateError
-from streams.replay.judging import Signal
+from streams.replay.outcome import Signal
 from streams.replay.plan import Plan
 from streams.replay.reading import Read
 from streams.replay.tally import Tally
@@ -39,6 +39,24 @@ class Watcher(Protocol):
 
     def advance(self, offsets: int, spans: int) -> None:
         """So much more was read."""
+
+
+class Result(Protocol):
+    """What a replay has found, when its signals are all there.
+
+    `read` is what was read, `chains` how many traces were judged, `tallies` what was counted by rule id.
+    """
+
+    read: Read
+    chains: int
+    tallies: dict[str, Tally]
+
+    @property
+    def plan(self) -> Plan:
+        """What was to be read."""
+
+    def run(self) -> Iterator[list[Signal]]:
+        """Yields the signals, as they are found, by the record time at which they were due."""
 
 
 class Replay:
@@ -97,9 +115,9 @@ class Replay:
 class Team:
     """The processes of a replay; they wait for a job, are given one, and report."""
 
-    def __init__(self, count: int) -> None:
-        # A process that is forked has everything imported already: that saves most of a second of a core.
-        context = ForkContext() if sys.platform == "linux" else SpawnContext()
+    def __init__(self, count: int, *, forks: bool = sys.platform == "linux") -> None:
+        # A forked process has everything imported, which saves most of a second of a core, but no threads of others.
+        context = ForkContext() if forks else SpawnContext()
         self.count = count
         self._outbox: Outbox = context.Queue()
         self._inboxes: list[Inbox] = [context.Queue() for _ in range(count)]

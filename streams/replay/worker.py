@@ -29,7 +29,8 @@ from streams.errors import BetraceError, ConfigError
 from streams.ingest.pace import Standing, ahead
 from streams.project import Projector
 from streams.replay.feed import Feed, KafkaFeed
-from streams.replay.judging import RECORDS, Counts, Judging, Signal, Wanted
+from streams.replay.judging import Judging
+from streams.replay.outcome import RECORDS, Counts, Signal, Wanted
 from streams.replay.plan import Input, Plan
 from streams.replay.reading import Read, Reading
 from streams.settings import Settings
