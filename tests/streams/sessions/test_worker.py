@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
+from structlog.testing import capture_logs
 
 from streams import metrics, ruleset
 from streams.errors import StateError
 from streams.sessions import takeover, worker
 from streams.sessions.publish import Publisher
 from streams.sessions.takeover import store_path
+from streams.sessions.worker import End
 from streams.settings import Settings
 from tests.streams.installation import installed
 from tests.streams.sessions.driven import AUDITED, FAR_MS, FEW, A, B, C, Driven, compiled
@@ -259,13 +261,23 @@ def test_rules_that_were_pushed_meanwhile_are_fetched(settings: Settings) -> Non
     assert [(A.hex(), "broken", 1)] == driven.signals()
 
 
-def test_rules_that_nobody_pushed_end_the_worker(settings: Settings) -> None:
-    """Without the rules that facts were made with nothing can be judged."""
+def test_rules_that_nobody_pushed_are_waited_for(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the rules that facts were made with nothing is judged; once they are there, everything is."""
+    monkeypatch.setattr(worker, "REST_S", (0.0, 0.0))
     driven = Driven(settings)
-    driven.rules = compiled(FEW)
+    driven.rules = compiled(FEW + AUDITED)
+    with capture_logs() as logged:
+        driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.step()
+    signals = driven.signals()
+    ruleset.push(settings, driven.rules, now_ms=2)
 
-    with pytest.raises(StateError, match=r"which is not on .*rules. Action: push the rules again"):
-        driven.apply(FAR_MS)
+    driven.apply(FAR_MS)
+    driven.step()
+
+    assert [] == signals
+    assert any("push those rules again with betrace rules push" in entry.get("reason", "") for entry in logged)
+    assert [(A.hex(), "broken", 1)] == driven.signals()
 
 
 def test_released_partition_can_be_taken_by_another(settings: Settings) -> None:
@@ -295,10 +307,10 @@ def test_store_of_another_worker_is_not_shared(settings: Settings) -> None:
 
 
 def test_idle_is_all_read_and_nothing_open(settings: Settings) -> None:
-    """A worker is idle when every partition is past the ends that are asked for, and no window is open or waits."""
+    """Idle is: past the ends that are asked for, in no older epoch, everywhere, and no window is open or waits."""
     driven = Driven(settings)
     [topic] = settings.source_topics
-    ends = {topic: {0: 3}}
+    ends = {topic: {0: End(3, 1)}}
     looks = [driven.worker.is_idle(ends)]
     for number in (0, 1):
         driven.apply(10_000, driven.entry(100, "pii.access"), number=number)
@@ -308,9 +320,10 @@ def test_idle_is_all_read_and_nothing_open(settings: Settings) -> None:
         driven.apply(FAR_MS, number=number)
         looks.append(driven.worker.is_idle(ends))
 
-    looks.append(driven.worker.is_idle({topic: {0: 4}}))
+    looks.append(driven.worker.is_idle({topic: {0: End(4, 1)}}))
+    looks.append(driven.worker.is_idle({topic: {0: End(3, 2)}}))
 
-    assert [False, False, False, True, False] == looks
+    assert [False, False, False, True, False, False] == looks
 
 
 def test_stores_are_apart(settings: Settings) -> None:
