@@ -167,7 +167,8 @@ def _judged(url: str, asked: Asked) -> Iterator[_Judged | None]:
     except duckdb.Error as error:
         raise StateError(
             f"the archive {store.root} cannot be asked: {error}",
-            action="see whether it is reachable, its files are whole, and there is memory and room for temporary files",
+            action="see whether it is reachable and there is memory and room for temporary files; put a damaged file "
+            "back from a backup, or delete it: its records then count as lost",
         ) from error
 
 

@@ -35,6 +35,8 @@ from topics.signals import SignalFormat
 from topics.spec import Layout
 
 EXIT_BROKEN = 1
+HELP_KAFKA = "Give a later --from, keep source topics longer, or read an archive with --archive"
+HELP_ARCHIVE = "Give a later --from, or put the files that are missing back"
 
 
 @click.command(
@@ -132,7 +134,7 @@ def command(
         team = stack.enter_context(Team(count)) if archive is None else None
         now_ms = time.time_ns() // 1_000_000
         what = asked.plan(now_ms)
-        _say_lost(what, settings)
+        _say_lost(what, settings, HELP_KAFKA if archive is None else HELP_ARCHIVE)
         views = list(_views(asked, meant, view, who, table=table, publish=publish))
         job = Job(settings, dict(compiled.texts), meant, what, archive, Wanted.all_of(each.wanted for each in views))
         result = None if archive is None else _queried(job, archive, now_ms)
@@ -227,7 +229,7 @@ def _end(result: Result, views: list[View]) -> int:
     return EXIT_BROKEN if broken else 0
 
 
-def _say_lost(what: Plan, settings: Settings) -> None:
+def _say_lost(what: Plan, settings: Settings, help_text: str) -> None:
     """Says where records are gone, and what follows from it."""
     for each in what.lost:
         place = f"{each.topic}[{each.partition}]"
@@ -239,7 +241,6 @@ def _say_lost(what: Plan, settings: Settings) -> None:
         whole_ms = max(ends_ms) + settings.gap_ms + settings.lateness_ms
         click.echo(
             f"the replay is whole for traces that begin after {iso_ms(whole_ms)}: a rule that could be wrong about "
-            "one before for want of those records says undetermined. Give a later --from, keep source topics longer, "
-            "or read an archive with --archive",
+            f"one before for want of those records says undetermined. {help_text}",
             err=True,
         )

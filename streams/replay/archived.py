@@ -112,12 +112,20 @@ def _lost_beginnings(store: Store, found: Contents, settings: Settings, read_fro
 
 
 def _nothing(store: Store, found: Contents, settings: Settings, period: Period) -> ConfigError:
+    topics = ", ".join(settings.source_topics)
     of_topics = [file for file in found.files if file.topic in settings.source_topics]
     if of_topics:
         first, last = (pick(of_topics, key=lambda file: file.hour_ms).hour_ms for pick in (min, max))
-        held = f"its records are of the hours {iso_ms(first)} to {iso_ms(last)}"
-    else:
-        held = f"it holds {', '.join(sorted({file.topic for file in found.files})) or 'nothing'}"
+        return ConfigError(
+            f"the archive {store.root} holds no record of {topics} between {period}: its records are of the hours "
+            f"{iso_ms(first)} to {iso_ms(last)}: ask for another time"
+        )
+    if found.files:
+        held = ", ".join(sorted({file.topic for file in found.files}))
+        return ConfigError(
+            f"the archive {store.root} holds no record of {topics}: it holds {held}: name them with --source-topics"
+        )
     return ConfigError(
-        f"the archive {store.root} holds no record of {', '.join(settings.source_topics)} between {period}: {held}"
+        f"there is no archive at {store.root}: give the directory or URL that betrace archive was given; it writes a "
+        "file once the first hour is over, or with --until-idle at once"
     )
