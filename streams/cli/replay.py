@@ -212,6 +212,8 @@ def _end(result: Result, views: list[View]) -> int:
     """Ends the views, says what was read, and returns the exit code."""
     for view in views:
         view.end(result)
+        if isinstance(view, Publishing):
+            click.echo(f"{view.sent:,} signals are on {view.topic}", err=True)
     verdicts = sum((tally.verdicts for tally in result.tallies.values()), Counter[str]())
     broken, read = verdicts[Verdict.BROKEN.value], result.read
     of_records = "" if read.records is None else f" in {read.records:,} records"

@@ -4,8 +4,9 @@
 
 The archive is the corpus copied with fresh trace ids (`tests.bench.load`), over four hours of record time and four
 partitions. Prints a line of JSON for what it costs to archive the corpus, then one for each rule set: what the query
-takes, for verdicts alone and with all facts of broken traces; and of the first one, or of all, what the engine takes on
-the same files in one process, and whether both say the same. Fails where they do not.
+takes, for verdicts alone and with all facts of broken traces; what the whole of `betrace replay --archive` takes, for a
+summary and for the signals; and of the first one, or of all, what the engine takes on the same files in one process,
+and whether both say the same. Fails where they do not.
 """
 
 from __future__ import annotations
