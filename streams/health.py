@@ -1,8 +1,9 @@
 """Whether a stage works, and its metrics, over HTTP.
 
 In: what the stage says of itself as it works. Out: `/metrics` in Prometheus' format; `/healthz`, which fails when the
-stage's loop stands still; `/readyz`, which fails while the stage does not do its job, with a reason a line. Each stage
-is a process of its own and has a server of its own, in a thread, which changes nothing and shows no span.
+stage's loop stands still; `/readyz`, which fails while the stage does not do its job, with a reason a line, and names
+the rules in use. Each stage is a process of its own and has a server of its own, in a thread, which changes nothing and
+shows no span.
 
 A stage is ready when its group has given it its partitions (none may be its share), its rules are compiled, it has read
 lately all there was to read or at least some of it, and what it did was committed lately.
@@ -93,6 +94,13 @@ class Health:
             found += self._lags()
         return found
 
+    def notes(self) -> list[str]:
+        """What is to be known of a stage, ready or not: the fingerprint of the rules it works with."""
+        found = [] if self._rules is None else [f"rules {self._rules}"]
+        if metrics.REGISTRY.get_sample_value("betrace_rules_refused"):
+            found.append("the active rules cannot be read, those before stay")
+        return found
+
     def _lags(self) -> Iterator[str]:
         now_s = self._clock_s()
         if now_s - self._moved_s > STUCK_S:
@@ -136,7 +144,9 @@ def application(health: Health) -> Callable[[dict[str, Any], Started], Iterable[
         if path not in probes:
             return _text(start, HTTPStatus.NOT_FOUND, ["there are /metrics, /healthz and /readyz"])
         problems = probes[path]()
-        return _text(start, HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK, problems or ["ok"])
+        notes = health.notes() if path == "/readyz" else []
+        status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
+        return _text(start, status, [*(problems or ["ok"]), *notes])
 
     return answer
 

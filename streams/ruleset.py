@@ -6,10 +6,11 @@ In: a compiled set, or the topic. Out: all known sets by fingerprint, and the ac
 from __future__ import annotations
 
 import getpass
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from dsl import RulesError, RuleSet, compile_texts
 from streams import reader
@@ -55,25 +56,45 @@ class RuleSets:
 
 
 @dataclass(frozen=True, slots=True)
+class Activation:
+    """Who made the active set active and when (Unix ms), and which was active before (None: none, or not known)."""
+
+    by: str
+    time_ms: int
+    previous: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Pushed:
-    """A rule set as it is on the topic; `rules` is None when this version cannot compile it."""
+    """A rule set as it is on the topic; `rules` is None when this version cannot compile it.
+
+    `activation` is None of one that is not active.
+    """
 
     fingerprint: str
     record: records.RuleSetRecord
-    is_active: bool
+    activation: Activation | None
     rules: RuleSet | None
 
+    @property
+    def is_active(self) -> bool:
+        """Workers judge with it."""
+        return self.activation is not None
 
-def push(settings: Settings, rules: RuleSet, *, now_ms: int) -> None:
-    """Writes the set and makes it the active one.
+
+def push(settings: Settings, rules: RuleSet, *, now_ms: int, revision: str | None = None) -> None:
+    """Writes the set and makes it the active one; `revision` is what its files are of.
 
     Raises:
         ConfigError: the brokers did not take it.
     """
-    record = records.RuleSetRecord(texts=dict(rules.texts), pushed_by=_user(), pushed_ms=now_ms)
+    before = _active_fingerprint(settings)
+    record = records.RuleSetRecord(
+        texts=dict(rules.texts), pushed_by=_user(), pushed_ms=now_ms, previous=before, revision=revision
+    )
     # One after the other: the active set must never be one that was not written.
     _write(settings, rules.fingerprint.encode(), records.encode(record))
-    activate(settings, rules.fingerprint)
+    _activate(settings, rules.fingerprint, before)
 
 
 def activate(settings: Settings, fingerprint: str) -> None:
@@ -81,8 +102,20 @@ def activate(settings: Settings, fingerprint: str) -> None:
 
     Raises:
         ConfigError: the brokers did not take it.
+        StateError: the topic cannot be read.
     """
-    _write(settings, records.ACTIVE_KEY, fingerprint.encode())
+    _activate(settings, fingerprint, _active_fingerprint(settings))
+
+
+def _activate(settings: Settings, fingerprint: str, before: str | None) -> None:
+    headers = {records.BY_HEADER: _user().encode()}
+    if before is not None:
+        headers[records.PREVIOUS_HEADER] = before.encode()
+    _write(settings, records.ACTIVE_KEY, fingerprint.encode(), headers)
+
+
+def _active_fingerprint(settings: Settings) -> str | None:
+    return _latest(settings).get(records.ACTIVE_KEY, b"").decode(errors="replace") or None
 
 
 def history(settings: Settings) -> list[Pushed]:
@@ -91,32 +124,46 @@ def history(settings: Settings) -> list[Pushed]:
     Raises:
         StateError: the topic cannot be read.
     """
-    latest = _latest(settings)
-    active = latest.pop(records.ACTIVE_KEY, b"").decode(errors="replace")
-    found = [_pushed(key.decode(errors="replace"), value, active) for key, value in latest.items() if value]
+    latest = _latest_messages(settings)
+    active = latest.pop(records.ACTIVE_KEY, None)
+    found = [_pushed(key.decode(errors="replace"), message.value(), active) for key, message in latest.items()]
     return sorted(
         (each for each in found if each is not None), key=lambda each: (-each.record.pushed_ms, each.fingerprint)
     )
 
 
-def _pushed(fingerprint: str, value: bytes, active: str) -> Pushed | None:
+def _pushed(fingerprint: str, value: bytes | None, active: Message | None) -> Pushed | None:
     try:
-        record = records.decode(value)
+        record = records.decode(value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     try:
         rules, _ = compile_texts(record.texts)
     except RulesError:
         rules = None
-    return Pushed(fingerprint, record, fingerprint == active, rules)
+    is_active = active is not None and active.value() == fingerprint.encode()
+    return Pushed(fingerprint, record, _activation(active) if active is not None and is_active else None, rules)
 
 
-def _write(settings: Settings, key: bytes, value: bytes) -> None:
+def _activation(active: Message) -> Activation:
+    headers: Iterable[tuple[str, str | bytes | None]] = active.headers() or ()  # type: ignore[assignment]
+    said = {key: value.decode(errors="replace") for key, value in headers if isinstance(value, bytes)}
+    by = said.get(records.BY_HEADER, "unknown")
+    return Activation(by, active.timestamp()[1], said.get(records.PREVIOUS_HEADER))
+
+
+def _write(settings: Settings, key: bytes, value: bytes, headers: dict[str, bytes] | None = None) -> None:
     producer = Producer({**settings.client(), "enable.idempotence": True, "message.max.bytes": SET_BYTES})
     topic = settings.topic("rules")
     errors: list[KafkaError] = []
     try:
-        producer.produce(topic, value, key, on_delivery=lambda error, _: errors.append(error) if error else None)
+        producer.produce(
+            topic,
+            value,
+            key,
+            on_delivery=lambda error, _: errors.append(error) if error else None,
+            headers=[*(headers or {}).items()],
+        )
     except KafkaException as error:
         raise _not_written(topic, error.args[0].str()) from error
     if producer.flush(WAIT_S) or errors:
@@ -148,7 +195,11 @@ def read(settings: Settings) -> tuple[RuleSets, str | None]:
 
 def _latest(settings: Settings) -> dict[bytes, bytes]:
     """The last value of each key."""
-    return {message.key() or b"": message.value() or b"" for message in reader.read(settings, settings.topic("rules"))}
+    return {key: message.value() or b"" for key, message in _latest_messages(settings).items()}
+
+
+def _latest_messages(settings: Settings) -> dict[bytes, Message]:
+    return {message.key() or b"": message for message in reader.read(settings, settings.topic("rules"))}
 
 
 def read_active(settings: Settings) -> RuleSet:

@@ -117,6 +117,9 @@ class _Version(msgspec.Struct, frozen=True, array_like=True):
     version: int
 
 
+pack_touch = _TOUCH.pack
+"""One touch as bytes, as `pack_touches` has them: trace id, tick, span count."""
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Facts)
 _version_decoder = msgspec.msgpack.Decoder(_Version)

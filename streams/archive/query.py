@@ -17,7 +17,7 @@ from __future__ import annotations
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -26,10 +26,10 @@ import duckdb
 import pyarrow as pa
 
 from streams.archive import read, spans, sql
-from streams.archive.names import ArchiveFile
+from streams.archive.names import ArchiveFile, Contents
 from streams.archive.schema import FORMAT_KEY, RUN_BACK_KEY
 from streams.archive.store import Store
-from streams.archive.tables import Said, Tables
+from streams.archive.tables import Counted, Said, Tables
 from streams.errors import BetraceError, StateError
 from streams.project import Projector
 from streams.traces import TraceSpans
@@ -40,6 +40,7 @@ from streams.window.waiting import Arrival
 from topics.facts import Entry, Fact, Touch, pack_touches
 
 BATCH_ROWS = 8192
+MINUTE_MS = 60_000
 
 _PLACE = ("topic", "partition", "offset", "trace_id")
 _Place: TypeAlias = tuple[str, int, int, bytes]
@@ -55,8 +56,9 @@ class Asked:
 
     Records have a timestamp in `[from_ms, to_ms)`, None is no bound; no topics are all topics. The clock stops at
     `clock_ms` or at the last record, whichever is later: windows that are quiet then close as such, all others at the
-    end of the input. With `in_full`, traces that break a rule come with
-    all their facts, to make signals of; without, such a verdict is only said.
+    end of the input. With `in_full`, traces that break a rule come with all their facts, to make signals of; without,
+    such a verdict is only said. `lost` are the times in which records are missing, None is as `streams.archive.read`
+    finds them. Records stamped in an hour that begins after `now_ms` are refused, None refuses none.
     """
 
     projector: Projector
@@ -67,6 +69,8 @@ class Asked:
     out_of_order_ms: int = 2_000
     clock_ms: int | None = None
     in_full: bool = True
+    lost: tuple[LostTime, ...] | None = None
+    now_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,23 @@ class Answer:
     closes: Iterator[Close]
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the rules say, counted where no more is to be said.
+
+    `counted` are verdicts on traces with one whole window, of those that began in the time that is counted; `traces` is
+    how many such traces there are, and `closes` are as in `Answer`. `minutes` are those of record time in which there
+    was a record, in that time; `spans` and `unreadable` count all rows and records that were asked for.
+    """
+
+    counted: tuple[Counted, ...]
+    traces: int
+    spans: int
+    unreadable: int
+    minutes: frozenset[int]
+    closes: Iterator[Close]
+
+
 def ask(url: str, asked: Asked) -> Answer:
     """Asks the rules of an archive.
 
@@ -89,32 +110,66 @@ def ask(url: str, asked: Asked) -> Answer:
         ConfigError: the URL cannot be used.
         StateError: the archive cannot be read.
     """
+    with _judged(url, asked) as judged:
+        if judged is None:
+            return Answer((), iter(()))
+        return Answer(tuple(judged.tables.said()), _closes(judged, asked))
+
+
+def count(url: str, asked: Asked, from_ms: int, to_ms: int) -> Figures:
+    """Asks the rules of an archive, to count the traces that began in `[from_ms, to_ms)`; raises as `ask`."""
+    with _judged(url, asked) as judged:
+        if judged is None:
+            return Figures((), 0, 0, 0, frozenset(), iter(()))
+        [(spans, unreadable)] = judged.database.execute(
+            "SELECT count(is_log), count(unreadable) FROM records"
+        ).fetchall()
+        minutes = judged.database.execute(
+            f"SELECT DISTINCT timestamp_ms // {MINUTE_MS} FROM records "
+            f"WHERE timestamp_ms >= {from_ms} AND timestamp_ms < {to_ms}"
+        ).fetchall()
+        counted, traces = judged.tables.counted(from_ms, to_ms)
+        read_minutes = frozenset(minute for (minute,) in minutes)
+        return Figures(tuple(counted), traces, spans, unreadable, read_minutes, _closes(judged, asked))
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A database with all the tables."""
+
+    database: duckdb.DuckDBPyConnection
+    tables: Tables
+    lost: list[LostTime]
+
+
+@contextmanager
+def _judged(url: str, asked: Asked) -> Iterator[_Judged | None]:
+    """Steps 1 to 3, None when the archive has no file of the range."""
     store = Store.at(url)
     found = store.contents()
     files = read.chosen(found, asked.from_ms, asked.to_ms, asked.topics)
     if not files:
-        return Answer((), iter(()))
-    lost = read.lost(store, found, asked.out_of_order_ms)
+        yield None
+        return
+    _check_times(found, asked)
+    lost = read.lost(store, found, asked.out_of_order_ms) if asked.lost is None else list(asked.lost)
     try:
         with (
             tempfile.TemporaryDirectory(prefix="betrace-") as directory,
             closing(_connect(store, Path(directory))) as database,
         ):
             _open(database, store, files, asked)
-            return _answer(database, asked, lost)
+            tables = Tables(database, asked.projector.rules)
+            tables.find_hits()
+            tables.find_windows(asked.bounds, lost)
+            tables.judge(in_full=asked.in_full)
+            yield _Judged(database, tables, lost)
     except duckdb.Error as error:
         raise StateError(
             f"the archive {store.root} cannot be asked: {error}",
-            action="see whether it is reachable, its files are whole, and there is memory and room for temporary files",
+            action="see whether it is reachable and there is memory and room for temporary files; put a damaged file "
+            "back from a backup, or delete it: its records then count as lost",
         ) from error
-
-
-def _answer(database: duckdb.DuckDBPyConnection, asked: Asked, lost: list[LostTime]) -> Answer:
-    tables = Tables(database, asked.projector.rules)
-    tables.find_hits()
-    tables.find_windows(asked.bounds, lost)
-    tables.judge(in_full=asked.in_full)
-    return Answer(tuple(tables.said()), _closes(database, tables, asked, lost))
 
 
 def _connect(store: Store, directory: Path) -> duckdb.DuckDBPyConnection:
@@ -146,6 +201,14 @@ def _open(database: duckdb.DuckDBPyConnection, store: Store, files: list[Archive
     database.execute("CREATE VIEW archive AS FROM records WHERE trace_id IS NOT NULL")
 
 
+def _check_times(found: Contents, asked: Asked) -> None:
+    """The engine takes what is stamped in the future for what came before it."""
+    for file in found.files:
+        is_asked_for = asked.topics is None or file.topic in asked.topics
+        if is_asked_for and asked.now_ms is not None and file.hour_ms > asked.now_ms:
+            raise RefusedError(f"{file.name} holds records stamped in the future")
+
+
 def _check(database: duckdb.DuckDBPyConnection, urls: str, file_count: int, out_of_order_ms: int) -> None:
     """What the files' metadata says must let a query be exact."""
     found = database.execute(
@@ -160,12 +223,13 @@ def _check(database: duckdb.DuckDBPyConnection, urls: str, file_count: int, out_
         raise RefusedError(f"record times run back by {run_back_ms}ms, more than out-of-order, {out_of_order_ms}ms")
 
 
-def _closes(database: duckdb.DuckDBPyConnection, tables: Tables, asked: Asked, lost: list[LostTime]) -> Iterator[Close]:
+def _closes(judged: _Judged, asked: Asked) -> Iterator[Close]:
     """The closed windows of the traces in the table `chosen`."""
-    facts = _facts(database, tables, asked.projector)
+    database = judged.database
+    facts = _facts(judged, asked.projector)
     atoms = asked.projector.rules.atoms.values()
     sessions = Sessions(asked.bounds, {atom.fingerprint: atom.counted for atom in atoms if atom.counted})
-    sessions.lost = list(lost)
+    sessions.lost = list(judged.lost)
     arrivals = database.execute(
         """
         SELECT topic, partition, "offset", trace_id, tick, count(*), bool_or(parent_id IS NULL AND NOT is_log)
@@ -184,14 +248,14 @@ def _closes(database: duckdb.DuckDBPyConnection, tables: Tables, asked: Asked, l
     return _ended(sessions, max(last_ms or 0, asked.clock_ms or 0))
 
 
-def _facts(database: duckdb.DuckDBPyConnection, tables: Tables, projector: Projector) -> Mapping[_Place, list[Fact]]:
+def _facts(judged: _Judged, projector: Projector) -> Mapping[_Place, list[Fact]]:
     """What each record says of each chosen trace."""
     facts: defaultdict[_Place, list[Fact]] = defaultdict(list)
-    if not tables.chosen_count:
+    if not judged.tables.chosen_count:
         return facts
     shown = ", ".join(f'"{name}"' for name in (*_PLACE, *spans.COLUMNS))
-    condition = sql.any_of(atom.hit for atom in tables.atoms)
-    rows = database.sql(f"SELECT {shown} FROM archive SEMI JOIN chosen USING (trace_id) WHERE {condition}")
+    condition = sql.any_of(atom.hit for atom in judged.tables.atoms)
+    rows = judged.database.sql(f"SELECT {shown} FROM archive SEMI JOIN chosen USING (trace_id) WHERE {condition}")
     wanted = projector.interest.attributes
     for batch in rows.to_arrow_reader(BATCH_ROWS):
         table = pa.Table.from_batches([batch])

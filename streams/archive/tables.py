@@ -51,6 +51,16 @@ class Said(NamedTuple):
     last_ms: int
 
 
+class Counted(NamedTuple):
+    """On how many traces a rule has a verdict, and when the first and the last of them began, in ms of record time."""
+
+    rule_id: str
+    verdict: Verdict
+    traces: int
+    first_ms: int
+    last_ms: int
+
+
 class Tables:
     """Makes the tables, one after the other; `chosen_count` is known after `judge`."""
 
@@ -119,8 +129,26 @@ class Tables:
             """
         )
         for trace_id, first, last, number, is_broken in rows.fetchall():
-            verdict = Verdict.BROKEN if is_broken else Verdict.HELD
-            yield Said(self._enabled[number].id, trace_id, verdict, first * TICK_MS, last * TICK_MS)
+            yield Said(self._enabled[number].id, trace_id, _verdict(is_broken), first * TICK_MS, last * TICK_MS)
+
+    def counted(self, from_ms: int, to_ms: int) -> tuple[list[Counted], int]:
+        """The same of the traces that began in `[from_ms, to_ms)`, counted, and how many such traces there are."""
+        self._database.execute(
+            f"CREATE VIEW whole AS FROM judged WHERE NOT has_more "
+            f"AND first * {TICK_MS} >= {from_ms} AND first * {TICK_MS} < {to_ms}"
+        )
+        rows = self._database.execute(
+            """
+            SELECT verdict // 2, verdict % 2, count(*), min(first), max(first)
+            FROM (SELECT first, unnest(verdicts) AS verdict FROM whole) WHERE verdict IS NOT NULL GROUP BY ALL
+            """
+        ).fetchall()
+        [(traces,)] = self._database.execute("SELECT count(*) FROM whole").fetchall()
+        counted = [
+            Counted(self._enabled[number].id, _verdict(is_broken), count, first * TICK_MS, last * TICK_MS)
+            for number, is_broken, count, first, last in rows
+        ]
+        return counted, traces
 
     # Hits
 
@@ -178,6 +206,10 @@ class Tables:
 
 
 _NO_HITS = _HITS.empty_table()
+
+
+def _verdict(is_broken: int) -> Verdict:
+    return Verdict.BROKEN if is_broken else Verdict.HELD
 
 
 def _seen(rows: pa.Table, atoms: list[sql.AtomSql]) -> pa.Table:

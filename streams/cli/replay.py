@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +22,10 @@ from streams.decode import Format
 from streams.errors import ConfigError
 from streams.redact import Redaction, read_key, treatments
 from streams.replay import plan as planning
-from streams.replay.judging import Wanted
+from streams.replay.outcome import Wanted
 from streams.replay.plan import Period, Plan
 from streams.replay.publish import Publishing
-from streams.replay.run import Replay
+from streams.replay.run import Replay, Result, Team
 from streams.replay.worker import Job, chosen
 from streams.security import Security
 from streams.settings import Settings
@@ -34,6 +35,8 @@ from topics.signals import SignalFormat
 from topics.spec import Layout
 
 EXIT_BROKEN = 1
+HELP_KAFKA = "Give a later --from, keep source topics longer, or read an archive with --archive"
+HELP_ARCHIVE = "Give a later --from, or put the files that are missing back"
 
 
 @click.command(
@@ -125,14 +128,24 @@ def command(
     compiled = load(rules)
     meant = frozenset(only) or None
     asked = Asked(settings, compiled if meant is None else chosen(compiled, meant), Period(from_ms, to_ms), archive)
-    what = asked.plan(time.time_ns() // 1_000_000)
-    _say_lost(what, settings)
-    views = list(_views(asked, meant, view, who, table=table, publish=publish))
-    wanted = Wanted(
-        record=any(each.wanted.record for each in views), message=any(each.wanted.message for each in views), who=who
-    )
-    job = Job(settings, dict(compiled.texts), meant, what, archive, wanted)
-    raise click.exceptions.Exit(_run(job, processes or os.cpu_count() or 1, views))
+    count = processes or os.cpu_count() or 1
+    with ExitStack() as stack:
+        # A forked process would miss the threads of a client of Kafka, so it begins before there is one.
+        team = stack.enter_context(Team(count)) if archive is None else None
+        now_ms = time.time_ns() // 1_000_000
+        what = asked.plan(now_ms)
+        _say_lost(what, settings, HELP_KAFKA if archive is None else HELP_ARCHIVE)
+        views = list(_views(asked, meant, view, who, table=table, publish=publish))
+        job = Job(settings, dict(compiled.texts), meant, what, archive, Wanted.all_of(each.wanted for each in views))
+        result = None if archive is None else _queried(job, archive, now_ms)
+        if result is None:
+            team = team or stack.enter_context(Team(count, forks=False))
+            with Bar(what.expected) as bar:
+                result = Replay(job, team, bar)
+                _find(result, views)
+        else:
+            _find(result, views)
+    raise click.exceptions.Exit(_end(result, views))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,20 +189,37 @@ def _views(
         yield replayed.Rows() if table else replayed.Lines()
 
 
-def _run(job: Job, count: int, views: list[View]) -> int:
-    """Replays; returns the exit code."""
-    with Bar(job.plan.expected) as bar:
-        replay = Replay(job, count, bar)
-        for found in replay.run():
-            for view in views:
-                view.take(found)
+def _queried(job: Job, archive: str, now_ms: int) -> Result | None:
+    """The replay by a query; None when only the engine can answer, which is said."""
+    from streams.archive.query import RefusedError  # noqa: PLC0415, an extra, which the plan has found
+    from streams.replay.queried import Queried  # noqa: PLC0415, as above
+
+    try:
+        return Queried(archive, job.settings, job.rules(), job.plan, job.wanted, now_ms=now_ms)
+    except RefusedError as error:
+        click.echo(f"the archive is read record by record, which takes longer: {error}", err=True)
+        return None
+
+
+def _find(result: Result, views: list[View]) -> None:
+    """Gives the signals to the views."""
+    for found in result.run():
+        for view in views:
+            view.take(found)
+
+
+def _end(result: Result, views: list[View]) -> int:
+    """Ends the views, says what was read, and returns the exit code."""
     for view in views:
-        view.end(replay)
-    verdicts = sum((tally.verdicts for tally in replay.tallies.values()), Counter[str]())
-    broken, read = verdicts[Verdict.BROKEN.value], replay.read
+        view.end(result)
+        if isinstance(view, Publishing):
+            click.echo(f"{view.sent:,} signals are on {view.topic}", err=True)
+    verdicts = sum((tally.verdicts for tally in result.tallies.values()), Counter[str]())
+    broken, read = verdicts[Verdict.BROKEN.value], result.read
+    of_records = "" if read.records is None else f" in {read.records:,} records"
     click.echo(
-        f"{read.spans:,} spans in {read.records:,} records, {read.unreadable:,} of them unreadable; "
-        f"{replay.chains:,} traces judged, rules broken {broken:,} times",
+        f"{read.spans:,} spans{of_records}, {read.unreadable:,} unreadable records; "
+        f"{result.chains:,} traces judged, rules broken {broken:,} times",
         err=True,
     )
     if read.behind:
@@ -201,7 +231,7 @@ def _run(job: Job, count: int, views: list[View]) -> int:
     return EXIT_BROKEN if broken else 0
 
 
-def _say_lost(what: Plan, settings: Settings) -> None:
+def _say_lost(what: Plan, settings: Settings, help_text: str) -> None:
     """Says where records are gone, and what follows from it."""
     for each in what.lost:
         place = f"{each.topic}[{each.partition}]"
@@ -213,7 +243,6 @@ def _say_lost(what: Plan, settings: Settings) -> None:
         whole_ms = max(ends_ms) + settings.gap_ms + settings.lateness_ms
         click.echo(
             f"the replay is whole for traces that begin after {iso_ms(whole_ms)}: a rule that could be wrong about "
-            "one before for want of those records says undetermined. Give a later --from, keep source topics longer, "
-            "or read an archive with --archive",
+            f"one before for want of those records says undetermined. {help_text}",
             err=True,
         )

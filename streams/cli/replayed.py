@@ -12,9 +12,9 @@ from confluent_kafka.admin import AdminClient
 from dsl import RuleSet
 from streams.cli.table import table
 from streams.replay import compare, summary, who
-from streams.replay.judging import NOBODY, Signal, Wanted
+from streams.replay.outcome import NOBODY, Signal, Wanted
 from streams.replay.plan import Period
-from streams.replay.run import Replay
+from streams.replay.run import Result
 from streams.settings import Settings, moment_ms
 from streams.times import iso_ms
 
@@ -30,7 +30,7 @@ class View(Protocol):
     def take(self, signals: Sequence[Signal]) -> None:
         """The next signals."""
 
-    def end(self, replay: Replay) -> None:
+    def end(self, result: Result) -> None:
         """There are no more."""
 
 
@@ -45,7 +45,7 @@ class Lines:
         if lines:
             click.echo(b"\n".join(lines))
 
-    def end(self, _: Replay) -> None:
+    def end(self, _: Result) -> None:
         """Everything is printed."""
 
 
@@ -65,7 +65,7 @@ class Rows:
             time, trace = iso_ms(signal.closed_ms), signal.trace_id.hex()
             self._rows.append((time, signal.severity, signal.rule, verdict, trace, signal.message or ""))
 
-    def end(self, _: Replay) -> None:
+    def end(self, _: Result) -> None:
         """Prints the table."""
         _echo(table(self._head, self._rows))
 
@@ -73,7 +73,7 @@ class Rows:
 class Summary:
     """What was counted of each rule."""
 
-    wanted = Wanted(record=False)
+    wanted = Wanted(record=False, signals=False)
     _head = ("RULE", "TRACES", "APPLICABLE", "HELD", "BROKEN", "UNDETERMINED", "COVERAGE", "FIRST", "LAST")
 
     def __init__(self, rules: RuleSet, *, is_table: bool) -> None:
@@ -83,9 +83,9 @@ class Summary:
     def take(self, signals: Sequence[Signal]) -> None:
         """They are counted already."""
 
-    def end(self, replay: Replay) -> None:
+    def end(self, result: Result) -> None:
         """Prints a line or a row per rule; below a table, what it says in words."""
-        found = summary.of_rules(self._rules, replay.tallies, replay.chains, replay.plan.period, replay.read)
+        found = summary.of_rules(self._rules, result.tallies, result.chains, result.plan.period, result.read)
         if not self._is_table:
             _echo(map(_json, found))
             return
@@ -110,7 +110,7 @@ class Compare:
         """Keeps what is compared of them."""
         self._replayed += map(compare.of_replay, signals)
 
-    def end(self, _: Replay) -> None:
+    def end(self, _: Result) -> None:
         """Prints the changes."""
         found = compare.changes(self._replayed, self._published)
         rows = [(each.change, each.rule, each.trace_id, each.published or "", each.replayed or "") for each in found]
@@ -132,13 +132,13 @@ class Who:
         """Keeps them."""
         self._signals += signals
 
-    def end(self, replay: Replay) -> None:
+    def end(self, result: Result) -> None:
         """Prints the groups."""
         found = who.groups(self._signals)
         if not self._is_table:
             _echo(map(_json, found))
             return
-        period = _shown(found, replay.plan.period)
+        period = _shown(found, result.plan.period)
         head = (self._attribute.upper(), "BROKEN", "TRACES", "FIRST", "LAST", "WHEN", "RULES")
         _echo(table(head, [_group_cells(group, period) for group in found]))
         for group in found:

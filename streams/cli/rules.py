@@ -26,7 +26,7 @@ from topics.spec import Layout
 _HEAD = ("RULE", "SEVERITY", "CONTROLS", "TITLE")
 
 
-_SET_HEAD = ("SET", "ACTIVE", "RULES", "PUSHED", "BY")
+_SET_HEAD = ("SET", "ACTIVE", "RULES", "PUSHED", "BY", "IN PLACE OF", "REVISION")
 
 ACTIVE = "active"
 """Names the active set where a fingerprint could stand."""
@@ -44,13 +44,22 @@ _form = click.option(
 
 
 class SetRow(msgspec.Struct, frozen=True):
-    """What is listed of a rule set on Kafka; `rules` is None when this version cannot compile it."""
+    """What is listed of a rule set on Kafka; `rules` is None when this version cannot compile it.
+
+    `previous` was active when it was pushed. Of the active one the last three say since when it is, who made it so, and
+    which was active before: another person and another set than when it was pushed where somebody went back to it.
+    """
 
     fingerprint: str
     active: bool
     rules: int | None
     pushed: str
     pushed_by: str
+    previous: str | None
+    revision: str | None
+    activated: str | None
+    activated_by: str | None
+    active_before: str | None
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -71,16 +80,17 @@ def command() -> None:
 
 @command.command("push", epilog="\b\nExample:\n  betrace rules push rules/ --bootstrap localhost:9092")
 @click.argument("rules", nargs=-1, required=True, type=click.Path())
+@click.option("--revision", metavar="TEXT", help="What the files are of, such as a commit: kept with the set.")
 @options.cluster
 @options.prefix
-def push(rules: tuple[str, ...], bootstrap: str, security: Security, prefix: str) -> None:
+def push(rules: tuple[str, ...], revision: str | None, bootstrap: str, security: Security, prefix: str) -> None:
     """Make RULES, files or directories, the active rule set; a set with an error is refused whole."""
     compiled = load(rules)
     settings = _settings(bootstrap, security, prefix)
     client = admin.connect(settings.client())
     if not admin.partition_counts(client, [settings.topic("rules")]):
         admin.create(client, Layout(prefix=prefix))
-    ruleset.push(settings, compiled, now_ms=time.time_ns() // 1_000_000)
+    ruleset.push(settings, compiled, now_ms=time.time_ns() // 1_000_000, revision=revision)
     click.echo(compiled.fingerprint)
 
 
@@ -202,12 +212,25 @@ def _settings(bootstrap: str, security: Security, prefix: str) -> Settings:
 
 def _set_row(each: Pushed) -> SetRow:
     count = None if each.rules is None else len(each.rules.rules)
-    return SetRow(each.fingerprint, each.is_active, count, iso_ms(each.record.pushed_ms), each.record.pushed_by)
+    record, activation = each.record, each.activation
+    return SetRow(
+        fingerprint=each.fingerprint,
+        active=each.is_active,
+        rules=count,
+        pushed=iso_ms(record.pushed_ms),
+        pushed_by=record.pushed_by,
+        previous=record.previous,
+        revision=record.revision,
+        activated=None if activation is None else iso_ms(activation.time_ms),
+        activated_by=None if activation is None else activation.by,
+        active_before=None if activation is None else activation.previous,
+    )
 
 
 def _set_cells(row: SetRow) -> tuple[str, ...]:
     count = "unreadable" if row.rules is None else str(row.rules)
-    return row.fingerprint, "active" if row.active else "", count, row.pushed, row.pushed_by
+    active = "active" if row.active else ""
+    return row.fingerprint, active, count, row.pushed, row.pushed_by, row.previous or "", row.revision or ""
 
 
 def _found(history: list[Pushed], name: str) -> Pushed:

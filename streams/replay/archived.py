@@ -14,7 +14,7 @@ from streams.archive.names import ArchiveFile, Contents
 from streams.archive.rows import RawRecord
 from streams.archive.store import Store
 from streams.errors import ConfigError
-from streams.replay.feed import End, Record
+from streams.replay.feed import Taken
 from streams.replay.plan import Input, Period, Plan, times
 from streams.settings import Settings
 from streams.times import iso_ms
@@ -59,20 +59,20 @@ class ArchiveFeed:
         self._times_ms: dict[Source, int] = dict.fromkeys(self._open, 0)
         self._begun = False
 
-    def take(self, paused: Collection[Source]) -> list[Record | End]:
+    def take(self, paused: Collection[Source]) -> Taken:
         """See `streams.replay.feed.Feed`."""
         if not self._begun:
             self._begun = True
-            return [End(source, end) for source, end in self._ends.items() if source not in self._open]
+            return Taken(ends={source: end for source, end in self._ends.items() if source not in self._open})
         ready = [source for source in self._open if source not in paused]
         if not ready:
-            return []
+            return Taken()
         source = min(ready, key=self._times_ms.__getitem__)
         records = list(islice(self._open[source], CHUNK))
         if not records:
-            return [End(source, self._ends[source])]
+            return Taken(ends={source: self._ends[source]})
         self._times_ms[source] = records[-1].timestamp_ms
-        return [Record(source, each.offset, each.timestamp_ms, each.value) for each in records]
+        return Taken({source: [(each.offset, each.timestamp_ms, each.value) for each in records]})
 
     def finish(self, source: Source) -> None:
         """See `streams.replay.feed.Feed`."""
@@ -112,12 +112,20 @@ def _lost_beginnings(store: Store, found: Contents, settings: Settings, read_fro
 
 
 def _nothing(store: Store, found: Contents, settings: Settings, period: Period) -> ConfigError:
+    topics = ", ".join(settings.source_topics)
     of_topics = [file for file in found.files if file.topic in settings.source_topics]
     if of_topics:
         first, last = (pick(of_topics, key=lambda file: file.hour_ms).hour_ms for pick in (min, max))
-        held = f"its records are of the hours {iso_ms(first)} to {iso_ms(last)}"
-    else:
-        held = f"it holds {', '.join(sorted({file.topic for file in found.files})) or 'nothing'}"
+        return ConfigError(
+            f"the archive {store.root} holds no record of {topics} between {period}: its records are of the hours "
+            f"{iso_ms(first)} to {iso_ms(last)}: ask for another time"
+        )
+    if found.files:
+        held = ", ".join(sorted({file.topic for file in found.files}))
+        return ConfigError(
+            f"the archive {store.root} holds no record of {topics}: it holds {held}: name them with --source-topics"
+        )
     return ConfigError(
-        f"the archive {store.root} holds no record of {', '.join(settings.source_topics)} between {period}: {held}"
+        f"there is no archive at {store.root}: give the directory or URL that betrace archive was given; it writes a "
+        "file once the first hour is over, or with --until-idle at once"
     )

@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 from streams import reader
 from streams.deliver import SIGNALLED
 from streams.errors import ConfigError, StateError
-from streams.replay.judging import Signal
+from streams.replay.outcome import Signal
 from streams.replay.plan import Period
 from streams.settings import Settings
 from topics import admin

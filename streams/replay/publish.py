@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.errors import StateError
 from streams.ingest.outbox import PRODUCER
-from streams.replay.judging import Signal, Wanted
+from streams.replay.outcome import Signal, Wanted
 from streams.settings import Settings
 from topics import REPLAYED_SIGNALS, admin, partition
 from topics.signals import Record
@@ -23,29 +23,31 @@ WAIT_S = 30.0
 
 
 class Publishing:
-    """Publishes signals; makes the topic where it is missing. `end` says whether all arrived."""
+    """Publishes signals; makes the topic where it is missing. `end` says whether all arrived, `sent` how many."""
 
     wanted = Wanted()
 
     def __init__(self, client: AdminClient, settings: Settings, layout: Layout) -> None:
-        self._topic = settings.topic(REPLAYED_SIGNALS.name)
+        self.topic = settings.topic(REPLAYED_SIGNALS.name)
         admin.create(client, layout, (REPLAYED_SIGNALS,))
-        self._count = admin.partition_counts(client, [self._topic])[self._topic]
+        self._count = admin.partition_counts(client, [self.topic])[self.topic]
         self._producer = Producer({**settings.client(PRODUCER), "message.timeout.ms": int(WAIT_S * 1000)})
         self._failed: KafkaError | None = None
+        self.sent = 0
 
     def take(self, signals: Iterable[Signal]) -> None:
         """Sends signals; raises `StateError` when an earlier one was refused."""
         for signal in signals:
             if signal.record is not None:
                 self._send(signal.trace_id, signal.record)
+                self.sent += 1
 
     def _send(self, trace_id: bytes, record: Record) -> None:
         key, value, headers = record
         while True:
             try:
                 self._producer.produce(
-                    self._topic,
+                    self.topic,
                     value,
                     key,
                     partition.of(trace_id, self._count),
@@ -74,6 +76,6 @@ class Publishing:
     def _refused(self, error: KafkaError | None) -> StateError:
         reason = "no answer" if error is None else error.str()
         return StateError(
-            f"signals were not published to {self._topic}: {reason}",
+            f"signals were not published to {self.topic}: {reason}",
             action="see why the brokers refuse it, then start again: who reads them drops what comes twice by its uid",
         )

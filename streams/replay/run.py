@@ -6,20 +6,20 @@ end what was read and counted.
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Iterator
 from heapq import heappop, heappush
-from multiprocessing.context import SpawnProcess
+from multiprocessing.context import ForkContext, SpawnContext
 from queue import Empty
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from streams.errors import BetraceError, StateError
-from streams.replay.judging import Signal
+from streams.replay.outcome import Signal
 from streams.replay.plan import Plan
 from streams.replay.reading import Read
 from streams.replay.tally import Tally
-from streams.replay.worker import Done, Failed, Job, Outbox, Progress, Report, work
+from streams.replay.worker import Done, Failed, Inbox, Job, Jobs, Outbox, Progress, Report, work
 from topics.facts import TICK_MS
 
 LOOK_S = 0.5
@@ -41,18 +41,36 @@ class Watcher(Protocol):
         """So much more was read."""
 
 
-class Replay:
-    """A replay; when `run` has ended, `read`, `chains` and `tallies` say what there was."""
+class Result(Protocol):
+    """What a replay has found, when its signals are all there.
 
-    def __init__(self, job: Job, count: int, watcher: Watcher) -> None:
+    `read` is what was read, `chains` how many traces were judged, `tallies` what was counted by rule id.
+    """
+
+    read: Read
+    chains: int
+    tallies: dict[str, Tally]
+
+    @property
+    def plan(self) -> Plan:
+        """What was to be read."""
+
+    def run(self) -> Iterator[list[Signal]]:
+        """Yields the signals, as they are found, by the record time at which they were due."""
+
+
+class Replay:
+    """A replay by a team; when `run` has ended, `read`, `chains` and `tallies` say what there was."""
+
+    def __init__(self, job: Job, team: Team, watcher: Watcher) -> None:
         self.read = Read()
         self.chains = 0
         self.tallies: dict[str, Tally] = {}
         self._job = job
-        self._count = count
+        self._team = team
         self._watcher = watcher
         self._found: list[Signal] = []
-        self._clocks_ms: dict[int, int] = dict.fromkeys(range(count), 0)
+        self._clocks_ms: dict[int, int] = dict.fromkeys(range(team.count), 0)
 
     @property
     def plan(self) -> Plan:
@@ -66,13 +84,13 @@ class Replay:
             FailedError: a process says why it cannot go on.
             StateError: a process is gone.
         """
-        with _working(self._job, self._count) as next_report:
-            while self._clocks_ms:
-                report = next_report()
-                if isinstance(report, Failed):
-                    raise FailedError(report)
-                self._take(report)
-                yield list(self._ready())
+        self._team.begin(self._job)
+        while self._clocks_ms:
+            report = self._team.next_report()
+            if isinstance(report, Failed):
+                raise FailedError(report)
+            self._take(report)
+            yield list(self._ready())
 
     def _take(self, report: Progress | Done) -> None:
         for each in report.signals:
@@ -94,36 +112,52 @@ class Replay:
             yield heappop(self._found)
 
 
-@contextmanager
-def _working(job: Job, count: int) -> Iterator[Callable[[], Report]]:
-    """The processes while they work; gives a function that waits for their next report."""
-    context = multiprocessing.get_context("spawn")
-    outbox: Outbox = context.Queue()
-    inboxes = [context.Queue() for _ in range(count)]
-    shares = job.plan.shares(count)
-    processes = [
-        context.Process(target=work, args=(job, number, shares[number], inboxes, outbox), daemon=True)
-        for number in range(count)
-    ]
-    for process in processes:
-        process.start()
-    try:
-        yield lambda: _next(outbox, processes)
-    finally:
-        for process in processes:
+class Team:
+    """The processes of a replay; they wait for a job, are given one, and report."""
+
+    def __init__(self, count: int, *, forks: bool = sys.platform == "linux") -> None:
+        # A forked process has everything imported, which saves most of a second of a core, but no threads of others.
+        context = ForkContext() if forks else SpawnContext()
+        self.count = count
+        self._outbox: Outbox = context.Queue()
+        self._inboxes: list[Inbox] = [context.Queue() for _ in range(count)]
+        self._jobs: list[Jobs] = [context.SimpleQueue() for _ in range(count)]
+        self._processes = [
+            context.Process(target=work, args=(number, jobs, self._inboxes, self._outbox), daemon=True)
+            for number, jobs in enumerate(self._jobs)
+        ]
+
+    def __enter__(self) -> Self:
+        for process in self._processes:
+            process.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._processes:
             process.terminate()
-        for process in processes:
+        for process in self._processes:
             process.join()
 
+    def begin(self, job: Job) -> None:
+        """Gives each process its share of the job."""
+        for jobs, share in zip(self._jobs, job.plan.shares(self.count), strict=True):
+            jobs.put((job, share))
 
-def _next(outbox: Outbox, processes: list[SpawnProcess]) -> Report:
-    while True:
-        gone = [process.exitcode for process in processes if process.exitcode]
-        try:
-            return outbox.get(timeout=LOOK_S)
-        except Empty:
-            if gone:
-                raise StateError(
-                    f"a process of the replay ended with {gone[0]}",
-                    action="see the error above and how much memory there is, then start again",
-                ) from None
+    def next_report(self) -> Report:
+        """Waits for a report.
+
+        Raises:
+            StateError: a process is gone.
+        """
+        while True:
+            gone = [process.exitcode for process in self._processes if process.exitcode]
+            try:
+                return self._outbox.get(timeout=LOOK_S)
+            except Empty:
+                if gone:
+                    raise StateError(
+                        f"a process of the replay ended with {gone[0]}",
+                        action="see the error above and how much memory there is, then start again",
+                    ) from None

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from dsl import Verdict
-from streams.replay.judging import NOBODY, Signal
+from streams.replay.outcome import NOBODY, Signal
 from streams.times import iso_ms
 
 

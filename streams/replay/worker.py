@@ -29,7 +29,8 @@ from streams.errors import BetraceError, ConfigError
 from streams.ingest.pace import Standing, ahead
 from streams.project import Projector
 from streams.replay.feed import Feed, KafkaFeed
-from streams.replay.judging import RECORDS, Counts, Judging, Signal, Wanted
+from streams.replay.judging import Judging
+from streams.replay.outcome import RECORDS, Counts, Signal, Wanted
 from streams.replay.plan import Input, Plan
 from streams.replay.reading import Read, Reading
 from streams.settings import Settings
@@ -38,7 +39,7 @@ from topics.errors import TopicsError
 from topics.facts import VERSION, Facts, decode, encode
 
 if TYPE_CHECKING:
-    from multiprocessing.queues import Queue
+    from multiprocessing.queues import Queue, SimpleQueue
 
 FLUSH_S = 0.2
 FLUSH_GROUPS = 20_000
@@ -101,6 +102,7 @@ class Failed(NamedTuple):
 Report: TypeAlias = Progress | Done | Failed
 Inbox: TypeAlias = "Queue[bytes | None]"
 Outbox: TypeAlias = "Queue[Report]"
+Jobs: TypeAlias = "SimpleQueue[tuple[Job, tuple[Input, ...]]]"
 
 
 def chosen(rules: RuleSet, ids: frozenset[str]) -> RuleSet:
@@ -118,19 +120,22 @@ def chosen(rules: RuleSet, ids: frozenset[str]) -> RuleSet:
     return RuleSet.of(found, [atom for atom in rules.atoms.values() if atom.fingerprint in atoms], rules.texts)
 
 
-def projector(settings: Settings, rules: RuleSet, who: str | None) -> Projector:
-    """As ingest has it, with the attribute by which traces are grouped."""
-    identity = settings.identity
-    return Projector(rules, identity if who is None or who in identity else (*identity, who), settings.redaction)
+def projector(settings: Settings, rules: RuleSet, wanted: Wanted) -> Projector:
+    """As ingest has it, with the attribute by which traces are grouped, and showing nothing where nothing is wanted."""
+    identity, who = settings.identity, wanted.who
+    shown = identity if who is None or who in identity else (*identity, who)
+    return Projector(rules, shown, settings.redaction, wanted.shows)
 
 
-def work(job: Job, number: int, share: tuple[Input, ...], inboxes: list[Inbox], outbox: Outbox) -> None:
-    """The whole of a process."""
+def work(number: int, jobs: Jobs, inboxes: list[Inbox], outbox: Outbox) -> None:
+    """The whole of a process, from before it has a job."""
     # Ctrl-C is for the replay, which then ends its processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Nearly nothing here is ever in a cycle, and looking for cycles so often costs a third of the speed.
+    gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     _end_with_parent()
+    job, share = jobs.get()
     try:
         with tempfile.TemporaryDirectory(prefix="betrace-replay-") as directory:
             Worker(job, number, share, inboxes, outbox, Path(directory)).run()
@@ -156,15 +161,14 @@ class Worker:
         self._outbox = outbox
         self._plan = job.plan
         self._fingerprint = rules.fingerprint
-        self._reading = Reading(job.settings, projector(job.settings, rules, job.wanted.who), job.plan, share)
+        self._reading = Reading(job.settings, projector(job.settings, rules, job.wanted), job.plan, share)
         self._judging = Judging(job.settings, rules, job.plan, directory, job.wanted)
         self._feed = _feed(job, share)
         self._paused: frozenset[Source] = frozenset()
         self._finished_count = 0
         self._signals: list[Signal] = []
         self._flushed_s = time.monotonic()
-        self._begins = sum(each.begin for each in share)
-        self._told = [0, 0]
+        self._told = (0, 0)
 
     def run(self) -> None:
         """Reads and judges to the end."""
@@ -209,10 +213,9 @@ class Worker:
         for to, sections in enumerate(self._reading.sections(len(self._inboxes))):
             if sections:
                 self._give(to, Facts(VERSION, self._fingerprint, sections))
-        read = self._reading.read
-        offsets = sum(source.next_offset for source in self._reading.sources.values()) - self._begins
-        said = (offsets - self._told[0], read.spans - self._told[1])
-        self._told = [offsets, read.spans]
+        offsets, spans = self._told
+        self._told = self._reading.offsets, self._reading.read.spans
+        said = self._told[0] - offsets, self._told[1] - spans
         self._outbox.put(Progress(self._number, *said, self._judging.clock_ms, self._signals))
         self._signals = []
 

@@ -4,14 +4,16 @@
 
 The archive is the corpus copied with fresh trace ids (`tests.bench.load`), over four hours of record time and four
 partitions. Prints a line of JSON for what it costs to archive the corpus, then one for each rule set: what the query
-takes, for verdicts alone and with all facts of broken traces; and of the first one, or of all, what the engine takes on
-the same files in one process, and whether both say the same. Fails where they do not.
+takes, for verdicts alone and with all facts of broken traces; what the whole of `betrace replay --archive` takes, for a
+summary and for the signals; and of the first one, or of all, what the engine takes on the same files in one process,
+and whether both say the same. Fails where they do not.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -45,7 +47,7 @@ ROUNDS = 20
 """How often the corpus is archived to see how long it takes; its size is that of once, as repeats cost nothing."""
 
 HOUR_MS = 3_600_000
-START_MS = 1_795_251_600_000
+START_MS = 1_735_722_000_000
 BOUNDS = Bounds.of_ms(gap_ms=30_000, lateness_ms=600_000, max_duration_ms=HOUR_MS)
 FOUND = {"held", "broken", "undetermined"}
 NEW_RULES = (
@@ -135,6 +137,25 @@ def _judged(closes: Iterator[Close], rules: RuleSet) -> Counter[tuple[str, str]]
     return Counter((at.rule.id, at.verdict.value) for at in judgements if at.verdict.value in FOUND)
 
 
+def command(store: Store, rules: RuleSet, *options: str) -> tuple[float, list[str]]:
+    """How long `betrace replay --archive` takes from its start to its end, and the lines it prints."""
+    with tempfile.TemporaryDirectory() as directory:
+        for path, text in rules.texts.items():
+            Path(directory, Path(path).name).write_text(text)
+        where = ["--archive", store.root, "--rules", directory, "--from", "earliest"]
+        start_s = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "streams.cli", "replay", *where, *options],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        elapsed_s = time.perf_counter() - start_s
+    if done.returncode > 1:
+        raise RuntimeError(done.stderr)
+    return elapsed_s, done.stdout.splitlines()
+
+
 def archiving(name: str) -> dict[str, object]:
     """What it costs to archive the corpus once: time per span, bytes per span."""
     originals = corpus.originals(corpus.CORPUS / f"{name}.bin.gz")
@@ -193,7 +214,17 @@ def compare(store: Store, rules: RuleSet, *, with_engine: bool) -> dict[str, obj
     verdicts: Counter[str] = Counter()
     for (_, verdict), count in by_query.items():
         verdicts[verdict] += count
-    figures: dict[str, object] = {"query_s": round(query_s, 2), "in_full_s": round(in_full_s, 2), **verdicts}
+    (summary_s, summary), (signals_s, _) = command(store, rules, "--summary"), command(store, rules)
+    figures: dict[str, object] = {
+        "query_s": round(query_s, 2),
+        "in_full_s": round(in_full_s, 2),
+        "summary_s": round(summary_s, 2),
+        "signals_s": round(signals_s, 2),
+        **verdicts,
+    }
+    told = Counter({(line["rule"], verdict): line[verdict] for line in map(json.loads, summary) for verdict in FOUND})
+    if +told != by_query:
+        raise RuntimeError(f"the command says {told}, the query {by_query}")
     if with_engine:
         start_s = time.perf_counter()
         by_engine = engine(store, rules)

@@ -168,11 +168,13 @@ values = (
 steps = st.tuples(st.sampled_from((0, 0, 100, 300, 400, 500, 900, 1300)), st.integers(0, 1), values)
 
 
-def write(url: str, history: list[tuple[int, int, tuple[str, bytes]]], cut_every: int) -> None:
+def write(
+    url: str, history: list[tuple[int, int, tuple[str, bytes]]], cut_every: int, start_ms: int = START_MS
+) -> None:
     """Archives a history of pauses before records, their partitions, topics and values."""
     store = Store.at(url)
     writers: dict[tuple[str, int], tuple[PartitionWriter, list[int]]] = {}
-    times_ms = accumulate((pause_ms for pause_ms, _, _ in history), initial=START_MS)
+    times_ms = accumulate((pause_ms for pause_ms, _, _ in history), initial=start_ms)
     next(times_ms)
     for time_ms, (_, partition, (topic, value)) in zip(times_ms, history, strict=True):
         made = (PartitionWriter(store, topic, partition, 0, "id"), [0])

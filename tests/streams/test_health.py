@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from streams import health
+from streams import health, metrics
 from streams.errors import ConfigError
 from streams.health import STILL_S, STUCK_S, UNCOMMITTED_S, Health
 
@@ -129,12 +129,23 @@ def test_probes_and_metrics_are_served(ready: Health, clock: Clock) -> None:
         shown = get(port, "/metrics")
         other = get(port, "/")
 
-    assert [(200, "ok\n")] * 2 == well
+    assert [(200, "ok\n"), (200, "ok\nrules f00\n")] == well
     assert [503, 503] == ill
     assert 200 == shown[0]
     assert 'betrace_rules_active_info{fingerprint="f00"} 1.0' in shown[1]
     assert "betrace_committed_timestamp_seconds" in shown[1]
     assert (404, "there are /metrics, /healthz and /readyz\n") == other
+
+
+def test_rules_that_cannot_be_read_are_noted(ready: Health) -> None:
+    """A worker that keeps the last good rules goes on, and says with which and that they are not the active ones."""
+    metrics.RULES_REFUSED.set(1)
+    refused = ready.notes()
+    metrics.RULES_REFUSED.set(0)
+
+    assert ["rules f00", "the active rules cannot be read, those before stay"] == refused
+    assert ["rules f00"] == ready.notes()
+    assert [] == Health().notes()
 
 
 def test_port_that_is_taken_is_refused(ready: Health) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.replay.judging import NOBODY, Signal
+from streams.replay.outcome import NOBODY, Signal
 from streams.replay.who import groups
 
 

@@ -1,0 +1,131 @@
+"""What the rules say of closed windows: signals, and tallies per rule.
+
+In: closed windows. Out: the signals that live processing would have published of them, and what was counted. Only
+chains that began in the time that is asked for are judged.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dsl import RuleSet
+from streams.deliver import Outcome, outcomes
+from streams.replay.plan import Period
+from streams.replay.tally import Tally
+from streams.settings import Settings
+from streams.window.close import Close, CloseReason
+from topics import signals
+from topics.finding import Finding
+from topics.sentence import sentence
+
+NOBODY = "(none)"
+
+
+class Signal(NamedTuple):
+    """A signal, and of what is shown of it that which is wanted, else None.
+
+    `is_last` says that its window was closed by the end of the input. `record` is what live would publish, `who` the
+    value of the attribute by which traces are grouped.
+    """
+
+    is_last: bool
+    closed_ms: int
+    uid: str
+    revision: int
+    rule: str
+    trace_id: bytes
+    verdict: str
+    severity: str
+    chain_first_ms: int
+    message: str | None
+    who: str | None
+    record: signals.Record | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of a signal: its record, its sentence, and an attribute by which traces are grouped.
+
+    Without `signals`, nothing is wanted but what is counted.
+    """
+
+    record: bool = True
+    message: bool = False
+    who: str | None = None
+    signals: bool = True
+
+    @classmethod
+    def all_of(cls, every: Iterable[Wanted]) -> Wanted:
+        """What is wanted when all of these are; at most one has an attribute."""
+        each = list(every)
+        who = next((one.who for one in each if one.who is not None), None)
+        return cls(any(one.record for one in each), any(one.message for one in each), who, any(o.signals for o in each))
+
+    @property
+    def shows(self) -> bool:
+        """Something of what was seen is wanted, not only verdicts."""
+        return self.record or self.message or self.who is not None
+
+
+RECORDS = Wanted()
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was counted: how many chains were judged, and a tally per rule id."""
+
+    chains: int
+    tallies: dict[str, Tally]
+
+
+class Verdicts:
+    """Judges closed windows; `chains` and `tallies` are what was counted so far."""
+
+    def __init__(self, settings: Settings, rules: RuleSet, period: Period, wanted: Wanted) -> None:
+        self.chains = 0
+        self.tallies = {rule.id: Tally() for rule in rules.rules if rule.enabled}
+        self._settings = settings
+        self._rules = rules
+        self._period = period
+        self._wanted = wanted
+        self._reach_ms = settings.gap_ms + settings.lateness_ms
+        self._judged_by = frozenset(rule.fingerprint for rule in rules.rules if rule.enabled)
+
+    def judge(self, closes: Iterable[Close]) -> Iterator[Signal]:
+        """Judges windows, each before it asks for the next one; yields their signals."""
+        for close in closes:
+            if self._period.holds(close.chain_first_ms):
+                self.chains += close.window.first == close.chain.first
+                for outcome in outcomes(close, self._rules, self._judged_by, reach_ms=self._reach_ms):
+                    self.tallies[outcome.rule.id].take(outcome, close.chain_first_ms)
+                    if outcome.finding is not None:
+                        yield self._signal(close, outcome, outcome.finding)
+
+    def _signal(self, close: Close, outcome: Outcome, finding: Finding) -> Signal:
+        wanted = self._wanted
+        return Signal(
+            close.reason is CloseReason.END_OF_INPUT,
+            close.closed_ms,
+            finding.uid,
+            finding.revision,
+            outcome.rule.id,
+            finding.trace_id,
+            finding.verdict,
+            outcome.rule.severity.value,
+            close.chain_first_ms,
+            sentence(finding) if wanted.message else None,
+            None if wanted.who is None else _who(finding, wanted.who),
+            self._record(finding) if wanted.record else None,
+        )
+
+    def _record(self, finding: Finding) -> signals.Record:
+        settings, logged_ms = self._settings, time.time_ns() // 1_000_000
+        source = settings.group("replay")
+        return signals.record(finding, logged_ms=logged_ms, source=source, format=settings.signal_format)
+
+
+def _who(finding: Finding, attribute: str) -> str:
+    return next((text for shown in finding.witnesses if (text := shown.text(attribute)) is not None), NOBODY)

@@ -1,0 +1,64 @@
+"""Replay of an archive by a query: DuckDB counts what holds, and the engine judges what there is more to say of.
+
+In: an archive, rules, and a plan. Out: what a replay that decodes every record would find, signal for signal; how many
+records there are is not counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from dsl import RuleSet
+from streams.archive import query
+from streams.archive.query import Asked
+from streams.replay.outcome import Signal, Verdicts, Wanted
+from streams.replay.plan import Plan
+from streams.replay.reading import Read
+from streams.replay.tally import Tally
+from streams.replay.worker import projector
+from streams.sessions.takeover import bounds
+from streams.settings import Settings
+
+
+class Queried:
+    """A replay; when `run` has ended, `read`, `chains` and `tallies` say what there was."""
+
+    def __init__(
+        self, url: str, settings: Settings, rules: RuleSet, plan: Plan, wanted: Wanted, *, now_ms: int
+    ) -> None:
+        """Asks.
+
+        Raises:
+            RefusedError: only the engine can answer.
+            StateError: the archive cannot be read.
+        """
+        asked = Asked(
+            projector(settings, rules, wanted),
+            bounds(settings),
+            plan.read_from_ms,
+            plan.until_ms,
+            settings.source_topics,
+            settings.out_of_order_ms,
+            plan.clock_ms,
+            in_full=wanted.signals,
+            lost=plan.lost,
+            now_ms=now_ms,
+        )
+        figures = query.count(url, asked, plan.period.from_ms, plan.period.to_ms)
+        self.plan = plan
+        self.read = Read(spans=figures.spans, unreadable=figures.unreadable, minutes=set(figures.minutes))
+        self.chains = figures.traces
+        self.tallies: dict[str, Tally] = {}
+        self._closes = figures.closes
+        self._verdicts = Verdicts(settings, rules, plan.period, wanted)
+        for each in figures.counted:
+            tally = self.tallies.setdefault(each.rule_id, Tally())
+            tally.add(Tally(Counter({each.verdict.value: each.traces}), 0, each.first_ms, each.last_ms))
+
+    def run(self) -> Iterator[list[Signal]]:
+        """Yields the signals by the record time at which they were due, then by uid and revision."""
+        yield sorted(self._verdicts.judge(self._closes))
+        self.chains += self._verdicts.chains
+        for rule, tally in self._verdicts.tallies.items():
+            self.tallies.setdefault(rule, Tally()).add(tally)

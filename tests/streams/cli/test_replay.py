@@ -1,0 +1,137 @@
+"""`betrace replay --archive`: what is asked with a query, what the engine must read, and what is wrong with an archive.
+
+Replay of Kafka is in `tests/broker/test_replay.py`; `tests/differential/test_queried.py` compares the
+query with the engine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from streams.archive.rows import RawRecord
+from streams.archive.store import Store
+from streams.archive.write import PartitionWriter
+from streams.cli import main
+from tests.topics.otlp_requests import trace_request
+
+START_MS = 1_700_000_000_000
+TEXT = '// "Access is audited"\nwhen { pii.access } always { audit.log }\n'
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    """A file of one rule."""
+    path = tmp_path / "a.rules"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """An empty directory for an archive."""
+    path = tmp_path / "archive"
+    path.mkdir()
+    return path
+
+
+def write(archive: Path, *records: tuple[int, str, int], first_offset: int = 0) -> Path:
+    """Archives records, each a time in ms after the start, the name of its span and a trace; returns the last file."""
+    store = Store.at(str(archive))
+    writer = PartitionWriter(store, "otlp_spans", 0, first_offset, "id")
+    for offset, (after_ms, name, trace) in enumerate(records, first_offset):
+        span = Span(trace_id=bytes([trace]) * 16, span_id=bytes([offset + 1]) * 8, name=name)
+        writer.add(RawRecord("otlp_spans", 0, offset, START_MS + after_ms, None, trace_request(span)))
+    written = writer.cut(first_offset + len(records))
+    return Path(store.path(written[-1].file))
+
+
+def replay(archive: Path, rules: Path, *options: str) -> Result:
+    """`betrace replay` of all that is archived."""
+    where = ["--archive", str(archive), "--rules", str(rules), "--from", "earliest", "--processes", "1"]
+    return CliRunner().invoke(main, ["replay", *where, *options])
+
+
+def test_archive_is_asked_with_a_query(archive: Path, rules: Path) -> None:
+    """The summary, the signals and the exit code are those of a replay; the statement says what was found in words."""
+    write(archive, (0, "pii.access", 1), (5, "audit.log", 1), (9, "pii.access", 2))
+
+    summary, signals = replay(archive, rules, "--summary"), replay(archive, rules)
+
+    [counted] = [json.loads(line) for line in summary.stdout.splitlines()]
+    assert (1, 2, 1, 1) == (summary.exit_code, *(counted[name] for name in ("traces", "held", "broken")))
+    assert '1 of 2 traces broke "Access is audited" between the beginning and ' in counted["statement"]
+    [signal] = [json.loads(line) for line in signals.stdout.splitlines()]
+    assert (1, "02" * 16) == (signals.exit_code, signal["unmapped"]["betrace"]["trace_id"])
+    assert "3 spans, 0 unreadable records; 2 traces judged, rules broken 1 times\n" == signals.stderr
+
+
+def test_engine_answers_what_a_query_cannot(archive: Path, rules: Path) -> None:
+    """Where record times run back far, every record is read, which is said; the exit code tells that nothing broke."""
+    write(archive, (9_000, "pii.access", 1), (0, "audit.log", 1))
+
+    done = replay(archive, rules, "--summary")
+
+    assert (0, 1) == (done.exit_code, json.loads(done.stdout)["held"])
+    assert "read record by record, which takes longer: record times run back by 9000ms" in done.stderr
+    assert "2 spans in 2 records, 0 unreadable records; 1 traces judged" in done.stderr
+
+
+def test_files_that_are_missing(archive: Path, rules: Path) -> None:
+    """Which records are gone is said, with what can be done; a rule that they could prove wrong is undetermined."""
+    write(archive, (0, "other", 1))
+    write(archive, (9, "pii.access", 2), first_offset=5)
+
+    done = replay(archive, rules, "--summary")
+
+    assert (0, 1) == (done.exit_code, json.loads(done.stdout)["undetermined"])
+    assert "records of otlp_spans[0] are gone from 2023-11-14T22:13:18.000Z to 2023-11-14T22:13:22.009Z" in done.stderr
+    assert "put the files that are missing back" in done.stderr
+
+
+def test_no_archive(archive: Path, rules: Path) -> None:
+    """An empty directory, or one that is not there, holds no archive."""
+    for path in (archive, archive / "nothing"):
+        done = replay(path, rules)
+
+        assert (2, "") == (done.exit_code, done.stdout)
+        assert f"there is no archive at {path}: give the directory or URL" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--to", "2001-01-01T00:00:00Z"], "its records are of the hours 2023-11-14T22:00:00.000Z to 2023-11-14T22"),
+        (["--source-topics", "more"], "holds no record of more: it holds otlp_spans: name them with --source-topics"),
+    ],
+)
+def test_nothing_that_was_asked_for(archive: Path, rules: Path, options: list[str], message: str) -> None:
+    """A time or a topic of which nothing is archived: what is there is named."""
+    write(archive, (0, "pii.access", 1))
+
+    done = replay(archive, rules, *options)
+
+    assert (2, "") == (done.exit_code, done.stdout)
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize("damage", ["cut", "overwritten"])
+def test_damaged_file(archive: Path, rules: Path, damage: str) -> None:
+    """A file that is no Parquet any more is named, with what can be done."""
+    path = write(archive, (0, "pii.access", 1))
+    size_bytes = path.stat().st_size
+    if damage == "cut":
+        os.truncate(path, size_bytes // 2)
+    else:
+        path.write_bytes(b"\xff" * size_bytes)
+
+    done = replay(archive, rules)
+
+    assert (3, "") == (done.exit_code, done.stdout)
+    assert path.name in done.stderr
+    assert "put a damaged file back from a backup, or delete it" in done.stderr
