@@ -25,12 +25,11 @@ from faust import EventT, StreamT
 from streams.errors import BetraceError, StateError
 from streams.health import Health
 from streams.sessions.credentials import credentials
-from streams.sessions.worker import Acknowledge, SessionsWorker
+from streams.sessions.worker import Acknowledge, Ends, SessionsWorker
 from streams.settings import Settings
 
 log = structlog.get_logger()
 
-Ends = dict[str, dict[int, int]]
 P = ParamSpec("P")
 R = TypeVar("R")
 
