@@ -20,6 +20,10 @@ from tests.bench import contest, topic
 from topics import broker
 
 
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201, it is a command
+
+
 def main() -> None:
     """Measures on a broker of its own."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
@@ -32,7 +36,7 @@ def main() -> None:
     present = [each for each in contest.entrants(workers) if each.name.startswith(tuple(asked.only))]
     with tempfile.TemporaryDirectory() as directory, broker.running(Path(directory)) as kafka:
         topics = {form: topic.make(kafka.bootstrap, form, asked.spans) for form in topic.FORMS}
-        figures = contest.hold(topics, present, asked.runs, lambda line: print(line, file=sys.stderr, flush=True))
+        figures = contest.hold(topics, present, asked.runs, _say)
     print(contest.table(figures))  # noqa: T201, it is a command
     print(msgspec.json.encode(figures).decode())  # noqa: T201, as above
 

@@ -1,8 +1,8 @@
 """Who is measured by `python -m tests.bench`, one after the other and round about, and what came of it.
 
-In: topics, a number of rounds. Out: spans per second of each entrant on each topic, the median of its rounds. In a round
-every entrant runs once on every topic, so what else the machine does meets all alike. An entrant that cannot run here is
-left out, with the reason.
+In: topics, a number of rounds. Out: spans per second of each entrant on each topic, the median of its rounds. In a
+round every entrant runs once on every topic, so what else the machine does meets all alike. An entrant that cannot run
+here is left out, with the reason.
 """
 
 from __future__ import annotations
@@ -61,12 +61,14 @@ def entrants(workers: Iterable[int]) -> list[Entrant]:
         Entrant(CONSUME, _consume_s),
         Entrant(INGEST, ours.ingest_s),
         *(Entrant(f"{RUN}, workers: {count}", partial(ours.run_s, workers=count)) for count in workers),
-        *(
-            Entrant(f"Kafka Streams, threads: {count}", partial(kstreams.seconds, threads=count), kstreams.missing, True)
-            for count in (1, 2)
-        ),
-        Entrant("Collector, tail_sampling", collector.seconds, collector.missing, True),
+        *(_kafka_streams(threads) for threads in (1, 2)),
+        Entrant("Collector, tail_sampling", collector.seconds, collector.missing, is_peer=True),
     ]
+
+
+def _kafka_streams(threads: int) -> Entrant:
+    measure = partial(kstreams.seconds, threads=threads)
+    return Entrant(f"Kafka Streams, threads: {threads}", measure, kstreams.missing, is_peer=True)
 
 
 def hold(topics: Mapping[str, Topic], asked: Sequence[Entrant], rounds: int, say: Say) -> Figures:

@@ -3,8 +3,8 @@
     python -m tests.bench.load BOOTSTRAP CORPUS TOPIC COPIES [PARTITIONS]
 
 A copy has the bytes of the original but for its trace ids (and the key made of one). Copy number c carries record times
-of one second c, from an hour ago on. `write_later` ends it with a record of no interest in each partition, so much later
-that by record time all traces are over.
+of one second c, from an hour ago on. `write_later` ends it with a record of no interest in each partition, so much
+later that by record time all traces are over.
 """
 
 from __future__ import annotations

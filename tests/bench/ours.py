@@ -50,8 +50,7 @@ def run_s(topic: Topic, workers: int) -> float:
     Raises:
         BenchError: the signals are not those that the rules give.
     """
-    also = ["--workers", str(workers)] if workers > 1 else []
-    with _running(topic, "--rules", str(RULES), *also) as settings:
+    with _running(topic, "--rules", str(RULES), "--workers", str(workers)) as settings:
         begin_s = _first_facts_s(settings)
         while True:
             end_s = _still_since_s(settings)

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, TopicPartition
 from streams.ingest.loop import CONSUMER
 
 CALL_BYTES = 1_000_000
-"""What a call of `consume()` should bring: with more of it the client's queue runs full, with less calls cost too much."""
+"""What a call of `consume()` should bring: with more the client's queue runs full, with less calls cost too much."""
 
 
 def consume_s(bootstrap: str, topic: str, partitions: int, count: int, message_bytes: int) -> float:

@@ -1,7 +1,7 @@
 """Kafka Streams as a peer: TraceWindows.java, one rule in session windows on RocksDB.
 
-In: a source topic. Out: seconds from the first record it is given until all spans are in their windows; that the windows
-close and their signals are written is not waited for. Built with Maven, into a cache outside the tree.
+In: a source topic. Out: seconds from the first record it is given until all spans are in their windows; that the
+windows close and their signals are written is not waited for. Built with Maven, into a cache outside the tree.
 """
 
 from __future__ import annotations
