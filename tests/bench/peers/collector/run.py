@@ -21,6 +21,7 @@ from tests.broker.collector.run import free_port
 
 HERE = Path(__file__).parent
 RECIPE = HERE / "builder.yaml"
+CONFIG = HERE / "collector.yaml"
 LOOK_EVERY_S = 0.02
 WAIT_S = 600
 STOP_S = 30
@@ -41,7 +42,7 @@ def seconds(topic: Topic) -> float:
     port = free_port()
     told = {"KAFKA_BOOTSTRAP": topic.bootstrap, "TOPIC": topic.name, "GROUP": f"bench-{uuid.uuid4().hex[:8]}"}
     environment = {**os.environ, **told, "METRICS_PORT": str(port)}
-    command = [build.binary(RECIPE), "--config", HERE / "collector.yaml"]
+    command = [build.binary(RECIPE), "--config", CONFIG]
     with tempfile.TemporaryFile("w+") as log:
         child = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         try:
