@@ -1,8 +1,8 @@
-"""`betrace run` as it is measured beside its peers: processes as a user starts them, and clocks that Kafka holds.
+"""BeTrace as it is measured beside its peers: its own processes, and clocks that Kafka holds.
 
 In: a source topic and the rules of the bench. Out: seconds. They count from a flush before the first facts, when the
-first record was read at the earliest, so they leave out what a process takes to start and to join its group, as the
-peers' do. They end when the last offset is committed (ingest alone) or the last signal can be read (the whole).
+first record was read at the earliest. Sessions has its facts partitions by then: what a program takes to start counts
+for nobody. They end when the last offset is committed (ingest alone) or the last signal can be read (the whole).
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from confluent_kafka import Consumer, IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from streams import ruleset
-from streams.ingest import group
 from streams.settings import Settings
-from tests.bench.topic import PARTITIONS, RULES, BenchError, Topic, rules
+from tests.bench.topic import PARTITIONS, BenchError, Topic, rules
 from tests.broker.record import read_topic
 from topics import admin, facts
 from topics.spec import Layout
@@ -32,58 +31,84 @@ STILL_S = 3.0
 """So long no signal came: then it is looked whether all are there."""
 WAIT_S = 600
 STOP_S = 30
+OPENED = "facts partition opened"
+"""What sessions logs once for each."""
 
 
 def ingest_s(topic: Topic) -> float:
     """Seconds of one ingest process, until all it read is committed."""
-    with _running(topic, "--role", "ingest") as settings:
+    with _installed(topic) as settings, _stages(settings, "ingest", 1):
         begin_s = _first_facts_s(settings)
         source = [TopicPartition(topic.name, number) for number in range(PARTITIONS)]
-        ends = admin.end_offsets(_client(settings), source)
-        _wait(lambda: {at: commit.offset for at, commit in group.committed_offsets(settings, source).items()} == ends)
-        return time.time() - begin_s
+        ends = {*admin.end_offsets(_client(settings), source).items()}
+        asking = Consumer({**settings.client(), "group.id": settings.group("ingest"), "enable.auto.commit": False})
+        _wait(lambda: {((at.topic, at.partition), at.offset) for at in asking.committed(source, WAIT_S)} == ends)
+        end_s = time.time()
+        asking.close()
+        return end_s - begin_s
 
 
 def run_s(topic: Topic, workers: int) -> float:
-    """Seconds of the whole program, from spans on Kafka to signals on Kafka.
+    """Seconds of so many processes of each stage, as `betrace run --workers` starts them, from spans to signals.
 
     Raises:
         BenchError: the signals are not those that the rules give.
     """
-    with _running(topic, "--rules", str(RULES), "--workers", str(workers)) as settings:
-        begin_s = _first_facts_s(settings)
-        while True:
-            end_s = _still_since_s(settings)
-            count = len(read_topic(settings.bootstrap, settings.topic("signals")))
-            if count > topic.signal_count or time.time() - begin_s > WAIT_S:
-                raise BenchError(f"{count} signals instead of {topic.signal_count}")
-            if count == topic.signal_count:
-                return end_s - begin_s
+    with _installed(topic) as settings, _stages(settings, "sessions", workers) as logs:
+        _wait(lambda: sum(log.read_text().count(OPENED) for log in logs) >= settings.facts_partitions)
+        with _stages(settings, "ingest", workers):
+            return _signals_s(settings, topic)
+
+
+def _signals_s(settings: Settings, topic: Topic) -> float:
+    begin_s = _first_facts_s(settings)
+    while True:
+        end_s = _still_since_s(settings)
+        count = len(read_topic(settings.bootstrap, settings.topic("signals")))
+        if count > topic.signal_count or time.time() - begin_s > WAIT_S:
+            raise BenchError(f"{count} signals instead of {topic.signal_count}")
+        if count == topic.signal_count:
+            return end_s - begin_s
 
 
 @contextmanager
-def _running(topic: Topic, *options: str) -> Iterator[Settings]:
-    """An installation with topics of its own, which go with the context; its rules are active."""
+def _installed(topic: Topic) -> Iterator[Settings]:
+    """An installation with topics and a directory of its own, which go with the context; its rules are active."""
     with tempfile.TemporaryDirectory(prefix="betrace-bench-", ignore_cleanup_errors=True) as directory:
         prefix = f"bench{uuid.uuid4().hex[:8]}."
         settings = Settings(topic.bootstrap, Path(directory), source_topics=(topic.name,), prefix=prefix)
-        layout = Layout(prefix, settings.source_topics)
-        admin.create(_client(settings), layout)
+        admin.create(_client(settings), Layout(prefix, settings.source_topics))
         ruleset.push(settings, rules(), now_ms=time.time_ns() // 1_000_000)
-        where = ["--bootstrap", settings.bootstrap, "--prefix", prefix, "--source-topics", topic.name]
-        command = [sys.executable, "-m", "streams.cli", "run", *where, "--state-dir", directory, *options]
-        log = Path(directory) / "log"
-        with log.open("wb") as said:
-            program = subprocess.Popen(command, stderr=said, stdin=subprocess.DEVNULL)
         try:
             yield settings
-            program.terminate()
-            if program.wait(STOP_S):
-                raise BenchError(f"betrace run ended with {program.returncode}: {log.read_text()[-4000:]}")
         finally:
-            program.kill()
-            program.wait()
             _delete(settings)
+
+
+@contextmanager
+def _stages(settings: Settings, role: str, count: int) -> Iterator[list[Path]]:
+    """So many processes of a role, as long as the context lasts; gives the files that they log to."""
+    logs = [settings.state_dir / f"{role}-{number}.log" for number in range(count)]
+    processes = [_start(settings, role, log) for log in logs]
+    try:
+        yield logs
+        for process in processes:
+            process.terminate()
+        for process, log in zip(processes, logs, strict=True):
+            if process.wait(STOP_S):
+                raise BenchError(f"{role} ended with {process.returncode}: {log.read_text()[-4000:]}")
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _start(settings: Settings, role: str, log: Path) -> subprocess.Popen[bytes]:
+    where = ["--bootstrap", settings.bootstrap, "--prefix", settings.prefix]
+    own = ["--source-topics", ",".join(settings.source_topics), "--state-dir", str(log.with_suffix(""))]
+    command = [sys.executable, "-m", "streams.cli", "run", "--role", role, *where, *own]
+    with log.open("wb") as said:
+        return subprocess.Popen(command, stderr=said, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 def _client(settings: Settings) -> AdminClient:
@@ -138,5 +163,5 @@ def _wait(is_so: Callable[[], bool]) -> None:
     deadline_s = time.monotonic() + WAIT_S
     while not is_so():
         if time.monotonic() > deadline_s:
-            raise BenchError("ingest did not come to the end")
+            raise BenchError("a stage did not come to the end")
         time.sleep(LOOK_EVERY_S)

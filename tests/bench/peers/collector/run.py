@@ -44,7 +44,7 @@ def seconds(topic: Topic) -> float:
     environment = {**os.environ, **told, "METRICS_PORT": str(port)}
     command = [build.binary(RECIPE), "--config", CONFIG]
     with tempfile.TemporaryFile("w+") as log:
-        child = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        child = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
             return _accepted_s(port, topic.span_count, child)
         except BenchError as error:
