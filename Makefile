@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint crash chaos properties fuzz-rules fuzz-scan bench capture clean
+.PHONY: help demo test lint crash chaos properties fuzz-rules fuzz-scan bench bench-parts wheels capture clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -42,7 +42,10 @@ fuzz-rules: $(READY) ## Compile a million random and mutated rule texts
 fuzz-scan: $(READY) ## Read ten million odd and damaged requests with the scanner and without it
 	$(BIN)/python -m tests.properties.fuzz_scan 10000000
 
-bench: $(READY) ## Measure: ingest, decoding, rules, windows, latency, an archive, evidence
+bench: $(READY) ## Measure beside Kafka Streams and the Collector, in one run: tests/bench/README.md
+	$(BIN)/python -m tests.bench
+
+bench-parts: $(READY) ## Measure the parts: ingest, decoding, rules, windows, latency, an archive, evidence
 	$(BIN)/python -m tests.bench.bench_ingest
 	$(BIN)/python -m tests.bench.bench_decode
 	$(BIN)/python -m tests.bench.bench_rules
@@ -54,5 +57,8 @@ bench: $(READY) ## Measure: ingest, decoding, rules, windows, latency, an archiv
 capture: $(READY) ## Record the packaged captures again, with a real Collector (needs Go)
 	$(BIN)/python -m tests.broker.record
 
+wheels: $(READY) ## Build a wheel for this machine into dist/; a release runs cibuildwheel on Linux and macOS
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
