@@ -1,7 +1,7 @@
 """The facts partitions of one sessions worker, and the protocol that keeps them right whatever ends it.
 
 Each facts partition is a state machine with a RocksDB and a publisher beside it (`work`). Signals and verdicts are sent
-as windows close; about every second a step makes them true and the state durable:
+as windows close; now and then a step makes them true and the state durable:
 
     1  one transaction: signals and verdicts of all closes so far, and the checkpoint
     2  one RocksDB WriteBatch: changed and removed chains, position
