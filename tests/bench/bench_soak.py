@@ -13,15 +13,16 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 import psutil
 
-from tests.bench.bench_latency import PARTITIONS, write
+from tests.bench.bench_latency import PARTITIONS, SPANS, endless, write
+from tests.bench.load import originals
 from tests.bench.topic import RULES
 from tests.broker.program import Program
 from topics import broker
@@ -95,21 +96,30 @@ def rss_mib(run: int) -> dict[str, float]:
 
 
 def trends(looks: Sequence[Look]) -> Mapping[str, Trend]:
-    """The trend of every process that was there from the first look to the last."""
-    lasting = [name for name in looks[0].rss_mib if all(name in look.rss_mib for look in looks)]
-    return {name: trend([(look.seconds, look.rss_mib[name]) for look in looks]) for name in lasting}
+    """The trend of every process that is there at the last look."""
+    return {
+        name: trend([(look.seconds, look.rss_mib[name]) for look in looks if name in look.rss_mib])
+        for name in looks[-1].rss_mib
+    }
 
 
 def measure(program: Program, minutes: float, spans_per_s: int, every_s: float = LOOK_EVERY_S) -> Iterator[Look]:
-    """Runs the program under load, and looks at it once its stages are there, which the first signal shows."""
-    with program.running() as run:
-        writing = threading.Thread(
-            target=write, args=(program.bootstrap, program.spans_topic, spans_per_s, minutes * 60), name="load"
-        )
-        writing.start()
+    """Runs the program under load and looks at it; at the end it must have published a signal."""
+    with program.running() as run, ThreadPoolExecutor(1, "load") as loader:
+        messages = _messages(spans_per_s * minutes * 60)
+        writing = loader.submit(write, program.bootstrap, program.spans_topic, messages, spans_per_s)
         yield from watch(run.pid, minutes * 60, every_s)
-        writing.join()
+        writing.result()
         program.wait_for_signals()
+
+
+def _messages(span_count: float) -> Iterator[tuple[bytes, bytes, int]]:
+    """Messages of so many spans together, one at a time."""
+    for message in endless(originals(SPANS)):
+        yield message
+        span_count -= message[2]
+        if span_count <= 0:
+            return
 
 
 def main() -> None:
