@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint crash chaos properties fuzz-rules fuzz-scan bench capture sbom audit clean
+.PHONY: help demo test lint crash chaos properties fuzz-rules fuzz-scan bench bench-parts wheels capture sbom audit clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -42,7 +42,10 @@ fuzz-rules: $(READY) ## Compile a million random and mutated rule texts
 fuzz-scan: $(READY) ## Read ten million odd and damaged requests with the scanner and without it
 	$(BIN)/python -m tests.properties.fuzz_scan 10000000
 
-bench: $(READY) ## Measure: ingest, decoding, rules, windows, latency, an archive, evidence
+bench: $(READY) ## Measure beside Kafka Streams and the Collector, in one run: tests/bench/README.md
+	$(BIN)/python -m tests.bench
+
+bench-parts: $(READY) ## Measure the parts: ingest, decoding, rules, windows, latency, an archive, evidence
 	$(BIN)/python -m tests.bench.bench_ingest
 	$(BIN)/python -m tests.bench.bench_decode
 	$(BIN)/python -m tests.bench.bench_rules
@@ -53,6 +56,9 @@ bench: $(READY) ## Measure: ingest, decoding, rules, windows, latency, an archiv
 
 capture: $(READY) ## Record the packaged captures again, with a real Collector (needs Go)
 	$(BIN)/python -m tests.broker.record
+
+wheels: $(READY) ## Build a wheel for this machine into dist/; a release runs cibuildwheel on Linux and macOS
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 # What the image has, and nothing that only development needs.
 PRODUCT := build/product
@@ -71,4 +77,4 @@ audit: $(READY) $(PRODUCT)/ready ## Look for known vulnerabilities in all that i
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement build/requirements.txt
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -45,7 +45,7 @@ def run_ingest(settings: Settings, health: Health | None = None) -> Ingest:
 
 
 def run_sessions(settings: Settings, ends: Ends | None = None, health: Health | None = None) -> None:
-    """Runs sessions until a signal, or until everything below `ends` is judged.
+    """Runs sessions until a signal; with `ends` it tells the supervisor what below them is judged.
 
     Raises:
         StateError: going on would lose or invent a signal.

@@ -2,7 +2,13 @@
 
 The stages are this program again with `--role`; a shared interpreter would cost latency under load. Each holds the read
 end of a pipe whose write end only the supervisor has: when the supervisor is gone, however it went, they end at once.
-When one of them ends, the others are asked to end and its exit code is the program's.
+
+When one of them ends in order, or says that it cannot go on (exit 2 or 3), the others are asked to end and its exit
+code is the program's. One that dies (a signal, an exception that nobody caught) is started again after a rest, which is
+longer each time; when it dies again and again without having worked for a while, that is the end of all too.
+
+What a stage writes to stdout are words for the supervisor, one a line. When the stages have said all the words that
+they were to say, whichever said which, the program has done what it was asked and ends.
 """
 
 from __future__ import annotations
@@ -12,8 +18,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import structlog
@@ -22,13 +28,29 @@ log = structlog.get_logger()
 
 SUPERVISED = "BETRACE_SUPERVISED"
 NOT_INHERITED = frozenset(
-    {"BETRACE_RULES", "BETRACE_ROLE", "BETRACE_UNTIL_IDLE", "BETRACE_EVIDENCE", "BETRACE_LEDGER_KEY"}
+    {
+        "BETRACE_RULES",
+        "BETRACE_ROLE",
+        "BETRACE_WORKERS",
+        "BETRACE_UNTIL_IDLE",
+        "BETRACE_EVIDENCE",
+        "BETRACE_LEDGER_KEY",
+    }
 )
 """Settings of the supervisor alone; a stage refuses them."""
 
 STOP_S = 10.0
 LOOK_EVERY_S = 0.05
 KILLED = 137
+FINAL = frozenset({0, 2, 3})
+"""Exit codes after which a stage is not started again: it did what it was asked, or another start cannot cure it."""
+REST_S = (0.5, 30.0)
+"""How long a stage rests that died: at first, and at most when it dies again and again."""
+STEADY_S = 60.0
+"""A stage that worked for so long has not died again and again."""
+DEATHS = 6
+"""So many deaths in a row are the end of the program."""
+READ_BYTES = 1 << 16
 
 
 def end_with_supervisor() -> None:
@@ -45,40 +67,128 @@ def end_with_supervisor() -> None:
     threading.Thread(target=wait, name="supervisor", daemon=True).start()
 
 
-class Stages:
-    """The running stages by role."""
+def say(word: str) -> None:
+    """In a stage: tells the supervisor."""
+    print(word, flush=True)  # noqa: T201, stdout is the pipe to the supervisor
 
-    def __init__(self, commands: Mapping[str, Sequence[str]]) -> None:
+
+class Stages:
+    """The running stages by name, which end when all words in `until` have been said; None is never."""
+
+    def __init__(self, commands: Mapping[str, Sequence[str]], until: Collection[str] | None = None) -> None:
         self._stopping = False
-        self._processes = {role: _start(command) for role, command in commands.items()}
+        self._unsaid = None if until is None else set(until)
+        self._stages = [_Stage(name, command) for name, command in commands.items()]
 
     def stop(self, *_: object) -> None:
         """Asks for an orderly end; safe to call from a signal handler."""
         self._stopping = True
 
     def wait(self) -> int:
-        """Waits until a stage ends or `stop` is called, then ends the others; returns the exit code."""
-        while not self._stopping:
-            ended = {
-                role: process.returncode for role, process in self._processes.items() if process.poll() is not None
-            }
-            if ended:
-                role, code = next(iter(ended.items()))
-                if code:
-                    log.error("a stage ended, so all of them do", role=role, exit_code=code)
-                return self._end() or _exit_code(code)
+        """Waits for the end of a stage, the last word or `stop`, then ends the others; returns the exit code."""
+        while not self._stopping and (self._unsaid is None or self._unsaid):
+            for stage in self._stages:
+                self._listen(stage)
+                if (code := stage.look()) is not None:
+                    if code:
+                        log.error("a stage ended, so all of them do", stage=stage.name, exit_code=code)
+                    return self._end() or _exit_code(code)
             time.sleep(LOOK_EVERY_S)
         return self._end()
 
+    def _listen(self, stage: _Stage) -> None:
+        words = stage.hear()
+        if self._unsaid is not None:
+            self._unsaid.difference_update(words)
+
     def _end(self) -> int:
         """Sessions and ingest both flush; what takes longer than `STOP_S` is killed and repeats its work next time."""
-        for process in self._processes.values():
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+        for stage in self._stages:
+            stage.ask_to_end()
         deadline_s = time.monotonic() + STOP_S
-        codes = [_wait(process, deadline_s) for process in self._processes.values()]
-        # One that was asked to end before it could listen had not begun its work.
-        return max((_exit_code(code) for code in codes if code != -signal.SIGTERM), default=0)
+        codes = [stage.wait(deadline_s) for stage in self._stages]
+        # One that was asked to end before it could listen had not begun its work; one that died is at rest.
+        return max((_exit_code(code) for code in codes if code not in (None, -signal.SIGTERM)), default=0)
+
+
+class _Stage:
+    """One of them: its process, or how long it rests before it has another."""
+
+    def __init__(self, name: str, command: Sequence[str]) -> None:
+        self.name = name
+        self._command = command
+        self._death_count = 0
+        self._rests_until_s: float | None = None
+        self._heard = b""
+        self._start()
+
+    def look(self) -> int | None:
+        """The exit code when this is the end; starts it again when it died and has rested."""
+        now_s = time.monotonic()
+        if self._rests_until_s is None:
+            code = self._process.poll()
+            return None if code is None else self._died(code, now_s)
+        if now_s >= self._rests_until_s:
+            self._start()
+        return None
+
+    def hear(self) -> list[str]:
+        """The words it has said since it was last asked."""
+        out = self._process.stdout
+        if out is None or out.closed:
+            return []
+        with suppress(BlockingIOError):
+            self._heard += os.read(out.fileno(), READ_BYTES)
+        *lines, self._heard = self._heard.split(b"\n")
+        return [line.decode(errors="replace") for line in lines]
+
+    def ask_to_end(self) -> None:
+        """Sends SIGTERM."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def wait(self, deadline_s: float) -> int | None:
+        """Waits for the end, and makes it at the deadline; None when it had died and was at rest."""
+        try:
+            code = self._process.wait(max(0.1, deadline_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        self._close()
+        return code if self._rests_until_s is None else None
+
+    def _died(self, code: int, now_s: float) -> int | None:
+        if code in FINAL:
+            return code
+        self._death_count = 1 if now_s - self._started_s > STEADY_S else self._death_count + 1
+        if self._death_count >= DEATHS:
+            return code
+        rest_s = min(REST_S[1], REST_S[0] * 2 ** (self._death_count - 1))
+        log.error("a stage died and is started again", stage=self.name, exit_code=code, rests_s=rest_s)
+        self._rests_until_s = now_s + rest_s
+        self._close()
+        return None
+
+    def _start(self) -> None:
+        # A session of its own: Ctrl-C reaches the supervisor alone, which then ends the stages in order.
+        inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+        self._process = subprocess.Popen(  # noqa: S603, the command is this program
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            env=inherited | {SUPERVISED: "1"},
+        )
+        if self._process.stdout is not None:
+            os.set_blocking(self._process.stdout.fileno(), False)
+        self._heard = b""
+        self._started_s = time.monotonic()
+        self._rests_until_s = None
+
+    def _close(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 @contextmanager
@@ -94,22 +204,6 @@ def stopping_on_signals(stages: Stages) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    # A session of its own: Ctrl-C reaches the supervisor alone, which then ends the stages in order.
-    inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
-    return subprocess.Popen(  # noqa: S603, the command is this program
-        command, stdin=subprocess.PIPE, start_new_session=True, env=inherited | {SUPERVISED: "1"}
-    )
-
-
-def _wait(process: subprocess.Popen[bytes], deadline_s: float) -> int:
-    try:
-        return process.wait(max(0.1, deadline_s - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
 
 
 def _exit_code(code: int) -> int:

@@ -219,7 +219,7 @@ def metrics(command: _Command) -> _Command:
         type=click.IntRange(0, 65_533),
         default=0,
         help="Serve /metrics, /healthz and /readyz at this port; of several stages ingest there, sessions at the next "
-        "port, the ledger at the one after. 0 serves nothing.",
+        "port, the ledger at the one after; those of the next of several workers are three higher. 0 serves nothing.",
     )
     address = setting("--metrics-address", default="127.0.0.1", help="The address they are served at.")
     return port(address(command))

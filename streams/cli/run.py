@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 ROLES = ("ingest", "sessions")
 PORTS = (*ROLES, "ledger")
-"""Whose metrics are at which port, counted from --metrics-port."""
+"""Whose metrics are at which port, counted from --metrics-port, and the next worker's after them."""
 
 
 def _ends(_: click.Context, __: click.Parameter, text: str | None) -> Ends | None:
@@ -49,6 +49,12 @@ def _ends(_: click.Context, __: click.Parameter, text: str | None) -> Ends | Non
 @options.setting(
     "--role", type=click.Choice(ROLES), default=None, help="Run one stage only, with the rules that are active."
 )
+@options.setting(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    help="How many processes of ingest, and how many of sessions: one per core to spare.",
+)
 @options.evidence
 @options.metrics
 @options.setting("--until-idle", is_flag=True, help="Judge what is there now, then exit.")
@@ -59,6 +65,7 @@ def command(
     layout: Layout,
     rules: tuple[str, ...],
     role: str | None,
+    workers: int,
     evidence: str | None,
     ledger_keys: tuple[Path, ...],
     metrics_port: int,
@@ -74,17 +81,18 @@ def command(
     if role is not None:
         state = Health()
         with health.serving(metrics_address, metrics_port, state):
-            _run_role(role, settings, state, rules, until_idle=until_idle, ends=ends)
+            if rules or until_idle or workers > 1:
+                raise ConfigError(
+                    "--role takes no --rules, --until-idle or --workers: push rules with betrace rules push DIR, "
+                    "start one process for each worker"
+                )
+            _run_role(role, settings, state, ends)
     else:
         also = {} if evidence is None else {"ledger": _ledger_command(evidence, ledger_keys)}
-        raise click.exceptions.Exit(_run_all(settings, layout, rules, also, until_idle=until_idle))
+        raise click.exceptions.Exit(_run_all(settings, layout, rules, workers, also, until_idle=until_idle))
 
 
-def _run_role(
-    role: str, settings: Settings, state: Health, rules: tuple[str, ...], *, until_idle: bool, ends: Ends | None
-) -> None:
-    if rules or until_idle:
-        raise ConfigError("--role takes no --rules and no --until-idle: push rules with betrace rules push DIR")
+def _run_role(role: str, settings: Settings, state: Health, ends: Ends | None) -> None:
     supervise.end_with_supervisor()
     # A crash in native code (librdkafka, RocksDB) leaves at least its stack on stderr.
     faulthandler.enable()
@@ -116,6 +124,7 @@ def _run_all(
     settings: Settings,
     layout: Layout,
     rules: tuple[str, ...],
+    workers: int,
     also: Mapping[str, Sequence[str]],
     *,
     until_idle: bool,
@@ -135,7 +144,8 @@ def _run_all(
     ruleset.push(settings, compiled, now_ms=now_ms)
     ends = _ends_now(admin, settings, now_ms=now_ms) if until_idle else None
     log.info("run", rules=len(compiled.rules), start=settings.start, source_topics=settings.source_topics)
-    stages = supervise.Stages({role: _command(role, ends) for role in ROLES} | {**also})
+    until = None if ends is None else {str(number) for number in range(settings.facts_partitions)}
+    stages = supervise.Stages(_commands(settings, workers, ends) | {**also}, until)
     with supervise.stopping_on_signals(stages):
         return stages.wait()
 
@@ -159,11 +169,24 @@ def _ends_now(admin: AdminClient, settings: Settings, *, now_ms: int) -> Ends:
     return ends
 
 
-def _command(role: str, ends: Ends | None) -> list[str]:
-    """This command again for one role, with the options that click has in its context."""
+def _commands(settings: Settings, workers: int, ends: Ends | None) -> dict[str, list[str]]:
+    """The stages of all workers, by name."""
+    return {
+        f"{role}-{number}": _command(role, settings, number, ends) for number in range(1, workers + 1) for role in ROLES
+    }
+
+
+def _command(role: str, settings: Settings, number: int, ends: Ends | None) -> list[str]:
+    """This command again for one role of a worker, with the options that click has in its context."""
     until = ["--ends", msgspec.json.encode(ends).decode()] if ends is not None and role == "sessions" else []
     words = _words(click.get_current_context().params.keys() - _NOT_PASSED - _OF_EACH)
-    return [sys.executable, "-m", "streams.cli", "run", "--role", role, *words, *_metrics_port(role), *until]
+    own = ["--state-dir", str(_state_dir(settings, number)), *_metrics_port(role, number)]
+    return [sys.executable, "-m", "streams.cli", "run", "--role", role, *words, *own, *until]
+
+
+def _state_dir(settings: Settings, number: int) -> Path:
+    """A worker's own; the first one's is where it is without others, so that more of them leave its windows there."""
+    return settings.state_dir if number == 1 else settings.state_dir / f"worker-{number}"
 
 
 def _ledger_command(evidence: str, ledger_keys: tuple[Path, ...]) -> list[str]:
@@ -190,14 +213,14 @@ def _words(names: Iterable[str]) -> list[str]:
     return [text for name in set_names for text in ("--" + name.replace("_", "-"), _text(name, values[name]))]
 
 
-def _metrics_port(role: str) -> list[str]:
+def _metrics_port(role: str, number: int = 1) -> list[str]:
     """Each stage is a process and has a port of its own."""
     port: int = click.get_current_context().params["metrics_port"]
-    return ["--metrics-port", str(port + PORTS.index(role))] if port else []
+    return ["--metrics-port", str(port + PORTS.index(role) + len(PORTS) * (number - 1))] if port else []
 
 
-_NOT_PASSED = frozenset({"rules", "role", "evidence", "ledger_keys", "until_idle", "ends"})
-_OF_EACH = frozenset({"metrics_port"})
+_NOT_PASSED = frozenset({"rules", "role", "workers", "evidence", "ledger_keys", "until_idle", "ends"})
+_OF_EACH = frozenset({"metrics_port", "state_dir"})
 
 
 def _text(name: str, value: object) -> str:

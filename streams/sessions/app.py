@@ -23,6 +23,7 @@ import faust
 import structlog
 from faust import EventT, StreamT
 
+from streams import supervise
 from streams.errors import BetraceError, StateError
 from streams.health import Health
 from streams.sessions.credentials import credentials
@@ -73,7 +74,10 @@ def instance_id(settings: Settings) -> str:
 
 
 class SessionsApp:
-    """Runs a `SessionsWorker` in Faust until a signal, a failure, or (with `ends`) until it is idle."""
+    """Runs a `SessionsWorker` in Faust until a signal or a failure.
+
+    With `ends` it tells the supervisor the number of each facts partition that is idle there, once it is durable.
+    """
 
     def __init__(
         self, settings: Settings, worker: SessionsWorker, ends: Ends | None = None, health: Health | None = None
@@ -82,6 +86,7 @@ class SessionsApp:
         self._health = health or Health()
         self._worker = worker
         self._ends = ends
+        self._idle: frozenset[int] = frozenset()
         self._thread = ThreadPoolExecutor(1, "sessions")
         self._done = asyncio.Event()
         self._failure: BaseException | None = None
@@ -152,10 +157,15 @@ class SessionsApp:
                 began_s = time.monotonic()
                 _acknowledge(await self._call(self._worker.step))
                 took_s = time.monotonic() - began_s
-                if self._ends is not None and await self._call(self._worker.is_idle, self._ends):
-                    self._end()
+                if self._ends is not None:
+                    self._say_idle(await self._call(self._worker.idle, self._ends))
         except Exception as error:  # noqa: BLE001, a worker that takes in and never steps must not go on
             self._fail(error)
+
+    def _say_idle(self, numbers: frozenset[int]) -> None:
+        for number in sorted(numbers - self._idle):
+            supervise.say(str(number))
+        self._idle |= numbers
 
     async def _say_alive(self) -> None:
         """Apart from the steps: one that waits for brokers is no reason to end the process."""

@@ -133,11 +133,9 @@ class SessionsWorker:
             if self._attempt(number, partial(self._keep, number, commit)):
                 self._rests.pop(number, None)
 
-    def is_idle(self, ends: Ends) -> bool:
-        """Every facts partition applied all source records below `ends`, and no window is open."""
-        return len(self._at_work) == self._settings.facts_partitions and all(
-            _has_reached(work.partition, ends) for work in self._at_work.values()
-        )
+    def idle(self, ends: Ends) -> frozenset[int]:
+        """The facts partitions of ours that applied all source records below `ends` and have no window open."""
+        return frozenset(number for number, work in self._at_work.items() if _has_reached(work.partition, ends))
 
     def release(self, numbers: Iterable[int]) -> list[Acknowledge]:
         """Another worker takes these partitions: a last step, then they are closed."""

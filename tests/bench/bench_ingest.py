@@ -19,13 +19,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.cimpl import NewTopic
 
 from dsl import RuleSet, load
-from streams.ingest.loop import CONSUMER, Ingest
+from streams.ingest.loop import Ingest
 from streams.settings import Settings
 from tests.bench import load as corpus
+from tests.bench.raw import consume_s
 from topics import admin, broker
 from topics.spec import Layout
 
@@ -55,22 +55,11 @@ def measure(bootstrap: str, name: str, spans: int, runs: int) -> Figures:
         made.result()
     loaded = corpus.load(bootstrap, messages, topic, copies, PARTITIONS)
     rules, _ = load([RULES])
-    raw_s = [_consume_s(bootstrap, topic, loaded.message_count) for _ in range(runs)]
+    message_bytes = sum(len(message.value) for message in messages) // len(messages)
+    raw_s = [consume_s(bootstrap, topic, PARTITIONS, loaded.message_count, message_bytes) for _ in range(runs)]
     ingest_s = [_ingest_s(bootstrap, topic, loaded.message_count, rules) for _ in range(runs)]
     raw, ingest = (round(loaded.span_count / statistics.median(times_s)) for times_s in (raw_s, ingest_s))
     return Figures(name, loaded.span_count, raw, ingest, round(ingest / raw, 3))
-
-
-def _consume_s(bootstrap: str, topic: str, count: int) -> float:
-    consumer = Consumer({"bootstrap.servers": bootstrap, **CONSUMER, "group.id": "bench-raw"})
-    consumer.assign([TopicPartition(topic, number, 0) for number in range(PARTITIONS)])
-    seen, start_s = 0, None
-    while seen < count:
-        messages = consumer.consume(1000, 0.1)
-        seen += sum(message.error() is None for message in messages)
-        start_s = start_s or (time.perf_counter() if messages else None)
-    consumer.close()
-    return time.perf_counter() - (start_s or 0)
 
 
 def _ingest_s(bootstrap: str, topic: str, count: int, rules: RuleSet) -> float:

@@ -19,7 +19,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -61,14 +61,14 @@ class Signal(msgspec.Struct):
 def fresh(span_count: int) -> list[tuple[bytes, bytes, int]]:
     """Messages with new trace ids, of this many spans together: value, trace id, spans."""
     found: list[tuple[bytes, bytes, int]] = []
-    messages = _endless(originals(SPANS))
+    messages = endless(originals(SPANS))
     while span_count > 0:
         found.append(next(messages))
         span_count -= found[-1][2]
     return found
 
 
-def write(bootstrap: str, topic: str, messages: list[tuple[bytes, bytes, int]], spans_per_s: int) -> float:
+def write(bootstrap: str, topic: str, messages: Iterable[tuple[bytes, bytes, int]], spans_per_s: int) -> float:
     """Writes at a steady pace; returns the seconds it took."""
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5})
     written, start_s = 0, time.monotonic()
@@ -81,7 +81,8 @@ def write(bootstrap: str, topic: str, messages: list[tuple[bytes, bytes, int]], 
     return time.monotonic() - start_s
 
 
-def _endless(found: list[Original]) -> Iterator[tuple[bytes, bytes, int]]:
+def endless(found: list[Original]) -> Iterator[tuple[bytes, bytes, int]]:
+    """Copies of messages with new trace ids: value, trace id, spans."""
     for copy in itertools.count():
         for original in found:
             value = original.value

@@ -3,7 +3,8 @@
     python -m tests.bench.load BOOTSTRAP CORPUS TOPIC COPIES [PARTITIONS]
 
 A copy has the bytes of the original but for its trace ids (and the key made of one). Copy number c carries record times
-of one second c, from an hour ago on.
+of one second c, from an hour ago on. `write_later` ends it with a record of no interest in each partition, so much
+later that by record time all traces are over.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from confluent_kafka import Producer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from topics import capture, partition
 
@@ -44,11 +46,12 @@ class Original:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What was written."""
+    """What was written, and the record time of the last of it."""
 
     message_count: int
     span_count: int
     trace_ids: frozenset[bytes]
+    last_ms: int
 
 
 def originals(path: Path) -> list[Original]:
@@ -79,7 +82,18 @@ def load(bootstrap: str, messages: list[Original], topic: str, copies: int, part
             _produce(producer, topic, value, key, to, start_ms + copy * 1000)
             written += 1
     producer.flush()
-    return Loaded(written, copies * sum(original.span_count for original in messages), frozenset(trace_ids))
+    span_count = copies * sum(original.span_count for original in messages)
+    return Loaded(written, span_count, frozenset(trace_ids), start_ms + (copies - 1) * 1000)
+
+
+def write_later(bootstrap: str, topic: str, partitions: int, record_ms: int) -> None:
+    """Writes a message of one span to each partition, with this record time."""
+    producer = Producer({"bootstrap.servers": bootstrap, **PRODUCER})
+    for number in range(partitions):
+        span = Span(trace_id=(number + 1).to_bytes(16), span_id=bytes(7) + b"\1", name="later")
+        request = ExportTraceServiceRequest(resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=[span])])])
+        _produce(producer, topic, request.SerializeToString(), None, number, record_ms)
+    producer.flush()
 
 
 def _original(frame: capture.Frame) -> Original:

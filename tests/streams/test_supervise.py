@@ -6,6 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,10 +22,10 @@ from streams.supervise import Stages
 Stages({"one": [sys.executable, "-c", sys.argv[1]]}).wait()
 """
 STAGE = """
-import os, signal
+import os, signal, sys
 from streams.supervise import end_with_supervisor
 end_with_supervisor()
-print(os.getpid(), flush=True)
+print(os.getpid(), file=sys.stderr, flush=True)
 signal.pause()
 """
 PATIENT = "import signal; signal.pause()"
@@ -55,6 +58,23 @@ def python(script: str, *arguments: object) -> list[str]:
     return [sys.executable, "-c", script, *map(str, arguments)]
 
 
+def is_at_rest(stages: Stages) -> bool:
+    """A stage died and waits to be started again."""
+    return any(stage._rests_until_s is not None for stage in stages._stages)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Looks until it is so."""
+    while not is_so():
+        time.sleep(supervise.LOOK_EVERY_S)
+
+
+@pytest.fixture
+def restless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages that die rest no longer than it takes to look."""
+    monkeypatch.setattr(supervise, "REST_S", (0.0, 0.0))
+
+
 @pytest.fixture
 def ready(tmp_path: Path) -> Path:
     """A pipe through which a stage says that it is ready: who reads it waits for that."""
@@ -63,7 +83,7 @@ def ready(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("code", [0, 1, 2, 3])
+@pytest.mark.parametrize("code", [0, 2, 3])
 def test_when_a_stage_ends_all_do(code: int, ready: Path, tmp_path: Path) -> None:
     """The others are asked to end in order, and the first one's exit code is the program's."""
     ended = tmp_path / "ended"
@@ -74,11 +94,69 @@ def test_when_a_stage_ends_all_do(code: int, ready: Path, tmp_path: Path) -> Non
     assert (code, "in order") == (result, ended.read_text())
 
 
-def test_stage_that_a_signal_ended_is_a_failure() -> None:
-    """A stage that was killed, by the kernel or by hand, is exit 3."""
-    stages = Stages({"killed": python("import os; os.kill(os.getpid(), 9)"), "patient": python(PATIENT)})
+@pytest.mark.usefixtures("restless")
+@pytest.mark.parametrize("death", ["os.kill(os.getpid(), 9)", "os.kill(os.getpid(), 15)", "1 / 0"])
+def test_stage_that_dies_is_started_again(death: str, tmp_path: Path) -> None:
+    """A stage that a signal ended, or an exception, is started again until it has done its work."""
+    script = f"import os, sys\nopen(sys.argv[1], 'ab').write(b'.')\nif os.path.getsize(sys.argv[1]) < 3: {death}"
+    starts = tmp_path / "starts"
+    stages = Stages({"frail": python(script, starts), "patient": python(PATIENT)})
 
-    assert stages.wait() == 3
+    code = stages.wait()
+
+    assert (0, b"...") == (code, starts.read_bytes())
+
+
+@pytest.mark.usefixtures("restless")
+@pytest.mark.parametrize(("death", "code"), [("os.kill(os.getpid(), 9)", 3), ("1 / 0", 1)])
+def test_stage_that_dies_again_and_again_is_a_failure(death: str, code: int, tmp_path: Path) -> None:
+    """A stage that never works for a while is started only so often."""
+    script = f"import os, sys\nopen(sys.argv[1], 'ab').write(b'.')\n{death}"
+    starts = tmp_path / "starts"
+    stages = Stages({"frail": python(script, starts), "patient": python(PATIENT)})
+
+    result = stages.wait()
+
+    assert (code, b"." * supervise.DEATHS) == (result, starts.read_bytes())
+
+
+@pytest.mark.usefixtures("restless")
+def test_deaths_after_steady_work_do_not_add_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A stage that worked for a while before it died is started again, however often that was so."""
+    monkeypatch.setattr(supervise, "STEADY_S", 0.0)
+    script = "import os, sys\nopen(sys.argv[1], 'ab').write(b'.')\nif os.path.getsize(sys.argv[1]) < 9: 1 / 0"
+    starts = tmp_path / "starts"
+    stages = Stages({"frail": python(script, starts)})
+
+    code = stages.wait()
+
+    assert (0, b"." * 9) == (code, starts.read_bytes())
+
+
+def test_stage_that_rests_is_no_failure_of_the_end() -> None:
+    """Asked to end while a stage rests that died: the others end in order, and so does the program."""
+    stages = Stages({"dead": python("1 / 0"), "patient": python(PATIENT)})
+    rests = threading.Thread(target=lambda: (wait_until(lambda: is_at_rest(stages)), stages.stop()))
+    rests.start()
+
+    code = stages.wait()
+
+    rests.join()
+    assert code == 0
+
+
+def test_the_last_word_ends_all(ready: Path, tmp_path: Path) -> None:
+    """When every word was said, whichever stage said it, in whatever pieces, the stages are asked to end in order."""
+    ended = tmp_path / "ended"
+    says = "from streams.supervise import say\nimport signal, sys\nfor word in sys.argv[1:]: say(word)\nsignal.pause()"
+    commands = {"one": python(says, "a", "other", "b"), "two": python(says, "b", "c")}
+    listening = python(LISTENS, ready, ended, 0)
+    waits = python(f"import pathlib\npathlib.Path({str(ready)!r}).read_text()\n{says}", "d")
+    stages = Stages({**commands, "three": listening, "four": waits}, until={"a", "b", "c", "d"})
+
+    code = stages.wait()
+
+    assert (0, "in order") == (code, ended.read_text())
 
 
 def test_failure_on_the_way_out_is_the_exit_code(ready: Path, tmp_path: Path) -> None:
@@ -123,7 +201,7 @@ def test_signal_asks_for_an_orderly_end(number: signal.Signals, ready: Path, tmp
 def test_stage_does_not_inherit_what_is_the_supervisors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Settings of the supervisor alone are not in a stage's environment, where the stage would refuse them."""
     path = tmp_path / "environment"
-    for name in ("RULES", "ROLE", "UNTIL_IDLE", "BOOTSTRAP"):
+    for name in ("RULES", "ROLE", "WORKERS", "UNTIL_IDLE", "BOOTSTRAP"):
         monkeypatch.setenv(f"BETRACE_{name}", "set")
     script = f"import os, pathlib; pathlib.Path({str(path)!r}).write_text(' '.join(sorted(os.environ)))"
 
@@ -145,9 +223,9 @@ def test_stage_is_out_of_reach_of_the_terminal(tmp_path: Path) -> None:
 
 def test_stage_ends_with_its_supervisor() -> None:
     """When the supervisor is killed with no time to say anything its stages end at once."""
-    supervisor = subprocess.Popen(python(SUPERVISOR, STAGE), stdout=subprocess.PIPE, text=True)
-    assert supervisor.stdout is not None
-    with supervisor, supervisor.stdout as said:
+    supervisor = subprocess.Popen(python(SUPERVISOR, STAGE), stderr=subprocess.PIPE, text=True)
+    assert supervisor.stderr is not None
+    with supervisor, supervisor.stderr as said:
         stage = int(said.readline())
         supervisor.kill()
 

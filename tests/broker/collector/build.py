@@ -1,7 +1,7 @@
 """Builds the OpenTelemetry Collector that the tests run.
 
-In: builder.yaml beside this file, and a Go toolchain. Out: the path of a binary in a cache outside the tree, named
-after the hash of builder.yaml, so that one build serves until its recipe changes.
+In: a recipe, builder.yaml beside this file or another, and a Go toolchain. Out: the path of a binary in a cache outside
+the tree, named after the hash of its recipe, so that one build serves until that changes.
 
     python -m tests.broker.collector.build
 """
@@ -29,36 +29,36 @@ def cache() -> Path:
     return Path(root) / "betrace" / "collector"
 
 
-def binary() -> Path:
+def binary(recipe: Path = RECIPE) -> Path:
     """The Collector's path, built first (about three minutes) when the cache has none.
 
     Raises `GoMissingError` when it must be built and there is no Go, `RuntimeError` when the build fails.
     """
-    recipe_hash = hashlib.sha256(RECIPE.read_bytes()).hexdigest()[:12]
+    recipe_hash = hashlib.sha256(recipe.read_bytes()).hexdigest()[:12]
     built = cache() / f"otelcol-{recipe_hash}"
     if not built.exists():
-        _build(built)
+        _build(recipe, built)
     return built
 
 
-def _build(target: Path) -> None:
+def _build(recipe: Path, target: Path) -> None:
     go = shutil.which("go")
     if go is None:
         raise GoMissingError("no Go toolchain on the PATH to build the OpenTelemetry Collector with")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as directory:
-        _compile(go, Path(directory))
+        _compile(go, recipe, Path(directory))
         (Path(directory) / "out" / "otelcol").replace(target)
 
 
-def _compile(go: str, directory: Path) -> None:
+def _compile(go: str, recipe: Path, directory: Path) -> None:
     """Runs the builder in three steps.
 
     Its own `go mod tidy` also wants modules that only the components' tests need, some of which cannot be had
     everywhere. So: 1 generate the sources, whose tidy may fail; 2 tidy with `-e`, which passes over such modules;
     3 compile.
     """
-    generate = [go, "run", BUILDER, "--config", str(RECIPE)]
+    generate = [go, "run", BUILDER, "--config", str(recipe)]
     _run([*generate, "--skip-compilation"], directory, may_fail=True)
     if not (directory / "out" / "go.mod").exists():
         raise RuntimeError("the Collector builder wrote no sources: can Go modules be downloaded here?")

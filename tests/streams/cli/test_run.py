@@ -13,11 +13,13 @@ from click.testing import CliRunner, Result
 from streams import supervise
 from streams.cli import main, run
 from streams.sessions.worker import End
+from streams.settings import Settings
 from tests.streams.installation import installed
 from topics import admin
 
 GOOD = '// "Access is audited"\npii.access and audit.log\n'
 RUN_S = 120
+SETTINGS = Settings("", Path("state"))
 
 
 @pytest.fixture
@@ -34,6 +36,11 @@ def call(*arguments: str | Path, **environment: str) -> Result:
     return CliRunner(env=environment).invoke(main, ["run", "--bootstrap", "127.0.0.1:1", *words])
 
 
+def value(words: list[str], option: str) -> str:
+    """What an option has in a command line."""
+    return words[words.index(option) + 1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -48,7 +55,9 @@ def call(*arguments: str | Path, **environment: str) -> Result:
         (["--source-topics", ","], "names no topic"),
         (["--role", "ledger"], "'ledger' is not one of"),
         (["--role", "ingest", "--rules", "a.rules"], "--role takes no --rules"),
-        (["--role", "ingest", "--until-idle"], "--role takes no --rules and no --until-idle"),
+        (["--role", "ingest", "--until-idle"], "--role takes no --rules, --until-idle or --workers"),
+        (["--role", "sessions", "--workers", "2"], "start one process for each worker"),
+        (["--workers", "0"], "0 is not in the range x>=1"),
         (["--role", "sessions", "--ends", "{"], "Invalid value for '--ends'"),
         (["--rules", "does-not-exist"], "the rules have errors"),
     ],
@@ -79,35 +88,43 @@ def test_stage_gets_every_setting(rules: Path, tmp_path: Path) -> None:
         *("--max-duration", "1d", "--out-of-order", "0s", "--state-dir", str(tmp_path), "--facts-partitions", "7"),
         *("--replication", "3", "--idle-lag", "1s", "--max-clock-skew", "2h", "--flush", "20ms", "--step", "300ms"),
         *("--window-memory", "64MiB", "--signals-per-hour", "100", "--metrics-address", "::1"),
-        *("--security-protocol", "SASL_SSL", "--sasl-username", "u", "--sasl-mechanism", "PLAIN"),
+        *("--security-protocol", "SASL_SSL", "--sasl-username", "u", "--sasl-mechanism", "PLAIN", "--workers", "3"),
     ]
     context = run.command.make_context("run", list(arguments))
     with context:
-        words = run._command("sessions", {"spans": {0: End(5, 1)}})
+        words = run._command("sessions", Settings("", tmp_path), 1, {"spans": {0: End(5, 1)}})
 
     stage = run.command.make_context("run", words[words.index("run") + 1 :])
 
     passed = {name: value for name, value in context.params.items() if name not in run._NOT_PASSED}
-    own = {"rules": (), "role": "sessions", "until_idle": False, "evidence": None, "ledger_keys": ()}
+    own = {"rules": (), "role": "sessions", "workers": 1, "until_idle": False, "evidence": None, "ledger_keys": ()}
     assert passed | own | {"ends": {"spans": {0: End(5, 1)}}} == stage.params
 
 
 def test_each_stage_has_a_port_of_its_own(rules: Path) -> None:
-    """Ingest is at the port that was given, sessions at the next and the ledger at the one after."""
+    """Ingest is at the port that was given, sessions next, then the ledger, then another worker's two."""
     arguments = ["--rules", str(rules), "--metrics-port", "9100", "--sasl-username", "u"]
     with run.command.make_context("run", arguments):
-        commands = [run._command("ingest", None), run._command("sessions", None), run._ledger_command("evidence/", ())]
+        commands = run._commands(SETTINGS, 2, None) | {"ledger": run._ledger_command("evidence/", ())}
 
-    assert ["9100", "9101", "9102"] == [words[words.index("--metrics-port") + 1] for words in commands]
-    assert [["--sasl-username", "u"]] * 3 == [
-        words[(at := words.index("--sasl-username")) : at + 2] for words in commands
-    ]
+    ports = {"ingest-1": "9100", "sessions-1": "9101", "ledger": "9102", "ingest-2": "9103", "sessions-2": "9104"}
+    assert ports == {name: value(words, "--metrics-port") for name, words in commands.items()}
+    assert {"u"} == {value(words, "--sasl-username") for words in commands.values()}
+
+
+def test_each_worker_has_a_state_directory_of_its_own(rules: Path) -> None:
+    """The first has the one that was given, as it has without others, and the others are below it."""
+    with run.command.make_context("run", ["--rules", str(rules)]):
+        commands = run._commands(SETTINGS, 3, None)
+
+    found = [value(commands[f"sessions-{number}"], "--state-dir") for number in (1, 2, 3)]
+    assert ["state", "state/worker-2", "state/worker-3"] == found
 
 
 def test_ends_are_for_sessions_alone(rules: Path) -> None:
     """Ingest reads on until sessions has seen enough."""
     with run.command.make_context("run", ["--rules", str(rules)]):
-        ingest, sessions = (run._command(role, {"spans": {0: End(5, 1)}}) for role in run.ROLES)
+        ingest, sessions = (run._command(role, SETTINGS, 1, {"spans": {0: End(5, 1)}}) for role in run.ROLES)
 
     assert (False, True) == ("--ends" in ingest, "--ends" in sessions)
 

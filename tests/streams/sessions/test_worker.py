@@ -307,23 +307,23 @@ def test_store_of_another_worker_is_not_shared(settings: Settings) -> None:
 
 
 def test_idle_is_all_read_and_nothing_open(settings: Settings) -> None:
-    """Idle is: past the ends that are asked for, in no older epoch, everywhere, and no window is open or waits."""
+    """A facts partition is idle past the ends that are asked for, in no older epoch, with no window that is open."""
     driven = Driven(settings)
     [topic] = settings.source_topics
     ends = {topic: {0: End(3, 1)}}
-    looks = [driven.worker.is_idle(ends)]
+    looks = [driven.worker.idle(ends)]
     for number in (0, 1):
         driven.apply(10_000, driven.entry(100, "pii.access"), number=number)
         driven.apply(10_200, number=number)
-    looks.append(driven.worker.is_idle(ends))
+    looks.append(driven.worker.idle(ends))
     for number in (0, 1):
         driven.apply(FAR_MS, number=number)
-        looks.append(driven.worker.is_idle(ends))
+        looks.append(driven.worker.idle(ends))
 
-    looks.append(driven.worker.is_idle({topic: {0: End(4, 1)}}))
-    looks.append(driven.worker.is_idle({topic: {0: End(3, 2)}}))
+    looks.append(driven.worker.idle({topic: {0: End(4, 1)}}))
+    looks.append(driven.worker.idle({topic: {0: End(3, 2)}}))
 
-    assert [False, False, False, True, False, False] == looks
+    assert [set(), set(), {0}, {0, 1}, set(), set()] == looks
 
 
 def test_stores_are_apart(settings: Settings) -> None:
