@@ -55,7 +55,11 @@ class Projector:
 
     def facts(self, trace: TraceSpans) -> list[Fact]:
         """The facts of one trace of one record, in the order of its spans."""
-        return [self._fact(atom, span) for span in trace.spans for atom in self.rules.hits(span)]
+        return self.facts_of(trace.spans)
+
+    def facts_of(self, spans: list[Span]) -> list[Fact]:
+        """The facts of spans of one trace, in their order."""
+        return [self._fact(atom, span) for span in spans for atom in self.rules.hits(span)]
 
     def _fact(self, atom: Atom, span: Span) -> Fact:
         return Fact(atom.fingerprint, span.identity or span.span_id, span.start_ns, self._witness(atom, span))

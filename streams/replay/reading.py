@@ -87,7 +87,7 @@ class Reading:
 
     def waiting_count(self) -> int:
         """How many traces the drafts hold."""
-        return sum(len(source.draft.groups) for source in self.sources.values())
+        return sum(len(source.draft.touches) for source in self.sources.values())
 
     def sections(self, count: int) -> list[list[Section]]:
         """For each of `count` processes what was read since the last call; an input of which nothing was is left out.

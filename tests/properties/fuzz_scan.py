@@ -292,10 +292,11 @@ def damaged(chance: random.Random, request: bytes) -> bytes:
 def sanitized(directory: Path) -> Mapping[str, str]:
     """Compiles the scanner with sanitizers; what the environment of a program that uses it must hold besides."""
     compiler = os.environ.get("CC", "gcc")
-    written, built = directory / "_scan.c", directory / f"_scan{sysconfig.get_config_var('EXT_SUFFIX')}"
-    cython = (sys.executable, "-m", "cython", "-3", "-I", ROOT, ROOT / "streams" / "_scan.pyx", "-o", written)
-    subprocess.run(cython, check=True)
-    subprocess.run((compiler, *FLAGS, f"-I{sysconfig.get_path('include')}", written, "-o", built), check=True)
+    for name in ("_scan", "_touches"):
+        written, built = directory / f"{name}.c", directory / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
+        cython = (sys.executable, "-m", "cython", "-3", "-I", ROOT, ROOT / "streams" / f"{name}.pyx", "-o", written)
+        subprocess.run(cython, check=True)
+        subprocess.run((compiler, *FLAGS, f"-I{sysconfig.get_path('include')}", written, "-o", built), check=True)
     library = subprocess.run((compiler, "-print-file-name=libasan.so"), check=True, capture_output=True, text=True)
     return {
         BUILD_VARIABLE: str(directory),
