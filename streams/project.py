@@ -65,10 +65,15 @@ class Projector:
         return Fact(atom.fingerprint, span.identity or span.span_id, span.start_ns, self._witness(atom, span))
 
     def _witness(self, atom: Atom, span: Span) -> Witness:
-        shown = {name: span.resource[name] for name in self.identity if name in span.resource}
-        shown |= {name: span.attributes[name] for name in self.identity if name in span.attributes}
+        identity = self.identity
+        # What was decoded of a span are a few attributes, most of which are wanted.
+        shown = {name: value for name, value in span.resource.items() if name in identity}
+        for name, value in span.attributes.items():
+            if name in identity:
+                shown[name] = value
         shown |= atom.witness(span)
-        attributes = {name: scalar(value) for name, value in sorted(self.redaction.redacted(shown).items())}
+        shown = self.redaction.redacted(shown)
+        attributes = {name: scalar(shown[name]) for name in sorted(shown)}
         return Witness(_cut(span.name), self._service(span), _duration_ns(span), attributes)
 
     def _service(self, span: Span) -> str | None:
@@ -99,11 +104,13 @@ def scalar(value: Value) -> Scalar:
     >>> scalar(["a", 1])
     '["a",1]'
     """
+    if isinstance(value, str):
+        return _cut(value)
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):
         return value if -(1 << 63) <= value < 1 << 63 else str(value)
-    return _cut(value if isinstance(value, str) else _json(value))
+    return _cut(_json(value))
 
 
 def _json(value: bytes | list[Value] | dict[str, Value]) -> str:
