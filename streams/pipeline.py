@@ -26,8 +26,8 @@ from streams.health import Health
 from streams.ingest.loop import Ingest
 from streams.project import IDENTITY_ATTRIBUTES, Projector
 from streams.sessions import takeover
-from streams.sessions.app import Ends, SessionsApp
-from streams.sessions.worker import SessionsWorker
+from streams.sessions.app import SessionsApp
+from streams.sessions.worker import Ends, SessionsWorker
 from streams.settings import Settings
 from streams.window.chain import Bounds
 from streams.window.close import Close

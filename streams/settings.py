@@ -60,7 +60,7 @@ class Settings:
     idle_lag_ms: int = 2_000
     max_clock_skew_ms: int = 3_600_000
     flush_ms: int = 50
-    step_ms: int = 1_000
+    step_ms: int = 500
     window_memory_bytes: int = 2 << 30
     identity: tuple[str, ...] = IDENTITY_ATTRIBUTES
     redaction: Redaction = NOT_REDACTED

@@ -14,7 +14,6 @@ from types import FrameType
 import click
 import msgspec
 import structlog
-from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams import allowed, health, logs, metrics, pipeline, ruleset, supervise, tracing
@@ -23,7 +22,8 @@ from streams.cli.load import load
 from streams.cli.run_settings import DURATIONS, SIZES, run_settings
 from streams.errors import ConfigError
 from streams.health import Health
-from streams.sessions.app import Ends
+from streams.ingest import group
+from streams.sessions.worker import End, Ends
 from streams.settings import Settings
 from topics import admin as kafka
 from topics.acls import Role
@@ -52,7 +52,7 @@ def _ends(_: click.Context, __: click.Parameter, text: str | None) -> Ends | Non
 @options.evidence
 @options.metrics
 @options.setting("--until-idle", is_flag=True, help="Judge what is there now, then exit.")
-@click.option("--ends", callback=_ends, hidden=True, help="Until where, as JSON: topic, partition, offset.")
+@click.option("--ends", callback=_ends, hidden=True, help="Until where, as JSON: topic, partition, [offset, epoch].")
 def command(
     *,
     settings: Settings,
@@ -131,8 +131,9 @@ def _run_all(
         for fault in row.faults:
             log.warning("a topic is not as it should be", topic=row.name, fault=fault)
     settings = _as_made(settings, admin)
-    ruleset.push(settings, compiled, now_ms=time.time_ns() // 1_000_000)
-    ends = _ends_now(admin, settings) if until_idle else None
+    now_ms = time.time_ns() // 1_000_000
+    ruleset.push(settings, compiled, now_ms=now_ms)
+    ends = _ends_now(admin, settings, now_ms=now_ms) if until_idle else None
     log.info("run", rules=len(compiled.rules), start=settings.start, source_topics=settings.source_topics)
     stages = supervise.Stages({role: _command(role, ends) for role in ROLES} | {**also})
     with supervise.stopping_on_signals(stages):
@@ -148,12 +149,13 @@ def _as_made(settings: Settings, admin: AdminClient) -> Settings:
     return dataclasses.replace(settings, facts_partitions=counts[facts])
 
 
-def _ends_now(admin: AdminClient, settings: Settings) -> Ends:
-    counts = kafka.partition_counts(admin, settings.source_topics)
-    partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
+def _ends_now(admin: AdminClient, settings: Settings, *, now_ms: int) -> Ends:
+    """The ends of the source partitions; what an earlier run read before a reset of the offsets does not reach them."""
+    seen = group.look(admin, settings)
+    begun = group.begins(seen, start=settings.start, now_ms=now_ms)
     ends: Ends = {}
-    for (topic, number), offset in kafka.end_offsets(admin, partitions).items():
-        ends.setdefault(topic, {})[number] = offset
+    for (topic, number), at in seen.logs.items():
+        ends.setdefault(topic, {})[number] = End(at.high, begun[topic, number].epoch)
     return ends
 
 

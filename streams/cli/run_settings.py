@@ -53,7 +53,7 @@ _OPTIONS = (
     duration("--idle-lag", "2s", "How far the clock of a source partition without records stays behind the machine's."),
     duration("--max-clock-skew", "1h", "A record further ahead of its neighbours than this does not move the clock."),
     duration("--flush", "50ms", "How often ingest writes what it found."),
-    duration("--step", "1s", "How often sessions publishes and writes its state."),
+    duration("--step", "500ms", "How often sessions publishes and writes its state."),
     options.setting(
         "--window-memory",
         default="2GiB",

@@ -12,11 +12,12 @@ same way, so a partition without a commit beside others that have one was added 
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from streams.errors import StateError
@@ -29,6 +30,11 @@ Source = tuple[str, int]
 """A source partition: topic, partition."""
 
 TIMEOUT_S = 10
+ASK_AGAIN_S = 0.1
+
+_COORDINATOR_MOVES = frozenset(
+    {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,7 @@ def committed_offsets(settings: Settings, places: list[TopicPartition]) -> dict[
     group = settings.group("ingest")
     consumer = Consumer({**settings.client(), "group.id": group, "enable.auto.commit": False})
     try:
-        found = consumer.committed(places, timeout=TIMEOUT_S)
+        found = _committed(consumer, places, until_s=time.monotonic() + TIMEOUT_S)
     except KafkaException as error:
         raise AdminError(f"Kafka does not say the offsets of {group}: {error.args[0].str()}") from error
     finally:
@@ -114,28 +120,51 @@ def committed_offsets(settings: Settings, places: list[TopicPartition]) -> dict[
     return {(at.topic, at.partition): Commit(at.offset, read_metadata(at.metadata)) for at in found if at.offset >= 0}
 
 
+def _committed(consumer: Consumer, places: list[TopicPartition], *, until_s: float) -> list[TopicPartition]:
+    while True:
+        try:
+            return consumer.committed(places, timeout=TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() not in _COORDINATOR_MOVES or time.monotonic() > until_s:
+                raise
+            time.sleep(ASK_AGAIN_S)
+
+
 def plan(seen: Seen, mine: Collection[Source], *, start: str, now_ms: int) -> Plan:
     """What the worker that has the partitions `mine` does next.
 
     Raises:
         StateError: the offsets of some partitions were reset and of others were not.
     """
-    # A reset takes the last number away; facts were written after it, so not even a clock turned back gives it again.
-    now_ms = max(now_ms, seen.told_ms + 1)
-    reset = {source for source, commit in seen.committed.items() if commit.said is None}
-    kept = {source: commit.said for source, commit in seen.committed.items() if commit.said is not None}
-    if reset and kept:
-        raise _mixture(reset, kept)
-    if not kept:
+    found = begins(seen, start=start, now_ms=now_ms)
+    if not _kept(seen):
         decides = min(seen.logs, default=None) in mine
-        replay = _first_replay(seen, now_ms)
-        return Plan(writes=_begins(seen, seen.logs, start=start, now_ms=now_ms, replay=replay) if decides else {})
+        return Plan(writes=found if decides else {})
     if not seen.logs.keys() >= {*mine}:
         return Plan()
-    replay = max(said.replay for said in kept.values())
-    begins = _begins(seen, mine, start="earliest", now_ms=now_ms, replay=replay)
-    new = {source: each for source, each in begins.items() if each.is_new}
-    return Plan(writes=new) if new else Plan(begins=begins)
+    ours = {source: found[source] for source in sorted(mine)}
+    new = {source: each for source, each in ours.items() if each.is_new}
+    return Plan(writes=new) if new else Plan(begins=ours)
+
+
+def begins(seen: Seen, *, start: str, now_ms: int) -> dict[Source, Begin]:
+    """Where each source partition would be begun by a worker that looks now.
+
+    Raises:
+        StateError: the offsets of some partitions were reset and of others were not.
+    """
+    # A reset takes the last number away; facts were written after it, so not even a clock turned back gives it again.
+    now_ms = max(now_ms, seen.told_ms + 1)
+    kept = _kept(seen)
+    if kept and len(kept) < len(seen.committed):
+        raise _mixture(seen.committed.keys() - kept.keys(), kept)
+    if kept:
+        return _begins(seen, start="earliest", now_ms=now_ms, replay=max(said.replay for said in kept.values()))
+    return _begins(seen, start=start, now_ms=now_ms, replay=_first_replay(seen, now_ms))
+
+
+def _kept(seen: Seen) -> dict[Source, Committed]:
+    return {source: commit.said for source, commit in seen.committed.items() if commit.said is not None}
 
 
 def _first_replay(seen: Seen, now_ms: int) -> int:
@@ -146,13 +175,12 @@ def _first_replay(seen: Seen, now_ms: int) -> int:
     return seen.replay or 0
 
 
-def _begins(seen: Seen, sources: Iterable[Source], *, start: str, now_ms: int, replay: int) -> dict[Source, Begin]:
-    none = Commit(-1, None)
+def _begins(seen: Seen, *, start: str, now_ms: int, replay: int) -> dict[Source, Begin]:
     found: dict[Source, Begin] = {}
-    for source in sorted(sources):
-        commit = seen.committed.get(source, none)
-        offset = None if commit is none else commit.offset
-        found[source] = begin(offset, commit.said, seen.logs[source], start=start, now_ms=now_ms, replay=replay)
+    for source, log in sorted(seen.logs.items()):
+        commit = seen.committed.get(source)
+        offset = None if commit is None else commit.offset
+        found[source] = begin(offset, seen.said(source), log, start=start, now_ms=now_ms, replay=replay)
     return found
 
 

@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,17 +26,18 @@ from faust import EventT, StreamT
 from streams.errors import BetraceError, StateError
 from streams.health import Health
 from streams.sessions.credentials import credentials
-from streams.sessions.worker import Acknowledge, SessionsWorker
+from streams.sessions.worker import Acknowledge, Ends, SessionsWorker
 from streams.settings import Settings
 
 log = structlog.get_logger()
 
-Ends = dict[str, dict[int, int]]
 P = ParamSpec("P")
 R = TypeVar("R")
 
 LEAVE_S = 2.0
 ALIVE_S = 1.0
+REST_PER_STEP = 3
+"""Steps that take long, because brokers are slow, take at most a quarter of the time."""
 
 
 def application(settings: Settings) -> faust.App:
@@ -143,10 +145,13 @@ class SessionsApp:
 
     async def _step_on(self) -> None:
         try:
+            took_s = 0.0
             while True:
-                await asyncio.sleep(self._settings.step_ms / 1000)
+                await asyncio.sleep(max(self._settings.step_ms / 1000 - took_s, REST_PER_STEP * took_s))
                 self._check_crash()
+                began_s = time.monotonic()
                 _acknowledge(await self._call(self._worker.step))
+                took_s = time.monotonic() - began_s
                 if self._ends is not None and await self._call(self._worker.is_idle, self._ends):
                     self._end()
         except Exception as error:  # noqa: BLE001, a worker that takes in and never steps must not go on

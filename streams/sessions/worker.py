@@ -1,7 +1,7 @@
 """The facts partitions of one sessions worker, and the protocol that keeps them right whatever ends it.
 
 Each facts partition is a state machine with a RocksDB and a publisher beside it (`work`). Signals and verdicts are sent
-as windows close; about every second a step makes them true and the state durable:
+as windows close; now and then a step makes them true and the state durable:
 
     1  one transaction: signals and verdicts of all closes so far, and the checkpoint
     2  one RocksDB WriteBatch: changed and removed chains, position
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
+import msgspec
 import structlog
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -51,6 +52,17 @@ WATCH_S = 5.0
 CUT_S = 30.0
 
 Acknowledge = Callable[[], object]
+
+
+class End(msgspec.Struct, frozen=True, array_like=True):
+    """How far a source partition is to be applied: `[…, offset)`, read in this epoch or a later one."""
+
+    offset: int
+    epoch: int
+
+
+Ends = dict[str, dict[int, End]]
+"""Ends by source topic and partition."""
 
 
 class SessionsWorker:
@@ -121,7 +133,7 @@ class SessionsWorker:
             if self._attempt(number, partial(self._keep, number, commit)):
                 self._rests.pop(number, None)
 
-    def is_idle(self, ends: dict[str, dict[int, int]]) -> bool:
+    def is_idle(self, ends: Ends) -> bool:
         """Every facts partition applied all source records below `ends`, and no window is open."""
         return len(self._at_work) == self._settings.facts_partitions and all(
             _has_reached(work.partition, ends) for work in self._at_work.values()
@@ -262,10 +274,10 @@ class SessionsWorker:
             log.warning("facts were not cut", partition=at.partition, below=at.offset, reason=str(error))
 
 
-def _has_reached(partition: Partition, ends: dict[str, dict[int, int]]) -> bool:
+def _has_reached(partition: Partition, ends: Ends) -> bool:
     marks = partition.clock.marks
     reached = all(
-        (topic, number) in marks and marks[(topic, number)].applied_to >= end
+        (mark := marks.get((topic, number))) is not None and mark.epoch >= end.epoch and mark.applied_to >= end.offset
         for topic, numbers in ends.items()
         for number, end in numbers.items()
     )

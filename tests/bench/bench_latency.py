@@ -58,20 +58,27 @@ class Signal(msgspec.Struct):
     time: int
 
 
-def write(bootstrap: str, topic: str, spans_per_s: int, seconds: float) -> int:
-    """Writes at a steady pace; returns the spans written."""
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5})
+def fresh(span_count: int) -> list[tuple[bytes, bytes, int]]:
+    """Messages with new trace ids, of this many spans together: value, trace id, spans."""
+    found: list[tuple[bytes, bytes, int]] = []
     messages = _endless(originals(SPANS))
+    while span_count > 0:
+        found.append(next(messages))
+        span_count -= found[-1][2]
+    return found
+
+
+def write(bootstrap: str, topic: str, messages: list[tuple[bytes, bytes, int]], spans_per_s: int) -> float:
+    """Writes at a steady pace; returns the seconds it took."""
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5})
     written, start_s = 0, time.monotonic()
-    while (elapsed_s := time.monotonic() - start_s) < seconds:
-        while written < elapsed_s * spans_per_s:
-            value, trace_id, span_count = next(messages)
-            producer.produce(topic, value, trace_id.hex(), partition.of(trace_id, PARTITIONS))
-            written += span_count
-        producer.poll(0)
-        time.sleep(SLICE_S)
+    for value, trace_id, span_count in messages:
+        while written > (time.monotonic() - start_s) * spans_per_s:
+            producer.poll(SLICE_S)
+        producer.produce(topic, value, trace_id.hex(), partition.of(trace_id, PARTITIONS))
+        written += span_count
     producer.flush()
-    return written
+    return time.monotonic() - start_s
 
 
 def _endless(found: list[Original]) -> Iterator[tuple[bytes, bytes, int]]:
@@ -102,6 +109,7 @@ def measure(bootstrap: str, directory: Path, spans_per_s: int, seconds: float, *
     sources = () if idle_topic else ("--source-topics", f"{PREFIX}otlp_spans")
     program = Program(bootstrap, PREFIX, directory, RULES, (*OPTIONS, *sources))
     program.make_sources(PARTITIONS)
+    messages = fresh(round(spans_per_s * seconds))
     ended = threading.Event()
     found: list[tuple[int, int]] = []
     reading = threading.Thread(
@@ -110,7 +118,7 @@ def measure(bootstrap: str, directory: Path, spans_per_s: int, seconds: float, *
     with program.running():
         reading.start()
         start_ms = time.time_ns() // 1_000_000
-        written = write(bootstrap, program.spans_topic, spans_per_s, seconds)
+        took_s = write(bootstrap, program.spans_topic, messages, spans_per_s)
         time.sleep((GAP_MS + OUT_OF_ORDER_MS) / 1000 + 5)
         ended.set()
         reading.join()
@@ -118,7 +126,7 @@ def measure(bootstrap: str, directory: Path, spans_per_s: int, seconds: float, *
     late_ms = [late for at, late in found if at > warm_ms]
     return Figures(
         idle_topic=idle_topic,
-        spans_per_s=round(written / seconds),
+        spans_per_s=round(sum(span_count for *_, span_count in messages) / took_s),
         signals=len(late_ms),
         p50_ms=round(statistics.median(late_ms)),
         p99_ms=round(statistics.quantiles(late_ms, n=100)[98]),

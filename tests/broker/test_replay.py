@@ -17,7 +17,6 @@ from confluent_kafka.admin import AdminClient
 
 from streams.times import iso_ms
 from tests.broker import group_tool
-from tests.broker.ingesting import wait_until
 from tests.broker.program import CAPTURES, RUN_S, Program, expected
 from topics import capture
 
@@ -104,8 +103,7 @@ def test_all_ways_of_reading_say_the_same(
 
     replayed = [replay(program, "--processes", str(count)) for count in (1, 2)]
     archived = replay(program, "--archive", archive(program, tmp_path / "archive"))
-    with program.running():
-        wait_until(lambda: len(program.signals()) >= 2 * len(live), "all is judged again")
+    program.run_until_idle()
 
     assert any(each.revision > 1 for each in live)
     assert {1} == {done.code for done in (*replayed, archived)}, archived.stderr

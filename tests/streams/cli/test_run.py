@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from streams import supervise
 from streams.cli import main, run
+from streams.sessions.worker import End
 from tests.streams.installation import installed
 from topics import admin
 
@@ -82,13 +83,13 @@ def test_stage_gets_every_setting(rules: Path, tmp_path: Path) -> None:
     ]
     context = run.command.make_context("run", list(arguments))
     with context:
-        words = run._command("sessions", {"spans": {0: 5}})
+        words = run._command("sessions", {"spans": {0: End(5, 1)}})
 
     stage = run.command.make_context("run", words[words.index("run") + 1 :])
 
     passed = {name: value for name, value in context.params.items() if name not in run._NOT_PASSED}
     own = {"rules": (), "role": "sessions", "until_idle": False, "evidence": None, "ledger_keys": ()}
-    assert passed | own | {"ends": {"spans": {0: 5}}} == stage.params
+    assert passed | own | {"ends": {"spans": {0: End(5, 1)}}} == stage.params
 
 
 def test_each_stage_has_a_port_of_its_own(rules: Path) -> None:
@@ -106,7 +107,7 @@ def test_each_stage_has_a_port_of_its_own(rules: Path) -> None:
 def test_ends_are_for_sessions_alone(rules: Path) -> None:
     """Ingest reads on until sessions has seen enough."""
     with run.command.make_context("run", ["--rules", str(rules)]):
-        ingest, sessions = (run._command(role, {"spans": {0: 5}}) for role in run.ROLES)
+        ingest, sessions = (run._command(role, {"spans": {0: End(5, 1)}}) for role in run.ROLES)
 
     assert (False, True) == ("--ends" in ingest, "--ends" in sessions)
 

@@ -16,6 +16,7 @@ from streams.errors import StateError
 from streams.sessions import takeover, worker
 from streams.sessions.publish import Publisher
 from streams.sessions.takeover import store_path
+from streams.sessions.worker import End
 from streams.settings import Settings
 from tests.streams.installation import installed
 from tests.streams.sessions.driven import AUDITED, FAR_MS, FEW, A, B, C, Driven, compiled
@@ -295,10 +296,10 @@ def test_store_of_another_worker_is_not_shared(settings: Settings) -> None:
 
 
 def test_idle_is_all_read_and_nothing_open(settings: Settings) -> None:
-    """A worker is idle when every partition is past the ends that are asked for, and no window is open or waits."""
+    """Idle is: past the ends that are asked for, in no older epoch, everywhere, and no window is open or waits."""
     driven = Driven(settings)
     [topic] = settings.source_topics
-    ends = {topic: {0: 3}}
+    ends = {topic: {0: End(3, 1)}}
     looks = [driven.worker.is_idle(ends)]
     for number in (0, 1):
         driven.apply(10_000, driven.entry(100, "pii.access"), number=number)
@@ -308,9 +309,10 @@ def test_idle_is_all_read_and_nothing_open(settings: Settings) -> None:
         driven.apply(FAR_MS, number=number)
         looks.append(driven.worker.is_idle(ends))
 
-    looks.append(driven.worker.is_idle({topic: {0: 4}}))
+    looks.append(driven.worker.is_idle({topic: {0: End(4, 1)}}))
+    looks.append(driven.worker.is_idle({topic: {0: End(3, 2)}}))
 
-    assert [False, False, False, True, False] == looks
+    assert [False, False, False, True, False, False] == looks
 
 
 def test_stores_are_apart(settings: Settings) -> None:
