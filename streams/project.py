@@ -68,9 +68,7 @@ class Projector:
         identity = self.identity
         # What was decoded of a span are a few attributes, most of which are wanted.
         shown = {name: value for name, value in span.resource.items() if name in identity}
-        for name, value in span.attributes.items():
-            if name in identity:
-                shown[name] = value
+        shown |= {name: value for name, value in span.attributes.items() if name in identity}
         shown |= atom.witness(span)
         shown = self.redaction.redacted(shown)
         attributes = {name: scalar(shown[name]) for name in sorted(shown)}

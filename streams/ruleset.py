@@ -26,6 +26,7 @@ class RuleSets:
     """The rule sets that are known, by fingerprint."""
 
     sets: dict[str, RuleSet] = field(default_factory=dict)
+    _judged_by: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def add(self, rules: RuleSet) -> None:
         """Makes a set known."""
@@ -33,7 +34,11 @@ class RuleSets:
 
     def rule_fingerprints(self, fingerprint: str) -> frozenset[str]:
         """The fingerprints of the rules that a known set judges: of one that is not enabled nothing was projected."""
-        return frozenset(rule.fingerprint for rule in self.sets[fingerprint].rules if rule.enabled)
+        judged_by = self._judged_by.get(fingerprint)
+        if judged_by is None:
+            rules = self.sets[fingerprint].rules
+            judged_by = self._judged_by[fingerprint] = frozenset(rule.fingerprint for rule in rules if rule.enabled)
+        return judged_by
 
     def counted(self) -> dict[bytes, int]:
         """How many identities each atom's facts keep: as many as any known rule needs."""

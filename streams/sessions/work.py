@@ -73,6 +73,8 @@ class Work:
         self._coverage = CoverageTally(number, 0, _covered(number, last))
         self._quota = SignalQuota.shared(settings, None if last is None else last.said)
         self._shown = metrics.ClockShown(number)
+        self._judged = metrics.Judged()
+        self._counted_sets = 0
         self._stepped_to = partition.next_offset
         self._checkpointed_s = time.monotonic()
         self._checkpoint: Checkpoint | None = None
@@ -114,6 +116,7 @@ class Work:
             for close in partition.apply(offset, message):
                 self._deliver(close, rules, is_said=is_said)
                 windows_judged += is_said
+        metrics.add_judged(self._judged)
         if is_new:
             self._coverage.apply(offset, message, windows_judged)
         # The checkpoint counts closed windows: it must not be older than the store that has them.
@@ -174,7 +177,10 @@ class Work:
                     action="push the rules again with betrace rules push",
                 )
             self._known.sets.update(found.sets)
-        self.partition.sessions.counted = self._known.counted()
+        if len(self._known.sets) != self._counted_sets:
+            # Sets only come; another partition's messages may have brought one.
+            self._counted_sets = len(self._known.sets)
+            self.partition.sessions.counted = self._known.counted()
         return self._known.sets[rule_set]
 
     def _deliver(self, close: Close, rules: RuleSet, *, is_said: bool) -> None:
@@ -187,7 +193,7 @@ class Work:
                 self._count(close, outcome)
                 self._send_signal(outcome)
         if is_said:
-            metrics.WINDOWS_CLOSED.labels(close.reason.value).inc()
+            self._judged.closed[close.reason.value] += 1
 
     def _count(self, close: Close, outcome: Outcome) -> None:
         rule = outcome.rule
@@ -203,7 +209,7 @@ class Work:
         if outcome.excepted > 0:
             metrics.EXCEPTED.labels(rule.id).inc()
         if is_new:
-            metrics.VERDICTS.labels(rule.id, outcome.verdict).inc()
+            self._judged.verdicts[rule.id, outcome.verdict] += 1
 
     def _send_signal(self, outcome: Outcome) -> None:
         finding = None if outcome.finding is None else self._quota.admit(outcome.finding)

@@ -88,6 +88,9 @@ class Chain(msgspec.Struct, array_like=True, gc=False):
 
     def add_source(self, topic: str, partition: int, first_offset: int, last_offset: int) -> None:
         """Widens the range of this source partition."""
+        if not self.sources:
+            self.sources.append(SourceRange(topic, partition, first_offset, last_offset))
+            return
         for source in self.sources:
             if source.topic == topic and source.partition == partition:
                 source.first_offset = min(source.first_offset, first_offset)
