@@ -26,7 +26,9 @@ class RuleSets:
     """The rule sets that are known, by fingerprint."""
 
     sets: dict[str, RuleSet] = field(default_factory=dict)
-    _judged_by: dict[str, frozenset[str]] = field(default_factory=dict)
+    _judged: dict[str, frozenset[str]] = field(default_factory=dict)
+    _counted: dict[bytes, int] = field(default_factory=dict)
+    _counted_sets: int = 0
 
     def add(self, rules: RuleSet) -> None:
         """Makes a set known."""
@@ -34,20 +36,22 @@ class RuleSets:
 
     def rule_fingerprints(self, fingerprint: str) -> frozenset[str]:
         """The fingerprints of the rules that a known set judges: of one that is not enabled nothing was projected."""
-        judged_by = self._judged_by.get(fingerprint)
-        if judged_by is None:
-            rules = self.sets[fingerprint].rules
-            judged_by = self._judged_by[fingerprint] = frozenset(rule.fingerprint for rule in rules if rule.enabled)
-        return judged_by
+        judged = self._judged.get(fingerprint)
+        if judged is None:
+            judged = frozenset(rule.fingerprint for rule in self.sets[fingerprint].rules if rule.enabled)
+            self._judged[fingerprint] = judged
+        return judged
 
     def counted(self) -> dict[bytes, int]:
-        """How many identities each atom's facts keep: as many as any known rule needs."""
-        counted: dict[bytes, int] = {}
-        for rules in self.sets.values():
-            for fingerprint, atom in rules.atoms.items():
-                if atom.counted:
-                    counted[fingerprint] = max(atom.counted, counted.get(fingerprint, 0))
-        return counted
+        """How many identities each atom's facts keep: as many as any known rule needs. Sets are never forgotten."""
+        if self._counted_sets != len(self.sets):
+            counted: dict[bytes, int] = {}
+            for rules in self.sets.values():
+                for fingerprint, atom in rules.atoms.items():
+                    if atom.counted:
+                        counted[fingerprint] = max(atom.counted, counted.get(fingerprint, 0))
+            self._counted, self._counted_sets = counted, len(self.sets)
+        return self._counted
 
 
 @dataclass(frozen=True, slots=True)

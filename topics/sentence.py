@@ -146,5 +146,6 @@ def _clean(text: str, limit_chars: int) -> str:
     """
     # A text may be a megabyte: look only at what can be shown.
     head = text[: 4 * limit_chars]
-    line = " ".join("".join(char if char.isprintable() else " " for char in head).split())
+    shown = head if head.isprintable() else "".join(char if char.isprintable() else " " for char in head)
+    line = " ".join(shown.split())
     return line if len(line) <= limit_chars and head == text else line[: limit_chars - 1] + "…"

@@ -17,7 +17,7 @@ import msgspec
 from dsl import RuleSet, Verdict
 from streams import metrics, ruleset
 from streams.deliver import Outcome, outcomes
-from streams.errors import StateError
+from streams.errors import NotDoneError, StateError
 from streams.ruleset import RuleSets
 from streams.sessions.publish import Publisher
 from streams.sessions.quota import SignalQuota
@@ -74,7 +74,6 @@ class Work:
         self._quota = SignalQuota.shared(settings, None if last is None else last.said)
         self._shown = metrics.ClockShown(number)
         self._judged = metrics.Judged()
-        self._counted_sets = 0
         self._stepped_to = partition.next_offset
         self._checkpointed_s = time.monotonic()
         self._checkpoint: Checkpoint | None = None
@@ -101,7 +100,7 @@ class Work:
         """Takes in one facts message and sends what closes by it.
 
         Raises:
-            NotDoneError: the brokers do not take it.
+            NotDoneError: the brokers do not take it, or the rules that it names are not there yet.
             StateError: it cannot be read, or something before it is missing.
         """
         message = self._read(offset, value)
@@ -168,19 +167,16 @@ class Work:
             ) from error
 
     def _rules(self, rule_set: str) -> RuleSet:
-        """A set that was pushed since the start is fetched; without it nothing can be judged."""
+        """A set that was pushed since the start is fetched; without it nothing can be judged, so it is waited for."""
         if rule_set not in self._known.sets:
             found, _ = ruleset.read(self._settings)
             if rule_set not in found.sets:
-                raise StateError(
-                    f"facts were projected with rule set {rule_set}, which is not on {self._settings.topic('rules')}",
-                    action="push the rules again with betrace rules push",
+                raise NotDoneError(
+                    f"facts were projected with rule set {rule_set}, which is not on {self._settings.topic('rules')}: "
+                    "push those rules again with betrace rules push"
                 )
             self._known.sets.update(found.sets)
-        if len(self._known.sets) != self._counted_sets:
-            # Sets only come; another partition's messages may have brought one.
-            self._counted_sets = len(self._known.sets)
-            self.partition.sessions.counted = self._known.counted()
+        self.partition.sessions.counted = self._known.counted()
         return self._known.sets[rule_set]
 
     def _deliver(self, close: Close, rules: RuleSet, *, is_said: bool) -> None:

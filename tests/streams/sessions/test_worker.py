@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
+from structlog.testing import capture_logs
 
 from streams import metrics, ruleset
 from streams.errors import StateError
@@ -260,13 +261,23 @@ def test_rules_that_were_pushed_meanwhile_are_fetched(settings: Settings) -> Non
     assert [(A.hex(), "broken", 1)] == driven.signals()
 
 
-def test_rules_that_nobody_pushed_end_the_worker(settings: Settings) -> None:
-    """Without the rules that facts were made with nothing can be judged."""
+def test_rules_that_nobody_pushed_are_waited_for(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the rules that facts were made with nothing is judged; once they are there, everything is."""
+    monkeypatch.setattr(worker, "REST_S", (0.0, 0.0))
     driven = Driven(settings)
-    driven.rules = compiled(FEW)
+    driven.rules = compiled(FEW + AUDITED)
+    with capture_logs() as logged:
+        driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.step()
+    signals = driven.signals()
+    ruleset.push(settings, driven.rules, now_ms=2)
 
-    with pytest.raises(StateError, match=r"which is not on .*rules. Action: push the rules again"):
-        driven.apply(FAR_MS)
+    driven.apply(FAR_MS)
+    driven.step()
+
+    assert [] == signals
+    assert any("push those rules again with betrace rules push" in entry.get("reason", "") for entry in logged)
+    assert [(A.hex(), "broken", 1)] == driven.signals()
 
 
 def test_released_partition_can_be_taken_by_another(settings: Settings) -> None:
