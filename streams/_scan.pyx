@@ -178,6 +178,86 @@ cdef class _Found:
 
 
 @cython.final
+cdef class _Running:
+    """A run of records so far: where it stands in its partition and in time, and what its records say."""
+
+    cdef str topic
+    cdef int64_t partition, next_offset
+    cdef bint has_logs
+    cdef int64_t skew_ms, behind_ms, highest_ms, first_ms
+    cdef bint is_known, is_advanced, is_begun
+    cdef Py_ssize_t value_bytes, behind_count, span_count, spans_without_trace, logs_without_trace
+    cdef list hits
+    cdef object last_stamp
+    # Of the next record:
+    cdef bytes value
+    cdef int64_t offset, record_ms
+    cdef object stamp
+
+    def __cinit__(self, start):
+        self.topic, self.partition, self.next_offset = start.topic, start.partition, start.next_offset
+        self.has_logs = start.has_logs
+        self.skew_ms, self.behind_ms = start.max_clock_skew_ms, start.out_of_order_ms
+        self.is_known = start.highest_ms is not None
+        # As `streams.ingest.watermark` has it: the first record of all is measured by the local clock.
+        self.highest_ms = start.highest_ms if self.is_known else start.local_ms
+        self.hits = []
+
+    cdef bint is_next(self, message) except -1:
+        """Whether a message is the partition's next record, with a value, and its time is in no doubt."""
+        if message.error() is not None or message.partition() != self.partition or message.topic() != self.topic:
+            return False
+        cdef object value = message.value()
+        cdef tuple timed = message.timestamp()
+        cdef int64_t record_ms = max(<int64_t>timed[1], 0)
+        cdef int64_t offset = message.offset()
+        if offset < self.next_offset or type(value) is not bytes or record_ms - self.highest_ms > self.skew_ms:
+            return False
+        self.value, self.offset, self.record_ms, self.stamp = value, offset, record_ms, timed[0]
+        return True
+
+    cdef int add(self, _Found found, bint logs) except -1:
+        """Adds what was found in the next record."""
+        self.note_time()
+        cdef int64_t tick = self.record_ms // TICK
+        found.touches.commit(<uint64_t>tick)
+        if found.hits is not None:
+            self.hits += [Hits(self.offset, tick, trace_id, spans) for trace_id, spans in found.hits]
+        self.span_count += found.span_count
+        if logs:
+            self.logs_without_trace += found.without_trace_count
+        else:
+            self.spans_without_trace += found.without_trace_count
+        self.value_bytes += PyBytes_GET_SIZE(self.value)
+        self.next_offset, self.last_stamp = self.offset + 1, self.stamp
+        return 0
+
+    cdef void note_time(self) noexcept:
+        if not self.is_begun:
+            self.first_ms, self.is_begun = self.record_ms, True
+        if not self.is_known or self.record_ms >= self.highest_ms:
+            self.highest_ms, self.is_known, self.is_advanced = self.record_ms, True, True
+        elif self.record_ms < self.highest_ms - self.behind_ms:
+            self.behind_count += 1
+
+    cdef object run(self, Py_ssize_t record_count):
+        return Run(
+            record_count,
+            self.value_bytes,
+            self.next_offset,
+            self.first_ms,
+            self.highest_ms,
+            self.is_advanced,
+            self.behind_count,
+            self.last_stamp == TIMESTAMP_LOG_APPEND_TIME,
+            self.span_count,
+            self.spans_without_trace,
+            self.logs_without_trace,
+            self.hits,
+        )
+
+
+@cython.final
 cdef class Scanner:
     """Finds, in requests, the spans and log records that `interest` is about."""
 
@@ -210,66 +290,25 @@ cdef class Scanner:
 
     def read_run(self, list messages not None, Py_ssize_t index, start, Touches touches not None):
         """The run that begins at an index, as `streams.runs.ReadRun`."""
-        cdef str topic = start.topic
-        cdef int64_t partition = start.partition, next_offset = start.next_offset
-        cdef bint logs_first = start.has_logs, is_advanced = False
-        cdef int64_t local_ms = start.local_ms, skew_ms = start.max_clock_skew_ms, behind_ms = start.out_of_order_ms
-        cdef bint is_known = start.highest_ms is not None
-        cdef int64_t highest_ms = start.highest_ms if is_known else local_ms
-        cdef int64_t record_ms, offset, first_ms = 0
-        cdef Py_ssize_t first_index = index, value_bytes = 0, span_count = 0, behind_count = 0
-        cdef Py_ssize_t spans_without_trace = 0, logs_without_trace = 0
-        cdef int logs
-        cdef list hits = []
-        cdef object stamp = None
+        cdef _Running running = _Running(start)
         cdef _Found found = _Found()
+        cdef Py_ssize_t first = index
+        cdef int logs
         found.touches = touches
-        while index < len(messages):
-            message = messages[index]
-            if message.error() is not None or message.partition() != partition or message.topic() != topic:
-                break
-            value, offset, timed = message.value(), message.offset(), message.timestamp()
-            record_ms = max(<int64_t>timed[1], 0)
-            if offset < next_offset or type(value) is not bytes or record_ms - highest_ms > skew_ms:
-                break
-            logs = self.find(found, value, logs_first)
+        while index < len(messages) and running.is_next(messages[index]):
+            logs = self.find(found, running.value, running.has_logs)
             if logs < 0 or self.has_audit or (not logs and found.without_trace_count and not found.span_count):
                 break
-            if not is_known or record_ms >= highest_ms:
-                highest_ms, is_known, is_advanced = record_ms, True, True
-            elif record_ms < highest_ms - behind_ms:
-                behind_count += 1
-            if index == first_index:
-                first_ms = record_ms
-            touches.commit(<uint64_t>(record_ms // TICK))
-            if found.hits is not None:
-                hits += [Hits(offset, record_ms // TICK, trace_id, spans) for trace_id, spans in found.hits]
-            span_count += found.span_count
-            if logs:
-                logs_without_trace += found.without_trace_count
-            else:
-                spans_without_trace += found.without_trace_count
-            value_bytes += PyBytes_GET_SIZE(value)
-            stamp, next_offset = timed[0], offset + 1
+            running.add(found, logs)
             index += 1
         touches.discard()
-        return Run(
-            index - first_index,
-            value_bytes,
-            next_offset,
-            first_ms,
-            highest_ms,
-            is_advanced,
-            behind_count,
-            stamp == TIMESTAMP_LOG_APPEND_TIME,
-            span_count,
-            spans_without_trace,
-            logs_without_trace,
-            hits,
-        )
+        return running.run(index - first)
 
     cdef int find(self, _Found found, bytes value, bint logs_first) except -2:
-        """Reads a request: 1 when it is of log records, 0 when of spans, -1 when it takes a closer look."""
+        """Reads a request: 1 when it is of log records, 0 when of spans, -1 when it takes a closer look.
+
+        What a run counts of it is staged, which `has_audit` may forbid.
+        """
         cdef bint logs = logs_first
         cdef Slice request = _slice(value)
         self.has_audit = False
