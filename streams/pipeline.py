@@ -7,7 +7,8 @@
     verdict        ─ deliver ►  signals                                    streams.deliver, topics.signals
     all of these   ─ seal ───►  signed evidence                            streams.ledger
 
-The first two rows are run by `streams.ingest`, the others by `streams.sessions`.
+The first two rows are run by `streams.ingest`, the others by `streams.sessions`. Where the scanner was compiled, it
+reads records that follow one another in one step (`streams.runs`) and counts their traces (`streams.touches`).
 
 `judge_spans` is the same without Kafka: what `betrace eval` runs, and what tests compare the real thing with.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import faulthandler
+import gc
 import signal
 import sys
 import time
@@ -34,6 +35,10 @@ log = structlog.get_logger()
 ROLES = ("ingest", "sessions")
 PORTS = (*ROLES, "ledger")
 """Whose metrics are at which port, counted from --metrics-port, and the next worker's after them."""
+
+
+INGEST_GC_THRESHOLDS = (50_000, 20, 100)
+"""Nearly nothing in ingest is ever in a cycle, and to look for one as often as Python does costs speed."""
 
 
 def _ends(_: click.Context, __: click.Parameter, text: str | None) -> Ends | None:
@@ -100,6 +105,9 @@ def _run_role(role: str, settings: Settings, state: Health, ends: Ends | None) -
     admin = kafka.connect(settings.client())
     allowed.check(admin, settings, Role(role))
     settings = _as_made(settings, admin)
+    # What the start made stays: to look through all of it for cycles, again and again, stops a stage each time.
+    gc.collect()
+    gc.freeze()
     if role == "sessions":
         pipeline.run_sessions(settings, ends, state)
     else:
@@ -108,6 +116,7 @@ def _run_role(role: str, settings: Settings, state: Health, ends: Ends | None) -
 
 def _run_ingest(settings: Settings, state: Health) -> None:
     ingest = pipeline.run_ingest(settings, state)
+    gc.set_threshold(*INGEST_GC_THRESHOLDS)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         ingest.stop()

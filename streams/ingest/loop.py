@@ -154,7 +154,7 @@ class Ingest:
     # Flushing
 
     def _is_due(self, since_s: float) -> bool:
-        waiting = sum(len(source.draft.groups) for source in self._sources.values())
+        waiting = sum(len(source.draft.touches) for source in self._sources.values())
         if sum(len(source.draft.dead_letters) for source in self._sources.values()) >= FLUSH_DEAD_LETTERS:
             return True
         if since_s * 1000 < self._settings.flush_ms:
@@ -167,6 +167,7 @@ class Ingest:
         if not sources:
             return
         drafts = [source.renew_draft() for source in sources]
+        self._intake.look_at(drafts)
         count, topic = self._settings.facts_partitions, self._settings.topic("facts")
         sections = [
             draft.sections(count, source.time.watermark_ms) for source, draft in zip(sources, drafts, strict=True)

@@ -21,6 +21,7 @@ from streams.ingest.outbox import ANY_PARTITION, PRODUCER, Headers, Outbox
 from streams.ingest.source import Begin, Projected, SourcePartition
 from streams.ingest.watermark import PartitionTime
 from streams.reader import PARTITION_EOF
+from streams.sampled import TRACES
 from streams.settings import Settings
 from tests.broker.ingesting import record, rules
 from topics import audit, partition
@@ -193,6 +194,19 @@ def test_what_passes_is_waited_for(intake: Intake, code: int) -> None:
     counted = taken(intake, event(code, NOWHERE), message(5))
 
     assert 1 == counted["records"]
+
+
+def test_source_that_looks_sampled(intake: Intake, sources: dict[Source, SourcePartition]) -> None:
+    """What is to be flushed is looked at: many traces and no root among them."""
+    metrics.SOURCE_SAMPLED.clear()
+    traces = [f"{number + 1:030x}00" for number in range(TRACES)]
+    child = {"spanId": "0a" * 8, "parentSpanId": "0b" * 8, "name": "a"}
+    value = {"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": each, **child} for each in traces]}]}]}
+
+    taken(intake, message(5, json.dumps(value).encode()))
+    intake.look_at([sources[SPANS, 0].draft])
+
+    assert 1 == metrics.REGISTRY.get_sample_value("betrace_source_sampled", {"reason": "rootless"})
 
 
 def test_kind_of_stamp_is_taken_in(intake: Intake, sources: dict[Source, SourcePartition]) -> None:
