@@ -57,15 +57,22 @@ def _files(store: Storage, scratch: Path) -> tuple[list[Path], int]:
     gone = acts.removed(acts.read_all(store))
     for number in range(end.manifest.number + 1):
         file = archive.read(store, number).manifest.file
-        if file in gone:
-            continue
-        if isinstance(store, Directory):
-            found.append(store.path(file))
-        else:
-            copy = scratch / f"{number}.parquet"
-            copy.write_bytes(store.read(file))
-            found.append(copy)
+        try:
+            found.append(_local(store, file, scratch / f"{number}.parquet"))
+        except FileNotFoundError:
+            # Of one that is there nobody is believed that it is gone.
+            if file not in gone:
+                raise
     return found, end.manifest.end_seal
+
+
+def _local(store: Storage, file: str, copy: Path) -> Path:
+    """The file on this machine, perhaps as a copy; raises `FileNotFoundError`."""
+    if isinstance(store, Directory):
+        store.path(file).stat()
+        return store.path(file)
+    copy.write_bytes(store.read(file))
+    return copy
 
 
 def _tail(store: Storage, first_seal: int) -> pa.Table:

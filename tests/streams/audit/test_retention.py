@@ -138,6 +138,18 @@ def test_the_trail_is_asked_of_what_is_left(store: Directory) -> None:
     assert before == after
 
 
+def test_a_forged_removal_hides_nothing(store: Directory) -> None:
+    """A file that is there is asked, whatever an act says."""
+    planned = retention.plan(store, NOW_MS, [])
+    with trail.opened(store) as database:
+        [before] = database.execute("SELECT count(*) FROM audit_spans").fetchall()
+
+    act(store, acts.Removal(NOW_MS, planned.removed), Signer.generated(ORIGIN))
+
+    with trail.opened(store) as database:
+        assert [before] == database.execute("SELECT count(*) FROM audit_spans").fetchall()
+
+
 def test_a_file_that_nobody_removed_is_missed(store: Directory) -> None:
     """Only what an act names may be gone."""
     retain(store, 100)
