@@ -63,6 +63,10 @@ class Clock:
         self.marks: dict[Source, Mark] = dict(marks or {})
         self.now_ms = now_ms
         self.generation = generation
+        # By replay; to ask all marks for each section takes the longer the more sources there are.
+        self._generations: dict[int, int] = {}
+        for mark in self.marks.values():
+            self._note_generation(mark)
         self._tick()
 
     def join(self, section: Section) -> Joined:
@@ -84,6 +88,7 @@ class Clock:
             self.marks[source] = Mark(
                 section.epoch, section.from_offset, None, section.partition_count, section.replay, generation
             )
+            self._note_generation(self.marks[source])
         if generation == self.generation or section.start_ms is None:
             return Joined.CURRENT
         self.generation = generation
@@ -115,6 +120,7 @@ class Clock:
             section.replay,
             mark.generation,
         )
+        self._note_generation(self.marks[source])
         return mark.applied_to
 
     def tick(self) -> int | None:
@@ -133,10 +139,13 @@ class Clock:
 
     def _generation_of(self, section: Section) -> int:
         """The generation a section belongs to: that of its replay, or one that nobody is part of yet."""
-        alike = [mark.generation for mark in self.marks.values() if mark.replay == section.replay]
-        if alike or not self.marks:
-            return max(alike, default=self.generation)
-        return 1 + max(self.generation, *(mark.generation for mark in self.marks.values()))
+        generation = self._generations.get(section.replay)
+        if generation is None:
+            return 1 + max(self.generation, *self._generations.values()) if self.marks else self.generation
+        return generation
+
+    def _note_generation(self, mark: Mark) -> None:
+        self._generations[mark.replay] = max(mark.generation, self._generations.get(mark.replay, 0))
 
     def _tick(self) -> None:
         watermarks = [self._watermark(source) for source in self._expected()]
