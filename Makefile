@@ -10,7 +10,7 @@ READY := $(VENV)/ready
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
 
-$(READY): pyproject.toml streams/_scan.pyx streams/_otlp.pxd streams/_wire.pxd
+$(READY): pyproject.toml $(wildcard streams/_*.pyx streams/_*.pxd)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $(READY)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from typing import TypeAlias
@@ -159,12 +160,14 @@ def _names(subject: Parts) -> frozenset[str] | None:
 
 
 def _witness(subject: Parts, where: Where | None, zone: ZoneInfo) -> _Witness:
+    if where is None:
+        return partial(_named_witness, subject.name)
     named = [lookup_keys(name, subject.name) for name in attribute_names(subject.where)]
     finds = [[(key, finder((key,), zone)) for key in keys] for keys in named]
 
     def witness(span: Span) -> dict[str, Value]:
         events = _events(span, subject.name)
-        event = next((each for each in events if where is not None and where(span, each)), events[0])
+        event = next((each for each in events if where(span, each)), events[0])
         shown: dict[str, Value] = {}
         for steps in finds:
             found = ((key, value) for key, find in steps if (value := find(span, event)) is not None)
@@ -174,3 +177,11 @@ def _witness(subject: Parts, where: Where | None, zone: ZoneInfo) -> _Witness:
         return {clean(key): clean(value) if isinstance(value, str) else value for key, value in shown.items()}
 
     return witness
+
+
+def _named_witness(name: str | None, span: Span) -> dict[str, Value]:
+    """What an atom shows that only asks for a name."""
+    value = None if name is None else span.attributes.get(name)
+    if name is None or value is None:
+        return {}
+    return {clean(name): clean(value) if isinstance(value, str) else value}

@@ -1,6 +1,11 @@
+from confluent_kafka import Message
+
 from dsl import Interest
+from streams._touches import Touches
+from streams.runs import Run, RunStart
 from streams.traces import Decoded
 
 class Scanner:
     def __init__(self, interest: Interest) -> None: ...
     def scan(self, value: bytes, logs_first: bool) -> Decoded | None: ...
+    def read_run(self, messages: list[Message], index: int, start: RunStart, touches: Touches) -> Run: ...

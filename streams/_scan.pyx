@@ -7,11 +7,13 @@ from log records by, or that hold something `streams/_wire.pxd` is unsure of. So
 no reason is written twice.
 
 What must hold: a request that is read here is read alike there. A Python object is made only for a trace and for a
-span that some rule may look at. Fields come in any order: of a field that comes twice the last one counts, of a
-message that comes twice all its fields count, as protobuf has it.
+span that some rule may look at; in a run of records (`streams.runs`) only for the latter. Fields come in any order: of
+a field that comes twice the last one counts, of a message that comes twice all its fields count, as protobuf has it.
 """
 
 import math
+
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -21,16 +23,23 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
 cimport streams._otlp as otlp
+from streams._touches cimport Touches
 from streams._wire cimport END, FIELD, REFUSED, Field, Reader, Slice, little_endian, next_field, reader_of
 
 from dsl import Event, Span
 from streams.convert import KINDS, STATUSES, log_identity, severity_name
+from streams.runs import Hits, Run
 from streams.traces import Decoded, TraceSpans
+from topics import audit
+from topics.facts import TICK_MS
 from topics.otlp import MENDED
 from topics.otlp_protobuf import array_value, key_values_value
 
 cdef enum:
     SKETCHES = 1 << 12
+
+cdef bytes AUDIT = audit.PREFIX.encode()
+cdef int64_t TICK = TICK_MS
 
 cdef struct Origin:
     Slice sender
@@ -97,49 +106,75 @@ cdef class _Names:
 @cython.final
 @cython.freelist(8)
 cdef class _Found:
-    """What was found in a request so far. Records of one trace mostly follow each other: a run of them is one step."""
+    """What was found in a request so far. Records of one trace mostly follow each other: a row of them is one step.
+
+    With `touches` traces are staged there, and `hits` are their ids and spans that are of interest.
+    """
 
     cdef dict traces
+    cdef Touches touches
+    cdef list hits
     cdef Py_ssize_t span_count
     cdef Py_ssize_t without_trace_count
     cdef bint tells
-    cdef uint8_t[otlp.TRACE_ID_BYTES] run_id
-    cdef Py_ssize_t run_count
-    cdef bint run_has_root
-    cdef list run_spans
+    cdef uint8_t[otlp.TRACE_ID_BYTES] row_id
+    cdef Py_ssize_t row_count
+    cdef bint row_has_root
+    cdef list row_spans
 
-    def __cinit__(self):
-        self.traces = {}
+    cdef void begin(self) noexcept:
+        """Nothing is found yet."""
+        self.span_count = self.without_trace_count = self.row_count = 0
+        self.tells = self.row_has_root = False
+        self.row_spans = None
+        if self.touches is None:
+            self.traces = {}
+        else:
+            self.touches.discard()
+            self.hits = None
 
     cdef bint count(self, otlp.Record* record, bint is_root) except -1:
         """Counts a record; whether it has a trace."""
         if not otlp.is_trace_id(record.trace_id):
             self.without_trace_count += 1
             return False
-        if not self.run_count or memcmp(self.run_id, record.trace_id.at, otlp.TRACE_ID_BYTES) != 0:
-            self.end_run()
-            memcpy(self.run_id, record.trace_id.at, otlp.TRACE_ID_BYTES)
-        self.run_count += 1
+        if not self.row_count or memcmp(self.row_id, record.trace_id.at, otlp.TRACE_ID_BYTES) != 0:
+            self.end_row()
+            memcpy(self.row_id, record.trace_id.at, otlp.TRACE_ID_BYTES)
+        self.row_count += 1
         if is_root:
-            self.run_has_root = True
+            self.row_has_root = True
         return True
 
-    cdef int end_run(self) except -1:
-        if not self.run_count:
+    cdef int end_row(self) except -1:
+        if not self.row_count:
             return 0
-        cdef bytes trace_id = PyBytes_FromStringAndSize(<char*>self.run_id, otlp.TRACE_ID_BYTES)
-        cdef object trace = self.traces.get(trace_id)
-        cdef list spans = self.run_spans
-        if trace is None:
-            self.traces[trace_id] = TraceSpans(self.run_count, self.run_has_root, [] if spans is None else spans)
+        if self.touches is None:
+            self.add_row()
         else:
-            trace.span_count += self.run_count
-            trace.root_seen = trace.root_seen or self.run_has_root
+            self.touches.stage(self.row_id, <uint32_t>self.row_count, self.row_has_root)
+            if self.row_spans is not None:
+                self.hits = self.hits or []
+                self.hits.append((self.trace_id(), self.row_spans))
+        self.span_count += self.row_count
+        self.row_count, self.row_has_root, self.row_spans = 0, False, None
+        return 0
+
+    cdef int add_row(self) except -1:
+        cdef bytes trace_id = self.trace_id()
+        cdef object trace = self.traces.get(trace_id)
+        cdef list spans = self.row_spans
+        if trace is None:
+            self.traces[trace_id] = TraceSpans(self.row_count, self.row_has_root, [] if spans is None else spans)
+        else:
+            trace.span_count += self.row_count
+            trace.root_seen = trace.root_seen or self.row_has_root
             if spans is not None:
                 trace.spans += spans
-        self.span_count += self.run_count
-        self.run_count, self.run_has_root, self.run_spans = 0, False, None
         return 0
+
+    cdef bytes trace_id(self):
+        return PyBytes_FromStringAndSize(<char*>self.row_id, otlp.TRACE_ID_BYTES)
 
 
 @cython.final
@@ -151,32 +186,105 @@ cdef class Scanner:
     cdef frozenset wanted_attributes
     cdef bint every_span
     cdef bint has_mended
+    cdef Slice audit
+    cdef bint has_audit
 
     def __init__(self, interest):
         self.wanted_names = interest.names
         self.wanted_attributes = interest.attributes
         self.names = _Names(interest.names, interest.attributes)
         self.every_span = interest.every_span
+        self.audit = _slice(AUDIT)
         # Damaged text has another encoding than the name it is mended to.
         self.has_mended = any([MENDED in name for name in interest.names | interest.attributes])
 
     def scan(self, bytes value not None, bint logs_first):
         """The traces in a request, None when it takes a closer look; `logs_first` as `topics.otlp_protobuf.read`."""
-        cdef bint logs = logs_first
-        cdef Slice request = _slice(value)
-        if not request.size or request.at[0] != otlp.SENDER:
-            return None
         cdef _Found found = _Found()
-        cdef int status = self.read_request(found, request, logs)
-        if status == REFUSED or (status == END and not found.tells):
-            logs, found = not logs, _Found()
-            status = self.read_request(found, request, logs)
-        if status != END or not found.tells:
+        cdef int logs = self.find(found, value, logs_first)
+        if logs < 0:
             return None
-        found.end_run()
         cdef Py_ssize_t spans_without_trace = 0 if logs else found.without_trace_count
         cdef Py_ssize_t logs_without_trace = found.without_trace_count - spans_without_trace
         return Decoded(found.traces, found.span_count, spans_without_trace, logs_without_trace)
+
+    def read_run(self, list messages not None, Py_ssize_t index, start, Touches touches not None):
+        """The run that begins at an index, as `streams.runs.ReadRun`."""
+        cdef str topic = start.topic
+        cdef int64_t partition = start.partition, next_offset = start.next_offset
+        cdef bint logs_first = start.has_logs, is_advanced = False
+        cdef int64_t local_ms = start.local_ms, skew_ms = start.max_clock_skew_ms, behind_ms = start.out_of_order_ms
+        cdef bint is_known = start.highest_ms is not None
+        cdef int64_t highest_ms = start.highest_ms if is_known else local_ms
+        cdef int64_t record_ms, offset, first_ms = 0
+        cdef Py_ssize_t first_index = index, value_bytes = 0, span_count = 0, behind_count = 0
+        cdef Py_ssize_t spans_without_trace = 0, logs_without_trace = 0
+        cdef int logs
+        cdef list hits = []
+        cdef object stamp = None
+        cdef _Found found = _Found()
+        found.touches = touches
+        while index < len(messages):
+            message = messages[index]
+            if message.error() is not None or message.partition() != partition or message.topic() != topic:
+                break
+            value, offset, timed = message.value(), message.offset(), message.timestamp()
+            record_ms = max(<int64_t>timed[1], 0)
+            if offset < next_offset or type(value) is not bytes or record_ms - highest_ms > skew_ms:
+                break
+            logs = self.find(found, value, logs_first)
+            if logs < 0 or self.has_audit or (not logs and found.without_trace_count and not found.span_count):
+                break
+            if not is_known or record_ms >= highest_ms:
+                highest_ms, is_known, is_advanced = record_ms, True, True
+            elif record_ms < highest_ms - behind_ms:
+                behind_count += 1
+            if index == first_index:
+                first_ms = record_ms
+            touches.commit(<uint64_t>(record_ms // TICK))
+            if found.hits is not None:
+                hits += [Hits(offset, record_ms // TICK, trace_id, spans) for trace_id, spans in found.hits]
+            span_count += found.span_count
+            if logs:
+                logs_without_trace += found.without_trace_count
+            else:
+                spans_without_trace += found.without_trace_count
+            value_bytes += PyBytes_GET_SIZE(value)
+            stamp, next_offset = timed[0], offset + 1
+            index += 1
+        touches.discard()
+        return Run(
+            index - first_index,
+            value_bytes,
+            next_offset,
+            first_ms,
+            highest_ms,
+            is_advanced,
+            behind_count,
+            stamp == TIMESTAMP_LOG_APPEND_TIME,
+            span_count,
+            spans_without_trace,
+            logs_without_trace,
+            hits,
+        )
+
+    cdef int find(self, _Found found, bytes value, bint logs_first) except -2:
+        """Reads a request: 1 when it is of log records, 0 when of spans, -1 when it takes a closer look."""
+        cdef bint logs = logs_first
+        cdef Slice request = _slice(value)
+        self.has_audit = False
+        if not request.size or request.at[0] != otlp.SENDER:
+            return -1
+        found.begin()
+        cdef int status = self.read_request(found, request, logs)
+        if status == REFUSED or (status == END and not found.tells):
+            logs = not logs
+            found.begin()
+            status = self.read_request(found, request, logs)
+        if status != END or not found.tells:
+            return -1
+        found.end_row()
+        return logs
 
     cdef int read_request(self, _Found found, Slice request, bint logs) except -9:
         cdef Field field
@@ -225,9 +333,9 @@ cdef class Scanner:
             if found.count(&record, not logs and otlp.is_no_parent(record.parent_id)) and record.is_of_interest:
                 if shared is None:
                     shared = self.shared(origin)
-                if found.run_spans is None:
-                    found.run_spans = []
-                found.run_spans.append(self.log(&record, shared) if logs else self.span(&record, shared))
+                if found.row_spans is None:
+                    found.row_spans = []
+                found.row_spans.append(self.log(&record, shared) if logs else self.span(&record, shared))
         return status
 
     cdef int read_origin(self, Slice holder, uint32_t attribute_tag, bint* is_of_interest) except -9:
@@ -307,6 +415,7 @@ cdef class Scanner:
                     return status
                 if not record.has_event_name and _is(key, b"event.name"):
                     record.event_name, record.has_event_name = value, True
+                self.note_audit(key)
                 if not record.is_of_interest:
                     record.is_of_interest = self.is_name(key)
             elif field.tag == otlp.LOG_BODY:
@@ -336,9 +445,17 @@ cdef class Scanner:
         cdef Slice key
         cdef Field value
         cdef int status = otlp.read_pair(pair, &key, &value)
-        if status == END and not is_of_interest[0]:
-            is_of_interest[0] = self.is_name(key)
+        if status == END:
+            self.note_audit(key)
+            if not is_of_interest[0]:
+                is_of_interest[0] = self.is_name(key)
         return status
+
+    cdef inline void note_audit(self, Slice key) noexcept:
+        """The key may be one of the audit trail's; it is of other things than of a record, too."""
+        if key.size >= self.audit.size and key.at[0] == self.audit.at[0]:
+            if memcmp(key.at, self.audit.at, self.audit.size) == 0:
+                self.has_audit = True
 
     cdef inline bint is_name(self, Slice text) except -1:
         if self.has_mended:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
@@ -134,6 +135,24 @@ def add(topic: str, tally: Tally) -> None:
     LOGS_WITHOUT_TRACE.labels(topic).inc(tally.logs_without_trace)
     FACTS.labels(topic).inc(tally.facts)
     RECORDS_STALE.labels(topic).inc(tally.stale)
+
+
+@dataclass(slots=True)
+class Judged:
+    """What the windows that one facts message closes count: windows by reason, new verdicts by rule and verdict."""
+
+    closed: collections.Counter[str] = field(default_factory=collections.Counter)
+    verdicts: collections.Counter[tuple[str, str]] = field(default_factory=collections.Counter)
+
+
+def add_judged(judged: Judged) -> None:
+    """Adds what was counted, and sets it to 0."""
+    for reason, count in judged.closed.items():
+        WINDOWS_CLOSED.labels(reason).inc(count)
+    for (rule, verdict), count in judged.verdicts.items():
+        VERDICTS.labels(rule, verdict).inc(count)
+    judged.closed.clear()
+    judged.verdicts.clear()
 
 
 def show_watermark(topic: str, partition: int, watermark_ms: int | None) -> None:

@@ -60,17 +60,24 @@ class Projector:
 
     def facts(self, trace: TraceSpans) -> list[Fact]:
         """The facts of one trace of one record, in the order of its spans."""
-        return [self._fact(atom, span) for span in trace.spans for atom in self.rules.hits(span)]
+        return self.facts_of(trace.spans)
+
+    def facts_of(self, spans: list[Span]) -> list[Fact]:
+        """The facts of spans of one trace, in their order."""
+        return [self._fact(atom, span) for span in spans for atom in self.rules.hits(span)]
 
     def _fact(self, atom: Atom, span: Span) -> Fact:
         witness = self._witness(atom, span) if self.shows else NOTHING_SHOWN
         return Fact(atom.fingerprint, span.identity or span.span_id, span.start_ns, witness)
 
     def _witness(self, atom: Atom, span: Span) -> Witness:
-        shown = {name: span.resource[name] for name in self.identity if name in span.resource}
-        shown |= {name: span.attributes[name] for name in self.identity if name in span.attributes}
+        identity = self.identity
+        # What was decoded of a span are a few attributes, most of which are wanted.
+        shown = {name: value for name, value in span.resource.items() if name in identity}
+        shown |= {name: value for name, value in span.attributes.items() if name in identity}
         shown |= atom.witness(span)
-        attributes = {name: scalar(value) for name, value in sorted(self.redaction.redacted(shown).items())}
+        shown = self.redaction.redacted(shown)
+        attributes = {name: scalar(shown[name]) for name in sorted(shown)}
         return Witness(_cut(span.name), self._service(span), _duration_ns(span), attributes)
 
     def _service(self, span: Span) -> str | None:
@@ -101,11 +108,13 @@ def scalar(value: Value) -> Scalar:
     >>> scalar(["a", 1])
     '["a",1]'
     """
+    if isinstance(value, str):
+        return _cut(value)
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):
         return value if -(1 << 63) <= value < 1 << 63 else str(value)
-    return _cut(value if isinstance(value, str) else _json(value))
+    return _cut(_json(value))
 
 
 def _json(value: bytes | list[Value] | dict[str, Value]) -> str:

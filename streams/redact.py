@@ -65,7 +65,7 @@ class Redaction:
         >>> Redaction({"user.id": Treatment.MASK, "ssn": Treatment.DROP}).redacted({"user.id": 7, "ssn": 1, "a": 2})
         {'user.id': '[masked]', 'a': 2}
         """
-        if self.treatments.keys().isdisjoint(attributes):
+        if not self.treatments or self.treatments.keys().isdisjoint(attributes):
             return dict(attributes)
         kept = {name: value for name, value in attributes.items() if self.treatments.get(name) is not Treatment.DROP}
         return {name: self.value(name, value) for name, value in kept.items()}

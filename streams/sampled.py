@@ -17,7 +17,6 @@ from collections.abc import Iterable
 import structlog
 
 from streams import metrics
-from streams.project import TraceFacts
 
 log = structlog.get_logger()
 
@@ -55,13 +54,12 @@ class SamplingWatch:
         if share is not None and share < 1:
             self._say("threshold", kept_share=round(share, 6))
 
-    def take(self, traces: Iterable[TraceFacts]) -> None:
-        """Counts the traces of a record, and those whose root is in it."""
-        for trace in traces:
-            if not trace.trace_id[-1]:
-                self._seen.add(trace.trace_id)
-                if trace.root_seen:
-                    self._rooted.add(trace.trace_id)
+    def take(self, sample: Iterable[tuple[bytes, bool]]) -> None:
+        """Counts the traces of a sample (`Touches.sample`), and those whose root was seen."""
+        for trace_id, root_seen in sample:
+            self._seen.add(trace_id)
+            if root_seen:
+                self._rooted.add(trace_id)
         if len(self._seen) >= TRACES:
             if len(self._rooted) < ROOTLESS_SHARE * len(self._seen):
                 self._say("rootless", traces=len(self._seen), with_root=len(self._rooted))

@@ -10,11 +10,14 @@ import os
 from collections.abc import Callable
 from enum import Enum
 from types import ModuleType
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from dsl import Interest
 from streams.errors import ConfigError
 from streams.traces import Decoded
+
+if TYPE_CHECKING:
+    from streams.runs import ReadRun
 
 VARIABLE = "BETRACE_SCANNER"
 
@@ -75,3 +78,12 @@ def scanner(interest: Interest, asked: Choice | None = None) -> Scan | None:
         return None
     scan: Scan = module.Scanner(interest).scan
     return scan
+
+
+def run_reader(interest: Interest, asked: Choice | None = None) -> ReadRun | None:
+    """What reads runs of records for what rules look at, None when Python alone decodes; raises as `chosen`."""
+    module = compiled() if chosen(asked) is Choice.CYTHON else None
+    if module is None:
+        return None
+    read_run: ReadRun = module.Scanner(interest).read_run
+    return read_run

@@ -27,7 +27,7 @@ TOUCH_BYTES = _TOUCH.size
 Scalar = str | bool | int | float | None
 
 
-class Witness(msgspec.Struct, frozen=True, array_like=True):
+class Witness(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is shown of a span that satisfied an atom: only what rules name and the identity allow-list."""
 
     name: str
@@ -36,7 +36,7 @@ class Witness(msgspec.Struct, frozen=True, array_like=True):
     attributes: dict[str, Scalar]
 
 
-class Fact(msgspec.Struct, frozen=True, array_like=True):
+class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A span satisfied an atom.
 
     `atom` is the atom's fingerprint, `identity` the span id (8 bytes) or a log record's identity hash, `start_ns` the
@@ -49,7 +49,7 @@ class Fact(msgspec.Struct, frozen=True, array_like=True):
     witness: Witness
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The records of one trace in one tick, of which at least one span hit an atom.
 
     `first_offset` and `offset` are those of the first and last record that brought a fact; `tick` is record time in

@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from streams import touches
 from streams.errors import ConfigError
+from streams.touches import Touches
 from topics import partition
-from topics.facts import TOUCH_BYTES, VERSION, Entry, Fact, Facts, Section, Touch, encode, pack_touches
+from topics.facts import TOUCH_BYTES, VERSION, Entry, Fact, Facts, Section, encode
 
 PIECE_TOUCHES = 1024
 HEADERS_BYTES = 8
@@ -28,18 +30,19 @@ MORE_WORKERS = "start more ingest workers, they share the source partitions"
 
 @dataclass(slots=True)
 class _Group:
-    """Records of one trace in one tick; the offsets are of those that brought facts, if there are any."""
+    """The facts of one trace in one tick, and the offsets of the first and last record that brought some."""
 
     first_offset: int
     offset: int
-    span_count: int
-    root_seen: bool
     facts: list[Fact]
 
 
 @dataclass(slots=True)
 class Draft:
-    """What is to be said of one source partition; `[from_offset, to_offset)` grows as records are added."""
+    """What is to be said of one source partition; `[from_offset, to_offset)` grows as records are added.
+
+    `touches` are all traces that were seen, by tick; `groups` has those of them that have facts.
+    """
 
     topic: str
     partition: int
@@ -50,37 +53,38 @@ class Draft:
     lost: list[tuple[int, int]] = field(default_factory=list)
     replay: int = 0
     start_ms: int | None = None
+    touches: Touches = field(default_factory=touches.none_yet)
     groups: dict[tuple[bytes, int], _Group] = field(default_factory=dict)
 
     def add(
         self, trace_id: bytes, tick: int, offset: int, span_count: int, facts: list[Fact], *, root_seen: bool
     ) -> None:
         """Adds what one record says of one trace; the list `facts` becomes the draft's own."""
+        self.touches.add(trace_id, tick, span_count, root_seen)
+        if facts:
+            self.add_facts(trace_id, tick, offset, facts)
+
+    def add_facts(self, trace_id: bytes, tick: int, offset: int, facts: list[Fact]) -> None:
+        """Adds the facts that one record brings of one trace, whose touch is added; the list becomes the draft's."""
         group = self.groups.get((trace_id, tick))
         if group is None:
-            self.groups[(trace_id, tick)] = _Group(offset, offset, span_count, root_seen, facts)
+            # Not the offset of a touch: which of them share a group depends on when it was flushed.
+            self.groups[trace_id, tick] = _Group(offset, offset, facts)
             return
-        group.span_count += span_count
-        group.root_seen |= root_seen
-        if facts:
-            # Not the offsets of touches: which of them share a group depends on when it was flushed.
-            group.first_offset = group.first_offset if group.facts else offset
-            group.offset = offset
-            group.facts.extend(facts)
+        group.offset = offset
+        group.facts.extend(facts)
 
     def sections(self, facts_partitions: int, watermark_ms: int | None) -> list[Section]:
-        """This draft as one section per facts partition."""
+        """This draft as one section per facts partition; its touches of traces with facts are spent by it."""
         entries: list[list[Entry]] = [[] for _ in range(facts_partitions)]
-        touches: list[list[Touch]] = [[] for _ in range(facts_partitions)]
         for (trace_id, tick), group in self.groups.items():
-            to = partition.of(trace_id, facts_partitions)
-            if group.facts:
-                entries[to].append(_entry(trace_id, tick, group))
-            else:
-                touches[to].append(Touch(trace_id, tick, group.span_count))
+            span_count, root_seen = self.touches.take(trace_id, tick)
+            entries[partition.of(trace_id, facts_partitions)].append(
+                Entry(trace_id, group.first_offset, group.offset, tick, span_count, root_seen, group.facts)
+            )
         return [
-            self._section(watermark_ms, pack_touches(touched), entered)
-            for touched, entered in zip(touches, entries, strict=True)
+            self._section(watermark_ms, packed, entered)
+            for packed, entered in zip(self.touches.pack(facts_partitions), entries, strict=True)
         ]
 
     def _section(self, watermark_ms: int | None, touches: bytes, entries: list[Entry]) -> Section:
@@ -110,10 +114,6 @@ def messages(rules: str, sections: list[Section], limit_bytes: int) -> list[byte
     if len(whole) <= limit_bytes:
         return [whole]
     return list(_parts(rules, sections, limit_bytes))
-
-
-def _entry(trace_id: bytes, tick: int, group: _Group) -> Entry:
-    return Entry(trace_id, group.first_offset, group.offset, tick, group.span_count, group.root_seen, group.facts)
 
 
 def _parts(rules: str, sections: list[Section], limit_bytes: int) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ the partitions whose log is not where it was. A record that cannot be read becom
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import structlog
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message
@@ -15,13 +15,15 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message
 from dsl import RuleSet
 from streams import metrics, scan
 from streams.audit.extract import extract
-from streams.decode import Decoder
+from streams.decode import Decoder, Format
 from streams.errors import RecordError, StateError
+from streams.ingest.flush import Draft
 from streams.ingest.group import Source
 from streams.ingest.outbox import Outbox
 from streams.ingest.source import Projected, SourcePartition
 from streams.project import Projector, project
 from streams.reader import PARTITION_EOF
+from streams.runs import Run
 from streams.sampled import SamplingWatch
 from streams.settings import Settings
 from topics import audit, dead_letters
@@ -67,6 +69,12 @@ class Intake:
         """From now on records are projected with these rules."""
         self._projector = Projector(rules, self._settings.identity, self._settings.redaction)
         self._decoder = Decoder(self._projector.interest, self._settings.format)
+        self._read_run = None if self._format is Format.JSON else scan.run_reader(self._projector.interest)
+
+    def look_at(self, drafts: Iterable[Draft]) -> None:
+        """Looks for signs of a sampled source in what is to be flushed."""
+        for draft in drafts:
+            self._sampling.take(draft.touches.sample())
 
     def take(self, messages: list[Message], *, local_ms: int) -> set[Source]:
         """Takes in messages that were read by `local_ms`; returns the partitions whose position is gone from the log.
@@ -78,7 +86,15 @@ class Intake:
         taken_bytes = 0
         if messages:
             self._sampling.look(messages[0].value())
-        for message in messages:
+        index = 0
+        while index < len(messages):
+            run = self._take_run(messages, index, local_ms)
+            if run is not None and run.record_count:
+                index += run.record_count
+                taken_bytes += run.value_bytes
+                continue
+            message = messages[index]
+            index += 1
             error = message.error()
             if error is None:
                 taken_bytes += self._take_record(message, local_ms)
@@ -100,6 +116,34 @@ class Intake:
             least, most = CONSUME_COUNTS
             self.batch_count = min(most, max(least, CONSUME_BYTES * taken_count // max(1, taken_bytes)))
 
+    def _take_run(self, messages: list[Message], index: int, local_ms: int) -> Run | None:
+        """Takes in the run of records that begins at an index, an empty one where it must be a record at a time."""
+        if self._read_run is None or messages[index].error() is not None:
+            return None
+        topic, partition = _source(messages[index])
+        source = self._sources.get((topic, partition))
+        start = None if source is None else source.run_start(local_ms=local_ms, has_logs=_holds_logs(topic))
+        if source is None or start is None:
+            return None
+        run = self._read_run(messages, index, start, source.draft.touches)
+        if run.record_count:
+            self._add_run(source, run, local_ms)
+        return run
+
+    def _add_run(self, source: SourcePartition, run: Run, local_ms: int) -> None:
+        source.take_run(run, local_ms=local_ms)
+        tally = self._tallies[source.topic]
+        tally.records += run.record_count
+        tally.projected += run.record_count
+        tally.spans += run.span_count
+        tally.spans_without_trace += run.spans_without_trace
+        tally.logs_without_trace += run.logs_without_trace
+        for offset, tick, trace_id, spans in run.hits:
+            facts = self._projector.facts_of(spans)
+            if facts:
+                tally.facts += len(facts)
+                source.draft.add_facts(trace_id, tick, offset, facts)
+
     def _take_record(self, message: Message, local_ms: int) -> int:
         """Takes in one record; returns the size of its value in bytes."""
         topic, partition, offset = _place(message)
@@ -112,7 +156,7 @@ class Intake:
             return 0
         tally.records += 1
         projected = Projected(offset, [])
-        kind = RecordKind.LOGS if "log" in topic else RecordKind.SPANS
+        kind = RecordKind.LOGS if _holds_logs(topic) else RecordKind.SPANS
         # Also of a record that is none to rules: log records without a trace belong to the trail.
         self._send_audit(extract(value, kind, self._format), source.epoch, (topic, partition), offset)
         try:
@@ -121,7 +165,6 @@ class Intake:
             self._dead_letter(message, str(error))
         else:
             projected.traces = project(decoded, self._projector)
-            self._sampling.take(projected.traces)
             tally.projected += 1
             tally.spans += decoded.span_count
             tally.spans_without_trace += decoded.spans_without_trace
@@ -173,6 +216,10 @@ class Intake:
         log.warning("record becomes a dead letter", reason=reason, topic=topic, partition=partition, offset=offset)
         letter = dead_letters.letter(message.value(), reason=reason, topic=topic, partition=partition, offset=offset)
         self._outbox.send(self._letters, letter.value, letter.key, headers=letter.headers)
+
+
+def _holds_logs(topic: str) -> bool:
+    return "log" in topic
 
 
 def _place(message: Message) -> tuple[str, int, int]:

@@ -151,7 +151,7 @@ class Ingest:
     # Flushing
 
     def _is_due(self, since_s: float) -> bool:
-        waiting = sum(len(source.draft.groups) for source in self._sources.values())
+        waiting = sum(len(source.draft.touches) for source in self._sources.values())
         if since_s * 1000 < self._settings.flush_ms:
             return waiting >= FLUSH_GROUPS
         return waiting > 0 or since_s >= IDLE_S
@@ -162,6 +162,7 @@ class Ingest:
         if not sources:
             return
         drafts = [source.renew_draft() for source in sources]
+        self._intake.look_at(drafts)
         count, topic = self._settings.facts_partitions, self._settings.topic("facts")
         sections = [
             draft.sections(count, source.time.watermark_ms) for source, draft in zip(sources, drafts, strict=True)

@@ -20,6 +20,7 @@ from confluent_kafka import TopicPartition
 from streams.ingest.flush import Draft
 from streams.ingest.watermark import PartitionTime
 from streams.project import TraceFacts
+from streams.runs import Run, RunStart
 from topics.facts import TICK_MS
 
 
@@ -189,6 +190,30 @@ class SourcePartition:
         for counts_at_ms, certain in self.time.observe(max(record_ms, 0), projected, local_ms=local_ms):
             self._add(counts_at_ms, certain)
 
+    def run_start(self, *, local_ms: int, has_logs: bool) -> RunStart | None:
+        """Where a run of records may begin; None while a record is kept back."""
+        time = self.time
+        if time.has_kept:
+            return None
+        return RunStart(
+            self.topic,
+            self.partition,
+            self.next_offset,
+            has_logs,
+            time.highest_ms,
+            local_ms,
+            time.out_of_order_ms,
+            time.max_clock_skew_ms,
+        )
+
+    def take_run(self, run: Run, *, local_ms: int) -> None:
+        """Adds what was read in a run, which began at `run_start` and added its touches; not its facts."""
+        self.at_end = False
+        self.next_offset = self.draft.to_offset = run.to_offset
+        self.time.has_broker_time = run.has_broker_time
+        self.time.observe_run(run.highest_ms, run.behind_count, read_at_ms=local_ms if run.is_advanced else None)
+        self._note_start(run.first_ms)
+
     def reach_end(self, offset: int, *, local_ms: int) -> None:
         """The partition's end is reached at `offset`, past control records; what was kept back is certain now."""
         self.at_end = True
@@ -223,12 +248,15 @@ class SourcePartition:
         """What is to be committed beside the offset of the draft's end."""
         return write_metadata(self.committed())
 
-    def _add(self, counts_at_ms: int, projected: Projected) -> None:
+    def _note_start(self, counts_at_ms: int) -> None:
         if self.began_ms is None:
             self.began_ms = counts_at_ms
-        draft = self.draft
         if self.replay and self.start_ms is None:
-            self.start_ms = draft.start_ms = counts_at_ms
+            self.start_ms = self.draft.start_ms = counts_at_ms
+
+    def _add(self, counts_at_ms: int, projected: Projected) -> None:
+        self._note_start(counts_at_ms)
+        draft = self.draft
         tick = counts_at_ms // TICK_MS
         draft.to_offset = max(draft.to_offset, projected.offset + 1)
         for trace_id, span_count, root_seen, facts in projected.traces:

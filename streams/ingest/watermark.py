@@ -74,6 +74,12 @@ class PartitionTime(Generic[RecordT]):
         counts_at_ms = self._settle(kept_ms, record_ms, local_ms)
         return [(counts_at_ms, kept), *self.observe(record_ms, record, local_ms=local_ms)]
 
+    def observe_run(self, highest_ms: int, behind_count: int, *, read_at_ms: int | None) -> None:
+        """Takes in records none of which is kept back; `read_at_ms` is None when none was as high as the highest."""
+        self.behind_count += behind_count
+        if read_at_ms is not None:
+            self.highest_ms, self.read_at_ms = highest_ms, read_at_ms
+
     def settle(self, *, local_ms: int) -> list[tuple[int, RecordT]]:
         """At the partition's end: a record kept back is believed unless it lies in the local future."""
         if self._kept is None:

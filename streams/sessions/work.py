@@ -73,6 +73,7 @@ class Work:
         self._coverage = CoverageTally(number, 0, _covered(number, last))
         self._quota = SignalQuota.shared(settings, None if last is None else last.said)
         self._shown = metrics.ClockShown(number)
+        self._judged = metrics.Judged()
         self._stepped_to = partition.next_offset
         self._checkpointed_s = time.monotonic()
         self._checkpoint: Checkpoint | None = None
@@ -114,6 +115,7 @@ class Work:
             for close in partition.apply(offset, message):
                 self._deliver(close, rules, is_said=is_said)
                 windows_judged += is_said
+        metrics.add_judged(self._judged)
         if is_new:
             self._coverage.apply(offset, message, windows_judged)
         # The checkpoint counts closed windows: it must not be older than the store that has them.
@@ -187,7 +189,7 @@ class Work:
                 self._count(close, outcome)
                 self._send_signal(outcome)
         if is_said:
-            metrics.WINDOWS_CLOSED.labels(close.reason.value).inc()
+            self._judged.closed[close.reason.value] += 1
 
     def _count(self, close: Close, outcome: Outcome) -> None:
         rule = outcome.rule
@@ -203,7 +205,7 @@ class Work:
         if outcome.excepted > 0:
             metrics.EXCEPTED.labels(rule.id).inc()
         if is_new:
-            metrics.VERDICTS.labels(rule.id, outcome.verdict).inc()
+            self._judged.verdicts[rule.id, outcome.verdict] += 1
 
     def _send_signal(self, outcome: Outcome) -> None:
         finding = None if outcome.finding is None else self._quota.admit(outcome.finding)

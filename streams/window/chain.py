@@ -24,7 +24,7 @@ class Bounds:
         return cls(gap_ms // TICK_MS, lateness_ms // TICK_MS, max_duration_ms // TICK_MS)
 
 
-class Window(msgspec.Struct, array_like=True):
+class Window(msgspec.Struct, array_like=True, gc=False):
     """One session: first and last arrival in ticks; span count and root are informative."""
 
     first: int
@@ -33,7 +33,7 @@ class Window(msgspec.Struct, array_like=True):
     root_seen: bool = False
 
 
-class SourceRange(msgspec.Struct, array_like=True):
+class SourceRange(msgspec.Struct, array_like=True, gc=False):
     """Which records of one source partition a chain's facts came from; both offsets included."""
 
     topic: str
@@ -42,7 +42,7 @@ class SourceRange(msgspec.Struct, array_like=True):
     last_offset: int
 
 
-class Judged(msgspec.Struct, array_like=True, frozen=True):
+class Judged(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A rule's last verdict on a chain; `revision` is that of its last signal, None before the first one.
 
     `excepted`: it is not applicable, but only because of an exception.
@@ -54,7 +54,7 @@ class Judged(msgspec.Struct, array_like=True, frozen=True):
     excepted: bool = False
 
 
-class Chain(msgspec.Struct, array_like=True):
+class Chain(msgspec.Struct, array_like=True, gc=False):
     """All that is remembered of one trace: its facts, its open window if there is one, what was last said about it.
 
     `needs` is the lowest facts offset that its arrivals came from, at least: with the log from there on it can be built
@@ -88,6 +88,9 @@ class Chain(msgspec.Struct, array_like=True):
 
     def add_source(self, topic: str, partition: int, first_offset: int, last_offset: int) -> None:
         """Widens the range of this source partition."""
+        if not self.sources:
+            self.sources.append(SourceRange(topic, partition, first_offset, last_offset))
+            return
         for source in self.sources:
             if source.topic == topic and source.partition == partition:
                 source.first_offset = min(source.first_offset, first_offset)

@@ -49,8 +49,9 @@ class Chains:
 
     def get(self, trace_id: bytes) -> Chain | None:
         """The chain, read back when it is cold; None when there is none."""
-        chain = self._known.get(trace_id)
-        if chain is None and trace_id in self._known:
+        known = self._known
+        chain = known.get(trace_id)
+        if chain is None and trace_id in known:
             chain, size_bytes = self._load(trace_id)
             self._known[trace_id] = chain
             self._warm(trace_id, size_bytes)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from topics.facts import TICK_MS
 
@@ -25,8 +26,7 @@ class CloseReason(Enum):
     END_OF_INPUT = "end_of_input"
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(msgspec.Struct, frozen=True, gc=False):
     """One closed window of a trace, to be judged with all facts of its chain.
 
     `closed_ms` is record time: last arrival + gap, or the tick at which the window was cut. `whole` is false when what

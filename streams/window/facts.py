@@ -17,7 +17,7 @@ WITNESS_COUNT = 5
 NO_START_NS = 1 << 64
 
 
-class Seen(msgspec.Struct, frozen=True, array_like=True):
+class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One witness: which span or log record, when it started (Unix ns, None unknown), and what is shown of it."""
 
     identity: bytes
@@ -30,7 +30,7 @@ class Seen(msgspec.Struct, frozen=True, array_like=True):
         return (NO_START_NS if self.start_ns is None else self.start_ns, self.identity)
 
 
-class AtomFacts(msgspec.Struct, array_like=True):
+class AtomFacts(msgspec.Struct, array_like=True, gc=False):
     """What is remembered of one atom.
 
     `witnesses` are the `WITNESS_COUNT` smallest by `Seen.order`, sorted. `identities` are the smallest 8-byte hashes of
@@ -50,7 +50,11 @@ class AtomFacts(msgspec.Struct, array_like=True):
     def add(self, fact: Fact, counted: int) -> None:
         """Remembers one more fact; `counted` is how many identities the rules need."""
         self._widen(fact.start_ns, fact.start_ns)
-        self._show(Seen(fact.identity, fact.start_ns, fact.witness))
+        seen = Seen(fact.identity, fact.start_ns, fact.witness)
+        if self.witnesses:
+            self._show(seen)
+        else:
+            self.witnesses.append(seen)
         if counted:
             self._identify(blake2b(fact.identity, digest_size=8).digest(), counted)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from streams.errors import StateError
 from streams.window.chain import Ended
-from streams.window.clock import Clock, Joined
+from streams.window.clock import Clock, Joined, Source
 from streams.window.close import Close
 from streams.window.rules import RulesOf, RuleTimes
 from streams.window.session import LostTime, Sessions
@@ -53,6 +53,8 @@ class Partition:
         self.clock = Clock(topics, marks, row.clock_ms, row.generation)
         self.next_offset = row.facts_offset
         self.rules = row.rules.copy()
+        # To look a source up in the rule times takes the longer the more sources there are.
+        self._projected_with: dict[Source, str] = {}
         self.late_count = self.stale_count = 0
         self._rules_of = rules_of
         self._out_of_order_ms = out_of_order_ms
@@ -163,6 +165,7 @@ class Partition:
             self.sessions.forget_all()
         self.sessions.lost = []
         self.rules = RuleTimes()
+        self._projected_with.clear()
 
     def _take_in(self, offset: int, section: Section, clock_tick: int | None) -> None:
         new_from = self.clock.advance(section)
@@ -192,6 +195,10 @@ class Partition:
 
     def _note_rules(self, section: Section, rule_set: str) -> None:
         """What was projected before this section lies at most out_of_order above the watermark it was sent with."""
+        source = (section.topic, section.partition)
+        if self._projected_with.get(source) == rule_set:
+            return
+        self._projected_with[source] = rule_set
         reached_ms = self._watermark_ms(section) + self._out_of_order_ms
         self.rules.take_in(section.topic, section.partition, rule_set, reached_ms, self._rules_of)
 

@@ -149,11 +149,13 @@ class Sessions:
         self._extend(entry.trace_id, chain, chain.window, tick, entry.span_count, facts_offset)
         chain.window.root_seen |= entry.root_seen
         chain.add_source(arrival.topic, arrival.partition, entry.first_offset, entry.offset)
+        facts, counted = chain.facts, self.counted
         for fact in entry.facts:
-            remembered = chain.facts.get(fact.atom)
+            atom = fact.atom
+            remembered = facts.get(atom)
             if remembered is None:
-                remembered = chain.facts[fact.atom] = AtomFacts()
-            remembered.add(fact, self.counted.get(fact.atom, 0))
+                remembered = facts[atom] = AtomFacts()
+            remembered.add(fact, counted.get(atom, 0))
 
     def _apply_touch(self, tick: int, trace_id: bytes, span_count: int, facts_offset: int) -> None:
         chain = self.chains.get(trace_id)
@@ -217,7 +219,8 @@ class Sessions:
         chain.window = None
         self.open_windows -= 1
         self.chains.put(trace_id, chain)
-        chain.is_cut |= self._has_lost_input(chain.first, chain.last)
+        if self.lost:
+            chain.is_cut |= self._has_lost_input(chain.first, chain.last)
         whole = reason is not CloseReason.MAX_DURATION and not chain.headless and not chain.is_cut
         return Close(trace_id, chain, window, reason, closed * TICK_MS, whole)
 

@@ -17,7 +17,7 @@ ARRIVAL_BYTES, FACT_BYTES = 400, 700
 """Memory that an arrival takes, and each of its facts; measured by tests/bench/bench_windows.py."""
 
 
-class Arrival(msgspec.Struct, frozen=True, array_like=True):
+class Arrival(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An entry and the source partition it came from."""
 
     topic: str

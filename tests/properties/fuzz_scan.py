@@ -5,8 +5,8 @@
 A request is a captured one that was taken apart into its fields. Fields are moved, doubled, left out, exchanged, joined
 by unknown ones, given another number, wire type or length, or another encoding of a number; then it is put together
 again, and in one of four cases bytes are changed as well. What the scanner reads is read without it, too, for several
-sets of rules. Prints a line of JSON; a request on which the two differ is printed in hexadecimal, and the exit code is
-1. The same count and seed give the same requests.
+sets of rules, alone and in a run of records. Prints a line of JSON; a request on which they differ is printed in
+hexadecimal, and the exit code is 1. The same count and seed give the same requests.
 
 `--sanitize` compiles the scanner with AddressSanitizer and UndefinedBehaviorSanitizer into a directory of its own, and
 runs with that one; it needs gcc (or what `CC` names) with libasan, and Cython.
@@ -30,12 +30,15 @@ from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
+from confluent_kafka import Message
 
 import streams
 from dsl import Interest
+from streams import touches
 from streams.decode import Decoded, Decoder
 from streams.errors import RecordError
-from streams.scan import Choice, scanner
+from streams.runs import ReadRun, RunStart
+from streams.scan import Choice, run_reader, scanner
 from tests.topics.otlp_requests import delimited, varint
 from topics import capture
 from topics.otlp import RecordKind
@@ -170,20 +173,51 @@ def run(count: int, seed: str) -> Counter[str]:
     outcomes: Counter[str] = Counter()
     chance = random.Random(seed)
     paths = [
-        (scanner(each, Choice.CYTHON), Decoder(each, choice=Choice.CYTHON), Decoder(each, choice=Choice.PURE))
+        (
+            scanner(each, Choice.CYTHON),
+            run_reader(each, Choice.CYTHON),
+            Decoder(each, choice=Choice.CYTHON),
+            Decoder(each, choice=Choice.PURE),
+        )
         for each in INTERESTS
     ]
     for kind, request in requests(count, seed):
-        scan, fast, slow = chance.choice(paths)
+        at = chance.randrange(len(paths))
+        scan, read_run, fast, slow = paths[at]
         asked = kind if chance.random() < 0.9 else chance.choice(tuple(RecordKind))
-        if scan is None or scan(request, asked is RecordKind.LOGS) is None:
+        expected = outcome(slow, request, asked)
+        if scan is None or read_run is None or scan(request, asked is RecordKind.LOGS) is None:
             outcomes["passed_on"] += 1
-        elif repr(outcome(fast, request, asked)) == repr(outcome(slow, request, asked)):
+        elif repr(expected) == repr(outcome(fast, request, asked)) and is_run(read_run, request, asked, expected):
             outcomes["read"] += 1
         else:
             outcomes["failed"] += 1
-            print(asked.value, INTERESTS[paths.index((scan, fast, slow))], request.hex(), flush=True)  # noqa: T201, it is a command
+            print(asked.value, INTERESTS[at], request.hex(), flush=True)  # noqa: T201, it is a command
     return outcomes
+
+
+def is_run(read_run: ReadRun, request: bytes, kind: RecordKind, expected: Decoded | str) -> bool:
+    """Whether a run of the request, twice, says twice what is expected; or it is none."""
+    start = RunStart("t", 0, 0, kind is RecordKind.LOGS, None, 0, 0, 0)
+    seen = touches.none_yet()
+    run = read_run([Message("t", 0, offset, None, request) for offset in range(2)], 0, start, seen)
+    if isinstance(expected, str) or not run.record_count:
+        return not run.record_count and not len(seen)
+    spans = {
+        trace_id: [each for hit in run.hits if hit[2] == trace_id for each in hit.spans] for trace_id in expected.traces
+    }
+    found = [
+        *(run.record_count, run.span_count, run.spans_without_trace, run.logs_without_trace),
+        *((trace_id, seen.take(trace_id, 0), spans[trace_id]) for trace_id in expected.traces),
+    ]
+    said = [
+        *(2, 2 * expected.span_count, 2 * expected.spans_without_trace, 2 * expected.logs_without_trace),
+        *(
+            (trace_id, (2 * each.span_count, each.root_seen), 2 * each.spans)
+            for trace_id, each in expected.traces.items()
+        ),
+    ]
+    return repr(said) == repr(found) and not len(seen)
 
 
 def _shape(parts: tuple[Part, ...]) -> str:
@@ -292,10 +326,11 @@ def damaged(chance: random.Random, request: bytes) -> bytes:
 def sanitized(directory: Path) -> Mapping[str, str]:
     """Compiles the scanner with sanitizers; what the environment of a program that uses it must hold besides."""
     compiler = os.environ.get("CC", "gcc")
-    written, built = directory / "_scan.c", directory / f"_scan{sysconfig.get_config_var('EXT_SUFFIX')}"
-    cython = (sys.executable, "-m", "cython", "-3", "-I", ROOT, ROOT / "streams" / "_scan.pyx", "-o", written)
-    subprocess.run(cython, check=True)
-    subprocess.run((compiler, *FLAGS, f"-I{sysconfig.get_path('include')}", written, "-o", built), check=True)
+    for name in ("_scan", "_touches"):
+        written, built = directory / f"{name}.c", directory / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
+        cython = (sys.executable, "-m", "cython", "-3", "-I", ROOT, ROOT / "streams" / f"{name}.pyx", "-o", written)
+        subprocess.run(cython, check=True)
+        subprocess.run((compiler, *FLAGS, f"-I{sysconfig.get_path('include')}", written, "-o", built), check=True)
     library = subprocess.run((compiler, "-print-file-name=libasan.so"), check=True, capture_output=True, text=True)
     return {
         BUILD_VARIABLE: str(directory),
