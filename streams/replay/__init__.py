@@ -5,10 +5,12 @@ The map:
     what is asked  ─ plan ───►  which offsets to read, up to when, and what of it is gone     streams.replay.plan
     offsets        ─ feed ───►  records, of Kafka or of an archive                            streams.replay.feed
     records        ─ read ───►  sections of facts, one for each process                       streams.replay.reading
-    sections       ─ judge ──►  signals and tallies                                           streams.replay.judging
+    sections       ─ judge ──►  closed windows, and what the rules say of them                streams.replay.judging
+    closed windows ──────────►  signals and tallies                                           streams.replay.outcome
     all of it in one process per core                                                         streams.replay.worker
     and their results as one, in the order of record time                                     streams.replay.run
 
+An archive is asked with a query where that says the same (`streams.replay.queried`); else its records go the same way.
 Projection, windows and verdicts are those of live processing. There is no consumer group and nothing is committed:
 live processing does not notice.
 """

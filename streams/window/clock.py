@@ -24,7 +24,7 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
     """How far one source partition is applied.
 
     `[…, applied_to)` of the log with this `epoch` is, in this `replay` (see `topics.facts.Section`); `watermark_ms` is
-    None when unknown. `generation` counts the replays that this facts partition took part in.
+    None when unknown. `generation` numbers the replays that this facts partition took part in.
     """
 
     epoch: int
@@ -75,12 +75,12 @@ class Clock:
         """
         source = (section.topic, section.partition)
         mark = self.marks.get(source)
-        if mark is not None and (section.replay, section.epoch) < (mark.replay, mark.epoch):
+        if self._is_stale(section, mark):
             return Joined.STALE
-        generation = self._generation_of(section, mark)
+        generation = self._generation_of(section)
         if generation < self.generation:
             raise _mixture(section)
-        if mark is not None and (generation != mark.generation or section.replay != mark.replay):
+        if mark is None or generation != mark.generation or section.replay != mark.replay:
             self.marks[source] = Mark(
                 section.epoch, section.from_offset, None, section.partition_count, section.replay, generation
             )
@@ -126,14 +126,17 @@ class Clock:
         """The source partition with the lowest watermark, or one without any; None when nothing is configured."""
         return min(self._expected(), key=self._watermark_order, default=None)
 
-    def _generation_of(self, section: Section, mark: Mark | None) -> int:
-        """The generation a section belongs to; one above the clock's before its first record."""
-        if mark is None:
-            others = max((other.replay for other in self.marks.values()), default=section.replay)
-            return self.generation + (section.replay > others)
-        if section.replay == mark.replay:
-            return mark.generation
-        return self.generation if mark.generation < self.generation else self.generation + 1
+    def _is_stale(self, section: Section, mark: Mark | None) -> bool:
+        if mark is not None:
+            return (section.replay, section.epoch) < (mark.replay, mark.epoch)
+        return any(section.replay < other.replay for other in self.marks.values())
+
+    def _generation_of(self, section: Section) -> int:
+        """The generation a section belongs to: that of its replay, or one that nobody is part of yet."""
+        alike = [mark.generation for mark in self.marks.values() if mark.replay == section.replay]
+        if alike or not self.marks:
+            return max(alike, default=self.generation)
+        return 1 + max(self.generation, *(mark.generation for mark in self.marks.values()))
 
     def _tick(self) -> None:
         watermarks = [self._watermark(source) for source in self._expected()]

@@ -75,7 +75,14 @@ class Grow:
     """The source topic is seen to have all its partitions; before, there was only the first."""
 
 
-Deed = Flush | Stop | Grow
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The group's offsets are reset while ingest is stopped, of each source to so many records before it stood."""
+
+    back: tuple[int, ...]
+
+
+Deed = Flush | Stop | Grow | Reset
 
 
 @dataclass(slots=True)
@@ -87,16 +94,17 @@ class _Source:
     reader: SourcePartition = field(init=False)
     commits: list[tuple[int, str]] = field(init=False)
     low: int = 0
+    replay: int = 0
 
     def __post_init__(self) -> None:
-        self.commits = []
         self.begin(None, None, partition_count=1)
-        self.commits.append((0, self.reader.metadata()))
+        self.commits = [(0, self.reader.metadata())]
 
     def begin(self, offset: int | None, metadata: str | None, *, partition_count: int) -> None:
         """The partition is assigned to an ingest."""
         log = Log("id", self.low, self.records[-1].offset + 1 if self.records else 0)
-        start = begin(offset, read_metadata(metadata), log, start="earliest", now_ms=LOCAL_MS)
+        now_ms = max(LOCAL_MS, self.replay)
+        start = begin(offset, read_metadata(metadata), log, start="earliest", now_ms=now_ms, replay=self.replay)
         time = PartitionTime[Projected](OUT_OF_ORDER_MS, IDLE_LAG_MS, MAX_CLOCK_SKEW_MS)
         place = TopicPartition(TOPIC, self.number)
         self.reader = SourcePartition.at(place, start, "id", partition_count, time, now_ms=LOCAL_MS)
@@ -105,6 +113,14 @@ class _Source:
         """Another ingest begins at a commit."""
         offset, metadata = self.commits[max(0, len(self.commits) - 1 - back)]
         self.begin(offset, metadata, partition_count=self.reader.draft.partition_count)
+
+    def reset(self, back: int, replay: int) -> None:
+        """An ingest begins where the group's offsets were reset to; older commits are gone with it."""
+        self.replay = replay
+        read = [record.offset for record in self.records if record.offset < self.reader.next_offset]
+        offset = ([0] * back + read)[-back] if back else self.reader.next_offset
+        self.begin(offset, None, partition_count=self.reader.draft.partition_count)
+        self.commits = [(self.reader.next_offset, self.reader.metadata())]
 
     def lose(self, count: int) -> None:
         """The next records expire before they are read."""
@@ -146,6 +162,10 @@ class Ingests:
                     source.again(back)
             case Grow():
                 self.grow()
+            case Reset(back):
+                replay = max(LOCAL_MS, self.sources[0].replay) + 1
+                for source, count in zip(self.sources, back, strict=True):
+                    source.reset(count, replay)
 
     def grow(self) -> None:
         """All partitions of the topic are known."""
@@ -246,4 +266,5 @@ def deeds(sources: int, *, everything: bool) -> st.SearchStrategy[list[Deed]]:
         return lists(flushes | flushes | st.builds(Stop, numbers, sent, back), MOST_DEEDS)
     rules, lost = st.none() | st.sampled_from(("one", "two")), st.integers(0, 2)
     stops = st.builds(Stop, numbers, sent, back, rules, lost)
-    return lists(flushes | flushes | flushes | stops | st.builds(Grow), MOST_DEEDS)
+    resets = st.builds(Reset, st.tuples(*[st.integers(0, MOST_RECORDS)] * sources))
+    return lists(flushes | flushes | flushes | stops | st.builds(Grow) | resets, MOST_DEEDS)

@@ -185,3 +185,63 @@ def test_source_that_was_not_reset() -> None:
 
     with pytest.raises(StateError, match=r"otlp_spans\[1\] goes on at offset 3 while .* were reset\. Action: "):
         clock.join(section(3, 4, 400, partition=1, partition_count=2))
+
+
+def test_source_that_is_first_heard_of_after_a_reset() -> None:
+    """It is of the generation of those that were reset, whether one of them has a record since or not."""
+    clock = told(300)
+    clock.join(section(0, 0, epoch=2, replay=2, partition_count=2))
+    first = section(0, 3, 60, partition=1, epoch=2, replay=2, start_ms=50, partition_count=2)
+
+    joined = clock.join(first)
+    clock.advance(first)
+    clock.advance(section(0, 3, 70, epoch=2, replay=2, start_ms=40, partition_count=2))
+
+    assert Joined.NEW_GENERATION is joined
+    assert (1, 60) == (clock.generation, clock.tick())
+
+
+def test_source_without_records_that_is_first_heard_of_after_a_reset() -> None:
+    """Its time is not that of the generation before."""
+    clock = told(300)
+    clock.join(section(0, 0, epoch=2, replay=2, partition_count=2))
+    silent = section(0, 0, 90, partition=1, epoch=2, replay=2, partition_count=2)
+    again = section(0, 3, 50, epoch=2, replay=2, start_ms=40, partition_count=2)
+
+    joined = clock.join(silent)
+    clock.advance(silent)
+    clock.join(again)
+    clock.advance(again)
+
+    assert Joined.CURRENT is joined
+    assert (1, 50) == (clock.generation, clock.tick())
+
+
+def test_stale_section_of_a_source_that_was_never_heard_of() -> None:
+    """An ingest that slept through a reset says nothing of the generation that follows."""
+    clock = told(300)
+    clock.join(section(0, 0, epoch=2, replay=2, partition_count=2))
+
+    joined = clock.join(section(0, 9, 500, partition=1, partition_count=2))
+
+    assert Joined.STALE is joined
+
+
+def test_reset_before_anything_was_read_since_the_reset_before() -> None:
+    """Sources follow one by one into the generation of the last reset, and its clock waits for all of them."""
+    clock = Clock(("otlp_spans",))
+    for partition in (0, 1):
+        clock.advance(section(0, 3, 300, partition=partition, partition_count=2))
+    for partition in (0, 1):
+        silent = section(3, 3, 400, partition=partition, epoch=2, replay=2, partition_count=2)
+        clock.join(silent)
+        clock.advance(silent)
+    first, second = (
+        section(0, 3, 50 + partition, epoch=3, replay=3, start_ms=40, partition=partition, partition_count=2)
+        for partition in (0, 1)
+    )
+
+    joined = [clock.join(first), clock.advance(first), clock.tick(), clock.join(second), clock.advance(second)]
+
+    assert [Joined.NEW_GENERATION, 0, None, Joined.CURRENT, 0] == joined
+    assert 50 == clock.tick()
