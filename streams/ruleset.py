@@ -6,7 +6,7 @@ In: a compiled set, or the topic. Out: all known sets by fingerprint, and the ac
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -87,8 +87,13 @@ def push(settings: Settings, rules: RuleSet, *, now_ms: int, revision: str | Non
 
     Raises:
         ConfigError: the brokers did not take it.
+        StateError: the topic cannot be read.
     """
-    before = _active_fingerprint(settings)
+    latest = _latest(settings)
+    before = _active_in(latest)
+    if before == rules.fingerprint:
+        # Pushed again, as at every start of a single process: it still comes after what it first came after.
+        before = _previous(latest.get(before.encode(), b""))
     record = records.RuleSetRecord(
         texts=dict(rules.texts), pushed_by=_user(), pushed_ms=now_ms, previous=before, revision=revision
     )
@@ -104,7 +109,7 @@ def activate(settings: Settings, fingerprint: str) -> None:
         ConfigError: the brokers did not take it.
         StateError: the topic cannot be read.
     """
-    _activate(settings, fingerprint, _active_fingerprint(settings))
+    _activate(settings, fingerprint, _active_in(_latest(settings)))
 
 
 def _activate(settings: Settings, fingerprint: str, before: str | None) -> None:
@@ -114,8 +119,15 @@ def _activate(settings: Settings, fingerprint: str, before: str | None) -> None:
     _write(settings, records.ACTIVE_KEY, fingerprint.encode(), headers)
 
 
-def _active_fingerprint(settings: Settings) -> str | None:
-    return _latest(settings).get(records.ACTIVE_KEY, b"").decode(errors="replace") or None
+def _active_in(latest: Mapping[bytes, bytes]) -> str | None:
+    return latest.get(records.ACTIVE_KEY, b"").decode(errors="replace") or None
+
+
+def _previous(value: bytes) -> str | None:
+    try:
+        return records.decode(value).previous
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def history(settings: Settings) -> list[Pushed]:

@@ -93,7 +93,9 @@ def acls(role: Role, layout: Layout) -> list[Acl]:
     readers = Acl(Kind.GROUP, f"{own}readers", (_DESCRIBE,))
     if role is Role.SETUP:
         made = [Acl(Kind.TOPIC, topic, (_CREATE, _DESCRIBE, _CONFIGS)) for topic in layout.source_topics]
-        return [*made, Acl(Kind.TOPIC, own, (_CREATE, _DESCRIBE, _CONFIGS), is_prefix=True), on("rules", _WRITE)]
+        every = Acl(Kind.TOPIC, own, (_CREATE, _DESCRIBE, _CONFIGS), is_prefix=True)
+        # A push says in place of which set it is, and a rollback looks for one.
+        return [*made, every, on("rules", _READ, _WRITE), readers]
     if role is Role.INGEST:
         written = [on(name, _WRITE) for name in ("facts", "dead_letters", "audit")]
         return [*sources, on("rules", _READ), *written, Acl(Kind.GROUP, f"{own}ingest", (_READ,)), readers]

@@ -66,10 +66,11 @@ def test_set_that_was_pushed_before_can_be_made_active_again(settings: Settings)
 
 @pytest.mark.broker
 def test_where_a_set_comes_from_is_kept(settings: Settings) -> None:
-    """Each set names the one that was active before it; the active one also who made it so, after which."""
+    """Each set names the one that was active before it, also when pushed again; the active one who made it so."""
     one, other = compiled(ONE), compiled(OTHER.format(count=2))
     ruleset.push(settings, one, now_ms=1, revision="3c5e1f0")
-    ruleset.push(settings, other, now_ms=2)
+    for now_ms in (2, 3):
+        ruleset.push(settings, other, now_ms=now_ms)
     ruleset.activate(settings, one.fingerprint)
 
     newer, older = ruleset.history(settings)
