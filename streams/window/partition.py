@@ -46,7 +46,7 @@ class Partition:
         row = position.refill_row
         self.sessions = sessions
         self.sessions.applied_tick = position.applied_tick
-        if position.applied_tick is None and row.clock_ms is not None:
+        if position.applied_tick is None and row.clock_ms is not None and row.generation == position.generation:
             self.sessions.applied_tick = row.clock_ms // TICK_MS
         self.sessions.lost = list(row.lost)
         marks = {(at.topic, at.partition): at.mark for at in row.marks}

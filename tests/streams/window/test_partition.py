@@ -283,6 +283,22 @@ def test_rereading_ends() -> None:
     assert 2 == again.next_offset
 
 
+def test_rereading_over_a_reset_of_the_offsets() -> None:
+    """What waits since the reset is not taken for what was applied before it, however far the clock was then."""
+    partition = begun()
+    told(partition, message(section(0, 5, 1_600, [entry(14)])), message(section(0, 0, epoch=2, replay=2)))
+    partition.position()
+    since = message(section(0, 5, None, [entry(14)], epoch=2, replay=2, start_ms=1_400))
+    told(partition, since)
+    position = partition.position()
+    again = begun(position)
+
+    told(again, since)
+
+    assert (2, 1_600) == (position.refill_row.facts_offset, position.refill_row.clock_ms)
+    assert [14] == waiting_ticks(partition) == waiting_ticks(again)
+
+
 def test_rereading_takes_no_rules_in() -> None:
     """Messages that are taken in again do not change from when rules judge."""
     partition = begun()
