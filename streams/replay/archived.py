@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
+from typing import cast
+
+from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, Message
 
 from streams.archive import read
 from streams.archive.names import ArchiveFile, Contents
 from streams.archive.rows import RawRecord
 from streams.archive.store import Store
 from streams.errors import ConfigError
-from streams.replay.feed import Taken
+from streams.reader import PARTITION_EOF
 from streams.replay.plan import Input, Period, Plan, times
 from streams.settings import Settings
 from streams.times import iso_ms
@@ -59,20 +62,23 @@ class ArchiveFeed:
         self._times_ms: dict[Source, int] = dict.fromkeys(self._open, 0)
         self._begun = False
 
-    def take(self, paused: Collection[Source]) -> Taken:
+    def take(self, paused: Collection[Source]) -> list[Message]:
         """See `streams.replay.feed.Feed`."""
+        return cast("list[Message]", self._said(paused))
+
+    def _said(self, paused: Collection[Source]) -> list[_Said]:
         if not self._begun:
             self._begun = True
-            return Taken(ends={source: end for source, end in self._ends.items() if source not in self._open})
+            return [_Said(source, end, None) for source, end in self._ends.items() if source not in self._open]
         ready = [source for source in self._open if source not in paused]
         if not ready:
-            return Taken()
+            return []
         source = min(ready, key=self._times_ms.__getitem__)
         records = list(islice(self._open[source], CHUNK))
         if not records:
-            return Taken(ends={source: self._ends[source]})
+            return [_Said(source, self._ends[source], None)]
         self._times_ms[source] = records[-1].timestamp_ms
-        return Taken({source: [(each.offset, each.timestamp_ms, each.value) for each in records]})
+        return [_Said(source, each.offset, each) for each in records]
 
     def finish(self, source: Source) -> None:
         """See `streams.replay.feed.Feed`."""
@@ -81,6 +87,44 @@ class ArchiveFeed:
     def close(self) -> None:
         """See `streams.replay.feed.Feed`."""
         self._open.clear()
+
+
+class _Said:
+    """A record of an archive with what is asked of a client's message; without a record, a partition's end."""
+
+    __slots__ = ("_offset", "_record", "_source")
+
+    def __init__(self, source: Source, offset: int, record: RawRecord | None) -> None:
+        self._source = source
+        self._offset = offset
+        self._record = record
+
+    def topic(self) -> str:
+        """See `confluent_kafka.Message`, as for the others."""
+        return self._source[0]
+
+    def partition(self) -> int:
+        """See there."""
+        return self._source[1]
+
+    def offset(self) -> int:
+        """See there."""
+        return self._offset
+
+    def error(self) -> KafkaError | None:
+        """See there."""
+        return _END if self._record is None else None
+
+    def timestamp(self) -> tuple[int, int]:
+        """See there."""
+        return TIMESTAMP_CREATE_TIME, -1 if self._record is None else self._record.timestamp_ms
+
+    def value(self) -> bytes | None:
+        """See there."""
+        return None if self._record is None else self._record.value
+
+
+_END = KafkaError(PARTITION_EOF)
 
 
 def _inputs(files: Iterable[ArchiveFile]) -> Iterator[Input]:

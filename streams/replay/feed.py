@@ -1,25 +1,26 @@
 """The records of a reader's inputs, from Kafka: no consumer group, nothing is committed.
 
-In: inputs. Out: records and ends, each input in the order of its offsets.
+In: inputs. Out: messages, each input in the order of its offsets, and the ends among them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from collections.abc import Collection, Iterable, Sequence
+from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from streams.errors import StateError
 from streams.ingest.pace import Pauses
-from streams.reader import GONE, PARTITION_EOF
+from streams.reader import GONE
 from streams.replay.plan import Input
 from streams.settings import ClientSettings, Settings
 from streams.window.clock import Source
 
 BATCH_BYTES = 2_000_000
 BATCH_COUNTS = (10, 5000)
+WEIGHED = 16
+"""One message of so many tells how large they are."""
 WAIT_S = 0.02
 """A batch that is not full is waited for so long, in which nothing else is done."""
 
@@ -34,23 +35,12 @@ CONSUMER: ClientSettings = {
     "queued.min.messages": 100_000,
 }
 
-Record: TypeAlias = tuple[int, int, bytes | None]
-"""A source record: offset, Kafka timestamp in Unix ms, value. There are millions; a struct costs 0.2 µs more."""
-
-
-@dataclass(slots=True)
-class Taken:
-    """What a feed gives at once: records by input, and the inputs of which there is nothing more below an offset."""
-
-    records: dict[Source, list[Record]] = field(default_factory=dict)
-    ends: dict[Source, int] = field(default_factory=dict)
-
 
 class Feed(Protocol):
     """What a reader reads from."""
 
-    def take(self, paused: Collection[Source]) -> Taken:
-        """The next records, none of an input that is paused; raises `StateError` when it cannot be read on."""
+    def take(self, paused: Collection[Source]) -> list[Message]:
+        """The next messages, none of an input that is paused: records, and whatever else the client has to say."""
 
     def finish(self, source: Source) -> None:
         """Nothing more is wanted of this input."""
@@ -71,28 +61,14 @@ class KafkaFeed:
         self._count = BATCH_COUNTS[0]
         self._consumer.assign([TopicPartition(*each.source, each.begin) for each in inputs])
 
-    def take(self, paused: Collection[Source]) -> Taken:
+    def take(self, paused: Collection[Source]) -> list[Message]:
         """See `Feed`."""
         self._pauses.pause(frozenset(paused) & self._open, "ahead")
-        taken = Taken()
-        add = taken.records.setdefault
-        for message in self._consumer.consume(self._count, timeout=WAIT_S):
-            error = message.error()
-            if error is None:
-                source, offset = _place(message)
-                # What comes after an end was not there when the replay began.
-                if source not in taken.ends:
-                    add(source, []).append((offset, message.timestamp()[1], message.value()))
-            elif error.code() == PARTITION_EOF:
-                source, offset = _place(message)
-                taken.ends[source] = offset
-            else:
-                _check(message, error)
-        self._adapt(taken)
-        return taken
+        messages = self._consumer.consume(self._count, timeout=WAIT_S)
+        self._adapt([len(message.value() or b"") for message in messages[::WEIGHED] if message.error() is None])
+        return messages
 
-    def _adapt(self, taken: Taken) -> None:
-        sizes_bytes = [len(value or b"") for records in taken.records.values() for _, _, value in records]
+    def _adapt(self, sizes_bytes: Sequence[int]) -> None:
         if sizes_bytes:
             least, most = BATCH_COUNTS
             self._count = min(most, max(least, BATCH_BYTES * len(sizes_bytes) // max(1, sum(sizes_bytes))))
@@ -108,15 +84,8 @@ class KafkaFeed:
         self._consumer.close()
 
 
-def _place(message: Message) -> tuple[Source, int]:
-    topic, partition, offset = message.topic(), message.partition(), message.offset()
-    if topic is None or partition is None or offset is None:
-        raise StateError("kafka gave a message without a place", action="report this as a bug")
-    return (topic, partition), offset
-
-
-def _check(message: Message, error: KafkaError) -> None:
-    """Raises `StateError` when reading cannot go on."""
+def check(message: Message, error: KafkaError) -> None:
+    """Raises `StateError` when reading cannot go on after this error."""
     code = error.code()
     if code in _STOPS:
         raise StateError(
