@@ -45,7 +45,7 @@ def test_each_is_described_above_its_value() -> None:
     pairs = re.findall(r"^ *# --([a-z-]+): .+\n *(\w+):", TEXT, re.MULTILINE)
 
     named = {option: re.sub(r"(?<!^)([A-Z])", r"-\1", value).lower() for option, value in pairs}
-    elsewhere = {"rules", "role", "until-idle", "redact", "redact-key-file", "ledger-key"}
+    elsewhere = {"rules", "role", "workers", "until-idle", "redact", "redact-key-file", "ledger-key"}
     assert {option.opts[0].removeprefix("--") for option in options()} - elsewhere - files() == {
         option for option, value in named.items() if option == value
     }
