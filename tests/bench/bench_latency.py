@@ -5,7 +5,8 @@
 A broker, `betrace run` as a user starts it, real Collector messages with fresh trace ids written at a steady pace, and
 a consumer that reads what is committed. Prints a line of JSON: for each signal, the time from last arrival + gap +
 out-of-order (before that nobody can know that the trace is over) until the consumer has it, in ms. The first seconds,
-in which the program starts and catches up, do not count.
+in which the program starts and catches up, do not count, nor does what comes when the load has ended: then time goes on
+by the machine's clock.
 
 With `--idle-topic` there is a second source topic to which nobody writes. Its time goes on by the machine's clock, two
 seconds (`idle_lag`) behind, looked at once a second, and every window waits for it.
@@ -120,11 +121,12 @@ def measure(bootstrap: str, directory: Path, spans_per_s: int, seconds: float, *
         reading.start()
         start_ms = time.time_ns() // 1_000_000
         took_s = write(bootstrap, program.spans_topic, messages, spans_per_s)
+        end_ms = time.time_ns() // 1_000_000
         time.sleep((GAP_MS + OUT_OF_ORDER_MS) / 1000 + 5)
         ended.set()
         reading.join()
     warm_ms = start_ms + WARM_MS
-    late_ms = [late for at, late in found if at > warm_ms]
+    late_ms = [late for at, late in found if warm_ms < at < end_ms]
     return Figures(
         idle_topic=idle_topic,
         spans_per_s=round(sum(span_count for *_, span_count in messages) / took_s),
