@@ -38,7 +38,7 @@ GAP_MS = 5_000
 OUT_OF_ORDER_MS = 2_000
 OPTIONS = ("--gap", f"{GAP_MS}ms", "--out-of-order", f"{OUT_OF_ORDER_MS}ms")
 SLICE_S = 0.01
-WARM_MS = 20_000
+WARM_MS = 30_000
 SOON = {"fetch.wait.max.ms": 10, "topic.metadata.refresh.interval.ms": 1000}
 
 
