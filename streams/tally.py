@@ -125,6 +125,12 @@ class CoverageTally:
             return False
         return self.covered is None or clock_ms >= self.covered.to_ms + COVERAGE_EVERY_MS
 
+    def is_owed(self, clock_ms: int | None, facts_to: int) -> bool:
+        """Something was judged since the last record that a last one can tell of."""
+        if clock_ms is None or facts_to <= self.facts_from:
+            return False
+        return self.covered is None or clock_ms > self.covered.to_ms
+
     def take(self, clock_ms: int, facts_to: int) -> Coverage:
         """The record of all that was applied, facts messages below `facts_to`, and begins anew."""
         record = Coverage(

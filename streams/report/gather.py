@@ -250,8 +250,9 @@ def _take_log(gathered: Gathered, log: _Log, lines: Sequence[bytes], place: str,
 def _take_verdict(gathered: Gathered, value: bytes, from_ms: int, to_ms: int) -> None:
     record = _decoder.decode(value)
     if isinstance(record, _Counts):
-        if from_ms <= record.clock_ms < to_ms:
-            gathered.day((record.rule, record.rule_fingerprint), record.clock_ms // DAY_MS).add(record)
+        # What was judged by then: of the time before it, as a coverage record that ends with it.
+        if from_ms < record.clock_ms <= to_ms:
+            gathered.day((record.rule, record.rule_fingerprint), (record.clock_ms - 1) // DAY_MS).add(record)
         return
     if record.to_ms < from_ms or (record.from_ms is not None and record.from_ms >= to_ms):
         return
@@ -271,7 +272,7 @@ def _take_verdict(gathered: Gathered, value: bytes, from_ms: int, to_ms: int) ->
 
 def _take_signal(gathered: Gathered, value: bytes, from_ms: int, to_ms: int) -> None:
     signal = digest(value)
-    if from_ms <= signal.time_ms < to_ms:
+    if from_ms < signal.time_ms <= to_ms:
         gathered.signal(signal.uid, signal)
 
 

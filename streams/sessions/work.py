@@ -127,11 +127,16 @@ class Work:
             metrics.LATE_TO_CLOCK.inc(partition.late_count - late_count)
             metrics.STALE_SECTIONS.inc(partition.stale_count - stale_count)
 
-    def prepare(self) -> bool:
-        """The first half of a step: puts what is to be published into the transaction; False when nothing is to do."""
-        if self._is_behind or self.is_durable:
+    def prepare(self, *, is_last: bool = False) -> bool:
+        """The first half of a step: puts what is to be published into the transaction; False when nothing is to do.
+
+        With the last step before an orderly end goes a coverage record, due or not: evidence is not to end before it.
+        """
+        clock_ms = self.partition.clock.now_ms
+        is_owed = is_last and self._coverage.is_owed(clock_ms, self.partition.next_offset)
+        if self._is_behind or (self.is_durable and not is_owed):
             return False
-        self._send_counts(self.partition.clock.now_ms)
+        self._send_counts(clock_ms, is_owed=is_owed)
         self._position = self.partition.position(self._coverage.facts_from)
         if self._has_output or time.monotonic() - self._checkpointed_s >= CHECKPOINT_S:
             self._send_checkpoint(self._position)
@@ -220,10 +225,10 @@ class Work:
         )
         self._send("signals", record.key, record.value, record.headers)
 
-    def _send_counts(self, clock_ms: int | None) -> None:
+    def _send_counts(self, clock_ms: int | None, *, is_owed: bool) -> None:
         for counts in self._verdicts.take(clock_ms or 0):
             self._send("verdicts", counts.rule.encode(), verdicts.encode(counts))
-        if clock_ms is not None and self._coverage.is_due(clock_ms):
+        if clock_ms is not None and (is_owed or self._coverage.is_due(clock_ms)):
             self._send("verdicts", None, verdicts.encode(self._coverage.take(clock_ms, self.partition.next_offset)))
 
     def _send_checkpoint(self, position: Position) -> None:

@@ -116,18 +116,19 @@ class SessionsWorker:
         if self._may_begin(number) and self._attempt(number, partial(self._take_in, number, offset, value)):
             self._health.move()
 
-    def step(self) -> list[Acknowledge]:
+    def step(self, *, is_last: bool = False) -> list[Acknowledge]:
         """Makes durable what was done since the last step; returns the acknowledgements that are due, in order."""
         with tracing.span("step", partitions=len(self._at_work)):
-            self._step()
+            self._step(is_last=is_last)
         due = [ack for number, work in self._at_work.items() if work.is_durable for ack in self._held.pop(number, ())]
         self._say_health()
         self._watch()
         self._cut()
         return due
 
-    def _step(self) -> None:
-        stepped = [number for number in list(self._at_work) if self._attempt(number, self._at_work[number].prepare)]
+    def _step(self, *, is_last: bool) -> None:
+        prepares = {number: partial(work.prepare, is_last=is_last) for number, work in self._at_work.items()}
+        stepped = [number for number, prepare in prepares.items() if self._attempt(number, prepare)]
         commits = [(number, self._commits.submit(self._at_work[number].commit)) for number in stepped]
         for number, commit in commits:
             if self._attempt(number, partial(self._keep, number, commit)):
@@ -150,7 +151,7 @@ class SessionsWorker:
     def close(self) -> list[Acknowledge]:
         """A last step, then everything is closed."""
         try:
-            return self.step()
+            return self.step(is_last=True)
         finally:
             for number in list(self._at_work):
                 self._leave(number)

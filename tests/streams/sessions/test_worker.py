@@ -248,6 +248,24 @@ def test_unreadable_facts_end_the_worker(settings: Settings, value: bytes) -> No
         worker.apply(1, 0, value, lambda: None)
 
 
+def test_coverage_ends_with_an_orderly_end(settings: Settings) -> None:
+    """The last step says what was judged up to it, however short that is; when nothing came there is nothing to say."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.step()
+    driven.apply(40_500)
+    driven.step()
+
+    driven.worker.close()
+    driven.again().worker.close()
+
+    records = [record for record in driven.verdicts() if isinstance(record, Coverage)]
+    assert [(None, 10_000, 0, 1), (10_000, 40_500, 1, 2)] == [
+        (record.from_ms, record.to_ms, record.facts_from, record.facts_to) for record in records
+    ]
+    assert [0, 1] == [record.windows_judged for record in records]
+
+
 def test_rules_that_were_pushed_meanwhile_are_fetched(settings: Settings) -> None:
     """Facts of a new rule set are judged with it, without a restart."""
     driven = Driven(settings)
