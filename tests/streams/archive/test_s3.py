@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,38 +21,15 @@ from streams.replay.plan import Period
 from tests.differential.test_queried import FULL, NOW_MS, SETTINGS, START_MS, queried, replayed
 from tests.topics.otlp_requests import trace_request
 
-boto3 = pytest.importorskip("boto3")
-moto = pytest.importorskip("moto.server")
-pytest.importorskip("s3fs")
-
 URL = "s3://history/archive"
 TEXT = '// "Access is audited"\nwhen { pii.access } always { audit.log }\n'
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The server's address."""
-    threaded = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    threaded.start()
-    host, port = threaded.get_host_and_port()
-    yield f"http://{host}:{port}"
-    threaded.stop()
-
-
 @pytest.fixture
-def client(server: str, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401, boto3 makes its classes at run time
-    """S3 with an empty bucket; this process's own clients go there too."""
-    settings = {
-        "AWS_ENDPOINT_URL": server,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    made = boto3.client("s3")
-    made.create_bucket(Bucket="history")
-    return made
+def client(s3: Any) -> Any:  # noqa: ANN401, boto3 makes its classes at run time
+    """S3 with an empty bucket."""
+    s3.create_bucket(Bucket="history")
+    return s3
 
 
 def raw(offset: int, name: str, trace: int) -> RawRecord:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,38 +14,15 @@ from streams.ledger.verify import Verification
 from tests.streams.ledger import evidence
 from tests.streams.ledger.evidence import ORIGIN, SIGNER, START_MS
 
-boto3 = pytest.importorskip("boto3")
-moto = pytest.importorskip("moto.server")
-pytest.importorskip("s3fs")
-
 DAY_S = 86_400
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The server's address."""
-    threaded = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    threaded.start()
-    host, port = threaded.get_host_and_port()
-    yield f"http://{host}:{port}"
-    threaded.stop()
-
-
 @pytest.fixture
-def client(server: str, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401, boto3 makes its classes at run time
-    """S3, with a bucket that locks objects and one that does not; this process's own clients go there too."""
-    settings = {
-        "AWS_ENDPOINT_URL": server,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    made = boto3.client("s3")
-    made.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
-    made.create_bucket(Bucket="open")
-    return made
+def client(s3: Any) -> Any:  # noqa: ANN401, boto3 makes its classes at run time
+    """S3, with a bucket that locks objects and one that does not."""
+    s3.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+    s3.create_bucket(Bucket="open")
+    return s3
 
 
 def test_objects_are_made_once_and_locked(client: Any) -> None:  # noqa: ANN401, as above
@@ -69,8 +45,7 @@ def test_a_retention_needs_a_bucket_that_locks() -> None:
         Remote("s3://open/evidence", DAY_S)
 
 
-@pytest.mark.usefixtures("client")
-def test_evidence_in_a_bucket_verifies() -> None:
+def test_evidence_in_a_bucket_verifies(client: Any) -> None:  # noqa: ANN401, as above
     """What a ledger stores there is found whole, and a deleted object is found missing."""
     store, ledger = Remote("s3://open/evidence"), Ledger(ORIGIN)
     evidence.follow(ledger)
@@ -79,7 +54,7 @@ def test_evidence_in_a_bucket_verifies() -> None:
         evidence.store_seal(ledger, store, START_MS)
     whole = [*Verification(store, [SIGNER.verifier()]).findings()]
 
-    boto3.client("s3").delete_object(Bucket="open", Key=f"evidence/{storage.seal_path(1)}")
+    client.delete_object(Bucket="open", Key=f"evidence/{storage.seal_path(1)}")
 
     found = [finding.place for finding in Verification(store, [SIGNER.verifier()]).findings()]
     assert [] == whole
