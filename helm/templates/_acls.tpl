@@ -18,7 +18,8 @@
 {{- if eq .role "setup" -}}
 {{- $acls = concat $made (list
   (dict "type" "topic" "name" $own "operations" (list "Create" "Describe" "DescribeConfigs") "isPrefix" true)
-  (dict "type" "topic" "name" (print $own "rules") "operations" (list "Write"))) -}}
+  (dict "type" "topic" "name" (print $own "rules") "operations" (list "Read" "Write"))
+  $readers) -}}
 {{- else if eq .role "ingest" -}}
 {{- $acls = concat $sources (list
   (dict "type" "topic" "name" (print $own "rules") "operations" (list "Read"))

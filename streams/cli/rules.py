@@ -80,7 +80,7 @@ def command() -> None:
 
 @command.command("push", epilog="\b\nExample:\n  betrace rules push rules/ --bootstrap localhost:9092")
 @click.argument("rules", nargs=-1, required=True, type=click.Path())
-@click.option("--revision", metavar="TEXT", help="What the files are of, such as a commit: kept with the set.")
+@options.setting("--revision", metavar="TEXT", help="What the files are of, such as a commit: kept with the set.")
 @options.cluster
 @options.prefix
 def push(rules: tuple[str, ...], revision: str | None, bootstrap: str, security: Security, prefix: str) -> None:

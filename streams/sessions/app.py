@@ -22,6 +22,8 @@ from typing import Any, ParamSpec, TypeVar
 import faust
 import structlog
 from faust import EventT, StreamT
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from mode.threads import ServiceThread, WorkerThread
 
 from streams import supervise
 from streams.errors import BetraceError, StateError
@@ -39,6 +41,17 @@ LEAVE_S = 2.0
 ALIVE_S = 1.0
 REST_PER_STEP = 3
 """Steps that take long, because brokers are slow, take at most a quarter of the time."""
+
+
+class _LeftThread(WorkerThread):  # type: ignore[misc]  # mode says nothing of its types
+    """Faust's consumer thread. Without brokers it may never end, and the program does not wait for it."""
+
+    def __init__(self, service: ServiceThread, **options: Any) -> None:  # noqa: ANN401, they are a thread's
+        super().__init__(service, **options)
+        self.daemon = True
+
+
+AIOKafkaConsumerThread.Worker = _LeftThread
 
 
 def application(settings: Settings) -> faust.App:
