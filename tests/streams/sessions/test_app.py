@@ -31,7 +31,7 @@ def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
 class FullDisk(SessionsWorker):
     """Fails at its first step, with an error that is not one of ours."""
 
-    def step(self) -> list[Acknowledge]:
+    def step(self, *, is_last: bool = False) -> list[Acknowledge]:  # noqa: ARG002, called as the worker's
         """Nothing can be written."""
         raise OSError(28, "No space left on device")
 
@@ -43,7 +43,7 @@ class Interrupted(SessionsWorker):
     _at_once = 0
     _first_goes_on = threading.Event()
 
-    def step(self) -> list[Acknowledge]:
+    def step(self, *, is_last: bool = False) -> list[Acknowledge]:
         """The first step goes on for a while after the signal."""
         self.step_count += 1
         self._at_once += 1
@@ -51,7 +51,7 @@ class Interrupted(SessionsWorker):
         if self.step_count == 1:
             signal.raise_signal(signal.SIGTERM)
             self._first_goes_on.wait(0.5)
-        due = super().step()
+        due = super().step(is_last=is_last)
         self._at_once -= 1
         return due
 
