@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""What `streams._scan` uses of `streams._touches`."""
+"""What the scanner uses of `streams._touches`."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
