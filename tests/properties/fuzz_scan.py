@@ -25,7 +25,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -92,7 +92,7 @@ INTERESTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Part:
     """One field of a request: `content` is its fields where the schema knows them, else its bytes after the length."""
 
@@ -102,8 +102,10 @@ class Part:
     length_change: int = 0
     padding_bytes: int = 0
 
+    @cached_property
     def encoded(self) -> bytes:
         """The field's bytes: its length is wrong by `length_change`, its tag and length are padded to be longer."""
+        # Kept, as most parts of a request come again in others: encoding them all anew is half of the time.
         tag = _padded(self.number << 3 | self.wire_type, self.padding_bytes)
         content = self.content if isinstance(self.content, bytes) else joined(self.content)
         if self.wire_type != DELIMITED:
@@ -113,7 +115,7 @@ class Part:
 
 def joined(parts: tuple[Part, ...]) -> bytes:
     """A message of these fields."""
-    return b"".join([part.encoded() for part in parts])
+    return b"".join([part.encoded for part in parts])
 
 
 def taken_apart(message: bytes, schema: Schema) -> tuple[Part, ...]:
@@ -309,7 +311,7 @@ def _any_part(chance: random.Random) -> Part:
     if wire_type in (EIGHT_BYTES, FOUR_BYTES):
         content = chance.choice(NUMBERS).to_bytes(8, "little")[: 8 if wire_type == EIGHT_BYTES else 4]
     if wire_type == GROUP:
-        content = b"".join((_any_part(chance).encoded(), varint(number << 3 | GROUP_END)))
+        content = b"".join((_any_part(chance).encoded, varint(number << 3 | GROUP_END)))
     return Part(number, wire_type, content)
 
 
@@ -326,9 +328,10 @@ def damaged(chance: random.Random, request: bytes) -> bytes:
 def sanitized(directory: Path) -> Mapping[str, str]:
     """Compiles the scanner with sanitizers; what the environment of a program that uses it must hold besides."""
     compiler = os.environ.get("CC", "gcc")
-    for name in ("_scan", "_touches"):
-        written, built = directory / f"{name}.c", directory / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
-        cython = (sys.executable, "-m", "cython", "-3", "-I", ROOT, ROOT / "streams" / f"{name}.pyx", "-o", written)
+    for source in sorted((ROOT / "streams").glob("*.pyx")):
+        written = directory / f"{source.stem}.c"
+        built = written.with_suffix(sysconfig.get_config_var("EXT_SUFFIX"))
+        cython = (sys.executable, "-m", "cython", "-3", "-I", ROOT, source, "-o", written)
         subprocess.run(cython, check=True)
         subprocess.run((compiler, *FLAGS, f"-I{sysconfig.get_path('include')}", written, "-o", built), check=True)
     library = subprocess.run((compiler, "-print-file-name=libasan.so"), check=True, capture_output=True, text=True)
