@@ -21,6 +21,7 @@ def configure() -> None:
             structlog.processors.format_exc_info,
             rendering,
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Workers share stderr: where Python does not buffer it, print writes a line's end alone, behind another's line.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
