@@ -35,23 +35,27 @@ LOOK_EVERY_S = 0.2
 
 @dataclass(frozen=True)
 class Program:
-    """One installation: a cluster, a topic prefix, a state directory, rules, and source topics of its own."""
+    """One installation: a cluster, a topic prefix, a state directory, rules, and source topics.
+
+    The source topics are its own, or those of the installation whose prefix is `sources`.
+    """
 
     bootstrap: str
     prefix: str
     state_dir: Path
     rules: Path = DEMO_RULES
     options: tuple[str, ...] = ("--gap", "2s", "--out-of-order", "500ms", "--facts-partitions", "3")
+    sources: str | None = None
 
     @property
     def spans_topic(self) -> str:
         """The source topic of spans."""
-        return f"{self.prefix}otlp_spans"
+        return f"{self.prefix if self.sources is None else self.sources}otlp_spans"
 
     @property
     def logs_topic(self) -> str:
         """The source topic of log records."""
-        return f"{self.prefix}otlp_logs"
+        return f"{self.prefix if self.sources is None else self.sources}otlp_logs"
 
     def make_sources(self, partitions: int = 2) -> None:
         """Makes the source topics, whose record time is the producer's."""
@@ -88,6 +92,13 @@ class Program:
     def signals(self) -> list[dict[str, Any]]:
         """Every signal on the topic."""
         return [json.loads(frame.value) for frame in self.records("signals")]
+
+    def revisions(self) -> list[tuple[str, int, str]]:
+        """The uid, revision and verdict of every signal, sorted; one that came twice is there twice."""
+        return sorted(
+            (one["finding_info"]["uid"], one["unmapped"]["betrace"]["revision"], one["unmapped"]["betrace"]["verdict"])
+            for one in self.signals()
+        )
 
     def broken(self) -> set[tuple[str, str]]:
         """The (rule id, trace id) whose last signal says that the rule was broken."""
@@ -140,6 +151,11 @@ class Ended:
     """A run that ended well, and its log."""
 
     log: str
+
+    def scanners(self) -> set[str]:
+        """How requests were decoded, as each ingest says when it begins."""
+        lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+        return {line["scanner"] for line in lines if line["event"] == "requests are decoded"}
 
     def totals(self) -> dict[str, float]:
         """The counters of ingest, as its last log line gives them."""

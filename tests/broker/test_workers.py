@@ -5,20 +5,36 @@ from __future__ import annotations
 import dataclasses
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
+from confluent_kafka import Producer
 
+from dsl import load
 from streams import scan
+from streams.decode import Decoder
+from streams.ingest.outbox import ANY_PARTITION
+from streams.project import Projector
 from streams.scan import Choice
-from tests.broker.program import LOOK_EVERY_S, RUN_S, Program, expected
+from streams.window.chain import Bounds
+from tests.broker.program import CAPTURES, LOOK_EVERY_S, RUN_S, Program, expected
 from tests.broker.test_run import play
+from tests.differential import reference
+from tests.differential.reference import Arrived
+from topics import capture
+from topics.facts import TICK_MS
 
 pytestmark = pytest.mark.broker
 
 END_S = 10
 OPTIONS = ("--gap", "2s", "--out-of-order", "500ms", "--facts-partitions", "4")
+# As OPTIONS say, and what is not said there.
+BOUNDS = Bounds.of_ms(gap_ms=2_000, lateness_ms=600_000, max_duration_ms=3_600_000)
+PARTITIONS = 4
+COUNTS = (1, 2, 4)
+AGE_MS, REST_MS = 60_000, 4_000
 PATHS = [Choice.PURE, Choice.CYTHON if scan.compiled() else Choice.PURE]
 
 
@@ -26,7 +42,7 @@ PATHS = [Choice.PURE, Choice.CYTHON if scan.compiled() else Choice.PURE]
 def program(kafka: str, fresh_prefix: str, tmp_path: Path) -> Program:
     """An installation with source topics of its own."""
     program = Program(kafka, fresh_prefix, tmp_path, options=OPTIONS)
-    program.make_sources(4)
+    program.make_sources(PARTITIONS)
     return program
 
 
@@ -57,18 +73,51 @@ def wait_for_another(run: int, role: str, known: set[int]) -> None:
         time.sleep(LOOK_EVERY_S)
 
 
-@pytest.mark.parametrize(("count", "path"), [(2, PATHS[0]), (3, PATHS[1]), (4, PATHS[0])])
-def test_any_number_of_workers_says_the_same(
-    program: Program, count: int, path: Choice, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Several workers, with the scanner and without: exactly the broken traces, each signalled once, as with one."""
+def written(program: Program) -> dict[bytes, Arrived]:
+    """Writes captures to all partitions; returns the ticks and spans of each trace.
+
+    The spans come keyed, and once their windows are closed again in batches, with the log records: these repair some.
+    """
+    decoder = Decoder(Projector(load([program.rules])[0]).interest)
+    producer = Producer({"bootstrap.servers": program.bootstrap})
+    begin_ms = int(time.time() * 1000) - AGE_MS
+    arrived: dict[bytes, Arrived] = {}
+    for name, after_ms in (("keyed_spans", 0), ("unkeyed_spans", REST_MS), ("keyed_logs", REST_MS)):
+        topic = program.logs_topic if name.endswith("logs") else program.spans_topic
+        for number, frame in enumerate(capture.read(CAPTURES / f"{name}.bin.gz")):
+            record_ms, partition = begin_ms + after_ms + number, ANY_PARTITION if frame.key else number % PARTITIONS
+            producer.produce(topic, frame.value, frame.key, partition, timestamp=record_ms)
+            for trace_id, trace in decoder.decode(frame.value).traces.items():
+                arrived.setdefault(trace_id, []).extend((record_ms // TICK_MS, span) for span in trace.spans)
+    producer.flush()
+    return arrived
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_any_number_of_workers_says_the_same(program: Program, path: Choice, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1, 2 and 4 workers, with the scanner and without: each signal of the reference once, with all its revisions."""
     monkeypatch.setenv(scan.VARIABLE, path.value)
-    play(program, "keyed_spans", "keyed_logs")
+    rules, _ = load([program.rules])
+    traces = written(program)
+    variants = [
+        dataclasses.replace(
+            with_workers(program, count),
+            prefix=f"{program.prefix}{count}.",
+            state_dir=program.state_dir / str(count),
+            sources=program.prefix,
+        )
+        for count in COUNTS
+    ]
 
-    with_workers(program, count).run_until_idle()
+    with ThreadPoolExecutor() as pool:
+        ended = list(pool.map(Program.run_until_idle, variants))
 
-    assert expected() == program.broken()
-    assert len(expected()) == len(program.signals())
+    expected = sorted(
+        said[:3] for trace_id, arrived in traces.items() for said in reference.signals(trace_id, arrived, rules, BOUNDS)
+    )
+    assert {1, 2} == {revision for _, revision, _ in expected}
+    assert [expected] * len(COUNTS) == [variant.revisions() for variant in variants]
+    assert [{path.value}] * len(COUNTS) == [each.scanners() for each in ended]
 
 
 def test_workers_may_be_more_or_fewer_at_the_next_start(program: Program) -> None:
@@ -79,9 +128,9 @@ def test_workers_may_be_more_or_fewer_at_the_next_start(program: Program) -> Non
 
     program.run_until_idle()
 
-    said = [(one["finding_info"]["uid"], one["unmapped"]["betrace"]["revision"]) for one in program.signals()]
+    said = program.revisions()
     assert expected() == program.broken()
-    assert sorted(set(said)) == sorted(said)
+    assert sorted(set(said)) == said
 
 
 def test_worker_that_is_killed_is_started_again(program: Program) -> None:
