@@ -112,11 +112,11 @@ def test_any_number_of_workers_says_the_same(program: Program, path: Choice, mon
     with ThreadPoolExecutor() as pool:
         ended = list(pool.map(Program.run_until_idle, variants))
 
-    expected = sorted(
+    truth = sorted(
         said[:3] for trace_id, arrived in traces.items() for said in reference.signals(trace_id, arrived, rules, BOUNDS)
     )
-    assert {1, 2} == {revision for _, revision, _ in expected}
-    assert [expected] * len(COUNTS) == [variant.revisions() for variant in variants]
+    assert {1, 2} == {revision for _, revision, _ in truth}
+    assert [truth] * len(COUNTS) == [variant.revisions() for variant in variants]
     assert [{path.value}] * len(COUNTS) == [each.scanners() for each in ended]
 
 
