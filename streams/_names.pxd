@@ -32,6 +32,7 @@ cdef class Names:
         cdef Py_ssize_t index
         if self.has_mended:
             return text_of(text) in self.names
+        # As `find` does first: most texts take no call to be told from all names.
         if not self.sketches[sketch(text)]:
             return False
         index = self.find(text)

@@ -9,6 +9,10 @@ no reason is written twice.
 What must hold: a request that is read here is read alike there. A Python object is made only for a trace and for a
 span that some rule may look at; in a run of records (`streams.runs`) only for the latter. Fields come in any order: of
 a field that comes twice the last one counts, of a message that comes twice all its fields count, as protobuf has it.
+
+    bytes  ─ streams/_wire.pxd ─►  fields  ─ streams/_otlp.pxd ─►  records
+    records, by the names that rules look at (streams._names)  ─ streams._convert ─►  spans
+    records and spans  ─ streams._found ─►  traces, or a run
 """
 
 cimport cython
