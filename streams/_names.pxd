@@ -23,20 +23,34 @@ cdef class Names:
     cdef frozenset attributes
     cdef bint has_mended
     cdef int add(self, str text) except -1
-    cdef Py_ssize_t find(self, Slice text) noexcept
-    cdef str text(self, Slice text)
-    cdef str attribute(self, Slice key)
+    cdef Py_ssize_t look_up(self, Slice text) noexcept
+
+    cdef inline Py_ssize_t find(self, Slice text) noexcept:
+        """The index of a name with these bytes, -1 without one."""
+        return self.look_up(text) if self.sketches[sketch(text)] else -1
 
     cdef inline bint is_name(self, Slice text) except -1:
         """Whether a span with such a name, attribute or event is one that rules look at."""
         cdef Py_ssize_t index
         if self.has_mended:
             return text_of(text) in self.names
-        # As `find` does first: most texts take no call to be told from all names.
-        if not self.sketches[sketch(text)]:
-            return False
         index = self.find(text)
         return index >= 0 and self.are_names[index]
+
+    cdef inline str attribute(self, Slice key):
+        """The key of an attribute that rules look up, None of another."""
+        cdef Py_ssize_t index
+        cdef str text
+        if self.has_mended:
+            text = text_of(key)
+            return text if text in self.attributes else None
+        index = self.find(key)
+        return <str>self.texts[index] if index >= 0 and self.are_attributes[index] else None
+
+    cdef inline str text(self, Slice text):
+        """The text; of a name that rules look at, always the same object."""
+        cdef Py_ssize_t index = self.find(text)
+        return text_of(text) if index < 0 else <str>self.texts[index]
 
 
 cdef inline uint32_t sketch(Slice text) noexcept nogil:

@@ -54,14 +54,11 @@ cdef class Names:
         self.slots[slot] = hashed >> 32 << 32 | <uint64_t>len(self.texts)
         return 0
 
-    cdef Py_ssize_t find(self, Slice text) noexcept:
-        """The index of a name with these bytes, -1 without one."""
-        cdef uint64_t hashed, slot
+    cdef Py_ssize_t look_up(self, Slice text) noexcept:
+        """As `find`, of a text whose sketch is a name's."""
+        cdef uint64_t hashed = _hash(text)
+        cdef uint64_t slot = hashed & self.mask
         cdef Py_ssize_t index
-        if not self.sketches[sketch(text)]:
-            return -1
-        hashed = _hash(text)
-        slot = hashed & self.mask
         while self.slots[slot]:
             if self.slots[slot] >> 32 == hashed >> 32:
                 index = <Py_ssize_t>(self.slots[slot] & 0xFFFFFFFF) - 1
@@ -69,21 +66,6 @@ cdef class Names:
                     return index
             slot = (slot + 1) & self.mask
         return -1
-
-    cdef str text(self, Slice text):
-        """The text; of a name that rules look at, always the same object."""
-        cdef Py_ssize_t index = self.find(text)
-        return text_of(text) if index < 0 else <str>self.texts[index]
-
-    cdef str attribute(self, Slice key):
-        """The key of an attribute that rules look up, None of another."""
-        cdef Py_ssize_t index
-        cdef str text
-        if self.has_mended:
-            text = text_of(key)
-            return text if text in self.attributes else None
-        index = self.find(key)
-        return <str>self.texts[index] if index >= 0 and self.are_attributes[index] else None
 
 
 cdef inline uint64_t _hash(Slice text) noexcept nogil:
