@@ -66,6 +66,12 @@ cdef class Touches:
         self.taken_count += 1
         return self.touches[at - 1].span_count, bool(self.touches[at - 1].root_seen)
 
+    @staticmethod
+    def partition_of(bytes trace_id not None, uint32_t partitions):
+        """The facts partition of a trace, of so many."""
+        cdef Touch touch = _touch(trace_id, 0)
+        return _partition(touch.trace_id, partitions)
+
     def sample(self):
         """One trace of 256 and whether its root was seen."""
         cdef Py_ssize_t index

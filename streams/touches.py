@@ -25,6 +25,10 @@ class Touches(Protocol):
     def take(self, trace_id: bytes, tick: int) -> tuple[int, bool]:
         """Span count and root of a trace in a tick, which is forgotten; raises `KeyError` when it was not seen."""
 
+    @staticmethod
+    def partition_of(trace_id: bytes, partitions: int) -> int:
+        """The facts partition of a trace, of so many."""
+
     def sample(self) -> list[tuple[bytes, bool]]:
         """One trace of 256 and whether its root was seen, by tick."""
 
@@ -61,6 +65,11 @@ class PureTouches:
     def take(self, trace_id: bytes, tick: int) -> tuple[int, bool]:
         """Span count and root of a trace in a tick, which is forgotten; raises `KeyError` when it was not seen."""
         return self._seen.pop((trace_id, tick))
+
+    @staticmethod
+    def partition_of(trace_id: bytes, partitions: int) -> int:
+        """The facts partition of a trace, of so many."""
+        return partition.of(trace_id, partitions)
 
     def sample(self) -> list[tuple[bytes, bool]]:
         """One trace of 256 and whether its root was seen, by tick."""

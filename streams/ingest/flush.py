@@ -18,7 +18,6 @@ import msgspec
 from streams import touches
 from streams.errors import ConfigError
 from streams.touches import Touches
-from topics import partition
 from topics.facts import TOUCH_BYTES, VERSION, Entry, Fact, Facts, Section, encode
 
 PIECE_TOUCHES = 1024
@@ -87,7 +86,7 @@ class Draft:
         entries: list[list[Entry]] = [[] for _ in range(facts_partitions)]
         for (trace_id, tick), group in self.groups.items():
             span_count, root_seen = self.touches.take(trace_id, tick)
-            entries[partition.of(trace_id, facts_partitions)].append(
+            entries[self.touches.partition_of(trace_id, facts_partitions)].append(
                 Entry(trace_id, group.first_offset, group.offset, tick, span_count, root_seen, group.facts)
             )
         return [

@@ -35,6 +35,8 @@ from streams.settings import ADMIN, ClientSettings, Settings
 
 log = structlog.get_logger()
 
+BEHIND_MS = 250
+"""While no source partition comes to its end it is flushed so often: more in a message, and no window waits for it."""
 FLUSH_BYTES = 800_000
 FLUSH_GROUPS = 50_000
 FLUSH_DEAD_LETTERS = 5_000
@@ -74,6 +76,7 @@ class Ingest:
         self._sources: dict[Source, SourcePartition] = {}
         self._commits = Commits()
         self._flushed_s = self._idled_s = self._had_room_s = time.monotonic()
+        self._was_at_end = False
         self._outbox = Outbox(settings.client(PRODUCER), lambda: self._stopping)
         self._intake = Intake(settings, rules, self._outbox, self._sources)
         consumer = {**settings.client(CONSUMER), "group.id": settings.group("ingest"), "on_commit": self._note_commit}
@@ -120,6 +123,7 @@ class Ingest:
         with metrics.STAGE.labels("take").time():
             self._begin_again(self._intake.take(messages, local_ms=_now_ms()))
         self._begin()
+        self._was_at_end |= any(source.at_end for source in self._sources.values())
         if messages or all(source.at_end for source in self._sources.values()):
             self._health.move()
         now_s = time.monotonic()
@@ -131,7 +135,7 @@ class Ingest:
             self._commit()
             self._begin_again(self._made_again())
         if self._outbox.has_room and self._is_due(now_s - self._flushed_s):
-            self._flushed_s = now_s
+            self._flushed_s, self._was_at_end = now_s, False
             with metrics.STAGE.labels("flush").time(), tracing.span("flush", sources=len(self._sources)):
                 self._flush()
             self._follow_rules()
@@ -157,9 +161,13 @@ class Ingest:
         waiting = sum(len(source.draft.touches) for source in self._sources.values())
         if sum(len(source.draft.dead_letters) for source in self._sources.values()) >= FLUSH_DEAD_LETTERS:
             return True
-        if since_s * 1000 < self._settings.flush_ms:
+        if since_s * 1000 < self._flush_ms:
             return waiting >= FLUSH_GROUPS
         return waiting > 0 or since_s >= IDLE_S
+
+    @property
+    def _flush_ms(self) -> int:
+        return self._settings.flush_ms if self._was_at_end else max(self._settings.flush_ms, BEHIND_MS)
 
     def _flush(self) -> None:
         """Sends what was projected, one message for every facts partition (more when it is too large)."""

@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from streams import ruleset
+from streams.ingest.loop import BEHIND_MS
 from streams.settings import Settings
 from tests.bench.topic import PARTITIONS, BenchError, Topic, rules
 from tests.broker.record import read_topic
@@ -131,7 +132,7 @@ def _first_facts_s(settings: Settings) -> float:
         while time.monotonic() < deadline_s:
             message = consumer.poll(1.0)
             if message is not None and message.error() is None and _tells(message.value() or b""):
-                return (message.timestamp()[1] - settings.flush_ms) / 1000
+                return (message.timestamp()[1] - BEHIND_MS) / 1000
         raise BenchError("no facts were written")
     finally:
         consumer.close()

@@ -98,6 +98,7 @@ def test_both_forms_do_the_same(steps: list[tuple[str, tuple[bytes, int, int, bo
             compiled.add(trace_id, tick, span_count, root_seen)
         else:
             assert taken(pure, trace_id, tick) == taken(compiled, trace_id, tick)
+        assert pure.partition_of(trace_id, partitions) == compiled.partition_of(trace_id, partitions)
 
     assert len(pure) == len(compiled)
     assert pure.sample() == compiled.sample()
