@@ -1,7 +1,7 @@
 """`decode_each(decoder, texts)`: many small JSON texts of one type at once.
 
 In: texts from outside. Out: for each what it says, None for one that is malformed or of another type. Evidence holds
-millions of them, and a call with a `try` for each costs as much as to decode it.
+millions of them, and a call with a `try` for each is a good part of what decoding costs.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ class Contents:
             opened.find(state, Fault.GAP, message)
 
     def _sum(self, opened: _Opened) -> Cover:
-        """The sum of all verdict records, each of which is opened."""
+        """The sum of all verdict records, each of which is checked on the way."""
         records = verdicts.decode_all([value.value or "" for _, value in opened.judged])
         total = CoverSum()
         for record, (state, value) in zip(records, opened.judged, strict=True):

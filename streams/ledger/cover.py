@@ -134,7 +134,7 @@ class CoverSum:
                 told = {number: source.dead_letters}
                 spans[at] = _Span(source, source.from_offset, source.to_offset, source.lost, told)
                 continue
-            if source.from_offset < span.from_offset:  # noqa: PLR1730, a call of min() costs as much as all the rest
+            if source.from_offset < span.from_offset:  # noqa: PLR1730, a call each is dear here
                 span.from_offset = source.from_offset
             if source.to_offset > span.to_offset:  # noqa: PLR1730, as above
                 span.to_offset = source.to_offset

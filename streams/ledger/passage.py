@@ -74,27 +74,27 @@ class Passage:
 
     def _step(self, number: int) -> list[Finding]:
         """One seal and its checkpoint; either may be missing or damaged."""
-        found: list[Finding] = []
+        findings: list[Finding] = []
         place = storage.checkpoint_path(number)
-        head = None
+        found = None
         try:
-            head = self._read_head(place)
+            found = self._read_head(place)
         except FileNotFoundError:
-            found.append(Finding(place, Fault.MISSING, "the checkpoint is not there"))
+            findings.append(Finding(place, Fault.MISSING, "the checkpoint is not there"))
         except (NoteError, OSError) as error:
-            found.append(Finding(place, Fault.UNSIGNED, str(error)))
+            findings.append(Finding(place, Fault.UNSIGNED, str(error)))
         place = storage.seal_path(number)
         try:
-            found += self._seal(place, number, head)
+            findings += self._seal(place, number, found)
         except FileNotFoundError:
-            found.append(Finding(place, Fault.MISSING, "the seal is not there"))
+            findings.append(Finding(place, Fault.MISSING, "the seal is not there"))
             self._forget()
         except (msgspec.DecodeError, OSError, ValueError) as error:
-            found.append(Finding(place, Fault.CHANGED, f"it cannot be read: {error}"))
+            findings.append(Finding(place, Fault.CHANGED, f"it cannot be read: {error}"))
             self._forget()
-        found += self._settle()
-        self._last = head
-        return found
+        findings += self._settle()
+        self._last = found
+        return findings
 
     def _seal(self, place: str, number: int, found: _Head | None) -> list[Finding]:
         line, entries = seals.split(self._store.read(place))
@@ -107,14 +107,14 @@ class Passage:
         known = self._known.get(made.size, made)
         if known != made:
             damages.append(Finding(place, Fault.CHANGED, f"the known head over {known.size} seals is of other seals"))
-        found_in = self.contents.check(place, seal, entries)
+        of_entries = self.contents.check(place, seal, entries)
         self._before = tree
         if damages:
             self._forget()
         elif found is not None and self._last is not None:
             # This seal names it, and is itself signed for by what follows.
             self.head, self._last = self._last.says, None
-        return damages + found_in
+        return damages + of_entries
 
     def _chain(self, place: str, number: int, seal: Seal) -> list[Finding]:
         """Whether the seal was made after what is before it."""

@@ -78,7 +78,7 @@ def body(seal_line: bytes, entries: Iterable[bytes]) -> bytes:
 
 def split(content: bytes) -> tuple[bytes, list[bytes]]:
     """The seal's line and its entries; raises `msgspec.DecodeError` when the last line has no end."""
-    # A file in memory finds the ends of lines ten times as fast as `bytes.split`.
+    # `bytes.split` looks for the ends of lines byte by byte, a file in memory does not.
     lines = io.BytesIO(content).readlines()
     if not content.endswith(b"\n"):
         raise msgspec.DecodeError("the last line is cut")
