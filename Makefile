@@ -49,6 +49,7 @@ bench-parts: $(READY) ## Measure the parts: ingest, decoding, rules, windows, la
 	$(BIN)/python -m tests.bench.bench_ingest
 	$(BIN)/python -m tests.bench.bench_decode
 	$(BIN)/python -m tests.bench.bench_rules
+	$(BIN)/python -m tests.bench.bench_scale
 	$(BIN)/python -m tests.bench.bench_windows
 	$(BIN)/python -m tests.bench.bench_latency
 	$(BIN)/python -m tests.bench.bench_archive

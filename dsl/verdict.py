@@ -6,8 +6,9 @@ is about the trace. Pure; its cost follows the atoms that were hit, not the numb
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 from dsl.formula import AtomFacts, Facts, reasons
 from dsl.ruleset import Formula, Kind, Rule, RuleSet
@@ -24,8 +25,7 @@ class Verdict(Enum):
     UNDETERMINED = "undetermined"
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(msgspec.Struct, frozen=True, gc=False):
     """One rule's verdict on one trace.
 
     When it is broken or undetermined, `missing` names what should have been there and was not, `present` what was there

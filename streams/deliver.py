@@ -7,7 +7,8 @@ In: a close and the judgements of its chain. Out: outcomes, each with a finding 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from dsl import Judgement, Mode, Rule, RuleSet, Verdict, judge
 from streams.window.chain import Chain, Judged
@@ -19,8 +20,7 @@ SIGNALLED = frozenset({Verdict.BROKEN.value, Verdict.UNDETERMINED.value})
 SPAN_ID_BYTES = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """One rule's verdict on one chain: the new one, the one it takes back, and the finding if one is due.
 
     `revision` is that of the chain's last signal, None when it has none. `excepted` is 1 when the rule would be
@@ -37,14 +37,11 @@ class Outcome:
 
 def outcomes(close: Close, rules: RuleSet, judged_by: frozenset[str], *, reach_ms: int) -> Iterator[Outcome]:
     """The outcomes of one close, for the rules whose fingerprint is in `judged_by`; `reach_ms` is gap + lateness."""
-    judgements = {
-        _key(judgement.rule): judgement
-        for judgement in judge(rules, close.chain.facts, whole=close.whole)
-        if judgement.rule.fingerprint in judged_by
-    }
-    for judgement in judgements.values():
-        yield _outcome(close, judgement, reach_ms)
-    silent = close.chain.judged.keys() - judgements.keys()
+    silent = set(close.chain.judged)
+    for judgement in judge(rules, close.chain.facts, whole=close.whole):
+        if judgement.rule.fingerprint in judged_by:
+            silent.discard(_key(judgement.rule))
+            yield _outcome(close, judgement, reach_ms)
     for rule in rules.rules if silent else ():
         if rule.enabled and rule.fingerprint in judged_by and _key(rule) in silent:
             yield _outcome(close, Judgement(rule, Verdict.NOT_APPLICABLE, (), (), (), excepted=False), reach_ms)

@@ -128,6 +128,9 @@ class SessionsApp:
                 task.cancel()
             if self._failure is None:
                 _acknowledge(await self._call(self._worker.close))
+            else:
+                # RocksDB's threads must not outlive what they use, which is gone as soon as the program exits.
+                await self._call(self._worker.abandon)
         finally:
             await self._leave()
         if isinstance(self._failure, BetraceError):

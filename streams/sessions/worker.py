@@ -153,9 +153,13 @@ class SessionsWorker:
         try:
             return self.step(is_last=True)
         finally:
-            for number in list(self._at_work):
-                self._leave(number)
-            self._commits.shutdown()
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Closes everything without a last step: what is not durable is done again, as after a crash."""
+        for number in list(self._at_work):
+            self._leave(number)
+        self._commits.shutdown()
 
     def _attempt(self, number: int, call: Callable[[], bool]) -> bool:
         """Calls; what fails without being wrong gives the partition up, to begin again after a rest."""

@@ -30,6 +30,9 @@ SPANS = {
 A, B, C = b"a" * 16, b"b" * 16, b"c" * 16
 FAR_MS = 10_000_000
 
+DRIVEN: list[Driven] = []
+"""All that were made in a test."""
+
 
 def compiled(text: str) -> RuleSet:
     """The rules in a text."""
@@ -52,6 +55,7 @@ class Driven:
         identity = takeover.identify(AdminClient({**self.settings.client()}), self.settings)
         self.worker = SessionsWorker(self.settings, known, identity)
         self.worker.assign({0, 1})
+        DRIVEN.append(self)
 
     def apply(self, watermark_ms: int | None, *entries: Entry, number: int = 0) -> None:
         """The next facts message, of one source partition, is written and given to the worker."""
@@ -104,8 +108,7 @@ class Driven:
 
     def crash(self) -> None:
         """The worker is gone without a last step; only its locks are given back, as the kernel would."""
-        for work in self.worker._at_work.values():
-            work.close()
+        self.worker.abandon()
 
     def signals(self) -> list[tuple[str, str, int]]:
         """Trace id, verdict and revision of each signal on the topic."""

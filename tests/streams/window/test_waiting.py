@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,10 @@ def contents(waiting: Waiting, until: int | None = None) -> list[tuple[int, list
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path) -> Iterator[Store]:
     """An empty store."""
-    return Store(tmp_path / "store", IDENTITY)
+    with Store(tmp_path / "store", IDENTITY) as store:
+        yield store
 
 
 @pytest.mark.parametrize("limit_bytes", [0, 5_000, ENDLESS])

@@ -1,0 +1,17 @@
+"""Workers that a test has made are gone when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.streams.sessions.driven import DRIVEN
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Closes the stores and producers of workers that a test leaves: a store that is open at exit can crash it."""
+    yield
+    while DRIVEN:
+        DRIVEN.pop().crash()
