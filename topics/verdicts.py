@@ -13,10 +13,12 @@ begins at the facts offset, the clock and the source offsets at which the one be
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, TypeAlias
 
 import msgspec
+
+from topics.bulk import decode_each
 
 SCHEMA = 1
 HASH_BYTES = 32
@@ -147,19 +149,30 @@ def decode(value: bytes | str) -> Record:
         record = _decoder.decode(value)
     except (UnicodeDecodeError, RecursionError) as error:  # msgspec makes neither one of its own
         raise msgspec.DecodeError(f"no JSON that can be read: {error}") from error
-    if record.schema != SCHEMA:
-        raise msgspec.DecodeError(f"verdicts schema {record.schema}, this program reads {SCHEMA}: upgrade it first")
-    if isinstance(record, Coverage):
-        _refuse_inverted(record)
-    elif len(record.leaves) % HASH_BYTES:
-        raise msgspec.DecodeError(f"leaves are {len(record.leaves)} bytes, not a multiple of {HASH_BYTES}")
+    fault = _fault(record)
+    if fault is not None:
+        raise msgspec.DecodeError(fault)
     return record
 
 
-def _refuse_inverted(record: Coverage) -> None:
+def decode_all(values: Sequence[bytes | str]) -> list[Record | None]:
+    """The record in each value, None for what `decode` refuses."""
+    return [
+        record if record is not None and _fault(record) is None else None for record in decode_each(_decoder, values)
+    ]
+
+
+def _fault(record: Record) -> str | None:
+    """Why a record is none, though it is of the type."""
+    if record.schema != SCHEMA:
+        return f"verdicts schema {record.schema}, this program reads {SCHEMA}: upgrade it first"
+    if isinstance(record, VerdictCounts):
+        size_bytes = len(record.leaves)
+        return f"leaves are {size_bytes} bytes, not a multiple of {HASH_BYTES}" if size_bytes % HASH_BYTES else None
     if record.facts_from > record.facts_to or (record.from_ms is not None and record.from_ms > record.to_ms):
-        raise msgspec.DecodeError("coverage ends before it begins")
+        return "coverage ends before it begins"
     for source in record.sources:
         lost = source.lost
         if source.from_offset > source.to_offset or (lost and any(begin > end for begin, end in lost)):
-            raise msgspec.DecodeError(f"a range of {source.topic}[{source.partition}] ends before it begins")
+            return f"a range of {source.topic}[{source.partition}] ends before it begins"
+    return None

@@ -10,20 +10,19 @@ In: seals with their entries, in order. Out: findings. After `forget` the next s
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-import msgspec
+from itertools import chain, repeat
 
 from streams.ledger import entry
-from streams.ledger.cover import Continuity, CoverSum
+from streams.ledger.cover import Continuity, Cover, CoverSum
+from streams.ledger.entry import ValueText
 from streams.ledger.findings import Fault, Finding
 from streams.ledger.log import VERDICTS, LogKey
-from streams.ledger.merkle import Frontier
+from streams.ledger.merkle import Frontier, Hash, leaf_hashes
 from streams.ledger.seal import LogState, Seal
 from topics import verdicts
-from topics.verdicts import HASH_BYTES, Coverage, Record, VerdictCounts
+from topics.verdicts import HASH_BYTES, Coverage, VerdictCounts
 
 
 @dataclass(slots=True)
@@ -48,10 +47,26 @@ class Totals:
 
 @dataclass(slots=True)
 class _Log:
-    """A log as the seals so far left it; `tree` is made of `state` when an entry comes."""
+    """A log as the seals so far left it, None when that is not known; `tree` is made of it when an entry comes."""
 
-    state: LogState
+    state: LogState | None
     tree: Frontier | None = None
+
+
+@dataclass(slots=True)
+class _Opened:
+    """A seal that is being checked: what its entries are, and what was found; `judged` are those of verdict logs."""
+
+    place: str
+    leaves: list[Hash]
+    values: list[ValueText | None]
+    judged: list[tuple[LogState, ValueText]] = field(default_factory=list)
+    found: list[Finding] = field(default_factory=list)
+
+    def find(self, state: LogState | None, fault: Fault, message: str) -> None:
+        """Notes a finding, in a log where it is of one."""
+        where = "" if state is None else f" {state.topic}-{state.partition}"
+        self.found.append(Finding(self.place + where, fault, message))
 
 
 class Contents:
@@ -61,87 +76,92 @@ class Contents:
         self.totals = Totals()
         self.continuity: dict[int, Continuity] = {}
         self._logs: dict[LogKey, _Log] = {}
+        self._last: Sequence[LogState] = ()
         self._is_known = True
 
     def forget(self) -> None:
         """Something before the next seal is damaged."""
         self._logs.clear()
         self.continuity.clear()
+        self._last = ()
         self._is_known = False
 
     def begin_after(self, seal: Seal) -> None:
         """The next seal is the one after this one, which is taken at its word."""
         self._logs = {(state.topic, state.partition): _Log(state) for state in seal.logs}
+        self._last = seal.logs
 
-    def check(self, place: str, seal: Seal, entries: Sequence[bytes]) -> Iterator[Finding]:
+    def check(self, place: str, seal: Seal, entries: Sequence[bytes]) -> list[Finding]:
         """What is wrong with the next seal's entries."""
         self.totals.seals += 1
-        cover = CoverSum()
+        opened = _Opened(place, leaf_hashes(entries), entry.decode_values(entries))
         begin = 0
-        for state in seal.logs:
-            added = entries[begin : begin + state.added]
-            begin += state.added
-            log = self._logs.get((state.topic, state.partition))
+        for state, before in zip(seal.logs, chain(self._last, repeat(None)), strict=False):
             # Most logs are idle most of the time: one comparison of all tells that soonest.
-            if log is not None and not added and (log.state == state or _is_unchanged(log.state, state)):
-                log.state = state
-            else:
-                yield from self._check_log(place, state, added, cover)
+            if state.added or state != before:
+                self._check_log(opened, state, begin)
+                begin += state.added
         if begin != len(entries):
-            yield Finding(place, Fault.CHANGED, f"it has {len(entries)} entries, its logs say {begin}")
+            opened.find(None, Fault.CHANGED, f"it has {len(entries)} entries, its logs say {begin}")
         if len(self._logs) != len(seal.logs):
-            yield Finding(place, Fault.CHANGED, "it does not name every log, each once")
-        if cover.cover() != seal.cover:
-            yield Finding(place, Fault.CHANGED, "the sums of its cover are not those of its entries")
-        self._is_known = True
+            opened.find(None, Fault.CHANGED, "it does not name every log, each once")
+        if self._sum(opened) != seal.cover:
+            opened.find(None, Fault.CHANGED, "the sums of its cover are not those of its entries")
+        self._last, self._is_known = seal.logs, True
+        return opened.found
 
-    def _check_log(self, place: str, state: LogState, added: Sequence[bytes], cover: CoverSum) -> Iterator[Finding]:
+    def _check_log(self, opened: _Opened, state: LogState, begin: int) -> None:
+        """One log, whose entries begin there."""
         key = (state.topic, state.partition)
-        where = f"{place} {state.topic}-{state.partition}"
-        # Right after a damage nobody knows what the log was before this seal.
-        log = self._logs.get(key) or (_Log(_empty(state), Frontier()) if self._is_known else None)
-        before = None if log is None else log.state
-        log = self._logs[key] = log or _Log(state)
-        log.state = state
+        log = self._logs.get(key)
+        if log is None:
+            # Right after a damage nobody knows what the log was before this seal.
+            log = self._logs[key] = _Log(_empty(state) if self._is_known else None)
+        before, log.state = log.state, state
+        end = begin + state.added
+        next_offset = 0
         if before is not None:
-            yield from _check_tree(where, log, before, added)
-        yield from self._check_entries(where, 0 if before is None else before.next_offset, state, added, cover)
-        for lost_from, lost_to in state.lost:
-            yield Finding(
-                where, Fault.GAP, f"offsets {lost_from} to {lost_to} were gone before the ledger could read them"
-            )
-
-    def _check_entries(
-        self, where: str, begin: int, state: LogState, added: Sequence[bytes], cover: CoverSum
-    ) -> Iterator[Finding]:
-        totals = self.totals
-        totals.entries[state.topic] = totals.entries.get(state.topic, 0) + len(added)
+            next_offset = before.next_offset
+            _check_tree(opened, log, before, state, opened.leaves[begin:end])
+        values = opened.values[begin:end]
+        totals = self.totals.entries
+        totals[state.topic] = totals.get(state.topic, 0) + len(values)
         is_verdict = state.topic == VERDICTS
-        for text in added:
-            found = _value(text)
-            if found is None or not begin <= found.offset < state.next_offset:
-                yield Finding(where, Fault.CHANGED, f"an entry is not between offsets {begin} and {state.next_offset}")
+        for value in values:
+            if value is None or not next_offset <= value.offset < state.next_offset:
+                message = f"an entry is not between offsets {next_offset} and {state.next_offset}"
+                opened.find(state, Fault.CHANGED, message)
                 continue
-            begin = found.offset + 1
+            next_offset = value.offset + 1
             if is_verdict:
-                record = _record(found)
-                cover.add(record)
-                if isinstance(record, VerdictCounts):
-                    totals.verdicts += len(record.leaves) // HASH_BYTES
-                else:
-                    yield from self._check_record(where, found, record)
+                opened.judged.append((state, value))
+        for lost_from, lost_to in state.lost:
+            message = f"offsets {lost_from} to {lost_to} were gone before the ledger could read them"
+            opened.find(state, Fault.GAP, message)
 
-    def _check_record(self, where: str, found: entry.ValueText, record: Coverage | None) -> Iterator[Finding]:
-        if record is None:
-            yield Finding(where, Fault.GAP, f"the record at offset {found.offset} is no verdict record")
-        else:
-            self.totals.judged_from_ms.setdefault(record.partition, record.from_ms)
-            self.totals.judged_to_ms[record.partition] = record.to_ms
-            continuity = self.continuity.get(record.partition)
-            if continuity is None:
-                continuity = self.continuity[record.partition] = Continuity(where)
-            for gap in continuity.gaps(record):
-                yield Finding(where, Fault.GAP, f"facts partition {record.partition}: {gap}")
+    def _sum(self, opened: _Opened) -> Cover:
+        """The sum of all verdict records, each of which is checked on the way."""
+        records = verdicts.decode_all([value.value or "" for _, value in opened.judged])
+        total = CoverSum()
+        for record, (state, value) in zip(records, opened.judged, strict=True):
+            total.add(record)
+            if isinstance(record, VerdictCounts):
+                self.totals.verdicts += len(record.leaves) // HASH_BYTES
+            elif record is None:
+                opened.find(state, Fault.GAP, f"the record at offset {value.offset} is no verdict record")
+            else:
+                self._check_coverage(opened, state, record)
+        return total.cover()
+
+    def _check_coverage(self, opened: _Opened, state: LogState, record: Coverage) -> None:
+        self.totals.judged_from_ms.setdefault(record.partition, record.from_ms)
+        self.totals.judged_to_ms[record.partition] = record.to_ms
+        continuity = self.continuity.get(record.partition)
+        if continuity is None:
+            where = f"{opened.place} {state.topic}-{state.partition}"
+            continuity = self.continuity[record.partition] = Continuity(where)
+        for gap in continuity.gaps(record):
+            opened.find(state, Fault.GAP, f"facts partition {record.partition}: {gap}")
 
 
 def _empty(state: LogState) -> LogState:
@@ -156,44 +176,19 @@ def _empty(state: LogState) -> LogState:
     )
 
 
-def _is_unchanged(before: LogState, state: LogState) -> bool:
-    return (
-        state.peaks == before.peaks
-        and state.size == before.size
-        and state.topic_id == before.topic_id
-        and state.next_offset >= before.next_offset
-        and not state.lost
-    )
-
-
-def _check_tree(where: str, log: _Log, before: LogState, added: Sequence[bytes]) -> Iterator[Finding]:
-    state = log.state
+def _check_tree(opened: _Opened, log: _Log, before: LogState, state: LogState, leaves: Sequence[Hash]) -> None:
     if before.topic_id != state.topic_id:
-        yield Finding(where, Fault.CHANGED, "it is of another topic of this name")
+        opened.find(state, Fault.CHANGED, "it is of another topic of this name")
+    if not leaves and state.size == before.size and state.peaks == before.peaks:
+        return
     try:
         tree = log.tree or Frontier.unpacked(before.size, before.peaks)
     except ValueError as error:
-        log.tree = None
-        yield Finding(where, Fault.CHANGED, f"before it, {error}")
+        opened.find(state, Fault.CHANGED, f"before it, {error}")
         return
-    tree.extend([hashlib.sha256(b"\0" + text).digest() for text in added])
+    tree.extend(leaves)
     log.tree = tree
     if tree.size != state.size or tree.packed() != state.peaks:
         log.tree = None
-        yield Finding(
-            where, Fault.CHANGED, f"entries {state.size - state.added} to {state.size} are not those that were sealed"
-        )
-
-
-def _value(text: bytes) -> entry.ValueText | None:
-    try:
-        return entry.decode_value(text)
-    except msgspec.DecodeError:
-        return None
-
-
-def _record(found: entry.ValueText) -> Record | None:
-    try:
-        return verdicts.decode(b"" if found.value is None else found.value)
-    except msgspec.DecodeError:
-        return None
+        message = f"entries {state.size - state.added} to {state.size} are not those that were sealed"
+        opened.find(state, Fault.CHANGED, message)

@@ -6,13 +6,13 @@ one coverage record of a facts partition and the next, across seals too. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import msgspec
 
 from streams.times import iso_ms
-from topics.verdicts import Coverage, Record, SourceCoverage, VerdictCounts
+from topics.verdicts import HASH_BYTES, Coverage, Record, SourceCoverage, VerdictCounts
 
 
 class RuleCounts(msgspec.Struct, kw_only=True, gc=False):
@@ -52,7 +52,18 @@ class Cover(msgspec.Struct, frozen=True, gc=False):
     unreadable: int = 0
 
 
-_SourceKey: TypeAlias = tuple[str, int, int]
+_Source: TypeAlias = tuple[str, int]
+_Epoch: TypeAlias = tuple[str, int, int]
+
+
+class _Span(msgspec.Struct, gc=False):
+    """What several records say of one epoch of a source partition; `dead_letters` by facts partition."""
+
+    first: SourceCoverage
+    from_offset: int
+    to_offset: int
+    lost: list[tuple[int, int]]
+    dead_letters: dict[int, int | None]
 
 
 class CoverSum:
@@ -60,8 +71,7 @@ class CoverSum:
 
     def __init__(self) -> None:
         self._partitions: dict[int, PartitionCover] = {}
-        self._sources: dict[_SourceKey, SourceCoverage] = {}
-        self._dead_letters: dict[_SourceKey, dict[int, int | None]] = {}
+        self._sources: dict[_Epoch, _Span] = {}
         self._rule_sets: set[str] = set()
         self._counts: dict[tuple[str, str], RuleCounts] = {}
         self._unreadable = 0
@@ -79,7 +89,7 @@ class CoverSum:
         """The sum so far."""
         return Cover(
             [self._partitions[number] for number in sorted(self._partitions)],
-            [self._spanned(source) for source in sorted(self._sources)],
+            [_spanned(self._sources[source]) for source in sorted(self._sources)],
             sorted(self._rule_sets),
             [self._counts[rule] for rule in sorted(self._counts)],
             self._unreadable,
@@ -95,7 +105,7 @@ class CoverSum:
         counts.undetermined += record.undetermined
         counts.not_applicable += record.not_applicable
         counts.excepted += record.excepted
-        counts.leaves += len(record.leaves) // 32
+        counts.leaves += len(record.leaves) // HASH_BYTES
 
     def _add_coverage(self, record: Coverage) -> None:
         self._rule_sets.update(record.rule_sets)
@@ -112,36 +122,43 @@ class CoverSum:
             before.to_ms = record.to_ms
             before.windows_judged += record.windows_judged
             before.traces_seen_estimate += record.traces_seen_estimate
+        self._add_sources(record)
+
+    def _add_sources(self, record: Coverage) -> None:
+        """In one piece, because verification is in here a good part of its time."""
+        number, spans = record.partition, self._sources
         for source in record.sources:
-            self._add_source(source, record.partition)
-
-    def _add_source(self, source: SourceCoverage, partition: int) -> None:
-        at = (source.topic, source.partition, source.epoch)
-        before = self._sources.get(at)
-        if before is None:
-            self._sources[at] = source
-            self._dead_letters[at] = {partition: source.dead_letters}
-            return
-        told = self._dead_letters[at]
-        count, so_far = source.dead_letters, told.get(partition, 0)
-        told[partition] = None if so_far is None or count is None else so_far + count
-        if before != source:
-            self._sources[at] = _joined(before, source)
-
-    def _spanned(self, at: _SourceKey) -> SourceCoverage:
-        # Every facts partition is told of the same dead letters, so they are not added up.
-        told = [count for count in self._dead_letters[at].values() if count is not None]
-        return msgspec.structs.replace(self._sources[at], dead_letters=max(told, default=None))
+            at = (source.topic, source.partition, source.epoch)
+            span = spans.get(at)
+            if span is None:
+                told = {number: source.dead_letters}
+                spans[at] = _Span(source, source.from_offset, source.to_offset, source.lost, told)
+                continue
+            if source.from_offset < span.from_offset:  # noqa: PLR1730, a call each is dear here
+                span.from_offset = source.from_offset
+            if source.to_offset > span.to_offset:  # noqa: PLR1730, as above
+                span.to_offset = source.to_offset
+            if (source.lost or span.lost) and source != span.first:
+                span.lost = sorted({*span.lost, *source.lost})
+            told = span.dead_letters
+            told[number] = _added(told[number], source.dead_letters) if number in told else source.dead_letters
 
 
-def _joined(one: SourceCoverage, other: SourceCoverage) -> SourceCoverage:
+def _added(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
+
+
+def _spanned(span: _Span) -> SourceCoverage:
+    # Every facts partition is told of the same dead letters, so they are not added up.
+    told = [count for count in span.dead_letters.values() if count is not None]
     return SourceCoverage(
-        topic=one.topic,
-        partition=one.partition,
-        epoch=one.epoch,
-        from_offset=min(one.from_offset, other.from_offset),
-        to_offset=max(one.to_offset, other.to_offset),
-        lost=sorted({*one.lost, *other.lost}),
+        topic=span.first.topic,
+        partition=span.first.partition,
+        epoch=span.first.epoch,
+        from_offset=span.from_offset,
+        to_offset=span.to_offset,
+        lost=span.lost,
+        dead_letters=max(told, default=None),
     )
 
 
@@ -152,29 +169,22 @@ class Continuity:
         self.where = where
         self.first: Coverage | None = None
         self.last: Coverage | None = None
-        self._first_sources: dict[tuple[str, int], SourceCoverage] = {}
-        self._last_sources: dict[tuple[str, int], SourceCoverage] = {}
+        self._first_sources: dict[_Source, SourceCoverage] = {}
+        self._last_sources: dict[_Source, SourceCoverage] = {}
+        """Without those of records that only went on from the one before; see `_remember`."""
+        self._has_each_once = False
 
-    def gaps(self, record: Coverage) -> Iterator[str]:
+    def gaps(self, record: Coverage) -> Sequence[str]:
         """What is missing between the last record and this one, and what this one itself calls lost, as sentences."""
-        if self.last is None:
-            self.first = record
-        elif record.facts_from != self.last.facts_to or record.from_ms != self.last.to_ms:
-            yield from _gaps(self.last, record)
-        self.last = record
-        for source in record.sources:
-            at = (source.topic, source.partition)
-            before = self._last_sources.get(at)
-            self._last_sources[at] = source
-            if before is None:
-                self._first_sources[at] = source
-            elif before.to_offset != source.from_offset:
-                yield from _source_gaps(before, source)
-            for begin, end in source.lost:
-                yield f"{_name(source)} offsets {begin} to {end} were gone before they could be read"
+        last, self.last = self.last, record
+        if last is not None and self._has_each_once and _goes_on(last, record):
+            return ()
+        return [*self._gaps(last, record)]
 
     def gaps_to(self, later: Continuity) -> Iterator[str]:
         """What is missing between the records here and those that `later` saw, which are taken over."""
+        self._remember(self.last)
+        later._remember(later.last)
         if self.last is not None and later.first is not None:
             yield from _gaps(self.last, later.first)
         for at, source in later._first_sources.items():
@@ -182,6 +192,47 @@ class Continuity:
                 yield from _source_gaps(self._last_sources[at], source)
         self.last = later.last
         self._last_sources |= later._last_sources
+        self._has_each_once = later._has_each_once
+
+    def _gaps(self, last: Coverage | None, record: Coverage) -> Iterator[str]:
+        self._remember(last)
+        if last is None:
+            self.first = record
+        else:
+            yield from _gaps(last, record)
+        self._has_each_once = len({(source.topic, source.partition) for source in record.sources}) == len(
+            record.sources
+        )
+        for source in record.sources:
+            at = (source.topic, source.partition)
+            before = self._last_sources.get(at)
+            self._last_sources[at] = source
+            if before is None:
+                self._first_sources[at] = source
+            else:
+                yield from _source_gaps(before, source)
+            for begin, end in source.lost:
+                yield f"{_name(source)} offsets {begin} to {end} were gone before they could be read"
+
+    def _remember(self, last: Coverage | None) -> None:
+        """Takes the sources of a record that only went on; those of any other are known, and stay as they are."""
+        for source in last.sources if last else ():
+            self._last_sources[source.topic, source.partition] = source
+
+
+def _goes_on(last: Coverage, record: Coverage) -> bool:
+    """Whether the record has the same sources as the last one, and goes on in all of them where that one ended."""
+    if record.facts_from != last.facts_to or record.from_ms != last.to_ms or len(record.sources) != len(last.sources):
+        return False
+    for before, source in zip(last.sources, record.sources, strict=True):
+        if (
+            source.from_offset != before.to_offset
+            or source.partition != before.partition
+            or source.topic != before.topic
+            or source.lost
+        ):
+            return False
+    return True
 
 
 def _gaps(last: Coverage, record: Coverage) -> Iterator[str]:

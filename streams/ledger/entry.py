@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from topics.bulk import decode_each
+
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A record: its offset, its timestamp, and its bytes; `value` and `value_base64` are both None for a tombstone."""
@@ -73,12 +75,9 @@ def decode(text: bytes) -> Entry:
         raise msgspec.DecodeError(f"no JSON that can be read: {error}") from error
 
 
-def decode_value(text: bytes) -> ValueText:
-    """The offset and the value in a line; raises `msgspec.DecodeError`."""
-    try:
-        return _value_decoder.decode(text)
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise msgspec.DecodeError(f"no JSON that can be read: {error}") from error
+def decode_values(texts: Sequence[bytes]) -> list[ValueText | None]:
+    """The offset and the value in each line, None for a line that is no entry."""
+    return decode_each(_value_decoder, texts)
 
 
 def _text(content: bytes | None) -> str | None:

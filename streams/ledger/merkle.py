@@ -32,6 +32,11 @@ def leaf_hash(entry: bytes) -> Hash:
     return _sha256(b"\0" + entry).digest()
 
 
+def leaf_hashes(entries: Iterable[bytes]) -> list[Hash]:
+    """The hashes of entries, in order."""
+    return [_sha256(b"\0" + entry).digest() for entry in entries]
+
+
 def node_hash(left: Hash, right: Hash) -> Hash:
     """The hash of two subtrees."""
     return _sha256(b"\1" + left + right).digest()
@@ -63,18 +68,20 @@ class Frontier:
         return Frontier(self.size, [*self.peaks])
 
     def append(self, leaf: Hash) -> None:
-        """Adds one leaf: on average one node is hashed."""
-        size, peaks = self.size, self.peaks
-        self.size = size + 1
-        while size & 1:
-            leaf = _sha256(b"\1" + peaks.pop() + leaf).digest()
-            size >>= 1
-        peaks.append(leaf)
+        """Adds one leaf."""
+        self.extend((leaf,))
 
     def extend(self, leaves: Iterable[Hash]) -> None:
-        """Adds leaves in order."""
+        """Adds leaves in order: on average one node is hashed for each."""
+        size, peaks = self.size, self.peaks
         for leaf in leaves:
-            self.append(leaf)
+            node, count = leaf, size
+            while count & 1:
+                node = _sha256(b"\1" + peaks.pop() + node).digest()
+                count >>= 1
+            peaks.append(node)
+            size += 1
+        self.size = size
 
     def root(self) -> Hash:
         """The tree's root; that of no leaves is the hash of nothing."""

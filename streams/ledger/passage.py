@@ -68,69 +68,70 @@ class Passage:
             seal = seals.decode(line)
             self._before = grown(Frontier.unpacked(number, seal.peaks), line)
             self.contents.begin_after(seal)
-            self._last = self._read_head(number)
+            self._last = self._read_head(storage.checkpoint_path(number))
         except (msgspec.DecodeError, NoteError, OSError, ValueError):
             self._forget()
 
-    def _step(self, number: int) -> Iterator[Finding]:
+    def _step(self, number: int) -> list[Finding]:
         """One seal and its checkpoint; either may be missing or damaged."""
+        findings: list[Finding] = []
         place = storage.checkpoint_path(number)
         found = None
         try:
-            found = self._read_head(number)
+            found = self._read_head(place)
         except FileNotFoundError:
-            yield Finding(place, Fault.MISSING, "the checkpoint is not there")
+            findings.append(Finding(place, Fault.MISSING, "the checkpoint is not there"))
         except (NoteError, OSError) as error:
-            yield Finding(place, Fault.UNSIGNED, str(error))
+            findings.append(Finding(place, Fault.UNSIGNED, str(error)))
         place = storage.seal_path(number)
         try:
-            yield from self._seal(place, number, found)
+            findings += self._seal(place, number, found)
         except FileNotFoundError:
-            yield Finding(place, Fault.MISSING, "the seal is not there")
+            findings.append(Finding(place, Fault.MISSING, "the seal is not there"))
             self._forget()
         except (msgspec.DecodeError, OSError, ValueError) as error:
-            yield Finding(place, Fault.CHANGED, f"it cannot be read: {error}")
+            findings.append(Finding(place, Fault.CHANGED, f"it cannot be read: {error}"))
             self._forget()
-        yield from self._settle()
+        findings += self._settle()
         self._last = found
+        return findings
 
-    def _seal(self, place: str, number: int, found: _Head | None) -> Iterator[Finding]:
+    def _seal(self, place: str, number: int, found: _Head | None) -> list[Finding]:
         line, entries = seals.split(self._store.read(place))
         seal = seals.decode(line)
         tree = grown(Frontier.unpacked(number, seal.peaks), line)
         made = head(line, tree, seal.origin)
-        damages = [*self._chain(place, number, seal)]
+        damages = self._chain(place, number, seal)
         if found is not None and found.says != made:
             damages.append(Finding(place, Fault.CHANGED, "it is not the seal that its checkpoint was signed for"))
         known = self._known.get(made.size, made)
         if known != made:
             damages.append(Finding(place, Fault.CHANGED, f"the known head over {known.size} seals is of other seals"))
-        yield from damages
-        yield from self.contents.check(place, seal, entries)
+        of_entries = self.contents.check(place, seal, entries)
         self._before = tree
         if damages:
             self._forget()
         elif found is not None and self._last is not None:
             # This seal names it, and is itself signed for by what follows.
             self.head, self._last = self._last.says, None
+        return damages + of_entries
 
-    def _chain(self, place: str, number: int, seal: Seal) -> Iterator[Finding]:
+    def _chain(self, place: str, number: int, seal: Seal) -> list[Finding]:
         """Whether the seal was made after what is before it."""
+        found: list[Finding] = []
         if seal.number != number:
-            yield Finding(place, Fault.CHANGED, f"it says that it is seal {seal.number}")
+            found.append(Finding(place, Fault.CHANGED, f"it says that it is seal {seal.number}"))
         if self._before is not None and seal.peaks != self._before.packed():
-            yield Finding(place, Fault.CHANGED, "the seals before it are not those that it was made after")
+            found.append(Finding(place, Fault.CHANGED, "the seals before it are not those that it was made after"))
         if number == 0 and seal.previous is not None:
-            yield Finding(place, Fault.CHANGED, "it is the first, and names a checkpoint before it")
+            found.append(Finding(place, Fault.CHANGED, "it is the first, and names a checkpoint before it"))
         if self._last is not None and seal.previous != self._last.sha256:
-            unsigned = [*self._settle()]
-            yield from unsigned
-            if not unsigned:
-                yield Finding(place, Fault.CHANGED, "the checkpoint before it is not the one that it was made after")
+            message = "the checkpoint before it is not the one that it was made after"
+            found += self._settle() or [Finding(place, Fault.CHANGED, message)]
+        return found
 
-    def _read_head(self, number: int) -> _Head:
+    def _read_head(self, place: str) -> _Head:
         """The checkpoint, with everything checked but its signatures; raises `NoteError`."""
-        place = storage.checkpoint_path(number)
         content = self._store.read(place)
         note = notes.decode(content)
         says = checkpoint.decode(note.text)
@@ -141,17 +142,17 @@ class Passage:
             raise NoteError(f"it is not signed by {says.origin}")
         return _Head(place, note, says, hashlib.sha256(content).hexdigest())
 
-    def _settle(self) -> Iterator[Finding]:
+    def _settle(self) -> list[Finding]:
         """Verifies the signatures of the last checkpoint, which no seal speaks for."""
         last, self._last = self._last, None
         if last is None:
-            return
+            return []
         try:
             notes.verified(last.note, self._verifiers)
         except NoteError as error:
-            yield Finding(last.place, Fault.UNSIGNED, str(error))
-        else:
-            self.head = last.says
+            return [Finding(last.place, Fault.UNSIGNED, str(error))]
+        self.head = last.says
+        return []
 
     def _forget(self) -> None:
         """What follows is taken at its word."""

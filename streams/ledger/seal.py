@@ -9,6 +9,7 @@ every other line is a leaf of its partition's log, whose peaks line 1 names. So 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 
 import msgspec
@@ -77,9 +78,11 @@ def body(seal_line: bytes, entries: Iterable[bytes]) -> bytes:
 
 def split(content: bytes) -> tuple[bytes, list[bytes]]:
     """The seal's line and its entries; raises `msgspec.DecodeError` when the last line has no end."""
-    first, *entries = content.split(b"\n")
-    if not entries or entries.pop():
+    # `bytes.split` looks for the ends of lines byte by byte, a file in memory does not.
+    lines = io.BytesIO(content).readlines()
+    if not content.endswith(b"\n"):
         raise msgspec.DecodeError("the last line is cut")
+    first, *entries = [text[:-1] for text in lines]
     return first, entries
 
 

@@ -41,7 +41,8 @@ class SourceSum:
             self._widen(source.from_offset, source.to_offset)
         if source.lost:
             self.lost.update(source.lost)
-        self._add_dead_letters(source.dead_letters)
+        if source.dead_letters != 0:
+            self._add_dead_letters(source.dead_letters)
 
     def extend(self, later: SourceSum) -> None:
         """Adds what later records say."""

@@ -10,6 +10,7 @@ records are sealed after they were judged, and record time runs ahead of the wal
 from __future__ import annotations
 
 import gc
+import io
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +24,7 @@ from streams.ledger import entry, storage
 from streams.ledger.log import VERDICTS
 from streams.ledger.storage import Storage
 from streams.report.coverage import PartitionCoverage, SourceSum
+from topics.bulk import decode_each
 from topics.digest import Digest, NoSignalError, digest
 from topics.verdicts import SourceCoverage
 
@@ -143,11 +145,18 @@ class Gathered:
 
     def day(self, rule: RuleKey, day: int) -> Counts:
         """The counts of one rule on one day."""
-        return self.counts.setdefault(rule, {}).setdefault(day, Counts())
+        days = self.counts.setdefault(rule, {})
+        found = days.get(day)
+        if found is None:
+            found = days[day] = Counts()
+        return found
 
     def partition(self, number: int) -> PartitionCoverage:
         """The coverage of one facts partition."""
-        return self.partitions.setdefault(number, PartitionCoverage())
+        found = self.partitions.get(number)
+        if found is None:
+            found = self.partitions[number] = PartitionCoverage()
+        return found
 
     def signal(self, uid: str, signal: Digest) -> None:
         """Takes in a revision of a finding: the last one counts."""
@@ -217,63 +226,75 @@ def _gather(store: Storage, first: int, end: int, from_ms: int, to_ms: int) -> G
     for number in range(first, end):
         place = storage.seal_path(number)
         try:
-            lines = store.read(place).split(b"\n")
-            seal = _seal_decoder.decode(lines[0])
+            # Lines keep their ends, which a decoder passes over.
+            line, *entries = io.BytesIO(store.read(place)).readlines() or [b""]
+            seal = _seal_decoder.decode(line)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             gathered.unreadable.append(place)
             continue
-        at = 1
-        for log in seal.logs:
-            _take_log(gathered, log, lines[at : at + log.added], place, (from_ms, to_ms))
-            at += log.added
+        if not _take_seal(gathered, seal, entries, (from_ms, to_ms)):
+            gathered.unreadable.append(place)
     return gathered
 
 
-def _take_log(gathered: Gathered, log: _Log, lines: Sequence[bytes], place: str, period: tuple[int, int]) -> None:
-    if log.topic == VERDICTS:
-        gathered.expected.add(log.partition)
-        gathered.lost += sum(end - begin for begin, end in log.lost)
-        take = _take_verdict
-    elif log.topic == SIGNALS:
-        take = _take_signal
-    else:
-        return
-    for line in lines:
-        try:
-            value = entry.decode_value(line).value
-            take(gathered, (value or "").encode(), *period)
-        except (msgspec.DecodeError, NoSignalError):
-            if place not in gathered.unreadable[-1:]:
-                gathered.unreadable.append(place)
+def _take_seal(gathered: Gathered, seal: _Seal, entries: Sequence[bytes], period: tuple[int, int]) -> bool:
+    """Takes in what a seal brings; returns whether all of it could be read."""
+    verdicts: list[bytes] = []
+    signals: list[bytes] = []
+    begin = 0
+    for log in seal.logs:
+        end = begin + log.added
+        if log.topic == VERDICTS:
+            gathered.expected.add(log.partition)
+            verdicts += entries[begin:end]
+            for lost_from, lost_to in log.lost:
+                gathered.lost += lost_to - lost_from
+        elif log.topic == SIGNALS:
+            signals += entries[begin:end]
+        begin = end
+    is_read = _take_verdicts(gathered, verdicts, *period)
+    return _take_signals(gathered, signals, *period) and is_read
 
 
-def _take_verdict(gathered: Gathered, value: bytes, from_ms: int, to_ms: int) -> None:
-    record = _decoder.decode(value)
-    if isinstance(record, _Counts):
-        # What was judged by then: of the time before it, as a coverage record that ends with it.
-        if from_ms < record.clock_ms <= to_ms:
-            gathered.day((record.rule, record.rule_fingerprint), (record.clock_ms - 1) // DAY_MS).add(record)
-        return
-    if record.to_ms < from_ms or (record.from_ms is not None and record.from_ms >= to_ms):
-        return
+def _take_verdicts(gathered: Gathered, lines: Sequence[bytes], from_ms: int, to_ms: int) -> bool:
+    records = decode_each(_decoder, [(value and value.value) or "" for value in entry.decode_values(lines)])
+    for record in records:
+        if isinstance(record, _Counts):
+            # What was judged by then: of the time before it, as a coverage record that ends with it.
+            if from_ms < record.clock_ms <= to_ms:
+                gathered.day((record.rule, record.rule_fingerprint), (record.clock_ms - 1) // DAY_MS).add(record)
+        elif record is not None and record.to_ms >= from_ms and (record.from_ms is None or record.from_ms < to_ms):
+            _take_coverage(gathered, record)
+    return None not in records
+
+
+def _take_coverage(gathered: Gathered, record: _Coverage) -> None:
     coverage = gathered.partition(record.partition)
     coverage.add(record.from_ms, record.to_ms)
     coverage.windows_judged += record.windows_judged
     coverage.traces_seen_estimate += record.traces_seen_estimate
+    sources = coverage.sources
     for source in record.sources:
         key = (source.topic, source.partition, source.epoch)
-        summed = coverage.sources.get(key)
+        summed = sources.get(key)
         if summed is None:
-            summed = coverage.sources[key] = SourceSum(source.from_offset, source.to_offset)
+            summed = sources[key] = SourceSum(source.from_offset, source.to_offset)
         summed.add(source)
     for rule_set in record.rule_sets:
         gathered.rule_sets.setdefault(rule_set, record.to_ms)
 
 
-def _take_signal(gathered: Gathered, value: bytes, from_ms: int, to_ms: int) -> None:
-    signal = digest(value)
-    if from_ms < signal.time_ms <= to_ms:
-        gathered.signal(signal.uid, signal)
+def _take_signals(gathered: Gathered, lines: Sequence[bytes], from_ms: int, to_ms: int) -> bool:
+    is_read = True
+    for value in entry.decode_values(lines):
+        try:
+            signal = digest(((value and value.value) or "").encode())
+        except NoSignalError:
+            is_read = False
+            continue
+        if from_ms < signal.time_ms <= to_ms:
+            gathered.signal(signal.uid, signal)
+    return is_read
 
 
 _seal_decoder = msgspec.json.Decoder(_Seal)

@@ -11,7 +11,7 @@ from html import escape
 from streams.report import charts
 from streams.report.model import BrokenTrace, ControlReport, Report, RuleReport
 from streams.report.style import STYLE
-from streams.report.words import amount, day, duration, minute, span
+from streams.report.words import amount, day, duration, minute, span, was
 
 GAPS = 12
 SOURCES = 12
@@ -142,11 +142,12 @@ def _not_judged(report: Report) -> str:
         f"{escape(_numbers(gap.partitions) or 'all')}</tr>"
         for gap in judged.gaps[:GAPS]
     )
+    verb = was(amount(judged.hours_with_gaps, "hour"))
     more = len(judged.gaps) - GAPS
     rest = f"<p>… and {amount(more, 'more gap')}; the JSON of this report lists all.</p>" if more > 0 else ""
     return f"""<section><h2>Not judged</h2>
-<p>{_figure("judged/hours_with_gaps", judged.hours_with_gaps)} of {_figure("judged/hours", judged.hours)} hours were not
-judged as a whole, {escape(duration(judged.period_ms - judged.judged_ms))} in all.</p>
+<p>{_figure("judged/hours_with_gaps", judged.hours_with_gaps)} of {_figure("judged/hours", judged.hours)} hours
+{verb} not judged as a whole, {escape(duration(judged.period_ms - judged.judged_ms))} in all.</p>
 <table><tr><th>Time (UTC)<th>Length<th>Partitions</tr>{rows}</table>{rest}</section>"""
 
 

@@ -14,7 +14,7 @@ from streams.report.coverage import SourceSum
 from streams.report.gather import Gathered
 from streams.report.history import History
 from streams.report.model import Asked, Evidence, Input, Judged, Report, RuleReport, SourceInput
-from streams.report.words import amount, duration, span
+from streams.report.words import amount, duration, span, was
 
 
 def report(asked: Asked, gathered: Gathered, history: History, evidence: Evidence) -> Report:
@@ -88,7 +88,7 @@ def _doubts(judged: Judged, taken: Input, evidence: Evidence) -> str | None:
     reasons = []
     if judged.gaps:
         lacking = duration(judged.period_ms - judged.judged_ms)
-        reasons.append(f"{lacking} of {duration(judged.period_ms)} was not judged ({_named(judged)})")
+        reasons.append(f"{lacking} of {duration(judged.period_ms)} {was(lacking)} not judged ({_named(judged)})")
     if taken.lost:
         reasons.append(f"{amount(taken.lost, 'source record')} lost before they could be read")
     if taken.undecodable:

@@ -31,6 +31,15 @@ def duration(time_ms: int) -> str:
     return " ".join(amount(count, name) for count, name in parts[:_PARTS] if count) or "0 seconds"
 
 
+def was(what: str) -> str:
+    """The verb that goes with an amount or a duration.
+
+    >>> was("1 hour"), was("3 hours"), was("1 hour 30 minutes")
+    ('was', 'were', 'were')
+    """
+    return "was" if what.startswith("1 ") and what.count(" ") == 1 else "were"
+
+
 def minute(time_ms: int) -> str:
     """A moment, to the minute where it is a whole one.
 

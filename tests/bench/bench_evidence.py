@@ -38,6 +38,9 @@ T = TypeVar("T")
 STEP = 12
 """Offsets that a minute brings in each partition of each topic."""
 
+SKEW = 7
+"""Source records by which a facts partition is ahead of the one before it when its minute ends."""
+
 SIGNER = Signer.generated("example.com/bench")
 
 
@@ -58,7 +61,7 @@ class Figures(msgspec.Struct):
 
 
 def coverage(partition: int, minute: int) -> Coverage:
-    """A minute's coverage record."""
+    """A minute's coverage record; the facts partitions end it a few source records apart."""
     return Coverage(
         partition=partition,
         from_ms=START_MS + minute * MINUTE_MS,
@@ -69,9 +72,9 @@ def coverage(partition: int, minute: int) -> Coverage:
             SourceCoverage(
                 topic="otlp_spans",
                 partition=number,
-                epoch=1,
-                from_offset=minute * 1000,
-                to_offset=(minute + 1) * 1000,
+                epoch=START_MS,
+                from_offset=minute * 1000 + partition * SKEW,
+                to_offset=(minute + 1) * 1000 + partition * SKEW,
                 dead_letters=0,
             )
             for number in range(SOURCES)
@@ -103,8 +106,9 @@ def take_minute(ledger: Ledger, minute: int, per_partition: list[tuple[int, int]
         if count:
             said.append(counts(partition, minute, first, count))
         for at, record in enumerate(said):
-            value = verdicts.encode(record)
-            ledger.take(("verdicts", partition), Record(minute * STEP + at, START_MS, None, value))
+            key = record.rule.encode() if isinstance(record, VerdictCounts) else None
+            time_ms = START_MS + (minute + 1) * MINUTE_MS
+            ledger.take(("verdicts", partition), Record(minute * STEP + at, time_ms, key, verdicts.encode(record)))
 
 
 def make(root: Path, *, minutes: int, verdict_count: int, partitions: int) -> int:

@@ -10,7 +10,17 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topics.verdicts import Coverage, Leaf, SourceCoverage, VerdictCounts, WindowBounds, decode, encode, hashes
+from topics.verdicts import (
+    Coverage,
+    Leaf,
+    SourceCoverage,
+    VerdictCounts,
+    WindowBounds,
+    decode,
+    decode_all,
+    encode,
+    hashes,
+)
 
 deltas = st.integers(-(1 << 31), 1 << 31)
 amounts = st.integers(0, 1 << 45)
@@ -147,6 +157,7 @@ def test_no_record(value: bytes) -> None:
     """Bytes that are no record are refused, whatever they are."""
     with pytest.raises(msgspec.DecodeError):
         decode(value)
+    assert [decode(COUNTS), None, decode(COVERAGE)] == decode_all([COUNTS, value, COVERAGE])
 
 
 def test_records_that_the_refused_ones_are_made_of_are_read() -> None:

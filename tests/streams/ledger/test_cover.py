@@ -6,7 +6,7 @@ import msgspec
 
 from streams.ledger.cover import Continuity, CoverSum
 from tests.streams.ledger import evidence
-from topics.verdicts import SourceCoverage
+from topics.verdicts import Coverage, SourceCoverage
 
 
 def test_input_of_several_partitions_is_spanned() -> None:
@@ -93,3 +93,71 @@ def test_two_halves_have_the_gaps_of_the_whole() -> None:
 
         assert sorted(expected) == sorted(found)
         assert whole.last == halves[0].last
+
+
+def said(minute: int, **ends: tuple[int, int]) -> Coverage:
+    """A minute's record of source topics, each with the offsets it begins and ends at."""
+    sources = [
+        SourceCoverage(topic=topic, partition=0, epoch=1, from_offset=begin, to_offset=end)
+        for topic, (begin, end) in ends.items()
+    ]
+    return msgspec.structs.replace(evidence.coverage(0, minute), sources=sources)
+
+
+def test_a_source_that_pauses_goes_on_where_it_ended() -> None:
+    """Where each source ended is known however many minutes only went on, and those in which it had no records."""
+    continuity = Continuity()
+    minutes = [said(at, spans=(at, at + 1), logs=(at, at + 1)) for at in range(3)]
+    minutes += [said(3, spans=(3, 4)), said(4, spans=(4, 5), logs=(3, 9)), said(5, spans=(5, 6)), said(6, logs=(8, 9))]
+
+    found = [[*continuity.gaps(record)] for record in minutes]
+
+    assert [[]] * 6 + [["logs[0] goes on at 8, the record before ended at 9"]] == found
+
+
+def test_the_end_of_each_source_is_joined() -> None:
+    """What a later passage begins with is compared with where the earlier one left each source, whenever that was."""
+    earlier, later = Continuity(), Continuity()
+    for record in (said(0, spans=(0, 1), logs=(0, 7)), said(1, spans=(1, 2), logs=(7, 8)), said(2, spans=(2, 3))):
+        assert [] == [*earlier.gaps(record)]
+    assert [] == [*later.gaps(said(3, logs=(9, 10), spans=(3, 4)))]
+
+    found = [*earlier.gaps_to(later)]
+
+    assert ["logs[0] goes on at 9, the record before ended at 8"] == found
+
+
+def test_a_source_named_twice_is_seen() -> None:
+    """A record that names a source partition twice is compared in its order, also after one like it."""
+    twice = [
+        SourceCoverage(topic="t", partition=0, epoch=1, from_offset=begin, to_offset=end)
+        for begin, end in [(0, 5), (5, 9)]
+    ]
+    again = [
+        SourceCoverage(topic="t", partition=0, epoch=1, from_offset=begin, to_offset=end)
+        for begin, end in [(5, 6), (9, 9)]
+    ]
+    continuity = Continuity()
+    assert [] == [*continuity.gaps(msgspec.structs.replace(evidence.coverage(0, 0), sources=twice))]
+
+    found = [*continuity.gaps(msgspec.structs.replace(evidence.coverage(0, 1), sources=again))]
+
+    assert [
+        "t[0] goes on at 5, the record before ended at 9",
+        "t[0] goes on at 9, the record before ended at 6",
+    ] == found
+
+
+def test_lost_ranges_are_as_they_were_told() -> None:
+    """What all say alike stays as it is; what differs in anything is one sorted list."""
+    lost = [(5, 6), (1, 2)]
+    one = SourceCoverage(topic="t", partition=0, epoch=1, from_offset=0, to_offset=9, lost=lost, dead_letters=0)
+    alike, differing = CoverSum(), CoverSum()
+    for partition in range(2):
+        alike.add(msgspec.structs.replace(evidence.coverage(partition, 0), sources=[one]))
+        other = msgspec.structs.replace(one, to_offset=9 + partition, lost=lost[: 2 - partition])
+        differing.add(msgspec.structs.replace(evidence.coverage(partition, 0), sources=[other]))
+
+    found = [total.cover().sources[0].lost for total in (alike, differing)]
+
+    assert [lost, sorted(lost)] == found

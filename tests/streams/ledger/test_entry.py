@@ -44,6 +44,7 @@ def test_no_entry(line: bytes) -> None:
 
 @pytest.mark.parametrize("line", [b"", b"{}", b'{"offset":1,"value":"\xff"}', b'{"a":' + b"[" * 100_000])
 def test_no_value(line: bytes) -> None:
-    """Lines without an offset, or that nothing can read, are refused."""
-    with pytest.raises(msgspec.DecodeError):
-        entry.decode_value(line)
+    """A line without an offset, or that nothing can read, is none, and those around it are read."""
+    good = b'{"offset":1,"value":"v"}'
+
+    assert [entry.ValueText(1, "v"), None, entry.ValueText(1, "v")] == entry.decode_values([good, line, good])
