@@ -17,16 +17,14 @@ OCSF_VERSION = "1.8.0"
 
 
 class Caption(IntEnum):
-    """An OCSF enum: the number is the `_id` attribute, the caption its text sibling."""
+    """An OCSF enum: the number is the `_id` attribute, `caption` its text sibling.
 
-    @property
-    def caption(self) -> str:
-        """The text that OCSF gives the number.
+    >>> Severity.INFORMATIONAL.caption
+    'Informational'
+    """
 
-        >>> Severity.INFORMATIONAL.caption
-        'Informational'
-        """
-        return self.name.replace("_", " ").title()
+    def __init__(self, _: int) -> None:
+        self.caption = self.name.replace("_", " ").title()
 
 
 class ClassUid(Caption):
