@@ -164,8 +164,12 @@ class Site:
 
     def sections(self) -> list[Section]:
         """Every section of every facts message, in the order of the log, one facts partition after the other."""
+        return [section for sections in self.messages() for section in sections]
+
+    def messages(self) -> list[list[Section]]:
+        """The sections of each facts message, in the same order."""
         frames = read_topic(self.settings.bootstrap, self.settings.topic("facts"))
-        return [section for frame in frames for section in decode(frame.value).sections]
+        return [decode(frame.value).sections for frame in frames]
 
     def hits(self) -> dict[Source, list[int]]:
         """The numbers of the records whose facts were written, by source partition, as often as they were."""
