@@ -184,7 +184,7 @@ def test_the_evidence_commands_make_evidence_that_verifies(kafka: str, fresh_pre
 
     run = subprocess.Popen(ledger.replace("kafka:9092", kafka).split(), cwd=tmp_path, env=often)
     deadline_s = time.monotonic() + COMMAND_S
-    while not (tmp_path / "evidence/checkpoints/000/000/002.note").exists() and time.monotonic() < deadline_s:
+    while not (tmp_path / "evidence/seals/000/000/002.tlog").exists() and time.monotonic() < deadline_s:
         time.sleep(0.1)
     run.send_signal(signal.SIGTERM)
     code = run.wait(COMMAND_S)

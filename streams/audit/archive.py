@@ -132,11 +132,11 @@ def advance(store: Storage, end_seal: int) -> int:
 
 def entries(store: Storage, number: int) -> Iterator[Sealed]:
     """The audit records of a seal; raises `OSError`, `msgspec.DecodeError`."""
-    line, lines = seals.split(store.read(storage.seal_path(number)))
+    parts = seals.split(store.read(storage.seal_path(number)))
     at = 0
-    for state in seals.decode(line).logs:
+    for state in seals.decode(parts.line).logs:
         if state.topic == AUDIT:
-            yield from (Sealed(number, state.partition, text) for text in lines[at : at + state.added])
+            yield from (Sealed(number, state.partition, text) for text in parts.entries[at : at + state.added])
         at += state.added
 
 

@@ -106,8 +106,7 @@ def _files(store: Storage, before_ms: int, gone: dict[str, Removed]) -> Iterator
 
 
 def _sealed_ms(store: Storage, number: int) -> int:
-    line, _ = seals.split(store.read(storage.seal_path(number)))
-    return seals.decode(line).time_ms
+    return seals.decode(seals.split(store.read(storage.seal_path(number))).line).time_ms
 
 
 def _times_ms(content: bytes) -> Iterator[int]:

@@ -17,10 +17,11 @@ from streams.cli import evidence_push, evidence_report
 from streams.cli.ledger import read_text, signer_in
 from streams.errors import ConfigError
 from streams.ledger import checkpoint, notes
+from streams.ledger import seal as seals
 from streams.ledger.checkpoint import Checkpoint
 from streams.ledger.findings import Fault, Finding
 from streams.ledger.notes import Algorithm, NoteError, Signer, Verifier
-from streams.ledger.storage import checkpoint_path, open_storage
+from streams.ledger.storage import open_storage, seal_path
 from streams.ledger.verify import Verification
 from streams.times import iso_ms
 
@@ -82,8 +83,8 @@ def verify(evidence: str, keys: tuple[Path, ...], heads: tuple[Path, ...], *, js
     """Verify evidence: find every change, removal, insertion, new order and cut, and every gap of coverage.
 
     EVIDENCE is the directory or URL that the ledger keeps. Each finding is a line; with one the exit code is 1. A cut
-    at the end shows only against a head known from elsewhere: a copy of a file of checkpoints/, or a record of the
-    checkpoints topic.
+    at the end shows only against a head known from elsewhere: a copy of the last file of seals/, or a record of
+    the checkpoints topic.
     """
     verifiers = [verifier for path in keys for verifier in verifiers_in(path)]
     known = [_head(path, verifiers) for path in heads]
@@ -123,7 +124,7 @@ def cosign(evidence: str, keys: tuple[Path, ...], witness: Path, heads: tuple[Pa
         click.echo(finding.text(), err=True)
     if damages or verification.head is None:
         raise click.exceptions.Exit(FOUND)
-    head = notes.decode(store.read(checkpoint_path(verification.head.size - 1)))
+    head = notes.decode(seals.note_in(store.read(seal_path(verification.head.size - 1))))
     click.echo(notes.cosign(head, signer, time.time_ns() // 1_000_000_000).encode(), nl=False)
 
 
@@ -137,7 +138,7 @@ def verifiers_in(path: Path) -> list[Verifier]:
 
 def _head(path: Path, verifiers: Sequence[Verifier]) -> Checkpoint:
     try:
-        note = notes.decode(read_text(path).encode())
+        note = notes.decode(seals.note_in(read_text(path).encode()))
         signed_by = notes.verified(note, verifiers)
         head = checkpoint.decode(note.text)
     except NoteError as error:
@@ -154,7 +155,7 @@ def _summary(verification: Verification, findings: list[Finding], known: list[Ch
     if totals.judged_to_ms:
         lines.append(f"judged up to {iso_ms(min(totals.judged_to_ms.values()))} of record time")
     if head is not None:
-        lines.append(f"head: {head.size} seals, root {head.root.hex()}, {checkpoint_path(head.size - 1)}")
+        lines.append(f"head: {head.size} seals, root {head.root.hex()}, {seal_path(head.size - 1)}")
     if not known:
         lines.append("whether the end was cut is not known: give a head from elsewhere with --head")
     return [*lines, f"{len(findings)} findings" if findings else "nothing was changed, nothing is missing"]

@@ -16,6 +16,7 @@ import click
 from streams.cli import options
 from streams.errors import ConfigError
 from streams.ledger import checkpoint, notes, storage
+from streams.ledger import seal as seals
 from streams.ledger.notes import NoteError
 from streams.ledger.storage import Storage, open_storage
 from streams.report import history, model, oscal
@@ -85,13 +86,13 @@ def written(made: Report, form: Form) -> bytes:
 def read(store: Storage, place: str, gathered: Gathered) -> Evidence:
     """What the report says of its evidence."""
     number = max(gathered.end_seal - 1, 0)
-    file = storage.checkpoint_path(number)
-    head = sha256 = seal_sha256 = None
+    file = storage.seal_path(number)
+    head = sha256 = file_sha256 = None
     try:
         content = store.read(file)
-        head = checkpoint.decode(notes.decode(content).text)
-        sha256 = hashlib.sha256(content).hexdigest()
-        seal_sha256 = hashlib.sha256(store.read(storage.seal_path(number))).hexdigest()
+        note = seals.note_in(content)
+        head = checkpoint.decode(notes.decode(note).text)
+        sha256, file_sha256 = (hashlib.sha256(each).hexdigest() for each in (note, content))
     except (OSError, NoteError):
         pass
     return Evidence(
@@ -103,6 +104,6 @@ def read(store: Storage, place: str, gathered: Gathered) -> Evidence:
         head_root=head.root.hex() if head else None,
         head_file=file,
         head_sha256=sha256,
-        seal_sha256=seal_sha256,
+        head_file_sha256=file_sha256,
         unreadable=gathered.unreadable,
     )

@@ -28,7 +28,7 @@ class Finding:
     def text(self) -> str:
         """The finding as a line.
 
-        >>> Finding("seals/000/000/007.jsonl", Fault.MISSING, "the seal is not there").text()
-        'seals/000/000/007.jsonl: missing: the seal is not there'
+        >>> Finding("seals/000/000/007.tlog", Fault.MISSING, "the seal is not there").text()
+        'seals/000/000/007.tlog: missing: the seal is not there'
         """
         return f"{self.place}: {self.fault.value}: {self.message}"

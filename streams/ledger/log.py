@@ -66,7 +66,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A seal and its checkpoint, as they are stored."""
+    """A seal and its checkpoint; `content` is the file that has both."""
 
     seal: Seal
     seal_line: bytes
@@ -164,7 +164,7 @@ class Ledger:
         line = seals.line(seal)
         entries = [text for key in sorted(self.logs) for text in self.logs[key].entries]
         note = notes.sign(head(line, grown(self._seals, line), self.origin).text(), signers).encode()
-        return Sealed(seal, line, seals.body(line, entries), note)
+        return Sealed(seal, line, seals.join(line, entries, note), note)
 
     def advance(self, seal_line: bytes, note: bytes) -> None:
         """The seal is stored with its checkpoint."""
@@ -202,7 +202,7 @@ def head(seal_line: bytes, tree: Frontier, origin: str) -> Checkpoint:
 
 
 def resume(store: Storage, signers: Sequence[Signer]) -> Ledger:
-    """The ledger as its storage left it; one that was killed between a seal and its checkpoint gets that signed now.
+    """The ledger as its storage left it.
 
     Raises:
         StateError: the storage is another origin's, is damaged at its end, or is signed by none of the keys.
@@ -218,31 +218,20 @@ def resume(store: Storage, signers: Sequence[Signer]) -> Ledger:
 
 
 def _resumed(store: Storage, last: int, signers: Sequence[Signer]) -> Ledger:
-    line, _ = seals.split(store.read(storage.seal_path(last)))
-    seal = seals.decode(line)
+    parts = seals.split(store.read(storage.seal_path(last)))
+    seal = seals.decode(parts.line)
     if (seal.number, seal.origin) != (last, signers[0].name):
         raise NoteError(f"seal {last} says that it is seal {seal.number} of {seal.origin}")
     before = Frontier.unpacked(seal.number, seal.peaks)
-    note = _checkpoint(store, seal, head(line, grown(before, line), seal.origin).text(), signers)
-    ledger = Ledger.after(seal, before, seal.previous)
-    ledger.advance(line, note)
-    return ledger
-
-
-def _checkpoint(store: Storage, seal: Seal, text: str, signers: Sequence[Signer]) -> bytes:
-    """The checkpoint that came with the seal; signed and stored first when it is not there yet."""
-    path = storage.checkpoint_path(seal.number)
-    try:
-        note = notes.decode(store.read(path))
-    except FileNotFoundError:
-        note = notes.sign(text, signers)
-        store.create(path, note.encode())
-    if note.text != text:
-        raise NoteError(f"the checkpoint of seal {seal.number} speaks of another seal")
+    note = notes.decode(parts.note)
+    if note.text != head(parts.line, grown(before, parts.line), seal.origin).text():
+        raise NoteError(f"the checkpoint of seal {last} speaks of another seal")
     # Whoever could write to the storage would else have what they wrote signed by the next checkpoint.
     if not notes.verified(note, [signer.verifier() for signer in signers]):
         raise NoteError("the last checkpoint is signed by none of the keys; to change keys, give both for one start")
-    return note.encode()
+    ledger = Ledger.after(seal, before, seal.previous)
+    ledger.advance(parts.line, parts.note)
+    return ledger
 
 
 def _verdicts(value: bytes | None) -> verdicts.Record | None:

@@ -25,9 +25,9 @@ from streams.ledger.checkpoint import Checkpoint
 from streams.ledger.contents import Contents
 from streams.ledger.findings import Fault, Finding
 from streams.ledger.log import grown, head
-from streams.ledger.merkle import Frontier
+from streams.ledger.merkle import Frontier, leaf_hash
 from streams.ledger.notes import Algorithm, Note, NoteError, Verifier
-from streams.ledger.seal import Seal
+from streams.ledger.seal import Parts, Seal
 from streams.ledger.storage import Storage
 
 
@@ -39,6 +39,14 @@ class _Head:
     note: Note
     says: Checkpoint
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A seal as it was read, and the head that its checkpoint should be."""
+
+    seal: Seal
+    head: Checkpoint
 
 
 class Passage:
@@ -63,58 +71,77 @@ class Passage:
         yield from self._settle()
 
     def _begin_after(self, number: int) -> None:
+        place = storage.seal_path(number)
         try:
-            line, _ = seals.split(self._store.read(storage.seal_path(number)))
-            seal = seals.decode(line)
-            self._before = grown(Frontier.unpacked(number, seal.peaks), line)
+            parts = seals.split(self._store.read(place))
+            seal = seals.decode(parts.line)
+            self._before = grown(Frontier.unpacked(number, seal.peaks), parts.line)
             self.contents.begin_after(seal)
-            self._last = self._read_head(storage.checkpoint_path(number))
+            self._last = self._read_head(place, parts.note, None)
         except (msgspec.DecodeError, NoteError, OSError, ValueError):
             self._forget()
 
     def _step(self, number: int) -> list[Finding]:
-        """One seal and its checkpoint; either may be missing or damaged."""
+        """One seal and its checkpoint; their file may be missing or damaged."""
+        place = storage.seal_path(number)
         findings: list[Finding] = []
-        place = storage.checkpoint_path(number)
         found = None
         try:
-            found = self._read_head(place)
-        except FileNotFoundError:
-            findings.append(Finding(place, Fault.MISSING, "the checkpoint is not there"))
-        except (NoteError, OSError) as error:
-            findings.append(Finding(place, Fault.UNSIGNED, str(error)))
-        place = storage.seal_path(number)
-        try:
-            findings += self._seal(place, number, found)
+            parts = seals.split(self._store.read(place))
         except FileNotFoundError:
             findings.append(Finding(place, Fault.MISSING, "the seal is not there"))
             self._forget()
-        except (msgspec.DecodeError, OSError, ValueError) as error:
+        except (msgspec.DecodeError, OSError) as error:
             findings.append(Finding(place, Fault.CHANGED, f"it cannot be read: {error}"))
             self._forget()
+        else:
+            found = self._file(place, number, parts, findings)
         findings += self._settle()
         self._last = found
         return findings
 
-    def _seal(self, place: str, number: int, found: _Head | None) -> list[Finding]:
-        line, entries = seals.split(self._store.read(place))
-        seal = seals.decode(line)
-        tree = grown(Frontier.unpacked(number, seal.peaks), line)
-        made = head(line, tree, seal.origin)
-        damages = self._chain(place, number, seal)
-        if found is not None and found.says != made:
-            damages.append(Finding(place, Fault.CHANGED, "it is not the seal that its checkpoint was signed for"))
-        known = self._known.get(made.size, made)
-        if known != made:
-            damages.append(Finding(place, Fault.CHANGED, f"the known head over {known.size} seals is of other seals"))
-        of_entries = self.contents.check(place, seal, entries)
-        self._before = tree
+    def _file(self, place: str, number: int, parts: Parts, findings: list[Finding]) -> _Head | None:
+        """Adds what is wrong with a seal and its checkpoint; returns the checkpoint, None when it is none."""
+        made = found = None
+        damages: list[Finding] = []
+        try:
+            made = self._made(place, number, parts.line, damages)
+        except (msgspec.DecodeError, ValueError) as error:
+            damages.append(Finding(place, Fault.CHANGED, f"it cannot be read: {error}"))
+        try:
+            found = self._read_head(place, parts.note, made.head if made else None)
+        except NoteError as error:
+            findings.append(Finding(place, Fault.UNSIGNED, str(error)))
+        if made is not None:
+            damages += self._against(place, made.head, found)
+            findings += damages + self.contents.check(place, made.seal, parts.entries)
+        else:
+            findings += damages
         if damages:
             self._forget()
         elif found is not None and self._last is not None:
             # This seal names it, and is itself signed for by what follows.
             self.head, self._last = self._last.says, None
-        return damages + of_entries
+        return found
+
+    def _made(self, place: str, number: int, line: bytes, damages: list[Finding]) -> _Made:
+        """The seal, and the head after it; raises `ValueError`, `msgspec.DecodeError`."""
+        seal = seals.decode(line)
+        tree = self._before
+        if tree is None or tree.packed() != seal.peaks:
+            tree = Frontier.unpacked(number, seal.peaks)
+        damages += self._chain(place, number, seal)
+        tree.append(leaf_hash(line))
+        self._before = tree
+        return _Made(seal, head(line, tree, seal.origin))
+
+    def _against(self, place: str, made: Checkpoint, found: _Head | None) -> Iterator[Finding]:
+        """Whether it is the seal that its own checkpoint and those that are known speak of."""
+        if found is not None and found.says != made:
+            yield Finding(place, Fault.CHANGED, "it is not the seal that its checkpoint was signed for")
+        known = self._known.get(made.size, made)
+        if known != made:
+            yield Finding(place, Fault.CHANGED, f"the known head over {known.size} seals is of other seals")
 
     def _chain(self, place: str, number: int, seal: Seal) -> list[Finding]:
         """Whether the seal was made after what is before it."""
@@ -130,14 +157,21 @@ class Passage:
             found += self._settle() or [Finding(place, Fault.CHANGED, message)]
         return found
 
-    def _read_head(self, place: str) -> _Head:
-        """The checkpoint, with everything checked but its signatures; raises `NoteError`."""
-        content = self._store.read(place)
-        note = notes.decode(content)
-        says = checkpoint.decode(note.text)
-        by = [self._keys.get((signature.name, signature.key_id)) for signature in note.signatures]
+    def _read_head(self, place: str, content: bytes, made: Checkpoint | None) -> _Head:
+        """The checkpoint, with everything checked but its signatures; `made` is what it should say.
+
+        Raises:
+            NoteError: it is none, or of unknown keys.
+        """
+        text = made.text() if made else None
+        note = notes.decode(content, text)
+        says = made if made and note.text == text else checkpoint.decode(note.text)
+        names = [(signature.name, signature.key_id) for signature in note.signatures]
+        by = [self._keys.get(name) for name in names]
         if None in by:
             raise NoteError("it is signed by a key that is not known")
+        if len({*names}) != len(names):
+            raise NoteError("it is signed twice by one key")
         if not any(key and key.name == says.origin and key.algorithm is Algorithm.ED25519 for key in by):
             raise NoteError(f"it is not signed by {says.origin}")
         return _Head(place, note, says, hashlib.sha256(content).hexdigest())

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from streams.errors import StateError
 from streams.ledger import checkpoint, notes, storage
+from streams.ledger import seal as seals
 from streams.ledger.storage import Storage
 from streams.reader import PARTITION_EOF
 from streams.settings import Settings
@@ -61,13 +63,13 @@ class Publisher:
             StateError: the topic knows more than the storage, or something else.
         """
         size = 0 if published is None else _size(published)
-        if size > stored or (published is not None and store.read(storage.checkpoint_path(size - 1)) != published):
+        if size > stored or (published is not None and _stored(store, size - 1) != published):
             raise StateError(
                 f"a checkpoint over {size} seals was published, which the evidence of {stored} seals does not have",
                 action="bring the evidence back as it was: it was cut or changed, or --evidence names another place",
             )
         for number in range(size, stored):
-            self.prepare(store.read(storage.checkpoint_path(number)))
+            self.prepare(_stored(store, number))
             self.publish()
 
     def _call(self, call: Any, *arguments: object) -> object:  # noqa: ANN401 - the client's methods, each with its own
@@ -119,6 +121,15 @@ def _read(consumer: Consumer, topic: str, start: int, origin: str) -> Iterator[b
             return
         if message.key() == origin.encode():
             yield message.value() or b""
+
+
+def _stored(store: Storage, number: int) -> bytes:
+    try:
+        return seals.split(store.read(storage.seal_path(number))).note
+    except (msgspec.DecodeError, OSError) as error:
+        raise StateError(
+            f"{storage.seal_path(number)} cannot be read: {error}", action="run betrace evidence verify"
+        ) from error
 
 
 def _size(note: bytes) -> int:

@@ -1,7 +1,6 @@
 """Write-once storage: files that are made whole, once, and never changed.
 
-    seals/000/000/042.jsonl            number 42: what it adds (`streams.ledger.seal`)
-    checkpoints/000/000/042.note       the signed head after it (`streams.ledger.checkpoint`)
+    seals/000/000/042.tlog     number 42: what it adds, and the signed head after it (`streams.ledger.seal`)
 
 In: a directory or an fsspec URL (`s3://bucket/evidence`). What must hold: of two ledgers that make the same file, one
 does and the other is told `FileExistsError`; a file that is there is there whole, whenever the writer was killed.
@@ -22,6 +21,8 @@ from typing import Any, Protocol
 import fsspec
 
 from streams.errors import ConfigError
+
+SEALS = "seals"
 
 RETENTION = "retention"
 """Acts of retention (`streams.audit.acts`)."""
@@ -176,35 +177,22 @@ def open_storage(place: str, retention_s: int | None = None) -> Storage:
 
 
 def seal_path(number: int) -> str:
-    """Where seal `number` is.
+    """Where seal `number` and its checkpoint are.
 
     >>> seal_path(1234567)
-    'seals/001/234/567.jsonl'
+    'seals/001/234/567.tlog'
     """
-    return f"seals/{_grouped(number)}.jsonl"
-
-
-def checkpoint_path(number: int) -> str:
-    """Where the checkpoint that came with seal `number` is.
-
-    >>> checkpoint_path(42)
-    'checkpoints/000/000/042.note'
-    """
-    return f"checkpoints/{_grouped(number)}.note"
+    return f"{SEALS}/{number // _GROUP**2:03}/{number // _GROUP % _GROUP:03}/{number % _GROUP:03}.tlog"
 
 
 def last_seal(store: Storage) -> int | None:
     """The highest number that has a seal, None when there is none; raises `ValueError` on a name that is no number."""
-    for first in reversed(store.names("seals")):
-        for second in reversed(store.names(f"seals/{first}")):
+    for first in reversed(store.names(SEALS)):
+        for second in reversed(store.names(f"{SEALS}/{first}")):
             # A directory may be empty: a ledger was killed before it made the file.
-            for file in reversed(store.names(f"seals/{first}/{second}")):
-                return int(f"{first}{second}{file}".removesuffix(".jsonl"))
+            for file in reversed(store.names(f"{SEALS}/{first}/{second}")):
+                return int(f"{first}{second}{file}".removesuffix(".tlog"))
     return None
-
-
-def _grouped(number: int) -> str:
-    return f"{number // _GROUP**2:03}/{number // _GROUP % _GROUP:03}/{number % _GROUP:03}"
 
 
 def _sync(directory: Path) -> None:

@@ -1,6 +1,6 @@
 """Verifies evidence: with its files, the public keys, and perhaps heads that are known from elsewhere.
 
-    files     every seal and checkpoint from 0 on is there, and nothing else is
+    files     every seal from 0 on is there, and nothing else is
     passages  each seal follows from those before it and is signed (`streams.ledger.passage`), on all processors
     joints    coverage goes on from one passage to the next
     cut       the log reaches the known heads
@@ -33,7 +33,6 @@ from streams.ledger.storage import Storage
 SHARE = 2000
 """Seals from which on another process is worth its start."""
 
-_PATHS = {"seals": storage.seal_path, "checkpoints": storage.checkpoint_path}
 _OTHERS = frozenset({storage.PARTIAL, storage.RETENTION, AUDIT})
 """What is no evidence, and what is made of it and verified by itself (`streams.audit`)."""
 _NUMBER_DIGITS = 9
@@ -73,7 +72,7 @@ class Verification:
             else:
                 count = max(count, number + 1)
         if not count:
-            yield Finding("seals", Fault.MISSING, "there is no evidence here")
+            yield Finding(storage.SEALS, Fault.MISSING, "there is no evidence here")
         for passed in self._passages(count):
             yield from passed.findings
             yield from self._join(passed)
@@ -111,7 +110,7 @@ def _pass(store: Storage, keys: list[str], known: Sequence[Checkpoint], first: i
 def _files(store: Storage) -> Iterator[str]:
     """Every file, and what is none where a directory should be; an empty directory is nothing."""
     for top in store.names(""):
-        if top not in _PATHS:
+        if top != storage.SEALS:
             yield from () if top in _OTHERS else (top,)
             continue
         for first in store.names(top):
@@ -120,8 +119,7 @@ def _files(store: Storage) -> Iterator[str]:
 
 
 def _number(file: str) -> int | None:
-    """The number of a seal or a checkpoint, None when the file is neither."""
+    """The number of a seal, None when the file is none."""
     digits = re.sub(r"[^0-9]", "", file)
-    path = _PATHS.get(file.partition("/")[0])
     number = int(digits) if len(digits) == _NUMBER_DIGITS else None
-    return number if number is not None and path is not None and path(number) == file else None
+    return number if number is not None and storage.seal_path(number) == file else None

@@ -1,13 +1,12 @@
 """The ledger at work: four topics in, seals and checkpoints out, once a minute.
 
     1  the next checkpoint goes to Kafka in a transaction, not visible yet; a ledger that another one followed ends here
-    2  the seal is stored: the file of its number is made, or is there, and then another ledger has made it
-    3  the checkpoint is stored
-    4  the transaction is committed
+    2  both are stored: the file of the seal's number is made, or is there, and then another ledger has made it
+    3  the transaction is committed
 
-Killed before 2, nothing happened; after it, the next start does what is left (`streams.ledger.log.resume`,
-`Publisher.catch_up`). Reading begins at the offsets in the last seal and no consumer group decides anything. Two
-ledgers at once are harmless: one of them makes the file, the other one ends with exit 3.
+Killed before 2, nothing happened; after it, the next start publishes (`Publisher.catch_up`). Reading begins at the
+offsets in the last seal and no consumer group decides anything. Two ledgers at once are harmless: one of them makes the
+file, the other one ends with exit 3.
 """
 
 from __future__ import annotations
@@ -147,14 +146,12 @@ class LedgerWorker:
         try:
             # 2
             self._own.store.create(storage.seal_path(number), sealed.content)
-            # 3
-            self._own.store.create(storage.checkpoint_path(number), sealed.note)
         except FileExistsError as error:
             raise StateError(
                 f"another ledger has made seal {number}",
                 action="let one ledger run; this one may be started again after it",
             ) from error
-        # 4
+        # 3
         self._publisher.publish()
         self._ledger.advance(sealed.seal_line, sealed.note)
         if (number + 1) % SEALS_A_FILE == 0:

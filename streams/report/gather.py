@@ -42,7 +42,7 @@ SIGNALS = "signals"
 class _Log(msgspec.Struct, gc=False):
     topic: str
     partition: int
-    added: int
+    added: int = 0
     lost: list[tuple[int, int]] = []
 
 

@@ -133,7 +133,7 @@ def _entries_of(store: Storage, number: int) -> Iterator[entry.Entry]:
 
 def _seal(store: Storage, number: int) -> tuple[Seal | None, list[bytes]]:
     try:
-        line, entries = seals.split(store.read(storage.seal_path(number)))
-        return seals.decode(line), entries
+        parts = seals.split(store.read(storage.seal_path(number)))
+        return seals.decode(parts.line), parts.entries
     except (OSError, msgspec.DecodeError):
         return None, []

@@ -30,7 +30,8 @@ class Asked:
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """Where the figures come from: the seals `[first_seal, end_seal)` of the log `origin`, and the head over them.
 
-    `head_root` is the Merkle root (hex) that `head_file` signs; the head over all seals before `head_size`.
+    `head_root` is the Merkle root (hex) of all seals before `head_size`. The checkpoint in `head_file` signs it;
+    `head_sha256` is that of the checkpoint, `head_file_sha256` that of the whole file.
     """
 
     place: str
@@ -41,7 +42,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     head_root: str | None
     head_file: str
     head_sha256: str | None
-    seal_sha256: str | None
+    head_file_sha256: str | None
     unreadable: list[str]
 
 

@@ -23,7 +23,7 @@ import msgspec
 from streams.cli.evidence_report import build
 from streams.ledger.log import Ledger, Record
 from streams.ledger.notes import Signer
-from streams.ledger.storage import checkpoint_path, open_storage, seal_path
+from streams.ledger.storage import open_storage, seal_path
 from streams.ledger.verify import Verification
 from topics import verdicts
 from topics.verdicts import Coverage, Leaf, SourceCoverage, VerdictCounts, WindowBounds
@@ -122,11 +122,9 @@ def make(root: Path, *, minutes: int, verdict_count: int, partitions: int) -> in
         bounds = [verdict_count * (minute * partitions + at) // (minutes * partitions) for at in range(partitions + 1)]
         take_minute(ledger, minute, [(first, end - first) for first, end in pairwise(bounds)])
         sealed = ledger.seal(START_MS + minute * MINUTE_MS, [SIGNER])
-        for path, content in ((seal_path(minute), sealed.content), (checkpoint_path(minute), sealed.note)):
-            target = root / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-            size_bytes += len(content)
+        target = root / seal_path(minute)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        size_bytes += target.write_bytes(sealed.content)
         ledger.advance(sealed.seal_line, sealed.note)
     return size_bytes
 

@@ -151,7 +151,7 @@ def test_a_change_in_it_is_found(evidence: Evidence, tmp_path: Path) -> None:
     """One byte of a seal that the run made."""
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-r", str(evidence.directory), str(copy)], check=True)
-    seal = max(copy.rglob("*.jsonl"), key=lambda path: path.stat().st_size)
+    seal = max(copy.rglob("*.tlog"), key=lambda path: path.stat().st_size)
     seal.chmod(0o644)
     content = bytearray(seal.read_bytes())
     content[len(content) // 2] ^= 1

@@ -183,14 +183,14 @@ def test_archive_and_ledger_work_with_the_documented_acls(cluster: Cluster, tmp_
     words = ["ledger", "--evidence", str(evidence), "--ledger-key", str(key), "--seal-every", "100ms", *where]
     ledger = subprocess.Popen(command(cluster, "ledger", *words), stderr=subprocess.PIPE, text=True)
     deadline_s = time.monotonic() + WORK_S
-    while not [*evidence.glob("checkpoints/*/*/*.note")] and time.monotonic() < deadline_s and ledger.poll() is None:
+    while not [*evidence.glob("seals/*/*/*.tlog")] and time.monotonic() < deadline_s and ledger.poll() is None:
         time.sleep(0.1)
     ledger.send_signal(signal.SIGTERM)
     _, said = ledger.communicate(timeout=END_S)
 
     assert 0 == archived.returncode, archived.stderr
     assert 0 == ledger.returncode, said
-    assert [*evidence.glob("checkpoints/*/*/*.note")]
+    assert [*evidence.glob("seals/*/*/*.tlog")]
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])

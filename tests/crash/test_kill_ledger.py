@@ -122,10 +122,11 @@ def entries(store: Directory) -> dict[tuple[str, int], list[str]]:
     last = storage.last_seal(store)
     assert last is not None
     for number in range(last + 1):
-        line, lines = seal.split(store.read(storage.seal_path(number)))
-        for state in seal.decode(line).logs:
+        parts = seal.split(store.read(storage.seal_path(number)))
+        lines = parts.entries
+        for state in seal.decode(parts.line).logs:
             added, lines = lines[: state.added], lines[state.added :]
-            found[state.topic, state.partition] += [entry.decode(one).value or "" for one in added]
+            found[state.topic, state.partition] += [entry.decode(one).value_bytes().decode() for one in added]
     return {key: values for key, values in found.items() if values}
 
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from streams.cli import main
-from streams.ledger import notes, storage
+from streams.ledger import notes, seal, storage
 from streams.ledger.notes import Signer, Verifier
 from tests.streams.ledger import evidence
 
@@ -58,7 +58,7 @@ def test_keygen_never_overwrites(tmp_path: Path) -> None:
 
 def test_good_evidence_verifies(root: Path, key: Path) -> None:
     """Exit 0, and what was read."""
-    done = call("verify", root, "--key", key, "--head", root / storage.checkpoint_path(3))
+    done = call("verify", root, "--key", key)
 
     assert done.exit_code == 0
     assert done.stdout.splitlines()[0] == "4 seals, entries: 3 audit, 3 signals, 12 verdicts; 12 verdicts on traces"
@@ -72,26 +72,33 @@ def test_a_finding_is_a_line_and_exit_1(root: Path, key: Path) -> None:
     done = call("verify", root, "--key", key)
 
     assert done.exit_code == 1
-    assert done.stdout.splitlines()[0] == "seals/000/000/001.jsonl: missing: the seal is not there"
+    assert done.stdout.splitlines()[0] == "seals/000/000/001.tlog: missing: the seal is not there"
     assert done.stdout.splitlines()[-1] == "1 findings"
 
 
 def test_json_says_the_same(root: Path, key: Path) -> None:
     """One object with the findings and the totals."""
-    (root / storage.checkpoint_path(3)).unlink()
+    path = root / storage.seal_path(3)
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[:-1])
 
     done = call("verify", root, "--key", key, "--json")
 
     said = json.loads(done.stdout)
     assert done.exit_code == 1
-    assert [("checkpoints/000/000/003.note", "missing")] == [(one["place"], one["fault"]) for one in said["findings"]]
+    assert [("seals/000/000/003.tlog", "not signed")] == [(one["place"], one["fault"]) for one in said["findings"]]
     assert (4, 12, 3) == (said["seals"], said["verdicts"], said["head_size"])
 
 
-def test_a_cut_end_shows_against_a_head(root: Path, key: Path, tmp_path: Path) -> None:
-    """Without a head a cut end is not known, and the command says so; with one it is a finding."""
-    head = (root / storage.checkpoint_path(3)).rename(tmp_path / "head.note")
-    (root / storage.seal_path(3)).unlink()
+@pytest.mark.parametrize("is_note", [True, False])
+def test_a_cut_end_shows_against_a_head(root: Path, key: Path, tmp_path: Path, *, is_note: bool) -> None:
+    """Without a head a cut end is not known, and the command says so; with a copy of a file or a note it is found."""
+    head = (root / storage.seal_path(3)).rename(tmp_path / "head")
+    if is_note:
+        content = head.read_bytes()
+        head.unlink()
+        head.write_bytes(seal.note_in(content))
 
     without, against = call("verify", root, "--key", key), call("verify", root, "--key", key, "--head", head)
 
@@ -109,7 +116,6 @@ def test_a_witness_signs_what_goes_on(root: Path, key: Path, tmp_path: Path) -> 
     again = call("cosign", root, "--key", key, "--witness", witness, "--head", seen)
     verified = call("verify", root, "--key", key, "--key", public, "--head", seen)
     (root / storage.seal_path(3)).unlink()
-    (root / storage.checkpoint_path(3)).unlink()
     cut = call("cosign", root, "--key", key, "--witness", witness, "--head", seen)
 
     assert ["example.com/betrace", "witness.example"] == [
@@ -132,7 +138,7 @@ def test_a_head_that_nobody_signed_is_refused(root: Path, key: Path, tmp_path: P
     """A head of another log says nothing of this one."""
     other = evidence.Signer.generated(evidence.ORIGIN)
     path = tmp_path / "head.note"
-    note = notes.decode((root / storage.checkpoint_path(3)).read_bytes())
+    note = notes.decode(seal.note_in((root / storage.seal_path(3)).read_bytes()))
     path.write_bytes(notes.sign(note.text, [other]).encode())
 
     done = call("verify", root, "--key", key, "--head", path)

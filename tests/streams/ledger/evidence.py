@@ -89,7 +89,6 @@ def store_seal(ledger: Ledger, store: Storage, now_ms: int, signers: Iterable[Si
     """Seals what was taken."""
     sealed = ledger.seal(now_ms, [*signers])
     store.create(storage.seal_path(ledger.number), sealed.content)
-    store.create(storage.checkpoint_path(ledger.number), sealed.note)
     ledger.advance(sealed.seal_line, sealed.note)
     return sealed
 

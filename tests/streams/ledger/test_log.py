@@ -26,7 +26,7 @@ def entries(store: Directory) -> list[int]:
     """The offsets of all entries, in the order of the log."""
     last = storage.last_seal(store)
     contents = [store.read(storage.seal_path(number)) for number in range(0 if last is None else last + 1)]
-    return [entry.decode(line).offset for content in contents for line in seal.split(content)[1]]
+    return [entry.decode(line).offset for content in contents for line in seal.split(content).entries]
 
 
 def findings(store: Directory) -> list[str]:
@@ -46,9 +46,9 @@ def test_a_record_is_taken_once() -> None:
     assert ledger.follow(SIGNALS, "id") == 5
 
 
-@pytest.mark.parametrize("killed_after", ["nothing", "seal", "checkpoint"])
+@pytest.mark.parametrize("killed_after", ["nothing", "seal"])
 def test_a_killed_ledger_goes_on(tmp_path: Path, killed_after: str) -> None:
-    """Killed before or after it stored the seal or the checkpoint, the next one has every record once, in one log."""
+    """Killed before or after it stored the seal, the next one has every record once, in one log."""
     store, ledger = Directory(tmp_path), Ledger(ORIGIN)
     ledger.follow(SIGNALS, "id")
     for offset in range(3):
@@ -58,8 +58,6 @@ def test_a_killed_ledger_goes_on(tmp_path: Path, killed_after: str) -> None:
     sealed = ledger.seal(START_MS + 2, [SIGNER])
     if killed_after != "nothing":
         store.create(storage.seal_path(2), sealed.content)
-    if killed_after == "checkpoint":
-        store.create(storage.checkpoint_path(2), sealed.note)
 
     resumed = log.resume(store, [SIGNER])
     for offset in range(resumed.follow(SIGNALS, "id"), 5):
@@ -152,7 +150,7 @@ def cut(root: Path) -> None:
 def add(root: Path) -> None:
     """There is a file whose name is no number."""
     (root / "seals/zzz/000").mkdir(parents=True)
-    (root / "seals/zzz/000/000.jsonl").write_bytes(b"")
+    (root / "seals/zzz/000/000.tlog").write_bytes(b"")
 
 
 def rename(root: Path) -> None:
@@ -185,7 +183,7 @@ def test_the_cover_says_what_was_judged(tmp_path: Path) -> None:
     """A seal sums the counts per rule and the input of its coverage records."""
     evidence.make(tmp_path, 1)
 
-    line, _ = seal.split((tmp_path / storage.seal_path(0)).read_bytes())
+    line = seal.split((tmp_path / storage.seal_path(0)).read_bytes()).line
 
     cover = msgspec.to_builtins(seal.decode(line).cover)
     assert cover["counts"] == [
@@ -211,15 +209,37 @@ def test_the_cover_says_what_was_judged(tmp_path: Path) -> None:
 
 
 def test_no_line_of_a_seal_is_cut() -> None:
-    """A file that does not end in a newline was cut."""
-    with pytest.raises(msgspec.DecodeError, match="cut"):
-        seal.split(b"{}\n{}")
-    with pytest.raises(msgspec.DecodeError, match="cut"):
-        seal.split(b"")
+    """A file without an empty line above a note was cut."""
+    for content in (b"", b"{}", b"{}\n{}", b"{}\n\n", b"{}\n\ntext\n"):
+        with pytest.raises(msgspec.DecodeError, match="cut"):
+            seal.split(content)
 
 
-@pytest.mark.parametrize("line", [b"{}", b"\xff", b"[" * 100_000, b'{"schema":2}'])
+@pytest.mark.parametrize("line", [b"{}", b"\xff", b"[" * 100_000, b'{"schema":3}'])
 def test_no_seal(line: bytes) -> None:
     """What is no seal is refused."""
     with pytest.raises(msgspec.DecodeError):
         seal.decode(line)
+
+
+def test_a_seal_of_another_schema_says_so(tmp_path: Path) -> None:
+    """What another version made is refused by its number."""
+    evidence.make(tmp_path, 1)
+    line = seal.split((tmp_path / storage.seal_path(0)).read_bytes()).line
+
+    with pytest.raises(msgspec.DecodeError, match="seal schema 1, this program reads 2"):
+        seal.decode(line.replace(b'"schema":2', b'"schema":1', 1))
+
+
+def test_the_parts_of_a_file_come_back(tmp_path: Path) -> None:
+    """Line, entries and note make the same file again, and the note is the one that was signed."""
+    store, ledger = Directory(tmp_path), Ledger(ORIGIN)
+    evidence.follow(ledger)
+    evidence.minute(ledger, 0)
+    sealed = evidence.store_seal(ledger, store, START_MS)
+
+    parts = seal.split(sealed.content)
+
+    assert (sealed.seal_line, sealed.note) == (parts.line, parts.note)
+    assert sealed.content == seal.join(parts.line, parts.entries, parts.note)
+    assert len(parts.entries) == 6

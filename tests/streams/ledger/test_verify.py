@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from streams.ledger import checkpoint, notes, storage, verify
+from streams.ledger import checkpoint, notes, seal, storage, verify
 from streams.ledger.checkpoint import Checkpoint
 from streams.ledger.findings import Fault, Finding
 from streams.ledger.log import Ledger
@@ -17,6 +18,7 @@ from streams.ledger.storage import Directory
 from streams.ledger.verify import Verification
 from tests.streams.ledger import evidence
 from tests.streams.ledger.evidence import ORIGIN, SIGNER, START_MS
+from tests.streams.ledger.gonote.run import GoMissingError, gonote
 from topics import verdicts
 
 MINUTES = 4
@@ -29,7 +31,7 @@ def findings(root: Path, *known: Checkpoint, keys: tuple[Signer, ...] = (SIGNER,
 
 def head(root: Path, number: int) -> Checkpoint:
     """The checkpoint of a seal."""
-    return checkpoint.decode(notes.decode(Directory(root).read(storage.checkpoint_path(number))).text)
+    return checkpoint.decode(notes.decode(seal.note_in(Directory(root).read(storage.seal_path(number)))).text)
 
 
 def files(root: Path) -> list[Path]:
@@ -77,41 +79,112 @@ def test_every_flipped_byte_is_found(tmp_path: Path) -> None:
 
 
 def test_every_missing_file_is_found(root: Path, tmp_path: Path) -> None:
-    """Whichever file is deleted, it is said to be missing, and nothing else is said."""
+    """Whichever file is deleted, it is said to be missing, and nothing else is said; the last one was cut."""
+    known = head(root, MINUTES - 1)
     found = {}
     for path in files(root):
         kept = path.rename(tmp_path / "kept")
-        found[path] = [(root / one.place, one.fault) for one in findings(root)]
+        found[path] = [(root / one.place, one.fault) for one in findings(root, known)]
         kept.rename(path)
 
-    assert {path: [(path, Fault.MISSING)] for path in files(root)} == found
-    assert len(found) == 2 * MINUTES
+    expected = {path: [(path, Fault.MISSING)] for path in files(root)}
+    last = files(root)[-1]
+    assert expected | {last: [(last, Fault.CUT)]} == found
+    assert len(found) == MINUTES
 
 
-@pytest.mark.parametrize("kind", [storage.seal_path, storage.checkpoint_path])
 @pytest.mark.parametrize("pair", [(0, 1), (0, 3), (1, 2), (2, 3)])
-def test_swapped_files_are_found(root: Path, kind: Callable[[int], str], pair: tuple[int, int]) -> None:
-    """Two files of a kind that change places are both found."""
-    one, other = (root / kind(number) for number in pair)
+def test_swapped_files_are_found(root: Path, pair: tuple[int, int]) -> None:
+    """Two minutes that change places are both found."""
+    one, other = (root / storage.seal_path(number) for number in pair)
     contents = one.read_bytes(), other.read_bytes()
 
     other.write_bytes(contents[0])
     one.write_bytes(contents[1])
 
-    assert {storage.seal_path(number) for number in pair} <= {finding.place for finding in findings(root)}
+    places = {finding.place for finding in findings(root) if finding.fault is Fault.CHANGED}
+    assert {storage.seal_path(number) for number in pair} <= places
 
 
-def test_swapped_minutes_are_found(root: Path) -> None:
-    """Two minutes that change places, seal and checkpoint, are found."""
-    for kind in (storage.seal_path, storage.checkpoint_path):
-        one, other = root / kind(1), root / kind(2)
-        contents = one.read_bytes(), other.read_bytes()
-        other.write_bytes(contents[0])
-        one.write_bytes(contents[1])
+@pytest.mark.parametrize("pair", [(0, 1), (0, 3), (1, 2), (2, 3)])
+def test_swapped_checkpoints_are_found(root: Path, pair: tuple[int, int]) -> None:
+    """Two seals that have each other's checkpoint are both found."""
+    one, other = (root / storage.seal_path(number) for number in pair)
+    parts = [seal.split(path.read_bytes()) for path in (one, other)]
+
+    one.write_bytes(seal.join(parts[0].line, parts[0].entries, parts[1].note))
+    other.write_bytes(seal.join(parts[1].line, parts[1].entries, parts[0].note))
 
     places = {finding.place for finding in findings(root) if finding.fault is Fault.CHANGED}
+    assert {storage.seal_path(number) for number in pair} <= places
 
-    assert {storage.seal_path(1), storage.seal_path(2)} <= places
+
+CHANGES: dict[str, Callable[[bytes, bytes], bytes]] = {
+    "no empty line": lambda body, note: body + note,
+    "two empty lines": lambda body, note: body + b"\n\n" + note,
+    "an empty line in the note": lambda body, note: body + b"\n" + note.replace(b"\n\n", b"\n\n\n"),
+    "an empty line at the end": lambda body, note: body + b"\n" + note + b"\n",
+    "bytes after the note": lambda body, note: body + b"\n" + note + b"{}\n",
+    "no end of the last line": lambda body, note: body + b"\n" + note[:-1],
+    "a line before the note": lambda body, note: body + b"\n{}\n" + note,
+    "the note twice": lambda body, note: body + b"\n" + note + b"\n" + note,
+    "the note twice without a line between": lambda body, note: body + b"\n" + note + note,
+    "a signature twice": lambda body, note: body + b"\n" + note + note.partition(b"\n\n")[2],
+    "no signature": lambda body, note: body + b"\n" + note.partition(b"\n\n")[0] + b"\n\n",
+    "no note": lambda body, _: body + b"\n",
+    "nothing under the entries": lambda body, _: body,
+    "the note alone": lambda _, note: note,
+    "an empty line above": lambda body, note: b"\n" + body + b"\n" + note,
+    "an empty line among the entries": lambda body, note: body.replace(b"\n", b"\n\n", 1) + b"\n" + note,
+    "CRLF": lambda body, note: (body + b"\n" + note).replace(b"\n", b"\r\n"),
+    "CRLF at the joint": lambda body, note: body + b"\r\n" + note,
+    "CRLF in the note": lambda body, note: body + b"\n" + note.replace(b"\n", b"\r\n"),
+    "a space at the end of a line": lambda body, note: body[:-1] + b" \n\n" + note,
+    "empty": lambda _, __: b"",
+}
+
+
+@pytest.mark.parametrize("number", [1, MINUTES - 1])
+@pytest.mark.parametrize("change", CHANGES)
+def test_changes_between_seal_and_note_are_found(root: Path, number: int, change: str) -> None:
+    """Whatever is done where the seal ends and its checkpoint begins is found, at that seal alone."""
+    path = root / storage.seal_path(number)
+    body, note = path.read_bytes().split(b"\n\n", 1)
+
+    path.write_bytes(CHANGES[change](body + b"\n", note))
+
+    found = [finding for finding in findings(root) if finding.fault is not Fault.GAP]
+    assert {path} == {root / finding.place.split(" ")[0] for finding in found}
+
+
+def test_every_inserted_or_removed_byte_is_found(tmp_path: Path) -> None:
+    """A byte more or less, wherever in a file, is found at that seal."""
+    evidence.make(tmp_path, 1, partitions=1)
+    path = tmp_path / storage.seal_path(0)
+    path.chmod(0o644)
+    content = path.read_bytes()
+    unseen = []
+    for at in range(len(content)):
+        for changed in (content[:at] + content[at + 1 :], content[:at] + b"\n" + content[at:], content[:at]):
+            path.write_bytes(changed)
+            if storage.seal_path(0) not in {finding.place.split(" ")[0] for finding in findings(tmp_path)}:
+                unseen.append((at, len(changed) - len(content)))
+
+    assert [] == unseen
+
+
+def test_the_note_in_a_file_is_what_stands_under_its_empty_line(root: Path) -> None:
+    """`sed` takes the note out as it was signed, and Go verifies it."""
+    path = root / storage.seal_path(1)
+
+    cut = subprocess.run(["sed", "1,/^$/d", path], capture_output=True, check=True).stdout
+
+    assert seal.split(path.read_bytes()).note == cut
+    try:
+        opened = gonote("verify", SIGNER.verifier().encode(), text=cut)
+    except GoMissingError as error:
+        pytest.skip(str(error))
+    assert head(root, 1).text().encode() == opened.stdout
 
 
 @pytest.mark.parametrize("left", range(MINUTES))
@@ -120,7 +193,6 @@ def test_a_cut_tail_is_found_against_a_head(root: Path, left: int) -> None:
     known = head(root, MINUTES - 1)
     for number in range(left, MINUTES):
         (root / storage.seal_path(number)).unlink()
-        (root / storage.checkpoint_path(number)).unlink()
 
     found = findings(root, known)
 
@@ -131,7 +203,8 @@ def test_a_cut_tail_is_found_against_a_head(root: Path, left: int) -> None:
 def test_lines_of_a_seal_are_bound_to_their_place(root: Path) -> None:
     """Entries that change places, are removed, or are there twice are found, in the log that they are of."""
     path = root / storage.seal_path(1)
-    seal, *entries = path.read_bytes().splitlines(keepends=True)
+    parts = seal.split(path.read_bytes())
+    entries = parts.entries
     changes = {
         "swapped": [*entries[:-2], entries[-1], entries[-2]],
         "removed": entries[:-1],
@@ -141,7 +214,7 @@ def test_lines_of_a_seal_are_bound_to_their_place(root: Path) -> None:
 
     found = {}
     for change, lines in changes.items():
-        path.write_bytes(b"".join([seal, *lines]))
+        path.write_bytes(seal.join(parts.line, lines, parts.note))
         found[change] = {finding.place.split(" ")[-1] for finding in findings(root)}
 
     assert "verdicts-1" in found["swapped"] & found["removed"] & found["replaced"]
@@ -150,7 +223,7 @@ def test_lines_of_a_seal_are_bound_to_their_place(root: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["note.txt", "seals/more", "seals/001", "seals/000/000/extra.jsonl", "seals/000/000/1.jsonl", "checkpoints/a/b/c"],
+    ["note.txt", "seals/more", "seals/001", "seals/000/000/extra.tlog", "seals/000/000/1.tlog", "checkpoints"],
 )
 def test_files_of_nobody_are_found(root: Path, name: str) -> None:
     """A file that the ledger did not make is found."""
@@ -188,13 +261,15 @@ def test_another_key_is_found(root: Path) -> None:
 def test_a_witness_alone_is_not_enough(root: Path) -> None:
     """A checkpoint that only a witness signed is not the log's."""
     witness = Signer.generated(ORIGIN, Algorithm.COSIGNATURE_V1)
-    path = root / storage.checkpoint_path(MINUTES - 1)
-    note = notes.decode(path.read_bytes())
-    path.write_bytes(notes.Note(note.text, (witness.sign(note.text, 5),)).encode())
+    path = root / storage.seal_path(MINUTES - 1)
+    parts = seal.split(path.read_bytes())
+    text = notes.decode(parts.note).text
+    cosigned = notes.Note(text, (witness.sign(text, 5),)).encode()
+    path.write_bytes(seal.join(parts.line, parts.entries, cosigned))
 
     [found] = findings(root, keys=(SIGNER, witness))
 
-    assert (storage.checkpoint_path(MINUTES - 1), Fault.UNSIGNED) == (found.place, found.fault)
+    assert (storage.seal_path(MINUTES - 1), Fault.UNSIGNED) == (found.place, found.fault)
 
 
 def test_keys_may_change(tmp_path: Path) -> None:
@@ -204,7 +279,7 @@ def test_keys_may_change(tmp_path: Path) -> None:
         evidence.store_seal(ledger, store, START_MS + number, signers)
 
     assert [] == findings(tmp_path, keys=(SIGNER, later))
-    assert [storage.checkpoint_path(1), storage.checkpoint_path(2)] == [one.place for one in findings(tmp_path)]
+    assert [storage.seal_path(1), storage.seal_path(2)] == [one.place for one in findings(tmp_path)]
 
 
 def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +294,7 @@ def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pyte
 
     with_gap = Verification(store, [SIGNER.verifier()])
     found = [*with_gap.findings()]
-    path = tmp_path / storage.checkpoint_path(2)
+    path = tmp_path / storage.seal_path(2)
     path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:-9] + b"AAAAAAA=\n")
     unsigned = findings(tmp_path)
@@ -228,7 +303,7 @@ def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pyte
         (one.place, one.fault) for one in sorted(found, key=lambda one: one.place)
     ]
     assert (with_gap.head, with_gap.totals.seals) == (head(tmp_path, 5), 6)
-    assert (storage.checkpoint_path(2), Fault.UNSIGNED) in {(one.place, one.fault) for one in unsigned}
+    assert (storage.seal_path(2), Fault.UNSIGNED) in {(one.place, one.fault) for one in unsigned}
 
 
 def gaps(tmp_path: Path, *records: verdicts.Record | bytes) -> list[str]:

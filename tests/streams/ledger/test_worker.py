@@ -124,8 +124,7 @@ def test_evidence_that_was_cut_is_not_continued(settings: Settings, own: LedgerS
         pass
     last = storage.last_seal(own.store)
     assert last is not None
-    for path in (storage.seal_path(last), storage.checkpoint_path(last)):
-        (tmp_path / "evidence" / path).unlink()
+    (tmp_path / "evidence" / storage.seal_path(last)).unlink()
 
     with pytest.raises(StateError, match="which the evidence of"):
         LedgerWorker(settings, own)
@@ -143,7 +142,6 @@ def test_what_was_stored_but_not_published_is_published(settings: Settings, own:
         pass
 
     assert last_published(settings, ORIGIN) == sealed.note
-    assert own.store.read(storage.checkpoint_path(sealed.seal.number)) == sealed.note
     assert [] == verify(own)[0]
 
 
