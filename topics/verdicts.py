@@ -13,12 +13,10 @@ begins at the facts offset, the clock and the source offsets at which the one be
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Annotated, TypeAlias
 
 import msgspec
-
-from topics.bulk import decode_each
 
 SCHEMA = 1
 HASH_BYTES = 32
@@ -149,21 +147,14 @@ def decode(value: bytes | str) -> Record:
         record = _decoder.decode(value)
     except (UnicodeDecodeError, RecursionError) as error:  # msgspec makes neither one of its own
         raise msgspec.DecodeError(f"no JSON that can be read: {error}") from error
-    fault = _fault(record)
-    if fault is not None:
-        raise msgspec.DecodeError(fault)
+    found = fault(record)
+    if found is not None:
+        raise msgspec.DecodeError(found)
     return record
 
 
-def decode_all(values: Sequence[bytes | str]) -> list[Record | None]:
-    """The record in each value, None for what `decode` refuses."""
-    return [
-        record if record is not None and _fault(record) is None else None for record in decode_each(_decoder, values)
-    ]
-
-
-def _fault(record: Record) -> str | None:
-    """Why a record is none, though it is of the type."""
+def fault(record: Record) -> str | None:
+    """Why a record that is of the type is none all the same; None when it is one."""
     if record.schema != SCHEMA:
         return f"verdicts schema {record.schema}, this program reads {SCHEMA}: upgrade it first"
     if isinstance(record, VerdictCounts):

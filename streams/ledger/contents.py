@@ -14,15 +14,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 
-from streams.ledger import entry
-from streams.ledger.cover import Continuity, Cover, CoverSum
-from streams.ledger.entry import ValueText
+import msgspec
+
+from streams.ledger.cover import Continuity, CoverSum
+from streams.ledger.entry import Place, Reader, Said
 from streams.ledger.findings import Fault, Finding
 from streams.ledger.log import VERDICTS, LogKey
 from streams.ledger.merkle import Frontier, Hash, leaf_hashes
 from streams.ledger.seal import LogState, Seal
 from topics import verdicts
-from topics.verdicts import HASH_BYTES, Coverage, VerdictCounts
+from topics.bulk import decode_each
+from topics.verdicts import HASH_BYTES, Coverage, Record, VerdictCounts
 
 
 @dataclass(slots=True)
@@ -55,12 +57,12 @@ class _Log:
 
 @dataclass(slots=True)
 class _Opened:
-    """A seal that is being checked: what its entries are, and what was found; `judged` are those of verdict logs."""
+    """A seal that is being checked: its entries with their hashes, what they sum up to, and what was found."""
 
     place: str
+    entries: Sequence[bytes]
     leaves: list[Hash]
-    values: list[ValueText | None]
-    judged: list[tuple[LogState, ValueText]] = field(default_factory=list)
+    total: CoverSum = field(default_factory=CoverSum)
     found: list[Finding] = field(default_factory=list)
 
     def find(self, state: LogState | None, fault: Fault, message: str) -> None:
@@ -94,7 +96,7 @@ class Contents:
     def check(self, place: str, seal: Seal, entries: Sequence[bytes]) -> list[Finding]:
         """What is wrong with the next seal's entries."""
         self.totals.seals += 1
-        opened = _Opened(place, leaf_hashes(entries), entry.decode_values(entries))
+        opened = _Opened(place, entries, leaf_hashes(entries))
         begin = 0
         for state, before in zip(seal.logs, chain(self._last, repeat(None)), strict=False):
             # Most logs are idle most of the time: one comparison of all tells that soonest.
@@ -105,7 +107,7 @@ class Contents:
             opened.find(None, Fault.CHANGED, f"it has {len(entries)} entries, its logs say {begin}")
         if len(self._logs) != len(seal.logs):
             opened.find(None, Fault.CHANGED, "it does not name every log, each once")
-        if self._sum(opened) != seal.cover:
+        if opened.total.cover() != seal.cover:
             opened.find(None, Fault.CHANGED, "the sums of its cover are not those of its entries")
         self._last, self._is_known = seal.logs, True
         return opened.found
@@ -123,35 +125,32 @@ class Contents:
         if before is not None:
             next_offset = before.next_offset
             _check_tree(opened, log, before, state, opened.leaves[begin:end])
-        values = opened.values[begin:end]
         totals = self.totals.entries
-        totals[state.topic] = totals.get(state.topic, 0) + len(values)
-        is_verdict = state.topic == VERDICTS
-        for value in values:
-            if value is None or not next_offset <= value.offset < state.next_offset:
+        totals[state.topic] = totals.get(state.topic, 0) + state.added
+        for said in _said(state, opened.entries[begin:end]):
+            if said is None or not next_offset <= said.offset < state.next_offset:
                 message = f"an entry is not between offsets {next_offset} and {state.next_offset}"
                 opened.find(state, Fault.CHANGED, message)
                 continue
-            next_offset = value.offset + 1
-            if is_verdict:
-                opened.judged.append((state, value))
+            next_offset = said.offset + 1
+            if isinstance(said, Said):
+                self._check_verdicts(opened, state, said)
         for lost_from, lost_to in state.lost:
             message = f"offsets {lost_from} to {lost_to} were gone before the ledger could read them"
             opened.find(state, Fault.GAP, message)
 
-    def _sum(self, opened: _Opened) -> Cover:
-        """The sum of all verdict records, each of which is checked on the way."""
-        records = verdicts.decode_all([value.value or "" for _, value in opened.judged])
-        total = CoverSum()
-        for record, (state, value) in zip(records, opened.judged, strict=True):
-            total.add(record)
-            if isinstance(record, VerdictCounts):
-                self.totals.verdicts += len(record.leaves) // HASH_BYTES
-            elif record is None:
-                opened.find(state, Fault.GAP, f"the record at offset {value.offset} is no verdict record")
-            else:
-                self._check_coverage(opened, state, record)
-        return total.cover()
+    def _check_verdicts(self, opened: _Opened, state: LogState, said: Said[Record]) -> None:
+        """A verdict record, which is added to the seal's sums."""
+        record = said.json
+        if record is None or verdicts.fault(record) is not None:
+            opened.total.add(None)
+            opened.find(state, Fault.GAP, f"the record at offset {said.offset} is no verdict record")
+            return
+        opened.total.add(record)
+        if isinstance(record, VerdictCounts):
+            self.totals.verdicts += len(record.leaves) // HASH_BYTES
+        else:
+            self._check_coverage(opened, state, record)
 
     def _check_coverage(self, opened: _Opened, state: LogState, record: Coverage) -> None:
         self.totals.judged_from_ms.setdefault(record.partition, record.from_ms)
@@ -162,6 +161,11 @@ class Contents:
             continuity = self.continuity[record.partition] = Continuity(where)
         for gap in continuity.gaps(record):
             opened.find(state, Fault.GAP, f"facts partition {record.partition}: {gap}")
+
+
+def _said(state: LogState, entries: Sequence[bytes]) -> Sequence[Place | None]:
+    """What a log's entries say; of logs other than those of verdicts their offsets are enough."""
+    return _reader.read(entries) if state.topic == VERDICTS else decode_each(_places, entries)
 
 
 def _empty(state: LogState) -> LogState:
@@ -192,3 +196,7 @@ def _check_tree(opened: _Opened, log: _Log, before: LogState, state: LogState, l
         log.tree = None
         message = f"entries {state.size - state.added} to {state.size} are not those that were sealed"
         opened.find(state, Fault.CHANGED, message)
+
+
+_reader: Reader[Record] = Reader(msgspec.json.Decoder(Said[Record]), msgspec.json.Decoder(Record))
+_places: msgspec.json.Decoder[Place | None] = msgspec.json.Decoder(Place)

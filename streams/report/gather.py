@@ -24,7 +24,6 @@ from streams.ledger import entry, storage
 from streams.ledger.log import VERDICTS
 from streams.ledger.storage import Storage
 from streams.report.coverage import PartitionCoverage, SourceSum
-from topics.bulk import decode_each
 from topics.digest import Digest, NoSignalError, digest
 from topics.verdicts import SourceCoverage
 
@@ -257,15 +256,18 @@ def _take_seal(gathered: Gathered, seal: _Seal, entries: Sequence[bytes], period
 
 
 def _take_verdicts(gathered: Gathered, lines: Sequence[bytes], from_ms: int, to_ms: int) -> bool:
-    records = decode_each(_decoder, [(value and value.value) or "" for value in entry.decode_values(lines)])
-    for record in records:
-        if isinstance(record, _Counts):
+    is_read = True
+    for said in _reader.read(lines):
+        record = said.json if said else None
+        if record is None:
+            is_read = False
+        elif isinstance(record, _Counts):
             # What was judged by then: of the time before it, as a coverage record that ends with it.
             if from_ms < record.clock_ms <= to_ms:
                 gathered.day((record.rule, record.rule_fingerprint), (record.clock_ms - 1) // DAY_MS).add(record)
-        elif record is not None and record.to_ms >= from_ms and (record.from_ms is None or record.from_ms < to_ms):
+        elif record.to_ms >= from_ms and (record.from_ms is None or record.from_ms < to_ms):
             _take_coverage(gathered, record)
-    return None not in records
+    return is_read
 
 
 def _take_coverage(gathered: Gathered, record: _Coverage) -> None:
@@ -286,10 +288,10 @@ def _take_coverage(gathered: Gathered, record: _Coverage) -> None:
 
 def _take_signals(gathered: Gathered, lines: Sequence[bytes], from_ms: int, to_ms: int) -> bool:
     is_read = True
-    for value in entry.decode_values(lines):
+    for line in lines:
         try:
-            signal = digest(((value and value.value) or "").encode())
-        except NoSignalError:
+            signal = digest(entry.decode(line).value_bytes())
+        except (NoSignalError, msgspec.DecodeError):
             is_read = False
             continue
         if from_ms < signal.time_ms <= to_ms:
@@ -298,4 +300,6 @@ def _take_signals(gathered: Gathered, lines: Sequence[bytes], from_ms: int, to_m
 
 
 _seal_decoder = msgspec.json.Decoder(_Seal)
-_decoder: msgspec.json.Decoder[_Counts | _Coverage] = msgspec.json.Decoder(_Counts | _Coverage)
+_reader: entry.Reader[_Counts | _Coverage] = entry.Reader(
+    msgspec.json.Decoder(entry.Said[_Counts | _Coverage]), msgspec.json.Decoder(_Counts | _Coverage)
+)

@@ -88,14 +88,16 @@ def read(store: Storage) -> History:
 
 
 def _take(history: History, found: entry.Entry) -> None:
-    if found.key is None or found.value is None:
+    value = found.value_bytes()
+    if found.key is None or not value:
         return
-    if found.key.encode() == records.ACTIVE_KEY:
-        if not history.activations or history.activations[-1].rule_set != found.value:
-            record = history.sets.get(found.value)
-            history.activations.append(Activation(found.time_ms, found.value, record.pushed_by if record else None))
-    else:
-        history.sets[found.key] = records.decode(found.value_bytes())
+    if found.key.encode() != records.ACTIVE_KEY:
+        history.sets[found.key] = records.decode(value)
+        return
+    rule_set = value.decode()
+    if not history.activations or history.activations[-1].rule_set != rule_set:
+        record = history.sets.get(rule_set)
+        history.activations.append(Activation(found.time_ms, rule_set, record.pushed_by if record else None))
 
 
 def _entries(store: Storage, low: int, low_size: int, high: int, high_size: int | None) -> Iterator[entry.Entry]:
