@@ -18,8 +18,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-import fsspec
-
 from streams.errors import ConfigError
 
 SEALS = "seals"
@@ -78,7 +76,11 @@ class Directory:
         # Not by a file object, which costs more than to read a small file.
         descriptor = os.open(f"{self._root}/{path}", os.O_RDONLY)
         try:
-            parts = []
+            content = os.read(descriptor, _READ_BYTES)
+            # Of a file, less than was asked for is all that is left: few files need to be asked twice.
+            if len(content) < _READ_BYTES:
+                return content
+            parts = [content]
             while part := os.read(descriptor, _READ_BYTES):
                 parts.append(part)
         finally:
@@ -114,6 +116,8 @@ class Remote:
     """Storage behind an fsspec URL; `retention_s` locks objects for that long where the target offers it."""
 
     def __init__(self, url: str, retention_s: int | None = None) -> None:
+        import fsspec  # noqa: PLC0415, it takes long to import, and a directory needs none of it
+
         try:
             self._files, self._root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:

@@ -11,14 +11,10 @@ order is found.
 
 from __future__ import annotations
 
-import gc
-import os
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
-from multiprocessing import get_context
+from functools import partial
 
 from streams.ledger import storage
 from streams.ledger.checkpoint import Checkpoint
@@ -28,10 +24,8 @@ from streams.ledger.findings import Fault, Finding
 from streams.ledger.log import AUDIT
 from streams.ledger.notes import Verifier
 from streams.ledger.passage import Passage
+from streams.ledger.shares import in_shares
 from streams.ledger.storage import Storage
-
-SHARE = 2000
-"""Seals from which on another process is worth its start."""
 
 _OTHERS = frozenset({storage.PARTIAL, storage.RETENTION, AUDIT})
 """What is no evidence, and what is made of it and verified by itself (`streams.audit`)."""
@@ -73,23 +67,13 @@ class Verification:
                 count = max(count, number + 1)
         if not count:
             yield Finding(storage.SEALS, Fault.MISSING, "there is no evidence here")
-        for passed in self._passages(count):
+        for passed in in_shares(partial(_pass, self._store, self._keys, self._known), 0, count):
             yield from passed.findings
             yield from self._join(passed)
         for known in self._known:
             if known.size > count:
                 message = f"a head over {known.size} seals is known, the evidence ends after {count}"
                 yield Finding(storage.seal_path(count), Fault.CUT, message)
-
-    def _passages(self, count: int) -> Iterator[_Passed]:
-        shares = min(os.cpu_count() or 1, 1 + count // SHARE)
-        bounds = [*pairwise([count * share // shares for share in range(shares + 1)])]
-        if shares == 1:
-            yield from (_pass(self._store, self._keys, self._known, *bound) for bound in bounds)
-            return
-        with ProcessPoolExecutor(shares, mp_context=get_context("spawn"), initializer=gc.disable) as processes:
-            jobs = [processes.submit(_pass, self._store, self._keys, self._known, *bound) for bound in bounds]
-            yield from (job.result() for job in jobs)
 
     def _join(self, passed: _Passed) -> Iterator[Finding]:
         self.totals.add(passed.totals)

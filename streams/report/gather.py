@@ -9,19 +9,16 @@ records are sealed after they were judged, and record time runs ahead of the wal
 
 from __future__ import annotations
 
-import gc
 import io
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from multiprocessing import get_context
+from functools import partial
 
 import msgspec
 
 from streams.ledger import entry, storage
 from streams.ledger.log import VERDICTS
+from streams.ledger.shares import in_shares
 from streams.ledger.storage import Storage
 from streams.report.coverage import PartitionCoverage, SourceSum
 from topics.digest import Digest, NoSignalError, digest
@@ -29,9 +26,6 @@ from topics.verdicts import SourceCoverage
 
 DAY_MS = 86_400_000
 AHEAD_MS = 3_600_000
-SHARE = 2000
-"""Seals from which on another process is worth its start."""
-
 LOOK_BACK = 10_000
 """Seals in which a facts partition must have been heard of, to hold the end of what is judged."""
 
@@ -171,7 +165,7 @@ def gather(store: Storage, from_ms: int, to_ms: int) -> Gathered:
         raise FileNotFoundError("there is no evidence here")
     first = _first_after(store, last + 1, from_ms - AHEAD_MS)
     gathered = Gathered(first, first)
-    for found in _shares(store, first, last + 1, from_ms, to_ms):
+    for found in in_shares(partial(_gather, store, (from_ms, to_ms)), first, last + 1):
         gathered.add(found)
     return gathered
 
@@ -194,18 +188,6 @@ def judged_to(store: Storage) -> int | None:
     return min(ends.values(), default=None)
 
 
-def _shares(store: Storage, first: int, end: int, from_ms: int, to_ms: int) -> Iterator[Gathered]:
-    count = end - first
-    shares = min(os.cpu_count() or 1, 1 + count // SHARE)
-    bounds = [*pairwise([first + count * share // shares for share in range(shares + 1)])]
-    if shares == 1:
-        yield from (_gather(store, *bound, from_ms, to_ms) for bound in bounds)
-        return
-    with ProcessPoolExecutor(shares, mp_context=get_context("spawn"), initializer=gc.disable) as processes:
-        jobs = [processes.submit(_gather, store, *bound, from_ms, to_ms) for bound in bounds]
-        yield from (job.result() for job in jobs)
-
-
 def _first_after(store: Storage, end: int, time_ms: int) -> int:
     """The first seal of `[0, end)` that was made at `time_ms` or later; `end` when there is none."""
     low, high = 0, end
@@ -220,7 +202,7 @@ def _first_after(store: Storage, end: int, time_ms: int) -> int:
     return low
 
 
-def _gather(store: Storage, first: int, end: int, from_ms: int, to_ms: int) -> Gathered:
+def _gather(store: Storage, period: tuple[int, int], first: int, end: int) -> Gathered:
     gathered = Gathered(first, end)
     for number in range(first, end):
         place = storage.seal_path(number)
@@ -231,7 +213,7 @@ def _gather(store: Storage, first: int, end: int, from_ms: int, to_ms: int) -> G
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             gathered.unreadable.append(place)
             continue
-        if not _take_seal(gathered, seal, entries, (from_ms, to_ms)):
+        if not _take_seal(gathered, seal, entries, period):
             gathered.unreadable.append(place)
     return gathered
 

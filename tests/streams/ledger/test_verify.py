@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.ledger import checkpoint, notes, seal, storage, verify
+from streams.ledger import checkpoint, notes, seal, shares, storage
 from streams.ledger.checkpoint import Checkpoint
 from streams.ledger.findings import Fault, Finding
 from streams.ledger.log import Ledger
@@ -289,8 +289,8 @@ def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pyte
     for number in range(6):
         evidence.minute(ledger, number + (number > 2))
         evidence.store_seal(ledger, store, START_MS + number)
-    monkeypatch.setattr(verify, "SHARE", 3)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(shares, "SHARE", 3)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
 
     with_gap = Verification(store, [SIGNER.verifier()])
     found = [*with_gap.findings()]
