@@ -3,8 +3,8 @@
 <origin>                       the log's name, and the name of its key
 <size>                         decimal, no leading zero
 <base64 of the root>           RFC 6962
-seal sha256:<hex>              our extension line: the hash of the log's last entry, the seal that this checkpoint
-                               came with (`streams.ledger.seal`)
+seal leaf:<hex>                our extension line: the log's last leaf, which is the hash of the seal that this
+                               checkpoint came with (`streams.ledger.seal`), after RFC 6962 too
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from streams.ledger.merkle import HASH_BYTES, Hash
 from streams.ledger.notes import NoteError
 
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
-_SEAL = "seal sha256:"
+_SEAL = "seal leaf:"
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A log's head: `seal_sha256` is the SHA-256 of the last entry, `size` counts entries, seals that is."""
+    """A log's head: `seal_leaf` is the hash of the last entry, `size` counts entries, seals that is."""
 
     origin: str
     size: int
     root: Hash
-    seal_sha256: bytes
+    seal_leaf: Hash
 
     def text(self) -> str:
         """The text that is signed.
@@ -39,7 +39,7 @@ class Checkpoint:
         AAAAAA
         """
         root = base64.b64encode(self.root).decode()
-        return f"{self.origin}\n{self.size}\n{root}\n{_SEAL}{self.seal_sha256.hex()}\n"
+        return f"{self.origin}\n{self.size}\n{root}\n{_SEAL}{self.seal_leaf.hex()}\n"
 
 
 def decode(text: str) -> Checkpoint:

@@ -125,8 +125,7 @@ class Contents:
         if before is not None:
             next_offset = before.next_offset
             _check_tree(opened, log, before, state, opened.leaves[begin:end])
-        totals = self.totals.entries
-        totals[state.topic] = totals.get(state.topic, 0) + state.added
+        self.totals.entries[state.topic] = self.totals.entries.get(state.topic, 0) + state.added
         for said in _said(state, opened.entries[begin:end]):
             if said is None or not next_offset <= said.offset < state.next_offset:
                 message = f"an entry is not between offsets {next_offset} and {state.next_offset}"

@@ -22,7 +22,7 @@ from streams.ledger import entry, notes, storage
 from streams.ledger import seal as seals
 from streams.ledger.checkpoint import Checkpoint
 from streams.ledger.cover import CoverSum
-from streams.ledger.merkle import Frontier, leaf_hash
+from streams.ledger.merkle import Frontier, Hash, leaf_hash
 from streams.ledger.notes import NoteError, Signer
 from streams.ledger.seal import LogState, Seal
 from streams.ledger.storage import Storage
@@ -163,7 +163,7 @@ class Ledger:
         )
         line = seals.line(seal)
         entries = [text for key in sorted(self.logs) for text in self.logs[key].entries]
-        note = notes.sign(head(line, grown(self._seals, line), self.origin).text(), signers).encode()
+        note = notes.sign(head(leaf_hash(line), self._seals.copy(), self.origin).text(), signers).encode()
         return Sealed(seal, line, seals.join(line, entries, note), note)
 
     def advance(self, seal_line: bytes, note: bytes) -> None:
@@ -189,16 +189,10 @@ class Ledger:
         return False
 
 
-def grown(seals_before: Frontier, seal_line: bytes) -> Frontier:
-    """The log of seals once this one is its last."""
-    tree = seals_before.copy()
-    tree.append(leaf_hash(seal_line))
-    return tree
-
-
-def head(seal_line: bytes, tree: Frontier, origin: str) -> Checkpoint:
-    """The head of the log of seals, of which this one is the last."""
-    return Checkpoint(origin, tree.size, tree.root(), hashlib.sha256(seal_line).digest())
+def head(seal_leaf: Hash, seals_before: Frontier, origin: str) -> Checkpoint:
+    """The head of the log of seals with this one as its last, which `seals_before` has from then on."""
+    seals_before.append(seal_leaf)
+    return Checkpoint(origin, seals_before.size, seals_before.root(), seal_leaf)
 
 
 def resume(store: Storage, signers: Sequence[Signer]) -> Ledger:
@@ -224,7 +218,7 @@ def _resumed(store: Storage, last: int, signers: Sequence[Signer]) -> Ledger:
         raise NoteError(f"seal {last} says that it is seal {seal.number} of {seal.origin}")
     before = Frontier.unpacked(seal.number, seal.peaks)
     note = notes.decode(parts.note)
-    if note.text != head(parts.line, grown(before, parts.line), seal.origin).text():
+    if note.text != head(leaf_hash(parts.line), before.copy(), seal.origin).text():
         raise NoteError(f"the checkpoint of seal {last} speaks of another seal")
     # Whoever could write to the storage would else have what they wrote signed by the next checkpoint.
     if not notes.verified(note, [signer.verifier() for signer in signers]):

@@ -24,7 +24,7 @@ from streams.ledger import seal as seals
 from streams.ledger.checkpoint import Checkpoint
 from streams.ledger.contents import Contents
 from streams.ledger.findings import Fault, Finding
-from streams.ledger.log import grown, head
+from streams.ledger.log import head
 from streams.ledger.merkle import Frontier, leaf_hash
 from streams.ledger.notes import Algorithm, Note, NoteError, Verifier
 from streams.ledger.seal import Parts, Seal
@@ -75,7 +75,8 @@ class Passage:
         try:
             parts = seals.split(self._store.read(place))
             seal = seals.decode(parts.line)
-            self._before = grown(Frontier.unpacked(number, seal.peaks), parts.line)
+            self._before = Frontier.unpacked(number, seal.peaks)
+            self._before.append(leaf_hash(parts.line))
             self.contents.begin_after(seal)
             self._last = self._read_head(place, parts.note, None)
         except (msgspec.DecodeError, NoteError, OSError, ValueError):
@@ -131,9 +132,8 @@ class Passage:
         if tree is None or tree.packed() != seal.peaks:
             tree = Frontier.unpacked(number, seal.peaks)
         damages += self._chain(place, number, seal)
-        tree.append(leaf_hash(line))
         self._before = tree
-        return _Made(seal, head(line, tree, seal.origin))
+        return _Made(seal, head(leaf_hash(line), tree, seal.origin))
 
     def _against(self, place: str, made: Checkpoint, found: _Head | None) -> Iterator[Finding]:
         """Whether it is the seal that its own checkpoint and those that are known speak of."""

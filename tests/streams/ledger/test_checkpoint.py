@@ -11,7 +11,7 @@ from streams.ledger.checkpoint import Checkpoint
 from streams.ledger.notes import NoteError
 
 HEAD = Checkpoint("example.com/log", 7, bytes(range(32)), bytes(32))
-TEXT = f"example.com/log\n7\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\nseal sha256:{'00' * 32}\n"
+TEXT = f"example.com/log\n7\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\nseal leaf:{'00' * 32}\n"
 
 
 def test_text_is_a_checkpoint_of_c2sp() -> None:
@@ -39,9 +39,9 @@ def test_a_checkpoint_comes_back(head: Checkpoint) -> None:
         TEXT.replace("\n7\n", "\n\N{ARABIC-INDIC DIGIT SEVEN}\n"),
         TEXT.replace("Hh8=", "Hh9="),
         TEXT.replace("Hh8=", "Hg=="),
-        TEXT.replace("sha256:00", "sha256:0"),
-        TEXT.replace("sha256:", "sha512:"),
-        TEXT.replace("seal sha256:00", "seal sha256:AA"),
+        TEXT.replace("leaf:00", "leaf:0"),
+        TEXT.replace("leaf:", "leaves:"),
+        TEXT.replace("seal leaf:00", "seal leaf:AA"),
     ],
 )
 def test_no_checkpoint(text: str) -> None:
