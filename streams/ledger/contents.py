@@ -145,10 +145,11 @@ class Contents:
             opened.total.add(None)
             opened.find(state, Fault.GAP, f"the record at offset {said.offset} is no verdict record")
             return
-        opened.total.add(record)
         if isinstance(record, VerdictCounts):
+            opened.total.add_counts(record)
             self.totals.verdicts += len(record.leaves) // HASH_BYTES
         else:
+            opened.total.add_coverage(record)
             self._check_coverage(opened, state, record)
 
     def _check_coverage(self, opened: _Opened, state: LogState, record: Coverage) -> None:

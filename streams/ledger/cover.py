@@ -81,9 +81,9 @@ class CoverSum:
         if record is None:
             self._unreadable += 1
         elif isinstance(record, VerdictCounts):
-            self._add_counts(record)
+            self.add_counts(record)
         else:
-            self._add_coverage(record)
+            self.add_coverage(record)
 
     def cover(self) -> Cover:
         """The sum so far."""
@@ -95,7 +95,8 @@ class CoverSum:
             self._unreadable,
         )
 
-    def _add_counts(self, record: VerdictCounts) -> None:
+    def add_counts(self, record: VerdictCounts) -> None:
+        """Adds the next record, which counts verdicts."""
         rule = (record.rule, record.rule_fingerprint)
         counts = self._counts.get(rule)
         if counts is None:
@@ -107,7 +108,8 @@ class CoverSum:
         counts.excepted += record.excepted
         counts.leaves += len(record.leaves) // HASH_BYTES
 
-    def _add_coverage(self, record: Coverage) -> None:
+    def add_coverage(self, record: Coverage) -> None:
+        """Adds the next record, which is of coverage."""
         self._rule_sets.update(record.rule_sets)
         before = self._partitions.get(record.partition)
         if before is None:

@@ -12,6 +12,7 @@ offers it; what a bucket's own default locks needs none.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ PARTIAL = ".partial"
 _LEFT_BEHIND_S = 3600
 _READ_BYTES = 1 << 16
 _GROUP = 1000
+_SEAL_PATH = re.compile(SEALS + r"/([0-9]{3})/([0-9]{3})/([0-9]{3})\.tlog")
 
 
 class Storage(Protocol):
@@ -99,7 +101,7 @@ class Directory:
     def names(self, path: str) -> list[str]:
         """As `Storage.names`."""
         try:
-            return sorted(child.name for child in (self._root / path).iterdir())
+            return sorted(os.listdir(self._root / path))  # noqa: PTH208, a path for each name is dear
         except FileNotFoundError:
             return []
         except NotADirectoryError:
@@ -187,6 +189,16 @@ def seal_path(number: int) -> str:
     'seals/001/234/567.tlog'
     """
     return f"{SEALS}/{number // _GROUP**2:03}/{number // _GROUP % _GROUP:03}/{number % _GROUP:03}.tlog"
+
+
+def seal_number(path: str) -> int | None:
+    """The inverse of `seal_path`, None for any other file.
+
+    >>> seal_number("seals/001/234/567.tlog"), seal_number("seals/1/2/3.tlog")
+    (1234567, None)
+    """
+    found = _SEAL_PATH.fullmatch(path)
+    return int("".join(found.groups())) if found else None
 
 
 def last_seal(store: Storage) -> int | None:

@@ -11,7 +11,6 @@ order is found.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +28,6 @@ from streams.ledger.storage import Storage
 
 _OTHERS = frozenset({storage.PARTIAL, storage.RETENTION, AUDIT})
 """What is no evidence, and what is made of it and verified by itself (`streams.audit`)."""
-_NUMBER_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ class Verification:
         """Everything that is wrong."""
         count = 0
         for file in _files(self._store):
-            number = _number(file)
+            number = storage.seal_number(file)
             if number is None:
                 yield Finding(file, Fault.UNKNOWN, "it is no file of the ledger's")
             else:
@@ -100,10 +98,3 @@ def _files(store: Storage) -> Iterator[str]:
         for first in store.names(top):
             for second in store.names(f"{top}/{first}"):
                 yield from (f"{top}/{first}/{second}/{name}" for name in store.names(f"{top}/{first}/{second}"))
-
-
-def _number(file: str) -> int | None:
-    """The number of a seal, None when the file is none."""
-    digits = re.sub(r"[^0-9]", "", file)
-    number = int(digits) if len(digits) == _NUMBER_DIGITS else None
-    return number if number is not None and storage.seal_path(number) == file else None
