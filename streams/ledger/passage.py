@@ -41,14 +41,6 @@ class _Head:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """A seal as it was read, and the head that its checkpoint should be."""
-
-    seal: Seal
-    head: Checkpoint
-
-
 class Passage:
     """A pass over seals; `contents`, and `head`, the last one that is signed, are complete after it."""
 
@@ -103,21 +95,20 @@ class Passage:
 
     def _file(self, place: str, number: int, parts: Parts, findings: list[Finding]) -> _Head | None:
         """Adds what is wrong with a seal and its checkpoint; returns the checkpoint, None when it is none."""
-        made = found = None
-        damages: list[Finding] = []
         try:
-            made = self._made(place, number, parts.line, damages)
+            seal = seals.decode(parts.line)
+            tree = self._tree_before(number, seal)
         except (msgspec.DecodeError, ValueError) as error:
-            damages.append(Finding(place, Fault.CHANGED, f"it cannot be read: {error}"))
-        try:
-            found = self._read_head(place, parts.note, made.head if made else None)
-        except NoteError as error:
-            findings.append(Finding(place, Fault.UNSIGNED, str(error)))
-        if made is not None:
-            damages += self._against(place, made.head, found)
-            findings += damages + self.contents.check(place, made.seal, parts.entries)
-        else:
-            findings += damages
+            found = self._head_in(place, parts.note, None, findings)
+            findings.append(Finding(place, Fault.CHANGED, f"it cannot be read: {error}"))
+            self._forget()
+            return found
+        damages = self._chain(place, number, seal)
+        made = head(leaf_hash(parts.line), tree, seal.origin)
+        self._before = tree
+        found = self._head_in(place, parts.note, made, findings)
+        damages += self._against(place, made, found)
+        findings += damages + self.contents.check(place, seal, parts.entries)
         if damages:
             self._forget()
         elif found is not None and self._last is not None:
@@ -125,15 +116,12 @@ class Passage:
             self.head, self._last = self._last.says, None
         return found
 
-    def _made(self, place: str, number: int, line: bytes, damages: list[Finding]) -> _Made:
-        """The seal, and the head after it; raises `ValueError`, `msgspec.DecodeError`."""
-        seal = seals.decode(line)
-        tree = self._before
-        if tree is None or tree.packed() != seal.peaks:
-            tree = Frontier.unpacked(number, seal.peaks)
-        damages += self._chain(place, number, seal)
-        self._before = tree
-        return _Made(seal, head(leaf_hash(line), tree, seal.origin))
+    def _tree_before(self, number: int, seal: Seal) -> Frontier:
+        """The log of the seals before this one, as it says itself; raises `ValueError`."""
+        before = self._before
+        if before is None or before.packed() != seal.peaks:
+            return Frontier.unpacked(number, seal.peaks)
+        return before
 
     def _against(self, place: str, made: Checkpoint, found: _Head | None) -> Iterator[Finding]:
         """Whether it is the seal that its own checkpoint and those that are known speak of."""
@@ -156,6 +144,14 @@ class Passage:
             message = "the checkpoint before it is not the one that it was made after"
             found += self._settle() or [Finding(place, Fault.CHANGED, message)]
         return found
+
+    def _head_in(self, place: str, note: bytes, made: Checkpoint | None, findings: list[Finding]) -> _Head | None:
+        """The checkpoint, None when it is none or of unknown keys, which is then added to what was found."""
+        try:
+            return self._read_head(place, note, made)
+        except NoteError as error:
+            findings.append(Finding(place, Fault.UNSIGNED, str(error)))
+            return None
 
     def _read_head(self, place: str, content: bytes, made: Checkpoint | None) -> _Head:
         """The checkpoint, with everything checked but its signatures; `made` is what it should say.

@@ -207,7 +207,7 @@ def _gather(store: Storage, period: tuple[int, int], first: int, end: int) -> Ga
     for number in range(first, end):
         place = storage.seal_path(number)
         try:
-            # Lines keep their ends, which a decoder passes over.
+            # Lines keep their ends, which a decoder passes over; those of the checkpoint, the last, are of no log.
             line, *entries = io.BytesIO(store.read(place)).readlines() or [b""]
             seal = _seal_decoder.decode(line)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -286,7 +286,7 @@ def _proof(report: Report) -> str:
         ("Head", f"{evidence.head_size} seals, {evidence.head_file}"),
         ("Root of the head", evidence.head_root or "not readable"),
         ("SHA-256 of the checkpoint", evidence.head_sha256 or "not readable"),
-        ("SHA-256 of that file", evidence.head_file_sha256 or "not readable"),
+        ("SHA-256 of the head's file", evidence.head_file_sha256 or "not readable"),
     )
     table = "".join(f"<tr><th>{name}<td><code>{escape(text)}</code></tr>" for name, text in rows)
     return f"""<section><h2>How to verify</h2><p>The figures are sums of records in an append-only Merkle log, whose

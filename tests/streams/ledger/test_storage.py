@@ -35,6 +35,16 @@ def test_a_file_is_made_once(store: Storage) -> None:
     assert store.read("a/b/c") == b"one"
 
 
+@pytest.mark.parametrize("size_bytes", [0, 1, 65_535, 65_536, 65_537, 300_000])
+def test_a_file_of_any_size_is_read_whole(store: Storage, size_bytes: int) -> None:
+    """However much is read at once, all of it comes."""
+    content = bytes(at % 251 for at in range(size_bytes))
+
+    store.create("a", content)
+
+    assert content == store.read("a")
+
+
 def test_names_are_those_in_the_directory(store: Storage) -> None:
     """Names are sorted and without the path; there are none where there is nothing."""
     for path in ("a/c", "a/b/x", "d"):

@@ -145,6 +145,21 @@ def test_what_was_stored_but_not_published_is_published(settings: Settings, own:
     assert [] == verify(own)[0]
 
 
+def test_a_damaged_seal_is_not_published(settings: Settings, own: LedgerSettings) -> None:
+    """What was not published and cannot be read any more is the operator's to mend; nothing is left out."""
+    produce(settings, b"1")
+    with working(settings, own) as worker:
+        pass
+    ledger = worker._ledger
+    damaged = ledger.seal(5, [SIGNER])
+    own.store.create(storage.seal_path(ledger.number), b"damaged")
+    ledger.advance(damaged.seal_line, damaged.note)
+    own.store.create(storage.seal_path(ledger.number), ledger.seal(6, [SIGNER]).content)
+
+    with pytest.raises(StateError, match="cannot be read"):
+        LedgerWorker(settings, own)
+
+
 def test_topics_must_be_there(kafka: str, fresh_prefix: str, own: LedgerSettings, tmp_path: Path) -> None:
     """Without its topics the ledger says what to run."""
     with pytest.raises((ConfigError, StateError)):
