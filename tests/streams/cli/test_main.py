@@ -88,6 +88,20 @@ def test_error_is_a_line_and_an_exit_code(
     assert (result.exit_code, result.stdout, result.stderr) == (code, "", f"Error: {error}\n")
 
 
+def test_fault_of_the_program_is_not_taken_for_a_broken_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody foresaw ends with exit 70 and its traceback on stderr; 1 would say that a rule was broken."""
+
+    @click.command("topics")
+    def fail() -> None:
+        raise ZeroDivisionError("unforeseen")
+
+    monkeypatch.setattr("streams.cli.topics.command", fail)
+
+    result = CliRunner().invoke(main, ["topics"])
+
+    assert (result.exit_code, result.stdout, "ZeroDivisionError: unforeseen" in result.stderr) == (70, "", True)
+
+
 def test_unknown_command_is_a_usage_error() -> None:
     """A command that does not exist is exit 2, and nothing is imported for it."""
     result = CliRunner().invoke(main, ["os.path"])
