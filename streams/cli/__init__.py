@@ -66,14 +66,16 @@ class Commands(click.Group):
         """Run the command; an error of ours becomes a line on stderr and its exit code."""
         try:
             return super().invoke(ctx)
-        except (BetraceError, TopicsError, KafkaException) as error:
+        except BrokenPipeError:
+            raise  # click knows that nobody reads on
+        except (BetraceError, TopicsError, KafkaException, OSError) as error:
             failure = click.ClickException(str(error))
             failure.exit_code = error.exit_code if isinstance(error, BetraceError) else BetraceError.exit_code
             raise failure from error
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
             click.echo(f"{traceback.format_exc()}this is a fault of betrace: report it as a bug", err=True)
