@@ -21,7 +21,9 @@ from streams.window.store import FORMAT, Identity, Position, Store
 from streams.window.waiting import Waiting
 from topics.facts import Facts
 
-CHANGED_CHAINS = 50_000
+CHANGED_CHAINS = 100_000
+"""So many stay in memory, whatever they take; 450,000 take a GiB (tests/bench/bench_windows.py)."""
+
 MEMORY_BYTES = 1 << 30
 
 
