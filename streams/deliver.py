@@ -35,8 +35,11 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     finding: Finding | None
 
 
-def outcomes(close: Close, rules: RuleSet, judged_by: frozenset[str], *, reach_ms: int) -> Iterator[Outcome]:
-    """The outcomes of one close, for the rules whose fingerprint is in `judged_by`; `reach_ms` is gap + lateness."""
+def outcomes(close: Close, rules: RuleSet, judged_by: frozenset[str], *, reach_ms: int | None) -> Iterator[Outcome]:
+    """The outcomes of one close, for the rules whose fingerprint is in `judged_by`.
+
+    `reach_ms` is gap + lateness; None, where verdicts are only counted, leaves the findings out.
+    """
     silent = set(close.chain.judged)
     for judgement in judge(rules, close.chain.facts, whole=close.whole):
         if judgement.rule.fingerprint in judged_by:
@@ -52,7 +55,7 @@ def _key(rule: Rule) -> str:
     return f"{rule.id} {rule.fingerprint}"
 
 
-def _outcome(close: Close, judgement: Judgement, reach_ms: int) -> Outcome:
+def _outcome(close: Close, judgement: Judgement, reach_ms: int | None) -> Outcome:
     rule, verdict = judgement.rule, judgement.verdict.value
     before = close.chain.judged.get(_key(rule))
     previous = None if before is None else before.verdict
@@ -61,7 +64,9 @@ def _outcome(close: Close, judgement: Judgement, reach_ms: int) -> Outcome:
     after = _judged(before, judgement, close.closed_ms if published else None)
     close.chain.judged[_key(rule)] = after
     excepted = judgement.excepted - (before is not None and before.excepted)
-    finding = _finding(close, judgement, previous, after, reach_ms) if published else None
+    finding = None
+    if published and reach_ms is not None:
+        finding = _finding(close, judgement, previous, after, reach_ms)
     return Outcome(rule, verdict, previous, after.revision, excepted, finding)
 
 

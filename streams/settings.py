@@ -17,6 +17,7 @@ from streams.ingest.watermark import PartitionTime
 from streams.project import IDENTITY_ATTRIBUTES, NOT_REDACTED
 from streams.redact import Redaction
 from streams.security import NO_SECURITY, Security
+from streams.window.chain import Bounds
 from topics.facts import TICK_MS
 from topics.signals import SignalFormat
 from topics.spec import Layout
@@ -117,6 +118,10 @@ class Settings:
     def layout(self) -> Layout:
         """The topics of this installation."""
         return Layout(self.prefix, self.source_topics, self.facts_partitions)
+
+    def bounds(self) -> Bounds:
+        """The bounds of a window."""
+        return Bounds.of_ms(gap_ms=self.gap_ms, lateness_ms=self.lateness_ms, max_duration_ms=self.max_duration_ms)
 
     def new_time(self) -> PartitionTime[Projected]:
         """The record time of a source partition of which nothing was read."""

@@ -1,17 +1,22 @@
 """The command line: `betrace COMMAND`, one module of this package per command.
 
-stdout is data, stderr is talk. Exit: 0 fine, 1 a rule was broken, 2 rules or usage, 3 Kafka or state, 130 interrupted.
+stdout is data, stderr is talk. Exit: 0 fine, 1 a rule was broken, 2 rules or usage, 3 Kafka or state, 70 a fault of
+this program, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import importlib
+import traceback
 
 import click
 from confluent_kafka import KafkaException
 
 from streams.errors import BetraceError, ConfigError
 from topics.errors import TopicsError
+
+FAULT = 70
+"""EX_SOFTWARE of sysexits.h; Python's own 1 would say that a rule was broken."""
 
 INTERRUPTED = 130
 
@@ -61,13 +66,20 @@ class Commands(click.Group):
         """Run the command; an error of ours becomes a line on stderr and its exit code."""
         try:
             return super().invoke(ctx)
-        except (BetraceError, TopicsError, KafkaException) as error:
+        except BrokenPipeError:
+            raise  # click knows that nobody reads on
+        except (BetraceError, TopicsError, KafkaException, OSError) as error:
             failure = click.ClickException(str(error))
             failure.exit_code = error.exit_code if isinstance(error, BetraceError) else BetraceError.exit_code
             raise failure from error
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            click.echo(f"{traceback.format_exc()}this is a fault of betrace: report it as a bug", err=True)
+            raise click.exceptions.Exit(FAULT) from error
 
 
 def _without(name: str, package: str) -> click.Command:

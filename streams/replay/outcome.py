@@ -91,7 +91,7 @@ class Verdicts:
         self._rules = rules
         self._period = period
         self._wanted = wanted
-        self._reach_ms = settings.gap_ms + settings.lateness_ms
+        self._reach_ms = settings.gap_ms + settings.lateness_ms if wanted.signals else None
         self._judged_by = frozenset(rule.fingerprint for rule in rules.rules if rule.enabled)
 
     def judge(self, closes: Iterable[Close]) -> Iterator[Signal]:

@@ -17,7 +17,6 @@ from streams.replay.plan import Plan
 from streams.replay.reading import Read
 from streams.replay.tally import Tally
 from streams.replay.worker import projector
-from streams.sessions.takeover import bounds
 from streams.settings import Settings
 
 
@@ -35,7 +34,7 @@ class Queried:
         """
         asked = Asked(
             projector(settings, rules, wanted),
-            bounds(settings),
+            settings.bounds(),
             plan.read_from_ms,
             plan.until_ms,
             settings.source_topics,

@@ -25,7 +25,6 @@ from streams.errors import StateError
 from streams.reader import Stopping
 from streams.ruleset import RuleSets
 from streams.settings import Settings
-from streams.window.chain import Bounds
 from streams.window.chains import Chains
 from streams.window.partition import Partition
 from streams.window.session import Sessions
@@ -62,13 +61,6 @@ def identify(admin: AdminClient, settings: Settings) -> LogIdentity:
     return LogIdentity(kafka.cluster_id(admin), kafka.topic_ids(admin, [facts])[facts])
 
 
-def bounds(settings: Settings) -> Bounds:
-    """The settings' session bounds."""
-    return Bounds.of_ms(
-        gap_ms=settings.gap_ms, lateness_ms=settings.lateness_ms, max_duration_ms=settings.max_duration_ms
-    )
-
-
 def checkpoint(settings: Settings, number: int, topic_id: str, stopping: Stopping) -> Checkpoint | None:
     """The last checkpoint of a facts partition, None when it has none for this log.
 
@@ -98,7 +90,7 @@ def begin(
         StateError: the facts log begins later than anything that is known of the partition.
     """
     position = store.position()
-    sessions = Sessions(bounds(settings), known.counted(), Chains(store.chain), Waiting(store))
+    sessions = Sessions(settings.bounds(), known.counted(), Chains(store.chain), Waiting(store))
     if position is not None and position.refill_row.facts_offset >= log_begin:
         for trace_id, chain in store.chains():
             sessions.restore(trace_id, chain)

@@ -20,7 +20,8 @@ MEMORY_PER_STORED_BYTE = 14
 class Chains:
     """Chains by trace id.
 
-    `changed` are the trace ids whose chain was changed or removed since the last step; those stay in memory.
+    `changed` are the trace ids of what a store does not know yet: chains that were changed, which stay in memory, and
+    those that are gone while the store still has them.
     """
 
     def __init__(self, load: Load | None = None) -> None:
@@ -28,6 +29,8 @@ class Chains:
         self._load = load or _never_cold
         self._known: dict[bytes, Chain | None] = {}
         self._stored_bytes: dict[bytes, int] = {}
+        self._gone: set[bytes] = set()
+        """Removed since the last step, of what the store has."""
         self._hot_bytes = 0
 
     def __len__(self) -> int:
@@ -68,15 +71,22 @@ class Chains:
 
     def remove(self, trace_id: bytes) -> None:
         """The chain is forgotten."""
-        del self._known[trace_id]
-        self._hot_bytes -= self._stored_bytes.pop(trace_id, 0)
-        self.changed.add(trace_id)
+        is_cold = self._known.pop(trace_id) is None
+        size_bytes = self._stored_bytes.pop(trace_id, None)
+        self._hot_bytes -= size_bytes or 0
+        if is_cold or size_bytes is not None:
+            self._gone.add(trace_id)
+        if trace_id in self._gone:
+            self.changed.add(trace_id)
+        else:
+            self.changed.discard(trace_id)
 
     def written(self, sizes_bytes: Mapping[bytes, int]) -> None:
         """What was changed is on disk now, with these sizes."""
         for trace_id, size_bytes in sizes_bytes.items():
             self._warm(trace_id, size_bytes)
         self.changed.clear()
+        self._gone.clear()
 
     def cool(self, limit_bytes: int) -> None:
         """Puts the chains that were changed longest ago out of memory, until the others fit in `limit_bytes`."""

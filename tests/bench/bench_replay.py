@@ -1,12 +1,12 @@
 """How fast replay is beside live: spans/s of the same records, on the same cores, with a broker beside both.
 
-    python -m tests.bench.bench_replay [--spans 1000000]
+    python -m tests.bench.bench_replay [--spans 4000000]
 
 Live is `betrace run --until-idle` catching up: from the moment at which it begins to read to that at which it is done.
-Replay is the whole of `betrace replay`, from its start to its end. Both say the same signals. Where other programs take
-cores too, the figures per second of a core are those to compare: they have in them what the broker does for each, and
-the starts and ends of both. Prints a line of JSON per
-corpus and rule set: one of which every third trace breaks a rule, and one that is about few spans.
+Replay is the whole of `betrace replay`, from its start to its end: once with its signals, which are those of live, and
+once with `--summary`, which counts as many broken traces. Where other programs take cores too, the ratios per second
+of a core are those to compare: they have in them what the broker does for each, and the starts and ends of all. Prints
+a line of JSON per corpus and rule set: one of which every third trace breaks a rule, and one that is about few spans.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -43,7 +43,7 @@ OPTIONS = ("--gap", f"{GAP_MS}ms")
 
 
 class Figures(msgspec.Struct):
-    """Spans per second, and per second of one core, the broker's share included; and how much of live's replay has."""
+    """Spans per second; how much faster than live a replay is, on the clock and by cores, with the broker's share."""
 
     corpus: str
     rules: str
@@ -51,18 +51,19 @@ class Figures(msgspec.Struct):
     signals: int
     live_spans_per_s: int
     replay_spans_per_s: int
-    ratio: float
-    live_spans_per_core_s: int
-    replay_spans_per_core_s: int
-    core_ratio: float
+    summary_spans_per_s: int
+    replay_ratio: float
+    summary_ratio: float
+    replay_core_ratio: float
+    summary_core_ratio: float
 
 
 class Took(NamedTuple):
-    """How long something took, and how much of the cores' time, in seconds; the uid and revision of its signals."""
+    """How long a command took, and how much of the cores' time, in seconds; the lines that it printed."""
 
     wall_s: float
     core_s: float
-    uids: set[str]
+    lines: list[str]
 
 
 def measure(bootstrap: str, name: str, spans: int) -> Iterator[Figures]:
@@ -73,22 +74,23 @@ def measure(bootstrap: str, name: str, spans: int) -> Iterator[Figures]:
     client = admin.connect({"bootstrap.servers": bootstrap})
     for made in client.create_topics([NewTopic(topic, PARTITIONS)]).values():
         made.result()
-    loaded = corpus.load(bootstrap, messages, topic, copies, PARTITIONS)
+    count = corpus.load(bootstrap, messages, topic, copies, PARTITIONS).span_count
     _end(bootstrap, topic, copies)
     for number, (kind, rules) in enumerate(RULES.items()):
         prefix = f"{name}{number}."
         where = ["--bootstrap", bootstrap, "--prefix", prefix, "--source-topics", topic, "--rules", str(rules)]
-        live, replay = _live(bootstrap, f"{prefix}signals", where), _replay(where)
-        yield _figures(name, kind, loaded.span_count, live, replay)
+        live, replay, summary = _live(where), _replay(where), _replay([*where, "--summary"])
+        published = _uids(frame.value for frame in read_topic(bootstrap, f"{prefix}signals"))
+        _check_same(published, _uids(replay.lines), sum(json.loads(line)["broken"] for line in summary.lines))
+        speeds = (round(count / took.wall_s) for took in (live, replay, summary))
+        of_walls = (round(live.wall_s / took.wall_s, 2) for took in (replay, summary))
+        of_cores = (round(live.core_s / took.core_s, 2) for took in (replay, summary))
+        yield Figures(name, kind, count, len(published), *speeds, *of_walls, *of_cores)
 
 
-def _figures(name: str, kind: str, count: int, live: Took, replay: Took) -> Figures:
-    if live.uids != replay.uids:
-        raise RuntimeError(f"live and replay differ: {len(live.uids)} and {len(replay.uids)} signals")
-    walls, cores = (count / live.wall_s, count / replay.wall_s), (count / live.core_s, count / replay.core_s)
-    of_walls = (*map(round, walls), round(walls[1] / walls[0], 2))
-    of_cores = (*map(round, cores), round(cores[1] / cores[0], 2))
-    return Figures(name, kind, count, len(live.uids), *of_walls, *of_cores)
+def _check_same(published: set[str], replayed: set[str], broken: int) -> None:
+    if published != replayed or len(published) != broken:
+        raise RuntimeError(f"live gives {len(published)} signals, replay {len(replayed)}, its summary {broken}")
 
 
 def _end(bootstrap: str, topic: str, copies: int) -> None:
@@ -100,22 +102,18 @@ def _end(bootstrap: str, topic: str, copies: int) -> None:
     producer.flush()
 
 
-def _live(bootstrap: str, signals: str, where: list[str]) -> Took:
+def _live(where: list[str]) -> Took:
     with tempfile.TemporaryDirectory() as directory:
-        command = ["run", "--until-idle", *where, *OPTIONS, "--state-dir", directory]
-        stderr, core_s = _run(command)[1:]
-    lines = [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]
-    begun_s, ended_s = (
-        next(datetime.fromisoformat(line["timestamp"]).timestamp() for line in lines if line["event"] == event)
-        for event in ("reading begins", "ingest ends")
-    )
-    return Took(ended_s - begun_s, core_s, _uids([json.loads(frame.value) for frame in read_topic(bootstrap, signals)]))
+        stderr, core_s = _run(["run", "--until-idle", *where, *OPTIONS, "--state-dir", directory])[1:]
+    lines = [line for line in stderr.splitlines() if line.startswith("{")]
+    events = {said["event"]: datetime.fromisoformat(said["timestamp"]).timestamp() for said in map(json.loads, lines)}
+    return Took(events["ingest ends"] - events["reading begins"], core_s, lines)
 
 
 def _replay(where: list[str]) -> Took:
     start_s = time.perf_counter()
     stdout, _, core_s = _run(["replay", "--from", "earliest", *where, *OPTIONS])
-    return Took(time.perf_counter() - start_s, core_s, _uids([json.loads(line) for line in stdout.splitlines()]))
+    return Took(time.perf_counter() - start_s, core_s, stdout.splitlines())
 
 
 def _run(arguments: list[str]) -> tuple[str, str, float]:
@@ -135,14 +133,14 @@ def _core_s() -> float:
     return ended.ru_utime + ended.ru_stime + sum(times.user + times.system for times in running)
 
 
-def _uids(signals: list[dict[str, dict[str, str]]]) -> set[str]:
-    return {each["metadata"]["uid"] for each in signals}
+def _uids(signals: Iterable[str | bytes | None]) -> set[str]:
+    return {json.loads(signal or "")["metadata"]["uid"] for signal in signals}
 
 
 def main() -> None:
     """Measures both corpora on a broker of its own."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--spans", type=int, default=1_000_000)
+    parser.add_argument("--spans", type=int, default=4_000_000)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory, broker.running(Path(directory)) as kafka:
         for name in CORPORA:

@@ -106,7 +106,7 @@ def _message(rules: RuleSet, from_offset: int, to_offset: int, watermark_ms: int
 
 def _partition(rules: RuleSet, store: Store | None = None) -> Partition:
     counted = {fingerprint: atom.counted for fingerprint, atom in rules.atoms.items() if atom.counted}
-    sessions = Sessions(takeover.bounds(SETTINGS), counted, Chains(store.chain if store else None))
+    sessions = Sessions(SETTINGS.bounds(), counted, Chains(store.chain if store else None))
     of_set = frozenset(rule.fingerprint for rule in rules.rules)
     return Partition((TOPIC,), sessions, lambda _: of_set, out_of_order_ms=0, position=Position.beginning(0))
 

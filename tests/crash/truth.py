@@ -21,7 +21,6 @@ from streams import reader
 from streams.decode import Decoder
 from streams.deliver import outcomes
 from streams.project import Projector, project
-from streams.sessions import takeover
 from streams.settings import Settings
 from streams.window.chain import Chain
 from streams.window.close import Close
@@ -99,7 +98,7 @@ class Judge:
 def expected(settings: Settings, rules: RuleSet, clocks_ms: dict[int, int | None]) -> Truth:
     """What must be said of the source topics when the clocks of the facts partitions are these."""
     counted = {fingerprint: atom.counted for fingerprint, atom in rules.atoms.items() if atom.counted}
-    sessions = {number: Sessions(takeover.bounds(settings), counted) for number in clocks_ms}
+    sessions = {number: Sessions(settings.bounds(), counted) for number in clocks_ms}
     for message, arrivals in _arrivals(settings, rules):
         tick = message.timestamp()[1] // TICK_MS
         for arrival in arrivals:

@@ -70,12 +70,13 @@ def _all_options(command: click.Command) -> Iterator[click.Option]:
         (StateError("the log ends before the checkpoint", action="restore betrace.facts"), 3),
         (BetraceError("whatever else"), 3),
         (BrokerError("no Java 17 or newer"), 3),
+        (OSError(28, "No space left on device"), 3),
     ],
 )
 def test_error_is_a_line_and_an_exit_code(
-    error: BetraceError | TopicsError, code: int, monkeypatch: pytest.MonkeyPatch
+    error: BetraceError | TopicsError | OSError, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error of ours is said on stderr in its own words, without a traceback, and decides the exit code."""
+    """An error of ours or of the system is said on stderr in its own words, and decides the exit code."""
 
     @click.command("topics")
     def fail() -> None:
@@ -86,6 +87,20 @@ def test_error_is_a_line_and_an_exit_code(
     result = CliRunner().invoke(main, ["topics"])
 
     assert (result.exit_code, result.stdout, result.stderr) == (code, "", f"Error: {error}\n")
+
+
+def test_fault_of_the_program_is_not_taken_for_a_broken_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody foresaw ends with exit 70 and its traceback on stderr; 1 would say that a rule was broken."""
+
+    @click.command("topics")
+    def fail() -> None:
+        raise ZeroDivisionError("unforeseen")
+
+    monkeypatch.setattr("streams.cli.topics.command", fail)
+
+    result = CliRunner().invoke(main, ["topics"])
+
+    assert (result.exit_code, result.stdout, "ZeroDivisionError: unforeseen" in result.stderr) == (70, "", True)
 
 
 def test_unknown_command_is_a_usage_error() -> None:

@@ -53,12 +53,14 @@ def chain() -> Chain:
 
 
 def changed(chains: Mapping[bytes, Chain | None]) -> Chains:
-    """Chains that changed in a step; None: that are gone."""
+    """Chains that changed in a step; None: that are gone from the store."""
     found = Chains()
     for trace, each in chains.items():
-        found.put(trace, each or chain())
         if each is None:
+            found.restore(trace)
             found.remove(trace)
+        else:
+            found.put(trace, each)
     return found
 
 
