@@ -3,7 +3,7 @@
     verdicts, signals, audit, rules ─►   one Merkle log per topic partition      streams.ledger.entry, .merkle
     once a minute            ─ seal  ─►  what was added, and what input it covers  streams.ledger.seal, .cover
     seals                    ─ sign  ─►  a Merkle log of seals, its head signed   streams.ledger.checkpoint, .notes
-    seal, checkpoint         ─ store ─►  write-once storage, then Kafka           streams.ledger.storage, .log, .worker
+    seal and checkpoint      ─ store ─►  one file in write-once storage, Kafka    streams.ledger.storage, .log, .worker
 
     storage and public key   ─ verify ►  findings, with their places              streams.ledger.verify, .passage
 

@@ -95,8 +95,9 @@ def line(*, offset: int, time_ms: int, key: bytes | None, value: bytes | None, h
     >>> line(offset=7, time_ms=5, key=None, value=b'{"rule": "pii"}')
     b'{"offset":7,"time_ms":5,"json":{"rule": "pii"}}'
     """
-    is_json = value is not None and _is_object(value)
-    key_text, value_text = _text(key), None if is_json else _text(value)
+    json = msgspec.Raw(value) if value is not None and _is_object(value) else _NONE
+    rest = value if json is _NONE else None
+    key_text, value_text = _text(key), _text(rest)
     texts = [(name, _text(content)) for name, content in headers]
     is_text = all(text is not None or content is None for (_, text), (_, content) in zip(texts, headers, strict=True))
     return _encoder.encode(
@@ -107,9 +108,9 @@ def line(*, offset: int, time_ms: int, key: bytes | None, value: bytes | None, h
             key_base64=key if key_text is None else None,
             headers=texts if is_text else [],
             headers_base64=[] if is_text else [*headers],
-            json=msgspec.Raw(value) if is_json and value is not None else _NONE,
+            json=json,
             value=value_text,
-            value_base64=None if is_json or value_text is not None else value,
+            value_base64=rest if value_text is None else None,
         )
     )
 

@@ -207,7 +207,11 @@ def last_seal(store: Storage) -> int | None:
         for second in reversed(store.names(f"{SEALS}/{first}")):
             # A directory may be empty: a ledger was killed before it made the file.
             for file in reversed(store.names(f"{SEALS}/{first}/{second}")):
-                return int(f"{first}{second}{file}".removesuffix(".tlog"))
+                path = f"{SEALS}/{first}/{second}/{file}"
+                number = seal_number(path)
+                if number is None:
+                    raise ValueError(f"{path} is no seal that this version knows")
+                return number
     return None
 
 

@@ -71,6 +71,17 @@ def test_the_last_seal_is_found(store: Storage) -> None:
     assert storage.last_seal(store) == 2_000_001
 
 
+@pytest.mark.parametrize("path", ["seals/000/000/001.jsonl", "seals/000/zzz/000.tlog", "seals/000/001/1000.tlog"])
+def test_a_file_that_is_no_seal_is_named(tmp_path: Path, path: str) -> None:
+    """Where the last seal should be there is something else: nobody goes on from that."""
+    store = open_storage(str(tmp_path))
+    store.create(storage.seal_path(0), b"")
+    store.create(path, b"")
+
+    with pytest.raises(ValueError, match=f"{path} is no seal"):
+        storage.last_seal(store)
+
+
 def test_an_empty_directory_holds_no_seal(tmp_path: Path) -> None:
     """A ledger that was killed after it made the directory of the next seal has made no seal."""
     store = open_storage(str(tmp_path))
