@@ -202,7 +202,7 @@ def seal_number(path: str) -> int | None:
 
 
 def last_seal(store: Storage) -> int | None:
-    """The highest number that has a seal, None when there is none; raises `ValueError` on a name that is no number."""
+    """The highest number that has a seal, None when there is none; raises `ValueError` on another file in its place."""
     for first in reversed(store.names(SEALS)):
         for second in reversed(store.names(f"{SEALS}/{first}")):
             # A directory may be empty: a ledger was killed before it made the file.
