@@ -78,11 +78,7 @@ class Directory:
         # Not by a file object, which costs more than to read a small file.
         descriptor = os.open(f"{self._root}/{path}", os.O_RDONLY)
         try:
-            content = os.read(descriptor, _READ_BYTES)
-            # Of a file, less than was asked for is all that is left: few files need to be asked twice.
-            if len(content) < _READ_BYTES:
-                return content
-            parts = [content]
+            parts = []
             while part := os.read(descriptor, _READ_BYTES):
                 parts.append(part)
         finally:
