@@ -1,0 +1,17 @@
+"""The bench of replay beside live, in a short form."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bench import bench_replay
+
+pytestmark = [pytest.mark.bench, pytest.mark.broker]
+
+
+def test_live_a_replay_and_its_summary_say_the_same(kafka: str) -> None:
+    """The bench itself refuses to compare what does not say the same."""
+    figures = next(bench_replay.measure(kafka, "partitioned_proto", 2000))
+
+    assert figures.signals > 0
+    assert min(figures.live_spans_per_s, figures.replay_spans_per_s, figures.summary_spans_per_s) > 0
