@@ -207,19 +207,19 @@ def _gather(store: Storage, period: tuple[int, int], first: int, end: int) -> Ga
     for number in range(first, end):
         place = storage.seal_path(number)
         try:
-            # Lines keep their ends, which a decoder passes over; those of the checkpoint, the last, are of no log.
-            line, *entries = io.BytesIO(store.read(place)).readlines() or [b""]
+            # Lines keep their ends, which a decoder passes over.
+            line, *rest = io.BytesIO(store.read(place)).readlines() or [b""]
             seal = _seal_decoder.decode(line)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             gathered.unreadable.append(place)
             continue
-        if not _take_seal(gathered, seal, entries, period):
+        if not _take_seal(gathered, seal, rest, period):
             gathered.unreadable.append(place)
     return gathered
 
 
-def _take_seal(gathered: Gathered, seal: _Seal, entries: Sequence[bytes], period: tuple[int, int]) -> bool:
-    """Takes in what a seal brings; returns whether all of it could be read."""
+def _take_seal(gathered: Gathered, seal: _Seal, lines: Sequence[bytes], period: tuple[int, int]) -> bool:
+    """Takes in what a seal brings; returns whether all of it is there and could be read."""
     verdicts: list[bytes] = []
     signals: list[bytes] = []
     begin = 0
@@ -227,14 +227,16 @@ def _take_seal(gathered: Gathered, seal: _Seal, entries: Sequence[bytes], period
         end = begin + log.added
         if log.topic == VERDICTS:
             gathered.expected.add(log.partition)
-            verdicts += entries[begin:end]
+            verdicts += lines[begin:end]
             for lost_from, lost_to in log.lost:
                 gathered.lost += lost_to - lost_from
         elif log.topic == SIGNALS:
-            signals += entries[begin:end]
+            signals += lines[begin:end]
         begin = end
+    # Under the entries is an empty line, and then the checkpoint.
+    is_whole = lines[begin : begin + 1] == [b"\n"]
     is_read = _take_verdicts(gathered, verdicts, *period)
-    return _take_signals(gathered, signals, *period) and is_read
+    return _take_signals(gathered, signals, *period) and is_read and is_whole
 
 
 def _take_verdicts(gathered: Gathered, lines: Sequence[bytes], from_ms: int, to_ms: int) -> bool:

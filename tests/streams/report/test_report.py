@@ -81,6 +81,22 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert "1 file of the evidence could not be read" in report.statement
 
 
+@pytest.mark.parametrize("lines", [slice(1, 2), slice(2, 3), slice(-7, None)])
+def test_a_file_in_which_lines_are_missing_is_named(tmp_path: Path, lines: slice) -> None:
+    """A seal without one of its entries, or without its checkpoint, counts nothing in silence."""
+    quarter = Quarter(tmp_path / "e", DAYS)
+    quarter.make()
+    place = quarter.root / seal_path(7)
+    kept = place.read_bytes().splitlines(keepends=True)
+    del kept[lines]
+    place.chmod(0o644)
+    place.write_bytes(b"".join(kept))
+
+    report = build(str(quarter.root), START_MS, None, None)
+
+    assert [seal_path(7)] == report.evidence.unreadable
+
+
 def test_counts_are_those_of_the_records(tmp_path: Path) -> None:
     """Sums by rule, control and day are those of the records, and broken traces come with their witnesses."""
     quarter = Quarter(tmp_path / "e", DAYS, broken={3, 50})
