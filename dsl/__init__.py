@@ -1,11 +1,11 @@
 """The rule language: text to rules, atoms and verdicts. Knows nothing of Kafka."""
 
-from dsl.atoms import Atom
-from dsl.compile import RulesError, compile_texts, load
+from dsl.compile.atoms import Atom
+from dsl.compile.compile import RulesError, compile_texts, load
+from dsl.judge.ruleset import Interest, Kind, Mode, Rule, RuleSet, RuleSeverity
+from dsl.judge.span import Event, Span, Value
+from dsl.judge.verdict import AtomFacts, Judgement, Verdict, judge
 from dsl.problems import Place, Problem, Severity
-from dsl.ruleset import Interest, Kind, Mode, Rule, RuleSet, RuleSeverity
-from dsl.span import Event, Span, Value
-from dsl.verdict import AtomFacts, Judgement, Verdict, judge
 
 __all__ = [
     "Atom",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import msgspec
 
 from dsl import Event, Interest, Span, Value
-from dsl.span import Attributes
+from dsl.judge.span import Attributes
 from topics import otlp
 
 NO_PARENT = frozenset({b"", bytes(8)})

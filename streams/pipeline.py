@@ -3,7 +3,7 @@
     source record  ─ decode ─►  traces of spans  ─ project ─►  facts       streams.decode, streams.project
     facts          ─ flush ──►  one message per facts partition            streams.ingest
     facts message  ─ apply ──►  closed windows                             streams.window
-    closed window  ─ judge ──►  verdicts                                   dsl.verdict
+    closed window  ─ judge ──►  verdicts                                   dsl.judge.verdict
     verdict        ─ deliver ►  signals                                    streams.deliver, topics.signals
     all of these   ─ seal ───►  signed evidence                            streams.ledger
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from dsl import Atom, Interest, RuleSet, Span
-from dsl.span import Value
+from dsl.judge.span import Value
 from streams.decode import Decoded, TraceSpans
 from streams.redact import Redaction
 from topics.facts import Fact, Scalar, Witness

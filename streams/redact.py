@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from dsl.span import Value
+from dsl.judge.span import Value
 from streams.errors import ConfigError
 
 MASK = "[masked]"

@@ -13,9 +13,9 @@ from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 
-from dsl.compile import compile_files
-from dsl.ruleset import Rule
-from dsl.source import SourceFile, source_file
+from dsl.compile.compile import compile_files
+from dsl.judge.ruleset import Rule
+from dsl.syntax.source import SourceFile, source_file
 
 _SUFFIX = ".yaml"
 _HEAD = "rules:\n"

@@ -14,7 +14,7 @@ import msgspec
 import pyarrow as pa
 
 from dsl import Event, Interest, Span
-from dsl.span import NO_ATTRIBUTES, Attributes
+from dsl.judge.span import NO_ATTRIBUTES, Attributes
 from streams.archive.schema import BETWEEN_NAMES, EVENT, MAP, RECORD, SCHEMA, SPAN
 from streams.archive.typed import origin_text, typed
 from streams.decode import Decoded, Decoder, Format

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dsl import Event, Span, Value
-from dsl.span import NO_ATTRIBUTES, Attributes
+from dsl.judge.span import NO_ATTRIBUTES, Attributes
 from streams.archive.typed import origin_of, value_of
 
 COLUMNS = (

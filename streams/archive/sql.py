@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from dsl import Atom, RuleSet, source
-from dsl.atoms import Question
-from dsl.builtin import BUILTINS, lookup_keys
-from dsl.compile import compile_files
-from dsl.formula import Counted, CountIs, Every, Neg, Ordered, Seen, Some, Term
-from dsl.nodes import AllOf, AnyOf, Boolean, Cond, Has, Number, Test, Text
-from dsl.predicate import EVERY_SPAN, parts
+from dsl import Atom, RuleSet
+from dsl.compile.atoms import Question
+from dsl.compile.builtin import BUILTINS, lookup_keys
+from dsl.compile.compile import compile_files
+from dsl.compile.predicate import EVERY_SPAN, parts
+from dsl.judge.formula import Counted, CountIs, Every, Neg, Ordered, Seen, Some, Term
+from dsl.syntax import source
+from dsl.syntax.nodes import AllOf, AnyOf, Boolean, Cond, Has, Number, Test, Text
 from streams.archive.schema import BETWEEN_NAMES
 from topics.facts import TICK_MS
 
@@ -165,7 +166,7 @@ def _carries(name: str) -> str:
 def narrowing(cond: Cond, subject: str | None) -> str:
     r"""A condition that is true of every row of which `cond` may be true.
 
-    >>> from dsl.nodes import Name
+    >>> from dsl.syntax.nodes import Name
     >>> narrowing(Test(Name("span.kind"), "==", Text("server")), None).replace("\n", " ")
     "(kind = 'server' OR contains(names, ' span.kind '))"
     """

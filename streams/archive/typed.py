@@ -24,7 +24,7 @@ from typing import NamedTuple, TypeAlias, cast
 import msgspec
 
 from dsl import Value
-from dsl.span import Attributes
+from dsl.judge.span import Attributes
 
 EMPTY = "n"
 

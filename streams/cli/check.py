@@ -10,11 +10,11 @@ import click
 import msgspec
 
 from dsl import RulesError, Severity
-from dsl.compile import CompiledRule, load_compiled
-from dsl.explain import explain
-from dsl.review import review
+from dsl.compile.compile import CompiledRule, load_compiled
+from dsl.explain.explain import explain
+from dsl.files.write import rules_text
+from dsl.judge.review import review
 from dsl.show import render_json, render_text
-from dsl.write import rules_text
 from streams.errors import ConfigError
 from streams.project import IDENTITY_ATTRIBUTES
 

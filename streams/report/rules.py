@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 
 from dsl import Rule
-from dsl.ruleset import Mode
+from dsl.judge.ruleset import Mode
 from streams.report.gather import DAY_MS, Counts, Gathered
 from streams.report.history import History
 from streams.report.model import Asked, ControlReport, DayCounts, ExceptionInForce, Judged, RuleReport

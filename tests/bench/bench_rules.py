@@ -17,7 +17,7 @@ import time
 import msgspec
 
 from dsl import RuleSet, Span, compile_texts
-from dsl.span import Attributes
+from dsl.judge.span import Attributes
 from streams.decode import Decoder
 from streams.project import Projector, project
 from tests.bench.load import CORPUS

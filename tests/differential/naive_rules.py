@@ -7,7 +7,21 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from dsl import Span
-from dsl.nodes import AllOf, AnyOf, Compared, Cond, Count, Expr, Form, Not, Number, Order, Subject, When, subjects
+from dsl.syntax.nodes import (
+    AllOf,
+    AnyOf,
+    Compared,
+    Cond,
+    Count,
+    Expr,
+    Form,
+    Not,
+    Number,
+    Order,
+    Subject,
+    When,
+    subjects,
+)
 from tests.differential.naive_spans import holds, satisfies
 
 SIGNS = {"==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}

@@ -8,10 +8,24 @@ from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from dsl import Span, Value
-from dsl.builtin import BUILTINS
-from dsl.nodes import AllOf, AnyOf, Carries, Choices, Cond, Duration, Name, Not, Reference, Subject, Test, Truth, tests
-from dsl.span import Attributes
-from dsl.values import ORDERS
+from dsl.compile.builtin import BUILTINS
+from dsl.compile.values import ORDERS
+from dsl.judge.span import Attributes
+from dsl.syntax.nodes import (
+    AllOf,
+    AnyOf,
+    Carries,
+    Choices,
+    Cond,
+    Duration,
+    Name,
+    Not,
+    Reference,
+    Subject,
+    Test,
+    Truth,
+    tests,
+)
 
 UTC = ZoneInfo("UTC")
 DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")

@@ -26,7 +26,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from dsl import RuleSet, Span, Value, compile_texts, judge, load
-from dsl.render import cond_text, form_text
+from dsl.syntax.printer import cond_text, form_text
 from streams.archive.query import Asked, ask
 from streams.archive.rows import RawRecord
 from streams.archive.store import Store

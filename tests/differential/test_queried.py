@@ -13,7 +13,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from dsl import RuleSet, Verdict, compile_texts
-from dsl.render import cond_text, form_text
+from dsl.syntax.printer import cond_text, form_text
 from streams.errors import ConfigError
 from streams.replay import archived
 from streams.replay.outcome import Signal, Wanted

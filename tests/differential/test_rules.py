@@ -8,10 +8,11 @@ from itertools import combinations
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from dsl import Event, Judgement, Span, Value, compile_texts, nodes
-from dsl.render import cond_text, form_text
-from dsl.review import judge_trace
-from dsl.span import Attributes
+from dsl import Event, Judgement, Span, Value, compile_texts
+from dsl.judge.review import judge_trace
+from dsl.judge.span import Attributes
+from dsl.syntax import nodes
+from dsl.syntax.printer import cond_text, form_text
 from tests.differential import naive_rules
 from tests.differential.naive_rules import Trace
 

@@ -4,7 +4,7 @@ A file holds blocks. A block begins with `--- what it shows`, then come settings
 `@except WHERE`, `@until DAY`, `@file NAME`), then a text, then what must come of it:
 
     verdicts/   lines `VERDICT TRACE`. VERDICT is broken, held, undetermined, not_applicable or excepted; `cut VERDICT`
-                judges a trace that is not known whole. TRACE is spans: JSON objects as in `dsl.sample`, or `name` or
+                judges a trace that is not known whole. TRACE is spans: JSON objects as in `dsl.files.spans`, or `name` or
                 `name{attributes}`. A bare expression is a pattern unless @kind says otherwise; `yes` and `no` say
                 whether it is broken.
     problems/   after `>>>` one line for each problem: `CODE line:column message`. The text is a condition, or with
@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dsl.sample import read_span
-from dsl.span import Span, Value
+from dsl.files.spans import read_span
+from dsl.judge.span import Span, Value
 
 ROOT = Path(__file__).parents[1] / "fixtures" / "dsl"
 

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from dsl import Verdict, compile_texts, library
-from dsl.builtin import BUILTINS, lookup_keys
-from dsl.compile import CompiledRule, compile_files
-from dsl.predicate import attribute_names, parts
-from dsl.review import review
+from dsl.compile.builtin import BUILTINS, lookup_keys
+from dsl.compile.compile import CompiledRule, compile_files
+from dsl.compile.predicate import attribute_names, parts
+from dsl.judge.review import review
 from dsl.show import render_text
-from dsl.source import read
+from dsl.syntax.source import read
 
 _LIBRARY = Path(library.__file__).parent
 _README = (_LIBRARY / "README.md").read_text(encoding="utf-8")
-_CONVENTIONS = frozenset((_LIBRARY.parent / "semconv.txt").read_text(encoding="utf-8").split())
+_CONVENTIONS = frozenset((_LIBRARY.parent / "check" / "semconv.txt").read_text(encoding="utf-8").split())
 _TODAY = date(2026, 11, 21)
 _FRAMEWORKS = ("ai-agents", "gdpr", "hipaa", "iso27001", "pci-dss", "reliability", "soc2")
 _COMPILED = compile_files(read([_LIBRARY])[0])[0]

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from dsl import RulesError, RuleSet, Span, compile_texts
-from dsl.tokens import MAX_BYTES, MAX_NESTING
+from dsl.syntax.tokens import MAX_BYTES, MAX_NESTING
 
 _HEADER = "// id: r\n// kind: pattern\n"
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dsl import problems
+from dsl.judge.review import review
 from dsl.problems import Problem
-from dsl.review import review
 from dsl.show import render_json, render_text
 from tests.dsl.fixtures import ROOT, Block, problem_blocks
 

@@ -16,16 +16,18 @@ from pathlib import Path
 import pytest
 
 import dsl
-from dsl import Kind, Mode, RuleSeverity, Verdict, compile_texts, predicate, problems, yaml_rules
-from dsl.atoms import MAX_COUNTED
-from dsl.builtin import BUILTINS, CLOSED_SETS
-from dsl.check import MAX_SUBJECTS
-from dsl.fields import HEADER_KEYS
-from dsl.meant import RESERVED
-from dsl.review import judge_trace, review
-from dsl.sample import KEYS
+from dsl import Kind, Mode, RuleSeverity, Verdict, compile_texts, problems
+from dsl.check.check import MAX_SUBJECTS
+from dsl.compile import predicate
+from dsl.compile.atoms import MAX_COUNTED
+from dsl.compile.builtin import BUILTINS, CLOSED_SETS
+from dsl.files import yaml_rules
+from dsl.files.fields import HEADER_KEYS
+from dsl.files.spans import KEYS
+from dsl.judge.review import judge_trace, review
 from dsl.show import render_text
-from dsl.tokens import MAX_BYTES, MAX_NESTING
+from dsl.syntax.suggestions import RESERVED
+from dsl.syntax.tokens import MAX_BYTES, MAX_NESTING
 from tests.dsl.fixtures import outcome
 from tests.test_readme import dialogues, environment
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dsl import RuleSet, load
-from dsl.review import judge_trace
+from dsl.judge.review import judge_trace
 from tests.dsl.fixtures import outcome
 
 _SEED = Path(__file__).parents[1] / "fixtures" / "rules" / "seed.rules"

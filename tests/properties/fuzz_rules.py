@@ -22,13 +22,13 @@ from functools import cache
 import msgspec
 
 from dsl import Span, problems
-from dsl.compile import compile_files, rule_set
-from dsl.explain import explain
-from dsl.meant import RESERVED
-from dsl.review import judge_trace
+from dsl.compile.compile import compile_files, rule_set
+from dsl.explain.explain import explain
+from dsl.files.write import rules_text
+from dsl.judge.review import judge_trace
 from dsl.show import render_text
-from dsl.source import from_texts
-from dsl.write import rules_text
+from dsl.syntax.source import from_texts
+from dsl.syntax.suggestions import RESERVED
 from tests.dsl.fixtures import ROOT, problem_blocks, verdict_blocks
 
 COUNT, CHUNK = 1_000_000, 10_000

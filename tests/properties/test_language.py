@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsl import Event, RulesError, RuleSet, Span, Value, compile_texts, nodes
-from dsl.meant import RESERVED
-from dsl.parse import parse_rule
-from dsl.render import expr_text, form_text
-from dsl.review import judge_trace
-from dsl.source import Passage, source_file
+from dsl import Event, RulesError, RuleSet, Span, Value, compile_texts
+from dsl.judge.review import judge_trace
+from dsl.syntax import nodes
+from dsl.syntax.parse import parse_rule
+from dsl.syntax.printer import expr_text, form_text
+from dsl.syntax.source import Passage, source_file
+from dsl.syntax.suggestions import RESERVED
 
 _texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 _NAME = r"[a-z_][a-zA-Z0-9_-]{0,3}(\.([a-z][a-z0-9-]{0,3}|[0-9]{1,2})){0,2}"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from dsl import RuleSet, Span, compile_texts
-from dsl.span import Value
+from dsl.judge.span import Value
 from streams.decode import Decoded, TraceSpans
 from streams.project import CUT_MARK, VALUE_BYTES, Projector, project, scalar
 from streams.redact import Redaction, treatments

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsl.span import Value
+from dsl.judge.span import Value
 from streams.errors import ConfigError
 from streams.redact import KEY_VARIABLE, Redaction, Treatment, read_key, treatments
 

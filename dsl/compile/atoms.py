@@ -1,0 +1,197 @@
+"""Atoms: predicates on one span, each shared by all rules that ask the same.
+
+In: a subject of a rule, the rule's time zone and its exceptions. Out: an `Atom` with a fingerprint of exactly that.
+Two subjects that say the same have one atom; the time zone counts only where the subject asks for the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import blake2b
+from itertools import islice
+from typing import TypeAlias
+from zoneinfo import ZoneInfo
+
+from dsl.compile.builtin import BUILTINS, TIME_PREFIX, builtin_of, lookup_keys
+from dsl.compile.predicate import (
+    EVERY_SPAN,
+    Parts,
+    Predicate,
+    Where,
+    attribute_names,
+    condition,
+    finder,
+    parts,
+    speaks_of,
+)
+from dsl.compile.values import clean
+from dsl.judge.span import NO_ATTRIBUTES, Attributes, Span, Value
+from dsl.syntax.nodes import Cond, Subject
+from dsl.syntax.printer import cond_text, subject_text
+
+FINGERPRINT_BYTES = 8
+MAX_COUNTED = 10_000
+
+_Witness: TypeAlias = Callable[[Span], dict[str, Value]]
+
+
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """An exception of a rule: spans for which `where` is true, and that start before `until_ns` when it is given."""
+
+    where: Cond
+    until_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Atom:
+    """A predicate on one span.
+
+    `fingerprint` is 8 bytes; `text` the subject in canonical form; `counted` how many distinct spans must be told
+    apart, 0 when no rule counts the atom. `names` are the span names, attribute names and event names that can make it
+    hold (None: any span can); `attributes` every attribute name it may look up. `holds` says whether a span satisfies
+    the atom, and never raises.
+    """
+
+    fingerprint: bytes
+    text: str
+    counted: int
+    names: frozenset[str] | None = field(repr=False)
+    attributes: frozenset[str] = field(repr=False)
+    holds: Predicate = field(repr=False, compare=False)
+    _witness: _Witness = field(repr=False, compare=False)
+
+    def witness(self, span: Span) -> dict[str, Value]:
+        """The attributes this atom names, as found on the span, keyed by the name they were found under.
+
+        Texts are free of lone surrogates. Built-ins the atom names are among them.
+        """
+        return self._witness(span)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What an atom asks, before it is compiled: equal questions are one atom.
+
+    `text` is the subject in canonical form; `fingerprint` 8 bytes of BLAKE2b over it, the time zone if it matters, and
+    the exceptions.
+    """
+
+    subject: Subject
+    zone: str
+    exemptions: tuple[Exemption, ...] = ()
+    text: str = field(init=False, compare=False)
+    fingerprint: bytes = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Both walk the whole subject and are asked for again and again, so they are found once.
+        object.__setattr__(self, "text", subject_text(self.subject))
+        lines = [self.text, *(f"@{self.zone}" for _ in [1] if self._asks_time())]
+        lines += [f"except {cond_text(each.where)} until {each.until_ns}" for each in self.exemptions]
+        digest = blake2b("\n".join(lines).encode(), digest_size=FINGERPRINT_BYTES).digest()
+        object.__setattr__(self, "fingerprint", digest)
+
+    def _asks_time(self) -> bool:
+        name, where = parts(self.subject)
+        asked = [builtin_of(each, name) for each in attribute_names(where)]
+        asked += [builtin_of(each, None) for exempt in self.exemptions for each in attribute_names(exempt.where)]
+        return any(builtin is not None and builtin.startswith(TIME_PREFIX) for builtin in asked)
+
+
+def atom(question: Question, counted: int) -> Atom:
+    """Compiles the question."""
+    zone = ZoneInfo(question.zone)
+    subject = parts(question.subject)
+    where = None if subject.where is None else condition(subject.where, subject.name, zone)
+    predicate = _holds(speaks_of(subject, zone), subject.name, where)
+    if question.exemptions:
+        predicate = _unless(predicate, question.exemptions, zone)
+    return Atom(
+        fingerprint=question.fingerprint,
+        text=question.text,
+        counted=counted,
+        names=_names(subject),
+        attributes=frozenset(looked_up(subject, question.exemptions)),
+        holds=predicate,
+        _witness=_witness(subject, where, zone),
+    )
+
+
+def looked_up(subject: Parts, exemptions: tuple[Exemption, ...] = ()) -> Iterator[str]:
+    """Every name that an atom may look up; a witness shows those of the subject alone."""
+    if subject.name is not None:
+        yield subject.name
+    for name in attribute_names(subject.where):
+        yield from lookup_keys(name, subject.name)
+    for exemption in exemptions:
+        yield from attribute_names(exemption.where)
+
+
+def _holds(is_about: Predicate, name: str | None, where: Where | None) -> Predicate:
+    if where is None:
+        return is_about
+
+    def holds(span: Span) -> bool:
+        if not is_about(span):
+            return False
+        if not span.events:
+            return where(span, NO_ATTRIBUTES)
+        return any(where(span, event) for event in _events(span, name))
+
+    return holds
+
+
+def _events(span: Span, name: str | None) -> list[Attributes]:
+    """The attributes of each event of the name; when there is none, one without attributes."""
+    return [event.attributes for event in span.events if event.name == name] or [NO_ATTRIBUTES]
+
+
+def _unless(predicate: Predicate, exemptions: tuple[Exemption, ...], zone: ZoneInfo) -> Predicate:
+    wheres = [(condition(each.where, None, zone), each.until_ns) for each in exemptions]
+
+    def is_exempt(span: Span) -> bool:
+        return any(_starts_before(span, until_ns) and where(span, NO_ATTRIBUTES) for where, until_ns in wheres)
+
+    return lambda span: predicate(span) and not is_exempt(span)
+
+
+def _starts_before(span: Span, until_ns: int | None) -> bool:
+    return until_ns is None or (span.start_ns is not None and span.start_ns < until_ns)
+
+
+def _names(subject: Parts) -> frozenset[str] | None:
+    asked = attribute_names(subject.where)
+    carried = asked if subject.name is None else [f"{subject.name}.{name}" for name in asked]
+    if subject.name == EVERY_SPAN or any(name in BUILTINS for name in carried):
+        return None
+    return frozenset(carried if subject.name is None else [subject.name, *carried])
+
+
+def _witness(subject: Parts, where: Where | None, zone: ZoneInfo) -> _Witness:
+    if where is None:
+        return partial(_named_witness, subject.name)
+    named = [lookup_keys(name, subject.name) for name in attribute_names(subject.where)]
+    finds = [[(key, finder((key,), zone)) for key in keys] for keys in named]
+
+    def witness(span: Span) -> dict[str, Value]:
+        events = _events(span, subject.name)
+        event = next((each for each in events if where(span, each)), events[0])
+        shown: dict[str, Value] = {}
+        for steps in finds:
+            found = ((key, value) for key, find in steps if (value := find(span, event)) is not None)
+            shown.update(islice(found, 1))
+        if subject.name is not None and (value := span.attributes.get(subject.name)) is not None:
+            shown.setdefault(subject.name, value)
+        return {clean(key): clean(value) if isinstance(value, str) else value for key, value in shown.items()}
+
+    return witness
+
+
+def _named_witness(name: str | None, span: Span) -> dict[str, Value]:
+    """What an atom shows that only asks for a name."""
+    value = None if name is None else span.attributes.get(name)
+    if name is None or value is None:
+        return {}
+    return {clean(name): clean(value) if isinstance(value, str) else value}

@@ -1,0 +1,214 @@
+"""Says in plain English what nodes say.
+
+In: nodes that `dsl.check.check` found right. Out: sentences about one trace, and phrases about one span. Negation is carried
+down to the subjects and comparisons, where a missing attribute is named: `not (x == 1)` is true without an `x`,
+`x != 1` is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import MappingProxyType
+
+from dsl.compile.predicate import EVERY_SPAN
+from dsl.syntax.nodes import (
+    AllOf,
+    AnyOf,
+    Carries,
+    Choices,
+    Compared,
+    Cond,
+    Count,
+    Duration,
+    Expr,
+    Has,
+    Literal,
+    Name,
+    Not,
+    Number,
+    Operand,
+    Order,
+    Presence,
+    Reference,
+    Subject,
+    Test,
+    Text,
+    Truth,
+)
+from dsl.syntax.printer import operand_text
+
+_COUNTS = MappingProxyType(
+    {
+        "==": ("equals", "differs from"),
+        "!=": ("differs from", "equals"),
+        "<": ("is less than", "is at least"),
+        "<=": ("is at most", "is more than"),
+        ">": ("is more than", "is at most"),
+        ">=": ("is at least", "is less than"),
+    }
+)
+_TESTS = MappingProxyType(
+    {
+        "==": ("is", "is not"),
+        "!=": ("is there and is not", "is"),
+        "<": ("is less than", "is not less than"),
+        "<=": ("is at most", "is not at most"),
+        ">": ("is more than", "is not more than"),
+        ">=": ("is at least", "is not at least"),
+        "in": ("is one of", "is none of"),
+        "not in": ("is there and is none of", "is one of"),
+        "in_cidr": ("is an address in", "is no address in"),
+        "contains": ("contains", "does not contain"),
+        "matches": ("fits the pattern", "does not fit the pattern"),
+        "starts_with": ("starts with", "does not start with"),
+        "ends_with": ("ends with", "does not end with"),
+    }
+)
+
+_PLAIN = 10**15
+"""Whole numbers below this are written out, whatever the rule writes (1e6)."""
+
+
+def sentence(expr: Expr, *, holds: bool = True) -> str:
+    """What is so in a trace for which the expression is true, or (`holds` false) is not true.
+
+    >>> from dsl.syntax.nodes import Name
+    >>> sentence(AllOf((Has(Name("a")), Not(Has(Name("b")))))), sentence(Not(Has(Name("b"))), holds=False)
+    ('there is a span `a` and there is no span `b`', 'there is a span `b`')
+    """
+    return " ".join(clauses(expr, holds=holds))
+
+
+def clauses(expr: Expr, *, holds: bool = True) -> list[str]:
+    """The same in parts, where `and` or `or` joins the whole; all but the first begin with that word."""
+    match expr:
+        case Not(item):
+            return clauses(item, holds=not holds)
+        case AllOf(items) | AnyOf(items):
+            word = "and" if isinstance(expr, AllOf) is holds else "or"
+            return joined(word, [_part(item, holds=holds) for item in items])
+        case Has() | Carries():
+            return [f"there is {'a' if holds else 'no'} {noun(expr)}"]
+        case Order():
+            return [_order(expr, holds=holds)]
+        case Compared(left, op, right):
+            return [f"{_amount(left)} {_COUNTS[op][not holds]} {_amount(right)}"]
+
+
+def noun(subject: Subject) -> str:
+    """The spans that satisfy a subject.
+
+    >>> from dsl.syntax.nodes import Name
+    >>> noun(Has(Name("payment"), Test(Name("amount"), ">", Number(1000))))
+    'span `payment` whose `amount` is more than 1000'
+    """
+    if isinstance(subject, Carries):
+        return f"span {whose(subject.test)}"
+    head = "span" if subject.name.text == EVERY_SPAN else f"span {_quoted(subject.name.text)}"
+    return head if subject.where is None else f"{head} {whose(subject.where)}"
+
+
+def whose(cond: Cond, *, holds: bool = True) -> str:
+    """What tells a span for which the condition is true, or (`holds` false) is not true.
+
+    >>> from dsl.syntax.nodes import Name
+    >>> whose(AllOf((Test(Name("x"), "==", Number(1)), Presence(Name("y")))))
+    'whose `x` is 1 and whose `y` is there'
+    """
+    match cond:
+        case Not(item):
+            return whose(item, holds=not holds)
+        case AllOf(items) if holds:
+            parts = joined("and whose", [_cond_part(item, holds=True) for item in items])
+        case AnyOf(items) if not holds:
+            parts = joined("and whose", [_cond_part(item, holds=False) for item in items])
+        case _:
+            parts = [_cond_part(cond, holds=holds)]
+    return "whose " + " ".join(parts)
+
+
+def condition(cond: Cond, *, holds: bool = True) -> str:
+    """What is so on a span for which the condition is true, or (`holds` false) is not true.
+
+    >>> from dsl.syntax.nodes import Name
+    >>> condition(Not(Test(Name("x"), "==", Text("a b"))))
+    '`x`, if it is there, is not "a b"'
+    """
+    match cond:
+        case Not(item):
+            return condition(item, holds=not holds)
+        case AllOf(items) | AnyOf(items):
+            word = "and" if isinstance(cond, AllOf) is holds else "or"
+            return " ".join(joined(word, [_cond_part(item, holds=holds) for item in items]))
+        case Presence(name):
+            return f"{_quoted(name.text)} {'is there' if holds else 'is missing'}"
+        case Truth(Name("span.is_root")):
+            return f"`span.is_root` is {'true' if holds else 'not true'}"
+        case Truth(name):
+            said = "is there and neither false, 0 nor empty" if holds else "is missing, false, 0 or empty"
+            return f"{_quoted(name.text)} {said}"
+        case Test(name, op, value):
+            known = "both are" if isinstance(value, Reference) else "it is"
+            subject = _quoted(name.text) + ("" if holds else f", if {known} there,")
+            return f"{subject} {_TESTS[op][not holds]} {_value(op, value)}"
+
+
+def joined(word: str, parts: Iterable[str]) -> list[str]:
+    """The parts, each once; all but the first begin with a word.
+
+    >>> joined("or", ["x", "y", "x"])
+    ['x', 'or y']
+    """
+    first, *rest = dict.fromkeys(parts)
+    return [first, *(f"{word} {part}" for part in rest)]
+
+
+def _part(expr: Expr, *, holds: bool) -> str:
+    said = sentence(expr, holds=holds)
+    return f"({said})" if _is_group(expr) else said
+
+
+def _cond_part(cond: Cond, *, holds: bool) -> str:
+    said = condition(cond, holds=holds)
+    return f"({said})" if _is_group(cond) else said
+
+
+def _is_group(node: Expr | Cond) -> bool:
+    return _is_group(node.item) if isinstance(node, Not) else isinstance(node, AllOf | AnyOf)
+
+
+def _order(order: Order, *, holds: bool) -> str:
+    which = "first" if order.op == "before" else "last"
+    left, right = noun(order.left), noun(order.right)
+    if holds:
+        return f"the {which} {left} starts {order.op} the {which} {right}"
+    return f"the {which} {left} does not start {order.op} the {which} {right} (or one of them is missing)"
+
+
+def _amount(side: Count | Number | Duration) -> str:
+    if isinstance(side, Count):
+        return "the number of spans" + noun(side.subject).removeprefix("span")
+    return operand_text(side)
+
+
+def _value(op: str, operand: Operand) -> str:
+    is_choice = op in {"in", "not in"}
+    match operand:
+        case Reference(name):
+            return f"the {'values' if is_choice else 'value'} of {_quoted(name.text)}"
+        case Choices(items):
+            return (", " if is_choice else " or ").join(map(_literal, items))
+        case _:
+            return _literal(operand)
+
+
+def _literal(literal: Literal) -> str:
+    if isinstance(literal, Text):
+        return '"' + literal.value.replace("\n", "\\n") + '"'
+    if isinstance(literal, Number) and literal.value == int(literal.value) and abs(literal.value) < _PLAIN:
+        return str(int(literal.value))
+    return operand_text(literal)
+
+
+def _quoted(name: str) -> str:
+    return f"`{name}`"

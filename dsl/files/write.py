@@ -1,0 +1,92 @@
+"""Writes rules in their one canonical form, with everything said of them.
+
+In: compiled rules. Out: a YAML rule file, because a header has no place for exceptions. Defaults are written out; tests
+are left out. What must hold: it loads (unless its spaces and parentheses take a rule beyond the limits of `dsl.syntax.tokens`)
+to the same rules, atoms and formulas. Only `Rule.text` differs: it is the canonical one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from io import StringIO
+
+from ruamel.yaml import YAML
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import SafeRepresenter
+
+from dsl.compile.compile import CompiledRule
+from dsl.judge.ruleset import Rule, RuleException
+from dsl.syntax.printer import form_text
+
+
+def rules_text(rules: Iterable[CompiledRule]) -> str:
+    r"""The rules as a YAML rule file.
+
+    >>> from dsl.compile.compile import compile_files
+    >>> from dsl.syntax.source import source_file
+    >>> compiled, _ = compile_files([source_file("t.rules", "// Signal: LEAK (low)\ntrace.has(a) and (not b)")])
+    >>> print(rules_text(compiled), end="")
+    rules:
+    - id: LEAK
+      title: LEAK
+      kind: pattern
+      severity: low
+      enabled: true
+      mode: live
+      timezone: UTC
+      condition: a and not b
+    """
+    written = StringIO()
+    _yaml().dump({"rules": [_fields(each) for each in rules]}, written)
+    return written.getvalue()
+
+
+class _Representer(SafeRepresenter):
+    """Quotes text that does not stand on a line: YAML 1.1 and 1.2 disagree on what U+0085 and U+2028 are."""
+
+    def represent_str(self, data: str) -> ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if data.isprintable() else '"')
+
+
+_Representer.add_representer(str, _Representer.represent_str)
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # ruamel declares it None
+    yaml.width = sys.maxsize
+    return yaml
+
+
+def _fields(compiled: CompiledRule) -> dict[str, object]:
+    """A rule as YAML says it; the keys without a value are left out."""
+    rule = compiled.rule
+    fields = {**_metadata(rule), "condition": form_text(compiled.form)}
+    fields["exceptions"] = [_exception(each) for each in rule.exceptions]
+    return {key: value for key, value in fields.items() if value not in (None, [])}
+
+
+def _metadata(rule: Rule) -> dict[str, object]:
+    return {
+        "id": rule.id,
+        "title": rule.title,
+        "description": rule.description,
+        "kind": rule.kind.value,
+        "severity": rule.severity.value,
+        "controls": list(rule.controls),
+        "owner": rule.owner,
+        "tags": list(rule.tags),
+        "references": list(rule.references),
+        "enabled": rule.enabled,
+        "mode": rule.mode.value,
+        "timezone": rule.timezone,
+    }
+
+
+def _exception(exception: RuleException) -> dict[str, object]:
+    expires = None if exception.expires is None else exception.expires.isoformat()
+    fields = {"where": exception.where, "owner": exception.owner, "reason": exception.reason, "expires": expires}
+    return {key: value for key, value in fields.items() if value is not None}

@@ -1,0 +1,245 @@
+"""Reads YAML 1.2 into values that know where they stand.
+
+In: a `SourceFile`. Out: nodes and problems. Only what a rule file needs is read: one document, no aliases, no tags, no
+key twice, nested at most 100 deep. Plain scalars follow the YAML 1.2 core schema, so `NO` and `2027-01-31` are text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+
+from dsl import problems
+from dsl.compile.values import clean
+from dsl.judge.span import Value
+from dsl.problems import Problem, Spot
+from dsl.syntax.source import Passage, SourceFile
+from dsl.syntax.tokens import MAX_NESTING
+
+_NULL = re.compile(r"null|Null|NULL|~|")
+_TRUE = re.compile(r"true|True|TRUE")
+_FALSE = re.compile(r"false|False|FALSE")
+_INT = re.compile(r"[-+]?[0-9]{1,400}|0o[0-7]{1,400}|0x[0-9a-fA-F]{1,300}")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_CONTROL = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NO_CHARACTER = re.compile(r"\\U(?!000[0-9A-Fa-f]|0010)[0-9A-Fa-f]{8}")
+_ONE_DOCUMENT = "write its rules in the list of the first, or in a file of their own"
+_SPECIAL = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One value: its text, and what the core schema reads it as; `style` is YAML's, None when it is plain."""
+
+    text: str
+    style: str | None
+    spot: Spot
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was written."""
+        return self.style is None and not self.text
+
+    @property
+    def value(self) -> Value:
+        """The value of the core schema."""
+        return self.text if self.style is not None else _plain_value(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A list."""
+
+    items: tuple[Node, ...]
+    spot: Spot
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key of a mapping, and its value."""
+
+    key: Scalar
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A mapping, by key."""
+
+    entries: dict[str, Entry]
+    spot: Spot
+
+
+Node: TypeAlias = Scalar | Sequence | Mapping
+
+
+def compose(file: SourceFile) -> tuple[Node | None, list[Problem]]:
+    """The document of a file; None when it is empty or no YAML."""
+    composer = _Composer(file)
+    try:
+        return composer.document(), composer.found
+    except _TooDeepError as error:
+        return None, [*composer.found, problems.too_deep(error.spot, MAX_NESTING)]
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        spot = composer.spot(mark.line, mark.column, 1) if mark is not None else file.spot(1, 1)
+        return None, [*composer.found, problems.bad_yaml(spot, error.problem or error.context or "")]
+    except YAMLError:
+        return None, [*composer.found, problems.bad_yaml(_first(file, _CONTROL), "a control character")]
+    except (ValueError, OverflowError):
+        return None, [*composer.found, problems.bad_yaml(_first(file, _NO_CHARACTER), "an escape for no character")]
+
+
+def _first(file: SourceFile, what: re.Pattern[str]) -> Spot:
+    """The first place where this stands: the YAML reader does not always say."""
+    for number, line in enumerate(file.lines, 1):
+        if (found := what.search(line)) is not None:
+            return file.spot(number, found.start() + 1, len(found[0]))
+    return file.spot(1, 1)
+
+
+def plain(node: Node) -> Value:
+    """The value of a node, without places."""
+    match node:
+        case Sequence(items):
+            return [plain(item) for item in items]
+        case Mapping(entries):
+            return {key: plain(entry.node) for key, entry in entries.items()}
+        case Scalar():
+            return node.value
+
+
+def passage(file: SourceFile, scalar: Scalar) -> Passage:
+    """The text of a scalar, as a passage that knows its places where the file writes it line by line."""
+    text = scalar.text.rstrip()
+    line, column = scalar.spot.place.line, scalar.spot.place.column - 1
+    if scalar.style == "|":
+        return _block(file, text, line) or Passage(file, text, line, column, is_exact=False)
+    first = column if scalar.style is None else column + 1
+    is_exact = file.lines[line - 1][first:].startswith(text) and "\n" not in text
+    return Passage(file, text, line, first if is_exact else column, is_exact=is_exact)
+
+
+def _block(file: SourceFile, text: str, line: int) -> Passage | None:
+    rows = text.split("\n")
+    written = file.lines[line : line + len(rows)]
+    first = next(index for index, row in enumerate([*rows, "x"]) if row.strip())
+    if len(written) < len(rows) or first >= len(rows):
+        return None
+    indent = len(written[first]) - len(rows[first])
+    is_exact = all(shown[indent:].rstrip() == row.rstrip() for shown, row in zip(written, rows, strict=True))
+    return Passage(file, text, line + 1, indent, indent) if is_exact else None
+
+
+class _TooDeepError(Exception):
+    def __init__(self, spot: Spot) -> None:
+        super().__init__()
+        self.spot = spot
+
+
+class _Composer:
+    """Turns YAML events into nodes; what is refused is noted and stands for null."""
+
+    def __init__(self, file: SourceFile) -> None:
+        self.file = file
+        self.found: list[Problem] = []
+        self._events: Iterator[Event] = iter(YAML(typ="safe", pure=True).parse(file.text))
+        self._depth = 0
+
+    def spot(self, line: int, column: int, length: int) -> Spot:
+        """The spot of a mark, which counts from 0."""
+        return self.file.spot(min(line + 1, len(self.file.lines)), column + 1, length)
+
+    def document(self) -> Node | None:
+        """The one document."""
+        root: Node | None = None
+        documents = 0
+        for event in self._events:
+            if isinstance(event, DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    self.found.append(problems.refused_yaml(self._at(event), "a second document", _ONE_DOCUMENT))
+                    break
+                root = self._node(next(self._events))
+        return root
+
+    def _node(self, event: Event) -> Node:
+        self._refuse(event)
+        if self._depth > MAX_NESTING:
+            raise _TooDeepError(self._at(event))
+        self._depth += 1
+        node = self._read(event)
+        self._depth -= 1
+        return node
+
+    def _read(self, event: Event) -> Node:
+        spot = self._at(event)
+        if isinstance(event, SequenceStartEvent):
+            return Sequence(tuple(self._node(item) for item in self._until(SequenceEndEvent)), spot)
+        if isinstance(event, MappingStartEvent):
+            return Mapping(self._entries(), spot)
+        if isinstance(event, ScalarEvent):
+            return Scalar(clean(event.value), event.style, spot)
+        return Scalar("", None, spot)
+
+    def _entries(self) -> dict[str, Entry]:
+        entries: dict[str, Entry] = {}
+        for event in self._until(MappingEndEvent):
+            key = self._node(event)
+            node = self._node(next(self._events))
+            if isinstance(event, AliasEvent):
+                continue
+            if isinstance(node, Scalar) and node.is_empty:  # YAML says that it stands where the next word does
+                node = replace(node, spot=key.spot)
+            if not isinstance(key, Scalar):
+                self.found.append(problems.refused_yaml(key.spot, "a list or mapping as key", "write one word"))
+            elif key.text in entries:
+                self.found.append(problems.given_twice(key.spot, key.text))
+            else:
+                entries[key.text] = Entry(key, node)
+        return entries
+
+    def _until(self, end: type[Event]) -> Iterator[Event]:
+        while not isinstance(event := next(self._events), end):
+            yield event
+
+    def _refuse(self, event: Event) -> None:
+        if isinstance(event, AliasEvent):
+            self.found.append(problems.refused_yaml(self._at(event), "an alias", "write the value out"))
+        elif getattr(event, "anchor", None) is not None:
+            self.found.append(problems.refused_yaml(self._at(event), "an anchor", "take it out"))
+        if getattr(event, "ctag", None) is not None:
+            self.found.append(problems.refused_yaml(self._at(event), "a tag", "take it out"))
+
+    def _at(self, event: Event) -> Spot:
+        start, end = event.start_mark, event.end_mark
+        length = end.column - start.column if start.line == end.line else 1
+        return self.spot(start.line, start.column, max(1, length))
+
+
+def _plain_value(text: str) -> Value:
+    if _NULL.fullmatch(text):
+        return None
+    if _TRUE.fullmatch(text) or _FALSE.fullmatch(text):
+        return text.lower() == "true"
+    if _INT.fullmatch(text):
+        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    return _SPECIAL.get(text.lower(), text)

@@ -1,0 +1,234 @@
+"""Reads YAML rule files: a list of rules, with their exceptions and tests.
+
+In: a `SourceFile`. Out: `Draft`s and problems. Comments are never headers here, and a title never chooses the kind.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+
+from dsl import problems
+from dsl.files.draft import Draft, DraftException, DraftTest
+from dsl.files.fields import LIST_KEYS, Field
+from dsl.files.spans import KEYS as SPAN_KEYS
+from dsl.files.spans import SampleError, read_span
+from dsl.files.yaml_nodes import Mapping, Node, Scalar, Sequence, compose, passage, plain
+from dsl.judge.span import Span, Value
+from dsl.judge.verdict import Verdict
+from dsl.problems import Problem
+from dsl.syntax.source import SourceFile
+
+_FIELD_KEYS = ("id", "title", "description", "severity", "kind", "owner", "enabled", "mode", "timezone", *LIST_KEYS)
+_SYNONYMS = {"name": "title", "compliance_frameworks": "controls"}
+_RULE_KEYS = (*_FIELD_KEYS, *_SYNONYMS, "condition", "exceptions", "tests", "example_violation")
+_EXCEPTION_KEYS = ("where", "owner", "reason", "expires")
+_TEST_KEYS = ("name", "spans", "expect", "close")
+_EXAMPLE_KEYS = ("spans", "trace", "close")
+_CLOSES = ("quiet", "max_duration", "end_of_input")
+_CUT = "max_duration"
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_FIRST_START_NS = 1_767_614_400 * 10**9
+_SECOND_NS = 10**9
+
+
+def drafts(file: SourceFile) -> tuple[list[Draft], list[Problem]]:
+    """The rules of a file. Spans of tests that have no start begin one second apart from 2026-01-05T12:00Z."""
+    root, found = compose(file)
+    reader = _Reader(file, found)
+    if root is None:
+        return [], found
+    top = reader.mapping(root, "the file", ("rules",), "a mapping with the key `rules`")
+    if top is not None and "rules" not in top.entries:
+        found.append(problems.missing_key(top.spot, "rules"))
+    rules = [] if top is None else reader.items(top, "rules")
+    read = [reader.rule(node) for node in rules]
+    return [draft for draft in read if draft is not None], found
+
+
+class _Reader:
+    """Reads nodes of one file; what is wrong is noted, and the part that it is in left out."""
+
+    def __init__(self, file: SourceFile, found: list[Problem]) -> None:
+        self.file = file
+        self.found = found
+
+    def rule(self, node: Node) -> Draft | None:
+        """One rule; None when it has no condition to read."""
+        if (rule := self.mapping(node, "a rule", _RULE_KEYS)) is None:
+            return None
+        fields = self._fields(rule)
+        tests = self._tests(rule)
+        condition = self._scalar(rule, "condition", required=True)
+        if condition is None:
+            return None
+        return Draft(
+            fields=fields,
+            condition=passage(self.file, condition),
+            spot=rule.spot,
+            exceptions=tuple(self._exceptions(rule)),
+            tests=tuple(tests),
+            misses_tests=not {"tests", "example_violation"} & set(rule.entries),
+        )
+
+    def mapping(self, node: Node, what: str, keys: tuple[str, ...], needed: str = "a mapping") -> Mapping | None:
+        """The node as a mapping; keys that are not known are refused."""
+        if not isinstance(node, Mapping):
+            self.found.append(problems.wrong_shape(node.spot, what, needed))
+            return None
+        for key, entry in node.entries.items():
+            if key not in keys:
+                self.found.append(problems.unknown_key(entry.key.spot, key, keys))
+        return node
+
+    def items(self, parent: Mapping, key: str) -> tuple[Node, ...]:
+        """The items of a list; none when the key is not there."""
+        if key not in parent.entries:
+            return ()
+        node = parent.entries[key].node
+        if isinstance(node, Sequence):
+            return node.items
+        if isinstance(node, Scalar) and node.value is None:
+            self.found.append(problems.empty_value(parent.entries[key].key.spot, key))
+        else:
+            self.found.append(problems.wrong_shape(node.spot, key, "a list"))
+        return ()
+
+    def _scalar(self, parent: Mapping, key: str, *, required: bool = False) -> Scalar | None:
+        if key not in parent.entries:
+            if required:
+                self.found.append(problems.missing_key(parent.spot, key))
+            return None
+        entry = parent.entries[key]
+        if not isinstance(entry.node, Scalar):
+            self.found.append(problems.wrong_shape(entry.node.spot, key, "text"))
+            return None
+        if entry.node.value is None or not entry.node.text.strip():
+            self.found.append(problems.empty_value(entry.key.spot, key))
+            return None
+        return entry.node
+
+    def _text(self, parent: Mapping, key: str) -> str | None:
+        return None if (scalar := self._scalar(parent, key)) is None else scalar.text.strip()
+
+    def _fields(self, rule: Mapping) -> dict[str, Field]:
+        fields: dict[str, Field] = {}
+        for written, entry in rule.entries.items():
+            key = _SYNONYMS.get(written, written)
+            if key not in _FIELD_KEYS:
+                continue
+            if key in fields:
+                self.found.append(problems.given_twice(entry.key.spot, key))
+            elif (texts := self._texts(entry.node, key)) is not None:
+                fields[key] = Field(texts, entry.node.spot if any(texts) else entry.key.spot)
+        return fields
+
+    def _texts(self, node: Node, key: str) -> tuple[str, ...] | None:
+        if isinstance(node, Scalar):
+            text = "" if node.value is None else node.text.strip()
+            return tuple(each.strip() for each in text.split(",")) if key in LIST_KEYS else (text,)
+        if key in LIST_KEYS and isinstance(node, Sequence):
+            scalars = [item for item in node.items if isinstance(item, Scalar) and item.value is not None]
+            if len(scalars) == len(node.items):
+                return tuple(item.text.strip() for item in scalars)
+        needed = "a list of texts" if key in LIST_KEYS else "text"
+        self.found.append(problems.wrong_shape(node.spot, key, needed))
+        return None
+
+    def _exceptions(self, rule: Mapping) -> list[DraftException]:
+        read = []
+        for node in self.items(rule, "exceptions"):
+            exception = self.mapping(node, "an exception", _EXCEPTION_KEYS)
+            where = None if exception is None else self._scalar(exception, "where", required=True)
+            if exception is not None and where is not None:
+                owner, reason = self._text(exception, "owner"), self._text(exception, "reason")
+                day = self._day(exception)
+                read.append(DraftException(passage(self.file, where), owner, reason, day, node.spot))
+        return read
+
+    def _day(self, exception: Mapping) -> date | None:
+        if (scalar := self._scalar(exception, "expires")) is None:
+            return None
+        try:
+            day = date.fromisoformat(scalar.text) if _DAY.fullmatch(scalar.text) else None
+        except ValueError:
+            day = None
+        if day is None:
+            self.found.append(problems.wrong_shape(scalar.spot, scalar.text, "a day such as 2027-01-31"))
+        return day
+
+    def _tests(self, rule: Mapping) -> list[DraftTest]:
+        tests = [self._test(node, index) for index, node in enumerate(self.items(rule, "tests"), 1)]
+        if "example_violation" in rule.entries:
+            tests.append(self._example(rule.entries["example_violation"].node))
+        return [test for test in tests if test is not None]
+
+    def _test(self, node: Node, index: int) -> DraftTest | None:
+        if (test := self.mapping(node, "a test", _TEST_KEYS)) is None:
+            return None
+        expect = self._scalar(test, "expect", required=True)
+        spans, is_cut = self._spans(test), self._is_cut(test)
+        if expect is None or spans is None:
+            return None
+        verdicts = [verdict.value for verdict in Verdict]
+        if expect.text not in verdicts:
+            self.found.append(problems.bad_value(expect.spot, "expect", expect.text, verdicts))
+            return None
+        return DraftTest(self._text(test, "name") or f"test {index}", spans, is_cut, Verdict(expect.text), test.spot)
+
+    def _example(self, node: Node) -> DraftTest | None:
+        """`example_violation`: a list of spans, a mapping with `spans` as in a test, or `trace: [{span: NAME, …}]`."""
+        is_cut = False
+        if isinstance(node, Sequence):
+            spans = self._read_spans(node.items)
+        elif (example := self.mapping(node, "example_violation", _EXAMPLE_KEYS)) is None:
+            return None
+        else:
+            is_cut = self._is_cut(example)
+            spans = self._traced(example) if "trace" in example.entries else self._spans(example)
+        return None if spans is None else DraftTest("example_violation", spans, is_cut, Verdict.BROKEN, node.spot)
+
+    def _traced(self, example: Mapping) -> tuple[Span, ...] | None:
+        """The spans of `trace`, in which `name` may be called `span`."""
+        if "spans" in example.entries:
+            self.found.append(problems.given_twice(example.entries["trace"].key.spot, "spans"))
+        return self._read_spans(tuple(self._renamed(node) for node in self.items(example, "trace")))
+
+    def _renamed(self, node: Node) -> Node:
+        if not isinstance(node, Mapping) or "span" not in node.entries:
+            return node
+        if "name" in node.entries:
+            self.found.append(problems.given_twice(node.entries["span"].key.spot, "name"))
+        entries = {"name" if key == "span" else key: entry for key, entry in node.entries.items()}
+        return Mapping(entries, node.spot)
+
+    def _is_cut(self, test: Mapping) -> bool:
+        close = self._scalar(test, "close")
+        if close is not None and close.text not in _CLOSES:
+            self.found.append(problems.bad_value(close.spot, "close", close.text, _CLOSES))
+        return close is not None and close.text == _CUT
+
+    def _spans(self, test: Mapping) -> tuple[Span, ...] | None:
+        if "spans" not in test.entries:
+            self.found.append(problems.missing_key(test.spot, "spans"))
+            return None
+        return self._read_spans(self.items(test, "spans"))
+
+    def _read_spans(self, nodes: tuple[Node, ...]) -> tuple[Span, ...] | None:
+        spans = [self._span(node, index) for index, node in enumerate(nodes)]
+        read = tuple(span for span in spans if span is not None)
+        return read if len(read) == len(nodes) else None
+
+    def _span(self, node: Node, index: int) -> Span | None:
+        if (fields := self.mapping(node, "a span", SPAN_KEYS)) is None:
+            return None
+        given = {key: plain(entry.node) for key, entry in fields.entries.items()}
+        defaults: dict[str, Value] = {"span_id": f"{index + 1:016x}", "start": _FIRST_START_NS + index * _SECOND_NS}
+        try:
+            return read_span({**defaults, **given})
+        except SampleError as error:
+            if (entry := fields.entries.get(error.key)) is None:
+                self.found.append(problems.missing_key(node.spot, error.key))
+            else:
+                self.found.append(problems.wrong_shape(entry.node.spot, error.key, error.needed))
+            return None

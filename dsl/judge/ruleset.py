@@ -1,0 +1,199 @@
+"""Rules that are ready to judge, and the index that finds those a span or a trace is about.
+
+In: compiled rules and atoms. Out: `RuleSet`, immutable. What a span costs depends on the names it carries, what a trace
+costs on the atoms it hit; neither on the number of rules.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from enum import Enum
+from hashlib import blake2b
+from itertools import chain
+from typing import TypeVar
+
+from dsl.compile.atoms import Atom
+from dsl.judge.formula import Seen, Term
+from dsl.judge.span import Span
+
+K = TypeVar("K")
+
+
+class RuleSeverity(Enum):
+    """How bad it is when a rule is broken."""
+
+    INFO = "info"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class Kind(Enum):
+    """What the text of a rule says of a trace: good when true, bad when true, or one after the other."""
+
+    CONDITIONAL = "conditional"
+    INVARIANT = "invariant"
+    PATTERN = "pattern"
+
+
+class Mode(Enum):
+    """Whether signals of a rule are published, or only counted."""
+
+    LIVE = "live"
+    SHADOW = "shadow"
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """What a decoder must look at.
+
+    A span can hit an atom only if its name, an attribute's name, an event's name, or the name of an attribute of its
+    resource or scope is in `names`; or any span can, when `every_span`. `attributes` holds every attribute name that
+    some atom may look up.
+    """
+
+    names: frozenset[str]
+    every_span: bool
+    attributes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """A rule's condition over facts.
+
+    `applies` says whether the rule is about a trace, `broken` whether the trace breaks it. `unexcepted` is `applies`
+    without the rule's exceptions, None when it has none. `subjects` are all subjects in the order written, `wakes` the
+    atoms of which a trace must have hit one for the rule to be about it.
+    """
+
+    applies: Term
+    broken: Term
+    unexcepted: Term | None
+    subjects: tuple[Seen, ...]
+    wakes: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleException:
+    """An exception of a rule: what it excepts, who answers for it, why, and the last day on which it binds."""
+
+    where: str
+    owner: str | None
+    reason: str | None
+    expires: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One compiled rule.
+
+    `text` is the condition as written. `fingerprint`, 32 hex characters, covers condition, kind, time zone and
+    exceptions; so two rules with one fingerprint give the same verdicts.
+    """
+
+    id: str
+    title: str
+    severity: RuleSeverity
+    kind: Kind
+    controls: tuple[str, ...]
+    owner: str | None
+    tags: tuple[str, ...]
+    description: str | None
+    references: tuple[str, ...]
+    enabled: bool
+    mode: Mode
+    timezone: str
+    text: str
+    fingerprint: str
+    formula: Formula
+    atoms: frozenset[bytes]
+    exceptions: tuple[RuleException, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """All rules of a load, sorted by id; only enabled ones have atoms and are judged.
+
+    `fingerprint` covers all rules with all that is said of them; `texts` are the files they came from.
+    """
+
+    rules: tuple[Rule, ...]
+    atoms: Mapping[bytes, Atom]
+    interest: Interest
+    fingerprint: str
+    texts: Mapping[str, str]
+    _atoms: tuple[Atom, ...] = field(repr=False, compare=False)
+    _any_span: tuple[int, ...] = field(repr=False, compare=False)
+    _by_name: Mapping[str, tuple[int, ...]] = field(repr=False, compare=False)
+    _by_atom: Mapping[bytes, tuple[int, ...]] = field(repr=False, compare=False)
+
+    @staticmethod
+    def of(rules: Iterable[Rule], atoms: Iterable[Atom], texts: Mapping[str, str]) -> RuleSet:
+        """Builds the index."""
+        in_order = tuple(sorted(rules, key=lambda rule: rule.id))
+        every = tuple(sorted(atoms, key=lambda atom: atom.fingerprint))
+        any_span = tuple(index for index, atom in enumerate(every) if atom.names is None)
+        by_name = _index((name, index) for index, atom in enumerate(every) for name in atom.names or ())
+        return RuleSet(
+            rules=in_order,
+            atoms={atom.fingerprint: atom for atom in every},
+            interest=Interest(
+                names=frozenset(by_name),
+                every_span=bool(any_span),
+                attributes=frozenset(chain.from_iterable(atom.attributes for atom in every)),
+            ),
+            fingerprint=_fingerprint(in_order),
+            texts=dict(texts),
+            _atoms=every,
+            _any_span=any_span,
+            _by_name=by_name,
+            _by_atom=_index(
+                (atom, index) for index, rule in enumerate(in_order) if rule.enabled for atom in rule.formula.wakes
+            ),
+        )
+
+    def hits(self, span: Span) -> list[Atom]:
+        """The atoms that the span satisfies, in the order of their fingerprints."""
+        by_name = self._by_name
+        named = [by_name[span.name]] if span.name in by_name else []
+        if span.events:
+            named += [by_name[event.name] for event in span.events if event.name in by_name]
+        for place in (span.attributes, span.resource, span.scope):
+            for name in place:  # a comprehension per place costs 0.1 µs more
+                if name in by_name:
+                    named.append(by_name[name])
+        if not named:
+            found: Iterable[int] = self._any_span
+        elif len(named) == 1 and not self._any_span:
+            found = named[0]
+        else:
+            found = sorted({*self._any_span, *chain.from_iterable(named)})
+        return [atom for index in found if (atom := self._atoms[index]).holds(span)] if found else []
+
+    def about(self, atoms: Iterable[bytes]) -> list[Rule]:
+        """The enabled rules that may be about a trace that hit these atoms, in order."""
+        found = {index for atom in atoms for index in self._by_atom.get(atom, ())}
+        return [self.rules[index] for index in sorted(found)]
+
+
+def _index(pairs: Iterable[tuple[K, int]]) -> dict[K, tuple[int, ...]]:
+    found: defaultdict[K, list[int]] = defaultdict(list)
+    for key, index in pairs:
+        found[key].append(index)
+    return {key: tuple(indices) for key, indices in found.items()}
+
+
+def _fingerprint(rules: Iterable[Rule]) -> str:
+    said = [
+        (
+            *(rule.id, rule.title, rule.severity.value, rule.kind.value, rule.controls, rule.owner, rule.tags),
+            *(rule.description, rule.references, rule.enabled, rule.mode.value, rule.text, rule.fingerprint),
+            *(rule.exceptions,),
+        )
+        for rule in rules
+    ]
+    return blake2b(repr(said).encode(), digest_size=16).hexdigest()

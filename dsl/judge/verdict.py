@@ -1,0 +1,83 @@
+"""Judges a trace: facts to verdicts.
+
+In: a rule set, the facts a window holds, and whether the trace is known whole. Out: a `Judgement` for each rule that
+is about the trace. Pure; its cost follows the atoms that were hit, not the number of rules or the length of the trace.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from dsl.judge.formula import AtomFacts, Facts, reasons
+from dsl.judge.ruleset import Formula, Kind, Rule, RuleSet
+
+__all__ = ["AtomFacts", "Judgement", "Verdict", "judge"]
+
+
+class Verdict(Enum):
+    """What a rule says of one trace."""
+
+    NOT_APPLICABLE = "not_applicable"
+    HELD = "held"
+    BROKEN = "broken"
+    UNDETERMINED = "undetermined"
+
+
+class Judgement(msgspec.Struct, frozen=True, gc=False):
+    """One rule's verdict on one trace.
+
+    When it is broken or undetermined, `missing` names what should have been there and was not, `present` what was there
+    and should not have been: subjects, or comparisons of counts and of order, in canonical form. `subjects` are the
+    rule's subjects that were seen, with their atoms, in the order written. `excepted`: not applicable, but only because
+    of an exception.
+    """
+
+    rule: Rule
+    verdict: Verdict
+    missing: tuple[str, ...]
+    present: tuple[str, ...]
+    subjects: tuple[tuple[str, bytes], ...]
+    excepted: bool
+
+
+def judge(rules: RuleSet, facts: Facts, *, whole: bool) -> list[Judgement]:
+    """One judgement per rule that is applicable or excepted, sorted by rule id.
+
+    `facts` holds the atoms that were hit, by fingerprint; other atoms were not. A trace that is not `whole` gets a
+    verdict only where nothing that may be missing could change it.
+    """
+    found = (_judge(rule, facts, whole=whole) for rule in rules.about(facts))
+    return [judgement for judgement in found if judgement is not None]
+
+
+def _judge(rule: Rule, facts: Facts, *, whole: bool) -> Judgement | None:
+    formula = rule.formula
+    # What was seen decides whether a rule is about a trace; only then what may be missing matters.
+    applies = formula.applies.truth(facts, whole=True)
+    if applies is False:
+        is_excepted = formula.unexcepted is not None and formula.unexcepted.truth(facts, whole=True) is True
+        return Judgement(rule, Verdict.NOT_APPLICABLE, (), (), (), excepted=True) if is_excepted else None
+    if not whole:
+        applies = formula.applies.truth(facts, whole=False)
+    is_broken = formula.broken.truth(facts, whole=whole)
+    if is_broken is False and applies is True:
+        return Judgement(rule, Verdict.HELD, (), (), _seen(formula, facts), excepted=False)
+    verdict = Verdict.BROKEN if is_broken and applies else Verdict.UNDETERMINED
+    missing, present = _why(rule, facts, whole=whole)
+    return Judgement(rule, verdict, missing, present, _seen(formula, facts), excepted=False)
+
+
+def _why(rule: Rule, facts: Facts, *, whole: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is missing, and what is present and should not be."""
+    why = dict.fromkeys(reasons(rule.formula.broken, facts, whole=whole, wanted=False))
+    missing = tuple(reason.text for reason in why if reason.is_missing)
+    if rule.kind is Kind.PATTERN and missing:
+        # A pattern's subjects are bad only together: when one is missing, the others are what the trace is about.
+        return missing, ()
+    return missing, tuple(reason.text for reason in why if not reason.is_missing)
+
+
+def _seen(formula: Formula, facts: Facts) -> tuple[tuple[str, bytes], ...]:
+    return tuple((text, atom) for text, atom in formula.subjects if atom in facts)

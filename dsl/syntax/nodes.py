@@ -1,0 +1,250 @@
+"""What a rule's text says, as values: the tree that `dsl.syntax.parse` builds and every later stage reads.
+
+In: nothing. Out: frozen nodes. Two nodes are equal when they say the same; `at`, where a node stands in its text, and
+marks of how it was written (`quoted`, `grouped`) play no part in that. Groups in parentheses survive as nesting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
+
+
+class At(NamedTuple):
+    """A stretch of a rule's text: character offsets, `end` exclusive."""
+
+    start: int
+    end: int
+
+
+NOWHERE = At(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name of a span, an attribute or an event; `quoted` when it stood in quotes."""
+
+    text: str
+    quoted: bool = field(default=False, compare=False)
+    at: At = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A literal text."""
+
+    value: str
+    quoted: bool = field(default=False, compare=False)
+    at: At = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A literal number; an int when it was written without point and exponent."""
+
+    value: int | float
+    at: At = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A literal duration."""
+
+    value_ns: int | float
+    at: At = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Boolean:
+    """`true` or `false`."""
+
+    value: bool
+    at: At = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """`$name`: the value of another attribute of the same span."""
+
+    name: Name
+    at: At = field(default=NOWHERE, compare=False)
+
+
+Literal: TypeAlias = Text | Number | Duration | Boolean
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """A list of literals."""
+
+    items: tuple[Literal, ...]
+    at: At = field(default=NOWHERE, compare=False)
+
+
+Operand: TypeAlias = Literal | Choices | Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """`name op value`."""
+
+    name: Name
+    op: str
+    value: Operand
+    at: At = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """`name exists`."""
+
+    name: Name
+    at: At = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """A bare name inside where."""
+
+    name: Name
+    at: At = field(default=NOWHERE, compare=False)
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Not(Generic[T]):
+    """`not item`."""
+
+    item: T
+    at: At = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf(Generic[T]):
+    """Two or more items joined by `and`; `grouped` when the whole stood in parentheses."""
+
+    items: tuple[T, ...]
+    grouped: bool = field(default=False, compare=False)
+    at: At = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf(Generic[T]):
+    """Two or more items joined by `or`; `grouped` when the whole stood in parentheses."""
+
+    items: tuple[T, ...]
+    grouped: bool = field(default=False, compare=False)
+    at: At = field(default=NOWHERE, compare=False)
+
+
+Cond: TypeAlias = "Test | Presence | Truth | Not[Cond] | AllOf[Cond] | AnyOf[Cond]"
+
+
+@dataclass(frozen=True, slots=True)
+class Has:
+    """`trace.has(name).where(where)`, or the bare name; `bare` when it was written as nothing but a name."""
+
+    name: Name
+    where: Cond | None = None
+    bare: bool = field(default=False, compare=False)
+    at: At = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Carries:
+    """`name op value` or `name exists` outside where."""
+
+    test: Test | Presence
+    at: At = field(default=NOWHERE, compare=False)
+
+
+Subject: TypeAlias = Has | Carries
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """`left before right` or `left after right`."""
+
+    left: Subject
+    op: str
+    right: Subject
+    at: At = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """`count(subject)`."""
+
+    subject: Has
+    at: At = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A count compared with a number or another count; `dsl.check.check` refuses durations."""
+
+    left: Count | Number | Duration
+    op: str
+    right: Count | Number | Duration
+    at: At = field(default=NOWHERE, compare=False)
+
+
+Expr: TypeAlias = "Has | Carries | Order | Compared | Not[Expr] | AllOf[Expr] | AnyOf[Expr]"
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """`when { condition } always { … } never { … }`; the clauses in the order they were written."""
+
+    condition: Expr
+    always: tuple[Expr, ...]
+    never: tuple[Expr, ...]
+    at: At = field(default=NOWHERE, compare=False)
+
+
+Form: TypeAlias = "When | Expr"
+
+
+def subjects(expr: Expr) -> Iterator[tuple[Subject, bool]]:
+    """Every subject of an expression in the order written, and whether it stands under an even number of `not`.
+
+    >>> [(subject.name.text, positive) for subject, positive in subjects(AllOf((Has(Name("a")), Not(Has(Name("b"))))))]
+    [('a', True), ('b', False)]
+    """
+    match expr:
+        case Has() | Carries():
+            yield expr, True
+        case Order(left, _, right):
+            yield left, True
+            yield right, True
+        case Compared(left, _, right):
+            yield from ((side.subject, True) for side in (left, right) if isinstance(side, Count))
+        case Not(item):
+            yield from ((subject, not positive) for subject, positive in subjects(item))
+        case AllOf(items) | AnyOf(items):
+            for item in items:
+                yield from subjects(item)
+
+
+def tests(cond: Cond) -> Iterator[Test | Presence | Truth]:
+    """Every comparison inside a where, in the order written."""
+    match cond:
+        case Not(item):
+            yield from tests(item)
+        case AllOf(items) | AnyOf(items):
+            for item in items:
+                yield from tests(item)
+        case _:
+            yield cond
+
+
+def conditions(subject: Subject) -> Iterator[Test | Presence | Truth]:
+    """Every comparison that a subject makes."""
+    match subject:
+        case Carries(test):
+            yield test
+        case Has(_, where) if where is not None:
+            yield from tests(where)

@@ -1,0 +1,234 @@
+"""Parses a rule's text: words to nodes.
+
+In: a `Passage`. Out: a `Form` (a whole rule) or a `Cond` (what stands inside where), or None and at least one error.
+Takes time linear in the text and never raises. Nodes are built bottom-up while Lark reduces, so depth costs no stack.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+from lark import Lark, Token, Transformer, UnexpectedToken, v_args
+
+from dsl import problems
+from dsl.problems import Problem
+from dsl.syntax import suggestions
+from dsl.syntax.nodes import (
+    AllOf,
+    AnyOf,
+    At,
+    Boolean,
+    Carries,
+    Choices,
+    Compared,
+    Cond,
+    Count,
+    Duration,
+    Expr,
+    Form,
+    Has,
+    Literal,
+    Name,
+    Not,
+    Number,
+    Operand,
+    Order,
+    Presence,
+    Reference,
+    Subject,
+    Test,
+    Text,
+    Truth,
+    When,
+)
+from dsl.syntax.source import Passage
+from dsl.syntax.tokens import quantity, stretch, tokens
+
+_ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))")
+_ESCAPED = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
+_SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def parse_rule(passage: Passage) -> tuple[Form | None, list[Problem]]:
+    """The rule that the passage holds."""
+    tree, found = _parse(passage, "rule")
+    return cast("Form | None", tree), found
+
+
+def parse_cond(passage: Passage) -> tuple[Cond | None, list[Problem]]:
+    """The condition that the passage holds, as inside where."""
+    tree, found = _parse(passage, "cond")
+    return cast("Cond | None", tree), found
+
+
+def unquoted(text: str) -> str:
+    r"""What a quoted text means; a backslash before any other character stays.
+
+    >>> unquoted(r'"\d+ \"a\" \u00e9"')
+    '\\d+ "a" é'
+    """
+    plain = _ESCAPE.sub(_unescape, text[1:-1])
+    joined = _SURROGATE_PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), plain)
+    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", joined)
+
+
+def _unescape(escape: re.Match[str]) -> str:
+    return chr(int(escape[1], 16)) if escape[1] else _ESCAPED.get(escape[2], escape[0])
+
+
+@cache
+def _language() -> Lark:
+    return Lark(
+        Path(__file__).with_name("grammar.lark").read_text(encoding="utf-8"),
+        parser="lalr",
+        lexer="basic",
+        start=["rule", "cond"],
+        transformer=_Builder(),
+        maybe_placeholders=False,
+    )
+
+
+def _parse(passage: Passage, start: str) -> tuple[object, list[Problem]]:
+    words, found = tokens(_language(), passage)
+    if found:
+        return None, found
+    reader = _language().parse_interactive(start=start)
+    read: list[Token] = []
+    try:
+        for word in words:
+            reader.feed_token(word)
+            read.append(word)
+        end = len(passage.text.rstrip())
+        return reader.feed_token(Token("$END", "", start_pos=end, end_pos=end)), []
+    except UnexpectedToken as error:
+        return None, [_unexpected(passage, error.token, read, frozenset(reader.accepts()))]  # type: ignore[no-untyped-call]
+
+
+def _unexpected(passage: Passage, word: Token, read: list[Token], accepted: frozenset[str]) -> Problem:
+    previous = read[-1] if read else None
+    if word.type == "$END":
+        return problems.ends_early(
+            passage.spot(stretch(previous) if previous else At(0, 1)), suggestions.expected(accepted)
+        )
+    spot = passage.spot(stretch(word))
+    if word.type in {"_WHERE", "BEFORE", "AFTER"} and _ends_in_group(read):
+        return problems.group_as_subject(spot, "where" if word.type == "_WHERE" else word)
+    if previous is not None and previous.type in {"BEFORE", "AFTER"} and word.type == "LPAR":
+        return problems.group_as_subject(spot, previous)
+    return problems.unexpected(spot, word, suggestions.advice(word, read, accepted))
+
+
+def _ends_in_group(read: list[Token]) -> bool:
+    """Whether the last word closes a parenthesis that belongs to no has, count or where."""
+    depth = 0
+    for word in reversed(read):
+        if word.type == "RPAR":
+            depth += 1
+        elif word.type in {"LPAR", "HAS", "COUNT", "_WHERE"}:
+            depth -= 1
+        if depth == 0:
+            return word.type == "LPAR"
+    return False
+
+
+def _around(*nodes: object) -> At:
+    stretches = [stretch(node) if isinstance(node, Token) else cast("Name", node).at for node in nodes]
+    return At(min(at.start for at in stretches), max(at.end for at in stretches))
+
+
+def _counted(side: Count | Token) -> Count | Number | Duration:
+    return side if isinstance(side, Count) else cast("Number | Duration", quantity(side, stretch(side)))
+
+
+def _joined(wheres: tuple[Cond, ...]) -> Cond | None:
+    if len(wheres) <= 1:
+        return wheres[0] if wheres else None
+    return AllOf(wheres, at=_around(*wheres))
+
+
+@v_args(inline=True)
+class _Builder(Transformer[Token, object]):
+    """One method per alias of the grammar."""
+
+    def when(self, condition: Expr, *clauses: tuple[str, Expr]) -> When:
+        always = tuple(expr for word, expr in clauses if word == "always")
+        never = tuple(expr for word, expr in clauses if word == "never")
+        return When(condition, always, never, at=_around(condition, *always, *never))
+
+    def bare(self, expr: Expr) -> Expr:
+        return expr
+
+    def always(self, expr: Expr) -> tuple[str, Expr]:
+        return "always", expr
+
+    def never(self, expr: Expr) -> tuple[str, Expr]:
+        return "never", expr
+
+    def any_of(self, *items: Expr) -> AnyOf[Expr]:
+        return AnyOf(items, at=_around(*items))
+
+    def all_of(self, *items: Expr) -> AllOf[Expr]:
+        return AllOf(items, at=_around(*items))
+
+    def negation(self, item: Expr) -> Not[Expr]:
+        return Not(item, at=_around(item))
+
+    def group(self, item: Expr) -> Expr:
+        return replace(item, grouped=True) if isinstance(item, AllOf | AnyOf) else item
+
+    def order(self, left: Subject, word: Token, right: Subject) -> Order:
+        return Order(left, str(word), right, at=_around(left, right))
+
+    def compared(self, left: Count | Token, op: Token, right: Count | Token) -> Compared:
+        return Compared(_counted(left), str(op), _counted(right), at=_around(left, right))
+
+    def carries(self, name: Name, op: str | None = None, value: Operand | None = None) -> Carries:
+        test = Presence(name, at=name.at) if op is None or value is None else self.test(name, op, value)
+        return Carries(test, at=test.at)
+
+    def test(self, name: Name, op: str, value: Operand) -> Test:
+        return Test(name, op, value, at=_around(name, value))
+
+    def presence(self, name: Name) -> Presence:
+        return Presence(name, at=name.at)
+
+    def truth(self, name: Name) -> Truth:
+        return Truth(name, at=name.at)
+
+    def count(self, opening: Token, subject: Has, closing: Token, *wheres: Cond) -> Count:
+        where = _joined((subject.where, *wheres) if subject.where else wheres)
+        return Count(Has(subject.name, where, at=subject.at), at=_around(opening, closing, *wheres))
+
+    def subject(self, opening: Token, name: Name, closing: Token, *wheres: Cond) -> Has:
+        return Has(name, _joined(wheres), at=_around(opening, closing, *wheres))
+
+    def bare_subject(self, name: Name, *wheres: Cond) -> Has:
+        return Has(name, _joined(wheres), bare=not wheres, at=_around(name, *wheres))
+
+    def op(self, *words: Token) -> str:
+        return " ".join(words)
+
+    def list(self, opening: Token, *items: Literal | Token) -> Choices:
+        return Choices(cast("tuple[Literal, ...]", items[:-1]), at=_around(opening, items[-1]))
+
+    def reference(self, name: Name) -> Reference:
+        return Reference(name, at=name.at)
+
+    def text(self, word: Token) -> Text:
+        is_quoted = word.type == "STRING"
+        return Text(unquoted(word) if is_quoted else str(word), is_quoted, at=stretch(word))
+
+    def quantity(self, word: Token) -> Number | Duration:
+        return cast("Number | Duration", quantity(word, stretch(word)))
+
+    def boolean(self, word: Token) -> Boolean:
+        return Boolean(word == "true", at=stretch(word))
+
+    def name(self, word: Token) -> Name:
+        is_quoted = word.type == "STRING"
+        return Name(unquoted(word) if is_quoted else str(word), is_quoted, at=stretch(word))

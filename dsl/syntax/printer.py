@@ -1,0 +1,165 @@
+"""Prints nodes in their one canonical form, which parses back to equal nodes.
+
+In: nodes. Out: text. Names and texts stand without quotes where they can; every group that `and` or `or` needs has its
+parentheses; `always` comes before `never`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from dsl.syntax.nodes import (
+    AllOf,
+    AnyOf,
+    Boolean,
+    Carries,
+    Choices,
+    Compared,
+    Cond,
+    Count,
+    Duration,
+    Expr,
+    Form,
+    Has,
+    Literal,
+    Not,
+    Number,
+    Operand,
+    Order,
+    Presence,
+    Reference,
+    Subject,
+    Test,
+    Text,
+    Truth,
+    When,
+)
+from dsl.syntax.suggestions import RESERVED
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.([A-Za-z_][A-Za-z0-9_-]*|[0-9]+))*")
+_ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
+_REFUSED = RESERVED | {"trace", "trace.has", "trace.count"}
+_UNITS = (("d", 86400 * 10**9), ("h", 3600 * 10**9), ("m", 60 * 10**9), ("s", 10**9), ("ms", 10**6), ("us", 10**3))
+
+
+def form_text(form: Form) -> str:
+    """A whole rule."""
+    if not isinstance(form, When):
+        return expr_text(form)
+    clauses = [("when", form.condition)]
+    clauses += [("always", clause) for clause in form.always] + [("never", clause) for clause in form.never]
+    return " ".join(f"{word} {{ {expr_text(expr)} }}" for word, expr in clauses)
+
+
+def expr_text(expr: Expr) -> str:
+    """An expression."""
+    match expr:
+        case AllOf(items):
+            return " and ".join(_expr_in_group(item) for item in items)
+        case AnyOf(items):
+            return " or ".join(_expr_in_group(item) for item in items)
+        case Not(item):
+            return f"not {_expr_in_group(item)}"
+        case Order(left, op, right):
+            return f"{subject_text(left)} {op} {subject_text(right)}"
+        case Compared(left, op, right):
+            return f"{_count_text(left)} {op} {_count_text(right)}"
+        case Has() | Carries():
+            return subject_text(expr)
+
+
+def subject_text(subject: Subject) -> str:
+    """A subject.
+
+    >>> from dsl.syntax.nodes import Name
+    >>> subject_text(Has(Name("GET /users"), Test(Name("status"), ">=", Number(500))))
+    'trace.has("GET /users").where(status >= 500)'
+    """
+    if isinstance(subject, Carries):
+        return cond_text(subject.test)
+    name = name_text(subject.name.text)
+    head = f"trace.has({name})" if name.startswith('"') else name
+    return head if subject.where is None else f"{head}.where({cond_text(subject.where)})"
+
+
+def cond_text(cond: Cond) -> str:
+    """What stands inside where."""
+    match cond:
+        case AllOf(items):
+            return " and ".join(_cond_in_group(item) for item in items)
+        case AnyOf(items):
+            return " or ".join(_cond_in_group(item) for item in items)
+        case Not(item):
+            return f"not {_cond_in_group(item)}"
+        case Test(name, op, value):
+            return f"{name_text(name.text)} {op} {operand_text(value)}"
+        case Presence(name):
+            return f"{name_text(name.text)} exists"
+        case Truth(name):
+            return name_text(name.text)
+
+
+def name_text(text: str) -> str:
+    """A name or text, in quotes only where it must be.
+
+    >>> name_text("pii.access"), name_text("in"), name_text("a b")
+    ('pii.access', '"in"', '"a b"')
+    """
+    is_plain = _NAME.fullmatch(text) and text not in _REFUSED and not text.endswith(".where")
+    return text if is_plain else '"' + _ESCAPED.sub(_escape, text) + '"'
+
+
+def operand_text(operand: Operand) -> str:
+    """The right side of a comparison."""
+    match operand:
+        case Choices(items):
+            return "[" + ", ".join(map(_literal_text, items)) + "]"
+        case Reference(name):
+            return "$" + name_text(name.text)
+        case _:
+            return _literal_text(operand)
+
+
+def number_text(value: float) -> str:
+    """A number as the language reads it.
+
+    >>> number_text(5), number_text(0.5), number_text(1e22)
+    ('5', '0.5', '1e+22')
+    """
+    return repr(value)
+
+
+def _escape(character: re.Match[str]) -> str:
+    return _ESCAPES.get(character[0], f"\\u{ord(character[0]):04x}")
+
+
+def _literal_text(literal: Literal) -> str:
+    match literal:
+        case Text(value):
+            return name_text(value)
+        case Number(value):
+            return number_text(value)
+        case Boolean(value):
+            return "true" if value else "false"
+        case Duration(value_ns):
+            return _duration_text(value_ns)
+
+
+def _duration_text(value_ns: float) -> str:
+    for unit, size_ns in _UNITS:
+        if value_ns and isinstance(value_ns, int) and value_ns % size_ns == 0:
+            return f"{value_ns // size_ns}{unit}"
+    return f"{number_text(value_ns)}ns"
+
+
+def _count_text(side: Count | Number | Duration) -> str:
+    return f"count({subject_text(side.subject)})" if isinstance(side, Count) else _literal_text(side)
+
+
+def _expr_in_group(expr: Expr) -> str:
+    return f"({expr_text(expr)})" if isinstance(expr, AllOf | AnyOf) else expr_text(expr)
+
+
+def _cond_in_group(cond: Cond) -> str:
+    return f"({cond_text(cond)})" if isinstance(cond, AllOf | AnyOf) else cond_text(cond)

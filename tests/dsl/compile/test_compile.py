@@ -1,0 +1,212 @@
+"""From files to a rule set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dsl import RulesError, RuleSet, compile_texts, load
+from dsl.problems import Severity
+from dsl.syntax.tokens import MAX_BYTES
+
+
+def _compiled(**said: object) -> RuleSet:
+    rule: dict[str, object] = {"id": "r", "kind": "pattern", "condition": "a and not b.where(timestamp.hour > 3)"}
+    rules, _ = compile_texts({"t.yaml": json.dumps({"rules": [rule | said]})})
+    return rules
+
+
+def test_rules_of_all_files_are_sorted_by_id(tmp_path: Path) -> None:
+    """A rule set holds the rules of all files, in the order of their ids."""
+    (tmp_path / "1.rules").write_text("// Signal: B (low)\nb\n// Signal: C (low)\nc")
+    (tmp_path / "2.yaml").write_text("rules: [{id: A, kind: pattern, condition: a}]")
+
+    rules, found = load([tmp_path])
+
+    assert ["A", "B", "C"] == [rule.id for rule in rules.rules]
+    assert [] == found
+
+
+def test_errors_of_all_files_are_raised_at_once(tmp_path: Path) -> None:
+    """One error carries every problem of every file, warnings too, sorted by place."""
+    (tmp_path / "1.rules").write_text("// Signal: A (low)\na or b and c\n\n// Signal: B (low)\nx > 'y'")
+    (tmp_path / "2.yaml").write_text("rules: [{id: A, kind: pattern, condition: a}]")
+
+    with pytest.raises(RulesError) as raised:
+        load([tmp_path, tmp_path / "gone"])
+
+    assert ["W407", "E204", "E312", "E301"] == [problem.code for problem in raised.value.problems]
+    assert f"{tmp_path}/1.rules:5:5: `x` is compared with text" in str(raised.value)
+
+
+def test_warnings_do_not_keep_rules_from_loading() -> None:
+    """What is only advice is returned beside the rules."""
+    rules, found = compile_texts({"t.rules": "// Signal: A (low)\na or b and c"})
+
+    assert 1 == len(rules.rules)
+    assert [Severity.WARNING] == [problem.severity for problem in found]
+
+
+def test_texts_of_a_rule_set_compile_to_the_same_set(tmp_path: Path) -> None:
+    """A rule set that travelled as texts is the one that was loaded."""
+    (tmp_path / "1.rules").write_text("// Signal: B (low)\nb.where(x == 1)")
+    (tmp_path / "2.yaml").write_text("rules: [{id: A, kind: pattern, condition: count(a) > 2}]")
+    loaded, _ = load([tmp_path])
+
+    travelled, _ = compile_texts(loaded.texts)
+
+    assert loaded == travelled
+    assert loaded.fingerprint == travelled.fingerprint
+
+
+def test_no_files_are_an_empty_rule_set() -> None:
+    """A set without rules judges nothing and has a fingerprint."""
+    rules, found = compile_texts({})
+
+    assert ((), [], 32) == (rules.rules, found, len(rules.fingerprint))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"severity": "low"},
+        {"owner": "x"},
+        {"title": "T"},
+        {"mode": "shadow"},
+        {"condition": "a  and not(b.where(timestamp.hour > 3)) // same"},
+    ],
+)
+def test_rule_fingerprint_covers_what_is_judged_and_no_more(said: dict[str, object]) -> None:
+    """Two rules that give the same verdicts have one fingerprint; their rule sets tell them apart."""
+    one, other = _compiled(), _compiled(**said)
+
+    assert one.rules[0].fingerprint == other.rules[0].fingerprint
+    assert set(one.atoms) == set(other.atoms)
+    assert one.fingerprint != other.fingerprint
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"condition": "a and not b"},
+        {"kind": "invariant"},
+        {"timezone": "Europe/Berlin"},
+        {"exceptions": [{"where": "x exists"}]},
+    ],
+)
+def test_rule_fingerprint_covers_condition_kind_zone_and_exceptions(said: dict[str, object]) -> None:
+    """A change that can change a verdict changes the fingerprint."""
+    assert _compiled().rules[0].fingerprint != _compiled(**said).rules[0].fingerprint
+
+
+def test_atom_knows_its_time_zone_only_where_it_asks_the_time() -> None:
+    """Rules in two time zones share the atoms that do not depend on it."""
+    utc, berlin = _compiled(), _compiled(timezone="Europe/Berlin")
+
+    assert ["a"] == [utc.atoms[atom].text for atom in utc.atoms.keys() & berlin.atoms.keys()]
+
+
+def test_atoms_are_shared_by_all_rules_that_ask_the_same() -> None:
+    """Two ways to write a subject, in two rules, are one atom."""
+    text = '// Signal: A (low)\ntrace.has(a).where(x == "y")\n\n// Signal: B (low)\na.where((x == y)) and b'
+
+    rules, _ = compile_texts({"t.rules": text})
+
+    assert ["a.where(x == y)", "b"] == sorted(atom.text for atom in rules.atoms.values())
+    assert {8} == {len(fingerprint) for fingerprint in rules.atoms}
+
+
+def test_atom_with_exceptions_has_a_companion_without() -> None:
+    """What an exception decided can be told, because the subject is also asked without it."""
+    rules = _compiled(exceptions=[{"where": "x exists"}])
+
+    assert ["a", "a", "b.where(timestamp.hour > 3)"] == sorted(atom.text for atom in rules.atoms.values())
+
+
+@pytest.mark.parametrize(
+    ("condition", "counted"),
+    [
+        ("a", 0),
+        ("count(a) > 0", 1),
+        ("count(a) >= 3", 4),
+        ("count(a) == 2.5", 3),
+        ("count(a) > -1", 1),
+        ("count(a) > 50000", 10_000),
+        ("count(a) > 3 or 7 > count(a)", 8),
+        ("count(a) > count(a)", 10_000),
+    ],
+)
+def test_atom_is_counted_as_far_as_comparisons_need(condition: str, counted: int) -> None:
+    """Of a counted atom as many spans are told apart as the largest comparison needs, at most 10,000."""
+    atoms = [atom for atom in _compiled(condition=condition).atoms.values() if atom.text == "a"]
+
+    assert [counted] == [atom.counted for atom in atoms]
+
+
+def test_rules_that_are_not_enabled_cost_nothing() -> None:
+    """A rule that is switched off is listed, has no atoms, and is never judged."""
+    rules = _compiled(enabled=False)
+
+    assert 1 == len(rules.rules)
+    assert ({}, frozenset(), False) == (rules.atoms, rules.interest.names, rules.interest.every_span)
+    assert [] == rules.about(rules.rules[0].atoms)
+
+
+@pytest.mark.parametrize(("size", "codes"), [(MAX_BYTES, []), (MAX_BYTES + 1, ["E109"])])
+def test_rule_over_64_kib_is_refused(size: int, codes: list[str]) -> None:
+    """A rule of 64 KiB is read, one byte more is not."""
+    text = 'x == "' + "é" * ((size - 7) // 2) + "a" * ((size - 7) % 2) + '"'
+
+    try:
+        _, found = compile_texts({"t.rules": "// Signal: A (low)\n" + text})
+    except RulesError as error:
+        found = error.problems
+
+    assert codes == [problem.code for problem in found]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "(",
+        "not ",
+        "a and ",
+        "a.where(",
+        "[",
+        '"',
+        "'a\\",
+        "a.",
+        "a.where",
+        "// ",
+        "trace.has",
+        "count //",
+        "a.1",
+        "{",
+        "1",
+        "\\",
+    ],
+)
+def test_time_to_parse_is_linear_in_the_text(unit: str) -> None:
+    """A rule of 64 KiB that repeats one word is read or refused at once."""
+    text = (unit * MAX_BYTES)[: MAX_BYTES - 2]
+
+    with pytest.raises(RulesError):
+        compile_texts({"t.rules": "// Signal: A (low)\n" + text + "\n="})
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("unit", [" ", "\t", "//", '"', ":", "(", "a:", "Signal:", "// id:", "-"])
+def test_time_to_read_headers_is_linear_in_the_text(unit: str) -> None:
+    """A comment line of a million characters is read at once."""
+    lines = [
+        f"// Signal: A {unit * 100_000}x",
+        f"// owner: {unit * 100_000}x",
+        f'// "{unit * 100_000}',
+        f"{unit * 100_000}",
+    ]
+
+    with pytest.raises(RulesError):
+        compile_texts({"t.rules": "\n".join([*lines, "// Signal: A (low)", "x ="])})

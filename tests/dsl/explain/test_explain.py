@@ -1,0 +1,71 @@
+"""Rules explained to people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dsl.compile.compile import CompiledRule, compile_files, load_compiled, rule_set
+from dsl.explain.explain import explain
+from dsl.syntax.source import from_texts
+from tests.dsl.fixtures import ROOT, Block, outcome, verdict_blocks
+
+_LIBRARY = Path(__file__).parents[2] / "dsl" / "library"
+
+
+def _compiled(name: str, text: str) -> list[CompiledRule]:
+    files, _ = from_texts({name: text})
+    compiled, _ = compile_files(files)
+    return compiled
+
+
+def _explained() -> Iterator[object]:
+    for part in re.split(r"(?m)^--- ", (ROOT / "explained.txt").read_text(encoding="utf-8"))[1:]:
+        title, _, rest = part.partition("\n@file ")
+        name, _, rest = rest.partition("\n")
+        text, _, expected = rest.partition(">>>\n")
+        yield pytest.param(name, text, expected, id=title)
+
+
+@pytest.mark.parametrize(("name", "text", "expected"), list(_explained()))
+def test_rule_is_explained_as_the_fixture_says(name: str, text: str, expected: str) -> None:
+    """It is said when a rule applies, when it is broken and held, what is excepted, what leaves, and what atoms are."""
+    (rule,) = _compiled(name, text)
+
+    assert expected == explain(rule, ["user.id", "tenant.id"])
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(block, id=f"{path.stem}: {block.title}")
+        for path in sorted((ROOT / "verdicts").glob("*.txt"))
+        for block in verdict_blocks(path)
+    ],
+)
+def test_all_that_leaves_is_named(block: Block) -> None:
+    """Whatever attribute an atom shows of a span, the explanation named before; and it names every atom."""
+    header = "// id: r\n" if block.text.startswith("when") else "// id: r\n// kind: pattern\n"
+    compiled = _compiled("t.rules", header + block.text)
+    rules, _ = rule_set([], compiled, [])
+
+    explained = explain(compiled[0], [])
+
+    named = re.search(r"as the rule names them: (.*)", explained)
+    spans = [span for line in block.outcomes for span in outcome(line)[2]]
+    shown = {name for span in spans for atom in rules.hits(span) for name in atom.witness(span)}
+    assert named is not None
+    assert shown <= set(named[1].split(", "))
+    assert all(f"  {fingerprint.hex()} {atom.text}\n" in explained for fingerprint, atom in rules.atoms.items())
+
+
+def test_every_rule_of_the_library_is_explained_on_lines_of_its_own() -> None:
+    """No part of an explanation is empty, and nothing in it moves a terminal."""
+    explained = [explain(rule, ["user.id"]) for rule in load_compiled([_LIBRARY])]
+
+    assert len(explained) > 60
+    assert all(line == "" or line.strip() for text in explained for line in text.splitlines())
+    assert all(line.isprintable() for text in explained for line in text.split("\n"))

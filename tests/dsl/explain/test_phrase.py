@@ -1,0 +1,26 @@
+"""What rules say in plain English: every line of tests/fixtures/dsl/phrases.txt is a test."""
+
+from __future__ import annotations
+
+import pytest
+
+from dsl.explain.phrase import sentence
+from dsl.syntax.nodes import When
+from dsl.syntax.parse import parse_rule
+from dsl.syntax.source import Passage, source_file
+from tests.dsl.fixtures import ROOT
+
+_PAIRS = [
+    [side.strip() for side in line.split(" => ")]
+    for line in (ROOT / "phrases.txt").read_text(encoding="utf-8").splitlines()
+]
+
+
+@pytest.mark.parametrize(("condition", "english"), _PAIRS)
+def test_condition_is_said_in_english(condition: str, english: str) -> None:
+    """A condition is said as the fixture says it."""
+    form, found = parse_rule(Passage(source_file("t.rules", condition), condition, 1))
+    assert form is not None, found
+    assert not isinstance(form, When)
+
+    assert english == sentence(form)
