@@ -15,7 +15,7 @@ from streams._wire cimport FIELD, Field, Reader, next_field, reader_of
 
 from dsl import Event, Span
 from streams.convert import KINDS, STATUSES, log_identity, severity_name
-from topics.otlp_protobuf import array_value, key_values_value
+from topics.otlp.protobuf import array_value, key_values_value
 
 
 cdef object span(Names names, otlp.Record* record, tuple origin):

@@ -15,7 +15,7 @@ from libc.string cimport memcmp, memcpy
 
 from streams.runs import Hits, Run
 from streams.traces import TraceSpans
-from topics.facts import TICK_MS
+from topics.records.facts import TICK_MS
 
 cdef int64_t TICK = TICK_MS
 

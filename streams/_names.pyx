@@ -11,7 +11,7 @@ from libc.stdlib cimport calloc, free
 from streams._slices cimport is_text, slice_of
 from streams._wire cimport little_endian
 
-from topics.otlp import MENDED
+from topics.otlp.requests import MENDED
 
 
 cdef class Names:

@@ -53,7 +53,7 @@ cdef class Scanner:
         self.audit = slice_of(AUDIT)
 
     def scan(self, bytes value not None, bint logs_first):
-        """The traces in a request, None when it takes a closer look; `logs_first` as `topics.otlp_protobuf.read`."""
+        """The traces in a request, None when it takes a closer look; `logs_first` as `topics.otlp.protobuf.read`."""
         cdef Found found = Found()
         cdef int logs = self.find(found, value, logs_first)
         if logs < 0:

@@ -215,7 +215,7 @@ cdef inline uint32_t _partition(const uint8_t* trace_id, uint32_t partitions) no
 
 
 cdef inline uint8_t* _write(uint8_t* at, Touch* touch) noexcept nogil:
-    """Writes a touch as `topics.facts.pack_touches` does; returns where the next one goes."""
+    """Writes a touch as `topics.records.facts.pack_touches` does; returns where the next one goes."""
     memcpy(at, touch.trace_id, TRACE_ID_BYTES)
     at = _write_number(at + TRACE_ID_BYTES, touch.tick, TICK_BYTES)
     return _write_number(at, touch.span_count, SPAN_COUNT_BYTES)

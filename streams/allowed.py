@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.errors import ConfigError
 from streams.settings import Settings
-from topics.acls import Role, lacking
+from topics.cluster.acls import Role, lacking
 
 
 def check(admin: AdminClient, settings: Settings, role: Role) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from dsl import Event, Interest, Span, Value
 from dsl.judge.span import Attributes
-from topics import otlp
+from topics.otlp import requests as otlp
 
 NO_PARENT = frozenset({b"", bytes(8)})
 """The parent span ids that a root has."""

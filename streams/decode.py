@@ -25,8 +25,10 @@ from streams import convert, scan
 from streams.convert import NO_PARENT
 from streams.errors import RecordError
 from streams.traces import Decoded, TraceSpans
-from topics import otlp, otlp_json, otlp_protobuf
-from topics.otlp import MENDED, RecordKind
+from topics.otlp import json as otlp_json
+from topics.otlp import protobuf as otlp_protobuf
+from topics.otlp import requests as otlp
+from topics.otlp.requests import MENDED, RecordKind
 
 __all__ = ["Decoded", "Decoder", "Format", "TraceSpans", "decode"]
 

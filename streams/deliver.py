@@ -13,8 +13,8 @@ import msgspec
 from dsl import Judgement, Mode, Rule, RuleSet, Verdict, judge
 from streams.window.chain import Chain, Judged
 from streams.window.close import Close
-from topics.facts import TICK_MS
-from topics.finding import Finding, RuleText, Shown, SourceRange
+from topics.records.facts import TICK_MS
+from topics.signals.finding import Finding, RuleText, Shown, SourceRange
 
 SIGNALLED = frozenset({Verdict.BROKEN.value, Verdict.UNDETERMINED.value})
 SPAN_ID_BYTES = 8

@@ -18,7 +18,7 @@ from streams.decode import Decoder, Format
 from streams.errors import RecordError
 from streams.project import Projector
 from streams.traces import TraceSpans
-from topics.otlp import RecordKind
+from topics.otlp.requests import RecordKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@
     facts          ─ flush ──►  one message per facts partition            streams.ingest
     facts message  ─ apply ──►  closed windows                             streams.window
     closed window  ─ judge ──►  verdicts                                   dsl.judge.verdict
-    verdict        ─ deliver ►  signals                                    streams.deliver, topics.signals
+    verdict        ─ deliver ►  signals                                    streams.deliver, topics.records.signals
     all of these   ─ seal ───►  signed evidence                            streams.ledger
 
 The first two rows are run by `streams.ingest`, the others by `streams.sessions`. Where the scanner was compiled, it
@@ -34,7 +34,7 @@ from streams.window.chain import Bounds
 from streams.window.close import Close
 from streams.window.session import Sessions
 from streams.window.waiting import Arrival
-from topics.facts import Entry
+from topics.records.facts import Entry
 
 FILE = "file"
 """The source topic's name where the source is a file."""

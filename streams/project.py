@@ -16,7 +16,7 @@ from dsl import Atom, Interest, RuleSet, Span
 from dsl.judge.span import Value
 from streams.decode import Decoded, TraceSpans
 from streams.redact import Redaction
-from topics.facts import Fact, Scalar, Witness
+from topics.records.facts import Fact, Scalar, Witness
 
 IDENTITY_ATTRIBUTES = (
     "client.address",

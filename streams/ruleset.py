@@ -16,7 +16,7 @@ from dsl import RulesError, RuleSet, compile_texts
 from streams import reader
 from streams.errors import ConfigError, StateError
 from streams.settings import Settings
-from topics import rules as records
+from topics.records import rules as records
 
 WAIT_S = 30.0
 SET_BYTES = 8 << 20

@@ -18,8 +18,8 @@ from streams.project import IDENTITY_ATTRIBUTES, NOT_REDACTED
 from streams.redact import Redaction
 from streams.security import NO_SECURITY, Security
 from streams.window.chain import Bounds
-from topics.facts import TICK_MS
-from topics.signals import SignalFormat
+from topics.records.facts import TICK_MS
+from topics.records.signals import SignalFormat
 from topics.spec import Layout
 
 ClientSettings: TypeAlias = Mapping[str, str | int | float | bool]

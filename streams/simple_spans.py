@@ -23,7 +23,7 @@ import msgspec
 from dsl import Interest
 from streams.decode import Decoded, Format, decode
 from streams.errors import ConfigError, RecordError
-from topics.otlp_json import mend, reason
+from topics.otlp.json import mend, reason
 
 FILE_TRACE_ID = f"{1:032x}"
 """The trace of spans that name none."""

@@ -14,9 +14,9 @@ from streams import reader, ruleset
 from streams.errors import StateError
 from streams.ingest.group import committed_offsets
 from streams.settings import Settings
-from topics import admin as kafka
-from topics import positions
-from topics.positions import Checkpoint, Standing
+from topics.cluster import admin as kafka
+from topics.records import checkpoints
+from topics.records.checkpoints import Checkpoint, Standing
 
 NOTHING = Standing(None, None, 0, None)
 
@@ -133,7 +133,7 @@ def _checkpoint(settings: Settings, number: int, topic_id: str) -> tuple[Checkpo
     if message is None:
         return None, None
     try:
-        found = positions.decode(message.value() or b"")
+        found = checkpoints.decode(message.value() or b"")
     except msgspec.DecodeError as error:
         raise StateError(
             f"the checkpoint of facts partition {number} cannot be read: {error}",

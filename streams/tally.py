@@ -1,6 +1,6 @@
 """What sessions says on `betrace.verdicts`: counts after each step, and a coverage record each minute.
 
-In: outcomes, facts messages and the clock, as values. Out: the records of `topics.verdicts`. Pure but for its own sums.
+In: outcomes, facts messages and the clock, as values. Out: the records of `topics.records.verdicts`. Pure but for its own sums.
 
 What must hold for coverage: the sums since the last record are of facts messages from its `facts_to` on. So a worker
 that takes over reads the facts from there, or from below, again; messages below are passed over here. Then nothing but
@@ -14,8 +14,8 @@ from collections.abc import Iterator
 import msgspec
 
 from streams.distinct import DistinctTraces
-from topics.facts import TOUCH_BYTES, Facts, Section
-from topics.verdicts import COVERAGE_EVERY_MS, HASH_BYTES, LEAVES_LIMIT, Coverage, SourceCoverage, VerdictCounts
+from topics.records.facts import TOUCH_BYTES, Facts, Section
+from topics.records.verdicts import COVERAGE_EVERY_MS, HASH_BYTES, LEAVES_LIMIT, Coverage, SourceCoverage, VerdictCounts
 
 _TRACE_ID_BYTES = 16
 

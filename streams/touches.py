@@ -10,7 +10,7 @@ from typing import Protocol
 
 from streams import scan
 from topics import partition
-from topics.facts import Touch, pack_touches
+from topics.records.facts import Touch, pack_touches
 
 
 class Touches(Protocol):
@@ -33,7 +33,7 @@ class Touches(Protocol):
         """One trace of 256 and whether its root was seen, by tick."""
 
     def pack(self, partitions: int) -> list[bytes]:
-        """The touches of each facts partition (`topics.facts.pack_touches`), in the order in which they came."""
+        """The touches of each facts partition (`topics.records.facts.pack_touches`), in the order in which they came."""
 
 
 class PureTouches:

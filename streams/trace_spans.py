@@ -16,8 +16,8 @@ from streams import follow
 from streams.decode import Decoder
 from streams.errors import RecordError
 from streams.settings import ClientSettings
-from topics.finding import SourceRange
-from topics.otlp import RecordKind
+from topics.otlp.requests import RecordKind
+from topics.signals.finding import SourceRange
 
 _EVERYTHING = Interest(names=frozenset(), every_span=True, attributes=frozenset({"service.name"}))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from topics import broker
+from topics.embedded import broker
 
 settings.register_profile("short", max_examples=200, deadline=None)
 # What `make properties` asks for.

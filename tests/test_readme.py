@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from streams.archive.read import records
 from tests.broker.collector.build import GoMissingError, binary
 from tests.streams.ledger.evidence import coverage
-from topics import verdicts
+from topics.records import verdicts
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

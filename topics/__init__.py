@@ -5,9 +5,9 @@
                              ├─► AUDIT ─► audit trail   └─► POSITIONS ─► sessions, at take-over
                              └─► DEAD_LETTERS
 
-Each is a `TopicSpec` below. What its messages are is in the module of its name (`topics.facts`,
-`topics.dead_letters`, …), what OpenTelemetry sends in `topics.otlp`. `topics.partition` says where a trace is,
-`topics.admin` makes the topics, `topics.broker` is a Kafka to try it all on.
+Each is a `TopicSpec` below. What its messages are is in the module of its name (`topics.records.facts`,
+`topics.records.dead_letters`, …), what OpenTelemetry sends in `topics.otlp.requests`. `topics.partition` says where a trace is,
+`topics.cluster.admin` makes the topics, `topics.embedded.broker` is a Kafka to try it all on.
 
 This package knows what is on the topics, and nothing of rules.
 """

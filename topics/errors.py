@@ -1,9 +1,9 @@
 """What can go wrong with Kafka itself; the program ends with exit 3 and the message.
 
 TopicsError
-├── BrokerError     there is no embedded broker: `topics.broker`
-├── AdminError      Kafka does not answer, or refuses: `topics.admin`
-└── CaptureError    a capture file is damaged: `topics.capture`
+├── BrokerError     there is no embedded broker: `topics.embedded.broker`
+├── AdminError      Kafka does not answer, or refuses: `topics.cluster.admin`
+└── CaptureError    a capture file is damaged: `topics.embedded.capture`
 """
 
 from __future__ import annotations

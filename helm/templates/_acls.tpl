@@ -4,7 +4,7 @@
   operations: [{{ join ", " .operations }}]
 {{- end -}}
 
-{{/* What a role may do, and no more: topics/acls.py. Takes root and role. */}}
+{{/* What a role may do, and no more: topics/cluster/acls.py. Takes root and role. */}}
 {{- define "betrace.acls" -}}
 {{- $own := .root.Values.settings.prefix -}}
 {{- $acls := list -}}

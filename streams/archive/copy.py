@@ -31,7 +31,7 @@ from streams.ingest.loop import CONSUMER
 from streams.reader import PARTITION_EOF
 from streams.settings import Settings
 from streams.window.clock import Source
-from topics import admin
+from topics.cluster import admin
 from topics.errors import TopicsError
 
 log = structlog.get_logger()

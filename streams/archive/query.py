@@ -37,7 +37,7 @@ from streams.window.chain import Bounds
 from streams.window.close import Close
 from streams.window.session import LostTime, Sessions
 from streams.window.waiting import Arrival
-from topics.facts import Entry, Fact, Touch, pack_touches
+from topics.records.facts import Entry, Fact, Touch, pack_touches
 
 BATCH_ROWS = 8192
 MINUTE_MS = 60_000

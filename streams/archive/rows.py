@@ -20,8 +20,8 @@ from streams.archive.typed import origin_text, typed
 from streams.decode import Decoded, Decoder, Format
 from streams.decode import _read as read_request
 from streams.errors import RecordError
-from topics import otlp
-from topics.otlp import OtlpError, RecordKind
+from topics.otlp import requests as otlp
+from topics.otlp.requests import OtlpError, RecordKind
 
 Header: TypeAlias = tuple[str, bytes | None]
 

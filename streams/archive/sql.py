@@ -24,7 +24,7 @@ from dsl.judge.formula import Counted, CountIs, Every, Neg, Ordered, Seen, Some,
 from dsl.syntax import source
 from dsl.syntax.nodes import AllOf, AnyOf, Boolean, Cond, Has, Number, Test, Text
 from streams.archive.schema import BETWEEN_NAMES
-from topics.facts import TICK_MS
+from topics.records.facts import TICK_MS
 
 TRUE = "true"
 TICK = f"timestamp_ms // {TICK_MS}"

@@ -26,7 +26,7 @@ from dsl.compile.atoms import MAX_COUNTED
 from streams.archive import spans, sql
 from streams.window.chain import Bounds
 from streams.window.session import LostTime
-from topics.facts import TICK_MS
+from topics.records.facts import TICK_MS
 
 BATCH_ROWS = 8192
 

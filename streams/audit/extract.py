@@ -15,9 +15,10 @@ from dsl import Interest
 from streams import convert
 from streams.decode import TRACE_ID_BYTES, Format
 from streams.decode import _read as read_request
-from topics import audit, otlp
-from topics.audit import AuditEvent, AuditRecord, Value
-from topics.otlp import RecordKind
+from topics.otlp import requests as otlp
+from topics.otlp.requests import RecordKind
+from topics.records import audit
+from topics.records.audit import AuditEvent, AuditRecord, Value
 
 _EVERYTHING = Interest(names=frozenset(), every_span=True, attributes=frozenset())
 _MARK = audit.PREFIX.encode()

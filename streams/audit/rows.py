@@ -24,8 +24,8 @@ import msgspec
 import pyarrow as pa
 
 from streams.ledger import entry
-from topics import audit
-from topics.audit import POSITION_HEADER, AuditRecord, Value
+from topics.records import audit
+from topics.records.audit import POSITION_HEADER, AuditRecord, Value
 
 MAP = pa.map_(pa.string(), pa.string())
 TIME = pa.timestamp("us", tz="UTC")

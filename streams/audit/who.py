@@ -14,7 +14,7 @@ from streams.ledger.storage import Storage
 from streams.report.gather import gather
 from streams.report.model import Bar
 from streams.report.traces import bars
-from topics.digest import Digest
+from topics.signals.digest import Digest
 
 _QUERY = """
 SELECT epoch_ms(timestamp), name, service, trace_id, is_log, attributes FROM audit_spans

@@ -20,7 +20,7 @@ from streams.security import Security
 from streams.settings import Settings
 from streams.times import rfc3339_ns
 from streams.window.clock import Source
-from topics import admin
+from topics.cluster import admin
 
 if TYPE_CHECKING:
     from streams.archive.write import Written

@@ -12,7 +12,7 @@ import click
 
 from streams.cli import options
 from streams.errors import ConfigError
-from topics import broker
+from topics.embedded import broker
 
 _MAX_PORT = 65_535
 

@@ -28,10 +28,12 @@ from streams.decode import decode
 from streams.errors import StateError
 from streams.project import Projector
 from streams.settings import Settings
-from topics import admin, broker, capture, verdicts
+from topics.cluster import admin
+from topics.embedded import broker, capture
+from topics.records import verdicts
 from topics.spec import Layout
 
-CAPTURES = resources.files("topics") / "captures"
+CAPTURES = resources.files("topics") / "embedded" / "captures"
 PARTITIONS = 4
 RUN = ("--gap", "2s", "--out-of-order", "500ms", "--until-idle")
 CAPTURED = {

@@ -15,7 +15,7 @@ from streams.deliver import shown
 from streams.project import Projector
 from streams.times import rfc3339_ns
 from streams.window.close import Close
-from topics.facts import Scalar
+from topics.records.facts import Scalar
 
 EXIT_BROKEN = 1
 

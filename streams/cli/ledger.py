@@ -22,8 +22,8 @@ from streams.ledger.storage import open_storage
 from streams.ledger.worker import LedgerSettings, LedgerWorker
 from streams.security import Security
 from streams.settings import Settings, milliseconds
-from topics import admin
-from topics.acls import Role
+from topics.cluster import admin
+from topics.cluster.acls import Role
 
 KEY_VARIABLE = "BETRACE_LEDGER_PRIVATE_KEY"
 """The environment variable that may hold the ledger's private key itself, instead of a file."""

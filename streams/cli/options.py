@@ -19,7 +19,7 @@ from streams.project import IDENTITY_ATTRIBUTES
 from streams.redact import KEY_VARIABLE
 from streams.security import PASSWORD_VARIABLE, Mechanism, Protocol, Security, read_password
 from streams.settings import milliseconds, moment_ms
-from topics.signals import SignalFormat
+from topics.records.signals import SignalFormat
 from topics.spec import Layout
 
 TRACE_ID_CHARS = 32

@@ -30,8 +30,8 @@ from streams.replay.worker import Job, chosen
 from streams.security import Security
 from streams.settings import Settings
 from streams.times import iso_ms
-from topics import admin
-from topics.signals import SignalFormat
+from topics.cluster import admin
+from topics.records.signals import SignalFormat
 from topics.spec import Layout
 
 EXIT_BROKEN = 1

@@ -20,7 +20,7 @@ from streams.ruleset import Pushed
 from streams.security import Security
 from streams.settings import Settings
 from streams.times import iso_ms
-from topics import admin
+from topics.cluster import admin
 from topics.spec import Layout
 
 _HEAD = ("RULE", "SEVERITY", "CONTROLS", "TITLE")

@@ -26,8 +26,8 @@ from streams.health import Health
 from streams.ingest import group
 from streams.sessions.worker import End, Ends
 from streams.settings import Settings
-from topics import admin as kafka
-from topics.acls import Role
+from topics.cluster import admin as kafka
+from topics.cluster.acls import Role
 from topics.spec import Layout
 
 log = structlog.get_logger()

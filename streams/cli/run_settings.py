@@ -19,7 +19,7 @@ from streams.errors import ConfigError
 from streams.redact import Redaction, read_key, treatments
 from streams.security import Security
 from streams.settings import Settings, size_bytes
-from topics.signals import SignalFormat
+from topics.records.signals import SignalFormat
 from topics.spec import Layout
 
 DURATIONS = frozenset(

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from topics.digest import SEVERITIES, Digest
+from topics.signals.digest import SEVERITIES, Digest
 from topics.times import rfc3339_clamped
 
 KEPT = 1000

@@ -21,8 +21,8 @@ from streams.cli.signal_table import Filter
 from streams.errors import ConfigError
 from streams.security import Security
 from streams.settings import Settings
-from topics.digest import SEVERITIES, Digest, NoSignalError, digest
-from topics.finding import SourceRange
+from topics.signals.digest import SEVERITIES, Digest, NoSignalError, digest
+from topics.signals.finding import SourceRange
 
 PIPED_COLUMNS = 180
 

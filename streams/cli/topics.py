@@ -16,8 +16,8 @@ from streams.cli.table import table
 from streams.errors import ConfigError
 from streams.security import Security
 from streams.settings import ClientSettings, Settings
-from topics import admin
-from topics.admin import Row
+from topics.cluster import admin
+from topics.cluster.admin import Row
 from topics.spec import DAY_MS, Layout
 
 _HEAD = ("TOPIC", "PARTITIONS", "REPLICATION", "CLEANUP", "RETENTION", "TIMESTAMPS")

@@ -7,8 +7,8 @@ from html import escape
 
 from streams import waterfall
 from streams.waterfall import Extent, Row
-from topics.digest import Digest
-from topics.finding import Shown
+from topics.signals.digest import Digest
+from topics.signals.finding import Shown
 from topics.times import rfc3339_clamped
 
 ROWS = 10_000

@@ -11,7 +11,7 @@ from rich.text import Text
 from streams import waterfall
 from streams.cli.signal_table import COLOURS, VERDICT_COLOURS, printable
 from streams.waterfall import Extent, Row
-from topics.digest import Digest
+from topics.signals.digest import Digest
 from topics.times import rfc3339_clamped
 
 ROWS = 500

@@ -18,7 +18,7 @@ import msgspec
 from streams import touches
 from streams.errors import ConfigError
 from streams.touches import Touches
-from topics.facts import TOUCH_BYTES, VERSION, Entry, Fact, Facts, Section, encode
+from topics.records.facts import TOUCH_BYTES, VERSION, Entry, Fact, Facts, Section, encode
 
 PIECE_TOUCHES = 1024
 HEADERS_BYTES = 8

@@ -23,7 +23,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from streams.errors import StateError
 from streams.ingest.source import Begin, Committed, Log, begin, read_metadata
 from streams.settings import Settings
-from topics import admin as kafka
+from topics.cluster import admin as kafka
 from topics.errors import AdminError
 
 Source = tuple[str, int]

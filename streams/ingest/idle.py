@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 from streams import aside
 from streams.ingest.group import Source
 from streams.ingest.source import SourcePartition
-from topics import admin
+from topics.cluster import admin
 from topics.errors import AdminError
 
 log = structlog.get_logger()

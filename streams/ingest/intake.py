@@ -26,10 +26,10 @@ from streams.reader import PARTITION_EOF
 from streams.runs import Run
 from streams.sampled import SamplingWatch
 from streams.settings import Settings
-from topics import audit, dead_letters
 from topics import partition as partitions
-from topics.audit import POSITION_HEADER, AuditRecord, SourcePosition
-from topics.otlp import RecordKind
+from topics.otlp.requests import RecordKind
+from topics.records import audit, dead_letters
+from topics.records.audit import POSITION_HEADER, AuditRecord, SourcePosition
 
 log = structlog.get_logger()
 

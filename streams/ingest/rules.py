@@ -18,7 +18,7 @@ from dsl import RuleSet
 from streams import aside, metrics, ruleset
 from streams.errors import BetraceError
 from streams.settings import Settings
-from topics import admin
+from topics.cluster import admin
 from topics.errors import TopicsError
 
 log = structlog.get_logger()

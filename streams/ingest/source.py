@@ -21,7 +21,7 @@ from streams.ingest.flush import Draft
 from streams.ingest.watermark import PartitionTime
 from streams.project import TraceFacts
 from streams.runs import Run, RunStart
-from topics.facts import TICK_MS
+from topics.records.facts import TICK_MS
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class Begin:
     """Where to begin in a source partition: at `offset`, in `epoch`, `[lost_from, offset)` being lost.
 
     `committed` is what the partition's time goes on from, None in a new epoch. `replay` and `start_ms` are those of
-    `topics.facts.Section`.
+    `topics.records.facts.Section`.
     """
 
     offset: int
@@ -131,7 +131,7 @@ class SourcePartition:
     """One source partition that this ingest reads.
 
     `next_offset` is the consumer's position; `draft` says what is to be flushed, up to the last certain record.
-    `replay` and `start_ms` are those of `topics.facts.Section`. `began_ms` is the record time at which reading began in
+    `replay` and `start_ms` are those of `topics.records.facts.Section`. `began_ms` is the record time at which reading began in
     this process, None before the first record.
     """
 

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams import aside
 from streams.errors import StateError
-from topics import admin
+from topics.cluster import admin
 from topics.errors import AdminError
 
 log = structlog.get_logger()

@@ -22,9 +22,9 @@ from streams.ledger.findings import Fault, Finding
 from streams.ledger.log import VERDICTS, LogKey
 from streams.ledger.merkle import Frontier, Hash, leaf_hashes
 from streams.ledger.seal import LogState, Seal
-from topics import verdicts
-from topics.bulk import decode_each
-from topics.verdicts import HASH_BYTES, Coverage, Record, VerdictCounts
+from topics.cluster.bulk import decode_each
+from topics.records import verdicts
+from topics.records.verdicts import HASH_BYTES, Coverage, Record, VerdictCounts
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from streams.times import iso_ms
-from topics.verdicts import HASH_BYTES, Coverage, Record, SourceCoverage, VerdictCounts
+from topics.records.verdicts import HASH_BYTES, Coverage, Record, SourceCoverage, VerdictCounts
 
 
 class RuleCounts(msgspec.Struct, kw_only=True, gc=False):
@@ -29,7 +29,7 @@ class RuleCounts(msgspec.Struct, kw_only=True, gc=False):
 
 
 class PartitionCover(msgspec.Struct, kw_only=True, gc=False):
-    """One facts partition, from its first to its last coverage record in the seal; see `topics.verdicts.Coverage`."""
+    """One facts partition, from its first to its last coverage record in the seal; see `topics.records.verdicts.Coverage`."""
 
     partition: int
     from_ms: int | None

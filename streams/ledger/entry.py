@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from topics.bulk import UNREADABLE, decode_each
+from topics.cluster.bulk import UNREADABLE, decode_each
 
 DEPTH_LIMIT = 100
 """Objects and lists in one another that stand as they are: what reads a line must not go deeper than its stack."""

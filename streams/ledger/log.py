@@ -26,8 +26,8 @@ from streams.ledger.merkle import Frontier, Hash, leaf_hash
 from streams.ledger.notes import NoteError, Signer
 from streams.ledger.seal import LogState, Seal
 from streams.ledger.storage import Storage
-from topics import verdicts
-from topics.audit import POSITION_HEADER, SourcePosition, decode_position
+from topics.records import verdicts
+from topics.records.audit import POSITION_HEADER, SourcePosition, decode_position
 
 VERDICTS = "verdicts"
 AUDIT = "audit"

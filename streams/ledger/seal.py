@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import msgspec
 
 from streams.ledger.cover import Cover
-from topics.audit import SourcePosition
+from topics.records.audit import SourcePosition
 
 SCHEMA = 2
 _JOINT = b"\n\n"

@@ -31,7 +31,7 @@ from streams.ledger.seal import LogState
 from streams.ledger.storage import Storage
 from streams.reader import PARTITION_EOF
 from streams.settings import Settings
-from topics import admin as kafka
+from topics.cluster import admin as kafka
 
 log = structlog.get_logger()
 

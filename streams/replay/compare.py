@@ -21,7 +21,7 @@ from streams.errors import ConfigError, StateError
 from streams.replay.outcome import Signal
 from streams.replay.plan import Period
 from streams.settings import Settings
-from topics import admin
+from topics.cluster import admin
 
 
 class Kind(Enum):

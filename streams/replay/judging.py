@@ -19,7 +19,7 @@ from streams.window.partition import Partition
 from streams.window.session import Sessions
 from streams.window.store import FORMAT, Identity, Position, Store
 from streams.window.waiting import Waiting
-from topics.facts import Facts
+from topics.records.facts import Facts
 
 CHANGED_CHAINS = 100_000
 """So many stay in memory, whatever they take; 450,000 take a GiB (tests/bench/bench_windows.py)."""

@@ -17,9 +17,9 @@ from streams.replay.plan import Period
 from streams.replay.tally import Tally
 from streams.settings import Settings
 from streams.window.close import Close, CloseReason
-from topics import signals
-from topics.finding import Finding
-from topics.sentence import sentence
+from topics.records import signals
+from topics.signals.finding import Finding
+from topics.signals.sentence import sentence
 
 NOBODY = "(none)"
 

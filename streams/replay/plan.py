@@ -18,7 +18,7 @@ from streams.settings import Settings
 from streams.times import iso_ms
 from streams.window.clock import Source
 from streams.window.session import LostTime
-from topics import admin
+from topics.cluster import admin
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ from streams.errors import StateError
 from streams.ingest.outbox import PRODUCER
 from streams.replay.outcome import Signal, Wanted
 from streams.settings import Settings
-from topics import REPLAYED_SIGNALS, admin, partition
-from topics.signals import Record
+from topics import REPLAYED_SIGNALS, partition
+from topics.cluster import admin
+from topics.records.signals import Record
 from topics.spec import Layout
 
 WAIT_S = 30.0

@@ -22,8 +22,8 @@ from streams.replay.feed import check
 from streams.replay.plan import Input, Plan
 from streams.settings import Settings
 from streams.window.clock import Source
-from topics.facts import Section
-from topics.otlp import RecordKind
+from topics.otlp.requests import RecordKind
+from topics.records.facts import Section
 
 EPOCH = 1
 MINUTE_MS = 60_000

@@ -20,7 +20,7 @@ from streams.replay.plan import Plan
 from streams.replay.reading import Read
 from streams.replay.tally import Tally
 from streams.replay.worker import Done, Failed, Inbox, Job, Jobs, Outbox, Progress, Report, work
-from topics.facts import TICK_MS
+from topics.records.facts import TICK_MS
 
 LOOK_S = 0.5
 _NEVER = 1 << 62

@@ -36,7 +36,7 @@ from streams.replay.reading import Read, Reading
 from streams.settings import Settings
 from streams.window.clock import Source
 from topics.errors import TopicsError
-from topics.facts import VERSION, Facts, decode, encode
+from topics.records.facts import VERSION, Facts, decode, encode
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue, SimpleQueue

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from topics.verdicts import SourceCoverage
+from topics.records.verdicts import SourceCoverage
 
 HOUR_MS = 3_600_000
 

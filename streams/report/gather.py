@@ -21,8 +21,8 @@ from streams.ledger.log import VERDICTS
 from streams.ledger.shares import in_shares
 from streams.ledger.storage import Storage
 from streams.report.coverage import PartitionCoverage, SourceSum
-from topics.digest import Digest, NoSignalError, digest
-from topics.verdicts import SourceCoverage
+from topics.records.verdicts import SourceCoverage
+from topics.signals.digest import Digest, NoSignalError, digest
 
 DAY_MS = 86_400_000
 AHEAD_MS = 3_600_000

@@ -16,8 +16,8 @@ from streams.ledger import entry, storage
 from streams.ledger import seal as seals
 from streams.ledger.seal import Seal
 from streams.ledger.storage import Storage
-from topics import rules as records
-from topics.rules import RuleSetRecord
+from topics.records import rules as records
+from topics.records.rules import RuleSetRecord
 
 RULES = "rules"
 

@@ -17,8 +17,8 @@ from streams.report.history import History
 from streams.report.model import Asked, ControlReport, DayCounts, ExceptionInForce, Judged, RuleReport
 from streams.report.traces import broken
 from streams.report.words import amount, duration
-from topics.digest import Digest
-from topics.ocsf import split_control
+from topics.signals.digest import Digest
+from topics.signals.ocsf import split_control
 
 MOST_TRACES = 100
 """Broken traces of a rule that are shown; all are counted."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from streams.report.model import Bar, BrokenTrace
-from topics.digest import Digest
-from topics.finding import Shown
+from topics.signals.digest import Digest
+from topics.signals.finding import Shown
 
 
 def broken(signal: Digest) -> BrokenTrace:

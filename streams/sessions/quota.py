@@ -16,8 +16,8 @@ import msgspec
 
 from streams import metrics
 from streams.settings import Settings
-from topics.finding import HOUR_MS, Finding
-from topics.positions import Said
+from topics.records.checkpoints import Said
+from topics.signals.finding import HOUR_MS, Finding
 
 
 class SignalQuota:

@@ -30,9 +30,9 @@ from streams.window.partition import Partition
 from streams.window.session import Sessions
 from streams.window.store import FORMAT, Identity, Position, Store
 from streams.window.waiting import Waiting
-from topics import admin as kafka
-from topics import positions
-from topics.positions import Checkpoint
+from topics.cluster import admin as kafka
+from topics.records import checkpoints
+from topics.records.checkpoints import Checkpoint
 
 log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ def checkpoint(settings: Settings, number: int, topic_id: str, stopping: Stoppin
     if message is None:
         return None
     try:
-        found = positions.decode(message.value() or b"")
+        found = checkpoints.decode(message.value() or b"")
     except msgspec.DecodeError as error:
         raise StateError(
             f"the checkpoint of facts partition {number} cannot be read: {error}",

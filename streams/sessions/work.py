@@ -26,10 +26,10 @@ from streams.tally import CoverageTally, Covered, VerdictTally
 from streams.window.close import Close
 from streams.window.partition import Partition
 from streams.window.store import Position, Store
-from topics import facts, positions, signals, verdicts
-from topics.facts import TICK_MS
-from topics.positions import Checkpoint, Holder, Standing
-from topics.verdicts import Leaf, WindowBounds
+from topics.records import checkpoints, facts, signals, verdicts
+from topics.records.checkpoints import Checkpoint, Holder, Standing
+from topics.records.facts import TICK_MS
+from topics.records.verdicts import Leaf, WindowBounds
 
 CHECKPOINT_S = 10.0
 """At least so often a checkpoint is published when the state moves on, also when there is nothing to say."""
@@ -234,7 +234,7 @@ class Work:
     def _send_checkpoint(self, position: Position) -> None:
         rebuilt = position.rebuilt()
         self._checkpoint = Checkpoint(
-            positions.VERSION,
+            checkpoints.VERSION,
             self._topic_id,
             position.next_offset,
             rebuilt.next_offset,
@@ -243,7 +243,7 @@ class Work:
             standing=self._standing(),
             said=self._quota.said,
         )
-        self._send("positions", positions.key(self.number), positions.encode(self._checkpoint))
+        self._send("positions", checkpoints.key(self.number), checkpoints.encode(self._checkpoint))
 
     def _standing(self) -> Standing:
         clock = self.partition.clock

@@ -35,7 +35,7 @@ from streams.sessions.publish import FencedError, Publisher
 from streams.sessions.work import Work
 from streams.settings import ADMIN, Settings
 from streams.window.partition import Partition
-from topics import admin as kafka
+from topics.cluster import admin as kafka
 from topics.errors import AdminError
 
 log = structlog.get_logger()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from streams.window.facts import AtomFacts
-from topics.facts import TICK_MS
+from topics.records.facts import TICK_MS
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,13 @@ from enum import Enum
 import msgspec
 
 from streams.errors import StateError
-from topics.facts import Section
+from topics.records.facts import Section
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
     """How far one source partition is applied.
 
-    `[…, applied_to)` of the log with this `epoch` is, in this `replay` (see `topics.facts.Section`); `watermark_ms` is
+    `[…, applied_to)` of the log with this `epoch` is, in this `replay` (see `topics.records.facts.Section`); `watermark_ms` is
     None when unknown. `generation` numbers the replays that this facts partition took part in.
     """
 

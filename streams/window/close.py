@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from topics.facts import TICK_MS
+from topics.records.facts import TICK_MS
 
 if TYPE_CHECKING:
     from streams.window.chain import Chain, Window

@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from topics.facts import Fact, Witness
+from topics.records.facts import Fact, Witness
 
 WITNESS_COUNT = 5
 NO_START_NS = 1 << 64

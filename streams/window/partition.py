@@ -19,7 +19,7 @@ from streams.window.rules import RulesOf, RuleTimes
 from streams.window.session import LostTime, Sessions
 from streams.window.store import Position, Row, SourceMark
 from streams.window.waiting import Arrival
-from topics.facts import TICK_MS, TOUCH_BYTES, Entry, Facts, Section, touch_runs
+from topics.records.facts import TICK_MS, TOUCH_BYTES, Entry, Facts, Section, touch_runs
 
 MOST_ROWS = 64
 RECENT_ROWS = 8

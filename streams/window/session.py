@@ -8,7 +8,7 @@ falls due at a tick closes before anything that arrived in that tick is applied.
 order whatever the order of reading. Inside one tick the order does not matter: facts are a semilattice, a touch that
 comes before the entry that opens its window would only have extended it to the same tick, and closes come first.
 
-All times are ticks of 100 ms (`topics.facts.TICK_MS`) of Kafka record time:
+All times are ticks of 100 ms (`topics.records.facts.TICK_MS`) of Kafka record time:
 
     a window       opens at a hit; a record of its trace at most `gap` after the last one belongs to it
     closes         at last + gap + 1 tick (quiet), or at first + max_duration (cut), whichever comes first
@@ -29,7 +29,7 @@ from streams.window.close import Close, CloseReason
 from streams.window.facts import AtomFacts
 from streams.window.needs import Needs
 from streams.window.waiting import Arrival, Tick, Waiting
-from topics.facts import TICK_MS, touched
+from topics.records.facts import TICK_MS, touched
 
 
 class LostTime(msgspec.Struct, array_like=True, frozen=True):

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from topics.facts import Entry
+from topics.records.facts import Entry
 
 ARRIVAL_BYTES, FACT_BYTES = 400, 700
 """Memory that an arrival takes, and each of its facts; measured by tests/bench/bench_windows.py."""

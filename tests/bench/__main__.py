@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from tests.bench import contest, topic
-from topics import broker
+from topics.embedded import broker
 
 
 def _say(line: str) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from dsl import Interest
 from streams.decode import Decoder
 from streams.scan import Choice, compiled
-from topics import capture
-from topics.otlp import RecordKind
+from topics.embedded import capture
+from topics.otlp.requests import RecordKind
 
 CORPUS = Path(__file__).parents[1] / "fixtures" / "corpus"
 ROUNDS = 40

@@ -25,8 +25,8 @@ from streams.ledger.log import Ledger, Record
 from streams.ledger.notes import Signer
 from streams.ledger.storage import open_storage, seal_path
 from streams.ledger.verify import Verification
-from topics import verdicts
-from topics.verdicts import Coverage, Leaf, SourceCoverage, VerdictCounts, WindowBounds
+from topics.records import verdicts
+from topics.records.verdicts import Coverage, Leaf, SourceCoverage, VerdictCounts, WindowBounds
 
 START_MS = 1_767_225_600_000
 MINUTE_MS = 60_000

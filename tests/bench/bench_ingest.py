@@ -26,10 +26,11 @@ from streams.ingest.loop import Ingest
 from streams.settings import Settings
 from tests.bench import load as corpus
 from tests.bench.raw import consume_s
-from topics import admin, broker
+from topics.cluster import admin
+from topics.embedded import broker
 from topics.spec import Layout
 
-RULES = Path(__file__).parents[2] / "topics" / "captures" / "demo.rules"
+RULES = Path(__file__).parents[2] / "topics" / "embedded" / "captures" / "demo.rules"
 PARTITIONS = 4
 CORPORA = ("partitioned_proto", "unkeyed_proto")
 LOOK_EVERY_S = 0.01

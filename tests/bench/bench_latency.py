@@ -28,7 +28,8 @@ from confluent_kafka import Consumer, Producer
 
 from tests.bench.load import CORPUS, Original, copied, originals
 from tests.broker.program import Program
-from topics import broker, partition
+from topics import partition
+from topics.embedded import broker
 
 RULES = CORPUS.with_name("rules") / "corpus.rules"
 SPANS = CORPUS / "partitioned_proto.bin.gz"

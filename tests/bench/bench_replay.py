@@ -30,11 +30,12 @@ from confluent_kafka.cimpl import NewTopic
 
 from tests.bench import load as corpus
 from tests.broker.record import read_topic
-from topics import admin, broker
+from topics.cluster import admin
+from topics.embedded import broker
 
 RULES = {
     "many signals": corpus.CORPUS.with_name("rules") / "corpus.rules",
-    "few hits": Path(__file__).parents[2] / "topics" / "captures" / "demo.rules",
+    "few hits": Path(__file__).parents[2] / "topics" / "embedded" / "captures" / "demo.rules",
 }
 CORPORA = ("partitioned_proto", "unkeyed_proto")
 PARTITIONS = 4

@@ -21,7 +21,7 @@ from dsl.judge.span import Attributes
 from streams.decode import Decoder
 from streams.project import Projector, project
 from tests.bench.load import CORPUS
-from topics import capture
+from topics.embedded import capture
 
 CONDITIONS = (
     "when {{ pii.access{n} }} always {{ audit.log{n} }}",

@@ -30,8 +30,9 @@ from streams.replay.plan import Input, Period, Plan
 from streams.replay.reading import Reading
 from streams.settings import Settings
 from tests.bench.load import CORPUS, Original, copied, originals
-from topics import facts, partition
-from topics.facts import VERSION, Facts
+from topics import partition
+from topics.records import facts
+from topics.records.facts import VERSION, Facts
 
 RULES = CORPUS.with_name("rules") / "corpus.rules"
 TOPIC = "spans"

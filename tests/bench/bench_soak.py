@@ -27,7 +27,7 @@ from tests.bench.bench_latency import PARTITIONS, SPANS, endless, write
 from tests.bench.load import originals
 from tests.bench.topic import RULES
 from tests.broker.program import Program
-from topics import broker
+from topics.embedded import broker
 
 LOOK_EVERY_S = 5.0
 MIB = 1 << 20

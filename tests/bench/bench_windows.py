@@ -47,8 +47,10 @@ from streams.window.partition import Partition
 from streams.window.session import Sessions
 from streams.window.store import FORMAT, Identity, Position, Store
 from tests.bench.load import CORPUS, copied
-from topics import admin, broker, capture, facts, signals
-from topics.facts import TICK_MS, VERSION, Entry, Facts, Section
+from topics.cluster import admin
+from topics.embedded import broker, capture
+from topics.records import facts, signals
+from topics.records.facts import TICK_MS, VERSION, Entry, Facts, Section
 from topics.spec import Layout
 
 RULES = CORPUS.with_name("rules") / "corpus.rules"

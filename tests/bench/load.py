@@ -20,7 +20,8 @@ from confluent_kafka import Producer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
-from topics import capture, partition
+from topics import partition
+from topics.embedded import capture
 
 CORPUS = Path(__file__).parent.parent / "fixtures" / "corpus"
 HOUR_MS = 3_600_000

@@ -24,7 +24,8 @@ from streams.ingest.loop import BEHIND_MS
 from streams.settings import Settings
 from tests.bench.topic import PARTITIONS, BenchError, Topic, rules
 from tests.broker.record import read_topic
-from topics import admin, facts
+from topics.cluster import admin
+from topics.records import facts
 from topics.spec import Layout
 
 LOOK_EVERY_S = 0.05

@@ -16,7 +16,7 @@ from streams.decode import decode
 from streams.pipeline import judge_spans
 from streams.project import Projector
 from tests.bench import load as corpus
-from topics import admin
+from topics.cluster import admin
 
 RULES = corpus.CORPUS.with_name("rules") / "bench.rules"
 FORMS = {"keyed": "partitioned_proto", "unkeyed": "unkeyed_proto"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from jgo import maven, parse
 
-from topics import jvm
+from topics.embedded import jvm
 
 JAR = f"org.apache.kafka:kafka-tools:{jvm.KAFKA_VERSION}"
 MAIN = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"

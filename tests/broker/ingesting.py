@@ -22,9 +22,9 @@ from streams.ingest.loop import Ingest
 from streams.settings import Settings
 from tests.broker import group_tool
 from tests.broker.record import read_topic
-from topics import admin
+from topics.cluster import admin
 from topics.errors import AdminError
-from topics.facts import Section, decode, unpack_touches
+from topics.records.facts import Section, decode, unpack_touches
 from topics.spec import Layout
 
 WAIT_S = 60

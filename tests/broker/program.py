@@ -23,10 +23,10 @@ from streams.decode import decode
 from streams.pipeline import judge_spans
 from streams.project import Projector
 from tests.broker.record import read_topic
-from topics import admin
-from topics.capture import Frame
+from topics.cluster import admin
+from topics.embedded.capture import Frame
 
-CAPTURES = Path(__file__).parents[2] / "topics" / "captures"
+CAPTURES = Path(__file__).parents[2] / "topics" / "embedded" / "captures"
 DEMO_RULES = CAPTURES / "demo.rules"
 RUN_S = 240
 STOP_S = 15

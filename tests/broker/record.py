@@ -1,11 +1,11 @@
 """Records the captures that the package ships: real Collector output of the sample applications.
 
-In: nothing but a seed; Kafka and the Collector are started here. Out, in topics/captures:
+In: nothing but a seed; Kafka and the Collector are started here. Out, in topics/embedded/captures:
 `{keyed,unkeyed}_{spans,logs}.bin.gz`, and the truth about them, `{rule id: {"broken": [trace id, …]}}`, in
 `expected.json` for demo.rules and `expected_later.json` for later.rules. What must hold: each pair of captures holds
 every span and log record.
 
-    python -m tests.broker.record --out topics/captures
+    python -m tests.broker.record --out topics/embedded/captures
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.broker.apps.day import Day, run_day
 from tests.broker.apps.story import DEMO_RULES, LATER_RULES
 from tests.broker.collector import run as collector
-from topics import broker, capture
-from topics.capture import Frame
+from topics.embedded import broker, capture
+from topics.embedded.capture import Frame
 
 SEED = 20261116
 READ_S = 30
@@ -133,7 +133,7 @@ def _write_truth(path: Path, broken: dict[str, list[str]]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.broker.record", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("topics/captures"), help="where the captures go")
+    parser.add_argument("--out", type=Path, default=Path("topics/embedded/captures"), help="where the captures go")
     parser.add_argument("--seed", type=int, default=SEED, help="the same seed gives the same traces")
     arguments = parser.parse_args()
     record(arguments.out, arguments.seed)

@@ -32,8 +32,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.streams import tokens
-from topics import broker
-from topics.acls import Acl, Kind
+from topics.cluster.acls import Acl, Kind
+from topics.embedded import broker
 
 PASSWORD = tokens.SECRET
 PLAIN_USER = "plain"

@@ -27,7 +27,8 @@ from streams.archive.write import PartitionWriter
 from streams.reader import PARTITION_EOF
 from streams.times import rfc3339_ns
 from tests.bench.load import CORPUS
-from topics import admin, capture
+from topics.cluster import admin
+from topics.embedded import capture
 
 pytestmark = pytest.mark.broker
 

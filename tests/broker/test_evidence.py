@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from streams.audit import archive
 from tests.broker.program import CAPTURES, STOP_S, Program, expected
 from tests.streams.cli.test_audit import ROLES
-from topics import capture
+from topics.embedded import capture
 
 pytestmark = pytest.mark.broker
 

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from tests.broker.collector.build import GoMissingError, binary
 from tests.broker.collector.run import await_start, free_port
 from tests.test_readme import ROOT, environment, shell_commands
-from topics.admin import connect, partition_counts
+from topics.cluster.admin import connect, partition_counts
 
 pytestmark = [pytest.mark.broker, pytest.mark.collector]
 

@@ -16,8 +16,8 @@ import pytest
 from streams import metrics, ruleset
 from streams.ingest import loop
 from tests.broker.ingesting import Site, holes, rules, wait_until
-from topics import broker
-from topics.broker import Broker
+from topics.embedded import broker
+from topics.embedded.broker import Broker
 
 pytestmark = pytest.mark.broker
 

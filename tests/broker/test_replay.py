@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 from streams.times import iso_ms
 from tests.broker import group_tool
 from tests.broker.program import CAPTURES, RUN_S, Program, expected
-from topics import capture
+from topics.embedded import capture
 
 pytestmark = pytest.mark.broker
 

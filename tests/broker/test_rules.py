@@ -16,7 +16,7 @@ from streams import ruleset
 from streams.settings import Settings
 from tests.broker.ingesting import wait_until
 from tests.broker.program import Program
-from topics.facts import decode
+from topics.records.facts import decode
 
 pytestmark = pytest.mark.broker
 

@@ -14,9 +14,10 @@ from confluent_kafka import Producer
 
 from tests.bench.load import CORPUS
 from tests.broker.program import CAPTURES, STOP_S, Program, expected
-from tests.topics.ocsf_schema import problems
-from topics import capture, verdicts
-from topics.verdicts import VerdictCounts
+from tests.topics.signals.ocsf_schema import problems
+from topics.embedded import capture
+from topics.records import verdicts
+from topics.records.verdicts import VerdictCounts
 
 pytestmark = pytest.mark.broker
 

@@ -24,7 +24,7 @@ from tests.broker import secured
 from tests.broker.record import read_topic
 from tests.broker.secured import Cluster
 from tests.streams import tokens
-from topics.acls import Acl, Kind, Role, acls
+from topics.cluster.acls import Acl, Kind, Role, acls
 from topics.spec import Layout
 
 pytestmark = pytest.mark.broker

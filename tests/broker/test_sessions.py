@@ -26,9 +26,10 @@ from tests.broker.ingesting import wait_until
 from tests.broker.record import read_topic
 from tests.streams.installation import installed
 from tests.streams.sessions.driven import AUDITED, FAR_MS, SPANS, A, B, Driven, compiled
-from topics import broker, facts
-from topics.broker import Broker
-from topics.facts import VERSION, Entry, Facts, Section
+from topics.embedded import broker
+from topics.embedded.broker import Broker
+from topics.records import facts
+from topics.records.facts import VERSION, Entry, Facts, Section
 
 pytestmark = pytest.mark.broker
 

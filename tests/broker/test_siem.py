@@ -15,8 +15,8 @@ from tests.broker.collector.build import GoMissingError, binary
 from tests.broker.program import CAPTURES, Program
 from tests.broker.siem.tools import bodies, configured, lines, rsyslogd, started, wait_for
 from tests.topics.findings import ACCESS, FINDING
-from topics import capture
-from topics.signals import LIMIT_BYTES, SignalFormat, record
+from topics.embedded import capture
+from topics.records.signals import LIMIT_BYTES, SignalFormat, record
 
 pytestmark = pytest.mark.broker
 

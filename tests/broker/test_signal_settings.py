@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from streams.redact import KEY_VARIABLE
 from tests.broker.program import CAPTURES, Program
 from tests.topics.ecs_fields import problems
-from topics import capture
+from topics.embedded import capture
 
 pytestmark = pytest.mark.broker
 

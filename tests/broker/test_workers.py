@@ -23,8 +23,8 @@ from tests.broker.program import CAPTURES, LOOK_EVERY_S, RUN_S, Program, expecte
 from tests.broker.test_run import play
 from tests.differential import reference
 from tests.differential.reference import Arrived
-from topics import capture
-from topics.facts import TICK_MS
+from topics.embedded import capture
+from topics.records.facts import TICK_MS
 
 pytestmark = pytest.mark.broker
 

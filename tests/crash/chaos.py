@@ -30,8 +30,8 @@ from tests.crash.deeds import Chaos, Deed, Plan
 from tests.crash.judging import Found, judged
 from tests.crash.site import Site
 from tests.crash.traffic import Sending, Times, sendings, write_backlog, write_live
-from topics import broker
-from topics.broker import Broker
+from topics.embedded import broker
+from topics.embedded.broker import Broker
 
 PARTITIONS = 4
 BETWEEN_MS = 1_000

@@ -12,7 +12,7 @@ from streams import reader, ruleset
 from streams.sessions import takeover
 from tests.crash.site import FACTS_PARTITIONS, Site
 from tests.crash.truth import State, Truth, expected, published, recovered
-from topics import admin
+from topics.cluster import admin
 
 
 @dataclass(frozen=True, slots=True)

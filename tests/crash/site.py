@@ -21,8 +21,9 @@ from streams.settings import Settings
 from tests.bench.load import CORPUS
 from tests.crash.fleet import Fleet
 from tests.crash.traffic import Times
-from topics import admin, broker
-from topics.broker import Broker
+from topics.cluster import admin
+from topics.embedded import broker
+from topics.embedded.broker import Broker
 from topics.spec import Layout
 
 RULES = CORPUS.with_name("rules") / "corpus.rules"

@@ -22,7 +22,8 @@ from streams.ledger.verify import Verification
 from streams.reader import read
 from streams.settings import Settings
 from tests.streams.ledger import evidence
-from topics import admin, verdicts
+from topics.cluster import admin
+from topics.records import verdicts
 from topics.spec import Layout
 
 pytestmark = [pytest.mark.broker, pytest.mark.crash]

@@ -28,9 +28,10 @@ from streams.window.partition import Partition
 from streams.window.session import Sessions
 from streams.window.waiting import Arrival
 from tests.broker.record import read_topic
-from topics import facts, partition, verdicts
-from topics.facts import TICK_MS, Entry, Touch, pack_touches
-from topics.otlp import RecordKind
+from topics import partition
+from topics.otlp.requests import RecordKind
+from topics.records import facts, verdicts
+from topics.records.facts import TICK_MS, Entry, Touch, pack_touches
 
 FAR_MS = 1 << 42
 COUNTED = ("held", "broken", "undetermined", "excepted")

@@ -15,8 +15,8 @@ from streams.project import Projector, project
 from streams.window.close import Close
 from streams.window.session import Sessions, counted_atoms
 from streams.window.waiting import Arrival
-from topics.facts import TICK_MS, Entry, Touch, pack_touches
-from topics.otlp import RecordKind
+from topics.otlp.requests import RecordKind
+from topics.records.facts import TICK_MS, Entry, Touch, pack_touches
 
 
 def closes(url: str, asked: Asked) -> Iterator[Close]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dsl import Atom, RuleSet, Span, judge
 from streams.window.chain import Bounds
 from streams.window.facts import AtomFacts
-from topics.finding import uid
+from topics.signals.finding import uid
 
 FOREVER = 1 << 40
 Arrived = list[tuple[int, Span]]

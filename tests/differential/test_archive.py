@@ -37,9 +37,9 @@ from streams.window.session import Bounds
 from tests.differential import archived
 from tests.differential.test_rules import _conds, _rules, _spans
 from tests.topics.otlp_requests import as_json
-from topics import capture
-from topics.facts import TICK_MS
-from topics.otlp_protobuf import Message
+from topics.embedded import capture
+from topics.otlp.protobuf import Message
+from topics.records.facts import TICK_MS
 
 CAPTURES = Path(capture.__file__).with_name("captures")
 RULES = Path(__file__).parents[1] / "fixtures" / "rules"

@@ -12,7 +12,7 @@ from dsl import Interest, Verdict, load
 from streams.decode import TraceSpans, decode
 from streams.pipeline import judge_spans
 from streams.project import Projector
-from topics import capture
+from topics.embedded import capture
 
 CAPTURES = Path(capture.__file__).with_name("captures")
 

@@ -23,8 +23,8 @@ from streams.window.partition import Partition
 from streams.window.session import Sessions
 from streams.window.store import Position
 from tests.differential import reference
-from topics.facts import TICK_MS, Facts, decode
-from topics.finding import Finding
+from topics.records.facts import TICK_MS, Facts, decode
+from topics.signals.finding import Finding
 
 RULES = Path(__file__).parents[1] / "fixtures" / "rules"
 BOUNDS = Bounds(gap=4, lateness=8, max_duration=7)

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from tests.helm.chart import CHART, VALUES, Object, containers, environment, of_kind, pods, rendered
 from topics import FLOW
-from topics.acls import Acl, Role, acls
+from topics.cluster.acls import Acl, Role, acls
 from topics.spec import Layout, plan
 
 pytestmark = pytest.mark.timeout(1800)

@@ -42,8 +42,8 @@ from streams.errors import RecordError
 from streams.runs import ReadRun, RunStart
 from streams.scan import Choice, Scan, run_reader, scanner
 from tests.topics.otlp_requests import delimited, varint
-from topics import capture
-from topics.otlp import RecordKind
+from topics.embedded import capture
+from topics.otlp.requests import RecordKind
 
 COUNT, CHUNK = 10_000_000, 20_000
 ROOT = Path(__file__).parents[2]
@@ -143,7 +143,7 @@ def taken_apart(message: bytes, schema: Schema) -> tuple[Part, ...]:
 def originals() -> tuple[tuple[RecordKind, tuple[Part, ...]], ...]:
     """Captured requests that are not large, taken apart; each shape once."""
     found: dict[str, tuple[RecordKind, tuple[Part, ...]]] = {}
-    corpus, captures = ROOT / "tests" / "fixtures" / "corpus", ROOT / "topics" / "captures"
+    corpus, captures = ROOT / "tests" / "fixtures" / "corpus", ROOT / "topics" / "embedded" / "captures"
     for path in sorted([*corpus.glob("*proto*.bin.gz"), *captures.glob("*.bin.gz")]):
         kind = RecordKind.LOGS if "logs" in path.name else RecordKind.SPANS
         for frame in capture.read(path):

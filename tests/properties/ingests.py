@@ -20,7 +20,7 @@ from streams.ingest.watermark import PartitionTime
 from streams.project import TraceFacts
 from tests.properties.reference import Record
 from tests.streams.window.builders import TOPIC, fact, trace_id
-from topics.facts import TICK_MS, Fact, Facts, decode
+from topics.records.facts import TICK_MS, Fact, Facts, decode
 
 OUT_OF_ORDER_MS = 250
 MAX_CLOCK_SKEW_MS = 2_000

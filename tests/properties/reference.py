@@ -15,7 +15,7 @@ from streams.window.chain import Bounds
 from streams.window.close import CloseReason
 from streams.window.facts import WITNESS_COUNT, AtomFacts, Seen
 from tests.streams.window.builders import Closed, remembered
-from topics.facts import TICK_MS, Fact
+from topics.records.facts import TICK_MS, Fact
 
 
 @dataclass(frozen=True, slots=True)

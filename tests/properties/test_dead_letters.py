@@ -15,8 +15,8 @@ from streams.ingest.watermark import PartitionTime
 from streams.project import TraceFacts
 from streams.tally import CoverageTally, Covered
 from tests.streams.window.builders import fact, trace_id
-from topics.facts import decode
-from topics.verdicts import Coverage
+from topics.records.facts import decode
+from topics.records.verdicts import Coverage
 
 LIMIT_BYTES = 500
 """So small that most flushes come in parts."""

@@ -33,7 +33,7 @@ from tests.properties.ingests import (
     written,
 )
 from tests.streams.window.builders import TOPIC, Closed, closed
-from topics.facts import TICK_MS, Facts
+from topics.records.facts import TICK_MS, Facts
 
 BOUNDS = Bounds(gap=8, lateness=20, max_duration=25)
 COUNTED = {b"access": 3}

@@ -16,7 +16,7 @@ from streams.window.waiting import Arrival
 from tests.properties import reference
 from tests.properties.reference import Record
 from tests.streams.window.builders import TOPIC, Closed, closed, trace_id
-from topics.facts import TICK_MS, Entry, Fact, Touch, Witness, pack_touches
+from topics.records.facts import TICK_MS, Entry, Fact, Touch, Witness, pack_touches
 
 ATOMS = (b"access", b"audit")
 COUNTED = {b"access": 3}

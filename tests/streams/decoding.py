@@ -8,7 +8,7 @@ from dsl import Interest
 from streams.decode import Decoded, Decoder, Format
 from streams.errors import RecordError
 from streams.scan import Choice, compiled
-from topics.otlp import RecordKind
+from topics.otlp.requests import RecordKind
 
 
 def decode(

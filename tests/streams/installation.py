@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from streams.settings import Settings
-from topics import admin
+from topics.cluster import admin
 from topics.spec import Layout
 
 

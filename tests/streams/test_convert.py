@@ -17,7 +17,7 @@ from dsl import Event, Interest, Span
 from streams.convert import severity_name
 from tests.streams.decoding import decode
 from tests.topics.otlp_requests import SPAN, TRACE, attributes, logs_request, trace_request
-from topics.otlp_protobuf import Message
+from topics.otlp.protobuf import Message
 
 WANTED = Interest(names=frozenset(), every_span=True, attributes=frozenset({"a", "service.name"}))
 

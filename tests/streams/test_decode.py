@@ -28,9 +28,9 @@ from tests.topics.otlp_requests import (
     trace_request,
     trace_requests,
 )
-from topics import capture
-from topics.otlp import RecordKind
-from topics.otlp_protobuf import Message
+from topics.embedded import capture
+from topics.otlp.protobuf import Message
+from topics.otlp.requests import RecordKind
 
 CORPUS = Path(__file__).parents[1] / "fixtures" / "corpus"
 AUDIT = Interest(names=frozenset({"audit.log"}), every_span=False, attributes=frozenset({"user.id", "service.name"}))

@@ -13,8 +13,8 @@ from streams.project import Projector
 from streams.window.chain import Bounds
 from streams.window.session import Sessions
 from streams.window.waiting import Arrival
-from topics.facts import TICK_MS, Entry, Touch, pack_touches
-from topics.finding import Finding, SourceRange
+from topics.records.facts import TICK_MS, Entry, Touch, pack_touches
+from topics.signals.finding import Finding, SourceRange
 
 BOUNDS = Bounds(gap=10, lateness=50, max_duration=100)
 REACH_MS = (BOUNDS.gap + BOUNDS.lateness) * TICK_MS

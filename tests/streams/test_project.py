@@ -13,7 +13,7 @@ from streams.decode import Decoded, TraceSpans
 from streams.project import CUT_MARK, VALUE_BYTES, Projector, project, scalar
 from streams.redact import Redaction, treatments
 from tests.streams.window.builders import TRACE, trace_id
-from topics.facts import VERSION, Entry, Facts, Section, Witness, decode, encode
+from topics.records.facts import VERSION, Entry, Facts, Section, Witness, decode, encode
 
 RULES = """
 // Signal: EXPORT (high)

@@ -13,7 +13,7 @@ from streams.errors import ConfigError, StateError
 from streams.ruleset import RuleSets
 from streams.settings import Settings
 from tests.streams.installation import installed
-from topics import rules as records
+from topics.records import rules as records
 
 ONE = '// "Access is audited"\npii.access and audit.log\n'
 OTHER = "// id: few\n// kind: pattern\ncount(agent.tool) > {count}\n"

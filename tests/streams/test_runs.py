@@ -22,7 +22,7 @@ from streams.scan import Choice
 from streams.settings import Settings
 from tests.properties.fuzz_scan import damaged
 from tests.topics.otlp_requests import SPAN, TRACE, delimited, logs_requests, trace_requests
-from topics.facts import Section
+from topics.records.facts import Section
 
 TOPICS = ("otlp_spans", "otlp_logs")
 NOW_MS = 1_000_000

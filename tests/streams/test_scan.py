@@ -32,11 +32,11 @@ from tests.topics.otlp_requests import (
     trace_requests,
     varint,
 )
-from topics import capture
-from topics.otlp import RecordKind
+from topics.embedded import capture
+from topics.otlp.requests import RecordKind
 
 CORPUS = Path(__file__).parents[1] / "fixtures" / "corpus"
-CAPTURES = Path(__file__).parents[2] / "topics" / "captures"
+CAPTURES = Path(__file__).parents[2] / "topics" / "embedded" / "captures"
 PROTOBUF = [*sorted(CORPUS.glob("*proto*.bin.gz")), *sorted(CAPTURES.glob("*.bin.gz"))]
 
 PAY = Interest(frozenset({"pay", "audit.log"}), every_span=False, attributes=frozenset({"a", "user.id", "event.name"}))

@@ -6,8 +6,8 @@ import msgspec
 
 from streams.ledger.cover import Continuity
 from streams.tally import CoverageTally, Covered, VerdictTally
-from topics.facts import VERSION, Entry, Facts, Section, Touch, pack_touches
-from topics.verdicts import LEAVES_LIMIT, VerdictCounts
+from topics.records.facts import VERSION, Entry, Facts, Section, Touch, pack_touches
+from topics.records.verdicts import LEAVES_LIMIT, VerdictCounts
 
 LEAF = bytes(31) + b"\1"
 

@@ -10,7 +10,7 @@ from streams import scan, touches
 from streams.scan import Choice
 from streams.touches import PureTouches, Touches
 from topics import partition
-from topics.facts import Touch, unpack_touches
+from topics.records.facts import Touch, unpack_touches
 
 TRACE, OTHER = b"one trace's id: ", b"another one: 16\0"
 KINDS = [Choice.PURE, *([Choice.CYTHON] if scan.compiled() else [])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from topics.finding import Finding, RuleText, Shown, SourceRange
+from topics.signals.finding import Finding, RuleText, Shown, SourceRange
 
 RULE = RuleText(
     id="pii-access-is-logged",

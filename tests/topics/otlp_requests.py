@@ -20,7 +20,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeL
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
-from topics.otlp_protobuf import Message
+from topics.otlp.protobuf import Message
 
 TRACE = bytes(range(16))
 SPAN = bytes(range(8))

@@ -8,7 +8,9 @@ import pytest
 from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from topics import admin, capture, partition
+from topics import partition
+from topics.cluster import admin
+from topics.embedded import capture
 
 CORPUS = Path(__file__).parents[1] / "fixtures" / "corpus"
 

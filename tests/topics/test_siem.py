@@ -14,8 +14,9 @@ from ruamel.yaml import YAML
 
 from streams import metrics
 from tests.helm.gotools import GoMissingError, fired
-from topics import SIGNALS, ocsf_objects
-from topics.schemas import SCHEMAS
+from topics import SIGNALS
+from topics.signals import ocsf_objects
+from topics.signals.schemas import SCHEMAS
 from topics.spec import Layout, plan
 
 ROOT = Path(__file__).parents[2] / "topics"

@@ -15,9 +15,9 @@ from streams.archive.spans import spans
 from streams.decode import decode
 from streams.errors import RecordError
 from tests.topics.otlp_requests import as_json, backwards, logs_requests, trace_requests
-from topics import capture
-from topics.otlp import RecordKind
-from topics.otlp_protobuf import Message
+from topics.embedded import capture
+from topics.otlp.protobuf import Message
+from topics.otlp.requests import RecordKind
 
 CORPUS = Path(__file__).parents[2] / "fixtures" / "corpus"
 CORPUS_NAMES = sorted(path.name.removesuffix(".bin.gz") for path in CORPUS.glob("*.bin.gz"))

@@ -14,7 +14,7 @@ from streams.archive.read import by_partition, records
 from streams.archive.rows import RawRecord, Rows
 from streams.archive.store import Store
 from streams.archive.write import PartitionWriter
-from topics import capture
+from topics.embedded import capture
 
 CORPUS = Path(__file__).parents[2] / "fixtures" / "corpus"
 TEN_MS = 1_795_255_200_000

@@ -12,9 +12,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from streams.audit.extract import extract
-from topics import audit
-from topics.audit import AuditRecord
-from topics.otlp import RecordKind
+from topics.otlp.requests import RecordKind
+from topics.records import audit
+from topics.records.audit import AuditRecord
 
 TRACE = bytes.fromhex("4bf92f3577b34da6a3ce929d0e0e4736")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from streams.ledger.log import Ledger, Record
 from streams.ledger.storage import Directory
 from tests.streams.ledger.evidence import ORIGIN, START_MS, follow, store_seal
-from topics import audit
-from topics.audit import POSITION_HEADER, AuditRecord, SourcePosition
+from topics.records import audit
+from topics.records.audit import POSITION_HEADER, AuditRecord, SourcePosition
 
 MINUTE_MS = 60_000
 

@@ -13,7 +13,7 @@ from streams import ruleset
 from streams.cli import main
 from streams.cli.rules_diff import differences
 from streams.settings import Settings
-from topics import admin
+from topics.cluster import admin
 
 GOOD = '// "Access is audited"\npii.access and audit.log\n'
 

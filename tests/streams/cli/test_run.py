@@ -15,7 +15,7 @@ from streams.cli import main, run
 from streams.sessions.worker import End
 from streams.settings import Settings
 from tests.streams.installation import installed
-from topics import admin
+from topics.cluster import admin
 
 GOOD = '// "Access is audited"\npii.access and audit.log\n'
 RUN_S = 120

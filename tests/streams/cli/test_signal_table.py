@@ -13,9 +13,9 @@ from rich.console import Console
 
 from streams.cli.signal_table import Board, Filter, line, show
 from tests.topics.findings import AMENDED, FINDING
-from topics.digest import Digest, digest
-from topics.finding import Finding
-from topics.signals import record
+from topics.records.signals import record
+from topics.signals.digest import Digest, digest
+from topics.signals.finding import Finding
 
 
 def seen(finding: Finding) -> Digest:

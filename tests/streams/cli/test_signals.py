@@ -17,8 +17,8 @@ from msgspec.structs import replace
 from streams.cli import main
 from tests.streams.installation import installed
 from tests.topics.findings import AMENDED, FINDING
-from topics.finding import Finding, SourceRange
-from topics.signals import SignalFormat, record
+from topics.records.signals import SignalFormat, record
+from topics.signals.finding import Finding, SourceRange
 
 pytestmark = pytest.mark.broker
 

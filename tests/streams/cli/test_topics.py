@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.cli import main
-from topics import admin
+from topics.cluster import admin
 
 pytestmark = pytest.mark.broker
 

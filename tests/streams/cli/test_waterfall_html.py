@@ -9,7 +9,7 @@ from streams.cli.waterfall_html import page
 from streams.waterfall import Row, rows
 from tests.streams.cli.test_signal_table import SIGNAL
 from tests.streams.test_waterfall import span
-from topics.finding import Shown
+from topics.signals.finding import Shown
 
 EVIL = "<script>alert(1)</script>\"'"
 

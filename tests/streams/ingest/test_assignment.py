@@ -18,7 +18,7 @@ from streams.ingest.group import Commit
 from streams.ingest.source import Committed, SourcePartition, read_metadata, write_metadata
 from streams.settings import Settings
 from tests.broker.ingesting import Site, wait_until
-from topics import admin
+from topics.cluster import admin
 
 pytestmark = pytest.mark.broker
 

@@ -15,7 +15,7 @@ from streams.ingest.intake import CONSUME_COUNTS
 from streams.ingest.loop import FLUSH_BYTES, FLUSH_DEAD_LETTERS
 from tests.streams.window.builders import TRACE, entry, fact, section, trace_id
 from topics import partition
-from topics.facts import Entry, Fact, Facts, Section, Touch, decode, unpack_touches
+from topics.records.facts import Entry, Fact, Facts, Section, Touch, decode, unpack_touches
 
 LARGE_BYTES = 1_000_000
 

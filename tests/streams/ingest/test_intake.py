@@ -24,8 +24,9 @@ from streams.reader import PARTITION_EOF
 from streams.sampled import TRACES
 from streams.settings import Settings
 from tests.broker.ingesting import record, rules
-from topics import audit, partition
-from topics.audit import POSITION_HEADER
+from topics import partition
+from topics.records import audit
+from topics.records.audit import POSITION_HEADER
 
 SPANS, LOGS = "otlp_spans", "otlp_logs"
 NOWHERE = -1001

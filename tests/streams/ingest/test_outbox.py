@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from streams.errors import StateError
 from streams.ingest.outbox import FLIGHTS, PRODUCER, ROOM_BYTES, Outbox
 from tests.broker.record import read_topic
-from topics import admin
+from topics.cluster import admin
 
 pytestmark = pytest.mark.broker
 

@@ -14,7 +14,7 @@ from streams.ingest.rules import RulesWatch
 from streams.settings import Settings
 from tests.broker.ingesting import wait_until
 from tests.streams.installation import installed
-from topics import admin
+from topics.cluster import admin
 
 pytestmark = pytest.mark.broker
 

@@ -10,7 +10,7 @@ from streams.ingest.source import Begin, Committed, Log, Projected, SourcePartit
 from streams.ingest.watermark import PartitionTime
 from streams.project import TraceFacts
 from tests.streams.window.builders import TRACE, fact
-from topics.facts import Touch, unpack_touches
+from topics.records.facts import Touch, unpack_touches
 
 LOG = Log("id", low=10, high=20)
 COMMITTED = Committed(epoch=1, topic_id="id", record_ms=900, read_at_ms=950)

@@ -11,7 +11,7 @@ from streams.errors import StateError
 from streams.ingest import watch
 from streams.ingest.watch import TopicWatch
 from tests.broker.ingesting import Site, wait_until
-from topics import admin
+from topics.cluster import admin
 
 pytestmark = pytest.mark.broker
 

@@ -9,9 +9,9 @@ from streams.ledger import storage
 from streams.ledger.log import Ledger, LogKey, Record, Sealed
 from streams.ledger.notes import Signer
 from streams.ledger.storage import Directory, Storage
-from topics import verdicts
-from topics.audit import POSITION_HEADER, SourcePosition
-from topics.verdicts import Coverage, Leaf, SourceCoverage, VerdictCounts, WindowBounds
+from topics.records import verdicts
+from topics.records.audit import POSITION_HEADER, SourcePosition
+from topics.records.verdicts import Coverage, Leaf, SourceCoverage, VerdictCounts, WindowBounds
 
 ORIGIN = "example.com/betrace"
 SIGNER = Signer.generated(ORIGIN)

@@ -6,7 +6,7 @@ import msgspec
 
 from streams.ledger.cover import Continuity, CoverSum
 from tests.streams.ledger import evidence
-from topics.verdicts import Coverage, SourceCoverage
+from topics.records.verdicts import Coverage, SourceCoverage
 
 
 def test_input_of_several_partitions_is_spanned() -> None:

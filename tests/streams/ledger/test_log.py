@@ -16,7 +16,7 @@ from streams.ledger.storage import Directory
 from streams.ledger.verify import Verification
 from tests.streams.ledger import evidence
 from tests.streams.ledger.evidence import ORIGIN, SIGNER, START_MS
-from topics.audit import SourcePosition
+from topics.records.audit import SourcePosition
 
 SIGNALS = ("signals", 0)
 AUDIT = ("audit", 0)

@@ -19,7 +19,7 @@ from streams.ledger.verify import Verification
 from tests.streams.ledger import evidence
 from tests.streams.ledger.evidence import ORIGIN, SIGNER, START_MS
 from tests.streams.ledger.gonote.run import GoMissingError, gonote
-from topics import verdicts
+from topics.records import verdicts
 
 MINUTES = 4
 

@@ -22,7 +22,7 @@ from streams.ledger.verify import Verification
 from streams.ledger.worker import LedgerSettings, LedgerWorker
 from streams.settings import Settings
 from tests.streams.ledger.evidence import ORIGIN, SIGNER
-from topics import admin
+from topics.cluster import admin
 from topics.spec import Layout
 
 pytestmark = pytest.mark.broker

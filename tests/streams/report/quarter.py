@@ -20,9 +20,9 @@ from streams.ledger.storage import Directory
 from tests.streams.audit import trails
 from tests.streams.ledger.evidence import ORIGIN, store_seal
 from tests.topics.findings import FINDING, shown
-from topics import audit, rules, signals, verdicts
-from topics.finding import Finding
-from topics.verdicts import Coverage, SourceCoverage, VerdictCounts
+from topics.records import audit, rules, signals, verdicts
+from topics.records.verdicts import Coverage, SourceCoverage, VerdictCounts
+from topics.signals.finding import Finding
 
 START_MS = 1_767_225_600_000
 HOUR_MS = 3_600_000

@@ -18,8 +18,9 @@ from streams.sessions import takeover
 from streams.sessions.worker import SessionsWorker
 from streams.settings import Settings
 from tests.broker.record import read_topic
-from topics import admin, facts, verdicts
-from topics.facts import VERSION, Entry, Facts, Section
+from topics.cluster import admin
+from topics.records import facts, verdicts
+from topics.records.facts import VERSION, Entry, Facts, Section
 
 AUDITED = "// id: audited\n// kind: invariant\npii.access and audit.log\n"
 FEW = "// id: few\n// kind: pattern\ncount(agent.tool) > 1\n"

@@ -17,8 +17,8 @@ from streams.sessions.publish import FencedError, Publisher
 from streams.settings import Settings
 from tests.streams.installation import installed
 from tests.streams.sessions.driven import AUDITED, FAR_MS, A, B, Driven, compiled
-from topics import admin
-from topics.positions import Checkpoint
+from topics.cluster import admin
+from topics.records.checkpoints import Checkpoint
 
 pytestmark = pytest.mark.broker
 

@@ -11,8 +11,8 @@ from streams import metrics
 from streams.sessions.quota import SignalQuota
 from streams.settings import Settings
 from tests.topics.findings import AMENDED, FINDING
-from topics.finding import HOUR_MS, Finding
-from topics.sentence import sentence
+from topics.signals.finding import HOUR_MS, Finding
+from topics.signals.sentence import sentence
 
 
 def finding(number: int, *, rule: str = "a", hours: int = 0) -> Finding:

@@ -21,9 +21,10 @@ from streams.sessions.worker import End
 from streams.settings import Settings
 from tests.streams.installation import installed
 from tests.streams.sessions.driven import AUDITED, FAR_MS, FEW, A, B, C, Driven, compiled
-from topics import admin, facts, verdicts
-from topics.facts import VERSION, Facts
-from topics.verdicts import Coverage, Leaf, VerdictCounts, WindowBounds
+from topics.cluster import admin
+from topics.records import facts, verdicts
+from topics.records.facts import VERSION, Facts
+from topics.records.verdicts import Coverage, Leaf, VerdictCounts, WindowBounds
 
 pytestmark = pytest.mark.broker
 

@@ -12,7 +12,7 @@ from streams.window.close import Close, CloseReason
 from streams.window.facts import AtomFacts
 from streams.window.session import Sessions
 from streams.window.waiting import Arrival
-from topics.facts import TICK_MS, VERSION, Entry, Fact, Facts, Section, Touch, Witness, pack_touches
+from topics.records.facts import TICK_MS, VERSION, Entry, Fact, Facts, Section, Touch, Witness, pack_touches
 
 TOPIC = "otlp_spans"
 ATOM = b"atom"

@@ -13,7 +13,7 @@ from streams.window.partition import Partition
 from streams.window.session import Sessions
 from streams.window.store import Position
 from tests.streams.window.builders import BOUNDS, TOPIC, entry, section
-from topics.facts import TICK_MS, VERSION, Facts, Touch
+from topics.records.facts import TICK_MS, VERSION, Facts, Touch
 
 Trace: TypeAlias = Callable[[FrameType, str, object], "Trace"]
 

@@ -23,7 +23,7 @@ from tests.streams.window.builders import (
     section,
     trace_id,
 )
-from topics.facts import Facts, Touch
+from topics.records.facts import Facts, Touch
 
 OUT_OF_ORDER_MS = 200
 RULES = {"rules": frozenset({"a"}), "more": frozenset({"a", "b"})}

@@ -9,7 +9,7 @@ from streams.window.partition import Partition
 from streams.window.session import Sessions
 from streams.window.store import Position
 from tests.streams.window.builders import BOUNDS, TOPIC, TRACE, Closed, Story, closed, entry, message, section, trace_id
-from topics.facts import TICK_MS, Facts
+from topics.records.facts import TICK_MS, Facts
 
 RULES = {"rules": frozenset({"a"})}
 OUT_OF_ORDER_MS = 2_000

@@ -10,7 +10,7 @@ from streams.window.close import CloseReason
 from streams.window.session import LostTime, counted_atoms
 from streams.window.waiting import Arrival
 from tests.streams.window.builders import ATOM, TOPIC, TRACE, Story, entry, fact, trace_id
-from topics.facts import TICK_MS
+from topics.records.facts import TICK_MS
 
 QUIET, CUT = CloseReason.QUIET, CloseReason.MAX_DURATION
 SHORT = Bounds(gap=10, lateness=0, max_duration=30)

@@ -10,7 +10,7 @@ import pytest
 from streams.window.store import FORMAT, Identity, Store
 from streams.window.waiting import Arrival, Waiting
 from tests.streams.window.builders import TOPIC, entry, fact
-from topics.facts import Touch, pack_touches
+from topics.records.facts import Touch, pack_touches
 
 IDENTITY = Identity(FORMAT, "cluster", "topic", "bounds")
 ENDLESS = 1 << 60

@@ -18,7 +18,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from tests.bench.topic import PARTITIONS, BenchError, Topic
 from tests.broker.collector.build import cache
-from topics import admin
+from topics.cluster import admin
 
 HERE = Path(__file__).parent
 POM = HERE / "pom.xml"

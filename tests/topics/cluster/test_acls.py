@@ -1,0 +1,52 @@
+"""The ACLs of each role, and that the README lists them; what they are worth is in tests/broker/test_security.py."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AclOperation, AdminClient
+
+from topics import FLOW
+from topics.cluster.acls import Kind, Role, acls, lacking
+from topics.spec import Layout
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def rows() -> list[str]:
+    """The lines of the README's table."""
+    return [
+        f"| {role.value} | {acl.kind.value} | `{acl.name}{'*' if acl.is_prefix else ''}` | "
+        f"{', '.join(each.name for each in acl.operations)} |"
+        for role in Role
+        for acl in acls(role, Layout())
+    ]
+
+
+def test_readme_lists_every_acl() -> None:
+    """The table in the README is what the program asks for."""
+    kinds = "|".join(kind.value for kind in Kind)
+
+    table = re.findall(rf"^\| \w+ \| (?:{kinds}) \|.*$", README, re.MULTILINE)
+
+    assert rows() == table
+
+
+def test_every_written_topic_has_its_writer() -> None:
+    """Of each topic that a stage writes some role may write it, and no role may write a source topic."""
+    written = {acl.name for role in Role for acl in acls(role, Layout()) if AclOperation.WRITE in acl.operations}
+
+    own = {f"betrace.{spec.name}" for spec in FLOW if not spec.name.startswith("otlp") and "/" not in spec.name}
+    assert set() == {name for name in written if name.startswith("otlp")}
+    assert {"betrace.facts", "betrace.signals", "betrace.checkpoints", "betrace.rules"} <= written & own
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("role", Role)
+def test_without_an_authorizer_nothing_is_lacking(role: Role, kafka: str, fresh_prefix: str) -> None:
+    """A cluster that allows everything allows every role, also before there are topics and groups."""
+    admin = AdminClient({"bootstrap.servers": kafka})
+
+    assert [] == lacking(admin, role, Layout(prefix=fresh_prefix))

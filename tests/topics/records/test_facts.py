@@ -1,0 +1,134 @@
+"""The bytes of `betrace.facts`: what comes back, and what is refused."""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from topics.records.facts import (
+    TOUCH_BYTES,
+    VERSION,
+    Entry,
+    Fact,
+    Facts,
+    Section,
+    Touch,
+    Witness,
+    decode,
+    encode,
+    pack_touches,
+    unpack_touches,
+)
+
+OTHER = VERSION + 1
+
+u64 = st.integers(0, (1 << 64) - 1)
+trace_ids = st.binary(min_size=16, max_size=16)
+scalars = st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.floats(allow_nan=False) | st.text()
+witnesses = st.builds(Witness, st.text(), st.none() | st.text(), st.none() | u64, st.dictionaries(st.text(), scalars))
+entries = st.builds(
+    Entry,
+    trace_ids,
+    u64,
+    u64,
+    u64,
+    u64,
+    st.booleans(),
+    st.lists(st.builds(Fact, st.binary(), st.binary(), st.none() | u64, witnesses), max_size=3),
+)
+touches = st.lists(st.builds(Touch, trace_ids, u64, st.integers(0, (1 << 32) - 1)))
+sections = st.builds(
+    Section,
+    st.text(),
+    u64,
+    u64,
+    u64,
+    st.none() | u64,
+    u64,
+    u64,
+    u64,
+    st.none() | u64,
+    st.lists(st.tuples(u64, u64)),
+    touches.map(pack_touches),
+    st.lists(entries, max_size=3),
+    st.none() | st.lists(st.tuples(u64, u64)),
+)
+messages = st.builds(Facts, st.just(VERSION), st.text(), st.lists(sections, max_size=3))
+
+
+@given(messages)
+def test_message_comes_back(message: Facts) -> None:
+    """A message that was written is read the same."""
+    assert message == decode(encode(message))
+
+
+@given(touches)
+def test_touches_come_back(touched: list[Touch]) -> None:
+    """Touches that were packed are unpacked the same, and take 28 bytes each."""
+    packed = pack_touches(touched)
+
+    assert 28 * len(touched) == len(packed)
+    assert touched == list(unpack_touches(packed))
+
+
+@given(st.binary())
+def test_any_bytes(value: bytes) -> None:
+    """Bytes that are no message are refused, and nothing else happens."""
+    with pytest.raises(msgspec.DecodeError):
+        decode(value)
+
+
+@given(messages, st.data())
+def test_message_that_was_cut(message: Facts, data: st.DataObject) -> None:
+    """A message of which the end is missing is refused."""
+    value = encode(message)
+    length = data.draw(st.integers(0, len(value) - 1))
+
+    with pytest.raises(msgspec.DecodeError):
+        decode(value[:length])
+
+
+def test_message_of_the_version_before() -> None:
+    """What an ingest that is not upgraded yet writes is read; it does not say which records were dead letters."""
+    section = ["t", 0, 1, 0, None, 1, 0, 1, None, [], b"", []]
+
+    [read] = decode(msgspec.msgpack.encode([2, "rules", [section]])).sections
+
+    assert Section("t", 0, 1, 0, None, 1, 0, 1, None, [], b"", [], dead_letters=None) == read
+
+
+def test_message_that_is_too_old() -> None:
+    """A message of a version that nobody reads any more is refused, and no upgrade is promised to help."""
+    with pytest.raises(msgspec.DecodeError, match="facts format 1, this program reads 2 to 3: it is too old"):
+        decode(msgspec.msgpack.encode([1, "rules", []]))
+
+
+@pytest.mark.parametrize("value", [[OTHER, "rules", []], [OTHER], [OTHER, {"new": "shape"}, 5, 6]])
+def test_message_of_another_version(value: list[object]) -> None:
+    """A message of another version is refused as such, whatever shape it has."""
+    with pytest.raises(msgspec.DecodeError, match=f"facts format {OTHER}, this program reads 2 to {VERSION}: upgrade"):
+        decode(msgspec.msgpack.encode(value))
+
+
+def test_message_of_this_version_with_another_shape() -> None:
+    """A malformed message of this version is refused with the place of the mistake."""
+    with pytest.raises(msgspec.DecodeError, match=r"Expected `array`, got `int` - at `\$\[2\]`"):
+        decode(msgspec.msgpack.encode([VERSION, "rules", 5]))
+
+
+def test_touches_of_another_length() -> None:
+    """Touches that are not a multiple of their size are refused when the message is read."""
+    section = Section("t", 0, 1, 0, None, 1, 0, 1, None, [], bytes(TOUCH_BYTES + 1), [])
+
+    with pytest.raises(msgspec.DecodeError, match="touches are not a multiple of 28 bytes"):
+        decode(encode(Facts(VERSION, "rules", [section])))
+
+
+def test_unpacking_another_length() -> None:
+    """Bytes that are no touches are refused."""
+    with pytest.raises(struct.error):
+        unpack_touches(bytes(TOUCH_BYTES - 1))

@@ -1,0 +1,57 @@
+"""A signal of any format tells the same."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from msgspec.structs import replace
+
+from tests.topics.findings import AMENDED, FINDING, findings
+from topics.records.signals import SignalFormat, record
+from topics.signals.digest import NoSignalError, digest
+from topics.signals.finding import Finding
+from topics.signals.sentence import sentence
+
+FORMATS = pytest.mark.parametrize("format", SignalFormat)
+
+
+@FORMATS
+@pytest.mark.parametrize("finding", [FINDING, AMENDED])
+def test_everyday_signals(finding: Finding, format: SignalFormat) -> None:  # noqa: A002, as the argument
+    """Who, what, when and where are those of the finding, in each format."""
+    actual = digest(record(finding, logged_ms=7, source="s", format=format).value)
+
+    assert (actual.uid, actual.revision, actual.time_ms) == (finding.uid, finding.revision, finding.closed_ms)
+    assert (actual.rule_id, actual.title, actual.severity) == (finding.rule.id, finding.rule.title, "high")
+    assert (actual.verdict, actual.trace_id) == (finding.verdict, finding.trace_id.hex())
+    assert (actual.message, actual.missing, actual.present) == (sentence(finding), finding.missing, finding.present)
+    assert actual.sources == finding.sources
+
+
+@pytest.mark.parametrize("format", [SignalFormat.OCSF, SignalFormat.ECS])
+def test_witnesses_of_json(format: SignalFormat) -> None:  # noqa: A002, as above
+    """JSON shows the witnesses, with the span they are."""
+    actual = digest(record(FINDING, logged_ms=7, source="s", format=format).value)
+
+    [witness], [expected] = actual.witnesses, FINDING.witnesses
+    assert witness.attributes["user.id"] == "u-17"
+    assert replace(witness, attributes={}) == replace(expected, attributes={})
+
+
+@FORMATS
+@given(finding=findings)
+def test_any_signal_is_read(format: SignalFormat, finding: Finding) -> None:  # noqa: A002, as above
+    """Whatever was found, the signal is read, and names its finding."""
+    actual = digest(record(finding, logged_ms=7, source="s", format=format).value)
+
+    assert (actual.uid, actual.revision, actual.severity) == (finding.uid, finding.revision, finding.rule.severity)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"{}", b'{"@timestamp":"x"}', b"CEF:0|a|b|c|d|e|8|", b"CEF:0|a|b|c|d|e|7|cn1=1", b"\xff", b"[]", b"CEF:\xff"],
+)
+def test_what_is_no_signal(value: bytes) -> None:
+    """Anything else on the topic is an error that says why."""
+    with pytest.raises(NoSignalError, match=r"."):
+        digest(value)

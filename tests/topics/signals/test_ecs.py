@@ -1,0 +1,169 @@
+"""A signal is ECS 9, field by field."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from msgspec.structs import replace
+
+from tests.topics.ecs_fields import problems
+from tests.topics.findings import ACCESS, AMENDED, FINDING, findings, shown
+from topics.signals import ecs, ecs_objects
+from topics.signals.finding import Finding
+
+
+def written(finding: Finding) -> dict[str, Any]:
+    """The finding's JSON, read back."""
+    document: dict[str, Any] = json.loads(ecs.encode(finding, message="m", logged_ms=7))
+    return document
+
+
+@given(findings)
+def test_any_finding_is_ecs(finding: Finding) -> None:
+    """Whatever the spans and the rule say, every field is one of ECS, of its type, or under `betrace`."""
+    value = ecs.encode(finding, message="m", logged_ms=7, uncut_bytes=600_000)
+
+    assert problems(value) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"event": {"kind": "surprise"}}, ["event.kind is 'surprise', which ECS does not allow"]),
+        ({"event": {"severity": "4"}}, ["event.severity is '4', no long"]),
+        ({"surprise": 1}, ["surprise is no field of ECS"]),
+        ({"tags": "pii"}, ["tags is a list, or should be one"]),
+        ({"client": {"ip": "gateway"}}, ["client.ip is 'gateway', no ip"]),
+        ({"@timestamp": "soon"}, ["@timestamp is 'soon', no date"]),
+    ],
+)
+def test_the_checker_finds(change: dict[str, Any], expected: list[str]) -> None:
+    """The checker of these tests sees each kind of mistake."""
+    assert problems(json.dumps(written(FINDING) | change).encode()) == expected
+
+
+@given(findings)
+def test_any_signal_reads_back(finding: Finding) -> None:
+    """What was written is read as what was meant."""
+    document = ecs.document(finding, message="m", logged_ms=7)
+
+    assert ecs_objects.decode(ecs_objects.encode(document)) == document
+
+
+@given(findings)
+def test_only_created_depends_on_when(finding: Finding) -> None:
+    """Written at another time, a signal differs in `event.created` alone."""
+    early = ecs.document(finding, message="m", logged_ms=1)
+    late = ecs.document(finding, message="m", logged_ms=2)
+
+    assert replace(late, event=replace(late.event, created=early.event.created)) == early
+
+
+def test_a_signal_in_whole() -> None:
+    """The everyday signal, field by field."""
+    document = written(FINDING)
+    own = document.pop("betrace")
+    document["observer"].pop("version", None)
+
+    assert document == {
+        "@timestamp": "2026-01-05T11:59:31.500Z",
+        "ecs": {"version": "9.4.0"},
+        "message": "m",
+        "event": {
+            "kind": "alert",
+            "id": f"{FINDING.uid}.1",
+            "code": "pii-access-is-logged",
+            "action": "rule-broken",
+            "outcome": "failure",
+            "severity": 4,
+            "created": "1970-01-01T00:00:00.007Z",
+            "module": "betrace",
+            "dataset": "betrace.signals",
+            "reason": "m",
+            "start": "2026-01-05T11:59:00.123Z",
+            "end": "2026-01-05T11:59:00.123Z",
+        },
+        "rule": {
+            "id": "pii-access-is-logged",
+            "name": "SOC2 CC6.7: PII access must be logged",
+            "version": "5f2ac0de",
+            "category": "invariant",
+            "description": "Every access to personal data leaves an audit log.",
+            "reference": "https://example.com/policy",
+            "author": ["privacy@example.com"],
+        },
+        "trace": {"id": "4bf92f3577b34da6a3ce929d0e0e4736"},
+        "span": {"id": "00f067aa0ba902b7"},
+        "observer": {"product": "BeTrace", "vendor": "BeTrace"},
+        "service": {"name": "checkout"},
+        "user": {"id": "u-17"},
+        "client": {"address": "192.0.2.7", "ip": "192.0.2.7"},
+        "related": {"ip": ["192.0.2.7"], "user": ["u-17"]},
+        "tags": ["audit", "pii"],
+    }
+    assert {"uid": FINDING.uid, "revision": 1, "verdict": "broken", "severity": "high"}.items() <= own.items()
+    assert own["evidences"] == [
+        {
+            "subject": "pii.access",
+            "name": "export users",
+            "attributes": [
+                {"name": "client.address", "value": "192.0.2.7"},
+                {"name": "pii.access", "value": "true"},
+                {"name": "user.id", "value": "u-17"},
+            ],
+            "span_id": "00f067aa0ba902b7",
+            "service": "checkout",
+            "start_ns": 1_767_614_340_123_456_789,
+            "duration_ns": 25_000_000,
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "outcome", "action"),
+    [
+        ("broken", "failure", "rule-broken"),
+        ("undetermined", "unknown", "rule-undetermined"),
+        ("held", "success", "rule-held"),
+        ("not_applicable", "success", "rule-not-applicable"),
+    ],
+)
+def test_outcome(verdict: str, outcome: str, action: str) -> None:
+    """The verdict decides outcome and action."""
+    event = written(replace(AMENDED, verdict=verdict))["event"]
+
+    assert (event["outcome"], event["action"], event["id"]) == (outcome, action, f"{FINDING.uid}.2")
+
+
+def test_log_record_has_no_span() -> None:
+    """A log record's identity is no span id; the first span is the signal's."""
+    log = replace(ACCESS, is_log=True, span_id=bytes(16))
+    document = written(replace(FINDING, witnesses=(log, ACCESS)))
+
+    assert document["span"] == {"id": "00f067aa0ba902b7"}
+    assert document["betrace"]["evidences"][0]["log_id"] == "00" * 16
+
+
+def test_related_are_all_witnesses() -> None:
+    """One can search by the users, hosts and addresses of every witness, each once."""
+    witnesses = (
+        shown("a", **{"user.id": "u-1", "enduser.id": "e-1", "client.address": "2001:db8::7", "host.name": "node-1"}),
+        shown("b", **{"user.id": "u-2", "user.name": "Ada", "client.address": "gateway.example", "host.name": "n-2"}),
+        shown("c", **{"user.id": "u-2", "client.address": "[masked]"}),
+    )
+
+    related = written(replace(FINDING, witnesses=witnesses))["related"]
+
+    assert related == {
+        "hosts": ["gateway.example", "n-2", "node-1"],
+        "ip": ["2001:db8::7"],
+        "user": ["Ada", "e-1", "u-1", "u-2"],
+    }
+
+
+def test_time_that_no_calendar_has() -> None:
+    """A time beyond the calendar is shown as the calendar's last, since ECS wants one."""
+    assert written(replace(FINDING, closed_ms=1 << 62))["@timestamp"] == "9999-12-31T23:59:59.999Z"

@@ -1,0 +1,51 @@
+"""The structs are OCSF's, and read back what they write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+
+from tests.topics.findings import findings
+from tests.topics.signals.ocsf_schema import ocsf
+from topics.signals import ocsf_objects
+from topics.signals.finding import Finding
+from topics.signals.ocsf import document
+
+
+def enum_of(attribute: str, owner: dict[str, Any]) -> dict[str, str]:
+    """OCSF's numbers and captions of an attribute."""
+    captions: dict[str, str] = owner["attributes"][attribute]["enum"]
+    return captions
+
+
+@pytest.mark.parametrize(
+    ("enum", "attribute"),
+    [
+        (ocsf_objects.Activity, "activity_id"),
+        (ocsf_objects.Severity, "severity_id"),
+        (ocsf_objects.Status, "status_id"),
+    ],
+)
+def test_captions_are_ocsfs(enum: type[ocsf_objects.Caption], attribute: str) -> None:
+    """Each number that we write has the caption that OCSF gives it."""
+    captions = enum_of(attribute, ocsf()["classes"]["compliance_finding"])
+
+    assert {str(member.value): member.caption for member in enum}.items() <= captions.items()
+
+
+@given(findings)
+def test_decode_reads_what_encode_writes(finding: Finding) -> None:
+    """A signal that was written can be read back whole."""
+    written = document(finding, message="m", logged_ms=7)
+
+    assert ocsf_objects.decode(ocsf_objects.encode(written)) == written
+
+
+@pytest.mark.parametrize("value", [b"", b"{}", b"null", b"\xff", b'{"class_uid":2003,"surprise":1}'])
+def test_decode_refuses_what_is_no_signal(value: bytes) -> None:
+    """Other JSON, and what is no JSON, is an error of one kind."""
+    with pytest.raises((msgspec.DecodeError, UnicodeDecodeError)):
+        ocsf_objects.decode(value)

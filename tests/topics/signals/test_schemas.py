@@ -1,0 +1,47 @@
+"""The published JSON Schema says what is written."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from jsonschema import Draft202012Validator
+
+from tests.topics.findings import findings
+from topics.signals import ecs, ocsf
+from topics.signals.finding import Finding
+from topics.signals.schemas import DIRECTORY, SCHEMAS, schema
+
+FORMATS = {"signal-ocsf.json": ocsf.encode, "signal-ecs.json": ecs.encode}
+VALIDATORS = {name: Draft202012Validator(json.loads((DIRECTORY / name).read_text())) for name in FORMATS}
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_file_is_what_the_structs_say(name: str) -> None:
+    """The file is generated; `python -m topics.signals.schemas` writes it anew."""
+    assert (DIRECTORY / name).read_bytes() == schema(SCHEMAS[name])
+
+
+def test_every_file_has_a_format() -> None:
+    """No schema of a format that is gone lies about."""
+    assert {path.name for path in DIRECTORY.glob("*.json")} == set(SCHEMAS)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@given(finding=findings)
+def test_any_signal_is_valid(name: str, finding: Finding) -> None:
+    """Whatever was found, the signal is as the schema of its format says."""
+    document = json.loads(FORMATS[name](finding, message="m", logged_ms=7, uncut_bytes=600_000))
+
+    assert list(VALIDATORS[name].iter_errors(document)) == []
+
+
+@pytest.mark.parametrize(("name", "nullable"), [("signal-ocsf.json", ["EvidenceData"]), ("signal-ecs.json", [])])
+def test_absent_attributes_are_not_null(name: str, nullable: list[str]) -> None:
+    """The schema allows no null but as the value of a span's attribute."""
+    definitions = VALIDATORS[name].schema["$defs"]
+
+    actual = [name for name, it in definitions.items() if '"null"' in json.dumps(it)]
+
+    assert actual == nullable

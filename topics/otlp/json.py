@@ -1,0 +1,188 @@
+"""OTLP/JSON to a request.
+
+In: the bytes of one JSON document. Out: a `topics.otlp.requests.Request`. What must hold: damage that leaves the document's
+structure readable costs nothing but the damaged text: invalid UTF-8 and lone surrogates become U+FFFD, a null member
+counts as absent, a value that is no OTLP value is None. Anything else raises `OtlpError`, whatever the bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from topics.otlp.requests import (
+    NESTING_LIMIT,
+    NO_RECORDS,
+    KeyValue,
+    OtlpError,
+    Request,
+    ResourceLogs,
+    ResourceSpans,
+    Value,
+    integer,
+)
+
+_ABSENT = msgspec.Raw()
+_INT64_LIMIT = 1 << 63
+_NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_NUMBER_WORDS = {b"NaN": math.nan, b"Infinity": math.inf, b"-Infinity": -math.inf}
+_URL_SAFE = str.maketrans("-_", "+/")
+_JSON_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+class _Document(msgspec.Struct, rename="camel"):
+    resource_spans: Sequence[ResourceSpans] | msgspec.UnsetType = msgspec.UNSET
+    resource_logs: Sequence[ResourceLogs] | msgspec.UnsetType = msgspec.UNSET
+
+
+class _AnyValue(msgspec.Struct, rename="camel"):
+    string_value: str | None = None
+    bool_value: bool | None = None
+    int_value: msgspec.Raw = _ABSENT
+    double_value: msgspec.Raw = _ABSENT
+    array_value: msgspec.Raw = _ABSENT
+    kvlist_value: msgspec.Raw = _ABSENT
+    bytes_value: str | None = None
+
+
+class _ArrayValue(msgspec.Struct):
+    values: Sequence[msgspec.Raw] = ()
+
+
+class _KeyValueList(msgspec.Struct):
+    values: Sequence[KeyValue] = ()
+
+
+_document = msgspec.json.Decoder(_Document)
+_any_value = msgspec.json.Decoder(_AnyValue)
+_array_value = msgspec.json.Decoder(_ArrayValue)
+_key_value_list = msgspec.json.Decoder(_KeyValueList)
+
+
+def read(document: bytes) -> Request:
+    """The request in a JSON document.
+
+    Raises:
+        OtlpError: it is no JSON, has another shape, or is nested too deep to be read.
+    """
+    try:
+        read_document = _read_document(document.decode("utf-8-sig", "replace"))
+    except RecursionError:
+        raise OtlpError("json is nested too deep") from None
+    except msgspec.ValidationError as error:
+        raise OtlpError(f"not otlp json: {reason(error)}") from error
+    except msgspec.DecodeError as error:
+        raise OtlpError(f"not json: {reason(error)}") from error
+    if read_document.resource_spans is msgspec.UNSET and read_document.resource_logs is msgspec.UNSET:
+        raise OtlpError(NO_RECORDS)
+    return Request(read_document.resource_spans or (), read_document.resource_logs or (), value)
+
+
+def value(raw: msgspec.Raw) -> Value:
+    """An `AnyValue` in JSON as a Python value; None when it is empty or no such thing.
+
+    >>> value(msgspec.Raw(b'{"arrayValue":{"values":[{"intValue":"1"},{"doubleValue":"NaN"}]}}'))
+    [1, nan]
+    """
+    return _value(raw, NESTING_LIMIT)
+
+
+def mend(text: str) -> str:
+    r"""JSON text with each escaped lone surrogate replaced by U+FFFD.
+
+    >>> mend(r'"\ud800 \ud83d\ude00 \\ud800"')
+    '"\\ufffd \\ud83d\\ude00 \\\\ud800"'
+    """
+    return _JSON_ESCAPE.sub(lambda escape: r"\ufffd" if escape["lone"] else escape[0], text)
+
+
+def reason(error: Exception) -> str:
+    """Why JSON could not be read, as a part of a sentence.
+
+    >>> reason(msgspec.DecodeError("JSON is malformed: invalid character (byte 3)"))
+    'invalid character (byte 3)'
+    """
+    text = str(error).removeprefix("JSON is malformed: ")
+    return text[:1].lower() + text[1:]
+
+
+def _read_document(text: str) -> _Document:
+    """Reads as it stands, and only when that fails looks for what can be mended."""
+    try:
+        return _document.decode(text)
+    except msgspec.ValidationError:
+        if "null" not in text:
+            raise
+        without_nulls = _without_nulls(msgspec.json.decode(mend(text)))
+        return _document.decode(msgspec.json.encode(without_nulls))
+    except msgspec.DecodeError:
+        mended = mend(text)
+        if mended == text:
+            raise
+        return _read_document(mended)
+
+
+def _without_nulls(item: object) -> object:
+    if isinstance(item, dict):
+        return {key: _without_nulls(member) for key, member in item.items() if member is not None}
+    if isinstance(item, list):
+        return [_without_nulls(member) for member in item]
+    return item
+
+
+def _value(raw: msgspec.Raw, room: int) -> Value:
+    try:
+        return _converted(_any_value.decode(raw), room)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _converted(any_value: _AnyValue, room: int) -> Value:
+    if any_value.string_value is not None:
+        return any_value.string_value
+    if any_value.bool_value is not None:
+        return any_value.bool_value
+    if any_value.int_value is not _ABSENT:
+        return _int64(bytes(any_value.int_value))
+    if any_value.double_value is not _ABSENT:
+        return _double(bytes(any_value.double_value))
+    if any_value.bytes_value is not None:
+        return _bytes(any_value.bytes_value)
+    return _nested(any_value, room - 1) if room else None
+
+
+def _nested(any_value: _AnyValue, room: int) -> Value:
+    if any_value.array_value is not _ABSENT:
+        return [_value(item, room) for item in _array_value.decode(any_value.array_value).values]
+    if any_value.kvlist_value is not _ABSENT:
+        pairs = _key_value_list.decode(any_value.kvlist_value).values
+        return {pair.key: _value(pair.value, room) for pair in reversed(pairs)}
+    return None
+
+
+def _int64(raw: bytes) -> int | None:
+    number = integer(raw)
+    return number if number is not None and -_INT64_LIMIT <= number < _INT64_LIMIT else None
+
+
+def _double(raw: bytes) -> float | None:
+    word = raw.strip(b'"')
+    if word in _NUMBER_WORDS:
+        return _NUMBER_WORDS[word]
+    return float(word) if _NUMBER.fullmatch(word) else None
+
+
+def _bytes(text: str) -> bytes | None:
+    padded = text.translate(_URL_SAFE).rstrip("=")
+    try:
+        return base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None

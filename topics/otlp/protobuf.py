@@ -1,0 +1,209 @@
+"""OTLP in protobuf to a request.
+
+In: the bytes of an `ExportTraceServiceRequest` or an `ExportLogsServiceRequest`. Out: a `topics.otlp.requests.Request` of upb
+messages. What must hold: fields come in any order; invalid UTF-8 costs the damaged text alone (it becomes U+FFFD), a
+value nested beyond any limit costs that value alone; anything else raises `OtlpError`, whatever the bytes.
+
+The message classes are made from OTLP's own descriptors, with two changes. What an array or a key-value list holds
+stays bytes until it is asked for, because upb refuses a whole message for one value nested 50 deep. And a second set
+of classes reads text as bytes, to mend what the first set refuses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as ProtobufMessage
+from google.protobuf.message_factory import GetMessageClass
+from opentelemetry.proto.common.v1 import common_pb2
+from opentelemetry.proto.logs.v1 import logs_pb2
+from opentelemetry.proto.resource.v1 import resource_pb2
+from opentelemetry.proto.trace.v1 import trace_pb2
+
+from topics.otlp.requests import NESTING_LIMIT, NO_RECORDS, OtlpError, RecordKind, Request, Value
+
+Message: TypeAlias = Any
+"""A message of upb; protobuf has no types that mypy can follow."""
+
+_PACKAGE = "opentelemetry.proto."
+_REQUESTS = {RecordKind.SPANS: "trace.v1.TracesData", RecordKind.LOGS: "logs.v1.LogsData"}
+_ARRAY = "common.v1.ArrayValue"
+_KEY_VALUES = "common.v1.KeyValueList"
+_LAZY_FIELDS = {"array_value", "kvlist_value"}
+_UNREAD_FIELDS = {"links", "entity_refs"}
+_SCALAR_FIELDS = {"string_value", "bool_value", "int_value", "bytes_value"}
+
+
+def _pool(*, text_type: int) -> DescriptorPool:
+    """OTLP's descriptors, with text fields of `text_type` and nested values as bytes."""
+    pool = DescriptorPool()
+    for official in (common_pb2, resource_pb2, trace_pb2, logs_pb2):
+        file = FileDescriptorProto.FromString(official.DESCRIPTOR.serialized_pb)
+        for message in file.message_type:
+            _rewrite(message, text_type)
+        pool.AddSerializedFile(file.SerializeToString())
+    return pool
+
+
+def _rewrite(message: DescriptorProto, text_type: int) -> None:
+    for nested in message.nested_type:
+        _rewrite(nested, text_type)
+    for field in [field for field in message.field if field.name in _UNREAD_FIELDS]:
+        message.field.remove(field)
+    for field in message.field:
+        if field.type == FieldDescriptorProto.TYPE_STRING:
+            field.type = text_type
+        elif field.name in _LAZY_FIELDS:
+            field.type = FieldDescriptorProto.TYPE_BYTES
+            field.ClearField("type_name")
+
+
+def _classes(pool: DescriptorPool) -> Mapping[str, Message]:
+    names = (*_REQUESTS.values(), _ARRAY, _KEY_VALUES)
+    return {name: GetMessageClass(pool.FindMessageTypeByName(_PACKAGE + name)) for name in names}
+
+
+_text_pool = _pool(text_type=FieldDescriptorProto.TYPE_STRING)
+_with_text = _classes(_text_pool)
+_with_bytes = _classes(_pool(text_type=FieldDescriptorProto.TYPE_BYTES))
+
+
+def read(request: bytes, kind: RecordKind = RecordKind.SPANS) -> Request:
+    """The request in protobuf bytes.
+
+    Both kinds of request have the same outer shape, so their records have to tell them apart. `kind` is tried first,
+    and is what a request is taken for when none of its records tells.
+
+    Raises:
+        OtlpError: it is no protobuf, or holds nothing that a request holds.
+    """
+    first = _parsed(_REQUESTS[kind], request)
+    if first is not None and _tells(kind, first):
+        return _request(kind, first)
+    other_kind = RecordKind.LOGS if kind is RecordKind.SPANS else RecordKind.SPANS
+    other = _parsed(_REQUESTS[other_kind], request)
+    if other is not None and (first is None or _tells(other_kind, other)):
+        kind, first = other_kind, other
+    if first is None:
+        raise OtlpError("not protobuf")
+    _check_content(kind, first)
+    return _request(kind, first)
+
+
+def value(any_value: Message) -> Value:
+    """An `AnyValue` as a Python value; None when it is empty or cannot be read."""
+    return _value(any_value, NESTING_LIMIT)
+
+
+def array_value(encoded: bytes) -> Value:
+    """The bytes of an `AnyValue`'s array as a list; None when they cannot be read."""
+    return _array(encoded, NESTING_LIMIT)
+
+
+def key_values_value(encoded: bytes) -> Value:
+    """The bytes of an `AnyValue`'s key-value list as a dict; None when they cannot be read."""
+    return _key_values(encoded, NESTING_LIMIT)
+
+
+def _request(kind: RecordKind, message: Message) -> Request:
+    if kind is RecordKind.SPANS:
+        return Request(message.resource_spans, (), value)
+    return Request((), message.resource_logs, value)
+
+
+def _parsed(name: str, encoded: bytes) -> Message | None:
+    try:
+        return _with_text[name].FromString(encoded)
+    except DecodeError:
+        pass
+    try:
+        damaged = _with_bytes[name].FromString(encoded)
+        _mend(damaged)
+        return _with_text[name].FromString(damaged.SerializeToString())
+    except DecodeError:
+        return None
+
+
+def _mend(damaged: Message) -> None:
+    """Makes valid UTF-8 of every field that holds text, in place."""
+    for field, content in damaged.ListFields():
+        if isinstance(content, ProtobufMessage):
+            _mend(content)
+        elif field.message_type is not None:
+            for item in content:
+                _mend(item)
+        elif _text_pool.FindFieldByName(field.full_name).type == FieldDescriptorProto.TYPE_STRING:
+            setattr(damaged, field.name, content.decode("utf-8", "replace").encode())
+
+
+def _tells(kind: RecordKind, request: Message) -> bool:
+    """Whether a record has a field that only records of this kind have.
+
+    upb keeps a field of another wire type apart as unknown. So a log record read as a span has none of these, nor has
+    a span read as a log record: their fields of these numbers all differ in type.
+    """
+    return _has_span(request) if kind is RecordKind.SPANS else _has_log(request)
+
+
+def _has_span(request: Message) -> bool:
+    for sender in request.resource_spans:
+        for scope in sender.scope_spans:
+            for span in scope.spans:
+                if span.trace_id or span.span_id or span.start_time_unix_nano or span.end_time_unix_nano:
+                    return True
+    return False
+
+
+def _has_log(request: Message) -> bool:
+    for sender in request.resource_logs:
+        for scope in sender.scope_logs:
+            for log in scope.log_records:
+                if log.time_unix_nano or log.observed_time_unix_nano or log.severity_number or log.span_id:
+                    return True
+    return False
+
+
+def _check_content(kind: RecordKind, request: Message) -> None:
+    if not request.ListFields():
+        raise OtlpError(NO_RECORDS)
+    if _records(kind, request):
+        return
+    size_bytes = request.ByteSize()
+    request.DiscardUnknownFields()
+    if request.ByteSize() != size_bytes:
+        raise OtlpError("no spans or log records, only unknown fields")
+
+
+def _records(kind: RecordKind, request: Message) -> list[Message]:
+    if kind is RecordKind.SPANS:
+        return [span for sender in request.resource_spans for scope in sender.scope_spans for span in scope.spans]
+    return [log for sender in request.resource_logs for scope in sender.scope_logs for log in scope.log_records]
+
+
+def _value(any_value: Message, room: int) -> Value:
+    field = any_value.WhichOneof("value")
+    if field in _SCALAR_FIELDS:
+        scalar: Value = getattr(any_value, field)
+        return scalar
+    if field == "double_value":
+        return math.nan if math.isnan(any_value.double_value) else any_value.double_value
+    if field == "array_value":
+        return _array(any_value.array_value, room)
+    if field == "kvlist_value":
+        return _key_values(any_value.kvlist_value, room)
+    return None
+
+
+def _array(encoded: bytes, room: int) -> Value:
+    array = _parsed(_ARRAY, encoded) if room else None
+    return None if array is None else [_value(item, room - 1) for item in array.values]
+
+
+def _key_values(encoded: bytes, room: int) -> Value:
+    pairs = _parsed(_KEY_VALUES, encoded) if room else None
+    return None if pairs is None else {pair.key: _value(pair.value, room - 1) for pair in reversed(pairs.values)}

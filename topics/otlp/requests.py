@@ -1,0 +1,248 @@
+"""What an OTLP request holds, in whichever of its two encodings it came.
+
+In: nothing. Out: the shape of a request. An OTLP/JSON request is read into these structs (`topics.otlp.json`); a
+protobuf request is read into messages that have the same attributes (`topics.otlp.protobuf`), so one piece of code
+walks both. Only an attribute's value differs: whoever walks a request converts it with `Request.value`.
+
+What must hold: ids are raw bytes, empty when absent or unreadable; times are Unix nanoseconds, 0 when absent; kinds,
+status codes and severities are the numbers of the OTLP enums, 0 when absent. Text never holds a lone surrogate.
+
+Source: OTLP 1.x, and its JSON mapping (ids in hexadecimal, 64-bit integers as text or number).
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+from opentelemetry.proto.logs.v1 import logs_pb2
+from opentelemetry.proto.trace.v1 import trace_pb2
+
+Value: TypeAlias = "str | bool | int | float | bytes | list[Value] | dict[str, Value] | None"
+"""A converted attribute value; None is an empty or unreadable one."""
+
+NESTING_LIMIT = 64
+"""Arrays and key-value lists inside one another beyond this are None."""
+
+MENDED = "\ufffd"
+"""What stands in the place of damaged text."""
+
+NO_RECORDS = "no resource spans or resource logs"
+
+_UINT64_LIMIT = 1 << 64
+_INTEGER = re.compile(rb'"?(-?[0-9]{1,20})"?')
+_SPAN_KINDS: Mapping[str, int] = dict(trace_pb2.Span.SpanKind.items())
+_STATUS_CODES: Mapping[str, int] = dict(trace_pb2.Status.StatusCode.items())
+_SEVERITIES: Mapping[str, int] = dict(logs_pb2.SeverityNumber.items())
+_EMPTY = msgspec.Raw(b"{}")
+_ZERO = msgspec.Raw(b"0")
+
+
+class OtlpError(ValueError):
+    """A value is no OTLP request; the text is the reason, in lower case, the same for the same kind of damage."""
+
+
+class RecordKind(Enum):
+    """What the records of a request are."""
+
+    SPANS = "spans"
+    LOGS = "logs"
+
+
+class Request(NamedTuple):
+    """One request: the spans and log records it holds, and how to convert the values of their attributes."""
+
+    resource_spans: Sequence[ResourceSpans]
+    resource_logs: Sequence[ResourceLogs]
+    value: Callable[[msgspec.Raw], Value]
+
+
+class KeyValue(msgspec.Struct):
+    """One attribute; the value is converted only when somebody asks for it."""
+
+    key: str = ""
+    value: msgspec.Raw = _EMPTY
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """What sent the records."""
+
+    attributes: Sequence[KeyValue] = ()
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """The instrumentation scope that made the records."""
+
+    name: str = ""
+    attributes: Sequence[KeyValue] = ()
+
+
+class Event(msgspec.Struct):
+    """A span event."""
+
+    name: str = ""
+    attributes: Sequence[KeyValue] = ()
+
+
+class Status(msgspec.Struct, frozen=True):
+    """How a span ended."""
+
+    message: str = ""
+    raw_code: msgspec.Raw = msgspec.field(default=_ZERO, name="code")
+
+    @property
+    def code(self) -> int:
+        """The number of the status code."""
+        return _enum_number(self.raw_code, _STATUS_CODES)
+
+
+class Span(msgspec.Struct, rename="camel"):
+    """One span."""
+
+    name: str = ""
+    attributes: Sequence[KeyValue] = ()
+    events: Sequence[Event] = ()
+    status: Status = Status()
+    trace_id_text: str | None = msgspec.field(default=None, name="traceId")
+    span_id_text: str | None = msgspec.field(default=None, name="spanId")
+    parent_span_id_text: str | None = msgspec.field(default=None, name="parentSpanId")
+    raw_kind: msgspec.Raw = msgspec.field(default=_ZERO, name="kind")
+    raw_start: msgspec.Raw = msgspec.field(default=_ZERO, name="startTimeUnixNano")
+    raw_end: msgspec.Raw = msgspec.field(default=_ZERO, name="endTimeUnixNano")
+
+    @property
+    def trace_id(self) -> bytes:
+        """The trace id, empty when its text is no hexadecimal."""
+        return _trace_id(self.trace_id_text)
+
+    @property
+    def span_id(self) -> bytes:
+        """The span id."""
+        return _span_id(self.span_id_text)
+
+    @property
+    def parent_span_id(self) -> bytes:
+        """The parent's span id, empty for a root."""
+        return _span_id(self.parent_span_id_text)
+
+    @property
+    def kind(self) -> int:
+        """The number of the span kind."""
+        return _enum_number(self.raw_kind, _SPAN_KINDS)
+
+    @property
+    def start_time_unix_nano(self) -> int:
+        """The start."""
+        return _time_ns(self.raw_start)
+
+    @property
+    def end_time_unix_nano(self) -> int:
+        """The end."""
+        return _time_ns(self.raw_end)
+
+
+class LogRecord(msgspec.Struct, rename="camel"):
+    """One log record."""
+
+    attributes: Sequence[KeyValue] = ()
+    body: msgspec.Raw = _EMPTY
+    event_name: str = ""
+    severity_text: str = ""
+    trace_id_text: str | None = msgspec.field(default=None, name="traceId")
+    span_id_text: str | None = msgspec.field(default=None, name="spanId")
+    raw_severity: msgspec.Raw = msgspec.field(default=_ZERO, name="severityNumber")
+    raw_time: msgspec.Raw = msgspec.field(default=_ZERO, name="timeUnixNano")
+    raw_observed_time: msgspec.Raw = msgspec.field(default=_ZERO, name="observedTimeUnixNano")
+
+    @property
+    def trace_id(self) -> bytes:
+        """The trace id, empty when its text is no hexadecimal."""
+        return _trace_id(self.trace_id_text)
+
+    @property
+    def span_id(self) -> bytes:
+        """The id of the span it was written in."""
+        return _span_id(self.span_id_text)
+
+    @property
+    def severity_number(self) -> int:
+        """The number of the severity."""
+        return _enum_number(self.raw_severity, _SEVERITIES)
+
+    @property
+    def time_unix_nano(self) -> int:
+        """When it happened."""
+        return _time_ns(self.raw_time)
+
+    @property
+    def observed_time_unix_nano(self) -> int:
+        """When it was collected."""
+        return _time_ns(self.raw_observed_time)
+
+
+class ScopeSpans(msgspec.Struct, rename="camel"):
+    """The spans of one scope."""
+
+    scope: Scope = Scope()
+    spans: Sequence[Span] = ()
+
+
+class ResourceSpans(msgspec.Struct, rename="camel"):
+    """The spans of one resource."""
+
+    resource: Resource = Resource()
+    scope_spans: Sequence[ScopeSpans] = ()
+
+
+class ScopeLogs(msgspec.Struct, rename="camel"):
+    """The log records of one scope."""
+
+    scope: Scope = Scope()
+    log_records: Sequence[LogRecord] = ()
+
+
+class ResourceLogs(msgspec.Struct, rename="camel"):
+    """The log records of one resource."""
+
+    resource: Resource = Resource()
+    scope_logs: Sequence[ScopeLogs] = ()
+
+
+def integer(raw: bytes) -> int | None:
+    """The integer in JSON bytes, as number or as text; None for anything else and for more than 20 digits.
+
+    >>> integer(b'"-7"'), integer(b"7"), integer(b"7.5"), integer(b"null")
+    (-7, 7, None, None)
+    """
+    found = _INTEGER.fullmatch(raw)
+    return int(found[1]) if found else None
+
+
+def _time_ns(raw: msgspec.Raw) -> int:
+    time_ns = integer(bytes(raw))
+    return time_ns if time_ns is not None and 0 <= time_ns < _UINT64_LIMIT else 0
+
+
+def _enum_number(raw: msgspec.Raw, numbers: Mapping[str, int]) -> int:
+    number = integer(bytes(raw))
+    return numbers.get(bytes(raw).strip(b'"').decode(), 0) if number is None else number
+
+
+def _trace_id(text: str | None) -> bytes:
+    try:
+        return binascii.unhexlify(text or "")
+    except ValueError:
+        return b""
+
+
+def _span_id(text: str | None) -> bytes:
+    # Text that is no hexadecimal stays as it is: a span with an unreadable parent is not a root, and its own id still
+    # tells it from others.
+    try:
+        return binascii.unhexlify(text or "")
+    except ValueError:
+        return (text or "").encode()

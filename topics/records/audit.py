@@ -1,0 +1,172 @@
+"""`betrace.audit`: every span and log record with an `audit.*` attribute, whole, and where it came from.
+
+    key      trace id as 32 hex characters, none for a log record without one
+    value    JSON of `AuditRecord`
+    header   `betrace_source`: the place of its source record (`SourcePosition`)
+
+By the place a reader can tell a record that was written twice (ingest was killed, or its offsets were reset) from two
+records that are alike. No other topic has what no rule asks for: this one is for few readers.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeAlias
+
+import msgspec
+
+SCHEMA = 1
+PREFIX = "audit."
+"""What the name of an attribute begins with that makes its span or log record one of the audit trail."""
+
+POSITION_HEADER = "betrace_source"
+VALUE_LIMIT_BYTES = 900_000
+CUT_MARK = "…"
+
+Value: TypeAlias = str | bool | int | float | list[Any] | dict[str, Any] | None
+"""An attribute's value as JSON has it, and in lists and objects the same; msgspec decodes no type that names itself."""
+
+_CUTS = (65_536, 4_096, 256)
+_NAME_CHARS = 256
+_LEAST_COUNT = 64
+
+_POSITION = re.compile(r"([a-zA-Z0-9._-]{1,249})/(\d{1,10})/(\d{1,19})/(\d{1,19})/(\d{1,10})", re.ASCII)
+
+
+class SourcePosition(msgspec.Struct, frozen=True, order=True):
+    """Which span or log record it was: number `index` of those that the record at `offset` brought to this partition.
+
+    `epoch` is that of the section (`topics.records.facts`): the wall time in ms at which reading of that log began, another one
+    only when the topic was made again.
+    """
+
+    topic: str
+    partition: int
+    epoch: int
+    offset: int
+    index: int
+
+    def encode(self) -> bytes:
+        """The header's value.
+
+        >>> SourcePosition("otlp_spans", 3, 17, 1200, 0).encode()
+        b'otlp_spans/3/17/1200/0'
+        """
+        return f"{self.topic}/{self.partition}/{self.epoch}/{self.offset}/{self.index}".encode()
+
+
+def decode_position(value: bytes | str) -> SourcePosition | None:
+    """The inverse of `SourcePosition.encode`; None when it is none.
+
+    >>> decode_position(b"otlp_spans/3/17/1200/0").offset
+    1200
+    """
+    text = value if isinstance(value, str) else value.decode(errors="replace")
+    found = _POSITION.fullmatch(text)
+    return SourcePosition(found[1], *map(int, found.groups()[1:])) if found else None
+
+
+class AuditEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An event of a span."""
+
+    name: str
+    attributes: dict[str, Value] = {}
+
+
+class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A span or log record of the audit trail, whole.
+
+    Ids are lower-case hex; times Unix nanoseconds. `name` is a span's name or a log record's event name. A record that
+    was too large for a message has `is_cut`: its longest values end in a mark.
+    """
+
+    schema: int
+    is_log: bool = False
+    trace_id: str | None = None
+    span_id: str | None = None
+    parent_span_id: str | None = None
+    name: str
+    service: str | None = None
+    start_ns: int | None = None
+    end_ns: int | None = None
+    kind: str | None = None
+    status: str | None = None
+    status_message: str | None = None
+    severity: str | None = None
+    body: Value = None
+    attributes: dict[str, Value]
+    events: list[AuditEvent] = []
+    resource: dict[str, Value] = {}
+    scope: dict[str, Value] = {}
+    scope_name: str | None = None
+    is_cut: bool = False
+
+
+def encode(record: AuditRecord) -> bytes:
+    """The record's value on the topic; one that is larger than `VALUE_LIMIT_BYTES` is cut."""
+    value = _encoder.encode(record)
+    for most_chars in _CUTS:
+        if len(value) <= VALUE_LIMIT_BYTES:
+            break
+        value = _encoder.encode(_cut(record, most_chars))
+    return value
+
+
+def decode(value: bytes) -> AuditRecord:
+    """The record in `value`; raises `msgspec.DecodeError` when it is of another schema or malformed."""
+    try:
+        record = _decoder.decode(value)
+    except (UnicodeDecodeError, RecursionError) as error:  # msgspec makes neither one of its own
+        raise msgspec.DecodeError(f"no JSON that can be read: {error}") from error
+    if record.schema != SCHEMA:
+        raise msgspec.DecodeError(f"audit schema {record.schema}, this program reads {SCHEMA}: upgrade it first")
+    return record
+
+
+def text(value: Value) -> str | None:
+    """A value as text, for columns that hold nothing else: what is nested becomes JSON.
+
+    >>> text(True), text(1.5), text(["a", 1]), text(None)
+    ('true', '1.5', '["a",1]', None)
+    """
+    if value is None or isinstance(value, str):
+        return value
+    return _encoder.encode(value).decode()
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(AuditRecord)
+
+
+def _cut(record: AuditRecord, most_chars: int) -> AuditRecord:
+    """The record with no longer texts; with the least room, only a number of its own attributes are left."""
+    is_least = most_chars == _CUTS[-1]
+    own = {name: value for name, value in record.attributes.items() if name.startswith((PREFIX, "user.", "enduser."))}
+    attributes = dict([*own.items()][:_LEAST_COUNT]) if is_least else record.attributes
+    return msgspec.structs.replace(
+        record,
+        name=record.name[:most_chars],
+        service=record.service and record.service[:most_chars],
+        status_message=record.status_message and record.status_message[:most_chars],
+        severity=record.severity and record.severity[:most_chars],
+        scope_name=record.scope_name and record.scope_name[:most_chars],
+        body=_shortened(record.body, most_chars),
+        attributes=_all_shortened(attributes, most_chars),
+        events=[]
+        if is_least
+        else [
+            AuditEvent(event.name[:most_chars], _all_shortened(event.attributes, most_chars)) for event in record.events
+        ],
+        resource={} if is_least else _all_shortened(record.resource, most_chars),
+        scope={} if is_least else _all_shortened(record.scope, most_chars),
+        is_cut=True,
+    )
+
+
+def _all_shortened(attributes: dict[str, Value], most_chars: int) -> dict[str, Value]:
+    return {name[:_NAME_CHARS]: _shortened(value, most_chars) for name, value in attributes.items()}
+
+
+def _shortened(value: Value, most_chars: int) -> Value:
+    said = text(value)
+    return value if said is None or len(said) <= most_chars else said[:most_chars] + CUT_MARK

@@ -1,0 +1,83 @@
+"""`record(finding) -> record of betrace.signals`: one per revision of a finding.
+
+In: a `Finding` and a format. Out: a Kafka record. The key is the finding's uid, the value one document of at most
+`LIMIT_BYTES`, the headers those of a CloudEvent in binary mode. Nothing but the document's time of writing (OCSF
+`metadata.logged_time`, ECS `event.created`; CEF has none) depends on when it is written.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+from topics.signals import cef, ecs, ocsf
+from topics.signals.finding import Finding
+from topics.signals.sentence import sentence
+from topics.signals.truncate import fit
+from topics.times import rfc3339
+
+LIMIT_BYTES = 512 * 1024
+"""The largest value: half of what a Kafka broker takes unless it was changed."""
+
+
+class SignalFormat(Enum):
+    """How a signal is written: OCSF 1.8.0, the Elastic Common Schema 9, or the Common Event Format."""
+
+    OCSF = "ocsf"
+    ECS = "ecs"
+    CEF = "cef"
+
+    @property
+    def content_type(self) -> str:
+        """The value's media type."""
+        return "text/plain; charset=utf-8" if self is SignalFormat.CEF else "application/json"
+
+
+class Record(NamedTuple):
+    """What a producer sends."""
+
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+def record(
+    finding: Finding,
+    *,
+    logged_ms: int,
+    source: str,
+    format: SignalFormat = SignalFormat.OCSF,  # noqa: A002, named like the setting
+) -> Record:
+    """The record of one finding.
+
+    `logged_ms` is the wall clock in Unix ms, `source` the CloudEvents source, a URI reference that names this
+    installation.
+    """
+    return Record(finding.uid.encode(), _value(finding, format, logged_ms), headers(finding, source, format))
+
+
+def _value(finding: Finding, format: SignalFormat, logged_ms: int) -> bytes:  # noqa: A002, as above
+    message = sentence(finding)
+    if format is SignalFormat.CEF:
+        return cef.encode(finding, message=message)
+    encode = ecs.encode if format is SignalFormat.ECS else ocsf.encode
+
+    def written(shown: Finding, uncut_bytes: int | None) -> bytes:
+        return encode(shown, message=message, logged_ms=logged_ms, uncut_bytes=uncut_bytes)
+
+    return fit(finding, LIMIT_BYTES, written)
+
+
+def headers(finding: Finding, source: str, format: SignalFormat) -> list[tuple[str, bytes]]:  # noqa: A002, as above
+    """The headers, in a fixed order: CloudEvents 1.0, Kafka binding, binary mode, and our revision."""
+    named = {
+        "content-type": format.content_type,
+        "ce_specversion": "1.0",
+        "ce_type": "betrace.signal.v1",
+        "ce_source": source,
+        "ce_id": finding.revision_uid,
+        "ce_time": rfc3339(finding.closed_ms),
+        "ce_subject": finding.trace_id.hex(),
+        "betrace_revision": str(finding.revision),
+    }
+    return [(name, value.encode()) for name, value in named.items() if value is not None]

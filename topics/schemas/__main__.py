@@ -1,8 +1,0 @@
-"""`python -m topics.schemas` writes the JSON Schema files anew."""
-
-from __future__ import annotations
-
-from topics import schemas
-
-if __name__ == "__main__":
-    schemas.write()

@@ -1,0 +1,147 @@
+"""`document(finding) -> ECS document`: a finding in the Elastic Common Schema.
+
+In: a `Finding` and its sentence. Out: the JSON of `topics.signals.ecs_objects`. Equal findings give equal bytes, but for
+`event.created`. Lists that have no order of their own are sorted and without doubles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import msgspec
+
+from topics.records.facts import Scalar
+from topics.signals import ecs_objects as ecs
+from topics.signals import ocsf
+from topics.signals.finding import Finding, Shown
+from topics.times import rfc3339, rfc3339_clamped
+
+MODULE = "betrace"
+DATASET = "betrace.signals"
+
+_SEVERITIES = {"info": 1, "low": 2, "medium": 3, "high": 4, "critical": 5}
+_OUTCOMES = {"broken": "failure", "undetermined": "unknown", "held": "success", "not_applicable": "success"}
+
+_Found = TypeVar("_Found")
+
+
+def encode(finding: Finding, *, message: str, logged_ms: int, uncut_bytes: int | None = None) -> bytes:
+    """The finding as UTF-8 JSON; `uncut_bytes` is its size before anything was left out, None when it is whole."""
+    return ecs.encode(document(finding, message=message, logged_ms=logged_ms, uncut_bytes=uncut_bytes))
+
+
+def document(finding: Finding, *, message: str, logged_ms: int, uncut_bytes: int | None = None) -> ecs.EcsSignal:
+    """The finding as a document of ECS 9; arguments as for `encode`."""
+    witnesses = finding.witnesses
+    span_id = _first(witnesses, lambda shown: None if shown.is_log else shown.span_id.hex() or None)
+    service = _first(witnesses, lambda shown: shown.service or None)
+    host = _first(witnesses, lambda shown: shown.text("host.name"))
+    return ecs.EcsSignal(
+        timestamp=rfc3339_clamped(finding.closed_ms),
+        ecs=ecs.Ecs(ecs.ECS_VERSION),
+        message=message,
+        event=_event(finding, message, logged_ms),
+        rule=_rule(finding),
+        trace=ecs.Id(finding.trace_id.hex()),
+        observer=ecs.Observer(ocsf.PRODUCT.name, ocsf.PRODUCT.vendor_name, ocsf.PRODUCT.version),
+        betrace=_said(finding, uncut_bytes),
+        span=ecs.Id(span_id) if span_id else None,
+        service=ecs.Name(service) if service else None,
+        host=ecs.Name(host) if host else None,
+        user=_first(witnesses, _user),
+        client=_first(witnesses, _client),
+        related=_related(witnesses),
+        tags=sorted(set(finding.rule.tags)) or None,
+    )
+
+
+def _event(finding: Finding, message: str, logged_ms: int) -> ecs.Event:
+    starts_ns = [shown.start_ns for shown in finding.witnesses if shown.start_ns is not None]
+    return ecs.Event(
+        kind="alert",
+        id=finding.revision_uid,
+        code=finding.rule.id,
+        action=f"rule-{finding.verdict.replace('_', '-')}",
+        outcome=_OUTCOMES[finding.verdict],
+        severity=_SEVERITIES[finding.rule.severity],
+        created=rfc3339_clamped(logged_ms),
+        module=MODULE,
+        dataset=DATASET,
+        reason=message,
+        start=rfc3339(min(starts_ns) // 1_000_000) if starts_ns else None,
+        end=rfc3339(max(starts_ns) // 1_000_000) if starts_ns else None,
+    )
+
+
+def _rule(finding: Finding) -> ecs.Rule:
+    rule = finding.rule
+    return ecs.Rule(
+        id=rule.id,
+        name=rule.title,
+        version=rule.fingerprint,
+        category=rule.kind,
+        description=rule.description or None,
+        reference=next(iter(rule.references), None),
+        author=[rule.owner] if rule.owner else None,
+    )
+
+
+def _said(finding: Finding, uncut_bytes: int | None) -> ecs.Said:
+    return ecs.Said(
+        **msgspec.structs.asdict(ocsf.betrace(finding)),
+        uid=finding.uid,
+        severity=finding.rule.severity,
+        controls=sorted(set(finding.rule.controls)),
+        evidences=[_evidence(shown) for shown in finding.witnesses],
+        is_truncated=None if uncut_bytes is None else True,
+        untruncated_size=uncut_bytes,
+    )
+
+
+def _evidence(shown: Shown) -> ecs.Evidence:
+    identity = shown.span_id.hex() or None
+    return ecs.Evidence(
+        subject=shown.subject,
+        name=shown.name,
+        attributes=[ecs.Attribute(name, text(value)) for name, value in sorted(shown.attributes.items())],
+        span_id=None if shown.is_log else identity,
+        log_id=identity if shown.is_log else None,
+        service=shown.service,
+        start_ns=shown.start_ns,
+        duration_ns=shown.duration_ns,
+    )
+
+
+def text(value: Scalar) -> str | None:
+    """A value as text, numbers and truth as JSON writes them; null is None.
+
+    >>> text("u-17"), text(17), text(True), text(float("inf")), text(None)
+    ('u-17', '17', 'true', 'Infinity', None)
+    """
+    shown = ocsf.json_value(value)
+    return shown if shown is None or isinstance(shown, str) else msgspec.json.encode(shown).decode()
+
+
+def _user(shown: Shown) -> ecs.User | None:
+    user = ocsf.user(shown)
+    return None if user is None else ecs.User(user.uid, user.name)
+
+
+def _client(shown: Shown) -> ecs.Client | None:
+    endpoint = ocsf.client(shown)
+    return None if endpoint is None else ecs.Client(endpoint.name, endpoint.ip)
+
+
+def _related(witnesses: Iterable[Shown]) -> ecs.Related | None:
+    users = [user for user in map(ocsf.user, witnesses) if user]
+    clients = [client for client in map(ocsf.client, witnesses) if client]
+    hosts = [*(shown.text("host.name") for shown in witnesses), *(client.hostname for client in clients)]
+    addresses = [client.ip for client in clients]
+    names = [name for user in users for name in (user.uid, user.uid_alt, user.name)]
+    lists = [sorted({each for each in found if each}) or None for found in (hosts, addresses, names)]
+    return ecs.Related(*lists) if any(lists) else None
+
+
+def _first(witnesses: Iterable[Shown], find: Callable[[Shown], _Found | None]) -> _Found | None:
+    return next((found for shown in witnesses if (found := find(shown)) is not None), None)

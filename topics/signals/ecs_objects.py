@@ -1,0 +1,172 @@
+"""The Elastic Common Schema 9, as far as we write it.
+
+In: nothing. Out: structs whose fields are ECS fields, and their JSON. `topics.signals.ecs` fills them. A field
+that is None is left out of the JSON, never null. What ECS has no field for is under `betrace`, which is our own.
+
+No field's type depends on a span: Elasticsearch refuses a document whose field has another type than the first one's,
+so attributes are lists of names and texts.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from topics.signals.ocsf_objects import Betrace
+
+ECS_VERSION = "9.4.0"
+
+
+class Fields(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """An ECS field set."""
+
+
+class Ecs(Fields, frozen=True):
+    """Which ECS this is."""
+
+    version: str
+
+
+class Event(Fields, frozen=True):
+    """What kind of document it is. `kind` is alert: Kibana keeps `signal` for itself.
+
+    `id` is the finding's uid and revision, `code` the rule's id, `severity` 1 (info) to 5 (critical), `created` when it
+    was written. `outcome` is failure for a broken rule, unknown for an undetermined one, success for a repaired one.
+    """
+
+    kind: str
+    id: str
+    code: str
+    action: str
+    outcome: str
+    severity: int
+    created: str
+    module: str
+    dataset: str
+    reason: str
+    start: str | None = None
+    end: str | None = None
+
+
+class Rule(Fields, frozen=True):
+    """The rule; `version` is its fingerprint, `category` its kind, `author` its owner."""
+
+    id: str
+    name: str
+    version: str
+    category: str
+    description: str | None = None
+    reference: str | None = None
+    author: list[str] | None = None
+
+
+class Id(Fields, frozen=True):
+    """A trace or a span."""
+
+    id: str
+
+
+class Name(Fields, frozen=True):
+    """A service or a host."""
+
+    name: str
+
+
+class User(Fields, frozen=True):
+    """Who acted, by the identity attributes of a witness."""
+
+    id: str | None = None
+    name: str | None = None
+
+
+class Client(Fields, frozen=True):
+    """Where it was asked for."""
+
+    address: str
+    ip: str | None = None
+
+
+class Related(Fields, frozen=True):
+    """Every user, host and address of all witnesses, to search by."""
+
+    hosts: list[str] | None = None
+    ip: list[str] | None = None
+    user: list[str] | None = None
+
+
+class Observer(Fields, frozen=True):
+    """What wrote the document."""
+
+    product: str
+    vendor: str
+    version: str | None = None
+
+
+class Attribute(Fields, frozen=True):
+    """An attribute of a span as text; one without a value is known to be null."""
+
+    name: str
+    value: str | None = None
+
+
+class Evidence(Fields, frozen=True):
+    """One witness: `subject` as the rule writes it; `span_id`, or `log_id` for a log record, in lower-case hex."""
+
+    subject: str
+    name: str
+    attributes: list[Attribute]
+    span_id: str | None = None
+    log_id: str | None = None
+    service: str | None = None
+    start_ns: int | None = None
+    duration_ns: int | None = None
+
+
+class Said(Betrace, frozen=True, kw_only=True):
+    """What ECS has no field for; the first attributes are those of `unmapped.betrace` in OCSF.
+
+    `is_truncated` with `untruncated_size` in bytes is there when witnesses or texts were left out.
+    """
+
+    uid: str
+    severity: str
+    controls: list[str]
+    evidences: list[Evidence]
+    is_truncated: bool | None = None
+    untruncated_size: int | None = None
+
+
+class EcsSignal(Fields, frozen=True, kw_only=True):
+    """One signal. `@timestamp` is when the window closed in record time.
+
+    `span`, `service`, `host`, `user` and `client` are those of the first witness that has one.
+    """
+
+    timestamp: str = msgspec.field(name="@timestamp")
+    ecs: Ecs
+    message: str
+    event: Event
+    rule: Rule
+    trace: Id
+    observer: Observer
+    betrace: Said
+    span: Id | None = None
+    service: Name | None = None
+    host: Name | None = None
+    user: User | None = None
+    client: Client | None = None
+    related: Related | None = None
+    tags: list[str] | None = None
+
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+_decoder = msgspec.json.Decoder(EcsSignal)
+
+
+def encode(signal: EcsSignal) -> bytes:
+    """UTF-8 JSON with the keys in a fixed order; equal signals give equal bytes."""
+    return _encoder.encode(signal)
+
+
+def decode(value: bytes) -> EcsSignal:
+    """The inverse of `encode`; raises `msgspec.DecodeError` (its subclass ValidationError) for any other JSON."""
+    return _decoder.decode(value)

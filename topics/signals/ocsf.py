@@ -1,0 +1,260 @@
+"""`document(finding) -> OCSF finding`: a Compliance Finding when the rule names controls, else a Detection Finding.
+
+In: a `Finding` and its sentence. Out: the JSON of `topics.signals.ocsf_objects`. Equal findings give equal bytes, but for
+`metadata.logged_time`. Lists that have no order of their own are sorted and without doubles.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+
+from topics.records.facts import Scalar
+from topics.signals import ocsf_objects as ocsf
+from topics.signals.finding import Finding, RuleText, Shown
+
+LOG_NAME = "betrace.signals"
+SCHEMA = 1
+
+IP_CHARS = 40  # OCSF's ip_t
+
+_HOST = re.compile(r"[\w.-]{1,255}")
+
+_SEVERITIES = {
+    "info": ocsf.Severity.INFORMATIONAL,
+    "low": ocsf.Severity.LOW,
+    "medium": ocsf.Severity.MEDIUM,
+    "high": ocsf.Severity.HIGH,
+    "critical": ocsf.Severity.CRITICAL,
+}
+
+_COMPLIANCE = {
+    "held": ocsf.ComplianceStatus.PASS,
+    "undetermined": ocsf.ComplianceStatus.WARNING,
+    "broken": ocsf.ComplianceStatus.FAIL,
+    "not_applicable": ocsf.ComplianceStatus.NOT_APPLICABLE,
+}
+
+_OBSERVABLE_TYPES = {
+    "metadata.correlation_uid": (99, "Trace ID"),
+    "resources.name": (38, "Resource Details Object: name"),
+    "resources.hostname": (1, "Hostname"),
+    "evidences.user.uid": (31, "User Object: uid"),
+    "evidences.user.uid_alt": (31, "User Object: uid"),
+    "evidences.user.name": (4, "User Name"),
+    "evidences.src_endpoint.hostname": (1, "Hostname"),
+    "evidences.src_endpoint.ip": (2, "IP Address"),
+}
+"""OCSF's number and caption for each place an observable points to. It has none for a trace id: 99 is "other"."""
+
+
+def _program_version() -> str | None:
+    try:
+        return version("betrace")
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        return None
+
+
+PRODUCT = ocsf.Product(name="BeTrace", vendor_name="BeTrace", version=_program_version())
+
+
+def encode(finding: Finding, *, message: str, logged_ms: int, uncut_bytes: int | None = None) -> bytes:
+    """The finding as UTF-8 JSON; `uncut_bytes` is its size before anything was left out, None when it is whole."""
+    return ocsf.encode(document(finding, message=message, logged_ms=logged_ms, uncut_bytes=uncut_bytes))
+
+
+def document(finding: Finding, *, message: str, logged_ms: int, uncut_bytes: int | None = None) -> ocsf.OcsfFinding:
+    """The finding as an OCSF 1.8.0 finding; arguments as for `encode`."""
+    compliance = _compliance(finding)
+    class_uid = ocsf.ClassUid.COMPLIANCE_FINDING if compliance else ocsf.ClassUid.DETECTION_FINDING
+    activity = _activity(finding)
+    severity = _SEVERITIES[finding.rule.severity]
+    status = ocsf.Status.RESOLVED if finding.is_resolved else ocsf.Status.NEW
+    starts_ns = [shown.start_ns for shown in finding.witnesses if shown.start_ns is not None]
+    evidences = [_evidence(shown) for shown in finding.witnesses]
+    resources = _resources(finding.witnesses)
+    return ocsf.OcsfFinding(
+        class_uid=class_uid,
+        class_name=class_uid.caption,
+        category_uid=2,
+        category_name="Findings",
+        activity_id=activity,
+        activity_name=activity.caption,
+        type_uid=class_uid * 100 + activity,
+        type_name=f"{class_uid.caption}: {activity.caption}",
+        severity_id=severity,
+        severity=severity.caption,
+        status_id=status,
+        status=status.caption,
+        time=finding.closed_ms,
+        start_time=min(starts_ns) // 1_000_000 if starts_ns else None,
+        end_time=max(starts_ns) // 1_000_000 if starts_ns else None,
+        message=message,
+        finding_info=_finding_info(finding),
+        compliance=compliance,
+        evidences=evidences or None,
+        resources=resources or None,
+        observables=_observables(finding, evidences, resources),
+        metadata=_metadata(finding, logged_ms, uncut_bytes),
+        unmapped=ocsf.Unmapped(betrace(finding)),
+    )
+
+
+def split_control(control: str) -> tuple[str | None, str]:
+    """The standard, if it is named, and the control in it.
+
+    >>> split_control("SOC2/CC6.7"), split_control("PCI DSS 8.2.3"), split_control("CC6.7")
+    (('SOC2', 'CC6.7'), ('PCI DSS', '8.2.3'), (None, 'CC6.7'))
+    """
+    text = control.strip()
+    standard, _, name = text.partition("/") if "/" in text else text.rpartition(" ")
+    return (standard.strip() or None, name.strip()) if name.strip() else (None, text)
+
+
+def _activity(finding: Finding) -> ocsf.Activity:
+    if finding.revision == 1:
+        return ocsf.Activity.CREATE
+    return ocsf.Activity.CLOSE if finding.is_resolved else ocsf.Activity.UPDATE
+
+
+def _compliance(finding: Finding) -> ocsf.Compliance | None:
+    controls = [split_control(control) for control in finding.rule.controls if control.strip()]
+    if not controls:
+        return None
+    status = _COMPLIANCE[finding.verdict]
+    return ocsf.Compliance(
+        control=controls[0][1],
+        requirements=sorted({f"{standard}/{control}" if standard else control for standard, control in controls}),
+        standards=sorted({standard for standard, _ in controls if standard}) or None,
+        status_id=status,
+        status=status.caption,
+    )
+
+
+def _finding_info(finding: Finding) -> ocsf.FindingInfo:
+    rule = finding.rule
+    return ocsf.FindingInfo(
+        uid=finding.uid,
+        title=rule.title,
+        desc=rule.description or None,
+        analytic=ocsf.Analytic(type_id=1, type="Rule", uid=rule.id, name=rule.title, version=rule.fingerprint),
+        created_time=finding.first_published_ms,
+        modified_time=finding.closed_ms,
+        tags=_tags(rule) or None,
+    )
+
+
+def _tags(rule: RuleText) -> list[ocsf.Tag]:
+    owners = (rule.owner,) if rule.owner else ()
+    named = {"owner": owners, "references": rule.references, "tags": rule.tags}
+    return [ocsf.Tag(name, sorted(set(values))) for name, values in named.items() if values]
+
+
+def _evidence(shown: Shown) -> ocsf.Evidence:
+    identity = shown.span_id.hex() or None
+    data = ocsf.EvidenceData(
+        subject=shown.subject,
+        name=shown.name,
+        service=shown.service,
+        span_id=None if shown.is_log else identity,
+        log_id=identity if shown.is_log else None,
+        start_ns=shown.start_ns,
+        duration_ns=shown.duration_ns,
+        attributes={name: json_value(value) for name, value in shown.attributes.items()},
+    )
+    return ocsf.Evidence(data, user(shown), client(shown))
+
+
+def json_value(value: Scalar) -> Scalar:
+    """A value as JSON can say it: numbers that it lacks become the text that OTLP/JSON uses for them.
+
+    >>> json_value(float("-inf")), json_value(0.5)
+    ('-Infinity', 0.5)
+    """
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def user(shown: Shown) -> ocsf.User | None:
+    """Who acted, by the identity attributes of a witness."""
+    user_id, end_user_id, name = map(shown.text, ("user.id", "enduser.id", "user.name"))
+    uid = user_id or end_user_id
+    if uid is None and name is None:
+        return None
+    return ocsf.User(uid, end_user_id if end_user_id != uid else None, name)
+
+
+def client(shown: Shown) -> ocsf.Endpoint | None:
+    """Where a witness was asked from; what is neither an address nor a host (it may be redacted) is but a name."""
+    address = shown.text("client.address")
+    if address is None:
+        return None
+    if _is_ip(address):
+        return ocsf.Endpoint(address, ip=address)
+    return ocsf.Endpoint(address, hostname=address if _HOST.fullmatch(address) else None)
+
+
+def _is_ip(address: str) -> bool:
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return len(address) <= IP_CHARS and "%" not in address
+
+
+def _resources(witnesses: Iterable[Shown]) -> list[ocsf.Resource]:
+    """The services of the witnesses and the hosts they name."""
+    found = {(shown.service, shown.text("host.name")) for shown in witnesses}
+    services = [ocsf.Resource(service, "service", host) for service, host in found if service]
+    hosts = [ocsf.Resource(host, "host", host) for service, host in found if host and not service]
+    return sorted(services + hosts, key=lambda resource: (resource.type, resource.name, resource.hostname or ""))
+
+
+def _observables(
+    finding: Finding, evidences: Iterable[ocsf.Evidence], resources: Iterable[ocsf.Resource]
+) -> list[ocsf.Observable]:
+    found: set[tuple[str, str | None]] = {("metadata.correlation_uid", finding.trace_id.hex())}
+    for resource in resources:
+        found |= {("resources.name", resource.name), ("resources.hostname", resource.hostname)}
+    for who in filter(None, (evidence.user for evidence in evidences)):
+        found |= {(f"evidences.user.{part}", getattr(who, part)) for part in ("uid", "uid_alt", "name")}
+    for where in filter(None, (evidence.src_endpoint for evidence in evidences)):
+        found |= {(f"evidences.src_endpoint.{part}", getattr(where, part)) for part in ("ip", "hostname")}
+    valued = sorted((place, value) for place, value in found if value)
+    return [ocsf.Observable(place, *_OBSERVABLE_TYPES[place], value) for place, value in valued]
+
+
+def _metadata(finding: Finding, logged_ms: int, uncut_bytes: int | None) -> ocsf.Metadata:
+    return ocsf.Metadata(
+        version=ocsf.OCSF_VERSION,
+        product=PRODUCT,
+        uid=finding.revision_uid,
+        correlation_uid=finding.trace_id.hex(),
+        log_name=LOG_NAME,
+        logged_time=logged_ms,
+        is_truncated=None if uncut_bytes is None else True,
+        untruncated_size=uncut_bytes,
+    )
+
+
+def betrace(finding: Finding) -> ocsf.Betrace:
+    """What every JSON format says under our own name."""
+    rule = finding.rule
+    return ocsf.Betrace(
+        schema=SCHEMA,
+        trace_id=finding.trace_id.hex(),
+        verdict=finding.verdict,
+        previous_verdict=finding.previous_verdict,
+        revision=finding.revision,
+        late=finding.late,
+        close_reason=finding.close_reason,
+        window=ocsf.Window(finding.first_ms, finding.last_ms, finding.spans, finding.root_seen),
+        rule=ocsf.Rule(rule.id, rule.kind, rule.fingerprint, rule.text),
+        missing=list(finding.missing),
+        present=list(finding.present),
+        source=[ocsf.Source(*source) for source in sorted(finding.sources)],
+    )

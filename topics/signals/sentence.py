@@ -1,0 +1,151 @@
+"""`sentence(finding) -> str`: one line that a person understands without knowing the rule.
+
+In: a finding. Out: a text of bounded length, without line breaks or control characters. What comes from spans is
+quoted unless it is plain, so that a span cannot add words of its own to the sentence.
+
+    broken        pii.access was seen (checkout, span "export users", user u-17) and no audit.log was recorded in the
+                  trace
+    undetermined  pii.access was seen (checkout, span "export users"), but whether audit.log was recorded is unknown:
+                  the trace was cut at the longest duration of a window
+    held          Resolved: pii.access was seen (checkout, span "export users") and with the spans that came late the
+                  rule holds in the trace
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from topics.signals.finding import Finding, Shown
+from topics.times import rfc3339
+
+NAMED_SUBJECTS = 3
+SUBJECT_CHARS = 160
+VALUE_CHARS = 80
+
+USER_ATTRIBUTES = ("user.id", "enduser.id", "user.name")
+
+_PLAIN = re.compile(r"[\w.@:/+-]+")
+
+_CUT_BECAUSE = {
+    "max_duration": "the trace was cut at the longest duration of a window",
+    "end_of_input": "the input ended before the trace was quiet",
+}
+
+
+def sentence(finding: Finding) -> str:
+    """What happened in the trace and what follows from it, as in the examples above."""
+    if finding.is_summary:
+        return (
+            f"The limit of signals of this rule in the hour from {rfc3339(finding.hour_ms)} is reached: further ones "
+            f"are withheld until that hour ends, verdicts count them; the first withheld: {_said(finding)}"
+        )
+    return _said(finding)
+
+
+def _said(finding: Finding) -> str:
+    if finding.verdict == "not_applicable":
+        return "Resolved: with the spans that came late the rule no longer applies to the trace"
+    seen = _seen(finding)
+    if finding.verdict == "held":
+        return f"Resolved: {_listed([*seen, 'with the spans that came late the rule holds in the trace'])}"
+    if finding.verdict == "undetermined":
+        return ", but ".join([*filter(None, [_listed(seen)]), _unknown(finding)])
+    return _listed([*seen, *_lacking(finding)])
+
+
+def _seen(finding: Finding) -> list[str]:
+    """A clause for each subject that was seen, with its first witness as the example."""
+    examples = {shown.subject: shown for shown in reversed(finding.witnesses)}
+    subjects = dict.fromkeys([*(shown.subject for shown in finding.witnesses), *finding.present])
+    return _few([_seen_clause(finding, subject, examples.get(subject)) for subject in subjects], "more were seen")
+
+
+def _seen_clause(finding: Finding, subject: str, example: Shown | None) -> str:
+    # A pattern forbids no single subject, only that they come together.
+    is_forbidden = finding.verdict == "broken" and finding.rule.kind != "pattern" and subject in finding.present
+    remark = ", which the rule forbids," if is_forbidden else ""
+    return f"{_clean(subject, SUBJECT_CHARS)}{remark} was seen" + (f" ({_place(example)})" if example else "")
+
+
+def _lacking(finding: Finding) -> list[str]:
+    """At most one clause: what was not as the rule wants it, where that is more than what was seen."""
+    seen = {shown.subject for shown in finding.witnesses}
+    absent = [subject for subject in finding.missing if subject not in seen]
+    if absent:
+        return [
+            f"{_listed(_few([f'no {name}' for name in _names(absent)], 'more'))} {_was(absent)} recorded in the trace"
+        ]
+    if finding.missing:
+        names = _listed(_few(_names(finding.missing), "more"))
+        return [f"{names} {_was(finding.missing)} not recorded as the rule requires"]
+    if finding.present or (finding.rule.kind == "pattern" and seen):
+        return []
+    return [
+        f"what the rule {'describes was' if finding.rule.kind == 'pattern' else 'requires was not'} true of the trace"
+    ]
+
+
+def _unknown(finding: Finding) -> str:
+    because = _CUT_BECAUSE.get(finding.close_reason, "the trace is not known whole")
+    if not finding.missing:
+        return f"whether the rule holds is unknown: {because}"
+    names = _listed(_few(_names(finding.missing), "more"))
+    return f"whether {names} {_was(finding.missing)} recorded is unknown: {because}"
+
+
+def _place(shown: Shown) -> str:
+    service = [_plain_or_quoted(shown.service)] if shown.service else []
+    what = "log record" if shown.is_log else "span"
+    user = next(filter(None, map(shown.text, USER_ATTRIBUTES)), None)
+    return ", ".join([*service, f"{what} {_quoted(shown.name)}", *([f"user {_plain_or_quoted(user)}"] if user else [])])
+
+
+def _names(subjects: Sequence[str]) -> list[str]:
+    return [_clean(subject, SUBJECT_CHARS) for subject in subjects]
+
+
+def _was(subjects: Sequence[str]) -> str:
+    return "was" if len(subjects) == 1 else "were"
+
+
+def _few(items: list[str], rest: str) -> list[str]:
+    """The first items, and how many are left out."""
+    left_out = len(items) - NAMED_SUBJECTS
+    return items if left_out <= 0 else [*items[:NAMED_SUBJECTS], f"{left_out} {rest}"]
+
+
+def _listed(items: Sequence[str]) -> str:
+    """Items as English lists them.
+
+    >>> _listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
+
+
+def _plain_or_quoted(text: str) -> str:
+    r"""Text that cannot be taken for a part of the sentence.
+
+    >>> _plain_or_quoted("u-17"), _plain_or_quoted('u-17") and all is well ("')
+    ('u-17', '"u-17\') and all is well (\'"')
+    """
+    clean = _clean(text, VALUE_CHARS)
+    return clean if _PLAIN.fullmatch(clean) else _quoted(clean)
+
+
+def _quoted(text: str) -> str:
+    return f'"{_clean(text, VALUE_CHARS).replace(chr(34), chr(39))}"'
+
+
+def _clean(text: str, limit_chars: int) -> str:
+    r"""One line of printable characters, cut with a mark; what cannot be printed (bidi marks too) is a space.
+
+    >>> _clean("GET \n /users", 80), _clean("abcdef", 4)
+    ('GET /users', 'abc…')
+    """
+    # A text may be a megabyte: look only at what can be shown.
+    head = text[: 4 * limit_chars]
+    shown = head if head.isprintable() else "".join(char if char.isprintable() else " " for char in head)
+    line = " ".join(shown.split())
+    return line if len(line) <= limit_chars and head == text else line[: limit_chars - 1] + "…"
