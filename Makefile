@@ -10,7 +10,7 @@ READY := $(VENV)/ready
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
 
-$(READY): pyproject.toml $(wildcard streams/_*.pyx streams/_*.pxd)
+$(READY): pyproject.toml $(wildcard streams/decode/_*.pyx streams/decode/_*.pxd)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $(READY)
@@ -56,7 +56,7 @@ bench-parts: $(READY) ## Measure the parts: ingest, decoding, rules, windows, la
 	$(BIN)/python -m tests.bench.bench_evidence
 
 capture: $(READY) ## Record the packaged captures again, with a real Collector (needs Go)
-	$(BIN)/python -m tests.broker.record
+	$(BIN)/python -m tests.support.record
 
 wheels: $(READY) ## Build a wheel for this machine into dist/; a release runs cibuildwheel on Linux and macOS
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

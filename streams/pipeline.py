@@ -1,14 +1,15 @@
 """The map: every stage in order, a few lines each.
 
-    source record  ─ decode ─►  traces of spans  ─ project ─►  facts       streams.decode, streams.project
+    source record  ─ decode ─►  traces of spans  ─ project ─►  facts       streams.decode.decoder, streams.projection.project
     facts          ─ flush ──►  one message per facts partition            streams.ingest
-    facts message  ─ apply ──►  closed windows                             streams.window
+    facts message  ─ apply ──►  closed windows                             streams.windows
     closed window  ─ judge ──►  verdicts                                   dsl.judge.verdict
-    verdict        ─ deliver ►  signals                                    streams.deliver, topics.records.signals
-    all of these   ─ seal ───►  signed evidence                            streams.ledger
+    verdict        ─ deliver ►  signals                                    streams.windows.outcomes, topics.records.signals
+    all of these   ─ seal ───►  signed evidence                            streams.evidence.ledger
 
 The first two rows are run by `streams.ingest`, the others by `streams.sessions`. Where the scanner was compiled, it
-reads records that follow one another in one step (`streams.runs`) and counts their traces (`streams.touches`).
+reads records that follow one another in one step (`streams.decode.batches`) and counts their traces
+(`streams.decode.touches`).
 
 `judge_spans` is the same without Kafka: what `betrace eval` runs, and what tests compare the real thing with.
 """
@@ -21,19 +22,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from confluent_kafka.admin import AdminClient
 
 from dsl import Judgement, RuleSet, judge
-from streams import ruleset
-from streams.decode import TraceSpans
-from streams.health import Health
+from streams.config.settings import Settings
+from streams.decode.decoder import TraceSpans
 from streams.ingest.loop import Ingest
-from streams.project import IDENTITY_ATTRIBUTES, Projector
+from streams.observe.health import Health
+from streams.projection.project import IDENTITY_ATTRIBUTES, Projector
+from streams.rules import registry
 from streams.sessions import takeover
 from streams.sessions.app import SessionsApp
 from streams.sessions.worker import Ends, SessionsWorker
-from streams.settings import Settings
-from streams.window.chain import Bounds
-from streams.window.close import Close
-from streams.window.session import Sessions
-from streams.window.waiting import Arrival
+from streams.windows.chain import Bounds
+from streams.windows.close import Close
+from streams.windows.reorder import Arrival
+from streams.windows.sessions import Sessions
 from topics.records.facts import Entry
 
 FILE = "file"
@@ -42,7 +43,7 @@ FILE = "file"
 
 def run_ingest(settings: Settings, health: Health | None = None) -> Ingest:
     """An ingest worker with the active rules; call its `run`."""
-    return Ingest(settings, ruleset.read_active(settings), health)
+    return Ingest(settings, registry.read_active(settings), health)
 
 
 def run_sessions(settings: Settings, ends: Ends | None = None, health: Health | None = None) -> None:
@@ -53,7 +54,7 @@ def run_sessions(settings: Settings, ends: Ends | None = None, health: Health | 
     """
     admin = AdminClient({**settings.client()})
     identity = takeover.identify(admin, settings)
-    known, active = ruleset.read(settings)
+    known, active = registry.read(settings)
     state = health or Health()
     if active is not None:
         state.use_rules(active)

@@ -18,11 +18,12 @@ from confluent_kafka import Producer
 from ruamel.yaml import YAML
 
 from streams.archive.read import records
-from tests.broker.collector.build import GoMissingError, binary
-from tests.streams.ledger.evidence import coverage
+from tests.support import paths
+from tests.support.collector.build import GoMissingError, binary
+from tests.support.evidence import coverage
 from topics.records import verdicts
 
-ROOT = Path(__file__).parents[1]
+ROOT = paths.ROOT
 README = (ROOT / "README.md").read_text()
 BIN = Path(sys.executable).parent
 COMMAND_S = 300

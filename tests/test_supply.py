@@ -10,7 +10,9 @@ import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.support import paths
+
+ROOT = paths.ROOT
 
 
 def make(*words: str) -> str:

@@ -13,12 +13,18 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-SOURCES = {f"streams/{path.name}" for end in ("pyx", "pxd", "pyi") for path in (ROOT / "streams").glob(f"*.{end}")}
+from tests.support import paths
+
+ROOT = paths.ROOT
+SOURCES = {
+    f"streams/decode/{path.name}"
+    for end in ("pyx", "pxd", "pyi")
+    for path in (ROOT / "streams" / "decode").glob(f"*.{end}")
+}
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTENSIONS = [extension["name"] for extension in PYPROJECT["tool"]["setuptools"]["ext-modules"]]
 BUILD = "import sys; from setuptools import build_meta; print(getattr(build_meta, sys.argv[1])(sys.argv[2]))"
-SAYS = "from streams import scan; print(scan.chosen().value)"
+SAYS = "from streams.decode import backend; print(backend.chosen().value)"
 
 
 @pytest.fixture(scope="module")

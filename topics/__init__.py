@@ -6,8 +6,8 @@
                              └─► DEAD_LETTERS
 
 Each is a `TopicSpec` below. What its messages are is in the module of its name (`topics.records.facts`,
-`topics.records.dead_letters`, …), what OpenTelemetry sends in `topics.otlp.requests`. `topics.partition` says where a trace is,
-`topics.cluster.admin` makes the topics, `topics.embedded.broker` is a Kafka to try it all on.
+`topics.records.dead_letters`, …), what OpenTelemetry sends in `topics.otlp.requests`. `topics.partition` says where a
+trace is, `topics.cluster.admin` makes the topics, `topics.embedded.broker` is a Kafka to try it all on.
 
 This package knows what is on the topics, and nothing of rules.
 """

@@ -1,7 +1,7 @@
 """Compiles conditions and subjects to functions on spans.
 
-In: nodes that `dsl.check.check` found right, and a time zone. Out: closures; nothing of the tree is looked at again when a
-span is judged. No closure raises, whatever the span holds.
+In: nodes that `dsl.check.check` found right, and a time zone. Out: closures; nothing of the tree is looked at again
+when a span is judged. No closure raises, whatever the span holds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Says in plain English what nodes say.
 
-In: nodes that `dsl.check.check` found right. Out: sentences about one trace, and phrases about one span. Negation is carried
-down to the subjects and comparisons, where a missing attribute is named: `not (x == 1)` is true without an `x`,
+In: nodes that `dsl.check.check` found right. Out: sentences about one trace, and phrases about one span. Negation is
+carried down to the subjects and comparisons, where a missing attribute is named: `not (x == 1)` is true without an `x`,
 `x != 1` is not.
 """
 

@@ -1,8 +1,8 @@
 """Writes rules in their one canonical form, with everything said of them.
 
 In: compiled rules. Out: a YAML rule file, because a header has no place for exceptions. Defaults are written out; tests
-are left out. What must hold: it loads (unless its spaces and parentheses take a rule beyond the limits of `dsl.syntax.tokens`)
-to the same rules, atoms and formulas. Only `Rule.text` differs: it is the canonical one.
+are left out. What must hold: it loads (unless its spaces and parentheses take a rule beyond the limits of
+`dsl.syntax.tokens`) to the same rules, atoms and formulas. Only `Rule.text` differs: it is the canonical one.
 """
 
 from __future__ import annotations

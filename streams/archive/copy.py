@@ -26,11 +26,11 @@ from streams.archive.rows import RawRecord, WholeDecoder
 from streams.archive.schema import TOPIC_ID_KEY
 from streams.archive.store import Store
 from streams.archive.write import PartitionWriter, Written
+from streams.config.settings import Settings
 from streams.errors import BetraceError, StateError
 from streams.ingest.loop import CONSUMER
-from streams.reader import PARTITION_EOF
-from streams.settings import Settings
-from streams.window.clock import Source
+from streams.kafka.reader import PARTITION_EOF
+from streams.windows.clock import Source
 from topics.cluster import admin
 from topics.errors import TopicsError
 

@@ -30,13 +30,13 @@ from streams.archive.names import ArchiveFile, Contents
 from streams.archive.schema import FORMAT_KEY, RUN_BACK_KEY
 from streams.archive.store import Store
 from streams.archive.tables import Counted, Said, Tables
+from streams.decode.records import TraceSpans
 from streams.errors import BetraceError, StateError
-from streams.project import Projector
-from streams.traces import TraceSpans
-from streams.window.chain import Bounds
-from streams.window.close import Close
-from streams.window.session import LostTime, Sessions
-from streams.window.waiting import Arrival
+from streams.projection.project import Projector
+from streams.windows.chain import Bounds
+from streams.windows.close import Close
+from streams.windows.reorder import Arrival
+from streams.windows.sessions import LostTime, Sessions
 from topics.records.facts import Entry, Fact, Touch, pack_touches
 
 BATCH_ROWS = 8192

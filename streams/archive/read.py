@@ -21,8 +21,8 @@ from streams.archive.rows import RawRecord
 from streams.archive.schema import FORMAT, FORMAT_KEY, SCHEMA
 from streams.archive.store import Store
 from streams.errors import StateError
-from streams.window.clock import Source
-from streams.window.session import LostTime
+from streams.windows.clock import Source
+from streams.windows.sessions import LostTime
 
 _COLUMNS = ["partition", "offset", "timestamp_ms", "key", "headers", "value", "unreadable"]
 _TIME_INDEX = SCHEMA.get_field_index("timestamp_ms")

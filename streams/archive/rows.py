@@ -1,7 +1,7 @@
 """Source records to rows of the archive (`streams.archive.schema`).
 
-In: records as Kafka gave them. Out: Arrow tables. What must hold: the columns of a span are what `streams.decode` makes
-of it, with every attribute, so that `streams.archive.spans` gives back the same span.
+In: records as Kafka gave them. Out: Arrow tables. What must hold: the columns of a span are what
+`streams.decode.decoder` makes of it, with every attribute, so that `streams.archive.spans` gives back the same span.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dsl import Event, Interest, Span
 from dsl.judge.span import NO_ATTRIBUTES, Attributes
 from streams.archive.schema import BETWEEN_NAMES, EVENT, MAP, RECORD, SCHEMA, SPAN
 from streams.archive.typed import origin_text, typed
-from streams.decode import Decoded, Decoder, Format
-from streams.decode import _read as read_request
+from streams.decode.decoder import Decoded, Decoder, Format
+from streams.decode.decoder import _read as read_request
 from streams.errors import RecordError
 from topics.otlp import requests as otlp
 from topics.otlp.requests import OtlpError, RecordKind

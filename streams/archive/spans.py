@@ -1,4 +1,4 @@
-"""Rows of the archive to spans, as `streams.decode` gave them.
+"""Rows of the archive to spans, as `streams.decode.decoder` gave them.
 
 In: a table of rows that hold a span (`COLUMNS`), and the attributes that somebody looks up. Out: the spans, with those
 attributes alone, in the order of the rows.

@@ -24,8 +24,8 @@ import pyarrow as pa
 from dsl import Rule, RuleSet, Verdict
 from dsl.compile.atoms import MAX_COUNTED
 from streams.archive import spans, sql
-from streams.window.chain import Bounds
-from streams.window.session import LostTime
+from streams.windows.chain import Bounds
+from streams.windows.sessions import LostTime
 from topics.records.facts import TICK_MS
 
 BATCH_ROWS = 8192

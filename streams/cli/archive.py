@@ -12,14 +12,14 @@ import msgspec
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams import logs
 from streams.cli import options
-from streams.decode import Format
+from streams.config.security import Security
+from streams.config.settings import Settings
+from streams.config.units import rfc3339_ns
+from streams.decode.decoder import Format
 from streams.errors import ConfigError
-from streams.security import Security
-from streams.settings import Settings
-from streams.times import rfc3339_ns
-from streams.window.clock import Source
+from streams.observe import logs
+from streams.windows.clock import Source
 from topics.cluster import admin
 
 if TYPE_CHECKING:

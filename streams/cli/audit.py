@@ -14,14 +14,14 @@ import click
 import duckdb
 import msgspec
 
-from streams.audit import acts, archive, trail
 from streams.cli import audit_retention, audit_who
 from streams.cli.evidence import key_files, verifiers_in
 from streams.errors import ConfigError
-from streams.ledger import storage
-from streams.ledger.storage import open_storage
-from streams.ledger.verify import Verification
-from streams.report.words import span
+from streams.evidence.audit import acts, archive, trail
+from streams.evidence.ledger import storage
+from streams.evidence.ledger.storage import open_storage
+from streams.evidence.ledger.verify import Verification
+from streams.evidence.report.words import span
 
 FOUND = 1
 BATCH = 10_000

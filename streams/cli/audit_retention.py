@@ -13,15 +13,15 @@ from typing import Any
 
 import click
 
-from streams.audit import acts, retention
-from streams.audit.acts import Hold, Noted, Release
 from streams.cli import options
 from streams.cli.evidence import verifiers_in
 from streams.cli.ledger import signers_in
 from streams.errors import ConfigError
-from streams.ledger.notes import Signer
-from streams.ledger.storage import Storage, open_storage
-from streams.report.words import span
+from streams.evidence.audit import acts, retention
+from streams.evidence.audit.acts import Hold, Noted, Release
+from streams.evidence.ledger.notes import Signer
+from streams.evidence.ledger.storage import Storage, open_storage
+from streams.evidence.report.words import span
 
 _KEY = click.Path(dir_okay=False, path_type=Path)
 

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from streams.audit.timeline import page
-from streams.audit.who import Moment, Who, moments
 from streams.cli import options
 from streams.cli.signal_table import COLOURS, VERDICT_COLOURS, printable
 from streams.errors import ConfigError
-from streams.ledger.storage import open_storage
+from streams.evidence.audit.timeline import page
+from streams.evidence.audit.who import Moment, Who, moments
+from streams.evidence.ledger.storage import open_storage
 from topics.times import rfc3339_clamped
 
 PIPED_COLUMNS = 180

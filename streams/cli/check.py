@@ -16,7 +16,7 @@ from dsl.files.write import rules_text
 from dsl.judge.review import review
 from dsl.show import render_json, render_text
 from streams.errors import ConfigError
-from streams.project import IDENTITY_ATTRIBUTES
+from streams.projection.project import IDENTITY_ATTRIBUTES
 
 EXIT_PROBLEMS = 2
 SHOWN_IDS = 10

@@ -22,12 +22,14 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from dsl import RuleSet
-from streams import logs, pipeline, reader
+from streams import pipeline
 from streams.cli.load import load
-from streams.decode import decode
+from streams.config.settings import Settings
+from streams.decode.decoder import decode
 from streams.errors import StateError
-from streams.project import Projector
-from streams.settings import Settings
+from streams.kafka import reader
+from streams.observe import logs
+from streams.projection.project import Projector
 from topics.cluster import admin
 from topics.embedded import broker, capture
 from topics.records import verdicts

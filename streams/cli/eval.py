@@ -9,12 +9,13 @@ import click
 import msgspec
 
 from dsl import Judgement, Verdict
-from streams import pipeline, simple_spans
+from streams import pipeline
 from streams.cli.load import load
-from streams.deliver import shown
-from streams.project import Projector
-from streams.times import rfc3339_ns
-from streams.window.close import Close
+from streams.config.units import rfc3339_ns
+from streams.inspect import spans_file
+from streams.projection.project import Projector
+from streams.windows.close import Close
+from streams.windows.outcomes import shown
 from topics.records.facts import Scalar
 
 EXIT_BROKEN = 1
@@ -54,7 +55,7 @@ def command(rules: tuple[str, ...], spans: Path) -> None:
     """Judge RULES on the traces in a file: one JSON line per applicable rule and trace; exit 1 if one is broken."""
     compiled = load(rules)
     with click.open_file(str(spans), "rb") as file:
-        decoded = simple_spans.read(file, Projector(compiled).interest, file=str(spans))
+        decoded = spans_file.read(file, Projector(compiled).interest, file=str(spans))
     verdicts = set()
     for close, judgement in pipeline.judge_spans([decoded.traces], compiled):
         if judgement.verdict is not Verdict.NOT_APPLICABLE:

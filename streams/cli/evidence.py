@@ -15,15 +15,15 @@ import msgspec
 
 from streams.cli import evidence_push, evidence_report
 from streams.cli.ledger import read_text, signer_in
+from streams.config.units import iso_ms
 from streams.errors import ConfigError
-from streams.ledger import checkpoint, notes
-from streams.ledger import seal as seals
-from streams.ledger.checkpoint import Checkpoint
-from streams.ledger.findings import Fault, Finding
-from streams.ledger.notes import Algorithm, NoteError, Signer, Verifier
-from streams.ledger.storage import open_storage, seal_path
-from streams.ledger.verify import Verification
-from streams.times import iso_ms
+from streams.evidence.ledger import notes, tree_head
+from streams.evidence.ledger import seal as seals
+from streams.evidence.ledger.findings import Fault, Finding
+from streams.evidence.ledger.notes import Algorithm, NoteError, Signer, Verifier
+from streams.evidence.ledger.storage import open_storage, seal_path
+from streams.evidence.ledger.tree_head import Checkpoint
+from streams.evidence.ledger.verify import Verification
 
 FOUND = 1
 
@@ -140,7 +140,7 @@ def _head(path: Path, verifiers: Sequence[Verifier]) -> Checkpoint:
     try:
         note = notes.decode(seals.note_in(read_text(path).encode()))
         signed_by = notes.verified(note, verifiers)
-        head = checkpoint.decode(note.text)
+        head = tree_head.decode(note.text)
     except NoteError as error:
         raise ConfigError(f"{path} is no head: {error}") from error
     if not signed_by:

@@ -14,7 +14,7 @@ import msgspec
 from streams.cli import options
 from streams.cli.evidence_report import build
 from streams.errors import ConfigError
-from streams.report.push import DRATA_URL, VANTA_URL, Drata, Platform, Vanta, records
+from streams.evidence.report.push import DRATA_URL, VANTA_URL, Drata, Platform, Vanta, records
 
 
 @click.command(

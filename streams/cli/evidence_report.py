@@ -15,15 +15,15 @@ import click
 
 from streams.cli import options
 from streams.errors import ConfigError
-from streams.ledger import checkpoint, notes, storage
-from streams.ledger import seal as seals
-from streams.ledger.notes import NoteError
-from streams.ledger.storage import Storage, open_storage
-from streams.report import history, model, oscal
-from streams.report.gather import Gathered, gather, judged_to
-from streams.report.model import Asked, Evidence, Report
-from streams.report.page import page
-from streams.report.report import report
+from streams.evidence.ledger import notes, storage, tree_head
+from streams.evidence.ledger import seal as seals
+from streams.evidence.ledger.notes import NoteError
+from streams.evidence.ledger.storage import Storage, open_storage
+from streams.evidence.report import history, model, oscal
+from streams.evidence.report.gather import Gathered, gather, judged_to
+from streams.evidence.report.model import Asked, Evidence, Report
+from streams.evidence.report.page import page
+from streams.evidence.report.report import report
 
 
 class Form(Enum):
@@ -91,7 +91,7 @@ def read(store: Storage, place: str, gathered: Gathered) -> Evidence:
     try:
         content = store.read(file)
         note = seals.note_in(content)
-        head = checkpoint.decode(notes.decode(note).text)
+        head = tree_head.decode(notes.decode(note).text)
         sha256, file_sha256 = (hashlib.sha256(each).hexdigest() for each in (note, content))
     except (OSError, NoteError):
         pass

@@ -12,16 +12,18 @@ import msgspec
 from confluent_kafka import Message
 
 from dsl import Span
-from streams import explain, follow, ruleset
 from streams.cli import options
 from streams.cli.load import load
-from streams.decode import Format
+from streams.config.security import Security
+from streams.config.settings import Settings
+from streams.config.units import iso_ms
+from streams.decode.decoder import Format
 from streams.errors import ConfigError
-from streams.explain import Part, Sight
-from streams.project import Projector
-from streams.security import Security
-from streams.settings import Settings
-from streams.times import iso_ms
+from streams.inspect import explain
+from streams.inspect.explain import Part, Sight
+from streams.kafka import follow
+from streams.projection.project import Projector
+from streams.rules import registry
 
 SHOWN_SPANS = 5
 
@@ -72,7 +74,7 @@ def command(
     settings = Settings(
         bootstrap=bootstrap, security=security, prefix=prefix, source_topics=source_topics, state_dir=Path()
     )
-    compiled = load(rules) if rules else ruleset.read_active(settings)
+    compiled = load(rules) if rules else registry.read_active(settings)
     wanted = bytes.fromhex(trace_id)
     found = list(explain.parts(_records(settings, begin), wanted, Projector(compiled), Format(encoding)))
     for part in found:

@@ -13,15 +13,17 @@ from types import FrameType
 
 import click
 
-from streams import allowed, health, logs, supervise
 from streams.cli import options
+from streams.config.security import Security
+from streams.config.settings import Settings, milliseconds
 from streams.errors import ConfigError
-from streams.health import UNCOMMITTED_S, Health
-from streams.ledger.notes import Algorithm, NoteError, Signer
-from streams.ledger.storage import open_storage
-from streams.ledger.worker import LedgerSettings, LedgerWorker
-from streams.security import Security
-from streams.settings import Settings, milliseconds
+from streams.evidence.ledger.notes import Algorithm, NoteError, Signer
+from streams.evidence.ledger.storage import open_storage
+from streams.evidence.ledger.worker import LedgerSettings, LedgerWorker
+from streams.kafka import permissions
+from streams.observe import health, logs
+from streams.observe.health import UNCOMMITTED_S, Health
+from streams.supervisor import supervise
 from topics.cluster import admin
 from topics.cluster.acls import Role
 
@@ -72,7 +74,7 @@ def command(
         raise ConfigError("it is not said where to keep evidence: give --evidence, a directory or a URL")
     store = open_storage(evidence, None if retention_days is None else retention_days * _DAY_S)
     settings = Settings(bootstrap=bootstrap, security=security, state_dir=Path(), prefix=prefix)
-    allowed.check(admin.connect(settings.client()), settings, Role.LEDGER)
+    permissions.check(admin.connect(settings.client()), settings, Role.LEDGER)
     state = Health(has_rules=False, uncommitted_s=max(UNCOMMITTED_S, 3 * seal_every))
     worker = LedgerWorker(settings, LedgerSettings(store, signers_in(ledger_keys), seal_every), state)
 

@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 
 import click
 
-from streams.decode import Format
+from streams.config.security import PASSWORD_VARIABLE, Mechanism, Protocol, Security, read_password
+from streams.config.settings import milliseconds, moment_ms
+from streams.decode.decoder import Format
 from streams.errors import ConfigError
-from streams.project import IDENTITY_ATTRIBUTES
-from streams.redact import KEY_VARIABLE
-from streams.security import PASSWORD_VARIABLE, Mechanism, Protocol, Security, read_password
-from streams.settings import milliseconds, moment_ms
+from streams.projection.project import IDENTITY_ATTRIBUTES
+from streams.projection.redact import KEY_VARIABLE
 from topics.records.signals import SignalFormat
 from topics.spec import Layout
 

@@ -18,18 +18,18 @@ from streams.cli import options, replayed
 from streams.cli.load import load
 from streams.cli.progress import Bar
 from streams.cli.replayed import View
-from streams.decode import Format
+from streams.config.security import Security
+from streams.config.settings import Settings
+from streams.config.units import iso_ms
+from streams.decode.decoder import Format
 from streams.errors import ConfigError
-from streams.redact import Redaction, read_key, treatments
+from streams.projection.redact import Redaction, read_key, treatments
 from streams.replay import plan as planning
 from streams.replay.outcome import Wanted
 from streams.replay.plan import Period, Plan
 from streams.replay.publish import Publishing
 from streams.replay.run import Replay, Result, Team
 from streams.replay.worker import Job, chosen
-from streams.security import Security
-from streams.settings import Settings
-from streams.times import iso_ms
 from topics.cluster import admin
 from topics.records.signals import SignalFormat
 from topics.spec import Layout

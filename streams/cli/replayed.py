@@ -11,12 +11,12 @@ from confluent_kafka.admin import AdminClient
 
 from dsl import RuleSet
 from streams.cli.table import table
+from streams.config.settings import Settings, moment_ms
+from streams.config.units import iso_ms
 from streams.replay import compare, summary, who
 from streams.replay.outcome import NOBODY, Signal, Wanted
 from streams.replay.plan import Period
 from streams.replay.run import Result
-from streams.settings import Settings, moment_ms
-from streams.times import iso_ms
 
 BARS = " ▁▂▃▄▅▆▇█"
 BAR_CELLS = 24

@@ -10,16 +10,16 @@ import msgspec
 
 from dsl import RuleSet, library
 from dsl.library import LibraryRule
-from streams import ruleset
 from streams.cli import options
 from streams.cli.load import load
 from streams.cli.rules_diff import differences
 from streams.cli.table import table
+from streams.config.security import Security
+from streams.config.settings import Settings
+from streams.config.units import iso_ms
 from streams.errors import ConfigError
-from streams.ruleset import Pushed
-from streams.security import Security
-from streams.settings import Settings
-from streams.times import iso_ms
+from streams.rules import registry
+from streams.rules.registry import Pushed
 from topics.cluster import admin
 from topics.spec import Layout
 
@@ -90,7 +90,7 @@ def push(rules: tuple[str, ...], revision: str | None, bootstrap: str, security:
     client = admin.connect(settings.client())
     if not admin.partition_counts(client, [settings.topic("rules")]):
         admin.create(client, Layout(prefix=prefix))
-    ruleset.push(settings, compiled, now_ms=time.time_ns() // 1_000_000, revision=revision)
+    registry.push(settings, compiled, now_ms=time.time_ns() // 1_000_000, revision=revision)
     click.echo(compiled.fingerprint)
 
 
@@ -100,7 +100,7 @@ def push(rules: tuple[str, ...], revision: str | None, bootstrap: str, security:
 @_form
 def list_sets(bootstrap: str, security: Security, prefix: str, form: str) -> None:
     """List the rule sets on Kafka, the one that was pushed last first."""
-    rows = [_set_row(each) for each in ruleset.history(_settings(bootstrap, security, prefix))]
+    rows = [_set_row(each) for each in registry.history(_settings(bootstrap, security, prefix))]
     if form == "json":
         click.echo(msgspec.json.encode(rows))
         return
@@ -118,7 +118,7 @@ def show(name: str, bootstrap: str, security: Security, prefix: str) -> None:
     SET is a fingerprint or its beginning; the active set when it is not given.
     """
     for path, text in sorted(
-        _found(ruleset.history(_settings(bootstrap, security, prefix)), name).record.texts.items()
+        _found(registry.history(_settings(bootstrap, security, prefix)), name).record.texts.items()
     ):
         click.echo(f"// {path}\n\n{text.rstrip()}\n")
 
@@ -134,7 +134,7 @@ def diff(first: str, second: str, bootstrap: str, security: Security, prefix: st
     Each is a fingerprint or its beginning, or a file or directory of rules; the second is the active set when it is
     not given.
     """
-    history = ruleset.history(_settings(bootstrap, security, prefix))
+    history = registry.history(_settings(bootstrap, security, prefix))
     new, old = (load([name]) if Path(name).exists() else _compiled(_found(history, name)) for name in (first, second))
     for line in differences(old, new):
         click.echo(line)
@@ -150,9 +150,9 @@ def rollback(name: str | None, bootstrap: str, security: Security, prefix: str) 
     SET is a fingerprint or its beginning; when it is not given, the set that was pushed before the active one.
     """
     settings = _settings(bootstrap, security, prefix)
-    history = ruleset.history(settings)
+    history = registry.history(settings)
     target = _before_active(history) if name is None else _found(history, name)
-    ruleset.activate(settings, _compiled(target).fingerprint)
+    registry.activate(settings, _compiled(target).fingerprint)
     click.echo(target.fingerprint)
 
 

@@ -17,15 +17,19 @@ import msgspec
 import structlog
 from confluent_kafka.admin import AdminClient
 
-from streams import allowed, health, logs, metrics, pipeline, ruleset, supervise, tracing
+from streams import pipeline
 from streams.cli import ledger, options
 from streams.cli.load import load
 from streams.cli.run_settings import DURATIONS, SIZES, run_settings
+from streams.config.settings import Settings
 from streams.errors import ConfigError
-from streams.health import Health
 from streams.ingest import group
+from streams.kafka import permissions
+from streams.observe import health, logs, metrics, self_tracing
+from streams.observe.health import Health
+from streams.rules import registry
 from streams.sessions.worker import End, Ends
-from streams.settings import Settings
+from streams.supervisor import supervise
 from topics.cluster import admin as kafka
 from topics.cluster.acls import Role
 from topics.spec import Layout
@@ -101,9 +105,9 @@ def _run_role(role: str, settings: Settings, state: Health, ends: Ends | None) -
     supervise.end_with_supervisor()
     # A crash in native code (librdkafka, RocksDB) leaves at least its stack on stderr.
     faulthandler.enable()
-    tracing.start(role)
+    self_tracing.start(role)
     admin = kafka.connect(settings.client())
-    allowed.check(admin, settings, Role(role))
+    permissions.check(admin, settings, Role(role))
     settings = _as_made(settings, admin)
     # What the start made stays: to look through all of it for cycles, again and again, stops a stage each time.
     gc.collect()
@@ -150,7 +154,7 @@ def _run_all(
             log.warning("a topic is not as it should be", topic=row.name, fault=fault)
     settings = _as_made(settings, admin)
     now_ms = time.time_ns() // 1_000_000
-    ruleset.push(settings, compiled, now_ms=now_ms)
+    registry.push(settings, compiled, now_ms=now_ms)
     ends = _ends_now(admin, settings, now_ms=now_ms) if until_idle else None
     log.info("run", rules=len(compiled.rules), start=settings.start, source_topics=settings.source_topics)
     until = None if ends is None else {str(number) for number in range(settings.facts_partitions)}

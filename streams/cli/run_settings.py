@@ -14,11 +14,11 @@ import click
 
 from streams.cli import options
 from streams.cli.options import duration
-from streams.decode import Format
+from streams.config.security import Security
+from streams.config.settings import Settings, size_bytes
+from streams.decode.decoder import Format
 from streams.errors import ConfigError
-from streams.redact import Redaction, read_key, treatments
-from streams.security import Security
-from streams.settings import Settings, size_bytes
+from streams.projection.redact import Redaction, read_key, treatments
 from topics.records.signals import SignalFormat
 from topics.spec import Layout
 

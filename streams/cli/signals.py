@@ -15,12 +15,13 @@ import click
 from confluent_kafka import Message
 from rich.console import Console
 
-from streams import follow, trace_spans, waterfall
 from streams.cli import options, signal_table, waterfall_html, waterfall_text
 from streams.cli.signal_table import Filter
+from streams.config.security import Security
+from streams.config.settings import Settings
 from streams.errors import ConfigError
-from streams.security import Security
-from streams.settings import Settings
+from streams.inspect import trace_lookup, waterfall
+from streams.kafka import follow
 from topics.signals.digest import SEVERITIES, Digest, NoSignalError, digest
 from topics.signals.finding import SourceRange
 
@@ -79,7 +80,7 @@ def show(*, uid: str, bootstrap: str, security: Security, prefix: str, begin: st
     """
     settings = Settings(bootstrap=bootstrap, security=security, prefix=prefix, state_dir=Path())
     signal = _find(settings, uid, begin)
-    read = trace_spans.read(settings.reader(), bytes.fromhex(signal.trace_id), signal.sources)
+    read = trace_lookup.read(settings.reader(), bytes.fromhex(signal.trace_id), signal.sources)
     subjects: dict[bytes, list[str]] = {}
     for witness in signal.witnesses:
         subjects.setdefault(witness.span_id, []).append(witness.subject)

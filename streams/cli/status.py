@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 import msgspec
 
-from streams import status
 from streams.cli import options
 from streams.cli.table import table
-from streams.security import Security
-from streams.settings import Settings
-from streams.status import FactsRow, SourceRow, Status
+from streams.config.security import Security
+from streams.config.settings import Settings
+from streams.inspect import status
+from streams.inspect.status import FactsRow, SourceRow, Status
 
 _FACTS = ("FACTS", "CLOCK", "HELD BY", "OPEN WINDOWS", "LAG", "REBUILD", "MARGIN", "CHECKPOINT")
 _SOURCES = ("SOURCE", "COMMITTED", "END", "LAG")

@@ -13,9 +13,9 @@ import msgspec
 
 from streams.cli import options
 from streams.cli.table import table
+from streams.config.security import Security
+from streams.config.settings import ClientSettings, Settings
 from streams.errors import ConfigError
-from streams.security import Security
-from streams.settings import ClientSettings, Settings
 from topics.cluster import admin
 from topics.cluster.admin import Row
 from topics.spec import DAY_MS, Layout

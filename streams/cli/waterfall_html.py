@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from streams import waterfall
-from streams.waterfall import Extent, Row
+from streams.inspect import waterfall
+from streams.inspect.waterfall import Extent, Row
 from topics.signals.digest import Digest
 from topics.signals.finding import Shown
 from topics.times import rfc3339_clamped

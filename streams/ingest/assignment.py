@@ -17,11 +17,12 @@ import structlog
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams import aside, metrics
+from streams.config.settings import Settings
 from streams.ingest import group
 from streams.ingest.group import Commit, Plan, Seen, Source
 from streams.ingest.source import Begin, SourcePartition, read_metadata, write_metadata
-from streams.settings import Settings
+from streams.kafka import background
+from streams.observe import metrics
 from topics.errors import AdminError
 
 log = structlog.get_logger()
@@ -71,7 +72,7 @@ class Assignment:
         if self._looking is None:
             if time.monotonic() >= self._due_s:
                 self._asked_s = time.monotonic()
-                self._looking = aside.ask(lambda: group.look(self._client, self._settings))
+                self._looking = background.ask(lambda: group.look(self._client, self._settings))
             return []
         if self._looking.done():
             return self._look_at(self._looking, local_ms)

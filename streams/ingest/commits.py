@@ -11,7 +11,7 @@ import time
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from streams import metrics
+from streams.observe import metrics
 
 log = structlog.get_logger()
 

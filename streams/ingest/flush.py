@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from streams import touches
+from streams.decode import touches
+from streams.decode.touches import Touches
 from streams.errors import ConfigError
-from streams.touches import Touches
 from topics.records.facts import TOUCH_BYTES, VERSION, Entry, Fact, Facts, Section, encode
 
 PIECE_TOUCHES = 1024

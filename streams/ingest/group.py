@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.ingest.source import Begin, Committed, Log, begin, read_metadata
-from streams.settings import Settings
 from topics.cluster import admin as kafka
 from topics.errors import AdminError
 

@@ -15,9 +15,9 @@ import structlog
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams import aside
 from streams.ingest.group import Source
 from streams.ingest.source import SourcePartition
+from streams.kafka import background
 from topics.cluster import admin
 from topics.errors import AdminError
 
@@ -69,7 +69,7 @@ class IdleTicks:
         places = [TopicPartition(source.topic, source.partition) for source in sources if source.at_end]
         if places and self._looking is None:
             client, clock_ms = self._client, self._clock_ms
-            self._looking = aside.ask(lambda: look(clock_ms, lambda: admin.end_offsets(client, places)))
+            self._looking = background.ask(lambda: look(clock_ms, lambda: admin.end_offsets(client, places)))
 
     def forget(self) -> None:
         """The partitions are others now: what is asked is not about them."""

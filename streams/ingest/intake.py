@@ -13,19 +13,20 @@ import structlog
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message
 
 from dsl import RuleSet
-from streams import metrics, scan
-from streams.audit.extract import extract
-from streams.decode import Decoder, Format
+from streams.config.settings import Settings
+from streams.decode import backend
+from streams.decode.batches import Run
+from streams.decode.decoder import Decoder, Format
 from streams.errors import RecordError, StateError
 from streams.ingest.flush import Draft
 from streams.ingest.group import Source
-from streams.ingest.outbox import Outbox
 from streams.ingest.source import Projected, SourcePartition
-from streams.project import Projector, project
-from streams.reader import PARTITION_EOF
-from streams.runs import Run
-from streams.sampled import SamplingWatch
-from streams.settings import Settings
+from streams.kafka.outbox import Outbox
+from streams.kafka.reader import PARTITION_EOF
+from streams.observe import metrics
+from streams.observe.sampling import SamplingWatch
+from streams.projection.audit_records import extract
+from streams.projection.project import Projector, project
 from topics import partition as partitions
 from topics.otlp.requests import RecordKind
 from topics.records import audit, dead_letters
@@ -63,13 +64,13 @@ class Intake:
         self._sampling = SamplingWatch()
         self.read_count = 0
         self.batch_count = 100
-        log.info("requests are decoded", scanner=scan.chosen().value)
+        log.info("requests are decoded", scanner=backend.chosen().value)
 
     def use(self, rules: RuleSet) -> None:
         """From now on records are projected with these rules."""
         self._projector = Projector(rules, self._settings.identity, self._settings.redaction)
         self._decoder = Decoder(self._projector.interest, self._settings.format)
-        self._read_run = None if self._format is Format.JSON else scan.run_reader(self._projector.interest)
+        self._read_run = None if self._format is Format.JSON else backend.run_reader(self._projector.interest)
 
     def look_at(self, drafts: Iterable[Draft]) -> None:
         """Looks for signs of a sampled source in what is to be flushed."""

@@ -19,19 +19,19 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from dsl import RuleSet
-from streams import metrics, tracing
-from streams.health import Health
+from streams.config.settings import ADMIN, ClientSettings, Settings
 from streams.ingest import flush, pace
 from streams.ingest.assignment import Assignment
 from streams.ingest.commits import Commits
 from streams.ingest.group import Commit, Source
 from streams.ingest.idle import IdleTicks
 from streams.ingest.intake import Intake
-from streams.ingest.outbox import PRODUCER, Outbox
 from streams.ingest.rules import RulesWatch
 from streams.ingest.source import SourcePartition
 from streams.ingest.watch import TopicWatch
-from streams.settings import ADMIN, ClientSettings, Settings
+from streams.kafka.outbox import PRODUCER, Outbox
+from streams.observe import metrics, self_tracing
+from streams.observe.health import Health
 
 log = structlog.get_logger()
 
@@ -136,7 +136,7 @@ class Ingest:
             self._begin_again(self._made_again())
         if self._outbox.has_room and self._is_due(now_s - self._flushed_s):
             self._flushed_s, self._was_at_end = now_s, False
-            with metrics.STAGE.labels("flush").time(), tracing.span("flush", sources=len(self._sources)):
+            with metrics.STAGE.labels("flush").time(), self_tracing.span("flush", sources=len(self._sources)):
                 self._flush()
             self._follow_rules()
 

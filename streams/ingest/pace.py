@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, TopicPartition
 
-from streams import metrics
 from streams.ingest.group import Source
 from streams.ingest.source import SourcePartition
+from streams.observe import metrics
 
 AHEAD_MS = 60_000
 REASONS = ("ahead", "unconfirmed")

@@ -15,9 +15,11 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from dsl import RuleSet
-from streams import aside, metrics, ruleset
+from streams.config.settings import Settings
 from streams.errors import BetraceError
-from streams.settings import Settings
+from streams.kafka import background
+from streams.observe import metrics
+from streams.rules import registry
 from topics.cluster import admin
 from topics.errors import TopicsError
 
@@ -54,7 +56,7 @@ class RulesWatch:
         if self._looking is None:
             if time.monotonic() >= self._due_s:
                 end = self._end
-                self._looking = aside.ask(lambda: look(self._client, self._settings, end))
+                self._looking = background.ask(lambda: look(self._client, self._settings, end))
             return
         if not self._looking.done():
             return
@@ -97,7 +99,7 @@ def look(client: AdminClient, settings: Settings, seen_end: int) -> Look:
     at = TopicPartition(topic, RULES_PARTITION)
     # The end is asked for first: what comes while the topic is read is looked at again.
     end = admin.end_offsets(client, [at])[topic, RULES_PARTITION]
-    return Look(end, None if end == seen_end else ruleset.read_active(settings))
+    return Look(end, None if end == seen_end else registry.read_active(settings))
 
 
 def _show(rules: RuleSet) -> None:

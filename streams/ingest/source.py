@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import msgspec
 from confluent_kafka import TopicPartition
 
+from streams.decode.batches import Run, RunStart
 from streams.ingest.flush import Draft
 from streams.ingest.watermark import PartitionTime
-from streams.project import TraceFacts
-from streams.runs import Run, RunStart
+from streams.projection.project import TraceFacts
 from topics.records.facts import TICK_MS
 
 
@@ -131,8 +131,8 @@ class SourcePartition:
     """One source partition that this ingest reads.
 
     `next_offset` is the consumer's position; `draft` says what is to be flushed, up to the last certain record.
-    `replay` and `start_ms` are those of `topics.records.facts.Section`. `began_ms` is the record time at which reading began in
-    this process, None before the first record.
+    `replay` and `start_ms` are those of `topics.records.facts.Section`. `began_ms` is the record time at which reading
+    began in this process, None before the first record.
     """
 
     topic: str

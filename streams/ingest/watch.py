@@ -13,8 +13,8 @@ from concurrent.futures import Future
 import structlog
 from confluent_kafka.admin import AdminClient
 
-from streams import aside
 from streams.errors import StateError
+from streams.kafka import background
 from topics.cluster import admin
 from topics.errors import AdminError
 
@@ -43,7 +43,7 @@ class TopicWatch:
         """
         if self._looking is None:
             if time.monotonic() >= self._due_s:
-                self._looking = aside.ask(lambda: admin.topic_ids(self._client, self._topics))
+                self._looking = background.ask(lambda: admin.topic_ids(self._client, self._topics))
             return set()
         if not self._looking.done():
             return set()

@@ -16,13 +16,13 @@ from streams.archive import read
 from streams.archive.names import ArchiveFile, Contents
 from streams.archive.rows import RawRecord
 from streams.archive.store import Store
+from streams.config.settings import Settings
+from streams.config.units import iso_ms
 from streams.errors import ConfigError
-from streams.reader import PARTITION_EOF
+from streams.kafka.reader import PARTITION_EOF
 from streams.replay.plan import Input, Period, Plan, times
-from streams.settings import Settings
-from streams.times import iso_ms
-from streams.window.clock import Source
-from streams.window.session import LostTime
+from streams.windows.clock import Source
+from streams.windows.sessions import LostTime
 
 CHUNK = 500
 

@@ -15,12 +15,12 @@ import msgspec
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams import reader
-from streams.deliver import SIGNALLED
+from streams.config.settings import Settings
 from streams.errors import ConfigError, StateError
+from streams.kafka import reader
 from streams.replay.outcome import Signal
 from streams.replay.plan import Period
-from streams.settings import Settings
+from streams.windows.outcomes import SIGNALLED
 from topics.cluster import admin
 
 

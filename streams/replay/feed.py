@@ -10,12 +10,12 @@ from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from streams.config.settings import ClientSettings, Settings
 from streams.errors import StateError
 from streams.ingest.pace import Pauses
-from streams.reader import GONE
+from streams.kafka.reader import GONE
 from streams.replay.plan import Input
-from streams.settings import ClientSettings, Settings
-from streams.window.clock import Source
+from streams.windows.clock import Source
 
 BATCH_BYTES = 2_000_000
 BATCH_COUNTS = (10, 5000)

@@ -1,7 +1,7 @@
 """What the rules say of a share of the traces.
 
 In: facts messages, in the order of their numbers. Out: signals, and tallies per rule. Windows are those of
-`streams.window`. What is too much for memory is put on disk, as sessions does it, and is gone with the replay.
+`streams.windows`. What is too much for memory is put on disk, as sessions does it, and is gone with the replay.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from contextlib import closing
 from pathlib import Path
 
 from dsl import RuleSet
+from streams.config.settings import Settings
 from streams.replay.outcome import Counts, Signal, Verdicts, Wanted
 from streams.replay.plan import Plan
-from streams.ruleset import RuleSets
-from streams.settings import Settings
-from streams.window.chains import Chains
-from streams.window.partition import Partition
-from streams.window.session import Sessions
-from streams.window.store import FORMAT, Identity, Position, Store
-from streams.window.waiting import Waiting
+from streams.rules.registry import RuleSets
+from streams.windows.chains import Chains
+from streams.windows.partition import Partition
+from streams.windows.reorder import Waiting
+from streams.windows.rocksdb import FORMAT, Identity, Position, Store
+from streams.windows.sessions import Sessions
 from topics.records.facts import Facts
 
 CHANGED_CHAINS = 100_000

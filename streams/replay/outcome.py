@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from dsl import RuleSet
-from streams.deliver import Outcome, outcomes
+from streams.config.settings import Settings
 from streams.replay.plan import Period
 from streams.replay.tally import Tally
-from streams.settings import Settings
-from streams.window.close import Close, CloseReason
+from streams.windows.close import Close, CloseReason
+from streams.windows.outcomes import Outcome, outcomes
 from topics.records import signals
 from topics.signals.finding import Finding
 from topics.signals.sentence import sentence

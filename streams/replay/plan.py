@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from streams.config.settings import Settings
+from streams.config.units import iso_ms
 from streams.errors import ConfigError
-from streams.settings import Settings
-from streams.times import iso_ms
-from streams.window.clock import Source
-from streams.window.session import LostTime
+from streams.windows.clock import Source
+from streams.windows.sessions import LostTime
 from topics.cluster import admin
 
 

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
+from streams.config.settings import Settings
 from streams.errors import StateError
-from streams.ingest.outbox import PRODUCER
+from streams.kafka.outbox import PRODUCER
 from streams.replay.outcome import Signal, Wanted
-from streams.settings import Settings
 from topics import REPLAYED_SIGNALS, partition
 from topics.cluster import admin
 from topics.records.signals import Record

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from dsl import RuleSet
 from streams.archive import query
 from streams.archive.query import Asked
+from streams.config.settings import Settings
 from streams.replay.outcome import Signal, Verdicts, Wanted
 from streams.replay.plan import Plan
 from streams.replay.reading import Read
 from streams.replay.tally import Tally
 from streams.replay.worker import projector
-from streams.settings import Settings
 
 
 class Queried:

@@ -2,7 +2,7 @@
 
 In: records. Out: drafts, cut into one section per process and input. Decoding, projection and record time are ingest's.
 What must hold: an input's sections follow one another, and after its last one the clock need not wait for it. Most
-records are taken in by runs, compiled (`streams.runs`).
+records are taken in by runs, compiled (`streams.decode.batches`).
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Message, TopicPartition
 
-from streams import scan
-from streams.decode import Decoder, Format
+from streams.config.settings import Settings
+from streams.decode import backend
+from streams.decode.decoder import Decoder, Format
 from streams.errors import RecordError, StateError
 from streams.ingest.source import Begin, Projected, SourcePartition
-from streams.project import Projector, project
-from streams.reader import PARTITION_EOF
+from streams.kafka.reader import PARTITION_EOF
+from streams.projection.project import Projector, project
 from streams.replay.feed import check
 from streams.replay.plan import Input, Plan
-from streams.settings import Settings
-from streams.window.clock import Source
+from streams.windows.clock import Source
 from topics.otlp.requests import RecordKind
 from topics.records.facts import Section
 
@@ -61,7 +61,7 @@ class Reading:
         self._plan = plan
         self._projector = projector
         self._decoder = Decoder(projector.interest, settings.format)
-        self._read_run = None if settings.format is Format.JSON else scan.run_reader(projector.interest)
+        self._read_run = None if settings.format is Format.JSON else backend.run_reader(projector.interest)
         self._ends = {each.source: each.end for each in inputs}
         self._sources = {each.source: _source(settings, each) for each in inputs}
         self._begin = sum(source.next_offset for source in self._sources.values())

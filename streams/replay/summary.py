@@ -8,10 +8,10 @@ from __future__ import annotations
 import msgspec
 
 from dsl import Rule, RuleSet, Verdict
+from streams.config.units import iso_ms
 from streams.replay.plan import Period
 from streams.replay.reading import MINUTE_MS, Read
 from streams.replay.tally import Tally, silent_ms
-from streams.times import iso_ms
 
 _HOUR_MINUTES, _DAY_MINUTES = 60, 1440
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from dsl import Verdict
-from streams.deliver import Outcome
 from streams.replay.plan import Period
 from streams.replay.reading import MINUTE_MS
+from streams.windows.outcomes import Outcome
 
 SILENT_MINUTES = 5
 """So long without a record in any source topic is a time without input."""

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 import msgspec
 
 from dsl import Verdict
+from streams.config.units import iso_ms
 from streams.replay.outcome import NOBODY, Signal
-from streams.times import iso_ms
 
 
 class Moment(msgspec.Struct, frozen=True):

@@ -25,16 +25,16 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from confluent_kafka import KafkaException
 
 from dsl import RuleSet, compile_texts
+from streams.config.settings import Settings
 from streams.errors import BetraceError, ConfigError
 from streams.ingest.pace import Standing, ahead
-from streams.project import Projector
+from streams.projection.project import Projector
 from streams.replay.feed import Feed, KafkaFeed
 from streams.replay.judging import Judging
 from streams.replay.outcome import RECORDS, Counts, Signal, Wanted
 from streams.replay.plan import Input, Plan
 from streams.replay.reading import Read, Reading
-from streams.settings import Settings
-from streams.window.clock import Source
+from streams.windows.clock import Source
 from topics.errors import TopicsError
 from topics.records.facts import VERSION, Facts, decode, encode
 

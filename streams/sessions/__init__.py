@@ -2,7 +2,7 @@
 
 app         Faust gives messages, one call at a time
 worker      the facts partitions of this worker, and the protocol of a step
-work        one of them: windows (`streams.window`), store, publisher
+work        one of them: windows (`streams.windows`), store, publisher
 takeover    where it begins, whoever had it before
 publish     the transactional producer
 """

@@ -25,12 +25,12 @@ from faust import EventT, StreamT
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from mode.threads import ServiceThread, WorkerThread
 
-from streams import supervise
+from streams.config.settings import Settings
 from streams.errors import BetraceError, StateError
-from streams.health import Health
+from streams.observe.health import Health
 from streams.sessions.credentials import credentials
 from streams.sessions.worker import Acknowledge, Ends, SessionsWorker
-from streams.settings import Settings
+from streams.supervisor import supervise
 
 log = structlog.get_logger()
 

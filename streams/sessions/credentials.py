@@ -1,4 +1,4 @@
-"""What Faust's client takes for the security settings: `streams.security` in aiokafka's terms."""
+"""What Faust's client takes for the security settings: `streams.config.security` in aiokafka's terms."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import aiohttp
 import faust
 from aiokafka.abc import AbstractTokenProvider
 
+from streams.config.security import Mechanism, Security
 from streams.errors import ConfigError, NotDoneError
-from streams.security import Mechanism, Security
 
 TOKEN_S = 10.0
 RENEW_AT = 0.8

@@ -12,9 +12,9 @@ from contextlib import suppress
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from streams.config.settings import Settings
 from streams.errors import BetraceError, NotDoneError, StateError
-from streams.reader import Stopping
-from streams.settings import Settings
+from streams.kafka.reader import Stopping
 
 log = structlog.get_logger()
 

@@ -14,8 +14,8 @@ from typing import Self
 
 import msgspec
 
-from streams import metrics
-from streams.settings import Settings
+from streams.config.settings import Settings
+from streams.observe import metrics
 from topics.records.checkpoints import Said
 from topics.signals.finding import HOUR_MS, Finding
 

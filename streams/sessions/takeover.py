@@ -20,16 +20,16 @@ import structlog
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams import reader
+from streams.config.settings import Settings
 from streams.errors import StateError
-from streams.reader import Stopping
-from streams.ruleset import RuleSets
-from streams.settings import Settings
-from streams.window.chains import Chains
-from streams.window.partition import Partition
-from streams.window.session import Sessions
-from streams.window.store import FORMAT, Identity, Position, Store
-from streams.window.waiting import Waiting
+from streams.kafka import reader
+from streams.kafka.reader import Stopping
+from streams.rules.registry import RuleSets
+from streams.windows.chains import Chains
+from streams.windows.partition import Partition
+from streams.windows.reorder import Waiting
+from streams.windows.rocksdb import FORMAT, Identity, Position, Store
+from streams.windows.sessions import Sessions
 from topics.cluster import admin as kafka
 from topics.records import checkpoints
 from topics.records.checkpoints import Checkpoint

@@ -15,17 +15,18 @@ from collections.abc import Sequence
 import msgspec
 
 from dsl import RuleSet, Verdict
-from streams import metrics, ruleset
-from streams.deliver import Outcome, outcomes
+from streams.config.settings import Settings
 from streams.errors import NotDoneError, StateError
-from streams.ruleset import RuleSets
+from streams.observe import metrics
+from streams.rules import registry
+from streams.rules.registry import RuleSets
+from streams.sessions.coverage import CoverageTally, Covered, VerdictTally
 from streams.sessions.publish import Publisher
 from streams.sessions.quota import SignalQuota
-from streams.settings import Settings
-from streams.tally import CoverageTally, Covered, VerdictTally
-from streams.window.close import Close
-from streams.window.partition import Partition
-from streams.window.store import Position, Store
+from streams.windows.close import Close
+from streams.windows.outcomes import Outcome, outcomes
+from streams.windows.partition import Partition
+from streams.windows.rocksdb import Position, Store
 from topics.records import checkpoints, facts, signals, verdicts
 from topics.records.checkpoints import Checkpoint, Holder, Standing
 from topics.records.facts import TICK_MS
@@ -174,7 +175,7 @@ class Work:
     def _rules(self, rule_set: str) -> RuleSet:
         """A set that was pushed since the start is fetched; without it nothing can be judged, so it is waited for."""
         if rule_set not in self._known.sets:
-            found, _ = ruleset.read(self._settings)
+            found, _ = registry.read(self._settings)
             if rule_set not in found.sets:
                 raise NotDoneError(
                     f"facts were projected with rule set {rule_set}, which is not on {self._settings.topic('rules')}: "

@@ -26,15 +26,16 @@ import structlog
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams import metrics, reader, tracing
+from streams.config.settings import ADMIN, Settings
 from streams.errors import NotDoneError
-from streams.health import Health
-from streams.ruleset import RuleSets
+from streams.kafka import reader
+from streams.observe import metrics, self_tracing
+from streams.observe.health import Health
+from streams.rules.registry import RuleSets
 from streams.sessions import takeover
 from streams.sessions.publish import FencedError, Publisher
 from streams.sessions.work import Work
-from streams.settings import ADMIN, Settings
-from streams.window.partition import Partition
+from streams.windows.partition import Partition
 from topics.cluster import admin as kafka
 from topics.errors import AdminError
 
@@ -118,7 +119,7 @@ class SessionsWorker:
 
     def step(self, *, is_last: bool = False) -> list[Acknowledge]:
         """Makes durable what was done since the last step; returns the acknowledgements that are due, in order."""
-        with tracing.span("step", partitions=len(self._at_work)):
+        with self_tracing.span("step", partitions=len(self._at_work)):
             self._step(is_last=is_last)
         due = [ack for number, work in self._at_work.items() if work.is_durable for ack in self._held.pop(number, ())]
         self._say_health()

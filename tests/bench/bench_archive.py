@@ -2,7 +2,7 @@
 
     python -m tests.bench.bench_archive [--spans 10000000] [--corpus partitioned_proto] [--keep DIR] [--engine all]
 
-The archive is the corpus copied with fresh trace ids (`tests.bench.load`), over four hours of record time and four
+The archive is the corpus copied with fresh trace ids (`tests.support.load`), over four hours of record time and four
 partitions. Prints a line of JSON for what it costs to archive the corpus, then one for each rule set: what the query
 takes, for verdicts alone and with all facts of broken traces; what the whole of `betrace replay --archive` takes, for a
 summary and for the signals; and of the first one, or of all, what the engine takes on the same files in one process,
@@ -33,13 +33,14 @@ from streams.archive.rows import RawRecord, Rows
 from streams.archive.schema import FORMAT_KEY, RUN_BACK_KEY
 from streams.archive.store import Store
 from streams.archive.write import GROUP_ROWS, PartitionWriter
-from streams.project import Projector
-from streams.window.close import Close
-from streams.window.session import Bounds
-from tests.bench import load as corpus
+from streams.projection.project import Projector
+from streams.windows.close import Close
+from streams.windows.sessions import Bounds
 from tests.differential import archived
+from tests.support import load as corpus
+from tests.support import paths
 
-RULES = Path(__file__).parents[1] / "fixtures" / "rules" / "corpus.rules"
+RULES = paths.RULES / "corpus.rules"
 TOPIC = "otlp_spans"
 PARTITIONS = 4
 HOURS = 4

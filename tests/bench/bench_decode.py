@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 
 from dsl import Interest
-from streams.decode import Decoder
-from streams.scan import Choice, compiled
+from streams.decode.backend import Choice, compiled
+from streams.decode.decoder import Decoder
+from tests.support import paths
 from topics.embedded import capture
 from topics.otlp.requests import RecordKind
 
-CORPUS = Path(__file__).parents[1] / "fixtures" / "corpus"
+CORPUS = paths.CORPUS
 ROUNDS = 40
 NAMES = frozenset(
     {

@@ -21,10 +21,10 @@ from typing import TypeVar
 import msgspec
 
 from streams.cli.evidence_report import build
-from streams.ledger.log import Ledger, Record
-from streams.ledger.notes import Signer
-from streams.ledger.storage import open_storage, seal_path
-from streams.ledger.verify import Verification
+from streams.evidence.ledger.log import Ledger, Record
+from streams.evidence.ledger.notes import Signer
+from streams.evidence.ledger.storage import open_storage, seal_path
+from streams.evidence.ledger.verify import Verification
 from topics.records import verdicts
 from topics.records.verdicts import Coverage, Leaf, SourceCoverage, VerdictCounts, WindowBounds
 

@@ -3,7 +3,7 @@
     python -m tests.bench.bench_ingest [--spans 600000] [--runs 3]
 
 Beside it, in the same run, what `consume()` alone does with the same settings. Prints a line of JSON per corpus;
-figures are medians. The corpus is real Collector output with fresh trace ids (`tests.bench.load`).
+figures are medians. The corpus is real Collector output with fresh trace ids (`tests.support.load`).
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ import msgspec
 from confluent_kafka.cimpl import NewTopic
 
 from dsl import RuleSet, load
+from streams.config.settings import Settings
 from streams.ingest.loop import Ingest
-from streams.settings import Settings
-from tests.bench import load as corpus
 from tests.bench.raw import consume_s
+from tests.support import load as corpus
+from tests.support import paths
 from topics.cluster import admin
 from topics.embedded import broker
 from topics.spec import Layout
 
-RULES = Path(__file__).parents[2] / "topics" / "embedded" / "captures" / "demo.rules"
+RULES = paths.CAPTURES / "demo.rules"
 PARTITIONS = 4
 CORPORA = ("partitioned_proto", "unkeyed_proto")
 LOOK_EVERY_S = 0.01

@@ -26,12 +26,13 @@ from pathlib import Path
 import msgspec
 from confluent_kafka import Consumer, Producer
 
-from tests.bench.load import CORPUS, Original, copied, originals
-from tests.broker.program import Program
+from tests.support import paths
+from tests.support.load import CORPUS, Original, copied, originals
+from tests.support.program import Program
 from topics import partition
 from topics.embedded import broker
 
-RULES = CORPUS.with_name("rules") / "corpus.rules"
+RULES = paths.RULES / "corpus.rules"
 SPANS = CORPUS / "partitioned_proto.bin.gz"
 PREFIX = "latency."
 PARTITIONS = 4

@@ -28,14 +28,15 @@ import psutil
 from confluent_kafka import Producer
 from confluent_kafka.cimpl import NewTopic
 
-from tests.bench import load as corpus
-from tests.broker.record import read_topic
+from tests.support import load as corpus
+from tests.support import paths
+from tests.support.record import read_topic
 from topics.cluster import admin
 from topics.embedded import broker
 
 RULES = {
-    "many signals": corpus.CORPUS.with_name("rules") / "corpus.rules",
-    "few hits": Path(__file__).parents[2] / "topics" / "embedded" / "captures" / "demo.rules",
+    "many signals": paths.RULES / "corpus.rules",
+    "few hits": paths.CAPTURES / "demo.rules",
 }
 CORPORA = ("partitioned_proto", "unkeyed_proto")
 PARTITIONS = 4

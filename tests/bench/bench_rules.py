@@ -18,9 +18,9 @@ import msgspec
 
 from dsl import RuleSet, Span, compile_texts
 from dsl.judge.span import Attributes
-from streams.decode import Decoder
-from streams.project import Projector, project
-from tests.bench.load import CORPUS
+from streams.decode.decoder import Decoder
+from streams.projection.project import Projector, project
+from tests.support.load import CORPUS
 from topics.embedded import capture
 
 CONDITIONS = (

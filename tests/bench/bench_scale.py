@@ -23,18 +23,19 @@ import msgspec
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 
 from dsl import RuleSet, load
-from streams.project import Projector
+from streams.config.settings import Settings
+from streams.projection.project import Projector
 from streams.replay.judging import Judging
 from streams.replay.outcome import RECORDS
 from streams.replay.plan import Input, Period, Plan
 from streams.replay.reading import Reading
-from streams.settings import Settings
-from tests.bench.load import CORPUS, Original, copied, originals
+from tests.support import paths
+from tests.support.load import CORPUS, Original, copied, originals
 from topics import partition
 from topics.records import facts
 from topics.records.facts import VERSION, Facts
 
-RULES = CORPUS.with_name("rules") / "corpus.rules"
+RULES = paths.RULES / "corpus.rules"
 TOPIC = "spans"
 FIRST_MS = 1_767_614_400_000
 COPY_MS = 1000

@@ -24,9 +24,9 @@ import msgspec
 import psutil
 
 from tests.bench.bench_latency import PARTITIONS, SPANS, endless, write
-from tests.bench.load import originals
 from tests.bench.topic import RULES
-from tests.broker.program import Program
+from tests.support.load import originals
+from tests.support.program import Program
 from topics.embedded import broker
 
 LOOK_EVERY_S = 5.0

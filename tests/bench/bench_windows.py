@@ -34,26 +34,27 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from dsl import RuleSet, load
-from streams import ruleset
-from streams.decode import decode
-from streams.deliver import outcomes
-from streams.project import Projector
-from streams.ruleset import RuleSets
+from streams.config.settings import Settings
+from streams.decode.decoder import decode
+from streams.projection.project import Projector
+from streams.rules import registry
+from streams.rules.registry import RuleSets
 from streams.sessions import takeover
 from streams.sessions.worker import SessionsWorker
-from streams.settings import Settings
-from streams.window.chains import Chains
-from streams.window.partition import Partition
-from streams.window.session import Sessions
-from streams.window.store import FORMAT, Identity, Position, Store
-from tests.bench.load import CORPUS, copied
+from streams.windows.chains import Chains
+from streams.windows.outcomes import outcomes
+from streams.windows.partition import Partition
+from streams.windows.rocksdb import FORMAT, Identity, Position, Store
+from streams.windows.sessions import Sessions
+from tests.support import paths
+from tests.support.load import CORPUS, copied
 from topics.cluster import admin
 from topics.embedded import broker, capture
 from topics.records import facts, signals
 from topics.records.facts import TICK_MS, VERSION, Entry, Facts, Section
 from topics.spec import Layout
 
-RULES = CORPUS.with_name("rules") / "corpus.rules"
+RULES = paths.RULES / "corpus.rules"
 SPANS = CORPUS / "partitioned_proto.bin.gz"
 TOPIC = "spans"
 PER_MESSAGE = 500
@@ -187,7 +188,7 @@ def takeovers(bootstrap: str, directory: Path, count: int) -> tuple[float, float
     prefix = f"bench{uuid.uuid4().hex[:8]}."
     settings = Settings(bootstrap, directory / prefix, (TOPIC,), prefix, facts_partitions=1)
     admin.create(admin.connect(settings.client()), Layout(prefix, settings.source_topics, 1))
-    ruleset.push(settings, rules, now_ms=1)
+    registry.push(settings, rules, now_ms=1)
     end = _write(settings, rules, count)
     _take_over(settings, end, count)
     with_disk_s = _take_over(settings, end, count)
@@ -207,7 +208,7 @@ def _write(settings: Settings, rules: RuleSet, count: int) -> int:
 
 def _take_over(settings: Settings, end: int, count: int) -> float:
     """A worker is given the partition, with its log's end as the next message; then it is gone."""
-    known: RuleSets = ruleset.read(settings)[0]
+    known: RuleSets = registry.read(settings)[0]
     identity = takeover.identify(AdminClient({**settings.client()}), settings)
     worker = SessionsWorker(settings, known, identity)
     worker.assign([0])

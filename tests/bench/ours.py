@@ -19,11 +19,11 @@ from pathlib import Path
 from confluent_kafka import Consumer, IsolationLevel, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from streams import ruleset
+from streams.config.settings import Settings
 from streams.ingest.loop import BEHIND_MS
-from streams.settings import Settings
+from streams.rules import registry
 from tests.bench.topic import PARTITIONS, BenchError, Topic, rules
-from tests.broker.record import read_topic
+from tests.support.record import read_topic
 from topics.cluster import admin
 from topics.records import facts
 from topics.spec import Layout
@@ -80,7 +80,7 @@ def _installed(topic: Topic) -> Iterator[Settings]:
         prefix = f"bench{uuid.uuid4().hex[:8]}."
         settings = Settings(topic.bootstrap, Path(directory), source_topics=(topic.name,), prefix=prefix)
         admin.create(_client(settings), Layout(prefix, settings.source_topics))
-        ruleset.push(settings, rules(), now_ms=time.time_ns() // 1_000_000)
+        registry.push(settings, rules(), now_ms=time.time_ns() // 1_000_000)
         try:
             yield settings
         finally:

@@ -12,7 +12,7 @@ from tests.bench.contest import INGEST, RUN, Entrant, Figures
 from tests.bench.peers.collector import run as collector
 from tests.bench.peers.kstreams import run as kstreams
 from tests.bench.topic import BenchError, Topic
-from tests.broker.collector import build
+from tests.support.collector import build
 
 pytestmark = pytest.mark.bench
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams import scan
+from streams.decode import backend
 from tests.bench import bench_rules
 
 pytestmark = pytest.mark.bench
@@ -17,7 +17,7 @@ AT_MOST = 1.6
 @pytest.mark.parametrize("choice", ["pure", "auto"])
 def test_a_hundred_rules_cost_little_more_than_ten(name: str, choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What messages cost that hit nothing hardly depends on how many rules there are."""
-    monkeypatch.setenv(scan.VARIABLE, choice)
+    monkeypatch.setenv(backend.VARIABLE, choice)
 
     taken_us = bench_rules.corpus_us(name, runs=5)
 

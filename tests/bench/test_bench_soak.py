@@ -10,7 +10,7 @@ import pytest
 from tests.bench import bench_soak
 from tests.bench.bench_latency import PARTITIONS
 from tests.bench.topic import RULES
-from tests.broker.program import Program
+from tests.support.program import Program
 
 pytestmark = pytest.mark.bench
 

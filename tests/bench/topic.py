@@ -12,13 +12,14 @@ from functools import cache
 from confluent_kafka.cimpl import NewTopic
 
 from dsl import RuleSet, Verdict, load
-from streams.decode import decode
+from streams.decode.decoder import decode
 from streams.pipeline import judge_spans
-from streams.project import Projector
-from tests.bench import load as corpus
+from streams.projection.project import Projector
+from tests.support import load as corpus
+from tests.support import paths
 from topics.cluster import admin
 
-RULES = corpus.CORPUS.with_name("rules") / "bench.rules"
+RULES = paths.RULES / "bench.rules"
 FORMS = {"keyed": "partitioned_proto", "unkeyed": "unkeyed_proto"}
 """A message has the spans of one trace, two on average, and its id as key; or a batch of 500 spans and no key."""
 PARTITIONS = 4

@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.streams import tokens
+from tests.support import tokens
 from topics.cluster.acls import Acl, Kind
 from topics.embedded import broker
 

@@ -24,9 +24,9 @@ from streams.archive.read import records
 from streams.archive.rows import RawRecord
 from streams.archive.store import Store
 from streams.archive.write import PartitionWriter
-from streams.reader import PARTITION_EOF
-from streams.times import rfc3339_ns
-from tests.bench.load import CORPUS
+from streams.config.units import rfc3339_ns
+from streams.kafka.reader import PARTITION_EOF
+from tests.support.load import CORPUS
 from topics.cluster import admin
 from topics.embedded import capture
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.apps.story import DEMO_RULES
-from tests.broker.collector.build import GoMissingError, binary
-from tests.broker.collector.run import Settings
-from tests.broker.program import CAPTURES, Program
-from tests.broker.record import send_day
+from tests.support.apps.story import DEMO_RULES
+from tests.support.collector.build import GoMissingError, binary
+from tests.support.collector.run import Settings
+from tests.support.program import CAPTURES, Program
+from tests.support.record import send_day
 
 pytestmark = [pytest.mark.broker, pytest.mark.collector]
 

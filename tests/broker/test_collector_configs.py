@@ -13,10 +13,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from tests.broker.collector.build import GoMissingError, binary
-from tests.broker.collector.run import await_start, free_port
-from tests.broker.record import read_topic
 from tests.broker.siem.tools import SHIPPED, configured, started, wait_for
+from tests.support.collector.build import GoMissingError, binary
+from tests.support.collector.run import await_start, free_port
+from tests.support.record import read_topic
 
 pytestmark = pytest.mark.collector
 

@@ -18,9 +18,9 @@ from confluent_kafka import Producer
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from streams.audit import archive
-from tests.broker.program import CAPTURES, STOP_S, Program, expected
+from streams.evidence.audit import archive
 from tests.streams.cli.test_audit import ROLES
+from tests.support.program import CAPTURES, STOP_S, Program, expected
 from topics.embedded import capture
 
 pytestmark = pytest.mark.broker

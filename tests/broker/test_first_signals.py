@@ -14,8 +14,8 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from tests.broker.collector.build import GoMissingError, binary
-from tests.broker.collector.run import await_start, free_port
+from tests.support.collector.build import GoMissingError, binary
+from tests.support.collector.run import await_start, free_port
 from tests.test_readme import ROOT, environment, shell_commands
 from topics.cluster.admin import connect, partition_counts
 

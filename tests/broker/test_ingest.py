@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import TopicPartition
 
-from streams import ruleset
 from streams.errors import StateError
 from streams.ingest import loop
 from streams.ingest.loop import Ingest
-from tests.broker.ingesting import WAIT_S, Site, holes, rules, wait_until
+from streams.rules import registry
+from tests.support.ingesting import WAIT_S, Site, holes, rules, wait_until
 
 pytestmark = pytest.mark.broker
 
@@ -141,7 +141,7 @@ def test_part_of_a_group_that_was_reset_ends_the_program(site: Site) -> None:
     fill(site)
     site.ingest_all(3 * COUNT)
     site.reset("--topic", site.settings.source_topics[1], "--to-earliest")
-    ruleset.push(site.settings, rules(), now_ms=FIRST_MS)
+    registry.push(site.settings, rules(), now_ms=FIRST_MS)
 
     run = subprocess.run(site.command(), capture_output=True, text=True, timeout=WAIT_S, check=False)
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from streams import metrics, ruleset
 from streams.ingest import loop
-from tests.broker.ingesting import Site, holes, rules, wait_until
+from streams.observe import metrics
+from streams.rules import registry
+from tests.support.ingesting import Site, holes, rules, wait_until
 from topics.embedded import broker
 from topics.embedded.broker import Broker
 
@@ -147,7 +148,7 @@ def test_broker_that_does_not_answer_at_the_start(own: Broker, site: Site) -> No
 
 def test_sigterm_while_the_broker_is_away(own: Broker, site: Site) -> None:
     """It ends within ten seconds, with 0, because what is not committed is read again by the next."""
-    ruleset.push(site.settings, rules(), now_ms=1)
+    registry.push(site.settings, rules(), now_ms=1)
     for number in (0, 1):
         site.write(site.spans, number, range(number * COUNT, (number + 1) * COUNT))
     with subprocess.Popen(site.command(), stderr=subprocess.DEVNULL) as run:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import TopicPartition
 
-from streams import ruleset
-from tests.broker.ingesting import Site, highest_watermark_ms, holes, rules, wait_until
+from streams.rules import registry
+from tests.support.ingesting import Site, highest_watermark_ms, holes, rules, wait_until
 
 pytestmark = pytest.mark.broker
 
@@ -29,7 +29,7 @@ def site(kafka: str, fresh_prefix: str, tmp_path: Path) -> Site:
     """A source topic with one partition and one record."""
     made = Site.made(kafka, fresh_prefix, tmp_path, {"spans": 1}, facts_partitions=1)
     made.write(made.spans, 0, [0])
-    ruleset.push(made.settings, rules(), now_ms=1)
+    registry.push(made.settings, rules(), now_ms=1)
     return made
 
 

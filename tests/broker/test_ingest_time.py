@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.ingesting import WAIT_S, Site, highest_watermark_ms, holes, wait_until
+from tests.support.ingesting import WAIT_S, Site, highest_watermark_ms, holes, wait_until
 
 pytestmark = pytest.mark.broker
 

@@ -15,9 +15,9 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams.times import iso_ms
-from tests.broker import group_tool
-from tests.broker.program import CAPTURES, RUN_S, Program, expected
+from streams.config.units import iso_ms
+from tests.support import group_tool
+from tests.support.program import CAPTURES, RUN_S, Program, expected
 from topics.embedded import capture
 
 pytestmark = pytest.mark.broker

@@ -12,10 +12,10 @@ import pytest
 from confluent_kafka import Producer
 
 from dsl import RuleSet, compile_texts
-from streams import ruleset
-from streams.settings import Settings
-from tests.broker.ingesting import wait_until
-from tests.broker.program import Program
+from streams.config.settings import Settings
+from streams.rules import registry
+from tests.support.ingesting import wait_until
+from tests.support.program import Program
 from topics.records.facts import decode
 
 pytestmark = pytest.mark.broker
@@ -69,7 +69,7 @@ def projected_with(program: Program) -> Counter[str]:
 def push(program: Program, *texts: str) -> RuleSet:
     """Pushes rules and waits until ingest projects with them."""
     rules, _ = compile_texts({f"{at}.rules": text for at, text in enumerate(texts)})
-    ruleset.push(settings(program), rules, now_ms=time.time_ns() // 1_000_000)
+    registry.push(settings(program), rules, now_ms=time.time_ns() // 1_000_000)
     wait_until(lambda: rules.fingerprint in projected_with(program), "ingest projects with what was pushed")
     return rules
 
@@ -112,9 +112,9 @@ def test_rules_that_were_rolled_back_judge_no_more(program: Program) -> None:
         write(program, WHOLE, ["export"], start_ms + 100_000)
         move_clock(program, start_ms + 200_000)
         wait_until(lambda: ("second", WHOLE) in broken(program), "the new rule says something")
-        [first] = [each for each in ruleset.history(settings(program)) if each.rules and len(each.rules.rules) == 1]
+        [first] = [each for each in registry.history(settings(program)) if each.rules and len(each.rules.rules) == 1]
         count = projected_with(program)[first.fingerprint]
-        ruleset.activate(settings(program), first.fingerprint)
+        registry.activate(settings(program), first.fingerprint)
         wait_until(lambda: projected_with(program)[first.fingerprint] > count, "ingest is back at the first rules")
         write(program, SEEN_LATER, ["export", "pii.access"], start_ms + 300_000)
         move_clock(program, start_ms + 400_000)

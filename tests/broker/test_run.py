@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from tests.bench.load import CORPUS
-from tests.broker.program import CAPTURES, STOP_S, Program, expected
+from tests.support import paths
+from tests.support.load import CORPUS
+from tests.support.program import CAPTURES, STOP_S, Program, expected
 from tests.topics.signals.ocsf_schema import problems
 from topics.embedded import capture
 from topics.records import verdicts
@@ -22,7 +23,7 @@ from topics.records.verdicts import VerdictCounts
 pytestmark = pytest.mark.broker
 
 BIG_BYTES = 900_000
-CORPUS_RULES = Path(__file__).parents[1] / "fixtures" / "rules" / "corpus.rules"
+CORPUS_RULES = paths.RULES / "corpus.rules"
 
 
 @pytest.fixture

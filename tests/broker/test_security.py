@@ -21,9 +21,9 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AclOperation
 
 from tests.broker import secured
-from tests.broker.record import read_topic
 from tests.broker.secured import Cluster
-from tests.streams import tokens
+from tests.support import tokens
+from tests.support.record import read_topic
 from topics.cluster.acls import Acl, Kind, Role, acls
 from topics.spec import Layout
 

@@ -17,15 +17,15 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams import ruleset
-from streams.decode import TraceSpans
-from streams.project import Projector
+from streams.config.settings import Settings
+from streams.decode.decoder import TraceSpans
+from streams.projection.project import Projector
+from streams.rules import registry
 from streams.sessions.publish import Publisher
-from streams.settings import Settings
-from tests.broker.ingesting import wait_until
-from tests.broker.record import read_topic
-from tests.streams.installation import installed
-from tests.streams.sessions.driven import AUDITED, FAR_MS, SPANS, A, B, Driven, compiled
+from tests.support.driven import AUDITED, FAR_MS, SPANS, A, B, Driven, compiled
+from tests.support.ingesting import wait_until
+from tests.support.installation import installed
+from tests.support.record import read_topic
 from topics.embedded import broker
 from topics.embedded.broker import Broker
 from topics.records import facts
@@ -104,7 +104,7 @@ def site(kafka: str, fresh_prefix: str, tmp_path: Path) -> Site:
 def made(bootstrap: str, prefix: str, state_dir: Path) -> Site:
     """An installation with a rule."""
     settings = installed(bootstrap, prefix, state_dir, facts_partitions=1)
-    ruleset.push(settings, compiled(AUDITED), now_ms=1)
+    registry.push(settings, compiled(AUDITED), now_ms=1)
     return Site(settings)
 
 

@@ -11,10 +11,10 @@ import pytest
 from confluent_kafka import Producer
 from msgspec.structs import replace
 
-from tests.broker.collector.build import GoMissingError, binary
-from tests.broker.program import CAPTURES, Program
 from tests.broker.siem.tools import bodies, configured, lines, rsyslogd, started, wait_for
-from tests.topics.findings import ACCESS, FINDING
+from tests.support.collector.build import GoMissingError, binary
+from tests.support.findings import ACCESS, FINDING
+from tests.support.program import CAPTURES, Program
 from topics.embedded import capture
 from topics.records.signals import LIMIT_BYTES, SignalFormat, record
 

@@ -13,9 +13,9 @@ from confluent_kafka import Producer
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from streams.redact import KEY_VARIABLE
-from tests.broker.program import CAPTURES, Program
-from tests.topics.ecs_fields import problems
+from streams.projection.redact import KEY_VARIABLE
+from tests.support.ecs_fields import problems
+from tests.support.program import CAPTURES, Program
 from topics.embedded import capture
 
 pytestmark = pytest.mark.broker

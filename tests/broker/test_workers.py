@@ -13,16 +13,16 @@ import pytest
 from confluent_kafka import Producer
 
 from dsl import load
-from streams import scan
-from streams.decode import Decoder
-from streams.ingest.outbox import ANY_PARTITION
-from streams.project import Projector
-from streams.scan import Choice
-from streams.window.chain import Bounds
-from tests.broker.program import CAPTURES, LOOK_EVERY_S, RUN_S, Program, expected
+from streams.decode import backend
+from streams.decode.backend import Choice
+from streams.decode.decoder import Decoder
+from streams.kafka.outbox import ANY_PARTITION
+from streams.projection.project import Projector
+from streams.windows.chain import Bounds
 from tests.broker.test_run import play
 from tests.differential import reference
 from tests.differential.reference import Arrived
+from tests.support.program import CAPTURES, LOOK_EVERY_S, RUN_S, Program, expected
 from topics.embedded import capture
 from topics.records.facts import TICK_MS
 
@@ -35,7 +35,7 @@ BOUNDS = Bounds.of_ms(gap_ms=2_000, lateness_ms=600_000, max_duration_ms=3_600_0
 PARTITIONS = 4
 COUNTS = (1, 2, 4)
 AGE_MS, REST_MS = 60_000, 4_000
-PATHS = [Choice.PURE, Choice.CYTHON if scan.compiled() else Choice.PURE]
+PATHS = [Choice.PURE, Choice.CYTHON if backend.compiled() else Choice.PURE]
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def written(program: Program) -> dict[bytes, Arrived]:
 @pytest.mark.parametrize("path", PATHS)
 def test_any_number_of_workers_says_the_same(program: Program, path: Choice, monkeypatch: pytest.MonkeyPatch) -> None:
     """1, 2 and 4 workers, with the scanner and without: each signal of the reference once, with all its revisions."""
-    monkeypatch.setenv(scan.VARIABLE, path.value)
+    monkeypatch.setenv(backend.VARIABLE, path.value)
     rules, _ = load([program.rules])
     traces = written(program)
     variants = [

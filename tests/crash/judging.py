@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from confluent_kafka import Message, TopicPartition
 
-from streams import reader, ruleset
+from streams.kafka import reader
+from streams.rules import registry
 from streams.sessions import takeover
 from tests.crash.site import FACTS_PARTITIONS, Site
 from tests.crash.truth import State, Truth, expected, published, recovered
@@ -74,7 +75,7 @@ def _states(site: Site, number: int) -> Iterator[State]:
         if at and not takeover.store_path(settings, number).exists():
             continue
         identity = takeover.identify(site.client, settings)
-        known, _ = ruleset.read(settings)
+        known, _ = registry.read(settings)
         last = takeover.checkpoint(settings, number, identity.topic_id, lambda: False)
         with identity.store(settings, number) as store:
             found = takeover.begin(settings, known, number, store, last, log[0].offset() or 0 if log else 0)

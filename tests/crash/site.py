@@ -15,18 +15,18 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from confluent_kafka.cimpl import NewTopic
 
 from dsl import RuleSet
-from streams import ruleset
 from streams.cli.load import load
-from streams.settings import Settings
-from tests.bench.load import CORPUS
+from streams.config.settings import Settings
+from streams.rules import registry
 from tests.crash.fleet import Fleet
 from tests.crash.traffic import Times
+from tests.support import paths
 from topics.cluster import admin
 from topics.embedded import broker
 from topics.embedded.broker import Broker
 from topics.spec import Layout
 
-RULES = CORPUS.with_name("rules") / "corpus.rules"
+RULES = paths.RULES / "corpus.rules"
 FACTS_PARTITIONS = 5
 CATCH_UP_S = 180.0
 LOOK_EVERY_S = 0.25
@@ -82,7 +82,7 @@ class Site:
         [made] = client.create_topics([NewTopic(self.source, partitions)]).values()
         made.result()
         admin.create(client, Layout(self.prefix, (self.source,), FACTS_PARTITIONS))
-        ruleset.push(self.settings(self.directory), self.rules, now_ms=time.time_ns() // 1_000_000)
+        registry.push(self.settings(self.directory), self.rules, now_ms=time.time_ns() // 1_000_000)
 
     def let_the_broker_stamp(self) -> None:
         """From now on record times are those at which the broker took the records in."""

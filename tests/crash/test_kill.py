@@ -10,17 +10,18 @@ from pathlib import Path
 import pytest
 
 from dsl import Verdict, load
-from streams.decode import decode
+from streams.decode.decoder import decode
 from streams.pipeline import judge_spans
-from streams.project import Projector
-from tests.bench.load import CORPUS, originals
-from tests.bench.load import load as write_copies
-from tests.broker.program import STOP_S, Program, alive
-from tests.broker.record import read_topic
+from streams.projection.project import Projector
+from tests.support import paths
+from tests.support.load import CORPUS, originals
+from tests.support.load import load as write_copies
+from tests.support.program import STOP_S, Program, alive
+from tests.support.record import read_topic
 
 pytestmark = [pytest.mark.broker, pytest.mark.crash]
 
-RULES = CORPUS.with_name("rules") / "corpus.rules"
+RULES = paths.RULES / "corpus.rules"
 PARTITIONS = 2
 COPIES = 150
 """Of 2,007 spans each."""

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from streams.ledger import checkpoint, entry, notes, seal, storage
-from streams.ledger.notes import Signer
-from streams.ledger.storage import Directory
-from streams.ledger.verify import Verification
-from streams.reader import read
-from streams.settings import Settings
-from tests.streams.ledger import evidence
+from streams.config.settings import Settings
+from streams.evidence.ledger import entry, notes, seal, storage, tree_head
+from streams.evidence.ledger.notes import Signer
+from streams.evidence.ledger.storage import Directory
+from streams.evidence.ledger.verify import Verification
+from streams.kafka.reader import read
+from tests.support import evidence
 from topics.cluster import admin
 from topics.records import verdicts
 from topics.spec import Layout
@@ -158,7 +158,7 @@ def test_one_log_after_kills(settings: Settings, signer: Signer, tmp_path: Path,
 
     store = Directory(root)
     verification = Verification(store, [signer.verifier()])
-    heads = [checkpoint.decode(notes.decode(note).text) for note in published(settings)]
+    heads = [tree_head.decode(notes.decode(note).text) for note in published(settings)]
     assert code == 0
     assert [] == [*verification.findings()]
     assert dict(written.committed) == entries(store)
@@ -182,7 +182,7 @@ def test_of_two_ledgers_the_later_goes_on(settings: Settings, signer: Signer, tm
         assert first.stderr is not None
         said = first.stderr.read().decode()
 
-    heads = [checkpoint.decode(notes.decode(note).text).size for note in published(settings)]
+    heads = [tree_head.decode(notes.decode(note).text).size for note in published(settings)]
     assert code == 3, said
     assert "another ledger" in said
     assert still_running

@@ -15,7 +15,7 @@ from hashlib import blake2b
 
 from confluent_kafka import Producer
 
-from tests.bench.load import CORPUS, Original, originals
+from tests.support.load import CORPUS, Original, originals
 from topics import partition
 
 LATE_SHARE, LONG_SHARE = 0.12, 0.002

@@ -17,17 +17,17 @@ import msgspec
 from confluent_kafka import Message
 
 from dsl import RuleSet
-from streams import reader
-from streams.decode import Decoder
-from streams.deliver import outcomes
-from streams.project import Projector, project
-from streams.settings import Settings
-from streams.window.chain import Chain
-from streams.window.close import Close
-from streams.window.partition import Partition
-from streams.window.session import Sessions
-from streams.window.waiting import Arrival
-from tests.broker.record import read_topic
+from streams.config.settings import Settings
+from streams.decode.decoder import Decoder
+from streams.kafka import reader
+from streams.projection.project import Projector, project
+from streams.windows.chain import Chain
+from streams.windows.close import Close
+from streams.windows.outcomes import outcomes
+from streams.windows.partition import Partition
+from streams.windows.reorder import Arrival
+from streams.windows.sessions import Sessions
+from tests.support.record import read_topic
 from topics import partition
 from topics.otlp.requests import RecordKind
 from topics.records import facts, verdicts

@@ -9,12 +9,12 @@ from operator import attrgetter
 from streams.archive.query import Asked
 from streams.archive.read import by_partition
 from streams.archive.rows import RawRecord
-from streams.decode import Decoder
+from streams.decode.decoder import Decoder
 from streams.errors import RecordError
-from streams.project import Projector, project
-from streams.window.close import Close
-from streams.window.session import Sessions, counted_atoms
-from streams.window.waiting import Arrival
+from streams.projection.project import Projector, project
+from streams.windows.close import Close
+from streams.windows.reorder import Arrival
+from streams.windows.sessions import Sessions, counted_atoms
 from topics.otlp.requests import RecordKind
 from topics.records.facts import TICK_MS, Entry, Touch, pack_touches
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dsl import Atom, RuleSet, Span, judge
-from streams.window.chain import Bounds
-from streams.window.facts import AtomFacts
+from streams.windows.chain import Bounds
+from streams.windows.facts import AtomFacts
 from topics.signals.finding import uid
 
 FOREVER = 1 << 40

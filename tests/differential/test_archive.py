@@ -31,18 +31,19 @@ from streams.archive.query import Asked, ask
 from streams.archive.rows import RawRecord
 from streams.archive.store import Store
 from streams.archive.write import PartitionWriter
-from streams.project import Projector
-from streams.window.close import Close
-from streams.window.session import Bounds
+from streams.projection.project import Projector
+from streams.windows.close import Close
+from streams.windows.sessions import Bounds
 from tests.differential import archived
 from tests.differential.test_rules import _conds, _rules, _spans
-from tests.topics.otlp_requests import as_json
+from tests.support import paths
+from tests.support.otlp_requests import as_json
 from topics.embedded import capture
 from topics.otlp.protobuf import Message
 from topics.records.facts import TICK_MS
 
-CAPTURES = Path(capture.__file__).with_name("captures")
-RULES = Path(__file__).parents[1] / "fixtures" / "rules"
+CAPTURES = paths.CAPTURES
+RULES = paths.RULES
 BOUNDS = Bounds(gap=4, lateness=8, max_duration=9)
 START_MS = 1_795_251_600_000 - 1_000
 TRACES = tuple(bytes([number]) * 16 for number in (1, 2, 3))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from dsl import Interest, Verdict, load
-from streams.decode import TraceSpans, decode
+from streams.decode.decoder import TraceSpans, decode
 from streams.pipeline import judge_spans
-from streams.project import Projector
+from streams.projection.project import Projector
+from tests.support import paths
 from topics.embedded import capture
 
-CAPTURES = Path(capture.__file__).with_name("captures")
+CAPTURES = paths.CAPTURES
 
 
 def traces(name: str, interest: Interest) -> Iterator[dict[bytes, TraceSpans]]:

@@ -5,28 +5,28 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from confluent_kafka import TopicPartition
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from dsl import RuleSet, Span, load
-from streams.decode import TraceSpans
-from streams.deliver import outcomes
+from streams.decode.decoder import TraceSpans
 from streams.ingest import flush
 from streams.ingest.source import Begin, Projected, SourcePartition, read_metadata
 from streams.ingest.watermark import PartitionTime
-from streams.project import Projector, TraceFacts
-from streams.window.chain import Bounds
-from streams.window.partition import Partition
-from streams.window.session import Sessions
-from streams.window.store import Position
+from streams.projection.project import Projector, TraceFacts
+from streams.windows.chain import Bounds
+from streams.windows.outcomes import outcomes
+from streams.windows.partition import Partition
+from streams.windows.rocksdb import Position
+from streams.windows.sessions import Sessions
 from tests.differential import reference
+from tests.support import paths
 from topics.records.facts import TICK_MS, Facts, decode
 from topics.signals.finding import Finding
 
-RULES = Path(__file__).parents[1] / "fixtures" / "rules"
+RULES = paths.RULES
 BOUNDS = Bounds(gap=4, lateness=8, max_duration=7)
 REACH_MS = (BOUNDS.gap + BOUNDS.lateness) * TICK_MS
 OUT_OF_ORDER_MS = 300

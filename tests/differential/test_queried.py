@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dsl import RuleSet, Verdict, compile_texts
 from dsl.syntax.printer import cond_text, form_text
+from streams.config.settings import Settings
 from streams.errors import ConfigError
 from streams.replay import archived
 from streams.replay.outcome import Signal, Wanted
@@ -22,7 +23,6 @@ from streams.replay.queried import Queried
 from streams.replay.reading import Read
 from streams.replay.tally import Tally
 from streams.replay.worker import Done, Failed, Inbox, Job, Outbox, Worker
-from streams.settings import Settings
 from tests.differential.test_archive import LOGS, SPANS, steps, write
 from tests.differential.test_rules import _conds, _rules
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.dsl.fixtures import ROOT, problem_blocks, verdict_blocks
+from tests.support.fixtures import ROOT, problem_blocks, verdict_blocks
 
 _PROBLEMS = [block for path in sorted((ROOT / "problems").glob("*.txt")) for block in problem_blocks(path)]
 _VERDICTS = [block for path in sorted((ROOT / "verdicts").glob("*.txt")) for block in verdict_blocks(path)]

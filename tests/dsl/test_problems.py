@@ -13,7 +13,7 @@ from dsl import problems
 from dsl.judge.review import review
 from dsl.problems import Problem
 from dsl.show import render_json, render_text
-from tests.dsl.fixtures import ROOT, Block, problem_blocks
+from tests.support.fixtures import ROOT, Block, problem_blocks
 
 _TODAY = date(2026, 11, 21)
 _HEADER = "// id: r\n// kind: pattern\n"

@@ -1,7 +1,7 @@
 """What the language's README says is what happens: its examples are run, its tables are the code's.
 
 A block's language says what it is: `console` is commands with their output, `verdicts` is a rule and the verdicts of
-traces as in `tests.dsl.fixtures`, `yaml` and `rules` are whole files.
+traces as in `tests.support.fixtures`, `yaml` and `rules` are whole files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dsl.judge.review import judge_trace, review
 from dsl.show import render_text
 from dsl.syntax.suggestions import RESERVED
 from dsl.syntax.tokens import MAX_BYTES, MAX_NESTING
-from tests.dsl.fixtures import outcome
+from tests.support.fixtures import outcome
 from tests.test_readme import dialogues, environment
 
 _PATH = Path(dsl.__file__).with_name("README.md")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from dsl import RuleSet, load
 from dsl.judge.review import judge_trace
-from tests.dsl.fixtures import outcome
+from tests.support import paths
+from tests.support.fixtures import outcome
 
-_SEED = Path(__file__).parents[1] / "fixtures" / "rules" / "seed.rules"
+_SEED = paths.RULES / "seed.rules"
 _NIGHT = '{"name": "database.access", "attributes": {"user.role": "contractor"}, "start": "2026-01-05T22:00:00Z"}'
 _DAY = '{"name": "database.access", "attributes": {"user.role": "contractor"}, "start": "2026-01-05T12:00:00Z"}'
 

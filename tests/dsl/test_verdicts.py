@@ -9,7 +9,7 @@ import pytest
 
 from dsl.compile.compile import compile_texts
 from dsl.judge.review import judge_trace
-from tests.dsl.fixtures import ROOT, Block, outcome, verdict_blocks
+from tests.support.fixtures import ROOT, Block, outcome, verdict_blocks
 
 
 def _lines() -> Iterator[object]:

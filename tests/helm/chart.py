@@ -13,7 +13,9 @@ from typing import Any, TypeAlias
 
 from ruamel.yaml import YAML
 
-CHART = Path(__file__).parents[2] / "helm"
+from tests.support import paths
+
+CHART = paths.ROOT / "helm"
 VALUES = sorted(Path(__file__).with_name("values").glob("*.yaml"))
 
 Object: TypeAlias = dict[str, Any]

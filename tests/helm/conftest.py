@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helm.gotools import GoMissingError, helm
+from tests.support.gotools import GoMissingError, helm
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,9 @@ from typing import Any
 import promql_parser as promql
 import pytest
 
-from streams import metrics
+from streams.observe import metrics
 from tests.helm.chart import CHART, loaded
-from tests.helm.gotools import GoMissingError, fired
+from tests.support.gotools import GoMissingError, fired
 
 RULES = [rule for group in loaded(CHART / "files" / "alerts.yaml")["groups"] for rule in group["rules"]]
 DASHBOARD = json.loads((CHART / "files" / "dashboard.json").read_text())

@@ -13,7 +13,7 @@ from streams.cli import ledger, options, rules, topics
 from streams.cli import run as cli_run
 from streams.cli.run_settings import run_settings
 from tests.helm.chart import CHART, VALUES, containers, environment, of_kind, pods, rendered, run
-from tests.helm.gotools import KUBERNETES
+from tests.support.gotools import KUBERNETES
 
 pytestmark = [
     pytest.mark.timeout(1800),

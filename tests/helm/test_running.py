@@ -13,8 +13,8 @@ from urllib.error import URLError
 
 import pytest
 
-from tests.broker.collector.run import free_port
 from tests.helm.chart import VALUES, Object, containers, environment, of_kind, rendered
+from tests.support.collector.run import free_port
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(1800)]
 

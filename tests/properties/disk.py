@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 import msgspec
 
-from streams.window.chain import Chain
-from streams.window.chains import Chains
-from streams.window.store import Position
+from streams.windows.chain import Chain
+from streams.windows.chains import Chains
+from streams.windows.rocksdb import Position
 
 
 class Disk:
-    """As `streams.window.store.Store`; what is on it outlives the worker, as the files do."""
+    """As `streams.windows.rocksdb.Store`; what is on it outlives the worker, as the files do."""
 
     def __init__(self) -> None:
         self._chains: dict[bytes, bytes] = {}

@@ -29,7 +29,7 @@ from dsl.judge.review import judge_trace
 from dsl.show import render_text
 from dsl.syntax.source import from_texts
 from dsl.syntax.suggestions import RESERVED
-from tests.dsl.fixtures import ROOT, problem_blocks, verdict_blocks
+from tests.support.fixtures import ROOT, problem_blocks, verdict_blocks
 
 COUNT, CHUNK = 1_000_000, 10_000
 SLOWEST_S = 1.0

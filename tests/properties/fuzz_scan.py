@@ -36,17 +36,18 @@ from confluent_kafka import Message
 
 import streams
 from dsl import Interest
-from streams import touches
-from streams.decode import Decoded, Decoder
+from streams.decode import touches
+from streams.decode.backend import Choice, Scan, run_reader, scanner
+from streams.decode.batches import ReadRun, RunStart
+from streams.decode.decoder import Decoded, Decoder
 from streams.errors import RecordError
-from streams.runs import ReadRun, RunStart
-from streams.scan import Choice, Scan, run_reader, scanner
-from tests.topics.otlp_requests import delimited, varint
+from tests.support import paths
+from tests.support.otlp_requests import delimited, varint
 from topics.embedded import capture
 from topics.otlp.requests import RecordKind
 
 COUNT, CHUNK = 10_000_000, 20_000
-ROOT = Path(__file__).parents[2]
+ROOT = paths.ROOT
 LARGEST_BYTES = 3000
 BUILD_VARIABLE = "FUZZ_SCAN_BUILD"
 FLAGS = ("-shared", "-fPIC", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
@@ -344,7 +345,7 @@ def damaged(chance: random.Random, request: bytes) -> bytes:
 def sanitized(directory: Path) -> Mapping[str, str]:
     """Compiles the scanner with sanitizers; what the environment of a program that uses it must hold besides."""
     compiler = os.environ.get("CC", "gcc")
-    for source in sorted((ROOT / "streams").glob("*.pyx")):
+    for source in sorted((ROOT / "streams" / "decode").glob("*.pyx")):
         written = directory / f"{source.stem}.c"
         built = written.with_suffix(sysconfig.get_config_var("EXT_SUFFIX"))
         cython = (sys.executable, "-m", "cython", "-3", "-I", ROOT, source, "-o", written)

@@ -1,6 +1,6 @@
 """Windows the slow way: every record is kept, and every tick is looked at.
 
-In: all arrivals of all traces. Out: what must close, in order. It shares no code with `streams.window.session`.
+In: all arrivals of all traces. Out: what must close, in order. It shares no code with `streams.windows.sessions`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from hashlib import blake2b
 
 import msgspec
 
-from streams.window.chain import Bounds
-from streams.window.close import CloseReason
-from streams.window.facts import WITNESS_COUNT, AtomFacts, Seen
-from tests.streams.window.builders import Closed, remembered
+from streams.windows.chain import Bounds
+from streams.windows.close import CloseReason
+from streams.windows.facts import WITNESS_COUNT, AtomFacts, Seen
+from tests.support.builders import Closed, remembered
 from topics.records.facts import TICK_MS, Fact
 
 

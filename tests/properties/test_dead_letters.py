@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from streams.ingest.flush import messages
 from streams.ingest.source import Begin, Projected, SourcePartition, read_metadata
 from streams.ingest.watermark import PartitionTime
-from streams.project import TraceFacts
-from streams.tally import CoverageTally, Covered
-from tests.streams.window.builders import fact, trace_id
+from streams.projection.project import TraceFacts
+from streams.sessions.coverage import CoverageTally, Covered
+from tests.support.builders import fact, trace_id
 from topics.records.facts import decode
 from topics.records.verdicts import Coverage
 

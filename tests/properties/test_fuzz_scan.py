@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.scan import compiled
+from streams.decode.backend import compiled
 from tests.properties import fuzz_scan
 
 

@@ -13,13 +13,13 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.window.chain import Bounds, Judged
-from streams.window.chains import Chains
-from streams.window.close import Close
-from streams.window.partition import Partition
-from streams.window.session import Sessions
-from streams.window.store import FORMAT, Identity, Position, Store
-from streams.window.waiting import Arrival, Waiting
+from streams.windows.chain import Bounds, Judged
+from streams.windows.chains import Chains
+from streams.windows.close import Close
+from streams.windows.partition import Partition
+from streams.windows.reorder import Arrival, Waiting
+from streams.windows.rocksdb import FORMAT, Identity, Position, Store
+from streams.windows.sessions import Sessions
 from tests.properties import reference
 from tests.properties.disk import Disk
 from tests.properties.ingests import (
@@ -32,7 +32,7 @@ from tests.properties.ingests import (
     source_records,
     written,
 )
-from tests.streams.window.builders import TOPIC, Closed, closed
+from tests.support.builders import TOPIC, Closed, closed
 from topics.records.facts import TICK_MS, Facts
 
 BOUNDS = Bounds(gap=8, lateness=20, max_duration=25)

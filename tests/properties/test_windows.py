@@ -9,13 +9,13 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.window.chain import Bounds
-from streams.window.facts import AtomFacts
-from streams.window.session import Sessions
-from streams.window.waiting import Arrival
+from streams.windows.chain import Bounds
+from streams.windows.facts import AtomFacts
+from streams.windows.reorder import Arrival
+from streams.windows.sessions import Sessions
 from tests.properties import reference
 from tests.properties.reference import Record
-from tests.streams.window.builders import TOPIC, Closed, closed, trace_id
+from tests.support.builders import TOPIC, Closed, closed, trace_id
 from topics.records.facts import TICK_MS, Entry, Fact, Touch, Witness, pack_touches
 
 ATOMS = (b"access", b"audit")

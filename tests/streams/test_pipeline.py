@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dsl import RuleSet, Span, Verdict, compile_texts
-from streams.decode import TraceSpans
+from streams.decode.decoder import TraceSpans
 from streams.pipeline import FILE, judge_spans
-from streams.window.close import CloseReason
+from streams.windows.close import CloseReason
 
 A, B = b"a" * 16, b"b" * 16
 AUDITED = '// "Access is audited"\npii.access and audit.log\n'

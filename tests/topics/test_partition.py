@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from tests.support import paths
 from topics import partition
 from topics.cluster import admin
 from topics.embedded import capture
 
-CORPUS = Path(__file__).parents[1] / "fixtures" / "corpus"
+CORPUS = paths.CORPUS
 
 
 @pytest.mark.parametrize(

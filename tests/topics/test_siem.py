@@ -12,18 +12,19 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from streams import metrics
-from tests.helm.gotools import GoMissingError, fired
+from streams.observe import metrics
+from tests.support import paths
+from tests.support.gotools import GoMissingError, fired
 from topics import SIGNALS
 from topics.signals import ocsf_objects
 from topics.signals.schemas import SCHEMAS
 from topics.spec import Layout, plan
 
-ROOT = Path(__file__).parents[2] / "topics"
+ROOT = paths.ROOT / "topics"
 SIEM = ROOT / "siem"
 [TOPIC] = [planned.name for planned in plan(SIGNALS, Layout())]
 
-SPLUNK_SINK = set((Path(__file__).parents[1] / "fixtures" / "siem" / "splunk-connect-2.2.1.txt").read_text().split())
+SPLUNK_SINK = set((paths.FIXTURES / "siem" / "splunk-connect-2.2.1.txt").read_text().split())
 """Every setting that SplunkSinkConnectorConfig of version 2.2.1 defines."""
 
 KAFKA_CONNECT = {"connector.class", "tasks.max", "topics", "key.converter", "value.converter"}

@@ -1,8 +1,9 @@
 """OTLP/JSON to a request.
 
-In: the bytes of one JSON document. Out: a `topics.otlp.requests.Request`. What must hold: damage that leaves the document's
-structure readable costs nothing but the damaged text: invalid UTF-8 and lone surrogates become U+FFFD, a null member
-counts as absent, a value that is no OTLP value is None. Anything else raises `OtlpError`, whatever the bytes.
+In: the bytes of one JSON document. Out: a `topics.otlp.requests.Request`. What must hold: damage that leaves the
+document's structure readable costs nothing but the damaged text: invalid UTF-8 and lone surrogates become U+FFFD, a
+null member counts as absent, a value that is no OTLP value is None. Anything else raises `OtlpError`, whatever the
+bytes.
 """
 
 from __future__ import annotations

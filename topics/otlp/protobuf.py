@@ -1,8 +1,8 @@
 """OTLP in protobuf to a request.
 
-In: the bytes of an `ExportTraceServiceRequest` or an `ExportLogsServiceRequest`. Out: a `topics.otlp.requests.Request` of upb
-messages. What must hold: fields come in any order; invalid UTF-8 costs the damaged text alone (it becomes U+FFFD), a
-value nested beyond any limit costs that value alone; anything else raises `OtlpError`, whatever the bytes.
+In: the bytes of an `ExportTraceServiceRequest` or an `ExportLogsServiceRequest`. Out: a `topics.otlp.requests.Request`
+of upb messages. What must hold: fields come in any order; invalid UTF-8 costs the damaged text alone (it becomes
+U+FFFD), a value nested beyond any limit costs that value alone; anything else raises `OtlpError`, whatever the bytes.
 
 The message classes are made from OTLP's own descriptors, with two changes. What an array or a key-value list holds
 stays bytes until it is asked for, because upb refuses a whole message for one value nested 50 deep. And a second set

@@ -36,8 +36,8 @@ _POSITION = re.compile(r"([a-zA-Z0-9._-]{1,249})/(\d{1,10})/(\d{1,19})/(\d{1,19}
 class SourcePosition(msgspec.Struct, frozen=True, order=True):
     """Which span or log record it was: number `index` of those that the record at `offset` brought to this partition.
 
-    `epoch` is that of the section (`topics.records.facts`): the wall time in ms at which reading of that log began, another one
-    only when the topic was made again.
+    `epoch` is that of the section (`topics.records.facts`): the wall time in ms at which reading of that log began,
+    another one only when the topic was made again.
     """
 
     topic: str

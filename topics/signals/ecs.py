@@ -1,7 +1,7 @@
 """`document(finding) -> ECS document`: a finding in the Elastic Common Schema.
 
-In: a `Finding` and its sentence. Out: the JSON of `topics.signals.ecs_objects`. Equal findings give equal bytes, but for
-`event.created`. Lists that have no order of their own are sorted and without doubles.
+In: a `Finding` and its sentence. Out: the JSON of `topics.signals.ecs_objects`. Equal findings give equal bytes, but
+for `event.created`. Lists that have no order of their own are sorted and without doubles.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a signal says, before any format: one rule, one trace, one verdict, and what was seen.
 
-In: nothing. Out: the values that every format of `topics.records.signals` is written from, and the identity of a finding. They
-name no rule engine and no window: the program fills them in.
+In: nothing. Out: the values that every format of `topics.records.signals` is written from, and the identity of a
+finding. They name no rule engine and no window: the program fills them in.
 
 Integers fit 64 bits and texts hold no lone surrogates, as after any decoding of the source records.
 """

@@ -1,7 +1,7 @@
 """`document(finding) -> OCSF finding`: a Compliance Finding when the rule names controls, else a Detection Finding.
 
-In: a `Finding` and its sentence. Out: the JSON of `topics.signals.ocsf_objects`. Equal findings give equal bytes, but for
-`metadata.logged_time`. Lists that have no order of their own are sorted and without doubles.
+In: a `Finding` and its sentence. Out: the JSON of `topics.signals.ocsf_objects`. Equal findings give equal bytes, but
+for `metadata.logged_time`. Lists that have no order of their own are sorted and without doubles.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """OCSF 1.8.0, as far as we write it: Compliance Finding (2003) and Detection Finding (2004) and the objects in them.
 
 In: nothing. Out: structs whose fields are attributes that OCSF allows at their place, and their JSON.
-`topics.signals.ocsf` fills them. An attribute that is None is left out of the JSON, never null. No OCSF profile is used, so no
-attribute of one is here. What OCSF has no place for is under `unmapped.betrace`, which is our own.
+`topics.signals.ocsf` fills them. An attribute that is None is left out of the JSON, never null. No OCSF profile is
+used, so no attribute of one is here. What OCSF has no place for is under `unmapped.betrace`, which is our own.
 """
 
 from __future__ import annotations

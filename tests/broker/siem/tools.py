@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TypeVar
 
-SHIPPED = Path(__file__).parents[3] / "topics"
+from tests.support import paths
+
+SHIPPED = paths.ROOT / "topics"
 STOP_S = 30
 WAIT_S = 60
 LOOK_EVERY_S = 0.1

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from dsl.compile.compile import CompiledRule, compile_files, load_compiled, rule_set
 from dsl.explain.explain import explain
 from dsl.syntax.source import from_texts
-from tests.dsl.fixtures import ROOT, Block, outcome, verdict_blocks
+from tests.support import paths
+from tests.support.fixtures import ROOT, Block, outcome, verdict_blocks
 
-_LIBRARY = Path(__file__).parents[2] / "dsl" / "library"
+_LIBRARY = paths.LIBRARY
 
 
 def _compiled(name: str, text: str) -> list[CompiledRule]:

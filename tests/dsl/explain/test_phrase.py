@@ -8,7 +8,7 @@ from dsl.explain.phrase import sentence
 from dsl.syntax.nodes import When
 from dsl.syntax.parse import parse_rule
 from dsl.syntax.source import Passage, source_file
-from tests.dsl.fixtures import ROOT
+from tests.support.fixtures import ROOT
 
 _PAIRS = [
     [side.strip() for side in line.split(" => ")]

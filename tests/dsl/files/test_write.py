@@ -15,7 +15,8 @@ from dsl.compile.compile import CompiledRule, compile_files
 from dsl.files.write import rules_text
 from dsl.problems import has_errors
 from dsl.syntax.source import from_texts, read
-from tests.dsl.fixtures import ROOT, Block, verdict_blocks
+from tests.support import paths
+from tests.support.fixtures import ROOT, Block, verdict_blocks
 
 _FULL = """\
 rules:
@@ -106,7 +107,7 @@ def test_written_rule_is_read_as_the_same_rule(block: Block) -> None:
     assert written == rules_text(again)
 
 
-@pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].joinpath("dsl", "library").glob("*.yaml")))
+@pytest.mark.parametrize("path", sorted(paths.LIBRARY.glob("*.yaml")))
 def test_library_survives_being_written(path: Path) -> None:
     """Rules as people write them are the same after writing."""
     files, _ = read([path])

@@ -6,7 +6,7 @@ import pytest
 
 from dsl import compile_texts, judge
 from dsl.judge.review import TraceFacts, judge_trace
-from tests.dsl.fixtures import outcome
+from tests.support.fixtures import outcome
 
 _WHENS = "// id: r\n"
 _PATTERN = "// id: r\n// kind: pattern\n"

@@ -8,7 +8,7 @@ from dsl.compile.compile import compile_texts
 from dsl.syntax.parse import parse_rule
 from dsl.syntax.printer import form_text
 from dsl.syntax.source import Passage, source_file
-from tests.dsl.fixtures import ROOT, Block, verdict_blocks
+from tests.support.fixtures import ROOT, Block, verdict_blocks
 
 _PAIRS = [line.split(" => ") for line in (ROOT / "canonical.txt").read_text(encoding="utf-8").splitlines()]
 

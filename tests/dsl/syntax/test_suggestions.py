@@ -16,7 +16,7 @@ from dsl.files.fields import HEADER_KEYS
 from dsl.files.spans import KEYS as SPAN_KEYS
 from dsl.files.yaml_rules import _EXAMPLE_KEYS, _EXCEPTION_KEYS, _RULE_KEYS, _TEST_KEYS
 from dsl.syntax.suggestions import RESERVED, advice
-from tests.dsl.fixtures import ROOT
+from tests.support.fixtures import ROOT
 
 _LINE = re.compile(r"(?:(t\.\w+): )?(.*\S) +=> (.*)")
 _OPERATOR_WORDS = sorted(name for name in (*_CHECKS, "exists") if len(name) > len("in"))

@@ -21,11 +21,11 @@ from streams.archive.rows import RawRecord
 from streams.archive.store import Store
 from streams.archive.write import PartitionWriter
 from streams.errors import StateError
-from streams.project import Projector
-from streams.window.chain import Bounds
-from streams.window.close import CloseReason
-from streams.window.session import LostTime
-from tests.topics.otlp_requests import trace_request
+from streams.projection.project import Projector
+from streams.windows.chain import Bounds
+from streams.windows.close import CloseReason
+from streams.windows.sessions import LostTime
+from tests.support.otlp_requests import trace_request
 
 START_MS = 1_795_255_200_000
 BOUNDS = Bounds.of_ms(gap_ms=30_000, lateness_ms=600_000, max_duration_ms=HOUR_MS)

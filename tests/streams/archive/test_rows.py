@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pyarrow.compute as pc
 import pytest
 from hypothesis import given
@@ -12,14 +10,15 @@ from hypothesis import strategies as st
 from dsl import Interest, Span
 from streams.archive.rows import RawRecord, Rows
 from streams.archive.spans import spans
-from streams.decode import decode
+from streams.decode.decoder import decode
 from streams.errors import RecordError
-from tests.topics.otlp_requests import as_json, backwards, logs_requests, trace_requests
+from tests.support import paths
+from tests.support.otlp_requests import as_json, backwards, logs_requests, trace_requests
 from topics.embedded import capture
 from topics.otlp.protobuf import Message
 from topics.otlp.requests import RecordKind
 
-CORPUS = Path(__file__).parents[2] / "fixtures" / "corpus"
+CORPUS = paths.CORPUS
 CORPUS_NAMES = sorted(path.name.removesuffix(".bin.gz") for path in CORPUS.glob("*.bin.gz"))
 WANTED = frozenset({"audit.log", "user.id", "service.name", "event.name", "é", "a", "tags", "amount", "ms", "retry"})
 

@@ -19,7 +19,7 @@ from streams.errors import ConfigError
 from streams.replay import archived
 from streams.replay.plan import Period
 from tests.differential.test_queried import FULL, NOW_MS, SETTINGS, START_MS, queried, replayed
-from tests.topics.otlp_requests import trace_request
+from tests.support.otlp_requests import trace_request
 
 URL = "s3://history/archive"
 TEXT = '// "Access is audited"\nwhen { pii.access } always { audit.log }\n'

@@ -14,9 +14,10 @@ from streams.archive.read import by_partition, records
 from streams.archive.rows import RawRecord, Rows
 from streams.archive.store import Store
 from streams.archive.write import PartitionWriter
+from tests.support import paths
 from topics.embedded import capture
 
-CORPUS = Path(__file__).parents[2] / "fixtures" / "corpus"
+CORPUS = paths.CORPUS
 TEN_MS = 1_795_255_200_000
 
 

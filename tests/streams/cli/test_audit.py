@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from streams.audit import archive
 from streams.cli import main
-from tests.streams.audit import trails
-from tests.streams.ledger.evidence import SIGNER
-from tests.streams.report.quarter import Quarter
+from streams.evidence.audit import archive
+from tests.support import trails
+from tests.support.evidence import SIGNER
+from tests.support.quarter import Quarter
 
 # ruff: noqa: E501 - the statement stands as people are given it
 ROLES = """

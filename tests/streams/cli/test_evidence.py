@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from streams.cli import main
-from streams.ledger import notes, seal, storage
-from streams.ledger.notes import Signer, Verifier
-from tests.streams.ledger import evidence
+from streams.evidence.ledger import notes, seal, storage
+from streams.evidence.ledger.notes import Signer, Verifier
+from tests.support import evidence
 
 
 def call(*words: object) -> Result:

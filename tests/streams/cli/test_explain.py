@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
-from streams import ruleset
 from streams.cli import main
-from streams.settings import Settings
-from tests.streams.installation import installed
+from streams.config.settings import Settings
+from streams.rules import registry
 from tests.streams.sessions.test_worker import AUDITED, compiled
+from tests.support.installation import installed
 
 pytestmark = pytest.mark.broker
 
@@ -32,7 +32,7 @@ def request(trace: str, span: str, name: str, parent: str = "") -> bytes:
 def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
     """A trace in two records with another one between, and a rule."""
     settings = installed(kafka, fresh_prefix, tmp_path)
-    ruleset.push(settings, compiled(AUDITED), now_ms=1)
+    registry.push(settings, compiled(AUDITED), now_ms=1)
     producer = Producer({**settings.client()})
     for value in (
         request(TRACE, "01" * 8, "pii.access"),

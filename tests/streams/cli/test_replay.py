@@ -18,7 +18,7 @@ from streams.archive.rows import RawRecord
 from streams.archive.store import Store
 from streams.archive.write import PartitionWriter
 from streams.cli import main
-from tests.topics.otlp_requests import trace_request
+from tests.support.otlp_requests import trace_request
 
 START_MS = 1_700_000_000_000
 TEXT = '// "Access is audited"\nwhen { pii.access } always { audit.log }\n'

@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dsl import compile_texts
-from streams import ruleset
 from streams.cli import main
 from streams.cli.rules_diff import differences
-from streams.settings import Settings
+from streams.config.settings import Settings
+from streams.rules import registry
 from topics.cluster import admin
 
 GOOD = '// "Access is audited"\npii.access and audit.log\n'
@@ -38,7 +38,7 @@ def test_pushed_rules_are_active(rules: Path, kafka: str, fresh_prefix: str) -> 
     """On a new cluster the topics are made, the set is written, and its fingerprint is printed."""
     result = push(rules, kafka, fresh_prefix)
 
-    active = ruleset.read_active(Settings(bootstrap=kafka, prefix=fresh_prefix, state_dir=Path()))
+    active = registry.read_active(Settings(bootstrap=kafka, prefix=fresh_prefix, state_dir=Path()))
     assert (0, f"{active.fingerprint}\n") == (result.exit_code, result.stdout)
     assert {str(rules): GOOD} == dict(active.texts)
 
@@ -51,7 +51,7 @@ def test_rules_with_an_error_are_refused_whole(rules: Path, kafka: str, fresh_pr
 
     result = push(rules, kafka, fresh_prefix)
 
-    active = ruleset.read_active(Settings(bootstrap=kafka, prefix=fresh_prefix, state_dir=Path()))
+    active = registry.read_active(Settings(bootstrap=kafka, prefix=fresh_prefix, state_dir=Path()))
     assert (2, "") == (result.exit_code, result.stdout)
     assert "the rules have errors" in result.stderr
     assert GOOD == active.texts[str(rules)]
@@ -113,12 +113,12 @@ def test_rollback_makes_the_set_before_active(rules: Path, kafka: str, fresh_pre
     back = invoke(kafka, fresh_prefix, "rollback")
 
     assert (0, first) == (back.exit_code, back.stdout.strip())
-    assert first == ruleset.read_active(settings).fingerprint
+    assert first == registry.read_active(settings).fingerprint
     further = invoke(kafka, fresh_prefix, "rollback")
     assert 2 == further.exit_code
     assert "no rule set was pushed before the active one" in further.stderr
     assert 0 == invoke(kafka, fresh_prefix, "rollback", second[:10]).exit_code
-    assert second == ruleset.read_active(settings).fingerprint
+    assert second == registry.read_active(settings).fingerprint
 
 
 @pytest.mark.broker
@@ -128,7 +128,7 @@ def test_set_that_is_not_there(rules: Path, kafka: str, fresh_prefix: str) -> No
 
     result = invoke(kafka, fresh_prefix, "rollback", "nothing")
 
-    active = ruleset.read_active(Settings(bootstrap=kafka, prefix=fresh_prefix, state_dir=Path()))
+    active = registry.read_active(Settings(bootstrap=kafka, prefix=fresh_prefix, state_dir=Path()))
     assert 2 == result.exit_code
     assert "there is no rule set nothing on Kafka" in result.stderr
     assert fingerprint == active.fingerprint

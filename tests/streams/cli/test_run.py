@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from streams import supervise
 from streams.cli import main, run
+from streams.config.settings import Settings
 from streams.sessions.worker import End
-from streams.settings import Settings
-from tests.streams.installation import installed
+from streams.supervisor import supervise
+from tests.support.installation import installed
 from topics.cluster import admin
 
 GOOD = '// "Access is audited"\npii.access and audit.log\n'

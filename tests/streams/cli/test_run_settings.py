@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from streams.cli import main, run
-from streams.settings import Settings
+from streams.config.settings import Settings
+from tests.support import paths
 
-ROOT = Path(__file__).parents[3]
+ROOT = paths.ROOT
 
 SHORT_NAMES = {"format": "--encoding", "redaction": "--redact", "security": "--security-protocol"}
 """Fields whose option is not their own name without the unit."""

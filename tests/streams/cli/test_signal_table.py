@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from streams.cli.signal_table import Board, Filter, line, show
-from tests.topics.findings import AMENDED, FINDING
+from tests.support.findings import AMENDED, FINDING
 from topics.records.signals import record
 from topics.signals.digest import Digest, digest
 from topics.signals.finding import Finding

@@ -15,8 +15,8 @@ from confluent_kafka.admin import AdminClient
 from msgspec.structs import replace
 
 from streams.cli import main
-from tests.streams.installation import installed
-from tests.topics.findings import AMENDED, FINDING
+from tests.support.findings import AMENDED, FINDING
+from tests.support.installation import installed
 from topics.records.signals import SignalFormat, record
 from topics.signals.finding import Finding, SourceRange
 

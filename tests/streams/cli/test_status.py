@@ -9,13 +9,13 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
-from streams import ruleset
 from streams.cli import main
 from streams.cli.status import lines
-from streams.settings import Settings
-from streams.status import FactsRow, HeldBy, SourceRow, Status
-from tests.streams.installation import installed
+from streams.config.settings import Settings
+from streams.inspect.status import FactsRow, HeldBy, SourceRow, Status
+from streams.rules import registry
 from tests.streams.sessions.test_worker import AUDITED, Driven, compiled
+from tests.support.installation import installed
 
 HELD = FactsRow(1, 7_000, HeldBy("spans", 2, 7_000), 4, "f00", lag=5, rebuild=6, margin=7, written_ms=9_000)
 EMPTY = FactsRow(0, None, None, 0, None, lag=0, rebuild=0, margin=0, written_ms=None)
@@ -36,7 +36,7 @@ def test_status_of_an_installation_at_work(kafka: str, fresh_prefix: str, tmp_pa
     """What waits in the source topic, and what the checkpoint says of windows, clock and rules, is shown."""
     settings = installed(kafka, fresh_prefix, tmp_path)
     [topic] = settings.source_topics
-    ruleset.push(settings, compiled(AUDITED), now_ms=1)
+    registry.push(settings, compiled(AUDITED), now_ms=1)
     producer = Producer({**settings.client()})
     for _ in range(3):
         producer.produce(topic, b"x", partition=0)

@@ -6,9 +6,9 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 from streams.cli.waterfall_html import page
-from streams.waterfall import Row, rows
+from streams.inspect.waterfall import Row, rows
 from tests.streams.cli.test_signal_table import SIGNAL
-from tests.streams.test_waterfall import span
+from tests.streams.inspect.test_waterfall import span
 from topics.signals.finding import Shown
 
 EVIL = "<script>alert(1)</script>\"'"

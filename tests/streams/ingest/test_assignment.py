@@ -11,13 +11,13 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams import metrics
+from streams.config.settings import Settings
 from streams.ingest import assignment, group
 from streams.ingest.assignment import Assignment
 from streams.ingest.group import Commit
 from streams.ingest.source import Committed, SourcePartition, read_metadata, write_metadata
-from streams.settings import Settings
-from tests.broker.ingesting import Site, wait_until
+from streams.observe import metrics
+from tests.support.ingesting import Site, wait_until
 from topics.cluster import admin
 
 pytestmark = pytest.mark.broker

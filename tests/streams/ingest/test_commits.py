@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from streams import aside, metrics
 from streams.ingest.commits import Commits
-from tests.broker.ingesting import Site
+from streams.kafka import background
+from streams.observe import metrics
+from tests.support.ingesting import Site
 
 pytestmark = pytest.mark.broker
 
@@ -77,6 +78,6 @@ def test_wait_for_brokers_that_are_away_ends() -> None:
 
     took_s = time.monotonic() - began_s
     # Without an answer the client waits for its own time-outs before it closes.
-    aside.ask(consumer.close)
+    background.ask(consumer.close)
     assert 0.2 <= took_s < CONFIRM_S
     assert before == failed_count()

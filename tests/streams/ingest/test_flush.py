@@ -13,7 +13,7 @@ from streams.errors import ConfigError
 from streams.ingest.flush import PIECE_TOUCHES, Draft, messages
 from streams.ingest.intake import CONSUME_COUNTS
 from streams.ingest.loop import FLUSH_BYTES, FLUSH_DEAD_LETTERS
-from tests.streams.window.builders import TRACE, entry, fact, section, trace_id
+from tests.support.builders import TRACE, entry, fact, section, trace_id
 from topics import partition
 from topics.records.facts import Entry, Fact, Facts, Section, Touch, decode, unpack_touches
 

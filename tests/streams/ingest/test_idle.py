@@ -10,7 +10,7 @@ from streams.ingest.group import Source
 from streams.ingest.idle import Ends, look, tick
 from streams.ingest.source import Begin, Projected, SourcePartition
 from streams.ingest.watermark import PartitionTime
-from tests.streams.window.builders import TOPIC
+from tests.support.builders import TOPIC
 
 SOURCE = (TOPIC, 0)
 NOW_MS = 1_000_000

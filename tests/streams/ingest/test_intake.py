@@ -13,17 +13,17 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from streams import metrics
+from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.ingest.group import Source
 from streams.ingest.intake import CONSUME_BYTES, CONSUME_COUNTS, Intake
-from streams.ingest.outbox import ANY_PARTITION, PRODUCER, Headers, Outbox
 from streams.ingest.source import Begin, Projected, SourcePartition
 from streams.ingest.watermark import PartitionTime
-from streams.reader import PARTITION_EOF
-from streams.sampled import TRACES
-from streams.settings import Settings
-from tests.broker.ingesting import record, rules
+from streams.kafka.outbox import ANY_PARTITION, PRODUCER, Headers, Outbox
+from streams.kafka.reader import PARTITION_EOF
+from streams.observe import metrics
+from streams.observe.sampling import TRACES
+from tests.support.ingesting import record, rules
 from topics import partition
 from topics.records import audit
 from topics.records.audit import POSITION_HEADER

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from streams import metrics
-from tests.broker.ingesting import Site, wait_until
+from streams.observe import metrics
+from tests.support.ingesting import Site, wait_until
 
 pytestmark = pytest.mark.broker
 

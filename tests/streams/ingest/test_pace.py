@@ -8,9 +8,9 @@ from confluent_kafka import Consumer, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams import metrics
 from streams.ingest.pace import AHEAD_MS, Pauses, Standing, ahead
-from tests.streams.window.builders import TOPIC
+from streams.observe import metrics
+from tests.support.builders import TOPIC
 
 A, B, C = ((TOPIC, number) for number in range(3))
 

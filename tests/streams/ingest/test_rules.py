@@ -8,12 +8,13 @@ import pytest
 from confluent_kafka import Producer
 
 from dsl import RuleSet, compile_texts
-from streams import metrics, ruleset
+from streams.config.settings import Settings
 from streams.ingest import rules as watching
 from streams.ingest.rules import RulesWatch
-from streams.settings import Settings
-from tests.broker.ingesting import wait_until
-from tests.streams.installation import installed
+from streams.observe import metrics
+from streams.rules import registry
+from tests.support.ingesting import wait_until
+from tests.support.installation import installed
 from topics.cluster import admin
 
 pytestmark = pytest.mark.broker
@@ -29,7 +30,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
     """An installation whose active rule set is `compiled(1)`."""
     settings = installed(kafka, fresh_prefix, tmp_path)
-    ruleset.push(settings, compiled(1), now_ms=1)
+    registry.push(settings, compiled(1), now_ms=1)
     return settings
 
 
@@ -59,7 +60,7 @@ def followed(looking: RulesWatch) -> RuleSet:
 def test_pushed_set_is_followed(settings: Settings) -> None:
     """A push while it runs is taken, and shown in the metrics."""
     looking = watch(settings)
-    ruleset.push(settings, compiled(2), now_ms=2)
+    registry.push(settings, compiled(2), now_ms=2)
 
     following = followed(looking)
 
@@ -84,5 +85,5 @@ def test_set_that_cannot_be_read_leaves_the_one_before(settings: Settings) -> No
     assert looking.take_next() is None
     producer.produce(settings.topic("rules"), None, b"broken")
     producer.flush()
-    ruleset.push(settings, compiled(3), now_ms=3)
+    registry.push(settings, compiled(3), now_ms=3)
     assert compiled(3).fingerprint == followed(looking).fingerprint

@@ -8,8 +8,8 @@ from confluent_kafka import TopicPartition
 from streams.ingest.flush import Draft
 from streams.ingest.source import Begin, Committed, Log, Projected, SourcePartition, begin, read_metadata
 from streams.ingest.watermark import PartitionTime
-from streams.project import TraceFacts
-from tests.streams.window.builders import TRACE, fact
+from streams.projection.project import TraceFacts
+from tests.support.builders import TRACE, fact
 from topics.records.facts import Touch, unpack_touches
 
 LOG = Log("id", low=10, high=20)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from streams.config.settings import Settings
 from streams.replay.plan import Input, Period, Plan, times
-from streams.settings import Settings
 
 SETTINGS = Settings(
     bootstrap="",

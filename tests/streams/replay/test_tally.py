@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dsl import Rule, Verdict, compile_texts
-from streams.deliver import Outcome
 from streams.replay.plan import Period
 from streams.replay.reading import MINUTE_MS
 from streams.replay.tally import Tally, silent_ms
+from streams.windows.outcomes import Outcome
 
 [RULE] = compile_texts({"a.rules": '// "Access is audited"\npii.access and audit.log\n'})[0].rules
 

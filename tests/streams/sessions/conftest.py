@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.streams.sessions.driven import DRIVEN
+from tests.support.driven import DRIVEN
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,13 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
+from streams.config.settings import Settings
 from streams.errors import StateError
-from streams.ruleset import RuleSets
+from streams.rules.registry import RuleSets
 from streams.sessions import takeover
 from streams.sessions.app import SessionsApp, instance_id
 from streams.sessions.worker import Acknowledge, SessionsWorker
-from streams.settings import Settings
-from tests.streams.installation import installed
+from tests.support.installation import installed
 
 pytestmark = pytest.mark.broker
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import faust
 import pytest
 
+from streams.config.security import Mechanism, Protocol, Security
 from streams.errors import ConfigError, NotDoneError
-from streams.security import Mechanism, Protocol, Security
 from streams.sessions.credentials import Tokens, credentials
-from tests.streams import tokens
-from tests.streams.tokens import SECRET, TokenServer
+from tests.support import tokens
+from tests.support.tokens import SECRET, TokenServer
 
 
 @pytest.fixture

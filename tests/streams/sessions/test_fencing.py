@@ -10,13 +10,13 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams import ruleset
+from streams.config.settings import Settings
+from streams.rules import registry
 from streams.sessions import takeover, work
 from streams.sessions import worker as sessions
 from streams.sessions.publish import FencedError, Publisher
-from streams.settings import Settings
-from tests.streams.installation import installed
-from tests.streams.sessions.driven import AUDITED, FAR_MS, A, B, Driven, compiled
+from tests.support.driven import AUDITED, FAR_MS, A, B, Driven, compiled
+from tests.support.installation import installed
 from topics.cluster import admin
 from topics.records.checkpoints import Checkpoint
 
@@ -29,7 +29,7 @@ HERE, THERE = "here", "there"
 def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
     """An installation with one facts partition and a rule."""
     settings = installed(kafka, fresh_prefix, tmp_path, facts_partitions=1)
-    ruleset.push(settings, compiled(AUDITED), now_ms=1)
+    registry.push(settings, compiled(AUDITED), now_ms=1)
     return settings
 
 

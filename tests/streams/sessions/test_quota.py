@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from streams import metrics
+from streams.config.settings import Settings
+from streams.observe import metrics
 from streams.sessions.quota import SignalQuota
-from streams.settings import Settings
-from tests.topics.findings import AMENDED, FINDING
+from tests.support.findings import AMENDED, FINDING
 from topics.signals.finding import HOUR_MS, Finding
 from topics.signals.sentence import sentence
 

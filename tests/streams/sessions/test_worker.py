@@ -12,15 +12,16 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from structlog.testing import capture_logs
 
-from streams import metrics, ruleset
+from streams.config.settings import Settings
 from streams.errors import StateError
+from streams.observe import metrics
+from streams.rules import registry
 from streams.sessions import takeover, worker
 from streams.sessions.publish import Publisher
 from streams.sessions.takeover import store_path
 from streams.sessions.worker import End
-from streams.settings import Settings
-from tests.streams.installation import installed
-from tests.streams.sessions.driven import AUDITED, FAR_MS, FEW, A, B, C, Driven, compiled
+from tests.support.driven import AUDITED, FAR_MS, FEW, A, B, C, Driven, compiled
+from tests.support.installation import installed
 from topics.cluster import admin
 from topics.records import facts, verdicts
 from topics.records.facts import VERSION, Facts
@@ -33,7 +34,7 @@ pytestmark = pytest.mark.broker
 def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
     """An installation with two facts partitions and a rule."""
     settings = installed(kafka, fresh_prefix, tmp_path)
-    ruleset.push(settings, compiled(AUDITED), now_ms=1)
+    registry.push(settings, compiled(AUDITED), now_ms=1)
     return settings
 
 
@@ -146,7 +147,7 @@ def test_refused_signal_stops_before_anything_is_stored(kafka: str, fresh_prefix
     client.create_topics([topic])[topic.topic].result()
     admin.wait_until_seen(client, [topic.topic])
     settings = installed(kafka, fresh_prefix, tmp_path)
-    ruleset.push(settings, compiled(AUDITED), now_ms=1)
+    registry.push(settings, compiled(AUDITED), now_ms=1)
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.apply(FAR_MS)
@@ -272,7 +273,7 @@ def test_rules_that_were_pushed_meanwhile_are_fetched(settings: Settings) -> Non
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.rules = compiled(AUDITED + FEW)
-    ruleset.push(settings, driven.rules, now_ms=2)
+    registry.push(settings, driven.rules, now_ms=2)
 
     driven.apply(FAR_MS)
     driven.step()
@@ -289,7 +290,7 @@ def test_rules_that_nobody_pushed_are_waited_for(settings: Settings, monkeypatch
         driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.step()
     signals = driven.signals()
-    ruleset.push(settings, driven.rules, now_ms=2)
+    registry.push(settings, driven.rules, now_ms=2)
 
     driven.apply(FAR_MS)
     driven.step()

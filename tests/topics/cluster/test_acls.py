@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AclOperation, AdminClient
 
+from tests.support import paths
 from topics import FLOW
 from topics.cluster.acls import Kind, Role, acls, lacking
 from topics.spec import Layout
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (paths.ROOT / "README.md").read_text()
 
 
 def rows() -> list[str]:

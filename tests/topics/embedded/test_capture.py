@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import paths
 from topics.embedded.capture import LIMIT_BYTES, CaptureError, Frame, read, write
 
-CORPUS = Path(__file__).parents[1] / "fixtures" / "corpus"
+CORPUS = paths.CORPUS
 FRAMES = st.lists(st.builds(Frame, st.none() | st.binary(min_size=1, max_size=40), st.binary(max_size=100)))
 FIRST_FRAME_BYTES = 11
 TWO = [Frame(None, b"one"), Frame(b"key", b"two")]

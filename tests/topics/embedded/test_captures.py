@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.support import paths
 from topics.embedded import capture
 from topics.embedded.capture import Frame
 
-CAPTURES = Path(capture.__file__).with_name("captures")
+CAPTURES = paths.CAPTURES
 LIMIT_BYTES = 600_000
 
 

@@ -11,7 +11,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyVa
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.topics.otlp_requests import TRACE, delimited, logs_request, trace_request
+from tests.support.otlp_requests import TRACE, delimited, logs_request, trace_request
 from topics.otlp import protobuf as otlp_protobuf
 from topics.otlp.protobuf import Message
 from topics.otlp.requests import NESTING_LIMIT, OtlpError, RecordKind, Value

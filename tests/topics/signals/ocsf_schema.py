@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
 
-FILE = Path(__file__).parent.parent / "fixtures" / "ocsf" / "findings-1.8.0.json"
+from tests.support import paths
+
+FILE = paths.FIXTURES / "ocsf" / "findings-1.8.0.json"
 
 OTHER = 99
 

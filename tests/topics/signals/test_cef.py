@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.topics.findings import ACCESS, AMENDED, FINDING, findings
+from tests.support.findings import ACCESS, AMENDED, FINDING, findings
 from topics.signals import cef
 from topics.signals.finding import Finding
 

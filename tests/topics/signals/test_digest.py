@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from msgspec.structs import replace
 
-from tests.topics.findings import AMENDED, FINDING, findings
+from tests.support.findings import AMENDED, FINDING, findings
 from topics.records.signals import SignalFormat, record
 from topics.signals.digest import NoSignalError, digest
 from topics.signals.finding import Finding

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from msgspec.structs import replace
 
-from tests.topics.ecs_fields import problems
-from tests.topics.findings import ACCESS, AMENDED, FINDING, findings, shown
+from tests.support.ecs_fields import problems
+from tests.support.findings import ACCESS, AMENDED, FINDING, findings, shown
 from topics.signals import ecs, ecs_objects
 from topics.signals.finding import Finding
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from tests.topics.findings import FINDING, shown
+from tests.support.findings import FINDING, shown
 from topics.signals.finding import uid
 
 

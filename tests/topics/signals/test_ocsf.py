@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from msgspec.structs import replace
 
-from tests.topics.findings import ACCESS, AMENDED, FINDING, findings, shown
+from tests.support.findings import ACCESS, AMENDED, FINDING, findings, shown
 from tests.topics.signals.ocsf_schema import problems
 from topics.signals import ocsf
 from topics.signals.finding import Finding, SourceRange

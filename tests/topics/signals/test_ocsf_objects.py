@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from tests.topics.findings import findings
+from tests.support.findings import findings
 from tests.topics.signals.ocsf_schema import ocsf
 from topics.signals import ocsf_objects
 from topics.signals.finding import Finding

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from jsonschema import Draft202012Validator
 
-from tests.topics.findings import findings
+from tests.support.findings import findings
 from topics.signals import ecs, ocsf
 from topics.signals.finding import Finding
 from topics.signals.schemas import DIRECTORY, SCHEMAS, schema

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from msgspec.structs import replace
 
-from tests.topics.findings import ACCESS, AMENDED, FINDING, findings, shown
+from tests.support.findings import ACCESS, AMENDED, FINDING, findings, shown
 from topics.signals.finding import Finding
 from topics.signals.sentence import sentence
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.topics.findings import ACCESS, FINDING
+from tests.support.findings import ACCESS, FINDING
 from topics.signals.finding import Finding, SourceRange
 from topics.signals.truncate import LIST_ITEMS, cut_text, fit
 

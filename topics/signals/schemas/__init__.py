@@ -1,6 +1,7 @@
 """The JSON Schema of each JSON format of a signal, as files for those who read the signals.
 
-In: the structs of the formats. Out: one file a format, written by `python -m topics.signals.schemas`; a test holds them equal.
+In: the structs of the formats. Out: one file a format, written by `python -m topics.signals.schemas`; a test holds them
+equal.
 """
 
 from __future__ import annotations

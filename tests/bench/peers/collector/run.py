@@ -16,8 +16,8 @@ import uuid
 from pathlib import Path
 
 from tests.bench.topic import BenchError, Topic
-from tests.broker.collector import build
-from tests.broker.collector.run import free_port
+from tests.support.collector import build
+from tests.support.collector.run import free_port
 
 HERE = Path(__file__).parent
 RECIPE = HERE / "builder.yaml"

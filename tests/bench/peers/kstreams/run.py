@@ -17,7 +17,7 @@ import msgspec
 from confluent_kafka.cimpl import NewTopic
 
 from tests.bench.topic import PARTITIONS, BenchError, Topic
-from tests.broker.collector.build import cache
+from tests.support.collector.build import cache
 from topics.cluster import admin
 
 HERE = Path(__file__).parent

@@ -1,9 +1,0 @@
-"""The audit trail: every span and log record that says who did what, from ingest to SQL.
-
-    source record ─ extract ─►  betrace.audit             streams.audit.extract, in ingest
-    betrace.audit ─ ledger  ─►  entries of the evidence   streams.ledger
-    entries       ─ archive ─►  Parquet, chained          streams.audit.archive
-    Parquet       ─ trail   ─►  `audit_spans` in DuckDB   streams.audit.trail
-
-The evidence is what counts: the Parquet files are made of it, and verified against it.
-"""

@@ -1,0 +1,186 @@
+"""What an operator can set, checked once at the start."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TypeAlias
+
+from streams.config.security import NO_SECURITY, Security
+from streams.decode.decoder import Format
+from streams.errors import ConfigError
+from streams.ingest.source import Projected
+from streams.ingest.watermark import PartitionTime
+from streams.projection.project import IDENTITY_ATTRIBUTES, NOT_REDACTED
+from streams.projection.redact import Redaction
+from streams.windows.chain import Bounds
+from topics.records.facts import TICK_MS
+from topics.records.signals import SignalFormat
+from topics.spec import Layout
+
+ClientSettings: TypeAlias = Mapping[str, str | int | float | bool]
+"""librdkafka settings by name."""
+
+ADMIN: ClientSettings = {
+    # After a change of leaders the client would ask with the old leader's epoch, and be refused, until this has passed.
+    "metadata.max.age.ms": 5000,
+}
+"""For an `AdminClient` that outlives a change of leaders."""
+
+_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_UNITS_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
+LEAST_MEMORY_BYTES = 1 << 20
+
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of `betrace run`; every `_ms` is milliseconds.
+
+    `identity` names the attributes that leave with a witness even when no rule names them, `redaction` what becomes of
+    values before they leave. Of more than `signals_per_hour` of one rule only a summary goes out; None is no limit.
+    """
+
+    bootstrap: str
+    state_dir: Path
+    source_topics: tuple[str, ...] = ("otlp_spans", "otlp_logs")
+    prefix: str = "betrace."
+    facts_partitions: int = 12
+    start: str = "earliest"
+    format: Format = Format.AUTO
+    gap_ms: int = 30_000
+    lateness_ms: int = 600_000
+    max_duration_ms: int = 3_600_000
+    out_of_order_ms: int = 2_000
+    idle_lag_ms: int = 2_000
+    max_clock_skew_ms: int = 3_600_000
+    flush_ms: int = 50
+    step_ms: int = 500
+    window_memory_bytes: int = 2 << 30
+    identity: tuple[str, ...] = IDENTITY_ATTRIBUTES
+    redaction: Redaction = NOT_REDACTED
+    signal_format: SignalFormat = SignalFormat.OCSF
+    signals_per_hour: int | None = None
+    security: Security = NO_SECURITY
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot work.
+
+        Raises:
+            ConfigError: names the value and its limit.
+        """
+        _at_least("gap", self.gap_ms, TICK_MS)
+        # A window of a single record is quiet a tick after the gap: a shorter one would cut every window.
+        _at_least("max-duration", self.max_duration_ms, self.gap_ms + TICK_MS)
+        _at_least("lateness", self.lateness_ms, 0)
+        _at_least("out-of-order", self.out_of_order_ms, 0)
+        _at_least("idle-lag", self.idle_lag_ms, 0)
+        _at_least("max-clock-skew", self.max_clock_skew_ms, 0)
+        _at_least("flush", self.flush_ms, 1)
+        _at_least("step", self.step_ms, 1)
+        if self.facts_partitions < 1:
+            raise ConfigError(f"facts-partitions is {self.facts_partitions}, must be at least 1")
+        if self.window_memory_bytes < LEAST_MEMORY_BYTES:
+            raise ConfigError(f"window-memory is {self.window_memory_bytes}B, must be at least {LEAST_MEMORY_BYTES}B")
+        if self.signals_per_hour is not None and self.signals_per_hour < 1:
+            raise ConfigError(f"signals-per-hour is {self.signals_per_hour}, must be at least 1")
+        if not self.source_topics:
+            raise ConfigError("no source topic is set: give --source-topics, such as otlp_spans,otlp_logs")
+        if self.start not in ("earliest", "latest"):
+            raise ConfigError(f"start is {self.start!r}, must be earliest or latest")
+
+    def topic(self, name: str) -> str:
+        """The full name of one of our own topics.
+
+        >>> Settings("localhost:9092", Path("state")).topic("facts")
+        'betrace.facts'
+        """
+        return self.prefix + name
+
+    def group(self, role: str) -> str:
+        """The consumer group of a role."""
+        return self.prefix + role
+
+    def client(self, also: ClientSettings | None = None) -> ClientSettings:
+        """Librdkafka settings of a client of this cluster, its security included, and those in `also`."""
+        return {"bootstrap.servers": self.bootstrap, **self.security.client(), **(also or {})}
+
+    def reader(self) -> ClientSettings:
+        """As `client`, for who only looks: with the name of the group that readers may describe."""
+        return self.client({"group.id": self.group("readers")})
+
+    def layout(self) -> Layout:
+        """The topics of this installation."""
+        return Layout(self.prefix, self.source_topics, self.facts_partitions)
+
+    def bounds(self) -> Bounds:
+        """The bounds of a window."""
+        return Bounds.of_ms(gap_ms=self.gap_ms, lateness_ms=self.lateness_ms, max_duration_ms=self.max_duration_ms)
+
+    def new_time(self) -> PartitionTime[Projected]:
+        """The record time of a source partition of which nothing was read."""
+        return PartitionTime(self.out_of_order_ms, self.idle_lag_ms, self.max_clock_skew_ms)
+
+
+def milliseconds(text: str) -> int:
+    """A duration as a person types it, in milliseconds.
+
+    Raises:
+        ConfigError: it is not a number with a unit.
+
+    >>> milliseconds("30s"), milliseconds("1h"), milliseconds("1h30m")
+    (30000, 3600000, 5400000)
+    """
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ConfigError(f"{text!r} is no duration: write a number with a unit (ms, s, m, h, d), such as 30s")
+    return round(sum(float(number) * _UNITS_MS[unit] for number, unit in parts))
+
+
+def size_bytes(text: str) -> int:
+    """A size as a person types it, in bytes.
+
+    Raises:
+        ConfigError: it is not a whole number with a unit.
+
+    >>> size_bytes("2GiB"), size_bytes("512MiB")
+    (2147483648, 536870912)
+    """
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise ConfigError(f"{text!r} is no size: write a whole number with a unit (B, KiB, MiB, GiB), such as 512MiB")
+    return int(found[1]) * _UNITS_BYTES[found[2]]
+
+
+def moment_ms(text: str, now_ms: int) -> int:
+    """A point in time as a person types it, in Unix ms: RFC 3339, a duration ago, `earliest` or `now`.
+
+    Raises:
+        ConfigError: it is none of these.
+
+    >>> moment_ms("2026-01-05T12:00:00Z", 0), moment_ms("30d", 3_000_000_000), moment_ms("earliest", 7)
+    (1767614400000, 408000000, 0)
+    """
+    if text in ("earliest", "now"):
+        return now_ms if text == "now" else 0
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return max(0, round(moment.timestamp() * 1000))
+    try:
+        return max(0, now_ms - milliseconds(text))
+    except ConfigError as error:
+        raise ConfigError(
+            f"{text!r} is no time: write 2026-01-05T12:00:00Z, a time ago such as 30d, earliest or now"
+        ) from error
+
+
+def _at_least(name: str, value_ms: int, least_ms: int) -> None:
+    if value_ms < least_ms:
+        raise ConfigError(f"{name} is {value_ms}ms, must be at least {least_ms}ms")

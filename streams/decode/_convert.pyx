@@ -1,0 +1,137 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""One span or log record that rules look at to a `dsl.Span`: `streams.decode.convert`, compiled.
+
+In: a record whose fields were read, and the names that rules look at. Out: the span as rules read it. What must hold:
+the same as of `streams.decode.convert`. All of the message was walked before, so a walk here ends only where it ends.
+"""
+
+import math
+
+from libc.stdint cimport int64_t, uint32_t
+from libc.string cimport memcpy
+
+from streams.decode._slices cimport bytes_of, text_of
+from streams.decode._wire cimport FIELD, Field, Reader, next_field, reader_of
+
+from dsl import Event, Span
+from streams.decode.convert import KINDS, STATUSES, log_identity, severity_name
+from topics.otlp.protobuf import array_value, key_values_value
+
+
+cdef object span(Names names, otlp.Record* record, tuple origin):
+    """The span of a record."""
+    resource, scope, scope_name = origin
+    return Span(
+        names.text(record.name),
+        bytes_of(record.span_id),
+        b"" if otlp.is_no_parent(record.parent_id) else bytes_of(record.parent_id),
+        record.start_ns or None,
+        record.other_ns or None,
+        _attributes(names, record.content, otlp.SPAN_ATTRIBUTE),
+        _events(names, record.content),
+        resource,
+        scope,
+        scope_name,
+        KINDS.get(record.kind),
+        STATUSES.get(record.status, "unset"),
+        status_message=text_of(record.message),
+        identity=bytes_of(record.span_id),
+    )
+
+
+cdef object log(Names names, otlp.Record* record, tuple origin):
+    """The log record as a span; its identity is made of all its attributes."""
+    resource, scope, scope_name = origin
+    cdef dict attributes = {}
+    _add_attributes(attributes, None, record.content, otlp.LOG_ATTRIBUTE)
+    cdef object made = Span(
+        names.text(record.name),
+        bytes_of(record.span_id),
+        start_ns=record.start_ns or record.other_ns or None,
+        attributes={key: value for key, value in attributes.items() if key in names.attributes},
+        resource=resource,
+        scope=scope,
+        scope_name=scope_name,
+        is_log=True,
+        log_body=_value(&record.value),
+        log_severity=text_of(record.message) or severity_name(record.kind),
+    )
+    made.identity = log_identity(made, attributes)
+    return made
+
+
+cdef tuple origin_of(Names names, Slice sender, Slice records_of_scope):
+    """What all records of a scope have of their origin: resource, scope, the scope's name."""
+    cdef dict resource = {}, scope = {}
+    cdef Slice name
+    cdef Field field, inner_field
+    cdef Reader reader = reader_of(sender), inner
+    name.size = 0
+    while next_field(&reader, &field) == FIELD:
+        if field.tag == otlp.ORIGIN:
+            _add_attributes(resource, names, field.content, otlp.RESOURCE_ATTRIBUTE)
+    reader = reader_of(records_of_scope)
+    while next_field(&reader, &field) == FIELD:
+        if field.tag == otlp.ORIGIN:
+            _add_attributes(scope, names, field.content, otlp.SCOPE_ATTRIBUTE)
+            inner = reader_of(field.content)
+            while next_field(&inner, &inner_field) == FIELD:
+                if inner_field.tag == otlp.SCOPE_NAME:
+                    name = inner_field.content
+    return resource, scope, text_of(name) or None
+
+
+cdef tuple _events(Names names, Slice holder):
+    cdef list events = []
+    cdef Slice name
+    cdef Field field, inner_field
+    cdef Reader reader = reader_of(holder), inner
+    while next_field(&reader, &field) == FIELD:
+        if field.tag == otlp.SPAN_EVENT:
+            name.size = 0
+            inner = reader_of(field.content)
+            while next_field(&inner, &inner_field) == FIELD:
+                if inner_field.tag == otlp.EVENT_NAME:
+                    name = inner_field.content
+            events.append(Event(names.text(name), _attributes(names, field.content, otlp.EVENT_ATTRIBUTE)))
+    return tuple(events)
+
+
+cdef dict _attributes(Names names, Slice holder, uint32_t tag):
+    cdef dict found = {}
+    _add_attributes(found, names, holder, tag)
+    return found
+
+
+cdef int _add_attributes(dict found, Names names, Slice holder, uint32_t tag) except -1:
+    """Adds those that rules look up, all without `names`; the first of a key counts."""
+    cdef Slice key
+    cdef Field field, value
+    cdef Reader reader = reader_of(holder)
+    cdef str name
+    while next_field(&reader, &field) == FIELD:
+        if field.tag == tag:
+            otlp.read_pair(field.content, &key, &value)
+            name = text_of(key) if names is None else names.attribute(key)
+            if name is not None and name not in found:
+                found[name] = _value(&value)
+    return 0
+
+
+cdef object _value(Field* value):
+    cdef double real
+    if value.tag == otlp.STRING:
+        return text_of(value.content)
+    if value.tag == otlp.BOOL:
+        return value.number != 0
+    if value.tag == otlp.INT:
+        return <int64_t>value.number
+    if value.tag == otlp.DOUBLE:
+        memcpy(&real, &value.number, sizeof(double))
+        return math.nan if real != real else real
+    if value.tag == otlp.BYTES:
+        return bytes_of(value.content)
+    # Nested values are rare, and only upb knows which are damaged.
+    if value.tag == otlp.ARRAY:
+        return array_value(bytes_of(value.content))
+    return key_values_value(bytes_of(value.content)) if value.tag == otlp.KEY_VALUES else None

@@ -1,0 +1,68 @@
+"""Runs: records of one source partition that follow one another, read in one step.
+
+In: nothing. Out: what the compiled scanner is told of a run, and what it returns. A run ends before the first record
+that takes more than counting its traces: one that the scanner is unsure of, that holds something for the audit trail,
+whose time is in doubt, or that is another partition's. Such a record is taken in alone, and so are all where nothing
+was compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+from confluent_kafka import Message
+
+from dsl import Span
+from streams.decode.touches import Touches
+
+
+class RunStart(msgspec.Struct, frozen=True):
+    """Where a run begins: `next_offset` of a source partition whose time is as `streams.ingest.watermark` has it.
+
+    `has_logs`: the topic is one of log records.
+    """
+
+    topic: str
+    partition: int
+    next_offset: int
+    has_logs: bool
+    highest_ms: int | None
+    local_ms: int
+    out_of_order_ms: int
+    max_clock_skew_ms: int
+
+
+class Hits(NamedTuple):
+    """The spans of one trace in one record that some rule may look at."""
+
+    offset: int
+    tick: int
+    trace_id: bytes
+    spans: list[Span]
+
+
+class Run(msgspec.Struct):
+    """What a run of records says, beside the touches that it added; all counts are 0 when there is no run.
+
+    `first_ms` is the first record's time, `highest_ms` the highest of all so far, which `is_advanced` when a record of
+    the run reached it. The others count what `streams.decode.decoder` and `streams.ingest.watermark` count of a record.
+    """
+
+    record_count: int = 0
+    value_bytes: int = 0
+    to_offset: int = 0
+    first_ms: int = 0
+    highest_ms: int = 0
+    is_advanced: bool = False
+    behind_count: int = 0
+    has_broker_time: bool = False
+    span_count: int = 0
+    spans_without_trace: int = 0
+    logs_without_trace: int = 0
+    hits: list[Hits] = msgspec.field(default_factory=list)
+
+
+ReadRun = Callable[[list[Message], int, RunStart, Touches], Run]
+"""The run that begins at an index among messages; its touches are added to those given."""

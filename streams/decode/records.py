@@ -1,0 +1,32 @@
+"""What one source record says of its traces.
+
+In: nothing. Out: what `streams.decode.decoder` returns. Both are msgspec structs because they are made by the million:
+one costs 0.05 µs, a dataclass 0.2 µs.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from dsl import Span
+
+
+class TraceSpans(msgspec.Struct, gc=False):
+    """What one record says of one trace; `spans` are only those that a rule may look at, in the record's order."""
+
+    span_count: int
+    root_seen: bool
+    spans: list[Span]
+
+
+class Decoded(msgspec.Struct, gc=False):
+    """What one record says, by trace id (16 bytes, never all zero).
+
+    `span_count` counts all spans and log records in `traces`. Spans without a valid trace id are counted beside it, and
+    so are log records without one, which are nothing unusual.
+    """
+
+    traces: dict[bytes, TraceSpans] = msgspec.field(default_factory=dict)
+    span_count: int = 0
+    spans_without_trace: int = 0
+    logs_without_trace: int = 0

@@ -1,0 +1,100 @@
+"""`page(actor, found, from_ms, to_ms)`: what one actor did, as an HTML page that needs nothing else.
+
+In: moments in the order of time. Out: HTML without a script and without a request. Every sum on it is in an element
+whose `data-figure` names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from itertools import groupby
+
+from streams.evidence.audit.who import Moment
+from streams.evidence.report import charts
+from streams.evidence.report.style import STYLE
+from streams.evidence.report.words import amount, day, minute, span
+from topics.times import rfc3339_clamped
+
+AUDIT = "audit"
+_MARKS = {AUDIT: "", "broken": "broken-one", "undetermined": "doubt-one"}
+_SECOND_MS = 1000
+
+
+def page(actor: str, found: Sequence[Moment], from_ms: int, to_ms: int) -> str:
+    """The page."""
+    days = "".join(_day(time_ms, [*moments]) for time_ms, moments in groupby(found, _day_of))
+    return f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{escape(actor)}</title>
+<style>{STYLE}</style>
+<main><header><p class="kicker">Incident view</p><h1>{escape(actor)}</h1>
+<p class="soft">{span(_whole_second(from_ms), _whole_second(to_ms))} UTC</p></header>
+{_summary(found)}
+{days}</main>
+</html>
+"""
+
+
+def _summary(found: Sequence[Moment]) -> str:
+    counts = {
+        "Audit records": sum(moment.kind == AUDIT for moment in found),
+        "Broken": sum(moment.kind == "broken" for moment in found),
+        "Other signals": sum(moment.kind not in {AUDIT, "broken"} for moment in found),
+        "Traces": len({moment.trace_id for moment in found if moment.trace_id}),
+        "Services": len({moment.service for moment in found if moment.service}),
+    }
+    tiles = "".join(
+        f'<div><dt>{name}<dd><span data-figure="{name}">{count:,}</span></div>' for name, count in counts.items()
+    )
+    kind = "bad" if counts["Broken"] else "good"
+    return f'<p class="statement {kind}">{escape(_said(found, counts["Broken"]))}</p><dl class="tiles">{tiles}</dl>'
+
+
+def _said(found: Sequence[Moment], broken_count: int) -> str:
+    """The whole of it in a sentence.
+
+    >>> _said([], 0)
+    'Nothing is recorded of this actor in this time.'
+    """
+    if not found:
+        return "Nothing is recorded of this actor in this time."
+    first, last = (minute(_whole_second(moment.time_ms)) for moment in (found[0], found[-1]))
+    when = f"at {first}" if first == last else f"from {first} to {last}"
+    broken = f"{amount(broken_count, 'signal')} of a broken rule" if broken_count else "no rule was broken"
+    return f"{amount(len(found), 'moment')} {when} UTC; {broken}."
+
+
+def _day(time_ms: int, moments: Sequence[Moment]) -> str:
+    return f'<h2>{day(time_ms)}</h2><ol class="moments">{"".join(map(_moment, moments))}</ol>'
+
+
+def _day_of(moment: Moment) -> int:
+    return moment.time_ms // 86_400_000 * 86_400_000
+
+
+def _moment(moment: Moment) -> str:
+    kind = moment.kind if moment.severity is None else f"{moment.kind}, {moment.severity}"
+    where = " · ".join(
+        [
+            *([escape(moment.service)] if moment.service else []),
+            f"trace <code>{escape(moment.trace_id or 'none')}</code>",
+        ]
+    )
+    message = "" if moment.message is None else f"<p>{escape(moment.message)}</p>"
+    pairs = "".join(f"<dt>{escape(name)}<dd>{escape(value)}" for name, value in moment.details)
+    return (
+        f'<li class="{_MARKS.get(moment.kind, "other-one")}"><time>{_clock(moment.time_ms)}</time>'
+        f'<p><b>{escape(moment.what)}</b><span class="kind">{escape(kind)}</span></p>{message}'
+        f'<p class="soft small">{where}</p>{charts.waterfall(moment.witnesses)}<dl class="pairs">{pairs}</dl></li>'
+    )
+
+
+def _clock(time_ms: int) -> str:
+    return rfc3339_clamped(time_ms)[11:-1]
+
+
+def _whole_second(time_ms: int) -> int:
+    return time_ms // _SECOND_MS * _SECOND_MS

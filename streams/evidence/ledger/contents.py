@@ -1,0 +1,202 @@
+"""What a seal says of its entries, checked against the entries.
+
+    trees     each entry is a leaf of its log, whose peaks the seal names
+    offsets   they rise, and go on where the log's last seal ended
+    cover     the seal's sums are those of its verdict records
+    coverage  the coverage records of each facts partition follow one another, and nothing was lost
+
+In: seals with their entries, in order. Out: findings. After `forget` the next seal's logs are taken at their word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain, repeat
+
+import msgspec
+
+from streams.evidence.ledger.cover import Continuity, CoverSum
+from streams.evidence.ledger.entry import Place, Reader, Said
+from streams.evidence.ledger.findings import Fault, Finding
+from streams.evidence.ledger.log import VERDICTS, LogKey
+from streams.evidence.ledger.merkle import Frontier, Hash, leaf_hashes
+from streams.evidence.ledger.seal import LogState, Seal
+from topics.cluster.bulk import decode_each
+from topics.records import verdicts
+from topics.records.verdicts import HASH_BYTES, Coverage, Record, VerdictCounts
+
+
+@dataclass(slots=True)
+class Totals:
+    """What was seen of all seals: `verdicts` are leaves, `judged_from_ms` and `judged_to_ms` by facts partition."""
+
+    seals: int = 0
+    verdicts: int = 0
+    entries: dict[str, int] = field(default_factory=dict)
+    judged_from_ms: dict[int, int | None] = field(default_factory=dict)
+    judged_to_ms: dict[int, int] = field(default_factory=dict)
+
+    def add(self, later: Totals) -> None:
+        """Adds what was seen of later seals."""
+        self.seals += later.seals
+        self.verdicts += later.verdicts
+        for topic, count in later.entries.items():
+            self.entries[topic] = self.entries.get(topic, 0) + count
+        self.judged_from_ms = later.judged_from_ms | self.judged_from_ms
+        self.judged_to_ms |= later.judged_to_ms
+
+
+@dataclass(slots=True)
+class _Log:
+    """A log as the seals so far left it, None when that is not known; `tree` is made of it when an entry comes."""
+
+    state: LogState | None
+    tree: Frontier | None = None
+
+
+@dataclass(slots=True)
+class _Opened:
+    """A seal that is being checked: its entries with their hashes, what they sum up to, and what was found."""
+
+    place: str
+    entries: Sequence[bytes]
+    leaves: list[Hash]
+    total: CoverSum = field(default_factory=CoverSum)
+    found: list[Finding] = field(default_factory=list)
+
+    def find(self, state: LogState | None, fault: Fault, message: str) -> None:
+        """Notes a finding, in a log where it is of one."""
+        where = "" if state is None else f" {state.topic}-{state.partition}"
+        self.found.append(Finding(self.place + where, fault, message))
+
+
+class Contents:
+    """The logs of all topic partitions, seal by seal."""
+
+    def __init__(self) -> None:
+        self.totals = Totals()
+        self.continuity: dict[int, Continuity] = {}
+        self._logs: dict[LogKey, _Log] = {}
+        self._last: Sequence[LogState] = ()
+        self._is_known = True
+
+    def forget(self) -> None:
+        """Something before the next seal is damaged."""
+        self._logs.clear()
+        self.continuity.clear()
+        self._last = ()
+        self._is_known = False
+
+    def begin_after(self, seal: Seal) -> None:
+        """The next seal is the one after this one, which is taken at its word."""
+        self._logs = {(state.topic, state.partition): _Log(state) for state in seal.logs}
+        self._last = seal.logs
+
+    def check(self, place: str, seal: Seal, entries: Sequence[bytes]) -> list[Finding]:
+        """What is wrong with the next seal's entries."""
+        self.totals.seals += 1
+        opened = _Opened(place, entries, leaf_hashes(entries))
+        begin = 0
+        for state, before in zip(seal.logs, chain(self._last, repeat(None)), strict=False):
+            # Most logs are idle most of the time: one comparison of all tells that soonest.
+            if state.added or state != before:
+                self._check_log(opened, state, begin)
+                begin += state.added
+        if begin != len(entries):
+            opened.find(None, Fault.CHANGED, f"it has {len(entries)} entries, its logs say {begin}")
+        if len(self._logs) != len(seal.logs):
+            opened.find(None, Fault.CHANGED, "it does not name every log, each once")
+        if opened.total.cover() != seal.cover:
+            opened.find(None, Fault.CHANGED, "the sums of its cover are not those of its entries")
+        self._last, self._is_known = seal.logs, True
+        return opened.found
+
+    def _check_log(self, opened: _Opened, state: LogState, begin: int) -> None:
+        """One log, whose entries begin there."""
+        key = (state.topic, state.partition)
+        log = self._logs.get(key)
+        if log is None:
+            # Right after a damage nobody knows what the log was before this seal.
+            log = self._logs[key] = _Log(_empty(state) if self._is_known else None)
+        before, log.state = log.state, state
+        end = begin + state.added
+        next_offset = 0
+        if before is not None:
+            next_offset = before.next_offset
+            _check_tree(opened, log, before, state, opened.leaves[begin:end])
+        self.totals.entries[state.topic] = self.totals.entries.get(state.topic, 0) + state.added
+        for said in _said(state, opened.entries[begin:end]):
+            if said is None or not next_offset <= said.offset < state.next_offset:
+                message = f"an entry is not between offsets {next_offset} and {state.next_offset}"
+                opened.find(state, Fault.CHANGED, message)
+                continue
+            next_offset = said.offset + 1
+            if isinstance(said, Said):
+                self._check_verdicts(opened, state, said)
+        for lost_from, lost_to in state.lost:
+            message = f"offsets {lost_from} to {lost_to} were gone before the ledger could read them"
+            opened.find(state, Fault.GAP, message)
+
+    def _check_verdicts(self, opened: _Opened, state: LogState, said: Said[Record]) -> None:
+        """A verdict record, which is added to the seal's sums."""
+        record = said.json
+        if record is None or verdicts.fault(record) is not None:
+            opened.total.add(None)
+            opened.find(state, Fault.GAP, f"the record at offset {said.offset} is no verdict record")
+            return
+        if isinstance(record, VerdictCounts):
+            opened.total.add_counts(record)
+            self.totals.verdicts += len(record.leaves) // HASH_BYTES
+        else:
+            opened.total.add_coverage(record)
+            self._check_coverage(opened, state, record)
+
+    def _check_coverage(self, opened: _Opened, state: LogState, record: Coverage) -> None:
+        self.totals.judged_from_ms.setdefault(record.partition, record.from_ms)
+        self.totals.judged_to_ms[record.partition] = record.to_ms
+        continuity = self.continuity.get(record.partition)
+        if continuity is None:
+            where = f"{opened.place} {state.topic}-{state.partition}"
+            continuity = self.continuity[record.partition] = Continuity(where)
+        for gap in continuity.gaps(record):
+            opened.find(state, Fault.GAP, f"facts partition {record.partition}: {gap}")
+
+
+def _said(state: LogState, entries: Sequence[bytes]) -> Sequence[Place | None]:
+    """What a log's entries say; of logs other than those of verdicts their offsets are enough."""
+    return _reader.read(entries) if state.topic == VERDICTS else decode_each(_places, entries)
+
+
+def _empty(state: LogState) -> LogState:
+    return LogState(
+        topic=state.topic,
+        partition=state.partition,
+        topic_id=state.topic_id,
+        size=0,
+        added=0,
+        next_offset=0,
+        peaks=b"",
+    )
+
+
+def _check_tree(opened: _Opened, log: _Log, before: LogState, state: LogState, leaves: Sequence[Hash]) -> None:
+    if before.topic_id != state.topic_id:
+        opened.find(state, Fault.CHANGED, "it is of another topic of this name")
+    if not leaves and state.size == before.size and state.peaks == before.peaks:
+        return
+    try:
+        tree = log.tree or Frontier.unpacked(before.size, before.peaks)
+    except ValueError as error:
+        opened.find(state, Fault.CHANGED, f"before it, {error}")
+        return
+    tree.extend(leaves)
+    log.tree = tree
+    if tree.size != state.size or tree.packed() != state.peaks:
+        log.tree = None
+        message = f"entries {state.size - state.added} to {state.size} are not those that were sealed"
+        opened.find(state, Fault.CHANGED, message)
+
+
+_reader: Reader[Record] = Reader(msgspec.json.Decoder(Said[Record]), msgspec.json.Decoder(Record))
+_places: msgspec.json.Decoder[Place | None] = msgspec.json.Decoder(Place)

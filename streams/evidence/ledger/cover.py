@@ -1,0 +1,257 @@
+"""The cover of a seal: what input its entries speak of, and where something between was not judged.
+
+In: the records of `betrace.verdicts`, each partition's in order. Out: sums over one seal (`Cover`), and gaps between
+one coverage record of a facts partition and the next, across seals too. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from streams.config.units import iso_ms
+from topics.records.verdicts import HASH_BYTES, Coverage, Record, SourceCoverage, VerdictCounts
+
+
+class RuleCounts(msgspec.Struct, kw_only=True, gc=False):
+    """Verdicts of one rule, as deltas."""
+
+    rule: str
+    rule_fingerprint: str
+    held: int = 0
+    broken: int = 0
+    undetermined: int = 0
+    not_applicable: int = 0
+    excepted: int = 0
+    leaves: int = 0
+
+
+class PartitionCover(msgspec.Struct, kw_only=True, gc=False):
+    """One facts partition, from its first to its last coverage record in the seal; see `topics.records.verdicts.Coverage`."""
+
+    partition: int
+    from_ms: int | None
+    to_ms: int
+    windows_judged: int
+    traces_seen_estimate: int
+
+
+class Cover(msgspec.Struct, frozen=True, gc=False):
+    """What the entries of one seal speak of, each list sorted.
+
+    `sources` spans what any facts partition judged: the same source records go to all of them. `unreadable` counts
+    entries that are no verdict records.
+    """
+
+    partitions: list[PartitionCover] = []
+    sources: list[SourceCoverage] = []
+    rule_sets: list[str] = []
+    counts: list[RuleCounts] = []
+    unreadable: int = 0
+
+
+_Source: TypeAlias = tuple[str, int]
+_Epoch: TypeAlias = tuple[str, int, int]
+
+
+class _Span(msgspec.Struct, gc=False):
+    """What several records say of one epoch of a source partition; `dead_letters` by facts partition."""
+
+    first: SourceCoverage
+    from_offset: int
+    to_offset: int
+    lost: list[tuple[int, int]]
+    dead_letters: dict[int, int | None]
+
+
+class CoverSum:
+    """Sums the records of one seal."""
+
+    def __init__(self) -> None:
+        self._partitions: dict[int, PartitionCover] = {}
+        self._sources: dict[_Epoch, _Span] = {}
+        self._rule_sets: set[str] = set()
+        self._counts: dict[tuple[str, str], RuleCounts] = {}
+        self._unreadable = 0
+
+    def add(self, record: Record | None) -> None:
+        """Adds the next record; None stands for one that could not be read."""
+        if record is None:
+            self._unreadable += 1
+        elif isinstance(record, VerdictCounts):
+            self.add_counts(record)
+        else:
+            self.add_coverage(record)
+
+    def cover(self) -> Cover:
+        """The sum so far."""
+        return Cover(
+            [self._partitions[number] for number in sorted(self._partitions)],
+            [_spanned(self._sources[source]) for source in sorted(self._sources)],
+            sorted(self._rule_sets),
+            [self._counts[rule] for rule in sorted(self._counts)],
+            self._unreadable,
+        )
+
+    def add_counts(self, record: VerdictCounts) -> None:
+        """Adds the next record, which counts verdicts."""
+        rule = (record.rule, record.rule_fingerprint)
+        counts = self._counts.get(rule)
+        if counts is None:
+            counts = self._counts[rule] = RuleCounts(rule=record.rule, rule_fingerprint=record.rule_fingerprint)
+        counts.held += record.held
+        counts.broken += record.broken
+        counts.undetermined += record.undetermined
+        counts.not_applicable += record.not_applicable
+        counts.excepted += record.excepted
+        counts.leaves += len(record.leaves) // HASH_BYTES
+
+    def add_coverage(self, record: Coverage) -> None:
+        """Adds the next record, which is of coverage."""
+        self._rule_sets.update(record.rule_sets)
+        before = self._partitions.get(record.partition)
+        if before is None:
+            self._partitions[record.partition] = PartitionCover(
+                partition=record.partition,
+                from_ms=record.from_ms,
+                to_ms=record.to_ms,
+                windows_judged=record.windows_judged,
+                traces_seen_estimate=record.traces_seen_estimate,
+            )
+        else:
+            before.to_ms = record.to_ms
+            before.windows_judged += record.windows_judged
+            before.traces_seen_estimate += record.traces_seen_estimate
+        self._add_sources(record)
+
+    def _add_sources(self, record: Coverage) -> None:
+        """In one piece, because verification is in here a good part of its time."""
+        number, spans = record.partition, self._sources
+        for source in record.sources:
+            at = (source.topic, source.partition, source.epoch)
+            span = spans.get(at)
+            if span is None:
+                told = {number: source.dead_letters}
+                spans[at] = _Span(source, source.from_offset, source.to_offset, source.lost, told)
+                continue
+            if source.from_offset < span.from_offset:  # noqa: PLR1730, a call each is dear here
+                span.from_offset = source.from_offset
+            if source.to_offset > span.to_offset:  # noqa: PLR1730, as above
+                span.to_offset = source.to_offset
+            if (source.lost or span.lost) and source != span.first:
+                span.lost = sorted({*span.lost, *source.lost})
+            told = span.dead_letters
+            told[number] = _added(told[number], source.dead_letters) if number in told else source.dead_letters
+
+
+def _added(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
+
+
+def _spanned(span: _Span) -> SourceCoverage:
+    # Every facts partition is told of the same dead letters, so they are not added up.
+    told = [count for count in span.dead_letters.values() if count is not None]
+    return SourceCoverage(
+        topic=span.first.topic,
+        partition=span.first.partition,
+        epoch=span.first.epoch,
+        from_offset=span.from_offset,
+        to_offset=span.to_offset,
+        lost=span.lost,
+        dead_letters=max(told, default=None),
+    )
+
+
+class Continuity:
+    """Whether the coverage records of one facts partition follow one another; `where` is the place of the first."""
+
+    def __init__(self, where: str = "") -> None:
+        self.where = where
+        self.first: Coverage | None = None
+        self.last: Coverage | None = None
+        self._first_sources: dict[_Source, SourceCoverage] = {}
+        self._last_sources: dict[_Source, SourceCoverage] = {}
+        """Without those of records that only went on from the one before; see `_remember`."""
+        self._has_each_once = False
+
+    def gaps(self, record: Coverage) -> Sequence[str]:
+        """What is missing between the last record and this one, and what this one itself calls lost, as sentences."""
+        last, self.last = self.last, record
+        if last is not None and self._has_each_once and _goes_on(last, record):
+            return ()
+        return [*self._gaps(last, record)]
+
+    def gaps_to(self, later: Continuity) -> Iterator[str]:
+        """What is missing between the records here and those that `later` saw, which are taken over."""
+        self._remember(self.last)
+        later._remember(later.last)
+        if self.last is not None and later.first is not None:
+            yield from _gaps(self.last, later.first)
+        for at, source in later._first_sources.items():
+            if at in self._last_sources:
+                yield from _source_gaps(self._last_sources[at], source)
+        self.last = later.last
+        self._last_sources |= later._last_sources
+        self._has_each_once = later._has_each_once
+
+    def _gaps(self, last: Coverage | None, record: Coverage) -> Iterator[str]:
+        self._remember(last)
+        if last is None:
+            self.first = record
+        else:
+            yield from _gaps(last, record)
+        self._has_each_once = len({(source.topic, source.partition) for source in record.sources}) == len(
+            record.sources
+        )
+        for source in record.sources:
+            at = (source.topic, source.partition)
+            before = self._last_sources.get(at)
+            self._last_sources[at] = source
+            if before is None:
+                self._first_sources[at] = source
+            else:
+                yield from _source_gaps(before, source)
+            for begin, end in source.lost:
+                yield f"{_name(source)} offsets {begin} to {end} were gone before they could be read"
+
+    def _remember(self, last: Coverage | None) -> None:
+        """Takes the sources of a record that only went on; those of any other are known, and stay as they are."""
+        for source in last.sources if last else ():
+            self._last_sources[source.topic, source.partition] = source
+
+
+def _goes_on(last: Coverage, record: Coverage) -> bool:
+    """Whether the record has the same sources as the last one, and goes on in all of them where that one ended."""
+    if record.facts_from != last.facts_to or record.from_ms != last.to_ms or len(record.sources) != len(last.sources):
+        return False
+    for before, source in zip(last.sources, record.sources, strict=True):
+        if (
+            source.from_offset != before.to_offset
+            or source.partition != before.partition
+            or source.topic != before.topic
+            or source.lost
+        ):
+            return False
+    return True
+
+
+def _gaps(last: Coverage, record: Coverage) -> Iterator[str]:
+    if record.facts_from != last.facts_to:
+        yield f"facts go on at {record.facts_from}, the record before ended at {last.facts_to}"
+    if record.from_ms != last.to_ms:
+        yield f"record time goes on at {_time(record.from_ms)}, the record before ended at {_time(last.to_ms)}"
+
+
+def _source_gaps(before: SourceCoverage, source: SourceCoverage) -> Iterator[str]:
+    if before.epoch == source.epoch and before.to_offset != source.from_offset:
+        yield f"{_name(source)} goes on at {source.from_offset}, the record before ended at {before.to_offset}"
+
+
+def _name(source: SourceCoverage) -> str:
+    return f"{source.topic}[{source.partition}]"
+
+
+def _time(time_ms: int | None) -> str:
+    return "an unknown time" if time_ms is None else iso_ms(time_ms)

@@ -1,0 +1,190 @@
+"""One pass over neighbouring seals and their checkpoints.
+
+    seals     each was made after the seals and the checkpoint before it; its entries are those that were sealed
+    heads     each checkpoint is that of its seal, and signed by known keys alone
+    known     a known head is the log's own
+
+In: a storage and a range of seals, of which the one before the range is taken at its word. Out: findings. After a
+damage the next seal is taken at its word, so that one damage is one finding, and not one for every seal after it.
+
+A signature costs as much as all the rest of a seal. The next seal names the hash of the checkpoint, and its own
+checkpoint signs that; so a signature is verified only where no such seal follows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from streams.evidence.ledger import notes, storage, tree_head
+from streams.evidence.ledger import seal as seals
+from streams.evidence.ledger.contents import Contents
+from streams.evidence.ledger.findings import Fault, Finding
+from streams.evidence.ledger.log import head
+from streams.evidence.ledger.merkle import Frontier, leaf_hash
+from streams.evidence.ledger.notes import Algorithm, Note, NoteError, Verifier
+from streams.evidence.ledger.seal import Parts, Seal
+from streams.evidence.ledger.storage import Storage
+from streams.evidence.ledger.tree_head import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """A checkpoint as it was read: what it says, its signatures not verified yet, and the hash of its bytes."""
+
+    place: str
+    note: Note
+    says: Checkpoint
+    sha256: str
+
+
+class Passage:
+    """A pass over seals; `contents`, and `head`, the last one that is signed, are complete after it."""
+
+    def __init__(self, store: Storage, verifiers: Sequence[Verifier], known: Sequence[Checkpoint]) -> None:
+        self.contents = Contents()
+        self.head: Checkpoint | None = None
+        self._store = store
+        self._verifiers = verifiers
+        self._keys = {(verifier.name, verifier.key_id): verifier for verifier in verifiers}
+        self._known = {head.size: head for head in known}
+        self._before: Frontier | None = Frontier()
+        self._last: _Head | None = None
+
+    def findings(self, first: int, end: int) -> Iterator[Finding]:
+        """What is wrong with the seals `[first, end)` and their checkpoints."""
+        if first:
+            self._begin_after(first - 1)
+        for number in range(first, end):
+            yield from self._step(number)
+        yield from self._settle()
+
+    def _begin_after(self, number: int) -> None:
+        place = storage.seal_path(number)
+        try:
+            parts = seals.split(self._store.read(place))
+            seal = seals.decode(parts.line)
+            self._before = Frontier.unpacked(number, seal.peaks)
+            self._before.append(leaf_hash(parts.line))
+            self.contents.begin_after(seal)
+            self._last = self._read_head(place, parts.note, None)
+        except (msgspec.DecodeError, NoteError, OSError, ValueError):
+            self._forget()
+
+    def _step(self, number: int) -> list[Finding]:
+        """One seal and its checkpoint; their file may be missing or damaged."""
+        place = storage.seal_path(number)
+        findings: list[Finding] = []
+        found = None
+        try:
+            parts = seals.split(self._store.read(place))
+        except FileNotFoundError:
+            findings.append(Finding(place, Fault.MISSING, "the seal is not there"))
+            self._forget()
+        except (msgspec.DecodeError, OSError) as error:
+            findings.append(Finding(place, Fault.CHANGED, f"it cannot be read: {error}"))
+            self._forget()
+        else:
+            found = self._file(place, number, parts, findings)
+        findings += self._settle()
+        self._last = found
+        return findings
+
+    def _file(self, place: str, number: int, parts: Parts, findings: list[Finding]) -> _Head | None:
+        """Adds what is wrong with a seal and its checkpoint; returns the checkpoint, None when it is none."""
+        try:
+            seal = seals.decode(parts.line)
+            tree = self._tree_before(number, seal)
+        except (msgspec.DecodeError, ValueError) as error:
+            found = self._head_in(place, parts.note, None, findings)
+            findings.append(Finding(place, Fault.CHANGED, f"it cannot be read: {error}"))
+            self._forget()
+            return found
+        damages = self._chain(place, number, seal)
+        made = head(leaf_hash(parts.line), tree, seal.origin)
+        self._before = tree
+        found = self._head_in(place, parts.note, made, findings)
+        damages += self._against(place, made, found)
+        findings += damages + self.contents.check(place, seal, parts.entries)
+        if damages:
+            self._forget()
+        elif found is not None and self._last is not None:
+            # This seal names it, and is itself signed for by what follows.
+            self.head, self._last = self._last.says, None
+        return found
+
+    def _tree_before(self, number: int, seal: Seal) -> Frontier:
+        """The log of the seals before this one, as it says itself; raises `ValueError`."""
+        before = self._before
+        if before is None or before.packed() != seal.peaks:
+            return Frontier.unpacked(number, seal.peaks)
+        return before
+
+    def _against(self, place: str, made: Checkpoint, found: _Head | None) -> Iterator[Finding]:
+        """Whether it is the seal that its own checkpoint and those that are known speak of."""
+        if found is not None and found.says != made:
+            yield Finding(place, Fault.CHANGED, "it is not the seal that its checkpoint was signed for")
+        known = self._known.get(made.size, made)
+        if known != made:
+            yield Finding(place, Fault.CHANGED, f"the known head over {known.size} seals is of other seals")
+
+    def _chain(self, place: str, number: int, seal: Seal) -> list[Finding]:
+        """Whether the seal was made after what is before it."""
+        found: list[Finding] = []
+        if seal.number != number:
+            found.append(Finding(place, Fault.CHANGED, f"it says that it is seal {seal.number}"))
+        if self._before is not None and seal.peaks != self._before.packed():
+            found.append(Finding(place, Fault.CHANGED, "the seals before it are not those that it was made after"))
+        if number == 0 and seal.previous is not None:
+            found.append(Finding(place, Fault.CHANGED, "it is the first, and names a checkpoint before it"))
+        if self._last is not None and seal.previous != self._last.sha256:
+            message = "the checkpoint before it is not the one that it was made after"
+            found += self._settle() or [Finding(place, Fault.CHANGED, message)]
+        return found
+
+    def _head_in(self, place: str, note: bytes, made: Checkpoint | None, findings: list[Finding]) -> _Head | None:
+        """The checkpoint, None when it is none or of unknown keys, which is then added to what was found."""
+        try:
+            return self._read_head(place, note, made)
+        except NoteError as error:
+            findings.append(Finding(place, Fault.UNSIGNED, str(error)))
+            return None
+
+    def _read_head(self, place: str, content: bytes, made: Checkpoint | None) -> _Head:
+        """The checkpoint, with everything checked but its signatures; `made` is what it should say.
+
+        Raises:
+            NoteError: it is none, or of unknown keys.
+        """
+        text = made.text() if made else None
+        note = notes.decode(content, text)
+        says = made if made and note.text == text else tree_head.decode(note.text)
+        names = [(signature.name, signature.key_id) for signature in note.signatures]
+        by = [self._keys.get(name) for name in names]
+        if None in by:
+            raise NoteError("it is signed by a key that is not known")
+        if len({*names}) != len(names):
+            raise NoteError("it is signed twice by one key")
+        if not any(key and key.name == says.origin and key.algorithm is Algorithm.ED25519 for key in by):
+            raise NoteError(f"it is not signed by {says.origin}")
+        return _Head(place, note, says, hashlib.sha256(content).hexdigest())
+
+    def _settle(self) -> list[Finding]:
+        """Verifies the signatures of the last checkpoint, which no seal speaks for."""
+        last, self._last = self._last, None
+        if last is None:
+            return []
+        try:
+            notes.verified(last.note, self._verifiers)
+        except NoteError as error:
+            return [Finding(last.place, Fault.UNSIGNED, str(error))]
+        self.head = last.says
+        return []
+
+    def _forget(self) -> None:
+        """What follows is taken at its word."""
+        self._before = None
+        self.contents.forget()

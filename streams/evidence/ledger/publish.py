@@ -1,0 +1,151 @@
+"""`betrace.checkpoints`: every checkpoint of a log, once and in order.
+
+In: checkpoints that are stored. Out: the same on the topic, where people who do not trust the storage can see them.
+The storage is the truth: what a killed ledger had stored but not published is published by the next. A producer that
+another ledger's has followed is fenced by the brokers, so a ledger that was paused learns that it is no longer the one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from streams.config.settings import Settings
+from streams.errors import StateError
+from streams.evidence.ledger import notes, storage, tree_head
+from streams.evidence.ledger import seal as seals
+from streams.evidence.ledger.storage import Storage
+from streams.kafka.reader import PARTITION_EOF
+
+ANSWER_S = 30.0
+STEPS_BACK = (100, 10_000)
+"""How far from its end the topic is read for the last checkpoint, before it is read whole: others may be there too."""
+
+_FENCED = frozenset(
+    {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}  # noqa: SLF001, no public name
+)
+
+
+class Publisher:
+    """The one producer of an origin's checkpoints; making it fences every other."""
+
+    def __init__(self, settings: Settings, origin: str) -> None:
+        self._topic = settings.topic("checkpoints")
+        self._origin = origin
+        self._producer = Producer(
+            {
+                **settings.client(),
+                "transactional.id": f"{settings.group('ledger')}.{origin}",
+                "transaction.timeout.ms": 60_000,
+            }
+        )
+        self._call(self._producer.init_transactions, ANSWER_S)
+
+    def prepare(self, note: bytes) -> None:
+        """Sends the next checkpoint, not visible yet; raises `StateError` when another ledger has taken over."""
+        # No delivery callback: the client raises a fatal error in `flush` itself, and cannot do both.
+        self._call(self._producer.begin_transaction)
+        self._call(self._producer.produce, self._topic, note, self._origin.encode(), 0)
+        if self._call(self._producer.flush, ANSWER_S):
+            raise StateError("a checkpoint is not confirmed", action="see whether the brokers answer, then start again")
+
+    def publish(self) -> None:
+        """Makes visible what was prepared."""
+        self._call(self._producer.commit_transaction, ANSWER_S)
+
+    def catch_up(self, store: Storage, stored: int, published: bytes | None) -> None:
+        """Publishes what is stored, `stored` checkpoints, and was not published; `published` is the topic's last.
+
+        Raises:
+            StateError: the topic knows more than the storage, or something else.
+        """
+        size = 0 if published is None else _size(published)
+        if size > stored or (published is not None and _stored(store, size - 1) != published):
+            raise StateError(
+                f"a checkpoint over {size} seals was published, which the evidence of {stored} seals does not have",
+                action="bring the evidence back as it was: it was cut or changed, or --evidence names another place",
+            )
+        for number in range(size, stored):
+            self.prepare(_stored(store, number))
+            self.publish()
+
+    def _call(self, call: Any, *arguments: object) -> object:  # noqa: ANN401 - the client's methods, each with its own
+        try:
+            return call(*arguments)
+        except KafkaException as error:
+            raise _not_published(error.args[0]) from error
+
+
+def last_published(settings: Settings, origin: str) -> bytes | None:
+    """The last checkpoint of an origin on the topic, None when there is none.
+
+    Raises:
+        StateError: the topic cannot be read.
+    """
+    topic = settings.topic("checkpoints")
+    consumer = Consumer(
+        {
+            **settings.client(),
+            "group.id": settings.group("readers"),
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+        }
+    )
+    try:
+        begin, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=ANSWER_S)
+        for start in (*(max(begin, end - back) for back in STEPS_BACK), begin):
+            notes_there = [*_read(consumer, topic, start, origin)]
+            if notes_there or start == begin:
+                return notes_there[-1] if notes_there else None
+    except KafkaException as error:
+        raise StateError(f"{topic} cannot be read: {error}", action="see whether the brokers answer") from error
+    finally:
+        consumer.close()
+    return None
+
+
+def _read(consumer: Consumer, topic: str, start: int, origin: str) -> Iterator[bytes]:
+    consumer.assign([TopicPartition(topic, 0, start)])
+    while True:
+        message = consumer.poll(ANSWER_S)
+        if message is None:
+            raise StateError(f"{topic} cannot be read: no answer", action="see whether the brokers answer")
+        error = message.error()
+        if error is not None and error.code() != PARTITION_EOF:
+            raise KafkaException(error)
+        if error is not None:
+            return
+        if message.key() == origin.encode():
+            yield message.value() or b""
+
+
+def _stored(store: Storage, number: int) -> bytes:
+    try:
+        return seals.split(store.read(storage.seal_path(number))).note
+    except (msgspec.DecodeError, OSError) as error:
+        raise StateError(
+            f"{storage.seal_path(number)} cannot be read: {error}", action="run betrace evidence verify"
+        ) from error
+
+
+def _size(note: bytes) -> int:
+    try:
+        return tree_head.decode(notes.decode(note).text).size
+    except notes.NoteError as error:
+        raise StateError(
+            f"the last checkpoint on the topic is none: {error}", action="see who else writes to the checkpoints topic"
+        ) from error
+
+
+def _not_published(error: KafkaError) -> StateError:
+    if error.fatal() or error.code() in _FENCED:
+        return StateError(
+            "another ledger has taken over", action="let one ledger run; this one may be started again after it"
+        )
+    return StateError(
+        f"a checkpoint was not published: {error.str()}", action="see why the brokers refuse it, then start again"
+    )

@@ -1,0 +1,130 @@
+"""Seals: what the ledger adds once a minute, as a file of lines of JSON, and under them the checkpoint.
+
+    line 1      the seal: where each partition's log stands after it, and what input it covers
+    then        the entries it adds, by log in the order of the seal's `logs`, in each by offset
+    empty line  a line of JSON is never empty
+    then        the signed note of the checkpoint after it (`streams.evidence.ledger.tree_head`), to the end of the file
+
+In: bytes from storage. Out: the seal, its entries and its note. Line 1 is the leaf of the log of seals, whose head the
+note signs; every other line of JSON is a leaf of its partition's log, whose peaks line 1 names; the note is named by
+its hash in the next seal, and until then its signatures are verified. So no byte is outside a hash or a signature.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from streams.evidence.ledger.cover import Cover
+from topics.records.audit import SourcePosition
+
+SCHEMA = 2
+_JOINT = b"\n\n"
+
+
+class LogState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """The log of one topic partition after a seal.
+
+    `size` counts its entries, of which the seal brought `added`; `peaks` are those of its tree, 32 bytes each
+    (`streams.evidence.ledger.merkle.Frontier`). Entries are of offsets below `next_offset`. In this seal `doubles`
+    records were left out because their source position was there, and `lost` offset ranges were gone before the ledger
+    read them. `sources` are the highest source positions so far, of the audit trail only.
+    """
+
+    topic: str
+    partition: int
+    topic_id: str
+    size: int = 0
+    added: int = 0
+    next_offset: int = 0
+    peaks: bytes = b""
+    doubles: int = 0
+    lost: list[tuple[int, int]] = []
+    sources: list[SourcePosition] = []
+
+
+class Seal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Line 1.
+
+    `number` counts from 0; `time_ms` is the ledger's wall clock. `previous` is the SHA-256 of the checkpoint before
+    it, in hex, None for the first; `peaks` are those of the log of all seals before it.
+    """
+
+    schema: int = SCHEMA
+    origin: str
+    number: int
+    time_ms: int
+    previous: str | None
+    peaks: bytes
+    logs: list[LogState]
+    cover: Cover
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A file's parts, nothing decoded yet: line 1 and the entries without their newlines, and the note whole."""
+
+    line: bytes
+    entries: list[bytes]
+    note: bytes
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Seal)
+
+
+def line(seal: Seal) -> bytes:
+    """Line 1, without its newline."""
+    return _encoder.encode(seal)
+
+
+def join(seal_line: bytes, entries: Iterable[bytes], note: bytes) -> bytes:
+    """The file.
+
+    >>> join(b"{}", [b"a", b"b"], b"note").splitlines()
+    [b'{}', b'a', b'b', b'', b'note']
+    """
+    return b"\n".join((seal_line, *entries, b"", note))
+
+
+def split(content: bytes) -> Parts:
+    """The file's parts; raises `msgspec.DecodeError` when there is no empty line above a note."""
+    joint = _joint(content)
+    if joint < 0:
+        raise msgspec.DecodeError("it is cut: there is no checkpoint in it")
+    # `bytes.split` looks for the ends of lines byte by byte, a file in memory does not.
+    first, *entries = [text[:-1] for text in io.BytesIO(content[: joint + 1]).readlines()]
+    return Parts(first, entries, content[joint + len(_JOINT) :])
+
+
+def note_in(content: bytes) -> bytes:
+    r"""The note in a seal's file; of anything else, such as a note alone, all of it.
+
+    >>> note_in(b"{}\n\ntext\n\nsignatures\n"), note_in(b"text\n\nsignatures\n")
+    (b'text\n\nsignatures\n', b'text\n\nsignatures\n')
+    """
+    joint = _joint(content)
+    return content if joint < 0 else content[joint + len(_JOINT) :]
+
+
+def _joint(content: bytes) -> int:
+    """Where the empty line above the note begins, -1 when there is none.
+
+    From the end, which is near: a checkpoint has one empty line, and that above it is the one before. In a file with
+    more of them one is taken for an entry, and there it is found.
+    """
+    return content.rfind(_JOINT, 0, max(content.rfind(_JOINT), 0))
+
+
+def decode(seal_line: bytes) -> Seal:
+    """The seal in a line; raises `msgspec.DecodeError` when it is of another schema or malformed."""
+    try:
+        seal = _decoder.decode(seal_line)
+    except (UnicodeDecodeError, RecursionError) as error:  # msgspec makes neither one of its own
+        raise msgspec.DecodeError(f"no JSON that can be read: {error}") from error
+    if seal.schema != SCHEMA:
+        raise msgspec.DecodeError(f"seal schema {seal.schema}, this program reads {SCHEMA}: upgrade it first")
+    return seal

@@ -1,0 +1,219 @@
+"""Write-once storage: files that are made whole, once, and never changed.
+
+    seals/000/000/042.tlog     number 42: what it adds, and the signed head after it (`streams.evidence.ledger.seal`)
+
+In: a directory or an fsspec URL (`s3://bucket/evidence`). What must hold: of two ledgers that make the same file, one
+does and the other is told `FileExistsError`; a file that is there is there whole, whenever the writer was killed.
+
+On S3 that is a conditional put. With a retention, objects are locked (Object Lock, compliance mode) where the bucket
+offers it; what a bucket's own default locks needs none.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from streams.errors import ConfigError
+
+SEALS = "seals"
+
+RETENTION = "retention"
+"""Acts of retention (`streams.evidence.audit.acts`)."""
+
+PARTIAL = ".partial"
+"""In a directory: files that are being written; what a killed ledger left there is no evidence."""
+
+_LEFT_BEHIND_S = 3600
+_READ_BYTES = 1 << 16
+_GROUP = 1000
+_SEAL_PATH = re.compile(SEALS + r"/([0-9]{3})/([0-9]{3})/([0-9]{3})\.tlog")
+
+
+class Storage(Protocol):
+    """Where evidence is kept; paths are relative, with slashes."""
+
+    def create(self, path: str, content: bytes) -> None:
+        """Makes the file, durably; raises `FileExistsError` when it is there."""
+
+    def read(self, path: str) -> bytes:
+        """The file's content; raises `FileNotFoundError`."""
+
+    def remove(self, path: str) -> None:
+        """Removes a file that is no evidence; raises `FileNotFoundError`, or `OSError` when it is locked."""
+
+    def names(self, path: str) -> list[str]:
+        """The names in a directory, sorted; none when there is nothing, a file's own name when it is a file."""
+
+
+class Directory:
+    """Storage in a local directory."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._clear_partial()
+
+    def create(self, path: str, content: bytes) -> None:
+        """As `Storage.create`: written aside, then linked to its name, which fails when the name is taken."""
+        target, partial = self._root / path, self._root / PARTIAL
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir(exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=partial) as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), 0o444)
+            os.fsync(file.fileno())
+            os.link(file.name, target)
+        # The directories' own names too, or a power cut takes the file with them.
+        for directory in (target.parent, *target.parents[1 : 1 + path.count("/")]):
+            _sync(directory)
+
+    def read(self, path: str) -> bytes:
+        """As `Storage.read`."""
+        # Not by a file object, which costs more than to read a small file.
+        descriptor = os.open(f"{self._root}/{path}", os.O_RDONLY)
+        try:
+            parts = []
+            while part := os.read(descriptor, _READ_BYTES):
+                parts.append(part)
+        finally:
+            os.close(descriptor)
+        return b"".join(parts)
+
+    def remove(self, path: str) -> None:
+        """As `Storage.remove`."""
+        (self._root / path).unlink()
+        _sync((self._root / path).parent)
+
+    def path(self, path: str) -> Path:
+        """Where a file is on this machine."""
+        return self._root / path
+
+    def names(self, path: str) -> list[str]:
+        """As `Storage.names`."""
+        try:
+            return sorted(os.listdir(self._root / path))  # noqa: PTH208, a path for each name is dear
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError:
+            return [Path(path).name]
+
+    def _clear_partial(self) -> None:
+        """Removes what a killed ledger began, but nothing that another one may be at."""
+        for path in (self._root / PARTIAL).glob("*"):
+            if time.time() - path.stat().st_mtime > _LEFT_BEHIND_S:
+                path.unlink(missing_ok=True)
+
+
+class Remote:
+    """Storage behind an fsspec URL; `retention_s` locks objects for that long where the target offers it."""
+
+    def __init__(self, url: str, retention_s: int | None = None) -> None:
+        import fsspec  # noqa: PLC0415, it takes long to import, and a directory needs none of it
+
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise ConfigError(f"{url} cannot be opened: {error}") from error
+        self._retention_s = retention_s if retention_s is not None and self._has_lock() else None
+        if retention_s is not None and self._retention_s is None:
+            raise ConfigError(f"{url} does not offer Object Lock: make the bucket with it, or set no retention")
+
+    def create(self, path: str, content: bytes) -> None:
+        """As `Storage.create`."""
+        target = self._path(path)
+        self._files.makedirs(self._files._parent(target), exist_ok=True)  # noqa: SLF001, fsspec's own way
+        self._files.pipe_file(target, content, mode="create", **self._lock())
+
+    def read(self, path: str) -> bytes:
+        """As `Storage.read`."""
+        content = self._files.cat_file(self._path(path))
+        return content if isinstance(content, bytes) else bytes(content)
+
+    def remove(self, path: str) -> None:
+        """As `Storage.remove`."""
+        self._files.rm_file(self._path(path))
+
+    def names(self, path: str) -> list[str]:
+        """As `Storage.names`."""
+        self._files.invalidate_cache()
+        try:
+            found = self._files.ls(self._path(path), detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(str(name).rstrip("/").rpartition("/")[2] for name in found)
+
+    def _path(self, path: str) -> str:
+        return f"{self._root.rstrip('/')}/{path}".rstrip("/")
+
+    def _has_lock(self) -> bool:
+        ask = getattr(self._files, "call_s3", None)
+        if ask is None:
+            return False
+        bucket = self._root.split("/")[0]
+        try:
+            answer = ask("get_object_lock_configuration", Bucket=bucket)
+        except OSError:
+            return False
+        return bool(answer["ObjectLockConfiguration"].get("ObjectLockEnabled") == "Enabled")
+
+    def _lock(self) -> dict[str, Any]:
+        if self._retention_s is None:
+            return {}
+        until = datetime.fromtimestamp(time.time() + self._retention_s, UTC)
+        return {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until}
+
+
+def open_storage(place: str, retention_s: int | None = None) -> Storage:
+    """The storage at a directory or a URL; raises `ConfigError` when it cannot do what is asked."""
+    if "://" in place:
+        return Remote(place, retention_s)
+    if retention_s is not None:
+        raise ConfigError("a retention needs a target with Object Lock, such as s3://bucket/evidence")
+    return Directory(Path(place))
+
+
+def seal_path(number: int) -> str:
+    """Where seal `number` and its checkpoint are.
+
+    >>> seal_path(1234567)
+    'seals/001/234/567.tlog'
+    """
+    return f"{SEALS}/{number // _GROUP**2:03}/{number // _GROUP % _GROUP:03}/{number % _GROUP:03}.tlog"
+
+
+def seal_number(path: str) -> int | None:
+    """The inverse of `seal_path`, None for any other file.
+
+    >>> seal_number("seals/001/234/567.tlog"), seal_number("seals/1/2/3.tlog")
+    (1234567, None)
+    """
+    found = _SEAL_PATH.fullmatch(path)
+    return int("".join(found.groups())) if found else None
+
+
+def last_seal(store: Storage) -> int | None:
+    """The highest number that has a seal, None when there is none; raises `ValueError` on another file in its place."""
+    for first in reversed(store.names(SEALS)):
+        for second in reversed(store.names(f"{SEALS}/{first}")):
+            # A directory may be empty: a ledger was killed before it made the file.
+            for file in reversed(store.names(f"{SEALS}/{first}/{second}")):
+                path = f"{SEALS}/{first}/{second}/{file}"
+                number = seal_number(path)
+                if number is None:
+                    raise ValueError(f"{path} is no seal that this version knows")
+                return number
+    return None
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,59 @@
+"""Checkpoints as C2SP `tlog-checkpoint` defines them: the text of a signed note that says how far a log has grown.
+
+<origin>                       the log's name, and the name of its key
+<size>                         decimal, no leading zero
+<base64 of the root>           RFC 6962
+seal leaf:<hex>                our extension line: the log's last leaf, which is the hash of the seal that this
+                               checkpoint came with (`streams.evidence.ledger.seal`), after RFC 6962 too
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+
+from streams.evidence.ledger.merkle import HASH_BYTES, Hash
+from streams.evidence.ledger.notes import NoteError
+
+_SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
+_SEAL = "seal leaf:"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A log's head: `seal_leaf` is the hash of the last entry, `size` counts entries, seals that is."""
+
+    origin: str
+    size: int
+    root: Hash
+    seal_leaf: Hash
+
+    def text(self) -> str:
+        """The text that is signed.
+
+        >>> print(Checkpoint("example.com/log", 1, bytes(32), bytes(32)).text()[:24])
+        example.com/log
+        1
+        AAAAAA
+        """
+        root = base64.b64encode(self.root).decode()
+        return f"{self.origin}\n{self.size}\n{root}\n{_SEAL}{self.seal_leaf.hex()}\n"
+
+
+def decode(text: str) -> Checkpoint:
+    """The checkpoint in a note's text; raises `NoteError` when it is not one of ours, written exactly so."""
+    try:
+        origin, size, root, seal, _ = text.split("\n")
+        checkpoint = Checkpoint(
+            origin,
+            int(size if _SIZE.fullmatch(size) else "no size"),
+            base64.b64decode(root, validate=True),
+            bytes.fromhex(seal.removeprefix(_SEAL)),
+        )
+    except (ValueError, binascii.Error) as error:
+        raise NoteError(f"no checkpoint of this program: {error}") from error
+    if len(checkpoint.root) != HASH_BYTES or checkpoint.text() != text:
+        raise NoteError("the checkpoint is not written as a checkpoint is")
+    return checkpoint

@@ -1,0 +1,247 @@
+"""The ledger at work: four topics in, seals and checkpoints out, once a minute.
+
+    1  the next checkpoint goes to Kafka in a transaction, not visible yet; a ledger that another one followed ends here
+    2  both are stored: the file of the seal's number is made, or is there, and then another ledger has made it
+    3  the transaction is committed
+
+Killed before 2, nothing happened; after it, the next start publishes (`Publisher.catch_up`). Reading begins at the
+offsets in the last seal and no consumer group decides anything. Two ledgers at once are harmless: one of them makes the
+file, the other one ends with exit 3.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streams.config.settings import Settings
+from streams.errors import ConfigError, StateError
+from streams.evidence.ledger import log as ledgers
+from streams.evidence.ledger import storage
+from streams.evidence.ledger.log import LogKey, Record
+from streams.evidence.ledger.notes import Signer
+from streams.evidence.ledger.publish import Publisher, last_published
+from streams.evidence.ledger.seal import LogState
+from streams.evidence.ledger.storage import Storage
+from streams.kafka.reader import PARTITION_EOF
+from streams.observe import metrics
+from streams.observe.health import Health
+from topics.cluster import admin as kafka
+
+log = structlog.get_logger()
+
+TOPICS = ("verdicts", "signals", "audit", "rules")
+SEAL_EVERY_S = 60.0
+PENDING_LIMIT_BYTES = 32 << 20
+SEALS_A_FILE = 60
+"""So many seals are a file of the audit trail; see `streams.evidence.audit.archive`."""
+POLL_S = 0.2
+DRAIN_S = 5.0
+BATCH = 500
+
+_BELOW_BEGIN = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001, confluent-kafka has no public name for it
+_REFUSED = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001, as above
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001, as above
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    """Where evidence goes, and who signs it; the first key's name is the log's origin."""
+
+    store: Storage
+    signers: Sequence[Signer]
+    seal_every_s: float = SEAL_EVERY_S
+
+
+class LedgerWorker:
+    """One ledger; `run` returns after `stop`."""
+
+    def __init__(self, settings: Settings, ledger_settings: LedgerSettings, health: Health | None = None) -> None:
+        self._settings = settings
+        self._health = health or Health(has_rules=False)
+        self._own = ledger_settings
+        self._publisher = Publisher(settings, ledger_settings.signers[0].name)
+        # Only now: whatever another ledger stores from here on makes this one end at its first seal.
+        self._ledger = ledgers.resume(ledger_settings.store, ledger_settings.signers)
+        self._publisher.catch_up(
+            ledger_settings.store, self._ledger.number, last_published(settings, self._ledger.origin)
+        )
+        self._consumer = self._reading()
+        self._at_end: set[LogKey] = set()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Asks for an orderly end: what is on the topics is read, and sealed; safe to call from a signal handler."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Reads and seals until `stop`.
+
+        Raises:
+            StateError: another ledger is at work, or going on would lose something.
+        """
+        try:
+            while True:
+                self._read_until(time.monotonic() + self._own.seal_every_s)
+                if self._stopping:
+                    break
+                self._seal()
+            self._drain()
+        finally:
+            self._consumer.close()
+
+    def _read_until(self, deadline_s: float) -> None:
+        while (
+            not self._stopping
+            and self._ledger.pending_bytes < PENDING_LIMIT_BYTES
+            and (left_s := deadline_s - time.monotonic()) > 0
+        ):
+            self._read(min(POLL_S, left_s))
+
+    def _drain(self) -> None:
+        """What came since the last look, up to the ends as they are; what remains is the next start's."""
+        self._at_end.clear()
+        deadline_s = time.monotonic() + DRAIN_S
+        while self._at_end < self._ledger.logs.keys() and time.monotonic() < deadline_s:
+            self._read(POLL_S)
+        if self._ledger.pending_bytes:
+            self._seal()
+
+    def _read(self, timeout_s: float) -> None:
+        self._health.turn()
+        messages = self._consumer.consume(BATCH, timeout_s)
+        if messages or self._at_end >= self._ledger.logs.keys():
+            self._health.move()
+        for message in messages:
+            key = (self._name(message), int(message.partition() or 0))
+            error = message.error()
+            if error is None:
+                self._ledger.take(key, _record(message))
+            elif error.code() == PARTITION_EOF:
+                self._at_end.add(key)
+            elif error.code() == _BELOW_BEGIN:
+                self._go_on_at_begin(key)
+            elif error.fatal() or error.code() in _REFUSED:
+                raise _unreadable(message.topic() or "", error.str())
+            else:
+                log.warning("kafka reports an error, reading goes on", error=error.str())
+
+    def _seal(self) -> None:
+        """The numbers are those of the module's docstring."""
+        sealed = self._ledger.seal(time.time_ns() // 1_000_000, self._own.signers)
+        number = sealed.seal.number
+        # 1
+        self._publisher.prepare(sealed.note)
+        try:
+            # 2
+            self._own.store.create(storage.seal_path(number), sealed.content)
+        except FileExistsError as error:
+            raise StateError(
+                f"another ledger has made seal {number}",
+                action="let one ledger run; this one may be started again after it",
+            ) from error
+        # 3
+        self._publisher.publish()
+        self._ledger.advance(sealed.seal_line, sealed.note)
+        if (number + 1) % SEALS_A_FILE == 0:
+            self._archive_audit(number + 1)
+        _count(sealed.seal.logs)
+        self._health.commit()
+        log.info("sealed", number=number, entries=sum(state.added for state in sealed.seal.logs))
+
+    def _archive_audit(self, end_seal: int) -> None:
+        """The seals are the evidence: without files of the trail nothing is lost, and the next call makes them."""
+        try:
+            from streams.evidence.audit import archive  # noqa: PLC0415, its package is optional
+        except ImportError:
+            log.warning("the audit trail is not archived as Parquet", reason="install betrace[archive]")
+            return
+        try:
+            archive.advance(self._own.store, end_seal)
+        except (StateError, OSError) as error:
+            log.error("the audit trail is not archived as Parquet", reason=str(error))  # noqa: TRY400, it is no bug
+
+    def _reading(self) -> Consumer:
+        admin = kafka.connect(self._settings.client())
+        starts = [*self._starts(admin)]
+        consumer = Consumer(
+            {
+                **self._settings.client(),
+                # Only a name that the client insists on: nothing is committed and nobody joins.
+                "group.id": self._settings.group("ledger"),
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "error",
+                "enable.partition.eof": True,
+            }
+        )
+        consumer.assign(starts)
+        self._health.assign(len(starts))
+        return consumer
+
+    def _starts(self, admin: AdminClient) -> list[TopicPartition]:
+        """Where to read each partition on; what Kafka deleted before it was read is lost, and goes into the seal."""
+        names = {self._settings.topic(name): name for name in TOPICS}
+        counts = kafka.partition_counts(admin, names)
+        if missing := names.keys() - counts.keys():
+            raise ConfigError(f"there is no topic {', '.join(sorted(missing))}: run betrace topics create")
+        ids = kafka.topic_ids(admin, names)
+        partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
+        begins, ends = kafka.begin_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
+        starts = []
+        for at in partitions:
+            key = (names[at.topic], at.partition)
+            self._ledger.follow(key, ids[at.topic])
+            self._ledger.lose(key, begins[at.topic, at.partition])
+            start = self._ledger.logs[key].next_offset
+            if start > ends[at.topic, at.partition]:
+                raise _unreadable(at.topic, f"it ends before offset {start}, which the evidence has")
+            starts.append(TopicPartition(at.topic, at.partition, start))
+        return starts
+
+    def _go_on_at_begin(self, key: LogKey) -> None:
+        at = TopicPartition(self._settings.topic(key[0]), key[1])
+        begin, end = self._consumer.get_watermark_offsets(at, timeout=DRAIN_S)
+        start = self._ledger.logs[key].next_offset
+        if start > end:
+            raise _unreadable(at.topic, f"it ends before offset {start}, which the evidence has")
+        log.error("records were deleted before the ledger read them", topic=at.topic, partition=key[1], begin=begin)
+        self._ledger.lose(key, begin)
+        at.offset = self._ledger.logs[key].next_offset
+        self._consumer.seek(at)
+
+    def _name(self, message: Message) -> str:
+        return (message.topic() or "").removeprefix(self._settings.prefix)
+
+
+def _record(message: Message) -> Record:
+    given = message.headers() or []
+    pairs = [*given.items()] if isinstance(given, dict) else given
+    headers = [(name, content.encode() if isinstance(content, str) else content) for name, content in pairs]
+    _, time_ms = message.timestamp()
+    return Record(message.offset() or 0, time_ms, message.key(), message.value(), headers)
+
+
+def _count(logs: Sequence[LogState]) -> None:
+    metrics.LEDGER_SEALS.inc()
+    for state in logs:
+        metrics.LEDGER_ENTRIES.labels(state.topic).inc(state.added)
+        metrics.LEDGER_DOUBLES.labels(state.topic).inc(state.doubles)
+        metrics.LEDGER_OFFSETS_LOST.labels(state.topic).inc(sum(end - begin for begin, end in state.lost))
+
+
+def _unreadable(topic: str, reason: str) -> StateError:
+    return StateError(
+        f"{topic} cannot be read: {reason}", action="see whether the brokers answer and the topic is there"
+    )

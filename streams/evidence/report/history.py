@@ -1,0 +1,141 @@
+"""`read(store)`: which rule sets were pushed, by whom, and when each was the active one, as the evidence has it.
+
+In: a storage of evidence. Out: `History`. Few seals hold rule sets: they are found by where their log grows, in a few
+reads of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+
+from dsl import Rule, RulesError, compile_texts
+from streams.evidence.ledger import entry, storage
+from streams.evidence.ledger import seal as seals
+from streams.evidence.ledger.seal import Seal
+from streams.evidence.ledger.storage import Storage
+from topics.records import rules as records
+from topics.records.rules import RuleSetRecord
+
+RULES = "rules"
+
+
+class Activation(msgspec.Struct, frozen=True):
+    """From `from_ms` on (Kafka's time) a rule set was the active one; who pushed it, None where that is not known."""
+
+    from_ms: int
+    rule_set: str
+    pushed_by: str | None
+
+
+class Version(msgspec.Struct, frozen=True):
+    """A rule's text and fingerprint since a push, by whom it was pushed."""
+
+    from_ms: int
+    fingerprint: str
+    text: str
+    pushed_by: str | None
+
+
+@dataclass(slots=True)
+class History:
+    """All rule sets by fingerprint with when each became active, in order; `rules` are those in them."""
+
+    sets: dict[str, RuleSetRecord] = field(default_factory=dict)
+    activations: list[Activation] = field(default_factory=list)
+    rules: dict[str, list[Rule]] = field(default_factory=dict)
+
+    def learn(self, rule_set: str, texts: dict[str, str]) -> None:
+        """Learns the rules of a set; of one that this version cannot read, its pushes are known all the same."""
+        try:
+            compiled, _ = compile_texts(texts)
+        except RulesError:
+            return
+        self.rules[rule_set] = [*compiled.rules]
+
+    def latest(self, to_ms: int) -> dict[str, Rule]:
+        """Each rule by id, as the last set before `to_ms` that has it says it."""
+        order = [active.rule_set for active in self.activations if active.from_ms < to_ms]
+        others = [rule_set for rule_set in self.rules if rule_set not in order]
+        return {rule.id: rule for rule_set in (*others, *order) for rule in self.rules.get(rule_set, ())}
+
+    def versions(self, rule_id: str) -> list[Version]:
+        """Each time that a rule became another, in order."""
+        found: list[Version] = []
+        for active in self.activations:
+            for rule in self.rules.get(active.rule_set, ()):
+                if rule.id == rule_id and (not found or found[-1].fingerprint != rule.fingerprint):
+                    found.append(Version(active.from_ms, rule.fingerprint, rule.text, active.pushed_by))
+        return found
+
+
+def read(store: Storage) -> History:
+    """The history; what of it cannot be read is not in it."""
+    history = History()
+    last = storage.last_seal(store)
+    if last is None:
+        return history
+    for found in _entries(store, -1, 0, last, None):
+        try:
+            _take(history, found)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+    for rule_set, record in history.sets.items():
+        history.learn(rule_set, record.texts)
+    return history
+
+
+def _take(history: History, found: entry.Entry) -> None:
+    value = found.value_bytes()
+    if found.key is None or not value:
+        return
+    if found.key.encode() != records.ACTIVE_KEY:
+        history.sets[found.key] = records.decode(value)
+        return
+    rule_set = value.decode()
+    if not history.activations or history.activations[-1].rule_set != rule_set:
+        record = history.sets.get(rule_set)
+        history.activations.append(Activation(found.time_ms, rule_set, record.pushed_by if record else None))
+
+
+def _entries(store: Storage, low: int, low_size: int, high: int, high_size: int | None) -> Iterator[entry.Entry]:
+    """The entries of the log of rules in the seals after `low`, to `high`; the sizes are those after these seals."""
+    if high_size is None:
+        high_size = _size(store, high)
+    if high_size == low_size:
+        return
+    if high - low == 1:
+        yield from _entries_of(store, high)
+        return
+    middle = (low + high) // 2
+    middle_size = _size(store, middle)
+    yield from _entries(store, low, low_size, middle, middle_size)
+    yield from _entries(store, middle, middle_size, high, high_size)
+
+
+def _size(store: Storage, number: int) -> int:
+    seal = _seal(store, number)[0]
+    return sum(state.size for state in seal.logs if state.topic == RULES) if seal else 0
+
+
+def _entries_of(store: Storage, number: int) -> Iterator[entry.Entry]:
+    seal, lines = _seal(store, number)
+    at = 0
+    for state in seal.logs if seal else ():
+        if state.topic == RULES:
+            for line in lines[at : at + state.added]:
+                try:
+                    yield entry.decode(line)
+                except msgspec.DecodeError:
+                    continue
+        at += state.added
+
+
+def _seal(store: Storage, number: int) -> tuple[Seal | None, list[bytes]]:
+    try:
+        parts = seals.split(store.read(storage.seal_path(number)))
+        return seals.decode(parts.line), parts.entries
+    except (OSError, msgspec.DecodeError):
+        return None, []

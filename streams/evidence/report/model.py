@@ -1,0 +1,198 @@
+"""A report as data; as JSON it is what `betrace evidence report --json` prints.
+
+Times are Unix milliseconds of record time, `to_ms` never included; days are counted in UTC. `None` means not known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from streams.evidence.report.coverage import Gap
+from streams.evidence.report.gather import Counts
+from streams.evidence.report.history import Activation, Version
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a report is to be about; `verify` is the command that verifies its evidence."""
+
+    from_ms: int
+    to_ms: int
+    control: str | None
+    made_ms: int
+    verify: str
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the figures come from: the seals `[first_seal, end_seal)` of the log `origin`, and the head over them.
+
+    `head_root` is the Merkle root (hex) of all seals before `head_size`. The checkpoint in `head_file` signs it;
+    `head_sha256` is that of the checkpoint, `head_file_sha256` that of the whole file.
+    """
+
+    place: str
+    origin: str | None
+    first_seal: int
+    end_seal: int
+    head_size: int
+    head_root: str | None
+    head_file: str
+    head_sha256: str | None
+    head_file_sha256: str | None
+    unreadable: list[str]
+
+
+class SourceInput(msgspec.Struct, frozen=True, kw_only=True):
+    """The records of one source partition that were judged, `[from_offset, to_offset)`; `lost` ranges never were."""
+
+    topic: str
+    partition: int
+    epoch: int
+    from_offset: int
+    to_offset: int
+    lost: list[tuple[int, int]]
+    dead_letters: int | None
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True):
+    """What was judged, and what came but could not be.
+
+    `traces_seen_estimate` sums HyperLogLog estimates of each minute. `undecodable` counts source records that became
+    dead letters, `lost` source records that were gone before they were read, `verdict_records_lost` records of counts
+    or coverage that were gone before the ledger read them.
+    """
+
+    traces_seen_estimate: int
+    windows_judged: int
+    sources: list[SourceInput]
+    lost: int
+    undecodable: int | None
+    verdict_records_lost: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Nothing is known to be lost or undecodable."""
+        return not (self.lost or self.undecodable or self.verdict_records_lost)
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of the period was judged."""
+
+    period_ms: int
+    judged_ms: int
+    hours: int
+    hours_with_gaps: int
+    gaps: list[Gap]
+
+
+class DayCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """One day of a rule: `day_ms` is its start; `judged` the part of it, within the period, that was judged."""
+
+    day_ms: int
+    held: int
+    broken: int
+    undetermined: int
+    judged: float
+
+
+class ExceptionInForce(msgspec.Struct, frozen=True, kw_only=True):
+    """An exception of a rule, and who answers for it; `expires` is its last day."""
+
+    where: str
+    owner: str | None
+    reason: str | None
+    expires: str | None
+    has_expired: bool
+
+
+class Bar(msgspec.Struct, frozen=True, kw_only=True):
+    """A witness in the time of its trace; `start_ns` is None where the span does not say."""
+
+    subject: str
+    name: str
+    service: str | None
+    start_ns: int | None
+    duration_ns: int | None
+    attributes: dict[str, str]
+
+
+class BrokenTrace(msgspec.Struct, frozen=True, kw_only=True):
+    """A signal as it stands at the end of the period."""
+
+    uid: str
+    revision: int
+    time_ms: int
+    trace_id: str
+    verdict: str
+    severity: str
+    message: str
+    missing: list[str]
+    present: list[str]
+    witnesses: list[Bar]
+
+
+class RuleReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule over the period.
+
+    `statement` is what may be said of it, `is_proven` whether that is of the whole period. `coverage` is held /
+    applicable. `broken_traces` are the newest of `signals`, which counts the signals that stand.
+    """
+
+    id: str
+    title: str
+    severity: str | None
+    owner: str | None
+    controls: list[str]
+    text: str | None
+    fingerprints: list[str]
+    is_shadow: bool
+    counts: Counts
+    applicable: int
+    coverage: float | None
+    statement: str
+    is_proven: bool
+    days: list[DayCounts]
+    versions: list[Version]
+    exceptions: list[ExceptionInForce]
+    signals: int
+    broken_traces: list[BrokenTrace]
+
+
+class ControlReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One control: the sums of its rules; `control` is None for rules that name none."""
+
+    control: str | None
+    rules: list[str]
+    counts: Counts
+    applicable: int
+    coverage: float | None
+    is_proven: bool
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a report says; `is_whole`: all of the period was judged and no input was lost."""
+
+    schema: int = SCHEMA
+    made_ms: int
+    from_ms: int
+    to_ms: int
+    period: str
+    control: str | None
+    statement: str
+    is_whole: bool
+    evidence: Evidence
+    judged: Judged
+    input: Input
+    controls: list[ControlReport]
+    rules: list[RuleReport]
+    rule_sets: list[Activation]
+    verify: str
+
+
+def encode(report: Report) -> bytes:
+    """The report as JSON."""
+    return msgspec.json.format(msgspec.json.encode(report), indent=1)

@@ -1,0 +1,295 @@
+"""`page(report)`: the report as one HTML page that needs nothing else: no script, no font, no network.
+
+Every figure is in an element whose `data-figure` is its path in the JSON, so that the two can be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+from streams.evidence.report import charts
+from streams.evidence.report.model import BrokenTrace, ControlReport, Report, RuleReport
+from streams.evidence.report.style import STYLE
+from streams.evidence.report.words import amount, day, duration, minute, span, was
+
+GAPS = 12
+SOURCES = 12
+
+
+def page(report: Report) -> str:
+    """The page."""
+    rules = "".join(_rule(report, at) for at in range(len(report.rules)))
+    title = f"Evidence report, {day(report.from_ms)} to {_last_day(report)}"
+    return f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>{STYLE}</style>
+<main>
+{_head(report)}
+{_summary(report)}
+{_controls(report)}
+{_not_judged(report)}
+{_input(report)}
+<h2 class="new">Rules</h2>
+{rules}
+{_pushes(report)}
+{_proof(report)}
+{_HOW}
+</main>
+</html>
+"""
+
+
+_HOW = """<section class="how"><h2>How to read this</h2><dl>
+<dt>Applicable<dd>A trace is one request or job with all its steps. A rule is applicable to a trace that has what the
+rule is about; only those are counted. Held, broken and undetermined add up to it.
+<dt>Undetermined<dd>The trace was not known whole, and what is missing could change the verdict. It is never counted as
+held.
+<dt>Coverage<dd>Held, divided by applicable.
+<dt>Judged<dd>Every minute each partition of the input records how far it has judged, and which input that was. A time
+is judged when all partitions have judged it. Only then are zero violations stated.
+<dt>Counts<dd>A verdict counts on the day on which it was given (UTC). When late data changes a verdict, the new one
+counts and the old one is taken back.
+<dt>Traces seen<dd>An estimate (HyperLogLog, error about 2 %), summed over the minutes.
+</dl></section>"""
+
+
+def _last_day(report: Report) -> str:
+    return day(max(report.to_ms - 1, report.from_ms))
+
+
+def _figure(path: str, value: float | None, text: str | None = None) -> str:
+    shown = text if text is not None else "not known" if value is None else f"{value:,}"
+    return f'<span data-figure="{path}" data-value="{"" if value is None else repr(value)}">{shown}</span>'
+
+
+def _percent(path: str, ratio: float | None) -> str:
+    return _figure(path, ratio, "-" if ratio is None else percent(ratio))
+
+
+def percent(ratio: float) -> str:
+    """A ratio as a percentage that is 100 only when it is all, and 0 only when it is none.
+
+    >>> percent(1), percent(0.999999), percent(0.5), percent(0.0000001)
+    ('100 %', '99.99 %', '50.00 %', '0.01 %')
+    """
+    if ratio in (0, 1):
+        return f"{ratio:.0%}".replace("%", " %")
+    return f"{min(max(ratio * 100, 0.01), 99.99):.2f} %"
+
+
+def _head(report: Report) -> str:
+    about = f" · control {escape(report.control)}" if report.control else ""
+    return f"""<header><p class="kicker">Evidence report{about}</p>
+<h1>Operation of controls over {escape(report.period)}</h1>
+<p class="soft">{span(report.from_ms, report.to_ms)} UTC · log {escape(report.evidence.origin or "not known")} ·
+made {minute(report.made_ms // 60_000 * 60_000)} UTC</p></header>"""
+
+
+def _summary(report: Report) -> str:
+    sums = {
+        name: sum(getattr(rule.counts, name) for rule in report.rules) for name in ("held", "broken", "undetermined")
+    }
+    applicable = sum(sums.values())
+    kind = "bad" if sums["broken"] > 0 else "good" if report.is_whole else "doubt"
+    judged = report.judged
+    tiles = (
+        ("Traces seen", _figure("input/traces_seen_estimate", report.input.traces_seen_estimate), "estimate"),
+        ("Applicable", f"{applicable:,}", "verdicts of all rules"),
+        ("Held", f"{sums['held']:,}", percent(sums["held"] / applicable) if applicable > 0 else "none"),
+        ("Broken", f"{sums['broken']:,}", f"{sums['undetermined']:,} undetermined"),
+        ("Judged", percent(judged.judged_ms / judged.period_ms), f"of {judged.hours:,} hours"),
+    )
+    shown = "".join(f"<div><dt>{name}<dd>{value}<small>{note}</small></div>" for name, value, note in tiles)
+    return f"""<p class="statement {kind}">{escape(report.statement)}</p>
+<dl class="tiles">{shown}</dl>
+{charts.timeline(judged, report.from_ms, report.to_ms)}
+<p class="legend"><i class="held"></i>judged <i class="gap"></i>not judged</p>"""
+
+
+def _controls(report: Report) -> str:
+    rows = "".join(_control(at, control) for at, control in enumerate(report.controls))
+    return f"""<section><h2>Controls</h2><table class="figures"><tr><th>Control<th>Rules<th>Applicable<th>Held<th>Broken
+<th>Undetermined<th>Coverage<th>Whole period</tr>{rows}</table></section>"""
+
+
+def _control(at: int, control: ControlReport) -> str:
+    path = f"controls/{at}"
+    counts = control.counts
+    rules = ", ".join(f'<a href="#rule-{escape(rule)}">{escape(rule)}</a>' for rule in control.rules)
+    mark = (
+        '<b class="good">held</b>' if control.is_proven else '<b class="bad">broken</b>' if counts.broken > 0 else "-"
+    )
+    return (
+        f'<tr><th>{escape(control.control or "no control named")}<td class="words">{rules}'
+        f"<td>{_figure(f'{path}/applicable', control.applicable)}<td>{_figure(f'{path}/counts/held', counts.held)}"
+        f'<td class="{"bad" if counts.broken > 0 else ""}">{_figure(f"{path}/counts/broken", counts.broken)}'
+        f"<td>{_figure(f'{path}/counts/undetermined', counts.undetermined)}"
+        f"<td>{_percent(f'{path}/coverage', control.coverage)}<td>{mark}</tr>"
+    )
+
+
+def _not_judged(report: Report) -> str:
+    judged = report.judged
+    if not judged.gaps:
+        return f"""<section><h2>Not judged</h2><p>Nothing: each of the
+{_figure("judged/hours", judged.hours)} hours was judged, by every partition.</p></section>"""
+    rows = "".join(
+        f"<tr><td>{span(gap.from_ms, gap.to_ms)}<td>{duration(gap.to_ms - gap.from_ms)}<td>"
+        f"{escape(_numbers(gap.partitions) or 'all')}</tr>"
+        for gap in judged.gaps[:GAPS]
+    )
+    verb = was(amount(judged.hours_with_gaps, "hour"))
+    more = len(judged.gaps) - GAPS
+    rest = f"<p>… and {amount(more, 'more gap')}; the JSON of this report lists all.</p>" if more > 0 else ""
+    return f"""<section><h2>Not judged</h2>
+<p>{_figure("judged/hours_with_gaps", judged.hours_with_gaps)} of {_figure("judged/hours", judged.hours)} hours
+{verb} not judged as a whole, {escape(duration(judged.period_ms - judged.judged_ms))} in all.</p>
+<table><tr><th>Time (UTC)<th>Length<th>Partitions</tr>{rows}</table>{rest}</section>"""
+
+
+def _numbers(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _input(report: Report) -> str:
+    taken = report.input
+    lost = [
+        f"<tr><td>{escape(source.topic)}[{source.partition}]<td>lost: {begin:,} to {end - 1:,}<td>{end - begin:,}</tr>"
+        for source in taken.sources
+        for begin, end in source.lost
+    ]
+    dead = [
+        f"<tr><td>{escape(source.topic)}[{source.partition}]<td>could not be decoded, of {source.from_offset:,} to "
+        f"{source.to_offset - 1:,}<td>{source.dead_letters:,}</tr>"
+        for source in taken.sources
+        if source.dead_letters
+    ]
+    rows = [*lost, *dead]
+    table = f"<table><tr><th>Source<th>Offsets<th>Records</tr>{''.join(rows[:SOURCES])}</table>" if rows else ""
+    more = f"<p>… and {len(rows) - SOURCES:,} more; the JSON of this report lists all.</p>" if rows[SOURCES:] else ""
+    unreadable = len(report.evidence.unreadable)
+    return f"""<section><h2>Lost or undecodable input</h2><dl class="row">
+<div><dt>Source records lost<dd>{_figure("input/lost", taken.lost)}</div>
+<div><dt>Source records that could not be decoded<dd>{_figure("input/undecodable", taken.undecodable)}</div>
+<div><dt>Verdict records lost<dd>{_figure("input/verdict_records_lost", taken.verdict_records_lost)}</div>
+<div><dt>Files of evidence unreadable<dd>{unreadable:,}</div></dl>{table}{more}</section>"""
+
+
+def _rule(report: Report, at: int) -> str:
+    rule, path = report.rules[at], f"rules/{at}"
+    counts = rule.counts
+    cells = "".join(
+        f"<div><dt>{name}<dd>{_figure(f'{path}/{where}', value)}</div>"
+        for name, where, value in (
+            ("Applicable", "applicable", rule.applicable),
+            ("Held", "counts/held", counts.held),
+            ("Broken", "counts/broken", counts.broken),
+            ("Undetermined", "counts/undetermined", counts.undetermined),
+            ("Excepted", "counts/excepted", counts.excepted),
+        )
+    )
+    kind = "bad" if counts.broken > 0 else "good" if rule.is_proven else "doubt"
+    return f"""<article id="rule-{escape(rule.id)}"><h3>{escape(rule.title)}</h3>
+<p class="soft">{escape(" · ".join(_about(rule)))}</p>
+<p class="statement {kind}">{escape(rule.statement)}</p>
+<dl class="row">{cells}<div><dt>Coverage<dd>{_percent(f"{path}/coverage", rule.coverage)}</div></dl>
+{charts.days(rule.days)}
+<p class="legend"><i class="held"></i>held <i class="undetermined"></i>undetermined <i class="broken"></i>broken
+<i class="hatch"></i>day not judged as a whole</p>
+{_exceptions(rule)}{_traces(rule)}{_text(report, rule)}</article>"""
+
+
+def _about(rule: RuleReport) -> Iterable[str]:
+    yield rule.id
+    if rule.severity:
+        yield f"severity {rule.severity}"
+    yield f"owner {rule.owner}" if rule.owner else "no owner named"
+    yield from rule.controls
+    if rule.is_shadow:
+        yield "shadow: counted, no signals"
+
+
+def _exceptions(rule: RuleReport) -> str:
+    if not rule.exceptions:
+        return ""
+    rows = "".join(
+        f"<tr><td><code>{escape(one.where)}</code><td>{escape(one.owner or 'nobody')}<td>{escape(one.reason or '-')}"
+        f"<td>{escape(one.expires or 'never')}{' <b>expired</b>' if one.has_expired else ''}</tr>"
+        for one in rule.exceptions
+    )
+    return f"<h4>Exceptions</h4><table><tr><th>Where<th>Owner<th>Reason<th>Last day</tr>{rows}</table>"
+
+
+def _traces(rule: RuleReport) -> str:
+    if not rule.broken_traces:
+        return ""
+    shown = "".join(map(_trace, rule.broken_traces))
+    more = rule.signals - len(rule.broken_traces)
+    rest = f"<p>… and {amount(more, 'older signal')}, not shown.</p>" if more > 0 else ""
+    return f"<h4>{amount(rule.signals, 'signal')} at the end of the period</h4>{shown}{rest}"
+
+
+def _trace(trace: BrokenTrace) -> str:
+    said = f"{trace.verdict}, {trace.severity}, {minute(trace.time_ms)} UTC"
+    attributes = "; ".join(
+        dict.fromkeys(f"{name} = {value}" for one in trace.witnesses for name, value in one.attributes.items())
+    )
+    return f"""<div class="trace"><p><b>{escape(trace.message)}</b></p>
+<p class="soft">{escape(said)} · trace <code>{escape(trace.trace_id)}</code> · signal
+<code>{escape(trace.uid)}.{trace.revision}</code></p>
+{charts.waterfall(trace.witnesses)}<p class="soft small">{escape(attributes)}</p></div>"""
+
+
+def _text(report: Report, rule: RuleReport) -> str:
+    if rule.text is None:
+        return "<h4>Rule</h4><p>Its text is not in this evidence: no rule set that has it was sealed.</p>"
+    changes = [one for one in rule.versions if report.from_ms <= one.from_ms < report.to_ms]
+    said = (
+        f"It changed {amount(len(changes), 'time')} in the period."
+        if changes
+        else "It did not change in the period."
+        if rule.versions
+        else "Since when it is in force is not in this evidence."
+    )
+    rows = "".join(
+        f"<tr><td>{minute(one.from_ms)}<td>{escape(one.pushed_by or 'not known')}<td><code>{escape(one.fingerprint)}"
+        f"</code><td><pre>{escape(one.text)}</pre></tr>"
+        for one in reversed(rule.versions)
+    )
+    table = f"<table><tr><th>Since (UTC)<th>Pushed by<th>Fingerprint<th>Text</tr>{rows}</table>" if rows else ""
+    text = "" if rows else f"<pre>{escape(rule.text)}</pre>"
+    return f"<h4>Rule</h4><p>{said}</p>{text}{table}"
+
+
+def _pushes(report: Report) -> str:
+    if not report.rule_sets:
+        return ""
+    rows = "".join(
+        f"<tr><td>{minute(one.from_ms)}<td>{escape(one.pushed_by or 'not known')}"
+        f"<td><code>{escape(one.rule_set)}</code></tr>"
+        for one in reversed(report.rule_sets)
+    )
+    return f"""<section><h2>Rule sets in force</h2>
+<table><tr><th>Since (UTC)<th>Pushed by<th>Rule set</tr>{rows}</table></section>"""
+
+
+def _proof(report: Report) -> str:
+    evidence = report.evidence
+    rows = (
+        ("Evidence", evidence.place),
+        ("Log", evidence.origin or "not known"),
+        ("Seals read", f"{evidence.first_seal} to {evidence.end_seal - 1}"),
+        ("Head", f"{evidence.head_size} seals, {evidence.head_file}"),
+        ("Root of the head", evidence.head_root or "not readable"),
+        ("SHA-256 of the checkpoint", evidence.head_sha256 or "not readable"),
+        ("SHA-256 of the head's file", evidence.head_file_sha256 or "not readable"),
+    )
+    table = "".join(f"<tr><th>{name}<td><code>{escape(text)}</code></tr>" for name, text in rows)
+    return f"""<section><h2>How to verify</h2><p>The figures are sums of records in an append-only Merkle log, whose
+head is signed once a minute. This command needs only the evidence and the public key; it finds any change, removal,
+insertion, new order and gap, and says where. Its last lines name the head: it must go on from the one below.</p>
+<pre class="command">{escape(report.verify)}</pre><table class="proof">{table}</table></section>"""

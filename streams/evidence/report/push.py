@@ -1,0 +1,189 @@
+"""`push(records, to)`: a report's figures to a compliance platform, by its public API.
+
+    drata    POST {url}/custom-connections/{connection}/resources/{resource}/records: upserts by `id`
+    vanta    PUT {url}/v1/resources/custom_resource: replaces all resources of this kind; a token is asked for first
+
+In: records, one a rule. Out: nothing. What must hold: the same figures twice leave the platform as once does. What
+fails for a while (429, 5xx, no connection) is tried again, later each time, or when the platform says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import msgspec
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from streams.errors import ConfigError, NotDoneError
+from streams.evidence.report.model import Report
+from topics.times import rfc3339_clamped
+
+Value: TypeAlias = str | int | bool
+
+DRATA_URL = "https://public-api.drata.com/public/v2"
+VANTA_URL = "https://api.vanta.com"
+DRATA_BATCH = 100
+INT32_MAX = (1 << 31) - 1
+TRIES = 6
+ANSWER_S = 30.0
+BACKOFF_S = 0.5
+_AGAIN = frozenset({429, 500, 502, 503, 504})
+_SCOPE = "connectors.self:write-resource"
+
+
+class Platform(Protocol):
+    """Where figures go."""
+
+    def bodies(self, records: Sequence[Mapping[str, Value]]) -> list[tuple[str, str, object]]:
+        """The requests, without secrets: method, URL, and what goes as JSON."""
+
+    def push(self, records: Sequence[Mapping[str, Value]]) -> None:
+        """Sends them.
+
+        Raises:
+            ConfigError: the platform refuses them.
+            NotDoneError: it does not answer, or not yet.
+        """
+
+
+def records(report: Report) -> list[dict[str, Value]]:
+    """The figures: a record a rule, by whose id a later push takes its place."""
+    origin = report.evidence.origin or "betrace"
+    return [
+        {
+            "id": f"{origin}/{rule.id}",
+            "rule": rule.id,
+            "title": rule.title,
+            "controls": ", ".join(rule.controls),
+            "owner": rule.owner or "",
+            "period_from": rfc3339_clamped(report.from_ms),
+            "period_to": rfc3339_clamped(report.to_ms),
+            "applicable": rule.applicable,
+            "held": rule.counts.held,
+            "broken": rule.counts.broken,
+            "undetermined": rule.counts.undetermined,
+            "coverage_percent": "" if rule.coverage is None else f"{rule.coverage * 100:.4f}",
+            "hours_not_judged": report.judged.hours_with_gaps,
+            "whole_period_judged": report.is_whole,
+            "held_over_whole_period": rule.is_proven,
+            "statement": rule.statement,
+            "evidence_root": report.evidence.head_root or "",
+        }
+        for rule in report.rules
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Drata:
+    """A resource of a custom connection; its schema has the fields of `records`."""
+
+    token: str
+    connection: int
+    resource: int
+    url: str = DRATA_URL
+    backoff_s: float = BACKOFF_S
+
+    def bodies(self, records: Sequence[Mapping[str, Value]]) -> list[tuple[str, str, object]]:
+        """As `Platform.bodies`."""
+        url = f"{self.url}/custom-connections/{self.connection}/resources/{self.resource}/records"
+        return [
+            ("POST", url, {"data": [*records[at : at + DRATA_BATCH]]}) for at in range(0, len(records), DRATA_BATCH)
+        ]
+
+    def push(self, records: Sequence[Mapping[str, Value]]) -> None:
+        """As `Platform.push`; of a batch each record may be refused by itself."""
+        for method, url, body in self.bodies(records):
+            answer = _ask(method, url, body, token=self.token, backoff_s=self.backoff_s)
+            for one in answer if isinstance(answer, list) else [answer]:
+                if isinstance(one, dict) and isinstance(code := one.get("statusCode"), int) and code >= 400:  # noqa: PLR2004
+                    raise ConfigError(f"drata refuses a record: {_text(one.get('error'))}")
+
+
+@dataclass(frozen=True, slots=True)
+class Vanta:
+    """A custom resource of a private integration; its custom properties are the fields of `records` but id and title.
+
+    `link` is where a person finds the report.
+    """
+
+    client_id: str
+    client_secret: str
+    resource: str
+    link: str
+    url: str = VANTA_URL
+    backoff_s: float = BACKOFF_S
+
+    def bodies(self, records: Sequence[Mapping[str, Value]]) -> list[tuple[str, str, object]]:
+        """As `Platform.bodies`: one request, because whatever is not in it is deleted."""
+        resources = [
+            {
+                "displayName": record["title"],
+                "uniqueId": record["id"],
+                "externalUrl": self.link,
+                "customProperties": {
+                    name: _int32(value) for name, value in record.items() if name not in {"id", "title"}
+                },
+            }
+            for record in records
+        ]
+        body = {"resourceId": self.resource, "resources": resources}
+        return [("PUT", f"{self.url}/v1/resources/custom_resource", body)]
+
+    def push(self, records: Sequence[Mapping[str, Value]]) -> None:
+        """As `Platform.push`."""
+        asked = {
+            "client_id": self.client_id,
+            "client_secret": self.client_secret,
+            "scope": _SCOPE,
+            "grant_type": "client_credentials",
+        }
+        answer = _ask("POST", f"{self.url}/oauth/token", asked, backoff_s=self.backoff_s)
+        token = answer.get("access_token") if isinstance(answer, dict) else None
+        if not isinstance(token, str):
+            raise ConfigError("vanta gives no access token")
+        for method, url, body in self.bodies(records):
+            _ask(method, url, body, token=token, backoff_s=self.backoff_s)
+
+
+def _int32(value: Value) -> Value:
+    """The platform has no larger numbers: one that does not fit is refused, rather than sent wrong."""
+    if isinstance(value, int) and not -INT32_MAX <= value <= INT32_MAX:
+        raise ConfigError(f"vanta takes no number above {INT32_MAX:,}, this is {value:,}: report a shorter period")
+    return value
+
+
+def _ask(method: str, url: str, body: object, *, backoff_s: float, token: str | None = None) -> object:
+    """One request, tried again while that may help; the answer's JSON, None when it has none."""
+    again = urllib3.Retry(
+        TRIES,
+        backoff_factor=backoff_s,
+        status_forcelist=_AGAIN,
+        allowed_methods=None,
+        raise_on_status=False,
+        redirect=0,
+    )
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    try:
+        with urllib3.PoolManager() as pool:
+            answer = pool.request(
+                method, url, body=msgspec.json.encode(body), headers=headers, retries=again, timeout=ANSWER_S
+            )
+    except HTTPError as error:
+        raise NotDoneError(f"{url} does not answer: {error}") from error
+    if answer.status in _AGAIN:
+        raise NotDoneError(f"{url} answers {answer.status} after {TRIES} more tries: try again later")
+    if not 200 <= answer.status < 300:  # noqa: PLR2004, HTTP's success
+        raise ConfigError(f"{url} answers {answer.status}: {answer.data[:500].decode(errors='replace')}")
+    try:
+        return msgspec.json.decode(answer.data) if answer.data else None
+    except msgspec.DecodeError:
+        return None
+
+
+def _text(error: object) -> str:
+    return msgspec.json.encode(error).decode()

@@ -1,0 +1,117 @@
+"""`report(asked, gathered, history, evidence)`: what may be said of a period.
+
+In: sums of the period, and the rules. Out: a `Report`. Pure. What must hold: nothing is said of the whole period unless
+all of it was judged, nothing of its input was lost, and every file of the evidence could be read.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from streams.evidence.report import coverage, rules
+from streams.evidence.report.coverage import SourceSum
+from streams.evidence.report.gather import Gathered
+from streams.evidence.report.history import History
+from streams.evidence.report.model import Asked, Evidence, Input, Judged, Report, RuleReport, SourceInput
+from streams.evidence.report.words import amount, duration, span, was
+
+
+def report(asked: Asked, gathered: Gathered, history: History, evidence: Evidence) -> Report:
+    """The report."""
+    judged, taken = _judged(asked, gathered), _input(gathered)
+    doubts = _doubts(judged, taken, evidence)
+    of_rules = [*rules.reports(asked, gathered, history, judged, doubts)]
+    return Report(
+        made_ms=asked.made_ms,
+        from_ms=asked.from_ms,
+        to_ms=asked.to_ms,
+        period=duration(asked.to_ms - asked.from_ms),
+        control=asked.control,
+        statement=_overall(asked, of_rules, doubts),
+        is_whole=doubts is None,
+        evidence=evidence,
+        judged=judged,
+        input=taken,
+        controls=[*rules.controls(asked, of_rules)],
+        rules=of_rules,
+        rule_sets=[active for active in history.activations if active.from_ms < asked.to_ms],
+        verify=asked.verify,
+    )
+
+
+def _judged(asked: Asked, gathered: Gathered) -> Judged:
+    found = coverage.gaps(gathered.partitions, gathered.expected, asked.from_ms, asked.to_ms)
+    first, end = asked.from_ms // coverage.HOUR_MS, -(-asked.to_ms // coverage.HOUR_MS)
+    return Judged(
+        period_ms=asked.to_ms - asked.from_ms,
+        judged_ms=coverage.judged_ms(found, asked.from_ms, asked.to_ms),
+        hours=end - first,
+        hours_with_gaps=coverage.hours_not_judged(found),
+        gaps=found,
+    )
+
+
+def _input(gathered: Gathered) -> Input:
+    """Every facts partition is told of the same source records: what one of them says is not added to another's."""
+    sources: dict[tuple[str, int, int], list[SourceSum]] = defaultdict(list)
+    for partition in gathered.partitions.values():
+        for key, source in partition.sources.items():
+            sources[key].append(source)
+    inputs = [_source(key, sums) for key, sums in sorted(sources.items())]
+    known = [source.dead_letters for source in inputs if source.dead_letters is not None]
+    return Input(
+        traces_seen_estimate=sum(each.traces_seen_estimate for each in gathered.partitions.values()),
+        windows_judged=sum(each.windows_judged for each in gathered.partitions.values()),
+        sources=inputs,
+        lost=sum(end - begin for source in inputs for begin, end in source.lost),
+        undecodable=sum(known) if len(known) == len(inputs) and inputs else None,
+        verdict_records_lost=gathered.lost,
+    )
+
+
+def _source(key: tuple[str, int, int], sums: Sequence[SourceSum]) -> SourceInput:
+    known = [each.dead_letters for each in sums if each.dead_letters is not None]
+    return SourceInput(
+        topic=key[0],
+        partition=key[1],
+        epoch=key[2],
+        from_offset=min(each.from_offset for each in sums),
+        to_offset=max(each.to_offset for each in sums),
+        lost=sorted({lost for each in sums for lost in each.lost}),
+        dead_letters=max(known, default=None),
+    )
+
+
+def _doubts(judged: Judged, taken: Input, evidence: Evidence) -> str | None:
+    """Why nothing can be said of the whole period, as a sentence; None when it can."""
+    reasons = []
+    if judged.gaps:
+        lacking = duration(judged.period_ms - judged.judged_ms)
+        reasons.append(f"{lacking} of {duration(judged.period_ms)} {was(lacking)} not judged ({_named(judged)})")
+    if taken.lost:
+        reasons.append(f"{amount(taken.lost, 'source record')} lost before they could be read")
+    if taken.undecodable:
+        reasons.append(f"{amount(taken.undecodable, 'source record')} could not be read and became dead letters")
+    elif taken.undecodable is None and taken.sources:
+        reasons.append("how many source records could not be read is not known")
+    if taken.verdict_records_lost:
+        reasons.append(f"{amount(taken.verdict_records_lost, 'verdict record')} lost before they were sealed")
+    if evidence.unreadable:
+        reasons.append(f"{amount(len(evidence.unreadable), 'file')} of the evidence could not be read")
+    return "; ".join(reasons) or None
+
+
+def _named(judged: Judged) -> str:
+    named = ", ".join(span(gap.from_ms, gap.to_ms) for gap in judged.gaps[:3])
+    return named if len(judged.gaps) <= 3 else f"{named} and {len(judged.gaps) - 3} more gaps"  # noqa: PLR2004
+
+
+def _overall(asked: Asked, of_rules: Iterable[RuleReport], doubts: str | None) -> str:
+    broken = sum(rule.counts.broken for rule in of_rules)
+    undetermined = sum(rule.counts.undetermined for rule in of_rules)
+    period = duration(asked.to_ms - asked.from_ms)
+    left = f", {amount(undetermined, 'verdict')} undetermined" if undetermined else ""
+    if doubts is None:
+        return f"{amount(broken, 'violation')} over {period}{left}. All of the period was judged."
+    return f"No statement on the whole period: {doubts}. In what was judged: {broken:,} broken{left}."

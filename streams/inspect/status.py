@@ -1,0 +1,144 @@
+"""How an installation stands, read from Kafka alone: no worker is asked.
+
+In: the last checkpoints, what ingest's group committed, the ends of the logs. Out: per source partition and per facts
+partition how far it is. What a checkpoint says is as old as the checkpoint, at most some ten seconds while facts come.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streams.config.settings import Settings
+from streams.errors import StateError
+from streams.ingest.group import committed_offsets
+from streams.kafka import reader
+from streams.rules import registry
+from topics.cluster import admin as kafka
+from topics.records import checkpoints
+from topics.records.checkpoints import Checkpoint, Standing
+
+NOTHING = Standing(None, None, 0, None)
+
+
+class SourceRow(msgspec.Struct, frozen=True):
+    """A source partition; `committed` is where ingest goes on, None when it never read it; `lag` what is to read."""
+
+    topic: str
+    partition: int
+    committed: int | None
+    end: int
+    lag: int
+
+
+class HeldBy(msgspec.Struct, frozen=True):
+    """The source partition that holds a clock, and its watermark; None when it has none yet."""
+
+    topic: str
+    partition: int
+    watermark_ms: int | None
+
+
+class FactsRow(msgspec.Struct, frozen=True):
+    """A facts partition, as its last checkpoint (of `written_ms`, Unix ms) says; None where there is none.
+
+    `lag` counts the facts messages of which nothing is published yet, `rebuild` those that a worker with an empty disk
+    reads again, `margin` those that are kept below where it begins: below 0 the partition cannot be rebuilt.
+    """
+
+    partition: int
+    clock_ms: int | None
+    held_by: HeldBy | None
+    open_windows: int
+    rules: str | None
+    lag: int
+    rebuild: int
+    margin: int
+    written_ms: int | None
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The whole: `active_rules` is the active set's fingerprint, None before the first push."""
+
+    active_rules: str | None
+    rules: int
+    sources: list[SourceRow]
+    facts: list[FactsRow]
+
+    def holder(self) -> FactsRow | None:
+        """The facts partition whose clock is the furthest behind, one without a clock first."""
+        stood = [row for row in self.facts if row.written_ms is not None]
+        return min(stood, key=lambda row: (row.clock_ms is not None, row.clock_ms or 0), default=None)
+
+
+def look(settings: Settings) -> Status:
+    """Asks Kafka.
+
+    Raises:
+        AdminError, BetraceError: it does not answer, or the topics are not there.
+    """
+    admin = kafka.connect(settings.client())
+    known, active = registry.read(settings)
+    count = len(known.sets[active].rules) if active in known.sets else 0
+    return Status(active, count, _sources(admin, settings), _facts(admin, settings))
+
+
+def _sources(admin: AdminClient, settings: Settings) -> list[SourceRow]:
+    counts = kafka.partition_counts(admin, settings.source_topics)
+    places = [TopicPartition(topic, number) for topic, count in sorted(counts.items()) for number in range(count)]
+    begins, ends = kafka.begin_offsets(admin, places), kafka.end_offsets(admin, places)
+    committed = committed_offsets(settings, places)
+    rows = []
+    for source, end in ends.items():
+        commit = committed.get(source)
+        offset = None if commit is None else commit.offset
+        rows.append(SourceRow(*source, offset, end, max(0, end - max(begins[source], offset or 0))))
+    return rows
+
+
+def _facts(admin: AdminClient, settings: Settings) -> list[FactsRow]:
+    topic = settings.topic("facts")
+    count = kafka.partition_counts(admin, [topic]).get(topic)
+    if count is None:
+        raise StateError(f"there is no topic {topic}", action="run betrace topics create, or give another --prefix")
+    places = [TopicPartition(topic, number) for number in range(count)]
+    topic_id = kafka.topic_ids(admin, [topic])[topic]
+    begins, ends = kafka.begin_offsets(admin, places), kafka.end_offsets(admin, places)
+    rows = []
+    for number in range(count):
+        found, written_ms = _checkpoint(settings, number, topic_id)
+        rows.append(_row(number, begins[topic, number], ends[topic, number], found, written_ms))
+    return rows
+
+
+def _row(number: int, begin: int, end: int, last: Checkpoint | None, written_ms: int | None) -> FactsRow:
+    start, published_to = (0, 0) if last is None else (last.start_offset, last.published_to)
+    standing = (last.standing if last else None) or NOTHING
+    held = standing.held_by
+    return FactsRow(
+        number,
+        standing.clock_ms,
+        None if held is None else HeldBy(held.topic, held.partition, held.watermark_ms),
+        standing.open_windows,
+        standing.rules,
+        lag=max(0, end - max(begin, published_to)),
+        rebuild=max(0, end - start),
+        margin=start - begin,
+        written_ms=written_ms,
+    )
+
+
+def _checkpoint(settings: Settings, number: int, topic_id: str) -> tuple[Checkpoint | None, int | None]:
+    message = reader.last(settings, settings.topic("positions"), number, lambda: False)
+    if message is None:
+        return None, None
+    try:
+        found = checkpoints.decode(message.value() or b"")
+    except msgspec.DecodeError as error:
+        raise StateError(
+            f"the checkpoint of facts partition {number} cannot be read: {error}",
+            action="ask with the version of the workers",
+        ) from error
+    _, written_ms = message.timestamp()
+    return (found, written_ms) if found.topic_id == topic_id else (None, None)

@@ -1,0 +1,66 @@
+"""The spans of one trace, read back from the source topics.
+
+In: the offset ranges that a signal names. Out: the spans of its trace in them, and what of the ranges is gone. Only
+service names are read of attributes: what may leave is on the signal already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from confluent_kafka import Message
+
+from dsl import Interest, Span
+from streams.config.settings import ClientSettings
+from streams.decode.decoder import Decoder
+from streams.errors import RecordError
+from streams.kafka import follow
+from topics.otlp.requests import RecordKind
+from topics.signals.finding import SourceRange
+
+_EVERYTHING = Interest(names=frozenset(), every_span=True, attributes=frozenset({"service.name"}))
+
+
+@dataclass(slots=True)
+class TraceRead:
+    """The spans that were found, and the ranges of which none was: the topic no longer has them."""
+
+    spans: list[Span] = field(default_factory=list)
+    gone: list[SourceRange] = field(default_factory=list)
+
+
+def read(client: ClientSettings, trace_id: bytes, sources: Iterable[SourceRange]) -> TraceRead:
+    """The spans of a trace in the ranges, in the order of the topics.
+
+    Raises:
+        StateError: a topic cannot be read.
+    """
+    found = TraceRead()
+    for source in sources:
+        spans = list(_spans(follow.read_range(client, *source), trace_id, source.topic))
+        found.spans += spans
+        if not spans:
+            found.gone.append(source)
+    return found
+
+
+def _spans(messages: Iterable[Message], trace_id: bytes, topic: str) -> Iterator[Span]:
+    decoder = Decoder(_EVERYTHING)
+    kind = RecordKind.LOGS if "log" in topic else RecordKind.SPANS
+    for message in messages:
+        value = message.value() or b""
+        # A search costs far less than decoding the records of all other traces in the range.
+        if not may_hold(value, trace_id):
+            continue
+        try:
+            decoded = decoder.decode(value, kind)
+        except RecordError:  # ingest made it a dead letter: no signal is about it
+            continue
+        if trace := decoded.traces.get(trace_id):
+            yield from trace.spans
+
+
+def may_hold(value: bytes, trace_id: bytes) -> bool:
+    r"""Protobuf holds the id as it is, JSON as hex of either case (or with escapes, and then a backslash)."""
+    return trace_id in value or trace_id.hex().encode() in value.lower() or b"\\u00" in value

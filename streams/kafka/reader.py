@@ -1,0 +1,145 @@
+"""Topics read with no consumer group that outlives it: from the beginning, between two offsets, the last record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from streams.config.settings import Settings
+from streams.errors import BetraceError, NotDoneError, StateError
+
+ANSWER_S = 30.0
+ASK_S = 3.0
+TAIL_COUNT = 16
+PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001, confluent-kafka has no public name for it
+GONE = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001, confluent-kafka has no public name for it
+
+
+Stopping = Callable[[], bool]
+
+
+@contextmanager
+def reading(settings: Settings, topic: str) -> Iterator[Consumer]:
+    """A consumer of every partition of `topic`, from the beginning.
+
+    Raises:
+        StateError: there is no such topic, or no broker answers.
+    """
+    with _consumer(settings) as consumer:
+        try:
+            metadata = consumer.list_topics(topic, timeout=ANSWER_S).topics[topic]
+            if metadata.error is not None:
+                raise _unreadable(topic, metadata.error.str())
+            consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in metadata.partitions])
+            yield consumer
+        except KafkaException as error:
+            raise _unreadable(topic, str(error)) from error
+
+
+def read(settings: Settings, topic: str) -> Iterator[Message]:
+    """Every message of `topic`, partition by partition as they come, up to the ends as they are now.
+
+    Raises:
+        StateError: it cannot be read whole, or no broker answers.
+    """
+    with reading(settings, topic) as consumer:
+        waiting = {at.partition for at in consumer.assignment()}
+        deadline_s = time.monotonic() + ANSWER_S
+        while waiting:
+            message = consumer.poll(1.0)
+            if message is None:
+                if time.monotonic() > deadline_s:
+                    raise _unreadable(topic, f"no answer in {ANSWER_S:.0f}s")
+                continue
+            deadline_s = time.monotonic() + ANSWER_S
+            error = message.error()
+            if error is None:
+                yield message
+            elif error.code() == PARTITION_EOF:
+                waiting.discard(message.partition())
+            else:
+                raise _unreadable(topic, error.str())
+
+
+def between(settings: Settings, at: TopicPartition, to_offset: int, stopping: Stopping) -> Iterator[Message]:
+    """The messages of one partition from `at.offset` on, below `to_offset`, in order.
+
+    Raises:
+        NotDoneError: no broker answers, the first are gone, or `stopping` says that they are not wanted any more.
+        StateError: the brokers refuse.
+    """
+    if at.offset >= to_offset:
+        return
+    with _consumer(settings) as consumer:
+        consumer.assign([at])
+        deadline_s = time.monotonic() + ANSWER_S
+        while True:
+            messages = consumer.consume(500, timeout=0.2)
+            if messages:
+                deadline_s = time.monotonic() + ANSWER_S
+            if stopping() or time.monotonic() > deadline_s:
+                raise NotDoneError(f"{at.topic}[{at.partition}] was not read up to {to_offset}")
+            for message in messages:
+                error = message.error()
+                if error is not None and error.code() != PARTITION_EOF:
+                    raise _unread(at, to_offset, error)
+                offset = message.offset() or 0
+                if error is None and offset < to_offset:
+                    yield message
+                # The end says its offset too: behind the last record there may be markers of transactions.
+                if offset >= to_offset - (error is None):
+                    return
+
+
+def last(settings: Settings, topic: str, number: int, stopping: Stopping) -> Message | None:
+    """The last record of one partition, None when it has none; raises as `between` does."""
+    try:
+        with _consumer(settings) as consumer:
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ASK_S)
+    except KafkaException as error:
+        raise NotDoneError(f"where {topic}[{number}] ends is not known: {error}") from error
+    # Transactions leave markers between the records, and compaction holes.
+    count = TAIL_COUNT
+    while high > low:
+        start = max(low, high - count)
+        found = [*between(settings, TopicPartition(topic, number, start), high, stopping)]
+        if found or start == low:
+            return found[-1] if found else None
+        count *= 8
+    return None
+
+
+@contextmanager
+def _consumer(settings: Settings) -> Iterator[Consumer]:
+    # The group is only a name that the client insists on: nothing is committed and nobody joins.
+    consumer = Consumer(
+        {
+            **settings.client(),
+            "group.id": settings.group("readers"),
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            # At a partition's end the broker would wait for more for half a second before it says so.
+            "fetch.wait.max.ms": 20,
+        }
+    )
+    try:
+        yield consumer
+    finally:
+        consumer.close()
+
+
+def _unread(at: TopicPartition, to_offset: int, error: KafkaError) -> BetraceError:
+    if error.retriable() or error.code() == GONE:
+        # The log was cut below it meanwhile: whoever cut it left a checkpoint that says more.
+        return NotDoneError(f"{at.topic}[{at.partition}] was not read up to {to_offset}: {error.str()}")
+    return _unreadable(at.topic, error.str())
+
+
+def _unreadable(topic: str, reason: str) -> StateError:
+    return StateError(
+        f"{topic} cannot be read: {reason}", action="see whether the brokers answer and the topic is there"
+    )

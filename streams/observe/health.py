@@ -1,0 +1,166 @@
+"""Whether a stage works, and its metrics, over HTTP.
+
+In: what the stage says of itself as it works. Out: `/metrics` in Prometheus' format; `/healthz`, which fails when the
+stage's loop stands still; `/readyz`, which fails while the stage does not do its job, with a reason a line, and names
+the rules in use. Each stage is a process of its own and has a server of its own, in a thread, which changes nothing and
+shows no span.
+
+A stage is ready when its group has given it its partitions (none may be its share), its rules are compiled, it has read
+lately all there was to read or at least some of it, and what it did was committed lately.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from prometheus_client import make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
+
+from streams.errors import ConfigError
+from streams.observe import metrics
+
+STILL_S = 60.0
+"""A loop that did not turn for so long stands still."""
+STUCK_S = 30.0
+"""So long may a stage with partitions go without having read anything, or all."""
+UNCOMMITTED_S = 60.0
+"""So long may a stage with partitions go without a commit."""
+
+Started = Callable[[str, list[tuple[str, str]]], Any]
+
+
+class Health:
+    """What a stage says of itself; `clock_s` is monotonic. One thread writes, any may read.
+
+    A stage that judges nothing has no rules (`has_rules`); `uncommitted_s` is how long it may go without a commit.
+    """
+
+    def __init__(
+        self,
+        clock_s: Callable[[], float] = time.monotonic,
+        *,
+        has_rules: bool = True,
+        uncommitted_s: float = UNCOMMITTED_S,
+    ) -> None:
+        self._clock_s = clock_s
+        self._has_rules = has_rules
+        self._uncommitted_s = uncommitted_s
+        self._turned_s = self._moved_s = self._committed_s = clock_s()
+        self._partition_count: int | None = None
+        self._rules: str | None = None
+
+    def turn(self) -> None:
+        """The stage's loop is alive."""
+        self._turned_s = self._clock_s()
+
+    def assign(self, partition_count: int) -> None:
+        """The group says which partitions are ours; from now on they must move."""
+        self._partition_count = partition_count
+        self._moved_s = self._committed_s = self._clock_s()
+
+    def use_rules(self, fingerprint: str) -> None:
+        """These rules are compiled and worked with."""
+        self._rules = fingerprint
+        metrics.RULES_ACTIVE.info({"fingerprint": fingerprint})
+
+    def move(self) -> None:
+        """Something was read, or there is nothing to read."""
+        self._moved_s = self._clock_s()
+
+    def commit(self) -> None:
+        """What was done is committed, or there is nothing to commit."""
+        self._committed_s = self._clock_s()
+        metrics.COMMITTED.set_to_current_time()
+
+    def faults(self) -> list[str]:
+        """Why the stage is not alive; nothing when it is."""
+        age_s = self._clock_s() - self._turned_s
+        return [f"the loop stands still since {age_s:.0f}s"] if age_s > STILL_S else []
+
+    def gaps(self) -> list[str]:
+        """Why the stage is not ready; nothing when it is."""
+        found = self.faults()
+        if self._partition_count is None:
+            found.append("the group has not said yet which partitions are ours")
+        if self._has_rules and self._rules is None:
+            found.append("no rules are compiled")
+        if self._partition_count:
+            found += self._lags()
+        return found
+
+    def notes(self) -> list[str]:
+        """What is to be known of a stage, ready or not: the fingerprint of the rules it works with."""
+        found = [] if self._rules is None else [f"rules {self._rules}"]
+        if metrics.REGISTRY.get_sample_value("betrace_rules_refused"):
+            found.append("the active rules cannot be read, those before stay")
+        return found
+
+    def _lags(self) -> Iterator[str]:
+        now_s = self._clock_s()
+        if now_s - self._moved_s > STUCK_S:
+            yield f"nothing was read for {now_s - self._moved_s:.0f}s, and the end is not reached"
+        if now_s - self._committed_s > self._uncommitted_s:
+            yield f"nothing was committed for {now_s - self._committed_s:.0f}s"
+
+
+@contextmanager
+def serving(address: str, port: int, health: Health) -> Iterator[None]:
+    """Serves `health` as long as the context lasts; port 0 serves nothing.
+
+    Raises:
+        ConfigError: there is no such address here, or another program has the port.
+    """
+    if not port:
+        yield
+        return
+    try:
+        server = make_server(address, port, application(health), ThreadingWSGIServer, _SilentHandler)
+    except OSError as error:
+        raise ConfigError(f"metrics cannot be served at {address}:{port}: {error.strerror}") from error
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def application(health: Health) -> Callable[[dict[str, Any], Started], Iterable[bytes]]:
+    """The WSGI application."""
+    show_metrics = make_wsgi_app(metrics.REGISTRY)
+    probes = {"/healthz": health.faults, "/readyz": health.gaps}
+
+    def answer(environ: dict[str, Any], start: Started) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path == "/metrics":
+            shown: Iterable[bytes] = show_metrics(environ, start)
+            return shown
+        if path not in probes:
+            return _text(start, HTTPStatus.NOT_FOUND, ["there are /metrics, /healthz and /readyz"])
+        problems = probes[path]()
+        notes = health.notes() if path == "/readyz" else []
+        status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
+        return _text(start, status, [*(problems or ["ok"]), *notes])
+
+    return answer
+
+
+def _text(start: Started, status: HTTPStatus, lines: list[str]) -> list[bytes]:
+    start(f"{status.value} {status.phrase}", [("Content-Type", "text/plain; charset=utf-8")])
+    return ["".join(f"{line}\n" for line in lines).encode()]
+
+
+class _SilentHandler(WSGIRequestHandler):
+    """Probes come every few seconds: nobody wants to read of them."""
+
+    timeout = 10
+    """A client that says nothing for so many seconds is let go."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002, as it is overridden
+        """Says nothing."""

@@ -1,0 +1,222 @@
+"""Every metric, declared once. Names follow Prometheus: base units, `_total` for counters, prefix `betrace_`."""
+
+from __future__ import annotations
+
+import collections
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+REGISTRY = CollectorRegistry()
+
+
+def _counter(name: str, documentation: str, *labels: str) -> Counter:
+    return Counter(name, documentation, labels, registry=REGISTRY, namespace="betrace")
+
+
+def _gauge(name: str, documentation: str, *labels: str) -> Gauge:
+    return Gauge(name, documentation, labels, registry=REGISTRY, namespace="betrace")
+
+
+WHY_CLOSED = ("quiet", "max_duration", "end_of_input")
+"""`streams.windows.close.CloseReason`, which stands on more than this table may."""
+WHY_DEAD = (
+    "empty",
+    "json is nested too deep",
+    "no resource spans or resource logs",
+    "no span has a valid trace id",
+    "no spans or log records, only unknown fields",
+    "not json",
+    "not otlp json",
+    "not protobuf",
+)
+"""Why a source record becomes a dead letter, as far as its reason's first colon: the labels of `DEAD_LETTERS`."""
+STAGES = ("take", "flush", "apply", "publish", "store")
+STAGE_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+RECORDS = _counter("records", "Source records read.", "topic")
+RECORDS_PROJECTED = _counter("records_projected", "Source records decoded and projected.", "topic")
+DEAD_LETTERS = _counter("dead_letters", "Source records that could not be read.", "topic", "reason")
+SPANS = _counter("spans", "Spans and log records with a trace id read.", "topic")
+SPANS_WITHOUT_TRACE = _counter("spans_without_trace", "Spans dropped: no valid trace id.", "topic")
+LOGS_WITHOUT_TRACE = _counter("logs_without_trace", "Log records passed over: no trace id.", "topic")
+RECORDS_SKEWED = _counter("records_skewed", "Records far ahead of their neighbours' time, counted at theirs.", "topic")
+RECORDS_KEPT = _counter("records_kept", "Records that waited for the next one to confirm their time.", "topic")
+RECORDS_BEHIND = _counter("records_behind", "Records more than out_of_order behind their partition's time.", "topic")
+RECORDS_STALE = _counter("records_stale", "Records fetched before a rebalance and left to who reads them now.", "topic")
+AUDIT_RECORDS = _counter("audit_records", "Spans and log records of the audit trail.", "topic")
+PARTITIONS_PAUSED = _gauge(
+    "partitions_paused", "Source partitions that wait: for slower ones, for brokers, for their beginning.", "reason"
+)
+EPOCHS = _counter("epochs", "Source partitions whose reading began anew.", "topic")
+COMMITS_FAILED = _counter("commits_failed", "Commits of source offsets that Kafka refused or did not answer.")
+OFFSETS_LOST = _counter("offsets_lost", "Source offsets that were gone before they could be read.", "topic")
+FACTS = _counter("facts", "Facts written: a span satisfied an atom.", "topic")
+FLUSHES = _counter("flushes", "Flushes of ingest.")
+RULES_PROJECTED = _gauge("rules_projected", "Rules in the set that records are projected with.", "fingerprint")
+RULES_REFUSED = _gauge("rules_refused", "1 while the active rule set cannot be read and the one before is in use.")
+WATERMARK = _gauge(
+    "watermark_timestamp_seconds",
+    "Record time below which no more records of a source partition are expected; time() minus it is its lag.",
+    "topic",
+    "source_partition",
+)
+SOURCE_SAMPLED = _gauge(
+    "source_sampled", "1 when the source looks sampled: then a missing span proves little.", "reason"
+)
+
+LATE_TO_CLOCK = _counter("late_to_clock", "Entries and touches below the clock, applied at its tick.")
+STALE_SECTIONS = _counter("stale_sections", "Sections of an ingest that was long replaced, passed over.")
+PARTITIONS_GIVEN_UP = _counter("partitions_given_up", "Facts partitions given up for a while, to begin again.")
+FACTS_READ_ON = _counter("facts_read_on", "Facts messages read by sessions itself because Faust stood still.")
+WINDOWS_CLOSED = _counter("windows_closed", "Windows closed.", "reason")
+CLOCK = _gauge(
+    "clock_timestamp_seconds",
+    "Record time up to which every source partition is complete, so that windows may close.",
+    "partition",
+)
+CLOCK_HELD = _gauge(
+    "clock_held",
+    "1 for the source partition whose watermark is the clock, so that windows wait for it.",
+    "partition",
+    "topic",
+    "source_partition",
+)
+WINDOWS_OPEN = _gauge("windows_open", "Windows open.", "partition")
+VERDICTS = _counter("verdicts", "Verdicts on traces.", "rule", "verdict")
+EXCEPTED = _counter("excepted", "Traces a rule would have applied to but for an exception.", "rule")
+SIGNALS = _counter("signals", "Signals published.", "rule", "severity")
+SIGNALS_WITHHELD = _counter("signals_withheld", "Signals beyond the rule's limit in an hour, not published.", "rule")
+
+COMMITTED = _gauge("committed_timestamp_seconds", "When this stage last committed what it did.")
+RULES_ACTIVE = Info("rules_active", "The rule set that this stage works with.", registry=REGISTRY, namespace="betrace")
+STAGE = Histogram(
+    "stage_seconds",
+    "How long a part of the work took: take and flush of ingest, apply, publish and store of sessions.",
+    ("stage",),
+    registry=REGISTRY,
+    namespace="betrace",
+    buckets=STAGE_BUCKETS_S,
+)
+
+LEDGER_SEALS = _counter("ledger_seals", "Seals stored, each with its signed checkpoint.")
+LEDGER_ENTRIES = _counter("ledger_entries", "Records that became entries of the ledger.", "topic")
+LEDGER_DOUBLES = _counter("ledger_doubles", "Records left out: their source position was there.", "topic")
+LEDGER_OFFSETS_LOST = _counter("ledger_offsets_lost", "Offsets gone before the ledger could read them.", "topic")
+
+
+for _reason in WHY_CLOSED:
+    WINDOWS_CLOSED.labels(_reason)
+for _stage in STAGES:
+    STAGE.labels(_stage)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a batch of records of one topic counts: a metric's own lock is too dear for every record."""
+
+    records: int = 0
+    projected: int = 0
+    spans: int = 0
+    spans_without_trace: int = 0
+    logs_without_trace: int = 0
+    facts: int = 0
+    stale: int = 0
+
+
+def add(topic: str, tally: Tally) -> None:
+    """Adds what a batch counted."""
+    RECORDS.labels(topic).inc(tally.records)
+    RECORDS_PROJECTED.labels(topic).inc(tally.projected)
+    SPANS.labels(topic).inc(tally.spans)
+    SPANS_WITHOUT_TRACE.labels(topic).inc(tally.spans_without_trace)
+    LOGS_WITHOUT_TRACE.labels(topic).inc(tally.logs_without_trace)
+    FACTS.labels(topic).inc(tally.facts)
+    RECORDS_STALE.labels(topic).inc(tally.stale)
+
+
+@dataclass(slots=True)
+class Judged:
+    """What the windows that one facts message closes count: windows by reason, new verdicts by rule and verdict."""
+
+    closed: collections.Counter[str] = field(default_factory=collections.Counter)
+    verdicts: collections.Counter[tuple[str, str]] = field(default_factory=collections.Counter)
+
+
+def add_judged(judged: Judged) -> None:
+    """Adds what was counted, and sets it to 0."""
+    for reason, count in judged.closed.items():
+        WINDOWS_CLOSED.labels(reason).inc(count)
+    for (rule, verdict), count in judged.verdicts.items():
+        VERDICTS.labels(rule, verdict).inc(count)
+    judged.closed.clear()
+    judged.verdicts.clear()
+
+
+def show_watermark(topic: str, partition: int, watermark_ms: int | None) -> None:
+    """Shows the watermark of a source partition that is read here; None before the first."""
+    if watermark_ms is not None:
+        WATERMARK.labels(topic, str(partition)).set(watermark_ms / 1000)
+
+
+def hide_watermark(topic: str, partition: int) -> None:
+    """The source partition is another worker's."""
+    _remove(WATERMARK, topic, str(partition))
+
+
+class ClockShown:
+    """What is shown of the clock of one facts partition; who holds it changes, and only the last one is shown."""
+
+    def __init__(self, number: int) -> None:
+        self._number = str(number)
+        self._holder: tuple[str, str] | None = None
+
+    def show(self, clock_ms: int | None, holder: tuple[str, int] | None, open_windows: int) -> None:
+        """Shows how things stand now."""
+        WINDOWS_OPEN.labels(self._number).set(open_windows)
+        if clock_ms is not None:
+            CLOCK.labels(self._number).set(clock_ms / 1000)
+        named = None if holder is None else (holder[0], str(holder[1]))
+        if self._holder is not None and named != self._holder:
+            _remove(CLOCK_HELD, self._number, *self._holder)
+        self._holder = named
+        if named is not None:
+            CLOCK_HELD.labels(self._number, *named).set(1)
+
+    def hide(self) -> None:
+        """The facts partition is another worker's."""
+        self.show(None, None, 0)
+        _remove(CLOCK, self._number)
+
+
+def _remove(gauge: Gauge, *labels: str) -> None:
+    with suppress(KeyError):
+        gauge.remove(*labels)
+
+
+class Times(Protocol):
+    """What a source partition's time counted since it was last taken."""
+
+    skewed_count: int
+    kept_count: int
+    behind_count: int
+
+
+def take_times(topic: str, times: Times) -> None:
+    """Adds what a source partition's time counted, and sets it to 0."""
+    RECORDS_SKEWED.labels(topic).inc(times.skewed_count)
+    RECORDS_KEPT.labels(topic).inc(times.kept_count)
+    RECORDS_BEHIND.labels(topic).inc(times.behind_count)
+    times.skewed_count = times.kept_count = times.behind_count = 0
+
+
+def totals() -> dict[str, float]:
+    """Every counter's sum over its labels, by name without the prefix, in the order of the table."""
+    totals: dict[str, float] = {}
+    for metric in REGISTRY.collect():
+        if metric.type == "counter":
+            name = metric.name.removeprefix("betrace_")
+            totals[name] = sum(sample.value for sample in metric.samples if sample.name.endswith("_total"))
+    return totals

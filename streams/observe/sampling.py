@@ -1,0 +1,73 @@
+"""Whether the source looks sampled: then "no B in the trace" proves little, because B may have been thrown away.
+
+In: source records and what they hold. Out: a warning and a metric, once for each sign. Two signs are looked for:
+
+    threshold   a span's `tracestate` says that its trace was kept by chance (OpenTelemetry's `ot=th:…`, above 0)
+    rootless    of many traces nearly none brought its root
+
+Only a part is looked at, one record of a batch and one trace of 256, so that it costs nothing; and where workers share
+an unkeyed source each of them misses most roots, so that only `ROOTLESS_SHARE` counts as nearly none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import structlog
+
+from streams.observe import metrics
+
+log = structlog.get_logger()
+
+TRACES = 500
+ROOTLESS_SHARE = 0.05
+THRESHOLD_BITS = 56
+
+_THRESHOLD = re.compile(rb"\bot=(?:[a-z0-9:.;_-]*;)?th:([0-9a-f]{1,14})(?![0-9a-f])")
+
+
+def kept_share(value: bytes) -> float | None:
+    """The share of traces that sampling keeps, as the first threshold in a record says; None without one.
+
+    >>> kept_share(b"... ot=th:c;rv:9b8233f7e3a151 ..."), kept_share(b"ot=th:0"), kept_share(b"vendor=1")
+    (0.25, 1.0, None)
+    """
+    found = _THRESHOLD.search(value)
+    if found is None:
+        return None
+    rejected = int(found[1].ljust(THRESHOLD_BITS // 4, b"0"), 16)
+    return 1 - rejected / (1 << THRESHOLD_BITS)
+
+
+class SamplingWatch:
+    """Looks for the signs in what one ingest worker reads."""
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+        self._rooted: set[bytes] = set()
+        self._said: set[str] = set()
+
+    def look(self, value: bytes | None) -> None:
+        """Looks at the bytes of a record."""
+        share = None if value is None else kept_share(value)
+        if share is not None and share < 1:
+            self._say("threshold", kept_share=round(share, 6))
+
+    def take(self, sample: Iterable[tuple[bytes, bool]]) -> None:
+        """Counts the traces of a sample (`Touches.sample`), and those whose root was seen."""
+        for trace_id, root_seen in sample:
+            self._seen.add(trace_id)
+            if root_seen:
+                self._rooted.add(trace_id)
+        if len(self._seen) >= TRACES:
+            if len(self._rooted) < ROOTLESS_SHARE * len(self._seen):
+                self._say("rootless", traces=len(self._seen), with_root=len(self._rooted))
+            self._seen.clear()
+            self._rooted.clear()
+
+    def _say(self, reason: str, **facts: float) -> None:
+        metrics.SOURCE_SAMPLED.labels(reason).set(1)
+        if reason not in self._said:
+            self._said.add(reason)
+            log.warning("the source looks sampled: that a span is missing proves little", sign=reason, **facts)

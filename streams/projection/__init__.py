@@ -1,0 +1,7 @@
+"""Spans to facts.
+
+In: decoded traces, or the OTLP request they came in. Out: the facts that rules need (`project`), after redaction
+(`redact`), and the records of the audit trail (`audit_records`). No clock, no I/O.
+
+Start reading at `streams.projection.project`.
+"""

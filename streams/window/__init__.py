@@ -1,1 +1,0 @@
-"""Windows of traces: pure but for `store`. The map is in `streams.pipeline`."""

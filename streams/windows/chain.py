@@ -1,0 +1,127 @@
+"""What is remembered of one trace, and for how long. All times are ticks of record time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from streams.windows.facts import AtomFacts
+from topics.records.facts import TICK_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How sessions are cut, in ticks; see `streams.windows.sessions`."""
+
+    gap: int
+    lateness: int
+    max_duration: int
+
+    @classmethod
+    def of_ms(cls, *, gap_ms: int, lateness_ms: int, max_duration_ms: int) -> Bounds:
+        """Bounds from milliseconds, rounded down to ticks."""
+        return cls(gap_ms // TICK_MS, lateness_ms // TICK_MS, max_duration_ms // TICK_MS)
+
+
+class Window(msgspec.Struct, array_like=True, gc=False):
+    """One session: first and last arrival in ticks; span count and root are informative."""
+
+    first: int
+    last: int
+    span_count: int = 0
+    root_seen: bool = False
+
+
+class SourceRange(msgspec.Struct, array_like=True, gc=False):
+    """Which records of one source partition a chain's facts came from; both offsets included."""
+
+    topic: str
+    partition: int
+    first_offset: int
+    last_offset: int
+
+
+class Judged(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A rule's last verdict on a chain; `revision` is that of its last signal, None before the first one.
+
+    `excepted`: it is not applicable, but only because of an exception.
+    """
+
+    verdict: str
+    revision: int | None
+    created_ms: int | None
+    excepted: bool = False
+
+
+class Chain(msgspec.Struct, array_like=True, gc=False):
+    """All that is remembered of one trace: its facts, its open window if there is one, what was last said about it.
+
+    `needs` is the lowest facts offset that its arrivals came from, at least: with the log from there on it can be built
+    again. `due` is the tick at which it is looked at next. `headless`: the trace was already longer than a chain may be
+    when this chain began. `is_cut`: input was lost in its time. `was_cut`: one of its windows reached the longest
+    duration. `judged` is by rule id and fingerprint.
+    """
+
+    first: int
+    last: int
+    needs: int
+    due: int
+    headless: bool = False
+    is_cut: bool = False
+    was_cut: bool = False
+    window: Window | None = None
+    facts: dict[bytes, AtomFacts] = msgspec.field(default_factory=dict)
+    judged: dict[str, Judged] = msgspec.field(default_factory=dict)
+    sources: list[SourceRange] = msgspec.field(default_factory=list)
+
+    def next_due(self, bounds: Bounds) -> int:
+        """The tick at which something is to be done if nothing more arrives."""
+        end = self.first + bounds.max_duration + bounds.lateness
+        if self.window is not None:
+            return min(self.window.last + bounds.gap + 1, self.window.first + bounds.max_duration, end)
+        return min(self.forgotten(bounds), end)
+
+    def forgotten(self, bounds: Bounds) -> int:
+        """The tick from which another arrival of the trace belongs to another chain."""
+        return self.last + bounds.gap + bounds.lateness + 1
+
+    def add_source(self, topic: str, partition: int, first_offset: int, last_offset: int) -> None:
+        """Widens the range of this source partition."""
+        if not self.sources:
+            self.sources.append(SourceRange(topic, partition, first_offset, last_offset))
+            return
+        for source in self.sources:
+            if source.topic == topic and source.partition == partition:
+                source.first_offset = min(source.first_offset, first_offset)
+                source.last_offset = max(source.last_offset, last_offset)
+                return
+        self.sources.append(SourceRange(topic, partition, first_offset, last_offset))
+        self.sources.sort(key=lambda source: (source.topic, source.partition))
+
+
+class Ended(msgspec.Struct, array_like=True, frozen=True):
+    """A chain that is gone, and was not simply quiet to its end: it, or a window of it, reached its longest duration.
+
+    A worker that reads the facts log again from the middle of such a trace would take its tail for a trace of its own.
+    So arrivals below tick `until` are no concern of it, and a chain that begins below `headless_until` is headless.
+    Its arrivals came from facts messages `[first_offset, last_offset]`. By `after` it stands for several of a trace.
+    """
+
+    trace_id: bytes
+    until: int
+    headless_until: int
+    first_offset: int
+    last_offset: int
+
+    def after(self, before: Ended | None) -> Ended:
+        """This one and an earlier one of its trace: where reading begins in the earlier one, neither is of concern."""
+        if before is None:
+            return self
+        return Ended(
+            self.trace_id,
+            self.until,
+            self.headless_until,
+            min(self.first_offset, before.first_offset),
+            max(self.last_offset, before.last_offset),
+        )

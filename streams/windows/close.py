@@ -1,0 +1,47 @@
+"""Why a window closed: a closed enumeration, each member a metric."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from topics.records.facts import TICK_MS
+
+if TYPE_CHECKING:
+    from streams.windows.chain import Chain, Window
+
+
+class CloseReason(Enum):
+    """Why a window closed.
+
+    QUIET: nothing of the trace arrived for longer than the gap; the trace is taken as whole.
+    MAX_DURATION: the window, or its chain, reached its longest duration while records still came; judged as cut.
+    END_OF_INPUT: a replay's or a file's input ended; the trace is taken as whole.
+    """
+
+    QUIET = "quiet"
+    MAX_DURATION = "max_duration"
+    END_OF_INPUT = "end_of_input"
+
+
+class Close(msgspec.Struct, frozen=True, gc=False):
+    """One closed window of a trace, to be judged with all facts of its chain.
+
+    `closed_ms` is record time: last arrival + gap, or the tick at which the window was cut. `whole` is false when what
+    is missing could be in the log: the window was cut, its chain begins in the middle of the trace, or input was lost
+    in its time.
+    """
+
+    trace_id: bytes
+    chain: Chain
+    window: Window
+    reason: CloseReason
+    closed_ms: int
+    whole: bool
+
+    @property
+    def chain_first_ms(self) -> int:
+        """The first arrival of the chain, in ms of record time."""
+        return self.chain.first * TICK_MS

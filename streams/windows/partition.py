@@ -1,0 +1,242 @@
+"""One facts partition as a state machine: facts messages in offset order in, closed windows out.
+
+No clock, no I/O: its state is a function of the messages it was given. It can be made again in two ways, and then goes
+on as if nothing had happened:
+
+    from a `Position` and the chains of the same moment: messages that still wait are read again, told by their tick
+    from the first row of a `Position` alone: everything that any chain needs lies in the log from there on
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from streams.errors import StateError
+from streams.windows.chain import Ended
+from streams.windows.clock import Clock, Joined, Source
+from streams.windows.close import Close
+from streams.windows.reorder import Arrival
+from streams.windows.rocksdb import Position, Row, SourceMark
+from streams.windows.rule_times import RulesOf, RuleTimes
+from streams.windows.sessions import LostTime, Sessions
+from topics.records.facts import TICK_MS, TOUCH_BYTES, Entry, Facts, Section, touch_runs
+
+MOST_ROWS = 64
+RECENT_ROWS = 8
+MOST_ENDED = 5_000
+
+
+class Partition:
+    """Clock, sessions and position of one facts partition.
+
+    `late_count` counts entries and touches that came below the clock: applied at the clock's tick; `stale_count`
+    sections of an ingest that was long replaced, which say nothing new.
+    """
+
+    def __init__(
+        self,
+        topics: tuple[str, ...],
+        sessions: Sessions,
+        rules_of: RulesOf,
+        *,
+        out_of_order_ms: int,
+        position: Position,
+    ) -> None:
+        """Begins at a position whose chains `sessions` has: none at a beginning, and where it is to be rebuilt."""
+        row = position.refill_row
+        self.sessions = sessions
+        self.sessions.applied_tick = position.applied_tick
+        if position.applied_tick is None and row.clock_ms is not None and row.generation == position.generation:
+            self.sessions.applied_tick = row.clock_ms // TICK_MS
+        self.sessions.lost = list(row.lost)
+        marks = {(at.topic, at.partition): at.mark for at in row.marks}
+        self.clock = Clock(topics, marks, row.clock_ms, row.generation)
+        self.next_offset = row.facts_offset
+        self.rules = row.rules.copy()
+        # To look a source up in the rule times takes the longer the more sources there are.
+        self._projected_with: dict[Source, str] = {}
+        self.late_count = self.stale_count = 0
+        self._rules_of = rules_of
+        self._out_of_order_ms = out_of_order_ms
+        self._rows = list(position.rows)
+        self._stored = position
+
+    @property
+    def is_rereading(self) -> bool:
+        """Messages are taken in again that were taken in before the stored position."""
+        return self.next_offset < self._stored.next_offset
+
+    def apply(self, offset: int, facts: Facts) -> Iterator[Close]:
+        """Takes in the message at `offset` and yields the windows that close by it; a known message yields nothing.
+
+        Raises:
+            StateError: messages are missing, here or in a source partition.
+        """
+        if offset < self.next_offset:
+            return
+        if offset > self.next_offset:
+            raise _hole(offset, self.next_offset)
+        clock_ms = self.clock.now_ms
+        for section in facts.sections:
+            joined = self.clock.join(section)
+            if joined is Joined.STALE:
+                self.stale_count += 1
+                continue
+            if joined is Joined.NEW_GENERATION:
+                yield from self._begin_again(section)
+                clock_ms = None
+            if self.clock.generation < self._stored.generation:
+                # Of a generation that the chains have left behind only the marks are needed.
+                self.clock.advance(section)
+                continue
+            self._note_rules(section, facts.rules)
+            self._note_lost(section)
+            self._take_in(offset, section, None if clock_ms is None else clock_ms // TICK_MS)
+        self.next_offset = offset + 1
+        clock_ms = self.clock.tick()
+        if clock_ms is not None and self.clock.generation >= self._stored.generation:
+            yield from self.sessions.advance(clock_ms, offset)
+            self._forget_lost(clock_ms)
+
+    def position(self, needed_from: int | None = None) -> Position:
+        """Where the partition stands, to be stored with the chains of the same moment.
+
+        Whoever begins with it reads from facts offset `needed_from`, or from below, where that is given.
+        """
+        if self.is_rereading:
+            return self._stored
+        self.add_row()
+        needed = _lowest(self.sessions.waiting.lowest_offset(), needed_from)
+        self._drop_rows(needed_from)
+        return Position(
+            self.next_offset,
+            self.sessions.applied_tick,
+            self.next_offset if needed is None else needed,
+            self.clock.generation,
+            list(self._rows),
+            list(self.sessions.ended.values()),
+        )
+
+    def add_row(self) -> None:
+        """Remembers that windows can be built again from here; where messages are taken in again that is known."""
+        if self.is_rereading or self._rows[-1].facts_offset == self.next_offset:
+            return
+        if len(self._rows) >= MOST_ROWS:
+            # While one source partition holds the clock for hours, a row a second would be stored again every second.
+            self._rows = [*self._rows[:-RECENT_ROWS:2], *self._rows[-RECENT_ROWS:]]
+        marks = [SourceMark(*source, mark) for source, mark in sorted(self.clock.marks.items())]
+        clock = self.clock
+        self._rows.append(
+            Row(self.next_offset, clock.now_ms, clock.generation, marks, list(self.sessions.lost), self.rules.copy())
+        )
+
+    def _drop_rows(self, needed_from: int | None) -> None:
+        """Lets the first row be the last one from which all can be built again with few ended chains to know of."""
+        sessions = self.sessions
+        needed = _lowest(sessions.lowest_needed(), needed_from)
+        for at in range(len(self._rows) - 1, 0, -1):
+            offset = self._rows[at].facts_offset
+            if (needed is None or offset <= needed) and len(self._straddling(offset)) <= MOST_ENDED:
+                del self._rows[:at]
+                break
+        first_offset, applied = self._rows[0].facts_offset, sessions.applied_tick or 0
+        gone = [
+            trace_id
+            for trace_id, ended in sessions.ended.items()
+            if ended.last_offset < first_offset and ended.headless_until <= applied
+        ]
+        for trace_id in gone:
+            del sessions.ended[trace_id]
+
+    def _straddling(self, offset: int) -> list[Ended]:
+        """The ended chains of which the log from `offset` on holds a part, or that still make others headless."""
+        applied = self.sessions.applied_tick or 0
+        return [
+            ended
+            for ended in self.sessions.ended.values()
+            if ended.first_offset < offset and (ended.last_offset >= offset or ended.headless_until > applied)
+        ]
+
+    def _begin_again(self, section: Section) -> Iterator[Close]:
+        """All is read once more from the section's start: what is older is ended, what is not will come again."""
+        if self.clock.generation > self._stored.generation:
+            if section.start_ms is not None:
+                yield from self.sessions.end(before=section.start_ms // TICK_MS)
+            self.sessions.forget_all()
+        self.sessions.lost = []
+        self.rules = RuleTimes()
+        self._projected_with.clear()
+
+    def _take_in(self, offset: int, section: Section, clock_tick: int | None) -> None:
+        new_from = self.clock.advance(section)
+        for entry in section.entries:
+            if entry.offset >= new_from:
+                self._place_entry(offset, section, entry, clock_tick)
+        is_resent = section.from_offset < new_from
+        for touch_tick, run in touch_runs(section.touches):
+            # A touch has no offset: one below the clock may be applied already, and must not extend a window again.
+            if not (is_resent and clock_tick is not None and touch_tick < clock_tick):
+                tick = self._placed(touch_tick, clock_tick, len(run) // TOUCH_BYTES)
+                if tick is not None:
+                    self.sessions.waiting.add_touches(tick, run, offset)
+
+    def _place_entry(self, offset: int, section: Section, entry: Entry, clock_tick: int | None) -> None:
+        tick = self._placed(entry.tick, clock_tick, 1)
+        if tick is not None:
+            self.sessions.waiting.add(tick, Arrival(section.topic, section.partition, entry), offset)
+
+    def _placed(self, tick: int, clock_tick: int | None, count: int) -> int | None:
+        """The tick at which to apply, None when that was done before the stored position."""
+        if clock_tick is not None and tick < clock_tick:
+            tick = clock_tick
+            self.late_count += count
+        applied_tick = self.sessions.applied_tick
+        return None if applied_tick is not None and tick < applied_tick else tick
+
+    def _note_rules(self, section: Section, rule_set: str) -> None:
+        """What was projected before this section lies at most out_of_order above the watermark it was sent with."""
+        source = (section.topic, section.partition)
+        if self._projected_with.get(source) == rule_set:
+            return
+        self._projected_with[source] = rule_set
+        reached_ms = self._watermark_ms(section) + self._out_of_order_ms
+        self.rules.take_in(section.topic, section.partition, rule_set, reached_ms, self._rules_of)
+
+    def _note_lost(self, section: Section) -> None:
+        """Bounds the record time of what was lost by the watermarks before and after it; what is known is not new."""
+        mark = self.clock.marks.get((section.topic, section.partition))
+        applied_to = section.from_offset if mark is None else mark.applied_to
+        lost = [self._ended(lost, section) for lost in self.sessions.lost]
+        from_ms = self._watermark_ms(section)
+        lost += [LostTime(section.topic, section.partition, from_ms, None) for _, to in section.lost if to > applied_to]
+        self.sessions.lost = lost
+
+    def _watermark_ms(self, section: Section) -> int:
+        """The watermark of the section's source before it; the beginning of time when it had none."""
+        mark = self.clock.marks.get((section.topic, section.partition))
+        return 0 if mark is None or mark.watermark_ms is None else mark.watermark_ms
+
+    def _ended(self, lost: LostTime, section: Section) -> LostTime:
+        if lost.to_ms is not None or (lost.topic, lost.partition) != (section.topic, section.partition):
+            return lost
+        if section.watermark_ms is None or section.watermark_ms <= lost.from_ms:
+            return lost
+        # The watermark lies out_of_order below the highest record after the loss, and a lost record at most that above.
+        to_ms = section.watermark_ms + 2 * self._out_of_order_ms
+        return LostTime(lost.topic, lost.partition, lost.from_ms, to_ms)
+
+    def _forget_lost(self, clock_ms: int) -> None:
+        bounds = self.sessions.bounds
+        oldest_ms = clock_ms - (2 * (bounds.gap + bounds.lateness) + bounds.max_duration + 2) * TICK_MS
+        self.sessions.lost = [lost for lost in self.sessions.lost if lost.to_ms is None or lost.to_ms > oldest_ms]
+
+
+def _lowest(*offsets: int | None) -> int | None:
+    return min((offset for offset in offsets if offset is not None), default=None)
+
+
+def _hole(offset: int, next_offset: int) -> StateError:
+    return StateError(
+        f"facts continue at offset {offset}, the state ends at {next_offset}: the store is gone or not of this log",
+        action="stop all workers of the group, then start one: it rebuilds the state from the facts log",
+    )

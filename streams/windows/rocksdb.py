@@ -1,0 +1,254 @@
+"""The disk form of one facts partition: RocksDB through rocksdict.
+
+In: the changes of one step. Out: on the next start, the same chains and position. One step is one WriteBatch, so the
+store is always as of the end of some step.
+
+Keys and values (values are MessagePack):
+
+    b"c" + trace id (16 bytes)   Chain
+    b"p"                         Position
+    b"i"                         Identity: which log this is the state of, and in which format
+    b"w" + tick + number         what waits and has no room in memory; of no use to a later program (u64, big-endian)
+"""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+
+from streams.errors import StateError
+from streams.windows.chain import Chain, Ended
+from streams.windows.chains import Chains
+from streams.windows.clock import Mark
+from streams.windows.rule_times import RuleTimes
+from streams.windows.sessions import LostTime
+
+FORMAT = 2
+
+_CHAIN, _POSITION, _IDENTITY, _WAITING = b"c", b"p", b"i", b"w"
+_CHAIN_END, _WAITING_END = b"d", b"x"
+_U64 = struct.Struct(">Q")
+
+WRITE_BUFFER_BYTES = 16 << 20
+BLOCK_CACHE_BYTES = 16 << 20
+BLOOM_BITS = 10.0
+"""Of each facts partition's store: RocksDB's own defaults would take some 150 MB each."""
+
+
+class SourceMark(msgspec.Struct, frozen=True, array_like=True):
+    """A source partition and its mark, as stored."""
+
+    topic: str
+    partition: int
+    mark: Mark
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True):
+    """All but the chains, as it was before facts message `facts_offset`: reading can start again there.
+
+    `lost` is where input was lost that an open chain may still have missed, `rules` from when rules may judge.
+    """
+
+    facts_offset: int
+    clock_ms: int | None
+    generation: int
+    marks: list[SourceMark]
+    lost: list[LostTime]
+    rules: RuleTimes
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True):
+    """Where a partition stands at the end of a step.
+
+    Every facts message below `next_offset` was taken in, and of those everything below tick `applied_tick` was applied.
+    With the chains, of generation `generation`, reading goes on at the last of `rows` that is at or below
+    `waiting_offset`; without them, at the first: see `rebuilt`. `ended` are the chains that are gone, but of which the
+    log from the first row on holds the tail.
+    """
+
+    next_offset: int
+    applied_tick: int | None
+    waiting_offset: int
+    generation: int
+    rows: list[Row]
+    ended: list[Ended]
+
+    @classmethod
+    def beginning(cls, offset: int) -> Position:
+        """The position in a log that begins at `offset` and of which nothing was read."""
+        return cls(offset, None, offset, 0, [Row(offset, None, 0, [], [], RuleTimes())], [])
+
+    @property
+    def refill_row(self) -> Row:
+        """Where reading goes on when the chains are there."""
+        return [row for row in self.rows if row.facts_offset <= self.waiting_offset][-1]
+
+    def rebuilt(self) -> Position:
+        """Where to begin without the chains."""
+        first = self.rows[0]
+        offset = first.facts_offset
+        ended = [each for each in self.ended if each.first_offset < offset]
+        return Position(offset, None, offset, first.generation, [first], ended)
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """The log that a store belongs to."""
+
+    format: int
+    cluster_id: str
+    topic_id: str
+    bounds: str
+
+
+class Store:
+    """One partition's RocksDB; a context manager that closes it."""
+
+    def __init__(self, path: Path, identity: Identity) -> None:
+        """Opens the store at `path`; one that belongs to another log is thrown away first.
+
+        Raises:
+            StateError: it cannot be opened: another worker has it, or it is damaged.
+        """
+        self.path = path
+        if path.exists() and not _belongs(path, identity):
+            shutil.rmtree(path)
+        self._db = _open(path)
+        self._db[_IDENTITY] = _encode(identity)
+        self._db.delete_range(_WAITING, _WAITING_END)
+        self._shelved_count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the database; what was written stays."""
+        self._db.close()
+
+    def clear(self) -> None:
+        """Throws everything away but which log it is of."""
+        self._db.delete_range(_CHAIN, _CHAIN_END)
+        self._db.delete(_POSITION)
+
+    def position(self) -> Position | None:
+        """The position of the last step, None for a new store."""
+        value = self._db.get(_POSITION)
+        return None if value is None else msgspec.msgpack.decode(value, type=Position)
+
+    def chains(self) -> Iterator[tuple[bytes, Chain]]:
+        """All chains by trace id."""
+        for key, value in self._db.items(from_key=_CHAIN):
+            if key[:1] != _CHAIN:
+                return
+            yield key[1:], _decoder.decode(value)
+
+    def chain(self, trace_id: bytes) -> tuple[Chain, int]:
+        """One chain, and the size of its stored form in bytes; raises `StateError` when it is not there."""
+        value = self._db.get(_CHAIN + trace_id)
+        if value is None:
+            raise StateError(
+                f"the store {self.path} lacks the chain of trace {trace_id.hex()}",
+                action="delete it: it is rebuilt from the facts log",
+            )
+        return _decoder.decode(value), len(value)
+
+    def put(self, tick: int, values: bytes) -> None:
+        """Adds to what is there of a waiting tick, see `streams.windows.reorder.Shelf`; raises as `write` does."""
+        self._shelved_count += 1
+        key = _WAITING + _U64.pack(tick) + _U64.pack(self._shelved_count)
+        with self._writing():
+            self._db.put(key, values)
+
+    def take(self, tick: int) -> list[bytes]:
+        """All that is there of a waiting tick; it is not there afterwards."""
+        begin, end = _WAITING + _U64.pack(tick), _WAITING + _U64.pack(tick + 1)
+        found = []
+        for key, values in self._db.items(from_key=begin):
+            if key >= end:
+                break
+            found.append(values)
+        with self._writing():
+            self._db.delete_range(begin, end)
+        return found
+
+    def write(self, chains: Chains, position: Position) -> None:
+        """One step, all or nothing: the chains that changed (those that are gone are deleted), and the position.
+
+        Raises:
+            StateError: the disk does not take it.
+        """
+        batch = WriteBatch(raw_mode=True)
+        sizes_bytes = {}
+        for trace_id in chains.changed:
+            chain = chains.get(trace_id)
+            if chain is None:
+                batch.delete(_CHAIN + trace_id)
+            else:
+                value = _encode(chain)
+                sizes_bytes[trace_id] = len(value)
+                batch.put(_CHAIN + trace_id, value)
+        batch.put(_POSITION, _encode(position))
+        with self._writing():
+            self._db.write(batch)
+        chains.written(sizes_bytes)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # rocksdict raises nothing narrower
+            raise StateError(
+                f"the store {self.path} cannot be written: {error}",
+                action="see whether the disk is full, then start again",
+            ) from error
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(Chain)
+
+
+def _open(path: Path) -> Rdict:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)  # noqa: FBT003, rocksdict takes it by position only
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+    options.set_max_write_buffer_number(2)
+    blocks = BlockBasedOptions()
+    blocks.set_block_cache(Cache(BLOCK_CACHE_BYTES))
+    blocks.set_bloom_filter(BLOOM_BITS, False)  # noqa: FBT003, rocksdict takes it by position only
+    options.set_block_based_table_factory(blocks)
+    try:
+        return Rdict(str(path), options)
+    except Exception as error:  # rocksdict raises nothing narrower
+        raise StateError(
+            f"the store {path} cannot be opened: {error}",
+            action="stop the other worker that has it; if there is none, delete it: it is rebuilt from the facts log",
+        ) from error
+
+
+def _belongs(path: Path, identity: Identity) -> bool:
+    database = _open(path)
+    try:
+        value = database.get(_IDENTITY)
+        return value is not None and _decoded(value) == identity
+    finally:
+        database.close()
+
+
+def _decoded(value: bytes) -> Identity | None:
+    try:
+        return msgspec.msgpack.decode(value, type=Identity)
+    except msgspec.DecodeError:
+        return None

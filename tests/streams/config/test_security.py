@@ -1,0 +1,117 @@
+"""Security settings: what is refused, what clients get, and that no secret is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streams.config.security import MOST_PASSWORD_BYTES, Mechanism, Protocol, Security, read_password
+from streams.config.settings import Settings
+from streams.errors import ConfigError
+
+SECRET = "s3cret"  # noqa: S105, of nobody
+URL = "https://id.example.com/token"
+
+
+def security(protocol: Protocol = Protocol.SASL_SSL, **changed: object) -> Security:
+    """Security settings with some changed."""
+    usual: dict[str, object] = {"username": "u", "password": SECRET} if protocol.has_sasl else {}
+    return Security(protocol, **usual | changed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "changed", "message"),
+    [
+        (Protocol.SASL_SSL, {"username": None}, "SASL_SSL needs --sasl-username"),
+        (Protocol.SASL_PLAINTEXT, {"password": None}, "needs --sasl-password-file, or BETRACE_SASL_PASSWORD"),
+        (Protocol.SSL, {"username": "u"}, "--sasl-username is of no use with --security-protocol SSL"),
+        (Protocol.PLAINTEXT, {"ca_file": Path("ca")}, "--ssl-ca-file is of no use with --security-protocol PLAINTEXT"),
+        (Protocol.SSL, {"ca_file": Path("/nowhere")}, "--ssl-ca-file /nowhere cannot be read"),
+        (Protocol.SSL, {"cert_file": Path(__file__)}, "--ssl-cert-file and --ssl-key-file belong together"),
+        (Protocol.SASL_SSL, {"mechanism": Mechanism.OAUTHBEARER}, "OAUTHBEARER and --sasl-token-url belong together"),
+        (Protocol.SASL_SSL, {"token_url": URL}, "OAUTHBEARER and --sasl-token-url belong together"),
+    ],
+)
+def test_settings_that_cannot_work(protocol: Protocol, changed: dict[str, object], message: str) -> None:
+    """What is missing, or of no use, is named with its option."""
+    with pytest.raises(ConfigError, match=message):
+        security(protocol, **changed)
+
+
+@pytest.mark.parametrize(
+    ("made", "client"),
+    [
+        (security(Protocol.PLAINTEXT), {}),
+        (security(Protocol.SSL), {"security.protocol": "SSL"}),
+        (
+            security(Protocol.SSL, ca_file=Path(__file__), cert_file=Path(__file__), key_file=Path(__file__)),
+            {
+                "security.protocol": "SSL",
+                "ssl.ca.location": __file__,
+                "ssl.certificate.location": __file__,
+                "ssl.key.location": __file__,
+            },
+        ),
+        (
+            security(mechanism=Mechanism.PLAIN),
+            {
+                "security.protocol": "SASL_SSL",
+                "sasl.mechanism": "PLAIN",
+                "sasl.username": "u",
+                "sasl.password": SECRET,
+            },
+        ),
+        (
+            security(mechanism=Mechanism.OAUTHBEARER, token_url=URL, ca_file=Path(__file__)),
+            {
+                "security.protocol": "SASL_SSL",
+                "ssl.ca.location": __file__,
+                "sasl.mechanism": "OAUTHBEARER",
+                "sasl.oauthbearer.method": "oidc",
+                "sasl.oauthbearer.client.id": "u",
+                "sasl.oauthbearer.client.secret": SECRET,
+                "sasl.oauthbearer.token.endpoint.url": URL,
+                "https.ca.location": __file__,
+            },
+        ),
+    ],
+)
+def test_settings_of_clients(made: Security, client: dict[str, str]) -> None:
+    """Every client gets them from the settings, beside the address."""
+    settings = Settings("a:1", Path("state"), security=made)
+
+    assert {"bootstrap.servers": "a:1", **client} == settings.client()
+    assert SECRET not in repr(settings)
+
+
+@pytest.mark.parametrize("content", [f"{SECRET}\n", SECRET, f"{SECRET}\r\n"])
+def test_password_from_a_file(tmp_path: Path, content: str) -> None:
+    """The end of the line is not part of it."""
+    (tmp_path / "p").write_text(content, newline="")
+
+    assert SECRET == read_password(tmp_path / "p")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines", b"\xff", b"x" * (MOST_PASSWORD_BYTES + 1)])
+def test_file_that_holds_no_password(tmp_path: Path, content: bytes) -> None:
+    """A file that cannot be meant is refused by its name, and nothing of it is shown."""
+    (tmp_path / "p").write_bytes(content)
+
+    with pytest.raises(ConfigError, match=r"--sasl-password-file \S+/p (holds no text|must hold one line)"):
+        read_password(tmp_path / "p")
+
+
+def test_password_file_that_is_not_there(tmp_path: Path) -> None:
+    """A file that cannot be read is named."""
+    with pytest.raises(ConfigError, match=r"--sasl-password-file \S+/p cannot be read: No such file"):
+        read_password(tmp_path / "p")
+
+
+def test_password_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a file the variable is the password; an empty one is none."""
+    monkeypatch.setenv("BETRACE_SASL_PASSWORD", SECRET)
+    found = read_password(None)
+    monkeypatch.setenv("BETRACE_SASL_PASSWORD", "")
+
+    assert (SECRET, None) == (found, read_password(None))

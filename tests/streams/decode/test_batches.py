@@ -1,0 +1,178 @@
+"""Records that are read in runs say what they say one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import accumulate
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, Message, TopicPartition
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dsl import RuleSet, compile_texts
+from streams.config.settings import Settings
+from streams.decode import backend
+from streams.decode.backend import Choice
+from streams.ingest.intake import Intake
+from streams.ingest.source import Begin, Projected, SourcePartition
+from streams.ingest.watermark import PartitionTime
+from streams.kafka.outbox import ANY_PARTITION, PRODUCER, Headers, Outbox
+from streams.observe import metrics
+from tests.properties.fuzz_scan import damaged
+from tests.support.otlp_requests import SPAN, TRACE, delimited, logs_requests, trace_requests
+from topics.records.facts import Section
+
+TOPICS = ("otlp_spans", "otlp_logs")
+NOW_MS = 1_000_000
+FIRST_OFFSET = 5
+SKEW_MS = 5_000
+
+needs_scanner = pytest.mark.skipif(backend.compiled() is None, reason="the scanner was not compiled here")
+values = st.builds(lambda request: request.SerializeToString(), trace_requests | logs_requests)
+odd_values = st.builds(lambda value, chance: damaged(chance, value), values, st.randoms(use_true_random=False))
+times_ms = st.sampled_from((-1, 0, NOW_MS, NOW_MS + 99, NOW_MS + SKEW_MS, NOW_MS + SKEW_MS + 1, 1 << 62)) | st.integers(
+    NOW_MS - 1000, NOW_MS + 1000
+)
+records = st.lists(
+    st.tuples(
+        st.sampled_from(TOPICS),
+        st.integers(0, 1),
+        st.integers(0, 2),
+        values | values | odd_values | st.sampled_from((None, b"")),
+        times_ms,
+        st.sampled_from((TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME)),
+    ),
+    max_size=12,
+)
+Record = tuple[str, int, int, bytes | None, int, int]
+
+
+class Sent(Outbox):
+    """An outbox that notes what it is given; nothing is sent."""
+
+    def __init__(self) -> None:
+        super().__init__({"bootstrap.servers": "127.0.0.1:1", "log_level": 0, **PRODUCER})
+        self.sent: list[tuple[object, ...]] = []
+
+    def send(
+        self, topic: str, value: bytes | None, key: bytes | None, partition: int = ANY_PARTITION, headers: Headers = ()
+    ) -> None:
+        """Notes it."""
+        self.sent.append((topic, value, key, partition, *headers))
+
+
+@contextmanager
+def choosing(choice: Choice) -> Iterator[None]:
+    """Whatever is made inside decodes in this way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(backend.VARIABLE, choice.value)
+        yield
+
+
+def rules() -> RuleSet:
+    """Rules about keys that requests have, and about names."""
+    text = "// id: a\nwhen { user.id } always { audit.log }\n// id: b\nwhen { service.name.where(a > 1) } never { a }\n"
+    return compile_texts({"a.rules": text})[0]
+
+
+def messages(sent: list[Record]) -> list[Message]:
+    """The records, each a few offsets behind the last one of its partition: 0 is one that was there already."""
+    offsets: dict[tuple[str, int], Iterator[int]] = {}
+    made = []
+    for topic, number, _, value, record_ms, stamp in sent:
+        at = (topic, number)
+        if at not in offsets:
+            steps = [step for other, n, step, *_ in sent if (other, n) == at]
+            offsets[at] = accumulate(steps, initial=FIRST_OFFSET - 1)
+            next(offsets[at])
+        made.append(Message(topic, number, next(offsets[at]), None, value, timestamp=(stamp, record_ms)))
+    return made
+
+
+def taken(choice: Choice, sent: list[Record], count: int) -> tuple[list[list[Section]], list[object], object]:
+    """What intake makes of records, taken in so many at a time: sections, counts and places, what is sent."""
+    with choosing(choice):
+        sources = {
+            (topic, number): SourcePartition.at(
+                TopicPartition(topic, number),
+                Begin(FIRST_OFFSET, 1),
+                "id",
+                2,
+                PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=SKEW_MS),
+                now_ms=NOW_MS,
+            )
+            for topic in TOPICS
+            for number in range(2)
+        }
+        outbox = Sent()
+        intake = Intake(Settings("127.0.0.1:1", Path()), rules(), outbox, sources)
+        before = metrics.totals()
+        made = messages(sent)
+        for start in range(0, len(made), count):
+            intake.take(made[start : start + count], local_ms=NOW_MS + start)
+        after = metrics.totals()
+        places: list[object] = [
+            (each.next_offset, each.draft.to_offset, each.began_ms, each.committed(), each.time.behind_count)
+            for each in sources.values()
+        ]
+        sections = [each.draft.sections(3, each.time.watermark_ms) for each in sources.values()]
+    counts = [{name: after[name] - before[name] for name in after}, intake.read_count, intake.batch_count]
+    return sections, [*places, *counts], outbox.sent
+
+
+@needs_scanner
+@settings(max_examples=200)
+@given(sent=records, count=st.integers(1, 12))
+def test_runs_change_nothing(sent: list[Record], count: int) -> None:
+    """Sections, counts, times, dead letters and the audit trail are those of the pure path, whatever comes together."""
+    assert taken(Choice.PURE, sent, 1_000) == taken(Choice.CYTHON, sent, 1_000)
+    assert taken(Choice.PURE, sent, count) == taken(Choice.CYTHON, sent, count)
+
+
+def request(*spans: bytes) -> bytes:
+    """A request with these encoded spans."""
+    return delimited(1, delimited(2, b"".join(delimited(2, span) for span in spans)))
+
+
+def span(trace_id: bytes = TRACE, key: bytes = b"k") -> bytes:
+    """A span with one attribute."""
+    return delimited(1, trace_id) + delimited(2, SPAN) + delimited(9, delimited(1, key) + delimited(2, b""))
+
+
+@needs_scanner
+@pytest.mark.parametrize(
+    ("middle", "lengths"),
+    [
+        ((TOPICS[0], 0, 1, request(span()), NOW_MS, TIMESTAMP_CREATE_TIME), [3, 2, 1]),
+        ((TOPICS[0], 0, 1, request(span(key=b"audit.x")), NOW_MS, TIMESTAMP_CREATE_TIME), [1, 0, 1]),
+        ((TOPICS[0], 0, 1, request(span(bytes(16))), NOW_MS, TIMESTAMP_CREATE_TIME), [1, 0, 1]),
+        ((TOPICS[0], 0, 1, request(span()), NOW_MS + SKEW_MS + 1, TIMESTAMP_CREATE_TIME), [1, 0, 1]),
+        ((TOPICS[0], 0, 1, b"{}", NOW_MS, TIMESTAMP_CREATE_TIME), [1, 0, 1]),
+        ((TOPICS[0], 1, 1, request(span()), NOW_MS, TIMESTAMP_CREATE_TIME), [1, 0, 1]),
+        ((TOPICS[0], 0, 0, request(span()), NOW_MS, TIMESTAMP_CREATE_TIME), [1, 0, 1]),
+    ],
+    ids=["plain", "audit", "no_trace", "ahead", "json", "other_partition", "read_before"],
+)
+def test_run_ends_before_what_takes_more(middle: Record, lengths: list[int]) -> None:
+    """What is not only to be counted is left to be taken in alone."""
+    plain: Record = (TOPICS[0], 0, 1, request(span(), span(bytes(15) + b"\1")), NOW_MS, TIMESTAMP_CREATE_TIME)
+    made = messages([plain, middle, plain])
+    with choosing(Choice.CYTHON):
+        time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=SKEW_MS)
+        source = SourcePartition.at(TopicPartition(TOPICS[0], 0), Begin(FIRST_OFFSET, 1), "id", 2, time, now_ms=NOW_MS)
+        read_run = backend.run_reader(rules().interest)
+    assert read_run is not None
+    found = []
+
+    for index in range(3):
+        start = source.run_start(local_ms=NOW_MS, has_logs=False)
+        assert start is not None
+        run = read_run(made, index, start, source.draft.touches)
+        found.append(run.record_count)
+        if index != 1 and run.record_count == 1:
+            source.take_run(run, local_ms=NOW_MS)
+
+    assert lengths == found

@@ -1,0 +1,187 @@
+"""Spans and log records as rules read them."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData, ResourceLogs, ScopeLogs, SeverityNumber
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1 import trace_pb2
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
+
+from dsl import Event, Interest, Span
+from streams.decode.convert import severity_name
+from tests.support.decoding import decode
+from tests.support.otlp_requests import SPAN, TRACE, attributes, logs_request, trace_request
+from topics.otlp.protobuf import Message
+
+WANTED = Interest(names=frozenset(), every_span=True, attributes=frozenset({"a", "service.name"}))
+
+
+def text(key: str, value: str) -> Message:
+    """An attribute that holds text."""
+    return KeyValue(key=key, value=AnyValue(string_value=value))
+
+
+def only_span(request: bytes, interest: Interest = WANTED) -> Span:
+    """The one span of a request."""
+    [trace] = decode(request, interest).traces.values()
+    [span] = trace.spans
+    return span
+
+
+def test_span() -> None:
+    """A span has all that rules read: what was sent, but only the attributes that are wanted."""
+    sent = trace_pb2.Span(
+        trace_id=TRACE,
+        span_id=SPAN,
+        parent_span_id=b"parentid",
+        name="pay",
+        kind=trace_pb2.Span.SPAN_KIND_SERVER,
+        start_time_unix_nano=7,
+        end_time_unix_nano=5,
+        attributes=[text("a", "1"), text("b", "2")],
+        events=[trace_pb2.Span.Event(name="tick", attributes=[text("a", "3"), text("b", "4")])],
+        status=Status(code=Status.STATUS_CODE_ERROR, message="refused"),
+    )
+
+    actual = only_span(trace_request(sent, resource=Resource(attributes=[text("service.name", "shop"), text("b", "")])))
+
+    assert actual == Span(
+        name="pay",
+        span_id=SPAN,
+        parent_id=b"parentid",
+        start_ns=7,
+        end_ns=5,
+        attributes={"a": "1"},
+        events=(Event("tick", {"a": "3"}),),
+        resource={"service.name": "shop"},
+        kind="server",
+        status="error",
+        status_message="refused",
+        identity=SPAN,
+    )
+
+
+def test_empty_span() -> None:
+    """What was not sent is absent, and an all-zero parent is none."""
+    assert only_span(trace_request(trace_pb2.Span(trace_id=TRACE, parent_span_id=bytes(8)))) == Span(name="")
+
+
+def test_log_record() -> None:
+    """A log record reads as a span with a body and a severity, and an identity of its own."""
+    log = LogRecord(
+        trace_id=TRACE,
+        span_id=SPAN,
+        event_name="pay",
+        time_unix_nano=7,
+        observed_time_unix_nano=9,
+        severity_number=SeverityNumber.SEVERITY_NUMBER_WARN2,
+        body=AnyValue(string_value="paid"),
+        attributes=[text("a", "1"), text("b", "2")],
+    )
+    scope = ScopeLogs(scope=InstrumentationScope(name="lib", attributes=[text("a", "5")]), log_records=[log])
+    group = ResourceLogs(resource=Resource(attributes=[text("service.name", "shop")]), scope_logs=[scope])
+
+    actual = only_span(LogsData(resource_logs=[group]).SerializeToString())
+
+    assert len(actual.identity) == 16
+    assert actual == Span(
+        name="pay",
+        span_id=SPAN,
+        start_ns=7,
+        attributes={"a": "1"},
+        resource={"service.name": "shop"},
+        scope={"a": "5"},
+        scope_name="lib",
+        is_log=True,
+        log_body="paid",
+        log_severity="WARN2",
+        identity=actual.identity,
+    )
+
+
+def test_time_of_log_record() -> None:
+    """A log record without a time has the time at which it was observed."""
+    assert only_span(logs_request(LogRecord(trace_id=TRACE, observed_time_unix_nano=9))).start_ns == 9
+    assert only_span(logs_request(LogRecord(trace_id=TRACE, span_id=SPAN))).start_ns is None
+
+
+@pytest.mark.parametrize(
+    ("event_name", "attribute", "expected"),
+    [
+        ("pay", text("event.name", "get"), "pay"),
+        ("", text("event.name", "get"), "get"),
+        ("", KeyValue(key="event.name", value=AnyValue(int_value=1)), ""),
+        ("", text("name", "get"), ""),
+    ],
+)
+def test_name_of_log_record(event_name: str, attribute: Message, expected: str) -> None:
+    """A log record's name is its event name, else the text of its attribute `event.name`."""
+    log = LogRecord(trace_id=TRACE, time_unix_nano=1, event_name=event_name, attributes=[attribute])
+
+    assert expected == only_span(logs_request(log)).name
+
+
+def test_log_record_of_interest_by_its_attribute_event_name() -> None:
+    """Rules that name an event look at log records that carry the name as an attribute."""
+    log = LogRecord(trace_id=TRACE, time_unix_nano=1, attributes=[text("event.name", "audit.log")])
+    interest = Interest(names=frozenset({"audit.log"}), every_span=False, attributes=frozenset())
+
+    assert only_span(logs_request(log), interest).name == "audit.log"
+
+
+@given(sent=attributes, order=st.randoms(use_true_random=False))
+def test_identity_is_the_same_for_a_copy(sent: list[Message], order: Random) -> None:
+    """A log record sent twice has one identity, whatever the order of its attributes and whatever rules look at."""
+    distinct = list({attribute.key: attribute for attribute in sent}.values())
+    shuffled = order.sample(distinct, len(distinct))
+    narrow = Interest(names=frozenset(), every_span=True, attributes=frozenset())
+
+    first = only_span(logs_request(LogRecord(trace_id=TRACE, time_unix_nano=1, attributes=distinct)))
+    second = only_span(logs_request(LogRecord(trace_id=TRACE, time_unix_nano=1, attributes=shuffled)), narrow)
+
+    assert first.identity == second.identity
+
+
+def test_identity_tells_log_records_apart() -> None:
+    """Log records that differ in span, time, event name, or any attribute's key, value or type differ in identity."""
+    logs = [
+        LogRecord(time_unix_nano=1),
+        LogRecord(time_unix_nano=2),
+        LogRecord(time_unix_nano=1, span_id=SPAN),
+        LogRecord(time_unix_nano=1, event_name="pay"),
+        LogRecord(time_unix_nano=1, attributes=[text("x", "1")]),
+        LogRecord(time_unix_nano=1, attributes=[text("y", "1")]),
+        LogRecord(time_unix_nano=1, attributes=[KeyValue(key="x", value=AnyValue(int_value=1))]),
+        LogRecord(time_unix_nano=1, attributes=[KeyValue(key="x", value=AnyValue(bytes_value=b"1"))]),
+        LogRecord(time_unix_nano=1, attributes=[KeyValue(key="x")]),
+    ]
+    for log in logs:
+        log.trace_id = TRACE
+
+    identities = {only_span(logs_request(log)).identity for log in logs}
+
+    assert len(identities) == len(logs)
+
+
+def test_first_of_a_key_counts() -> None:
+    """Of attributes with the same key the first one counts, even when it is empty."""
+    span = trace_pb2.Span(trace_id=TRACE, attributes=[text("a", "1"), text("a", "2")])
+    empty = trace_pb2.Span(trace_id=TRACE, attributes=[KeyValue(key="a"), text("a", "2")])
+
+    assert only_span(trace_request(span)).attributes == {"a": "1"}
+    assert only_span(trace_request(empty)).attributes == {"a": None}
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(0, None), (1, "TRACE"), (5, "DEBUG"), (10, "INFO2"), (24, "FATAL4"), (25, None), (-1, None)],
+)
+def test_severity_name(number: int, expected: str | None) -> None:
+    """Each of the 24 severity numbers has OpenTelemetry's short name, and no other number has one."""
+    assert expected == severity_name(number)

@@ -1,0 +1,326 @@
+"""What is read from source records, in either encoding and by either path, and from bytes that are no such thing."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from dsl import Interest
+from streams.decode.decoder import Decoded, Format, TraceSpans
+from streams.decode.decoder import decode as decode_few
+from streams.errors import RecordError
+from tests.support import paths
+from tests.support.decoding import decode
+from tests.support.otlp_requests import (
+    SPAN,
+    TRACE,
+    as_json,
+    backwards,
+    delimited,
+    logs_request,
+    logs_requests,
+    trace_request,
+    trace_requests,
+)
+from topics.embedded import capture
+from topics.otlp.protobuf import Message
+from topics.otlp.requests import RecordKind
+
+CORPUS = paths.CORPUS
+AUDIT = Interest(names=frozenset({"audit.log"}), every_span=False, attributes=frozenset({"user.id", "service.name"}))
+NOTHING = Interest(names=frozenset(), every_span=False, attributes=frozenset())
+EVERYTHING = Interest(names=frozenset(), every_span=True, attributes=frozenset({"user.id", "service.name", "é", ""}))
+
+requests = trace_requests | logs_requests
+interests = st.sampled_from((AUDIT, NOTHING, EVERYTHING)) | st.builds(
+    Interest,
+    names=st.frozensets(st.sampled_from(("audit.log", "user.id", "é", "", "a", "\ufffd"))),
+    every_span=st.booleans(),
+    attributes=st.frozensets(st.sampled_from(("audit.log", "user.id", "é", ""))),
+)
+
+
+def text(key: str, value: str) -> Message:
+    """An attribute that holds text."""
+    return KeyValue(key=key, value=AnyValue(string_value=value))
+
+
+def outcome(
+    value: bytes,
+    interest: Interest,
+    *,
+    format: Format = Format.AUTO,  # noqa: A002 - named as in `decode`
+    kind: RecordKind = RecordKind.SPANS,
+) -> Decoded | str:
+    """What a record decodes to, or the reason why it does not."""
+    try:
+        return decode(value, interest, format=format, kind=kind)
+    except RecordError as error:
+        return str(error)
+
+
+def counts(value: bytes, interest: Interest) -> object:
+    """All that `outcome` says but for the spans themselves."""
+    decoded = outcome(value, interest)
+    if isinstance(decoded, str):
+        return decoded
+    traces = {trace_id: (trace.span_count, trace.root_seen) for trace_id, trace in decoded.traces.items()}
+    return traces, decoded.span_count, decoded.spans_without_trace, decoded.logs_without_trace
+
+
+def names(decoded: Decoded) -> list[str]:
+    """The names of all spans that were converted."""
+    return [span.name for trace in decoded.traces.values() for span in trace.spans]
+
+
+@given(request=trace_requests, interest=interests)
+def test_spans_are_the_same_in_both_encodings(request: Message, interest: Interest) -> None:
+    """Spans read alike from protobuf, from protobuf with its fields in the other order, and from JSON.
+
+    Only protobuf is searched before it is walked, so this also says that the search leaves nothing out.
+    """
+    expected = outcome(request.SerializeToString(), interest)
+
+    assert expected == outcome(backwards(request), interest)
+    assert expected == outcome(as_json(request), interest)
+
+
+@given(request=logs_requests, interest=interests)
+def test_log_records_are_the_same_in_both_encodings(request: Message, interest: Interest) -> None:
+    """Log records read alike from protobuf, from protobuf with its fields in the other order, and from JSON."""
+    expected = outcome(request.SerializeToString(), interest, kind=RecordKind.LOGS)
+
+    assert expected == outcome(backwards(request), interest, kind=RecordKind.LOGS)
+    assert expected == outcome(as_json(request), interest, kind=RecordKind.LOGS)
+
+
+@given(request=trace_requests)
+def test_every_span_is_counted_once(request: Message) -> None:
+    """A span is counted in its trace or as one without a trace."""
+    spans = [span for sender in request.resource_spans for scope in sender.scope_spans for span in scope.spans]
+    valid = [span for span in spans if len(span.trace_id) == 16 and any(span.trace_id)]
+
+    actual = outcome(request.SerializeToString(), AUDIT)
+
+    if spans and not valid:
+        assert actual == "no span has a valid trace id"
+    else:
+        assert isinstance(actual, Decoded)
+        assert (actual.span_count, actual.spans_without_trace) == (len(valid), len(spans) - len(valid))
+        assert sum(trace.span_count for trace in actual.traces.values()) == len(valid)
+
+
+@given(value=st.binary(max_size=60) | st.text(max_size=60).map(str.encode), format=st.sampled_from(Format))
+def test_any_bytes_decode_or_have_a_reason(value: bytes, format: Format) -> None:  # noqa: A002 - named as in `decode`
+    """Whatever the bytes and whatever they are taken for, nothing but a `RecordError` comes out."""
+    for kind in RecordKind:
+        actual = outcome(value, EVERYTHING, format=format, kind=kind)
+
+        assert isinstance(actual, Decoded) or actual
+
+
+@given(request=requests, data=st.data())
+def test_damaged_request_decodes_or_has_a_reason(request: Message, data: st.DataObject) -> None:
+    """A request with bytes replaced, cut or inserted raises nothing but `RecordError`, whatever rules look at."""
+    whole = data.draw(st.sampled_from((request.SerializeToString(), as_json(request))))
+    start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(whole))] * 2)))
+    damaged = whole[:start] + data.draw(st.binary(max_size=3)) + whole[end:]
+
+    actual = {repr(counts(damaged, interest)) for interest in (AUDIT, NOTHING, EVERYTHING)}
+
+    assert len(actual) == 1
+
+
+@pytest.mark.parametrize(
+    ("interest", "expected"),
+    [
+        pytest.param(NOTHING, [], id="nothing"),
+        pytest.param(Interest(frozenset({"pay"}), every_span=False, attributes=frozenset()), ["pay"], id="name"),
+        pytest.param(Interest(frozenset({"key"}), every_span=False, attributes=frozenset()), ["get"], id="attribute"),
+        pytest.param(Interest(frozenset({"tick"}), every_span=False, attributes=frozenset()), ["put"], id="event"),
+        pytest.param(
+            Interest(frozenset({"host"}), every_span=False, attributes=frozenset()),
+            ["pay", "get", "put"],
+            id="resource",
+        ),
+        pytest.param(Interest(frozenset({"value"}), every_span=False, attributes=frozenset()), [], id="only a value"),
+        pytest.param(EVERYTHING, ["pay", "get", "put"], id="every span"),
+    ],
+)
+def test_what_is_of_interest(interest: Interest, expected: list[str]) -> None:
+    """A span is converted for its name, an attribute's key, an event's name, or what its resource has."""
+    request = trace_request(
+        Span(trace_id=TRACE, name="pay"),
+        Span(trace_id=TRACE, name="get", attributes=[text("key", "value")]),
+        Span(trace_id=TRACE, name="put", events=[Span.Event(name="tick")]),
+        resource=Resource(attributes=[text("host", "a")]),
+    )
+
+    actual = decode(request, interest)
+
+    assert expected == names(actual)
+    assert actual.span_count == 3
+
+
+def test_name_of_interest_in_damaged_text() -> None:
+    """A rule about U+FFFD sees text that was mended, though its bytes are nowhere in the request."""
+    request = trace_request(Span(trace_id=TRACE, name="a\x00b")).replace(b"a\x00b", b"a\xffb")
+    interest = Interest(names=frozenset({"a\ufffdb"}), every_span=False, attributes=frozenset())
+
+    assert names(decode(request, interest)) == ["a\ufffdb"]
+
+
+def test_more_names_than_a_pattern_holds() -> None:
+    """Names too long to be searched for together are still found."""
+    interest = Interest(names=frozenset({"pay", "x" * 9_000_000}), every_span=False, attributes=frozenset())
+
+    assert names(decode(trace_request(Span(trace_id=TRACE, name="pay")), interest)) == ["pay"]
+
+
+def test_root() -> None:
+    """A trace's root is a span whose parent is empty or all zero; a log record is none."""
+    spans = [
+        Span(trace_id=b"a" * 16, parent_span_id=SPAN),
+        Span(trace_id=b"b" * 16, parent_span_id=bytes(8)),
+        Span(trace_id=b"c" * 16),
+    ]
+    log = LogRecord(trace_id=b"d" * 16, time_unix_nano=1)
+
+    traces = decode(trace_request(*spans), NOTHING).traces | decode(logs_request(log), NOTHING).traces
+
+    assert [trace.root_seen for trace in traces.values()] == [False, True, True, False]
+
+
+def test_decoding_few_records() -> None:
+    """Who decodes but a few records needs no decoder for it."""
+    request = trace_request(Span(trace_id=TRACE, name="audit.log"))
+
+    assert decode(request, AUDIT) == decode_few(request, AUDIT)
+
+
+def test_some_spans_without_trace() -> None:
+    """Spans with an invalid trace id are counted, and the others are used."""
+    request = trace_request(Span(trace_id=TRACE), Span(trace_id=bytes(16)), Span(trace_id=b"short"), Span(name="none"))
+
+    actual = decode(request, NOTHING)
+
+    assert actual == Decoded({TRACE: TraceSpans(1, root_seen=True, spans=[])}, 1, spans_without_trace=3)
+
+
+def test_log_records_without_trace() -> None:
+    """Log records without a trace are counted and are no error, even when there is nothing else."""
+    actual = decode(logs_request(LogRecord(time_unix_nano=1), LogRecord(severity_text="x")), NOTHING)
+
+    assert actual == Decoded(logs_without_trace=2)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        pytest.param(None, "empty", id="tombstone"),
+        pytest.param(b"", "empty", id="empty"),
+        pytest.param(trace_request(Span(name="x")), "no span has a valid trace id", id="no trace"),
+        pytest.param(b"hello", "not protobuf", id="text"),
+        pytest.param(trace_request(Span(trace_id=TRACE))[:-1], "not protobuf", id="cut protobuf"),
+        pytest.param(delimited(7, b"abc"), "no resource spans or resource logs", id="unknown field"),
+        pytest.param(delimited(1, delimited(9, b"a")), "no spans or log records, only unknown fields", id="unknown"),
+        pytest.param(b"{}", "no resource spans or resource logs", id="empty document"),
+        pytest.param(b'{"foo":1}', "no resource spans or resource logs", id="other document"),
+        pytest.param(b'{"resourceSpans":[', "not json: input data was truncated", id="cut json"),
+        pytest.param(
+            b' \n{"resourceSpans":7}',
+            "not otlp json: expected `array`, got `int` - at `$.resourceSpans`",
+            id="other shape",
+        ),
+        pytest.param(b'{"resourceSpans":[],"x":%s' % (b"[" * 100_000), "json is nested too deep", id="deep"),
+    ],
+)
+def test_reasons(value: bytes | None, reason: str) -> None:
+    """What cannot be read has a short, stable reason."""
+    with pytest.raises(RecordError) as raised:
+        decode(value, AUDIT)
+
+    assert reason == str(raised.value)
+
+
+@pytest.mark.parametrize("value", [b"[]", b'[{"resourceSpans":[]}]', b'"text"', b"7"])
+def test_json_format_refuses_what_is_no_object(value: bytes) -> None:
+    """Where a topic is said to hold JSON, anything but an object is refused as such."""
+    with pytest.raises(RecordError, match=r"^not otlp json: expected `object`"):
+        decode(value, AUDIT, format=Format.JSON)
+
+
+@pytest.mark.parametrize(
+    "value", [b'{"resourceSpans":[]}', b'{"resourceLogs":[{}]}', trace_request(), delimited(1, delimited(3, b"url"))]
+)
+def test_request_without_records(value: bytes) -> None:
+    """A request without any span or log record is a request."""
+    assert decode(value, AUDIT) == Decoded()
+
+
+@pytest.mark.parametrize("before", [b"", b"\n", b" \r\n\t", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n\n"])
+def test_json_is_told_by_its_first_bytes(before: bytes) -> None:
+    """White space and a byte order mark may stand before a JSON document."""
+    assert decode(before + b'{"resourceSpans":[{"scopeSpans":[]}]}', AUDIT) == Decoded()
+
+
+def test_protobuf_that_starts_like_json() -> None:
+    """A request whose first group is 123 bytes long starts like a document, and is protobuf all the same."""
+    padding = 123 - len(trace_request(Span(trace_id=TRACE, name="x"))) + 2
+    request = trace_request(Span(trace_id=TRACE, name="x" * (padding + 1)))
+
+    assert request.startswith(b"\n{")
+    assert decode(request, NOTHING).span_count == 1
+
+
+def test_line_feed_before_something_else() -> None:
+    """What starts with a line feed and a brace and is neither encoding has JSON's reason."""
+    with pytest.raises(RecordError, match=r"^not json: "):
+        decode(b"\n{no}", AUDIT)
+
+
+def test_format_is_not_guessed_when_set() -> None:
+    """A topic that is said to hold protobuf is never read as JSON."""
+    with pytest.raises(RecordError, match=r"^no"):
+        decode(b'{"resourceSpans":[]}', AUDIT, format=Format.PROTO)
+
+
+def test_document_with_spans_and_logs() -> None:
+    """A JSON document may hold both kinds of records; they share their traces."""
+    trace_id = TRACE.hex().encode()
+    value = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"%s"}]}]}],' % trace_id
+    value += b'"resourceLogs":[{"scopeLogs":[{"logRecords":[{"traceId":"%s"}]}]}]}' % trace_id
+
+    assert decode(value, NOTHING) == Decoded({TRACE: TraceSpans(2, root_seen=True, spans=[])}, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "span_count", "trace_count"),
+    [
+        ("partitioned_proto", 2007, 168),
+        ("unkeyed_proto", 2007, 168),
+        ("unkeyed_json", 2007, 168),
+    ],
+)
+def test_collector_output(name: str, span_count: int, trace_count: int) -> None:
+    """All that a real Collector wrote is read, whatever its settings."""
+    decoded = [decode(frame.value, EVERYTHING) for frame in capture.read(CORPUS / f"{name}.bin.gz")]
+
+    assert span_count == sum(record.span_count for record in decoded)
+    assert trace_count == len({trace_id for record in decoded for trace_id in record.traces})
+    assert span_count == sum(len(trace.spans) for record in decoded for trace in record.traces.values())
+
+
+@pytest.mark.parametrize("name", ["partitioned_proto_logs", "unkeyed_proto_logs", "unkeyed_json_logs"])
+def test_collector_logs(name: str) -> None:
+    """A real Collector's log records are told from spans without being told the topic's kind."""
+    decoded = [decode(frame.value, EVERYTHING) for frame in capture.read(CORPUS / f"{name}.bin.gz")]
+
+    assert sum(record.span_count for record in decoded) == 210
+    assert sum(record.logs_without_trace for record in decoded) == 20
+    assert all(span.is_log for record in decoded for trace in record.traces.values() for span in trace.spans)

@@ -1,0 +1,130 @@
+"""The trail's files beside the evidence."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from streams.errors import StateError
+from streams.evidence.audit import archive
+from streams.evidence.ledger.storage import Directory
+from streams.evidence.ledger.verify import Verification
+from tests.support import trails
+from tests.support.evidence import SIGNER
+
+SEALS = 150
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Evidence with two files of the trail, and seals after them."""
+    root = tmp_path_factory.mktemp("evidence")
+    archive.advance(trails.make(root, SEALS), SEALS)
+    return root
+
+
+@pytest.fixture
+def root(made: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    shutil.copytree(made, tmp_path / "copy")
+    for path in (tmp_path / "copy").rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return tmp_path / "copy"
+
+
+def found(root: Path) -> list[str]:
+    """What is wrong."""
+    return [finding.text() for finding in archive.findings(Directory(root), SEALS, {})]
+
+
+def test_files_hold_what_was_sealed(made: Path) -> None:
+    """Each file is named by its manifest, which follows from the one before; the evidence itself is as it was."""
+    chained = [archive.read(Directory(made), number) for number in (0, 1)]
+
+    assert [(0, 60, 55), (60, 120, 54)] == [
+        (one.manifest.first_seal, one.manifest.end_seal, one.manifest.rows) for one in chained
+    ]
+    assert [None, chained[0].sha256] == [one.manifest.previous for one in chained]
+    assert [] == found(made)
+    assert [] == [*Verification(Directory(made), [SIGNER.verifier()]).findings()]
+
+
+def test_again_makes_nothing(root: Path) -> None:
+    """What is there is not made again."""
+    assert 0 == archive.advance(Directory(root), SEALS)
+
+
+@pytest.mark.parametrize("lost", [["007"], ["001.json"], ["001"]])
+def test_a_killed_maker_is_followed(made: Path, root: Path, lost: list[str]) -> None:
+    """Killed between a file and its manifest, or before both, the next one makes the same."""
+    for name in lost:
+        for path in (root / "audit").rglob(f"{name}*"):
+            path.unlink()
+
+    archive.advance(Directory(root), SEALS)
+
+    names = sorted(path.relative_to(made) for path in (made / "audit").rglob("*.*"))
+    assert [(made / name).read_bytes() for name in names] == [(root / name).read_bytes() for name in names]
+
+
+def test_another_file_in_its_place_is_not_taken(root: Path) -> None:
+    """A file that holds something else stops the maker."""
+    [first, second] = sorted((root / "audit").rglob("*.parquet"))
+    shutil.copy(first, second)
+    next((root / "audit").rglob("001.json")).unlink()
+
+    with pytest.raises(StateError, match="is there, and of other records"):
+        archive.advance(Directory(root), SEALS)
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def _swap(path: Path) -> None:
+    [one, other] = sorted(path.parent.glob(f"*{path.suffix}"))
+    first = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(first)
+
+
+@pytest.mark.parametrize(
+    "damage", [_flip, Path.unlink, _swap, lambda path: shutil.copy(path, path.with_name("x.parquet"))]
+)
+@pytest.mark.parametrize("suffix", [".json", ".parquet"])
+def test_any_damage_is_found(root: Path, damage: Callable[[Path], object], suffix: str) -> None:
+    """A file that is changed, gone, in another's place, or there without a manifest is found."""
+    damage(min((root / "audit").rglob(f"*{suffix}")))
+
+    assert [] != found(root)
+
+
+def test_each_byte_of_the_trail_counts(tmp_path: Path) -> None:
+    """Of no manifest, not even the last one, and of no file can any byte be another one."""
+    archive.advance(trails.make(tmp_path, 121, count=2), 121)
+    unseen = []
+    for path in sorted(path for path in (tmp_path / "audit").rglob("*") if path.is_file()):
+        path.chmod(0o644)
+        content = path.read_bytes()
+        # Of a file every byte goes into one hash.
+        for at in range(0, len(content), 1 if path.suffix == ".json" else 97):
+            path.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
+            if not [*archive.findings(Directory(tmp_path), 121, {})]:
+                unseen.append((path.name, at))
+        path.write_bytes(content)
+
+    assert [] == unseen
+    assert [] == [*archive.findings(Directory(tmp_path), 121, {})]
+
+
+def test_a_chain_that_was_cut_is_found(root: Path) -> None:
+    """Records that were sealed long ago and are in no file are missed."""
+    for path in (root / "audit").rglob("001*"):
+        path.unlink()
+
+    assert any("records of seals from 60 on have no file" in text for text in found(root))

@@ -1,0 +1,163 @@
+"""Sums over a seal, and continuity from one coverage record to the next."""
+
+from __future__ import annotations
+
+import msgspec
+
+from streams.evidence.ledger.cover import Continuity, CoverSum
+from tests.support import evidence
+from topics.records.verdicts import Coverage, SourceCoverage
+
+
+def test_input_of_several_partitions_is_spanned() -> None:
+    """Every facts partition is told of the same source records: offsets span, lost ranges and dead letters are one."""
+    total = CoverSum()
+    for partition, (begin, end, dead_letters) in enumerate([(5, 9, None), (3, 7, 2), (3, 8, 1)]):
+        source = SourceCoverage(
+            topic="t", partition=0, epoch=1, from_offset=begin, to_offset=end, lost=[(5, 6)], dead_letters=dead_letters
+        )
+        total.add(msgspec.structs.replace(evidence.coverage(partition, 0), sources=[source]))
+
+    [spanned] = total.cover().sources
+
+    assert (3, 9, [(5, 6)], 2) == (spanned.from_offset, spanned.to_offset, spanned.lost, spanned.dead_letters)
+
+
+def test_dead_letters_of_several_minutes_are_added() -> None:
+    """A facts partition tells of new ones each minute; where one minute does not say, the sum is not known."""
+    told = {0: [2, 1], 1: [1, 1], 2: [9, None]}
+    total = CoverSum()
+    for partition, counts in told.items():
+        for minute, dead_letters in enumerate(counts):
+            source = SourceCoverage(
+                topic="t", partition=0, epoch=1, from_offset=minute, to_offset=minute + 1, dead_letters=dead_letters
+            )
+            total.add(msgspec.structs.replace(evidence.coverage(partition, minute), sources=[source]))
+
+    [spanned] = total.cover().sources
+
+    assert (0, 2, 3) == (spanned.from_offset, spanned.to_offset, spanned.dead_letters)
+
+
+def test_deltas_are_added_per_rule() -> None:
+    """An amended verdict takes its old one back; each version of a rule counts on its own."""
+    total = CoverSum()
+    for record in (
+        evidence.counts(0, held=3),
+        evidence.counts(1, held=1),
+        msgspec.structs.replace(evidence.counts(0, held=0), held=-1, broken=1),
+        msgspec.structs.replace(evidence.counts(0, held=1), rule_fingerprint="e" * 64),
+    ):
+        total.add(record)
+    total.add(None)
+
+    cover = total.cover()
+
+    assert [("e" * 64, 1, 0, 1), ("f" * 64, 3, 1, 4)] == [
+        (one.rule_fingerprint, one.held, one.broken, one.leaves) for one in cover.counts
+    ]
+    assert cover.unreadable == 1
+
+
+def test_minutes_of_a_partition_are_added() -> None:
+    """Windows and traces of several coverage records of one partition are summed, from the first to the last time."""
+    total = CoverSum()
+    for minute in range(3):
+        total.add(evidence.coverage(0, minute))
+
+    [partition] = total.cover().partitions
+
+    first, last = evidence.coverage(0, 0), evidence.coverage(0, 2)
+    assert (first.from_ms, last.to_ms, 6, 15) == (
+        partition.from_ms,
+        partition.to_ms,
+        partition.windows_judged,
+        partition.traces_seen_estimate,
+    )
+
+
+def test_two_halves_have_the_gaps_of_the_whole() -> None:
+    """What was seen in two passages is joined, whatever lies at the joint."""
+    for minutes in ([0, 1, 2, 3], [0, 1, 3, 4], [0, 2, 3, 5]):
+        records = [evidence.coverage(0, minute) for minute in minutes]
+        whole, halves = Continuity(), (Continuity(), Continuity())
+        expected = [gap for record in records for gap in whole.gaps(record)]
+
+        found = [
+            gap
+            for half, part in zip(halves, (records[:2], records[2:]), strict=True)
+            for one in part
+            for gap in half.gaps(one)
+        ]
+        found += halves[0].gaps_to(halves[1])
+
+        assert sorted(expected) == sorted(found)
+        assert whole.last == halves[0].last
+
+
+def said(minute: int, **ends: tuple[int, int]) -> Coverage:
+    """A minute's record of source topics, each with the offsets it begins and ends at."""
+    sources = [
+        SourceCoverage(topic=topic, partition=0, epoch=1, from_offset=begin, to_offset=end)
+        for topic, (begin, end) in ends.items()
+    ]
+    return msgspec.structs.replace(evidence.coverage(0, minute), sources=sources)
+
+
+def test_a_source_that_pauses_goes_on_where_it_ended() -> None:
+    """Where each source ended is known however many minutes only went on, and those in which it had no records."""
+    continuity = Continuity()
+    minutes = [said(at, spans=(at, at + 1), logs=(at, at + 1)) for at in range(3)]
+    minutes += [said(3, spans=(3, 4)), said(4, spans=(4, 5), logs=(3, 9)), said(5, spans=(5, 6)), said(6, logs=(8, 9))]
+
+    found = [[*continuity.gaps(record)] for record in minutes]
+
+    assert [[]] * 6 + [["logs[0] goes on at 8, the record before ended at 9"]] == found
+
+
+def test_the_end_of_each_source_is_joined() -> None:
+    """What a later passage begins with is compared with where the earlier one left each source, whenever that was."""
+    earlier, later = Continuity(), Continuity()
+    for record in (said(0, spans=(0, 1), logs=(0, 7)), said(1, spans=(1, 2), logs=(7, 8)), said(2, spans=(2, 3))):
+        assert [] == [*earlier.gaps(record)]
+    assert [] == [*later.gaps(said(3, logs=(9, 10), spans=(3, 4)))]
+
+    found = [*earlier.gaps_to(later)]
+
+    assert ["logs[0] goes on at 9, the record before ended at 8"] == found
+
+
+def test_a_source_named_twice_is_seen() -> None:
+    """A record that names a source partition twice is compared in its order, also after one like it."""
+    twice = [
+        SourceCoverage(topic="t", partition=0, epoch=1, from_offset=begin, to_offset=end)
+        for begin, end in [(0, 5), (5, 9)]
+    ]
+    again = [
+        SourceCoverage(topic="t", partition=0, epoch=1, from_offset=begin, to_offset=end)
+        for begin, end in [(5, 6), (9, 9)]
+    ]
+    continuity = Continuity()
+    assert [] == [*continuity.gaps(msgspec.structs.replace(evidence.coverage(0, 0), sources=twice))]
+
+    found = [*continuity.gaps(msgspec.structs.replace(evidence.coverage(0, 1), sources=again))]
+
+    assert [
+        "t[0] goes on at 5, the record before ended at 9",
+        "t[0] goes on at 9, the record before ended at 6",
+    ] == found
+
+
+def test_lost_ranges_are_as_they_were_told() -> None:
+    """What all say alike stays as it is; what differs in anything is one sorted list."""
+    lost = [(5, 6), (1, 2)]
+    one = SourceCoverage(topic="t", partition=0, epoch=1, from_offset=0, to_offset=9, lost=lost, dead_letters=0)
+    alike, differing = CoverSum(), CoverSum()
+    for partition in range(2):
+        alike.add(msgspec.structs.replace(evidence.coverage(partition, 0), sources=[one]))
+        other = msgspec.structs.replace(one, to_offset=9 + partition, lost=lost[: 2 - partition])
+        differing.add(msgspec.structs.replace(evidence.coverage(partition, 0), sources=[other]))
+
+    found = [total.cover().sources[0].lost for total in (alike, differing)]
+
+    assert [lost, sorted(lost)] == found

@@ -1,0 +1,124 @@
+"""Write-once storage: in a directory, and behind a URL."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from streams.errors import ConfigError
+from streams.evidence.ledger import storage
+from streams.evidence.ledger.storage import Storage, open_storage
+
+
+@pytest.fixture(params=["directory", "memory", "file"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """Storage of each kind."""
+    places = {
+        "directory": str(tmp_path / "e"),
+        "memory": f"memory://{uuid.uuid4()}",
+        "file": f"file://{tmp_path}/f",
+    }
+    return open_storage(places[request.param])
+
+
+def test_a_file_is_made_once(store: Storage) -> None:
+    """What is there is read back, and cannot be made again."""
+    store.create("a/b/c", b"one")
+
+    with pytest.raises(FileExistsError):
+        store.create("a/b/c", b"two")
+
+    assert store.read("a/b/c") == b"one"
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 65_535, 65_536, 65_537, 300_000])
+def test_a_file_of_any_size_is_read_whole(store: Storage, size_bytes: int) -> None:
+    """However much is read at once, all of it comes."""
+    content = bytes(at % 251 for at in range(size_bytes))
+
+    store.create("a", content)
+
+    assert content == store.read("a")
+
+
+def test_names_are_those_in_the_directory(store: Storage) -> None:
+    """Names are sorted and without the path; there are none where there is nothing."""
+    for path in ("a/c", "a/b/x", "d"):
+        store.create(path, b"")
+
+    assert ["b", "c"] == store.names("a")
+    assert [] == store.names("z")
+    assert {"a", "d"} == {*store.names("")} - {storage.PARTIAL}
+
+
+def test_what_is_not_there_cannot_be_read(store: Storage) -> None:
+    """A missing file is said to be missing."""
+    with pytest.raises(FileNotFoundError):
+        store.read("a/b")
+
+
+def test_the_last_seal_is_found(store: Storage) -> None:
+    """The highest number counts, whichever directory it is in."""
+    assert storage.last_seal(store) is None
+
+    for number in (0, 999, 1_000, 2_000_001, 999_999):
+        store.create(storage.seal_path(number), b"")
+
+    assert storage.last_seal(store) == 2_000_001
+
+
+@pytest.mark.parametrize("path", ["seals/000/000/001.jsonl", "seals/000/zzz/000.tlog", "seals/000/001/1000.tlog"])
+def test_a_file_that_is_no_seal_is_named(tmp_path: Path, path: str) -> None:
+    """Where the last seal should be there is something else: nobody goes on from that."""
+    store = open_storage(str(tmp_path))
+    store.create(storage.seal_path(0), b"")
+    store.create(path, b"")
+
+    with pytest.raises(ValueError, match=f"{path} is no seal"):
+        storage.last_seal(store)
+
+
+def test_an_empty_directory_holds_no_seal(tmp_path: Path) -> None:
+    """A ledger that was killed after it made the directory of the next seal has made no seal."""
+    store = open_storage(str(tmp_path))
+    store.create(storage.seal_path(999), b"")
+
+    (tmp_path / "seals/000/001").mkdir()
+    (tmp_path / "seals/001").mkdir()
+
+    assert storage.last_seal(store) == 999
+
+
+def test_files_cannot_be_written_to(tmp_path: Path) -> None:
+    """In a directory a file is read-only, and nothing of its making is left."""
+    open_storage(str(tmp_path)).create("a", b"1")
+
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o444
+    assert [] == [*(tmp_path / storage.PARTIAL).iterdir()]
+
+
+def test_what_a_killed_ledger_left_is_cleared(tmp_path: Path) -> None:
+    """A file that was begun long ago is removed, one that may be at work is not."""
+    partial = tmp_path / storage.PARTIAL
+    partial.mkdir()
+    for name, age_s in (("old", 7200), ("new", 0)):
+        (partial / name).write_bytes(b"")
+        os.utime(partial / name, (time.time() - age_s,) * 2)
+
+    open_storage(str(tmp_path))
+
+    assert ["new"] == [path.name for path in partial.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("place", "retention_s"),
+    [("nosuch://x", None), ("memory://x", 5), ("/tmp/x", 5)],  # noqa: S108, nothing is made
+)
+def test_a_target_that_cannot_do_it_is_refused(place: str, retention_s: int | None) -> None:
+    """An unknown kind of URL, and a retention where nothing is locked, are the operator's to mend."""
+    with pytest.raises(ConfigError):
+        open_storage(place, retention_s)

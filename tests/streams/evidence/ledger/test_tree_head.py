@@ -1,0 +1,50 @@
+"""The text of a checkpoint: written one way, read strictly."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.evidence.ledger import tree_head
+from streams.evidence.ledger.notes import NoteError
+from streams.evidence.ledger.tree_head import Checkpoint
+
+HEAD = Checkpoint("example.com/log", 7, bytes(range(32)), bytes(32))
+TEXT = f"example.com/log\n7\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\nseal leaf:{'00' * 32}\n"
+
+
+def test_text_is_a_checkpoint_of_c2sp() -> None:
+    """Origin, size, root and one extension line."""
+    assert TEXT == HEAD.text()
+
+
+hashes = st.binary(min_size=32, max_size=32)
+
+
+@given(st.builds(Checkpoint, st.just("a.b/c"), st.integers(0, 10**18), hashes, hashes))
+def test_a_checkpoint_comes_back(head: Checkpoint) -> None:
+    """What was written is read the same."""
+    assert head == tree_head.decode(head.text())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        TEXT[:-1],
+        TEXT + "\n",
+        TEXT.replace("\n7\n", "\n07\n"),
+        TEXT.replace("\n7\n", "\n-7\n"),
+        TEXT.replace("\n7\n", "\n\N{ARABIC-INDIC DIGIT SEVEN}\n"),
+        TEXT.replace("Hh8=", "Hh9="),
+        TEXT.replace("Hh8=", "Hg=="),
+        TEXT.replace("leaf:00", "leaf:0"),
+        TEXT.replace("leaf:", "leaves:"),
+        TEXT.replace("seal leaf:00", "seal leaf:AA"),
+    ],
+)
+def test_no_checkpoint(text: str) -> None:
+    """What is not written exactly as a checkpoint is refused."""
+    with pytest.raises(NoteError):
+        tree_head.decode(text)

@@ -1,0 +1,166 @@
+"""The ledger at work, on a real Kafka."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streams.config.settings import Settings
+from streams.errors import ConfigError, StateError
+from streams.evidence.ledger import notes, storage, tree_head
+from streams.evidence.ledger.publish import last_published
+from streams.evidence.ledger.storage import Directory
+from streams.evidence.ledger.verify import Verification
+from streams.evidence.ledger.worker import LedgerSettings, LedgerWorker
+from streams.observe import metrics
+from tests.support.evidence import ORIGIN, SIGNER
+from topics.cluster import admin
+from topics.spec import Layout
+
+pytestmark = pytest.mark.broker
+
+END_S = 30
+
+
+@pytest.fixture
+def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
+    """Topics of its own, with a partition each."""
+    made = Settings(bootstrap=kafka, state_dir=tmp_path, prefix=fresh_prefix, facts_partitions=1)
+    admin.create(admin.connect(made.client()), Layout(fresh_prefix, (f"{fresh_prefix}otlp_spans",), facts_partitions=1))
+    return made
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> LedgerSettings:
+    """A ledger that seals often."""
+    return LedgerSettings(Directory(tmp_path / "evidence"), [SIGNER], seal_every_s=0.05)
+
+
+def produce(settings: Settings, *values: bytes) -> None:
+    """Writes signals."""
+    producer = Producer({**settings.client()})
+    for value in values:
+        producer.produce(settings.topic("signals"), value, partition=0)
+    producer.flush()
+
+
+@contextmanager
+def working(settings: Settings, own: LedgerSettings) -> Iterator[LedgerWorker]:
+    """A ledger runs for as long as the context lasts, then is asked to end."""
+    worker = LedgerWorker(settings, own)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        thread.join(END_S)
+        assert not thread.is_alive()
+
+
+def verify(own: LedgerSettings) -> tuple[list[str], Verification]:
+    """What verification says."""
+    verification = Verification(own.store, [SIGNER.verifier()])
+    return [finding.text() for finding in verification.findings()], verification
+
+
+def test_what_is_there_is_sealed_at_the_end(settings: Settings, own: LedgerSettings) -> None:
+    """A ledger that is asked to end at once still seals what was on the topics."""
+    produce(settings, b"1", b"2")
+    before = metrics.totals()
+
+    with working(settings, replace(own, seal_every_s=END_S)):
+        pass
+
+    found, verification = verify(own)
+    after = metrics.totals()
+    grown = {name: after[name] - before[name] for name in after if name.startswith("ledger_")}
+    assert {"ledger_seals": 1, "ledger_entries": 2, "ledger_doubles": 0, "ledger_offsets_lost": 0} == grown
+    assert [] == found
+    assert {"signals": 2} == {topic: count for topic, count in verification.totals.entries.items() if count}
+
+
+def test_an_idle_ledger_signs_too(settings: Settings, own: LedgerSettings) -> None:
+    """Checkpoints come when nothing is judged, and each is on the topic."""
+    with working(settings, own):
+        deadline_s = time.monotonic() + END_S
+        while (storage.last_seal(own.store) or 0) < 3 and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+
+    _, verification = verify(own)
+    note = last_published(settings, ORIGIN)
+    assert note is not None
+    assert verification.head == tree_head.decode(notes.decode(note).text)
+    assert verification.totals.seals >= 3
+
+
+def test_records_that_kafka_deleted_are_a_gap(settings: Settings, own: LedgerSettings) -> None:
+    """What was gone before it was read is said in the seal, and found."""
+    produce(settings, b"1", b"2", b"3")
+    client = AdminClient({**settings.client()})
+    for done in client.delete_records([TopicPartition(settings.topic("signals"), 0, 2)]).values():
+        done.result()
+
+    with working(settings, own):
+        pass
+
+    [found], verification = verify(own)
+    assert found.endswith("signals-0: gap: offsets 0 to 2 were gone before the ledger could read them")
+    assert verification.totals.entries["signals"] == 1
+
+
+def test_evidence_that_was_cut_is_not_continued(settings: Settings, own: LedgerSettings, tmp_path: Path) -> None:
+    """When the topic has a checkpoint that the storage lacks, no other history is begun."""
+    produce(settings, b"1")
+    with working(settings, own):
+        pass
+    last = storage.last_seal(own.store)
+    assert last is not None
+    (tmp_path / "evidence" / storage.seal_path(last)).unlink()
+
+    with pytest.raises(StateError, match="which the evidence of"):
+        LedgerWorker(settings, own)
+
+
+def test_what_was_stored_but_not_published_is_published(settings: Settings, own: LedgerSettings) -> None:
+    """Checkpoints that a killed ledger stored are on the topic once the next one has begun."""
+    produce(settings, b"1")
+    with working(settings, own) as worker:
+        pass
+    sealed = worker._ledger.seal(5, [SIGNER])
+    own.store.create(storage.seal_path(sealed.seal.number), sealed.content)
+
+    with working(settings, replace(own, seal_every_s=END_S)):
+        pass
+
+    assert last_published(settings, ORIGIN) == sealed.note
+    assert [] == verify(own)[0]
+
+
+def test_a_damaged_seal_is_not_published(settings: Settings, own: LedgerSettings) -> None:
+    """What was not published and cannot be read any more is the operator's to mend; nothing is left out."""
+    produce(settings, b"1")
+    with working(settings, own) as worker:
+        pass
+    ledger = worker._ledger
+    damaged = ledger.seal(5, [SIGNER])
+    own.store.create(storage.seal_path(ledger.number), b"damaged")
+    ledger.advance(damaged.seal_line, damaged.note)
+    own.store.create(storage.seal_path(ledger.number), ledger.seal(6, [SIGNER]).content)
+
+    with pytest.raises(StateError, match="cannot be read"):
+        LedgerWorker(settings, own)
+
+
+def test_topics_must_be_there(kafka: str, fresh_prefix: str, own: LedgerSettings, tmp_path: Path) -> None:
+    """Without its topics the ledger says what to run."""
+    with pytest.raises((ConfigError, StateError)):
+        LedgerWorker(Settings(bootstrap=kafka, state_dir=tmp_path, prefix=fresh_prefix), own)

@@ -1,0 +1,130 @@
+"""The page that an auditor gets."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from streams.cli.evidence_report import build
+from streams.evidence.report.model import Bar, Report, encode
+from streams.evidence.report.page import page
+from tests.support import chromium
+from tests.support.quarter import START_MS, Quarter
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """A few days with everything that a report can tell of."""
+    quarter = Quarter(tmp_path_factory.mktemp("e"), 4, broken={3, 50}, not_judged={30}, lost=(5_100, 5_140))
+    quarter.make()
+    return build(str(quarter.root), START_MS, None, None)
+
+
+class Figures(HTMLParser):
+    """Collects the text of each figure by its path, and the text of all."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: dict[str, str] = {}
+        self.values: dict[str, str] = {}
+        self.text = ""
+        self._path: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Notes where a figure begins."""
+        given = dict(attrs)
+        self._path = given.get("data-figure") if tag == "span" else self._path
+        if self._path is not None and "data-value" in given:
+            self.values[self._path] = given["data-value"] or ""
+
+    def handle_endtag(self, tag: str) -> None:
+        """A figure has no tags within."""
+        self._path = None if tag == "span" else self._path
+
+    def handle_data(self, data: str) -> None:
+        """Collects."""
+        self.text += data
+        if self._path is not None:
+            self.found[self._path] = data
+
+
+def at(data: object, path: str) -> object:
+    """The value at a path of the JSON."""
+    for part in path.split("/"):
+        data = data[int(part)] if isinstance(data, list) else data[part]  # type: ignore[index]
+    return data
+
+
+@pytest.mark.skipif(chromium.PROGRAM is None, reason="needs Chromium")
+def test_a_browser_shows_the_figures_of_the_json(report: Report, tmp_path: Path) -> None:
+    """Opened in a browser the page says nothing on the console, asks for nothing, and its figures are the JSON's."""
+    file = tmp_path / "report.html"
+    file.write_text(page(report))
+
+    seen = chromium.see(file, tmp_path)
+
+    data = json.loads(encode(report))
+    figures = Figures(seen.dom)
+    assert [] == seen.console
+    assert [] == seen.requests
+    assert 30 < len(figures.found)
+    for path, text in figures.found.items():
+        value = at(data, path)
+        assert figures.values[path] == ("" if value is None else repr(value))
+        if isinstance(value, int):
+            assert text == f"{value:,}"
+
+
+@pytest.mark.skipif(chromium.PROGRAM is None, reason="needs Chromium")
+def test_on_paper_the_first_sheet_says_what_was_not_judged(report: Report, tmp_path: Path) -> None:
+    """Printed, the statement, gaps and lost input are on the first sheet, and rules begin on a sheet of their own."""
+    file = tmp_path / "report.html"
+    file.write_text(page(report))
+
+    first, *others = chromium.printed(file, tmp_path)
+
+    for told in ("Operation of controls over 4 days", "was not judged", "40 source records lost", "Coverage"):
+        assert told in first
+    assert "Fingerprint" not in first
+    assert others[0].lstrip().startswith("Rules")
+    assert "How to verify" in "".join(others)
+
+
+def test_the_page_needs_nothing_else(report: Report) -> None:
+    """There is nothing on it that a browser would load."""
+    text = page(report)
+
+    assert [] == re.findall(r"<script|<link|<img|<iframe|\bsrc=|url\(|@import|https?:", text)
+
+
+def test_the_first_page_says_what_was_not_judged(report: Report) -> None:
+    """Gaps and lost input stand before the rules, in words and as figures."""
+    first, _, _ = Figures(page(report)).text.partition("Rules\n")
+
+    for told in ("1 hour of 4 days was not judged", "2026-01-02 06:00 to 07:00", "40 source records lost", "5,100 to"):
+        assert told in first
+    assert "violations over" not in Figures(page(report)).text
+
+
+def test_hostile_text_is_only_text(report: Report) -> None:
+    """What traces and rules say never becomes markup."""
+    hostile = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
+    [rule] = [one for one in report.rules if one.broken_traces]
+    bar = Bar(subject=hostile, name=hostile, service=hostile, start_ns=1, duration_ns=-5, attributes={hostile: hostile})
+    trace = msgspec.structs.replace(rule.broken_traces[0], message=hostile, trace_id=hostile, witnesses=[bar])
+    changed = msgspec.structs.replace(
+        rule, id=hostile, title=hostile, owner=hostile, text=hostile, controls=[hostile], broken_traces=[trace]
+    )
+    control = msgspec.structs.replace(report.controls[0], control=hostile, rules=[hostile])
+
+    text = page(msgspec.structs.replace(report, rules=[changed], controls=[control], statement=hostile))
+
+    assert "<script" not in text
+    assert "<img" not in text
+    assert hostile in Figures(text).text

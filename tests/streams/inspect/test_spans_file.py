@@ -1,0 +1,193 @@
+"""Files of spans, a line each."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dsl import Event, Interest, Span
+from streams.decode.decoder import Decoded
+from streams.errors import ConfigError
+from streams.inspect.spans_file import FILE_TRACE_ID, read
+
+FILE_TRACE = bytes.fromhex(FILE_TRACE_ID)
+NOON_NS = 1_767_614_400_000_000_000
+SECOND_NS = 1_000_000_000
+ALL = Interest(
+    names=frozenset(), every_span=True, attributes=frozenset({"a", "b", "c", "d", "e", "f", "service.name", "zone"})
+)
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+def spans(*lines: object, interest: Interest = ALL) -> list[Span]:
+    """The spans in lines that hold these objects, all of one trace."""
+    [trace] = decoded(*lines, interest=interest).traces.values()
+    return trace.spans
+
+
+def decoded(*lines: object, interest: Interest = ALL) -> Decoded:
+    """What lines that hold these objects say."""
+    return read([json.dumps(line).encode() + b"\n" for line in lines], interest, file="spans.jsonl")
+
+
+def test_name_alone() -> None:
+    """A span of a name is enough: it is a root of the file's trace, has a span id and starts at its line's second."""
+    expected = [
+        Span("pay", span_id=bytes(7) + b"\x01", identity=bytes(7) + b"\x01", start_ns=NOON_NS),
+        Span("get", span_id=bytes(7) + b"\x02", identity=bytes(7) + b"\x02", start_ns=NOON_NS + SECOND_NS),
+    ]
+
+    actual = decoded({"name": "pay"}, {"name": "get"})
+
+    assert list(actual.traces) == [FILE_TRACE]
+    assert actual.traces[FILE_TRACE].spans == expected
+    assert actual.traces[FILE_TRACE].root_seen
+
+
+def test_everything_given() -> None:
+    """Every field of a simple span is what rules read under that name."""
+    line = {
+        "trace_id": TRACE,
+        "span_id": "b7ad6b7169203331",
+        "parent_span_id": "00f067aa0ba902b7",
+        "name": "pay",
+        "service": "shop",
+        "kind": "server",
+        "status": "error",
+        "start": "2026-01-05T13:00:00.123456789+01:00",
+        "end": NOON_NS + SECOND_NS,
+        "attributes": {"a": "text", "b": True, "c": 7, "d": 1.5, "e": [1, "x", None], "f": {"k": {"l": []}}, "g": 1},
+        "resource": {"zone": "eu"},
+        "events": ["tick", {"name": "tock", "attributes": {"a": 1}}],
+    }
+
+    actual = decoded(line)
+
+    assert actual.traces[bytes.fromhex(TRACE)].spans == [
+        Span(
+            "pay",
+            span_id=bytes.fromhex("b7ad6b7169203331"),
+            parent_id=bytes.fromhex("00f067aa0ba902b7"),
+            start_ns=NOON_NS + 123_456_789,
+            end_ns=NOON_NS + SECOND_NS,
+            attributes={"a": "text", "b": True, "c": 7, "d": 1.5, "e": [1, "x", None], "f": {"k": {"l": []}}},
+            events=(Event("tick"), Event("tock", {"a": 1})),
+            resource={"service.name": "shop", "zone": "eu"},
+            kind="server",
+            status="error",
+            identity=bytes.fromhex("b7ad6b7169203331"),
+        )
+    ]
+    assert not actual.traces[bytes.fromhex(TRACE)].root_seen
+
+
+def test_nulls_and_empty_ids() -> None:
+    """What is null, and an id that is empty, is as if it were not there."""
+    line = {"name": "pay", "trace_id": None, "span_id": "", "parent_span_id": "", "kind": None, "start": None}
+
+    assert spans(line) == spans({"name": "pay"})
+
+
+def test_requests_and_simple_spans_together() -> None:
+    """Lines of OTLP/JSON, as the Collector's file exporter writes them, and simple spans make common traces."""
+    request = {"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": TRACE, "name": "get"}]}]}]}
+    logs = {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"traceId": TRACE}, {}]}]}]}
+
+    actual = decoded({"name": "pay", "trace_id": TRACE, "parent_span_id": "00f067aa0ba902b7"}, request, logs)
+
+    assert actual.traces[bytes.fromhex(TRACE)].root_seen
+    assert [span.name for span in actual.traces[bytes.fromhex(TRACE)].spans] == ["pay", "get", ""]
+    assert (actual.span_count, actual.logs_without_trace) == (3, 1)
+
+
+def test_only_spans_of_interest() -> None:
+    """Spans that no rule looks at are counted only."""
+    interest = Interest(names=frozenset({"pay"}), every_span=False, attributes=frozenset())
+
+    actual = decoded({"name": "pay", "attributes": {"a": 1}}, {"name": "get"}, interest=interest)
+
+    assert actual.span_count == 2
+    assert [(span.name, span.attributes) for span in actual.traces[FILE_TRACE].spans] == [("pay", {})]
+
+
+def test_blank_lines_and_byte_order_mark() -> None:
+    """Blank lines and a byte order mark say nothing, but every line counts."""
+    actual = read([b'\xef\xbb\xbf{"name":"pay"}\r\n', b" \n", b"", b'{"name":"get"}'], ALL, file="x")
+
+    starts = [span.start_ns for span in actual.traces[FILE_TRACE].spans]
+    assert starts == [NOON_NS, NOON_NS + 3 * SECOND_NS]
+
+
+def test_no_lines() -> None:
+    """A file without lines has no traces."""
+    assert read([], ALL, file="x") == Decoded()
+
+
+def test_damaged_text() -> None:
+    """Half a surrogate pair and invalid UTF-8 become U+FFFD."""
+    actual = read([b'{"name":"a\\ud800b\xff"}'], ALL, file="x")
+
+    assert [span.name for span in actual.traces[FILE_TRACE].spans] == ["a\ufffdb\ufffd"]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"{", "not json: input data was truncated"),
+        (b"pay", "not json: invalid character (byte 0)"),
+        (b"[]", "not a span: expected `object`, got `array`"),
+        (b"{}", "not a span: object missing required field `name`"),
+        (b'{"name":7}', "not a span: expected `str`, got `int` - at `$.name`"),
+        (b'{"name":"x","nmae":"y"}', "not a span: object contains unknown field `nmae`"),
+        (b'{"name":"x","kind":"x"}', "not a span: invalid enum value 'x' - at `$.kind`"),
+        (b'{"name":"x","trace_id":"t1"}', "trace_id is 't1', must be 32 hexadecimal digits"),
+        (b'{"name":"x","trace_id":"%s"}' % (b"0" * 32), "no span has a valid trace id"),
+        (b'{"name":"x","parent_span_id":"1"}', "parent_span_id is '1', must be 16 hexadecimal digits"),
+        (
+            b'{"name":"x","start":"noon"}',
+            "start is 'noon', must be a time like 2026-01-05T12:00:00Z or Unix nanoseconds",
+        ),
+        (b'{"name":"x","end":0}', "end is 0, must be a time like 2026-01-05T12:00:00Z or Unix nanoseconds"),
+        (b'{"name":"x","attributes":%s1%s}' % (b'{"a":' * 9999, b"}" * 9999), "json is nested too deep"),
+        (b'{"resourceSpans":7}', "not otlp json: expected `array`, got `int` - at `$.resourceSpans`"),
+    ],
+)
+def test_bad_line(line: bytes, reason: str) -> None:
+    """A line that cannot be read is named with its file, number and reason; exit code 2."""
+    with pytest.raises(ConfigError) as raised:
+        read([b'{"name":"pay"}', line], ALL, file="spans.jsonl")
+
+    assert str(raised.value) == f"spans.jsonl:2: {reason}"
+    assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "2026-01-05",
+        "2026-01-05T12:00:00",
+        "2026-13-05T12:00:00Z",
+        "2026-01-05T12:00:60Z",
+        "1969-12-31T23:59:59Z",
+        "9999-12-31T23:59:59Z",
+        "2026-01-05T12:00:00+99:00",
+        "0001-01-01T00:00:00+14:00",
+        "2026-01-05T12:00:00.1234567890Z",
+        "٢٠٢٦-01-05T12:00:00Z",
+        -1,
+        1 << 64,
+    ],
+)
+def test_bad_time(start: object) -> None:
+    """A time is refused unless it is RFC 3339 with an offset, after 1970, and fits 64 bits of nanoseconds."""
+    with pytest.raises(ConfigError, match=r"^spans.jsonl:1: start is "):
+        decoded({"name": "pay", "start": start})
+
+
+@pytest.mark.parametrize(
+    "start", ["2026-01-05T12:00:00Z", "2026-01-05 12:00:00z", "2026-01-05t07:00:00.0-05:00", NOON_NS]
+)
+def test_time(start: object) -> None:
+    """A time is RFC 3339 text in any zone, or Unix nanoseconds."""
+    assert [span.start_ns for span in spans({"name": "pay", "start": start})] == [NOON_NS]

@@ -1,0 +1,110 @@
+"""The order and the places of a waterfall."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dsl import Span
+from streams.inspect.waterfall import Extent, Row, duration, extent, rows
+
+
+def span(name: str, parent: str = "", start_ns: int | None = 0, end_ns: int | None = None, **more: object) -> Span:
+    """A span whose id is its name."""
+    return Span(name, name.encode(), parent.encode(), start_ns, end_ns, identity=name.encode(), **more)  # type: ignore[arg-type]
+
+
+def log(name: str, inside: str, start_ns: int = 0) -> Span:
+    """A log record written in a span."""
+    return Span(name, inside.encode(), start_ns=start_ns, is_log=True, identity=f"log {name}".encode())
+
+
+def outline(*spans: Span) -> list[tuple[int, str]]:
+    """Depth and name of each row."""
+    return [(row.depth, row.name) for row in rows(spans, {})]
+
+
+def test_parents_come_before_children() -> None:
+    """A tree is walked depth first, siblings by start, log records in their span."""
+    actual = outline(
+        span("d", "b", 4), span("c", "a", 5), span("b", "a", 2), span("a", start_ns=1), log("written", "b", 3)
+    )
+
+    assert actual == [(0, "a"), (1, "b"), (2, "written"), (2, "d"), (1, "c")]
+
+
+def test_unknown_parent_begins_a_tree() -> None:
+    """A span whose parent is outside the range is shown at the left."""
+    assert outline(span("b", "gone", 2), span("a", start_ns=1)) == [(0, "a"), (0, "b")]
+
+
+@pytest.mark.parametrize("parents", [{"a": "a"}, {"a": "b", "b": "a"}, {"a": "c", "b": "a", "c": "b"}])
+def test_own_ancestors_are_shown_once(parents: dict[str, str]) -> None:
+    """Spans in a circle have no root and are shown all the same."""
+    actual = outline(*(span(name, parent) for name, parent in parents.items()))
+
+    assert sorted(name for _, name in actual) == sorted(parents)
+
+
+def test_sent_twice_is_shown_once() -> None:
+    """A Collector may deliver a span twice."""
+    assert outline(span("a"), span("a")) == [(0, "a")]
+
+
+def test_deep_trace() -> None:
+    """A chain of ten thousand spans is as good as any."""
+    spans = [span(str(n), str(n - 1) if n else "") for n in range(10_000)]
+
+    assert outline(*spans)[-1] == (9_999, "9999")
+
+
+def test_row_says_what_it_witnesses() -> None:
+    """A row knows its rule's subjects, its error, its service and how long it took."""
+    spans = [span("a", "", 5, 9, status="error", resource={"service.name": "shop"})]
+
+    [actual] = rows(spans, {b"a": ["pii.access", "pii.access", "export"]})
+
+    assert actual == Row(0, "a", "shop", 5, 4, False, True, ("pii.access", "export"))  # noqa: FBT003, a row as it is
+
+
+@pytest.mark.parametrize(("start_ns", "end_ns"), [(None, 5), (5, None), (6, 5)])
+def test_no_duration(start_ns: int | None, end_ns: int | None) -> None:
+    """A span that ends before it starts, or does not say, has no duration."""
+    [actual] = rows([span("a", "", start_ns, end_ns)], {})
+
+    assert actual.duration_ns is None
+
+
+_names = st.sampled_from("abcdefgh")
+_spans = st.lists(
+    st.builds(
+        span, _names, st.just("") | _names, st.none() | st.integers(0, 1 << 64), st.none() | st.integers(0, 1 << 64)
+    )
+)
+
+
+@given(_spans, st.integers(1, 200))
+def test_any_trace_fits_its_width(spans: list[Span], width: int) -> None:
+    """Whatever spans say, each is there once, and its bar is inside the chart."""
+    actual = rows(spans, {})
+
+    assert sorted(row.name for row in actual) == sorted({each.name for each in spans})
+    for row in actual:
+        place = extent(actual).place(row, width)
+        assert (place is None) == (row.start_ns is None)
+        assert place is None or (0 <= place[0] and 1 <= place[1] and sum(place) <= width)
+
+
+def test_empty_trace_has_an_extent() -> None:
+    """Where nothing was found there is still something to draw."""
+    assert extent([]) == Extent(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("time_ns", "expected"),
+    [(0, "0ns"), (999, "999ns"), (1000, "1µs"), (999_999, "1000µs"), (1_000_000, "1ms"), (3_600_000_000_000, "3600s")],
+)
+def test_duration(time_ns: int, expected: str) -> None:
+    """Three digits and a unit."""
+    assert duration(time_ns) == expected

@@ -1,0 +1,19 @@
+"""Questions that nobody waits for."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.kafka import background
+
+
+def test_what_a_question_raises_is_raised_where_the_answer_is_taken() -> None:
+    """The one who asks gets the error, not the thread."""
+
+    def question() -> int:
+        raise ValueError("no answer")
+
+    answer = background.ask(question)
+
+    with pytest.raises(ValueError, match="no answer"):
+        answer.result()

@@ -1,0 +1,69 @@
+"""Topics read from their beginning to their end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from streams.config.settings import Settings
+from streams.errors import StateError
+from streams.kafka import reader
+from tests.support.installation import installed
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture
+def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
+    """An installation with two facts partitions."""
+    return installed(kafka, fresh_prefix, tmp_path)
+
+
+def write(settings: Settings, topic: str, *values: bytes, partition: int = 0) -> None:
+    """Writes messages to a partition."""
+    producer = Producer({**settings.client()})
+    for value in values:
+        producer.produce(topic, value, partition=partition)
+    producer.flush()
+
+
+def test_every_partition_is_read_to_its_end(settings: Settings) -> None:
+    """All that is there is read, partition by partition in the order of its offsets, empty partitions too."""
+    topic = settings.topic("facts")
+    write(settings, topic, b"a", b"b", b"c")
+
+    read = [(message.partition(), message.value()) for message in reader.read(settings, topic)]
+
+    assert [(0, b"a"), (0, b"b"), (0, b"c")] == read
+
+
+def test_empty_topic_is_nothing(settings: Settings) -> None:
+    """A topic without messages is read at once."""
+    assert [] == list(reader.read(settings, settings.topic("rules")))
+
+
+def test_reading_twice_gives_the_same(settings: Settings) -> None:
+    """Nothing is committed: each reading begins at the beginning."""
+    topic = settings.topic("facts")
+    write(settings, topic, b"a", partition=1)
+
+    first, second = ([message.value() for message in reader.read(settings, topic)] for _ in range(2))
+
+    assert [b"a"] == first == second
+
+
+def test_unknown_topic_is_said(settings: Settings) -> None:
+    """A topic that does not exist is an error that names it and says what to do."""
+    with pytest.raises(StateError, match=r"nowhere cannot be read: .*Action: "):
+        list(reader.read(settings, settings.topic("nowhere")))
+
+
+def test_no_broker_is_said(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    """A cluster that does not answer is an error, not an empty topic."""
+    monkeypatch.setattr(reader, "ANSWER_S", 0.5)
+    nobody = Settings(bootstrap="127.0.0.1:1", state_dir=settings.state_dir)
+
+    with pytest.raises(StateError, match="cannot be read"):
+        list(reader.read(nobody, "betrace.rules"))

@@ -1,0 +1,168 @@
+"""What a stage says of itself over HTTP; the clock is a value."""
+
+from __future__ import annotations
+
+import socket
+import urllib.error
+import urllib.request
+
+import pytest
+
+from streams.errors import ConfigError
+from streams.observe import health, metrics
+from streams.observe.health import STILL_S, STUCK_S, UNCOMMITTED_S, Health
+
+
+class Clock:
+    """A clock that stands until it is set."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock at some time."""
+    return Clock()
+
+
+@pytest.fixture
+def ready(clock: Clock) -> Health:
+    """A stage that has all it needs."""
+    made = Health(clock)
+    made.assign(3)
+    made.use_rules("f00")
+    return made
+
+
+def free_port() -> int:
+    """A port that nobody has."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    """The status and text of an answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_stage_that_begins_says_what_is_missing(clock: Clock) -> None:
+    """A new stage is alive and not ready, with each reason."""
+    begun = Health(clock)
+
+    assert [] == begun.faults()
+    assert ["the group has not said yet which partitions are ours", "no rules are compiled"] == begun.gaps()
+
+
+def test_stage_that_needs_no_rules_is_ready_without(clock: Clock) -> None:
+    """The ledger judges nothing."""
+    ledger = Health(clock, has_rules=False)
+
+    ledger.assign(1)
+
+    assert [] == ledger.gaps()
+
+
+def test_stage_that_has_all_is_ready(ready: Health) -> None:
+    """Partitions, rules and nothing overdue: ready."""
+    assert [] == ready.gaps()
+
+
+def test_loop_that_stands_still_is_not_alive(ready: Health, clock: Clock) -> None:
+    """At the limit the loop is alive, beyond it neither alive nor ready; a turn makes it alive again."""
+    clock.now_s += STILL_S
+    at_limit = ready.faults()
+    clock.now_s += 1
+    beyond = ready.faults()
+    ready.turn()
+
+    assert ([], ["the loop stands still since 61s"], []) == (at_limit, beyond, ready.faults())
+
+
+def test_nothing_read_for_long_is_not_ready(ready: Health, clock: Clock) -> None:
+    """A stage with partitions must read something or be at the end."""
+    clock.now_s += STUCK_S + 1
+    stuck = ready.gaps()
+    ready.move()
+
+    assert ["nothing was read for 31s, and the end is not reached"] == stuck
+    assert [] == ready.gaps()
+
+
+def test_nothing_committed_for_long_is_not_ready(ready: Health, clock: Clock) -> None:
+    """What was done must be committed."""
+    clock.now_s += UNCOMMITTED_S + 1
+    ready.turn()
+    ready.move()
+    behind = ready.gaps()
+    ready.commit()
+
+    assert ["nothing was committed for 61s"] == behind
+    assert [] == ready.gaps()
+
+
+def test_spare_worker_is_ready(ready: Health, clock: Clock) -> None:
+    """A worker whose share is no partition has nothing to read."""
+    ready.assign(0)
+    clock.now_s += UNCOMMITTED_S + 1
+    ready.turn()
+
+    assert [] == ready.gaps()
+
+
+def test_probes_and_metrics_are_served(ready: Health, clock: Clock) -> None:
+    """The three addresses answer as they should, another one says which there are."""
+    port = free_port()
+    with health.serving("127.0.0.1", port, ready):
+        well = [get(port, path) for path in ("/healthz", "/readyz")]
+        clock.now_s += STILL_S + 1
+        ill = [get(port, path)[0] for path in ("/healthz", "/readyz")]
+        shown = get(port, "/metrics")
+        other = get(port, "/")
+
+    assert [(200, "ok\n"), (200, "ok\nrules f00\n")] == well
+    assert [503, 503] == ill
+    assert 200 == shown[0]
+    assert 'betrace_rules_active_info{fingerprint="f00"} 1.0' in shown[1]
+    assert "betrace_committed_timestamp_seconds" in shown[1]
+    assert (404, "there are /metrics, /healthz and /readyz\n") == other
+
+
+def test_rules_that_cannot_be_read_are_noted(ready: Health) -> None:
+    """A worker that keeps the last good rules goes on, and says with which and that they are not the active ones."""
+    metrics.RULES_REFUSED.set(1)
+    refused = ready.notes()
+    metrics.RULES_REFUSED.set(0)
+
+    assert ["rules f00", "the active rules cannot be read, those before stay"] == refused
+    assert ["rules f00"] == ready.notes()
+    assert [] == Health().notes()
+
+
+def test_port_that_is_taken_is_refused(ready: Health) -> None:
+    """A port of another program is an error of the operator, with the address."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        with (
+            pytest.raises(ConfigError, match=f"metrics cannot be served at 127.0.0.1:{port}: Address already in use"),
+            health.serving("127.0.0.1", port, ready),
+        ):
+            pass
+
+
+def test_port_0_serves_nothing(ready: Health) -> None:
+    """Without a port there is no server."""
+    with health.serving("no address", 0, ready):
+        pass

@@ -1,0 +1,170 @@
+"""Metrics: what they are called, and their sums."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from prometheus_client import generate_latest
+
+from dsl import Interest
+from streams.decode.decoder import Decoder
+from streams.errors import RecordError
+from streams.ingest.watermark import PartitionTime
+from streams.observe import metrics
+from streams.windows.close import CloseReason
+from tests.support import paths
+
+
+def test_names_follow_prometheus() -> None:
+    """Every metric has our prefix and a description, and counters end in _total where they are read."""
+    families = list(metrics.REGISTRY.collect())
+
+    assert [] == [each.name for each in families if not re.fullmatch(r"betrace(_[a-z]+)+", each.name)]
+    assert [] == [each.name for each in families if not each.documentation.endswith(".")]
+    counters = {f"{each.name}_total" for each in families if each.type == "counter"}
+    declared = set(re.findall(r"# TYPE (\S+) counter", generate_latest(metrics.REGISTRY).decode()))
+    assert counters == declared
+
+
+def test_no_label_names_a_trace() -> None:
+    """The labels are of small, closed sets: a trace id is never one."""
+    labels = {label for each in metrics.REGISTRY._collector_to_names for label in getattr(each, "_labelnames", ())}
+
+    known = {"topic", "source_partition", "reason", "partition", "rule", "fingerprint", "verdict", "severity", "stage"}
+    assert known == labels
+
+
+def test_totals_sum_over_labels() -> None:
+    """A batch's counts are added by topic, and totals are sums over all topics."""
+    before = metrics.totals()
+
+    metrics.add("a", metrics.Tally(spans=3, facts=1))
+    metrics.add("b", metrics.Tally(spans=4))
+
+    after = metrics.totals()
+    assert {"spans": 7.0, "facts": 1.0} == {
+        name: after[name] - before[name] for name in after if after[name] != before[name]
+    }
+
+
+def test_tally_fills_a_counter_each() -> None:
+    """Each number of a tally is a counter of its own."""
+    before = metrics.totals()
+
+    metrics.add("a", metrics.Tally(1, 2, 4, 8, 16, 32, 64))
+
+    after = metrics.totals()
+    grown = {name: after[name] - before[name] for name in after if after[name] != before[name]}
+    assert {
+        "records": 1,
+        "records_projected": 2,
+        "spans": 4,
+        "spans_without_trace": 8,
+        "logs_without_trace": 16,
+        "facts": 32,
+        "records_stale": 64,
+    } == grown
+
+
+def test_times_fill_a_counter_each() -> None:
+    """What a source partition's time counted is added once."""
+    before = metrics.totals()
+    time = PartitionTime[str](2_000, 2_000, 3_600_000, skewed_count=1, kept_count=2, behind_count=4)
+
+    metrics.take_times("a", time)
+    metrics.take_times("a", time)
+
+    after = metrics.totals()
+    grown = {name: after[name] - before[name] for name in after if after[name] != before[name]}
+    assert {"records_skewed": 1, "records_kept": 2, "records_behind": 4} == grown
+
+
+def test_totals_name_every_counter() -> None:
+    """What was never counted is 0, not absent."""
+    named = metrics.totals().keys()
+
+    assert {"records", "records_projected", "dead_letters", "late_to_clock", "windows_closed"} <= named
+
+
+def test_every_metric_is_used_and_tested() -> None:
+    """No metric is only declared: the program counts it, and a test says its name."""
+    root = paths.ROOT
+    program = "".join(path.read_text() for path in (root / "streams").rglob("*.py"))
+    tests = "".join(path.read_text() for path in (root / "tests").rglob("*.py"))
+    table = {name: each._name for name, each in vars(metrics).items() if hasattr(each, "_documentation")}
+
+    unused = [name for name in table if not re.search(rf"\b{name}\.(inc|set|labels|info)|\({name},", program)]
+    untested = [
+        name
+        for name, full in table.items()
+        if not re.search(rf"metrics\.{name}\b|\"{full.removeprefix('betrace_')}\"|{full}", tests)
+    ]
+
+    assert ([], []) == (unused, untested)
+
+
+def shown(name: str) -> dict[tuple[str, ...], float]:
+    """The samples of a metric as they are read, by the values of their labels."""
+    families = [each for each in metrics.REGISTRY.collect() if each.name == f"betrace_{name}"]
+    return {tuple(sample.labels.values()): sample.value for each in families for sample in each.samples}
+
+
+def test_every_reason_of_a_close_is_shown_from_the_start() -> None:
+    """A window that closes is counted by its reason, and one that did not occur is 0, not absent."""
+    reasons = {labels[0] for labels in shown("windows_closed")}
+
+    assert {reason.value for reason in CloseReason} == reasons
+
+
+UNREADABLE = (
+    b"",
+    b'{"resourceSpans":[],"x":' + b"[" * 100_000,
+    b"{}",
+    b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"00","name":"a"}]}]}]}',
+    b"\x0a\x03\x4a\x01a",
+    b"{",
+    b'{"resourceSpans":7}',
+    b"\xff",
+)
+
+
+def reason(value: bytes) -> str:
+    """Why a record's value cannot be read, as the metric is labelled."""
+    with pytest.raises(RecordError) as refused:
+        Decoder(Interest(frozenset(), every_span=True, attributes=frozenset())).decode(value)
+    return str(refused.value).split(":", maxsplit=1)[0]
+
+
+def test_every_reason_of_a_dead_letter_is_declared() -> None:
+    """What cannot be read is counted by the reasons in the table, each of which occurs: the labels are a closed set."""
+    assert [*metrics.WHY_DEAD] == sorted(map(reason, UNREADABLE))
+
+
+def test_watermark_goes_with_its_partition() -> None:
+    """A watermark is shown in seconds once it is known, and no more when another worker reads the partition."""
+    metrics.show_watermark("w", 3, None)
+    before = shown("watermark_timestamp_seconds")
+    metrics.show_watermark("w", 3, 1500)
+    known = shown("watermark_timestamp_seconds")
+    metrics.hide_watermark("w", 3)
+    metrics.hide_watermark("w", 3)
+
+    assert [None, 1.5, None] == [each.get(("w", "3")) for each in (before, known, shown("watermark_timestamp_seconds"))]
+
+
+def test_only_the_last_holder_of_a_clock_is_shown() -> None:
+    """Who holds the clock changes; the clock of a partition that is another worker's is gone."""
+    clock = metrics.ClockShown(77)
+    clock.show(None, ("spans", 0), 1)
+    clock.show(2000, ("spans", 1), 2)
+    held = [labels for labels in shown("clock_held") if labels[0] == "77"]
+    times = shown("clock_timestamp_seconds")
+    clock.hide()
+
+    assert [("77", "spans", "1")] == held
+    assert 2.0 == times[("77",)]
+    assert [] == [
+        labels for name in ("clock_held", "clock_timestamp_seconds") for labels in shown(name) if "77" in labels
+    ]
+    assert 0 == shown("windows_open")[("77",)]

@@ -1,0 +1,98 @@
+"""BeTrace's own traces, with OpenTelemetry's own exporter in memory."""
+
+from __future__ import annotations
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from streams.observe import self_tracing
+from streams.observe.self_tracing import EVERY_S, Spans
+
+
+class Clock:
+    """A clock that stands until it is set."""
+
+    now_s = 5.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now_s
+
+
+@pytest.fixture
+def exporter() -> InMemorySpanExporter:
+    """Where the spans go."""
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock at some time."""
+    return Clock()
+
+
+@pytest.fixture
+def spans(exporter: InMemorySpanExporter, clock: Clock) -> Spans:
+    """Spans of a real tracer."""
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return Spans(provider.get_tracer("test"), clock)
+
+
+def test_span_has_name_and_attributes(spans: Spans, exporter: InMemorySpanExporter) -> None:
+    """What was done in the context is a span."""
+    with spans.span("flush", sources=3):
+        pass
+
+    [span] = exporter.get_finished_spans()
+    assert ("flush", {"sources": 3}) == (span.name, dict(span.attributes or {}))
+
+
+def test_work_that_comes_of_own_spans_makes_no_more_of_them(
+    spans: Spans, exporter: InMemorySpanExporter, clock: Clock
+) -> None:
+    """However often something is done, there is one span of it a second, and one of each other thing."""
+    for _ in range(1000):
+        with spans.span("flush"):
+            pass
+        with spans.span("step"):
+            pass
+    clock.now_s += EVERY_S
+    with spans.span("flush"):
+        pass
+
+    assert ["flush", "step", "flush"] == [span.name for span in exporter.get_finished_spans()]
+
+
+@pytest.mark.parametrize(
+    ("environment", "exporter"),
+    [
+        ({}, None),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://a"}, None),
+        ({"OTEL_TRACES_EXPORTER": "console"}, "console"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://a"}, "otlp"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a", "OTEL_SDK_DISABLED": "true"}, None),
+    ],
+)
+def test_environment_decides(environment: dict[str, str], exporter: str | None) -> None:
+    """As OpenTelemetry defines it; without any of its variables there are no traces."""
+    assert exporter == self_tracing.exporter_name(environment)
+
+
+def test_exporter_that_is_not_there_is_no_reason_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stage goes on without traces of its own."""
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "nobody-has-this")
+
+    self_tracing.start("ingest")
+
+    with self_tracing.span("flush"):
+        pass
+
+
+def test_tracer_is_named_after_the_stage() -> None:
+    """Whoever looks at the traces sees which stage they are of."""
+    tracer = self_tracing._tracer("ingest", "console")
+
+    assert "betrace-ingest" == tracer.resource.attributes["service.name"]  # type: ignore[attr-defined]

@@ -1,0 +1,108 @@
+"""The audit records in a source record."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+
+from streams.projection.audit_records import extract
+from topics.otlp.requests import RecordKind
+from topics.records import audit
+from topics.records.audit import AuditRecord
+
+TRACE = bytes.fromhex("4bf92f3577b34da6a3ce929d0e0e4736")
+
+
+def attribute(key: str, **value: object) -> KeyValue:
+    """An attribute."""
+    return KeyValue(key=key, value=AnyValue(**value))  # type: ignore[arg-type]
+
+
+def spans() -> bytes:
+    """A request with a span of the trail between two that are none."""
+    request = ExportTraceServiceRequest()
+    resource = request.resource_spans.add()
+    resource.resource.attributes.append(attribute("service.name", string_value="iam"))
+    of_scope = resource.scope_spans.add()
+    for name in ("before", "grant", "after"):
+        span = of_scope.spans.add(name=name, trace_id=TRACE, span_id=b"12345678", start_time_unix_nano=5)
+        if name == "grant":
+            span.attributes.append(attribute("audit.action", string_value="role_update"))
+            span.attributes.append(attribute("enduser.id", string_value="u-17"))
+            span.attributes.append(attribute("load", double_value=float("inf")))
+            span.attributes.append(attribute("blob", bytes_value=b"\xff"))
+    return request.SerializeToString()
+
+
+def logs(trace_id: bytes = b"") -> bytes:
+    """A request with a log record of the trail."""
+    request = ExportLogsServiceRequest()
+    log = request.resource_logs.add().scope_logs.add().log_records.add(trace_id=trace_id, time_unix_nano=7)
+    log.attributes.append(attribute("audit.action", string_value="login"))
+    log.body.string_value = "u-17 came in"
+    return request.SerializeToString()
+
+
+def test_a_span_is_whole() -> None:
+    """All that a span says is in the trail, also what no rule names; spans without an `audit.*` are not."""
+    [found] = extract(spans(), RecordKind.SPANS)
+
+    assert ("grant", "iam", TRACE.hex(), b"12345678".hex(), 5) == (
+        found.name,
+        found.service,
+        found.trace_id,
+        found.span_id,
+        found.start_ns,
+    )
+    assert {"audit.action": "role_update", "enduser.id": "u-17", "load": "Infinity", "blob": "/w=="} == found.attributes
+    assert found == audit.decode(audit.encode(found))
+
+
+@pytest.mark.parametrize("trace_id", [b"", TRACE, bytes(16), b"short"])
+def test_a_log_record_needs_no_trace(trace_id: bytes) -> None:
+    """A log record is in the trail whether it has a trace or not."""
+    [found] = extract(logs(trace_id), RecordKind.LOGS)
+
+    assert (True, "u-17 came in", 7) == (found.is_log, found.body, found.start_ns)
+    assert (TRACE.hex() if trace_id == TRACE else None) == found.trace_id
+
+
+def test_json_escapes_do_not_hide_a_record() -> None:
+    """However JSON writes the letters, they are found."""
+    span = r'{"name":"x","attributes":[{"key":"\u0061udit.action","value":{"stringValue":"a"}}]}'
+
+    [found] = extract(f'{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{span}]}}]}}]}}'.encode(), RecordKind.SPANS)
+
+    assert {"audit.action": "a"} == found.attributes
+
+
+@given(st.binary(max_size=200) | st.binary(max_size=100).map(lambda tail: spans()[:80] + b"audit." + tail))
+def test_no_bytes_make_it_raise(value: bytes) -> None:
+    """Whatever a producer sends."""
+    for kind in RecordKind:
+        assert isinstance(extract(value, kind), list)
+
+
+@pytest.mark.parametrize("count", [1, 2_000])
+def test_what_is_too_large_is_cut(count: int) -> None:
+    """A record that no message could hold is there all the same, says that it is cut, and keeps its own attributes."""
+    filler = {f"k{number}": "\0" * (2_000_000 // count) for number in range(count)}
+    record = AuditRecord(schema=1, name="x", attributes={"audit.action": "a", **filler}, resource={"r": "\0" * 999_999})
+
+    value = audit.encode(record)
+
+    cut = audit.decode(value)
+    assert len(value) <= audit.VALUE_LIMIT_BYTES
+    assert (True, "a") == (cut.is_cut, cut.attributes["audit.action"])
+
+
+def test_another_schema_is_refused() -> None:
+    """A record that a later program wrote is not misread."""
+    with pytest.raises(ValueError, match="upgrade it first"):
+        audit.decode(json.dumps({"schema": 2, "name": "x", "attributes": {}}).encode())

@@ -1,0 +1,202 @@
+"""What a record says to a rule set, and how little of it travels on."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from dsl import RuleSet, Span, compile_texts
+from dsl.judge.span import Value
+from streams.decode.decoder import Decoded, TraceSpans
+from streams.projection.project import CUT_MARK, VALUE_BYTES, Projector, project, scalar
+from streams.projection.redact import Redaction, treatments
+from tests.support.builders import TRACE, trace_id
+from topics.records.facts import VERSION, Entry, Facts, Section, Witness, decode, encode
+
+RULES = """
+// Signal: EXPORT (high)
+trace.has(export).where(rows > 10) and not trace.has(audit.log)
+"""
+EXPORT = Span(
+    "export",
+    span_id=bytes(7) + b"1",
+    identity=bytes(7) + b"1",
+    start_ns=1_000,
+    end_ns=1_250,
+    attributes={"rows": 11, "user.id": "u1", "secret": "s"},
+    resource={"service.name": "shop", "user.id": "nobody", "host.name": "h"},
+)
+AUDIT = Span("audit.log", span_id=bytes(7) + b"2", identity=bytes(7) + b"2")
+OTHER = Span("checkout", span_id=bytes(7) + b"3", identity=bytes(7) + b"3")
+
+
+@pytest.fixture(scope="module")
+def rules() -> RuleSet:
+    """A rule with two atoms."""
+    compiled, problems = compile_texts({"export.rules": RULES})
+    assert all(problem.severity.value != "error" for problem in problems)
+    return compiled
+
+
+def witness(rules: RuleSet, span: Span) -> Witness:
+    """What is shown of the span's only hit."""
+    [fact] = Projector(rules).facts(TraceSpans(1, root_seen=False, spans=[span]))
+    return fact.witness
+
+
+def test_every_hit_is_a_fact(rules: RuleSet) -> None:
+    """Each span gives a fact for each atom it satisfies: the atom, the span, and its start."""
+    trace = TraceSpans(3, root_seen=True, spans=[EXPORT, OTHER, AUDIT])
+
+    facts = Projector(rules).facts(trace)
+
+    texts = [rules.atoms[fact.atom].text for fact in facts]
+    assert [("export", b"1", 1_000), ("audit.log", b"2", None)] == [
+        (next(name for name in ("export", "audit.log") if name in text), fact.identity[-1:], fact.start_ns)
+        for text, fact in zip(texts, facts, strict=True)
+    ]
+
+
+def test_every_trace_of_a_record_is_told(rules: RuleSet) -> None:
+    """A trace without a fact is told as well, since it keeps an open window open."""
+    decoded = Decoded({TRACE: TraceSpans(2, root_seen=True, spans=[EXPORT]), trace_id("b"): TraceSpans(5, False, [])})  # noqa: FBT003, as short as it is
+
+    told = project(decoded, Projector(rules))
+
+    assert [(TRACE, 2, True, 1), (trace_id("b"), 5, False, 0)] == [
+        (one.trace_id, one.span_count, one.root_seen, len(one.facts)) for one in told
+    ]
+
+
+def test_only_what_is_named_travels(rules: RuleSet) -> None:
+    """A witness shows what rules name and who it was, nothing else of the span; its own attributes come first."""
+    shown = witness(rules, EXPORT)
+
+    assert {"rows": 11, "user.id": "u1", "service.name": "shop"} == shown.attributes
+
+
+def test_identity_is_a_setting(rules: RuleSet) -> None:
+    """The identity allow-list is the operator's."""
+    projector = Projector(rules, identity=("host.name",))
+
+    [fact] = projector.facts(TraceSpans(1, root_seen=False, spans=[EXPORT]))
+
+    assert {"rows": 11, "host.name": "h"} == fact.witness.attributes
+    assert "host.name" in projector.interest.attributes
+
+
+def test_nothing_travels_unredacted(rules: RuleSet) -> None:
+    """A redacted value leaves nowhere: not as an attribute, nor as the witness's service."""
+    redaction = Redaction(treatments("user.id=hash,service.name=mask,rows=drop"), b"k" * 16)
+
+    [fact] = Projector(rules, redaction=redaction).facts(TraceSpans(1, root_seen=False, spans=[EXPORT]))
+
+    assert {"user.id": redaction.value("user.id", "u1"), "service.name": "[masked]"} == fact.witness.attributes
+    assert fact.witness.service == "[masked]"
+
+
+def test_a_long_value_is_hashed_whole(rules: RuleSet) -> None:
+    """Two values that differ only after 1 KiB have two hashes: redaction comes before cutting."""
+    redaction = Redaction(treatments("user.id=hash"), b"k" * 16)
+    projector = Projector(rules, redaction=redaction)
+    spans = [replace(EXPORT, attributes={"rows": 11, "user.id": "x" * 2000 + end}) for end in "ab"]
+
+    first, second = projector.facts(TraceSpans(2, root_seen=False, spans=spans))
+
+    assert first.witness.attributes["user.id"] != second.witness.attributes["user.id"]
+
+
+def test_witness_of_a_span(rules: RuleSet) -> None:
+    """A witness has the span's name, service and duration."""
+    shown = witness(rules, EXPORT)
+
+    assert ("export", "shop", 250) == (shown.name, shown.service, shown.duration_ns)
+
+
+@pytest.mark.parametrize(("start_ns", "end_ns"), [(None, 5), (5, None), (6, 5)])
+def test_no_duration(rules: RuleSet, start_ns: int | None, end_ns: int | None) -> None:
+    """A span that does not say how long it took, or ends before it starts, has no duration."""
+    shown = witness(rules, replace(EXPORT, start_ns=start_ns, end_ns=end_ns))
+
+    assert shown.duration_ns is None
+
+
+def test_service_that_is_no_text(rules: RuleSet) -> None:
+    """A service name that is no text is none."""
+    shown = witness(rules, replace(EXPORT, resource={"service.name": 5}))
+
+    assert shown.service is None
+
+
+def test_identity_of_a_log_record(rules: RuleSet) -> None:
+    """A log record is told by its own identity, not by the span it belongs to."""
+    [fact] = Projector(rules).facts(
+        TraceSpans(1, root_seen=False, spans=[replace(AUDIT, is_log=True, identity=b"hash of a record")])
+    )
+
+    assert b"hash of a record" == fact.identity
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        (True, True),
+        (1.5, 1.5),
+        ((1 << 63) - 1, (1 << 63) - 1),
+        (-(1 << 63), -(1 << 63)),
+        (1 << 63, str(1 << 63)),
+        (-(1 << 63) - 1, str(-(1 << 63) - 1)),
+        ("text", "text"),
+        (b"ab", '"YWI="'),
+        ({"a": [1, None]}, '{"a":[1,null]}'),
+    ],
+)
+def test_scalar(value: Value, expected: Value) -> None:
+    """What travels is a scalar that MessagePack can hold; what is nested becomes JSON text."""
+    assert expected == scalar(value)
+
+
+def test_text_exactly_as_long_as_it_may_be() -> None:
+    """Text of 1 KiB is whole."""
+    assert "é" * (VALUE_BYTES // 2) == scalar("é" * (VALUE_BYTES // 2))
+
+
+def test_text_one_byte_too_long() -> None:
+    """Longer text is cut between two characters, with a mark, to 1 KiB at most."""
+    found = scalar("é" * (VALUE_BYTES // 2) + "x")
+
+    assert isinstance(found, str)
+    assert found.startswith("éé")
+    assert found.endswith("é" + CUT_MARK)
+    assert VALUE_BYTES - 1 <= len(found.encode()) <= VALUE_BYTES
+
+
+def test_value_nested_too_deep() -> None:
+    """A value nested deeper than can be written is shown as cut."""
+    value: Value = 1
+    for _ in range(10_000):
+        value = [value]
+
+    assert CUT_MARK == scalar(value)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 70), 1 << 70) | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(values, st.text(), st.none() | st.integers(1, (1 << 64) - 1))
+def test_any_value_travels(rules: RuleSet, value: Value, name: str, start_ns: int | None) -> None:
+    """Whatever a span holds, its facts can be written to the topic and read again."""
+    span = replace(EXPORT, start_ns=start_ns, attributes={"rows": 11, "user.id": value, "user.name": name})
+    facts = Projector(rules).facts(TraceSpans(1, root_seen=False, spans=[span]))
+    entry = Entry(TRACE, 0, 0, 0, 1, root_seen=False, facts=facts)
+    message = Facts(VERSION, "rules", [Section("t", 0, 1, 0, None, 1, 0, 1, None, [], b"", [entry])])
+
+    written = encode(message)
+
+    assert written == encode(decode(written))

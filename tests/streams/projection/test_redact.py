@@ -1,0 +1,132 @@
+"""What becomes of a value that must not leave."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dsl.judge.span import Value
+from streams.errors import ConfigError
+from streams.projection.redact import KEY_VARIABLE, Redaction, Treatment, read_key, treatments
+
+KEY = b"0123456789abcdef"
+ALL = Redaction(treatments("hashed=hash,dropped=drop,masked=mask"), KEY)
+
+_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=3), below, max_size=3),
+    max_leaves=6,
+)
+
+
+def test_each_treatment() -> None:
+    """Hashed, dropped, masked; what is not named stays as it is, in its place."""
+    actual = ALL.redacted({"kept": 1, "masked": "a", "dropped": "b", "hashed": "u-17"})
+
+    assert list(actual.items()) == [
+        ("kept", 1),
+        ("masked", "[masked]"),
+        ("hashed", "hmac-sha256:" + hmac.new(KEY, b"u-17", hashlib.sha256).hexdigest()),
+    ]
+
+
+def test_hash_depends_on_the_key() -> None:
+    """Without the key nobody can make the hash of a guess."""
+    other = Redaction({"hashed": Treatment.HASH}, KEY[::-1])
+
+    assert ALL.value("hashed", "u-17") != other.value("hashed", "u-17")
+
+
+def test_number_and_text_have_one_hash() -> None:
+    """An id that some SDK sends as a number is the same id."""
+    assert ALL.value("hashed", 17) == ALL.value("hashed", "17")
+
+
+def test_nothing_stays_nothing() -> None:
+    """A value that was empty has nothing to hide, and a hash of it would look like somebody."""
+    assert ALL.redacted({"hashed": None, "masked": None}) == {"hashed": None, "masked": None}
+
+
+@given(_values)
+def test_no_value_is_refused(value: Value) -> None:
+    """Whatever a span carries is redacted, never an error."""
+    actual = ALL.redacted({"hashed": value, "dropped": value, "masked": value})
+
+    hidden = ["hmac-sha256:", "[masked]"]
+    assert set(actual) == {"hashed", "masked"}
+    for found in actual.values():
+        assert found is value is None or any(str(found).startswith(start) for start in hidden)
+
+
+def test_value_that_cannot_be_hashed() -> None:
+    """A value that JSON cannot say is masked."""
+    value: Value = 1
+    for _ in range(10_000):
+        value = [value]
+
+    assert ALL.value("hashed", value) == "[masked]"
+
+
+@pytest.mark.parametrize("key", [None, b"", KEY[:-1]])
+def test_hash_without_a_good_key(key: bytes | None) -> None:
+    """No key, or one that could be guessed, is refused before anything is read."""
+    with pytest.raises(ConfigError, match=r"needs a key: set BETRACE_REDACT_KEY|must have at least 16"):
+        Redaction({"a": Treatment.HASH}, key)
+
+
+def test_mask_needs_no_key() -> None:
+    """Only hashes have a key."""
+    assert Redaction({"a": Treatment.MASK}).value("a", 1) == "[masked]"
+
+
+def test_key_is_not_shown() -> None:
+    """A key never reaches a log by way of the settings."""
+    assert KEY.decode() not in repr(ALL)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("user.id", "'user.id' is no redaction: write NAME=hash, NAME=drop or NAME=mask"),
+        ("user.id=encrypt", "'user.id=encrypt' is no redaction"),
+        ("=mask", "'=mask' is no redaction"),
+        ("a=mask,a=drop", "a has two redactions"),
+    ],
+)
+def test_text_that_is_no_redaction(text: str, message: str) -> None:
+    """A redaction that would do nothing is refused, with what to write."""
+    with pytest.raises(ConfigError, match=message):
+        treatments(text)
+
+
+def test_name_with_an_equals_sign() -> None:
+    """The last equals sign counts."""
+    assert treatments("a=b=drop") == {"a=b": Treatment.DROP}
+
+
+def test_key_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a file the environment has the key; without both there is none."""
+    monkeypatch.setenv(KEY_VARIABLE, "from the environment")
+    found = read_key(None)
+    monkeypatch.delenv(KEY_VARIABLE)
+
+    assert (found, read_key(None)) == (b"from the environment", None)
+
+
+def test_key_from_a_file(tmp_path: Path) -> None:
+    """A file's key is all of it but the line break that an editor adds."""
+    path = tmp_path / "key"
+    path.write_bytes(b" \x00key \n")
+
+    assert read_key(path) == b" \x00key "
+
+
+def test_key_file_that_is_not_there(tmp_path: Path) -> None:
+    """A file that cannot be read is said by name."""
+    with pytest.raises(ConfigError, match=r"the redaction key cannot be read: .*nowhere"):
+        read_key(tmp_path / "nowhere")

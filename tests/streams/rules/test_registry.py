@@ -1,0 +1,167 @@
+"""Rule sets on their topic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from dsl import RuleSet, compile_texts
+from streams.config.settings import Settings
+from streams.errors import ConfigError, StateError
+from streams.rules import registry
+from streams.rules.registry import RuleSets
+from tests.support.installation import installed
+from topics.records import rules as records
+
+ONE = '// "Access is audited"\npii.access and audit.log\n'
+OTHER = "// id: few\n// kind: pattern\ncount(agent.tool) > {count}\n"
+
+
+@pytest.fixture
+def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
+    """A new installation."""
+    return installed(kafka, fresh_prefix, tmp_path)
+
+
+def compiled(text: str, name: str = "a.rules") -> RuleSet:
+    """The rules in a text."""
+    rules, _ = compile_texts({name: text})
+    return rules
+
+
+def write(settings: Settings, key: bytes, value: bytes | None) -> None:
+    """Writes a record to the topic of the rules."""
+    producer = Producer({**settings.client()})
+    producer.produce(settings.topic("rules"), value, key)
+    producer.flush()
+
+
+@pytest.mark.broker
+def test_pushed_set_is_active(settings: Settings) -> None:
+    """What is pushed last is active, and the sets before it are known still."""
+    one, other = compiled(ONE), compiled(OTHER.format(count=2))
+    registry.push(settings, one, now_ms=1)
+    registry.push(settings, other, now_ms=2)
+
+    known, active = registry.read(settings)
+
+    assert ({one.fingerprint, other.fingerprint}, other.fingerprint) == (set(known.sets), active)
+    assert other.fingerprint == registry.read_active(settings).fingerprint
+    assert ONE == known.sets[one.fingerprint].texts["a.rules"]
+
+
+@pytest.mark.broker
+def test_set_that_was_pushed_before_can_be_made_active_again(settings: Settings) -> None:
+    """Going back is a push like another."""
+    one, other = compiled(ONE), compiled(OTHER.format(count=2))
+    for rules in (one, other, one):
+        registry.push(settings, rules, now_ms=1)
+
+    active = registry.read_active(settings)
+
+    assert one.fingerprint == active.fingerprint
+
+
+@pytest.mark.broker
+def test_where_a_set_comes_from_is_kept(settings: Settings) -> None:
+    """Each set names the one that was active before it, also when pushed again; the active one who made it so."""
+    one, other = compiled(ONE), compiled(OTHER.format(count=2))
+    registry.push(settings, one, now_ms=1, revision="3c5e1f0")
+    for now_ms in (2, 3):
+        registry.push(settings, other, now_ms=now_ms)
+    registry.activate(settings, one.fingerprint)
+
+    newer, older = registry.history(settings)
+
+    assert (None, "3c5e1f0") == (older.record.previous, older.record.revision)
+    assert (one.fingerprint, None, None) == (newer.record.previous, newer.record.revision, newer.activation)
+    assert older.activation is not None
+    assert (newer.record.pushed_by, other.fingerprint) == (older.activation.by, older.activation.previous)
+    assert older.activation.time_ms > newer.record.pushed_ms
+
+
+@pytest.mark.broker
+def test_nothing_pushed_is_said(settings: Settings) -> None:
+    """Without rules nothing is active, and who needs them is told how to push some."""
+    known, active = registry.read(settings)
+
+    assert (0, None) == (len(known.sets), active)
+    with pytest.raises(ConfigError, match=r"no rules are active on .*rules push"):
+        registry.read_active(settings)
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"{",
+        b'{"texts": {"a.rules": "not a rule"}, "pushed_by": "u", "pushed_ms": 1}',
+        records.encode(records.RuleSetRecord(texts={"a.rules": ONE + ONE}, pushed_by="u", pushed_ms=1)),
+        b"\xff",
+    ],
+)
+def test_set_that_cannot_be_read_stops_the_worker(settings: Settings, value: bytes) -> None:
+    """A set that this version does not understand is an error: without it some facts could not be judged."""
+    write(settings, b"\xffkey", value)
+
+    with pytest.raises(StateError, match=r"cannot be read: .*Action: upgrade"):
+        registry.read(settings)
+
+
+@pytest.mark.broker
+def test_deleted_set_is_not_known(settings: Settings) -> None:
+    """A set whose key was written again without a value is gone, as it will be after compaction."""
+    one, other = compiled(ONE), compiled(OTHER.format(count=2))
+    registry.push(settings, one, now_ms=1)
+    registry.push(settings, other, now_ms=2)
+    write(settings, one.fingerprint.encode(), None)
+
+    known, active = registry.read(settings)
+
+    assert ({other.fingerprint}, other.fingerprint) == (set(known.sets), active)
+
+
+@pytest.mark.broker
+def test_set_beyond_the_limit_is_refused(settings: Settings) -> None:
+    """A set that no broker takes is an error of the operator, and the active set stays."""
+    one = compiled(ONE)
+    registry.push(settings, one, now_ms=1)
+    huge = compiled(OTHER.format(count=3) + f"// {'x' * registry.SET_BYTES}\n", "huge.rules")
+
+    with pytest.raises(ConfigError, match="the rules were not written to"):
+        registry.push(settings, huge, now_ms=2)
+
+    assert one.fingerprint == registry.read_active(settings).fingerprint
+
+
+def test_counted_is_as_much_as_any_set_needs() -> None:
+    """An atom that two sets count is counted as far as the larger one asks."""
+    known = RuleSets()
+    for count in (5, 2):
+        known.add(compiled(OTHER.format(count=count)))
+
+    assert [6] == list(known.counted().values())
+
+
+def test_set_that_counts_nothing_needs_nothing() -> None:
+    """Atoms that no rule counts keep no identities."""
+    known = RuleSets()
+    known.add(compiled(ONE))
+
+    assert {} == known.counted()
+
+
+def test_rule_that_is_not_enabled_is_not_judged() -> None:
+    """Nothing is projected for a rule that is switched off, so switching it on is like pushing it."""
+    known = RuleSets()
+    few = "\n// id: few\n// kind: pattern\n// enabled: {}\ncount(agent.tool) > 2\n"
+    on, off = (compiled(ONE + few.format(enabled)) for enabled in ("true", "false"))
+    known.add(on)
+    known.add(off)
+
+    judged_on, judged_off = known.rule_fingerprints(on.fingerprint), known.rule_fingerprints(off.fingerprint)
+
+    assert 1 == len(judged_on - judged_off)
+    assert set() == judged_off - judged_on

@@ -1,0 +1,245 @@
+"""Stages as processes, with real ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from streams.supervisor import supervise
+from streams.supervisor.supervise import Stages, stopping_on_signals
+
+SUPERVISOR = """
+import sys
+from streams.supervisor.supervise import Stages
+Stages({"one": [sys.executable, "-c", sys.argv[1]]}).wait()
+"""
+STAGE = """
+import os, signal, sys
+from streams.supervisor.supervise import end_with_supervisor
+end_with_supervisor()
+print(os.getpid(), file=sys.stderr, flush=True)
+signal.pause()
+"""
+PATIENT = "import signal; signal.pause()"
+LISTENS = """
+import pathlib, signal, sys
+ready, ended, code = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3])
+def end(*_):
+    ended.write_text("in order")
+    sys.exit(code)
+signal.signal(signal.SIGTERM, end)
+ready.write_text("ready")
+signal.pause()
+"""
+DEAF = """
+import pathlib, signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path(sys.argv[1]).write_text("ready")
+while True:
+    signal.pause()
+"""
+WAITS = """
+import pathlib, sys
+pathlib.Path(sys.argv[1]).read_text()
+sys.exit(int(sys.argv[2]))
+"""
+
+
+def python(script: str, *arguments: object) -> list[str]:
+    """A command that runs the script."""
+    return [sys.executable, "-c", script, *map(str, arguments)]
+
+
+def is_at_rest(stages: Stages) -> bool:
+    """A stage died and waits to be started again."""
+    return any(stage._rests_until_s is not None for stage in stages._stages)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Looks until it is so."""
+    while not is_so():
+        time.sleep(supervise.LOOK_EVERY_S)
+
+
+@pytest.fixture
+def restless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages that die rest no longer than it takes to look."""
+    monkeypatch.setattr(supervise, "REST_S", (0.0, 0.0))
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> Path:
+    """A pipe through which a stage says that it is ready: who reads it waits for that."""
+    path = tmp_path / "ready"
+    os.mkfifo(path)
+    return path
+
+
+@pytest.mark.parametrize("code", [0, 2, 3])
+def test_when_a_stage_ends_all_do(code: int, ready: Path, tmp_path: Path) -> None:
+    """The others are asked to end in order, and the first one's exit code is the program's."""
+    ended = tmp_path / "ended"
+    stages = Stages({"patient": python(LISTENS, ready, ended, 0), "first": python(WAITS, ready, code)})
+
+    result = stages.wait()
+
+    assert (code, "in order") == (result, ended.read_text())
+
+
+@pytest.mark.usefixtures("restless")
+@pytest.mark.parametrize("death", ["os.kill(os.getpid(), 9)", "os.kill(os.getpid(), 15)", "1 / 0"])
+def test_stage_that_dies_is_started_again(death: str, tmp_path: Path) -> None:
+    """A stage that a signal ended, or an exception, is started again until it has done its work."""
+    script = f"import os, sys\nopen(sys.argv[1], 'ab').write(b'.')\nif os.path.getsize(sys.argv[1]) < 3: {death}"
+    starts = tmp_path / "starts"
+    stages = Stages({"frail": python(script, starts), "patient": python(PATIENT)})
+
+    code = stages.wait()
+
+    assert (0, b"...") == (code, starts.read_bytes())
+
+
+@pytest.mark.usefixtures("restless")
+@pytest.mark.parametrize(("death", "code"), [("os.kill(os.getpid(), 9)", 3), ("1 / 0", 1)])
+def test_stage_that_dies_again_and_again_is_a_failure(death: str, code: int, tmp_path: Path) -> None:
+    """A stage that never works for a while is started only so often."""
+    script = f"import os, sys\nopen(sys.argv[1], 'ab').write(b'.')\n{death}"
+    starts = tmp_path / "starts"
+    stages = Stages({"frail": python(script, starts), "patient": python(PATIENT)})
+
+    result = stages.wait()
+
+    assert (code, b"." * supervise.DEATHS) == (result, starts.read_bytes())
+
+
+@pytest.mark.usefixtures("restless")
+def test_deaths_after_steady_work_do_not_add_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A stage that worked for a while before it died is started again, however often that was so."""
+    monkeypatch.setattr(supervise, "STEADY_S", 0.0)
+    script = "import os, sys\nopen(sys.argv[1], 'ab').write(b'.')\nif os.path.getsize(sys.argv[1]) < 9: 1 / 0"
+    starts = tmp_path / "starts"
+    stages = Stages({"frail": python(script, starts)})
+
+    code = stages.wait()
+
+    assert (0, b"." * 9) == (code, starts.read_bytes())
+
+
+def test_stage_that_rests_is_no_failure_of_the_end() -> None:
+    """Asked to end while a stage rests that died: the others end in order, and so does the program."""
+    stages = Stages({"dead": python("1 / 0"), "patient": python(PATIENT)})
+    rests = threading.Thread(target=lambda: (wait_until(lambda: is_at_rest(stages)), stages.stop()))
+    rests.start()
+
+    code = stages.wait()
+
+    rests.join()
+    assert code == 0
+
+
+def test_the_last_word_ends_all(ready: Path, tmp_path: Path) -> None:
+    """When every word was said, whichever stage said it, in whatever pieces, the stages are asked to end in order."""
+    ended = tmp_path / "ended"
+    says = "from streams.supervisor.supervise import say\nimport signal, sys\nfor word in sys.argv[1:]: say(word)\nsignal.pause()"
+    commands = {"one": python(says, "a", "other", "b"), "two": python(says, "b", "c")}
+    listening = python(LISTENS, ready, ended, 0)
+    waits = python(f"import pathlib\npathlib.Path({str(ready)!r}).read_text()\n{says}", "d")
+    stages = Stages({**commands, "three": listening, "four": waits}, until={"a", "b", "c", "d"})
+
+    code = stages.wait()
+
+    assert (0, "in order") == (code, ended.read_text())
+
+
+def test_failure_on_the_way_out_is_the_exit_code(ready: Path, tmp_path: Path) -> None:
+    """One stage ends well, the other one fails while it puts things in order: that is a failure."""
+    stages = Stages({"failing": python(LISTENS, ready, tmp_path / "ended", 3), "first": python(WAITS, ready, 0)})
+
+    assert stages.wait() == 3
+
+
+def test_stop_before_a_stage_listens_is_an_orderly_end() -> None:
+    """A stage that SIGTERM ended because it had not begun its work is no failure."""
+    stages = Stages({"one": python(PATIENT), "other": python(PATIENT)})
+    stages.stop()
+
+    assert stages.wait() == 0
+
+
+def test_stage_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch, ready: Path) -> None:
+    """After a while a stage that was asked to end is killed, which is a failure."""
+    monkeypatch.setattr(supervise, "STOP_S", 0.2)
+    stages = Stages({"deaf": python(DEAF, ready), "first": python(WAITS, ready, 0)})
+
+    assert stages.wait() == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_asks_for_an_orderly_end(number: signal.Signals, ready: Path, tmp_path: Path) -> None:
+    """SIGTERM and Ctrl-C end the stages in order, and afterwards mean again what they meant before."""
+    ended = tmp_path / "ended"
+    before = signal.getsignal(number)
+    stages = Stages({"patient": python(LISTENS, ready, ended, 0)})
+    with stopping_on_signals(stages):
+        ready.read_text()
+        signal.raise_signal(number)
+
+        code = stages.wait()
+
+    assert (0, "in order") == (code, ended.read_text())
+    assert before is signal.getsignal(number)
+
+
+def test_stage_does_not_inherit_what_is_the_supervisors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Settings of the supervisor alone are not in a stage's environment, where the stage would refuse them."""
+    path = tmp_path / "environment"
+    for name in ("RULES", "ROLE", "WORKERS", "UNTIL_IDLE", "BOOTSTRAP"):
+        monkeypatch.setenv(f"BETRACE_{name}", "set")
+    script = f"import os, pathlib; pathlib.Path({str(path)!r}).write_text(' '.join(sorted(os.environ)))"
+
+    code = Stages({"one": python(script)}).wait()
+
+    seen = [name for name in path.read_text().split() if name.startswith("BETRACE_")]
+    assert (0, ["BETRACE_BOOTSTRAP", "BETRACE_SUPERVISED"]) == (code, seen)
+
+
+def test_stage_is_out_of_reach_of_the_terminal(tmp_path: Path) -> None:
+    """A stage is in a session of its own, so that a Ctrl-C reaches the supervisor alone."""
+    path = tmp_path / "session"
+    script = f"import os, pathlib; pathlib.Path({str(path)!r}).write_text(str(os.getsid(0)))"
+
+    Stages({"one": python(script)}).wait()
+
+    assert str(os.getsid(0)) != path.read_text()
+
+
+def test_stage_ends_with_its_supervisor() -> None:
+    """When the supervisor is killed with no time to say anything its stages end at once."""
+    supervisor = subprocess.Popen(python(SUPERVISOR, STAGE), stderr=subprocess.PIPE, text=True)
+    assert supervisor.stderr is not None
+    with supervisor, supervisor.stderr as said:
+        stage = int(said.readline())
+        supervisor.kill()
+
+        # The stage has the other end of this pipe: it is at its end only when the stage is gone.
+        rest = said.read()
+
+    assert stage != supervisor.pid
+    assert rest == ""
+
+
+def test_stage_alone_does_not_watch_its_input() -> None:
+    """A stage that a person starts, with no supervisor, runs whatever its standard input is."""
+    script = "from streams.supervisor.supervise import end_with_supervisor\nend_with_supervisor()\nprint('goes on')"
+
+    done = subprocess.run(python(script), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "goes on\n"

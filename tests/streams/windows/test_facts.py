@@ -1,0 +1,102 @@
+"""What a chain remembers of an atom, at the limits of what it keeps."""
+
+from __future__ import annotations
+
+from streams.windows.facts import WITNESS_COUNT, AtomFacts
+from tests.support.builders import fact
+
+
+def remembered(*spans: tuple[int, int | None], counted: int = 0) -> AtomFacts:
+    """The facts of spans (id, start)."""
+    facts = AtomFacts()
+    for span, start_ns in spans:
+        facts.add(fact(span, start_ns), counted)
+    return facts
+
+
+def shown(facts: AtomFacts) -> list[int]:
+    """The span ids of the witnesses."""
+    return [int.from_bytes(seen.identity, "big") for seen in facts.witnesses]
+
+
+def test_first_and_last_start() -> None:
+    """The first and last start are known, whatever came first."""
+    facts = remembered((1, 20), (2, 10), (3, 30))
+
+    assert (10, 30) == (facts.first_ns, facts.last_ns)
+
+
+def test_missing_start_has_no_time() -> None:
+    """A span without a start is a witness, but no first or last."""
+    facts = remembered((1, None))
+
+    assert (None, None, [1]) == (facts.first_ns, facts.last_ns, shown(facts))
+
+
+def test_missing_start_takes_nothing_back() -> None:
+    """A span without a start leaves first and last as they are, and comes last among the witnesses."""
+    facts = remembered((1, None), (2, 7))
+
+    assert (7, 7, [2, 1]) == (facts.first_ns, facts.last_ns, shown(facts))
+
+
+def test_exactly_as_many_witnesses_as_kept() -> None:
+    """Five witnesses are all kept, the earliest first."""
+    facts = remembered(*[(span, 10 - span) for span in range(WITNESS_COUNT)])
+
+    assert [4, 3, 2, 1, 0] == shown(facts)
+
+
+def test_one_witness_too_many() -> None:
+    """Of six witnesses the latest is not shown, wherever it came."""
+    facts = remembered((9, 99), *[(span, 10 - span) for span in range(WITNESS_COUNT)])
+
+    assert [4, 3, 2, 1, 0] == shown(facts)
+
+
+def test_witnesses_of_one_start_by_identity() -> None:
+    """Witnesses that started together are in the order of their ids."""
+    facts = remembered((3, 5), (1, 5), (2, 5))
+
+    assert [1, 2, 3] == shown(facts)
+
+
+def test_same_span_twice_is_one_witness() -> None:
+    """A copy that an exporter sent twice is shown and counted once."""
+    facts = remembered((1, 5), (1, 5), counted=3)
+
+    assert ([1], 1) == (shown(facts), facts.identity_count)
+
+
+def test_same_span_with_other_content() -> None:
+    """Of two copies with different content the same one is shown, whichever came first."""
+    one, other = AtomFacts(), AtomFacts()
+    copies = [fact(1, 5, name="one"), fact(1, 5, name="two")]
+
+    for copy, reverse in zip(copies, copies[::-1], strict=True):
+        one.add(copy, 0)
+        other.add(reverse, 0)
+
+    assert 1 == len(one.witnesses)
+    assert one == other
+
+
+def test_uncounted_atom_keeps_no_identities() -> None:
+    """An atom that no rule counts has no count."""
+    facts = remembered((1, 5), (2, 5))
+
+    assert 0 == facts.identity_count
+
+
+def test_count_is_exact_below_counted() -> None:
+    """Fewer spans than are counted give their exact number."""
+    facts = remembered(*[(span, 1) for span in range(3)], counted=4)
+
+    assert 3 == facts.identity_count
+
+
+def test_count_stops_at_counted() -> None:
+    """More spans than are counted give "at least" that many."""
+    facts = remembered(*[(span, 1) for span in range(9)], counted=4)
+
+    assert 4 == facts.identity_count

@@ -1,0 +1,373 @@
+"""What is said of closed windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from dsl import Mode, RuleSet, Span, Value, compile_texts
+from streams.decode.decoder import TraceSpans
+from streams.projection.project import Projector
+from streams.windows.chain import Bounds
+from streams.windows.outcomes import Outcome, outcomes, rule_text
+from streams.windows.reorder import Arrival
+from streams.windows.sessions import Sessions
+from topics.records.facts import TICK_MS, Entry, Touch, pack_touches
+from topics.signals.finding import Finding, SourceRange
+
+BOUNDS = Bounds(gap=10, lateness=50, max_duration=100)
+REACH_MS = (BOUNDS.gap + BOUNDS.lateness) * TICK_MS
+TOPIC = "otlp_spans"
+TRACE = bytes.fromhex("0af7651916cd43dd8448eb211c80319c")
+
+AUDITED = '// "SOC2 CC6.7: PII access must be logged"\ntrace.has(pii.access) and trace.has(audit.log)\n'
+UNCHECKED = "// Signal: UNCHECKED (critical)\ndata.access and not auth.check\n"
+EXCEPTED = """
+rules:
+  - id: excepted
+    kind: invariant
+    condition: pii.access and audit.log
+    exceptions: [{where: batch == true, owner: privacy, reason: migration}]
+    MODE
+"""
+
+
+def compiled(*texts: str) -> RuleSet:
+    """The rules in these texts; a text that begins with a line feed is YAML."""
+    names = [f"{number}.{'yaml' if text.startswith(chr(10)) else 'rules'}" for number, text in enumerate(texts)]
+    rules, _ = compile_texts(dict(zip(names, texts, strict=True)))
+    return rules
+
+
+@dataclass(slots=True)
+class Life:
+    """The life of one trace, told in ticks; `offset` is that of its next record."""
+
+    rules: RuleSet
+    sessions: Sessions = field(init=False)
+    judged_by: frozenset[str] = field(init=False)
+    offset: int = 7
+
+    def __post_init__(self) -> None:
+        counted = {atom.fingerprint: atom.counted for atom in self.rules.atoms.values() if atom.counted}
+        self.sessions = Sessions(BOUNDS, counted)
+        self.judged_by = frozenset(rule.fingerprint for rule in self.rules.rules)
+
+    def arrive(self, tick: int, *spans: Span) -> None:
+        """A record of the trace with these spans."""
+        facts = Projector(self.rules).facts(TraceSpans(len(spans), root_seen=True, spans=list(spans)))
+        if facts:
+            entry = Entry(TRACE, self.offset, self.offset, tick, len(spans), root_seen=True, facts=facts)
+            self.sessions.waiting.add(tick, Arrival(TOPIC, 1, entry), 0)
+        else:
+            self.sessions.waiting.add_touches(tick, pack_touches([Touch(TRACE, tick, len(spans))]), 0)
+        self.offset += 1
+
+    def until(self, tick: int) -> list[Outcome]:
+        """The clock reaches the tick; what is said of the windows that close by that."""
+        return [
+            outcome
+            for close in self.sessions.advance(tick * TICK_MS)
+            for outcome in outcomes(close, self.rules, self.judged_by, reach_ms=REACH_MS)
+        ]
+
+    def findings(self, tick: int) -> list[Finding]:
+        """The findings among what is said."""
+        return [outcome.finding for outcome in self.until(tick) if outcome.finding is not None]
+
+
+def said(finding: Finding) -> tuple[int, str | None, str]:
+    """Revision, previous verdict, verdict."""
+    return finding.revision, finding.previous_verdict, finding.verdict
+
+
+def span(
+    name: str, number: int = 1, start_ns: int | None = 20 * 10**9, attributes: dict[str, Value] | None = None
+) -> Span:
+    """A span; its id is its number."""
+    return Span(name, number.to_bytes(8, "big"), start_ns=start_ns, end_ns=None, attributes=attributes or {})
+
+
+def test_broken_rule_is_a_finding() -> None:
+    """The first verdict of a chain that is broken is published as revision 1, with all that is known of the window."""
+    life = Life(compiled(AUDITED))
+    life.arrive(100, span("pii.access", 5, attributes={"user.id": "u-17", "secret": "x"}))
+    life.arrive(103, span("noise"))
+
+    [finding] = life.findings(200)
+
+    assert said(finding) == (1, None, "broken")
+    assert (
+        finding.chain_first_ms,
+        finding.first_ms,
+        finding.last_ms,
+        finding.closed_ms,
+        finding.first_published_ms,
+    ) == (10_000, 10_000, 10_300, 11_300, 11_300)
+    assert (
+        finding.trace_id,
+        finding.close_reason,
+        finding.spans,
+        finding.root_seen,
+        finding.late,
+    ) == (TRACE, "quiet", 2, True, False)
+    assert (finding.missing, finding.present) == (("audit.log",), ())
+    assert (SourceRange(TOPIC, 1, 7, 7),) == finding.sources
+
+
+def test_witness_carries_only_what_may_leave() -> None:
+    """A witness names its subject, and of its span only the attributes that a rule or the allow-list names."""
+    life = Life(compiled(AUDITED))
+    life.arrive(100, span("pii.access", 5, attributes={"user.id": "u-17", "secret": "x"}))
+
+    [finding] = life.findings(200)
+
+    [witness] = finding.witnesses
+    assert ("pii.access", (5).to_bytes(8, "big"), {"user.id": "u-17"}) == (
+        witness.subject,
+        witness.span_id,
+        witness.attributes,
+    )
+    assert not witness.is_log
+
+
+def test_log_record_is_a_witness_of_its_own_kind() -> None:
+    """A log record is told from a span by its longer identity."""
+    life = Life(compiled(UNCHECKED))
+    life.arrive(100, Span("data.access", bytes(8), start_ns=1, is_log=True, identity=b"sixteen bytes id"))
+
+    [finding] = life.findings(200)
+
+    assert [witness.is_log for witness in finding.witnesses] == [True]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"), [(AUDITED, ["pii.access", "audit.log"]), (UNCHECKED, ["data.access", "auth.check"])]
+)
+def test_held_rule_is_no_finding(text: str, names: list[str]) -> None:
+    """A rule that held is an outcome to be counted, and nothing is published."""
+    life = Life(compiled(text))
+    life.arrive(100, *(span(name, number) for number, name in enumerate(names)))
+
+    [outcome] = life.until(200)
+
+    assert (outcome.verdict, outcome.previous, outcome.finding) == ("held", None, None)
+
+
+def test_rule_that_is_not_about_the_trace_is_no_outcome() -> None:
+    """Of a rule whose subject did not happen nothing is said."""
+    life = Life(compiled(AUDITED, UNCHECKED))
+    life.arrive(100, span("audit.log"))
+
+    assert life.until(200) == []
+
+
+def test_late_span_repairs_a_finding() -> None:
+    """A missing span turns up: the same uid, the next revision, and the verdict that it takes back."""
+    life = Life(compiled(AUDITED))
+    life.arrive(100, span("pii.access"))
+    [first] = life.findings(120)
+    life.arrive(130, span("audit.log", 2))
+
+    [second] = life.findings(200)
+
+    assert said(second) == (2, "broken", "held")
+    assert (first.uid, first.closed_ms) == (second.uid, second.first_published_ms)
+    assert (second.first_ms, second.closed_ms) == (13_000, 14_000)
+    assert second.is_resolved
+
+
+def test_late_span_breaks_what_held() -> None:
+    """The first signal of a chain is revision 1, also when the rule held before."""
+    life = Life(
+        compiled(
+            UNCHECKED,
+            AUDITED.replace("and trace.has", "and not trace.has").replace(
+                '"SOC2 CC6.7: PII access must be logged"', "kind: invariant\n// id: unlogged"
+            ),
+        )
+    )
+    life.arrive(100, span("pii.access"))
+    [before] = life.until(120)
+    life.arrive(130, span("audit.log", 2))
+
+    [after] = life.findings(200)
+
+    assert (before.verdict, before.finding) == ("held", None)
+    assert said(after) == (1, "held", "broken")
+    assert after.closed_ms == after.first_published_ms
+
+
+def test_broken_twice_is_said_once() -> None:
+    """A later session that changes nothing is no signal."""
+    life = Life(compiled(AUDITED))
+    life.arrive(100, span("pii.access"))
+    life.findings(120)
+    life.arrive(130, span("pii.access", 2))
+
+    [outcome] = life.until(200)
+
+    assert (outcome.verdict, outcome.previous, outcome.finding) == ("broken", "broken", None)
+
+
+def test_broken_again_is_the_third_revision() -> None:
+    """Broken, repaired, broken again: three revisions of one uid."""
+    life = Life(compiled("// id: counted\n// kind: invariant\npii.access and count(pii.access) <= count(audit.log)\n"))
+    found = []
+    for tick, name in ((100, "pii.access"), (120, "audit.log"), (140, "pii.access")):
+        life.arrive(tick, span(name, tick))
+        found += life.findings(tick + 15)
+
+    assert [said(finding) for finding in found] == [(1, None, "broken"), (2, "broken", "held"), (3, "held", "broken")]
+    assert len({finding.uid for finding in found}) == 1
+
+
+def test_pattern_that_is_no_longer_about_the_trace_is_taken_back() -> None:
+    """A verdict that becomes not applicable closes its finding, even though no rule judges the trace any more."""
+    life = Life(
+        compiled("// id: alone\n// kind: conditional\nwhen { pii.access and not bulk.job } always { audit.log }\n")
+    )
+    life.arrive(100, span("pii.access"))
+    [first] = life.findings(120)
+    life.arrive(130, span("bulk.job", 2))
+
+    [second] = life.findings(200)
+
+    assert said(second) == (2, "broken", "not_applicable")
+    assert first.uid == second.uid
+
+
+def test_cut_window_is_undetermined_and_then_broken() -> None:
+    """A window that is cut cannot say what is missing; what it saw for certain can still break a rule."""
+    life = Life(compiled(AUDITED, "// Signal: BOTH (low)\npii.access and data.access\n"))
+    for tick in range(100, 200, 10):
+        life.arrive(tick, span("pii.access"))
+    life.arrive(199, span("data.access", 2))
+
+    found = life.findings(200)
+
+    assert {("BOTH", "broken"), ("soc2-cc6-7-pii-access-must-be-logged", "undetermined")} == {
+        (finding.rule.id, finding.verdict) for finding in found
+    }
+    assert {"max_duration"} == {finding.close_reason for finding in found}
+    assert {20_000} == {finding.closed_ms for finding in found}
+
+
+def test_chain_that_comes_late_says_so() -> None:
+    """A chain whose earliest fact starts more than gap + lateness before its record time is marked late."""
+    life = Life(compiled(AUDITED))
+    first_ms = 20_000
+    on_time_ns, late_ns = (first_ms - REACH_MS) * 1_000_000, (first_ms - REACH_MS - 1) * 1_000_000
+    life.arrive(200, span("pii.access", start_ns=on_time_ns))
+    [on_time] = life.findings(220)
+    later = Life(compiled(AUDITED))
+    later.arrive(200, span("pii.access", start_ns=late_ns))
+
+    [late] = later.findings(220)
+
+    assert (on_time.late, late.late) == (False, True)
+
+
+def test_chain_without_any_start_is_not_late() -> None:
+    """Nothing is known of the time of spans without a start."""
+    life = Life(compiled(AUDITED))
+    life.arrive(200, span("pii.access", start_ns=None))
+
+    [finding] = life.findings(220)
+
+    assert not finding.late
+
+
+@pytest.mark.parametrize("mode", [Mode.LIVE, Mode.SHADOW])
+def test_shadow_rule_is_judged_and_not_published(mode: Mode) -> None:
+    """A rule in shadow mode has verdicts, and neither a first signal nor a repair."""
+    life = Life(compiled(EXCEPTED.replace("MODE", f"mode: {mode.value}")))
+    life.arrive(100, span("pii.access"))
+    [broken] = life.until(120)
+    life.arrive(130, span("audit.log", 2))
+
+    [held] = life.until(200)
+
+    assert (broken.verdict, held.verdict, held.previous) == ("broken", "held", "broken")
+    published = [outcome.finding is not None for outcome in (broken, held)]
+    assert [mode is Mode.LIVE, mode is Mode.LIVE] == published
+
+
+def test_excepted_trace_is_counted_once() -> None:
+    """A trace to which a rule would apply but for an exception is counted, and not again at its next window."""
+    life = Life(compiled(EXCEPTED.replace("MODE", "")))
+    life.arrive(100, span("pii.access", attributes={"batch": True}))
+    [first] = life.until(120)
+    life.arrive(130, span("pii.access", 2, attributes={"batch": True}))
+
+    [second] = life.until(200)
+
+    assert (first.verdict, first.excepted, first.finding) == ("not_applicable", 1, None)
+    assert (second.verdict, second.excepted, second.finding) == ("not_applicable", 0, None)
+
+
+def test_excepted_trace_that_becomes_applicable_is_taken_back() -> None:
+    """A second access that no exception covers makes the rule applicable, so the trace is not excepted any more."""
+    life = Life(compiled(EXCEPTED.replace("MODE", "")))
+    life.arrive(100, span("pii.access", attributes={"batch": True}))
+    life.until(120)
+    life.arrive(130, span("pii.access", 2))
+
+    [outcome] = life.until(200)
+
+    assert (outcome.verdict, outcome.previous, outcome.excepted) == ("broken", "not_applicable", -1)
+    assert outcome.finding is not None
+
+
+def test_rules_that_did_not_see_all_of_a_chain_say_nothing() -> None:
+    """Only the rules that may judge the chain do; the verdicts of others stay as they are."""
+    life = Life(compiled(AUDITED, UNCHECKED))
+    life.arrive(100, span("pii.access"), span("data.access", 2))
+    [first] = [finding for finding in life.findings(120) if finding.rule.id == "UNCHECKED"]
+    life.judged_by -= {first.rule.fingerprint}
+    life.arrive(130, span("audit.log", 3), span("auth.check", 4))
+
+    found = life.findings(200)
+
+    assert [finding.rule.id for finding in found] == ["soc2-cc6-7-pii-access-must-be-logged"]
+
+
+def test_rules_that_say_the_same_have_findings_of_their_own() -> None:
+    """One condition under two ids is two rules: each is published, and repaired."""
+    life = Life(compiled(UNCHECKED, UNCHECKED.replace("UNCHECKED", "UNCHECKED_TOO")))
+    life.arrive(100, span("data.access"))
+    first = life.findings(120)
+    life.arrive(130, span("auth.check", 2))
+
+    second = life.findings(200)
+
+    assert [finding.rule.id for finding in first] == ["UNCHECKED", "UNCHECKED_TOO"]
+    assert [finding.rule.id for finding in second] == ["UNCHECKED", "UNCHECKED_TOO"]
+    assert len({finding.uid for finding in first}) == 2
+
+
+def test_rule_that_was_switched_off_says_nothing() -> None:
+    """A rule that is not enabled any more does not repair what it said before: it knows nothing."""
+    life = Life(compiled(EXCEPTED.replace("MODE", "")))
+    life.arrive(100, span("pii.access"))
+    life.findings(120)
+    life.rules = compiled(EXCEPTED.replace("MODE", "enabled: false"))
+    life.arrive(130, span("audit.log", 2))
+
+    assert life.until(200) == []
+
+
+def test_rule_text_is_what_the_rule_says() -> None:
+    """A signal carries what a person must know of its rule."""
+    [rule] = compiled(AUDITED).rules
+
+    text = rule_text(rule)
+
+    assert ("SOC2 CC6.7: PII access must be logged", "high", "invariant", ("SOC2/CC6.7",), rule.fingerprint) == (
+        text.title,
+        text.severity,
+        text.kind,
+        text.controls,
+        text.fingerprint,
+    )

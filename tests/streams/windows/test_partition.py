@@ -1,0 +1,428 @@
+"""One facts partition: what is applied, at which tick, what is stored, and what is taken in again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streams.errors import StateError
+from streams.windows.chains import Chains
+from streams.windows.partition import MOST_ROWS, Partition
+from streams.windows.rocksdb import FORMAT, Identity, Position, Store
+from streams.windows.sessions import LostTime, Sessions
+from tests.support.builders import (
+    BOUNDS,
+    TOPIC,
+    TRACE,
+    Closed,
+    closed,
+    entry,
+    fact,
+    message,
+    section,
+    trace_id,
+)
+from topics.records.facts import Facts, Touch
+
+OUT_OF_ORDER_MS = 200
+RULES = {"rules": frozenset({"a"}), "more": frozenset({"a", "b"})}
+LOST = LostTime(TOPIC, 0, 1_000, None)
+
+
+def begun(
+    position: Position | None = None,
+    *,
+    topics: tuple[str, ...] = (TOPIC,),
+    begin_offset: int = 0,
+    chains: Chains | None = None,
+) -> Partition:
+    """A partition that begins at a position, at `begin_offset` without one."""
+    return Partition(
+        topics,
+        Sessions(BOUNDS, {}, chains),
+        RULES.__getitem__,
+        out_of_order_ms=OUT_OF_ORDER_MS,
+        position=position or Position.beginning(begin_offset),
+    )
+
+
+def told(partition: Partition, *messages: Facts) -> list[Closed]:
+    """The partition takes in the next messages; what closes by them."""
+    return [closed(close) for message in messages for close in partition.apply(partition.next_offset, message)]
+
+
+def clock(to_ms: int, offset: int = 0) -> Facts:
+    """Nothing but a watermark, at a source offset."""
+    return message(section(offset, offset, to_ms))
+
+
+def waiting_ticks(partition: Partition) -> list[int]:
+    """The ticks of which something waits."""
+    return sorted(partition.sessions.waiting._ticks)
+
+
+def waiting_counts(partition: Partition) -> list[int]:
+    """How many arrivals wait in each of these ticks."""
+    return [len(at.arrivals) for _, at in sorted(partition.sessions.waiting._ticks.items())]
+
+
+def test_window_closes_when_the_clock_has_passed() -> None:
+    """What a message holds is applied, and closes, when the watermarks say so."""
+    partition = begun()
+
+    early = told(partition, message(section(0, 5, 1_000, [entry(7)])))
+    late = told(partition, clock(1_800, 5))
+
+    assert [] == early
+    assert [(7, 7)] == [(close.first, close.last) for close in late]
+
+
+def test_begins_where_the_log_begins() -> None:
+    """Without a position the first message is that of the log's beginning."""
+    partition = begun(begin_offset=40)
+
+    list(partition.apply(40, clock(1_000)))
+
+    assert 41 == partition.next_offset
+
+
+def test_known_message_yields_nothing() -> None:
+    """A message that is given again changes nothing."""
+    partition = begun()
+    told(partition, message(section(0, 5, 1_000, [entry(7)])), clock(1_500, 5))
+
+    again = list(partition.apply(0, message(section(0, 5, 9_000, [entry(90)]))))
+
+    assert [] == again
+    assert (2, 1_500) == (partition.next_offset, partition.clock.now_ms)
+
+
+def test_missing_message() -> None:
+    """A message beyond the next one ends sessions, and says what to do."""
+    partition = begun()
+
+    with pytest.raises(StateError, match=r"facts continue at offset 1, the state ends at 0.*Action: "):
+        list(partition.apply(1, clock(1_000)))
+
+
+def test_entry_applied_before_is_not_applied_again() -> None:
+    """Of a flush that is sent again only what is new is taken in."""
+    partition = begun()
+    told(partition, message(section(0, 5, None, [entry(7, offset=4)])))
+
+    told(partition, message(section(3, 6, None, [entry(7, offset=4), entry(8, offset=5)])))
+
+    assert [7, 8] == waiting_ticks(partition)
+    assert [1, 1] == waiting_counts(partition)
+
+
+def test_entry_with_a_new_record_is_applied() -> None:
+    """An entry of which one record is new is applied: a flush sent again may have other bounds."""
+    partition = begun()
+    told(partition, message(section(0, 5, None, [entry(7, fact(1), offset=4)])))
+
+    told(partition, message(section(4, 6, None, [entry(7, fact(1), fact(2), offset=5)])))
+
+    assert [2] == waiting_counts(partition)
+
+
+def test_late_entry_is_applied_at_the_clock() -> None:
+    """An entry below the clock is counted, and applied at the clock's tick."""
+    partition = begun()
+    told(partition, clock(2_050))
+
+    told(partition, message(section(0, 5, None, [entry(19)])))
+
+    assert [20] == waiting_ticks(partition)
+    assert 1 == partition.late_count
+
+
+def test_entry_at_the_clock_is_not_late() -> None:
+    """An entry in the clock's own tick is as it should be."""
+    partition = begun()
+    told(partition, clock(2_099))
+
+    told(partition, message(section(0, 5, None, [entry(20)])))
+
+    assert [20] == waiting_ticks(partition)
+    assert 0 == partition.late_count
+
+
+def test_late_touch_extends_to_the_clock() -> None:
+    """A touch below the clock keeps an open window open from the clock's tick on."""
+    partition = begun()
+    told(partition, message(section(0, 5, 2_000, [entry(15)])))
+
+    [close] = told(partition, message(section(5, 6, None, (), [Touch(TRACE, 18, 1)])), clock(9_000, 6))
+
+    assert 20 == close.last
+    assert 1 == partition.late_count
+
+
+def test_touch_sent_again_extends_nothing() -> None:
+    """A touch that is sent again when the clock has passed it leaves the window as it was."""
+    partition = begun()
+    touched = [Touch(TRACE, 16, 1)]
+    told(partition, message(section(0, 5, 2_000, [entry(15)], touched)))
+
+    [close] = told(partition, message(section(3, 6, None, (), touched)), clock(9_000, 6))
+
+    assert 16 == close.last
+    assert 0 == partition.late_count
+
+
+def test_source_partition_behind_the_clock() -> None:
+    """When a topic grows, what the new partition holds from before is late, and is not lost in a rebuild."""
+    partition = begun()
+    told(partition, message(section(0, 5, 3_000)), message(section(5, 5, 3_000, partition_count=2)))
+    partition.position()
+    grown = message(section(0, 5, 1_000, [entry(12)], partition=1, partition_count=2))
+    told(partition, grown)
+
+    again = begun(partition.position())
+    told(again, grown)
+
+    assert [30] == waiting_ticks(partition)
+    assert [30] == waiting_ticks(again)
+
+
+def test_source_topic_not_configured_is_applied() -> None:
+    """A source topic that is not configured does not move the clock, but what it holds is taken in."""
+    partition = begun()
+
+    told(partition, message(section(0, 5, 9_000, [entry(7)], topic="other")))
+
+    assert [7] == waiting_ticks(partition)
+    assert partition.clock.now_ms is None
+
+
+def test_position_of_an_idle_partition() -> None:
+    """When nothing waits, reading begins after the last message."""
+    partition = begun()
+    told(partition, message(section(0, 5, 1_000, [entry(7)])), clock(1_000, 5))
+
+    position = partition.position()
+
+    assert (2, 2) == (position.next_offset, position.refill_row.facts_offset)
+
+
+def test_position_keeps_the_row_of_what_waits() -> None:
+    """While an entry waits, reading must begin at the last row at or before its message."""
+    partition = begun()
+    told(partition, clock(500))
+    partition.position()
+    told(partition, clock(600))
+    partition.position()
+    told(partition, clock(700), message(section(0, 5, 800, [entry(9)])))
+
+    position = partition.position()
+
+    assert (2, 600) == (position.refill_row.facts_offset, position.refill_row.clock_ms)
+
+
+def test_position_keeps_the_row_of_what_is_asked_for() -> None:
+    """Who begins with a position, with its chains or without, reads again from an offset that somebody else needs."""
+    partition = begun()
+    for clock_ms in (500, 600, 700):
+        told(partition, clock(clock_ms))
+        partition.position(1)
+
+    position = partition.position(1)
+
+    assert (1, 1) == (position.refill_row.facts_offset, position.rebuilt().next_offset)
+    assert 3 == partition.position().rebuilt().next_offset
+
+
+def test_position_twice_without_a_message() -> None:
+    """A step in which nothing came adds no row."""
+    partition = begun()
+    told(partition, message(section(0, 5, 800, [entry(9)])))
+
+    positions = [partition.position(), partition.position()]
+
+    assert positions[0] == positions[1]
+
+
+def test_rows_are_thinned() -> None:
+    """While one source partition holds the clock for hours the rows stay few, and the first one stays."""
+    partition = begun(topics=(TOPIC, "silent"))
+    told(partition, message(section(0, 5, 800, [entry(9)])))
+    for _ in range(20 * MOST_ROWS):
+        told(partition, clock(800, 5))
+        position = partition.position()
+
+    assert 0 == position.rows[0].facts_offset
+    assert MOST_ROWS >= len(position.rows)
+
+
+def test_position_while_rereading_stays() -> None:
+    """A worker that stores a step before it has caught up with the last one stores the same again."""
+    partition = begun()
+    log = [message(section(0, 5, 800, [entry(9)])), clock(850, 5), clock(900, 5)]
+    told(partition, *log)
+    position = partition.position()
+    again = begun(position)
+
+    told(again, log[0])
+
+    assert again.is_rereading
+    assert position == again.position()
+
+
+def test_rereading_ends() -> None:
+    """With the last message that the stored position covers, rereading is over."""
+    partition = begun()
+    log = [message(section(0, 5, 800, [entry(9)])), clock(850, 5)]
+    told(partition, *log)
+    again = begun(partition.position())
+
+    told(again, *log)
+
+    assert not again.is_rereading
+    assert 2 == again.next_offset
+
+
+def test_rereading_over_a_reset_of_the_offsets() -> None:
+    """What waits since the reset is not taken for what was applied before it, however far the clock was then."""
+    partition = begun()
+    told(partition, message(section(0, 5, 1_600, [entry(14)])), message(section(0, 0, epoch=2, replay=2)))
+    partition.position()
+    since = message(section(0, 5, None, [entry(14)], epoch=2, replay=2, start_ms=1_400))
+    told(partition, since)
+    position = partition.position()
+    again = begun(position)
+
+    told(again, since)
+
+    assert (2, 1_600) == (position.refill_row.facts_offset, position.refill_row.clock_ms)
+    assert [14] == waiting_ticks(partition) == waiting_ticks(again)
+
+
+def test_rereading_takes_no_rules_in() -> None:
+    """Messages that are taken in again do not change from when rules judge."""
+    partition = begun()
+    log = [message(section(0, 5, 800, [entry(9)]), rules="more"), message(section(5, 6, 850), rules="rules")]
+    told(partition, *log)
+    again = begun(partition.position())
+
+    told(again, *log)
+
+    assert {} == again.rules.since_ms
+
+
+def test_store_brings_back_windows(tmp_path: Path) -> None:
+    """A worker made from the store has the open windows and what waits, and publishes what the first one would."""
+    identity = Identity(FORMAT, "cluster", "topic", "bounds")
+    log = [
+        message(section(0, 5, 1_000, [entry(7), entry(15, trace=trace_id("b"))])),
+        message(section(5, 9, 1_200, [entry(13, offset=8)])),
+    ]
+    partition = begun()
+    told(partition, *log)
+    with Store(tmp_path / "store", identity) as store:
+        store.write(partition.sessions.chains, partition.position())
+    with Store(tmp_path / "store", identity) as store:
+        again = begun(store.position(), chains=Chains(store.chain))
+        for restored in store.chains():
+            again.sessions.restore(*restored)
+
+        reread = told(again, *log)
+        closes = told(again, clock(9_000, 9))
+
+    assert [] == reread
+    assert told(partition, clock(9_000, 9)) == closes
+    assert [(TRACE, 7, 13), (trace_id("b"), 15, 15)] == [(close.trace, close.first, close.last) for close in closes]
+
+
+def test_lost_input_cuts_its_windows() -> None:
+    """A window in the time in which input was lost is not whole; one long after it is."""
+    partition = begun()
+    told(partition, message(section(0, 5, 1_000)), message(section(5, 9, 1_000, [entry(15, offset=8)], lost=[(5, 7)])))
+    told(partition, message(section(9, 10, 2_000)))
+
+    closes = told(
+        partition, message(section(10, 11, 12_000, [entry(110, trace=trace_id("b"), offset=10)])), clock(99_000, 11)
+    )
+
+    assert [(TRACE, False), (trace_id("b"), True)] == [(close.trace, close.whole) for close in closes]
+
+
+def test_lost_time_is_bounded_by_watermarks() -> None:
+    """What was lost lies between the watermark before and, when that moves, twice out_of_order above the one after."""
+    partition = begun()
+
+    told(partition, message(section(0, 5, 1_000)), message(section(5, 9, 1_000, lost=[(5, 7)])))
+    open_end = list(partition.sessions.lost)
+    told(partition, message(section(9, 10, 1_001)))
+
+    assert [LOST] == open_end
+    assert [LostTime(TOPIC, 0, 1_000, 1_401)] == partition.sessions.lost
+
+
+def test_lost_time_waits_for_its_own_partition() -> None:
+    """The watermark of another source partition says nothing about what was lost in this one."""
+    partition = begun()
+    told(partition, message(section(0, 5, 1_000)), message(section(5, 9, None, lost=[(5, 7)])))
+
+    told(partition, message(section(0, 5, 9_000, partition=1)), message(section(9, 10, None)))
+
+    assert [LOST] == partition.sessions.lost
+
+
+def test_loss_told_again_is_known() -> None:
+    """A flush that is sent again tells of no second loss."""
+    partition = begun()
+    told(partition, message(section(0, 5, 1_000)), message(section(5, 9, 2_000, lost=[(5, 7)])))
+
+    told(partition, message(section(5, 10, 3_000, lost=[(5, 7)])))
+
+    assert [LostTime(TOPIC, 0, 1_000, 3_400)] == partition.sessions.lost
+
+
+def test_loss_before_anything_is_known() -> None:
+    """What was lost before the source partition had a time may be of any age."""
+    partition = begun()
+
+    told(partition, message(section(0, 9, 5_000, lost=[(0, 7)])))
+
+    assert [LostTime(TOPIC, 0, 0, None)] == partition.sessions.lost
+
+
+def test_old_loss_is_forgotten() -> None:
+    """A loss is forgotten when no chain that may have missed something can be open any more."""
+    partition = begun()
+    told(partition, message(section(0, 5, 1_000)), message(section(5, 9, 1_000, lost=[(5, 7)])))
+    told(partition, message(section(9, 10, 1_100)))
+    reach_ms = 100 * (2 * (BOUNDS.gap + BOUNDS.lateness) + BOUNDS.max_duration + 2)
+
+    told(partition, message(section(10, 11, 1_500 + reach_ms - 1)))
+    before = len(partition.sessions.lost)
+    told(partition, message(section(11, 12, 1_500 + reach_ms)))
+
+    assert (1, 0) == (before, len(partition.sessions.lost))
+
+
+def judging(partition: Partition, chain_first_ms: int) -> frozenset[str]:
+    """The rules that judge a chain."""
+    return partition.rules.judging(RULES.__getitem__, chain_first_ms=chain_first_ms, reach_ms=6_000)
+
+
+def test_rule_judges_what_began_after_the_last_record_without_it() -> None:
+    """A new rule counts from the highest record time that was projected without it, plus gap and lateness."""
+    partition = begun()
+    told(partition, message(section(0, 5, 1_000)))
+
+    told(partition, message(section(5, 9, 5_000), rules="more"))
+
+    assert [{"a"}, {"a", "b"}] == [judging(partition, 7_200), judging(partition, 7_201)]
+
+
+def test_rule_in_a_split_flush() -> None:
+    """When the first message with a new rule is a part of a flush, without a watermark, the rule counts the same."""
+    partition = begun()
+    told(partition, message(section(0, 5, 1_000)))
+
+    told(partition, message(section(5, 5, None), rules="more"), message(section(5, 9, 5_000), rules="more"))
+
+    assert [{"a"}, {"a", "b"}] == [judging(partition, 7_200), judging(partition, 7_201)]

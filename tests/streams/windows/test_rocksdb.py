@@ -1,0 +1,148 @@
+"""What is on the disk of a facts partition, and what is not taken from there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from streams.errors import StateError
+from streams.windows.chain import Chain, Ended, Judged, SourceRange, Window
+from streams.windows.chains import Chains
+from streams.windows.clock import Mark
+from streams.windows.facts import AtomFacts
+from streams.windows.rocksdb import FORMAT, Identity, Position, Row, SourceMark, Store
+from streams.windows.rule_times import ProjectedWith, RuleTimes
+from streams.windows.sessions import LostTime
+from tests.support.builders import ATOM, TRACE, fact, trace_id
+
+IDENTITY = Identity(FORMAT, "cluster", "topic", "30000/600000/3600000")
+LOST = LostTime("otlp_spans", 1, 100, None)
+RULE_TIMES = RuleTimes([ProjectedWith("otlp_spans", 0, "set")], {"rule": 5})
+POSITION = Position(
+    next_offset=9,
+    applied_tick=70,
+    waiting_offset=8,
+    generation=2,
+    rows=[
+        Row(7, None, 1, [], [], RuleTimes()),
+        Row(9, 7_000, 2, [SourceMark("otlp_spans", 0, Mark(1, 12, 7_000, 2, 5, 2))], [LOST], RULE_TIMES),
+    ],
+    ended=[Ended(TRACE, 5, 9, 3, 7), Ended(trace_id("b"), 5, 9, 8, 8)],
+)
+
+
+def chain() -> Chain:
+    """A chain with something of everything."""
+    facts = AtomFacts()
+    facts.add(fact(start_ns=None), 3)
+    return Chain(
+        first=1,
+        last=9,
+        needs=4,
+        due=19,
+        headless=True,
+        is_cut=True,
+        window=Window(5, 9, 3, root_seen=True),
+        facts={ATOM: facts},
+        judged={"rule": Judged("broken", 2, 400)},
+        sources=[SourceRange("otlp_spans", 0, 4, 11)],
+    )
+
+
+def changed(chains: Mapping[bytes, Chain | None]) -> Chains:
+    """Chains that changed in a step; None: that are gone from the store."""
+    found = Chains()
+    for trace, each in chains.items():
+        if each is None:
+            found.restore(trace)
+            found.remove(trace)
+        else:
+            found.put(trace, each)
+    return found
+
+
+def stored(store: Store) -> dict[bytes, Chain]:
+    """The chains in a store."""
+    return dict(store.chains())
+
+
+def test_new_store_is_empty(tmp_path: Path) -> None:
+    """A new store has no position and no chains."""
+    with Store(tmp_path / "deep" / "store", IDENTITY) as store:
+        found = (store.position(), stored(store))
+
+    assert (None, {}) == found
+
+
+def test_everything_comes_back(tmp_path: Path) -> None:
+    """What was written is read the same after the store was closed."""
+    with Store(tmp_path / "store", IDENTITY) as store:
+        store.write(changed({TRACE: chain()}), POSITION)
+
+    with Store(tmp_path / "store", IDENTITY) as store:
+        found = (store.position(), stored(store))
+
+    assert (POSITION, {TRACE: chain()}) == found
+
+
+def test_only_what_changed_is_written(tmp_path: Path) -> None:
+    """A step writes the chains that changed, removes those that are gone and leaves the others."""
+    gone, kept, other = map(trace_id, ("gone", "kept", "other"))
+    with Store(tmp_path / "store", IDENTITY) as store:
+        store.write(changed(dict.fromkeys((gone, kept, other), chain())), POSITION)
+
+        store.write(changed({gone: None, other: Chain(3, 4, 0, 9)}), replace(POSITION, next_offset=10))
+
+        assert {kept: chain(), other: Chain(3, 4, 0, 9)} == stored(store)
+        assert replace(POSITION, next_offset=10) == store.position()
+
+
+@pytest.mark.parametrize("trace", [bytes(16), b"\xff" * 16])
+def test_any_trace_id(tmp_path: Path, trace: bytes) -> None:
+    """No trace id is taken for something else."""
+    with Store(tmp_path / "store", IDENTITY) as store:
+        store.write(changed({trace: chain()}), POSITION)
+
+        assert [trace] == list(stored(store))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(IDENTITY, format=FORMAT + 1),
+        replace(IDENTITY, cluster_id="other"),
+        replace(IDENTITY, topic_id="other"),
+        replace(IDENTITY, bounds="other"),
+    ],
+)
+def test_store_of_another_log_is_thrown_away(tmp_path: Path, other: Identity) -> None:
+    """A store that belongs to another log, or was cut by other bounds, is of no use."""
+    with Store(tmp_path / "store", other) as store:
+        store.write(changed({TRACE: chain()}), POSITION)
+
+    with Store(tmp_path / "store", IDENTITY) as store:
+        found = (store.position(), stored(store))
+
+    assert (None, {}) == found
+
+
+def test_store_in_use(tmp_path: Path) -> None:
+    """A store that another worker has open is refused, and says what to do."""
+    with (
+        Store(tmp_path / "store", IDENTITY),
+        pytest.raises(StateError, match=r"cannot be opened: .*Action: stop the other worker"),
+    ):
+        Store(tmp_path / "store", IDENTITY)
+
+
+def test_damaged_store(tmp_path: Path) -> None:
+    """A store whose files are damaged is refused, and says what to do."""
+    with Store(tmp_path / "store", IDENTITY) as store:
+        store.write(changed({TRACE: chain()}), POSITION)
+    (tmp_path / "store" / "CURRENT").write_bytes(b"not a manifest")
+
+    with pytest.raises(StateError, match=r"cannot be opened: .*delete it: it is rebuilt"):
+        Store(tmp_path / "store", IDENTITY)

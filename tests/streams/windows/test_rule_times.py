@@ -1,0 +1,101 @@
+"""From when a rule judges, when rule sets change while windows are open."""
+
+from __future__ import annotations
+
+from streams.windows.rule_times import RuleTimes
+
+SETS = {"one": frozenset({"a"}), "two": frozenset({"a", "b"}), "none": frozenset[str]()}
+REACH_MS = 1_000
+
+
+def rules_of(rule_set: str) -> frozenset[str]:
+    """The rules in a set of these tests."""
+    return SETS[rule_set]
+
+
+def told(*sections: tuple[int, str, int]) -> RuleTimes:
+    """Sections of source partitions: partition, rule set, highest record time so far."""
+    times = RuleTimes()
+    for partition, rule_set, reached_ms in sections:
+        times.take_in("otlp_spans", partition, rule_set, reached_ms, rules_of)
+    return times
+
+
+def judging(times: RuleTimes, chain_first_ms: int) -> frozenset[str]:
+    """The rules that judge a chain."""
+    return times.judging(rules_of, chain_first_ms=chain_first_ms, reach_ms=REACH_MS)
+
+
+def test_nothing_known() -> None:
+    """Before any source is known no rule judges."""
+    assert frozenset() == judging(RuleTimes(), 5_000)
+
+
+def test_first_set_judges_everything() -> None:
+    """Rules that were there when a source was first seen judge chains of any age."""
+    times = told((0, "two", 9_000))
+
+    assert {"a", "b"} == judging(times, 0)
+
+
+def test_added_rule_exactly_at_reach() -> None:
+    """A rule that was added does not judge a chain that began exactly gap + lateness after it."""
+    times = told((0, "one", 0), (0, "two", 5_000))
+
+    assert {"a"} == judging(times, 6_000)
+
+
+def test_added_rule_beyond_reach() -> None:
+    """A rule that was added judges a chain that began later than gap + lateness after it."""
+    times = told((0, "one", 0), (0, "two", 5_000))
+
+    assert {"a", "b"} == judging(times, 6_001)
+
+
+def test_added_rule_counts_from_its_first_section() -> None:
+    """Later sections with the same rules do not put the rule off."""
+    times = told((0, "one", 0), (0, "two", 5_000), (0, "two", 9_000))
+
+    assert {"a", "b"} == judging(times, 6_001)
+
+
+def test_removed_rule() -> None:
+    """A rule that was removed judges nothing any more, not even chains that began with it."""
+    times = told((0, "two", 0), (0, "one", 5_000))
+
+    assert {"a"} == judging(times, 1_000)
+
+
+def test_rule_added_again() -> None:
+    """A rule that was away judges only what began after it came back."""
+    times = told((0, "two", 0), (0, "one", 5_000), (0, "two", 7_000))
+
+    assert [{"a"}, {"a", "b"}] == [judging(times, 8_000), judging(times, 8_001)]
+
+
+def test_rule_not_yet_everywhere() -> None:
+    """A rule judges nothing while one source partition is still projected without it."""
+    times = told((0, "one", 0), (1, "one", 0), (0, "two", 5_000))
+
+    assert {"a"} == judging(times, 99_000)
+
+
+def test_rule_counts_from_the_last_source() -> None:
+    """A rule judges from when the last source partition has it."""
+    times = told((0, "one", 0), (1, "one", 0), (1, "two", 8_000), (0, "two", 5_000))
+
+    assert [{"a"}, {"a", "b"}] == [judging(times, 9_000), judging(times, 9_001)]
+
+
+def test_new_source_takes_nothing_away() -> None:
+    """A source partition that appears with the rules the others have leaves them as they are."""
+    times = told((0, "two", 0), (1, "two", 5_000))
+
+    assert {"a", "b"} == judging(times, 0)
+
+
+def test_no_rules_at_all() -> None:
+    """An empty set judges nothing."""
+    times = told((0, "one", 0), (0, "none", 5_000))
+
+    assert frozenset() == judging(times, 99_000)

@@ -1,0 +1,414 @@
+"""Where windows and chains begin and end, each boundary exactly and one tick beside it."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.windows.chain import Bounds, Chain, Ended
+from streams.windows.close import CloseReason
+from streams.windows.reorder import Arrival
+from streams.windows.sessions import LostTime, counted_atoms
+from tests.support.builders import ATOM, TOPIC, TRACE, Story, entry, fact, trace_id
+from topics.records.facts import TICK_MS
+
+QUIET, CUT = CloseReason.QUIET, CloseReason.MAX_DURATION
+SHORT = Bounds(gap=10, lateness=0, max_duration=30)
+
+
+def test_extend_forward_exact_gap() -> None:
+    """A record exactly the gap after the last one belongs to the same window."""
+    story = Story().hit(0, 10)
+
+    windows = story.windows(21)
+
+    assert [(0, 10, QUIET, True)] == windows
+
+
+def test_extend_forward_one_tick_beyond_gap() -> None:
+    """A record one tick later than the gap opens another window."""
+    story = Story().hit(0, 11)
+
+    windows = story.windows(22)
+
+    assert [(0, 0, QUIET, True), (11, 11, QUIET, True)] == windows
+
+
+def test_open_while_clock_is_at_gap() -> None:
+    """While the clock has not passed last + gap a record may still come, so the window stays open."""
+    story = Story().hit(0)
+
+    windows = story.windows(10)
+
+    assert [] == windows
+    assert [(0, 0, QUIET, True)] == story.windows(11)
+
+
+def test_quiet_closes_at_last_plus_gap() -> None:
+    """The time of a quiet close is the last arrival plus the gap, however far the clock has gone."""
+    story = Story().hit(3)
+
+    [close] = story.until(90)
+
+    assert (3 + 10) * TICK_MS == close.closed_ms
+
+
+def test_cut_exactly_at_max_duration() -> None:
+    """A window whose records keep coming closes at first + max_duration; a record in that tick opens the next one."""
+    story = Story().hit(*range(0, 101, 10))
+
+    windows = story.windows(111)
+
+    assert [(0, 90, CUT, False), (100, 100, QUIET, True)] == windows
+
+
+def test_cut_closes_at_first_plus_max_duration() -> None:
+    """The time of a cut is the tick at which the window was cut."""
+    story = Story().hit(*range(0, 100, 10))
+
+    [close] = story.until(100)
+
+    assert 100 * TICK_MS == close.closed_ms
+
+
+def test_quiet_and_max_duration_in_one_tick() -> None:
+    """A window that has been quiet for the whole gap when it reaches max_duration is whole, not cut."""
+    story = Story().hit(*range(0, 90, 10), 89)
+
+    windows = story.windows(100)
+
+    assert [(0, 89, QUIET, True)] == windows
+
+
+def test_one_tick_short_of_quiet_at_max_duration() -> None:
+    """A window that is quiet one tick after max_duration is cut."""
+    story = Story().hit(*range(0, 91, 10))
+
+    windows = story.windows(101)
+
+    assert [(0, 90, CUT, False)] == windows
+
+
+def test_chain_goes_on_within_gap_and_lateness() -> None:
+    """A window that opens gap + lateness after the last arrival goes on with the facts of the one before."""
+    story = Story().hit(0, 60)
+
+    closes = story.until(71)
+
+    assert [0, 0] == [close.chain_first for close in closes]
+
+
+def test_chain_goes_not_on_one_tick_after() -> None:
+    """A window that opens one tick later begins a new chain, which is whole."""
+    story = Story().hit(0, 61)
+
+    closes = story.until(72)
+
+    assert [(0, True), (61, True)] == [(close.chain_first, close.whole) for close in closes]
+
+
+def test_chain_is_counted_from_its_last_window() -> None:
+    """A window keeps its chain alive for gap + lateness after its own last arrival."""
+    story = Story().hit(0, 60, 120)
+
+    closes = story.until(131)
+
+    assert [0, 0, 0] == [close.chain_first for close in closes]
+
+
+def test_chain_ends_at_max_duration_plus_lateness() -> None:
+    """At first + max_duration + lateness an open window is cut, and a record in that tick begins a headless chain."""
+    story = Story().hit(0, 60, 120, 130, 140, 150)
+
+    closes = story.until(161)
+
+    assert [(0, 0, True), (0, 60, True), (0, 120, False), (150, 150, False)] == [
+        (close.chain_first, close.first, close.whole) for close in closes
+    ]
+
+
+def test_window_open_at_chain_end_is_cut() -> None:
+    """A window in which records still come when its chain ends is cut there."""
+    story = Story().hit(0, 60, 120, 130, 140)
+
+    windows = story.windows(150)
+
+    assert (120, 140, CUT, False) == windows[-1]
+
+
+def test_window_quiet_at_chain_end_is_whole() -> None:
+    """A window that falls quiet in the very tick at which its chain ends is whole."""
+    story = Story().hit(0, 60, 120, 130, 139)
+
+    windows = story.windows(150)
+
+    assert (120, 139, QUIET, True) == windows[-1]
+
+
+def test_record_one_tick_before_chain_end() -> None:
+    """A record one tick before the end of its chain still belongs to it."""
+    story = Story().hit(0, 60, 110, 149)
+
+    closes = story.until(150)
+
+    assert (0, 149, CUT) == (closes[-1].chain_first, closes[-1].first, closes[-1].reason)
+
+
+def test_headless_chain_is_never_whole() -> None:
+    """A chain that begins in the middle of its trace is not known whole, even when it falls quiet."""
+    story = Story().hit(0, 60, 110, 150)
+
+    closes = story.until(161)
+
+    assert (150, QUIET, False) == (closes[-1].chain_first, closes[-1].reason, closes[-1].whole)
+
+
+def test_headless_is_forgotten_after_gap_and_lateness() -> None:
+    """A trace that comes back more than gap + lateness after its ended chain's last arrival begins with a head."""
+    story = Story().hit(0, 60, 110, 171)
+
+    closes = story.until(182)
+
+    assert (171, True) == (closes[-1].chain_first, closes[-1].whole)
+
+
+def test_headless_is_known_until_gap_and_lateness() -> None:
+    """A trace that comes back exactly gap + lateness after its ended chain's last arrival has no head."""
+    story = Story().hit(0, 60, 110, 170)
+
+    closes = story.until(181)
+
+    assert (170, False) == (closes[-1].chain_first, closes[-1].whole)
+
+
+def test_ended_chain_keeps_only_its_name() -> None:
+    """Of a chain that has ended nothing is kept but that it was there."""
+    story = Story().hit(0, 60, 110)
+
+    story.until(150)
+
+    assert ([], [Ended(TRACE, 150, 171, 0, 0)]) == (list(story.sessions.chains), [*story.sessions.ended.values()])
+
+
+def test_quiet_chain_is_removed_after_gap_and_lateness() -> None:
+    """A chain is kept until no late record can join it, and not a tick longer."""
+    story = Story().hit(0)
+    story.until(60)
+    kept = set(story.sessions.chains)
+
+    story.until(61)
+
+    assert ({TRACE}, set()) == (kept, set(story.sessions.chains))
+
+
+def test_no_lateness() -> None:
+    """Without lateness a chain is gone when its window is quiet."""
+    story = Story(SHORT).hit(0, 11)
+
+    closes = story.until(22)
+
+    assert [0, 11] == [close.chain_first for close in closes]
+    assert [] == list(story.sessions.chains)
+
+
+def test_no_lateness_cut() -> None:
+    """Without lateness a cut window ends its chain; what follows has no head."""
+    story = Story(SHORT).hit(0, 10, 20, 30)
+
+    windows = story.windows(41)
+
+    assert [(0, 20, CUT, False), (30, 30, QUIET, False)] == windows
+
+
+def test_touch_opens_nothing() -> None:
+    """A trace without a hit has no window."""
+    story = Story().touch(0, 5)
+
+    windows = story.windows(1000)
+
+    assert [] == windows
+    assert [] == list(story.sessions.chains)
+
+
+def test_touch_extends_open_window() -> None:
+    """A record without a hit keeps an open window open."""
+    story = Story().hit(0).touch(10)
+
+    windows = story.windows(21)
+
+    assert [(0, 10, QUIET, True)] == windows
+
+
+def test_touch_extends_no_closed_window() -> None:
+    """A record without a hit neither opens a window again nor keeps its chain alive."""
+    story = Story().hit(0, 61).touch(11)
+
+    closes = story.until(72)
+
+    assert [(0, 0), (61, 61)] == [(close.chain_first, close.last) for close in closes]
+
+
+def test_touch_before_hit_of_the_same_tick() -> None:
+    """Whether a touch or the hit of its tick was read first makes no difference."""
+    story = Story().touch(0).hit(0)
+
+    [close] = story.sessions.advance(11 * TICK_MS)
+
+    assert (0, 0, 2) == (close.window.first, close.window.last, close.window.span_count)
+
+
+def test_late_hit_joins_facts() -> None:
+    """A window of the same chain is judged with the facts of the windows before it."""
+    sessions = Story().sessions
+    sessions.waiting.add(0, Arrival(TOPIC, 0, entry(0, fact(atom=b"access"))), 0)
+    sessions.waiting.add(20, Arrival(TOPIC, 0, entry(20, fact(atom=b"audit"))), 0)
+
+    [_, late] = sessions.advance(31 * TICK_MS)
+
+    assert {b"access", b"audit"} == set(late.chain.facts)
+
+
+def test_closes_in_order_of_time_then_trace() -> None:
+    """Windows close in the order of their times, then of trace ids, however far the clock jumps."""
+    early, late = trace_id("z"), trace_id("b")
+    story = Story().hit(0, 10, 20, trace=late).hit(1, trace=early).hit(20)
+
+    closes = story.until(500)
+
+    assert [early, TRACE, late] == [close.trace for close in closes]
+
+
+def test_trace_that_never_ends() -> None:
+    """A trace that comes back for ever takes no more room than any other."""
+    story = Story().hit(*range(0, 40_000, 20))
+
+    story.until(40_000)
+
+    assert 1 == len(story.sessions.chains) + len(story.sessions.ended)
+    assert len(story.sessions._due) < 10
+
+
+def test_lost_time_in_window() -> None:
+    """A window in whose time input was lost is not whole."""
+    story = Story().hit(100)
+    story.sessions.lost = [LostTime(TOPIC, 0, 0, 9_000)]
+
+    windows = story.windows(111)
+
+    assert [(100, 100, QUIET, False)] == windows
+
+
+def test_lost_time_ends_before_window() -> None:
+    """What was lost more than gap + lateness before the first arrival is of no concern."""
+    story = Story().hit(100)
+    story.sessions.lost = [LostTime(TOPIC, 0, 0, 3_999)]
+
+    windows = story.windows(111)
+
+    assert [(100, 100, QUIET, True)] == windows
+
+
+def test_lost_time_begins_in_last_tick_of_gap() -> None:
+    """Input lost in the last tick in which a record could have extended the window makes it not whole."""
+    story = Story().hit(100)
+    story.sessions.lost = [LostTime(TOPIC, 0, 11_099, None)]
+
+    windows = story.windows(111)
+
+    assert [(100, 100, QUIET, False)] == windows
+
+
+def test_lost_time_begins_after_window() -> None:
+    """What was lost when the window had fallen quiet is of no concern."""
+    story = Story().hit(100)
+    story.sessions.lost = [LostTime(TOPIC, 0, 11_100, None)]
+
+    windows = story.windows(111)
+
+    assert [(100, 100, QUIET, True)] == windows
+
+
+def test_lost_time_stays_with_chain() -> None:
+    """A chain that missed input once stays not whole when it goes on after the loss."""
+    story = Story().hit(100, 150)
+    story.sessions.lost = [LostTime(TOPIC, 0, 9_000, 9_500)]
+    story.until(111)
+    story.sessions.lost = []
+
+    windows = story.windows(161)
+
+    assert [(150, 150, QUIET, False)] == windows
+
+
+def test_end_of_input() -> None:
+    """When the input ends every open window closes as whole, with all that waited."""
+    story = Story().hit(0, 20).hit(15, trace=trace_id("b"))
+    story.until(3)
+
+    closes = [(close.trace, close.first, close.reason, close.whole) for close in story.end()]
+
+    assert [
+        (TRACE, 0, QUIET, True),
+        (TRACE, 20, CloseReason.END_OF_INPUT, True),
+        (trace_id("b"), 15, CloseReason.END_OF_INPUT, True),
+    ] == closes
+    assert story.sessions.is_empty
+
+
+def test_sources_widen() -> None:
+    """A chain knows the range of records of each source partition that its facts came from, in a fixed order."""
+    chain = Chain(0, 0, 0, 0)
+
+    chain.add_source("otlp_spans", 1, 7, 9)
+    chain.add_source("otlp_logs", 2, 1, 1)
+    chain.add_source("otlp_spans", 1, 5, 8)
+
+    assert [("otlp_logs", 2, 1, 1), ("otlp_spans", 1, 5, 9)] == [
+        (at.topic, at.partition, at.first_offset, at.last_offset) for at in chain.sources
+    ]
+
+
+def test_root_is_remembered_and_spans_are_counted() -> None:
+    """A window knows whether the root was among its records, and how many spans they held."""
+    story = Story().hit(0).touch(4)
+    story.sessions.waiting.add(2, Arrival(TOPIC, 0, entry(2, root_seen=True)), 0)
+
+    [close] = story.sessions.advance(15 * TICK_MS)
+
+    assert (True, 3) == (close.window.root_seen, close.window.span_count)
+
+
+def test_open_windows() -> None:
+    """Only open windows are counted, not chains that wait for late records."""
+    story = Story().hit(0).hit(50, trace=trace_id("b"))
+
+    story.until(55)
+
+    assert (1, 2) == (story.sessions.open_windows, len(story.sessions.chains))
+    assert not story.sessions.is_empty
+
+
+def test_counted_atoms() -> None:
+    """Atoms that nobody counts keep no identities."""
+    counted = counted_atoms([(ATOM, 4), (b"other", 0)])
+
+    assert {ATOM: 4} == counted
+
+
+def test_bounds_are_rounded_down_to_ticks() -> None:
+    """Bounds are whole ticks."""
+    bounds = Bounds.of_ms(gap_ms=1_099, lateness_ms=99, max_duration_ms=5_000)
+
+    assert Bounds(gap=10, lateness=0, max_duration=50) == bounds
+
+
+@given(st.integers(0, 200), st.none() | st.integers(0, 200), st.integers(0, 200), st.integers(1, 200))
+def test_lost_time_overlaps(lost_ms: int, lost_length_ms: int | None, from_ms: int, length_ms: int) -> None:
+    """Two spans of time overlap when some millisecond lies in both."""
+    to_ms = from_ms + length_ms
+    lost = LostTime(TOPIC, 0, lost_ms, None if lost_length_ms is None else lost_ms + lost_length_ms)
+
+    overlaps = lost.overlaps(from_ms, to_ms)
+
+    last_ms = to_ms if lost.to_ms is None else lost.to_ms
+    assert any(lost_ms <= ms <= last_ms for ms in range(from_ms, to_ms)) == overlaps

@@ -1,0 +1,104 @@
+"""Evidence to look at: a ledger fed with records, without Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from streams.evidence.ledger import storage
+from streams.evidence.ledger.log import Ledger, LogKey, Record, Sealed
+from streams.evidence.ledger.notes import Signer
+from streams.evidence.ledger.storage import Directory, Storage
+from topics.records import verdicts
+from topics.records.audit import POSITION_HEADER, SourcePosition
+from topics.records.verdicts import Coverage, Leaf, SourceCoverage, VerdictCounts, WindowBounds
+
+ORIGIN = "example.com/betrace"
+SIGNER = Signer.generated(ORIGIN)
+MINUTE_MS = 60_000
+START_MS = 1_767_614_400_000
+TOPICS = ("audit", "signals", "verdicts")
+
+
+def leaf(number: int, verdict: str = "held") -> bytes:
+    """The hash of a verdict."""
+    return Leaf(None, "f" * 64, f"{number:032x}", verdict, WindowBounds(START_MS, START_MS + number)).hash()
+
+
+def counts(partition: int, held: int = 2, broken: int = 0) -> VerdictCounts:
+    """What a step judged."""
+    return VerdictCounts(
+        rule="pii",
+        rule_fingerprint="f" * 64,
+        partition=partition,
+        clock_ms=START_MS,
+        held=held,
+        broken=broken,
+        leaves=b"".join(leaf(number) for number in range(held + broken)),
+    )
+
+
+def coverage(partition: int, minute: int) -> Coverage:
+    """The coverage record of a minute, counted from 0."""
+    return Coverage(
+        partition=partition,
+        from_ms=None if minute == 0 else START_MS + minute * MINUTE_MS,
+        to_ms=START_MS + (minute + 1) * MINUTE_MS,
+        facts_from=minute * 10,
+        facts_to=minute * 10 + 10,
+        sources=[
+            SourceCoverage(
+                topic="otlp_spans",
+                partition=0,
+                epoch=1,
+                from_offset=minute * 100,
+                to_offset=minute * 100 + 100,
+                dead_letters=0,
+            )
+        ],
+        rule_sets=["s" * 64],
+        windows_judged=2,
+        traces_seen_estimate=5,
+    )
+
+
+def record(offset: int, value: bytes, position: SourcePosition | None = None) -> Record:
+    """A record as Kafka delivers it."""
+    headers = [] if position is None else [(POSITION_HEADER, position.encode())]
+    return Record(offset, START_MS + offset, b"key", value, headers)
+
+
+def minute(ledger: Ledger, number: int, partitions: int = 2) -> None:
+    """Takes in what a minute brings: counts and coverage on each partition, a signal, and an audit record."""
+    for partition in range(partitions):
+        said: tuple[verdicts.Record, ...] = (counts(partition), coverage(partition, number))
+        for at, verdict in enumerate(said):
+            ledger.take(("verdicts", partition), record(number * 10 + at, verdicts.encode(verdict)))
+    ledger.take(("signals", 0), record(number, b'{"signal":%d}' % number))
+    ledger.take(("audit", 0), record(number, b'{"audit":%d}' % number))
+
+
+def follow(ledger: Ledger, partitions: int = 2) -> None:
+    """Keeps logs of all topics."""
+    keys: Iterable[LogKey] = ((topic, partition) for topic in TOPICS for partition in range(partitions))
+    for topic, partition in keys:
+        ledger.follow((topic, partition), f"id-of-{topic}")
+
+
+def store_seal(ledger: Ledger, store: Storage, now_ms: int, signers: Iterable[Signer] = (SIGNER,)) -> Sealed:
+    """Seals what was taken."""
+    sealed = ledger.seal(now_ms, [*signers])
+    store.create(storage.seal_path(ledger.number), sealed.content)
+    ledger.advance(sealed.seal_line, sealed.note)
+    return sealed
+
+
+def make(root: Path, minutes: int = 4, partitions: int = 2) -> Directory:
+    """Small evidence: a seal a minute; the third is of an idle minute without a record."""
+    store, ledger = Directory(root), Ledger(ORIGIN)
+    follow(ledger, partitions)
+    for number in range(minutes):
+        if number != 2:
+            minute(ledger, number - (number > 2), partitions)
+        store_seal(ledger, store, START_MS + number * MINUTE_MS)
+    return store
