@@ -28,7 +28,7 @@ from streams.archive.store import Store
 from streams.archive.write import PartitionWriter, Written
 from streams.config.settings import Settings
 from streams.errors import BetraceError, StateError
-from streams.ingest.loop import CONSUMER
+from streams.kafka.clients import GROUP_CONSUMER
 from streams.kafka.reader import PARTITION_EOF
 from streams.windows.clock import Source
 from topics.cluster import admin
@@ -86,7 +86,7 @@ class Copier:
             StateError: a topic is gone, the archive is of another topic or version or cannot be written, or Kafka
                 reports a fatal error.
         """
-        consumer = Consumer({**self.settings.client(CONSUMER), "group.id": self.settings.group("archive")})
+        consumer = Consumer({**self.settings.client(GROUP_CONSUMER), "group.id": self.settings.group("archive")})
         try:
             try:
                 self._copy(consumer)

@@ -22,11 +22,11 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from dsl import RuleSet
-from streams import pipeline
 from streams.cli.load import load
 from streams.config.settings import Settings
 from streams.decode.decoder import decode
 from streams.errors import StateError
+from streams.inspect import offline
 from streams.kafka import reader
 from streams.observe import logs
 from streams.projection.project import Projector
@@ -108,7 +108,7 @@ class Demo:
             for message in reader.read(self._settings, topic)
         ]
         counts: dict[str, Counter[str]] = {}
-        for _, judgement in pipeline.judge_spans(traces, rules):
+        for _, judgement in offline.judge_spans(traces, rules):
             counts.setdefault(judgement.rule.id, Counter())[judgement.verdict.value] += 1
         self._console.print("\nThe same topics under rules that were written only now:\n")
         self._console.print(_table(rules, counts))

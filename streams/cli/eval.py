@@ -9,10 +9,9 @@ import click
 import msgspec
 
 from dsl import Judgement, Verdict
-from streams import pipeline
 from streams.cli.load import load
 from streams.config.units import rfc3339_ns
-from streams.inspect import spans_file
+from streams.inspect import offline, spans_file
 from streams.projection.project import Projector
 from streams.windows.close import Close
 from streams.windows.outcomes import shown
@@ -57,7 +56,7 @@ def command(rules: tuple[str, ...], spans: Path) -> None:
     with click.open_file(str(spans), "rb") as file:
         decoded = spans_file.read(file, Projector(compiled).interest, file=str(spans))
     verdicts = set()
-    for close, judgement in pipeline.judge_spans([decoded.traces], compiled):
+    for close, judgement in offline.judge_spans([decoded.traces], compiled):
         if judgement.verdict is not Verdict.NOT_APPLICABLE:
             verdicts.add(judgement.verdict)
             click.echo(msgspec.json.encode(line(close, judgement)))

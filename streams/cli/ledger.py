@@ -8,17 +8,20 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 import click
+import structlog
 
 from streams.cli import options
 from streams.config.security import Security
 from streams.config.settings import Settings, milliseconds
 from streams.errors import ConfigError
 from streams.evidence.ledger.notes import Algorithm, NoteError, Signer
-from streams.evidence.ledger.storage import open_storage
+from streams.evidence.ledger.storage import Storage, open_storage
 from streams.evidence.ledger.worker import LedgerSettings, LedgerWorker
 from streams.kafka import permissions
 from streams.observe import health, logs
@@ -26,6 +29,8 @@ from streams.observe.health import UNCOMMITTED_S, Health
 from streams.supervisor import supervise
 from topics.cluster import admin
 from topics.cluster.acls import Role
+
+log = structlog.get_logger()
 
 KEY_VARIABLE = "BETRACE_LEDGER_PRIVATE_KEY"
 """The environment variable that may hold the ledger's private key itself, instead of a file."""
@@ -76,7 +81,9 @@ def command(
     settings = Settings(bootstrap=bootstrap, security=security, state_dir=Path(), prefix=prefix)
     permissions.check(admin.connect(settings.client()), settings, Role.LEDGER)
     state = Health(has_rules=False, uncommitted_s=max(UNCOMMITTED_S, 3 * seal_every))
-    worker = LedgerWorker(settings, LedgerSettings(store, signers_in(ledger_keys), seal_every), state)
+    worker = LedgerWorker(
+        settings, LedgerSettings(store, signers_in(ledger_keys), seal_every, _trail_archiver(store)), state
+    )
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         worker.stop()
@@ -85,6 +92,16 @@ def command(
         signal.signal(number, stop)
     with health.serving(metrics_address, metrics_port, state):
         worker.run()
+
+
+def _trail_archiver(store: Storage) -> Callable[[int], None]:
+    """What keeps the audit trail as Parquet up to date with the seals; without its packages a warning, and nothing."""
+    try:
+        from streams.evidence.audit import archive  # noqa: PLC0415, its packages are optional
+    except ImportError:
+        log.warning("the audit trail is not archived as Parquet", reason="install betrace[archive]")
+        return lambda _: None
+    return partial(archive.follow, store)
 
 
 def signer_in(text: str, where: str) -> Signer:

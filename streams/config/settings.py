@@ -13,11 +13,8 @@ from typing import TypeAlias
 from streams.config.security import NO_SECURITY, Security
 from streams.decode.decoder import Format
 from streams.errors import ConfigError
-from streams.ingest.source import Projected
-from streams.ingest.watermark import PartitionTime
 from streams.projection.project import IDENTITY_ATTRIBUTES, NOT_REDACTED
 from streams.projection.redact import Redaction
-from streams.windows.chain import Bounds
 from topics.records.facts import TICK_MS
 from topics.records.signals import SignalFormat
 from topics.spec import Layout
@@ -118,14 +115,6 @@ class Settings:
     def layout(self) -> Layout:
         """The topics of this installation."""
         return Layout(self.prefix, self.source_topics, self.facts_partitions)
-
-    def bounds(self) -> Bounds:
-        """The bounds of a window."""
-        return Bounds.of_ms(gap_ms=self.gap_ms, lateness_ms=self.lateness_ms, max_duration_ms=self.max_duration_ms)
-
-    def new_time(self) -> PartitionTime[Projected]:
-        """The record time of a source partition of which nothing was read."""
-        return PartitionTime(self.out_of_order_ms, self.idle_lag_ms, self.max_clock_skew_ms)
 
 
 def milliseconds(text: str) -> int:

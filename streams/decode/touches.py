@@ -6,34 +6,10 @@ done for each trace of each record, so there is a compiled form (`streams.decode
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from streams.decode import backend
+from streams.decode.batches import Touches
 from topics import partition
 from topics.records.facts import Touch, pack_touches
-
-
-class Touches(Protocol):
-    """Traces by tick, with their span counts, and whether a root was among the spans."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-
-    def add(self, trace_id: bytes, tick: int, span_count: int, root_seen: bool) -> None:  # noqa: FBT001, keywords cost
-        """Counts spans of a trace in a tick."""
-
-    def take(self, trace_id: bytes, tick: int) -> tuple[int, bool]:
-        """Span count and root of a trace in a tick, which is forgotten; raises `KeyError` when it was not seen."""
-
-    @staticmethod
-    def partition_of(trace_id: bytes, partitions: int) -> int:
-        """The facts partition of a trace, of so many."""
-
-    def sample(self) -> list[tuple[bytes, bool]]:
-        """One trace of 256 and whether its root was seen, by tick."""
-
-    def pack(self, partitions: int) -> list[bytes]:
-        """The touches of each facts partition in order of arrival, packed by `topics.records.facts.pack_touches`."""
 
 
 class PureTouches:

@@ -21,6 +21,7 @@ from streams.config.settings import Settings
 from streams.ingest import group
 from streams.ingest.group import Commit, Plan, Seen, Source
 from streams.ingest.source import Begin, SourcePartition, read_metadata, write_metadata
+from streams.ingest.watermark import PartitionTime
 from streams.kafka import background
 from streams.observe import metrics
 from topics.errors import AdminError
@@ -163,7 +164,7 @@ class Assignment:
             start,
             topic_id,
             partition_count,
-            self._settings.new_time(),
+            PartitionTime.of(self._settings),
             now_ms=local_ms,
         )
 

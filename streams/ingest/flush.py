@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from streams.decode import touches
-from streams.decode.touches import Touches
+from streams.decode.batches import Touches
 from streams.errors import ConfigError
 from topics.records.facts import TOUCH_BYTES, VERSION, Entry, Fact, Facts, Section, encode
 

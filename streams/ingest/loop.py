@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from dsl import RuleSet
-from streams.config.settings import ADMIN, ClientSettings, Settings
+from streams.config.settings import ADMIN, Settings
 from streams.ingest import flush, pace
 from streams.ingest.assignment import Assignment
 from streams.ingest.commits import Commits
@@ -29,6 +29,7 @@ from streams.ingest.intake import Intake
 from streams.ingest.rules import RulesWatch
 from streams.ingest.source import SourcePartition
 from streams.ingest.watch import TopicWatch
+from streams.kafka.clients import GROUP_CONSUMER
 from streams.kafka.outbox import PRODUCER, Outbox
 from streams.observe import metrics, self_tracing
 from streams.observe.health import Health
@@ -51,19 +52,6 @@ CLOSE_S = 2.0
 """Stopping takes the time of a last flush, its commit and the goodbye to the group: less than ten seconds together,
 even after a flush for a rebalance."""
 
-CONSUMER: ClientSettings = {
-    "enable.auto.commit": False,
-    "auto.offset.reset": "error",
-    "enable.partition.eof": True,
-    "session.timeout.ms": 6000,
-    "heartbeat.interval.ms": 1000,
-    # librdkafka's default of 1000 costs two thirds of the speed.
-    "fetch.queue.backoff.ms": 5,
-    "fetch.wait.max.ms": 20,
-    "queued.min.messages": 100_000,
-    "topic.metadata.refresh.interval.ms": 5000,
-}
-
 
 class Ingest:
     """One ingest worker; `run` until `stop` is called from a signal."""
@@ -79,7 +67,11 @@ class Ingest:
         self._was_at_end = False
         self._outbox = Outbox(settings.client(PRODUCER), lambda: self._stopping)
         self._intake = Intake(settings, rules, self._outbox, self._sources)
-        consumer = {**settings.client(CONSUMER), "group.id": settings.group("ingest"), "on_commit": self._note_commit}
+        consumer = {
+            **settings.client(GROUP_CONSUMER),
+            "group.id": settings.group("ingest"),
+            "on_commit": self._note_commit,
+        }
         self._consumer = Consumer(consumer)
         self._pauses = pace.Pauses(self._consumer)
         client = AdminClient({**settings.client(ADMIN)})

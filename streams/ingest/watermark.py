@@ -11,7 +11,9 @@ says which of the two it was.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
+
+from streams.config.settings import Settings
 
 RecordT = TypeVar("RecordT")
 
@@ -39,6 +41,11 @@ class PartitionTime(Generic[RecordT]):
     behind_count: int = 0
     _idle_ms: int | None = None
     _kept: tuple[int, RecordT] | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The record time of a source partition before its first record."""
+        return cls(settings.out_of_order_ms, settings.idle_lag_ms, settings.max_clock_skew_ms)
 
     @property
     def has_kept(self) -> bool:

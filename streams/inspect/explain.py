@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from confluent_kafka import Message
 
 from dsl import RuleSet, Span, Verdict
-from streams import pipeline
 from streams.decode.decoder import Decoder, Format
 from streams.decode.records import TraceSpans
 from streams.errors import RecordError
-from streams.inspect import trace_lookup
+from streams.inspect import offline, trace_lookup
 from streams.projection.project import Projector
 from topics.otlp.requests import RecordKind
 
@@ -67,7 +66,7 @@ def sights(trace_id: bytes, found: Sequence[Part], rules: RuleSet) -> list[Sight
     """What each enabled rule sees of the parts, sorted by rule id."""
     judged = {
         judgement.rule.id: judgement
-        for _, judgement in pipeline.judge_spans([{trace_id: part.trace} for part in found], rules)
+        for _, judgement in offline.judge_spans([{trace_id: part.trace} for part in found], rules)
     }
     seen: defaultdict[bytes, list[Span]] = defaultdict(list)
     for part in found:

@@ -10,9 +10,10 @@ from typing import Protocol
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from streams.config.settings import ClientSettings, Settings
+from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.ingest.pace import Pauses
+from streams.kafka.clients import REPLAY_CONSUMER
 from streams.kafka.reader import GONE
 from streams.replay.plan import Input
 from streams.windows.clock import Source
@@ -23,17 +24,6 @@ WEIGHED = 16
 """One message of so many tells how large they are."""
 WAIT_S = 0.02
 """A batch that is not full is waited for so long, in which nothing else is done."""
-
-CONSUMER: ClientSettings = {
-    "enable.auto.commit": False,
-    "auto.offset.reset": "error",
-    "enable.partition.eof": True,
-    # librdkafka's default of 1000 costs two thirds of the speed.
-    "fetch.queue.backoff.ms": 5,
-    "fetch.wait.max.ms": 20,
-    "fetch.message.max.bytes": 4 << 20,
-    "queued.min.messages": 100_000,
-}
 
 
 class Feed(Protocol):
@@ -55,7 +45,7 @@ class KafkaFeed:
     def __init__(self, settings: Settings, inputs: Iterable[Input]) -> None:
         # The group is only a name that the client insists on: nobody joins it.
         group = {"group.id": settings.group("readers")}
-        self._consumer = Consumer({**settings.client(CONSUMER), **group})
+        self._consumer = Consumer({**settings.client(REPLAY_CONSUMER), **group})
         self._pauses = Pauses(self._consumer)
         self._open = {each.source for each in inputs}
         self._count = BATCH_COUNTS[0]

@@ -14,10 +14,12 @@ from streams.config.settings import Settings
 from streams.replay.outcome import Counts, Signal, Verdicts, Wanted
 from streams.replay.plan import Plan
 from streams.rules.registry import RuleSets
+from streams.windows.chain import Bounds
 from streams.windows.chains import Chains
 from streams.windows.partition import Partition
+from streams.windows.positions import Position
 from streams.windows.reorder import Waiting
-from streams.windows.rocksdb import FORMAT, Identity, Position, Store
+from streams.windows.rocksdb import FORMAT, Identity, Store
 from streams.windows.sessions import Sessions
 from topics.records.facts import Facts
 
@@ -63,7 +65,7 @@ class Judging:
 def _partition(settings: Settings, rules: RuleSet, plan: Plan, store: Store) -> Partition:
     known = RuleSets()
     known.add(rules)
-    sessions = Sessions(settings.bounds(), known.counted(), Chains(store.chain), Waiting(store))
+    sessions = Sessions(Bounds.of(settings), known.counted(), Chains(store.chain), Waiting(store))
     partition = Partition(
         tuple({each.topic for each in plan.inputs}),
         sessions,

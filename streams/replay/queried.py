@@ -18,6 +18,7 @@ from streams.replay.plan import Plan
 from streams.replay.reading import Read
 from streams.replay.tally import Tally
 from streams.replay.worker import projector
+from streams.windows.chain import Bounds
 
 
 class Queried:
@@ -34,7 +35,7 @@ class Queried:
         """
         asked = Asked(
             projector(settings, rules, wanted),
-            settings.bounds(),
+            Bounds.of(settings),
             plan.read_from_ms,
             plan.until_ms,
             settings.source_topics,

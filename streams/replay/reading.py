@@ -17,6 +17,7 @@ from streams.decode import backend
 from streams.decode.decoder import Decoder, Format
 from streams.errors import RecordError, StateError
 from streams.ingest.source import Begin, Projected, SourcePartition
+from streams.ingest.watermark import PartitionTime
 from streams.kafka.reader import PARTITION_EOF
 from streams.projection.project import Projector, project
 from streams.replay.feed import check
@@ -190,4 +191,4 @@ def _place(message: Message) -> Source:
 
 def _source(settings: Settings, each: Input) -> SourcePartition:
     place, begin = TopicPartition(*each.source), Begin(each.begin, EPOCH)
-    return SourcePartition.at(place, begin, "", each.partition_count, settings.new_time(), now_ms=0)
+    return SourcePartition.at(place, begin, "", each.partition_count, PartitionTime.of(settings), now_ms=0)

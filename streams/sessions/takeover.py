@@ -25,10 +25,12 @@ from streams.errors import StateError
 from streams.kafka import reader
 from streams.kafka.reader import Stopping
 from streams.rules.registry import RuleSets
+from streams.windows.chain import Bounds
 from streams.windows.chains import Chains
 from streams.windows.partition import Partition
+from streams.windows.positions import Position
 from streams.windows.reorder import Waiting
-from streams.windows.rocksdb import FORMAT, Identity, Position, Store
+from streams.windows.rocksdb import FORMAT, Identity, Store
 from streams.windows.sessions import Sessions
 from topics.cluster import admin as kafka
 from topics.records import checkpoints
@@ -90,7 +92,7 @@ def begin(
         StateError: the facts log begins later than anything that is known of the partition.
     """
     position = store.position()
-    sessions = Sessions(settings.bounds(), known.counted(), Chains(store.chain), Waiting(store))
+    sessions = Sessions(Bounds.of(settings), known.counted(), Chains(store.chain), Waiting(store))
     if position is not None and position.refill_row.facts_offset >= log_begin:
         for trace_id, chain in store.chains():
             sessions.restore(trace_id, chain)

@@ -26,7 +26,8 @@ from streams.sessions.quota import SignalQuota
 from streams.windows.close import Close
 from streams.windows.outcomes import Outcome, outcomes
 from streams.windows.partition import Partition
-from streams.windows.rocksdb import Position, Store
+from streams.windows.positions import Position
+from streams.windows.rocksdb import Store
 from topics.records import checkpoints, facts, signals, verdicts
 from topics.records.checkpoints import Checkpoint, Holder, Standing
 from topics.records.facts import TICK_MS

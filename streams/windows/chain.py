@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 import msgspec
 
 from streams.windows.facts import AtomFacts
 from topics.records.facts import TICK_MS
+
+
+class WindowSettings(Protocol):
+    """The settings that bound a window, in ms."""
+
+    @property
+    def gap_ms(self) -> int:
+        """A trace is quiet after this long without a record."""
+
+    @property
+    def lateness_ms(self) -> int:
+        """How long after that a late span still amends the verdict."""
+
+    @property
+    def max_duration_ms(self) -> int:
+        """A window is cut after this long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +39,11 @@ class Bounds:
     def of_ms(cls, *, gap_ms: int, lateness_ms: int, max_duration_ms: int) -> Bounds:
         """Bounds from milliseconds, rounded down to ticks."""
         return cls(gap_ms // TICK_MS, lateness_ms // TICK_MS, max_duration_ms // TICK_MS)
+
+    @classmethod
+    def of(cls, settings: WindowSettings) -> Self:
+        """The bounds that are set."""
+        return cls(settings.gap_ms // TICK_MS, settings.lateness_ms // TICK_MS, settings.max_duration_ms // TICK_MS)
 
 
 class Window(msgspec.Struct, array_like=True, gc=False):

@@ -15,8 +15,8 @@ from streams.errors import StateError
 from streams.windows.chain import Ended
 from streams.windows.clock import Clock, Joined, Source
 from streams.windows.close import Close
+from streams.windows.positions import Position, Row, SourceMark
 from streams.windows.reorder import Arrival
-from streams.windows.rocksdb import Position, Row, SourceMark
 from streams.windows.rule_times import RulesOf, RuleTimes
 from streams.windows.sessions import LostTime, Sessions
 from topics.records.facts import TICK_MS, TOUCH_BYTES, Entry, Facts, Section, touch_runs

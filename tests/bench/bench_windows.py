@@ -41,10 +41,12 @@ from streams.rules import registry
 from streams.rules.registry import RuleSets
 from streams.sessions import takeover
 from streams.sessions.worker import SessionsWorker
+from streams.windows.chain import Bounds
 from streams.windows.chains import Chains
 from streams.windows.outcomes import outcomes
 from streams.windows.partition import Partition
-from streams.windows.rocksdb import FORMAT, Identity, Position, Store
+from streams.windows.positions import Position
+from streams.windows.rocksdb import FORMAT, Identity, Store
 from streams.windows.sessions import Sessions
 from tests.support import paths
 from tests.support.load import CORPUS, copied
@@ -109,7 +111,7 @@ def _message(rules: RuleSet, from_offset: int, to_offset: int, watermark_ms: int
 
 def _partition(rules: RuleSet, store: Store | None = None) -> Partition:
     counted = {fingerprint: atom.counted for fingerprint, atom in rules.atoms.items() if atom.counted}
-    sessions = Sessions(SETTINGS.bounds(), counted, Chains(store.chain if store else None))
+    sessions = Sessions(Bounds.of(SETTINGS), counted, Chains(store.chain if store else None))
     of_set = frozenset(rule.fingerprint for rule in rules.rules)
     return Partition((TOPIC,), sessions, lambda _: of_set, out_of_order_ms=0, position=Position.beginning(0))
 

@@ -6,7 +6,7 @@ import time
 
 from confluent_kafka import Consumer, TopicPartition
 
-from streams.ingest.loop import CONSUMER
+from streams.kafka.clients import GROUP_CONSUMER
 
 CALL_BYTES = 1_000_000
 """What a call of `consume()` should bring: with more the client's queue runs full, with less calls cost too much."""
@@ -14,7 +14,7 @@ CALL_BYTES = 1_000_000
 
 def consume_s(bootstrap: str, topic: str, partitions: int, count: int, message_bytes: int) -> float:
     """Seconds from the first records until `count` were read; `message_bytes` is the mean size of a record."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, **CONSUMER, "group.id": "bench-raw"})
+    consumer = Consumer({"bootstrap.servers": bootstrap, **GROUP_CONSUMER, "group.id": "bench-raw"})
     consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
     at_once = max(1, min(5000, CALL_BYTES // message_bytes))
     seen, start_s = 0, None

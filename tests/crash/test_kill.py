@@ -11,7 +11,7 @@ import pytest
 
 from dsl import Verdict, load
 from streams.decode.decoder import decode
-from streams.pipeline import judge_spans
+from streams.inspect.offline import judge_spans
 from streams.projection.project import Projector
 from tests.support import paths
 from tests.support.load import CORPUS, originals

@@ -21,7 +21,7 @@ from streams.config.settings import Settings
 from streams.decode.decoder import Decoder
 from streams.kafka import reader
 from streams.projection.project import Projector, project
-from streams.windows.chain import Chain
+from streams.windows.chain import Bounds, Chain
 from streams.windows.close import Close
 from streams.windows.outcomes import outcomes
 from streams.windows.partition import Partition
@@ -99,7 +99,7 @@ class Judge:
 def expected(settings: Settings, rules: RuleSet, clocks_ms: dict[int, int | None]) -> Truth:
     """What must be said of the source topics when the clocks of the facts partitions are these."""
     counted = {fingerprint: atom.counted for fingerprint, atom in rules.atoms.items() if atom.counted}
-    sessions = {number: Sessions(settings.bounds(), counted) for number in clocks_ms}
+    sessions = {number: Sessions(Bounds.of(settings), counted) for number in clocks_ms}
     for message, arrivals in _arrivals(settings, rules):
         tick = message.timestamp()[1] // TICK_MS
         for arrival in arrivals:

@@ -9,7 +9,7 @@ import pytest
 
 from dsl import Interest, Verdict, load
 from streams.decode.decoder import TraceSpans, decode
-from streams.pipeline import judge_spans
+from streams.inspect.offline import judge_spans
 from streams.projection.project import Projector
 from tests.support import paths
 from topics.embedded import capture

@@ -19,7 +19,7 @@ from streams.projection.project import Projector, TraceFacts
 from streams.windows.chain import Bounds
 from streams.windows.outcomes import outcomes
 from streams.windows.partition import Partition
-from streams.windows.rocksdb import Position
+from streams.windows.positions import Position
 from streams.windows.sessions import Sessions
 from tests.differential import reference
 from tests.support import paths

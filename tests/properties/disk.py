@@ -10,7 +10,7 @@ import msgspec
 
 from streams.windows.chain import Chain
 from streams.windows.chains import Chains
-from streams.windows.rocksdb import Position
+from streams.windows.positions import Position
 
 
 class Disk:

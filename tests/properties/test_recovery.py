@@ -17,8 +17,9 @@ from streams.windows.chain import Bounds, Judged
 from streams.windows.chains import Chains
 from streams.windows.close import Close
 from streams.windows.partition import Partition
+from streams.windows.positions import Position
 from streams.windows.reorder import Arrival, Waiting
-from streams.windows.rocksdb import FORMAT, Identity, Position, Store
+from streams.windows.rocksdb import FORMAT, Identity, Store
 from streams.windows.sessions import Sessions
 from tests.properties import reference
 from tests.properties.disk import Disk

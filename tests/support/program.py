@@ -20,7 +20,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from dsl import Verdict, load
 from streams.decode.decoder import decode
-from streams.pipeline import judge_spans
+from streams.inspect.offline import judge_spans
 from streams.projection.project import Projector
 from tests.support import paths
 from tests.support.record import read_topic

@@ -1,7 +1,7 @@
 """Acts of retention: what of the trail was put under hold, released and removed, as a chain of signed notes.
 
-    retention/000007.note    act 7: a signed note (`streams.evidence.ledger.notes`) of three lines: the log's origin, the word
-                             retention, and JSON of `Act`
+    retention/000007.note    act 7: a signed note (`streams.evidence.ledger.notes`) of three lines: the log's
+                             origin, the word retention, and JSON of `Act`
 
 In: a storage of evidence, and the ledger's key. Out: notes there, each of which names the one before it by its hash.
 What must hold: whoever removes, changes or forges an act is found, but for the last ones: their end is known only to

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import msgspec
 import pyarrow.parquet as pq
+import structlog
 
 from streams.errors import StateError
 from streams.evidence.audit import rows
@@ -28,9 +29,12 @@ from streams.evidence.ledger import storage
 from streams.evidence.ledger.findings import Fault, Finding
 from streams.evidence.ledger.log import AUDIT
 from streams.evidence.ledger.storage import Storage
-from streams.evidence.ledger.worker import SEALS_A_FILE
+
+log = structlog.get_logger()
 
 SCHEMA = 1
+SEALS_A_FILE = 60
+"""So many seals are a file of the audit trail."""
 _NAME = re.compile(r"([0-9]{3})\.json")
 
 
@@ -105,6 +109,19 @@ def read(store: Storage, number: int) -> Chained:
     if manifest.schema != SCHEMA or msgspec.json.encode(manifest) != content:
         raise msgspec.DecodeError("it is not written as a manifest is")
     return Chained(manifest, hashlib.sha256(content).hexdigest())
+
+
+def follow(store: Storage, end_seal: int) -> None:
+    """After a seal: makes the files that are due, if any.
+
+    The seals are the evidence: without files of the trail nothing is lost, and the next call makes them.
+    """
+    if end_seal % SEALS_A_FILE:
+        return
+    try:
+        advance(store, end_seal)
+    except (StateError, OSError) as error:
+        log.error("the audit trail is not archived as Parquet", reason=str(error))  # noqa: TRY400, it is no bug
 
 
 def advance(store: Storage, end_seal: int) -> int:

@@ -29,7 +29,7 @@ class RuleCounts(msgspec.Struct, kw_only=True, gc=False):
 
 
 class PartitionCover(msgspec.Struct, kw_only=True, gc=False):
-    """One facts partition, from its first to its last coverage record in the seal; see `topics.records.verdicts.Coverage`."""
+    """One facts partition, from its first to its last `topics.records.verdicts.Coverage` in the seal."""
 
     partition: int
     from_ms: int | None

@@ -1,7 +1,7 @@
 """Verifies evidence: with its files, the public keys, and perhaps heads that are known from elsewhere.
 
     files     every seal from 0 on is there, and nothing else is
-    passages  each seal follows from those before it and is signed (`streams.evidence.ledger.passage`), on all processors
+    passages  each seal follows from those before it and is signed, on all processors (`passage`)
     joints    coverage goes on from one passage to the next
     cut       the log reaches the known heads
 

@@ -12,7 +12,7 @@ file, the other one ends with exit 3.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -38,8 +38,6 @@ log = structlog.get_logger()
 TOPICS = ("verdicts", "signals", "audit", "rules")
 SEAL_EVERY_S = 60.0
 PENDING_LIMIT_BYTES = 32 << 20
-SEALS_A_FILE = 60
-"""So many seals are a file of the audit trail; see `streams.evidence.audit.archive`."""
 POLL_S = 0.2
 DRAIN_S = 5.0
 BATCH = 500
@@ -55,13 +53,21 @@ _REFUSED = frozenset(
 )
 
 
+def _ignore(_count: int) -> None:
+    """Nothing depends on the seals."""
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerSettings:
-    """Where evidence goes, and who signs it; the first key's name is the log's origin."""
+    """Where evidence goes, and who signs it; the first key's name is the log's origin.
+
+    `on_sealed` is called after each seal with the number of seals there are; what it raises ends the ledger.
+    """
 
     store: Storage
     signers: Sequence[Signer]
     seal_every_s: float = SEAL_EVERY_S
+    on_sealed: Callable[[int], None] = _ignore
 
 
 class LedgerWorker:
@@ -154,23 +160,10 @@ class LedgerWorker:
         # 3
         self._publisher.publish()
         self._ledger.advance(sealed.seal_line, sealed.note)
-        if (number + 1) % SEALS_A_FILE == 0:
-            self._archive_audit(number + 1)
+        self._own.on_sealed(number + 1)
         _count(sealed.seal.logs)
         self._health.commit()
         log.info("sealed", number=number, entries=sum(state.added for state in sealed.seal.logs))
-
-    def _archive_audit(self, end_seal: int) -> None:
-        """The seals are the evidence: without files of the trail nothing is lost, and the next call makes them."""
-        try:
-            from streams.evidence.audit import archive  # noqa: PLC0415, its package is optional
-        except ImportError:
-            log.warning("the audit trail is not archived as Parquet", reason="install betrace[archive]")
-            return
-        try:
-            archive.advance(self._own.store, end_seal)
-        except (StateError, OSError) as error:
-            log.error("the audit trail is not archived as Parquet", reason=str(error))  # noqa: TRY400, it is no bug
 
     def _reading(self) -> Consumer:
         admin = kafka.connect(self._settings.client())

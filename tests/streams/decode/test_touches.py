@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from streams.decode import backend, touches
 from streams.decode.backend import Choice
-from streams.decode.touches import PureTouches, Touches
+from streams.decode.batches import Touches
+from streams.decode.touches import PureTouches
 from topics import partition
 from topics.records.facts import Touch, unpack_touches
 

@@ -148,7 +148,12 @@ def test_stage_that_rests_is_no_failure_of_the_end() -> None:
 def test_the_last_word_ends_all(ready: Path, tmp_path: Path) -> None:
     """When every word was said, whichever stage said it, in whatever pieces, the stages are asked to end in order."""
     ended = tmp_path / "ended"
-    says = "from streams.supervisor.supervise import say\nimport signal, sys\nfor word in sys.argv[1:]: say(word)\nsignal.pause()"
+    says = """
+from streams.supervisor.supervise import say
+import signal, sys
+for word in sys.argv[1:]: say(word)
+signal.pause()
+"""
     commands = {"one": python(says, "a", "other", "b"), "two": python(says, "b", "c")}
     listening = python(LISTENS, ready, ended, 0)
     waits = python(f"import pathlib\npathlib.Path({str(ready)!r}).read_text()\n{says}", "d")

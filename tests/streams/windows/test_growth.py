@@ -10,7 +10,7 @@ from typing import TypeAlias
 import pytest
 
 from streams.windows.partition import Partition
-from streams.windows.rocksdb import Position
+from streams.windows.positions import Position
 from streams.windows.sessions import Sessions
 from tests.support.builders import BOUNDS, TOPIC, entry, section
 from topics.records.facts import TICK_MS, VERSION, Facts, Touch

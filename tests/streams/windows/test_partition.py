@@ -9,7 +9,8 @@ import pytest
 from streams.errors import StateError
 from streams.windows.chains import Chains
 from streams.windows.partition import MOST_ROWS, Partition
-from streams.windows.rocksdb import FORMAT, Identity, Position, Store
+from streams.windows.positions import Position
+from streams.windows.rocksdb import FORMAT, Identity, Store
 from streams.windows.sessions import LostTime, Sessions
 from tests.support.builders import (
     BOUNDS,

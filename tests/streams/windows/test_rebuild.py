@@ -6,7 +6,7 @@ import msgspec
 
 from streams.windows.chains import Chains
 from streams.windows.partition import Partition
-from streams.windows.rocksdb import Position
+from streams.windows.positions import Position
 from streams.windows.sessions import Sessions
 from tests.support.builders import BOUNDS, TOPIC, TRACE, Closed, Story, closed, entry, message, section, trace_id
 from topics.records.facts import TICK_MS, Facts

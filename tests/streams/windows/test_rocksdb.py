@@ -13,7 +13,8 @@ from streams.windows.chain import Chain, Ended, Judged, SourceRange, Window
 from streams.windows.chains import Chains
 from streams.windows.clock import Mark
 from streams.windows.facts import AtomFacts
-from streams.windows.rocksdb import FORMAT, Identity, Position, Row, SourceMark, Store
+from streams.windows.positions import Position, Row, SourceMark
+from streams.windows.rocksdb import FORMAT, Identity, Store
 from streams.windows.rule_times import ProjectedWith, RuleTimes
 from streams.windows.sessions import LostTime
 from tests.support.builders import ATOM, TRACE, fact, trace_id

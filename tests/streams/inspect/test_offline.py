@@ -6,7 +6,7 @@ import pytest
 
 from dsl import RuleSet, Span, Verdict, compile_texts
 from streams.decode.decoder import TraceSpans
-from streams.pipeline import FILE, judge_spans
+from streams.inspect.offline import FILE, judge_spans
 from streams.windows.close import CloseReason
 
 A, B = b"a" * 16, b"b" * 16

@@ -1,0 +1,69 @@
+"""How far a facts partition has come: what a worker stores beside its windows, to continue from it.
+
+In: nothing. Out: structs, stored as MessagePack arrays by `streams.windows.rocksdb` and in the checkpoints.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from streams.windows.chain import Ended
+from streams.windows.clock import Mark
+from streams.windows.rule_times import RuleTimes
+from streams.windows.sessions import LostTime
+
+
+class SourceMark(msgspec.Struct, frozen=True, array_like=True):
+    """A source partition and its mark, as stored."""
+
+    topic: str
+    partition: int
+    mark: Mark
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True):
+    """All but the chains, as it was before facts message `facts_offset`: reading can start again there.
+
+    `lost` is where input was lost that an open chain may still have missed, `rules` from when rules may judge.
+    """
+
+    facts_offset: int
+    clock_ms: int | None
+    generation: int
+    marks: list[SourceMark]
+    lost: list[LostTime]
+    rules: RuleTimes
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True):
+    """Where a partition stands at the end of a step.
+
+    Every facts message below `next_offset` was taken in, and of those everything below tick `applied_tick` was applied.
+    With the chains, of generation `generation`, reading goes on at the last of `rows` that is at or below
+    `waiting_offset`; without them, at the first: see `rebuilt`. `ended` are the chains that are gone, but of which the
+    log from the first row on holds the tail.
+    """
+
+    next_offset: int
+    applied_tick: int | None
+    waiting_offset: int
+    generation: int
+    rows: list[Row]
+    ended: list[Ended]
+
+    @classmethod
+    def beginning(cls, offset: int) -> Position:
+        """The position in a log that begins at `offset` and of which nothing was read."""
+        return cls(offset, None, offset, 0, [Row(offset, None, 0, [], [], RuleTimes())], [])
+
+    @property
+    def refill_row(self) -> Row:
+        """Where reading goes on when the chains are there."""
+        return [row for row in self.rows if row.facts_offset <= self.waiting_offset][-1]
+
+    def rebuilt(self) -> Position:
+        """Where to begin without the chains."""
+        first = self.rows[0]
+        offset = first.facts_offset
+        ended = [each for each in self.ended if each.first_offset < offset]
+        return Position(offset, None, offset, first.generation, [first], ended)
