@@ -1,7 +1,7 @@
 """The rule language: text to rules, atoms and verdicts. Knows nothing of Kafka."""
 
-from dsl.compile.atoms import Atom
 from dsl.compile.compile import RulesError, compile_texts, load
+from dsl.judge.atoms import Atom
 from dsl.judge.ruleset import Interest, Kind, Mode, Rule, RuleSet, RuleSeverity
 from dsl.judge.span import Event, Span, Value
 from dsl.judge.verdict import AtomFacts, Judgement, Verdict, judge

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 import re2
 
 from dsl import problems
-from dsl.compile.builtin import CLOSED_SETS, DURATION, builtin_of
-from dsl.compile.predicate import parts
-from dsl.compile.values import ORDERS, pattern_search
 from dsl.files.draft import Draft
+from dsl.judge.builtin import CLOSED_SETS, DURATION, builtin_of
+from dsl.judge.predicate import parts
 from dsl.judge.ruleset import Kind
+from dsl.judge.values import ORDERS, pattern_search
 from dsl.problems import Problem
 from dsl.syntax.nodes import (
     AllOf,

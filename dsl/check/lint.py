@@ -12,10 +12,10 @@ from typing import TypeAlias
 
 from dsl import problems
 from dsl.check.semconv import near
-from dsl.compile.atoms import MAX_COUNTED
-from dsl.compile.builtin import BUILTINS, DURATION, builtin_of, lookup_keys
-from dsl.compile.predicate import parts
+from dsl.judge.atoms import MAX_COUNTED
+from dsl.judge.builtin import BUILTINS, DURATION, builtin_of, lookup_keys
 from dsl.judge.formula import compare
+from dsl.judge.predicate import parts
 from dsl.judge.ruleset import Kind
 from dsl.problems import Problem
 from dsl.syntax.nodes import (

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from dsl.compile.builtin import BUILTINS
+from dsl.judge.builtin import BUILTINS
 
 # Names in wide use beside the conventions, each one edit away from one of them.
 _OWN = frozenset({"user.role"})

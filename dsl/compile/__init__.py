@@ -1,7 +1,8 @@
-"""Rules to predicates and formulas.
+"""Rule files to a rule set: the stages in order.
 
-In: rule files. Out: a `RuleSet` whose atoms are predicates on one span (`atoms`, `predicate`, `values`, `builtin`) and
-whose verdicts are formulas over facts (`assemble`).
+In: rule files. Out: a `RuleSet` of atoms and formulas (`assemble`), or all problems at once. `review` adds what
+`betrace check` reports besides: the tests in rule files, and expired exceptions. `write` turns compiled rules into
+YAML.
 
-Start reading at `dsl.compile.compile`: it runs the stages in order.
+Start reading at `dsl.compile.compile`.
 """

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from dsl.compile.atoms import MAX_COUNTED, Exemption, Question
-from dsl.compile.predicate import EVERY_SPAN
+from dsl.judge.atoms import MAX_COUNTED, Exemption, Question
 from dsl.judge.formula import Counted, CountIs, Every, Neg, Ordered, Seen, Some, Term, wakes
+from dsl.judge.predicate import EVERY_SPAN
 from dsl.judge.ruleset import Formula, Kind
 from dsl.syntax.nodes import (
     AllOf,

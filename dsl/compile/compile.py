@@ -19,10 +19,10 @@ from dsl import problems
 from dsl.check.check import check_cond, check_form, kind_of
 from dsl.check.lint import advice, condition_advice
 from dsl.compile.assemble import Assembly
-from dsl.compile.atoms import Atom, Exemption, Question, atom
 from dsl.files import headers, yaml_rules
 from dsl.files.draft import Draft
 from dsl.files.fields import Metadata, metadata
+from dsl.judge.atoms import Atom, Exemption, Question, atom
 from dsl.judge.ruleset import Formula, Interest, Kind, Rule, RuleException, RuleSet
 from dsl.problems import Problem
 from dsl.syntax import source

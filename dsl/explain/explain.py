@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from dsl.compile.atoms import Question, looked_up
 from dsl.compile.compile import CompiledRule
-from dsl.compile.predicate import parts
 from dsl.explain.phrase import clauses, joined, noun, whose
 from dsl.files.draft import DraftException
+from dsl.judge.atoms import Question, looked_up
+from dsl.judge.predicate import parts
 from dsl.judge.ruleset import Kind, Mode, Rule
 from dsl.show import printable
 from dsl.syntax.nodes import AllOf, AnyOf, Expr, Form, Not, When, subjects

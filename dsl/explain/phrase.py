@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from types import MappingProxyType
 
-from dsl.compile.predicate import EVERY_SPAN
+from dsl.judge.predicate import EVERY_SPAN
 from dsl.syntax.nodes import (
     AllOf,
     AnyOf,

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
-from dsl.compile.builtin import CLOSED_SETS
+from dsl.judge.builtin import CLOSED_SETS
 from dsl.judge.span import Attributes, Event, Span, Value
 
 KEYS = (

@@ -26,8 +26,8 @@ from ruamel.yaml.events import (
 )
 
 from dsl import problems
-from dsl.compile.values import clean
 from dsl.judge.span import Value
+from dsl.judge.values import clean
 from dsl.problems import Problem, Spot
 from dsl.syntax.source import Passage, SourceFile
 from dsl.syntax.tokens import MAX_NESTING

@@ -1,7 +1,7 @@
 """Spans to hits, and facts to verdicts.
 
-In: spans and a compiled `RuleSet`. Out: which atoms a span satisfies (`ruleset`), the verdict on a window's facts
-(`verdict`, by the three-valued logic of `formula`), and what a signal says was missing or present (`review`).
+In: spans and a compiled `RuleSet`. Out: which atoms a span satisfies (`atoms`, `predicate`, `values`, `builtin`), and
+the verdict on a window's facts (`verdict`, by the three-valued logic of `formula`).
 
-Start reading at `dsl.judge.verdict`.
+Start reading at `dsl.judge.ruleset`, then `dsl.judge.verdict`.
 """

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from itertools import chain
 from typing import TypeVar
 
-from dsl.compile.atoms import Atom
+from dsl.judge.atoms import Atom
 from dsl.judge.formula import Seen, Term
 from dsl.judge.span import Span
 

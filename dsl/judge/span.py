@@ -1,6 +1,6 @@
 """What a rule looks at: one span, or one log record that carries a trace id.
 
-In: nothing. Out: the values that `dsl.compile.predicate` reads. A decoder builds these; it may leave out every
+In: nothing. Out: the values that `dsl.judge.predicate` reads. A decoder builds these; it may leave out every
 attribute that no rule names (`RuleSet.interest.attributes`), because predicates never look at another.
 """
 

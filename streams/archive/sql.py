@@ -16,11 +16,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dsl import Atom, RuleSet
-from dsl.compile.atoms import Question
-from dsl.compile.builtin import BUILTINS, lookup_keys
 from dsl.compile.compile import compile_files
-from dsl.compile.predicate import EVERY_SPAN, parts
+from dsl.judge.atoms import Question
+from dsl.judge.builtin import BUILTINS, lookup_keys
 from dsl.judge.formula import Counted, CountIs, Every, Neg, Ordered, Seen, Some, Term
+from dsl.judge.predicate import EVERY_SPAN, parts
 from dsl.syntax import source
 from dsl.syntax.nodes import AllOf, AnyOf, Boolean, Cond, Has, Number, Test, Text
 from streams.archive.schema import BETWEEN_NAMES

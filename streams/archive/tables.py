@@ -22,7 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from dsl import Rule, RuleSet, Verdict
-from dsl.compile.atoms import MAX_COUNTED
+from dsl.judge.atoms import MAX_COUNTED
 from streams.archive import spans, sql
 from streams.windows.chain import Bounds
 from streams.windows.sessions import LostTime

@@ -11,9 +11,9 @@ import msgspec
 
 from dsl import RulesError, Severity
 from dsl.compile.compile import CompiledRule, load_compiled
+from dsl.compile.review import review
+from dsl.compile.write import rules_text
 from dsl.explain.explain import explain
-from dsl.files.write import rules_text
-from dsl.judge.review import review
 from dsl.show import render_json, render_text
 from streams.errors import ConfigError
 from streams.projection.project import IDENTITY_ATTRIBUTES

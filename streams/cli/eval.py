@@ -15,7 +15,7 @@ from streams.inspect import offline, spans_file
 from streams.projection.project import Projector
 from streams.windows.close import Close
 from streams.windows.outcomes import shown
-from topics.records.facts import Scalar
+from topics.values import Scalar
 
 EXIT_BROKEN = 1
 

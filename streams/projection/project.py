@@ -16,7 +16,8 @@ from dsl import Atom, Interest, RuleSet, Span
 from dsl.judge.span import Value
 from streams.decode.decoder import Decoded, TraceSpans
 from streams.projection.redact import Redaction
-from topics.records.facts import Fact, Scalar, Witness
+from topics.records.facts import Fact, Witness
+from topics.values import Scalar
 
 IDENTITY_ATTRIBUTES = (
     "client.address",

@@ -8,9 +8,9 @@ from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from dsl import Span, Value
-from dsl.compile.builtin import BUILTINS
-from dsl.compile.values import ORDERS
+from dsl.judge.builtin import BUILTINS
 from dsl.judge.span import Attributes
+from dsl.judge.values import ORDERS
 from dsl.syntax.nodes import (
     AllOf,
     AnyOf,

@@ -9,7 +9,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from dsl import Event, Judgement, Span, Value, compile_texts
-from dsl.judge.review import judge_trace
+from dsl.compile.review import judge_trace
 from dsl.judge.span import Attributes
 from dsl.syntax import nodes
 from dsl.syntax.printer import cond_text, form_text

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from dsl import Verdict, compile_texts, library
-from dsl.compile.builtin import BUILTINS, lookup_keys
 from dsl.compile.compile import CompiledRule, compile_files
-from dsl.compile.predicate import attribute_names, parts
-from dsl.judge.review import review
+from dsl.compile.review import review
+from dsl.judge.builtin import BUILTINS, lookup_keys
+from dsl.judge.predicate import attribute_names, parts
 from dsl.show import render_text
 from dsl.syntax.source import read
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dsl import problems
-from dsl.judge.review import review
+from dsl.compile.review import review
 from dsl.problems import Problem
 from dsl.show import render_json, render_text
 from tests.support.fixtures import ROOT, Block, problem_blocks

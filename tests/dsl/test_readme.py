@@ -18,13 +18,13 @@ import pytest
 import dsl
 from dsl import Kind, Mode, RuleSeverity, Verdict, compile_texts, problems
 from dsl.check.check import MAX_SUBJECTS
-from dsl.compile import predicate
-from dsl.compile.atoms import MAX_COUNTED
-from dsl.compile.builtin import BUILTINS, CLOSED_SETS
+from dsl.compile.review import judge_trace, review
 from dsl.files import yaml_rules
 from dsl.files.fields import HEADER_KEYS
 from dsl.files.spans import KEYS
-from dsl.judge.review import judge_trace, review
+from dsl.judge import predicate
+from dsl.judge.atoms import MAX_COUNTED
+from dsl.judge.builtin import BUILTINS, CLOSED_SETS
 from dsl.show import render_text
 from dsl.syntax.suggestions import RESERVED
 from dsl.syntax.tokens import MAX_BYTES, MAX_NESTING

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dsl import RuleSet, load
-from dsl.judge.review import judge_trace
+from dsl.compile.review import judge_trace
 from tests.support import paths
 from tests.support.fixtures import outcome
 

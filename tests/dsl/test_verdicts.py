@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from dsl.compile.compile import compile_texts
-from dsl.judge.review import judge_trace
+from dsl.compile.review import judge_trace
 from tests.support.fixtures import ROOT, Block, outcome, verdict_blocks
 
 

@@ -23,9 +23,9 @@ import msgspec
 
 from dsl import Span, problems
 from dsl.compile.compile import compile_files, rule_set
+from dsl.compile.review import judge_trace
+from dsl.compile.write import rules_text
 from dsl.explain.explain import explain
-from dsl.files.write import rules_text
-from dsl.judge.review import judge_trace
 from dsl.show import render_text
 from dsl.syntax.source import from_texts
 from dsl.syntax.suggestions import RESERVED

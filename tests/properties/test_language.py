@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsl import Event, RulesError, RuleSet, Span, Value, compile_texts
-from dsl.judge.review import judge_trace
+from dsl.compile.review import judge_trace
 from dsl.syntax import nodes
 from dsl.syntax.parse import parse_rule
 from dsl.syntax.printer import expr_text, form_text

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from topics.values import Scalar
+
 VERSION = 3
 OLDEST = 2
 """Sessions is upgraded before ingest, and facts are kept: what the version before wrote is still read."""
@@ -26,8 +28,6 @@ _TOUCH = struct.Struct(">16sQI")
 _TOUCH_TICK = struct.Struct(">16xQ4x")
 _TOUCH_TRACE = struct.Struct(">16s8xI")
 TOUCH_BYTES = _TOUCH.size
-
-Scalar = str | bool | int | float | None
 
 
 class Witness(msgspec.Struct, frozen=True, array_like=True, gc=False):

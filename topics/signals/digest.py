@@ -10,10 +10,10 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from topics.records.facts import Scalar
 from topics.signals import cef, ecs_objects, ocsf_objects
 from topics.signals.finding import Shown, SourceRange
 from topics.times import EPOCH
+from topics.values import Scalar
 
 SEVERITIES = ("info", "low", "medium", "high", "critical")
 """From the least to the most severe."""

@@ -11,11 +11,11 @@ from typing import TypeVar
 
 import msgspec
 
-from topics.records.facts import Scalar
 from topics.signals import ecs_objects as ecs
 from topics.signals import ocsf
 from topics.signals.finding import Finding, Shown
 from topics.times import rfc3339, rfc3339_clamped
+from topics.values import Scalar
 
 MODULE = "betrace"
 DATASET = "betrace.signals"

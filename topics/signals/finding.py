@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from topics.records.facts import Scalar
+from topics.values import Scalar
 
 NAMESPACE = uuid.UUID("5e9ac12e-3d11-45c8-b885-2d8ba0be58d1")
 """The namespace of every finding's UUIDv5. Another one would make every known finding a new one."""

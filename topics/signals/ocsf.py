@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
-from topics.records.facts import Scalar
 from topics.signals import ocsf_objects as ocsf
 from topics.signals.finding import Finding, RuleText, Shown
+from topics.values import Scalar
 
 LOG_NAME = "betrace.signals"
 SCHEMA = 1

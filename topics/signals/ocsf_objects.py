@@ -11,7 +11,7 @@ from enum import IntEnum
 
 import msgspec
 
-from topics.records.facts import Scalar
+from topics.values import Scalar
 
 OCSF_VERSION = "1.8.0"
 

@@ -13,8 +13,8 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from topics.records.facts import Scalar
 from topics.signals.finding import Finding, RuleText, Shown
+from topics.values import Scalar
 
 CUT_MARK = "…[cut]"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dsl import compile_texts, judge
-from dsl.judge.review import TraceFacts, judge_trace
+from dsl.compile.review import TraceFacts, judge_trace
 from tests.support.fixtures import outcome
 
 _WHENS = "// id: r\n"

@@ -10,11 +10,11 @@ from lark import Token
 
 from dsl import RulesError, compile_texts
 from dsl.check.semconv import near
-from dsl.compile.builtin import BUILTINS
-from dsl.compile.predicate import _CHECKS
 from dsl.files.fields import HEADER_KEYS
 from dsl.files.spans import KEYS as SPAN_KEYS
 from dsl.files.yaml_rules import _EXAMPLE_KEYS, _EXCEPTION_KEYS, _RULE_KEYS, _TEST_KEYS
+from dsl.judge.builtin import BUILTINS
+from dsl.judge.predicate import _CHECKS
 from dsl.syntax.suggestions import RESERVED, advice
 from tests.support.fixtures import ROOT
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
-from dsl.compile.builtin import BUILTINS, lookup_keys
-from dsl.compile.values import (
+from dsl.judge.builtin import BUILTINS, lookup_keys
+from dsl.judge.span import NO_ATTRIBUTES, Attributes, Span, Value
+from dsl.judge.values import (
     ORDERS,
     Check,
     affixed,
@@ -29,7 +30,6 @@ from dsl.compile.values import (
     shared,
     some,
 )
-from dsl.judge.span import NO_ATTRIBUTES, Attributes, Span, Value
 from dsl.syntax.nodes import (
     AllOf,
     AnyOf,

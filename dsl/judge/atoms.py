@@ -14,8 +14,8 @@ from itertools import islice
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
-from dsl.compile.builtin import BUILTINS, TIME_PREFIX, builtin_of, lookup_keys
-from dsl.compile.predicate import (
+from dsl.judge.builtin import BUILTINS, TIME_PREFIX, builtin_of, lookup_keys
+from dsl.judge.predicate import (
     EVERY_SPAN,
     Parts,
     Predicate,
@@ -26,8 +26,8 @@ from dsl.compile.predicate import (
     parts,
     speaks_of,
 )
-from dsl.compile.values import clean
 from dsl.judge.span import NO_ATTRIBUTES, Attributes, Span, Value
+from dsl.judge.values import clean
 from dsl.syntax.nodes import Cond, Subject
 from dsl.syntax.printer import cond_text, subject_text
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dsl import Rule
 from dsl.compile.compile import CompiledRule, compile_files
-from dsl.files.write import rules_text
+from dsl.compile.write import rules_text
 from dsl.problems import has_errors
 from dsl.syntax.source import from_texts, read
 from tests.support import paths
