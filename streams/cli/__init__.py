@@ -7,10 +7,10 @@ this program, 130 interrupted.
 from __future__ import annotations
 
 import importlib
+import sys
 import traceback
 
 import click
-from confluent_kafka import KafkaException
 
 from streams.errors import BetraceError, ConfigError
 from topics.errors import TopicsError
@@ -20,23 +20,24 @@ FAULT = 70
 
 INTERRUPTED = 130
 
-COMMANDS = (
-    "check",
-    "eval",
-    "run",
-    "replay",
-    "status",
-    "explain",
-    "signals",
-    "archive",
-    "ledger",
-    "evidence",
-    "audit",
-    "rules",
-    "topics",
-    "broker",
-    "demo",
-)
+COMMANDS = {
+    "check": "Report all problems of rule files.",
+    "eval": "Judge rules on the traces in a file.",
+    "run": "Judge the traces in Kafka and publish signals.",
+    "replay": "Judge traces of the past.",
+    "status": "Show the clock, the lag and the open windows.",
+    "explain": "Show what each rule sees of one trace.",
+    "signals": "Show signals as they come, or one with its trace.",
+    "archive": "Copy the source topics to files.",
+    "ledger": "Seal what was judged as evidence.",
+    "evidence": "Verify evidence and report on it.",
+    "audit": "Query, export and verify the audit trail.",
+    "rules": "Push, list and compare rule sets.",
+    "topics": "Create or describe the topics of BeTrace.",
+    "broker": "Start or stop a Kafka of one node.",
+    "demo": "Play a recorded day and show its signals.",
+}
+"""Each command and its line in the list, in the order in which a newcomer meets them: the list imports no command."""
 
 EXTRA = frozenset({"duckdb", "pyarrow"})
 """Packages of the extra `archive`."""
@@ -62,24 +63,42 @@ class Commands(click.Group):
             return _without(cmd_name, package)
         return command if isinstance(command, click.Command) else None
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002, as in click
+        """Write the list of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([*COMMANDS.items()])
+
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; an error of ours becomes a line on stderr and its exit code."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
             raise  # click knows that nobody reads on
-        except (BetraceError, TopicsError, KafkaException, OSError) as error:
-            failure = click.ClickException(str(error))
-            failure.exit_code = error.exit_code if isinstance(error, BetraceError) else BetraceError.exit_code
-            raise failure from error
+        except (BetraceError, TopicsError, OSError) as error:
+            raise _failure(error) from error
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            if _is_kafka_exception(error):
+                raise _failure(error) from error
             click.echo(f"{traceback.format_exc()}this is a fault of betrace: report it as a bug", err=True)
             raise click.exceptions.Exit(FAULT) from error
+
+
+def _failure(error: Exception) -> click.ClickException:
+    """A line on stderr and the exit code of the error's kind."""
+    failure = click.ClickException(str(error))
+    failure.exit_code = error.exit_code if isinstance(error, BetraceError) else BetraceError.exit_code
+    return failure
+
+
+def _is_kafka_exception(error: Exception) -> bool:
+    """Whether the client raised this; the client is not imported for it, which takes a tenth of a second."""
+    client = sys.modules.get("confluent_kafka")
+    return client is not None and isinstance(error, client.KafkaException)
 
 
 def _without(name: str, package: str) -> click.Command:

@@ -9,12 +9,15 @@ was compiled.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 import msgspec
-from confluent_kafka import Message
 
 from dsl import Span
+
+if TYPE_CHECKING:
+    # Judging a file needs no Kafka client.
+    from confluent_kafka import Message
 
 
 class Touches(Protocol):
@@ -86,5 +89,5 @@ class Run(msgspec.Struct):
     hits: list[Hits] = msgspec.field(default_factory=list)
 
 
-ReadRun = Callable[[list[Message], int, RunStart, Touches], Run]
+ReadRun: TypeAlias = "Callable[[list[Message], int, RunStart, Touches], Run]"
 """The run that begins at an index among messages; its touches are added to those given."""

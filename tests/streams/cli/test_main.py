@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import click
 import pytest
@@ -135,3 +137,25 @@ def test_version_is_the_packages() -> None:
     result = CliRunner().invoke(main, ["--version"])
 
     assert result.stdout == f"{installed}\n"
+
+
+SLOW = {"aiokafka", "confluent_kafka", "duckdb", "faust", "pyarrow", "rocksdict"}
+IMPORTED = """
+import json, sys
+from streams.cli import main
+main(sys.argv[1:], standalone_mode=False)
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["check", "RULES"], ["eval", "RULES", "--spans", "SPANS"]])
+def test_commands_without_kafka_start_without_its_packages(tmp_path: Path, words: list[str]) -> None:
+    """Help, checking and judging a file import no Kafka client and no database."""
+    files = {"RULES": tmp_path / "a.rules", "SPANS": tmp_path / "spans.jsonl"}
+    files["RULES"].write_text('// "Access is audited"\npii.access and audit.log\n')
+    files["SPANS"].write_text('{"name": "pii.access"}\n{"name": "audit.log"}\n')
+    command = [sys.executable, "-c", IMPORTED, *(str(files.get(word, word)) for word in words)]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert set() == SLOW & set(json.loads(done.stderr.splitlines()[-1]))
