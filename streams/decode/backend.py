@@ -7,6 +7,7 @@ faster.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable
 from enum import Enum
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from streams.decode.batches import ReadRun
 
 VARIABLE = "BETRACE_SCANNER"
+_SCANNER = "streams.decode._scan"
 
 Scan: TypeAlias = Callable[[bytes, bool], Decoded | None]
 """The traces in a request, None when the other path must look at it; True is for a topic of log records."""
@@ -35,12 +37,13 @@ class Choice(Enum):
 
 
 def compiled() -> ModuleType | None:
-    """The compiled scanner, None where there is none."""
+    """The compiled scanner, None where there is none; one that cannot be loaded raises `ImportError`."""
     try:
-        from streams.decode import _scan  # noqa: PLC0415, it may be missing
-    except ImportError:
+        return importlib.import_module(_SCANNER)
+    except ModuleNotFoundError as error:
+        if error.name != _SCANNER:
+            raise
         return None
-    return _scan
 
 
 def choice() -> Choice:
