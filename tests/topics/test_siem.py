@@ -173,4 +173,4 @@ def test_page_names_no_file_that_is_not_there() -> None:
 
 def test_schemas_are_where_the_page_says() -> None:
     """Both JSON formats have their schema there."""
-    assert all((ROOT / "schemas" / name).exists() for name in SCHEMAS)
+    assert all((ROOT / "signals" / "schemas" / name).exists() for name in SCHEMAS)

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-LOG = "import structlog; from streams import logs; logs.configure(); structlog.get_logger().info('it began', count=1)"
+LOG = "import structlog; from streams.observe import logs; logs.configure(); structlog.get_logger().info('it began', count=1)"
 LONGEST_BYTES = 4096
 
 
