@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,47 +17,19 @@ from ruamel.yaml import YAML
 from streams.archive.read import records
 from tests.support import paths
 from tests.support.collector.build import GoMissingError, binary
+from tests.support.documents import blocks, dialogues, environment, shell_commands
 from tests.support.evidence import coverage
 from topics.records import verdicts
 
 ROOT = paths.ROOT
 README = (ROOT / "README.md").read_text()
-BIN = Path(sys.executable).parent
 COMMAND_S = 300
 RUNS_S = 8
 
 
-def blocks(language: str) -> list[str]:
-    """The fenced blocks in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-
-
-def dialogues(block: str) -> list[tuple[str, str]]:
-    """The commands of a console block, each with its output; lines that begin with `> ` continue a command."""
-    found: list[tuple[str, str]] = []
-    for line in block.splitlines():
-        if line.startswith("$ "):
-            found.append((line.removeprefix("$ "), ""))
-        elif line.startswith("> "):
-            found[-1] = (found[-1][0] + "\n" + line.removeprefix("> "), "")
-        else:
-            found[-1] = (found[-1][0], found[-1][1] + line + "\n")
-    return found
-
-
-def shell_commands() -> list[str]:
-    """The commands of the `sh` blocks, without comments."""
-    return [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
-
-
-def environment() -> dict[str, str]:
-    """The environment of somebody who activated the virtual environment."""
-    return os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
-
-
 def test_console_blocks_print_what_they_show(tmp_path: Path) -> None:
     """Every command of a console block prints exactly the lines below it."""
-    said = [dialogue for block in blocks("console") for dialogue in dialogues(block)]
+    said = dialogues(README)
 
     done = [
         subprocess.run(
@@ -75,7 +44,7 @@ def test_console_blocks_print_what_they_show(tmp_path: Path) -> None:
 
 def test_every_shell_command_is_run_by_a_test() -> None:
     """There is no command in the README that the tests below do not know."""
-    evidence = {command for command in shell_commands() if "evidence" in command}
+    evidence = {command for command in shell_commands(README) if "evidence" in command}
 
     assert len(evidence) == 11
     assert {
@@ -86,7 +55,7 @@ def test_every_shell_command_is_run_by_a_test() -> None:
         "betrace signals tail --bootstrap kafka:9092",
         "betrace archive archive/ --bootstrap kafka:9092",
         "betrace replay --rules rules/ --from 30d --summary --bootstrap kafka:9092",
-    } | evidence == {*shell_commands()}
+    } | evidence == {*shell_commands(README)}
 
 
 @pytest.mark.broker
@@ -110,7 +79,7 @@ def test_make_test_is_these_tests() -> None:
 @pytest.mark.broker
 def test_the_run_command_runs_until_it_is_stopped(kafka: str, tmp_path: Path) -> None:
     """`betrace run` as written, with a real address for Kafka: it makes its topics, runs, and ends when asked to."""
-    [command] = [line for line in shell_commands() if line.startswith("betrace run")]
+    [command] = [line for line in shell_commands(README) if line.startswith("betrace run")]
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "pii.rules").write_text('// "PII"\ntrace.has(pii.access) and trace.has(audit.log)\n')
     words = command.replace("kafka:9092", kafka).split()
@@ -128,7 +97,7 @@ def test_the_run_command_runs_until_it_is_stopped(kafka: str, tmp_path: Path) ->
 @pytest.mark.broker
 def test_the_archive_command_keeps_what_is_there(kafka: str, tmp_path: Path) -> None:
     """`betrace archive` as written, with a real address for Kafka: what is on the source topics is in the archive."""
-    [command] = [line for line in shell_commands() if line.startswith("betrace archive")]
+    [command] = [line for line in shell_commands(README) if line.startswith("betrace archive")]
     subprocess.run(["betrace", "topics", "create", "--bootstrap", kafka], env=environment(), check=True)
     producer = Producer({"bootstrap.servers": kafka})
     producer.produce("otlp_spans", b"no request", partition=0)
@@ -147,7 +116,7 @@ def test_the_archive_command_keeps_what_is_there(kafka: str, tmp_path: Path) -> 
 @pytest.mark.broker
 def test_the_replay_command_says_what_was(kafka: str, tmp_path: Path) -> None:
     """`betrace replay` as written, with a real address for Kafka: a line per rule, in figures and in words."""
-    [command] = [line for line in shell_commands() if line.startswith("betrace replay")]
+    [command] = [line for line in shell_commands(README) if line.startswith("betrace replay")]
     subprocess.run(["betrace", "topics", "create", "--bootstrap", kafka], env=environment(), check=True)
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "pii.rules").write_text('// "PII"\ntrace.has(pii.readme) and trace.has(audit.log)\n')
@@ -174,7 +143,7 @@ def test_the_replay_command_says_what_was(kafka: str, tmp_path: Path) -> None:
 @pytest.mark.broker
 def test_the_evidence_commands_make_evidence_that_verifies(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
     """As written, with a real address for Kafka: a key, a ledger that seals until it is stopped, and every other."""
-    keygen, ledger, *others = [line for line in shell_commands() if "evidence" in line]
+    keygen, ledger, *others = [line for line in shell_commands(README) if "evidence" in line]
     often = environment() | {"BETRACE_SEAL_EVERY": "100ms", "BETRACE_BOOTSTRAP": kafka, "BETRACE_PREFIX": fresh_prefix}
     subprocess.run(["betrace", "topics", "create"], env=often, check=True)
     subprocess.run(keygen, shell=True, cwd=tmp_path, env=often, check=True)
@@ -207,7 +176,7 @@ def test_the_collector_accepts_the_configuration(tmp_path: Path) -> None:
         collector = binary()
     except GoMissingError as error:
         pytest.skip(str(error))
-    [block] = blocks("yaml")
+    [block] = blocks(README, "yaml")
     config = YAML(typ="safe").load(block)
     config["receivers"] = {"otlp": {"protocols": {"grpc": {}}}}
     pipeline = {"receivers": ["otlp"], "exporters": ["kafka"]}

@@ -36,9 +36,8 @@ from streams.archive.write import GROUP_ROWS, PartitionWriter
 from streams.projection.project import Projector
 from streams.windows.close import Close
 from streams.windows.sessions import Bounds
-from tests.differential import archived
+from tests.support import archive_windows, paths
 from tests.support import load as corpus
-from tests.support import paths
 
 RULES = paths.RULES / "corpus.rules"
 TOPIC = "otlp_spans"
@@ -130,7 +129,7 @@ def query(store: Store, rules: RuleSet, *, in_full: bool) -> Counter[tuple[str, 
 
 def engine(store: Store, rules: RuleSet) -> Counter[tuple[str, str]]:
     """The same, by the engine: every record is decoded and projected."""
-    return _judged(archived.closes(store.root, Asked(Projector(rules), BOUNDS)), rules)
+    return _judged(archive_windows.closes(store.root, Asked(Projector(rules), BOUNDS)), rules)
 
 
 def _judged(closes: Iterator[Close], rules: RuleSet) -> Counter[tuple[str, str]]:

@@ -19,8 +19,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from streams.evidence.audit import archive
-from tests.streams.cli.test_audit import ROLES
 from tests.support.program import CAPTURES, STOP_S, Program, expected
+from tests.support.trails import ROLES
 from topics.embedded import capture
 
 pytestmark = pytest.mark.broker

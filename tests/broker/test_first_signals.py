@@ -16,7 +16,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from tests.support.collector.build import GoMissingError, binary
 from tests.support.collector.run import await_start, free_port
-from tests.test_readme import ROOT, environment, shell_commands
+from tests.support.documents import environment, shell_commands
+from tests.support.paths import ROOT
 from topics.cluster.admin import connect, partition_counts
 
 pytestmark = [pytest.mark.broker, pytest.mark.collector]
@@ -48,7 +49,8 @@ def home(tmp_path: Path) -> Path:
 
 def test_three_commands_bring_the_signal(kafka: str, home: Path, fresh_prefix: str) -> None:
     """Copied from the README, with an address for Kafka: a span sent to one's own Collector comes back as a signal."""
-    run, collector, tail = (line.replace("kafka:9092", kafka) for line in shell_commands() if is_first(line))
+    commands = shell_commands((ROOT / "README.md").read_text())
+    run, collector, tail = (line.replace("kafka:9092", kafka) for line in commands if is_first(line))
     hurried = {"BETRACE_PREFIX": fresh_prefix, "BETRACE_GAP": "1s", "BETRACE_STATE_DIR": str(home / "state")}
     admin, signals = connect({"bootstrap.servers": kafka}), f"{fresh_prefix}signals"
     port = free_port()

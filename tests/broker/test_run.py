@@ -14,8 +14,8 @@ from confluent_kafka import Producer
 
 from tests.support import paths
 from tests.support.load import CORPUS
+from tests.support.ocsf_schema import problems
 from tests.support.program import CAPTURES, STOP_S, Program, expected
-from tests.topics.signals.ocsf_schema import problems
 from topics.embedded import capture
 from topics.records import verdicts
 from topics.records.verdicts import VerdictCounts
@@ -32,19 +32,6 @@ def program(kafka: str, fresh_prefix: str, tmp_path: Path) -> Program:
     program = Program(kafka, fresh_prefix, tmp_path)
     program.make_sources()
     return program
-
-
-def play(program: Program, *names: str) -> int:
-    """Writes packaged captures to the source topics; returns how many records that were."""
-    producer = Producer({"bootstrap.servers": program.bootstrap})
-    count = 0
-    for name in names:
-        topic = program.logs_topic if name.endswith("logs") else program.spans_topic
-        for frame in capture.read(CAPTURES / f"{name}.bin.gz"):
-            producer.produce(topic, frame.value, frame.key)
-            count += 1
-    producer.flush()
-    return count
 
 
 def write(bootstrap: str, topic: str, values: Iterable[bytes | None]) -> None:
@@ -75,7 +62,7 @@ def hostile_records() -> list[bytes | None]:
 @pytest.mark.parametrize("kind", ["keyed", "unkeyed"])
 def test_every_broken_rule_is_signalled_once_and_no_other(program: Program, kind: str) -> None:
     """The signals are exactly the traces that the applications broke, each once, and each is valid OCSF."""
-    play(program, f"{kind}_spans", f"{kind}_logs")
+    program.play(f"{kind}_spans", f"{kind}_logs")
 
     program.run_until_idle()
 
@@ -86,7 +73,7 @@ def test_every_broken_rule_is_signalled_once_and_no_other(program: Program, kind
 
 def test_both_kinds_mixed_on_one_topic_change_nothing(program: Program) -> None:
     """Every span twice, keyed and in batches, spans and logs in turn: the same signals."""
-    play(program, "keyed_spans", "unkeyed_logs", "unkeyed_spans", "keyed_logs")
+    program.play("keyed_spans", "unkeyed_logs", "unkeyed_spans", "keyed_logs")
 
     program.run_until_idle()
 
@@ -110,7 +97,7 @@ def test_garbage_becomes_dead_letters_and_nothing_else_is_lost(program: Program)
     """Undecodable records are dead letters with their reason, and records in = projected + dead letters."""
     hostile = hostile_records()
     write(program.bootstrap, program.spans_topic, hostile)
-    count = play(program, "keyed_spans", "keyed_logs")
+    count = program.play("keyed_spans", "keyed_logs")
 
     totals = program.run_until_idle().totals()
 
@@ -123,7 +110,7 @@ def test_garbage_becomes_dead_letters_and_nothing_else_is_lost(program: Program)
 
 def test_a_second_run_continues_and_says_nothing_again(program: Program) -> None:
     """A restart reads only what is new: half of the input before, half after, the same signals once."""
-    play(program, "keyed_logs", "keyed_spans")
+    program.play("keyed_logs", "keyed_spans")
     program.run_until_idle()
     before = len(program.signals())
 
@@ -135,7 +122,7 @@ def test_a_second_run_continues_and_says_nothing_again(program: Program) -> None
 
 def test_a_lost_state_directory_is_rebuilt_from_the_facts(program: Program, tmp_path: Path) -> None:
     """Another disk: state comes back from the facts log, and no signal is missing."""
-    play(program, "keyed_logs", "keyed_spans")
+    program.play("keyed_logs", "keyed_spans")
     program.run_until_idle()
     moved = Program(program.bootstrap, program.prefix, tmp_path / "elsewhere")
 
@@ -146,7 +133,7 @@ def test_a_lost_state_directory_is_rebuilt_from_the_facts(program: Program, tmp_
 
 def test_sigterm_ends_in_order(program: Program) -> None:
     """SIGTERM: exit 0 within ten seconds, and what was read is committed."""
-    play(program, "keyed_spans", "keyed_logs")
+    program.play("keyed_spans", "keyed_logs")
     with program.running() as run:
         program.wait_for_signals()
         run.send_signal(signal.SIGTERM)
@@ -159,7 +146,7 @@ def test_sigterm_ends_in_order(program: Program) -> None:
 
 def test_verdict_counts_say_what_held(program: Program) -> None:
     """The counts of broken verdicts are those of the truth, and rules that held are counted too."""
-    play(program, "keyed_spans", "keyed_logs")
+    program.play("keyed_spans", "keyed_logs")
 
     program.run_until_idle()
 

@@ -19,9 +19,8 @@ from streams.decode.decoder import Decoder
 from streams.kafka.outbox import ANY_PARTITION
 from streams.projection.project import Projector
 from streams.windows.chain import Bounds
-from tests.broker.test_run import play
-from tests.differential import reference
-from tests.differential.reference import Arrived
+from tests.support import naive_engine
+from tests.support.naive_engine import Arrived
 from tests.support.program import CAPTURES, LOOK_EVERY_S, RUN_S, Program, expected
 from topics.embedded import capture
 from topics.records.facts import TICK_MS
@@ -113,7 +112,9 @@ def test_any_number_of_workers_says_the_same(program: Program, path: Choice, mon
         ended = list(pool.map(Program.run_until_idle, variants))
 
     truth = sorted(
-        said[:3] for trace_id, arrived in traces.items() for said in reference.signals(trace_id, arrived, rules, BOUNDS)
+        said[:3]
+        for trace_id, arrived in traces.items()
+        for said in naive_engine.signals(trace_id, arrived, rules, BOUNDS)
     )
     assert {1, 2} == {revision for _, revision, _ in truth}
     assert [truth] * len(COUNTS) == [variant.revisions() for variant in variants]
@@ -122,9 +123,9 @@ def test_any_number_of_workers_says_the_same(program: Program, path: Choice, mon
 
 def test_workers_may_be_more_or_fewer_at_the_next_start(program: Program) -> None:
     """Half of the input with three workers, half with one: what was judged stays, amended, and nothing comes twice."""
-    play(program, "keyed_logs")
+    program.play("keyed_logs")
     with_workers(program, 3).run_until_idle()
-    play(program, "keyed_spans")
+    program.play("keyed_spans")
 
     program.run_until_idle()
 
@@ -138,7 +139,7 @@ def test_worker_that_is_killed_is_started_again(program: Program) -> None:
     with with_workers(program, 2).running() as run:
         wait_for_another(run.pid, "ingest", set())
         wait_for_another(run.pid, "sessions", set())
-        play(program, "keyed_spans", "keyed_logs")
+        program.play("keyed_spans", "keyed_logs")
         program.wait_for_signals()
         for role in ("ingest", "sessions"):
             known = stages(run.pid, role)

@@ -21,8 +21,7 @@ from streams.windows.outcomes import outcomes
 from streams.windows.partition import Partition
 from streams.windows.positions import Position
 from streams.windows.sessions import Sessions
-from tests.differential import reference
-from tests.support import paths
+from tests.support import naive_engine, paths
 from topics.records.facts import TICK_MS, Facts, decode
 from topics.signals.finding import Finding
 
@@ -232,7 +231,9 @@ def test_the_engine_says_what_the_reference_says(
     said = run(judging, readers, done)
 
     expected = {
-        signal for trace in TRACES for signal in reference.signals(trace, list(arrivals(trace, history)), rules, BOUNDS)
+        signal
+        for trace in TRACES
+        for signal in naive_engine.signals(trace, list(arrivals(trace, history)), rules, BOUNDS)
     }
     event(f"highest revision {max((revision for _, revision, *_ in expected), default=0)}")
     assert expected == said

@@ -8,92 +8,16 @@ from itertools import combinations
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from dsl import Event, Judgement, Span, Value, compile_texts
+from dsl import Judgement, Span, compile_texts
 from dsl.compile.review import judge_trace
-from dsl.judge.span import Attributes
 from dsl.syntax import nodes
 from dsl.syntax.printer import cond_text, form_text
 from tests.differential import naive_rules
 from tests.differential.naive_rules import Trace
-
-_names = st.sampled_from(["x", "y", "x", "y", "a.x", "b.y", "a", "timestamp.hour", "span.name"]).map(nodes.Name)
-_texts = st.sampled_from(["a", "b", "1", "true", "ab", "10.1.2.3", ""]).map(nodes.Text)
-_numbers = st.sampled_from([0, 1, 2, 12, 1.5, -1]).map(nodes.Number)
-_literals: st.SearchStrategy[nodes.Literal] = _texts | _numbers | st.booleans().map(nodes.Boolean)
-_patterns = st.sampled_from(["^a", "b$", "a|1", "^$"]).map(nodes.Text)
-_networks = st.sampled_from(["10.0.0.0/8", "10.1.2.3", "192.0.2.0/24"]).map(nodes.Text)
-_references = st.builds(nodes.Reference, _names)
+from tests.differential.strategies import conditions, rules, spans
 
 
-def _tests(ops: str, one: st.SearchStrategy[nodes.Literal], *, many: bool) -> st.SearchStrategy[nodes.Test]:
-    several = st.lists(one, min_size=1, max_size=3).map(tuple).map(nodes.Choices)
-    return st.builds(nodes.Test, _names, st.sampled_from(ops.split()), one | several if many else one)
-
-
-_lists = st.lists(_literals, min_size=1, max_size=3).map(tuple).map(nodes.Choices)
-_comparisons = (
-    _tests("== != < <= > >=", _numbers, many=False)
-    | _tests("== !=", _literals, many=False)
-    | _tests("contains", _literals, many=True)
-    | _tests("starts_with ends_with", _texts, many=True)
-    | _tests("matches", _patterns, many=True)
-    | _tests("in_cidr", _networks, many=True)
-    | st.builds(nodes.Test, _names, st.sampled_from(["in", "not in"]), _lists)
-    | st.builds(nodes.Test, _names, st.sampled_from(["==", "!=", "<", ">=", "in", "not in"]), _references)
-    | st.builds(nodes.Presence, _names)
-)
-
-
-def _joined(items: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
-    several = st.lists(items, min_size=2, max_size=3).map(tuple)
-    return st.builds(nodes.Not, items) | st.builds(nodes.AllOf, several) | st.builds(nodes.AnyOf, several)
-
-
-_tested = _comparisons | st.builds(nodes.Truth, _names)
-_conds = _tested | _tested | _joined(_tested | _joined(_tested))
-_bare = st.builds(nodes.Has, st.sampled_from(["a", "b"]).map(nodes.Name))
-_has = _bare | st.builds(nodes.Has, st.sampled_from(["a", "b", "a.x", "span"]).map(nodes.Name), _conds)
-_subjects = _has | st.builds(nodes.Carries, _comparisons)
-_counts = st.builds(nodes.Count, _has)
-_few = st.sampled_from([-1, 0, 1, 2, 1.5]).map(nodes.Number)
-_signs = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
-_leaves = (
-    _subjects
-    | st.builds(nodes.Order, _subjects, st.sampled_from(["before", "after"]), _subjects)
-    | st.builds(nodes.Compared, _counts, _signs, _counts | _few)
-    | st.builds(nodes.Compared, _few, _signs, _counts)
-)
-_exprs = _leaves | _joined(_leaves) | _joined(_leaves | _joined(_leaves))
-_invariants = st.lists(_exprs, min_size=2, max_size=3).map(tuple).map(nodes.AllOf)
-_one = st.tuples(_exprs)
-_whens = st.builds(nodes.When, _exprs, _one, _one | st.just(())) | st.builds(nodes.When, _exprs, st.just(()), _one)
-_rules = (
-    st.tuples(_exprs, st.just("pattern"))
-    | st.tuples(_invariants, st.just("invariant"))
-    | st.tuples(_whens, st.just("conditional"))
-)
-
-_plain: st.SearchStrategy[Value] = st.sampled_from(
-    [None, True, False, 0, 1, 2, 12, 1.5, -1, float("nan"), "a", "b", "1", "TRUE", "ab", "10.1.2.3", "", "1.50", b"a"]
-)
-_values = _plain | st.lists(_plain, max_size=2) | st.dictionaries(st.sampled_from(["a", "1"]), _plain, max_size=1)
-_attributes: st.SearchStrategy[Attributes] = st.dictionaries(
-    st.sampled_from(["x", "y", "a.x", "b.y", "a", "b"]), _values, max_size=3
-)
-_few_attributes: st.SearchStrategy[Attributes] = st.just({}) | _attributes
-_spans = st.builds(
-    Span,
-    name=st.sampled_from(["a", "b", "d"]),
-    start_ns=st.sampled_from([None, 1, 2, 12 * 3600 * 10**9]),
-    attributes=_attributes,
-    events=st.lists(st.builds(Event, st.sampled_from(["a", "b"]), _few_attributes), max_size=2).map(tuple),
-    resource=_few_attributes,
-    scope=_few_attributes,
-    identity=st.sampled_from([b"1", b"2", b"3"]),
-)
-
-
-@given(_rules, st.lists(_conds, max_size=2), st.lists(_spans, min_size=1, max_size=4))
+@given(rules, st.lists(conditions, max_size=2), st.lists(spans, min_size=1, max_size=4))
 def test_verdict_is_that_of_the_reference(
     rule: tuple[nodes.Form, str], exceptions: list[nodes.Cond], spans: list[Span]
 ) -> None:
@@ -101,11 +25,11 @@ def test_verdict_is_that_of_the_reference(
     form, kind = rule
     excepted = [{"where": cond_text(cond)} for cond in exceptions]
     said = {"id": "r", "kind": kind, "condition": form_text(form), "exceptions": excepted}
-    rules, _ = compile_texts({"t.yaml": json.dumps({"rules": [said]})})
+    compiled, _ = compile_texts({"t.yaml": json.dumps({"rules": [said]})})
     chosen = [list(some) for size in range(len(spans)) for some in combinations(spans, size + 1)]
     traces = [Trace(some, is_whole, tuple(exceptions)) for some in chosen for is_whole in (True, False)]
 
-    found = [_verdict(judge_trace(rules, trace.spans, whole=trace.is_whole)) for trace in traces]
+    found = [_verdict(judge_trace(compiled, trace.spans, whole=trace.is_whole)) for trace in traces]
 
     for verdict in set(found):
         event(f"{kind}: {verdict}")

@@ -28,18 +28,13 @@ from dsl.judge.builtin import BUILTINS, CLOSED_SETS
 from dsl.show import render_text
 from dsl.syntax.suggestions import RESERVED
 from dsl.syntax.tokens import MAX_BYTES, MAX_NESTING
+from tests.support.documents import blocks, dialogues, environment
 from tests.support.fixtures import outcome
-from tests.test_readme import dialogues, environment
 
 _PATH = Path(dsl.__file__).with_name("README.md")
 _README = _PATH.read_text(encoding="utf-8")
 _PROSE = " ".join(_README.split())
 _VERDICT = re.compile(r"(cut )?(broken|held|undetermined|not_applicable|yes|no) ")
-
-
-def _blocks(language: str) -> list[str]:
-    """The fenced blocks in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", _README, re.MULTILINE | re.DOTALL)
 
 
 def _rows(heading: str) -> list[list[str]]:
@@ -67,7 +62,7 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
 
 def test_console_blocks_print_what_they_show(tmp_path: Path) -> None:
     """Every command of a console block prints exactly the lines below it."""
-    said = [dialogue for block in _blocks("console") for dialogue in dialogues(block)]
+    said = dialogues(_README)
 
     done = [
         subprocess.run(
@@ -82,7 +77,7 @@ def test_console_blocks_print_what_they_show(tmp_path: Path) -> None:
 
 def _verdict_lines() -> Iterator[object]:
     """The rule of each verdicts block as YAML, with each line below it."""
-    for block in _blocks("verdicts"):
+    for block in blocks(_README, "verdicts"):
         lines = block.splitlines()
         first = next(index for index, line in enumerate(lines) if _VERDICT.match(line))
         settings = [line for line in lines[:first] if line.startswith("@")]
@@ -109,7 +104,7 @@ def test_traces_get_the_verdicts_shown(rule: str, line: str) -> None:
 
 def test_yaml_files_have_no_problem(tmp_path: Path) -> None:
     """The YAML file loads without a word, and keeps its own tests."""
-    [text] = _blocks("yaml")
+    [text] = blocks(_README, "yaml")
     (tmp_path / "r.yaml").write_text(text, encoding="utf-8")
 
     assert "" == render_text(review([tmp_path], date(2026, 11, 21)))
@@ -117,7 +112,7 @@ def test_yaml_files_have_no_problem(tmp_path: Path) -> None:
 
 def test_rule_files_load_as_the_text_says() -> None:
     """The rule file loads without a word; a title makes an invariant, a Signal line a pattern."""
-    [text] = _blocks("rules")
+    [text] = blocks(_README, "rules")
 
     rules, found = compile_texts({"r.rules": text})
 

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from tests.helm.chart import CHART, loaded
-from tests.streams.cli.test_run_settings import options
+from tests.support.run_options import options
 
 TEXT = (CHART / "values.yaml").read_text()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from topics.records.signals import record
+from topics.signals.digest import Digest, digest
 from topics.signals.finding import Finding, RuleText, Shown, SourceRange
 
 RULE = RuleText(
@@ -50,6 +52,14 @@ FINDING = Finding(
     sources=(SourceRange("otlp_spans", 3, 1041, 1049),),
 )
 AMENDED = replace(FINDING, revision=2, previous_verdict="broken", verdict="held", missing=(), late=True)
+
+
+def digested(finding: Finding) -> Digest:
+    """Returns what a reader of the signals topic sees of a finding."""
+    return digest(record(finding, logged_ms=7, source="s").value)
+
+
+SIGNAL = digested(FINDING)
 
 _texts = st.text(st.characters(codec="utf-8"), max_size=40)
 _optional_texts = st.none() | _texts

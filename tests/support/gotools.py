@@ -1,4 +1,4 @@
-"""Builds the programs in Go that the chart's tests run: Helm, and Prometheus' parser and engine for the alert rules.
+"""Builds the programs in Go that tests run: Helm, Prometheus' engine for the alert rules, and Go's own signed notes.
 
 In: a Go toolchain. Out: the path of a binary in a cache outside the tree, named after its version or the hash of its
 sources, so that one build serves until these change.
@@ -22,8 +22,12 @@ HELM_VERSION = "v3.21.4"
 KUBERNETES = "1.33"
 """The version that Helm renders for; without being told it would be a very old one."""
 ALERTS = paths.ROOT / "tests" / "helm" / "alerts"
+NOTES = Path(__file__).with_name("gonote")
 BUILD_S = 1800
 """So long may a build take where the machine has other work; by itself it takes a minute or two."""
+
+
+RUN_S = 60
 
 
 class GoMissingError(Exception):
@@ -43,8 +47,18 @@ def helm() -> Path:
 
 def fired() -> Path:
     """The path of the program in `alerts/`, as `helm`."""
-    sources = b"".join(path.read_bytes() for path in sorted(ALERTS.iterdir()))
-    return _built(f"fired-{hashlib.sha256(sources).hexdigest()[:12]}", ["install", "."], "fired", ALERTS)
+    return _installed("fired", ALERTS)
+
+
+def gonote(command: str, *keys: str, text: bytes) -> subprocess.CompletedProcess[bytes]:
+    """Runs the program in `gonote/`, built first as `helm`, so that all it prints is its own."""
+    words = [_installed("gonote", NOTES), command, *keys]
+    return subprocess.run(words, input=text, capture_output=True, timeout=RUN_S, check=False)
+
+
+def _installed(binary: str, directory: Path) -> Path:
+    sources = b"".join(path.read_bytes() for path in sorted(directory.iterdir()))
+    return _built(f"{binary}-{hashlib.sha256(sources).hexdigest()[:12]}", ["install", "."], binary, directory)
 
 
 def _cache() -> Path:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -25,6 +25,7 @@ from streams.projection.project import Projector
 from tests.support import paths
 from tests.support.record import read_topic
 from topics.cluster import admin
+from topics.embedded import capture
 from topics.embedded.capture import Frame
 
 CAPTURES = paths.CAPTURES
@@ -89,6 +90,18 @@ class Program:
             if run.poll() is None:
                 run.send_signal(signal.SIGKILL)
             run.wait(STOP_S)
+
+    def play(self, *names: str) -> int:
+        """Writes packaged captures to the source topics; returns how many records that were."""
+        producer = Producer({"bootstrap.servers": self.bootstrap})
+        count = 0
+        for name in names:
+            topic = self.logs_topic if name.endswith("logs") else self.spans_topic
+            for frame in capture.read(CAPTURES / f"{name}.bin.gz"):
+                producer.produce(topic, frame.value, frame.key)
+                count += 1
+        producer.flush()
+        return count
 
     def signals(self) -> list[dict[str, Any]]:
         """Every signal on the topic."""

@@ -12,6 +12,16 @@ from topics.records.audit import POSITION_HEADER, AuditRecord, SourcePosition
 
 MINUTE_MS = 60_000
 
+# ruff: noqa: E501 - the statement stands as people are given it
+ROLES = """
+SELECT timestamp, attributes['enduser.id'] AS actor, attributes['audit.target_user'] AS target,
+       attributes['audit.old_value'] AS previous_role, attributes['audit.new_value'] AS new_role, attributes['audit.result'] AS outcome
+FROM audit_spans
+WHERE attributes['audit.action'] = 'role_update' AND timestamp >= NOW() - INTERVAL '90 days'
+ORDER BY timestamp DESC;
+"""
+"""The auditors' question: who gave whom which role."""
+
 
 def record(number: int, start_ms: int | None = None) -> AuditRecord:
     """A change of a role: u-0 to u-4 change those of others."""

@@ -18,15 +18,6 @@ from tests.support import trails
 from tests.support.evidence import SIGNER
 from tests.support.quarter import Quarter
 
-# ruff: noqa: E501 - the statement stands as people are given it
-ROLES = """
-SELECT timestamp, attributes['enduser.id'] AS actor, attributes['audit.target_user'] AS target,
-       attributes['audit.old_value'] AS previous_role, attributes['audit.new_value'] AS new_role, attributes['audit.result'] AS outcome
-FROM audit_spans
-WHERE attributes['audit.action'] = 'role_update' AND timestamp >= NOW() - INTERVAL '90 days'
-ORDER BY timestamp DESC;
-"""
-
 
 def call(*words: object) -> Result:
     """Runs a command."""
@@ -43,7 +34,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_who_changed_roles(root: Path) -> None:
     """The question that auditors ask runs as it stands, over files and over what is only sealed."""
-    done = call("query", root, ROLES)
+    done = call("query", root, trails.ROLES)
 
     assert done.exit_code == 0, done.output
     rows = [*csv.DictReader(done.stdout.splitlines())]

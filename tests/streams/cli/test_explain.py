@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 from streams.cli import main
 from streams.config.settings import Settings
 from streams.rules import registry
-from tests.streams.sessions.test_worker import AUDITED, compiled
+from tests.support.driven import AUDITED, compiled
 from tests.support.installation import installed
 
 pytestmark = pytest.mark.broker

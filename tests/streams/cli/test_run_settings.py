@@ -9,19 +9,15 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from streams.cli import main, run
+from streams.cli import main
 from streams.config.settings import Settings
 from tests.support import paths
+from tests.support.run_options import options
 
 ROOT = paths.ROOT
 
 SHORT_NAMES = {"format": "--encoding", "redaction": "--redact", "security": "--security-protocol"}
 """Fields whose option is not their own name without the unit."""
-
-
-def options() -> list[click.Option]:
-    """The options of `betrace run` that an operator may see."""
-    return [each for each in run.command.params if isinstance(each, click.Option) and not each.hidden]
 
 
 def row(option: click.Option) -> str:

@@ -12,18 +12,8 @@ import pytest
 from rich.console import Console
 
 from streams.cli.signal_table import Board, Filter, line, show
-from tests.support.findings import AMENDED, FINDING
-from topics.records.signals import record
-from topics.signals.digest import Digest, digest
-from topics.signals.finding import Finding
-
-
-def seen(finding: Finding) -> Digest:
-    """What a reader sees of a finding."""
-    return digest(record(finding, logged_ms=7, source="s").value)
-
-
-SIGNAL = seen(FINDING)
+from tests.support.findings import AMENDED, SIGNAL, digested
+from topics.signals.digest import Digest
 
 
 @pytest.mark.parametrize(
@@ -80,7 +70,7 @@ def _plain(text: str) -> str:
 
 def test_an_amended_signal_takes_its_old_place() -> None:
     """The table shows how things are: a repaired finding is no longer red."""
-    text = _plain(drawn(SIGNAL, seen(AMENDED)))
+    text = _plain(drawn(SIGNAL, digested(AMENDED)))
 
     assert "held (2)" in text
     assert "2 signals; of the last findings 1 held" in text
@@ -89,7 +79,7 @@ def test_an_amended_signal_takes_its_old_place() -> None:
 
 def test_an_older_revision_comes_too_late() -> None:
     """Partitions are read side by side: what is older never hides what is newer."""
-    assert "held (2)" in _plain(drawn(seen(AMENDED), SIGNAL))
+    assert "held (2)" in _plain(drawn(digested(AMENDED), SIGNAL))
 
 
 def test_severity_has_a_colour() -> None:

@@ -14,7 +14,7 @@ from streams.cli.status import lines
 from streams.config.settings import Settings
 from streams.inspect.status import FactsRow, HeldBy, SourceRow, Status
 from streams.rules import registry
-from tests.streams.sessions.test_worker import AUDITED, Driven, compiled
+from tests.support.driven import AUDITED, Driven, compiled
 from tests.support.installation import installed
 
 HELD = FactsRow(1, 7_000, HeldBy("spans", 2, 7_000), 4, "f00", lag=5, rebuild=6, margin=7, written_ms=9_000)

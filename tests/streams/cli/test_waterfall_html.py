@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 from streams.cli.waterfall_html import page
 from streams.inspect.waterfall import Row, rows
-from tests.streams.cli.test_signal_table import SIGNAL
-from tests.streams.inspect.test_waterfall import span
+from tests.support.findings import SIGNAL
+from tests.support.spans import span
 from topics.signals.finding import Shown
 
 EVIL = "<script>alert(1)</script>\"'"

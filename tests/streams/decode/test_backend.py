@@ -20,8 +20,8 @@ from streams.decode import backend
 from streams.decode.backend import Choice
 from streams.decode.decoder import Decoded, Decoder
 from streams.errors import ConfigError, RecordError
-from tests.properties.fuzz_scan import SCHEMAS, damaged, joined, mutated, taken_apart
 from tests.support import paths
+from tests.support.mutated_requests import SCHEMAS, damaged, joined, mutated, taken_apart
 from tests.support.otlp_requests import (
     SPAN,
     TRACE,

@@ -21,7 +21,7 @@ from streams.ingest.source import Begin, Projected, SourcePartition
 from streams.ingest.watermark import PartitionTime
 from streams.kafka.outbox import ANY_PARTITION, PRODUCER, Headers, Outbox
 from streams.observe import metrics
-from tests.properties.fuzz_scan import damaged
+from tests.support.mutated_requests import damaged
 from tests.support.otlp_requests import SPAN, TRACE, delimited, logs_requests, trace_requests
 from topics.records.facts import Section
 

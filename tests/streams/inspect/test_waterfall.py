@@ -8,11 +8,7 @@ from hypothesis import strategies as st
 
 from dsl import Span
 from streams.inspect.waterfall import Extent, Row, duration, extent, rows
-
-
-def span(name: str, parent: str = "", start_ns: int | None = 0, end_ns: int | None = None, **more: object) -> Span:
-    """A span whose id is its name."""
-    return Span(name, name.encode(), parent.encode(), start_ns, end_ns, identity=name.encode(), **more)  # type: ignore[arg-type]
+from tests.support.spans import span
 
 
 def log(name: str, inside: str, start_ns: int = 0) -> Span:
@@ -61,7 +57,7 @@ def test_deep_trace() -> None:
 
 def test_row_says_what_it_witnesses() -> None:
     """A row knows its rule's subjects, its error, its service and how long it took."""
-    spans = [span("a", "", 5, 9, status="error", resource={"service.name": "shop"})]
+    spans = [Span("a", b"a", b"", 5, 9, identity=b"a", status="error", resource={"service.name": "shop"})]
 
     [actual] = rows(spans, {b"a": ["pii.access", "pii.access", "export"]})
 

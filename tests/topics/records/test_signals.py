@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.support.findings import ACCESS, AMENDED, FINDING, findings
-from tests.topics.signals.ocsf_schema import problems
+from tests.support.ocsf_schema import problems
 from topics.records.signals import LIMIT_BYTES, SignalFormat, record
 from topics.signals.finding import Finding
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from msgspec.structs import replace
 
 from tests.support.findings import ACCESS, AMENDED, FINDING, findings, shown
-from tests.topics.signals.ocsf_schema import problems
+from tests.support.ocsf_schema import problems
 from topics.signals import ocsf
 from topics.signals.finding import Finding, SourceRange
 

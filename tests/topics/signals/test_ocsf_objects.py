@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from tests.support.findings import findings
-from tests.topics.signals.ocsf_schema import ocsf
+from tests.support.ocsf_schema import ocsf
 from topics.signals import ocsf_objects
 from topics.signals.finding import Finding
 from topics.signals.ocsf import document

@@ -11,8 +11,8 @@ from msgspec.structs import replace as with_text
 from streams.evidence.audit.timeline import page
 from streams.evidence.audit.who import Moment, Who, moments
 from streams.evidence.report.model import Bar
-from tests.streams.evidence.report.test_page import Figures
 from tests.support import chromium
+from tests.support.html import Figures
 from tests.support.quarter import DAY_MS, START_MS, Quarter
 
 DAYS = 3

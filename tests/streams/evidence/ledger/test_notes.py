@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streams.evidence.ledger import notes
 from streams.evidence.ledger.notes import Algorithm, NoteError, Signer, Verifier
-from tests.streams.evidence.ledger.gonote.run import GoMissingError, gonote
+from tests.support.gotools import GoMissingError, gonote
 
 # The key pair and the note of the documentation of golang.org/x/mod/sumdb/note.
 GO_PRIVATE = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz"
@@ -74,7 +74,7 @@ def test_go_opens_a_cosigned_note() -> None:
     except GoMissingError as error:
         pytest.skip(str(error))
 
-    assert TEXT.encode() == opened.stdout
+    assert (TEXT.encode(), b"") == (opened.stdout, opened.stderr)
 
 
 def test_a_cosignature_has_its_time() -> None:

@@ -16,9 +16,9 @@ from streams.evidence.ledger.notes import Algorithm, Signer
 from streams.evidence.ledger.storage import Directory
 from streams.evidence.ledger.tree_head import Checkpoint
 from streams.evidence.ledger.verify import Verification
-from tests.streams.evidence.ledger.gonote.run import GoMissingError, gonote
 from tests.support import evidence
 from tests.support.evidence import ORIGIN, SIGNER, START_MS
+from tests.support.gotools import GoMissingError, gonote
 from topics.records import verdicts
 
 MINUTES = 4

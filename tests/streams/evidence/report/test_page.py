@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import msgspec
@@ -14,6 +13,7 @@ from streams.cli.evidence_report import build
 from streams.evidence.report.model import Bar, Report, encode
 from streams.evidence.report.page import page
 from tests.support import chromium
+from tests.support.html import Figures
 from tests.support.quarter import START_MS, Quarter
 
 
@@ -23,35 +23,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     quarter = Quarter(tmp_path_factory.mktemp("e"), 4, broken={3, 50}, not_judged={30}, lost=(5_100, 5_140))
     quarter.make()
     return build(str(quarter.root), START_MS, None, None)
-
-
-class Figures(HTMLParser):
-    """Collects the text of each figure by its path, and the text of all."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: dict[str, str] = {}
-        self.values: dict[str, str] = {}
-        self.text = ""
-        self._path: str | None = None
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Notes where a figure begins."""
-        given = dict(attrs)
-        self._path = given.get("data-figure") if tag == "span" else self._path
-        if self._path is not None and "data-value" in given:
-            self.values[self._path] = given["data-value"] or ""
-
-    def handle_endtag(self, tag: str) -> None:
-        """A figure has no tags within."""
-        self._path = None if tag == "span" else self._path
-
-    def handle_data(self, data: str) -> None:
-        """Collects."""
-        self.text += data
-        if self._path is not None:
-            self.found[self._path] = data
 
 
 def at(data: object, path: str) -> object:

@@ -18,7 +18,7 @@ from streams.cli import main
 from streams.errors import ConfigError
 from streams.replay import archived
 from streams.replay.plan import Period
-from tests.differential.test_queried import FULL, NOW_MS, SETTINGS, START_MS, queried, replayed
+from tests.differential.replays import FULL, NOW_MS, SETTINGS, START_MS, queried, replayed
 from tests.support.otlp_requests import trace_request
 
 URL = "s3://history/archive"

@@ -1,0 +1,72 @@
+"""Replays of an archive, by the query and record by record, as they are compared."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from queue import Queue
+from typing import NamedTuple
+
+from dsl import RuleSet, Verdict
+from streams.config.settings import Settings
+from streams.replay.outcome import Signal, Wanted
+from streams.replay.plan import Plan
+from streams.replay.queried import Queried
+from streams.replay.reading import Read
+from streams.replay.tally import Tally
+from streams.replay.worker import Done, Failed, Inbox, Job, Outbox, Worker
+from tests.differential.histories import LOGS, SPANS
+
+START_MS = 1_700_000_000_000
+NOW_MS = START_MS + 3_600_000
+SETTINGS = Settings(
+    bootstrap="", state_dir=Path(), source_topics=(SPANS, LOGS), gap_ms=400, lateness_ms=800, max_duration_ms=900
+)
+FULL = Wanted(record=False, message=True, who="user.id")
+BRIEF = Wanted(record=False, signals=False)
+
+
+class Found(NamedTuple):
+    """What a replay found; `tallies` are those of rules that apply to a trace, or would without an exception."""
+
+    signals: list[Signal]
+    traces: int
+    tallies: Mapping[str, tuple[object, ...]]
+    minutes: set[int]
+
+
+def _found(signals: list[Signal], traces: int, tallies: Mapping[str, Tally], read: Read) -> Found:
+    """What a replay found, as it is compared."""
+    figures = {
+        rule: (
+            *(tally.verdicts[verdict.value] for verdict in (Verdict.HELD, Verdict.BROKEN, Verdict.UNDETERMINED)),
+            *(tally.excepted, tally.first_ms, tally.last_ms),
+        )
+        for rule, tally in tallies.items()
+        if tally.applicable or tally.excepted
+    }
+    return Found(signals, traces, figures, read.minutes)
+
+
+def replayed(url: str, rules: RuleSet, plan: Plan) -> Found:
+    """What a replay in one process finds: signal by signal."""
+    outbox: Outbox = Queue()  # type: ignore[assignment]  # it has what is used of one between processes
+    inboxes: list[Inbox] = [Queue()]  # type: ignore[list-item]  # as above
+    with tempfile.TemporaryDirectory() as directory:
+        job = Job(SETTINGS, dict(rules.texts), None, plan, url, FULL)
+        Worker(job, 0, plan.inputs, inboxes, outbox, Path(directory)).run()
+    signals: list[Signal] = []
+    while True:
+        said = outbox.get_nowait()
+        assert not isinstance(said, Failed)
+        signals += said.signals
+        if isinstance(said, Done):
+            return _found(sorted(signals), said.counts.chains, said.counts.tallies, said.read)
+
+
+def queried(url: str, rules: RuleSet, plan: Plan, wanted: Wanted) -> Found:
+    """The same by the query."""
+    result = Queried(url, SETTINGS, rules, plan, wanted, now_ms=NOW_MS)
+    signals = [signal for some in result.run() for signal in some]
+    return _found(signals, result.chains, result.tallies, result.read)
