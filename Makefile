@@ -2,20 +2,51 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOCK := requirements.lock
+# The uv on the path, else one of our own.
+UV := $(or $(shell command -v uv),$(BIN)/uv)
+INSTALL := $(UV) pip install --quiet --constraint $(LOCK) --build-constraint $(LOCK) --python
+# All that development needs, as the lock has it, and the extension compiled.
 READY := $(VENV)/ready
+# Less than that, where nothing is installed yet.
+DEMO_READY := $(if $(wildcard $(READY)),$(READY),$(VENV)/demo-ready)
+SCANNER := $(wildcard streams/decode/_*.pyx streams/decode/_*.pxd)
+
+# uv does not read pip's settings.
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint crash chaos properties fuzz-rules fuzz-scan bench bench-parts wheels capture sbom audit clean
+.PHONY: help demo test lint crash chaos properties fuzz-rules fuzz-scan bench bench-parts lock jars wheels capture sbom audit clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
 
-$(READY): pyproject.toml $(wildcard streams/decode/_*.pyx streams/decode/_*.pxd)
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	@touch $(READY)
+$(BIN)/python:
+	$(PYTHON) -m venv --without-pip $(VENV)
 
-demo: $(READY) ## Play a recorded day through a Kafka of its own and show the signals
+# The pip that Python has already is faster than one more in the environment; where it has none, ensurepip brings one.
+$(BIN)/uv: | $(BIN)/python
+	uv=$$(grep -o '^uv==[^ ]*' $(LOCK)) && \
+	  { $(PYTHON) -m pip --python $(BIN)/python install --quiet "$$uv" || \
+	    { $(BIN)/python -m ensurepip && $(BIN)/python -m pip install --quiet "$$uv"; }; }
+
+$(READY): pyproject.toml $(LOCK) $(SCANNER) | $(BIN)/python $(UV)
+	$(INSTALL) $(BIN)/python --reinstall-package betrace --editable '.[dev]'
+	@touch $@
+
+# The compiler takes longer than the demo, which Python decodes as well: without Cython the build leaves the extension
+# out. `make test` then builds it.
+$(VENV)/demo-ready: pyproject.toml $(LOCK) | $(BIN)/python $(UV)
+	$(INSTALL) $(BIN)/python --requirement pyproject.toml --extra embedded setuptools
+	CC=false $(INSTALL) $(BIN)/python --no-build-isolation --no-deps --editable .
+	@touch $@
+
+demo: $(DEMO_READY) ## Play a recorded day through a Kafka of its own and show the signals
 	@$(BIN)/betrace demo
 
 test: $(READY) ## Run every test, the short forms of the slow tiers included
@@ -58,15 +89,23 @@ bench-parts: $(READY) ## Measure the parts: ingest, decoding, rules, windows, la
 capture: $(READY) ## Record the packaged captures again, with a real Collector (needs Go)
 	$(BIN)/python -m tests.support.record
 
-wheels: $(READY) ## Build a wheel for this machine into dist/; a release runs cibuildwheel on Linux and macOS
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+lock: | $(UV) ## Choose the newest versions that pyproject.toml allows, in requirements.lock
+	$(UV) lock --quiet --upgrade
+	$(UV) export --quiet --frozen --all-extras --no-emit-project --no-header --format requirements-txt \
+	  --output-file $(LOCK) > /dev/null
+
+jars: $(READY) ## Write down which jars the demo's Kafka needs, in topics/embedded/jars.txt
+	$(BIN)/python -m tests.support.jars
+
+wheels: | $(UV) ## Build a wheel for this machine into dist/; a release runs cibuildwheel on Linux and macOS
+	$(UV) build --quiet --wheel --python $(PYTHON) --build-constraint $(LOCK) --out-dir dist
 
 # What the image has, and nothing that only development needs.
 PRODUCT := build/product
 SBOM := build/sbom.json
-$(PRODUCT)/ready: pyproject.toml
-	$(PYTHON) -m venv --clear $(PRODUCT)
-	$(PRODUCT)/bin/python -m pip install --quiet '.[archive,s3,tracing]'
+$(PRODUCT)/ready: pyproject.toml $(LOCK) | $(UV)
+	$(PYTHON) -m venv --clear --without-pip $(PRODUCT)
+	$(INSTALL) $(PRODUCT)/bin/python '.[archive,s3,tracing]'
 	@touch $@
 
 sbom: $(READY) $(PRODUCT)/ready ## List all that is installed with BeTrace, in build/sbom.json (CycloneDX)
@@ -74,7 +113,7 @@ sbom: $(READY) $(PRODUCT)/ready ## List all that is installed with BeTrace, in b
 	  --output-file $(SBOM) $(PRODUCT)/bin/python
 
 audit: $(READY) $(PRODUCT)/ready ## Look for known vulnerabilities in all that is installed with BeTrace
-	$(PRODUCT)/bin/python -m pip freeze --exclude betrace > build/requirements.txt
+	$(UV) pip freeze --quiet --exclude betrace --python $(PRODUCT)/bin/python > build/requirements.txt
 	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement build/requirements.txt
 
 clean: ## Remove the virtual environment and caches

@@ -55,11 +55,12 @@ def test_the_extras_are_there() -> None:
 
 
 def test_what_is_copied_is_what_the_package_is_made_of() -> None:
-    """Each package, and each file that pyproject.toml names."""
+    """Each package, each file that pyproject.toml names, and the lock."""
     project = PYPROJECT["project"]
     packages = [name.rstrip("*") for name in PYPROJECT["tool"]["setuptools"]["packages"]["find"]["include"]]
 
-    assert sorted(["pyproject.toml", project["readme"], *project["license-files"], *packages]) == sorted(COPIED)
+    named = [project["readme"], *project["license-files"], *packages]
+    assert sorted(["pyproject.toml", "requirements.lock", *named]) == sorted(COPIED)
 
 
 def test_the_scanner_must_be_compiled() -> None:

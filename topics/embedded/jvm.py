@@ -8,6 +8,7 @@ may be shared by processes that start at once, and may be read-only once it is f
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import os
 import re
@@ -17,6 +18,9 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, NamedTuple
+
+from urllib3.util import Retry
 
 from topics.errors import BrokerError
 
@@ -24,8 +28,26 @@ KAFKA_VERSION = "4.1.1"
 COORDINATES = (f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}", "org.slf4j:slf4j-simple:1.7.36")
 OLDEST_JAVA = 17
 
+PINS = Path(__file__).with_name("jars.txt")
+"""What Maven resolves these to: a coordinate and a SHA-256 a line. `make jars` writes it."""
+
 _JAVA_VERSION = re.compile(rb'version "(\d+)')
 _JAVA_ANSWER_S = 20
+_CONNECTIONS = 8
+_RETRIES = 3
+_ANSWER_S = 60
+
+
+class Pin(NamedTuple):
+    """A jar: `group:artifact:version`, and the SHA-256 of its content in hexadecimal."""
+
+    coordinate: str
+    sha256: str
+
+
+class _Jar(NamedTuple):
+    name: str
+    content: bytes
 
 
 class MissingError(BrokerError):
@@ -43,7 +65,7 @@ def java() -> Path:
 
 
 def jars(fallback: Path) -> Path:
-    """The folder of Kafka's jars in the user's cache, downloaded the first time (43 MB, about 15 s).
+    """The folder of Kafka's jars in the user's cache, downloaded the first time (43 MB).
 
     Where the cache is not there and cannot be written the jars go below `fallback`. Raises `MissingError` when they
     cannot be downloaded.
@@ -52,6 +74,11 @@ def jars(fallback: Path) -> Path:
     if cached.is_dir():
         return cached
     return _download(cached if _can_write(cached.parent) else fallback / _folder_name())
+
+
+def pins() -> list[Pin]:
+    """The jars that the broker needs."""
+    return [Pin(*line.split()) for line in PINS.read_text().splitlines()]
 
 
 def _installed_javas() -> list[Path]:
@@ -92,29 +119,37 @@ def _download(folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="unfinished-") as scratch:
         filled = Path(scratch, "jars")
         filled.mkdir()
-        for jar in _resolve(Path(scratch, "maven")):
-            jar.rename(filled / jar.name)
+        _fetch(filled)
         with suppress(OSError):
             filled.rename(folder)
     return folder
 
 
-def _resolve(repository: Path) -> list[Path]:
-    """Kafka's jars, downloaded into `repository`.
+def _fetch(folder: Path) -> None:
+    """Kafka's jars into `folder`.
 
-    jgo's own environments are not used: they are filled in place, so one that is half full looks whole, and building
-    one may download a Java 11.
+    Which they are is written down: for Maven to find it out, and to connect anew for each, takes most of a demo's time.
     """
     try:
-        maven, parse = importlib.import_module("jgo.maven"), importlib.import_module("jgo.parse")
+        maven, requests = importlib.import_module("jgo.maven"), importlib.import_module("requests")
     except ImportError as error:
         raise MissingError('no jgo to fetch Kafka with: run: pip install "betrace[embedded]"') from error
+    [central] = maven.MavenContext().remote_repos.values()
     try:
-        context = maven.MavenContext(repo_cache=repository)
-        wanted = [context.create_dependency(parse.Coordinate.parse(coordinate)) for coordinate in COORDINATES]
-        named, drawn_in = context.resolver.resolve(wanted)
-        needed = [*named, *(dependency for dependency in drawn_in if dependency.scope in {"compile", "runtime"})]
-        with ThreadPoolExecutor() as pool:
-            return list(pool.map(lambda dependency: Path(dependency.artifact.resolve()), needed))
-    except (OSError, RuntimeError, AssertionError) as error:
+        with requests.Session() as session, ThreadPoolExecutor(_CONNECTIONS) as pool:
+            session.mount("https://", requests.adapters.HTTPAdapter(max_retries=Retry(_RETRIES, backoff_factor=0.5)))
+            for jar in pool.map(lambda pin: _fetch_jar(session, central, pin), pins()):
+                (folder / jar.name).write_bytes(jar.content)
+    except OSError as error:
         raise MissingError(f"Kafka {KAFKA_VERSION} could not be downloaded from Maven Central: {error}") from error
+
+
+def _fetch_jar(session: Any, central: str, pin: Pin) -> _Jar:  # noqa: ANN401, requests is optional
+    """Raises `OSError`, also when the content is another one than was pinned."""
+    group, artifact, version = pin.coordinate.split(":")
+    jar = f"{artifact}-{version}.jar"
+    answer = session.get(f"{central}/{group.replace('.', '/')}/{artifact}/{version}/{jar}", timeout=_ANSWER_S)
+    answer.raise_for_status()
+    if hashlib.sha256(answer.content).hexdigest() != pin.sha256:
+        raise OSError(f"{jar} is not the file whose SHA-256 is {pin.sha256}")
+    return _Jar(jar, answer.content)

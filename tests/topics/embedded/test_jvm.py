@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import jars
 from topics.embedded import jvm
 from topics.embedded.jvm import MissingError
 
@@ -87,11 +88,32 @@ def test_without_jgo_the_error_says_what_to_install(bare: Path, monkeypatch: pyt
         jvm.jars(bare / "data")
 
 
+def pin(bare: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+    """Makes these the jars that are needed."""
+    (bare / "jars.txt").write_text("".join(f"{line}\n" for line in lines))
+    monkeypatch.setattr(jvm, "PINS", bare / "jars.txt")
+
+
+def test_pinned_jars_are_what_maven_resolves(tmp_path: Path) -> None:
+    """Kafka has all that its POMs say that it needs, in the versions that they say."""
+    assert jars.resolved(tmp_path) == [pin.coordinate for pin in jvm.pins()]
+
+
 def test_failed_download_leaves_nothing(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the download fails the error says so, and the next try starts anew."""
-    monkeypatch.setattr(jvm, "COORDINATES", ("org.apache.kafka:kafka_2.13:0.0.0-none",))
+    pin(bare, monkeypatch, f"org.apache.kafka:kafka_2.13:0.0.0-none {'0' * 64}")
 
     with pytest.raises(MissingError, match="could not be downloaded from Maven Central"):
+        jvm.jars(bare / "data")
+
+    assert list((bare / "cache" / "betrace").iterdir()) == []
+
+
+def test_another_content_than_was_pinned_is_refused(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A jar that is not the file that was pinned is not put on a class path."""
+    pin(bare, monkeypatch, f"org.slf4j:slf4j-simple:1.7.36 {'0' * 64}")
+
+    with pytest.raises(MissingError, match=r"slf4j-simple-1\.7\.36\.jar is not the file whose SHA-256 is 000"):
         jvm.jars(bare / "data")
 
     assert list((bare / "cache" / "betrace").iterdir()) == []
@@ -100,7 +122,7 @@ def test_failed_download_leaves_nothing(bare: Path, monkeypatch: pytest.MonkeyPa
 def test_cache_that_cannot_be_written_is_passed_over(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a writable cache the jars go below the broker's own directory."""
     (bare / "cache").write_text("a file, where the cache's folder would be")
-    monkeypatch.setattr(jvm, "COORDINATES", ("org.slf4j:slf4j-simple:1.7.36",))
+    pin(bare, monkeypatch, *(" ".join(each) for each in jvm.pins() if each.coordinate.startswith("org.slf4j:")))
 
     found = jvm.jars(bare / "data")
 
@@ -112,14 +134,12 @@ def test_faster_download_of_another_stays(bare: Path, monkeypatch: pytest.Monkey
     """When another start has filled the cache meanwhile, its jars are used and ours are thrown away."""
     cached = bare / "cache" / "betrace" / jvm._folder_name()
 
-    def be_slower(repository: Path) -> list[Path]:
+    def be_slower(folder: Path) -> None:
         cached.mkdir()
         (cached / "theirs.jar").touch()
-        repository.mkdir()
-        (repository / "ours.jar").touch()
-        return [repository / "ours.jar"]
+        (folder / "ours.jar").touch()
 
-    monkeypatch.setattr(jvm, "_resolve", be_slower)
+    monkeypatch.setattr(jvm, "_fetch", be_slower)
 
     found = jvm.jars(bare / "data")
 
