@@ -21,7 +21,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint crash chaos properties fuzz-rules fuzz-scan bench bench-parts lock jars wheels capture sbom audit clean
+.PHONY: help demo check test test-all coverage lint crash chaos properties fuzz-rules fuzz-scan bench bench-parts lock jars wheels capture sbom audit clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -49,8 +49,23 @@ $(VENV)/demo-ready: pyproject.toml $(LOCK) | $(BIN)/python $(UV)
 demo: $(DEMO_READY) ## Play a recorded day through a Kafka of its own and show the signals
 	@$(BIN)/betrace demo
 
-test: $(READY) ## Run every test, the short forms of the slow tiers included
-	$(BIN)/pytest
+# Each process of pytest-xdist starts a Kafka of its own.
+PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+check: lint ## Check style, types and imports, and run the fast unit tests
+	$(PYTEST) --hypothesis-profile=quick -m "not slow and not broker" tests/dsl tests/topics tests/streams dsl topics streams
+
+test: $(READY) ## Run what a contributor needs to trust a change
+	$(PYTEST) --hypothesis-profile=quick -m "not slow"
+
+test-all: $(READY) ## Run every test, the short forms of the slow tiers included
+	$(PYTEST)
+
+coverage: $(READY) ## Measure which lines `make test` reaches, and fail below the floor
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --hypothesis-profile=quick -m "not slow"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 lint: $(READY) ## Check style, types and imports
 	$(BIN)/ruff check

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.support import skips
+from tests.support import skips, tiers
 from topics.embedded import broker
 
+# `make check` and `make test`, `make test-all`, and `make properties`.
+settings.register_profile("quick", max_examples=25, deadline=None)
 settings.register_profile("short", max_examples=200, deadline=None)
-# What `make properties` asks for.
 settings.register_profile("long", max_examples=2000, deadline=None)
 settings.load_profile("short")
 
@@ -21,6 +22,11 @@ settings.load_profile("short")
 def pytest_configure(config: pytest.Config) -> None:
     """In CI a skip that is not on the list fails the run."""
     skips.register(config)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make test` leaves out."""
+    tiers.mark(items)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -41,7 +41,7 @@ COUNTED = {b"access": 3}
 RULES = {"one": frozenset({"a"}), "two": frozenset({"a", "b"})}
 IDENTITY = Identity(FORMAT, "cluster", "topic", "bounds")
 SOURCES = 2
-HISTORIES = max(2000, 5 * settings().max_examples)
+HISTORIES = min(10 * settings().max_examples, 10_000)
 FAR_TICK = LAST_TICK + BOUNDS.gap + BOUNDS.max_duration + BOUNDS.lateness
 
 

@@ -1,0 +1,61 @@
+"""Which tests `make test` leaves to `make test-all`: those that take minutes, or that build what few contributors need.
+
+What they are about has a shorter test in `make test` wherever there is one; the table says what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.support import paths
+
+SLOW = {
+    "bench": "short forms of the benches",
+    "broker/test_archive.py": "an archive is killed and continued, as a program",
+    "broker/test_collector.py": "a Collector is built",
+    "broker/test_collector_configs.py": "a Collector is built",
+    "broker/test_evidence.py": "a day is judged, sealed, verified and reported by programs",
+    "broker/test_first_signals.py": "a Collector is built",
+    "broker/test_ingest_away.py": "brokers go away and come back",
+    "broker/test_ingest_stopped.py": "ingest stands still for longer than its session",
+    "broker/test_replay.py": "replays beside live processing, as programs",
+    "broker/test_security.py": "a cluster of its own with TLS, SCRAM and ACLs",
+    "broker/test_sessions.py": "programs are stopped, killed and paused",
+    "broker/test_siem.py": "rsyslog and a Collector read signals",
+    "broker/test_workers.py": "1, 2 and 4 workers, compiled and not",
+    "crash": "kill -9",
+    "helm/test_alerts.py": "Prometheus' engine is built",
+    "helm/test_chart.py": "Helm is built",
+    "helm/test_custom.py": "Helm is built",
+    "helm/test_given.py": "Helm is built",
+    "helm/test_running.py": "Helm is built",
+    "properties/test_fuzz_rules.py": "`make fuzz-rules` in short",
+    "properties/test_fuzz_scan.py": "`make fuzz-scan` in short",
+    "streams/archive/test_s3.py": "a server that behaves like S3",
+    "streams/evidence/ledger/test_s3.py": "a server that behaves like S3",
+    "streams/cli/test_demo.py": "the demo",
+    "test_readme.py": "the README's commands, the demo among them",
+    "test_supply.py": "a list of all packages is made",
+    "test_wheel.py": "wheels are built",
+}
+"""Files and directories of tests, and what takes the time there."""
+
+_TESTS = paths.ROOT / "tests"
+
+
+def mark(items: Iterable[pytest.Item]) -> None:
+    """Mark what is slow."""
+    for item in items:
+        if is_slow(item.path):
+            item.add_marker("slow")
+
+
+def is_slow(path: Path) -> bool:
+    """Whether the tests in a file are left to `make test-all`."""
+    if not path.is_relative_to(_TESTS):
+        return False
+    file = path.relative_to(_TESTS)
+    return any(str(each) in SLOW for each in (file, *file.parents))
