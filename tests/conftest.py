@@ -11,6 +11,8 @@ from hypothesis import settings
 
 from topics.embedded import broker
 
+BUILD_S = 3600
+
 settings.register_profile("short", max_examples=200, deadline=None)
 # What `make properties` asks for.
 settings.register_profile("long", max_examples=2000, deadline=None)
@@ -20,6 +22,14 @@ settings.load_profile("short")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--long` is what `make crash` asks for."""
     parser.addoption("--long", action="store_true", help="crash tests kill many more times")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where a test may have to build a program first, that takes its time: minutes, and more on a busy machine."""
+    for item in items:
+        may_build = item.get_closest_marker("collector") or item.get_closest_marker("go")
+        if may_build or "helm_path" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(BUILD_S))
 
 
 @pytest.fixture(scope="session")
