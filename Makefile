@@ -128,8 +128,8 @@ sbom: $(READY) $(PRODUCT)/ready ## List all that is installed with BeTrace, in b
 	  --output-file $(SBOM) $(PRODUCT)/bin/python
 
 audit: $(READY) $(PRODUCT)/ready ## Look for known vulnerabilities in all that is installed with BeTrace
-	$(UV) pip freeze --quiet --exclude betrace --python $(PRODUCT)/bin/python > build/requirements.txt
-	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement build/requirements.txt
+	$(UV) pip freeze --quiet --exclude betrace --python $(PRODUCT)/bin/python > $(PRODUCT)/requirements.txt
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement $(PRODUCT)/requirements.txt
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

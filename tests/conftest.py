@@ -12,6 +12,8 @@ from hypothesis import settings
 from tests.support import skips, tiers
 from topics.embedded import broker
 
+BUILD_S = 3600
+
 # `make check` and `make test`, `make test-all`, and `make properties`.
 settings.register_profile("quick", max_examples=25, deadline=None)
 settings.register_profile("short", max_examples=200, deadline=None)
@@ -24,14 +26,18 @@ def pytest_configure(config: pytest.Config) -> None:
     skips.register(config)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make test` leaves out."""
-    tiers.mark(items)
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--long` is what `make crash` asks for."""
     parser.addoption("--long", action="store_true", help="crash tests kill many more times")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `make test` leaves out, and give tests that may build a program first the minutes it takes."""
+    tiers.mark(items)
+    for item in items:
+        may_build = item.get_closest_marker("collector") or item.get_closest_marker("go")
+        if may_build or "helm_path" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(BUILD_S))
 
 
 @pytest.fixture(scope="session")

@@ -34,8 +34,8 @@ from streams.archive.schema import FORMAT_KEY, RUN_BACK_KEY
 from streams.archive.store import Store
 from streams.archive.write import GROUP_ROWS, PartitionWriter
 from streams.projection.project import Projector
+from streams.windows.chain import Bounds
 from streams.windows.close import Close
-from streams.windows.sessions import Bounds
 from tests.support import archive_windows, paths
 from tests.support import load as corpus
 

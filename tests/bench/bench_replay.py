@@ -132,7 +132,7 @@ def _core_s() -> float:
     """The time on cores of all processes that were started here and have ended, and of the broker."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     running = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
-    return ended.ru_utime + ended.ru_stime + sum(times.user + times.system for times in running)
+    return ended.ru_utime + ended.ru_stime + float(sum(times.user + times.system for times in running))
 
 
 def _uids(signals: Iterable[str | bytes | None]) -> set[str]:

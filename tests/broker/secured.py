@@ -70,10 +70,10 @@ class Cluster:
         admin = self.admin
         of_user = AclBindingFilter(
             ResourceType.ANY,
-            None,
+            None,  # type: ignore[arg-type]  # any name, as its documentation says
             ResourcePatternType.ANY,
             f"User:{user}",
-            None,
+            None,  # type: ignore[arg-type]  # any host, as above
             AclOperation.ANY,
             AclPermissionType.ANY,
         )

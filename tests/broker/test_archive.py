@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 from confluent_kafka.cimpl import NewTopic
 
@@ -27,6 +27,7 @@ from streams.archive.write import PartitionWriter
 from streams.config.units import rfc3339_ns
 from streams.kafka.reader import PARTITION_EOF
 from tests.support.load import CORPUS
+from tests.support.waiting import next_line, wait_until
 from topics.cluster import admin
 from topics.embedded import capture
 
@@ -115,11 +116,18 @@ class Archive:
                     assert error.code() == PARTITION_EOF
                     ends += 1
                     continue
-                place = (message.topic() or "", message.partition() or 0, message.offset() or 0)
-                headers = tuple((key, value) for key, value in message.headers() or [])
-                found.append(RawRecord(*place, message.timestamp()[1], message.key(), message.value(), headers))
+                found.append(raw(message))
         consumer.close()
         return sorted(found, key=lambda record: record[:3])
+
+
+def raw(message: Message) -> RawRecord:
+    """A message as the archive has it."""
+    found = message.headers() or []
+    pairs = found.items() if isinstance(found, dict) else found
+    headers = tuple((key, value.encode() if isinstance(value, str) else value) for key, value in pairs)
+    where = (message.topic() or "", message.partition() or 0, message.offset() or 0, message.timestamp()[1])
+    return RawRecord(*where, message.key(), message.value(), headers)
 
 
 @pytest.fixture
@@ -185,15 +193,15 @@ def end(archive: Archive, topic: str, partition: int) -> int | None:
 def test_killed_again_and_again(archive: Archive) -> None:
     """Killed at any moment, it neither loses nor doubles a record."""
     logs, spans = archive.topics
-    for _ in range(4):
-        archive.write("partitioned_proto", spans)
-        archive.write("partitioned_proto_logs", logs)
     chance = random.Random(7)
     for _ in range(6):
+        # Each partition gets new records, so that there is a file to write, hence a line, for each of the four.
+        archive.write("partitioned_proto", spans)
+        archive.write("partitioned_proto_logs", logs)
         with archive.running("--every", "100ms") as run:
             assert run.stdout is not None
             for _ in range(chance.randrange(1, 4)):
-                run.stdout.readline()
+                next_line(run.stdout, "a file is written")
 
     archive.run_until_idle()
 
@@ -207,7 +215,7 @@ def test_stopped_it_has_written_all_that_it_read(archive: Archive) -> None:
     archive.write("unkeyed_proto", spans)
     with archive.running() as run:
         assert run.stdout is not None
-        run.stdout.readline()
+        next_line(run.stdout, "a file is written")
         run.send_signal(signal.SIGTERM)
         run.wait(RUN_S)
 
@@ -224,9 +232,7 @@ def test_topic_that_was_made_again(archive: Archive) -> None:
     client = archive.client()
     for deleted in client.delete_topics([spans]).values():
         deleted.result()
-    deadline_s = time.monotonic() + RUN_S
-    while admin.partition_counts(client, [spans]):
-        assert time.monotonic() < deadline_s
+    wait_until(lambda: not admin.partition_counts(client, [spans]), "the topic is gone")
     for made in client.create_topics([NewTopic(spans, PARTITIONS)]).values():
         made.result()
     admin.wait_until_seen(client, [spans])
@@ -246,9 +252,7 @@ def test_topic_that_is_deleted_meanwhile(archive: Archive) -> None:
     producer.flush()
     sent, client = archive.on_kafka(), archive.client()
     with archive.running() as run:
-        deadline_s = time.monotonic() + RUN_S
-        while not list(archive.path.rglob("partition-*.part")):
-            assert time.monotonic() < deadline_s
+        wait_until(lambda: list(archive.path.rglob("partition-*.part")), "a file is begun")
         for deleted in client.delete_topics([spans]).values():
             deleted.result()
         run.wait(RUN_S)

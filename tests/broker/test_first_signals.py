@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,13 +17,13 @@ from tests.support.collector.build import GoMissingError, binary
 from tests.support.collector.run import await_start, free_port
 from tests.support.documents import environment, shell_commands
 from tests.support.paths import ROOT
+from tests.support.waiting import wait_until
 from topics.cluster.admin import connect, partition_counts
 
 pytestmark = [pytest.mark.broker, pytest.mark.collector]
 
-WAIT_S = 180
-STOP_S = 30
-ASK_EVERY_S = 0.5
+WAIT_S = 240
+STOP_S = 60
 
 YOURS = """
 receivers: {{otlp: {{protocols: {{grpc: {{endpoint: "127.0.0.1:{port}"}}}}}}}}
@@ -58,9 +57,11 @@ def test_three_commands_bring_the_signal(kafka: str, home: Path, fresh_prefix: s
 
     with started(run, home, hurried), started(collector, home, hurried):
         await_start(port, lambda: "see above")
-        wait_until(lambda: bool(partition_counts(admin, [signals])))
+        wait_until(lambda: partition_counts(admin, [signals]), "the topics are made")
         with started(tail, home, hurried, home / "shown"):
-            wait_until(lambda: sent(port) and "pii.first" in (home / "shown").read_text())
+            wait_until(
+                lambda: sent(port) and "pii.first" in (home / "shown").read_text(), "the signal is shown", WAIT_S
+            )
 
     assert "pii.first" in (home / "spans.json").read_text()
 
@@ -80,7 +81,7 @@ def sent(port: int) -> bool:
 
 
 @contextmanager
-def started(line: str, home: Path, variables: Mapping[str, str], said: Path | None = None) -> Iterator[None]:
+def started(line: str, home: Path, variables: dict[str, str], said: Path | None = None) -> Iterator[None]:
     """A command line in the user's directory, for the length of a with-block; what it prints goes to `said`."""
     places = environment()
     with (said or Path(os.devnull)).open("w") as file:
@@ -99,11 +100,3 @@ def started(line: str, home: Path, variables: Mapping[str, str], said: Path | No
         finally:
             child.kill()
             child.wait()
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Asks every half second; fails when that takes too long."""
-    deadline_s = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < deadline_s, f"it did not come in {WAIT_S} s"
-        time.sleep(ASK_EVERY_S)

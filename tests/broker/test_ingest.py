@@ -13,7 +13,8 @@ from streams.errors import StateError
 from streams.ingest import loop
 from streams.ingest.loop import Ingest
 from streams.rules import registry
-from tests.support.ingesting import WAIT_S, Site, holes, rules, wait_until
+from tests.support.ingesting import Site, holes, rules
+from tests.support.waiting import WAIT_S, wait_until
 
 pytestmark = pytest.mark.broker
 

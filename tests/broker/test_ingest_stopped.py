@@ -14,7 +14,8 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from streams.rules import registry
-from tests.support.ingesting import Site, highest_watermark_ms, holes, rules, wait_until
+from tests.support.ingesting import Site, highest_watermark_ms, holes, rules
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.broker
 

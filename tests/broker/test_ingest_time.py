@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ingesting import WAIT_S, Site, highest_watermark_ms, holes, wait_until
+from tests.support.ingesting import Site, highest_watermark_ms, holes
+from tests.support.waiting import WAIT_S, wait_until
 
 pytestmark = pytest.mark.broker
 

@@ -14,8 +14,8 @@ from confluent_kafka import Producer
 from dsl import RuleSet, compile_texts
 from streams.config.settings import Settings
 from streams.rules import registry
-from tests.support.ingesting import wait_until
 from tests.support.program import Program
+from tests.support.waiting import wait_until
 from topics.records.facts import decode
 
 pytestmark = pytest.mark.broker

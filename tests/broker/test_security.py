@@ -8,12 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -23,14 +20,15 @@ from confluent_kafka.admin import AclOperation
 from tests.broker import secured
 from tests.broker.secured import Cluster
 from tests.support import tokens
+from tests.support.program import is_ready
 from tests.support.record import read_topic
+from tests.support.waiting import wait_until
 from topics.cluster.acls import Acl, Kind, Role, acls
 from topics.spec import Layout
 
 pytestmark = pytest.mark.broker
 
-WORK_S = 90
-END_S = 60
+END_S = 120
 LAYOUT = Layout("b.", ("b.otlp_spans",), facts_partitions=2)
 STAGES = {Role.INGEST: ["run", "--role", "ingest"], Role.SESSIONS: ["run", "--role", "sessions"]}
 RULE = "// id: audited\n// kind: invariant\npii.access and audit.log\n"
@@ -94,15 +92,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def is_ready(port: int) -> bool:
-    """A stage's probe says that it is ready."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
-            return bool(answer.status == HTTPStatus.OK)
-    except OSError:
-        return False
-
-
 @contextmanager
 def working(cluster: Cluster, role: Role, state_dir: Path) -> Iterator[subprocess.Popen[str]]:
     """A stage for as long as the context lasts."""
@@ -130,9 +119,8 @@ def test_stages_work_with_the_documented_acls(cluster: Cluster, tmp_path: Path) 
     producer.flush()
 
     with working(cluster, Role.INGEST, tmp_path), working(cluster, Role.SESSIONS, tmp_path):
-        deadline_s = time.monotonic() + WORK_S
-        while not (signals := read_topic(cluster.open_bootstrap, "b.signals")) and time.monotonic() < deadline_s:
-            time.sleep(0.3)
+        wait_until(lambda: read_topic(cluster.open_bootstrap, "b.signals"), "there is a signal")
+    signals = read_topic(cluster.open_bootstrap, "b.signals")
     looked = [
         call(cluster, "reader", "status", "--prefix", "b.", "--source-topics", "b.otlp_spans", "--json"),
         call(cluster, "reader", "signals", "tail", "--prefix", "b.", "--from", "earliest", "--once", "--json"),
@@ -182,9 +170,7 @@ def test_archive_and_ledger_work_with_the_documented_acls(cluster: Cluster, tmp_
     archived = call(cluster, "archive", "archive", str(tmp_path / "archive"), *where, *sources, "--until-idle")
     words = ["ledger", "--evidence", str(evidence), "--ledger-key", str(key), "--seal-every", "100ms", *where]
     ledger = subprocess.Popen(command(cluster, "ledger", *words), stderr=subprocess.PIPE, text=True)
-    deadline_s = time.monotonic() + WORK_S
-    while not [*evidence.glob("seals/*/*/*.tlog")] and time.monotonic() < deadline_s and ledger.poll() is None:
-        time.sleep(0.1)
+    wait_until(lambda: [*evidence.glob("seals/*/*/*.tlog")] or ledger.poll() is not None, "there is a seal")
     ledger.send_signal(signal.SIGTERM)
     _, said = ledger.communicate(timeout=END_S)
 
@@ -211,9 +197,7 @@ def test_stage_is_ready_with_tokens(cluster: Cluster, tmp_path: Path, role: Role
     with tokens.serving() as server, (tmp_path / "log").open("w") as log:
         words = [*stage(role, tmp_path), "--metrics-port", str(port), "--sasl-token-url", server.url]
         run = subprocess.Popen(command(cluster, role.value, *words, mechanism="OAUTHBEARER"), stderr=log)
-        deadline_s = time.monotonic() + WORK_S
-        while not is_ready(port) and time.monotonic() < deadline_s and run.poll() is None:
-            time.sleep(0.2)
+        wait_until(lambda: is_ready(port) or run.poll() is not None, "it is ready")
         was_ready = is_ready(port)
         run.send_signal(signal.SIGTERM)
         run.wait(END_S)

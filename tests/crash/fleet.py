@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-STOP_S = 30.0
-BEGIN_S = 15.0
+STOP_S = 60.0
+BEGIN_S = 45.0
 """How long a start may take on a machine that is busy."""
 
 

@@ -7,17 +7,14 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from dsl import Verdict, load
-from streams.decode.decoder import decode
-from streams.inspect.offline import judge_spans
-from streams.projection.project import Projector
 from tests.support import paths
 from tests.support.load import CORPUS, originals
 from tests.support.load import load as write_copies
 from tests.support.program import STOP_S, Program, alive
-from tests.support.record import read_topic
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.crash]
 
@@ -28,18 +25,6 @@ COPIES = 150
 
 KILLS = {"short": 3, "long": 20}
 ALIVE_S = (2.5, 7.0)
-
-
-def truth(program: Program) -> set[tuple[str, str]]:
-    """What the rules say of the topic when it is read at once, without Kafka, windows or crashes."""
-    rules, _ = load([program.rules])
-    interest = Projector(rules).interest
-    traces = [decode(frame.value, interest).traces for frame in read_topic(program.bootstrap, program.spans_topic)]
-    return {
-        (judgement.rule.id, close.trace_id.hex())
-        for close, judgement in judge_spans(traces, rules)
-        if judgement.verdict is Verdict.BROKEN
-    }
 
 
 def kill(run: subprocess.Popen[bytes]) -> None:
@@ -64,7 +49,7 @@ def test_no_signal_is_missing_after_kills(
             kill(run)
     program.run_until_idle()
 
-    expected = truth(program)
+    expected = program.truth()
     assert loaded.span_count > 300_000
     assert len(expected) > COPIES
     assert expected == program.broken()
@@ -72,20 +57,17 @@ def test_no_signal_is_missing_after_kills(
 
 def test_the_stages_end_with_their_supervisor(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
     """When the supervisor is killed its stages end too, so that the next start finds nobody at the state."""
-    psutil = pytest.importorskip("psutil")
     program = Program(kafka, fresh_prefix, tmp_path)
     program.make_sources()
     with program.running() as run:
-        stages = []
-        deadline_s = time.monotonic() + STOP_S
-        while len(stages) < 2 and time.monotonic() < deadline_s:
-            stages = [child.pid for child in psutil.Process(run.pid).children()]
-            time.sleep(0.1)
+        wait_until(lambda: len(stages_of(run)) == 2, "both stages run")
+        stages = stages_of(run)
 
         kill(run)
 
-    deadline_s = time.monotonic() + STOP_S
-    while any(map(alive, stages)) and time.monotonic() < deadline_s:
-        time.sleep(0.1)
-    assert len(stages) == 2
-    assert not any(map(alive, stages))
+    wait_until(lambda: not any(map(alive, stages)), "the stages are gone")
+
+
+def stages_of(run: subprocess.Popen[bytes]) -> list[int]:
+    """The pids of the stages of a run."""
+    return [child.pid for child in psutil.Process(run.pid).children()]

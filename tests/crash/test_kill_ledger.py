@@ -22,6 +22,7 @@ from streams.evidence.ledger.storage import Directory
 from streams.evidence.ledger.verify import Verification
 from streams.kafka.reader import read
 from tests.support import evidence
+from tests.support.waiting import wait_until
 from topics.cluster import admin
 from topics.records import verdicts
 from topics.spec import Layout
@@ -93,10 +94,7 @@ def running(settings: Settings, root: Path, key: Path) -> Iterator[subprocess.Po
 
 def wait_for_seal(root: Path, before: int | None) -> None:
     """Waits until there is a later seal than this one."""
-    deadline_s = time.monotonic() + END_S
-    while storage.last_seal(Directory(root)) == before:
-        assert time.monotonic() < deadline_s, "there is no new seal"
-        time.sleep(0.02)
+    wait_until(lambda: storage.last_seal(Directory(root)) != before, "there is a new seal")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from opentelemetry.proto.common.v1.common_pb2 import (
     KeyValue,
     KeyValueList,
 )
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs, SeverityNumber
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1 import trace_pb2
 
@@ -41,7 +41,13 @@ Form: TypeAlias = tuple[tuple[nodes.Form, str], list[nodes.Cond]]
 Step: TypeAlias = tuple[int, int, tuple[str, bytes]]
 """The pause before a record, its partition, its topic and its value."""
 
-_SCALARS = {bool: "bool_value", int: "int_value", float: "double_value", bytes: "bytes_value", str: "string_value"}
+_SCALARS: dict[type, str] = {
+    bool: "bool_value",
+    int: "int_value",
+    float: "double_value",
+    bytes: "bytes_value",
+    str: "string_value",
+}
 
 
 def _any_value(value: Value) -> Message:
@@ -54,7 +60,9 @@ def _any_value(value: Value) -> Message:
         case dict():
             return AnyValue(kvlist_value=KeyValueList(values=_pairs(value)))
         case _:
-            return AnyValue(**{_SCALARS[type(value)]: value})
+            found = AnyValue()
+            setattr(found, _SCALARS[type(value)], value)
+            return found
 
 
 def _pairs(attributes: Mapping[str, Value]) -> list[Message]:
@@ -105,7 +113,7 @@ def _logs_request(sent: list[tuple[bytes, Span]]) -> Message:
                                 trace_id=trace_id,
                                 event_name="" if span.events else span.name,
                                 observed_time_unix_nano=span.start_ns or 0,
-                                severity_number=9,
+                                severity_number=SeverityNumber.SEVERITY_NUMBER_INFO,
                                 attributes=_pairs(span.attributes),
                             )
                         ]

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from dsl import RuleSet, judge, load
+from dsl import RuleSet, Verdict, judge, load
 from streams.archive.query import Asked, ask
 from streams.projection.project import Projector
+from streams.windows.chain import Bounds
 from streams.windows.close import Close
-from streams.windows.sessions import Bounds
 from tests.differential import histories
 from tests.differential.histories import LOGS, SPANS, START_MS, Form, Step, compiled, write
 from tests.support import archive_windows, paths
@@ -26,7 +26,10 @@ CAPTURES = paths.CAPTURES
 RULES = paths.RULES
 BOUNDS = Bounds(gap=4, lateness=8, max_duration=9)
 
-Told = list[tuple[object, ...]]
+Verdicts = tuple[str, Verdict, int, int]
+"""A rule's id and verdict, and the bounds of the window in ms."""
+
+Told = list[tuple[Verdicts, tuple[tuple[str, ...], tuple[str, ...], bool], tuple[object, ...], str]]
 
 
 def told(closes: Iterable[Close], rules: RuleSet) -> dict[bytes, Told]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -41,7 +42,7 @@ _operators = st.sampled_from(
 _comparisons = st.builds(nodes.Test, _names, _operators, _operands) | st.builds(nodes.Presence, _names)
 
 
-def _joined(items: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+def _joined(items: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     several = st.lists(items, min_size=2, max_size=3).map(tuple)
     return st.builds(nodes.Not, items) | st.builds(nodes.AllOf, several) | st.builds(nodes.AnyOf, several)
 

@@ -52,7 +52,7 @@ def fired() -> Path:
 
 def gonote(command: str, *keys: str, text: bytes) -> subprocess.CompletedProcess[bytes]:
     """Runs the program in `gonote/`, built first as `helm`, so that all it prints is its own."""
-    words = [_installed("gonote", NOTES), command, *keys]
+    words = [str(_installed("gonote", NOTES)), command, *keys]
     return subprocess.run(words, input=text, capture_output=True, timeout=RUN_S, check=False)
 
 

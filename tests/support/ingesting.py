@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +21,12 @@ from streams.ingest.group import Commit, Source
 from streams.ingest.loop import Ingest
 from tests.support import group_tool
 from tests.support.record import read_topic
+from tests.support.waiting import WAIT_S, wait_until
 from topics.cluster import admin
 from topics.errors import AdminError
 from topics.records.facts import Section, decode, unpack_touches
 from topics.spec import Layout
 
-WAIT_S = 60
-LOOK_EVERY_S = 0.05
 RULE = '// "Access is audited"\npii.access and audit.log\n'
 
 
@@ -42,14 +40,6 @@ def record(number: int) -> bytes:
     """A source record: one trace with one span, whose id is the number."""
     span = {"traceId": f"{number + 1:032x}", "spanId": f"{number + 1:016x}", "name": "pii.access"}
     return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).encode()
-
-
-def wait_until(is_so: Callable[[], bool], what: str) -> None:
-    """Looks until it is so; fails when it is not within a minute."""
-    deadline_s = time.monotonic() + WAIT_S
-    while not is_so():
-        assert time.monotonic() < deadline_s, f"waited in vain until {what}"
-        time.sleep(LOOK_EVERY_S)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from streams.inspect.offline import judge_spans
 from streams.projection.project import Projector
 from tests.support import paths
 from tests.support.record import read_topic
+from tests.support.waiting import wait_until
 from topics.cluster import admin
 from topics.embedded import capture
 from topics.embedded.capture import Frame
@@ -31,8 +33,7 @@ from topics.embedded.capture import Frame
 CAPTURES = paths.CAPTURES
 DEMO_RULES = CAPTURES / "demo.rules"
 RUN_S = 240
-STOP_S = 15
-LOOK_EVERY_S = 0.2
+STOP_S = 60
 
 
 @dataclass(frozen=True)
@@ -143,10 +144,7 @@ class Program:
 
     def wait_for_signals(self) -> None:
         """Waits until there is a signal; fails when there is none in `RUN_S`."""
-        deadline_s = time.monotonic() + RUN_S
-        while not self.records("signals"):
-            assert time.monotonic() < deadline_s, "there is no signal"
-            time.sleep(LOOK_EVERY_S)
+        wait_until(lambda: self.records("signals"), "there is a signal", RUN_S)
 
     def uncommitted(self) -> dict[tuple[str, int], int]:
         """How many source records ingest has not committed, by source partition; those it has are left out."""
@@ -176,6 +174,15 @@ class Ended:
         lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
         [totals] = [line for line in lines if line["event"] == "ingest ends"]
         return {name: value for name, value in totals.items() if isinstance(value, float)}
+
+
+def is_ready(port: int) -> bool:
+    """A stage's probe says that it is ready."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False
 
 
 def alive(pid: int) -> bool:

@@ -119,7 +119,8 @@ class Quarter:
         if hour in self.audited:
             _take(ledger, "audit", 0, time_ms, audit.encode(trails.record(hour, time_ms)))
         for partition in range(PARTITIONS):
-            for record in (*self._counts(hour, partition, chance), self._coverage(hour, partition)):
+            judged: list[verdicts.Record] = [*self._counts(hour, partition, chance), self._coverage(hour, partition)]
+            for record in judged:
                 _take(ledger, "verdicts", partition, time_ms, verdicts.encode(record))
         if hour in self.broken:
             finding = _finding(time_ms, hour)

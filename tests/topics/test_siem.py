@@ -107,6 +107,7 @@ def test_vector_posts_severe_signals_one_by_one() -> None:
 
 
 @pytest.mark.timeout(1800)
+@pytest.mark.go
 @pytest.mark.parametrize(
     ("series", "fires"),
     [
@@ -122,7 +123,7 @@ def test_prometheus_notifies_of_severe_signals(series: str, fires: list[dict[str
         program = fired()
     except GoMissingError as error:
         pytest.skip(str(error))
-    command = [program, SIEM / "prometheus/alerts.yaml", "24"]
+    command: list[str | Path] = [program, SIEM / "prometheus/alerts.yaml", "24"]
 
     done = subprocess.run(command, input=f"load 1m\n  {series}\n", capture_output=True, text=True, check=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from topics import FACTS, FLOW, SOURCE
@@ -70,7 +72,7 @@ def test_a_source_topic_that_we_make_has_the_partitions_of_facts() -> None:
         ({"source_topics": ("spans", "spans")}, "a source topic is named twice: spans, spans"),
     ],
 )
-def test_layout_refuses_what_cannot_work(settings: dict[str, object], message: str) -> None:
+def test_layout_refuses_what_cannot_work(settings: dict[str, Any], message: str) -> None:
     """A setting that Kafka would refuse is refused at once, with its value and the limit."""
     with pytest.raises(ValueError, match=message):
-        Layout(**settings)  # type: ignore[arg-type]
+        Layout(**settings)

@@ -33,7 +33,7 @@ def test_interest_names_what_can_make_an_atom_hold(condition: str, names: set[st
     """A span without any of the names can hit an atom only when every span can."""
     interest = _rules(condition).interest
 
-    assert (names, every_span) == (interest.names, interest.every_span)
+    assert (frozenset(names), every_span) == (interest.names, interest.every_span)
 
 
 def test_interest_has_every_attribute_that_is_looked_up() -> None:

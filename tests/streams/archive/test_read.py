@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from streams.archive import write as writing
+from streams.archive import schema
 from streams.archive.read import records
 from streams.archive.rows import RawRecord
 from streams.archive.store import Store
@@ -30,7 +30,7 @@ def write(url: str) -> Path:
 def test_newer_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of a version that is not known yet are refused, not guessed at."""
     with monkeypatch.context() as patched:
-        patched.setattr(writing.schema, "FORMAT", "2")
+        patched.setattr(schema, "FORMAT", "2")
         write(str(tmp_path))
 
     with pytest.raises(StateError, match=r"format 2, this version reads format 1\. Action: use the version of betrace"):

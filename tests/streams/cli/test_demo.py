@@ -18,8 +18,8 @@ from streams.cli.demo import CAPTURES
 
 pytestmark = pytest.mark.broker
 
-DEMO_S = 240
-INTERRUPT_S = 15
+DEMO_S = 480
+INTERRUPT_S = 60
 
 
 @contextmanager

@@ -136,7 +136,7 @@ def test_a_key_that_is_none_is_refused(root: Path, tmp_path: Path, content: byte
 
 def test_a_head_that_nobody_signed_is_refused(root: Path, key: Path, tmp_path: Path) -> None:
     """A head of another log says nothing of this one."""
-    other = evidence.Signer.generated(evidence.ORIGIN)
+    other = Signer.generated(evidence.ORIGIN)
     path = tmp_path / "head.note"
     note = notes.decode(seal.note_in((root / storage.seal_path(3)).read_bytes()))
     path.write_bytes(notes.sign(note.text, [other]).encode())

@@ -122,7 +122,7 @@ def test_interrupt_is_one_line() -> None:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
             kafka.accept()[0].recv(1)
             run.send_signal(signal.SIGINT)
-            said = run.communicate(timeout=30)
+            said = run.communicate(timeout=120)
 
     assert (run.returncode, said) == (130, ("", "interrupted\n"))
 

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from streams.cli import main
 from tests.support.findings import AMENDED, FINDING
 from tests.support.installation import installed
+from tests.support.waiting import next_line
 from topics.records.signals import SignalFormat, record
 from topics.signals.finding import Finding, SourceRange
 
@@ -132,11 +133,11 @@ def test_signals_are_shown_as_they_come(kafka: str, prefix: str) -> None:
     put(kafka, prefix, FINDING)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tail:
         assert tail.stdout is not None
-        first = tail.stdout.readline()
+        first = next_line(tail.stdout, "the first signal")
 
         put(kafka, prefix, OTHER)
 
-        second = tail.stdout.readline()
+        second = next_line(tail.stdout, "the second signal")
         tail.terminate()
     assert ("pii-access-is-logged" in first, "other-rule" in second) == (True, True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,10 +15,10 @@ SECRET = "s3cret"  # noqa: S105, of nobody
 URL = "https://id.example.com/token"
 
 
-def security(protocol: Protocol = Protocol.SASL_SSL, **changed: object) -> Security:
+def security(protocol: Protocol = Protocol.SASL_SSL, **changed: Any) -> Security:  # noqa: ANN401, each field has its own
     """Security settings with some changed."""
-    usual: dict[str, object] = {"username": "u", "password": SECRET} if protocol.has_sasl else {}
-    return Security(protocol, **usual | changed)  # type: ignore[arg-type]
+    usual: dict[str, Any] = {"username": "u", "password": SECRET} if protocol.has_sasl else {}
+    return Security(protocol, **usual | changed)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from streams.ingest.assignment import Assignment
 from streams.ingest.group import Commit
 from streams.ingest.source import Committed, SourcePartition, read_metadata, write_metadata
 from streams.observe import metrics
-from tests.support.ingesting import Site, wait_until
+from tests.support.ingesting import Site
+from tests.support.waiting import wait_until
 from topics.cluster import admin
 
 pytestmark = pytest.mark.broker
@@ -41,7 +42,12 @@ class Worker:
     def begun(self) -> dict[int, SourcePartition]:
         """What is begun, as soon as there is something."""
         begun: list[SourcePartition] = []
-        wait_until(lambda: bool(begun.extend(self._step()) or begun), "reading begins")
+
+        def is_begun() -> bool:
+            begun.extend(self._step())
+            return bool(begun)
+
+        wait_until(is_begun, "reading begins")
         return {each.partition: each for each in begun}
 
     def writes(self, count: int) -> list[list[tuple[int, Committed | None]]]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from streams.observe import metrics
-from tests.support.ingesting import Site, wait_until
+from tests.support.ingesting import Site
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.broker
 

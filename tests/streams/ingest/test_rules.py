@@ -13,8 +13,8 @@ from streams.ingest import rules as watching
 from streams.ingest.rules import RulesWatch
 from streams.observe import metrics
 from streams.rules import registry
-from tests.support.ingesting import wait_until
 from tests.support.installation import installed
+from tests.support.waiting import wait_until
 from topics.cluster import admin
 
 pytestmark = pytest.mark.broker
@@ -65,7 +65,7 @@ def test_pushed_set_is_followed(settings: Settings) -> None:
     following = followed(looking)
 
     assert compiled(2).fingerprint == following.fingerprint == looking.rules.fingerprint
-    [shown] = metrics.RULES_PROJECTED.collect()[0].samples
+    [shown] = next(iter(metrics.RULES_PROJECTED.collect())).samples
     assert ({"fingerprint": following.fingerprint}, 1.0) == (shown.labels, shown.value)
 
 
@@ -78,7 +78,7 @@ def test_set_that_cannot_be_read_leaves_the_one_before(settings: Settings) -> No
 
     def is_refused() -> bool:
         looking.step()
-        return bool(metrics.RULES_REFUSED.collect()[0].samples[0].value)
+        return bool(next(iter(metrics.RULES_REFUSED.collect())).samples[0].value)
 
     wait_until(is_refused, "the set is refused")
 

@@ -10,7 +10,8 @@ from confluent_kafka.admin import AdminClient
 from streams.errors import StateError
 from streams.ingest import watch
 from streams.ingest.watch import TopicWatch
-from tests.support.ingesting import Site, wait_until
+from tests.support.ingesting import Site
+from tests.support.waiting import wait_until
 from topics.cluster import admin
 
 pytestmark = pytest.mark.broker

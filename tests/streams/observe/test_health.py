@@ -6,6 +6,7 @@ import socket
 import urllib.error
 import urllib.request
 
+import psutil
 import pytest
 
 from streams.errors import ConfigError
@@ -163,6 +164,15 @@ def test_port_that_is_taken_is_refused(ready: Health) -> None:
 
 
 def test_port_0_serves_nothing(ready: Health) -> None:
-    """Without a port there is no server."""
+    """Without a port there is no server: nothing listens that did not before."""
+    before = listening()
+
     with health.serving("no address", 0, ready):
-        pass
+        during = listening()
+
+    assert before == during
+
+
+def listening() -> set[int]:
+    """The ports on which this process listens."""
+    return {at.laddr.port for at in psutil.Process().net_connections() if at.status == psutil.CONN_LISTEN}

@@ -10,7 +10,10 @@ import sys
 
 import pytest
 
-LOG = "import structlog; from streams.observe import logs; logs.configure(); structlog.get_logger().info('it began', count=1)"
+LOG = """import structlog
+from streams.observe import logs
+logs.configure()
+structlog.get_logger().info("it began", count=1)"""
 LONGEST_BYTES = 4096
 
 
@@ -20,9 +23,8 @@ def test_line_is_written_at_once(unbuffered: str) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
 
     with ours, theirs:
-        subprocess.run(
-            [sys.executable, "-c", LOG], stderr=theirs, env=os.environ | {"PYTHONUNBUFFERED": unbuffered}, check=True
-        )
+        environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+        subprocess.run([sys.executable, "-c", LOG], stderr=theirs.fileno(), env=environment, check=True)
         written = ours.recv(LONGEST_BYTES)
 
     assert written.endswith(b"}\n")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import Tracer, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import get_current_span
+from structlog.testing import capture_logs
 
 from streams.observe import self_tracing
 from streams.observe.self_tracing import EVERY_S, Spans
@@ -82,17 +84,23 @@ def test_environment_decides(environment: dict[str, str], exporter: str | None) 
 
 
 def test_exporter_that_is_not_there_is_no_reason_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stage goes on without traces of its own."""
+    """The stage goes on without traces of its own, and says why."""
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "nobody-has-this")
 
-    self_tracing.start("ingest")
+    with capture_logs() as logged:
+        self_tracing.start("ingest")
 
     with self_tracing.span("flush"):
-        pass
+        is_in_span = get_current_span().is_recording()
+    assert not is_in_span
+    assert ["no exporter nobody-has-this is installed: pip install 'betrace[tracing]'"] == [
+        line["error"] for line in logged
+    ]
 
 
 def test_tracer_is_named_after_the_stage() -> None:
     """Whoever looks at the traces sees which stage they are of."""
     tracer = self_tracing._tracer("ingest", "console")
 
-    assert "betrace-ingest" == tracer.resource.attributes["service.name"]  # type: ignore[attr-defined]
+    assert isinstance(tracer, Tracer)
+    assert "betrace-ingest" == tracer.resource.attributes["service.name"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,9 +20,9 @@ from topics.records.audit import AuditRecord
 TRACE = bytes.fromhex("4bf92f3577b34da6a3ce929d0e0e4736")
 
 
-def attribute(key: str, **value: object) -> KeyValue:
+def attribute(key: str, **value: Any) -> KeyValue:  # noqa: ANN401, each field has its own
     """An attribute."""
-    return KeyValue(key=key, value=AnyValue(**value))  # type: ignore[arg-type]
+    return KeyValue(key=key, value=AnyValue(**value))
 
 
 def spans() -> bytes:
@@ -37,7 +38,7 @@ def spans() -> bytes:
             span.attributes.append(attribute("enduser.id", string_value="u-17"))
             span.attributes.append(attribute("load", double_value=float("inf")))
             span.attributes.append(attribute("blob", bytes_value=b"\xff"))
-    return request.SerializeToString()
+    return bytes(request.SerializeToString())
 
 
 def logs(trace_id: bytes = b"") -> bytes:
@@ -46,7 +47,7 @@ def logs(trace_id: bytes = b"") -> bytes:
     log = request.resource_logs.add().scope_logs.add().log_records.add(trace_id=trace_id, time_unix_nano=7)
     log.attributes.append(attribute("audit.action", string_value="login"))
     log.body.string_value = "u-17 came in"
-    return request.SerializeToString()
+    return bytes(request.SerializeToString())
 
 
 def test_a_span_is_whole() -> None:

@@ -64,7 +64,9 @@ def test_file_that_is_no_certificate(tmp_path: Path) -> None:
 
 def test_token_is_kept_while_it_is_valid(server: TokenServer) -> None:
     """A token is asked for once with id and secret, and again when it is about to end."""
-    provider = credentials(bearer(server.url)).oauth_cb  # type: ignore[union-attr]
+    given = credentials(bearer(server.url))
+    assert isinstance(given, faust.OAuthCredentials)
+    provider = given.oauth_cb
 
     kept = [asyncio.run(provider.token()) for _ in range(2)]
     server.life_s = 0

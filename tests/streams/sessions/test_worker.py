@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +20,7 @@ from streams.sessions.takeover import store_path
 from streams.sessions.worker import End
 from tests.support.driven import AUDITED, FAR_MS, FEW, A, B, C, Driven, compiled
 from tests.support.installation import installed
+from tests.support.waiting import wait_until
 from topics.cluster import admin
 from topics.records import facts, verdicts
 from topics.records.facts import VERSION, Facts
@@ -449,7 +448,7 @@ def test_facts_that_nobody_needs_are_cut(settings: Settings, monkeypatch: pytest
     driven.step()
     driven.apply(2 * FAR_MS + 300)
     driven.step()
-    wait_until(lambda: begins_at(settings) > 0)
+    wait_until(lambda: begins_at(settings) > 0, "the facts log is cut")
     driven.crash()
     shutil.rmtree(settings.state_dir)
     again = driven.again()
@@ -463,11 +462,3 @@ def test_facts_that_nobody_needs_are_cut(settings: Settings, monkeypatch: pytest
 def begins_at(settings: Settings) -> int:
     """The first offset of facts partition 0."""
     return takeover.log_begin(AdminClient({**settings.client()}), settings, 0, timeout_s=10)
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Waits until something is so; fails when it takes longer than ten seconds."""
-    deadline_s = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)

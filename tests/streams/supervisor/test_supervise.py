@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from streams.supervisor import supervise
 from streams.supervisor.supervise import Stages, stopping_on_signals
+from tests.support.waiting import next_line, wait_until
 
 SUPERVISOR = """
 import sys
@@ -61,12 +60,6 @@ def python(script: str, *arguments: object) -> list[str]:
 def is_at_rest(stages: Stages) -> bool:
     """A stage died and waits to be started again."""
     return any(stage._rests_until_s is not None for stage in stages._stages)
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Looks until it is so."""
-    while not is_so():
-        time.sleep(supervise.LOOK_EVERY_S)
 
 
 @pytest.fixture
@@ -136,7 +129,12 @@ def test_deaths_after_steady_work_do_not_add_up(monkeypatch: pytest.MonkeyPatch,
 def test_stage_that_rests_is_no_failure_of_the_end() -> None:
     """Asked to end while a stage rests that died: the others end in order, and so does the program."""
     stages = Stages({"dead": python("1 / 0"), "patient": python(PATIENT)})
-    rests = threading.Thread(target=lambda: (wait_until(lambda: is_at_rest(stages)), stages.stop()))
+
+    def stop_at_rest() -> None:
+        wait_until(lambda: is_at_rest(stages), "a stage rests")
+        stages.stop()
+
+    rests = threading.Thread(target=stop_at_rest)
     rests.start()
 
     code = stages.wait()
@@ -231,7 +229,7 @@ def test_stage_ends_with_its_supervisor() -> None:
     supervisor = subprocess.Popen(python(SUPERVISOR, STAGE), stderr=subprocess.PIPE, text=True)
     assert supervisor.stderr is not None
     with supervisor, supervisor.stderr as said:
-        stage = int(said.readline())
+        stage = int(next_line(said, "the stage's pid"))
         supervisor.kill()
 
         # The stage has the other end of this pipe: it is at its end only when the stage is gone.

@@ -16,6 +16,9 @@ import tempfile
 from pathlib import Path
 
 RECIPE = Path(__file__).with_name("builder.yaml")
+STEP_S = 1800
+"""So long may a step of a build take where the machine has other work."""
+
 BUILDER = "go.opentelemetry.io/collector/cmd/builder@v0.155.0"
 
 
@@ -68,7 +71,9 @@ def _compile(go: str, recipe: Path, directory: Path) -> None:
 
 def _run(command: list[str], directory: Path, *, may_fail: bool = False) -> None:
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}
-    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=STEP_S, check=False
+    )
     if done.returncode and not may_fail:
         raise RuntimeError(f"`{' '.join(command)}` failed: {done.stderr[-2000:]}")
 

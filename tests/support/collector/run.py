@@ -20,7 +20,7 @@ from typing import IO
 from tests.support.collector.build import binary
 
 CONFIG = Path(__file__).with_name("collector.yaml")
-START_S = 30
+START_S = 120
 STOP_S = 60
 
 

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from tests.support.waiting import next_line
 from topics.cluster import admin
 from topics.embedded import broker
 from topics.embedded.broker import Broker, BrokerError
@@ -164,7 +165,7 @@ def test_broker_does_not_outlive_the_program_that_runs_it(signal_number: signal.
     command = [sys.executable, "-c", RUN_AND_WAIT]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
         assert run.stdout is not None
-        started = psutil.Process(int(run.stdout.readline()))
+        started = psutil.Process(int(next_line(run.stdout, "the broker's pid")))
         run.send_signal(signal_number)
 
         started.wait(ENDS_WITHIN_S)

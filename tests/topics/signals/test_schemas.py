@@ -40,8 +40,9 @@ def test_any_signal_is_valid(name: str, finding: Finding) -> None:
 @pytest.mark.parametrize(("name", "nullable"), [("signal-ocsf.json", ["EvidenceData"]), ("signal-ecs.json", [])])
 def test_absent_attributes_are_not_null(name: str, nullable: list[str]) -> None:
     """The schema allows no null but as the value of a span's attribute."""
-    definitions = VALIDATORS[name].schema["$defs"]
+    schema = VALIDATORS[name].schema
+    assert isinstance(schema, dict)
 
-    actual = [name for name, it in definitions.items() if '"null"' in json.dumps(it)]
+    actual = [name for name, it in schema["$defs"].items() if '"null"' in json.dumps(it)]
 
-    assert actual == nullable
+    assert nullable == actual

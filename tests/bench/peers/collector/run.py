@@ -42,7 +42,7 @@ def seconds(topic: Topic) -> float:
     port = free_port()
     told = {"KAFKA_BOOTSTRAP": topic.bootstrap, "TOPIC": topic.name, "GROUP": f"bench-{uuid.uuid4().hex[:8]}"}
     environment = {**os.environ, **told, "METRICS_PORT": str(port)}
-    command = [build.binary(RECIPE), "--config", CONFIG]
+    command: list[str | Path] = [build.binary(RECIPE), "--config", CONFIG]
     with tempfile.TemporaryFile("w+") as log:
         child = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:

@@ -25,7 +25,7 @@ def test_input_of_several_partitions_is_spanned() -> None:
 
 def test_dead_letters_of_several_minutes_are_added() -> None:
     """A facts partition tells of new ones each minute; where one minute does not say, the sum is not known."""
-    told = {0: [2, 1], 1: [1, 1], 2: [9, None]}
+    told: dict[int, list[int | None]] = {0: [2, 1], 1: [1, 1], 2: [9, None]}
     total = CoverSum()
     for partition, counts in told.items():
         for minute, dead_letters in enumerate(counts):

@@ -51,6 +51,7 @@ def test_a_note_of_go_verifies() -> None:
     assert [verifier] == signed_by
 
 
+@pytest.mark.go
 def test_go_verifies_our_notes_and_we_its() -> None:
     """What is signed here opens with Go's package, and what Go signs with our key is the same note."""
     note = notes.sign(TEXT, [log_key]).encode()
@@ -65,6 +66,7 @@ def test_go_verifies_our_notes_and_we_its() -> None:
     assert note == signed.stdout
 
 
+@pytest.mark.go
 def test_go_opens_a_cosigned_note() -> None:
     """A witness's signature does not keep Go from verifying the log's."""
     note = notes.cosign(notes.sign(TEXT, [log_key]), witness_key, 1_700_000_000).encode()

@@ -173,6 +173,7 @@ def test_every_inserted_or_removed_byte_is_found(tmp_path: Path) -> None:
     assert [] == unseen
 
 
+@pytest.mark.go
 def test_the_note_in_a_file_is_what_stands_under_its_empty_line(root: Path) -> None:
     """`sed` takes the note out as it was signed, and Go verifies it."""
     path = root / storage.seal_path(1)

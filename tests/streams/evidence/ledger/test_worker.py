@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,6 +21,7 @@ from streams.evidence.ledger.verify import Verification
 from streams.evidence.ledger.worker import LedgerSettings, LedgerWorker
 from streams.observe import metrics
 from tests.support.evidence import ORIGIN, SIGNER
+from tests.support.waiting import wait_until
 from topics.cluster import admin
 from topics.spec import Layout
 
@@ -91,9 +91,7 @@ def test_what_is_there_is_sealed_at_the_end(settings: Settings, own: LedgerSetti
 def test_an_idle_ledger_signs_too(settings: Settings, own: LedgerSettings) -> None:
     """Checkpoints come when nothing is judged, and each is on the topic."""
     with working(settings, own):
-        deadline_s = time.monotonic() + END_S
-        while (storage.last_seal(own.store) or 0) < 3 and time.monotonic() < deadline_s:
-            time.sleep(0.02)
+        wait_until(lambda: (storage.last_seal(own.store) or 0) >= 3, "there are three seals")
 
     _, verification = verify(own)
     note = last_published(settings, ORIGIN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,8 +19,8 @@ from streams.errors import ConfigError, NotDoneError
 from streams.evidence.report.push import INT32_MAX, Drata, Vanta
 from tests.support.quarter import START_MS, Quarter
 
-FIRST = {"id": "example.com/a", "title": "A", "held": 3}
-SECOND = {"id": "example.com/b", "title": "B", "held": 4}
+FIRST: Mapping[str, str | int | bool] = {"id": "example.com/a", "title": "A", "held": 3}
+SECOND: Mapping[str, str | int | bool] = {"id": "example.com/b", "title": "B", "held": 4}
 
 
 @dataclass(slots=True)
