@@ -12,11 +12,11 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.support import paths
+from tests.support.builds import build_once, cache
 
 HELM_VERSION = "v3.21.4"
 KUBERNETES = "1.33"
@@ -61,22 +61,15 @@ def _installed(binary: str, directory: Path) -> Path:
     return _built(f"{binary}-{hashlib.sha256(sources).hexdigest()[:12]}", ["install", "."], binary, directory)
 
 
-def _cache() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "betrace" / "helm"
-
-
 def _built(name: str, arguments: Sequence[str], binary: str, directory: Path) -> Path:
-    target = _cache() / name
-    if not target.exists():
+    def build(made: Path) -> Path:
         go = shutil.which("go")
         if go is None:
             raise GoMissingError(f"no Go toolchain on the PATH to build {binary} with")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as made:
-            _run([go, *arguments], directory, Path(made))
-            (Path(made) / binary).replace(target)
-    return target
+        _run([go, *arguments], directory, made)
+        return made / binary
+
+    return build_once(cache("helm") / name, build)
 
 
 def _run(command: Sequence[str], directory: Path, made: Path) -> None:

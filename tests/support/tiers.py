@@ -43,13 +43,16 @@ SLOW = {
 }
 """Files and directories of tests, and what takes the time there."""
 
+SLOW_MARKERS = ("collector", "go")
+"""Tests that build a program first."""
+
 _TESTS = paths.ROOT / "tests"
 
 
 def mark(items: Iterable[pytest.Item]) -> None:
     """Mark what is slow."""
     for item in items:
-        if is_slow(item.path):
+        if is_slow(item.path) or any(map(item.get_closest_marker, SLOW_MARKERS)):
             item.add_marker("slow")
 
 

@@ -12,8 +12,9 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
+
+from tests.support.builds import build_once, cache
 
 RECIPE = Path(__file__).with_name("builder.yaml")
 STEP_S = 1800
@@ -26,32 +27,21 @@ class GoMissingError(Exception):
     """There is no Collector in the cache and no Go to build one with."""
 
 
-def cache() -> Path:
-    """The directory of built Collectors, in the user's cache."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "betrace" / "collector"
-
-
 def binary(recipe: Path = RECIPE) -> Path:
     """The Collector's path, built first (about three minutes) when the cache has none.
 
     Raises `GoMissingError` when it must be built and there is no Go, `RuntimeError` when the build fails.
     """
     recipe_hash = hashlib.sha256(recipe.read_bytes()).hexdigest()[:12]
-    built = cache() / f"otelcol-{recipe_hash}"
-    if not built.exists():
-        _build(recipe, built)
-    return built
 
+    def build(directory: Path) -> Path:
+        go = shutil.which("go")
+        if go is None:
+            raise GoMissingError("no Go toolchain on the PATH to build the OpenTelemetry Collector with")
+        _compile(go, recipe, directory)
+        return directory / "out" / "otelcol"
 
-def _build(recipe: Path, target: Path) -> None:
-    go = shutil.which("go")
-    if go is None:
-        raise GoMissingError("no Go toolchain on the PATH to build the OpenTelemetry Collector with")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as directory:
-        _compile(go, recipe, Path(directory))
-        (Path(directory) / "out" / "otelcol").replace(target)
+    return build_once(cache("collector") / f"otelcol-{recipe_hash}", build)
 
 
 def _compile(go: str, recipe: Path, directory: Path) -> None:

@@ -17,7 +17,7 @@ import msgspec
 from confluent_kafka.cimpl import NewTopic
 
 from tests.bench.topic import PARTITIONS, BenchError, Topic
-from tests.support.collector.build import cache
+from tests.support.builds import build_once, cache
 from topics.cluster import admin
 
 HERE = Path(__file__).parent
@@ -78,20 +78,15 @@ def _run(arguments: list[str]) -> Said:
 def _built() -> Path:
     """Maven's target directory, in a place named after the sources' hash."""
     digest = hashlib.sha256(POM.read_bytes() + (HERE / SOURCE).read_bytes()).hexdigest()[:12]
-    place = cache().with_name("kstreams") / digest
-    if not place.exists():
-        _build(place)
-    return place / "target"
+    return build_once(cache("kstreams") / digest, _build) / "target"
 
 
-def _build(place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent) as directory:
-        work = Path(directory) / "work"
-        (work / SOURCE).parent.mkdir(parents=True)
-        shutil.copy(POM, work)
-        shutil.copy(HERE / SOURCE, work / SOURCE)
-        done = subprocess.run(["mvn", "-q", "-B", *GOALS], cwd=work, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise BenchError(f"it could not be built: {(done.stdout + done.stderr)[-2000:]}")
-        work.replace(place)
+def _build(directory: Path) -> Path:
+    work = directory / "work"
+    (work / SOURCE).parent.mkdir(parents=True)
+    shutil.copy(POM, work)
+    shutil.copy(HERE / SOURCE, work / SOURCE)
+    done = subprocess.run(["mvn", "-q", "-B", *GOALS], cwd=work, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BenchError(f"it could not be built: {(done.stdout + done.stderr)[-2000:]}")
+    return work
