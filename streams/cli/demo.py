@@ -1,12 +1,20 @@
-"""`betrace demo`: the whole way once, on a Kafka of its own, with what a real Collector wrote."""
+"""`betrace demo`: the whole way once, on a Kafka of its own, with what a real Collector wrote.
+
+In: the packaged captures. Out: on stdout the last signals and a table per rule; in a new temporary directory, which
+stays, the evidence and its report, a signal's page, and the topics of the Kafka, for the commands that are named last.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,17 +23,21 @@ from pathlib import Path
 from types import FrameType
 
 import click
-import msgspec
-from confluent_kafka import Message, Producer, TopicPartition
+import structlog
+from confluent_kafka import Producer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
 from dsl import RuleSet
+from streams.cli import evidence_report, signals, waterfall_html
 from streams.cli.load import load
 from streams.config.settings import Settings
 from streams.decode.decoder import decode
 from streams.errors import StateError
+from streams.evidence.ledger.notes import Signer
+from streams.evidence.ledger.storage import open_storage
+from streams.evidence.ledger.worker import LedgerSettings, LedgerWorker
 from streams.inspect import offline
 from streams.kafka import reader
 from streams.observe import logs
@@ -33,10 +45,12 @@ from streams.projection.project import Projector
 from topics.cluster import admin
 from topics.embedded import broker, capture
 from topics.records import verdicts
+from topics.signals.digest import Digest, digest
 from topics.spec import Layout
 
 CAPTURES = resources.files("topics") / "embedded" / "captures"
 PARTITIONS = 4
+SHOWN = 10
 RUN = ("--gap", "2s", "--out-of-order", "500ms", "--until-idle")
 CAPTURED = {
     "keyed_spans": "otlp_spans",
@@ -49,18 +63,37 @@ CAPTURED = {
 
 @click.command("demo", epilog="\b\nExample:\n  betrace demo")
 def command() -> None:
-    """Play a recorded day of a shop and a hospital through Kafka, and show the signals."""
+    """Play a recorded day of a shop and a hospital through Kafka, and show the signals.
+
+    The evidence report, a signal's page and the topics stay in a temporary directory.
+    """
     logs.configure()
+    # What the ledger says of its work is for its operator.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     console = Console(highlight=False)
     signal.signal(signal.SIGTERM, _interrupt)
-    with tempfile.TemporaryDirectory(prefix="betrace-demo-") as directory:
-        console.print("Starting Kafka in a temporary directory (the first time its jars are fetched) …")
-        with broker.running(Path(directory) / "kafka") as kafka:
-            demo = Demo(console, kafka.bootstrap, Path(directory))
+    with _kept_directory() as directory:
+        console.print("Starting Kafka (the first time its jars are fetched) …")
+        with broker.running(directory / "kafka") as kafka:
+            demo = Demo(console, kafka.bootstrap, directory)
             demo.play()
-            demo.judge()
+            found = demo.judge()
             demo.judge_later()
-    console.print("\nNothing is left running. Next: betrace run --help")
+            demo.seal()
+            demo.write_page(found[-1])
+        shutil.rmtree(directory / "state")
+    console.print(_next(directory, found[-1], can_restart=kafka.pid is not None), soft_wrap=True, markup=False)
+
+
+@contextmanager
+def _kept_directory() -> Iterator[Path]:
+    """A new directory, which goes only when the demo does not come to its end."""
+    directory = Path(tempfile.mkdtemp(prefix="betrace-demo-"))
+    try:
+        yield directory
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -73,6 +106,8 @@ class Demo:
     def __init__(self, console: Console, bootstrap: str, directory: Path) -> None:
         self._console = console
         self._settings = Settings(bootstrap=bootstrap, state_dir=directory / "state", facts_partitions=PARTITIONS)
+        self._directory = directory
+        self._begun_ms = time.time_ns() // 1_000_000
 
     def play(self) -> None:
         """Writes the recorded messages to the source topics: keyed by trace, then the same traces unkeyed."""
@@ -82,13 +117,18 @@ class Demo:
         producer.flush()
         self._console.print(f"A real Collector's messages are on Kafka: {', '.join(counts)}.")
 
-    def judge(self) -> None:
-        """Runs the pipeline and shows the signals as they come, then the table per rule."""
+    def judge(self) -> list[Digest]:
+        """Runs the pipeline, shows the last signals and the table per rule, and returns the signals in order."""
         rules = load([str(CAPTURES / "demo.rules")])
         self._console.print(f"betrace run --rules demo.rules {' '.join(RUN)}\n")
-        with _running(self._settings) as run:
-            shown = sum(map(self._show, _signals(self._settings, run)))
-        self._console.print(f"{shown} signals.\n")
+        _run(self._settings)
+        found = [
+            digest(message.value() or b"") for message in reader.read(self._settings, self._settings.topic("signals"))
+        ]
+        found.sort(key=lambda each: (each.time_ms, each.uid))
+        self._console.print(f"{len(found)} signals, the last {SHOWN} of them:\n")
+        for each in found[-SHOWN:]:
+            self._show(each)
         counts: dict[str, Counter[str]] = {}
         for message in reader.read(self._settings, self._settings.topic("verdicts")):
             record = verdicts.decode(message.value() or b"")
@@ -96,7 +136,9 @@ class Demo:
                 counts.setdefault(record.rule, Counter()).update(
                     held=record.held, broken=record.broken, undetermined=record.undetermined
                 )
+        self._console.print()
         self._console.print(_table(rules, counts))
+        return found
 
     def judge_later(self) -> None:
         """Judges rules that did not exist when the messages were written, over the same topics."""
@@ -113,23 +155,27 @@ class Demo:
         self._console.print("\nThe same topics under rules that were written only now:\n")
         self._console.print(_table(rules, counts))
 
-    def _show(self, message: Message) -> int:
-        signal_ = msgspec.json.decode(message.value() or b"", type=_Signal)
-        self._console.print(f"  [bold]{signal_.severity:<9}[/]{signal_.finding_info.title}", soft_wrap=True)
-        self._console.print(f"           [dim]{escape(signal_.message)}[/]", soft_wrap=True)
-        return 1
+    def seal(self) -> None:
+        """Keeps signed evidence of what was judged, and writes the report on it."""
+        signer = Signer.generated("localhost/betrace-demo")
+        store = open_storage(str(self._directory / "evidence"))
+        worker = LedgerWorker(self._settings, LedgerSettings(store, [signer]))
+        # It reads and seals all that is there before it ends.
+        worker.stop()
+        worker.run()
+        (self._directory / "ledger.pub").write_text(f"{signer.verifier().encode()}\n")
+        made = evidence_report.build(str(self._directory / "evidence"), self._begun_ms, None, None)
+        (self._directory / "report.html").write_bytes(evidence_report.written(made, evidence_report.Form.HTML))
 
+    def write_page(self, shown: Digest) -> None:
+        """Writes the page of a signal, with the waterfall of its trace."""
+        rows, gone = signals.trace_of(self._settings, shown)
+        (self._directory / "signal.html").write_text(waterfall_html.page(shown, rows, gone), encoding="utf-8")
 
-class _FindingInfo(msgspec.Struct):
-    title: str
-
-
-class _Signal(msgspec.Struct):
-    """What the demo shows of a signal."""
-
-    severity: str
-    message: str
-    finding_info: _FindingInfo
+    def _show(self, shown: Digest) -> None:
+        self._console.print(f"  [bold]{shown.severity.capitalize():<9}[/]{escape(shown.title)}", soft_wrap=True)
+        self._console.print(f"           [dim]{escape(shown.message)}[/]", soft_wrap=True)
+        self._console.print(f"           [dim]signal {shown.uid}, trace {shown.trace_id}[/]", soft_wrap=True)
 
 
 def _play(producer: Producer, name: str, topic: str) -> int:
@@ -142,8 +188,7 @@ def _play(producer: Producer, name: str, topic: str) -> int:
     return count
 
 
-@contextmanager
-def _running(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+def _run(settings: Settings) -> None:
     """`betrace run` as a user would start it; what it says is shown only when it fails."""
     where = ["--bootstrap", settings.bootstrap, "--state-dir", str(settings.state_dir)]
     rules = ["--rules", str(CAPTURES / "demo.rules")]
@@ -156,10 +201,11 @@ def _running(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
             env=_without_settings(),
         )
         try:
-            yield run
-        finally:
-            run.terminate()
             code = run.wait()
+        except BaseException:
+            run.terminate()
+            run.wait()
+            raise
         if code:
             talk.seek(0)
             raise StateError(f"betrace run ended with exit code {code}\n{talk.read().decode()}", action="see above")
@@ -168,25 +214,6 @@ def _running(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
 def _without_settings() -> dict[str, str]:
     """The environment without the user's settings: the demo is the same for everybody."""
     return {name: value for name, value in os.environ.items() if not name.startswith("BETRACE_")}
-
-
-def _signals(settings: Settings, run: subprocess.Popen[bytes]) -> Iterator[Message]:
-    """Signals as they come, until `run` ended and all are read."""
-    topic = settings.topic("signals")
-    ends: dict[tuple[str, int], int] | None = None
-    reached: Counter[tuple[str, int]] = Counter()
-    with reader.reading(settings, topic) as consumer:
-        while ends is None or any(reached[at] < end for at, end in ends.items()):
-            message = consumer.poll(0.2)
-            if message is not None:
-                at, offset = (topic, message.partition() or 0), message.offset() or 0
-                if message.error() is None:
-                    yield message
-                    offset += 1
-                reached[at] = max(reached[at], offset)
-            if ends is None and run.poll() is not None:
-                partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
-                ends = admin.end_offsets(admin.connect(settings.client()), partitions)
 
 
 def _table(rules: RuleSet, counts: dict[str, Counter[str]]) -> Table:
@@ -200,3 +227,33 @@ def _table(rules: RuleSet, counts: dict[str, Counter[str]]) -> Table:
         figures = (applicable, counted["held"], counted["broken"])
         table.add_row(rule.id, rule.severity.value, *map(str, figures), coverage)
     return table
+
+
+def _next(directory: Path, shown: Digest, *, can_restart: bool) -> str:
+    """What was written, and what to run next; in a container the topics are gone with it."""
+    betrace, place = _program(), shlex.quote(str(directory))
+    commands = [
+        f'export BETRACE_BOOTSTRAP="$({betrace} broker start --data-dir {place}/kafka)"',
+        f"{betrace} signals show {shown.uid}",
+    ]
+    return "\n".join(
+        [
+            f"\nWhat an auditor would get: {directory}/report.html",
+            f"The last signal and its trace: {directory}/signal.html",
+            "\nNothing is left running. Next, with the topics as they are now:\n"
+            if can_restart
+            else "\nNothing is left running. Next:\n",
+            *(f"  {each}" for each in (commands if can_restart else [])),
+            f"  {betrace} evidence verify {place}/evidence --key {place}/ledger.pub",
+            *([f"\nTo end that Kafka: {betrace} broker stop --data-dir {place}/kafka"] if can_restart else []),
+        ]
+    )
+
+
+def _program() -> str:
+    """How the user calls this program: by its name where that is on the path, else by where it is."""
+    script = Path(sys.executable).with_name("betrace")
+    if shutil.which("betrace") or not script.exists():
+        return "betrace"
+    here = Path.cwd()
+    return shlex.quote(str(script.relative_to(here) if script.is_relative_to(here) else script))

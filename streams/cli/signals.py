@@ -21,6 +21,7 @@ from streams.config.security import Security
 from streams.config.settings import Settings
 from streams.errors import ConfigError
 from streams.inspect import trace_lookup, waterfall
+from streams.inspect.waterfall import Row
 from streams.kafka import follow
 from topics.signals.digest import SEVERITIES, Digest, NoSignalError, digest
 from topics.signals.finding import SourceRange
@@ -80,16 +81,21 @@ def show(*, uid: str, bootstrap: str, security: Security, prefix: str, begin: st
     """
     settings = Settings(bootstrap=bootstrap, security=security, prefix=prefix, state_dir=Path())
     signal = _find(settings, uid, begin)
+    rows, gone = trace_of(settings, signal)
+    for text in gone:
+        click.echo(text, err=True)
+    waterfall_text.show(signal, rows, _console())
+    if html is not None:
+        _write(html, waterfall_html.page(signal, rows, gone))
+
+
+def trace_of(settings: Settings, signal: Digest) -> tuple[list[Row], list[str]]:
+    """The waterfall of a signal's trace, read from the source topics, and what they no longer have of it."""
     read = trace_lookup.read(settings.reader(), bytes.fromhex(signal.trace_id), signal.sources)
     subjects: dict[bytes, list[str]] = {}
     for witness in signal.witnesses:
         subjects.setdefault(witness.span_id, []).append(witness.subject)
-    rows = waterfall.rows(read.spans, subjects)
-    for source in read.gone:
-        click.echo(_gone(source), err=True)
-    waterfall_text.show(signal, rows, _console())
-    if html is not None:
-        _write(html, waterfall_html.page(signal, rows, [_gone(source) for source in read.gone]))
+    return waterfall.rows(read.spans, subjects), [_gone(source) for source in read.gone]
 
 
 def _console() -> Console:

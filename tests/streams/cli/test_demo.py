@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
-from dsl import load
 from streams.cli.demo import CAPTURES
+from streams.evidence.ledger.storage import open_storage
+from streams.evidence.report.gather import gather, judged_to
 
 pytestmark = pytest.mark.broker
 
@@ -42,16 +46,85 @@ def left(directory: Path) -> list[str]:
     return [command for command in commands if str(directory) in command]
 
 
-def test_every_rule_has_a_signal(tmp_path: Path) -> None:
-    """The demo shows a signal of each of its seven rules, ends well, and leaves neither processes nor files."""
-    rules, _ = load([str(CAPTURES / "demo.rules")])
-    with demo(tmp_path) as run:
-        said, talk = run.communicate(timeout=DEMO_S)
+@dataclass(frozen=True)
+class Played:
+    """A demo that ended: what it said, and the directory that it left."""
 
-    assert run.returncode == 0, talk
-    shown = [rule.id for rule in rules.rules if f"\n  {rule.severity.value.capitalize():<9}{rule.title}\n" in said]
-    assert 7 == len(shown) == len(rules.rules)
-    assert ([], []) == (left(tmp_path), list(tmp_path.iterdir()))
+    said: str
+    directory: Path
+
+    def commands(self) -> list[str]:
+        """What it says to run next."""
+        return [line.strip() for line in self.said.partition("Next")[2].splitlines() if line.startswith("  ")]
+
+    def shown(self) -> list[str]:
+        """The uids of the signals that it shows."""
+        return re.findall(r"^ +signal ([0-9a-f-]{36}), trace ", self.said, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """A demo that nobody interrupted."""
+    place = tmp_path_factory.mktemp("demo")
+    with demo(place) as run:
+        said, talk = run.communicate(timeout=DEMO_S)
+    assert (0, "", []) == (run.returncode, talk, left(place))
+    [directory] = place.iterdir()
+    return Played(said, directory)
+
+
+def test_table_has_what_the_applications_know(played: Played) -> None:
+    """For each of the seven rules the table counts the traces of which the applications know that they break it."""
+    expected = json.loads((CAPTURES / "expected.json").read_text())
+    rows = [line.split("│") for line in played.said.partition("signals, the last")[2].splitlines() if "│" in line]
+    table = {row[1].strip().removesuffix("…"): int(row[5]) for row in rows}
+
+    shown = {rule: count for name, count in table.items() for rule in expected if rule.startswith(name)}
+    assert 7 == len(shown)
+    assert {rule: len(traces["broken"]) for rule, traces in expected.items()} == shown
+
+
+def test_last_ten_signals_are_shown(played: Played) -> None:
+    """The demo says how many signals there were and shows ten, which the evidence has."""
+    store = open_storage(str(played.directory / "evidence"))
+
+    known = gather(store, 0, judged_to(store) or 0).signals.keys()
+    assert f"\n{len(known)} signals, the last 10 of them:\n" in played.said
+    assert 10 == len(set(played.shown()))
+    assert set() == set(played.shown()) - known
+
+
+def test_pages_are_written(played: Played) -> None:
+    """The report is about every rule, the page about the last signal and its trace, and both are named."""
+    report, page = ((played.directory / name).read_text() for name in ("report.html", "signal.html"))
+
+    expected = json.loads((CAPTURES / "expected.json").read_text())
+    assert [] == [rule for rule in expected if rule not in report]
+    assert f"{played.shown()[-1]}.1" in page
+    assert page.count('class="bar"') > 1
+    assert [] == [name for name in ("report.html", "signal.html") if f"{played.directory / name}\n" not in played.said]
+    assert ["evidence", "kafka", "ledger.pub", "report.html", "signal.html"] == sorted(
+        path.name for path in played.directory.iterdir()
+    )
+
+
+def test_next_commands_work(played: Played) -> None:
+    """In one shell, after the demo: its Kafka starts again, the last signal is shown, and the evidence verifies."""
+    start, show, verify = played.commands()
+    [stop] = re.findall("^To end that Kafka: (.+)$", played.said, re.MULTILINE)
+
+    try:
+        done = subprocess.run(["sh", "-ec", f"{start}\n{show}"], capture_output=True, text=True, check=False)
+        verified = subprocess.run(["sh", "-ec", verify], capture_output=True, text=True, check=False)
+    finally:
+        subprocess.run(["sh", "-ec", stop], check=True)
+
+    assert (0, 0) == (done.returncode, verified.returncode), done.stderr + verified.stderr
+    assert played.shown()[-1] in show
+    assert f"signal    {played.shown()[-1]}.1\n" in done.stdout
+    assert "█" in done.stdout
+    assert verified.stdout.endswith("nothing was changed, nothing is missing\n")
+    assert [] == left(played.directory)
 
 
 @pytest.mark.parametrize("moment", ["Starting Kafka", "betrace run"])
