@@ -73,17 +73,18 @@ class Atom:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What an atom asks, before it is compiled: equal questions are one atom.
+    """What an atom asks, before it is compiled: questions with one fingerprint are equal, and one atom.
 
     `text` is the subject in canonical form; `fingerprint` 8 bytes of BLAKE2b over it, the time zone if it matters, and
     the exceptions.
     """
 
-    subject: Subject
-    zone: str
-    exemptions: tuple[Exemption, ...] = ()
+    # Only the fingerprint tells questions apart: two identities would leave one of two atoms without hits or counts.
+    subject: Subject = field(compare=False)
+    zone: str = field(compare=False)
+    exemptions: tuple[Exemption, ...] = field(default=(), compare=False)
     text: str = field(init=False, compare=False)
-    fingerprint: bytes = field(init=False, compare=False)
+    fingerprint: bytes = field(init=False)
 
     def __post_init__(self) -> None:
         # Both walk the whole subject and are asked for again and again, so they are found once.
