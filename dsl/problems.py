@@ -328,6 +328,12 @@ def failed_test(spot: Spot, name: str, expected: str, actual: str) -> Problem:
     return _error("E330", spot, f"test `{_cut(name)}` expects {expected}, the verdict is {actual}", advice)
 
 
+def depends_on_others(spot: Spot, name: str, alone: str, among: str) -> Problem:
+    """A test that comes out otherwise when all rules of the set are judged: a bug, and not one of the rules."""
+    message = f"in test `{_cut(name)}` the verdict is {alone} of this rule alone, and {among} beside the other rules"
+    return _error("E331", spot, message, "report it, with these files: rules must not depend on each other")
+
+
 def never_applicable(spot: Spot) -> Problem:
     """A rule that no trace can be about."""
     return _warning("W401", spot, "this can never be true, so the rule is never applicable", "look for a contradiction")
