@@ -135,7 +135,7 @@ def number_text(value: float) -> str:
 
 def _canonical(value: float) -> float:
     """The integer among equal numbers, or, where integers have more digits than a double, the double."""
-    if isinstance(value, float):
+    if type(value) is float:
         return int(value) if value.is_integer() and abs(value) < _EXACT else value
     return value if abs(value) < _EXACT or abs(value) > sys.float_info.max or float(value) != value else float(value)
 

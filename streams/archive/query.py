@@ -89,9 +89,10 @@ class Answer:
 class Figures:
     """What the rules say, counted where no more is to be said.
 
-    `counted` are verdicts on traces with one whole window, of those that began in the time that is counted; `traces` is
-    how many such traces there are, and `closes` are as in `Answer`. `minutes` are those of record time in which there
-    was a record, in that time; `spans` and `unreadable` count all rows and records that were asked for.
+    `counted` are verdicts on traces with one whole window, of those that began, for the rule, in the time that is
+    counted; `traces` is how many such traces began then, and `closes` are as in `Answer`. `minutes` are those of record
+    time in which there was a record, in that time; `spans` and `unreadable` count all rows and records that were asked
+    for.
     """
 
     counted: tuple[Counted, ...]

@@ -99,7 +99,7 @@ def test_broken_rule_is_a_finding() -> None:
 
     assert said(finding) == (1, None, "broken")
     assert (
-        finding.chain_first_ms,
+        finding.first_fact_ms,
         finding.first_ms,
         finding.last_ms,
         finding.closed_ms,
