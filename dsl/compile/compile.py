@@ -22,7 +22,7 @@ from dsl.compile.assemble import Assembly
 from dsl.files import headers, yaml_rules
 from dsl.files.draft import Draft
 from dsl.files.fields import Metadata, metadata
-from dsl.judge.atoms import Atom, Exemption, Question, atom
+from dsl.judge.atoms import SEMANTICS, Atom, Exemption, Question, atom
 from dsl.judge.ruleset import Formula, Interest, Kind, Rule, RuleException, RuleSet
 from dsl.problems import Problem
 from dsl.syntax import source
@@ -189,6 +189,6 @@ def _end_ns(day: date, zone: str) -> int | None:
 
 
 def _fingerprint(form: Form, kind: Kind, zone: str, exemptions: tuple[Exemption, ...]) -> str:
-    lines = [kind.value, zone, form_text(form)]
+    lines = [f"semantics {SEMANTICS}", kind.value, zone, form_text(form)]
     lines += [f"except {cond_text(each.where)} until {each.until_ns}" for each in exemptions]
     return blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()

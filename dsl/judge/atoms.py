@@ -32,6 +32,8 @@ from dsl.syntax.nodes import Cond, Subject
 from dsl.syntax.printer import cond_text, subject_text
 
 FINGERPRINT_BYTES = 8
+SEMANTICS = 2
+"""What the texts of rules mean, as a number: another one makes every rule another rule, and so an upgrade a push."""
 MAX_COUNTED = 10_000
 
 _Witness: TypeAlias = Callable[[Span], dict[str, Value]]
