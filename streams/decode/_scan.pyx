@@ -28,7 +28,7 @@ from streams.decode._touches cimport Touches
 from streams.decode._wire cimport END, FIELD, REFUSED, Field, Reader, Slice, next_field, reader_of
 
 from streams.decode.records import Decoded
-from topics import audit
+from topics.records import audit
 
 cdef bytes AUDIT = audit.PREFIX.encode()
 

@@ -18,6 +18,7 @@ from topics.signals.finding import Finding, RuleText, Shown, SourceRange
 
 SIGNALLED = frozenset({Verdict.BROKEN.value, Verdict.UNDETERMINED.value})
 SPAN_ID_BYTES = 8
+LOG_IDENTITY_BYTES = 16
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
@@ -144,15 +145,17 @@ def shown(chain: Chain, judgement: Judgement) -> Iterator[Shown]:
     for subject, atom in judgement.subjects:
         remembered = chain.facts.get(atom)
         for seen in remembered.witnesses if remembered else ():
+            size, is_log = len(seen.identity), len(seen.identity) >= LOG_IDENTITY_BYTES
             yield Shown(
                 subject=subject,
-                span_id=seen.identity,
+                # What a span without an id is told by is no id, and leads nowhere.
+                span_id=seen.identity if is_log or size <= SPAN_ID_BYTES else b"",
                 name=seen.witness.name,
                 service=seen.witness.service,
                 start_ns=seen.start_ns,
                 duration_ns=seen.witness.duration_ns,
                 attributes=dict(seen.witness.attributes),
-                is_log=len(seen.identity) > SPAN_ID_BYTES,
+                is_log=is_log,
             )
 
 
