@@ -157,7 +157,7 @@ def add_value(found: dict[str, Value], key: str, value: Value) -> None:
         found[key] = value
     elif is_known(value):
         # An array is of this request alone, so it may grow: copies would take time with the square of its length.
-        values = before if isinstance(before, list) else [before]
+        values: list[Value] = before if isinstance(before, list) else [before]
         values += value if isinstance(value, list) else [value]
         found[key] = values
 
