@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from hashlib import blake2b
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from dsl import problems
 from dsl.check.check import check_cond, check_form, kind_of
@@ -23,6 +22,7 @@ from dsl.files import headers, yaml_rules
 from dsl.files.draft import Draft
 from dsl.files.fields import Metadata, metadata
 from dsl.judge.atoms import SEMANTICS, Atom, Exemption, Question, atom
+from dsl.judge.builtin import zone_of
 from dsl.judge.ruleset import Formula, Interest, Kind, Rule, RuleException, RuleSet
 from dsl.problems import Problem
 from dsl.syntax import source
@@ -182,7 +182,7 @@ def _exceptions(draft: Draft, zone: str, found: list[Problem]) -> list[tuple[Exe
 def _end_ns(day: date, zone: str) -> int | None:
     """The end of a day in a time zone, in Unix nanoseconds; None when that is beyond the calendar."""
     try:
-        end = datetime.combine(day + timedelta(days=1), time(), ZoneInfo(zone))
+        end = datetime.combine(day + timedelta(days=1), time(), zone_of(zone))
         return int(end.timestamp()) * 10**9
     except (OverflowError, ValueError):
         return None

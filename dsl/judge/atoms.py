@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
-from dsl.judge.builtin import BUILTINS, TIME_PREFIX, builtin_of, lookup_keys
+from dsl.judge.builtin import BUILTINS, TIME_PREFIX, builtin_of, lookup_keys, zone_of
 from dsl.judge.predicate import (
     EVERY_SPAN,
     Parts,
@@ -105,7 +105,7 @@ class Question:
 
 def atom(question: Question, counted: int) -> Atom:
     """Compiles the question."""
-    zone = ZoneInfo(question.zone)
+    zone = zone_of(question.zone)
     subject = parts(question.subject)
     where = None if subject.where is None else condition(subject.where, subject.name, zone)
     predicate = _holds(speaks_of(subject, zone), subject.name, where)
