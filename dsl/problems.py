@@ -404,3 +404,9 @@ def unitless_duration(spot: Spot) -> Problem:
 def no_rules(spot: Spot) -> Problem:
     """A rule file without a rule."""
     return _warning("W413", spot, "this file has no rule", "write one, or take the file out")
+
+
+def attribute_as_text(spot: Spot, text: str, instead: str) -> Problem:
+    """`b.where(id == a.id)`: a text that reads like an attribute of another subject."""
+    advice = f"write `{_cut(instead)}`, or put the text in quotes"
+    return _warning("W420", spot, f"`{_cut(text)}` is a text here, not an attribute", advice)
