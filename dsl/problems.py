@@ -328,6 +328,12 @@ def failed_test(spot: Spot, name: str, expected: str, actual: str) -> Problem:
     return _error("E330", spot, f"test `{_cut(name)}` expects {expected}, the verdict is {actual}", advice)
 
 
+def depends_on_others(spot: Spot, name: str, alone: str, among: str) -> Problem:
+    """A test that comes out otherwise when all rules of the set are judged: a bug, and not one of the rules."""
+    message = f"in test `{_cut(name)}` the verdict is {alone} of this rule alone, and {among} beside the other rules"
+    return _error("E331", spot, message, "report it, with these files: rules must not depend on each other")
+
+
 def never_applicable(spot: Spot) -> Problem:
     """A rule that no trace can be about."""
     return _warning("W401", spot, "this can never be true, so the rule is never applicable", "look for a contradiction")
@@ -398,3 +404,9 @@ def unitless_duration(spot: Spot) -> Problem:
 def no_rules(spot: Spot) -> Problem:
     """A rule file without a rule."""
     return _warning("W413", spot, "this file has no rule", "write one, or take the file out")
+
+
+def attribute_as_text(spot: Spot, text: str, instead: str) -> Problem:
+    """`b.where(id == a.id)`: a text that reads like an attribute of another subject."""
+    advice = f"write `{_cut(instead)}`, or put the text in quotes"
+    return _warning("W420", spot, f"`{_cut(text)}` is a text here, not an attribute", advice)

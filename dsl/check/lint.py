@@ -40,7 +40,7 @@ from dsl.syntax.nodes import (
     subjects,
     tests,
 )
-from dsl.syntax.printer import expr_text
+from dsl.syntax.printer import expr_text, name_text, subject_text
 from dsl.syntax.source import Passage
 
 _MAX_LEAVES = 8
@@ -52,10 +52,13 @@ Trial: TypeAlias = Mapping[str, bool]
 def advice(form: Form, kind: Kind | None, passage: Passage) -> Iterator[Problem]:
     """Every warning about one rule; None is a kind that could not be told."""
     exprs = [form.condition, *form.always, *form.never] if isinstance(form, When) else [form]
+    asked = [subject for expr in exprs for subject, _ in subjects(expr)]
+    names = frozenset(name for subject in asked if (name := parts(subject).name) is not None)
     for expr in exprs:
         yield from _shape(expr, passage)
         for subject, _ in subjects(expr):
             yield from _subject(subject, passage)
+            yield from _attributes_as_text(subject, names, passage)
     has_clauses = not isinstance(form, When) or form.always or form.never
     if kind is not None and has_clauses:
         yield from _constant(form, kind, passage)
@@ -105,6 +108,29 @@ def _subject(subject: Subject, passage: Passage) -> Iterator[Problem]:
     name, where = parts(subject)
     if where is not None:
         yield from condition_advice(where, name, passage)
+
+
+def _attributes_as_text(subject: Subject, names: frozenset[str], passage: Passage) -> Iterator[Problem]:
+    """Texts that read like an attribute of one of the rule's subjects: `id == a.id` compares with the text a.id."""
+    own, where = parts(subject)
+    for test in tests(where) if where is not None else ():
+        if isinstance(test, Test) and isinstance(test.value, Text) and not test.value.quoted:
+            text = test.value.value
+            found = [name for name in names if text.startswith(f"{name}.") and text not in names]
+            if found:
+                name = max(found, key=len)
+                attribute = text.removeprefix(f"{name}.")
+                spot = passage.spot(test.value.at)
+                yield problems.attribute_as_text(spot, text, _instead(own, name, test.name.text, attribute))
+
+
+def _instead(own: str | None, other: str, name: str, attribute: str) -> str:
+    """What says it; a subject without a name is any span with the attribute."""
+    if own == other:
+        return f"${name_text(attribute)}"
+    keys = f"same {name_text(name)}" if name == attribute else f"{name_text(attribute)} == {name_text(name)}"
+    of_span = "(…)" if own is None else subject_text(Has(Name(own)))
+    return f"each {subject_text(Has(Name(other)))} has {of_span} with {keys}"
 
 
 def _name(name: Name, subject: str | None, passage: Passage) -> Iterator[Problem]:

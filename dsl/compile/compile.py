@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from hashlib import blake2b
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from dsl import problems
 from dsl.check.check import check_cond, check_form, kind_of
@@ -22,7 +21,8 @@ from dsl.compile.assemble import Assembly
 from dsl.files import headers, yaml_rules
 from dsl.files.draft import Draft
 from dsl.files.fields import Metadata, metadata
-from dsl.judge.atoms import Atom, Exemption, Question, atom
+from dsl.judge.atoms import SEMANTICS, Atom, Exemption, Question, atom
+from dsl.judge.builtin import zone_of
 from dsl.judge.ruleset import Formula, Interest, Kind, Rule, RuleException, RuleSet
 from dsl.problems import Problem
 from dsl.syntax import source
@@ -182,13 +182,13 @@ def _exceptions(draft: Draft, zone: str, found: list[Problem]) -> list[tuple[Exe
 def _end_ns(day: date, zone: str) -> int | None:
     """The end of a day in a time zone, in Unix nanoseconds; None when that is beyond the calendar."""
     try:
-        end = datetime.combine(day + timedelta(days=1), time(), ZoneInfo(zone))
+        end = datetime.combine(day + timedelta(days=1), time(), zone_of(zone))
         return int(end.timestamp()) * 10**9
     except (OverflowError, ValueError):
         return None
 
 
 def _fingerprint(form: Form, kind: Kind, zone: str, exemptions: tuple[Exemption, ...]) -> str:
-    lines = [kind.value, zone, form_text(form)]
+    lines = [f"semantics {SEMANTICS}", kind.value, zone, form_text(form)]
     lines += [f"except {cond_text(each.where)} until {each.until_ns}" for each in exemptions]
     return blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()

@@ -1,12 +1,13 @@
 """Reviews rule files: all that `betrace check` reports.
 
 In: paths and today's date. Out: every problem, sorted by place: those of loading, the in-file tests that fail, and the
-exceptions that have expired. Tests run each trace through the same `hits` and `judge` as live processing.
+exceptions that have expired. Tests run each trace through the same `hits` and `judge` as live processing: with the rule
+alone, and with all rules of the files, as it is judged live.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from dsl import problems
 from dsl.compile.compile import CompiledRule, compile_files, rule_set
 from dsl.files.draft import DraftTest
-from dsl.judge.ruleset import RuleSet
+from dsl.judge.ruleset import Rule, RuleSet
 from dsl.judge.span import Span
 from dsl.judge.verdict import Judgement, Verdict, judge
 from dsl.problems import Problem
@@ -23,16 +24,17 @@ from dsl.syntax import source
 
 @dataclass(slots=True)
 class TraceFacts:
-    """The facts of one atom in a trace that is held whole in memory."""
+    """The facts of one atom in a trace that is held whole in memory; `counted` as `Atom` has it, None counts all."""
 
     first_ns: int | None = None
     last_ns: int | None = None
     identities: set[bytes] = field(default_factory=set)
+    counted: int | None = None
 
     @property
     def identity_count(self) -> int:
-        """Distinct spans that were hit."""
-        return len(self.identities)
+        """Distinct spans that were hit, as far as they are counted."""
+        return len(self.identities) if self.counted is None else min(len(self.identities), self.counted)
 
     def add(self, span: Span) -> None:
         """Notes a hit."""
@@ -47,10 +49,18 @@ def review(paths: Iterable[str | Path], today: date) -> list[Problem]:
     files, found = source.read(paths)
     compiled, more = compile_files(files)
     found += more
+    every = rules_of(compiled)
     for rule in compiled:
-        found += _failed(rule)
+        found += failed_tests(rule, every)
         found += _expired(rule, today)
     return problems.by_place(found)
+
+
+def rules_of(compiled: Iterable[CompiledRule]) -> RuleSet:
+    """The rules as one set; those that are not enabled are judged too."""
+    enabled = [replace(each, rule=replace(each.rule, enabled=True)) for each in compiled]
+    rules, _ = rule_set([], enabled, [])
+    return rules
 
 
 def judge_trace(rules: RuleSet, spans: Iterable[Span], *, whole: bool = True) -> list[Judgement]:
@@ -58,24 +68,29 @@ def judge_trace(rules: RuleSet, spans: Iterable[Span], *, whole: bool = True) ->
     facts: dict[bytes, TraceFacts] = {}
     for span in spans:
         for atom in rules.hits(span):
-            facts.setdefault(atom.fingerprint, TraceFacts()).add(span)
+            facts.setdefault(atom.fingerprint, TraceFacts(counted=atom.counted)).add(span)
     return judge(rules, facts, whole=whole)
 
 
-def _failed(compiled: CompiledRule) -> Iterator[Problem]:
+def failed_tests(compiled: CompiledRule, every: RuleSet) -> Iterator[Problem]:
+    """The tests of a rule that do not come out as expected: judged alone, and among `every` rule of its set."""
     if compiled.draft.misses_tests:
         yield problems.no_tests(compiled.draft.spot, compiled.rule.id)
-    if compiled.draft.tests:
-        alone = replace(compiled, rule=replace(compiled.rule, enabled=True))
-        rules, _ = rule_set([], [alone], [])
-        for test in compiled.draft.tests:
-            if (actual := _verdict(rules, test)) is not test.expect:
-                yield problems.failed_test(test.spot, test.name, test.expect.value, actual.value)
+    if not compiled.draft.tests:
+        return
+    rule, alone = compiled.rule, rules_of([compiled])
+    for test in compiled.draft.tests:
+        actual, among = _verdict(alone, rule, test), _verdict(every, rule, test)
+        if actual is not test.expect:
+            yield problems.failed_test(test.spot, test.name, test.expect.value, actual.value)
+        if among is not actual:
+            yield problems.depends_on_others(test.spot, test.name, actual.value, among.value)
 
 
-def _verdict(rules: RuleSet, test: DraftTest) -> Verdict:
-    judgements: Sequence[Judgement] = judge_trace(rules, test.spans, whole=not test.is_cut)
-    return judgements[0].verdict if judgements else Verdict.NOT_APPLICABLE
+def _verdict(rules: RuleSet, rule: Rule, test: DraftTest) -> Verdict:
+    judgements = judge_trace(rules, test.spans, whole=not test.is_cut)
+    of_rule = (each.verdict for each in judgements if each.rule.id == rule.id)
+    return next(of_rule, Verdict.NOT_APPLICABLE)
 
 
 def _expired(compiled: CompiledRule, today: date) -> Iterator[Problem]:

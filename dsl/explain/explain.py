@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from dsl.compile.compile import CompiledRule
-from dsl.explain.phrase import clauses, joined, noun, whose
+from dsl.explain.phrase import clauses, joined, noun, sentence, whose
 from dsl.files.draft import DraftException
 from dsl.judge.atoms import Question, looked_up
+from dsl.judge.formula import compare
 from dsl.judge.predicate import parts
 from dsl.judge.ruleset import Kind, Mode, Rule
 from dsl.show import printable
-from dsl.syntax.nodes import AllOf, AnyOf, Expr, Form, Not, When, subjects
+from dsl.syntax.nodes import AllOf, AnyOf, Compared, Expr, Form, Not, Number, When, subjects
 from dsl.syntax.parse import parse_cond
 from dsl.syntax.printer import cond_text, form_text
 
@@ -23,7 +24,11 @@ _UNDETERMINED = (
     "it applies, and what is missing could change the answer, because the trace is not known whole",
     "(it was cut, input was lost, or it has more spans than are counted)",
 )
-_SPAN_IS = "A span is `x` when that is its name, or it has an event of that name, or an attribute that is not false."
+_SPAN_IS = (
+    "A span is `x` when that is its name, or it has an event of that name, or an attribute that is not false.",
+    "Where `a` of a span `x` is looked at, any span that has an `x.a` is one, too; where `x.a` of a span is looked at,",
+    "so is a span `x` that has an `a`.",
+)
 
 
 def explain(compiled: CompiledRule, identity: Iterable[str]) -> str:
@@ -60,7 +65,7 @@ def explain(compiled: CompiledRule, identity: Iterable[str]) -> str:
         "Atoms": [_atom(question) for question in compiled.questions],
     }
     written = [_section(head, lines) for head, lines in sections.items() if lines]
-    return "\n".join([*written, f"{_SPAN_IS}\n"])
+    return "\n".join([*written, "".join(f"{line}\n" for line in _SPAN_IS)])
 
 
 def _section(head: str, lines: Iterable[str]) -> str:
@@ -80,8 +85,27 @@ def _applies(form: Form, kind: Kind) -> list[str]:
         return clauses(form.condition)
     if kind is Kind.INVARIANT and isinstance(form, AllOf):
         return clauses(form.items[0])
-    positive = [f"there is a {noun(subject)}" for subject, is_positive in subjects(form) if is_positive]
-    return joined("or", positive) if positive else clauses(form)
+    seen = [f"there is a {noun(subject)}" for subject, is_positive in subjects(form) if is_positive]
+    if not seen:
+        return clauses(form)
+    # A pattern is also about every trace of which it is true, whatever of it was seen.
+    others = [item for item in (form.items if isinstance(form, AnyOf) else [form]) if not _is_seen(item)]
+    said = [f"({sentence(item)})" if isinstance(item, AllOf | AnyOf) else sentence(item) for item in others]
+    return joined("or", [*seen, *said])
+
+
+def _is_seen(expr: Expr) -> bool:
+    """Whether the expression is true only of traces in which one of its positive subjects was seen."""
+    match expr:
+        case AllOf(items):
+            return any(map(_is_seen, items))
+        case AnyOf(items):
+            return all(map(_is_seen, items))
+        case Compared(left, op, right):
+            none, other = (side.value if isinstance(side, Number) else 0 for side in (left, right))
+            return not compare(none, op, other)
+        case _:
+            return not isinstance(expr, Not)
 
 
 def _bad(form: Form, kind: Kind) -> Expr:

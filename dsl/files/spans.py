@@ -60,13 +60,18 @@ def read_span(fields: Mapping[str, Value]) -> Span:
         status_message=_text(fields, "status_message") or "",
         is_log="log" in fields,
     )
-    span.identity = span.span_id
+    span.identity = span.span_id or _hash(span)
     if span.is_log:
         log = _mapping(fields, "log")
         span.log_body, span.log_severity = log.get("body"), _text(log, "severity")
-        said = (span.span_id, span.start_ns, span.name, sorted(span.attributes.items(), key=repr))
-        span.identity = blake2b(repr(said).encode(), digest_size=16).digest()
+        span.identity = _hash(span)
     return span
+
+
+def _hash(span: Span) -> bytes:
+    """What tells log records, and spans without an id, apart."""
+    said = (span.span_id, span.start_ns, span.name, sorted(span.attributes.items(), key=repr))
+    return blake2b(repr(said).encode(), digest_size=16).digest()
 
 
 def _name(fields: Mapping[str, Value]) -> str:

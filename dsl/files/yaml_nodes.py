@@ -27,8 +27,8 @@ from ruamel.yaml.events import (
 
 from dsl import problems
 from dsl.judge.span import Value
-from dsl.judge.values import clean
 from dsl.problems import Problem, Spot
+from dsl.syntax.parse import mended
 from dsl.syntax.source import Passage, SourceFile
 from dsl.syntax.tokens import MAX_NESTING
 
@@ -195,7 +195,7 @@ class _Composer:
         if isinstance(event, MappingStartEvent):
             return Mapping(self._entries(), spot)
         if isinstance(event, ScalarEvent):
-            return Scalar(clean(event.value), event.style, spot)
+            return Scalar(mended(event.value), event.style, spot)
         return Scalar("", None, spot)
 
     def _entries(self) -> dict[str, Entry]:

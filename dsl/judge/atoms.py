@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
-from dsl.judge.builtin import BUILTINS, TIME_PREFIX, builtin_of, lookup_keys
+from dsl.judge.builtin import BUILTINS, TIME_PREFIX, builtin_of, lookup_keys, zone_of
 from dsl.judge.predicate import (
     EVERY_SPAN,
     Parts,
@@ -32,6 +32,8 @@ from dsl.syntax.nodes import Cond, Subject
 from dsl.syntax.printer import cond_text, subject_text
 
 FINGERPRINT_BYTES = 8
+SEMANTICS = 2
+"""What the texts of rules mean, as a number: another one makes every rule another rule, and so an upgrade a push."""
 MAX_COUNTED = 10_000
 
 _Witness: TypeAlias = Callable[[Span], dict[str, Value]]
@@ -73,17 +75,18 @@ class Atom:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What an atom asks, before it is compiled: equal questions are one atom.
+    """What an atom asks, before it is compiled: questions with one fingerprint are equal, and one atom.
 
     `text` is the subject in canonical form; `fingerprint` 8 bytes of BLAKE2b over it, the time zone if it matters, and
     the exceptions.
     """
 
-    subject: Subject
-    zone: str
-    exemptions: tuple[Exemption, ...] = ()
+    # Only the fingerprint tells questions apart: two identities would leave one of two atoms without hits or counts.
+    subject: Subject = field(compare=False)
+    zone: str = field(compare=False)
+    exemptions: tuple[Exemption, ...] = field(default=(), compare=False)
     text: str = field(init=False, compare=False)
-    fingerprint: bytes = field(init=False, compare=False)
+    fingerprint: bytes = field(init=False)
 
     def __post_init__(self) -> None:
         # Both walk the whole subject and are asked for again and again, so they are found once.
@@ -102,7 +105,7 @@ class Question:
 
 def atom(question: Question, counted: int) -> Atom:
     """Compiles the question."""
-    zone = ZoneInfo(question.zone)
+    zone = zone_of(question.zone)
     subject = parts(question.subject)
     where = None if subject.where is None else condition(subject.where, subject.name, zone)
     predicate = _holds(speaks_of(subject, zone), subject.name, where)

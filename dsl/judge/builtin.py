@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib import resources
 from types import MappingProxyType
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
@@ -28,10 +30,31 @@ CLOSED_SETS = MappingProxyType(
     }
 )
 
-_UTC = ZoneInfo("UTC")
 _HOUR_NS = 3600 * 10**9
 _MINUTE_NS = 60 * 10**9
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@cache
+def zone_of(name: str) -> ZoneInfo:
+    """A time zone as the `tzdata` package has it: the zone files of a host would give each image its own verdicts.
+
+    Raises:
+        KeyError: there is none of this name.
+    """
+    if name not in zone_names():
+        raise KeyError(name)
+    with resources.files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
+        return ZoneInfo.from_file(file, key=name)
+
+
+@cache
+def zone_names() -> tuple[str, ...]:
+    """The names of all time zones, sorted."""
+    return tuple(sorted(resources.files("tzdata").joinpath("zones").read_text(encoding="utf-8").split()))
+
+
+_UTC = zone_of("UTC")
 
 
 def _local(span: Span, zone: ZoneInfo) -> datetime | None:

@@ -201,7 +201,8 @@ def _negated(found: bool | None) -> bool | None:  # noqa: FBT001 (a truth value 
 def _range(side: Counted | float, facts: Facts, *, whole: bool) -> _Between:
     if not isinstance(side, Counted):
         return _Between(side, side)
-    count = found.identity_count if (found := facts.get(side.atom)) is not None else 0
+    # More may be held than this rule needs, for another rule's sake: it must not make a difference.
+    count = min(found.identity_count, side.limit) if (found := facts.get(side.atom)) is not None else 0
     return _Between(count, count if whole and count < side.limit else math.inf)
 
 

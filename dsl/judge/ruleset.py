@@ -91,8 +91,8 @@ class RuleException:
 class Rule:
     """One compiled rule.
 
-    `text` is the condition as written. `fingerprint`, 32 hex characters, covers condition, kind, time zone and
-    exceptions; so two rules with one fingerprint give the same verdicts.
+    `text` is the condition as written. `fingerprint`, 32 hex characters, covers condition, kind, time zone, exceptions
+    and what texts mean (`dsl.judge.atoms.SEMANTICS`); so two rules with one fingerprint give the same verdicts.
     """
 
     id: str

@@ -33,7 +33,8 @@ class Span(msgspec.Struct, gc=False):
     `span_id` and `parent_id` are raw bytes, empty when absent. `start_ns` and `end_ns` are Unix nanoseconds, None when
     absent (0 on the wire). `kind` is one of internal, server, client, producer, consumer, or None when unspecified;
     `status` one of unset, ok, error. For a log record `name` is its event name ("" without one), `start_ns` its time or
-    observed time, `identity` a hash that tells it from other records of the same span; for a span `identity` is its id.
+    observed time, `identity` a hash that tells it from other records of the same span; for a span `identity` is its id,
+    a hash where it has none.
     """
 
     name: str

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
+import msgspec
 import re2
 
 from dsl.judge.span import Value
@@ -34,6 +35,7 @@ ORDERS: dict[str, Callable[[float, float], bool]] = {
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LONGEST_ADDRESS = 100
+_packed = msgspec.msgpack.Encoder(order="deterministic").encode
 _KNOWN = frozenset({str, bool, int, float, bytes, list, dict})
 
 
@@ -158,15 +160,21 @@ def pattern_search(pattern: str) -> Callable[[bytes], object]:
 
 
 def same(left: Value, right: Value) -> bool:
-    """`left == $right`: by the type of the right value; an array on the left needs one equal element."""
-    return shared(left, [right]) if type(right) is not list else False
+    """`left == $right`: by the type of the right value; an array on the left needs one equal element.
+
+    Two arrays are the same when they are equal element by element.
+    """
+    if type(right) is not list:
+        return shared(left, right)
+    return type(left) is list and len(left) == len(right) and all(map(_is_element, left, right))
 
 
 def shared(left: Value, right: Value) -> bool:
-    """`left in $right`: an element of the right array is equal to the left value, or to one element of it."""
-    if type(right) is not list:
-        return False
-    right = [value for value in right if is_known(value)]
+    """`left in $right`: an element of the right array is equal to the left value, or to one element of it.
+
+    A right value that is no array is like an array of it alone.
+    """
+    right = [value for value in (right if type(right) is list else [right]) if is_known(value)]
     numbers = {value for value in right if type(value) in {int, float}}
     truths = {value for value in right if type(value) is bool}
     texts = {clean(value) for value in right if type(value) is str}
@@ -182,6 +190,16 @@ def shared(left: Value, right: Value) -> bool:
         )
 
     return some(check)(left)
+
+
+def _is_element(left: Value, right: Value) -> bool:
+    """Whether two elements of arrays are equal; of what is nested in them all must be, types too."""
+    if type(right) not in {list, dict}:
+        return type(left) is not list and shared(left, right)
+    try:
+        return type(left) is type(right) and _packed(left) == _packed(right)
+    except RecursionError:
+        return False
 
 
 def in_order(op: str, left: Value, right: Value) -> bool:

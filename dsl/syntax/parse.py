@@ -72,8 +72,16 @@ def unquoted(text: str) -> str:
     >>> unquoted(r'"\d+ \"a\" \u00e9"')
     '\\d+ "a" é'
     """
-    plain = _ESCAPE.sub(_unescape, text[1:-1])
-    joined = _SURROGATE_PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), plain)
+    return mended(_ESCAPE.sub(_unescape, text[1:-1]))
+
+
+def mended(text: str) -> str:
+    r"""The text with escaped surrogates as what they stand for: a pair is one character, a lone one U+FFFD.
+
+    >>> mended("\ud83d\ude00") == "\N{GRINNING FACE}", mended("\ud83d") == "\N{REPLACEMENT CHARACTER}"
+    (True, True)
+    """
+    joined = _SURROGATE_PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
     return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", joined)
 
 

@@ -7,6 +7,7 @@ parentheses; `always` comes before `never`.
 from __future__ import annotations
 
 import re
+import sys
 
 from dsl.syntax.nodes import (
     AllOf,
@@ -40,6 +41,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.([A-Za-z_][A-Za-z0-9_-]*|[0-9]+))
 _ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
 _REFUSED = RESERVED | {"trace", "trace.has", "trace.count"}
+_EXACT = 1 << 64
+"""Below this a whole number is written with all its digits: no integer of a span is beyond."""
 _UNITS = (("d", 86400 * 10**9), ("h", 3600 * 10**9), ("m", 60 * 10**9), ("s", 10**9), ("ms", 10**6), ("us", 10**3))
 
 
@@ -122,12 +125,19 @@ def operand_text(operand: Operand) -> str:
 
 
 def number_text(value: float) -> str:
-    """A number as the language reads it.
+    """A number as the language reads it; equal numbers have one text.
 
-    >>> number_text(5), number_text(0.5), number_text(1e22)
-    ('5', '0.5', '1e+22')
+    >>> number_text(5), number_text(5.0), number_text(-0.0), number_text(0.5), number_text(10**22)
+    ('5', '5', '0', '0.5', '1e+22')
     """
-    return repr(value)
+    return repr(_canonical(value))
+
+
+def _canonical(value: float) -> float:
+    """The integer among equal numbers, or, where integers have more digits than a double, the double."""
+    if type(value) is float:
+        return int(value) if value.is_integer() and abs(value) < _EXACT else value
+    return value if abs(value) < _EXACT or abs(value) > sys.float_info.max or float(value) != value else float(value)
 
 
 def _escape(character: re.Match[str]) -> str:
@@ -147,10 +157,11 @@ def _literal_text(literal: Literal) -> str:
 
 
 def _duration_text(value_ns: float) -> str:
+    whole_ns = _canonical(value_ns)
     for unit, size_ns in _UNITS:
-        if value_ns and isinstance(value_ns, int) and value_ns % size_ns == 0:
-            return f"{value_ns // size_ns}{unit}"
-    return f"{number_text(value_ns)}ns"
+        if whole_ns and isinstance(whole_ns, int) and whole_ns % size_ns == 0:
+            return f"{whole_ns // size_ns}{unit}"
+    return f"{number_text(whole_ns)}ns"
 
 
 def _count_text(side: Count | Number | Duration) -> str:

@@ -27,7 +27,7 @@ import pyarrow as pa
 
 from streams.archive import read, spans, sql
 from streams.archive.names import ArchiveFile, Contents
-from streams.archive.schema import FORMAT_KEY, RUN_BACK_KEY
+from streams.archive.schema import FORMAT_KEY, OLDER, RUN_BACK_KEY
 from streams.archive.store import Store
 from streams.archive.tables import Counted, Said, Tables
 from streams.decode.records import TraceSpans
@@ -89,9 +89,10 @@ class Answer:
 class Figures:
     """What the rules say, counted where no more is to be said.
 
-    `counted` are verdicts on traces with one whole window, of those that began in the time that is counted; `traces` is
-    how many such traces there are, and `closes` are as in `Answer`. `minutes` are those of record time in which there
-    was a record, in that time; `spans` and `unreadable` count all rows and records that were asked for.
+    `counted` are verdicts on traces with one whole window, of those that began, for the rule, in the time that is
+    counted; `traces` is how many such traces began then, and `closes` are as in `Answer`. `minutes` are those of record
+    time in which there was a record, in that time; `spans` and `unreadable` count all rows and records that were asked
+    for.
     """
 
     counted: tuple[Counted, ...]
@@ -218,6 +219,8 @@ def _check(database: duckdb.DuckDBPyConnection, urls: str, file_count: int, out_
     said: Mapping[str, list[str]] = dict(found.fetchall())
     formats = said.get(FORMAT_KEY, [])
     read.check_formats(formats if len(formats) == file_count else [*formats, ""])
+    if older := OLDER.intersection(formats):
+        raise RefusedError(f"it has files of format {', '.join(sorted(older))}, whose columns say less")
     run_back_ms = max(map(int, said[RUN_BACK_KEY]))
     if run_back_ms > out_of_order_ms:
         raise RefusedError(f"record times run back by {run_back_ms}ms, more than out-of-order, {out_of_order_ms}ms")

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from streams.archive.names import ArchiveFile, Contents, Hole
 from streams.archive.rows import RawRecord
-from streams.archive.schema import FORMAT, FORMAT_KEY, SCHEMA
+from streams.archive.schema import FORMAT, FORMAT_KEY, OLDER, SCHEMA
 from streams.archive.store import Store
 from streams.errors import StateError
 from streams.windows.clock import Source
@@ -107,7 +107,7 @@ def check_formats(formats: Iterable[str]) -> None:
     Raises:
         StateError: one cannot.
     """
-    if others := set(formats) - {FORMAT}:
+    if others := set(formats) - OLDER - {FORMAT}:
         named = ", ".join(sorted(each or "none" for each in others))
         raise StateError(
             f"the archive has files of format {named}, this version reads format {FORMAT}",

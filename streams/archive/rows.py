@@ -170,7 +170,7 @@ def _span(trace_id: bytes, span: Span) -> tuple[object, ...]:
         span.status_message or None,
         span.scope_name,
         span.is_log,
-        span.identity if span.is_log else None,
+        span.identity if span.is_log or not span.span_id else None,
         span.log_severity,
         body,
         body_type if span.is_log else None,

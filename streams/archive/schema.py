@@ -23,8 +23,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-FORMAT = "1"
+FORMAT = "2"
 """The version of these columns."""
+
+OLDER = frozenset({"1"})
+"""Versions whose records are read, but not their columns: in 1 the first of attributes with one key counted alone."""
 
 FORMAT_KEY = "betrace.format"
 TOPIC_ID_KEY = "betrace.topic_id"

@@ -79,7 +79,7 @@ def _span(
         is_log=is_log,  # type: ignore[arg-type]
         log_body=value_of(body, body_type) if is_log else None,  # type: ignore[arg-type]
         log_severity=severity,  # type: ignore[arg-type]
-        identity=(identity if is_log else span_id) or b"",  # type: ignore[arg-type]
+        identity=identity or span_id or b"",  # type: ignore[arg-type]
     )
 
 

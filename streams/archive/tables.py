@@ -3,12 +3,12 @@
 In: a database with the view `archive` (rows that hold a span), and rules. Out, each from those before it:
 
     hits      trace_id, tick, atom, identity, start_ns         a row that satisfies an atom, by the atom's index
-    windows   trace_id, first, last, is_simple                 of a trace with a hit: its first hit, its last arrival
+    windows   trace_id, first, last, is_simple                 of a trace with a hit: its first hit, its window's end
     judged    trace_id, first, last, has_more, verdicts        what is to be said of the trace, and whether that is all
     chosen    trace_id                                         the traces that have more to be said of
 
 What must hold: of a trace that has no more, the verdicts are those of the engine. So a trace is simple only when all
-its hits lie in one window that was neither cut nor touched by lost input.
+that came of it from its first hit on lies in one window that was neither cut nor touched by lost input.
 """
 
 # ruff: noqa: S608 - the texts in these statements are made by streams.archive.sql, which quotes them
@@ -52,7 +52,7 @@ class Said(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """On how many traces a rule has a verdict, and when the first and the last of them began, in ms of record time."""
+    """On how many traces a rule has a verdict, and when the first and the last began for it, in ms of record time."""
 
     rule_id: str
     verdict: Verdict
@@ -90,14 +90,17 @@ class Tables:
     def find_windows(self, bounds: Bounds, lost: Iterable[LostTime]) -> None:
         """Makes `windows`."""
         gap, longest = bounds.gap, bounds.max_duration
-        is_simple = [f"last_hit <= last AND last + {gap} + 1 <= first + {longest}", *_not_lost(lost, bounds)]
+        is_simple = [f"latest = last AND last + {gap} + 1 <= first + {longest}", *_not_lost(lost, bounds)]
         self._database.execute(
             f"""
             CREATE TABLE windows AS
-            WITH hit AS (SELECT trace_id, min(tick) AS first, max(tick) AS last_hit FROM hits GROUP BY trace_id),
+            WITH hit AS (SELECT trace_id, min(tick) AS first FROM hits GROUP BY trace_id),
             arrivals AS (SELECT DISTINCT trace_id, tick FROM archive JOIN hit USING (trace_id) WHERE tick >= first),
             steps AS (SELECT *, lead(tick) OVER (PARTITION BY trace_id ORDER BY tick) - tick AS pause FROM arrivals),
-            ends AS (SELECT trace_id, min(tick) AS last FROM steps WHERE pause IS NULL OR pause > {gap} GROUP BY ALL)
+            ends AS (
+                SELECT trace_id, min(tick) AS last, max(tick) AS latest
+                FROM steps WHERE pause IS NULL OR pause > {gap} GROUP BY ALL
+            )
             SELECT trace_id, first, last, {" AND ".join(is_simple)} AS is_simple FROM hit JOIN ends USING (trace_id)
             """
         )
@@ -123,7 +126,7 @@ class Tables:
         """The verdicts on all traces but those that are chosen."""
         rows = self._database.execute(
             """
-            SELECT trace_id, first, last, verdict // 2, verdict % 2
+            SELECT trace_id, first, last, verdict.code // 2, verdict.code % 2
             FROM (SELECT trace_id, first, last, unnest(verdicts) AS verdict FROM judged WHERE NOT has_more)
             WHERE verdict IS NOT NULL
             """
@@ -132,18 +135,18 @@ class Tables:
             yield Said(self._enabled[number].id, trace_id, _verdict(is_broken), first * TICK_MS, last * TICK_MS)
 
     def counted(self, from_ms: int, to_ms: int) -> tuple[list[Counted], int]:
-        """The same of the traces that began in `[from_ms, to_ms)`, counted, and how many such traces there are."""
-        self._database.execute(
-            f"CREATE VIEW whole AS FROM judged WHERE NOT has_more "
-            f"AND first * {TICK_MS} >= {from_ms} AND first * {TICK_MS} < {to_ms}"
-        )
+        """The same of the traces that began for a rule in `[from_ms, to_ms)`, and how many began then for any."""
+        self._database.execute("CREATE VIEW whole AS FROM judged WHERE NOT has_more")
         rows = self._database.execute(
-            """
-            SELECT verdict // 2, verdict % 2, count(*), min(first), max(first)
-            FROM (SELECT first, unnest(verdicts) AS verdict FROM whole) WHERE verdict IS NOT NULL GROUP BY ALL
+            f"""
+            SELECT verdict.code // 2, verdict.code % 2, count(*), min(verdict.first), max(verdict.first)
+            FROM (SELECT unnest(verdicts) AS verdict FROM whole)
+            WHERE verdict IS NOT NULL AND {_is_between("verdict.first", from_ms, to_ms)} GROUP BY ALL
             """
         ).fetchall()
-        [(traces,)] = self._database.execute("SELECT count(*) FROM whole").fetchall()
+        [(traces,)] = self._database.execute(
+            f"SELECT count(*) FROM whole WHERE {_is_between('first', from_ms, to_ms)}"
+        ).fetchall()
         counted = [
             Counted(self._enabled[number].id, _verdict(is_broken), count, first * TICK_MS, last * TICK_MS)
             for number, is_broken, count, first, last in rows
@@ -180,15 +183,21 @@ class Tables:
     def _facts(self) -> Iterator[str]:
         for each in self.atoms:
             of_atom = f"FILTER (atom = {each.index})"
-            yield f"count(*) {of_atom} > 0 AS hit_{each.index}"
+            yield f"count(*) {of_atom} > 0 AS hit_{each.index}, min(tick) {of_atom} AS tick_{each.index}"
             yield f"min(start_ns) {of_atom} AS first_{each.index}, max(start_ns) {of_atom} AS last_{each.index}"
             if each.atom.counted:
                 yield f"count(DISTINCT identity) {of_atom} AS count_{each.index}"
 
     def _verdicts(self, rule: Rule) -> Iterator[str]:
-        """Twice the rule's number, and one more when it is broken; NULL when it is not about the trace."""
+        """What the rule says, NULL when it is not about the trace.
+
+        `code` is twice the rule's number, and one more when it is broken; `first` the tick of its atoms' first hit.
+        """
         applies, broken = self._truths(rule)
-        yield f"CASE WHEN {applies} THEN {2 * self._enabled.index(rule)} + {broken}::INT END"
+        columns = self._columns()
+        first = f"least({', '.join(f'tick_{columns[atom]}' for atom in sorted(rule.atoms))})"
+        code = f"{2 * self._enabled.index(rule)} + {broken}::INT"
+        yield f"CASE WHEN {applies} THEN {{'code': {code}, 'first': {first}}} END"
 
     def _more(self, rule: Rule, *, in_full: bool) -> Iterator[str]:
         applies, broken = self._truths(rule)
@@ -206,6 +215,10 @@ class Tables:
 
 
 _NO_HITS = _HITS.empty_table()
+
+
+def _is_between(tick: str, from_ms: int, to_ms: int) -> str:
+    return f"{tick} * {TICK_MS} >= {from_ms} AND {tick} * {TICK_MS} < {to_ms}"
 
 
 def _verdict(is_broken: int) -> Verdict:

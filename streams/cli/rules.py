@@ -152,7 +152,8 @@ def rollback(name: str | None, bootstrap: str, security: Security, prefix: str) 
     settings = _settings(bootstrap, security, prefix)
     history = registry.history(settings)
     target = _before_active(history) if name is None else _found(history, name)
-    registry.activate(settings, _compiled(target).fingerprint)
+    _compiled(target)
+    registry.activate(settings, target.fingerprint)
     click.echo(target.fingerprint)
 
 

@@ -14,16 +14,18 @@ from streams.decode._slices cimport bytes_of, text_of
 from streams.decode._wire cimport FIELD, Field, Reader, next_field, reader_of
 
 from dsl import Event, Span
-from streams.decode.convert import KINDS, STATUSES, log_identity, severity_name
+from streams.decode.convert import KINDS, STATUSES, add_value, log_identity, severity_name, span_identity
 from topics.otlp.protobuf import array_value, key_values_value
 
 
 cdef object span(Names names, otlp.Record* record, tuple origin):
-    """The span of a record."""
+    """The span of a record; one without an id is told by all its attributes."""
     resource, scope, scope_name = origin
-    return Span(
+    cdef bytes span_id = bytes_of(record.span_id)
+    cdef dict attributes
+    cdef object made = Span(
         names.text(record.name),
-        bytes_of(record.span_id),
+        span_id,
         b"" if otlp.is_no_parent(record.parent_id) else bytes_of(record.parent_id),
         record.start_ns or None,
         record.other_ns or None,
@@ -35,8 +37,13 @@ cdef object span(Names names, otlp.Record* record, tuple origin):
         KINDS.get(record.kind),
         STATUSES.get(record.status, "unset"),
         status_message=text_of(record.message),
-        identity=bytes_of(record.span_id),
+        identity=span_id,
     )
+    if not span_id:
+        attributes = {}
+        _add_attributes(attributes, None, record.content, otlp.SPAN_ATTRIBUTE)
+        made.identity = span_identity(made, attributes)
+    return made
 
 
 cdef object log(Names names, otlp.Record* record, tuple origin):
@@ -104,7 +111,7 @@ cdef dict _attributes(Names names, Slice holder, uint32_t tag):
 
 
 cdef int _add_attributes(dict found, Names names, Slice holder, uint32_t tag) except -1:
-    """Adds those that rules look up, all without `names`; the first of a key counts."""
+    """Adds those that rules look up, all without `names`; those of one key are an array of their values."""
     cdef Slice key
     cdef Field field, value
     cdef Reader reader = reader_of(holder)
@@ -113,7 +120,11 @@ cdef int _add_attributes(dict found, Names names, Slice holder, uint32_t tag) ex
         if field.tag == tag:
             otlp.read_pair(field.content, &key, &value)
             name = text_of(key) if names is None else names.attribute(key)
-            if name is not None and name not in found:
+            if name is None:
+                continue
+            if name in found:
+                add_value(found, name, _value(&value))
+            else:
                 found[name] = _value(&value)
     return 0
 

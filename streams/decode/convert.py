@@ -1,8 +1,8 @@
 """One OTLP span or log record to a `dsl.Span`.
 
 In: the records of one scope, and what rules look at. Out: spans as rules read them, with only the attributes that some
-rule or the identity allow-list names. What must hold: no value of any attribute makes a conversion raise; of attributes
-with the same key the first one counts.
+rule or the identity allow-list names. What must hold: no value of any attribute makes a conversion raise; attributes
+with the same key are one array of their values, so that none hides behind another.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ import msgspec
 
 from dsl import Event, Interest, Span, Value
 from dsl.judge.span import Attributes
+from dsl.judge.values import is_known
 from topics.otlp import requests as otlp
 
 NO_PARENT = frozenset({b"", bytes(8)})
 """The parent span ids that a root has."""
 
 IDENTITY_BYTES = 16
+SPAN_IDENTITY_BYTES = 12
+"""Of a log record, and of a span without an id: neither is as long as the other, nor as an id."""
 
 KINDS: Mapping[int, str] = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 STATUSES: Mapping[int, str] = {1: "ok", 2: "error"}
@@ -70,8 +73,9 @@ class Origin:
         return name if isinstance(name, str) else ""
 
     def span(self, span: otlp.Span) -> Span:
-        """The span as rules read it."""
-        return Span(
+        """The span as rules read it; one without an id is told by its name, start and attributes."""
+        attributes = None if span.span_id else converted(span.attributes, self.value)
+        made = Span(
             name=span.name,
             span_id=span.span_id,
             parent_id=b"" if span.parent_span_id in NO_PARENT else span.parent_span_id,
@@ -87,6 +91,9 @@ class Origin:
             status_message=span.status.message,
             identity=span.span_id,
         )
+        if attributes is not None:
+            made.identity = span_identity(made, attributes)
+        return made
 
     def log(self, log: otlp.LogRecord) -> Span:
         """The log record as rules read it."""
@@ -128,13 +135,31 @@ def converted(
     value: Callable[[msgspec.Raw], Value],
     wanted: frozenset[str] | None = None,
 ) -> dict[str, Value]:
-    """The attributes whose keys are wanted (all when None), by key; the first of a key counts."""
+    """The attributes whose keys are wanted (all when None), by key; those of one key are an array of their values."""
     found: dict[str, Value] = {}
     for attribute in attributes:
         key = attribute.key
-        if (wanted is None or key in wanted) and key not in found:
-            found[key] = value(attribute.value)
+        if wanted is None or key in wanted:
+            if key in found:
+                add_value(found, key, value(attribute.value))
+            else:
+                found[key] = value(attribute.value)
     return found
+
+
+def add_value(found: dict[str, Value], key: str, value: Value) -> None:
+    """Adds the value of a key that comes again: what is there becomes an array; elements of an array come one by one.
+
+    A value that is missing adds nothing, and is what it is only where no other is there.
+    """
+    before = found[key]
+    if not is_known(before):
+        found[key] = value
+    elif is_known(value):
+        # An array is of this request alone, so it may grow: copies would take time with the square of its length.
+        values: list[Value] = before if isinstance(before, list) else [before]
+        values += value if isinstance(value, list) else [value]
+        found[key] = values
 
 
 def severity_name(number: int) -> str | None:
@@ -155,5 +180,13 @@ def log_identity(log: Span, attributes: Attributes) -> bytes:
 
     A copy that an exporter sent twice has the same, whatever the order of its attributes or its encoding.
     """
-    told_by = (log.span_id, log.start_ns, log.name, attributes)
-    return hashlib.blake2b(_canonical.encode(told_by), digest_size=IDENTITY_BYTES).digest()
+    return _hash((log.span_id, log.start_ns, log.name, attributes), IDENTITY_BYTES)
+
+
+def span_identity(span: Span, attributes: Attributes) -> bytes:
+    """12 bytes that tell a span without an id from others of its trace: a hash of name, start, all attributes."""
+    return _hash((span.name, span.start_ns, attributes), SPAN_IDENTITY_BYTES)
+
+
+def _hash(told_by: tuple[object, ...], size: int) -> bytes:
+    return hashlib.blake2b(_canonical.encode(told_by), digest_size=size).digest()

@@ -1,7 +1,7 @@
 """What the rules say of closed windows: signals, and tallies per rule.
 
-In: closed windows. Out: the signals that live processing would have published of them, and what was counted. Only
-chains that began in the time that is asked for are judged.
+In: closed windows. Out: the signals that live processing would have published of them, and what was counted: of the
+rules whose first fact of the chain lies in the time that is asked for, so that it is no matter what other rules hit.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ NOBODY = "(none)"
 class Signal(NamedTuple):
     """A signal, and of what is shown of it that which is wanted, else None.
 
-    `is_last` says that its window was closed by the end of the input. `record` is what live would publish, `who` the
-    value of the attribute by which traces are grouped.
+    `is_last` says that its window was closed by the end of the input, `first_ms` is that of `Outcome`. `record` is what
+    live would publish, `who` the value of the attribute by which traces are grouped.
     """
 
     is_last: bool
@@ -39,7 +39,7 @@ class Signal(NamedTuple):
     trace_id: bytes
     verdict: str
     severity: str
-    chain_first_ms: int
+    first_ms: int
     message: str | None
     who: str | None
     record: signals.Record | None
@@ -97,10 +97,13 @@ class Verdicts:
     def judge(self, closes: Iterable[Close]) -> Iterator[Signal]:
         """Judges windows, each before it asks for the next one; yields their signals."""
         for close in closes:
-            if self._period.holds(close.chain_first_ms):
-                self.chains += close.window.first == close.chain.first
-                for outcome in outcomes(close, self._rules, self._judged_by, reach_ms=self._reach_ms):
-                    self.tallies[outcome.rule.id].take(outcome, close.chain_first_ms)
+            if close.window.first == close.chain.first:
+                self.chains += self._period.holds(close.chain_first_ms)
+            if close.chain_first_ms >= self._period.to_ms:
+                continue
+            for outcome in outcomes(close, self._rules, self._judged_by, reach_ms=self._reach_ms):
+                if self._period.holds(outcome.first_ms):
+                    self.tallies[outcome.rule.id].take(outcome)
                     if outcome.finding is not None:
                         yield self._signal(close, outcome, outcome.finding)
 
@@ -115,7 +118,7 @@ class Verdicts:
             finding.trace_id,
             finding.verdict,
             outcome.rule.severity.value,
-            close.chain_first_ms,
+            outcome.first_ms,
             sentence(finding) if wanted.message else None,
             None if wanted.who is None else _who(finding, wanted.who),
             self._record(finding) if wanted.record else None,

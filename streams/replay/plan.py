@@ -1,8 +1,8 @@
 """What a replay reads: from which offset of each source partition, up to which time, and what of it is gone.
 
 In: the time that is asked for, and what Kafka holds. Out: a `Plan`. A chain belongs to the time that is asked for by
-its first arrival. So that every chain is seen from its beginning to its end, reading begins as much earlier, and ends
-as much later, as a chain can last.
+its first arrival, and for a rule by the first of what the rule looks at. So that every chain is seen from its beginning
+to its end, reading begins as much earlier, and ends as much later, as a chain can last.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _APPLICABLE = (Verdict.HELD.value, Verdict.BROKEN.value, Verdict.UNDETERMINED.va
 
 @dataclass(slots=True)
 class Tally:
-    """One rule: traces by verdict, and the first arrivals of the first and the last trace that it applies to."""
+    """One rule: traces by verdict, and `Outcome.first_ms` of the first and the last that it applies to."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
     excepted: int = 0
@@ -39,15 +39,15 @@ class Tally:
         """Held of applicable; None when it applies to no trace."""
         return self.verdicts[Verdict.HELD.value] / self.applicable if self.applicable else None
 
-    def take(self, outcome: Outcome, first_ms: int) -> None:
-        """Takes in an outcome of a chain that began at `first_ms`."""
+    def take(self, outcome: Outcome) -> None:
+        """Takes in an outcome."""
         self.excepted += outcome.excepted
         if outcome.verdict != outcome.previous:
             self.verdicts[outcome.verdict] += 1
             if outcome.previous is not None:
                 self.verdicts[outcome.previous] -= 1
         if outcome.verdict in _APPLICABLE:
-            self._widen(first_ms, first_ms)
+            self._widen(outcome.first_ms, outcome.first_ms)
 
     def add(self, other: Tally) -> None:
         """Adds what somebody else counted of the rule."""

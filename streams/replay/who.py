@@ -38,13 +38,13 @@ class Group(msgspec.Struct, frozen=True):
 
 
 def last_revisions(signals: Iterable[Signal]) -> list[Signal]:
-    """The last signal of each finding, by the time of its chain."""
+    """The last signal of each finding, by the time at which its trace began for the rule."""
     last: dict[str, Signal] = {}
     for signal in signals:
         before = last.get(signal.uid)
         if before is None or signal.revision > before.revision:
             last[signal.uid] = signal
-    return sorted(last.values(), key=lambda signal: (signal.chain_first_ms, signal.trace_id, signal.rule))
+    return sorted(last.values(), key=lambda signal: (signal.first_ms, signal.trace_id, signal.rule))
 
 
 def groups(signals: Iterable[Signal]) -> list[Group]:
@@ -63,7 +63,7 @@ def _group(who: str | None, signals: list[Signal]) -> Group:
         len(signals),
         len({signal.trace_id for signal in signals}),
         dict(sorted(Counter(signal.rule for signal in signals).items())),
-        iso_ms(signals[0].chain_first_ms),
-        iso_ms(signals[-1].chain_first_ms),
-        [Moment(iso_ms(each.chain_first_ms), each.rule, each.trace_id.hex(), each.message or "") for each in signals],
+        iso_ms(signals[0].first_ms),
+        iso_ms(signals[-1].first_ms),
+        [Moment(iso_ms(each.first_ms), each.rule, each.trace_id.hex(), each.message or "") for each in signals],
     )

@@ -24,7 +24,11 @@ SET_BYTES = 8 << 20
 
 @dataclass(slots=True)
 class RuleSets:
-    """The rule sets that are known, by fingerprint."""
+    """The rule sets that are known, by fingerprint.
+
+    A set that a version pushed for which its texts meant something else has another fingerprint now. Under the old one
+    it is known, and judges nothing: what was projected with it was projected with another meaning.
+    """
 
     sets: dict[str, RuleSet] = field(default_factory=dict)
     _judged: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -34,6 +38,18 @@ class RuleSets:
     def add(self, rules: RuleSet) -> None:
         """Makes a set known."""
         self.sets[rules.fingerprint] = rules
+
+    def add_pushed(self, pushed_as: str, rules: RuleSet) -> None:
+        """Makes a set known that was pushed under a fingerprint, which may be that of an older meaning."""
+        self.add(rules)
+        if pushed_as != rules.fingerprint:
+            self.sets[pushed_as] = rules
+            self._judged[pushed_as] = frozenset()
+
+    def update(self, others: RuleSets) -> None:
+        """Makes others known, too."""
+        self.sets.update(others.sets)
+        self._judged.update(others._judged)
 
     def rule_fingerprints(self, fingerprint: str) -> frozenset[str]:
         """The fingerprints of the rules that a known set judges: of one that is not enabled nothing was projected."""
@@ -185,6 +201,9 @@ def _write(settings: Settings, key: bytes, value: bytes, headers: dict[str, byte
 def read(settings: Settings) -> tuple[RuleSets, str | None]:
     """All sets on `betrace.rules`, compiled, and the fingerprint of the active one (None: nothing was pushed).
 
+    The fingerprint is what the set has now, whatever it was pushed under: an upgrade that changes what texts mean is a
+    push of the same texts.
+
     Raises:
         StateError: the topic cannot be read, or holds a set that does not compile.
     """
@@ -196,13 +215,13 @@ def read(settings: Settings) -> tuple[RuleSets, str | None]:
             if key == records.ACTIVE_KEY:
                 active = value.decode()
             else:
-                known.add(compile_texts(records.decode(value).texts)[0])
+                known.add_pushed(key.decode(), compile_texts(records.decode(value).texts)[0])
         except (RulesError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise StateError(
                 f"rule set {key.decode(errors='replace')} on {settings.topic('rules')} cannot be read: {error}",
                 action="upgrade this worker to the version that pushed it",
             ) from error
-    return known, active
+    return known, known.sets[active].fingerprint if active in known.sets else active
 
 
 def _latest(settings: Settings) -> dict[bytes, bytes]:

@@ -182,7 +182,7 @@ class Work:
                     f"facts were projected with rule set {rule_set}, which is not on {self._settings.topic('rules')}: "
                     "push those rules again with betrace rules push"
                 )
-            self._known.sets.update(found.sets)
+            self._known.update(found)
         self.partition.sessions.counted = self._known.counted()
         return self._known.sets[rule_set]
 

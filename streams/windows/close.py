@@ -31,7 +31,8 @@ class Close(msgspec.Struct, frozen=True, gc=False):
 
     `closed_ms` is record time: last arrival + gap, or the tick at which the window was cut. `whole` is false when what
     is missing could be in the log: the window was cut, its chain begins in the middle of the trace, or input was lost
-    in its time.
+    in its time. `read_again_from` is the tick from which all input is read once more, None when it is not: a rule whose
+    facts all lie there is judged then.
     """
 
     trace_id: bytes
@@ -40,6 +41,7 @@ class Close(msgspec.Struct, frozen=True, gc=False):
     reason: CloseReason
     closed_ms: int
     whole: bool
+    read_again_from: int | None = None
 
     @property
     def chain_first_ms(self) -> int:

@@ -1,7 +1,8 @@
 """What a chain remembers of each atom: a join-semilattice, so order, grouping and repetition of facts cannot matter.
 
-In: facts from `betrace.facts`. Out: per atom the first and last start, up to five witnesses, and, for a counted atom,
-the smallest identity hashes. `add` and `merge` commute, associate and are idempotent.
+In: facts from `betrace.facts`. Out: per atom the first and last start, the tick of the first record, up to five
+witnesses, and, for a counted atom, the smallest identity hashes. `add` and `merge` commute, associate and are
+idempotent.
 """
 
 from __future__ import annotations
@@ -35,21 +36,25 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False):
 
     `witnesses` are the `WITNESS_COUNT` smallest by `Seen.order`, sorted. `identities` are the smallest 8-byte hashes of
     distinct identities, sorted; at most as many as the rules need (`counted`), so fewer than that is an exact count.
+    `first_tick` is the record time of the first hit: what a rule's finding is told by, whatever other rules saw before.
     """
 
     first_ns: int | None = None
     last_ns: int | None = None
     witnesses: list[Seen] = msgspec.field(default_factory=list)
     identities: list[bytes] = msgspec.field(default_factory=list)
+    first_tick: int | None = None
 
     @property
     def identity_count(self) -> int:
         """Distinct spans: exact below the atom's `counted`, else at least this many."""
         return len(self.identities)
 
-    def add(self, fact: Fact, counted: int) -> None:
-        """Remembers one more fact; `counted` is how many identities the rules need."""
+    def add(self, fact: Fact, counted: int, tick: int) -> None:
+        """Remembers one more fact of a record at `tick`; `counted` is how many identities the rules need."""
         self._widen(fact.start_ns, fact.start_ns)
+        if self.first_tick is None or tick < self.first_tick:
+            self.first_tick = tick
         seen = Seen(fact.identity, fact.start_ns, fact.witness)
         if self.witnesses:
             self._show(seen)
@@ -61,6 +66,8 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False):
     def merge(self, other: AtomFacts, counted: int) -> None:
         """Remembers all that `other` remembers."""
         self._widen(other.first_ns, other.last_ns)
+        ticks = [tick for tick in (self.first_tick, other.first_tick) if tick is not None]
+        self.first_tick = min(ticks, default=None)
         for seen in other.witnesses:
             self._show(seen)
         for identity in other.identities:

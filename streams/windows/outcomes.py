@@ -18,16 +18,19 @@ from topics.signals.finding import Finding, RuleText, Shown, SourceRange
 
 SIGNALLED = frozenset({Verdict.BROKEN.value, Verdict.UNDETERMINED.value})
 SPAN_ID_BYTES = 8
+LOG_IDENTITY_BYTES = 16
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
     """One rule's verdict on one chain: the new one, the one it takes back, and the finding if one is due.
 
+    `first_ms` is the record time of the earliest fact of the rule's own atoms: when the trace began, for this rule.
     `revision` is that of the chain's last signal, None when it has none. `excepted` is 1 when the rule would be
     applicable but for an exception, -1 when that was so until now, else 0.
     """
 
     rule: Rule
+    first_ms: int
     verdict: str
     previous: str | None
     revision: int | None
@@ -40,14 +43,30 @@ def outcomes(close: Close, rules: RuleSet, judged_by: frozenset[str], *, reach_m
 
     `reach_ms` is gap + lateness; None, where verdicts are only counted, leaves the findings out.
     """
+    for judgement in _judgements(close, rules):
+        rule = judgement.rule
+        if rule.fingerprint in judged_by:
+            first = first_tick(close.chain, rule)
+            if close.read_again_from is None or first < close.read_again_from:
+                yield _outcome(close, judgement, first, reach_ms)
+
+
+def _judgements(close: Close, rules: RuleSet) -> Iterator[Judgement]:
+    """The judgements of a close; those of rules that were about the chain and are not any more come last."""
     silent = set(close.chain.judged)
     for judgement in judge(rules, close.chain.facts, whole=close.whole):
-        if judgement.rule.fingerprint in judged_by:
-            silent.discard(_key(judgement.rule))
-            yield _outcome(close, judgement, reach_ms)
+        silent.discard(_key(judgement.rule))
+        yield judgement
     for rule in rules.rules if silent else ():
-        if rule.enabled and rule.fingerprint in judged_by and _key(rule) in silent:
-            yield _outcome(close, Judgement(rule, Verdict.NOT_APPLICABLE, (), (), (), excepted=False), reach_ms)
+        if rule.enabled and _key(rule) in silent:
+            yield Judgement(rule, Verdict.NOT_APPLICABLE, (), (), (), excepted=False)
+
+
+def first_tick(chain: Chain, rule: Rule) -> int:
+    """The record tick of the chain's earliest fact of the rule's own atoms: the same, whatever other rules hit."""
+    facts = chain.facts
+    found = (facts[atom].first_tick for atom in rule.atoms if atom in facts)
+    return min((tick for tick in found if tick is not None), default=chain.first)
 
 
 def _key(rule: Rule) -> str:
@@ -55,7 +74,7 @@ def _key(rule: Rule) -> str:
     return f"{rule.id} {rule.fingerprint}"
 
 
-def _outcome(close: Close, judgement: Judgement, reach_ms: int | None) -> Outcome:
+def _outcome(close: Close, judgement: Judgement, first: int, reach_ms: int | None) -> Outcome:
     rule, verdict = judgement.rule, judgement.verdict.value
     before = close.chain.judged.get(_key(rule))
     previous = None if before is None else before.verdict
@@ -66,8 +85,8 @@ def _outcome(close: Close, judgement: Judgement, reach_ms: int | None) -> Outcom
     excepted = judgement.excepted - (before is not None and before.excepted)
     finding = None
     if published and reach_ms is not None:
-        finding = _finding(close, judgement, previous, after, reach_ms)
-    return Outcome(rule, verdict, previous, after.revision, excepted, finding)
+        finding = _finding(close, judgement, previous, after, first=first, reach_ms=reach_ms)
+    return Outcome(rule, first * TICK_MS, verdict, previous, after.revision, excepted, finding)
 
 
 def _judged(before: Judged | None, judgement: Judgement, published_ms: int | None) -> Judged:
@@ -78,7 +97,9 @@ def _judged(before: Judged | None, judgement: Judgement, published_ms: int | Non
     return Judged(judgement.verdict.value, revision, created_ms, judgement.excepted)
 
 
-def _finding(close: Close, judgement: Judgement, previous: str | None, judged: Judged, reach_ms: int) -> Finding:
+def _finding(
+    close: Close, judgement: Judgement, previous: str | None, judged: Judged, *, first: int, reach_ms: int
+) -> Finding:
     chain, window = close.chain, close.window
     return Finding(
         rule=rule_text(judgement.rule),
@@ -86,9 +107,9 @@ def _finding(close: Close, judgement: Judgement, previous: str | None, judged: J
         verdict=judged.verdict,
         revision=judged.revision or 1,
         previous_verdict=previous,
-        late=_is_late(chain, reach_ms),
+        late=_is_late(chain, judgement.rule, first * TICK_MS - reach_ms),
         close_reason=close.reason.value,
-        chain_first_ms=chain.first * TICK_MS,
+        first_fact_ms=first * TICK_MS,
         first_ms=window.first * TICK_MS,
         last_ms=window.last * TICK_MS,
         closed_ms=close.closed_ms,
@@ -124,18 +145,21 @@ def shown(chain: Chain, judgement: Judgement) -> Iterator[Shown]:
     for subject, atom in judgement.subjects:
         remembered = chain.facts.get(atom)
         for seen in remembered.witnesses if remembered else ():
+            size, is_log = len(seen.identity), len(seen.identity) >= LOG_IDENTITY_BYTES
             yield Shown(
                 subject=subject,
-                span_id=seen.identity,
+                # What a span without an id is told by is no id, and leads nowhere.
+                span_id=seen.identity if is_log or size <= SPAN_ID_BYTES else b"",
                 name=seen.witness.name,
                 service=seen.witness.service,
                 start_ns=seen.start_ns,
                 duration_ns=seen.witness.duration_ns,
                 attributes=dict(seen.witness.attributes),
-                is_log=len(seen.identity) > SPAN_ID_BYTES,
+                is_log=is_log,
             )
 
 
-def _is_late(chain: Chain, reach_ms: int) -> bool:
-    starts_ns = [remembered.first_ns for remembered in chain.facts.values() if remembered.first_ns is not None]
-    return bool(starts_ns) and min(starts_ns) // 1_000_000 < chain.first * TICK_MS - reach_ms
+def _is_late(chain: Chain, rule: Rule, earliest_ms: int) -> bool:
+    """What the rule looks at started before `earliest_ms`: more than gap + lateness before it was recorded."""
+    starts_ns = [chain.facts[atom].first_ns for atom in rule.atoms if atom in chain.facts]
+    return any(start_ns is not None and start_ns // 1_000_000 < earliest_ms for start_ns in starts_ns)

@@ -29,7 +29,7 @@ from streams.windows.chain import Chain
 from streams.windows.chains import Chains
 from streams.windows.positions import Position
 
-FORMAT = 2
+FORMAT = 3
 
 _CHAIN, _POSITION, _IDENTITY, _WAITING = b"c", b"p", b"i", b"w"
 _CHAIN_END, _WAITING_END = b"d", b"x"

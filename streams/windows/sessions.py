@@ -10,9 +10,11 @@ comes before the entry that opens its window would only have extended it to the 
 
 All times are ticks of 100 ms (`topics.records.facts.TICK_MS`) of Kafka record time:
 
-    a window       opens at a hit; a record of its trace at most `gap` after the last one belongs to it
+    a window       opens at a hit, and, once its trace has a chain, at any record of the trace; a record of the trace at
+                   most `gap` after the last one belongs to it
     closes         at last + gap + 1 tick (quiet), or at first + max_duration (cut), whichever comes first
     a chain        windows of one trace that start at most gap + lateness after its last arrival share their facts
+                   so from a rule's first hit on they depend on the trace alone, not on what other rules hit
     a chain ends   at first + max_duration + lateness at the latest; what follows is another chain, known to be headless
 """
 
@@ -112,7 +114,8 @@ class Sessions:
             chain = self.chains.get(trace_id)
             if chain is not None and chain.window is not None and (before is None or chain.first < before):
                 chain.is_cut |= before is not None
-                yield self._close(trace_id, chain, chain.window, CloseReason.END_OF_INPUT, chain.window.last)
+                close = self._close(trace_id, chain, chain.window, CloseReason.END_OF_INPUT, chain.window.last)
+                yield close if before is None else msgspec.structs.replace(close, read_again_from=before)
 
     def forget_all(self) -> None:
         """Everything begins anew; no chain, and nothing that waits, is kept."""
@@ -142,12 +145,9 @@ class Sessions:
                 return
             chain = Chain(tick, tick, facts_offset, tick, headless=ended is not None and tick < ended.headless_until)
             self._needs.add(facts_offset)
-        if chain.window is None:
-            chain.window = Window(tick, tick)
-            self.open_windows += 1
-            self._schedule(entry.trace_id, chain)
-        self._extend(entry.trace_id, chain, chain.window, tick, entry.span_count, facts_offset)
-        chain.window.root_seen |= entry.root_seen
+        window = self._window(entry.trace_id, chain, tick)
+        self._extend(entry.trace_id, chain, window, tick, entry.span_count, facts_offset)
+        window.root_seen |= entry.root_seen
         chain.add_source(arrival.topic, arrival.partition, entry.first_offset, entry.offset)
         facts, counted = chain.facts, self.counted
         for fact in entry.facts:
@@ -155,12 +155,20 @@ class Sessions:
             remembered = facts.get(atom)
             if remembered is None:
                 remembered = facts[atom] = AtomFacts()
-            remembered.add(fact, counted.get(atom, 0))
+            remembered.add(fact, counted.get(atom, 0), tick)
 
     def _apply_touch(self, tick: int, trace_id: bytes, span_count: int, facts_offset: int) -> None:
         chain = self.chains.get(trace_id)
-        if chain is not None and chain.window is not None:
-            self._extend(trace_id, chain, chain.window, tick, span_count, facts_offset)
+        if chain is not None:
+            self._extend(trace_id, chain, self._window(trace_id, chain, tick), tick, span_count, facts_offset)
+
+    def _window(self, trace_id: bytes, chain: Chain, tick: int) -> Window:
+        """The chain's open window; one is opened at `tick` when there is none."""
+        if chain.window is None:
+            chain.window = Window(tick, tick)
+            self.open_windows += 1
+            self._schedule(trace_id, chain)
+        return chain.window
 
     def _extend(
         self, trace_id: bytes, chain: Chain, window: Window, tick: int, span_count: int, facts_offset: int

@@ -88,9 +88,18 @@ def _is_so(value: Value, op: str, other: Value) -> bool:
     """`value op $name`."""
     if op in ORDERS:
         return {type(value), type(other)} <= {int, float} and _compares(value, op, [other])
-    others: list[Value] = other if isinstance(other, list) else [other]
-    fits = isinstance(other, list) is op.endswith("in")
-    return _is_there(value) and _is_there(other) and _compares(value, op, others if fits else [])
+    if not (_is_there(value) and _is_there(other)):
+        return False
+    if isinstance(other, list) and op in {"==", "!="}:
+        pairs = zip(value, other, strict=True) if isinstance(value, list) and len(value) == len(other) else [(None, 1)]
+        return all(_is_element(item, element) for item, element in pairs) is (op == "==")
+    return _compares(value, op, other if isinstance(other, list) else [other])
+
+
+def _is_element(item: Value, other: Value) -> bool:
+    if isinstance(other, list | dict):
+        return type(item) is type(other) and repr(item) == repr(other)
+    return _is_there(item) and not isinstance(item, list) and _equal(item, other)
 
 
 def _compares(value: Value, op: str, literals: list[Value]) -> bool:

@@ -55,6 +55,9 @@ _PATHS: list[tuple[str, bytes | None, str]] = [
 ]
 """Problems that no text fixture can have: a name, what stands there, and what is shown."""
 
+_OF_BUGS = {"E331"}
+"""Codes that no file can provoke while the program is right; tests/dsl/compile/test_review.py has them."""
+
 
 def _blocks() -> list[object]:
     paths = sorted((ROOT / "problems").glob("*.txt"))
@@ -88,8 +91,8 @@ def test_every_code_has_a_fixture() -> None:
     rendered = set(re.findall(r"(?m)^[EW][0-9]{3}(?= )", (ROOT / "rendered.txt").read_text(encoding="utf-8")))
     of_paths = {expected[:4] for _, _, expected in _PATHS}
 
-    assert codes == listed | of_paths
-    assert codes == rendered | of_paths
+    assert codes == listed | of_paths | _OF_BUGS
+    assert codes == rendered | of_paths | _OF_BUGS
 
 
 def _rendered() -> Iterator[object]:

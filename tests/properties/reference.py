@@ -36,7 +36,7 @@ class _Life:
     headless: bool
     ended: bool = False
     window: tuple[int, int] | None = None
-    facts: list[Fact] = field(default_factory=list)
+    facts: list[tuple[int, Fact]] = field(default_factory=list)
 
 
 def closes(records: Iterable[Record], bounds: Bounds, counted: dict[bytes, int], until: int) -> list[Closed]:
@@ -84,11 +84,11 @@ def _aged(life: _Life, bounds: Bounds, tick: int) -> _Life | None:
 def _arrived(life: _Life | None, record: Record) -> _Life | None:
     if record.facts and (life is None or life.ended):
         life = _Life(record.tick, record.tick, headless=life is not None)
-    if life is None or (life.window is None and not record.facts):
+    if life is None or life.ended:
         return life
     life.window = (record.tick if life.window is None else life.window[0], record.tick)
     life.last = record.tick
-    life.facts += record.facts
+    life.facts += [(record.tick, fact) for fact in record.facts]
     return life
 
 
@@ -96,12 +96,12 @@ def _closed(trace: bytes, life: _Life, reason: CloseReason, tick: int, counted: 
     first, last = life.window or (tick, tick)
     closed = tick - 1 if reason is CloseReason.QUIET else tick
     whole = reason is CloseReason.QUIET and not life.headless
-    facts = {atom: _atom_facts(life.facts, atom, counted) for atom in {fact.atom for fact in life.facts}}
+    facts = {atom: _atom_facts(life.facts, atom, counted) for atom in {fact.atom for _, fact in life.facts}}
     return Closed(trace, life.first, first, last, reason, whole, closed * TICK_MS, remembered(facts))
 
 
-def _atom_facts(facts: list[Fact], atom: bytes, counted: dict[bytes, int]) -> AtomFacts:
-    hits = [fact for fact in facts if fact.atom == atom]
+def _atom_facts(facts: list[tuple[int, Fact]], atom: bytes, counted: dict[bytes, int]) -> AtomFacts:
+    hits = [fact for _, fact in facts if fact.atom == atom]
     starts = [fact.start_ns for fact in hits if fact.start_ns is not None]
     shown: dict[tuple[int, bytes], Seen] = {}
     for fact in sorted(hits, key=msgspec.msgpack.encode):
@@ -113,4 +113,5 @@ def _atom_facts(facts: list[Fact], atom: bytes, counted: dict[bytes, int]) -> At
         max(starts, default=None),
         [shown[order] for order in sorted(shown)][:WITNESS_COUNT],
         sorted(hashes)[: counted.get(atom, 0)],
+        min(tick for tick, fact in facts if fact.atom == atom),
     )

@@ -34,27 +34,30 @@ witnesses = st.builds(
         st.sampled_from(("user.id", "role")), st.none() | st.booleans() | st.integers(0, 3) | st.text("ab")
     ),
 )
-facts = st.builds(
+hits = st.builds(
     Fact,
     st.sampled_from(ATOMS),
     st.integers(0, 12).map(lambda span: span.to_bytes(8, "big")),
     st.none() | st.integers(0, 4),
     witnesses,
 )
+facts = st.tuples(st.integers(0, 9), hits)
+"""A fact and the tick of its record."""
+
 counts = st.integers(0, 6)
 records = st.builds(
     Record,
     st.sampled_from("abc").map(trace_id),
     st.integers(0, LAST_TICK),
-    st.lists(facts, max_size=2).map(tuple),
+    st.lists(hits, max_size=2).map(tuple),
 )
 
 
-def remembered(hits: list[Fact], counted: int) -> AtomFacts:
+def remembered(hits: list[tuple[int, Fact]], counted: int) -> AtomFacts:
     """The facts one by one."""
     found = AtomFacts()
-    for hit in hits:
-        found.add(hit, counted)
+    for tick, hit in hits:
+        found.add(hit, counted, tick)
     return found
 
 
@@ -66,7 +69,7 @@ def merged(one: AtomFacts, other: AtomFacts, counted: int) -> AtomFacts:
 
 
 @given(st.lists(facts), st.randoms(use_true_random=False), counts)
-def test_adding_commutes(hits: list[Fact], random: Random, counted: int) -> None:
+def test_adding_commutes(hits: list[tuple[int, Fact]], random: Random, counted: int) -> None:
     """The order in which facts come makes no difference."""
     shuffled = list(hits)
     random.shuffle(shuffled)
@@ -77,7 +80,7 @@ def test_adding_commutes(hits: list[Fact], random: Random, counted: int) -> None
 
 
 @given(st.lists(facts), counts)
-def test_adding_is_idempotent(hits: list[Fact], counted: int) -> None:
+def test_adding_is_idempotent(hits: list[tuple[int, Fact]], counted: int) -> None:
     """Facts that come again change nothing."""
     found = remembered(hits + hits, counted)
 
@@ -85,7 +88,7 @@ def test_adding_is_idempotent(hits: list[Fact], counted: int) -> None:
 
 
 @given(st.lists(st.lists(facts)), counts)
-def test_batches_make_no_difference(batches: list[list[Fact]], counted: int) -> None:
+def test_batches_make_no_difference(batches: list[list[tuple[int, Fact]]], counted: int) -> None:
     """Facts that are merged batch by batch are the same as one by one."""
     found = AtomFacts()
     for batch in batches:
@@ -95,7 +98,7 @@ def test_batches_make_no_difference(batches: list[list[Fact]], counted: int) -> 
 
 
 @given(st.lists(facts), st.lists(facts), counts)
-def test_merging_commutes(one: list[Fact], other: list[Fact], counted: int) -> None:
+def test_merging_commutes(one: list[tuple[int, Fact]], other: list[tuple[int, Fact]], counted: int) -> None:
     """Which of two is merged into which makes no difference."""
     left, right = remembered(one, counted), remembered(other, counted)
 
@@ -105,7 +108,9 @@ def test_merging_commutes(one: list[Fact], other: list[Fact], counted: int) -> N
 
 
 @given(st.lists(facts), st.lists(facts), st.lists(facts), counts)
-def test_merging_associates(one: list[Fact], two: list[Fact], three: list[Fact], counted: int) -> None:
+def test_merging_associates(
+    one: list[tuple[int, Fact]], two: list[tuple[int, Fact]], three: list[tuple[int, Fact]], counted: int
+) -> None:
     """How three are grouped makes no difference."""
     first, second, third = (remembered(hits, counted) for hits in (one, two, three))
 
@@ -115,7 +120,7 @@ def test_merging_associates(one: list[Fact], two: list[Fact], three: list[Fact],
 
 
 @given(st.lists(facts), counts)
-def test_merging_is_idempotent(hits: list[Fact], counted: int) -> None:
+def test_merging_is_idempotent(hits: list[tuple[int, Fact]], counted: int) -> None:
     """What is merged with itself stays as it is."""
     found = remembered(hits, counted)
 

@@ -191,7 +191,7 @@ def _finding(time_ms: int, hour: int) -> Finding:
         rule=rule_text(rule),
         trace_id=hour.to_bytes(16, "big"),
         witnesses=tuple(witnesses),
-        chain_first_ms=time_ms,
+        first_fact_ms=time_ms,
         first_ms=time_ms,
         last_ms=time_ms,
         closed_ms=time_ms + 30_000,

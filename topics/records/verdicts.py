@@ -66,9 +66,10 @@ class VerdictCounts(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind",
     """What one step of one facts partition judged by one rule.
 
     `clock_ms` is the partition's record time after the step. Applicable are held + broken + undetermined; the counts
-    are deltas, an amended verdict takes its old one back. `not_applicable` counts traces with a window that the rule is
-    not about, `excepted` those of them that only an exception took out. `leaves` are the hashes of the verdicts given,
-    32 bytes each, in the order in which they were given; see `hashes`.
+    are deltas, an amended verdict takes its old one back. `not_applicable` counts the traces that the rule would be
+    about but for an exception, which are `excepted`, too, and those that it was about until late spans came. A trace
+    that hit nothing that wakes the rule is not counted: what judging costs follows hits, not rules times traces.
+    `leaves` are the hashes of the verdicts given, 32 bytes each, in the order in which they were given; see `hashes`.
     """
 
     schema: int = SCHEMA

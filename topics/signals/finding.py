@@ -83,11 +83,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """A verdict to be published: `revision` 1 is the first of its chain, each change of the verdict is one more.
 
     `verdict` is one of broken, undetermined, held, not_applicable; the last two repair an earlier one, which
-    `previous_verdict` names. Times are Unix milliseconds of record time: `chain_first_ms` the first arrival of the
-    chain, `first_ms` and `last_ms` the window's, `closed_ms` when it closed, `first_published_ms` the `closed_ms` of
-    revision 1. `missing` are subjects that should have been there, `present` such that should not. Witnesses come in
-    the order in which they are shown, the most telling first. A summary is about the first finding that a rule's
-    limit of signals withholds, and speaks for all others that it withholds in the hour.
+    `previous_verdict` names. Times are Unix milliseconds of record time: `first_fact_ms` that of the chain's first
+    record of what this rule looks at, `first_ms` and `last_ms` the window's, `closed_ms` when it closed,
+    `first_published_ms` the `closed_ms` of revision 1. `missing` are subjects that should have been there, `present`
+    such that should not. Witnesses come in the order in which they are shown, the most telling first. A summary is
+    about the first finding that a rule's limit of signals withholds, and speaks for all others that it withholds in the
+    hour.
     """
 
     rule: RuleText
@@ -97,7 +98,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     previous_verdict: str | None
     late: bool
     close_reason: str
-    chain_first_ms: int
+    first_fact_ms: int
     first_ms: int
     last_ms: int
     closed_ms: int
@@ -120,7 +121,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         """The finding's uid, the same for all its revisions; of summaries the same for a rule's whole hour."""
         if self.is_summary:
             return uid(self.rule.id, self.rule.fingerprint, b"", self.hour_ms)
-        return uid(self.rule.id, self.rule.fingerprint, self.trace_id, self.chain_first_ms)
+        return uid(self.rule.id, self.rule.fingerprint, self.trace_id, self.first_fact_ms)
 
     @property
     def revision_uid(self) -> str:
@@ -134,10 +135,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @lru_cache(maxsize=256)
-def uid(rule_id: str, rule_fingerprint: str, trace_id: bytes, chain_first_ms: int) -> str:
-    """The UUIDv5 of the four, one a line: the trace id in lower-case hex, the chain's first arrival in Unix ms.
+def uid(rule_id: str, rule_fingerprint: str, trace_id: bytes, first_fact_ms: int) -> str:
+    """The UUIDv5 of the four, one a line: the trace id in lower-case hex, `Finding.first_fact_ms`.
 
     >>> uid("pii-is-audited", "5f2a", bytes(15) + b"a", 1767614400000)
     '8d59ea30-cada-5c5f-9adb-c188237550f0'
     """
-    return str(uuid.uuid5(NAMESPACE, f"{rule_id}\n{rule_fingerprint}\n{trace_id.hex()}\n{chain_first_ms}"))
+    return str(uuid.uuid5(NAMESPACE, f"{rule_id}\n{rule_fingerprint}\n{trace_id.hex()}\n{first_fact_ms}"))

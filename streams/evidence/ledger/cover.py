@@ -16,7 +16,7 @@ from topics.records.verdicts import HASH_BYTES, Coverage, Record, SourceCoverage
 
 
 class RuleCounts(msgspec.Struct, kw_only=True, gc=False):
-    """Verdicts of one rule, as deltas."""
+    """Verdicts of one rule, as deltas; what each counts is said at `topics.records.verdicts.VerdictCounts`."""
 
     rule: str
     rule_fingerprint: str

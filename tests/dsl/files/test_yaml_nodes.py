@@ -44,6 +44,8 @@ def _value(text: str) -> Value:
         ("-.inf", -math.inf),
         ("9" * 5000, math.inf),
         ('"\\ud800"', "\ufffd"),
+        ('"\\ud83d\\ude00"', "\N{GRINNING FACE}"),
+        ('"\\ude00\\ud83d"', "\ufffd\ufffd"),
     ],
 )
 def test_scalars_follow_the_core_schema(text: str, value: Value) -> None:

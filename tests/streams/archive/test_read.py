@@ -30,10 +30,10 @@ def write(url: str) -> Path:
 def test_newer_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of a version that is not known yet are refused, not guessed at."""
     with monkeypatch.context() as patched:
-        patched.setattr(schema, "FORMAT", "2")
+        patched.setattr(schema, "FORMAT", "3")
         write(str(tmp_path))
 
-    with pytest.raises(StateError, match=r"format 2, this version reads format 1\. Action: use the version of betrace"):
+    with pytest.raises(StateError, match=r"format 3, this version reads format 2\. Action: use the version of betrace"):
         list(records(str(tmp_path)))
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData, ResourceLogs, ScopeLogs, SeverityNumber
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1 import trace_pb2
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from dsl import Event, Interest, Span
+from dsl import Event, Interest, Span, Value
 from streams.decode.convert import severity_name
 from tests.support.decoding import decode
 from tests.support.otlp_requests import SPAN, TRACE, attributes, logs_request, trace_request
@@ -69,7 +70,9 @@ def test_span() -> None:
 
 def test_empty_span() -> None:
     """What was not sent is absent, and an all-zero parent is none."""
-    assert only_span(trace_request(trace_pb2.Span(trace_id=TRACE, parent_span_id=bytes(8)))) == Span(name="")
+    found = only_span(trace_request(trace_pb2.Span(trace_id=TRACE, parent_span_id=bytes(8))))
+
+    assert Span(name="", identity=found.identity) == found
 
 
 def test_log_record() -> None:
@@ -169,13 +172,49 @@ def test_identity_tells_log_records_apart() -> None:
     assert len(identities) == len(logs)
 
 
-def test_first_of_a_key_counts() -> None:
-    """Of attributes with the same key the first one counts, even when it is empty."""
-    span = trace_pb2.Span(trace_id=TRACE, attributes=[text("a", "1"), text("a", "2")])
-    empty = trace_pb2.Span(trace_id=TRACE, attributes=[KeyValue(key="a"), text("a", "2")])
+def array(key: str, *values: str) -> Message:
+    """An attribute that is an array of texts."""
+    items = [AnyValue(string_value=value) for value in values]
+    return KeyValue(key=key, value=AnyValue(array_value=ArrayValue(values=items)))
 
-    assert only_span(trace_request(span)).attributes == {"a": "1"}
-    assert only_span(trace_request(empty)).attributes == {"a": None}
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        ([text("a", "1"), text("a", "2"), text("a", "1")], ["1", "2", "1"]),
+        ([array("a", "1", "2"), text("a", "3")], ["1", "2", "3"]),
+        ([text("a", "1"), array("a", "2", "3")], ["1", "2", "3"]),
+        ([text("a", "1"), KeyValue(key="a", value=AnyValue(int_value=2))], ["1", 2]),
+        ([KeyValue(key="a"), text("a", "2")], "2"),
+        ([text("a", "2"), KeyValue(key="a")], "2"),
+        ([KeyValue(key="a", value=AnyValue(double_value=math.nan)), text("a", "2")], "2"),
+        ([KeyValue(key="a"), KeyValue(key="a")], None),
+    ],
+)
+def test_attributes_of_one_key_are_an_array(sent: list[Message], expected: Value) -> None:
+    """A sender cannot hide a value behind another of its key, or behind none: all of them count, in their order."""
+    span = trace_pb2.Span(trace_id=TRACE, attributes=sent)
+    log = LogRecord(trace_id=TRACE, attributes=sent)
+
+    assert only_span(trace_request(span)).attributes == {"a": expected}
+    assert only_span(logs_request(log)).attributes == {"a": expected}
+
+
+def test_identity_of_a_span_without_an_id() -> None:
+    """It is made of name, start and all attributes, whatever rules look at; a copy has the same."""
+    spans = [
+        trace_pb2.Span(trace_id=TRACE),
+        trace_pb2.Span(trace_id=TRACE, name="pay"),
+        trace_pb2.Span(trace_id=TRACE, name="pay", start_time_unix_nano=1),
+        trace_pb2.Span(trace_id=TRACE, name="pay", attributes=[text("x", "1")]),
+        trace_pb2.Span(trace_id=TRACE, name="pay", attributes=[text("secret", "1")]),
+    ]
+
+    first, again = ([only_span(trace_request(span)).identity for span in spans] for _ in range(2))
+
+    assert first == again
+    assert {12} == {len(identity) for identity in first}
+    assert len(spans) == len(set(first))
 
 
 @pytest.mark.parametrize(

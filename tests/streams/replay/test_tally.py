@@ -11,17 +11,19 @@ from streams.windows.outcomes import Outcome
 [RULE] = compile_texts({"a.rules": '// "Access is audited"\npii.access and audit.log\n'})[0].rules
 
 
-def outcome(verdict: Verdict, previous: Verdict | None = None, rule: Rule = RULE, excepted: int = 0) -> Outcome:
+def outcome(
+    verdict: Verdict, previous: Verdict | None = None, rule: Rule = RULE, excepted: int = 0, first_ms: int = 100
+) -> Outcome:
     """A verdict and the one it takes back."""
-    return Outcome(rule, verdict.value, None if previous is None else previous.value, None, excepted, None)
+    return Outcome(rule, first_ms, verdict.value, None if previous is None else previous.value, None, excepted, None)
 
 
 def test_amended_verdict_takes_the_old_one_back() -> None:
     """A trace that late spans repaired held, and is one trace."""
     tally = Tally()
 
-    tally.take(outcome(Verdict.BROKEN), 100)
-    tally.take(outcome(Verdict.HELD, Verdict.BROKEN), 100)
+    tally.take(outcome(Verdict.BROKEN))
+    tally.take(outcome(Verdict.HELD, Verdict.BROKEN))
 
     assert (1, 1, 0, 1.0) == (tally.applicable, tally.verdicts["held"], tally.verdicts["broken"], tally.coverage)
 
@@ -30,7 +32,7 @@ def test_trace_to_which_the_rule_does_not_apply() -> None:
     """It is no part of the population, and says nothing of when."""
     tally = Tally()
 
-    tally.take(outcome(Verdict.NOT_APPLICABLE, excepted=1), 100)
+    tally.take(outcome(Verdict.NOT_APPLICABLE, excepted=1))
 
     assert (0, 1, None, None) == (tally.applicable, tally.excepted, tally.first_ms, tally.coverage)
 
@@ -39,8 +41,8 @@ def test_tallies_add_up() -> None:
     """Two processes' tallies are what one would have counted."""
     one, two, both = Tally(), Tally(), Tally()
     for first_ms, tally in ((300, one), (100, two), (200, two)):
-        tally.take(outcome(Verdict.BROKEN), first_ms)
-        both.take(outcome(Verdict.BROKEN), first_ms)
+        tally.take(outcome(Verdict.BROKEN, first_ms=first_ms))
+        both.take(outcome(Verdict.BROKEN, first_ms=first_ms))
 
     one.add(two)
 

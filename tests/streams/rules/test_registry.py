@@ -165,3 +165,29 @@ def test_rule_that_is_not_enabled_is_not_judged() -> None:
 
     assert 1 == len(judged_on - judged_off)
     assert set() == judged_off - judged_on
+
+
+@pytest.mark.broker
+def test_set_that_meant_something_else_when_it_was_pushed(settings: Settings) -> None:
+    """An upgrade that changes what rules mean is a push: active texts have the fingerprint of their meaning."""
+    rules = compiled(ONE)
+    record = records.RuleSetRecord(texts=dict(rules.texts), pushed_by="ada", pushed_ms=1)
+    write(settings, b"0ld", records.encode(record))
+    write(settings, records.ACTIVE_KEY, b"0ld")
+
+    known, active = registry.read(settings)
+
+    assert (rules.fingerprint, {rules.fingerprint, "0ld"}) == (active, set(known.sets))
+    assert rules == registry.read_active(settings)
+    assert frozenset() == known.rule_fingerprints("0ld")
+    assert frozenset({rules.rules[0].fingerprint}) == known.rule_fingerprints(rules.fingerprint)
+
+
+def test_facts_of_an_older_meaning_are_judged_by_nothing() -> None:
+    """What a worker learns of sets later is as what it knew at its start."""
+    known, found, rules = RuleSets(), RuleSets(), compiled(ONE)
+    found.add_pushed("0ld", rules)
+
+    known.update(found)
+
+    assert (frozenset(), rules) == (known.rule_fingerprints("0ld"), known.sets["0ld"])

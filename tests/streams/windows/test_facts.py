@@ -10,7 +10,7 @@ def remembered(*spans: tuple[int, int | None], counted: int = 0) -> AtomFacts:
     """The facts of spans (id, start)."""
     facts = AtomFacts()
     for span, start_ns in spans:
-        facts.add(fact(span, start_ns), counted)
+        facts.add(fact(span, start_ns), counted, 7)
     return facts
 
 
@@ -74,8 +74,8 @@ def test_same_span_with_other_content() -> None:
     copies = [fact(1, 5, name="one"), fact(1, 5, name="two")]
 
     for copy, reverse in zip(copies, copies[::-1], strict=True):
-        one.add(copy, 0)
-        other.add(reverse, 0)
+        one.add(copy, 0, 7)
+        other.add(reverse, 0, 7)
 
     assert 1 == len(one.witnesses)
     assert one == other

@@ -99,7 +99,7 @@ def test_broken_rule_is_a_finding() -> None:
 
     assert said(finding) == (1, None, "broken")
     assert (
-        finding.chain_first_ms,
+        finding.first_fact_ms,
         finding.first_ms,
         finding.last_ms,
         finding.closed_ms,
@@ -140,6 +140,16 @@ def test_log_record_is_a_witness_of_its_own_kind() -> None:
     [finding] = life.findings(200)
 
     assert [witness.is_log for witness in finding.witnesses] == [True]
+
+
+def test_span_without_an_id_is_shown_without_one() -> None:
+    """What it is counted by is no span id, and it is no log record."""
+    life = Life(compiled(UNCHECKED))
+    life.arrive(100, Span("data.access", start_ns=1, identity=b"twelve bytes"))
+
+    [finding] = life.findings(200)
+
+    assert [(b"", False)] == [(witness.span_id, witness.is_log) for witness in finding.witnesses]
 
 
 @pytest.mark.parametrize(

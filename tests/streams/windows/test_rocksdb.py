@@ -38,7 +38,7 @@ POSITION = Position(
 def chain() -> Chain:
     """A chain with something of everything."""
     facts = AtomFacts()
-    facts.add(fact(start_ns=None), 3)
+    facts.add(fact(start_ns=None), 3, 1)
     return Chain(
         first=1,
         last=9,

@@ -239,13 +239,22 @@ def test_touch_extends_open_window() -> None:
     assert [(0, 10, QUIET, True)] == windows
 
 
-def test_touch_extends_no_closed_window() -> None:
-    """A record without a hit neither opens a window again nor keeps its chain alive."""
+def test_touch_opens_the_window_of_a_chain() -> None:
+    """After a hit every record of the trace counts: whether some other rule hit it makes no difference."""
     story = Story().hit(0, 61).touch(11)
 
     closes = story.until(72)
 
-    assert [(0, 0), (61, 61)] == [(close.chain_first, close.last) for close in closes]
+    assert [(0, 0), (0, 11), (0, 61)] == [(close.chain_first, close.last) for close in closes]
+
+
+def test_touch_beyond_the_chain_opens_nothing() -> None:
+    """A record without a hit that comes after the chain's time begins no chain."""
+    story = Story().hit(0).touch(61)
+
+    windows = story.windows(1000)
+
+    assert [(0, 0, QUIET, True)] == windows
 
 
 def test_touch_before_hit_of_the_same_tick() -> None:

@@ -28,7 +28,7 @@ def test_uid_tells_findings_apart() -> None:
         replace(FINDING, rule=replace(FINDING.rule, id="another")),
         replace(FINDING, rule=replace(FINDING.rule, fingerprint="0")),
         replace(FINDING, trace_id=bytes(16)),
-        replace(FINDING, chain_first_ms=FINDING.chain_first_ms + 1),
+        replace(FINDING, first_fact_ms=FINDING.first_fact_ms + 1),
     ]
 
     assert len({finding.uid for finding in [FINDING, *others]}) == 5
