@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
 from types import FrameType
@@ -98,6 +98,21 @@ def _kept_directory() -> Iterator[Path]:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Puts off Ctrl-C and SIGTERM while a process is started: between fork and return nobody would know of it."""
+    arrived: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda got, _: arrived.append(got)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if arrived:
+        raise KeyboardInterrupt
 
 
 class Demo:
@@ -193,19 +208,18 @@ def _run(settings: Settings) -> None:
     where = ["--bootstrap", settings.bootstrap, "--state-dir", str(settings.state_dir)]
     rules = ["--rules", str(CAPTURES / "demo.rules")]
     with tempfile.TemporaryFile() as talk:
-        # A session of its own, so that Ctrl-C reaches the demo alone, which then ends the run in order.
-        run = subprocess.Popen(  # noqa: S603, the command is this program
-            [sys.executable, "-m", "streams.cli", "run", *rules, *where, *RUN],
-            stderr=talk,
-            start_new_session=True,
-            env=_without_settings(),
-        )
-        try:
+        with ExitStack() as ending:
+            with _interrupts_later():
+                # A session of its own, so that Ctrl-C reaches the demo alone, which then ends the run in order.
+                run = subprocess.Popen(  # noqa: S603, the command is this program
+                    [sys.executable, "-m", "streams.cli", "run", *rules, *where, *RUN],
+                    stderr=talk,
+                    start_new_session=True,
+                    env=_without_settings(),
+                )
+                ending.callback(run.wait)
+                ending.callback(run.terminate)
             code = run.wait()
-        except BaseException:
-            run.terminate()
-            run.wait()
-            raise
         if code:
             talk.seek(0)
             raise StateError(f"betrace run ended with exit code {code}\n{talk.read().decode()}", action="see above")

@@ -169,12 +169,16 @@ def _directory(data_dir: Path | None) -> Iterator[Path]:
 def _lifeline(broker: Broker) -> Iterator[None]:
     """Stop `broker` at the end. When this process is killed instead, the pipe's end makes the shell do it."""
     watch = ["/bin/sh", "-c", f"read _; kill {broker.pid}"]
-    with subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True) as watcher:  # noqa: S603 - no input in it
-        try:
-            yield
-        finally:
-            broker.stop()
-            watcher.kill()
+    try:
+        with subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True) as watcher:  # noqa: S603 - no input in it
+            try:
+                yield
+            finally:
+                broker.stop()
+                watcher.kill()
+    finally:
+        # Interrupted while the watcher was started: it may not have come to watch.
+        broker.stop()
 
 
 def _launch(java_command: list[str], data_dir: Path, bootstrap: str, changed: Mapping[str, str]) -> int:

@@ -129,7 +129,7 @@ def test_next_commands_work(played: Played) -> None:
 
 @pytest.mark.parametrize("moment", ["Starting Kafka", "betrace run"])
 def test_interrupt_leaves_nothing_running(moment: str, tmp_path: Path) -> None:
-    """A Ctrl-C ends the demo within seconds with exit 130, and with it Kafka and every stage."""
+    """A Ctrl-C at once after a step began ends the demo with exit 130, and with it Kafka and every stage."""
     with demo(tmp_path) as run:
         assert run.stdout is not None
         for line in run.stdout:
