@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient
 from streams.config.settings import Settings
 from streams.ingest import group
 from streams.ingest.group import Commit, Plan, Seen, Source
-from streams.ingest.source import Begin, SourcePartition, read_metadata, write_metadata
+from streams.ingest.source import Begin, Log, SourcePartition, read_metadata, write_metadata
 from streams.ingest.watermark import PartitionTime
 from streams.kafka import background
 from streams.observe import metrics
@@ -46,6 +46,7 @@ class Assignment:
         self._written: dict[Source, TopicPartition] = {}
         self._written_s = 0.0
         self._replay = 0
+        self._rules: str | None = None
         self._topic_ids: set[str] = set()
         self._looking: Future[Seen] | None = None
         self._due_s = self._asked_s = 0.0
@@ -61,13 +62,16 @@ class Assignment:
         self._given -= {*sources}
         self._forget_look()
 
-    def step(self, *, local_ms: int) -> list[SourcePartition]:
+    def step(self, *, local_ms: int, rules: str | None = None) -> list[SourcePartition]:
         """Goes on as far as it can now; returns the partitions, all of them at once, when they may be read.
+
+        `rules` is the set that they are to be projected with.
 
         Raises:
             StateError: some of the group's offsets were reset and others were not.
         """
         metrics.PARTITIONS_PAUSED.labels("beginning").set(len(self._given))
+        self._rules = rules
         if not self._given:
             return []
         if self._looking is None:
@@ -109,7 +113,7 @@ class Assignment:
         for source, each in plan.writes.items():
             metrics.EPOCHS.labels(source[0]).inc()
             self._known.pop(source, None)
-            said = write_metadata(each.first_committed(seen.logs[source].topic_id))
+            said = write_metadata(each.first_committed(seen.logs[source].topic_id, self._rules))
             self._written[source] = TopicPartition(*source, each.offset, said)
         if plan.writes:
             self._commit_again()
@@ -134,7 +138,7 @@ class Assignment:
     def _begin(self, seen: Seen, plan: Plan, local_ms: int) -> list[SourcePartition]:
         counts = Counter(topic for topic, _ in seen.logs)
         begun = [
-            self._begin_one(source, each, seen.logs[source].topic_id, counts[source[0]], local_ms)
+            self._begin_one(source, each, seen.logs[source], counts[source[0]], local_ms)
             for source, each in plan.begins.items()
         ]
         if begun:
@@ -144,9 +148,7 @@ class Assignment:
             self._topic_ids = {log.topic_id for log in seen.logs.values()}
         return begun
 
-    def _begin_one(
-        self, source: Source, start: Begin, topic_id: str, partition_count: int, local_ms: int
-    ) -> SourcePartition:
+    def _begin_one(self, source: Source, start: Begin, at: Log, partition_count: int, local_ms: int) -> SourcePartition:
         topic, partition = source
         if start.lost is not None:
             metrics.OFFSETS_LOST.labels(topic).inc(start.lost[1] - start.lost[0])
@@ -162,10 +164,12 @@ class Assignment:
         return SourcePartition.at(
             TopicPartition(topic, partition),
             start,
-            topic_id,
+            at.topic_id,
             partition_count,
             PartitionTime.of(self._settings),
             now_ms=local_ms,
+            rules=self._rules,
+            log_end=at.high,
         )
 
     def _forget_look(self) -> None:

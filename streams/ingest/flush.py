@@ -53,6 +53,9 @@ class Draft:
     dead_letters: list[tuple[int, int]] = field(default_factory=list)
     replay: int = 0
     start_ms: int | None = None
+    missing_until_ms: int | None = None
+    lost_until_ms: int | None = None
+    rules_since_ms: int | None = None
     touches: Touches = field(default_factory=touches.none_yet)
     groups: dict[tuple[bytes, int], _Group] = field(default_factory=dict)
 
@@ -109,6 +112,9 @@ class Draft:
             touches,
             entries,
             self.dead_letters,
+            self.missing_until_ms,
+            self.lost_until_ms,
+            self.rules_since_ms,
         )
 
 

@@ -161,7 +161,7 @@ class Ingest:
     def _flush_ms(self) -> int:
         return self._settings.flush_ms if self._was_at_end else max(self._settings.flush_ms, BEHIND_MS)
 
-    def _flush(self) -> None:
+    def _flush(self, *, is_last: bool = False) -> None:
         """Sends what was projected, one message for every facts partition (more when it is too large)."""
         sources = [*self._sources.values()]
         if not sources:
@@ -176,7 +176,7 @@ class Ingest:
             of_partition = [of_source[partition] for of_source in sections]
             for value in flush.messages(self._rules.rules.fingerprint, of_partition, FLUSH_BYTES):
                 self._outbox.send(topic, value, None, partition)
-        self._outbox.depart([_commit_at(source) for source in sources])
+        self._outbox.depart([_commit_at(source, is_last=is_last) for source in sources])
         metrics.FLUSHES.inc()
         for source in sources:
             metrics.take_times(source.topic, source.time)
@@ -192,13 +192,15 @@ class Ingest:
         following = self._rules.take_next()
         if following is not None:
             self._intake.use(following)
+            for source in self._sources.values():
+                source.follow(following.fingerprint)
             self._health.use_rules(following.fingerprint)
 
     def _finish(self) -> None:
         """Flushes all that is certain, waits for the confirmations, commits; without partitions there is nothing to."""
         if not self._sources:
             return
-        self._flush()
+        self._flush(is_last=True)
         if not self._outbox.wait(FINISH_S):
             log.warning("brokers do not confirm all facts; their records are read again", waited_s=FINISH_S)
         self._commit()
@@ -231,7 +233,7 @@ class Ingest:
 
     def _begin(self) -> None:
         """Reads what is ready to be read, and all the others from where they are."""
-        begun = self._assignment.step(local_ms=_now_ms())
+        begun = self._assignment.step(local_ms=_now_ms(), rules=self._rules.rules.fingerprint)
         if not begun:
             return
         self._sources.update(((each.topic, each.partition), each) for each in begun)
@@ -276,6 +278,7 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _commit_at(source: SourcePartition) -> TopicPartition:
+def _commit_at(source: SourcePartition, *, is_last: bool) -> TopicPartition:
     """What may be committed when all that was flushed of a source is confirmed."""
-    return TopicPartition(source.topic, source.partition, source.draft.from_offset, source.metadata())
+    said = source.metadata(is_last=is_last)
+    return TopicPartition(source.topic, source.partition, source.draft.from_offset, said)

@@ -4,7 +4,9 @@ In: what the group committed and what the log holds. Out: where to begin, what i
 metadata is JSON, with times in Unix ms:
 
     {"epoch": …, "topic_id": text, "record_ms": … or null, "read_at_ms": …,
-     "replay": …, "start_ms": … or null, "has_broker_time": …}
+     "replay": …, "start_ms": … or null, "has_broker_time": …,
+     "misses_beginning": …, "missing_until_ms": … or null, "is_after_loss": …, "lost_until_ms": … or null,
+     "rules": … or null, "rules_since_ms": … or null, "is_last": …}
 
 An epoch is the wall time at which reading of this log began, a replay number the wall time at which the group's offsets
 were found reset. Kafka's own offset tool clears the metadata, which is how a reset is noticed (`streams.ingest.group`).
@@ -27,7 +29,11 @@ from topics.records.facts import TICK_MS
 class Committed(msgspec.Struct, frozen=True):
     """What is committed beside an offset; `record_ms` and `read_at_ms` are `PartitionTime`'s highest and read at.
 
-    What an earlier version of this program did not commit has defaults.
+    `misses_beginning`: reading of the log did not begin at its offset 0. `is_after_loss`: records were gone before they
+    were read. Up to when those may be stamped is in `missing_until_ms` and `lost_until_ms`, as soon as it is known.
+    `rules` is the rule set that records are projected with, `rules_since_ms` as in the facts. `is_last`: nothing beyond
+    the offset was ever projected by the worker that committed it. What an earlier version of this program did not
+    commit has defaults.
     """
 
     epoch: int
@@ -37,6 +43,13 @@ class Committed(msgspec.Struct, frozen=True):
     replay: int = 0
     start_ms: int | None = None
     has_broker_time: bool = False
+    misses_beginning: bool = False
+    missing_until_ms: int | None = None
+    is_after_loss: bool = False
+    lost_until_ms: int | None = None
+    rules: str | None = None
+    rules_since_ms: int | None = None
+    is_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +72,18 @@ class Begin:
         """A new epoch begins here: it is committed before anything is read."""
         return self.committed is None
 
-    def first_committed(self, topic_id: str) -> Committed:
-        """What is committed when an epoch begins."""
-        return Committed(self.epoch, topic_id, None, 0, self.replay, self.start_ms)
+    def first_committed(self, topic_id: str, rules: str | None = None) -> Committed:
+        """What is committed when an epoch begins, to be projected with these rules."""
+        return Committed(
+            self.epoch,
+            topic_id,
+            None,
+            0,
+            self.replay,
+            self.start_ms,
+            misses_beginning=self.offset > 0,
+            rules=rules,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +154,9 @@ class SourcePartition:
 
     `next_offset` is the consumer's position; `draft` says what is to be flushed, up to the last certain record.
     `replay` and `start_ms` are those of `topics.records.facts.Section`. `began_ms` is the record time at which reading
-    began in this process, None before the first record.
+    began in this process, None before the first record. `misses_beginning` and what follows it are as in `Committed`;
+    `other_rules_to` is the offset up to which another worker may have projected records with other rules, None where
+    that is known.
     """
 
     topic: str
@@ -146,6 +170,13 @@ class SourcePartition:
     start_ms: int | None = None
     began_ms: int | None = None
     at_end: bool = False
+    misses_beginning: bool = False
+    missing_until_ms: int | None = None
+    is_after_loss: bool = False
+    lost_until_ms: int | None = None
+    rules: str | None = None
+    rules_since_ms: int | None = None
+    other_rules_to: int | None = None
 
     @classmethod
     def at(
@@ -157,8 +188,10 @@ class SourcePartition:
         record_time: PartitionTime[Projected],
         *,
         now_ms: int,
+        rules: str | None = None,
+        log_end: int = 0,
     ) -> SourcePartition:
-        """The source partition at the beginning of reading."""
+        """The source partition at the beginning of reading, with these rules, when its log ends at `log_end`."""
         if start.committed is not None:
             # Not the time of this start: an idle partition would hold the clock back by all the time it was idle.
             record_time.highest_ms = start.committed.record_ms
@@ -168,7 +201,7 @@ class SourcePartition:
         lost = [] if start.lost is None else [start.lost]
         draft = Draft(place.topic, place.partition, start.epoch, partition_count, first, start.offset, lost)
         draft.replay, draft.start_ms = start.replay, start.start_ms
-        return cls(
+        source = cls(
             place.topic,
             place.partition,
             topic_id,
@@ -180,6 +213,26 @@ class SourcePartition:
             start.start_ms,
             record_time.reached_ms,
         )
+        source._go_on(start, rules, log_end)
+        return source
+
+    def _go_on(self, start: Begin, rules: str | None, log_end: int) -> None:
+        """Takes over what is known of records that this process does not read."""
+        committed = start.committed or start.first_committed(self.topic_id, rules)
+        self.misses_beginning, self.missing_until_ms = committed.misses_beginning, committed.missing_until_ms
+        self.is_after_loss, self.lost_until_ms = committed.is_after_loss, committed.lost_until_ms
+        if start.lost is not None:
+            self.is_after_loss, self.lost_until_ms = True, None
+        self.rules, self.rules_since_ms = rules, committed.rules_since_ms
+        if committed.rules != rules:
+            self.rules_since_ms = committed.record_ms or 0
+            # Facts beyond what was committed may be there, and not in every facts partition.
+            self.other_rules_to = None if committed.is_last else log_end
+
+    def follow(self, rules: str) -> None:
+        """From now on records are projected with these rules; nothing is kept back that was not."""
+        if rules != self.rules:
+            self.rules, self.rules_since_ms, self.other_rules_to = rules, self.time.highest_ms or 0, None
 
     def take(self, record_ms: int, projected: Projected, *, local_ms: int, is_broker_time: bool = False) -> None:
         """Adds a record's projection to the draft, once its time is certain; `is_broker_time`: it is a broker's."""
@@ -223,15 +276,36 @@ class SourcePartition:
         self.draft.to_offset = max(self.draft.to_offset, self.next_offset)
 
     def renew_draft(self) -> Draft:
-        """The draft so far; a new one that continues it takes its place."""
+        """The draft so far, with all that is known; a new one that continues it takes its place."""
         draft = self.draft
+        self._note_known(draft.to_offset)
+        draft.missing_until_ms, draft.lost_until_ms = self.missing_until_ms, self.lost_until_ms
+        draft.rules_since_ms = self.rules_since_ms
         self.draft = Draft(
             self.topic, self.partition, self.epoch, draft.partition_count, draft.to_offset, draft.to_offset
         )
         self.draft.replay, self.draft.start_ms = self.replay, self.start_ms
         return draft
 
-    def committed(self) -> Committed:
+    def _note_known(self, to_offset: int) -> None:
+        idle_ms = self.time.idle_ms
+        if idle_ms is not None:
+            # At the end of the log: what is not to be read was stamped by now, by a clock that is at most so far off.
+            self._note_not_read(idle_ms + self.time.idle_lag_ms)
+        if self.other_rules_to is not None:
+            self.rules_since_ms = max(self.rules_since_ms or 0, self.time.highest_ms or 0)
+            if to_offset >= self.other_rules_to:
+                self.other_rules_to = None
+
+    def _note_not_read(self, next_ms: int) -> None:
+        """What comes next is stamped `next_ms`: what was not read before it, at most out_of_order later."""
+        until_ms = next_ms + self.time.out_of_order_ms
+        if self.misses_beginning and self.missing_until_ms is None:
+            self.missing_until_ms = until_ms
+        if self.is_after_loss and self.lost_until_ms is None:
+            self.lost_until_ms = until_ms
+
+    def committed(self, *, is_last: bool = False) -> Committed:
         """What is known of the partition up to the draft's end."""
         time = self.time
         return Committed(
@@ -242,13 +316,22 @@ class SourcePartition:
             self.replay,
             self.start_ms,
             time.has_broker_time,
+            misses_beginning=self.misses_beginning,
+            missing_until_ms=self.missing_until_ms,
+            is_after_loss=self.is_after_loss,
+            lost_until_ms=self.lost_until_ms,
+            # While it is not known up to where there were others, whoever comes next does not know either.
+            rules=self.rules if self.other_rules_to is None else None,
+            rules_since_ms=self.rules_since_ms,
+            is_last=is_last and self.other_rules_to is None,
         )
 
-    def metadata(self) -> str:
-        """What is to be committed beside the offset of the draft's end."""
-        return write_metadata(self.committed())
+    def metadata(self, *, is_last: bool = False) -> str:
+        """What is to be committed beside the offset of the draft's end; `is_last`: nothing is projected beyond it."""
+        return write_metadata(self.committed(is_last=is_last))
 
     def _note_start(self, counts_at_ms: int) -> None:
+        self._note_not_read(counts_at_ms)
         if self.began_ms is None:
             self.began_ms = counts_at_ms
         if self.replay and self.start_ms is None:

@@ -53,6 +53,11 @@ class PartitionTime(Generic[RecordT]):
         return self._kept is not None
 
     @property
+    def idle_ms(self) -> int | None:
+        """The time that has passed without a record, as of the last idle tick; None before the first one."""
+        return self._idle_ms
+
+    @property
     def watermark_ms(self) -> int | None:
         """No record below this time is expected any more; None before the first one."""
         reached_ms = self.reached_ms

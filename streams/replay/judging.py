@@ -47,7 +47,8 @@ class Judging:
         partition = self.partition
         said = list(self._verdicts.judge(partition.apply(partition.next_offset, message)))
         if len(partition.sessions.chains.changed) >= CHANGED_CHAINS:
-            self._store.write(partition.sessions.chains, partition.position())
+            sessions = partition.sessions
+            self._store.write(sessions.chains, partition.position(), sessions.presences)
             partition.sessions.chains.cool(MEMORY_BYTES // 2)
         partition.sessions.waiting.shrink(MEMORY_BYTES // 4)
         return said

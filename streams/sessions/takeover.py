@@ -93,13 +93,16 @@ def begin(
     """
     position = store.position()
     sessions = Sessions(Bounds.of(settings), known.counted(), Chains(store.chain), Waiting(store))
-    if position is not None and position.refill_row.facts_offset >= log_begin:
+    has_store = position is not None and position.refill_row.facts_offset >= log_begin
+    if has_store:
         for trace_id, chain in store.chains():
             sessions.restore(trace_id, chain)
-    else:
+        for trace_id, presence in store.presences():
+            sessions.presences.restore(trace_id, presence)
+    if not has_store or position is None:
         store.clear()
         position = _rebuilt(number, last, log_begin)
-    sessions.ended = {each.trace_id: each for each in position.ended}
+    sessions.remember(position.ended, position.long, has_store=has_store)
     return Partition(
         settings.source_topics,
         sessions,

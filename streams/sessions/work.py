@@ -158,7 +158,8 @@ class Work:
             self._checkpoint, self._has_output = None, False
         if self._position is not None:
             with metrics.STAGE.labels("store").time():
-                self._store.write(self.partition.sessions.chains, self._position)
+                sessions = self.partition.sessions
+                self._store.write(sessions.chains, self._position, sessions.presences)
             self._stepped_to, self._position = self._position.next_offset, None
         self.partition.sessions.chains.cool(memory_bytes * 3 // 4)
         clock = self.partition.clock
@@ -189,7 +190,7 @@ class Work:
     def _deliver(self, close: Close, rules: RuleSet, *, is_said: bool) -> None:
         """Judges a close; what was published before (not `is_said`) is only remembered."""
         judging = self.partition.rules.judging(
-            self._known.rule_fingerprints, chain_first_ms=close.chain_first_ms, reach_ms=self._reach_ms
+            self._known.rule_fingerprints, chain_first_ms=close.seen_from_ms, reach_ms=self._reach_ms
         )
         for outcome in outcomes(close, rules, judging, reach_ms=self._reach_ms):
             if is_said:

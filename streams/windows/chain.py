@@ -82,7 +82,8 @@ class Chain(msgspec.Struct, array_like=True, gc=False):
     `needs` is the lowest facts offset that its arrivals came from, at least: with the log from there on it can be built
     again. `due` is the tick at which it is looked at next. `headless`: the trace was already longer than a chain may be
     when this chain began. `is_cut`: input was lost in its time. `was_cut`: one of its windows reached the longest
-    duration. `judged` is by rule id and fingerprint.
+    duration. `judged` is by rule id and fingerprint. `present_since` is the tick since which the trace was known to be
+    there before this chain began, None when it was not (`streams.windows.presence`).
     """
 
     first: int
@@ -96,6 +97,12 @@ class Chain(msgspec.Struct, array_like=True, gc=False):
     facts: dict[bytes, AtomFacts] = msgspec.field(default_factory=dict)
     judged: dict[str, Judged] = msgspec.field(default_factory=dict)
     sources: list[SourceRange] = msgspec.field(default_factory=list)
+    present_since: int | None = None
+
+    @property
+    def seen_from(self) -> int:
+        """The tick since which the trace is known to be there, whatever it hit: at its first arrival at the latest."""
+        return self.first if self.present_since is None else self.present_since
 
     def next_due(self, bounds: Bounds) -> int:
         """The tick at which something is to be done if nothing more arrives."""
@@ -128,6 +135,7 @@ class Ended(msgspec.Struct, array_like=True, frozen=True):
     A worker that reads the facts log again from the middle of such a trace would take its tail for a trace of its own.
     So arrivals below tick `until` are no concern of it, and a chain that begins below `headless_until` is headless.
     Its arrivals came from facts messages `[first_offset, last_offset]`. By `after` it stands for several of a trace.
+    `seen_from` is the chain's: a headless chain goes on from there.
     """
 
     trace_id: bytes
@@ -135,6 +143,7 @@ class Ended(msgspec.Struct, array_like=True, frozen=True):
     headless_until: int
     first_offset: int
     last_offset: int
+    seen_from: int | None = None
 
     def after(self, before: Ended | None) -> Ended:
         """This one and an earlier one of its trace: where reading begins in the earlier one, neither is of concern."""
@@ -146,4 +155,5 @@ class Ended(msgspec.Struct, array_like=True, frozen=True):
             self.headless_until,
             min(self.first_offset, before.first_offset),
             max(self.last_offset, before.last_offset),
+            self.seen_from,
         )

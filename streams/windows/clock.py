@@ -25,6 +25,7 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
 
     `[…, applied_to)` of the log with this `epoch` is, in this `replay` (see `topics.records.facts.Section`);
     `watermark_ms` is None when unknown. `generation` numbers the replays that this facts partition took part in.
+    `missing_until_ms` is the section's.
     """
 
     epoch: int
@@ -33,6 +34,7 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
     partition_count: int
     replay: int = 0
     generation: int = 0
+    missing_until_ms: int | None = None
 
 
 Source = tuple[str, int]
@@ -119,9 +121,15 @@ class Clock:
             section.partition_count,
             section.replay,
             mark.generation,
+            _latest(section.missing_until_ms, mark.missing_until_ms),
         )
         self._note_generation(self.marks[source])
         return mark.applied_to
+
+    def missing_until_ms(self) -> int | None:
+        """Up to when records are missing before those that were read first in this generation; None: none are."""
+        marks = (mark for mark in self.marks.values() if mark.generation == self.generation)
+        return max((mark.missing_until_ms for mark in marks if mark.missing_until_ms is not None), default=None)
 
     def tick(self) -> int | None:
         """The clock after the sections taken in so far, in ms."""

@@ -47,3 +47,8 @@ class Close(msgspec.Struct, frozen=True, gc=False):
     def chain_first_ms(self) -> int:
         """The first arrival of the chain, in ms of record time."""
         return self.chain.first * TICK_MS
+
+    @property
+    def seen_from_ms(self) -> int:
+        """Since when the trace is known to be there, in ms of record time: what a rule must have seen to judge it."""
+        return self.chain.seen_from * TICK_MS

@@ -54,12 +54,13 @@ class Partition:
         self.next_offset = row.facts_offset
         self.rules = row.rules.copy()
         # To look a source up in the rule times takes the longer the more sources there are.
-        self._projected_with: dict[Source, str] = {}
+        self._projected_with: dict[Source, tuple[str, int | None, int | None]] = {}
         self.late_count = self.stale_count = 0
         self._rules_of = rules_of
         self._out_of_order_ms = out_of_order_ms
         self._rows = list(position.rows)
         self._stored = position
+        self._watch()
 
     @property
     def is_rereading(self) -> bool:
@@ -115,6 +116,7 @@ class Partition:
             self.clock.generation,
             list(self._rows),
             list(self.sessions.ended.values()),
+            self.sessions.presences.long(),
         )
 
     def add_row(self) -> None:
@@ -147,6 +149,7 @@ class Partition:
         ]
         for trace_id in gone:
             del sessions.ended[trace_id]
+        sessions.presences.drop_over(first_offset)
 
     def _straddling(self, offset: int) -> list[Ended]:
         """The ended chains of which the log from `offset` on holds a part, or that still make others headless."""
@@ -166,6 +169,11 @@ class Partition:
         self.sessions.lost = []
         self.rules = RuleTimes()
         self._projected_with.clear()
+        missing_until_ms = self.clock.missing_until_ms()
+        if missing_until_ms is not None:
+            # Of sources that are part of the new generation already.
+            self.rules.begin(missing_until_ms)
+        self._watch()
 
     def _take_in(self, offset: int, section: Section, clock_tick: int | None) -> None:
         new_from = self.clock.advance(section)
@@ -194,21 +202,45 @@ class Partition:
         return None if applied_tick is not None and tick < applied_tick else tick
 
     def _note_rules(self, section: Section, rule_set: str) -> None:
-        """What was projected before this section lies at most out_of_order above the watermark it was sent with."""
+        """Takes in what the section says of its rule set and of how reading began.
+
+        Where it does not say when the set was gone over to (a source without a record yet, an ingest of the version
+        before), what was projected before lies at most out_of_order above the watermark that it was sent with.
+        """
         source = (section.topic, section.partition)
-        if self._projected_with.get(source) == rule_set:
+        said = (rule_set, section.rules_since_ms, section.missing_until_ms)
+        is_current = self.clock.marks[source].generation == self.clock.generation
+        if not is_current or self._projected_with.get(source) == said:
             return
-        self._projected_with[source] = rule_set
-        reached_ms = self._watermark_ms(section) + self._out_of_order_ms
-        self.rules.take_in(section.topic, section.partition, rule_set, reached_ms, self._rules_of)
+        before, self._projected_with[source] = self._projected_with.get(source), said
+        if section.rules_since_ms is not None:
+            if not self.rules.knows(*source):
+                # Which rules were there before is not known here.
+                self.rules.begin(section.rules_since_ms)
+            self.rules.take_in(*source, rule_set, section.rules_since_ms, self._rules_of)
+        elif before is None or before[0] != rule_set:
+            reached_ms = self._watermark_ms(section) + self._out_of_order_ms
+            self.rules.take_in(*source, rule_set, reached_ms, self._rules_of)
+        if section.missing_until_ms is not None:
+            self.rules.begin(section.missing_until_ms)
+        self._watch()
+
+    def _watch(self) -> None:
+        """While a trace may begin that some rule does not judge, who comes after it must know that it was there."""
+        bounds = self.sessions.bounds
+        reach_ms = (bounds.gap + bounds.lateness) * TICK_MS
+        self.sessions.watch(self.rules.half_seen_until_ms(reach_ms=reach_ms))
 
     def _note_lost(self, section: Section) -> None:
         """Bounds the record time of what was lost by the watermarks before and after it; what is known is not new."""
         mark = self.clock.marks.get((section.topic, section.partition))
         applied_to = section.from_offset if mark is None else mark.applied_to
-        lost = [self._ended(lost, section) for lost in self.sessions.lost]
+        lost = [self._ended_by_watermark(lost, section) for lost in self.sessions.lost]
         from_ms = self._watermark_ms(section)
         lost += [LostTime(section.topic, section.partition, from_ms, None) for _, to in section.lost if to > applied_to]
+        if section.lost_until_ms is not None:
+            # Said with the first record after the loss, so before the clock can pass what was lost.
+            lost = [self._ended(each, section, section.lost_until_ms) for each in lost]
         self.sessions.lost = lost
 
     def _watermark_ms(self, section: Section) -> int:
@@ -216,19 +248,26 @@ class Partition:
         mark = self.clock.marks.get((section.topic, section.partition))
         return 0 if mark is None or mark.watermark_ms is None else mark.watermark_ms
 
-    def _ended(self, lost: LostTime, section: Section) -> LostTime:
-        if lost.to_ms is not None or (lost.topic, lost.partition) != (section.topic, section.partition):
-            return lost
-        if section.watermark_ms is None or section.watermark_ms <= lost.from_ms:
+    def _ended(self, lost: LostTime, section: Section, to_ms: int) -> LostTime:
+        is_open = lost.to_ms is None and (lost.topic, lost.partition) == (section.topic, section.partition)
+        return LostTime(lost.topic, lost.partition, lost.from_ms, to_ms) if is_open else lost
+
+    def _ended_by_watermark(self, lost: LostTime, section: Section) -> LostTime:
+        """What an ingest of the version before lets know of the end of a loss."""
+        if section.lost_until_ms is not None or section.watermark_ms is None or section.watermark_ms <= lost.from_ms:
             return lost
         # The watermark lies out_of_order below the highest record after the loss, and a lost record at most that above.
-        to_ms = section.watermark_ms + 2 * self._out_of_order_ms
-        return LostTime(lost.topic, lost.partition, lost.from_ms, to_ms)
+        return self._ended(lost, section, section.watermark_ms + 2 * self._out_of_order_ms)
 
     def _forget_lost(self, clock_ms: int) -> None:
         bounds = self.sessions.bounds
         oldest_ms = clock_ms - (2 * (bounds.gap + bounds.lateness) + bounds.max_duration + 2) * TICK_MS
-        self.sessions.lost = [lost for lost in self.sessions.lost if lost.to_ms is None or lost.to_ms > oldest_ms]
+        if any(lost.to_ms is not None and lost.to_ms <= oldest_ms for lost in self.sessions.lost):
+            present_since = self.sessions.presences.oldest()
+            if present_since is not None:
+                # A trace that is still there may have lost a record then.
+                oldest_ms = min(oldest_ms, (present_since - bounds.gap - bounds.lateness) * TICK_MS - 1)
+            self.sessions.lost = [lost for lost in self.sessions.lost if lost.to_ms is None or lost.to_ms > oldest_ms]
 
 
 def _lowest(*offsets: int | None) -> int | None:

@@ -9,6 +9,7 @@ import msgspec
 
 from streams.windows.chain import Ended
 from streams.windows.clock import Mark
+from streams.windows.presence import LongPresence
 from streams.windows.rule_times import RuleTimes
 from streams.windows.sessions import LostTime
 
@@ -41,7 +42,7 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     Every facts message below `next_offset` was taken in, and of those everything below tick `applied_tick` was applied.
     With the chains, of generation `generation`, reading goes on at the last of `rows` that is at or below
     `waiting_offset`; without them, at the first: see `rebuilt`. `ended` are the chains that are gone, but of which the
-    log from the first row on holds the tail.
+    log from the first row on holds the tail; `long` are presences that the log is not kept for.
     """
 
     next_offset: int
@@ -50,6 +51,7 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     generation: int
     rows: list[Row]
     ended: list[Ended]
+    long: list[LongPresence] = msgspec.field(default_factory=list)
 
     @classmethod
     def beginning(cls, offset: int) -> Position:
@@ -66,4 +68,5 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
         first = self.rows[0]
         offset = first.facts_offset
         ended = [each for each in self.ended if each.first_offset < offset]
-        return Position(offset, None, offset, first.generation, [first], ended)
+        long = [each for each in self.long if each.first_offset < offset]
+        return Position(offset, None, offset, first.generation, [first], ended, long)

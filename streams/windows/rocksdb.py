@@ -6,6 +6,7 @@ store is always as of the end of some step.
 Keys and values (values are MessagePack):
 
     b"c" + trace id (16 bytes)   Chain
+    b"s" + trace id              Presence
     b"p"                         Position
     b"i"                         Identity: which log this is the state of, and in which format
     b"w" + tick + number         what waits and has no room in memory; of no use to a later program (u64, big-endian)
@@ -28,11 +29,12 @@ from streams.errors import StateError
 from streams.windows.chain import Chain
 from streams.windows.chains import Chains
 from streams.windows.positions import Position
+from streams.windows.presence import Presence, Presences
 
 FORMAT = 3
 
-_CHAIN, _POSITION, _IDENTITY, _WAITING = b"c", b"p", b"i", b"w"
-_CHAIN_END, _WAITING_END = b"d", b"x"
+_CHAIN, _PRESENCE, _POSITION, _IDENTITY, _WAITING = b"c", b"s", b"p", b"i", b"w"
+_CHAIN_END, _PRESENCE_END, _WAITING_END = b"d", b"t", b"x"
 _U64 = struct.Struct(">Q")
 
 WRITE_BUFFER_BYTES = 16 << 20
@@ -82,6 +84,7 @@ class Store:
     def clear(self) -> None:
         """Throws everything away but which log it is of."""
         self._db.delete_range(_CHAIN, _CHAIN_END)
+        self._db.delete_range(_PRESENCE, _PRESENCE_END)
         self._db.delete(_POSITION)
 
     def position(self) -> Position | None:
@@ -95,6 +98,13 @@ class Store:
             if key[:1] != _CHAIN:
                 return
             yield key[1:], _decoder.decode(value)
+
+    def presences(self) -> Iterator[tuple[bytes, Presence]]:
+        """All presences by trace id."""
+        for key, value in self._db.items(from_key=_PRESENCE):
+            if key[:1] != _PRESENCE:
+                return
+            yield key[1:], _presence_decoder.decode(value)
 
     def chain(self, trace_id: bytes) -> tuple[Chain, int]:
         """One chain, and the size of its stored form in bytes; raises `StateError` when it is not there."""
@@ -125,8 +135,8 @@ class Store:
             self._db.delete_range(begin, end)
         return found
 
-    def write(self, chains: Chains, position: Position) -> None:
-        """One step, all or nothing: the chains that changed (those that are gone are deleted), and the position.
+    def write(self, chains: Chains, position: Position, presences: Presences) -> None:
+        """One step, all or nothing: chains and presences that changed (gone ones are deleted), and the position.
 
         Raises:
             StateError: the disk does not take it.
@@ -141,10 +151,17 @@ class Store:
                 value = _encode(chain)
                 sizes_bytes[trace_id] = len(value)
                 batch.put(_CHAIN + trace_id, value)
+        for trace_id in presences.changed:
+            presence = presences.get(trace_id)
+            if presence is None:
+                batch.delete(_PRESENCE + trace_id)
+            else:
+                batch.put(_PRESENCE + trace_id, _encode(presence))
         batch.put(_POSITION, _encode(position))
         with self._writing():
             self._db.write(batch)
         chains.written(sizes_bytes)
+        presences.written()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -159,6 +176,7 @@ class Store:
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Chain)
+_presence_decoder = msgspec.msgpack.Decoder(Presence)
 
 
 def _open(path: Path) -> Rdict:

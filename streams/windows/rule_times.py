@@ -1,8 +1,11 @@
 """From when each rule may judge.
 
-In: which rule set each section was projected with. Out: the rules that may judge a chain. A rule judges only chains of
-which every record was projected with it: their first arrival lies more than gap + lateness behind the record time from
-which *every* source partition was projected with the rule. So no rule ever judges a trace it saw half of.
+In: which rule set each section was projected with, and since when. Out: the rules that may judge a chain. A rule judges
+only chains of which every record was projected with it: their trace was first seen more than gap + lateness behind the
+record time from which *every* source partition was projected with the rule, and from which none was missing at the
+beginning of reading. So no rule ever judges a trace it saw half of.
+
+Ingest says those times in its sections, the same to every facts partition, so a rule begins to judge at one moment.
 """
 
 from __future__ import annotations
@@ -11,53 +14,81 @@ from collections.abc import Callable
 
 import msgspec
 
+from topics.records.facts import TICK_MS
+
 RulesOf = Callable[[str], frozenset[str]]
 """The fingerprints of the rules in the set with this fingerprint."""
 
 
 class ProjectedWith(msgspec.Struct, array_like=True, frozen=True):
-    """The rule set that a source partition is projected with now."""
+    """The rule set that a source partition is projected with now, and the rules that were not in the one before."""
 
     topic: str
     partition: int
     rule_set: str
+    added: list[str] = msgspec.field(default_factory=list)
 
 
 class RuleTimes(msgspec.Struct, array_like=True):
     """Which set each source partition is projected with.
 
     `since_ms` is by rule fingerprint: the record time from which the rule is known everywhere. A rule that is not in
-    it was there when its sources were first seen.
+    it was there when its sources were first seen. `begun_ms` is the record time up to which records may be missing
+    because reading did not begin at the beginning of a log; None when it did.
     """
 
     sources: list[ProjectedWith] = msgspec.field(default_factory=list)
     since_ms: dict[str, int] = msgspec.field(default_factory=dict)
+    begun_ms: int | None = None
 
     def copy(self) -> RuleTimes:
         """These times as they are now."""
-        return RuleTimes(list(self.sources), dict(self.since_ms))
+        return RuleTimes(list(self.sources), dict(self.since_ms), self.begun_ms)
 
     def take_in(self, topic: str, partition: int, rule_set: str, reached_ms: int, rules_of: RulesOf) -> None:
-        """From now on the source is projected with `rule_set`; its records so far are not above `reached_ms`."""
+        """The source is projected with `rule_set`; what was projected with another one is not above `reached_ms`.
+
+        What is said again with a later time counts: an ingest that takes over may know of records that were not said
+        here, but to other facts partitions.
+        """
         before = self._current(topic, partition)
-        if before is not None and before.rule_set == rule_set:
-            return
-        self.sources = [source for source in self.sources if source is not before]
-        self.sources.append(ProjectedWith(topic, partition, rule_set))
-        if before is not None:
-            for rule in rules_of(rule_set) - rules_of(before.rule_set):
-                self.since_ms[rule] = max(self.since_ms.get(rule, reached_ms), reached_ms)
+        if before is None or before.rule_set != rule_set:
+            added = rules_of(rule_set) - rules_of(before.rule_set) if before is not None else frozenset[str]()
+            self.sources = [source for source in self.sources if source is not before]
+            self.sources.append(ProjectedWith(topic, partition, rule_set, sorted(added)))
+        else:
+            added = frozenset(before.added)
+        for rule in added:
+            self.since_ms[rule] = max(self.since_ms.get(rule, reached_ms), reached_ms)
+
+    def knows(self, topic: str, partition: int) -> bool:
+        """A section of the source was taken in."""
+        return self._current(topic, partition) is not None
+
+    def begin(self, missing_until_ms: int) -> None:
+        """Records up to this time may be missing before those that were read first."""
+        self.begun_ms = missing_until_ms if self.begun_ms is None else max(self.begun_ms, missing_until_ms)
+
+    def half_seen_until_ms(self, *, reach_ms: int) -> int | None:
+        """Until when, and then, a trace may begin that some rule does not judge; None when there is no such time."""
+        times_ms = [*self.since_ms.values(), *([] if self.begun_ms is None else [self.begun_ms])]
+        return max(times_ms) + reach_ms if times_ms else None
+
+    def judges_from_ticks(self, rules_of: RulesOf, *, reach_ms: int) -> dict[str, int]:
+        """The rules that judge, by fingerprint: from which tick on a trace must begin to be judged (0: whichever)."""
+        return {rule: self._judges_from_tick(rule, reach_ms) for rule in self._everywhere(rules_of)}
 
     def judging(self, rules_of: RulesOf, *, chain_first_ms: int, reach_ms: int) -> frozenset[str]:
-        """The rules that saw all of a chain that began at `chain_first_ms`; `reach_ms` is gap + lateness."""
+        """The rules that saw all of a trace that began at `chain_first_ms`; `reach_ms` is gap + lateness."""
         everywhere = self._everywhere(rules_of)
-        if not self.since_ms:
+        if not self.since_ms and self.begun_ms is None:
             return everywhere
-        return frozenset(
-            rule
-            for rule in everywhere
-            if chain_first_ms > self.since_ms.get(rule, chain_first_ms - reach_ms - 1) + reach_ms
-        )
+        tick = chain_first_ms // TICK_MS
+        return frozenset(rule for rule in everywhere if tick >= self._judges_from_tick(rule, reach_ms))
+
+    def _judges_from_tick(self, rule: str, reach_ms: int) -> int:
+        times_ms = [time_ms for time_ms in (self.since_ms.get(rule), self.begun_ms) if time_ms is not None]
+        return (max(times_ms) + reach_ms) // TICK_MS + 1 if times_ms else 0
 
     def _everywhere(self, rules_of: RulesOf) -> frozenset[str]:
         rule_sets = {source.rule_set for source in self.sources}

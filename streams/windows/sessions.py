@@ -16,12 +16,14 @@ All times are ticks of 100 ms (`topics.records.facts.TICK_MS`) of Kafka record t
     a chain        windows of one trace that start at most gap + lateness after its last arrival share their facts
                    so from a rule's first hit on they depend on the trace alone, not on what other rules hit
     a chain ends   at first + max_duration + lateness at the latest; what follows is another chain, known to be headless
+
+A window opens at a hit, so it cannot tell whether its trace had been there before somebody was able to see its hits.
+In a time of watch (`watch`, and while input is lost and until gap + lateness after) `streams.windows.presence` does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from heapq import heappop, heappush
 
 import msgspec
 
@@ -29,8 +31,10 @@ from streams.windows.chain import Bounds, Chain, Ended, Window
 from streams.windows.chains import Chains
 from streams.windows.close import Close, CloseReason
 from streams.windows.facts import AtomFacts
+from streams.windows.presence import LongPresence, Presences
 from streams.windows.reorder import Arrival, Tick, Waiting
 from streams.windows.required_offsets import Needs
+from streams.windows.wheel import Wheel
 from topics.records.facts import TICK_MS, touched
 
 
@@ -45,6 +49,10 @@ class LostTime(msgspec.Struct, array_like=True, frozen=True):
     def overlaps(self, from_ms: int, to_ms: int) -> bool:
         """Something could have been lost in `[from_ms, to_ms)`."""
         return self.from_ms < to_ms and (self.to_ms is None or self.to_ms >= from_ms)
+
+    def is_near(self, tick: int, reach: int) -> bool:
+        """A trace that arrives in this tick could have lost a record that is at most `reach` ticks older."""
+        return self.overlaps((tick - reach) * TICK_MS, (tick + 1) * TICK_MS)
 
 
 class Sessions:
@@ -65,19 +73,32 @@ class Sessions:
         self.chains = Chains() if chains is None else chains
         self.waiting = Waiting() if waiting is None else waiting
         self.ended: dict[bytes, Ended] = {}
+        self.presences = Presences(bounds)
         self.applied_tick: int | None = None
         self.lost: list[LostTime] = []
         self.open_windows = 0
         self._needs = Needs()
-        self._due: dict[int, list[bytes]] = {}
-        self._due_ticks: list[int] = []
+        self._wheel = Wheel()
+        self._watched_until: int | None = None
 
     def restore(self, trace_id: bytes, chain: Chain) -> None:
         """Learns of a chain that the store has."""
         self.chains.restore(trace_id)
         self.open_windows += chain.window is not None
         self._needs.add(chain.needs)
-        self._note_due(trace_id, chain.due)
+        self._wheel.note(chain.due, trace_id)
+
+    def remember(self, ended: Iterable[Ended], long: Iterable[LongPresence], *, has_store: bool) -> None:
+        """Learns what a position tells of traces; with a store, it has the presences that are not over."""
+        self.ended = {each.trace_id: each for each in ended}
+        if has_store:
+            self.presences.over = [each for each in long if each.last_offset is not None]
+        else:
+            self.presences.rebuild(long)
+
+    def watch(self, until_ms: int | None) -> None:
+        """Until this record time, and at it, every arrival shows that its trace is present; None: no longer."""
+        self._watched_until = None if until_ms is None else until_ms // TICK_MS
 
     @property
     def is_empty(self) -> bool:
@@ -86,8 +107,8 @@ class Sessions:
 
     def lowest_needed(self) -> int | None:
         """The lowest facts offset that something waiting or a chain came from; None when there is neither."""
-        lowest = [offset for offset in (self.waiting.lowest_offset(), self._needs.lowest()) if offset is not None]
-        return min(lowest, default=None)
+        offsets = (self.waiting.lowest_offset(), self._needs.lowest(), self.presences.lowest_needed())
+        return min((offset for offset in offsets if offset is not None), default=None)
 
     def advance(self, clock_ms: int, facts_offset: int = 0) -> Iterator[Close]:
         """Applies every tick that the clock has passed and yields the windows that close on the way.
@@ -125,8 +146,8 @@ class Sessions:
         self.applied_tick, self.open_windows = None, 0
         self._needs = Needs()
         self.waiting.clear()
-        self._due.clear()
-        self._due_ticks.clear()
+        self.presences.clear()
+        self._wheel.clear()
 
     def _apply(self, tick: int, arrived: Tick) -> None:
         for arrival in arrived.arrivals:
@@ -135,6 +156,22 @@ class Sessions:
         for trace_id, span_count in touched(arrived.touches):
             if trace_id in chains:
                 self._apply_touch(tick, trace_id, span_count, arrived.facts_offset)
+        is_watched = self._is_watched(tick)
+        if is_watched or self.presences:
+            self._note_present(tick, arrived, is_watched=is_watched)
+
+    def _is_watched(self, tick: int) -> bool:
+        if self._watched_until is not None and tick <= self._watched_until:
+            return True
+        reach = self.bounds.gap + self.bounds.lateness
+        return any(lost.is_near(tick, reach) for lost in self.lost)
+
+    def _note_present(self, tick: int, arrived: Tick, *, is_watched: bool) -> None:
+        arrive, offset = self.presences.arrive, arrived.facts_offset
+        for arrival in arrived.arrivals:
+            arrive(arrival.entry.trace_id, tick, offset, is_hit=True, is_watched=is_watched)
+        for trace_id, _ in touched(arrived.touches):
+            arrive(trace_id, tick, offset, is_hit=False, is_watched=is_watched)
 
     def _apply_entry(self, tick: int, arrival: Arrival, facts_offset: int) -> None:
         entry = arrival.entry
@@ -143,8 +180,8 @@ class Sessions:
             ended = self.ended.get(entry.trace_id)
             if ended is not None and tick < ended.until:
                 return
-            chain = Chain(tick, tick, facts_offset, tick, headless=ended is not None and tick < ended.headless_until)
-            self._needs.add(facts_offset)
+            chain = self._begun(entry.trace_id, tick, facts_offset, ended)
+            self._needs.add(chain.needs)
         window = self._window(entry.trace_id, chain, tick)
         self._extend(entry.trace_id, chain, window, tick, entry.span_count, facts_offset)
         window.root_seen |= entry.root_seen
@@ -156,6 +193,17 @@ class Sessions:
             if remembered is None:
                 remembered = facts[atom] = AtomFacts()
             remembered.add(fact, counted.get(atom, 0), tick)
+
+    def _begun(self, trace_id: bytes, tick: int, facts_offset: int, ended: Ended | None) -> Chain:
+        chain = Chain(tick, tick, facts_offset, tick, headless=ended is not None and tick < ended.headless_until)
+        presence = self.presences.get(trace_id)
+        if presence is not None:
+            chain.present_since = presence.since
+            if not presence.is_old:
+                chain.needs = min(facts_offset, presence.first_offset)
+        if ended is not None and chain.headless and ended.seen_from is not None:
+            chain.present_since = min(chain.seen_from, ended.seen_from)
+        return chain
 
     def _apply_touch(self, tick: int, trace_id: bytes, span_count: int, facts_offset: int) -> None:
         chain = self.chains.get(trace_id)
@@ -182,9 +230,8 @@ class Sessions:
         self.chains.put(trace_id, chain)
 
     def _close_until(self, tick: int, facts_offset: int) -> Iterator[Close]:
-        while self._due_ticks and self._due_ticks[0] <= tick:
-            due = heappop(self._due_ticks)
-            for trace_id in sorted(self._due.pop(due)):
+        for due, trace_ids in self._wheel.take(tick):
+            for trace_id in trace_ids:
                 chain = self.chains.get(trace_id)
                 # A chain whose window opened again was to be looked at later, and is still noted there.
                 if chain is None or chain.due != due:
@@ -194,19 +241,13 @@ class Sessions:
                     yield from self._fall_due(trace_id, chain, due, facts_offset)
                 if trace_id in self.chains:
                     self._schedule(trace_id, chain)
+        self.presences.expire(tick, facts_offset)
 
     def _schedule(self, trace_id: bytes, chain: Chain) -> None:
         """Has the chain looked at when it is due."""
         chain.due = chain.next_due(self.bounds)
         self.chains.put(trace_id, chain)
-        self._note_due(trace_id, chain.due)
-
-    def _note_due(self, trace_id: bytes, due: int) -> None:
-        noted = self._due.get(due)
-        if noted is None:
-            noted = self._due[due] = []
-            heappush(self._due_ticks, due)
-        noted.append(trace_id)
+        self._wheel.note(chain.due, trace_id)
 
     def _fall_due(self, trace_id: bytes, chain: Chain, due: int, facts_offset: int) -> Iterator[Close]:
         window = chain.window
@@ -218,7 +259,7 @@ class Sessions:
             return
         forgotten = chain.forgotten(self.bounds)
         if chain.was_cut or due < forgotten:
-            ended = Ended(trace_id, due, forgotten, chain.needs, facts_offset)
+            ended = Ended(trace_id, due, forgotten, chain.needs, facts_offset, chain.seen_from)
             self.ended[trace_id] = ended.after(self.ended.get(trace_id))
         self._needs.remove(chain.needs)
         self.chains.remove(trace_id)
@@ -228,7 +269,7 @@ class Sessions:
         self.open_windows -= 1
         self.chains.put(trace_id, chain)
         if self.lost:
-            chain.is_cut |= self._has_lost_input(chain.first, chain.last)
+            chain.is_cut |= self._has_lost_input(chain.seen_from, chain.last)
         whole = reason is not CloseReason.MAX_DURATION and not chain.headless and not chain.is_cut
         return Close(trace_id, chain, window, reason, closed * TICK_MS, whole)
 

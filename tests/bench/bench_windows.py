@@ -134,7 +134,7 @@ def hot(path: Path, count: int) -> tuple[int, float]:
     grown = _resident_bytes() - before
     chains = partition.sessions.chains
     with Store(path, IDENTITY) as store:
-        store.write(chains, partition.position())
+        store.write(chains, partition.position(), partition.sessions.presences)
     stored_bytes = sum(chains._stored_bytes.values())
     return count * GIB // grown, round(grown / stored_bytes, 2)
 

@@ -11,6 +11,7 @@ import msgspec
 from streams.windows.chain import Chain
 from streams.windows.chains import Chains
 from streams.windows.positions import Position
+from streams.windows.presence import Presence, Presences
 
 
 class Disk:
@@ -18,6 +19,7 @@ class Disk:
 
     def __init__(self) -> None:
         self._chains: dict[bytes, bytes] = {}
+        self._presences: dict[bytes, bytes] = {}
         self._position: bytes | None = None
         self._waiting: defaultdict[int, list[bytes]] = defaultdict(list)
 
@@ -30,6 +32,7 @@ class Disk:
     def clear(self) -> None:
         """All is gone."""
         self._chains.clear()
+        self._presences.clear()
         self._position = None
 
     def position(self) -> Position | None:
@@ -40,6 +43,11 @@ class Disk:
         """As the store's."""
         for trace_id, value in self._chains.items():
             yield trace_id, msgspec.msgpack.decode(value, type=Chain)
+
+    def presences(self) -> Iterator[tuple[bytes, Presence]]:
+        """As the store's."""
+        for trace_id, value in self._presences.items():
+            yield trace_id, msgspec.msgpack.decode(value, type=Presence)
 
     def chain(self, trace_id: bytes) -> tuple[Chain, int]:
         """As the store's."""
@@ -54,7 +62,7 @@ class Disk:
         """As the store's."""
         return self._waiting.pop(tick, [])
 
-    def write(self, chains: Chains, position: Position) -> None:
+    def write(self, chains: Chains, position: Position, presences: Presences) -> None:
         """As the store's."""
         for trace_id in chains.changed:
             chain = chains.get(trace_id)
@@ -62,5 +70,12 @@ class Disk:
                 self._chains.pop(trace_id, None)
             else:
                 self._chains[trace_id] = msgspec.msgpack.encode(chain)
+        for trace_id in presences.changed:
+            presence = presences.get(trace_id)
+            if presence is None:
+                self._presences.pop(trace_id, None)
+            else:
+                self._presences[trace_id] = msgspec.msgpack.encode(presence)
+        presences.written()
         self._position = msgspec.msgpack.encode(position)
         chains.written({trace_id: len(self._chains[trace_id]) for trace_id in chains.changed & self._chains.keys()})

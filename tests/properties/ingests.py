@@ -91,14 +91,19 @@ class _Source:
 
     number: int
     records: list[SourceRecord]
+    rules: str = "one"
     reader: SourcePartition = field(init=False)
     commits: list[tuple[int, str]] = field(init=False)
     low: int = 0
     replay: int = 0
 
     def __post_init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """The first start."""
         self.begin(None, None, partition_count=1)
-        self.commits = [(0, self.reader.metadata())]
+        self.commits = [(self.reader.next_offset, self.reader.metadata())]
 
     def begin(self, offset: int | None, metadata: str | None, *, partition_count: int) -> None:
         """The partition is assigned to an ingest."""
@@ -107,7 +112,13 @@ class _Source:
         start = begin(offset, read_metadata(metadata), log, start="earliest", now_ms=now_ms, replay=self.replay)
         time = PartitionTime[Projected](OUT_OF_ORDER_MS, IDLE_LAG_MS, MAX_CLOCK_SKEW_MS)
         place = TopicPartition(TOPIC, self.number)
-        self.reader = SourcePartition.at(place, start, "id", partition_count, time, now_ms=LOCAL_MS)
+        if start.is_new:
+            # Its first commit is made before anything is read.
+            said = start.first_committed("id", self.rules)
+            start = begin(start.offset, said, log, start="earliest", now_ms=now_ms, replay=self.replay)
+        self.reader = SourcePartition.at(
+            place, start, "id", partition_count, time, now_ms=LOCAL_MS, rules=self.rules, log_end=log.high
+        )
 
     def again(self, back: int) -> None:
         """Another ingest begins at a commit."""
@@ -155,7 +166,7 @@ class Ingests:
             case Stop(sources, sent, back, rules, lost):
                 chosen = self._chosen(sources)
                 self._write(chosen, SMALL_BYTES, sent)
-                self.rules = rules or self.rules
+                self._use(rules or self.rules, stopped=chosen)
                 for source in chosen:
                     source.again(back)
                     source.lose(lost)
@@ -166,6 +177,17 @@ class Ingests:
                 replay = max(LOCAL_MS, self.sources[0].replay) + 1
                 for source, count in zip(self.sources, back, strict=True):
                     source.reset(count, replay)
+
+    def _use(self, rules: str, stopped: list[_Source]) -> None:
+        """All go over to these rules; those that were not stopped do it between two flushes."""
+        self.rules = rules
+        others = [source for source in self.sources if source not in stopped and source.rules != rules]
+        self._write(others, LARGE_BYTES, rules=others[0].rules if others else rules)
+        self._commit(others)
+        for source in self.sources:
+            source.rules = rules
+        for source in others:
+            source.reader.follow(rules)
 
     def grow(self) -> None:
         """All partitions of the topic are known."""
@@ -188,11 +210,13 @@ class Ingests:
         known = self.sources[0].reader.draft.partition_count
         return [self.sources[number] for number in sorted(set(numbers)) if number < known]
 
-    def _write(self, sources: list[_Source], limit_bytes: int, sent: int | None = None) -> None:
+    def _write(
+        self, sources: list[_Source], limit_bytes: int, sent: int | None = None, rules: str | None = None
+    ) -> None:
         drafts = [(source.reader.renew_draft(), source.reader.time.watermark_ms) for source in sources]
         sections = [draft.sections(1, watermark_ms)[0] for draft, watermark_ms in drafts]
         if sections:
-            parts = messages(self.rules, sections, limit_bytes)
+            parts = messages(rules or self.rules, sections, limit_bytes)
             # A flush that was sent whole was not stopped.
             self.log += map(decode, parts if sent is None else parts[: min(sent, len(parts) - 1)])
 
@@ -201,9 +225,17 @@ class Ingests:
             source.commits.append((source.reader.draft.from_offset, source.reader.metadata()))
 
 
-def written(sources: list[list[SourceRecord]], deeds: Iterable[Deed], *, grown: bool) -> list[Facts]:
-    """The facts log that the deeds leave; `grown`: all partitions are known from the beginning."""
+def written(
+    sources: list[list[SourceRecord]], deeds: Iterable[Deed], *, grown: bool, gone: Iterable[int] = ()
+) -> list[Facts]:
+    """The facts log that the deeds leave; `grown`: all partitions are known from the beginning.
+
+    Of each source the first `gone` records have expired before the first start.
+    """
     ingests = Ingests([_Source(number, records) for number, records in enumerate(sources)])
+    for source, count in zip(ingests.sources, gone, strict=False):
+        source.lose(count)
+        source.start()
     if grown:
         ingests.grow()
     for deed in deeds:

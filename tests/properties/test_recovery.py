@@ -61,10 +61,13 @@ def begun(store: Store | Disk | None = None, position: Position | None = None) -
     if store and stored:
         for trace_id, chain in store.chains():
             sessions.restore(trace_id, chain)
+        for trace_id, presence in store.presences():
+            sessions.presences.restore(trace_id, presence)
         position = stored
     elif position:
         position = position.rebuilt()
-    sessions.ended.update({each.trace_id: each for each in position.ended} if position else {})
+    if position:
+        sessions.remember(position.ended, position.long, has_store=stored is not None)
     return Partition(
         (TOPIC,),
         sessions,
@@ -82,7 +85,7 @@ def judged(partition: Partition, offset: int, message: Facts) -> list[Judgement]
 def judgement(partition: Partition, close: Close) -> Judgement:
     """Judges a close, and remembers in its chain that it did."""
     reach_ms = (BOUNDS.gap + BOUNDS.lateness) * TICK_MS
-    rules = partition.rules.judging(RULES.__getitem__, chain_first_ms=close.chain_first_ms, reach_ms=reach_ms)
+    rules = partition.rules.judging(RULES.__getitem__, chain_first_ms=close.seen_from_ms, reach_ms=reach_ms)
     before = close.chain.judged.get("a")
     revision = 1 if before is None or before.revision is None else before.revision + 1
     close.chain.judged["a"] = Judged("broken", revision, close.closed_ms)
@@ -92,7 +95,7 @@ def judgement(partition: Partition, close: Close) -> Judgement:
 def step(partition: Partition, store: Store | Disk) -> Position:
     """What sessions makes durable about every second; the position is on `betrace.positions` too."""
     position = partition.position()
-    store.write(partition.sessions.chains, position)
+    store.write(partition.sessions.chains, position, partition.sessions.presences)
     partition.sessions.chains.cool(0)
     partition.sessions.waiting.shrink(0)
     return msgspec.msgpack.decode(msgspec.msgpack.encode(position), type=Position)
@@ -107,6 +110,7 @@ def state(partition: Partition) -> tuple[object, ...]:
         partition.rules,
         {trace_id: sessions.chains.get(trace_id) for trace_id in sessions.chains},
         sessions.open_windows,
+        {trace_id: sessions.presences.get(trace_id) for trace_id in sessions.presences},
         sessions.lost,
         sessions.applied_tick,
         waits(sessions.waiting),
@@ -148,6 +152,7 @@ def lives(draw: st.DrawFn, length: int) -> list[Life]:
     return [*[Life(tuple(at[:-1]), at[-1], draw(bare)) for at in drawn], Life((), length, draw(bare))]
 
 
+gone = st.just([0] * SOURCES) | st.lists(st.integers(0, 6), min_size=SOURCES, max_size=SOURCES)
 lawful_sources = st.lists(source_records(most_back_ms=OUT_OF_ORDER_MS), min_size=SOURCES, max_size=SOURCES)
 all_sources = st.lists(source_records(most_back_ms=10 * OUT_OF_ORDER_MS), min_size=SOURCES, max_size=SOURCES)
 
@@ -176,7 +181,7 @@ def test_stored_state_and_rereading(
 
     It says again what it had said since the last step, and nothing else; it ends in the same state.
     """
-    log = written(sources, done, grown=grown)
+    log = written(sources, done, grown=grown, gone=data.draw(gone))
     lived = data.draw(lives(len(log)))
     whole = begun()
     said = [judged(whole, offset, message) for offset, message in enumerate(log)]
@@ -191,7 +196,7 @@ def test_stored_state_and_rereading(
 @given(all_sources, deeds(SOURCES, everything=True), st.data())
 def test_stored_state_on_a_real_disk(sources: list[list[SourceRecord]], done: list[Deed], data: st.DataObject) -> None:
     """It is so with RocksDB too."""
-    log = written(sources, done, grown=True)
+    log = written(sources, done, grown=True, gone=data.draw(gone))
     lived = data.draw(lives(len(log)))
     whole = begun()
     said = [judged(whole, offset, message) for offset, message in enumerate(log)]

@@ -18,7 +18,7 @@ import msgspec
 
 from topics.values import Scalar
 
-VERSION = 3
+VERSION = 4
 OLDEST = 2
 """Sessions is upgraded before ingest, and facts are kept: what the version before wrote is still read."""
 
@@ -86,6 +86,11 @@ class Section(msgspec.Struct, frozen=True, array_like=True):
     of the partition's time. `lost` holds offset ranges that were gone before they could be read, `dead_letters` those
     whose records could not be decoded: all of them in `[from_offset, to_offset)`, whatever was said of them before;
     None in format 2, which does not say. `touches` is packed: see `pack_touches`.
+
+    Three record times, said in every section from when they are known on, and the same to every facts partition; each
+    is None where there is nothing such, and in formats before 4. No record before the one that was read first, when
+    that was not the first of its log, is later than `missing_until_ms`. No record of the last range in `lost` is later
+    than `lost_until_ms`. No record that was projected with another rule set is later than `rules_since_ms`.
     """
 
     topic: str
@@ -101,6 +106,9 @@ class Section(msgspec.Struct, frozen=True, array_like=True):
     touches: bytes
     entries: list[Entry]
     dead_letters: list[tuple[int, int]] | None = None
+    missing_until_ms: int | None = None
+    lost_until_ms: int | None = None
+    rules_since_ms: int | None = None
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True):

@@ -127,7 +127,7 @@ def test_metadata_that_is_not_ours(metadata: str | None) -> None:
 
 def test_metadata_comes_back() -> None:
     """What is committed is read again: epoch, topic and the partition's time."""
-    source = reading()
+    source = reading(Begin(10, 1, COMMITTED))
     source.take(900, projected(10), local_ms=950)
 
     committed = read_metadata(source.metadata())
@@ -316,3 +316,93 @@ def test_kind_of_stamp_is_kept_over_a_restart() -> None:
     after = reading(Begin(11, 1, read_metadata(before.metadata())))
 
     assert after.time.has_broker_time
+
+
+def reading_with(rules: str, committed: Committed, *, log_end: int = 20) -> SourcePartition:
+    """A source partition that goes on at offset 10 with these rules."""
+    time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000)
+    at = TopicPartition("otlp_spans", 3)
+    start = Begin(10, 1, committed)
+    return SourcePartition.at(at, start, "id", 4, time, now_ms=NOW_MS, rules=rules, log_end=log_end)
+
+
+def test_start_in_the_middle_of_a_log() -> None:
+    """Once the first record is read it is known up to when those before it are stamped, after a restart too."""
+    source = reading(Begin(10, 1, Begin(10, 1).first_committed("id")))
+    before = source.renew_draft().missing_until_ms
+    source.take(900, projected(10), local_ms=950)
+    source.take(2_000, projected(11), local_ms=950)
+    again = reading(Begin(12, 1, read_metadata(source.metadata())))
+
+    assert (None, 1_100, 1_100) == (
+        before,
+        source.renew_draft().missing_until_ms,
+        again.renew_draft().missing_until_ms,
+    )
+
+
+def test_start_in_the_middle_of_a_log_that_is_idle() -> None:
+    """Without a record it is known from the idle tick: what is not read was stamped by then."""
+    source = reading(Begin(10, 1, Begin(10, 1).first_committed("id")))
+    source.time.tick_idle(local_ms=5_000)
+
+    assert 5_200 == source.renew_draft().missing_until_ms
+
+
+def test_start_at_the_beginning_of_a_log() -> None:
+    """At offset 0 nothing is missing."""
+    source = reading(Begin(0, 1, Begin(0, 1).first_committed("id")))
+    source.take(900, projected(0), local_ms=950)
+
+    assert source.renew_draft().missing_until_ms is None
+
+
+def test_end_of_a_loss() -> None:
+    """The first record after a loss says up to when what was lost is stamped; later ones change nothing."""
+    source = reading(Begin(10, 1, COMMITTED, lost=(5, 10)))
+    before = source.renew_draft().lost_until_ms
+    again = reading(Begin(10, 1, read_metadata(source.metadata())))
+    for offset, record_ms in ((10, 3_000), (11, 4_000)):
+        again.take(record_ms, projected(offset), local_ms=NOW_MS)
+
+    assert (None, 3_200) == (before, again.renew_draft().lost_until_ms)
+
+
+def test_rules_that_go_on() -> None:
+    """A worker that goes on with the rules that were committed says since when they are in use, as before."""
+    committed = Committed(1, "id", 900, 950, rules="a", rules_since_ms=700)
+
+    assert 700 == reading_with("a", committed).renew_draft().rules_since_ms
+
+
+def test_other_rules_after_an_orderly_end() -> None:
+    """Nothing beyond the committed offset was projected with the rules before."""
+    committed = Committed(1, "id", 900, 950, rules="a", is_last=True)
+    source = reading_with("b", committed)
+    source.take(2_000, projected(10), local_ms=NOW_MS)
+
+    assert 900 == source.renew_draft().rules_since_ms
+
+
+def test_other_rules_after_a_crash() -> None:
+    """Whatever was in the log at the start may have been projected with the rules before, here or elsewhere."""
+    committed = Committed(1, "id", 900, 950, rules="a")
+    source = reading_with("b", committed, log_end=12)
+    said = []
+    for offset, record_ms in ((10, 2_000), (11, 3_000), (12, 4_000)):
+        source.take(record_ms, projected(offset), local_ms=NOW_MS)
+        said.append(source.renew_draft().rules_since_ms)
+
+    assert [2_000, 3_000, 3_000] == said
+
+
+def test_rules_that_are_followed() -> None:
+    """Rules that change while a worker reads count from the highest record so far."""
+    source = reading_with("a", Committed(1, "id", 900, 950, rules="a", rules_since_ms=700))
+    source.take(2_000, projected(10), local_ms=NOW_MS)
+    source.renew_draft()
+
+    source.follow("b")
+    source.take(3_000, projected(11), local_ms=NOW_MS)
+
+    assert 2_000 == source.renew_draft().rules_since_ms

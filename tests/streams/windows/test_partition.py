@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from streams.errors import StateError
 from streams.windows.chains import Chains
@@ -24,7 +25,7 @@ from tests.support.builders import (
     section,
     trace_id,
 )
-from topics.records.facts import Facts, Touch
+from topics.records.facts import Facts, Section, Touch
 
 OUT_OF_ORDER_MS = 200
 RULES = {"rules": frozenset({"a"}), "more": frozenset({"a", "b"})}
@@ -322,7 +323,7 @@ def test_store_brings_back_windows(tmp_path: Path) -> None:
     partition = begun()
     told(partition, *log)
     with Store(tmp_path / "store", identity) as store:
-        store.write(partition.sessions.chains, partition.position())
+        store.write(partition.sessions.chains, partition.position(), partition.sessions.presences)
     with Store(tmp_path / "store", identity) as store:
         again = begun(store.position(), chains=Chains(store.chain))
         for restored in store.chains():
@@ -416,7 +417,7 @@ def test_rule_judges_what_began_after_the_last_record_without_it() -> None:
 
     told(partition, message(section(5, 9, 5_000), rules="more"))
 
-    assert [{"a"}, {"a", "b"}] == [judging(partition, 7_200), judging(partition, 7_201)]
+    assert [{"a"}, {"a", "b"}] == [judging(partition, 7_200), judging(partition, 7_300)]
 
 
 def test_rule_in_a_split_flush() -> None:
@@ -426,4 +427,93 @@ def test_rule_in_a_split_flush() -> None:
 
     told(partition, message(section(5, 5, None), rules="more"), message(section(5, 9, 5_000), rules="more"))
 
-    assert [{"a"}, {"a", "b"}] == [judging(partition, 7_200), judging(partition, 7_201)]
+    assert [{"a"}, {"a", "b"}] == [judging(partition, 7_200), judging(partition, 7_300)]
+
+
+def declared(
+    part: Section,
+    *,
+    missing_until_ms: int | None = None,
+    lost_until_ms: int | None = None,
+    rules_since_ms: int | None = None,
+) -> Section:
+    """The section, with what ingest says of records that it did not read or did not project with these rules."""
+    return replace(part, missing_until_ms=missing_until_ms, lost_until_ms=lost_until_ms, rules_since_ms=rules_since_ms)
+
+
+def test_pushed_rule_judges_no_trace_that_was_there_before() -> None:
+    """A trace of touches that was there within gap + lateness of a push is not one that begins with its first hit."""
+    partition = begun()
+    told(partition, message(section(0, 5, 1_000)))
+    touches = [Touch(TRACE, tick, 1) for tick in range(15, 100, 5)]
+    since = declared(section(5, 9, 99_000, [entry(100, offset=8)], touches), rules_since_ms=1_000)
+
+    [close] = [
+        (close.seen_from_ms, judging(partition, close.seen_from_ms))
+        for close in partition.apply(partition.next_offset, message(since, rules="more"))
+    ]
+
+    assert (1_500, {"a"}) == close
+
+
+def test_pushed_rule_judges_what_began_after_it() -> None:
+    """A trace that was not there until gap + lateness after a push is judged from its first hit on."""
+    partition = begun()
+    told(partition, message(section(0, 5, 1_000)))
+    since = declared(section(5, 9, 99_000, [entry(100, offset=8)], [Touch(TRACE, 75, 1)]), rules_since_ms=1_000)
+
+    [close] = [
+        (close.seen_from_ms, judging(partition, close.seen_from_ms))
+        for close in partition.apply(partition.next_offset, message(since, rules="more"))
+    ]
+
+    assert (10_000, {"a", "b"}) == close
+
+
+def test_start_in_the_middle_judges_no_trace_that_was_there() -> None:
+    """Where reading did not begin at the beginning of a log no rule judges what was there within gap + lateness."""
+    partition = begun()
+    first = declared(section(7, 9, 99_000, [entry(30, offset=8)], [Touch(TRACE, 20, 1)]), missing_until_ms=1_500)
+
+    [close] = [
+        (close.seen_from_ms, judging(partition, close.seen_from_ms))
+        for close in partition.apply(partition.next_offset, message(first))
+    ]
+
+    assert (2_000, frozenset()) == close
+
+
+def test_trace_that_was_there_when_input_was_lost() -> None:
+    """A trace of touches that was there within gap + lateness of a loss is not whole when it is hit later."""
+    partition = begun()
+    told(partition, message(section(0, 5, 1_000)))
+    touches = [Touch(TRACE, tick, 1) for tick in range(25, 150, 5)]
+    after = section(5, 9, 99_000, [entry(150, offset=8), entry(150, trace=trace_id("b"), offset=8)], touches)
+
+    closes = told(partition, message(declared(replace(after, lost=[(5, 7)]), lost_until_ms=2_200)))
+
+    assert [(TRACE, False), (trace_id("b"), True)] == [(close.trace, close.whole) for close in closes]
+
+
+def test_loss_ends_as_ingest_says() -> None:
+    """What was lost is stamped up to what ingest knows of the first record after it, however it was flushed."""
+    partition = begun()
+    told(partition, message(section(0, 5, 1_000)))
+
+    told(partition, message(declared(section(5, 9, 9_000, lost=[(5, 7)]), lost_until_ms=1_400)))
+
+    assert [LostTime(TOPIC, 0, 1_000, 1_400)] == partition.sessions.lost
+
+
+def test_moment_is_what_ingest_says() -> None:
+    """Whatever a facts partition was told before, a pushed rule judges from the moment that its sections name."""
+    one, other = begun(), begun()
+    told(one, message(section(0, 5, 1_000)), message(section(5, 9, 3_000)))
+    told(other, message(section(0, 5, 1_000)))
+
+    told(one, message(declared(section(5, 9, 3_500), rules_since_ms=3_300), rules="more"))
+    told(other, message(declared(section(5, 9, 3_500), rules_since_ms=3_300), rules="more"))
+
+    expected = {"a": 0, "b": 94}
+    assert expected == one.rules.judges_from_ticks(RULES.__getitem__, reach_ms=6_000)
+    assert expected == other.rules.judges_from_ticks(RULES.__getitem__, reach_ms=6_000)

@@ -22,7 +22,7 @@ B = trace_id("b")
 def begun(position: Position) -> Partition:
     """A partition that has nothing but a position."""
     sessions = Sessions(BOUNDS, {}, Chains())
-    sessions.ended = {each.trace_id: each for each in position.ended}
+    sessions.remember(position.ended, position.long, has_store=False)
     return Partition((TOPIC,), sessions, RULES.__getitem__, out_of_order_ms=OUT_OF_ORDER_MS, position=position)
 
 

@@ -14,10 +14,11 @@ from streams.windows.chains import Chains
 from streams.windows.clock import Mark
 from streams.windows.facts import AtomFacts
 from streams.windows.positions import Position, Row, SourceMark
+from streams.windows.presence import Presences
 from streams.windows.rocksdb import FORMAT, Identity, Store
 from streams.windows.rule_times import ProjectedWith, RuleTimes
 from streams.windows.sessions import LostTime
-from tests.support.builders import ATOM, TRACE, fact, trace_id
+from tests.support.builders import ATOM, BOUNDS, TRACE, fact, trace_id
 
 IDENTITY = Identity(FORMAT, "cluster", "topic", "30000/600000/3600000")
 LOST = LostTime("otlp_spans", 1, 100, None)
@@ -81,7 +82,7 @@ def test_new_store_is_empty(tmp_path: Path) -> None:
 def test_everything_comes_back(tmp_path: Path) -> None:
     """What was written is read the same after the store was closed."""
     with Store(tmp_path / "store", IDENTITY) as store:
-        store.write(changed({TRACE: chain()}), POSITION)
+        store.write(changed({TRACE: chain()}), POSITION, Presences(BOUNDS))
 
     with Store(tmp_path / "store", IDENTITY) as store:
         found = (store.position(), stored(store))
@@ -93,9 +94,11 @@ def test_only_what_changed_is_written(tmp_path: Path) -> None:
     """A step writes the chains that changed, removes those that are gone and leaves the others."""
     gone, kept, other = map(trace_id, ("gone", "kept", "other"))
     with Store(tmp_path / "store", IDENTITY) as store:
-        store.write(changed(dict.fromkeys((gone, kept, other), chain())), POSITION)
+        store.write(changed(dict.fromkeys((gone, kept, other), chain())), POSITION, Presences(BOUNDS))
 
-        store.write(changed({gone: None, other: Chain(3, 4, 0, 9)}), replace(POSITION, next_offset=10))
+        store.write(
+            changed({gone: None, other: Chain(3, 4, 0, 9)}), replace(POSITION, next_offset=10), Presences(BOUNDS)
+        )
 
         assert {kept: chain(), other: Chain(3, 4, 0, 9)} == stored(store)
         assert replace(POSITION, next_offset=10) == store.position()
@@ -105,7 +108,7 @@ def test_only_what_changed_is_written(tmp_path: Path) -> None:
 def test_any_trace_id(tmp_path: Path, trace: bytes) -> None:
     """No trace id is taken for something else."""
     with Store(tmp_path / "store", IDENTITY) as store:
-        store.write(changed({trace: chain()}), POSITION)
+        store.write(changed({trace: chain()}), POSITION, Presences(BOUNDS))
 
         assert [trace] == list(stored(store))
 
@@ -122,7 +125,7 @@ def test_any_trace_id(tmp_path: Path, trace: bytes) -> None:
 def test_store_of_another_log_is_thrown_away(tmp_path: Path, other: Identity) -> None:
     """A store that belongs to another log, or was cut by other bounds, is of no use."""
     with Store(tmp_path / "store", other) as store:
-        store.write(changed({TRACE: chain()}), POSITION)
+        store.write(changed({TRACE: chain()}), POSITION, Presences(BOUNDS))
 
     with Store(tmp_path / "store", IDENTITY) as store:
         found = (store.position(), stored(store))
@@ -142,7 +145,7 @@ def test_store_in_use(tmp_path: Path) -> None:
 def test_damaged_store(tmp_path: Path) -> None:
     """A store whose files are damaged is refused, and says what to do."""
     with Store(tmp_path / "store", IDENTITY) as store:
-        store.write(changed({TRACE: chain()}), POSITION)
+        store.write(changed({TRACE: chain()}), POSITION, Presences(BOUNDS))
     (tmp_path / "store" / "CURRENT").write_bytes(b"not a manifest")
 
     with pytest.raises(StateError, match=r"cannot be opened: .*delete it: it is rebuilt"):

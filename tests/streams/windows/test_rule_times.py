@@ -49,14 +49,40 @@ def test_added_rule_beyond_reach() -> None:
     """A rule that was added judges a chain that began later than gap + lateness after it."""
     times = told((0, "one", 0), (0, "two", 5_000))
 
-    assert {"a", "b"} == judging(times, 6_001)
+    assert {"a", "b"} == judging(times, 6_100)
 
 
 def test_added_rule_counts_from_its_first_section() -> None:
-    """Later sections with the same rules do not put the rule off."""
+    """Later sections that say the same do not put the rule off."""
+    times = told((0, "one", 0), (0, "two", 5_000), (0, "two", 5_000))
+
+    assert {"a", "b"} == judging(times, 6_100)
+
+
+def test_added_rule_said_again_with_a_later_time() -> None:
+    """An ingest that took over knows of more records without the rule: only rules that were added are put off."""
     times = told((0, "one", 0), (0, "two", 5_000), (0, "two", 9_000))
 
-    assert {"a", "b"} == judging(times, 6_001)
+    assert [{"a"}, {"a", "b"}] == [judging(times, 10_000), judging(times, 10_100)]
+
+
+def test_reading_that_did_not_begin_at_the_beginning() -> None:
+    """No rule judges what began until gap + lateness after what may be missing; the latest source counts."""
+    times = told((0, "two", 0))
+    times.begin(5_000)
+    times.begin(4_000)
+
+    assert [frozenset(), {"a", "b"}] == [judging(times, 6_000), judging(times, 6_100)]
+
+
+def test_from_when_each_rule_judges() -> None:
+    """The first tick of a trace that each rule judges; rules that are not everywhere judge nothing."""
+    times = told((0, "one", 0), (1, "one", 0), (0, "two", 5_000))
+    before = times.judges_from_ticks(rules_of, reach_ms=REACH_MS)
+    times.take_in("otlp_spans", 1, "two", 5_050, rules_of)
+
+    assert {"a": 0} == before
+    assert {"a": 0, "b": 61} == times.judges_from_ticks(rules_of, reach_ms=REACH_MS)
 
 
 def test_removed_rule() -> None:
@@ -70,7 +96,7 @@ def test_rule_added_again() -> None:
     """A rule that was away judges only what began after it came back."""
     times = told((0, "two", 0), (0, "one", 5_000), (0, "two", 7_000))
 
-    assert [{"a"}, {"a", "b"}] == [judging(times, 8_000), judging(times, 8_001)]
+    assert [{"a"}, {"a", "b"}] == [judging(times, 8_000), judging(times, 8_100)]
 
 
 def test_rule_not_yet_everywhere() -> None:
@@ -84,7 +110,7 @@ def test_rule_counts_from_the_last_source() -> None:
     """A rule judges from when the last source partition has it."""
     times = told((0, "one", 0), (1, "one", 0), (1, "two", 8_000), (0, "two", 5_000))
 
-    assert [{"a"}, {"a", "b"}] == [judging(times, 9_000), judging(times, 9_001)]
+    assert [{"a"}, {"a", "b"}] == [judging(times, 9_000), judging(times, 9_100)]
 
 
 def test_new_source_takes_nothing_away() -> None:

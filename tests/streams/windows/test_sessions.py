@@ -187,7 +187,7 @@ def test_ended_chain_keeps_only_its_name() -> None:
 
     story.until(150)
 
-    assert ([], [Ended(TRACE, 150, 171, 0, 0)]) == (list(story.sessions.chains), [*story.sessions.ended.values()])
+    assert ([], [Ended(TRACE, 150, 171, 0, 0, 0)]) == (list(story.sessions.chains), [*story.sessions.ended.values()])
 
 
 def test_quiet_chain_is_removed_after_gap_and_lateness() -> None:
@@ -294,7 +294,7 @@ def test_trace_that_never_ends() -> None:
     story.until(40_000)
 
     assert 1 == len(story.sessions.chains) + len(story.sessions.ended)
-    assert len(story.sessions._due) < 10
+    assert len(story.sessions._wheel) < 10
 
 
 def test_lost_time_in_window() -> None:

@@ -1,0 +1,171 @@
+"""Since when a trace has been there, hits or none: for the times in which a window cannot tell.
+
+A window opens at a hit. A rule that was pushed, or that lost a part of its input, does not know whether a trace whose
+first hit comes now had one before. So in a time of *watch* (`Sessions.watch`) every arrival of a trace is remembered,
+whether it hits an atom or not, and a chain that begins while its trace is present began no later than the presence.
+Nothing else depends on it: windows are where they are without.
+
+In: arrivals, in order of record time. Out: since when the trace is present. In a time of watch any arrival begins a
+presence; afterwards an arrival continues one as it would continue a window: a touch within the gap, a hit within
+gap + lateness. So whatever links an arrival to one before the watch links it to the presence as well. All times are
+ticks. A presence lasts as long as its trace, and there is no limit to how many there are: none is ever forgotten for
+want of room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from streams.windows.chain import Bounds
+from streams.windows.required_offsets import Needs
+from streams.windows.wheel import Wheel
+
+
+class Presence(msgspec.Struct, array_like=True, gc=False):
+    """A trace is there since tick `since`, and was last seen at `last`; its arrivals came from `first_offset` on.
+
+    While it is not old the facts log is kept from there on, so that it can be built again; of an old one the position
+    tells (`LongPresence`), so that no trace keeps the log for ever.
+    """
+
+    since: int
+    last: int
+    first_offset: int
+    is_old: bool = False
+
+
+class LongPresence(msgspec.Struct, array_like=True, frozen=True):
+    """A presence that is older than what the facts log is kept for.
+
+    `last_offset` is that of the facts message with which it was over, None while it is not.
+    """
+
+    trace_id: bytes
+    since: int
+    last: int
+    first_offset: int
+    last_offset: int | None
+
+
+class Presences:
+    """The presences of a facts partition. `changed` are the trace ids of which a store has something else."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.changed: set[bytes] = set()
+        self.over: list[LongPresence] = []
+        """Long presences that are over, and of which the log that is kept may hold the tail."""
+        self._gap = bounds.gap
+        self._reach = bounds.gap + bounds.lateness
+        self._longest = bounds.max_duration + bounds.lateness
+        self._known: dict[bytes, Presence] = {}
+        self._wheel = Wheel()
+        self._needs = Needs()
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._known)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The trace ids."""
+        return iter(self._known)
+
+    def get(self, trace_id: bytes) -> Presence | None:
+        """The presence of a trace as of the last tick up to which was expired; None when there is none."""
+        return self._known.get(trace_id)
+
+    def restore(self, trace_id: bytes, presence: Presence) -> None:
+        """Learns of a presence that the store has, or that is known without one."""
+        self._known[trace_id] = presence
+        if not presence.is_old:
+            self._needs.add(presence.first_offset)
+        self._wheel.note(self._due(presence), trace_id)
+
+    def rebuild(self, long: Iterable[LongPresence]) -> None:
+        """Begins without a store: the log from here on holds only the tail of these.
+
+        Each counts as present up to its end already: every arrival until then continues it, whenever it is read.
+        """
+        for each in long:
+            self.restore(each.trace_id, Presence(each.since, each.last, each.first_offset, is_old=True))
+            self.changed.add(each.trace_id)
+
+    def arrive(self, trace_id: bytes, tick: int, facts_offset: int, *, is_hit: bool, is_watched: bool) -> None:
+        """The trace is seen; `is_watched` says whether that begins a presence."""
+        presence = self._known.get(trace_id)
+        if presence is None:
+            if is_watched:
+                self.restore(trace_id, Presence(tick, tick, facts_offset))
+                self.changed.add(trace_id)
+        elif is_hit or is_watched or tick - presence.last <= self._gap:
+            presence.last = max(presence.last, tick)
+            self._lower(presence, facts_offset)
+            self.changed.add(trace_id)
+
+    def expire(self, tick: int, facts_offset: int) -> None:
+        """Ends what is over at a tick, before anything arrives in it."""
+        for due, trace_ids in self._wheel.take(tick):
+            for trace_id in trace_ids:
+                presence = self._known.get(trace_id)
+                if presence is not None and self._due(presence) <= due:
+                    self._fall_due(trace_id, presence, due, facts_offset)
+                elif presence is not None:
+                    self._wheel.note(self._due(presence), trace_id)
+
+    def lowest_needed(self) -> int | None:
+        """The lowest facts offset from which a presence must be built again; None when none must be."""
+        return self._needs.lowest()
+
+    def oldest(self) -> int | None:
+        """The tick since which any trace is present; None when none is."""
+        return min((each.since for each in self._known.values()), default=None)
+
+    def long(self) -> list[LongPresence]:
+        """What a position must tell of: those that the log is not kept for."""
+        there = [
+            LongPresence(trace_id, each.since, each.last, each.first_offset, None)
+            for trace_id, each in self._known.items()
+            if each.is_old
+        ]
+        return [*self.over, *there]
+
+    def drop_over(self, first_offset: int) -> None:
+        """The log is read again from `first_offset` at the lowest: what was over before is of no concern."""
+        self.over = [each for each in self.over if each.last_offset is not None and each.last_offset >= first_offset]
+
+    def written(self) -> None:
+        """The store has all of it."""
+        self.changed.clear()
+
+    def clear(self) -> None:
+        """Everything begins anew."""
+        self.changed |= self._known.keys()
+        self._known.clear()
+        self.over = []
+        self._wheel.clear()
+        self._needs = Needs()
+
+    def _due(self, presence: Presence) -> int:
+        over = presence.last + self._reach + 1
+        return over if presence.is_old else min(over, presence.since + self._longest)
+
+    def _fall_due(self, trace_id: bytes, presence: Presence, due: int, facts_offset: int) -> None:
+        if not presence.is_old:
+            self._needs.remove(presence.first_offset)
+        if due > presence.last + self._reach:
+            del self._known[trace_id]
+            if presence.is_old:
+                ended = LongPresence(trace_id, presence.since, presence.last, presence.first_offset, facts_offset)
+                self.over.append(ended)
+        else:
+            presence.is_old = True
+            self._wheel.note(self._due(presence), trace_id)
+        self.changed.add(trace_id)
+
+    def _lower(self, presence: Presence, facts_offset: int) -> None:
+        if facts_offset < presence.first_offset:
+            if not presence.is_old:
+                self._needs.remove(presence.first_offset)
+                self._needs.add(facts_offset)
+            presence.first_offset = facts_offset

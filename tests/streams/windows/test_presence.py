@@ -1,0 +1,95 @@
+"""Since when a trace is there: what begins a presence, what continues it, and what is stored of a long one."""
+
+from __future__ import annotations
+
+from streams.windows.presence import LongPresence, Presence, Presences
+from tests.support.builders import BOUNDS, TRACE
+
+REACH = BOUNDS.gap + BOUNDS.lateness
+
+
+def watched(*ticks: int) -> Presences:
+    """The trace arrives at these ticks in a time of watch, each in a facts message of its own."""
+    presences = Presences(BOUNDS)
+    for number, tick in enumerate(ticks):
+        presences.expire(tick, number)
+        presences.arrive(TRACE, tick, number, is_hit=False, is_watched=True)
+    return presences
+
+
+def arrived(presences: Presences, tick: int, *, is_hit: bool = False) -> Presence | None:
+    """The trace arrives when there is no watch any more; its presence afterwards."""
+    presences.expire(tick, 9)
+    presences.arrive(TRACE, tick, 9, is_hit=is_hit, is_watched=False)
+    return presences.get(TRACE)
+
+
+def test_only_a_watch_begins_one() -> None:
+    """Without a watch nothing is remembered of a trace."""
+    assert arrived(Presences(BOUNDS), 5, is_hit=True) is None
+
+
+def test_arrivals_in_a_watch_belong_together() -> None:
+    """While there is a watch a touch counts as a hit: within gap + lateness the trace is the same."""
+    assert Presence(3, 3 + REACH, 0) == watched(3, 3 + REACH).get(TRACE)
+
+
+def test_silence_ends_it() -> None:
+    """One tick beyond gap + lateness the trace begins anew."""
+    assert Presence(4 + REACH, 4 + REACH, 1) == watched(3, 4 + REACH).get(TRACE)
+
+
+def test_touch_within_the_gap_continues_it() -> None:
+    """Afterwards a touch continues it as it keeps a window open."""
+    assert Presence(3, 3 + BOUNDS.gap, 0) == arrived(watched(3), 3 + BOUNDS.gap)
+
+
+def test_touch_beyond_the_gap_does_not() -> None:
+    """A touch one tick beyond the gap would open no window either."""
+    assert Presence(3, 3, 0) == arrived(watched(3), 4 + BOUNDS.gap)
+
+
+def test_hit_within_the_lateness_continues_it() -> None:
+    """A hit continues it as it would continue a chain."""
+    assert Presence(3, 3 + REACH, 0) == arrived(watched(3), 3 + REACH, is_hit=True)
+
+
+def test_it_is_over_after_silence() -> None:
+    """Nothing is kept of a trace that is gone, and the facts log is needed no more."""
+    presences = watched(3)
+
+    presences.expire(4 + REACH, 1)
+
+    assert (0, None, []) == (len(presences), presences.lowest_needed(), presences.long())
+
+
+def test_long_one_keeps_no_log() -> None:
+    """Of a trace that does not end the position tells, so that the facts log can be cut."""
+    presences = watched(*range(3, 200, 5))
+
+    assert presences.lowest_needed() is None
+    assert [LongPresence(TRACE, 3, 198, 0, None)] == presences.long()
+
+
+def test_long_one_is_told_of_until_its_tail_is_gone() -> None:
+    """While the log may be read from the middle of it, it is known that the trace was there."""
+    presences = watched(*range(3, 200, 5))
+    presences.expire(300, 50)
+    over = [LongPresence(TRACE, 3, 198, 0, 50)]
+
+    kept = presences.long()
+    presences.drop_over(50)
+    still = presences.long()
+    presences.drop_over(51)
+
+    assert (over, over, []) == (kept, still, presences.long())
+
+
+def test_tail_of_a_long_one_begins_nothing() -> None:
+    """A worker that reads the log from the middle of such a trace knows since when it is there."""
+    presences = Presences(BOUNDS)
+    presences.rebuild([LongPresence(TRACE, 3, 198, 0, None)])
+
+    presences.arrive(TRACE, 150, 20, is_hit=False, is_watched=True)
+
+    assert Presence(3, 198, 0, is_old=True) == presences.get(TRACE)
