@@ -89,7 +89,9 @@ def failed_tests(compiled: CompiledRule, every: RuleSet) -> Iterator[Problem]:
 
 def _verdict(rules: RuleSet, rule: Rule, test: DraftTest) -> Verdict:
     judgements = judge_trace(rules, test.spans, whole=not test.is_cut)
-    of_rule = (each.verdict for each in judgements if each.rule.id == rule.id)
+    # Of two rules with one id, which is a problem of its own, each has its own verdict.
+    told_by = (rule.id, rule.fingerprint)
+    of_rule = (each.verdict for each in judgements if (each.rule.id, each.rule.fingerprint) == told_by)
     return next(of_rule, Verdict.NOT_APPLICABLE)
 
 

@@ -4,14 +4,15 @@ In: plain values by key. Out: a `Span`, or `SampleError`. Only `name` must be th
 
     trace_id span_id parent_span_id   hexadecimal text
     name service kind status status_message scope_name   text
-    start end                         Unix nanoseconds, or ISO 8601 (UTC when it names no zone)
+    start end                         Unix nanoseconds, or ISO 8601 (UTC when it names no zone), before 1970 too
     attributes resource scope         mappings
-    events                            a list of {name, attributes}
+    events                            a list of names, or of {name, attributes}
     log                               {body, severity}: it is a log record
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -25,7 +26,14 @@ KEYS = (
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+_SECOND = timedelta(seconds=1)
+_SECOND_NS = 10**9
+_FRACTION = re.compile(r"(?<=\d)\.(\d{1,9})(?!\d)")
+_LEAP = re.compile(r"(?<=:\d\d):60(?![\d:])")
+_LEAST_NS, _MOST_NS = -(1 << 63), (1 << 64) - 1
+"""Times that fit 64 bits, with a sign or without."""
+
+_NO_PARENT = bytes(8)
 
 
 class SampleError(ValueError):
@@ -47,14 +55,14 @@ def read_span(fields: Mapping[str, Value]) -> Span:
     span = Span(
         name=_name(fields),
         span_id=_bytes(fields, "span_id"),
-        parent_id=_bytes(fields, "parent_span_id"),
+        parent_id=b"" if (parent := _bytes(fields, "parent_span_id")) == _NO_PARENT else parent,
         start_ns=_time_ns(fields, "start"),
         end_ns=_time_ns(fields, "end"),
         attributes=_mapping(fields, "attributes"),
         events=_events(fields),
         resource={**_mapping(fields, "resource"), **({"service.name": service} if service is not None else {})},
         scope=_mapping(fields, "scope"),
-        scope_name=_text(fields, "scope_name"),
+        scope_name=_text(fields, "scope_name") or None,
         kind=_one_of(fields, "kind", "span.kind"),
         status=_one_of(fields, "status", "span.status") or "unset",
         status_message=_text(fields, "status_message") or "",
@@ -110,15 +118,33 @@ def _one_of(fields: Mapping[str, Value], key: str, builtin: str) -> str | None:
 
 def _time_ns(fields: Mapping[str, Value], key: str) -> int | None:
     value = fields.get(key)
-    if value is None or type(value) is int:
-        return value or None
-    try:
-        time = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        time = None
-    if time is None:
+    if value is None:
+        return None
+    time_ns = value if type(value) is int else _text_ns(value) if isinstance(value, str) else None
+    if time_ns is None or not _LEAST_NS <= time_ns <= _MOST_NS:
         raise SampleError(key, "a time: ISO 8601 text or Unix nanoseconds")
-    return (time.replace(tzinfo=time.tzinfo or UTC) - _EPOCH) // _MICROSECOND * 1000
+    return time_ns or None
+
+
+def _text_ns(text: str) -> int | None:
+    """Unix nanoseconds of ISO 8601 text, None when it is none.
+
+    A leap second, which only the last minute of a day in UTC has, is the second after it, as clocks have it.
+
+    >>> _text_ns("2016-12-31T23:59:60.000000001Z") == _text_ns("2017-01-01T00:00:00.000000001Z")
+    True
+    """
+    fraction = _FRACTION.search(text)
+    plain, leaps = _LEAP.subn(":59", _FRACTION.sub("", text, count=1).upper())
+    try:
+        time = datetime.fromisoformat(plain) if plain.isascii() and "." not in plain else None
+        moment = None if time is None else time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    if moment is None or (leaps and (moment.hour, moment.minute) != (23, 59)):
+        return None
+    fraction_ns = int(fraction[1].ljust(9, "0")) if fraction else 0
+    return ((moment - _EPOCH) // _SECOND + leaps) * _SECOND_NS + fraction_ns
 
 
 def _events(fields: Mapping[str, Value]) -> tuple[Event, ...]:
@@ -127,7 +153,7 @@ def _events(fields: Mapping[str, Value]) -> tuple[Event, ...]:
         return ()
     if not isinstance(value, list):
         raise SampleError("events", "a list of {name, attributes}")
-    return tuple(_event(each) for each in value)
+    return tuple(Event(each) if isinstance(each, str) else _event(each) for each in value)
 
 
 def _event(value: Value) -> Event:

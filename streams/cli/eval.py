@@ -17,7 +17,7 @@ from streams.windows.close import Close
 from streams.windows.outcomes import shown
 from topics.values import Scalar
 
-EXIT_BROKEN = 1
+EXIT_BROKEN, EXIT_UNREAD = 1, 2
 
 
 class Witness(msgspec.Struct, frozen=True):
@@ -51,15 +51,22 @@ class Line(msgspec.Struct, frozen=True):
     help="OTLP/JSON requests or simple spans, one a line; - is stdin.",
 )
 def command(rules: tuple[str, ...], spans: Path) -> None:
-    """Judge RULES on the traces in a file: one JSON line per applicable rule and trace; exit 1 if one is broken."""
+    """Judge RULES on the traces in a file: one JSON line per applicable rule and trace.
+
+    Exit 1 if a rule is broken, 2 if a line of the file cannot be read: the others are judged all the same.
+    """
     compiled = load(rules)
     with click.open_file(str(spans), "rb") as file:
-        decoded = spans_file.read(file, Projector(compiled).interest, file=str(spans))
+        found = spans_file.read(file, Projector(compiled).interest, file=str(spans))
+    for unread in found.unread:
+        click.echo(unread, err=True)
     verdicts = set()
-    for close, judgement in offline.judge_spans([decoded.traces], compiled):
+    for close, judgement in offline.judge_spans([found.decoded.traces], compiled):
         if judgement.verdict is not Verdict.NOT_APPLICABLE:
             verdicts.add(judgement.verdict)
             click.echo(msgspec.json.encode(line(close, judgement)))
+    if found.unread:
+        raise click.exceptions.Exit(EXIT_UNREAD)
     if Verdict.BROKEN in verdicts:
         raise click.exceptions.Exit(EXIT_BROKEN)
 

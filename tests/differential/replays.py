@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from queue import Queue
 from typing import NamedTuple
@@ -23,6 +24,8 @@ NOW_MS = START_MS + 3_600_000
 SETTINGS = Settings(
     bootstrap="", state_dir=Path(), source_topics=(SPANS, LOGS), gap_ms=400, lateness_ms=800, max_duration_ms=900
 )
+# No chain is cut: of those a rule alone may say something else.
+UNCUT = replace(SETTINGS, max_duration_ms=1_000_000)
 FULL = Wanted(record=False, message=True, who="user.id")
 BRIEF = Wanted(record=False, signals=False)
 
@@ -49,12 +52,12 @@ def _found(signals: list[Signal], traces: int, tallies: Mapping[str, Tally], rea
     return Found(signals, traces, figures, read.minutes)
 
 
-def replayed(url: str, rules: RuleSet, plan: Plan) -> Found:
+def replayed(url: str, rules: RuleSet, plan: Plan, used: Settings = SETTINGS) -> Found:
     """What a replay in one process finds: signal by signal."""
     outbox: Outbox = Queue()  # type: ignore[assignment]  # it has what is used of one between processes
     inboxes: list[Inbox] = [Queue()]  # type: ignore[list-item]  # as above
     with tempfile.TemporaryDirectory() as directory:
-        job = Job(SETTINGS, dict(rules.texts), None, plan, url, FULL)
+        job = Job(used, dict(rules.texts), None, plan, url, FULL)
         Worker(job, 0, plan.inputs, inboxes, outbox, Path(directory)).run()
     signals: list[Signal] = []
     while True:
@@ -65,8 +68,8 @@ def replayed(url: str, rules: RuleSet, plan: Plan) -> Found:
             return _found(sorted(signals), said.counts.chains, said.counts.tallies, said.read)
 
 
-def queried(url: str, rules: RuleSet, plan: Plan, wanted: Wanted) -> Found:
+def queried(url: str, rules: RuleSet, plan: Plan, wanted: Wanted, used: Settings = SETTINGS) -> Found:
     """The same by the query."""
-    result = Queried(url, SETTINGS, rules, plan, wanted, now_ms=NOW_MS)
+    result = Queried(url, used, rules, plan, wanted, now_ms=NOW_MS)
     signals = [signal for some in result.run() for signal in some]
     return _found(signals, result.chains, result.tallies, result.read)

@@ -12,7 +12,7 @@ from streams.replay import archived
 from streams.replay.plan import Period
 from tests.differential import histories
 from tests.differential.histories import Form, Step, compiled, write
-from tests.differential.replays import BRIEF, FULL, NOW_MS, SETTINGS, START_MS, queried, replayed
+from tests.differential.replays import BRIEF, FULL, NOW_MS, SETTINGS, START_MS, UNCUT, queried, replayed
 
 
 # An example makes files and reads them twice.
@@ -50,3 +50,35 @@ def test_any_rule_on_any_archive(
         in_brief.minutes,
     )
     event(f"{len(expected.signals)} signals")
+
+
+@settings(max_examples=settings().max_examples // 6)
+@given(
+    histories.forms.filter(lambda forms: len(forms) > 1),
+    histories.histories,
+    st.integers(1, 4),
+    st.none() | st.tuples(st.integers(0, 3_000), st.integers(1, 3_000)),
+)
+def test_any_rule_alone_is_the_rule_among_others(
+    forms: list[Form],
+    history: list[Step],
+    cut_every: int,
+    asked: tuple[int, int] | None,
+) -> None:
+    """Its signals, uids and counts are the same, whichever way an archive is read and whatever time is asked for."""
+    period = Period(0, NOW_MS) if asked is None else Period(START_MS + asked[0], START_MS + sum(asked))
+    every, alone = compiled(forms), compiled(forms[:1])
+    with tempfile.TemporaryDirectory() as directory:
+        write(directory, history, cut_every, START_MS)
+        try:
+            plan = archived.plan(directory, UNCUT, period, NOW_MS)
+        except ConfigError:
+            return
+
+        together = replayed(directory, every, plan, UNCUT)
+        by_replay, by_query = replayed(directory, alone, plan, UNCUT), queried(directory, alone, plan, FULL, UNCUT)
+
+    signals = [signal for signal in together.signals if signal.rule == "r0"]
+    figures = {rule: figure for rule, figure in together.tallies.items() if rule == "r0"}
+    assert (signals, figures) == (by_replay.signals, by_replay.tallies)
+    assert (signals, figures) == (by_query.signals, by_query.tallies)

@@ -69,7 +69,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Touch(NamedTuple):
-    """The records of one trace in one tick when no span hit: it keeps an open window open and opens none."""
+    """The records of one trace in one tick when no span hit: it continues the chain of its trace, and begins none."""
 
     trace_id: bytes
     tick: int

@@ -32,6 +32,17 @@ def test_tests_are_judged_beside_the_other_rules() -> None:
     assert [] == found
 
 
+def test_rules_with_one_id_are_told_apart() -> None:
+    """Two rules of one id are one problem, not a failed test as well."""
+    tests = [{**_TEST, "expect": "held", "name": "two are not three"}]
+    rules = [_RULES[0], {"id": "twice", "kind": "pattern", "condition": "count(pay) >= 3", "tests": tests}]
+    compiled, _ = compile_files(source.from_texts({"t.yaml": json.dumps({"rules": rules})})[0])
+
+    found = [problem for rule in compiled for problem in failed_tests(rule, rules_of(compiled))]
+
+    assert [] == found
+
+
 def test_a_verdict_that_depends_on_other_rules_is_a_problem() -> None:
     """Where the whole set keeps too little for a count, the test says so although the rule alone is right."""
     [twice, _], _ = compile_files(source.from_texts({"t.yaml": json.dumps({"rules": _RULES})})[0])

@@ -130,13 +130,13 @@ def test_otlp_lines_are_read_too(rules: Path) -> None:
 
 @pytest.mark.parametrize("bad", ['{"name": 5}', "{", '{"name": "a", "typo": 1}', "[]", "\x00", "[" * 100_000])
 def test_bad_line_is_named(rules: Path, bad: str, tmp_path: Path) -> None:
-    """A line that cannot be read is exit 2 and said with its number; nothing is judged without it."""
+    """A line that cannot be read is exit 2 and said with its number; the others are judged all the same."""
     path = tmp_path / "spans.jsonl"
 
     result = call(rules, {"name": "pii.access"}, bad, path=path)
 
-    assert (2, "") == (result.exit_code, result.stdout)
-    assert result.stderr.startswith(f"Error: {path}:2: ")
+    assert (2, ["broken"]) == (result.exit_code, [line["verdict"] for line in lines(result)])
+    assert result.stderr.startswith(f"{path}:2: ")
 
 
 def test_bad_rules_are_all_said(rules: Path) -> None:
