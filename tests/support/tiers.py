@@ -6,7 +6,6 @@ What they are about has a shorter test in `make test` wherever there is one; the
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import pytest
 
@@ -37,11 +36,14 @@ SLOW = {
     "streams/archive/test_s3.py": "a server that behaves like S3",
     "streams/evidence/ledger/test_s3.py": "a server that behaves like S3",
     "streams/cli/test_demo.py": "the demo",
+    "test_lock.py::test_demo_needs_no_compiler_and_development_has_the_extension": "the extension is compiled",
+    "test_lock.py::test_what_is_not_what_was_locked_is_not_installed": "packages are installed",
     "test_readme.py": "the README's commands, the demo among them",
     "test_supply.py": "a list of all packages is made",
     "test_wheel.py": "wheels are built",
+    "topics/embedded/test_jvm.py::test_pinned_jars_are_what_maven_resolves": "the jars are resolved anew",
 }
-"""Files and directories of tests, and what takes the time there."""
+"""Directories, files and tests, and what takes the time there."""
 
 SLOW_MARKERS = ("collector", "go")
 """Tests that build a program first."""
@@ -52,13 +54,14 @@ _TESTS = paths.ROOT / "tests"
 def mark(items: Iterable[pytest.Item]) -> None:
     """Mark what is slow."""
     for item in items:
-        if is_slow(item.path) or any(map(item.get_closest_marker, SLOW_MARKERS)):
+        if is_slow(item) or any(map(item.get_closest_marker, SLOW_MARKERS)):
             item.add_marker("slow")
 
 
-def is_slow(path: Path) -> bool:
-    """Whether the tests in a file are left to `make test-all`."""
-    if not path.is_relative_to(_TESTS):
+def is_slow(item: pytest.Item) -> bool:
+    """Whether the table leaves a test to `make test-all`."""
+    if not item.path.is_relative_to(_TESTS):
         return False
-    file = path.relative_to(_TESTS)
-    return any(str(each) in SLOW for each in (file, *file.parents))
+    file = item.path.relative_to(_TESTS)
+    name = item.name.partition("[")[0]
+    return f"{file}::{name}" in SLOW or any(str(each) in SLOW for each in (file, *file.parents))

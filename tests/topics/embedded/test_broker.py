@@ -27,7 +27,7 @@ ENDS_WITHIN_S = 30
 
 RUN_AND_WAIT = """
 import time
-from topics import broker
+from topics.embedded import broker
 with broker.running() as started:
     print(started.pid, flush=True)
     time.sleep(600)
