@@ -1,7 +1,7 @@
 """What the rules say of closed windows: signals, and tallies per rule.
 
 In: closed windows. Out: the signals that live processing would have published of them, and what was counted. Only
-chains that began in the time that is asked for are judged.
+chains that began in the time that is asked for are judged, and of those only whose traces are read whole.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from dsl import RuleSet
 from streams.config.settings import Settings
-from streams.replay.plan import Period
+from streams.replay.plan import Plan
 from streams.replay.tally import Tally
 from streams.windows.close import Close, CloseReason
 from streams.windows.outcomes import Outcome, outcomes
@@ -75,29 +75,40 @@ RECORDS = Wanted()
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What was counted: how many chains were judged, and a tally per rule id."""
+    """What was counted: how many chains were judged, and a tally per rule id.
+
+    `half_seen` are the traces of chains that began in the time that is asked for and are not judged.
+    """
 
     chains: int
     tallies: dict[str, Tally]
+    half_seen: frozenset[bytes]
 
 
 class Verdicts:
-    """Judges closed windows; `chains` and `tallies` are what was counted so far."""
+    """Judges closed windows; `chains`, `tallies` and `half_seen` are what was counted so far."""
 
-    def __init__(self, settings: Settings, rules: RuleSet, period: Period, wanted: Wanted) -> None:
+    def __init__(self, settings: Settings, rules: RuleSet, plan: Plan, wanted: Wanted) -> None:
         self.chains = 0
+        self.half_seen: set[bytes] = set()
         self.tallies = {rule.id: Tally() for rule in rules.rules if rule.enabled}
         self._settings = settings
         self._rules = rules
-        self._period = period
+        self._period = plan.period
         self._wanted = wanted
-        self._reach_ms = settings.gap_ms + settings.lateness_ms if wanted.signals else None
+        reach_ms = settings.gap_ms + settings.lateness_ms
+        self._reach_ms = reach_ms if wanted.signals else None
+        self._half_seen_until_ms = None if plan.edge_ms is None else plan.edge_ms + reach_ms
         self._judged_by = frozenset(rule.fingerprint for rule in rules.rules if rule.enabled)
 
     def judge(self, closes: Iterable[Close]) -> Iterator[Signal]:
         """Judges windows, each before it asks for the next one; yields their signals."""
         for close in closes:
-            if self._period.holds(close.chain_first_ms):
+            if not self._period.holds(close.chain_first_ms):
+                continue
+            if self._half_seen_until_ms is not None and close.seen_from_ms <= self._half_seen_until_ms:
+                self.half_seen.add(close.trace_id)
+            else:
                 self.chains += close.window.first == close.chain.first
                 for outcome in outcomes(close, self._rules, self._judged_by, reach_ms=self._reach_ms):
                     self.tallies[outcome.rule.id].take(outcome, close.chain_first_ms)
