@@ -37,7 +37,7 @@ from streams.windows.chain import Bounds
 from streams.windows.close import Close
 from streams.windows.reorder import Arrival
 from streams.windows.sessions import LostTime, Sessions
-from topics.records.facts import Entry, Fact, Touch, pack_touches
+from topics.records.facts import TICK_MS, Entry, Fact, Touch, pack_touches
 
 BATCH_ROWS = 8192
 MINUTE_MS = 60_000
@@ -58,7 +58,8 @@ class Asked:
     `clock_ms` or at the last record, whichever is later: windows that are quiet then close as such, all others at the
     end of the input. With `in_full`, traces that break a rule come with all their facts, to make signals of; without,
     such a verdict is only said. `lost` are the times in which records are missing, None is as `streams.archive.read`
-    finds them. Records stamped in an hour that begins after `now_ms` are refused, None refuses none.
+    finds them. Records stamped in an hour that begins after `now_ms` are refused, None refuses none. Records stamped up
+    to `edge_ms` may be missing before those that are read, None: none are; a trace that may have one is in `closes`.
     """
 
     projector: Projector
@@ -71,6 +72,13 @@ class Asked:
     in_full: bool = True
     lost: tuple[LostTime, ...] | None = None
     now_ms: int | None = None
+    edge_ms: int | None = None
+
+    @property
+    def half_seen_until_ms(self) -> int | None:
+        """A trace that is there at this time or before may be only half there."""
+        reach_ms = (self.bounds.gap + self.bounds.lateness) * TICK_MS
+        return None if self.edge_ms is None else self.edge_ms + reach_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +170,7 @@ def _judged(url: str, asked: Asked) -> Iterator[_Judged | None]:
             _open(database, store, files, asked)
             tables = Tables(database, asked.projector.rules)
             tables.find_hits()
-            tables.find_windows(asked.bounds, lost)
+            tables.find_windows(asked.bounds, lost, asked.half_seen_until_ms)
             tables.judge(in_full=asked.in_full)
             yield _Judged(database, tables, lost)
     except duckdb.Error as error:
@@ -233,6 +241,7 @@ def _closes(judged: _Judged, asked: Asked) -> Iterator[Close]:
     atoms = asked.projector.rules.atoms.values()
     sessions = Sessions(asked.bounds, {atom.fingerprint: atom.counted for atom in atoms if atom.counted})
     sessions.lost = list(judged.lost)
+    sessions.watch(asked.half_seen_until_ms)
     arrivals = database.execute(
         """
         SELECT topic, partition, "offset", trace_id, tick, count(*), bool_or(parent_id IS NULL AND NOT is_log)

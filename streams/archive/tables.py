@@ -87,21 +87,27 @@ class Tables:
                 self._add_hits(str(atom.index), f"{atom.carries} AND {atom.carried}")
         self._look([atom for atom in self.atoms if not atom.is_sure])
 
-    def find_windows(self, bounds: Bounds, lost: Iterable[LostTime]) -> None:
-        """Makes `windows`."""
+    def find_windows(self, bounds: Bounds, lost: Iterable[LostTime], half_seen_until_ms: int | None = None) -> None:
+        """Makes `windows`; a trace that is there at `half_seen_until_ms` or before may be only half there."""
         gap, longest = bounds.gap, bounds.max_duration
         is_simple = [f"latest = last AND last + {gap} + 1 <= first + {longest}", *_not_lost(lost, bounds)]
+        if half_seen_until_ms is not None:
+            is_simple.append(f"seen * {TICK_MS} > {half_seen_until_ms}")
+        # Since when a trace was there before its first hit matters only where something is missing.
+        seen = "archive JOIN hit USING (trace_id)" if len(is_simple) > 1 else "archive LIMIT 0"
         self._database.execute(
             f"""
             CREATE TABLE windows AS
             WITH hit AS (SELECT trace_id, min(tick) AS first FROM hits GROUP BY trace_id),
+            presence AS (SELECT trace_id, min(tick) AS seen FROM (SELECT trace_id, tick FROM {seen}) GROUP BY trace_id),
             arrivals AS (SELECT DISTINCT trace_id, tick FROM archive JOIN hit USING (trace_id) WHERE tick >= first),
             steps AS (SELECT *, lead(tick) OVER (PARTITION BY trace_id ORDER BY tick) - tick AS pause FROM arrivals),
             ends AS (
                 SELECT trace_id, min(tick) AS last, max(tick) AS latest
                 FROM steps WHERE pause IS NULL OR pause > {gap} GROUP BY ALL
             )
-            SELECT trace_id, first, last, {" AND ".join(is_simple)} AS is_simple FROM hit JOIN ends USING (trace_id)
+            SELECT trace_id, first, last, {" AND ".join(is_simple)} AS is_simple
+            FROM hit JOIN ends USING (trace_id) LEFT JOIN presence USING (trace_id)
             """
         )
 
@@ -244,8 +250,8 @@ def _seen(rows: pa.Table, atoms: list[sql.AtomSql]) -> pa.Table:
 
 
 def _not_lost(lost: Iterable[LostTime], bounds: Bounds) -> Iterator[str]:
-    """`Sessions` asks the same of the chain of a window that closes."""
+    """`Sessions` asks the same of the chain of a window that closes, if its trace never rested before."""
     for each in lost:
-        from_ms = f"(first - {bounds.gap + bounds.lateness}) * {TICK_MS}"
+        from_ms = f"(seen - {bounds.gap + bounds.lateness}) * {TICK_MS}"
         to_ms = f"(last + {bounds.gap} + 1) * {TICK_MS}"
         yield f"NOT ({each.from_ms} < {to_ms}" + ("" if each.to_ms is None else f" AND {each.to_ms} >= {from_ms}") + ")"

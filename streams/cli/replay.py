@@ -222,6 +222,12 @@ def _end(result: Result, views: list[View]) -> int:
         f"{result.chains:,} traces judged, rules broken {broken:,} times",
         err=True,
     )
+    if result.half_seen:
+        click.echo(
+            f"{len(result.half_seen):,} more traces were there before what is read, and never at rest since: "
+            "they are not judged, nor compared",
+            err=True,
+        )
     if read.behind:
         click.echo(
             f"{read.behind:,} records are stamped more than --out-of-order below one before them: what live said of "
@@ -233,16 +239,22 @@ def _end(result: Result, views: list[View]) -> int:
 
 def _say_lost(what: Plan, settings: Settings, help_text: str) -> None:
     """Says where records are gone, and what follows from it."""
-    for each in what.lost:
+    for each in (*what.gone, *what.lost):
         place = f"{each.topic}[{each.partition}]"
         until = "the end" if each.to_ms is None else iso_ms(each.to_ms)
         since = "from the beginning" if each.from_ms == 0 else f"from {iso_ms(each.from_ms)}"
         click.echo(f"records of {place} are gone {since} to {until}", err=True)
+    reach_ms = settings.gap_ms + settings.lateness_ms
+    if what.gone and what.edge_ms is not None:
+        click.echo(
+            f"the replay judges traces that begin after {iso_ms(what.edge_ms + reach_ms)}: of those that were there "
+            f"before, a part may be gone. {help_text}",
+            err=True,
+        )
     ends_ms = [each.to_ms for each in what.lost if each.to_ms is not None]
     if ends_ms:
-        whole_ms = max(ends_ms) + settings.gap_ms + settings.lateness_ms
         click.echo(
-            f"the replay is whole for traces that begin after {iso_ms(whole_ms)}: a rule that could be wrong about "
-            f"one before for want of those records says undetermined. {help_text}",
+            f"the replay is whole for traces that begin after {iso_ms(max(ends_ms) + reach_ms)}: a rule that could be "
+            f"wrong about one before for want of those records says undetermined. {help_text}",
             err=True,
         )

@@ -110,9 +110,13 @@ class Compare:
         """Keeps what is compared of them."""
         self._replayed += map(compare.of_replay, signals)
 
-    def end(self, _: Result) -> None:
-        """Prints the changes."""
-        found = compare.changes(self._replayed, self._published)
+    def end(self, result: Result) -> None:
+        """Prints the changes; of a trace that is not judged there is nothing to compare."""
+        half_seen = {trace_id.hex() for trace_id in result.half_seen}
+        of_whole = (
+            [each for each in side if each.trace_id not in half_seen] for side in (self._replayed, self._published)
+        )
+        found = compare.changes(*of_whole)
         rows = [(each.change, each.rule, each.trace_id, each.published or "", each.replayed or "") for each in found]
         _echo(table(self._head, rows) if self._is_table else map(_json, found))
         counts = {kind: sum(each.change == kind.value for each in found) for kind in compare.Kind}

@@ -42,10 +42,11 @@ def plan(url: str, settings: Settings, period: Period, now_ms: int) -> Plan:
         raise _nothing(store, found, settings, period)
     files = read.chosen(found, read_from_ms, until_ms, topics)
     inputs = tuple(_inputs(files))
-    lost = [each for each in read.lost(store, found, settings.out_of_order_ms) if each.topic in topics]
-    lost += _lost_beginnings(store, found, settings, read_from_ms)
+    lost = tuple(each for each in read.lost(store, found, settings.out_of_order_ms) if each.topic in topics)
+    gone = tuple(_lost_beginnings(store, found, settings, read_from_ms))
+    is_cut = _is_cut(store, found, settings, read_from_ms)
     expected = sum(each.end - each.begin for each in inputs)
-    return Plan(period, inputs, read_from_ms, until_ms, clock_ms, tuple(lost), expected)
+    return Plan(period, inputs, read_from_ms, until_ms, clock_ms, lost, expected, gone, is_cut)
 
 
 class ArchiveFeed:
@@ -153,6 +154,15 @@ def _lost_beginnings(store: Store, found: Contents, settings: Settings, read_fro
             first_ms = min(read.times(store, file)[0] for file in files)
             if first_ms > read_from_ms:
                 yield LostTime(*source, 0, first_ms + settings.out_of_order_ms)
+
+
+def _is_cut(store: Store, found: Contents, settings: Settings, read_from_ms: int) -> bool:
+    """There were records before the time from which is read, in the archive or before it."""
+    of_topics = [file for file in found.files if file.topic in settings.source_topics]
+    firsts = {(file.topic, file.partition): file.first_offset for file in reversed(of_topics)}
+    return any(first > 0 for first in firsts.values()) or any(
+        file.hour_ms < read_from_ms and read.times(store, file)[0] < read_from_ms for file in of_topics
+    )
 
 
 def _nothing(store: Store, found: Contents, settings: Settings, period: Period) -> ConfigError:

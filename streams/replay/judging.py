@@ -33,7 +33,7 @@ class Judging:
     """Windows and verdicts of a share; `directory` is for what memory does not hold."""
 
     def __init__(self, settings: Settings, rules: RuleSet, plan: Plan, directory: Path, wanted: Wanted) -> None:
-        self._verdicts = Verdicts(settings, rules, plan.period, wanted)
+        self._verdicts = Verdicts(settings, rules, plan, wanted)
         self._store = Store(directory / "windows", Identity(FORMAT, "", "", ""))
         self.partition = _partition(settings, rules, plan, self._store)
 
@@ -60,7 +60,7 @@ class Judging:
 
     def counts(self) -> Counts:
         """What was counted."""
-        return Counts(self._verdicts.chains, self._verdicts.tallies)
+        return Counts(self._verdicts.chains, self._verdicts.tallies, frozenset(self._verdicts.half_seen))
 
 
 def _partition(settings: Settings, rules: RuleSet, plan: Plan, store: Store) -> Partition:
@@ -72,7 +72,7 @@ def _partition(settings: Settings, rules: RuleSet, plan: Plan, store: Store) -> 
         sessions,
         known.rule_fingerprints,
         out_of_order_ms=settings.out_of_order_ms,
-        position=Position.beginning(0),
+        position=Position.beginning(0, missing_until_ms=plan.edge_ms),
     )
     sessions.lost = list(plan.lost)
     return partition

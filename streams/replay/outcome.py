@@ -2,6 +2,7 @@
 
 In: closed windows. Out: the signals that live processing would have published of them, and what was counted: of the
 rules whose first fact of the chain lies in the time that is asked for, so that it is no matter what other rules hit.
+Traces that are not read whole are listed, and not judged.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 from dsl import RuleSet
 from streams.config.settings import Settings
-from streams.replay.plan import Period
+from streams.replay.plan import Plan
 from streams.replay.tally import Tally
 from streams.windows.close import Close, CloseReason
 from streams.windows.outcomes import Outcome, outcomes
@@ -75,34 +76,49 @@ RECORDS = Wanted()
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What was counted: how many chains were judged, and a tally per rule id."""
+    """What was counted: how many chains were judged, and a tally per rule id.
+
+    `half_seen` are the traces of chains that began in the time that is asked for and are not judged.
+    """
 
     chains: int
     tallies: dict[str, Tally]
+    half_seen: frozenset[bytes]
 
 
 class Verdicts:
-    """Judges closed windows; `chains` and `tallies` are what was counted so far."""
+    """Judges closed windows; `chains`, `tallies` and `half_seen` are what was counted so far."""
 
-    def __init__(self, settings: Settings, rules: RuleSet, period: Period, wanted: Wanted) -> None:
+    def __init__(self, settings: Settings, rules: RuleSet, plan: Plan, wanted: Wanted) -> None:
         self.chains = 0
+        self.half_seen: set[bytes] = set()
         self.tallies = {rule.id: Tally() for rule in rules.rules if rule.enabled}
         self._settings = settings
         self._rules = rules
-        self._period = period
+        self._period = plan.period
         self._wanted = wanted
-        self._reach_ms = settings.gap_ms + settings.lateness_ms if wanted.signals else None
+        reach_ms = settings.gap_ms + settings.lateness_ms
+        self._reach_ms = reach_ms if wanted.signals else None
+        self._half_seen_until_ms = None if plan.edge_ms is None else plan.edge_ms + reach_ms
         self._judged_by = frozenset(rule.fingerprint for rule in rules.rules if rule.enabled)
 
     def judge(self, closes: Iterable[Close]) -> Iterator[Signal]:
         """Judges windows, each before it asks for the next one; yields their signals."""
         for close in closes:
-            if close.window.first == close.chain.first:
-                self.chains += self._period.holds(close.chain_first_ms)
             if close.chain_first_ms >= self._period.to_ms:
                 continue
+            is_half_seen = self._half_seen_until_ms is not None and close.seen_from_ms <= self._half_seen_until_ms
+            if self._period.holds(close.chain_first_ms):
+                if is_half_seen:
+                    self.half_seen.add(close.trace_id)
+                else:
+                    self.chains += close.window.first == close.chain.first
             for outcome in outcomes(close, self._rules, self._judged_by, reach_ms=self._reach_ms):
-                if self._period.holds(outcome.first_ms):
+                if not self._period.holds(outcome.first_ms):
+                    continue
+                if is_half_seen:
+                    self.half_seen.add(close.trace_id)
+                else:
                     self.tallies[outcome.rule.id].take(outcome)
                     if outcome.finding is not None:
                         yield self._signal(close, outcome, outcome.finding)

@@ -2,7 +2,9 @@
 
 In: the time that is asked for, and what Kafka holds. Out: a `Plan`. A chain belongs to the time that is asked for by
 its first arrival, and for a rule by the first of what the rule looks at. So that every chain is seen from its beginning
-to its end, reading begins as much earlier, and ends as much later, as a chain can last.
+to its end, reading begins as much earlier, and ends as much later, as a chain can last. Traces that were there before
+what is read, and never at rest since, are known by that (`Plan.edge_ms`): of them nothing is judged, so replays of
+adjacent times add up.
 """
 
 from __future__ import annotations
@@ -59,8 +61,9 @@ class Plan:
     """What is read.
 
     Of every input the records from `read_from_ms` on, until its watermark has passed `until_ms` or its end is reached;
-    an input that ends is complete up to `clock_ms`. `lost` is where records are missing. `expected` is how many offsets
-    that will be, for a progress bar.
+    an input that ends is complete up to `clock_ms`. `lost` is where records are missing in the middle, `gone` where the
+    beginning is. `is_cut`: there are records before `read_from_ms`. `expected` is how many offsets that will be, for a
+    progress bar.
     """
 
     period: Period
@@ -70,6 +73,14 @@ class Plan:
     clock_ms: int
     lost: tuple[LostTime, ...]
     expected: int
+    gone: tuple[LostTime, ...] = ()
+    is_cut: bool = False
+
+    @property
+    def edge_ms(self) -> int | None:
+        """Up to when records may be missing before those that are read; None when reading begins at the beginning."""
+        edges_ms = [each.to_ms for each in self.gone if each.to_ms is not None]
+        return max([*edges_ms, *([self.read_from_ms] if self.is_cut else [])], default=None)
 
     def shares(self, count: int) -> list[tuple[Input, ...]]:
         """The inputs dealt to so many readers, the largest first, so that each has about as much to read."""
@@ -110,11 +121,17 @@ def of_kafka(client: AdminClient, settings: Settings, period: Period, now_ms: in
     begins = admin.offsets_at(client, places, read_from_ms) if read_from_ms else lows
     _check_not_empty(client, settings, period, places, lows, highs)
     cut = [place for place in places if lows[_source(place)] > 0 and begins[_source(place)] == lows[_source(place)]]
-    lost = _lost_beginnings(client, settings, cut, read_from_ms, now_ms)
+    gone = tuple(_lost_beginnings(client, settings, cut, read_from_ms, now_ms))
+    is_cut = any(begins[source] > lows[source] for source in highs)
     inputs = tuple(Input(*source, counts[source[0]], begins[source], highs[source]) for source in sorted(highs))
     ends = admin.offsets_at(client, places, until_ms)
     expected = sum(max(0, ends[each.source] - each.begin) for each in inputs)
-    return Plan(period, inputs, read_from_ms, until_ms, clock_ms, tuple(lost), expected)
+    return Plan(period, inputs, read_from_ms, until_ms, clock_ms, (), expected, gone, is_cut or _is_kept_from(lows))
+
+
+def _is_kept_from(lows: Mapping[Source, int]) -> bool:
+    """Something has been deleted, and if only what came before the time that is read."""
+    return any(low > 0 for low in lows.values())
 
 
 def _check_not_empty(

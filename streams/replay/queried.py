@@ -44,6 +44,7 @@ class Queried:
             in_full=wanted.signals,
             lost=plan.lost,
             now_ms=now_ms,
+            edge_ms=plan.edge_ms,
         )
         figures = query.count(url, asked, plan.period.from_ms, plan.period.to_ms)
         self.plan = plan
@@ -51,7 +52,8 @@ class Queried:
         self.chains = figures.traces
         self.tallies: dict[str, Tally] = {}
         self._closes = figures.closes
-        self._verdicts = Verdicts(settings, rules, plan.period, wanted)
+        self.half_seen: frozenset[bytes] = frozenset()
+        self._verdicts = Verdicts(settings, rules, plan, wanted)
         for each in figures.counted:
             tally = self.tallies.setdefault(each.rule_id, Tally())
             tally.add(Tally(Counter({each.verdict.value: each.traces}), 0, each.first_ms, each.last_ms))
@@ -60,5 +62,6 @@ class Queried:
         """Yields the signals by the record time at which they were due, then by uid and revision."""
         yield sorted(self._verdicts.judge(self._closes))
         self.chains += self._verdicts.chains
+        self.half_seen = frozenset(self._verdicts.half_seen)
         for rule, tally in self._verdicts.tallies.items():
             self.tallies.setdefault(rule, Tally()).add(tally)

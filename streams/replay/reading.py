@@ -191,4 +191,7 @@ def _place(message: Message) -> Source:
 
 def _source(settings: Settings, each: Input) -> SourcePartition:
     place, begin = TopicPartition(*each.source), Begin(each.begin, EPOCH)
-    return SourcePartition.at(place, begin, "", each.partition_count, PartitionTime.of(settings), now_ms=0)
+    source = SourcePartition.at(place, begin, "", each.partition_count, PartitionTime.of(settings), now_ms=0)
+    # Up to when records are missing before those that are read, the plan knows better than the first record.
+    source.misses_beginning = False
+    return source

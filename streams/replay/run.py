@@ -44,12 +44,14 @@ class Watcher(Protocol):
 class Result(Protocol):
     """What a replay has found, when its signals are all there.
 
-    `read` is what was read, `chains` how many traces were judged, `tallies` what was counted by rule id.
+    `read` is what was read, `chains` how many traces were judged, `tallies` what was counted by rule id. `half_seen`
+    are the traces that began in the time that is asked for and were there before what could be read: not judged.
     """
 
     read: Read
     chains: int
     tallies: dict[str, Tally]
+    half_seen: frozenset[bytes]
 
     @property
     def plan(self) -> Plan:
@@ -66,6 +68,7 @@ class Replay:
         self.read = Read()
         self.chains = 0
         self.tallies: dict[str, Tally] = {}
+        self.half_seen: frozenset[bytes] = frozenset()
         self._job = job
         self._team = team
         self._watcher = watcher
@@ -102,6 +105,7 @@ class Replay:
         del self._clocks_ms[report.number]
         self.read.add(report.read)
         self.chains += report.counts.chains
+        self.half_seen |= report.counts.half_seen
         for rule, tally in report.counts.tallies.items():
             self.tallies.setdefault(rule, Tally()).add(tally)
 

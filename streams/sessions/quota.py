@@ -3,9 +3,10 @@
 In: findings in the order in which they are published, and what was published of the hour before. Out: findings, the
 summary in the place of the first that is too much, nothing in the place of the others.
 
-Time is the findings' own record time, and the count goes with the checkpoint, in one transaction with the signals it
-counts: a worker that begins there goes on as this one would have, and a crash changes nothing. Each facts partition
-counts for itself, and lets its share pass; their summaries of one rule and hour have one uid.
+Time is the findings' own record time, and the count goes with the position: a worker that begins there, or builds the
+windows again from before, decides as this one did, and a crash changes nothing. Each facts partition counts for itself,
+and lets its share pass; their summaries of one rule and hour have one uid. What was withheld stays so: its chain
+remembers it, and no amendment of it goes out.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import Self
 import msgspec
 
 from streams.config.settings import Settings
-from streams.observe import metrics
 from topics.records.checkpoints import Said
 from topics.signals.finding import HOUR_MS, Finding
 
@@ -42,7 +42,8 @@ class SignalQuota:
     def admit(self, finding: Finding) -> Finding | None:
         """What is to be published for a finding: itself, the summary, or nothing.
 
-        Amendments always pass: a SIEM that has the finding must hear that it was repaired.
+        Amendments always pass: a SIEM that has the finding must hear that it was repaired. Of a finding that it does
+        not have there are none.
         """
         if self._limit is None or finding.revision > 1:
             return finding
@@ -52,5 +53,4 @@ class SignalQuota:
         count = self._signals[finding.rule.id] = min(self._signals.get(finding.rule.id, 0), self._limit + 1) + 1
         if count <= self._limit:
             return finding
-        metrics.SIGNALS_WITHHELD.labels(finding.rule.id).inc()
         return msgspec.structs.replace(finding, is_summary=True) if count == self._limit + 1 else None

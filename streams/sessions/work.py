@@ -24,7 +24,7 @@ from streams.sessions.coverage import CoverageTally, Covered, VerdictTally
 from streams.sessions.publish import Publisher
 from streams.sessions.quota import SignalQuota
 from streams.windows.close import Close
-from streams.windows.outcomes import Outcome, outcomes
+from streams.windows.outcomes import Outcome, outcomes, withhold
 from streams.windows.partition import Partition
 from streams.windows.positions import Position
 from streams.windows.rocksdb import Store
@@ -32,6 +32,7 @@ from topics.records import checkpoints, facts, signals, verdicts
 from topics.records.checkpoints import Checkpoint, Holder, Standing
 from topics.records.facts import TICK_MS
 from topics.records.verdicts import Leaf, WindowBounds
+from topics.signals.finding import Finding
 
 CHECKPOINT_S = 10.0
 """At least so often a checkpoint is published when the state moves on, also when there is nothing to say."""
@@ -73,7 +74,7 @@ class Work:
         self._reach_ms = settings.gap_ms + settings.lateness_ms
         self._verdicts = VerdictTally(number)
         self._coverage = CoverageTally(number, 0, _covered(number, last))
-        self._quota = SignalQuota.shared(settings, None if last is None else last.said)
+        self._quota = SignalQuota.shared(settings, partition.said)
         self._shown = metrics.ClockShown(number)
         self._judged = metrics.Judged()
         self._stepped_to = partition.next_offset
@@ -193,9 +194,12 @@ class Work:
             self._known.rule_fingerprints, chain_first_ms=close.seen_from_ms, reach_ms=self._reach_ms
         )
         for outcome in outcomes(close, rules, judging, reach_ms=self._reach_ms):
+            # Also of what was published before: whether it was withheld is not remembered anywhere else.
+            finding = self._admitted(close, outcome, is_said=is_said)
             if is_said:
                 self._count(close, outcome)
-                self._send_signal(outcome)
+                self._send_signal(outcome, finding)
+        self.partition.said = self._quota.said
         if is_said:
             self._judged.closed[close.reason.value] += 1
 
@@ -215,8 +219,17 @@ class Work:
         if is_new:
             self._judged.verdicts[rule.id, outcome.verdict] += 1
 
-    def _send_signal(self, outcome: Outcome) -> None:
-        finding = None if outcome.finding is None else self._quota.admit(outcome.finding)
+    def _admitted(self, close: Close, outcome: Outcome, *, is_said: bool) -> Finding | None:
+        if outcome.finding is None:
+            return None
+        finding = self._quota.admit(outcome.finding)
+        if finding is None or finding.is_summary:
+            withhold(close.chain, outcome.rule)
+            if is_said:
+                metrics.SIGNALS_WITHHELD.labels(outcome.rule.id).inc()
+        return finding
+
+    def _send_signal(self, outcome: Outcome, finding: Finding | None) -> None:
         if finding is None:
             return
         metrics.SIGNALS.labels(outcome.rule.id, outcome.rule.severity.value).inc()

@@ -67,13 +67,15 @@ class SourceRange(msgspec.Struct, array_like=True, gc=False):
 class Judged(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A rule's last verdict on a chain; `revision` is that of its last signal, None before the first one.
 
-    `excepted`: it is not applicable, but only because of an exception.
+    `excepted`: it is not applicable, but only because of an exception. `withheld`: its first signal was not published,
+    so no amendment of it is.
     """
 
     verdict: str
     revision: int | None
     created_ms: int | None
     excepted: bool = False
+    withheld: bool = False
 
 
 class Chain(msgspec.Struct, array_like=True, gc=False):

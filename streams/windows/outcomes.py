@@ -84,7 +84,7 @@ def _outcome(close: Close, judgement: Judgement, first: int, reach_ms: int | Non
     close.chain.judged[_key(rule)] = after
     excepted = judgement.excepted - (before is not None and before.excepted)
     finding = None
-    if published and reach_ms is not None:
+    if published and reach_ms is not None and not after.withheld:
         finding = _finding(close, judgement, previous, after, first=first, reach_ms=reach_ms)
     return Outcome(rule, first * TICK_MS, verdict, previous, after.revision, excepted, finding)
 
@@ -94,7 +94,13 @@ def _judged(before: Judged | None, judgement: Judgement, published_ms: int | Non
     revision, created_ms = (None, None) if before is None else (before.revision, before.created_ms)
     if published_ms is not None:
         revision, created_ms = (1, published_ms) if revision is None else (revision + 1, created_ms)
-    return Judged(judgement.verdict.value, revision, created_ms, judgement.excepted)
+    withheld = before is not None and before.withheld
+    return Judged(judgement.verdict.value, revision, created_ms, judgement.excepted, withheld)
+
+
+def withhold(chain: Chain, rule: Rule) -> None:
+    """The rule's first signal on the chain is not published: whoever reads signals never hears of it."""
+    chain.judged[_key(rule)] = msgspec.structs.replace(chain.judged[_key(rule)], withheld=True)
 
 
 def _finding(

@@ -30,7 +30,8 @@ class Partition:
     """Clock, sessions and position of one facts partition.
 
     `late_count` counts entries and touches that came below the clock: applied at the clock's tick; `stale_count`
-    sections of an ingest that was long replaced, which say nothing new.
+    sections of an ingest that was long replaced, which say nothing new. `said` is what was published of the closes so
+    far: at the beginning as the position has it, then kept by whoever publishes.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Partition:
         # To look a source up in the rule times takes the longer the more sources there are.
         self._projected_with: dict[Source, tuple[str, int | None, int | None]] = {}
         self.late_count = self.stale_count = 0
+        self.said = position.rows[-1].said
         self._rules_of = rules_of
         self._out_of_order_ms = out_of_order_ms
         self._rows = list(position.rows)
@@ -129,7 +131,15 @@ class Partition:
         marks = [SourceMark(*source, mark) for source, mark in sorted(self.clock.marks.items())]
         clock = self.clock
         self._rows.append(
-            Row(self.next_offset, clock.now_ms, clock.generation, marks, list(self.sessions.lost), self.rules.copy())
+            Row(
+                self.next_offset,
+                clock.now_ms,
+                clock.generation,
+                marks,
+                list(self.sessions.lost),
+                self.rules.copy(),
+                self.said,
+            )
         )
 
     def _drop_rows(self, needed_from: int | None) -> None:

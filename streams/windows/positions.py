@@ -12,6 +12,7 @@ from streams.windows.clock import Mark
 from streams.windows.presence import LongPresence
 from streams.windows.rule_times import RuleTimes
 from streams.windows.sessions import LostTime
+from topics.records.checkpoints import Said
 
 
 class SourceMark(msgspec.Struct, frozen=True, array_like=True):
@@ -25,7 +26,8 @@ class SourceMark(msgspec.Struct, frozen=True, array_like=True):
 class Row(msgspec.Struct, frozen=True, array_like=True):
     """All but the chains, as it was before facts message `facts_offset`: reading can start again there.
 
-    `lost` is where input was lost that an open chain may still have missed, `rules` from when rules may judge.
+    `lost` is where input was lost that an open chain may still have missed, `rules` from when rules may judge, `said`
+    how many signals of each rule were published in the hour by then.
     """
 
     facts_offset: int
@@ -34,6 +36,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     marks: list[SourceMark]
     lost: list[LostTime]
     rules: RuleTimes
+    said: Said | None = None
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
@@ -54,9 +57,13 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     long: list[LongPresence] = msgspec.field(default_factory=list)
 
     @classmethod
-    def beginning(cls, offset: int) -> Position:
-        """The position in a log that begins at `offset` and of which nothing was read."""
-        return cls(offset, None, offset, 0, [Row(offset, None, 0, [], [], RuleTimes())], [])
+    def beginning(cls, offset: int, *, missing_until_ms: int | None = None) -> Position:
+        """The position in a log that begins at `offset` and of which nothing was read.
+
+        Source records up to `missing_until_ms` are not in it, None: all are.
+        """
+        rules = RuleTimes(begun_ms=missing_until_ms)
+        return cls(offset, None, offset, 0, [Row(offset, None, 0, [], [], rules)], [])
 
     @property
     def refill_row(self) -> Row:

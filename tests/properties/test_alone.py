@@ -109,9 +109,13 @@ def said(found: RuleSet, history: list[tuple[int, list[Span]]]) -> Iterator[tupl
     for close in sessions.advance((tick + 1_000) * TICK_MS):
         for outcome in outcomes(close, found, judged_by, reach_ms=REACH_MS):
             finding = outcome.finding
-            signal = finding and (
-                *(finding.uid, finding.revision, finding.verdict, finding.late, finding.closed_ms, finding.last_ms),
-                *(finding.first_published_ms, finding.missing, finding.present, finding.witnesses),
+            signal = (
+                None
+                if finding is None
+                else (
+                    *(finding.uid, finding.revision, finding.verdict, finding.late, finding.closed_ms, finding.last_ms),
+                    *(finding.first_published_ms, finding.missing, finding.present, finding.witnesses),
+                )
             )
             yield (
                 outcome.rule.id,

@@ -208,6 +208,31 @@ def test_limit_of_signals_is_the_same_after_a_crash(settings: Settings, crash_at
     assert [(A.hex(), "broken"), (B.hex(), "broken")] == said
 
 
+@pytest.mark.parametrize("loses_store", [False, True])
+@pytest.mark.parametrize("crash_at", [None, 1, 2, 3])
+def test_finding_that_was_withheld_is_not_amended(
+    settings: Settings, crash_at: int | None, *, loses_store: bool
+) -> None:
+    """Who never had the finding does not hear of its repair, wherever a worker is killed on the way."""
+    driven = Driven(dataclasses.replace(settings, signals_per_hour=1))
+    before = metrics.totals()["signals_withheld"]
+    for number in range(4):
+        if number == crash_at:
+            driven.crash()
+            if loses_store:
+                shutil.rmtree(store_path(settings, 0))
+            driven = driven.again()
+            driven.deliver(*range(2 * number))
+        name, traces = ("audit.log", (A, B, C)) if number == 3 else ("pii.access", ((A, B, C)[number],))
+        entries = [driven.entry(1_000 * number + 100, name, trace=trace) for trace in traces]
+        driven.apply(100_000 * number + 10_000, *entries)
+        driven.apply(100_000 * number + 90_000)
+        driven.step()
+
+    assert [(A.hex(), "broken", 1), (B.hex(), "broken", 1), (A.hex(), "held", 2)] == driven.signals()
+    assert 2 == metrics.totals()["signals_withheld"] - before
+
+
 def test_step_shows_how_things_stand(settings: Settings) -> None:
     """A step says in the metrics what the clock is, who holds it, and how long its parts took."""
     driven = Driven(settings)

@@ -453,7 +453,7 @@ def test_pushed_rule_judges_no_trace_that_was_there_before() -> None:
         for close in partition.apply(partition.next_offset, message(since, rules="more"))
     ]
 
-    assert (1_500, {"a"}) == close
+    assert (1_500, frozenset({"a"})) == close
 
 
 def test_pushed_rule_judges_what_began_after_it() -> None:
@@ -467,7 +467,7 @@ def test_pushed_rule_judges_what_began_after_it() -> None:
         for close in partition.apply(partition.next_offset, message(since, rules="more"))
     ]
 
-    assert (10_000, {"a", "b"}) == close
+    assert (10_000, frozenset({"a", "b"})) == close
 
 
 def test_start_in_the_middle_judges_no_trace_that_was_there() -> None:
