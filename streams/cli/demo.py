@@ -93,9 +93,9 @@ class Demo:
         for message in reader.read(self._settings, self._settings.topic("verdicts")):
             record = verdicts.decode(message.value() or b"")
             if isinstance(record, verdicts.VerdictCounts):
-                counts.setdefault(record.rule, Counter()).update(
-                    held=record.held, broken=record.broken, undetermined=record.undetermined
-                )
+                counted = counts.setdefault(record.rule, Counter())
+                counted.update(msgspec.structs.asdict(record.added))
+                counted.subtract(msgspec.structs.asdict(record.taken_back))
         self._console.print(_table(rules, counts))
 
     def judge_later(self) -> None:

@@ -14,16 +14,17 @@ from collections.abc import Sequence
 
 import msgspec
 
-from dsl import RuleSet, Verdict
+from dsl import RuleSet
 from streams.config.settings import Settings
 from streams.errors import NotDoneError, StateError
 from streams.observe import metrics
 from streams.rules import registry
 from streams.rules.registry import RuleSets
-from streams.sessions.coverage import CoverageTally, Covered, VerdictTally
+from streams.sessions.counts import VerdictTally
+from streams.sessions.coverage import CoverageTally, Covered, Judging, judging_rules
 from streams.sessions.publish import Publisher
 from streams.sessions.quota import SignalQuota
-from streams.windows.close import Close
+from streams.windows.close import Close, CloseReason
 from streams.windows.outcomes import Outcome, outcomes
 from streams.windows.partition import Partition
 from streams.windows.positions import Position
@@ -31,7 +32,7 @@ from streams.windows.rocksdb import Store
 from topics.records import checkpoints, facts, signals, verdicts
 from topics.records.checkpoints import Checkpoint, Holder, Standing
 from topics.records.facts import TICK_MS
-from topics.records.verdicts import Leaf, WindowBounds
+from topics.records.verdicts import JudgingRule
 
 CHECKPOINT_S = 10.0
 """At least so often a checkpoint is published when the state moves on, also when there is nothing to say."""
@@ -71,7 +72,7 @@ class Work:
         self._store = store
         self._publisher = publisher
         self._reach_ms = settings.gap_ms + settings.lateness_ms
-        self._verdicts = VerdictTally(number)
+        self._verdicts = VerdictTally(number, None if last is None else last.counted)
         self._coverage = CoverageTally(number, 0, _covered(number, last))
         self._quota = SignalQuota.shared(settings, None if last is None else last.said)
         self._shown = metrics.ClockShown(number)
@@ -80,6 +81,7 @@ class Work:
         self._checkpointed_s = time.monotonic()
         self._checkpoint: Checkpoint | None = None
         self._position: Position | None = None
+        self._generation_before = partition.clock.generation
         self._has_output = False
         self._memory_bytes = settings.window_memory_bytes // settings.facts_partitions
 
@@ -111,12 +113,16 @@ class Work:
         partition = self.partition
         is_said = offset >= self.published_to
         is_new = offset >= partition.next_offset
+        self._generation_before = self._generation
+        before_ms = partition.clock.now_ms
         late_count, stale_count = partition.late_count, partition.stale_count
         windows_judged = 0
         with metrics.STAGE.labels("apply").time():
             for close in partition.apply(offset, message):
                 self._deliver(close, rules, is_said=is_said)
                 windows_judged += is_said
+        if self._generation != self._generation_before and before_ms is not None:
+            self._coverage.reach(before_ms)
         metrics.add_judged(self._judged)
         if is_new:
             self._coverage.apply(offset, message, windows_judged)
@@ -138,7 +144,9 @@ class Work:
         is_owed = is_last and self._coverage.is_owed(clock_ms, self.partition.next_offset)
         if self._is_behind or (self.is_durable and not is_owed):
             return False
-        self._send_counts(clock_ms, is_owed=is_owed)
+        self._send_counts(clock_ms or 0)
+        if clock_ms is not None and (is_owed or self._coverage.is_due(clock_ms, self._generation)):
+            self._send_coverage(clock_ms)
         self._position = self.partition.position(self._coverage.facts_from)
         if self._has_output or time.monotonic() - self._checkpointed_s >= CHECKPOINT_S:
             self._send_checkpoint(self._position)
@@ -194,31 +202,38 @@ class Work:
         for outcome in outcomes(close, rules, judging, reach_ms=self._reach_ms):
             if is_said:
                 self._count(close, outcome)
-                self._send_signal(outcome)
-        if is_said:
+                self._send_signal(close, outcome)
+        if is_said and not self._is_read_again(close):
             self._judged.closed[close.reason.value] += 1
 
     def _count(self, close: Close, outcome: Outcome) -> None:
-        rule = outcome.rule
-        is_new = outcome.previous != outcome.verdict
-        self._verdicts.add(
-            rule.id,
-            rule.fingerprint,
-            verdict=outcome.verdict,
-            previous=outcome.previous,
-            excepted=outcome.excepted,
-            leaf=_leaf(close, outcome).hash() if is_new and _is_about(outcome) else None,
-        )
+        # When all is read again what ends with that is the earlier generation's.
+        is_over = close.reason is CloseReason.END_OF_INPUT
+        self._verdicts.add_outcome(self._generation_before if is_over else self._generation, close, outcome)
+        if self._is_read_again(close):
+            return
         if outcome.excepted > 0:
-            metrics.EXCEPTED.labels(rule.id).inc()
-        if is_new:
-            self._judged.verdicts[rule.id, outcome.verdict] += 1
+            metrics.EXCEPTED.labels(outcome.rule.id).inc()
+        if outcome.previous != outcome.verdict:
+            self._judged.verdicts[outcome.rule.id, outcome.verdict] += 1
 
-    def _send_signal(self, outcome: Outcome) -> None:
-        finding = None if outcome.finding is None else self._quota.admit(outcome.finding)
+    def _is_read_again(self, close: Close) -> bool:
+        """An earlier generation came as far as this: metrics have counted it."""
+        return (
+            self._generation > 0
+            and close.reason is not CloseReason.END_OF_INPUT
+            and close.closed_ms <= self._coverage.reached_ms
+        )
+
+    def _send_signal(self, close: Close, outcome: Outcome) -> None:
+        if outcome.finding is None:
+            return
+        finding = self._quota.admit(outcome.finding)
+        self._verdicts.note_signal(is_published=finding is not None)
         if finding is None:
             return
-        metrics.SIGNALS.labels(outcome.rule.id, outcome.rule.severity.value).inc()
+        if not self._is_read_again(close):
+            metrics.SIGNALS.labels(outcome.rule.id, outcome.rule.severity.value).inc()
         record = signals.record(
             finding,
             logged_ms=time.time_ns() // 1_000_000,
@@ -227,11 +242,32 @@ class Work:
         )
         self._send("signals", record.key, record.value, record.headers)
 
-    def _send_counts(self, clock_ms: int | None, *, is_owed: bool) -> None:
-        for counts in self._verdicts.take(clock_ms or 0):
-            self._send("verdicts", counts.rule.encode(), verdicts.encode(counts))
-        if clock_ms is not None and (is_owed or self._coverage.is_due(clock_ms)):
-            self._send("verdicts", None, verdicts.encode(self._coverage.take(clock_ms, self.partition.next_offset)))
+    @property
+    def _generation(self) -> int:
+        return self.partition.clock.generation
+
+    def _send_counts(self, clock_ms: int) -> None:
+        for counts, value in self._verdicts.take(self._generation, clock_ms):
+            self._send("verdicts", counts.rule.encode(), value)
+
+    def _send_coverage(self, clock_ms: int) -> None:
+        settled_tick = self.partition.sessions.settled_tick() or 0
+        judging = Judging(
+            self._generation,
+            clock_ms,
+            min(settled_tick * TICK_MS, clock_ms),
+            self._judging_rules(),
+            self._verdicts.counted,
+        )
+        self._send("verdicts", None, verdicts.encode(self._coverage.take(judging, self.partition.next_offset)))
+
+    def _judging_rules(self) -> list[JudgingRule]:
+        """The rules that judge; of a reading that began again none judges what could have begun before it."""
+        sets = self._coverage.rule_sets | ({self.rule_set} if self.rule_set else frozenset())
+        judges_from = self.partition.rules.judges_from(self._known.rule_fingerprints, reach_ms=self._reach_ms)
+        start_ms = self._coverage.start_ms if self._generation else None
+        least_ms = 0 if start_ms is None else start_ms + self._reach_ms + 1
+        return judging_rules([self._known.sets[name] for name in sets], judges_from, least_ms)
 
     def _send_checkpoint(self, position: Position) -> None:
         rebuilt = position.rebuilt()
@@ -244,6 +280,7 @@ class Work:
             msgspec.msgpack.encode(self._coverage.so_far),
             standing=self._standing(),
             said=self._quota.said,
+            counted=self._verdicts.counted,
         )
         self._send("positions", checkpoints.key(self.number), checkpoints.encode(self._checkpoint))
 
@@ -275,13 +312,3 @@ def _covered(number: int, last: Checkpoint | None) -> Covered | None:
             f"the checkpoint of facts partition {number} cannot be read: {error}",
             action="upgrade this worker to the version that wrote it",
         ) from error
-
-
-def _is_about(outcome: Outcome) -> bool:
-    """The rule is about the trace, or was until now."""
-    return outcome.verdict != Verdict.NOT_APPLICABLE.value or outcome.previous is not None
-
-
-def _leaf(close: Close, outcome: Outcome) -> Leaf:
-    bounds = WindowBounds(close.window.first * TICK_MS, close.window.last * TICK_MS)
-    return Leaf(outcome.revision, outcome.rule.fingerprint, close.trace_id.hex(), outcome.verdict, bounds)

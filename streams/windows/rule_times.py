@@ -59,6 +59,16 @@ class RuleTimes(msgspec.Struct, array_like=True):
             if chain_first_ms > self.since_ms.get(rule, chain_first_ms - reach_ms - 1) + reach_ms
         )
 
+    def judges_from(self, rules_of: RulesOf, *, reach_ms: int) -> dict[str, int]:
+        """The record time from which on each rule judges all chains that begin, by the rule's fingerprint.
+
+        A rule that does not judge at present is not in it.
+        """
+        return {
+            rule: self.since_ms[rule] + reach_ms + 1 if rule in self.since_ms else 0
+            for rule in self._everywhere(rules_of)
+        }
+
     def _everywhere(self, rules_of: RulesOf) -> frozenset[str]:
         rule_sets = {source.rule_set for source in self.sources}
         return frozenset.intersection(*map(rules_of, rule_sets)) if rule_sets else frozenset()

@@ -67,13 +67,17 @@ class Sessions:
         self.lost: list[LostTime] = []
         self.open_windows = 0
         self._needs = Needs()
+        self._window_firsts = Needs()
+        """The first ticks of the open windows."""
         self._due: dict[int, list[bytes]] = {}
         self._due_ticks: list[int] = []
 
     def restore(self, trace_id: bytes, chain: Chain) -> None:
         """Learns of a chain that the store has."""
         self.chains.restore(trace_id)
-        self.open_windows += chain.window is not None
+        if chain.window is not None:
+            self.open_windows += 1
+            self._window_firsts.add(chain.window.first)
         self._needs.add(chain.needs)
         self._note_due(trace_id, chain.due)
 
@@ -86,6 +90,11 @@ class Sessions:
         """The lowest facts offset that something waiting or a chain came from; None when there is neither."""
         lowest = [offset for offset in (self.waiting.lowest_offset(), self._needs.lowest()) if offset is not None]
         return min(lowest, default=None)
+
+    def settled_tick(self) -> int | None:
+        """The tick before which no window that is still open began: those that did were closed and judged."""
+        first, applied = self._window_firsts.lowest(), self.applied_tick
+        return applied if first is None or applied is None else min(first, applied)
 
     def advance(self, clock_ms: int, facts_offset: int = 0) -> Iterator[Close]:
         """Applies every tick that the clock has passed and yields the windows that close on the way.
@@ -120,7 +129,7 @@ class Sessions:
             self.chains.remove(trace_id)
         self.ended.clear()
         self.applied_tick, self.open_windows = None, 0
-        self._needs = Needs()
+        self._needs, self._window_firsts = Needs(), Needs()
         self.waiting.clear()
         self._due.clear()
         self._due_ticks.clear()
@@ -145,6 +154,7 @@ class Sessions:
         if chain.window is None:
             chain.window = Window(tick, tick)
             self.open_windows += 1
+            self._window_firsts.add(tick)
             self._schedule(entry.trace_id, chain)
         self._extend(entry.trace_id, chain, chain.window, tick, entry.span_count, facts_offset)
         chain.window.root_seen |= entry.root_seen
@@ -218,6 +228,7 @@ class Sessions:
     def _close(self, trace_id: bytes, chain: Chain, window: Window, reason: CloseReason, closed: int) -> Close:
         chain.window = None
         self.open_windows -= 1
+        self._window_firsts.remove(window.first)
         self.chains.put(trace_id, chain)
         if self.lost:
             chain.is_cut |= self._has_lost_input(chain.first, chain.last)
