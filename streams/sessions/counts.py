@@ -143,19 +143,21 @@ class VerdictTally:
         else:
             self.counted = replace(self.counted, withheld=self.counted.withheld + 1)
 
-    def take(self, generation: int, clock_ms: int) -> Iterator[tuple[VerdictCounts, bytes]]:
-        """The records of the step that ends now, with their bytes, and begins anew."""
+    def take(self, generation: int, clock_ms: int, ended_ms: int = 0) -> Iterator[tuple[VerdictCounts, bytes]]:
+        """The records of the step that ends now, with their bytes, and begins anew.
+
+        `ended_ms` is how far the clock of an earlier generation had come that ended in this step.
+        """
         cells, self._cells = self._cells, {}
         # What ended with an earlier generation comes before anything of this one.
         for key in sorted(cells, key=lambda key: key.generation):
             for cell in cells[key]:
-                record = self._record(key, cell, clock_ms if key.generation == generation else None)
+                record = self._record(key, cell, clock_ms if key.generation == generation else ended_ms)
                 value = verdicts.encode(record)
                 self.counted = self.counted.after(record, value)
                 yield record, value
 
-    def _record(self, key: CountsKey, cell: _Cell, clock_ms: int | None) -> VerdictCounts:
-        """A record; without a clock it is of a generation that is over, whose clock stands where it was."""
+    def _record(self, key: CountsKey, cell: _Cell, clock_ms: int) -> VerdictCounts:
         return VerdictCounts(
             partition=self._partition,
             seq=self.counted.seq,
@@ -165,7 +167,7 @@ class VerdictTally:
             rule_fingerprint=key.fingerprint,
             mode=key.mode,
             minute_ms=key.minute_ms,
-            clock_ms=max(self.counted.clock_ms, key.minute_ms) if clock_ms is None else clock_ms,
+            clock_ms=clock_ms,
             added=VerdictSums(**cell.added),
             taken_back=VerdictSums(**cell.taken_back),
             leaves=b"".join(cell.leaves),

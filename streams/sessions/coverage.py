@@ -35,12 +35,14 @@ _HOUR_MS = 3_600_000
 class Judging:
     """How far a facts partition has judged when its coverage record is made, and with which rules.
 
-    `settled_ms` is the record time before which every chain that began has its verdicts.
+    `settled_ms` is the record time before which every chain that began has its verdicts, `final_ms` that before which
+    none of them can be amended.
     """
 
     generation: int
     clock_ms: int
     settled_ms: int
+    final_ms: int
     rules: Sequence[JudgingRule]
     counted: Counted
 
@@ -181,6 +183,7 @@ class CoverageTally:
             to_ms=judging.clock_ms,
             settled_from_ms=None if before is None else before.settled_ms,
             settled_to_ms=settled_ms,
+            final_to_ms=min(judging.final_ms, settled_ms),
             facts_from=self.facts_from,
             facts_to=facts_to,
             sources=[self._sources[source] for source in sorted(self._sources)],

@@ -81,7 +81,7 @@ class Work:
         self._checkpointed_s = time.monotonic()
         self._checkpoint: Checkpoint | None = None
         self._position: Position | None = None
-        self._generation_before = partition.clock.generation
+        self._generation_before, self._ended_ms = partition.clock.generation, 0
         self._has_output = False
         self._memory_bytes = settings.window_memory_bytes // settings.facts_partitions
 
@@ -123,6 +123,7 @@ class Work:
                 windows_judged += is_said
         if self._generation != self._generation_before and before_ms is not None:
             self._coverage.reach(before_ms)
+            self._ended_ms = before_ms
         metrics.add_judged(self._judged)
         if is_new:
             self._coverage.apply(offset, message, windows_judged)
@@ -247,15 +248,16 @@ class Work:
         return self.partition.clock.generation
 
     def _send_counts(self, clock_ms: int) -> None:
-        for counts, value in self._verdicts.take(self._generation, clock_ms):
+        for counts, value in self._verdicts.take(self._generation, clock_ms, self._ended_ms):
             self._send("verdicts", counts.rule.encode(), value)
 
     def _send_coverage(self, clock_ms: int) -> None:
-        settled_tick = self.partition.sessions.settled_tick() or 0
+        sessions = self.partition.sessions
         judging = Judging(
             self._generation,
             clock_ms,
-            min(settled_tick * TICK_MS, clock_ms),
+            min((sessions.settled_tick() or 0) * TICK_MS, clock_ms),
+            min((sessions.final_tick() or 0) * TICK_MS, clock_ms),
             self._judging_rules(),
             self._verdicts.counted,
         )

@@ -68,7 +68,8 @@ class Sessions:
         self.open_windows = 0
         self._needs = Needs()
         self._window_firsts = Needs()
-        """The first ticks of the open windows."""
+        self._chain_firsts = Needs()
+        """The first ticks of the open windows, and of all chains."""
         self._due: dict[int, list[bytes]] = {}
         self._due_ticks: list[int] = []
 
@@ -79,6 +80,7 @@ class Sessions:
             self.open_windows += 1
             self._window_firsts.add(chain.window.first)
         self._needs.add(chain.needs)
+        self._chain_firsts.add(chain.first)
         self._note_due(trace_id, chain.due)
 
     @property
@@ -95,6 +97,11 @@ class Sessions:
         """The tick before which no window that is still open began: those that did were closed and judged."""
         first, applied = self._window_firsts.lowest(), self.applied_tick
         return applied if first is None or applied is None else min(first, applied)
+
+    def final_tick(self) -> int | None:
+        """The tick before which no chain began that is still remembered: nothing amends what was said of those."""
+        first, settled = self._chain_firsts.lowest(), self.settled_tick()
+        return settled if first is None or settled is None else min(first, settled)
 
     def advance(self, clock_ms: int, facts_offset: int = 0) -> Iterator[Close]:
         """Applies every tick that the clock has passed and yields the windows that close on the way.
@@ -129,7 +136,7 @@ class Sessions:
             self.chains.remove(trace_id)
         self.ended.clear()
         self.applied_tick, self.open_windows = None, 0
-        self._needs, self._window_firsts = Needs(), Needs()
+        self._needs, self._window_firsts, self._chain_firsts = Needs(), Needs(), Needs()
         self.waiting.clear()
         self._due.clear()
         self._due_ticks.clear()
@@ -151,6 +158,7 @@ class Sessions:
                 return
             chain = Chain(tick, tick, facts_offset, tick, headless=ended is not None and tick < ended.headless_until)
             self._needs.add(facts_offset)
+            self._chain_firsts.add(tick)
         if chain.window is None:
             chain.window = Window(tick, tick)
             self.open_windows += 1
@@ -223,6 +231,7 @@ class Sessions:
             ended = Ended(trace_id, due, forgotten, chain.needs, facts_offset)
             self.ended[trace_id] = ended.after(self.ended.get(trace_id))
         self._needs.remove(chain.needs)
+        self._chain_firsts.remove(chain.first)
         self.chains.remove(trace_id)
 
     def _close(self, trace_id: bytes, chain: Chain, window: Window, reason: CloseReason, closed: int) -> Close:

@@ -82,6 +82,7 @@ def coverage(partition: int, minute: int, counted: Counted) -> Coverage:
         to_ms=to_ms,
         settled_from_ms=from_ms,
         settled_to_ms=to_ms,
+        final_to_ms=to_ms,
         facts_from=minute * 1200,
         facts_to=(minute + 1) * 1200,
         sources=[

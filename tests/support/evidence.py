@@ -69,6 +69,7 @@ def coverage(partition: int, minute: int, counted: Counted = START) -> Coverage:
         to_ms=to_ms,
         settled_from_ms=from_ms,
         settled_to_ms=to_ms,
+        final_to_ms=to_ms,
         facts_from=minute * 10,
         facts_to=minute * 10 + 10,
         sources=[

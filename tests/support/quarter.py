@@ -182,6 +182,7 @@ class Quarter:
             to_ms=START_MS + (hour + 1) * HOUR_MS,
             settled_from_ms=START_MS + hour * HOUR_MS,
             settled_to_ms=START_MS + (hour + 1) * HOUR_MS,
+            final_to_ms=START_MS + (hour + 1) * HOUR_MS,
             facts_from=hour * 10,
             facts_to=hour * 10 + 10,
             sources=[

@@ -166,14 +166,13 @@ class VerdictCounts(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind",
 class Counted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How far the chain of counts records of a facts partition has come.
 
-    `seq` is the number of the next record, `head` the SHA-256 (hex) of the last one, None before the first, `clock_ms`
-    its clock; `added` and `taken_back` are the sums over all of them. `signals` were published and `withheld` were not,
-    because of the limit of signals in an hour.
+    `seq` is the number of the next record, `head` the SHA-256 (hex) of the last one, None before the first; `added` and
+    `taken_back` are the sums over all of them. `signals` were published and `withheld` were not, because of the limit
+    of signals in an hour.
     """
 
     seq: Count = 0
     head: str | None = None
-    clock_ms: Count = 0
     added: VerdictSums = NO_VERDICTS
     taken_back: VerdictSums = NO_VERDICTS
     signals: Count = 0
@@ -184,7 +183,6 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return Counted(
             seq=self.seq + 1,
             head=hashlib.sha256(value).hexdigest(),
-            clock_ms=record.clock_ms,
             added=self.added.plus(record.added),
             taken_back=self.taken_back.plus(record.taken_back),
             signals=self.signals,
@@ -227,7 +225,8 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     trace that goes on over two records counts in both.
 
     Every chain that began in `[settled_from_ms, settled_to_ms)` has a verdict of each of the rules that judge, from the
-    moment that the rule names; `settled_from_ms` is None where `from_ms` is. `judging` is the hash of the list of those
+    moment that the rule names; `settled_from_ms` is None where `from_ms` is. Of those that began before `final_to_ms`
+    no verdict can be amended any more. `judging` is the hash of the list of those
     rules (`judging_hash`); `rules` is the list, None when a record of this hour has it already.
 
     `generation` is that of the counts. In the second and later ones `reset_ms` is the wall clock at which ingest found
@@ -247,6 +246,7 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     to_ms: Count
     settled_from_ms: Count | None
     settled_to_ms: Count
+    final_to_ms: Count
     facts_from: Count
     facts_to: Count
     sources: list[SourceCoverage]
@@ -327,8 +327,8 @@ def _coverage_fault(record: Coverage) -> str | None:
         return "coverage ends before it begins"
     if record.settled_from_ms is not None and record.settled_from_ms > record.settled_to_ms:
         return "what is settled ends before it begins"
-    if record.settled_to_ms > record.to_ms:
-        return "what is settled lies ahead of the clock"
+    if not record.final_to_ms <= record.settled_to_ms <= record.to_ms:
+        return "what is final or settled lies ahead of the clock"
     if record.rules is not None and judging_hash(record.rules) != record.judging:
         return "the rules are not those of their hash"
     for source in record.sources:

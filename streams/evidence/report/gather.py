@@ -81,6 +81,7 @@ class _Coverage(msgspec.Struct, tag_field="kind", tag="coverage", gc=False):
     to_ms: int
     settled_from_ms: int | None
     settled_to_ms: int
+    final_to_ms: int
     sources: list[SourceCoverage]
     rule_sets: list[str]
     judging: str
@@ -129,32 +130,38 @@ class CellKey(NamedTuple):
     mode: str
 
 
+class Settled(msgspec.Struct, gc=False):
+    """A time in which chains began that have their verdicts; of those before `final_ms` no verdict is amended."""
+
+    from_ms: int
+    to_ms: int
+    final_ms: int
+
+
 class Reading(msgspec.Struct, gc=False):
     """One generation of reading of a facts partition, as its coverage records tell of it.
 
     `judging` has the times in which chains began that are settled, by the hash of the rules that judged. `start_ms` is
-    the record time from which the reading has all, `reset_ms` the wall clock at which the offsets were found reset;
-    `seal` is the first seal that tells of it.
+    the record time from which the reading has all, `reset_ms` the wall clock at which the offsets were found reset.
     """
 
     start_ms: int | None
     reset_ms: int | None
-    seal: int
-    judging: dict[str, list[tuple[int, int]]] = msgspec.field(default_factory=dict)
+    judging: dict[str, list[Settled]] = msgspec.field(default_factory=dict)
 
-    def add(self, judging: str, from_ms: int, to_ms: int) -> None:
+    def add(self, judging: str, time: Settled) -> None:
         """Adds a record's time."""
         times = self.judging.setdefault(judging, [])
-        if times and times[-1][1] == from_ms:
-            times[-1] = (times[-1][0], to_ms)
+        if times and times[-1].to_ms == time.from_ms:
+            times[-1] = Settled(times[-1].from_ms, time.to_ms, time.final_ms)
         else:
-            times.append((from_ms, to_ms))
+            times.append(time)
 
     def extend(self, later: Reading) -> None:
         """Adds what later seals tell."""
         for judging, times in later.judging.items():
-            for from_ms, to_ms in times:
-                self.add(judging, from_ms, to_ms)
+            for time in times:
+                self.add(judging, time)
 
 
 @dataclass(slots=True)
@@ -351,13 +358,13 @@ def _take_seal(gathered: Gathered, number: int, seal: _Seal, lines: Sequence[byt
         begin = end
     # Under the entries is an empty line, and then the checkpoint.
     is_whole = lines[begin : begin + 1] == [b"\n"]
-    is_read = _take_verdicts(gathered, number, verdicts, period)
+    is_read = _take_verdicts(gathered, verdicts, period)
     if is_of_period:
         is_read &= _take_signals(gathered, signals)
     return is_read and is_whole
 
 
-def _take_verdicts(gathered: Gathered, number: int, lines: Sequence[bytes], period: _Period) -> bool:
+def _take_verdicts(gathered: Gathered, lines: Sequence[bytes], period: _Period) -> bool:
     is_read = True
     for said in _reader.read(lines):
         record = said.json if said else None
@@ -366,7 +373,7 @@ def _take_verdicts(gathered: Gathered, number: int, lines: Sequence[bytes], peri
         elif isinstance(record, _Counts):
             _take_counts(gathered, record, period)
         else:
-            _take_coverage(gathered, number, record, period)
+            _take_coverage(gathered, record, period)
     return is_read
 
 
@@ -382,19 +389,20 @@ def _take_counts(gathered: Gathered, record: _Counts, period: _Period) -> None:
     gathered.cell(key, time_ms).count(record.added, record.taken_back)
 
 
-def _take_coverage(gathered: Gathered, number: int, record: _Coverage, period: _Period) -> None:
+def _take_coverage(gathered: Gathered, record: _Coverage, period: _Period) -> None:
     if record.rules is not None:
         gathered.listed[record.judging] = record.rules
     reading = gathered.readings.get((record.partition, record.generation))
     if reading is None:
-        reading = Reading(record.start_ms, record.reset_ms, number)
+        reading = Reading(record.start_ms, record.reset_ms)
         gathered.readings[record.partition, record.generation] = reading
     # The first record of a reading tells of all since it began, where that is known.
     begin_ms = record.start_ms if record.settled_from_ms is None else record.settled_from_ms
     if begin_ms is None:
         begin_ms = record.settled_to_ms
-    if begin_ms < record.settled_to_ms:
-        reading.add(record.judging, begin_ms, record.settled_to_ms)
+    # One in which nothing new is settled tells all the same what is final by now.
+    if begin_ms <= record.settled_to_ms:
+        reading.add(record.judging, Settled(begin_ms, record.settled_to_ms, record.final_to_ms))
     if record.settled_to_ms < period.from_ms or begin_ms >= period.to_ms:
         return
     coverage = gathered.partition(record.partition)

@@ -15,9 +15,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
+from msgspec.structs import replace
 
 from streams.evidence.report.coverage import missing
-from streams.evidence.report.gather import DAY_MS, Counts, Gathered
+from streams.evidence.report.gather import DAY_MS, Counts, Gathered, Settled
 from topics.records.verdicts import MINUTE_MS
 
 Times = list[tuple[int, int]]
@@ -94,14 +95,41 @@ def resolve(gathered: Gathered, from_ms: int) -> Resolved:
 
 def _times(gathered: Gathered) -> dict[tuple[int, RuleKey], dict[int, Times]]:
     """When each rule judged in each partition, by reading."""
-    found: defaultdict[tuple[int, RuleKey], dict[int, Times]] = defaultdict(dict)
+    found: defaultdict[tuple[int, RuleKey], dict[int, list[Settled]]] = defaultdict(dict)
+    newest: dict[int, int] = {}
+    ends: dict[tuple[int, int], int] = {}
     for (partition, generation), reading in gathered.readings.items():
+        newest[partition] = max(generation, newest.get(partition, 0))
         for judging, times in reading.judging.items():
             for rule in gathered.listed.get(judging, ()):
-                own = [(max(begin, rule.from_ms), end) for begin, end in times if end > rule.from_ms]
-                if own:
-                    found[partition, (rule.rule, rule.fingerprint)].setdefault(generation, []).extend(own)
-    return {at: {number: union(own) for number, own in readings.items()} for at, readings in found.items()}
+                own = [replace(time, from_ms=max(time.from_ms, rule.from_ms)) for time in times]
+                found[partition, (rule.rule, rule.fingerprint)].setdefault(generation, []).extend(own)
+            end_ms = max(time.to_ms for time in times)
+            ends[partition, generation] = max(end_ms, ends.get((partition, generation), 0))
+    return {
+        (partition, key): {
+            number: _final(own, ends[partition, number] if number == newest[partition] else None)
+            for number, own in readings.items()
+        }
+        for (partition, key), readings in found.items()
+    }
+
+
+def _final(settled: Iterable[Settled], still_ms: int | None) -> Times:
+    """The times of a rule; one that ended keeps what is final by then, since late spans were not judged after it.
+
+    `still_ms` is where the rule judges still, None when the reading is over.
+    """
+    joined: list[Settled] = []
+    for time in sorted(settled, key=lambda time: (time.to_ms, time.from_ms)):
+        if joined and time.from_ms <= joined[-1].to_ms:
+            joined[-1] = Settled(
+                min(joined[-1].from_ms, time.from_ms), time.to_ms, max(joined[-1].final_ms, time.final_ms)
+            )
+        else:
+            joined.append(time)
+    ends = [time.to_ms if time.to_ms == still_ms else min(time.to_ms, time.final_ms) for time in joined]
+    return [(time.from_ms, end_ms) for time, end_ms in zip(joined, ends, strict=True) if time.from_ms < end_ms]
 
 
 def _counting(time_ms: int, readings: Mapping[int, Counts], judged: Mapping[int, Times]) -> int:

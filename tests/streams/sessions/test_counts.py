@@ -119,7 +119,6 @@ def test_records_are_a_chain_over_a_take_over() -> None:
     assert again.counted == Counted(
         seq=3,
         head=hashes[2],
-        clock_ms=70_000,
         added=VerdictSums(held=2, broken=1),
         taken_back=VerdictSums(broken=1),
         signals=1,
@@ -128,13 +127,11 @@ def test_records_are_a_chain_over_a_take_over() -> None:
 
 
 def test_what_ends_with_an_earlier_reading_comes_first() -> None:
-    """Its clock stands where it was when its last record was made; then comes what the new reading says."""
+    """Its clock stands where it had come; then comes what the new reading says."""
     tally = VerdictTally(0)
-    add(tally, "held", key=KEY._replace(minute_ms=0))
-    taken(tally, clock_ms=80_000)
     add(tally, "held", key=KEY._replace(generation=1, minute_ms=0))
     add(tally, "undetermined")
 
-    records = taken(tally, 1, 5_000)
+    records = [record for record, _ in tally.take(1, 5_000, 80_000)]
 
     assert [(0, 80_000), (1, 5_000)] == [(record.generation, record.clock_ms) for record in records]

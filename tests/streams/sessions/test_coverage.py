@@ -13,7 +13,8 @@ from topics.records.verdicts import Counted, JudgingRule, judging_hash
 
 def judging(clock_ms: int, generation: int = 0, settled_ms: int | None = None, *rules: JudgingRule) -> Judging:
     """How far a partition has judged."""
-    return Judging(generation, clock_ms, clock_ms if settled_ms is None else settled_ms, rules, Counted())
+    settled_ms = clock_ms if settled_ms is None else settled_ms
+    return Judging(generation, clock_ms, settled_ms, settled_ms, rules, Counted())
 
 
 def message(*sections: Section, rules: str = "s") -> Facts:
