@@ -45,6 +45,7 @@ SETS = {
     "audited": f"rules:\n{AUDITED}",
     "both": f"rules:\n{AUDITED}{FEW}",
     "few": f"rules:\n{FEW}",
+    "none": "rules:\n" + AUDITED.replace("kind:", "enabled: false, kind:"),
     "shadow": "rules:\n" + AUDITED.replace("kind:", "mode: shadow, kind:") + FEW,
 }
 

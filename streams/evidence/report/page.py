@@ -183,7 +183,9 @@ def _not_judged(report: Report) -> str:
     resets = _resets(report)
     if not judged.gaps:
         partial = [rule for rule in report.rules if rule.judged.judged_ms < judged.period_ms]
-        if partial or not report.rules:
+        if not report.rules:
+            return f"<section><h2>Not judged</h2><p>No rule was in force.</p></section>{resets}"
+        if partial:
             return f"{_by_rule(partial)}{resets}"
         return f"""<section><h2>Not judged</h2><p>Nothing: each of the
 {_figure("judged/hours", judged.hours)} hours was judged, by every partition and every rule.</p></section>{resets}"""
