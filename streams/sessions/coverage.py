@@ -162,22 +162,27 @@ class CoverageTally:
         """The rule sets with which the input since the last record was projected."""
         return frozenset(self._rule_sets)
 
-    @property
-    def start_ms(self) -> int | None:
-        """The record time from which the generation that is read has every record, None of the first."""
-        return self._start_ms
+    def start(self, generation: int, clock_ms: int) -> int | None:
+        """The record time from which a generation has every record, None of the first; `clock_ms` is the clock now.
+
+        What the first record says stands: sources that are idle then have all that they will ever have.
+        """
+        if not generation:
+            return None
+        if self.covered is not None and self.covered.generation == generation:
+            return self.covered.start_ms
+        return clock_ms if self._start_ms is None else self._start_ms
 
     def take(self, judging: Judging, facts_to: int) -> Coverage:
         """The record of all that was applied, facts messages below `facts_to`, and begins anew."""
         before = self.covered if self.covered and self.covered.generation == judging.generation else None
-        is_read_again = judging.generation > 0
-        start_ms = before.start_ms if before else self._start_ms if is_read_again else None
+        start_ms = self.start(judging.generation, judging.clock_ms)
         settled_ms = judging.settled_ms if before is None else max(before.settled_ms, judging.settled_ms)
         rules = [*judging.rules]
         record = Coverage(
             partition=self._partition,
             generation=judging.generation,
-            reset_ms=self._replay if is_read_again else None,
+            reset_ms=self._replay if judging.generation and self._replay else None,
             start_ms=start_ms,
             from_ms=None if before is None else before.to_ms,
             to_ms=judging.clock_ms,

@@ -45,7 +45,8 @@ ROW_EVERY = 256
 class Work:
     """A facts partition while this worker has it.
 
-    `topic_id` is the facts log's, `last` the checkpoint it begins with, None when there is none. `published_to` is the
+    `topic_id` is the facts log's, `last` the checkpoint it begins with, None when there is none; `counted` is the one
+    whose counts go on, which may be of an earlier log. `published_to` is the
     facts offset below which all is published, `cut_below` the one below which no checkpoint needs the log any more,
     `rule_set` the fingerprint of the set that the last facts message was projected with.
     """
@@ -60,6 +61,7 @@ class Work:
         store: Store,
         publisher: Publisher,
         last: Checkpoint | None,
+        counted: Checkpoint | None,
     ) -> None:
         self.number = number
         self.partition = partition
@@ -72,7 +74,10 @@ class Work:
         self._store = store
         self._publisher = publisher
         self._reach_ms = settings.gap_ms + settings.lateness_ms
-        self._verdicts = VerdictTally(number, None if last is None else last.counted)
+        self._verdicts = VerdictTally(number, None if counted is None else counted.counted)
+        self._first_generation = 0
+        if counted is not None:
+            self._first_generation = counted.generation + 1 if last is None else counted.first_generation
         self._coverage = CoverageTally(number, 0, _covered(number, last))
         self._quota = SignalQuota.shared(settings, None if last is None else last.said)
         self._shown = metrics.ClockShown(number)
@@ -81,7 +86,7 @@ class Work:
         self._checkpointed_s = time.monotonic()
         self._checkpoint: Checkpoint | None = None
         self._position: Position | None = None
-        self._generation_before, self._ended_ms = partition.clock.generation, 0
+        self._generation_before, self._ended_ms = self._generation, 0
         self._has_output = False
         self._memory_bytes = settings.window_memory_bytes // settings.facts_partitions
 
@@ -245,7 +250,7 @@ class Work:
 
     @property
     def _generation(self) -> int:
-        return self.partition.clock.generation
+        return self._first_generation + self.partition.clock.generation
 
     def _send_counts(self, clock_ms: int) -> None:
         for counts, value in self._verdicts.take(self._generation, clock_ms, self._ended_ms):
@@ -258,16 +263,16 @@ class Work:
             clock_ms,
             min((sessions.settled_tick() or 0) * TICK_MS, clock_ms),
             min((sessions.final_tick() or 0) * TICK_MS, clock_ms),
-            self._judging_rules(),
+            self._judging_rules(clock_ms),
             self._verdicts.counted,
         )
         self._send("verdicts", None, verdicts.encode(self._coverage.take(judging, self.partition.next_offset)))
 
-    def _judging_rules(self) -> list[JudgingRule]:
+    def _judging_rules(self, clock_ms: int) -> list[JudgingRule]:
         """The rules that judge; of a reading that began again none judges what could have begun before it."""
         sets = self._coverage.rule_sets | ({self.rule_set} if self.rule_set else frozenset())
         judges_from = self.partition.rules.judges_from(self._known.rule_fingerprints, reach_ms=self._reach_ms)
-        start_ms = self._coverage.start_ms if self._generation else None
+        start_ms = self._coverage.start(self._generation, clock_ms)
         least_ms = 0 if start_ms is None else start_ms + self._reach_ms + 1
         return judging_rules([self._known.sets[name] for name in sets], judges_from, least_ms)
 
@@ -283,6 +288,8 @@ class Work:
             standing=self._standing(),
             said=self._quota.said,
             counted=self._verdicts.counted,
+            first_generation=self._first_generation,
+            generation=self._generation,
         )
         self._send("positions", checkpoints.key(self.number), checkpoints.encode(self._checkpoint))
 

@@ -230,7 +230,7 @@ class Lifetime:
             store = cast("Store", self._disk)
             partition = takeover.begin(SETTINGS, self._known, 0, store, last, 0)
             publisher = cast("Publisher", self._output)
-            self._work = Work(SETTINGS, self._known, "", 0, partition, store, publisher, last)
+            self._work = Work(SETTINGS, self._known, "", 0, partition, store, publisher, last, last)
 
     def _take_in(self) -> None:
         for offset in range(self._work.partition.next_offset, len(self._facts)):

@@ -10,7 +10,7 @@ import pytest
 from streams.config.settings import Settings
 from streams.observe import metrics
 from streams.rules import registry
-from streams.sessions.takeover import store_path
+from streams.sessions.takeover import LogIdentity, store_path
 from tests.support.driven import AUDITED, FAR_MS, FEW, A, B, C, Driven, compiled
 from tests.support.installation import installed
 from topics.records.verdicts import NO_VERDICTS, Counted, Coverage, Record, VerdictCounts, VerdictSums, encode
@@ -145,3 +145,30 @@ def test_a_worker_that_takes_over_counts_no_metric_twice(settings: Settings) -> 
 
     assert 2 == len(driven.signals())
     assert before == verdicts_total()
+
+
+def test_the_chain_goes_on_over_another_facts_log(settings: Settings) -> None:
+    """When the facts topic was made again counts go on as another generation, of which little is claimed."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(FAR_MS)
+    driven.step()
+    driven.crash()
+    driven = driven.again()
+    driven.worker._identity = LogIdentity(driven.worker._identity.cluster_id, "another")
+
+    driven.deliver(0, 1)
+    driven.step()
+    driven.crash()
+    driven = driven.again()
+    driven.worker._identity = LogIdentity(driven.worker._identity.cluster_id, "another")
+    driven.apply(FAR_MS + 60_000)
+    driven.step()
+
+    records = driven.verdicts()
+    chained(records)
+    assert [0, 1] == [record.generation for record in records if isinstance(record, VerdictCounts)]
+    covered = [record for record in records if isinstance(record, Coverage)]
+    assert [(0, None, None), (1, None, FAR_MS), (1, None, FAR_MS)] == [
+        (record.generation, record.reset_ms, record.start_ms) for record in covered
+    ]
