@@ -15,7 +15,7 @@ import duckdb
 import msgspec
 
 from streams.cli import audit_retention, audit_who
-from streams.cli.evidence import key_files, verifiers_in
+from streams.cli.keys import key_files, verifiers
 from streams.errors import ConfigError
 from streams.evidence.audit import acts, archive, trail
 from streams.evidence.ledger import storage
@@ -78,7 +78,7 @@ def export(evidence: str, file: Path) -> None:
 
 @command.command(epilog="\b\nExample:\n  betrace audit verify evidence/ --key ledger.pub")
 @click.argument("evidence")
-@key_files
+@key_files(required=True)
 def verify(evidence: str, keys: tuple[Path, ...]) -> None:
     """Verify the evidence, and that the trail's files hold what was sealed.
 
@@ -86,13 +86,13 @@ def verify(evidence: str, keys: tuple[Path, ...]) -> None:
     """
     store = open_storage(evidence)
     count = 0
-    verifiers = [key for path in keys for key in verifiers_in(path)]
-    verification = Verification(store, verifiers)
+    known_keys = verifiers(keys)
+    verification = Verification(store, known_keys)
     for finding in verification.findings():
         count += 1
         click.echo(finding.text())
     last = storage.last_seal(store)
-    wrong_acts = [*acts.findings(store, verifiers)]
+    wrong_acts = [*acts.findings(store, known_keys)]
     removed = {} if wrong_acts else acts.removed(acts.read_all(store))
     for finding in (*wrong_acts, *archive.findings(store, 0 if last is None else last + 1, removed)):
         count += 1

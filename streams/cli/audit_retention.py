@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from streams.cli import options
-from streams.cli.evidence import verifiers_in
+from streams.cli.keys import verifiers
 from streams.cli.ledger import signers_in
 from streams.errors import ConfigError
 from streams.evidence.audit import acts, retention
@@ -108,8 +108,8 @@ def _opened(
 ) -> tuple[Storage, list[Signer], list[Noted]]:
     """The storage, who signs, and the acts so far, verified: a forged release must not end a hold."""
     store, signers = open_storage(evidence), signers_in(ledger_keys)
-    verifiers = [*(signer.verifier() for signer in signers), *(key for path in keys for key in verifiers_in(path))]
-    return store, signers, acts.read_all(store, verifiers)
+    known_keys = [*(signer.verifier() for signer in signers), *verifiers(keys)]
+    return store, signers, acts.read_all(store, known_keys)
 
 
 def _now_ms() -> int:

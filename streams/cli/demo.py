@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 
 import click
+import msgspec
 import structlog
 from confluent_kafka import Producer
 from rich.console import Console
@@ -148,9 +149,9 @@ class Demo:
         for message in reader.read(self._settings, self._settings.topic("verdicts")):
             record = verdicts.decode(message.value() or b"")
             if isinstance(record, verdicts.VerdictCounts):
-                counts.setdefault(record.rule, Counter()).update(
-                    held=record.held, broken=record.broken, undetermined=record.undetermined
-                )
+                counted = counts.setdefault(record.rule, Counter())
+                counted.update(msgspec.structs.asdict(record.added))
+                counted.subtract(msgspec.structs.asdict(record.taken_back))
         self._console.print()
         self._console.print(_table(rules, counts))
         return found

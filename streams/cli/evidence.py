@@ -14,6 +14,7 @@ import click
 import msgspec
 
 from streams.cli import evidence_push, evidence_report
+from streams.cli.keys import key_files, verifiers
 from streams.cli.ledger import read_text, signer_in
 from streams.config.units import iso_ms
 from streams.errors import ConfigError
@@ -27,11 +28,7 @@ from streams.evidence.ledger.verify import Verification
 
 FOUND = 1
 
-_PUBLIC = "A public key of the ledger or of a witness; repeatable."
 _FILE = click.Path(dir_okay=False, path_type=Path)
-
-
-key_files = click.option("--key", "keys", multiple=True, required=True, type=_FILE, help=_PUBLIC)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +73,7 @@ def keygen(name: str, key: Path, *, witness: bool) -> None:
 
 @command.command(epilog="\b\nExample:\n  betrace evidence verify s3://audit/evidence --key ledger.pub --head head.note")
 @click.argument("evidence")
-@key_files
+@key_files(required=True)
 @click.option("--head", "heads", multiple=True, type=_FILE, help="A checkpoint known from elsewhere; repeatable.")
 @click.option("--json", is_flag=True, help="Print one JSON object.")
 def verify(evidence: str, keys: tuple[Path, ...], heads: tuple[Path, ...], *, json: bool) -> None:
@@ -86,9 +83,9 @@ def verify(evidence: str, keys: tuple[Path, ...], heads: tuple[Path, ...], *, js
     at the end shows only against a head known from elsewhere: a copy of the last file of seals/, or a record of
     the checkpoints topic.
     """
-    verifiers = [verifier for path in keys for verifier in verifiers_in(path)]
-    known = [_head(path, verifiers) for path in heads]
-    verification = Verification(open_storage(evidence), verifiers, known)
+    known_keys = verifiers(keys)
+    known = [_head(path, known_keys) for path in heads]
+    verification = Verification(open_storage(evidence), known_keys, known)
     findings = []
     for finding in verification.findings():
         findings.append(finding)
@@ -103,7 +100,7 @@ def verify(evidence: str, keys: tuple[Path, ...], heads: tuple[Path, ...], *, js
     epilog="\b\nExample:\n  betrace evidence cosign evidence/ --key ledger.pub --witness w.key > head.note"
 )
 @click.argument("evidence")
-@key_files
+@key_files(required=True)
 @click.option("--witness", type=_FILE, required=True, help="The witness's private key.")
 @click.option("--head", "heads", multiple=True, type=_FILE, help="What was cosigned before, so that no log is cut.")
 def cosign(evidence: str, keys: tuple[Path, ...], witness: Path, heads: tuple[Path, ...]) -> None:
@@ -113,12 +110,12 @@ def cosign(evidence: str, keys: tuple[Path, ...], witness: Path, heads: tuple[Pa
     time: the witness then signs only a log that goes on from there.
     """
     signer = signer_in(read_text(witness), str(witness))
-    verifiers = [verifier for path in keys for verifier in verifiers_in(path)]
+    known_keys = verifiers(keys)
     if signer.algorithm is not Algorithm.COSIGNATURE_V1:
         raise ConfigError(f"{witness} is no witness's key: make one with betrace evidence keygen --witness")
-    known = [_head(path, [*verifiers, signer.verifier()]) for path in heads]
+    known = [_head(path, [*known_keys, signer.verifier()]) for path in heads]
     store = open_storage(evidence)
-    verification = Verification(store, verifiers, known)
+    verification = Verification(store, known_keys, known)
     damages = [finding for finding in verification.findings() if finding.fault is not Fault.GAP]
     for finding in damages:
         click.echo(finding.text(), err=True)
@@ -126,14 +123,6 @@ def cosign(evidence: str, keys: tuple[Path, ...], witness: Path, heads: tuple[Pa
         raise click.exceptions.Exit(FOUND)
     head = notes.decode(seals.note_in(store.read(seal_path(verification.head.size - 1))))
     click.echo(notes.cosign(head, signer, time.time_ns() // 1_000_000_000).encode(), nl=False)
-
-
-def verifiers_in(path: Path) -> list[Verifier]:
-    """The public keys in a file; raises `ConfigError`."""
-    try:
-        return [Verifier.decode(line) for line in read_text(path).splitlines() if line.strip()]
-    except NoteError as error:
-        raise ConfigError(f"{path} holds no public key: {error}") from error
 
 
 def _head(path: Path, verifiers: Sequence[Verifier]) -> Checkpoint:

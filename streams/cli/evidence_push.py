@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import msgspec
 
 from streams.cli import options
 from streams.cli.evidence_report import build
+from streams.cli.keys import key_files, verifiers
 from streams.errors import ConfigError
 from streams.evidence.report.push import DRATA_URL, VANTA_URL, Drata, Platform, Vanta, records
 
@@ -26,6 +28,7 @@ from streams.evidence.report.push import DRATA_URL, VANTA_URL, Drata, Platform, 
 @options.moment("--from", default="90d", help="The beginning of the period: a time, or a duration ago (90d).")
 @options.moment("--until", help="Its end, not included; else the time up to which everything is judged.")
 @click.option("--control", help="Only rules for this control, such as SOC2/CC6.1.")
+@key_files(required=False)
 @click.option("--connection", type=int, help="Drata: the custom connection's id.")
 @click.option("--resource", required=True, help="The id of the resource there.")
 @click.option("--link", help="Vanta: where a person finds the report.")
@@ -37,6 +40,7 @@ def command(
     from_ms: int,
     until_ms: int | None,
     control: str | None,
+    keys: tuple[Path, ...],
     connection: int | None,
     resource: str,
     link: str | None,
@@ -45,6 +49,9 @@ def command(
     dry_run: bool,
 ) -> None:
     """Push the figures of a period to a compliance platform: a record a rule, which takes the place of an earlier one.
+
+    With --key the evidence is verified first, and nothing is pushed of evidence that was changed; without it each
+    statement says that it was not verified.
 
     Secrets come from the environment: DRATA_API_KEY, or VANTA_CLIENT_ID and VANTA_CLIENT_SECRET.
     """
@@ -57,9 +64,9 @@ def command(
     else:
         if link is None:
             raise click.UsageError("vanta needs --link, an address for each record")
-        keys = secret("VANTA_CLIENT_ID"), secret("VANTA_CLIENT_SECRET")
-        target = Vanta(*keys, resource, link, (url or VANTA_URL).rstrip("/"))
-    figures = records(build(evidence, from_ms, until_ms, control))
+        client = secret("VANTA_CLIENT_ID"), secret("VANTA_CLIENT_SECRET")
+        target = Vanta(*client, resource, link, (url or VANTA_URL).rstrip("/"))
+    figures = records(build(evidence, from_ms, until_ms, control, verifiers(keys)))
     if dry_run:
         for method, address, body in target.bodies(figures):
             click.echo(f"{method} {address}")

@@ -8,22 +8,27 @@ from __future__ import annotations
 import hashlib
 import shlex
 import time
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 
 import click
 
 from streams.cli import options
+from streams.cli.keys import key_files, verifiers
 from streams.errors import ConfigError
 from streams.evidence.ledger import notes, storage, tree_head
 from streams.evidence.ledger import seal as seals
-from streams.evidence.ledger.notes import NoteError
+from streams.evidence.ledger.findings import Fault
+from streams.evidence.ledger.notes import NoteError, Verifier
 from streams.evidence.ledger.storage import Storage, open_storage
+from streams.evidence.ledger.verify import Verification
 from streams.evidence.report import history, model, oscal
 from streams.evidence.report.gather import Gathered, gather, judged_to
-from streams.evidence.report.model import Asked, Evidence, Report
+from streams.evidence.report.model import Asked, Evidence, Report, Verified
 from streams.evidence.report.page import page
 from streams.evidence.report.report import report
+from topics.records.verdicts import MINUTE_MS
 
 
 class Form(Enum):
@@ -34,22 +39,34 @@ class Form(Enum):
     OSCAL = "oscal"
 
 
-@click.command("report", epilog="\b\nExample:\n  betrace evidence report evidence/ --from 90d --out report.html")
+@click.command(
+    "report", epilog="\b\nExample:\n  betrace evidence report evidence/ --from 90d --key ledger.pub --out r.html"
+)
 @click.argument("evidence")
 @options.moment("--from", default="90d", help="The beginning of the period: a time, or a duration ago (90d).")
 @options.moment("--to", help="Its end, not included; else the time up to which everything is judged.")
 @click.option("--control", help="Only rules for this control, such as SOC2/CC6.1.")
+@key_files(required=False)
 @click.option("--json", "form", flag_value=Form.JSON, type=Form, help="Print JSON.")
 @click.option("--oscal", "form", flag_value=Form.OSCAL, type=Form, help="Print OSCAL assessment results.")
 @click.option("--html", "form", flag_value=Form.HTML, type=Form, default=Form.HTML, help="Print a page (the usual).")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead.")
-def command(evidence: str, from_ms: int, to_ms: int | None, control: str | None, form: Form, out: Path | None) -> None:
+def command(
+    evidence: str,
+    from_ms: int,
+    to_ms: int | None,
+    control: str | None,
+    keys: tuple[Path, ...],
+    form: Form,
+    out: Path | None,
+) -> None:
     """Report how controls operated in a period, by what the ledger kept in EVIDENCE.
 
     The page stands on its own and prints. Something is said of the whole period only when all of it was judged;
-    what was not is on the first page. The evidence is not verified: see betrace evidence verify.
+    what was not is on the first page. With --key the evidence is verified first, and evidence that was changed is
+    refused with exit 1; without it the page says in red that it was not verified. Periods are of whole minutes.
     """
-    made = build(evidence, from_ms, to_ms, control)
+    made = build(evidence, from_ms, to_ms, control, verifiers(keys))
     text = written(made, form)
     if out is None:
         click.echo(text, nl=False)
@@ -60,20 +77,62 @@ def command(evidence: str, from_ms: int, to_ms: int | None, control: str | None,
             raise ConfigError(f"{out} cannot be written: {error}") from error
 
 
-def build(place: str, from_ms: int, to_ms: int | None, control: str | None) -> Report:
-    """The report of a period; raises `ConfigError` when there is no evidence there."""
+def build(place: str, from_ms: int, to_ms: int | None, control: str | None, keys: Sequence[Verifier] = ()) -> Report:
+    """The report of a period, of evidence that is verified first when there are keys.
+
+    Raises:
+        ConfigError: there is no evidence there, or no rule names the control.
+        click.exceptions.Exit: the evidence was changed; what was found is on stderr.
+    """
     store = open_storage(place)
     now_ms = time.time_ns() // 1_000_000
+    verified = verify(store, keys) if keys else None
     try:
         end_ms = to_ms if to_ms is not None else judged_to(store)
+        from_ms, end_ms = minute(from_ms), None if end_ms is None else minute(end_ms)
         if end_ms is None or end_ms <= from_ms:
             raise ConfigError("the period is empty: nothing was judged in it, or --to is not after --from")
         gathered = gather(store, from_ms, end_ms)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{place} holds no evidence that can be read: {error}") from error
-    verify = f"betrace evidence verify {shlex.quote(place)} --key ledger.pub --head head.note"
-    asked = Asked(from_ms, end_ms, control, now_ms, verify)
-    return report(asked, gathered, history.read(store), read(store, place, gathered))
+    told = history.read(store)
+    if control is not None:
+        _check_control(control, told)
+    command = f"betrace evidence verify {shlex.quote(place)} --key ledger.pub --head head.note"
+    asked = Asked(from_ms, end_ms, control, now_ms, command)
+    return report(asked, gathered, told, read(store, place, gathered, verified))
+
+
+def minute(time_ms: int) -> int:
+    """The begin of the minute that a time is in: verdicts are counted by minutes."""
+    return time_ms // MINUTE_MS * MINUTE_MS
+
+
+def verify(store: Storage, keys: Sequence[Verifier]) -> Verified:
+    """What verification says of the evidence; a report of any that was changed is not made."""
+    verification = Verification(store, keys)
+    findings = [*verification.findings()]
+    damages = [finding for finding in findings if finding.fault is not Fault.GAP]
+    head = verification.head
+    if damages or head is None:
+        for finding in damages:
+            click.echo(finding.text(), err=True)
+        click.echo("no report was made: the evidence is not what was sealed", err=True)
+        raise click.exceptions.Exit(1)
+    return Verified(
+        keys=[f"{key.name} ({key.encode()})" for key in keys],
+        seals=verification.totals.seals,
+        gaps=len(findings),
+        head_size=head.size,
+        head_root=head.root.hex(),
+    )
+
+
+def _check_control(control: str, told: history.History) -> None:
+    """Raises `ConfigError` when no rule names the control: a report of none would be whole and empty."""
+    known = told.controls()
+    if history.control_key(control) not in map(history.control_key, known):
+        raise ConfigError(f"no rule names the control {control}; known are {', '.join(known) or 'none'}")
 
 
 def written(made: Report, form: Form) -> bytes:
@@ -83,7 +142,7 @@ def written(made: Report, form: Form) -> bytes:
     return model.encode(made) + b"\n" if form is Form.JSON else oscal.encode(made) + b"\n"
 
 
-def read(store: Storage, place: str, gathered: Gathered) -> Evidence:
+def read(store: Storage, place: str, gathered: Gathered, verified: Verified | None) -> Evidence:
     """What the report says of its evidence."""
     number = max(gathered.end_seal - 1, 0)
     file = storage.seal_path(number)
@@ -106,4 +165,5 @@ def read(store: Storage, place: str, gathered: Gathered) -> Evidence:
         head_sha256=sha256,
         head_file_sha256=file_sha256,
         unreadable=gathered.unreadable,
+        verified=verified,
     )

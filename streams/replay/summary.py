@@ -20,7 +20,7 @@ class RuleSummary(msgspec.Struct, frozen=True):
     """One rule over the time that was asked for.
 
     `traces` are those that began in that time and that any of the rules names something of; `first` and `last` are when
-    the first and the last trace began that the rule applies to, `coverage` is held of applicable.
+    the first and the last trace began that the rule applies to, `pass_rate` is held of applicable.
     """
 
     rule: str
@@ -33,7 +33,7 @@ class RuleSummary(msgspec.Struct, frozen=True):
     broken: int
     undetermined: int
     excepted: int
-    coverage: float | None
+    pass_rate: float | None
     first: str | None
     last: str | None
     statement: str
@@ -59,7 +59,7 @@ def _of_rule(rule: Rule, tally: Tally, traces: int, period: Period, silence: str
         broken=tally.verdicts[Verdict.BROKEN.value],
         undetermined=tally.verdicts[Verdict.UNDETERMINED.value],
         excepted=tally.excepted,
-        coverage=None if tally.coverage is None else round(tally.coverage, 6),
+        pass_rate=None if tally.pass_rate is None else round(tally.pass_rate, 6),
         first=None if tally.first_ms is None else iso_ms(tally.first_ms),
         last=None if tally.last_ms is None else iso_ms(tally.last_ms),
         statement=statement(rule.title, tally, period) + silence,

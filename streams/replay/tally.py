@@ -35,7 +35,7 @@ class Tally:
         return sum(self.verdicts[verdict] for verdict in _APPLICABLE)
 
     @property
-    def coverage(self) -> float | None:
+    def pass_rate(self) -> float | None:
         """Held of applicable; None when it applies to no trace."""
         return self.verdicts[Verdict.HELD.value] / self.applicable if self.applicable else None
 

@@ -1,7 +1,6 @@
-"""What sessions says on `betrace.verdicts`: counts after each step, and a coverage record each minute.
+"""What sessions says on `betrace.verdicts` of its input: a coverage record each minute.
 
-In: outcomes, facts messages and the clock, as values. Out: the records of `topics.records.verdicts`. Pure but for its
-own sums.
+In: facts messages and the clock, as values. Out: `topics.records.verdicts.Coverage`. Pure but for its own sums.
 
 What must hold for coverage: the sums since the last record are of facts messages from its `facts_to` on. So a worker
 that takes over reads the facts from there, or from below, again; messages below are passed over here. Then nothing but
@@ -10,60 +9,42 @@ where that record ends, and how many windows closed since, must be remembered (`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
+from dsl import Mode, RuleSet
 from streams.sessions.distinct import DistinctTraces
 from topics.records.facts import TOUCH_BYTES, Facts, Section
-from topics.records.verdicts import COVERAGE_EVERY_MS, HASH_BYTES, LEAVES_LIMIT, Coverage, SourceCoverage, VerdictCounts
+from topics.records.verdicts import (
+    COVERAGE_EVERY_MS,
+    Counted,
+    Coverage,
+    JudgingRule,
+    RuleMode,
+    SourceCoverage,
+    judging_hash,
+)
 
 _TRACE_ID_BYTES = 16
+_HOUR_MS = 3_600_000
 
 
-class VerdictTally:
-    """The verdicts that one facts partition gave since the last step."""
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """How far a facts partition has judged when its coverage record is made, and with which rules.
 
-    def __init__(self, partition: int) -> None:
-        self._partition = partition
-        self._counts: dict[tuple[str, str], dict[str, int]] = {}
-        self._leaves: dict[tuple[str, str], list[bytes]] = {}
+    `settled_ms` is the record time before which every chain that began has its verdicts, `final_ms` that before which
+    none of them can be amended.
+    """
 
-    def add(
-        self, rule: str, fingerprint: str, *, verdict: str, previous: str | None, excepted: int, leaf: bytes | None
-    ) -> None:
-        """Adds what one rule says of one chain.
-
-        `previous` is the verdict it takes back, `excepted` a delta, `leaf` the hash of the verdict (`Leaf.hash`), None
-        for a trace that the rule is not about. A verdict that stays as it was changes no count and has no leaf.
-        """
-        counts = self._counts.setdefault((rule, fingerprint), {})
-        counts["excepted"] = counts.get("excepted", 0) + excepted
-        if verdict == previous:
-            return
-        counts[verdict] = counts.get(verdict, 0) + 1
-        if previous is not None:
-            counts[previous] = counts.get(previous, 0) - 1
-        if leaf is not None:
-            self._leaves.setdefault((rule, fingerprint), []).append(leaf)
-
-    def take(self, clock_ms: int) -> Iterator[VerdictCounts]:
-        """The records of the step that ends now, one or more for each rule, and begins anew."""
-        counts, self._counts = self._counts, {}
-        leaves, self._leaves = self._leaves, {}
-        for rule, deltas in counts.items():
-            hashes = b"".join(leaves.get(rule, ()))
-            step_bytes = LEAVES_LIMIT * HASH_BYTES
-            for begin in range(0, max(1, len(hashes)), step_bytes):
-                yield VerdictCounts(
-                    rule=rule[0],
-                    rule_fingerprint=rule[1],
-                    partition=self._partition,
-                    clock_ms=clock_ms,
-                    leaves=hashes[begin : begin + step_bytes],
-                    # All of them once: the other records bring leaves alone.
-                    **deltas if begin == 0 else {},
-                )
+    generation: int
+    clock_ms: int
+    settled_ms: int
+    final_ms: int
+    rules: Sequence[JudgingRule]
+    counted: Counted
 
 
 class CoveredSource(msgspec.Struct, frozen=True, array_like=True):
@@ -79,12 +60,35 @@ class Covered(msgspec.Struct, frozen=True, array_like=True):
     """Where the last coverage record of a facts partition ends; it is remembered with the partition's checkpoint.
 
     `windows_judged` closed since then: their facts may lie so far back that reading again would not close them again.
+    `generation` is the record's, `start_ms` the record time from which that generation has every record, `settled_ms`
+    where its chains are settled. `replay` is the last one that was seen (`topics.records.facts.Section`), `reached_ms`
+    how far the clock of any earlier generation came.
     """
 
     to_ms: int
     facts_to: int
     sources: list[CoveredSource]
-    windows_judged: int = 0
+    windows_judged: int
+    generation: int
+    settled_ms: int
+    start_ms: int | None
+    replay: int
+    reached_ms: int
+
+
+def judging_rules(sets: Iterable[RuleSet], judges_from: Mapping[str, int], least_ms: int) -> list[JudgingRule]:
+    """The rules of these sets that judge, by fingerprint in `judges_from`, but none before `least_ms`.
+
+    A rule that is live in one set and shadow in another is left out: when it became the other is not known.
+    """
+    modes: dict[tuple[str, str], set[RuleMode]] = {}
+    for rule in (rule for each in sets for rule in each.rules if rule.enabled):
+        modes.setdefault((rule.id, rule.fingerprint), set()).add("live" if rule.mode is Mode.LIVE else "shadow")
+    return [
+        JudgingRule(rule, fingerprint, min(names), max(judges_from[fingerprint], least_ms))
+        for (rule, fingerprint), names in sorted(modes.items())
+        if fingerprint in judges_from and len(names) == 1
+    ]
 
 
 class CoverageTally:
@@ -98,12 +102,25 @@ class CoverageTally:
         self.facts_from = begin_offset if covered is None else covered.facts_to
         self._partition = partition
         self._covered = {(at.topic, at.partition): at for at in covered.sources} if covered else {}
+        self._replay = 0 if covered is None else covered.replay
+        self._start_ms: int | None = None
+        self.reached_ms = 0 if covered is None else covered.reached_ms
+        self._judged_with: frozenset[str] | None = None
+        """The rule sets of the last record; a worker that takes over does not know them."""
+        self._stated: tuple[int, str] | None = None
+        """In which hour which rules were last listed."""
         self._begin_again(0 if covered is None else covered.windows_judged)
 
     @property
     def so_far(self) -> Covered | None:
         """What is to be remembered now; None before the first record."""
-        return self.covered and msgspec.structs.replace(self.covered, windows_judged=self._windows_judged)
+        return self.covered and msgspec.structs.replace(
+            self.covered, windows_judged=self._windows_judged, reached_ms=self.reached_ms
+        )
+
+    def reach(self, clock_ms: int) -> None:
+        """All is read again; the clock had come this far."""
+        self.reached_ms = max(self.reached_ms, clock_ms)
 
     def apply(self, facts_offset: int, message: Facts, windows_judged: int) -> None:
         """Takes in a facts message; what a record has already is passed over.
@@ -115,16 +132,24 @@ class CoverageTally:
         self._windows_judged += windows_judged
         self._rule_sets.add(message.rules)
         for section in message.sections:
+            self._note_start(section)
             self._traces.add(entry.trace_id for entry in section.entries)
             touches = section.touches
             self._traces.add(touches[at : at + _TRACE_ID_BYTES] for at in range(0, len(touches), TOUCH_BYTES))
             self._apply_section(section)
 
-    def is_due(self, clock_ms: int | None) -> bool:
-        """A minute of record time has gone since the last record; the clock goes on when all is idle."""
+    def is_due(self, clock_ms: int | None, generation: int) -> bool:
+        """A minute of record time has gone since the last record; the clock goes on when all is idle.
+
+        One is due too as soon as other rules judge, or all is read again: few records are of two rule sets, none of two
+        generations.
+        """
         if clock_ms is None:
             return False
-        return self.covered is None or clock_ms >= self.covered.to_ms + COVERAGE_EVERY_MS
+        if self.covered is None or self.covered.generation != generation:
+            return True
+        is_minute = clock_ms >= self.covered.to_ms + COVERAGE_EVERY_MS
+        return is_minute or (clock_ms > self.covered.to_ms and self._has_other_rules())
 
     def is_owed(self, clock_ms: int | None, facts_to: int) -> bool:
         """Something was judged since the last record that a last one can tell of."""
@@ -132,26 +157,74 @@ class CoverageTally:
             return False
         return self.covered is None or clock_ms > self.covered.to_ms
 
-    def take(self, clock_ms: int, facts_to: int) -> Coverage:
+    @property
+    def rule_sets(self) -> frozenset[str]:
+        """The rule sets with which the input since the last record was projected."""
+        return frozenset(self._rule_sets)
+
+    def start(self, generation: int, clock_ms: int) -> int | None:
+        """The record time from which a generation has every record, None of the first; `clock_ms` is the clock now.
+
+        What the first record says stands: sources that are idle then have all that they will ever have.
+        """
+        if not generation:
+            return None
+        if self.covered is not None and self.covered.generation == generation:
+            return self.covered.start_ms
+        return clock_ms if self._start_ms is None else self._start_ms
+
+    def take(self, judging: Judging, facts_to: int) -> Coverage:
         """The record of all that was applied, facts messages below `facts_to`, and begins anew."""
+        before = self.covered if self.covered and self.covered.generation == judging.generation else None
+        start_ms = self.start(judging.generation, judging.clock_ms)
+        settled_ms = judging.settled_ms if before is None else max(before.settled_ms, judging.settled_ms)
+        rules = [*judging.rules]
         record = Coverage(
             partition=self._partition,
-            from_ms=None if self.covered is None else self.covered.to_ms,
-            to_ms=clock_ms,
+            generation=judging.generation,
+            reset_ms=self._replay if judging.generation and self._replay else None,
+            start_ms=start_ms,
+            from_ms=None if before is None else before.to_ms,
+            to_ms=judging.clock_ms,
+            settled_from_ms=None if before is None else before.settled_ms,
+            settled_to_ms=settled_ms,
+            final_to_ms=min(judging.final_ms, settled_ms),
             facts_from=self.facts_from,
             facts_to=facts_to,
             sources=[self._sources[source] for source in sorted(self._sources)],
             rule_sets=sorted(self._rule_sets),
+            judging=(hashed := judging_hash(rules)),
+            rules=rules if self._states(judging.clock_ms, hashed) else None,
             windows_judged=self._windows_judged,
             traces_seen_estimate=self._traces.estimate(),
+            counted=judging.counted,
         )
         for source in record.sources:
             at = CoveredSource(source.topic, source.partition, source.epoch, source.to_offset)
             self._covered[source.topic, source.partition] = at
         self.facts_from = facts_to
-        self.covered = Covered(clock_ms, facts_to, [self._covered[source] for source in sorted(self._covered)])
+        ends = [self._covered[source] for source in sorted(self._covered)]
+        self.covered = Covered(
+            judging.clock_ms, facts_to, ends, 0, judging.generation, settled_ms, start_ms, self._replay, self.reached_ms
+        )
+        self._judged_with = self.rule_sets or self._judged_with
         self._begin_again(0)
         return record
+
+    def _states(self, clock_ms: int, hashed: str) -> bool:
+        """Whether the rules are to be listed: no record of this worker has listed them in this hour of record time."""
+        before, self._stated = self._stated, (clock_ms // _HOUR_MS, hashed)
+        return before != self._stated
+
+    def _has_other_rules(self) -> bool:
+        return self._judged_with is not None and not self._rule_sets <= self._judged_with
+
+    def _note_start(self, section: Section) -> None:
+        """Where the first records of a replay begin: it has all from the last of these moments on."""
+        if section.replay > self._replay:
+            self._replay, self._start_ms = section.replay, None
+        if section.replay == self._replay and section.start_ms is not None:
+            self._start_ms = max(section.start_ms, self._start_ms or 0)
 
     def _begin_again(self, windows_judged: int) -> None:
         self._sources: dict[tuple[str, int, int], SourceCoverage] = {}

@@ -7,7 +7,8 @@
     4  the facts messages that wait, or from which the windows are built, are read again: by a reader of our own, since
        Faust begins where its group committed
 
-What follows from facts messages below the checkpoint's `published_to` is not published again.
+What follows from facts messages below the checkpoint's `published_to` is not published again. Of a checkpoint of
+another log nothing is taken but the chain of counts, which goes on as another generation of reading.
 """
 
 from __future__ import annotations
@@ -64,7 +65,17 @@ def identify(admin: AdminClient, settings: Settings) -> LogIdentity:
 
 
 def checkpoint(settings: Settings, number: int, topic_id: str, stopping: Stopping) -> Checkpoint | None:
-    """The last checkpoint of a facts partition, None when it has none for this log.
+    """The last checkpoint of a facts partition, None when it has none for this log; raises as `any_checkpoint`."""
+    return of_log(any_checkpoint(settings, number, stopping), topic_id)
+
+
+def of_log(found: Checkpoint | None, topic_id: str) -> Checkpoint | None:
+    """A checkpoint where it is of this log, else None: it says nothing of another one but its counts."""
+    return found if found is not None and found.topic_id == topic_id else None
+
+
+def any_checkpoint(settings: Settings, number: int, stopping: Stopping) -> Checkpoint | None:
+    """The last checkpoint of a facts partition, of whatever log; None when it has none.
 
     Raises:
         NotDoneError: no broker answers, or `stopping` says that it is not wanted any more.
@@ -74,13 +85,12 @@ def checkpoint(settings: Settings, number: int, topic_id: str, stopping: Stoppin
     if message is None:
         return None
     try:
-        found = checkpoints.decode(message.value() or b"")
+        return checkpoints.decode(message.value() or b"")
     except msgspec.DecodeError as error:
         raise StateError(
             f"the checkpoint of facts partition {number} cannot be read: {error}",
             action="upgrade this worker to the version that wrote it",
         ) from error
-    return found if found.topic_id == topic_id else None
 
 
 def begin(

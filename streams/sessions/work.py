@@ -14,16 +14,17 @@ from collections.abc import Sequence
 
 import msgspec
 
-from dsl import RuleSet, Verdict
+from dsl import RuleSet
 from streams.config.settings import Settings
 from streams.errors import NotDoneError, StateError
 from streams.observe import metrics
 from streams.rules import registry
 from streams.rules.registry import RuleSets
-from streams.sessions.coverage import CoverageTally, Covered, VerdictTally
+from streams.sessions.counts import VerdictTally
+from streams.sessions.coverage import CoverageTally, Covered, Judging, judging_rules
 from streams.sessions.publish import Publisher
 from streams.sessions.quota import SignalQuota
-from streams.windows.close import Close
+from streams.windows.close import Close, CloseReason
 from streams.windows.outcomes import Outcome, outcomes, withhold
 from streams.windows.partition import Partition
 from streams.windows.positions import Position
@@ -31,7 +32,7 @@ from streams.windows.rocksdb import Store
 from topics.records import checkpoints, facts, signals, verdicts
 from topics.records.checkpoints import Checkpoint, Holder, Standing
 from topics.records.facts import TICK_MS
-from topics.records.verdicts import Leaf, WindowBounds
+from topics.records.verdicts import JudgingRule
 from topics.signals.finding import Finding
 
 CHECKPOINT_S = 10.0
@@ -45,7 +46,8 @@ ROW_EVERY = 256
 class Work:
     """A facts partition while this worker has it.
 
-    `topic_id` is the facts log's, `last` the checkpoint it begins with, None when there is none. `published_to` is the
+    `topic_id` is the facts log's, `last` the checkpoint it begins with, None when there is none; `counted` is the one
+    whose counts go on, which may be of an earlier log. `published_to` is the
     facts offset below which all is published, `cut_below` the one below which no checkpoint needs the log any more,
     `rule_set` the fingerprint of the set that the last facts message was projected with.
     """
@@ -60,6 +62,7 @@ class Work:
         store: Store,
         publisher: Publisher,
         last: Checkpoint | None,
+        counted: Checkpoint | None,
     ) -> None:
         self.number = number
         self.partition = partition
@@ -72,7 +75,10 @@ class Work:
         self._store = store
         self._publisher = publisher
         self._reach_ms = settings.gap_ms + settings.lateness_ms
-        self._verdicts = VerdictTally(number)
+        self._verdicts = VerdictTally(number, None if counted is None else counted.counted)
+        self._first_generation = 0
+        if counted is not None:
+            self._first_generation = counted.generation + 1 if last is None else counted.first_generation
         self._coverage = CoverageTally(number, 0, _covered(number, last))
         self._quota = SignalQuota.shared(settings, partition.said)
         self._shown = metrics.ClockShown(number)
@@ -81,6 +87,7 @@ class Work:
         self._checkpointed_s = time.monotonic()
         self._checkpoint: Checkpoint | None = None
         self._position: Position | None = None
+        self._generation_before, self._ended_ms = self._generation, 0
         self._has_output = False
         self._memory_bytes = settings.window_memory_bytes // settings.facts_partitions
 
@@ -112,12 +119,17 @@ class Work:
         partition = self.partition
         is_said = offset >= self.published_to
         is_new = offset >= partition.next_offset
+        self._generation_before = self._generation
+        before_ms = partition.clock.now_ms
         late_count, stale_count = partition.late_count, partition.stale_count
         windows_judged = 0
         with metrics.STAGE.labels("apply").time():
             for close in partition.apply(offset, message):
                 self._deliver(close, rules, is_said=is_said)
                 windows_judged += is_said
+        if self._generation != self._generation_before and before_ms is not None:
+            self._coverage.reach(before_ms)
+            self._ended_ms = before_ms
         metrics.add_judged(self._judged)
         if is_new:
             self._coverage.apply(offset, message, windows_judged)
@@ -139,7 +151,9 @@ class Work:
         is_owed = is_last and self._coverage.is_owed(clock_ms, self.partition.next_offset)
         if self._is_behind or (self.is_durable and not is_owed):
             return False
-        self._send_counts(clock_ms, is_owed=is_owed)
+        self._send_counts(clock_ms or 0)
+        if clock_ms is not None and (is_owed or self._coverage.is_due(clock_ms, self._generation)):
+            self._send_coverage(clock_ms)
         self._position = self.partition.position(self._coverage.facts_from)
         if self._has_output or time.monotonic() - self._checkpointed_s >= CHECKPOINT_S:
             self._send_checkpoint(self._position)
@@ -198,26 +212,21 @@ class Work:
             finding = self._admitted(close, outcome, is_said=is_said)
             if is_said:
                 self._count(close, outcome)
-                self._send_signal(outcome, finding)
+                self._send_signal(close, outcome, finding)
         self.partition.said = self._quota.said
-        if is_said:
+        if is_said and not self._is_read_again(close):
             self._judged.closed[close.reason.value] += 1
 
     def _count(self, close: Close, outcome: Outcome) -> None:
-        rule = outcome.rule
-        is_new = outcome.previous != outcome.verdict
-        self._verdicts.add(
-            rule.id,
-            rule.fingerprint,
-            verdict=outcome.verdict,
-            previous=outcome.previous,
-            excepted=outcome.excepted,
-            leaf=_leaf(close, outcome).hash() if is_new and _is_about(outcome) else None,
-        )
+        # When all is read again what ends with that is the earlier generation's.
+        is_over = close.reason is CloseReason.END_OF_INPUT
+        self._verdicts.add_outcome(self._generation_before if is_over else self._generation, close, outcome)
+        if self._is_read_again(close):
+            return
         if outcome.excepted > 0:
-            metrics.EXCEPTED.labels(rule.id).inc()
-        if is_new:
-            self._judged.verdicts[rule.id, outcome.verdict] += 1
+            metrics.EXCEPTED.labels(outcome.rule.id).inc()
+        if outcome.previous != outcome.verdict:
+            self._judged.verdicts[outcome.rule.id, outcome.verdict] += 1
 
     def _admitted(self, close: Close, outcome: Outcome, *, is_said: bool) -> Finding | None:
         if outcome.finding is None:
@@ -227,12 +236,23 @@ class Work:
             withhold(close.chain, outcome.rule)
             if is_said:
                 metrics.SIGNALS_WITHHELD.labels(outcome.rule.id).inc()
+        if is_said:
+            self._verdicts.note_signal(is_published=finding is not None)
         return finding
 
-    def _send_signal(self, outcome: Outcome, finding: Finding | None) -> None:
+    def _is_read_again(self, close: Close) -> bool:
+        """An earlier generation came as far as this: metrics have counted it."""
+        return (
+            self._generation > 0
+            and close.reason is not CloseReason.END_OF_INPUT
+            and close.closed_ms <= self._coverage.reached_ms
+        )
+
+    def _send_signal(self, close: Close, outcome: Outcome, finding: Finding | None) -> None:
         if finding is None:
             return
-        metrics.SIGNALS.labels(outcome.rule.id, outcome.rule.severity.value).inc()
+        if not self._is_read_again(close):
+            metrics.SIGNALS.labels(outcome.rule.id, outcome.rule.severity.value).inc()
         record = signals.record(
             finding,
             logged_ms=time.time_ns() // 1_000_000,
@@ -241,11 +261,33 @@ class Work:
         )
         self._send("signals", record.key, record.value, record.headers)
 
-    def _send_counts(self, clock_ms: int | None, *, is_owed: bool) -> None:
-        for counts in self._verdicts.take(clock_ms or 0):
-            self._send("verdicts", counts.rule.encode(), verdicts.encode(counts))
-        if clock_ms is not None and (is_owed or self._coverage.is_due(clock_ms)):
-            self._send("verdicts", None, verdicts.encode(self._coverage.take(clock_ms, self.partition.next_offset)))
+    @property
+    def _generation(self) -> int:
+        return self._first_generation + self.partition.clock.generation
+
+    def _send_counts(self, clock_ms: int) -> None:
+        for counts, value in self._verdicts.take(self._generation, clock_ms, self._ended_ms):
+            self._send("verdicts", counts.rule.encode(), value)
+
+    def _send_coverage(self, clock_ms: int) -> None:
+        sessions = self.partition.sessions
+        judging = Judging(
+            self._generation,
+            clock_ms,
+            min((sessions.settled_tick() or 0) * TICK_MS, clock_ms),
+            min((sessions.final_tick() or 0) * TICK_MS, clock_ms),
+            self._judging_rules(clock_ms),
+            self._verdicts.counted,
+        )
+        self._send("verdicts", None, verdicts.encode(self._coverage.take(judging, self.partition.next_offset)))
+
+    def _judging_rules(self, clock_ms: int) -> list[JudgingRule]:
+        """The rules that judge; of a reading that began again none judges what could have begun before it."""
+        sets = self._coverage.rule_sets | ({self.rule_set} if self.rule_set else frozenset())
+        judges_from = self.partition.rules.judges_from(self._known.rule_fingerprints, reach_ms=self._reach_ms)
+        start_ms = self._coverage.start(self._generation, clock_ms)
+        least_ms = 0 if start_ms is None else start_ms + self._reach_ms + 1
+        return judging_rules([self._known.sets[name] for name in sets], judges_from, least_ms)
 
     def _send_checkpoint(self, position: Position) -> None:
         rebuilt = position.rebuilt()
@@ -258,6 +300,9 @@ class Work:
             msgspec.msgpack.encode(self._coverage.so_far),
             standing=self._standing(),
             said=self._quota.said,
+            counted=self._verdicts.counted,
+            first_generation=self._first_generation,
+            generation=self._generation,
         )
         self._send("positions", checkpoints.key(self.number), checkpoints.encode(self._checkpoint))
 
@@ -289,13 +334,3 @@ def _covered(number: int, last: Checkpoint | None) -> Covered | None:
             f"the checkpoint of facts partition {number} cannot be read: {error}",
             action="upgrade this worker to the version that wrote it",
         ) from error
-
-
-def _is_about(outcome: Outcome) -> bool:
-    """The rule is about the trace, or was until now."""
-    return outcome.verdict != Verdict.NOT_APPLICABLE.value or outcome.previous is not None
-
-
-def _leaf(close: Close, outcome: Outcome) -> Leaf:
-    bounds = WindowBounds(close.window.first * TICK_MS, close.window.last * TICK_MS)
-    return Leaf(outcome.revision, outcome.rule.fingerprint, close.trace_id.hex(), outcome.verdict, bounds)

@@ -203,7 +203,8 @@ class SessionsWorker:
         # 1-4 of `takeover`
         publisher = Publisher(self._settings, number, self._is_out_of_time)
         try:
-            last = takeover.checkpoint(self._settings, number, self._identity.topic_id, self._is_unwanted(number))
+            found = takeover.any_checkpoint(self._settings, number, self._is_unwanted(number))
+            last = takeover.of_log(found, self._identity.topic_id)
             begins = takeover.log_begin(self._admin, self._settings, number, timeout_s=ASK_S)
             store = self._identity.store(self._settings, number)
         except Exception:
@@ -212,7 +213,7 @@ class SessionsWorker:
         partition = takeover.begin(self._settings, self._known, number, store, last, begins)
         log.info("facts partition opened", partition=number, open_windows=partition.sessions.open_windows)
         work = self._at_work[number] = Work(
-            self._settings, self._known, self._identity.topic_id, number, partition, store, publisher, last
+            self._settings, self._known, self._identity.topic_id, number, partition, store, publisher, last, found
         )
         return work
 

@@ -90,6 +90,16 @@ class RuleTimes(msgspec.Struct, array_like=True):
         times_ms = [time_ms for time_ms in (self.since_ms.get(rule), self.begun_ms) if time_ms is not None]
         return (max(times_ms) + reach_ms) // TICK_MS + 1 if times_ms else 0
 
+    def judges_from(self, rules_of: RulesOf, *, reach_ms: int) -> dict[str, int]:
+        """The record time from which on each rule judges all chains that begin, by the rule's fingerprint.
+
+        A rule that does not judge at present is not in it.
+        """
+        return {
+            rule: self.since_ms[rule] + reach_ms + 1 if rule in self.since_ms else 0
+            for rule in self._everywhere(rules_of)
+        }
+
     def _everywhere(self, rules_of: RulesOf) -> frozenset[str]:
         rule_sets = {source.rule_set for source in self.sources}
         return frozenset.intersection(*map(rules_of, rule_sets)) if rule_sets else frozenset()

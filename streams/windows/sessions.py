@@ -78,14 +78,20 @@ class Sessions:
         self.lost: list[LostTime] = []
         self.open_windows = 0
         self._needs = Needs()
+        self._window_firsts = Needs()
+        self._chain_firsts = Needs()
+        """The first ticks of the open windows, and of all chains."""
         self._wheel = Wheel()
         self._watched_until: int | None = None
 
     def restore(self, trace_id: bytes, chain: Chain) -> None:
         """Learns of a chain that the store has."""
         self.chains.restore(trace_id)
-        self.open_windows += chain.window is not None
+        if chain.window is not None:
+            self.open_windows += 1
+            self._window_firsts.add(chain.window.first)
         self._needs.add(chain.needs)
+        self._chain_firsts.add(chain.first)
         self._wheel.note(chain.due, trace_id)
 
     def remember(self, ended: Iterable[Ended], long: Iterable[LongPresence], *, has_store: bool) -> None:
@@ -109,6 +115,16 @@ class Sessions:
         """The lowest facts offset that something waiting or a chain came from; None when there is neither."""
         offsets = (self.waiting.lowest_offset(), self._needs.lowest(), self.presences.lowest_needed())
         return min((offset for offset in offsets if offset is not None), default=None)
+
+    def settled_tick(self) -> int | None:
+        """The tick before which no window that is still open began: those that did were closed and judged."""
+        first, applied = self._window_firsts.lowest(), self.applied_tick
+        return applied if first is None or applied is None else min(first, applied)
+
+    def final_tick(self) -> int | None:
+        """The tick before which no chain began that is still remembered: nothing amends what was said of those."""
+        first, settled = self._chain_firsts.lowest(), self.settled_tick()
+        return settled if first is None or settled is None else min(first, settled)
 
     def advance(self, clock_ms: int, facts_offset: int = 0) -> Iterator[Close]:
         """Applies every tick that the clock has passed and yields the windows that close on the way.
@@ -144,7 +160,7 @@ class Sessions:
             self.chains.remove(trace_id)
         self.ended.clear()
         self.applied_tick, self.open_windows = None, 0
-        self._needs = Needs()
+        self._needs, self._window_firsts, self._chain_firsts = Needs(), Needs(), Needs()
         self.waiting.clear()
         self.presences.clear()
         self._wheel.clear()
@@ -182,6 +198,7 @@ class Sessions:
                 return
             chain = self._begun(entry.trace_id, tick, facts_offset, ended)
             self._needs.add(chain.needs)
+            self._chain_firsts.add(tick)
         window = self._window(entry.trace_id, chain, tick)
         self._extend(entry.trace_id, chain, window, tick, entry.span_count, facts_offset)
         window.root_seen |= entry.root_seen
@@ -215,6 +232,7 @@ class Sessions:
         if chain.window is None:
             chain.window = Window(tick, tick)
             self.open_windows += 1
+            self._window_firsts.add(tick)
             self._schedule(trace_id, chain)
         return chain.window
 
@@ -262,11 +280,13 @@ class Sessions:
             ended = Ended(trace_id, due, forgotten, chain.needs, facts_offset, chain.seen_from)
             self.ended[trace_id] = ended.after(self.ended.get(trace_id))
         self._needs.remove(chain.needs)
+        self._chain_firsts.remove(chain.first)
         self.chains.remove(trace_id)
 
     def _close(self, trace_id: bytes, chain: Chain, window: Window, reason: CloseReason, closed: int) -> Close:
         chain.window = None
         self.open_windows -= 1
+        self._window_firsts.remove(window.first)
         self.chains.put(trace_id, chain)
         if self.lost:
             chain.is_cut |= self._has_lost_input(chain.seen_from, chain.last)

@@ -26,7 +26,17 @@ from streams.evidence.ledger.notes import Signer
 from streams.evidence.ledger.storage import open_storage, seal_path
 from streams.evidence.ledger.verify import Verification
 from topics.records import verdicts
-from topics.records.verdicts import Coverage, Leaf, SourceCoverage, VerdictCounts, WindowBounds
+from topics.records.verdicts import (
+    Counted,
+    Coverage,
+    JudgingRule,
+    Leaf,
+    SourceCoverage,
+    VerdictCounts,
+    VerdictSums,
+    WindowBounds,
+    judging_hash,
+)
 
 START_MS = 1_767_225_600_000
 MINUTE_MS = 60_000
@@ -60,12 +70,19 @@ class Figures(msgspec.Struct):
     is_whole: bool
 
 
-def coverage(partition: int, minute: int) -> Coverage:
+JUDGING = [JudgingRule("pii-access-is-logged", "f" * 64, "live", 0)]
+
+
+def coverage(partition: int, minute: int, counted: Counted) -> Coverage:
     """A minute's coverage record; the facts partitions end it a few source records apart."""
+    from_ms, to_ms = START_MS + minute * MINUTE_MS, START_MS + (minute + 1) * MINUTE_MS
     return Coverage(
         partition=partition,
-        from_ms=START_MS + minute * MINUTE_MS,
-        to_ms=START_MS + (minute + 1) * MINUTE_MS,
+        from_ms=from_ms,
+        to_ms=to_ms,
+        settled_from_ms=from_ms,
+        settled_to_ms=to_ms,
+        final_to_ms=to_ms,
         facts_from=minute * 1200,
         facts_to=(minute + 1) * 1200,
         sources=[
@@ -80,47 +97,58 @@ def coverage(partition: int, minute: int) -> Coverage:
             for number in range(SOURCES)
         ],
         rule_sets=["5" * 64],
+        judging=judging_hash(JUDGING),
+        rules=JUDGING if minute % 60 == 0 else None,
         windows_judged=4,
         traces_seen_estimate=40,
+        counted=counted,
     )
 
 
-def counts(partition: int, minute: int, first: int, count: int) -> VerdictCounts:
+def counts(partition: int, minute: int, first: int, count: int, before: Counted) -> VerdictCounts:
     """Verdicts on traces `first` and the `count` - 1 after it."""
     bounds = WindowBounds(START_MS + minute * MINUTE_MS, START_MS + minute * MINUTE_MS + 700)
     leaves = [Leaf(None, "f" * 64, f"{trace:032x}", "held", bounds).hash() for trace in range(first, first + count)]
     return VerdictCounts(
+        partition=partition,
+        seq=before.seq,
+        prev=before.head,
         rule="pii-access-is-logged",
         rule_fingerprint="f" * 64,
-        partition=partition,
+        minute_ms=bounds.first_ms,
         clock_ms=bounds.last_ms,
-        held=count,
+        added=VerdictSums(held=count),
         leaves=b"".join(leaves),
     )
 
 
-def take_minute(ledger: Ledger, minute: int, per_partition: list[tuple[int, int]]) -> None:
-    """A minute on every partition; `per_partition` has the first trace and how many."""
+def take_minute(ledger: Ledger, minute: int, per_partition: list[tuple[int, int]], chains: dict[int, Counted]) -> None:
+    """A minute on every partition; `per_partition` has the first trace and how many, `chains` where the counts are."""
     for partition, (first, count) in enumerate(per_partition):
-        said: list[verdicts.Record] = [coverage(partition, minute)]
+        reached = chains.setdefault(partition, Counted())
+        said: list[tuple[bytes | None, bytes]] = []
         if count:
-            said.append(counts(partition, minute, first, count))
-        for at, record in enumerate(said):
-            key = record.rule.encode() if isinstance(record, VerdictCounts) else None
+            record = counts(partition, minute, first, count, reached)
+            value = verdicts.encode(record)
+            chains[partition] = reached.after(record, value)
+            said.append((record.rule.encode(), value))
+        said.append((None, verdicts.encode(coverage(partition, minute, chains[partition]))))
+        for at, (key, value) in enumerate(said):
             time_ms = START_MS + (minute + 1) * MINUTE_MS
-            ledger.take(("verdicts", partition), Record(minute * STEP + at, time_ms, key, verdicts.encode(record)))
+            ledger.take(("verdicts", partition), Record(minute * STEP + at, time_ms, key, value))
 
 
 def make(root: Path, *, minutes: int, verdict_count: int, partitions: int) -> int:
     """Makes the evidence; returns its bytes. Written without the care of a real ledger, which costs a flush a file."""
     ledger = Ledger(SIGNER.name)
     size_bytes = 0
+    chains: dict[int, Counted] = {}
     for partition in range(partitions):
         for topic in ("audit", "signals", "verdicts"):
             ledger.follow((topic, partition), "an id of 22 characters")
     for minute in range(minutes):
         bounds = [verdict_count * (minute * partitions + at) // (minutes * partitions) for at in range(partitions + 1)]
-        take_minute(ledger, minute, [(first, end - first) for first, end in pairwise(bounds)])
+        take_minute(ledger, minute, [(first, end - first) for first, end in pairwise(bounds)], chains)
         sealed = ledger.seal(START_MS + minute * MINUTE_MS, [SIGNER])
         target = root / seal_path(minute)
         target.parent.mkdir(parents=True, exist_ok=True)

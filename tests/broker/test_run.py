@@ -155,8 +155,8 @@ def test_verdict_counts_say_what_held(program: Program) -> None:
     for record in program.records("verdicts"):
         said = verdicts.decode(record.value)
         if isinstance(said, VerdictCounts):
-            counted[said.rule] = counted.get(said.rule, 0) + said.broken
-            held += said.held
+            counted[said.rule] = counted.get(said.rule, 0) + said.added.broken - said.taken_back.broken
+            held += said.added.held - said.taken_back.held
     truth = [rule for rule, _ in expected()]
     assert {rule: truth.count(rule) for rule in truth} == counted
     assert held > 0

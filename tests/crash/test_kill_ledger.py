@@ -25,6 +25,7 @@ from tests.support import evidence
 from tests.support.waiting import wait_until
 from topics.cluster import admin
 from topics.records import verdicts
+from topics.records.verdicts import Counted
 from topics.spec import Layout
 
 pytestmark = [pytest.mark.broker, pytest.mark.crash]
@@ -41,6 +42,7 @@ class Written:
 
     def __init__(self, settings: Settings) -> None:
         self.committed: dict[tuple[str, int], list[str]] = defaultdict(list)
+        self._counted = dict.fromkeys(range(PARTITIONS), Counted())
         self._settings = settings
         self._producer = Producer({**settings.client(), "transactional.id": f"{settings.prefix}test"})
         self._stopped = threading.Event()
@@ -65,16 +67,19 @@ class Written:
 
     def _step(self, step: int) -> None:
         self._producer.begin_transaction()
-        sent = []
+        sent, counted = [], {}
         for partition in range(PARTITIONS):
-            record = verdicts.encode(evidence.counts(partition, held=step % 3))
-            sent += [("verdicts", partition, record.decode()), ("signals", partition, f'{{"step":{step}}}')]
+            record = evidence.counts(partition, held=step % 3, before=self._counted[partition])
+            encoded = verdicts.encode(record)
+            counted[partition] = self._counted[partition].after(record, encoded)
+            sent += [("verdicts", partition, encoded.decode()), ("signals", partition, f'{{"step":{step}}}')]
         for topic, partition, value in sent:
             self._producer.produce(self._settings.topic(topic), value, partition=partition)
         if step % ABORT_EVERY == 0:
             self._producer.abort_transaction()
             return
         self._producer.commit_transaction()
+        self._counted |= counted
         for topic, partition, value in sent:
             self.committed[topic, partition].append(value)
 

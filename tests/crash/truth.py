@@ -131,7 +131,8 @@ def published(settings: Settings) -> Truth:
         counts = verdicts.decode(frame.value)
         if isinstance(counts, verdicts.VerdictCounts):
             for verdict in COUNTED:
-                truth.verdicts[counts.rule, verdict] += getattr(counts, verdict)
+                net = getattr(counts.added, verdict) - getattr(counts.taken_back, verdict)
+                truth.verdicts[counts.rule, verdict] += net
     return truth
 
 

@@ -13,10 +13,10 @@ from streams.ingest.flush import messages
 from streams.ingest.source import Begin, Projected, SourcePartition, read_metadata
 from streams.ingest.watermark import PartitionTime
 from streams.projection.project import TraceFacts
-from streams.sessions.coverage import CoverageTally, Covered
+from streams.sessions.coverage import CoverageTally, Covered, Judging
 from tests.support.builders import fact, trace_id
 from topics.records.facts import decode
-from topics.records.verdicts import Coverage
+from topics.records.verdicts import Counted, Coverage
 
 LIMIT_BYTES = 500
 """So small that most flushes come in parts."""
@@ -70,7 +70,8 @@ class Site:
         tally = CoverageTally(0, 0, self.covered)
         for offset, value in enumerate(self.log):
             tally.apply(offset, decode(value), windows_judged=0)
-        self.records.append(tally.take(len(self.records), len(self.log)))
+        clock_ms = len(self.records)
+        self.records.append(tally.take(Judging(0, clock_ms, clock_ms, clock_ms, (), Counted()), len(self.log)))
         self.covered = msgspec.msgpack.decode(msgspec.msgpack.encode(tally.so_far), type=Covered)
 
 

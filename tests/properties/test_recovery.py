@@ -22,7 +22,6 @@ from streams.windows.reorder import Arrival, Waiting
 from streams.windows.rocksdb import FORMAT, Identity, Store
 from streams.windows.sessions import Sessions
 from tests.properties import reference
-from tests.properties.disk import Disk
 from tests.properties.ingests import (
     LAST_TICK,
     OUT_OF_ORDER_MS,
@@ -34,6 +33,7 @@ from tests.properties.ingests import (
     written,
 )
 from tests.support.builders import TOPIC, Closed, closed
+from tests.support.disk import Disk
 from topics.records.facts import TICK_MS, Facts
 
 BOUNDS = Bounds(gap=8, lateness=20, max_duration=25)

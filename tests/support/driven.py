@@ -44,12 +44,16 @@ def compiled(text: str) -> RuleSet:
 
 @dataclass(slots=True)
 class Driven:
-    """A worker, and what it acknowledged; `at_acknowledge` is called each time that it does."""
+    """A worker, and what it acknowledged; `at_acknowledge` is called each time that it does.
+
+    `replay` is that of the sections which are written: its wall clock, and the record time at which it begins.
+    """
 
     settings: Settings
     rules: RuleSet = field(default_factory=lambda: compiled(AUDITED))
     worker: SessionsWorker = field(init=False)
     acknowledged: list[int] = field(default_factory=list)
+    replay: tuple[int, int | None] = (0, None)
     at_acknowledge: Callable[[], None] = field(default=lambda: None)
 
     def __post_init__(self) -> None:
@@ -67,7 +71,8 @@ class Driven:
         """The next facts message is written; its offset, which is that of its source record too."""
         at = self.next_offset(number)
         [topic] = self.settings.source_topics
-        section = Section(topic, 0, epoch, 0, None, 1, at, at + 1, watermark_ms, [], b"", list(entries))
+        replay, start_ms = self.replay
+        section = Section(topic, 0, epoch, replay, start_ms, 1, at, at + 1, watermark_ms, [], b"", list(entries))
         value = facts.encode(Facts(VERSION, self.rules.fingerprint, [section]))
         producer = Producer({**self.settings.client()})
         producer.produce(self.settings.topic("facts"), value, partition=number)
@@ -83,7 +88,7 @@ class Driven:
 
     def again(self) -> Driven:
         """Another worker of the same installation."""
-        return Driven(self.settings, self.rules)
+        return Driven(self.settings, self.rules, replay=self.replay)
 
     def next_offset(self, number: int = 0) -> int:
         """The offset that the next facts message gets."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from streams.evidence.ledger import storage
 from streams.evidence.ledger.log import Ledger, LogKey, Record, Sealed
@@ -11,13 +12,29 @@ from streams.evidence.ledger.notes import Signer
 from streams.evidence.ledger.storage import Directory, Storage
 from topics.records import verdicts
 from topics.records.audit import POSITION_HEADER, SourcePosition
-from topics.records.verdicts import Coverage, Leaf, SourceCoverage, VerdictCounts, WindowBounds
+from topics.records.verdicts import (
+    Counted,
+    Coverage,
+    JudgingRule,
+    Leaf,
+    SourceCoverage,
+    VerdictCounts,
+    VerdictSums,
+    WindowBounds,
+    judging_hash,
+)
 
 ORIGIN = "example.com/betrace"
 SIGNER = Signer.generated(ORIGIN)
 MINUTE_MS = 60_000
 START_MS = 1_767_614_400_000
+START = Counted()
+JUDGING = [JudgingRule("pii", "f" * 64, "live", 0)]
 TOPICS = ("audit", "signals", "verdicts")
+
+
+_chains: WeakKeyDictionary[Ledger, dict[int, Counted]] = WeakKeyDictionary()
+"""Where the chains of the partitions are that a ledger was fed with."""
 
 
 def leaf(number: int, verdict: str = "held") -> bytes:
@@ -25,25 +42,34 @@ def leaf(number: int, verdict: str = "held") -> bytes:
     return Leaf(None, "f" * 64, f"{number:032x}", verdict, WindowBounds(START_MS, START_MS + number)).hash()
 
 
-def counts(partition: int, held: int = 2, broken: int = 0) -> VerdictCounts:
-    """What a step judged."""
+def counts(
+    partition: int, held: int = 2, broken: int = 0, *, minute: int = 0, before: Counted = START
+) -> VerdictCounts:
+    """What a step judged in a minute, counted from 0; `before` is the chain that it goes on."""
     return VerdictCounts(
         rule="pii",
         rule_fingerprint="f" * 64,
         partition=partition,
-        clock_ms=START_MS,
-        held=held,
-        broken=broken,
+        seq=before.seq,
+        prev=before.head,
+        minute_ms=START_MS,
+        clock_ms=START_MS + minute * MINUTE_MS,
+        added=VerdictSums(held=held, broken=broken),
         leaves=b"".join(leaf(number) for number in range(held + broken)),
     )
 
 
-def coverage(partition: int, minute: int) -> Coverage:
+def coverage(partition: int, minute: int, counted: Counted = START) -> Coverage:
     """The coverage record of a minute, counted from 0."""
+    from_ms = None if minute == 0 else START_MS + minute * MINUTE_MS
+    to_ms = START_MS + (minute + 1) * MINUTE_MS
     return Coverage(
         partition=partition,
-        from_ms=None if minute == 0 else START_MS + minute * MINUTE_MS,
-        to_ms=START_MS + (minute + 1) * MINUTE_MS,
+        from_ms=from_ms,
+        to_ms=to_ms,
+        settled_from_ms=from_ms,
+        settled_to_ms=to_ms,
+        final_to_ms=to_ms,
         facts_from=minute * 10,
         facts_to=minute * 10 + 10,
         sources=[
@@ -57,8 +83,11 @@ def coverage(partition: int, minute: int) -> Coverage:
             )
         ],
         rule_sets=["s" * 64],
+        judging=judging_hash(JUDGING),
+        rules=JUDGING,
         windows_judged=2,
         traces_seen_estimate=5,
+        counted=counted,
     )
 
 
@@ -68,10 +97,23 @@ def record(offset: int, value: bytes, position: SourcePosition | None = None) ->
     return Record(offset, START_MS + offset, b"key", value, headers)
 
 
+def chain(partition: int, minutes: int) -> Counted:
+    """Where the chain of a partition is after so many minutes; a ledger that was resumed does not know it."""
+    reached = START
+    for number in range(minutes):
+        counted = counts(partition, minute=number, before=reached)
+        reached = reached.after(counted, verdicts.encode(counted))
+    return reached
+
+
 def minute(ledger: Ledger, number: int, partitions: int = 2) -> None:
     """Takes in what a minute brings: counts and coverage on each partition, a signal, and an audit record."""
+    chains = _chains.setdefault(ledger, {})
     for partition in range(partitions):
-        said: tuple[verdicts.Record, ...] = (counts(partition), coverage(partition, number))
+        before = chains.get(partition) or chain(partition, number if ledger.number else 0)
+        counted = counts(partition, minute=number, before=before)
+        chains[partition] = before.after(counted, verdicts.encode(counted))
+        said: tuple[verdicts.Record, ...] = (counted, coverage(partition, number, chains[partition]))
         for at, verdict in enumerate(said):
             ledger.take(("verdicts", partition), record(number * 10 + at, verdicts.encode(verdict)))
     ledger.take(("signals", 0), record(number, b'{"signal":%d}' % number))

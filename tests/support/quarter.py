@@ -21,7 +21,15 @@ from tests.support import trails
 from tests.support.evidence import ORIGIN, store_seal
 from tests.support.findings import FINDING, shown
 from topics.records import audit, rules, signals, verdicts
-from topics.records.verdicts import Coverage, SourceCoverage, VerdictCounts
+from topics.records.verdicts import (
+    Counted,
+    Coverage,
+    JudgingRule,
+    SourceCoverage,
+    VerdictCounts,
+    VerdictSums,
+    judging_hash,
+)
 from topics.signals.finding import Finding
 
 START_MS = 1_767_225_600_000
@@ -70,13 +78,18 @@ def compiled(text: str = TEXT) -> RuleSet:
     return found
 
 
+def judging(rules: RuleSet, from_ms: int = 0) -> list[JudgingRule]:
+    """The rules of a set as coverage lists them, all judging since one moment."""
+    return [JudgingRule(rule.id, rule.fingerprint, "live", from_ms) for rule in rules.rules]
+
+
 @dataclass(slots=True)
 class Quarter:
     """A ledger that is fed hour by hour; `broken` are the hours in which one access was not logged.
 
     In the hours `audited` a role was changed, by `u-0` to `u-4`.
 
-    `told` are the counts that went into it.
+    `told` are the counts that went into it, `judging` the rules that its coverage names.
     """
 
     root: Path
@@ -88,6 +101,8 @@ class Quarter:
     audited: Collection[int] = ()
     seed: int = 7
     told: list[VerdictCounts] = field(default_factory=list)
+    judging: list[JudgingRule] = field(default_factory=lambda: judging(compiled()))
+    _counted: dict[int, Counted] = field(default_factory=dict)
 
     def make(self) -> Directory:
         """Makes it."""
@@ -133,15 +148,28 @@ class Quarter:
         busy = 3 if 8 <= hour % 24 < 18 and hour // 24 % 7 < 5 else 1
         for rule in compiled().rules:
             is_broken = rule.id == PII and hour in self.broken and partition == 0
-            counts = VerdictCounts(
-                rule=rule.id,
-                rule_fingerprint=rule.fingerprint,
-                partition=partition,
-                clock_ms=START_MS + hour * HOUR_MS + 1,
+            before = self._counted.setdefault(partition, Counted())
+            added = VerdictSums(
                 held=busy * chance.randint(4, 9) * (1 if rule.id == AGENTS else 5),
                 broken=int(is_broken),
                 undetermined=int(rule.id == AGENTS and hour % 97 == 0),
                 excepted=int(rule.id == PII and hour % 24 == 1),
+            )
+            counts = VerdictCounts(
+                partition=partition,
+                seq=before.seq,
+                prev=before.head,
+                rule=rule.id,
+                rule_fingerprint=rule.fingerprint,
+                minute_ms=START_MS + hour * HOUR_MS,
+                clock_ms=START_MS + hour * HOUR_MS + 1,
+                added=added,
+                leaves=bytes(32 * added.applicable),
+            )
+            self._counted[partition] = replace(
+                before.after(counts, verdicts.encode(counts)),
+                signals=before.signals + added.broken,
+                withheld=before.withheld + added.undetermined,
             )
             self.told.append(counts)
             yield counts
@@ -152,6 +180,9 @@ class Quarter:
             partition=partition,
             from_ms=START_MS + hour * HOUR_MS,
             to_ms=START_MS + (hour + 1) * HOUR_MS,
+            settled_from_ms=START_MS + hour * HOUR_MS,
+            settled_to_ms=START_MS + (hour + 1) * HOUR_MS,
+            final_to_ms=START_MS + (hour + 1) * HOUR_MS,
             facts_from=hour * 10,
             facts_to=hour * 10 + 10,
             sources=[
@@ -166,6 +197,9 @@ class Quarter:
                 )
             ],
             rule_sets=[compiled().fingerprint],
+            judging=judging_hash(self.judging),
+            rules=self.judging,
+            counted=self._counted.setdefault(partition, Counted()),
             windows_judged=200,
             traces_seen_estimate=240,
         )

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
-VERSION = 2
+from topics.records.verdicts import Counted
+
+VERSION = 3
 
 
 class Holder(msgspec.Struct, frozen=True, array_like=True):
@@ -44,7 +46,9 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     Everything that follows from facts messages below `published_to` is on the topics. With the log from `start_offset`
     on and `start`, the state machine's own beginning there, the same windows are built again. `topic_id` is the facts
     topic's: a checkpoint of another log says nothing. `covered`, its own business too, says where the partition's
-    coverage records end; `start_offset` is never above.
+    coverage records end; `start_offset` is never above. `counted` is the chain of its counts records, which goes on
+    over another log too: there the generations of reading are numbered from `first_generation`, the present one is
+    `generation`.
     """
 
     version: int
@@ -55,6 +59,9 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     covered: bytes
     standing: Standing | None = None
     said: Said | None = None
+    counted: Counted = Counted()
+    first_generation: int = 0
+    generation: int = 0
 
 
 def key(partition: int) -> bytes:

@@ -2,26 +2,37 @@
 
 In: nothing. Out: the records on the topic and their bytes, one JSON object per message; `kind` says which it is.
 
-    counts     per step, facts partition and rule: the verdicts given, as deltas, and a hash for each; key: the rule id
+    counts     per step, facts partition, rule and minute: verdicts added and verdicts taken back; key: the rule id
     coverage   per facts partition once a minute, also when idle: the input judged since the record before; no key
 
 What a count speaks of can be shown later without any trace leaving now: a record holds only the hash of each verdict,
-over the canonical JSON (RFC 8785) of `Leaf`. Coverage records of a partition follow one another without a gap: each
-begins at the facts offset, the clock and the source offsets at which the one before it ends.
+over the canonical JSON (RFC 8785) of `Leaf`, and of each verdict taken back, over that of `Retraction`.
+
+Counts records of a facts partition are a chain: each has a sequence number and the SHA-256 of the one before it.
+Coverage records follow one another without a gap, each from the facts offset, the clock and the source offsets at which
+the one before it ends, and state how far the chain has come and what it sums up to. So a record that was left out,
+added or changed shows in those around it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from typing import Annotated, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-SCHEMA = 1
+SCHEMA = 2
 HASH_BYTES = 32
 LEAVES_LIMIT = 10_000
-"""Leaves of one record, so that it stays below half of Kafka's default message limit."""
+"""Leaves and retractions of one record, so that it stays below half of Kafka's default message limit."""
+
+LIVE_ORIGIN = "live"
+"""The origin of what sessions counts."""
+
+RuleMode: TypeAlias = Literal["live", "shadow"]
+
+MINUTE_MS = 60_000
 
 COVERAGE_EVERY_MS = 60_000
 
@@ -35,12 +46,48 @@ class WindowBounds(msgspec.Struct, frozen=True, gc=False):
     last_ms: int
 
 
+class VerdictSums(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """How many verdicts of each kind.
+
+    `not_applicable` counts the traces that the rule would be about but for an exception, which are `excepted`, too, and
+    those that it was about until late spans came; of both there are no leaves. A trace that hit nothing that wakes the
+    rule is not counted: what judging costs follows hits, not rules times traces.
+    """
+
+    held: Count = 0
+    broken: Count = 0
+    undetermined: Count = 0
+    not_applicable: Count = 0
+    excepted: Count = 0
+
+    @property
+    def applicable(self) -> int:
+        """The verdicts on traces that the rule is about."""
+        return self.held + self.broken + self.undetermined
+
+    def plus(self, other: VerdictSums) -> VerdictSums:
+        """Both together.
+
+        >>> VerdictSums(held=1).plus(VerdictSums(held=2, broken=1)).applicable
+        4
+        """
+        return VerdictSums(
+            held=self.held + other.held,
+            broken=self.broken + other.broken,
+            undetermined=self.undetermined + other.undetermined,
+            not_applicable=self.not_applicable + other.not_applicable,
+            excepted=self.excepted + other.excepted,
+        )
+
+
+NO_VERDICTS = VerdictSums()
+
+
 class Leaf(msgspec.Struct, frozen=True, gc=False):
     """One verdict on one trace, its fields in the order of RFC 8785.
 
     `revision` is that of the signal that went out with it, None when the chain has none so far. `rule` is the rule's
-    fingerprint, `trace_id` 32 hex characters, `verdict` one of held, broken, undetermined; not_applicable only where
-    it takes an earlier one back.
+    fingerprint, `trace_id` 32 hex characters, `verdict` one of held, broken, undetermined.
     """
 
     revision: int | None
@@ -62,27 +109,95 @@ class Leaf(msgspec.Struct, frozen=True, gc=False):
         return hashlib.sha256(_encoder.encode(self)).digest()
 
 
-class VerdictCounts(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="counts", gc=False):
-    """What one step of one facts partition judged by one rule.
+class Retraction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One verdict that is taken back, its fields in the order of RFC 8785; `window` is the one that takes it back.
 
-    `clock_ms` is the partition's record time after the step. Applicable are held + broken + undetermined; the counts
-    are deltas, an amended verdict takes its old one back. `not_applicable` counts the traces that the rule would be
-    about but for an exception, which are `excepted`, too, and those that it was about until late spans came. A trace
-    that hit nothing that wakes the rule is not counted: what judging costs follows hits, not rules times traces.
-    `leaves` are the hashes of the verdicts given, 32 bytes each, in the order in which they were given; see `hashes`.
+    `revision` is that of the chain's last signal by then.
+    """
+
+    revision: int | None
+    rule: str
+    taken_back: Literal[True] = True
+    trace_id: str
+    verdict: str
+    window: WindowBounds
+
+    def canonical(self) -> bytes:
+        """The canonical JSON of this retraction."""
+        return _encoder.encode(self)
+
+    def hash(self) -> bytes:
+        """SHA-256 of the canonical JSON: 32 bytes."""
+        return hashlib.sha256(_encoder.encode(self)).digest()
+
+
+class VerdictCounts(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="counts", gc=False):
+    """What one step of one facts partition judged by one rule, of chains that began in one minute.
+
+    `seq` numbers the partition's counts records from 0, `prev` is the SHA-256 (hex) of the value of the one before,
+    None for the first. `generation` numbers the readings of the input: it rises when the group's offsets were reset.
+    `mode` is the rule's, live or shadow; `minute_ms` is when the minute began in which the chains began, in record
+    time, and `clock_ms` the partition's record time after the step.
+
+    `added` and `taken_back` are never netted: an amended verdict is in both. `leaves` are the hashes of the verdicts
+    added, `retractions` those of the verdicts taken back, 32 bytes each, in the order in which they were given (see
+    `hashes`); there is one for each verdict but not_applicable.
+
+    `origin` says who judged, `tenant` is reserved.
     """
 
     schema: int = SCHEMA
+    origin: str = LIVE_ORIGIN
+    tenant: str | None = None
+    partition: Count
+    seq: Count
+    prev: str | None
+    generation: Count = 0
     rule: str
     rule_fingerprint: str
-    partition: Count
+    mode: RuleMode = "live"
+    minute_ms: Count
     clock_ms: Count
-    held: int = 0
-    broken: int = 0
-    undetermined: int = 0
-    not_applicable: int = 0
-    excepted: int = 0
+    added: VerdictSums = NO_VERDICTS
+    taken_back: VerdictSums = NO_VERDICTS
     leaves: bytes = b""
+    retractions: bytes = b""
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """How far the chain of counts records of a facts partition has come.
+
+    `seq` is the number of the next record, `head` the SHA-256 (hex) of the last one, None before the first; `added` and
+    `taken_back` are the sums over all of them. `signals` were published and `withheld` were not, because of the limit
+    of signals in an hour.
+    """
+
+    seq: Count = 0
+    head: str | None = None
+    added: VerdictSums = NO_VERDICTS
+    taken_back: VerdictSums = NO_VERDICTS
+    signals: Count = 0
+    withheld: Count = 0
+
+    def after(self, record: VerdictCounts, value: bytes) -> Counted:
+        """The chain with one more record, of which `value` are the bytes."""
+        return Counted(
+            seq=self.seq + 1,
+            head=hashlib.sha256(value).hexdigest(),
+            added=self.added.plus(record.added),
+            taken_back=self.taken_back.plus(record.taken_back),
+            signals=self.signals,
+            withheld=self.withheld,
+        )
+
+
+class JudgingRule(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A rule that judges every chain that begins at `from_ms` of record time or later."""
+
+    rule: str
+    fingerprint: str
+    mode: RuleMode
+    from_ms: Count
 
 
 class SourceCoverage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -105,21 +220,43 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     """The input that one facts partition judged since its last coverage record.
 
     All windows that fell due in `(from_ms, to_ms]` of record time are judged, with every record up to then; `from_ms`
-    is None in a partition's first record. `[facts_from, facts_to)` are offsets of `betrace.facts`. `rule_sets` are the
-    fingerprints of the sets the records were projected with. `traces_seen_estimate` is a HyperLogLog estimate of the
-    distinct traces, of whatever interest, in these records: a trace that goes on over two records counts in both.
+    is None in a partition's first record, and in the first of a generation. `[facts_from, facts_to)` are offsets of
+    `betrace.facts`. `rule_sets` are the fingerprints of the sets the records were projected with.
+    `traces_seen_estimate` is a HyperLogLog estimate of the distinct traces, of whatever interest, in these records: a
+    trace that goes on over two records counts in both.
+
+    Every chain that began in `[settled_from_ms, settled_to_ms)` has a verdict of each of the rules that judge, from the
+    moment that the rule names; `settled_from_ms` is None where `from_ms` is. Of those that began before `final_to_ms`
+    no verdict can be amended any more. `judging` is the hash of the list of those
+    rules (`judging_hash`); `rules` is the list, None when a record of this hour has it already.
+
+    `generation` is that of the counts. In the second and later ones `reset_ms` is the wall clock at which ingest found
+    the offsets reset, and `start_ms` the record time from which this generation has every record.
+
+    `counted` is the chain of counts records up to this record.
     """
 
     schema: int = SCHEMA
+    origin: str = LIVE_ORIGIN
+    tenant: str | None = None
     partition: Count
+    generation: Count = 0
+    reset_ms: Count | None = None
+    start_ms: Count | None = None
     from_ms: Count | None
     to_ms: Count
+    settled_from_ms: Count | None
+    settled_to_ms: Count
+    final_to_ms: Count
     facts_from: Count
     facts_to: Count
     sources: list[SourceCoverage]
     rule_sets: list[str]
+    judging: str
+    rules: list[JudgingRule] | None = None
     windows_judged: Count
     traces_seen_estimate: Count
+    counted: Counted = Counted()
 
 
 Record: TypeAlias = VerdictCounts | Coverage
@@ -135,6 +272,15 @@ def hashes(leaves: bytes) -> Iterator[bytes]:
     ['00', 'ff']
     """
     return (leaves[at : at + HASH_BYTES] for at in range(0, len(leaves), HASH_BYTES))
+
+
+def judging_hash(rules: Sequence[JudgingRule]) -> str:
+    """SHA-256 (hex) of the list's JSON.
+
+    >>> judging_hash([])
+    '4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945'
+    """
+    return hashlib.sha256(_encoder.encode(rules)).hexdigest()
 
 
 def encode(record: Record) -> bytes:
@@ -157,12 +303,35 @@ def decode(value: bytes | str) -> Record:
 def fault(record: Record) -> str | None:
     """Why a record that is of the type is none all the same; None when it is one."""
     if record.schema != SCHEMA:
-        return f"verdicts schema {record.schema}, this program reads {SCHEMA}: upgrade it first"
-    if isinstance(record, VerdictCounts):
-        size_bytes = len(record.leaves)
-        return f"leaves are {size_bytes} bytes, not a multiple of {HASH_BYTES}" if size_bytes % HASH_BYTES else None
+        return f"verdicts schema {record.schema}, this program reads {SCHEMA}: {_advice(record.schema)}"
+    return _counts_fault(record) if isinstance(record, VerdictCounts) else _coverage_fault(record)
+
+
+def _advice(schema: int) -> str:
+    return "upgrade it first" if schema > SCHEMA else "it was never released, begin new evidence elsewhere"
+
+
+def _counts_fault(record: VerdictCounts) -> str | None:
+    for name, leaves, sums in (
+        ("leaves", record.leaves, record.added),
+        ("retractions", record.retractions, record.taken_back),
+    ):
+        if len(leaves) != sums.applicable * HASH_BYTES:
+            return f"{name} are {len(leaves)} bytes, {sums.applicable} verdicts need {HASH_BYTES} each"
+    if record.minute_ms % MINUTE_MS:
+        return "the minute does not begin with a minute"
+    return None
+
+
+def _coverage_fault(record: Coverage) -> str | None:
     if record.facts_from > record.facts_to or (record.from_ms is not None and record.from_ms > record.to_ms):
         return "coverage ends before it begins"
+    if record.settled_from_ms is not None and record.settled_from_ms > record.settled_to_ms:
+        return "what is settled ends before it begins"
+    if not record.final_to_ms <= record.settled_to_ms <= record.to_ms:
+        return "what is final or settled lies ahead of the clock"
+    if record.rules is not None and judging_hash(record.rules) != record.judging:
+        return "the rules are not those of their hash"
     for source in record.sources:
         lost = source.lost
         if source.from_offset > source.to_offset or (lost and any(begin > end for begin, end in lost)):

@@ -28,7 +28,10 @@ class NoSignalError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """One revision of a finding; `time_ms` is when its window closed in record time, `trace_id` is lower-case hex."""
+    """One revision of a finding; `time_ms` is when its window closed in record time, `trace_id` is lower-case hex.
+
+    `first_ms` is when the window began, None where the format does not say.
+    """
 
     uid: str
     revision: int
@@ -43,6 +46,7 @@ class Digest:
     present: tuple[str, ...]
     witnesses: tuple[Shown, ...]
     sources: tuple[SourceRange, ...]
+    first_ms: int | None = None
 
 
 def digest(value: bytes) -> Digest:
@@ -77,6 +81,7 @@ def _of_ocsf(value: bytes) -> Digest:
         present=tuple(said.present),
         witnesses=tuple(_shown(each, dict(each.attributes)) for each in data),
         sources=_sources(said),
+        first_ms=said.window.first_ms,
     )
 
 

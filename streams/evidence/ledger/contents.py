@@ -4,38 +4,54 @@
     offsets   they rise, and go on where the log's last seal ended
     cover     the seal's sums are those of its verdict records
     coverage  the coverage records of each facts partition follow one another, and nothing was lost
+    counts    the counts records of each are a chain that says nothing which cannot be so (`counts`)
+    signals   how many there are of each rule, to be compared with its verdicts
 
 In: seals with their entries, in order. Out: findings. After `forget` the next seal's logs are taken at their word.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 
 import msgspec
 
+from streams.evidence.ledger import entry
+from streams.evidence.ledger.counts import CountsChain
 from streams.evidence.ledger.cover import Continuity, CoverSum
 from streams.evidence.ledger.entry import Place, Reader, Said
 from streams.evidence.ledger.findings import Fault, Finding
-from streams.evidence.ledger.log import VERDICTS, LogKey
+from streams.evidence.ledger.log import SIGNALS, VERDICTS, LogKey
 from streams.evidence.ledger.merkle import Frontier, Hash, leaf_hashes
 from streams.evidence.ledger.seal import LogState, Seal
 from topics.cluster.bulk import decode_each
 from topics.records import verdicts
-from topics.records.verdicts import HASH_BYTES, Coverage, Record, VerdictCounts
+from topics.records.verdicts import HASH_BYTES, Counted, Coverage, Record, VerdictCounts
+from topics.signals.digest import NoSignalError, digest
+
+Verdicts = tuple[int, str, str]
+"""Facts partition, rule and verdict."""
 
 
 @dataclass(slots=True)
 class Totals:
-    """What was seen of all seals: `verdicts` are leaves, `judged_from_ms` and `judged_to_ms` by facts partition."""
+    """What was seen of all seals: `verdicts` are leaves, `judged_from_ms` and `judged_to_ms` by facts partition.
+
+    `added` counts live verdicts that call for a signal, `signals` those signals whose verdicts must be sealed too;
+    `lost` are the logs of which something was gone before the ledger read it.
+    """
 
     seals: int = 0
     verdicts: int = 0
     entries: dict[str, int] = field(default_factory=dict)
     judged_from_ms: dict[int, int | None] = field(default_factory=dict)
     judged_to_ms: dict[int, int] = field(default_factory=dict)
+    added: Counter[Verdicts] = field(default_factory=Counter)
+    signals: Counter[Verdicts] = field(default_factory=Counter)
+    lost: set[LogKey] = field(default_factory=set)
 
     def add(self, later: Totals) -> None:
         """Adds what was seen of later seals."""
@@ -45,6 +61,12 @@ class Totals:
             self.entries[topic] = self.entries.get(topic, 0) + count
         self.judged_from_ms = later.judged_from_ms | self.judged_from_ms
         self.judged_to_ms |= later.judged_to_ms
+        self.added += later.added
+        self.signals += later.signals
+        self.lost |= later.lost
+
+
+_SIGNALLED = ("broken", "undetermined")
 
 
 @dataclass(slots=True)
@@ -74,9 +96,14 @@ class _Opened:
 class Contents:
     """The logs of all topic partitions, seal by seal."""
 
-    def __init__(self) -> None:
+    def __init__(self, settled_ms: int | None = None) -> None:
+        """Of seals made after `settled_ms` it is not expected that what belongs to them is sealed too; None is none."""
         self.totals = Totals()
         self.continuity: dict[int, Continuity] = {}
+        self.counts: dict[int, CountsChain] = {}
+        self.is_damaged = False
+        self._settled_ms = settled_ms
+        self._is_settled = False
         self._logs: dict[LogKey, _Log] = {}
         self._last: Sequence[LogState] = ()
         self._is_known = True
@@ -85,6 +112,8 @@ class Contents:
         """Something before the next seal is damaged."""
         self._logs.clear()
         self.continuity.clear()
+        self.counts.clear()
+        self.is_damaged = True
         self._last = ()
         self._is_known = False
 
@@ -96,6 +125,7 @@ class Contents:
     def check(self, place: str, seal: Seal, entries: Sequence[bytes]) -> list[Finding]:
         """What is wrong with the next seal's entries."""
         self.totals.seals += 1
+        self._is_settled = self._settled_ms is None or seal.time_ms <= self._settled_ms
         opened = _Opened(place, entries, leaf_hashes(entries))
         begin = 0
         for state, before in zip(seal.logs, chain(self._last, repeat(None)), strict=False):
@@ -109,6 +139,10 @@ class Contents:
             opened.find(None, Fault.CHANGED, "it does not name every log, each once")
         if opened.total.cover() != seal.cover:
             opened.find(None, Fault.CHANGED, "the sums of its cover are not those of its entries")
+        if any(finding.fault is Fault.CHANGED for finding in opened.found):
+            # What its entries say is not what was sealed: the next ones are taken at their word.
+            self.counts.clear()
+            self.is_damaged = True
         self._last, self._is_known = seal.logs, True
         return opened.found
 
@@ -126,31 +160,68 @@ class Contents:
             next_offset = before.next_offset
             _check_tree(opened, log, before, state, opened.leaves[begin:end])
         self.totals.entries[state.topic] = self.totals.entries.get(state.topic, 0) + state.added
-        for said in _said(state, opened.entries[begin:end]):
+        if state.topic == VERDICTS and state.partition not in self.counts:
+            is_first = before is not None and not before.next_offset and not state.lost and not self.is_damaged
+            self.counts[state.partition] = CountsChain(Counted() if is_first else None)
+        if state.topic == SIGNALS:
+            self._add_signals(state.partition, opened.entries[begin:end])
+        for line, said in zip(opened.entries[begin:end], _said(state, opened.entries[begin:end]), strict=True):
             if said is None or not next_offset <= said.offset < state.next_offset:
                 message = f"an entry is not between offsets {next_offset} and {state.next_offset}"
                 opened.find(state, Fault.CHANGED, message)
                 continue
             next_offset = said.offset + 1
             if isinstance(said, Said):
-                self._check_verdicts(opened, state, said)
+                self._check_verdicts(opened, state, said, line)
+        if state.lost:
+            self.totals.lost.add(key)
+            self.counts.pop(state.partition, None)
         for lost_from, lost_to in state.lost:
             message = f"offsets {lost_from} to {lost_to} were gone before the ledger could read them"
             opened.find(state, Fault.GAP, message)
 
-    def _check_verdicts(self, opened: _Opened, state: LogState, said: Said[Record]) -> None:
+    def _check_verdicts(self, opened: _Opened, state: LogState, said: Said[Record], line: bytes) -> None:
         """A verdict record, which is added to the seal's sums."""
         record = said.json
         if record is None or verdicts.fault(record) is not None:
             opened.total.add(None)
             opened.find(state, Fault.GAP, f"the record at offset {said.offset} is no verdict record")
             return
+        chain = self._chain(record.partition)
         if isinstance(record, VerdictCounts):
             opened.total.add_counts(record)
-            self.totals.verdicts += len(record.leaves) // HASH_BYTES
+            self._add_counts(record)
+            wrong = chain.counts(record, f"{opened.place} {state.topic}-{state.partition}", entry.json_in(line))
         else:
             opened.total.add_coverage(record)
             self._check_coverage(opened, state, record)
+            wrong = chain.coverage(record, is_settled=self._is_settled)
+        for message in wrong:
+            opened.find(state, Fault.INCONSISTENT, f"facts partition {record.partition}: {message}")
+
+    def _chain(self, partition: int) -> CountsChain:
+        chain = self.counts.get(partition)
+        if chain is None:
+            chain = self.counts[partition] = CountsChain()
+        return chain
+
+    def _add_counts(self, record: VerdictCounts) -> None:
+        self.totals.verdicts += len(record.leaves) // HASH_BYTES
+        if record.mode == "live":
+            for verdict in _SIGNALLED:
+                count = getattr(record.added, verdict)
+                if count:
+                    self.totals.added[record.partition, record.rule, verdict] += count
+
+    def _add_signals(self, partition: int, lines: Sequence[bytes]) -> None:
+        """Counts signals by rule; a record that is none is for the report to name."""
+        for line in lines if self._is_settled else ():
+            try:
+                signal = digest(entry.decode(line).value_bytes())
+            except (NoSignalError, msgspec.DecodeError):
+                continue
+            if signal.verdict in _SIGNALLED:
+                self.totals.signals[partition, signal.rule_id, signal.verdict] += 1
 
     def _check_coverage(self, opened: _Opened, state: LogState, record: Coverage) -> None:
         self.totals.judged_from_ms.setdefault(record.partition, record.from_ms)

@@ -12,28 +12,43 @@ from typing import TypeAlias
 import msgspec
 
 from streams.config.units import iso_ms
-from topics.records.verdicts import HASH_BYTES, Coverage, Record, SourceCoverage, VerdictCounts
+from topics.records.verdicts import (
+    NO_VERDICTS,
+    Counted,
+    Coverage,
+    Record,
+    RuleMode,
+    SourceCoverage,
+    VerdictCounts,
+    VerdictSums,
+)
 
 
 class RuleCounts(msgspec.Struct, kw_only=True, gc=False):
-    """Verdicts of one rule, as deltas; what each counts is said at `topics.records.verdicts.VerdictCounts`."""
+    """Verdicts of one rule, those added and those taken back, by generation of reading and mode of the rule."""
 
+    generation: int
     rule: str
     rule_fingerprint: str
-    held: int = 0
-    broken: int = 0
-    undetermined: int = 0
-    not_applicable: int = 0
-    excepted: int = 0
-    leaves: int = 0
+    mode: RuleMode
+    added: VerdictSums = NO_VERDICTS
+    taken_back: VerdictSums = NO_VERDICTS
 
 
 class PartitionCover(msgspec.Struct, kw_only=True, gc=False):
-    """One facts partition, from its first to its last `topics.records.verdicts.Coverage` in the seal."""
+    """One facts partition, from its first to its last `topics.records.verdicts.Coverage` in the seal.
+
+    `generation`, `judging` and `counted` are those of the last one.
+    """
 
     partition: int
+    generation: int
     from_ms: int | None
     to_ms: int
+    settled_from_ms: int | None
+    settled_to_ms: int
+    judging: str
+    counted: Counted
     windows_judged: int
     traces_seen_estimate: int
 
@@ -73,7 +88,7 @@ class CoverSum:
         self._partitions: dict[int, PartitionCover] = {}
         self._sources: dict[_Epoch, _Span] = {}
         self._rule_sets: set[str] = set()
-        self._counts: dict[tuple[str, str], RuleCounts] = {}
+        self._counts: dict[tuple[int, str, str, RuleMode], RuleCounts] = {}
         self._unreadable = 0
 
     def add(self, record: Record | None) -> None:
@@ -97,16 +112,18 @@ class CoverSum:
 
     def add_counts(self, record: VerdictCounts) -> None:
         """Adds the next record, which counts verdicts."""
-        rule = (record.rule, record.rule_fingerprint)
-        counts = self._counts.get(rule)
+        key = (record.generation, record.rule, record.rule_fingerprint, record.mode)
+        counts = self._counts.get(key)
         if counts is None:
-            counts = self._counts[rule] = RuleCounts(rule=record.rule, rule_fingerprint=record.rule_fingerprint)
-        counts.held += record.held
-        counts.broken += record.broken
-        counts.undetermined += record.undetermined
-        counts.not_applicable += record.not_applicable
-        counts.excepted += record.excepted
-        counts.leaves += len(record.leaves) // HASH_BYTES
+            counts = self._counts[key] = RuleCounts(
+                generation=record.generation,
+                rule=record.rule,
+                rule_fingerprint=record.rule_fingerprint,
+                mode=record.mode,
+            )
+        counts.added = counts.added.plus(record.added)
+        if record.taken_back is not NO_VERDICTS:
+            counts.taken_back = counts.taken_back.plus(record.taken_back)
 
     def add_coverage(self, record: Coverage) -> None:
         """Adds the next record, which is of coverage."""
@@ -115,13 +132,19 @@ class CoverSum:
         if before is None:
             self._partitions[record.partition] = PartitionCover(
                 partition=record.partition,
+                generation=record.generation,
                 from_ms=record.from_ms,
                 to_ms=record.to_ms,
+                settled_from_ms=record.settled_from_ms,
+                settled_to_ms=record.settled_to_ms,
+                judging=record.judging,
+                counted=record.counted,
                 windows_judged=record.windows_judged,
                 traces_seen_estimate=record.traces_seen_estimate,
             )
         else:
-            before.to_ms = record.to_ms
+            before.generation, before.to_ms = record.generation, record.to_ms
+            before.settled_to_ms, before.judging, before.counted = record.settled_to_ms, record.judging, record.counted
             before.windows_judged += record.windows_judged
             before.traces_seen_estimate += record.traces_seen_estimate
         self._add_sources(record)
@@ -240,7 +263,8 @@ def _goes_on(last: Coverage, record: Coverage) -> bool:
 def _gaps(last: Coverage, record: Coverage) -> Iterator[str]:
     if record.facts_from != last.facts_to:
         yield f"facts go on at {record.facts_from}, the record before ended at {last.facts_to}"
-    if record.from_ms != last.to_ms:
+    # Another generation has a clock of its own.
+    if record.from_ms != last.to_ms and record.generation == last.generation:
         yield f"record time goes on at {_time(record.from_ms)}, the record before ended at {_time(last.to_ms)}"
 
 

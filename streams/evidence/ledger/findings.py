@@ -14,6 +14,7 @@ class Fault(Enum):
     CHANGED = "changed"
     UNSIGNED = "not signed"
     CUT = "cut"
+    INCONSISTENT = "inconsistent"
     GAP = "gap"
 
 

@@ -31,6 +31,7 @@ from topics.records.audit import POSITION_HEADER, SourcePosition, decode_positio
 
 VERDICTS = "verdicts"
 AUDIT = "audit"
+SIGNALS = "signals"
 
 LogKey = tuple[str, int]
 """A log's name, which is the topic's without the prefix, and its partition."""

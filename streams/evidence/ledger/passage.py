@@ -44,8 +44,15 @@ class _Head:
 class Passage:
     """A pass over seals; `contents`, and `head`, the last one that is signed, are complete after it."""
 
-    def __init__(self, store: Storage, verifiers: Sequence[Verifier], known: Sequence[Checkpoint]) -> None:
-        self.contents = Contents()
+    def __init__(
+        self,
+        store: Storage,
+        verifiers: Sequence[Verifier],
+        known: Sequence[Checkpoint],
+        settled_ms: int | None = None,
+    ) -> None:
+        """A pass; for `settled_ms` see `Contents`."""
+        self.contents = Contents(settled_ms)
         self.head: Checkpoint | None = None
         self._store = store
         self._verifiers = verifiers

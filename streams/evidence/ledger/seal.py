@@ -21,7 +21,7 @@ import msgspec
 from streams.evidence.ledger.cover import Cover
 from topics.records.audit import SourcePosition
 
-SCHEMA = 2
+SCHEMA = 3
 _JOINT = b"\n\n"
 
 
@@ -126,5 +126,6 @@ def decode(seal_line: bytes) -> Seal:
     except (UnicodeDecodeError, RecursionError) as error:  # msgspec makes neither one of its own
         raise msgspec.DecodeError(f"no JSON that can be read: {error}") from error
     if seal.schema != SCHEMA:
-        raise msgspec.DecodeError(f"seal schema {seal.schema}, this program reads {SCHEMA}: upgrade it first")
+        advice = "upgrade it first" if seal.schema > SCHEMA else "it was never released, begin new evidence elsewhere"
+        raise msgspec.DecodeError(f"seal schema {seal.schema}, this program reads {SCHEMA}: {advice}")
     return seal

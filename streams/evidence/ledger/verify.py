@@ -2,7 +2,8 @@
 
     files     every seal from 0 on is there, and nothing else is
     passages  each seal follows from those before it and is signed, on all processors (`passage`)
-    joints    coverage goes on from one passage to the next
+    joints    coverage and counts go on from one passage to the next
+    figures   nothing is taken back that was not there, and signals and verdicts are as many
     cut       the log reaches the known heads
 
 In: a storage. Out: findings, each with its place, and totals. What must hold: any change, removal, insertion or new
@@ -15,16 +16,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
+
+from streams.evidence.ledger import seal as seals
 from streams.evidence.ledger import storage
 from streams.evidence.ledger.contents import Totals
+from streams.evidence.ledger.counts import CountsChain
 from streams.evidence.ledger.cover import Continuity
 from streams.evidence.ledger.findings import Fault, Finding
-from streams.evidence.ledger.log import AUDIT
+from streams.evidence.ledger.log import AUDIT, SIGNALS, VERDICTS
 from streams.evidence.ledger.notes import Verifier
 from streams.evidence.ledger.passage import Passage
+from streams.evidence.ledger.seal import Seal
 from streams.evidence.ledger.shares import in_shares
 from streams.evidence.ledger.storage import Storage
 from streams.evidence.ledger.tree_head import Checkpoint
+
+APART_MS = 600_000
+"""A signal and its verdict are on the topics at once, and in seals that are at most this far apart."""
 
 _OTHERS = frozenset({storage.PARTIAL, storage.RETENTION, AUDIT})
 """What is no evidence, and what is made of it and verified by itself (`streams.evidence.audit`)."""
@@ -37,6 +46,8 @@ class _Passed:
     findings: list[Finding]
     totals: Totals
     continuity: dict[int, Continuity]
+    counts: dict[int, CountsChain]
+    is_damaged: bool
     head: Checkpoint | None
 
 
@@ -53,6 +64,7 @@ class Verification:
         self._keys = [verifier.encode() for verifier in verifiers]
         self._known = known
         self._continuity: dict[int, Continuity] = {}
+        self._counts: dict[int, CountsChain] = {}
 
     def findings(self) -> Iterator[Finding]:
         """Everything that is wrong."""
@@ -65,9 +77,14 @@ class Verification:
                 count = max(count, number + 1)
         if not count:
             yield Finding(storage.SEALS, Fault.MISSING, "there is no evidence here")
-        for passed in in_shares(partial(_pass, self._store, self._keys, self._known), 0, count):
+        pass_ = partial(_pass, self._store, self._keys, self._known, self._settled_ms(count))
+        is_damaged = False
+        for passed in in_shares(pass_, 0, count):
             yield from passed.findings
             yield from self._join(passed)
+            is_damaged |= passed.is_damaged
+        if not is_damaged:
+            yield from self._figures(count)
         for known in self._known:
             if known.size > count:
                 message = f"a head over {known.size} seals is known, the evidence ends after {count}"
@@ -81,12 +98,59 @@ class Verification:
             if before is not later:
                 for gap in before.gaps_to(later):
                     yield Finding(later.where, Fault.GAP, f"facts partition {partition}: {gap}")
+        for partition, chain in passed.counts.items():
+            earlier = self._counts.setdefault(partition, chain)
+            if earlier is chain:
+                continue
+            if passed.is_damaged or (VERDICTS, partition) in passed.totals.lost:
+                self._counts[partition] = chain
+                continue
+            where = passed.continuity[partition].where if partition in passed.continuity else storage.SEALS
+            for message in earlier.join(chain):
+                yield Finding(where, Fault.INCONSISTENT, f"facts partition {partition}: {message}")
+
+    def _settled_ms(self, count: int) -> int | None:
+        """When a seal was made to which the others must have brought what belongs to its entries; None is not known."""
+        seal = _last_of(self._store, count)
+        return None if seal is None else seal.time_ms - APART_MS
+
+    def _figures(self, count: int) -> Iterator[Finding]:
+        """What the sums of all seals say that cannot be so."""
+        place = storage.seal_path(max(count - 1, 0))
+        for chain in self._counts.values():
+            for where, message in chain.negative():
+                yield Finding(where, Fault.INCONSISTENT, message)
+        seal = _last_of(self._store, count)
+        for state in seal.logs if seal else ():
+            log = (state.topic, state.partition)
+            counts = self._counts.get(state.partition)
+            if state.topic != SIGNALS or counts is None or log in self.totals.lost:
+                continue
+            if counts.signals_stated > state.size:
+                message = f"{counts.signals_stated} signals were published, {state.size} are sealed"
+                yield Finding(f"{place} {state.topic}-{state.partition}", Fault.INCONSISTENT, message)
+        for (partition, rule, verdict), signals in self.totals.signals.items():
+            added = self.totals.added[partition, rule, verdict]
+            if signals > added and (VERDICTS, partition) not in self.totals.lost:
+                message = f"{signals} signals of rule {rule} say {verdict}, {added} verdicts do"
+                yield Finding(f"{place} {VERDICTS}-{partition}", Fault.INCONSISTENT, message)
 
 
-def _pass(store: Storage, keys: list[str], known: Sequence[Checkpoint], first: int, end: int) -> _Passed:
-    passage = Passage(store, [Verifier.decode(key) for key in keys], known)
+def _last_of(store: Storage, count: int) -> Seal | None:
+    """The last seal, None when it is not there or cannot be read."""
+    try:
+        return seals.decode(seals.split(store.read(storage.seal_path(count - 1))).line) if count else None
+    except (msgspec.DecodeError, OSError):
+        return None
+
+
+def _pass(
+    store: Storage, keys: list[str], known: Sequence[Checkpoint], settled_ms: int | None, first: int, end: int
+) -> _Passed:
+    passage = Passage(store, [Verifier.decode(key) for key in keys], known, settled_ms)
     findings = [*passage.findings(first, end)]
-    return _Passed(findings, passage.contents.totals, passage.contents.continuity, passage.head)
+    contents = passage.contents
+    return _Passed(findings, contents.totals, contents.continuity, contents.counts, contents.is_damaged, passage.head)
 
 
 def _files(store: Storage) -> Iterator[str]:

@@ -3,33 +3,37 @@
 In: a storage of evidence, and a period of record time, `to_ms` not included. Out: `Gathered`. Nothing is verified here;
 a file that cannot be read is named in `unreadable`, and so are the records in it that are of no known form.
 
-Seals are found by their wall clock: one that was made an hour before the period or earlier has nothing of it, because
-records are sealed after they were judged, and record time runs ahead of the wall clock by less.
+Seals are found by their wall clock: one that was made two hours before the period or earlier has nothing of it, because
+records are sealed after they were judged. Of the days before the period only counts are gathered.
+
+What began when is told by counts and by coverage alike: a verdict is of the minute in which its chain began.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 
 import msgspec
 
 from streams.evidence.ledger import entry, storage
-from streams.evidence.ledger.log import VERDICTS
+from streams.evidence.ledger.log import SIGNALS, VERDICTS
 from streams.evidence.ledger.shares import in_shares
 from streams.evidence.ledger.storage import Storage
 from streams.evidence.report.coverage import PartitionCoverage, SourceSum
-from topics.records.verdicts import SourceCoverage
+from topics.records.verdicts import NO_VERDICTS, SCHEMA, JudgingRule, SourceCoverage, VerdictSums
 from topics.signals.digest import Digest, NoSignalError, digest
 
 DAY_MS = 86_400_000
-AHEAD_MS = 3_600_000
+AHEAD_MS = 7_200_000
+"""Record time runs ahead of the wall clock by less than an hour, and rules are listed once an hour."""
+LOOK_BACK_MS = 16 * DAY_MS
+"""How long before a period it is looked whether a rule was exercised."""
 LOOK_BACK = 10_000
 """Seals in which a facts partition must have been heard of, to hold the end of what is judged."""
-
-SIGNALS = "signals"
 
 
 class _Log(msgspec.Struct, gc=False):
@@ -41,7 +45,8 @@ class _Log(msgspec.Struct, gc=False):
 
 class _End(msgspec.Struct, gc=False):
     partition: int
-    to_ms: int
+    generation: int
+    settled_to_ms: int
 
 
 class _Cover(msgspec.Struct, gc=False):
@@ -57,28 +62,38 @@ class _Seal(msgspec.Struct, gc=False):
 
 
 class _Counts(msgspec.Struct, tag_field="kind", tag="counts", gc=False):
+    schema: int
+    partition: int
+    generation: int
     rule: str
     rule_fingerprint: str
-    clock_ms: int
-    held: int = 0
-    broken: int = 0
-    undetermined: int = 0
-    not_applicable: int = 0
-    excepted: int = 0
+    mode: str
+    minute_ms: int
+    added: VerdictSums = NO_VERDICTS
+    taken_back: VerdictSums = NO_VERDICTS
 
 
 class _Coverage(msgspec.Struct, tag_field="kind", tag="coverage", gc=False):
+    schema: int
     partition: int
+    generation: int
     from_ms: int | None
     to_ms: int
+    settled_from_ms: int | None
+    settled_to_ms: int
+    final_to_ms: int
     sources: list[SourceCoverage]
     rule_sets: list[str]
+    judging: str
     windows_judged: int
     traces_seen_estimate: int
+    reset_ms: int | None = None
+    start_ms: int | None = None
+    rules: list[JudgingRule] | None = None
 
 
 class Counts(msgspec.Struct, gc=False):
-    """Verdicts, net of those that were taken back."""
+    """Verdicts, those that were taken back taken off."""
 
     held: int = 0
     broken: int = 0
@@ -90,7 +105,14 @@ class Counts(msgspec.Struct, gc=False):
         """The traces that the rule is about."""
         return self.held + self.broken + self.undetermined
 
-    def add(self, other: Counts | _Counts) -> None:
+    def count(self, added: VerdictSums, taken_back: VerdictSums) -> None:
+        """Adds what a record counts."""
+        self.held += added.held - taken_back.held
+        self.broken += added.broken - taken_back.broken
+        self.undetermined += added.undetermined - taken_back.undetermined
+        self.excepted += added.excepted - taken_back.excepted
+
+    def add(self, other: Counts) -> None:
         """Adds further verdicts."""
         self.held += other.held
         self.broken += other.broken
@@ -98,22 +120,67 @@ class Counts(msgspec.Struct, gc=False):
         self.excepted += other.excepted
 
 
-RuleKey = tuple[str, str]
-"""A rule's id and fingerprint."""
+class CellKey(NamedTuple):
+    """What counts are gathered by: one reading of one facts partition, and a rule."""
+
+    partition: int
+    generation: int
+    rule: str
+    fingerprint: str
+    mode: str
+
+
+class Settled(msgspec.Struct, gc=False):
+    """A time in which chains began that have their verdicts; of those before `final_ms` no verdict is amended."""
+
+    from_ms: int
+    to_ms: int
+    final_ms: int
+
+
+class Reading(msgspec.Struct, gc=False):
+    """One generation of reading of a facts partition, as its coverage records tell of it.
+
+    `judging` has the times in which chains began that are settled, by the hash of the rules that judged. `start_ms` is
+    the record time from which the reading has all, `reset_ms` the wall clock at which the offsets were found reset.
+    """
+
+    start_ms: int | None
+    reset_ms: int | None
+    judging: dict[str, list[Settled]] = msgspec.field(default_factory=dict)
+
+    def add(self, judging: str, time: Settled) -> None:
+        """Adds a record's time."""
+        times = self.judging.setdefault(judging, [])
+        if times and times[-1].to_ms == time.from_ms:
+            times[-1] = Settled(times[-1].from_ms, time.to_ms, time.final_ms)
+        else:
+            times.append(time)
+
+    def extend(self, later: Reading) -> None:
+        """Adds what later seals tell."""
+        for judging, times in later.judging.items():
+            for time in times:
+                self.add(judging, time)
 
 
 @dataclass(slots=True)
 class Gathered:
     """What the seals `[first_seal, end_seal)` say of the period.
 
-    `counts` are by rule and day (days since 1970, UTC), `partitions` by number; `expected` are the facts partitions
-    that must have coverage. `signals` hold the last revision of each finding by uid. `lost` counts records of the
-    verdict topics that were gone before the ledger read them.
+    `cells` are counts by the minute in which the chains began, or by its day where all was read once (`is_read_once`).
+    `readings` are by facts partition and generation, `listed` the rules that judged, by hash. `partitions` have what
+    was judged of the input, by number; `expected` are the facts partitions that must have coverage. `signals` hold the
+    last revision of each finding by uid. `lost` counts records of the verdict topics that were gone before the ledger
+    read them.
     """
 
     first_seal: int = 0
     end_seal: int = 0
-    counts: dict[RuleKey, dict[int, Counts]] = field(default_factory=dict)
+    is_read_once: bool = True
+    cells: dict[CellKey, dict[int, Counts]] = field(default_factory=dict)
+    readings: dict[tuple[int, int], Reading] = field(default_factory=dict)
+    listed: dict[str, list[JudgingRule]] = field(default_factory=dict)
     partitions: dict[int, PartitionCoverage] = field(default_factory=dict)
     expected: set[int] = field(default_factory=set)
     rule_sets: dict[str, int] = field(default_factory=dict)
@@ -124,9 +191,14 @@ class Gathered:
     def add(self, later: Gathered) -> None:
         """Adds what later seals say."""
         self.end_seal = later.end_seal
-        for rule, days in later.counts.items():
-            for day, counts in days.items():
-                self.day(rule, day).add(counts)
+        for key, counted in later.cells.items():
+            for time_ms, counts in counted.items():
+                self.cell(key, time_ms).add(counts)
+        for at, reading in later.readings.items():
+            before = self.readings.setdefault(at, reading)
+            if before is not reading:
+                before.extend(reading)
+        self.listed |= later.listed
         for number, coverage in later.partitions.items():
             self.partition(number).extend(coverage)
         self.expected |= later.expected
@@ -136,12 +208,12 @@ class Gathered:
         self.lost += later.lost
         self.unreadable += later.unreadable
 
-    def day(self, rule: RuleKey, day: int) -> Counts:
-        """The counts of one rule on one day."""
-        days = self.counts.setdefault(rule, {})
-        found = days.get(day)
+    def cell(self, key: CellKey, time_ms: int) -> Counts:
+        """The counts of a rule, of chains that began in the minute or day from `time_ms` on."""
+        counted = self.cells.setdefault(key, {})
+        found = counted.get(time_ms)
         if found is None:
-            found = days[day] = Counts()
+            found = counted[time_ms] = Counts()
         return found
 
     def partition(self, number: int) -> PartitionCoverage:
@@ -152,10 +224,14 @@ class Gathered:
         return found
 
     def signal(self, uid: str, signal: Digest) -> None:
-        """Takes in a revision of a finding: the last one counts."""
+        """Takes in a revision of a finding: the last one counts, and the first one says when the chain began."""
         before = self.signals.get(uid)
-        if before is None or before.revision < signal.revision:
+        if before is None:
             self.signals[uid] = signal
+        elif before.revision < signal.revision:
+            self.signals[uid] = replace(signal, first_ms=before.first_ms)
+        elif before.revision > signal.revision:
+            self.signals[uid] = replace(before, first_ms=signal.first_ms)
 
 
 def gather(store: Storage, from_ms: int, to_ms: int) -> Gathered:
@@ -164,26 +240,63 @@ def gather(store: Storage, from_ms: int, to_ms: int) -> Gathered:
     if last is None:
         raise FileNotFoundError("there is no evidence here")
     first = _first_after(store, last + 1, from_ms - AHEAD_MS)
-    gathered = Gathered(first, first)
-    for found in in_shares(partial(_gather, store, (from_ms, to_ms)), first, last + 1):
+    earliest = _first_after(store, first + 1, from_ms - LOOK_BACK_MS - AHEAD_MS)
+    gathered = Gathered(first, first, _is_read_once(store, earliest, last))
+    period = _Period(from_ms, to_ms, first, is_read_once=gathered.is_read_once)
+    for found in in_shares(partial(_gather, store, period), earliest, last + 1):
         gathered.add(found)
+    gathered.signals = {uid: one for uid, one in gathered.signals.items() if _is_in(one, from_ms, to_ms)}
     return gathered
 
 
+def _is_in(signal: Digest, from_ms: int, to_ms: int) -> bool:
+    began_ms = signal.time_ms if signal.first_ms is None else signal.first_ms
+    return from_ms <= began_ms < to_ms
+
+
+def _is_read_once(store: Storage, first: int, last: int) -> bool:
+    """Whether these seals tell of one reading of each facts partition: its generation never falls, so both ends do."""
+    ends = [{}, {}]  # type: list[dict[int, int]]
+    for seen, numbers in ((ends[0], range(first, last + 1)), (ends[1], range(last, first - 1, -1))):
+        expected: set[int] = set()
+        for number in numbers:
+            seal = _seal(store, number)
+            if seal is None:
+                return False
+            expected |= {log.partition for log in seal.logs if log.topic == VERDICTS}
+            for each in seal.cover.partitions:
+                seen.setdefault(each.partition, each.generation)
+            if (expected <= seen.keys() and seen) or abs(number - numbers[0]) > LOOK_BACK:
+                break
+    return ends[0] == ends[1]
+
+
+def _seal(store: Storage, number: int) -> _Seal | None:
+    try:
+        return _seal_decoder.decode(store.read(storage.seal_path(number)).split(b"\n", 1)[0])
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def judged_to(store: Storage) -> int | None:
-    """The time up to which every facts partition has judged, by the last seals; None when nothing was judged."""
+    """The time before which all chains that began are judged, by the last seals; None when nothing was judged.
+
+    Where all is read again an earlier reading may have come further: it is looked for too.
+    """
     last = storage.last_seal(store)
     expected: set[int] = set()
     ends: dict[int, int] = {}
+    first: set[int] = set()
     for number in range(last if last is not None else -1, -1, -1):
-        try:
-            seal = _seal_decoder.decode(store.read(storage.seal_path(number)).split(b"\n", 1)[0])
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        seal = _seal(store, number)
+        if seal is None:
             continue
         expected |= {log.partition for log in seal.logs if log.topic == VERDICTS}
         for each in seal.cover.partitions:
-            ends.setdefault(each.partition, each.to_ms)
-        if (expected <= ends.keys() and ends) or number < (last or 0) - LOOK_BACK:
+            ends[each.partition] = max(each.settled_to_ms, ends.get(each.partition, 0))
+            if not each.generation:
+                first.add(each.partition)
+        if (expected <= first and ends) or number < (last or 0) - LOOK_BACK:
             break
     return min(ends.values(), default=None)
 
@@ -193,16 +306,24 @@ def _first_after(store: Storage, end: int, time_ms: int) -> int:
     low, high = 0, end
     while low < high:
         middle = (low + high) // 2
-        try:
-            made_ms = _seal_decoder.decode(store.read(storage.seal_path(middle)).split(b"\n", 1)[0]).time_ms
-        except (OSError, msgspec.DecodeError):
-            # Of one that is damaged nothing is known: to begin too early costs only time.
-            made_ms = time_ms
+        seal = _seal(store, middle)
+        # Of one that is damaged nothing is known: to begin too early costs only time.
+        made_ms = time_ms if seal is None else seal.time_ms
         low, high = (middle + 1, high) if made_ms < time_ms else (low, middle)
     return low
 
 
-def _gather(store: Storage, period: tuple[int, int], first: int, end: int) -> Gathered:
+@dataclass(frozen=True, slots=True)
+class _Period:
+    """Of what is gathered; seals before `first_seal` only tell what rules did before the period."""
+
+    from_ms: int
+    to_ms: int
+    first_seal: int
+    is_read_once: bool
+
+
+def _gather(store: Storage, period: _Period, first: int, end: int) -> Gathered:
     gathered = Gathered(first, end)
     for number in range(first, end):
         place = storage.seal_path(number)
@@ -211,52 +332,81 @@ def _gather(store: Storage, period: tuple[int, int], first: int, end: int) -> Ga
             line, *rest = io.BytesIO(store.read(place)).readlines() or [b""]
             seal = _seal_decoder.decode(line)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            gathered.unreadable.append(place)
-            continue
-        if not _take_seal(gathered, seal, rest, period):
+            is_read = False
+        else:
+            is_read = _take_seal(gathered, number, seal, rest, period)
+        if not is_read and number >= period.first_seal:
             gathered.unreadable.append(place)
     return gathered
 
 
-def _take_seal(gathered: Gathered, seal: _Seal, lines: Sequence[bytes], period: tuple[int, int]) -> bool:
+def _take_seal(gathered: Gathered, number: int, seal: _Seal, lines: Sequence[bytes], period: _Period) -> bool:
     """Takes in what a seal brings; returns whether all of it is there and could be read."""
     verdicts: list[bytes] = []
     signals: list[bytes] = []
+    is_of_period = number >= period.first_seal
     begin = 0
     for log in seal.logs:
         end = begin + log.added
         if log.topic == VERDICTS:
             gathered.expected.add(log.partition)
             verdicts += lines[begin:end]
-            for lost_from, lost_to in log.lost:
+            for lost_from, lost_to in log.lost if is_of_period else ():
                 gathered.lost += lost_to - lost_from
         elif log.topic == SIGNALS:
             signals += lines[begin:end]
         begin = end
     # Under the entries is an empty line, and then the checkpoint.
     is_whole = lines[begin : begin + 1] == [b"\n"]
-    is_read = _take_verdicts(gathered, verdicts, *period)
-    return _take_signals(gathered, signals, *period) and is_read and is_whole
+    is_read = _take_verdicts(gathered, verdicts, period)
+    if is_of_period:
+        is_read &= _take_signals(gathered, signals)
+    return is_read and is_whole
 
 
-def _take_verdicts(gathered: Gathered, lines: Sequence[bytes], from_ms: int, to_ms: int) -> bool:
+def _take_verdicts(gathered: Gathered, lines: Sequence[bytes], period: _Period) -> bool:
     is_read = True
     for said in _reader.read(lines):
         record = said.json if said else None
-        if record is None:
+        if record is None or record.schema != SCHEMA:
             is_read = False
         elif isinstance(record, _Counts):
-            # What was judged by then: of the time before it, as a coverage record that ends with it.
-            if from_ms < record.clock_ms <= to_ms:
-                gathered.day((record.rule, record.rule_fingerprint), (record.clock_ms - 1) // DAY_MS).add(record)
-        elif record.to_ms >= from_ms and (record.from_ms is None or record.from_ms < to_ms):
-            _take_coverage(gathered, record)
+            _take_counts(gathered, record, period)
+        else:
+            _take_coverage(gathered, record, period)
     return is_read
 
 
-def _take_coverage(gathered: Gathered, record: _Coverage) -> None:
+def _take_counts(gathered: Gathered, record: _Counts, period: _Period) -> None:
+    time_ms = record.minute_ms
+    if not period.from_ms - LOOK_BACK_MS <= time_ms < period.to_ms:
+        return
+    if period.is_read_once:
+        day_ms = time_ms // DAY_MS * DAY_MS
+        # A day of which the period has a part only is two.
+        time_ms = max(day_ms, period.from_ms) if time_ms >= period.from_ms else day_ms
+    key = CellKey(record.partition, record.generation, record.rule, record.rule_fingerprint, record.mode)
+    gathered.cell(key, time_ms).count(record.added, record.taken_back)
+
+
+def _take_coverage(gathered: Gathered, record: _Coverage, period: _Period) -> None:
+    if record.rules is not None:
+        gathered.listed[record.judging] = record.rules
+    reading = gathered.readings.get((record.partition, record.generation))
+    if reading is None:
+        reading = Reading(record.start_ms, record.reset_ms)
+        gathered.readings[record.partition, record.generation] = reading
+    # The first record of a reading tells of all since it began, where that is known.
+    begin_ms = record.start_ms if record.settled_from_ms is None else record.settled_from_ms
+    if begin_ms is None:
+        begin_ms = record.settled_to_ms
+    # One in which nothing new is settled tells all the same what is final by now.
+    if begin_ms <= record.settled_to_ms:
+        reading.add(record.judging, Settled(begin_ms, record.settled_to_ms, record.final_to_ms))
+    if record.settled_to_ms < period.from_ms or begin_ms >= period.to_ms:
+        return
     coverage = gathered.partition(record.partition)
-    coverage.add(record.from_ms, record.to_ms)
+    coverage.add(begin_ms, max(begin_ms, record.settled_to_ms))
     coverage.windows_judged += record.windows_judged
     coverage.traces_seen_estimate += record.traces_seen_estimate
     sources = coverage.sources
@@ -270,7 +420,7 @@ def _take_coverage(gathered: Gathered, record: _Coverage) -> None:
         gathered.rule_sets.setdefault(rule_set, record.to_ms)
 
 
-def _take_signals(gathered: Gathered, lines: Sequence[bytes], from_ms: int, to_ms: int) -> bool:
+def _take_signals(gathered: Gathered, lines: Sequence[bytes]) -> bool:
     is_read = True
     for line in lines:
         try:
@@ -278,8 +428,7 @@ def _take_signals(gathered: Gathered, lines: Sequence[bytes], from_ms: int, to_m
         except (NoSignalError, msgspec.DecodeError):
             is_read = False
             continue
-        if from_ms < signal.time_ms <= to_ms:
-            gathered.signal(signal.uid, signal)
+        gathered.signal(signal.uid, signal)
     return is_read
 
 

@@ -18,25 +18,34 @@ from streams.evidence.ledger.seal import Seal
 from streams.evidence.ledger.storage import Storage
 from topics.records import rules as records
 from topics.records.rules import RuleSetRecord
+from topics.signals.ocsf import split_control
 
 RULES = "rules"
 
 
 class Activation(msgspec.Struct, frozen=True):
-    """From `from_ms` on (Kafka's time) a rule set was the active one; who pushed it, None where that is not known."""
+    """From `from_ms` on (Kafka's time) a rule set was the active one.
+
+    `pushed_by` is who made it active, `revision` the state of the files' repository, both as whoever pushed it named
+    them; None where that is not known.
+    """
 
     from_ms: int
     rule_set: str
     pushed_by: str | None
+    revision: str | None = None
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A rule's text and fingerprint since a push, by whom it was pushed."""
+    """A rule as it was in force from `from_ms` to `to_ms` (None: it still is), and who pushed it, of what revision."""
 
     from_ms: int
+    to_ms: int | None
     fingerprint: str
+    mode: str
     text: str
     pushed_by: str | None
+    revision: str | None
 
 
 @dataclass(slots=True)
@@ -62,13 +71,56 @@ class History:
         return {rule.id: rule for rule_set in (*others, *order) for rule in self.rules.get(rule_set, ())}
 
     def versions(self, rule_id: str) -> list[Version]:
-        """Each time that a rule became another, in order."""
+        """The intervals in which a rule was in force, in order; where it changes another one begins."""
         found: list[Version] = []
         for active in self.activations:
-            for rule in self.rules.get(active.rule_set, ()):
-                if rule.id == rule_id and (not found or found[-1].fingerprint != rule.fingerprint):
-                    found.append(Version(active.from_ms, rule.fingerprint, rule.text, active.pushed_by))
+            rule = next((one for one in self.rules.get(active.rule_set, ()) if one.id == rule_id and one.enabled), None)
+            if found and found[-1].to_ms is None:
+                if rule is not None and (found[-1].fingerprint, found[-1].mode) == (rule.fingerprint, rule.mode.value):
+                    continue
+                found[-1] = msgspec.structs.replace(found[-1], to_ms=active.from_ms)
+            if rule is not None:
+                found.append(
+                    Version(
+                        active.from_ms,
+                        None,
+                        rule.fingerprint,
+                        rule.mode.value,
+                        rule.text,
+                        active.pushed_by,
+                        active.revision,
+                    )
+                )
         return found
+
+    def controls(self) -> list[str]:
+        """Every control that a rule of any set names, each once however it is written."""
+        names = {
+            control_key(name): control_name(name)
+            for rules in self.rules.values()
+            for rule in rules
+            for name in rule.controls
+        }
+        return sorted(names.values())
+
+
+def control_name(control: str) -> str:
+    """A control as it is shown.
+
+    >>> control_name("HIPAA 164.312(b)")
+    'HIPAA/164.312(b)'
+    """
+    standard, name = split_control(control)
+    return f"{standard}/{name}" if standard else name
+
+
+def control_key(control: str) -> str:
+    """What two spellings of one control have in common.
+
+    >>> control_key("soc2/cc6.7") == control_key("SOC2 CC6.7")
+    True
+    """
+    return control_name(control).casefold()
 
 
 def read(store: Storage) -> History:
@@ -97,7 +149,8 @@ def _take(history: History, found: entry.Entry) -> None:
     rule_set = value.decode()
     if not history.activations or history.activations[-1].rule_set != rule_set:
         record = history.sets.get(rule_set)
-        history.activations.append(Activation(found.time_ms, rule_set, record.pushed_by if record else None))
+        by = dict(found.headers).get(records.BY_HEADER) or (record.pushed_by if record else None)
+        history.activations.append(Activation(found.time_ms, rule_set, by, record.revision if record else None))
 
 
 def _entries(store: Storage, low: int, low_size: int, high: int, high_size: int | None) -> Iterator[entry.Entry]:

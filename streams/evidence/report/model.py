@@ -12,8 +12,11 @@ import msgspec
 from streams.evidence.report.coverage import Gap
 from streams.evidence.report.gather import Counts
 from streams.evidence.report.history import Activation, Version
+from streams.evidence.report.readings import Reset
 
-SCHEMA = 1
+SCHEMA = 2
+
+NOT_VERIFIED = "NOT VERIFIED: the evidence was taken at its word."
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +30,25 @@ class Asked:
     verify: str
 
 
+class Verified(msgspec.Struct, frozen=True, kw_only=True):
+    """That the evidence was verified before this report was made, with the keys named: nothing in it was changed.
+
+    `gaps` counts what verification finds missing of coverage, which the report tells of by itself.
+    """
+
+    keys: list[str]
+    seals: int
+    gaps: int
+    head_size: int
+    head_root: str
+
+
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """Where the figures come from: the seals `[first_seal, end_seal)` of the log `origin`, and the head over them.
 
     `head_root` is the Merkle root (hex) of all seals before `head_size`. The checkpoint in `head_file` signs it;
-    `head_sha256` is that of the checkpoint, `head_file_sha256` that of the whole file.
+    `head_sha256` is that of the checkpoint, `head_file_sha256` that of the whole file. `verified` is None where the
+    evidence was taken at its word.
     """
 
     place: str
@@ -44,6 +61,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     head_sha256: str | None
     head_file_sha256: str | None
     unreadable: list[str]
+    verified: Verified | None
 
 
 class SourceInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,17 +98,49 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of the period was judged."""
+    """How much of the period was judged; `resets` are when the input was read again."""
 
     period_ms: int
     judged_ms: int
     hours: int
     hours_with_gaps: int
     gaps: list[Gap]
+    resets: list[Reset]
+
+    @property
+    def coverage(self) -> float:
+        """The part of the period that was judged."""
+        return self.judged_ms / self.period_ms
+
+
+class Span(msgspec.Struct, frozen=True):
+    """A time, `to_ms` not included."""
+
+    from_ms: int
+    to_ms: int
+
+
+class RuleJudged(msgspec.Struct, frozen=True, kw_only=True):
+    """What one rule judged of the period: `times` are those in which chains began that it judged, whole.
+
+    `read_twice` counts minutes that are in none of them because the input was read twice in a part of them.
+    """
+
+    judged_ms: int
+    coverage: float
+    times: list[Span]
+    read_twice: int
+
+
+class Silence(msgspec.Struct, frozen=True, kw_only=True):
+    """That a rule applied to traces in the fortnight before and to none since day `since_ms` began."""
+
+    since_ms: int
+    applicable_before: int
 
 
 class DayCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """One day of a rule: `day_ms` is its start; `judged` the part of it, within the period, that was judged."""
+    """One day of a rule: `day_ms` is its start; `judged` the part of it, within the period, that the rule judged."""
 
     day_ms: int
     held: int
@@ -138,8 +188,10 @@ class BrokenTrace(msgspec.Struct, frozen=True, kw_only=True):
 class RuleReport(msgspec.Struct, frozen=True, kw_only=True):
     """One rule over the period.
 
-    `statement` is what may be said of it, `is_proven` whether that is of the whole period. `coverage` is held /
-    applicable. `broken_traces` are the newest of `signals`, which counts the signals that stand.
+    `statement` is what may be said of it, `is_proven` whether all held over the whole period,
+    `is_whole` whether it judged the whole period and nothing stands against a statement. `judged` is what it judged
+    of the period, `pass_rate` held / applicable. `silence` is None where it is exercised. `versions` are the intervals
+    in which it was in force. `broken_traces` are the newest of `signals`, which counts the signals that stand.
     """
 
     id: str
@@ -152,9 +204,12 @@ class RuleReport(msgspec.Struct, frozen=True, kw_only=True):
     is_shadow: bool
     counts: Counts
     applicable: int
-    coverage: float | None
+    judged: RuleJudged
+    pass_rate: float | None
+    silence: Silence | None
     statement: str
     is_proven: bool
+    is_whole: bool
     days: list[DayCounts]
     versions: list[Version]
     exceptions: list[ExceptionInForce]
@@ -169,12 +224,15 @@ class ControlReport(msgspec.Struct, frozen=True, kw_only=True):
     rules: list[str]
     counts: Counts
     applicable: int
-    coverage: float | None
+    pass_rate: float | None
     is_proven: bool
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a report says; `is_whole`: all of the period was judged and no input was lost."""
+    """Everything that a report says.
+
+    `is_whole`: all of the period was judged by every rule, there is one, and no input was lost.
+    """
 
     schema: int = SCHEMA
     made_ms: int

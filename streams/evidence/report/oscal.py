@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from streams.evidence.report.model import ControlReport, Report, RuleReport
+from streams.evidence.report.model import NOT_VERIFIED, ControlReport, Report, RuleReport
 from topics.times import rfc3339_clamped
 
 VERSION = "1.0.6"
@@ -75,7 +75,7 @@ def _result(report: Report) -> Json:
     result: dict[str, Json] = {
         "uuid": _uuid(report, "result"),
         "title": f"Rules on traces, {report.period}",
-        "description": report.statement,
+        "description": _said(report, report.statement),
         "start": rfc3339_clamped(report.from_ms),
         "end": rfc3339_clamped(report.to_ms),
         "props": [*_input_props(report)],
@@ -88,8 +88,13 @@ def _result(report: Report) -> Json:
     return result
 
 
+def _said(report: Report, statement: str) -> str:
+    return statement if report.evidence.verified else f"{NOT_VERIFIED} {statement}"
+
+
 def _input_props(report: Report) -> Iterable[Json]:
     judged, taken = report.judged, report.input
+    yield _prop("evidence-verified", "yes" if report.evidence.verified else "no")
     yield _prop("judged-ms", judged.judged_ms)
     yield _prop("period-ms", judged.period_ms)
     yield _prop("hours-not-judged", judged.hours_with_gaps)
@@ -103,7 +108,7 @@ def _observation(report: Report, rule: RuleReport) -> Json:
     return {
         "uuid": _uuid(report, f"rule {rule.id}"),
         "title": rule.title,
-        "description": rule.statement,
+        "description": _said(report, rule.statement),
         "props": [
             _prop("rule-id", token(rule.id)),
             _prop("applicable", rule.applicable),
@@ -111,6 +116,7 @@ def _observation(report: Report, rule: RuleReport) -> Json:
             _prop("broken", rule.counts.broken),
             _prop("undetermined", rule.counts.undetermined),
             _prop("excepted", rule.counts.excepted),
+            _prop("judged-ms", rule.judged.judged_ms),
             *(_prop("rule-fingerprint", fingerprint) for fingerprint in rule.fingerprints),
         ],
         "methods": ["TEST"],
@@ -133,7 +139,7 @@ def _finding(report: Report, control: ControlReport) -> Json:
         "uuid": _uuid(report, f"control {name}"),
         "title": name,
         "description": f"{control.counts.held} of {control.applicable} held, {control.counts.broken} broken, "
-        f"{control.counts.undetermined} undetermined. {report.statement}",
+        f"{control.counts.undetermined} undetermined. {_said(report, report.statement)}",
         "target": {
             "type": "objective-id",
             "target-id": token(name),

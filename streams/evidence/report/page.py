@@ -29,8 +29,10 @@ def page(report: Report) -> str:
 <style>{STYLE}</style>
 <main>
 {_head(report)}
+{_verified(report)}
 {_summary(report)}
 {_controls(report)}
+{_silent(report)}
 {_not_judged(report)}
 {_input(report)}
 <h2 class="new">Rules</h2>
@@ -48,11 +50,13 @@ _HOW = """<section class="how"><h2>How to read this</h2><dl>
 rule is about; only those are counted. Held, broken and undetermined add up to it.
 <dt>Undetermined<dd>The trace was not known whole, and what is missing could change the verdict. It is never counted as
 held.
-<dt>Coverage<dd>Held, divided by applicable.
-<dt>Judged<dd>Every minute each partition of the input records how far it has judged, and which input that was. A time
-is judged when all partitions have judged it. Only then are zero violations stated.
-<dt>Counts<dd>A verdict counts on the day on which it was given (UTC). When late data changes a verdict, the new one
-counts and the old one is taken back.
+<dt>Pass rate<dd>Held, divided by applicable.
+<dt>Coverage<dd>The part of the period that was judged. Every minute each partition of the input records which traces
+are judged, by when they began, which rules judged them, and which input that was. A time is judged by a rule when it
+judged all traces that began in it, in every partition. Only then are zero violations stated. A rule judges nothing
+that began before it was pushed, nor shortly after.
+<dt>Counts<dd>A verdict counts on the day on which its trace began (UTC). When late data changes a verdict, the new one
+counts and the old one is taken back. Where the input was read again a verdict counts once.
 <dt>Traces seen<dd>An estimate (HyperLogLog, error about 2 %), summed over the minutes.
 </dl></section>"""
 
@@ -89,6 +93,48 @@ def _head(report: Report) -> str:
 made {minute(report.made_ms // 60_000 * 60_000)} UTC</p></header>"""
 
 
+def _verified(report: Report) -> str:
+    evidence = report.evidence
+    verified = evidence.verified
+    if verified is None:
+        return """<p class="statement unverified"><b>NOT VERIFIED.</b> This report was made without the public key:
+whether the evidence was changed is not known, and every figure below is what it claims.</p>"""
+    gaps = f" It has {amount(verified.gaps, 'gap')}, see what was not judged." if verified.gaps else ""
+    return f"""<p class="soft">Verified before this report was made, with {escape(", ".join(verified.keys))}: nothing of
+{amount(verified.seals, "seal")} was changed, and the counts agree with one another.{gaps} Head: {verified.head_size:,}
+seals, root <code>{escape(verified.head_root)}</code></p>"""
+
+
+def _silent(report: Report) -> str:
+    silent = [(rule, rule.silence) for rule in report.rules if rule.silence is not None]
+    if not silent:
+        return ""
+    rows = "".join(
+        f'<tr><td><a href="#rule-{escape(rule.id)}">{escape(rule.id)}</a><td>{day(silence.since_ms)}'
+        f"<td>{silence.applicable_before:,}</tr>"
+        for rule, silence in silent
+    )
+    return f"""<section><h2>No longer exercised</h2><p>These rules applied to traces in the fortnight before, and to
+none since.</p><table><tr><th>Rule<th>Silent since<th>Applicable in the fortnight before</tr>{rows}</table></section>"""
+
+
+def _resets(report: Report) -> str:
+    if not report.judged.resets:
+        return ""
+    told = "".join(
+        f"<li>From {'a time that is not known' if one.from_ms is None else minute(one.from_ms)} on, found "
+        f"{'at a time that is not known' if one.found_ms is None else minute(one.found_ms)}, in partitions "
+        f"{escape(_numbers(one.partitions))}.</li>"
+        for one in report.judged.resets
+    )
+    twice = max((rule.judged.read_twice for rule in report.rules), default=0)
+    rest = (
+        f" {amount(twice, 'minute')} were read in part by more than one reading: they are not judged." if twice else ""
+    )
+    return f"""<section><h2>Read again</h2><p>The input was read again (its offsets were reset). What was judged twice
+counts once.{rest}</p><ul>{told}</ul></section>"""
+
+
 def _summary(report: Report) -> str:
     sums = {
         name: sum(getattr(rule.counts, name) for rule in report.rules) for name in ("held", "broken", "undetermined")
@@ -99,9 +145,9 @@ def _summary(report: Report) -> str:
     tiles = (
         ("Traces seen", _figure("input/traces_seen_estimate", report.input.traces_seen_estimate), "estimate"),
         ("Applicable", f"{applicable:,}", "verdicts of all rules"),
-        ("Held", f"{sums['held']:,}", percent(sums["held"] / applicable) if applicable > 0 else "none"),
+        ("Held", f"{sums['held']:,}", f"pass rate {percent(sums['held'] / applicable)}" if applicable > 0 else "none"),
         ("Broken", f"{sums['broken']:,}", f"{sums['undetermined']:,} undetermined"),
-        ("Judged", percent(judged.judged_ms / judged.period_ms), f"of {judged.hours:,} hours"),
+        ("Coverage", percent(judged.coverage), f"of {escape(report.period)} judged"),
     )
     shown = "".join(f"<div><dt>{name}<dd>{value}<small>{note}</small></div>" for name, value, note in tiles)
     return f"""<p class="statement {kind}">{escape(report.statement)}</p>
@@ -113,7 +159,7 @@ def _summary(report: Report) -> str:
 def _controls(report: Report) -> str:
     rows = "".join(_control(at, control) for at, control in enumerate(report.controls))
     return f"""<section><h2>Controls</h2><table class="figures"><tr><th>Control<th>Rules<th>Applicable<th>Held<th>Broken
-<th>Undetermined<th>Coverage<th>Whole period</tr>{rows}</table></section>"""
+<th>Undetermined<th>Pass rate<th>Whole period</tr>{rows}</table></section>"""
 
 
 def _control(at: int, control: ControlReport) -> str:
@@ -128,15 +174,21 @@ def _control(at: int, control: ControlReport) -> str:
         f"<td>{_figure(f'{path}/applicable', control.applicable)}<td>{_figure(f'{path}/counts/held', counts.held)}"
         f'<td class="{"bad" if counts.broken > 0 else ""}">{_figure(f"{path}/counts/broken", counts.broken)}'
         f"<td>{_figure(f'{path}/counts/undetermined', counts.undetermined)}"
-        f"<td>{_percent(f'{path}/coverage', control.coverage)}<td>{mark}</tr>"
+        f"<td>{_percent(f'{path}/pass_rate', control.pass_rate)}<td>{mark}</tr>"
     )
 
 
 def _not_judged(report: Report) -> str:
     judged = report.judged
+    resets = _resets(report)
     if not judged.gaps:
+        partial = [rule for rule in report.rules if rule.judged.judged_ms < judged.period_ms]
+        if not report.rules:
+            return f"<section><h2>Not judged</h2><p>No rule was in force.</p></section>{resets}"
+        if partial:
+            return f"{_by_rule(partial)}{resets}"
         return f"""<section><h2>Not judged</h2><p>Nothing: each of the
-{_figure("judged/hours", judged.hours)} hours was judged, by every partition.</p></section>"""
+{_figure("judged/hours", judged.hours)} hours was judged, by every partition and every rule.</p></section>{resets}"""
     rows = "".join(
         f"<tr><td>{span(gap.from_ms, gap.to_ms)}<td>{duration(gap.to_ms - gap.from_ms)}<td>"
         f"{escape(_numbers(gap.partitions) or 'all')}</tr>"
@@ -148,7 +200,19 @@ def _not_judged(report: Report) -> str:
     return f"""<section><h2>Not judged</h2>
 <p>{_figure("judged/hours_with_gaps", judged.hours_with_gaps)} of {_figure("judged/hours", judged.hours)} hours
 {verb} not judged as a whole, {escape(duration(judged.period_ms - judged.judged_ms))} in all.</p>
-<table><tr><th>Time (UTC)<th>Length<th>Partitions</tr>{rows}</table>{rest}</section>"""
+<table><tr><th>Time (UTC)<th>Length<th>Partitions</tr>{rows}</table>{rest}</section>{resets}"""
+
+
+def _by_rule(partial: list[RuleReport]) -> str:
+    rows = "".join(
+        f'<tr><td><a href="#rule-{escape(rule.id)}">{escape(rule.id)}</a><td>{percent(rule.judged.coverage)}'
+        f"<td>{'; '.join(span(one.from_ms, one.to_ms) for one in rule.judged.times[:GAPS]) or 'nothing'}</tr>"
+        for rule in partial[:GAPS]
+    )
+    more = len(partial) - GAPS
+    rest = f"<p>… and {amount(more, 'more rule')}; see each rule below.</p>" if more > 0 else ""
+    return f"""<section><h2>Not judged</h2><p>Every partition was judged, but not by every rule.</p>
+<table><tr><th>Rule<th>Coverage<th>It judged (UTC)</tr>{rows}</table>{rest}</section>"""
 
 
 def _numbers(numbers: Iterable[int]) -> str:
@@ -196,10 +260,11 @@ def _rule(report: Report, at: int) -> str:
     return f"""<article id="rule-{escape(rule.id)}"><h3>{escape(rule.title)}</h3>
 <p class="soft">{escape(" · ".join(_about(rule)))}</p>
 <p class="statement {kind}">{escape(rule.statement)}</p>
-<dl class="row">{cells}<div><dt>Coverage<dd>{_percent(f"{path}/coverage", rule.coverage)}</div></dl>
+<dl class="row">{cells}<div><dt>Pass rate<dd>{_percent(f"{path}/pass_rate", rule.pass_rate)}</div>
+<div><dt>Coverage<dd>{_percent(f"{path}/judged/coverage", rule.judged.coverage)}</div></dl>
 {charts.days(rule.days)}
 <p class="legend"><i class="held"></i>held <i class="undetermined"></i>undetermined <i class="broken"></i>broken
-<i class="hatch"></i>day not judged as a whole</p>
+<i class="hatch"></i>day that the rule did not judge as a whole</p>
 {_exceptions(rule)}{_traces(rule)}{_text(report, rule)}</article>"""
 
 
@@ -256,11 +321,14 @@ def _text(report: Report, rule: RuleReport) -> str:
         else "Since when it is in force is not in this evidence."
     )
     rows = "".join(
-        f"<tr><td>{minute(one.from_ms)}<td>{escape(one.pushed_by or 'not known')}<td><code>{escape(one.fingerprint)}"
-        f"</code><td><pre>{escape(one.text)}</pre></tr>"
+        f"<tr><td>{minute(one.from_ms)}<td>{'in force' if one.to_ms is None else minute(one.to_ms)}"
+        f"<td>{escape(one.pushed_by or 'not known')}<td>{escape(one.revision or '-')}"
+        f"<td><code>{escape(one.fingerprint)}</code>{' shadow' if one.mode == 'shadow' else ''}"
+        f"<td><pre>{escape(one.text)}</pre></tr>"
         for one in reversed(rule.versions)
     )
-    table = f"<table><tr><th>Since (UTC)<th>Pushed by<th>Fingerprint<th>Text</tr>{rows}</table>" if rows else ""
+    header = "<tr><th>Since (UTC)<th>Until<th>Pushed by, as named<th>Revision<th>Fingerprint<th>Text</tr>"
+    table = f"<table>{header}{rows}</table>" if rows else ""
     text = "" if rows else f"<pre>{escape(rule.text)}</pre>"
     return f"<h4>Rule</h4><p>{said}</p>{text}{table}"
 
@@ -269,12 +337,12 @@ def _pushes(report: Report) -> str:
     if not report.rule_sets:
         return ""
     rows = "".join(
-        f"<tr><td>{minute(one.from_ms)}<td>{escape(one.pushed_by or 'not known')}"
+        f"<tr><td>{minute(one.from_ms)}<td>{escape(one.pushed_by or 'not known')}<td>{escape(one.revision or '-')}"
         f"<td><code>{escape(one.rule_set)}</code></tr>"
         for one in reversed(report.rule_sets)
     )
     return f"""<section><h2>Rule sets in force</h2>
-<table><tr><th>Since (UTC)<th>Pushed by<th>Rule set</tr>{rows}</table></section>"""
+<table><tr><th>Since (UTC)<th>Pushed by, as named<th>Revision<th>Rule set</tr>{rows}</table></section>"""
 
 
 def _proof(report: Report) -> str:

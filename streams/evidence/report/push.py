@@ -18,7 +18,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from streams.errors import ConfigError, NotDoneError
-from streams.evidence.report.model import Report
+from streams.evidence.report.model import NOT_VERIFIED, Report, RuleReport
 from topics.times import rfc3339_clamped
 
 Value: TypeAlias = str | int | bool
@@ -65,15 +65,22 @@ def records(report: Report) -> list[dict[str, Value]]:
             "held": rule.counts.held,
             "broken": rule.counts.broken,
             "undetermined": rule.counts.undetermined,
-            "coverage_percent": "" if rule.coverage is None else f"{rule.coverage * 100:.4f}",
+            "pass_rate_percent": "" if rule.pass_rate is None else f"{rule.pass_rate * 100:.4f}",
+            "coverage_percent": f"{rule.judged.coverage * 100:.4f}",
             "hours_not_judged": report.judged.hours_with_gaps,
-            "whole_period_judged": report.is_whole,
+            "whole_period_judged": rule.is_whole,
             "held_over_whole_period": rule.is_proven,
-            "statement": rule.statement,
+            "evidence_verified": report.evidence.verified is not None,
+            "statement": _statement(report, rule),
             "evidence_root": report.evidence.head_root or "",
         }
         for rule in report.rules
     ]
+
+
+def _statement(report: Report, rule: RuleReport) -> str:
+    """What may be said of a rule; whoever reads it there does not see the page."""
+    return rule.statement if report.evidence.verified else f"{NOT_VERIFIED} {rule.statement}"
 
 
 @dataclass(frozen=True, slots=True)

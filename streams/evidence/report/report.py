@@ -1,7 +1,7 @@
 """`report(asked, gathered, history, evidence)`: what may be said of a period.
 
 In: sums of the period, and the rules. Out: a `Report`. Pure. What must hold: nothing is said of the whole period unless
-all of it was judged, nothing of its input was lost, and every file of the evidence could be read.
+each rule judged all of it, nothing of its input was lost, and every file of the evidence could be read.
 """
 
 from __future__ import annotations
@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from streams.evidence.report import coverage, rules
+from streams.evidence.report import coverage, readings, rules
 from streams.evidence.report.coverage import SourceSum
 from streams.evidence.report.gather import Gathered
 from streams.evidence.report.history import History
 from streams.evidence.report.model import Asked, Evidence, Input, Judged, Report, RuleReport, SourceInput
+from streams.evidence.report.readings import Resolved
 from streams.evidence.report.words import amount, duration, span, was
 
 
 def report(asked: Asked, gathered: Gathered, history: History, evidence: Evidence) -> Report:
     """The report."""
-    judged, taken = _judged(asked, gathered), _input(gathered)
+    resolved = readings.resolve(gathered, asked.from_ms)
+    judged, taken = _judged(asked, gathered, resolved), _input(gathered)
     doubts = _doubts(judged, taken, evidence)
-    of_rules = [*rules.reports(asked, gathered, history, judged, doubts)]
+    of_rules = [*rules.reports(asked, gathered, resolved, history, doubts)]
     return Report(
         made_ms=asked.made_ms,
         from_ms=asked.from_ms,
@@ -29,7 +31,7 @@ def report(asked: Asked, gathered: Gathered, history: History, evidence: Evidenc
         period=duration(asked.to_ms - asked.from_ms),
         control=asked.control,
         statement=_overall(asked, of_rules, doubts),
-        is_whole=doubts is None,
+        is_whole=doubts is None and bool(of_rules) and not _partial(asked, of_rules),
         evidence=evidence,
         judged=judged,
         input=taken,
@@ -40,7 +42,7 @@ def report(asked: Asked, gathered: Gathered, history: History, evidence: Evidenc
     )
 
 
-def _judged(asked: Asked, gathered: Gathered) -> Judged:
+def _judged(asked: Asked, gathered: Gathered, resolved: Resolved) -> Judged:
     found = coverage.gaps(gathered.partitions, gathered.expected, asked.from_ms, asked.to_ms)
     first, end = asked.from_ms // coverage.HOUR_MS, -(-asked.to_ms // coverage.HOUR_MS)
     return Judged(
@@ -49,6 +51,7 @@ def _judged(asked: Asked, gathered: Gathered) -> Judged:
         hours=end - first,
         hours_with_gaps=coverage.hours_not_judged(found),
         gaps=found,
+        resets=resolved.resets,
     )
 
 
@@ -107,11 +110,22 @@ def _named(judged: Judged) -> str:
     return named if len(judged.gaps) <= 3 else f"{named} and {len(judged.gaps) - 3} more gaps"  # noqa: PLR2004
 
 
-def _overall(asked: Asked, of_rules: Iterable[RuleReport], doubts: str | None) -> str:
+def _partial(asked: Asked, of_rules: Iterable[RuleReport]) -> list[str]:
+    """The rules that judged only a part of the period, or nothing of it."""
+    return [rule.id for rule in of_rules if rule.judged.judged_ms < asked.to_ms - asked.from_ms]
+
+
+def _overall(asked: Asked, of_rules: Sequence[RuleReport], doubts: str | None) -> str:
+    if not of_rules:
+        return "No statement: no rule was in force."
     broken = sum(rule.counts.broken for rule in of_rules)
     undetermined = sum(rule.counts.undetermined for rule in of_rules)
     period = duration(asked.to_ms - asked.from_ms)
     left = f", {amount(undetermined, 'verdict')} undetermined" if undetermined else ""
+    partial = _partial(asked, of_rules)
+    if doubts is None and partial:
+        named = ", ".join(partial[:3]) + (f" and {len(partial) - 3} more" if partial[3:] else "")
+        doubts = f"not every rule judged all of it ({named})"
     if doubts is None:
         return f"{amount(broken, 'violation')} over {period}{left}. All of the period was judged."
     return f"No statement on the whole period: {doubts}. In what was judged: {broken:,} broken{left}."

@@ -7,18 +7,35 @@ Out: `RuleReport`s and `ControlReport`s. Pure.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 from dsl import Rule
 from dsl.judge.ruleset import Mode
+from streams.evidence.report import coverage
+from streams.evidence.report.coverage import Gap, PartitionCoverage, missing
 from streams.evidence.report.gather import DAY_MS, Counts, Gathered
-from streams.evidence.report.history import History
-from streams.evidence.report.model import Asked, ControlReport, DayCounts, ExceptionInForce, Judged, RuleReport
+from streams.evidence.report.history import History, Version, control_key, control_name
+from streams.evidence.report.model import (
+    Asked,
+    ControlReport,
+    DayCounts,
+    ExceptionInForce,
+    RuleReport,
+    Silence,
+    Span,
+)
+from streams.evidence.report.model import RuleJudged as Judged
+from streams.evidence.report.readings import Resolved, RuleJudged
 from streams.evidence.report.traces import broken
-from streams.evidence.report.words import amount, duration
+from streams.evidence.report.words import amount, duration, span
 from topics.signals.digest import Digest
-from topics.signals.ocsf import split_control
+
+SILENT_AFTER = 2
+"""Days without a trace after which a rule is silent; the last one may have just begun."""
+COMPARED = 14
+"""Days before them in which it must have been exercised."""
 
 MOST_TRACES = 100
 """Broken traces of a rule that are shown; all are counted."""
@@ -27,9 +44,9 @@ _HELD = frozenset({"held", "not_applicable"})
 
 
 def reports(
-    asked: Asked, gathered: Gathered, history: History, judged: Judged, doubts: str | None
+    asked: Asked, gathered: Gathered, resolved: Resolved, history: History, doubts: str | None
 ) -> Iterable[RuleReport]:
-    """Each rule that was in force or counted in the period, and that is of the control asked for.
+    """Each rule that was in force or judged in the period, and that is of the control asked for.
 
     `doubts` is why nothing can be said of the whole period, None when it can.
     """
@@ -38,33 +55,81 @@ def reports(
     for signal in gathered.signals.values():
         if signal.verdict not in _HELD:
             signals[signal.rule_id].append(signal)
-    shares = _shares(asked, judged)
-    for rule_id in sorted({*known, *(rule for rule, _ in gathered.counts), *signals}):
-        rule = known.get(rule_id)
+    sums = _sums(asked, gathered, resolved)
+    for rule_id in sorted({*known, *sums, *signals}):
+        rule, versions = known.get(rule_id), history.versions(rule_id)
         if asked.control is not None and not _is_of(rule, asked.control):
             continue
-        if rule is not None and not rule.enabled and not any(key[0] == rule_id for key in gathered.counts):
-            continue
-        yield _rule(asked, gathered, history, rule_id, rule, signals[rule_id], shares, doubts)
+        is_in_force = any(_overlaps(one, asked) for one in versions) or not history.activations
+        own = sums.get(rule_id) or _Sum(gaps=_none(asked, gathered))
+        if is_in_force or own.fingerprints or signals[rule_id]:
+            yield _rule(asked, own, versions, rule_id, rule, signals[rule_id], doubts)
+
+
+@dataclass(slots=True)
+class _Sum:
+    """What one rule judged, all its versions together; `gaps` are the times of the period that it did not judge."""
+
+    gaps: list[Gap]
+    fingerprints: list[str] = field(default_factory=list)
+    modes: set[str] = field(default_factory=set)
+    days: defaultdict[int, Counts] = field(default_factory=lambda: defaultdict(Counts))
+    before: defaultdict[int, Counts] = field(default_factory=lambda: defaultdict(Counts))
+    read_twice: int = 0
+
+
+def _sums(asked: Asked, gathered: Gathered, resolved: Resolved) -> dict[str, _Sum]:
+    """By rule id; a rule that did nothing in the period is not in it."""
+    by_id: defaultdict[str, dict[str, RuleJudged]] = defaultdict(dict)
+    for (rule_id, fingerprint), judged in resolved.rules.items():
+        by_id[rule_id][fingerprint] = judged
+    return {rule_id: _sum(asked, gathered, versions) for rule_id, versions in by_id.items()}
+
+
+def _sum(asked: Asked, gathered: Gathered, versions: Mapping[str, RuleJudged]) -> _Sum:
+    partitions: defaultdict[int, PartitionCoverage] = defaultdict(PartitionCoverage)
+    for judged in versions.values():
+        for partition, times in judged.times.items():
+            partitions[partition].judged += times
+    total = _Sum(coverage.gaps(partitions, gathered.expected, asked.from_ms, asked.to_ms))
+    for fingerprint, judged in sorted(versions.items()):
+        if judged.days or any(_is_in(time, asked) for times in judged.times.values() for time in times):
+            total.fingerprints.append(fingerprint)
+            total.modes |= judged.modes
+        for day, counts in judged.days.items():
+            total.days[day].add(counts)
+        for day, counts in judged.before.items():
+            total.before[day].add(counts)
+        total.read_twice += sum(asked.from_ms <= at < asked.to_ms for at in judged.read_twice)
+    return total
+
+
+def _is_in(time: tuple[int, int], asked: Asked) -> bool:
+    return time[0] < asked.to_ms and time[1] > asked.from_ms
+
+
+def _none(asked: Asked, gathered: Gathered) -> list[Gap]:
+    return coverage.gaps({}, gathered.expected, asked.from_ms, asked.to_ms)
+
+
+def _overlaps(version: Version, asked: Asked) -> bool:
+    return version.from_ms < asked.to_ms and (version.to_ms is None or version.to_ms > asked.from_ms)
 
 
 def _rule(
     asked: Asked,
-    gathered: Gathered,
-    history: History,
+    own: _Sum,
+    versions: list[Version],
     rule_id: str,
     rule: Rule | None,
     signals: list[Digest],
-    shares: dict[int, float],
     doubts: str | None,
 ) -> RuleReport:
-    total, days, fingerprints = Counts(), defaultdict[int, Counts](Counts), []
-    for (counted_id, fingerprint), by_day in gathered.counts.items():
-        if counted_id == rule_id:
-            fingerprints.append(fingerprint)
-            for day, counts in by_day.items():
-                days[day].add(counts)
-                total.add(counts)
+    total = Counts()
+    for counts in own.days.values():
+        total.add(counts)
+    judged = _judged(asked, own)
+    is_whole = doubts is None and judged.judged_ms == asked.to_ms - asked.from_ms
     signals.sort(key=lambda signal: (-signal.time_ms, signal.uid))
     return RuleReport(
         id=rule_id,
@@ -73,40 +138,81 @@ def _rule(
         owner=rule.owner if rule else None,
         controls=[*rule.controls] if rule else [],
         text=rule.text if rule else None,
-        fingerprints=sorted(fingerprints),
+        fingerprints=own.fingerprints,
         is_shadow=rule is not None and rule.mode is Mode.SHADOW,
         counts=total,
         applicable=total.applicable,
-        coverage=_ratio(total),
-        statement=_statement(asked, total, doubts),
-        is_proven=doubts is None and total.held == total.applicable > 0,
+        judged=judged,
+        pass_rate=_ratio(total),
+        silence=_silence(asked, own),
+        statement=_statement(asked, total, judged, doubts),
+        is_proven=is_whole and total.held == total.applicable > 0,
+        is_whole=is_whole,
         days=[
             DayCounts(
                 day_ms=day * DAY_MS,
-                held=days[day].held,
-                broken=days[day].broken,
-                undetermined=days[day].undetermined,
+                held=own.days[day].held,
+                broken=own.days[day].broken,
+                undetermined=own.days[day].undetermined,
                 judged=share,
             )
-            for day, share in shares.items()
+            for day, share in _shares(asked, own.gaps).items()
         ],
-        versions=history.versions(rule_id),
+        versions=versions,
         exceptions=[*_exceptions(rule, asked.to_ms)],
         signals=len(signals),
         broken_traces=[broken(signal) for signal in signals[:MOST_TRACES]],
     )
 
 
-def _statement(asked: Asked, total: Counts, doubts: str | None) -> str:
+def _judged(asked: Asked, own: _Sum) -> Judged:
+    times = missing([(gap.from_ms, gap.to_ms) for gap in own.gaps], asked.from_ms, asked.to_ms)
+    judged_ms = sum(end - begin for begin, end in times)
+    return Judged(
+        judged_ms=judged_ms,
+        coverage=judged_ms / (asked.to_ms - asked.from_ms),
+        times=[Span(begin, end) for begin, end in times],
+        read_twice=own.read_twice,
+    )
+
+
+def _silence(asked: Asked, own: _Sum) -> Silence | None:
+    """A rule of which the last two days have no trace, and the fortnight before them has."""
+    last = (asked.to_ms - 1) // DAY_MS
+    counted: defaultdict[int, int] = defaultdict(int)
+    for days in (own.before, own.days):
+        for day, counts in days.items():
+            counted[day] += counts.applicable
+    exercised = [day for day, applicable in counted.items() if applicable > 0 and last - SILENT_AFTER >= day]
+    recent = [day for day in exercised if day > last - SILENT_AFTER - COMPARED]
+    if not recent or any(counted[day] > 0 for day in range(last - SILENT_AFTER + 1, last + 1)):
+        return None
+    return Silence(since_ms=(max(recent) + 1) * DAY_MS, applicable_before=sum(counted[day] for day in recent))
+
+
+def _statement(asked: Asked, total: Counts, judged: Judged, doubts: str | None) -> str:
     period = duration(asked.to_ms - asked.from_ms)
     held = f"{total.held:,} of {amount(total.applicable, 'trace')} held"
+    left = f", {total.undetermined:,} undetermined" if total.undetermined else ""
+    said = f"{total.broken:,} broken, {held}{left}."
+    if not judged.judged_ms:
+        given = f" Verdicts that are of no time that it judged: {said}" if total.applicable else ""
+        return f"No statement: of {period} the rule judged nothing as a whole.{given}"
+    if judged.judged_ms < asked.to_ms - asked.from_ms:
+        named = _named(judged.times)
+        said = f"In what was judged: {said}" if total.applicable else "In that time it applied to no trace."
+        return f"No statement on all {period}: the rule judged {duration(judged.judged_ms)} of it ({named}). {said}"
     if doubts is not None:
-        said = f"In what was judged: {total.broken:,} broken, {held}." if total.applicable else ""
+        said = f"In what was judged: {said}" if total.applicable else ""
         return f"No statement on all {period}, see what was not judged. {said}".strip()
     if not total.applicable:
         return f"Over {period} the rule applied to no trace."
-    left = f", {total.undetermined:,} undetermined" if total.undetermined else ""
     return f"{amount(total.broken, 'violation')} over {period}: {held}{left}."
+
+
+def _named(times: Sequence[Span]) -> str:
+    named = ", ".join(span(time.from_ms, time.to_ms) for time in times[:3])
+    return named if len(times) <= 3 else f"{named} and {len(times) - 3} more"  # noqa: PLR2004
 
 
 def _ratio(total: Counts) -> float | None:
@@ -114,13 +220,13 @@ def _ratio(total: Counts) -> float | None:
 
 
 def _is_of(rule: Rule | None, control: str) -> bool:
-    return rule is not None and _control(control) in {_control(one) for one in rule.controls}
+    return rule is not None and control_key(control) in {control_key(one) for one in rule.controls}
 
 
-def _shares(asked: Asked, judged: Judged) -> dict[int, float]:
+def _shares(asked: Asked, gaps: Sequence[Gap]) -> dict[int, float]:
     """The part of each day, within the period, that was judged."""
     shares = {}
-    gaps, first = judged.gaps, 0
+    first = 0
     for day in range(asked.from_ms // DAY_MS, -(-asked.to_ms // DAY_MS)):
         begin_ms, end_ms = max(day * DAY_MS, asked.from_ms), min((day + 1) * DAY_MS, asked.to_ms)
         while first < len(gaps) and gaps[first].to_ms <= begin_ms:
@@ -149,30 +255,29 @@ def _exceptions(rule: Rule | None, to_ms: int) -> Iterable[ExceptionInForce]:
 def controls(asked: Asked, rules: Sequence[RuleReport]) -> Iterable[ControlReport]:
     """The rules by the controls that they name, and last those that name none."""
     found: dict[tuple[bool, str], list[RuleReport]] = defaultdict(list)
+    names: dict[str, str] = {}
     for rule in rules:
-        names = [_control(control) for control in rule.controls]
-        if asked.control is not None:
-            names = [name for name in names if name == _control(asked.control)]
-        for name in names:
-            found[False, name].append(rule)
-        if not names:
+        keys = []
+        for control in rule.controls:
+            key = control_key(control)
+            if asked.control is None or key == control_key(asked.control):
+                names.setdefault(key, control_name(control))
+                keys.append(key)
+        for key in dict.fromkeys(keys):
+            found[False, key].append(rule)
+        if not keys:
             found[True, ""].append(rule)
-    for (is_none, name), of_control in sorted(found.items(), key=lambda item: item[0]):
+    for (is_none, key), of_control in sorted(found.items(), key=lambda item: item[0]):
         total = Counts()
         for rule in of_control:
             total.add(rule.counts)
         yield ControlReport(
-            control=None if is_none else name,
+            control=None if is_none else names[key],
             rules=[rule.id for rule in of_control],
             counts=total,
             applicable=total.applicable,
-            coverage=_ratio(total),
-            # A rule that applied to nothing proves nothing, and takes nothing away.
+            pass_rate=_ratio(total),
+            # A rule that judged all and applied to nothing proves nothing, and takes nothing away.
             is_proven=any(rule.is_proven for rule in of_control)
-            and all(rule.is_proven or not rule.applicable for rule in of_control),
+            and all(rule.is_proven or (rule.is_whole and not rule.applicable) for rule in of_control),
         )
-
-
-def _control(control: str) -> str:
-    standard, name = split_control(control)
-    return f"{standard}/{name}" if standard else name

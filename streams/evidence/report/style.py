@@ -24,6 +24,7 @@ header + .statement { font-size: 16px; }
 b.good { color: var(--held); } .bad { color: var(--broken); font-weight: 600; } .statement.bad { font-weight: 400;
   color: inherit; }
 dl { margin: 0; } dt { color: var(--soft); font-size: 11px; } dd { margin: 0; }
+.unverified { background: #b3261e; color: #fff; padding: 10px 14px; border-radius: 3px; }
 .tiles, .row { display: flex; flex-wrap: wrap; gap: 10px 28px; margin: 16px 0; }
 .tiles > div { flex: 1 1 110px; border-top: 1px solid var(--line); padding-top: 6px; }
 .tiles dd { font: 400 23px/1.25 Georgia, "Times New Roman", serif; } .tiles small { display: block; color: var(--soft);

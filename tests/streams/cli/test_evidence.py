@@ -12,6 +12,7 @@ from streams.cli import main
 from streams.evidence.ledger import notes, seal, storage
 from streams.evidence.ledger.notes import Signer, Verifier
 from tests.support import evidence
+from tests.support.quarter import Quarter
 
 
 def call(*words: object) -> Result:
@@ -156,3 +157,96 @@ def test_the_private_key_is_never_shown(root: Path, tmp_path: Path) -> None:
 
     assert done.exit_code == 2
     assert evidence.SIGNER.encode()[-20:] not in done.output
+
+
+REPORT = ("--from", "2026-01-01T00:00:00Z", "--json")
+
+
+@pytest.fixture
+def quarter(tmp_path: Path) -> Path:
+    """Evidence of two days with rules."""
+    made = Quarter(tmp_path / "evidence", 2, broken={3})
+    made.make()
+    return made.root
+
+
+def forge(root: Path) -> None:
+    """What was broken is called held, in all files, without the key."""
+    for path in root.rglob("*.tlog"):
+        content = path.read_bytes().replace(b'"broken":1', b'"broken":0')
+        path.unlink()
+        path.write_bytes(content)
+
+
+def test_a_report_of_verified_evidence_says_so(quarter: Path, key: Path) -> None:
+    """With the public key the evidence is verified first; the page and the JSON name the key and the head."""
+    made, shown = call("report", quarter, "--key", key, *REPORT), call("report", quarter, "--key", key, *REPORT[:2])
+
+    verified = json.loads(made.stdout)["evidence"]["verified"]
+    assert (0, 0) == (made.exit_code, shown.exit_code)
+    assert (48, 0, 48) == (verified["seals"], verified["gaps"], verified["head_size"])
+    assert "NOT VERIFIED" not in shown.stdout
+    assert f"root <code>{verified['head_root']}</code>" in shown.stdout
+    assert evidence.SIGNER.verifier().encode() in verified["keys"][0]
+
+
+@pytest.mark.parametrize("form", ["--json", "--html", "--oscal"])
+def test_a_report_without_a_key_says_that_nothing_was_verified(quarter: Path, form: str) -> None:
+    """It is made all the same, and says so in every form; the page at its top."""
+    done = call("report", quarter, *REPORT[:2], form)
+
+    assert done.exit_code == 0
+    if form == "--html":
+        assert (
+            0 < done.stdout.index("NOT VERIFIED") < done.stdout.index("over 2 days", done.stdout.index("<main>") + 600)
+        )
+    elif form == "--json":
+        assert json.loads(done.stdout)["evidence"]["verified"] is None
+    else:
+        assert "NOT VERIFIED" in json.loads(done.stdout)["assessment-results"]["results"][0]["description"]
+
+
+def test_no_report_is_made_of_forged_evidence(quarter: Path, key: Path) -> None:
+    """With the key it is refused with exit 1, and what was found is said; nothing is pushed of it either."""
+    forge(quarter)
+    to = ("--to", "drata", "--connection", 1, "--resource", 2, "--dry-run", *REPORT[:2])
+
+    refused, pushed = call("report", quarter, "--key", key, *REPORT), call("push", quarter, "--key", key, *to)
+
+    assert (1, 1) == (refused.exit_code, pushed.exit_code)
+    assert "" == refused.stdout == pushed.stdout
+    assert "seals/000/000/003.tlog" in refused.stderr
+    assert "no report was made: the evidence is not what was sealed" in refused.stderr
+
+
+def test_what_is_pushed_says_whether_it_was_verified(quarter: Path, key: Path) -> None:
+    """In each record, and without the key in its statement too."""
+    to = ("--to", "drata", "--connection", 1, "--resource", 2, "--dry-run", *REPORT[:2])
+
+    done = [call("push", quarter, *to), call("push", quarter, "--key", key, *to)]
+
+    said = [json.loads(one.stdout.split("\n", 1)[1])["data"][0] for one in done]
+    assert [False, True] == [one["evidence_verified"] for one in said]
+    assert [True, False] == [one["statement"].startswith("NOT VERIFIED") for one in said]
+
+
+@pytest.mark.parametrize("control", ["SOC2/CC9.9", "SOC2", "CC6.7"])
+@pytest.mark.parametrize("words", [("report",), ("push", "--to", "drata", "--connection", 1, "--resource", 2)])
+def test_a_control_that_no_rule_names_is_refused(quarter: Path, words: tuple[object, ...], control: str) -> None:
+    """A mistyped control has no rules, so nothing of it broke: exit 2, with those that there are."""
+    dry = ("--dry-run",) if words[0] == "push" else ()
+
+    done = call(words[0], quarter, *words[1:], *dry, *REPORT[:2], "--control", control)
+
+    assert done.exit_code == 2
+    assert f"no rule names the control {control}; known are HIPAA/164.312(b), SOC2/CC6.1, SOC2/CC6.7" in done.output
+
+
+@pytest.mark.parametrize("control", ["soc2/cc6.7", "SOC2 CC6.7"])
+def test_controls_compare_without_case(quarter: Path, control: str) -> None:
+    """However a control is written, its rules are found, and it is shown as they name it."""
+    done = call("report", quarter, *REPORT, "--control", control)
+
+    report = json.loads(done.stdout)
+    assert ["pii-access-is-logged"] == [rule["id"] for rule in report["rules"]]
+    assert ["SOC2/CC6.7"] == [one["control"] for one in report["controls"]]

@@ -25,7 +25,7 @@ def test_amended_verdict_takes_the_old_one_back() -> None:
     tally.take(outcome(Verdict.BROKEN))
     tally.take(outcome(Verdict.HELD, Verdict.BROKEN))
 
-    assert (1, 1, 0, 1.0) == (tally.applicable, tally.verdicts["held"], tally.verdicts["broken"], tally.coverage)
+    assert (1, 1, 0, 1.0) == (tally.applicable, tally.verdicts["held"], tally.verdicts["broken"], tally.pass_rate)
 
 
 def test_trace_to_which_the_rule_does_not_apply() -> None:
@@ -34,7 +34,7 @@ def test_trace_to_which_the_rule_does_not_apply() -> None:
 
     tally.take(outcome(Verdict.NOT_APPLICABLE, excepted=1))
 
-    assert (0, 1, None, None) == (tally.applicable, tally.excepted, tally.first_ms, tally.coverage)
+    assert (0, 1, None, None) == (tally.applicable, tally.excepted, tally.first_ms, tally.pass_rate)
 
 
 def test_tallies_add_up() -> None:

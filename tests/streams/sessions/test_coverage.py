@@ -4,45 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
+from dsl import RuleSet, compile_texts
 from streams.evidence.ledger.cover import Continuity
-from streams.sessions.coverage import CoverageTally, Covered, VerdictTally
+from streams.sessions.coverage import CoverageTally, Covered, Judging, judging_rules
 from topics.records.facts import VERSION, Entry, Facts, Section, Touch, pack_touches
-from topics.records.verdicts import LEAVES_LIMIT, VerdictCounts
-
-LEAF = bytes(31) + b"\1"
+from topics.records.verdicts import Counted, JudgingRule, judging_hash
 
 
-def counts(record: VerdictCounts) -> tuple[int, ...]:
-    """The counts of a record."""
-    return (record.held, record.broken, record.undetermined, record.not_applicable, record.excepted)
-
-
-def test_an_amended_verdict_takes_its_old_one_back() -> None:
-    """A verdict that changed is counted, the one before it taken back, and one that stays says nothing more."""
-    tally = VerdictTally(3)
-    tally.add("r", "f", verdict="broken", previous=None, excepted=0, leaf=LEAF)
-    tally.add("r", "f", verdict="held", previous="broken", excepted=0, leaf=LEAF)
-    tally.add("r", "f", verdict="held", previous="held", excepted=0, leaf=LEAF)
-    tally.add("r", "f", verdict="not_applicable", previous=None, excepted=1, leaf=None)
-
-    [record] = tally.take(7)
-
-    assert ("r", "f", 3, 7) == (record.rule, record.rule_fingerprint, record.partition, record.clock_ms)
-    assert (1, 0, 0, 1, 1) == counts(record)
-    assert LEAF * 2 == record.leaves
-    assert [] == [*tally.take(8)]
-
-
-def test_many_leaves_are_several_records() -> None:
-    """No record has more leaves than its limit, and what is counted is counted once."""
-    tally = VerdictTally(0)
-    for _ in range(2 * LEAVES_LIMIT + 1):
-        tally.add("r", "f", verdict="held", previous=None, excepted=0, leaf=LEAF)
-
-    records = [*tally.take(7)]
-
-    assert [LEAVES_LIMIT, LEAVES_LIMIT, 1] == [len(record.leaves) // 32 for record in records]
-    assert sum(record.held for record in records) == 2 * LEAVES_LIMIT + 1
+def judging(clock_ms: int, generation: int = 0, settled_ms: int | None = None, *rules: JudgingRule) -> Judging:
+    """How far a partition has judged."""
+    settled_ms = clock_ms if settled_ms is None else settled_ms
+    return Judging(generation, clock_ms, settled_ms, settled_ms, rules, Counted())
 
 
 def message(*sections: Section, rules: str = "s") -> Facts:
@@ -74,7 +46,7 @@ def test_a_record_has_what_was_applied() -> None:
     tally.apply(11, message(section(3, 8, lost=((3, 4), (6, 7))), rules="t"), windows_judged=1)
     tally.apply(12, message(section(3, 8, lost=((6, 7),))), windows_judged=0)
 
-    record = tally.take(60_000, 13)
+    record = tally.take(judging(60_000), 13)
 
     assert (2, None, 60_000, 10, 13) == (
         record.partition,
@@ -93,14 +65,14 @@ def test_records_follow_one_another_after_a_take_over() -> None:
     """A worker that has only the last record's end, and reads older facts again, goes on without a gap or a double."""
     first = CoverageTally(0, begin_offset=0)
     first.apply(0, message(section(0, 5)), windows_judged=1)
-    records = [first.take(60_000, 1)]
+    records = [first.take(judging(60_000), 1)]
     first.apply(1, message(section(5, 9)), windows_judged=4)
     remembered = msgspec.msgpack.decode(msgspec.msgpack.encode(first.so_far), type=Covered)
 
     second = CoverageTally(0, begin_offset=0, covered=remembered)
     second.apply(0, message(section(0, 5)), windows_judged=0)
     second.apply(1, message(section(5, 9)), windows_judged=0)
-    records += [second.take(120_000, 2), second.take(180_000, 2)]
+    records += [second.take(judging(120_000), 2), second.take(judging(180_000), 2)]
 
     continuity = Continuity()
     assert [] == [gap for record in records for gap in continuity.gaps(record)]
@@ -112,7 +84,7 @@ def test_records_follow_one_another_after_a_take_over() -> None:
 
 def dead_letters(tally: CoverageTally) -> list[int | None]:
     """What the tally's next record counts of each source partition."""
-    return [source.dead_letters for source in tally.take(60_000, 9).sources]
+    return [source.dead_letters for source in tally.take(judging(60_000), 9).sources]
 
 
 def test_a_dead_letter_counts_once() -> None:
@@ -158,26 +130,126 @@ def test_a_new_epoch_begins_where_it_begins() -> None:
 
     tally.apply(0, message(section(50, 60), section(0, 3, epoch=2)), windows_judged=0)
 
-    assert [(1, 50, 60), (2, 0, 3)] == [(one.epoch, one.from_offset, one.to_offset) for one in tally.take(5, 1).sources]
+    assert [(1, 50, 60), (2, 0, 3)] == [
+        (one.epoch, one.from_offset, one.to_offset) for one in tally.take(judging(5), 1).sources
+    ]
 
 
 def test_an_ingest_that_was_replaced_says_nothing() -> None:
     """What an ingest of an older epoch still writes is not applied, so it is not covered either."""
     tally = CoverageTally(0, begin_offset=0)
     tally.apply(0, message(section(0, 5, epoch=2)), windows_judged=0)
-    tally.take(1, 1)
+    tally.take(judging(1), 1)
 
     tally.apply(1, message(section(70, 80, epoch=1), section(5, 6, epoch=2)), windows_judged=0)
 
-    assert [(2, 5, 6)] == [(one.epoch, one.from_offset, one.to_offset) for one in tally.take(5, 2).sources]
+    assert [(2, 5, 6)] == [(one.epoch, one.from_offset, one.to_offset) for one in tally.take(judging(5), 2).sources]
 
 
 def test_a_record_is_due_each_minute_of_record_time() -> None:
     """The first as soon as the clock is known, then one a minute."""
     tally = CoverageTally(0, begin_offset=0)
 
-    assert not tally.is_due(None)
-    assert tally.is_due(0)
-    tally.take(1_000, 1)
-    assert not tally.is_due(60_999)
-    assert tally.is_due(61_000)
+    assert not tally.is_due(None, 0)
+    assert tally.is_due(0, 0)
+    tally.take(judging(1_000), 1)
+    assert not tally.is_due(60_999, 0)
+    assert tally.is_due(61_000, 0)
+
+
+def test_a_record_is_due_when_other_rules_judge() -> None:
+    """What is judged with two rule sets ends with the step in which the second came."""
+    tally = CoverageTally(0, begin_offset=0)
+    tally.apply(0, message(rules="s"), windows_judged=0)
+    tally.take(judging(1_000), 1)
+
+    tally.apply(1, message(rules="t"), windows_judged=0)
+
+    assert tally.is_due(1_001, 0)
+    tally.take(judging(1_001), 2)
+    tally.apply(2, message(rules="t"), windows_judged=0)
+    assert not tally.is_due(1_002, 0)
+
+
+def test_rules_are_listed_once_an_hour_and_when_they_change() -> None:
+    """Records between name the list by its hash; a worker that takes over lists them once more."""
+    one, other = JudgingRule("r", "f", "live", 5), JudgingRule("r", "g", "live", 9)
+    tally = CoverageTally(0, begin_offset=0)
+
+    records = [
+        tally.take(judging(at, 0, None, rule), 0)
+        for at, rule in ((0, one), (60_000, one), (120_000, other), (3_600_000, other))
+    ]
+
+    assert [[one], None, [other], [other]] == [record.rules for record in records]
+    assert [judging_hash([rule]) for rule in (one, one, other, other)] == [record.judging for record in records]
+    again = CoverageTally(0, begin_offset=0, covered=tally.covered)
+    assert [other] == again.take(judging(3_660_000, 0, None, other), 0).rules
+
+
+def test_a_reading_that_began_again_says_from_where() -> None:
+    """Its first record goes on in the facts, begins anew in time, and has all from the latest of its sources on."""
+    tally = CoverageTally(0, begin_offset=0)
+    tally.apply(0, message(section(0, 5)), windows_judged=1)
+    tally.take(judging(900_000), 1)
+    tally.apply(1, message(replayed(0, 5, start_ms=400), replayed(0, 3, start_ms=700, partition=1)), windows_judged=2)
+    due = tally.is_due(1_000, 1)
+
+    record = tally.take(judging(1_000, 1), 2)
+    later = tally.take(judging(61_000, 1, 60_500), 3)
+
+    assert due
+    assert (1, 77, 700, None, 1_000, None) == (
+        record.generation,
+        record.reset_ms,
+        record.start_ms,
+        record.from_ms,
+        record.to_ms,
+        record.settled_from_ms,
+    )
+    assert (1, 77, 700, 1_000, 61_000, 1_000, 60_500) == (
+        later.generation,
+        later.reset_ms,
+        later.start_ms,
+        later.from_ms,
+        later.to_ms,
+        later.settled_from_ms,
+        later.settled_to_ms,
+    )
+
+
+def replayed(begin: int, end: int, *, start_ms: int, partition: int = 0) -> Section:
+    """Of a source partition that is read again."""
+    return Section("spans", partition, 1, 77, start_ms, 2, begin, end, None, [], b"", [], [])
+
+
+RULES = """
+rules:
+  - id: a
+    kind: pattern
+    condition: pii.access
+  - id: b
+    mode: %s
+    kind: pattern
+    condition: audit.log
+"""
+
+
+def test_a_rule_judges_from_its_moment() -> None:
+    """Rules that judge are listed with when they began to; one whose mode changed just now is not."""
+    live, shadow = (compiled(RULES % mode) for mode in ("live", "shadow"))
+    prints = {rule.id: rule.fingerprint for rule in live.rules}
+
+    one = judging_rules([live], {prints["a"]: 5, prints["b"]: 900}, 7)
+    two = judging_rules([live, shadow], {prints["a"]: 5, prints["b"]: 900}, 0)
+    none = judging_rules([live], {}, 0)
+
+    assert [JudgingRule("a", prints["a"], "live", 7), JudgingRule("b", prints["b"], "live", 900)] == one
+    assert [JudgingRule("a", prints["a"], "live", 5)] == two
+    assert [] == none
+
+
+def compiled(text: str) -> RuleSet:
+    """The rules in a text."""
+    rules, _ = compile_texts({"rules.yaml": text})
+    return rules

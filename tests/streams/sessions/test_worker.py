@@ -24,7 +24,7 @@ from tests.support.waiting import wait_until
 from topics.cluster import admin
 from topics.records import facts, verdicts
 from topics.records.facts import VERSION, Facts
-from topics.records.verdicts import Coverage, Leaf, VerdictCounts, WindowBounds
+from topics.records.verdicts import Coverage, JudgingRule, Leaf, VerdictCounts, VerdictSums, WindowBounds
 
 pytestmark = pytest.mark.broker
 
@@ -47,12 +47,14 @@ def test_closed_window_is_a_signal_and_a_count(settings: Settings) -> None:
 
     assert [(A.hex(), "broken", 1)] == driven.signals()
     [counted] = [record for record in driven.verdicts() if isinstance(record, VerdictCounts)]
-    assert ("audited", 0, FAR_MS, 1, 1) == (
+    assert ("audited", 0, FAR_MS, 0, "live", VerdictSums(held=1, broken=1), VerdictSums()) == (
         counted.rule,
         counted.partition,
         counted.clock_ms,
-        counted.broken,
-        counted.held,
+        counted.minute_ms,
+        counted.mode,
+        counted.added,
+        counted.taken_back,
     )
     assert {
         Leaf(revision, counted.rule_fingerprint, trace.hex(), verdict, WindowBounds(10_000, 10_000)).hash()
@@ -73,6 +75,11 @@ def test_coverage_follows_on_each_minute(settings: Settings) -> None:
     assert [(0, 1), (1, 3), (3, 4)] == [(one.facts_from, one.facts_to) for one in records]
     assert [[(0, 1)], [(1, 3)], [(3, 4)]] == [[(at.from_offset, at.to_offset) for at in one.sources] for one in records]
     assert [0, 1, 1] == [one.windows_judged for one in records]
+    assert [(None, 10_000), (10_000, 69_900), (69_900, 130_000)] == [
+        (one.settled_from_ms, one.settled_to_ms) for one in records
+    ]
+    [rule] = driven.rules.rules
+    assert [[JudgingRule(rule.id, rule.fingerprint, "live", 0)], None, None] == [one.rules for one in records]
 
 
 @pytest.mark.parametrize("disk", ["a disk", "no disk"])

@@ -125,3 +125,21 @@ def test_no_rules_at_all() -> None:
     times = told((0, "one", 0), (0, "none", 5_000))
 
     assert frozenset() == judging(times, 99_000)
+
+
+def test_judges_from_is_when_it_judges() -> None:
+    """The moment that is named for a rule is the first at which a chain that begins is judged by it."""
+    for sections in (
+        [(0, "two", 9_000)],
+        [(0, "one", 0), (0, "two", 5_000)],
+        [(0, "one", 0), (1, "one", 0), (1, "two", 8_000), (0, "two", 5_000)],
+        [(0, "one", 0), (1, "one", 0), (0, "two", 5_000)],
+    ):
+        times = told(*sections)
+
+        moments = times.judges_from(rules_of, reach_ms=REACH_MS)
+
+        assert moments.keys() == judging(times, 99_000)
+        for rule, from_ms in moments.items():
+            assert rule in judging(times, from_ms)
+            assert from_ms == 0 or rule not in judging(times, from_ms - 1)

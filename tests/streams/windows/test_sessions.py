@@ -421,3 +421,30 @@ def test_lost_time_overlaps(lost_ms: int, lost_length_ms: int | None, from_ms: i
 
     last_ms = to_ms if lost.to_ms is None else lost.to_ms
     assert any(lost_ms <= ms <= last_ms for ms in range(from_ms, to_ms)) == overlaps
+
+
+def test_what_is_settled_ends_where_the_first_open_window_begins() -> None:
+    """What began before the earliest open window has its verdict; with none open that is so up to the clock."""
+    story = Story().hit(3).hit(5, 12, trace=trace_id("b"))
+
+    settled = []
+    for tick in (2, 4, 14, 23, 60):
+        story.until(tick)
+        settled.append(story.sessions.settled_tick())
+
+    assert [2, 3, 5, 23, 60] == settled
+
+
+def test_what_is_final_ends_where_the_first_chain_begins() -> None:
+    """What began before the earliest chain that is remembered is amended by nothing that still comes."""
+    story = Story(SHORT_LATE).hit(3).hit(20, trace=trace_id("b"))
+
+    final = []
+    for tick in (2, 15, 18, 19, 36):
+        story.until(tick)
+        final.append(story.sessions.final_tick())
+
+    assert [2, 3, 3, 19, 36] == final
+
+
+SHORT_LATE = Bounds(gap=10, lateness=5, max_duration=30)

@@ -9,33 +9,48 @@ import pytest
 import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from topics.records.verdicts import (
+    Counted,
     Coverage,
+    JudgingRule,
     Leaf,
+    Retraction,
     SourceCoverage,
     VerdictCounts,
+    VerdictSums,
     WindowBounds,
     decode,
     encode,
     hashes,
+    judging_hash,
 )
 
-deltas = st.integers(-(1 << 31), 1 << 31)
 amounts = st.integers(0, 1 << 45)
 texts = st.text(st.characters(exclude_categories=["Cs"]))
+modes = st.sampled_from(["live", "shadow"])
+few = st.integers(0, 2)
+sums = st.builds(VerdictSums, held=few, broken=few, undetermined=few, not_applicable=amounts, excepted=amounts)
 counts = st.builds(
     VerdictCounts,
+    origin=texts,
+    tenant=st.none() | texts,
+    partition=st.integers(0, 99),
+    seq=amounts,
+    prev=st.none() | texts,
+    generation=amounts,
     rule=texts,
     rule_fingerprint=texts,
-    partition=st.integers(0, 99),
+    mode=modes,
+    minute_ms=st.integers(0, 1 << 30).map(lambda minute: minute * 60_000),
     clock_ms=amounts,
-    held=deltas,
-    broken=deltas,
-    undetermined=deltas,
-    not_applicable=deltas,
-    excepted=deltas,
-    leaves=st.lists(st.binary(min_size=32, max_size=32), max_size=3).map(b"".join),
+    added=sums,
+    taken_back=sums,
+).map(
+    lambda record: replace(
+        record, leaves=bytes(32 * record.added.applicable), retractions=bytes(32 * record.taken_back.applicable)
+    )
 )
 sources = st.builds(
     SourceCoverage,
@@ -47,18 +62,28 @@ sources = st.builds(
     lost=st.lists(st.tuples(st.integers(0, 5), st.integers(5, 9)), max_size=2),
     dead_letters=st.none() | amounts,
 )
+rules = st.lists(st.builds(JudgingRule, texts, texts, modes, amounts), max_size=2)
 coverages = st.builds(
     Coverage,
     partition=st.integers(0, 99),
+    generation=amounts,
+    reset_ms=st.none() | amounts,
+    start_ms=st.none() | amounts,
     from_ms=st.none() | st.integers(0, 9),
     to_ms=st.integers(9, 1 << 45),
+    settled_from_ms=st.none() | st.integers(0, 5),
+    settled_to_ms=st.integers(5, 9),
+    final_to_ms=st.integers(0, 5),
     facts_from=st.integers(0, 9),
     facts_to=st.integers(9, 1 << 45),
     sources=st.lists(sources, max_size=2),
     rule_sets=st.lists(texts, max_size=2),
+    judging=texts,
+    rules=st.none() | rules,
     windows_judged=amounts,
     traces_seen_estimate=amounts,
-)
+    counted=st.builds(Counted, seq=amounts, head=st.none() | texts, added=sums, signals=amounts),
+).map(lambda record: replace(record, judging=record.judging if record.rules is None else judging_hash(record.rules)))
 leaves = st.builds(
     Leaf,
     st.none() | st.integers(0, 1 << 50),
@@ -71,7 +96,7 @@ leaves = st.builds(
 
 @given(counts | coverages)
 def test_records_come_back(record: VerdictCounts | Coverage) -> None:
-    """What was written is read the same, counts that take back included."""
+    """What was written is read the same."""
     assert record == decode(encode(record))
 
 
@@ -84,25 +109,54 @@ def test_a_leaf_is_canonical_json(leaf: Leaf) -> None:
     assert hashlib.sha256(canonical).digest() == leaf.hash()
 
 
+@given(leaves)
+def test_a_retraction_is_canonical_json(leaf: Leaf) -> None:
+    """So is the text of a verdict that is taken back, and never that of a leaf."""
+    retraction = Retraction(
+        revision=leaf.revision, rule=leaf.rule, trace_id=leaf.trace_id, verdict=leaf.verdict, window=leaf.window
+    )
+    canonical = rfc8785.dumps(msgspec.to_builtins(retraction))
+
+    assert canonical == retraction.canonical()
+    assert hashlib.sha256(canonical).digest() == retraction.hash() != leaf.hash()
+
+
 def test_value_is_json_with_a_kind_and_a_schema() -> None:
     """The value is JSON, says what it is and which form it has; hashes are base64."""
-    record = VerdictCounts(rule="r", rule_fingerprint="f", partition=3, clock_ms=5, held=2, broken=-1, leaves=bytes(32))
+    record = VerdictCounts(
+        partition=3,
+        seq=0,
+        prev=None,
+        rule="r",
+        rule_fingerprint="f",
+        minute_ms=60_000,
+        clock_ms=65_000,
+        added=VerdictSums(held=1, not_applicable=2),
+        taken_back=VerdictSums(broken=1),
+        leaves=bytes(32),
+        retractions=bytes(32),
+    )
 
     value = msgspec.json.decode(encode(record))
 
     assert {
         "kind": "counts",
-        "schema": 1,
+        "schema": 2,
+        "origin": "live",
+        "tenant": None,
+        "partition": 3,
+        "seq": 0,
+        "prev": None,
+        "generation": 0,
         "rule": "r",
         "rule_fingerprint": "f",
-        "partition": 3,
-        "clock_ms": 5,
-        "held": 2,
-        "broken": -1,
-        "undetermined": 0,
-        "not_applicable": 0,
-        "excepted": 0,
+        "mode": "live",
+        "minute_ms": 60_000,
+        "clock_ms": 65_000,
+        "added": {"held": 1, "not_applicable": 2},
+        "taken_back": {"broken": 1},
         "leaves": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        "retractions": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
     } == value
 
 
@@ -112,16 +166,33 @@ def test_hashes_are_those_that_were_packed(packed: list[bytes]) -> None:
     assert packed == [*hashes(b"".join(packed))]
 
 
-COUNTS = encode(VerdictCounts(rule="r", rule_fingerprint="f", partition=3, clock_ms=5, leaves=bytes(32)))
+COUNTS = encode(
+    VerdictCounts(
+        partition=3,
+        seq=0,
+        prev=None,
+        rule="r",
+        rule_fingerprint="f",
+        minute_ms=60_000,
+        clock_ms=65_000,
+        added=VerdictSums(held=1),
+        leaves=bytes(32),
+    )
+)
 COVERAGE = encode(
     Coverage(
         partition=3,
         from_ms=4,
         to_ms=5,
+        settled_from_ms=2,
+        settled_to_ms=3,
+        final_to_ms=3,
         facts_from=6,
         facts_to=7,
         sources=[SourceCoverage(topic="t", partition=0, epoch=1, from_offset=8, to_offset=9, lost=[(8, 9)])],
         rule_sets=[],
+        judging=judging_hash([JudgingRule("r", "f", "live", 5)]),
+        rules=[JudgingRule("r", "f", "live", 5)],
         windows_judged=0,
         traces_seen_estimate=0,
     )
@@ -140,11 +211,20 @@ COVERAGE = encode(
         b'{"kind":"counts","x":' + b"[" * 100_000,
         b'{"kind":"other"}',
         COUNTS.replace(b'"kind":"counts"', b'"kind":"coverage"'),
-        COUNTS.replace(b'"schema":1', b'"schema":2'),
+        COUNTS.replace(b'"schema":2', b'"schema":1'),
+        COUNTS.replace(b'"schema":2', b'"schema":3'),
+        COUNTS.replace(b'"held":1', b'"held":2'),
+        COUNTS.replace(b'"held":1', b'"held":-1'),
+        COUNTS.replace(b'"taken_back":{}', b'"taken_back":{"broken":1}'),
+        COUNTS.replace(b'"mode":"live"', b'"mode":"off"'),
+        COUNTS.replace(b'"minute_ms":60000', b'"minute_ms":60001'),
         COUNTS.replace(b'"partition":3', b'"partition":-3'),
         COUNTS.replace(b"AAAA", b"", 1),
         COUNTS.replace(b"AAAA", b"????", 1),
-        COVERAGE.replace(b'"schema":1', b'"schema":0'),
+        COVERAGE.replace(b'"schema":2', b'"schema":1'),
+        COVERAGE.replace(b'"settled_to_ms":3', b'"settled_to_ms":1'),
+        COVERAGE.replace(b'"settled_to_ms":3', b'"settled_to_ms":6'),
+        COVERAGE.replace(b'"live",5', b'"live",4'),
         COVERAGE.replace(b'"from_ms":4', b'"from_ms":6'),
         COVERAGE.replace(b'"facts_to":7', b'"facts_to":5'),
         COVERAGE.replace(b'"to_offset":9', b'"to_offset":7'),

@@ -6,7 +6,7 @@ import msgspec
 
 from streams.evidence.ledger.cover import Continuity, CoverSum
 from tests.support import evidence
-from topics.records.verdicts import Coverage, SourceCoverage
+from topics.records.verdicts import Coverage, SourceCoverage, VerdictSums
 
 
 def test_input_of_several_partitions_is_spanned() -> None:
@@ -39,23 +39,30 @@ def test_dead_letters_of_several_minutes_are_added() -> None:
     assert (0, 2, 3) == (spanned.from_offset, spanned.to_offset, spanned.dead_letters)
 
 
-def test_deltas_are_added_per_rule() -> None:
-    """An amended verdict takes its old one back; each version of a rule counts on its own."""
+def test_counts_are_added_per_rule() -> None:
+    """What is added and what is taken back are summed apart; each version and mode of a rule counts on its own."""
     total = CoverSum()
+    held, back = evidence.counts(0, held=1), VerdictSums(held=1)
     for record in (
         evidence.counts(0, held=3),
         evidence.counts(1, held=1),
-        msgspec.structs.replace(evidence.counts(0, held=0), held=-1, broken=1),
-        msgspec.structs.replace(evidence.counts(0, held=1), rule_fingerprint="e" * 64),
+        msgspec.structs.replace(evidence.counts(0, held=0, broken=1), taken_back=back),
+        msgspec.structs.replace(held, rule_fingerprint="e" * 64),
+        msgspec.structs.replace(held, mode="shadow"),
+        msgspec.structs.replace(held, generation=1),
     ):
         total.add(record)
     total.add(None)
 
     cover = total.cover()
 
-    assert [("e" * 64, 1, 0, 1), ("f" * 64, 3, 1, 4)] == [
-        (one.rule_fingerprint, one.held, one.broken, one.leaves) for one in cover.counts
-    ]
+    none = VerdictSums()
+    assert [
+        (0, "e" * 64, "live", VerdictSums(held=1), none),
+        (0, "f" * 64, "live", VerdictSums(held=4, broken=1), back),
+        (0, "f" * 64, "shadow", VerdictSums(held=1), none),
+        (1, "f" * 64, "live", VerdictSums(held=1), none),
+    ] == [(one.generation, one.rule_fingerprint, one.mode, one.added, one.taken_back) for one in cover.counts]
     assert cover.unreadable == 1
 
 
@@ -161,3 +168,15 @@ def test_lost_ranges_are_as_they_were_told() -> None:
     found = [total.cover().sources[0].lost for total in (alike, differing)]
 
     assert [lost, sorted(lost)] == found
+
+
+def test_another_generation_has_a_clock_of_its_own() -> None:
+    """After an offsets reset record time begins anew, and the facts go on all the same."""
+    continuity = Continuity()
+    again = msgspec.structs.replace(said(0), generation=1, facts_from=10, facts_to=20)
+
+    found = [[*continuity.gaps(record)] for record in (said(0), again, msgspec.structs.replace(again, facts_from=21))]
+
+    assert [[], [], ["facts go on at 21, the record before ended at 20"]] == [
+        [gap for gap in gaps if "facts" in gap or gaps is not found[2]] for gaps in found
+    ]

@@ -188,16 +188,15 @@ def test_the_cover_says_what_was_judged(tmp_path: Path) -> None:
     cover = msgspec.to_builtins(seal.decode(line).cover)
     assert cover["counts"] == [
         {
+            "generation": 0,
             "rule": "pii",
             "rule_fingerprint": "f" * 64,
-            "held": 4,
-            "broken": 0,
-            "undetermined": 0,
-            "not_applicable": 0,
-            "excepted": 0,
-            "leaves": 4,
+            "mode": "live",
+            "added": {"held": 4},
+            "taken_back": {},
         }
     ]
+    assert [1, 1] == [one["counted"]["seq"] for one in cover["partitions"]]
     assert [(0, 2, 5), (1, 2, 5)] == [
         (one["partition"], one["windows_judged"], one["traces_seen_estimate"]) for one in cover["partitions"]
     ]
@@ -215,7 +214,7 @@ def test_no_line_of_a_seal_is_cut() -> None:
             seal.split(content)
 
 
-@pytest.mark.parametrize("line", [b"{}", b"\xff", b"[" * 100_000, b'{"schema":3}'])
+@pytest.mark.parametrize("line", [b"{}", b"\xff", b"[" * 100_000, b'{"schema":4}'])
 def test_no_seal(line: bytes) -> None:
     """What is no seal is refused."""
     with pytest.raises(msgspec.DecodeError):
@@ -227,8 +226,8 @@ def test_a_seal_of_another_schema_says_so(tmp_path: Path) -> None:
     evidence.make(tmp_path, 1)
     line = seal.split((tmp_path / storage.seal_path(0)).read_bytes()).line
 
-    with pytest.raises(msgspec.DecodeError, match="seal schema 1, this program reads 2"):
-        seal.decode(line.replace(b'"schema":2', b'"schema":1', 1))
+    with pytest.raises(msgspec.DecodeError, match="seal schema 1, this program reads 3: it was never released"):
+        seal.decode(line.replace(b'"schema":3', b'"schema":1', 1))
 
 
 def test_the_parts_of_a_file_come_back(tmp_path: Path) -> None:

@@ -105,7 +105,11 @@ def test_counts_are_those_of_the_records(tmp_path: Path) -> None:
 
     [rule] = [rule for rule in report.rules if rule.id == PII]
     mine = [record for record in quarter.told if record.rule == PII]
-    assert (sum(one.held for one in mine), 2, 0) == (rule.counts.held, rule.counts.broken, rule.counts.undetermined)
+    assert (sum(one.added.held for one in mine), 2, 0) == (
+        rule.counts.held,
+        rule.counts.broken,
+        rule.counts.undetermined,
+    )
     assert rule.applicable == rule.counts.held + 2
     assert [1, 0, 1, 0] == [day.broken for day in rule.days]
     assert rule.counts.held == sum(day.held for day in rule.days)

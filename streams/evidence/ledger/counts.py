@@ -1,0 +1,255 @@
+"""Whether counts are what they must be: a chain of records that says nothing which cannot be so.
+
+    chain      each record of a facts partition has the next number, and names the hash of the one before it
+    stated     each coverage record states the chain as it is up to there
+    sums       nothing is taken back that was not added; a rule gives a window one verdict at most
+    clock      time and generation never go back, and no chain began after the clock
+    signals    for each live verdict that calls for a signal one was published or withheld
+
+In: the records of `betrace.verdicts`, each partition's in order. Out: sentences about what is wrong. A pass that begins
+in the middle knows nothing of what was before; `join` compares where one pass ended with where the next one began.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from streams.config.units import iso_ms
+from topics.records import verdicts
+from topics.records.verdicts import NO_VERDICTS, Counted, Coverage, JudgingRule, VerdictCounts, VerdictSums
+
+HOUR_MS = 3_600_000
+
+Key = tuple[int, str, str, str, int]
+"""Generation, rule, fingerprint, mode, hour: sums are kept by it."""
+
+_OTHER_SUMS = "coverage states other sums than its counts records have"
+_UNLISTED = "the rules that judge are listed by no record before"
+_NAMES = ("held", "broken", "undetermined", "not_applicable", "excepted")
+
+
+class _Balance:
+    """What one key sums up to since the pass began, and the least that it was on the way."""
+
+    __slots__ = ("least", "now", "where")
+
+    def __init__(self) -> None:
+        self.now = [0] * len(_NAMES)
+        self.least = [0] * len(_NAMES)
+        self.where = ""
+
+    def add(self, record: VerdictCounts, where: str) -> None:
+        """Adds a record; what is taken back there may be taken back from it."""
+        for at, name in enumerate(_NAMES):
+            self.now[at] += getattr(record.added, name) - getattr(record.taken_back, name)
+            if self.now[at] < self.least[at]:
+                self.least[at], self.where = self.now[at], where
+
+    def extend(self, later: _Balance) -> None:
+        """Adds what a later pass found."""
+        for at, value in enumerate(self.now):
+            if value + later.least[at] < self.least[at]:
+                self.least[at], self.where = value + later.least[at], later.where
+            self.now[at] = value + later.now[at]
+
+
+@dataclass(slots=True)
+class _Interval:
+    """What was counted since a coverage record, to be compared with what the next one allows.
+
+    `verdicts` are by rule and fingerprint, `due` those that call for a signal. `windows` and `said`, the signals
+    published or withheld so far, are those of the coverage record that ends it, None before.
+    """
+
+    verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    due: int = 0
+    windows: int | None = None
+    said: int | None = None
+
+    def add(self, record: VerdictCounts) -> None:
+        """Adds a counts record."""
+        added = record.added
+        self.verdicts[record.rule, record.rule_fingerprint] += added.applicable + added.not_applicable
+        if record.mode == "live":
+            self.due += added.broken + added.undetermined
+
+    def faults(self, said_before: int) -> Iterator[str]:
+        """What the coverage record that ends it does not allow."""
+        for (rule, _), count in self.verdicts.items():
+            if self.windows is not None and count > self.windows:
+                yield f"{count} verdicts of rule {rule} on {self.windows} windows"
+        said = (self.said or 0) - said_before
+        if self.windows is not None and self.due > said:
+            yield f"{self.due} verdicts call for a signal, {said} were published or withheld"
+
+    def extend(self, later: _Interval) -> None:
+        """Adds what a later pass found up to its first coverage record."""
+        self.verdicts += later.verdicts
+        self.due += later.due
+        self.windows, self.said = later.windows, later.said
+
+
+class CountsChain:
+    """The counts records of one facts partition in one pass.
+
+    `begin` is the chain where the pass begins, None where that is not known: then the first record is taken at its
+    word, and what it follows is compared by `join`.
+    """
+
+    def __init__(self, begin: Counted | None = None) -> None:
+        self.begin = begin
+        self.balances: defaultdict[Key, _Balance] = defaultdict(_Balance)
+        self.signals_stated = 0
+        """By the last coverage record of which the signals must be sealed too."""
+        self._is_first = self._is_whole = begin is not None
+        """The sums of `begin` are known, not only its place."""
+        self._reached = begin
+        self._head: _Interval | None = None
+        """What was before the first coverage record, where it is not known what was before the pass."""
+        self._interval = _Interval()
+        self._said: int | None = 0 if begin is not None else None
+        """Signals published or withheld, by the last coverage record."""
+        self._first_clock: tuple[int, int] | None = None
+        self._last_clock: tuple[int, int] = (0, 0)
+        self._listed: set[str] = set()
+        self._unlisted: set[str] = set()
+        """Named by a record of this pass before one of it lists them."""
+
+    def counts(self, record: VerdictCounts, where: str, value: bytes | None = None) -> Iterator[str]:
+        """What is wrong with the next counts record; `value` are its bytes where they are known."""
+        if self._reached is None:
+            self.begin = self._reached = Counted(seq=record.seq, head=record.prev)
+        if (record.seq, record.prev) != (self._reached.seq, self._reached.head):
+            yield _not_next(record.seq, self._reached.seq)
+            self._reached = replace(self._reached, seq=record.seq, head=record.prev)
+        self._reached = self._reached.after(record, verdicts.encode(record) if value is None else value)
+        yield from self._clock(record)
+        self.balances[_key(record)].add(record, where)
+        self._interval.add(record)
+
+    def _clock(self, record: VerdictCounts) -> Iterator[str]:
+        clock = (record.generation, record.clock_ms)
+        if clock < self._last_clock:
+            yield f"counts at {iso_ms(record.clock_ms)} come after those at {iso_ms(self._last_clock[1])}"
+        if record.minute_ms > record.clock_ms:
+            yield f"counts at {iso_ms(record.clock_ms)} are of traces that began at {iso_ms(record.minute_ms)}"
+        self._first_clock = self._first_clock or clock
+        self._last_clock = max(clock, self._last_clock)
+
+    def coverage(self, record: Coverage, *, is_settled: bool) -> Iterator[str]:
+        """What is wrong with the next coverage record's statement; `is_settled`: its signals must be sealed too."""
+        stated = record.counted
+        if self._reached is None:
+            self.begin = self._reached = stated
+            self._is_whole = True
+        reached = self._reached
+        if (stated.seq, stated.head) != (reached.seq, reached.head):
+            yield f"coverage states {stated.seq} counts records, there are {reached.seq}, or others"
+        elif self._is_whole and _sums(stated) != _sums(reached):
+            yield _OTHER_SUMS
+        if (record.generation, record.to_ms) < self._last_clock:
+            yield f"coverage up to {iso_ms(record.to_ms)} comes after counts at {iso_ms(self._last_clock[1])}"
+        yield from self._bounds(record)
+        yield from self._rules(record.rules, record.judging)
+        clock = (record.generation, record.to_ms)
+        self._first_clock = self._first_clock or clock
+        self._last_clock = max(clock, self._last_clock)
+        if not self._is_whole:
+            # What was before the pass is what is stated less what the pass saw.
+            self._is_whole, self.begin = True, _less(stated, reached, self.begin)
+        self._reached = stated
+        if is_settled:
+            self.signals_stated = stated.signals
+
+    def _bounds(self, record: Coverage) -> Iterator[str]:
+        """What windows and signals allow, since the coverage record before."""
+        interval, self._interval = self._interval, _Interval()
+        interval.windows, interval.said = record.windows_judged, record.counted.signals + record.counted.withheld
+        if self._said is None:
+            self._head = interval
+        else:
+            yield from interval.faults(self._said)
+        self._said = interval.said
+
+    def _rules(self, rules: list[JudgingRule] | None, judging: str) -> Iterator[str]:
+        if rules is not None:
+            self._listed.add(judging)
+        elif judging not in self._listed:
+            if self._is_first:
+                yield _UNLISTED
+            self._unlisted.add(judging)
+            self._listed.add(judging)
+
+    def join(self, later: CountsChain) -> Iterator[str]:
+        """What is wrong between this pass and the next one, which is taken over."""
+        if self._reached is not None and later.begin is not None:
+            if (later.begin.seq, later.begin.head) != (self._reached.seq, self._reached.head):
+                yield _not_next(later.begin.seq, self._reached.seq)
+            elif later._is_whole and _sums(later.begin) != _sums(self._reached):
+                yield _OTHER_SUMS
+        if later._first_clock is not None and later._first_clock < self._last_clock:
+            yield f"counts or coverage of {iso_ms(later._first_clock[1])} come after {iso_ms(self._last_clock[1])}"
+        self._interval.extend(later._head or later._interval)
+        if later._head is not None:
+            yield from self._interval.faults(self._said or 0)
+            self._interval = later._interval
+        self._said = later._said or self._said
+        self._last_clock = max(self._last_clock, later._last_clock)
+        if later._unlisted - self._listed:
+            yield _UNLISTED
+        for key, balance in later.balances.items():
+            self.balances[key].extend(balance)
+        self.signals_stated = max(self.signals_stated, later.signals_stated)
+        self._reached = later._reached or self._reached
+        self._listed |= later._listed
+
+    def negative(self) -> Iterator[tuple[str, str]]:
+        """What was taken back without having been added, with where."""
+        for (_, rule, fingerprint, _, hour), balance in self.balances.items():
+            for name, least in zip(_NAMES, balance.least, strict=True):
+                if least < 0:
+                    since = f"of traces that began in the hour from {iso_ms(hour * HOUR_MS)}"
+                    message = f"{-least} more {name} of rule {rule} are taken back than there were, {since}"
+                    yield balance.where, f"{message} (fingerprint {fingerprint})"
+
+
+def _not_next(seq: int, expected: int) -> str:
+    return (
+        f"counts record {seq} does not follow the one before it, after which {expected} comes: records were left out, "
+        "added or changed"
+    )
+
+
+def _sums(counted: Counted) -> tuple[VerdictSums, VerdictSums]:
+    return counted.added, counted.taken_back
+
+
+def _key(record: VerdictCounts) -> Key:
+    return (
+        record.generation,
+        record.rule,
+        record.rule_fingerprint,
+        record.mode,
+        record.minute_ms // HOUR_MS,
+    )
+
+
+def _less(stated: Counted, reached: Counted, begin: Counted | None) -> Counted:
+    """The chain where the pass began, by what is stated at its first coverage record."""
+    place = begin or stated
+    return Counted(
+        seq=place.seq,
+        head=place.head,
+        added=_minus(stated.added, reached.added),
+        taken_back=_minus(stated.taken_back, reached.taken_back),
+    )
+
+
+def _minus(one: VerdictSums, other: VerdictSums) -> VerdictSums:
+    if other == NO_VERDICTS:
+        return one
+    return VerdictSums(**{name: getattr(one, name) - getattr(other, name) for name in _NAMES})

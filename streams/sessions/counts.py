@@ -1,0 +1,175 @@
+"""The counts records of one facts partition: what each step adds and takes back, as links of one chain.
+
+In: outcomes, as values. Out: `topics.records.verdicts.VerdictCounts` with their bytes. Pure but for its own sums.
+
+What must hold: `counted` is remembered in the transaction that publishes the records it sums up. So a worker that takes
+over goes on with the next number, and no number is on the topic twice.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from dsl import Mode, Verdict
+from streams.windows.close import Close
+from streams.windows.outcomes import Outcome
+from topics.records import verdicts
+from topics.records.facts import TICK_MS
+from topics.records.verdicts import (
+    LEAVES_LIMIT,
+    MINUTE_MS,
+    Counted,
+    Leaf,
+    Retraction,
+    RuleMode,
+    VerdictCounts,
+    VerdictSums,
+    WindowBounds,
+)
+
+APPLICABLE = frozenset({Verdict.HELD.value, Verdict.BROKEN.value, Verdict.UNDETERMINED.value})
+"""The verdicts of which there are leaves."""
+
+
+class CountsKey(NamedTuple):
+    """What one counts record is about; see `topics.records.verdicts.VerdictCounts`."""
+
+    generation: int
+    rule: str
+    fingerprint: str
+    mode: RuleMode
+    minute_ms: int
+
+
+@dataclass(slots=True)
+class _Cell:
+    """The content of one record."""
+
+    added: Counter[str] = field(default_factory=Counter)
+    taken_back: Counter[str] = field(default_factory=Counter)
+    leaves: list[bytes] = field(default_factory=list)
+    retractions: list[bytes] = field(default_factory=list)
+
+    @property
+    def is_full(self) -> bool:
+        """Another verdict, which brings two hashes at most, could be too many."""
+        return len(self.leaves) + len(self.retractions) + 2 > LEAVES_LIMIT
+
+
+def minute(time_ms: int) -> int:
+    """The begin of the minute that a time is in.
+
+    >>> minute(119_999)
+    60000
+    """
+    return time_ms // MINUTE_MS * MINUTE_MS
+
+
+class VerdictTally:
+    """The verdicts that one facts partition gave since the last step; `counted` is the chain before them."""
+
+    def __init__(self, partition: int, counted: Counted | None = None) -> None:
+        self.counted = counted or Counted()
+        self._partition = partition
+        self._cells: dict[CountsKey, list[_Cell]] = {}
+
+    def add(
+        self,
+        key: CountsKey,
+        *,
+        verdict: str,
+        previous: str | None,
+        excepted: int,
+        leaf: bytes | None,
+        retraction: bytes | None,
+    ) -> None:
+        """Adds what one rule says of one chain.
+
+        `previous` is the verdict it takes back, `excepted` a delta; `leaf` and `retraction` are the hashes of the two,
+        None for a verdict that has none. A verdict that stays as it was changes no count.
+        """
+        if verdict == previous and not excepted:
+            return
+        cells = self._cells.setdefault(key, [])
+        if not cells or cells[-1].is_full:
+            cells.append(_Cell())
+        cell = cells[-1]
+        if excepted:
+            (cell.added if excepted > 0 else cell.taken_back)["excepted"] += abs(excepted)
+        if verdict == previous:
+            return
+        cell.added[verdict] += 1
+        cell.leaves += [] if leaf is None else [leaf]
+        if previous is not None:
+            cell.taken_back[previous] += 1
+            cell.retractions += [] if retraction is None else [retraction]
+
+    def add_outcome(self, generation: int, close: Close, outcome: Outcome) -> None:
+        """Adds an outcome of a close."""
+        rule, verdict, previous = outcome.rule, outcome.verdict, outcome.previous
+        mode: RuleMode = "live" if rule.mode is Mode.LIVE else "shadow"
+        bounds = WindowBounds(close.window.first * TICK_MS, close.window.last * TICK_MS)
+        trace_id = close.trace_id.hex()
+        leaf = retraction = None
+        if verdict != previous:
+            if verdict in APPLICABLE:
+                leaf = Leaf(outcome.revision, rule.fingerprint, trace_id, verdict, bounds).hash()
+            if previous in APPLICABLE:
+                retraction = Retraction(
+                    revision=outcome.revision,
+                    rule=rule.fingerprint,
+                    trace_id=trace_id,
+                    verdict=previous,
+                    window=bounds,
+                ).hash()
+        self.add(
+            CountsKey(generation, rule.id, rule.fingerprint, mode, minute(close.chain_first_ms)),
+            verdict=verdict,
+            previous=previous,
+            excepted=outcome.excepted,
+            leaf=leaf,
+            retraction=retraction,
+        )
+
+    def note_signal(self, *, is_published: bool) -> None:
+        """Counts a signal that was due, which is withheld where it is not published."""
+        if is_published:
+            self.counted = replace(self.counted, signals=self.counted.signals + 1)
+        else:
+            self.counted = replace(self.counted, withheld=self.counted.withheld + 1)
+
+    def take(self, generation: int, clock_ms: int, ended_ms: int = 0) -> Iterator[tuple[VerdictCounts, bytes]]:
+        """The records of the step that ends now, with their bytes, and begins anew.
+
+        `ended_ms` is how far the clock of an earlier generation had come that ended in this step.
+        """
+        cells, self._cells = self._cells, {}
+        # What ended with an earlier generation comes before anything of this one.
+        for key in sorted(cells, key=lambda key: key.generation):
+            for cell in cells[key]:
+                record = self._record(key, cell, clock_ms if key.generation == generation else ended_ms)
+                value = verdicts.encode(record)
+                self.counted = self.counted.after(record, value)
+                yield record, value
+
+    def _record(self, key: CountsKey, cell: _Cell, clock_ms: int) -> VerdictCounts:
+        return VerdictCounts(
+            partition=self._partition,
+            seq=self.counted.seq,
+            prev=self.counted.head,
+            generation=key.generation,
+            rule=key.rule,
+            rule_fingerprint=key.fingerprint,
+            mode=key.mode,
+            minute_ms=key.minute_ms,
+            clock_ms=clock_ms,
+            added=VerdictSums(**cell.added),
+            taken_back=VerdictSums(**cell.taken_back),
+            leaves=b"".join(cell.leaves),
+            retractions=b"".join(cell.retractions),
+        )

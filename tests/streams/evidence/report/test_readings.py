@@ -1,0 +1,177 @@
+"""What is said of rules that were pushed, taken back and shadowed, and of input that was read again."""
+
+from __future__ import annotations
+
+from streams.evidence.report.model import Report, RuleReport, Span
+from streams.evidence.report.page import page
+from tests.support.lifetime import SETTINGS, Lifetime, recount
+from topics.records.facts import TICK_MS
+
+REACH_MS = SETTINGS.gap_ms + SETTINGS.lateness_ms
+MINUTE = 60_000 // TICK_MS
+
+
+def lived(life: Lifetime, minutes: int, *names: str) -> None:
+    """Minutes in each of which six traces come, every ten seconds one, and a step is made after each."""
+    for _ in range(6 * minutes):
+        life.write(len(life.log) + 1, "pii.access", "agent.tool", *names)
+        life.wait(MINUTE // 6)
+        life.step()
+
+
+def rule(report: Report, rule_id: str) -> RuleReport:
+    """What is said of one rule."""
+    return next(one for one in report.rules if one.id == rule_id)
+
+
+def test_a_pushed_rule_judges_only_what_begins_later() -> None:
+    """The time before a push, and shortly after it, is not judged: nothing is said of it, least of all that it held."""
+    life = Lifetime()
+    lived(life, 3, "audit.log")
+    life.push("both")
+    lived(life, 3)
+    life.end()
+
+    report = life.report(60_000, 360_000)
+
+    few, audited = rule(report, "few"), rule(report, "audited")
+    assert (True, False, False) == (audited.is_whole, few.is_whole, report.is_whole)
+    [time] = few.judged.times
+    # What was read before the push lies at most at the clock by then.
+    assert (180_000 + REACH_MS + 1, 360_000) == (time.from_ms, time.to_ms)
+    assert recount(life.log, "few", [(time.from_ms, time.to_ms)]) == (few.counts.held, few.counts.broken)
+    assert "the rule judged 2 minutes 56 seconds of it" in few.statement
+    assert "not every rule judged all of it (few)" in report.statement
+    assert not few.is_proven
+
+
+def test_no_trace_is_said_of_judged_time_alone() -> None:
+    """A rule that judged no moment of the period says so, instead of that it applied to no trace."""
+    life = Lifetime()
+    lived(life, 4)
+    life.push("both")
+    lived(life, 1)
+    life.end()
+
+    statement = rule(life.report(60_000, 300_000), "few").statement
+    before = [one.id for one in life.report(60_000, 240_000).rules]
+
+    assert "No statement on all 4 minutes: the rule judged 56 seconds" in statement
+    assert ["audited"] == before
+
+
+def test_a_rule_that_was_rolled_back_has_intervals_in_force() -> None:
+    """Each interval has its text, who pushed it and of what revision, and the time that it judged."""
+    life = Lifetime()
+    lived(life, 2)
+    life.push("both")
+    lived(life, 2)
+    life.push("audited")
+    lived(life, 2)
+    life.push("both")
+    lived(life, 2)
+    life.end()
+
+    few = rule(life.report(0, 480_000), "few")
+
+    assert [(120_000, 240_000, "both"), (360_000, None, "both")] == [
+        (one.from_ms, one.to_ms, one.revision) for one in few.versions
+    ]
+    assert ["ada", "ada"] == [one.pushed_by for one in few.versions]
+    first, second = few.judged.times
+    assert (120_000 + REACH_MS + 1, 360_000 + REACH_MS + 1, 480_000) == (first.from_ms, second.from_ms, second.to_ms)
+    # When it was taken out the last traces could still be amended.
+    assert 240_000 - 60_000 < first.to_ms <= 240_000
+    assert ["live", "live"] == [one.mode for one in few.versions]
+
+
+def test_what_is_read_again_counts_once() -> None:
+    """After an offsets reset the figures are those of the source, while it is read and when it has been read."""
+    life = Lifetime()
+    lived(life, 4)
+    lived(life, 4, "audit.log")
+    life.wait(10 * MINUTE)
+    life.step()
+    before = rule(life.report(60_000, 480_000), "audited")
+    life.reset(2 * MINUTE)
+    life.read(10)
+    life.step()
+
+    meanwhile = life.report(60_000, 480_000)
+    life.end()
+    after = life.report(60_000, 480_000)
+
+    assert recount(life.log, "audited", [(60_000, 480_000)]) == (before.counts.held, before.counts.broken)
+    assert before.counts == rule(meanwhile, "audited").counts == rule(after, "audited").counts
+    assert [120_000] == [one.from_ms for one in after.judged.resets]
+    assert [] == life.findings()
+    assert "The input was read again" in page(after)
+    assert "From 1970-01-01 00:02 on" in page(after)
+
+
+def test_a_minute_of_which_no_reading_has_all_is_not_judged() -> None:
+    """Where an earlier reading ends and the later one begins in one minute, that minute was read twice."""
+    life = Lifetime()
+    life.wait(200)
+    life.step()
+    for _ in range(50):
+        life.write(len(life.log) + 1, "pii.access", "agent.tool")
+        life.wait(30)
+        life.step()
+    life.reset(1_300)
+    lived(life, 3)
+    life.end()
+
+    audited = rule(life.report(60_000, 240_000), "audited")
+
+    assert 1 == audited.judged.read_twice
+    assert [Span(60_000, 120_000), Span(180_000, 240_000)] == audited.judged.times
+    assert not audited.is_proven
+    assert not audited.is_whole
+
+
+def test_a_new_rule_over_the_past_takes_nothing_from_the_others() -> None:
+    """Read again with another set, an earlier reading's verdicts of rules that are no longer there stand."""
+    life = Lifetime("few")
+    lived(life, 4, "audit.log")
+    life.push("audited")
+    life.reset(MINUTE)
+    life.end()
+
+    report = life.report(120_000, 240_000)
+
+    held, broken = recount(life.log, "few", [(120_000, 240_000)])
+    assert (held, broken) == (rule(report, "few").counts.held, rule(report, "few").counts.broken)
+    assert recount(life.log, "audited", [(120_000, 240_000)])[0] == rule(report, "audited").counts.held
+
+
+def test_a_rule_that_is_no_longer_exercised_is_named() -> None:
+    """It applied to traces in the fortnight before, and to none for two days: page one says since when."""
+    day = 86_400_000 // TICK_MS
+    life = Lifetime("both")
+    lived(life, 2, "audit.log")
+    life.wait(3 * day)
+    life.step()
+    life.end()
+
+    report = life.report(2 * 86_400_000, 3 * 86_400_000)
+    earlier = life.report(0, 86_400_000)
+
+    silence = rule(report, "audited").silence
+    assert silence is not None
+    assert (86_400_000, 12) == (silence.since_ms, silence.applicable_before)
+    assert "No longer exercised" in page(report)
+    assert [None, None] == [one.silence for one in earlier.rules]
+    assert "No longer exercised" not in page(earlier)
+
+
+def test_nothing_is_whole_without_a_rule() -> None:
+    """Of a time in which no rule was in force there is no statement, however well it was judged."""
+    life = Lifetime("none")
+    lived(life, 3)
+    life.end()
+
+    report = life.report(60_000, 120_000)
+
+    assert ([], False, "No statement: no rule was in force.") == (report.rules, report.is_whole, report.statement)
+    assert "Nothing: each of the" not in page(report)

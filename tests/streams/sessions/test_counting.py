@@ -1,0 +1,174 @@
+"""What sessions counts over crashes, pushes and resets, against a real broker: one chain of records, nothing twice."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from streams.config.settings import Settings
+from streams.observe import metrics
+from streams.rules import registry
+from streams.sessions.takeover import LogIdentity, store_path
+from tests.support.driven import AUDITED, FAR_MS, FEW, A, B, C, Driven, compiled
+from tests.support.installation import installed
+from topics.records.verdicts import NO_VERDICTS, Counted, Coverage, Record, VerdictCounts, VerdictSums, encode
+
+pytestmark = pytest.mark.broker
+
+REACH_MS = 630_000
+"""gap + lateness."""
+
+
+@pytest.fixture
+def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
+    """An installation with two facts partitions and a rule."""
+    settings = installed(kafka, fresh_prefix, tmp_path)
+    registry.push(settings, compiled(AUDITED), now_ms=1)
+    return settings
+
+
+def chained(records: list[Record]) -> Counted:
+    """Follows the chain, which every coverage record must know; returns where it ends."""
+    reached = Counted()
+    for record in records:
+        if isinstance(record, VerdictCounts):
+            assert (reached.seq, reached.head) == (record.seq, record.prev)
+            reached = reached.after(record, encode(record))
+        else:
+            counted = record.counted
+            assert (reached.seq, reached.head, reached.added, reached.taken_back) == (
+                counted.seq,
+                counted.head,
+                counted.added,
+                counted.taken_back,
+            )
+    return reached
+
+
+@pytest.mark.parametrize("disk", ["a disk", "no disk"])
+@pytest.mark.parametrize("crash_at", range(6))
+def test_the_chain_goes_on_over_a_crash(settings: Settings, crash_at: int, disk: str) -> None:
+    """Wherever a worker is killed, and whatever is left of its store: no record is missing or there twice."""
+    driven = Driven(settings)
+    told = [(10_000, A), (60_000, B), (95_000, A), (200_000, B), (300_000, A), (FAR_MS, C)]
+    for at, (watermark_ms, trace) in enumerate(told):
+        if at == crash_at:
+            driven.crash()
+            driven = driven.again()
+            if disk == "no disk":
+                shutil.rmtree(store_path(settings, 0), ignore_errors=True)
+        names = ("pii.access", "audit.log") if at == 2 else ("pii.access",)
+        driven.apply(watermark_ms, driven.entry(watermark_ms // 100, *names, trace=trace))
+        if at != 3:
+            # What the fourth message brings is not durable when the worker is killed after it.
+            driven.step()
+
+    reached = chained(driven.verdicts())
+
+    assert (VerdictSums(broken=2, held=1), VerdictSums(broken=1)) == (reached.added, reached.taken_back)
+    assert {"broken", "held"} == {verdict for _, verdict, _ in driven.signals()}
+    last = [record for record in driven.verdicts() if isinstance(record, Coverage)][-1]
+    assert (3, 0) == (last.counted.signals, last.counted.withheld)
+
+
+def test_a_rule_that_was_pushed_says_from_when_it_judges(settings: Settings) -> None:
+    """Coverage lists it at once, with the moment from which it judges: gap + lateness after all had it."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.step()
+    driven.rules = compiled(AUDITED + FEW)
+    registry.push(settings, driven.rules, now_ms=2)
+    driven.apply(20_000)
+    driven.step()
+    driven.apply(20_100)
+    driven.step()
+
+    listed = [record.rules for record in driven.verdicts() if isinstance(record, Coverage)]
+
+    ooo_ms = settings.out_of_order_ms
+    assert [[("audited", 0)], [("audited", 0), ("few", 10_000 + ooo_ms + REACH_MS + 1)]] == [
+        [(rule.rule, rule.from_ms) for rule in rules] for rules in listed if rules is not None
+    ]
+
+
+def verdicts_total() -> float:
+    """The metric of broken traces."""
+    return metrics.REGISTRY.get_sample_value("betrace_verdicts_total", {"rule": "audited", "verdict": "broken"}) or 0
+
+
+def test_what_is_read_again_is_a_generation_of_its_own(settings: Settings) -> None:
+    """After an offsets reset the same verdicts come again as another generation, and metrics count them once."""
+    driven = Driven(settings)
+    before = verdicts_total()
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(FAR_MS)
+    driven.step()
+    once = verdicts_total() - before
+    driven.replay = (77, 5_000)
+
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.step()
+    driven.apply(FAR_MS)
+    driven.step()
+
+    records = driven.verdicts()
+    chained(records)
+    counts = [record for record in records if isinstance(record, VerdictCounts)]
+    assert [(0, 0, VerdictSums(broken=1), NO_VERDICTS), (1, 0, VerdictSums(broken=1), NO_VERDICTS)] == [
+        (record.generation, record.minute_ms, record.added, record.taken_back) for record in counts
+    ]
+    covered = [record for record in records if isinstance(record, Coverage)]
+    assert [(0, None, None, None), (1, 77, 5_000, None), (1, 77, 5_000, 10_000)] == [
+        (record.generation, record.reset_ms, record.start_ms, record.from_ms) for record in covered
+    ]
+    assert [5_000 + REACH_MS + 1] == [rule.from_ms for record in covered[1:2] for rule in record.rules or ()]
+    assert (1, 1) == (once, verdicts_total() - before)
+
+
+def test_a_worker_that_takes_over_counts_no_metric_twice(settings: Settings) -> None:
+    """How far the earlier reading came is remembered where its coverage ends."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(FAR_MS)
+    driven.step()
+    before = verdicts_total()
+    driven.replay = (77, 5_000)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.step()
+    driven.crash()
+    driven = driven.again()
+
+    driven.apply(FAR_MS)
+    driven.step()
+
+    assert 2 == len(driven.signals())
+    assert before == verdicts_total()
+
+
+def test_the_chain_goes_on_over_another_facts_log(settings: Settings) -> None:
+    """When the facts topic was made again counts go on as another generation, of which little is claimed."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(FAR_MS)
+    driven.step()
+    driven.crash()
+    driven = driven.again()
+    driven.worker._identity = LogIdentity(driven.worker._identity.cluster_id, "another")
+
+    driven.deliver(0, 1)
+    driven.step()
+    driven.crash()
+    driven = driven.again()
+    driven.worker._identity = LogIdentity(driven.worker._identity.cluster_id, "another")
+    driven.apply(FAR_MS + 60_000)
+    driven.step()
+
+    records = driven.verdicts()
+    chained(records)
+    assert [0, 1] == [record.generation for record in records if isinstance(record, VerdictCounts)]
+    covered = [record for record in records if isinstance(record, Coverage)]
+    assert [(0, None, None), (1, None, FAR_MS), (1, None, FAR_MS)] == [
+        (record.generation, record.reset_ms, record.start_ms) for record in covered
+    ]

@@ -1,0 +1,137 @@
+"""The chain of counts records."""
+
+from __future__ import annotations
+
+import hashlib
+
+from streams.sessions.counts import CountsKey, VerdictTally
+from topics.records.verdicts import LEAVES_LIMIT, Counted, VerdictCounts, VerdictSums, encode
+
+LEAF, BACK = bytes(31) + b"\1", bytes(31) + b"\2"
+KEY = CountsKey(0, "r", "f", "live", 60_000)
+
+
+def add(
+    tally: VerdictTally, verdict: str, previous: str | None = None, excepted: int = 0, key: CountsKey = KEY
+) -> None:
+    """Adds a verdict with the hashes it has."""
+    is_about = verdict != "not_applicable"
+    tally.add(
+        key,
+        verdict=verdict,
+        previous=previous,
+        excepted=excepted,
+        leaf=LEAF if is_about else None,
+        retraction=BACK if previous not in {None, "not_applicable"} else None,
+    )
+
+
+def taken(tally: VerdictTally, generation: int = 0, clock_ms: int = 70_000) -> list[VerdictCounts]:
+    """The records of a step."""
+    return [record for record, _ in tally.take(generation, clock_ms)]
+
+
+def test_an_amended_verdict_takes_its_old_one_back() -> None:
+    """Both are counted, nothing is netted, each has a hash; a verdict that stays says nothing more."""
+    tally = VerdictTally(3)
+    add(tally, "broken")
+    add(tally, "held", "broken")
+    add(tally, "held", "held")
+    add(tally, "not_applicable", excepted=1)
+
+    [record] = taken(tally)
+
+    assert (3, 0, None, 0, "r", "f", "live", 60_000, 70_000) == (
+        record.partition,
+        record.seq,
+        record.prev,
+        record.generation,
+        record.rule,
+        record.rule_fingerprint,
+        record.mode,
+        record.minute_ms,
+        record.clock_ms,
+    )
+    assert VerdictSums(held=1, broken=1, not_applicable=1, excepted=1) == record.added
+    assert VerdictSums(broken=1) == record.taken_back
+    assert (LEAF * 2, BACK) == (record.leaves, record.retractions)
+    assert [] == taken(tally)
+
+
+def test_an_exception_that_no_longer_takes_a_trace_out() -> None:
+    """It is taken back, as the verdict is, and has no hash of its own."""
+    tally = VerdictTally(0)
+
+    add(tally, "held", "not_applicable", excepted=-1)
+
+    [record] = taken(tally)
+    assert VerdictSums(held=1) == record.added
+    assert VerdictSums(not_applicable=1, excepted=1) == record.taken_back
+    assert (LEAF, b"") == (record.leaves, record.retractions)
+
+
+def test_what_is_not_the_same_thing_is_counted_apart() -> None:
+    """Each minute in which chains began, each mode, and each reading has a record of its own."""
+    tally = VerdictTally(0)
+    keys = [KEY, KEY._replace(minute_ms=120_000), KEY._replace(mode="shadow"), KEY._replace(generation=1)]
+    for key in keys:
+        add(tally, "held", key=key)
+
+    records = taken(tally, 1)
+
+    assert [(0, "live", 60_000), (0, "live", 120_000), (0, "shadow", 60_000), (1, "live", 60_000)] == [
+        (record.generation, record.mode, record.minute_ms) for record in records
+    ]
+
+
+def test_many_leaves_are_several_records() -> None:
+    """No record has more hashes than its limit, each has those of what it counts, and each verdict counts once."""
+    tally = VerdictTally(0)
+    for at in range(2 * LEAVES_LIMIT + 1):
+        add(tally, "held", "broken" if at % 2 else None)
+
+    records = taken(tally)
+
+    assert all(len(record.leaves) == 32 * record.added.applicable for record in records)
+    assert all(len(record.leaves) + len(record.retractions) <= 32 * LEAVES_LIMIT for record in records)
+    assert (2 * LEAVES_LIMIT + 1, LEAVES_LIMIT) == (
+        sum(record.added.held for record in records),
+        sum(record.taken_back.broken for record in records),
+    )
+
+
+def test_records_are_a_chain_over_a_take_over() -> None:
+    """Each names the hash of the one before, also when another worker goes on from what was remembered."""
+    tally = VerdictTally(0)
+    add(tally, "broken")
+    add(tally, "held", key=KEY._replace(rule="s"))
+    records = taken(tally)
+    tally.note_signal(is_published=True)
+    tally.note_signal(is_published=False)
+
+    again = VerdictTally(0, tally.counted)
+    add(again, "held", "broken")
+    records += taken(again)
+
+    assert [0, 1, 2] == [record.seq for record in records]
+    hashes = [hashlib.sha256(encode(record)).hexdigest() for record in records]
+    assert [None, *hashes[:2]] == [record.prev for record in records]
+    assert again.counted == Counted(
+        seq=3,
+        head=hashes[2],
+        added=VerdictSums(held=2, broken=1),
+        taken_back=VerdictSums(broken=1),
+        signals=1,
+        withheld=1,
+    )
+
+
+def test_what_ends_with_an_earlier_reading_comes_first() -> None:
+    """Its clock stands where it had come; then comes what the new reading says."""
+    tally = VerdictTally(0)
+    add(tally, "held", key=KEY._replace(generation=1, minute_ms=0))
+    add(tally, "undetermined")
+
+    records = [record for record, _ in tally.take(1, 5_000, 80_000)]
+
+    assert [(0, 80_000), (1, 5_000)] == [(record.generation, record.clock_ms) for record in records]

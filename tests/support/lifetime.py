@@ -1,0 +1,274 @@
+"""An installation in memory: one source partition, one facts partition, a ledger; all but Kafka and RocksDB are real.
+
+What happens to it is told in ticks. What it leaves is evidence, and the source log, by which every figure can be
+counted again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+from dsl import RuleSet, Span, compile_texts
+from streams.config.settings import Settings
+from streams.decode.decoder import TraceSpans
+from streams.evidence.ledger import storage
+from streams.evidence.ledger.findings import Finding
+from streams.evidence.ledger.log import Ledger, Record
+from streams.evidence.ledger.verify import Verification
+from streams.evidence.report import history
+from streams.evidence.report.gather import gather
+from streams.evidence.report.model import Asked, Evidence, Report
+from streams.evidence.report.report import report
+from streams.projection.project import Projector
+from streams.rules.registry import RuleSets
+from streams.sessions import takeover
+from streams.sessions.publish import Publisher
+from streams.sessions.work import Work
+from streams.windows.rocksdb import Store
+from tests.support.disk import Disk
+from tests.support.evidence import ORIGIN, SIGNER
+from tests.support.memory import Memory
+from topics.records import checkpoints, facts, rules
+from topics.records.checkpoints import Checkpoint
+from topics.records.facts import TICK_MS, VERSION, Entry, Facts, Section
+
+TOPIC = "otlp_spans"
+NAMES = ("pii.access", "audit.log", "agent.tool")
+SPANS = {name: Span(name, number.to_bytes(8, "big"), start_ns=number) for number, name in enumerate(NAMES, 1)}
+AUDITED = "- {id: audited, kind: invariant, controls: [SOC2/CC6.1], condition: 'pii.access and audit.log'}\n"
+FEW = "- {id: few, kind: pattern, condition: agent.tool and audit.log}\n"
+SETS = {
+    "audited": f"rules:\n{AUDITED}",
+    "both": f"rules:\n{AUDITED}{FEW}",
+    "few": f"rules:\n{FEW}",
+    "none": "rules:\n" + AUDITED.replace("kind:", "enabled: false, kind:"),
+    "shadow": "rules:\n" + AUDITED.replace("kind:", "mode: shadow, kind:") + FEW,
+}
+
+
+@cache
+def compiled(name: str) -> RuleSet:
+    """The rule set of this name."""
+    found, _ = compile_texts({"rules.yaml": SETS[name]})
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """A record of the source: spans of these names, of one trace, in a tick."""
+
+    tick: int
+    trace: int
+    names: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Output:
+    """A publisher without Kafka: what is committed is taken by the ledger."""
+
+    ledger: Ledger
+    checkpoint: Checkpoint | None = None
+    _sent: list[tuple[str, bytes | None, bytes]] = field(default_factory=list)
+
+    def send(self, topic: str, _number: int, key: bytes | None, value: bytes, _headers: object = ()) -> None:
+        """As `Publisher.send`."""
+        self._sent.append((topic.removeprefix("betrace."), key, value))
+
+    def commit(self) -> None:
+        """As `Publisher.commit`."""
+        for topic, key, value in self._sent:
+            if topic == "positions":
+                self.checkpoint = checkpoints.decode(value)
+            else:
+                log = self.ledger.logs[topic, 0]
+                self.ledger.take((topic, 0), Record(log.next_offset, 0, key, value))
+        self._sent.clear()
+
+    def close(self) -> None:
+        """As `Publisher.close`: what was not committed never happened."""
+        self._sent.clear()
+
+
+SETTINGS = Settings(
+    bootstrap="",
+    state_dir=Path(),
+    source_topics=(TOPIC,),
+    facts_partitions=1,
+    gap_ms=1_000,
+    lateness_ms=2_000,
+    max_duration_ms=20_000,
+    out_of_order_ms=0,
+)
+
+
+@dataclass(slots=True)
+class Lifetime:
+    """The installation; `log` is the source, all of it, `tick` how far time is."""
+
+    rule_set: str = "audited"
+    log: list[SourceRecord] = field(default_factory=list)
+    tick: int = 0
+    store: Memory = field(default_factory=Memory)
+    _facts: list[bytes] = field(default_factory=list)
+    _position: int = 0
+    _replay: tuple[int, int | None] = (0, None)
+    _disk: Disk = field(default_factory=Disk)
+    _known: RuleSets = field(default_factory=RuleSets)
+    _ledger: Ledger = field(default_factory=lambda: Ledger(ORIGIN))
+    _output: Output = field(init=False)
+    _work: Work = field(init=False)
+
+    def __post_init__(self) -> None:
+        for topic in ("signals", "verdicts", "rules"):
+            self._ledger.follow((topic, 0), topic)
+        self._output = Output(self._ledger)
+        self.push(self.rule_set)
+        self._begin()
+
+    def push(self, name: str) -> None:
+        """Makes a set the active one: records that are read from now on are projected with it."""
+        self.rule_set = name
+        pushed = compiled(name)
+        self._known.add(pushed)
+        record = rules.RuleSetRecord(texts=dict(pushed.texts), pushed_by="ada", pushed_ms=0, revision=name)
+        for key, value in (
+            (pushed.fingerprint.encode(), rules.encode(record)),
+            (rules.ACTIVE_KEY, pushed.fingerprint.encode()),
+        ):
+            log = self._ledger.logs["rules", 0]
+            self._ledger.take(("rules", 0), Record(log.next_offset, self.tick * TICK_MS, key, value))
+
+    def write(self, trace: int, *names: str) -> None:
+        """A record comes at the present tick, and is read."""
+        self.log.append(SourceRecord(self.tick, trace, names))
+        self.read()
+
+    def wait(self, ticks: int) -> None:
+        """Time goes on; all that was written is read, and with nothing more to read the clock goes on too."""
+        self.tick += ticks
+        self.read()
+
+    def read(self, count: int | None = None) -> None:
+        """Ingest reads on, so many records or all, and sessions takes it in."""
+        end = len(self.log) if count is None else min(self._position + count, len(self.log))
+        read = self.log[self._position : end]
+        is_all = end == len(self.log)
+        tick = self.tick if is_all else self.log[end - 1].tick if end else 0
+        replay, start_ms = self._replay
+        if replay and start_ms is None and read:
+            start_ms = read[0].tick * TICK_MS
+            self._replay = (replay, start_ms)
+        projector = Projector(compiled(self.rule_set))
+        entries = [_entry(projector, self._position + at, record) for at, record in enumerate(read)]
+        section = Section(TOPIC, 0, 1, replay, start_ms, 1, self._position, end, tick * TICK_MS, [], b"", entries, [])
+        self._facts.append(facts.encode(Facts(VERSION, compiled(self.rule_set).fingerprint, [section])))
+        self._position = end
+        self._take_in()
+
+    def step(self) -> None:
+        """Sessions makes durable what it did, and the ledger seals it."""
+        if self._work.prepare():
+            self._work.commit()
+            self._work.keep(1 << 20)
+        self.seal()
+
+    def seal(self) -> None:
+        """The ledger makes the next seal."""
+        sealed = self._ledger.seal(self.tick * TICK_MS, [SIGNER])
+        self.store.create(storage.seal_path(self._ledger.number), sealed.content)
+        self._ledger.advance(sealed.seal_line, sealed.note)
+
+    def reset(self, tick: int) -> None:
+        """The offsets of the ingest group are set back to the first record at a tick; it is read from there on."""
+        self._position = next((at for at, record in enumerate(self.log) if record.tick >= tick), len(self.log))
+        self._replay = (self._replay[0] + 1 + self.tick * TICK_MS, None)
+
+    def crash(self, *, is_bare: bool) -> None:
+        """The worker is killed, and another one takes over, without the disk if it is bare."""
+        self._output.close()
+        if is_bare:
+            self._disk.clear()
+        self._begin()
+        self._take_in()
+
+    def end(self) -> None:
+        """Everything is read, closed, made durable and sealed."""
+        for _ in range(3):
+            self.wait(1_000)
+            self.step()
+
+    def report(self, from_ms: int, to_ms: int) -> Report:
+        """The report of a period."""
+        asked = Asked(from_ms, to_ms, None, 0, "")
+        gathered = gather(self.store, from_ms, to_ms)
+        evidence = Evidence(
+            place="",
+            origin=ORIGIN,
+            first_seal=0,
+            end_seal=0,
+            head_size=0,
+            head_root=None,
+            head_file="",
+            head_sha256=None,
+            head_file_sha256=None,
+            unreadable=gathered.unreadable,
+            verified=None,
+        )
+        return report(asked, gathered, history.read(self.store), evidence)
+
+    def findings(self) -> list[Finding]:
+        """What verification says of the evidence."""
+        return [*Verification(self.store, [SIGNER.verifier()]).findings()]
+
+    def _begin(self) -> None:
+        with self._disk.opened():
+            last = self._output.checkpoint
+            store = cast("Store", self._disk)
+            partition = takeover.begin(SETTINGS, self._known, 0, store, last, 0)
+            publisher = cast("Publisher", self._output)
+            self._work = Work(SETTINGS, self._known, "", 0, partition, store, publisher, last, last)
+
+    def _take_in(self) -> None:
+        for offset in range(self._work.partition.next_offset, len(self._facts)):
+            self._work.take_in(offset, self._facts[offset])
+
+
+def _entry(projector: Projector, offset: int, record: SourceRecord) -> Entry:
+    spans = [SPANS[name] for name in record.names]
+    found = projector.facts(TraceSpans(len(spans), root_seen=True, spans=spans))
+    trace_id = record.trace.to_bytes(16, "big")
+    return Entry(trace_id, offset, offset, record.tick, len(spans), root_seen=True, facts=found)
+
+
+def chains(log: Sequence[SourceRecord]) -> Iterator[tuple[int, frozenset[str]]]:
+    """When each chain of the source began, and the names in it: records of a trace that gap + lateness do not part.
+
+    No chain here is as long as one may be, and each begins with what every rule is about.
+    """
+    reach = (SETTINGS.gap_ms + SETTINGS.lateness_ms) // TICK_MS
+    open_: dict[int, tuple[int, int, frozenset[str]]] = {}
+    for record in log:
+        first, last, names = open_.get(record.trace, (record.tick, record.tick, frozenset[str]()))
+        if record.tick > last + reach:
+            yield first, names
+            first, names = record.tick, frozenset()
+        open_[record.trace] = (first, record.tick, names | frozenset(record.names))
+    for first, _, names in open_.values():
+        yield first, names
+
+
+def recount(log: Sequence[SourceRecord], rule: str, times: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """How many of the chains that began in these times (ms) the rule held for, and how many broke it, by hand."""
+    held = broken = 0
+    for first, names in chains(log):
+        if not any(begin <= first * TICK_MS < end for begin, end in times):
+            continue
+        is_audited = "audit.log" in names
+        # `audited` wants the log, `few` is a pattern that must not be there.
+        is_broken = is_audited if rule == "few" else not is_audited
+        held, broken = held + (not is_broken), broken + is_broken
+    return held, broken
