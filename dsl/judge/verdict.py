@@ -10,7 +10,8 @@ from enum import Enum
 
 import msgspec
 
-from dsl.judge.formula import AtomFacts, Facts, reasons
+from dsl.judge.facts import AtomFacts, Facts
+from dsl.judge.formula import reasons
 from dsl.judge.ruleset import Formula, Kind, Rule, RuleSet
 
 __all__ = ["AtomFacts", "Judgement", "Verdict", "judge"]

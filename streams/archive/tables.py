@@ -4,7 +4,8 @@ In: a database with the view `archive` (rows that hold a span), and rules. Out, 
 
     hits      trace_id, tick, atom, identity, start_ns         a row that satisfies an atom, by the atom's index
     windows   trace_id, first, last, is_simple                 of a trace with a hit: its first hit, its last arrival
-    judged    trace_id, first, last, has_more, verdicts        what is to be said of the trace, and whether that is all
+    judged    trace_id, first, last, has_more, verdicts        what is to be said of the trace, and whether that is all:
+                                                               not where a pair that SQL cannot say may be about it
     chosen    trace_id                                         the traces that have more to be said of
 
 What must hold: of a trace that has no more, the verdicts are those of the engine. So a trace is simple only when all
@@ -182,15 +183,24 @@ class Tables:
             of_atom = f"FILTER (atom = {each.index})"
             yield f"count(*) {of_atom} > 0 AS hit_{each.index}"
             yield f"min(start_ns) {of_atom} AS first_{each.index}, max(start_ns) {of_atom} AS last_{each.index}"
+            if each.atom.pairing:
+                yield f"count(*) FILTER (atom = {each.index} AND start_ns IS NULL) > 0 AS unstarted_{each.index}"
             if each.atom.counted:
                 yield f"count(DISTINCT identity) {of_atom} AS count_{each.index}"
 
     def _verdicts(self, rule: Rule) -> Iterator[str]:
         """Twice the rule's number, and one more when it is broken; NULL when it is not about the trace."""
+        if not _can_say(rule):
+            yield "NULL::INT"
+            return
         applies, broken = self._truths(rule)
         yield f"CASE WHEN {applies} THEN {2 * self._enabled.index(rule)} + {broken}::INT END"
 
     def _more(self, rule: Rule, *, in_full: bool) -> Iterator[str]:
+        if not _can_say(rule):
+            columns = self._columns()
+            yield sql.any_of(f"hit_{columns[atom]}" for atom in sorted(rule.formula.wakes))
+            return
         applies, broken = self._truths(rule)
         if in_full:
             yield f"({applies} AND {broken})"
@@ -206,6 +216,12 @@ class Tables:
 
 
 _NO_HITS = _HITS.empty_table()
+
+
+def _can_say(rule: Rule) -> bool:
+    """Whether SQL alone says what the rule says of a trace."""
+    formula = rule.formula
+    return all(term is None or sql.can_say(term) for term in (formula.applies, formula.broken, formula.unexcepted))
 
 
 def _verdict(is_broken: int) -> Verdict:
