@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from dsl.judge.atoms import MAX_COUNTED, Exemption, Pairing, Question
 from dsl.judge.formula import Counted, CountIs, Every, Neg, Ordered, Seen, Some, Term, wakes
-from dsl.judge.pairs import Paired, PairedBounds
+from dsl.judge.pairs import Paired, PairedBounds, Words
 from dsl.judge.predicate import EVERY_SPAN
 from dsl.judge.relation import Relation
 from dsl.judge.ruleset import Formula, Kind
@@ -42,7 +42,7 @@ from dsl.syntax.nodes import (
     Word,
     subjects,
 )
-from dsl.syntax.printer import expr_text
+from dsl.syntax.printer import expr_text, subject_text
 
 ANY_SPAN = Has(Name(EVERY_SPAN))
 
@@ -122,12 +122,12 @@ class Assembly:
             pairing = Pairing.UNSTARTED if pair.quantifier == "each" else Pairing.NOTHING
             subject = self._occurring(pair.subject, bound=True, pairing=pairing)
             other = self._occurring(pair.partner.subject, bound=bound, pairing=Pairing.NOTHING)
-            return PairedBounds(expr_text(pair), pair.quantifier, subject, order, other)
+            return PairedBounds(_words(pair), pair.quantifier, subject, order, other)
         keys = _names(pair.keys)
         subject = self._occurring(pair.subject, bound=True, keys=keys)
         that = None if pair.that is None else self._relation(pair.subject, pair.that, keys, bound=True)
         partner = self._relation(pair.subject, pair.partner, keys, bound=bound)
-        return Paired(expr_text(pair), pair.quantifier, subject, that, partner, pair.partner.is_own)
+        return Paired(_words(pair), pair.quantifier, subject, that, partner, pair.partner.is_own)
 
     def _relation(self, subject: Subject, partner: Partner, keys: tuple[str, ...], *, bound: bool) -> Relation:
         """The relation of a partner to a subject whose atom has these keys."""
@@ -184,6 +184,11 @@ class Assembly:
 def _bare(pair: Pair, order: str) -> Pair:
     """The pair with nothing but before or after: first and last starts tell of it."""
     return replace(pair, that=None, partner=Partner(pair.partner.subject, Relations((Word(order),))))
+
+
+def _words(pair: Pair) -> Words:
+    keys = _names(pair.partner.relations.keys)
+    return Words(expr_text(pair), subject_text(pair.subject), subject_text(pair.partner.subject), keys)
 
 
 def _names(keys: Iterable[Key]) -> tuple[str, ...]:

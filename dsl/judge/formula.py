@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from dsl.judge.facts import Facts
-from dsl.judge.pairs import Paired, PairedBounds
+from dsl.judge.pairs import Account, Paired, PairedBounds
 
 
 class Seen(NamedTuple):
@@ -166,6 +166,20 @@ def reasons(term: Term, facts: Facts, *, whole: bool, wanted: bool) -> Iterator[
                 yield from reasons(item, facts, whole=whole, wanted=wanted)
         case _ if wanted or found:
             yield Reason(term.text, is_missing=wanted)
+
+
+def accounts(term: Term, facts: Facts, *, whole: bool, wanted: bool) -> Iterator[Account]:
+    """Of each pair for which the term is not `wanted`, which occurrences it is about."""
+    if (found := term.truth(facts, whole=whole)) is wanted:
+        return
+    match term:
+        case Neg(item):
+            yield from accounts(item, facts, whole=whole, wanted=not wanted)
+        case Every(items) | Some(items):
+            for item in items:
+                yield from accounts(item, facts, whole=whole, wanted=wanted)
+        case Paired() | PairedBounds() if wanted or found:
+            yield term.account(facts, is_missing=wanted)
 
 
 def compare(left: float, op: str, right: float) -> bool:

@@ -19,7 +19,7 @@ MAX_SEARCHED = 500
 
 def unmatched(subject: Iterable[Occurrence], others: Others) -> list[Occurrence] | None:
     """Those that have no fitting one of their own; None when there are too many to tell."""
-    in_order = sorted(subject, key=_order)
+    in_order = sorted(subject, key=lambda occurrence: occurrence.order)
     # With one value per key, those that fit an occurrence follow one another, and giving out the next is the best.
     if others.are_plain and not (others.relation.is_same and others.relation.order is None):
         places = [_place(occurrence, others) for occurrence in in_order]
@@ -28,12 +28,6 @@ def unmatched(subject: Iterable[Occurrence], others: Others) -> list[Occurrence]
     if max(len(in_order), others.count) > MAX_SEARCHED:
         return None
     return _by_search([list(dict.fromkeys(others.fitting(occurrence))) for occurrence in in_order], in_order)
-
-
-def _order(occurrence: Occurrence) -> tuple[int, bytes]:
-    return min((each.start_ns for each in occurrence.variants if each.start_ns is not None), default=-1), (
-        occurrence.identity
-    )
 
 
 def _place(occurrence: Occurrence, others: Others) -> list[tuple[Combination, Interval]]:

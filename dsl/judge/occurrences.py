@@ -34,6 +34,12 @@ class Occurrence(msgspec.Struct, frozen=True, array_like=True, gc=False):
     variants: tuple[Variant, ...]
 
     @property
+    def order(self) -> tuple[int, bytes]:
+        """Where it stands among others: by its first start, those without one first, then by identity."""
+        starts = (each.start_ns for each in self.variants if each.start_ns is not None)
+        return min(starts, default=-1), self.identity
+
+    @property
     def is_complete(self) -> bool:
         """No variant was left out."""
         return len(self.variants) < MAX_VARIANTS

@@ -10,27 +10,74 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dsl.judge.facts import Facts
 from dsl.judge.matching import unmatched
 from dsl.judge.occurrences import Occurrence
 from dsl.judge.relation import Others, Relation, occurrences_of
 
+MAX_EXAMPLES = 5
+
+
+class Example(NamedTuple):
+    """An occurrence of the subject, and the other one that it has, None when it lacks one."""
+
+    occurrence: Occurrence
+    other: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """How a pair reads: the whole, its two subjects, and the names of the values that they have in common."""
+
+    text: str
+    subject: str
+    other: str
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Why a pair is not as it should be: of `total` occurrences of the subject `count` lack or have another one.
+
+    `subject` and `other` are atoms; `examples` are the first of the `count`, at most `MAX_EXAMPLES`; none where first
+    and last starts decided.
+    """
+
+    words: Words
+    subject: bytes
+    other: bytes
+    is_missing: bool
+    is_own: bool = False
+    count: int = 0
+    total: int = 0
+    examples: tuple[Example, ...] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class PairedBounds:
     """`each subject has other before`, or `some`, or `after`: first and last starts decide."""
 
-    text: str
+    words: Words
     quantifier: str
     subject: bytes
     order: str
     other: bytes
 
+    @property
+    def text(self) -> str:
+        """The pair in canonical form."""
+        return self.words.text
+
     def truth(self, facts: Facts, *, whole: bool) -> bool | None:
         """Whether the term is true of a trace with these facts; None when that is not known."""
         found = self._is_each(facts) if self.quantifier == "each" else self._is_some(facts)
         return found if whole or (found and self.quantifier == "some") else None
+
+    def account(self, facts: Facts, *, is_missing: bool) -> Account:  # noqa: ARG002, no occurrence is remembered
+        """The account of a pair of which no occurrence is remembered."""
+        return Account(self.words, self.subject, self.other, is_missing)
 
     def _is_some(self, facts: Facts) -> bool:
         if (subject := facts.get(self.subject)) is None or (other := facts.get(self.other)) is None:
@@ -56,12 +103,17 @@ class Paired:
     `that` narrows the subject to occurrences that fit it, `is_own` wants another partner for each.
     """
 
-    text: str
+    words: Words
     quantifier: str
     subject: bytes
     that: Relation | None
     partner: Relation
     is_own: bool
+
+    @property
+    def text(self) -> str:
+        """The pair in canonical form."""
+        return self.words.text
 
     def truth(self, facts: Facts, *, whole: bool) -> bool | None:
         """As `PairedBounds.truth`."""
@@ -69,6 +121,20 @@ class Paired:
             return None
         found = self._truth(facts)
         return found if whole or found else None
+
+    def account(self, facts: Facts, *, is_missing: bool) -> Account:
+        """Which occurrences lack another one (`is_missing`), or which have one."""
+        others = Others.of(facts, self.partner)
+        about = [occurrence for occurrence, _ in self._narrowed(facts, occurrences_of(facts, self.subject).kept)]
+        found = [Example(each, next(others.fitting(each), None)) for each in about]
+        if self.is_own and is_missing:
+            found = [Example(each, None) for each in unmatched(about, others) or ()]
+        told = [example for example in found if (example.other is None) is is_missing]
+        told.sort(key=lambda example: example.occurrence.order)
+        examples = tuple(told[:MAX_EXAMPLES])
+        return Account(
+            self.words, self.subject, self.partner.other, is_missing, self.is_own, len(told), len(about), examples
+        )
 
     @property
     def _asks_between(self) -> bool:
