@@ -61,6 +61,12 @@ class Projector:
         wanted = self.rules.interest
         return Interest(wanted.names, wanted.every_span, wanted.attributes | set(self.identity))
 
+    @property
+    def uncomparable(self) -> list[str]:
+        """The names that pairs compare and the redaction hides without a key: such pairs are never decided."""
+        keys = {key for atom in self.rules.atoms.values() for key in atom.keys}
+        return sorted(key for key in keys if self.redaction.key_hash(key) is None)
+
     def facts(self, trace: TraceSpans) -> list[Fact]:
         """The facts of one trace of one record, in the order of its spans."""
         return self.facts_of(trace.spans)

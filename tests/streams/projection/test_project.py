@@ -234,3 +234,17 @@ def test_facts_say_of_pairs_only_what_they_ask() -> None:
 
 def _section(facts: list[Fact]) -> Section:
     return Section("t", 0, 1, 0, None, 1, 0, 1, None, [], b"", [Entry(TRACE, 0, 0, 0, 1, root_seen=False, facts=facts)])
+
+
+@pytest.mark.parametrize(("key", "expected"), [(None, ["user.id"]), (b"0123456789abcdef", [])])
+def test_what_pairs_cannot_compare_is_named(key: bytes | None, expected: list[str]) -> None:
+    """A redacted attribute without a key is named to the operator, and the pair is not decided on it."""
+    rules, _ = compile_texts({"t.rules": "// id: r\nwhen { a } never { some a has b with same user.id, same order }"})
+    projector = Projector(rules, redaction=Redaction(treatments("user.id=drop"), key))
+    span = Span("a", identity=b"1", start_ns=1, attributes={"user.id": "u-17", "order": 1})
+
+    assert expected == projector.uncomparable
+    hidden = [
+        None for fact in projector.facts_of([span]) for variant in fact.keys or () for each in variant if each is None
+    ]
+    assert len(expected) == len(hidden)
