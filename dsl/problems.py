@@ -215,6 +215,22 @@ def too_many_subjects(spot: Spot, count: int, limit: int) -> Problem:
     return _error("E210", spot, f"the rule has {count} subjects, at most {limit} are allowed", "split the rule")
 
 
+def not_judged_yet(spot: Spot, word: str) -> Problem:
+    """A word of a pair that a later version will judge."""
+    advice = "write before, after, with same NAME, or without SUBJECT between"
+    return _error("E211", spot, f"this version does not judge `{_cut(word)}`", advice)
+
+
+def relation_twice(spot: Spot, relation: str) -> Problem:
+    """Two relations of one sort in a pair."""
+    return _error("E212", spot, f"a pair has one {relation}", "take one of them out, or join two pairs by `and`")
+
+
+def without_order(spot: Spot) -> Problem:
+    """`without … between` of which nothing says between what."""
+    return _error("E213", spot, "`without` needs `before` or `after`", "write before or after behind what it must have")
+
+
 def unreadable(spot: Spot, reason: str) -> Problem:
     """A path that cannot be read."""
     return _error("E301", spot, f"cannot be read: {reason}", "name files and directories that exist and may be read")
@@ -399,6 +415,13 @@ def count_beyond(spot: Spot, limit: int) -> Problem:
 def unitless_duration(spot: Spot) -> Problem:
     """`span.duration` compared with a bare number."""
     return _warning("W412", spot, "`span.duration` is in nanoseconds here", "write a unit, as in 250ms")
+
+
+def order_of_bounds(spot: Spot, op: str, meant: str) -> Problem:
+    """`before` or `after` where it compares too little."""
+    which = "first" if op == "before" else "last"
+    message = f"`{op}` compares only the {which} of both, and misses an order between others"
+    return _warning("W414", spot, message, f"to speak of each of them, write {_cut(meant)}")
 
 
 def no_rules(spot: Spot) -> Problem:

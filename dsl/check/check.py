@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import re2
 
 from dsl import problems
+from dsl.check.pairs import check_pair
 from dsl.files.draft import Draft
 from dsl.judge.builtin import CLOSED_SETS, DURATION, builtin_of
 from dsl.judge.predicate import parts
@@ -32,6 +33,7 @@ from dsl.syntax.nodes import (
     Literal,
     Not,
     Number,
+    Pair,
     Reference,
     Subject,
     Test,
@@ -120,6 +122,8 @@ def _expr(expr: Expr, passage: Passage) -> Iterator[Problem]:
             yield from _expr(item, passage)
         case Has(name, bare=True) if name.quoted:
             yield problems.bare_string(passage.spot(expr.at), f'"{name.text}"')
+        case Pair():
+            yield from check_pair(expr, passage)
         case Compared(left, op, right):
             for side in (left, right):
                 if isinstance(side, Duration):

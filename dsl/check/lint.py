@@ -11,6 +11,7 @@ from itertools import product
 from typing import TypeAlias
 
 from dsl import problems
+from dsl.check.pairs import order_advice
 from dsl.check.semconv import near
 from dsl.judge.atoms import MAX_COUNTED
 from dsl.judge.builtin import BUILTINS, DURATION, builtin_of, lookup_keys
@@ -32,6 +33,7 @@ from dsl.syntax.nodes import (
     Name,
     Not,
     Number,
+    Pair,
     Reference,
     Subject,
     Test,
@@ -56,9 +58,11 @@ def advice(form: Form, kind: Kind | None, passage: Passage) -> Iterator[Problem]
     names = frozenset(name for subject in asked if (name := parts(subject).name) is not None)
     for expr in exprs:
         yield from _shape(expr, passage)
+        yield from _compared_names(expr, passage)
         for subject, _ in subjects(expr):
             yield from _subject(subject, passage)
             yield from _attributes_as_text(subject, names, passage)
+    yield from order_advice(form, passage)
     has_clauses = not isinstance(form, When) or form.always or form.never
     if kind is not None and has_clauses:
         yield from _constant(form, kind, passage)
@@ -88,6 +92,19 @@ def _both_sides(items: tuple[Expr | Cond, ...], passage: Passage) -> Iterator[Pr
     for item in items:
         if isinstance(item, Has | Carries) and item in excluded:
             yield problems.same_on_both_sides(passage.spot(item.at), expr_text(item))
+
+
+def _compared_names(expr: Expr, passage: Passage) -> Iterator[Problem]:
+    """The same for the names of values that pairs compare."""
+    match expr:
+        case AllOf(items) | AnyOf(items):
+            for item in items:
+                yield from _compared_names(item, passage)
+        case Not(item):
+            yield from _compared_names(item, passage)
+        case Pair(_, subject):
+            for key in expr.keys:
+                yield from _name(key.left, parts(subject).name, passage)
 
 
 def condition_advice(cond: Cond, subject: str | None, passage: Passage) -> Iterator[Problem]:

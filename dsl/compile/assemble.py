@@ -2,17 +2,22 @@
 
 In: a checked form, its kind, time zone and exceptions. Out: a `Formula` and the questions its atoms ask, each with the
 number of spans that must be told apart. Exceptions bind only subjects under an even number of `not` in what the rule
-is about (W, T, the pattern); the same subjects without them are kept beside, to know when an exception decided.
+is about (W, T, the pattern); the same subjects without them are kept beside, to know when an exception decided. Of a
+pair they bind what it is about, its subject and that of `that`, wherever it stands; and the other one as any subject,
+or under never when W names it too.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
-from dsl.judge.atoms import MAX_COUNTED, Exemption, Question
+from dsl.judge.atoms import MAX_COUNTED, Exemption, Pairing, Question
 from dsl.judge.formula import Counted, CountIs, Every, Neg, Ordered, Seen, Some, Term, wakes
+from dsl.judge.pairs import Paired, PairedBounds, Words
 from dsl.judge.predicate import EVERY_SPAN
+from dsl.judge.relation import Relation
 from dsl.judge.ruleset import Formula, Kind
 from dsl.syntax.nodes import (
     AllOf,
@@ -24,36 +29,47 @@ from dsl.syntax.nodes import (
     Expr,
     Form,
     Has,
+    Key,
     Name,
     Not,
     Number,
     Order,
+    Pair,
+    Partner,
+    Relations,
     Subject,
     When,
+    Word,
     subjects,
 )
-from dsl.syntax.printer import expr_text
+from dsl.syntax.printer import expr_text, subject_text
 
 ANY_SPAN = Has(Name(EVERY_SPAN))
 
 
 @dataclass(slots=True)
 class Assembly:
-    """Assembles one rule; afterwards `questions` holds what its atoms ask and how far each is counted."""
+    """Assembles one rule; afterwards `questions` holds what its atoms ask and how far each is counted.
+
+    `pairings` says by fingerprint what pairs must know of the occurrences of an atom.
+    """
 
     zone: str
     exemptions: tuple[Exemption, ...]
     questions: dict[Question, int] = field(default_factory=dict)
+    pairings: dict[bytes, Pairing] = field(default_factory=dict)
     is_about_every_trace: bool = False
-    _subjects: dict[Seen, None] = field(default_factory=dict)
+    _subjects: dict[Seen, Question] = field(default_factory=dict)
+    _named_in_when: frozenset[bytes] = frozenset()
 
     def formula(self, form: Form, kind: Kind) -> Formula:
         """The formula of a rule."""
         about = _about(form, kind)
-        applies = self._applies(about, kind, bound=True)
+        self._named_in_when = frozenset(self._fingerprint(subject) for subject, _ in subjects(about))
+        applies = self._applies(about, kind)
         broken = self._broken(form, kind)
-        shown = tuple(self._subjects)
-        plain = self._applies(about, kind, bound=False) if self.exemptions else applies
+        shown = tuple(self._shown())
+        plain = self._applies(about, kind, exempts=False) if self.exemptions else applies
         woken = frozenset(wakes(plain))
         if plain.truth({}, whole=True) is not False:
             every_span = self._seen(ANY_SPAN, bound=False)
@@ -61,44 +77,97 @@ class Assembly:
         self.is_about_every_trace = Question(ANY_SPAN, self.zone).fingerprint in woken
         return Formula(applies, broken, plain if self.exemptions else None, shown, woken)
 
-    def _applies(self, about: Expr, kind: Kind, *, bound: bool) -> Term:
-        term = self._term(about, bound=bound)
+    def _applies(self, about: Expr, kind: Kind, *, exempts: bool = True) -> Term:
+        if not exempts:
+            return replace(self, exemptions=())._applies(about, kind)  # noqa: SLF001, its own
+        term = self._term(about, bound=True)
         if kind is not Kind.PATTERN:
             return term
         positive = (subject for subject, is_positive in subjects(about) if is_positive)
-        return Some((term, *(self._seen(subject, bound=bound) for subject in positive)))
+        return Some((term, *(self._seen(subject, bound=True) for subject in positive)))
 
     def _broken(self, form: Form, kind: Kind) -> Term:
         if isinstance(form, When):
             required = [Neg(self._term(clause)) for clause in form.always]
-            return Some((*required, *map(self._term, form.never)))
+            return Some((*required, *(self._term(clause, never=True) for clause in form.never)))
         if kind is Kind.INVARIANT and isinstance(form, AllOf):
             return Neg(Every(tuple(map(self._term, form.items[1:]))))
         return self._term(form, bound=True)
 
-    def _term(self, expr: Expr, *, bound: bool = False, positive: bool = True) -> Term:
+    def _term(self, expr: Expr, *, bound: bool = False, never: bool = False, positive: bool = True) -> Term:
         """The term of an expression; `bound` when the rule's exceptions bind its positive subjects."""
         match expr:
             case Has() | Carries():
                 return self._seen(expr, bound=bound and positive)
             case Not(item):
-                return Neg(self._term(item, bound=bound, positive=not positive))
-            case AllOf(items):
-                return Every(tuple(self._term(item, bound=bound, positive=positive) for item in items))
-            case AnyOf(items):
-                return Some(tuple(self._term(item, bound=bound, positive=positive) for item in items))
+                return Neg(self._term(item, bound=bound, never=never, positive=not positive))
+            case AllOf(items) | AnyOf(items):
+                terms = tuple(self._term(item, bound=bound, never=never, positive=positive) for item in items)
+                return Every(terms) if isinstance(expr, AllOf) else Some(terms)
             case Order(left, op, right):
                 first, second = (self._seen(side, bound=bound and positive).atom for side in (left, right))
                 return Ordered(expr_text(expr), first, op, second)
+            case Pair():
+                other = expr.partner.subject
+                repeats = never and self._fingerprint(other) in self._named_in_when
+                return self._pair(expr, bound=(bound and positive) or repeats)
             case Compared():
                 return self._count_is(expr, bound=bound and positive)
 
-    def _seen(self, subject: Subject, *, bound: bool, counted: int = 0) -> Seen:
-        question = Question(subject, self.zone, self.exemptions if bound else ())
+    def _pair(self, pair: Pair, *, bound: bool) -> Paired | PairedBounds:
+        """The term of a pair; `bound` when the exceptions bind its other subject too."""
+        is_same = self._fingerprint(pair.subject) == self._fingerprint(pair.partner.subject)
+        order = pair.partner.relations.order
+        if order is not None and not is_same and pair == _bare(pair, order):
+            pairing = Pairing.UNSTARTED if pair.quantifier == "each" else Pairing.NOTHING
+            subject = self._occurring(pair.subject, bound=True, pairing=pairing)
+            other = self._occurring(pair.partner.subject, bound=bound, pairing=Pairing.NOTHING)
+            return PairedBounds(_words(pair), pair.quantifier, subject, order, other)
+        keys = _names(pair.keys)
+        subject = self._occurring(pair.subject, bound=True, keys=keys)
+        that = None if pair.that is None else self._relation(pair.subject, pair.that, keys, bound=True)
+        partner = self._relation(pair.subject, pair.partner, keys, bound=bound)
+        return Paired(_words(pair), pair.quantifier, subject, that, partner, pair.partner.is_own)
+
+    def _relation(self, subject: Subject, partner: Partner, keys: tuple[str, ...], *, bound: bool) -> Relation:
+        """The relation of a partner to a subject whose atom has these keys."""
+        relations, compared = partner.relations, _names(partner.relations.keys)
+        between, is_any = None, False
+        for without in relations.without:
+            is_any = without.is_any
+            between = self._occurring(without.subject, bound=False, keys=() if is_any else compared)
+        return Relation(
+            other=self._occurring(partner.subject, bound=bound, keys=compared),
+            order=relations.order,
+            keys=tuple(map(keys.index, compared)),
+            between=between,
+            is_any=is_any,
+            is_same=self._fingerprint(subject) == self._fingerprint(partner.subject),
+        )
+
+    def _occurring(
+        self, subject: Subject, *, bound: bool, keys: tuple[str, ...] = (), pairing: Pairing = Pairing.EACH
+    ) -> bytes:
+        """The atom of a subject of a pair."""
+        atom = self._seen(subject, bound=bound, keys=keys).atom
+        self.pairings[atom] = max(pairing, self.pairings.get(atom, Pairing.NOTHING))
+        return atom
+
+    def _fingerprint(self, subject: Subject) -> bytes:
+        """What tells whether two subjects are the same."""
+        return Question(subject, self.zone).fingerprint
+
+    def _seen(self, subject: Subject, *, bound: bool, counted: int = 0, keys: tuple[str, ...] = ()) -> Seen:
+        question = Question(subject, self.zone, self.exemptions if bound else (), keys)
         self.questions[question] = max(counted, self.questions.get(question, 0))
         seen = Seen(question.text, question.fingerprint)
-        self._subjects[seen] = None
+        self._subjects.setdefault(seen, question)
         return seen
+
+    def _shown(self) -> Iterator[Seen]:
+        """The subjects in the order written; of two that say the same the one that has keys, which shows them."""
+        keyed = {replace(question, keys=()) for question in self._subjects.values() if question.keys}
+        yield from (seen for seen, question in self._subjects.items() if question not in keyed)
 
     def _count_is(self, expr: Compared, *, bound: bool) -> CountIs:
         constants = [side.value for side in (expr.left, expr.right) if isinstance(side, Number)]
@@ -110,6 +179,21 @@ class Assembly:
             return node.value if isinstance(node, Number) else node.value_ns
 
         return CountIs(expr_text(expr), side(expr.left), expr.op, side(expr.right))
+
+
+def _bare(pair: Pair, order: str) -> Pair:
+    """The pair with nothing but before or after: first and last starts tell of it."""
+    return replace(pair, that=None, partner=Partner(pair.partner.subject, Relations((Word(order),))))
+
+
+def _words(pair: Pair) -> Words:
+    keys = _names(pair.partner.relations.keys)
+    return Words(expr_text(pair), subject_text(pair.subject), subject_text(pair.partner.subject), keys)
+
+
+def _names(keys: Iterable[Key]) -> tuple[str, ...]:
+    """The names that are compared, sorted, each once."""
+    return tuple(sorted({key.left.text for key in keys}))
 
 
 def _about(form: Form, kind: Kind) -> Expr:

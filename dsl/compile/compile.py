@@ -21,7 +21,7 @@ from dsl.compile.assemble import Assembly
 from dsl.files import headers, yaml_rules
 from dsl.files.draft import Draft
 from dsl.files.fields import Metadata, metadata
-from dsl.judge.atoms import SEMANTICS, Atom, Exemption, Question, atom
+from dsl.judge.atoms import SEMANTICS, Atom, Exemption, Pairing, Question, atom
 from dsl.judge.builtin import zone_of
 from dsl.judge.ruleset import Formula, Interest, Kind, Rule, RuleException, RuleSet
 from dsl.problems import Problem
@@ -46,12 +46,13 @@ class RulesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
-    """A rule, the draft and the nodes it was made from, and what its atoms ask."""
+    """A rule, the draft and the nodes it was made from, what its atoms ask, and what pairs must know of them."""
 
     rule: Rule
     draft: Draft
     form: Form
     questions: Mapping[Question, int]
+    pairings: Mapping[bytes, Pairing]
 
 
 def load(paths: Iterable[str | Path]) -> tuple[RuleSet, list[Problem]]:
@@ -104,8 +105,18 @@ def rule_set(
     for each in compiled:
         for question, count in each.questions.items() if each.rule.enabled else ():
             counted[question] = max(count, counted.get(question, 0))
-    atoms = [atom(question, count) for question, count in counted.items()]
+    pairings = _pairings(each.pairings for each in compiled if each.rule.enabled)
+    atoms = [atom(each, count, pairings.get(each.fingerprint, Pairing.NOTHING)) for each, count in counted.items()]
     return RuleSet.of([each.rule for each in compiled], atoms, {file.path: file.text for file in files}), found
+
+
+def _pairings(of_rules: Iterable[Mapping[bytes, Pairing]]) -> dict[bytes, Pairing]:
+    """What the pairs of all rules must know, by atom: the most that one of them must."""
+    found: dict[bytes, Pairing] = {}
+    for of_rule in of_rules:
+        for fingerprint, pairing in of_rule.items():
+            found[fingerprint] = max(pairing, found.get(fingerprint, Pairing.NOTHING))
+    return found
 
 
 def _drafts(files: Iterable[SourceFile], found: list[Problem]) -> Iterator[Draft]:
@@ -139,7 +150,7 @@ def _compile(draft: Draft, said: Metadata, found: list[Problem]) -> CompiledRule
     atoms = frozenset(question.fingerprint for question in assembly.questions)
     rule = _rule(said, kind, draft.condition.text, fingerprint, formula, atoms)
     rule = replace(rule, exceptions=tuple(shown for _, shown in exceptions))
-    return CompiledRule(rule, draft, form, assembly.questions)
+    return CompiledRule(rule, draft, form, assembly.questions, assembly.pairings)
 
 
 def _rule(said: Metadata, kind: Kind, text: str, fingerprint: str, formula: Formula, atoms: frozenset[bytes]) -> Rule:

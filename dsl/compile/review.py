@@ -15,6 +15,9 @@ from pathlib import Path
 from dsl import problems
 from dsl.compile.compile import CompiledRule, compile_files, rule_set
 from dsl.files.draft import DraftTest
+from dsl.judge.atoms import Atom, Pairing
+from dsl.judge.keys import hashed, key_hash
+from dsl.judge.occurrences import Occurrences
 from dsl.judge.ruleset import Rule, RuleSet
 from dsl.judge.span import Span
 from dsl.judge.verdict import Judgement, Verdict, judge
@@ -30,18 +33,23 @@ class TraceFacts:
     last_ns: int | None = None
     identities: set[bytes] = field(default_factory=set)
     counted: int | None = None
+    occurrences: Occurrences | None = None
 
     @property
     def identity_count(self) -> int:
         """Distinct spans that were hit, as far as they are counted."""
         return len(self.identities) if self.counted is None else min(len(self.identities), self.counted)
 
-    def add(self, span: Span) -> None:
-        """Notes a hit."""
+    def add(self, atom: Atom, span: Span) -> None:
+        """Notes that the span hit the atom."""
         self.identities.add(span.identity)
         if span.start_ns is not None:
             self.first_ns = span.start_ns if self.first_ns is None else min(self.first_ns, span.start_ns)
             self.last_ns = span.start_ns if self.last_ns is None else max(self.last_ns, span.start_ns)
+        if atom.pairing:
+            self.occurrences = self.occurrences or Occurrences()
+            variants = atom.variants(span) if atom.pairing is Pairing.EACH else ()
+            self.occurrences.add(span.identity, span.start_ns, hashed(variants, [key_hash] * len(atom.keys)))
 
 
 def review(paths: Iterable[str | Path], today: date) -> list[Problem]:
@@ -68,7 +76,7 @@ def judge_trace(rules: RuleSet, spans: Iterable[Span], *, whole: bool = True) ->
     facts: dict[bytes, TraceFacts] = {}
     for span in spans:
         for atom in rules.hits(span):
-            facts.setdefault(atom.fingerprint, TraceFacts(counted=atom.counted)).add(span)
+            facts.setdefault(atom.fingerprint, TraceFacts(counted=atom.counted)).add(atom, span)
     return judge(rules, facts, whole=whole)
 
 

@@ -6,14 +6,13 @@ when it is broken and held, what is excepted, which attributes leave the process
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from dsl.compile.compile import CompiledRule
 from dsl.explain.phrase import clauses, joined, noun, sentence, whose
 from dsl.files.draft import DraftException
 from dsl.judge.atoms import Question, looked_up
 from dsl.judge.formula import compare
-from dsl.judge.predicate import parts
 from dsl.judge.ruleset import Kind, Mode, Rule
 from dsl.show import printable
 from dsl.syntax.nodes import AllOf, AnyOf, Compared, Expr, Form, Not, Number, When, subjects
@@ -127,13 +126,17 @@ def _exception(exception: DraftException) -> str:
     return f"a span {said} does not make the rule apply{until}" + (f" ({why})" if why else "")
 
 
-def _leaves(questions: Iterable[Question], identity: Iterable[str]) -> Iterator[str]:
-    named = {name for question in questions for name in looked_up(parts(question.subject))}
+def _leaves(questions: Collection[Question], identity: Iterable[str]) -> Iterator[str]:
+    compared = {key for question in questions for key in question.keys}
+    named = {name for question in questions for name in looked_up(question, shown=True)}
     yield "its id, name, service, start and duration"
     yield "where it has them, as the rule names them: " + ", ".join(sorted(named))
     yield "where it has them, as it tells who: " + ", ".join(sorted(identity))
+    if compared:
+        yield "where it has them, hashes of the values that pairs compare: " + ", ".join(sorted(compared))
 
 
 def _atom(question: Question) -> str:
     unless = [f"unless {cond_text(each.where)}" for each in question.exemptions]
-    return " ".join([question.fingerprint.hex(), question.text, *unless])
+    keys = [f"with {', '.join(question.keys)}"] if question.keys else []
+    return " ".join([question.fingerprint.hex(), question.text, *keys, *unless])

@@ -28,12 +28,16 @@ from dsl.syntax.nodes import (
     Number,
     Operand,
     Order,
+    Pair,
+    Partner,
     Presence,
     Reference,
+    Relations,
     Subject,
     Test,
     Text,
     Truth,
+    Without,
 )
 from dsl.syntax.printer import operand_text
 
@@ -91,6 +95,8 @@ def clauses(expr: Expr, *, holds: bool = True) -> list[str]:
             return [f"there is {'a' if holds else 'no'} {noun(expr)}"]
         case Order():
             return [_order(expr, holds=holds)]
+        case Pair():
+            return [_pair(expr, holds=holds)]
         case Compared(left, op, right):
             return [f"{_amount(left)} {_COUNTS[op][not holds]} {_amount(right)}"]
 
@@ -183,6 +189,26 @@ def _order(order: Order, *, holds: bool) -> str:
     if holds:
         return f"the {which} {left} starts {order.op} the {which} {right}"
     return f"the {which} {left} does not start {order.op} the {which} {right} (or one of them is missing)"
+
+
+def _pair(pair: Pair, *, holds: bool) -> str:
+    subject = noun(pair.subject) + ("" if pair.that is None else f" that has a {_partner(pair.that)}")
+    other = _partner(pair.partner) + (", each one of its own" if pair.partner.is_own else "")
+    if pair.quantifier == "some":
+        return f"{'at least one' if holds else 'no'} {subject} has a {other}"
+    return f"each {subject} has a {other}" if holds else f"not every {subject} has a {other}"
+
+
+def _partner(partner: Partner) -> str:
+    relations = partner.relations
+    said = [f"that starts {relations.order} it"] if relations.order else []
+    said += [f"with the same {_quoted(key.left.text)}" for key in relations.keys]
+    said += [f"with no {noun(each.subject)} between them{_of(each, relations)}" for each in relations.without]
+    return " ".join([noun(partner.subject), *said])
+
+
+def _of(without: Without, relations: Relations) -> str:
+    return " (whatever its values)" if without.is_any and relations.keys else ""
 
 
 def _amount(side: Count | Number | Duration) -> str:

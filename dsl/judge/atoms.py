@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import partial
 from hashlib import blake2b
 from itertools import islice
@@ -15,6 +16,7 @@ from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
 from dsl.judge.builtin import BUILTINS, TIME_PREFIX, builtin_of, lookup_keys, zone_of
+from dsl.judge.keys import KeyTexts, canonical_texts
 from dsl.judge.predicate import (
     EVERY_SPAN,
     Parts,
@@ -29,7 +31,7 @@ from dsl.judge.predicate import (
 from dsl.judge.span import NO_ATTRIBUTES, Attributes, Span, Value
 from dsl.judge.values import clean
 from dsl.syntax.nodes import Cond, Subject
-from dsl.syntax.printer import cond_text, subject_text
+from dsl.syntax.printer import cond_text, name_text, subject_text
 
 FINGERPRINT_BYTES = 8
 SEMANTICS = 2
@@ -37,6 +39,19 @@ SEMANTICS = 2
 MAX_COUNTED = 10_000
 
 _Witness: TypeAlias = Callable[[Span], dict[str, Value]]
+_Variants: TypeAlias = Callable[[Span], tuple[KeyTexts, ...]]
+
+
+class Pairing(IntEnum):
+    """What pairs must know of the occurrences of an atom; the larger includes the smaller.
+
+    NOTHING: no pair asks for more than the first and last start. UNSTARTED: whether one has no start. EACH: each of
+    them, with its start and keys.
+    """
+
+    NOTHING = 0
+    UNSTARTED = 1
+    EACH = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +67,25 @@ class Atom:
     """A predicate on one span.
 
     `fingerprint` is 8 bytes; `text` the subject in canonical form; `counted` how many distinct spans must be told
-    apart, 0 when no rule counts the atom. `names` are the span names, attribute names and event names that can make it
-    hold (None: any span can); `attributes` every attribute name it may look up. `holds` says whether a span satisfies
-    the atom, and never raises.
+    apart, 0 when no rule counts the atom; `pairing` what pairs must know, `keys` the names of the values that they
+    compare. `names` are the span names, attribute names and event names that can make it hold (None: any span can);
+    `attributes` every attribute name it may look up. `holds` says whether a span satisfies the atom, and never raises.
     """
 
     fingerprint: bytes
     text: str
     counted: int
+    pairing: Pairing
+    keys: tuple[str, ...]
     names: frozenset[str] | None = field(repr=False)
     attributes: frozenset[str] = field(repr=False)
     holds: Predicate = field(repr=False, compare=False)
     _witness: _Witness = field(repr=False, compare=False)
+    _variants: _Variants = field(repr=False, compare=False)
+
+    def variants(self, span: Span) -> tuple[KeyTexts, ...]:
+        """The values of the keys on a span that satisfies the atom; one for each event that satisfies it."""
+        return self._variants(span)
 
     def witness(self, span: Span) -> dict[str, Value]:
         """The attributes this atom names, as found on the span, keyed by the name they were found under.
@@ -77,14 +99,15 @@ class Atom:
 class Question:
     """What an atom asks, before it is compiled: questions with one fingerprint are equal, and one atom.
 
-    `text` is the subject in canonical form; `fingerprint` 8 bytes of BLAKE2b over it, the time zone if it matters, and
-    the exceptions.
+    `keys` are the names of the values by which pairs compare occurrences. `text` is the subject in canonical form;
+    `fingerprint` 8 bytes of BLAKE2b over it, the time zone if it matters, the exceptions and the keys.
     """
 
     # Only the fingerprint tells questions apart: two identities would leave one of two atoms without hits or counts.
     subject: Subject = field(compare=False)
     zone: str = field(compare=False)
     exemptions: tuple[Exemption, ...] = field(default=(), compare=False)
+    keys: tuple[str, ...] = field(default=(), compare=False)
     text: str = field(init=False, compare=False)
     fingerprint: bytes = field(init=False)
 
@@ -93,17 +116,18 @@ class Question:
         object.__setattr__(self, "text", subject_text(self.subject))
         lines = [self.text, *(f"@{self.zone}" for _ in [1] if self._asks_time())]
         lines += [f"except {cond_text(each.where)} until {each.until_ns}" for each in self.exemptions]
+        lines += [f"with {name_text(key)}" for key in self.keys]
         digest = blake2b("\n".join(lines).encode(), digest_size=FINGERPRINT_BYTES).digest()
         object.__setattr__(self, "fingerprint", digest)
 
     def _asks_time(self) -> bool:
         name, where = parts(self.subject)
-        asked = [builtin_of(each, name) for each in attribute_names(where)]
+        asked = [builtin_of(each, name) for each in (*attribute_names(where), *self.keys)]
         asked += [builtin_of(each, None) for exempt in self.exemptions for each in attribute_names(exempt.where)]
         return any(builtin is not None and builtin.startswith(TIME_PREFIX) for builtin in asked)
 
 
-def atom(question: Question, counted: int) -> Atom:
+def atom(question: Question, counted: int, pairing: Pairing = Pairing.NOTHING) -> Atom:
     """Compiles the question."""
     zone = zone_of(question.zone)
     subject = parts(question.subject)
@@ -115,18 +139,22 @@ def atom(question: Question, counted: int) -> Atom:
         fingerprint=question.fingerprint,
         text=question.text,
         counted=counted,
+        pairing=pairing,
+        keys=question.keys,
         names=_names(subject),
-        attributes=frozenset(looked_up(subject, question.exemptions)),
+        attributes=frozenset(looked_up(question)),
         holds=predicate,
-        _witness=_witness(subject, where, zone),
+        _witness=_witness(subject, where, question.keys, zone),
+        _variants=_variants(subject.name, where, question.keys, zone),
     )
 
 
-def looked_up(subject: Parts, exemptions: tuple[Exemption, ...] = ()) -> Iterator[str]:
-    """Every name that an atom may look up; a witness shows those of the subject alone."""
+def looked_up(question: Question, *, shown: bool = False) -> Iterator[str]:
+    """Every name that an atom may look up, or only those that a witness shows: the exceptions' are not."""
+    subject, exemptions = parts(question.subject), () if shown else question.exemptions
     if subject.name is not None:
         yield subject.name
-    for name in attribute_names(subject.where):
+    for name in (*attribute_names(subject.where), *question.keys):
         yield from lookup_keys(name, subject.name)
     for exemption in exemptions:
         yield from attribute_names(exemption.where)
@@ -172,15 +200,27 @@ def _names(subject: Parts) -> frozenset[str] | None:
     return frozenset(carried if subject.name is None else [subject.name, *carried])
 
 
-def _witness(subject: Parts, where: Where | None, zone: ZoneInfo) -> _Witness:
-    if where is None:
+def _variants(name: str | None, where: Where | None, keys: tuple[str, ...], zone: ZoneInfo) -> _Variants:
+    if not keys:
+        return lambda _: ((),)
+    finds = [finder(lookup_keys(key, name), zone) for key in keys]
+
+    def variants(span: Span) -> tuple[KeyTexts, ...]:
+        events = [event for event in _events(span, name) if where is None or where(span, event)]
+        return tuple(dict.fromkeys(tuple(canonical_texts(find(span, event)) for find in finds) for event in events))
+
+    return variants
+
+
+def _witness(subject: Parts, where: Where | None, keys: tuple[str, ...], zone: ZoneInfo) -> _Witness:
+    if where is None and not keys:
         return partial(_named_witness, subject.name)
-    named = [lookup_keys(name, subject.name) for name in attribute_names(subject.where)]
+    named = [lookup_keys(name, subject.name) for name in (*attribute_names(subject.where), *keys)]
     finds = [[(key, finder((key,), zone)) for key in keys] for keys in named]
 
     def witness(span: Span) -> dict[str, Value]:
         events = _events(span, subject.name)
-        event = next((each for each in events if where(span, each)), events[0])
+        event = next((each for each in events if where is None or where(span, each)), events[0])
         shown: dict[str, Value] = {}
         for steps in finds:
             found = ((key, value) for key, find in steps if (value := find(span, event)) is not None)

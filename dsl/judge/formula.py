@@ -2,37 +2,18 @@
 
 In: the facts a window holds of each atom that was hit. Out: true, false or None (unknown). In a whole trace only a
 count beyond what is counted is unknown. In a cut one a subject that was not seen is unknown, a count is "n or more",
-before and after are unknown; each subject is judged on its own (Kleene's logic).
+before and after are unknown; each subject is judged on its own (Kleene's logic). Pairs are in `dsl.judge.pairs`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-
-class AtomFacts(Protocol):
-    """What a window remembers of one atom."""
-
-    @property
-    def first_ns(self) -> int | None:
-        """The smallest start among the hits that have one."""
-        ...
-
-    @property
-    def last_ns(self) -> int | None:
-        """The largest start among the hits that have one."""
-        ...
-
-    @property
-    def identity_count(self) -> int:
-        """Distinct identities held: exact below `Atom.counted`, else "at least"."""
-        ...
-
-
-Facts: TypeAlias = Mapping[bytes, AtomFacts]
+from dsl.judge.facts import Facts
+from dsl.judge.pairs import Account, Paired, PairedBounds
 
 
 class Seen(NamedTuple):
@@ -140,7 +121,7 @@ class Some:
         return found
 
 
-Term: TypeAlias = Seen | Ordered | CountIs | Neg | Every | Some
+Term: TypeAlias = Seen | Ordered | Paired | PairedBounds | CountIs | Neg | Every | Some
 
 
 class Reason(NamedTuple):
@@ -162,6 +143,8 @@ def wakes(term: Term, *, positive: bool = True) -> Iterator[bytes]:
             yield from [atom] if positive else []
         case Ordered(_, left, _, right):
             yield from [left, right] if positive else []
+        case Paired() | PairedBounds():  # `some` cannot be true, and `each` not false, without its first subject
+            yield from [term.subject] if positive is (term.quantifier == "some") else []
         case CountIs(_, left, _, right):  # more of a count can make a comparison true or false
             yield from (side.atom for side in (left, right) if isinstance(side, Counted))
         case Neg(item):
@@ -183,6 +166,20 @@ def reasons(term: Term, facts: Facts, *, whole: bool, wanted: bool) -> Iterator[
                 yield from reasons(item, facts, whole=whole, wanted=wanted)
         case _ if wanted or found:
             yield Reason(term.text, is_missing=wanted)
+
+
+def accounts(term: Term, facts: Facts, *, whole: bool, wanted: bool) -> Iterator[Account]:
+    """Of each pair for which the term is not `wanted`, which occurrences it is about."""
+    if (found := term.truth(facts, whole=whole)) is wanted:
+        return
+    match term:
+        case Neg(item):
+            yield from accounts(item, facts, whole=whole, wanted=not wanted)
+        case Every(items) | Some(items):
+            for item in items:
+                yield from accounts(item, facts, whole=whole, wanted=wanted)
+        case Paired() | PairedBounds() if wanted or found:
+            yield term.account(facts, is_missing=wanted)
 
 
 def compare(left: float, op: str, right: float) -> bool:

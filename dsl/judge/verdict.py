@@ -10,7 +10,9 @@ from enum import Enum
 
 import msgspec
 
-from dsl.judge.formula import AtomFacts, Facts, reasons
+from dsl.judge.facts import AtomFacts, Facts
+from dsl.judge.formula import accounts, reasons
+from dsl.judge.pairs import Account
 from dsl.judge.ruleset import Formula, Kind, Rule, RuleSet
 
 __all__ = ["AtomFacts", "Judgement", "Verdict", "judge"]
@@ -31,7 +33,7 @@ class Judgement(msgspec.Struct, frozen=True, gc=False):
     When it is broken or undetermined, `missing` names what should have been there and was not, `present` what was there
     and should not have been: subjects, or comparisons of counts and of order, in canonical form. `subjects` are the
     rule's subjects that were seen, with their atoms, in the order written. `excepted`: not applicable, but only because
-    of an exception.
+    of an exception. `pairs` says of the pairs among `missing` and `present` which spans it is about.
     """
 
     rule: Rule
@@ -40,6 +42,7 @@ class Judgement(msgspec.Struct, frozen=True, gc=False):
     present: tuple[str, ...]
     subjects: tuple[tuple[str, bytes], ...]
     excepted: bool
+    pairs: tuple[Account, ...] = ()
 
 
 def judge(rules: RuleSet, facts: Facts, *, whole: bool) -> list[Judgement]:
@@ -66,7 +69,11 @@ def _judge(rule: Rule, facts: Facts, *, whole: bool) -> Judgement | None:
         return Judgement(rule, Verdict.HELD, (), (), _seen(formula, facts), excepted=False)
     verdict = Verdict.BROKEN if is_broken and applies else Verdict.UNDETERMINED
     missing, present = _why(rule, facts, whole=whole)
-    return Judgement(rule, verdict, missing, present, _seen(formula, facts), excepted=False)
+    named = {*missing, *present}
+    pairs = tuple(
+        each for each in accounts(formula.broken, facts, whole=whole, wanted=False) if each.words.text in named
+    )
+    return Judgement(rule, verdict, missing, present, _seen(formula, facts), excepted=False, pairs=pairs)
 
 
 def _why(rule: Rule, facts: Facts, *, whole: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -192,7 +192,83 @@ class Compared:
     at: At = field(default=NOWHERE, compare=False)
 
 
-Expr: TypeAlias = "Has | Carries | Order | Compared | Not[Expr] | AllOf[Expr] | AnyOf[Expr]"
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a pair that is a relation by itself: `before`, `beside`, `within 10m`."""
+
+    text: str
+    at: At = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """`same left`, `different left`, or `left op right`: the values that two occurrences have in common."""
+
+    op: str
+    left: Name
+    right: Name | None = None
+    at: At = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Without:
+    """`without subject between`; `is_any` when its keys do not matter: `without any subject between`."""
+
+    subject: Subject
+    is_any: bool = False
+    at: At = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Relations:
+    """How one occurrence must stand to another, each sort in the order written; `dsl.check.pairs` refuses repetitions.
+
+    `words` are the relations of this and of later versions that take nothing or a duration.
+    """
+
+    words: tuple[Word, ...] = ()
+    keys: tuple[Key, ...] = ()
+    without: tuple[Without, ...] = ()
+
+    @property
+    def order(self) -> str | None:
+        """`before` or `after`, None when neither is asked for."""
+        return next((word.text for word in self.words if word.text in {"before", "after"}), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """What an occurrence must have: `has subject relations`; `is_own` when no two may share it."""
+
+    subject: Subject
+    relations: Relations = field(default_factory=Relations)
+    is_own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """`each subject has partner`, or `some`; `that` narrows the subject to occurrences that have another partner."""
+
+    quantifier: str
+    subject: Subject
+    that: Partner | None
+    partner: Partner
+    at: At = field(default=NOWHERE, compare=False)
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Everything that is compared, in the order written."""
+        return (*(self.that.relations.keys if self.that else ()), *self.partner.relations.keys)
+
+    @property
+    def others(self) -> Iterator[Subject]:
+        """Every subject but the first, in the order written."""
+        for partner in (self.that, self.partner) if self.that else (self.partner,):
+            yield partner.subject
+            yield from (without.subject for without in partner.relations.without)
+
+
+Expr: TypeAlias = "Has | Carries | Order | Pair | Compared | Not[Expr] | AllOf[Expr] | AnyOf[Expr]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,22 +287,31 @@ Form: TypeAlias = "When | Expr"
 def subjects(expr: Expr) -> Iterator[tuple[Subject, bool]]:
     """Every subject of an expression in the order written, and whether it stands under an even number of `not`.
 
+    Of a pair only the first subject can: the others tell nothing alone.
+
     >>> [(subject.name.text, positive) for subject, positive in subjects(AllOf((Has(Name("a")), Not(Has(Name("b"))))))]
     [('a', True), ('b', False)]
     """
+    yield from _subjects(expr, positive=True)
+
+
+def _subjects(expr: Expr, *, positive: bool) -> Iterator[tuple[Subject, bool]]:
     match expr:
         case Has() | Carries():
-            yield expr, True
+            yield expr, positive
         case Order(left, _, right):
-            yield left, True
-            yield right, True
+            yield left, positive
+            yield right, positive
         case Compared(left, _, right):
-            yield from ((side.subject, True) for side in (left, right) if isinstance(side, Count))
+            yield from ((side.subject, positive) for side in (left, right) if isinstance(side, Count))
+        case Pair(_, subject):
+            yield subject, positive
+            yield from ((other, False) for other in expr.others)
         case Not(item):
-            yield from ((subject, not positive) for subject, positive in subjects(item))
+            yield from _subjects(item, positive=not positive)
         case AllOf(items) | AnyOf(items):
             for item in items:
-                yield from subjects(item)
+                yield from _subjects(item, positive=positive)
 
 
 def tests(cond: Cond) -> Iterator[Test | Presence | Truth]:

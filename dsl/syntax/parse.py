@@ -7,6 +7,7 @@ Takes time linear in the text and never raises. Nodes are built bottom-up while 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -31,20 +32,27 @@ from dsl.syntax.nodes import (
     Expr,
     Form,
     Has,
+    Key,
     Literal,
     Name,
     Not,
     Number,
     Operand,
     Order,
+    Pair,
+    Partner,
     Presence,
     Reference,
+    Relations,
     Subject,
     Test,
     Text,
     Truth,
     When,
+    Without,
+    Word,
 )
+from dsl.syntax.soft_words import soften
 from dsl.syntax.source import Passage
 from dsl.syntax.tokens import quantity, stretch, tokens
 
@@ -105,6 +113,8 @@ def _parse(passage: Passage, start: str) -> tuple[object, list[Problem]]:
     words, found = tokens(_language(), passage)
     if found:
         return None, found
+    if start == "rule":
+        words = soften(words)
     reader = _language().parse_interactive(start=start)
     read: list[Token] = []
     try:
@@ -119,16 +129,30 @@ def _parse(passage: Passage, start: str) -> tuple[object, list[Problem]]:
 
 def _unexpected(passage: Passage, word: Token, read: list[Token], accepted: frozenset[str]) -> Problem:
     previous = read[-1] if read else None
+    in_pair = _is_in_pair(read)
     if word.type == "$END":
-        return problems.ends_early(
-            passage.spot(stretch(previous) if previous else At(0, 1)), suggestions.expected(accepted)
-        )
+        help_line = suggestions.PAIR_FORM if in_pair else suggestions.expected(accepted)
+        return problems.ends_early(passage.spot(stretch(previous) if previous else At(0, 1)), help_line)
     spot = passage.spot(stretch(word))
-    if word.type in {"_WHERE", "BEFORE", "AFTER"} and _ends_in_group(read):
+    if word.type in {"_WHERE", "BEFORE", "AFTER"} and not in_pair and _ends_in_group(read):
         return problems.group_as_subject(spot, "where" if word.type == "_WHERE" else word)
+    if in_pair:
+        return problems.unexpected(spot, word, suggestions.PAIR_FORM)
     if previous is not None and previous.type in {"BEFORE", "AFTER"} and word.type == "LPAR":
         return problems.group_as_subject(spot, previous)
     return problems.unexpected(spot, word, suggestions.advice(word, read, accepted))
+
+
+def _is_in_pair(read: list[Token]) -> bool:
+    """Whether the words read end in a pair, and not inside a where of it."""
+    depth = 0
+    for word in reversed(read):
+        depth += (word.type == "RPAR") - (word.type in {"LPAR", "HAS", "COUNT", "_WHERE"})
+        if depth < 0 or (depth == 0 and word.type in {"AND", "OR", "NOT", "LBRACE", "RBRACE"}):
+            return False
+        if word.type in {"EACH", "SOME"}:
+            return True
+    return False
 
 
 def _ends_in_group(read: list[Token]) -> bool:
@@ -157,6 +181,20 @@ def _joined(wheres: tuple[Cond, ...]) -> Cond | None:
     if len(wheres) <= 1:
         return wheres[0] if wheres else None
     return AllOf(wheres, at=_around(*wheres))
+
+
+def _parts(partner: Partner) -> list[object]:
+    relations = partner.relations
+    return [partner.subject, *relations.words, *relations.keys, *relations.without]
+
+
+def _relations(written: Sequence[object]) -> Relations:
+    """The relations, each sort in the order written."""
+    return Relations(
+        tuple(each for each in written if isinstance(each, Word)),
+        tuple(key for each in written if isinstance(each, list) for key in each),
+        tuple(each for each in written if isinstance(each, Without)),
+    )
 
 
 @v_args(inline=True)
@@ -191,6 +229,34 @@ class _Builder(Transformer[Token, object]):
 
     def order(self, left: Subject, word: Token, right: Subject) -> Order:
         return Order(left, str(word), right, at=_around(left, right))
+
+    def pair(self, quantifier: Token, subject: Subject, *partners: Partner) -> Pair:
+        that = partners[0] if len(partners) > 1 else None
+        return Pair(str(quantifier), subject, that, partners[-1], at=_around(quantifier, *_parts(partners[-1])))
+
+    def that(self, _that: Token, owns: Token, subject: Subject, *relations: Word | list[Key] | Without) -> Partner:
+        return self.partner(owns, subject, *relations)
+
+    def partner(self, _owns: Token, *parts: Token | Subject | Word | list[Key] | Without) -> Partner:
+        is_own = isinstance(parts[0], Token)
+        subject, *relations = parts[1:] if is_own else parts
+        return Partner(cast("Subject", subject), _relations(relations), is_own)
+
+    def word(self, *words: Token) -> Word:
+        return Word(" ".join(words), at=_around(*words))
+
+    def with_keys(self, _with: Token, *keys: Key) -> list[Key]:
+        return list(keys)
+
+    def key(self, *parts: Token | Name) -> Key:
+        at = _around(*parts)
+        if isinstance(parts[0], Token):
+            return Key(str(parts[0]), cast("Name", parts[1]), at=at)
+        return Key(str(parts[1]), parts[0], cast("Name", parts[2]), at=at)
+
+    def without(self, opening: Token, *parts: Token | Subject) -> Without:
+        *is_any, subject, closing = parts
+        return Without(cast("Subject", subject), bool(is_any), at=_around(opening, closing))
 
     def compared(self, left: Count | Token, op: Token, right: Count | Token) -> Compared:
         return Compared(_counted(left), str(op), _counted(right), at=_around(left, right))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 
 from dsl.syntax.nodes import (
     AllOf,
@@ -22,19 +23,25 @@ from dsl.syntax.nodes import (
     Expr,
     Form,
     Has,
+    Key,
     Literal,
     Not,
     Number,
     Operand,
     Order,
+    Pair,
+    Partner,
     Presence,
     Reference,
+    Relations,
     Subject,
     Test,
     Text,
     Truth,
     When,
+    Without,
 )
+from dsl.syntax.soft_words import WORDS
 from dsl.syntax.suggestions import RESERVED
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.([A-Za-z_][A-Za-z0-9_-]*|[0-9]+))*")
@@ -58,14 +65,15 @@ def form_text(form: Form) -> str:
 def expr_text(expr: Expr) -> str:
     """An expression."""
     match expr:
-        case AllOf(items):
-            return " and ".join(_expr_in_group(item) for item in items)
-        case AnyOf(items):
-            return " or ".join(_expr_in_group(item) for item in items)
+        case AllOf(items) | AnyOf(items):
+            return (" and " if isinstance(expr, AllOf) else " or ").join(_expr_in_group(item) for item in items)
         case Not(item):
             return f"not {_expr_in_group(item)}"
         case Order(left, op, right):
             return f"{subject_text(left)} {op} {subject_text(right)}"
+        case Pair(quantifier, subject, that, partner):
+            narrowed = "" if that is None else f" that {_partner_text(that)}"
+            return f"{quantifier} {occurrence_text(subject)}{narrowed} {_partner_text(partner)}"
         case Compared(left, op, right):
             return f"{_count_text(left)} {op} {_count_text(right)}"
         case Has() | Carries():
@@ -84,6 +92,28 @@ def subject_text(subject: Subject) -> str:
     name = name_text(subject.name.text)
     head = f"trace.has({name})" if name.startswith('"') else name
     return head if subject.where is None else f"{head}.where({cond_text(subject.where)})"
+
+
+def occurrence_text(subject: Subject) -> str:
+    """A subject as it stands in a pair: a comparison in parentheses, and no name that reads like a word of the pair.
+
+    >>> from dsl.syntax.nodes import Name
+    >>> occurrence_text(Carries(Presence(Name("x")))), occurrence_text(Has(Name("own")))
+    ('(x exists)', 'trace.has(own)')
+    """
+    if isinstance(subject, Carries):
+        return f"({subject_text(subject)})"
+    text = subject_text(subject)
+    name = subject.name.text
+    return text.replace(name, f"trace.has({name})", 1) if name in WORDS else text
+
+
+def relation_texts(relations: Relations) -> Iterator[str]:
+    """The relations, one after the other."""
+    yield from (word.text for word in relations.words)
+    if relations.keys:
+        yield "with " + ", ".join(map(_key_text, relations.keys))
+    yield from map(_without_text, relations.without)
 
 
 def cond_text(cond: Cond) -> str:
@@ -166,6 +196,21 @@ def _duration_text(value_ns: float) -> str:
 
 def _count_text(side: Count | Number | Duration) -> str:
     return f"count({subject_text(side.subject)})" if isinstance(side, Count) else _literal_text(side)
+
+
+def _partner_text(partner: Partner) -> str:
+    own = "own " if partner.is_own else ""
+    return " ".join([f"has {own}{occurrence_text(partner.subject)}", *relation_texts(partner.relations)])
+
+
+def _key_text(key: Key) -> str:
+    if key.right is None:
+        return f"{key.op} {name_text(key.left.text)}"
+    return f"{name_text(key.left.text)} {key.op} {name_text(key.right.text)}"
+
+
+def _without_text(without: Without) -> str:
+    return f"without {'any ' if without.is_any else ''}{occurrence_text(without.subject)} between"
 
 
 def _expr_in_group(expr: Expr) -> str:

@@ -42,6 +42,7 @@ _WORDS = MappingProxyType(
         "RSQB": "]",
         "COMMA": ",",
         "DOLLAR": "$",
+        "OWNS": "has",
         "$END": "the end of the rule",
     }
 )
@@ -75,6 +76,9 @@ _PHRASES = MappingProxyType(
 """Words of other languages for which this one has no word."""
 
 
+PAIR_FORM = "write each A has B before (or some, after, with same K, without C between); nothing stands behind these"
+
+
 def advice(word: Token, read: Sequence[Token], accepted: frozenset[str]) -> str:
     """What to write where `word` cannot stand."""
     before, previous = [_NOTHING, _NOTHING, *read][-2:]
@@ -92,6 +96,8 @@ def advice(word: Token, read: Sequence[Token], accepted: frozenset[str]) -> str:
 
 def expected(accepted: frozenset[str]) -> str:
     """What could stand at a place."""
+    # A pair can stand wherever a subject can, which says enough.
+    accepted = accepted - {"EACH", "SOME"}
     names = accepted - _OPERATORS | {"operator"} if accepted >= _OPERATORS else accepted
     return "expected " + ", ".join(sorted(_WORDS.get(name, name.lower()) for name in names))
 
@@ -116,7 +122,11 @@ def _calls(word: Token, before: Token, previous: Token, accepted: frozenset[str]
     name, _, last = previous.rpartition(".")
     is_count = previous in {"count", "trace.count"} and word.type in {"NAME", "STRING"}
     yield word.type == "LPAR" and previous == "has", "write trace.has(…)"
+    is_pair = word == "has" and "BEFORE" in accepted
     yield is_count, f"write count({word})"
+    yield is_pair and before == "no", f"write not some {previous} has …"
+    yield is_pair, f"write each {previous} has … or some {previous} has …"
+    yield previous == "no" and word.type == "NAME", f"write not some {word} has …"
     yield word.type == "LPAR" and name != "" and last in RESERVED, f"write {name} {last} …"
     yield before.type == "HAS", "trace.has(…) takes one name; conditions stand in .where(…), other subjects beside it"
     yield before.type == "COUNT" and "RPAR" in accepted, "count(…) takes one subject; conditions stand in .where(…)"

@@ -4,10 +4,11 @@ In: a rule set. Out: conditions and expressions, as text. There are three kinds 
 
     sure        rows that hit an atom: nothing more has to be looked at        (exact, of atoms that are a bare name)
     possible    rows of which some may hit an atom: `dsl` decides for each     (a superset, of all other atoms)
-    truth       what a formula says of the facts of a whole trace              (exact, of every formula)
+    truth       what a formula says of the facts of a whole trace              (exact, of every formula that `can_say`)
 
-So every rule can be asked: has, count, and, or, not, before and after are SQL; a where narrows what is looked at, and
-is decided by the atom itself.
+So every rule can be asked: has, count, and, or, not, before and after, and pairs that first and last starts decide, are
+SQL; a where narrows what is looked at, and is decided by the atom itself. Traces that a rule with another pair may be
+about go to the engine.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dsl.compile.compile import compile_files
 from dsl.judge.atoms import Question
 from dsl.judge.builtin import BUILTINS, lookup_keys
 from dsl.judge.formula import Counted, CountIs, Every, Neg, Ordered, Seen, Some, Term
+from dsl.judge.pairs import Paired, PairedBounds
 from dsl.judge.predicate import EVERY_SPAN, parts
 from dsl.syntax import source
 from dsl.syntax.nodes import AllOf, AnyOf, Boolean, Cond, Has, Number, Test, Text
@@ -105,8 +107,21 @@ def text(value: str) -> str:
     return pieces[0] if len(pieces) == 1 else "(" + " || chr(0) || ".join(pieces) + ")"
 
 
+def can_say(term: Term) -> bool:
+    """Whether SQL can say what the term says of a trace: it knows of no single occurrence."""
+    match term:
+        case Neg(item):
+            return can_say(item)
+        case Every(items) | Some(items):
+            return all(map(can_say, items))
+        case _:
+            return not isinstance(term, Paired)
+
+
 def truth(term: Term, columns: Mapping[bytes, int]) -> str:
-    """What the term says of a whole trace whose facts are in the columns hit_N, first_N, last_N and count_N.
+    """What the term says of a whole trace whose facts are in the columns hit_N, first_N, last_N, count_N, unstarted_N.
+
+    Raises `ValueError` of a term that SQL cannot say.
 
     >>> truth(Neg(Seen("a", b"1")), {b"1": 0})
     '(NOT hit_0)'
@@ -117,15 +132,27 @@ def truth(term: Term, columns: Mapping[bytes, int]) -> str:
         case Ordered(_, left, op, right):
             which, sign = ("first", "<") if op == "before" else ("last", ">")
             return f"coalesce({which}_{columns[left]} {sign} {which}_{columns[right]}, false)"
+        case PairedBounds():
+            return _paired(term, columns)
+        case Paired():
+            raise ValueError(f"SQL cannot say {term.text}")
         case CountIs(_, left, op, right):
             sign = {"==": "=", "!=": "<>"}.get(op, op)
             return f"({_side(left, columns)} {sign} {_side(right, columns)})"
         case Neg(item):
             return f"(NOT {truth(item, columns)})"
-        case Every(items):
-            return "(" + " AND ".join(truth(item, columns) for item in items) + ")"
-        case Some(items):
-            return "(" + " OR ".join(truth(item, columns) for item in items) + ")"
+        case Every(items) | Some(items):
+            word = " AND " if isinstance(term, Every) else " OR "
+            return "(" + word.join(truth(item, columns) for item in items) + ")"
+
+
+def _paired(term: PairedBounds, columns: Mapping[bytes, int]) -> str:
+    subject, other = columns[term.subject], columns[term.other]
+    if term.quantifier == "some":
+        first, last = (other, subject) if term.order == "before" else (subject, other)
+        return f"coalesce(first_{first} < last_{last}, false)"
+    has = f"first_{other} < first_{subject}" if term.order == "before" else f"last_{subject} < last_{other}"
+    return f"(NOT hit_{subject} OR (NOT unstarted_{subject} AND coalesce({has}, false)))"
 
 
 def _side(side: Counted | float, columns: Mapping[bytes, int]) -> str:

@@ -4,7 +4,8 @@ In: a database with the view `archive` (rows that hold a span), and rules. Out, 
 
     hits      trace_id, tick, atom, identity, start_ns         a row that satisfies an atom, by the atom's index
     windows   trace_id, first, last, is_simple                 of a trace with a hit: its first hit, its window's end
-    judged    trace_id, first, last, has_more, verdicts        what is to be said of the trace, and whether that is all
+    judged    trace_id, first, last, has_more, verdicts        what is to be said of the trace, and whether that is all:
+                                                               not where a pair that SQL cannot say may be about it
     chosen    trace_id                                         the traces that have more to be said of
 
 What must hold: of a trace that has no more, the verdicts are those of the engine. So a trace is simple only when all
@@ -191,6 +192,8 @@ class Tables:
             of_atom = f"FILTER (atom = {each.index})"
             yield f"count(*) {of_atom} > 0 AS hit_{each.index}, min(tick) {of_atom} AS tick_{each.index}"
             yield f"min(start_ns) {of_atom} AS first_{each.index}, max(start_ns) {of_atom} AS last_{each.index}"
+            if each.atom.pairing:
+                yield f"count(*) FILTER (atom = {each.index} AND start_ns IS NULL) > 0 AS unstarted_{each.index}"
             if each.atom.counted:
                 yield f"count(DISTINCT identity) {of_atom} AS count_{each.index}"
 
@@ -199,6 +202,9 @@ class Tables:
 
         `code` is twice the rule's number, and one more when it is broken; `first` the tick of its atoms' first hit.
         """
+        if not _can_say(rule):
+            yield "NULL::STRUCT(code INTEGER, first BIGINT)"
+            return
         applies, broken = self._truths(rule)
         columns = self._columns()
         first = f"least({', '.join(f'tick_{columns[atom]}' for atom in sorted(rule.atoms))})"
@@ -206,6 +212,10 @@ class Tables:
         yield f"CASE WHEN {applies} THEN {{'code': {code}, 'first': {first}}} END"
 
     def _more(self, rule: Rule, *, in_full: bool) -> Iterator[str]:
+        if not _can_say(rule):
+            columns = self._columns()
+            yield sql.any_of(f"hit_{columns[atom]}" for atom in sorted(rule.formula.wakes))
+            return
         applies, broken = self._truths(rule)
         if in_full:
             yield f"({applies} AND {broken})"
@@ -225,6 +235,12 @@ _NO_HITS = _HITS.empty_table()
 
 def _is_between(tick: str, from_ms: int, to_ms: int) -> str:
     return f"{tick} * {TICK_MS} >= {from_ms} AND {tick} * {TICK_MS} < {to_ms}"
+
+
+def _can_say(rule: Rule) -> bool:
+    """Whether SQL alone says what the rule says of a trace."""
+    formula = rule.formula
+    return all(term is None or sql.can_say(term) for term in (formula.applies, formula.broken, formula.unexcepted))
 
 
 def _verdict(is_broken: int) -> Verdict:

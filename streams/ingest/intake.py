@@ -69,6 +69,8 @@ class Intake:
     def use(self, rules: RuleSet) -> None:
         """From now on records are projected with these rules."""
         self._projector = Projector(rules, self._settings.identity, self._settings.redaction)
+        if hidden := self._projector.uncomparable:
+            log.warning("pairs compare redacted attributes: set BETRACE_REDACT_KEY to decide them", attributes=hidden)
         self._decoder = Decoder(self._projector.interest, self._settings.format)
         self._read_run = None if self._format is Format.JSON else backend.run_reader(self._projector.interest)
 

@@ -13,10 +13,12 @@ from typing import NamedTuple
 import msgspec
 
 from dsl import Atom, Interest, RuleSet, Span
+from dsl.judge.atoms import Pairing
+from dsl.judge.keys import hashed
 from dsl.judge.span import Value
 from streams.decode.decoder import Decoded, TraceSpans
 from streams.projection.redact import Redaction
-from topics.records.facts import Fact, Witness
+from topics.records.facts import Fact, KeyHashes, Witness
 from topics.values import Scalar
 
 IDENTITY_ATTRIBUTES = (
@@ -59,6 +61,12 @@ class Projector:
         wanted = self.rules.interest
         return Interest(wanted.names, wanted.every_span, wanted.attributes | set(self.identity))
 
+    @property
+    def uncomparable(self) -> list[str]:
+        """The names that pairs compare and the redaction hides without a key: such pairs are never decided."""
+        keys = {key for atom in self.rules.atoms.values() for key in atom.keys}
+        return sorted(key for key in keys if self.redaction.key_hash(key) is None)
+
     def facts(self, trace: TraceSpans) -> list[Fact]:
         """The facts of one trace of one record, in the order of its spans."""
         return self.facts_of(trace.spans)
@@ -69,7 +77,14 @@ class Projector:
 
     def _fact(self, atom: Atom, span: Span) -> Fact:
         witness = self._witness(atom, span) if self.shows else NOTHING_SHOWN
-        return Fact(atom.fingerprint, span.identity or span.span_id, span.start_ns, witness)
+        keys = self._keys(atom, span) if atom.pairing else None
+        return Fact(atom.fingerprint, span.identity or span.span_id, span.start_ns, witness, keys)
+
+    def _keys(self, atom: Atom, span: Span) -> tuple[KeyHashes, ...] | None:
+        """What pairs compare, hashed: the values as they are on the span, whatever is redacted of them."""
+        if atom.pairing is not Pairing.EACH:
+            return () if span.start_ns is None else None
+        return hashed(atom.variants(span), [self.redaction.key_hash(key) for key in atom.keys])
 
     def _witness(self, atom: Atom, span: Span) -> Witness:
         identity = self.identity

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 
+from dsl.judge.keys import HASH_BYTES, Hash, key_hash
 from dsl.judge.span import Value
 from streams.errors import ConfigError
 
@@ -69,6 +70,19 @@ class Redaction:
             return dict(attributes)
         kept = {name: value for name, value in attributes.items() if self.treatments.get(name) is not Treatment.DROP}
         return {name: self.value(name, value) for name, value in kept.items()}
+
+    def key_hash(self, name: str) -> Hash | None:
+        """How a value that pairs compare is hashed, of an attribute that is looked up as `name` below any subject.
+
+        Where one of these is redacted the hash is one that only who has the key can tell a value by; None when there
+        is no key: then the value must not leave in any form, and cannot be compared.
+        """
+        if not any(redacted == name or redacted.endswith(f".{name}") for redacted in self.treatments):
+            return key_hash
+        if self.key is None:
+            return None
+        secret = hashlib.sha256(self.key).digest()
+        return lambda text: hashlib.blake2b(text.encode(), digest_size=HASH_BYTES, key=secret).digest()
 
     def value(self, name: str, value: Value) -> Value:
         """The value of attribute `name` as it may travel; None when it is dropped, or was None."""

@@ -1,7 +1,8 @@
 """What a chain remembers of each atom: a join-semilattice, so order, grouping and repetition of facts cannot matter.
 
 In: facts from `betrace.facts`. Out: per atom the first and last start, the tick of the first record, up to five
-witnesses, and, for a counted atom, the smallest identity hashes. `add` and `merge` commute, associate and are
+witnesses, for a counted atom the smallest identity hashes, and for one that pairs ask for its occurrences. `add` and
+`merge` commute, associate and are
 idempotent.
 """
 
@@ -12,6 +13,7 @@ from hashlib import blake2b
 
 import msgspec
 
+from dsl.judge.occurrences import Occurrences
 from topics.records.facts import Fact, Witness
 
 WITNESS_COUNT = 5
@@ -37,6 +39,7 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False):
     `witnesses` are the `WITNESS_COUNT` smallest by `Seen.order`, sorted. `identities` are the smallest 8-byte hashes of
     distinct identities, sorted; at most as many as the rules need (`counted`), so fewer than that is an exact count.
     `first_tick` is the record time of the first hit: what a rule's finding is told by, whatever other rules saw before.
+    `occurrences` is None until a fact says that a pair asks for them.
     """
 
     first_ns: int | None = None
@@ -44,6 +47,7 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False):
     witnesses: list[Seen] = msgspec.field(default_factory=list)
     identities: list[bytes] = msgspec.field(default_factory=list)
     first_tick: int | None = None
+    occurrences: Occurrences | None = None
 
     @property
     def identity_count(self) -> int:
@@ -62,6 +66,9 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False):
             self.witnesses.append(seen)
         if counted:
             self._identify(blake2b(fact.identity, digest_size=8).digest(), counted)
+        if fact.keys is not None:
+            self.occurrences = self.occurrences or Occurrences()
+            self.occurrences.add(fact.identity, fact.start_ns, fact.keys)
 
     def merge(self, other: AtomFacts, counted: int) -> None:
         """Remembers all that `other` remembers."""
@@ -72,6 +79,9 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False):
             self._show(seen)
         for identity in other.identities:
             self._identify(identity, counted)
+        if other.occurrences is not None:
+            self.occurrences = self.occurrences or Occurrences()
+            self.occurrences.merge(other.occurrences)
 
     def _widen(self, first_ns: int | None, last_ns: int | None) -> None:
         if first_ns is None or last_ns is None:

@@ -13,6 +13,7 @@ import msgspec
 from dsl import Judgement, Mode, Rule, RuleSet, Verdict, judge
 from streams.windows.chain import Chain, Judged
 from streams.windows.close import Close
+from streams.windows.pairs import pair_texts
 from topics.records.facts import TICK_MS
 from topics.signals.finding import Finding, RuleText, Shown, SourceRange
 
@@ -125,6 +126,7 @@ def _finding(
         missing=judgement.missing,
         present=judgement.present,
         witnesses=tuple(shown(chain, judgement)),
+        pairs=tuple(pair_texts(judgement.pairs, chain.facts)),
         sources=tuple(SourceRange(at.topic, at.partition, at.first_offset, at.last_offset) for at in chain.sources),
     )
 

@@ -18,10 +18,12 @@ from dsl.syntax.nodes import (
     Not,
     Number,
     Order,
+    Pair,
     Subject,
     When,
     subjects,
 )
+from tests.differential import naive_pairs
 from tests.differential.naive_spans import holds, satisfies
 
 SIGNS = {"==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
@@ -29,11 +31,16 @@ SIGNS = {"==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.
 
 @dataclass(frozen=True)
 class Trace:
-    """Some spans, whether they are all, and what is excepted; `odd` says that an odd number of `not` is around."""
+    """Some spans, whether they are all, and what is excepted; `odd` says that an odd number of `not` is around.
+
+    `always_excepted` binds what pairs are about, `repeated` are other subjects of pairs that it binds as well.
+    """
 
     spans: list[Span]
     is_whole: bool
     exceptions: tuple[Cond, ...]
+    always_excepted: tuple[Cond, ...] = ()
+    repeated: tuple[Subject, ...] = ()
 
     def truth(self, expr: Expr, *, odd: bool = False) -> bool | None:
         """Whether the expression is true; None when that is not known."""
@@ -47,6 +54,8 @@ class Trace:
                 starts = [[span.start_ns for span in self.of(side, odd) if span.start_ns] for side in (left, right)]
                 first, second = ((min if op == "before" else max)(side, default=0) for side in starts)
                 return (all(starts) and SIGNS["<" if op == "before" else ">"](first, second)) if self.is_whole else None
+            case Pair():
+                return naive_pairs.truth(expr, self.sides(expr, odd), is_whole=self.is_whole)
             case Compared(left, op, right):
                 answers = {SIGNS[op](*pair) for pair in product(self.numbers(left, odd), self.numbers(right, odd))}
                 return answers.pop() if len(answers) == 1 else None
@@ -56,7 +65,15 @@ class Trace:
     def of(self, subject: Subject, odd: object) -> list[Span]:
         """The spans that satisfy the subject."""
         found = [span for span in self.spans if satisfies(span, subject)]
-        return [span for span in found if odd or not any(holds(cond, "", span, {}) for cond in self.exceptions)]
+        return found if odd else _without(self.exceptions, found)
+
+    def sides(self, pair: Pair, odd: object) -> naive_pairs.Sides:
+        """The spans of which those that satisfy its subjects make a pair true."""
+        bound = _without(self.always_excepted, self.spans)
+        other = bound if pair.partner.subject in self.repeated else self.spans
+        if self.exceptions and not odd:
+            other = _without(self.exceptions, other)
+        return naive_pairs.Sides(bound, other, self.spans)
 
     def numbers(self, side: object, odd: object) -> list[float]:
         """A number, or what a count can be: in a trace that is not whole, that and the next twenty."""
@@ -66,18 +83,26 @@ class Trace:
         return [*range(count, count + (1 if self.is_whole else 20))]
 
 
+def _without(exceptions: tuple[Cond, ...], spans: list[Span]) -> list[Span]:
+    return [span for span in spans if not any(holds(cond, "", span, {}) for cond in exceptions)]
+
+
 def verdict(form: Form, kind: str, trace: Trace) -> str:
     """The verdict, or `excepted`."""
     about: Expr
     bad: Expr
+    never: tuple[Expr, ...] = ()
+    trace = replace(trace, always_excepted=trace.exceptions)
     if isinstance(form, When):
-        about, bad = form.condition, AnyOf((*map(Not, form.always), *form.never))
+        about, bad, never = form.condition, AnyOf(tuple(map(Not, form.always))), form.never
     elif kind == "invariant" and isinstance(form, AllOf):
         about, bad = form.items[0], Not(AllOf(form.items[1:]))
     else:
         about, bad = AnyOf((form, *(subject for subject, is_positive in subjects(form) if is_positive))), form
     seen, plain = replace(trace, is_whole=True), replace(trace, exceptions=())
     if seen.truth(about) is False:
-        return "excepted" if replace(seen, exceptions=()).truth(about) else "not_applicable"
-    is_bad = (trace if kind == "pattern" else plain).truth(bad)
+        return "excepted" if replace(seen, exceptions=(), always_excepted=()).truth(about) else "not_applicable"
+    forbidding = replace(plain, repeated=tuple(subject for subject, _ in subjects(about)))
+    truths = {(trace if kind == "pattern" else plain).truth(bad), *map(forbidding.truth, never)}
+    is_bad = True if True in truths else None if None in truths else False
     return "undetermined" if is_bad is None or not trace.truth(about) else "broken" if is_bad else "held"

@@ -33,11 +33,27 @@ DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
 
 def satisfies(span: Span, subject: Subject) -> bool:
     """Whether the span satisfies the subject."""
+    return bool(satisfying(span, subject))
+
+
+def attribute(name: str, subject: Subject, span: Span, event: Attributes) -> Value:
+    """What a name stands for in a where of the subject."""
+    above, _ = _parts(subject)
+    return _find(name, above, span, event)
+
+
+def _parts(subject: Subject) -> tuple[str, Cond | None]:
     if isinstance(subject, Carries):
         name, _, last = subject.test.name.text.rpartition(".")
         where: Cond | None = replace(subject.test, name=Name(last))
     else:
         name, where = subject.name.text, subject.where
+    return name, where
+
+
+def satisfying(span: Span, subject: Subject) -> list[Attributes]:
+    """The events of a span that satisfy the subject, or one without attributes for the span; none when it does not."""
+    name, where = _parts(subject)
     events = [event.attributes for event in span.events if event.name == name]
     flag = span.attributes.get(name)
     is_named = name in {span.name, "span"} or events or (_is_there(flag) and str(flag).lower() != "false")
@@ -46,7 +62,7 @@ def satisfies(span: Span, subject: Subject) -> bool:
     names += [each.value.name.text for each in asked if isinstance(each, Test) and isinstance(each.value, Reference)]
     is_carried = any(_is_there(_find(f"{name}.{each}".lstrip("."), "", span, {})) for each in names)
     is_about = is_carried or (name and is_named)
-    return bool(is_about) and (where is None or any(holds(where, name, span, event) for event in events or [{}]))
+    return [event for event in events or [{}] if is_about and (where is None or holds(where, name, span, event))]
 
 
 def holds(cond: Cond, name: str, span: Span, event: Attributes) -> bool:

@@ -49,8 +49,18 @@ _subjects = _has | st.builds(nodes.Carries, _comparisons)
 _counts = st.builds(nodes.Count, _has)
 _few = st.sampled_from([-1, 0, 1, 2, 1.5]).map(nodes.Number)
 _signs = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
+_orders = st.sampled_from(["before", "after"]).map(nodes.Word)
+_keys = st.lists(_names.map(lambda name: nodes.Key("same", name)), max_size=2).map(tuple)
+_between = st.lists(st.builds(nodes.Without, _subjects, st.booleans()), max_size=1).map(tuple)
+_relations = st.builds(nodes.Relations, st.tuples(_orders), _keys, _between) | st.builds(
+    nodes.Relations, st.tuples(_orders) | st.just(()), _keys
+)
+_partners = st.builds(nodes.Partner, _subjects, _relations, st.booleans())
+_narrowing = st.none() | st.builds(nodes.Partner, _subjects, _relations)
+_pairs = st.builds(nodes.Pair, st.sampled_from(["each", "some"]), _subjects, _narrowing, _partners)
 _leaves = (
     _subjects
+    | _pairs
     | st.builds(nodes.Order, _subjects, st.sampled_from(["before", "after"]), _subjects)
     | st.builds(nodes.Compared, _counts, _signs, _counts | _few)
     | st.builds(nodes.Compared, _few, _signs, _counts)

@@ -14,6 +14,7 @@ from dsl.compile.review import judge_trace
 from dsl.syntax import nodes
 from dsl.syntax.parse import parse_rule
 from dsl.syntax.printer import expr_text, form_text
+from dsl.syntax.soft_words import WORDS
 from dsl.syntax.source import Passage, source_file
 from dsl.syntax.suggestions import RESERVED
 
@@ -23,7 +24,7 @@ _NO_NAMES = RESERVED | {"trace", "trace.has", "trace.count"}
 _plain_names = st.from_regex(_NAME, fullmatch=True).filter(
     lambda name: name not in _NO_NAMES and not name.endswith(".where")
 )
-_names = st.builds(nodes.Name, _plain_names | _texts | st.sampled_from(sorted(RESERVED)))
+_names = st.builds(nodes.Name, _plain_names | _texts | st.sampled_from(sorted(RESERVED | WORDS)))
 _numbers = st.builds(nodes.Number, st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False))
 _durations = st.builds(
     nodes.Duration, st.integers(-(10**20), 10**20) | st.floats(-1e9, 1e9).filter(lambda ns: ns != int(ns))
@@ -52,9 +53,23 @@ _has = st.builds(nodes.Has, _names, st.none() | _conds)
 _subjects = _has | st.builds(nodes.Carries, _comparisons)
 _counts = st.builds(nodes.Count, _has)
 _order_signs = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
+_words = st.sampled_from(["before", "after", "above", "directly below", "beside", "within 1.5m"]).map(nodes.Word)
+_keys = st.builds(nodes.Key, st.sampled_from(["same", "different"]), _names) | st.builds(
+    nodes.Key, st.sampled_from(["==", "!="]), _names, _names
+)
+_occurring = _subjects | st.sampled_from(sorted(WORDS)).map(lambda word: nodes.Has(nodes.Name(word)))
+_relations = st.builds(
+    nodes.Relations,
+    st.lists(_words, max_size=2).map(tuple),
+    st.lists(_keys, max_size=2).map(tuple),
+    st.lists(st.builds(nodes.Without, _occurring, st.booleans()), max_size=1).map(tuple),
+)
+_narrowing = st.builds(nodes.Partner, _occurring, _relations)
+_partners = st.builds(nodes.Partner, _occurring, _relations, st.booleans())
 _leaves = (
     _subjects
     | st.builds(nodes.Order, _subjects, st.sampled_from(["before", "after"]), _subjects)
+    | st.builds(nodes.Pair, st.sampled_from(["each", "some"]), _occurring, st.none() | _narrowing, _partners)
     | st.builds(nodes.Compared, _counts, _order_signs, _counts | _numbers)
     | st.builds(nodes.Compared, _numbers, _order_signs, _counts)
 )
@@ -78,9 +93,9 @@ def test_printing_and_parsing_is_the_identity(form: nodes.When) -> None:
 _signs = list("(){}[],.$\"'\\/:= \n")
 _parts = ["//", "==", "<=", "trace.has(", "count(", ".where(", "a", "a.b", "1", "5ms", "\n\n", "é", "\ud800", "\0"]
 _lines = ["// id: r", '// "T"', "// Signal: X (high)", "// kind: pattern", "rules:", "- ", "condition: |\n"]
-_words = st.sampled_from([*sorted(RESERVED), *_signs, *_parts, *_lines])
+_pieces = st.sampled_from([*sorted(RESERVED | WORDS), *_signs, *_parts, *_lines])
 _anything = (
-    st.text(max_size=40) | st.lists(_words, max_size=30).map(" ".join) | st.lists(_words, max_size=30).map("".join)
+    st.text(max_size=40) | st.lists(_pieces, max_size=30).map(" ".join) | st.lists(_pieces, max_size=30).map("".join)
 )
 
 
@@ -183,9 +198,15 @@ def test_attributes_outside_the_interest_change_nothing(span: Span, more: Mappin
 
 
 _known = st.sampled_from([nodes.Has(nodes.Name("a")), nodes.Has(nodes.Name("b")), nodes.Has(nodes.Name("c"))])
+_one_order = st.tuples(st.sampled_from(["before", "after"]).map(nodes.Word))
+_known_between = st.lists(st.builds(nodes.Without, _known, st.booleans()), max_size=1).map(tuple)
+_known_relations = st.builds(nodes.Relations, _one_order, st.just(()), _known_between) | st.builds(nodes.Relations)
+_known_narrowing = st.builds(nodes.Partner, _known, _known_relations)
+_known_partners = st.builds(nodes.Partner, _known, _known_relations, st.booleans())
 _facts = (
     _known
     | st.builds(nodes.Order, _known, st.sampled_from(["before", "after"]), _known)
+    | st.builds(nodes.Pair, st.sampled_from(["each", "some"]), _known, st.none() | _known_narrowing, _known_partners)
     | st.builds(
         nodes.Compared, st.builds(nodes.Count, _known), _order_signs, st.builds(nodes.Number, st.integers(0, 3))
     )

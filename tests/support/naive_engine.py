@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dsl import Atom, RuleSet, Span, judge
+from dsl.judge.keys import hashed, key_hash
+from dsl.judge.occurrences import Occurrences
 from streams.windows.chain import Bounds
 from streams.windows.facts import AtomFacts
 from topics.signals.finding import uid
@@ -58,4 +60,8 @@ def _closes(arrived: Arrived, atoms: list[Atom], bounds: Bounds) -> Iterator[tup
 def _facts(atom: Atom, spans: list[Span]) -> AtomFacts:
     hits = [span for span in spans if atom.holds(span)]
     starts = [span.start_ns for span in hits if span.start_ns is not None]
-    return AtomFacts(min(starts, default=None), max(starts, default=None), [], sorted({span.span_id for span in hits}))
+    occurrences = Occurrences()
+    for span in hits:
+        occurrences.add(span.span_id, span.start_ns, hashed(atom.variants(span), [key_hash] * len(atom.keys)))
+    identities = sorted({span.span_id for span in hits})
+    return AtomFacts(min(starts, default=None), max(starts, default=None), [], identities, occurrences=occurrences)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -39,17 +39,23 @@ class Witness(msgspec.Struct, frozen=True, array_like=True, gc=False):
     attributes: dict[str, Scalar]
 
 
+KeyHashes: TypeAlias = tuple[tuple[bytes, ...] | None, ...]
+"""Per key of a pair the hashes of a span's values: none when it has no value, None when they cannot be compared."""
+
+
 class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A span satisfied an atom.
 
     `atom` is the atom's fingerprint, `identity` the span id (8 bytes) or a log record's identity hash, `start_ns` the
-    span's start in Unix nanoseconds, None when the span has none.
+    span's start in Unix nanoseconds, None when the span has none. `keys` is for atoms that pairs ask for, else None:
+    the key values of each event that satisfied the atom, or of the span; none when only the start matters.
     """
 
     atom: bytes
     identity: bytes
     start_ns: int | None
     witness: Witness
+    keys: tuple[KeyHashes, ...] | None = None
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -79,6 +79,16 @@ class SourceRange(NamedTuple):
     last_offset: int
 
 
+class PairText(NamedTuple):
+    """What is told of a pair among `missing` or `present`: the pair as the rule writes it, and which spans it is about.
+
+    `spans` is empty when no single ones are known.
+    """
+
+    pair: str
+    spans: str
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """A verdict to be published: `revision` 1 is the first of its chain, each change of the verdict is one more.
 
@@ -86,9 +96,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     `previous_verdict` names. Times are Unix milliseconds of record time: `first_fact_ms` that of the chain's first
     record of what this rule looks at, `first_ms` and `last_ms` the window's, `closed_ms` when it closed,
     `first_published_ms` the `closed_ms` of revision 1. `missing` are subjects that should have been there, `present`
-    such that should not. Witnesses come in the order in which they are shown, the most telling first. A summary is
-    about the first finding that a rule's limit of signals withholds, and speaks for all others that it withholds in the
-    hour.
+    such that should not. Witnesses come in the order in which they are shown, the most telling first. `pairs` tells
+    more of `missing` and `present`. A summary is about the first finding that a rule's limit of signals withholds, and
+    speaks for all others that it withholds in the hour.
     """
 
     rule: RuleText
@@ -110,6 +120,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     witnesses: tuple[Shown, ...]
     sources: tuple[SourceRange, ...]
     is_summary: bool = False
+    pairs: tuple[PairText, ...] = ()
 
     @property
     def hour_ms(self) -> int:

@@ -22,6 +22,7 @@ from topics.times import rfc3339
 NAMED_SUBJECTS = 3
 SUBJECT_CHARS = 160
 VALUE_CHARS = 80
+SPANS_CHARS = 400
 
 USER_ATTRIBUTES = ("user.id", "enduser.id", "user.name")
 
@@ -65,17 +66,21 @@ def _seen_clause(finding: Finding, subject: str, example: Shown | None) -> str:
     # A pattern forbids no single subject, only that they come together.
     is_forbidden = finding.verdict == "broken" and finding.rule.kind != "pattern" and subject in finding.present
     remark = ", which the rule forbids," if is_forbidden else ""
-    return f"{_clean(subject, SUBJECT_CHARS)}{remark} was seen" + (f" ({_place(example)})" if example else "")
+    place = _place(example) if example else _spans(finding, subject)
+    return f"{_clean(subject, SUBJECT_CHARS)}{remark} was seen" + (f" ({place})" if place else "")
 
 
 def _lacking(finding: Finding) -> list[str]:
-    """At most one clause: what was not as the rule wants it, where that is more than what was seen."""
+    """What was not as the rule wants it, where that is more than what was seen; a clause for each pair."""
     seen = {shown.subject for shown in finding.witnesses}
-    absent = [subject for subject in finding.missing if subject not in seen]
+    pairs = {each.pair for each in finding.pairs}
+    absent = [subject for subject in finding.missing if subject not in seen | pairs]
+    untrue = [_untrue_clause(finding, pair) for pair in finding.missing if pair in pairs]
     if absent:
-        return [
-            f"{_listed(_few([f'no {name}' for name in _names(absent)], 'more'))} {_was(absent)} recorded in the trace"
-        ]
+        names = _listed(_few([f"no {name}" for name in _names(absent)], "more"))
+        return [f"{names} {_was(absent)} recorded in the trace", *untrue]
+    if untrue:
+        return untrue
     if finding.missing:
         names = _listed(_few(_names(finding.missing), "more"))
         return [f"{names} {_was(finding.missing)} not recorded as the rule requires"]
@@ -86,19 +91,31 @@ def _lacking(finding: Finding) -> list[str]:
     ]
 
 
+def _untrue_clause(finding: Finding, pair: str) -> str:
+    spans = _spans(finding, pair)
+    return f"it is not so that {_clean(pair, SUBJECT_CHARS)}" + (f" ({spans})" if spans else "")
+
+
+def _spans(finding: Finding, pair: str) -> str:
+    """Which spans a pair is about; values and names are quoted text of the trace, so the whole is cleaned."""
+    return next((_clean(each.spans, SPANS_CHARS) for each in finding.pairs if each.pair == pair), "")
+
+
 def _unknown(finding: Finding) -> str:
     because = _CUT_BECAUSE.get(finding.close_reason, "the trace is not known whole")
     if not finding.missing:
         return f"whether the rule holds is unknown: {because}"
-    names = _listed(_few(_names(finding.missing), "more"))
-    return f"whether {names} {_was(finding.missing)} recorded is unknown: {because}"
+    pairs = [each.pair for each in finding.pairs if each.pair in finding.missing]
+    subjects = [subject for subject in finding.missing if subject not in pairs]
+    recorded = [f"{_listed(_few(_names(subjects), 'more'))} {_was(subjects)} recorded"] if subjects else []
+    return f"whether {_listed([*recorded, *_few(_names(pairs), 'more')])} is unknown: {because}"
 
 
 def _place(shown: Shown) -> str:
-    service = [_plain_or_quoted(shown.service)] if shown.service else []
+    service = [plain_or_quoted(shown.service)] if shown.service else []
     what = "log record" if shown.is_log else "span"
     user = next(filter(None, map(shown.text, USER_ATTRIBUTES)), None)
-    return ", ".join([*service, f"{what} {_quoted(shown.name)}", *([f"user {_plain_or_quoted(user)}"] if user else [])])
+    return ", ".join([*service, f"{what} {_quoted(shown.name)}", *([f"user {plain_or_quoted(user)}"] if user else [])])
 
 
 def _names(subjects: Sequence[str]) -> list[str]:
@@ -124,10 +141,10 @@ def _listed(items: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
 
 
-def _plain_or_quoted(text: str) -> str:
+def plain_or_quoted(text: str) -> str:
     r"""Text that cannot be taken for a part of the sentence.
 
-    >>> _plain_or_quoted("u-17"), _plain_or_quoted('u-17") and all is well ("')
+    >>> plain_or_quoted("u-17"), plain_or_quoted('u-17") and all is well ("')
     ('u-17', '"u-17\') and all is well (\'"')
     """
     clean = _clean(text, VALUE_CHARS)

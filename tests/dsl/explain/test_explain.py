@@ -59,7 +59,11 @@ def test_all_that_leaves_is_named(block: Block) -> None:
     shown = {name for span in spans for atom in rules.hits(span) for name in atom.witness(span)}
     assert named is not None
     assert shown <= set(named[1].split(", "))
-    assert all(f"  {fingerprint.hex()} {atom.text}\n" in explained for fingerprint, atom in rules.atoms.items())
+    keys = {
+        fingerprint: f" with {', '.join(atom.keys)}" if atom.keys else "" for fingerprint, atom in rules.atoms.items()
+    }
+    lines = {f"  {each.hex()} {atom.text}{keys[each]}" for each, atom in rules.atoms.items()}
+    assert lines <= set(explained.splitlines())
 
 
 def test_every_rule_of_the_library_is_explained_on_lines_of_its_own() -> None:

@@ -13,7 +13,7 @@ from streams.decode.decoder import Decoded, TraceSpans
 from streams.projection.project import CUT_MARK, VALUE_BYTES, Projector, project, scalar
 from streams.projection.redact import Redaction, treatments
 from tests.support.builders import TRACE, trace_id
-from topics.records.facts import VERSION, Entry, Facts, Section, Witness, decode, encode
+from topics.records.facts import VERSION, Entry, Fact, Facts, Section, Witness, decode, encode
 
 RULES = """
 // Signal: EXPORT (high)
@@ -200,3 +200,51 @@ def test_any_value_travels(rules: RuleSet, value: Value, name: str, start_ns: in
     written = encode(message)
 
     assert written == encode(decode(written))
+
+
+def test_what_pairs_compare_travels_as_hashes_of_the_values_as_they_were() -> None:
+    """Equal values have equal hashes whatever is redacted, and the value itself does not travel."""
+    rules, _ = compile_texts({"t.rules": "// id: r\nwhen { a } never { some a has b with same user.id }"})
+    redaction = Redaction(treatments("user.id=mask"), b"0123456789abcdef")
+    spans = [Span(name, identity=name.encode(), attributes={"user.id": "u-17"}) for name in ("a", "b")]
+
+    facts = Projector(rules, identity=(), redaction=redaction).facts_of(spans)
+
+    keys = [fact.keys for fact in facts if fact.keys is not None]
+    assert 2 == len(keys)
+    assert keys[0] == keys[1]
+    assert b"u-17" not in encode(Facts(VERSION, "", [_section(facts)]))
+    assert b"[masked]" in encode(Facts(VERSION, "", [_section(facts)]))
+
+
+def test_facts_say_of_pairs_only_what_they_ask() -> None:
+    """Without a pair nothing; where first and last starts decide, only that a start is missing; else each span."""
+    texts = {
+        "when { a } always { a before b }": [None, None],
+        "when { a } always { each a has b before }": [None, ()],
+        "when { a } always { each a has own b }": [((),), ((),)],
+    }
+    spans = [Span("a", identity=b"1", start_ns=1), Span("a", identity=b"2")]
+
+    for text, expected in texts.items():
+        rules, _ = compile_texts({"t.rules": f"// id: r\n{text}"})
+
+        assert expected == [fact.keys for fact in Projector(rules).facts_of(spans)]
+
+
+def _section(facts: list[Fact]) -> Section:
+    return Section("t", 0, 1, 0, None, 1, 0, 1, None, [], b"", [Entry(TRACE, 0, 0, 0, 1, root_seen=False, facts=facts)])
+
+
+@pytest.mark.parametrize(("key", "expected"), [(None, ["user.id"]), (b"0123456789abcdef", [])])
+def test_what_pairs_cannot_compare_is_named(key: bytes | None, expected: list[str]) -> None:
+    """A redacted attribute without a key is named to the operator, and the pair is not decided on it."""
+    rules, _ = compile_texts({"t.rules": "// id: r\nwhen { a } never { some a has b with same user.id, same order }"})
+    projector = Projector(rules, redaction=Redaction(treatments("user.id=drop"), key))
+    span = Span("a", identity=b"1", start_ns=1, attributes={"user.id": "u-17", "order": 1})
+
+    assert expected == projector.uncomparable
+    hidden = [
+        None for fact in projector.facts_of([span]) for variant in fact.keys or () for each in variant if each is None
+    ]
+    assert len(expected) == len(hidden)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsl.judge.keys import key_hash
 from dsl.judge.span import Value
 from streams.errors import ConfigError
 from streams.projection.redact import KEY_VARIABLE, Redaction, Treatment, read_key, treatments
@@ -130,3 +131,23 @@ def test_key_file_that_is_not_there(tmp_path: Path) -> None:
     """A file that cannot be read is said by name."""
     with pytest.raises(ConfigError, match=r"the redaction key cannot be read: .*nowhere"):
         read_key(tmp_path / "nowhere")
+
+
+def test_key_of_a_pair_is_hashed_as_its_attribute_is_redacted() -> None:
+    """A value that leaves anyway has a plain hash; a redacted one has a hash that needs the key, below any subject."""
+    below = Redaction(treatments("order.masked=mask"), KEY)
+
+    plain, hidden, hidden_below = ALL.key_hash("kept"), ALL.key_hash("masked"), below.key_hash("masked")
+
+    assert plain is not None
+    assert hidden is not None
+    assert hidden_below is not None
+    assert plain("u-17") == key_hash("u-17") != hidden("u-17")
+    assert hidden("u-17") == hidden_below("u-17")
+
+
+def test_redacted_value_is_not_compared_without_a_key() -> None:
+    """A hash that anybody could undo by trying must not leave."""
+    keyless = Redaction(treatments("masked=mask"))
+
+    assert (None, key_hash) == (keyless.key_hash("masked"), keyless.key_hash("kept"))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
+from msgspec.structs import replace
+
+from dsl.judge.occurrences import Occurrence, Occurrences, Variant
 from streams.windows.facts import WITNESS_COUNT, AtomFacts
 from tests.support.builders import fact
 
@@ -100,3 +104,24 @@ def test_count_stops_at_counted() -> None:
     facts = remembered(*[(span, 1) for span in range(9)], counted=4)
 
     assert 4 == facts.identity_count
+
+
+def test_occurrences_are_kept_when_a_fact_says_that_a_pair_asks() -> None:
+    """A fact without keys keeps no occurrence; what one remembers is merged, and read back the same."""
+    facts, other = remembered((1, 5)), AtomFacts()
+    before = facts.occurrences
+
+    facts.add(replace(fact(2, 6), keys=(((b"x",),),)), 0, 1)
+    other.add(replace(fact(3, None), keys=()), 0, 1)
+    facts.merge(other, 0)
+
+    expected = Occurrences(has_unstarted=True, kept=[Occurrence((2).to_bytes(8, "big"), (Variant(6, ((b"x",),)),))])
+    assert (None, expected) == (before, facts.occurrences)
+    assert facts == msgspec.msgpack.decode(msgspec.msgpack.encode(facts), type=AtomFacts)
+
+
+def test_what_an_earlier_version_stored_is_read() -> None:
+    """Facts without the field are those of an atom that no pair asks for."""
+    stored = msgspec.msgpack.encode([5, 5, [], []])
+
+    assert AtomFacts(5, 5) == msgspec.msgpack.decode(stored, type=AtomFacts)

@@ -1,0 +1,78 @@
+"""The spans that a signal names of a pair, from spans to the sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from dsl import compile_texts
+from streams.decode.records import TraceSpans
+from streams.inspect import offline
+from streams.windows.outcomes import outcomes
+from tests.support.builders import TRACE
+from tests.support.fixtures import outcome
+from topics.signals.sentence import sentence
+
+
+def said(condition: str, trace: str) -> str:
+    """The sentence of the signal that a trace gives."""
+    rules, _ = compile_texts({"t.rules": f"// id: r\n{condition}"})
+    _, _, spans = outcome(trace)
+    record = {TRACE: TraceSpans(len(spans), root_seen=True, spans=spans)}
+    [(close, _)] = offline.judge_spans([record], rules, identity=())
+    known = frozenset(rule.fingerprint for rule in rules.rules)
+    [found] = outcomes(close, rules, known, reach_ms=0)
+    assert found.finding is not None
+    return sentence(found.finding)
+
+
+@pytest.mark.parametrize(
+    ("condition", "trace", "expected"),
+    [
+        (
+            "when { payment } always { each payment has own approval before with same order }",
+            'broken approval{"order": 17} payment{"order": 17} payment{"order": 18} payment{"order": 17}',
+            (
+                "it is not so that each payment has own approval before with same order (2 of 3 payment have no "
+                "approval of their own: order 18 at 2026-01-05T12:00:02.000Z, order 17 at 2026-01-05T12:00:03.000Z)"
+            ),
+        ),
+        (
+            "when { fail } never { some tool has fail before with same session }",
+            'broken fail{"session": "a"} tool{"session": "a"} tool{"session": "b"}',
+            (
+                "some tool has fail before with same session, which the rule forbids, was seen (1 of 2 tool has such "
+                "fail: session a at 2026-01-05T12:00:01.000Z)"
+            ),
+        ),
+        (
+            "when { a } always { each a has own b }",
+            "broken a a a a a a a",
+            (
+                "it is not so that each a has own b (7 of 7 a have no b of their own: at 2026-01-05T12:00:00.000Z, at "
+                "2026-01-05T12:00:01.000Z, at 2026-01-05T12:00:02.000Z, at 2026-01-05T12:00:03.000Z, at "
+                "2026-01-05T12:00:04.000Z, 2 more)"
+            ),
+        ),
+        (
+            "when { a } always { each a has own b after }",
+            'broken {"name": "a", "start": null, "span_id": "00000000000000aa"}',
+            "it is not so that each a has own b after (1 of 1 a has no b of their own: span 00000000000000aa)",
+        ),
+        (
+            "when { a } always { each a has b before }",
+            "broken a b",
+            "it is not so that each a has b before",
+        ),
+        (
+            "when { a } always { each a has b with same k }",
+            'broken a{"k": "x) and all is well ("}',
+            (
+                'it is not so that each a has b with same k (1 of 1 a has no b: k "x) and all is well (" at '
+                "2026-01-05T12:00:00.000Z)"
+            ),
+        ),
+    ],
+)
+def test_the_sentence_names_the_spans_of_a_pair(condition: str, trace: str, expected: str) -> None:
+    """It says how many lack another one, or have one, and which: by the values that are compared and by their start."""
+    assert expected in said(condition, trace)
