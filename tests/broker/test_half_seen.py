@@ -149,7 +149,15 @@ def test_push_in_flight(program: Program, start_ms: int) -> None:
         wait_until(lambda: LAST in broken(program), "the last trace is judged")
 
     assert [LAST] == broken(program)
+    assert 1 == len(moments(program, pushed.fingerprint))
     assert_agreed(program)
+
+
+def moments(program: Program, rule_set: str) -> set[int | None]:
+    """Since when the set is in use, as the facts of any partition say it of the topic of spans."""
+    messages = [decode(frame.value) for frame in program.records("facts")]
+    sections = [section for each in messages if each.rules == rule_set for section in each.sections]
+    return {each.rules_since_ms for each in sections if each.topic == program.spans_topic}
 
 
 def test_lost_input(program: Program, start_ms: int) -> None:

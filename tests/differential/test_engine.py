@@ -131,7 +131,7 @@ class Engine:
         partition, offset = self.partitions[number], self.offsets[number]
         self.offsets[number] += 1
         for close in partition.apply(offset, message):
-            judging = partition.rules.judging(self._rules_of, chain_first_ms=close.chain_first_ms, reach_ms=REACH_MS)
+            judging = partition.rules.judging(self._rules_of, chain_first_ms=close.seen_from_ms, reach_ms=REACH_MS)
             found = [outcome.finding for outcome in outcomes(close, self.rules, judging, reach_ms=REACH_MS)]
             yield from (finding for finding in found if finding is not None)
 

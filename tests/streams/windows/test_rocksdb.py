@@ -14,7 +14,7 @@ from streams.windows.chains import Chains
 from streams.windows.clock import Mark
 from streams.windows.facts import AtomFacts
 from streams.windows.positions import Position, Row, SourceMark
-from streams.windows.presence import Presences
+from streams.windows.presence import Presence, Presences
 from streams.windows.rocksdb import FORMAT, Identity, Store
 from streams.windows.rule_times import ProjectedWith, RuleTimes
 from streams.windows.sessions import LostTime
@@ -150,3 +150,20 @@ def test_damaged_store(tmp_path: Path) -> None:
 
     with pytest.raises(StateError, match=r"cannot be opened: .*delete it: it is rebuilt"):
         Store(tmp_path / "store", IDENTITY)
+
+
+def test_presences_come_back(tmp_path: Path) -> None:
+    """A presence is there again when the store is opened, and one that is over is not."""
+    presences = Presences(BOUNDS)
+    for trace, tick in ((TRACE, 7), (trace_id("b"), 100)):
+        presences.arrive(trace, tick, 3, is_hit=False, is_watched=True)
+    with Store(tmp_path / "store", IDENTITY) as store:
+        store.write(changed({}), POSITION, presences)
+        presences.expire(100, 4)
+        store.write(changed({}), POSITION, presences)
+    with Store(tmp_path / "store", IDENTITY) as store:
+        found = dict(store.presences())
+        store.clear()
+        cleared = dict(store.presences())
+
+    assert ({trace_id("b"): Presence(100, 100, 3)}, {}) == (found, cleared)
