@@ -154,7 +154,8 @@ def test_the_evidence_commands_make_evidence_that_verifies(kafka: str, fresh_pre
     subprocess.run(["betrace", "topics", "create"], env=often, check=True)
     subprocess.run(keygen, shell=True, cwd=tmp_path, env=often, check=True)
     producer = Producer({"bootstrap.servers": kafka})
-    judged = msgspec.structs.replace(coverage(0, 0), to_ms=time.time_ns() // 1_000_000)
+    now_ms = time.time_ns() // 1_000_000
+    judged = msgspec.structs.replace(coverage(0, 0), to_ms=now_ms, settled_to_ms=now_ms)
     producer.produce(f"{fresh_prefix}verdicts", verdicts.encode(judged), partition=0)
     producer.flush()
 
