@@ -74,9 +74,9 @@ class RuleTimes(msgspec.Struct, array_like=True):
         times_ms = [*self.since_ms.values(), *([] if self.begun_ms is None else [self.begun_ms])]
         return max(times_ms) + reach_ms if times_ms else None
 
-    def judges_from_ticks(self, rules_of: RulesOf, *, reach_ms: int) -> dict[str, int]:
-        """The rules that judge, by fingerprint: from which tick on a trace must begin to be judged (0: whichever)."""
-        return {rule: self._judges_from_tick(rule, reach_ms) for rule in self._everywhere(rules_of)}
+    def judges_from(self, rules_of: RulesOf, *, reach_ms: int) -> dict[str, int]:
+        """The rules that judge, by fingerprint: from which record time on a trace must begin to be judged, 0 for all."""
+        return {rule: self._judges_from_tick(rule, reach_ms) * TICK_MS for rule in self._everywhere(rules_of)}
 
     def judging(self, rules_of: RulesOf, *, chain_first_ms: int, reach_ms: int) -> frozenset[str]:
         """The rules that saw all of a trace that began at `chain_first_ms`; `reach_ms` is gap + lateness."""
@@ -89,16 +89,6 @@ class RuleTimes(msgspec.Struct, array_like=True):
     def _judges_from_tick(self, rule: str, reach_ms: int) -> int:
         times_ms = [time_ms for time_ms in (self.since_ms.get(rule), self.begun_ms) if time_ms is not None]
         return (max(times_ms) + reach_ms) // TICK_MS + 1 if times_ms else 0
-
-    def judges_from(self, rules_of: RulesOf, *, reach_ms: int) -> dict[str, int]:
-        """The record time from which on each rule judges all chains that begin, by the rule's fingerprint.
-
-        A rule that does not judge at present is not in it.
-        """
-        return {
-            rule: self.since_ms[rule] + reach_ms + 1 if rule in self.since_ms else 0
-            for rule in self._everywhere(rules_of)
-        }
 
     def _everywhere(self, rules_of: RulesOf) -> frozenset[str]:
         rule_sets = {source.rule_set for source in self.sources}

@@ -514,6 +514,6 @@ def test_moment_is_what_ingest_says() -> None:
     told(one, message(declared(section(5, 9, 3_500), rules_since_ms=3_300), rules="more"))
     told(other, message(declared(section(5, 9, 3_500), rules_since_ms=3_300), rules="more"))
 
-    expected = {"a": 0, "b": 94}
-    assert expected == one.rules.judges_from_ticks(RULES.__getitem__, reach_ms=6_000)
-    assert expected == other.rules.judges_from_ticks(RULES.__getitem__, reach_ms=6_000)
+    expected = {"a": 0, "b": 9_400}
+    assert expected == one.rules.judges_from(RULES.__getitem__, reach_ms=6_000)
+    assert expected == other.rules.judges_from(RULES.__getitem__, reach_ms=6_000)
