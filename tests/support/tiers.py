@@ -18,6 +18,7 @@ SLOW = {
     "broker/test_collector_configs.py": "a Collector is built",
     "broker/test_evidence.py": "a day is judged, sealed, verified and reported by programs",
     "broker/test_first_signals.py": "a Collector is built",
+    "broker/test_half_seen.py": "rules are pushed and input is lost while long traces are in flight, as programs",
     "broker/test_ingest_away.py": "brokers go away and come back",
     "broker/test_ingest_stopped.py": "ingest stands still for longer than its session",
     "broker/test_replay.py": "replays beside live processing, as programs",

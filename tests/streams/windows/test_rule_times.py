@@ -76,7 +76,7 @@ def test_reading_that_did_not_begin_at_the_beginning() -> None:
 
 
 def test_from_when_each_rule_judges() -> None:
-    """The first record time at which a trace may begin that each rule judges; rules not everywhere judge nothing."""
+    """The first record time of a trace that each rule judges; rules that are not everywhere judge nothing."""
     times = told((0, "one", 0), (1, "one", 0), (0, "two", 5_000))
     before = times.judges_from(rules_of, reach_ms=REACH_MS)
     times.take_in("otlp_spans", 1, "two", 5_050, rules_of)
