@@ -75,7 +75,7 @@ class RuleTimes(msgspec.Struct, array_like=True):
         return max(times_ms) + reach_ms if times_ms else None
 
     def judges_from(self, rules_of: RulesOf, *, reach_ms: int) -> dict[str, int]:
-        """The rules that judge, by fingerprint: from which record time on a trace must begin to be judged, 0 for all."""
+        """The rules that judge, by fingerprint, and the record time from which a trace must begin; 0 is any time."""
         return {rule: self._judges_from_tick(rule, reach_ms) * TICK_MS for rule in self._everywhere(rules_of)}
 
     def judging(self, rules_of: RulesOf, *, chain_first_ms: int, reach_ms: int) -> frozenset[str]:
