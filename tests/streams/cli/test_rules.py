@@ -94,6 +94,25 @@ def test_sets_are_listed(rules: Path, kafka: str, fresh_prefix: str) -> None:
 
 
 @pytest.mark.broker
+def test_history_names_every_push(rules: Path, kafka: str, fresh_prefix: str) -> None:
+    """Who pushed is who they say, in the option or the environment; a later push takes no revision away."""
+    rules.write_text(GOOD)
+    invoke(kafka, fresh_prefix, "push", str(rules), "--by", "ann", "--revision", "v1")
+    environment = {"BETRACE_PREFIX": fresh_prefix, "BETRACE_BOOTSTRAP": kafka, "BETRACE_PUSHED_BY": "ci"}
+    again = CliRunner(env=environment).invoke(main, ["rules", "push", str(rules)])
+
+    rows = json.loads(invoke(kafka, fresh_prefix, "history", "--format", "json").stdout)
+
+    fingerprint = again.stdout.strip()
+    assert [(fingerprint, "push", "ci", None), (fingerprint, "push", "ann", "v1")] == [
+        (row["fingerprint"], row["how"], row["pushed_by"], row["revision"]) for row in rows
+    ]
+    [listed] = json.loads(invoke(kafka, fresh_prefix, "list", "--format", "json").stdout)
+    assert ("ci", "v1") == (listed["pushed_by"], listed["revision"])
+    assert 3 == len(invoke(kafka, fresh_prefix, "history").stdout.splitlines())
+
+
+@pytest.mark.broker
 def test_set_is_shown(rules: Path, kafka: str, fresh_prefix: str) -> None:
     """Its files as they were pushed; the active one unless another is named."""
     first, _ = (push_text(rules, text, kafka, fresh_prefix) for text in (GOOD, OTHER))
