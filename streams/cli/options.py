@@ -140,8 +140,9 @@ revision = setting(
     "--revision", metavar="TEXT", help="What the rule files are of, such as a commit: kept with the push."
 )
 by = setting(
+    "--pushed-by",
     "--by",
-    envvar="BETRACE_PUSHED_BY",
+    "by",
     metavar="NAME",
     help="Who pushes the rules: kept with the push; else the user of this process.",
 )
