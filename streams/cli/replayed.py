@@ -17,6 +17,7 @@ from streams.replay import compare, summary, who
 from streams.replay.outcome import NOBODY, Signal, Wanted
 from streams.replay.plan import Period
 from streams.replay.run import Result
+from topics.times import rfc3339_clamped
 
 BARS = " ▁▂▃▄▅▆▇█"
 BAR_CELLS = 24
@@ -53,7 +54,7 @@ class Rows:
     """A row per signal."""
 
     wanted = Wanted(record=False, message=True)
-    _head = ("TIME", "SEVERITY", "RULE", "VERDICT", "TRACE", "WHAT HAPPENED")
+    _head = ("WHEN", "JUDGED AT", "SEVERITY", "RULE", "VERDICT", "TRACE", "WHAT HAPPENED")
 
     def __init__(self) -> None:
         self._rows: list[Sequence[str]] = []
@@ -62,8 +63,9 @@ class Rows:
         """Keeps their rows."""
         for signal in signals:
             verdict = signal.verdict if signal.revision == 1 else f"{signal.verdict} (revision {signal.revision})"
-            time, trace = iso_ms(signal.closed_ms), signal.trace_id.hex()
-            self._rows.append((time, signal.severity, signal.rule, verdict, trace, signal.message or ""))
+            when, judged = rfc3339_clamped(signal.happened_ms), iso_ms(signal.closed_ms)
+            row = (signal.severity, signal.rule, verdict, signal.trace_id.hex(), signal.message or "")
+            self._rows.append((when, judged, *row))
 
     def end(self, _: Result) -> None:
         """Prints the table."""

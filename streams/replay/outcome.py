@@ -28,10 +28,12 @@ class Signal(NamedTuple):
     """A signal, and of what is shown of it that which is wanted, else None.
 
     `is_last` says that its window was closed by the end of the input. `record` is what live would publish, `who` the
-    value of the attribute by which traces are grouped.
+    value of the attribute by which traces are grouped. It happened when the earliest witness began, and was judged when
+    its window closed.
     """
 
     is_last: bool
+    happened_ms: int
     closed_ms: int
     uid: str
     revision: int
@@ -108,6 +110,7 @@ class Verdicts:
         wanted = self._wanted
         return Signal(
             close.reason is CloseReason.END_OF_INPUT,
+            finding.happened_ms,
             close.closed_ms,
             finding.uid,
             finding.revision,
