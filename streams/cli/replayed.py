@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import click
 import msgspec
@@ -36,18 +36,35 @@ class View(Protocol):
 
 
 class Lines:
-    """Every signal as it would be published, one JSON line each."""
+    """Every signal as it would be published, one line each; one of a rule in shadow says so."""
 
     wanted = Wanted()
 
     def take(self, signals: Sequence[Signal]) -> None:
         """Prints them."""
-        lines = [signal.record.value for signal in signals if signal.record is not None]
+        lines = [
+            _in_shadow(signal.record.value) if signal.is_shadow else signal.record.value
+            for signal in signals
+            if signal.record is not None
+        ]
         if lines:
             click.echo(b"\n".join(lines))
 
     def end(self, _: Result) -> None:
         """Everything is printed."""
+
+
+def _in_shadow(value: bytes) -> bytes:
+    r"""A signal with its rule's mode: as JSON beside the verdict, as CEF at the end.
+
+    >>> _in_shadow(b'{"betrace":{"verdict":"broken"}}'), _in_shadow(b"CEF:0|x")
+    (b'{"betrace":{"verdict":"broken","mode":"shadow"}}', b'CEF:0|x mode=shadow')
+    """
+    if value.startswith(b"CEF:"):
+        return value + b" mode=shadow"
+    signal: dict[str, Any] = msgspec.json.decode(value)
+    signal.get("unmapped", signal)["betrace"]["mode"] = "shadow"
+    return msgspec.json.encode(signal)
 
 
 class Rows:
@@ -64,6 +81,7 @@ class Rows:
         for signal in signals:
             verdict = signal.verdict if signal.revision == 1 else f"{signal.verdict} (revision {signal.revision})"
             when, judged = rfc3339_clamped(signal.happened_ms), iso_ms(signal.closed_ms)
+            verdict += ", shadow" if signal.is_shadow else ""
             row = (signal.severity, signal.rule, verdict, signal.trace_id.hex(), signal.message or "")
             self._rows.append((when, judged, *row))
 
@@ -110,7 +128,7 @@ class Compare:
 
     def take(self, signals: Sequence[Signal]) -> None:
         """Keeps what is compared of them."""
-        self._replayed += map(compare.of_replay, signals)
+        self._replayed += [compare.of_replay(signal) for signal in signals if not signal.is_shadow]
 
     def end(self, _: Result) -> None:
         """Prints the changes."""

@@ -1,17 +1,19 @@
 """What the rules say of closed windows: signals, and tallies per rule.
 
 In: closed windows. Out: the signals that live processing would have published of them, and what was counted. Only
-chains that began in the time that is asked for are judged.
+chains that began in the time that is asked for are judged. Of a rule in shadow, of which live publishes nothing, there
+are the signals that it would publish were it live, each marked.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dsl import RuleSet
+from dsl import Mode, RuleSet
 from streams.config.settings import Settings
 from streams.replay.plan import Period
 from streams.replay.tally import Tally
@@ -33,7 +35,6 @@ class Signal(NamedTuple):
     """
 
     is_last: bool
-    happened_ms: int
     closed_ms: int
     uid: str
     revision: int
@@ -45,6 +46,8 @@ class Signal(NamedTuple):
     message: str | None
     who: str | None
     record: signals.Record | None
+    happened_ms: int = 0
+    is_shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,8 @@ class Verdicts:
         self.chains = 0
         self.tallies = {rule.id: Tally() for rule in rules.rules if rule.enabled}
         self._settings = settings
-        self._rules = rules
+        self._rules = _all_live(rules)
+        self._shadow = frozenset(rule.id for rule in rules.rules if rule.mode is Mode.SHADOW)
         self._period = period
         self._wanted = wanted
         self._reach_ms = settings.gap_ms + settings.lateness_ms if wanted.signals else None
@@ -110,7 +114,6 @@ class Verdicts:
         wanted = self._wanted
         return Signal(
             close.reason is CloseReason.END_OF_INPUT,
-            finding.happened_ms,
             close.closed_ms,
             finding.uid,
             finding.revision,
@@ -122,12 +125,19 @@ class Verdicts:
             sentence(finding) if wanted.message else None,
             None if wanted.who is None else _who(finding, wanted.who),
             self._record(finding) if wanted.record else None,
+            finding.happened_ms,
+            outcome.rule.id in self._shadow,
         )
 
     def _record(self, finding: Finding) -> signals.Record:
         settings, logged_ms = self._settings, time.time_ns() // 1_000_000
         source = settings.group("replay")
         return signals.record(finding, logged_ms=logged_ms, source=source, format=settings.signal_format)
+
+
+def _all_live(rules: RuleSet) -> RuleSet:
+    every = [dataclasses.replace(rule, mode=Mode.LIVE) for rule in rules.rules]
+    return RuleSet.of(every, rules.atoms.values(), rules.texts)
 
 
 def _who(finding: Finding, attribute: str) -> str:

@@ -10,7 +10,7 @@ def signal(who: str, number: int, verdict: str = "broken", revision: int = 1, ru
     """A signal about the trace with this number."""
     said = (f"{rule}{number}", revision, rule, number.to_bytes(16, "big"), verdict, "low", number * 1000)
     is_last = False
-    return Signal(is_last, number, number, *said, f"no {number}", who, None)
+    return Signal(is_last, number, *said, f"no {number}", who, None)
 
 
 def test_the_one_with_the_most_comes_first() -> None:
