@@ -12,7 +12,7 @@ from dsl import RuleSet, library
 from dsl.library import LibraryRule
 from streams.cli import options
 from streams.cli.load import load
-from streams.cli.rules_diff import differences
+from streams.cli.rules_diff import differences, judging_from
 from streams.cli.rules_table import PUSH_HEAD, SET_HEAD, push_cells, push_row, set_cells, set_row
 from streams.cli.table import table
 from streams.config.security import Security
@@ -62,19 +62,35 @@ def command() -> None:
 @click.argument("rules", nargs=-1, required=True, type=click.Path())
 @options.revision
 @options.by
+@options.gap
+@options.lateness
 @options.cluster
 @options.prefix
 def push(
-    rules: tuple[str, ...], revision: str | None, by: str | None, bootstrap: str, security: Security, prefix: str
+    *,
+    rules: tuple[str, ...],
+    revision: str | None,
+    by: str | None,
+    gap: int,
+    lateness: int,
+    bootstrap: str,
+    security: Security,
+    prefix: str,
 ) -> None:
-    """Make RULES, files or directories, the active rule set; a set with an error is refused whole."""
+    """Make RULES, files or directories, the active rule set; a set with an error is refused whole.
+
+    Workers follow in a few seconds. A new rule judges only traces that begin more than --gap and --lateness later, for
+    it saw at most half of those before; give both as to betrace run, so that the time that is printed is right.
+    """
     compiled = load(rules)
     settings = _settings(bootstrap, security, prefix)
     client = admin.connect(settings.client())
     if not admin.partition_counts(client, [settings.topic("rules")]):
         admin.create(client, Layout(prefix=prefix))
+    before = next((each.rules for each in pushes.history(settings) if each.is_active), None)
     registry.push(settings, compiled, now_ms=_now_ms(), revision=revision, by=by)
     click.echo(compiled.fingerprint)
+    click.echo(judging_from(before, compiled, _now_ms() + gap + lateness), err=True)
 
 
 @command.command("list", epilog="\b\nExample:\n  betrace rules list --bootstrap localhost:9092")
