@@ -28,13 +28,13 @@ SOURCE = TopicSpec(
 )
 RULES = TopicSpec(
     name="rules",
-    holds="rule sets, and which of them is active",
-    key="a set's fingerprint, or `active`",
+    holds="rule sets, which of them is active, and every push",
+    key="a set's fingerprint, a push's own, or `active`",
     partitions=Partitions.ONE,
     written_by="betrace rules push",
-    read_by="ingest, sessions",
-    # A message is a whole rule set.
-    config=COMPACT | {"max.message.bytes": str(8 * MIB)},
+    read_by="ingest, sessions, ledger",
+    # A message is a whole rule set. When a set was pushed is for the broker to say, not for whoever pushes.
+    config=COMPACT | {"max.message.bytes": str(8 * MIB), "message.timestamp.type": "LogAppendTime"},
 )
 FACTS = TopicSpec(
     name="facts",

@@ -55,6 +55,7 @@
 {{- $acls = concat $acls (list
   (dict "type" "topic" "name" (print $own "facts") "operations" (list "Describe"))
   (dict "type" "group" "name" (print $own "ingest") "operations" (list "Describe"))
+  (dict "type" "group" "name" (print $own "sessions") "operations" (list "Describe"))
   $readers) -}}
 {{- end -}}
 {{- range $acls -}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -14,9 +15,10 @@ from rich.text import Text
 
 from streams.cli import options
 from streams.cli.signal_table import COLOURS, VERDICT_COLOURS, printable
+from streams.config.units import iso_ms
 from streams.errors import ConfigError
 from streams.evidence.audit.timeline import page
-from streams.evidence.audit.who import Moment, Who, moments
+from streams.evidence.audit.who import Moment, Who, timeline
 from streams.evidence.ledger.storage import open_storage
 from topics.times import rfc3339_clamped
 
@@ -39,22 +41,29 @@ def command(evidence: str, actor: str, from_ms: int, to_ms: int | None, html: Pa
         raise click.UsageError(f"{actor!r} is no NAME=VALUE, such as user.id=u-17")
     end_ms = time.time_ns() // 1_000_000 if to_ms is None else to_ms
     try:
-        found = moments(open_storage(evidence), Who(name, value), from_ms, end_ms)
+        found = timeline(open_storage(evidence), Who(name, value), from_ms, end_ms)
+        verify = f"betrace audit verify {shlex.quote(evidence)} --key ledger.pub"
         if html is not None:
-            html.write_text(page(actor, found, from_ms, end_ms))
+            html.write_text(page(actor, found, from_ms, end_ms, verify))
     except OSError as error:
         raise ConfigError(str(error)) from error
-    _show(found)
+    if found.moments:
+        _show(found.moments)
+    else:
+        click.echo(f"nothing of {printable(actor)} in {iso_ms(from_ms)} to {iso_ms(end_ms)}")
+    for line in ["", *found.completeness.sentences(), f"To verify it: {verify}"]:
+        click.echo(line)
 
 
 def _show(found: Sequence[Moment]) -> None:
     table = Table(box=None, pad_edge=False)
-    for name in ("time", "kind", "what", "service", "trace"):
+    for name in ("when", "judged at", "kind", "what", "service", "trace"):
         table.add_column(name, overflow="fold")
     for moment in found:
         colour = VERDICT_COLOURS.get(moment.kind) or COLOURS.get(moment.severity or "", "")
         table.add_row(
             Text(rfc3339_clamped(moment.time_ms)),
+            Text("-" if moment.judged_ms is None else rfc3339_clamped(moment.judged_ms), "dim"),
             Text(printable(moment.kind), colour),
             Text(printable(moment.what if moment.message is None else f"{moment.what}: {moment.message}")),
             Text(printable(moment.service or "-"), "dim"),

@@ -53,22 +53,42 @@ command.add_command(evidence_report.command)
 command.add_command(evidence_push.command)
 
 
-@command.command(epilog="\b\nExample:\n  betrace evidence keygen example.com/betrace --key ledger.key > ledger.pub")
+@command.command(epilog="\b\nExample:\n  betrace evidence keygen example.com/betrace --key ledger.key --pub ledger.pub")
 @click.argument("name")
 @click.option("--key", type=_FILE, required=True, help="The file that the private key is written to.")
+@click.option("--pub", type=_FILE, help="The file that the public key is written to; else it is printed.")
 @click.option("--witness", is_flag=True, help="Make a witness's key, which cosigns other logs' checkpoints.")
-def keygen(name: str, key: Path, *, witness: bool) -> None:
-    """Make a key pair, and print the public key.
+def keygen(name: str, key: Path, pub: Path | None, *, witness: bool) -> None:
+    """Make a key pair, and write or print the public key. Files that are there are never touched.
 
     NAME is the log's origin, such as example.com/betrace, or the witness's name.
     """
+    files = [key] if pub is None else [key, pub]
+    if there := [str(path) for path in files if path.exists()]:
+        raise ConfigError(f"no key was made, already there: {', '.join(there)}; give names of new files")
     try:
         signer = Signer.generated(name, Algorithm.COSIGNATURE_V1 if witness else Algorithm.ED25519)
-        with os.fdopen(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(signer.encode() + "\n")
-    except (NoteError, OSError) as error:
+        _write_new(key, signer.encode(), 0o600)
+        if pub is not None:
+            _write_new(pub, signer.verifier().encode(), 0o644)
+    except NoteError as error:
         raise ConfigError(f"no key was made: {error}") from error
-    click.echo(signer.verifier().encode())
+    except OSError as error:
+        raise ConfigError(f"no key was made: {error.filename}: {error.strerror}") from error
+    if pub is None:
+        click.echo(signer.verifier().encode())
+
+
+def _write_new(path: Path, line: str, mode: int) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        file.write(line + "\n")
+
+
+@command.command(epilog="\b\nExample:\n  betrace evidence pubkey --key ledger.key > ledger.pub")
+@click.option("--key", type=_FILE, required=True, help="The file with the private key.")
+def pubkey(key: Path) -> None:
+    """Print the public key that belongs to a private key."""
+    click.echo(signer_in(read_text(key), str(key)).verifier().encode())
 
 
 @command.command(epilog="\b\nExample:\n  betrace evidence verify s3://audit/evidence --key ledger.pub --head head.note")

@@ -17,6 +17,7 @@ import click
 import structlog
 
 from streams.cli import options
+from streams.cli.ending import say_end
 from streams.config.security import Security
 from streams.config.settings import Settings, milliseconds
 from streams.errors import ConfigError
@@ -91,7 +92,10 @@ def command(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     with health.serving(metrics_address, metrics_port, state):
-        worker.run()
+        try:
+            worker.run()
+        finally:
+            say_end("ledger")
 
 
 def _trail_archiver(store: Storage) -> Callable[[int], None]:

@@ -136,6 +136,18 @@ redact_key_file = setting(
 )
 
 
+revision = setting(
+    "--revision", metavar="TEXT", help="What the rule files are of, such as a commit: kept with the push."
+)
+by = setting(
+    "--pushed-by",
+    "--by",
+    "by",
+    metavar="NAME",
+    help="Who pushes the rules: kept with the push; else the user of this process.",
+)
+
+
 _SECURITY = (
     setting("--bootstrap", default="localhost:9092", help="Kafka, as host:port[,host:port...]."),
     setting(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import click
 import msgspec
@@ -17,6 +17,7 @@ from streams.replay import compare, summary, who
 from streams.replay.outcome import NOBODY, Signal, Wanted
 from streams.replay.plan import Period
 from streams.replay.run import Result
+from topics.times import rfc3339_clamped
 
 BARS = " ▁▂▃▄▅▆▇█"
 BAR_CELLS = 24
@@ -35,13 +36,17 @@ class View(Protocol):
 
 
 class Lines:
-    """Every signal as it would be published, one JSON line each."""
+    """Every signal as it would be published, one line each; one of a rule in shadow says so."""
 
     wanted = Wanted()
 
     def take(self, signals: Sequence[Signal]) -> None:
         """Prints them."""
-        lines = [signal.record.value for signal in signals if signal.record is not None]
+        lines = [
+            _in_shadow(signal.record.value) if signal.is_shadow else signal.record.value
+            for signal in signals
+            if signal.record is not None
+        ]
         if lines:
             click.echo(b"\n".join(lines))
 
@@ -49,11 +54,24 @@ class Lines:
         """Everything is printed."""
 
 
+def _in_shadow(value: bytes) -> bytes:
+    r"""A signal with its rule's mode: as JSON beside the verdict, as CEF at the end.
+
+    >>> _in_shadow(b'{"betrace":{"verdict":"broken"}}'), _in_shadow(b"CEF:0|x")
+    (b'{"betrace":{"verdict":"broken","mode":"shadow"}}', b'CEF:0|x mode=shadow')
+    """
+    if value.startswith(b"CEF:"):
+        return value + b" mode=shadow"
+    signal: dict[str, Any] = msgspec.json.decode(value)
+    signal.get("unmapped", signal)["betrace"]["mode"] = "shadow"
+    return msgspec.json.encode(signal)
+
+
 class Rows:
     """A row per signal."""
 
     wanted = Wanted(record=False, message=True)
-    _head = ("TIME", "SEVERITY", "RULE", "VERDICT", "TRACE", "WHAT HAPPENED")
+    _head = ("WHEN", "JUDGED AT", "SEVERITY", "RULE", "VERDICT", "TRACE", "WHAT HAPPENED")
 
     def __init__(self) -> None:
         self._rows: list[Sequence[str]] = []
@@ -62,8 +80,10 @@ class Rows:
         """Keeps their rows."""
         for signal in signals:
             verdict = signal.verdict if signal.revision == 1 else f"{signal.verdict} (revision {signal.revision})"
-            time, trace = iso_ms(signal.closed_ms), signal.trace_id.hex()
-            self._rows.append((time, signal.severity, signal.rule, verdict, trace, signal.message or ""))
+            when, judged = rfc3339_clamped(signal.happened_ms), iso_ms(signal.closed_ms)
+            verdict += ", shadow" if signal.is_shadow else ""
+            row = (signal.severity, signal.rule, verdict, signal.trace_id.hex(), signal.message or "")
+            self._rows.append((when, judged, *row))
 
     def end(self, _: Result) -> None:
         """Prints the table."""
@@ -108,7 +128,7 @@ class Compare:
 
     def take(self, signals: Sequence[Signal]) -> None:
         """Keeps what is compared of them."""
-        self._replayed += map(compare.of_replay, signals)
+        self._replayed += [compare.of_replay(signal) for signal in signals if not signal.is_shadow]
 
     def end(self, result: Result) -> None:
         """Prints the changes; of a trace that is not judged there is nothing to compare."""

@@ -12,21 +12,20 @@ from dsl import RuleSet, library
 from dsl.library import LibraryRule
 from streams.cli import options
 from streams.cli.load import load
-from streams.cli.rules_diff import differences
+from streams.cli.rules_diff import differences, judging_from
+from streams.cli.rules_table import PUSH_HEAD, SET_HEAD, push_cells, push_row, set_cells, set_row
 from streams.cli.table import table
 from streams.config.security import Security
 from streams.config.settings import Settings
-from streams.config.units import iso_ms
 from streams.errors import ConfigError
+from streams.rules import history as pushes
 from streams.rules import registry
-from streams.rules.registry import Pushed
+from streams.rules.history import Pushed
 from topics.cluster import admin
 from topics.spec import Layout
 
 _HEAD = ("RULE", "SEVERITY", "CONTROLS", "TITLE")
 
-
-_SET_HEAD = ("SET", "ACTIVE", "RULES", "PUSHED", "BY", "IN PLACE OF", "REVISION")
 
 ACTIVE = "active"
 """Names the active set where a fingerprint could stand."""
@@ -41,25 +40,6 @@ _form = click.option(
     show_default=True,
     help="How the list is printed.",
 )
-
-
-class SetRow(msgspec.Struct, frozen=True):
-    """What is listed of a rule set on Kafka; `rules` is None when this version cannot compile it.
-
-    `previous` was active when it was pushed. Of the active one the last three say since when it is, who made it so, and
-    which was active before: another person and another set than when it was pushed where somebody went back to it.
-    """
-
-    fingerprint: str
-    active: bool
-    rules: int | None
-    pushed: str
-    pushed_by: str
-    previous: str | None
-    revision: str | None
-    activated: str | None
-    activated_by: str | None
-    active_before: str | None
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -80,18 +60,37 @@ def command() -> None:
 
 @command.command("push", epilog="\b\nExample:\n  betrace rules push rules/ --bootstrap localhost:9092")
 @click.argument("rules", nargs=-1, required=True, type=click.Path())
-@options.setting("--revision", metavar="TEXT", help="What the files are of, such as a commit: kept with the set.")
+@options.revision
+@options.by
+@options.gap
+@options.lateness
 @options.cluster
 @options.prefix
-def push(rules: tuple[str, ...], revision: str | None, bootstrap: str, security: Security, prefix: str) -> None:
-    """Make RULES, files or directories, the active rule set; a set with an error is refused whole."""
+def push(
+    *,
+    rules: tuple[str, ...],
+    revision: str | None,
+    by: str | None,
+    gap: int,
+    lateness: int,
+    bootstrap: str,
+    security: Security,
+    prefix: str,
+) -> None:
+    """Make RULES, files or directories, the active rule set; a set with an error is refused whole.
+
+    Workers follow in a few seconds. A new rule judges only traces that begin more than --gap and --lateness later, for
+    it saw at most half of those before; give both as to betrace run, so that the time that is printed is right.
+    """
     compiled = load(rules)
     settings = _settings(bootstrap, security, prefix)
     client = admin.connect(settings.client())
     if not admin.partition_counts(client, [settings.topic("rules")]):
         admin.create(client, Layout(prefix=prefix))
-    registry.push(settings, compiled, now_ms=time.time_ns() // 1_000_000, revision=revision)
+    before = next((each.rules for each in pushes.history(settings) if each.is_active), None)
+    registry.push(settings, compiled, now_ms=_now_ms(), revision=revision, by=by)
     click.echo(compiled.fingerprint)
+    click.echo(judging_from(before, compiled, _now_ms() + gap + lateness), err=True)
 
 
 @command.command("list", epilog="\b\nExample:\n  betrace rules list --bootstrap localhost:9092")
@@ -100,11 +99,27 @@ def push(rules: tuple[str, ...], revision: str | None, bootstrap: str, security:
 @_form
 def list_sets(bootstrap: str, security: Security, prefix: str, form: str) -> None:
     """List the rule sets on Kafka, the one that was pushed last first."""
-    rows = [_set_row(each) for each in registry.history(_settings(bootstrap, security, prefix))]
+    rows = [set_row(each) for each in pushes.history(_settings(bootstrap, security, prefix))]
     if form == "json":
         click.echo(msgspec.json.encode(rows))
         return
-    for line in table(_SET_HEAD, map(_set_cells, rows)):
+    for line in table(SET_HEAD, map(set_cells, rows)):
+        click.echo(line)
+
+
+@command.command("history", epilog="\b\nExample:\n  betrace rules history --bootstrap localhost:9092")
+@options.cluster
+@options.prefix
+@_form
+def show_history(bootstrap: str, security: Security, prefix: str, form: str) -> None:
+    """List every push and rollback, the last one first; BY is who the pusher said it was."""
+    sets = pushes.history(_settings(bootstrap, security, prefix))
+    made = sorted((push for each in sets for push in each.pushes), key=lambda push: push.number, reverse=True)
+    rows = [push_row(push) for push in made]
+    if form == "json":
+        click.echo(msgspec.json.encode(rows))
+        return
+    for line in table(PUSH_HEAD, map(push_cells, rows)):
         click.echo(line)
 
 
@@ -117,9 +132,7 @@ def show(name: str, bootstrap: str, security: Security, prefix: str) -> None:
 
     SET is a fingerprint or its beginning; the active set when it is not given.
     """
-    for path, text in sorted(
-        _found(registry.history(_settings(bootstrap, security, prefix)), name).record.texts.items()
-    ):
+    for path, text in sorted(_found(pushes.history(_settings(bootstrap, security, prefix)), name).record.texts.items()):
         click.echo(f"// {path}\n\n{text.rstrip()}\n")
 
 
@@ -134,7 +147,7 @@ def diff(first: str, second: str, bootstrap: str, security: Security, prefix: st
     Each is a fingerprint or its beginning, or a file or directory of rules; the second is the active set when it is
     not given.
     """
-    history = registry.history(_settings(bootstrap, security, prefix))
+    history = pushes.history(_settings(bootstrap, security, prefix))
     new, old = (load([name]) if Path(name).exists() else _compiled(_found(history, name)) for name in (first, second))
     for line in differences(old, new):
         click.echo(line)
@@ -142,18 +155,19 @@ def diff(first: str, second: str, bootstrap: str, security: Security, prefix: st
 
 @command.command("rollback", epilog="\b\nExample:\n  betrace rules rollback --bootstrap localhost:9092")
 @click.argument("name", metavar="[SET]", required=False)
+@options.by
 @options.cluster
 @options.prefix
-def rollback(name: str | None, bootstrap: str, security: Security, prefix: str) -> None:
+def rollback(name: str | None, by: str | None, bootstrap: str, security: Security, prefix: str) -> None:
     """Make a rule set that was pushed earlier active again.
 
     SET is a fingerprint or its beginning; when it is not given, the set that was pushed before the active one.
     """
     settings = _settings(bootstrap, security, prefix)
-    history = registry.history(settings)
+    history = pushes.history(settings)
     target = _before_active(history) if name is None else _found(history, name)
     _compiled(target)
-    registry.activate(settings, target.fingerprint)
+    registry.activate(settings, target.fingerprint, now_ms=_now_ms(), by=by)
     click.echo(target.fingerprint)
 
 
@@ -211,27 +225,8 @@ def _settings(bootstrap: str, security: Security, prefix: str) -> Settings:
     return Settings(bootstrap=bootstrap, security=security, prefix=prefix, state_dir=Path())
 
 
-def _set_row(each: Pushed) -> SetRow:
-    count = None if each.rules is None else len(each.rules.rules)
-    record, activation = each.record, each.activation
-    return SetRow(
-        fingerprint=each.fingerprint,
-        active=each.is_active,
-        rules=count,
-        pushed=iso_ms(record.pushed_ms),
-        pushed_by=record.pushed_by,
-        previous=record.previous,
-        revision=record.revision,
-        activated=None if activation is None else iso_ms(activation.time_ms),
-        activated_by=None if activation is None else activation.by,
-        active_before=None if activation is None else activation.previous,
-    )
-
-
-def _set_cells(row: SetRow) -> tuple[str, ...]:
-    count = "unreadable" if row.rules is None else str(row.rules)
-    active = "active" if row.active else ""
-    return row.fingerprint, active, count, row.pushed, row.pushed_by, row.previous or "", row.revision or ""
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _found(history: list[Pushed], name: str) -> Pushed:

@@ -8,6 +8,10 @@ from __future__ import annotations
 from difflib import unified_diff
 
 from dsl import Rule, RuleSet
+from streams.config.units import iso_ms
+
+NAMED = 5
+"""So many rules are named, of more the number."""
 
 
 def differences(old: RuleSet, new: RuleSet) -> list[str]:
@@ -19,6 +23,22 @@ def differences(old: RuleSet, new: RuleSet) -> list[str]:
         names = (rule if before else "/dev/null", rule if after else "/dev/null")
         found += unified_diff(before, after, *names, lineterm="", n=99)
     return found
+
+
+def judging_from(old: RuleSet | None, new: RuleSet, from_ms: int) -> str:
+    """What a push of `new` in place of `old` says: of which traces its new rules judge, if they begin at `from_ms`.
+
+    `old` is None where no set was active, or none that this version can compile.
+    """
+    enabled = [rule for rule in new.rules if rule.enabled]
+    known = {rule.fingerprint for rule in old.rules if rule.enabled} if old is not None else set()
+    fresh = [rule.id for rule in enabled if rule.fingerprint not in known]
+    active = f"{len(enabled)} {'rule is' if len(enabled) == 1 else 'rules are'} active"
+    if old is None or not fresh:
+        return active
+    named = ", ".join(fresh[:NAMED]) + (f" and {len(fresh) - NAMED} more" if len(fresh) > NAMED else "")
+    judge = "judges" if len(fresh) == 1 else "judge"
+    return f"{active}; new: {named}, which {judge} traces that begin after about {iso_ms(from_ms)}, when workers run"
 
 
 def rule_lines(rule: Rule) -> list[str]:

@@ -6,9 +6,10 @@ import dataclasses
 import faulthandler
 import gc
 import signal
-import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -17,28 +18,26 @@ import msgspec
 import structlog
 from confluent_kafka.admin import AdminClient
 
+from dsl import RuleSet
 from streams import pipeline
-from streams.cli import ledger, options
+from streams.cli import options, run_stages, run_start
+from streams.cli.ending import say_end
 from streams.cli.load import load
-from streams.cli.run_settings import DURATIONS, SIZES, run_settings
+from streams.cli.run_settings import run_settings
 from streams.config.settings import Settings
 from streams.errors import ConfigError
 from streams.ingest import group
 from streams.kafka import permissions
-from streams.observe import health, logs, metrics, self_tracing
+from streams.observe import health, logs, self_tracing
 from streams.observe.health import Health
-from streams.rules import registry
 from streams.sessions.worker import End, Ends
 from streams.supervisor import supervise
+from streams.windows.lock import locked
 from topics.cluster import admin as kafka
 from topics.cluster.acls import Role
 from topics.spec import Layout
 
 log = structlog.get_logger()
-
-ROLES = ("ingest", "sessions")
-PORTS = (*ROLES, "ledger")
-"""Whose metrics are at which port, counted from --metrics-port, and the next worker's after them."""
 
 
 INGEST_GC_THRESHOLDS = (50_000, 20, 100)
@@ -56,7 +55,15 @@ def _ends(_: click.Context, __: click.Parameter, text: str | None) -> Ends | Non
 @options.setting("--rules", multiple=True, type=click.Path(), help="Rule files or directories; repeatable.")
 @run_settings
 @options.setting(
-    "--role", type=click.Choice(ROLES), default=None, help="Run one stage only, with the rules that are active."
+    "--push", "insists", is_flag=True, help="Push the rules also where that undoes a later push or rollback."
+)
+@options.revision
+@options.by
+@options.setting(
+    "--role",
+    type=click.Choice(run_stages.ROLES),
+    default=None,
+    help="Run one stage only, with the rules that are active.",
 )
 @options.setting(
     "--workers",
@@ -73,6 +80,9 @@ def command(
     settings: Settings,
     layout: Layout,
     rules: tuple[str, ...],
+    insists: bool,
+    revision: str | None,
+    by: str | None,
     role: str | None,
     workers: int,
     evidence: str | None,
@@ -84,7 +94,9 @@ def command(
 ) -> None:
     """Judge rules on the traces in Kafka and publish a signal for each one that is broken.
 
-    With --evidence the ledger is run too, as betrace ledger would.
+    With --evidence the ledger is run too, as betrace ledger would. Everything is checked before the rules are pushed. A
+    restart undoes nothing: rules that were pushed before, and rules in place of those of betrace rules push, are not
+    pushed again, and the active ones are judged with; --push insists.
     """
     logs.configure()
     if role is not None:
@@ -97,8 +109,35 @@ def command(
                 )
             _run_role(role, settings, state, ends)
     else:
-        also = {} if evidence is None else {"ledger": _ledger_command(evidence, ledger_keys)}
-        raise click.exceptions.Exit(_run_all(settings, layout, rules, workers, also, until_idle=until_idle))
+        if not rules:
+            raise ConfigError("no rules are given: --rules FILE or --rules DIR")
+        given = Given(
+            rules=load(rules),
+            insists=insists,
+            revision=revision,
+            by=by,
+            workers=workers,
+            evidence=evidence,
+            ledger_keys=ledger_keys,
+            metrics_address=metrics_address,
+            until_idle=until_idle,
+        )
+        raise click.exceptions.Exit(_run_all(settings, layout, given))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What a single process is given beside its settings."""
+
+    rules: RuleSet
+    insists: bool
+    revision: str | None
+    by: str | None
+    workers: int
+    evidence: str | None
+    ledger_keys: tuple[Path, ...]
+    metrics_address: str
+    until_idle: bool
 
 
 def _run_role(role: str, settings: Settings, state: Health, ends: Ends | None) -> None:
@@ -112,10 +151,14 @@ def _run_role(role: str, settings: Settings, state: Health, ends: Ends | None) -
     # What the start made stays: to look through all of it for cycles, again and again, stops a stage each time.
     gc.collect()
     gc.freeze()
-    if role == "sessions":
-        pipeline.run_sessions(settings, ends, state)
-    else:
+    if role == "ingest":
         _run_ingest(settings, state)
+        return
+    with ExitStack() as held:
+        if not supervise.is_supervised():
+            held.enter_context(locked(_locked_directory(settings)))
+        held.callback(say_end, role)
+        pipeline.run_sessions(settings, ends, state)
 
 
 def _run_ingest(settings: Settings, state: Health) -> None:
@@ -130,37 +173,49 @@ def _run_ingest(settings: Settings, state: Health) -> None:
     try:
         ingest.run()
     finally:
-        log.info("ingest ends", **metrics.totals())
+        say_end("ingest")
 
 
-def _run_all(
-    settings: Settings,
-    layout: Layout,
-    rules: tuple[str, ...],
-    workers: int,
-    also: Mapping[str, Sequence[str]],
-    *,
-    until_idle: bool,
+def _run_all(settings: Settings, layout: Layout, given: Given) -> int:
+    roles = [Role.INGEST, Role.SESSIONS]
+    also: dict[str, list[str]] = {}
+    if given.evidence is not None:
+        run_start.check_ledger(given.evidence, given.ledger_keys)
+        roles.append(Role.LEDGER)
+        also["ledger"] = run_stages.ledger_command(given.evidence, given.ledger_keys)
+    with ExitStack() as stack:
+        held = [stack.enter_context(locked(directory)) for directory in _locked_directories(settings, given.workers)]
+        run_start.check_ports(given.metrics_address, run_stages.ports(given.workers, has_ledger=bool(also)))
+        admin = kafka.connect(settings.client())
+        run_start.make_topics(admin, layout, settings, roles)
+        settings = _as_made(settings, admin)
+        active = run_start.push(settings, given.rules, revision=given.revision, by=given.by, insists=given.insists)
+        ends = _ends_now(admin, settings, now_ms=time.time_ns() // 1_000_000) if given.until_idle else None
+        log.info("run", rules=len(active.rules), start=settings.start, source_topics=settings.source_topics)
+        return _run_stages(settings, given.workers, ends, also, held)
+
+
+def _run_stages(
+    settings: Settings, workers: int, ends: Ends | None, also: Mapping[str, Sequence[str]], held: Sequence[int]
 ) -> int:
-    if not rules:
-        raise ConfigError("no rules are given: --rules FILE or --rules DIR")
-    compiled = load(rules)
-    admin = kafka.connect(settings.client())
-    made = kafka.create(admin, layout)
-    if made.made:
-        log.info("topics made", topics=made.made)
-    for row in made.kept:
-        for fault in row.faults:
-            log.warning("a topic is not as it should be", topic=row.name, fault=fault)
-    settings = _as_made(settings, admin)
-    now_ms = time.time_ns() // 1_000_000
-    registry.push(settings, compiled, now_ms=now_ms)
-    ends = _ends_now(admin, settings, now_ms=now_ms) if until_idle else None
-    log.info("run", rules=len(compiled.rules), start=settings.start, source_topics=settings.source_topics)
     until = None if ends is None else {str(number) for number in range(settings.facts_partitions)}
-    stages = supervise.Stages(_commands(settings, workers, ends) | {**also}, until)
+    stages = supervise.Stages(run_stages.commands(settings, workers, ends) | {**also}, until, held)
     with supervise.stopping_on_signals(stages):
-        return stages.wait()
+        code = stages.wait()
+    log.info("run ended", exit_code=code, **stages.totals)
+    return code
+
+
+def _locked_directories(settings: Settings, workers: int) -> list[Path]:
+    return [
+        _locked_directory(dataclasses.replace(settings, state_dir=run_stages.state_dir(settings, number)))
+        for number in range(1, workers + 1)
+    ]
+
+
+def _locked_directory(settings: Settings) -> Path:
+    """Of a state directory what this installation has in it: another one may have its windows beside them."""
+    return settings.state_dir / settings.group("sessions")
 
 
 def _as_made(settings: Settings, admin: AdminClient) -> Settings:
@@ -180,65 +235,3 @@ def _ends_now(admin: AdminClient, settings: Settings, *, now_ms: int) -> Ends:
     for (topic, number), at in seen.logs.items():
         ends.setdefault(topic, {})[number] = End(at.high, begun[topic, number].epoch)
     return ends
-
-
-def _commands(settings: Settings, workers: int, ends: Ends | None) -> dict[str, list[str]]:
-    """The stages of all workers, by name."""
-    return {
-        f"{role}-{number}": _command(role, settings, number, ends) for number in range(1, workers + 1) for role in ROLES
-    }
-
-
-def _command(role: str, settings: Settings, number: int, ends: Ends | None) -> list[str]:
-    """This command again for one role of a worker, with the options that click has in its context."""
-    until = ["--ends", msgspec.json.encode(ends).decode()] if ends is not None and role == "sessions" else []
-    words = _words(click.get_current_context().params.keys() - _NOT_PASSED - _OF_EACH)
-    own = ["--state-dir", str(_state_dir(settings, number)), *_metrics_port(role, number)]
-    return [sys.executable, "-m", "streams.cli", "run", "--role", role, *words, *own, *until]
-
-
-def _state_dir(settings: Settings, number: int) -> Path:
-    """A worker's own; the first one's is where it is without others, so that more of them leave its windows there."""
-    return settings.state_dir if number == 1 else settings.state_dir / f"worker-{number}"
-
-
-def _ledger_command(evidence: str, ledger_keys: tuple[Path, ...]) -> list[str]:
-    taken = {name for option in ledger.command.params if (name := option.name) is not None}
-    words = _words(click.get_current_context().params.keys() & taken - _NOT_PASSED - _OF_EACH)
-    keys = [text for key in ledger_keys for text in ("--ledger-key", str(key))]
-    return [
-        sys.executable,
-        "-m",
-        "streams.cli",
-        "ledger",
-        "--evidence",
-        evidence,
-        *words,
-        *_metrics_port("ledger"),
-        *keys,
-    ]
-
-
-def _words(names: Iterable[str]) -> list[str]:
-    """The options of these names as they are in click's context; those that are not set are left out."""
-    values = click.get_current_context().params
-    set_names = sorted(name for name in names if values[name] is not None)
-    return [text for name in set_names for text in ("--" + name.replace("_", "-"), _text(name, values[name]))]
-
-
-def _metrics_port(role: str, number: int = 1) -> list[str]:
-    """Each stage is a process and has a port of its own."""
-    port: int = click.get_current_context().params["metrics_port"]
-    return ["--metrics-port", str(port + PORTS.index(role) + len(PORTS) * (number - 1))] if port else []
-
-
-_NOT_PASSED = frozenset({"rules", "role", "workers", "evidence", "ledger_keys", "until_idle", "ends"})
-_OF_EACH = frozenset({"metrics_port", "state_dir"})
-
-
-def _text(name: str, value: object) -> str:
-    if name in DURATIONS:
-        return f"{value}ms"
-    if name in SIZES:
-        return f"{value}B"
-    return ",".join(value) if isinstance(value, tuple) else str(value)

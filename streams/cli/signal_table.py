@@ -88,7 +88,7 @@ class Board:
         counts = Counter(signal.verdict for signal in signals)
         said = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
         table = Table(expand=True, caption=f"{self._count} signals; of the last findings {said or 'none'}")
-        for name in ("time", "severity", "verdict", "rule", "trace"):
+        for name in ("when", "judged at", "severity", "verdict", "rule", "trace"):
             table.add_column(name, no_wrap=True)
         table.add_column("message", overflow="ellipsis", no_wrap=True, ratio=1)
         for signal in signals[-max(height, 1) :]:
@@ -97,9 +97,10 @@ class Board:
 
 
 def line(signal: Digest) -> str:
-    """A signal on one line, without colours."""
-    trace = f"trace {signal.trace_id}"
-    head = (rfc3339_clamped(signal.time_ms), f"{signal.severity:<8}", f"{_verdict(signal):<12}", signal.rule_id, trace)
+    """A signal on one line, without colours: when it happened, when it was judged, and what."""
+    trace, judged = f"trace {signal.trace_id}", f"judged at {rfc3339_clamped(signal.time_ms)}"
+    when = rfc3339_clamped(signal.happened_ms)
+    head = (when, judged, f"{signal.severity:<8}", f"{_verdict(signal):<12}", signal.rule_id, trace)
     return printable("  ".join([*head, signal.message]))
 
 
@@ -117,7 +118,9 @@ def _verdict(signal: Digest) -> str:
 
 
 def _cells(signal: Digest) -> Iterable[Text]:
-    yield Text(rfc3339_clamped(signal.time_ms)[: len("2026-01-05T12:00:00")].replace("T", " "), "dim")
+    happened, judged = rfc3339_clamped(signal.happened_ms), rfc3339_clamped(signal.time_ms)
+    yield Text(happened[: len("2026-01-05T12:00:00")].replace("T", " "), "dim")
+    yield Text(judged[len("2026-01-05T") : len("2026-01-05T12:00:00")], "dim")
     yield Text(signal.severity, COLOURS[signal.severity])
     yield Text(printable(_verdict(signal)), VERDICT_COLOURS.get(signal.verdict, ""))
     yield Text(printable(signal.rule_id))

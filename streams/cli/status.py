@@ -26,8 +26,10 @@ NONE = "-"
 @options.source_topics
 @options.setting("--json", is_flag=True, help="Print one JSON object.")
 def command(*, bootstrap: str, security: Security, prefix: str, source_topics: tuple[str, ...], json: bool) -> None:
-    """Print who holds the clock, what waits, which windows are open, and what a rebuild would read.
+    """Print whether workers run, who holds the clock, what waits, and what a rebuild would read.
 
+    An idle, healthy installation has workers of both roles, no LAG of sources, no open windows, and a clock that was
+    --idle-lag (2s) to a few seconds behind when its checkpoint was written; a checkpoint may be some ten seconds old.
     CLOCK and CHECKPOINT are ages. LAG counts records or facts messages that wait; REBUILD the facts messages that a
     worker with an empty disk reads again; MARGIN those kept below that: it must not fall below 0.
     """
@@ -45,6 +47,7 @@ def command(*, bootstrap: str, security: Security, prefix: str, source_topics: t
 def lines(found: Status, now_ms: int) -> list[str]:
     """What is printed; `now_ms` is what ages are counted from."""
     return [
+        *_workers(found),
         f"active rules: {found.active_rules or 'none'} ({found.rules} rules)",
         _clock(found, now_ms),
         "",
@@ -52,6 +55,21 @@ def lines(found: Status, now_ms: int) -> list[str]:
         "",
         *table(_SOURCES, map(_source, found.sources)),
     ]
+
+
+def _workers(found: Status) -> list[str]:
+    """Which workers there are; of a role without any, what that means."""
+    absent = [role for role, count in found.workers.items() if count == 0]
+    counts = ", ".join(
+        f"{role} {'not known: DESCRIBE on the group is not allowed' if count is None else count}"
+        for role, count in found.workers.items()
+    )
+    lines = [f"workers: {counts}"] if counts else []
+    if absent:
+        lines.append(f"no worker of {' or of '.join(absent)} runs: nothing goes on below until one does")
+    elif found.workers and found.is_idle:
+        lines.append("idle: every record is read, and no window is open")
+    return lines
 
 
 def _clock(found: Status, now_ms: int) -> str:
@@ -63,7 +81,10 @@ def _clock(found: Status, now_ms: int) -> str:
     held = f"{row.held_by.topic}[{row.held_by.partition}]"
     if row.clock_ms is None:
         return f"clock: does not go yet, it waits for {held}"
-    return f"clock: {_age(row.clock_ms, now_ms)} behind, held by {held}"
+    if row.written_ms is None:
+        return f"clock: {_age(row.clock_ms, now_ms)} behind, held by {held}"
+    then, ago = _age(row.clock_ms, row.written_ms), _age(row.written_ms, now_ms)
+    return f"clock: {then} behind at the checkpoint, {ago} ago; held by {held}"
 
 
 def _facts(row: FactsRow, now_ms: int) -> tuple[str, ...]:

@@ -41,7 +41,8 @@ def _said(signal: Digest) -> Sequence[Text]:
         f"rule      {signal.rule_id}",
         f"signal    {signal.uid}.{signal.revision}",
         f"trace     {signal.trace_id}",
-        f"closed    {rfc3339_clamped(signal.time_ms)}",
+        f"when      {rfc3339_clamped(signal.happened_ms)}",
+        f"judged at {rfc3339_clamped(signal.time_ms)}",
         f"missing   {', '.join(signal.missing) or '-'}",
         f"present   {', '.join(signal.present) or '-'}",
     ]

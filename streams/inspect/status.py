@@ -19,6 +19,7 @@ from topics.cluster import admin as kafka
 from topics.records import checkpoints
 from topics.records.checkpoints import Checkpoint, Standing
 
+ROLES = ("ingest", "sessions")
 NOTHING = Standing(None, None, 0, None)
 
 
@@ -59,12 +60,21 @@ class FactsRow(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The whole: `active_rules` is the active set's fingerprint, None before the first push."""
+    """The whole: `active_rules` is the active set's fingerprint, None before the first push.
+
+    `workers` counts by role the workers that are in their group, None where we may not know.
+    """
 
     active_rules: str | None
     rules: int
     sources: list[SourceRow]
     facts: list[FactsRow]
+    workers: dict[str, int | None] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """Every source record is read, and no window was open at the last checkpoints."""
+        return not any(row.lag for row in self.sources) and not any(row.open_windows for row in self.facts)
 
     def holder(self) -> FactsRow | None:
         """The facts partition whose clock is the furthest behind, one without a clock first."""
@@ -81,7 +91,8 @@ def look(settings: Settings) -> Status:
     admin = kafka.connect(settings.client())
     known, active = registry.read(settings)
     count = len(known.sets[active].rules) if active in known.sets else 0
-    return Status(active, count, _sources(admin, settings), _facts(admin, settings))
+    workers = {role: kafka.group_members(admin, settings.group(role)) for role in ROLES}
+    return Status(active, count, _sources(admin, settings), _facts(admin, settings), workers)
 
 
 def _sources(admin: AdminClient, settings: Settings) -> list[SourceRow]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
@@ -119,16 +119,25 @@ def serving(address: str, port: int, health: Health) -> Iterator[None]:
     if not port:
         yield
         return
-    try:
-        server = make_server(address, port, application(health), ThreadingWSGIServer, _SilentHandler)
-    except OSError as error:
-        raise ConfigError(f"metrics cannot be served at {address}:{port}: {error.strerror}") from error
+    server = _server(address, port, health)
     threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     try:
         yield
     finally:
         server.shutdown()
         server.server_close()
+
+
+def check_port(address: str, port: int) -> None:
+    """Raises `ConfigError` when nothing can be served there now."""
+    _server(address, port, Health()).server_close()
+
+
+def _server(address: str, port: int, health: Health) -> WSGIServer:
+    try:
+        return make_server(address, port, application(health), ThreadingWSGIServer, _SilentHandler)
+    except OSError as error:
+        raise ConfigError(f"metrics cannot be served at {address}:{port}: {error.strerror}") from error
 
 
 def application(health: Health) -> Callable[[dict[str, Any], Started], Iterable[bytes]]:

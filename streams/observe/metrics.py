@@ -107,6 +107,40 @@ LEDGER_DOUBLES = _counter("ledger_doubles", "Records left out: their source posi
 LEDGER_OFFSETS_LOST = _counter("ledger_offsets_lost", "Offsets gone before the ledger could read them.", "topic")
 
 
+COUNTERS = {
+    "ingest": (
+        RECORDS,
+        RECORDS_PROJECTED,
+        DEAD_LETTERS,
+        SPANS,
+        SPANS_WITHOUT_TRACE,
+        LOGS_WITHOUT_TRACE,
+        RECORDS_SKEWED,
+        RECORDS_KEPT,
+        RECORDS_BEHIND,
+        RECORDS_STALE,
+        AUDIT_RECORDS,
+        EPOCHS,
+        COMMITS_FAILED,
+        OFFSETS_LOST,
+        FACTS,
+        FLUSHES,
+    ),
+    "sessions": (
+        LATE_TO_CLOCK,
+        STALE_SECTIONS,
+        PARTITIONS_GIVEN_UP,
+        FACTS_READ_ON,
+        WINDOWS_CLOSED,
+        VERDICTS,
+        EXCEPTED,
+        SIGNALS,
+        SIGNALS_WITHHELD,
+    ),
+    "ledger": (LEDGER_SEALS, LEDGER_ENTRIES, LEDGER_DOUBLES, LEDGER_OFFSETS_LOST),
+}
+"""Which stage counts what."""
+
 for _reason in WHY_CLOSED:
     WINDOWS_CLOSED.labels(_reason)
 for _stage in STAGES:
@@ -212,11 +246,13 @@ def take_times(topic: str, times: Times) -> None:
     times.skewed_count = times.kept_count = times.behind_count = 0
 
 
-def totals() -> dict[str, float]:
-    """Every counter's sum over its labels, by name without the prefix, in the order of the table."""
-    totals: dict[str, float] = {}
-    for metric in REGISTRY.collect():
-        if metric.type == "counter":
-            name = metric.name.removeprefix("betrace_")
-            totals[name] = sum(sample.value for sample in metric.samples if sample.name.endswith("_total"))
-    return totals
+def totals(stage: str | None = None) -> dict[str, int]:
+    """The sum over its labels of every counter, or of every one of a stage, by name without the prefix."""
+    named = {metric.name for counter in COUNTERS.get(stage or "", ()) for metric in counter.describe()}
+    return {
+        metric.name.removeprefix("betrace_"): int(
+            sum(sample.value for sample in metric.samples if sample.name.endswith("_total"))
+        )
+        for metric in REGISTRY.collect()
+        if metric.type == "counter" and (stage is None or metric.name in named)
+    }

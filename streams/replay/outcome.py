@@ -2,17 +2,19 @@
 
 In: closed windows. Out: the signals that live processing would have published of them, and what was counted: of the
 rules whose first fact of the chain lies in the time that is asked for, so that it is no matter what other rules hit.
-Traces that are not read whole are listed, and not judged.
+Traces that are not read whole are listed, and not judged. Of a rule in shadow, of which live publishes nothing, there
+are the signals that it would publish were it live, each marked.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dsl import RuleSet
+from dsl import Mode, RuleSet
 from streams.config.settings import Settings
 from streams.replay.plan import Plan
 from streams.replay.tally import Tally
@@ -29,7 +31,8 @@ class Signal(NamedTuple):
     """A signal, and of what is shown of it that which is wanted, else None.
 
     `is_last` says that its window was closed by the end of the input, `first_ms` is that of `Outcome`. `record` is what
-    live would publish, `who` the value of the attribute by which traces are grouped.
+    live would publish, `who` the value of the attribute by which traces are grouped. It happened when the earliest
+    witness began, and was judged when its window closed.
     """
 
     is_last: bool
@@ -44,6 +47,8 @@ class Signal(NamedTuple):
     message: str | None
     who: str | None
     record: signals.Record | None
+    happened_ms: int = 0
+    is_shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,8 @@ class Verdicts:
         self.half_seen: set[bytes] = set()
         self.tallies = {rule.id: Tally() for rule in rules.rules if rule.enabled}
         self._settings = settings
-        self._rules = rules
+        self._rules = _all_live(rules)
+        self._shadow = frozenset(rule.id for rule in rules.rules if rule.mode is Mode.SHADOW)
         self._period = plan.period
         self._wanted = wanted
         reach_ms = settings.gap_ms + settings.lateness_ms
@@ -138,12 +144,19 @@ class Verdicts:
             sentence(finding) if wanted.message else None,
             None if wanted.who is None else _who(finding, wanted.who),
             self._record(finding) if wanted.record else None,
+            finding.happened_ms,
+            outcome.rule.id in self._shadow,
         )
 
     def _record(self, finding: Finding) -> signals.Record:
         settings, logged_ms = self._settings, time.time_ns() // 1_000_000
         source = settings.group("replay")
         return signals.record(finding, logged_ms=logged_ms, source=source, format=settings.signal_format)
+
+
+def _all_live(rules: RuleSet) -> RuleSet:
+    every = [dataclasses.replace(rule, mode=Mode.LIVE) for rule in rules.rules]
+    return RuleSet.of(every, rules.atoms.values(), rules.texts)
 
 
 def _who(finding: Finding, attribute: str) -> str:

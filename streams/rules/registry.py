@@ -6,17 +6,18 @@ In: a compiled set, or the topic. Out: all known sets by fingerprint, and the ac
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from dsl import RulesError, RuleSet, compile_texts
 from streams.config.settings import Settings
 from streams.errors import ConfigError, StateError
 from streams.kafka import reader
 from topics.records import rules as records
+from topics.records.rules import Origin, PushRecord
 
 WAIT_S = 30.0
 SET_BYTES = 8 << 20
@@ -71,113 +72,85 @@ class RuleSets:
         return self._counted
 
 
-@dataclass(frozen=True, slots=True)
-class Activation:
-    """Who made the active set active and when (Unix ms), and which was active before (None: none, or not known)."""
+def push(
+    settings: Settings,
+    rules: RuleSet,
+    *,
+    now_ms: int,
+    revision: str | None = None,
+    by: str | None = None,
+    origin: Origin = Origin.PUSH,
+) -> None:
+    """Writes the set unless it is there, and makes it the active one.
 
-    by: str
-    time_ms: int
-    previous: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Pushed:
-    """A rule set as it is on the topic; `rules` is None when this version cannot compile it.
-
-    `activation` is None of one that is not active.
-    """
-
-    fingerprint: str
-    record: records.RuleSetRecord
-    activation: Activation | None
-    rules: RuleSet | None
-
-    @property
-    def is_active(self) -> bool:
-        """Workers judge with it."""
-        return self.activation is not None
-
-
-def push(settings: Settings, rules: RuleSet, *, now_ms: int, revision: str | None = None) -> None:
-    """Writes the set and makes it the active one; `revision` is what its files are of.
+    `revision` is what its files are of, `by` who pushes; without it the user of this process is named.
 
     Raises:
         ConfigError: the brokers did not take it.
         StateError: the topic cannot be read.
     """
     latest = _latest(settings)
-    before = _active_in(latest)
-    if before == rules.fingerprint:
-        # Pushed again, as at every start of a single process: it still comes after what it first came after.
-        before = _previous(latest.get(before.encode(), b""))
-    record = records.RuleSetRecord(
-        texts=dict(rules.texts), pushed_by=_user(), pushed_ms=now_ms, previous=before, revision=revision
+    made = PushRecord(
+        rule_set=rules.fingerprint,
+        pushed_by=by or _user(),
+        pushed_ms=now_ms,
+        origin=origin,
+        previous=_active_in(latest),
+        revision=revision,
     )
-    # One after the other: the active set must never be one that was not written.
-    _write(settings, rules.fingerprint.encode(), records.encode(record))
-    _activate(settings, rules.fingerprint, before)
+    key = rules.fingerprint.encode()
+    # Written once: what is known of its first push is never written over.
+    if not _is_rule_set(latest.get(key, b"")):
+        _write(settings, key, records.encode(_rule_set(rules, made)))
+    _activate(settings, made)
 
 
-def activate(settings: Settings, fingerprint: str) -> None:
+def activate(settings: Settings, fingerprint: str, *, now_ms: int, by: str | None = None) -> None:
     """Makes a set that was pushed the active one.
 
     Raises:
         ConfigError: the brokers did not take it.
         StateError: the topic cannot be read.
     """
-    _activate(settings, fingerprint, _active_in(_latest(settings)))
+    previous = _active_in(_latest(settings))
+    _activate(
+        settings,
+        PushRecord(
+            rule_set=fingerprint, pushed_by=by or _user(), pushed_ms=now_ms, origin=Origin.ROLLBACK, previous=previous
+        ),
+    )
 
 
-def _activate(settings: Settings, fingerprint: str, before: str | None) -> None:
-    headers = {records.BY_HEADER: _user().encode()}
-    if before is not None:
-        headers[records.PREVIOUS_HEADER] = before.encode()
-    _write(settings, records.ACTIVE_KEY, fingerprint.encode(), headers)
+def _rule_set(rules: RuleSet, made: PushRecord) -> records.RuleSetRecord:
+    return records.RuleSetRecord(
+        texts=dict(rules.texts),
+        pushed_by=made.pushed_by,
+        pushed_ms=made.pushed_ms,
+        previous=made.previous,
+        revision=made.revision,
+    )
+
+
+def _activate(settings: Settings, made: PushRecord) -> None:
+    """Records the push, then makes it count: killed in between, the history has a push that never counted."""
+    key = records.push_key(made.pushed_ms)
+    _write(settings, key, records.encode(made))
+    headers = {records.BY_HEADER: made.pushed_by.encode(), records.PUSH_HEADER: key}
+    if made.previous is not None:
+        headers[records.PREVIOUS_HEADER] = made.previous.encode()
+    _write(settings, records.ACTIVE_KEY, made.rule_set.encode(), headers)
 
 
 def _active_in(latest: Mapping[bytes, bytes]) -> str | None:
     return latest.get(records.ACTIVE_KEY, b"").decode(errors="replace") or None
 
 
-def _previous(value: bytes) -> str | None:
+def _is_rule_set(value: bytes) -> bool:
     try:
-        return records.decode(value).previous
+        records.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-
-
-def history(settings: Settings) -> list[Pushed]:
-    """The sets on `betrace.rules`, the one that was pushed last first.
-
-    Raises:
-        StateError: the topic cannot be read.
-    """
-    latest = _latest_messages(settings)
-    active = latest.pop(records.ACTIVE_KEY, None)
-    found = [_pushed(key.decode(errors="replace"), message.value(), active) for key, message in latest.items()]
-    return sorted(
-        (each for each in found if each is not None), key=lambda each: (-each.record.pushed_ms, each.fingerprint)
-    )
-
-
-def _pushed(fingerprint: str, value: bytes | None, active: Message | None) -> Pushed | None:
-    try:
-        record = records.decode(value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    try:
-        rules, _ = compile_texts(record.texts)
-    except RulesError:
-        rules = None
-    is_active = active is not None and active.value() == fingerprint.encode()
-    return Pushed(fingerprint, record, _activation(active) if active is not None and is_active else None, rules)
-
-
-def _activation(active: Message) -> Activation:
-    headers: Iterable[tuple[str, str | bytes | None]] = active.headers() or ()  # type: ignore[assignment]
-    said = {key: value.decode(errors="replace") for key, value in headers if isinstance(value, bytes)}
-    by = said.get(records.BY_HEADER, "unknown")
-    return Activation(by, active.timestamp()[1], said.get(records.PREVIOUS_HEADER))
+        return False
+    return True
 
 
 def _write(settings: Settings, key: bytes, value: bytes, headers: dict[str, bytes] | None = None) -> None:
@@ -209,8 +182,8 @@ def read(settings: Settings) -> tuple[RuleSets, str | None]:
     """
     known, active = RuleSets(), None
     for key, value in _latest(settings).items():
-        if not value:
-            continue  # deleted, as compaction will
+        if not value or records.is_push(key):
+            continue  # deleted, as compaction will, or history, which nobody judges with
         try:
             if key == records.ACTIVE_KEY:
                 active = value.decode()
@@ -226,11 +199,7 @@ def read(settings: Settings) -> tuple[RuleSets, str | None]:
 
 def _latest(settings: Settings) -> dict[bytes, bytes]:
     """The last value of each key."""
-    return {key: message.value() or b"" for key, message in _latest_messages(settings).items()}
-
-
-def _latest_messages(settings: Settings) -> dict[bytes, Message]:
-    return {message.key() or b"": message for message in reader.read(settings, settings.topic("rules"))}
+    return {message.key() or b"": message.value() or b"" for message in reader.read(settings, settings.topic("rules"))}
 
 
 def read_active(settings: Settings) -> RuleSet:

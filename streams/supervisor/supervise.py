@@ -8,16 +8,18 @@ code is the program's. One that dies (a signal, an exception that nobody caught)
 longer each time; when it dies again and again without having worked for a while, that is the end of all too.
 
 What a stage writes to stdout are words for the supervisor, one a line. When the stages have said all the words that
-they were to say, whichever said which, the program has done what it was asked and ends.
+they were to say, whichever said which, the program has done what it was asked and ends. What they say last are totals.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -35,6 +37,9 @@ NOT_INHERITED = frozenset(
         "BETRACE_UNTIL_IDLE",
         "BETRACE_EVIDENCE",
         "BETRACE_LEDGER_KEY",
+        "BETRACE_PUSH",
+        "BETRACE_PUSHED_BY",
+        "BETRACE_REVISION",
     }
 )
 """Settings of the supervisor alone; a stage refuses them."""
@@ -51,11 +56,12 @@ STEADY_S = 60.0
 DEATHS = 6
 """So many deaths in a row are the end of the program."""
 READ_BYTES = 1 << 16
+_TOTALS = "totals "
 
 
 def end_with_supervisor() -> None:
     """In a stage: ends this process at once when the supervisor is gone; state on disk is made for that."""
-    if not os.environ.get(SUPERVISED):
+    if not is_supervised():
         return
 
     def wait() -> None:
@@ -72,13 +78,29 @@ def say(word: str) -> None:
     print(word, flush=True)  # noqa: T201, stdout is the pipe to the supervisor
 
 
-class Stages:
-    """The running stages by name, which end when all words in `until` have been said; None is never."""
+def is_supervised() -> bool:
+    """Whether this process is a stage of a supervisor."""
+    return bool(os.environ.get(SUPERVISED))
 
-    def __init__(self, commands: Mapping[str, Sequence[str]], until: Collection[str] | None = None) -> None:
+
+def say_totals(totals: Mapping[str, int]) -> None:
+    """In a stage that ends: tells the supervisor what it counted, by name."""
+    say(_TOTALS + json.dumps(totals))
+
+
+class Stages:
+    """The running stages by name, which end when all words in `until` have been said; None is never.
+
+    They inherit the file descriptors in `held`. `totals` is what they had counted when they ended in order.
+    """
+
+    def __init__(
+        self, commands: Mapping[str, Sequence[str]], until: Collection[str] | None = None, held: Collection[int] = ()
+    ) -> None:
+        self.totals: Counter[str] = Counter()
         self._stopping = False
         self._unsaid = None if until is None else set(until)
-        self._stages = [_Stage(name, command) for name, command in commands.items()]
+        self._stages = [_Stage(name, command, held) for name, command in commands.items()]
 
     def stop(self, *_: object) -> None:
         """Asks for an orderly end; safe to call from a signal handler."""
@@ -98,6 +120,9 @@ class Stages:
 
     def _listen(self, stage: _Stage) -> None:
         words = stage.hear()
+        for word in words:
+            if word.startswith(_TOTALS):
+                self.totals.update(json.loads(word.removeprefix(_TOTALS)))
         if self._unsaid is not None:
             self._unsaid.difference_update(words)
 
@@ -107,6 +132,9 @@ class Stages:
             stage.ask_to_end()
         deadline_s = time.monotonic() + STOP_S
         codes = [stage.wait(deadline_s) for stage in self._stages]
+        for stage in self._stages:
+            self._listen(stage)
+            stage.close()
         # One that was asked to end before it could listen had not begun its work; one that died is at rest.
         return max((_exit_code(code) for code in codes if code not in (None, -signal.SIGTERM)), default=0)
 
@@ -114,9 +142,10 @@ class Stages:
 class _Stage:
     """One of them: its process, or how long it rests before it has another."""
 
-    def __init__(self, name: str, command: Sequence[str]) -> None:
+    def __init__(self, name: str, command: Sequence[str], held: Collection[int]) -> None:
         self.name = name
         self._command = command
+        self._held = tuple(held)
         self._death_count = 0
         self._rests_until_s: float | None = None
         self._heard = b""
@@ -154,7 +183,6 @@ class _Stage:
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
-        self._close()
         return code if self._rests_until_s is None else None
 
     def _died(self, code: int, now_s: float) -> int | None:
@@ -166,7 +194,7 @@ class _Stage:
         rest_s = min(REST_S[1], REST_S[0] * 2 ** (self._death_count - 1))
         log.error("a stage died and is started again", stage=self.name, exit_code=code, rests_s=rest_s)
         self._rests_until_s = now_s + rest_s
-        self._close()
+        self.close()
         return None
 
     def _start(self) -> None:
@@ -177,6 +205,7 @@ class _Stage:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
+            pass_fds=self._held,
             env=inherited | {SUPERVISED: "1"},
         )
         if self._process.stdout is not None:
@@ -185,7 +214,8 @@ class _Stage:
         self._started_s = time.monotonic()
         self._rests_until_s = None
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Closes the pipes to it."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()

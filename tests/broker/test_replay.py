@@ -254,7 +254,7 @@ def test_table(program: Program, start_ms: int) -> None:
     table, summary = replay(program, "--table"), replay(program, "--summary", "--table")
 
     head, *rows = table.stdout.splitlines()
-    assert head.split() == ["TIME", "SEVERITY", "RULE", "VERDICT", "TRACE", "WHAT", "HAPPENED"]
+    assert head.split() == ["WHEN", "JUDGED", "AT", "SEVERITY", "RULE", "VERDICT", "TRACE", "WHAT", "HAPPENED"]
     assert [each["unmapped"]["betrace"]["rule"]["id"] for each in lines] == [row.split()[2] for row in rows]
     assert summary.stdout.startswith("RULE ")
     assert " traces broke " in summary.stdout

@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 
 from dsl import RuleSet, compile_texts
 from streams.config.settings import Settings
-from streams.rules import registry
+from streams.rules import history, registry
 from tests.support.program import Program
 from tests.support.waiting import wait_until
 from topics.records.facts import decode
@@ -112,9 +112,9 @@ def test_rules_that_were_rolled_back_judge_no_more(program: Program) -> None:
         write(program, WHOLE, ["export"], start_ms + 100_000)
         move_clock(program, start_ms + 200_000)
         wait_until(lambda: ("second", WHOLE) in broken(program), "the new rule says something")
-        [first] = [each for each in registry.history(settings(program)) if each.rules and len(each.rules.rules) == 1]
+        [first] = [each for each in history.history(settings(program)) if each.rules and len(each.rules.rules) == 1]
         count = projected_with(program)[first.fingerprint]
-        registry.activate(settings(program), first.fingerprint)
+        registry.activate(settings(program), first.fingerprint, now_ms=time.time_ns() // 1_000_000)
         wait_until(lambda: projected_with(program)[first.fingerprint] > count, "ingest is back at the first rules")
         write(program, SEEN_LATER, ["export", "pii.access"], start_ms + 300_000)
         move_clock(program, start_ms + 400_000)

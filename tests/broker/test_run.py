@@ -6,6 +6,7 @@ import dataclasses
 import random
 import signal
 import struct
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -105,6 +106,37 @@ def test_garbage_becomes_dead_letters_and_nothing_else_is_lost(program: Program)
     assert len(hostile) == len(letters) == totals["dead_letters"]
     assert count + len(hostile) == totals["records"] == totals["records_projected"] + totals["dead_letters"]
     assert sorted(value or b"" for value in hostile) == sorted(letter.value for letter in letters)
+    assert expected() == program.broken()
+
+
+def test_the_last_line_is_a_summary_of_the_run(program: Program) -> None:
+    """What every stage counted, each by the stage that counts it: no zeros where another stage has a number."""
+    count = program.play("keyed_spans", "keyed_logs")
+
+    totals = program.run_until_idle().totals()
+
+    signals = len(program.signals())
+    assert (0, count, signals) == (totals["exit_code"], totals["records"], totals["signals"])
+    assert totals["windows_closed"] > 0
+    assert totals["verdicts"] >= signals > 0
+    assert "ledger_seals" not in totals
+
+
+def test_a_second_run_on_one_state_directory_is_refused(program: Program) -> None:
+    """It ends before it joins a group or pushes a rule, and the first one does not notice."""
+    program.play("keyed_spans", "keyed_logs")
+    with program.running() as run:
+        program.wait_for_signals()
+        pushes = len(program.records("rules"))
+
+        second = subprocess.run(program.command(), capture_output=True, text=True, timeout=STOP_S, check=False)
+
+        assert 2 == second.returncode
+        assert f"is in use by process {run.pid}: stop that run" in second.stderr
+        assert run.poll() is None
+        assert pushes == len(program.records("rules"))
+    # Killed, it has left the directory to whoever comes.
+    program.run_until_idle()
     assert expected() == program.broken()
 
 

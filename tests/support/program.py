@@ -169,11 +169,11 @@ class Ended:
         lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
         return {line["scanner"] for line in lines if line["event"] == "requests are decoded"}
 
-    def totals(self) -> dict[str, float]:
-        """The counters of ingest, as its last log line gives them."""
-        lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
-        [totals] = [line for line in lines if line["event"] == "ingest ends"]
-        return {name: value for name, value in totals.items() if isinstance(value, float)}
+    def totals(self) -> dict[str, int]:
+        """What all stages counted, as the last log line gives it."""
+        totals = json.loads(self.log.splitlines()[-1])
+        assert totals["event"] == "run ended", totals
+        return {name: value for name, value in totals.items() if isinstance(value, int)}
 
 
 def is_ready(port: int) -> bool:

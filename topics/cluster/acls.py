@@ -125,7 +125,7 @@ def acls(role: Role, layout: Layout) -> list[Acl]:
         *sources,
         *looked_at,
         on("facts", _DESCRIBE),
-        Acl(Kind.GROUP, f"{own}ingest", (_DESCRIBE,)),
+        *(Acl(Kind.GROUP, own + group, (_DESCRIBE,)) for group in ("ingest", "sessions")),
         readers,
     ]
 

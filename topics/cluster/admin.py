@@ -40,6 +40,7 @@ __all__ = [
     "describe",
     "end_offsets",
     "first_times",
+    "group_members",
     "max_message_bytes",
     "offsets_at",
     "partition_counts",
@@ -171,6 +172,20 @@ def retention_ms(admin: AdminClient, name: str) -> int | None:
     config = _configs(admin, ResourceType.TOPIC, [name])[name]
     kept_ms, kept_bytes = int(config["retention.ms"]), int(config["retention.bytes"])
     return None if kept_ms < 0 or kept_bytes >= 0 else kept_ms
+
+
+def group_members(admin: AdminClient, group: str) -> int | None:
+    """How many members a consumer group has, None when we may not know; raises `AdminError`."""
+    [future] = admin.describe_consumer_groups([group], request_timeout=TIMEOUT_S).values()
+    try:
+        return len(future.result().members)
+    except KafkaException as error:
+        code = error.args[0].code()
+        if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            return None
+        if code == KafkaError.GROUP_ID_NOT_FOUND:
+            return 0
+        raise AdminError(f"Kafka does not say who is in {group}: {_text(error)}") from error
 
 
 def max_message_bytes(admin: AdminClient, name: str) -> int:

@@ -30,7 +30,8 @@ class NoSignalError(ValueError):
 class Digest:
     """One revision of a finding; `time_ms` is when its window closed in record time, `trace_id` is lower-case hex.
 
-    `first_ms` is when the window began, None where the format does not say.
+    `first_ms` is when the window began, None where the format does not say. `start_ms` is the earliest start of a
+    witness, as its span says, None where no witness has one.
     """
 
     uid: str
@@ -47,6 +48,12 @@ class Digest:
     witnesses: tuple[Shown, ...]
     sources: tuple[SourceRange, ...]
     first_ms: int | None = None
+    start_ms: int | None = None
+
+    @property
+    def happened_ms(self) -> int:
+        """When it happened; where no span says that, when it was judged."""
+        return self.time_ms if self.start_ms is None else self.start_ms
 
 
 def digest(value: bytes) -> Digest:
@@ -82,6 +89,7 @@ def _of_ocsf(value: bytes) -> Digest:
         witnesses=tuple(_shown(each, dict(each.attributes)) for each in data),
         sources=_sources(said),
         first_ms=said.window.first_ms,
+        start_ms=signal.start_time,
     )
 
 
@@ -91,7 +99,7 @@ def _of_ecs(value: bytes) -> Digest:
     return Digest(
         uid=said.uid,
         revision=said.revision,
-        time_ms=(datetime.fromisoformat(signal.timestamp) - EPOCH) // timedelta(milliseconds=1),
+        time_ms=_ms(signal.timestamp),
         rule_id=said.rule.id,
         title=signal.rule.name,
         severity=said.severity,
@@ -102,6 +110,7 @@ def _of_ecs(value: bytes) -> Digest:
         present=tuple(said.present),
         witnesses=tuple(_shown(each, {it.name: it.value for it in each.attributes}) for each in said.evidences),
         sources=_sources(said),
+        start_ms=None if signal.event.start is None else _ms(signal.event.start),
     )
 
 
@@ -124,6 +133,7 @@ def _of_cef(line: str) -> Digest:
             SourceRange(topic, int(partition), int(first), int(last))
             for topic, partition, first, last in _SOURCE.findall(keys.get("cs5", ""))
         ),
+        start_ms=int(keys["start"]) if "start" in keys else None,
     )
 
 
@@ -142,6 +152,10 @@ def _shown(data: ocsf_objects.EvidenceData | ecs_objects.Evidence, attributes: d
 
 def _sources(said: ocsf_objects.Betrace) -> tuple[SourceRange, ...]:
     return tuple(SourceRange(at.topic, at.partition, at.first_offset, at.last_offset) for at in said.source)
+
+
+def _ms(text: str) -> int:
+    return (datetime.fromisoformat(text) - EPOCH) // timedelta(milliseconds=1)
 
 
 def _listed(text: str | None) -> tuple[str, ...]:

@@ -123,6 +123,12 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     pairs: tuple[PairText, ...] = ()
 
     @property
+    def happened_ms(self) -> int:
+        """When it happened: the earliest start of a witness; where no span says that, when the window closed."""
+        starts_ns = [shown.start_ns for shown in self.witnesses if shown.start_ns is not None]
+        return min(starts_ns) // 1_000_000 if starts_ns else self.closed_ms
+
+    @property
     def hour_ms(self) -> int:
         """The beginning of the hour in which it closed."""
         return self.closed_ms - self.closed_ms % HOUR_MS

@@ -1,7 +1,7 @@
-"""`page(actor, found, from_ms, to_ms)`: what one actor did, as an HTML page that needs nothing else.
+"""`page(actor, found, from_ms, to_ms, verify)`: what one actor did, as an HTML page that needs nothing else.
 
-In: moments in the order of time. Out: HTML without a script and without a request. Every sum on it is in an element
-whose `data-figure` names it.
+In: a timeline, and the command that verifies the evidence. Out: HTML without a script and without a request. Every sum
+on it is in an element whose `data-figure` names it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 from itertools import groupby
 
-from streams.evidence.audit.who import Moment
+from streams.evidence.audit.who import Completeness, Moment, Timeline
 from streams.evidence.report import charts
 from streams.evidence.report.style import STYLE
 from streams.evidence.report.words import amount, day, minute, span
@@ -21,9 +21,9 @@ _MARKS = {AUDIT: "", "broken": "broken-one", "undetermined": "doubt-one"}
 _SECOND_MS = 1000
 
 
-def page(actor: str, found: Sequence[Moment], from_ms: int, to_ms: int) -> str:
+def page(actor: str, found: Timeline, from_ms: int, to_ms: int, verify: str) -> str:
     """The page."""
-    days = "".join(_day(time_ms, [*moments]) for time_ms, moments in groupby(found, _day_of))
+    days = "".join(_day(time_ms, [*moments]) for time_ms, moments in groupby(found.moments, _day_of))
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -32,10 +32,15 @@ def page(actor: str, found: Sequence[Moment], from_ms: int, to_ms: int) -> str:
 <style>{STYLE}</style>
 <main><header><p class="kicker">Incident view</p><h1>{escape(actor)}</h1>
 <p class="soft">{span(_whole_second(from_ms), _whole_second(to_ms))} UTC</p></header>
-{_summary(found)}
-{days}</main>
+{_summary(found.moments)}
+{days}{_complete(found.completeness, verify)}</main>
 </html>
 """
+
+
+def _complete(completeness: Completeness, verify: str) -> str:
+    said = escape(" ".join(completeness.sentences()))
+    return f"<h2>How complete this is</h2><p>{said}</p><p>To verify it: <code>{escape(verify)}</code></p>"
 
 
 def _summary(found: Sequence[Moment]) -> str:
@@ -77,8 +82,10 @@ def _day_of(moment: Moment) -> int:
 
 def _moment(moment: Moment) -> str:
     kind = moment.kind if moment.severity is None else f"{moment.kind}, {moment.severity}"
+    judged = [] if moment.judged_ms is None else [f"judged at {rfc3339_clamped(moment.judged_ms)}"]
     where = " · ".join(
         [
+            *judged,
             *([escape(moment.service)] if moment.service else []),
             f"trace <code>{escape(moment.trace_id or 'none')}</code>",
         ]

@@ -1,7 +1,8 @@
-"""`moments(store, who, from_ms, to_ms)`: all that is known of one actor, on one timeline.
+"""`timeline(store, who, from_ms, to_ms)`: all that is known of one actor, on one timeline.
 
-In: a storage of evidence, an attribute and its value (`user.id=u-17`). Out: moments in the order of time: audit records
-with that attribute, and signals of which a witness has it, with the witnesses of the broken trace.
+In: a storage of evidence, an attribute and its value (`user.id=u-17`). Out: moments in the order in which they
+happened: audit records with that attribute, and signals of which a witness has it, with the witnesses of the broken
+trace; and how far the evidence goes, so that one knows of what time nothing can be said.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from streams.config.units import iso_ms
 from streams.evidence.audit import trail
+from streams.evidence.ledger import seal as seals
+from streams.evidence.ledger import storage
 from streams.evidence.ledger.storage import Storage
-from streams.evidence.report.gather import gather
+from streams.evidence.report.gather import DAY_MS, Gathered, gather, judged_to
 from streams.evidence.report.model import Bar
 from streams.evidence.report.traces import bars
 from topics.signals.digest import Digest
@@ -47,7 +51,10 @@ class Who:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One thing that happened; `kind` is audit, or a signal's verdict: only that has a message and what follows it."""
+    """One thing that happened; `kind` is audit, or a signal's verdict: only that has a message and what follows it.
+
+    `time_ms` is when the actor did it, as the span says; a signal was judged later.
+    """
 
     time_ms: int
     kind: str
@@ -58,13 +65,68 @@ class Moment:
     message: str | None = None
     severity: str | None = None
     witnesses: tuple[Bar, ...] = ()
+    judged_ms: int | None = None
 
 
-def moments(store: Storage, who: Who, from_ms: int, to_ms: int) -> list[Moment]:
-    """The timeline; raises `ConfigError`, `StateError`, `OSError`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completeness:
+    """How far the evidence goes: when it was last sealed, and up to which record time all was judged (None: nothing).
+
+    `unreadable` names files that cannot be read or hold what this version does not know, `lost` counts records of the
+    time that were gone before the ledger read them.
+    """
+
+    sealed_ms: int | None
+    judged_to_ms: int | None
+    unreadable: tuple[str, ...]
+    lost: int
+
+    def sentences(self) -> list[str]:
+        """What can be said of the time that was asked for, and what cannot."""
+        sealed = "Nothing is sealed" if self.sealed_ms is None else f"Sealed up to {iso_ms(self.sealed_ms)}"
+        judged = "nothing is judged" if self.judged_to_ms is None else f"judged up to {iso_ms(self.judged_to_ms)}"
+        found = [f"{sealed}, {judged}: what came later is not here."]
+        if self.unreadable:
+            found.append(f"{len(self.unreadable)} files cannot be read whole, such as {self.unreadable[0]}.")
+        if self.lost:
+            found.append(f"{self.lost} records were gone before they were sealed.")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """What is known of an actor, in the order in which it happened."""
+
+    moments: list[Moment]
+    completeness: Completeness
+
+
+def timeline(store: Storage, who: Who, from_ms: int, to_ms: int) -> Timeline:
+    """The timeline; raises `ConfigError`, `StateError`, `OSError`.
+
+    A signal is of the time when it happened in it, or was judged in it: whatever a clock says, none is left out.
+    """
+    # What happened at the end of the time was judged after it.
+    gathered = gather(store, from_ms, to_ms + DAY_MS)
     found = [*_audit(store, who, from_ms, to_ms)]
-    found += [_signal(signal) for signal in gather(store, from_ms, to_ms).signals.values() if _is_about(signal, who)]
-    return sorted(found, key=lambda moment: (moment.time_ms, moment.kind, moment.what))
+    for signal in gathered.signals.values():
+        if _is_about(signal, who):
+            moment = _signal(signal, who)
+            if any(from_ms <= time_ms < to_ms for time_ms in (moment.time_ms, signal.time_ms)):
+                found.append(moment)
+    found.sort(key=lambda moment: (moment.time_ms, moment.kind, moment.what))
+    return Timeline(found, _completeness(store, gathered))
+
+
+def _completeness(store: Storage, gathered: Gathered) -> Completeness:
+    last = storage.last_seal(store)
+    sealed_ms = None if last is None else seals.decode(seals.split(store.read(storage.seal_path(last))).line).time_ms
+    return Completeness(
+        sealed_ms=sealed_ms,
+        judged_to_ms=judged_to(store),
+        unreadable=tuple(gathered.unreadable),
+        lost=gathered.lost,
+    )
 
 
 def _audit(store: Storage, who: Who, from_ms: int, to_ms: int) -> list[Moment]:
@@ -88,10 +150,16 @@ def _is_about(signal: Digest, who: Who) -> bool:
     return any(shown.text(name) == who.value for shown in signal.witnesses for name in who.names)
 
 
-def _signal(signal: Digest) -> Moment:
+def _signal(signal: Digest, who: Who) -> Moment:
     services = [shown.service for shown in signal.witnesses if shown.service]
+    starts_ns = [
+        shown.start_ns
+        for shown in signal.witnesses
+        if shown.start_ns is not None and any(shown.text(name) == who.value for name in who.names)
+    ]
     return Moment(
-        time_ms=signal.time_ms,
+        time_ms=min(starts_ns) // 1_000_000 if starts_ns else signal.happened_ms,
+        judged_ms=signal.time_ms,
         kind=signal.verdict,
         what=signal.title,
         message=signal.message,

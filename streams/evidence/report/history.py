@@ -17,7 +17,7 @@ from streams.evidence.ledger import seal as seals
 from streams.evidence.ledger.seal import Seal
 from streams.evidence.ledger.storage import Storage
 from topics.records import rules as records
-from topics.records.rules import RuleSetRecord
+from topics.records.rules import PushRecord, RuleSetRecord
 from topics.signals.ocsf import split_control
 
 RULES = "rules"
@@ -50,11 +50,15 @@ class Version(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class History:
-    """All rule sets by fingerprint with when each became active, in order; `rules` are those in them."""
+    """All rule sets by fingerprint with when each became active, in order; `rules` are those in them.
+
+    `pushes` are by their key on the topic.
+    """
 
     sets: dict[str, RuleSetRecord] = field(default_factory=dict)
     activations: list[Activation] = field(default_factory=list)
     rules: dict[str, list[Rule]] = field(default_factory=dict)
+    pushes: dict[str, PushRecord] = field(default_factory=dict)
 
     def learn(self, rule_set: str, texts: dict[str, str]) -> None:
         """Learns the rules of a set; of one that this version cannot read, its pushes are known all the same."""
@@ -143,14 +147,24 @@ def _take(history: History, found: entry.Entry) -> None:
     value = found.value_bytes()
     if found.key is None or not value:
         return
-    if found.key.encode() != records.ACTIVE_KEY:
+    if records.is_push(found.key.encode()):
+        history.pushes[found.key] = records.decode_push(value)
+    elif found.key.encode() == records.ACTIVE_KEY:
+        _activate(history, found, value.decode())
+    else:
         history.sets[found.key] = records.decode(value)
+
+
+def _activate(history: History, found: entry.Entry, rule_set: str) -> None:
+    if history.activations and history.activations[-1].rule_set == rule_set:
         return
-    rule_set = value.decode()
-    if not history.activations or history.activations[-1].rule_set != rule_set:
-        record = history.sets.get(rule_set)
-        by = dict(found.headers).get(records.BY_HEADER) or (record.pushed_by if record else None)
-        history.activations.append(Activation(found.time_ms, rule_set, by, record.revision if record else None))
+    headers = dict(found.headers)
+    # A version that kept no pushes named who activated the set; one before that only who pushed it.
+    push, record = history.pushes.get(headers.get(records.PUSH_HEADER) or ""), history.sets.get(rule_set)
+    named = push or record
+    by = headers.get(records.BY_HEADER) or (named.pushed_by if named else None)
+    revision = (push.revision if push else None) or (record.revision if record else None)
+    history.activations.append(Activation(found.time_ms, rule_set, by, revision))
 
 
 def _entries(store: Storage, low: int, low_size: int, high: int, high_size: int | None) -> Iterator[entry.Entry]:

@@ -171,10 +171,11 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BrokenTrace(msgspec.Struct, frozen=True, kw_only=True):
-    """A signal as it stands at the end of the period."""
+    """A signal as it stands at the end of the period: when it happened, and when it was judged (`time_ms`)."""
 
     uid: str
     revision: int
+    happened_ms: int
     time_ms: int
     trace_id: str
     verdict: str

@@ -299,7 +299,7 @@ def _traces(rule: RuleReport) -> str:
 
 
 def _trace(trace: BrokenTrace) -> str:
-    said = f"{trace.verdict}, {trace.severity}, {minute(trace.time_ms)} UTC"
+    said = f"{trace.verdict}, {trace.severity}, {minute(trace.happened_ms)} UTC, judged at {minute(trace.time_ms)}"
     attributes = "; ".join(
         dict.fromkeys(f"{name} = {value}" for one in trace.witnesses for name, value in one.attributes.items())
     )

@@ -17,6 +17,7 @@ def broken(signal: Digest) -> BrokenTrace:
     return BrokenTrace(
         uid=signal.uid,
         revision=signal.revision,
+        happened_ms=signal.happened_ms,
         time_ms=signal.time_ms,
         trace_id=signal.trace_id,
         verdict=signal.verdict,

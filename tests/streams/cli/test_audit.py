@@ -97,7 +97,8 @@ def test_one_actor_on_one_timeline(root: Path, tmp_path: Path) -> None:
     done = call("who", root, "enduser.id=u-1", "--from", "7d", "--html", page)
 
     assert done.exit_code == 0, done.output
-    assert 14 == done.stdout.count(" audit ")
+    *rows, _ = done.stdout.splitlines()
+    assert 14 == sum(" audit " in row for row in rows)
     assert 14 == page.read_text().count('<span class="kind">audit')
     assert "u-2" not in done.stdout
 
@@ -111,6 +112,18 @@ def test_signals_are_on_the_timeline(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert 1 == done.stdout.count("broken")
     assert f"{30:032x}" in done.stdout
+
+
+def test_an_actor_of_whom_nothing_is_known(root: Path) -> None:
+    """It is said that there is nothing, up to when that can be said, and how to verify it."""
+    when = ("--from", "2026-01-01T00:00:00Z", "--to", "2026-02-01T00:00:00Z")
+
+    done = call("who", root, "user.id=nobody", *when)
+
+    first, _, complete, verify = done.stdout.splitlines()
+    assert "nothing of user.id=nobody in 2026-01-01T00:00:00.000Z to 2026-02-01T00:00:00.000Z" == first
+    assert "Sealed up to " in complete
+    assert f"To verify it: betrace audit verify {root} --key ledger.pub" == verify
 
 
 def test_retention_and_a_hold(root: Path, tmp_path: Path) -> None:

@@ -57,6 +57,38 @@ def test_keygen_never_overwrites(tmp_path: Path) -> None:
     assert path.read_text() == "kept"
 
 
+def test_keygen_twice_leaves_both_files(tmp_path: Path) -> None:
+    """The second call says which files are there, and touches neither."""
+    words = ["keygen", "example.com/betrace", "--key", tmp_path / "ledger.key", "--pub", tmp_path / "ledger.pub"]
+    first = call(*words)
+    before = [path.read_text() for path in sorted(tmp_path.iterdir())]
+
+    second = call(*words)
+
+    assert (0, "", 2) == (first.exit_code, first.stdout, second.exit_code)
+    assert f"already there: {tmp_path}/ledger.key, {tmp_path}/ledger.pub" in second.stderr
+    assert before == [path.read_text() for path in sorted(tmp_path.iterdir())]
+
+
+def test_keygen_makes_no_private_key_beside_a_public_one_that_is_there(tmp_path: Path) -> None:
+    """A public key in use is not lost, and no private key is left without its own."""
+    (tmp_path / "ledger.pub").write_text("kept")
+
+    done = call("keygen", "example.com/betrace", "--key", tmp_path / "ledger.key", "--pub", tmp_path / "ledger.pub")
+
+    assert 2 == done.exit_code
+    assert [tmp_path / "ledger.pub"] == list(tmp_path.iterdir())
+
+
+def test_public_key_is_printed_again(tmp_path: Path) -> None:
+    """Whoever lost it has it from the private key."""
+    made = call("keygen", "example.com/betrace", "--key", tmp_path / "ledger.key")
+
+    done = call("pubkey", "--key", tmp_path / "ledger.key")
+
+    assert (0, made.stdout) == (done.exit_code, done.stdout)
+
+
 def test_good_evidence_verifies(root: Path, key: Path) -> None:
     """Exit 0, and what was read."""
     done = call("verify", root, "--key", key)

@@ -71,6 +71,24 @@ def test_archive_is_asked_with_a_query(archive: Path, rules: Path) -> None:
     assert "3 spans, 0 unreadable records; 2 traces judged, rules broken 1 times\n" == signals.stderr
 
 
+@pytest.mark.parametrize("reads", ["a query", "every record"])
+def test_a_rule_in_shadow_shows_its_traces(archive: Path, rules: Path, reads: str) -> None:
+    """What a rule in shadow would say is printed and marked, in the table and as JSON, however the archive is read."""
+    rules.write_text(TEXT.replace("\n", "\n// mode: shadow\n", 1))
+    write(archive, (9_000, "pii.access", 1), (0 if reads == "every record" else 9_001, "noise", 2))
+
+    table, lines = replay(archive, rules, "--table"), replay(archive, rules)
+
+    assert (1, 1) == (table.exit_code, lines.exit_code)
+    assert (reads == "every record") == ("read record by record" in lines.stderr)
+    [_, row] = table.stdout.splitlines()
+    assert "broken, shadow" in row
+    assert "01" * 16 in row
+    [signal] = [json.loads(line) for line in lines.stdout.splitlines()]
+    said = signal["unmapped"]["betrace"]
+    assert ("broken", "shadow") == (said["verdict"], said["mode"])
+
+
 def test_engine_answers_what_a_query_cannot(archive: Path, rules: Path) -> None:
     """Where record times run back far, every record is read, which is said; the exit code tells that nothing broke."""
     write(archive, (9_000, "pii.access", 1), (0, "audit.log", 1))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from click.testing import CliRunner, Result
 from dsl import compile_texts
 from streams.cli import main
 from streams.cli.rules_diff import differences
-from streams.config.settings import Settings
+from streams.config.settings import Settings, moment_ms
 from streams.rules import registry
 from topics.cluster import admin
 
@@ -91,6 +93,45 @@ def test_sets_are_listed(rules: Path, kafka: str, fresh_prefix: str) -> None:
     rows = json.loads(listed.stdout)
     assert [(second, True, 2), (first, False, 1)] == [(row["fingerprint"], row["active"], row["rules"]) for row in rows]
     assert "active" in invoke(kafka, fresh_prefix, "list").stdout.splitlines()[1]
+
+
+@pytest.mark.broker
+def test_push_says_from_when_a_new_rule_judges(rules: Path, kafka: str, fresh_prefix: str) -> None:
+    """A rule that was not active judges only later traces; of rules that were, and of a first push, nothing is new."""
+    rules.write_text(GOOD)
+    first = invoke(kafka, fresh_prefix, "push", str(rules))
+    rules.write_text(OTHER)
+    before_ms = time.time_ns() // 1_000_000
+
+    second = invoke(kafka, fresh_prefix, "push", str(rules), "--gap", "10s", "--lateness", "1m")
+
+    assert "1 rule is active\n" == first.stderr
+    found = re.fullmatch(
+        r"2 rules are active; new: exports-are-approved, which judges traces that begin after about (\S+), "
+        r"when workers run\n",
+        second.stderr,
+    )
+    assert found is not None, second.stderr
+    assert before_ms + 70_000 <= moment_ms(found[1], 0) < before_ms + 70_000 + 60_000
+
+
+@pytest.mark.broker
+def test_history_names_every_push(rules: Path, kafka: str, fresh_prefix: str) -> None:
+    """Who pushed is who they say, in the option or the environment; a later push takes no revision away."""
+    rules.write_text(GOOD)
+    invoke(kafka, fresh_prefix, "push", str(rules), "--by", "ann", "--revision", "v1")
+    environment = {"BETRACE_PREFIX": fresh_prefix, "BETRACE_BOOTSTRAP": kafka, "BETRACE_PUSHED_BY": "ci"}
+    again = CliRunner(env=environment).invoke(main, ["rules", "push", str(rules)])
+
+    rows = json.loads(invoke(kafka, fresh_prefix, "history", "--format", "json").stdout)
+
+    fingerprint = again.stdout.strip()
+    assert [(fingerprint, "push", "ci", None), (fingerprint, "push", "ann", "v1")] == [
+        (row["fingerprint"], row["how"], row["pushed_by"], row["revision"]) for row in rows
+    ]
+    [listed] = json.loads(invoke(kafka, fresh_prefix, "list", "--format", "json").stdout)
+    assert ("ci", "v1") == (listed["pushed_by"], listed["revision"])
+    assert 3 == len(invoke(kafka, fresh_prefix, "history").stdout.splitlines())
 
 
 @pytest.mark.broker

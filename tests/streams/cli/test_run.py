@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from streams.cli import main, run
+from streams.cli import main, run, run_stages
 from streams.config.settings import Settings
 from streams.sessions.worker import End
 from streams.supervisor import supervise
@@ -92,12 +92,22 @@ def test_stage_gets_every_setting(rules: Path, tmp_path: Path) -> None:
     ]
     context = run.command.make_context("run", list(arguments))
     with context:
-        words = run._command("sessions", Settings("", tmp_path), 1, {"spans": {0: End(5, 1)}})
+        words = run_stages.stage_command("sessions", Settings("", tmp_path), 1, {"spans": {0: End(5, 1)}})
 
     stage = run.command.make_context("run", words[words.index("run") + 1 :])
 
-    passed = {name: value for name, value in context.params.items() if name not in run._NOT_PASSED}
-    own = {"rules": (), "role": "sessions", "workers": 1, "until_idle": False, "evidence": None, "ledger_keys": ()}
+    passed = {name: value for name, value in context.params.items() if name not in run_stages.NOT_PASSED}
+    own = {
+        "rules": (),
+        "insists": False,
+        "revision": None,
+        "by": None,
+        "role": "sessions",
+        "workers": 1,
+        "until_idle": False,
+        "evidence": None,
+        "ledger_keys": (),
+    }
     assert passed | own | {"ends": {"spans": {0: End(5, 1)}}} == stage.params
 
 
@@ -105,7 +115,7 @@ def test_each_stage_has_a_port_of_its_own(rules: Path) -> None:
     """Ingest is at the port that was given, sessions next, then the ledger, then another worker's two."""
     arguments = ["--rules", str(rules), "--metrics-port", "9100", "--sasl-username", "u"]
     with run.command.make_context("run", arguments):
-        commands = run._commands(SETTINGS, 2, None) | {"ledger": run._ledger_command("evidence/", ())}
+        commands = run_stages.commands(SETTINGS, 2, None) | {"ledger": run_stages.ledger_command("evidence/", ())}
 
     ports = {"ingest-1": "9100", "sessions-1": "9101", "ledger": "9102", "ingest-2": "9103", "sessions-2": "9104"}
     assert ports == {name: value(words, "--metrics-port") for name, words in commands.items()}
@@ -115,7 +125,7 @@ def test_each_stage_has_a_port_of_its_own(rules: Path) -> None:
 def test_each_worker_has_a_state_directory_of_its_own(rules: Path) -> None:
     """The first has the one that was given, as it has without others, and the others are below it."""
     with run.command.make_context("run", ["--rules", str(rules)]):
-        commands = run._commands(SETTINGS, 3, None)
+        commands = run_stages.commands(SETTINGS, 3, None)
 
     found = [value(commands[f"sessions-{number}"], "--state-dir") for number in (1, 2, 3)]
     assert ["state", "state/worker-2", "state/worker-3"] == found
@@ -124,7 +134,9 @@ def test_each_worker_has_a_state_directory_of_its_own(rules: Path) -> None:
 def test_ends_are_for_sessions_alone(rules: Path) -> None:
     """Ingest reads on until sessions has seen enough."""
     with run.command.make_context("run", ["--rules", str(rules)]):
-        ingest, sessions = (run._command(role, SETTINGS, 1, {"spans": {0: End(5, 1)}}) for role in run.ROLES)
+        ingest, sessions = (
+            run_stages.stage_command(role, SETTINGS, 1, {"spans": {0: End(5, 1)}}) for role in run_stages.ROLES
+        )
 
     assert (False, True) == ("--ends" in ingest, "--ends" in sessions)
 
@@ -133,7 +145,7 @@ def test_settings_of_the_supervisor_are_those_not_passed() -> None:
     """What a stage does not get on its command line it must not find in its environment."""
     context = run.command.make_context("run", ["--rules", "a"])
 
-    variables = {option.envvar for option in context.command.params if option.name in run._NOT_PASSED}
+    variables = {option.envvar for option in context.command.params if option.name in run_stages.NOT_PASSED}
 
     assert supervise.NOT_INHERITED | {None} == variables
 
@@ -160,7 +172,7 @@ def test_environment_alone_is_enough(rules: Path, kafka: str, fresh_prefix: str,
 
 
 @pytest.mark.broker
-@pytest.mark.parametrize("role", run.ROLES)
+@pytest.mark.parametrize("role", run_stages.ROLES)
 def test_role_without_topics_is_refused(role: str, kafka: str, fresh_prefix: str) -> None:
     """A stage alone makes no topics: it says which command does."""
     result = CliRunner().invoke(main, ["run", "--role", role, "--bootstrap", kafka, "--prefix", fresh_prefix])

@@ -37,7 +37,7 @@ def test_filter(wanted: Filter, *, passes: bool) -> None:
 def test_a_line_in_whole() -> None:
     """A signal where there is no terminal: one line, no colours."""
     assert line(SIGNAL) == (
-        "2026-01-05T11:59:31.500Z  high      broken        pii-access-is-logged  "
+        "2026-01-05T11:59:00.123Z  judged at 2026-01-05T11:59:31.500Z  high      broken        pii-access-is-logged  "
         "trace 4bf92f3577b34da6a3ce929d0e0e4736  "
         'pii.access was seen (checkout, span "export users", user u-17) and no audit.log was recorded in the trace'
     )

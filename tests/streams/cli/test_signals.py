@@ -74,7 +74,7 @@ def test_filters(kafka: str, prefix: str, filters: list[str], expected: list[str
 
     result = call(kafka, prefix, "tail", "--from", "1h", "--once", *filters)
 
-    assert [line.split()[3] for line in result.stdout.splitlines()] == expected
+    assert [line.split()[6] for line in result.stdout.splitlines()] == expected
 
 
 def test_other_formats_are_shown(kafka: str, prefix: str) -> None:

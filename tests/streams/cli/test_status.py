@@ -58,6 +58,9 @@ def test_status_of_an_installation_at_work(kafka: str, fresh_prefix: str, tmp_pa
     assert first["lag"] >= 1
     assert first["rebuild"] >= first["lag"]
     assert second["written_ms"] is None
+    assert {"ingest": 0, "sessions": 0} == said["workers"]
+    stopped = "no worker of ingest or of sessions runs: nothing goes on below until one does"
+    assert ["workers: ingest 0, sessions 0", stopped] == call(settings).stdout.splitlines()[:2]
 
 
 @pytest.mark.broker
@@ -77,7 +80,7 @@ def test_clock_that_is_furthest_behind_is_named() -> None:
 
     assert [
         "active rules: f00 (3 rules)",
-        "clock: 3.0s behind, held by spans[2]",
+        "clock: 2.0s behind at the checkpoint, 1.0s ago; held by spans[2]",
         "",
         "FACTS  CLOCK  HELD BY   OPEN WINDOWS  LAG  REBUILD  MARGIN  CHECKPOINT",
         "1      3.0s   spans[2]  4             5    6        7       1.0s",
@@ -101,3 +104,34 @@ def test_clock_that_is_furthest_behind_is_named() -> None:
 def test_clock_that_does_not_go(rows: list[FactsRow], line: str) -> None:
     """Why there is no clock is said."""
     assert line == lines(Status(None, 0, [], rows), 10_000)[1]
+
+
+@pytest.mark.parametrize(
+    ("workers", "lag", "expected"),
+    [
+        (
+            {"ingest": 2, "sessions": 1},
+            0,
+            ["workers: ingest 2, sessions 1", "idle: every record is read, and no window is open"],
+        ),
+        ({"ingest": 2, "sessions": 1}, 1, ["workers: ingest 2, sessions 1"]),
+        (
+            {"ingest": 1, "sessions": 0},
+            0,
+            [
+                "workers: ingest 1, sessions 0",
+                "no worker of sessions runs: nothing goes on below until one does",
+            ],
+        ),
+        (
+            {"ingest": None, "sessions": 1},
+            1,
+            ["workers: ingest not known: DESCRIBE on the group is not allowed, sessions 1"],
+        ),
+    ],
+)
+def test_workers_are_named(workers: dict[str, int | None], lag: int, expected: list[str]) -> None:
+    """Whether workers run, and whether they have something to do, is said first."""
+    found = Status(None, 0, [SourceRow("spans", 2, 10, 10 + lag, lag)], [], workers)
+
+    assert [*expected, "active rules: none (0 rules)"] == lines(found, 10_000)[: len(expected) + 1]

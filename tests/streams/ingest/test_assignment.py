@@ -98,7 +98,7 @@ def commit(site: Site, offsets: list[TopicPartition]) -> None:
     consumer.close()
 
 
-def grown(before: dict[str, float], name: str) -> float:
+def grown(before: dict[str, int], name: str) -> float:
     """By how much a counter grew."""
     return metrics.totals()[name] - before[name]
 

@@ -87,6 +87,13 @@ def test_totals_name_every_counter() -> None:
     assert {"records", "records_projected", "dead_letters", "late_to_clock", "windows_closed"} <= named
 
 
+def test_each_counter_is_of_one_stage() -> None:
+    """The totals of the stages together are all totals: none is left out, and none is there twice."""
+    stages = [metrics.totals(stage) for stage in metrics.COUNTERS]
+
+    assert sorted(metrics.totals()) == sorted(name for totals in stages for name in totals)
+
+
 def test_every_metric_is_shown() -> None:
     """What the module declares is what a scrape gets, each under its own name with its help."""
     table = [each for each in vars(metrics).values() if hasattr(each, "_documentation")]

@@ -65,24 +65,6 @@ def test_set_that_was_pushed_before_can_be_made_active_again(settings: Settings)
 
 
 @pytest.mark.broker
-def test_where_a_set_comes_from_is_kept(settings: Settings) -> None:
-    """Each set names the one that was active before it, also when pushed again; the active one who made it so."""
-    one, other = compiled(ONE), compiled(OTHER.format(count=2))
-    registry.push(settings, one, now_ms=1, revision="3c5e1f0")
-    for now_ms in (2, 3):
-        registry.push(settings, other, now_ms=now_ms)
-    registry.activate(settings, one.fingerprint)
-
-    newer, older = registry.history(settings)
-
-    assert (None, "3c5e1f0") == (older.record.previous, older.record.revision)
-    assert (one.fingerprint, None, None) == (newer.record.previous, newer.record.revision, newer.activation)
-    assert older.activation is not None
-    assert (newer.record.pushed_by, other.fingerprint) == (older.activation.by, older.activation.previous)
-    assert older.activation.time_ms > newer.record.pushed_ms
-
-
-@pytest.mark.broker
 def test_nothing_pushed_is_said(settings: Settings) -> None:
     """Without rules nothing is active, and who needs them is told how to push some."""
     known, active = registry.read(settings)

@@ -246,3 +246,30 @@ def test_stage_alone_does_not_watch_its_input() -> None:
     done = subprocess.run(python(script), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
 
     assert done.stdout == "goes on\n"
+
+
+SAYS_TOTALS = """
+import pathlib, signal, sys
+from streams.supervisor.supervise import say_totals
+def end(*_):
+    say_totals({"records": 3, "signals": 1})
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+pathlib.Path(sys.argv[1]).write_text("ready")
+signal.pause()
+"""
+SAYS_MORE = """
+import pathlib, sys
+from streams.supervisor.supervise import say_totals
+pathlib.Path(sys.argv[1]).read_text()
+say_totals({"records": 2})
+"""
+
+
+def test_totals_of_all_stages_are_summed(ready: Path) -> None:
+    """What a stage counted it says last, also when it is asked to end; the supervisor has the sums."""
+    stages = Stages({"one": python(SAYS_TOTALS, ready), "two": python(SAYS_MORE, ready)})
+
+    code = stages.wait()
+
+    assert (0, {"records": 5, "signals": 1}) == (code, dict(stages.totals))

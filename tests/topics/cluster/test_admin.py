@@ -82,7 +82,7 @@ def test_topics_are_made_with_the_settings_of_the_flow(client: AdminClient, layo
     week_ms, month_ms, quarter_ms, year_ms = 604_800_000, 2_592_000_000, 7_776_000_000, 31_536_000_000
     assert found == {
         "spans": (2, "delete", week_ms, "LogAppendTime"),
-        "rules": (1, "compact", None, "CreateTime"),
+        "rules": (1, "compact", None, "LogAppendTime"),
         "facts": (2, "delete", None, "CreateTime"),
         "positions": (2, "compact", None, "CreateTime"),
         "signals": (2, "delete", quarter_ms, "CreateTime"),

@@ -7,13 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topics.records.rules import RuleSetRecord, decode, encode
+from topics.records.rules import Origin, PushRecord, RuleSetRecord, decode, decode_push, encode, is_push, push_key
 
 records = st.builds(
     RuleSetRecord,
     texts=st.dictionaries(st.text(), st.text()),
     pushed_by=st.text(),
     pushed_ms=st.integers(0, (1 << 63) - 1),
+)
+
+
+pushes = st.builds(
+    PushRecord,
+    rule_set=st.text(),
+    pushed_by=st.text(),
+    pushed_ms=st.integers(0, (1 << 63) - 1),
+    origin=st.sampled_from(Origin),
+    previous=st.none() | st.text(),
+    revision=st.none() | st.text(),
 )
 
 
@@ -37,3 +48,16 @@ def test_no_record(value: bytes) -> None:
     """Bytes that are no rule set are refused."""
     with pytest.raises(msgspec.DecodeError):
         decode(value)
+
+
+@given(pushes)
+def test_push_comes_back(push: PushRecord) -> None:
+    """A push that was written is read the same."""
+    assert push == decode_push(encode(push))
+
+
+def test_each_push_has_a_key_of_its_own() -> None:
+    """Two pushes in one millisecond have two keys, so compaction keeps both."""
+    first, second = push_key(5), push_key(5)
+
+    assert (True, True, True) == (is_push(first), is_push(second), first != second)

@@ -22,6 +22,7 @@ def test_everyday_signals(finding: Finding, format: SignalFormat) -> None:  # no
     actual = digest(record(finding, logged_ms=7, source="s", format=format).value)
 
     assert (actual.uid, actual.revision, actual.time_ms) == (finding.uid, finding.revision, finding.closed_ms)
+    assert (actual.happened_ms, 1_767_614_340_123) == (finding.happened_ms, finding.happened_ms)
     assert (actual.rule_id, actual.title, actual.severity) == (finding.rule.id, finding.rule.title, "high")
     assert (actual.verdict, actual.trace_id) == (finding.verdict, finding.trace_id.hex())
     assert (actual.message, actual.missing, actual.present) == (sentence(finding), finding.missing, finding.present)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace as with_text
 
+from streams.config.units import iso_ms
 from streams.evidence.audit.timeline import page
-from streams.evidence.audit.who import Moment, Who, moments
+from streams.evidence.audit.who import Completeness, Moment, Timeline, Who, timeline
 from streams.evidence.report.model import Bar
 from tests.support import chromium
 from tests.support.html import Figures
@@ -18,21 +20,23 @@ from tests.support.quarter import DAY_MS, START_MS, Quarter
 DAYS = 3
 END_MS = START_MS + DAYS * DAY_MS
 ACTOR = "user.id=u-3"
+VERIFY = "betrace audit verify evidence/ --key ledger.pub"
+WHOLE = Completeness(sealed_ms=END_MS, judged_to_ms=END_MS, unreadable=(), lost=0)
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> list[Moment]:
+def found(tmp_path_factory: pytest.TempPathFactory) -> Timeline:
     """Four changes of roles by u-3 and one by another, two of its traces that broke a rule and one of another's."""
     root = tmp_path_factory.mktemp("e")
     store = Quarter(root, DAYS, broken={3, 26, 50}, audited={3, 8, 9, 28, 53}).make()
-    return moments(store, Who("user.id", "u-3"), START_MS, END_MS)
+    return timeline(store, Who("user.id", "u-3"), START_MS, END_MS)
 
 
 @pytest.mark.skipif(chromium.PROGRAM is None, reason="needs Chromium")
-def test_a_browser_shows_the_moments(found: list[Moment], tmp_path: Path) -> None:
+def test_a_browser_shows_the_moments(found: Timeline, tmp_path: Path) -> None:
     """Opened in a browser the page says nothing on the console, asks for nothing, and its sums are the moments'."""
     file = tmp_path / "who.html"
-    file.write_text(page(ACTOR, found, START_MS, END_MS))
+    file.write_text(page(ACTOR, found, START_MS, END_MS, VERIFY))
 
     seen = chromium.see(file, tmp_path)
 
@@ -44,27 +48,52 @@ def test_a_browser_shows_the_moments(found: list[Moment], tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(chromium.PROGRAM is None, reason="needs Chromium")
-def test_on_paper_everything_is_there(found: list[Moment], tmp_path: Path) -> None:
-    """Printed, each moment is on some sheet, in order, and the first one says whom it is about."""
+def test_on_paper_everything_is_there(found: Timeline, tmp_path: Path) -> None:
+    """Printed, each moment is on some sheet, and the first one says whom it is about."""
     file = tmp_path / "who.html"
-    file.write_text(page(ACTOR, found, START_MS, END_MS))
+    file.write_text(page(ACTOR, found, START_MS, END_MS, VERIFY))
 
     sheets = chromium.printed(file, tmp_path)
 
     assert ACTOR in sheets[0]
     clocks = re.findall(r"\d\d:\d\d:\d\d\.\d{3}", "".join(sheets))
-    assert ["03:00:00", "03:00:30", "08:00:00", "02:00:30", "04:00:00", "05:00:00"] == [clock[:8] for clock in clocks]
+    happened = ["03:00:00", "03:00:00", "08:00:00", "02:00:00", "04:00:00", "05:00:00"]
+    judged = ["03:00:30", "02:00:30"]
+    assert Counter([*happened, *judged]) <= Counter(clock[:8] for clock in clocks)
 
 
-def test_both_names_of_a_user_are_one(found: list[Moment]) -> None:
+def test_both_names_of_a_user_are_one(found: Timeline) -> None:
     """Records of the trail say enduser.id, witnesses user.id."""
-    assert {"audit", "broken"} == {moment.kind for moment in found}
-    assert found == sorted(found, key=lambda moment: moment.time_ms)
+    assert {"audit", "broken"} == {moment.kind for moment in found.moments}
 
 
-def test_the_witnesses_of_a_broken_trace_are_shown(found: list[Moment]) -> None:
+def test_moments_are_in_the_order_in_which_they_happened(found: Timeline) -> None:
+    """A breach stands at the time of the access, not at that of the verdict half a minute later."""
+    times_ms = [moment.time_ms for moment in found.moments]
+
+    assert sorted(times_ms) == times_ms
+    delays_ms = {moment.judged_ms - moment.time_ms for moment in found.moments if moment.judged_ms is not None}
+    assert {30_000} == delays_ms
+    assert 2 == page(ACTOR, found, START_MS, END_MS, VERIFY).count("judged at ")
+
+
+def test_how_complete_it_is_is_said(found: Timeline) -> None:
+    """Up to when the evidence was sealed and judged, what cannot be read, and how to verify it."""
+    text = Figures(page(ACTOR, found, START_MS, END_MS, VERIFY)).text
+    gaps = Completeness(sealed_ms=None, judged_to_ms=None, unreadable=("seals/000/000/007.tlog",), lost=3)
+
+    assert [f"Sealed up to {iso_ms(found.completeness.sealed_ms or 0)}"] == re.findall(r"Sealed up to [^,]*", text)
+    assert VERIFY in text
+    assert [
+        "Nothing is sealed, nothing is judged: what came later is not here.",
+        "1 files cannot be read whole, such as seals/000/000/007.tlog.",
+        "3 records were gone before they were sealed.",
+    ] == gaps.sentences()
+
+
+def test_the_witnesses_of_a_broken_trace_are_shown(found: Timeline) -> None:
     """As a waterfall, like in the report."""
-    text = page(ACTOR, found, START_MS, END_MS)
+    text = page(ACTOR, found, START_MS, END_MS, VERIFY)
 
     assert 2 == text.count('<svg class="fall"')
     assert "export users" in text
@@ -72,10 +101,10 @@ def test_the_witnesses_of_a_broken_trace_are_shown(found: list[Moment]) -> None:
 
 def test_nothing_is_said_of_nobody() -> None:
     """An actor of whom nothing is recorded has a page that says so."""
-    text = page("user.id=nobody", [], START_MS, END_MS)
+    text = page("user.id=nobody", Timeline([], WHOLE), START_MS, END_MS, VERIFY)
 
     assert "Nothing is recorded of this actor in this time." in text
-    assert "<h2>" not in text
+    assert ["How complete this is"] == re.findall("<h2>([^<]*)", text)
 
 
 def test_hostile_text_is_only_text() -> None:
@@ -85,7 +114,7 @@ def test_hostile_text_is_only_text() -> None:
     witness = with_text(bar, subject=hostile, name=hostile, service=hostile)
     moment = Moment(START_MS, hostile, hostile, hostile, hostile, ((hostile, hostile),), hostile, hostile, (witness,))
 
-    text = page(hostile, [moment], START_MS, END_MS)
+    text = page(hostile, Timeline([moment], WHOLE), START_MS, END_MS, VERIFY)
 
     assert [] == re.findall(r"<script|<link|<img|<iframe|url\(|@import|https?:", text)
     assert hostile in Figures(text).text

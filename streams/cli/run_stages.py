@@ -1,0 +1,101 @@
+"""The stages of `betrace run` as commands: this program again, with the options of one role of a worker.
+
+In: the options that click has in its context. Out: command lines, and which ports and directories they are given.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+import msgspec
+
+from streams.cli import ledger
+from streams.cli.run_settings import DURATIONS, SIZES
+from streams.config.settings import Settings
+from streams.sessions.worker import Ends
+
+ROLES = ("ingest", "sessions")
+PORTS = (*ROLES, "ledger")
+"""Whose metrics are at which port, counted from --metrics-port, and the next worker's after them."""
+
+
+def commands(settings: Settings, workers: int, ends: Ends | None) -> dict[str, list[str]]:
+    """The stages of all workers, by name."""
+    return {
+        f"{role}-{number}": stage_command(role, settings, number, ends)
+        for number in range(1, workers + 1)
+        for role in ROLES
+    }
+
+
+def stage_command(role: str, settings: Settings, number: int, ends: Ends | None) -> list[str]:
+    """This command again for one role of a worker, with the options that click has in its context."""
+    until = ["--ends", msgspec.json.encode(ends).decode()] if ends is not None and role == "sessions" else []
+    words = _words(click.get_current_context().params.keys() - NOT_PASSED - _OF_EACH)
+    own = ["--state-dir", str(state_dir(settings, number)), *_metrics_port(role, number)]
+    return [sys.executable, "-m", "streams.cli", "run", "--role", role, *words, *own, *until]
+
+
+def state_dir(settings: Settings, number: int) -> Path:
+    """A worker's own; the first one's is where it is without others, so that more of them leave its windows there."""
+    return settings.state_dir if number == 1 else settings.state_dir / f"worker-{number}"
+
+
+def ledger_command(evidence: str, ledger_keys: tuple[Path, ...]) -> list[str]:
+    """The ledger, with the options that it shares with this command."""
+    taken = {name for option in ledger.command.params if (name := option.name) is not None}
+    words = _words(click.get_current_context().params.keys() & taken - NOT_PASSED - _OF_EACH)
+    keys = [text for key in ledger_keys for text in ("--ledger-key", str(key))]
+    return [
+        sys.executable,
+        "-m",
+        "streams.cli",
+        "ledger",
+        "--evidence",
+        evidence,
+        *words,
+        *_metrics_port("ledger"),
+        *keys,
+    ]
+
+
+def _words(names: Iterable[str]) -> list[str]:
+    """The options of these names as they are in click's context; those that are not set are left out."""
+    values = click.get_current_context().params
+    set_names = sorted(name for name in names if values[name] is not None)
+    return [text for name in set_names for text in ("--" + name.replace("_", "-"), _text(name, values[name]))]
+
+
+def _metrics_port(role: str, number: int = 1) -> list[str]:
+    """Each stage is a process and has a port of its own."""
+    port = _port(role, number)
+    return [] if port is None else ["--metrics-port", str(port)]
+
+
+def _port(role: str, number: int) -> int | None:
+    first: int = click.get_current_context().params["metrics_port"]
+    return first + PORTS.index(role) + len(PORTS) * (number - 1) if first else None
+
+
+def ports(workers: int, *, has_ledger: bool) -> list[int]:
+    """The ports that the stages are given."""
+    stages = [(role, number) for number in range(1, workers + 1) for role in ROLES]
+    stages += [("ledger", 1)] if has_ledger else []
+    return [port for role, number in stages if (port := _port(role, number)) is not None]
+
+
+NOT_PASSED = frozenset(
+    {"rules", "insists", "revision", "by", "role", "workers", "evidence", "ledger_keys", "until_idle", "ends"}
+)
+_OF_EACH = frozenset({"metrics_port", "state_dir"})
+
+
+def _text(name: str, value: object) -> str:
+    if name in DURATIONS:
+        return f"{value}ms"
+    if name in SIZES:
+        return f"{value}B"
+    return ",".join(value) if isinstance(value, tuple) else str(value)

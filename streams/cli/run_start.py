@@ -1,0 +1,85 @@
+"""What `betrace run` does before it starts a stage: it checks all that can be checked, and only then pushes the rules.
+
+In: settings, rules and keys as they were given. Out: what a person has to mend, or the set that is active. A start that
+fails changes nothing that a running installation depends on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
+from confluent_kafka.admin import AdminClient
+
+from dsl import RuleSet
+from streams.cli.ledger import signers_in
+from streams.config.settings import Settings
+from streams.evidence.ledger import log as ledgers
+from streams.evidence.ledger.storage import open_storage
+from streams.kafka import permissions
+from streams.observe import health
+from streams.rules import history, registry
+from topics.cluster import admin as kafka
+from topics.cluster.acls import Role
+from topics.records.rules import Origin
+from topics.spec import Layout
+
+log = structlog.get_logger()
+
+
+def check_ledger(evidence: str, keys: tuple[Path, ...]) -> None:
+    """Raises what the ledger would raise of its keys and its storage."""
+    ledgers.resume(open_storage(evidence), signers_in(keys))
+
+
+def check_ports(address: str, ports: Iterable[int]) -> None:
+    """Raises `ConfigError` when one of them is taken."""
+    for port in ports:
+        health.check_port(address, port)
+
+
+def make_topics(admin: AdminClient, layout: Layout, settings: Settings, roles: Iterable[Role]) -> None:
+    """Makes the topics that are missing, when the roles may do what they must with those that are there.
+
+    Raises:
+        AdminError: the brokers do not answer, or make no topic.
+        ConfigError: something is not allowed.
+    """
+    asked = [*roles]
+    for role in asked:
+        permissions.check(admin, settings, role)
+    made = kafka.create(admin, layout)
+    for row in made.kept:
+        for fault in row.faults:
+            log.warning("a topic is not as it should be", topic=row.name, fault=fault)
+    if made.made:
+        log.info("topics made", topics=made.made)
+        for role in asked:
+            permissions.check(admin, settings, role)
+
+
+def push(settings: Settings, given: RuleSet, *, revision: str | None, by: str | None, insists: bool) -> RuleSet:
+    """Makes the given rules active unless others were pushed in their place; returns the active ones.
+
+    Raises:
+        ConfigError: the brokers did not take them.
+        StateError: a set on the topic cannot be read.
+    """
+    known, active = registry.read(settings)
+    reason = history.refusal(history.history(settings), given.fingerprint)
+    if active is not None and active == given.fingerprint:
+        return given
+    if active is None or reason is None or insists:
+        now_ms = time.time_ns() // 1_000_000
+        registry.push(settings, given, now_ms=now_ms, revision=revision, by=by, origin=Origin.RUN)
+        return given
+    log.warning(
+        "the rules that were given are not pushed",
+        reason=reason,
+        given=given.fingerprint,
+        active=active,
+        help="--push insists",
+    )
+    return known.sets[active]

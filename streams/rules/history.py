@@ -1,0 +1,180 @@
+"""What was pushed: every rule set on `betrace.rules`, with each of its pushes.
+
+In: the topic. Out: `history`, or whether the start of a single process may push.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+from confluent_kafka import Message
+
+from dsl import RulesError, RuleSet, compile_texts
+from streams.config.settings import Settings
+from streams.kafka import reader
+from topics.records import rules as records
+from topics.records.rules import Origin, RuleSetRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """Who made a set active, when (Unix ms, the broker's time), in place of which, and what its files were of.
+
+    `number` is its place in the topic. `origin` is None of a push by a version that kept only a set's last one.
+    """
+
+    number: int
+    rule_set: str
+    by: str
+    time_ms: int
+    origin: Origin | None
+    previous: str | None
+    revision: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """Who made the active set active and when (Unix ms), and which was active before (None: none, or not known)."""
+
+    by: str
+    time_ms: int
+    previous: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """A rule set with its pushes, the first one first; `rules` is None when this version cannot compile it.
+
+    `activation` is None of one that is not active.
+    """
+
+    fingerprint: str
+    record: RuleSetRecord
+    pushes: tuple[Push, ...]
+    activation: Activation | None
+    rules: RuleSet | None
+
+    @property
+    def is_active(self) -> bool:
+        """Workers judge with it."""
+        return self.activation is not None
+
+    @property
+    def last_push(self) -> Push:
+        """The last time that its files were pushed: a rollback is none."""
+        return next((push for push in reversed(self.pushes) if push.origin is not Origin.ROLLBACK), self.pushes[-1])
+
+    @property
+    def revision(self) -> str | None:
+        """What its files were last said to be of."""
+        return next((push.revision for push in reversed(self.pushes) if push.revision is not None), None)
+
+
+@dataclass(slots=True)
+class _Topic:
+    """What is on the topic, by key; the sets in the order in which they were written."""
+
+    sets: dict[str, tuple[int, RuleSetRecord]] = field(default_factory=dict)
+    pushes: dict[str, list[Push]] = field(default_factory=dict)
+    pushed_ms: dict[str, set[int]] = field(default_factory=dict)
+    active: Message | None = None
+
+    def take(self, number: int, key: bytes, message: Message) -> None:
+        """Takes a record in; one that cannot be read is no part of the history."""
+        value = message.value() or b""
+        try:
+            if records.is_push(key):
+                self._take_push(number, records.decode_push(value), message.timestamp()[1])
+            elif key == records.ACTIVE_KEY:
+                self.active = message
+            else:
+                self.sets[key.decode(errors="replace")] = number, records.decode(value)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return
+
+    def _take_push(self, number: int, record: records.PushRecord, time_ms: int) -> None:
+        self.pushed_ms.setdefault(record.rule_set, set()).add(record.pushed_ms)
+        self.pushes.setdefault(record.rule_set, []).append(
+            Push(
+                number=number,
+                rule_set=record.rule_set,
+                by=record.pushed_by,
+                time_ms=time_ms,
+                origin=record.origin,
+                previous=record.previous,
+                revision=record.revision,
+            )
+        )
+
+
+def history(settings: Settings) -> list[Pushed]:
+    """The sets on `betrace.rules`, the one that was pushed last first.
+
+    Raises:
+        StateError: the topic cannot be read.
+    """
+    latest = {message.key() or b"": message for message in reader.read(settings, settings.topic("rules"))}
+    found = _Topic()
+    for key, message in latest.items():
+        found.take(int(message.offset() or 0), key, message)
+    sets = [_pushed(found, fingerprint) for fingerprint in found.sets]
+    return sorted(sets, key=lambda each: each.last_push.number, reverse=True)
+
+
+def refusal(sets: Iterable[Pushed], fingerprint: str) -> str | None:
+    """Why the start of a single process does not push a set; None when it does.
+
+    It pushes only in place of what another start pushed, and only what was never pushed: a restart undoes no push and
+    no rollback.
+    """
+    known = {each.fingerprint: each for each in sets}
+    active = next((each for each in known.values() if each.is_active), None)
+    if active is None:
+        return None
+    if active.fingerprint == fingerprint:
+        return "they are active"
+    if fingerprint in known:
+        return "they were pushed before, and others are active since then"
+    if active.pushes[-1].origin is not Origin.RUN:
+        return "the active ones were not pushed by a start of betrace run"
+    return None
+
+
+def _pushed(found: _Topic, fingerprint: str) -> Pushed:
+    number, record = found.sets[fingerprint]
+    try:
+        rules, _ = compile_texts(record.texts)
+    except RulesError:
+        rules = None
+    active = found.active
+    is_active = active is not None and active.value() == fingerprint.encode()
+    return Pushed(
+        fingerprint,
+        record,
+        (*_older_push(found, number, fingerprint, record), *found.pushes.get(fingerprint, ())),
+        _activation(active) if active is not None and is_active else None,
+        rules,
+    )
+
+
+def _older_push(found: _Topic, number: int, fingerprint: str, record: RuleSetRecord) -> Iterator[Push]:
+    """The push that wrote the set, where a version made it that kept no other record of it."""
+    if record.pushed_ms not in found.pushed_ms.get(fingerprint, ()):
+        yield Push(
+            number=number,
+            rule_set=fingerprint,
+            by=record.pushed_by,
+            time_ms=record.pushed_ms,
+            origin=None,
+            previous=record.previous,
+            revision=record.revision,
+        )
+
+
+def _activation(active: Message) -> Activation:
+    headers: Iterable[tuple[str, str | bytes | None]] = active.headers() or ()  # type: ignore[assignment]
+    said = {key: value.decode(errors="replace") for key, value in headers if isinstance(value, bytes)}
+    by = said.get(records.BY_HEADER, "unknown")
+    return Activation(by, active.timestamp()[1], said.get(records.PREVIOUS_HEADER))

@@ -1,0 +1,45 @@
+"""Who made which rule set active, as the evidence has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dsl import compile_texts
+from streams.evidence.ledger.log import Ledger, Record
+from streams.evidence.ledger.storage import Directory
+from streams.evidence.report.history import Activation, read
+from tests.support import evidence
+from topics.records import rules
+from topics.records.rules import BY_HEADER, PUSH_HEADER, Origin, PushRecord, RuleSetRecord
+
+
+def test_each_push_has_its_own_author_and_revision(tmp_path: Path) -> None:
+    """A set that is pushed again keeps what was known of its first push, and a rollback names who rolled back."""
+    found, _ = compile_texts({"a.rules": '// "Access is audited"\npii.access and audit.log\n'})
+    record = RuleSetRecord(texts=dict(found.texts), pushed_by="ann", pushed_ms=1, revision="v1")
+    ledger, store = Ledger(evidence.ORIGIN), Directory(tmp_path)
+    ledger.follow(("rules", 0), "id-of-rules")
+    written: list[tuple[bytes, bytes, list[tuple[str, bytes | None]]]] = [
+        (found.fingerprint.encode(), rules.encode(record), []),
+        (rules.ACTIVE_KEY, found.fingerprint.encode(), []),
+        (rules.ACTIVE_KEY, b"other", [(BY_HEADER, b"bob")]),
+        (b"push/1", rules.encode(push(found.fingerprint, "cyd", "v2")), []),
+        (rules.ACTIVE_KEY, found.fingerprint.encode(), [(BY_HEADER, b"cyd"), (PUSH_HEADER, b"push/1")]),
+    ]
+    for offset, (key, value, headers) in enumerate(written):
+        ledger.take(("rules", 0), Record(offset, 100 + offset, key, value, headers))
+    evidence.store_seal(ledger, store, 1_000)
+
+    history = read(store)
+
+    assert [
+        Activation(101, found.fingerprint, "ann", "v1"),
+        Activation(102, "other", "bob", None),
+        Activation(104, found.fingerprint, "cyd", "v2"),
+    ] == history.activations
+    assert [found.fingerprint] == list(history.sets)
+
+
+def push(fingerprint: str, by: str, revision: str) -> PushRecord:
+    """A push of the set."""
+    return PushRecord(rule_set=fingerprint, pushed_by=by, pushed_ms=1, origin=Origin.PUSH, revision=revision)
