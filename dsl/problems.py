@@ -429,7 +429,8 @@ def no_rules(spot: Spot) -> Problem:
     return _warning("W413", spot, "this file has no rule", "write one, or take the file out")
 
 
-def attribute_as_text(spot: Spot, text: str, instead: str) -> Problem:
+def attribute_as_text(spot: Spot, text: str, instead: str, *, has_one_name: bool) -> Problem:
     """`b.where(id == a.id)`: a text that reads like an attribute of another subject."""
-    advice = f"write `{_cut(instead)}`, or put the text in quotes"
+    before = "" if has_one_name else "let both spans carry it under one name and "
+    advice = f"{before}write `{_cut(instead)}`, or put the text in quotes"
     return _warning("W420", spot, f"`{_cut(text)}` is a text here, not an attribute", advice)

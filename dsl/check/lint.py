@@ -138,16 +138,17 @@ def _attributes_as_text(subject: Subject, names: frozenset[str], passage: Passag
                 name = max(found, key=len)
                 attribute = text.removeprefix(f"{name}.")
                 spot = passage.spot(test.value.at)
-                yield problems.attribute_as_text(spot, text, _instead(own, name, test.name.text, attribute))
+                has_one_name = own == name or test.name.text == attribute
+                instead = _instead(own, name, test.name.text, attribute)
+                yield problems.attribute_as_text(spot, text, instead, has_one_name=has_one_name)
 
 
 def _instead(own: str | None, other: str, name: str, attribute: str) -> str:
     """What says it; a subject without a name is any span with the attribute."""
     if own == other:
         return f"${name_text(attribute)}"
-    keys = f"same {name_text(name)}" if name == attribute else f"{name_text(attribute)} == {name_text(name)}"
     of_span = "(…)" if own is None else subject_text(Has(Name(own)))
-    return f"each {subject_text(Has(Name(other)))} has {of_span} with {keys}"
+    return f"each {subject_text(Has(Name(other)))} has {of_span} with same {name_text(name)}"
 
 
 def _name(name: Name, subject: str | None, passage: Passage) -> Iterator[Problem]:
