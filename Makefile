@@ -49,8 +49,10 @@ $(VENV)/demo-ready: pyproject.toml $(LOCK) | $(BIN)/python $(UV)
 demo: $(DEMO_READY) ## Play a recorded day through a Kafka of its own and show the signals
 	@$(BIN)/betrace demo
 
-# Each process of pytest-xdist starts a Kafka of its own.
-PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+# Each process of pytest-xdist starts a Kafka of its own. One more than there are cores: most tests wait for something.
+PROCESSES ?= $(shell $(PYTHON) -c 'import os; print(min((os.cpu_count() or 1) + 1, 4))')
+XDIST := --numprocesses $(PROCESSES) --dist loadfile
+PYTEST := $(BIN)/pytest $(XDIST)
 
 check: lint ## Check style, types and imports, and run the fast unit tests
 	$(PYTEST) --hypothesis-profile=quick -m "not slow and not broker" tests/dsl tests/topics tests/streams dsl topics streams
@@ -63,7 +65,7 @@ test-all: $(READY) ## Run every test, the short forms of the slow tiers included
 
 coverage: $(READY) ## Measure which lines `make test` reaches, and fail below the floor
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --hypothesis-profile=quick -m "not slow"
+	$(BIN)/coverage run -m pytest $(XDIST) --hypothesis-profile=quick -m "not slow"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
