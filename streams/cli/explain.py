@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import click
 import msgspec
 from confluent_kafka import Message
 
-from dsl import Span
+from dsl import Span, Verdict
 from streams.cli import options
 from streams.cli.load import load
 from streams.config.security import Security
@@ -19,11 +20,13 @@ from streams.config.settings import Settings
 from streams.config.units import iso_ms
 from streams.decode.decoder import Format
 from streams.errors import ConfigError
-from streams.inspect import explain
+from streams.inspect import explain, published
 from streams.inspect.explain import Part, Sight
 from streams.kafka import follow
 from streams.projection.project import Projector
 from streams.rules import registry
+from streams.rules.history import history
+from topics.signals.digest import Digest
 
 SHOWN_SPANS = 5
 
@@ -43,6 +46,8 @@ class Line(msgspec.Struct, frozen=True):
     missing: tuple[str, ...]
     present: tuple[str, ...]
     atoms: list[Atom]
+    signal: str | None
+    no_signal: str | None
 
 
 @click.command("explain", epilog="\b\nExample:\n  betrace explain 4bf92f3577b34da6a3ce929d0e0e4736 --from 2h")
@@ -52,6 +57,8 @@ class Line(msgspec.Struct, frozen=True):
 @options.source_topics
 @options.setting("--rules", multiple=True, type=click.Path(), help="These rules instead of those that are active.")
 @options.setting("--encoding", type=click.Choice([each.value for each in Format]), default="auto", help="As of run.")
+@options.gap
+@options.lateness
 @options.setting("--from", "begin", default="earliest", help="Where to look: earliest, a duration ago (2h), or a time.")
 @options.setting("--json", is_flag=True, help="Print a JSON object for each rule.")
 def command(
@@ -63,10 +70,15 @@ def command(
     source_topics: tuple[str, ...],
     rules: tuple[str, ...],
     encoding: str,
+    gap: int,
+    lateness: int,
     begin: str,
     json: bool,
 ) -> None:
     """Print what each rule sees of the trace TRACE_ID: its verdict, and its parts with the spans that satisfy them.
+
+    Of a verdict that should have a signal the signal is named, or why there is none: for that, give --gap and
+    --lateness as to betrace run.
 
     Reads the source topics from --from to their ends, joins no group, and judges what is there at once, whenever it
     arrived.
@@ -84,8 +96,39 @@ def command(
     if not read:
         raise ConfigError(f"no record of trace {trace_id} is on {', '.join(source_topics)} from {begin} on")
     sights = explain.sights(wanted, read, compiled)
-    for line in map(_json, sights) if json else _lines(read, sights):
+    sets, signals = history(settings), _signals(settings, begin, trace_id)
+    began_ms = min(part.time_ms for part in read)
+    reasons = {
+        rule.id: published.reason(rule, sets, began_ms=began_ms, reach_ms=gap + lateness, gap_ms=gap)
+        for rule in compiled.rules
+        if rule.id not in signals
+    }
+    said = Published(signals, reasons)
+    for line in (_json(sight, said) for sight in sights) if json else _lines(read, sights, said):
         click.echo(line)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The signals about the trace by rule id, and why there is none."""
+
+    signals: dict[str, Digest]
+    reasons: dict[str, str]
+
+    def signal(self, sight: Sight) -> str | None:
+        """The uid and revision of a rule's signal."""
+        found = self.signals.get(sight.rule)
+        return None if found is None else f"{found.uid}.{found.revision}"
+
+    def reason(self, sight: Sight) -> str | None:
+        """Why there is none, where the verdict should have one."""
+        return self.reasons.get(sight.rule) if sight.verdict in (Verdict.BROKEN, Verdict.UNDETERMINED) else None
+
+
+def _signals(settings: Settings, begin: str, trace_id: str) -> dict[str, Digest]:
+    since = follow.since(begin, time.time_ns() // 1_000_000)
+    messages = follow.follow(settings.reader(), settings.topic("signals"), since, until_end=True)
+    return published.last_signals(messages, trace_id)
 
 
 def _records(settings: Settings, begin: str) -> Iterator[Message]:
@@ -94,7 +137,7 @@ def _records(settings: Settings, begin: str) -> Iterator[Message]:
         yield from follow.follow(settings.reader(), topic, since, until_end=True)
 
 
-def _lines(parts: list[Part], sights: list[Sight]) -> Iterator[str]:
+def _lines(parts: list[Part], sights: list[Sight], said: Published) -> Iterator[str]:
     times_ms = sorted(part.time_ms for part in parts)
     pause_ms = max((after - before for before, after in pairwise(times_ms)), default=0)
     spans = sum(part.trace.span_count for part in parts)
@@ -106,6 +149,10 @@ def _lines(parts: list[Part], sights: list[Sight]) -> Iterator[str]:
     for sight in sights:
         yield ""
         yield f"{sight.rule}: {sight.verdict.value}"
+        if (signal := said.signal(sight)) is not None:
+            yield f"  signal: {signal}, {said.signals[sight.rule].verdict}"
+        elif (reason := said.reason(sight)) is not None:
+            yield f"  signal: none: {reason}"
         for text, seen in sight.atoms:
             yield f"  {text}: {_seen(seen)}"
         for text in sight.missing:
@@ -127,6 +174,10 @@ def _plain(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text[:80])
 
 
-def _json(sight: Sight) -> bytes:
+def _json(sight: Sight, said: Published) -> bytes:
     atoms = [Atom(text, [(span.identity or span.span_id).hex() for span in spans]) for text, spans in sight.atoms]
-    return msgspec.json.encode(Line(sight.rule, sight.verdict.value, sight.missing, sight.present, atoms))
+    return msgspec.json.encode(
+        Line(
+            sight.rule, sight.verdict.value, sight.missing, sight.present, atoms, said.signal(sight), said.reason(sight)
+        )
+    )

@@ -9,16 +9,22 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
+from msgspec.structs import replace
 
 from streams.cli import main
 from streams.config.settings import Settings
+from streams.inspect.published import in_force_since
 from streams.rules import registry
+from streams.rules.history import history
 from tests.support.driven import AUDITED, compiled
+from tests.support.findings import FINDING
 from tests.support.installation import installed
+from topics.records.signals import record
 
 pytestmark = pytest.mark.broker
 
 TRACE, OTHER = "0a" * 16, "0b" * 16
+BROKEN = "\n// id: denied\n// kind: pattern\npii.access\n"
 NEVER = "// id: never\n// kind: pattern\nagent.tool\n"
 
 
@@ -65,12 +71,39 @@ def test_what_a_rule_saw(settings: Settings) -> None:
     assert [
         "",
         "audited: broken",
+        "  signal: none: a trace is judged 30s after its last span; see betrace status whether workers are behind",
         "  audit.log: not seen",
         "  pii.access: 0101010101010101 pii.access",
         "  missing: audit.log",
     ] == others
     assert f"{settings.source_topics[0]}[0] 3 cannot be read: " in result.stderr
     assert 0 == result.exit_code
+
+
+def test_signal_of_the_trace_is_named(settings: Settings) -> None:
+    """Where a signal was published its uid leads to it."""
+    finding = replace(FINDING, rule=replace(FINDING.rule, id="audited"), trace_id=bytes.fromhex(TRACE))
+    producer = Producer({**settings.client()})
+    producer.produce(settings.topic("signals"), record(finding, logged_ms=7, source="s").value, finding.uid)
+    producer.flush()
+
+    result = call(settings, TRACE)
+
+    assert f"  signal: {finding.uid}.1, broken" in result.stdout.splitlines()
+
+
+def test_why_there_is_no_signal_is_said(settings: Settings) -> None:
+    """A rule that was pushed after the trace began says from when it judges; one that is not active says so."""
+    registry.push(settings, compiled(AUDITED + BROKEN), now_ms=2)
+    later = call(settings, TRACE, "--json")
+    registry.push(settings, compiled(AUDITED), now_ms=3)
+
+    [audited, broken] = [json.loads(line)["no_signal"] for line in later.stdout.splitlines()]
+
+    assert "a trace is judged 30s after its last span; see betrace status whether workers are behind" == audited
+    assert broken.startswith("the rule judges traces that begin after about ")
+    fingerprint = next(rule.fingerprint for rule in compiled(AUDITED + BROKEN).rules if rule.id == "denied")
+    assert None is in_force_since(fingerprint, history(settings))
 
 
 def test_other_rules_may_be_asked(settings: Settings, tmp_path: Path) -> None:
@@ -85,6 +118,8 @@ def test_other_rules_may_be_asked(settings: Settings, tmp_path: Path) -> None:
         "missing": [],
         "present": [],
         "atoms": [{"atom": "agent.tool", "spans": []}],
+        "signal": None,
+        "no_signal": None,
     } == json.loads(result.stdout)
 
 
