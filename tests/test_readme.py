@@ -20,9 +20,9 @@ from streams.archive.read import records
 from streams.cli import main
 from tests.support import paths
 from tests.support.collector.build import GoMissingError, binary
-from tests.support.collector.run import free_port
 from tests.support.documents import blocks, dialogues, environment, shell_commands
 from tests.support.evidence import coverage
+from tests.support.ports import free_port
 from tests.support.program import is_ready
 from tests.support.waiting import wait_until
 from topics.records import verdicts
@@ -87,7 +87,7 @@ def test_the_run_command_runs_until_it_is_stopped(kafka: str, tmp_path: Path) ->
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "pii.rules").write_text('// "PII"\ntrace.has(pii.access) and trace.has(audit.log)\n')
     words = command.replace("kafka:9092", kafka).split()
-    port = free_port()
+    port = free_port(2)
     where = {"BETRACE_STATE_DIR": str(tmp_path / "state"), "BETRACE_METRICS_PORT": str(port)}
     with subprocess.Popen(words, cwd=tmp_path, env=environment() | where) as run:
         try:

@@ -15,7 +15,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from tests.broker.siem.tools import SHIPPED, configured, started, wait_for
 from tests.support.collector.build import GoMissingError, binary
-from tests.support.collector.run import await_start, free_port
+from tests.support.collector.run import await_start
+from tests.support.ports import free_port
 from tests.support.record import read_topic
 
 pytestmark = pytest.mark.collector

@@ -14,9 +14,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from tests.support.collector.build import GoMissingError, binary
-from tests.support.collector.run import await_start, free_port
+from tests.support.collector.run import await_start
 from tests.support.documents import environment, shell_commands
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 from topics.cluster.admin import connect, partition_counts
 

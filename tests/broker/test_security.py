@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from confluent_kafka.admin import AclOperation
 from tests.broker import secured
 from tests.broker.secured import Cluster
 from tests.support import tokens
+from tests.support.ports import free_port
 from tests.support.program import is_ready
 from tests.support.record import read_topic
 from tests.support.waiting import wait_until
@@ -83,13 +83,6 @@ def call(
 def stage(role: Role, state_dir: Path) -> list[str]:
     """The words that start a stage."""
     return [*STAGES[role], *layout_options(), "--state-dir", str(state_dir), "--gap", "1s", "--out-of-order", "100ms"]
-
-
-def free_port() -> int:
-    """A port that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

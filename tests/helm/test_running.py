@@ -14,7 +14,7 @@ from urllib.error import URLError
 import pytest
 
 from tests.helm.chart import VALUES, Object, containers, environment, of_kind, rendered
-from tests.support.collector.run import free_port
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(1800)]
 

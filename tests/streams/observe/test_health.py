@@ -12,6 +12,7 @@ import pytest
 from streams.errors import ConfigError
 from streams.observe import health, metrics
 from streams.observe.health import STILL_S, STUCK_S, UNCOMMITTED_S, Health
+from tests.support.ports import free_port
 
 
 class Clock:
@@ -40,13 +41,6 @@ def ready(clock: Clock) -> Health:
     # Of the process: an ingest of another test may have left it.
     metrics.RULES_REFUSED.set(0)
     return made
-
-
-def free_port() -> int:
-    """A port that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def get(port: int, path: str) -> tuple[int, str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from tests.support.collector.build import binary
+from tests.support.ports import free_port
 
 CONFIG = Path(__file__).with_name("collector.yaml")
 START_S = 120
@@ -64,13 +65,6 @@ def running(bootstrap: str, settings: Settings) -> Iterator[str]:
         finally:
             child.kill()
             child.wait()
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def await_start(port: int, said: Callable[[], str], is_running: Callable[[], bool] = lambda: True) -> None:

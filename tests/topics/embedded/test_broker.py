@@ -16,6 +16,7 @@ import psutil
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from tests.support.ports import free_port
 from tests.support.waiting import next_line
 from topics.cluster import admin
 from topics.embedded import broker
@@ -44,13 +45,6 @@ def make_topic(bootstrap: str, name: str) -> None:
     client = AdminClient({"bootstrap.servers": bootstrap})
     client.create_topics([NewTopic(name, 1)])[name].result()
     admin.wait_until_seen(client, [name])
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_running_broker_ends_with_its_context() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.bench.topic import BenchError, Topic
 from tests.support.collector import build
-from tests.support.collector.run import free_port
+from tests.support.ports import free_port
 
 HERE = Path(__file__).parent
 RECIPE = HERE / "builder.yaml"
