@@ -48,12 +48,11 @@ def test_sbom_is_no_part_of_the_tree() -> None:
 
 def test_audit_passes_over_nothing(tmp_path: Path) -> None:
     """`make audit` fails where it gets no answer about a package of the product."""
-    python = tmp_path / "bin" / "python"
-    python.parent.mkdir()
-    python.write_text("#!/bin/sh\necho click==8.2.0\n")
-    python.chmod(0o755)
+    uv = tmp_path / "uv"
+    uv.write_text("#!/bin/sh\necho click==8.2.0\n")
+    uv.chmod(0o755)
     nobody = {"HTTPS_PROXY": "http://127.0.0.1:1", "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    command = ["make", "-o", ".venv/ready", "-o", f"{tmp_path}/ready", "audit", f"PRODUCT={tmp_path}"]
+    command = ["make", "-o", ".venv/ready", "-o", f"{tmp_path}/ready", "audit", f"PRODUCT={tmp_path}", f"UV={uv}"]
 
     done = subprocess.run(command, cwd=ROOT, env=os.environ | nobody, capture_output=True, text=True, check=False)
 

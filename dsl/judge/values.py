@@ -198,7 +198,7 @@ def _is_element(left: Value, right: Value) -> bool:
         return type(left) is not list and shared(left, right)
     try:
         return type(left) is type(right) and _packed(left) == _packed(right)
-    except RecursionError:
+    except (RecursionError, OverflowError):  # too deep, or a number beyond 64 bits
         return False
 
 

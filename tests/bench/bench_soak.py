@@ -27,6 +27,7 @@ from tests.bench.bench_latency import PARTITIONS, SPANS, endless, write
 from tests.bench.topic import RULES
 from tests.support.load import originals
 from tests.support.program import Program
+from tests.support.waiting import wait_until
 from topics.embedded import broker
 
 LOOK_EVERY_S = 5.0
@@ -109,8 +110,9 @@ def trends(looks: Sequence[Look]) -> Mapping[str, Trend]:
 
 
 def measure(program: Program, minutes: float, spans_per_s: int, every_s: float = LOOK_EVERY_S) -> Iterator[Look]:
-    """Runs the program under load and looks at it; at the end it must have published a signal."""
+    """Runs the program under load and looks at it once it has stages; at the end it must have published a signal."""
     with program.running() as run, ThreadPoolExecutor(1, "load") as loader:
+        wait_until(lambda: psutil.Process(run.pid).children(), "the stages are started")
         messages = _messages(spans_per_s * minutes * 60)
         writing = loader.submit(write, program.bootstrap, program.spans_topic, messages, spans_per_s)
         yield from watch(run.pid, minutes * 60, every_s)

@@ -310,7 +310,7 @@ def test_archive_of_a_newer_version(archive: Archive, monkeypatch: pytest.Monkey
     _, spans = archive.topics
     archive.write("unkeyed_proto", spans)
     with monkeypatch.context() as patched:
-        patched.setattr(schema, "FORMAT", "2")
+        patched.setattr(schema, "FORMAT", "3")
         writer = PartitionWriter(Store.at(str(archive.path)), spans, 0, 0, "id")
         writer.add(RawRecord(spans, 0, 0, START_MS, None, b"no request"))
         writer.cut(1)
@@ -319,7 +319,7 @@ def test_archive_of_a_newer_version(archive: Archive, monkeypatch: pytest.Monkey
     done = archive.run("--until-idle")
 
     assert done.returncode == 3
-    assert "files of format 2, this version reads format 1. Action:" in done.stderr
+    assert "files of format 3, this version reads format 2. Action:" in done.stderr
     assert before == sorted(archive.path.rglob("*"))
 
 

@@ -255,7 +255,7 @@ def test_table(program: Program, start_ms: int) -> None:
 
     head, *rows = table.stdout.splitlines()
     assert head.split() == ["WHEN", "JUDGED", "AT", "SEVERITY", "RULE", "VERDICT", "TRACE", "WHAT", "HAPPENED"]
-    assert [each["unmapped"]["betrace"]["rule"]["id"] for each in lines] == [row.split()[2] for row in rows]
+    assert [each["unmapped"]["betrace"]["rule"]["id"] for each in lines] == [row.split()[3] for row in rows]
     assert summary.stdout.startswith("RULE ")
     assert " traces broke " in summary.stdout
 

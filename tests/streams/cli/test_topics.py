@@ -107,7 +107,7 @@ def test_describe_as_json_is_an_object_a_line(environment: dict[str, str], fresh
         "replication": 1,
         "cleanup": "compact",
         "retention_ms": None,
-        "timestamp_type": "CreateTime",
+        "timestamp_type": "LogAppendTime",
         "faults": [],
         "differences": [],
     }

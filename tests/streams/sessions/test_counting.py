@@ -13,6 +13,7 @@ from streams.rules import registry
 from streams.sessions.takeover import LogIdentity, store_path
 from tests.support.driven import AUDITED, FAR_MS, FEW, A, B, C, Driven, compiled
 from tests.support.installation import installed
+from topics.records.facts import TICK_MS
 from topics.records.verdicts import NO_VERDICTS, Counted, Coverage, Record, VerdictCounts, VerdictSums, encode
 
 pytestmark = pytest.mark.broker
@@ -88,7 +89,7 @@ def test_a_rule_that_was_pushed_says_from_when_it_judges(settings: Settings) -> 
     listed = [record.rules for record in driven.verdicts() if isinstance(record, Coverage)]
 
     ooo_ms = settings.out_of_order_ms
-    assert [[("audited", 0)], [("audited", 0), ("few", 10_000 + ooo_ms + REACH_MS + 1)]] == [
+    assert [[("audited", 0)], [("audited", 0), ("few", 10_000 + ooo_ms + REACH_MS + TICK_MS)]] == [
         [(rule.rule, rule.from_ms) for rule in rules] for rules in listed if rules is not None
     ]
 

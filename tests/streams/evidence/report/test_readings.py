@@ -38,7 +38,7 @@ def test_a_pushed_rule_judges_only_what_begins_later() -> None:
     assert (True, False, False) == (audited.is_whole, few.is_whole, report.is_whole)
     [time] = few.judged.times
     # What was read before the push lies at most at the clock by then.
-    assert (180_000 + REACH_MS + 1, 360_000) == (time.from_ms, time.to_ms)
+    assert (180_000 + REACH_MS + TICK_MS, 360_000) == (time.from_ms, time.to_ms)
     assert recount(life.log, "few", [(time.from_ms, time.to_ms)]) == (few.counts.held, few.counts.broken)
     assert "the rule judged 2 minutes 56 seconds of it" in few.statement
     assert "not every rule judged all of it (few)" in report.statement
@@ -79,7 +79,11 @@ def test_a_rule_that_was_rolled_back_has_intervals_in_force() -> None:
     ]
     assert ["ada", "ada"] == [one.pushed_by for one in few.versions]
     first, second = few.judged.times
-    assert (120_000 + REACH_MS + 1, 360_000 + REACH_MS + 1, 480_000) == (first.from_ms, second.from_ms, second.to_ms)
+    assert (120_000 + REACH_MS + TICK_MS, 360_000 + REACH_MS + TICK_MS, 480_000) == (
+        first.from_ms,
+        second.from_ms,
+        second.to_ms,
+    )
     # When it was taken out the last traces could still be amended.
     assert 240_000 - 60_000 < first.to_ms <= 240_000
     assert ["live", "live"] == [one.mode for one in few.versions]
