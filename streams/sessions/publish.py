@@ -18,6 +18,7 @@ from streams.kafka.reader import Stopping
 
 log = structlog.get_logger()
 
+REPORT_S = 0.1
 ANSWER_S = 1.0
 """How long one call waits before it is looked whether the program should end."""
 TRANSACTION_MS = 300_000
@@ -152,6 +153,9 @@ class Publisher:
             self._refused = self._refused or error
 
     def _not_published(self, error: KafkaError) -> BetraceError:
+        # Why a transaction failed stands in the report of a delivery, which may not have been fetched yet.
+        with suppress(KafkaException):
+            self._producer.poll(REPORT_S)
         refused = error if error.code() in _REFUSED else self._refused
         if refused is not None:
             return StateError(
