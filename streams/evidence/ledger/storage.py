@@ -15,6 +15,7 @@ import os
 import re
 import tempfile
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,13 +57,16 @@ class Directory:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._clear_partial()
+        self._is_cleared = False
 
     def create(self, path: str, content: bytes) -> None:
         """As `Storage.create`: written aside, then linked to its name, which fails when the name is taken."""
         target, partial = self._root / path, self._root / PARTIAL
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir(exist_ok=True)
+        if not self._is_cleared:
+            self._clear_partial()
+            self._is_cleared = True
         with tempfile.NamedTemporaryFile(dir=partial) as file:
             file.write(content)
             file.flush()
@@ -104,10 +108,12 @@ class Directory:
             return [Path(path).name]
 
     def _clear_partial(self) -> None:
-        """Removes what a killed ledger began, but nothing that another one may be at."""
+        """Removes what a killed ledger began, but nothing that another one may be writing."""
         for path in (self._root / PARTIAL).glob("*"):
-            if time.time() - path.stat().st_mtime > _LEFT_BEHIND_S:
-                path.unlink(missing_ok=True)
+            # The other one may finish, and remove its file, at any moment.
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _LEFT_BEHIND_S:
+                    path.unlink()
 
 
 class Remote:

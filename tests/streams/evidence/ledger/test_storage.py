@@ -102,15 +102,18 @@ def test_files_cannot_be_written_to(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_ledger_left_is_cleared(tmp_path: Path) -> None:
-    """A file that was begun long ago is removed, one that may be at work is not."""
+    """The next ledger removes a file that was begun long ago, not one that another may be writing; a reader neither."""
     partial = tmp_path / storage.PARTIAL
     partial.mkdir()
     for name, age_s in (("old", 7200), ("new", 0)):
         (partial / name).write_bytes(b"")
         os.utime(partial / name, (time.time() - age_s,) * 2)
 
-    open_storage(str(tmp_path))
+    store = open_storage(str(tmp_path))
+    seen_by_reader = sorted(path.name for path in partial.iterdir())
+    store.create("a", b"")
 
+    assert seen_by_reader == ["new", "old"]
     assert ["new"] == [path.name for path in partial.iterdir()]
 
 
