@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -22,8 +23,11 @@ settings.load_profile("short")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """In CI a skip that is not on the list fails the run."""
+    """In CI a skip that is not on the list fails the run; Ctrl-C reaches what the tests start."""
     skips.register(config)
+    # A shell without job control starts what runs in the background with SIGINT ignored, and so would its children be.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
