@@ -9,8 +9,9 @@ over goes on with the next number, and no number is on the topic twice.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -143,16 +144,18 @@ class VerdictTally:
         else:
             self.counted = replace(self.counted, withheld=self.counted.withheld + 1)
 
-    def take(self, generation: int, clock_ms: int, ended_ms: int = 0) -> Iterator[tuple[VerdictCounts, bytes]]:
+    def take(
+        self, clock_ms: int, ended_ms: Mapping[int, int] = MappingProxyType({})
+    ) -> Iterator[tuple[VerdictCounts, bytes]]:
         """The records of the step that ends now, with their bytes, and begins anew.
 
-        `ended_ms` is how far the clock of an earlier generation had come that ended in this step.
+        `ended_ms` is how far the clock had come of each earlier generation that ended in this step.
         """
         cells, self._cells = self._cells, {}
         # What ended with an earlier generation comes before anything of this one.
         for key in sorted(cells, key=lambda key: key.generation):
             for cell in cells[key]:
-                record = self._record(key, cell, clock_ms if key.generation == generation else ended_ms)
+                record = self._record(key, cell, ended_ms.get(key.generation, clock_ms))
                 value = verdicts.encode(record)
                 self.counted = self.counted.after(record, value)
                 yield record, value

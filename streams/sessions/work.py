@@ -87,7 +87,9 @@ class Work:
         self._checkpointed_s = time.monotonic()
         self._checkpoint: Checkpoint | None = None
         self._position: Position | None = None
-        self._generation_before, self._ended_ms = self._generation, 0
+        self._generation_before = self._generation
+        self._ended_ms: dict[int, int] = {}
+        """How far the clock of each generation came that ended."""
         self._has_output = False
         self._memory_bytes = settings.window_memory_bytes // settings.facts_partitions
 
@@ -129,7 +131,7 @@ class Work:
                 windows_judged += is_said
         if self._generation != self._generation_before and before_ms is not None:
             self._coverage.reach(before_ms)
-            self._ended_ms = before_ms
+            self._ended_ms[self._generation_before] = before_ms
         metrics.add_judged(self._judged)
         if is_new:
             self._coverage.apply(offset, message, windows_judged)
@@ -266,7 +268,7 @@ class Work:
         return self._first_generation + self.partition.clock.generation
 
     def _send_counts(self, clock_ms: int) -> None:
-        for counts, value in self._verdicts.take(self._generation, clock_ms, self._ended_ms):
+        for counts, value in self._verdicts.take(clock_ms, self._ended_ms):
             self._send("verdicts", counts.rule.encode(), value)
 
     def _send_coverage(self, clock_ms: int) -> None:

@@ -1,4 +1,4 @@
-"""An installation in memory: one source partition, one facts partition, a ledger; all but Kafka and RocksDB are real.
+"""An installation in memory: a source partition, facts partitions, a ledger; all but Kafka and RocksDB are real.
 
 What happens to it is told in ticks. What it leaves is evidence, and the source log, by which every figure can be
 counted again.
@@ -7,7 +7,7 @@ counted again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -59,18 +59,20 @@ def compiled(name: str) -> RuleSet:
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """A record of the source: spans of these names, of one trace, in a tick."""
+    """A record of the source: spans of these names, of one trace, in a tick; a lost one was never read."""
 
     tick: int
     trace: int
     names: tuple[str, ...]
+    is_lost: bool = False
 
 
 @dataclass(slots=True)
 class Output:
-    """A publisher without Kafka: what is committed is taken by the ledger."""
+    """A facts partition's publisher without Kafka: what is committed is taken by the ledger."""
 
     ledger: Ledger
+    partition: int
     checkpoint: Checkpoint | None = None
     _sent: list[tuple[str, bytes | None, bytes]] = field(default_factory=list)
 
@@ -84,13 +86,44 @@ class Output:
             if topic == "positions":
                 self.checkpoint = checkpoints.decode(value)
             else:
-                log = self.ledger.logs[topic, 0]
-                self.ledger.take((topic, 0), Record(log.next_offset, 0, key, value))
+                log = self.ledger.logs[topic, self.partition]
+                self.ledger.take((topic, self.partition), Record(log.next_offset, 0, key, value))
         self._sent.clear()
 
     def close(self) -> None:
         """As `Publisher.close`: what was not committed never happened."""
         self._sent.clear()
+
+
+@dataclass(slots=True)
+class Worker:
+    """A facts partition: its topic, the disk and the work of who has it now."""
+
+    settings: Settings
+    known: RuleSets
+    output: Output
+    facts: list[bytes] = field(default_factory=list)
+    disk: Disk = field(default_factory=Disk)
+    work: Work = field(init=False)
+
+    def begin(self) -> None:
+        """A worker takes the partition over."""
+        with self.disk.opened():
+            last, number = self.output.checkpoint, self.output.partition
+            store, publisher = cast("Store", self.disk), cast("Publisher", self.output)
+            partition = takeover.begin(self.settings, self.known, number, store, last, 0)
+            self.work = Work(self.settings, self.known, "", number, partition, store, publisher, last, last)
+
+    def take_in(self) -> None:
+        """It takes in what is on its topic."""
+        for offset in range(self.work.partition.next_offset, len(self.facts)):
+            self.work.take_in(offset, self.facts[offset])
+
+    def step(self) -> None:
+        """It makes durable what it did."""
+        if self.work.prepare():
+            self.work.commit()
+            self.work.keep(1 << 20)
 
 
 SETTINGS = Settings(
@@ -110,27 +143,36 @@ class Lifetime:
     """The installation; `log` is the source, all of it, `tick` how far time is."""
 
     rule_set: str = "audited"
+    facts_partitions: int = 1
     log: list[SourceRecord] = field(default_factory=list)
     tick: int = 0
     store: Memory = field(default_factory=Memory)
-    _facts: list[bytes] = field(default_factory=list)
     _position: int = 0
     _replay: tuple[int, int | None] = (0, None)
-    _disk: Disk = field(default_factory=Disk)
+    _epoch: int = 1
+    _misses_beginning: bool = False
+    _missing_until_ms: int | None = None
+    _lost_until_ms: int | None = None
+    _rules_since_ms: int | None = None
     _known: RuleSets = field(default_factory=RuleSets)
     _ledger: Ledger = field(default_factory=lambda: Ledger(ORIGIN))
-    _output: Output = field(init=False)
-    _work: Work = field(init=False)
+    _workers: list[Worker] = field(init=False)
 
     def __post_init__(self) -> None:
-        for topic in ("signals", "verdicts", "rules"):
-            self._ledger.follow((topic, 0), topic)
-        self._output = Output(self._ledger)
+        settings = replace(SETTINGS, facts_partitions=self.facts_partitions)
+        for topic, count in (("signals", self.facts_partitions), ("verdicts", self.facts_partitions), ("rules", 1)):
+            for number in range(count):
+                self._ledger.follow((topic, number), topic)
+        outputs = [Output(self._ledger, number) for number in range(self.facts_partitions)]
+        self._workers = [Worker(settings, self._known, output) for output in outputs]
         self.push(self.rule_set)
-        self._begin()
+        for worker in self._workers:
+            worker.begin()
 
     def push(self, name: str) -> None:
         """Makes a set the active one: records that are read from now on are projected with it."""
+        if name != self.rule_set:
+            self._rules_since_ms = max((record.tick * TICK_MS for record in self.log[: self._position]), default=0)
         self.rule_set = name
         pushed = compiled(name)
         self._known.add(pushed)
@@ -142,10 +184,11 @@ class Lifetime:
             log = self._ledger.logs["rules", 0]
             self._ledger.take(("rules", 0), Record(log.next_offset, self.tick * TICK_MS, key, value))
 
-    def write(self, trace: int, *names: str) -> None:
-        """A record comes at the present tick, and is read."""
-        self.log.append(SourceRecord(self.tick, trace, names))
-        self.read()
+    def write(self, trace: int, *names: str, is_lost: bool = False) -> None:
+        """A record comes at the present tick, and is read; a lost one is gone before that."""
+        self.log.append(SourceRecord(self.tick, trace, names, is_lost))
+        if not is_lost:
+            self.read()
 
     def wait(self, ticks: int) -> None:
         """Time goes on; all that was written is read, and with nothing more to read the clock goes on too."""
@@ -155,25 +198,57 @@ class Lifetime:
     def read(self, count: int | None = None) -> None:
         """Ingest reads on, so many records or all, and sessions takes it in."""
         end = len(self.log) if count is None else min(self._position + count, len(self.log))
-        read = self.log[self._position : end]
-        is_all = end == len(self.log)
-        tick = self.tick if is_all else self.log[end - 1].tick if end else 0
+        # A flush begins with what is lost, as ingest then begins anew.
+        after_loss = (at for at in range(self._position + 1, end) if self.log[at].is_lost > self.log[at - 1].is_lost)
+        for to in (*after_loss, end):
+            self._flush(to)
+
+    def _flush(self, end: int) -> None:
+        """A facts message to each facts partition, of the source up to an offset."""
+        records = [*enumerate(self.log)][self._position : end]
+        read = [(offset, record) for offset, record in records if not record.is_lost]
+        tick = self.tick if end == len(self.log) else self.log[end - 1].tick if end else 0
+        # As ingest knows of the next record, or of none: until when what it did not read may be stamped.
+        next_ms = (read[0][1].tick if read else tick) * TICK_MS
+        if self._misses_beginning and self._missing_until_ms is None:
+            self._missing_until_ms = next_ms
+        lost = []
+        if len(read) < len(records):
+            lost = [(records[0][0], records[0][0] + len(records) - len(read))]
+            self._lost_until_ms = next_ms
         replay, start_ms = self._replay
         if replay and start_ms is None and read:
-            start_ms = read[0].tick * TICK_MS
+            start_ms = read[0][1].tick * TICK_MS
             self._replay = (replay, start_ms)
-        projector = Projector(compiled(self.rule_set))
-        entries = [_entry(projector, self._position + at, record) for at, record in enumerate(read)]
-        section = Section(TOPIC, 0, 1, replay, start_ms, 1, self._position, end, tick * TICK_MS, [], b"", entries, [])
-        self._facts.append(facts.encode(Facts(VERSION, compiled(self.rule_set).fingerprint, [section])))
+        rule_set = compiled(self.rule_set)
+        projector = Projector(rule_set)
+        for number, worker in enumerate(self._workers):
+            section = Section(
+                TOPIC,
+                0,
+                self._epoch,
+                replay,
+                start_ms,
+                1,
+                self._position,
+                end,
+                tick * TICK_MS,
+                lost,
+                b"",
+                [_entry(projector, *each) for each in read if each[1].trace % self.facts_partitions == number],
+                [],
+                missing_until_ms=self._missing_until_ms,
+                lost_until_ms=self._lost_until_ms,
+                rules_since_ms=self._rules_since_ms,
+            )
+            worker.facts.append(facts.encode(Facts(VERSION, rule_set.fingerprint, [section])))
+            worker.take_in()
         self._position = end
-        self._take_in()
 
     def step(self) -> None:
         """Sessions makes durable what it did, and the ledger seals it."""
-        if self._work.prepare():
-            self._work.commit()
-            self._work.keep(1 << 20)
+        for worker in self._workers:
+            worker.step()
         self.seal()
 
     def seal(self) -> None:
@@ -186,14 +261,18 @@ class Lifetime:
         """The offsets of the ingest group are set back to the first record at a tick; it is read from there on."""
         self._position = next((at for at, record in enumerate(self.log) if record.tick >= tick), len(self.log))
         self._replay = (self._replay[0] + 1 + self.tick * TICK_MS, None)
+        self._epoch += 1
+        self._misses_beginning = self._position > 0
+        self._missing_until_ms = self._lost_until_ms = self._rules_since_ms = None
 
     def crash(self, *, is_bare: bool) -> None:
         """The worker is killed, and another one takes over, without the disk if it is bare."""
-        self._output.close()
-        if is_bare:
-            self._disk.clear()
-        self._begin()
-        self._take_in()
+        for worker in self._workers:
+            worker.output.close()
+            if is_bare:
+                worker.disk.clear()
+            worker.begin()
+            worker.take_in()
 
     def end(self) -> None:
         """Everything is read, closed, made durable and sealed."""
@@ -223,18 +302,6 @@ class Lifetime:
     def findings(self) -> list[Finding]:
         """What verification says of the evidence."""
         return [*Verification(self.store, [SIGNER.verifier()]).findings()]
-
-    def _begin(self) -> None:
-        with self._disk.opened():
-            last = self._output.checkpoint
-            store = cast("Store", self._disk)
-            partition = takeover.begin(SETTINGS, self._known, 0, store, last, 0)
-            publisher = cast("Publisher", self._output)
-            self._work = Work(SETTINGS, self._known, "", 0, partition, store, publisher, last, last)
-
-    def _take_in(self) -> None:
-        for offset in range(self._work.partition.next_offset, len(self._facts)):
-            self._work.take_in(offset, self._facts[offset])
 
 
 def _entry(projector: Projector, offset: int, record: SourceRecord) -> Entry:

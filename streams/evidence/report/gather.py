@@ -241,12 +241,28 @@ def gather(store: Storage, from_ms: int, to_ms: int) -> Gathered:
         raise FileNotFoundError("there is no evidence here")
     first = _first_after(store, last + 1, from_ms - AHEAD_MS)
     earliest = _first_after(store, first + 1, from_ms - LOOK_BACK_MS - AHEAD_MS)
-    gathered = Gathered(first, first, _is_read_once(store, earliest, last))
-    period = _Period(from_ms, to_ms, first, is_read_once=gathered.is_read_once)
-    for found in in_shares(partial(_gather, store, period), earliest, last + 1):
-        gathered.add(found)
+    gathered = _gather_all(
+        store, _Period(from_ms, to_ms, first, is_read_once=_is_read_once(store, earliest, last)), earliest, last
+    )
+    if gathered.is_read_once and not _has_one_generation(gathered):
+        # One that ended before its first coverage record is told of by counts alone.
+        gathered = _gather_all(store, _Period(from_ms, to_ms, first, is_read_once=False), earliest, last)
     gathered.signals = {uid: one for uid, one in gathered.signals.items() if _is_in(one, from_ms, to_ms)}
     return gathered
+
+
+def _gather_all(store: Storage, period: _Period, earliest: int, last: int) -> Gathered:
+    gathered = Gathered(period.first_seal, period.first_seal, period.is_read_once)
+    for found in in_shares(partial(_gather, store, period), earliest, last + 1):
+        gathered.add(found)
+    return gathered
+
+
+def _has_one_generation(gathered: Gathered) -> bool:
+    """Whether the counts of each facts partition are of one reading."""
+    return len({(key.partition, key.generation) for key in gathered.cells}) == len(
+        {key.partition for key in gathered.cells}
+    )
 
 
 def _is_in(signal: Digest, from_ms: int, to_ms: int) -> bool:

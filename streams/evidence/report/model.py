@@ -93,8 +93,9 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_whole(self) -> bool:
-        """Nothing is known to be lost or undecodable."""
-        return not (self.lost or self.undecodable or self.verdict_records_lost)
+        """Nothing was lost or undecodable, as far as the evidence tells, which must tell of it."""
+        is_told = self.undecodable is not None or not self.sources
+        return is_told and not (self.lost or self.undecodable or self.verdict_records_lost)
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,7 +23,7 @@ def report(asked: Asked, gathered: Gathered, history: History, evidence: Evidenc
     resolved = readings.resolve(gathered, asked.from_ms)
     judged, taken = _judged(asked, gathered, resolved), _input(gathered)
     doubts = _doubts(judged, taken, evidence)
-    of_rules = [*rules.reports(asked, gathered, resolved, history, doubts)]
+    of_rules = [*rules.reports(asked, gathered, resolved, history, doubts, has_all_input=taken.is_whole)]
     return Report(
         made_ms=asked.made_ms,
         from_ms=asked.from_ms,

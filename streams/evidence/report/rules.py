@@ -44,11 +44,12 @@ _HELD = frozenset({"held", "not_applicable"})
 
 
 def reports(
-    asked: Asked, gathered: Gathered, resolved: Resolved, history: History, doubts: str | None
+    asked: Asked, gathered: Gathered, resolved: Resolved, history: History, doubts: str | None, *, has_all_input: bool
 ) -> Iterable[RuleReport]:
     """Each rule that was in force or judged in the period, and that is of the control asked for.
 
-    `doubts` is why nothing can be said of the whole period, None when it can.
+    `doubts` is why nothing can be said of the whole period, None when it can. `has_all_input`: of the input of what was
+    judged nothing is missing.
     """
     known = history.latest(asked.to_ms)
     signals: dict[str, list[Digest]] = defaultdict(list)
@@ -63,7 +64,7 @@ def reports(
         is_in_force = any(_overlaps(one, asked) for one in versions) or not history.activations
         own = sums.get(rule_id) or _Sum(gaps=_none(asked, gathered))
         if is_in_force or own.fingerprints or signals[rule_id]:
-            yield _rule(asked, own, versions, rule_id, rule, signals[rule_id], doubts)
+            yield _rule(asked, own, versions, rule_id, rule, signals[rule_id], doubts, has_all_input=has_all_input)
 
 
 @dataclass(slots=True)
@@ -124,6 +125,8 @@ def _rule(
     rule: Rule | None,
     signals: list[Digest],
     doubts: str | None,
+    *,
+    has_all_input: bool,
 ) -> RuleReport:
     total = Counts()
     for counts in own.days.values():
@@ -145,7 +148,7 @@ def _rule(
         judged=judged,
         pass_rate=_ratio(total),
         silence=_silence(asked, own),
-        statement=_statement(asked, total, judged, doubts),
+        statement=_statement(asked, total, judged, doubts, has_all_input=has_all_input),
         is_proven=is_whole and total.held == total.applicable > 0,
         is_whole=is_whole,
         days=[
@@ -190,7 +193,7 @@ def _silence(asked: Asked, own: _Sum) -> Silence | None:
     return Silence(since_ms=(max(recent) + 1) * DAY_MS, applicable_before=sum(counted[day] for day in recent))
 
 
-def _statement(asked: Asked, total: Counts, judged: Judged, doubts: str | None) -> str:
+def _statement(asked: Asked, total: Counts, judged: Judged, doubts: str | None, *, has_all_input: bool) -> str:
     period = duration(asked.to_ms - asked.from_ms)
     held = f"{total.held:,} of {amount(total.applicable, 'trace')} held"
     left = f", {total.undetermined:,} undetermined" if total.undetermined else ""
@@ -200,7 +203,12 @@ def _statement(asked: Asked, total: Counts, judged: Judged, doubts: str | None) 
         return f"No statement: of {period} the rule judged nothing as a whole.{given}"
     if judged.judged_ms < asked.to_ms - asked.from_ms:
         named = _named(judged.times)
-        said = f"In what was judged: {said}" if total.applicable else "In that time it applied to no trace."
+        if total.applicable:
+            said = f"In what was judged: {said}"
+        elif has_all_input:
+            said = "In that time it applied to no trace."
+        else:
+            said = "It applied to none of the traces that were read in that time, and not all were read."
         return f"No statement on all {period}: the rule judged {duration(judged.judged_ms)} of it ({named}). {said}"
     if doubts is not None:
         said = f"In what was judged: {said}" if total.applicable else ""

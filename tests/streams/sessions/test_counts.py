@@ -26,9 +26,9 @@ def add(
     )
 
 
-def taken(tally: VerdictTally, generation: int = 0, clock_ms: int = 70_000) -> list[VerdictCounts]:
+def taken(tally: VerdictTally, clock_ms: int = 70_000) -> list[VerdictCounts]:
     """The records of a step."""
-    return [record for record, _ in tally.take(generation, clock_ms)]
+    return [record for record, _ in tally.take(clock_ms)]
 
 
 def test_an_amended_verdict_takes_its_old_one_back() -> None:
@@ -77,7 +77,7 @@ def test_what_is_not_the_same_thing_is_counted_apart() -> None:
     for key in keys:
         add(tally, "held", key=key)
 
-    records = taken(tally, 1)
+    records = taken(tally)
 
     assert [(0, "live", 60_000), (0, "live", 120_000), (0, "shadow", 60_000), (1, "live", 60_000)] == [
         (record.generation, record.mode, record.minute_ms) for record in records
@@ -132,6 +132,6 @@ def test_what_ends_with_an_earlier_reading_comes_first() -> None:
     add(tally, "held", key=KEY._replace(generation=1, minute_ms=0))
     add(tally, "undetermined")
 
-    records = [record for record, _ in tally.take(1, 5_000, 80_000)]
+    records = [record for record, _ in tally.take(5_000, {0: 80_000})]
 
     assert [(0, 80_000), (1, 5_000)] == [(record.generation, record.clock_ms) for record in records]

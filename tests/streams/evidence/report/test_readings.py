@@ -37,10 +37,10 @@ def test_a_pushed_rule_judges_only_what_begins_later() -> None:
     few, audited = rule(report, "few"), rule(report, "audited")
     assert (True, False, False) == (audited.is_whole, few.is_whole, report.is_whole)
     [time] = few.judged.times
-    # What was read before the push lies at most at the clock by then.
-    assert (180_000 + REACH_MS + TICK_MS, 360_000) == (time.from_ms, time.to_ms)
+    # The last record that was read before the push came ten seconds before it.
+    assert (170_000 + REACH_MS + TICK_MS, 360_000) == (time.from_ms, time.to_ms)
     assert recount(life.log, "few", [(time.from_ms, time.to_ms)]) == (few.counts.held, few.counts.broken)
-    assert "the rule judged 2 minutes 56 seconds of it" in few.statement
+    assert "the rule judged 3 minutes 6 seconds of it" in few.statement
     assert "not every rule judged all of it (few)" in report.statement
     assert not few.is_proven
 
@@ -54,9 +54,9 @@ def test_no_trace_is_said_of_judged_time_alone() -> None:
     life.end()
 
     statement = rule(life.report(60_000, 300_000), "few").statement
-    before = [one.id for one in life.report(60_000, 240_000).rules]
+    before = [one.id for one in life.report(60_000, 230_000).rules]
 
-    assert "No statement on all 4 minutes: the rule judged 56 seconds" in statement
+    assert "No statement on all 4 minutes: the rule judged 1 minute 6 seconds" in statement
     assert ["audited"] == before
 
 
@@ -79,7 +79,8 @@ def test_a_rule_that_was_rolled_back_has_intervals_in_force() -> None:
     ]
     assert ["ada", "ada"] == [one.pushed_by for one in few.versions]
     first, second = few.judged.times
-    assert (120_000 + REACH_MS + TICK_MS, 360_000 + REACH_MS + TICK_MS, 480_000) == (
+    # The last record came ten seconds before each push.
+    assert (110_000 + REACH_MS + TICK_MS, 350_000 + REACH_MS + TICK_MS, 480_000) == (
         first.from_ms,
         second.from_ms,
         second.to_ms,
