@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, Message, TopicPartition
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dsl import RuleSet, compile_texts
@@ -124,7 +124,6 @@ def taken(choice: Choice, sent: list[Record], count: int) -> tuple[list[list[Sec
 
 
 @needs_scanner
-@settings(max_examples=200)
 @given(sent=records, count=st.integers(1, 12))
 def test_runs_change_nothing(sent: list[Record], count: int) -> None:
     """Sections, counts, times, dead letters and the audit trail are those of the pure path, whatever comes together."""
