@@ -26,11 +26,10 @@ from streams.cli.load import load
 from streams.cli.run_settings import run_settings
 from streams.config.settings import Settings
 from streams.errors import ConfigError
-from streams.ingest import group
 from streams.kafka import permissions
 from streams.observe import health, logs, self_tracing
 from streams.observe.health import Health
-from streams.sessions.worker import End, Ends
+from streams.sessions.worker import Ends
 from streams.supervisor import supervise
 from streams.windows.lock import locked
 from topics.cluster import admin as kafka
@@ -184,15 +183,18 @@ def _run_all(settings: Settings, layout: Layout, given: Given) -> int:
         roles.append(Role.LEDGER)
         also["ledger"] = run_stages.ledger_command(given.evidence, given.ledger_keys)
     with ExitStack() as stack:
-        held = [stack.enter_context(locked(directory)) for directory in _locked_directories(settings, given.workers)]
+        own = _workers(settings, given.workers)
+        held = [stack.enter_context(locked(_locked_directory(each))) for each in own]
         run_start.check_ports(given.metrics_address, run_stages.ports(given.workers, has_ledger=bool(also)))
         admin = kafka.connect(settings.client())
         run_start.make_topics(admin, layout, settings, roles)
         settings = _as_made(settings, admin)
+        run_start.check_stages(admin, _workers(settings, given.workers), given.evidence, given.ledger_keys)
+        # Asked for even where it is not needed: ingest could not begin where this fails.
+        ends = run_start.ends_now(admin, settings, now_ms=time.time_ns() // 1_000_000)
         active = run_start.push(settings, given.rules, revision=given.revision, by=given.by, insists=given.insists)
-        ends = _ends_now(admin, settings, now_ms=time.time_ns() // 1_000_000) if given.until_idle else None
         log.info("run", rules=len(active.rules), start=settings.start, source_topics=settings.source_topics)
-        return _run_stages(settings, given.workers, ends, also, held)
+        return _run_stages(settings, given.workers, ends if given.until_idle else None, also, held)
 
 
 def _run_stages(
@@ -206,10 +208,11 @@ def _run_stages(
     return code
 
 
-def _locked_directories(settings: Settings, workers: int) -> list[Path]:
+def _workers(settings: Settings, count: int) -> list[Settings]:
+    """The settings of each worker, which has a state directory of its own."""
     return [
-        _locked_directory(dataclasses.replace(settings, state_dir=run_stages.state_dir(settings, number)))
-        for number in range(1, workers + 1)
+        dataclasses.replace(settings, state_dir=run_stages.state_dir(settings, number))
+        for number in range(1, count + 1)
     ]
 
 
@@ -225,13 +228,3 @@ def _as_made(settings: Settings, admin: AdminClient) -> Settings:
     if facts not in counts:
         raise ConfigError(f"topic {facts} does not exist: run betrace topics create")
     return dataclasses.replace(settings, facts_partitions=counts[facts])
-
-
-def _ends_now(admin: AdminClient, settings: Settings, *, now_ms: int) -> Ends:
-    """The ends of the source partitions; what an earlier run read before a reset of the offsets does not reach them."""
-    seen = group.look(admin, settings)
-    begun = group.begins(seen, start=settings.start, now_ms=now_ms)
-    ends: Ends = {}
-    for (topic, number), at in seen.logs.items():
-        ends.setdefault(topic, {})[number] = End(at.high, begun[topic, number].epoch)
-    return ends

@@ -7,7 +7,7 @@ fails changes nothing that a running installation depends on.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import structlog
@@ -16,11 +16,16 @@ from confluent_kafka.admin import AdminClient
 from dsl import RuleSet
 from streams.cli.ledger import signers_in
 from streams.config.settings import Settings
+from streams.decode import backend
 from streams.evidence.ledger import log as ledgers
+from streams.evidence.ledger import worker as ledger_worker
 from streams.evidence.ledger.storage import open_storage
+from streams.ingest import group
 from streams.kafka import permissions
 from streams.observe import health
 from streams.rules import history, registry
+from streams.sessions import start
+from streams.sessions.worker import End, Ends
 from topics.cluster import admin as kafka
 from topics.cluster.acls import Role
 from topics.records.rules import Origin
@@ -30,8 +35,39 @@ log = structlog.get_logger()
 
 
 def check_ledger(evidence: str, keys: tuple[Path, ...]) -> None:
-    """Raises what the ledger would raise of its keys and its storage."""
+    """Raises what the ledger would raise of its keys and its storage, before the brokers are asked."""
     ledgers.resume(open_storage(evidence), signers_in(keys))
+
+
+def check_stages(admin: AdminClient, workers: Sequence[Settings], evidence: str | None, keys: tuple[Path, ...]) -> None:
+    """Raises what the stages would end with when they begin, as far as they find it in what is there now.
+
+    Raises:
+        AdminError, NotDoneError: the brokers do not answer.
+        ConfigError: something is not allowed, or cannot be used here.
+        StateError: what earlier runs left cannot be gone on from.
+    """
+    backend.chosen()
+    start.check(admin, workers)
+    permissions.check_transactions(workers[0], Role.SESSIONS)
+    if evidence is not None:
+        permissions.check_transactions(workers[0], Role.LEDGER)
+        ledger_worker.check(workers[0], open_storage(evidence), signers_in(keys))
+
+
+def ends_now(admin: AdminClient, settings: Settings, *, now_ms: int) -> Ends:
+    """The ends of the source partitions; what an earlier run read before a reset of the offsets does not reach them.
+
+    Raises:
+        AdminError: the brokers do not answer.
+        StateError: ingest could not begin: some of its offsets were reset and others were not.
+    """
+    seen = group.look(admin, settings)
+    begun = group.begins(seen, start=settings.start, now_ms=now_ms)
+    ends: Ends = {}
+    for (topic, number), at in seen.logs.items():
+        ends.setdefault(topic, {})[number] = End(at.high, begun[topic, number].epoch)
+    return ends
 
 
 def check_ports(address: str, ports: Iterable[int]) -> None:

@@ -26,6 +26,8 @@ from streams.errors import StateError
 from streams.kafka import reader
 from streams.kafka.reader import Stopping
 from streams.rules.registry import RuleSets
+from streams.sessions.coverage import Covered
+from streams.windows import rocksdb
 from streams.windows.chain import Bounds
 from streams.windows.chains import Chains
 from streams.windows.partition import Partition
@@ -49,8 +51,15 @@ class LogIdentity:
 
     def store(self, settings: Settings, number: int) -> Store:
         """Opens the store of facts partition `number`."""
+        return Store(store_path(settings, number), self._of_store(settings))
+
+    def stored(self, settings: Settings, number: int) -> Position | None:
+        """What the store of facts partition `number` would begin with; raises `StateError` as `store` does."""
+        return rocksdb.look(store_path(settings, number), self._of_store(settings))
+
+    def _of_store(self, settings: Settings) -> Identity:
         cut = f"{settings.gap_ms}/{settings.lateness_ms}/{settings.max_duration_ms}"
-        return Store(store_path(settings, number), Identity(FORMAT, self.cluster_id, self.topic_id, cut))
+        return Identity(FORMAT, self.cluster_id, self.topic_id, cut)
 
 
 def store_path(settings: Settings, number: int) -> Path:
@@ -87,10 +96,7 @@ def any_checkpoint(settings: Settings, number: int, stopping: Stopping) -> Check
     try:
         return checkpoints.decode(message.value() or b"")
     except msgspec.DecodeError as error:
-        raise StateError(
-            f"the checkpoint of facts partition {number} cannot be read: {error}",
-            action="upgrade this worker to the version that wrote it",
-        ) from error
+        raise _unreadable(number, error) from error
 
 
 def begin(
@@ -103,7 +109,7 @@ def begin(
     """
     position = store.position()
     sessions = Sessions(Bounds.of(settings), known.counted(), Chains(store.chain), Waiting(store))
-    has_store = position is not None and position.refill_row.facts_offset >= log_begin
+    has_store = is_whole(position, log_begin)
     if has_store:
         for trace_id, chain in store.chains():
             sessions.restore(trace_id, chain)
@@ -111,7 +117,11 @@ def begin(
             sessions.presences.restore(trace_id, presence)
     if not has_store or position is None:
         store.clear()
-        position = _rebuilt(number, last, log_begin)
+        position = rebuilt(number, last, log_begin)
+        if last is not None:
+            log.warning(
+                "windows are built again from the facts log", partition=number, from_offset=position.next_offset
+            )
     sessions.remember(position.ended, position.long, has_store=has_store)
     return Partition(
         settings.source_topics,
@@ -122,7 +132,31 @@ def begin(
     )
 
 
-def _rebuilt(number: int, last: Checkpoint | None, log_begin: int) -> Position:
+def is_whole(position: Position | None, log_begin: int) -> bool:
+    """The facts log still holds all that a store with this position needs."""
+    return position is not None and position.refill_row.facts_offset >= log_begin
+
+
+def covered(number: int, last: Checkpoint | None) -> Covered | None:
+    """Where the coverage records of a facts partition end, as its checkpoint says.
+
+    Raises:
+        StateError: it cannot be read.
+    """
+    if last is None:
+        return None
+    try:
+        return msgspec.msgpack.decode(last.covered, type=Covered | None)
+    except msgspec.DecodeError as error:
+        raise _unreadable(number, error) from error
+
+
+def rebuilt(number: int, last: Checkpoint | None, log_begin: int) -> Position:
+    """Where a facts partition begins without a store.
+
+    Raises:
+        StateError: the facts log begins later than anything that is known, or the checkpoint cannot be read.
+    """
     if last is None and log_begin == 0:
         return Position.beginning(0)
     if last is None or last.start_offset < log_begin:
@@ -131,8 +165,17 @@ def _rebuilt(number: int, last: Checkpoint | None, log_begin: int) -> Position:
             action="restore betrace.positions, or stop all workers, delete the betrace.facts topic and reset the "
             "offsets of the ingest group",
         )
-    log.warning("windows are built again from the facts log", partition=number, from_offset=last.start_offset)
-    return msgspec.msgpack.decode(last.start, type=Position)
+    try:
+        return msgspec.msgpack.decode(last.start, type=Position)
+    except msgspec.DecodeError as error:
+        raise _unreadable(number, error) from error
+
+
+def _unreadable(number: int, error: msgspec.DecodeError) -> StateError:
+    return StateError(
+        f"the checkpoint of facts partition {number} cannot be read: {error}",
+        action="upgrade this worker to the version that wrote it",
+    )
 
 
 def log_begin(admin: AdminClient, settings: Settings, number: int, *, timeout_s: float) -> int:

@@ -20,8 +20,9 @@ from streams.errors import NotDoneError, StateError
 from streams.observe import metrics
 from streams.rules import registry
 from streams.rules.registry import RuleSets
+from streams.sessions import takeover
 from streams.sessions.counts import VerdictTally
-from streams.sessions.coverage import CoverageTally, Covered, Judging, judging_rules
+from streams.sessions.coverage import CoverageTally, Judging, judging_rules
 from streams.sessions.publish import Publisher
 from streams.sessions.quota import SignalQuota
 from streams.windows.close import Close, CloseReason
@@ -79,7 +80,7 @@ class Work:
         self._first_generation = 0
         if counted is not None:
             self._first_generation = counted.generation + 1 if last is None else counted.first_generation
-        self._coverage = CoverageTally(number, 0, _covered(number, last))
+        self._coverage = CoverageTally(number, 0, takeover.covered(number, last))
         self._quota = SignalQuota.shared(settings, partition.said)
         self._shown = metrics.ClockShown(number)
         self._judged = metrics.Judged()
@@ -324,15 +325,3 @@ class Work:
     ) -> None:
         self._publisher.send(self._settings.topic(topic), self.number, key, value, headers)
         self._has_output = True
-
-
-def _covered(number: int, last: Checkpoint | None) -> Covered | None:
-    if last is None:
-        return None
-    try:
-        return msgspec.msgpack.decode(last.covered, type=Covered | None)
-    except msgspec.DecodeError as error:
-        raise StateError(
-            f"the checkpoint of facts partition {number} cannot be read: {error}",
-            action="upgrade this worker to the version that wrote it",
-        ) from error

@@ -179,6 +179,28 @@ _decoder = msgspec.msgpack.Decoder(Chain)
 _presence_decoder = msgspec.msgpack.Decoder(Presence)
 
 
+def look(path: Path, identity: Identity) -> Position | None:
+    """The position in the store at `path`, which stays as it is; None where there is none, or one of another log.
+
+    Raises:
+        StateError: it cannot be opened, as `Store` would find, or the position cannot be read.
+    """
+    if not path.exists():
+        return None
+    database = _open(path)
+    try:
+        named, position = database.get(_IDENTITY), database.get(_POSITION)
+        if named is None or _decoded(named) != identity or position is None:
+            return None
+        return msgspec.msgpack.decode(position, type=Position)
+    except msgspec.DecodeError as error:
+        raise StateError(
+            f"the store {path} cannot be read: {error}", action="delete it: it is rebuilt from the facts log"
+        ) from error
+    finally:
+        database.close()
+
+
 def _open(path: Path) -> Rdict:
     path.parent.mkdir(parents=True, exist_ok=True)
     options = Options(raw_mode=True)

@@ -104,6 +104,12 @@ def without(role: Role, left_out: Acl, operation: AclOperation) -> list[Acl]:
     return [*others, replace(left_out, operations=kept)] if kept else others
 
 
+def every_acl(*roles: Role) -> list[Acl]:
+    """What all of these roles need, each operation once."""
+    needed = [acl for role in roles for acl in acls(role, LAYOUT)]
+    return [*dict.fromkeys(replace(acl, operations=(operation,)) for acl in needed for operation in acl.operations)]
+
+
 def test_stages_work_with_the_documented_acls(cluster: Cluster, tmp_path: Path) -> None:
     """Ingest and sessions, each as its own user, make a signal of a span; status and signals are seen by a reader."""
     producer = Producer({"bootstrap.servers": cluster.open_bootstrap})
@@ -150,6 +156,29 @@ def test_missing_acl_is_named(cluster: Cluster, tmp_path: Path, role: Role, acl:
     last = ended.stderr.splitlines()[-1]
     named = f"{role.value} lacks ACLs for {role.value}: {replace(acl, operations=(operation,)).text()}"
     assert (acl.name in last) if acl.kind is Kind.TRANSACTIONAL_ID else (f"Error: {named}" == last), ended.stderr
+
+
+@pytest.mark.parametrize("role", [Role.SESSIONS, Role.LEDGER])
+def test_start_without_transactions_changes_nothing(cluster: Cluster, tmp_path: Path, role: Role) -> None:
+    """A single process whose user may not use a stage's transactional ids ends before it pushes its rules."""
+    key, rules = tmp_path / "ledger.key", tmp_path / "other.rules"
+    rules.write_text(RULE.replace("audited", "other"))
+    keygen = [sys.executable, "-m", "streams.cli", "evidence", "keygen", "example.com/b", "--key", str(key)]
+    subprocess.run(keygen, check=True, stdout=subprocess.DEVNULL)
+    asked = every_acl(Role.SETUP, *STAGES, Role.LEDGER)
+    [forbidden] = [acl for acl in acls(role, LAYOUT) if acl.kind is Kind.TRANSACTIONAL_ID]
+    before = read_topic(cluster.open_bootstrap, "b.rules")
+    words = ["run", "--rules", str(rules), "--push", *layout_options(), "--state-dir", str(tmp_path / "state")]
+    evidence = ["--evidence", str(tmp_path / "evidence"), "--ledger-key", str(key)]
+    cluster.allow(Role.SETUP.value, [acl for acl in asked if (acl.kind, acl.name) != (forbidden.kind, forbidden.name)])
+    try:
+        ended = call(cluster, Role.SETUP.value, *words, *evidence)
+    finally:
+        cluster.allow(Role.SETUP.value, acls(Role.SETUP, LAYOUT))
+
+    assert 2 == ended.returncode, ended.stderr
+    assert f"setup lacks ACLs for {role.value}: {forbidden.text()}" in ended.stderr
+    assert before == read_topic(cluster.open_bootstrap, "b.rules")
 
 
 def test_archive_and_ledger_work_with_the_documented_acls(cluster: Cluster, tmp_path: Path) -> None:

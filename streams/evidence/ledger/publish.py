@@ -62,13 +62,7 @@ class Publisher:
         Raises:
             StateError: the topic knows more than the storage, or something else.
         """
-        size = 0 if published is None else _size(published)
-        if size > stored or (published is not None and _stored(store, size - 1) != published):
-            raise StateError(
-                f"a checkpoint over {size} seals was published, which the evidence of {stored} seals does not have",
-                action="bring the evidence back as it was: it was cut or changed, or --evidence names another place",
-            )
-        for number in range(size, stored):
+        for number in range(check_published(store, stored, published), stored):
             self.prepare(_stored(store, number))
             self.publish()
 
@@ -77,6 +71,21 @@ class Publisher:
             return call(*arguments)
         except KafkaException as error:
             raise _not_published(error.args[0]) from error
+
+
+def check_published(store: Storage, stored: int, published: bytes | None) -> int:
+    """How many of the `stored` checkpoints are on the topic, whose last one is `published`.
+
+    Raises:
+        StateError: the topic knows more than the storage, or something else.
+    """
+    size = 0 if published is None else _size(published)
+    if size > stored or (published is not None and _stored(store, size - 1) != published):
+        raise StateError(
+            f"a checkpoint over {size} seals was published, which the evidence of {stored} seals does not have",
+            action="bring the evidence back as it was: it was cut or changed, or --evidence names another place",
+        )
+    return size
 
 
 def last_published(settings: Settings, origin: str) -> bytes | None:

@@ -23,9 +23,9 @@ from streams.config.settings import Settings
 from streams.errors import ConfigError, StateError
 from streams.evidence.ledger import log as ledgers
 from streams.evidence.ledger import storage
-from streams.evidence.ledger.log import LogKey, Record
+from streams.evidence.ledger.log import Ledger, LogKey, Record
 from streams.evidence.ledger.notes import Signer
-from streams.evidence.ledger.publish import Publisher, last_published
+from streams.evidence.ledger.publish import Publisher, check_published, last_published
 from streams.evidence.ledger.seal import LogState
 from streams.evidence.ledger.storage import Storage
 from streams.kafka.reader import PARTITION_EOF
@@ -68,6 +68,21 @@ class LedgerSettings:
     signers: Sequence[Signer]
     seal_every_s: float = SEAL_EVERY_S
     on_sealed: Callable[[int], None] = _ignore
+
+
+def check(settings: Settings, store: Storage, signers: Sequence[Signer]) -> None:
+    """Looks at everything that a ledger begins with, and changes nothing: one that runs elsewhere is left in peace.
+
+    Raises:
+        AdminError: the brokers do not answer.
+        ConfigError: a topic is missing.
+        StateError: the evidence cannot be continued, or is not that of these topics.
+    """
+    # Before the storage, which is never behind what is published.
+    published = last_published(settings, signers[0].name)
+    ledger = ledgers.resume(store, signers)
+    check_published(store, ledger.number, published)
+    _starts(kafka.connect(settings.client()), settings, ledger)
 
 
 class LedgerWorker:
@@ -167,7 +182,7 @@ class LedgerWorker:
 
     def _reading(self) -> Consumer:
         admin = kafka.connect(self._settings.client())
-        starts = [*self._starts(admin)]
+        starts = _starts(admin, self._settings, self._ledger)
         consumer = Consumer(
             {
                 **self._settings.client(),
@@ -183,26 +198,6 @@ class LedgerWorker:
         self._health.assign(len(starts))
         return consumer
 
-    def _starts(self, admin: AdminClient) -> list[TopicPartition]:
-        """Where to read each partition on; what Kafka deleted before it was read is lost, and goes into the seal."""
-        names = {self._settings.topic(name): name for name in TOPICS}
-        counts = kafka.partition_counts(admin, names)
-        if missing := names.keys() - counts.keys():
-            raise ConfigError(f"there is no topic {', '.join(sorted(missing))}: run betrace topics create")
-        ids = kafka.topic_ids(admin, names)
-        partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
-        begins, ends = kafka.begin_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
-        starts = []
-        for at in partitions:
-            key = (names[at.topic], at.partition)
-            self._ledger.follow(key, ids[at.topic])
-            self._ledger.lose(key, begins[at.topic, at.partition])
-            start = self._ledger.logs[key].next_offset
-            if start > ends[at.topic, at.partition]:
-                raise _unreadable(at.topic, f"it ends before offset {start}, which the evidence has")
-            starts.append(TopicPartition(at.topic, at.partition, start))
-        return starts
-
     def _go_on_at_begin(self, key: LogKey) -> None:
         at = TopicPartition(self._settings.topic(key[0]), key[1])
         begin, end = self._consumer.get_watermark_offsets(at, timeout=DRAIN_S)
@@ -216,6 +211,27 @@ class LedgerWorker:
 
     def _name(self, message: Message) -> str:
         return (message.topic() or "").removeprefix(self._settings.prefix)
+
+
+def _starts(admin: AdminClient, settings: Settings, ledger: Ledger) -> list[TopicPartition]:
+    """Where to read each partition on; what Kafka deleted before it was read is lost, and goes into the seal."""
+    names = {settings.topic(name): name for name in TOPICS}
+    counts = kafka.partition_counts(admin, names)
+    if missing := names.keys() - counts.keys():
+        raise ConfigError(f"there is no topic {', '.join(sorted(missing))}: run betrace topics create")
+    ids = kafka.topic_ids(admin, names)
+    partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
+    begins, ends = kafka.begin_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
+    starts = []
+    for at in partitions:
+        key = (names[at.topic], at.partition)
+        ledger.follow(key, ids[at.topic])
+        ledger.lose(key, begins[at.topic, at.partition])
+        start = ledger.logs[key].next_offset
+        if start > ends[at.topic, at.partition]:
+            raise _unreadable(at.topic, f"it ends before offset {start}, which the evidence has")
+        starts.append(TopicPartition(at.topic, at.partition, start))
+    return starts
 
 
 def _record(message: Message) -> Record:

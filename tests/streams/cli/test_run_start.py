@@ -5,18 +5,35 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from dsl import RuleSet, compile_texts
 from streams.cli import main, run_start
 from streams.config.settings import Settings
+from streams.decode import backend
+from streams.errors import StateError
+from streams.evidence.ledger.storage import Directory
+from streams.evidence.ledger.worker import LedgerSettings, LedgerWorker
+from streams.ingest.source import Committed, write_metadata
 from streams.rules import registry
+from streams.sessions import start as sessions_start
+from streams.sessions.takeover import store_path
 from streams.windows import lock
+from tests.support.driven import DRIVEN, FAR_MS, Driven
+from tests.support.evidence import SIGNER
 from tests.support.installation import installed
 from tests.support.record import read_topic
+from tests.support.waiting import wait_until
+from topics.cluster import admin
+from topics.records import checkpoints, facts
+from topics.records.checkpoints import Checkpoint
+from topics.records.facts import Facts
 
 ACTIVE = '// "Access is audited"\npii.access and audit.log\n'
 GIVEN = '// "Exports are approved"\nexport and approval\n'
@@ -30,6 +47,14 @@ def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
     settings = installed(kafka, fresh_prefix, tmp_path / "state")
     registry.push(settings, compiled(ACTIVE), now_ms=1)
     return settings
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Closes the stores and producers of workers that a test leaves."""
+    yield
+    while DRIVEN:
+        DRIVEN.pop().crash()
 
 
 def compiled(text: str) -> RuleSet:
@@ -97,6 +122,148 @@ def test_start_on_a_taken_state_directory_changes_nothing(
     assert 2 == result.exit_code
     assert "is in use by process" in result.stderr
     assert before == read_topic(settings.bootstrap, settings.topic("rules"))
+
+
+def refused(settings: Settings, tmp_path: Path, *arguments: str) -> Result:
+    """A start that fails, and has pushed nothing."""
+    before = read_topic(settings.bootstrap, settings.topic("rules"))
+
+    result = start(settings, tmp_path, *arguments)
+
+    assert before == read_topic(settings.bootstrap, settings.topic("rules"))
+    return result
+
+
+def produce(settings: Settings, topic: str, key: bytes | None, value: bytes) -> None:
+    """Writes a record to partition 0 of one of our own topics."""
+    producer = Producer({**settings.client()})
+    producer.produce(settings.topic(topic), value, key, 0)
+    producer.flush()
+
+
+def test_start_with_a_damaged_store_changes_nothing(settings: Settings, tmp_path: Path) -> None:
+    """Sessions could not open its windows: no rule is pushed."""
+    driven = Driven(settings, compiled(ACTIVE))
+    driven.apply(10_000)
+    driven.step()
+    driven.crash()
+    (store_path(settings, 0) / "CURRENT").write_text("no manifest\n")
+
+    result = refused(settings, tmp_path)
+
+    assert 3 == result.exit_code
+    assert f"the store {store_path(settings, 0)} cannot be opened" in result.stderr
+
+
+def test_start_over_a_checkpoint_of_another_version_changes_nothing(settings: Settings, tmp_path: Path) -> None:
+    """Sessions could not go on from it: no rule is pushed."""
+    later = Checkpoint(checkpoints.VERSION + 1, "topic", 0, 0, b"", b"")
+    produce(settings, "positions", checkpoints.key(0), checkpoints.encode(later))
+
+    result = refused(settings, tmp_path)
+
+    assert 3 == result.exit_code
+    assert f"the checkpoint of facts partition 0 cannot be read: checkpoint format {later.version}" in result.stderr
+
+
+def test_start_over_facts_of_another_version_changes_nothing(settings: Settings, tmp_path: Path) -> None:
+    """Sessions could not read them: no rule is pushed."""
+    produce(settings, "facts", None, facts.encode(Facts(facts.VERSION + 1, "set", [])))
+
+    result = refused(settings, tmp_path)
+
+    assert 3 == result.exit_code
+    assert "facts message 0/0 cannot be read" in result.stderr
+
+
+def test_start_over_facts_without_their_beginning_changes_nothing(settings: Settings, tmp_path: Path) -> None:
+    """Windows could not be built: no rule is pushed."""
+    driven = Driven(settings, compiled(ACTIVE))
+    driven.write(10_000)
+    client = AdminClient({**settings.client()})
+    for done in client.delete_records([TopicPartition(settings.topic("facts"), 0, 1)]).values():
+        done.result()
+
+    result = refused(settings, tmp_path)
+
+    assert 3 == result.exit_code
+    assert "facts partition 0 begins at offset 1, and no checkpoint says what was before" in result.stderr
+
+
+def test_store_makes_good_for_a_checkpoint_that_is_missing(settings: Settings) -> None:
+    """Where a store on this disk has all that was before, a start finds nothing wrong, and another disk does."""
+    driven = Driven(settings, compiled(ACTIVE))
+    driven.apply(10_000)
+    driven.step()
+    driven.crash()
+    client = AdminClient({**settings.client()})
+    for done in client.delete_records([TopicPartition(settings.topic("facts"), 0, 1)]).values():
+        done.result()
+    for gone in client.delete_topics([settings.topic("positions")]).values():
+        gone.result()
+    wait_until(lambda: not admin.partition_counts(client, [settings.topic("positions")]), "the topic is gone")
+    admin.create(client, settings.layout())
+    elsewhere = replace(settings, state_dir=settings.state_dir / "elsewhere")
+
+    sessions_start.check(client, [settings])
+    sessions_start.check(client, [elsewhere, settings])
+    with pytest.raises(StateError, match="no checkpoint says what was before"):
+        sessions_start.check(client, [elsewhere])
+
+
+def test_start_after_half_a_reset_changes_nothing(settings: Settings, tmp_path: Path) -> None:
+    """Ingest could not begin: no rule is pushed."""
+    [topic] = settings.source_topics
+    said = write_metadata(Committed(1, "id", None, 1))
+    consumer = Consumer({**settings.client(), "group.id": settings.group("ingest")})
+    offsets = [TopicPartition(topic, 0, 0, said), TopicPartition(topic, 1, 0)]
+    consumer.commit(offsets=offsets, asynchronous=False)
+    consumer.close()
+
+    result = refused(settings, tmp_path)
+
+    assert 3 == result.exit_code
+    assert f"the group's offsets were reset for {topic}[1] but not for {topic}[0]" in result.stderr
+
+
+def test_start_with_evidence_of_another_place_changes_nothing(settings: Settings, tmp_path: Path) -> None:
+    """The ledger would sign no other history over what is published: no rule is pushed."""
+    key = tmp_path / "ledger.key"
+    key.write_text(SIGNER.encode())
+    own = LedgerSettings(Directory(tmp_path / "evidence"), [SIGNER])
+    ledger = LedgerWorker(settings, own)
+    ledger.stop()
+    ledger.run()
+
+    result = refused(settings, tmp_path, "--evidence", str(tmp_path / "elsewhere"), "--ledger-key", str(key))
+
+    assert 3 == result.exit_code
+    assert "a checkpoint over 1 seals was published, which the evidence of 0 seals does not have" in result.stderr
+
+
+def test_start_with_a_scanner_that_is_none_changes_nothing(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ingest could not decode: no rule is pushed."""
+    monkeypatch.setenv(backend.VARIABLE, "fast")
+
+    result = refused(settings, tmp_path)
+
+    assert 2 == result.exit_code
+    assert f"{backend.VARIABLE} is 'fast', must be auto, pure or cython" in result.stderr
+
+
+def test_start_leaves_a_worker_elsewhere_in_peace(settings: Settings) -> None:
+    """Whoever has a facts partition keeps it: what is asked before a push fences nobody."""
+    driven = Driven(settings, compiled(ACTIVE))
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    elsewhere = replace(settings, state_dir=settings.state_dir / "elsewhere")
+
+    run_start.check_stages(AdminClient({**settings.client()}), [elsewhere], None, ())
+
+    driven.apply(FAR_MS)
+    driven.step()
+    assert 1 == len(driven.signals())
 
 
 def test_start_undoes_no_push(settings: Settings) -> None:
