@@ -7,7 +7,8 @@ equal bytes.
 
 In the header `\` and `|` are escaped, in values `\`, `=` and line breaks (as `\n` and `\r`); any other character that
 cannot be printed is a space. A text longer than its key allows is cut with a mark. CEF has no place for witnesses: it
-says how many there are, and whose span, service and user the first one is. `read` gives the texts back.
+says how many there are, and whose span, service and user the first one is. `start` and `end` are when the witnesses
+began, as their spans say; the window's own bounds, in record time, have free keys. `read` gives the texts back.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ LABELS = {
     "cs6": "ruleFingerprint",
     "cn1": "revision",
     "cn2": "witnesses",
+    "deviceCustomDate1": "windowBegin",
+    "deviceCustomDate2": "windowEnd",
     "flexString1": "spanId",
     "c6a2": "Source IPv6 Address",
 }
@@ -124,6 +127,8 @@ def _free(finding: Finding) -> dict[str, str]:
         "cs6": finding.rule.fingerprint,
         "cn1": str(finding.revision),
         "cn2": str(len(witnesses)),
+        "deviceCustomDate1": str(finding.first_ms),
+        "deviceCustomDate2": str(finding.last_ms),
         "flexString1": next((shown.span_id.hex() for shown in witnesses if not shown.is_log), ""),
         "c6a2": address,
     }

@@ -30,7 +30,7 @@ class NoSignalError(ValueError):
 class Digest:
     """One revision of a finding; `time_ms` is when its window closed in record time, `trace_id` is lower-case hex.
 
-    `first_ms` is when the window began, None where the format does not say. `start_ms` is the earliest start of a
+    `first_ms` is when the window began, None in CEF of an earlier version. `start_ms` is the earliest start of a
     witness, as its span says, None where no witness has one.
     """
 
@@ -110,6 +110,7 @@ def _of_ecs(value: bytes) -> Digest:
         present=tuple(said.present),
         witnesses=tuple(_shown(each, {it.name: it.value for it in each.attributes}) for each in said.evidences),
         sources=_sources(said),
+        first_ms=said.window.first_ms,
         start_ms=None if signal.event.start is None else _ms(signal.event.start),
     )
 
@@ -133,6 +134,7 @@ def _of_cef(line: str) -> Digest:
             SourceRange(topic, int(partition), int(first), int(last))
             for topic, partition, first, last in _SOURCE.findall(keys.get("cs5", ""))
         ),
+        first_ms=int(keys["deviceCustomDate1"]) if "deviceCustomDate1" in keys else None,
         start_ms=int(keys["start"]) if "start" in keys else None,
     )
 

@@ -88,6 +88,18 @@ def test_other_formats_are_shown(kafka: str, prefix: str) -> None:
     assert len(set(result.stdout.splitlines())) == 1
 
 
+@pytest.mark.parametrize("format", SignalFormat)
+def test_both_times_are_shown(kafka: str, prefix: str, format: SignalFormat) -> None:  # noqa: A002, as the setting
+    """When it happened and when it was judged, in each format, in the list and of one signal."""
+    put(kafka, prefix, replace(FINDING, sources=()), format=format)
+
+    [line] = call(kafka, prefix, "tail", "--from", "earliest", "--once").stdout.splitlines()
+    shown = call(kafka, prefix, "show", FINDING.uid).stdout
+
+    assert line.startswith("2026-01-05T11:59:00.123Z  judged at 2026-01-05T11:59:31.500Z")
+    assert "when      2026-01-05T11:59:00.123Z\njudged at 2026-01-05T11:59:31.500Z" in shown
+
+
 def test_what_is_no_signal_is_said(kafka: str, prefix: str) -> None:
     """A record that cannot be read is named on stderr, and the next one is shown."""
     producer = Producer({"bootstrap.servers": kafka})

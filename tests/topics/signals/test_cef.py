@@ -30,6 +30,8 @@ def test_a_signal_in_whole() -> None:
         "cs1Label=traceId cs1=4bf92f3577b34da6a3ce929d0e0e4736 cs2Label=controls cs2=SOC2/CC6.7 "
         "cs3Label=missing cs3=audit.log cs5Label=source cs5=otlp_spans/3/1041-1049 "
         "cs6Label=ruleFingerprint cs6=5f2ac0de cn1Label=revision cn1=1 cn2Label=witnesses cn2=1 "
+        "deviceCustomDate1Label=windowBegin deviceCustomDate1=1767614340500 "
+        "deviceCustomDate2Label=windowEnd deviceCustomDate2=1767614341500 "
         "flexString1Label=spanId flexString1=00f067aa0ba902b7"
     )
 

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from tests.support.findings import AMENDED, FINDING, findings
 from topics.records.signals import SignalFormat, record
+from topics.signals import cef
 from topics.signals.digest import NoSignalError, digest
 from topics.signals.finding import Finding
 from topics.signals.sentence import sentence
@@ -23,6 +24,7 @@ def test_everyday_signals(finding: Finding, format: SignalFormat) -> None:  # no
 
     assert (actual.uid, actual.revision, actual.time_ms) == (finding.uid, finding.revision, finding.closed_ms)
     assert (actual.happened_ms, 1_767_614_340_123) == (finding.happened_ms, finding.happened_ms)
+    assert finding.first_ms == actual.first_ms
     assert (actual.rule_id, actual.title, actual.severity) == (finding.rule.id, finding.rule.title, "high")
     assert (actual.verdict, actual.trace_id) == (finding.verdict, finding.trace_id.hex())
     assert (actual.message, actual.missing, actual.present) == (sentence(finding), finding.missing, finding.present)
@@ -39,6 +41,13 @@ def test_witnesses_of_json(format: SignalFormat) -> None:  # noqa: A002, as abov
     assert replace(witness, attributes={}) == replace(expected, attributes={})
 
 
+def test_window_of_an_earlier_cef() -> None:
+    """A line without the window is read; when it began is not known."""
+    line = cef.encode(FINDING, message="m").replace(b"deviceCustomDate1=", b"flexDate1=")
+
+    assert digest(line).first_ms is None
+
+
 @FORMATS
 @given(finding=findings)
 def test_any_signal_is_read(format: SignalFormat, finding: Finding) -> None:  # noqa: A002, as above
@@ -46,6 +55,7 @@ def test_any_signal_is_read(format: SignalFormat, finding: Finding) -> None:  # 
     actual = digest(record(finding, logged_ms=7, source="s", format=format).value)
 
     assert (actual.uid, actual.revision, actual.severity) == (finding.uid, finding.revision, finding.rule.severity)
+    assert finding.first_ms == actual.first_ms
 
 
 @pytest.mark.parametrize(
