@@ -117,7 +117,7 @@ class Compare:
     """What is added, dropped and kept."""
 
     wanted = Wanted(record=False)
-    _head = ("CHANGE", "RULE", "TRACE", "PUBLISHED", "REPLAYED")
+    _head = ("WHEN", "JUDGED AT", "CHANGE", "RULE", "TRACE", "PUBLISHED", "REPLAYED")
 
     def __init__(
         self, client: AdminClient, settings: Settings, period: Period, only: Collection[str] | None, *, is_table: bool
@@ -137,8 +137,7 @@ class Compare:
             [each for each in side if each.trace_id not in half_seen] for side in (self._replayed, self._published)
         )
         found = compare.changes(*of_whole)
-        rows = [(each.change, each.rule, each.trace_id, each.published or "", each.replayed or "") for each in found]
-        _echo(table(self._head, rows) if self._is_table else map(_json, found))
+        _echo(table(self._head, map(_change_cells, found)) if self._is_table else map(_json, found))
         counts = {kind: sum(each.change == kind.value for each in found) for kind in compare.Kind}
         click.echo(", ".join(f"{count:,} {kind.value}" for kind, count in counts.items()), err=True)
 
@@ -167,12 +166,17 @@ class Who:
         _echo(table(head, [_group_cells(group, period) for group in found]))
         for group in found:
             _echo(["", f"{self._attribute} {group.who or NOBODY}"])
-            moments = [(at.time, at.rule, at.trace_id, at.message) for at in group.timeline]
-            _echo(table(("TIME", "RULE", "TRACE", "WHAT HAPPENED"), moments))
+            moments = [(at.time, at.judged_at, at.rule, at.trace_id, at.message) for at in group.timeline]
+            _echo(table(("WHEN", "JUDGED AT", "RULE", "TRACE", "WHAT HAPPENED"), moments))
+
+
+def _change_cells(each: compare.Change) -> Sequence[str]:
+    what = (each.change, each.rule, each.trace_id, each.published or "", each.replayed or "")
+    return each.time, each.judged_at, *what
 
 
 def bars(times_ms: Iterable[int], period: Period) -> str:
-    """How many in each of equal parts of a period, as bars.
+    """How many in each of equal parts of a period, as bars; what is outside counts in the part that is nearest.
 
     >>> bars([0, 0, 1, 23], Period(0, 24))
     '█▄                     ▄'
@@ -180,7 +184,7 @@ def bars(times_ms: Iterable[int], period: Period) -> str:
     counts = [0] * BAR_CELLS
     length_ms = max(1, period.to_ms - period.from_ms)
     for time_ms in times_ms:
-        counts[min(BAR_CELLS - 1, (time_ms - period.from_ms) * BAR_CELLS // length_ms)] += 1
+        counts[min(BAR_CELLS - 1, max(0, (time_ms - period.from_ms) * BAR_CELLS // length_ms))] += 1
     most = max(1, *counts)
     return "".join(BARS[-(-count * (len(BARS) - 1) // most)] for count in counts)
 

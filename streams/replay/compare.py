@@ -22,6 +22,8 @@ from streams.replay.outcome import Signal
 from streams.replay.plan import Period
 from streams.windows.outcomes import SIGNALLED
 from topics.cluster import admin
+from topics.signals.digest import Digest, NoSignalError, digest
+from topics.times import rfc3339_clamped
 
 
 class Kind(Enum):
@@ -33,24 +35,31 @@ class Kind(Enum):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A rule and a trace: the last verdict that was published, and that of the replay; None where there is none."""
+    """A rule and a trace: the last verdict that was published, and that of the replay; None where there is none.
+
+    `time` is when it happened, `judged_at` when it was judged: as the replay says where it has the finding, else as was
+    published.
+    """
 
     change: str
     rule: str
     trace_id: str
     published: str | None
     replayed: str | None
+    time: str
+    judged_at: str
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The last revision of a finding, in replay or published."""
+    """The last revision of a finding, in replay or published; it happened at `happened_ms`, was judged at `time_ms`."""
 
     rule: str
     trace_id: str
     verdict: str
     time_ms: int
     revision: int
+    happened_ms: int
 
 
 Pair = tuple[str, str]
@@ -60,23 +69,35 @@ Pair = tuple[str, str]
 def changes(replayed: Iterable[Finding], published: Iterable[Finding]) -> list[Change]:
     """What is added, dropped and kept, by rule and trace.
 
-    >>> new, old = Finding("a", "0f", "broken", 1, 1), Finding("b", "0f", "broken", 1, 1)
+    >>> new, old = Finding("a", "0f", "broken", 1, 1, 0), Finding("b", "0f", "broken", 1, 1, 0)
     >>> [(each.change, each.rule) for each in changes([new], [old])]
     [('add', 'a'), ('drop', 'b')]
     """
-    now, before = _verdicts(replayed), _verdicts(published)
-    found = []
-    for pair in sorted(now.keys() | before.keys()):
-        is_now, was_before = now.get(pair) in SIGNALLED, before.get(pair) in SIGNALLED
-        if is_now or was_before:
-            kind = Kind.KEEP if is_now and was_before else Kind.ADD if is_now else Kind.DROP
-            found.append(Change(kind.value, *pair, before.get(pair), now.get(pair)))
-    return found
+    now, before = _last(replayed), _last(published)
+    pairs = sorted(now.keys() | before.keys())
+    return [change for pair in pairs if (change := _change(pair, before.get(pair), now.get(pair))) is not None]
+
+
+def _change(pair: Pair, before: Finding | None, now: Finding | None) -> Change | None:
+    was_before, is_now = (each is not None and each.verdict in SIGNALLED for each in (before, now))
+    shown = now or before
+    if shown is None or not (was_before or is_now):
+        return None
+    kind = Kind.KEEP if is_now and was_before else Kind.ADD if is_now else Kind.DROP
+    return Change(
+        kind.value,
+        *pair,
+        published=None if before is None else before.verdict,
+        replayed=None if now is None else now.verdict,
+        time=rfc3339_clamped(shown.happened_ms),
+        judged_at=rfc3339_clamped(shown.time_ms),
+    )
 
 
 def of_replay(signal: Signal) -> Finding:
     """A replayed signal, to be compared."""
-    return Finding(signal.rule, signal.trace_id.hex(), signal.verdict, signal.closed_ms, signal.revision)
+    trace_id = signal.trace_id.hex()
+    return Finding(signal.rule, trace_id, signal.verdict, signal.closed_ms, signal.revision, signal.happened_ms)
 
 
 def published(
@@ -85,7 +106,7 @@ def published(
     """The published signals of a time, of the rules with these ids (None: all).
 
     Raises:
-        ConfigError: there is no topic of signals, or they are in another format.
+        ConfigError: there is no topic of signals.
         StateError: they cannot be read.
     """
     topic = settings.topic("signals")
@@ -100,60 +121,29 @@ def published(
         yield from _in_time(_read(settings, at, ends[topic, number]), period, rules)
 
 
-def _in_time(signals: Iterable[_Published], period: Period, rules: Collection[str] | None) -> Iterator[Finding]:
-    by_uid: dict[str, list[_Published]] = {}
+def _in_time(signals: Iterable[Digest], period: Period, rules: Collection[str] | None) -> Iterator[Finding]:
+    by_uid: dict[str, list[Digest]] = {}
     for signal in signals:
-        by_uid.setdefault(signal.finding_info.uid, []).append(signal)
+        by_uid.setdefault(signal.uid, []).append(signal)
     for of_uid in by_uid.values():
-        first_ms = min(each.unmapped.betrace.window.first_ms for each in of_uid)
+        first_ms = min(each.time_ms if each.first_ms is None else each.first_ms for each in of_uid)
         for each in of_uid:
-            said = each.unmapped.betrace
-            if period.holds(first_ms) and (rules is None or said.rule.id in rules):
-                yield Finding(said.rule.id, said.trace_id, said.verdict, each.time, said.revision)
+            if period.holds(first_ms) and (rules is None or each.rule_id in rules):
+                yield Finding(each.rule_id, each.trace_id, each.verdict, each.time_ms, each.revision, each.happened_ms)
 
 
-def _read(settings: Settings, at: TopicPartition, end: int) -> Iterator[_Published]:
+def _read(settings: Settings, at: TopicPartition, end: int) -> Iterator[Digest]:
     for message in reader.between(settings, at, end, lambda: False):
         try:
-            yield msgspec.json.decode(message.value() or b"", type=_Published)
-        except (msgspec.DecodeError, UnicodeError) as error:
+            yield digest(message.value() or b"")
+        except NoSignalError as error:
             raise StateError(
                 f"the signal {at.topic}[{at.partition}]@{message.offset()} cannot be compared: {error}",
-                action="compare only with signals in the format ocsf",
+                action="compare with the version that published it",
             ) from error
 
 
-def _verdicts(findings: Iterable[Finding]) -> Mapping[Pair, str]:
-    """The last verdict by rule and trace."""
+def _last(findings: Iterable[Finding]) -> Mapping[Pair, Finding]:
+    """The last one by rule and trace."""
     in_order = sorted(findings, key=lambda each: (each.time_ms, each.revision))
-    return {(each.rule, each.trace_id): each.verdict for each in in_order}
-
-
-class _Rule(msgspec.Struct):
-    id: str
-
-
-class _Window(msgspec.Struct):
-    first_ms: int
-
-
-class _Betrace(msgspec.Struct):
-    trace_id: str
-    verdict: str
-    revision: int
-    rule: _Rule
-    window: _Window
-
-
-class _Unmapped(msgspec.Struct):
-    betrace: _Betrace
-
-
-class _FindingInfo(msgspec.Struct):
-    uid: str
-
-
-class _Published(msgspec.Struct):
-    time: int
-    finding_info: _FindingInfo
-    unmapped: _Unmapped
+    return {(each.rule, each.trace_id): each for each in in_order}

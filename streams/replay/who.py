@@ -14,19 +14,24 @@ import msgspec
 from dsl import Verdict
 from streams.config.units import iso_ms
 from streams.replay.outcome import NOBODY, Signal
+from topics.times import rfc3339_clamped
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """A broken trace: when it began, and what was said of it."""
+    """A broken trace: when it happened, when it was judged, and what was said of it."""
 
     time: str
+    judged_at: str
     rule: str
     trace_id: str
     message: str
 
 
 class Group(msgspec.Struct, frozen=True):
-    """The broken traces of one value of the attribute, `who`; None are those without it."""
+    """The broken traces of one value of the attribute, `who`; None are those without it.
+
+    `first` and `last` are when the first and the last of them happened.
+    """
 
     who: str | None
     broken: int
@@ -38,13 +43,13 @@ class Group(msgspec.Struct, frozen=True):
 
 
 def last_revisions(signals: Iterable[Signal]) -> list[Signal]:
-    """The last signal of each finding, by the time at which its trace began for the rule."""
+    """The last signal of each finding, by when it happened."""
     last: dict[str, Signal] = {}
     for signal in signals:
         before = last.get(signal.uid)
         if before is None or signal.revision > before.revision:
             last[signal.uid] = signal
-    return sorted(last.values(), key=lambda signal: (signal.first_ms, signal.trace_id, signal.rule))
+    return sorted(last.values(), key=lambda signal: (signal.happened_ms, signal.trace_id, signal.rule))
 
 
 def groups(signals: Iterable[Signal]) -> list[Group]:
@@ -63,7 +68,12 @@ def _group(who: str | None, signals: list[Signal]) -> Group:
         len(signals),
         len({signal.trace_id for signal in signals}),
         dict(sorted(Counter(signal.rule for signal in signals).items())),
-        iso_ms(signals[0].first_ms),
-        iso_ms(signals[-1].first_ms),
-        [Moment(iso_ms(each.first_ms), each.rule, each.trace_id.hex(), each.message or "") for each in signals],
+        rfc3339_clamped(signals[0].happened_ms),
+        rfc3339_clamped(signals[-1].happened_ms),
+        [*map(_moment, signals)],
     )
+
+
+def _moment(signal: Signal) -> Moment:
+    times = rfc3339_clamped(signal.happened_ms), iso_ms(signal.closed_ms)
+    return Moment(*times, signal.rule, signal.trace_id.hex(), signal.message or "")

@@ -224,10 +224,23 @@ def test_compare_with_what_was_published(program: Program, start_ms: int) -> Non
 
     pairs = {pair for pair, verdict in program.last_verdicts().items() if verdict in ("broken", "undetermined")}
     assert pairs == {(line["rule"], line["trace_id"]) for line in same.lines}
+    last = {(one["rule"]["id"], one["trace_id"]): times for one, times in times_of(program.signals())}
+    assert {pair: last[pair] for pair in pairs} == {
+        (line["rule"], line["trace_id"]): (line["time"], line["judged_at"]) for line in same.lines
+    }
     assert {"keep"} == {line["change"] for line in same.lines}
     assert rules == {line["rule"] for line in other.lines if line["change"] == "drop"}
     assert {line["rule"] for line in other.lines if line["change"] == "add"}.isdisjoint(rules)
     assert "0 keep" in other.stderr
+
+
+def times_of(signals: list[dict[str, Any]]) -> list[tuple[dict[str, Any], tuple[str, str]]]:
+    """What each signal says under our name, the last revisions last, with when it happened and when it was judged."""
+    in_order = sorted(signals, key=lambda one: one["unmapped"]["betrace"]["revision"])
+    return [
+        (one["unmapped"]["betrace"], (iso_ms(one.get("start_time", one["time"])), iso_ms(one["time"])))
+        for one in in_order
+    ]
 
 
 def test_who_it_was(program: Program, start_ms: int) -> None:
@@ -241,6 +254,12 @@ def test_who_it_was(program: Program, start_ms: int) -> None:
 
     assert sum(verdict == "broken" for verdict in last.values()) == sum(group["broken"] for group in groups.lines)
     assert all(group["broken"] == len(group["timeline"]) for group in groups.lines)
+    moments = [moment for group in groups.lines for moment in group["timeline"]]
+    assert {(moment["time"], moment["judged_at"]) for moment in moments} <= {
+        times for _, times in times_of(replay(program).lines)
+    }
+    assert "WHEN " in table.stdout
+    assert " JUDGED AT " in table.stdout
     assert all((group["who"] or "(none)") in table.stdout for group in groups.lines)
     assert table.stdout.startswith("USER.ID ")
 

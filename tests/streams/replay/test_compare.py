@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from streams.config.units import iso_ms
 from streams.replay.compare import Change, Finding, changes
 
 
-def finding(rule: str, verdict: str, time_ms: int = 0, revision: int = 1) -> Finding:
-    """A finding about one trace."""
-    return Finding(rule, "0f", verdict, time_ms, revision)
+def finding(rule: str, verdict: str, time_ms: int = 60_000, revision: int = 1) -> Finding:
+    """A finding about one trace, which happened a minute before it was judged."""
+    return Finding(rule, "0f", verdict, time_ms, revision, time_ms - 60_000)
+
+
+def change(kind: str, published: str | None, replayed: str | None, time_ms: int) -> Change:
+    """What is said of it, when it was judged at `time_ms`."""
+    return Change(kind, "a", "0f", published, replayed, iso_ms(time_ms - 60_000), iso_ms(time_ms))
 
 
 def test_only_the_last_revision_counts() -> None:
     """A published finding that was resolved is none: a replay that says it is broken adds it."""
-    published = [finding("a", "held", 9, 2), finding("a", "broken", 5)]
+    published = [finding("a", "held", 90_000, 2), finding("a", "broken", 65_000)]
 
-    found = changes([finding("a", "broken", 5)], published)
+    found = changes([finding("a", "broken", 65_000)], published)
 
-    assert [Change("add", "a", "0f", "held", "broken")] == found
+    assert [change("add", "held", "broken", 65_000)] == found
 
 
 def test_undetermined_is_kept_as_what_it_is() -> None:
     """Both say something of the trace, if not the same."""
     found = changes([finding("a", "broken")], [finding("a", "undetermined")])
 
-    assert [Change("keep", "a", "0f", "undetermined", "broken")] == found
+    assert [change("keep", "undetermined", "broken", 60_000)] == found
 
 
 def test_resolved_in_both_is_nothing() -> None:
@@ -32,5 +38,5 @@ def test_resolved_in_both_is_nothing() -> None:
 
 
 def test_dropped() -> None:
-    """Published, and nothing in the replay."""
-    assert [Change("drop", "a", "0f", "broken", None)] == changes([], [finding("a", "broken")])
+    """Published, and nothing in the replay: the times are those that were published."""
+    assert [change("drop", "broken", None, 75_000)] == changes([], [finding("a", "broken", 75_000)])
