@@ -14,14 +14,19 @@ from streams.cli import options
 from streams.cli.load import load
 from streams.cli.rules_diff import differences, judging_from
 from streams.cli.rules_table import PUSH_HEAD, SET_HEAD, push_cells, push_row, set_cells, set_row
+from streams.cli.status import judging_lines
 from streams.cli.table import table
 from streams.config.security import Security
 from streams.config.settings import Settings
-from streams.errors import ConfigError
+from streams.errors import BetraceError, ConfigError
+from streams.inspect import status
 from streams.rules import history as pushes
 from streams.rules import registry
 from streams.rules.history import Pushed
+from streams.rules.judging import RuleStart
+from streams.rules.registry import RuleSets
 from topics.cluster import admin
+from topics.errors import TopicsError
 from topics.spec import Layout
 
 _HEAD = ("RULE", "SEVERITY", "CONTROLS", "TITLE")
@@ -98,12 +103,22 @@ def push(
 @options.prefix
 @_form
 def list_sets(bootstrap: str, security: Security, prefix: str, form: str) -> None:
-    """List the rule sets on Kafka, the one that was pushed last first."""
-    rows = [set_row(each) for each in pushes.history(_settings(bootstrap, security, prefix))]
+    """List the rule sets on Kafka, the one that was pushed last first, and from when the active rules judge."""
+    settings = _settings(bootstrap, security, prefix)
+    sets = pushes.history(settings)
+    try:
+        found = _judging(settings, sets)
+        said = judging_lines(found)
+    except (BetraceError, TopicsError) as error:
+        found, said = None, []
+        click.echo(f"from when rules judge is not known: {error}", err=True)
+    rows = [set_row(each, found) for each in sets]
     if form == "json":
         click.echo(msgspec.json.encode(rows))
         return
     for line in table(SET_HEAD, map(set_cells, rows)):
+        click.echo(line)
+    for line in ["", "active:", *said] if said else []:
         click.echo(line)
 
 
@@ -219,6 +234,16 @@ def _row(each: LibraryRule) -> Row:
 def _cells(each: LibraryRule) -> tuple[str, ...]:
     rule = each.rule
     return (rule.id, rule.severity.value, ", ".join(rule.controls), rule.title)
+
+
+def _judging(settings: Settings, sets: list[Pushed]) -> list[RuleStart] | None:
+    """From when each active rule judges; None where that is not known."""
+    known = RuleSets()
+    for each in sets:
+        if each.rules is not None:
+            known.add_pushed(each.fingerprint, each.rules)
+    active = next((each.rules for each in sets if each.is_active), None)
+    return [] if active is None else status.judging_from(settings, known, active.fingerprint)
 
 
 def _settings(bootstrap: str, security: Security, prefix: str) -> Settings:

@@ -6,6 +6,7 @@ import msgspec
 
 from streams.config.units import iso_ms
 from streams.rules.history import Push, Pushed
+from streams.rules.judging import RuleStart
 
 SET_HEAD = ("SET", "ACTIVE", "RULES", "PUSHED", "BY", "IN PLACE OF", "REVISION")
 PUSH_HEAD = ("PUSHED", "SET", "HOW", "BY", "IN PLACE OF", "REVISION")
@@ -16,7 +17,8 @@ class SetRow(msgspec.Struct, frozen=True):
 
     `pushed`, `pushed_by` and `previous`, which was active then, are of its last push. Of the active one the last three
     say since when it is, who made it so, and which was active before: another person and another set than when it was
-    pushed where somebody went back to it.
+    pushed where somebody went back to it. Its `judging` says from when each of its rules judges, None where that is not
+    known.
     """
 
     fingerprint: str
@@ -29,6 +31,7 @@ class SetRow(msgspec.Struct, frozen=True):
     activated: str | None
     activated_by: str | None
     active_before: str | None
+    judging: list[RuleStart] | None = None
 
 
 class PushRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,8 +45,8 @@ class PushRow(msgspec.Struct, frozen=True, kw_only=True):
     revision: str | None
 
 
-def set_row(each: Pushed) -> SetRow:
-    """The row of a rule set."""
+def set_row(each: Pushed, judging: list[RuleStart] | None) -> SetRow:
+    """The row of a rule set; `judging` is of the active one."""
     count = None if each.rules is None else len(each.rules.rules)
     last, activation = each.last_push, each.activation
     return SetRow(
@@ -57,6 +60,7 @@ def set_row(each: Pushed) -> SetRow:
         activated=None if activation is None else iso_ms(activation.time_ms),
         activated_by=None if activation is None else activation.by,
         active_before=None if activation is None else activation.previous,
+        judging=judging if each.is_active else None,
     )
 
 

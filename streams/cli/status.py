@@ -14,6 +14,8 @@ from streams.config.security import Security
 from streams.config.settings import Settings
 from streams.inspect import status
 from streams.inspect.status import FactsRow, SourceRow, Status
+from streams.rules import judging
+from streams.rules.judging import RuleStart
 
 _FACTS = ("FACTS", "CLOCK", "HELD BY", "OPEN WINDOWS", "LAG", "REBUILD", "MARGIN", "CHECKPOINT")
 _SOURCES = ("SOURCE", "COMMITTED", "END", "LAG")
@@ -26,7 +28,7 @@ NONE = "-"
 @options.source_topics
 @options.setting("--json", is_flag=True, help="Print one JSON object.")
 def command(*, bootstrap: str, security: Security, prefix: str, source_topics: tuple[str, ...], json: bool) -> None:
-    """Print whether workers run, who holds the clock, what waits, and what a rebuild would read.
+    """Print whether workers run, from when rules judge, who holds the clock, what waits, and what a rebuild would read.
 
     An idle, healthy installation has workers of both roles, no LAG of sources, no open windows, and a clock that was
     --idle-lag (2s) to a few seconds behind when its checkpoint was written; a checkpoint may be some ten seconds old.
@@ -49,12 +51,20 @@ def lines(found: Status, now_ms: int) -> list[str]:
     return [
         *_workers(found),
         f"active rules: {found.active_rules or 'none'} ({found.rules} rules)",
+        *judging_lines(found.judging),
         _clock(found, now_ms),
         "",
         *table(_FACTS, [_facts(row, now_ms) for row in found.facts]),
         "",
         *table(_SOURCES, map(_source, found.sources)),
     ]
+
+
+def judging_lines(found: list[RuleStart] | None) -> list[str]:
+    """From when the active rules judge; None where a checkpoint does not say it."""
+    if found is None:
+        return ["from when they judge is not known: a checkpoint is of another version"]
+    return [f"  {line}" for line in judging.sentences(found)]
 
 
 def _workers(found: Status) -> list[str]:

@@ -1,7 +1,8 @@
 """How an installation stands, read from Kafka alone: no worker is asked.
 
 In: the last checkpoints, what ingest's group committed, the ends of the logs. Out: per source partition and per facts
-partition how far it is. What a checkpoint says is as old as the checkpoint, at most some ten seconds while facts come.
+partition how far it is, and from when each active rule judges. What a checkpoint says is as old as the checkpoint, at
+most some ten seconds while facts come.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.ingest.group import committed_offsets
 from streams.kafka import reader
-from streams.rules import registry
+from streams.rules import judging, registry
+from streams.rules.judging import RuleStart
+from streams.rules.registry import RuleSets
 from topics.cluster import admin as kafka
 from topics.records import checkpoints
 from topics.records.checkpoints import Checkpoint, Standing
@@ -62,7 +65,8 @@ class FactsRow(msgspec.Struct, frozen=True):
 class Status(msgspec.Struct, frozen=True):
     """The whole: `active_rules` is the active set's fingerprint, None before the first push.
 
-    `workers` counts by role the workers that are in their group, None where we may not know.
+    `workers` counts by role the workers that are in their group, None where we may not know. `judging` is None where a
+    checkpoint does not say from when rules judge.
     """
 
     active_rules: str | None
@@ -70,6 +74,7 @@ class Status(msgspec.Struct, frozen=True):
     sources: list[SourceRow]
     facts: list[FactsRow]
     workers: dict[str, int | None] = {}
+    judging: list[RuleStart] | None = []
 
     @property
     def is_idle(self) -> bool:
@@ -92,7 +97,35 @@ def look(settings: Settings) -> Status:
     known, active = registry.read(settings)
     count = len(known.sets[active].rules) if active in known.sets else 0
     workers = {role: kafka.group_members(admin, settings.group(role)) for role in ROLES}
-    return Status(active, count, _sources(admin, settings), _facts(admin, settings), workers)
+    last = _checkpoints(admin, settings)
+    rule_starts = _judging(known, active, [found for found, _ in last])
+    return Status(active, count, _sources(admin, settings), _facts(admin, settings, last), workers, rule_starts)
+
+
+def judging_from(settings: Settings, known: RuleSets, active: str) -> list[RuleStart] | None:
+    """From when each rule of the active set judges; None where a checkpoint does not say it.
+
+    Raises:
+        AdminError, BetraceError: Kafka does not answer, or the topics are not there.
+    """
+    last = _checkpoints(kafka.connect(settings.client()), settings)
+    return _judging(known, active, [found for found, _ in last])
+
+
+def _judging(known: RuleSets, active: str | None, last: list[Checkpoint | None]) -> list[RuleStart] | None:
+    if active not in known.sets:
+        return []
+    partitions: list[dict[str, int]] = []
+    for found in last:
+        if found is None:
+            # Nothing of it was ever judged.
+            partitions.append({})
+            continue
+        times = None if found.standing is None else found.standing.judging
+        if times is None or not known.sets.keys() >= {*times.rule_sets}:
+            return None
+        partitions.append(times.judges_from(known.rule_fingerprints))
+    return judging.starts(known.sets[active], partitions)
 
 
 def _sources(admin: AdminClient, settings: Settings) -> list[SourceRow]:
@@ -108,19 +141,24 @@ def _sources(admin: AdminClient, settings: Settings) -> list[SourceRow]:
     return rows
 
 
-def _facts(admin: AdminClient, settings: Settings) -> list[FactsRow]:
+def _checkpoints(admin: AdminClient, settings: Settings) -> list[tuple[Checkpoint | None, int | None]]:
+    """The last checkpoint of each facts partition, and when it was written."""
     topic = settings.topic("facts")
     count = kafka.partition_counts(admin, [topic]).get(topic)
     if count is None:
         raise StateError(f"there is no topic {topic}", action="run betrace topics create, or give another --prefix")
-    places = [TopicPartition(topic, number) for number in range(count)]
     topic_id = kafka.topic_ids(admin, [topic])[topic]
+    return [_checkpoint(settings, number, topic_id) for number in range(count)]
+
+
+def _facts(admin: AdminClient, settings: Settings, last: list[tuple[Checkpoint | None, int | None]]) -> list[FactsRow]:
+    topic = settings.topic("facts")
+    places = [TopicPartition(topic, number) for number in range(len(last))]
     begins, ends = kafka.begin_offsets(admin, places), kafka.end_offsets(admin, places)
-    rows = []
-    for number in range(count):
-        found, written_ms = _checkpoint(settings, number, topic_id)
-        rows.append(_row(number, begins[topic, number], ends[topic, number], found, written_ms))
-    return rows
+    return [
+        _row(number, begins[topic, number], ends[topic, number], found, written_ms)
+        for number, (found, written_ms) in enumerate(last)
+    ]
 
 
 def _row(number: int, begin: int, end: int, last: Checkpoint | None, written_ms: int | None) -> FactsRow:

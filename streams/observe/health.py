@@ -2,8 +2,9 @@
 
 In: what the stage says of itself as it works. Out: `/metrics` in Prometheus' format; `/healthz`, which fails when the
 stage's loop stands still; `/readyz`, which fails while the stage does not do its job, with a reason a line, and names
-the rules in use. Each stage is a process of its own and has a server of its own, in a thread, which changes nothing and
-shows no span.
+the rules in use and, of sessions, from when they judge. To a client that accepts `application/json` it answers with
+`Readiness` instead of lines. Each stage is a process of its own and has a server of its own, in a thread, which changes
+nothing and shows no span.
 
 A stage is ready when its group has given it its partitions (none may be its share), its rules are compiled, it has read
 lately all there was to read or at least some of it, and what it did was committed lately.
@@ -13,12 +14,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import msgspec
 from prometheus_client import make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
@@ -32,7 +34,24 @@ STUCK_S = 30.0
 UNCOMMITTED_S = 60.0
 """So long may a stage with partitions go without a commit."""
 
+JSON = "application/json"
+
 Started = Callable[[str, list[tuple[str, str]]], Any]
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """Whether a stage is ready, and if not why.
+
+    `rules` is the fingerprint of the rule set in use. `judging` has by rule id the record time in ms from which a trace
+    must begin for the rule to judge it: 0 is any time, None says that it judges nothing yet; it is empty where the
+    stage does not judge.
+    """
+
+    ready: bool
+    problems: list[str]
+    rules: str | None
+    notes: list[str]
+    judging: dict[str, int | None]
 
 
 class Health:
@@ -54,6 +73,7 @@ class Health:
         self._turned_s = self._moved_s = self._committed_s = clock_s()
         self._partition_count: int | None = None
         self._rules: str | None = None
+        self._judging: tuple[Sequence[str], Mapping[str, int | None]] = ((), {})
 
     def turn(self) -> None:
         """The stage's loop is alive."""
@@ -68,6 +88,10 @@ class Health:
         """These rules are compiled and worked with."""
         self._rules = fingerprint
         metrics.RULES_ACTIVE.info({"fingerprint": fingerprint})
+
+    def judge(self, sentences: Sequence[str], from_ms: Mapping[str, int | None] | None = None) -> None:
+        """From when each rule judges, in words and by rule id as in `Readiness`."""
+        self._judging = sentences, from_ms or {}
 
     def move(self) -> None:
         """Something was read, or there is nothing to read."""
@@ -95,11 +119,17 @@ class Health:
         return found
 
     def notes(self) -> list[str]:
-        """What is to be known of a stage, ready or not: the fingerprint of the rules it works with."""
+        """What is to be known of a stage, ready or not: the rules it works with, and from when they judge."""
         found = [] if self._rules is None else [f"rules {self._rules}"]
+        found += self._judging[0]
         if metrics.REGISTRY.get_sample_value("betrace_rules_refused"):
             found.append("the active rules cannot be read, those before stay")
         return found
+
+    def readiness(self) -> Readiness:
+        """All of this as a value."""
+        problems = self.gaps()
+        return Readiness(not problems, problems, self._rules, self.notes(), {**self._judging[1]})
 
     def _lags(self) -> Iterator[str]:
         now_s = self._clock_s()
@@ -152,12 +182,23 @@ def application(health: Health) -> Callable[[dict[str, Any], Started], Iterable[
             return shown
         if path not in probes:
             return _text(start, HTTPStatus.NOT_FOUND, ["there are /metrics, /healthz and /readyz"])
+        if path == "/readyz" and JSON in environ.get("HTTP_ACCEPT", ""):
+            return _json(start, health.readiness())
         problems = probes[path]()
         notes = health.notes() if path == "/readyz" else []
-        status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
-        return _text(start, status, [*(problems or ["ok"]), *notes])
+        return _text(start, _status(is_well=not problems), [*(problems or ["ok"]), *notes])
 
     return answer
+
+
+def _status(*, is_well: bool) -> HTTPStatus:
+    return HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE
+
+
+def _json(start: Started, found: Readiness) -> list[bytes]:
+    status = _status(is_well=found.ready)
+    start(f"{status.value} {status.phrase}", [("Content-Type", JSON)])
+    return [msgspec.json.encode(found)]
 
 
 def _text(start: Started, status: HTTPStatus, lines: list[str]) -> list[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -33,6 +34,7 @@ WHY_DEAD = (
     "not protobuf",
 )
 """Why a source record becomes a dead letter, as far as its reason's first colon: the labels of `DEAD_LETTERS`."""
+WHEN_JUDGING = ("now", "later", "waiting")
 STAGES = ("take", "flush", "apply", "publish", "store")
 STAGE_BUCKETS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -62,6 +64,17 @@ WATERMARK = _gauge(
     "Record time below which no more records of a source partition are expected; time() minus it is its lag.",
     "topic",
     "source_partition",
+)
+RULES_JUDGING = _gauge(
+    "rules_judging",
+    "Active rules by when they judge: now, traces that begin later than the clock is, or waiting for every source "
+    "partition to be projected with them.",
+    "state",
+)
+RULES_JUDGE_FROM = _gauge(
+    "rules_judge_from_timestamp_seconds",
+    "Record time from which a trace must begin for all active rules that do not wait to judge it; 0 is any time.",
+    "fingerprint",
 )
 SOURCE_SAMPLED = _gauge(
     "source_sampled", "1 when the source looks sampled: then a missing span proves little.", "reason"
@@ -198,6 +211,24 @@ def show_watermark(topic: str, partition: int, watermark_ms: int | None) -> None
 def hide_watermark(topic: str, partition: int) -> None:
     """The source partition is another worker's."""
     _remove(WATERMARK, topic, str(partition))
+
+
+def show_judging(rule_set: str, moments: Mapping[int | None, int], clock_ms: int) -> None:
+    """Shows how many rules of a set judge from which record time on in ms, None not yet; `clock_ms` is now."""
+    later = {from_ms: count for from_ms, count in moments.items() if from_ms is not None and from_ms > clock_ms}
+    counts = {"waiting": moments.get(None, 0), "later": sum(later.values())}
+    for state in WHEN_JUDGING:
+        RULES_JUDGING.labels(state).set(counts.get(state, sum(moments.values()) - sum(counts.values())))
+    RULES_JUDGE_FROM.clear()
+    times_ms = [from_ms for from_ms in moments if from_ms is not None]
+    if times_ms:
+        RULES_JUDGE_FROM.labels(rule_set).set(max(times_ms) / 1000)
+
+
+def hide_judging() -> None:
+    """No facts partition is judged here."""
+    RULES_JUDGING.clear()
+    RULES_JUDGE_FROM.clear()
 
 
 class ClockShown:

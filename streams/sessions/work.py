@@ -31,13 +31,15 @@ from streams.windows.partition import Partition
 from streams.windows.positions import Position
 from streams.windows.rocksdb import Store
 from topics.records import checkpoints, facts, signals, verdicts
-from topics.records.checkpoints import Checkpoint, Holder, Standing
+from topics.records.checkpoints import Checkpoint, Holder, JudgingTimes, Standing
 from topics.records.facts import TICK_MS
 from topics.records.verdicts import JudgingRule
 from topics.signals.finding import Finding
 
 CHECKPOINT_S = 10.0
-"""At least so often a checkpoint is published when the state moves on, also when there is nothing to say."""
+"""At least so often a checkpoint is published when the state moves on, also when there is nothing to say.
+
+One is published at once where rules judge from another moment on: whoever pushed them waits to be told."""
 
 
 ROW_EVERY = 256
@@ -84,8 +86,12 @@ class Work:
         self._quota = SignalQuota.shared(settings, partition.said)
         self._shown = metrics.ClockShown(number)
         self._judged = metrics.Judged()
+        self._judges_from: dict[str, int] = {}
+        self._judging_times = JudgingTimes([])
+        self._judging_noted = -1
         self._stepped_to = partition.next_offset
         self._checkpointed_s = time.monotonic()
+        self._checkpointed_rules = partition.rules_changed_count
         self._checkpoint: Checkpoint | None = None
         self._position: Position | None = None
         self._generation_before = self._generation
@@ -102,6 +108,11 @@ class Work:
     @property
     def _is_behind(self) -> bool:
         return self.partition.is_rereading or self.partition.next_offset < self.published_to
+
+    def judges_from(self) -> dict[str, int]:
+        """From when each rule judges, as `RuleTimes.judges_from`; the same object until that changes."""
+        self._note_judging()
+        return self._judges_from
 
     def close(self) -> None:
         """Gives up what it holds; what was not stepped never happened."""
@@ -158,7 +169,8 @@ class Work:
         if clock_ms is not None and (is_owed or self._coverage.is_due(clock_ms, self._generation)):
             self._send_coverage(clock_ms)
         self._position = self.partition.position(self._coverage.facts_from)
-        if self._has_output or time.monotonic() - self._checkpointed_s >= CHECKPOINT_S:
+        is_other = self._checkpointed_rules != self.partition.rules_changed_count
+        if self._has_output or is_other or time.monotonic() - self._checkpointed_s >= CHECKPOINT_S:
             self._send_checkpoint(self._position)
         return True
 
@@ -287,13 +299,14 @@ class Work:
     def _judging_rules(self, clock_ms: int) -> list[JudgingRule]:
         """The rules that judge; of a reading that began again none judges what could have begun before it."""
         sets = self._coverage.rule_sets | ({self.rule_set} if self.rule_set else frozenset())
-        judges_from = self.partition.rules.judges_from(self._known.rule_fingerprints, reach_ms=self._reach_ms)
+        judges_from = self.judges_from()
         start_ms = self._coverage.start(self._generation, clock_ms)
         least_ms = 0 if start_ms is None else start_ms + self._reach_ms + 1
         return judging_rules([self._known.sets[name] for name in sets], judges_from, least_ms)
 
     def _send_checkpoint(self, position: Position) -> None:
         rebuilt = position.rebuilt()
+        self._checkpointed_rules = self.partition.rules_changed_count
         self._checkpoint = Checkpoint(
             checkpoints.VERSION,
             self._topic_id,
@@ -310,6 +323,7 @@ class Work:
         self._send("positions", checkpoints.key(self.number), checkpoints.encode(self._checkpoint))
 
     def _standing(self) -> Standing:
+        self._note_judging()
         clock = self.partition.clock
         holder = clock.held_by()
         mark = None if holder is None else clock.marks.get(holder)
@@ -318,7 +332,17 @@ class Work:
             None if holder is None else Holder(*holder, None if mark is None else mark.watermark_ms),
             self.partition.sessions.open_windows,
             self.rule_set,
+            self._judging_times,
         )
+
+    def _note_judging(self) -> None:
+        """Works out from when rules judge where that changed: with thousands of rules it takes milliseconds."""
+        partition = self.partition
+        if self._judging_noted == partition.rules_changed_count:
+            return
+        self._judging_noted = partition.rules_changed_count
+        self._judges_from = partition.rules.judges_from(self._known.rule_fingerprints, reach_ms=self._reach_ms)
+        self._judging_times = JudgingTimes.of(partition.rules.rule_sets, self._judges_from)
 
     def _send(
         self, topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, str | bytes | None]] = ()

@@ -33,6 +33,7 @@ from streams.observe import metrics, self_tracing
 from streams.observe.health import Health
 from streams.rules.registry import RuleSets
 from streams.sessions import takeover
+from streams.sessions.judging import JudgingShown
 from streams.sessions.publish import FencedError, Publisher
 from streams.sessions.work import Work
 from streams.windows.partition import Partition
@@ -78,6 +79,7 @@ class SessionsWorker:
         self._settings = settings
         self._health = health or Health()
         self._known = known
+        self._judging = JudgingShown(known, self._health)
         self._identity = identity
         self._admin = AdminClient({**settings.client(ADMIN)})
         self._commits = ThreadPoolExecutor(COMMITS_AT_ONCE, "commit")
@@ -232,6 +234,7 @@ class SessionsWorker:
         for work in works:
             if work.rule_set is not None:
                 self._health.use_rules(work.rule_set)
+        self._judging.show(works)
 
     def _watch(self) -> None:
         """Reads on by itself where Faust stands still while the facts log goes on."""

@@ -31,7 +31,8 @@ class Partition:
 
     `late_count` counts entries and touches that came below the clock: applied at the clock's tick; `stale_count`
     sections of an ingest that was long replaced, which say nothing new. `said` is what was published of the closes so
-    far: at the beginning as the position has it, then kept by whoever publishes.
+    far: at the beginning as the position has it, then kept by whoever publishes. `rules` says from when rules judge,
+    and `rules_changed_count` how often that changed.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Partition:
         self.rules = row.rules.copy()
         # To look a source up in the rule times takes the longer the more sources there are.
         self._projected_with: dict[Source, tuple[str, int | None, int | None]] = {}
-        self.late_count = self.stale_count = 0
+        self.late_count = self.stale_count = self.rules_changed_count = 0
         self.said = position.rows[-1].said
         self._rules_of = rules_of
         self._out_of_order_ms = out_of_order_ms
@@ -237,6 +238,7 @@ class Partition:
 
     def _watch(self) -> None:
         """While a trace may begin that some rule does not judge, who comes after it must know that it was there."""
+        self.rules_changed_count += 1
         bounds = self.sessions.bounds
         reach_ms = (bounds.gap + bounds.lateness) * TICK_MS
         self.sessions.watch(self.rules.half_seen_until_ms(reach_ms=reach_ms))

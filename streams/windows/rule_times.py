@@ -69,6 +69,11 @@ class RuleTimes(msgspec.Struct, array_like=True):
         """Records up to this time may be missing before those that were read first."""
         self.begun_ms = missing_until_ms if self.begun_ms is None else max(self.begun_ms, missing_until_ms)
 
+    @property
+    def rule_sets(self) -> frozenset[str]:
+        """The sets that source partitions are projected with now."""
+        return frozenset(source.rule_set for source in self.sources)
+
     def half_seen_until_ms(self, *, reach_ms: int) -> int | None:
         """Until when, and then, a trace may begin that some rule does not judge; None when there is no such time."""
         times_ms = [*self.since_ms.values(), *([] if self.begun_ms is None else [self.begun_ms])]
@@ -91,7 +96,7 @@ class RuleTimes(msgspec.Struct, array_like=True):
         return (max(times_ms) + reach_ms) // TICK_MS + 1 if times_ms else 0
 
     def _everywhere(self, rules_of: RulesOf) -> frozenset[str]:
-        rule_sets = {source.rule_set for source in self.sources}
+        rule_sets = self.rule_sets
         return frozenset.intersection(*map(rules_of, rule_sets)) if rule_sets else frozenset()
 
     def _current(self, topic: str, partition: int) -> ProjectedWith | None:

@@ -9,11 +9,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from confluent_kafka import Producer
 
 from dsl import RuleSet, compile_texts
+from streams.cli import main
 from streams.config.settings import Settings
+from streams.config.units import iso_ms
+from streams.observe.health import JSON
 from streams.rules import history, registry
+from tests.support.ports import free_port
+from tests.support.probes import get
 from tests.support.program import Program
 from tests.support.waiting import wait_until
 from topics.records.facts import decode
@@ -74,6 +80,22 @@ def push(program: Program, *texts: str) -> RuleSet:
     return rules
 
 
+def cli(program: Program, *words: str) -> str:
+    """What a command prints that looks at the installation."""
+    where = {
+        "BETRACE_BOOTSTRAP": program.bootstrap,
+        "BETRACE_PREFIX": program.prefix,
+        "BETRACE_SOURCE_TOPICS": f"{program.spans_topic},{program.logs_topic}",
+    }
+    return CliRunner(env=where).invoke(main, words).stdout
+
+
+def listed(program: Program) -> dict[str, int | None]:
+    """From when each active rule judges, as they are listed; nothing before there are topics."""
+    rows = json.loads(cli(program, "rules", "list", "--format", "json") or "[]")
+    return {each["rule"]: each["from_ms"] for row in rows if row["active"] for each in row["judging"] or ()}
+
+
 def broken(program: Program) -> set[tuple[str, str]]:
     """Rule and trace of what was said to be broken."""
     return set(program.broken())
@@ -99,6 +121,29 @@ def test_no_rule_judges_a_trace_it_saw_half_of(program: Program) -> None:
 
         assert run.poll() is None
     assert expected == broken(program)
+
+
+def test_operator_sees_from_when_a_push_judges(program: Program) -> None:
+    """A rule that was pushed judges from one moment on, which list, status, probe and metric all say."""
+    port = free_port(2)
+    program = dataclasses.replace(program, options=(*program.options, "--metrics-port", str(port)))
+    write(program, WHOLE, ["pii.access"], time.time_ns() // 1_000_000)
+    with program.running():
+        wait_until(lambda: listed(program) == {"first": 0}, "the first rule judges everything")
+        push(program, FIRST, SECOND)
+        wait_until(lambda: listed(program).keys() == {"first", "second"}, "the push is listed")
+        wait_until(lambda: listed(program)["second"] is not None, "the second rule judges from some moment on")
+        from_ms = listed(program)["second"]
+        said = json.loads(
+            cli(program, "status", "--source-topics", f"{program.spans_topic},{program.logs_topic}", "--json")
+        )
+        readiness, metrics = json.loads(get(port + 1, "/readyz", JSON)[1]), get(port + 1, "/metrics")[1]
+
+    assert {"first": 0, "second": from_ms} == {each["rule"]: each["from_ms"] for each in said["judging"]}
+    assert {"first": 0, "second": from_ms} == readiness["judging"]
+    assert "betrace_rules_judge_from_timestamp_seconds{" in metrics
+    assert 'betrace_rules_judging{state="later"} 1.0' in metrics
+    assert f"1 rule (second) judges traces that begin from {iso_ms(from_ms or 0)} on" in readiness["notes"]
 
 
 def test_rules_that_were_rolled_back_judge_no_more(program: Program) -> None:

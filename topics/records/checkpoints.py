@@ -6,11 +6,16 @@ of. What the state machine needs to begin there is its own business and comes as
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+
 import msgspec
 
 from topics.records.verdicts import Counted
 
 VERSION = 3
+RULE_BYTES = 8
+"""Of a rule's fingerprint so many bytes tell it from thousands of others."""
 
 
 class Holder(msgspec.Struct, frozen=True, array_like=True):
@@ -21,16 +26,68 @@ class Holder(msgspec.Struct, frozen=True, array_like=True):
     watermark_ms: int | None
 
 
+class RulesFrom(msgspec.Struct, frozen=True, array_like=True):
+    """Rules that judge traces that begin at record time `from_ms` or later.
+
+    `rules` is the first `RULE_BYTES` of each one's fingerprint, one after the other.
+    """
+
+    from_ms: int
+    rules: bytes
+
+
+class JudgingTimes(msgspec.Struct, frozen=True, array_like=True):
+    """From when each rule of a facts partition judges, small enough for thousands of rules.
+
+    The rules that are in all of `rule_sets` judge: traces that begin at record time `from_ms` (0: at any) or later, or
+    at the time that `others` say.
+    """
+
+    rule_sets: list[str]
+    from_ms: int = 0
+    others: list[RulesFrom] = []
+
+    @classmethod
+    def of(cls, rule_sets: Iterable[str], judges_from: Mapping[str, int]) -> JudgingTimes:
+        """The times of rules by their fingerprints, 32 hex characters; the most frequent one is said once."""
+        times = Counter(judges_from.values())
+        usual_ms = max(times, key=lambda each_ms: (times[each_ms], -each_ms), default=0)
+        others: defaultdict[int, bytearray] = defaultdict(bytearray)
+        for rule in sorted(judges_from):
+            if judges_from[rule] != usual_ms:
+                others[judges_from[rule]] += _short(rule)
+        found = [RulesFrom(from_ms, bytes(others[from_ms])) for from_ms in sorted(others)]
+        return cls(sorted(rule_sets), usual_ms, found)
+
+    def judges_from(self, rules_of: Callable[[str], frozenset[str]]) -> dict[str, int]:
+        """The time of each rule that judges, by fingerprint; `rules_of` gives the rules of a set."""
+        if not self.rule_sets:
+            return {}
+        times_ms = {
+            each.rules[at : at + RULE_BYTES]: each.from_ms
+            for each in self.others
+            for at in range(0, len(each.rules), RULE_BYTES)
+        }
+        everywhere = frozenset.intersection(*map(rules_of, self.rule_sets))
+        return {rule: times_ms.get(_short(rule), self.from_ms) for rule in everywhere}
+
+
+def _short(rule: str) -> bytes:
+    return bytes.fromhex(rule)[:RULE_BYTES]
+
+
 class Standing(msgspec.Struct, frozen=True, array_like=True):
     """How a facts partition stood when its checkpoint was made, for who looks: nothing goes on from it.
 
     `clock_ms` is None before every source partition has a watermark, `rules` the rule set of the last facts message.
+    `judging` is None of a version that did not say from when rules judge.
     """
 
     clock_ms: int | None
     held_by: Holder | None
     open_windows: int
     rules: str | None
+    judging: JudgingTimes | None = None
 
 
 class Said(msgspec.Struct, frozen=True, array_like=True):

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from confluent_kafka.admin import AdminClient
 
 from dsl import compile_texts
 from streams.cli import main
 from streams.cli.rules_diff import differences
 from streams.config.settings import Settings, moment_ms
 from streams.rules import registry
+from tests.support.waiting import wait_until
 from topics.cluster import admin
 
 GOOD = '// "Access is audited"\npii.access and audit.log\n'
@@ -92,7 +94,27 @@ def test_sets_are_listed(rules: Path, kafka: str, fresh_prefix: str) -> None:
 
     rows = json.loads(listed.stdout)
     assert [(second, True, 2), (first, False, 1)] == [(row["fingerprint"], row["active"], row["rules"]) for row in rows]
+    ids = ["access-is-audited", "exports-are-approved"]
+    assert [[(each, None) for each in ids], None] == [
+        row["judging"] and [(each["rule"], each["from_ms"]) for each in row["judging"]] for row in rows
+    ]
+    waiting = f"2 rules ({', '.join(ids)}) judge nothing yet: they wait for every source partition"
+    assert ["", "active:", f"  {waiting}"] == invoke(kafka, fresh_prefix, "list").stdout.splitlines()[3:]
     assert "active" in invoke(kafka, fresh_prefix, "list").stdout.splitlines()[1]
+
+
+@pytest.mark.broker
+def test_list_without_facts(rules: Path, kafka: str, fresh_prefix: str) -> None:
+    """Where only the rules topic can be read the sets are listed all the same, and it is said what is not known."""
+    fingerprint = push_text(rules, GOOD, kafka, fresh_prefix)
+    client = AdminClient({"bootstrap.servers": kafka})
+    client.delete_topics([f"{fresh_prefix}facts"])[f"{fresh_prefix}facts"].result()
+    wait_until(lambda: not admin.partition_counts(client, [f"{fresh_prefix}facts"]), "the facts topic is gone")
+
+    result = invoke(kafka, fresh_prefix, "list", "--format", "json")
+
+    assert [(fingerprint, None)] == [(row["fingerprint"], row["judging"]) for row in json.loads(result.stdout)]
+    assert f"from when rules judge is not known: there is no topic {fresh_prefix}facts" in result.stderr
 
 
 @pytest.mark.broker

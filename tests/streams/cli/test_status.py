@@ -12,9 +12,11 @@ from confluent_kafka import Producer
 from streams.cli import main
 from streams.cli.status import lines
 from streams.config.settings import Settings
+from streams.config.units import iso_ms
 from streams.inspect.status import FactsRow, HeldBy, SourceRow, Status
 from streams.rules import registry
-from tests.support.driven import AUDITED, Driven, compiled
+from streams.rules.judging import RuleStart
+from tests.support.driven import AUDITED, FEW, Driven, compiled
 from tests.support.installation import installed
 
 HELD = FactsRow(1, 7_000, HeldBy("spans", 2, 7_000), 4, "f00", lag=5, rebuild=6, margin=7, written_ms=9_000)
@@ -59,8 +61,39 @@ def test_status_of_an_installation_at_work(kafka: str, fresh_prefix: str, tmp_pa
     assert first["rebuild"] >= first["lag"]
     assert second["written_ms"] is None
     assert {"ingest": 0, "sessions": 0} == said["workers"]
+    assert [("audited", None)] == [(each["rule"], each["from_ms"]) for each in said["judging"]]
     stopped = "no worker of ingest or of sessions runs: nothing goes on below until one does"
     assert ["workers: ingest 0, sessions 0", stopped] == call(settings).stdout.splitlines()[:2]
+
+
+@pytest.mark.broker
+def test_status_says_from_when_rules_judge(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """A rule waits until every facts partition has it everywhere; then it judges from the latest of their moments."""
+    settings = installed(kafka, fresh_prefix, tmp_path)
+    registry.push(settings, compiled(AUDITED), now_ms=1)
+    driven = Driven(settings)
+    at_work(driven, 10_000)
+    registry.push(settings, compiled(f"{AUDITED}\n{FEW}"), now_ms=2)
+    pushed = call(settings).stdout
+    driven.rules = compiled(f"{AUDITED}\n{FEW}")
+    at_work(driven, 20_000)
+
+    known = call(settings).stdout
+    said = json.loads(call(settings, "--json").stdout)["judging"]
+
+    assert "  1 rule (few) judges nothing yet: it waits for every source partition\n" in pushed
+    assert "  1 rule (audited) judges every trace\n" in pushed
+    [few] = [each for each in said if each["rule"] == "few"]
+    assert f"  1 rule (few) judges traces that begin from {iso_ms(few['from_ms'])} on\n" in known
+    reach_ms = settings.gap_ms + settings.lateness_ms
+    assert reach_ms + 10_000 < few["from_ms"] <= reach_ms + 10_000 + settings.out_of_order_ms + 100
+
+
+def at_work(driven: Driven, watermark_ms: int) -> None:
+    """Both facts partitions take a message in, and a step is made."""
+    for number in (0, 1):
+        driven.apply(watermark_ms, number=number)
+    driven.step()
 
 
 @pytest.mark.broker
@@ -88,6 +121,19 @@ def test_clock_that_is_furthest_behind_is_named() -> None:
         "SOURCE    COMMITTED  END  LAG",
         "spans[2]  10         15   5",
     ] == lines(found, 10_000)
+
+
+def test_rules_are_named_by_when_they_judge() -> None:
+    """Below the active rules stands from when they judge, or that it is not known."""
+    starts = [RuleStart("a", "f0", 0), RuleStart("b", "f1", None)]
+
+    known, unknown = (lines(Status("f00", 2, [], [], {}, each), 10_000)[1:-5] for each in (starts, None))
+
+    assert [
+        "  1 rule (b) judges nothing yet: it waits for every source partition",
+        "  1 rule (a) judges every trace",
+    ] == known
+    assert ["from when they judge is not known: a checkpoint is of another version"] == unknown
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import socket
-import urllib.error
-import urllib.request
 
 import psutil
 import pytest
@@ -13,6 +12,7 @@ from streams.errors import ConfigError
 from streams.observe import health, metrics
 from streams.observe.health import STILL_S, STUCK_S, UNCOMMITTED_S, Health
 from tests.support.ports import free_port
+from tests.support.probes import get
 
 
 class Clock:
@@ -41,15 +41,6 @@ def ready(clock: Clock) -> Health:
     # Of the process: an ingest of another test may have left it.
     metrics.RULES_REFUSED.set(0)
     return made
-
-
-def get(port: int, path: str) -> tuple[int, str]:
-    """The status and text of an answer."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
 
 
 def test_stage_that_begins_says_what_is_missing(clock: Clock) -> None:
@@ -143,6 +134,26 @@ def test_rules_that_cannot_be_read_are_noted(ready: Health) -> None:
     assert ["rules f00", "the active rules cannot be read, those before stay"] == refused
     assert ["rules f00"] == ready.notes()
     assert [] == Health().notes()
+
+
+def test_probe_says_from_when_rules_judge(ready: Health, clock: Clock) -> None:
+    """In words to whoever asks, as JSON to whoever accepts that; with the status of the probe."""
+    ready.judge(["1 rule (a) judges every trace", "1 rule (b) judges nothing yet"], {"a": 0, "b": None})
+    port = free_port()
+
+    with health.serving("127.0.0.1", port, ready):
+        words = get(port, "/readyz")
+        well = get(port, "/readyz", accept="application/json")
+        clock.now_s += STILL_S + 1
+        ill = get(port, "/readyz", accept="application/json")
+
+    assert (200, "ok\nrules f00\n1 rule (a) judges every trace\n1 rule (b) judges nothing yet\n") == words
+    notes = words[1].splitlines()[1:]
+    expected = {"ready": True, "problems": [], "rules": "f00", "notes": notes, "judging": {"a": 0, "b": None}}
+    assert (200, expected) == (well[0], json.loads(well[1]))
+    said = json.loads(ill[1])
+    assert (503, False) == (ill[0], said["ready"])
+    assert "the loop stands still since 61s" in said["problems"]
 
 
 def test_port_that_is_taken_is_refused(ready: Health) -> None:

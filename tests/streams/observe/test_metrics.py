@@ -32,7 +32,7 @@ def test_no_label_names_a_trace() -> None:
     labels = {label for each in metrics.REGISTRY._collector_to_names for label in getattr(each, "_labelnames", ())}
 
     known = {"topic", "source_partition", "reason", "partition", "rule", "fingerprint", "verdict", "severity", "stage"}
-    assert known == labels
+    assert known | {"state"} == labels
 
 
 def test_totals_sum_over_labels() -> None:
@@ -170,3 +170,25 @@ def test_only_the_last_holder_of_a_clock_is_shown() -> None:
         labels for name in ("clock_held", "clock_timestamp_seconds") for labels in shown(name) if "77" in labels
     ]
     assert 0 == shown("windows_open")[("77",)]
+
+
+def test_rules_by_when_they_judge() -> None:
+    """How many judge now, later and wait, and the latest moment, of one rule set; at the moment itself they judge."""
+    metrics.show_judging("f1", {0: 2}, 5_000)
+    metrics.show_judging("f2", {0: 2, 5_000: 3, 6_500: 4, None: 5}, 5_000)
+    counts, moment = shown("rules_judging"), shown("rules_judge_from_timestamp_seconds")
+    metrics.hide_judging()
+
+    assert {("now",): 5, ("later",): 4, ("waiting",): 5} == counts
+    assert {("f2",): 6.5} == moment
+    assert not shown("rules_judging") | shown("rules_judge_from_timestamp_seconds")
+
+
+def test_no_moment_while_every_rule_waits() -> None:
+    """Before a rule judges anything there is no time to show."""
+    metrics.show_judging("f1", {None: 5}, 5_000)
+    counts, moment = shown("rules_judging"), shown("rules_judge_from_timestamp_seconds")
+    metrics.hide_judging()
+
+    assert {("now",): 0, ("later",): 0, ("waiting",): 5} == counts
+    assert {} == moment
