@@ -21,12 +21,22 @@ RulesOf = Callable[[str], frozenset[str]]
 
 
 class ProjectedWith(msgspec.Struct, array_like=True, frozen=True):
-    """The rule set that a source partition is projected with now, and the rules that were not in the one before."""
+    """The rule set that a source partition is projected with now, and the one before, None when it is the first.
+
+    An earlier version listed the rules that were not in the one before: for each source partition thousands of them,
+    more than a record on Kafka may hold.
+    """
 
     topic: str
     partition: int
     rule_set: str
-    added: list[str] = msgspec.field(default_factory=list)
+    before: str | list[str] | None = None
+
+    def added(self, rules_of: RulesOf) -> frozenset[str]:
+        """The rules that were not in the set before."""
+        if self.before is None or isinstance(self.before, list):
+            return frozenset(self.before or ())
+        return rules_of(self.rule_set) - rules_of(self.before)
 
 
 class RuleTimes(msgspec.Struct, array_like=True):
@@ -51,14 +61,12 @@ class RuleTimes(msgspec.Struct, array_like=True):
         What is said again with a later time counts: an ingest that takes over may know of records that were not said
         here, but to other facts partitions.
         """
-        before = self._current(topic, partition)
-        if before is None or before.rule_set != rule_set:
-            added = rules_of(rule_set) - rules_of(before.rule_set) if before is not None else frozenset[str]()
-            self.sources = [source for source in self.sources if source is not before]
-            self.sources.append(ProjectedWith(topic, partition, rule_set, sorted(added)))
-        else:
-            added = frozenset(before.added)
-        for rule in added:
+        current = self._current(topic, partition)
+        if current is None or current.rule_set != rule_set:
+            self.sources = [source for source in self.sources if source is not current]
+            current = ProjectedWith(topic, partition, rule_set, None if current is None else current.rule_set)
+            self.sources.append(current)
+        for rule in current.added(rules_of):
             self.since_ms[rule] = max(self.since_ms.get(rule, reached_ms), reached_ms)
 
     def knows(self, topic: str, partition: int) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from streams.windows.rule_times import RuleTimes
 
 SETS = {"one": frozenset({"a"}), "two": frozenset({"a", "b"}), "none": frozenset[str]()}
@@ -64,6 +66,32 @@ def test_added_rule_said_again_with_a_later_time() -> None:
     times = told((0, "one", 0), (0, "two", 5_000), (0, "two", 9_000))
 
     assert [{"a"}, {"a", "b"}] == [judging(times, 10_000), judging(times, 10_100)]
+
+
+def test_added_rule_of_an_earlier_version() -> None:
+    """What a store of an earlier version says, which lists the rules that were added, goes on to hold."""
+    stored = ([("otlp_spans", 0, "two", ["b"]), ("otlp_spans", 1, "two", [])], {"b": 5_000}, None)
+    times = msgspec.msgpack.decode(msgspec.msgpack.encode(stored), type=RuleTimes)
+
+    times.take_in("otlp_spans", 0, "two", 9_000, rules_of)
+    times.take_in("otlp_spans", 1, "two", 20_000, rules_of)
+
+    assert {"a": 0, "b": 10_100} == times.judges_from(rules_of, reach_ms=REACH_MS)
+
+
+def test_thousands_of_rules_of_many_sources() -> None:
+    """What must be remembered of 5,000 rules that are added grows with the rules and not with the sources."""
+    rules = frozenset(f"{number:032x}" for number in range(5_000))
+    sets = {"none": frozenset[str](), "all": rules}
+
+    def size(sources: int) -> int:
+        times = RuleTimes()
+        for rule_set in ("none", "all"):
+            for partition in range(sources):
+                times.take_in("otlp_spans", partition, rule_set, 5_000, sets.__getitem__)
+        return len(msgspec.msgpack.encode(times))
+
+    assert size(64) < size(1) + 64 * 64 < 300_000
 
 
 def test_reading_that_did_not_begin_at_the_beginning() -> None:
