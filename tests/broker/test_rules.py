@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -96,6 +97,12 @@ def listed(program: Program) -> dict[str, int | None]:
     return {each["rule"]: each["from_ms"] for row in rows if row["active"] for each in row["judging"] or ()}
 
 
+def probed(port: int) -> dict[str, Any]:
+    """What a stage says of itself, ready or not."""
+    found: dict[str, Any] = json.loads(get(port, "/readyz", JSON)[1])
+    return found
+
+
 def broken(program: Program) -> set[tuple[str, str]]:
     """Rule and trace of what was said to be broken."""
     return set(program.broken())
@@ -137,7 +144,10 @@ def test_operator_sees_from_when_a_push_judges(program: Program) -> None:
         said = json.loads(
             cli(program, "status", "--source-topics", f"{program.spans_topic},{program.logs_topic}", "--json")
         )
-        readiness, metrics = json.loads(get(port + 1, "/readyz", JSON)[1]), get(port + 1, "/metrics")[1]
+        # The worker shows it after the step that writes it.
+        wait_until(lambda: probed(port + 1)["judging"].keys() == {"first", "second"}, "sessions has seen the push")
+        wait_until(lambda: probed(port + 1)["judging"]["second"] == from_ms, "sessions shows the same moment")
+        readiness, metrics = probed(port + 1), get(port + 1, "/metrics")[1]
 
     assert {"first": 0, "second": from_ms} == {each["rule"]: each["from_ms"] for each in said["judging"]}
     assert {"first": 0, "second": from_ms} == readiness["judging"]
