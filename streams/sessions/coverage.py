@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import msgspec
 
 from dsl import Mode, RuleSet
-from streams.sessions.distinct import DistinctTraces
+from topics.distinct import DistinctTraces
 from topics.records.facts import TOUCH_BYTES, Facts, Section
 from topics.records.verdicts import (
     COVERAGE_EVERY_MS,
@@ -197,6 +197,7 @@ class CoverageTally:
             rules=rules if self._states(judging.clock_ms, hashed) else None,
             windows_judged=self._windows_judged,
             traces_seen_estimate=self._traces.estimate(),
+            traces_seen_sketch=self._traces.encode(),
             counted=judging.counted,
         )
         for source in record.sources:

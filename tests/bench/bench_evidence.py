@@ -25,6 +25,7 @@ from streams.evidence.ledger.log import Ledger, Record
 from streams.evidence.ledger.notes import Signer
 from streams.evidence.ledger.storage import open_storage, seal_path
 from streams.evidence.ledger.verify import Verification
+from tests.support.evidence import sketch
 from topics.records import verdicts
 from topics.records.verdicts import (
     Counted,
@@ -101,6 +102,7 @@ def coverage(partition: int, minute: int, counted: Counted) -> Coverage:
         rules=JUDGING if minute % 60 == 0 else None,
         windows_judged=4,
         traces_seen_estimate=40,
+        traces_seen_sketch=sketch(partition, 40 * (minute % 60), 40),
         counted=counted,
     )
 

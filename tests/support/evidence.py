@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -10,6 +11,7 @@ from streams.evidence.ledger import storage
 from streams.evidence.ledger.log import Ledger, LogKey, Record, Sealed
 from streams.evidence.ledger.notes import Signer
 from streams.evidence.ledger.storage import Directory, Storage
+from topics.distinct import DistinctTraces
 from topics.records import verdicts
 from topics.records.audit import POSITION_HEADER, SourcePosition
 from topics.records.verdicts import (
@@ -59,8 +61,16 @@ def counts(
     )
 
 
+@cache
+def sketch(partition: int, first: int, count: int) -> bytes:
+    """The sketch of `count` traces of a facts partition, numbered from `first` on."""
+    traces = DistinctTraces()
+    traces.add(number.to_bytes(12, "big") + partition.to_bytes(4, "big") for number in range(first, first + count))
+    return traces.encode()
+
+
 def coverage(partition: int, minute: int, counted: Counted = START) -> Coverage:
-    """The coverage record of a minute, counted from 0."""
+    """The coverage record of a minute, counted from 0; one of its five traces goes on in the next minute."""
     from_ms = None if minute == 0 else START_MS + minute * MINUTE_MS
     to_ms = START_MS + (minute + 1) * MINUTE_MS
     return Coverage(
@@ -87,6 +97,7 @@ def coverage(partition: int, minute: int, counted: Counted = START) -> Coverage:
         rules=JUDGING,
         windows_judged=2,
         traces_seen_estimate=5,
+        traces_seen_sketch=sketch(partition, 4 * minute, 5),
         counted=counted,
     )
 

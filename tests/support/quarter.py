@@ -18,7 +18,7 @@ from streams.evidence.ledger.log import Ledger, Record
 from streams.evidence.ledger.storage import Directory
 from streams.windows.outcomes import rule_text
 from tests.support import trails
-from tests.support.evidence import ORIGIN, store_seal
+from tests.support.evidence import ORIGIN, sketch, store_seal
 from tests.support.findings import FINDING, shown
 from topics.records import audit, rules, signals, verdicts
 from topics.records.verdicts import (
@@ -202,6 +202,7 @@ class Quarter:
             counted=self._counted.setdefault(partition, Counted()),
             windows_judged=200,
             traces_seen_estimate=240,
+            traces_seen_sketch=sketch(partition, 240 * (hour % 24), 240),
         )
 
 

@@ -22,7 +22,9 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-SCHEMA = 2
+from topics.distinct import DistinctTraces
+
+SCHEMA = 3
 HASH_BYTES = 32
 LEAVES_LIMIT = 10_000
 """Leaves and retractions of one record, so that it stays below half of Kafka's default message limit."""
@@ -223,7 +225,8 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     is None in a partition's first record, and in the first of a generation. `[facts_from, facts_to)` are offsets of
     `betrace.facts`. `rule_sets` are the fingerprints of the sets the records were projected with.
     `traces_seen_estimate` is a HyperLogLog estimate of the distinct traces, of whatever interest, in these records: a
-    trace that goes on over two records counts in both.
+    trace that goes on over two records counts in both. `traces_seen_sketch` is what it is estimated from
+    (`topics.distinct`): merged over several records it counts each trace once. A trace is in one facts partition only.
 
     Every chain that began in `[settled_from_ms, settled_to_ms)` has a verdict of each of the rules that judge, from the
     moment that the rule names; `settled_from_ms` is None where `from_ms` is. Of those that began before `final_to_ms`
@@ -256,6 +259,7 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     rules: list[JudgingRule] | None = None
     windows_judged: Count
     traces_seen_estimate: Count
+    traces_seen_sketch: bytes
     counted: Counted = Counted()
 
 
@@ -336,4 +340,12 @@ def _coverage_fault(record: Coverage) -> str | None:
         lost = source.lost
         if source.from_offset > source.to_offset or (lost and any(begin > end for begin, end in lost)):
             return f"a range of {source.topic}[{source.partition}] ends before it begins"
+    return _sketch_fault(record.traces_seen_sketch)
+
+
+def _sketch_fault(sketch: bytes) -> str | None:
+    try:
+        DistinctTraces.decode(sketch)
+    except ValueError as error:
+        return str(error)
     return None

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from streams.config.units import iso_ms
+from topics.distinct import DistinctTraces
 from topics.records.verdicts import (
     NO_VERDICTS,
     Counted,
@@ -38,7 +39,7 @@ class RuleCounts(msgspec.Struct, kw_only=True, gc=False):
 class PartitionCover(msgspec.Struct, kw_only=True, gc=False):
     """One facts partition, from its first to its last `topics.records.verdicts.Coverage` in the seal.
 
-    `generation`, `judging` and `counted` are those of the last one.
+    `generation`, `judging` and `counted` are those of the last one. `traces_seen_estimate` counts a trace once.
     """
 
     partition: int
@@ -86,6 +87,9 @@ class CoverSum:
 
     def __init__(self) -> None:
         self._partitions: dict[int, PartitionCover] = {}
+        self._first_sketches: dict[int, bytes] = {}
+        self._traces: dict[int, DistinctTraces] = {}
+        """Of partitions with more than one record: mostly there is one, whose own estimate is taken."""
         self._sources: dict[_Epoch, _Span] = {}
         self._rule_sets: set[str] = set()
         self._counts: dict[tuple[int, str, str, RuleMode], RuleCounts] = {}
@@ -102,6 +106,8 @@ class CoverSum:
 
     def cover(self) -> Cover:
         """The sum so far."""
+        for number, traces in self._traces.items():
+            self._partitions[number].traces_seen_estimate = traces.estimate()
         return Cover(
             [self._partitions[number] for number in sorted(self._partitions)],
             [_spanned(self._sources[source]) for source in sorted(self._sources)],
@@ -142,12 +148,20 @@ class CoverSum:
                 windows_judged=record.windows_judged,
                 traces_seen_estimate=record.traces_seen_estimate,
             )
+            self._first_sketches[record.partition] = record.traces_seen_sketch
         else:
             before.generation, before.to_ms = record.generation, record.to_ms
             before.settled_to_ms, before.judging, before.counted = record.settled_to_ms, record.judging, record.counted
             before.windows_judged += record.windows_judged
-            before.traces_seen_estimate += record.traces_seen_estimate
+            self._merge_traces(record)
         self._add_sources(record)
+
+    def _merge_traces(self, record: Coverage) -> None:
+        traces = self._traces.get(record.partition)
+        if traces is None:
+            traces = DistinctTraces.decode(self._first_sketches[record.partition])
+            self._traces[record.partition] = traces
+        traces.merge(DistinctTraces.decode(record.traces_seen_sketch))
 
     def _add_sources(self, record: Coverage) -> None:
         """In one piece, because verification is in here a good part of its time."""

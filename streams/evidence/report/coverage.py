@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from topics.distinct import DistinctTraces
 from topics.records.verdicts import SourceCoverage
 
 HOUR_MS = 3_600_000
@@ -60,12 +61,15 @@ class SourceSum:
 
 @dataclass(slots=True)
 class PartitionCoverage:
-    """What one facts partition judged; `judged` are times that do not touch, in order of their records."""
+    """What one facts partition judged, in all generations of reading.
+
+    `judged` are times that do not touch, in order of their records, `traces` the distinct traces that were seen.
+    """
 
     judged: list[tuple[int, int]] = field(default_factory=list)
     sources: dict[tuple[str, int, int], SourceSum] = field(default_factory=dict)
     windows_judged: int = 0
-    traces_seen_estimate: int = 0
+    traces: DistinctTraces = field(default_factory=DistinctTraces)
 
     def add(self, from_ms: int | None, to_ms: int) -> None:
         """Adds a record's bounds; the first one of all says only where judging began."""
@@ -85,7 +89,7 @@ class PartitionCoverage:
             else:
                 self.sources[key] = source
         self.windows_judged += later.windows_judged
-        self.traces_seen_estimate += later.traces_seen_estimate
+        self.traces.merge(later.traces)
 
 
 def missing(judged: Iterable[tuple[int, int]], from_ms: int, to_ms: int) -> list[tuple[int, int]]:

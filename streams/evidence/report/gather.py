@@ -24,6 +24,7 @@ from streams.evidence.ledger.log import SIGNALS, VERDICTS
 from streams.evidence.ledger.shares import in_shares
 from streams.evidence.ledger.storage import Storage
 from streams.evidence.report.coverage import PartitionCoverage, SourceSum
+from topics.distinct import DistinctTraces
 from topics.records.verdicts import NO_VERDICTS, SCHEMA, JudgingRule, SourceCoverage, VerdictSums
 from topics.signals.digest import Digest, NoSignalError, digest
 
@@ -86,7 +87,7 @@ class _Coverage(msgspec.Struct, tag_field="kind", tag="coverage", gc=False):
     rule_sets: list[str]
     judging: str
     windows_judged: int
-    traces_seen_estimate: int
+    traces_seen_sketch: bytes
     reset_ms: int | None = None
     start_ms: int | None = None
     rules: list[JudgingRule] | None = None
@@ -389,7 +390,7 @@ def _take_verdicts(gathered: Gathered, lines: Sequence[bytes], period: _Period) 
         elif isinstance(record, _Counts):
             _take_counts(gathered, record, period)
         else:
-            _take_coverage(gathered, record, period)
+            is_read &= _take_coverage(gathered, record, period)
     return is_read
 
 
@@ -405,26 +406,32 @@ def _take_counts(gathered: Gathered, record: _Counts, period: _Period) -> None:
     gathered.cell(key, time_ms).count(record.added, record.taken_back)
 
 
-def _take_coverage(gathered: Gathered, record: _Coverage, period: _Period) -> None:
+def _take_coverage(gathered: Gathered, record: _Coverage, period: _Period) -> bool:
+    """Takes in a coverage record; returns whether it is one: what it says of traces may be damaged."""
+    # The first record of a reading tells of all since it began, where that is known.
+    begin_ms = record.start_ms if record.settled_from_ms is None else record.settled_from_ms
+    if begin_ms is None:
+        begin_ms = record.settled_to_ms
+    is_of_period = record.settled_to_ms >= period.from_ms and begin_ms < period.to_ms
+    try:
+        traces = DistinctTraces.decode(record.traces_seen_sketch) if is_of_period else None
+    except ValueError:
+        return False
     if record.rules is not None:
         gathered.listed[record.judging] = record.rules
     reading = gathered.readings.get((record.partition, record.generation))
     if reading is None:
         reading = Reading(record.start_ms, record.reset_ms)
         gathered.readings[record.partition, record.generation] = reading
-    # The first record of a reading tells of all since it began, where that is known.
-    begin_ms = record.start_ms if record.settled_from_ms is None else record.settled_from_ms
-    if begin_ms is None:
-        begin_ms = record.settled_to_ms
     # One in which nothing new is settled tells all the same what is final by now.
     if begin_ms <= record.settled_to_ms:
         reading.add(record.judging, Settled(begin_ms, record.settled_to_ms, record.final_to_ms))
-    if record.settled_to_ms < period.from_ms or begin_ms >= period.to_ms:
-        return
+    if traces is None:
+        return True
     coverage = gathered.partition(record.partition)
     coverage.add(begin_ms, max(begin_ms, record.settled_to_ms))
     coverage.windows_judged += record.windows_judged
-    coverage.traces_seen_estimate += record.traces_seen_estimate
+    coverage.traces.merge(traces)
     sources = coverage.sources
     for source in record.sources:
         key = (source.topic, source.partition, source.epoch)
@@ -434,6 +441,7 @@ def _take_coverage(gathered: Gathered, record: _Coverage, period: _Period) -> No
         summed.add(source)
     for rule_set in record.rule_sets:
         gathered.rule_sets.setdefault(rule_set, record.to_ms)
+    return True
 
 
 def _take_signals(gathered: Gathered, lines: Sequence[bytes]) -> bool:

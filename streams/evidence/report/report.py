@@ -64,7 +64,7 @@ def _input(gathered: Gathered) -> Input:
     inputs = [_source(key, sums) for key, sums in sorted(sources.items())]
     known = [source.dead_letters for source in inputs if source.dead_letters is not None]
     return Input(
-        traces_seen_estimate=sum(each.traces_seen_estimate for each in gathered.partitions.values()),
+        traces_seen_estimate=sum(each.traces.estimate() for each in gathered.partitions.values()),
         windows_judged=sum(each.windows_judged for each in gathered.partitions.values()),
         sources=inputs,
         lost=sum(end - begin for source in inputs for begin, end in source.lost),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
+from base64 import b64encode
+from collections.abc import Iterable
 
 import msgspec
 import pytest
@@ -11,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from topics.distinct import DistinctTraces
 from topics.records.verdicts import (
     Counted,
     Coverage,
@@ -26,6 +30,14 @@ from topics.records.verdicts import (
     hashes,
     judging_hash,
 )
+
+
+def sketch(trace_ids: Iterable[bytes]) -> bytes:
+    """The sketch of these traces."""
+    traces = DistinctTraces()
+    traces.add(trace_ids)
+    return traces.encode()
+
 
 amounts = st.integers(0, 1 << 45)
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -82,6 +94,7 @@ coverages = st.builds(
     rules=st.none() | rules,
     windows_judged=amounts,
     traces_seen_estimate=amounts,
+    traces_seen_sketch=st.lists(st.binary(max_size=16), max_size=9).map(sketch),
     counted=st.builds(Counted, seq=amounts, head=st.none() | texts, added=sums, signals=amounts),
 ).map(lambda record: replace(record, judging=record.judging if record.rules is None else judging_hash(record.rules)))
 leaves = st.builds(
@@ -141,7 +154,7 @@ def test_value_is_json_with_a_kind_and_a_schema() -> None:
 
     assert {
         "kind": "counts",
-        "schema": 2,
+        "schema": 3,
         "origin": "live",
         "tenant": None,
         "partition": 3,
@@ -194,9 +207,17 @@ COVERAGE = encode(
         judging=judging_hash([JudgingRule("r", "f", "live", 5)]),
         rules=[JudgingRule("r", "f", "live", 5)],
         windows_judged=0,
-        traces_seen_estimate=0,
+        traces_seen_estimate=2,
+        traces_seen_sketch=sketch([b"a", b"b"]),
     )
 )
+SKETCH = f'"traces_seen_sketch":"{b64encode(sketch([b"a", b"b"])).decode()}"'.encode()
+
+
+def with_sketch(sketch: bytes) -> bytes:
+    """The coverage record with another sketch in it."""
+    assert SKETCH in COVERAGE
+    return COVERAGE.replace(SKETCH, b'"traces_seen_sketch":"' + b64encode(sketch) + b'"')
 
 
 @pytest.mark.parametrize(
@@ -211,8 +232,8 @@ COVERAGE = encode(
         b'{"kind":"counts","x":' + b"[" * 100_000,
         b'{"kind":"other"}',
         COUNTS.replace(b'"kind":"counts"', b'"kind":"coverage"'),
-        COUNTS.replace(b'"schema":2', b'"schema":1'),
-        COUNTS.replace(b'"schema":2', b'"schema":3'),
+        COUNTS.replace(b'"schema":3', b'"schema":2'),
+        COUNTS.replace(b'"schema":3', b'"schema":4'),
         COUNTS.replace(b'"held":1', b'"held":2'),
         COUNTS.replace(b'"held":1', b'"held":-1'),
         COUNTS.replace(b'"taken_back":{}', b'"taken_back":{"broken":1}'),
@@ -221,7 +242,7 @@ COVERAGE = encode(
         COUNTS.replace(b'"partition":3', b'"partition":-3'),
         COUNTS.replace(b"AAAA", b"", 1),
         COUNTS.replace(b"AAAA", b"????", 1),
-        COVERAGE.replace(b'"schema":2', b'"schema":1'),
+        COVERAGE.replace(b'"schema":3', b'"schema":2'),
         COVERAGE.replace(b'"settled_to_ms":3', b'"settled_to_ms":1'),
         COVERAGE.replace(b'"settled_to_ms":3', b'"settled_to_ms":6'),
         COVERAGE.replace(b'"live",5', b'"live",4'),
@@ -230,6 +251,15 @@ COVERAGE = encode(
         COVERAGE.replace(b'"to_offset":9', b'"to_offset":7'),
         COVERAGE.replace(b"[[8,9]]", b"[[9,8]]"),
         COVERAGE.replace(b"[[8,9]]", b"[[8]]"),
+        COVERAGE.replace(SKETCH + b",", b""),
+        COVERAGE.replace(SKETCH, b'"traces_seen_sketch":"?"'),
+        with_sketch(b"no zlib"),
+        with_sketch(sketch([b"a"])[:-1]),
+        with_sketch(sketch([b"a"]) + b"\0"),
+        with_sketch(zlib.compress(bytes(4095))),
+        with_sketch(zlib.compress(bytes(4097))),
+        with_sketch(zlib.compress(bytes(1 << 24))),
+        with_sketch(zlib.compress(bytes(4095) + b"\x36")),
     ],
 )
 def test_no_record(value: bytes) -> None:

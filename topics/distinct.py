@@ -1,0 +1,121 @@
+"""How many distinct traces there were, estimated with a HyperLogLog sketch (Flajolet et al. 2007) of 4,096 registers.
+
+In: trace ids, or sketches as coverage records carry them. Out: an estimate with a standard error of 1.6 % for any
+count, and the sketch as bytes: the registers, one byte each, compressed with zlib, and no bytes for no trace.
+
+What must hold: the same ids give the same sketch and the same estimate, however often and in whatever order they come,
+and across however many sketches that are merged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+from typing import Self
+
+_INDEX_BITS = 12
+_REGISTERS = 1 << _INDEX_BITS
+_RANK_BITS = 64 - _INDEX_BITS
+_MOST_RANK = _RANK_BITS + 1
+_RANKS = bytes(range(_MOST_RANK + 1))
+_HIGH_BITS = int.from_bytes(b"\x80" * _REGISTERS)
+
+
+class DistinctTraces:
+    """A sketch of the ids that were added."""
+
+    def __init__(self) -> None:
+        self._registers = bytearray(_REGISTERS)
+
+    @classmethod
+    def decode(cls, sketch: bytes) -> Self:
+        """Returns what `encode` wrote; raises `ValueError` when it is damaged."""
+        traces = cls()
+        if not sketch:
+            return traces
+        inflate = zlib.decompressobj()
+        try:
+            registers = inflate.decompress(sketch, _REGISTERS + 1)
+        except zlib.error as error:
+            raise ValueError(f"the sketch of traces cannot be decompressed: {error}") from error
+        if len(registers) != _REGISTERS or not inflate.eof or inflate.unused_data:
+            raise ValueError(f"the sketch of traces does not have {_REGISTERS:,} registers")
+        if registers.translate(None, _RANKS):
+            raise ValueError(f"a register of the sketch of traces is above {_MOST_RANK}")
+        traces._registers[:] = registers
+        return traces
+
+    def encode(self) -> bytes:
+        """Returns the sketch as bytes.
+
+        >>> DistinctTraces().encode()
+        b''
+        """
+        if not any(self._registers):
+            return b""
+        # Runs of empty registers are all that repeats: with this strategy few ids take 2 bytes each, many 1.5 KB.
+        deflate = zlib.compressobj(9, strategy=zlib.Z_RLE)
+        return deflate.compress(self._registers) + deflate.flush()
+
+    def add(self, trace_ids: Iterable[bytes]) -> None:
+        """Adds ids; they are hashed, because an application may choose its ids."""
+        registers = self._registers
+        for trace_id in trace_ids:
+            bits = int.from_bytes(hashlib.blake2b(trace_id, digest_size=8).digest(), "big")
+            index = bits & (_REGISTERS - 1)
+            rank = _RANK_BITS - (bits >> _INDEX_BITS).bit_length() + 1
+            if rank > registers[index]:  # noqa: PLR1730, max() takes three times as long
+                registers[index] = rank
+
+    def merge(self, other: DistinctTraces) -> None:
+        """Adds the ids of another sketch: the larger of each pair of registers.
+
+        All registers are compared in one subtraction, 50 times as fast as one by one: they are below 128, so the high
+        bit of each byte is free to tell which one is larger and no byte borrows from the next.
+        """
+        ours, theirs = int.from_bytes(self._registers), int.from_bytes(other._registers)
+        is_ours = ((ours | _HIGH_BITS) - theirs) & _HIGH_BITS
+        larger = theirs ^ ((ours ^ theirs) & (is_ours - (is_ours >> 7)))
+        self._registers[:] = larger.to_bytes(_REGISTERS)
+
+    def estimate(self) -> int:
+        """Returns about how many distinct ids were added.
+
+        This is the improved raw estimator of Ertl (arXiv:1702.01284, algorithm 6): that of Flajolet et al. is off by
+        up to a standard error where it goes over from counting empty registers.
+
+        >>> DistinctTraces().estimate()
+        0
+        """
+        counts = Counter(self._registers)
+        if counts[0] == _REGISTERS:
+            return 0
+        total = _REGISTERS * _tau(1 - counts[_MOST_RANK] / _REGISTERS)
+        for rank in range(_RANK_BITS, 0, -1):
+            total = (total + counts[rank]) / 2
+        total += _REGISTERS * _sigma(counts[0] / _REGISTERS)
+        return round(_REGISTERS**2 / (2 * math.log(2) * total))
+
+
+def _sigma(part: float) -> float:
+    """What the empty registers, which are this part of all (below 1), add to the harmonic mean."""
+    found, step, before = part, 1.0, -1.0
+    while found != before:
+        part *= part
+        before, found, step = found, found + part * step, step * 2
+    return found
+
+
+def _tau(part: float) -> float:
+    """What the full registers, of which all but this part are, add to the harmonic mean."""
+    if part in {0.0, 1.0}:
+        return 0.0
+    found, step, before = 1 - part, 1.0, -1.0
+    while found != before:
+        part = math.sqrt(part)
+        step /= 2
+        before, found = found, found - (1 - part) ** 2 * step
+    return found / 3
