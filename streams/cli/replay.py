@@ -219,7 +219,7 @@ def _end(result: Result, views: list[View]) -> int:
     of_records = "" if read.records is None else f" in {read.records:,} records"
     click.echo(
         f"{read.spans:,} spans{of_records}, {read.unreadable:,} unreadable records; "
-        f"{result.chains:,} traces judged, rules broken {broken:,} times",
+        f"{result.chains:,} chains of windows judged, rules broken {broken:,} times",
         err=True,
     )
     if result.half_seen:

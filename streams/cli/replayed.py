@@ -94,7 +94,7 @@ class Summary:
     """What was counted of each rule."""
 
     wanted = Wanted(record=False, signals=False)
-    _head = ("RULE", "TRACES", "APPLICABLE", "HELD", "BROKEN", "UNDETERMINED", "PASS RATE", "FIRST", "LAST")
+    _head = ("RULE", "CHAINS", "APPLICABLE", "HELD", "BROKEN", "UNDETERMINED", "PASS RATE", "FIRST", "LAST")
 
     def __init__(self, rules: RuleSet, *, is_table: bool) -> None:
         self._rules = rules
@@ -203,7 +203,7 @@ def _group_cells(group: who.Group, period: Period) -> Sequence[str]:
 
 
 def _cells(each: summary.RuleSummary) -> Sequence[str]:
-    counts = (each.traces, each.applicable, each.held, each.broken, each.undetermined)
+    counts = (each.chains, each.applicable, each.held, each.broken, each.undetermined)
     pass_rate = "" if each.pass_rate is None else f"{each.pass_rate:.2%}"
     return each.rule, *(f"{count:,}" for count in counts), pass_rate, each.first or "", each.last or ""
 

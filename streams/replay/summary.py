@@ -19,15 +19,16 @@ _HOUR_MINUTES, _DAY_MINUTES = 60, 1440
 class RuleSummary(msgspec.Struct, frozen=True):
     """One rule over the time that was asked for.
 
-    `traces` are those that began in that time and that any of the rules names something of; `first` and `last` are when
-    the first and the last trace began that the rule applies to, `pass_rate` is held of applicable.
+    `chains` are those that began in that time and that any of the rules names something of: the windows of one trace
+    that share facts. A trace that goes on after a longer pause is another chain, and is judged again. `first` and
+    `last` are when the first and the last one began that the rule applies to, `pass_rate` is held of applicable.
     """
 
     rule: str
     title: str
     severity: str
     mode: str
-    traces: int
+    chains: int
     applicable: int
     held: int
     broken: int
@@ -39,21 +40,21 @@ class RuleSummary(msgspec.Struct, frozen=True):
     statement: str
 
 
-def of_rules(rules: RuleSet, tallies: dict[str, Tally], traces: int, period: Period, read: Read) -> list[RuleSummary]:
+def of_rules(rules: RuleSet, tallies: dict[str, Tally], chains: int, period: Period, read: Read) -> list[RuleSummary]:
     """The summary of each enabled rule, in the order of the rules."""
     silence = _silence(silent_ms(period, read.minutes))
     return [
-        _of_rule(rule, tallies.get(rule.id, Tally()), traces, period, silence) for rule in rules.rules if rule.enabled
+        _of_rule(rule, tallies.get(rule.id, Tally()), chains, period, silence) for rule in rules.rules if rule.enabled
     ]
 
 
-def _of_rule(rule: Rule, tally: Tally, traces: int, period: Period, silence: str) -> RuleSummary:
+def _of_rule(rule: Rule, tally: Tally, chains: int, period: Period, silence: str) -> RuleSummary:
     return RuleSummary(
         rule=rule.id,
         title=rule.title,
         severity=rule.severity.value,
         mode=rule.mode.value,
-        traces=traces,
+        chains=chains,
         applicable=tally.applicable,
         held=tally.verdicts[Verdict.HELD.value],
         broken=tally.verdicts[Verdict.BROKEN.value],

@@ -47,7 +47,8 @@ def page(report: Report) -> str:
 
 _HOW = """<section class="how"><h2>How to read this</h2><dl>
 <dt>Applicable<dd>A trace is one request or job with all its steps. A rule is applicable to a trace that has what the
-rule is about; only those are counted. Held, broken and undetermined add up to it.
+rule is about; only those are counted. Held, broken and undetermined add up to it. A trace that goes on after a pause
+longer than late data is waited for is judged as another one, so it can count more than once here.
 <dt>Undetermined<dd>The trace was not known whole, and what is missing could change the verdict. It is never counted as
 held.
 <dt>Pass rate<dd>Held, divided by applicable.
@@ -58,7 +59,7 @@ that began before it was pushed, nor shortly after.
 <dt>Counts<dd>A verdict counts on the day on which its trace began (UTC). When late data changes a verdict, the new one
 counts and the old one is taken back. Where the input was read again a verdict counts once.
 <dt>Traces seen<dd>An estimate (HyperLogLog, standard error 1.6 %) of how many distinct traces came in the period, also
-those that no rule is about.
+those that no rule is about. Each counts once, however long it went on.
 </dl></section>"""
 
 

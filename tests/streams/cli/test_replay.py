@@ -64,11 +64,11 @@ def test_archive_is_asked_with_a_query(archive: Path, rules: Path) -> None:
     summary, signals = replay(archive, rules, "--summary"), replay(archive, rules)
 
     [counted] = [json.loads(line) for line in summary.stdout.splitlines()]
-    assert (1, 2, 1, 1) == (summary.exit_code, *(counted[name] for name in ("traces", "held", "broken")))
+    assert (1, 2, 1, 1) == (summary.exit_code, *(counted[name] for name in ("chains", "held", "broken")))
     assert '1 of 2 traces broke "Access is audited" between the beginning and ' in counted["statement"]
     [signal] = [json.loads(line) for line in signals.stdout.splitlines()]
     assert (1, "02" * 16) == (signals.exit_code, signal["unmapped"]["betrace"]["trace_id"])
-    assert "3 spans, 0 unreadable records; 2 traces judged, rules broken 1 times\n" == signals.stderr
+    assert "3 spans, 0 unreadable records; 2 chains of windows judged, rules broken 1 times\n" == signals.stderr
 
 
 @pytest.mark.parametrize("reads", ["a query", "every record"])
@@ -97,7 +97,7 @@ def test_engine_answers_what_a_query_cannot(archive: Path, rules: Path) -> None:
 
     assert (0, 1) == (done.exit_code, json.loads(done.stdout)["held"])
     assert "read record by record, which takes longer: record times run back by 9000ms" in done.stderr
-    assert "2 spans in 2 records, 0 unreadable records; 1 traces judged" in done.stderr
+    assert "2 spans in 2 records, 0 unreadable records; 1 chains of windows judged" in done.stderr
 
 
 def test_files_that_are_missing(archive: Path, rules: Path) -> None:
