@@ -10,7 +10,7 @@ facts log, which therefore is read again from where that record ends, with a sto
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -25,16 +25,17 @@ from streams.sessions.counts import VerdictTally
 from streams.sessions.coverage import CoverageTally, Judging, judging_rules
 from streams.sessions.publish import Publisher
 from streams.sessions.quota import SignalQuota
+from streams.sessions.summaries import Summaries, summary
 from streams.windows.close import Close, CloseReason
-from streams.windows.outcomes import Outcome, outcomes, withhold
+from streams.windows.outcomes import Outcome, outcomes, rule_text, withhold
 from streams.windows.partition import Partition
 from streams.windows.positions import Position
 from streams.windows.rocksdb import Store
 from topics.records import checkpoints, facts, signals, verdicts
-from topics.records.checkpoints import Checkpoint, Holder, JudgingTimes, Standing
+from topics.records.checkpoints import Checkpoint, Holder, Hour, JudgingTimes, Standing, Withheld
 from topics.records.facts import TICK_MS
 from topics.records.verdicts import JudgingRule
-from topics.signals.finding import Finding
+from topics.signals.finding import HOUR_MS, Finding
 
 CHECKPOINT_S = 10.0
 """At least so often a checkpoint is published when the state moves on, also when there is nothing to say.
@@ -83,7 +84,14 @@ class Work:
         if counted is not None:
             self._first_generation = counted.generation + 1 if last is None else counted.first_generation
         self._coverage = CoverageTally(number, 0, takeover.covered(number, last))
-        self._quota = SignalQuota.shared(settings, partition.said)
+        self._quota = SignalQuota.shared(settings, number, partition.said)
+        self.summaries = Summaries(
+            number,
+            settings.facts_partitions,
+            topic_id,
+            counted,
+            is_limited=settings.signals_per_hour is not None,
+        )
         self._shown = metrics.ClockShown(number)
         self._judged = metrics.Judged()
         self._judges_from: dict[str, int] = {}
@@ -94,7 +102,7 @@ class Work:
         self._checkpointed_rules = partition.rules_changed_count
         self._checkpoint: Checkpoint | None = None
         self._position: Position | None = None
-        self._generation_before = self._generation
+        self._generation_before, self._replay_before = self._generation, partition.clock.replay
         self._ended_ms: dict[int, int] = {}
         """How far the clock of each generation came that ended."""
         self._has_output = False
@@ -133,7 +141,7 @@ class Work:
         partition = self.partition
         is_said = offset >= self.published_to
         is_new = offset >= partition.next_offset
-        self._generation_before = self._generation
+        self._generation_before, self._replay_before = self._generation, partition.clock.replay
         before_ms = partition.clock.now_ms
         late_count, stale_count = partition.late_count, partition.stale_count
         windows_judged = 0
@@ -156,6 +164,14 @@ class Work:
             metrics.LATE_TO_CLOCK.inc(partition.late_count - late_count)
             metrics.STALE_SECTIONS.inc(partition.stale_count - stale_count)
 
+    def asks(self) -> frozenset[int]:
+        """The facts partitions whose last checkpoints are wanted, to be told to `hear`."""
+        return frozenset() if self._is_behind else self.summaries.asks(self._hour)
+
+    def hear(self, found: Mapping[int, Checkpoint | None]) -> None:
+        """Takes in the checkpoints of other facts partitions."""
+        self.summaries.hear(found)
+
     def prepare(self, *, is_last: bool = False) -> bool:
         """The first half of a step: puts what is to be published into the transaction; False when nothing is to do.
 
@@ -166,6 +182,8 @@ class Work:
         if self._is_behind or (self.is_durable and not is_owed):
             return False
         self._send_counts(clock_ms or 0)
+        for withheld in self.summaries.take(self._hour):
+            self._send_summary(withheld)
         if clock_ms is not None and (is_owed or self._coverage.is_due(clock_ms, self._generation)):
             self._send_coverage(clock_ms)
         self._position = self.partition.position(self._coverage.facts_from)
@@ -227,7 +245,10 @@ class Work:
             finding = self._admitted(close, outcome, is_said=is_said)
             if is_said:
                 self._count(close, outcome)
-                self._send_signal(close, outcome, finding)
+            if is_said and finding is not None:
+                self._send_signal(finding, self.number)
+                if not self._is_read_again(close):
+                    metrics.SIGNALS.labels(outcome.rule.id, outcome.rule.severity.value).inc()
         self.partition.said = self._quota.said
         if is_said and not self._is_read_again(close):
             self._judged.closed[close.reason.value] += 1
@@ -244,16 +265,22 @@ class Work:
             self._judged.verdicts[outcome.rule.id, outcome.verdict] += 1
 
     def _admitted(self, close: Close, outcome: Outcome, *, is_said: bool) -> Finding | None:
-        if outcome.finding is None:
+        finding = outcome.finding
+        if finding is None:
             return None
-        finding = self._quota.admit(outcome.finding)
-        if finding is None or finding.is_summary:
-            withhold(close.chain, outcome.rule)
-            if is_said:
-                metrics.SIGNALS_WITHHELD.labels(outcome.rule.id).inc()
+        # What ends where all is read again is the earlier reading's.
+        is_over = close.reason is CloseReason.END_OF_INPUT
+        replay = self._replay_before if is_over else self.partition.clock.replay
+        is_admitted = self._quota.admit(finding, replay)
         if is_said:
-            self._verdicts.note_signal(is_published=finding is not None)
-        return finding
+            self._verdicts.note_signal(is_published=is_admitted)
+        if is_admitted:
+            return finding
+        withhold(close.chain, outcome.rule)
+        if is_said:
+            metrics.SIGNALS_WITHHELD.labels(outcome.rule.id).inc()
+            self.summaries.add(Hour(self._topic_id, *self._quota.hour), finding, self.rule_set or "")
+        return None
 
     def _is_read_again(self, close: Close) -> bool:
         """An earlier generation came as far as this: metrics have counted it."""
@@ -263,18 +290,27 @@ class Work:
             and close.closed_ms <= self._coverage.reached_ms
         )
 
-    def _send_signal(self, close: Close, outcome: Outcome, finding: Finding | None) -> None:
-        if finding is None:
-            return
-        if not self._is_read_again(close):
-            metrics.SIGNALS.labels(outcome.rule.id, outcome.rule.severity.value).inc()
+    def _send_summary(self, withheld: Withheld) -> None:
+        """Sends it where the first finding would have gone, whose verdict stands beside it."""
+        rules = self._rules(withheld.first.rule_set)
+        rule = next(rule for rule in rules.rules if rule.id == withheld.rule)
+        self._send_signal(summary(withheld, rule_text(rule)), withheld.first.partition)
+        metrics.SIGNALS.labels(rule.id, rule.severity.value).inc()
+
+    def _send_signal(self, finding: Finding, number: int) -> None:
         record = signals.record(
             finding,
             logged_ms=time.time_ns() // 1_000_000,
             source=self._settings.group("sessions"),
             format=self._settings.signal_format,
         )
-        self._send("signals", record.key, record.value, record.headers)
+        self._send("signals", record.key, record.value, record.headers, number=number)
+
+    @property
+    def _hour(self) -> Hour:
+        """The hour that the clock has reached: nothing that closes from here on counts in an earlier one."""
+        clock = self.partition.clock
+        return Hour(self._topic_id, clock.replay, (clock.now_ms or 0) // HOUR_MS)
 
     @property
     def _generation(self) -> int:
@@ -319,6 +355,9 @@ class Work:
             counted=self._verdicts.counted,
             first_generation=self._first_generation,
             generation=self._generation,
+            withheld=self.summaries.withheld,
+            reached=self._hour,
+            summarized_to=self.summaries.summarized_to,
         )
         self._send("positions", checkpoints.key(self.number), checkpoints.encode(self._checkpoint))
 
@@ -345,7 +384,15 @@ class Work:
         self._judging_times = JudgingTimes.of(partition.rules.rule_sets, self._judges_from)
 
     def _send(
-        self, topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, str | bytes | None]] = ()
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes,
+        headers: Sequence[tuple[str, str | bytes | None]] = (),
+        *,
+        number: int | None = None,
     ) -> None:
-        self._publisher.send(self._settings.topic(topic), self.number, key, value, headers)
+        self._publisher.send(
+            self._settings.topic(topic), self.number if number is None else number, key, value, headers
+        )
         self._has_output = True

@@ -16,7 +16,7 @@ begins again, from what is durable, as after a crash.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -33,6 +33,7 @@ from streams.observe import metrics, self_tracing
 from streams.observe.health import Health
 from streams.rules.registry import RuleSets
 from streams.sessions import takeover
+from streams.sessions.inquiries import Inquiries
 from streams.sessions.judging import JudgingShown
 from streams.sessions.publish import FencedError, Publisher
 from streams.sessions.work import Work
@@ -82,6 +83,7 @@ class SessionsWorker:
         self._judging = JudgingShown(known, self._health)
         self._identity = identity
         self._admin = AdminClient({**settings.client(ADMIN)})
+        self._inquiries = Inquiries(settings)
         self._commits = ThreadPoolExecutor(COMMITS_AT_ONCE, "commit")
         self._assigned: frozenset[int] = frozenset()
         self._heard_s: dict[int, float] = {}
@@ -121,6 +123,7 @@ class SessionsWorker:
 
     def step(self, *, is_last: bool = False) -> list[Acknowledge]:
         """Makes durable what was done since the last step; returns the acknowledgements that are due, in order."""
+        self._inquiries.turn(self._at_work.values())
         with self_tracing.span("step", partitions=len(self._at_work)):
             self._step(is_last=is_last)
         due = [ack for number, work in self._at_work.items() if work.is_durable for ack in self._held.pop(number, ())]
@@ -154,15 +157,27 @@ class SessionsWorker:
     def close(self) -> list[Acknowledge]:
         """A last step, then everything is closed."""
         try:
-            return self.step(is_last=True)
+            due = self.step(is_last=True)
+            self._say_withheld()
+            return due
         finally:
             self.abandon()
 
     def abandon(self) -> None:
         """Closes everything without a last step: what is not durable is done again, as after a crash."""
+        self._inquiries.close()
         for number in list(self._at_work):
             self._leave(number)
         self._commits.shutdown()
+
+    def _say_withheld(self) -> None:
+        """Says of what no summary tells yet: of an hour that is not over, another run does."""
+        counts: Counter[str] = Counter()
+        for work in self._at_work.values():
+            for withheld in work.summaries.withheld:
+                counts[withheld.rule] += withheld.count
+        for rule, count in sorted(counts.items()):
+            log.info("signals withheld, the summary follows when the hour is over", rule=rule, count=count)
 
     def _attempt(self, number: int, call: Callable[[], bool]) -> bool:
         """Calls; what fails without being wrong gives the partition up, to begin again after a rest."""

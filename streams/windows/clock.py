@@ -126,6 +126,11 @@ class Clock:
         self._note_generation(self.marks[source])
         return mark.applied_to
 
+    @property
+    def replay(self) -> int:
+        """The replay that the present generation reads, 0 before the first: the same in every facts partition."""
+        return max((one for one, generation in self._generations.items() if generation == self.generation), default=0)
+
     def missing_until_ms(self) -> int | None:
         """Up to when records are missing before those that were read first in this generation; None: none are."""
         marks = (mark for mark in self.marks.values() if mark.generation == self.generation)

@@ -35,6 +35,7 @@ from tests.support.memory import Memory
 from topics.records import checkpoints, facts, rules
 from topics.records.checkpoints import Checkpoint
 from topics.records.facts import TICK_MS, VERSION, Entry, Facts, Section
+from topics.signals.digest import Digest, digest
 
 TOPIC = "otlp_spans"
 NAMES = ("pii.access", "audit.log", "agent.tool")
@@ -69,25 +70,31 @@ class SourceRecord:
 
 @dataclass(slots=True)
 class Output:
-    """A facts partition's publisher without Kafka: what is committed is taken by the ledger."""
+    """A facts partition's publisher without Kafka: what is committed is taken by the ledger.
+
+    `signals` are those that it published.
+    """
 
     ledger: Ledger
     partition: int
     checkpoint: Checkpoint | None = None
-    _sent: list[tuple[str, bytes | None, bytes]] = field(default_factory=list)
+    signals: list[bytes] = field(default_factory=list)
+    _sent: list[tuple[str, int, bytes | None, bytes]] = field(default_factory=list)
 
-    def send(self, topic: str, _number: int, key: bytes | None, value: bytes, _headers: object = ()) -> None:
+    def send(self, topic: str, number: int, key: bytes | None, value: bytes, _headers: object = ()) -> None:
         """As `Publisher.send`."""
-        self._sent.append((topic.removeprefix("betrace."), key, value))
+        self._sent.append((topic.removeprefix("betrace."), number, key, value))
 
     def commit(self) -> None:
         """As `Publisher.commit`."""
-        for topic, key, value in self._sent:
+        for topic, number, key, value in self._sent:
             if topic == "positions":
                 self.checkpoint = checkpoints.decode(value)
             else:
-                log = self.ledger.logs[topic, self.partition]
-                self.ledger.take((topic, self.partition), Record(log.next_offset, 0, key, value))
+                log = self.ledger.logs[topic, number]
+                self.ledger.take((topic, number), Record(log.next_offset, 0, key, value))
+            if topic == "signals":
+                self.signals.append(value)
         self._sent.clear()
 
     def close(self) -> None:
@@ -144,6 +151,7 @@ class Lifetime:
 
     rule_set: str = "audited"
     facts_partitions: int = 1
+    signals_per_hour: int | None = None
     log: list[SourceRecord] = field(default_factory=list)
     tick: int = 0
     store: Memory = field(default_factory=Memory)
@@ -159,7 +167,7 @@ class Lifetime:
     _workers: list[Worker] = field(init=False)
 
     def __post_init__(self) -> None:
-        settings = replace(SETTINGS, facts_partitions=self.facts_partitions)
+        settings = replace(SETTINGS, facts_partitions=self.facts_partitions, signals_per_hour=self.signals_per_hour)
         for topic, count in (("signals", self.facts_partitions), ("verdicts", self.facts_partitions), ("rules", 1)):
             for number in range(count):
                 self._ledger.follow((topic, number), topic)
@@ -267,12 +275,39 @@ class Lifetime:
 
     def crash(self, *, is_bare: bool) -> None:
         """The worker is killed, and another one takes over, without the disk if it is bare."""
-        for worker in self._workers:
-            worker.output.close()
-            if is_bare:
-                worker.disk.clear()
-            worker.begin()
-            worker.take_in()
+        for number in range(self.facts_partitions):
+            self.crash_one(number, is_bare=is_bare)
+
+    def crash_one(self, number: int, *, is_bare: bool, prepared: bool = False, committed: bool = False) -> None:
+        """The worker of one facts partition is killed, perhaps in a step: before it was committed, or before the store.
+
+        Another one takes over, without the disk if it is bare.
+        """
+        worker = self._workers[number]
+        if (prepared or committed) and worker.work.prepare() and committed:
+            worker.work.commit()
+        worker.output.close()
+        if is_bare:
+            worker.disk.clear()
+        worker.begin()
+        worker.take_in()
+
+    def step_one(self, number: int) -> None:
+        """The worker of one facts partition makes durable what it did."""
+        self._workers[number].step()
+
+    def ask(self, number: int) -> None:
+        """The worker of one facts partition is told the checkpoints that it asks for, as they are now."""
+        work = self._workers[number].work
+        work.hear({other: self._workers[other].output.checkpoint for other in work.asks()})
+
+    def signals(self) -> list[Digest]:
+        """The signals on the topic."""
+        return [digest(value) for worker in self._workers for value in worker.output.signals]
+
+    def withheld(self) -> int:
+        """How many findings were withheld of which no summary is known to tell."""
+        return sum(each.count for worker in self._workers for each in worker.work.summaries.withheld)
 
     def end(self) -> None:
         """Everything is read, closed, made durable and sealed."""

@@ -35,6 +35,7 @@ SLOW = {
     "helm/test_running.py": "Helm is built",
     "properties/test_fuzz_rules.py": "`make fuzz-rules` in short",
     "properties/test_fuzz_scan.py": "`make fuzz-scan` in short",
+    "properties/test_summaries.py": "workers of three facts partitions are killed over many hours",
     "streams/archive/test_s3.py": "a server that behaves like S3",
     "streams/evidence/ledger/test_s3.py": "a server that behaves like S3",
     "streams/cli/test_demo.py": "the demo",

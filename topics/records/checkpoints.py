@@ -91,10 +91,55 @@ class Standing(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Said(msgspec.Struct, frozen=True, array_like=True):
-    """How many new signals of each rule, by id, were published in an hour of record time, counted from 1970."""
+    """How many new signals of each rule, by id, were published in an hour of record time, counted from 1970.
+
+    `replay` is the reading of the input that the hour is of (`topics.records.facts.Section`).
+    """
 
     hour: int
     signals: dict[str, int]
+    replay: int = 0
+
+
+class Hour(msgspec.Struct, frozen=True, array_like=True):
+    """An hour of record time, counted from 1970, in one reading of the input.
+
+    `log` is the topic id of the facts log, `replay` the reading.
+    """
+
+    log: str
+    replay: int
+    number: int
+
+
+class FirstWithheld(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """The first finding of a rule that was withheld in an hour, a `topics.signals.finding.Finding` in short.
+
+    `partition` is the facts partition, `rule_set` the fingerprint of a set that has the rule, `fingerprint` the rule's.
+    """
+
+    partition: int
+    rule_set: str
+    fingerprint: str
+    closed_ms: int
+    first_fact_ms: int
+    trace_id: bytes
+    verdict: str
+    late: bool
+    close_reason: str
+    first_ms: int
+    last_ms: int
+    spans: int
+    root_seen: bool
+
+
+class Withheld(msgspec.Struct, frozen=True, array_like=True):
+    """How many findings of a rule, by its id, were withheld in an hour because of the limit of signals."""
+
+    hour: Hour
+    rule: str
+    count: int
+    first: FirstWithheld
 
 
 class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
@@ -106,6 +151,10 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     coverage records end; `start_offset` is never above. `counted` is the chain of its counts records, which goes on
     over another log too: there the generations of reading are numbered from `first_generation`, the present one is
     `generation`.
+
+    `withheld` is what the partition withheld and no summary is known to tell of yet; of an hour before `reached` it
+    withholds nothing more. `summarized_to`, in the checkpoint of the partition that publishes summaries, is the first
+    hour of which it has published none.
     """
 
     version: int
@@ -119,6 +168,9 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     counted: Counted = Counted()
     first_generation: int = 0
     generation: int = 0
+    withheld: list[Withheld] = []
+    reached: Hour | None = None
+    summarized_to: Hour | None = None
 
 
 def key(partition: int) -> bytes:

@@ -97,8 +97,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     record of what this rule looks at, `first_ms` and `last_ms` the window's, `closed_ms` when it closed,
     `first_published_ms` the `closed_ms` of revision 1. `missing` are subjects that should have been there, `present`
     such that should not. Witnesses come in the order in which they are shown, the most telling first. `pairs` tells
-    more of `missing` and `present`. A summary is about the first finding that a rule's limit of signals withholds, and
-    speaks for all others that it withholds in the hour.
+    more of `missing` and `present`. A summary stands for all findings of a rule that the limit of signals withheld in
+    an hour, `withheld` of them; it is about the first one, and shows no witnesses.
     """
 
     rule: RuleText
@@ -119,14 +119,19 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     present: tuple[str, ...]
     witnesses: tuple[Shown, ...]
     sources: tuple[SourceRange, ...]
-    is_summary: bool = False
     pairs: tuple[PairText, ...] = ()
+    withheld: int = 0
 
     @property
     def happened_ms(self) -> int:
         """When it happened: the earliest start of a witness; where no span says that, when the window closed."""
         starts_ns = [shown.start_ns for shown in self.witnesses if shown.start_ns is not None]
         return min(starts_ns) // 1_000_000 if starts_ns else self.closed_ms
+
+    @property
+    def is_summary(self) -> bool:
+        """It stands for findings that were withheld."""
+        return self.withheld > 0
 
     @property
     def hour_ms(self) -> int:

@@ -9,6 +9,8 @@ quoted unless it is plain, so that a span cannot add words of its own to the sen
                   the trace was cut at the longest duration of a window
     held          Resolved: pii.access was seen (checkout, span "export users") and with the spans that came late the
                   rule holds in the trace
+    a summary     12 signals of this rule were withheld in the hour from 2026-01-05T11:00:00.000Z, over the limit of
+                  signals in an hour; verdicts count all. The first: trace 4bf92f3577b34da6a3ce929d0e0e4736 is broken
 """
 
 from __future__ import annotations
@@ -37,11 +39,17 @@ _CUT_BECAUSE = {
 def sentence(finding: Finding) -> str:
     """What happened in the trace and what follows from it, as in the examples above."""
     if finding.is_summary:
-        return (
-            f"The limit of signals of this rule in the hour from {rfc3339(finding.hour_ms)} is reached: further ones "
-            f"are withheld until that hour ends, verdicts count them; the first withheld: {_said(finding)}"
-        )
+        return _summary(finding)
     return _said(finding)
+
+
+def _summary(finding: Finding) -> str:
+    count = finding.withheld
+    them = f"{count:,} signals of this rule were" if count > 1 else "1 signal of this rule was"
+    return (
+        f"{them} withheld in the hour from {rfc3339(finding.hour_ms)}, over the limit of signals in an hour; verdicts "
+        f"count all. The first: trace {finding.trace_id.hex()} is {finding.verdict}"
+    )
 
 
 def _said(finding: Finding) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.observe import metrics
 from streams.rules import registry
-from streams.sessions import takeover, worker
+from streams.sessions import inquiries, takeover, worker
 from streams.sessions.publish import Publisher
 from streams.sessions.takeover import store_path
 from streams.sessions.worker import End
 from tests.support.driven import AUDITED, FAR_MS, FEW, A, B, C, Driven, compiled
 from tests.support.installation import installed
+from tests.support.record import read_topic
 from tests.support.waiting import wait_until
 from topics.cluster import admin
 from topics.records import facts, verdicts
@@ -196,8 +198,11 @@ def test_restart_after_a_step_says_nothing_again(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("crash_at", [None, 1, 2, 3])
-def test_limit_of_signals_is_the_same_after_a_crash(settings: Settings, crash_at: int | None) -> None:
-    """A signal passes, the next is the summary, the third is withheld: wherever a worker is killed on the way."""
+def test_limit_of_signals_is_the_same_after_a_crash(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, crash_at: int | None
+) -> None:
+    """A signal passes, and one summary tells of the others when the hour is over: wherever a worker is killed."""
+    monkeypatch.setattr(inquiries, "ASK_S", 0.1)
     driven = Driven(dataclasses.replace(settings, signals_per_hour=1))
     for number, trace in enumerate((A, B, C)):
         if number == crash_at:
@@ -211,8 +216,44 @@ def test_limit_of_signals_is_the_same_after_a_crash(settings: Settings, crash_at
             driven.step()
     driven.step()
 
-    said = [(trace, verdict) for trace, verdict, _ in driven.signals()]
-    assert [(A.hex(), "broken"), (B.hex(), "broken")] == said
+    assert [(A.hex(), "broken", 1)] == driven.signals()
+    assert ["2 signals of this rule were withheld"] == summaries(driven)
+
+
+@pytest.mark.parametrize("withholding", [(0, 1), (1, 0)])
+def test_partitions_have_one_summary(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, withholding: tuple[int, int]
+) -> None:
+    """What two facts partitions withhold of a rule is one summary, whichever is the first and killed meanwhile."""
+    monkeypatch.setattr(inquiries, "ASK_S", 0.1)
+    driven = Driven(dataclasses.replace(settings, signals_per_hour=1))
+    traces = [number.to_bytes(16, "big") for number in range(5)]
+    for number in withholding:
+        entries = [driven.entry(100 + at, "pii.access", trace=trace) for at, trace in enumerate(traces)]
+        driven.apply(20_000, *entries, number=number)
+        driven.apply(100_000, number=number)
+        driven.step()
+        driven.crash()
+        driven = driven.again()
+
+    assert ["8 signals of this rule were withheld"] == summaries(driven)
+    driven.crash()
+    assert ["8 signals of this rule were withheld"] == summaries(driven.again())
+
+
+def summaries(driven: Driven) -> list[str]:
+    """What the summaries on the topic count, when both facts partitions have left the hour and know it."""
+
+    def said() -> bool:
+        for number in (0, 1):
+            driven.apply(FAR_MS + driven.next_offset(number), number=number)
+        driven.step()
+        return not any(work.summaries.withheld for work in driven.worker._at_work.values())
+
+    wait_until(said, "a summary was published and every facts partition knows it")
+    frames = read_topic(driven.settings.bootstrap, driven.settings.topic("signals"))
+    messages = [json.loads(frame.value)["message"] for frame in frames]
+    return [message.split(" in the hour ")[0] for message in messages if "withheld in the hour" in message]
 
 
 @pytest.mark.parametrize("loses_store", [False, True])
@@ -236,7 +277,7 @@ def test_finding_that_was_withheld_is_not_amended(
         driven.apply(100_000 * number + 90_000)
         driven.step()
 
-    assert [(A.hex(), "broken", 1), (B.hex(), "broken", 1), (A.hex(), "held", 2)] == driven.signals()
+    assert [(A.hex(), "broken", 1), (A.hex(), "held", 2)] == driven.signals()
     assert 2 == metrics.totals()["signals_withheld"] - before
 
 
