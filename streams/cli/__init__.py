@@ -9,10 +9,12 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+from typing import Any
 
 import click
 
 from streams.errors import BetraceError, ConfigError
+from streams.observe import terminal
 from topics.errors import TopicsError
 
 FAULT = 70
@@ -45,6 +47,11 @@ EXTRA = frozenset({"duckdb", "pyarrow"})
 
 class Commands(click.Group):
     """Imports the module of a command only when it is asked for, and gives every error its exit code."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401, as click has it
+        """Run the program; nothing that it prints steers a terminal."""
+        with terminal.guarded():
+            return super().main(*args, **extra)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands, in the order in which a newcomer meets them."""

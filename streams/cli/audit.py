@@ -7,24 +7,31 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
+from typing import TextIO
 
 import click
-import duckdb
 import msgspec
+import pyarrow.parquet as pq
 
-from streams.cli import audit_retention, audit_who
+from streams.cli import audit_retention, audit_who, options
 from streams.cli.keys import key_files, verifiers
 from streams.errors import ConfigError
 from streams.evidence.audit import acts, archive, trail
+from streams.evidence.audit import query as queries
+from streams.evidence.audit.query import Answer
 from streams.evidence.ledger import storage
 from streams.evidence.ledger.storage import open_storage
 from streams.evidence.ledger.verify import Verification
 from streams.evidence.report.words import span
 
 FOUND = 1
-BATCH = 10_000
+
+FORMULA = (*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20")
+"""What a text begins with that a spreadsheet takes for a formula; the last four are full-width signs."""
 
 
 class Form(Enum):
@@ -49,15 +56,36 @@ for each in (audit_retention.retain, audit_retention.hold, audit_retention.relea
 @click.argument("sql")
 @click.option("--json", "form", flag_value=Form.JSON, type=Form, help="Print a JSON object a row.")
 @click.option("--csv", "form", flag_value=Form.CSV, type=Form, default=Form.CSV, help="Print CSV (the usual).")
-def query(evidence: str, sql: str, form: Form) -> None:
-    """Ask SQL of the view audit_spans.
+@click.option(
+    "--timeout",
+    "time_ms",
+    default="60s",
+    callback=options.as_duration,
+    metavar="DURATION",
+    show_default=True,
+    help="How long the database may work on it.",
+)
+@click.option(
+    "--memory",
+    "memory_bytes",
+    default="1GiB",
+    callback=options.as_size,
+    metavar="SIZE",
+    show_default=True,
+    help="How much memory it may take; more of it is on disk.",
+)
+def query(evidence: str, sql: str, form: Form, time_ms: int, memory_bytes: int) -> None:
+    """Ask SQL of the view audit_spans: one SELECT, which reads the trail and nothing else.
 
     Its columns: timestamp, received, trace_id, span_id, parent_span_id, name, service, kind, status, status_message,
     severity, body, start_ns, end_ns, attributes, resource (both MAP(VARCHAR, VARCHAR)), events, is_log, is_cut, source,
     seal, partition, offset, unreadable.
     """
-    with trail.opened(open_storage(evidence)) as database:
-        _print(database.sql(sql), form)
+    with (
+        trail.opened(open_storage(evidence), memory_bytes) as database,
+        queries.answer(database, sql, time_ms / 1000) as answer,
+    ):
+        (_write_csv if form is Form.CSV else _write_json)(answer, sys.stdout)
 
 
 @command.command(epilog="\b\nExample:\n  betrace audit export evidence/ trail.parquet")
@@ -65,15 +93,17 @@ def query(evidence: str, sql: str, form: Form) -> None:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def export(evidence: str, file: Path) -> None:
     """Write all of the trail to FILE, which ends in .parquet, .csv or .json."""
-    if file.suffix not in {".parquet", ".csv", ".json"}:
+    if file.suffix not in _EXPORTS:
         raise click.UsageError(f"{file} must end in .parquet, .csv or .json")
     if file.exists():
         raise ConfigError(f"{file} is there already")
-    with trail.opened(open_storage(evidence)) as database:
-        # DuckDB takes the name of a file as text only.
-        target = "'" + str(file).replace("'", "''") + "'"
-        order = 'ORDER BY received, partition, "offset"'
-        database.execute(f"COPY (SELECT * FROM audit_spans {order}) TO {target}")  # noqa: S608, quoted above
+    everything = f'SELECT * FROM {trail.VIEW} ORDER BY received, partition, "offset"'  # noqa: S608, it is a constant
+    with (
+        trail.opened(open_storage(evidence)) as database,
+        queries.answer(database, everything) as answer,
+        _new(file) as target,
+    ):
+        _EXPORTS[file.suffix](answer, target)
 
 
 @command.command(epilog="\b\nExample:\n  betrace audit verify evidence/ --key ledger.pub")
@@ -107,19 +137,47 @@ def verify(evidence: str, keys: tuple[Path, ...]) -> None:
         raise click.exceptions.Exit(FOUND)
 
 
-def _print(found: duckdb.DuckDBPyRelation | None, form: Form) -> None:
-    if found is None:
-        return
-    writer = csv.writer(sys.stdout)
-    if form is Form.CSV:
-        writer.writerow(found.columns)
-    for batch in found.to_arrow_reader(BATCH):
-        for row in batch.to_pylist(maps_as_pydicts="lossy"):
-            if form is Form.CSV:
-                writer.writerow(map(_cell, row.values()))
-            else:
-                click.echo(msgspec.json.encode(row, enc_hook=str))
+@contextmanager
+def _new(file: Path) -> Iterator[TextIO]:
+    """A new file that is only there when it was written whole."""
+    with file.open("x", encoding="utf-8", newline="") as target:
+        try:
+            yield target
+        except BaseException:
+            file.unlink()
+            raise
+
+
+def _write_parquet(answer: Answer, target: TextIO) -> None:
+    with pq.ParquetWriter(target.buffer, answer.schema, compression="zstd") as writer:
+        for batch in answer.batches:
+            writer.write_batch(batch)
+
+
+def _write_csv(answer: Answer, target: TextIO) -> None:
+    writer = csv.writer(target, lineterminator="\n")
+    writer.writerow(map(_cell, answer.schema.names))
+    for row in _rows(answer):
+        writer.writerow(map(_cell, row.values()))
+
+
+def _write_json(answer: Answer, target: TextIO) -> None:
+    target.writelines(msgspec.json.encode(row, enc_hook=str).decode() + "\n" for row in _rows(answer))
+
+
+def _rows(answer: Answer) -> Iterator[dict[str, object]]:
+    for batch in answer.batches:
+        yield from batch.to_pylist(maps_as_pydicts="lossy")
 
 
 def _cell(value: object) -> object:
-    return msgspec.json.encode(value).decode() if isinstance(value, dict | list) else value
+    """A cell; a text that a spreadsheet would take for a formula has a quote before it."""
+    text = msgspec.json.encode(value, enc_hook=str).decode() if isinstance(value, dict | list) else value
+    return f"'{text}" if isinstance(text, str) and text.startswith(FORMULA) else text
+
+
+_EXPORTS: dict[str, Callable[[Answer, TextIO], None]] = {
+    ".parquet": _write_parquet,
+    ".csv": _write_csv,
+    ".json": _write_json,
+}

@@ -14,12 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.cli import options
-from streams.cli.signal_table import COLOURS, VERDICT_COLOURS, printable
+from streams.cli.signal_table import COLOURS, VERDICT_COLOURS
 from streams.config.units import iso_ms
 from streams.errors import ConfigError
 from streams.evidence.audit.timeline import page
 from streams.evidence.audit.who import Moment, Who, timeline
 from streams.evidence.ledger.storage import open_storage
+from streams.observe.terminal import printable
 from topics.times import rfc3339_clamped
 
 PIPED_COLUMNS = 180

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from streams.config.security import PASSWORD_VARIABLE, Mechanism, Protocol, Security, read_password
-from streams.config.settings import milliseconds, moment_ms
+from streams.config.settings import milliseconds, moment_ms, size_bytes
 from streams.decode.decoder import Format
 from streams.errors import ConfigError
 from streams.projection.project import IDENTITY_ATTRIBUTES
@@ -52,12 +52,21 @@ def any_names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ..
 
 def duration(name: str, default: str, help_text: str) -> Callable[[_Command], _Command]:
     """An option that takes a duration such as 30s and gives milliseconds."""
-    return setting(name, default=default, callback=_duration, metavar="DURATION", help=help_text)
+    return setting(name, default=default, callback=as_duration, metavar="DURATION", help=help_text)
 
 
-def _duration(_: click.Context, __: click.Parameter, text: str) -> int:
+def as_duration(_: click.Context, __: click.Parameter, text: str) -> int:
+    """A duration such as 30s in milliseconds."""
     try:
         return milliseconds(text)
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def as_size(_: click.Context, __: click.Parameter, text: str) -> int:
+    """A size such as 2GiB in bytes."""
+    try:
+        return size_bytes(text)
     except ConfigError as error:
         raise click.BadParameter(str(error)) from error
 

@@ -15,9 +15,8 @@ import click
 from streams.cli import options
 from streams.cli.options import duration
 from streams.config.security import Security
-from streams.config.settings import Settings, size_bytes
+from streams.config.settings import Settings
 from streams.decode.decoder import Format
-from streams.errors import ConfigError
 from streams.projection.redact import Redaction, read_key, treatments
 from topics.records.signals import SignalFormat
 from topics.spec import Layout
@@ -32,13 +31,6 @@ def default_state_dir() -> Path:
     """Where state is kept unless set: under the XDG base directory for state."""
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(base) / "betrace"
-
-
-def _size(_: click.Context, __: click.Parameter, text: str) -> int:
-    try:
-        return size_bytes(text)
-    except ConfigError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 _OPTIONS = (
@@ -57,7 +49,7 @@ _OPTIONS = (
     options.setting(
         "--window-memory",
         default="2GiB",
-        callback=_size,
+        callback=options.as_size,
         metavar="SIZE",
         help="Memory for windows, of all facts partitions of a worker; more of them are on disk.",
     ),

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from streams.observe.terminal import printable
 from topics.signals.digest import SEVERITIES, Digest
 from topics.times import rfc3339_clamped
 
@@ -102,15 +103,6 @@ def line(signal: Digest) -> str:
     when = rfc3339_clamped(signal.happened_ms)
     head = (when, judged, f"{signal.severity:<8}", f"{_verdict(signal):<12}", signal.rule_id, trace)
     return printable("  ".join([*head, signal.message]))
-
-
-def printable(text: str) -> str:
-    r"""Text that cannot steer a terminal: what is not printable is a space.
-
-    >>> printable("a\x1b[2Jb")
-    'a [2Jb'
-    """
-    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _verdict(signal: Digest) -> str:

@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from streams.cli.signal_table import COLOURS, VERDICT_COLOURS, printable
+from streams.cli.signal_table import COLOURS, VERDICT_COLOURS
 from streams.inspect import waterfall
 from streams.inspect.waterfall import Extent, Row
+from streams.observe.terminal import printable
 from topics.signals.digest import Digest
 from topics.times import rfc3339_clamped
 

@@ -6,6 +6,9 @@ import logging
 import sys
 
 import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from streams.observe import terminal
 
 
 def configure() -> None:
@@ -19,9 +22,15 @@ def configure() -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            *([_printable] if is_read_by_people else []),
             rendering,
         ],
         # Workers share stderr: where Python does not buffer it, print writes a line's end alone, behind another's line.
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(terminal.unguarded(sys.stderr)),
         cache_logger_on_first_use=True,
     )
+
+
+def _printable(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Keeps values from steering the terminal, on which the renderer's own colours stay."""
+    return {name: terminal.printable_lines(value) if isinstance(value, str) else value for name, value in event.items()}

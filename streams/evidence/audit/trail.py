@@ -2,6 +2,9 @@
 
 In: a storage of evidence, read only. Out: a database in memory. What is not in Parquet yet comes from the seals, so a
 question is answered with all that is sealed, but for what was removed (`streams.evidence.audit.retention`).
+
+What must hold: whatever is asked, the database reads the trail's files and no other one, writes none but what it spills
+to a scratch directory, loads no extension, knows no variable of this program, and nobody can change that any more.
 """
 
 from __future__ import annotations
@@ -23,15 +26,29 @@ from streams.evidence.ledger.storage import Directory, Storage
 VIEW = "audit_spans"
 
 
+MEMORY_BYTES = 1 << 30
+
+_SEALED_OFF = {
+    "allow_community_extensions": False,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    # Else a name that is no table is looked up among the variables of this program.
+    "python_enable_replacements": False,
+}
+
+
 @contextmanager
-def opened(store: Storage) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database with the view, for as long as the context lasts.
+def opened(store: Storage, memory_bytes: int = MEMORY_BYTES) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database with the view, which takes at most so much memory, for as long as the context lasts.
 
     Raises:
         ConfigError: a statement fails; the message is DuckDB's.
         StateError: the evidence cannot be read.
     """
-    with tempfile.TemporaryDirectory(prefix="betrace-") as scratch, closing(duckdb.connect()) as database:
+    with (
+        tempfile.TemporaryDirectory(prefix="betrace-") as scratch,
+        closing(duckdb.connect(config={**_SEALED_OFF, "memory_limit": f"{memory_bytes}B"})) as database,
+    ):
         try:
             files, first_seal = _files(store, Path(scratch))
             tail = _tail(store, first_seal)
@@ -42,7 +59,12 @@ def opened(store: Storage) -> Iterator[duckdb.DuckDBPyConnection]:
         union = f"SELECT * FROM read_parquet([{parquet}]) UNION ALL " if files else ""  # noqa: S608, quoted
         try:
             database.execute("SET TimeZone = 'UTC'")
+            database.execute("SET enable_progress_bar = false")
+            database.execute(f"SET temp_directory = {_quoted(str(Path(scratch) / 'spill'))}")
+            database.execute(f"SET allowed_paths = [{parquet}]")
+            database.execute("SET enable_external_access = false")
             database.execute(f"CREATE VIEW {VIEW} AS {union}SELECT * FROM audit_tail")  # noqa: S608, as above
+            database.execute("SET lock_configuration = true")
             yield database
         except duckdb.Error as error:
             raise ConfigError(str(error)) from error

@@ -5,18 +5,32 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import duckdb
+import msgspec
+import psutil
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
 from streams.cli import main
-from streams.evidence.audit import archive
-from tests.support import trails
-from tests.support.evidence import SIGNER
+from streams.evidence.audit import archive, trail
+from streams.evidence.ledger.log import Ledger
+from streams.evidence.ledger.storage import Directory
+from tests.support import evidence, trails
+from tests.support.evidence import ORIGIN, SIGNER, START_MS
 from tests.support.quarter import Quarter
+from tests.support.terminal import on_terminal
+from tests.support.waiting import wait_until
+from topics.records import audit
+
+ENDLESS = "SELECT count(*) FROM range(100000000000) a, range(100000000000) b WHERE a.range % 7 = b.range % 11"
+FORMULAS = ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(1)", "\t=1", "\uff1d1+1"]
 
 
 def call(*words: object) -> Result:
@@ -62,7 +76,141 @@ def test_what_is_no_record_is_in_the_trail(root: Path) -> None:
 @pytest.mark.parametrize("sql", ["SELECT", "SELECT nothing FROM audit_spans", ""])
 def test_bad_sql_is_told(root: Path, sql: str) -> None:
     """DuckDB's own words, and exit 2."""
-    assert (0 if sql == "" else 2) == call("query", root, sql).exit_code
+    assert 2 == call("query", root, sql).exit_code
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT content FROM read_text('{secret}')",
+        "SELECT * FROM '{secret}'",
+        "SELECT * FROM glob('{directory}/*')",
+        "SELECT * FROM read_text('{seal}')",
+        "SELECT * FROM parquet_metadata('{other}')",
+        "SELECT * FROM query($$COPY (SELECT 1) TO '{new}'$$)",
+        "COPY (SELECT 1) TO '{new}'",
+        "COPY (SELECT 1) TO '{seal}'",
+        "ATTACH '{new}' AS other",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "PRAGMA enable_external_access",
+        "SET enable_external_access = true",
+        "CREATE TABLE t AS SELECT 1",
+        "SELECT 1; COPY (SELECT 1) TO '{new}'",
+        "SELECT 1; SELECT 2",
+        "SELECT * FROM tail",
+    ],
+)
+def test_a_question_reads_the_trail_and_nothing_else(root: Path, tmp_path: Path, sql: str) -> None:
+    """No other file, no extension, no variable of the program, no statement but one SELECT: exit 2, nothing written."""
+    secret, other = tmp_path / "secret.csv", tmp_path / "other.parquet"
+    secret.write_text("hidden,1\n")
+    shutil.copy(next(root.rglob("*.parquet")), other)
+    seal = root / "seals/000/000/000.tlog"
+    before = seal.read_bytes()
+    names = {"secret": secret, "directory": tmp_path, "seal": seal, "other": other, "new": tmp_path / "new"}
+
+    done = call("query", root, sql.format(**names))
+
+    assert 2 == done.exit_code, done.output
+    assert "hidden" not in done.output
+    assert {"secret.csv", "other.parquet"} == {path.name for path in tmp_path.iterdir()}
+    assert before == seal.read_bytes()
+
+
+@pytest.mark.parametrize("statement", ["SET enable_external_access = true", "SET allowed_paths = ['/']", "LOAD httpfs"])
+def test_nobody_changes_what_the_database_may_do(root: Path, statement: str) -> None:
+    """Also a statement that came past the look at its kind is refused."""
+    with trail.opened(Directory(root)) as database, pytest.raises(duckdb.Error):
+        database.execute(statement)
+
+
+def test_the_trails_own_files_may_be_read(root: Path) -> None:
+    """The view reads them, so they are allowed by name too."""
+    [file] = root.rglob("*.parquet")
+
+    done = call("query", root, f"SELECT count(*) FROM read_parquet('{file}')")
+
+    assert (0, "55") == (done.exit_code, done.stdout.splitlines()[-1]), done.output
+
+
+def test_a_question_ends_with_its_time(root: Path) -> None:
+    """What takes longer than it may is interrupted, with exit 2."""
+    done = call("query", root, ENDLESS, "--timeout", "500ms")
+
+    assert 2 == done.exit_code
+    assert "longer than 0.5s" in done.stderr
+
+
+def test_a_question_ends_with_its_memory(root: Path) -> None:
+    """What takes more memory than it may fails with DuckDB's words."""
+    wide = "SELECT list(a.range), list(b.range) FROM range(100000) a, range(10000) b"
+
+    done = call("query", root, wide, "--memory", "64MiB")
+
+    assert 2 == done.exit_code, done.output
+    assert "memory" in done.stderr.lower()
+
+
+def test_ctrl_c_ends_a_question(root: Path) -> None:
+    """Wherever the database is: the program ends with exit 130."""
+    command = [sys.executable, "-m", "streams.cli", "audit", "query", root, ENDLESS, "--timeout", "1h"]
+    with subprocess.Popen([*map(str, command)]) as asking:
+        threads = psutil.Process(asking.pid).threads
+        wait_until(lambda: any(one.user_time > 1 for one in threads()[1:]), "the question is being answered")
+        asking.send_signal(signal.SIGINT)
+        code = asking.wait(60)
+
+    assert 130 == code
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trail with texts that a spreadsheet or a terminal would obey."""
+    root = tmp_path_factory.mktemp("hostile")
+    store, ledger = Directory(root), Ledger(ORIGIN)
+    evidence.follow(ledger)
+    for number, name in enumerate([*FORMULAS, "plain", "\x1b[2J\x9b31m\x07\u202e"]):
+        record = msgspec.structs.replace(trails.record(number), name=name)
+        trails.take(ledger, number, audit.encode(record))
+    evidence.store_seal(ledger, store, START_MS)
+    return root
+
+
+def test_a_cell_is_no_formula(hostile: Path, tmp_path: Path) -> None:
+    """A text that a spreadsheet would compute has a quote before it, printed and exported; numbers stay."""
+    file = tmp_path / "trail.csv"
+    done = call("query", hostile, "SELECT name, -1 AS n FROM audit_spans ORDER BY start_ns LIMIT 7")
+    call("export", hostile, file)
+
+    rows = [*csv.DictReader(done.stdout.splitlines())]
+    with file.open() as text:
+        exported = [row["name"] for row in csv.DictReader(text)]
+    assert [*(f"'{formula}" for formula in FORMULAS), "plain"] == [row["name"] for row in rows]
+    assert {"-1"} == {row["n"] for row in rows}
+    assert {row["name"] for row in rows} <= {*exported}
+
+
+@pytest.mark.parametrize("form", ["--csv", "--json"])
+def test_a_terminal_is_not_steered(hostile: Path, form: str) -> None:
+    """No control character of a span's name reaches a terminal."""
+    sql = "SELECT name FROM audit_spans"
+
+    shown = on_terminal(sys.executable, "-m", "streams.cli", "audit", "query", str(hostile), sql, form)
+
+    assert "plain" in shown
+    assert not {"\x1b", "\x9b", "\x07", "\u202e"} & {*shown}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
+def test_each_export_has_every_record(root: Path, tmp_path: Path, suffix: str) -> None:
+    """A record a row, in each form."""
+    file = tmp_path / f"trail.{suffix}"
+
+    done = call("export", root, file)
+
+    assert 0 == done.exit_code, done.output
+    assert [(64,)] == duckdb.sql(f"SELECT count(*) FROM '{file}'").fetchall()
 
 
 def test_export(root: Path, tmp_path: Path) -> None:
