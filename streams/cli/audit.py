@@ -62,8 +62,7 @@ for each in (audit_retention.retain, audit_retention.hold, audit_retention.relea
     default="60s",
     callback=options.as_duration,
     metavar="DURATION",
-    show_default=True,
-    help="How long the database may work on it.",
+    help="How long it may take.",
 )
 @click.option(
     "--memory",
@@ -71,8 +70,7 @@ for each in (audit_retention.retain, audit_retention.hold, audit_retention.relea
     default="1GiB",
     callback=options.as_size,
     metavar="SIZE",
-    show_default=True,
-    help="How much memory it may take; more of it is on disk.",
+    help="How much memory it may take.",
 )
 def query(evidence: str, sql: str, form: Form, time_ms: int, memory_bytes: int) -> None:
     """Ask SQL of the view audit_spans: one SELECT, which reads the trail and nothing else.

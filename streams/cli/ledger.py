@@ -18,6 +18,7 @@ import structlog
 
 from streams.cli import options
 from streams.cli.ending import say_end
+from streams.cli.private import private_files
 from streams.config.security import Security
 from streams.config.settings import Settings, milliseconds
 from streams.errors import ConfigError
@@ -55,6 +56,7 @@ def _seconds(_: click.Context, __: click.Parameter, text: str) -> float:
 )
 @options.setting("--retention-days", type=click.IntRange(min=1), help="Locks what is written to S3 for this long.")
 @options.metrics
+@private_files()
 def command(
     *,
     bootstrap: str,

@@ -23,6 +23,7 @@ from streams import pipeline
 from streams.cli import options, run_stages, run_start
 from streams.cli.ending import say_end
 from streams.cli.load import load
+from streams.cli.private import private_files
 from streams.cli.run_settings import run_settings
 from streams.config.settings import Settings
 from streams.errors import ConfigError
@@ -74,6 +75,7 @@ def _ends(_: click.Context, __: click.Parameter, text: str | None) -> Ends | Non
 @options.metrics
 @options.setting("--until-idle", is_flag=True, help="Judge what is there now, then exit.")
 @click.option("--ends", callback=_ends, hidden=True, help="Until where, as JSON: topic, partition, [offset, epoch].")
+@private_files()
 def command(
     *,
     settings: Settings,

@@ -34,7 +34,7 @@ def commands(settings: Settings, workers: int, ends: Ends | None) -> dict[str, l
 def stage_command(role: str, settings: Settings, number: int, ends: Ends | None) -> list[str]:
     """This command again for one role of a worker, with the options that click has in its context."""
     until = ["--ends", msgspec.json.encode(ends).decode()] if ends is not None and role == "sessions" else []
-    words = _words(click.get_current_context().params.keys() - NOT_PASSED - _OF_EACH)
+    words = _words(click.get_current_context().params.keys() - NOT_PASSED - _OF_EACH - _NOT_OF.get(role, frozenset()))
     own = ["--state-dir", str(state_dir(settings, number)), *_metrics_port(role, number)]
     return [sys.executable, "-m", "streams.cli", "run", "--role", role, *words, *own, *until]
 
@@ -91,6 +91,8 @@ NOT_PASSED = frozenset(
     {"rules", "insists", "revision", "by", "role", "workers", "evidence", "ledger_keys", "until_idle", "ends"}
 )
 _OF_EACH = frozenset({"metrics_port", "state_dir"})
+_NOT_OF = {"sessions": frozenset({"redact", "redact_key_file", "dead_letter_key"})}
+"""What only another role does, and needs keys for."""
 
 
 def _text(name: str, value: object) -> str:

@@ -12,10 +12,11 @@ lately all there was to read or at least some of it, and what it did was committ
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -35,6 +36,10 @@ UNCOMMITTED_S = 60.0
 """So long may a stage with partitions go without a commit."""
 
 JSON = "application/json"
+CONNECTIONS = 16
+"""So many clients of the metrics server are served at once."""
+REQUEST_S = 10.0
+"""So long may a request take, from the connection to the end of the answer."""
 
 Started = Callable[[str, list[tuple[str, str]]], Any]
 
@@ -165,7 +170,7 @@ def check_port(address: str, port: int) -> None:
 
 def _server(address: str, port: int, health: Health) -> WSGIServer:
     try:
-        return make_server(address, port, application(health), ThreadingWSGIServer, _SilentHandler)
+        return make_server(address, port, application(health), BoundedServer, _SilentHandler)
     except OSError as error:
         raise ConfigError(f"metrics cannot be served at {address}:{port}: {error.strerror}") from error
 
@@ -206,11 +211,62 @@ def _text(start: Started, status: HTTPStatus, lines: list[str]) -> list[bytes]:
     return ["".join(f"{line}\n" for line in lines).encode()]
 
 
+class BoundedServer(ThreadingWSGIServer):
+    """A server that slow clients cannot fill: a bounded number of connections, each with a bounded time.
+
+    A connection is ended `REQUEST_S` after it came, however it went on. Where there are `CONNECTIONS` already, the
+    oldest is ended for a new one: a probe or a scrape is answered at once, so it is never the oldest for long.
+    """
+
+    request_queue_size = 128
+    """Where the kernel has no room for more, a client is not heard for a second or more."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401, as in `socketserver`
+        self._begun: dict[socket.socket, float] = {}
+        self._ending: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        super().__init__(*arguments, **named)
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, as in `socketserver`
+        """Serve a connection in a thread of its own, unless too many that were ended still have theirs."""
+        with self._lock:
+            if len(self._begun) >= CONNECTIONS:
+                self._end(next(iter(self._begun)))
+            is_full = len(self._ending) >= CONNECTIONS
+            if not is_full:
+                self._begun[request] = time.monotonic()
+        if is_full:
+            self.shutdown_request(request)
+        else:
+            super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401, as in `socketserver`
+        """Close a connection."""
+        with self._lock:
+            self._begun.pop(request, None)
+            self._ending.discard(request)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """End the connections whose time is up; `serve_forever` calls this twice a second."""
+        until_s = time.monotonic() - REQUEST_S
+        with self._lock:
+            for request in [request for request, begun_s in self._begun.items() if begun_s < until_s]:
+                self._end(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, as in `socketserver`
+        """Say nothing: who asked has gone, or was let go."""
+
+    def _end(self, connection: socket.socket) -> None:
+        """End a connection under the thread that serves it, which finds its end and closes it."""
+        del self._begun[connection]
+        self._ending.add(connection)
+        with suppress(OSError):  # the client may have gone
+            connection.shutdown(socket.SHUT_RDWR)
+
+
 class _SilentHandler(WSGIRequestHandler):
     """Probes come every few seconds: nobody wants to read of them."""
-
-    timeout = 10
-    """A client that says nothing for so many seconds is let go."""
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002, as it is overridden
         """Says nothing."""

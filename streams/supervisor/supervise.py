@@ -44,6 +44,24 @@ NOT_INHERITED = frozenset(
 )
 """Settings of the supervisor alone; a stage refuses them."""
 
+INHERITED_BY = {
+    "BETRACE_REDACT": frozenset({"ingest"}),
+    "BETRACE_REDACT_KEY": frozenset({"ingest"}),
+    "BETRACE_REDACT_KEY_FILE": frozenset({"ingest"}),
+    "BETRACE_DEAD_LETTER_KEY": frozenset({"ingest"}),
+    "BETRACE_LEDGER_PRIVATE_KEY": frozenset({"ledger"}),
+    "AWS_ACCESS_KEY_ID": frozenset({"ledger"}),
+    "AWS_SECRET_ACCESS_KEY": frozenset({"ledger"}),
+    "AWS_SESSION_TOKEN": frozenset({"ledger"}),
+    "DRATA_API_KEY": frozenset[str](),
+    "VANTA_CLIENT_ID": frozenset[str](),
+    "VANTA_CLIENT_SECRET": frozenset[str](),
+}
+"""Secrets, and settings that need one, with the roles of the stages that inherit them: no other stage does.
+
+The password for the brokers is not among them: each stage connects.
+"""
+
 STOP_S = 10.0
 LOOK_EVERY_S = 0.05
 KILLED = 137
@@ -89,8 +107,9 @@ def say_totals(totals: Mapping[str, int]) -> None:
 
 
 class Stages:
-    """The running stages by name, which end when all words in `until` have been said; None is never.
+    """The running stages by name (`role-number`, or a role of which there is one).
 
+    They end when all words in `until` have been said; None is never.
     They inherit the file descriptors in `held`. `totals` is what they had counted when they ended in order.
     """
 
@@ -199,7 +218,12 @@ class _Stage:
 
     def _start(self) -> None:
         # A session of its own: Ctrl-C reaches the supervisor alone, which then ends the stages in order.
-        inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+        role = self.name.partition("-")[0]
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in NOT_INHERITED and role in INHERITED_BY.get(name, {role})
+        }
         self._process = subprocess.Popen(  # noqa: S603, the command is this program
             self._command,
             stdin=subprocess.PIPE,

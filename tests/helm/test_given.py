@@ -161,3 +161,29 @@ def test_page_names_only_values_that_there_are() -> None:
         for word in name.split("."):
             assert word in found, name
             found = found[word]
+
+
+@pytest.mark.parametrize(
+    ("given", "ports"),
+    [
+        ([], [53, 9092]),
+        (["settings.bootstrap=kafka:9094"], [53, 9094]),
+        (
+            ["ledger.enabled=true", "ledger.key.existingSecret=key", "ledger.evidence=s3://audit/evidence"],
+            [53, 443, 9092],
+        ),
+        (["ledger.enabled=true", "ledger.key.existingSecret=key"], [53, 9092]),
+        (["settings.saslTokenUrl=https://login.example.com/token"], [53, 443, 9092]),
+        (["settings.saslTokenUrl=https://login.example.com:8443/token"], [53, 8443, 9092]),
+    ],
+)
+def test_pods_reach_what_they_need_and_nothing_else(helm_path: Path, given: list[str], ports: list[int]) -> None:
+    """Unless it is switched off a policy is there: metrics in; DNS, Kafka and what the settings name out."""
+    words = [word for each in given for word in ("--set", each)]
+
+    [policy] = of_kind(rendered(helm_path, MINIMAL, *words), "NetworkPolicy")
+    without = rendered(helm_path, MINIMAL, "--set", "networkPolicy.enabled=false")
+
+    assert [] == of_kind(without, "NetworkPolicy")
+    assert [[{"port": "metrics", "protocol": "TCP"}]] == [each["ports"] for each in policy["spec"]["ingress"]]
+    assert ports == sorted({port["port"] for each in policy["spec"]["egress"] for port in each["ports"]})

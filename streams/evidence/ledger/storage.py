@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
+import secrets
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -29,6 +29,9 @@ RETENTION = "retention"
 
 PARTIAL = ".partial"
 """In a directory: files that are being written; what a killed ledger left there is no evidence."""
+
+FILE_MODE, DIRECTORY_MODE = 0o440, 0o750
+"""In a directory: what the owner and his group may do, less what the umask takes; nobody else may do anything."""
 
 _LEFT_BEHIND_S = 3600
 _READ_BYTES = 1 << 16
@@ -61,18 +64,20 @@ class Directory:
 
     def create(self, path: str, content: bytes) -> None:
         """As `Storage.create`: written aside, then linked to its name, which fails when the name is taken."""
-        target, partial = self._root / path, self._root / PARTIAL
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir(exist_ok=True)
+        target, partial = self._root / path, self._root / PARTIAL / secrets.token_hex(8)
+        for directory in (target.parent, partial.parent):
+            _make_directory(directory)
         if not self._is_cleared:
             self._clear_partial()
             self._is_cleared = True
-        with tempfile.NamedTemporaryFile(dir=partial) as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), 0o444)
-            os.fsync(file.fileno())
-            os.link(file.name, target)
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb") as file:
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                os.link(partial, target)
+            finally:
+                partial.unlink()
         # The directories' own names too, or a power cut takes the file with them.
         for directory in (target.parent, *target.parents[1 : 1 + path.count("/")]):
             _sync(directory)
@@ -215,6 +220,14 @@ def last_seal(store: Storage) -> int | None:
                     raise ValueError(f"{path} is no seal that this version knows")
                 return number
     return None
+
+
+def _make_directory(directory: Path) -> None:
+    """Makes a directory and those above it that are missing; `Path.mkdir` gives its mode to the last one only."""
+    if directory.is_dir():
+        return
+    _make_directory(directory.parent)
+    directory.mkdir(DIRECTORY_MODE, exist_ok=True)
 
 
 def _sync(directory: Path) -> None:

@@ -4,7 +4,7 @@
     vanta    PUT {url}/v1/resources/custom_resource: replaces all resources of this kind; a token is asked for first
 
 In: records, one a rule. Out: nothing. What must hold: the same figures twice leave the platform as once does. What
-fails for a while (429, 5xx, no connection) is tried again, later each time, or when the platform says.
+fails for a while (429, 5xx, no connection) is tried again, later each time, or when the platform says (`request`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import msgspec
-import urllib3
-from urllib3.exceptions import HTTPError
 
-from streams.errors import ConfigError, NotDoneError
+from streams.errors import ConfigError
+from streams.evidence.report import request
 from streams.evidence.report.model import NOT_VERIFIED, Report, RuleReport
 from topics.times import rfc3339_clamped
 
@@ -27,10 +26,6 @@ DRATA_URL = "https://public-api.drata.com/public/v2"
 VANTA_URL = "https://api.vanta.com"
 DRATA_BATCH = 100
 INT32_MAX = (1 << 31) - 1
-TRIES = 6
-ANSWER_S = 30.0
-BACKOFF_S = 0.5
-_AGAIN = frozenset({429, 500, 502, 503, 504})
 _SCOPE = "connectors.self:write-resource"
 
 
@@ -91,7 +86,7 @@ class Drata:
     connection: int
     resource: int
     url: str = DRATA_URL
-    backoff_s: float = BACKOFF_S
+    backoff_s: float = request.BACKOFF_S
 
     def bodies(self, records: Sequence[Mapping[str, Value]]) -> list[tuple[str, str, object]]:
         """As `Platform.bodies`."""
@@ -103,7 +98,7 @@ class Drata:
     def push(self, records: Sequence[Mapping[str, Value]]) -> None:
         """As `Platform.push`; of a batch each record may be refused by itself."""
         for method, url, body in self.bodies(records):
-            answer = _ask(method, url, body, token=self.token, backoff_s=self.backoff_s)
+            answer = request.ask(method, url, body, token=self.token, backoff_s=self.backoff_s)
             for one in answer if isinstance(answer, list) else [answer]:
                 if isinstance(one, dict) and isinstance(code := one.get("statusCode"), int) and code >= 400:  # noqa: PLR2004
                     raise ConfigError(f"drata refuses a record: {_text(one.get('error'))}")
@@ -121,7 +116,7 @@ class Vanta:
     resource: str
     link: str
     url: str = VANTA_URL
-    backoff_s: float = BACKOFF_S
+    backoff_s: float = request.BACKOFF_S
 
     def bodies(self, records: Sequence[Mapping[str, Value]]) -> list[tuple[str, str, object]]:
         """As `Platform.bodies`: one request, because whatever is not in it is deleted."""
@@ -147,12 +142,12 @@ class Vanta:
             "scope": _SCOPE,
             "grant_type": "client_credentials",
         }
-        answer = _ask("POST", f"{self.url}/oauth/token", asked, backoff_s=self.backoff_s)
+        answer = request.ask("POST", f"{self.url}/oauth/token", asked, backoff_s=self.backoff_s)
         token = answer.get("access_token") if isinstance(answer, dict) else None
         if not isinstance(token, str):
             raise ConfigError("vanta gives no access token")
         for method, url, body in self.bodies(records):
-            _ask(method, url, body, token=token, backoff_s=self.backoff_s)
+            request.ask(method, url, body, token=token, backoff_s=self.backoff_s)
 
 
 def _int32(value: Value) -> Value:
@@ -160,36 +155,6 @@ def _int32(value: Value) -> Value:
     if isinstance(value, int) and not -INT32_MAX <= value <= INT32_MAX:
         raise ConfigError(f"vanta takes no number above {INT32_MAX:,}, this is {value:,}: report a shorter period")
     return value
-
-
-def _ask(method: str, url: str, body: object, *, backoff_s: float, token: str | None = None) -> object:
-    """One request, tried again while that may help; the answer's JSON, None when it has none."""
-    again = urllib3.Retry(
-        TRIES,
-        backoff_factor=backoff_s,
-        status_forcelist=_AGAIN,
-        allowed_methods=None,
-        raise_on_status=False,
-        redirect=0,
-    )
-    headers = {"Content-Type": "application/json", "Accept": "application/json"}
-    if token is not None:
-        headers["Authorization"] = f"Bearer {token}"
-    try:
-        with urllib3.PoolManager() as pool:
-            answer = pool.request(
-                method, url, body=msgspec.json.encode(body), headers=headers, retries=again, timeout=ANSWER_S
-            )
-    except HTTPError as error:
-        raise NotDoneError(f"{url} does not answer: {error}") from error
-    if answer.status in _AGAIN:
-        raise NotDoneError(f"{url} answers {answer.status} after {TRIES} more tries: try again later")
-    if not 200 <= answer.status < 300:  # noqa: PLR2004, HTTP's success
-        raise ConfigError(f"{url} answers {answer.status}: {answer.data[:500].decode(errors='replace')}")
-    try:
-        return msgspec.json.decode(answer.data) if answer.data else None
-    except msgspec.DecodeError:
-        return None
 
 
 def _text(error: object) -> str:

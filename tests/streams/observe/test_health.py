@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
+import urllib.error
+import urllib.request
+from contextlib import ExitStack
 
 import psutil
 import pytest
@@ -13,6 +17,7 @@ from streams.observe import health, metrics
 from streams.observe.health import STILL_S, STUCK_S, UNCOMMITTED_S, Health
 from tests.support.ports import free_port
 from tests.support.probes import get
+from tests.support.waiting import wait_until
 
 
 class Clock:
@@ -123,6 +128,39 @@ def test_probes_and_metrics_are_served(ready: Health, clock: Clock) -> None:
     assert 'betrace_rules_active_info{fingerprint="f00"} 1.0' in shown[1]
     assert "betrace_committed_timestamp_seconds" in shown[1]
     assert (404, "there are /metrics, /healthz and /readyz\n") == other
+
+
+def test_slow_clients_do_not_fill_the_server(ready: Health) -> None:
+    """With many times the connections that are served, all silent, a probe is answered, and threads are bounded."""
+    port = free_port()
+    with health.serving("127.0.0.1", port, ready), ExitStack() as clients:
+        before = threading.active_count()
+        for _ in range(5 * health.CONNECTIONS):
+            clients.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+        answers = [get(port, "/healthz") for _ in range(3)]
+        threads = threading.active_count() - before
+
+    assert [(200, "ok\n")] * 3 == answers
+    assert threads <= 2 * health.CONNECTIONS
+
+
+def test_a_header_that_never_ends_is_let_go(ready: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that sends a byte now and then has no more time than one that sends nothing."""
+    monkeypatch.setattr(health, "REQUEST_S", 0.2)
+    port = free_port()
+    with health.serving("127.0.0.1", port, ready), socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(0.05)
+
+        def is_let_go() -> bool:
+            try:
+                client.sendall(b"x")
+                return client.recv(1) == b""
+            except TimeoutError:
+                return False
+            except OSError:
+                return True
+
+        wait_until(is_let_go, "the server lets the client go")
 
 
 def test_rules_that_cannot_be_read_are_noted(ready: Health) -> None:

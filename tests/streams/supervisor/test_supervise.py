@@ -273,3 +273,24 @@ def test_totals_of_all_stages_are_summed(ready: Path) -> None:
     code = stages.wait()
 
     assert (0, {"records": 5, "signals": 1}) == (code, dict(stages.totals))
+
+
+def test_a_stage_inherits_the_secrets_that_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The ledger's key and its storage's are the ledger's, that of redacted hashes is ingest's; brokers ask all."""
+    given = ["BETRACE_LEDGER_PRIVATE_KEY", "AWS_SECRET_ACCESS_KEY", "BETRACE_REDACT_KEY", "BETRACE_SASL_PASSWORD"]
+    given += ["DRATA_API_KEY", "VANTA_CLIENT_SECRET"]
+    for name in given:
+        monkeypatch.setenv(name, "hidden")
+    hidden = "[name for name, value in os.environ.items() if value == 'hidden']"
+    script = f"import os, pathlib, sys\npathlib.Path(sys.argv[1]).write_text(' '.join({hidden}))"
+    found = {}
+
+    for name in ("ingest-1", "sessions-2", "ledger"):
+        Stages({name: python(script, tmp_path / name)}).wait()
+        found[name] = {*(tmp_path / name).read_text().split()}
+
+    assert {
+        "ingest-1": {"BETRACE_REDACT_KEY", "BETRACE_SASL_PASSWORD"},
+        "sessions-2": {"BETRACE_SASL_PASSWORD"},
+        "ledger": {"BETRACE_LEDGER_PRIVATE_KEY", "AWS_SECRET_ACCESS_KEY", "BETRACE_SASL_PASSWORD"},
+    } == found

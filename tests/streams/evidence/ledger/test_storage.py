@@ -97,8 +97,24 @@ def test_files_cannot_be_written_to(tmp_path: Path) -> None:
     """In a directory a file is read-only, and nothing of its making is left."""
     open_storage(str(tmp_path)).create("a", b"1")
 
-    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o444
+    assert (tmp_path / "a").stat().st_mode & 0o222 == 0
     assert [] == [*(tmp_path / storage.PARTIAL).iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("umask", "file", "directory"), [(0, 0o440, 0o750), (0o022, 0o440, 0o750), (0o077, 0o400, 0o700)]
+)
+def test_evidence_is_for_its_owner_and_group(tmp_path: Path, umask: int, file: int, directory: int) -> None:
+    """Nobody else may read it, whatever the umask, and less where that takes more."""
+    before = os.umask(umask)
+    try:
+        open_storage(str(tmp_path / "above" / "evidence")).create("seals/a", b"1")
+    finally:
+        os.umask(before)
+
+    made = [*(tmp_path / "above").rglob("*"), tmp_path / "above"]
+    assert {file} == {path.stat().st_mode & 0o777 for path in made if path.is_file()}
+    assert {directory} == {path.stat().st_mode & 0o777 for path in made if path.is_dir()}
 
 
 def test_what_a_killed_ledger_left_is_cleared(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +17,7 @@ from click.testing import CliRunner, Result
 
 from streams.cli import main
 from streams.errors import ConfigError, NotDoneError
+from streams.evidence.report import request
 from streams.evidence.report.push import INT32_MAX, Drata, Vanta
 from tests.support.quarter import START_MS, Quarter
 
@@ -30,6 +32,7 @@ class Account:
     records: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     failing: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    raw: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     tokens: int = 0
 
 
@@ -52,7 +55,9 @@ class Api(BaseHTTPRequestHandler):
     def _answer(self, act: Any) -> None:  # noqa: ANN401 - a method
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.account.asked.append((self.command, self.path, dict(self.headers)))
-        if self.account.failing:
+        if self.account.raw:
+            self._send(*self.account.raw.pop(0))
+        elif self.account.failing:
             status, headers = self.account.failing.pop(0)
             self._say(status, {"message": "later"}, headers)
         else:
@@ -90,13 +95,16 @@ class Api(BaseHTTPRequestHandler):
         return 200, {"success": True}
 
     def _say(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
-        content = json.dumps(body).encode()
+        self._send(status, headers or {}, json.dumps(body).encode())
+
+    def _send(self, status: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response(status)
-        for name, value in (headers or {}).items():
+        for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        with suppress(ConnectionError):  # who asked may not want all of it
+            self.wfile.write(content)
 
 
 @contextmanager
@@ -169,6 +177,59 @@ def test_what_goes_on_failing_ends(platform: tuple[str, Account], target: Any) -
         target(url).push([FIRST])
 
     assert 50 > len(account.failing) > 30
+
+
+@pytest.mark.parametrize("asked", ["86400", "Fri, 31 Dec 2100 23:59:59 GMT"])
+def test_no_server_says_when_this_program_ends(
+    platform: tuple[str, Account], monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """`Retry-After` is heeded up to a bound."""
+    url, account = platform
+    waited: list[float] = []
+    monkeypatch.setattr(request.time, "sleep", waited.append)
+    account.failing = [(429, {"Retry-After": asked})]
+
+    drata(url).push([FIRST])
+
+    assert [request.MOST_WAIT_S] == waited
+
+
+def test_a_time_that_the_server_asks_for_is_waited(
+    platform: tuple[str, Account], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seconds are seconds; what is no time is as if nothing was asked for."""
+    url, account = platform
+    waited: list[float] = []
+    monkeypatch.setattr(request.time, "sleep", waited.append)
+    account.failing = [(429, {"Retry-After": "7"}), (503, {"Retry-After": "soon"})]
+
+    drata(url).push([FIRST])
+
+    assert [7.0, 0.002] == waited
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip"}])
+def test_no_answer_takes_all_memory(platform: tuple[str, Account], headers: dict[str, str]) -> None:
+    """An answer of more than the limit is not read, and none that would have to be inflated."""
+    url, account = platform
+    content = gzip.compress(bytes(64 << 20)) if headers else bytes(request.ANSWER_BYTES + 1)
+    account.raw = [(200, headers, content), (503, headers, content)]
+
+    with pytest.raises(ConfigError, match=r"not asked for$|answers more than"):
+        drata(url).push([FIRST])
+
+
+@pytest.mark.parametrize("url", ["http://api.example.com", "ftp://127.0.0.1/x", "http://127.0.0.1.example.com", "//x"])
+def test_figures_are_encrypted(url: str) -> None:
+    """Neither they nor a token are sent in the clear to another machine."""
+    with pytest.raises(ConfigError, match="is not https"):
+        drata(url).push([FIRST])
+
+
+@pytest.mark.parametrize("url", ["http://localhost:1", "http://[::1]:1", "https://127.0.0.1:1"])
+def test_this_machine_may_be_asked_in_the_clear(url: str) -> None:
+    """Nobody else hears it."""
+    request.check_url(url)
 
 
 def test_nobody_there_is_said() -> None:

@@ -1,0 +1,127 @@
+"""One HTTP request to a platform, as JSON: encrypted, bounded in time and in size, and tried again while that may help.
+
+In: a method, a URL, a body, perhaps a token. Out: the answer's JSON. What must hold: a token and figures leave this
+machine encrypted or not at all; whatever the other side answers, neither the wait nor the memory it costs has no end.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import msgspec
+import urllib3
+from urllib3.exceptions import HTTPError, LocationParseError
+
+from streams.errors import ConfigError, NotDoneError
+
+TRIES = 6
+ANSWER_S = 30.0
+"""So long may an answer take, from the request to its last byte; a server that sends nothing is given as long."""
+ANSWER_BYTES = 8 << 20
+BACKOFF_S = 0.5
+MOST_WAIT_S = 60.0
+"""So long is waited at most before another try, whatever the server asks for."""
+_AGAIN = frozenset({429, 500, 502, 503, 504})
+_SHOWN_BYTES = 500
+_READ_BYTES = 1 << 16
+
+
+def check_url(url: str) -> None:
+    """Raises `ConfigError` unless the URL is https, or http on this machine.
+
+    >>> check_url("https://api.vanta.com"), check_url("http://127.0.0.1:8080")
+    (None, None)
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "https" and parts.hostname:
+        return
+    if parts.scheme != "http" or not _is_this_machine(parts.hostname):
+        raise ConfigError(f"{url} is not https: figures and tokens are sent in the clear to this machine only")
+
+
+def _is_this_machine(host: str | None) -> bool:
+    try:
+        return host == "localhost" or (host is not None and ip_address(host).is_loopback)
+    except ValueError:
+        return False
+
+
+def ask(method: str, url: str, body: object, *, backoff_s: float = BACKOFF_S, token: str | None = None) -> object:
+    """One request; the answer's JSON, None when it has none.
+
+    Raises:
+        ConfigError: the URL is not https, or the platform refuses, or answers what cannot be taken.
+        NotDoneError: it does not answer, or not yet.
+    """
+    check_url(url)
+    headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    status, content = _tried(method, url, msgspec.json.encode(body), headers, backoff_s)
+    if not 200 <= status < 300:  # noqa: PLR2004, HTTP's success
+        raise ConfigError(f"{url} answers {status}: {content[:_SHOWN_BYTES].decode(errors='replace')}")
+    try:
+        return msgspec.json.decode(content) if content else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _tried(method: str, url: str, body: bytes, headers: dict[str, str], backoff_s: float) -> tuple[int, bytes]:
+    """The status and content of the first answer that another try would not change."""
+    reason = ""
+    with urllib3.PoolManager() as pool:
+        for number in range(TRIES + 1):
+            wait_s = min(backoff_s * 2**number, MOST_WAIT_S)
+            try:
+                status, content, asked_s = _asked(pool, method, url, body, headers)
+            except (LocationParseError, UnicodeError) as error:
+                raise ConfigError(f"{url} is no address: {error}") from error
+            except HTTPError as error:
+                reason = f"does not answer: {error}"
+            else:
+                if status not in _AGAIN:
+                    return status, content
+                reason = f"answers {status} after {TRIES} more tries: try again later"
+                wait_s = min(asked_s, MOST_WAIT_S) if asked_s is not None else wait_s
+            if number < TRIES:
+                time.sleep(wait_s)
+    raise NotDoneError(f"{url} {reason}")
+
+
+def _asked(
+    pool: urllib3.PoolManager, method: str, url: str, body: bytes, headers: dict[str, str]
+) -> tuple[int, bytes, float | None]:
+    """The status, the content, and for how long the server asks to be left alone."""
+    deadline_s = time.monotonic() + ANSWER_S
+    answer = pool.request(
+        method, url, body=body, headers=headers, retries=False, redirect=False, timeout=ANSWER_S, preload_content=False
+    )
+    try:
+        if answer.headers.get("Content-Encoding", "identity") != "identity":
+            raise ConfigError(f"{url} answers in an encoding that was not asked for")
+        content = b""
+        while part := answer.read(_READ_BYTES, decode_content=False):
+            content += part
+            if len(content) > ANSWER_BYTES:
+                raise ConfigError(f"{url} answers more than {ANSWER_BYTES:,} bytes")
+            if time.monotonic() > deadline_s:
+                raise NotDoneError(f"{url} does not answer: it was not done after {ANSWER_S:g}s")
+        return answer.status, content, _retry_after_s(answer.headers.get("Retry-After"))
+    finally:
+        # What of the answer was not read is not wanted.
+        answer.close()
+
+
+def _retry_after_s(text: str | None) -> float | None:
+    """What `Retry-After` asks for, in seconds; None when it is not there, or is neither a number nor a date."""
+    if text is None:
+        return None
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
+        return None
