@@ -104,7 +104,7 @@ CHECKPOINTS = TopicSpec(
 )
 DEAD_LETTERS = TopicSpec(
     name="dead_letters",
-    holds="source records that could not be read",
+    holds="which source records could not be read, and why; their bytes only encrypted",
     key="source topic and partition",
     partitions=Partitions.ONE,
     written_by="ingest",

@@ -66,6 +66,11 @@ BETRACE_{{ $name | snakecase | upper }}: {{ toString $value | quote }}
 {{- end -}}
 {{- end -}}
 {{- if eq .role "ingest" -}}
+{{- with .values.deadLetterKey -}}
+{{- if .existingSecret -}}
+{{- $files = append $files (dict "file" "dead-letter-key" "variable" "BETRACE_DEAD_LETTER_KEY" "secret" .existingSecret "key" .key) -}}
+{{- end -}}
+{{- end -}}
 {{- with .values.redact.key -}}
 {{- if .existingSecret -}}
 {{- $files = append $files (dict "file" "redact-key" "variable" "BETRACE_REDACT_KEY_FILE" "secret" .existingSecret "key" .key) -}}

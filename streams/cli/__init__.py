@@ -34,6 +34,7 @@ COMMANDS = {
     "ledger": "Seal what was judged as evidence.",
     "evidence": "Verify evidence and report on it.",
     "audit": "Query, export and verify the audit trail.",
+    "dead-letters": "List or decrypt the records that could not be read.",
     "rules": "Push, list and compare rule sets.",
     "topics": "Create or describe the topics of BeTrace.",
     "broker": "Start or stop a Kafka of one node.",
@@ -62,7 +63,7 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
         try:
-            command = importlib.import_module(f"{__name__}.{cmd_name}").command
+            command = importlib.import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
         except ModuleNotFoundError as error:
             package = (error.name or "").split(".")[0]
             if package not in EXTRA:

@@ -145,6 +145,13 @@ redact_key_file = setting(
 )
 
 
+dead_letter_key = setting(
+    "--dead-letter-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file with a public key: dead letters then hold the bytes of their records, encrypted for its owner.",
+)
+
+
 revision = setting(
     "--revision", metavar="TEXT", help="What the rule files are of, such as a commit: kept with the push."
 )

@@ -17,7 +17,10 @@ from streams.cli.options import duration
 from streams.config.security import Security
 from streams.config.settings import Settings
 from streams.decode.decoder import Format
+from streams.errors import ConfigError
 from streams.projection.redact import Redaction, read_key, treatments
+from topics.records import sealed_box
+from topics.records.sealed_box import BoxError
 from topics.records.signals import SignalFormat
 from topics.spec import Layout
 
@@ -69,7 +72,17 @@ _OPTIONS = (
     options.identity,
     options.redact,
     options.redact_key_file,
+    options.dead_letter_key,
 )
+
+
+def _public_key(path: Path | None) -> bytes | None:
+    try:
+        return None if path is None else sealed_box.read_public_key(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"--dead-letter-key {path} cannot be read: {error.strerror}") from error
+    except BoxError as error:
+        raise ConfigError(f"--dead-letter-key {path}: {error}") from error
 
 
 def run_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -98,6 +111,7 @@ def run_settings(command: Callable[..., None]) -> Callable[..., None]:
         identity: tuple[str, ...],
         redact: str,
         redact_key_file: Path | None,
+        dead_letter_key: Path | None,
         **others: object,
     ) -> None:
         settings = Settings(
@@ -122,6 +136,7 @@ def run_settings(command: Callable[..., None]) -> Callable[..., None]:
             redaction=Redaction(treatments(redact), read_key(redact_key_file)),
             signal_format=SignalFormat(signal_format),
             signals_per_hour=signals_per_hour,
+            dead_letter_key=_public_key(dead_letter_key),
         )
         command(settings=settings, layout=layout, **others)
 

@@ -42,6 +42,8 @@ class Settings:
 
     `identity` names the attributes that leave with a witness even when no rule names them, `redaction` what becomes of
     values before they leave. Of more than `signals_per_hour` of one rule only a summary goes out; None is no limit.
+    `dead_letter_key` is the public key (`topics.records.sealed_box`) for whose owner dead letters hold the bytes of
+    their records; None is nobody.
     """
 
     bootstrap: str
@@ -64,6 +66,7 @@ class Settings:
     redaction: Redaction = NOT_REDACTED
     signal_format: SignalFormat = SignalFormat.OCSF
     signals_per_hour: int | None = None
+    dead_letter_key: bytes | None = None
     security: Security = NO_SECURITY
 
     def __post_init__(self) -> None:

@@ -26,6 +26,7 @@ from streams.kafka.reader import PARTITION_EOF
 from streams.observe import metrics
 from streams.observe.sampling import SamplingWatch
 from streams.projection.audit_records import extract
+from streams.projection.audit_redaction import redacted
 from streams.projection.project import Projector, project
 from topics import partition as partitions
 from topics.otlp.requests import RecordKind
@@ -198,7 +199,8 @@ class Intake:
         So a record that is written again has the same place in the same partition.
         """
         numbers: Counter[int] = Counter()
-        for record in found:
+        for each in found:
+            record = redacted(each, self._settings.redaction)
             trace_id = record.trace_id
             to = source[1] if trace_id is None else partitions.of(bytes.fromhex(trace_id), self._audit_partitions)
             to %= self._audit_partitions
@@ -217,7 +219,14 @@ class Intake:
         topic, partition, offset = _place(message)
         metrics.DEAD_LETTERS.labels(topic, reason.split(":", maxsplit=1)[0]).inc()
         log.warning("record becomes a dead letter", reason=reason, topic=topic, partition=partition, offset=offset)
-        letter = dead_letters.letter(message.value(), reason=reason, topic=topic, partition=partition, offset=offset)
+        letter = dead_letters.letter(
+            message.value(),
+            reason=reason,
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            public_key=self._settings.dead_letter_key,
+        )
         self._outbox.send(self._letters, letter.value, letter.key, headers=letter.headers)
 
 

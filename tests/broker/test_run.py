@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import random
 import signal
 import struct
@@ -11,8 +13,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
+from streams.cli import main
 from tests.support import paths
 from tests.support.load import CORPUS
 from tests.support.ocsf_schema import problems
@@ -104,9 +108,50 @@ def test_garbage_becomes_dead_letters_and_nothing_else_is_lost(program: Program)
 
     letters = program.records("dead_letters")
     assert len(hostile) == len(letters) == totals["dead_letters"]
+    assert not any(letter.value for letter in letters)
     assert count + len(hostile) == totals["records"] == totals["records_projected"] + totals["dead_letters"]
-    assert sorted(value or b"" for value in hostile) == sorted(letter.value for letter in letters)
     assert expected() == program.broken()
+
+
+def test_dead_letters_are_listed_and_decrypted(program: Program, tmp_path: Path) -> None:
+    """Place, reason, length and hash for everybody; the bytes for the owner of the key, and for no other one."""
+    hostile = hostile_records()
+    write(program.bootstrap, program.spans_topic, hostile)
+    where = ["--bootstrap", program.bootstrap, "--prefix", program.prefix]
+    key, public, opened = tmp_path / "letters.key", tmp_path / "letters.pub", tmp_path / "opened"
+
+    def letters(*words: str | Path) -> Result:
+        return CliRunner().invoke(main, ["dead-letters", *map(str, words)])
+
+    made = letters("keygen", "--key", key, "--pub", public)
+    again = letters("keygen", "--key", key, "--pub", tmp_path / "other.pub")
+    dataclasses.replace(program, options=(*program.options, "--dead-letter-key", str(public))).run_until_idle()
+    listed = letters("list", *where)
+    decrypted = letters("decrypt", opened, "--key", key, *where)
+    letters("keygen", "--key", tmp_path / "other.key", "--pub", tmp_path / "other.pub")
+    refused = letters("decrypt", tmp_path / "none", "--key", tmp_path / "other.key", *where)
+
+    assert [0, 2, 0, 0, 1] == [done.exit_code for done in (made, again, listed, decrypted, refused)], refused.output
+    lines = [json.loads(line) for line in listed.stdout.splitlines()]
+    values = [value for value in hostile if value is not None]
+    assert sorted(hashlib.sha256(value).hexdigest() for value in values) == sorted(
+        line["sha256"] for line in lines if line["sha256"] is not None
+    )
+    assert {program.spans_topic} == {line["topic"] for line in lines}
+    assert sorted(values) == sorted(path.read_bytes() for path in opened.iterdir())
+    assert {0o600} == {path.stat().st_mode & 0o777 for path in (key, *opened.iterdir())}
+    assert [] == [*(tmp_path / "none").iterdir()]
+
+
+def test_state_is_for_its_owner_and_group(program: Program) -> None:
+    """Windows hold values of spans: nobody else may read a file of them, whoever made it."""
+    program.play("keyed_spans", "keyed_logs")
+
+    program.run_until_idle()
+
+    made = [*program.state_dir.rglob("*")]
+    assert [] == [path for path in made if path.stat().st_mode & 0o027]
+    assert [path for path in made if path.suffix == ".sst" or path.name == "CURRENT"]
 
 
 def test_the_last_line_is_a_summary_of_the_run(program: Program) -> None:

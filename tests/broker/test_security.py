@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -124,15 +125,16 @@ def test_stages_work_with_the_documented_acls(cluster: Cluster, tmp_path: Path) 
         call(cluster, "reader", "status", "--prefix", "b.", "--source-topics", "b.otlp_spans", "--json"),
         call(cluster, "reader", "signals", "tail", "--prefix", "b.", "--from", "earliest", "--once", "--json"),
         call(cluster, "reader", "explain", "0a" * 16, "--prefix", "b.", "--source-topics", "b.otlp_spans", "--json"),
+        call(cluster, "reader", "dead-letters", "list", "--prefix", "b."),
     ]
 
     logs = "".join(path.read_text()[-3000:] for path in tmp_path.glob("*.log"))
     assert 1 == len(signals), logs
     assert secured.PASSWORD not in logs
-    assert [0, 0, 0] == [each.returncode for each in looked], [each.stderr for each in looked]
+    assert [0, 0, 0, 0] == [each.returncode for each in looked], [each.stderr for each in looked]
     assert 0 == sum(row["lag"] for row in json.loads(looked[0].stdout)["sources"])
     assert json.loads(looked[1].stdout)["unmapped"]["betrace"]["trace_id"] == "0a" * 16
-    assert 1 == len(read_topic(cluster.open_bootstrap, "b.dead_letters"))
+    assert ("b.otlp_spans", 10) == itemgetter("topic", "length")(json.loads(looked[3].stdout))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from streams.cli import run as cli_run
 from streams.cli.run_settings import run_settings
 from tests.helm.chart import CHART, VALUES, containers, environment, of_kind, pods, rendered, run
 from tests.support.gotools import KUBERNETES
+from topics.records import sealed_box
 
 pytestmark = [
     pytest.mark.timeout(1800),
@@ -140,6 +141,7 @@ def secrets(tmp_path: Path) -> Path:
     """Where the files of Secrets are; each is a text that is long enough for a key."""
     for name in ("sasl-password", "ca.crt", "tls.crt", "tls.key", "redact-key", "ledger-key", "new-ledger-key"):
         (tmp_path / name).write_text("0123456789abcdef")
+    (tmp_path / "dead-letter-key").write_bytes(sealed_box.generate()[1])
     return tmp_path
 
 

@@ -40,7 +40,7 @@ class Role(Enum):
 
     SETUP makes topics and pushes rules: `betrace topics create`, `betrace rules push`, and `betrace run` before it
     starts its stages. INGEST, SESSIONS and LEDGER are the stages, ARCHIVE is `betrace archive`. READER only looks:
-    `betrace signals`, `status`, `explain`.
+    `betrace signals`, `status`, `explain`, `dead-letters`.
     """
 
     SETUP = "setup"
@@ -120,7 +120,7 @@ def acls(role: Role, layout: Layout) -> list[Acl]:
         ]
     if role is Role.ARCHIVE:
         return [*sources, Acl(Kind.GROUP, f"{own}archive", (_DESCRIBE,))]
-    looked_at = [on(name, _READ) for name in ("rules", "positions", "signals")]
+    looked_at = [on(name, _READ) for name in ("rules", "positions", "signals", "dead_letters")]
     return [
         *sources,
         *looked_at,

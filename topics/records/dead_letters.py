@@ -1,4 +1,12 @@
-"""`betrace.dead_letters`: the source records that could not be read, as they were.
+"""`betrace.dead_letters`: which source records could not be read, and why.
+
+    key      source topic and partition
+    headers  `reason`, `topic`, `partition`, `offset`; of a record that had a value also `length` and `sha256`
+    value    none; where the operator gave a key, the record's bytes in a sealed box (`topics.records.sealed_box`), and
+             then `encryption` in the headers, and `truncated`, the length of what is in the box, where it was cut
+
+Nothing redacts what cannot be read, so its bytes are not kept in the clear. By place, length and hash a record is found
+again on its source topic, for as long as that keeps it.
 
 In: a source record and why it could not be read. Out: the message that keeps it. Nothing else goes here: facts that
 cannot be read stop the program, because a message of facts holds a whole flush.
@@ -6,27 +14,37 @@ cannot be read stop the program, because a message of facts holds a whole flush.
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from topics.records import sealed_box
+from topics.records.sealed_box import BoxError
 
 VALUE_LIMIT_BYTES = 900_000
 REASON_LIMIT_BYTES = 10_000
 
+_TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}", re.ASCII)
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message of `betrace.dead_letters`.
-
-    `value` is empty when the record had none. The headers are `reason`, `topic`, `partition` and `offset` as text, and
-    `truncated`, the original length in bytes, when the value was cut.
-    """
+    """A message of `betrace.dead_letters`; see the module docstring."""
 
     key: bytes
-    value: bytes
+    value: bytes | None
     headers: list[tuple[str, str | bytes | None]]
 
 
-def letter(value: bytes | None, *, reason: str, topic: str, partition: int, offset: int) -> DeadLetter:
+def letter(
+    value: bytes | None, *, reason: str, topic: str, partition: int, offset: int, public_key: bytes | None = None
+) -> DeadLetter:
     """The dead letter of the record at `offset`, small enough for Kafka's default message limit.
+
+    With `public_key` (`sealed_box.read_public_key`) it has the record's bytes, for the owner of that key.
 
     >>> letter(b"junk", reason="no protobuf", topic="otlp_spans", partition=3, offset=7).key
     b'otlp_spans-3'
@@ -37,7 +55,37 @@ def letter(value: bytes | None, *, reason: str, topic: str, partition: int, offs
         ("partition", str(partition).encode()),
         ("offset", str(offset).encode()),
     ]
-    value = value or b""
-    if len(value) > VALUE_LIMIT_BYTES:
-        headers.append(("truncated", str(len(value)).encode()))
-    return DeadLetter(f"{topic}-{partition}".encode(), value[:VALUE_LIMIT_BYTES], headers)
+    box = None
+    if value is not None:
+        headers += [("length", str(len(value)).encode()), ("sha256", hashlib.sha256(value).hexdigest().encode())]
+        if public_key is not None:
+            box = sealed_box.seal(value[:VALUE_LIMIT_BYTES], _context(topic, partition, offset), public_key)
+            headers.append(("encryption", sealed_box.SCHEME.encode()))
+            if len(value) > VALUE_LIMIT_BYTES:
+                headers.append(("truncated", str(VALUE_LIMIT_BYTES).encode()))
+    return DeadLetter(f"{topic}-{partition}".encode(), box, headers)
+
+
+def content(value: bytes, headers: Mapping[str, str], private_key: X25519PrivateKey) -> bytes:
+    """The record's bytes, or the first of them, in the value of a dead letter with these headers.
+
+    Raises:
+        BoxError: it is sealed for another key, or was changed.
+    """
+    if headers.get("encryption") != sealed_box.SCHEME:
+        raise BoxError(f"it is sealed by {headers.get('encryption')}, this program knows {sealed_box.SCHEME}")
+    place = "-".join(headers.get(name, "") for name in ("topic", "partition", "offset"))
+    return sealed_box.unseal(value, place.encode(), private_key)
+
+
+def is_topic(name: str) -> bool:
+    """Whether a topic may have this name, so that it can be part of the name of a file.
+
+    >>> is_topic("otlp_spans"), is_topic("../etc/passwd")
+    (True, False)
+    """
+    return _TOPIC.fullmatch(name) is not None
+
+
+def _context(topic: str, partition: int, offset: int) -> bytes:
+    return f"{topic}-{partition}-{offset}".encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -23,9 +24,10 @@ from streams.kafka.outbox import ANY_PARTITION, PRODUCER, Headers, Outbox
 from streams.kafka.reader import PARTITION_EOF
 from streams.observe import metrics
 from streams.observe.sampling import TRACES
+from streams.projection.redact import Redaction, Treatment
 from tests.support.ingesting import record, rules
 from topics import partition
-from topics.records import audit
+from topics.records import audit, dead_letters, sealed_box
 from topics.records.audit import POSITION_HEADER
 
 SPANS, LOGS = "otlp_spans", "otlp_logs"
@@ -264,3 +266,42 @@ def test_audit_records_go_to_the_trail(settings: Settings, sources: dict[Source,
     ]
     assert 3 == metrics.totals()["audit_records"] - before["audit_records"]
     assert ["login", "again", ""] == [audit.decode(value or b"").name for _, value, *_ in trail]
+
+
+def test_the_trail_is_redacted(settings: Settings, sources: dict[Source, SourcePartition]) -> None:
+    """What no signal may show is not in an audit record either."""
+    outbox = Noted()
+    redaction = Redaction({"user.id": Treatment.MASK})
+    attributes = [{"key": key, "value": {"stringValue": "ann"}} for key in ("audit.action", "user.id")]
+    logs = {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"attributes": attributes}]}]}]}
+
+    Intake(dataclasses.replace(settings, redaction=redaction), rules(), outbox, sources).take(
+        [message(5, json.dumps(logs).encode(), LOGS)], local_ms=NOW_MS
+    )
+
+    [value] = [value for topic, value, *_ in outbox.sent if topic == "betrace.audit"]
+    assert {"audit.action": "ann", "user.id": "[masked]"} == audit.decode(value or b"").attributes
+
+
+@pytest.mark.parametrize("has_key", [True, False])
+def test_bytes_of_a_dead_letter_are_only_for_the_owner_of_a_key(
+    settings: Settings, sources: dict[Source, SourcePartition], *, has_key: bool
+) -> None:
+    """Nothing redacts what cannot be read, so its bytes are kept for nobody, or encrypted."""
+    outbox = Noted()
+    private, public = sealed_box.generate()
+    key = sealed_box.read_public_key(public) if has_key else None
+
+    Intake(dataclasses.replace(settings, dead_letter_key=key), rules(), outbox, sources).take(
+        [message(5, b"\xff ann@example.com")], local_ms=NOW_MS
+    )
+
+    [(_, value, _, _, headers)] = [one for one in outbox.sent if one[0] == "betrace.dead_letters"]
+    said = {name: value.decode() for name, value in headers if isinstance(value, bytes)}
+    assert {"topic": SPANS, "partition": "0", "offset": "5", "length": "17"}.items() <= said.items()
+    assert not any(b"ann" in part for part in (value or b"", *(str(each).encode() for each in said.values())))
+    if has_key:
+        opened = dead_letters.content(value or b"", said, sealed_box.read_private_key(private))
+        assert b"\xff ann@example.com" == opened
+    else:
+        assert value is None

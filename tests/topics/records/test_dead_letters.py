@@ -2,50 +2,85 @@
 
 from __future__ import annotations
 
-from topics.records.dead_letters import REASON_LIMIT_BYTES, VALUE_LIMIT_BYTES, letter
+import hashlib
+
+import pytest
+
+from topics.records import sealed_box
+from topics.records.dead_letters import REASON_LIMIT_BYTES, VALUE_LIMIT_BYTES, DeadLetter, content, letter
+from topics.records.sealed_box import BoxError
 
 KAFKA_DEFAULT_LIMIT_BYTES = 1_048_588
+PRIVATE, PUBLIC = sealed_box.generate()
+KEY = sealed_box.read_public_key(PUBLIC)
 
 
-def test_letter_keeps_the_record_and_says_where_it_was() -> None:
-    """A dead letter has the record's bytes, the reason, and the place in the source."""
+def headers(dead: DeadLetter) -> dict[str, str]:
+    """The headers as text."""
+    return {name: value.decode() for name, value in dead.headers if isinstance(value, bytes)}
+
+
+def test_letter_says_what_the_record_was_and_where() -> None:
+    """The reason, the place in the source, the length and the hash: enough to find it there, and none of its bytes."""
     dead = letter(b"\x00junk", reason="no protobuf", topic="otlp_spans", partition=3, offset=41)
 
-    assert (dead.key, dead.value, dead.headers) == (
-        b"otlp_spans-3",
-        b"\x00junk",
-        [("reason", b"no protobuf"), ("topic", b"otlp_spans"), ("partition", b"3"), ("offset", b"41")],
-    )
+    assert (b"otlp_spans-3", None) == (dead.key, dead.value)
+    assert {
+        "reason": "no protobuf",
+        "topic": "otlp_spans",
+        "partition": "3",
+        "offset": "41",
+        "length": "5",
+        "sha256": hashlib.sha256(b"\x00junk").hexdigest(),
+    } == headers(dead)
 
 
-def test_letter_of_a_record_at_the_limit_is_whole() -> None:
-    """A value of exactly the limit is not cut."""
-    dead = letter(bytes(VALUE_LIMIT_BYTES), reason="", topic="t", partition=0, offset=0)
+def test_letter_of_a_record_without_value_has_no_length() -> None:
+    """A tombstone is not an empty record."""
+    dead = letter(None, reason="empty", topic="t", partition=0, offset=0, public_key=KEY)
 
-    assert (len(dead.value), "truncated" in dict(dead.headers)) == (VALUE_LIMIT_BYTES, False)
-
-
-def test_letter_of_a_long_record_is_cut_and_says_how_long_it_was() -> None:
-    """A longer value is cut, and its length is in the header `truncated`."""
-    dead = letter(bytes(VALUE_LIMIT_BYTES + 1), reason="", topic="t", partition=0, offset=0)
-
-    assert (len(dead.value), dict(dead.headers)["truncated"]) == (VALUE_LIMIT_BYTES, b"900001")
+    assert dead.value is None
+    assert not {"length", "sha256", "encryption"} & headers(dead).keys()
 
 
-def test_letter_fits_kafkas_default_limit_whatever_the_record() -> None:
+@pytest.mark.parametrize("size_bytes", [0, 1, VALUE_LIMIT_BYTES, VALUE_LIMIT_BYTES + 1])
+def test_bytes_are_for_the_owner_of_the_key(size_bytes: int) -> None:
+    """With a key the bytes come back, those of a long record up to the limit; in the message none of them is seen."""
+    value = bytes(at % 251 for at in range(size_bytes))
+
+    dead = letter(value, reason="", topic="t", partition=0, offset=7, public_key=KEY)
+
+    assert value[:VALUE_LIMIT_BYTES] == content(dead.value or b"", headers(dead), sealed_box.read_private_key(PRIVATE))
+    assert str(size_bytes) == headers(dead)["length"]
+    assert (size_bytes > VALUE_LIMIT_BYTES) == ("truncated" in headers(dead))
+    assert size_bytes < 16 or value[:16] not in (dead.value or b"")
+
+
+def test_bytes_are_bound_to_their_place() -> None:
+    """A box that was moved under another letter's headers, or sealed in another way, is not opened."""
+    dead = letter(b"junk", reason="", topic="t", partition=0, offset=7, public_key=KEY)
+    private = sealed_box.read_private_key(PRIVATE)
+
+    for other in ({"offset": "8"}, {"topic": "u"}, {"encryption": "rot13"}):
+        with pytest.raises(BoxError):
+            content(dead.value or b"", headers(dead) | other, private)
+
+
+@pytest.mark.parametrize("public_key", [None, KEY])
+def test_letter_fits_kafkas_default_limit_whatever_the_record(public_key: bytes | None) -> None:
     """The longest possible dead letter is smaller than what a topic takes by default."""
-    dead = letter(bytes(2 << 20), reason="é" * (1 << 20), topic="t" * 249, partition=2**31 - 1, offset=2**63 - 1)
+    dead = letter(
+        bytes(2 << 20),
+        reason="é" * (1 << 20),
+        topic="t" * 249,
+        partition=2**31 - 1,
+        offset=2**63 - 1,
+        public_key=public_key,
+    )
 
     headers_bytes = sum(len(name) + len(value or b"") for name, value in dead.headers)
     assert len(dict(dead.headers)["reason"] or b"") == REASON_LIMIT_BYTES
-    assert len(dead.key) + len(dead.value) + headers_bytes + 1024 < KAFKA_DEFAULT_LIMIT_BYTES
-
-
-def test_letter_of_a_record_without_value_is_empty() -> None:
-    """A record without a value still has its dead letter."""
-    dead = letter(None, reason="no value", topic="t", partition=0, offset=0)
-
-    assert dead.value == b""
+    assert len(dead.key) + len(dead.value or b"") + headers_bytes + 1024 < KAFKA_DEFAULT_LIMIT_BYTES
 
 
 def test_letter_takes_a_reason_that_is_no_text() -> None:

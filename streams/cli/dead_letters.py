@@ -1,0 +1,143 @@
+"""`betrace dead-letters`: which source records could not be read, and, with a key, what they were.
+
+In: the topic of dead letters, and a private key. Out: on stdout a JSON object a letter, or a file of each record.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import msgspec
+from confluent_kafka import Message
+
+from streams.cli import options
+from streams.cli.ledger import read_text
+from streams.config.security import Security
+from streams.config.settings import Settings
+from streams.errors import ConfigError
+from streams.kafka import reader
+from topics.records import dead_letters, sealed_box
+from topics.records.sealed_box import BoxError
+
+FOUND = 1
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+class Letter(msgspec.Struct, frozen=True, kw_only=True):
+    """What `list` prints of a dead letter; `time_ms` is Kafka's time of it. None is not known."""
+
+    topic: str
+    partition: int
+    offset: int
+    time_ms: int
+    reason: str
+    length: int | None
+    sha256: str | None
+    encryption: str | None
+
+
+@click.group("dead-letters", epilog="\b\nExample:\n  betrace dead-letters list --bootstrap localhost:9092")
+def command() -> None:
+    """List the source records that could not be read, and decrypt them."""
+
+
+@command.command(epilog="\b\nExample:\n  betrace dead-letters keygen --key letters.key --pub letters.pub")
+@click.option("--key", type=_FILE, required=True, help="The file that the private key is written to.")
+@click.option("--pub", type=_FILE, required=True, help="The file that the public key is written to.")
+def keygen(key: Path, pub: Path) -> None:
+    """Make a key pair for betrace run --dead-letter-key. Files that are there are never touched."""
+    if there := [str(path) for path in (key, pub) if path.exists()]:
+        raise ConfigError(f"no key was made, already there: {', '.join(there)}; give names of new files")
+    private, public = sealed_box.generate()
+    for path, content, mode in ((key, private, 0o600), (pub, public, 0o644)):
+        try:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+                file.write(content)
+        except OSError as error:
+            raise ConfigError(f"no key was made: {path}: {error.strerror}") from error
+
+
+@command.command("list", epilog="\b\nExample:\n  betrace dead-letters list --bootstrap localhost:9092")
+@options.cluster
+@options.prefix
+def list_letters(*, bootstrap: str, security: Security, prefix: str) -> None:
+    """Print a JSON object a dead letter: its place, reason, length and hash."""
+    for message in _letters(bootstrap, security, prefix):
+        click.echo(msgspec.json.encode(_letter(message)))
+
+
+@command.command(epilog="\b\nExample:\n  betrace dead-letters decrypt letters/ --key letters.key")
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--key", type=_FILE, required=True, help="The file with the private key.")
+@options.cluster
+@options.prefix
+def decrypt(directory: Path, key: Path, *, bootstrap: str, security: Security, prefix: str) -> None:
+    """Write the bytes of each encrypted dead letter to DIRECTORY, as TOPIC-PARTITION-OFFSET; print the names.
+
+    Letters that this key does not open are named on stderr, and the exit code is 1.
+    """
+    try:
+        private = sealed_box.read_private_key(read_text(key).encode())
+    except BoxError as error:
+        raise ConfigError(f"{key}: {error}") from error
+    directory.mkdir(0o700, parents=True, exist_ok=True)
+    failed = False
+    for message in _letters(bootstrap, security, prefix):
+        headers = _headers(message)
+        if "encryption" not in headers:
+            continue
+        letter = _letter(message)
+        # A name from a header is somebody else's: only what a topic may be called becomes a path.
+        name = f"{letter.topic}-{letter.partition}-{letter.offset}"
+        try:
+            content = dead_letters.content(message.value() or b"", headers, private)
+        except BoxError as error:
+            click.echo(f"{name}: {error}", err=True)
+            failed = True
+            continue
+        path = directory / name
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(content)
+        click.echo(path)
+    if failed:
+        raise click.exceptions.Exit(FOUND)
+
+
+def _letters(bootstrap: str, security: Security, prefix: str) -> Iterator[Message]:
+    settings = Settings(bootstrap=bootstrap, security=security, state_dir=Path(), prefix=prefix)
+    return (message for message in reader.read(settings, settings.topic("dead_letters")) if _is_letter(message))
+
+
+def _is_letter(message: Message) -> bool:
+    headers = _headers(message)
+    numbers = (headers.get("partition", ""), headers.get("offset", ""))
+    return dead_letters.is_topic(headers.get("topic", "")) and all(each.isdecimal() for each in numbers)
+
+
+def _letter(message: Message) -> Letter:
+    headers = _headers(message)
+    length = headers.get("length", "")
+    return Letter(
+        topic=headers["topic"],
+        partition=int(headers["partition"]),
+        offset=int(headers["offset"]),
+        time_ms=message.timestamp()[1],
+        reason=headers.get("reason", ""),
+        length=int(length) if length.isdecimal() else None,
+        sha256=headers.get("sha256"),
+        encryption=headers.get("encryption"),
+    )
+
+
+def _headers(message: Message) -> dict[str, str]:
+    given = message.headers() or []
+    pairs = [*given.items()] if isinstance(given, dict) else given
+    return {
+        name: value.decode(errors="replace") if isinstance(value, bytes) else value
+        for name, value in pairs
+        if value is not None
+    }
