@@ -157,6 +157,7 @@ def test_the_evidence_commands_make_evidence_that_verifies(kafka: str, fresh_pre
     now_ms = time.time_ns() // 1_000_000
     judged = msgspec.structs.replace(coverage(0, 0), to_ms=now_ms, settled_to_ms=now_ms)
     producer.produce(f"{fresh_prefix}verdicts", verdicts.encode(judged), partition=0)
+    (tmp_path / "coverage.jsonl").write_bytes(verdicts.encode(judged))
     producer.flush()
 
     run = subprocess.Popen(ledger.replace("kafka:9092", kafka).split(), cwd=tmp_path, env=often)

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from streams.cli import evidence_push, evidence_report
+from streams.cli import evidence_compare, evidence_push, evidence_report
 from streams.cli.keys import key_files, verifiers
 from streams.cli.ledger import read_text, signer_in
 from streams.config.units import iso_ms
@@ -49,6 +49,7 @@ def command() -> None:
     """Make the ledger's keys, verify the evidence it keeps, and report what it says."""
 
 
+command.add_command(evidence_compare.command)
 command.add_command(evidence_report.command)
 command.add_command(evidence_push.command)
 

@@ -23,6 +23,7 @@ from streams.errors import ConfigError
 from streams.inspect import explain, published
 from streams.inspect.explain import Part, Sight
 from streams.kafka import follow
+from streams.observe.terminal import printable
 from streams.projection.project import Projector
 from streams.rules import registry
 from streams.rules.history import history
@@ -171,7 +172,7 @@ def _seen(spans: tuple[Span, ...]) -> str:
 
 def _plain(text: str) -> str:
     """A span's name, which may hold anything, on one line."""
-    return "".join(char if char.isprintable() else " " for char in text[:80])
+    return printable(text[:80])
 
 
 def _json(sight: Sight, said: Published) -> bytes:

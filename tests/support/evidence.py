@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 from streams.evidence.ledger import storage
@@ -32,6 +33,7 @@ MINUTE_MS = 60_000
 START_MS = 1_767_614_400_000
 START = Counted()
 JUDGING = [JudgingRule("pii", "f" * 64, "live", 0)]
+T = TypeVar("T")
 TOPICS = ("audit", "signals", "verdicts")
 
 
@@ -155,3 +157,13 @@ def make(root: Path, minutes: int = 4, partitions: int = 2) -> Directory:
             minute(ledger, number - (number > 2), partitions)
         store_seal(ledger, store, START_MS + number * MINUTE_MS)
     return store
+
+
+def in_parts_of(count: int) -> Callable[[Callable[[int, int], T], int, int], Iterator[T]]:
+    """As `in_shares`, with parts of so many seals, all in this process."""
+
+    def parts(work: Callable[[int, int], T], first: int, end: int) -> Iterator[T]:
+        for begin in range(first, end, count):
+            yield work(begin, min(begin + count, end))
+
+    return parts

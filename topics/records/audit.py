@@ -11,6 +11,7 @@ records that are alike. No other topic has what no rule asks for: this one is fo
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import msgspec
@@ -64,6 +65,16 @@ def decode_position(value: bytes | str) -> SourcePosition | None:
     text = value if isinstance(value, str) else value.decode(errors="replace")
     found = _POSITION.fullmatch(text)
     return SourcePosition(found[1], *map(int, found.groups()[1:])) if found else None
+
+
+def position_in(headers: Iterable[tuple[str, bytes | str | None]]) -> SourcePosition | None:
+    """The position in the headers of a record; of several the last one counts, as for Kafka's own clients.
+
+    >>> position_in([("betrace_source", b"otlp_spans/3/17/1200/0")]).offset
+    1200
+    """
+    values = [value for name, value in headers if name == POSITION_HEADER and value is not None]
+    return decode_position(values[-1]) if values else None
 
 
 class AuditEvent(msgspec.Struct, frozen=True, omit_defaults=True):

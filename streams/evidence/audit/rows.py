@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from streams.evidence.ledger import entry
 from topics.records import audit
-from topics.records.audit import POSITION_HEADER, AuditRecord, Value
+from topics.records.audit import AuditRecord, Value, position_in
 
 MAP = pa.map_(pa.string(), pa.string())
 TIME = pa.timestamp("us", tz="UTC")
@@ -123,4 +123,5 @@ def _uint64(number: int | None) -> int | None:
 
 
 def _source(found: entry.Entry) -> str | None:
-    return next((text for name, text in found.headers if name == POSITION_HEADER), None)
+    at = position_in(found.header_pairs())
+    return None if at is None else at.encode().decode()

@@ -6,6 +6,7 @@
     coverage  the coverage records of each facts partition follow one another, and nothing was lost
     counts    the counts records of each are a chain that says nothing which cannot be so (`counts`)
     signals   how many there are of each rule, to be compared with its verdicts
+    audit     audit records are in the order of their source positions, and of input that was read (`audit_order`)
 
 In: seals with their entries, in order. Out: findings. After `forget` the next seal's logs are taken at their word.
 """
@@ -19,12 +20,13 @@ from itertools import chain, repeat
 
 import msgspec
 
-from streams.evidence.ledger import entry
+from streams.evidence.ledger import audit_order, entry
+from streams.evidence.ledger.audit_order import AuditReading, Unread
 from streams.evidence.ledger.counts import CountsChain
 from streams.evidence.ledger.cover import Continuity, CoverSum
 from streams.evidence.ledger.entry import Place, Reader, Said
 from streams.evidence.ledger.findings import Fault, Finding
-from streams.evidence.ledger.log import SIGNALS, VERDICTS, LogKey
+from streams.evidence.ledger.log import AUDIT, SIGNALS, VERDICTS, LogKey
 from streams.evidence.ledger.merkle import Frontier, Hash, leaf_hashes
 from streams.evidence.ledger.seal import LogState, Seal
 from topics.cluster.bulk import decode_each
@@ -52,6 +54,7 @@ class Totals:
     added: Counter[Verdicts] = field(default_factory=Counter)
     signals: Counter[Verdicts] = field(default_factory=Counter)
     lost: set[LogKey] = field(default_factory=set)
+    reading: AuditReading = field(default_factory=AuditReading)
 
     def add(self, later: Totals) -> None:
         """Adds what was seen of later seals."""
@@ -64,6 +67,7 @@ class Totals:
         self.added += later.added
         self.signals += later.signals
         self.lost |= later.lost
+        self.reading.add(later.reading)
 
 
 _SIGNALLED = ("broken", "undetermined")
@@ -82,6 +86,7 @@ class _Opened:
     """A seal that is being checked: its entries with their hashes, what they sum up to, and what was found."""
 
     place: str
+    time_ms: int
     entries: Sequence[bytes]
     leaves: list[Hash]
     total: CoverSum = field(default_factory=CoverSum)
@@ -126,7 +131,7 @@ class Contents:
         """What is wrong with the next seal's entries."""
         self.totals.seals += 1
         self._is_settled = self._settled_ms is None or seal.time_ms <= self._settled_ms
-        opened = _Opened(place, entries, leaf_hashes(entries))
+        opened = _Opened(place, seal.time_ms, entries, leaf_hashes(entries))
         begin = 0
         for state, before in zip(seal.logs, chain(self._last, repeat(None)), strict=False):
             # Most logs are idle most of the time: one comparison of all tells that soonest.
@@ -137,6 +142,7 @@ class Contents:
             opened.find(None, Fault.CHANGED, f"it has {len(entries)} entries, its logs say {begin}")
         if len(self._logs) != len(seal.logs):
             opened.find(None, Fault.CHANGED, "it does not name every log, each once")
+        self.totals.reading.cover(seal.cover.sources)
         if opened.total.cover() != seal.cover:
             opened.find(None, Fault.CHANGED, "the sums of its cover are not those of its entries")
         if any(finding.fault is Fault.CHANGED for finding in opened.found):
@@ -163,8 +169,7 @@ class Contents:
         if state.topic == VERDICTS and state.partition not in self.counts:
             is_first = before is not None and not before.next_offset and not state.lost and not self.is_damaged
             self.counts[state.partition] = CountsChain(Counted() if is_first else None)
-        if state.topic == SIGNALS:
-            self._add_signals(state.partition, opened.entries[begin:end])
+        self._add_others(opened, before, state, opened.entries[begin:end])
         for line, said in zip(opened.entries[begin:end], _said(state, opened.entries[begin:end]), strict=True):
             if said is None or not next_offset <= said.offset < state.next_offset:
                 message = f"an entry is not between offsets {next_offset} and {state.next_offset}"
@@ -179,6 +184,24 @@ class Contents:
         for lost_from, lost_to in state.lost:
             message = f"offsets {lost_from} to {lost_to} were gone before the ledger could read them"
             opened.find(state, Fault.GAP, message)
+
+    def _add_others(self, opened: _Opened, before: LogState | None, state: LogState, lines: Sequence[bytes]) -> None:
+        """What logs other than those of verdicts say."""
+        if state.topic == SIGNALS:
+            self._add_signals(state.partition, lines)
+        elif state.topic == AUDIT:
+            self._check_audit(opened, before, state, lines)
+
+    def _check_audit(self, opened: _Opened, before: LogState | None, state: LogState, lines: Sequence[bytes]) -> None:
+        """The source positions of audit records; how far coverage reaches is known at the end."""
+        entries = audit_order.positioned(lines)
+        for message in audit_order.out_of_order(before, state, entries):
+            opened.find(state, Fault.INCONSISTENT, message)
+        where = f"{opened.place} {state.topic}-{state.partition}"
+        self.totals.reading.unread += [
+            Unread(epoch, offset, opened.time_ms, where)
+            for epoch, offset in audit_order.highest_offsets(entries).items()
+        ]
 
     def _check_verdicts(self, opened: _Opened, state: LogState, said: Said[Record], line: bytes) -> None:
         """A verdict record, which is added to the seal's sums."""

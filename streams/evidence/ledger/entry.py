@@ -41,6 +41,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The record's value; empty for a tombstone."""
         return bytes(self.json) or (self.value.encode() if self.value is not None else self.value_base64 or b"")
 
+    def header_pairs(self) -> Sequence[tuple[str, str | bytes | None]]:
+        """The record's headers, whichever field has them."""
+        return self.headers or self.headers_base64
+
 
 class Place(msgspec.Struct, frozen=True, gc=False):
     """Of an entry its offset alone."""

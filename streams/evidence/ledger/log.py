@@ -7,6 +7,10 @@
 
 In: records and the wall clock as values. Out: files. What must hold: the offsets to go on at are in the seal itself, so
 a ledger that was killed anywhere goes on where its storage ends (`resume`), and no entry is there twice or missing.
+
+An audit record may come twice: ingest was killed, or its offsets were reset. It is left out only when it repeats, byte
+for byte, the one that was taken with its source position. Whoever can write to the topic can so add records, which
+verification finds where they are out of order, but nobody can keep one out.
 """
 
 from __future__ import annotations
@@ -24,13 +28,14 @@ from streams.evidence.ledger.cover import CoverSum
 from streams.evidence.ledger.merkle import Frontier, Hash, leaf_hash
 from streams.evidence.ledger.notes import NoteError, Signer
 from streams.evidence.ledger.seal import LogState, Seal
+from streams.evidence.ledger.sealed_audit import SealedAudit
 from streams.evidence.ledger.storage import Storage
 from streams.evidence.ledger.tree_head import Checkpoint
 from topics.records import verdicts
-from topics.records.audit import POSITION_HEADER, SourcePosition, decode_position
+from topics.records.audit import SourcePosition, position_in
 
 VERDICTS = "verdicts"
-AUDIT = "audit"
+AUDIT = seals.AUDIT
 SIGNALS = "signals"
 
 LogKey = tuple[str, int]
@@ -48,6 +53,8 @@ class Log:
     doubles: int = 0
     lost: list[tuple[int, int]] = field(default_factory=list)
     sources: dict[tuple[str, int], SourcePosition] = field(default_factory=dict)
+    taken: dict[SourcePosition, bytes] = field(default_factory=dict)
+    """Of the audit records since the last seal the hash of each value, by source position."""
 
     def state(self, key: LogKey) -> LogState:
         """The log as the next seal names it."""
@@ -89,8 +96,10 @@ class Record:
 class Ledger:
     """All logs of one origin; see the module docstring for the order of calls."""
 
-    def __init__(self, origin: str) -> None:
+    def __init__(self, origin: str, sealed_audit: SealedAudit | None = None) -> None:
+        """A ledger without seals; without `sealed_audit` no repeat of what was sealed is recognised."""
         self.origin = origin
+        self._sealed_audit = sealed_audit
         self.number = 0
         self.logs: dict[LogKey, Log] = {}
         self.pending_bytes = 0
@@ -99,9 +108,9 @@ class Ledger:
         self._sum = CoverSum()
 
     @classmethod
-    def after(cls, seal: Seal, before: Frontier, previous: str | None) -> Ledger:
+    def after(cls, seal: Seal, before: Frontier, previous: str | None, sealed_audit: SealedAudit) -> Ledger:
         """The ledger as it was when it made `seal`, with nothing taken; `before` are the seals before it."""
-        ledger = cls(seal.origin)
+        ledger = cls(seal.origin, sealed_audit)
         ledger.number, ledger._seals, ledger._previous = seal.number, before, previous
         for state in seal.logs:
             ledger.logs[state.topic, state.partition] = Log(
@@ -132,7 +141,7 @@ class Ledger:
         if record.offset < log.next_offset:
             return
         log.next_offset = record.offset + 1
-        if key[0] == AUDIT and self._is_double(log, record):
+        if key[0] == AUDIT and self._is_repeat(log, key[1], record):
             log.doubles += 1
             return
         line = entry.line(
@@ -175,19 +184,27 @@ class Ledger:
         self._sum = CoverSum()
         self.pending_bytes = 0
         for log in self.logs.values():
-            log.entries, log.lost, log.doubles = [], [], 0
+            log.entries, log.lost, log.doubles, log.taken = [], [], 0, {}
 
-    def _is_double(self, log: Log, record: Record) -> bool:
-        texts = [content for name, content in record.headers if name == POSITION_HEADER and content is not None]
-        at = decode_position(texts[-1]) if texts else None
+    def _is_repeat(self, log: Log, partition: int, record: Record) -> bool:
+        """Whether the log has this audit record already; the position alone proves nothing, anybody may write it."""
+        at = position_in(record.headers)
         if at is None:
             return False
-        source = (at.topic, at.partition)
-        before = log.sources.get(source)
-        if before is not None and at <= before:
+        value_hash = hashlib.sha256(record.value or b"").digest()
+        before = log.sources.get((at.topic, at.partition))
+        if before is None or at > before:
+            log.sources[at.topic, at.partition] = at
+        elif value_hash == self._known_hash(log, partition, at):
             return True
-        log.sources[source] = at
+        log.taken.setdefault(at, value_hash)
         return False
+
+    def _known_hash(self, log: Log, partition: int, at: SourcePosition) -> bytes | None:
+        taken = log.taken.get(at)
+        if taken is not None or self._sealed_audit is None:
+            return taken
+        return self._sealed_audit.value_hash(partition, at, self.number)
 
 
 def head(seal_leaf: Hash, seals_before: Frontier, origin: str) -> Checkpoint:
@@ -204,7 +221,7 @@ def resume(store: Storage, signers: Sequence[Signer]) -> Ledger:
     """
     try:
         last = storage.last_seal(store)
-        return Ledger(signers[0].name) if last is None else _resumed(store, last, signers)
+        return Ledger(signers[0].name, SealedAudit(store)) if last is None else _resumed(store, last, signers)
     except (msgspec.DecodeError, NoteError, OSError, ValueError) as error:
         raise StateError(
             f"this evidence cannot be continued: {error}",
@@ -224,7 +241,7 @@ def _resumed(store: Storage, last: int, signers: Sequence[Signer]) -> Ledger:
     # Whoever could write to the storage would else have what they wrote signed by the next checkpoint.
     if not notes.verified(note, [signer.verifier() for signer in signers]):
         raise NoteError("the last checkpoint is signed by none of the keys; to change keys, give both for one start")
-    ledger = Ledger.after(seal, before, seal.previous)
+    ledger = Ledger.after(seal, before, seal.previous, SealedAudit(store))
     ledger.advance(parts.line, parts.note)
     return ledger
 

@@ -22,6 +22,8 @@ from streams.evidence.ledger.cover import Cover
 from topics.records.audit import SourcePosition
 
 SCHEMA = 3
+AUDIT = "audit"
+"""The log of the audit trail, of each partition."""
 _JOINT = b"\n\n"
 
 
@@ -30,8 +32,8 @@ class LogState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 
     `size` counts its entries, of which the seal brought `added`; `peaks` are those of its tree, 32 bytes each
     (`streams.evidence.ledger.merkle.Frontier`). Entries are of offsets below `next_offset`. In this seal `doubles`
-    records were left out because their source position was there, and `lost` offset ranges were gone before the ledger
-    read them. `sources` are the highest source positions so far, of the audit trail only.
+    records were left out because they repeat what is there at their source position, and `lost` offset ranges were gone
+    before the ledger read them. `sources` are the highest source positions so far, of the audit trail only.
     """
 
     topic: str

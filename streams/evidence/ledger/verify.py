@@ -3,7 +3,7 @@
     files     every seal from 0 on is there, and nothing else is
     passages  each seal follows from those before it and is signed, on all processors (`passage`)
     joints    coverage and counts go on from one passage to the next
-    figures   nothing is taken back that was not there, and signals and verdicts are as many
+    figures   nothing is taken back that was not there, signals and verdicts are as many, audit records are of input
     cut       the log reaches the known heads
 
 In: a storage. Out: findings, each with its place, and totals. What must hold: any change, removal, insertion or new
@@ -117,6 +117,11 @@ class Verification:
     def _figures(self, count: int) -> Iterator[Finding]:
         """What the sums of all seals say that cannot be so."""
         place = storage.seal_path(max(count - 1, 0))
+        judged_ms = min(self.totals.judged_to_ms.values(), default=None)
+        if judged_ms is not None and not any(topic == VERDICTS for topic, _ in self.totals.lost):
+            # What was read is judged soon after; until then nobody knows.
+            for where, message in self.totals.reading.beyond(judged_ms - APART_MS):
+                yield Finding(where, Fault.INCONSISTENT, message)
         for chain in self._counts.values():
             for where, message in chain.negative():
                 yield Finding(where, Fault.INCONSISTENT, message)

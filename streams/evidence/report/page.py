@@ -5,6 +5,7 @@ Every figure is in an element whose `data-figure` is its path in the JSON, so th
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from html import escape
 
@@ -329,7 +330,7 @@ def _text(report: Report, rule: RuleReport) -> str:
         f"<td><pre>{escape(one.text)}</pre></tr>"
         for one in reversed(rule.versions)
     )
-    header = "<tr><th>Since (UTC)<th>Until<th>Pushed by, as named<th>Revision<th>Fingerprint<th>Text</tr>"
+    header = "<tr><th>Since (UTC)<th>Until<th>Pushed by, as named by the pusher<th>Revision<th>Fingerprint<th>Text</tr>"
     table = f"<table>{header}{rows}</table>" if rows else ""
     text = "" if rows else f"<pre>{escape(rule.text)}</pre>"
     return f"<h4>Rule</h4><p>{said}</p>{text}{table}"
@@ -344,7 +345,7 @@ def _pushes(report: Report) -> str:
         for one in reversed(report.rule_sets)
     )
     return f"""<section><h2>Rule sets in force</h2>
-<table><tr><th>Since (UTC)<th>Pushed by, as named<th>Revision<th>Rule set</tr>{rows}</table></section>"""
+<table><tr><th>Since (UTC)<th>Pushed by, as named by the pusher<th>Revision<th>Rule set</tr>{rows}</table></section>"""
 
 
 def _proof(report: Report) -> str:
@@ -359,7 +360,12 @@ def _proof(report: Report) -> str:
         ("SHA-256 of the head's file", evidence.head_file_sha256 or "not readable"),
     )
     table = "".join(f"<tr><th>{name}<td><code>{escape(text)}</code></tr>" for name, text in rows)
+    compare = f"betrace evidence compare {shlex.quote(evidence.place)} coverage.jsonl --key ledger.pub"
     return f"""<section><h2>How to verify</h2><p>The figures are sums of records in an append-only Merkle log, whose
 head is signed once a minute. This command needs only the evidence and the public key; it finds any change, removal,
 insertion, new order and gap, and says where. Its last lines name the head: it must go on from the one below.</p>
-<pre class="command">{escape(report.verify)}</pre><table class="proof">{table}</table></section>"""
+<pre class="command">{escape(report.verify)}</pre><table class="proof">{table}</table>
+<p>What this cannot prove: whoever runs the ledger, has its key, and writes or leaves out records before they are sealed
+can make a history that agrees with itself. It does not agree with a head kept elsewhere, nor with the coverage records
+that a second party keeps for itself; this command compares them:</p>
+<pre class="command">{escape(compare)}</pre></section>"""

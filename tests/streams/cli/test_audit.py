@@ -210,7 +210,7 @@ def test_each_export_has_every_record(root: Path, tmp_path: Path, suffix: str) -
     done = call("export", root, file)
 
     assert 0 == done.exit_code, done.output
-    assert [(64,)] == duckdb.sql(f"SELECT count(*) FROM '{file}'").fetchall()  # noqa: S608, as above
+    assert [(64,)] == duckdb.execute(f"SELECT count(*) FROM '{file}'").fetchall()  # noqa: S608, as above
 
 
 def test_export(root: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 from msgspec.structs import replace
@@ -15,7 +14,7 @@ from streams.evidence.ledger.log import Ledger
 from streams.evidence.ledger.storage import Directory
 from streams.evidence.ledger.verify import Verification
 from tests.support import evidence
-from tests.support.evidence import MINUTE_MS, ORIGIN, SIGNER, START_MS
+from tests.support.evidence import MINUTE_MS, ORIGIN, SIGNER, START_MS, in_parts_of
 from tests.support.findings import FINDING
 from topics.records import signals, verdicts
 from topics.records.verdicts import Counted, Coverage, Leaf, Retraction, VerdictCounts, VerdictSums, WindowBounds
@@ -23,7 +22,6 @@ from topics.records.verdicts import Counted, Coverage, Leaf, Retraction, Verdict
 MINUTES = 22
 """More than the time that a verdict and its signal may be apart."""
 BOUNDS = WindowBounds(START_MS, START_MS)
-T = TypeVar("T")
 Forge = Callable[[list[verdicts.Record]], Iterable[verdicts.Record | bytes]]
 
 
@@ -115,6 +113,19 @@ def deltas(_: list[verdicts.Record]) -> bytes:
     return value.replace(b'"added":{"held":2}', b'"added":{"held":24,"broken":-24}')
 
 
+def repaired(records: list[verdicts.Record]) -> list[verdicts.Record]:
+    """A record more, by who reads the topic: it goes on from the last one and takes back what there is."""
+    reached = Counted()
+    for one in counts_of(records[:-2]):
+        reached = reached.after(one, verdicts.encode(one))
+    forged = replace(
+        evidence.counts(0, held=1, minute=MINUTES - 2, before=reached),
+        taken_back=VerdictSums(broken=1),
+        retractions=retractions(1),
+    )
+    return [*records[:-2], forged, *records[-2:]]
+
+
 def rechained(records: Iterable[verdicts.Record]) -> Iterator[verdicts.Record]:
     """The chain made anew, as whoever has the key of the ledger and writes the topics can."""
     reached = Counted()
@@ -147,6 +158,11 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
         inserted(evidence.counts(0, minute=21)),
         Fault.INCONSISTENT,
         "counts record 0 does not follow",
+    ),
+    "a repair that nobody judged": (
+        repaired,
+        Fault.INCONSISTENT,
+        "counts record 21 does not follow",
     ),
     "a record twice": (
         lambda records: [*records[:-2], records[-4], *records[-2:]],
@@ -224,16 +240,6 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
         "coverage states other sums than its counts records have",
     ),
 }
-
-
-def in_parts_of(count: int) -> Callable[[Callable[[int, int], T], int, int], Iterator[T]]:
-    """As `in_shares`, with parts of so many seals, all in this process."""
-
-    def parts(work: Callable[[int, int], T], first: int, end: int) -> Iterator[T]:
-        for begin in range(first, end, count):
-            yield work(begin, min(begin + count, end))
-
-    return parts
 
 
 @pytest.mark.parametrize("is_split", [False, True], ids=["one process", "several"])

@@ -186,7 +186,7 @@ def test_no_server_says_when_this_program_ends(
     """`Retry-After` is heeded up to a bound."""
     url, account = platform
     waited: list[float] = []
-    monkeypatch.setattr(request.time, "sleep", waited.append)
+    monkeypatch.setattr("streams.evidence.report.request.time.sleep", waited.append)
     account.failing = [(429, {"Retry-After": asked})]
 
     drata(url).push([FIRST])
@@ -200,7 +200,7 @@ def test_a_time_that_the_server_asks_for_is_waited(
     """Seconds are seconds; what is no time is as if nothing was asked for."""
     url, account = platform
     waited: list[float] = []
-    monkeypatch.setattr(request.time, "sleep", waited.append)
+    monkeypatch.setattr("streams.evidence.report.request.time.sleep", waited.append)
     account.failing = [(429, {"Retry-After": "7"}), (503, {"Retry-After": "soon"})]
 
     drata(url).push([FIRST])

@@ -1,0 +1,143 @@
+"""Whether evidence agrees with a copy of coverage that somebody else keeps.
+
+A ledger proves that what it sealed was not changed. Whoever runs it, has its key, and writes or leaves out records
+before they are sealed can make a history that agrees with itself. Each coverage record states the input that was judged
+and the hash of the last counts record, which names the one before it, and so on: who kept the coverage records
+themselves, with any consumer of `betrace.verdicts` or with a ledger of their own, can tell such a history from the one
+that was on the topic.
+
+In: two streams of coverage records. Out: sentences about where they differ, and how many agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from streams.config.units import iso_ms
+from streams.errors import ConfigError
+from streams.evidence.ledger import entry, storage
+from streams.evidence.ledger import seal as seals
+from streams.evidence.ledger.log import VERDICTS
+from streams.evidence.ledger.storage import Storage
+from topics.records import verdicts
+from topics.records.verdicts import Coverage
+
+Moment = tuple[int, int, int]
+"""Generation, record time and facts offset up to which a coverage record speaks: their order in a facts partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What one coverage record states: its hash, and of the chain of counts how many records there are."""
+
+    value_hash: bytes
+    counts: int
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What `differences` found: how many records agree, and up to which record time, by facts partition."""
+
+    agree: int = 0
+    to_ms: dict[int, int] = field(default_factory=dict)
+
+    def differences(self, ours: Iterable[Coverage], theirs: Iterable[Coverage]) -> Iterator[str]:
+        """Where the streams differ in the time that both speak of.
+
+        Raises:
+            ConfigError: there is no such time.
+        """
+        copies, mine = _by_partition(theirs), _by_partition(ours)
+        for partition in sorted(copies.keys() & mine.keys()):
+            yield from self._partition(partition, mine[partition], copies[partition])
+        if not any(_common(mine[each], copies[each]) for each in copies.keys() & mine.keys()):
+            raise ConfigError("the copy has no coverage of a time that the evidence speaks of: nothing was compared")
+        for partition in sorted(copies.keys() - mine.keys()):
+            yield f"facts partition {partition}: the evidence has no coverage, the copy has"
+
+    def _partition(
+        self, partition: int, ours: dict[Moment, Statement], theirs: dict[Moment, Statement]
+    ) -> Iterator[str]:
+        for at in _common(ours, theirs):
+            mine, copy = ours.get(at), theirs.get(at)
+            what = f"facts partition {partition}: coverage up to {iso_ms(at[1])}"
+            if mine is None or copy is None:
+                yield f"{what} is only in {'the copy' if mine is None else 'the evidence'}"
+            elif mine != copy:
+                other = f", after {mine.counts} counts records here and {copy.counts} there"
+                yield f"{what} is another one in the copy{'' if mine.counts == copy.counts else other}"
+            else:
+                self.agree += 1
+                self.to_ms[partition] = max(at[1], self.to_ms.get(partition, 0))
+
+
+def sealed(store: Storage) -> Iterator[Coverage]:
+    """The coverage records in evidence; what is none is for verification to name."""
+    last = storage.last_seal(store)
+    for number in range(-1 if last is None else last + 1):
+        try:
+            parts = seals.split(store.read(storage.seal_path(number)))
+            logs = seals.decode(parts.line).logs
+        except (msgspec.DecodeError, OSError):
+            continue
+        begin = 0
+        for state in logs:
+            if state.topic == VERDICTS:
+                yield from _coverage(_values(parts.entries[begin : begin + state.added]))
+            begin += state.added
+
+
+def copied(place: Path) -> Iterator[Coverage]:
+    """The coverage records in a file of records of `betrace.verdicts`, one a line, as any consumer prints them.
+
+    Raises:
+        ConfigError: it cannot be read, or holds no coverage.
+    """
+    count = 0
+    try:
+        with place.open("rb") as lines:
+            for record in _coverage(line.strip() for line in lines):
+                count += 1
+                yield record
+    except OSError as error:
+        raise ConfigError(f"{place} cannot be read: {error.strerror}") from error
+    if not count:
+        raise ConfigError(f"{place} holds no coverage records: give evidence, or records of the topic of verdicts")
+
+
+def _values(lines: Iterable[bytes]) -> Iterator[bytes]:
+    for line in lines:
+        try:
+            yield entry.decode(line).value_bytes()
+        except msgspec.DecodeError:
+            continue
+
+
+def _coverage(values: Iterable[bytes]) -> Iterator[Coverage]:
+    for value in values:
+        try:
+            record = verdicts.decode(value)
+        except msgspec.DecodeError:
+            continue
+        if isinstance(record, Coverage):
+            yield record
+
+
+def _by_partition(records: Iterable[Coverage]) -> dict[int, dict[Moment, Statement]]:
+    found: dict[int, dict[Moment, Statement]] = {}
+    for record in records:
+        statement = Statement(hashlib.sha256(verdicts.encode(record)).digest(), record.counted.seq)
+        # Of two that speak of one moment the first counts: then the other one shows.
+        found.setdefault(record.partition, {}).setdefault((record.generation, record.to_ms, record.facts_to), statement)
+    return found
+
+
+def _common(ours: dict[Moment, Statement], theirs: dict[Moment, Statement]) -> list[Moment]:
+    """All moments between the first and the last that both may know."""
+    begin, end = max(min(ours), min(theirs)), min(max(ours), max(theirs))
+    return sorted(at for at in ours.keys() | theirs.keys() if begin <= at <= end)

@@ -1,0 +1,157 @@
+"""What the ledger's own operator left out or invented shows against a copy of coverage that somebody else keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from msgspec.structs import replace
+
+from streams.cli import main
+from streams.evidence.ledger import log
+from streams.evidence.ledger.storage import Directory
+from streams.evidence.ledger.verify import Verification
+from tests.support import evidence
+from tests.support.evidence import MINUTE_MS, SIGNER, START_MS
+from topics.records import verdicts
+from topics.records.verdicts import Coverage
+
+MINUTES = 6
+
+
+def history(broken: Iterable[int], minutes: int = MINUTES) -> list[verdicts.Record]:
+    """The records of a partition, of which some minutes have a broken trace; in shadow, so no signal tells."""
+    records: list[verdicts.Record] = []
+    reached = evidence.START
+    for minute in range(minutes):
+        held = 1 if minute in broken else 2
+        counts = replace(evidence.counts(0, held, 2 - held, minute=minute, before=reached), mode="shadow")
+        reached = reached.after(counts, verdicts.encode(counts))
+        records += [counts, evidence.coverage(0, minute, reached)]
+    return records
+
+
+def sealed(root: Path, records: Iterable[verdicts.Record]) -> Directory:
+    """Evidence of these records, signed with the ledger's key."""
+    store = Directory(root)
+    ledger = log.resume(store, [SIGNER])
+    ledger.follow(("verdicts", 0), "id")
+    for number, record in enumerate(records):
+        ledger.take(("verdicts", 0), evidence.record(number, verdicts.encode(record)))
+        if number % 2:
+            evidence.store_seal(ledger, store, START_MS + number // 2 * MINUTE_MS)
+    return store
+
+
+def compare(root: Path, other: Path, tmp_path: Path) -> Result:
+    """Runs the command."""
+    key = tmp_path / "ledger.pub"
+    key.write_text(SIGNER.verifier().encode() + "\n")
+    return CliRunner().invoke(main, ["evidence", "compare", str(root), str(other), "--key", str(key)])
+
+
+@pytest.fixture(params=["file", "evidence"])
+def copy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """What a second party has of what was on the topic: the output of a consumer, or evidence of its own."""
+    path = tmp_path / "copy"
+    records = history({2, 4})
+    if request.param == "file":
+        path.write_bytes(b"".join(verdicts.encode(record) + b"\n" for record in records))
+    else:
+        sealed(path, records)
+    return path
+
+
+def test_an_honest_ledger_agrees(tmp_path: Path, copy: Path) -> None:
+    """Nothing differs, and it is said up to when."""
+    sealed(tmp_path / "e", history({2, 4}))
+
+    done = compare(tmp_path / "e", copy, tmp_path)
+
+    assert 0 == done.exit_code, done.output
+    until = "2026-01-05T12:06:00.000Z"
+    assert [f"6 coverage records agree, up to {until} of record time", "nothing differs"] == done.stdout.splitlines()
+
+
+def test_a_history_made_anew_is_found(tmp_path: Path, copy: Path) -> None:
+    """With all broken traces held instead and the chain made anew, evidence verifies, and differs from the copy."""
+    store = sealed(tmp_path / "e", history({}))
+
+    done = compare(tmp_path / "e", copy, tmp_path)
+
+    assert [] == [*Verification(store, [SIGNER.verifier()]).findings()]
+    assert 1 == done.exit_code
+    assert "facts partition 0: coverage up to 2026-01-05T12:03:00.000Z is another one in the copy" in done.stdout
+    assert "2 coverage records agree" in done.stdout
+
+
+def test_counts_that_were_left_out_are_found(tmp_path: Path, copy: Path) -> None:
+    """The counts of a minute and what refers to them: there are fewer of them than in the copy."""
+    records = history({2, 4})
+    reached = evidence.START
+    kept: list[verdicts.Record] = []
+    for record in records[:4] + records[5:6]:
+        if isinstance(record, Coverage):
+            kept.append(replace(record, counted=reached))
+        else:
+            reached = reached.after(record, verdicts.encode(record))
+            kept.append(record)
+    sealed(tmp_path / "e", kept[:4])
+    store = Directory(tmp_path / "e")
+    ledger = log.resume(store, [SIGNER])
+    ledger.take(("verdicts", 0), evidence.record(9, verdicts.encode(kept[4])))
+    evidence.store_seal(ledger, store, START_MS + 9 * MINUTE_MS)
+
+    done = compare(tmp_path / "e", copy, tmp_path)
+
+    assert 1 == done.exit_code
+    assert "is another one in the copy, after 2 counts records here and 3 there" in done.stdout
+
+
+def test_a_minute_without_coverage_is_found(tmp_path: Path, copy: Path) -> None:
+    """It is in one of them only; outside of the time that both speak of nothing is said."""
+    records = history({2, 4}, MINUTES + 3)
+    sealed(tmp_path / "e", records[:6] + records[8:])
+
+    done = compare(tmp_path / "e", copy, tmp_path)
+
+    assert 1 == done.exit_code
+    assert ["facts partition 0: coverage up to 2026-01-05T12:04:00.000Z is only in the copy"] == [
+        line for line in done.stdout.splitlines() if line.startswith("facts partition")
+    ]
+
+
+def test_evidence_that_was_changed_is_found_first(tmp_path: Path, copy: Path) -> None:
+    """Coverage alone proves nothing: the evidence is verified too."""
+    sealed(tmp_path / "e", history({2, 4}))
+    seal = tmp_path / "e" / "seals/000/000/002.tlog"
+    content = seal.read_bytes()
+    seal.unlink()
+    seal.write_bytes(content.replace(b'"broken":1', b'"broken":0'))
+
+    done = compare(tmp_path / "e", copy, tmp_path)
+
+    assert 1 == done.exit_code
+    assert "seals/000/000/002.tlog" in done.stdout
+
+
+@pytest.mark.parametrize("content", [b"", b"no record\n", None])
+def test_a_copy_of_nothing_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    """That nothing differs is not said when nothing was compared."""
+    sealed(tmp_path / "e", history({}))
+    other = tmp_path / "other"
+    if content is not None:
+        other.write_bytes(content)
+
+    assert 2 == compare(tmp_path / "e", other, tmp_path).exit_code
+
+
+def test_a_copy_of_another_time_is_refused(tmp_path: Path) -> None:
+    """As above."""
+    records = history({}, MINUTES)
+    sealed(tmp_path / "e", records[:4])
+    sealed(tmp_path / "other", records[8:])
+
+    assert 2 == compare(tmp_path / "e", tmp_path / "other", tmp_path).exit_code
