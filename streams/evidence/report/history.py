@@ -27,17 +27,22 @@ class Activation(msgspec.Struct, frozen=True):
     """From `from_ms` on (Kafka's time) a rule set was the active one.
 
     `pushed_by` is who made it active, `revision` the state of the files' repository, both as whoever pushed it named
-    them; None where that is not known.
+    them; None where that is not known. `sealed_ms` is the ledger's clock when it sealed the record: whoever may set
+    the time of records on the topic can push in the past, but not seal there.
     """
 
     from_ms: int
     rule_set: str
     pushed_by: str | None
     revision: str | None = None
+    sealed_ms: int | None = None
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A rule as it was in force from `from_ms` to `to_ms` (None: it still is), and who pushed it, of what revision."""
+    """A rule as it was in force from `from_ms` to `to_ms` (None: it still is), and who pushed it, of what revision.
+
+    `sealed_ms` is that of the activation with which it began.
+    """
 
     from_ms: int
     to_ms: int | None
@@ -46,6 +51,7 @@ class Version(msgspec.Struct, frozen=True):
     text: str
     pushed_by: str | None
     revision: str | None
+    sealed_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -93,6 +99,7 @@ class History:
                         rule.text,
                         active.pushed_by,
                         active.revision,
+                        active.sealed_ms,
                     )
                 )
         return found
@@ -133,9 +140,9 @@ def read(store: Storage) -> History:
     last = storage.last_seal(store)
     if last is None:
         return history
-    for found in _entries(store, -1, 0, last, None):
+    for sealed_ms, found in _entries(store, -1, 0, last, None):
         try:
-            _take(history, found)
+            _take(history, found, sealed_ms)
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
     for rule_set, record in history.sets.items():
@@ -143,19 +150,19 @@ def read(store: Storage) -> History:
     return history
 
 
-def _take(history: History, found: entry.Entry) -> None:
+def _take(history: History, found: entry.Entry, sealed_ms: int) -> None:
     value = found.value_bytes()
     if found.key is None or not value:
         return
     if records.is_push(found.key.encode()):
         history.pushes[found.key] = records.decode_push(value)
     elif found.key.encode() == records.ACTIVE_KEY:
-        _activate(history, found, value.decode())
+        _activate(history, found, value.decode(), sealed_ms)
     else:
         history.sets[found.key] = records.decode(value)
 
 
-def _activate(history: History, found: entry.Entry, rule_set: str) -> None:
+def _activate(history: History, found: entry.Entry, rule_set: str, sealed_ms: int) -> None:
     if history.activations and history.activations[-1].rule_set == rule_set:
         return
     headers = dict(found.headers)
@@ -164,11 +171,16 @@ def _activate(history: History, found: entry.Entry, rule_set: str) -> None:
     named = push or record
     by = headers.get(records.BY_HEADER) or (named.pushed_by if named else None)
     revision = (push.revision if push else None) or (record.revision if record else None)
-    history.activations.append(Activation(found.time_ms, rule_set, by, revision))
+    history.activations.append(Activation(found.time_ms, rule_set, by, revision, sealed_ms))
 
 
-def _entries(store: Storage, low: int, low_size: int, high: int, high_size: int | None) -> Iterator[entry.Entry]:
-    """The entries of the log of rules in the seals after `low`, to `high`; the sizes are those after these seals."""
+def _entries(
+    store: Storage, low: int, low_size: int, high: int, high_size: int | None
+) -> Iterator[tuple[int, entry.Entry]]:
+    """The entries of the log of rules in the seals after `low`, to `high`, each with the time of its seal.
+
+    The sizes are those after these seals.
+    """
     if high_size is None:
         high_size = _size(store, high)
     if high_size == low_size:
@@ -187,14 +199,16 @@ def _size(store: Storage, number: int) -> int:
     return sum(state.size for state in seal.logs if state.topic == RULES) if seal else 0
 
 
-def _entries_of(store: Storage, number: int) -> Iterator[entry.Entry]:
+def _entries_of(store: Storage, number: int) -> Iterator[tuple[int, entry.Entry]]:
     seal, lines = _seal(store, number)
+    if seal is None:
+        return
     at = 0
-    for state in seal.logs if seal else ():
+    for state in seal.logs:
         if state.topic == RULES:
             for line in lines[at : at + state.added]:
                 try:
-                    yield entry.decode(line)
+                    yield seal.time_ms, entry.decode(line)
                 except msgspec.DecodeError:
                     continue
         at += state.added

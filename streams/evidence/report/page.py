@@ -10,12 +10,15 @@ from collections.abc import Iterable
 from html import escape
 
 from streams.evidence.report import charts
+from streams.evidence.report.history import Activation, Version
 from streams.evidence.report.model import BrokenTrace, ControlReport, Report, RuleReport
 from streams.evidence.report.style import STYLE
 from streams.evidence.report.words import amount, day, duration, minute, span, was
 
 GAPS = 12
 SOURCES = 12
+
+_PUSHER = "Pushed by, as named by the pusher"
 
 
 def page(report: Report) -> str:
@@ -59,6 +62,8 @@ judged all traces that began in it, in every partition. Only then are zero viola
 that began before it was pushed, nor shortly after.
 <dt>Counts<dd>A verdict counts on the day on which its trace began (UTC). When late data changes a verdict, the new one
 counts and the old one is taken back. Where the input was read again a verdict counts once.
+<dt>Since, sealed<dd>Since when a rule was in force is the time of its record on the topic, which is the broker's unless
+the topic was made otherwise. When it was sealed is the ledger's: a record that was made to look older was sealed later.
 <dt>Traces seen<dd>An estimate (HyperLogLog, standard error 1.6 %) of how many distinct traces came in the period, also
 those that no rule is about. Each counts once, however long it went on.
 </dl></section>"""
@@ -325,27 +330,32 @@ def _text(report: Report, rule: RuleReport) -> str:
     )
     rows = "".join(
         f"<tr><td>{minute(one.from_ms)}<td>{'in force' if one.to_ms is None else minute(one.to_ms)}"
-        f"<td>{escape(one.pushed_by or 'not known')}<td>{escape(one.revision or '-')}"
+        f"<td>{_sealed(one)}<td>{escape(one.pushed_by or 'not known')}<td>{escape(one.revision or '-')}"
         f"<td><code>{escape(one.fingerprint)}</code>{' shadow' if one.mode == 'shadow' else ''}"
         f"<td><pre>{escape(one.text)}</pre></tr>"
         for one in reversed(rule.versions)
     )
-    header = "<tr><th>Since (UTC)<th>Until<th>Pushed by, as named by the pusher<th>Revision<th>Fingerprint<th>Text</tr>"
+    header = f"<tr><th>Since (UTC)<th>Until<th>Sealed (UTC)<th>{_PUSHER}<th>Revision<th>Fingerprint<th>Text</tr>"
     table = f"<table>{header}{rows}</table>" if rows else ""
     text = "" if rows else f"<pre>{escape(rule.text)}</pre>"
     return f"<h4>Rule</h4><p>{said}</p>{text}{table}"
+
+
+def _sealed(one: Activation | Version) -> str:
+    return "-" if one.sealed_ms is None else minute(one.sealed_ms)
 
 
 def _pushes(report: Report) -> str:
     if not report.rule_sets:
         return ""
     rows = "".join(
-        f"<tr><td>{minute(one.from_ms)}<td>{escape(one.pushed_by or 'not known')}<td>{escape(one.revision or '-')}"
+        f"<tr><td>{minute(one.from_ms)}<td>{_sealed(one)}<td>{escape(one.pushed_by or 'not known')}"
+        f"<td>{escape(one.revision or '-')}"
         f"<td><code>{escape(one.rule_set)}</code></tr>"
         for one in reversed(report.rule_sets)
     )
     return f"""<section><h2>Rule sets in force</h2>
-<table><tr><th>Since (UTC)<th>Pushed by, as named by the pusher<th>Revision<th>Rule set</tr>{rows}</table></section>"""
+<table><tr><th>Since (UTC)<th>Sealed (UTC)<th>{_PUSHER}<th>Revision<th>Rule set</tr>{rows}</table></section>"""
 
 
 def _proof(report: Report) -> str:

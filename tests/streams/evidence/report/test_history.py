@@ -33,9 +33,9 @@ def test_each_push_has_its_own_author_and_revision(tmp_path: Path) -> None:
     history = read(store)
 
     assert [
-        Activation(101, found.fingerprint, "ann", "v1"),
-        Activation(102, "other", "bob", None),
-        Activation(104, found.fingerprint, "cyd", "v2"),
+        Activation(101, found.fingerprint, "ann", "v1", 1_000),
+        Activation(102, "other", "bob", None, 1_000),
+        Activation(104, found.fingerprint, "cyd", "v2", 1_000),
     ] == history.activations
     assert [found.fingerprint] == list(history.sets)
 
@@ -43,3 +43,18 @@ def test_each_push_has_its_own_author_and_revision(tmp_path: Path) -> None:
 def push(fingerprint: str, by: str, revision: str) -> PushRecord:
     """A push of the set."""
     return PushRecord(rule_set=fingerprint, pushed_by=by, pushed_ms=1, origin=Origin.PUSH, revision=revision)
+
+
+def test_a_push_of_the_past_shows_when_it_was_sealed(tmp_path: Path) -> None:
+    """Whoever may set the time of a record says since when a set is active, but not when the ledger saw it."""
+    found, _ = compile_texts({"a.rules": '// "Access is audited"\npii.access and audit.log\n'})
+    record = RuleSetRecord(texts=dict(found.texts), pushed_by="ann", pushed_ms=1)
+    ledger, store = Ledger(evidence.ORIGIN), Directory(tmp_path)
+    ledger.follow(("rules", 0), "id-of-rules")
+    ledger.take(("rules", 0), Record(0, 100, found.fingerprint.encode(), rules.encode(record)))
+    ledger.take(("rules", 0), Record(1, 100, rules.ACTIVE_KEY, found.fingerprint.encode()))
+    evidence.store_seal(ledger, store, 90_000_000)
+
+    [version] = read(store).versions(found.rules[0].id)
+
+    assert (100, 90_000_000) == (version.from_ms, version.sealed_ms)

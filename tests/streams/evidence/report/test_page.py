@@ -100,3 +100,12 @@ def test_hostile_text_is_only_text(report: Report) -> None:
     assert "<script" not in text
     assert "<img" not in text
     assert hostile in Figures(text).text
+
+
+def test_the_page_says_what_it_cannot_prove(report: Report) -> None:
+    """Of the ledger's own operator, with the command that closes it; and that names of pushers are their own."""
+    shown = page(report)
+
+    assert "What this cannot prove: whoever runs the ledger" in shown
+    assert f"betrace evidence compare {report.evidence.place} coverage.jsonl --key ledger.pub" in shown
+    assert 2 <= shown.count("as named by the pusher")
