@@ -68,6 +68,6 @@ def _show(found: Sequence[Moment]) -> None:
             Text(printable(moment.kind), colour),
             Text(printable(moment.what if moment.message is None else f"{moment.what}: {moment.message}")),
             Text(printable(moment.service or "-"), "dim"),
-            Text(moment.trace_id or "-", "dim"),
+            Text(printable(moment.trace_id or "-"), "dim"),
         )
     Console(width=None if sys.stdout.isatty() else PIPED_COLUMNS).print(table)

@@ -87,7 +87,7 @@ class Board:
         """The newest signals that fit into `height` lines, and how many there are of each verdict."""
         signals = [*self._signals.values()]  # a copy: the table is drawn by a thread of its own
         counts = Counter(signal.verdict for signal in signals)
-        said = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
+        said = printable(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))
         table = Table(expand=True, caption=f"{self._count} signals; of the last findings {said or 'none'}")
         for name in ("when", "judged at", "severity", "verdict", "rule", "trace"):
             table.add_column(name, no_wrap=True)
@@ -116,5 +116,5 @@ def _cells(signal: Digest) -> Iterable[Text]:
     yield Text(signal.severity, COLOURS[signal.severity])
     yield Text(printable(_verdict(signal)), VERDICT_COLOURS.get(signal.verdict, ""))
     yield Text(printable(signal.rule_id))
-    yield Text(signal.trace_id[:8], "dim")
+    yield Text(printable(signal.trace_id[:8]), "dim")
     yield Text(printable(signal.message))

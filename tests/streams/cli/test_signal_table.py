@@ -143,3 +143,13 @@ def test_the_last_of_a_burst_is_drawn() -> None:
     show(burst(), Console(file=screen, force_terminal=True, width=200, height=20))
 
     assert screen.seen.is_set()
+
+
+def test_a_row_cannot_steer_the_terminal() -> None:
+    """Nor does a field of the live table that should be hexadecimal digits and is not."""
+    hostile = "\x9b2J\x07\u202e"
+    signal = replace(SIGNAL, trace_id=hostile, rule_id=hostile, message=hostile, verdict=hostile)
+
+    shown = drawn(signal)
+
+    assert not {"\x9b", "\x07", "\u202e"} & {*shown}
