@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import urllib.error
-import urllib.request
 from contextlib import ExitStack
 
 import psutil
