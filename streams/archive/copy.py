@@ -30,6 +30,7 @@ from streams.config.settings import Settings
 from streams.errors import BetraceError, StateError
 from streams.kafka.clients import GROUP_CONSUMER
 from streams.kafka.reader import PARTITION_EOF
+from streams.kafka.unreadable import Obstacles, seek
 from streams.windows.clock import Source
 from topics.cluster import admin
 from topics.errors import TopicsError
@@ -74,6 +75,10 @@ class Copier:
     ends: Mapping[Source, int] | None = None
     _sources: dict[Source, Progress] = field(default_factory=dict)
     _is_stopping: bool = False
+    _obstacles: Obstacles = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._obstacles = Obstacles.of(self.settings)
 
     def stop(self) -> None:
         """Ends `run` after the current records; safe to call from a signal handler."""
@@ -112,6 +117,7 @@ class Copier:
                 looked_s = time.monotonic()
             for message in consumer.consume(CONSUME_COUNT, CONSUME_S):
                 self._take(consumer, message)
+            self._pass_over(consumer)
             self._spill()
             self._cut_old(consumer)
 
@@ -193,8 +199,26 @@ class Copier:
                 f"reading {message.topic()} failed: {error.str()}",
                 action="see whether the topic is there and still has what was not archived, then start again",
             )
-        else:
+        elif progress is None or not self._obstacles.note(_source(progress), progress.next_offset, error):
             log.warning("kafka reports an error, reading goes on", error=error.str())
+
+    def _pass_over(self, consumer: Consumer) -> None:
+        """Leaves a hole where records cannot be read: a cut ends before it, and the next one begins behind it."""
+        for each in self._obstacles.step():
+            progress = self._sources.get(each.source)
+            if progress is None or progress.next_offset != each.from_offset:
+                continue
+            if each.to_offset > each.from_offset:
+                self._cut(consumer, progress)
+                progress.writer.first_offset = progress.next_offset = each.to_offset
+                lost = {"topic": progress.writer.topic, "partition": progress.writer.partition}
+                log.error(
+                    "records cannot be read and are passed over",
+                    **lost,
+                    lost=(each.from_offset, each.to_offset),
+                    error=each.reason,
+                )
+            seek(consumer, progress.at)
 
     def _add(self, consumer: Consumer, progress: Progress, message: Message) -> None:
         record = _record(progress, message)
@@ -258,6 +282,10 @@ _STOPS = frozenset(
         KafkaError.UNKNOWN_TOPIC_OR_PART,
     }
 )
+
+
+def _source(progress: Progress) -> Source:
+    return progress.writer.topic, progress.writer.partition
 
 
 def _record(progress: Progress, message: Message) -> RawRecord:

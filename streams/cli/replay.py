@@ -234,6 +234,13 @@ def _end(result: Result, views: list[View]) -> int:
             "their traces may depend on when it read them",
             err=True,
         )
+    for each in read.lost:
+        topic, number = each.source
+        click.echo(
+            f"{topic}[{number}] cannot be read from offset {each.from_offset} to {each.to_offset} ({each.reason}): a "
+            "rule that could be wrong for want of those records says undetermined",
+            err=True,
+        )
     return EXIT_BROKEN if broken else 0
 
 

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 import structlog
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message, TopicPartition
 
 from dsl import RuleSet
 from streams.config.settings import Settings
@@ -23,6 +23,7 @@ from streams.ingest.group import Source
 from streams.ingest.source import Projected, SourcePartition
 from streams.kafka.outbox import Outbox
 from streams.kafka.reader import PARTITION_EOF
+from streams.kafka.unreadable import Obstacles, Unreadable
 from streams.observe import metrics
 from streams.observe.sampling import SamplingWatch
 from streams.projection.audit_records import extract
@@ -63,6 +64,7 @@ class Intake:
         self.use(rules)
         self._tallies: defaultdict[str, metrics.Tally] = defaultdict(metrics.Tally)
         self._sampling = SamplingWatch()
+        self._obstacles = Obstacles.of(settings)
         self.read_count = 0
         self.batch_count = 100
         log.info("requests are decoded", scanner=backend.chosen().value)
@@ -108,6 +110,31 @@ class Intake:
                 self._take_event(message, error, local_ms)
         self._count(taken_bytes)
         return gone & self._sources.keys()
+
+    def pass_over(self, *, local_ms: int) -> list[TopicPartition]:
+        """Gives up the records that are known by now to be unreadable; returns where the consumer is to go on."""
+        return [
+            TopicPartition(*each.source, each.to_offset)
+            for each in self._obstacles.step()
+            if self._give_up(each, local_ms)
+        ]
+
+    def _give_up(self, gone: Unreadable, local_ms: int) -> bool:
+        source = self._sources.get(gone.source)
+        if source is None or source.next_offset != gone.from_offset:
+            return False
+        if gone.from_offset == gone.to_offset:
+            return True
+        source.pass_over(gone.to_offset, local_ms=local_ms)
+        metrics.OFFSETS_LOST.labels(source.topic).inc(gone.to_offset - gone.from_offset)
+        log.error(
+            "records cannot be read and are passed over",
+            topic=source.topic,
+            partition=source.partition,
+            lost=(gone.from_offset, gone.to_offset),
+            error=gone.reason,
+        )
+        return True
 
     def _count(self, taken_bytes: int) -> None:
         taken_count = sum(tally.records for tally in self._tallies.values())
@@ -190,8 +217,16 @@ class Intake:
             raise StateError(
                 f"reading {message.topic()} failed: {error.str()}", action="check that the topic is there and readable"
             )
-        else:
+        elif not self._is_obstacle(message, error):
             log.warning("kafka reports an error, reading goes on", error=error.str())
+
+    def _is_obstacle(self, message: Message, error: KafkaError) -> bool:
+        """Whether it may be the record at which its partition stands that cannot be read."""
+        topic, partition = message.topic(), message.partition()
+        source = None if topic is None or partition is None else self._sources.get((topic, partition))
+        if source is None:
+            return False
+        return self._obstacles.note((source.topic, source.partition), source.next_offset, error)
 
     def _send_audit(self, found: list[AuditRecord], epoch: int, source: Source, offset: int) -> None:
         """Each record in the partition of its trace, with its number among those that this source record brought there.

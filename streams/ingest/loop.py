@@ -31,6 +31,7 @@ from streams.ingest.source import SourcePartition
 from streams.ingest.watch import TopicWatch
 from streams.kafka.clients import GROUP_CONSUMER
 from streams.kafka.outbox import PRODUCER, Outbox
+from streams.kafka.unreadable import seek
 from streams.observe import metrics, self_tracing
 from streams.observe.health import Health
 
@@ -114,6 +115,8 @@ class Ingest:
         messages = self._consumer.consume(self._intake.batch_count, timeout=self._settings.flush_ms / 1000)
         with metrics.STAGE.labels("take").time():
             self._begin_again(self._intake.take(messages, local_ms=_now_ms()))
+            for at in self._intake.pass_over(local_ms=_now_ms()):
+                seek(self._consumer, at)
         self._begin()
         self._was_at_end |= any(source.at_end for source in self._sources.values())
         if messages or all(source.at_end for source in self._sources.values()):

@@ -243,6 +243,14 @@ class SourcePartition:
         for counts_at_ms, certain in self.time.observe(max(record_ms, 0), projected, local_ms=local_ms):
             self._add(counts_at_ms, certain)
 
+    def pass_over(self, to_offset: int, *, local_ms: int) -> None:
+        """The records up to `to_offset` cannot be read: they are lost. What was kept back is certain now."""
+        for counts_at_ms, certain in self.time.settle(local_ms=local_ms):
+            self._add(counts_at_ms, certain)
+        self.draft.lost.append((self.next_offset, to_offset))
+        self.next_offset = self.draft.to_offset = to_offset
+        self.is_after_loss, self.lost_until_ms = True, None
+
     def run_start(self, *, local_ms: int, has_logs: bool) -> RunStart | None:
         """Where a run of records may begin; None while a record is kept back."""
         time = self.time

@@ -10,6 +10,8 @@ _CONSUMER: ClientSettings = {
     "enable.partition.eof": True,
     # librdkafka's default of 1000 costs two thirds of the speed.
     "fetch.queue.backoff.ms": 5,
+    # So soon is a batch asked for again that could not be read (`streams.kafka.unreadable`).
+    "fetch.error.backoff.ms": 100,
     "fetch.wait.max.ms": 20,
     "queued.min.messages": 100_000,
 }

@@ -28,7 +28,7 @@ def reading(settings: Settings, topic: str) -> Iterator[Consumer]:
     Raises:
         StateError: there is no such topic, or no broker answers.
     """
-    with _consumer(settings) as consumer:
+    with unsubscribed(settings) as consumer:
         try:
             metadata = consumer.list_topics(topic, timeout=ANSWER_S).topics[topic]
             if metadata.error is not None:
@@ -73,7 +73,7 @@ def between(settings: Settings, at: TopicPartition, to_offset: int, stopping: St
     """
     if at.offset >= to_offset:
         return
-    with _consumer(settings) as consumer:
+    with unsubscribed(settings) as consumer:
         consumer.assign([at])
         deadline_s = time.monotonic() + ANSWER_S
         while True:
@@ -97,7 +97,7 @@ def between(settings: Settings, at: TopicPartition, to_offset: int, stopping: St
 def last(settings: Settings, topic: str, number: int, stopping: Stopping) -> Message | None:
     """The last record of one partition, None when it has none; raises as `between` does."""
     try:
-        with _consumer(settings) as consumer:
+        with unsubscribed(settings) as consumer:
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ASK_S)
     except KafkaException as error:
         raise NotDoneError(f"where {topic}[{number}] ends is not known: {error}") from error
@@ -113,7 +113,8 @@ def last(settings: Settings, topic: str, number: int, stopping: Stopping) -> Mes
 
 
 @contextmanager
-def _consumer(settings: Settings) -> Iterator[Consumer]:
+def unsubscribed(settings: Settings) -> Iterator[Consumer]:
+    """A consumer that joins no group, for whoever assigns partitions to it."""
     # The group is only a name that the client insists on: nothing is committed and nobody joins.
     consumer = Consumer(
         {

@@ -54,7 +54,7 @@ PARTITIONS_PAUSED = _gauge(
 )
 EPOCHS = _counter("epochs", "Source partitions whose reading began anew.", "topic")
 COMMITS_FAILED = _counter("commits_failed", "Commits of source offsets that Kafka refused or did not answer.")
-OFFSETS_LOST = _counter("offsets_lost", "Source offsets that were gone before they could be read.", "topic")
+OFFSETS_LOST = _counter("offsets_lost", "Source offsets that were gone before they were read, or cannot be.", "topic")
 FACTS = _counter("facts", "Facts written: a span satisfied an atom.", "topic")
 FLUSHES = _counter("flushes", "Flushes of ingest.")
 RULES_PROJECTED = _gauge("rules_projected", "Rules in the set that records are projected with.", "fingerprint")

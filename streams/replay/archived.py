@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import dropwhile, islice
 from typing import cast
 
-from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, Message
+from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, Message, TopicPartition
 
 from streams.archive import read
 from streams.archive.names import ArchiveFile, Contents
@@ -80,6 +80,12 @@ class ArchiveFeed:
             return [_Said(source, self._ends[source], None)]
         self._times_ms[source] = records[-1].timestamp_ms
         return [_Said(source, each.offset, each) for each in records]
+
+    def go_on(self, at: TopicPartition) -> None:
+        """See there."""
+        source = at.topic, at.partition
+        if source in self._open:
+            self._open[source] = dropwhile(lambda record: record.offset < at.offset, self._open[source])
 
     def finish(self, source: Source) -> None:
         """See `streams.replay.feed.Feed`."""

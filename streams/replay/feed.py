@@ -15,6 +15,7 @@ from streams.errors import StateError
 from streams.ingest.pace import Pauses
 from streams.kafka.clients import REPLAY_CONSUMER
 from streams.kafka.reader import GONE
+from streams.kafka.unreadable import seek
 from streams.replay.plan import Input
 from streams.windows.clock import Source
 
@@ -31,6 +32,9 @@ class Feed(Protocol):
 
     def take(self, paused: Collection[Source]) -> list[Message]:
         """The next messages, none of an input that is paused: records, and whatever else the client has to say."""
+
+    def go_on(self, at: TopicPartition) -> None:
+        """Goes on at this offset of an input."""
 
     def finish(self, source: Source) -> None:
         """Nothing more is wanted of this input."""
@@ -62,6 +66,10 @@ class KafkaFeed:
         if sizes_bytes:
             least, most = BATCH_COUNTS
             self._count = min(most, max(least, BATCH_BYTES * len(sizes_bytes) // max(1, sum(sizes_bytes))))
+
+    def go_on(self, at: TopicPartition) -> None:
+        """See `Feed`."""
+        seek(self._consumer, at)
 
     def finish(self, source: Source) -> None:
         """See `Feed`."""

@@ -19,6 +19,7 @@ from streams.errors import RecordError, StateError
 from streams.ingest.source import Begin, Projected, SourcePartition
 from streams.ingest.watermark import PartitionTime
 from streams.kafka.reader import PARTITION_EOF
+from streams.kafka.unreadable import Obstacles, Unreadable
 from streams.projection.project import Projector, project
 from streams.replay.feed import check
 from streams.replay.plan import Input, Plan
@@ -34,14 +35,15 @@ MINUTE_MS = 60_000
 class Read:
     """What was read; `records` is None where they were not counted.
 
-    `behind` counts records that were stamped more than out_of_order below one before them, `minutes` are those of
-    record time, in the time that is asked for, in which there was a record.
+    `behind` counts records that were stamped more than out_of_order below one before them, `lost` are those that cannot
+    be read. `minutes` are those of record time, in the time that is asked for, in which there was a record.
     """
 
     records: int | None = None
     spans: int = 0
     unreadable: int = 0
     behind: int = 0
+    lost: list[Unreadable] = field(default_factory=list)
     minutes: set[int] = field(default_factory=set)
 
     def add(self, other: Read) -> None:
@@ -51,6 +53,7 @@ class Read:
         self.spans += other.spans
         self.unreadable += other.unreadable
         self.behind += other.behind
+        self.lost += other.lost
         self.minutes |= other.minutes
 
 
@@ -69,6 +72,7 @@ class Reading:
         self.open = {each.source for each in inputs if each.begin < each.end}
         # Every input says at least that it has ended.
         self._unsaid = set(self._sources)
+        self._obstacles = Obstacles.of(settings)
 
     @property
     def offsets(self) -> int:
@@ -91,6 +95,8 @@ class Reading:
                     ended.add(at)
                 else:
                     check(message, error)
+                    if at in self.open:
+                        self._obstacles.note(at, self._sources[at].next_offset, error)
                 index += 1
             elif at not in self.open or at in ended:
                 # Beyond the end, or fetched before it was reached.
@@ -104,6 +110,18 @@ class Reading:
             self._sources[at].reach_end(self._sources[at].next_offset, local_ms=local_ms)
         self._unsaid |= ended
         return ended
+
+    def pass_over(self, *, local_ms: int) -> list[TopicPartition]:
+        """Gives up the records that are known by now to be unreadable, as ingest does; returns where to go on."""
+        passed: list[TopicPartition] = []
+        for each in self._obstacles.step():
+            source = self._sources[each.source]
+            if each.source in self.open and source.next_offset == each.from_offset:
+                if each.to_offset > each.from_offset:
+                    source.pass_over(each.to_offset, local_ms=local_ms)
+                    self.read.lost.append(each)
+                passed.append(TopicPartition(*each.source, each.to_offset))
+        return passed
 
     def waiting_count(self) -> int:
         """How many traces the drafts hold."""

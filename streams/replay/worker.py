@@ -28,6 +28,7 @@ from dsl import RuleSet, compile_texts
 from streams.config.settings import Settings
 from streams.errors import BetraceError, ConfigError
 from streams.ingest.pace import Standing, ahead
+from streams.observe import logs
 from streams.projection.project import Projector
 from streams.replay.feed import Feed, KafkaFeed
 from streams.replay.judging import Judging
@@ -131,6 +132,8 @@ def work(number: int, jobs: Jobs, inboxes: list[Inbox], outbox: Outbox) -> None:
     """The whole of a process, from before it has a job."""
     # Ctrl-C is for the replay, which then ends its processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Signals are on stdout, where log lines would be without this.
+    logs.configure()
     # Nearly nothing here is ever in a cycle, and looking for cycles so often costs a third of the speed.
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
@@ -175,8 +178,10 @@ class Worker:
         while self._reading.open:
             self._take_in()
             taken = self._feed.take(self._ahead())
-            for source in self._reading.take(taken, local_ms=time.time_ns() // 1_000_000):
+            for source in self._reading.take(taken, local_ms=_now_ms()):
                 self._feed.finish(source)
+            for at in self._reading.pass_over(local_ms=_now_ms()):
+                self._feed.go_on(at)
             if self._is_due():
                 self._flush()
         self._feed.close()
@@ -245,6 +250,10 @@ class Worker:
             else:
                 found[each.source] = Standing(self._plan.read_from_ms, None)
         return found
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _feed(job: Job, share: tuple[Input, ...]) -> Feed:

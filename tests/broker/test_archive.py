@@ -19,13 +19,14 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from confluent_kafka.cimpl import NewTopic
 
 from streams.archive import schema
-from streams.archive.names import HOUR_MS
+from streams.archive.names import HOUR_MS, Hole
 from streams.archive.read import records
 from streams.archive.rows import RawRecord
 from streams.archive.store import Store
 from streams.archive.write import PartitionWriter
 from streams.config.units import rfc3339_ns
 from streams.kafka.reader import PARTITION_EOF
+from tests.support import bombs
 from tests.support.load import CORPUS
 from tests.support.waiting import next_line, wait_until
 from topics.cluster import admin
@@ -154,6 +155,27 @@ def test_what_is_on_kafka_is_in_the_archive(archive: Archive) -> None:
     assert sum(int(str(line["unreadable"])) for line in lines) == 4
     hours = {(file.topic, file.partition, file.hour_ms) for file in found.files if file.topic == spans}
     assert {(spans, at, START_MS + hour * HOUR_MS) for at in range(PARTITIONS) for hour in (0, 1)} == hours
+
+
+def test_what_cannot_be_read_is_a_hole(archive: Archive) -> None:
+    """A batch that no client inflates is left out, which the archive shows, and what follows it is there."""
+    _, spans = archive.topics
+    archive.write("partitioned_proto", spans)
+    end = admin.end_offsets(archive.client(), [TopicPartition(spans, 0)])[spans, 0]
+    bombs.send(archive.bootstrap, spans, 0, count=3)
+    archive.write("unkeyed_proto", spans)
+
+    archive.run_until_idle()
+
+    found = Store.at(str(archive.path)).contents()
+    assert [(spans, 0, end, end + 3)] == [*map(places, found.holes)]
+    numbers = [record.offset for record in records(str(archive.path)) if record[:2] == (spans, 0)]
+    assert [*range(end), *range(end + 3, numbers[-1] + 1)] == numbers
+
+
+def places(hole: Hole) -> tuple[str, int, int, int]:
+    """Where a hole is."""
+    return hole.topic, hole.partition, hole.from_offset, hole.to_offset
 
 
 def test_it_goes_on_where_it_ended(archive: Archive) -> None:

@@ -60,9 +60,10 @@ class Program:
         """The source topic of log records."""
         return f"{self.prefix if self.sources is None else self.sources}otlp_logs"
 
-    def make_sources(self, partitions: int = 2) -> None:
-        """Makes the source topics, whose record time is the producer's."""
-        topics = [NewTopic(name, partitions) for name in (self.spans_topic, self.logs_topic)]
+    def make_sources(self, partitions: int = 2, stamped: str = "CreateTime") -> None:
+        """Makes the source topics, whose record time is the producer's, or the brokers' with `LogAppendTime`."""
+        config = {"message.timestamp.type": stamped}
+        topics = [NewTopic(name, partitions, config=config) for name in (self.spans_topic, self.logs_topic)]
         client = AdminClient({"bootstrap.servers": self.bootstrap})
         for made in client.create_topics(topics).values():
             made.result()

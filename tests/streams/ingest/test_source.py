@@ -211,6 +211,22 @@ def test_record_without_a_time() -> None:
     assert [Touch(TRACE, 0, 1)] == touches(source.draft)
 
 
+def test_what_cannot_be_read_is_lost() -> None:
+    """What was kept back before it is certain, and up to when it may be stamped the next record says."""
+    source = reading()
+    source.take(900, projected(10), local_ms=NOW_MS)
+    source.take(90_000, projected(11), local_ms=NOW_MS)
+
+    source.pass_over(17, local_ms=NOW_MS)
+    first = source.renew_draft()
+    source.take(90_100, projected(17), local_ms=NOW_MS)
+    second = source.renew_draft()
+
+    assert [Touch(TRACE, 9, 1), Touch(TRACE, 900, 1)] == touches(first)
+    assert ((10, 17), [(12, 17)], None) == ((first.from_offset, first.to_offset), first.lost, first.lost_until_ms)
+    assert ((17, 18), [], 90_300) == ((second.from_offset, second.to_offset), second.lost, second.lost_until_ms)
+
+
 def test_kept_record_is_not_flushed() -> None:
     """While a record is kept back a flush ends before it, so that a crash does not skip it."""
     source = reading()

@@ -1,0 +1,201 @@
+"""Records that no consumer can read: the same error comes at the same offset, however often it is asked for.
+
+In: the errors that a consumer reports of partitions. Out: the ranges of offsets to pass over, each with its error. Such
+is a batch that cannot be inflated within the client's limits, or that is damaged; the client itself never goes past it.
+What must hold: nothing is passed over but what a second consumer cannot read either, and no record beyond it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from streams.config.settings import Settings
+from streams.errors import NotDoneError
+from streams.kafka import background
+from streams.kafka.reader import GONE, PARTITION_EOF, unsubscribed
+
+log = structlog.get_logger()
+
+Partition: TypeAlias = tuple[str, int]
+"""A topic and a partition."""
+
+TIMES = 5
+"""So often an error is reported at an offset before the records there are given up."""
+ANSWER_S = 30.0
+
+_ENDS = frozenset({PARTITION_EOF, GONE, KafkaError.OFFSET_OUT_OF_RANGE})
+_PASSING = _ENDS | {
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.UNKNOWN_TOPIC_ID,
+    KafkaError.INCONSISTENT_TOPIC_ID,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+    KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.KAFKA_STORAGE_ERROR,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.THROTTLING_QUOTA_EXCEEDED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError._TRANSPORT,  # noqa: SLF001, confluent-kafka has no public names for these
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    KafkaError._RESOLVE,  # noqa: SLF001
+    KafkaError._AUTHENTICATION,  # noqa: SLF001
+    KafkaError._SSL,  # noqa: SLF001
+    KafkaError._TIMED_OUT,  # noqa: SLF001
+    KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+}
+"""Errors of brokers, networks and topics, which end when their cause does: no record is to blame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The records at offsets `[from_offset, to_offset)` of a partition cannot be read.
+
+    Where it is empty a second consumer reads what is there, so the first one must only ask again.
+    """
+
+    source: Partition
+    from_offset: int
+    to_offset: int
+    reason: str
+
+
+@dataclass(slots=True)
+class _Stop:
+    """An offset at which an error was reported `count` times, and what was asked of it."""
+
+    offset: int
+    reason: str
+    count: int = 0
+    looking: Future[int] | None = None
+
+
+class Obstacles:
+    """The errors at the offsets where partitions stand; `find_end` may block, as `end_of` does."""
+
+    def __init__(self, find_end: Callable[[TopicPartition], int]) -> None:
+        self._find_end = find_end
+        self._stops: dict[Partition, _Stop] = {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> Obstacles:
+        """Those of this cluster's partitions."""
+        return cls(lambda at: end_of(settings, at))
+
+    def note(self, source: Partition, offset: int, error: KafkaError) -> bool:
+        """Takes in an error that was reported while the partition stood at `offset`; whether it may be a record's."""
+        if error.code() in _PASSING:
+            return False
+        stop = self._stops.get(source)
+        if stop is None or stop.offset != offset:
+            stop = self._stops[source] = _Stop(offset, error.str())
+            log.warning(
+                "a record cannot be read, it is asked for again",
+                topic=source[0],
+                partition=source[1],
+                offset=offset,
+                error=stop.reason,
+            )
+        stop.count += 1
+        if stop.count >= TIMES and stop.looking is None:
+            place = TopicPartition(*source, offset)
+            stop.looking = background.ask(lambda: self._find_end(place))
+        return True
+
+    @property
+    def is_looking(self) -> bool:
+        """It is not known yet where something ends that was noted often enough."""
+        return any(stop.looking is not None and not stop.looking.done() for stop in self._stops.values())
+
+    def step(self) -> list[Unreadable]:
+        """What is known by now of offsets that were noted often enough; it is said once."""
+        found: list[Unreadable] = []
+        for source, stop in list(self._stops.items()):
+            if stop.looking is None or not stop.looking.done():
+                continue
+            # Whatever the answer, another error at this offset begins anew.
+            del self._stops[source]
+            try:
+                end = stop.looking.result()
+            except (NotDoneError, KafkaException) as error:
+                log.warning("how far records cannot be read is not known yet", topic=source[0], error=str(error))
+            else:
+                found.append(Unreadable(source, stop.offset, end, stop.reason))
+        return found
+
+
+def seek(client: Consumer, at: TopicPartition) -> None:
+    """Lets the client go on at an offset; where it cannot just now, its next errors are looked at again."""
+    try:
+        client.seek(at)
+    except KafkaException as error:
+        log.warning("reading does not go on yet", topic=at.topic, partition=at.partition, error=str(error))
+
+
+class _Found(NamedTuple):
+    """What is at an offset: an unreadable batch, told by its code and its first offset, or something else."""
+
+    code: int | None
+    first_offset: int | None = None
+
+
+def end_of(settings: Settings, at: TopicPartition) -> int:
+    """The first offset that is not in the batch at `at.offset`, which cannot be read; that offset when it can be.
+
+    The client does not say how long a batch is that it cannot read, so offsets behind it are tried: in steps that
+    double until one is of something else, then by halves.
+
+    Raises:
+        NotDoneError: no broker answers.
+        KafkaException: the client does not ask.
+    """
+    with unsubscribed(settings) as client:
+        here = _look(client, at, at.offset)
+        if here.code is None:
+            return at.offset
+        inside, step = at.offset, 1
+        while _look(client, at, inside + step) == here:
+            inside, step = inside + step, 2 * step
+        beyond = inside + step
+        while beyond - inside > 1:
+            middle = (inside + beyond) // 2
+            if _look(client, at, middle) == here:
+                inside = middle
+            else:
+                beyond = middle
+        return beyond
+
+
+def _look(client: Consumer, at: TopicPartition, offset: int) -> _Found:
+    client.assign([TopicPartition(at.topic, at.partition, offset)])
+    deadline_s = time.monotonic() + ANSWER_S
+    while time.monotonic() < deadline_s:
+        message = client.poll(0.2)
+        found = None if message is None else _found(message)
+        if found is not None:
+            return found
+    raise NotDoneError(f"{at.topic}[{at.partition}] was not read at {offset}")
+
+
+def _found(message: Message) -> _Found | None:
+    """What a message says is there; None when it is of brokers and networks."""
+    error = message.error()
+    if error is None or error.code() in _ENDS:
+        return _Found(None)
+    if error.code() in _PASSING or message.topic() is None:
+        return None
+    return _Found(error.code(), message.offset())
