@@ -9,9 +9,11 @@
 {{- $own := .root.Values.settings.prefix -}}
 {{- $acls := list -}}
 {{- $sources := list -}}
+{{- $read := list -}}
 {{- $made := list -}}
 {{- range splitList "," .root.Values.settings.sourceTopics -}}
 {{- $sources = append $sources (dict "type" "topic" "name" (trim .) "operations" (list "Read")) -}}
+{{- $read = append $read (dict "type" "topic" "name" (trim .) "operations" (list "Read" "DescribeConfigs")) -}}
 {{- $made = append $made (dict "type" "topic" "name" (trim .) "operations" (list "Create" "Describe" "DescribeConfigs")) -}}
 {{- end -}}
 {{- $readers := dict "type" "group" "name" (print $own "readers") "operations" (list "Describe") -}}
@@ -21,7 +23,7 @@
   (dict "type" "topic" "name" (print $own "rules") "operations" (list "Read" "Write"))
   $readers) -}}
 {{- else if eq .role "ingest" -}}
-{{- $acls = concat $sources (list
+{{- $acls = concat $read (list
   (dict "type" "topic" "name" (print $own "rules") "operations" (list "Read"))
   (dict "type" "topic" "name" (print $own "facts") "operations" (list "Write"))
   (dict "type" "topic" "name" (print $own "dead_letters") "operations" (list "Write"))

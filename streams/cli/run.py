@@ -148,6 +148,8 @@ def _run_role(role: str, settings: Settings, state: Health, ends: Ends | None) -
     self_tracing.start(role)
     admin = kafka.connect(settings.client())
     permissions.check(admin, settings, Role(role))
+    if role == "ingest":
+        run_start.check_time(admin, settings)
     settings = _as_made(settings, admin)
     # What the start made stays: to look through all of it for cycles, again and again, stops a stage each time.
     gc.collect()

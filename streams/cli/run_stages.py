@@ -66,7 +66,14 @@ def _words(names: Iterable[str]) -> list[str]:
     """The options of these names as they are in click's context; those that are not set are left out."""
     values = click.get_current_context().params
     set_names = sorted(name for name in names if values[name] is not None)
-    return [text for name in set_names for text in ("--" + name.replace("_", "-"), _text(name, values[name]))]
+    return [text for name in set_names for text in _option("--" + name.replace("_", "-"), name, values[name])]
+
+
+def _option(option: str, name: str, value: object) -> list[str]:
+    """The words of one option; a flag is there or not."""
+    if isinstance(value, bool):
+        return [option] if value else []
+    return [option, _text(name, value)]
 
 
 def _metrics_port(role: str, number: int = 1) -> list[str]:

@@ -17,6 +17,7 @@ from dsl import RuleSet
 from streams.cli.ledger import signers_in
 from streams.config.settings import Settings
 from streams.decode import backend
+from streams.errors import ConfigError
 from streams.evidence.ledger import log as ledgers
 from streams.evidence.ledger import worker as ledger_worker
 from streams.evidence.ledger.storage import open_storage
@@ -27,6 +28,7 @@ from streams.rules import history, registry
 from streams.sessions import start
 from streams.sessions.worker import End, Ends
 from topics.cluster import admin as kafka
+from topics.cluster import timestamps
 from topics.cluster.acls import Role
 from topics.records.rules import Origin
 from topics.spec import Layout
@@ -86,6 +88,7 @@ def make_topics(admin: AdminClient, layout: Layout, settings: Settings, roles: I
     asked = [*roles]
     for role in asked:
         permissions.check(admin, settings, role)
+    check_time(admin, settings)
     made = kafka.create(admin, layout)
     for row in made.kept:
         for fault in row.faults:
@@ -94,6 +97,27 @@ def make_topics(admin: AdminClient, layout: Layout, settings: Settings, roles: I
         log.info("topics made", topics=made.made)
         for role in asked:
             permissions.check(admin, settings, role)
+
+
+def check_time(admin: AdminClient, settings: Settings) -> None:
+    """Refuses source topics whose records are stamped by producers, unless the settings allow them.
+
+    Raises:
+        AdminError: the brokers do not answer.
+        ConfigError: names them, and what changes them.
+    """
+    types = timestamps.types(admin, settings.source_topics)
+    stamped = sorted(topic for topic, kind in types.items() if kind != timestamps.LOG_APPEND_TIME)
+    if not stamped:
+        return
+    if not settings.allow_create_time:
+        raise ConfigError(
+            f"{timestamps.KEY} of {', '.join(stamped)} is CreateTime: whoever writes a record says when it came, and "
+            "wrong times delay verdicts or leave them undetermined. To have Kafka stamp records run betrace topics "
+            f"create --log-append-time --source-topics {','.join(stamped)}; to take them as they are give "
+            "--allow-create-time"
+        )
+    log.warning("records are stamped by their producers", topics=stamped)
 
 
 def push(settings: Settings, given: RuleSet, *, revision: str | None, by: str | None, insists: bool) -> RuleSet:

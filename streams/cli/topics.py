@@ -16,7 +16,7 @@ from streams.cli.table import table
 from streams.config.security import Security
 from streams.config.settings import ClientSettings, Settings
 from streams.errors import ConfigError
-from topics.cluster import admin
+from topics.cluster import admin, timestamps
 from topics.cluster.admin import Row
 from topics.spec import DAY_MS, Layout
 
@@ -31,13 +31,17 @@ def command() -> None:
 @command.command(epilog="\b\nExample:\n  betrace topics create --facts-partitions 24 --replication 3")
 @options.cluster
 @options.layout
-def create(bootstrap: str, security: Security, layout: Layout) -> None:
+@click.option("--log-append-time", is_flag=True, help="Have Kafka stamp the records of source topics that exist, too.")
+def create(bootstrap: str, security: Security, layout: Layout, *, log_append_time: bool) -> None:
     """Make the topics that are missing, and print their names.
 
-    Topics that exist are left as they are. What is not as it should be is said on stderr; when BeTrace cannot work with
-    it, the exit code is 2.
+    Topics that exist are left as they are, but for --log-append-time. What is not as it should be is said on stderr;
+    when BeTrace cannot work with it, the exit code is 2.
     """
-    creation = admin.create(admin.connect(_client(bootstrap, security)), layout)
+    client = admin.connect(_client(bootstrap, security))
+    if log_append_time:
+        timestamps.use_log_append_time(client, layout.source_topics)
+    creation = admin.create(client, layout)
     for name in creation.made:
         click.echo(name)
     _say(creation.kept)

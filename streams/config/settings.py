@@ -44,6 +44,7 @@ class Settings:
     values before they leave. Of more than `signals_per_hour` of one rule only a summary goes out; None is no limit.
     `dead_letter_key` is the public key (`topics.records.sealed_box`) for whose owner dead letters hold the bytes of
     their records; None is nobody.
+    With `allow_create_time` source topics may be stamped by producers.
     """
 
     bootstrap: str
@@ -59,6 +60,7 @@ class Settings:
     out_of_order_ms: int = 2_000
     idle_lag_ms: int = 2_000
     max_clock_skew_ms: int = 3_600_000
+    allow_create_time: bool = False
     flush_ms: int = 50
     step_ms: int = 500
     window_memory_bytes: int = 2 << 30

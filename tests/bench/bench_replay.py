@@ -106,7 +106,8 @@ def _end(bootstrap: str, topic: str, copies: int) -> None:
 
 def _live(where: list[str]) -> Took:
     with tempfile.TemporaryDirectory() as directory:
-        stderr, core_s = _run(["run", "--until-idle", *where, *OPTIONS, "--state-dir", directory])[1:]
+        command = ["run", "--until-idle", "--allow-create-time", *where, *OPTIONS, "--state-dir", directory]
+        stderr, core_s = _run(command)[1:]
     lines = [line for line in stderr.splitlines() if line.startswith("{")]
     events = {said["event"]: datetime.fromisoformat(said["timestamp"]).timestamp() for said in map(json.loads, lines)}
     return Took(events["run ended"] - events["reading begins"], core_s, lines)

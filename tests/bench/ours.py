@@ -108,7 +108,7 @@ def _stages(settings: Settings, role: str, count: int) -> Iterator[list[Path]]:
 def _start(settings: Settings, role: str, log: Path) -> subprocess.Popen[bytes]:
     where = ["--bootstrap", settings.bootstrap, "--prefix", settings.prefix]
     own = ["--source-topics", ",".join(settings.source_topics), "--state-dir", str(log.with_suffix(""))]
-    command = [sys.executable, "-m", "streams.cli", "run", "--role", role, *where, *own]
+    command = [sys.executable, "-m", "streams.cli", "run", "--role", role, "--allow-create-time", *where, *own]
     with log.open("wb") as said:
         return subprocess.Popen(command, stderr=said, stdin=subprocess.DEVNULL, start_new_session=True)
 

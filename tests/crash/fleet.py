@@ -52,6 +52,10 @@ class Exit:
         return self.code == -signal.SIGTERM and self.age_s < BEGIN_S
 
 
+STAMPED = ("--allow-create-time", "--max-clock-skew", "1h")
+"""A backlog is stamped by who writes it, as if it had come before."""
+
+
 @dataclass(slots=True)
 class Fleet:
     """All workers; `options` are those of `betrace run` that all have, `exits` those that ended by themselves."""
@@ -74,7 +78,7 @@ class Fleet:
 
     def start(self, worker: Worker) -> None:
         """Starts it; its log is appended to."""
-        command = [sys.executable, "-m", "streams.cli", "run", "--role", worker.role, *self.options]
+        command = [sys.executable, "-m", "streams.cli", "run", "--role", worker.role, *STAMPED, *self.options]
         state = ["--state-dir", str(worker.state_dir)]
         with (self.directory / f"{worker.name}.log").open("ab") as log:
             # Its standard input ends when this process does, however that ends; then so does the worker.

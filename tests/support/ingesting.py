@@ -132,7 +132,8 @@ class Site:
         """The command line of an ingest process, which wants active rules."""
         command = [sys.executable, "-m", "streams.cli", "run", "--role", "ingest", "--bootstrap"]
         sources = ",".join(self.settings.source_topics)
-        return [*command, self.settings.bootstrap, "--prefix", self.settings.prefix, "--source-topics", sources]
+        where = [self.settings.bootstrap, "--prefix", self.settings.prefix, "--source-topics", sources]
+        return [*command, *where, "--allow-create-time"]
 
     def ingest_all(self, count: int) -> None:
         """Runs a worker until it has read so many records."""

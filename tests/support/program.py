@@ -32,6 +32,8 @@ from topics.embedded.capture import Frame
 
 CAPTURES = paths.CAPTURES
 DEMO_RULES = CAPTURES / "demo.rules"
+STAMPED = ("--allow-create-time", "--max-clock-skew", "1h")
+"""Tests stamp records as if they came at another time, by less than an hour."""
 RUN_S = 240
 STOP_S = 60
 
@@ -74,7 +76,7 @@ class Program:
         where = ["--bootstrap", self.bootstrap, "--prefix", self.prefix, "--state-dir", str(self.state_dir)]
         sources = ["--source-topics", f"{self.spans_topic},{self.logs_topic}"]
         rules = ["--rules", str(self.rules)]
-        return [sys.executable, "-m", "streams.cli", "run", *rules, *where, *sources, *self.options, *options]
+        return [sys.executable, "-m", "streams.cli", "run", *rules, *where, *sources, *STAMPED, *self.options, *options]
 
     def run_until_idle(self) -> Ended:
         """Runs to the end of what is there; a failure shows what it said."""

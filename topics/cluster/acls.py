@@ -90,6 +90,8 @@ def acls(role: Role, layout: Layout) -> list[Acl]:
         return Acl(Kind.TOPIC, own + name, operations)
 
     sources = [Acl(Kind.TOPIC, topic, (_READ,)) for topic in layout.source_topics]
+    # Who stamps its records is a setting of a topic.
+    looked_into = [Acl(Kind.TOPIC, topic, (_READ, _CONFIGS)) for topic in layout.source_topics]
     readers = Acl(Kind.GROUP, f"{own}readers", (_DESCRIBE,))
     if role is Role.SETUP:
         made = [Acl(Kind.TOPIC, topic, (_CREATE, _DESCRIBE, _CONFIGS)) for topic in layout.source_topics]
@@ -98,7 +100,7 @@ def acls(role: Role, layout: Layout) -> list[Acl]:
         return [*made, every, on("rules", _READ, _WRITE), readers]
     if role is Role.INGEST:
         written = [on(name, _WRITE) for name in ("facts", "dead_letters", "audit")]
-        return [*sources, on("rules", _READ), *written, Acl(Kind.GROUP, f"{own}ingest", (_READ,)), readers]
+        return [*looked_into, on("rules", _READ), *written, Acl(Kind.GROUP, f"{own}ingest", (_READ,)), readers]
     if role is Role.SESSIONS:
         return [
             on("facts", _READ, _DELETE),

@@ -35,6 +35,7 @@ __all__ = [
     "Row",
     "begin_offsets",
     "cluster_id",
+    "configs",
     "connect",
     "create",
     "describe",
@@ -191,6 +192,11 @@ def group_members(admin: AdminClient, group: str) -> int | None:
 def max_message_bytes(admin: AdminClient, name: str) -> int:
     """The largest record batch that `name` takes; raises `AdminError`, also when there is no such topic."""
     return int(_configs(admin, ResourceType.TOPIC, [name])[name]["max.message.bytes"])
+
+
+def configs(admin: AdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The settings of topics that are there; raises `AdminError`."""
+    return _configs(admin, ResourceType.TOPIC, list(names))
 
 
 def wait_until_seen(admin: AdminClient, names: Iterable[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.cli import main, run, run_stages
 from streams.config.settings import Settings
@@ -87,7 +88,7 @@ def test_stage_gets_every_setting(rules: Path, tmp_path: Path) -> None:
         *("--prefix", "eu.", "--start", "latest", "--encoding", "otlp_json", "--gap", "1500ms", "--lateness", "2m"),
         *("--max-duration", "1d", "--out-of-order", "0s", "--state-dir", str(tmp_path), "--facts-partitions", "7"),
         *("--replication", "3", "--idle-lag", "1s", "--max-clock-skew", "2h", "--flush", "20ms", "--step", "300ms"),
-        *("--window-memory", "64MiB", "--signals-per-hour", "100", "--metrics-address", "::1"),
+        *("--allow-create-time", "--window-memory", "64MiB", "--signals-per-hour", "100", "--metrics-address", "::1"),
         *("--security-protocol", "SASL_SSL", "--sasl-username", "u", "--sasl-mechanism", "PLAIN", "--workers", "3"),
     ]
     context = run.command.make_context("run", list(arguments))
@@ -169,6 +170,64 @@ def test_environment_alone_is_enough(rules: Path, kafka: str, fresh_prefix: str,
     )
 
     assert (0, "") == (done.returncode, done.stdout), done.stderr
+
+
+@pytest.fixture
+def stamped_by_producers(kafka: str, fresh_prefix: str) -> str:
+    """A source topic as a Collector makes it: its records are stamped by their producers."""
+    topic = f"{fresh_prefix}spans"
+    client = AdminClient({"bootstrap.servers": kafka})
+    client.create_topics([NewTopic(topic, 1)])[topic].result()
+    admin.wait_until_seen(client, [topic])
+    return topic
+
+
+def words(kafka: str, prefix: str, *arguments: str) -> list[str]:
+    """A command line with one source topic."""
+    return [*arguments, "--bootstrap", kafka, "--prefix", prefix, "--source-topics", f"{prefix}spans"]
+
+
+@pytest.mark.broker
+def test_create_time_is_refused(
+    rules: Path, kafka: str, fresh_prefix: str, tmp_path: Path, stamped_by_producers: str
+) -> None:
+    """A run changes nothing then, and says which topics it is and what changes them; a stage alone refuses as well."""
+    started = ["--rules", str(rules), "--state-dir", str(tmp_path)]
+    run_all = CliRunner().invoke(main, words(kafka, fresh_prefix, "run", *started))
+    made = admin.partition_counts(AdminClient({"bootstrap.servers": kafka}), [f"{fresh_prefix}facts"])
+    CliRunner().invoke(main, words(kafka, fresh_prefix, "topics", "create"))
+    run_ingest = CliRunner().invoke(main, words(kafka, fresh_prefix, "run", "--role", "ingest"))
+
+    assert ([2, 2], {}) == ([run_all.exit_code, run_ingest.exit_code], made)
+    for result in (run_all, run_ingest):
+        assert f"message.timestamp.type of {stamped_by_producers} is CreateTime: " in result.stderr
+        assert f"betrace topics create --log-append-time --source-topics {stamped_by_producers}; " in result.stderr
+        assert "--allow-create-time" in result.stderr
+
+
+@pytest.mark.broker
+@pytest.mark.usefixtures("stamped_by_producers")
+@pytest.mark.parametrize("changed", [True, False])
+def test_create_time_is_allowed_or_changed(
+    rules: Path, kafka: str, fresh_prefix: str, tmp_path: Path, *, changed: bool
+) -> None:
+    """Where it is allowed, or the command that the refusal names was run, a run begins and ends."""
+    if changed:
+        change = CliRunner().invoke(main, words(kafka, fresh_prefix, "topics", "create", "--log-append-time"))
+        assert (0, "") == (change.exit_code, change.stderr)
+    allowed = [] if changed else ["--allow-create-time"]
+    command = words(kafka, fresh_prefix, "run", "--rules", str(rules), "--state-dir", str(tmp_path), "--until-idle")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "streams.cli", *command, *allowed],
+        capture_output=True,
+        text=True,
+        timeout=RUN_S,
+        check=False,
+    )
+
+    assert 0 == done.returncode, done.stderr
+    assert changed == ("records are stamped by their producers" not in done.stderr)
 
 
 @pytest.mark.broker

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.cli import main
-from topics.cluster import admin
+from topics.cluster import admin, timestamps
 
 pytestmark = pytest.mark.broker
 
@@ -72,6 +72,21 @@ def test_create_says_a_difference_and_goes_on(environment: dict[str, str], kafka
 
     said = f"{fresh_prefix}spans: message.timestamp.type is CreateTime, should be LogAppendTime\n"
     assert (result.exit_code, result.stderr) == (0, said)
+
+
+def test_create_can_change_who_stamps(environment: dict[str, str], kafka: str, fresh_prefix: str) -> None:
+    """Asked to, it has Kafka stamp the records of a source topic that exists, and then there is nothing to say."""
+    topic = f"{fresh_prefix}spans"
+    client = AdminClient({"bootstrap.servers": kafka})
+    client.create_topics([NewTopic(topic, 4)])[topic].result()
+    admin.wait_until_seen(client, [topic])
+    before = timestamps.types(client, [topic, f"{fresh_prefix}none"])
+
+    result = call(environment, "create", "--log-append-time")
+
+    assert (0, "") == (result.exit_code, result.stderr)
+    assert ({topic: "CreateTime"}, {topic: "LogAppendTime"}) == (before, timestamps.types(client, [topic]))
+    assert [] == timestamps.use_log_append_time(client, [topic])
 
 
 def test_describe_is_a_table(environment: dict[str, str], fresh_prefix: str) -> None:
