@@ -118,6 +118,7 @@ encoding = setting(
 gap = duration("--gap", "30s", "A trace is quiet after this long without a record.")
 lateness = duration("--lateness", "10m", "How long after that a late span still amends the verdict.")
 max_duration = duration("--max-duration", "1h", "A window is cut after this long.")
+max_clock_skew = duration("--max-clock-skew", "5s", "How far beyond the local clock a producer's stamp is believed.")
 out_of_order = duration("--out-of-order", "2s", "How far record times may run back in a source partition.")
 signal_format = setting(
     "--signal-format",

@@ -58,6 +58,7 @@ HELP_ARCHIVE = "Give a later --from, or put the files that are missing back"
 @options.lateness
 @options.max_duration
 @options.out_of_order
+@options.max_clock_skew
 @options.signal_format
 @options.identity
 @options.redact
@@ -93,6 +94,7 @@ def command(
     lateness: int,
     max_duration: int,
     out_of_order: int,
+    max_clock_skew: int,
     signal_format: str,
     identity: tuple[str, ...],
     redact: str,
@@ -121,6 +123,7 @@ def command(
         lateness_ms=lateness,
         max_duration_ms=max_duration,
         out_of_order_ms=out_of_order,
+        max_clock_skew_ms=max_clock_skew,
         identity=identity,
         redaction=Redaction(treatments(redact), read_key(redact_key_file)),
         signal_format=SignalFormat(signal_format),
@@ -232,6 +235,12 @@ def _end(result: Result, views: list[View]) -> int:
         click.echo(
             f"{read.behind:,} records are stamped more than --out-of-order below one before them: what live said of "
             "their traces may depend on when it read them",
+            err=True,
+        )
+    if read.out_of_bounds:
+        click.echo(
+            f"{read.out_of_bounds:,} records are stamped by their producers with a time that is not believed: their "
+            "traces are incomplete, and live may have said something else of them",
             err=True,
         )
     for each in read.lost:

@@ -51,7 +51,7 @@ _OPTIONS = (
         is_flag=True,
         help="Take source topics whose records are stamped by producers, within bounds; else they are refused.",
     ),
-    duration("--max-clock-skew", "1h", "A record further ahead of its neighbours than this does not move the clock."),
+    options.max_clock_skew,
     duration("--flush", "50ms", "How often ingest writes what it found."),
     duration("--step", "500ms", "How often sessions publishes and writes its state."),
     options.setting(

@@ -59,7 +59,7 @@ class Settings:
     max_duration_ms: int = 3_600_000
     out_of_order_ms: int = 2_000
     idle_lag_ms: int = 2_000
-    max_clock_skew_ms: int = 3_600_000
+    max_clock_skew_ms: int = 5_000
     allow_create_time: bool = False
     flush_ms: int = 50
     step_ms: int = 500

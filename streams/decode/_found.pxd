@@ -32,15 +32,17 @@ cdef class Running:
     cdef int64_t partition, next_offset
     cdef bint has_logs
     cdef int64_t skew_ms, behind_ms, highest_ms, first_ms
-    cdef bint is_known, is_advanced, is_begun
+    cdef int64_t least_ms, most_ms
+    cdef bint is_known, is_advanced, is_begun, has_broker_time
+    cdef object follow
     cdef Py_ssize_t value_bytes, behind_count, span_count, spans_without_trace, logs_without_trace
     cdef list hits
-    cdef object last_stamp
     # Of the next record:
     cdef bytes value
     cdef int64_t offset, record_ms
-    cdef object stamp
+    cdef bint is_broker_time
     cdef bint is_next(self, message) except -1
     cdef int add(self, Found found, bint logs) except -1
-    cdef void note_time(self) noexcept
+    cdef int note_time(self) except -1
+    cdef bint is_in_doubt(self) noexcept
     cdef object run(self, Py_ssize_t record_count)

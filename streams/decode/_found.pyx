@@ -96,7 +96,9 @@ cdef class Running:
     def __cinit__(self, start):
         self.topic, self.partition, self.next_offset = start.topic, start.partition, start.next_offset
         self.has_logs = start.has_logs
-        self.skew_ms, self.behind_ms = start.max_clock_skew_ms, start.out_of_order_ms
+        self.skew_ms, self.behind_ms = start.broker_skew_ms, start.out_of_order_ms
+        self.least_ms, self.most_ms = start.bounds_ms
+        self.follow = start.follow
         self.is_known = start.highest_ms is not None
         # As `streams.ingest.watermark` has it: the first record of all is measured by the local clock.
         self.highest_ms = start.highest_ms if self.is_known else start.local_ms
@@ -110,10 +112,19 @@ cdef class Running:
         cdef tuple timed = message.timestamp()
         cdef int64_t record_ms = max(<int64_t>timed[1], 0)
         cdef int64_t offset = message.offset()
-        if offset < self.next_offset or type(value) is not bytes or record_ms - self.highest_ms > self.skew_ms:
+        if offset < self.next_offset or type(value) is not bytes:
             return False
-        self.value, self.offset, self.record_ms, self.stamp = value, offset, record_ms, timed[0]
-        return True
+        self.value, self.offset, self.record_ms = value, offset, record_ms
+        self.is_broker_time = timed[0] == TIMESTAMP_LOG_APPEND_TIME
+        return not self.is_in_doubt()
+
+    cdef bint is_in_doubt(self) noexcept:
+        """Whether the next record's time takes a closer look, or it is not stamped as the others are."""
+        if self.is_begun and self.is_broker_time != self.has_broker_time:
+            return True
+        if self.is_broker_time:
+            return self.record_ms - self.highest_ms > self.skew_ms
+        return not self.least_ms <= self.record_ms <= self.most_ms
 
     cdef int add(self, Found found, bint logs) except -1:
         """Adds what was found in the next record."""
@@ -128,16 +139,19 @@ cdef class Running:
         else:
             self.spans_without_trace += found.without_trace_count
         self.value_bytes += PyBytes_GET_SIZE(self.value)
-        self.next_offset, self.last_stamp = self.offset + 1, self.stamp
+        self.next_offset = self.offset + 1
         return 0
 
-    cdef void note_time(self) noexcept:
+    cdef int note_time(self) except -1:
         if not self.is_begun:
-            self.first_ms, self.is_begun = self.record_ms, True
-        if not self.is_known or self.record_ms >= self.highest_ms:
+            self.first_ms, self.is_begun, self.has_broker_time = self.record_ms, True, self.is_broker_time
+        if not self.is_broker_time:
+            self.least_ms = self.follow(self.record_ms)
+        elif not self.is_known or self.record_ms >= self.highest_ms:
             self.highest_ms, self.is_known, self.is_advanced = self.record_ms, True, True
         elif self.record_ms < self.highest_ms - self.behind_ms:
             self.behind_count += 1
+        return 0
 
     cdef object run(self, Py_ssize_t record_count):
         return Run(
@@ -148,7 +162,7 @@ cdef class Running:
             self.highest_ms,
             self.is_advanced,
             self.behind_count,
-            self.last_stamp == TIMESTAMP_LOG_APPEND_TIME,
+            self.has_broker_time,
             self.span_count,
             self.spans_without_trace,
             self.logs_without_trace,

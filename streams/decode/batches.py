@@ -46,7 +46,8 @@ class Touches(Protocol):
 class RunStart(msgspec.Struct, frozen=True):
     """Where a run begins: `next_offset` of a source partition whose time is as `streams.ingest.watermark` has it.
 
-    `has_logs`: the topic is one of log records.
+    `has_logs`: the topic is one of log records. `bounds_ms` are those of producers' stamps; `follow` is told of each of
+    these that is read, and returns the lower bound for the next.
     """
 
     topic: str
@@ -56,7 +57,9 @@ class RunStart(msgspec.Struct, frozen=True):
     highest_ms: int | None
     local_ms: int
     out_of_order_ms: int
-    max_clock_skew_ms: int
+    broker_skew_ms: int
+    bounds_ms: tuple[int, int]
+    follow: Callable[[int], int]
 
 
 class Hits(NamedTuple):
@@ -73,6 +76,7 @@ class Run(msgspec.Struct):
 
     `first_ms` is the first record's time, `highest_ms` the highest of all so far, which `is_advanced` when a record of
     the run reached it. The others count what `streams.decode.decoder` and `streams.ingest.watermark` count of a record.
+    The records of a run are all stamped by brokers, or all by producers.
     """
 
     record_count: int = 0

@@ -18,7 +18,7 @@ import msgspec
 from streams.decode import touches
 from streams.decode.batches import Touches
 from streams.errors import ConfigError
-from topics.records.facts import TOUCH_BYTES, VERSION, Entry, Fact, Facts, Section, encode
+from topics.records.facts import NO_SPAN, TOUCH_BYTES, VERSION, Entry, Fact, Facts, Section, encode, pack_touch
 
 PIECE_TOUCHES = 1024
 HEADERS_BYTES = 8
@@ -40,7 +40,8 @@ class _Group:
 class Draft:
     """What is to be said of one source partition; `[from_offset, to_offset)` grows as records are added.
 
-    `touches` are all traces that were seen, by tick; `groups` has those of them that have facts.
+    `touches` are all traces that were seen, by tick; `groups` has those of them that have facts. `out_of_bounds` are
+    those with a record that counts at another time than it is stamped.
     """
 
     topic: str
@@ -58,6 +59,7 @@ class Draft:
     rules_since_ms: int | None = None
     touches: Touches = field(default_factory=touches.none_yet)
     groups: dict[tuple[bytes, int], _Group] = field(default_factory=dict)
+    out_of_bounds: set[tuple[bytes, int]] = field(default_factory=set)
 
     def add(
         self, trace_id: bytes, tick: int, offset: int, span_count: int, facts: list[Fact], *, root_seen: bool
@@ -92,10 +94,18 @@ class Draft:
             entries[self.touches.partition_of(trace_id, facts_partitions)].append(
                 Entry(trace_id, group.first_offset, group.offset, tick, span_count, root_seen, group.facts)
             )
+        marks = self._marks(facts_partitions)
         return [
-            self._section(watermark_ms, packed, entered)
-            for packed, entered in zip(self.touches.pack(facts_partitions), entries, strict=True)
+            self._section(watermark_ms, packed + marked, entered)
+            for packed, marked, entered in zip(self.touches.pack(facts_partitions), marks, entries, strict=True)
         ]
+
+    def _marks(self, facts_partitions: int) -> list[bytes]:
+        """The traces with a record out of bounds, per facts partition, each as a touch that counts no span."""
+        marks = [b""] * facts_partitions
+        for trace_id, tick in sorted(self.out_of_bounds):
+            marks[self.touches.partition_of(trace_id, facts_partitions)] += pack_touch(trace_id, tick, NO_SPAN)
+        return marks
 
     def _section(self, watermark_ms: int | None, touches: bytes, entries: list[Entry]) -> Section:
         return Section(

@@ -6,7 +6,7 @@ metadata is JSON, with times in Unix ms:
     {"epoch": …, "topic_id": text, "record_ms": … or null, "read_at_ms": …,
      "replay": …, "start_ms": … or null, "has_broker_time": …,
      "misses_beginning": …, "missing_until_ms": … or null, "is_after_loss": …, "lost_until_ms": … or null,
-     "rules": … or null, "rules_since_ms": … or null, "is_last": …}
+     "rules": … or null, "rules_since_ms": … or null, "is_last": …, "latest_ms": …}
 
 An epoch is the wall time at which reading of this log began, a replay number the wall time at which the group's offsets
 were found reset. Kafka's own offset tool clears the metadata, which is how a reset is noticed (`streams.ingest.group`).
@@ -15,6 +15,7 @@ were found reset. Kafka's own offset tool clears the metadata, which is how a re
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 from confluent_kafka import TopicPartition
@@ -27,7 +28,7 @@ from topics.records.facts import TICK_MS
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """What is committed beside an offset; `record_ms` and `read_at_ms` are `PartitionTime`'s highest and read at.
+    """What is committed beside an offset; `record_ms`, `read_at_ms` and `latest_ms` are `PartitionTime`'s.
 
     `misses_beginning`: reading of the log did not begin at its offset 0. `is_after_loss`: records were gone before they
     were read. Up to when those may be stamped is in `missing_until_ms` and `lost_until_ms`, as soon as it is known.
@@ -50,6 +51,7 @@ class Committed(msgspec.Struct, frozen=True):
     rules: str | None = None
     rules_since_ms: int | None = None
     is_last: bool = False
+    latest_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +144,11 @@ def begin(
 
 @dataclass(slots=True)
 class Projected:
-    """What one record says; a dead letter (`traces` is None) says nothing but that it is one."""
+    """What one record says, and its stamp; a dead letter (`traces` is None) says nothing but that it is one."""
 
     offset: int
     traces: list[TraceFacts] | None
+    stamp_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -197,6 +200,7 @@ class SourcePartition:
             record_time.highest_ms = start.committed.record_ms
             record_time.read_at_ms = min(start.committed.read_at_ms, now_ms)
             record_time.has_broker_time = start.committed.has_broker_time
+            record_time.latest_ms = max(start.committed.latest_ms, start.committed.record_ms or 0)
         first = start.offset if start.lost is None else start.lost[0]
         lost = [] if start.lost is None else [start.lost]
         draft = Draft(place.topic, place.partition, start.epoch, partition_count, first, start.offset, lost)
@@ -225,22 +229,23 @@ class SourcePartition:
             self.is_after_loss, self.lost_until_ms = True, None
         self.rules, self.rules_since_ms = rules, committed.rules_since_ms
         if committed.rules != rules:
-            self.rules_since_ms = committed.record_ms or 0
+            self.rules_since_ms = self.time.latest_ms
             # Facts beyond what was committed may be there, and not in every facts partition.
             self.other_rules_to = None if committed.is_last else log_end
 
     def follow(self, rules: str) -> None:
         """From now on records are projected with these rules; nothing is kept back that was not."""
         if rules != self.rules:
-            self.rules, self.rules_since_ms, self.other_rules_to = rules, self.time.highest_ms or 0, None
+            self.rules, self.rules_since_ms, self.other_rules_to = rules, self.time.latest_ms, None
 
-    def take(self, record_ms: int, projected: Projected, *, local_ms: int, is_broker_time: bool = False) -> None:
+    def take(self, record_ms: int, projected: Projected, *, local_ms: int, is_broker_time: bool = True) -> None:
         """Adds a record's projection to the draft, once its time is certain; `is_broker_time`: it is a broker's."""
         self.at_end = False
         self.next_offset = projected.offset + 1
-        self.time.has_broker_time = is_broker_time
         # A record without a time has -1.
-        for counts_at_ms, certain in self.time.observe(max(record_ms, 0), projected, local_ms=local_ms):
+        projected.stamp_ms = stamp_ms = max(record_ms, 0)
+        observed = self.time.observe(stamp_ms, projected, local_ms=local_ms, is_broker_time=is_broker_time)
+        for counts_at_ms, certain in observed:
             self._add(counts_at_ms, certain)
 
     def pass_over(self, to_offset: int, *, local_ms: int) -> None:
@@ -264,15 +269,17 @@ class SourcePartition:
             time.highest_ms,
             local_ms,
             time.out_of_order_ms,
-            time.max_clock_skew_ms,
+            time.broker_skew_ms,
+            time.bounds_ms(local_ms=local_ms),
+            partial(time.follow, local_ms=local_ms),
         )
 
     def take_run(self, run: Run, *, local_ms: int) -> None:
         """Adds what was read in a run, which began at `run_start` and added its touches; not its facts."""
         self.at_end = False
         self.next_offset = self.draft.to_offset = run.to_offset
-        self.time.has_broker_time = run.has_broker_time
-        self.time.observe_run(run.highest_ms, run.behind_count, read_at_ms=local_ms if run.is_advanced else None)
+        if run.has_broker_time:
+            self.time.observe_run(run.highest_ms, run.behind_count, read_at_ms=local_ms if run.is_advanced else None)
         self._note_start(run.first_ms)
 
     def reach_end(self, offset: int, *, local_ms: int) -> None:
@@ -301,7 +308,7 @@ class SourcePartition:
             # At the end of the log: what is not to be read was stamped by now, by a clock that is at most so far off.
             self._note_not_read(idle_ms + self.time.idle_lag_ms)
         if self.other_rules_to is not None:
-            self.rules_since_ms = max(self.rules_since_ms or 0, self.time.highest_ms or 0)
+            self.rules_since_ms = max(self.rules_since_ms or 0, self.time.latest_ms)
             if to_offset >= self.other_rules_to:
                 self.other_rules_to = None
 
@@ -332,6 +339,7 @@ class SourcePartition:
             rules=self.rules if self.other_rules_to is None else None,
             rules_since_ms=self.rules_since_ms,
             is_last=is_last and self.other_rules_to is None,
+            latest_ms=time.latest_ms,
         )
 
     def metadata(self, *, is_last: bool = False) -> str:
@@ -353,5 +361,8 @@ class SourcePartition:
         if projected.traces is None:
             draft.add_dead_letter(projected.offset)
             return
+        is_out_of_bounds = counts_at_ms != projected.stamp_ms
         for trace_id, span_count, root_seen, facts in projected.traces:
+            if is_out_of_bounds:
+                draft.out_of_bounds.add((trace_id, tick))
             draft.add(trace_id, tick, projected.offset, span_count, facts, root_seen=root_seen)

@@ -47,6 +47,9 @@ LOGS_WITHOUT_TRACE = _counter("logs_without_trace", "Log records passed over: no
 RECORDS_SKEWED = _counter("records_skewed", "Records far ahead of their neighbours' time, counted at theirs.", "topic")
 RECORDS_KEPT = _counter("records_kept", "Records that waited for the next one to confirm their time.", "topic")
 RECORDS_BEHIND = _counter("records_behind", "Records more than out_of_order behind their partition's time.", "topic")
+RECORDS_OUT_OF_BOUNDS = _counter(
+    "records_out_of_bounds", "Records whose producer's stamp is not believed: their traces are incomplete.", "topic"
+)
 RECORDS_STALE = _counter("records_stale", "Records fetched before a rebalance and left to who reads them now.", "topic")
 AUDIT_RECORDS = _counter("audit_records", "Spans and log records of the audit trail.", "topic")
 PARTITIONS_PAUSED = _gauge(
@@ -131,6 +134,7 @@ COUNTERS = {
         RECORDS_SKEWED,
         RECORDS_KEPT,
         RECORDS_BEHIND,
+        RECORDS_OUT_OF_BOUNDS,
         RECORDS_STALE,
         AUDIT_RECORDS,
         EPOCHS,
@@ -267,6 +271,7 @@ class Times(Protocol):
     skewed_count: int
     kept_count: int
     behind_count: int
+    out_of_bounds_count: int
 
 
 def take_times(topic: str, times: Times) -> None:
@@ -274,7 +279,8 @@ def take_times(topic: str, times: Times) -> None:
     RECORDS_SKEWED.labels(topic).inc(times.skewed_count)
     RECORDS_KEPT.labels(topic).inc(times.kept_count)
     RECORDS_BEHIND.labels(topic).inc(times.behind_count)
-    times.skewed_count = times.kept_count = times.behind_count = 0
+    RECORDS_OUT_OF_BOUNDS.labels(topic).inc(times.out_of_bounds_count)
+    times.skewed_count = times.kept_count = times.behind_count = times.out_of_bounds_count = 0
 
 
 def totals(stage: str | None = None) -> dict[str, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message, TopicPartition
 
 from streams.config.settings import Settings
 from streams.decode import backend
@@ -35,14 +35,16 @@ MINUTE_MS = 60_000
 class Read:
     """What was read; `records` is None where they were not counted.
 
-    `behind` counts records that were stamped more than out_of_order below one before them, `lost` are those that cannot
-    be read. `minutes` are those of record time, in the time that is asked for, in which there was a record.
+    `behind` counts records that were stamped more than out_of_order below one before them, `out_of_bounds` those of
+    producers whose stamp was not to be believed, `lost` are those that cannot be read. `minutes` are those of record
+    time, in the time that is asked for, in which there was a record.
     """
 
     records: int | None = None
     spans: int = 0
     unreadable: int = 0
     behind: int = 0
+    out_of_bounds: int = 0
     lost: list[Unreadable] = field(default_factory=list)
     minutes: set[int] = field(default_factory=set)
 
@@ -53,6 +55,7 @@ class Read:
         self.spans += other.spans
         self.unreadable += other.unreadable
         self.behind += other.behind
+        self.out_of_bounds += other.out_of_bounds
         self.lost += other.lost
         self.minutes |= other.minutes
 
@@ -143,6 +146,7 @@ class Reading:
                 sections[to].append(section)
         self._unsaid -= self._sources.keys() - self.open
         self.read.behind = sum(source.time.behind_count for source in self._sources.values())
+        self.read.out_of_bounds = sum(source.time.out_of_bounds_count for source in self._sources.values())
         return sections
 
     def _is_past(self, at: Source) -> bool:
@@ -162,23 +166,25 @@ class Reading:
                 for offset, tick, trace_id, spans in run.hits:
                     if facts := self._projector.facts_of(spans):
                         source.draft.add_facts(trace_id, tick, offset, facts)
-                self._count(messages[index : index + run.record_count], run.first_ms, run.highest_ms, run.span_count)
+                highest_ms = run.highest_ms if run.has_broker_time else None
+                self._count(messages[index : index + run.record_count], run.first_ms, highest_ms, run.span_count)
                 return run.record_count
         self._take_record(messages[index], source, local_ms)
         return 1
 
-    def _count(self, messages: list[Message], first_ms: int, highest_ms: int, span_count: int) -> None:
-        """Counts records of one input; most often all are of one minute."""
+    def _count(self, messages: list[Message], first_ms: int, highest_ms: int | None, span_count: int) -> None:
+        """Counts records of one input; most often all are of one minute. `highest_ms` is None when nobody knows it."""
         self.read.records = (self.read.records or 0) + len(messages)
         self.read.spans += span_count
-        if first_ms // MINUTE_MS == highest_ms // MINUTE_MS and self._plan.period.holds(first_ms):
-            self.read.minutes.add(first_ms // MINUTE_MS)
+        minute = first_ms // MINUTE_MS
+        if highest_ms is not None and minute == highest_ms // MINUTE_MS and self._plan.period.holds(first_ms):
+            self.read.minutes.add(minute)
             return
         times_ms = {message.timestamp()[1] for message in messages}
         self.read.minutes |= {time_ms // MINUTE_MS for time_ms in times_ms if self._plan.period.holds(time_ms)}
 
     def _take_record(self, message: Message, source: SourcePartition, local_ms: int) -> None:
-        offset, time_ms = message.offset() or 0, message.timestamp()[1]
+        offset, (stamp, time_ms) = message.offset() or 0, message.timestamp()
         if not source.next_offset <= offset < self._ends[source.topic, source.partition]:
             # Fetched again after a pause, or not there yet when the replay began.
             source.next_offset = max(source.next_offset, min(offset, self._ends[source.topic, source.partition]))
@@ -193,7 +199,7 @@ class Reading:
             projected.traces = project(decoded, self._projector)
             span_count = decoded.span_count
         self._count([message], time_ms, time_ms, span_count)
-        source.take(time_ms, projected, local_ms=local_ms)
+        source.take(time_ms, projected, local_ms=local_ms, is_broker_time=stamp == TIMESTAMP_LOG_APPEND_TIME)
 
 
 def _holds_logs(topic: str) -> bool:

@@ -83,9 +83,10 @@ class Chain(msgspec.Struct, array_like=True, gc=False):
 
     `needs` is the lowest facts offset that its arrivals came from, at least: with the log from there on it can be built
     again. `due` is the tick at which it is looked at next. `headless`: the trace was already longer than a chain may be
-    when this chain began. `is_cut`: input was lost in its time. `was_cut`: one of its windows reached the longest
-    duration. `judged` is by rule id and fingerprint. `present_since` is the tick since which the trace was known to be
-    there before this chain began, None when it was not (`streams.windows.presence`).
+    when this chain began. `is_cut`: input was lost in its time, or the time of some of it is not to be believed.
+    `was_cut`: one of its windows reached the longest duration. `judged` is by rule id and fingerprint. `present_since`
+    is the tick since which the trace was known to be there before this chain began, None when it was not
+    (`streams.windows.presence`).
     """
 
     first: int

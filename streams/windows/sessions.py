@@ -35,7 +35,7 @@ from streams.windows.presence import LongPresence, Presences
 from streams.windows.reorder import Arrival, Tick, Waiting
 from streams.windows.required_offsets import Needs
 from streams.windows.wheel import Wheel
-from topics.records.facts import TICK_MS, touched
+from topics.records.facts import NO_SPAN, TICK_MS, touched
 
 
 class LostTime(msgspec.Struct, array_like=True, frozen=True):
@@ -225,6 +225,7 @@ class Sessions:
     def _apply_touch(self, tick: int, trace_id: bytes, span_count: int, facts_offset: int) -> None:
         chain = self.chains.get(trace_id)
         if chain is not None:
+            chain.is_cut |= span_count == NO_SPAN
             self._extend(trace_id, chain, self._window(trace_id, chain, tick), tick, span_count, facts_offset)
 
     def _window(self, trace_id: bytes, chain: Chain, tick: int) -> Window:

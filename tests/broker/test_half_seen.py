@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient
 from dsl import compile_texts
 from streams.config.settings import Settings
 from streams.config.units import iso_ms
+from streams.ingest.followers import FOLLOWERS
 from streams.rules import registry
 from tests.support.program import RUN_S, Program
 from tests.support.waiting import wait_until
@@ -79,7 +80,9 @@ def write(program: Program, start_ms: int, from_ms: int, to_ms: int) -> int:
         value = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [one]}]}]})
         producer.produce(program.spans_topic, value, partition=0, timestamp=start_ms + span.time_ms)
     for topic in (program.spans_topic, program.logs_topic):
-        producer.produce(topic, b'{"resourceSpans":[]}', partition=0, timestamp=start_ms + to_ms)
+        # Of a time that is still to come so many records say that it is there.
+        for _ in range(FOLLOWERS + 1):
+            producer.produce(topic, b'{"resourceSpans":[]}', partition=0, timestamp=start_ms + to_ms)
     producer.flush()
     at = TopicPartition(program.spans_topic, 0)
     return admin.end_offsets(AdminClient({"bootstrap.servers": program.bootstrap}), [at])[at.topic, 0]
@@ -112,7 +115,8 @@ def replayed(program: Program, *options: str) -> tuple[dict[tuple[str, int], tup
     where = ["--bootstrap", program.bootstrap, "--prefix", program.prefix]
     sources = ["--source-topics", f"{program.spans_topic},{program.logs_topic}"]
     asked = ["--rules", str(program.rules), *(options or ("--from", "earliest"))]
-    command = [sys.executable, "-m", "streams.cli", "replay", *asked, *where, *sources, *WINDOWS]
+    times = [*WINDOWS, "--max-clock-skew", "1h"]
+    command = [sys.executable, "-m", "streams.cli", "replay", *asked, *where, *sources, *times]
     done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_S, check=False)
     assert done.returncode in {0, 1}, done.stderr
     return verdicts([json.loads(line) for line in done.stdout.splitlines()]), done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,39 @@ def test_clocks_of_producers_that_are_years_off(kafka: str, fresh_prefix: str, t
     assert [*range(len(off_ms))] == site.hits()[site.spans, 0]
     watermarks_ms = [section.watermark_ms for section in site.sections() if section.watermark_ms is not None]
     assert max(watermarks_ms) < now_ms + WAIT_S * 1000
+
+
+def test_old_record_of_a_producer(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """One record of 1970 in a quiet partition holds nobody back, and neither does it after a restart."""
+    site = Site.made(kafka, fresh_prefix, tmp_path, {"spans": 2})
+    site.write(site.spans, 1, [0], [1])
+
+    for number in (1, 2):
+        with site.ingesting():
+            now_ms = time.time_ns() // 1_000_000
+            site.write(site.spans, 0, [number], [now_ms])
+            wait_until(partial(is_beyond, site, now_ms), "time goes on in both partitions")
+
+    assert {(site.spans, 0): [1, 2], (site.spans, 1): [0]} == site.hits()
+
+
+def is_beyond(site: Site, time_ms: int) -> bool:
+    """Both partitions have told a watermark above this time."""
+    told = [(section.partition, section.watermark_ms or 0) for section in site.sections()]
+    return {0, 1} == {at for at, watermark_ms in told if watermark_ms > time_ms}
+
+
+def test_producer_that_walks_ahead(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """Records that are each a little further ahead than the one before never take the time beyond the local clock."""
+    site = Site.made(kafka, fresh_prefix, tmp_path, {"spans": 1})
+    now_ms = time.time_ns() // 1_000_000
+    site.write(site.spans, 0, range(200), (now_ms + 3_000 * step for step in range(200)))
+
+    site.ingest_all(200)
+
+    local_ms = time.time_ns() // 1_000_000
+    assert [*range(200)] == site.hits()[site.spans, 0]
+    assert highest_watermark_ms(site) <= local_ms + site.settings.max_clock_skew_ms
 
 
 def test_old_records_stamped_by_the_broker(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:

@@ -39,7 +39,9 @@ def program(kafka: str, fresh_prefix: str, tmp_path: Path) -> Program:
     """An installation with the first rule, of one facts partition."""
     rules = tmp_path / "first.rules"
     rules.write_text(FIRST)
-    options = ("--gap", "20s", "--lateness", "10s", "--out-of-order", "100ms", "--facts-partitions", "2")
+    windows = ("--gap", "20s", "--lateness", "10s", "--out-of-order", "100ms", "--facts-partitions", "2")
+    # Time goes on by records alone, however long a push takes: none of them comes too late to be believed.
+    options = (*windows, "--idle-lag", "30m")
     program = dataclasses.replace(Program(kafka, fresh_prefix, tmp_path / "state"), rules=rules, options=options)
     program.make_sources()
     return program

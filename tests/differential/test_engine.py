@@ -86,7 +86,7 @@ class Reader:
     def begin(self, start: Begin) -> None:
         """An ingest begins here."""
         topic, number, count = self.place
-        time = PartitionTime[Projected](OUT_OF_ORDER_MS, idle_lag_ms=0, max_clock_skew_ms=FAR_MS)
+        time = PartitionTime[Projected](OUT_OF_ORDER_MS, idle_lag_ms=0, max_clock_skew_ms=0, broker_skew_ms=FAR_MS)
         self.source = SourcePartition.at(TopicPartition(topic, number), start, "id", count, time, now_ms=0)
 
     def restart(self, back: int) -> None:

@@ -136,7 +136,7 @@ def scanned(scan: Scan, request: bytes, kind: RecordKind) -> Decoded | None:
 
 def is_run(read_run: ReadRun, request: bytes, kind: RecordKind, expected: Decoded | str) -> bool:
     """Whether a run of the request, twice, says twice what is expected; or it is none."""
-    start = RunStart("t", 0, 0, kind is RecordKind.LOGS, None, 0, 0, 0)
+    start = RunStart("t", 0, 0, kind is RecordKind.LOGS, None, 0, 0, 0, bounds_ms=(0, 0), follow=int)
     seen = touches.none_yet()
     run = read_run([Message("t", 0, offset, None, request) for offset in range(2)], 0, start, seen)
     if isinstance(expected, str) or not run.record_count:

@@ -40,11 +40,12 @@ ATOMS = (b"access", b"audit")
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """A record of a source partition: per trace it says something of, its facts."""
+    """A record of a source partition: per trace it says something of, its facts; and who stamped it."""
 
     offset: int
     record_ms: int
     traces: tuple[tuple[bytes, tuple[Fact, ...]], ...]
+    is_broker_time: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class _Source:
         log = Log("id", self.low, self.records[-1].offset + 1 if self.records else 0)
         now_ms = max(LOCAL_MS, self.replay)
         start = begin(offset, read_metadata(metadata), log, start="earliest", now_ms=now_ms, replay=self.replay)
-        time = PartitionTime[Projected](OUT_OF_ORDER_MS, IDLE_LAG_MS, MAX_CLOCK_SKEW_MS)
+        time = PartitionTime[Projected](OUT_OF_ORDER_MS, IDLE_LAG_MS, 0, MAX_CLOCK_SKEW_MS)
         place = TopicPartition(TOPIC, self.number)
         if start.is_new:
             # Its first commit is made before anything is read.
@@ -144,7 +145,15 @@ class _Source:
         ahead = [record for record in self.records if record.offset >= self.reader.next_offset]
         for record in ahead[:count]:
             said = [TraceFacts(trace, 1, root_seen=False, facts=list(facts)) for trace, facts in record.traces]
-            self.reader.take(record.record_ms, Projected(record.offset, said), local_ms=LOCAL_MS)
+            self.reader.take(
+                record.record_ms,
+                Projected(record.offset, said),
+                local_ms=LOCAL_MS,
+                is_broker_time=record.is_broker_time,
+            )
+        if ahead and not ahead[0].is_broker_time:
+            # There was no more at this moment: so few records say nothing of the time unless they are the last.
+            self.reader.reach_end(self.reader.next_offset, local_ms=LOCAL_MS)
 
 
 @dataclass(slots=True)
@@ -276,15 +285,17 @@ def lists(elements: st.SearchStrategy[ElementT], most: int) -> st.SearchStrategy
 
 @st.composite
 def source_records(draw: st.DrawFn, *, most_back_ms: int) -> list[SourceRecord]:
-    """Records of one source partition, whose times run back by at most `most_back_ms`."""
+    """Records of one source partition, whose times run back by at most `most_back_ms`, whoever stamps them."""
     steps_ms = st.integers(0, 900) | st.just(NIGHT_MS)
     drawn = st.tuples(steps_ms, st.integers(0, most_back_ms), st.integers(1, 3), said)
     records: list[SourceRecord] = []
     highest_ms, offset = FIRST_MS, 0
+    is_broker_time = draw(st.booleans())
     for step_ms, back_ms, offsets, traces in draw(lists(drawn, MOST_RECORDS)):
         highest_ms += step_ms
         offset += offsets
-        records.append(SourceRecord(offset, max(0, highest_ms - back_ms), tuple(traces.items())))
+        record_ms = max(0, highest_ms - back_ms)
+        records.append(SourceRecord(offset, record_ms, tuple(traces.items()), is_broker_time))
     return records
 
 

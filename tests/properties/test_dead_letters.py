@@ -40,7 +40,7 @@ class Site:
 
     def begin(self, start: Begin) -> None:
         """An ingest begins."""
-        time = PartitionTime[Projected](2_000, idle_lag_ms=0, max_clock_skew_ms=FAR_MS)
+        time = PartitionTime[Projected](2_000, idle_lag_ms=0, max_clock_skew_ms=0, broker_skew_ms=FAR_MS)
         self.source = SourcePartition.at(TopicPartition("spans", 0), start, "id", 1, time, now_ms=0)
 
     def read(self, count: int) -> None:

@@ -12,7 +12,7 @@ from streams.windows.close import Close, CloseReason
 from streams.windows.facts import AtomFacts
 from streams.windows.reorder import Arrival
 from streams.windows.sessions import Sessions
-from topics.records.facts import TICK_MS, VERSION, Entry, Fact, Facts, Section, Touch, Witness, pack_touches
+from topics.records.facts import NO_SPAN, TICK_MS, VERSION, Entry, Fact, Facts, Section, Touch, Witness, pack_touches
 
 TOPIC = "otlp_spans"
 ATOM = b"atom"
@@ -129,6 +129,12 @@ class Story:
         """A record of the trace without a hit arrives at each tick."""
         for tick in ticks:
             self.sessions.waiting.add_touches(tick, pack_touches([Touch(trace, tick, 1)]), 0)
+        return self
+
+    def mark(self, *ticks: int, trace: bytes = TRACE) -> Story:
+        """A record of the trace counts at each tick whose time is not believed."""
+        for tick in ticks:
+            self.sessions.waiting.add_touches(tick, pack_touches([Touch(trace, tick, NO_SPAN)]), 0)
         return self
 
     def until(self, tick: int) -> list[Closed]:

@@ -18,7 +18,7 @@ import msgspec
 
 from topics.values import Scalar
 
-VERSION = 4
+VERSION = 5
 OLDEST = 2
 """Sessions is upgraded before ingest, and facts are kept: what the version before wrote is still read."""
 
@@ -28,6 +28,9 @@ _TOUCH = struct.Struct(">16sQI")
 _TOUCH_TICK = struct.Struct(">16xQ4x")
 _TOUCH_TRACE = struct.Struct(">16s8xI")
 TOUCH_BYTES = _TOUCH.size
+
+NO_SPAN = 0
+"""The span count of a touch that marks its trace: one of its records in this tick was stamped out of bounds."""
 
 
 class Witness(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -75,7 +78,11 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Touch(NamedTuple):
-    """The records of one trace in one tick when no span hit: it continues the chain of its trace, and begins none."""
+    """The records of one trace in one tick when no span hit: it continues the chain of its trace, and begins none.
+
+    One that counts no span, from format 5 on, says that a record of its trace in this tick counts at another time than
+    it is stamped, for its stamp was not to be believed: the trace is incomplete.
+    """
 
     trace_id: bytes
     tick: int

@@ -101,7 +101,9 @@ def taken(choice: Choice, sent: list[Record], count: int) -> tuple[list[list[Sec
                 Begin(FIRST_OFFSET, 1),
                 "id",
                 2,
-                PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=SKEW_MS),
+                PartitionTime[Projected](
+                    out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=SKEW_MS, broker_skew_ms=SKEW_MS
+                ),
                 now_ms=NOW_MS,
             )
             for topic in TOPICS
@@ -115,7 +117,10 @@ def taken(choice: Choice, sent: list[Record], count: int) -> tuple[list[list[Sec
             intake.take(made[start : start + count], local_ms=NOW_MS + start)
         after = metrics.totals()
         places: list[object] = [
-            (each.next_offset, each.draft.to_offset, each.began_ms, each.committed(), each.time.behind_count)
+            (
+                *(each.next_offset, each.draft.to_offset, each.began_ms, each.committed()),
+                *(each.time.behind_count, each.time.out_of_bounds_count, each.time.bounds_ms(local_ms=NOW_MS)),
+            )
             for each in sources.values()
         ]
         sections = [each.draft.sections(3, each.time.watermark_ms) for each in sources.values()]
@@ -129,6 +134,30 @@ def test_runs_change_nothing(sent: list[Record], count: int) -> None:
     """Sections, counts, times, dead letters and the audit trail are those of the pure path, whatever comes together."""
     assert taken(Choice.PURE, sent, 1_000) == taken(Choice.CYTHON, sent, 1_000)
     assert taken(Choice.PURE, sent, count) == taken(Choice.CYTHON, sent, count)
+
+
+near_ms = st.integers(NOW_MS - 400, NOW_MS + 400)
+rows = st.lists(
+    st.tuples(
+        st.integers(1, 90),
+        near_ms | near_ms | times_ms,
+        st.sampled_from((TIMESTAMP_CREATE_TIME, TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME)),
+    ),
+    min_size=2,
+    max_size=6,
+)
+
+
+@needs_scanner
+@given(sent=rows, count=st.integers(1, 200))
+def test_runs_follow_producers_stamps(sent: list[tuple[int, int, int]], count: int) -> None:
+    """Where many records follow each other the bounds move inside a run as they do from record to record."""
+    value = request(span(key=b"user.id"))
+    made: list[Record] = [
+        (TOPICS[0], 0, 1, value, stamp_ms + at % 3, stamp) for often, stamp_ms, stamp in sent for at in range(often)
+    ]
+
+    assert taken(Choice.PURE, made, count) == taken(Choice.CYTHON, made, count)
 
 
 def request(*spans: bytes) -> bytes:
@@ -160,7 +189,9 @@ def test_run_ends_before_what_takes_more(middle: Record, lengths: list[int]) -> 
     plain: Record = (TOPICS[0], 0, 1, request(span(), span(bytes(15) + b"\1")), NOW_MS, TIMESTAMP_CREATE_TIME)
     made = messages([plain, middle, plain])
     with choosing(Choice.CYTHON):
-        time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=SKEW_MS)
+        time = PartitionTime[Projected](
+            out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=SKEW_MS, broker_skew_ms=SKEW_MS
+        )
         source = SourcePartition.at(TopicPartition(TOPICS[0], 0), Begin(FIRST_OFFSET, 1), "id", 2, time, now_ms=NOW_MS)
         read_run = backend.run_reader(rules().interest)
     assert read_run is not None

@@ -15,7 +15,7 @@ from streams.ingest.intake import CONSUME_COUNTS
 from streams.ingest.loop import FLUSH_BYTES, FLUSH_DEAD_LETTERS
 from tests.support.builders import TRACE, entry, fact, section, trace_id
 from topics import partition
-from topics.records.facts import Entry, Fact, Facts, Section, Touch, decode, unpack_touches
+from topics.records.facts import NO_SPAN, Entry, Fact, Facts, Section, Touch, decode, unpack_touches
 
 LARGE_BYTES = 1_000_000
 
@@ -121,6 +121,24 @@ def test_records_without_facts_are_a_touch() -> None:
 
     assert [Touch(TRACE, 5, 5)] == list(unpack_touches(found.touches))
     assert [] == found.entries
+
+
+def test_traces_out_of_bounds_are_marked_where_they_are() -> None:
+    """The mark goes to the facts partition of its trace, once for each tick, also in a message that is split."""
+    draft = begun()
+    traces = [trace_id(str(number)) for number in range(2 * PIECE_TOUCHES)]
+    for trace in traces:
+        draft.out_of_bounds |= {(trace, 5)}
+        draft.add(trace, 5, 10, 1, [], root_seen=False)
+
+    of_partitions = draft.sections(3, None)
+
+    told = [[touch for touch in unpack_touches(each.touches) if touch.span_count == NO_SPAN] for each in of_partitions]
+    assert [partition.of(trace, 3) for trace in sorted(traces)].count(0) == len(told[0])
+    assert sorted(Touch(trace, 5, NO_SPAN) for trace in traces) == sorted(touch for part in told for touch in part)
+    parts = [decode(value) for value in messages("rules", [of_partitions[0]], 20_000)]
+    split = [touch for part in parts for each in part.sections for touch in unpack_touches(each.touches)]
+    assert (len(parts) > 1, list(unpack_touches(of_partitions[0].touches))) == (True, split)
 
 
 def test_offsets_are_of_records_with_facts() -> None:

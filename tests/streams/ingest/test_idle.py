@@ -19,7 +19,7 @@ STOP_MS = 6_000
 
 def at_the_end() -> SourcePartition:
     """A partition of which one record was read at `NOW_MS`, up to its end."""
-    time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000)
+    time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000, broker_skew_ms=5_000)
     source = SourcePartition.at(TopicPartition(*SOURCE), Begin(0, 1), "id", 1, time, now_ms=NOW_MS)
     source.take(NOW_MS, Projected(0, []), local_ms=NOW_MS)
     source.reach_end(1, local_ms=NOW_MS)

@@ -62,7 +62,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 def reading(topic: str) -> SourcePartition:
     """A source partition that is read from offset 5 on."""
-    time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000)
+    time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000, broker_skew_ms=5_000)
     return SourcePartition.at(TopicPartition(topic, 0), Begin(5, 1), "id", 1, time, now_ms=NOW_MS)
 
 

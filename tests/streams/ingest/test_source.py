@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 from confluent_kafka import TopicPartition
+from msgspec.structs import replace
 
 from streams.ingest.flush import Draft
 from streams.ingest.source import Begin, Committed, Log, Projected, SourcePartition, begin, read_metadata
 from streams.ingest.watermark import PartitionTime
 from streams.projection.project import TraceFacts
 from tests.support.builders import TRACE, fact
-from topics.records.facts import Touch, unpack_touches
+from topics.records.facts import NO_SPAN, TICK_MS, Touch, unpack_touches
 
 LOG = Log("id", low=10, high=20)
 COMMITTED = Committed(epoch=1, topic_id="id", record_ms=900, read_at_ms=950)
@@ -31,7 +32,7 @@ def began(
 
 def reading(start: Begin | None = None) -> SourcePartition:
     """A source partition of which reading begins."""
-    time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000)
+    time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000, broker_skew_ms=5_000)
     at = TopicPartition("otlp_spans", 3)
     return SourcePartition.at(at, start or Begin(10, 1), "id", 4, time, now_ms=NOW_MS)
 
@@ -128,11 +129,12 @@ def test_metadata_that_is_not_ours(metadata: str | None) -> None:
 def test_metadata_comes_back() -> None:
     """What is committed is read again: epoch, topic and the partition's time."""
     source = reading(Begin(10, 1, COMMITTED))
-    source.take(900, projected(10), local_ms=950)
+    source.take(900, projected(10), local_ms=950, is_broker_time=False)
+    source.reach_end(11, local_ms=950)
 
     committed = read_metadata(source.metadata())
 
-    assert COMMITTED == committed
+    assert replace(COMMITTED, latest_ms=900) == committed
 
 
 def test_time_goes_on_after_a_restart() -> None:
@@ -209,6 +211,43 @@ def test_record_without_a_time() -> None:
     source.take(-1, projected(10), local_ms=NOW_MS)
 
     assert [Touch(TRACE, 0, 1)] == touches(source.draft)
+
+
+def test_record_out_of_bounds_marks_its_trace() -> None:
+    """A producer's stamp that is not believed counts at the bound, and a touch without a span says that it does."""
+    source = reading()
+    source.take(NOW_MS + 90_000, projected(10, has_facts=True), local_ms=NOW_MS, is_broker_time=False)
+
+    [found] = source.renew_draft().sections(1, None)
+
+    [entry] = found.entries
+    tick = (NOW_MS + 5_000) // TICK_MS
+    assert (tick, [Touch(TRACE, tick, NO_SPAN)]) == (entry.tick, list(unpack_touches(found.touches)))
+    assert 1 == source.time.out_of_bounds_count
+
+
+def test_rules_change_while_a_producers_stamp_is_not_confirmed() -> None:
+    """Records of the rules before may be as late as the latest of them, confirmed or not; a restart knows it too."""
+    before = reading()
+    for offset, stamp_ms in ((10, 900), (11, 5_000), (12, 950)):
+        before.take(stamp_ms, projected(offset), local_ms=NOW_MS, is_broker_time=False)
+    committed = read_metadata(before.metadata())
+    assert committed is not None
+
+    before.follow("other")
+    after = reading_with("other", committed)
+
+    assert (None, 5_000, 5_000) == (before.time.highest_ms, before.rules_since_ms, after.rules_since_ms)
+
+
+def test_dead_letter_out_of_bounds() -> None:
+    """It has no trace to mark, and is a dead letter all the same."""
+    source = reading()
+    source.take(NOW_MS + 90_000, Projected(10, None), local_ms=NOW_MS, is_broker_time=False)
+
+    [found] = source.renew_draft().sections(1, None)
+
+    assert ([(10, 11)], b"") == (found.dead_letters, found.touches)
 
 
 def test_what_cannot_be_read_is_lost() -> None:
@@ -327,7 +366,7 @@ def test_kept_record_is_kept_again_after_a_restart() -> None:
 def test_kind_of_stamp_is_kept_over_a_restart() -> None:
     """After a restart it is known that the broker stamps the records of an idle partition."""
     before = reading()
-    before.take(900, projected(10), local_ms=NOW_MS, is_broker_time=True)
+    before.take(900, projected(10), local_ms=NOW_MS)
 
     after = reading(Begin(11, 1, read_metadata(before.metadata())))
 
@@ -336,7 +375,7 @@ def test_kind_of_stamp_is_kept_over_a_restart() -> None:
 
 def reading_with(rules: str, committed: Committed, *, log_end: int = 20) -> SourcePartition:
     """A source partition that goes on at offset 10 with these rules."""
-    time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000)
+    time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000, broker_skew_ms=5_000)
     at = TopicPartition("otlp_spans", 3)
     start = Begin(10, 1, committed)
     return SourcePartition.at(at, start, "id", 4, time, now_ms=NOW_MS, rules=rules, log_end=log_end)

@@ -70,14 +70,14 @@ def test_tally_fills_a_counter_each() -> None:
 def test_times_fill_a_counter_each() -> None:
     """What a source partition's time counted is added once."""
     before = metrics.totals()
-    time = PartitionTime[str](2_000, 2_000, 3_600_000, skewed_count=1, kept_count=2, behind_count=4)
+    time = PartitionTime[str](2_000, 2_000, 5_000, skewed_count=1, kept_count=2, behind_count=4, out_of_bounds_count=8)
 
     metrics.take_times("a", time)
     metrics.take_times("a", time)
 
     after = metrics.totals()
     grown = {name: after[name] - before[name] for name in after if after[name] != before[name]}
-    assert {"records_skewed": 1, "records_kept": 2, "records_behind": 4} == grown
+    assert {"records_skewed": 1, "records_kept": 2, "records_behind": 4, "records_out_of_bounds": 8} == grown
 
 
 def test_totals_name_every_counter() -> None:

@@ -14,6 +14,7 @@ from topics.records.facts import TICK_MS
 
 QUIET, CUT = CloseReason.QUIET, CloseReason.MAX_DURATION
 SHORT = Bounds(gap=10, lateness=0, max_duration=30)
+OTHER = trace_id("other")
 
 
 def test_extend_forward_exact_gap() -> None:
@@ -305,6 +306,30 @@ def test_lost_time_in_window() -> None:
     windows = story.windows(111)
 
     assert [(100, 100, QUIET, False)] == windows
+
+
+def test_record_out_of_bounds() -> None:
+    """A trace is not whole from the record on whose time is not believed; a mark alone opens no window."""
+    story = Story().hit(10).mark(12).hit(200, trace=OTHER).mark(5).mark(190, trace=OTHER)
+
+    assert [(10, 12, QUIET, False), (200, 200, QUIET, True)] == story.windows(400)
+
+
+def test_mark_in_the_tick_of_the_first_hit() -> None:
+    """The record that brought the hit is the one whose time is not believed."""
+    story = Story().mark(10).hit(10)
+
+    assert [(10, 10, QUIET, False)] == story.windows(400)
+
+
+def test_late_record_out_of_bounds() -> None:
+    """What was said of the trace before is amended: the chain is not whole any more."""
+    story = Story().hit(10)
+    whole = story.windows(50)
+
+    story.hit(60).mark(60)
+
+    assert [True, False] == [is_whole for *_, is_whole in whole + story.windows(400)]
 
 
 def test_lost_time_ends_before_window() -> None:
