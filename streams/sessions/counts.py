@@ -23,6 +23,7 @@ from topics.records import verdicts
 from topics.records.facts import TICK_MS
 from topics.records.verdicts import (
     LEAVES_LIMIT,
+    LIVE_ORIGIN,
     MINUTE_MS,
     Counted,
     Leaf,
@@ -71,11 +72,32 @@ def minute(time_ms: int) -> int:
     return time_ms // MINUTE_MS * MINUTE_MS
 
 
-class VerdictTally:
-    """The verdicts that one facts partition gave since the last step; `counted` is the chain before them."""
+def hashed(close: Close, outcome: Outcome) -> tuple[bytes | None, bytes | None]:
+    """The hashes of the verdict that an outcome adds and of the one that it takes back; None of one without a leaf."""
+    verdict, previous = outcome.verdict, outcome.previous
+    if verdict == previous:
+        return None, None
+    bounds = WindowBounds(close.window.first * TICK_MS, close.window.last * TICK_MS)
+    fingerprint, trace_id, revision = outcome.rule.fingerprint, close.trace_id.hex(), outcome.revision
+    leaf = retraction = None
+    if verdict in APPLICABLE:
+        leaf = Leaf(revision, fingerprint, trace_id, verdict, bounds).hash()
+    if previous in APPLICABLE:
+        retraction = Retraction(
+            revision=revision, rule=fingerprint, trace_id=trace_id, verdict=previous, window=bounds
+        ).hash()
+    return leaf, retraction
 
-    def __init__(self, partition: int, counted: Counted | None = None) -> None:
+
+class VerdictTally:
+    """The verdicts that one facts partition gave since the last step; `counted` is the chain before them.
+
+    `origin` says who judges.
+    """
+
+    def __init__(self, partition: int, counted: Counted | None = None, origin: str = LIVE_ORIGIN) -> None:
         self.counted = counted or Counted()
+        self._origin = origin
         self._partition = partition
         self._cells: dict[CountsKey, list[_Cell]] = {}
 
@@ -112,26 +134,13 @@ class VerdictTally:
 
     def add_outcome(self, generation: int, close: Close, outcome: Outcome) -> None:
         """Adds an outcome of a close."""
-        rule, verdict, previous = outcome.rule, outcome.verdict, outcome.previous
+        rule = outcome.rule
         mode: RuleMode = "live" if rule.mode is Mode.LIVE else "shadow"
-        bounds = WindowBounds(close.window.first * TICK_MS, close.window.last * TICK_MS)
-        trace_id = close.trace_id.hex()
-        leaf = retraction = None
-        if verdict != previous:
-            if verdict in APPLICABLE:
-                leaf = Leaf(outcome.revision, rule.fingerprint, trace_id, verdict, bounds).hash()
-            if previous in APPLICABLE:
-                retraction = Retraction(
-                    revision=outcome.revision,
-                    rule=rule.fingerprint,
-                    trace_id=trace_id,
-                    verdict=previous,
-                    window=bounds,
-                ).hash()
+        leaf, retraction = hashed(close, outcome)
         self.add(
             CountsKey(generation, rule.id, rule.fingerprint, mode, minute(close.chain_first_ms)),
-            verdict=verdict,
-            previous=previous,
+            verdict=outcome.verdict,
+            previous=outcome.previous,
             excepted=outcome.excepted,
             leaf=leaf,
             retraction=retraction,
@@ -162,6 +171,7 @@ class VerdictTally:
 
     def _record(self, key: CountsKey, cell: _Cell, clock_ms: int) -> VerdictCounts:
         return VerdictCounts(
+            origin=self._origin,
             partition=self._partition,
             seq=self.counted.seq,
             prev=self.counted.head,

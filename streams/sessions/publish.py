@@ -54,16 +54,16 @@ class FencedError(NotDoneError):
 class Publisher:
     """The producer of one facts partition; making one fences the workers that had the partition before.
 
-    `stopping` is asked while the brokers do not answer. Raises `NotDoneError`, as all its methods do: what was sent
-    since the last commit is on no topic, and is to be built again from what is durable. Or `StateError`, when the
-    brokers will never take what was sent.
+    `role` is who publishes: only publishers of the same role are fenced. `stopping` is asked while the brokers do not
+    answer. Raises `NotDoneError`, as all its methods do: what was sent since the last commit is on no topic, and is to
+    be built again from what is durable. Or `StateError`, when the brokers will never take what was sent.
     """
 
-    def __init__(self, settings: Settings, number: int, stopping: Stopping) -> None:
+    def __init__(self, settings: Settings, number: int, stopping: Stopping, role: str = "sessions") -> None:
         self._stopping = stopping
         self._is_open = False
         self._refused: KafkaError | None = None
-        self._transactional_id = f"{settings.group('sessions')}-{number}"
+        self._transactional_id = f"{settings.group(role)}-{number}"
         self._producer = Producer(
             {
                 **settings.client(),

@@ -32,6 +32,9 @@ LEAVES_LIMIT = 10_000
 LIVE_ORIGIN = "live"
 """The origin of what sessions counts."""
 
+BACKFILL_ORIGIN = "backfill/"
+"""What the origin of a backfill begins with; after it comes the backfill's id."""
+
 RuleMode: TypeAlias = Literal["live", "shadow"]
 
 MINUTE_MS = 60_000
@@ -145,7 +148,7 @@ class VerdictCounts(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind",
     added, `retractions` those of the verdicts taken back, 32 bytes each, in the order in which they were given (see
     `hashes`); there is one for each verdict but not_applicable.
 
-    `origin` says who judged, `tenant` is reserved.
+    `origin` says who judged, live or a backfill, and each has a chain of its own; `tenant` is reserved.
     """
 
     schema: int = SCHEMA
@@ -218,6 +221,19 @@ class SourceCoverage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     dead_letters: Count | None = None
 
 
+class Backfilled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Who made a coverage record of a backfill, and when by the wall clock.
+
+    Of `half_seen` traces of its hour nothing is counted because they were there before the records that were read, of
+    `unfinished` ones because they had not ended with them.
+    """
+
+    by: str
+    made_ms: Count
+    half_seen: Count = 0
+    unfinished: Count = 0
+
+
 class Coverage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="coverage", gc=False):
     """The input that one facts partition judged since its last coverage record.
 
@@ -237,6 +253,11 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     the offsets reset, and `start_ms` the record time from which this generation has every record.
 
     `counted` is the chain of counts records up to this record.
+
+    `origin` is that of the counts. Records of a backfill have `backfill`, and follow one another. Each is about the
+    chains that began in `[settled_from_ms, settled_to_ms)`, an hour or a part of one, and that live did not judge:
+    those in `rules` have judged them, and nothing amends it. With the last record of an hour the hour is complete. No
+    facts are on the topic, so their offsets are 0, and traces are estimated by live alone.
     """
 
     schema: int = SCHEMA
@@ -261,6 +282,7 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     traces_seen_estimate: Count
     traces_seen_sketch: bytes
     counted: Counted = Counted()
+    backfill: Backfilled | None = None
 
 
 Record: TypeAlias = VerdictCounts | Coverage
@@ -276,6 +298,15 @@ def hashes(leaves: bytes) -> Iterator[bytes]:
     ['00', 'ff']
     """
     return (leaves[at : at + HASH_BYTES] for at in range(0, len(leaves), HASH_BYTES))
+
+
+def is_backfill(origin: str) -> bool:
+    """An origin is that of a backfill.
+
+    >>> is_backfill("backfill/3f9a"), is_backfill("live")
+    (True, False)
+    """
+    return origin.startswith(BACKFILL_ORIGIN)
 
 
 def judging_hash(rules: Sequence[JudgingRule]) -> str:
@@ -336,6 +367,12 @@ def _coverage_fault(record: Coverage) -> str | None:
         return "what is final or settled lies ahead of the clock"
     if record.rules is not None and judging_hash(record.rules) != record.judging:
         return "the rules are not those of their hash"
+    if is_backfill(record.origin) != (record.backfill is not None):
+        return "who made the coverage record of a backfill is not known, or it is none"
+    return _source_fault(record)
+
+
+def _source_fault(record: Coverage) -> str | None:
     for source in record.sources:
         lost = source.lost
         if source.from_offset > source.to_offset or (lost and any(begin > end for begin, end in lost)):

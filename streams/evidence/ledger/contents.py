@@ -31,16 +31,19 @@ from streams.evidence.ledger.merkle import Frontier, Hash, leaf_hashes
 from streams.evidence.ledger.seal import LogState, Seal
 from topics.cluster.bulk import decode_each
 from topics.records import verdicts
-from topics.records.verdicts import HASH_BYTES, Counted, Coverage, Record, VerdictCounts
+from topics.records.verdicts import HASH_BYTES, LIVE_ORIGIN, Counted, Coverage, Record, VerdictCounts
 from topics.signals.digest import NoSignalError, digest
 
 Verdicts = tuple[int, str, str]
 """Facts partition, rule and verdict."""
 
+ChainKey = tuple[str, int]
+"""Origin and facts partition: the records of each are a chain."""
+
 
 @dataclass(slots=True)
 class Totals:
-    """What was seen of all seals: `verdicts` are leaves, `judged_from_ms` and `judged_to_ms` by facts partition.
+    """What was seen of all seals: `verdicts` are leaves, `judged_from_ms` and `judged_to_ms` live's by facts partition.
 
     `added` counts live verdicts that call for a signal, `signals` those signals whose verdicts must be sealed too;
     `lost` are the logs of which something was gone before the ledger read it.
@@ -104,8 +107,8 @@ class Contents:
     def __init__(self, settled_ms: int | None = None) -> None:
         """Of seals made after `settled_ms` it is not expected that what belongs to them is sealed too; None is none."""
         self.totals = Totals()
-        self.continuity: dict[int, Continuity] = {}
-        self.counts: dict[int, CountsChain] = {}
+        self.continuity: dict[ChainKey, Continuity] = {}
+        self.counts: dict[ChainKey, CountsChain] = {}
         self.is_damaged = False
         self._settled_ms = settled_ms
         self._is_settled = False
@@ -166,9 +169,10 @@ class Contents:
             next_offset = before.next_offset
             _check_tree(opened, log, before, state, opened.leaves[begin:end])
         self.totals.entries[state.topic] = self.totals.entries.get(state.topic, 0) + state.added
-        if state.topic == VERDICTS and state.partition not in self.counts:
+        live = (LIVE_ORIGIN, state.partition)
+        if state.topic == VERDICTS and live not in self.counts:
             is_first = before is not None and not before.next_offset and not state.lost and not self.is_damaged
-            self.counts[state.partition] = CountsChain(Counted() if is_first else None)
+            self.counts[live] = CountsChain(Counted() if is_first else None)
         self._add_others(opened, before, state, opened.entries[begin:end])
         for line, said in zip(opened.entries[begin:end], _said(state, opened.entries[begin:end]), strict=True):
             if said is None or not next_offset <= said.offset < state.next_offset:
@@ -180,7 +184,7 @@ class Contents:
                 self._check_verdicts(opened, state, said, line)
         if state.lost:
             self.totals.lost.add(key)
-            self.counts.pop(state.partition, None)
+            self.counts = {chain: counts for chain, counts in self.counts.items() if chain[1] != state.partition}
         for lost_from, lost_to in state.lost:
             message = f"offsets {lost_from} to {lost_to} were gone before the ledger could read them"
             opened.find(state, Fault.GAP, message)
@@ -210,7 +214,7 @@ class Contents:
             opened.total.add(None)
             opened.find(state, Fault.GAP, f"the record at offset {said.offset} is no verdict record")
             return
-        chain = self._chain(record.partition)
+        chain = self._chain((record.origin, record.partition))
         if isinstance(record, VerdictCounts):
             opened.total.add_counts(record)
             self._add_counts(record)
@@ -220,12 +224,12 @@ class Contents:
             self._check_coverage(opened, state, record)
             wrong = chain.coverage(record, is_settled=self._is_settled)
         for message in wrong:
-            opened.find(state, Fault.INCONSISTENT, f"facts partition {record.partition}: {message}")
+            opened.find(state, Fault.INCONSISTENT, f"{named((record.origin, record.partition))}: {message}")
 
-    def _chain(self, partition: int) -> CountsChain:
-        chain = self.counts.get(partition)
+    def _chain(self, key: ChainKey) -> CountsChain:
+        chain = self.counts.get(key)
         if chain is None:
-            chain = self.counts[partition] = CountsChain()
+            chain = self.counts[key] = CountsChain()
         return chain
 
     def _add_counts(self, record: VerdictCounts) -> None:
@@ -247,14 +251,26 @@ class Contents:
                 self.totals.signals[partition, signal.rule_id, signal.verdict] += 1
 
     def _check_coverage(self, opened: _Opened, state: LogState, record: Coverage) -> None:
-        self.totals.judged_from_ms.setdefault(record.partition, record.from_ms)
-        self.totals.judged_to_ms[record.partition] = record.to_ms
-        continuity = self.continuity.get(record.partition)
+        key = (record.origin, record.partition)
+        if record.origin == LIVE_ORIGIN:
+            self.totals.judged_from_ms.setdefault(record.partition, record.from_ms)
+            self.totals.judged_to_ms[record.partition] = record.to_ms
+        continuity = self.continuity.get(key)
         if continuity is None:
             where = f"{opened.place} {state.topic}-{state.partition}"
-            continuity = self.continuity[record.partition] = Continuity(where)
+            continuity = self.continuity[key] = Continuity(where)
         for gap in continuity.gaps(record):
-            opened.find(state, Fault.GAP, f"facts partition {record.partition}: {gap}")
+            opened.find(state, Fault.GAP, f"{named(key)}: {gap}")
+
+
+def named(key: ChainKey) -> str:
+    """A chain, for people.
+
+    >>> named(("live", 3)), named(("backfill/3f9a", 3))
+    ('facts partition 3', 'facts partition 3 of backfill/3f9a')
+    """
+    origin, partition = key
+    return f"facts partition {partition}" + ("" if origin == LIVE_ORIGIN else f" of {origin}")
 
 
 def _said(state: LogState, entries: Sequence[bytes]) -> Sequence[Place | None]:

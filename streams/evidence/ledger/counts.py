@@ -4,10 +4,12 @@
     stated     each coverage record states the chain as it is up to there
     sums       nothing is taken back that was not added; a rule gives a window one verdict at most
     clock      time and generation never go back, and no chain began after the clock
+    backfill   it begins with its first record, and judges no time twice
     signals    for each live verdict that calls for a signal one was published or withheld
 
-In: the records of `betrace.verdicts`, each partition's in order. Out: sentences about what is wrong. A pass that begins
-in the middle knows nothing of what was before; `join` compares where one pass ended with where the next one began.
+In: the records of `betrace.verdicts`, those of each origin and facts partition in order. Out: sentences about what is
+wrong. A pass that begins in the middle knows nothing of what was before; `join` compares where one pass ended with
+where the next one began.
 """
 
 from __future__ import annotations
@@ -20,7 +22,15 @@ from msgspec.structs import replace
 
 from streams.config.units import iso_ms
 from topics.records import verdicts
-from topics.records.verdicts import NO_VERDICTS, Counted, Coverage, JudgingRule, VerdictCounts, VerdictSums
+from topics.records.verdicts import (
+    NO_VERDICTS,
+    Counted,
+    Coverage,
+    JudgingRule,
+    VerdictCounts,
+    VerdictSums,
+    is_backfill,
+)
 
 HOUR_MS = 3_600_000
 
@@ -115,6 +125,9 @@ class CountsChain:
         """Signals published or withheld, by the last coverage record."""
         self._first_clock: tuple[int, int] | None = None
         self._last_clock: tuple[int, int] = (0, 0)
+        self._settled_from: int | None = None
+        self._settled_to = 0
+        """Of a backfill, from and up to when chains began that its records of this pass judge."""
         self._listed: set[str] = set()
         self._unlisted: set[str] = set()
         """Named by a record of this pass before one of it lists them."""
@@ -153,6 +166,8 @@ class CountsChain:
             yield _OTHER_SUMS
         if (record.generation, record.to_ms) < self._last_clock:
             yield f"coverage up to {iso_ms(record.to_ms)} comes after counts at {iso_ms(self._last_clock[1])}"
+        if is_backfill(record.origin):
+            yield from self._settle(record)
         yield from self._bounds(record)
         yield from self._rules(record.rules, record.judging)
         clock = (record.generation, record.to_ms)
@@ -164,6 +179,27 @@ class CountsChain:
         self._reached = stated
         if is_settled:
             self.signals_stated = stated.signals
+
+    def _settle(self, record: Coverage) -> Iterator[str]:
+        """Live says it again where all is read again; a backfill judges each time once."""
+        from_ms = record.settled_to_ms if record.settled_from_ms is None else record.settled_from_ms
+        if from_ms < self._settled_to:
+            yield _judged_twice(from_ms, self._settled_to)
+        self._settled_from = from_ms if self._settled_from is None else self._settled_from
+        self._settled_to = max(self._settled_to, record.settled_to_ms)
+
+    def beginning(self) -> Iterator[str]:
+        """What is wrong when nothing was before this pass, which is so from now on."""
+        if self.begin is None or self._is_first:
+            return
+        if (self.begin.seq, self.begin.head) != (0, None):
+            yield _not_next(self.begin.seq, 0)
+        elif _sums(self.begin) != (NO_VERDICTS, NO_VERDICTS):
+            yield _OTHER_SUMS
+        if self._head is not None:
+            yield from self._head.faults(0)
+        self._is_first = self._is_whole = True
+        self._head, self._said = None, self._said or 0
 
     def _bounds(self, record: Coverage) -> Iterator[str]:
         """What windows and signals allow, since the coverage record before."""
@@ -189,10 +225,13 @@ class CountsChain:
         if self._reached is not None and later.begin is not None:
             if (later.begin.seq, later.begin.head) != (self._reached.seq, self._reached.head):
                 yield _not_next(later.begin.seq, self._reached.seq)
-            elif later._is_whole and _sums(later.begin) != _sums(self._reached):
+            elif self._is_whole and later._is_whole and _sums(later.begin) != _sums(self._reached):
                 yield _OTHER_SUMS
         if later._first_clock is not None and later._first_clock < self._last_clock:
             yield f"counts or coverage of {iso_ms(later._first_clock[1])} come after {iso_ms(self._last_clock[1])}"
+        if later._settled_from is not None and later._settled_from < self._settled_to:
+            yield _judged_twice(later._settled_from, self._settled_to)
+        self._settled_to = max(self._settled_to, later._settled_to)
         self._interval.extend(later._head or later._interval)
         if later._head is not None:
             yield from self._interval.faults(self._said or 0)
@@ -204,8 +243,17 @@ class CountsChain:
         for key, balance in later.balances.items():
             self.balances[key].extend(balance)
         self.signals_stated = max(self.signals_stated, later.signals_stated)
-        self._reached = later._reached or self._reached
+        self._reached = self._extended(later)
+        self._is_whole |= later._is_whole
         self._listed |= later._listed
+
+    def _extended(self, later: CountsChain) -> Counted | None:
+        """Where both together end; a pass without a coverage record knows only its own sums."""
+        reached, before = later._reached, self._reached
+        if reached is None or before is None or later._is_whole:
+            return reached or before
+        added, taken_back = before.added.plus(reached.added), before.taken_back.plus(reached.taken_back)
+        return replace(reached, added=added, taken_back=taken_back)
 
     def negative(self) -> Iterator[tuple[str, str]]:
         """What was taken back without having been added, with where."""
@@ -215,6 +263,10 @@ class CountsChain:
                     since = f"of traces that began in the hour from {iso_ms(hour * HOUR_MS)}"
                     message = f"{-least} more {name} of rule {rule} are taken back than there were, {since}"
                     yield balance.where, f"{message} (fingerprint {fingerprint})"
+
+
+def _judged_twice(from_ms: int, before_ms: int) -> str:
+    return f"what began at {iso_ms(from_ms)} is judged again, up to {iso_ms(before_ms)} it was"
 
 
 def _not_next(seq: int, expected: int) -> str:

@@ -14,6 +14,7 @@ import msgspec
 from streams.config.units import iso_ms
 from topics.distinct import DistinctTraces
 from topics.records.verdicts import (
+    LIVE_ORIGIN,
     NO_VERDICTS,
     Counted,
     Coverage,
@@ -36,12 +37,14 @@ class RuleCounts(msgspec.Struct, kw_only=True, gc=False):
     taken_back: VerdictSums = NO_VERDICTS
 
 
-class PartitionCover(msgspec.Struct, kw_only=True, gc=False):
+class PartitionCover(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One facts partition, from its first to its last `topics.records.verdicts.Coverage` in the seal.
 
-    `generation`, `judging` and `counted` are those of the last one. `traces_seen_estimate` counts a trace once.
+    `generation`, `judging` and `counted` are those of the last one. `traces_seen_estimate` counts a trace once. What a
+    backfill judged is apart, by its `origin`.
     """
 
+    origin: str = LIVE_ORIGIN
     partition: int
     generation: int
     from_ms: int | None
@@ -68,6 +71,8 @@ class Cover(msgspec.Struct, frozen=True, gc=False):
     unreadable: int = 0
 
 
+_CoverKey: TypeAlias = tuple[bool, str, int]
+"""Whether it is a backfill, its origin, and the facts partition: live comes first."""
 _Source: TypeAlias = tuple[str, int]
 _Epoch: TypeAlias = tuple[str, int, int]
 
@@ -86,9 +91,9 @@ class CoverSum:
     """Sums the records of one seal."""
 
     def __init__(self) -> None:
-        self._partitions: dict[int, PartitionCover] = {}
-        self._first_sketches: dict[int, bytes] = {}
-        self._traces: dict[int, DistinctTraces] = {}
+        self._partitions: dict[_CoverKey, PartitionCover] = {}
+        self._first_sketches: dict[_CoverKey, bytes] = {}
+        self._traces: dict[_CoverKey, DistinctTraces] = {}
         """Of partitions with more than one record: mostly there is one, whose own estimate is taken."""
         self._sources: dict[_Epoch, _Span] = {}
         self._rule_sets: set[str] = set()
@@ -106,10 +111,10 @@ class CoverSum:
 
     def cover(self) -> Cover:
         """The sum so far."""
-        for number, traces in self._traces.items():
-            self._partitions[number].traces_seen_estimate = traces.estimate()
+        for at, traces in self._traces.items():
+            self._partitions[at].traces_seen_estimate = traces.estimate()
         return Cover(
-            [self._partitions[number] for number in sorted(self._partitions)],
+            [self._partitions[at] for at in sorted(self._partitions)],
             [_spanned(self._sources[source]) for source in sorted(self._sources)],
             sorted(self._rule_sets),
             [self._counts[rule] for rule in sorted(self._counts)],
@@ -134,9 +139,11 @@ class CoverSum:
     def add_coverage(self, record: Coverage) -> None:
         """Adds the next record, which is of coverage."""
         self._rule_sets.update(record.rule_sets)
-        before = self._partitions.get(record.partition)
+        at = (record.origin != LIVE_ORIGIN, record.origin, record.partition)
+        before = self._partitions.get(at)
         if before is None:
-            self._partitions[record.partition] = PartitionCover(
+            self._partitions[at] = PartitionCover(
+                origin=record.origin,
                 partition=record.partition,
                 generation=record.generation,
                 from_ms=record.from_ms,
@@ -148,20 +155,19 @@ class CoverSum:
                 windows_judged=record.windows_judged,
                 traces_seen_estimate=record.traces_seen_estimate,
             )
-            self._first_sketches[record.partition] = record.traces_seen_sketch
+            self._first_sketches[at] = record.traces_seen_sketch
         else:
             before.generation, before.to_ms = record.generation, record.to_ms
             before.settled_to_ms, before.judging, before.counted = record.settled_to_ms, record.judging, record.counted
             before.windows_judged += record.windows_judged
-            self._merge_traces(record)
+            self._merge_traces(at, record.traces_seen_sketch)
         self._add_sources(record)
 
-    def _merge_traces(self, record: Coverage) -> None:
-        traces = self._traces.get(record.partition)
+    def _merge_traces(self, at: _CoverKey, sketch: bytes) -> None:
+        traces = self._traces.get(at)
         if traces is None:
-            traces = DistinctTraces.decode(self._first_sketches[record.partition])
-            self._traces[record.partition] = traces
-        traces.merge(DistinctTraces.decode(record.traces_seen_sketch))
+            traces = self._traces[at] = DistinctTraces.decode(self._first_sketches[at])
+        traces.merge(DistinctTraces.decode(sketch))
 
     def _add_sources(self, record: Coverage) -> None:
         """In one piece, because verification is in here a good part of its time."""

@@ -20,7 +20,7 @@ import msgspec
 
 from streams.evidence.ledger import seal as seals
 from streams.evidence.ledger import storage
-from streams.evidence.ledger.contents import Totals
+from streams.evidence.ledger.contents import ChainKey, Totals, named
 from streams.evidence.ledger.counts import CountsChain
 from streams.evidence.ledger.cover import Continuity
 from streams.evidence.ledger.findings import Fault, Finding
@@ -31,6 +31,7 @@ from streams.evidence.ledger.seal import Seal
 from streams.evidence.ledger.shares import in_shares
 from streams.evidence.ledger.storage import Storage
 from streams.evidence.ledger.tree_head import Checkpoint
+from topics.records.verdicts import is_backfill
 
 APART_MS = 600_000
 """A signal and its verdict are on the topics at once, and in seals that are at most this far apart."""
@@ -45,8 +46,8 @@ class _Passed:
 
     findings: list[Finding]
     totals: Totals
-    continuity: dict[int, Continuity]
-    counts: dict[int, CountsChain]
+    continuity: dict[ChainKey, Continuity]
+    counts: dict[ChainKey, CountsChain]
     is_damaged: bool
     head: Checkpoint | None
 
@@ -63,8 +64,9 @@ class Verification:
         self._store = store
         self._keys = [verifier.encode() for verifier in verifiers]
         self._known = known
-        self._continuity: dict[int, Continuity] = {}
-        self._counts: dict[int, CountsChain] = {}
+        self._continuity: dict[ChainKey, Continuity] = {}
+        self._counts: dict[ChainKey, CountsChain] = {}
+        self._is_damaged = False
 
     def findings(self) -> Iterator[Finding]:
         """Everything that is wrong."""
@@ -78,12 +80,11 @@ class Verification:
         if not count:
             yield Finding(storage.SEALS, Fault.MISSING, "there is no evidence here")
         pass_ = partial(_pass, self._store, self._keys, self._known, self._settled_ms(count))
-        is_damaged = False
         for passed in in_shares(pass_, 0, count):
+            self._is_damaged |= passed.is_damaged
             yield from passed.findings
             yield from self._join(passed)
-            is_damaged |= passed.is_damaged
-        if not is_damaged:
+        if not self._is_damaged:
             yield from self._figures(count)
         for known in self._known:
             if known.size > count:
@@ -93,21 +94,25 @@ class Verification:
     def _join(self, passed: _Passed) -> Iterator[Finding]:
         self.totals.add(passed.totals)
         self.head = passed.head or self.head
-        for partition, later in passed.continuity.items():
-            before = self._continuity.setdefault(partition, later)
+        for key, later in passed.continuity.items():
+            before = self._continuity.setdefault(key, later)
             if before is not later:
                 for gap in before.gaps_to(later):
-                    yield Finding(later.where, Fault.GAP, f"facts partition {partition}: {gap}")
-        for partition, chain in passed.counts.items():
-            earlier = self._counts.setdefault(partition, chain)
+                    yield Finding(later.where, Fault.GAP, f"{named(key)}: {gap}")
+        for key, chain in passed.counts.items():
+            earlier = self._counts.setdefault(key, chain)
+            where = passed.continuity[key].where if key in passed.continuity else storage.SEALS
             if earlier is chain:
+                # What a backfill said was all on the topic while the ledger read it; live may be older than that.
+                is_known = not self._is_damaged and (VERDICTS, key[1]) not in self.totals.lost
+                messages = chain.beginning() if is_backfill(key[0]) and is_known else ()
+            elif passed.is_damaged or (VERDICTS, key[1]) in passed.totals.lost:
+                self._counts[key] = chain
                 continue
-            if passed.is_damaged or (VERDICTS, partition) in passed.totals.lost:
-                self._counts[partition] = chain
-                continue
-            where = passed.continuity[partition].where if partition in passed.continuity else storage.SEALS
-            for message in earlier.join(chain):
-                yield Finding(where, Fault.INCONSISTENT, f"facts partition {partition}: {message}")
+            else:
+                messages = earlier.join(chain)
+            for message in messages:
+                yield Finding(where, Fault.INCONSISTENT, f"{named(key)}: {message}")
 
     def _settled_ms(self, count: int) -> int | None:
         """When a seal was made to which the others must have brought what belongs to its entries; None is not known."""
@@ -128,11 +133,12 @@ class Verification:
         seal = _last_of(self._store, count)
         for state in seal.logs if seal else ():
             log = (state.topic, state.partition)
-            counts = self._counts.get(state.partition)
-            if state.topic != SIGNALS or counts is None or log in self.totals.lost:
+            chains = [chain for key, chain in self._counts.items() if key[1] == state.partition]
+            if state.topic != SIGNALS or log in self.totals.lost:
                 continue
-            if counts.signals_stated > state.size:
-                message = f"{counts.signals_stated} signals were published, {state.size} are sealed"
+            stated = sum(chain.signals_stated for chain in chains)
+            if stated > state.size:
+                message = f"{stated} signals were published, {state.size} are sealed"
                 yield Finding(f"{place} {state.topic}-{state.partition}", Fault.INCONSISTENT, message)
         for (partition, rule, verdict), signals in self.totals.signals.items():
             added = self.totals.added[partition, rule, verdict]
