@@ -1,7 +1,8 @@
 """What the rules say of a share of the traces.
 
-In: facts messages, in the order of their numbers. Out: signals, and tallies per rule. Windows are those of
-`streams.windows`. What is too much for memory is put on disk, as sessions does it, and is gone with the replay.
+In: facts messages, in the order of their numbers. Out: signals, and tallies per rule; of a backfill its outcomes.
+Windows are those of `streams.windows`. What is too much for memory is put on disk, as sessions does it, and is gone
+with the replay.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dsl import RuleSet
 from streams.config.settings import Settings
 from streams.replay.outcome import Counts, Signal, Verdicts, Wanted
 from streams.replay.plan import Plan
+from streams.replay.selection import SelectedVerdicts, Selection
 from streams.rules.registry import RuleSets
 from streams.windows.chain import Bounds
 from streams.windows.chains import Chains
@@ -30,12 +32,24 @@ MEMORY_BYTES = 1 << 30
 
 
 class Judging:
-    """Windows and verdicts of a share; `directory` is for what memory does not hold."""
+    """Windows and verdicts of a share; `directory` is for what memory does not hold.
 
-    def __init__(self, settings: Settings, rules: RuleSet, plan: Plan, directory: Path, wanted: Wanted) -> None:
-        self._verdicts = Verdicts(settings, rules, plan, wanted)
+    With a selection, of a backfill, there are no signals: `selected` has what was found.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        rules: RuleSet,
+        plan: Plan,
+        directory: Path,
+        wanted: Wanted,
+        selection: Selection | None = None,
+    ) -> None:
+        self.selected = None if selection is None else SelectedVerdicts(settings, rules, plan, selection)
+        self._verdicts = self.selected or Verdicts(settings, rules, plan, wanted)
         self._store = Store(directory / "windows", Identity(FORMAT, "", "", ""))
-        self.partition = _partition(settings, rules, plan, self._store)
+        self.partition = _partition(settings, rules, plan, self._store, selection)
 
     @property
     def clock_ms(self) -> int | None:
@@ -60,10 +74,10 @@ class Judging:
 
     def counts(self) -> Counts:
         """What was counted."""
-        return Counts(self._verdicts.chains, self._verdicts.tallies, frozenset(self._verdicts.half_seen))
+        return self._verdicts.counts()
 
 
-def _partition(settings: Settings, rules: RuleSet, plan: Plan, store: Store) -> Partition:
+def _partition(settings: Settings, rules: RuleSet, plan: Plan, store: Store, selection: Selection | None) -> Partition:
     known = RuleSets()
     known.add(rules)
     sessions = Sessions(Bounds.of(settings), known.counted(), Chains(store.chain), Waiting(store))
@@ -74,5 +88,10 @@ def _partition(settings: Settings, rules: RuleSet, plan: Plan, store: Store) -> 
         out_of_order_ms=settings.out_of_order_ms,
         position=Position.beginning(0, missing_until_ms=plan.edge_ms),
     )
+    if selection is not None:
+        # As live did, of what began before it judged, it is told since when each trace is there.
+        reach_ms = settings.gap_ms + settings.lateness_ms
+        partition.rules.since_ms = dict.fromkeys(selection.fingerprints, selection.live_from_ms - reach_ms)
+        sessions.watch(partition.rules.half_seen_until_ms(reach_ms=reach_ms))
     sessions.lost = list(plan.lost)
     return partition

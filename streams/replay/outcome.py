@@ -129,6 +129,10 @@ class Verdicts:
                     if outcome.finding is not None:
                         yield self._signal(close, outcome, outcome.finding)
 
+    def counts(self) -> Counts:
+        """What was counted."""
+        return Counts(self.chains, self.tallies, frozenset(self.half_seen))
+
     def _signal(self, close: Close, outcome: Outcome, finding: Finding) -> Signal:
         wanted = self._wanted
         return Signal(

@@ -102,11 +102,13 @@ def times(settings: Settings, period: Period, now_ms: int) -> tuple[int, int, in
     return max(0, period.from_ms - reach_ms(settings)), until_ms, min(until_ms, idle_ms)
 
 
-def of_kafka(client: AdminClient, settings: Settings, period: Period, now_ms: int) -> Plan:
+def of_kafka(
+    client: AdminClient, settings: Settings, period: Period, now_ms: int, *, may_be_empty: bool = False
+) -> Plan:
     """What is to be read of the source topics.
 
     Raises:
-        ConfigError: a topic is not there, or none has a record of the time that is asked for.
+        ConfigError: a topic is not there, or, unless that may be, none has a record of the time that is asked for.
         AdminError: Kafka does not answer.
     """
     counts = admin.partition_counts(client, settings.source_topics)
@@ -119,7 +121,8 @@ def of_kafka(client: AdminClient, settings: Settings, period: Period, now_ms: in
     places = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
     lows, highs = admin.begin_offsets(client, places), admin.end_offsets(client, places)
     begins = admin.offsets_at(client, places, read_from_ms) if read_from_ms else lows
-    _check_not_empty(client, settings, period, places, lows, highs)
+    if not may_be_empty:
+        _check_not_empty(client, settings, period, places, lows, highs)
     cut = [place for place in places if lows[_source(place)] > 0 and begins[_source(place)] == lows[_source(place)]]
     gone = tuple(_lost_beginnings(client, settings, cut, read_from_ms, now_ms))
     is_cut = any(begins[source] > lows[source] for source in highs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message, TopicPartition
 
@@ -29,6 +30,7 @@ from topics.records.facts import Section
 
 EPOCH = 1
 MINUTE_MS = 60_000
+HOUR_MS = 3_600_000
 
 
 @dataclass(slots=True)
@@ -60,11 +62,30 @@ class Read:
         self.minutes |= other.minutes
 
 
+class HourRead(NamedTuple):
+    """Of one source and hour of record time: the offset after its last record, and how many could not be read."""
+
+    to_offset: int
+    unreadable: int
+
+    def plus(self, other: HourRead) -> HourRead:
+        """Both together.
+
+        >>> HourRead(5, 1).plus(HourRead(3, 1))
+        HourRead(to_offset=5, unreadable=2)
+        """
+        return HourRead(max(self.to_offset, other.to_offset), self.unreadable + other.unreadable)
+
+
 class Reading:
-    """Takes in records of `inputs`; `open` are those that have not ended."""
+    """Takes in records of `inputs`; `open` are those that have not ended.
+
+    `hours` tell by source and hour of record time what was read since they were last taken out.
+    """
 
     def __init__(self, settings: Settings, projector: Projector, plan: Plan, inputs: Iterable[Input]) -> None:
         self.read = Read(0)
+        self.hours: dict[tuple[Source, int], HourRead] = {}
         self._plan = plan
         self._projector = projector
         self._decoder = Decoder(projector.interest, settings.format)
@@ -166,8 +187,10 @@ class Reading:
                 for offset, tick, trace_id, spans in run.hits:
                     if facts := self._projector.facts_of(spans):
                         source.draft.add_facts(trace_id, tick, offset, facts)
+                told = messages[index : index + run.record_count]
                 highest_ms = run.highest_ms if run.has_broker_time else None
-                self._count(messages[index : index + run.record_count], run.first_ms, highest_ms, run.span_count)
+                self._count(told, run.first_ms, highest_ms, run.span_count)
+                self._note_hours(told, run.first_ms, highest_ms)
                 return run.record_count
         self._take_record(messages[index], source, local_ms)
         return 1
@@ -183,22 +206,36 @@ class Reading:
         times_ms = {message.timestamp()[1] for message in messages}
         self.read.minutes |= {time_ms // MINUTE_MS for time_ms in times_ms if self._plan.period.holds(time_ms)}
 
+    def _note_hours(self, messages: list[Message], first_ms: int, highest_ms: int | None) -> None:
+        """Notes records of one input, in the order of their offsets; `highest_ms` as in `_count`."""
+        is_one = highest_ms is not None and first_ms // HOUR_MS == highest_ms // HOUR_MS
+        told = messages[-1:] if is_one else messages
+        for message in told:
+            self._note_hour(message, 0)
+
+    def _note_hour(self, message: Message, unreadable: int) -> None:
+        at = (_place(message), message.timestamp()[1] // HOUR_MS * HOUR_MS)
+        read = HourRead((message.offset() or 0) + 1, unreadable)
+        self.hours[at] = self.hours.get(at, HourRead(0, 0)).plus(read)
+
     def _take_record(self, message: Message, source: SourcePartition, local_ms: int) -> None:
         offset, (stamp, time_ms) = message.offset() or 0, message.timestamp()
         if not source.next_offset <= offset < self._ends[source.topic, source.partition]:
             # Fetched again after a pause, or not there yet when the replay began.
             source.next_offset = max(source.next_offset, min(offset, self._ends[source.topic, source.partition]))
             return
-        projected, span_count = Projected(offset, []), 0
+        projected, span_count, unreadable = Projected(offset, []), 0, 0
         kind = RecordKind.LOGS if _holds_logs(source.topic) else RecordKind.SPANS
         try:
             decoded = self._decoder.decode(message.value(), kind)
         except RecordError:
+            unreadable = 1
             self.read.unreadable += 1
         else:
             projected.traces = project(decoded, self._projector)
             span_count = decoded.span_count
         self._count([message], time_ms, time_ms, span_count)
+        self._note_hour(message, unreadable)
         source.take(time_ms, projected, local_ms=local_ms, is_broker_time=stamp == TIMESTAMP_LOG_APPEND_TIME)
 
 

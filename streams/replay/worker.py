@@ -34,7 +34,8 @@ from streams.replay.feed import Feed, KafkaFeed
 from streams.replay.judging import Judging
 from streams.replay.outcome import RECORDS, Counts, Signal, Wanted
 from streams.replay.plan import Input, Plan
-from streams.replay.reading import Read, Reading
+from streams.replay.reading import HourRead, Read, Reading
+from streams.replay.selection import CountedOutcome, HalfSeen, Selection
 from streams.windows.clock import Source
 from topics.errors import TopicsError
 from topics.records.facts import VERSION, Facts, decode, encode
@@ -54,7 +55,7 @@ ROOM_BYTES = 128 << 20
 class Job:
     """What every process is told: `texts` are the rules' files, `only` the ids of those that are meant, None is all.
 
-    `archive` is read instead of Kafka unless it is None.
+    `archive` is read instead of Kafka unless it is None. `selection` is what a backfill judges, None of a replay.
     """
 
     settings: Settings
@@ -63,6 +64,7 @@ class Job:
     plan: Plan
     archive: str | None = None
     wanted: Wanted = RECORDS
+    selection: Selection | None = None
 
     def rules(self) -> RuleSet:
         """The rules that are meant.
@@ -74,6 +76,14 @@ class Job:
         return rules if self.only is None else chosen(rules, self.only)
 
 
+class Selected(NamedTuple):
+    """What a process of a backfill found and read since it last said something."""
+
+    outcomes: list[CountedOutcome]
+    half_seen: list[HalfSeen]
+    hours: dict[tuple[Source, int], HourRead]
+
+
 class Progress(NamedTuple):
     """What a process found since it last said something; `clock_ms` is how far it is."""
 
@@ -82,6 +92,7 @@ class Progress(NamedTuple):
     spans: int
     clock_ms: int | None
     signals: list[Signal]
+    selected: Selected | None = None
 
 
 class Done(NamedTuple):
@@ -91,6 +102,7 @@ class Done(NamedTuple):
     signals: list[Signal]
     read: Read
     counts: Counts
+    selected: Selected | None = None
 
 
 class Failed(NamedTuple):
@@ -165,7 +177,7 @@ class Worker:
         self._plan = job.plan
         self._fingerprint = rules.fingerprint
         self._reading = Reading(job.settings, projector(job.settings, rules, job.wanted), job.plan, share)
-        self._judging = Judging(job.settings, rules, job.plan, directory, job.wanted)
+        self._judging = Judging(job.settings, rules, job.plan, directory, job.wanted, job.selection)
         self._feed = _feed(job, share)
         self._paused: frozenset[Source] = frozenset()
         self._finished_count = 0
@@ -193,7 +205,8 @@ class Worker:
             if self._is_due():
                 self._flush()
         self._flush()
-        self._outbox.put(Done(self._number, self._judging.end(), self._reading.read, self._judging.counts()))
+        ended = self._judging.end()
+        self._outbox.put(Done(self._number, ended, self._reading.read, self._judging.counts(), self._take_selected()))
 
     def _is_due(self) -> bool:
         return time.monotonic() - self._flushed_s >= FLUSH_S or self._reading.waiting_count() >= FLUSH_GROUPS
@@ -221,8 +234,15 @@ class Worker:
         offsets, spans = self._told
         self._told = self._reading.offsets, self._reading.read.spans
         said = self._told[0] - offsets, self._told[1] - spans
-        self._outbox.put(Progress(self._number, *said, self._judging.clock_ms, self._signals))
+        clock_ms = self._judging.clock_ms
+        self._outbox.put(Progress(self._number, *said, clock_ms, self._signals, self._take_selected()))
         self._signals = []
+
+    def _take_selected(self) -> Selected | None:
+        if self._judging.selected is None:
+            return None
+        hours, self._reading.hours = self._reading.hours, {}
+        return Selected(*self._judging.selected.take(), hours)
 
     def _give(self, to: int, message: Facts) -> None:
         if to == self._number:

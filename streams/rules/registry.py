@@ -92,7 +92,7 @@ def push(
     latest = _latest(settings)
     made = PushRecord(
         rule_set=rules.fingerprint,
-        pushed_by=by or _user(),
+        pushed_by=by or user(),
         pushed_ms=now_ms,
         origin=origin,
         previous=_active_in(latest),
@@ -116,7 +116,7 @@ def activate(settings: Settings, fingerprint: str, *, now_ms: int, by: str | Non
     _activate(
         settings,
         PushRecord(
-            rule_set=fingerprint, pushed_by=by or _user(), pushed_ms=now_ms, origin=Origin.ROLLBACK, previous=previous
+            rule_set=fingerprint, pushed_by=by or user(), pushed_ms=now_ms, origin=Origin.ROLLBACK, previous=previous
         ),
     )
 
@@ -218,7 +218,8 @@ def _not_written(topic: str, reason: str) -> ConfigError:
     return ConfigError(f"the rules were not written to {topic}: {reason}")
 
 
-def _user() -> str:
+def user() -> str:
+    """The user of this process, as whoever pushes or judges without naming himself."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

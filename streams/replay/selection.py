@@ -1,0 +1,188 @@
+"""What a backfill judges: the chains that live processing left out, of the rules that are meant.
+
+In: closed windows. Out: one plain value for each outcome, to be counted elsewhere, and the traces of which none is
+given because records may be missing before those that are read.
+
+Live judges a chain with a rule when its trace was first seen at `live_from_ms` or later (`streams.windows.rule_times`).
+A backfill takes exactly the others, so no chain is judged by both. Of a chain it is told since when its trace is there
+by the same means as live: in a time of watch (`streams.windows.presence`), which here lasts up to `live_from_ms`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dsl import Mode, RuleSet
+from streams.config.settings import Settings
+from streams.replay.outcome import Counts, Signal
+from streams.replay.plan import Plan
+from streams.replay.reading import HOUR_MS
+from streams.sessions.counts import hashed
+from streams.windows.close import Close
+from streams.windows.outcomes import Outcome, outcomes
+from topics import partition
+from topics.records import signals
+from topics.records.facts import TICK_MS
+from topics.records.verdicts import RuleMode
+
+
+@dataclass(frozen=True, slots=True)
+class RulePart:
+    """What is left of one rule in one facts partition.
+
+    Live judges chains whose traces were first seen at `live_from_ms` or later. `times`, in order and without overlaps,
+    are those in which the other chains began that are to be judged; none ends after `live_from_ms`.
+    """
+
+    live_from_ms: int
+    times: tuple[tuple[int, int], ...]
+
+    def holds(self, time_ms: int) -> bool:
+        """Chains that began then are to be judged."""
+        return any(begin <= time_ms < end for begin, end in self.times)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is left to judge, by facts partition and rule fingerprint; `source` names the backfill in its signals."""
+
+    partition_count: int
+    parts: Mapping[tuple[int, str], RulePart]
+    source: str
+
+    @property
+    def fingerprints(self) -> frozenset[str]:
+        """The rules that judge."""
+        return frozenset(fingerprint for _, fingerprint in self.parts)
+
+    @property
+    def live_from_ms(self) -> int:
+        """From when on live judges all that begins, with each of the rules, in every facts partition."""
+        return max((part.live_from_ms for part in self.parts.values()), default=0)
+
+    def last_hours(self) -> dict[int, int]:
+        """When the last hour begins of which something is to be judged, by facts partition."""
+        last: dict[int, int] = {}
+        for (number, _), part in self.parts.items():
+            for _, end in part.times:
+                last[number] = max(last.get(number, 0), (end - 1) // HOUR_MS * HOUR_MS)
+        return last
+
+
+class CountedOutcome(NamedTuple):
+    """One rule's verdict on one chain, which began in the hour from `hour_ms` on.
+
+    In the order of the fields outcomes of one facts partition are counted. `leaf` and `retraction` are hashes as in
+    `topics.records.verdicts`. `is_after`: what the rule looks at began at `live_from_ms` or later, though its trace was
+    there before; it is counted in the last hour. `record` is the signal that is due, `uid` its finding's.
+    """
+
+    partition: int
+    hour_ms: int
+    closed_ms: int
+    trace_id: bytes
+    rule: str
+    fingerprint: str
+    first_ms: int
+    window_first_ms: int
+    window_last_ms: int
+    mode: RuleMode
+    is_after: bool
+    verdict: str
+    previous: str | None
+    excepted: int
+    leaf: bytes | None
+    retraction: bytes | None
+    revision: int | None
+    uid: str | None
+    record: signals.Record | None
+
+
+class HalfSeen(NamedTuple):
+    """A trace that a rule does not judge: it was there before what is read, and never at rest since."""
+
+    partition: int
+    hour_ms: int
+    trace_id: bytes
+
+
+class SelectedVerdicts:
+    """Judges closed windows, in the place of `streams.replay.outcome.Verdicts`; what it found is taken with `take`."""
+
+    def __init__(self, settings: Settings, rules: RuleSet, plan: Plan, selection: Selection) -> None:
+        self.chains = 0
+        self._settings = settings
+        self._rules = rules
+        self._selection = selection
+        self._judged_by = selection.fingerprints
+        self._last_hours = selection.last_hours()
+        self._reach_ms = settings.gap_ms + settings.lateness_ms
+        self._half_seen_until_ms = None if plan.edge_ms is None else plan.edge_ms + self._reach_ms
+        self._outcomes: list[CountedOutcome] = []
+        self._half_seen: list[HalfSeen] = []
+
+    def judge(self, closes: Iterable[Close]) -> Iterable[Signal]:
+        """Judges windows, each before it asks for the next one; its signals are in the outcomes."""
+        for close in closes:
+            number = partition.of(close.trace_id, self._selection.partition_count)
+            is_half_seen = self._half_seen_until_ms is not None and close.seen_from_ms <= self._half_seen_until_ms
+            for outcome in outcomes(close, self._rules, self._judged_by, reach_ms=self._reach_ms):
+                part = self._selection.parts.get((number, outcome.rule.fingerprint))
+                if part is None or close.seen_from_ms >= part.live_from_ms:
+                    continue
+                is_after = outcome.first_ms >= part.live_from_ms
+                if not part.holds(part.live_from_ms - 1 if is_after else outcome.first_ms):
+                    continue
+                # Of what began later it is known at the end of all input whether it was over.
+                hour_ms = self._last_hours[number] if is_after else outcome.first_ms // HOUR_MS * HOUR_MS
+                if is_half_seen:
+                    self._half_seen.append(HalfSeen(number, hour_ms, close.trace_id))
+                else:
+                    self._outcomes.append(self._counted(number, hour_ms, close, outcome, is_after=is_after))
+        return ()
+
+    def take(self) -> tuple[list[CountedOutcome], list[HalfSeen]]:
+        """What was found since the last call."""
+        taken = self._outcomes, self._half_seen
+        self._outcomes, self._half_seen = [], []
+        return taken
+
+    def counts(self) -> Counts:
+        """Nothing is tallied here: whoever takes the outcomes counts them."""
+        return Counts(0, {}, frozenset())
+
+    def _counted(self, number: int, hour_ms: int, close: Close, outcome: Outcome, *, is_after: bool) -> CountedOutcome:
+        rule, finding = outcome.rule, outcome.finding
+        leaf, retraction = hashed(close, outcome)
+        record = None
+        if finding is not None:
+            record = signals.record(
+                finding,
+                logged_ms=time.time_ns() // 1_000_000,
+                source=self._selection.source,
+                format=self._settings.signal_format,
+            )
+        return CountedOutcome(
+            partition=number,
+            hour_ms=hour_ms,
+            closed_ms=close.closed_ms,
+            trace_id=close.trace_id,
+            rule=rule.id,
+            fingerprint=rule.fingerprint,
+            first_ms=outcome.first_ms,
+            window_first_ms=close.window.first * TICK_MS,
+            window_last_ms=close.window.last * TICK_MS,
+            mode="live" if rule.mode is Mode.LIVE else "shadow",
+            is_after=is_after,
+            verdict=outcome.verdict,
+            previous=outcome.previous,
+            excepted=outcome.excepted,
+            leaf=leaf,
+            retraction=retraction,
+            revision=outcome.revision,
+            uid=None if finding is None else finding.uid,
+            record=record,
+        )
