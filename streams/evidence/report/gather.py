@@ -23,9 +23,17 @@ from streams.evidence.ledger import entry, storage
 from streams.evidence.ledger.log import SIGNALS, VERDICTS
 from streams.evidence.ledger.shares import in_shares
 from streams.evidence.ledger.storage import Storage
+from streams.evidence.report.backfills import CoverageSaid, GatheredBackfill
 from streams.evidence.report.coverage import PartitionCoverage, SourceSum
 from topics.distinct import DistinctTraces
-from topics.records.verdicts import NO_VERDICTS, SCHEMA, JudgingRule, SourceCoverage, VerdictSums
+from topics.records.verdicts import (
+    LIVE_ORIGIN,
+    NO_VERDICTS,
+    SCHEMA,
+    JudgingRule,
+    VerdictSums,
+    is_backfill,
+)
 from topics.signals.digest import Digest, NoSignalError, digest
 
 DAY_MS = 86_400_000
@@ -48,6 +56,7 @@ class _End(msgspec.Struct, gc=False):
     partition: int
     generation: int
     settled_to_ms: int
+    origin: str = LIVE_ORIGIN
 
 
 class _Cover(msgspec.Struct, gc=False):
@@ -72,25 +81,7 @@ class _Counts(msgspec.Struct, tag_field="kind", tag="counts", gc=False):
     minute_ms: int
     added: VerdictSums = NO_VERDICTS
     taken_back: VerdictSums = NO_VERDICTS
-
-
-class _Coverage(msgspec.Struct, tag_field="kind", tag="coverage", gc=False):
-    schema: int
-    partition: int
-    generation: int
-    from_ms: int | None
-    to_ms: int
-    settled_from_ms: int | None
-    settled_to_ms: int
-    final_to_ms: int
-    sources: list[SourceCoverage]
-    rule_sets: list[str]
-    judging: str
-    windows_judged: int
-    traces_seen_sketch: bytes
-    reset_ms: int | None = None
-    start_ms: int | None = None
-    rules: list[JudgingRule] | None = None
+    origin: str = LIVE_ORIGIN
 
 
 class Counts(msgspec.Struct, gc=False):
@@ -122,13 +113,14 @@ class Counts(msgspec.Struct, gc=False):
 
 
 class CellKey(NamedTuple):
-    """What counts are gathered by: one reading of one facts partition, and a rule."""
+    """What counts are gathered by: one reading of one facts partition, or a backfill of it, and a rule."""
 
     partition: int
     generation: int
     rule: str
     fingerprint: str
     mode: str
+    origin: str = LIVE_ORIGIN
 
 
 class Settled(msgspec.Struct, gc=False):
@@ -172,8 +164,8 @@ class Gathered:
     `cells` are counts by the minute in which the chains began, or by its day where all was read once (`is_read_once`).
     `readings` are by facts partition and generation, `listed` the rules that judged, by hash. `partitions` have what
     was judged of the input, by number; `expected` are the facts partitions that must have coverage. `signals` hold the
-    last revision of each finding by uid. `lost` counts records of the verdict topics that were gone before the ledger
-    read them.
+    last revision of each finding by uid. `backfills` are by origin. `lost` counts records of the verdict topics that
+    were gone before the ledger read them.
     """
 
     first_seal: int = 0
@@ -186,6 +178,7 @@ class Gathered:
     expected: set[int] = field(default_factory=set)
     rule_sets: dict[str, int] = field(default_factory=dict)
     signals: dict[str, Digest] = field(default_factory=dict)
+    backfills: dict[str, GatheredBackfill] = field(default_factory=dict)
     lost: int = 0
     unreadable: list[str] = field(default_factory=list)
 
@@ -206,6 +199,8 @@ class Gathered:
         self.rule_sets = later.rule_sets | self.rule_sets
         for uid, signal in later.signals.items():
             self.signal(uid, signal)
+        for origin, backfill in later.backfills.items():
+            self.add_backfill(origin, backfill)
         self.lost += later.lost
         self.unreadable += later.unreadable
 
@@ -223,6 +218,12 @@ class Gathered:
         if found is None:
             found = self.partitions[number] = PartitionCoverage()
         return found
+
+    def add_backfill(self, origin: str, later: GatheredBackfill) -> None:
+        """Adds what a backfill says later."""
+        before = self.backfills.setdefault(origin, later)
+        if before is not later:
+            before.add(later)
 
     def signal(self, uid: str, signal: Digest) -> None:
         """Takes in a revision of a finding: the last one counts, and the first one says when the chain began."""
@@ -260,10 +261,9 @@ def _gather_all(store: Storage, period: _Period, earliest: int, last: int) -> Ga
 
 
 def _has_one_generation(gathered: Gathered) -> bool:
-    """Whether the counts of each facts partition are of one reading."""
-    return len({(key.partition, key.generation) for key in gathered.cells}) == len(
-        {key.partition for key in gathered.cells}
-    )
+    """Whether live's counts of each facts partition are of one reading."""
+    live = {(key.partition, key.generation) for key in gathered.cells if key.origin == LIVE_ORIGIN}
+    return len(live) == len({partition for partition, _ in live})
 
 
 def _is_in(signal: Digest, from_ms: int, to_ms: int) -> bool:
@@ -281,7 +281,7 @@ def _is_read_once(store: Storage, first: int, last: int) -> bool:
             if seal is None:
                 return False
             expected |= {log.partition for log in seal.logs if log.topic == VERDICTS}
-            for each in seal.cover.partitions:
+            for each in _live(seal):
                 seen.setdefault(each.partition, each.generation)
             if (expected <= seen.keys() and seen) or abs(number - numbers[0]) > LOOK_BACK:
                 break
@@ -309,13 +309,18 @@ def judged_to(store: Storage) -> int | None:
         if seal is None:
             continue
         expected |= {log.partition for log in seal.logs if log.topic == VERDICTS}
-        for each in seal.cover.partitions:
+        for each in _live(seal):
             ends[each.partition] = max(each.settled_to_ms, ends.get(each.partition, 0))
             if not each.generation:
                 first.add(each.partition)
         if (expected <= first and ends) or number < (last or 0) - LOOK_BACK:
             break
     return min(ends.values(), default=None)
+
+
+def _live(seal: _Seal) -> list[_End]:
+    """What live judged: a backfill has one reading, and is of the past."""
+    return [each for each in seal.cover.partitions if each.origin == LIVE_ORIGIN]
 
 
 def _first_after(store: Storage, end: int, time_ms: int) -> int:
@@ -389,6 +394,8 @@ def _take_verdicts(gathered: Gathered, lines: Sequence[bytes], period: _Period) 
             is_read = False
         elif isinstance(record, _Counts):
             _take_counts(gathered, record, period)
+        elif is_backfill(record.origin):
+            _take_backfill(gathered, record, period)
         else:
             is_read &= _take_coverage(gathered, record, period)
     return is_read
@@ -402,11 +409,11 @@ def _take_counts(gathered: Gathered, record: _Counts, period: _Period) -> None:
         day_ms = time_ms // DAY_MS * DAY_MS
         # A day of which the period has a part only is two.
         time_ms = max(day_ms, period.from_ms) if time_ms >= period.from_ms else day_ms
-    key = CellKey(record.partition, record.generation, record.rule, record.rule_fingerprint, record.mode)
+    key = CellKey(record.partition, record.generation, record.rule, record.rule_fingerprint, record.mode, record.origin)
     gathered.cell(key, time_ms).count(record.added, record.taken_back)
 
 
-def _take_coverage(gathered: Gathered, record: _Coverage, period: _Period) -> bool:
+def _take_coverage(gathered: Gathered, record: CoverageSaid, period: _Period) -> bool:
     """Takes in a coverage record; returns whether it is one: what it says of traces may be damaged."""
     # The first record of a reading tells of all since it began, where that is known.
     begin_ms = record.start_ms if record.settled_from_ms is None else record.settled_from_ms
@@ -444,6 +451,17 @@ def _take_coverage(gathered: Gathered, record: _Coverage, period: _Period) -> bo
     return True
 
 
+def _take_backfill(gathered: Gathered, record: CoverageSaid, period: _Period) -> None:
+    """Takes in what a backfill judged of the period: its input was judged in that time, if by its rules alone."""
+    if record.rules is not None:
+        gathered.listed[record.judging] = record.rules
+    found, from_ms = GatheredBackfill.of(record), record.settled_from_ms
+    if found is None or from_ms is None or record.settled_to_ms <= period.from_ms or from_ms >= period.to_ms:
+        return
+    gathered.partition(record.partition).add(from_ms, record.settled_to_ms)
+    gathered.add_backfill(record.origin, found)
+
+
 def _take_signals(gathered: Gathered, lines: Sequence[bytes]) -> bool:
     is_read = True
     for line in lines:
@@ -457,6 +475,6 @@ def _take_signals(gathered: Gathered, lines: Sequence[bytes]) -> bool:
 
 
 _seal_decoder = msgspec.json.Decoder(_Seal)
-_reader: entry.Reader[_Counts | _Coverage] = entry.Reader(
-    msgspec.json.Decoder(entry.Said[_Counts | _Coverage]), msgspec.json.Decoder(_Counts | _Coverage)
+_reader: entry.Reader[_Counts | CoverageSaid] = entry.Reader(
+    msgspec.json.Decoder(entry.Said[_Counts | CoverageSaid]), msgspec.json.Decoder(_Counts | CoverageSaid)
 )

@@ -133,6 +133,23 @@ class RuleJudged(msgspec.Struct, frozen=True, kw_only=True):
     read_twice: int
 
 
+class BackfillReport(msgspec.Struct, frozen=True, kw_only=True):
+    """That a backfill judged a rule in these times of the period, when it was done last, and by whom, as named.
+
+    Late spans amend none of its verdicts. `undecodable` source records could not be read; of `half_seen` traces nothing
+    is counted because they were there before what was read, of `unfinished` ones because they had not ended with it:
+    these three are of all its rules.
+    """
+
+    origin: str
+    by: str
+    made_ms: int
+    times: list[Span]
+    undecodable: int
+    half_seen: int
+    unfinished: int
+
+
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
     """That a rule applied to traces in the fortnight before and to none since day `since_ms` began."""
 
@@ -192,8 +209,9 @@ class RuleReport(msgspec.Struct, frozen=True, kw_only=True):
 
     `statement` is what may be said of it, `is_proven` whether all held over the whole period,
     `is_whole` whether it judged the whole period and nothing stands against a statement. `judged` is what it judged
-    of the period, `pass_rate` held / applicable. `silence` is None where it is exercised. `versions` are the intervals
-    in which it was in force. `broken_traces` are the newest of `signals`, which counts the signals that stand.
+    of the period, a part of it by `backfills`; `pass_rate` is held / applicable. `silence` is None where it is
+    exercised. `versions` are the intervals in which it was in force. `broken_traces` are the newest of `signals`, which
+    counts the signals that stand.
     """
 
     id: str
@@ -217,6 +235,7 @@ class RuleReport(msgspec.Struct, frozen=True, kw_only=True):
     exceptions: list[ExceptionInForce]
     signals: int
     broken_traces: list[BrokenTrace]
+    backfills: list[BackfillReport] = []
 
 
 class ControlReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -118,6 +118,7 @@ def _observation(report: Report, rule: RuleReport) -> Json:
             _prop("excepted", rule.counts.excepted),
             _prop("judged-ms", rule.judged.judged_ms),
             *(_prop("rule-fingerprint", fingerprint) for fingerprint in rule.fingerprints),
+            *(_prop("backfill", f"{each.origin} by {each.by}") for each in rule.backfills),
         ],
         "methods": ["TEST"],
         "types": ["control-objective"],

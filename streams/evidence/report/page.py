@@ -11,7 +11,7 @@ from html import escape
 
 from streams.evidence.report import charts
 from streams.evidence.report.history import Activation, Version
-from streams.evidence.report.model import BrokenTrace, ControlReport, Report, RuleReport
+from streams.evidence.report.model import BackfillReport, BrokenTrace, ControlReport, Report, RuleReport
 from streams.evidence.report.style import STYLE
 from streams.evidence.report.words import amount, day, duration, minute, span, was
 
@@ -59,7 +59,8 @@ held.
 <dt>Coverage<dd>The part of the period that was judged. Every minute each partition of the input records which traces
 are judged, by when they began, which rules judged them, and which input that was. A time is judged by a rule when it
 judged all traces that began in it, in every partition. Only then are zero violations stated. A rule judges nothing
-that began before it was pushed, nor shortly after.
+that began before it was pushed, nor shortly after, unless a backfill did: it judges those traces later, once, from the
+records of that time.
 <dt>Counts<dd>A verdict counts on the day on which its trace began (UTC). When late data changes a verdict, the new one
 counts and the old one is taken back. Where the input was read again a verdict counts once.
 <dt>Since, sealed<dd>Since when a rule was in force is the time of its record on the topic, which is the broker's unless
@@ -268,12 +269,31 @@ def _rule(report: Report, at: int) -> str:
     return f"""<article id="rule-{escape(rule.id)}"><h3>{escape(rule.title)}</h3>
 <p class="soft">{escape(" · ".join(_about(rule)))}</p>
 <p class="statement {kind}">{escape(rule.statement)}</p>
+{"".join(map(_backfill, rule.backfills))}
 <dl class="row">{cells}<div><dt>Pass rate<dd>{_percent(f"{path}/pass_rate", rule.pass_rate)}</div>
 <div><dt>Coverage<dd>{_percent(f"{path}/judged/coverage", rule.judged.coverage)}</div></dl>
 {charts.days(rule.days)}
 <p class="legend"><i class="held"></i>held <i class="undetermined"></i>undetermined <i class="broken"></i>broken
 <i class="hatch"></i>day that the rule did not judge as a whole</p>
 {_exceptions(rule)}{_traces(rule)}{_text(report, rule)}</article>"""
+
+
+def _backfill(backfill: BackfillReport) -> str:
+    times = "; ".join(span(one.from_ms, one.to_ms) for one in backfill.times[:GAPS]) or "No time as a whole"
+    left = [
+        f"{amount(count, 'trace')} {was(amount(count, 'trace'))} left out: {why}"
+        for count, why in (
+            (backfill.half_seen, "there before the records that were read"),
+            (backfill.unfinished, "not over when it was made"),
+        )
+        if count
+    ]
+    if backfill.undecodable:
+        left.append(f"{amount(backfill.undecodable, 'source record')} could not be read")
+    rest = f" {escape('; '.join(left))}." if left else ""
+    made = f"judged by backfill on {day(backfill.made_ms)} by {escape(backfill.by)}"
+    return f"""<p class="soft">{times}: {made}; later spans
+do not amend it.{rest} <code>{escape(backfill.origin)}</code></p>"""
 
 
 def _about(rule: RuleReport) -> Iterable[str]:

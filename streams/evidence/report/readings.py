@@ -3,6 +3,8 @@
 In: counts and coverage of each reading (generation) of each facts partition. Out: counts by rule and day, and the times
 in which chains began that each rule has judged. Pure.
 
+A backfill judges what no reading has judged with its rules: its counts are added to theirs, and its times too.
+
 A later reading takes the place of an earlier one minute by minute, as its own verdicts are complete there, and only
 for the rules that it judged with. A minute that no reading has whole, though more than one has a part of it, was read
 twice: the counts of the earliest are taken, and it counts as not judged.
@@ -19,7 +21,7 @@ from msgspec.structs import replace
 
 from streams.evidence.report.coverage import missing
 from streams.evidence.report.gather import DAY_MS, Counts, Gathered, Settled
-from topics.records.verdicts import MINUTE_MS
+from topics.records.verdicts import LIVE_ORIGIN, MINUTE_MS
 
 Times = list[tuple[int, int]]
 """Times that do not overlap, in order; ends are not included."""
@@ -44,7 +46,7 @@ class RuleJudged:
     """What one rule judged: counts by day (days since 1970, UTC), and times by facts partition.
 
     `before` are counts of the days before the period. `read_twice` are the minutes that are in no time because two
-    readings have a part of them.
+    readings have a part of them. `backfilled` are the times, among the others, that a backfill judged, by its origin.
     """
 
     days: defaultdict[int, Counts] = field(default_factory=lambda: defaultdict(Counts))
@@ -52,6 +54,12 @@ class RuleJudged:
     times: dict[int, Times] = field(default_factory=dict)
     read_twice: set[int] = field(default_factory=set)
     modes: set[str] = field(default_factory=set)
+    backfilled: dict[str, dict[int, Times]] = field(default_factory=dict)
+
+    def count(self, time_ms: int, counts: Counts, from_ms: int) -> None:
+        """Adds verdicts on chains that began at that time, in the period that begins at `from_ms` or before it."""
+        days = self.days if time_ms >= from_ms else self.before
+        days[time_ms // DAY_MS].add(counts)
 
 
 @dataclass(slots=True)
@@ -76,10 +84,15 @@ def resolve(gathered: Gathered, from_ms: int) -> Resolved:
         judged.read_twice |= twice
         cut = [(at, at + MINUTE_MS) for at in sorted(twice)]
         judged.times[partition] = without(union(one for each in by_generation.values() for one in each), cut)
+    _add_backfills(gathered, resolved)
     cells: defaultdict[tuple[int, RuleKey], dict[int, dict[int, Counts]]] = defaultdict(lambda: defaultdict(dict))
     for cell, counted in gathered.cells.items():
         key = (cell.rule, cell.fingerprint)
         resolved.of(key).modes.add(cell.mode)
+        if cell.origin != LIVE_ORIGIN:
+            for time_ms, counts in counted.items():
+                resolved.of(key).count(time_ms, counts, from_ms)
+            continue
         by_minute = cells[cell.partition, key]
         for time_ms, counts in counted.items():
             by_minute[time_ms].setdefault(cell.generation, Counts()).add(counts)
@@ -88,9 +101,19 @@ def resolve(gathered: Gathered, from_ms: int) -> Resolved:
         for time_ms, readings in by_minute.items():
             generation = min(readings) if gathered.is_read_once else _counting(time_ms, readings, by_generation)
             if generation in readings:
-                days = judged.days if time_ms >= from_ms else judged.before
-                days[time_ms // DAY_MS].add(readings[generation])
+                judged.count(time_ms, readings[generation], from_ms)
     return resolved
+
+
+def _add_backfills(gathered: Gathered, resolved: Resolved) -> None:
+    """Adds the times that backfills judged to those of their rules."""
+    for origin, backfill in gathered.backfills.items():
+        for (partition, judging), times in backfill.judging.items():
+            for rule in gathered.listed.get(judging, ()):
+                judged = resolved.of((rule.rule, rule.fingerprint))
+                by_partition = judged.backfilled.setdefault(origin, {})
+                by_partition[partition] = union([*by_partition.get(partition, ()), *times])
+                judged.times[partition] = union([*judged.times.get(partition, ()), *times])
 
 
 def _times(gathered: Gathered) -> dict[tuple[int, RuleKey], dict[int, Times]]:

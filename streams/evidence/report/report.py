@@ -22,8 +22,9 @@ def report(asked: Asked, gathered: Gathered, history: History, evidence: Evidenc
     """The report."""
     resolved = readings.resolve(gathered, asked.from_ms)
     judged, taken = _judged(asked, gathered, resolved), _input(gathered)
-    doubts = _doubts(judged, taken, evidence)
-    of_rules = [*rules.reports(asked, gathered, resolved, history, doubts, has_all_input=taken.is_whole)]
+    doubts = _doubts(judged, taken, evidence, gathered)
+    has_all_input = taken.is_whole and not any(each.unreadable_count for each in gathered.backfills.values())
+    of_rules = [*rules.reports(asked, gathered, resolved, history, doubts, has_all_input=has_all_input)]
     return Report(
         made_ms=asked.made_ms,
         from_ms=asked.from_ms,
@@ -86,7 +87,7 @@ def _source(key: tuple[str, int, int], sums: Sequence[SourceSum]) -> SourceInput
     )
 
 
-def _doubts(judged: Judged, taken: Input, evidence: Evidence) -> str | None:
+def _doubts(judged: Judged, taken: Input, evidence: Evidence, gathered: Gathered) -> str | None:
     """Why nothing can be said of the whole period, as a sentence; None when it can."""
     reasons = []
     if judged.gaps:
@@ -98,6 +99,9 @@ def _doubts(judged: Judged, taken: Input, evidence: Evidence) -> str | None:
         reasons.append(f"{amount(taken.undecodable, 'source record')} could not be read and became dead letters")
     elif taken.undecodable is None and taken.sources:
         reasons.append("how many source records could not be read is not known")
+    for origin, backfill in sorted(gathered.backfills.items()):
+        if backfill.unreadable_count:
+            reasons.append(f"{amount(backfill.unreadable_count, 'source record')} could not be read by {origin}")
     if taken.verdict_records_lost:
         reasons.append(f"{amount(taken.verdict_records_lost, 'verdict record')} lost before they were sealed")
     if evidence.unreadable:

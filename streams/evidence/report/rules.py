@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
+from msgspec.structs import replace
+
 from dsl import Rule
 from dsl.judge.ruleset import Mode
 from streams.evidence.report import coverage
@@ -19,6 +21,7 @@ from streams.evidence.report.gather import DAY_MS, Counts, Gathered
 from streams.evidence.report.history import History, Version, control_key, control_name
 from streams.evidence.report.model import (
     Asked,
+    BackfillReport,
     ControlReport,
     DayCounts,
     ExceptionInForce,
@@ -64,7 +67,8 @@ def reports(
         is_in_force = any(_overlaps(one, asked) for one in versions) or not history.activations
         own = sums.get(rule_id) or _Sum(gaps=_none(asked, gathered))
         if is_in_force or own.fingerprints or signals[rule_id]:
-            yield _rule(asked, own, versions, rule_id, rule, signals[rule_id], doubts, has_all_input=has_all_input)
+            made = _rule(asked, own, versions, rule_id, rule, signals[rule_id], doubts, has_all_input=has_all_input)
+            yield replace(made, backfills=[*_backfills(asked, gathered, own)])
 
 
 @dataclass(slots=True)
@@ -77,6 +81,9 @@ class _Sum:
     days: defaultdict[int, Counts] = field(default_factory=lambda: defaultdict(Counts))
     before: defaultdict[int, Counts] = field(default_factory=lambda: defaultdict(Counts))
     read_twice: int = 0
+    backfilled: defaultdict[str, defaultdict[int, PartitionCoverage]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(PartitionCoverage))
+    )
 
 
 def _sums(asked: Asked, gathered: Gathered, resolved: Resolved) -> dict[str, _Sum]:
@@ -101,6 +108,9 @@ def _sum(asked: Asked, gathered: Gathered, versions: Mapping[str, RuleJudged]) -
             total.days[day].add(counts)
         for day, counts in judged.before.items():
             total.before[day].add(counts)
+        for origin, by_partition in judged.backfilled.items():
+            for partition, times in by_partition.items():
+                total.backfilled[origin][partition].judged += times
         total.read_twice += sum(asked.from_ms <= at < asked.to_ms for at in judged.read_twice)
     return total
 
@@ -177,6 +187,23 @@ def _judged(asked: Asked, own: _Sum) -> Judged:
         times=[Span(begin, end) for begin, end in times],
         read_twice=own.read_twice,
     )
+
+
+def _backfills(asked: Asked, gathered: Gathered, own: _Sum) -> Iterable[BackfillReport]:
+    """What backfills judged of the period in every facts partition."""
+    for origin, partitions in sorted(own.backfilled.items()):
+        told = gathered.backfills[origin]
+        gaps = coverage.gaps(partitions, gathered.expected, asked.from_ms, asked.to_ms)
+        times = missing([(gap.from_ms, gap.to_ms) for gap in gaps], asked.from_ms, asked.to_ms)
+        yield BackfillReport(
+            origin=origin,
+            by=told.by,
+            made_ms=told.made_ms,
+            times=[Span(begin, end) for begin, end in times],
+            undecodable=told.unreadable_count,
+            half_seen=told.half_seen,
+            unfinished=told.unfinished,
+        )
 
 
 def _silence(asked: Asked, own: _Sum) -> Silence | None:
