@@ -61,7 +61,7 @@ SIGNALS = TopicSpec(
     holds="a signal for each broken rule, and its amendments",
     key="uid",
     partitions=Partitions.FACTS,
-    written_by="sessions",
+    written_by="sessions, betrace rules backfill",
     read_by="the SIEM",
     config=days(90),
 )
@@ -80,8 +80,8 @@ VERDICTS = TopicSpec(
     holds="how many traces held and broke each rule, with a hash of each verdict; which input was judged",
     key="rule id; none for coverage",
     partitions=Partitions.FACTS,
-    written_by="sessions",
-    read_by="ledger",
+    written_by="sessions, betrace rules backfill",
+    read_by="ledger, betrace rules backfill",
     config=days(90),
 )
 AUDIT = TopicSpec(

@@ -10,9 +10,10 @@ import msgspec
 
 from dsl import RuleSet, library
 from dsl.library import LibraryRule
-from streams.cli import options
+from streams.cli import options, rules_backfill
 from streams.cli.load import load
-from streams.cli.rules_diff import differences, judging_from
+from streams.cli.rules_backfill import BackfillAsked
+from streams.cli.rules_diff import differences, fresh, judging_from
 from streams.cli.rules_table import PUSH_HEAD, SET_HEAD, push_cells, push_row, set_cells, set_row
 from streams.cli.status import judging_lines
 from streams.cli.table import table
@@ -71,31 +72,33 @@ def command() -> None:
 @options.lateness
 @options.cluster
 @options.prefix
-def push(
-    *,
-    rules: tuple[str, ...],
-    revision: str | None,
-    by: str | None,
-    gap: int,
-    lateness: int,
-    bootstrap: str,
-    security: Security,
-    prefix: str,
-) -> None:
+@options.setting(
+    "--backfill", is_flag=True, help="Then judge with the new rules what began before: see rules backfill."
+)
+@rules_backfill.asked
+def push(*, rules: tuple[str, ...], revision: str | None, backfill: bool, asked: BackfillAsked) -> None:
     """Make RULES, files or directories, the active rule set; a set with an error is refused whole.
 
     Workers follow in a few seconds. A new rule judges only traces that begin more than --gap and --lateness later, for
-    it saw at most half of those before; give both as to betrace run, so that the time that is printed is right.
+    it saw at most half of those before; give both as to betrace run, so that the time that is printed is right. With
+    --backfill, to which all other options belong, it also judges what began before: see betrace rules backfill.
     """
     compiled = load(rules)
-    settings = _settings(bootstrap, security, prefix)
+    settings = asked.settings
     client = admin.connect(settings.client())
     if not admin.partition_counts(client, [settings.topic("rules")]):
-        admin.create(client, Layout(prefix=prefix))
+        admin.create(client, Layout(prefix=settings.prefix))
     before = next((each.rules for each in pushes.history(settings) if each.is_active), None)
-    registry.push(settings, compiled, now_ms=_now_ms(), revision=revision, by=by)
+    registry.push(settings, compiled, now_ms=_now_ms(), revision=revision, by=asked.by)
     click.echo(compiled.fingerprint)
-    click.echo(judging_from(before, compiled, _now_ms() + gap + lateness), err=True)
+    click.echo(judging_from(before, compiled, _now_ms() + settings.gap_ms + settings.lateness_ms), err=True)
+    if backfill:
+        # Pushed again, the rules are not new any more: then all of them are meant.
+        meant = fresh(before, compiled) or [rule for rule in compiled.rules if rule.enabled]
+        rules_backfill.run(asked, compiled, meant, pushes.history(settings))
+
+
+command.add_command(rules_backfill.command)
 
 
 @command.command("list", epilog="\b\nExample:\n  betrace rules list --bootstrap localhost:9092")

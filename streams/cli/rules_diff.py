@@ -31,14 +31,19 @@ def judging_from(old: RuleSet | None, new: RuleSet, from_ms: int) -> str:
     `old` is None where no set was active, or none that this version can compile.
     """
     enabled = [rule for rule in new.rules if rule.enabled]
-    known = {rule.fingerprint for rule in old.rules if rule.enabled} if old is not None else set()
-    fresh = [rule.id for rule in enabled if rule.fingerprint not in known]
+    ids = [rule.id for rule in fresh(old, new)]
     active = f"{len(enabled)} {'rule is' if len(enabled) == 1 else 'rules are'} active"
-    if old is None or not fresh:
+    if old is None or not ids:
         return active
-    named = ", ".join(fresh[:NAMED]) + (f" and {len(fresh) - NAMED} more" if len(fresh) > NAMED else "")
-    judge = "judges" if len(fresh) == 1 else "judge"
+    named = ", ".join(ids[:NAMED]) + (f" and {len(ids) - NAMED} more" if len(ids) > NAMED else "")
+    judge = "judges" if len(ids) == 1 else "judge"
     return f"{active}; new: {named}, which {judge} traces that begin after about {iso_ms(from_ms)}, when workers run"
+
+
+def fresh(old: RuleSet | None, new: RuleSet) -> list[Rule]:
+    """The enabled rules of `new` that are not in `old`, or say something else there."""
+    known = {rule.fingerprint for rule in old.rules if rule.enabled} if old is not None else set()
+    return [rule for rule in new.rules if rule.enabled and rule.fingerprint not in known]
 
 
 def rule_lines(rule: Rule) -> list[str]:

@@ -34,7 +34,8 @@ class RulePart:
     """What is left of one rule in one facts partition.
 
     Live judges chains whose traces were first seen at `live_from_ms` or later. `times`, in order and without overlaps,
-    are those in which the other chains began that are to be judged; none ends after `live_from_ms`.
+    are those in which the other chains began that are to be judged; what of them lies after `live_from_ms` live has
+    judged already, and does not say so.
     """
 
     live_from_ms: int

@@ -15,7 +15,8 @@ from typing import cast
 from dsl import RuleSet, Span, compile_texts
 from streams.config.settings import Settings
 from streams.decode.decoder import TraceSpans
-from streams.evidence.ledger import storage
+from streams.evidence.ledger import entry, storage
+from streams.evidence.ledger import seal as seals
 from streams.evidence.ledger.findings import Finding
 from streams.evidence.ledger.log import Ledger, Record
 from streams.evidence.ledger.verify import Verification
@@ -315,6 +316,23 @@ class Lifetime:
             self.wait(1_000)
             self.step()
 
+    def publish(self, topic: str, key: bytes | None, value: bytes) -> None:
+        """Somebody else's record is on a topic, and the ledger has taken it."""
+        self._ledger.take((topic, 0), Record(self._ledger.logs[topic, 0].next_offset, 0, key, value))
+
+    def records(self, topic: str) -> list[bytes]:
+        """The values on a topic, as they are sealed."""
+        found = []
+        for number in range(self._ledger.number):
+            parts = seals.split(self.store.read(storage.seal_path(number)))
+            begin = 0
+            for log in seals.decode(parts.line).logs:
+                end = begin + log.added
+                if log.topic == topic:
+                    found += [entry.decode(line).value_bytes() for line in parts.entries[begin:end]]
+                begin = end
+        return found
+
     def report(self, from_ms: int, to_ms: int) -> Report:
         """The report of a period."""
         asked = Asked(from_ms, to_ms, None, 0, "")
@@ -337,6 +355,14 @@ class Lifetime:
     def findings(self) -> list[Finding]:
         """What verification says of the evidence."""
         return [*Verification(self.store, [SIGNER.verifier()]).findings()]
+
+
+def section(log: Sequence[SourceRecord], rules: RuleSet) -> Section:
+    """All records of a source as one section, projected with these rules."""
+    projector = Projector(rules)
+    entries = [_entry(projector, at, record) for at, record in enumerate(log)]
+    watermark_ms = (log[-1].tick if log else 0) * TICK_MS
+    return Section(TOPIC, 0, 1, 0, None, 1, 0, len(log), watermark_ms, [], b"", entries, [])
 
 
 def _entry(projector: Projector, offset: int, record: SourceRecord) -> Entry:

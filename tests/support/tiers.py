@@ -14,6 +14,7 @@ from tests.support import paths
 SLOW = {
     "bench": "short forms of the benches",
     "broker/test_archive.py": "an archive is killed and continued, as a program",
+    "broker/test_backfill.py": "a backfill is killed and continued, as programs",
     "broker/test_collector.py": "a Collector is built",
     "broker/test_collector_configs.py": "a Collector is built",
     "broker/test_create_time.py": "windows of 15 s open and close while records lie about their time",

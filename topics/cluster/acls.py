@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -39,8 +40,8 @@ class Role(Enum):
     """Who connects.
 
     SETUP makes topics and pushes rules: `betrace topics create`, `betrace rules push`, and `betrace run` before it
-    starts its stages. INGEST, SESSIONS and LEDGER are the stages, ARCHIVE is `betrace archive`. READER only looks:
-    `betrace signals`, `status`, `explain`, `dead-letters`.
+    starts its stages. INGEST, SESSIONS and LEDGER are the stages, ARCHIVE is `betrace archive`, BACKFILL `betrace rules
+    backfill`. READER only looks: `betrace signals`, `status`, `explain`, `dead-letters`.
     """
 
     SETUP = "setup"
@@ -48,6 +49,7 @@ class Role(Enum):
     SESSIONS = "sessions"
     LEDGER = "ledger"
     ARCHIVE = "archive"
+    BACKFILL = "backfill"
     READER = "reader"
 
 
@@ -85,9 +87,7 @@ _CREATE, _DELETE, _CONFIGS = AclOperation.CREATE, AclOperation.DELETE, AclOperat
 def acls(role: Role, layout: Layout) -> list[Acl]:
     """All that a role needs, topics first."""
     own = layout.prefix
-
-    def on(name: str, *operations: AclOperation) -> Acl:
-        return Acl(Kind.TOPIC, own + name, operations)
+    on = partial(_topic, own)
 
     sources = [Acl(Kind.TOPIC, topic, (_READ,)) for topic in layout.source_topics]
     # Who stamps its records is a setting of a topic.
@@ -122,14 +122,37 @@ def acls(role: Role, layout: Layout) -> list[Acl]:
         ]
     if role is Role.ARCHIVE:
         return [*sources, Acl(Kind.GROUP, f"{own}archive", (_DESCRIBE,))]
+    return _of_commands(role, layout)
+
+
+def _of_commands(role: Role, layout: Layout) -> list[Acl]:
+    """What the commands need that are no stage."""
+    own = layout.prefix
+    readers = Acl(Kind.GROUP, f"{own}readers", (_DESCRIBE,))
+    on = partial(_topic, own)
+
+    if role is Role.BACKFILL:
+        # Of a partition that is empty only its retention says since when.
+        return [
+            *(Acl(Kind.TOPIC, topic, (_READ, _CONFIGS)) for topic in layout.source_topics),
+            on("rules", _READ),
+            on("verdicts", _READ, _WRITE),
+            on("signals", _WRITE),
+            readers,
+            Acl(Kind.TRANSACTIONAL_ID, f"{own}backfill-", (_WRITE,), is_prefix=True),
+        ]
     looked_at = [on(name, _READ) for name in ("rules", "positions", "signals", "dead_letters")]
     return [
-        *sources,
+        *(Acl(Kind.TOPIC, topic, (_READ,)) for topic in layout.source_topics),
         *looked_at,
         on("facts", _DESCRIBE),
         *(Acl(Kind.GROUP, own + group, (_DESCRIBE,)) for group in ("ingest", "sessions")),
         readers,
     ]
+
+
+def _topic(prefix: str, name: str, *operations: AclOperation) -> Acl:
+    return Acl(Kind.TOPIC, prefix + name, operations)
 
 
 def lacking(admin: AdminClient, role: Role, layout: Layout) -> list[Acl]:

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import TypeAlias, TypeVar
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     ConfigResource,
@@ -146,6 +146,12 @@ def end_offsets(
 ) -> dict[tuple[str, int], int]:
     """The offset that the next record gets, by topic and partition; raises `AdminError`."""
     return _offsets(admin, partitions, OffsetSpec.latest(), timeout_s)
+
+
+def committed_end_offsets(admin: AdminClient, partitions: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
+    """As `end_offsets`, below the first open transaction: a reader of what is committed gets no further now."""
+    infos = _offset_infos(admin, partitions, OffsetSpec.latest(), TIMEOUT_S, IsolationLevel.READ_COMMITTED)
+    return {at: info.offset for at, info in infos.items()}
 
 
 def offsets_at(admin: AdminClient, partitions: Iterable[TopicPartition], time_ms: int) -> dict[tuple[str, int], int]:
@@ -338,10 +344,14 @@ def _offsets(
 
 
 def _offset_infos(
-    admin: AdminClient, at: Iterable[TopicPartition], spec: OffsetSpec, timeout_s: float
+    admin: AdminClient,
+    at: Iterable[TopicPartition],
+    spec: OffsetSpec,
+    timeout_s: float,
+    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
 ) -> dict[tuple[str, int], ListOffsetsResultInfo]:
     asked = dict.fromkeys(at, spec)
-    futures = admin.list_offsets(asked, request_timeout=timeout_s) if asked else {}
+    futures = admin.list_offsets(asked, request_timeout=timeout_s, isolation_level=isolation) if asked else {}
     return {
         (asked.topic, asked.partition): _answer(future, f"the offsets of {asked.topic}-{asked.partition}")
         for asked, future in futures.items()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from dsl import compile_texts
@@ -18,6 +19,7 @@ from streams.config.settings import Settings, moment_ms
 from streams.rules import registry
 from tests.support.waiting import wait_until
 from topics.cluster import admin
+from topics.spec import Layout
 
 GOOD = '// "Access is audited"\npii.access and audit.log\n'
 
@@ -217,3 +219,52 @@ def test_nothing_differs() -> None:
     same, _ = compile_texts({"a.rules": GOOD})
 
     assert [] == differences(same, same)
+
+
+def backfill(bootstrap: str, prefix: str, *options: str) -> Result:
+    """`betrace rules backfill`."""
+    where = ["--bootstrap", bootstrap, "--prefix", prefix, "--source-topics", f"{prefix}spans"]
+    return CliRunner().invoke(main, ["rules", "backfill", *where, *options])
+
+
+@pytest.mark.broker
+def test_backfill_of_no_active_rule_is_exit_2(rules: Path, kafka: str, fresh_prefix: str) -> None:
+    """A rule that nobody pushed is named; so is that nothing is active."""
+    admin.create(admin.connect({"bootstrap.servers": kafka}), Layout(fresh_prefix, (f"{fresh_prefix}spans",), 2))
+    nothing = backfill(kafka, fresh_prefix)
+    push(rules, kafka, fresh_prefix)
+
+    unknown = backfill(kafka, fresh_prefix, "--rule", "nobody")
+
+    assert (2, 2) == (nothing.exit_code, unknown.exit_code)
+    assert "no rule set is active" in nothing.stderr
+    assert "no active rule has the id nobody" in unknown.stderr
+
+
+@pytest.mark.broker
+def test_backfill_of_empty_topics_has_nothing_to_do(rules: Path, kafka: str, fresh_prefix: str) -> None:
+    """Nothing began before the push where there is no record."""
+    admin.create(admin.connect({"bootstrap.servers": kafka}), Layout(fresh_prefix, (f"{fresh_prefix}spans",), 2))
+    push(rules, kafka, fresh_prefix)
+
+    result = backfill(kafka, fresh_prefix)
+
+    assert (0, "") == (result.exit_code, result.stdout)
+    assert "nothing to backfill" in result.stderr
+
+
+@pytest.mark.broker
+def test_backfill_without_workers_says_who_lacks_the_rule(rules: Path, kafka: str, fresh_prefix: str) -> None:
+    """It waits for workers no longer than it is told, and the push stands."""
+    admin.create(admin.connect({"bootstrap.servers": kafka}), Layout(fresh_prefix, (f"{fresh_prefix}spans",), 2))
+    producer = Producer({"bootstrap.servers": kafka})
+    producer.produce(f"{fresh_prefix}spans", b"{}")
+    producer.flush()
+    where = ["--bootstrap", kafka, "--prefix", fresh_prefix, "--source-topics", f"{fresh_prefix}spans"]
+
+    result = CliRunner().invoke(main, ["rules", "push", str(rules), "--backfill", "--timeout", "1ms", *where])
+
+    active = registry.read_active(Settings(bootstrap=kafka, prefix=fresh_prefix, state_dir=Path()))
+    assert (3, f"{active.fingerprint}\n") == (result.exit_code, result.stdout)
+    assert "no worker judges with" in result.stderr
+    assert "in facts partitions 0, 1" in result.stderr

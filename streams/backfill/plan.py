@@ -1,0 +1,159 @@
+"""What a backfill is to judge, decided from what is known of live and of earlier backfills. Pure.
+
+In: a `Known`, the rules that are meant, and from when on. Out: a `Backfill`. Its origin is a function of the rules, of
+when live began to judge each of them, and of when the backfill begins, so a backfill that was killed is found again by
+whoever starts it with the same rules; it goes on, from its own beginning, whatever time is asked for now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import msgspec
+
+from dsl import RuleSet
+from streams.backfill.verdict_log import LiveBegin, PartitionDone, Times
+from streams.replay.reading import HOUR_MS
+from streams.replay.selection import RulePart, Selection
+from topics.records.verdicts import BACKFILL_ORIGIN
+
+Live = Mapping[tuple[int, str], LiveBegin]
+"""From when on live judges, by facts partition and rule fingerprint."""
+
+_ID_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What `betrace.verdicts` says of `partition_count` facts partitions; see `streams.backfill.verdict_log`."""
+
+    partition_count: int
+    live: Live
+    backfills: Mapping[str, Mapping[int, PartitionDone]]
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """What is to be judged with rules of `rules`, of chains that began at `begin_ms` or later.
+
+    `done` is what of it is published already, by facts partition.
+    """
+
+    origin: str
+    begin_ms: int
+    rules: RuleSet
+    selection: Selection
+    done: Mapping[int, PartitionDone]
+
+    @property
+    def is_started(self) -> bool:
+        """A part of it is published."""
+        return bool(self.done)
+
+    @property
+    def is_finished(self) -> bool:
+        """Nothing of it is left."""
+        return all(not self.hours(number, 0) for number in range(self.selection.partition_count))
+
+    def hours(self, partition: int, from_ms: int) -> list[int]:
+        """When the hours begin of which something is left in a facts partition, of chains from `from_ms` on."""
+        done = self.done.get(partition)
+        reached_ms = 0 if done is None else done.settled_to_ms
+        left = [
+            (max(begin, from_ms), end) for begin, end in self._times(partition) if max(begin, from_ms, reached_ms) < end
+        ]
+        hours = {hour for begin, end in left for hour in range(begin // HOUR_MS, -(-end // HOUR_MS))}
+        return [hour * HOUR_MS for hour in sorted(hours) if self._end_ms(left, hour * HOUR_MS) > reached_ms]
+
+    def intervals(self, partition: int, hour_ms: int, from_ms: int) -> Iterator[tuple[int, int, list[str]]]:
+        """The times of an hour, from `from_ms` on, with the fingerprints of the rules that judge in them."""
+        first_ms, end_ms = max(hour_ms, from_ms), hour_ms + HOUR_MS
+        parts = {rule: part for (number, rule), part in self.selection.parts.items() if number == partition}
+        edges = {edge for part in parts.values() for time in part.times for edge in time}
+        points = sorted({first_ms, end_ms, *(edge for edge in edges if first_ms < edge < end_ms)})
+        for begin, end in pairwise(points):
+            judging = sorted(rule for rule, part in parts.items() if part.holds(begin))
+            if judging:
+                yield begin, end, judging
+
+    def _times(self, partition: int) -> Times:
+        return [
+            time for (number, _), part in self.selection.parts.items() if number == partition for time in part.times
+        ]
+
+    @staticmethod
+    def _end_ms(times: Times, hour_ms: int) -> int:
+        return max((min(end, hour_ms + HOUR_MS) for begin, end in times if begin < hour_ms + HOUR_MS), default=0)
+
+
+def unknown(known: Known, meant: Iterable[str]) -> list[tuple[int, str]]:
+    """The facts partitions and fingerprints of rules of which live has not said yet from when on it judges."""
+    return [
+        (number, rule) for rule in meant for number in range(known.partition_count) if (number, rule) not in known.live
+    ]
+
+
+def decide(known: Known, rules: RuleSet, meant: frozenset[str], begin_ms: int, prefix: str) -> Backfill | None:
+    """The backfill of the rules with these fingerprints that is to be done now; None when nothing is left.
+
+    One of the same rules that was begun and is not finished comes first. Live must have said of each rule from when on
+    it judges.
+    """
+    live = {at: begin for at, begin in known.live.items() if at[1] in meant}
+    for origin, parts in known.backfills.items():
+        began_ms = min(done.begin_ms for done in parts.values())
+        if origin == origin_of(live, began_ms):
+            begun = _backfill(known, rules, live, began_ms, prefix, origin)
+            if not begun.is_finished:
+                return begun
+    begin_ms = begin_ms // HOUR_MS * HOUR_MS
+    origin = origin_of(live, begin_ms)
+    if origin in known.backfills:
+        return None
+    made = _backfill(known, rules, live, begin_ms, prefix, origin)
+    return None if made.is_finished else made
+
+
+def origin_of(live: Live, begin_ms: int) -> str:
+    """The origin of a backfill from `begin_ms` on of rules that live judges from these times on.
+
+    >>> origin_of({(0, "f0"): LiveBegin(100, 100), (1, "f0"): LiveBegin(100, 200)}, 0)
+    'backfill/693e4f86b70e6c4c'
+    """
+    told = sorted([rule, number, begin.from_ms] for (number, rule), begin in live.items())
+    name = hashlib.sha256(msgspec.json.encode([begin_ms, told])).digest()[:_ID_BYTES].hex()
+    return f"{BACKFILL_ORIGIN}{name}"
+
+
+def _backfill(known: Known, rules: RuleSet, live: Live, begin_ms: int, prefix: str, origin: str) -> Backfill:
+    parts = {}
+    for (number, rule), live_begin in live.items():
+        others = [
+            time
+            for other, done in known.backfills.items()
+            if other != origin and number in done
+            for time in done[number].times.get(rule, ())
+        ]
+        times = tuple(left((begin_ms, live_begin.stated_ms), others))
+        if times and begin_ms < live_begin.from_ms:
+            parts[number, rule] = RulePart(live_begin.from_ms, times)
+    selection = Selection(known.partition_count, parts, prefix + origin)
+    return Backfill(origin, begin_ms, rules, selection, known.backfills.get(origin, {}))
+
+
+def left(time: tuple[int, int], taken: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """What is left of a time when others are taken out of it.
+
+    >>> [*left((0, 10), [(8, 20), (2, 3)])]
+    [(0, 2), (3, 8)]
+    """
+    reached, end = time
+    for begin, until in sorted(taken):
+        if reached < min(begin, end):
+            yield reached, min(begin, end)
+        reached = max(reached, until)
+    if reached < end:
+        yield reached, end
