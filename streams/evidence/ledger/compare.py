@@ -22,13 +22,15 @@ from streams.config.units import iso_ms
 from streams.errors import ConfigError
 from streams.evidence.ledger import entry, storage
 from streams.evidence.ledger import seal as seals
+from streams.evidence.ledger.contents import ChainKey, named
 from streams.evidence.ledger.log import VERDICTS
 from streams.evidence.ledger.storage import Storage
 from topics.records import verdicts
-from topics.records.verdicts import Coverage
+from topics.records.verdicts import LIVE_ORIGIN, Coverage
 
-Moment = tuple[int, int, int]
-"""Generation, record time and facts offset up to which a coverage record speaks: their order in a facts partition."""
+Moment = tuple[int, int, int, int]
+"""Generation, record time and facts offset up to which a coverage record speaks, and when what is settled ends: their
+order in a chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Statement:
 
 @dataclass(slots=True)
 class Comparison:
-    """What `differences` found: how many records agree, and up to which record time, by facts partition."""
+    """What `differences` found: how many records agree, and up to which record time live's do, by facts partition."""
 
     agree: int = 0
     to_ms: dict[int, int] = field(default_factory=dict)
@@ -52,20 +54,18 @@ class Comparison:
         Raises:
             ConfigError: there is no such time.
         """
-        copies, mine = _by_partition(theirs), _by_partition(ours)
-        for partition in sorted(copies.keys() & mine.keys()):
-            yield from self._partition(partition, mine[partition], copies[partition])
+        copies, mine = _by_chain(theirs), _by_chain(ours)
+        for key in sorted(copies.keys() & mine.keys()):
+            yield from self._chain(key, mine[key], copies[key])
         if not any(_common(mine[each], copies[each]) for each in copies.keys() & mine.keys()):
             raise ConfigError("the copy has no coverage of a time that the evidence speaks of: nothing was compared")
-        for partition in sorted(copies.keys() - mine.keys()):
-            yield f"facts partition {partition}: the evidence has no coverage, the copy has"
+        for key in sorted(copies.keys() - mine.keys()):
+            yield f"{named(key)}: the evidence has no coverage, the copy has"
 
-    def _partition(
-        self, partition: int, ours: dict[Moment, Statement], theirs: dict[Moment, Statement]
-    ) -> Iterator[str]:
+    def _chain(self, key: ChainKey, ours: dict[Moment, Statement], theirs: dict[Moment, Statement]) -> Iterator[str]:
         for at in _common(ours, theirs):
             mine, copy = ours.get(at), theirs.get(at)
-            what = f"facts partition {partition}: coverage up to {iso_ms(at[1])}"
+            what = f"{named(key)}: coverage up to {iso_ms(at[1])}"
             if mine is None or copy is None:
                 yield f"{what} is only in {'the copy' if mine is None else 'the evidence'}"
             elif mine != copy:
@@ -73,7 +73,8 @@ class Comparison:
                 yield f"{what} is another one in the copy{'' if mine.counts == copy.counts else other}"
             else:
                 self.agree += 1
-                self.to_ms[partition] = max(at[1], self.to_ms.get(partition, 0))
+                if key[0] == LIVE_ORIGIN:
+                    self.to_ms[key[1]] = max(at[1], self.to_ms.get(key[1], 0))
 
 
 def sealed(store: Storage) -> Iterator[Coverage]:
@@ -128,12 +129,13 @@ def _coverage(values: Iterable[bytes]) -> Iterator[Coverage]:
             yield record
 
 
-def _by_partition(records: Iterable[Coverage]) -> dict[int, dict[Moment, Statement]]:
-    found: dict[int, dict[Moment, Statement]] = {}
+def _by_chain(records: Iterable[Coverage]) -> dict[ChainKey, dict[Moment, Statement]]:
+    found: dict[ChainKey, dict[Moment, Statement]] = {}
     for record in records:
         statement = Statement(hashlib.sha256(verdicts.encode(record)).digest(), record.counted.seq)
+        at = (record.generation, record.to_ms, record.facts_to, record.settled_to_ms)
         # Of two that speak of one moment the first counts: then the other one shows.
-        found.setdefault(record.partition, {}).setdefault((record.generation, record.to_ms, record.facts_to), statement)
+        found.setdefault((record.origin, record.partition), {}).setdefault(at, statement)
     return found
 
 

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from streams.evidence.ledger import verify
+from streams.evidence.ledger.compare import Comparison
 from streams.evidence.ledger.findings import Fault, Finding
 from streams.evidence.ledger.log import Ledger
 from streams.evidence.ledger.shares import T
@@ -211,3 +212,14 @@ def test_without_its_marker_a_backfill_is_no_record() -> None:
 
     assert verdicts.fault(record) is None
     assert verdicts.fault(replace(record, origin="backfill/3f9a")) is not None
+
+
+def test_backfill_in_a_copy_is_compared_by_itself(life: Lifetime) -> None:
+    """A copy that has a part of live and the backfill, which is about earlier times, agrees; a forged one does not."""
+    ours = [record for record in all_of(life) if isinstance(record, Coverage)]
+    theirs = ours[len(ours) // 2 :]
+    other = [replace(record, windows_judged=99) if coverage(record) else record for record in theirs]
+
+    assert [] == [*Comparison().differences(ours, theirs)]
+    assert all("of backfill/" in each for each in Comparison().differences(ours, other))
+    assert [*Comparison().differences(ours, other)]
