@@ -28,6 +28,9 @@ from topics.records import signals, verdicts
 from topics.records.facts import TICK_MS
 from topics.records.verdicts import Backfilled, Counted, Coverage, JudgingRule, SourceCoverage, judging_hash
 
+_ALL_HOURS = 1 << 62
+"""Whatever time a record claims."""
+
 
 @dataclass(slots=True)
 class HourFound:
@@ -112,7 +115,7 @@ class PartitionHours:
         # The last hour is made when all is read: what came after it was read for its chains too.
         is_last = hour_ms == self._last_hour_ms
         after_ms = -1 if self.done is None else (self.done.settled_to_ms - 1) // HOUR_MS * HOUR_MS
-        sources = [*self._sources(read.up_to(self._plan.until_ms if is_last else hour_ms, after_ms))]
+        sources = [*self._sources(read.up_to(_ALL_HOURS if is_last else hour_ms, after_ms))]
         for from_ms, to_ms, judging in self._backfill.intervals(self._number, hour_ms, self._from_ms):
             record = self._coverage(from_ms, to_ms, clock_ms, judging, tally.counted)
             record = replace(record, sources=sources, windows_judged=windows, backfill=left_out)

@@ -48,6 +48,7 @@ class Outcome:
     verdicts: Counter[str] = field(default_factory=Counter)
     unreadable: int = 0
     behind: int = 0
+    out_of_bounds: int = 0
     half_seen: set[bytes] = field(default_factory=set)
     unfinished: set[bytes] = field(default_factory=set)
 
@@ -139,6 +140,7 @@ class BackfillRun:
         if isinstance(report, Done):
             self.outcome.unreadable += report.read.unreadable
             self.outcome.behind += report.read.behind
+            self.outcome.out_of_bounds += report.read.out_of_bounds
         selected = report.selected
         if selected is None:
             return

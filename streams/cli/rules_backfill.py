@@ -64,6 +64,7 @@ def asked(command: Callable[..., None]) -> Callable[..., None]:
     @options.encoding
     @options.max_duration
     @options.out_of_order
+    @options.max_clock_skew
     @options.signal_format
     @options.identity
     @options.redact
@@ -78,6 +79,7 @@ def asked(command: Callable[..., None]) -> Callable[..., None]:
         encoding: str,
         max_duration: int,
         out_of_order: int,
+        max_clock_skew: int,
         signal_format: str,
         identity: tuple[str, ...],
         redact: str,
@@ -104,6 +106,7 @@ def asked(command: Callable[..., None]) -> Callable[..., None]:
             lateness_ms=lateness,
             max_duration_ms=max_duration,
             out_of_order_ms=out_of_order,
+            max_clock_skew_ms=max_clock_skew,
             identity=identity,
             redaction=Redaction(treatments(redact), read_key(redact_key_file)),
             signal_format=SignalFormat(signal_format),
@@ -250,6 +253,12 @@ def _say_end(found: Backfill, outcome: Outcome) -> None:
         click.echo(
             f"{outcome.behind:,} records are stamped more than --out-of-order below one before them: what live would "
             "have said of their traces may depend on when it read them",
+            err=True,
+        )
+    if outcome.out_of_bounds:
+        click.echo(
+            f"{outcome.out_of_bounds:,} records are stamped by their producers with a time that is not believed: their "
+            "traces are incomplete",
             err=True,
         )
     if outcome.unreadable:

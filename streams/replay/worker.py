@@ -26,7 +26,7 @@ from confluent_kafka import KafkaException
 
 from dsl import RuleSet, compile_texts
 from streams.config.settings import Settings
-from streams.errors import BetraceError, ConfigError
+from streams.errors import BetraceError, ConfigError, StateError
 from streams.ingest.pace import Standing, ahead
 from streams.observe import logs
 from streams.projection.project import Projector
@@ -194,6 +194,7 @@ class Worker:
                 self._feed.finish(source)
             for at in self._reading.pass_over(local_ms=_now_ms()):
                 self._feed.go_on(at)
+            self._refuse_losses()
             if self._is_due():
                 self._flush()
         self._feed.close()
@@ -237,6 +238,17 @@ class Worker:
         clock_ms = self._judging.clock_ms
         self._outbox.put(Progress(self._number, *said, clock_ms, self._signals, self._take_selected()))
         self._signals = []
+
+    def _refuse_losses(self) -> None:
+        """A backfill publishes for good, so it ends before what it cannot read, which a replay only tells of."""
+        if self._judging.selected is not None and self._reading.read.lost:
+            each = self._reading.read.lost[0]
+            topic, number = each.source
+            raise StateError(
+                f"{topic}[{number}] cannot be read from offset {each.from_offset} to {each.to_offset} ({each.reason}): "
+                "the hours before are published, of the others nothing can be said",
+                action="see whether the brokers can read those records, then start again",
+            )
 
     def _take_selected(self) -> Selected | None:
         if self._judging.selected is None:
