@@ -66,7 +66,7 @@ def test_bytes_are_bound_to_their_place() -> None:
             content(dead.value or b"", headers(dead) | other, private)
 
 
-@pytest.mark.parametrize("public_key", [None, KEY])
+@pytest.mark.parametrize("public_key", [None, KEY], ids=["place", "sealed_bytes"])
 def test_letter_fits_kafkas_default_limit_whatever_the_record(public_key: bytes | None) -> None:
     """The longest possible dead letter is smaller than what a topic takes by default."""
     dead = letter(
