@@ -6,9 +6,9 @@ whether it hits an atom or not, and a chain that begins while its trace is prese
 Nothing else depends on it: windows are where they are without.
 
 In: arrivals, in order of record time. Out: since when the trace is present. In a time of watch any arrival begins a
-presence; afterwards an arrival continues one as it would continue a window: a touch within the gap, a hit within
-gap + lateness. So whatever links an arrival to one before the watch links it to the presence as well. All times are
-ticks. A presence lasts as long as its trace, and there is no limit to how many there are: none is ever forgotten for
+presence; afterwards any arrival within gap + lateness continues it, a hit or not, as it would continue a chain: the
+trace may have one that nobody knows of. So whatever links an arrival to one before the watch links it to the presence
+as well. All times are ticks. A presence lasts as long as its trace, and there is no limit to how many there are: none is ever forgotten for
 want of room.
 """
 
@@ -56,7 +56,6 @@ class Presences:
         self.changed: set[bytes] = set()
         self.over: list[LongPresence] = []
         """Long presences that are over, and of which the log that is kept may hold the tail."""
-        self._gap = bounds.gap
         self._reach = bounds.gap + bounds.lateness
         self._longest = bounds.max_duration + bounds.lateness
         self._known: dict[bytes, Presence] = {}
@@ -91,14 +90,14 @@ class Presences:
             self.restore(each.trace_id, Presence(each.since, each.last, each.first_offset, is_old=True))
             self.changed.add(each.trace_id)
 
-    def arrive(self, trace_id: bytes, tick: int, facts_offset: int, *, is_hit: bool, is_watched: bool) -> None:
+    def arrive(self, trace_id: bytes, tick: int, facts_offset: int, *, is_watched: bool) -> None:
         """The trace is seen; `is_watched` says whether that begins a presence."""
         presence = self._known.get(trace_id)
         if presence is None:
             if is_watched:
                 self.restore(trace_id, Presence(tick, tick, facts_offset))
                 self.changed.add(trace_id)
-        elif is_hit or is_watched or tick - presence.last <= self._gap:
+        else:
             presence.last = max(presence.last, tick)
             self._lower(presence, facts_offset)
             self.changed.add(trace_id)

@@ -185,9 +185,9 @@ class Sessions:
     def _note_present(self, tick: int, arrived: Tick, *, is_watched: bool) -> None:
         arrive, offset = self.presences.arrive, arrived.facts_offset
         for arrival in arrived.arrivals:
-            arrive(arrival.entry.trace_id, tick, offset, is_hit=True, is_watched=is_watched)
+            arrive(arrival.entry.trace_id, tick, offset, is_watched=is_watched)
         for trace_id, _ in touched(arrived.touches):
-            arrive(trace_id, tick, offset, is_hit=False, is_watched=is_watched)
+            arrive(trace_id, tick, offset, is_watched=is_watched)
 
     def _apply_entry(self, tick: int, arrival: Arrival, facts_offset: int) -> None:
         entry = arrival.entry

@@ -91,8 +91,14 @@ def steady(tick: int, *, hit_at: tuple[int, ...]) -> list[Record]:
     ]
 
 
+def sparse() -> list[Record]:
+    """A trace whose touches are further apart than the gap: they keep a chain alive, and would open no window."""
+    return [Record(trace_id("a"), each, (fact(each, atom=NEW),) if each in (3, 78) else ()) for each in range(3, 79, 25)]
+
+
 @given(histories(), st.integers(0, 200))
 @example(steady(200, hit_at=(50, 150)), 60)
+@example(sparse(), 5)
 def test_pushed_rule(records: list[Record], pushed: int) -> None:
     """What a pushed rule judges it would have judged the same had it been there from the beginning."""
     before = without([each for each in records if each.tick <= pushed], NEW)
@@ -106,6 +112,7 @@ def test_pushed_rule(records: list[Record], pushed: int) -> None:
 
 @given(histories(), st.integers(0, 200))
 @example(steady(200, hit_at=(50, 150)), 60)
+@example(sparse(), 5)
 def test_start_in_the_middle(records: list[Record], begun: int) -> None:
     """What is judged after a start that missed the first records is what had been judged with them."""
     after = [each for each in records if each.tick > begun]
@@ -118,6 +125,7 @@ def test_start_in_the_middle(records: list[Record], begun: int) -> None:
 
 @given(histories(), st.integers(0, 150), st.integers(0, 60))
 @example(steady(200, hit_at=(50, 150)), 45, 10)
+@example(sparse(), 1, 4)
 def test_lost_input(records: list[Record], lost_from: int, length: int) -> None:
     """What counts as whole after a loss is what had been there without it; what was there then is not whole."""
     lost_to = lost_from + length

@@ -13,20 +13,20 @@ def watched(*ticks: int) -> Presences:
     presences = Presences(BOUNDS)
     for number, tick in enumerate(ticks):
         presences.expire(tick, number)
-        presences.arrive(TRACE, tick, number, is_hit=False, is_watched=True)
+        presences.arrive(TRACE, tick, number, is_watched=True)
     return presences
 
 
-def arrived(presences: Presences, tick: int, *, is_hit: bool = False) -> Presence | None:
+def arrived(presences: Presences, tick: int) -> Presence | None:
     """The trace arrives when there is no watch any more; its presence afterwards."""
     presences.expire(tick, 9)
-    presences.arrive(TRACE, tick, 9, is_hit=is_hit, is_watched=False)
+    presences.arrive(TRACE, tick, 9, is_watched=False)
     return presences.get(TRACE)
 
 
 def test_only_a_watch_begins_one() -> None:
     """Without a watch nothing is remembered of a trace."""
-    assert arrived(Presences(BOUNDS), 5, is_hit=True) is None
+    assert arrived(Presences(BOUNDS), 5) is None
 
 
 def test_arrivals_in_a_watch_belong_together() -> None:
@@ -39,19 +39,14 @@ def test_silence_ends_it() -> None:
     assert Presence(4 + REACH, 4 + REACH, 1) == watched(3, 4 + REACH).get(TRACE)
 
 
-def test_touch_within_the_gap_continues_it() -> None:
-    """Afterwards a touch continues it as it keeps a window open."""
-    assert Presence(3, 3 + BOUNDS.gap, 0) == arrived(watched(3), 3 + BOUNDS.gap)
+def test_any_arrival_continues_it() -> None:
+    """Afterwards a touch within gap + lateness continues it: it would continue a chain that nobody knows of."""
+    assert Presence(3, 3 + REACH, 0) == arrived(watched(3), 3 + REACH)
 
 
-def test_touch_beyond_the_gap_does_not() -> None:
-    """A touch one tick beyond the gap would open no window either."""
-    assert Presence(3, 3, 0) == arrived(watched(3), 4 + BOUNDS.gap)
-
-
-def test_hit_within_the_lateness_continues_it() -> None:
-    """A hit continues it as it would continue a chain."""
-    assert Presence(3, 3 + REACH, 0) == arrived(watched(3), 3 + REACH, is_hit=True)
+def test_arrival_after_silence_does_not() -> None:
+    """One tick later the trace is gone, and without a watch nothing begins."""
+    assert arrived(watched(3), 4 + REACH) is None
 
 
 def test_it_is_over_after_silence() -> None:
@@ -90,6 +85,6 @@ def test_tail_of_a_long_one_begins_nothing() -> None:
     presences = Presences(BOUNDS)
     presences.rebuild([LongPresence(TRACE, 3, 198, 0, None)])
 
-    presences.arrive(TRACE, 150, 20, is_hit=False, is_watched=True)
+    presences.arrive(TRACE, 150, 20, is_watched=True)
 
     assert Presence(3, 198, 0, is_old=True) == presences.get(TRACE)
