@@ -17,10 +17,8 @@ from streams.replay.plan import Plan
 from streams.replay.selection import SelectedVerdicts, Selection
 from streams.rules.registry import RuleSets
 from streams.windows.chain import Bounds
-from streams.windows.chains import Chains
 from streams.windows.partition import Partition
 from streams.windows.positions import Position
-from streams.windows.reorder import Waiting
 from streams.windows.rocksdb import FORMAT, Identity, Store
 from streams.windows.sessions import Sessions
 from topics.records.facts import Facts
@@ -60,11 +58,11 @@ class Judging:
         """Takes in the next facts message; returns the signals of what closes by it."""
         partition = self.partition
         said = list(self._verdicts.judge(partition.apply(partition.next_offset, message)))
-        if len(partition.sessions.chains.changed) >= CHANGED_CHAINS:
-            sessions = partition.sessions
+        sessions = partition.sessions
+        if len(sessions.chains.changed) + len(sessions.presences.kept.changed) >= CHANGED_CHAINS:
             self._store.write(sessions.chains, partition.position(), sessions.presences)
-            partition.sessions.chains.cool(MEMORY_BYTES // 2)
-        partition.sessions.waiting.shrink(MEMORY_BYTES // 4)
+            sessions.cool(MEMORY_BYTES)
+        sessions.waiting.shrink(MEMORY_BYTES // 4)
         return said
 
     def end(self) -> list[Signal]:
@@ -80,7 +78,7 @@ class Judging:
 def _partition(settings: Settings, rules: RuleSet, plan: Plan, store: Store, selection: Selection | None) -> Partition:
     known = RuleSets()
     known.add(rules)
-    sessions = Sessions(Bounds.of(settings), known.counted(), Chains(store.chain), Waiting(store))
+    sessions = Sessions(Bounds.of(settings), known.counted(), store, memory_bytes=MEMORY_BYTES)
     partition = Partition(
         tuple({each.topic for each in plan.inputs}),
         sessions,

@@ -29,10 +29,8 @@ from streams.rules.registry import RuleSets
 from streams.sessions.coverage import Covered
 from streams.windows import rocksdb
 from streams.windows.chain import Bounds
-from streams.windows.chains import Chains
 from streams.windows.partition import Partition
 from streams.windows.positions import Position
-from streams.windows.reorder import Waiting
 from streams.windows.rocksdb import FORMAT, Identity, Store
 from streams.windows.sessions import Sessions
 from topics.cluster import admin as kafka
@@ -108,7 +106,8 @@ def begin(
         StateError: the facts log begins later than anything that is known of the partition.
     """
     position = store.position()
-    sessions = Sessions(Bounds.of(settings), known.counted(), Chains(store.chain), Waiting(store))
+    memory_bytes = settings.window_memory_bytes // settings.facts_partitions
+    sessions = Sessions(Bounds.of(settings), known.counted(), store, memory_bytes=memory_bytes)
     has_store = is_whole(position, log_begin)
     if has_store:
         for trace_id, chain in store.chains():

@@ -209,7 +209,7 @@ class Work:
                 sessions = self.partition.sessions
                 self._store.write(sessions.chains, self._position, sessions.presences)
             self._stepped_to, self._position = self._position.next_offset, None
-        self.partition.sessions.chains.cool(memory_bytes * 3 // 4)
+        self.partition.sessions.cool(memory_bytes)
         clock = self.partition.clock
         self._shown.show(clock.now_ms, clock.held_by(), self.partition.sessions.open_windows)
 

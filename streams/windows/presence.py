@@ -8,8 +8,9 @@ Nothing else depends on it: windows are where they are without.
 In: arrivals, in order of record time. Out: since when the trace is present. In a time of watch any arrival begins a
 presence; afterwards any arrival within gap + lateness continues it, a hit or not, as it would continue a chain: the
 trace may have one that nobody knows of. So whatever links an arrival to one before the watch links it to the presence
-as well. All times are ticks. A presence lasts as long as its trace, and there is no limit to how many there are: none is ever forgotten for
-want of room.
+as well. All times are ticks. A presence lasts as long as its trace, and there is no limit to how many there are: none
+is ever forgotten for want of room. Those that nobody asks for are only on disk, as chains are
+(`streams.windows.tiers`); the long ones, which every checkpoint tells of, stay in memory.
 """
 
 from __future__ import annotations
@@ -20,20 +21,24 @@ import msgspec
 
 from streams.windows.chain import Bounds
 from streams.windows.required_offsets import Needs
-from streams.windows.wheel import Wheel
+from streams.windows.tiers import Table, Tiers
+
+MEMORY_PER_STORED_BYTE = 20
+"""How much memory a presence takes for each byte of its stored form; measured by tests/bench/bench_windows.py."""
 
 
 class Presence(msgspec.Struct, array_like=True, gc=False):
     """A trace is there since tick `since`, and was last seen at `last`; its arrivals came from `first_offset` on.
 
     While it is not old the facts log is kept from there on, so that it can be built again; of an old one the position
-    tells (`LongPresence`), so that no trace keeps the log for ever.
+    tells (`LongPresence`), so that no trace keeps the log for ever. `due` is the tick at which it is looked at next.
     """
 
     since: int
     last: int
     first_offset: int
     is_old: bool = False
+    due: int = 0
 
 
 class LongPresence(msgspec.Struct, array_like=True, frozen=True):
@@ -50,36 +55,38 @@ class LongPresence(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Presences:
-    """The presences of a facts partition. `changed` are the trace ids of which a store has something else."""
+    """The presences of a facts partition; `kept` are those of which a store has something."""
 
-    def __init__(self, bounds: Bounds) -> None:
-        self.changed: set[bytes] = set()
+    def __init__(self, bounds: Bounds, table: Table[Presence] | None = None, filter_bytes: int = 0) -> None:
+        """Has no presences yet, but those that `table` has and that are to be restored."""
         self.over: list[LongPresence] = []
         """Long presences that are over, and of which the log that is kept may hold the tail."""
+        self.kept = Tiers[Presence](
+            table, memory_per_stored_byte=MEMORY_PER_STORED_BYTE, filter_bytes=filter_bytes, is_kept=_is_old
+        )
         self._reach = bounds.gap + bounds.lateness
         self._longest = bounds.max_duration + bounds.lateness
-        self._known: dict[bytes, Presence] = {}
-        self._wheel = Wheel()
+        self._old: dict[bytes, Presence] = {}
         self._needs = Needs()
+        self._sinces = Needs()
 
     def __len__(self) -> int:
         """How many there are."""
-        return len(self._known)
+        return len(self.kept)
 
     def __iter__(self) -> Iterator[bytes]:
-        """The trace ids."""
-        return iter(self._known)
+        """The trace ids, in order."""
+        return iter(self.kept)
 
     def get(self, trace_id: bytes) -> Presence | None:
         """The presence of a trace as of the last tick up to which was expired; None when there is none."""
-        return self._known.get(trace_id)
+        return self.kept.get(trace_id)
 
     def restore(self, trace_id: bytes, presence: Presence) -> None:
-        """Learns of a presence that the store has, or that is known without one."""
-        self._known[trace_id] = presence
-        if not presence.is_old:
-            self._needs.add(presence.first_offset)
-        self._wheel.note(self._due(presence), trace_id)
+        """Learns of a presence that the store has."""
+        self.kept.restore(trace_id, presence)
+        hot = self.kept.get(trace_id) if presence.is_old else None
+        self._count(trace_id, presence if hot is None else hot)
 
     def rebuild(self, long: Iterable[LongPresence]) -> None:
         """Begins without a store: the log from here on holds only the tail of these.
@@ -87,30 +94,26 @@ class Presences:
         Each counts as present up to its end already: every arrival until then continues it, whenever it is read.
         """
         for each in long:
-            self.restore(each.trace_id, Presence(each.since, each.last, each.first_offset, is_old=True))
-            self.changed.add(each.trace_id)
+            self._begin(each.trace_id, Presence(each.since, each.last, each.first_offset, is_old=True))
 
     def arrive(self, trace_id: bytes, tick: int, facts_offset: int, *, is_watched: bool) -> None:
         """The trace is seen; `is_watched` says whether that begins a presence."""
-        presence = self._known.get(trace_id)
+        presence = self.kept.get(trace_id)
         if presence is None:
             if is_watched:
-                self.restore(trace_id, Presence(tick, tick, facts_offset))
-                self.changed.add(trace_id)
+                self._begin(trace_id, Presence(tick, tick, facts_offset))
         else:
             presence.last = max(presence.last, tick)
             self._lower(presence, facts_offset)
-            self.changed.add(trace_id)
+            self.kept.put(trace_id, presence)
 
     def expire(self, tick: int, facts_offset: int) -> None:
         """Ends what is over at a tick, before anything arrives in it."""
-        for due, trace_ids in self._wheel.take(tick):
-            for trace_id in trace_ids:
-                presence = self._known.get(trace_id)
-                if presence is not None and self._due(presence) <= due:
-                    self._fall_due(trace_id, presence, due, facts_offset)
-                elif presence is not None:
-                    self._wheel.note(self._due(presence), trace_id)
+        for due, trace_id, presence in self.kept.due(tick):
+            if self._due(presence) <= due:
+                self._fall_due(trace_id, presence, due, facts_offset)
+            else:
+                self.kept.schedule(trace_id, presence, self._due(presence))
 
     def lowest_needed(self) -> int | None:
         """The lowest facts offset from which a presence must be built again; None when none must be."""
@@ -118,14 +121,13 @@ class Presences:
 
     def oldest(self) -> int | None:
         """The tick since which any trace is present; None when none is."""
-        return min((each.since for each in self._known.values()), default=None)
+        return self._sinces.lowest()
 
     def long(self) -> list[LongPresence]:
         """What a position must tell of: those that the log is not kept for."""
         there = [
             LongPresence(trace_id, each.since, each.last, each.first_offset, None)
-            for trace_id, each in self._known.items()
-            if each.is_old
+            for trace_id, each in self._old.items()
         ]
         return [*self.over, *there]
 
@@ -133,17 +135,23 @@ class Presences:
         """The log is read again from `first_offset` at the lowest: what was over before is of no concern."""
         self.over = [each for each in self.over if each.last_offset is not None and each.last_offset >= first_offset]
 
-    def written(self) -> None:
-        """The store has all of it."""
-        self.changed.clear()
-
     def clear(self) -> None:
         """Everything begins anew."""
-        self.changed |= self._known.keys()
-        self._known.clear()
+        self.kept.clear()
         self.over = []
-        self._wheel.clear()
-        self._needs = Needs()
+        self._old.clear()
+        self._needs, self._sinces = Needs(), Needs()
+
+    def _begin(self, trace_id: bytes, presence: Presence) -> None:
+        self.kept.schedule(trace_id, presence, self._due(presence))
+        self._count(trace_id, presence)
+
+    def _count(self, trace_id: bytes, presence: Presence) -> None:
+        self._sinces.add(presence.since)
+        if presence.is_old:
+            self._old[trace_id] = presence
+        else:
+            self._needs.add(presence.first_offset)
 
     def _due(self, presence: Presence) -> int:
         over = presence.last + self._reach + 1
@@ -153,14 +161,15 @@ class Presences:
         if not presence.is_old:
             self._needs.remove(presence.first_offset)
         if due > presence.last + self._reach:
-            del self._known[trace_id]
-            if presence.is_old:
+            self.kept.remove(trace_id)
+            self._sinces.remove(presence.since)
+            if self._old.pop(trace_id, None) is not None:
                 ended = LongPresence(trace_id, presence.since, presence.last, presence.first_offset, facts_offset)
                 self.over.append(ended)
         else:
             presence.is_old = True
-            self._wheel.note(self._due(presence), trace_id)
-        self.changed.add(trace_id)
+            self._old[trace_id] = presence
+            self.kept.schedule(trace_id, presence, self._due(presence))
 
     def _lower(self, presence: Presence, facts_offset: int) -> None:
         if facts_offset < presence.first_offset:
@@ -168,3 +177,7 @@ class Presences:
                 self._needs.remove(presence.first_offset)
                 self._needs.add(facts_offset)
             presence.first_offset = facts_offset
+
+
+def _is_old(presence: Presence) -> bool:
+    return presence.is_old

@@ -5,15 +5,17 @@ In: offsets, each added when something needs it and removed when it no longer do
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+
+SPARE_OFFSETS = 64
 
 
 class Needs:
-    """A multiset of facts offsets; `lowest` costs nothing while the lowest stays.
+    """A multiset of facts offsets; `lowest` costs nothing while the lowest stays. Ticks are counted with it, too.
 
     >>> needs = Needs()
-    >>> needs.add(7), needs.add(5), needs.add(7), needs.remove(5), needs.lowest()
-    (None, None, None, None, 7)
+    >>> needs.add(7), needs.add(5), needs.add(7), needs.remove(5), needs.lowest(), needs.count(7)
+    (None, None, None, None, 7, 2)
     """
 
     def __init__(self) -> None:
@@ -23,9 +25,9 @@ class Needs:
     def add(self, offset: int) -> None:
         """One more needs it."""
         count = self._counts.get(offset, 0)
-        if not count:
-            heappush(self._heap, offset)
         self._counts[offset] = count + 1
+        if not count:
+            self._push(offset)
 
     def remove(self, offset: int) -> None:
         """One of those that needed it no longer does."""
@@ -35,9 +37,21 @@ class Needs:
         else:
             del self._counts[offset]
 
+    def count(self, offset: int) -> int:
+        """How many need it."""
+        return self._counts.get(offset, 0)
+
     def lowest(self) -> int | None:
         """The lowest offset that is needed; None when none is."""
         heap = self._heap
         while heap and heap[0] not in self._counts:
             heappop(heap)
         return heap[0] if heap else None
+
+    def _push(self, offset: int) -> None:
+        if len(self._heap) > 2 * len(self._counts) + SPARE_OFFSETS:
+            # Of offsets that were needed again and again the heap has each one several times.
+            self._heap = list(self._counts)
+            heapify(self._heap)
+        else:
+            heappush(self._heap, offset)

@@ -9,18 +9,22 @@ Keys and values (values are MessagePack):
     b"s" + trace id              Presence
     b"p"                         Position
     b"i"                         Identity: which log this is the state of, and in which format
-    b"w" + tick + number         what waits and has no room in memory; of no use to a later program (u64, big-endian)
+    b"w" + tick + number         what waits and has no room in memory
+    b"d" + tick + trace id       when a cold chain is due
+    b"e" + tick + trace id       when a cold presence is due
+
+The last three are of no use to a later program. Ticks and numbers are u64, big-endian.
 """
 
 from __future__ import annotations
 
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 import msgspec
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
@@ -30,11 +34,14 @@ from streams.windows.chain import Chain
 from streams.windows.chains import Chains
 from streams.windows.positions import Position
 from streams.windows.presence import Presence, Presences
+from streams.windows.tiers import Due, Tiers
 
-FORMAT = 3
+T = TypeVar("T", bound=Due)
 
-_CHAIN, _PRESENCE, _POSITION, _IDENTITY, _WAITING = b"c", b"s", b"p", b"i", b"w"
-_CHAIN_END, _PRESENCE_END, _WAITING_END = b"d", b"t", b"x"
+FORMAT = 4
+
+_CHAIN, _PRESENCE, _POSITION, _IDENTITY = b"c", b"s", b"p", b"i"
+_WAITING, _CHAIN_DUE, _PRESENCE_DUE = b"w", b"d", b"e"
 _U64 = struct.Struct(">Q")
 
 WRITE_BUFFER_BYTES = 16 << 20
@@ -52,6 +59,70 @@ class Identity(msgspec.Struct, frozen=True):
     bounds: str
 
 
+class StoredTable(Generic[T]):
+    """The values under one prefix of a store, and under another one the index of those that are cold."""
+
+    def __init__(self, store: Store, prefix: bytes, index: bytes, decoder: msgspec.msgpack.Decoder[T]) -> None:
+        self.prefix = prefix
+        self._store = store
+        self._index = index
+        self._decoder = decoder
+
+    def items(self) -> Iterator[tuple[bytes, T]]:
+        """All values by trace id."""
+        for key, value in self._store.database.items(from_key=self.prefix):
+            if not key.startswith(self.prefix):
+                return
+            yield key[1:], self._decoder.decode(value)
+
+    def get(self, trace_id: bytes) -> tuple[T, int] | None:
+        """See `streams.windows.tiers.Table`."""
+        value = self._store.database.get(self.prefix + trace_id)
+        return None if value is None else (self._decoder.decode(value), len(value))
+
+    def trace_ids(self) -> Iterator[bytes]:
+        """See `streams.windows.tiers.Table`."""
+        for key in self._store.database.keys(from_key=self.prefix):
+            if not key.startswith(self.prefix):
+                return
+            yield key[1:]
+
+    def note_due(self, dues: Sequence[tuple[int, bytes]]) -> None:
+        """See `streams.windows.tiers.Table`; raises as `Store.write` does."""
+        batch = WriteBatch(raw_mode=True)
+        for tick, trace_id in dues:
+            batch.put(self._index + _U64.pack(tick) + trace_id, b"")
+        with self._store.writing():
+            self._store.database.write(batch)
+
+    def due(self, tick: int) -> Iterator[bytes]:
+        """See `streams.windows.tiers.Table`."""
+        at = self._index + _U64.pack(tick)
+        for key in self._store.database.keys(from_key=at):
+            if not key.startswith(at):
+                return
+            yield key[len(at) :]
+
+    def drop_due(self, until: int) -> None:
+        """See `streams.windows.tiers.Table`; raises as `Store.write` does."""
+        with self._store.writing():
+            self._store.database.delete_range(self._index, self._index + _U64.pack(until + 1))
+
+    def put_changes(self, batch: WriteBatch, changes: Tiers[T]) -> dict[bytes, int]:
+        """Puts what changed into a batch; returns the sizes of the stored forms in bytes."""
+        if changes.is_cleared:
+            batch.delete_range(self.prefix, _after(self.prefix))
+        sizes_bytes = {}
+        for trace_id, found in changes.changes():
+            if found is None:
+                batch.delete(self.prefix + trace_id)
+            else:
+                value = _encode(found)
+                sizes_bytes[trace_id] = len(value)
+                batch.put(self.prefix + trace_id, value)
+        return sizes_bytes
+
+
 class Store:
     """One partition's RocksDB; a context manager that closes it."""
 
@@ -64,9 +135,12 @@ class Store:
         self.path = path
         if path.exists() and not _belongs(path, identity):
             shutil.rmtree(path)
-        self._db = _open(path)
-        self._db[_IDENTITY] = _encode(identity)
-        self._db.delete_range(_WAITING, _WAITING_END)
+        self.database = _open(path)
+        self.database[_IDENTITY] = _encode(identity)
+        for prefix in (_WAITING, _CHAIN_DUE, _PRESENCE_DUE):
+            self.database.delete_range(prefix, _after(prefix))
+        self.chain_table = StoredTable(self, _CHAIN, _CHAIN_DUE, _decoder)
+        self.presence_table = StoredTable(self, _PRESENCE, _PRESENCE_DUE, _presence_decoder)
         self._shelved_count = 0
 
     def __enter__(self) -> Self:
@@ -79,60 +153,49 @@ class Store:
 
     def close(self) -> None:
         """Closes the database; what was written stays."""
-        self._db.close()
+        self.database.close()
 
     def clear(self) -> None:
         """Throws everything away but which log it is of."""
-        self._db.delete_range(_CHAIN, _CHAIN_END)
-        self._db.delete_range(_PRESENCE, _PRESENCE_END)
-        self._db.delete(_POSITION)
+        self.database.delete_range(_CHAIN, _after(_CHAIN))
+        self.database.delete_range(_PRESENCE, _after(_PRESENCE))
+        self.database.delete(_POSITION)
 
     def position(self) -> Position | None:
         """The position of the last step, None for a new store."""
-        value = self._db.get(_POSITION)
+        value = self.database.get(_POSITION)
         return None if value is None else msgspec.msgpack.decode(value, type=Position)
+
+    @property
+    def shelf(self) -> Self:
+        """Where arrivals wait: here."""
+        return self
 
     def chains(self) -> Iterator[tuple[bytes, Chain]]:
         """All chains by trace id."""
-        for key, value in self._db.items(from_key=_CHAIN):
-            if key[:1] != _CHAIN:
-                return
-            yield key[1:], _decoder.decode(value)
+        return self.chain_table.items()
 
     def presences(self) -> Iterator[tuple[bytes, Presence]]:
         """All presences by trace id."""
-        for key, value in self._db.items(from_key=_PRESENCE):
-            if key[:1] != _PRESENCE:
-                return
-            yield key[1:], _presence_decoder.decode(value)
-
-    def chain(self, trace_id: bytes) -> tuple[Chain, int]:
-        """One chain, and the size of its stored form in bytes; raises `StateError` when it is not there."""
-        value = self._db.get(_CHAIN + trace_id)
-        if value is None:
-            raise StateError(
-                f"the store {self.path} lacks the chain of trace {trace_id.hex()}",
-                action="delete it: it is rebuilt from the facts log",
-            )
-        return _decoder.decode(value), len(value)
+        return self.presence_table.items()
 
     def put(self, tick: int, values: bytes) -> None:
         """Adds to what is there of a waiting tick, see `streams.windows.reorder.Shelf`; raises as `write` does."""
         self._shelved_count += 1
         key = _WAITING + _U64.pack(tick) + _U64.pack(self._shelved_count)
-        with self._writing():
-            self._db.put(key, values)
+        with self.writing():
+            self.database.put(key, values)
 
     def take(self, tick: int) -> list[bytes]:
         """All that is there of a waiting tick; it is not there afterwards."""
         begin, end = _WAITING + _U64.pack(tick), _WAITING + _U64.pack(tick + 1)
         found = []
-        for key, values in self._db.items(from_key=begin):
+        for key, values in self.database.items(from_key=begin):
             if key >= end:
                 break
             found.append(values)
-        with self._writing():
-            self._db.delete_range(begin, end)
+        with self.writing():
+            self.database.delete_range(begin, end)
         return found
 
     def write(self, chains: Chains, position: Position, presences: Presences) -> None:
@@ -142,29 +205,17 @@ class Store:
             StateError: the disk does not take it.
         """
         batch = WriteBatch(raw_mode=True)
-        sizes_bytes = {}
-        for trace_id in chains.changed:
-            chain = chains.get(trace_id)
-            if chain is None:
-                batch.delete(_CHAIN + trace_id)
-            else:
-                value = _encode(chain)
-                sizes_bytes[trace_id] = len(value)
-                batch.put(_CHAIN + trace_id, value)
-        for trace_id in presences.changed:
-            presence = presences.get(trace_id)
-            if presence is None:
-                batch.delete(_PRESENCE + trace_id)
-            else:
-                batch.put(_PRESENCE + trace_id, _encode(presence))
+        chain_sizes_bytes = self.chain_table.put_changes(batch, chains)
+        presence_sizes_bytes = self.presence_table.put_changes(batch, presences.kept)
         batch.put(_POSITION, _encode(position))
-        with self._writing():
-            self._db.write(batch)
-        chains.written(sizes_bytes)
-        presences.written()
+        with self.writing():
+            self.database.write(batch)
+        chains.written(chain_sizes_bytes)
+        presences.kept.written(presence_sizes_bytes)
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
+        """What is written meanwhile may fail: the disk is full."""
         try:
             yield
         except Exception as error:  # rocksdict raises nothing narrower
@@ -199,6 +250,11 @@ def look(path: Path, identity: Identity) -> Position | None:
         ) from error
     finally:
         database.close()
+
+
+def _after(prefix: bytes) -> bytes:
+    """The first key after all that begin with a prefix of one byte."""
+    return bytes([prefix[0] + 1])
 
 
 def _open(path: Path) -> Rdict:

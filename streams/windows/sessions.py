@@ -24,18 +24,38 @@ In a time of watch (`watch`, and while input is lost and until gap + lateness af
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import msgspec
 
 from streams.windows.chain import Bounds, Chain, Ended, Window
-from streams.windows.chains import Chains
+from streams.windows.chains import chains
 from streams.windows.close import Close, CloseReason
 from streams.windows.facts import AtomFacts
-from streams.windows.presence import LongPresence, Presences
-from streams.windows.reorder import Arrival, Tick, Waiting
+from streams.windows.presence import LongPresence, Presence, Presences
+from streams.windows.reorder import Arrival, Shelf, Tick, Waiting
 from streams.windows.required_offsets import Needs
-from streams.windows.wheel import Wheel
+from streams.windows.tiers import Table
 from topics.records.facts import NO_SPAN, TICK_MS, touched
+
+FILTER_SHARE = 16
+"""Of the memory for windows this part each for the ids of the chains and of the presences that are on disk."""
+
+
+class WindowStore(Protocol):
+    """Where a facts partition puts what it does not hold in memory."""
+
+    @property
+    def chain_table(self) -> Table[Chain]:
+        """What is there of the chains."""
+
+    @property
+    def presence_table(self) -> Table[Presence]:
+        """What is there of the presences."""
+
+    @property
+    def shelf(self) -> Shelf:
+        """Where arrivals wait."""
 
 
 class LostTime(msgspec.Struct, array_like=True, frozen=True):
@@ -59,21 +79,25 @@ class Sessions:
     """The chains of one facts partition.
 
     `counted` says how many identities an atom's facts keep; `ended` are chains that a rebuild must know of, by trace.
+    Without a store everything stays in memory.
     """
 
     def __init__(
         self,
         bounds: Bounds,
         counted: dict[bytes, int],
-        chains: Chains | None = None,
-        waiting: Waiting | None = None,
+        store: WindowStore | None = None,
+        *,
+        memory_bytes: int = 0,
     ) -> None:
+        """Has no chains yet, but those of `store` that are to be restored; `memory_bytes` is what it may take."""
+        filter_bytes = memory_bytes // FILTER_SHARE
         self.bounds = bounds
         self.counted = counted
-        self.chains = Chains() if chains is None else chains
-        self.waiting = Waiting() if waiting is None else waiting
+        self.chains = chains(store.chain_table if store else None, filter_bytes)
+        self.waiting = Waiting(store.shelf if store else None)
         self.ended: dict[bytes, Ended] = {}
-        self.presences = Presences(bounds)
+        self.presences = Presences(bounds, store.presence_table if store else None, filter_bytes)
         self.applied_tick: int | None = None
         self.lost: list[LostTime] = []
         self.open_windows = 0
@@ -81,18 +105,16 @@ class Sessions:
         self._window_firsts = Needs()
         self._chain_firsts = Needs()
         """The first ticks of the open windows, and of all chains."""
-        self._wheel = Wheel()
         self._watched_until: int | None = None
 
     def restore(self, trace_id: bytes, chain: Chain) -> None:
         """Learns of a chain that the store has."""
-        self.chains.restore(trace_id)
+        self.chains.restore(trace_id, chain)
         if chain.window is not None:
             self.open_windows += 1
             self._window_firsts.add(chain.window.first)
         self._needs.add(chain.needs)
         self._chain_firsts.add(chain.first)
-        self._wheel.note(chain.due, trace_id)
 
     def remember(self, ended: Iterable[Ended], long: Iterable[LongPresence], *, has_store: bool) -> None:
         """Learns what a position tells of traces; with a store, it has the presences that are not over."""
@@ -105,6 +127,11 @@ class Sessions:
     def watch(self, until_ms: int | None) -> None:
         """Until this record time, and at it, every arrival shows that its trace is present; None: no longer."""
         self._watched_until = None if until_ms is None else until_ms // TICK_MS
+
+    def cool(self, memory_bytes: int) -> None:
+        """Puts on disk what was written and does not fit in so much memory, beside what waits and the filters."""
+        self.presences.kept.cool(memory_bytes // 8)
+        self.chains.cool(memory_bytes * 5 // 8 - self.presences.kept.held_bytes)
 
     @property
     def is_empty(self) -> bool:
@@ -147,8 +174,9 @@ class Sessions:
         for tick, arrived in self.waiting.take(before):
             yield from self._close_until(tick, 0)
             self._apply(tick, arrived)
-        for trace_id in sorted(self.chains):
-            chain = self.chains.get(trace_id)
+        for trace_id in self.chains:
+            # Nothing is kept of a chain after this, so a cold one need not come to memory.
+            chain = self.chains.look(trace_id)
             if chain is not None and chain.window is not None and (before is None or chain.first < before):
                 chain.is_cut |= before is not None
                 close = self._close(trace_id, chain, chain.window, CloseReason.END_OF_INPUT, chain.window.last)
@@ -156,22 +184,23 @@ class Sessions:
 
     def forget_all(self) -> None:
         """Everything begins anew; no chain, and nothing that waits, is kept."""
-        for trace_id in list(self.chains):
-            self.chains.remove(trace_id)
+        self.chains.clear()
         self.ended.clear()
         self.applied_tick, self.open_windows = None, 0
         self._needs, self._window_firsts, self._chain_firsts = Needs(), Needs(), Needs()
         self.waiting.clear()
         self.presences.clear()
-        self._wheel.clear()
 
     def _apply(self, tick: int, arrived: Tick) -> None:
         for arrival in arrived.arrivals:
             self._apply_entry(tick, arrival, arrived.facts_offset)
-        chains = self.chains
+        chain_of = self.chains.get
         for trace_id, span_count in touched(arrived.touches):
-            if trace_id in chains:
-                self._apply_touch(tick, trace_id, span_count, arrived.facts_offset)
+            chain = chain_of(trace_id)
+            if chain is not None:
+                chain.is_cut |= span_count == NO_SPAN
+                window = self._window(trace_id, chain, tick)
+                self._extend(trace_id, chain, window, tick, span_count, arrived.facts_offset)
         is_watched = self._is_watched(tick)
         if is_watched or self.presences:
             self._note_present(tick, arrived, is_watched=is_watched)
@@ -213,7 +242,7 @@ class Sessions:
 
     def _begun(self, trace_id: bytes, tick: int, facts_offset: int, ended: Ended | None) -> Chain:
         chain = Chain(tick, tick, facts_offset, tick, headless=ended is not None and tick < ended.headless_until)
-        presence = self.presences.get(trace_id)
+        presence = self.presences.kept.get(trace_id)
         if presence is not None:
             chain.present_since = presence.since
             if not presence.is_old:
@@ -222,19 +251,13 @@ class Sessions:
             chain.present_since = min(chain.seen_from, ended.seen_from)
         return chain
 
-    def _apply_touch(self, tick: int, trace_id: bytes, span_count: int, facts_offset: int) -> None:
-        chain = self.chains.get(trace_id)
-        if chain is not None:
-            chain.is_cut |= span_count == NO_SPAN
-            self._extend(trace_id, chain, self._window(trace_id, chain, tick), tick, span_count, facts_offset)
-
     def _window(self, trace_id: bytes, chain: Chain, tick: int) -> Window:
         """The chain's open window; one is opened at `tick` when there is none."""
         if chain.window is None:
             chain.window = Window(tick, tick)
             self.open_windows += 1
             self._window_firsts.add(tick)
-            self._schedule(trace_id, chain)
+            self.chains.schedule(trace_id, chain, chain.next_due(self.bounds))
         return chain.window
 
     def _extend(
@@ -249,33 +272,24 @@ class Sessions:
         self.chains.put(trace_id, chain)
 
     def _close_until(self, tick: int, facts_offset: int) -> Iterator[Close]:
-        for due, trace_ids in self._wheel.take(tick):
-            for trace_id in trace_ids:
-                chain = self.chains.get(trace_id)
-                # A chain whose window opened again was to be looked at later, and is still noted there.
-                if chain is None or chain.due != due:
+        for due, trace_id, chain in self.chains.due(tick):
+            # Arrivals only move what is due forward, so it is looked at when it was due before they came.
+            if chain.next_due(self.bounds) == due:
+                window = chain.window
+                if window is None:
+                    self._forget(trace_id, chain, due, facts_offset)
                     continue
-                # Arrivals only move what is due forward, so it is looked at when it was due before they came.
-                if chain.next_due(self.bounds) == due:
-                    yield from self._fall_due(trace_id, chain, due, facts_offset)
-                if trace_id in self.chains:
-                    self._schedule(trace_id, chain)
+                yield self._fall_due(trace_id, chain, window, due)
+            self.chains.schedule(trace_id, chain, chain.next_due(self.bounds))
         self.presences.expire(tick, facts_offset)
 
-    def _schedule(self, trace_id: bytes, chain: Chain) -> None:
-        """Has the chain looked at when it is due."""
-        chain.due = chain.next_due(self.bounds)
-        self.chains.put(trace_id, chain)
-        self._wheel.note(chain.due, trace_id)
+    def _fall_due(self, trace_id: bytes, chain: Chain, window: Window, due: int) -> Close:
+        is_quiet = due == window.last + self.bounds.gap + 1
+        chain.was_cut |= not is_quiet
+        reason = CloseReason.QUIET if is_quiet else CloseReason.MAX_DURATION
+        return self._close(trace_id, chain, window, reason, due - is_quiet)
 
-    def _fall_due(self, trace_id: bytes, chain: Chain, due: int, facts_offset: int) -> Iterator[Close]:
-        window = chain.window
-        if window is not None:
-            is_quiet = due == window.last + self.bounds.gap + 1
-            chain.was_cut |= not is_quiet
-            reason = CloseReason.QUIET if is_quiet else CloseReason.MAX_DURATION
-            yield self._close(trace_id, chain, window, reason, due - is_quiet)
-            return
+    def _forget(self, trace_id: bytes, chain: Chain, due: int, facts_offset: int) -> None:
         forgotten = chain.forgotten(self.bounds)
         if chain.was_cut or due < forgotten:
             ended = Ended(trace_id, due, forgotten, chain.needs, facts_offset, chain.seen_from)
@@ -288,7 +302,6 @@ class Sessions:
         chain.window = None
         self.open_windows -= 1
         self._window_firsts.remove(window.first)
-        self.chains.put(trace_id, chain)
         if self.lost:
             chain.is_cut |= self._has_lost_input(chain.seen_from, chain.last)
         whole = reason is not CloseReason.MAX_DURATION and not chain.headless and not chain.is_cut

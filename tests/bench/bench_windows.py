@@ -42,7 +42,6 @@ from streams.rules.registry import RuleSets
 from streams.sessions import takeover
 from streams.sessions.worker import SessionsWorker
 from streams.windows.chain import Bounds
-from streams.windows.chains import Chains
 from streams.windows.outcomes import outcomes
 from streams.windows.partition import Partition
 from streams.windows.positions import Position
@@ -111,7 +110,7 @@ def _message(rules: RuleSet, from_offset: int, to_offset: int, watermark_ms: int
 
 def _partition(rules: RuleSet, store: Store | None = None) -> Partition:
     counted = {fingerprint: atom.counted for fingerprint, atom in rules.atoms.items() if atom.counted}
-    sessions = Sessions(Bounds.of(SETTINGS), counted, Chains(store.chain if store else None))
+    sessions = Sessions(Bounds.of(SETTINGS), counted, store, memory_bytes=SETTINGS.window_memory_bytes)
     of_set = frozenset(rule.fingerprint for rule in rules.rules)
     return Partition((TOPIC,), sessions, lambda _: of_set, out_of_order_ms=0, position=Position.beginning(0))
 

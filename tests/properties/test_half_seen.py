@@ -93,7 +93,9 @@ def steady(tick: int, *, hit_at: tuple[int, ...]) -> list[Record]:
 
 def sparse() -> list[Record]:
     """A trace whose touches are further apart than the gap: they keep a chain alive, and would open no window."""
-    return [Record(trace_id("a"), each, (fact(each, atom=NEW),) if each in (3, 78) else ()) for each in range(3, 79, 25)]
+    return [
+        Record(trace_id("a"), each, (fact(each, atom=NEW),) if each in (3, 78) else ()) for each in range(3, 79, 25)
+    ]
 
 
 @given(histories(), st.integers(0, 200))

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.windows.chain import Bounds, Judged
-from streams.windows.chains import Chains
 from streams.windows.close import Close
 from streams.windows.partition import Partition
 from streams.windows.positions import Position
@@ -41,6 +40,7 @@ COUNTED = {b"access": 3}
 RULES = {"one": frozenset({"a"}), "two": frozenset({"a", "b"})}
 IDENTITY = Identity(FORMAT, "cluster", "topic", "bounds")
 SOURCES = 2
+MEMORY_BYTES = (0, 600, 3_000)
 HISTORIES = min(10 * settings().max_examples, 10_000)
 FAR_TICK = LAST_TICK + BOUNDS.gap + BOUNDS.max_duration + BOUNDS.lateness
 
@@ -56,7 +56,7 @@ class Judgement:
 
 def begun(store: Store | Disk | None = None, position: Position | None = None) -> Partition:
     """The partition where the store left off; where a position without its store lets it; a new one without both."""
-    sessions = Sessions(BOUNDS, COUNTED, Chains(store.chain if store else None), Waiting(store))
+    sessions = Sessions(BOUNDS, COUNTED, store)
     stored = store.position() if store else None
     if store and stored:
         for trace_id, chain in store.chains():
@@ -96,7 +96,8 @@ def step(partition: Partition, store: Store | Disk) -> Position:
     """What sessions makes durable about every second; the position is on `betrace.positions` too."""
     position = partition.position()
     store.write(partition.sessions.chains, position, partition.sessions.presences)
-    partition.sessions.chains.cool(0)
+    # Nothing stays in memory, or some of it does.
+    partition.sessions.cool(MEMORY_BYTES[partition.next_offset % len(MEMORY_BYTES)])
     partition.sessions.waiting.shrink(0)
     return msgspec.msgpack.decode(msgspec.msgpack.encode(position), type=Position)
 
@@ -110,11 +111,18 @@ def state(partition: Partition) -> tuple[object, ...]:
         partition.rules,
         {trace_id: sessions.chains.get(trace_id) for trace_id in sessions.chains},
         sessions.open_windows,
-        {trace_id: sessions.presences.get(trace_id) for trace_id in sessions.presences},
+        {trace_id: presence(sessions, trace_id) for trace_id in sessions.presences},
         sessions.lost,
         sessions.applied_tick,
         waits(sessions.waiting),
     )
+
+
+def presence(sessions: Sessions, trace_id: bytes) -> tuple[int, int, int, bool]:
+    """Since when a trace is there; the tick at which that is looked at next decides nothing."""
+    known = sessions.presences.get(trace_id)
+    assert known is not None
+    return known.since, known.last, known.first_offset, known.is_old
 
 
 def waits(waiting: Waiting) -> list[tuple[int, int, list[Arrival], bytes]]:
@@ -244,6 +252,8 @@ def hold(partition: Partition) -> None:
     """Everything is in memory, for when the store is closed."""
     for trace_id in partition.sessions.chains:
         partition.sessions.chains.get(trace_id)
+    for trace_id in partition.sessions.presences:
+        partition.sessions.presences.get(trace_id)
     waits(partition.sessions.waiting)
 
 

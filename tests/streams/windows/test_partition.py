@@ -8,7 +8,6 @@ import pytest
 from msgspec.structs import replace
 
 from streams.errors import StateError
-from streams.windows.chains import Chains
 from streams.windows.partition import MOST_ROWS, Partition
 from streams.windows.positions import Position
 from streams.windows.rocksdb import FORMAT, Identity, Store
@@ -37,12 +36,12 @@ def begun(
     *,
     topics: tuple[str, ...] = (TOPIC,),
     begin_offset: int = 0,
-    chains: Chains | None = None,
+    store: Store | None = None,
 ) -> Partition:
     """A partition that begins at a position, at `begin_offset` without one."""
     return Partition(
         topics,
-        Sessions(BOUNDS, {}, chains),
+        Sessions(BOUNDS, {}, store),
         RULES.__getitem__,
         out_of_order_ms=OUT_OF_ORDER_MS,
         position=position or Position.beginning(begin_offset),
@@ -325,7 +324,7 @@ def test_store_brings_back_windows(tmp_path: Path) -> None:
     with Store(tmp_path / "store", identity) as store:
         store.write(partition.sessions.chains, partition.position(), partition.sessions.presences)
     with Store(tmp_path / "store", identity) as store:
-        again = begun(store.position(), chains=Chains(store.chain))
+        again = begun(store.position(), store=store)
         for restored in store.chains():
             again.sessions.restore(*restored)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from streams.windows.chains import Chains
 from streams.windows.partition import Partition
 from streams.windows.positions import Position
 from streams.windows.sessions import Sessions
@@ -21,7 +20,7 @@ B = trace_id("b")
 
 def begun(position: Position) -> Partition:
     """A partition that has nothing but a position."""
-    sessions = Sessions(BOUNDS, {}, Chains())
+    sessions = Sessions(BOUNDS, {})
     sessions.remember(position.ended, position.long, has_store=False)
     return Partition((TOPIC,), sessions, RULES.__getitem__, out_of_order_ms=OUT_OF_ORDER_MS, position=position)
 

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from streams.errors import StateError
 from streams.windows.chain import Chain, Ended, Judged, SourceRange, Window
-from streams.windows.chains import Chains
 from streams.windows.clock import Mark
 from streams.windows.facts import AtomFacts
 from streams.windows.positions import Position, Row, SourceMark
@@ -18,6 +17,7 @@ from streams.windows.presence import Presence, Presences
 from streams.windows.rocksdb import FORMAT, Identity, Store
 from streams.windows.rule_times import ProjectedWith, RuleTimes
 from streams.windows.sessions import LostTime
+from streams.windows.tiers import Tiers
 from tests.support.builders import ATOM, BOUNDS, TRACE, fact, trace_id
 
 IDENTITY = Identity(FORMAT, "cluster", "topic", "30000/600000/3600000")
@@ -54,16 +54,18 @@ def chain() -> Chain:
     )
 
 
-def changed(chains: Mapping[bytes, Chain | None]) -> Chains:
-    """Chains that changed in a step; None: that are gone from the store."""
-    found = Chains()
+def write(
+    store: Store, chains: Mapping[bytes, Chain | None], position: Position, presences: Presences | None = None
+) -> None:
+    """A step in which these chains changed; None: that are gone from the store."""
+    found = Tiers(store.chain_table, memory_per_stored_byte=1, filter_bytes=8)
     for trace, each in chains.items():
         if each is None:
-            found.restore(trace)
+            found.restore(trace, stored(store)[trace])
             found.remove(trace)
         else:
             found.put(trace, each)
-    return found
+    store.write(found, position, presences or Presences(BOUNDS))
 
 
 def stored(store: Store) -> dict[bytes, Chain]:
@@ -82,7 +84,7 @@ def test_new_store_is_empty(tmp_path: Path) -> None:
 def test_everything_comes_back(tmp_path: Path) -> None:
     """What was written is read the same after the store was closed."""
     with Store(tmp_path / "store", IDENTITY) as store:
-        store.write(changed({TRACE: chain()}), POSITION, Presences(BOUNDS))
+        write(store, {TRACE: chain()}, POSITION)
 
     with Store(tmp_path / "store", IDENTITY) as store:
         found = (store.position(), stored(store))
@@ -94,11 +96,9 @@ def test_only_what_changed_is_written(tmp_path: Path) -> None:
     """A step writes the chains that changed, removes those that are gone and leaves the others."""
     gone, kept, other = map(trace_id, ("gone", "kept", "other"))
     with Store(tmp_path / "store", IDENTITY) as store:
-        store.write(changed(dict.fromkeys((gone, kept, other), chain())), POSITION, Presences(BOUNDS))
+        write(store, dict.fromkeys((gone, kept, other), chain()), POSITION)
 
-        store.write(
-            changed({gone: None, other: Chain(3, 4, 0, 9)}), replace(POSITION, next_offset=10), Presences(BOUNDS)
-        )
+        write(store, {gone: None, other: Chain(3, 4, 0, 9)}, replace(POSITION, next_offset=10))
 
         assert {kept: chain(), other: Chain(3, 4, 0, 9)} == stored(store)
         assert replace(POSITION, next_offset=10) == store.position()
@@ -108,7 +108,7 @@ def test_only_what_changed_is_written(tmp_path: Path) -> None:
 def test_any_trace_id(tmp_path: Path, trace: bytes) -> None:
     """No trace id is taken for something else."""
     with Store(tmp_path / "store", IDENTITY) as store:
-        store.write(changed({trace: chain()}), POSITION, Presences(BOUNDS))
+        write(store, {trace: chain()}, POSITION)
 
         assert [trace] == list(stored(store))
 
@@ -125,7 +125,7 @@ def test_any_trace_id(tmp_path: Path, trace: bytes) -> None:
 def test_store_of_another_log_is_thrown_away(tmp_path: Path, other: Identity) -> None:
     """A store that belongs to another log, or was cut by other bounds, is of no use."""
     with Store(tmp_path / "store", other) as store:
-        store.write(changed({TRACE: chain()}), POSITION, Presences(BOUNDS))
+        write(store, {TRACE: chain()}, POSITION)
 
     with Store(tmp_path / "store", IDENTITY) as store:
         found = (store.position(), stored(store))
@@ -145,7 +145,7 @@ def test_store_in_use(tmp_path: Path) -> None:
 def test_damaged_store(tmp_path: Path) -> None:
     """A store whose files are damaged is refused, and says what to do."""
     with Store(tmp_path / "store", IDENTITY) as store:
-        store.write(changed({TRACE: chain()}), POSITION, Presences(BOUNDS))
+        write(store, {TRACE: chain()}, POSITION)
     (tmp_path / "store" / "CURRENT").write_bytes(b"not a manifest")
 
     with pytest.raises(StateError, match=r"cannot be opened: .*delete it: it is rebuilt"):
@@ -156,14 +156,14 @@ def test_presences_come_back(tmp_path: Path) -> None:
     """A presence is there again when the store is opened, and one that is over is not."""
     presences = Presences(BOUNDS)
     for trace, tick in ((TRACE, 7), (trace_id("b"), 100)):
-        presences.arrive(trace, tick, 3, is_hit=False, is_watched=True)
+        presences.arrive(trace, tick, 3, is_watched=True)
     with Store(tmp_path / "store", IDENTITY) as store:
-        store.write(changed({}), POSITION, presences)
+        write(store, {}, POSITION, presences)
         presences.expire(100, 4)
-        store.write(changed({}), POSITION, presences)
+        write(store, {}, POSITION, presences)
     with Store(tmp_path / "store", IDENTITY) as store:
         found = dict(store.presences())
         store.clear()
         cleared = dict(store.presences())
 
-    assert ({trace_id("b"): Presence(100, 100, 3)}, {}) == (found, cleared)
+    assert ({trace_id("b"): Presence(100, 100, 3, due=101 + BOUNDS.gap + BOUNDS.lateness)}, {}) == (found, cleared)

@@ -295,7 +295,7 @@ def test_trace_that_never_ends() -> None:
     story.until(40_000)
 
     assert 1 == len(story.sessions.chains) + len(story.sessions.ended)
-    assert len(story.sessions._wheel) < 10
+    assert len(story.sessions.chains._wheel) < 10
 
 
 def test_lost_time_in_window() -> None:

@@ -1,0 +1,297 @@
+"""What is remembered by trace id: in memory what is in use, the rest only on disk.
+
+In: values by trace id, each with the tick at which it is due, and a table that has what was written of them. Out: the
+same values, whatever was put away in between, and in order of their ticks those that are due.
+
+Of a cold value nothing of its own is in memory: `IdFilter` says of most other ids that they are not cold, the table's
+index which ids are due at a tick, and counts by tick at which ticks the index is to be asked. So memory is that of the
+hot values, which `cool` limits, and of what changed since the last step.
+
+The index is of no use to a later program. An id may be in it at a tick at which it is not due any more; what counts is
+the tick in the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from heapq import merge
+from typing import Generic, Protocol, TypeVar
+
+from streams.errors import StateError
+from streams.windows.idfilter import IdFilter
+from streams.windows.required_offsets import Needs
+from streams.windows.wheel import Wheel
+
+INDEXED_AT_ONCE = 10_000
+
+
+class Due(Protocol):
+    """Anything that is to be looked at at a tick."""
+
+    due: int
+
+
+T = TypeVar("T", bound=Due)
+T_co = TypeVar("T_co", bound=Due, covariant=True)
+
+
+class Table(Protocol[T_co]):
+    """What a store has of the values, as of the last step, and an index of those that are cold."""
+
+    def get(self, trace_id: bytes) -> tuple[T_co, int] | None:
+        """A value and the size of its stored form in bytes; None when there is none."""
+
+    def trace_ids(self) -> Iterator[bytes]:
+        """The ids of all values, in order."""
+
+    def note_due(self, dues: Sequence[tuple[int, bytes]]) -> None:
+        """Adds ids to the index, each at a tick."""
+
+    def due(self, tick: int) -> Iterator[bytes]:
+        """The ids in the index at a tick, in order."""
+
+    def drop_due(self, until: int) -> None:
+        """Drops from the index what is there up to and at a tick."""
+
+
+class Tiers(Generic[T]):
+    """Values by trace id.
+
+    `changed` are the trace ids of what a store does not know yet: values that were changed, which stay in memory, and
+    those that are gone while the store still has them. With `is_cleared` it has nothing more but those.
+    """
+
+    def __init__(
+        self,
+        table: Table[T] | None,
+        *,
+        memory_per_stored_byte: int,
+        filter_bytes: int,
+        is_kept: Callable[[T], bool] | None = None,
+    ) -> None:
+        """Values for which `is_kept` says so are never put away; without a table none is."""
+        self.changed: set[bytes] = set()
+        self.is_cleared = False
+        self._table = table
+        self._memory_per_stored_byte = memory_per_stored_byte
+        self._is_kept = is_kept
+        self._hot: dict[bytes, T] = {}
+        self._stored_bytes: dict[bytes, int] = {}
+        """Of what is hot and in the store."""
+        self._gone: set[bytes] = set()
+        """Removed since the last step, of what the store has."""
+        self._hot_bytes = 0
+        self._wheel = Wheel()
+        """Of what is hot."""
+        self._cold_count = 0
+        self._cold_ids = IdFilter(filter_bytes)
+        self._cold_dues = Needs()
+        """The ticks at which cold values are due."""
+        self._to_index: list[tuple[int, bytes]] = []
+        self._passed: int | None = None
+        """The last tick at which cold values were due; the index up to it is of no use."""
+
+    def __len__(self) -> int:
+        """How many there are, the cold ones too."""
+        return len(self._hot) + self._cold_count
+
+    def __contains__(self, trace_id: bytes) -> bool:
+        """Whether there is one of this trace; a cold one is read back."""
+        return self.get(trace_id) is not None
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The trace ids, in order."""
+        hot = sorted(self._hot)
+        return merge(hot, self._cold_trace_ids()) if self._cold_count else iter(hot)
+
+    @property
+    def hot_count(self) -> int:
+        """How many are in memory."""
+        return len(self._hot)
+
+    @property
+    def held_bytes(self) -> int:
+        """About what the hot ones that the store has take of memory."""
+        return self._hot_bytes * self._memory_per_stored_byte
+
+    def get(self, trace_id: bytes) -> T | None:
+        """The value, read back when it is cold; None when there is none."""
+        found = self._hot.get(trace_id)
+        if found is None and self._cold_count and self._cold_ids.may_have(trace_id):
+            return self._warmed(trace_id)
+        return found
+
+    def look(self, trace_id: bytes) -> T | None:
+        """The value; a cold one stays cold, and what is done to it is of no effect."""
+        found = self._hot.get(trace_id)
+        if found is None and self._cold_count and self._cold_ids.may_have(trace_id):
+            stored = self._stored(trace_id)
+            return None if stored is None else stored[0]
+        return found
+
+    def put(self, trace_id: bytes, value: T) -> None:
+        """A new value, or a changed one that is hot."""
+        self._hot[trace_id] = value
+        self.changed.add(trace_id)
+
+    def schedule(self, trace_id: bytes, value: T, due: int) -> None:
+        """Has the value, which `put` knows, looked at at this tick and no other."""
+        if value.due != due:
+            if trace_id in self._hot:
+                self._wheel.forget(value.due, trace_id)
+            value.due = due
+        self._wheel.note(due, trace_id)
+        self._hot[trace_id] = value
+        self.changed.add(trace_id)
+
+    def due(self, until: int) -> Iterator[tuple[int, bytes, T]]:
+        """Yields what is due up to and at a tick, by tick and then by id; what is scheduled meanwhile counts too.
+
+        Whoever takes a value schedules it again or removes it.
+
+        Raises:
+            StateError: the store lacks one.
+        """
+        hot = self._hot
+        while (tick := self._next_due()) is not None and tick <= until:
+            trace_ids: Iterable[bytes] = self._wheel.take(tick)
+            has_cold = self._cold_dues.count(tick) > 0
+            if has_cold:
+                trace_ids = merge(trace_ids, self._cold_due(tick))
+            for trace_id in trace_ids:
+                value = hot.get(trace_id) or self.get(trace_id)
+                if value is not None and value.due == tick:
+                    yield tick, trace_id, value
+            if has_cold:
+                self._passed = tick
+                if self._cold_dues.count(tick):
+                    raise StateError(
+                        f"the store lacks what is due at tick {tick}",
+                        action="delete it: it is rebuilt from the facts log",
+                    )
+
+    def restore(self, trace_id: bytes, value: T) -> None:
+        """A value that the store has, cold as it is there."""
+        self._add_cold(trace_id, value.due)
+        if len(self._to_index) >= INDEXED_AT_ONCE:
+            self._index()
+
+    def remove(self, trace_id: bytes) -> None:
+        """The value is forgotten."""
+        value = self._hot.pop(trace_id, None) or self.get(trace_id)
+        if value is None:
+            return
+        self._hot.pop(trace_id, None)
+        self._wheel.forget(value.due, trace_id)
+        size_bytes = self._stored_bytes.pop(trace_id, None)
+        if size_bytes is not None:
+            self._hot_bytes -= size_bytes
+            self._gone.add(trace_id)
+        if trace_id in self._gone:
+            self.changed.add(trace_id)
+        else:
+            self.changed.discard(trace_id)
+
+    def clear(self) -> None:
+        """All are forgotten."""
+        self.is_cleared = True
+        self.changed.clear()
+        self._hot.clear()
+        self._stored_bytes.clear()
+        self._gone.clear()
+        self._hot_bytes = self._cold_count = 0
+        self._wheel.clear()
+        self._cold_ids.clear()
+        self._cold_dues = Needs()
+        self._to_index.clear()
+
+    def changes(self) -> Iterator[tuple[bytes, T | None]]:
+        """What a store does not know yet; None: it is gone."""
+        hot = self._hot
+        for trace_id in self.changed:
+            yield trace_id, hot.get(trace_id)
+
+    def written(self, sizes_bytes: Mapping[bytes, int]) -> None:
+        """What was changed is on disk now, with these sizes."""
+        for trace_id, size_bytes in sizes_bytes.items():
+            self._note_size(trace_id, size_bytes)
+        self.changed.clear()
+        self._gone.clear()
+        self.is_cleared = False
+
+    def cool(self, limit_bytes: int) -> None:
+        """Puts those that were changed longest ago out of memory, until the others fit in `limit_bytes`."""
+        table = self._table
+        if table is None:
+            return
+        if self._passed is not None:
+            table.drop_due(self._passed)
+            self._passed = None
+        if self.held_bytes > limit_bytes:
+            for trace_id in list(self._stored_bytes):
+                if trace_id not in self.changed and not self._stays(self._hot[trace_id]):
+                    self._put_away(trace_id)
+                    if self.held_bytes <= limit_bytes:
+                        break
+            self._index()
+
+    def _stays(self, value: T) -> bool:
+        return self._is_kept is not None and self._is_kept(value)
+
+    def _put_away(self, trace_id: bytes) -> None:
+        value = self._hot.pop(trace_id)
+        self._hot_bytes -= self._stored_bytes.pop(trace_id)
+        self._wheel.forget(value.due, trace_id)
+        self._add_cold(trace_id, value.due)
+
+    def _add_cold(self, trace_id: bytes, due: int) -> None:
+        self._cold_ids.add(trace_id)
+        self._cold_dues.add(due)
+        self._cold_count += 1
+        self._to_index.append((due, trace_id))
+
+    def _index(self) -> None:
+        if self._to_index and self._table is not None:
+            for at in range(0, len(self._to_index), INDEXED_AT_ONCE):
+                self._table.note_due(self._to_index[at : at + INDEXED_AT_ONCE])
+            self._to_index.clear()
+
+    def _stored(self, trace_id: bytes) -> tuple[T, int] | None:
+        """What the table has of what is not hot."""
+        return None if self._table is None or trace_id in self._gone else self._table.get(trace_id)
+
+    def _warmed(self, trace_id: bytes) -> T | None:
+        stored = self._stored(trace_id)
+        if stored is None:
+            return None
+        value, size_bytes = stored
+        self._cold_count -= 1
+        self._cold_ids.remove(trace_id)
+        self._cold_dues.remove(value.due)
+        self._hot[trace_id] = value
+        self._wheel.note(value.due, trace_id)
+        self._note_size(trace_id, size_bytes)
+        return value
+
+    def _note_size(self, trace_id: bytes, size_bytes: int) -> None:
+        self._hot_bytes += size_bytes - self._stored_bytes.pop(trace_id, 0)
+        self._stored_bytes[trace_id] = size_bytes
+
+    def _next_due(self) -> int | None:
+        hot, cold = self._wheel.lowest(), self._cold_dues.lowest()
+        if hot is None or cold is None:
+            return cold if hot is None else hot
+        return min(hot, cold)
+
+    def _cold_due(self, tick: int) -> Iterator[bytes]:
+        self._index()
+        if self._table is not None:
+            for trace_id in self._table.due(tick):
+                if trace_id not in self._hot and trace_id not in self._gone:
+                    yield trace_id
+
+    def _cold_trace_ids(self) -> Iterator[bytes]:
+        if self._table is not None:
+            for trace_id in self._table.trace_ids():
+                if trace_id not in self._hot and trace_id not in self._gone:
+                    yield trace_id

@@ -1,0 +1,229 @@
+"""What is in memory, what only on disk, and what a store must be told of."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.errors import StateError
+from streams.windows.chain import Chain
+from streams.windows.idfilter import IdFilter
+from streams.windows.required_offsets import Needs
+from streams.windows.tiers import Tiers
+from streams.windows.wheel import Wheel
+from tests.support.builders import TRACE, trace_id
+from tests.support.disk import DiskTable
+
+OTHER = trace_id("b")
+FILTER_BYTES = 8
+
+
+def chain(due: int = 2) -> Chain:
+    """A chain of one arrival."""
+    return Chain(1, 1, 0, due)
+
+
+def tiers(table: DiskTable[Chain] | None = None) -> Tiers[Chain]:
+    """No chains yet, with a filter that is far too small."""
+    return Tiers(table, memory_per_stored_byte=1, filter_bytes=FILTER_BYTES)
+
+
+def cold(*dues: tuple[bytes, int]) -> tuple[Tiers[Chain], DiskTable[Chain]]:
+    """Chains that are due at these ticks, all of them only on disk."""
+    table = DiskTable(Chain)
+    chains = tiers(table)
+    for trace, due in dues:
+        chains.schedule(trace, chain(), due)
+    table.write(chains)
+    chains.cool(0)
+    return chains, table
+
+
+def taken(chains: Tiers[Chain], until: int) -> list[tuple[int, bytes]]:
+    """What is due, and is over with that."""
+    found = []
+    for tick, trace, _ in chains.due(until):
+        chains.remove(trace)
+        found.append((tick, trace))
+    return found
+
+
+def test_chain_that_came_and_went_is_not_written() -> None:
+    """A chain that no store has heard of costs nothing when it is gone."""
+    chains = tiers()
+    chains.put(TRACE, chain())
+
+    chains.remove(TRACE)
+
+    assert (set(), 0, 0) == (chains.changed, len(chains), chains.hot_count)
+
+
+def test_chain_that_is_stored_is_deleted() -> None:
+    """A chain that was written is gone from the store too, even when it has changed since."""
+    table = DiskTable(Chain)
+    chains = tiers(table)
+    chains.put(TRACE, chain())
+    table.write(chains)
+    chains.put(TRACE, chain())
+
+    chains.remove(TRACE)
+
+    assert ({TRACE}, 0) == (chains.changed, len(chains))
+
+
+def test_cold_chain_is_deleted() -> None:
+    """A chain that is only in the store is deleted there, and is not read back until it is."""
+    chains, table = cold((TRACE, 5))
+
+    chains.remove(TRACE)
+    before = ({TRACE}, 0, None) == (chains.changed, len(chains), chains.get(TRACE))
+    table.write(chains)
+
+    assert (True, []) == (before, list(table.items()))
+
+
+def test_chain_that_came_again_is_deleted() -> None:
+    """A stored chain that is gone, and one of the same trace that came after it and is gone too, leave nothing."""
+    chains, _ = cold((TRACE, 5))
+    chains.remove(TRACE)
+    chains.put(TRACE, chain())
+
+    chains.remove(TRACE)
+
+    assert {TRACE} == chains.changed
+
+
+def test_cold_chain_takes_no_memory() -> None:
+    """Of a chain that is put away nothing is in memory, and it comes back as it was."""
+    chains, _ = cold((TRACE, 5), (OTHER, 5))
+    before = (chains.hot_count, len(chains), chains.held_bytes)
+
+    found = chains.get(TRACE)
+
+    assert (0, 2, 0) == before
+    assert (chain(5), 1, 2, True) == (found, chains.hot_count, len(chains), chains.held_bytes > 0)
+
+
+def test_look_reads_nothing_back() -> None:
+    """A cold chain that is only looked at stays cold."""
+    chains, _ = cold((TRACE, 5))
+
+    found = (chains.look(TRACE), chains.look(OTHER))
+
+    assert ((chain(5), None), 0) == (found, chains.hot_count)
+
+
+def test_id_that_the_filter_takes_for_another() -> None:
+    """Where a filter is full of ids every one may be there; only those that are there are found."""
+    ids = [trace_id(f"trace {number}") for number in range(100)]
+    chains, _ = cold(*[(trace, 5) for trace in ids[::2]])
+
+    found = [trace for trace in ids if chains.get(trace) is not None]
+
+    assert (ids[::2], 50) == (found, len(chains))
+
+
+def test_due_in_order() -> None:
+    """What is due comes by tick and then by id, wherever it is."""
+    a, b, c, d = map(trace_id, "abcd")
+    chains, _ = cold((b, 5), (d, 7), (c, 9))
+    chains.schedule(a, chain(), 5)
+    moved = chains.get(c)
+    assert moved is not None
+    chains.schedule(c, moved, 7)
+
+    found = taken(chains, 8)
+
+    assert [(5, a), (5, b), (7, c), (7, d)] == found
+
+
+def test_due_again() -> None:
+    """What is scheduled again before it is due comes then, once, whether it is put away in between or not."""
+    chains, table = cold((TRACE, 5))
+    for _, trace, value in chains.due(5):
+        chains.schedule(trace, value, 20)
+    table.write(chains)
+    chains.cool(0)
+    again = chains.get(TRACE)
+    assert again is not None
+    chains.schedule(TRACE, again, 10)
+    table.write(chains)
+    chains.cool(0)
+
+    found = taken(chains, 30)
+
+    assert [(10, TRACE)] == found
+
+
+def test_due_after_a_restart() -> None:
+    """Another worker finds the same due, of what the store has."""
+    _, table = cold((TRACE, 5), (OTHER, 7))
+    table.forget_index()
+    chains = tiers(table)
+    for trace, value in table.items():
+        chains.restore(trace, value)
+
+    found = taken(chains, 9)
+
+    assert [(5, TRACE), (7, OTHER)] == found
+
+
+def test_store_that_lacks_a_chain() -> None:
+    """That a chain is gone from the store is found when it is due."""
+    chains, table = cold((TRACE, 5))
+    table.clear()
+
+    with pytest.raises(StateError, match="lacks what is due at tick 5"):
+        list(chains.due(5))
+
+
+def test_cleared() -> None:
+    """When all begins anew the store is told so, and what comes then is not mixed with what was."""
+    chains, table = cold((TRACE, 5), (OTHER, 5))
+    chains.clear()
+    before = (len(chains), chains.get(TRACE), list(chains.due(9)))
+    chains.schedule(OTHER, chain(), 8)
+
+    table.write(chains)
+
+    assert (0, None, []) == before
+    assert ([(OTHER, chain(8))], [OTHER]) == (list(table.items()), list(chains))
+
+
+def test_kept_ones_stay() -> None:
+    """What is to be kept in memory is not put away."""
+    table = DiskTable(Chain)
+    chains = Tiers(table, memory_per_stored_byte=1, filter_bytes=FILTER_BYTES, is_kept=lambda each: each.headless)
+    chains.put(TRACE, Chain(1, 1, 0, 2, headless=True))
+    chains.put(OTHER, chain())
+    table.write(chains)
+
+    chains.cool(0)
+
+    assert 1 == chains.hot_count
+
+
+def test_filter_that_was_full() -> None:
+    """A counter that reached its limit never says no again, so no id is ever denied."""
+    ids = IdFilter(1)
+    for _ in range(300):
+        ids.add(TRACE)
+    for _ in range(299):
+        ids.remove(TRACE)
+
+    assert ids.may_have(TRACE)
+
+
+def test_ticks_that_come_and_go() -> None:
+    """Noting and forgetting the same ticks for ever takes no memory."""
+    wheel, needs = Wheel(), Needs()
+    wheel.note(0, TRACE)
+    needs.add(0)
+    for number in range(10_000):
+        tick = 1 + number % 7
+        wheel.note(tick, TRACE)
+        wheel.forget(tick, TRACE)
+        needs.add(tick)
+        needs.remove(tick)
+
+    assert (0, 0) == (wheel.lowest(), needs.lowest())
+    assert len(wheel._ticks) + len(needs._heap) < 200
