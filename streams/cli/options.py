@@ -71,6 +71,11 @@ def as_size(_: click.Context, __: click.Parameter, text: str) -> int:
         raise click.BadParameter(str(error)) from error
 
 
+def as_optional_size(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    """As `as_size`; None where nothing was typed."""
+    return None if text is None else as_size(context, parameter, text)
+
+
 def trace_id(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
     """A trace id in lower-case hex."""
     if text is not None and (len(text) != TRACE_ID_CHARS or set(text.lower()) - set("0123456789abcdef")):

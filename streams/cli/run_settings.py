@@ -27,7 +27,7 @@ from topics.spec import Layout
 DURATIONS = frozenset(
     {"gap", "lateness", "max_duration", "out_of_order", "idle_lag", "max_clock_skew", "flush", "step"}
 )
-SIZES = frozenset({"window_memory"})
+SIZES = frozenset({"window_memory", "window_disk"})
 
 
 def default_state_dir() -> Path:
@@ -60,6 +60,12 @@ _OPTIONS = (
         callback=options.as_size,
         metavar="SIZE",
         help="Memory for windows, of all facts partitions of a worker; more of them are on disk.",
+    ),
+    options.setting(
+        "--window-disk",
+        callback=options.as_optional_size,
+        metavar="SIZE",
+        help="Disk for windows, of all facts partitions of a worker; beyond it they close early. Else no limit.",
     ),
     options.setting(
         "--state-dir",
@@ -111,6 +117,7 @@ def run_settings(command: Callable[..., None]) -> Callable[..., None]:
         flush: int,
         step: int,
         window_memory: int,
+        window_disk: int | None,
         state_dir: Path,
         signal_format: str,
         signals_per_hour: int | None,
@@ -139,6 +146,7 @@ def run_settings(command: Callable[..., None]) -> Callable[..., None]:
             flush_ms=flush,
             step_ms=step,
             window_memory_bytes=window_memory,
+            window_disk_bytes=window_disk,
             identity=identity,
             redaction=Redaction(treatments(redact), read_key(redact_key_file)),
             signal_format=SignalFormat(signal_format),

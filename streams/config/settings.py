@@ -32,6 +32,7 @@ _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _UNITS_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)")
 LEAST_MEMORY_BYTES = 1 << 20
+LEAST_DISK_BYTES = 1 << 20
 
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|d)")
 
@@ -41,7 +42,8 @@ class Settings:
     """All settings of `betrace run`; every `_ms` is milliseconds.
 
     `identity` names the attributes that leave with a witness even when no rule names them, `redaction` what becomes of
-    values before they leave. Of more than `signals_per_hour` of one rule only a summary goes out; None is no limit.
+    values before they leave. Windows that take more than `window_disk_bytes` are closed early; of more than
+    `signals_per_hour` of one rule only a summary goes out; None is no limit.
     `dead_letter_key` is the public key (`topics.records.sealed_box`) for whose owner dead letters hold the bytes of
     their records; None is nobody.
     With `allow_create_time` source topics may be stamped by producers.
@@ -64,6 +66,7 @@ class Settings:
     flush_ms: int = 50
     step_ms: int = 500
     window_memory_bytes: int = 2 << 30
+    window_disk_bytes: int | None = None
     identity: tuple[str, ...] = IDENTITY_ATTRIBUTES
     redaction: Redaction = NOT_REDACTED
     signal_format: SignalFormat = SignalFormat.OCSF
@@ -90,6 +93,8 @@ class Settings:
             raise ConfigError(f"facts-partitions is {self.facts_partitions}, must be at least 1")
         if self.window_memory_bytes < LEAST_MEMORY_BYTES:
             raise ConfigError(f"window-memory is {self.window_memory_bytes}B, must be at least {LEAST_MEMORY_BYTES}B")
+        if self.window_disk_bytes is not None and self.window_disk_bytes < LEAST_DISK_BYTES:
+            raise ConfigError(f"window-disk is {self.window_disk_bytes}B, must be at least {LEAST_DISK_BYTES}B")
         if self.signals_per_hour is not None and self.signals_per_hour < 1:
             raise ConfigError(f"signals-per-hour is {self.signals_per_hour}, must be at least 1")
         if not self.source_topics:

@@ -21,7 +21,7 @@ def _gauge(name: str, documentation: str, *labels: str) -> Gauge:
     return Gauge(name, documentation, labels, registry=REGISTRY, namespace="betrace")
 
 
-WHY_CLOSED = ("quiet", "max_duration", "end_of_input")
+WHY_CLOSED = ("quiet", "max_duration", "end_of_input", "disk_limit")
 """`streams.windows.close.CloseReason`, which stands on more than this table may."""
 WHY_DEAD = (
     "empty",
@@ -88,6 +88,7 @@ STALE_SECTIONS = _counter("stale_sections", "Sections of an ingest that was long
 PARTITIONS_GIVEN_UP = _counter("partitions_given_up", "Facts partitions given up for a while, to begin again.")
 FACTS_READ_ON = _counter("facts_read_on", "Facts messages read by sessions itself because Faust stood still.")
 WINDOWS_CLOSED = _counter("windows_closed", "Windows closed.", "reason")
+TRACES_EVICTED = _counter("traces_evicted", "Traces forgotten because windows reached the limit on disk.")
 CLOCK = _gauge(
     "clock_timestamp_seconds",
     "Record time up to which every source partition is complete, so that windows may close.",
@@ -149,6 +150,7 @@ COUNTERS = {
         PARTITIONS_GIVEN_UP,
         FACTS_READ_ON,
         WINDOWS_CLOSED,
+        TRACES_EVICTED,
         VERDICTS,
         EXCEPTED,
         SIGNALS,

@@ -110,10 +110,7 @@ def begin(
     sessions = Sessions(Bounds.of(settings), known.counted(), store, memory_bytes=memory_bytes)
     has_store = is_whole(position, log_begin)
     if has_store:
-        for trace_id, chain in store.chains():
-            sessions.restore(trace_id, chain)
-        for trace_id, presence in store.presences():
-            sessions.presences.restore(trace_id, presence)
+        sessions.restore(store)
     if not has_store or position is None:
         store.clear()
         position = rebuilt(number, last, log_begin)
@@ -121,6 +118,10 @@ def begin(
             log.warning(
                 "windows are built again from the facts log", partition=number, from_offset=position.next_offset
             )
+    elif last is not None:
+        # A step that was published and not written may have decided on one.
+        later = [offset for offset in _start(number, last).evictions if offset >= position.next_offset]
+        position = msgspec.structs.replace(position, evictions=[*position.evictions, *later])
     sessions.remember(position.ended, position.long, has_store=has_store)
     return Partition(
         settings.source_topics,
@@ -164,8 +165,12 @@ def rebuilt(number: int, last: Checkpoint | None, log_begin: int) -> Position:
             action="restore betrace.positions, or stop all workers, delete the betrace.facts topic and reset the "
             "offsets of the ingest group",
         )
+    return _start(number, last)
+
+
+def _start(number: int, checkpoint: Checkpoint) -> Position:
     try:
-        return msgspec.msgpack.decode(last.start, type=Position)
+        return msgspec.msgpack.decode(checkpoint.start, type=Position)
     except msgspec.DecodeError as error:
         raise _unreadable(number, error) from error
 

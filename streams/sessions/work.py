@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
+import structlog
 
 from dsl import RuleSet
 from streams.config.settings import Settings
@@ -36,6 +37,8 @@ from topics.records.checkpoints import Checkpoint, Holder, Hour, JudgingTimes, S
 from topics.records.facts import TICK_MS
 from topics.records.verdicts import JudgingRule
 from topics.signals.finding import HOUR_MS, Finding
+
+log = structlog.get_logger()
 
 CHECKPOINT_S = 10.0
 """At least so often a checkpoint is published when the state moves on, also when there is nothing to say.
@@ -106,7 +109,8 @@ class Work:
         self._ended_ms: dict[int, int] = {}
         """How far the clock of each generation came that ended."""
         self._has_output = False
-        self._memory_bytes = settings.window_memory_bytes // settings.facts_partitions
+        self._shares = settings.facts_partitions
+        self._memory_bytes = settings.window_memory_bytes // self._shares
 
     @property
     def is_durable(self) -> bool:
@@ -144,6 +148,7 @@ class Work:
         self._generation_before, self._replay_before = self._generation, partition.clock.replay
         before_ms = partition.clock.now_ms
         late_count, stale_count = partition.late_count, partition.stale_count
+        evicted_count = partition.evicted_count
         windows_judged = 0
         with metrics.STAGE.labels("apply").time():
             for close in partition.apply(offset, message):
@@ -163,6 +168,7 @@ class Work:
         if is_said:
             metrics.LATE_TO_CLOCK.inc(partition.late_count - late_count)
             metrics.STALE_SECTIONS.inc(partition.stale_count - stale_count)
+            metrics.TRACES_EVICTED.inc(partition.evicted_count - evicted_count)
 
     def asks(self) -> frozenset[int]:
         """The facts partitions whose last checkpoints are wanted, to be told to `hear`."""
@@ -181,6 +187,7 @@ class Work:
         is_owed = is_last and self._coverage.is_owed(clock_ms, self.partition.next_offset)
         if self._is_behind or (self.is_durable and not is_owed):
             return False
+        self._limit_disk()
         self._send_counts(clock_ms or 0)
         for withheld in self.summaries.take(self._hour):
             self._send_summary(withheld)
@@ -192,14 +199,30 @@ class Work:
             self._send_checkpoint(self._position)
         return True
 
+    def _limit_disk(self) -> None:
+        """Has everything forgotten that takes more disk than it may; this step's checkpoint says so."""
+        limit_bytes, stored_bytes = self._settings.window_disk_bytes, self.partition.sessions.stored_bytes
+        if limit_bytes is not None and stored_bytes > limit_bytes // self._shares:
+            log.warning(
+                "windows take more disk than --window-disk: all of the partition are closed as cut",
+                partition=self.number,
+                bytes=stored_bytes,
+            )
+            self.partition.evict()
+            self._has_output = True
+
     def commit(self) -> None:
         """What is in the transaction is published; may run in a thread of its own."""
         with metrics.STAGE.labels("publish").time():
             self._publisher.commit()
 
-    def keep(self, memory_bytes: int) -> None:
-        """The second half of a step, after `commit`: the store takes it, and what is too much leaves memory."""
-        self._memory_bytes = memory_bytes
+    def keep(self, works: int) -> None:
+        """The second half of a step, after `commit`: the store takes it, and what is too much leaves memory.
+
+        `works` is among how many facts partitions memory and disk are to be shared.
+        """
+        self._memory_bytes = self._settings.window_memory_bytes // works
+        self._shares = works
         if self._checkpoint is not None:
             self.published_to, self.cut_below = self._checkpoint.published_to, self._checkpoint.start_offset
             self._checkpointed_s = time.monotonic()
@@ -209,7 +232,7 @@ class Work:
                 sessions = self.partition.sessions
                 self._store.write(sessions.chains, self._position, sessions.presences)
             self._stepped_to, self._position = self._position.next_offset, None
-        self.partition.sessions.cool(memory_bytes)
+        self.partition.sessions.cool(self._memory_bytes)
         clock = self.partition.clock
         self._shown.show(clock.now_ms, clock.held_by(), self.partition.sessions.open_windows)
 

@@ -239,7 +239,7 @@ class SessionsWorker:
 
     def _keep(self, number: int, commit: Future[None]) -> bool:
         commit.result()
-        self._at_work[number].keep(self._settings.window_memory_bytes // len(self._at_work))
+        self._at_work[number].keep(len(self._at_work))
         return True
 
     def _say_health(self) -> None:

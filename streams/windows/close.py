@@ -19,11 +19,17 @@ class CloseReason(Enum):
     QUIET: nothing of the trace arrived for longer than the gap; the trace is taken as whole.
     MAX_DURATION: the window, or its chain, reached its longest duration while records still came; judged as cut.
     END_OF_INPUT: a replay's or a file's input ended; the trace is taken as whole.
+    DISK_LIMIT: windows took more disk than they may; judged as cut.
     """
 
     QUIET = "quiet"
     MAX_DURATION = "max_duration"
     END_OF_INPUT = "end_of_input"
+    DISK_LIMIT = "disk_limit"
+
+
+CUT = frozenset({CloseReason.MAX_DURATION, CloseReason.DISK_LIMIT})
+"""Reasons with which a trace may go on after its window."""
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):

@@ -30,9 +30,9 @@ class Partition:
     """Clock, sessions and position of one facts partition.
 
     `late_count` counts entries and touches that came below the clock: applied at the clock's tick; `stale_count`
-    sections of an ingest that was long replaced, which say nothing new. `said` is what was published of the closes so
-    far: at the beginning as the position has it, then kept by whoever publishes. `rules` says from when rules judge,
-    and `rules_changed_count` how often that changed.
+    sections of an ingest that was long replaced, which say nothing new; `evicted_count` traces that were forgotten for
+    want of disk. `said` is what was published of the closes so far: at the beginning as the position has it, then kept
+    by whoever publishes. `rules` says from when rules judge, and `rules_changed_count` how often that changed.
     """
 
     def __init__(
@@ -57,12 +57,13 @@ class Partition:
         self.rules = row.rules.copy()
         # To look a source up in the rule times takes the longer the more sources there are.
         self._projected_with: dict[Source, tuple[str, int | None, int | None]] = {}
-        self.late_count = self.stale_count = self.rules_changed_count = 0
+        self.late_count = self.stale_count = self.evicted_count = self.rules_changed_count = 0
         self.said = position.rows[-1].said
         self._rules_of = rules_of
         self._out_of_order_ms = out_of_order_ms
         self._rows = list(position.rows)
         self._stored = position
+        self._evictions = sorted(set(position.evictions))
         self._watch()
 
     @property
@@ -80,6 +81,8 @@ class Partition:
             return
         if offset > self.next_offset:
             raise _hole(offset, self.next_offset)
+        if offset in self._evictions:
+            yield from self._evict()
         clock_ms = self.clock.now_ms
         for section in facts.sections:
             joined = self.clock.join(section)
@@ -102,6 +105,15 @@ class Partition:
             yield from self.sessions.advance(clock_ms, offset)
             self._forget_lost(clock_ms)
 
+    def evict(self) -> None:
+        """Has all chains and presences forgotten before the next message: they take more disk than they may.
+
+        It is part of the next position, and so it happens before the same message whoever reads the log again. Open
+        windows close as cut. It is as if reading had begun there: no rule judges a trace that could have begun before.
+        """
+        if not self.is_rereading and self.next_offset not in self._evictions:
+            self._evictions.append(self.next_offset)
+
     def position(self, needed_from: int | None = None) -> Position:
         """Where the partition stands, to be stored with the chains of the same moment.
 
@@ -120,6 +132,7 @@ class Partition:
             list(self._rows),
             list(self.sessions.ended.values()),
             self.sessions.presences.long(),
+            list(self._evictions),
         )
 
     def add_row(self) -> None:
@@ -161,6 +174,7 @@ class Partition:
         for trace_id in gone:
             del sessions.ended[trace_id]
         sessions.presences.drop_over(first_offset)
+        self._evictions = [each for each in self._evictions if each >= first_offset]
 
     def _straddling(self, offset: int) -> list[Ended]:
         """The ended chains of which the log from `offset` on holds a part, or that still make others headless."""
@@ -184,6 +198,16 @@ class Partition:
         if missing_until_ms is not None:
             # Of sources that are part of the new generation already.
             self.rules.begin(missing_until_ms)
+        self._watch()
+
+    def _evict(self) -> Iterator[Close]:
+        clock_ms = self.clock.now_ms
+        if clock_ms is None or self.clock.generation < self._stored.generation:
+            return
+        if not self.is_rereading:
+            self.evicted_count += len(self.sessions.chains)
+            yield from self.sessions.evict()
+        self.rules.begin(clock_ms)
         self._watch()
 
     def _take_in(self, offset: int, section: Section, clock_tick: int | None) -> None:

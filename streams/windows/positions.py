@@ -45,7 +45,8 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     Every facts message below `next_offset` was taken in, and of those everything below tick `applied_tick` was applied.
     With the chains, of generation `generation`, reading goes on at the last of `rows` that is at or below
     `waiting_offset`; without them, at the first: see `rebuilt`. `ended` are the chains that are gone, but of which the
-    log from the first row on holds the tail; `long` are presences that the log is not kept for.
+    log from the first row on holds the tail; `long` are presences that the log is not kept for. `evictions` are the
+    facts offsets before whose messages everything was, or is to be, forgotten for want of disk.
     """
 
     next_offset: int
@@ -55,6 +56,7 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     rows: list[Row]
     ended: list[Ended]
     long: list[LongPresence] = msgspec.field(default_factory=list)
+    evictions: list[int] = msgspec.field(default_factory=list)
 
     @classmethod
     def beginning(cls, offset: int, *, missing_until_ms: int | None = None) -> Position:
@@ -76,4 +78,5 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
         offset = first.facts_offset
         ended = [each for each in self.ended if each.first_offset < offset]
         long = [each for each in self.long if each.first_offset < offset]
-        return Position(offset, None, offset, first.generation, [first], ended, long)
+        evictions = [each for each in self.evictions if each >= offset]
+        return Position(offset, None, offset, first.generation, [first], ended, long, evictions)

@@ -82,9 +82,9 @@ class Presences:
         """The presence of a trace as of the last tick up to which was expired; None when there is none."""
         return self.kept.get(trace_id)
 
-    def restore(self, trace_id: bytes, presence: Presence) -> None:
-        """Learns of a presence that the store has."""
-        self.kept.restore(trace_id, presence)
+    def restore(self, trace_id: bytes, presence: Presence, size_bytes: int) -> None:
+        """Learns of a presence that the store has, and of the size of its stored form."""
+        self.kept.restore(trace_id, presence, size_bytes)
         hot = self.kept.get(trace_id) if presence.is_old else None
         self._count(trace_id, presence if hot is None else hot)
 

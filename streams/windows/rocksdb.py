@@ -70,10 +70,15 @@ class StoredTable(Generic[T]):
 
     def items(self) -> Iterator[tuple[bytes, T]]:
         """All values by trace id."""
+        for trace_id, value, _ in self.stored():
+            yield trace_id, value
+
+    def stored(self) -> Iterator[tuple[bytes, T, int]]:
+        """See `streams.windows.tiers.Table`."""
         for key, value in self._store.database.items(from_key=self.prefix):
             if not key.startswith(self.prefix):
                 return
-            yield key[1:], self._decoder.decode(value)
+            yield key[1:], self._decoder.decode(value), len(value)
 
     def get(self, trace_id: bytes) -> tuple[T, int] | None:
         """See `streams.windows.tiers.Table`."""

@@ -30,7 +30,7 @@ import msgspec
 
 from streams.windows.chain import Bounds, Chain, Ended, Window
 from streams.windows.chains import chains
-from streams.windows.close import Close, CloseReason
+from streams.windows.close import CUT, Close, CloseReason
 from streams.windows.facts import AtomFacts
 from streams.windows.presence import LongPresence, Presence, Presences
 from streams.windows.reorder import Arrival, Shelf, Tick, Waiting
@@ -107,14 +107,17 @@ class Sessions:
         """The first ticks of the open windows, and of all chains."""
         self._watched_until: int | None = None
 
-    def restore(self, trace_id: bytes, chain: Chain) -> None:
-        """Learns of a chain that the store has."""
-        self.chains.restore(trace_id, chain)
-        if chain.window is not None:
-            self.open_windows += 1
-            self._window_firsts.add(chain.window.first)
-        self._needs.add(chain.needs)
-        self._chain_firsts.add(chain.first)
+    def restore(self, store: WindowStore) -> None:
+        """Learns of all chains and presences that the store has."""
+        for trace_id, chain, size_bytes in store.chain_table.stored():
+            self.chains.restore(trace_id, chain, size_bytes)
+            if chain.window is not None:
+                self.open_windows += 1
+                self._window_firsts.add(chain.window.first)
+            self._needs.add(chain.needs)
+            self._chain_firsts.add(chain.first)
+        for trace_id, presence, size_bytes in store.presence_table.stored():
+            self.presences.restore(trace_id, presence, size_bytes)
 
     def remember(self, ended: Iterable[Ended], long: Iterable[LongPresence], *, has_store: bool) -> None:
         """Learns what a position tells of traces; with a store, it has the presences that are not over."""
@@ -132,6 +135,11 @@ class Sessions:
         """Puts on disk what was written and does not fit in so much memory, beside what waits and the filters."""
         self.presences.kept.cool(memory_bytes // 8)
         self.chains.cool(memory_bytes * 5 // 8 - self.presences.kept.held_bytes)
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the store has of chains and presences, as of the last step."""
+        return self.chains.stored_bytes + self.presences.kept.stored_bytes
 
     @property
     def is_empty(self) -> bool:
@@ -182,14 +190,30 @@ class Sessions:
                 close = self._close(trace_id, chain, chain.window, CloseReason.END_OF_INPUT, chain.window.last)
                 yield close if before is None else msgspec.structs.replace(close, read_again_from=before)
 
+    def evict(self) -> Iterator[Close]:
+        """Closes every window as cut and forgets every chain and presence: there is no room for them.
+
+        What waits stays. No rule may judge what could have been there by now: see `Partition.evict`.
+        """
+        for trace_id in self.chains:
+            chain = self.chains.look(trace_id)
+            if chain is not None and chain.window is not None:
+                closed = chain.last if self.applied_tick is None else self.applied_tick
+                yield self._close(trace_id, chain, chain.window, CloseReason.DISK_LIMIT, closed)
+        self._forget_chains()
+
     def forget_all(self) -> None:
         """Everything begins anew; no chain, and nothing that waits, is kept."""
+        self._forget_chains()
+        self.applied_tick = None
+        self.waiting.clear()
+
+    def _forget_chains(self) -> None:
         self.chains.clear()
         self.ended.clear()
-        self.applied_tick, self.open_windows = None, 0
-        self._needs, self._window_firsts, self._chain_firsts = Needs(), Needs(), Needs()
-        self.waiting.clear()
         self.presences.clear()
+        self.open_windows = 0
+        self._needs, self._window_firsts, self._chain_firsts = Needs(), Needs(), Needs()
 
     def _apply(self, tick: int, arrived: Tick) -> None:
         for arrival in arrived.arrivals:
@@ -304,7 +328,7 @@ class Sessions:
         self._window_firsts.remove(window.first)
         if self.lost:
             chain.is_cut |= self._has_lost_input(chain.seen_from, chain.last)
-        whole = reason is not CloseReason.MAX_DURATION and not chain.headless and not chain.is_cut
+        whole = reason not in CUT and not chain.headless and not chain.is_cut
         return Close(trace_id, chain, window, reason, closed * TICK_MS, whole)
 
     def _has_lost_input(self, first: int, last: int) -> bool:

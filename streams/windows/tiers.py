@@ -23,6 +23,8 @@ from streams.windows.required_offsets import Needs
 from streams.windows.wheel import Wheel
 
 INDEXED_AT_ONCE = 10_000
+KEYS_BYTES = 42
+"""The keys of a value, and of its place in the index."""
 
 
 class Due(Protocol):
@@ -40,6 +42,9 @@ class Table(Protocol[T_co]):
 
     def get(self, trace_id: bytes) -> tuple[T_co, int] | None:
         """A value and the size of its stored form in bytes; None when there is none."""
+
+    def stored(self) -> Iterator[tuple[bytes, T_co, int]]:
+        """All values by trace id, with the sizes of their stored forms in bytes."""
 
     def trace_ids(self) -> Iterator[bytes]:
         """The ids of all values, in order."""
@@ -81,6 +86,7 @@ class Tiers(Generic[T]):
         self._gone: set[bytes] = set()
         """Removed since the last step, of what the store has."""
         self._hot_bytes = 0
+        self._cold_bytes = 0
         self._wheel = Wheel()
         """Of what is hot."""
         self._cold_count = 0
@@ -108,6 +114,12 @@ class Tiers(Generic[T]):
     def hot_count(self) -> int:
         """How many are in memory."""
         return len(self._hot)
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the store has of them as of the last step, with their keys and the index."""
+        keys_bytes = KEYS_BYTES * (len(self._stored_bytes) + self._cold_count)
+        return self._hot_bytes + self._cold_bytes + keys_bytes
 
     @property
     def held_bytes(self) -> int:
@@ -170,9 +182,9 @@ class Tiers(Generic[T]):
                         action="delete it: it is rebuilt from the facts log",
                     )
 
-    def restore(self, trace_id: bytes, value: T) -> None:
-        """A value that the store has, cold as it is there."""
-        self._add_cold(trace_id, value.due)
+    def restore(self, trace_id: bytes, value: T, size_bytes: int) -> None:
+        """A value that the store has, cold as it is there, and the size of its stored form."""
+        self._add_cold(trace_id, value.due, size_bytes)
         if len(self._to_index) >= INDEXED_AT_ONCE:
             self._index()
 
@@ -199,7 +211,7 @@ class Tiers(Generic[T]):
         self._hot.clear()
         self._stored_bytes.clear()
         self._gone.clear()
-        self._hot_bytes = self._cold_count = 0
+        self._hot_bytes = self._cold_bytes = self._cold_count = 0
         self._wheel.clear()
         self._cold_ids.clear()
         self._cold_dues = Needs()
@@ -240,14 +252,16 @@ class Tiers(Generic[T]):
 
     def _put_away(self, trace_id: bytes) -> None:
         value = self._hot.pop(trace_id)
-        self._hot_bytes -= self._stored_bytes.pop(trace_id)
+        size_bytes = self._stored_bytes.pop(trace_id)
+        self._hot_bytes -= size_bytes
         self._wheel.forget(value.due, trace_id)
-        self._add_cold(trace_id, value.due)
+        self._add_cold(trace_id, value.due, size_bytes)
 
-    def _add_cold(self, trace_id: bytes, due: int) -> None:
+    def _add_cold(self, trace_id: bytes, due: int, size_bytes: int) -> None:
         self._cold_ids.add(trace_id)
         self._cold_dues.add(due)
         self._cold_count += 1
+        self._cold_bytes += size_bytes
         self._to_index.append((due, trace_id))
 
     def _index(self) -> None:
@@ -266,6 +280,7 @@ class Tiers(Generic[T]):
             return None
         value, size_bytes = stored
         self._cold_count -= 1
+        self._cold_bytes -= size_bytes
         self._cold_ids.remove(trace_id)
         self._cold_dues.remove(value.due)
         self._hot[trace_id] = value

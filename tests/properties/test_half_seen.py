@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streams.windows.chain import Bounds
-from streams.windows.close import Close
+from streams.windows.close import Close, CloseReason
 from streams.windows.partition import Partition
 from streams.windows.positions import Position
 from streams.windows.sessions import Sessions
@@ -55,8 +55,8 @@ def told(records: Iterable[Record], from_offset: int, watermark: int, **options:
     return section(from_offset, from_offset + 1, watermark * TICK_MS, entries, touches, **options)  # type: ignore[arg-type]
 
 
-def judged(log: Iterable[Facts]) -> list[tuple[Close, Closed, frozenset[str]]]:
-    """Every close, as it was, with the rules that judge it."""
+def judged(log: Iterable[Facts], *, evict_at: int | None = None) -> list[tuple[Close, Closed, frozenset[str]]]:
+    """Every close, as it was, with the rules that judge it; all windows leave before message `evict_at`."""
     partition = Partition(
         (TOPIC,),
         Sessions(BOUNDS, {}),
@@ -66,6 +66,8 @@ def judged(log: Iterable[Facts]) -> list[tuple[Close, Closed, frozenset[str]]]:
     )
     found = []
     for offset, each in enumerate(log):
+        if offset == evict_at:
+            partition.evict()
         for close in partition.apply(offset, each):
             rules = partition.rules.judging(
                 RULES.__getitem__, chain_first_ms=close.seen_from_ms, reach_ms=REACH * TICK_MS
@@ -142,3 +144,18 @@ def test_lost_input(records: list[Record], lost_from: int, length: int) -> None:
     ]
 
     assert [] == [each for each in found if each not in truth(records)]
+
+
+@given(histories(), st.integers(1, 200))
+@example(steady(200, hit_at=(50, 150)), 60)
+@example(sparse(), 5)
+def test_eviction(records: list[Record], evicted: int) -> None:
+    """What counts as whole after all windows had to leave is what it had been; those that left do not."""
+    before = [each for each in records if each.tick < evicted]
+    after = [each for each in records if each.tick >= evicted]
+
+    log = [message(told(before, 0, evicted), rules="two"), message(told(after, 1, FAR_TICK), rules="two")]
+    found = judged(log, evict_at=1)
+
+    assert [] == [was for _, was, rules in found if rules and was.whole and was not in truth(records)]
+    assert [] == [was for _, was, _ in found if was.whole and was.reason is CloseReason.DISK_LIMIT]

@@ -59,10 +59,7 @@ def begun(store: Store | Disk | None = None, position: Position | None = None) -
     sessions = Sessions(BOUNDS, COUNTED, store)
     stored = store.position() if store else None
     if store and stored:
-        for trace_id, chain in store.chains():
-            sessions.restore(trace_id, chain)
-        for trace_id, presence in store.presences():
-            sessions.presences.restore(trace_id, presence)
+        sessions.restore(store)
         position = stored
     elif position:
         position = position.rebuilt()
@@ -92,8 +89,13 @@ def judgement(partition: Partition, close: Close) -> Judgement:
     return Judgement(closed(close), rules, revision)
 
 
-def step(partition: Partition, store: Store | Disk) -> Position:
-    """What sessions makes durable about every second; the position is on `betrace.positions` too."""
+def step(partition: Partition, store: Store | Disk, *, evicts: bool = False) -> Position:
+    """What sessions makes durable about every second; the position is on `betrace.positions` too.
+
+    `evicts`: all windows are to leave, because they take too much disk.
+    """
+    if evicts:
+        partition.evict()
     position = partition.position()
     store.write(partition.sessions.chains, position, partition.sessions.presences)
     # Nothing stays in memory, or some of it does.
@@ -143,12 +145,13 @@ def waits(waiting: Waiting) -> list[tuple[int, int, list[Arrival], bytes]]:
 class Life:
     """A worker that stores a step at each of `steps` and dies at `stop`: offsets of the facts log, ascending.
 
-    With `is_bare` it begins without the store of those before it.
+    With `is_bare` it begins without the store of those before it. At its last step it `evicts`.
     """
 
     steps: tuple[int, ...]
     stop: int
     is_bare: bool = False
+    evicts: bool = False
 
 
 @st.composite
@@ -157,7 +160,8 @@ def lives(draw: st.DrawFn, length: int) -> list[Life]:
     offsets = st.lists(st.integers(0, length), min_size=1, max_size=5).map(sorted)
     drawn = draw(st.lists(offsets, min_size=1, max_size=4).map(sorted))
     bare = st.booleans()
-    return [*[Life(tuple(at[:-1]), at[-1], draw(bare)) for at in drawn], Life((), length, draw(bare))]
+    evicts = st.integers(0, 3).map(lambda number: number == 0)
+    return [*[Life(tuple(at[:-1]), at[-1], draw(bare), draw(evicts)) for at in drawn], Life((), length, draw(bare))]
 
 
 gone = st.just([0] * SOURCES) | st.lists(st.integers(0, 6), min_size=SOURCES, max_size=SOURCES)
@@ -191,12 +195,11 @@ def test_stored_state_and_rereading(
     """
     log = written(sources, done, grown=grown, gone=data.draw(gone))
     lived = data.draw(lives(len(log)))
-    whole = begun()
-    said = [judged(whole, offset, message) for offset, message in enumerate(log)]
     disk = Disk()
 
-    last, found = lived_through(log, lived, disk.opened, disk.clear)
+    last, found, evictions = lived_through(log, lived, disk.opened, disk.clear)
 
+    whole, said = uninterrupted(log, evictions)
     assert said_by(said, lived) == found
     assert state(whole) == state(last)
 
@@ -206,15 +209,14 @@ def test_stored_state_on_a_real_disk(sources: list[list[SourceRecord]], done: li
     """It is so with RocksDB too."""
     log = written(sources, done, grown=True, gone=data.draw(gone))
     lived = data.draw(lives(len(log)))
-    whole = begun()
-    said = [judged(whole, offset, message) for offset, message in enumerate(log)]
 
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "store"
-        last, found = lived_through(
+        last, found, evictions = lived_through(
             log, lived, lambda: Store(path, IDENTITY), lambda: shutil.rmtree(path, ignore_errors=True)
         )
 
+    whole, said = uninterrupted(log, evictions)
     assert said_by(said, lived) == found
     assert state(whole) == state(last)
 
@@ -224,9 +226,10 @@ def lived_through(
     lived: list[Life],
     opened: Callable[[], AbstractContextManager[Store | Disk]],
     cleared: Callable[[], None],
-) -> tuple[Partition, list[Judgement]]:
-    """The last worker, and what all of them said."""
+) -> tuple[Partition, list[Judgement], set[int]]:
+    """The last worker, what all of them said, and before which messages windows had to leave."""
     said: list[Judgement] = []
+    evictions: set[int] = set()
     position: Position | None = None
     for number, life in enumerate(lived):
         if life.is_bare:
@@ -239,12 +242,25 @@ def lived_through(
             for stored_at in life.steps:
                 said += taken_in(partition, log, read, stored_at, published_to)
                 if partition.next_offset >= published_to:
-                    position = step(partition, store)
+                    evicts = life.evicts and stored_at == life.steps[-1] and not partition.is_rereading
+                    evictions |= {partition.next_offset} if evicts else set()
+                    position = step(partition, store, evicts=evicts)
                 else:
                     partition.add_row()
             said += taken_in(partition, log, read, life.stop, published_to)
             if number == len(lived) - 1:
                 hold(partition)
+    return partition, said, evictions
+
+
+def uninterrupted(log: list[Facts], evictions: set[int]) -> tuple[Partition, list[list[Judgement]]]:
+    """A worker that never stops, from which all windows leave before these messages, and what it says by each."""
+    partition = begun()
+    said = []
+    for offset, message in enumerate(log):
+        if offset in evictions:
+            partition.evict()
+        said.append(judged(partition, offset, message))
     return partition, said
 
 

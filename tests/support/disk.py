@@ -28,8 +28,13 @@ class DiskTable(Generic[T]):
 
     def items(self) -> Iterator[tuple[bytes, T]]:
         """As the table's."""
+        for trace_id, value, _ in self.stored():
+            yield trace_id, value
+
+    def stored(self) -> Iterator[tuple[bytes, T, int]]:
+        """As the table's."""
         for trace_id, value in self._values.items():
-            yield trace_id, self._decoder.decode(value)
+            yield trace_id, self._decoder.decode(value), len(value)
 
     def get(self, trace_id: bytes) -> tuple[T, int] | None:
         """As the table's."""

@@ -131,7 +131,7 @@ class Worker:
         """It makes durable what it did."""
         if self.work.prepare():
             self.work.commit()
-            self.work.keep(1 << 20)
+            self.work.keep(1)
 
 
 SETTINGS = Settings(

@@ -32,6 +32,7 @@ _PLAIN = re.compile(r"[\w.@:/+-]+")
 
 _CUT_BECAUSE = {
     "max_duration": "the trace was cut at the longest duration of a window",
+    "disk_limit": "the window was closed early because windows reached their limit on disk",
     "end_of_input": "the input ended before the trace was quiet",
 }
 

@@ -21,6 +21,7 @@ NUMBERS = [
     ("step", "step_ms", 1, "1ms"),
     ("facts-partitions", "facts_partitions", 1, "1"),
     ("window-memory", "window_memory_bytes", 1 << 20, "1048576B"),
+    ("window-disk", "window_disk_bytes", 1 << 20, "1048576B"),
     ("signals-per-hour", "signals_per_hour", 1, "1"),
 ]
 

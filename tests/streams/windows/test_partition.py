@@ -325,8 +325,7 @@ def test_store_brings_back_windows(tmp_path: Path) -> None:
         store.write(partition.sessions.chains, partition.position(), partition.sessions.presences)
     with Store(tmp_path / "store", identity) as store:
         again = begun(store.position(), store=store)
-        for restored in store.chains():
-            again.sessions.restore(*restored)
+        again.sessions.restore(store)
 
         reread = told(again, *log)
         closes = told(again, clock(9_000, 9))

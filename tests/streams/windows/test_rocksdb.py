@@ -61,7 +61,7 @@ def write(
     found = Tiers(store.chain_table, memory_per_stored_byte=1, filter_bytes=8)
     for trace, each in chains.items():
         if each is None:
-            found.restore(trace, stored(store)[trace])
+            found.restore(trace, stored(store)[trace], 1)
             found.remove(trace)
         else:
             found.put(trace, each)

@@ -159,8 +159,8 @@ def test_due_after_a_restart() -> None:
     _, table = cold((TRACE, 5), (OTHER, 7))
     table.forget_index()
     chains = tiers(table)
-    for trace, value in table.items():
-        chains.restore(trace, value)
+    for trace, value, size_bytes in table.stored():
+        chains.restore(trace, value, size_bytes)
 
     found = taken(chains, 9)
 

@@ -75,6 +75,7 @@ def test_broken_without_subjects(kind: str, expected: str) -> None:
     ("close_reason", "because"),
     [
         ("max_duration", "the trace was cut at the longest duration of a window"),
+        ("disk_limit", "the window was closed early because windows reached their limit on disk"),
         ("end_of_input", "the input ended before the trace was quiet"),
         ("quiet", "the trace is not known whole"),
     ],
