@@ -8,10 +8,10 @@ from tests.support.builders import TRACE
 
 
 def test_reasons_are_closed() -> None:
-    """There are three reasons, and their texts are what metrics and signals show."""
+    """There are four reasons, and their texts are what metrics and signals show."""
     reasons = [reason.value for reason in CloseReason]
 
-    assert ["quiet", "max_duration", "end_of_input"] == reasons
+    assert ["quiet", "max_duration", "end_of_input", "disk_limit"] == reasons
 
 
 def test_chain_first_in_milliseconds() -> None:

@@ -180,3 +180,31 @@ def test_nothing_is_whole_without_a_rule() -> None:
 
     assert ([], False, "No statement: no rule was in force.") == (report.rules, report.is_whole, report.statement)
     assert "Nothing: each of the" not in page(report)
+
+
+def test_the_time_in_which_windows_had_to_leave_is_not_judged() -> None:
+    """Windows took too much disk: no rule is whole for that time, and what is said of the rest is what a recount says.
+
+    A trace that was half there by then is not broken for want of what was forgotten.
+    """
+    life = Lifetime()
+    lived(life, 3, "audit.log")
+    life.write(7, "audit.log")
+    life.wait(1)
+    life.evict()
+    life.write(7, "pii.access")
+    life.step()
+    lived(life, 3, "audit.log")
+    life.end()
+
+    report = life.report(60_000, 360_000)
+
+    audited = rule(report, "audited")
+    before, after = audited.judged.times
+    assert (False, False) == (audited.is_whole, report.is_whole)
+    assert before.to_ms <= 180_000 < 180_000 + REACH_MS < after.from_ms
+    times = [(before.from_ms, before.to_ms), (after.from_ms, after.to_ms)]
+    held, broken = recount(life.log, "audited", times)
+    assert 0 == broken == audited.counts.broken
+    assert held <= audited.counts.held
+    assert [] == life.findings()
