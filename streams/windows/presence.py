@@ -23,7 +23,7 @@ from streams.windows.chain import Bounds
 from streams.windows.required_offsets import Needs
 from streams.windows.tiers import Table, Tiers
 
-MEMORY_PER_STORED_BYTE = 20
+MEMORY_PER_STORED_BYTE = 35
 """How much memory a presence takes for each byte of its stored form; measured by tests/bench/bench_windows.py."""
 
 

@@ -9,6 +9,7 @@ process of their own.
     hot_per_gib                 open windows in one GiB when all are in use
     beyond_setting_mib          memory beyond `--window-memory` (64 MiB) when they are opened step by step
     memory_per_stored_byte      memory of a hot window for each byte of its stored form
+    presence_per_stored_byte    the same of the presence of a trace that no rule knows of, in a time of watch
     waiting_ratio               memory of what waits for the clock, to what `Waiting.held_bytes` says of it
     closed_per_s                windows applied, closed, judged and made into signals, without Kafka
     with_disk_s, bare_s         from a worker that is given a partition to all its windows there, on a real Kafka
@@ -77,6 +78,7 @@ class Figures(msgspec.Struct):
     hot_per_gib: int
     beyond_setting_mib: int
     memory_per_stored_byte: float
+    presence_per_stored_byte: float
     waiting_ratio: float
     closed_per_s: int
     with_disk_s: float
@@ -171,6 +173,19 @@ def bounded(path: Path, count: int) -> int:
     return (grown - MEMORY_BYTES) // MIB
 
 
+def present(path: Path, count: int) -> float:
+    """Memory of so many presences, to the size of their stored form."""
+    rules, _ = load([RULES])
+    with Store(path, IDENTITY) as store:
+        partition = _partition(rules, store)
+        before = _resident_bytes()
+        presences = partition.sessions.presences
+        for number in range(count):
+            presences.arrive(copied(bytes(16), number), FIRST_TICK, number // PER_MESSAGE, is_watched=True)
+        store.write(partition.sessions.chains, partition.position(), presences)
+        return (_resident_bytes() - before) / sum(presences.kept._stored_bytes.values())
+
+
 def waiting(count: int) -> float:
     """Memory of so many entries that wait, to what is reckoned."""
     rules, _ = load([RULES])
@@ -257,6 +272,7 @@ def measure(bootstrap: str, directory: Path, windows: int, runs: int) -> Figures
     hots = [_apart(hot, path, windows) for path in paths]
     hot_count, per_byte = (statistics.median(each) for each in zip(*hots, strict=True))
     beyond_mib = statistics.median(_apart(bounded, directory / f"bounded-{run}", windows) for run in range(runs))
+    per_presence_byte = statistics.median(_apart(present, directory / f"present-{run}", windows) for run in range(runs))
     waiting_ratio = statistics.median(_apart(waiting, windows) for _ in range(runs))
     closed_s = statistics.median(_apart(closing, windows) for _ in range(runs))
     times_s = [takeovers(bootstrap, directory, windows) for _ in range(runs)]
@@ -266,6 +282,7 @@ def measure(bootstrap: str, directory: Path, windows: int, runs: int) -> Figures
         hot_per_gib=round(hot_count),
         beyond_setting_mib=round(beyond_mib),
         memory_per_stored_byte=per_byte,
+        presence_per_stored_byte=round(per_presence_byte, 2),
         waiting_ratio=round(waiting_ratio, 2),
         closed_per_s=round(windows / closed_s),
         with_disk_s=with_disk_s,
