@@ -24,7 +24,6 @@ In a time of watch (`watch`, and while input is lost and until gap + lateness af
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
 
 import msgspec
 
@@ -32,30 +31,14 @@ from streams.windows.chain import Bounds, Chain, Ended, Window
 from streams.windows.chains import chains
 from streams.windows.close import CUT, Close, CloseReason
 from streams.windows.facts import AtomFacts
-from streams.windows.presence import LongPresence, Presence, Presences
-from streams.windows.reorder import Arrival, Shelf, Tick, Waiting
+from streams.windows.presence import LongPresence, Presences
+from streams.windows.reorder import Arrival, Tick, Waiting
 from streams.windows.required_offsets import Needs
-from streams.windows.tiers import Table
+from streams.windows.window_store import WindowStore
 from topics.records.facts import NO_SPAN, TICK_MS, touched
 
 FILTER_SHARE = 16
 """Of the memory for windows this part each for the ids of the chains and of the presences that are on disk."""
-
-
-class WindowStore(Protocol):
-    """Where a facts partition puts what it does not hold in memory."""
-
-    @property
-    def chain_table(self) -> Table[Chain]:
-        """What is there of the chains."""
-
-    @property
-    def presence_table(self) -> Table[Presence]:
-        """What is there of the presences."""
-
-    @property
-    def shelf(self) -> Shelf:
-        """Where arrivals wait."""
 
 
 class LostTime(msgspec.Struct, array_like=True, frozen=True):

@@ -1,0 +1,26 @@
+"""What the sessions of a facts partition ask of a store: `streams.windows.rocksdb.Store` is one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from streams.windows.chain import Chain
+from streams.windows.presence import Presence
+from streams.windows.reorder import Shelf
+from streams.windows.tiers import Table
+
+
+class WindowStore(Protocol):
+    """Where a facts partition puts what it does not hold in memory."""
+
+    @property
+    def chain_table(self) -> Table[Chain]:
+        """What is there of the chains."""
+
+    @property
+    def presence_table(self) -> Table[Presence]:
+        """What is there of the presences."""
+
+    @property
+    def shelf(self) -> Shelf:
+        """Where arrivals wait."""
