@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from dsl import Event, Span, Value
 from dsl.judge.span import NO_ATTRIBUTES, Attributes
 from streams.archive.typed import origin_of, value_of
+from streams.decode.convert import span_id as valid_id
 
 COLUMNS = (
     "name",
@@ -64,8 +65,9 @@ def _span(
     identity, severity, body, body_type = log
     return Span(
         name=name,  # type: ignore[arg-type]  # the columns' types are the schema's
-        span_id=span_id or b"",  # type: ignore[arg-type]
-        parent_id=parent_id or b"",  # type: ignore[arg-type]
+        # An archive of an earlier version has ids of any length.
+        span_id=valid_id(span_id or b""),  # type: ignore[arg-type]
+        parent_id=valid_id(parent_id or b""),  # type: ignore[arg-type]
         start_ns=start_ns,  # type: ignore[arg-type]
         end_ns=end_ns,  # type: ignore[arg-type]
         attributes=attributes,
@@ -79,7 +81,7 @@ def _span(
         is_log=is_log,  # type: ignore[arg-type]
         log_body=value_of(body, body_type) if is_log else None,  # type: ignore[arg-type]
         log_severity=severity,  # type: ignore[arg-type]
-        identity=identity or span_id or b"",  # type: ignore[arg-type]
+        identity=identity or valid_id(span_id or b""),  # type: ignore[arg-type]
     )
 
 

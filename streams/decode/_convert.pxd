@@ -7,4 +7,6 @@ from streams.decode._wire cimport Slice
 
 cdef object span(Names names, otlp.Record* record, tuple origin)
 cdef object log(Names names, otlp.Record* record, tuple origin)
-cdef tuple origin_of(Names names, Slice sender, Slice records_of_scope)
+cdef dict resource_of(Names names, Slice sender)
+cdef tuple origin_of(Names names, dict resource, Slice records_of_scope)
+cdef int add_services(set services, Slice sender) except -1

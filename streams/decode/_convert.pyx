@@ -10,23 +10,34 @@ import math
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy
 
-from streams.decode._slices cimport bytes_of, text_of
+from streams.decode._slices cimport bytes_of, is_text, text_of
 from streams.decode._wire cimport FIELD, Field, Reader, next_field, reader_of
 
 from dsl import Event, Span
-from streams.decode.convert import KINDS, STATUSES, add_value, log_identity, severity_name, span_identity
+from streams.decode.convert import (
+    KINDS,
+    SERVICE,
+    STATUSES,
+    add_value,
+    log_identity,
+    severity_name,
+    span_identity,
+)
+from streams.decode.convert import span_id as valid_id
 from topics.otlp.protobuf import array_value, key_values_value
+
+cdef bytes SERVICE_NAME = SERVICE.encode()
 
 
 cdef object span(Names names, otlp.Record* record, tuple origin):
     """The span of a record; one without an id is told by all its attributes."""
     resource, scope, scope_name = origin
-    cdef bytes span_id = bytes_of(record.span_id)
+    cdef bytes span_id = _id(record.span_id)
     cdef dict attributes
     cdef object made = Span(
         names.text(record.name),
         span_id,
-        b"" if otlp.is_no_parent(record.parent_id) else bytes_of(record.parent_id),
+        b"" if otlp.is_no_parent(record.parent_id) else _id(record.parent_id),
         record.start_ns or None,
         record.other_ns or None,
         _attributes(names, record.content, otlp.SPAN_ATTRIBUTE),
@@ -53,7 +64,7 @@ cdef object log(Names names, otlp.Record* record, tuple origin):
     _add_attributes(attributes, None, record.content, otlp.LOG_ATTRIBUTE)
     cdef object made = Span(
         names.text(record.name),
-        bytes_of(record.span_id),
+        _id(record.span_id),
         start_ns=record.start_ns or record.other_ns or None,
         attributes={key: value for key, value in attributes.items() if key in names.attributes},
         resource=resource,
@@ -67,17 +78,46 @@ cdef object log(Names names, otlp.Record* record, tuple origin):
     return made
 
 
-cdef tuple origin_of(Names names, Slice sender, Slice records_of_scope):
-    """What all records of a scope have of their origin: resource, scope, the scope's name."""
-    cdef dict resource = {}, scope = {}
-    cdef Slice name
-    cdef Field field, inner_field
-    cdef Reader reader = reader_of(sender), inner
-    name.size = 0
+cdef inline bytes _id(Slice sent):
+    """The span id of a record, as `streams.decode.convert.span_id` has it."""
+    return bytes_of(sent) if sent.size == otlp.SPAN_ID_BYTES else valid_id(bytes_of(sent))
+
+
+cdef dict resource_of(Names names, Slice sender):
+    """What all records of a sender have of its resource."""
+    cdef dict resource = {}
+    cdef Field field
+    cdef Reader reader = reader_of(sender)
     while next_field(&reader, &field) == FIELD:
         if field.tag == otlp.ORIGIN:
             _add_attributes(resource, names, field.content, otlp.RESOURCE_ATTRIBUTE)
-    reader = reader_of(records_of_scope)
+    return resource
+
+
+cdef int add_services(set services, Slice sender) except -1:
+    """Adds the texts that the sender's resource has as `service.name`."""
+    cdef Slice key
+    cdef Field field, attribute, value
+    cdef Reader reader = reader_of(sender), inner
+    while next_field(&reader, &field) == FIELD:
+        if field.tag != otlp.ORIGIN:
+            continue
+        inner = reader_of(field.content)
+        while next_field(&inner, &attribute) == FIELD:
+            if attribute.tag == otlp.RESOURCE_ATTRIBUTE:
+                otlp.read_pair(attribute.content, &key, &value)
+                if is_text(key, SERVICE_NAME) and value.tag == otlp.STRING and value.content.size:
+                    services.add(text_of(value.content))
+    return 0
+
+
+cdef tuple origin_of(Names names, dict resource, Slice records_of_scope):
+    """What all records of a scope have of their origin: resource, scope, the scope's name."""
+    cdef dict scope = {}
+    cdef Slice name
+    cdef Field field, inner_field
+    cdef Reader reader = reader_of(records_of_scope), inner
+    name.size = 0
     while next_field(&reader, &field) == FIELD:
         if field.tag == otlp.ORIGIN:
             _add_attributes(scope, names, field.content, otlp.SCOPE_ATTRIBUTE)

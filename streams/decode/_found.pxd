@@ -12,6 +12,8 @@ cdef class Found:
     cdef dict traces
     cdef Touches touches
     cdef list hits
+    cdef set services
+    cdef Py_ssize_t hit_count
     cdef Py_ssize_t span_count
     cdef Py_ssize_t without_trace_count
     cdef bint tells
@@ -37,6 +39,8 @@ cdef class Running:
     cdef object follow
     cdef Py_ssize_t value_bytes, behind_count, span_count, spans_without_trace, logs_without_trace
     cdef list hits
+    cdef set services
+    cdef Py_ssize_t hit_count
     # Of the next record:
     cdef bytes value
     cdef int64_t offset, record_ms

@@ -29,9 +29,10 @@ cdef class Found:
 
     cdef void begin(self) noexcept:
         """Nothing is found yet."""
-        self.span_count = self.without_trace_count = self.row_count = 0
+        self.span_count = self.without_trace_count = self.row_count = self.hit_count = 0
         self.tells = self.row_has_root = False
         self.row_spans = None
+        self.services = set()
         if self.touches is None:
             self.traces = {}
         else:
@@ -56,6 +57,7 @@ cdef class Found:
         if self.row_spans is None:
             self.row_spans = []
         self.row_spans.append(span)
+        self.hit_count += 1
         return 0
 
     cdef int end_row(self) except -1:
@@ -103,6 +105,7 @@ cdef class Running:
         # As `streams.ingest.watermark` has it: the first record of all is measured by the local clock.
         self.highest_ms = start.highest_ms if self.is_known else start.local_ms
         self.hits = []
+        self.services = set()
 
     cdef bint is_next(self, message) except -1:
         """Whether a message is the partition's next record, with a value, and its time is in no doubt."""
@@ -133,6 +136,8 @@ cdef class Running:
         found.touches.commit(<uint64_t>tick)
         if found.hits is not None:
             self.hits += [Hits(self.offset, tick, trace_id, spans) for trace_id, spans in found.hits]
+            self.hit_count += found.hit_count
+        self.services |= found.services
         self.span_count += found.span_count
         if logs:
             self.logs_without_trace += found.without_trace_count
@@ -167,4 +172,5 @@ cdef class Running:
             self.spans_without_trace,
             self.logs_without_trace,
             self.hits,
+            self.services,
         )

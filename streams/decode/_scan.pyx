@@ -27,10 +27,13 @@ from streams.decode._slices cimport is_text, slice_of
 from streams.decode._touches cimport Touches
 from streams.decode._wire cimport END, FIELD, REFUSED, Field, Reader, Slice, next_field, reader_of
 
+from streams.decode.batches import MOST_HITS
 from streams.decode.records import Decoded
 from topics.records import audit
 
 cdef bytes AUDIT = audit.PREFIX.encode()
+
+cdef Py_ssize_t MOST_RUN_HITS = MOST_HITS
 
 cdef struct Origin:
     Slice sender
@@ -46,6 +49,7 @@ cdef class Scanner:
     cdef bint every_span
     cdef Slice audit
     cdef bint has_audit
+    cdef dict resource  # of the sender that is read, None until one of its records needs it
 
     def __init__(self, interest):
         self.names = Names(interest.names, interest.attributes)
@@ -60,7 +64,8 @@ cdef class Scanner:
             return None
         cdef Py_ssize_t spans_without_trace = 0 if logs else found.without_trace_count
         cdef Py_ssize_t logs_without_trace = found.without_trace_count - spans_without_trace
-        return Decoded(found.traces, found.span_count, spans_without_trace, logs_without_trace)
+        cdef list services = sorted(found.services)
+        return Decoded(found.traces, found.span_count, spans_without_trace, logs_without_trace, services)
 
     def read_run(self, list messages not None, Py_ssize_t index, start, Touches touches not None):
         """The run that begins at an index, as `streams.decode.batches.ReadRun`."""
@@ -75,6 +80,8 @@ cdef class Scanner:
                 break
             running.add(found, logs)
             index += 1
+            if running.hit_count >= MOST_RUN_HITS:
+                break
         touches.discard()
         return running.run(index - first)
 
@@ -117,6 +124,8 @@ cdef class Scanner:
         origin.is_of_interest = self.every_span
         if (status := self.read_origin(sender, otlp.RESOURCE_ATTRIBUTE, &origin.is_of_interest)) != END:
             return status
+        convert.add_services(found.services, sender)
+        self.resource = None
         while (status := next_field(&reader, &field)) == FIELD:
             if field.tag == otlp.RECORDS_OF_SCOPE:
                 origin.scope = field.content
@@ -145,7 +154,9 @@ cdef class Scanner:
                 found.tells = otlp.tells_log(&record) if logs else otlp.tells_span(&record)
             if found.count(&record, not logs and otlp.is_no_parent(record.parent_id)) and record.is_of_interest:
                 if shared is None:
-                    shared = convert.origin_of(self.names, origin.sender, origin.scope)
+                    if self.resource is None:
+                        self.resource = convert.resource_of(self.names, origin.sender)
+                    shared = convert.origin_of(self.names, self.resource, origin.scope)
                 found.add(
                     convert.log(self.names, &record, shared) if logs else convert.span(self.names, &record, shared)
                 )

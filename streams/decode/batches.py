@@ -3,7 +3,7 @@
 In: nothing. Out: what the compiled scanner is told of a run, and what it returns. A run ends before the first record
 that takes more than counting its traces: one that the scanner is unsure of, that holds something for the audit trail,
 whose time is in doubt, or that is another partition's. Such a record is taken in alone, and so are all where nothing
-was compiled.
+was compiled. It ends as well when it holds `MOST_HITS`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 import msgspec
 
 from dsl import Span
+
+MOST_HITS = 5_000
+"""A run ends with the record that brings it to so many spans that rules look at: each of them takes memory."""
 
 if TYPE_CHECKING:
     # Judging a file needs no Kafka client.
@@ -75,7 +78,8 @@ class Run(msgspec.Struct):
     """What a run of records says, beside the touches that it added; all counts are 0 when there is no run.
 
     `first_ms` is the first record's time, `highest_ms` the highest of all so far, which `is_advanced` when a record of
-    the run reached it. The others count what `streams.decode.decoder` and `streams.ingest.watermark` count of a record.
+    the run reached it; `services` are as in `Decoded`. The others count what `streams.decode.decoder` and
+    `streams.ingest.watermark` count of a record.
     The records of a run are all stamped by brokers, or all by producers.
     """
 
@@ -91,6 +95,7 @@ class Run(msgspec.Struct):
     spans_without_trace: int = 0
     logs_without_trace: int = 0
     hits: list[Hits] = msgspec.field(default_factory=list)
+    services: set[str] = msgspec.field(default_factory=set)
 
 
 ReadRun: TypeAlias = "Callable[[list[Message], int, RunStart, Touches], Run]"

@@ -21,12 +21,14 @@ from topics.otlp import requests as otlp
 NO_PARENT = frozenset({b"", bytes(8)})
 """The parent span ids that a root has."""
 
+SPAN_ID_BYTES = 8
 IDENTITY_BYTES = 16
 SPAN_IDENTITY_BYTES = 12
 """Of a log record, and of a span without an id: neither is as long as the other, nor as an id."""
 
 KINDS: Mapping[int, str] = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 STATUSES: Mapping[int, str] = {1: "ok", 2: "error"}
+SERVICE = "service.name"
 _EVENT_NAME = "event.name"
 _canonical = msgspec.msgpack.Encoder(order="deterministic")
 
@@ -60,25 +62,18 @@ class Origin:
         names = self.interest.names
         return (
             self.is_of_interest
-            or self.event_name(log) in names
+            or event_name(log, self.value) in names
             or not names.isdisjoint([attribute.key for attribute in log.attributes])
         )
 
-    def event_name(self, log: otlp.LogRecord) -> str:
-        """The record's event name, else its attribute `event.name`, else empty."""
-        if log.event_name:
-            return log.event_name
-        attribute = next((attribute for attribute in log.attributes if attribute.key == _EVENT_NAME), None)
-        name = None if attribute is None else self.value(attribute.value)
-        return name if isinstance(name, str) else ""
-
     def span(self, span: otlp.Span) -> Span:
         """The span as rules read it; one without an id is told by its name, start and attributes."""
-        attributes = None if span.span_id else converted(span.attributes, self.value)
+        own_id = span_id(span.span_id)
+        attributes = None if own_id else converted(span.attributes, self.value)
         made = Span(
             name=span.name,
-            span_id=span.span_id,
-            parent_id=b"" if span.parent_span_id in NO_PARENT else span.parent_span_id,
+            span_id=own_id,
+            parent_id=b"" if span.parent_span_id in NO_PARENT else span_id(span.parent_span_id),
             start_ns=span.start_time_unix_nano or None,
             end_ns=span.end_time_unix_nano or None,
             attributes=self._wanted(span.attributes),
@@ -89,7 +84,7 @@ class Origin:
             kind=KINDS.get(span.kind),
             status=STATUSES.get(span.status.code, "unset"),
             status_message=span.status.message,
-            identity=span.span_id,
+            identity=own_id,
         )
         if attributes is not None:
             made.identity = span_identity(made, attributes)
@@ -99,8 +94,8 @@ class Origin:
         """The log record as rules read it."""
         attributes = converted(log.attributes, self.value)
         span = Span(
-            name=self.event_name(log),
-            span_id=log.span_id,
+            name=event_name(log, self.value),
+            span_id=span_id(log.span_id),
             start_ns=log.time_unix_nano or log.observed_time_unix_nano or None,
             attributes={key: value for key, value in attributes.items() if key in self.interest.attributes},
             resource=self.resource,
@@ -117,17 +112,66 @@ class Origin:
         return converted(attributes, self.value, self.interest.attributes)
 
 
-def origin(request: otlp.Request, interest: Interest, resource: otlp.Resource, scope: otlp.Scope) -> Origin:
-    """The origin of the records that a request holds for a resource and a scope."""
-    keys = [attribute.key for attributes in (resource.attributes, scope.attributes) for attribute in attributes]
-    return Origin(
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A resource, converted once for all its scopes; `is_of_interest` says that one of its attributes is."""
+
+    interest: Interest
+    value: Callable[[msgspec.Raw], Value]
+    resource: Attributes
+    is_of_interest: bool
+
+    def origin(self, scope: otlp.Scope) -> Origin:
+        """The origin of the records that a request holds for this resource and a scope."""
+        return Origin(
+            interest=self.interest,
+            value=self.value,
+            resource=self.resource,
+            scope=converted(scope.attributes, self.value, self.interest.attributes),
+            scope_name=scope.name or None,
+            is_of_interest=self.is_of_interest or _is_named(scope.attributes, self.interest),
+        )
+
+
+def sender(request: otlp.Request, interest: Interest, resource: otlp.Resource) -> Sender:
+    """The resource as its records need it."""
+    return Sender(
         interest=interest,
         value=request.value,
         resource=converted(resource.attributes, request.value, interest.attributes),
-        scope=converted(scope.attributes, request.value, interest.attributes),
-        scope_name=scope.name or None,
-        is_of_interest=interest.every_span or not interest.names.isdisjoint(keys),
+        is_of_interest=interest.every_span or _is_named(resource.attributes, interest),
     )
+
+
+def services(request: otlp.Request, resource: otlp.Resource) -> set[str]:
+    """The texts that the resource has as `service.name`: one, unless the attribute is repeated."""
+    found = [request.value(attribute.value) for attribute in resource.attributes if attribute.key == SERVICE]
+    return {value for value in found if isinstance(value, str) and value}
+
+
+def event_name(log: otlp.LogRecord, value: Callable[[msgspec.Raw], Value]) -> str:
+    """The record's event name, else its attribute `event.name`, else empty."""
+    if log.event_name:
+        return log.event_name
+    attribute = next((attribute for attribute in log.attributes if attribute.key == _EVENT_NAME), None)
+    name = None if attribute is None else value(attribute.value)
+    return name if isinstance(name, str) else ""
+
+
+def span_id(sent: bytes) -> bytes:
+    """A span id as OTLP has it: 8 bytes, or none; any other length becomes a hash of 8 bytes.
+
+    So a span that a faulty sender made can still be told from others and has its parent, and no sender chooses how long
+    an identity is.
+
+    >>> span_id(b"12345678"), span_id(b""), len(span_id(b"1" * 850_000))
+    (b'12345678', b'', 8)
+    """
+    return sent if len(sent) in (0, SPAN_ID_BYTES) else _hash(sent, SPAN_ID_BYTES)
+
+
+def _is_named(attributes: Sequence[otlp.KeyValue], interest: Interest) -> bool:
+    return not interest.names.isdisjoint([attribute.key for attribute in attributes])
 
 
 def converted(
@@ -188,5 +232,5 @@ def span_identity(span: Span, attributes: Attributes) -> bytes:
     return _hash((span.name, span.start_ns, attributes), SPAN_IDENTITY_BYTES)
 
 
-def _hash(told_by: tuple[object, ...], size: int) -> bytes:
+def _hash(told_by: object, size: int) -> bytes:
     return hashlib.blake2b(_canonical.encode(told_by), digest_size=size).digest()

@@ -160,17 +160,20 @@ def _name_search(names: frozenset[str]) -> Callable[[bytes], object]:
 
 
 def _decoded(request: otlp.Request, interest: Interest) -> Decoded:
-    decoded = Decoded()
-    # Looking at a resource or a scope costs upb an object each, so it is not done where nothing can be found.
+    decoded, services = Decoded(), set[str]()
+    # Looking at a scope costs upb an object, so it is not done where nothing can be found.
     is_quiet = interest is _NOTHING
     for spans_of in request.resource_spans:
+        services |= convert.services(request, spans_of.resource)
+        sender = None if is_quiet else convert.sender(request, interest, spans_of.resource)
         for spans in spans_of.scope_spans:
-            origin = None if is_quiet else convert.origin(request, interest, spans_of.resource, spans.scope)
-            _add_spans(decoded, spans.spans, origin)
+            _add_spans(decoded, spans.spans, None if sender is None else sender.origin(spans.scope))
     for logs_of in request.resource_logs:
+        services |= convert.services(request, logs_of.resource)
+        sender = None if is_quiet else convert.sender(request, interest, logs_of.resource)
         for logs in logs_of.scope_logs:
-            origin = None if is_quiet else convert.origin(request, interest, logs_of.resource, logs.scope)
-            _add_logs(decoded, logs.log_records, origin)
+            _add_logs(decoded, logs.log_records, None if sender is None else sender.origin(logs.scope))
+    decoded.services = sorted(services)
     return decoded
 
 

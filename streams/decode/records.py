@@ -23,10 +23,12 @@ class Decoded(msgspec.Struct, gc=False):
     """What one record says, by trace id (16 bytes, never all zero).
 
     `span_count` counts all spans and log records in `traces`. Spans without a valid trace id are counted beside it, and
-    so are log records without one, which are nothing unusual.
+    so are log records without one, which are nothing unusual. `services` are the names of the services that
+    sent them, as the resources have them, each once and sorted.
     """
 
     traces: dict[bytes, TraceSpans] = msgspec.field(default_factory=dict)
     span_count: int = 0
     spans_without_trace: int = 0
     logs_without_trace: int = 0
+    services: list[str] = msgspec.field(default_factory=list)

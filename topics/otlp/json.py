@@ -12,13 +12,14 @@ import base64
 import binascii
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from topics.otlp.requests import (
     NESTING_LIMIT,
     NO_RECORDS,
+    ONLY_UNKNOWN,
     KeyValue,
     OtlpError,
     Request,
@@ -27,6 +28,9 @@ from topics.otlp.requests import (
     Value,
     integer,
 )
+
+UNKNOWN_CHARS = 50
+"""So much of an unknown member's name is in a reason."""
 
 _ABSENT = msgspec.Raw()
 _INT64_LIMIT = 1 << 63
@@ -37,6 +41,7 @@ _JSON_ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
 )
+_GROUPS = (("resourceSpans", "scopeSpans", "spans"), ("resourceLogs", "scopeLogs", "logRecords"))
 
 
 class _Document(msgspec.Struct, rename="camel"):
@@ -72,10 +77,13 @@ def read(document: bytes) -> Request:
     """The request in a JSON document.
 
     Raises:
-        OtlpError: it is no JSON, has another shape, or is nested too deep to be read.
+        OtlpError: it is no JSON, has another shape, is nested too deep to be read, or has no record, but members that
+            no request has.
     """
+    text = document.decode("utf-8-sig", "replace")
     try:
-        read_document = _read_document(document.decode("utf-8-sig", "replace"))
+        read_document = _read_document(text)
+        unknown = None if _has_records(read_document) else next(_unknown_members(text), None)
     except RecursionError:
         raise OtlpError("json is nested too deep") from None
     except msgspec.ValidationError as error:
@@ -84,6 +92,8 @@ def read(document: bytes) -> Request:
         raise OtlpError(f"not json: {reason(error)}") from error
     if read_document.resource_spans is msgspec.UNSET and read_document.resource_logs is msgspec.UNSET:
         raise OtlpError(NO_RECORDS)
+    if unknown is not None:
+        raise OtlpError(f"{ONLY_UNKNOWN}: {unknown[:UNKNOWN_CHARS]!r}")
     return Request(read_document.resource_spans or (), read_document.resource_logs or (), value)
 
 
@@ -129,6 +139,26 @@ def _read_document(text: str) -> _Document:
         if mended == text:
             raise
         return _read_document(mended)
+
+
+def _has_records(document: _Document) -> bool:
+    has_spans = any(spans.spans for of in document.resource_spans or () for spans in of.scope_spans)
+    return has_spans or any(logs.log_records for of in document.resource_logs or () for logs in of.scope_logs)
+
+
+def _unknown_members(text: str) -> Iterator[str]:
+    """The names, down to the scopes, of members that no request has: others are in the place of its records."""
+    document = msgspec.json.decode(mend(text))
+    yield from _others(document, *(group for group, _, _ in _GROUPS))
+    for group, scopes, records in _GROUPS:
+        for sender in document.get(group) or ():
+            yield from _others(sender, "resource", scopes, "schemaUrl")
+            for scope in sender.get(scopes) or ():
+                yield from _others(scope, "scope", records, "schemaUrl")
+
+
+def _others(members: dict[str, object], *known: str) -> Iterator[str]:
+    return (name for name in members if name not in known)
 
 
 def _without_nulls(item: object) -> object:

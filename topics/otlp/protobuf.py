@@ -25,7 +25,7 @@ from opentelemetry.proto.logs.v1 import logs_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
-from topics.otlp.requests import NESTING_LIMIT, NO_RECORDS, OtlpError, RecordKind, Request, Value
+from topics.otlp.requests import NESTING_LIMIT, NO_RECORDS, ONLY_UNKNOWN, OtlpError, RecordKind, Request, Value
 
 Message: TypeAlias = Any
 """A message of upb; protobuf has no types that mypy can follow."""
@@ -176,7 +176,7 @@ def _check_content(kind: RecordKind, request: Message) -> None:
     size_bytes = request.ByteSize()
     request.DiscardUnknownFields()
     if request.ByteSize() != size_bytes:
-        raise OtlpError("no spans or log records, only unknown fields")
+        raise OtlpError(ONLY_UNKNOWN)
 
 
 def _records(kind: RecordKind, request: Message) -> list[Message]:

@@ -32,6 +32,7 @@ MENDED = "\ufffd"
 """What stands in the place of damaged text."""
 
 NO_RECORDS = "no resource spans or resource logs"
+ONLY_UNKNOWN = "no spans or log records, only unknown fields"
 
 _UINT64_LIMIT = 1 << 64
 _INTEGER = re.compile(rb'"?(-?[0-9]{1,20})"?')

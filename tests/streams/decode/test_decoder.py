@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
@@ -48,6 +49,11 @@ interests = st.sampled_from((AUDIT, NOTHING, EVERYTHING)) | st.builds(
 def text(key: str, value: str) -> Message:
     """An attribute that holds text."""
     return KeyValue(key=key, value=AnyValue(string_value=value))
+
+
+def whole_request(*spans: Message) -> Message:
+    """A request with these spans, in one scope of one resource."""
+    return ExportTraceServiceRequest.FromString(trace_request(*spans))
 
 
 def outcome(
@@ -238,6 +244,26 @@ def test_log_records_without_trace() -> None:
             id="other shape",
         ),
         pytest.param(b'{"resourceSpans":[],"x":%s' % (b"[" * 100_000), "json is nested too deep", id="deep"),
+        pytest.param(
+            b'{"resourceSpans":[{"scope_spans":[{"spans":[{}]}]}]}',
+            "no spans or log records, only unknown fields: 'scope_spans'",
+            id="names of the other encoding",
+        ),
+        pytest.param(
+            b'{"resourceSpans":[{"instrumentationLibrarySpans":[{"spans":[{}]}]}]}',
+            "no spans or log records, only unknown fields: 'instrumentationLibrarySpans'",
+            id="names of an old OTLP",
+        ),
+        pytest.param(
+            b'{"resourceLogs":[{"scopeLogs":[{"log_records":[{}],"scope":null}]}],"resourceSpans":null}',
+            "no spans or log records, only unknown fields: 'log_records'",
+            id="names inside a scope, and nulls",
+        ),
+        pytest.param(
+            b'{"resourceSpans":[],"%s":1}' % (b"x" * 1000),
+            f"no spans or log records, only unknown fields: '{'x' * 50}'",
+            id="a long name",
+        ),
     ],
 )
 def test_reasons(value: bytes | None, reason: str) -> None:
@@ -261,6 +287,55 @@ def test_json_format_refuses_what_is_no_object(value: bytes) -> None:
 def test_request_without_records(value: bytes) -> None:
     """A request without any span or log record is a request."""
     assert decode(value, AUDIT) == Decoded()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"resourceSpans":[{"resource":{"x":1},"schemaUrl":"u","scopeSpans":[{"scope":{},"schemaUrl":"u","spans":[]}]}]}',
+        b'{"resourceLogs":[{"resource":null,"scopeLogs":[{"logRecords":null}]}],"resourceSpans":null}',
+    ],
+)
+def test_document_without_records(value: bytes) -> None:
+    """A document whose members are all a request's may hold no record."""
+    assert decode(value, AUDIT) == Decoded()
+
+
+def test_unknown_members_beside_records() -> None:
+    """What a later OTLP adds does no harm to the records."""
+    span = b'{"traceId":"%s","name":"audit.log","flags":1}' % TRACE.hex().encode()
+    value = b'{"resourceSpans":[{"new":1,"scopeSpans":[{"new":1,"spans":[%s]}]}],"new":1}' % span
+
+    assert names(decode(value, AUDIT)) == ["audit.log"]
+
+
+@pytest.mark.parametrize("length", [1, 7, 9, 16, 850_000])
+def test_id_of_another_length(length: int) -> None:
+    """A span id of another length than 8 bytes becomes a hash of 8: no sender chooses how long an identity is."""
+    request = whole_request(
+        Span(trace_id=TRACE, span_id=b"1" * length, name="audit.log"),
+        Span(trace_id=TRACE, span_id=b"2" * length, parent_span_id=b"1" * length, name="audit.log"),
+    )
+    log = LogRecord(trace_id=TRACE, span_id=b"1" * length, time_unix_nano=1, event_name="audit.log")
+
+    for value in (request.SerializeToString(), as_json(request)):
+        parent, child = decode(value, AUDIT).traces[TRACE].spans
+        [of_log] = decode(logs_request(log), AUDIT, kind=RecordKind.LOGS).traces[TRACE].spans
+
+        assert [8, 8] == [len(parent.span_id), len(child.span_id)]
+        assert (parent.span_id, parent.span_id) == (child.parent_id, of_log.span_id)
+        assert parent.span_id != child.span_id
+        assert (parent.identity, child.identity) == (parent.span_id, child.span_id)
+
+
+def test_services() -> None:
+    """Every resource's `service.name` is told, whatever rules look at; of what is no text or empty there is none."""
+    named = [Resource(attributes=[text("service.name", name)]) for name in ("shop", "cart", "shop", "", "b\u00e9")]
+    named.append(Resource(attributes=[KeyValue(key="service.name", value=AnyValue(int_value=7)), text("x", "y")]))
+    requests = [trace_request(Span(trace_id=TRACE, name="x"), resource=resource) for resource in named]
+
+    assert ["b\u00e9", "cart", "shop"] == decode(b"".join(requests), NOTHING).services
+    assert ["b\u00e9", "cart", "shop"] == decode(b"".join(requests), EVERYTHING).services
 
 
 @pytest.mark.parametrize("before", [b"", b"\n", b" \r\n\t", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n\n"])
