@@ -28,7 +28,7 @@ from dsl.judge.predicate import (
     parts,
     speaks_of,
 )
-from dsl.judge.span import NO_ATTRIBUTES, Attributes, Span, Value
+from dsl.judge.span import NO_ATTRIBUTES, Attributes, Span, Value, events_named
 from dsl.judge.values import clean
 from dsl.syntax.nodes import Cond, Subject
 from dsl.syntax.printer import cond_text, name_text, subject_text
@@ -176,7 +176,7 @@ def _holds(is_about: Predicate, name: str | None, where: Where | None) -> Predic
 
 def _events(span: Span, name: str | None) -> list[Attributes]:
     """The attributes of each event of the name; when there is none, one without attributes."""
-    return [event.attributes for event in span.events if event.name == name] or [NO_ATTRIBUTES]
+    return events_named(span, name) or [NO_ATTRIBUTES]
 
 
 def _unless(predicate: Predicate, exemptions: tuple[Exemption, ...], zone: ZoneInfo) -> Predicate:

@@ -87,6 +87,14 @@ def _identity(occurrence: Occurrence) -> bytes:
     return occurrence.identity
 
 
+def smallest(keys: tuple[KeyHashes, ...]) -> tuple[KeyHashes, ...]:
+    """Of the keys of one occurrence those that `Occurrences` keeps of its variants: `MAX_VARIANTS` at most."""
+    if len(keys) <= MAX_VARIANTS:
+        return keys
+    by_bytes = {msgspec.msgpack.encode(each): each for each in keys}
+    return tuple(by_bytes[encoded] for encoded in sorted(by_bytes)[:MAX_VARIANTS])
+
+
 def _smallest(variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
     if len(variants) == 1:
         return variants

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 from dsl.judge.builtin import BUILTINS, lookup_keys
-from dsl.judge.span import NO_ATTRIBUTES, Attributes, Span, Value
+from dsl.judge.span import NO_ATTRIBUTES, Attributes, Span, Value, events_named
 from dsl.judge.values import (
     ORDERS,
     Check,
@@ -182,7 +182,7 @@ def _has(name: str) -> Predicate:
             return True
         if (value := span.attributes.get(name)) is not None and is_known(value) and not is_false(value):
             return True
-        return bool(span.events) and any(event.name == name for event in span.events)
+        return bool(span.events) and bool(events_named(span, name))
 
     return has
 

@@ -161,7 +161,8 @@ class RuleSet:
         by_name = self._by_name
         named = [by_name[span.name]] if span.name in by_name else []
         if span.events:
-            named += [by_name[event.name] for event in span.events if event.name in by_name]
+            # Each name once: a span may have 100,000 events of one that thousands of atoms ask for.
+            named += [by_name[name] for name in {event.name for event in span.events} if name in by_name]
         for place in (span.attributes, span.resource, span.scope):
             for name in place:  # a comprehension per place costs 0.1 µs more
                 if name in by_name:
