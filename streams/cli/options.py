@@ -17,6 +17,7 @@ from streams.config.security import PASSWORD_VARIABLE, Mechanism, Protocol, Secu
 from streams.config.settings import milliseconds, moment_ms, size_bytes
 from streams.decode.decoder import Format
 from streams.errors import ConfigError
+from streams.projection.budget import FACTOR
 from streams.projection.project import IDENTITY_ATTRIBUTES
 from streams.projection.redact import KEY_VARIABLE
 from topics.records.signals import SignalFormat
@@ -137,6 +138,12 @@ identity = setting(
     callback=any_names,
     metavar="NAMES",
     help="Attributes that a signal shows even when no rule names them, with commas between.",
+)
+record_budget = setting(
+    "--record-budget",
+    type=click.IntRange(min=FACTOR),
+    default=FACTOR,
+    help="Of a source record at most so many times its size is written, or 64 KiB; then what it shows is cut.",
 )
 redact = setting(
     "--redact",

@@ -60,6 +60,7 @@ HELP_ARCHIVE = "Give a later --from, or put the files that are missing back"
 @options.out_of_order
 @options.max_clock_skew
 @options.signal_format
+@options.record_budget
 @options.identity
 @options.redact
 @options.redact_key_file
@@ -96,6 +97,7 @@ def command(
     out_of_order: int,
     max_clock_skew: int,
     signal_format: str,
+    record_budget: int,
     identity: tuple[str, ...],
     redact: str,
     redact_key_file: Path | None,
@@ -124,6 +126,7 @@ def command(
         max_duration_ms=max_duration,
         out_of_order_ms=out_of_order,
         max_clock_skew_ms=max_clock_skew,
+        record_budget=record_budget,
         identity=identity,
         redaction=Redaction(treatments(redact), read_key(redact_key_file)),
         signal_format=SignalFormat(signal_format),

@@ -80,6 +80,7 @@ _OPTIONS = (
         type=click.IntRange(min=1),
         help="Most new signals of a rule in an hour of record time, then a summary; verdicts count all. Else no limit.",
     ),
+    options.record_budget,
     options.identity,
     options.redact,
     options.redact_key_file,
@@ -121,6 +122,7 @@ def run_settings(command: Callable[..., None]) -> Callable[..., None]:
         state_dir: Path,
         signal_format: str,
         signals_per_hour: int | None,
+        record_budget: int,
         identity: tuple[str, ...],
         redact: str,
         redact_key_file: Path | None,
@@ -152,6 +154,7 @@ def run_settings(command: Callable[..., None]) -> Callable[..., None]:
             signal_format=SignalFormat(signal_format),
             signals_per_hour=signals_per_hour,
             dead_letter_key=_public_key(dead_letter_key),
+            record_budget=record_budget,
         )
         command(settings=settings, layout=layout, **others)
 

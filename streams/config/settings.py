@@ -13,8 +13,9 @@ from typing import TypeAlias
 from streams.config.security import NO_SECURITY, Security
 from streams.decode.decoder import Format
 from streams.errors import ConfigError
-from streams.projection.project import IDENTITY_ATTRIBUTES, NOT_REDACTED
-from streams.projection.redact import Redaction
+from streams.projection.budget import FACTOR
+from streams.projection.project import IDENTITY_ATTRIBUTES
+from streams.projection.redact import NOT_REDACTED, Redaction
 from topics.records.facts import TICK_MS
 from topics.records.signals import SignalFormat
 from topics.spec import Layout
@@ -43,9 +44,9 @@ class Settings:
 
     `identity` names the attributes that leave with a witness even when no rule names them, `redaction` what becomes of
     values before they leave. Windows that take more than `window_disk_bytes` are closed early; of more than
-    `signals_per_hour` of one rule only a summary goes out; None is no limit.
-    `dead_letter_key` is the public key (`topics.records.sealed_box`) for whose owner dead letters hold the bytes of
-    their records; None is nobody.
+    `signals_per_hour` of one rule only a summary goes out; None is no limit. At most `record_budget` times the size of
+    a source record is written of it, or 64 KiB. `dead_letter_key` is the public key (`topics.records.sealed_box`) for
+    whose owner dead letters hold the bytes of their records; None is nobody.
     With `allow_create_time` source topics may be stamped by producers.
     """
 
@@ -71,6 +72,7 @@ class Settings:
     redaction: Redaction = NOT_REDACTED
     signal_format: SignalFormat = SignalFormat.OCSF
     signals_per_hour: int | None = None
+    record_budget: int = FACTOR
     dead_letter_key: bytes | None = None
     security: Security = NO_SECURITY
 
@@ -97,6 +99,8 @@ class Settings:
             raise ConfigError(f"window-disk is {self.window_disk_bytes}B, must be at least {LEAST_DISK_BYTES}B")
         if self.signals_per_hour is not None and self.signals_per_hour < 1:
             raise ConfigError(f"signals-per-hour is {self.signals_per_hour}, must be at least 1")
+        if self.record_budget < FACTOR:
+            raise ConfigError(f"record-budget is {self.record_budget}, must be at least {FACTOR}")
         if not self.source_topics:
             raise ConfigError("no source topic is set: give --source-topics, such as otlp_spans,otlp_logs")
         if self.start not in ("earliest", "latest"):

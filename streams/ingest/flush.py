@@ -21,6 +21,8 @@ from streams.errors import ConfigError
 from topics.records.facts import NO_SPAN, TOUCH_BYTES, VERSION, Entry, Fact, Facts, Section, encode, pack_touch
 
 PIECE_TOUCHES = 1024
+SERVICES = 1_000
+"""A message names so many services at most."""
 HEADERS_BYTES = 8
 """At most so much longer does a piece make the length fields of a message."""
 
@@ -29,11 +31,15 @@ MORE_WORKERS = "start more ingest workers, they share the source partitions"
 
 @dataclass(slots=True)
 class _Group:
-    """The facts of one trace in one tick, and the offsets of the first and last record that brought some."""
+    """The facts of one trace in one tick, and the offsets of the first and last record that brought some.
+
+    `is_incomplete` is as in `topics.records.facts.Entry`.
+    """
 
     first_offset: int
     offset: int
     facts: list[Fact]
+    is_incomplete: bool = False
 
 
 @dataclass(slots=True)
@@ -41,7 +47,8 @@ class Draft:
     """What is to be said of one source partition; `[from_offset, to_offset)` grows as records are added.
 
     `touches` are all traces that were seen, by tick; `groups` has those of them that have facts. `out_of_bounds` are
-    those with a record that counts at another time than it is stamped.
+    those with a record that counts at another time than it is stamped. `services` sent the records: all of them, or
+    more than a message names.
     """
 
     topic: str
@@ -60,27 +67,44 @@ class Draft:
     touches: Touches = field(default_factory=touches.none_yet)
     groups: dict[tuple[bytes, int], _Group] = field(default_factory=dict)
     out_of_bounds: set[tuple[bytes, int]] = field(default_factory=set)
+    services: set[str] = field(default_factory=set)
 
     def add(
-        self, trace_id: bytes, tick: int, offset: int, span_count: int, facts: list[Fact], *, root_seen: bool
+        self,
+        trace_id: bytes,
+        tick: int,
+        offset: int,
+        span_count: int,
+        facts: list[Fact],
+        *,
+        root_seen: bool,
+        is_incomplete: bool = False,
     ) -> None:
         """Adds what one record says of one trace; the list `facts` becomes the draft's own."""
         self.touches.add(trace_id, tick, span_count, root_seen)
-        if facts:
-            self.add_facts(trace_id, tick, offset, facts)
+        if facts or is_incomplete:
+            self.add_facts(trace_id, tick, offset, facts, is_incomplete=is_incomplete)
 
-    def add_facts(self, trace_id: bytes, tick: int, offset: int, facts: list[Fact]) -> None:
+    def add_facts(
+        self, trace_id: bytes, tick: int, offset: int, facts: list[Fact], *, is_incomplete: bool = False
+    ) -> None:
         """Adds the facts that one record brings of one trace, whose touch is added; the list becomes the draft's."""
         group = self.groups.get((trace_id, tick))
         if group is None:
             # Not the offset of a touch: which of them share a group depends on when it was flushed.
-            self.groups[trace_id, tick] = _Group(offset, offset, facts)
+            self.groups[trace_id, tick] = _Group(offset, offset, facts, is_incomplete)
             return
         group.offset = offset
         group.facts.extend(facts)
+        group.is_incomplete |= is_incomplete
+
+    def add_services(self, names: set[str]) -> None:
+        """Adds the services that sent a record; beyond what a message names there is no need to know them."""
+        if len(self.services) <= SERVICES:
+            self.services |= names
 
     def add_dead_letter(self, offset: int) -> None:
-        """Adds a record that could not be decoded; those that follow one another are one range."""
+        """Adds a record that could not be decoded, or was refused; those that follow one another are one range."""
         if self.dead_letters and self.dead_letters[-1][1] == offset:
             self.dead_letters[-1] = (self.dead_letters[-1][0], offset + 1)
         else:
@@ -92,7 +116,16 @@ class Draft:
         for (trace_id, tick), group in self.groups.items():
             span_count, root_seen = self.touches.take(trace_id, tick)
             entries[self.touches.partition_of(trace_id, facts_partitions)].append(
-                Entry(trace_id, group.first_offset, group.offset, tick, span_count, root_seen, group.facts)
+                Entry(
+                    trace_id,
+                    group.first_offset,
+                    group.offset,
+                    tick,
+                    span_count,
+                    root_seen,
+                    group.facts,
+                    group.is_incomplete,
+                )
             )
         marks = self._marks(facts_partitions)
         return [
@@ -128,21 +161,27 @@ class Draft:
         )
 
 
-def messages(rules: str, sections: list[Section], limit_bytes: int) -> list[bytes]:
+def messages(
+    rules: str, sections: list[Section], limit_bytes: int, services: frozenset[str] = frozenset()
+) -> list[bytes]:
     """The message of one facts partition, in parts no larger than `limit_bytes`.
 
     Raises:
-        ConfigError: a single fact, or what is said of the source partitions alone, is larger than the limit.
+        ConfigError: what is said of the source partitions leaves no room for a fact.
     """
-    whole = encode(Facts(VERSION, rules, sections))
+    named = sorted(services)[:SERVICES]
+    last = Facts(VERSION, rules, sections, named, len(services) > SERVICES)
+    whole = encode(last)
     if len(whole) <= limit_bytes:
         return [whole]
-    return list(_parts(rules, sections, limit_bytes))
+    return list(_parts(last, limit_bytes))
 
 
-def _parts(rules: str, sections: list[Section], limit_bytes: int) -> Iterator[bytes]:
+def _parts(whole: Facts, limit_bytes: int) -> Iterator[bytes]:
+    rules, sections = whole.rules, whole.sections
     bare = [_bare(section) for section in sections]
-    room_bytes = limit_bytes - len(encode(Facts(VERSION, rules, sections=[_emptied(section) for section in sections])))
+    emptied = msgspec.structs.replace(whole, sections=[_emptied(section) for section in sections])
+    room_bytes = limit_bytes - len(encode(emptied))
     if room_bytes < 0:
         raise _too_large("what is said of all source partitions", room_bytes, MORE_WORKERS)
     filled_bytes = 0
@@ -154,7 +193,7 @@ def _parts(rules: str, sections: list[Section], limit_bytes: int) -> Iterator[by
         part[at] = _joined(part[at], piece)
         filled_bytes += piece_bytes
     completed = [_joined(_emptied(section), filled) for section, filled in zip(sections, part, strict=True)]
-    yield encode(Facts(VERSION, rules, completed))
+    yield encode(msgspec.structs.replace(whole, sections=completed))
 
 
 def _pieces(sections: list[Section], room_bytes: int) -> Iterator[tuple[int, Section, int]]:
@@ -181,7 +220,8 @@ def _split_entry(entry: Entry, room_bytes: int) -> Iterator[Entry]:
         return
     half = len(entry.facts) // 2
     if not half:
-        raise _too_large("a fact", room_bytes, "name fewer attributes in one rule")
+        # One fact has at most FACT_BYTES (streams.projection.budget): so much is said of the source partitions.
+        raise _too_large("a fact", room_bytes, MORE_WORKERS)
     yield from _split_entry(msgspec.structs.replace(entry, facts=entry.facts[:half]), room_bytes)
     rest = msgspec.structs.replace(entry, facts=entry.facts[half:], span_count=0)
     yield from _split_entry(rest, room_bytes)

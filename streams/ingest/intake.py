@@ -7,7 +7,7 @@ the partitions whose log is not where it was. A record that cannot be read becom
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import structlog
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message, TopicPartition
@@ -20,6 +20,7 @@ from streams.decode.decoder import Decoder, Format
 from streams.errors import RecordError, StateError
 from streams.ingest.flush import Draft
 from streams.ingest.group import Source
+from streams.ingest.run_facts import add_to, run_facts
 from streams.ingest.source import Projected, SourcePartition
 from streams.kafka.outbox import Outbox
 from streams.kafka.reader import PARTITION_EOF
@@ -27,8 +28,8 @@ from streams.kafka.unreadable import Obstacles, Unreadable
 from streams.observe import metrics
 from streams.observe.sampling import SamplingWatch
 from streams.projection.audit_records import extract
-from streams.projection.audit_redaction import redacted
-from streams.projection.project import Projector, project
+from streams.projection.budget import Budget, project
+from streams.projection.project import Projector
 from topics import partition as partitions
 from topics.otlp.requests import RecordKind
 from topics.records import audit, dead_letters
@@ -38,6 +39,8 @@ log = structlog.get_logger()
 
 CONSUME_BYTES = 1_000_000
 CONSUME_COUNTS = (10, 5000)
+FACTS_BYTES = 4_000_000
+"""As Python objects these take about ten times as much."""
 
 _GONE = frozenset(
     {
@@ -65,6 +68,9 @@ class Intake:
         self._tallies: defaultdict[str, metrics.Tally] = defaultdict(metrics.Tally)
         self._sampling = SamplingWatch()
         self._obstacles = Obstacles.of(settings)
+        self._budget = Budget(settings.record_budget)
+        self._facts_bytes = 0
+        self._left: list[Message] = []
         self.read_count = 0
         self.batch_count = 100
         log.info("requests are decoded", scanner=backend.chosen().value)
@@ -78,22 +84,41 @@ class Intake:
         self._read_run = None if self._format is Format.JSON else backend.run_reader(self._projector.interest)
 
     def look_at(self, drafts: Iterable[Draft]) -> None:
-        """Looks for signs of a sampled source in what is to be flushed."""
+        """Looks for signs of a sampled source in what is to be flushed; then nothing of it is held any more."""
+        self._facts_bytes = 0
         for draft in drafts:
             self._sampling.take(draft.touches.sample())
 
-    def take(self, messages: list[Message], *, local_ms: int) -> set[Source]:
+    @property
+    def is_full(self) -> bool:
+        """The drafts hold so many facts that they are to be flushed before more is taken in."""
+        return self._facts_bytes >= FACTS_BYTES
+
+    @property
+    def has_left(self) -> bool:
+        """Messages that were given are not taken in yet."""
+        return bool(self._left)
+
+    def forget(self, sources: Collection[Source]) -> None:
+        """What is left of these is read again, by whoever reads them."""
+        self._left = [message for message in self._left if (message.topic(), message.partition()) not in sources]
+
+    def take(self, given: list[Message], *, local_ms: int) -> set[Source]:
         """Takes in messages that were read by `local_ms`; returns the partitions whose position is gone from the log.
+
+        What would take too much memory is left for the next call, after a flush, or once the outbox has room: a few
+        records may make megabytes of facts and audit records each.
 
         Raises:
             StateError: Kafka refuses to let us read, or a dead letter cannot be sent.
         """
         gone: set[Source] = set()
         taken_bytes = 0
-        if messages:
-            self._sampling.look(messages[0].value())
+        if given:
+            self._sampling.look(given[0].value())
+        messages = [*self._left, *given] if self._left else given
         index = 0
-        while index < len(messages):
+        while index < len(messages) and not self.is_full and self._outbox.has_room:
             run = self._take_run(messages, index, local_ms)
             if run is not None and run.record_count:
                 index += run.record_count
@@ -108,6 +133,7 @@ class Intake:
                 gone.add(_source(message))
             else:
                 self._take_event(message, error, local_ms)
+        self._left = messages[index:]
         self._count(taken_bytes)
         return gone & self._sources.keys()
 
@@ -158,22 +184,23 @@ class Intake:
             return None
         run = self._read_run(messages, index, start, source.draft.touches)
         if run.record_count:
-            self._add_run(source, run, local_ms)
+            self._add_run(source, messages[index : index + run.record_count], run, local_ms)
         return run
 
-    def _add_run(self, source: SourcePartition, run: Run, local_ms: int) -> None:
+    def _add_run(self, source: SourcePartition, messages: list[Message], run: Run, local_ms: int) -> None:
         source.take_run(run, local_ms=local_ms)
+        source.draft.add_services(self._projector.services(run.services))
         tally = self._tallies[source.topic]
         tally.records += run.record_count
         tally.projected += run.record_count
         tally.spans += run.span_count
         tally.spans_without_trace += run.spans_without_trace
         tally.logs_without_trace += run.logs_without_trace
-        for offset, tick, trace_id, spans in run.hits:
-            facts = self._projector.facts_of(spans)
-            if facts:
-                tally.facts += len(facts)
-                source.draft.add_facts(trace_id, tick, offset, facts)
+        for record in run_facts(messages, run, self._projector, self._budget):
+            if record.reason is not None:
+                self._dead_letter(record.message, record.reason)
+            self._facts_bytes += record.size_bytes
+            tally.facts += add_to(source.draft, record)
 
     def _take_record(self, message: Message, local_ms: int) -> int:
         """Takes in one record; returns the size of its value in bytes."""
@@ -186,25 +213,33 @@ class Intake:
             tally.stale += 1
             return 0
         tally.records += 1
-        projected = Projected(offset, None)
+        projected = Projected(offset, [], is_dead_letter=True)
         kind = RecordKind.LOGS if _holds_logs(topic) else RecordKind.SPANS
-        # Also of a record that is none to rules: log records without a trace belong to the trail.
-        self._send_audit(extract(value, kind, self._format), source.epoch, (topic, partition), offset)
+        size_bytes, facts_bytes = len(value or b""), 0
         try:
             decoded = self._decoder.decode(value, kind)
         except RecordError as error:
             self._dead_letter(message, str(error))
         else:
-            projected.traces = project(decoded, self._projector)
+            traces, refused, facts_bytes = project(decoded, self._projector, self._budget.facts_bytes(size_bytes))
+            if refused is not None:
+                self._dead_letter(message, refused)
+            projected = Projected(offset, traces, is_dead_letter=refused is not None)
+            self._facts_bytes += facts_bytes
+            source.draft.add_services(self._projector.services(decoded.services))
             tally.projected += 1
             tally.spans += decoded.span_count
             tally.spans_without_trace += decoded.spans_without_trace
             tally.logs_without_trace += decoded.logs_without_trace
-            tally.facts += sum([len(trace.facts) for trace in projected.traces])
+            tally.facts += sum([len(trace.facts) for trace in traces])
+        # Also of a record that is none to rules: log records without a trace belong to the trail.
+        room_bytes = self._budget.total_bytes(size_bytes) - facts_bytes
+        found = extract(value, kind, self._format, self._settings.redaction, room_bytes)
+        self._send_audit(found, source.epoch, (topic, partition), offset)
         stamp, record_ms = message.timestamp()
         is_broker_time = stamp == TIMESTAMP_LOG_APPEND_TIME
         source.take(record_ms, projected, local_ms=local_ms, is_broker_time=is_broker_time)
-        return len(value or b"")
+        return size_bytes
 
     def _take_event(self, message: Message, error: KafkaError, local_ms: int) -> None:
         code = error.code()
@@ -228,14 +263,13 @@ class Intake:
             return False
         return self._obstacles.note((source.topic, source.partition), source.next_offset, error)
 
-    def _send_audit(self, found: list[AuditRecord], epoch: int, source: Source, offset: int) -> None:
+    def _send_audit(self, found: Iterable[AuditRecord], epoch: int, source: Source, offset: int) -> None:
         """Each record in the partition of its trace, with its number among those that this source record brought there.
 
         So a record that is written again has the same place in the same partition.
         """
         numbers: Counter[int] = Counter()
-        for each in found:
-            record = redacted(each, self._settings.redaction)
+        for record in found:
             trace_id = record.trace_id
             to = source[1] if trace_id is None else partitions.of(bytes.fromhex(trace_id), self._audit_partitions)
             to %= self._audit_partitions

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from threading import Thread
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from dsl import RuleSet
@@ -112,14 +112,14 @@ class Ingest:
         self._outbox.poll()
         if not self._may_read():
             return
-        messages = self._consumer.consume(self._intake.batch_count, timeout=self._settings.flush_ms / 1000)
+        messages, was_left = self._read(), self._intake.has_left
         with metrics.STAGE.labels("take").time():
             self._begin_again(self._intake.take(messages, local_ms=_now_ms()))
             for at in self._intake.pass_over(local_ms=_now_ms()):
                 seek(self._consumer, at)
         self._begin()
         self._was_at_end |= any(source.at_end for source in self._sources.values())
-        if messages or all(source.at_end for source in self._sources.values()):
+        if messages or was_left or all(source.at_end for source in self._sources.values()):
             self._health.move()
         now_s = time.monotonic()
         self._idle.step(self._sources.values())
@@ -134,6 +134,12 @@ class Ingest:
             with metrics.STAGE.labels("flush").time(), self_tracing.span("flush", sources=len(self._sources)):
                 self._flush()
             self._follow_rules()
+
+    def _read(self) -> list[Message]:
+        """The next messages, few while some are left: the group must be told that we are there."""
+        if self._intake.has_left and self._outbox.has_room:
+            return self._consumer.consume(1, timeout=0)
+        return self._consumer.consume(self._intake.batch_count, timeout=self._settings.flush_ms / 1000)
 
     def _may_read(self) -> bool:
         """Pauses what is to be paused; false while there is nothing to do but to wait for confirmations.
@@ -156,6 +162,8 @@ class Ingest:
         waiting = sum(len(source.draft.touches) for source in self._sources.values())
         if sum(len(source.draft.dead_letters) for source in self._sources.values()) >= FLUSH_DEAD_LETTERS:
             return True
+        if self._intake.is_full:
+            return True
         if since_s * 1000 < self._flush_ms:
             return waiting >= FLUSH_GROUPS
         return waiting > 0 or since_s >= IDLE_S
@@ -172,12 +180,13 @@ class Ingest:
         drafts = [source.renew_draft() for source in sources]
         self._intake.look_at(drafts)
         count, topic = self._settings.facts_partitions, self._settings.topic("facts")
+        services = frozenset[str]().union(*(draft.services for draft in drafts))
         sections = [
             draft.sections(count, source.time.watermark_ms) for source, draft in zip(sources, drafts, strict=True)
         ]
         for partition in range(count):
             of_partition = [of_source[partition] for of_source in sections]
-            for value in flush.messages(self._rules.rules.fingerprint, of_partition, FLUSH_BYTES):
+            for value in flush.messages(self._rules.rules.fingerprint, of_partition, FLUSH_BYTES, services):
                 self._outbox.send(topic, value, None, partition)
         self._outbox.depart([_commit_at(source, is_last=is_last) for source in sources])
         metrics.FLUSHES.inc()
@@ -240,6 +249,8 @@ class Ingest:
         if not begun:
             return
         self._sources.update(((each.topic, each.partition), each) for each in begun)
+        # They are read from where they are, also what was given and not taken in yet.
+        self._intake.forget(self._sources.keys())
         self._consumer.assign(
             [TopicPartition(each.topic, each.partition, each.next_offset) for each in self._sources.values()]
         )
@@ -271,6 +282,7 @@ class Ingest:
         for source in dropped & self._sources.keys():
             del self._sources[source]
             metrics.hide_watermark(*source)
+        self._intake.forget(dropped)
         self._assignment.take_away(dropped)
         self._outbox.forget(dropped)
         self._pauses.forget(dropped)

@@ -23,7 +23,7 @@ from confluent_kafka import TopicPartition
 from streams.decode.batches import Run, RunStart
 from streams.ingest.flush import Draft
 from streams.ingest.watermark import PartitionTime
-from streams.projection.project import TraceFacts
+from streams.projection.budget import TraceFacts
 from topics.records.facts import TICK_MS
 
 
@@ -144,11 +144,15 @@ def begin(
 
 @dataclass(slots=True)
 class Projected:
-    """What one record says, and its stamp; a dead letter (`traces` is None) says nothing but that it is one."""
+    """What one record says, and its stamp.
+
+    Of a dead letter, which could not be decoded or was refused, the traces have no facts.
+    """
 
     offset: int
-    traces: list[TraceFacts] | None
+    traces: list[TraceFacts]
     stamp_ms: int = 0
+    is_dead_letter: bool = False
 
 
 @dataclass(slots=True)
@@ -358,11 +362,18 @@ class SourcePartition:
         draft = self.draft
         tick = counts_at_ms // TICK_MS
         draft.to_offset = max(draft.to_offset, projected.offset + 1)
-        if projected.traces is None:
+        if projected.is_dead_letter:
             draft.add_dead_letter(projected.offset)
-            return
         is_out_of_bounds = counts_at_ms != projected.stamp_ms
-        for trace_id, span_count, root_seen, facts in projected.traces:
+        for trace_id, span_count, root_seen, facts, is_incomplete in projected.traces:
             if is_out_of_bounds:
                 draft.out_of_bounds.add((trace_id, tick))
-            draft.add(trace_id, tick, projected.offset, span_count, facts, root_seen=root_seen)
+            draft.add(
+                trace_id,
+                tick,
+                projected.offset,
+                span_count,
+                facts,
+                root_seen=root_seen,
+                is_incomplete=is_incomplete,
+            )

@@ -22,6 +22,8 @@ GROUP_CONSUMER: ClientSettings = {
     "heartbeat.interval.ms": 1000,
     # New partitions are seen soon.
     "topic.metadata.refresh.interval.ms": 5000,
+    # Of the largest records 64 MiB, the default, would wait here, and as much again in a batch.
+    "queued.max.messages.kbytes": 32_768,
 }
 """For a member of a consumer group."""
 

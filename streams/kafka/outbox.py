@@ -18,7 +18,7 @@ from streams.config.settings import ClientSettings
 from streams.errors import StateError
 
 FLIGHTS = 32
-ROOM_BYTES = 256_000_000
+ROOM_BYTES = 64_000_000
 POLL_S = 0.1
 
 ANY_PARTITION = -1

@@ -1,7 +1,8 @@
 """Spans to facts.
 
 In: decoded traces, or the OTLP request they came in. Out: the facts that rules need (`project`), after redaction
-(`redact`), and the records of the audit trail (`audit_records`). No clock, no I/O.
+(`redact`) and within what a record may take (`budget`), and the records of the audit trail (`audit_records`). No clock,
+no I/O.
 
 Start reading at `streams.projection.project`.
 """

@@ -1,33 +1,56 @@
 """`extract(value, kind)`: the audit records in one source record.
 
-In: the value of a Kafka record. Out: its spans and log records with an `audit.*` attribute, whole, in their order, also
-log records without a trace. What must hold: whatever the bytes, nothing is raised; of what is no OTLP there is nothing,
-because ingest keeps that as a dead letter.
+In: the value of a Kafka record, what is redacted, and the room that its size gives them. Out: its spans and log records
+with an `audit.*` attribute, in their order, also log records without a trace. What must hold: whatever the bytes,
+nothing is raised; of what is no OTLP there is nothing, because ingest keeps that as a dead letter. A resource and a
+scope are converted once for all their records, which are made one at a time: a small record may hold many under one
+large resource.
+
+They are whole where there is room. Else what their resources and scopes say is cut first to 64 bytes a text, then left
+out, with a digest of it in its place. What a span or log record says itself is never cut here: as JSON it takes at most
+six times its bytes in the source record, but for a keyed hash in the place of a redacted value.
 """
 
 from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
 
 from dsl import Interest
 from streams.decode import convert
+from streams.decode.convert import SERVICE
 from streams.decode.decoder import TRACE_ID_BYTES, Format
 from streams.decode.decoder import _read as read_request
+from streams.projection.audit_redaction import redacted, redacted_attributes
+from streams.projection.redact import NOT_REDACTED, Redaction
 from topics.otlp import requests as otlp
 from topics.otlp.requests import RecordKind
 from topics.records import audit
 from topics.records.audit import AuditEvent, AuditRecord, Value
+from topics.values import CUT, digest, shortened
+
+OWN_FACTOR = 6
+"""As JSON a record takes at most so many times the bytes that it has in a request: a control character is an escape."""
+
+TEXT_BYTES = 64
 
 _EVERYTHING = Interest(names=frozenset(), every_span=True, attributes=frozenset())
 _MARK = audit.PREFIX.encode()
 _ESCAPE = b"\\u00"
-_SERVICE = "service.name"
 
 
-def extract(value: bytes | None, kind: RecordKind, format: Format = Format.AUTO) -> list[AuditRecord]:  # noqa: A002
-    """The audit records, in the order of the request.
+def extract(
+    value: bytes | None,
+    kind: RecordKind,
+    format: Format = Format.AUTO,  # noqa: A002 - named like the setting
+    redaction: Redaction = NOT_REDACTED,
+    room_bytes: int | None = None,
+) -> Iterator[AuditRecord]:
+    """The audit records, in the order of the request; without `room_bytes` they are whole.
 
     >>> span = b'{"name":"grant","attributes":[{"key":"audit.action","value":{"stringValue":"role_update"}}]}'
     >>> [found] = extract(b'{"resourceSpans":[{"scopeSpans":[{"spans":[%s]}]}]}' % span, RecordKind.SPANS)
@@ -36,39 +59,129 @@ def extract(value: bytes | None, kind: RecordKind, format: Format = Format.AUTO)
     """
     # One search tells nearly every record that has none; JSON may write the letters as escapes.
     if not value or not (_MARK in value or _ESCAPE in value):
-        return []
+        return
     try:
         request, _ = read_request(value, _EVERYTHING, format, kind)
     except otlp.OtlpError:
-        return []
-    return [*_spans(request), *_logs(request)]
+        return
+    senders = [*_senders(request, redaction)]
+    if room_bytes is not None:
+        _fit(senders, room_bytes - OWN_FACTOR * len(value))
+    for sender in senders:
+        for group in sender.groups:
+            for span in group.spans:
+                yield _kept(_span(request, span), sender, group, redaction)
+            for log in group.logs:
+                yield _kept(_log(request, log), sender, group, redaction)
 
 
-def _spans(request: otlp.Request) -> Iterator[AuditRecord]:
+@dataclass(slots=True)
+class _Group:
+    """The spans or log records of one scope that are audit records, and what all of them say of the scope."""
+
+    spans: Sequence[otlp.Span]
+    logs: Sequence[otlp.LogRecord]
+    scope: dict[str, Value]
+    scope_name: str | None
+
+    @property
+    def count(self) -> int:
+        return len(self.spans) + len(self.logs)
+
+
+@dataclass(slots=True)
+class _Sender:
+    """What all audit records of a resource say of it."""
+
+    resource: dict[str, Value]
+    service: str | None
+    groups: list[_Group]
+    is_cut: bool = False
+
+    def shared_bytes(self) -> int:
+        """What resource and scopes take in all records."""
+        resource_bytes = len(audit.json((self.resource, self.service)))
+        scopes_bytes = [group.count * len(audit.json((group.scope, group.scope_name))) for group in self.groups]
+        return resource_bytes * sum(group.count for group in self.groups) + sum(scopes_bytes)
+
+    def shorten(self) -> None:
+        """Cuts long texts of the resource and the scopes."""
+        self.resource, self.service, self.is_cut = _all_short(self.resource), _name_short(self.service), True
+        for group in self.groups:
+            group.scope, group.scope_name = _all_short(group.scope), _name_short(group.scope_name)
+
+    def leave_out(self) -> None:
+        """Leaves a digest of what resource and scopes say."""
+        scopes = [(group.scope, group.scope_name) for group in self.groups]
+        self.resource = {CUT: digest(audit.json((self.resource, self.service, scopes)))}
+        self.service, self.is_cut = None, True
+        for group in self.groups:
+            group.scope, group.scope_name = {}, None
+
+
+def _fit(senders: Sequence[_Sender], room_bytes: int) -> None:
+    """Cuts what resources and scopes say until it has room in all records together, or nothing is left of it."""
+    for cut in (_Sender.shorten, _Sender.leave_out):
+        if sum(sender.shared_bytes() for sender in senders) <= room_bytes:
+            return
+        for sender in senders:
+            cut(sender)
+
+
+def _senders(request: otlp.Request, redaction: Redaction) -> Iterator[_Sender]:
+    """The resources that have audit records."""
     for spans_of in request.resource_spans:
-        for spans in spans_of.scope_spans:
-            for span in spans.spans:
-                if any(attribute.key.startswith(audit.PREFIX) for attribute in span.attributes):
-                    yield _span(request, spans_of.resource, spans.scope, span)
-
-
-def _logs(request: otlp.Request) -> Iterator[AuditRecord]:
+        groups = [
+            _Group(spans, (), _origin(request, of_scope.scope, redaction), of_scope.scope.name or None)
+            for of_scope in spans_of.scope_spans
+            if (spans := [span for span in of_scope.spans if _is_audit(span.attributes)])
+        ]
+        if groups:
+            yield _sender(_origin(request, spans_of.resource, redaction), groups)
     for logs_of in request.resource_logs:
-        for logs in logs_of.scope_logs:
-            for log in logs.log_records:
-                if any(attribute.key.startswith(audit.PREFIX) for attribute in log.attributes):
-                    yield _log(request, logs_of.resource, logs.scope, log)
+        groups = [
+            _Group((), logs, _origin(request, logs_of_scope.scope, redaction), logs_of_scope.scope.name or None)
+            for logs_of_scope in logs_of.scope_logs
+            if (logs := [log for log in logs_of_scope.log_records if _is_audit(log.attributes)])
+        ]
+        if groups:
+            yield _sender(_origin(request, logs_of.resource, redaction), groups)
 
 
-def _span(request: otlp.Request, resource: otlp.Resource, scope: otlp.Scope, span: otlp.Span) -> AuditRecord:
-    of_resource = _all(request, resource.attributes)
+def _sender(resource: dict[str, Value], groups: list[_Group]) -> _Sender:
+    service = resource.get(SERVICE)
+    return _Sender(resource, service if isinstance(service, str) else None, groups)
+
+
+def _origin(request: otlp.Request, origin: otlp.Resource | otlp.Scope, redaction: Redaction) -> dict[str, Value]:
+    """What a resource or a scope says, redacted before any of it is cut: a digest must be of what may be kept."""
+    return redacted_attributes(_all(request, origin.attributes), redaction)
+
+
+def _kept(own: AuditRecord, sender: _Sender, group: _Group, redaction: Redaction) -> AuditRecord:
+    """What a span or log record says itself, redacted, and what its resource and scope say."""
+    return msgspec.structs.replace(
+        redacted(own, redaction),
+        service=sender.service,
+        resource=sender.resource,
+        scope=group.scope,
+        scope_name=group.scope_name,
+        is_cut=sender.is_cut,
+    )
+
+
+def _is_audit(attributes: Sequence[otlp.KeyValue]) -> bool:
+    return any(attribute.key.startswith(audit.PREFIX) for attribute in attributes)
+
+
+def _span(request: otlp.Request, span: otlp.Span) -> AuditRecord:
+    is_root = span.parent_span_id in convert.NO_PARENT
     return AuditRecord(
         schema=audit.SCHEMA,
         trace_id=_trace_id(span.trace_id),
-        span_id=span.span_id.hex() or None,
-        parent_span_id=None if span.parent_span_id in convert.NO_PARENT else span.parent_span_id.hex(),
+        span_id=convert.span_id(span.span_id).hex() or None,
+        parent_span_id=None if is_root else convert.span_id(span.parent_span_id).hex(),
         name=span.name,
-        service=_service(of_resource),
         start_ns=span.start_time_unix_nano or None,
         end_ns=span.end_time_unix_nano or None,
         kind=convert.KINDS.get(span.kind),
@@ -76,34 +189,40 @@ def _span(request: otlp.Request, resource: otlp.Resource, scope: otlp.Scope, spa
         status_message=span.status.message or None,
         attributes=_all(request, span.attributes),
         events=[AuditEvent(event.name, _all(request, event.attributes)) for event in span.events],
-        resource=of_resource,
-        scope=_all(request, scope.attributes),
-        scope_name=scope.name or None,
     )
 
 
-def _log(request: otlp.Request, resource: otlp.Resource, scope: otlp.Scope, log: otlp.LogRecord) -> AuditRecord:
-    of_resource = _all(request, resource.attributes)
-    origin = convert.origin(request, _EVERYTHING, resource, scope)
+def _log(request: otlp.Request, log: otlp.LogRecord) -> AuditRecord:
     return AuditRecord(
         schema=audit.SCHEMA,
         is_log=True,
         trace_id=_trace_id(log.trace_id),
-        span_id=log.span_id.hex() or None,
-        name=origin.event_name(log),
-        service=_service(of_resource),
+        span_id=convert.span_id(log.span_id).hex() or None,
+        name=convert.event_name(log, request.value),
         start_ns=log.time_unix_nano or log.observed_time_unix_nano or None,
         severity=log.severity_text or convert.severity_name(log.severity_number),
         body=_json(request.value(log.body)),
         attributes=_all(request, log.attributes),
-        resource=of_resource,
-        scope=_all(request, scope.attributes),
-        scope_name=scope.name or None,
     )
 
 
 def _all(request: otlp.Request, attributes: Sequence[otlp.KeyValue]) -> dict[str, Value]:
     return {key: _json(value) for key, value in convert.converted(attributes, request.value).items()}
+
+
+def _all_short(attributes: dict[str, Value]) -> dict[str, Value]:
+    return {shortened(name, TEXT_BYTES): _short(value) for name, value in attributes.items()}
+
+
+def _name_short(name: str | None) -> str | None:
+    return None if name is None else shortened(name, TEXT_BYTES)
+
+
+def _short(value: Value) -> Value:
+    """The value, or the beginning of its text where that is long."""
+    said = audit.text(value)
+    short = _name_short(said)
+    return value if short == said else short
 
 
 def _json(value: otlp.Value) -> Value:
@@ -117,11 +236,6 @@ def _json(value: otlp.Value) -> Value:
     if isinstance(value, dict):
         return {key: _json(each) for key, each in value.items()}
     return value
-
-
-def _service(resource: Mapping[str, Value]) -> str | None:
-    service = resource.get(_SERVICE)
-    return service if isinstance(service, str) else None
 
 
 def _trace_id(trace_id: bytes) -> str | None:

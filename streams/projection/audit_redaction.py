@@ -32,20 +32,21 @@ def redacted(record: AuditRecord, redaction: Redaction) -> AuditRecord:
         record,
         service=service if isinstance(service, str) else None,
         body=_within(record.body, redaction),
-        attributes=_attributes(record.attributes, redaction),
-        events=[AuditEvent(event.name, _attributes(event.attributes, redaction)) for event in record.events],
-        resource=_attributes(record.resource, redaction),
-        scope=_attributes(record.scope, redaction),
+        attributes=redacted_attributes(record.attributes, redaction),
+        events=[AuditEvent(event.name, redacted_attributes(event.attributes, redaction)) for event in record.events],
+        resource=redacted_attributes(record.resource, redaction),
+        scope=redacted_attributes(record.scope, redaction),
     )
 
 
-def _attributes(attributes: dict[str, Value], redaction: Redaction) -> dict[str, Value]:
+def redacted_attributes(attributes: dict[str, Value], redaction: Redaction) -> dict[str, Value]:
+    """Attributes as they may be kept."""
     return {name: _within(value, redaction) for name, value in redaction.redacted(attributes).items()}
 
 
 def _within(value: Any, redaction: Redaction) -> Any:  # noqa: ANN401, whatever JSON holds
     if isinstance(value, dict):
-        return _attributes(value, redaction)
+        return redacted_attributes(value, redaction)
     if isinstance(value, list):
         return [_within(each, redaction) for each in value]
     return value

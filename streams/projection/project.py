@@ -1,12 +1,13 @@
-"""`project(record, rules) -> facts`: what one decoded source record says to the atoms of a rule set.
+"""`Projector(rules)`: what spans say to the atoms of a rule set.
 
-In: the traces of one record (`streams.decode.decoder`). Out: per trace its facts. No clock, no I/O; the same record and
-rules give the same facts, live and in replay. Only what rules name, and the identity allow-list, leaves this function,
-each value as the redaction says.
+In: the spans of one trace of a record (`streams.decode.decoder`). Out: their facts. No clock, no I/O; the same record
+and rules give the same facts, live and in replay. Only what rules name, and the identity allow-list, leaves here, each
+value as the redaction says.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,9 +16,11 @@ import msgspec
 from dsl import Atom, Interest, RuleSet, Span
 from dsl.judge.atoms import Pairing
 from dsl.judge.keys import hashed
-from dsl.judge.span import Value
-from streams.decode.decoder import Decoded, TraceSpans
-from streams.projection.redact import Redaction
+from dsl.judge.occurrences import smallest
+from dsl.judge.span import Attributes, Value
+from streams.decode.convert import SERVICE
+from streams.decode.decoder import TraceSpans
+from streams.projection.redact import NOT_REDACTED, Redaction, Treatment
 from topics.records.facts import Fact, KeyHashes, Witness
 from topics.values import Scalar
 
@@ -35,11 +38,12 @@ IDENTITY_ATTRIBUTES = (
     "user.roles",
 )
 
-SERVICE = "service.name"
-NOT_REDACTED = Redaction()
 NOTHING_SHOWN = Witness("", None, None, {})
 
 VALUE_BYTES = 1024
+SERVICE_BYTES = 256
+SHORT = 64
+"""A shorter text is not worth remembering what becomes of it."""
 CUT_MARK = "…[cut]"
 
 
@@ -73,49 +77,95 @@ class Projector:
 
     def facts_of(self, spans: list[Span]) -> list[Fact]:
         """The facts of spans of one trace, in their order."""
-        return [self._fact(atom, span) for span in spans for atom in self.rules.hits(span)]
+        return [*self.each(spans, Shown(self))]
 
-    def _fact(self, atom: Atom, span: Span) -> Fact:
-        witness = self._witness(atom, span) if self.shows else NOTHING_SHOWN
-        keys = self._keys(atom, span) if atom.pairing else None
-        return Fact(atom.fingerprint, span.identity or span.span_id, span.start_ns, witness, keys)
+    def each(self, spans: Iterable[Span], shown: Shown) -> Iterator[Fact]:
+        """As `facts_of`, one after the other; `shown` is the same for all spans of a record."""
+        for span in spans:
+            hits = self.rules.hits(span)
+            if not hits:
+                continue
+            of_span = shown.of_span(span) if self.shows else None
+            for atom in hits:
+                witness = NOTHING_SHOWN if of_span is None else shown.witness(atom, span, of_span)
+                keys = self._keys(atom, span) if atom.pairing else None
+                yield Fact(atom.fingerprint, span.identity or span.span_id, span.start_ns, witness, keys)
+
+    def services(self, names: Iterable[str]) -> set[str]:
+        """Names of services as they may travel: redacted, and cut at 256 bytes."""
+        shown = (self.redaction.value(SERVICE, name) for name in names)
+        return {_cut(name, SERVICE_BYTES) for name in shown if isinstance(name, str)}
 
     def _keys(self, atom: Atom, span: Span) -> tuple[KeyHashes, ...] | None:
         """What pairs compare, hashed: the values as they are on the span, whatever is redacted of them."""
         if atom.pairing is not Pairing.EACH:
             return () if span.start_ns is None else None
-        return hashed(atom.variants(span), [self.redaction.key_hash(key) for key in atom.keys])
-
-    def _witness(self, atom: Atom, span: Span) -> Witness:
-        identity = self.identity
-        # What was decoded of a span are a few attributes, most of which are wanted.
-        shown = {name: value for name, value in span.resource.items() if name in identity}
-        shown |= {name: value for name, value in span.attributes.items() if name in identity}
-        shown |= atom.witness(span)
-        shown = self.redaction.redacted(shown)
-        attributes = {name: scalar(shown[name]) for name in sorted(shown)}
-        return Witness(_cut(span.name), self._service(span), _duration_ns(span), attributes)
-
-    def _service(self, span: Span) -> str | None:
-        service = self.redaction.value(SERVICE, span.resource.get(SERVICE))
-        return _cut(service) if isinstance(service, str) else None
+        # Sessions keeps so many; a span with 100,000 events would make a fact that no message holds.
+        return smallest(hashed(atom.variants(span), [self.redaction.key_hash(key) for key in atom.keys]))
 
 
-class TraceFacts(NamedTuple):
-    """What one record says of one trace."""
+class _OfSpan(NamedTuple):
+    """What every witness of a span shows of it."""
 
-    trace_id: bytes
-    span_count: int
-    root_seen: bool
-    facts: list[Fact]
+    name: str
+    service: str | None
+    duration_ns: int | None
+    attributes: dict[str, Scalar]
 
 
-def project(decoded: Decoded, projector: Projector) -> list[TraceFacts]:
-    """What a record says of each of its traces; most have no facts."""
-    return [
-        TraceFacts(trace_id, trace.span_count, trace.root_seen, projector.facts(trace) if trace.spans else [])
-        for trace_id, trace in decoded.traces.items()
-    ]
+class Shown:
+    """What witnesses show of one record: what its spans share, a resource or a long value, is converted once."""
+
+    def __init__(self, projector: Projector) -> None:
+        self._identity = frozenset(projector.identity)
+        self._redaction = projector.redaction
+        # By the object's address, which is its own for as long as it is held here.
+        self._resources: dict[int, tuple[Attributes, str | None, dict[str, Scalar]]] = {}
+        self._values: dict[tuple[str, int], tuple[Value, Scalar]] = {}
+
+    def of_span(self, span: Span) -> _OfSpan:
+        """What every witness of the span shows."""
+        _, service, of_resource = self._of_resource(span.resource)
+        own = self._identity.intersection(span.attributes)
+        attributes = of_resource
+        if own:
+            attributes = {**of_resource, **self._travelling({name: span.attributes[name] for name in own})}
+        return _OfSpan(_cut(span.name), service, _duration_ns(span), attributes)
+
+    def witness(self, atom: Atom, span: Span, of_span: _OfSpan) -> Witness:
+        """What is shown of a span that satisfied the atom."""
+        attributes = of_span.attributes
+        if named := atom.witness(span):
+            attributes = {**attributes, **self._travelling(named)}
+        in_order = {name: attributes[name] for name in sorted(attributes)}
+        return Witness(of_span.name, of_span.service, of_span.duration_ns, in_order)
+
+    def _of_resource(self, resource: Attributes) -> tuple[Attributes, str | None, dict[str, Scalar]]:
+        known = self._resources.get(id(resource))
+        if known is None:
+            service = self._redaction.value(SERVICE, resource.get(SERVICE))
+            shown = self._travelling({name: value for name, value in resource.items() if name in self._identity})
+            known = (resource, _cut(service) if isinstance(service, str) else None, shown)
+            self._resources[id(resource)] = known
+        return known
+
+    def _travelling(self, attributes: Attributes) -> dict[str, Scalar]:
+        treatments = self._redaction.treatments
+        if not treatments:
+            return {name: self._value(name, value) for name, value in attributes.items()}
+        return {
+            name: self._value(name, value)
+            for name, value in attributes.items()
+            if treatments.get(name) is not Treatment.DROP
+        }
+
+    def _value(self, name: str, value: Value) -> Scalar:
+        if len(value) < SHORT if isinstance(value, str) else not isinstance(value, list | dict | bytes):
+            return scalar(self._redaction.value(name, value))
+        known = self._values.get((name, id(value)))
+        if known is None:
+            known = self._values[name, id(value)] = (value, scalar(self._redaction.value(name, value)))
+        return known[1]
 
 
 def scalar(value: Value) -> Scalar:
@@ -140,13 +190,13 @@ def _json(value: bytes | list[Value] | dict[str, Value]) -> str:
         return CUT_MARK
 
 
-def _cut(text: str) -> str:
-    if len(text) * 4 <= VALUE_BYTES:
+def _cut(text: str, most_bytes: int = VALUE_BYTES) -> str:
+    if len(text) * 4 <= most_bytes:
         return text
-    encoded = text.encode()
-    if len(encoded) <= VALUE_BYTES:
+    encoded = text[:most_bytes].encode()
+    if len(text) <= most_bytes and len(encoded) <= most_bytes:
         return text
-    return encoded[: VALUE_BYTES - len(CUT_MARK.encode())].decode(errors="ignore") + CUT_MARK
+    return encoded[: most_bytes - len(CUT_MARK.encode())].decode(errors="ignore") + CUT_MARK
 
 
 def _duration_ns(span: Span) -> int | None:

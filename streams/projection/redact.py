@@ -112,6 +112,9 @@ def _text(value: Value) -> str | None:
         return None
 
 
+NOT_REDACTED = Redaction()
+
+
 def treatments(text: str) -> dict[str, Treatment]:
     """The treatments in `NAME=hash,NAME=drop`.
 

@@ -17,11 +17,13 @@ from streams.config.settings import Settings
 from streams.decode import backend
 from streams.decode.decoder import Decoder, Format
 from streams.errors import RecordError, StateError
+from streams.ingest.run_facts import add_to, run_facts
 from streams.ingest.source import Begin, Projected, SourcePartition
 from streams.ingest.watermark import PartitionTime
 from streams.kafka.reader import PARTITION_EOF
 from streams.kafka.unreadable import Obstacles, Unreadable
-from streams.projection.project import Projector, project
+from streams.projection.budget import Budget, project
+from streams.projection.project import Projector
 from streams.replay.feed import check
 from streams.replay.plan import Input, Plan
 from streams.windows.clock import Source
@@ -88,6 +90,7 @@ class Reading:
         self.hours: dict[tuple[Source, int], HourRead] = {}
         self._plan = plan
         self._projector = projector
+        self._budget = Budget(settings.record_budget)
         self._decoder = Decoder(projector.interest, settings.format)
         self._read_run = None if settings.format is Format.JSON else backend.run_reader(projector.interest)
         self._ends = {each.source: each.end for each in inputs}
@@ -184,10 +187,12 @@ class Reading:
             run = self._read_run(messages, index, start, source.draft.touches)
             if run.record_count:
                 source.take_run(run, local_ms=local_ms)
-                for offset, tick, trace_id, spans in run.hits:
-                    if facts := self._projector.facts_of(spans):
-                        source.draft.add_facts(trace_id, tick, offset, facts)
                 told = messages[index : index + run.record_count]
+                for record in run_facts(told, run, self._projector, self._budget):
+                    if record.reason is not None:
+                        self.read.unreadable += 1
+                        self._note_hour(record.message, 1)
+                    add_to(source.draft, record)
                 highest_ms = run.highest_ms if run.has_broker_time else None
                 self._count(told, run.first_ms, highest_ms, run.span_count)
                 self._note_hours(told, run.first_ms, highest_ms)
@@ -224,15 +229,18 @@ class Reading:
             # Fetched again after a pause, or not there yet when the replay began.
             source.next_offset = max(source.next_offset, min(offset, self._ends[source.topic, source.partition]))
             return
-        projected, span_count, unreadable = Projected(offset, []), 0, 0
+        value, projected, span_count, unreadable = message.value(), Projected(offset, []), 0, 0
         kind = RecordKind.LOGS if _holds_logs(source.topic) else RecordKind.SPANS
         try:
-            decoded = self._decoder.decode(message.value(), kind)
+            decoded = self._decoder.decode(value, kind)
         except RecordError:
             unreadable = 1
             self.read.unreadable += 1
         else:
-            projected.traces = project(decoded, self._projector)
+            room_bytes = self._budget.facts_bytes(len(value or b""))
+            projected.traces, refused, _ = project(decoded, self._projector, room_bytes)
+            unreadable = int(refused is not None)
+            self.read.unreadable += unreadable
             span_count = decoded.span_count
         self._count([message], time_ms, time_ms, span_count)
         self._note_hour(message, unreadable)

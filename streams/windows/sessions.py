@@ -238,6 +238,7 @@ class Sessions:
         window = self._window(entry.trace_id, chain, tick)
         self._extend(entry.trace_id, chain, window, tick, entry.span_count, facts_offset)
         window.root_seen |= entry.root_seen
+        chain.is_cut |= entry.is_incomplete
         chain.add_source(arrival.topic, arrival.partition, entry.first_offset, entry.offset)
         facts, counted = chain.facts, self.counted
         for fact in entry.facts:

@@ -19,7 +19,8 @@ import msgspec
 from dsl import RuleSet, Span, compile_texts
 from dsl.judge.span import Attributes
 from streams.decode.decoder import Decoder
-from streams.projection.project import Projector, project
+from streams.projection.budget import Budget, project
+from streams.projection.project import Projector
 from tests.support.load import CORPUS
 from topics.embedded import capture
 
@@ -98,7 +99,7 @@ def corpus_us(name: str, *, runs: int) -> dict[int, float]:
         for count, decoder in decoders.items():
             start_s = time.process_time()
             for value in values * ROUNDS_A_RUN:
-                project(decoder.decode(value), projectors[count])
+                project(decoder.decode(value), projectors[count], Budget().facts_bytes(len(value)))
             times_s[count].append(time.process_time() - start_s)
     taken = len(values) * ROUNDS_A_RUN
     return {count: round(statistics.median(times) / taken * 1e6, 3) for count, times in times_s.items()}

@@ -20,7 +20,8 @@ from dsl import RuleSet
 from streams.config.settings import Settings
 from streams.decode.decoder import Decoder
 from streams.kafka import reader
-from streams.projection.project import Projector, project
+from streams.projection.budget import Budget, project
+from streams.projection.project import Projector
 from streams.windows.chain import Bounds, Chain
 from streams.windows.close import Close
 from streams.windows.outcomes import outcomes
@@ -151,12 +152,13 @@ def _arrivals(settings: Settings, rules: RuleSet) -> Iterator[tuple[Message, lis
     for topic in settings.source_topics:
         for message in reader.read(settings, topic):
             at, offset = message.partition() or 0, message.offset() or 0
-            found = project(decoder.decode(message.value(), RecordKind.SPANS), projector)
+            value = message.value() or b""
+            found = project(decoder.decode(value, RecordKind.SPANS), projector, Budget().facts_bytes(len(value)))
             yield (
                 message,
                 [
                     Arrival(topic, at, Entry(each.trace_id, offset, offset, 0, each.span_count, False, each.facts))  # noqa: FBT003, as on the topic
-                    for each in found
+                    for each in found.traces
                 ],
             )
 

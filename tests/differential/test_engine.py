@@ -15,7 +15,8 @@ from streams.decode.decoder import TraceSpans
 from streams.ingest import flush
 from streams.ingest.source import Begin, Projected, SourcePartition, read_metadata
 from streams.ingest.watermark import PartitionTime
-from streams.projection.project import Projector, TraceFacts
+from streams.projection.budget import TraceFacts
+from streams.projection.project import Projector
 from streams.windows.chain import Bounds
 from streams.windows.outcomes import outcomes
 from streams.windows.partition import Partition

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from streams.ingest.flush import messages
 from streams.ingest.source import Log, Projected, SourcePartition, begin, read_metadata
 from streams.ingest.watermark import PartitionTime
-from streams.projection.project import TraceFacts
+from streams.projection.budget import TraceFacts
 from tests.properties.reference import Record
 from tests.support.builders import TOPIC, fact, trace_id
 from topics.records.facts import TICK_MS, Fact, Facts, decode

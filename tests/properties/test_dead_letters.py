@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streams.ingest.flush import messages
 from streams.ingest.source import Begin, Projected, SourcePartition, read_metadata
 from streams.ingest.watermark import PartitionTime
-from streams.projection.project import TraceFacts
+from streams.projection.budget import TraceFacts
 from streams.sessions.coverage import CoverageTally, Covered, Judging
 from tests.support.builders import fact, trace_id
 from topics.records.facts import decode
@@ -46,8 +46,8 @@ class Site:
     def read(self, count: int) -> None:
         """Ingest reads on."""
         for offset in range(self.source.next_offset, min(self.source.next_offset + count, len(self.dead))):
-            traces = None if self.dead[offset] else [TraceFacts(trace_id(str(offset)), 1, False, [fact()])]  # noqa: FBT003
-            self.source.take(offset, Projected(offset, traces), local_ms=offset)
+            traces = [] if self.dead[offset] else [TraceFacts(trace_id(str(offset)), 1, False, [fact()])]  # noqa: FBT003
+            self.source.take(offset, Projected(offset, traces, is_dead_letter=self.dead[offset]), local_ms=offset)
 
     def flush(self, kept: int | None = None) -> None:
         """Ingest flushes; of the parts only `kept` arrive when it is killed, and nothing is committed."""

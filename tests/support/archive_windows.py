@@ -11,7 +11,8 @@ from streams.archive.read import by_partition
 from streams.archive.rows import RawRecord
 from streams.decode.decoder import Decoder
 from streams.errors import RecordError
-from streams.projection.project import Projector, project
+from streams.projection.budget import Budget, project
+from streams.projection.project import Projector
 from streams.windows.close import Close
 from streams.windows.reorder import Arrival
 from streams.windows.sessions import Sessions, counted_atoms
@@ -42,9 +43,10 @@ def _take_in(sessions: Sessions, record: RawRecord, projector: Projector, decode
     except RecordError:
         return
     tick = record.timestamp_ms // TICK_MS
-    for trace_id, span_count, root_seen, facts in project(decoded, projector):
-        if facts:
-            entry = Entry(trace_id, record.offset, record.offset, tick, span_count, root_seen, facts)
+    room_bytes = Budget().facts_bytes(len(record.value or b""))
+    for trace_id, span_count, root_seen, facts, is_incomplete in project(decoded, projector, room_bytes).traces:
+        if facts or is_incomplete:
+            entry = Entry(trace_id, record.offset, record.offset, tick, span_count, root_seen, facts, is_incomplete)
             sessions.waiting.add(tick, Arrival(record.topic, record.partition, entry), 0)
         else:
             sessions.waiting.add_touches(tick, pack_touches([Touch(trace_id, tick, span_count)]), 0)

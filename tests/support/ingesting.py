@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
+import psutil
 from confluent_kafka import KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
@@ -182,6 +183,16 @@ class Site:
                     int.from_bytes(fact.identity, "big") - 1 for entry in section.entries for fact in entry.facts
                 }
         return dict(found)
+
+
+def peak_bytes(process: int) -> int:
+    """The most memory that a process has taken so far; where the system does not keep that, what it takes now."""
+    status = Path(f"/proc/{process}/status")
+    if not status.exists():
+        now_bytes: int = psutil.Process(process).memory_info().rss
+        return now_bytes
+    [peak] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(peak.split()[1]) << 10
 
 
 def must_arrive(error: KafkaError | None, _: Message) -> None:

@@ -65,7 +65,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The records of one trace in one tick, of which at least one span hit an atom.
 
     `first_offset` and `offset` are those of the first and last record that brought a fact; `tick` is record time in
-    units of 100 ms.
+    units of 100 ms. `is_incomplete`: the trace has hits in a record that was refused, which are not among the facts.
     """
 
     trace_id: bytes
@@ -75,6 +75,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     span_count: int
     root_seen: bool
     facts: list[Fact]
+    is_incomplete: bool = False
 
 
 class Touch(NamedTuple):
@@ -97,8 +98,8 @@ class Section(msgspec.Struct, frozen=True, array_like=True):
     `replay` is the wall time in ms at which the group's offsets were found reset, 0 when they never were; `start_ms`
     the record time of the first record read since, None before the first. `watermark_ms` is None while nothing is known
     of the partition's time. `lost` holds offset ranges that were gone before they could be read, `dead_letters` those
-    whose records could not be decoded: all of them in `[from_offset, to_offset)`, whatever was said of them before;
-    None in format 2, which does not say. `touches` is packed: see `pack_touches`.
+    whose records could not be decoded, or were refused: all of them in `[from_offset, to_offset)`, whatever was said of
+    them before; None in format 2, which does not say. `touches` is packed: see `pack_touches`.
 
     Three record times, said in every section from when they are known on, and the same to every facts partition; each
     is None where there is nothing such, and in formats before 4. No record before the one that was read first, when
@@ -125,11 +126,18 @@ class Section(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True):
-    """One message of `betrace.facts`; `rules` is the fingerprint of the rule set that projected it."""
+    """One message of `betrace.facts`; `rules` is the fingerprint of the rule set that projected it.
+
+    `services` are the names of the services that sent the records of all its sections, each of at most 256 bytes, as
+    they may travel; `has_more_services` says that there were more. A message in parts has them in its last part. Before
+    format 5 there are none.
+    """
 
     version: int
     rules: str
     sections: list[Section]
+    services: list[str] = []
+    has_more_services: bool = False
 
 
 class _Version(msgspec.Struct, frozen=True, array_like=True):

@@ -89,6 +89,7 @@ def test_stage_gets_every_setting(rules: Path, tmp_path: Path) -> None:
         *("--max-duration", "1d", "--out-of-order", "0s", "--state-dir", str(tmp_path), "--facts-partitions", "7"),
         *("--replication", "3", "--idle-lag", "1s", "--max-clock-skew", "2h", "--flush", "20ms", "--step", "300ms"),
         *("--allow-create-time", "--window-memory", "64MiB", "--signals-per-hour", "100", "--metrics-address", "::1"),
+        *("--record-budget", "20"),
         *("--security-protocol", "SASL_SSL", "--sasl-username", "u", "--sasl-mechanism", "PLAIN", "--workers", "3"),
     ]
     context = run.command.make_context("run", list(arguments))

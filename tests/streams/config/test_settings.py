@@ -23,6 +23,7 @@ NUMBERS = [
     ("window-memory", "window_memory_bytes", 1 << 20, "1048576B"),
     ("window-disk", "window_disk_bytes", 1 << 20, "1048576B"),
     ("signals-per-hour", "signals_per_hour", 1, "1"),
+    ("record-budget", "record_budget", 16, "16"),
 ]
 
 

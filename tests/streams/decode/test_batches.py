@@ -120,6 +120,7 @@ def taken(choice: Choice, sent: list[Record], count: int) -> tuple[list[list[Sec
             (
                 *(each.next_offset, each.draft.to_offset, each.began_ms, each.committed()),
                 *(each.time.behind_count, each.time.out_of_bounds_count, each.time.bounds_ms(local_ms=NOW_MS)),
+                sorted(each.draft.services),
             )
             for each in sources.values()
         ]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streams.errors import ConfigError
-from streams.ingest.flush import PIECE_TOUCHES, Draft, messages
+from streams.ingest.flush import PIECE_TOUCHES, SERVICES, Draft, messages
 from streams.ingest.intake import CONSUME_COUNTS
 from streams.ingest.loop import FLUSH_BYTES, FLUSH_DEAD_LETTERS
 from tests.support.builders import TRACE, entry, fact, section, trace_id
@@ -76,6 +76,35 @@ def test_only_the_part_that_moves_the_position_tells_of_dead_letters() -> None:
     assert parts
     assert {()} == {tuple(found.dead_letters or ()) for part in parts for found in part.sections}
     assert [[(14, 15)]] == [found.dead_letters for found in last.sections]
+
+
+def test_services_are_named_once() -> None:
+    """A message has them beside its sections, in its last part, sorted and no more than so many."""
+    draft = begun()
+    draft.to_offset = 15
+    for number in range(200):
+        draft.add(trace_id(str(number)), 5, 10, 1, [fact()], root_seen=False)
+    many = frozenset(f"s{number:04}" for number in range(SERVICES + 1))
+    sections = draft.sections(1, 900)
+
+    *parts, last = decoded(messages("rules", sections, 2_000, frozenset({"shop", "cart"})))
+    [of_many] = decoded(messages("rules", sections, LARGE_BYTES, many))
+
+    assert parts
+    assert {()} == {tuple(part.services) for part in parts}
+    assert (["cart", "shop"], False) == (last.services, last.has_more_services)
+    assert (sorted(many)[:SERVICES], True) == (of_many.services, of_many.has_more_services)
+
+
+def test_trace_of_a_refused_record() -> None:
+    """It has an entry without facts, because a touch could not say that some are missing."""
+    draft = begun()
+    draft.add(TRACE, 5, 10, 3, [], root_seen=True, is_incomplete=True)
+    draft.add(TRACE, 5, 11, 1, [fact(1)], root_seen=False)
+
+    [found] = draft.sections(1, None)
+
+    assert [Entry(TRACE, 10, 11, 5, 4, True, [fact(1)], True)] == found.entries  # noqa: FBT003, as on the topic
 
 
 def test_every_facts_partition_gets_a_section() -> None:
@@ -198,7 +227,7 @@ def test_fact_larger_than_a_message() -> None:
     """A fact that fits in no message is refused, with its limit and what to do."""
     sections = [section(0, 9, 900, [entry(5, fact(name="x" * 500))])]
 
-    with pytest.raises(ConfigError, match=r"a fact is larger than the room .* bytes\): name fewer attributes"):
+    with pytest.raises(ConfigError, match=r"a fact is larger than the room .* bytes\): start more ingest workers"):
         messages("rules", sections, 300)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import cache
 
 import pytest
 from confluent_kafka import (
@@ -13,27 +14,40 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from dsl import RuleSet, compile_texts
 from streams.config.settings import Settings
+from streams.decode.backend import VARIABLE, Choice
 from streams.errors import StateError
+from streams.ingest.flush import Draft, messages
 from streams.ingest.group import Source
 from streams.ingest.intake import CONSUME_BYTES, CONSUME_COUNTS, Intake
+from streams.ingest.loop import FLUSH_BYTES
 from streams.ingest.source import Begin, Projected, SourcePartition
 from streams.ingest.watermark import PartitionTime
 from streams.kafka.outbox import ANY_PARTITION, PRODUCER, Headers, Outbox
 from streams.kafka.reader import PARTITION_EOF
 from streams.observe import metrics
 from streams.observe.sampling import TRACES
+from streams.projection.budget import Budget
 from streams.projection.redact import Redaction, Treatment
+from tests.support import poison
 from tests.support.ingesting import record, rules
+from tests.support.otlp_requests import trace_request
 from topics import partition
 from topics.records import audit, dead_letters, sealed_box
 from topics.records.audit import POSITION_HEADER
+from topics.records.facts import Fact
 
 SPANS, LOGS = "otlp_spans", "otlp_logs"
 NOWHERE = -1001
 NOW_MS = 1_000_000
 NO_TRACE = "0" * 32
+BUDGET_BYTES = Budget().facts_bytes(0)
+LEAST_FACT_BYTES = 64
 
 
 @pytest.fixture
@@ -129,6 +143,111 @@ def test_record_that_cannot_be_read(intake: Intake, sources: dict[Source, Source
     draft = sources[SPANS, 0].draft
     assert (7, [(5, 6)]) == (draft.to_offset, draft.dead_letters)
     assert not outbox.wait(0)
+
+
+def large(number: int) -> bytes:
+    """A record of which the facts are as large as they may be."""
+    spans = [{"traceId": f"{at + 1:032x}", "spanId": f"{at + 1:016x}", "name": "pii.access"} for at in range(4_000)]
+    resource = {"attributes": [{"key": "user.id", "value": {"stringValue": f"{number:0500}"}}]}
+    return json.dumps({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}).encode()
+
+
+@cache
+def many_rules() -> RuleSet:
+    """So many rules that a span hits more atoms than its record may make facts of."""
+    numbers = range(BUDGET_BYTES // LEAST_FACT_BYTES)
+    texts = [
+        f"// id: r{number}\n// kind: invariant\npii.access.where(n != {number}) and audit.log" for number in numbers
+    ]
+    return compile_texts({"many.rules": "\n".join(texts)})[0]
+
+
+def facts_of(draft: Draft) -> list[Fact]:
+    """The facts in a draft."""
+    return [fact for group in draft.groups.values() for fact in group.facts]
+
+
+@pytest.mark.parametrize("path", Choice)
+def test_identity_is_as_long_as_an_id(
+    settings: Settings,
+    outbox: Outbox,
+    sources: dict[Source, SourcePartition],
+    path: Choice,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A span id that fills the record is no OTLP: a fact with it would be larger than any message."""
+    monkeypatch.setenv(VARIABLE, path.value)
+    intake = Intake(settings, rules(), outbox, sources)
+
+    taken(intake, message(5, poison.long_span_id()), message(6))
+
+    assert [8, 8] == [len(fact.identity) for fact in facts_of(sources[SPANS, 0].draft)]
+    for section in sources[SPANS, 0].renew_draft().sections(2, NOW_MS):
+        assert messages("rules", [section], FLUSH_BYTES)
+
+
+@pytest.mark.parametrize("path", Choice)
+def test_record_beyond_its_budget(
+    settings: Settings,
+    outbox: Outbox,
+    sources: dict[Source, SourcePartition],
+    path: Choice,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It becomes a dead letter with its place; its spans count, and its traces have hits that nobody sees."""
+    monkeypatch.setenv(VARIABLE, path.value)
+    intake = Intake(settings, many_rules(), outbox, sources)
+    attribute = KeyValue(key="n", value=AnyValue(int_value=-1))
+    hits = [trace_request(Span(trace_id=each * 16, name="pii.access", attributes=[attribute])) for each in (b"a", b"b")]
+
+    counted = taken(
+        intake, message(5, hits[0]), message(6, trace_request(Span(trace_id=b"c" * 16))), message(7, hits[1])
+    )
+
+    draft = sources[SPANS, 0].draft
+    assert {"records": 3, "records_projected": 3, "spans": 3, "dead_letters": 2} == counted
+    assert (8, [(5, 6), (7, 8)]) == (draft.to_offset, draft.dead_letters)
+    assert [(5, True, []), (7, True, [])] == [
+        (group.offset, group.is_incomplete, group.facts) for group in draft.groups.values()
+    ]
+    assert 3 == len(draft.touches)
+
+
+def test_no_more_is_taken_in_than_there_is_memory_for(
+    settings: Settings, outbox: Outbox, sources: dict[Source, SourcePartition]
+) -> None:
+    """Records that bring megabytes of facts each are left until those are flushed; what is forgotten is read again."""
+    intake = Intake(settings, rules(), outbox, sources)
+    given = [message(offset, large(offset)) for offset in range(5, 9)]
+
+    intake.take(given, local_ms=NOW_MS)
+    stood = [sources[SPANS, 0].next_offset]
+    while intake.has_left:
+        assert intake.is_full
+        assert set() == intake.take([], local_ms=NOW_MS)
+        intake.look_at([sources[SPANS, 0].renew_draft()])
+        intake.take([], local_ms=NOW_MS)
+        stood.append(sources[SPANS, 0].next_offset)
+    intake.look_at([sources[SPANS, 0].renew_draft()])
+    intake.take([message(9), *(message(offset, large(offset)) for offset in range(10, 14))], local_ms=NOW_MS)
+    intake.forget({(SPANS, 0)})
+
+    assert stood[0] < 9
+    assert 9 == stood[-1]
+    assert not intake.has_left
+
+
+def test_services_are_noted(intake: Intake, sources: dict[Source, SourcePartition]) -> None:
+    """Those of every record, with hits or without, as redacted and no longer than they may be."""
+    named = [
+        trace_request(Span(trace_id=b"a" * 16), resource=Resource(attributes=[poison.text("service.name", name)]))
+        for name in ("shop", "s" * 300)
+    ]
+
+    taken(intake, *(message(5 + at, value) for at, value in enumerate(named)), message(7, log_records("b" * 32)))
+
+    shop, long = sorted(sources[SPANS, 0].draft.services, key=len)
+    assert ("shop", 256) == (shop, len(long.encode()))
 
 
 def test_record_without_a_value(intake: Intake, sources: dict[Source, SourcePartition]) -> None:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from streams.ingest.flush import Draft
 from streams.ingest.source import Begin, Committed, Log, Projected, SourcePartition, begin, read_metadata
 from streams.ingest.watermark import PartitionTime
-from streams.projection.project import TraceFacts
+from streams.projection.budget import TraceFacts
 from tests.support.builders import TRACE, fact
 from topics.records.facts import NO_SPAN, TICK_MS, Touch, unpack_touches
 
@@ -243,7 +243,7 @@ def test_rules_change_while_a_producers_stamp_is_not_confirmed() -> None:
 def test_dead_letter_out_of_bounds() -> None:
     """It has no trace to mark, and is a dead letter all the same."""
     source = reading()
-    source.take(NOW_MS + 90_000, Projected(10, None), local_ms=NOW_MS, is_broker_time=False)
+    source.take(NOW_MS + 90_000, Projected(10, [], is_dead_letter=True), local_ms=NOW_MS, is_broker_time=False)
 
     [found] = source.renew_draft().sections(1, None)
 

@@ -13,9 +13,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from streams.projection.audit_records import extract
+from streams.projection.budget import LEAST_BYTES
+from streams.projection.redact import MASK, Redaction, Treatment
 from topics.otlp.requests import RecordKind
 from topics.records import audit
 from topics.records.audit import AuditRecord
+from topics.values import CUT
 
 TRACE = bytes.fromhex("4bf92f3577b34da6a3ce929d0e0e4736")
 
@@ -87,7 +90,7 @@ def test_json_escapes_do_not_hide_a_record() -> None:
 def test_no_bytes_make_it_raise(value: bytes) -> None:
     """Whatever a producer sends."""
     for kind in RecordKind:
-        assert isinstance(extract(value, kind), list)
+        assert len([*extract(value, kind, room_bytes=0)]) == len([*extract(value, kind)])
 
 
 @pytest.mark.parametrize("count", [1, 2_000])
@@ -107,3 +110,24 @@ def test_another_schema_is_refused() -> None:
     """A record that a later program wrote is not misread."""
     with pytest.raises(ValueError, match="upgrade it first"):
         audit.decode(json.dumps({"schema": 2, "name": "x", "attributes": {}}).encode())
+
+
+def test_what_is_cut_was_redacted_before() -> None:
+    """What takes the place of a resource tells nothing of a value that must not be kept."""
+
+    def request(user: str) -> bytes:
+        trail = ExportTraceServiceRequest.FromString(spans())
+        trail.resource_spans[0].resource.attributes.append(attribute("user.id", string_value=user))
+        return bytes(trail.SerializeToString())
+
+    redaction = Redaction({"user.id": Treatment.MASK})
+    whole = [*extract(request("ann" * 50_000), RecordKind.SPANS, redaction=redaction, room_bytes=LEAST_BYTES << 8)]
+    cut = [
+        record.resource
+        for user in ("ann", "bob")
+        for record in extract(request(user), RecordKind.SPANS, redaction=redaction, room_bytes=0)
+    ]
+
+    assert [(MASK, False)] == [(record.resource["user.id"], record.is_cut) for record in whole]
+    assert [[CUT], [CUT]] == [[*resource] for resource in cut]
+    assert cut[0] == cut[1]

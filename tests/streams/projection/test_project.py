@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from dsl import RuleSet, Span, compile_texts
-from dsl.judge.span import Value
+from dsl.judge.span import Event, Value
 from streams.decode.decoder import Decoded, TraceSpans
-from streams.projection.project import CUT_MARK, VALUE_BYTES, Projector, project, scalar
+from streams.projection.budget import Budget, project
+from streams.projection.project import CUT_MARK, VALUE_BYTES, Projector, scalar
 from streams.projection.redact import Redaction, treatments
 from tests.support.builders import TRACE, trace_id
+from tests.support.growth import LINEAR, growth
 from topics.records.facts import VERSION, Entry, Fact, Facts, Section, Witness, decode, encode
 
 RULES = """
@@ -63,10 +67,10 @@ def test_every_trace_of_a_record_is_told(rules: RuleSet) -> None:
     """A trace without a fact is told as well, since it continues the chain of its trace."""
     decoded = Decoded({TRACE: TraceSpans(2, root_seen=True, spans=[EXPORT]), trace_id("b"): TraceSpans(5, False, [])})  # noqa: FBT003, as short as it is
 
-    told = project(decoded, Projector(rules))
+    told = project(decoded, Projector(rules), Budget().facts_bytes(0))
 
     assert [(TRACE, 2, True, 1), (trace_id("b"), 5, False, 0)] == [
-        (one.trace_id, one.span_count, one.root_seen, len(one.facts)) for one in told
+        (one.trace_id, one.span_count, one.root_seen, len(one.facts)) for one in told.traces
     ]
 
 
@@ -75,6 +79,24 @@ def test_only_what_is_named_travels(rules: RuleSet) -> None:
     shown = witness(rules, EXPORT)
 
     assert {"rows": 11, "user.id": "u1", "service.name": "shop"} == shown.attributes
+
+
+def test_span_that_many_rules_name() -> None:
+    """Projecting takes time with the number of atoms that a span hits, not with its square."""
+    texts = [f"// id: r{number}\n// kind: pattern\na{number} and b" for number in range(1_600)]
+    projector = Projector(compile_texts({"many.rules": "\n".join(texts)})[0])
+
+    def carried(count: int) -> Callable[[], list[Fact]]:
+        span = Span("x", identity=bytes(8), attributes=dict.fromkeys([f"a{number}" for number in range(count)], 1))
+        return lambda: projector.facts_of([span])
+
+    def had(count: int) -> Callable[[], list[Fact]]:
+        span = Span("x", identity=bytes(8), events=tuple([Event(f"a{number}") for number in range(count)]))
+        return lambda: projector.facts_of([span])
+
+    assert (1_600, 1_600) == (len(carried(1_600)()), len(had(1_600)()))
+    assert growth(carried(400), carried(1_600)) < LINEAR
+    assert growth(had(400), had(1_600)) < LINEAR
 
 
 def test_identity_is_a_setting(rules: RuleSet) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.windows.chain import Bounds, Chain, Ended
 from streams.windows.close import CloseReason
 from streams.windows.reorder import Arrival
-from streams.windows.sessions import LostTime, counted_atoms
-from tests.support.builders import ATOM, TOPIC, TRACE, Story, entry, fact, trace_id
+from streams.windows.sessions import LostTime, Sessions, counted_atoms
+from tests.support.builders import ATOM, BOUNDS, TOPIC, TRACE, Story, entry, fact, trace_id
 from topics.records.facts import TICK_MS
 
 QUIET, CUT = CloseReason.QUIET, CloseReason.MAX_DURATION
@@ -153,6 +154,20 @@ def test_record_one_tick_before_chain_end() -> None:
     closes = story.until(150)
 
     assert (0, 149, CUT) == (closes[-1].chain_first, closes[-1].first, closes[-1].reason)
+
+
+def test_trace_with_hits_that_nobody_saw_is_not_whole() -> None:
+    """A trace of a record that was refused is not whole, whether it had a chain before, or has one by it."""
+    sessions = Sessions(BOUNDS, {})
+    refused = msgspec.structs.replace(entry(5, trace=trace_id("b")), facts=[], is_incomplete=True)
+    for each in (entry(5), entry(6, trace=trace_id("b")), entry(5, trace=trace_id("c")), refused):
+        sessions.waiting.add(each.tick, Arrival(TOPIC, 0, each), 0)
+    alone = msgspec.structs.replace(refused, trace_id=trace_id("d"))
+    sessions.waiting.add(5, Arrival(TOPIC, 0, alone), 0)
+
+    closes = {close.trace_id: close.whole for close in sessions.end()}
+
+    assert {trace_id("a"): True, trace_id("b"): False, trace_id("c"): True, trace_id("d"): False} == closes
 
 
 def test_headless_chain_is_never_whole() -> None:

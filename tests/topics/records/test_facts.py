@@ -39,6 +39,7 @@ entries = st.builds(
     u64,
     st.booleans(),
     st.lists(st.builds(Fact, st.binary(), st.binary(), st.none() | u64, witnesses), max_size=3),
+    st.booleans(),
 )
 touches = st.lists(st.builds(Touch, trace_ids, u64, st.integers(0, (1 << 32) - 1)))
 sections = st.builds(
@@ -57,7 +58,9 @@ sections = st.builds(
     st.lists(entries, max_size=3),
     st.none() | st.lists(st.tuples(u64, u64)),
 )
-messages = st.builds(Facts, st.just(VERSION), st.text(), st.lists(sections, max_size=3))
+messages = st.builds(
+    Facts, st.just(VERSION), st.text(), st.lists(sections, max_size=3), st.lists(st.text(), max_size=3), st.booleans()
+)
 
 
 @given(messages)
@@ -96,8 +99,10 @@ def test_message_of_the_version_before() -> None:
     """What an ingest that is not upgraded yet writes is read; it does not say which records were dead letters."""
     section = ["t", 0, 1, 0, None, 1, 0, 1, None, [], b"", []]
 
-    [read] = decode(msgspec.msgpack.encode([2, "rules", [section]])).sections
+    facts = decode(msgspec.msgpack.encode([2, "rules", [section]]))
 
+    assert ([], False) == (facts.services, facts.has_more_services)
+    [read] = facts.sections
     assert Section("t", 0, 1, 0, None, 1, 0, 1, None, [], b"", [], dead_letters=None) == read
 
 

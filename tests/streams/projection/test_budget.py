@@ -1,0 +1,143 @@
+"""What a source record may make of itself: its facts and audit records have a bound, whatever the record."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from dsl import RuleSet, Span, compile_texts
+from streams.decode.decoder import Decoded, TraceSpans
+from streams.errors import RecordError
+from streams.projection.audit_records import extract
+from streams.projection.budget import FACT_BYTES, LEAST_BYTES, Budget, Projection, RecordFacts, project
+from streams.projection.project import Projector
+from tests.support import poison
+from tests.support.builders import trace_id
+from tests.support.decoding import decode
+from topics.otlp.requests import RecordKind
+from topics.records import audit
+from topics.records.facts import Fact
+from topics.values import CUT
+
+BUDGET = Budget()
+
+
+@pytest.fixture(scope="module")
+def rules() -> RuleSet:
+    """The rules of which poison records hit atoms."""
+    return compile_texts({"p.rules": poison.RULES})[0]
+
+
+def projected(value: bytes, rules: RuleSet) -> Projection:
+    """What ingest makes of a record; nothing when it cannot be decoded."""
+    projector = Projector(rules)
+    try:
+        decoded = decode(value, projector.interest)
+    except RecordError:
+        decoded = Decoded()
+    return project(decoded, projector, BUDGET.facts_bytes(len(value)))
+
+
+def size_bytes(facts: list[Fact]) -> int:
+    """What facts take on the topic."""
+    return sum(len(msgspec.msgpack.encode(fact)) for fact in facts)
+
+
+def span(number: int, **attributes: str) -> Span:
+    """A span that hits, of a number."""
+    identity = number.to_bytes(8, "big")
+    return Span(poison.HIT, span_id=identity, identity=identity, attributes=attributes)
+
+
+@pytest.mark.parametrize("name", poison.ALL)
+def test_no_record_makes_more_than_its_budget(name: str, rules: RuleSet) -> None:
+    """The facts and the audit records of a record stay within the budget, and each of them fits in a message."""
+    value = poison.ALL[name]()
+
+    told = projected(value, rules)
+    facts = [fact for trace in told.traces for fact in trace.facts]
+    total_bytes = size_bytes(facts)
+    assert max(map(size_bytes, ([fact] for fact in facts)), default=0) <= FACT_BYTES
+    room_bytes = BUDGET.total_bytes(len(value)) - total_bytes
+    for record in extract(value, RecordKind.SPANS, room_bytes=room_bytes):
+        written_bytes = len(audit.encode(record))
+        assert written_bytes <= audit.VALUE_LIMIT_BYTES
+        total_bytes += written_bytes
+
+    assert total_bytes <= BUDGET.total_bytes(len(value))
+
+
+def test_usual_record_is_whole(rules: RuleSet) -> None:
+    """What is within the budget is as the projection makes it."""
+    spans = [span(number, **{"user.id": "u" * 900}) for number in range(20)]
+    facts = RecordFacts(Projector(rules), BUDGET.facts_bytes(0))
+
+    whole = Projector(rules).facts_of(spans)
+    assert whole == facts.of_trace(spans)
+    assert facts.reason is None
+    assert size_bytes(whole) <= facts.size_bytes <= size_bytes(whole) + len(whole)
+
+
+def test_long_values_give_way_first(rules: RuleSet) -> None:
+    """Texts are cut to 64 bytes with a digest; which span hit what, and when, stays, and so does a short value."""
+    spans = [span(number, **{"user.id": "u" * 900, "user.role": "admin"}) for number in range(100)]
+
+    facts = RecordFacts(Projector(rules), BUDGET.facts_bytes(0)).of_trace(spans)
+
+    whole = Projector(rules).facts_of(spans)
+    assert [(each.atom, each.identity) for each in whole] == [(each.atom, each.identity) for each in facts]
+    shown = facts[0].witness.attributes
+    assert "admin" == shown["user.role"]
+    assert str(shown["user.id"]).startswith("uuuu")
+    assert "[cut sha256:" in str(shown["user.id"])
+    assert len({str(each.witness.attributes) for each in facts}) == 1
+
+
+def test_all_that_is_shown_gives_way(rules: RuleSet) -> None:
+    """Where cut values are too much, a digest of them is left."""
+    spans = [span(number, **{f"user.{name}": "u" * 900 for name in ("id", "name", "role")}) for number in range(400)]
+
+    facts = RecordFacts(Projector(rules), LEAST_BYTES // 2).of_trace(spans)
+
+    assert 400 == len(facts)
+    assert {(CUT,)} == {tuple(each.witness.attributes) for each in facts}
+
+
+def test_facts_that_are_too_many(rules: RuleSet) -> None:
+    """The record is refused, and just its traces with spans that rules look at are incomplete."""
+    traces = {trace_id("a"): TraceSpans(9_999, root_seen=True, spans=[span(number) for number in range(9_999)])}
+    traces[trace_id("b")] = TraceSpans(3, root_seen=False, spans=[])
+    traces[trace_id("c")] = TraceSpans(1, root_seen=False, spans=[span(1)])
+
+    told = project(Decoded(traces), Projector(rules), BUDGET.facts_bytes(0))
+
+    assert "facts take more than the record's budget" == told.reason
+    assert [(9_999, [], True), (3, [], False), (1, [], True)] == [
+        (trace.span_count, trace.facts, trace.is_incomplete) for trace in told.traces
+    ]
+
+
+@pytest.mark.parametrize("count", [500, 5_000])
+def test_showing_nothing_refuses_the_same(rules: RuleSet, count: int) -> None:
+    """A replay that shows nothing of a span refuses just the records that ingest refuses."""
+    spans = [span(number, **{"user.id": "u" * 900}) for number in range(count)]
+    showing = RecordFacts(Projector(rules), BUDGET.facts_bytes(0))
+    bare = RecordFacts(Projector(rules, shows=False), BUDGET.facts_bytes(0))
+
+    assert len(showing.of_trace(spans)) == len(bare.of_trace(spans))
+    assert showing.reason == bare.reason
+
+
+def test_fault_of_the_program_is_a_dead_letter(rules: RuleSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What projecting one record raises concerns this record alone."""
+
+    def hits(_: RuleSet, __: Span) -> list[object]:
+        raise RecursionError
+
+    monkeypatch.setattr(RuleSet, "hits", hits)
+
+    told = project(
+        Decoded({trace_id("a"): TraceSpans(1, root_seen=True, spans=[span(1)])}), Projector(rules), LEAST_BYTES
+    )
+
+    assert ("projection failed: RecursionError", True) == (told.reason, told.traces[0].is_incomplete)
