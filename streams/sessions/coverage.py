@@ -19,6 +19,7 @@ from topics.distinct import DistinctTraces
 from topics.records.facts import TOUCH_BYTES, Facts, Section
 from topics.records.verdicts import (
     COVERAGE_EVERY_MS,
+    SERVICES_LIMIT,
     Counted,
     Coverage,
     JudgingRule,
@@ -131,6 +132,9 @@ class CoverageTally:
             return
         self._windows_judged += windows_judged
         self._rule_sets.add(message.rules)
+        if len(self._services) <= SERVICES_LIMIT:
+            self._services.update(message.services)
+        self._has_more_services |= message.has_more_services
         for section in message.sections:
             self._note_start(section)
             self._traces.add(entry.trace_id for entry in section.entries)
@@ -199,6 +203,8 @@ class CoverageTally:
             traces_seen_estimate=self._traces.estimate(),
             traces_seen_sketch=self._traces.encode(),
             counted=judging.counted,
+            services=sorted(self._services)[:SERVICES_LIMIT],
+            has_more_services=self._has_more_services or len(self._services) > SERVICES_LIMIT,
         )
         for source in record.sources:
             at = CoveredSource(source.topic, source.partition, source.epoch, source.to_offset)
@@ -230,6 +236,8 @@ class CoverageTally:
     def _begin_again(self, windows_judged: int) -> None:
         self._sources: dict[tuple[str, int, int], SourceCoverage] = {}
         self._rule_sets: set[str] = set()
+        self._services: set[str] = set()
+        self._has_more_services = False
         self._windows_judged = windows_judged
         self._traces = DistinctTraces()
 

@@ -29,6 +29,9 @@ HASH_BYTES = 32
 LEAVES_LIMIT = 10_000
 """Leaves and retractions of one record, so that it stays below half of Kafka's default message limit."""
 
+SERVICES_LIMIT = 1_000
+"""Services of one coverage record, so that it stays below half of Kafka's default message limit."""
+
 LIVE_ORIGIN = "live"
 """The origin of what sessions counts."""
 
@@ -258,6 +261,9 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     chains that began in `[settled_from_ms, settled_to_ms)`, an hour or a part of one, and that live did not judge:
     those in `rules` have judged them, and nothing amends it. With the last record of an hour the hour is complete. No
     facts are on the topic, so their offsets are 0, and traces are estimated by live alone.
+
+    `services` are the names of the services that sent the records, of whatever trace: sorted, redacted like every
+    attribute, each of at most 256 bytes, `SERVICES_LIMIT` at most; `has_more_services` says that there were more.
     """
 
     schema: int = SCHEMA
@@ -283,6 +289,8 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     traces_seen_sketch: bytes
     counted: Counted = Counted()
     backfill: Backfilled | None = None
+    services: list[str] = []
+    has_more_services: bool = False
 
 
 Record: TypeAlias = VerdictCounts | Coverage

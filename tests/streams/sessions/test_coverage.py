@@ -8,7 +8,7 @@ from dsl import RuleSet, compile_texts
 from streams.evidence.ledger.cover import Continuity
 from streams.sessions.coverage import CoverageTally, Covered, Judging, judging_rules
 from topics.records.facts import VERSION, Entry, Facts, Section, Touch, pack_touches
-from topics.records.verdicts import Counted, JudgingRule, judging_hash
+from topics.records.verdicts import SERVICES_LIMIT, Counted, JudgingRule, judging_hash
 
 
 def judging(clock_ms: int, generation: int = 0, settled_ms: int | None = None, *rules: JudgingRule) -> Judging:
@@ -59,6 +59,25 @@ def test_a_record_has_what_was_applied() -> None:
         (one.partition, one.from_offset, one.to_offset, one.lost) for one in record.sources
     ]
     assert (["s", "t"], 3, 5) == (record.rule_sets, record.windows_judged, record.traces_seen_estimate)
+
+
+def test_services_of_a_record() -> None:
+    """A record names the services of the messages since the one before it: each once, sorted, so many at most."""
+    tally = CoverageTally(0, begin_offset=0)
+    for offset, names in enumerate((["shop", "cart"], ["cart", "iam"])):
+        tally.apply(offset, msgspec.structs.replace(message(section(offset, offset + 1)), services=names), 0)
+    few = tally.take(judging(60_000), 2)
+    names = [f"s{number:04}" for number in range(SERVICES_LIMIT + 1)]
+    tally.apply(2, msgspec.structs.replace(message(section(2, 3)), services=names), 0)
+    many = tally.take(judging(120_000), 3)
+    tally.apply(3, msgspec.structs.replace(message(section(3, 4)), services=["a"], has_more_services=True), 0)
+    more = tally.take(judging(180_000), 4)
+    none = tally.take(judging(240_000), 4)
+
+    assert (["cart", "iam", "shop"], False) == (few.services, few.has_more_services)
+    assert (names[:SERVICES_LIMIT], True) == (many.services, many.has_more_services)
+    assert (["a"], True) == (more.services, more.has_more_services)
+    assert ([], False) == (none.services, none.has_more_services)
 
 
 def test_records_follow_one_another_after_a_take_over() -> None:
