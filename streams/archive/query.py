@@ -32,6 +32,7 @@ from streams.archive.store import Store
 from streams.archive.tables import Counted, Said, Tables
 from streams.decode.records import TraceSpans
 from streams.errors import BetraceError, StateError
+from streams.projection.budget import BARE_FACT_BYTES, DEFAULT_BUDGET, KEY_BYTES, Budget
 from streams.projection.project import Projector
 from streams.windows.chain import Bounds
 from streams.windows.close import Close
@@ -60,6 +61,7 @@ class Asked:
     such a verdict is only said. `lost` are the times in which records are missing, None is as `streams.archive.read`
     finds them. Records stamped in an hour that begins after `now_ms` are refused, None refuses none. Records stamped up
     to `edge_ms` may be missing before those that are read, None: none are; a trace that may have one is in `closes`.
+    Where a record may make more facts than its `budget` lets it, the question is refused.
     """
 
     projector: Projector
@@ -73,6 +75,7 @@ class Asked:
     lost: tuple[LostTime, ...] | None = None
     now_ms: int | None = None
     edge_ms: int | None = None
+    budget: Budget = DEFAULT_BUDGET
 
     @property
     def half_seen_until_ms(self) -> int | None:
@@ -170,6 +173,7 @@ def _judged(url: str, asked: Asked) -> Iterator[_Judged | None]:
             _open(database, store, files, asked)
             tables = Tables(database, asked.projector.rules)
             tables.find_hits()
+            _check_budget(database, asked)
             tables.find_windows(asked.bounds, lost, asked.half_seen_until_ms)
             tables.judge(in_full=asked.in_full)
             yield _Judged(database, tables, lost)
@@ -232,6 +236,33 @@ def _check(database: duckdb.DuckDBPyConnection, urls: str, file_count: int, out_
     run_back_ms = max(map(int, said[RUN_BACK_KEY]))
     if run_back_ms > out_of_order_ms:
         raise RefusedError(f"record times run back by {run_back_ms}ms, more than out-of-order, {out_of_order_ms}ms")
+
+
+def _check_budget(database: duckdb.DuckDBPyConnection, asked: Asked) -> None:
+    """The engine refuses a record whose facts take more than its budget; where one may, it is asked."""
+    share, whole = asked.budget.facts_share
+    fact_bytes = max(
+        (BARE_FACT_BYTES + KEY_BYTES * len(atom.keys) for atom in asked.projector.rules.atoms.values()), default=0
+    )
+    many = asked.budget.facts_bytes(0) // max(fact_bytes, 1)
+    found = database.execute(
+        f"""
+        WITH busy AS (SELECT tick FROM hits GROUP BY tick HAVING count(*) > {many}),
+        hit AS (SELECT trace_id, tick, count(*) AS hits FROM hits SEMI JOIN busy USING (tick) GROUP BY ALL),
+        told AS (
+            SELECT DISTINCT topic, partition, "offset", trace_id, tick FROM archive SEMI JOIN busy USING (tick)
+        ),
+        made AS (
+            SELECT topic, partition, "offset", sum(hits) AS hits
+            FROM told JOIN hit USING (trace_id, tick) GROUP BY ALL HAVING sum(hits) > {many}
+        )
+        SELECT any_value("offset") FROM made JOIN records USING (topic, partition, "offset")
+        WHERE value IS NOT NULL
+        AND hits * {fact_bytes} > {asked.budget.factor} * octet_length(value) * {share} // {whole}
+        """
+    ).fetchall()
+    if found and found[0][0] is not None:
+        raise RefusedError(f"the record at offset {found[0][0]} may make more facts than its budget lets it")
 
 
 def _closes(judged: _Judged, asked: Asked) -> Iterator[Close]:

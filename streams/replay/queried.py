@@ -13,6 +13,7 @@ from dsl import RuleSet
 from streams.archive import query
 from streams.archive.query import Asked
 from streams.config.settings import Settings
+from streams.projection.budget import Budget
 from streams.replay.outcome import Signal, Verdicts, Wanted
 from streams.replay.plan import Plan
 from streams.replay.reading import Read
@@ -45,6 +46,7 @@ class Queried:
             lost=plan.lost,
             now_ms=now_ms,
             edge_ms=plan.edge_ms,
+            budget=Budget(settings.record_budget),
         )
         figures = query.count(url, asked, plan.period.from_ms, plan.period.to_ms)
         self.plan = plan

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from dsl import RuleSet, Verdict, compile_texts, judge
@@ -169,6 +170,17 @@ def test_times_that_run_back_are_refused(url: str, asked: Asked) -> None:
     with pytest.raises(RefusedError, match="run back by 9000ms, more than out-of-order, 2000ms"):
         ask(url, asked)
     assert [(1, "held")] == verdicts(ask(url, replace(asked, out_of_order_ms=9_000)), asked.projector.rules)
+
+
+def test_record_that_makes_too_many_facts_is_refused(url: str) -> None:
+    """Where a record may take more than its budget the engine must be asked: it refuses the record, SQL would not."""
+    texts = [f"// id: r{number}\n// kind: pattern\npii.access.where(n != {number}) and b" for number in range(600)]
+    span = Span(trace_id=b"1" * 16, span_id=b"1" * 8, name="pii.access")
+    span.attributes.append(KeyValue(key="n", value=AnyValue(int_value=-1)))
+    write(url, (0, 0, request("pii.access", 2)), (1, 1_000, trace_request(span)))
+
+    with pytest.raises(RefusedError, match="the record at offset 1 may make more facts than its budget lets it"):
+        ask(url, Asked(Projector(rules("\n".join(texts))), BOUNDS))
 
 
 def test_files_of_another_format_are_refused(url: str, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
