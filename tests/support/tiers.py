@@ -23,6 +23,7 @@ SLOW = {
     "broker/test_half_seen.py": "rules are pushed and input is lost while long traces are in flight, as programs",
     "broker/test_ingest_away.py": "brokers go away and come back",
     "broker/test_ingest_stopped.py": "ingest stands still for longer than its session",
+    "broker/test_poison.py": "the largest records there can be, through programs",
     "broker/test_replay.py": "replays beside live processing, as programs",
     "broker/test_rules.py::test_operator_sees_from_when_a_push_judges": "a program; of a worker alone it is tested too",
     "broker/test_security.py": "a cluster of its own with TLS, SCRAM and ACLs",
