@@ -29,9 +29,6 @@ from topics.otlp.requests import (
     integer,
 )
 
-UNKNOWN_CHARS = 50
-"""So much of an unknown member's name is in a reason."""
-
 _ABSENT = msgspec.Raw()
 _INT64_LIMIT = 1 << 63
 _NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
@@ -42,6 +39,14 @@ _JSON_ESCAPE = re.compile(
     re.DOTALL,
 )
 _GROUPS = (("resourceSpans", "scopeSpans", "spans"), ("resourceLogs", "scopeLogs", "logRecords"))
+_SPELLINGS = frozenset(
+    {
+        *(name.lower() for group in _GROUPS for name in group),
+        "instrumentationlibraryspans",
+        "instrumentationlibrarylogs",
+    }
+)
+"""What senders of other versions and encodings call them."""
 
 
 class _Document(msgspec.Struct, rename="camel"):
@@ -93,7 +98,9 @@ def read(document: bytes) -> Request:
     if read_document.resource_spans is msgspec.UNSET and read_document.resource_logs is msgspec.UNSET:
         raise OtlpError(NO_RECORDS)
     if unknown is not None:
-        raise OtlpError(f"{ONLY_UNKNOWN}: {unknown[:UNKNOWN_CHARS]!r}")
+        # Any other name may be something that nobody redacted.
+        is_spelling = unknown.replace("_", "").lower() in _SPELLINGS
+        raise OtlpError(f"{ONLY_UNKNOWN}: {unknown}" if is_spelling else ONLY_UNKNOWN)
     return Request(read_document.resource_spans or (), read_document.resource_logs or (), value)
 
 

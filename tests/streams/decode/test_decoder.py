@@ -246,23 +246,23 @@ def test_log_records_without_trace() -> None:
         pytest.param(b'{"resourceSpans":[],"x":%s' % (b"[" * 100_000), "json is nested too deep", id="deep"),
         pytest.param(
             b'{"resourceSpans":[{"scope_spans":[{"spans":[{}]}]}]}',
-            "no spans or log records, only unknown fields: 'scope_spans'",
+            "no spans or log records, only unknown fields: scope_spans",
             id="names of the other encoding",
         ),
         pytest.param(
             b'{"resourceSpans":[{"instrumentationLibrarySpans":[{"spans":[{}]}]}]}',
-            "no spans or log records, only unknown fields: 'instrumentationLibrarySpans'",
+            "no spans or log records, only unknown fields: instrumentationLibrarySpans",
             id="names of an old OTLP",
         ),
         pytest.param(
             b'{"resourceLogs":[{"scopeLogs":[{"log_records":[{}],"scope":null}]}],"resourceSpans":null}',
-            "no spans or log records, only unknown fields: 'log_records'",
+            "no spans or log records, only unknown fields: log_records",
             id="names inside a scope, and nulls",
         ),
         pytest.param(
-            b'{"resourceSpans":[],"%s":1}' % (b"x" * 1000),
-            f"no spans or log records, only unknown fields: '{'x' * 50}'",
-            id="a long name",
+            b'{"resourceSpans":[],"ann@example.com":1}',
+            "no spans or log records, only unknown fields",
+            id="a name that may be a secret",
         ),
     ],
 )
