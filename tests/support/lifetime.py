@@ -152,6 +152,8 @@ class Lifetime:
 
     rule_set: str = "audited"
     facts_partitions: int = 1
+    service: str = "shop"
+    """The service that sends what is written from now on."""
     signals_per_hour: int | None = None
     log: list[SourceRecord] = field(default_factory=list)
     tick: int = 0
@@ -250,7 +252,9 @@ class Lifetime:
                 lost_until_ms=self._lost_until_ms,
                 rules_since_ms=self._rules_since_ms,
             )
-            worker.facts.append(facts.encode(Facts(VERSION, rule_set.fingerprint, [section])))
+            worker.facts.append(
+                facts.encode(Facts(VERSION, rule_set.fingerprint, [section], [self.service] if read else []))
+            )
             worker.take_in()
         self._position = end
 

@@ -34,6 +34,8 @@ class CoverageSaid(msgspec.Struct, tag_field="kind", tag="coverage", gc=False):
     rules: list[JudgingRule] | None = None
     origin: str = LIVE_ORIGIN
     backfill: Backfilled | None = None
+    services: list[str] = []
+    has_more_services: bool = False
 
 
 @dataclass(slots=True)

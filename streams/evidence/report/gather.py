@@ -177,6 +177,8 @@ class Gathered:
     partitions: dict[int, PartitionCoverage] = field(default_factory=dict)
     expected: set[int] = field(default_factory=set)
     rule_sets: dict[str, int] = field(default_factory=dict)
+    services: dict[str, set[int]] = field(default_factory=dict)
+    unlisted_services: set[int] = field(default_factory=set)
     signals: dict[str, Digest] = field(default_factory=dict)
     backfills: dict[str, GatheredBackfill] = field(default_factory=dict)
     lost: int = 0
@@ -197,6 +199,9 @@ class Gathered:
             self.partition(number).extend(coverage)
         self.expected |= later.expected
         self.rule_sets = later.rule_sets | self.rule_sets
+        for name, days in later.services.items():
+            self.services.setdefault(name, set()).update(days)
+        self.unlisted_services |= later.unlisted_services
         for uid, signal in later.signals.items():
             self.signal(uid, signal)
         for origin, backfill in later.backfills.items():
@@ -430,6 +435,7 @@ def _take_coverage(gathered: Gathered, record: CoverageSaid, period: _Period) ->
     if reading is None:
         reading = Reading(record.start_ms, record.reset_ms)
         gathered.readings[record.partition, record.generation] = reading
+    _take_services(gathered, record, period)
     # One in which nothing new is settled tells all the same what is final by now.
     if begin_ms <= record.settled_to_ms:
         reading.add(record.judging, Settled(begin_ms, record.settled_to_ms, record.final_to_ms))
@@ -449,6 +455,16 @@ def _take_coverage(gathered: Gathered, record: CoverageSaid, period: _Period) ->
     for rule_set in record.rule_sets:
         gathered.rule_sets.setdefault(rule_set, record.to_ms)
     return True
+
+
+def _take_services(gathered: Gathered, record: CoverageSaid, period: _Period) -> None:
+    if record.to_ms >= period.to_ms:
+        return
+    day = (record.to_ms - 1) // DAY_MS
+    for name in record.services:
+        gathered.services.setdefault(name, set()).add(day)
+    if record.has_more_services:
+        gathered.unlisted_services.add(day)
 
 
 def _take_backfill(gathered: Gathered, record: CoverageSaid, period: _Period) -> None:

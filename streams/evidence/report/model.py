@@ -157,6 +157,14 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
     applicable_before: int
 
 
+class SilentService(msgspec.Struct, frozen=True, kw_only=True):
+    """That a service sent input on `days_before` days of the fortnight before and none since day `since_ms` began."""
+
+    name: str
+    since_ms: int
+    days_before: int
+
+
 class DayCounts(msgspec.Struct, frozen=True, kw_only=True):
     """One day of a rule: `day_ms` is its start; `judged` the part of it, within the period, that the rule judged."""
 
@@ -252,7 +260,8 @@ class ControlReport(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a report says.
 
-    `is_whole`: all of the period was judged by every rule, there is one, and no input was lost.
+    `is_whole`: all of the period was judged by every rule, there is one, and no input was lost. `silent_services` sent
+    input in the fortnight before and none in what was read of the last two days.
     """
 
     schema: int = SCHEMA
@@ -269,6 +278,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     controls: list[ControlReport]
     rules: list[RuleReport]
     rule_sets: list[Activation]
+    silent_services: list[SilentService] = []
     verify: str
 
 

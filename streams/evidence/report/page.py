@@ -115,16 +115,25 @@ seals, root <code>{escape(verified.head_root)}</code></p>"""
 
 
 def _silent(report: Report) -> str:
-    silent = [(rule, rule.silence) for rule in report.rules if rule.silence is not None]
-    if not silent:
-        return ""
-    rows = "".join(
-        f'<tr><td><a href="#rule-{escape(rule.id)}">{escape(rule.id)}</a><td>{day(silence.since_ms)}'
-        f"<td>{silence.applicable_before:,}</tr>"
-        for rule, silence in silent
-    )
-    return f"""<section><h2>No longer exercised</h2><p>These rules applied to traces in the fortnight before, and to
-none since.</p><table><tr><th>Rule<th>Silent since<th>Applicable in the fortnight before</tr>{rows}</table></section>"""
+    """Rules and services that were exercised before, and are not now."""
+    rules = [
+        f'<tr><td><a href="#rule-{escape(rule.id)}">{escape(rule.id)}</a><td>{day(rule.silence.since_ms)}'
+        f"<td>{rule.silence.applicable_before:,}</tr>"
+        for rule in report.rules
+        if rule.silence is not None
+    ]
+    services = [
+        f"<tr><td>{escape(service.name)}<td>{day(service.since_ms)}<td>{service.days_before} of 14 days</tr>"
+        for service in report.silent_services
+    ]
+    tables = ""
+    if rules:
+        tables += f"""<p>These rules applied to traces in the fortnight before, and to none since.</p>
+<table><tr><th>Rule<th>Silent since<th>Applicable in the fortnight before</tr>{"".join(rules)}</table>"""
+    if services:
+        tables += f"""<p>These services sent records in the fortnight before, and none since, as far as was read.</p>
+<table><tr><th>Service<th>Silent since<th>Sent on</tr>{"".join(services)}</table>"""
+    return f"<section><h2>No longer exercised</h2>{tables}</section>" if tables else ""
 
 
 def _resets(report: Report) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from streams.evidence.report import coverage, readings, rules
+from streams.evidence.report import coverage, readings, rules, silence
 from streams.evidence.report.coverage import SourceSum
 from streams.evidence.report.gather import Gathered
 from streams.evidence.report.history import History
@@ -39,6 +39,7 @@ def report(asked: Asked, gathered: Gathered, history: History, evidence: Evidenc
         controls=[*rules.controls(asked, of_rules)],
         rules=of_rules,
         rule_sets=[active for active in history.activations if active.from_ms < asked.to_ms],
+        silent_services=[*silence.services(gathered.services, gathered.unlisted_services, asked.to_ms)],
         verify=asked.verify,
     )
 

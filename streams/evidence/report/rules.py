@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from dsl import Rule
 from dsl.judge.ruleset import Mode
-from streams.evidence.report import coverage
+from streams.evidence.report import coverage, silence
 from streams.evidence.report.coverage import Gap, PartitionCoverage, missing
 from streams.evidence.report.gather import DAY_MS, Counts, Gathered
 from streams.evidence.report.history import History, Version, control_key, control_name
@@ -34,11 +34,6 @@ from streams.evidence.report.readings import Resolved, RuleJudged
 from streams.evidence.report.traces import broken
 from streams.evidence.report.words import amount, duration, span
 from topics.signals.digest import Digest
-
-SILENT_AFTER = 2
-"""Days without a trace after which a rule is silent; the last one may have just begun."""
-COMPARED = 14
-"""Days before them in which it must have been exercised."""
 
 MOST_TRACES = 100
 """Broken traces of a rule that are shown; all are counted."""
@@ -208,16 +203,14 @@ def _backfills(asked: Asked, gathered: Gathered, own: _Sum) -> Iterable[Backfill
 
 def _silence(asked: Asked, own: _Sum) -> Silence | None:
     """A rule of which the last two days have no trace, and the fortnight before them has."""
-    last = (asked.to_ms - 1) // DAY_MS
     counted: defaultdict[int, int] = defaultdict(int)
     for days in (own.before, own.days):
         for day, counts in days.items():
             counted[day] += counts.applicable
-    exercised = [day for day, applicable in counted.items() if applicable > 0 and last - SILENT_AFTER >= day]
-    recent = [day for day in exercised if day > last - SILENT_AFTER - COMPARED]
-    if not recent or any(counted[day] > 0 for day in range(last - SILENT_AFTER + 1, last + 1)):
+    recent = silence.exercised([day for day, applicable in counted.items() if applicable > 0], asked.to_ms)
+    if not recent:
         return None
-    return Silence(since_ms=(max(recent) + 1) * DAY_MS, applicable_before=sum(counted[day] for day in recent))
+    return Silence(since_ms=(recent[-1] + 1) * DAY_MS, applicable_before=sum(counted[day] for day in recent))
 
 
 def _statement(asked: Asked, total: Counts, judged: Judged, doubts: str | None, *, has_all_input: bool) -> str:

@@ -170,6 +170,24 @@ def test_a_rule_that_is_no_longer_exercised_is_named() -> None:
     assert "No longer exercised" not in page(earlier)
 
 
+def test_a_service_that_sends_no_more_is_named() -> None:
+    """It sent records in the fortnight before, and none for two days; one that sends still is not named."""
+    life = Lifetime("both")
+    for service in ("shop", "bank", "bank", "bank"):
+        life.service = service
+        lived(life, 1, "audit.log")
+        life.wait(86_400_000 // TICK_MS - MINUTE)
+        life.step()
+    life.end()
+
+    report = life.report(0, 4 * 86_400_000)
+    earlier = life.report(0, 2 * 86_400_000)
+
+    assert [("shop", 86_400_000, 1)] == [(one.name, one.since_ms, one.days_before) for one in report.silent_services]
+    assert "<tr><td>shop<td>" in page(report)
+    assert [] == earlier.silent_services
+
+
 def test_nothing_is_whole_without_a_rule() -> None:
     """Of a time in which no rule was in force there is no statement, however well it was judged."""
     life = Lifetime("none")
