@@ -54,7 +54,7 @@ def zone_names() -> tuple[str, ...]:
     return tuple(sorted(resources.files("tzdata").joinpath("zones").read_text(encoding="utf-8").split()))
 
 
-_UTC = zone_of("UTC")
+_UTC = "UTC"
 
 
 def _local(span: Span, zone: ZoneInfo) -> datetime | None:
@@ -67,13 +67,13 @@ def _local(span: Span, zone: ZoneInfo) -> datetime | None:
 
 
 def _hour(span: Span, zone: ZoneInfo) -> Value:
-    if zone is _UTC:
+    if zone.key == _UTC:
         return None if span.start_ns is None else span.start_ns // _HOUR_NS % 24
     return None if (local := _local(span, zone)) is None else local.hour
 
 
 def _minute(span: Span, zone: ZoneInfo) -> Value:
-    if zone is _UTC:
+    if zone.key == _UTC:
         return None if span.start_ns is None else span.start_ns // _MINUTE_NS % 60
     return None if (local := _local(span, zone)) is None else local.minute
 

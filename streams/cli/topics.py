@@ -31,7 +31,9 @@ def command() -> None:
 @command.command(epilog="\b\nExample:\n  betrace topics create --facts-partitions 24 --replication 3")
 @options.cluster
 @options.layout
-@click.option("--log-append-time", is_flag=True, help="Have Kafka stamp the records of source topics that exist, too.")
+@options.setting(
+    "--log-append-time", is_flag=True, help="Have Kafka stamp the records of source topics that exist, too."
+)
 def create(bootstrap: str, security: Security, layout: Layout, *, log_append_time: bool) -> None:
     """Make the topics that are missing, and print their names.
 
