@@ -24,7 +24,8 @@ from streams.evidence.ledger.notes import NoteError, Verifier
 from streams.evidence.ledger.storage import Storage, open_storage
 from streams.evidence.ledger.verify import Verification
 from streams.evidence.report import history, model, oscal
-from streams.evidence.report.gather import Gathered, gather, judged_to
+from streams.evidence.report.gather import gather, judged_to
+from streams.evidence.report.gathered import Gathered
 from streams.evidence.report.model import Asked, Evidence, Report, Verified
 from streams.evidence.report.page import page
 from streams.evidence.report.report import report

@@ -15,7 +15,8 @@ from streams.evidence.audit import trail
 from streams.evidence.ledger import seal as seals
 from streams.evidence.ledger import storage
 from streams.evidence.ledger.storage import Storage
-from streams.evidence.report.gather import DAY_MS, Gathered, gather, judged_to
+from streams.evidence.report.gather import gather, judged_to
+from streams.evidence.report.gathered import DAY_MS, Gathered
 from streams.evidence.report.model import Bar
 from streams.evidence.report.traces import bars
 from topics.signals.digest import Digest

@@ -4,7 +4,8 @@ In: a storage of evidence, and a period of record time, `to_ms` not included. Ou
 a file that cannot be read is named in `unreadable`, and so are the records in it that are of no known form.
 
 Seals are found by their wall clock: one that was made two hours before the period or earlier has nothing of it, because
-records are sealed after they were judged. Of the days before the period only counts are gathered.
+records are sealed after they were judged. Of the days before the period only counts and the names of services are
+gathered.
 
 What began when is told by counts and by coverage alike: a verdict is of the minute in which its chain began.
 """
@@ -13,9 +14,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import msgspec
 
@@ -24,19 +24,18 @@ from streams.evidence.ledger.log import SIGNALS, VERDICTS
 from streams.evidence.ledger.shares import in_shares
 from streams.evidence.ledger.storage import Storage
 from streams.evidence.report.backfills import CoverageSaid, GatheredBackfill
-from streams.evidence.report.coverage import PartitionCoverage, SourceSum
+from streams.evidence.report.coverage import SourceSum
+from streams.evidence.report.gathered import DAY_MS, CellKey, Gathered, Reading, Settled
 from topics.distinct import DistinctTraces
 from topics.records.verdicts import (
     LIVE_ORIGIN,
     NO_VERDICTS,
     SCHEMA,
-    JudgingRule,
     VerdictSums,
     is_backfill,
 )
 from topics.signals.digest import Digest, NoSignalError, digest
 
-DAY_MS = 86_400_000
 AHEAD_MS = 7_200_000
 """Record time runs ahead of the wall clock by less than an hour, and rules are listed once an hour."""
 LOOK_BACK_MS = 16 * DAY_MS
@@ -82,163 +81,6 @@ class _Counts(msgspec.Struct, tag_field="kind", tag="counts", gc=False):
     added: VerdictSums = NO_VERDICTS
     taken_back: VerdictSums = NO_VERDICTS
     origin: str = LIVE_ORIGIN
-
-
-class Counts(msgspec.Struct, gc=False):
-    """Verdicts, those that were taken back taken off."""
-
-    held: int = 0
-    broken: int = 0
-    undetermined: int = 0
-    excepted: int = 0
-
-    @property
-    def applicable(self) -> int:
-        """The traces that the rule is about."""
-        return self.held + self.broken + self.undetermined
-
-    def count(self, added: VerdictSums, taken_back: VerdictSums) -> None:
-        """Adds what a record counts."""
-        self.held += added.held - taken_back.held
-        self.broken += added.broken - taken_back.broken
-        self.undetermined += added.undetermined - taken_back.undetermined
-        self.excepted += added.excepted - taken_back.excepted
-
-    def add(self, other: Counts) -> None:
-        """Adds further verdicts."""
-        self.held += other.held
-        self.broken += other.broken
-        self.undetermined += other.undetermined
-        self.excepted += other.excepted
-
-
-class CellKey(NamedTuple):
-    """What counts are gathered by: one reading of one facts partition, or a backfill of it, and a rule."""
-
-    partition: int
-    generation: int
-    rule: str
-    fingerprint: str
-    mode: str
-    origin: str = LIVE_ORIGIN
-
-
-class Settled(msgspec.Struct, gc=False):
-    """A time in which chains began that have their verdicts; of those before `final_ms` no verdict is amended."""
-
-    from_ms: int
-    to_ms: int
-    final_ms: int
-
-
-class Reading(msgspec.Struct, gc=False):
-    """One generation of reading of a facts partition, as its coverage records tell of it.
-
-    `judging` has the times in which chains began that are settled, by the hash of the rules that judged. `start_ms` is
-    the record time from which the reading has all, `reset_ms` the wall clock at which the offsets were found reset.
-    """
-
-    start_ms: int | None
-    reset_ms: int | None
-    judging: dict[str, list[Settled]] = msgspec.field(default_factory=dict)
-
-    def add(self, judging: str, time: Settled) -> None:
-        """Adds a record's time."""
-        times = self.judging.setdefault(judging, [])
-        if times and times[-1].to_ms == time.from_ms:
-            times[-1] = Settled(times[-1].from_ms, time.to_ms, time.final_ms)
-        else:
-            times.append(time)
-
-    def extend(self, later: Reading) -> None:
-        """Adds what later seals tell."""
-        for judging, times in later.judging.items():
-            for time in times:
-                self.add(judging, time)
-
-
-@dataclass(slots=True)
-class Gathered:
-    """What the seals `[first_seal, end_seal)` say of the period.
-
-    `cells` are counts by the minute in which the chains began, or by its day where all was read once (`is_read_once`).
-    `readings` are by facts partition and generation, `listed` the rules that judged, by hash. `partitions` have what
-    was judged of the input, by number; `expected` are the facts partitions that must have coverage. `signals` hold the
-    last revision of each finding by uid. `backfills` are by origin. `lost` counts records of the verdict topics that
-    were gone before the ledger read them.
-    """
-
-    first_seal: int = 0
-    end_seal: int = 0
-    is_read_once: bool = True
-    cells: dict[CellKey, dict[int, Counts]] = field(default_factory=dict)
-    readings: dict[tuple[int, int], Reading] = field(default_factory=dict)
-    listed: dict[str, list[JudgingRule]] = field(default_factory=dict)
-    partitions: dict[int, PartitionCoverage] = field(default_factory=dict)
-    expected: set[int] = field(default_factory=set)
-    rule_sets: dict[str, int] = field(default_factory=dict)
-    services: dict[str, set[int]] = field(default_factory=dict)
-    unlisted_services: set[int] = field(default_factory=set)
-    signals: dict[str, Digest] = field(default_factory=dict)
-    backfills: dict[str, GatheredBackfill] = field(default_factory=dict)
-    lost: int = 0
-    unreadable: list[str] = field(default_factory=list)
-
-    def add(self, later: Gathered) -> None:
-        """Adds what later seals say."""
-        self.end_seal = later.end_seal
-        for key, counted in later.cells.items():
-            for time_ms, counts in counted.items():
-                self.cell(key, time_ms).add(counts)
-        for at, reading in later.readings.items():
-            before = self.readings.setdefault(at, reading)
-            if before is not reading:
-                before.extend(reading)
-        self.listed |= later.listed
-        for number, coverage in later.partitions.items():
-            self.partition(number).extend(coverage)
-        self.expected |= later.expected
-        self.rule_sets = later.rule_sets | self.rule_sets
-        for name, days in later.services.items():
-            self.services.setdefault(name, set()).update(days)
-        self.unlisted_services |= later.unlisted_services
-        for uid, signal in later.signals.items():
-            self.signal(uid, signal)
-        for origin, backfill in later.backfills.items():
-            self.add_backfill(origin, backfill)
-        self.lost += later.lost
-        self.unreadable += later.unreadable
-
-    def cell(self, key: CellKey, time_ms: int) -> Counts:
-        """The counts of a rule, of chains that began in the minute or day from `time_ms` on."""
-        counted = self.cells.setdefault(key, {})
-        found = counted.get(time_ms)
-        if found is None:
-            found = counted[time_ms] = Counts()
-        return found
-
-    def partition(self, number: int) -> PartitionCoverage:
-        """The coverage of one facts partition."""
-        found = self.partitions.get(number)
-        if found is None:
-            found = self.partitions[number] = PartitionCoverage()
-        return found
-
-    def add_backfill(self, origin: str, later: GatheredBackfill) -> None:
-        """Adds what a backfill says later."""
-        before = self.backfills.setdefault(origin, later)
-        if before is not later:
-            before.add(later)
-
-    def signal(self, uid: str, signal: Digest) -> None:
-        """Takes in a revision of a finding: the last one counts, and the first one says when the chain began."""
-        before = self.signals.get(uid)
-        if before is None:
-            self.signals[uid] = signal
-        elif before.revision < signal.revision:
-            self.signals[uid] = replace(signal, first_ms=before.first_ms)
-        elif before.revision > signal.revision:
-            self.signals[uid] = replace(before, first_ms=signal.first_ms)
 
 
 def gather(store: Storage, from_ms: int, to_ms: int) -> Gathered:

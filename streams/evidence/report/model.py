@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from streams.evidence.report.coverage import Gap
-from streams.evidence.report.gather import Counts
+from streams.evidence.report.gathered import Counts
 from streams.evidence.report.history import Activation, Version
 from streams.evidence.report.readings import Reset
 

@@ -20,7 +20,7 @@ import msgspec
 from msgspec.structs import replace
 
 from streams.evidence.report.coverage import missing
-from streams.evidence.report.gather import DAY_MS, Counts, Gathered, Settled
+from streams.evidence.report.gathered import DAY_MS, Counts, Gathered, Settled
 from topics.records.verdicts import LIVE_ORIGIN, MINUTE_MS
 
 Times = list[tuple[int, int]]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from streams.evidence.report import coverage, readings, rules, silence
 from streams.evidence.report.coverage import SourceSum
-from streams.evidence.report.gather import Gathered
+from streams.evidence.report.gathered import Gathered
 from streams.evidence.report.history import History
 from streams.evidence.report.model import Asked, Evidence, Input, Judged, Report, RuleReport, SourceInput
 from streams.evidence.report.readings import Resolved

@@ -17,7 +17,7 @@ from dsl import Rule
 from dsl.judge.ruleset import Mode
 from streams.evidence.report import coverage, silence
 from streams.evidence.report.coverage import Gap, PartitionCoverage, missing
-from streams.evidence.report.gather import DAY_MS, Counts, Gathered
+from streams.evidence.report.gathered import DAY_MS, Counts, Gathered
 from streams.evidence.report.history import History, Version, control_key, control_name
 from streams.evidence.report.model import (
     Asked,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from streams.evidence.report.gather import DAY_MS
+from streams.evidence.report.gathered import DAY_MS
 from streams.evidence.report.model import SilentService
 
 SILENT_AFTER = 2

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from streams.evidence.ledger.log import Ledger
 from streams.evidence.ledger.storage import Directory, seal_path
 from streams.evidence.report import history
-from streams.evidence.report.gather import Gathered, gather
+from streams.evidence.report.gather import gather
+from streams.evidence.report.gathered import Gathered
 from streams.evidence.report.model import Asked, Evidence, Report
 from streams.evidence.report.report import report
 from tests.support.evidence import MINUTE_MS, ORIGIN, START_MS, coverage, follow, record, sketch, store_seal
