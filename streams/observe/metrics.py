@@ -86,6 +86,11 @@ SOURCE_SAMPLED = _gauge(
 LATE_TO_CLOCK = _counter("late_to_clock", "Entries and touches below the clock, applied at its tick.")
 STALE_SECTIONS = _counter("stale_sections", "Sections of an ingest that was long replaced, passed over.")
 PARTITIONS_GIVEN_UP = _counter("partitions_given_up", "Facts partitions given up for a while, to begin again.")
+CHECKPOINTS_PASSED_OVER = _counter(
+    "checkpoints_passed_over", "Records on the positions topic that are no checkpoints and were passed over."
+)
+STORES_DISCARDED = _counter("stores_discarded", "Damaged stores that were deleted, to be built again from the facts.")
+WINDOWS_LOST = _counter("windows_lost", "Windows that were open when the facts topic was made again, never judged.")
 FACTS_READ_ON = _counter("facts_read_on", "Facts messages read by sessions itself because Faust stood still.")
 WINDOWS_CLOSED = _counter("windows_closed", "Windows closed.", "reason")
 TRACES_EVICTED = _counter("traces_evicted", "Traces forgotten because windows reached the limit on disk.")
@@ -122,6 +127,9 @@ LEDGER_SEALS = _counter("ledger_seals", "Seals stored, each with its signed chec
 LEDGER_ENTRIES = _counter("ledger_entries", "Records that became entries of the ledger.", "topic")
 LEDGER_DOUBLES = _counter("ledger_doubles", "Records left out: their source position was there.", "topic")
 LEDGER_OFFSETS_LOST = _counter("ledger_offsets_lost", "Offsets gone before the ledger could read them.", "topic")
+LEDGER_FOREIGN_CHECKPOINTS = _counter(
+    "ledger_foreign_checkpoints", "Records on the checkpoints topic, of the ledger's origin, that it did not sign."
+)
 
 
 COUNTERS = {
@@ -148,6 +156,9 @@ COUNTERS = {
         LATE_TO_CLOCK,
         STALE_SECTIONS,
         PARTITIONS_GIVEN_UP,
+        CHECKPOINTS_PASSED_OVER,
+        STORES_DISCARDED,
+        WINDOWS_LOST,
         FACTS_READ_ON,
         WINDOWS_CLOSED,
         TRACES_EVICTED,
@@ -156,7 +167,7 @@ COUNTERS = {
         SIGNALS,
         SIGNALS_WITHHELD,
     ),
-    "ledger": (LEDGER_SEALS, LEDGER_ENTRIES, LEDGER_DOUBLES, LEDGER_OFFSETS_LOST),
+    "ledger": (LEDGER_SEALS, LEDGER_ENTRIES, LEDGER_DOUBLES, LEDGER_OFFSETS_LOST, LEDGER_FOREIGN_CHECKPOINTS),
 }
 """Which stage counts what."""
 

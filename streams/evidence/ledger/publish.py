@@ -3,22 +3,28 @@
 In: checkpoints that are stored. Out: the same on the topic, where people who do not trust the storage can see them.
 The storage is the truth: what a killed ledger had stored but not published is published by the next. A producer that
 another ledger's has followed is fenced by the brokers, so a ledger that was paused learns that it is no longer the one.
+A record that none of the ledger's keys has signed is no checkpoint of it, whoever wrote it there: it is passed over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
+import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.evidence.ledger import notes, storage, tree_head
 from streams.evidence.ledger import seal as seals
+from streams.evidence.ledger.notes import Verifier
 from streams.evidence.ledger.storage import Storage
 from streams.kafka.reader import PARTITION_EOF
+from streams.observe import metrics
+
+log = structlog.get_logger()
 
 ANSWER_S = 30.0
 STEPS_BACK = (100, 10_000)
@@ -88,8 +94,8 @@ def check_published(store: Storage, stored: int, published: bytes | None) -> int
     return size
 
 
-def last_published(settings: Settings, origin: str) -> bytes | None:
-    """The last checkpoint of an origin on the topic, None when there is none.
+def last_published(settings: Settings, origin: str, verifiers: Sequence[Verifier]) -> bytes | None:
+    """The last checkpoint of an origin on the topic that one of the keys has signed, None when there is none.
 
     Raises:
         StateError: the topic cannot be read.
@@ -108,8 +114,11 @@ def last_published(settings: Settings, origin: str) -> bytes | None:
         begin, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=ANSWER_S)
         for start in (*(max(begin, end - back) for back in STEPS_BACK), begin):
             notes_there = [*_read(consumer, topic, start, origin)]
-            if notes_there or start == begin:
-                return notes_there[-1] if notes_there else None
+            signed = next((note for _, note in reversed(notes_there) if _is_signed(note, origin, verifiers)), None)
+            if signed is None and start != begin:
+                continue
+            _warn(topic, [offset for offset, note in notes_there if not _is_signed(note, origin, verifiers)])
+            return signed
     except KafkaException as error:
         raise StateError(f"{topic} cannot be read: {error}", action="see whether the brokers answer") from error
     finally:
@@ -117,7 +126,28 @@ def last_published(settings: Settings, origin: str) -> bytes | None:
     return None
 
 
-def _read(consumer: Consumer, topic: str, start: int, origin: str) -> Iterator[bytes]:
+def _is_signed(note: bytes, origin: str, verifiers: Sequence[Verifier]) -> bool:
+    try:
+        found = notes.decode(note)
+        return bool(notes.verified(found, verifiers)) and tree_head.decode(found.text).origin == origin
+    except notes.NoteError:
+        return False
+
+
+def _warn(topic: str, offsets: Sequence[int]) -> None:
+    if not offsets:
+        return
+    metrics.LEDGER_FOREIGN_CHECKPOINTS.inc(len(offsets))
+    log.warning(
+        "records that none of the ledger's keys has signed are no checkpoints and are passed over",
+        topic=topic,
+        offsets=offsets[:10],
+        count=len(offsets),
+        help="see who else may write to this topic",
+    )
+
+
+def _read(consumer: Consumer, topic: str, start: int, origin: str) -> Iterator[tuple[int, bytes]]:
     consumer.assign([TopicPartition(topic, 0, start)])
     while True:
         message = consumer.poll(ANSWER_S)
@@ -129,7 +159,7 @@ def _read(consumer: Consumer, topic: str, start: int, origin: str) -> Iterator[b
         if error is not None:
             return
         if message.key() == origin.encode():
-            yield message.value() or b""
+            yield message.offset() or 0, message.value() or b""
 
 
 def _stored(store: Storage, number: int) -> bytes:

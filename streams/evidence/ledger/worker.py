@@ -79,7 +79,7 @@ def check(settings: Settings, store: Storage, signers: Sequence[Signer]) -> None
         StateError: the evidence cannot be continued, or is not that of these topics.
     """
     # Before the storage, which is never behind what is published.
-    published = last_published(settings, signers[0].name)
+    published = last_published(settings, signers[0].name, [signer.verifier() for signer in signers])
     ledger = ledgers.resume(store, signers)
     check_published(store, ledger.number, published)
     _starts(kafka.connect(settings.client()), settings, ledger)
@@ -95,9 +95,9 @@ class LedgerWorker:
         self._publisher = Publisher(settings, ledger_settings.signers[0].name)
         # Only now: whatever another ledger stores from here on makes this one end at its first seal.
         self._ledger = ledgers.resume(ledger_settings.store, ledger_settings.signers)
-        self._publisher.catch_up(
-            ledger_settings.store, self._ledger.number, last_published(settings, self._ledger.origin)
-        )
+        verifiers = [signer.verifier() for signer in ledger_settings.signers]
+        published = last_published(settings, self._ledger.origin, verifiers)
+        self._publisher.catch_up(ledger_settings.store, self._ledger.number, published)
         self._consumer = self._reading()
         self._at_end: set[LogKey] = set()
         self._stopping = False
