@@ -125,13 +125,15 @@ def push(settings: Settings, given: RuleSet, *, revision: str | None, by: str | 
 
     Raises:
         ConfigError: the brokers did not take them.
-        StateError: a set on the topic cannot be read.
+        StateError: the topic or the active set cannot be read.
     """
     known, active = registry.read(settings)
     reason = history.refusal(history.history(settings), given.fingerprint)
-    if active is not None and active == given.fingerprint:
+    if active == given.fingerprint and active in known.sets:
         return given
-    if active is None or reason is None or insists:
+    if not insists and active != given.fingerprint:
+        registry.refuse_unreadable(settings, known, active)
+    if active is None or reason is None or insists or active in known.unreadable:
         now_ms = time.time_ns() // 1_000_000
         registry.push(settings, given, now_ms=now_ms, revision=revision, by=by, origin=Origin.RUN)
         return given

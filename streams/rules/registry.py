@@ -6,21 +6,30 @@ In: a compiled set, or the topic. Out: all known sets by fingerprint, and the ac
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
+import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from dsl import RulesError, RuleSet, compile_texts
 from streams.config.settings import Settings
-from streams.errors import ConfigError, StateError
+from streams.errors import ConfigError, NotDoneError, StateError
 from streams.kafka import reader
 from topics.records import rules as records
 from topics.records.rules import Origin, PushRecord
 
+log = structlog.get_logger()
+
 WAIT_S = 30.0
 SET_BYTES = 8 << 20
+
+HELP = "betrace doctor says what depends on it, and with --repair removes it where nothing does"
+_AGAIN = (
+    "Push those rules again with betrace rules push, and go back to the set that was active with betrace rules "
+    "rollback; or let the version that pushed them judge these facts first"
+)
 
 
 @dataclass(slots=True)
@@ -29,9 +38,12 @@ class RuleSets:
 
     A set that a version pushed for which its texts meant something else has another fingerprint now. Under the old one
     it is known, and judges nothing: what was projected with it was projected with another meaning.
+
+    `unreadable` says why a set cannot be read: its record is damaged, or this version cannot compile it.
     """
 
     sets: dict[str, RuleSet] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
     _judged: dict[str, frozenset[str]] = field(default_factory=dict)
     _counted: dict[bytes, int] = field(default_factory=dict)
     _counted_sets: int = 0
@@ -50,10 +62,16 @@ class RuleSets:
     def update(self, others: RuleSets) -> None:
         """Makes others known, too."""
         self.sets.update(others.sets)
+        self.unreadable = others.unreadable
         self._judged.update(others._judged)
 
     def rule_fingerprints(self, fingerprint: str) -> frozenset[str]:
-        """The fingerprints of the rules that a known set judges: of one that is not enabled nothing was projected."""
+        """The fingerprints of the rules that a set judges: of one that is not enabled nothing was projected.
+
+        Of a set that is not known there are none: beside it, as the set before another one, every rule is new.
+        """
+        if fingerprint not in self.sets:
+            return frozenset()
         judged = self._judged.get(fingerprint)
         if judged is None:
             judged = frozenset(rule.fingerprint for rule in self.sets[fingerprint].rules if rule.enabled)
@@ -99,8 +117,8 @@ def push(
         revision=revision,
     )
     key = rules.fingerprint.encode()
-    # Written once: what is known of its first push is never written over.
-    if not _is_rule_set(latest.get(key, b"")):
+    # Written once: what is known of its first push is never written over, unless it cannot be read.
+    if _fault(latest.get(key, b"")) is not None:
         _write(settings, key, records.encode(_rule_set(rules, made)))
     _activate(settings, made)
 
@@ -145,15 +163,20 @@ def _active_in(latest: Mapping[bytes, bytes]) -> str | None:
     return latest.get(records.ACTIVE_KEY, b"").decode(errors="replace") or None
 
 
-def _is_rule_set(value: bytes) -> bool:
+def _compiled(value: bytes) -> RuleSet | str:
+    """The set in a record, or why it cannot be read."""
     try:
-        records.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
-    return True
+        return compile_texts(records.decode(value).texts)[0]
+    except (RulesError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        return str(error)
 
 
-def _write(settings: Settings, key: bytes, value: bytes, headers: dict[str, bytes] | None = None) -> None:
+def _fault(value: bytes) -> str | None:
+    found = _compiled(value)
+    return found if isinstance(found, str) else None
+
+
+def _write(settings: Settings, key: bytes, value: bytes | None, headers: dict[str, bytes] | None = None) -> None:
     producer = Producer({**settings.client(), "enable.idempotence": True, "message.max.bytes": SET_BYTES})
     topic = settings.topic("rules")
     errors: list[KafkaError] = []
@@ -175,26 +198,81 @@ def read(settings: Settings) -> tuple[RuleSets, str | None]:
     """All sets on `betrace.rules`, compiled, and the fingerprint of the active one (None: nothing was pushed).
 
     The fingerprint is what the set has now, whatever it was pushed under: an upgrade that changes what texts mean is a
-    push of the same texts.
+    push of the same texts. A set that cannot be read is named in a warning: only who needs it cannot go on without it.
 
     Raises:
-        StateError: the topic cannot be read, or holds a set that does not compile.
+        StateError: the topic cannot be read.
     """
     known, active = RuleSets(), None
     for key, value in _latest(settings).items():
         if not value or records.is_push(key):
             continue  # deleted, as compaction will, or history, which nobody judges with
-        try:
-            if key == records.ACTIVE_KEY:
-                active = value.decode()
-            else:
-                known.add_pushed(key.decode(), compile_texts(records.decode(value).texts)[0])
-        except (RulesError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise StateError(
-                f"rule set {key.decode(errors='replace')} on {settings.topic('rules')} cannot be read: {error}",
-                action="upgrade this worker to the version that pushed it",
-            ) from error
+        name = key.decode(errors="replace")
+        if key == records.ACTIVE_KEY:
+            active = value.decode(errors="replace")
+            continue
+        found = _compiled(value)
+        if isinstance(found, str):
+            known.unreadable[name] = found
+        else:
+            known.add_pushed(name, found)
+    for name, reason in known.unreadable.items():
+        log.warning("a rule set cannot be read and is passed over", rule_set=name, reason=reason, help=HELP)
     return known, known.sets[active].fingerprint if active in known.sets else active
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Why the record of a set cannot be read; `is_set` where it is one, which this version cannot compile."""
+
+    reason: str
+    is_set: bool
+
+
+def unreadable_keys(settings: Settings) -> dict[bytes, Damage]:
+    """The records of sets that cannot be read, by key; raises `StateError` when the topic cannot be read."""
+    found = {}
+    for key, value in _latest(settings).items():
+        reason = None if not value or key == records.ACTIVE_KEY or records.is_push(key) else _fault(value)
+        if reason is not None:
+            found[key] = Damage(reason, _is_set(value))
+    return found
+
+
+def _is_set(value: bytes) -> bool:
+    try:
+        records.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
+
+
+def remove(settings: Settings, key: bytes) -> None:
+    """Deletes the record of a set; raises `ConfigError` when the brokers do not take it."""
+    _write(settings, key, None)
+
+
+def fetch(settings: Settings, known: RuleSets, rule_sets: Iterable[str]) -> None:
+    """Makes these sets known, which may have been pushed since `known` was read.
+
+    Raises:
+        NotDoneError: one of them is not there or cannot be read; without it nothing can be judged.
+        StateError: the topic cannot be read.
+    """
+    missing = sorted({*rule_sets} - known.sets.keys())
+    if not missing:
+        return
+    found, _ = read(settings)
+    known.update(found)
+    for rule_set in missing:
+        if rule_set in known.unreadable:
+            reason = f"cannot be read on {settings.topic('rules')}: {known.unreadable[rule_set]}"
+            raise NotDoneError(f"facts were projected with rule set {rule_set}, which {reason}. {_AGAIN}")
+        if rule_set not in known.sets:
+            raise NotDoneError(
+                f"facts were projected with rule set {rule_set}, which is not on {settings.topic('rules')}: "
+                "push those rules again with betrace rules push"
+            )
 
 
 def _latest(settings: Settings) -> dict[bytes, bytes]:
@@ -207,11 +285,23 @@ def read_active(settings: Settings) -> RuleSet:
 
     Raises:
         ConfigError: no set was pushed.
+        StateError: the active set cannot be read.
     """
     known, active = read(settings)
+    refuse_unreadable(settings, known, active)
     if active is None or active not in known.sets:
         raise ConfigError(f"no rules are active on {settings.topic('rules')}: push some with betrace rules push DIR")
     return known.sets[active]
+
+
+def refuse_unreadable(settings: Settings, known: RuleSets, active: str | None) -> None:
+    """Raises `StateError` when the active set is there but cannot be read."""
+    if active in known.unreadable:
+        raise StateError(
+            f"the active rule set {active} on {settings.topic('rules')} cannot be read: {known.unreadable[active]}",
+            action="push rules with betrace rules push DIR, go back to an earlier set with betrace rules rollback SET, "
+            "or start the version that pushed them",
+        )
 
 
 def _not_written(topic: str, reason: str) -> ConfigError:

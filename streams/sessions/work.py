@@ -17,7 +17,7 @@ import structlog
 
 from dsl import RuleSet
 from streams.config.settings import Settings
-from streams.errors import NotDoneError, StateError
+from streams.errors import StateError
 from streams.observe import metrics
 from streams.rules import registry
 from streams.rules.registry import RuleSets
@@ -247,14 +247,7 @@ class Work:
 
     def _rules(self, rule_set: str) -> RuleSet:
         """A set that was pushed since the start is fetched; without it nothing can be judged, so it is waited for."""
-        if rule_set not in self._known.sets:
-            found, _ = registry.read(self._settings)
-            if rule_set not in found.sets:
-                raise NotDoneError(
-                    f"facts were projected with rule set {rule_set}, which is not on {self._settings.topic('rules')}: "
-                    "push those rules again with betrace rules push"
-                )
-            self._known.update(found)
+        registry.fetch(self._settings, self._known, [rule_set])
         self.partition.sessions.counted = self._known.counted()
         return self._known.sets[rule_set]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
+from structlog.testing import capture_logs
 
 from dsl import RuleSet, compile_texts
 from streams.config.settings import Settings
@@ -84,12 +85,52 @@ def test_nothing_pushed_is_said(settings: Settings) -> None:
         b"\xff",
     ],
 )
-def test_set_that_cannot_be_read_stops_the_worker(settings: Settings, value: bytes) -> None:
-    """A set that this version does not understand is an error: without it some facts could not be judged."""
+def test_set_that_cannot_be_read_is_passed_over(settings: Settings, value: bytes) -> None:
+    """What nobody needs stops nobody: it is named in a warning, and the other sets are there."""
+    one = compiled(ONE)
+    registry.push(settings, one, now_ms=1)
     write(settings, b"\xffkey", value)
 
-    with pytest.raises(StateError, match=r"cannot be read: .*Action: upgrade"):
-        registry.read(settings)
+    with capture_logs() as logged:
+        known, active = registry.read(settings)
+
+    assert ({one.fingerprint}, one.fingerprint) == (set(known.sets), active)
+    assert ["\ufffdkey"] == [*known.unreadable]
+    assert ["\ufffdkey"] == [entry["rule_set"] for entry in logged]
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize(
+    "value", [b"garbage", records.encode(records.RuleSetRecord(texts={}, pushed_by="u", pushed_ms=1))]
+)
+def test_active_set_that_cannot_be_read_can_be_pushed_again(settings: Settings, value: bytes) -> None:
+    """A start says so, and what it says to do works: the same files are pushed once more."""
+    one = compiled(ONE)
+    registry.push(settings, one, now_ms=1)
+    write(settings, one.fingerprint.encode(), value.replace(b"{}", b'{"a.rules": "no rule"}'))
+
+    with pytest.raises(StateError, match=r"active rule set .* cannot be read: .*Action: push rules with betrace rules"):
+        registry.read_active(settings)
+    registry.push(settings, one, now_ms=2)
+
+    assert one.fingerprint == registry.read_active(settings).fingerprint
+
+
+@pytest.mark.broker
+def test_set_that_cannot_be_read_can_be_removed(settings: Settings) -> None:
+    """Whatever its key is; then nothing is said of it any more."""
+    registry.push(settings, compiled(ONE), now_ms=1)
+    write(settings, b"\xffkey", b"garbage")
+    [key] = registry.unreadable_keys(settings)
+
+    registry.remove(settings, key)
+
+    assert (b"\xffkey", {}) == (key, registry.unreadable_keys(settings))
+
+
+def test_set_that_is_not_known_has_no_rules() -> None:
+    """Beside a set that cannot be read any more every rule is new."""
+    assert frozenset() == RuleSets().rule_fingerprints("other")
 
 
 @pytest.mark.broker
