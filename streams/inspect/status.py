@@ -14,12 +14,12 @@ from confluent_kafka.admin import AdminClient
 from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.ingest.group import committed_offsets
-from streams.kafka import reader
 from streams.rules import judging, registry
 from streams.rules.judging import RuleStart
 from streams.rules.registry import RuleSets
+from streams.sessions import takeover
+from streams.sessions.last_checkpoint import search
 from topics.cluster import admin as kafka
-from topics.records import checkpoints
 from topics.records.checkpoints import Checkpoint, Standing
 
 ROLES = ("ingest", "sessions")
@@ -179,15 +179,11 @@ def _row(number: int, begin: int, end: int, last: Checkpoint | None, written_ms:
 
 
 def _checkpoint(settings: Settings, number: int, topic_id: str) -> tuple[Checkpoint | None, int | None]:
-    message = reader.last(settings, settings.topic("positions"), number, lambda: False)
-    if message is None:
-        return None, None
-    try:
-        found = checkpoints.decode(message.value() or b"")
-    except msgspec.DecodeError as error:
+    found = search(settings, number, lambda: False)
+    if found.other is not None:
         raise StateError(
-            f"the checkpoint of facts partition {number} cannot be read: {error}",
+            f"the checkpoint of facts partition {number} cannot be read: {found.other}",
             action="ask with the version of the workers",
-        ) from error
-    _, written_ms = message.timestamp()
-    return (found, written_ms) if found.topic_id == topic_id else (None, None)
+        )
+    last = takeover.of_log(found.last, topic_id)
+    return (None, None) if last is None else (last, found.written_ms)

@@ -96,6 +96,17 @@ def between(settings: Settings, at: TopicPartition, to_offset: int, stopping: St
 
 def last(settings: Settings, topic: str, number: int, stopping: Stopping) -> Message | None:
     """The last record of one partition, None when it has none; raises as `between` does."""
+    for messages in tails(settings, topic, number, stopping):
+        found = None
+        for message in messages:
+            found = message
+        if found is not None:
+            return found
+    return None
+
+
+def tails(settings: Settings, topic: str, number: int, stopping: Stopping) -> Iterator[Iterator[Message]]:
+    """The records at the end of one partition, each time more of them until it is all; raises as `between` does."""
     try:
         with unsubscribed(settings) as consumer:
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ASK_S)
@@ -105,11 +116,10 @@ def last(settings: Settings, topic: str, number: int, stopping: Stopping) -> Mes
     count = TAIL_COUNT
     while high > low:
         start = max(low, high - count)
-        found = [*between(settings, TopicPartition(topic, number, start), high, stopping)]
-        if found or start == low:
-            return found[-1] if found else None
+        yield between(settings, TopicPartition(topic, number, start), high, stopping)
+        if start == low:
+            return
         count *= 8
-    return None
 
 
 @contextmanager

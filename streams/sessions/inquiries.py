@@ -17,7 +17,7 @@ import structlog
 from streams.config.settings import Settings
 from streams.errors import BetraceError
 from streams.kafka import background
-from streams.sessions import takeover
+from streams.sessions.last_checkpoint import search
 from topics.records.checkpoints import Checkpoint
 
 log = structlog.get_logger()
@@ -73,7 +73,7 @@ class Inquiries:
 
     def _read(self, numbers: list[int]) -> Found:
         settings = self._settings
-        return {number: takeover.any_checkpoint(settings, number, lambda: self._is_closed) for number in numbers}
+        return {number: search(settings, number, lambda: self._is_closed).last for number in numbers}
 
     def _tell(self, answer: Future[Found], at_work: Collection[Asking]) -> None:
         try:

@@ -19,6 +19,7 @@ from streams.errors import StateError
 from streams.kafka import reader
 from streams.sessions import takeover
 from streams.sessions.credentials import credentials
+from streams.sessions.last_checkpoint import last_checkpoint
 from streams.sessions.takeover import LogIdentity
 from streams.windows.positions import Position
 from topics.cluster import admin as kafka
@@ -69,7 +70,7 @@ class _Look:
 
     def check(self) -> None:
         """Raises as the module's `check` does."""
-        found = takeover.any_checkpoint(self.settings, self.number, _never)
+        found = last_checkpoint(self.settings, self.number, _never)
         last = takeover.of_log(found, self.identity.topic_id)
         takeover.covered(self.number, last)
         if not any(takeover.is_whole(position, self.log_begin) for position in self.stored):

@@ -1,7 +1,7 @@
 """How a worker takes a facts partition over, whoever had it before and whatever is left of it here.
 
     1  the partition's publisher is made: every earlier worker of the partition is fenced
-    2  its last checkpoint is read
+    2  its last checkpoint is read: `last_checkpoint`
     3  the store on this disk is taken when the facts log still holds all that it needs; else it is thrown away, and
        the windows are built again from the checkpoint's first row
     4  the facts messages that wait, or from which the windows are built, are read again: by a reader of our own, since
@@ -22,9 +22,9 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.config.settings import Settings
+from streams.config.units import iso_ms
 from streams.errors import StateError
-from streams.kafka import reader
-from streams.kafka.reader import Stopping
+from streams.observe import metrics
 from streams.rules.registry import RuleSets
 from streams.sessions.coverage import Covered
 from streams.windows import rocksdb
@@ -34,7 +34,6 @@ from streams.windows.positions import Position
 from streams.windows.rocksdb import FORMAT, Identity, Store
 from streams.windows.sessions import Sessions
 from topics.cluster import admin as kafka
-from topics.records import checkpoints
 from topics.records.checkpoints import Checkpoint
 
 log = structlog.get_logger()
@@ -71,30 +70,24 @@ def identify(admin: AdminClient, settings: Settings) -> LogIdentity:
     return LogIdentity(kafka.cluster_id(admin), kafka.topic_ids(admin, [facts])[facts])
 
 
-def checkpoint(settings: Settings, number: int, topic_id: str, stopping: Stopping) -> Checkpoint | None:
-    """The last checkpoint of a facts partition, None when it has none for this log; raises as `any_checkpoint`."""
-    return of_log(any_checkpoint(settings, number, stopping), topic_id)
-
-
 def of_log(found: Checkpoint | None, topic_id: str) -> Checkpoint | None:
     """A checkpoint where it is of this log, else None: it says nothing of another one but its counts."""
     return found if found is not None and found.topic_id == topic_id else None
 
 
-def any_checkpoint(settings: Settings, number: int, stopping: Stopping) -> Checkpoint | None:
-    """The last checkpoint of a facts partition, of whatever log; None when it has none.
-
-    Raises:
-        NotDoneError: no broker answers, or `stopping` says that it is not wanted any more.
-        StateError: it cannot be read.
-    """
-    message = reader.last(settings, settings.topic("positions"), number, stopping)
-    if message is None:
-        return None
-    try:
-        return checkpoints.decode(message.value() or b"")
-    except msgspec.DecodeError as error:
-        raise _unreadable(number, error) from error
+def say_lost(number: int, before: Checkpoint) -> None:
+    """Says what went with the facts log that a checkpoint is of; evidence has it as a gap of coverage."""
+    standing = before.standing
+    if not before.topic_id or standing is None:
+        return
+    metrics.WINDOWS_LOST.inc(standing.open_windows)
+    log.error(
+        "the facts topic was made again: windows that were open are lost, and their traces have no verdict",
+        partition=number,
+        open_windows=standing.open_windows,
+        judged_up_to=None if standing.clock_ms is None else iso_ms(standing.clock_ms),
+        help="to judge that time again, replay it with betrace replay, or reset the offsets of the ingest group",
+    )
 
 
 def begin(
@@ -108,7 +101,8 @@ def begin(
     position = store.position()
     memory_bytes = settings.window_memory_bytes // settings.facts_partitions
     sessions = Sessions(Bounds.of(settings), known.counted(), store, memory_bytes=memory_bytes)
-    has_store = is_whole(position, log_begin)
+    # Without a checkpoint all is counted anew: what the store has would be amended without ever having been added.
+    has_store = is_whole(position, log_begin) and (last is not None or log_begin > 0)
     if has_store:
         sessions.restore(store)
     if not has_store or position is None:
@@ -178,7 +172,7 @@ def _start(number: int, checkpoint: Checkpoint) -> Position:
 def _unreadable(number: int, error: msgspec.DecodeError) -> StateError:
     return StateError(
         f"the checkpoint of facts partition {number} cannot be read: {error}",
-        action="upgrade this worker to the version that wrote it",
+        action="start the version that wrote it; if no other version has run here, run betrace doctor --repair",
     )
 
 

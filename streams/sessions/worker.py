@@ -31,10 +31,12 @@ from streams.errors import NotDoneError
 from streams.kafka import reader
 from streams.observe import metrics, self_tracing
 from streams.observe.health import Health
+from streams.rules import registry
 from streams.rules.registry import RuleSets
 from streams.sessions import takeover
 from streams.sessions.inquiries import Inquiries
 from streams.sessions.judging import JudgingShown
+from streams.sessions.last_checkpoint import last_checkpoint
 from streams.sessions.publish import FencedError, Publisher
 from streams.sessions.work import Work
 from streams.windows.partition import Partition
@@ -220,8 +222,10 @@ class SessionsWorker:
         # 1-4 of `takeover`
         publisher = Publisher(self._settings, number, self._is_out_of_time)
         try:
-            found = takeover.any_checkpoint(self._settings, number, self._is_unwanted(number))
+            found = last_checkpoint(self._settings, number, self._is_unwanted(number))
             last = takeover.of_log(found, self._identity.topic_id)
+            if last is None and found is not None:
+                takeover.say_lost(number, found)
             begins = takeover.log_begin(self._admin, self._settings, number, timeout_s=ASK_S)
             store = self._identity.store(self._settings, number)
         except Exception:
@@ -232,6 +236,8 @@ class SessionsWorker:
         work = self._at_work[number] = Work(
             self._settings, self._known, self._identity.topic_id, number, partition, store, publisher, last, found
         )
+        # What its sources were projected with last: without these sets it is not known which rules judge.
+        registry.fetch(self._settings, self._known, partition.rules.rule_sets)
         return work
 
     def _is_unwanted(self, number: int) -> Callable[[], bool]:

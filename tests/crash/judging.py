@@ -11,6 +11,7 @@ from confluent_kafka import Message, TopicPartition
 from streams.kafka import reader
 from streams.rules import registry
 from streams.sessions import takeover
+from streams.sessions.last_checkpoint import last_checkpoint
 from tests.crash.site import FACTS_PARTITIONS, Site
 from tests.crash.truth import State, Truth, expected, published, recovered
 from topics.cluster import admin
@@ -76,7 +77,7 @@ def _states(site: Site, number: int) -> Iterator[State]:
             continue
         identity = takeover.identify(site.client, settings)
         known, _ = registry.read(settings)
-        last = takeover.checkpoint(settings, number, identity.topic_id, lambda: False)
+        last = takeover.of_log(last_checkpoint(settings, number, lambda: False), identity.topic_id)
         with identity.store(settings, number) as store:
             found = takeover.begin(settings, known, number, store, last, log[0].offset() or 0 if log else 0)
             found.sessions.counted = known.counted()

@@ -187,6 +187,22 @@ def encode(checkpoint: Checkpoint) -> bytes:
     return msgspec.msgpack.encode(checkpoint)
 
 
+class _Versioned(msgspec.Struct, array_like=True):
+    version: int
+
+
+def version(value: bytes) -> int | None:
+    """The format that a value says it has, None when it says none: no version has written such a checkpoint.
+
+    >>> version(msgspec.msgpack.encode([9, "whatever"])), version(b"garbage")
+    (9, None)
+    """
+    try:
+        return msgspec.msgpack.decode(value, type=_Versioned).version
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def decode(value: bytes) -> Checkpoint:
     """The checkpoint in `value`; raises `msgspec.DecodeError` when it is of another version or malformed."""
     checkpoint = msgspec.msgpack.decode(value, type=Checkpoint)

@@ -6,13 +6,22 @@ import shutil
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from streams.config.settings import Settings
+from streams.errors import StateError
 from streams.observe import metrics
 from streams.rules import registry
+from streams.sessions.last_checkpoint import recovered
 from streams.sessions.takeover import LogIdentity, store_path
 from tests.support.driven import AUDITED, FAR_MS, FEW, A, B, C, Driven, compiled
 from tests.support.installation import installed
+from tests.support.waiting import wait_until
+from topics.records import checkpoints
+from topics.records.checkpoints import Checkpoint
 from topics.records.facts import TICK_MS
 from topics.records.verdicts import NO_VERDICTS, Counted, Coverage, Record, VerdictCounts, VerdictSums, encode
 
@@ -173,3 +182,148 @@ def test_the_chain_goes_on_over_another_facts_log(settings: Settings) -> None:
     assert [(0, None, None), (1, None, FAR_MS), (1, None, FAR_MS)] == [
         (record.generation, record.reset_ms, record.start_ms) for record in covered
     ]
+
+
+GARBAGE = (
+    (b"0", b"garbage"),
+    (b"0", b""),
+    (b"0", b"\x91" * 100_000),
+    (b"0", checkpoints.encode(Checkpoint(checkpoints.VERSION, "a log", 0, 0, b"no position", b""))),
+    (b"1", checkpoints.encode(Checkpoint(checkpoints.VERSION, "", 0, 0, b"", b""))),
+)
+
+
+def write(settings: Settings, topic: str, *records: tuple[bytes | None, bytes]) -> None:
+    """Somebody writes to partition 0 of one of our own topics."""
+    producer = Producer({**settings.client()})
+    for key, value in records:
+        producer.produce(settings.topic(topic), value, key, 0)
+    producer.flush()
+
+
+@pytest.mark.parametrize("disk", ["a disk", "no disk"])
+def test_what_is_no_checkpoint_is_passed_over(settings: Settings, disk: str) -> None:
+    """The last one before it still is the last: nothing is missing, nothing there twice, and a warning says so."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(60_000, driven.entry(600, "pii.access", trace=B))
+    driven.step()
+    driven.crash()
+    write(settings, "positions", *GARBAGE * 4)
+    if disk == "no disk":
+        shutil.rmtree(store_path(settings, 0))
+    driven = driven.again()
+
+    with capture_logs() as logged:
+        driven.apply(FAR_MS)
+    driven.step()
+
+    reached = chained(driven.verdicts())
+    assert (VerdictSums(broken=2), NO_VERDICTS) == (reached.added, reached.taken_back)
+    assert [(A.hex(), "broken", 1), (B.hex(), "broken", 1)] == driven.signals()
+    assert any(entry.get("count") == len(GARBAGE) * 4 for entry in logged), logged
+
+
+def test_a_checkpoint_of_another_version_is_not_passed_over(settings: Settings) -> None:
+    """That version may have published what the checkpoints before do not know of."""
+    write(settings, "positions", (b"0", checkpoints.encode(Checkpoint(checkpoints.VERSION + 1, "", 0, 0, b"", b""))))
+    driven = Driven(settings)
+
+    with pytest.raises(StateError, match=r"checkpoint format .*Action: start the version .* betrace doctor --repair"):
+        driven.apply(10_000)
+
+
+@pytest.mark.parametrize("disk", ["a disk", "no disk"])
+def test_the_chain_goes_on_without_a_checkpoint(settings: Settings, disk: str) -> None:
+    """When the positions were deleted counts go on as another generation, after the last of their records."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(60_000, driven.entry(600, "pii.access", trace=B))
+    driven.step()
+    driven.apply(FAR_MS)
+    driven.step()
+    driven.crash()
+    made_again(settings, "positions")
+    if disk == "no disk":
+        shutil.rmtree(store_path(settings, 0))
+    driven = driven.again()
+    with capture_logs() as logged:
+        driven.apply(FAR_MS + 60_000)
+    driven.step()
+    driven.crash()
+    driven = driven.again()
+
+    driven.apply(FAR_MS + 120_000)
+    driven.step()
+
+    records = driven.verdicts()
+    chained(records)
+    sums = {generation: VerdictSums() for generation in (0, 1)}
+    for record in records:
+        if isinstance(record, VerdictCounts):
+            sums[record.generation] = sums[record.generation].plus(record.added)
+            assert NO_VERDICTS == record.taken_back
+    assert {0: VerdictSums(broken=2), 1: VerdictSums(broken=2)} == sums
+    covered = [record for record in records if isinstance(record, Coverage)]
+    assert [0, 0, 1, 1] == [record.generation for record in covered]
+    assert all("no checkpoint" in entry["event"] for entry in logged if entry["log_level"] == "warning"), logged
+
+
+def test_counts_after_the_last_coverage_are_read_back(settings: Settings) -> None:
+    """A worker that was killed within a minute has left counts that no coverage record knows."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.step()
+    driven.apply(69_000)
+    driven.step()
+    records = driven.verdicts()
+    others = [encode(replace(record, origin="elsewhere", generation=7)) for record in records]
+    write(settings, "verdicts", *((None, value) for value in [*others, b"garbage"]))
+
+    found = recovered(settings, 0, lambda: False)
+
+    assert isinstance(records[-1], VerdictCounts)
+    assert found is not None
+    reached = chained(records)
+    assert (reached.seq, reached.head, VerdictSums(broken=1)) == (
+        found.counted.seq,
+        found.counted.head,
+        found.counted.added,
+    )
+    assert (0, 1) == (found.generation, found.counted.withheld + found.counted.signals)
+    assert recovered(settings, 1, lambda: False) is None
+
+
+def made_again(settings: Settings, name: str) -> None:
+    """A topic is deleted, and made as it was."""
+    client = AdminClient({**settings.client()})
+    topic = settings.topic(name)
+    client.delete_topics([topic])[topic].result()
+    wait_until(lambda: topic not in client.list_topics(timeout=10).topics, f"{topic} is gone")
+
+    def is_made() -> bool:
+        made = client.create_topics([NewTopic(topic, settings.facts_partitions)])[topic]
+        return made.exception() is None
+
+    wait_until(is_made, f"{topic} is there")
+
+
+def test_windows_that_went_with_the_facts_are_said(settings: Settings) -> None:
+    """Their traces never get a verdict: a start says how many there were."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(11_000)
+    driven.step()
+    driven.crash()
+    made_again(settings, "facts")
+    before = metrics.WINDOWS_LOST._value.get()
+    driven = driven.again()
+
+    with capture_logs() as logged:
+        driven.apply(FAR_MS)
+    driven.step()
+
+    assert [1] == [entry["open_windows"] for entry in logged if "are lost" in entry["event"]]
+    assert 1 == metrics.WINDOWS_LOST._value.get() - before
+    assert [] == driven.signals()
+    chained(driven.verdicts())

@@ -14,6 +14,7 @@ from streams.config.settings import Settings
 from streams.rules import registry
 from streams.sessions import takeover, work
 from streams.sessions import worker as sessions
+from streams.sessions.last_checkpoint import last_checkpoint
 from streams.sessions.publish import FencedError, Publisher
 from tests.support.driven import AUDITED, FAR_MS, A, B, Driven, compiled
 from tests.support.installation import installed
@@ -38,10 +39,10 @@ def worker(settings: Settings, disk: str) -> Driven:
     return Driven(dataclasses.replace(settings, state_dir=settings.state_dir / disk))
 
 
-def last_checkpoint(settings: Settings) -> Checkpoint:
+def own_checkpoint(settings: Settings) -> Checkpoint:
     """The checkpoint on the topic."""
     identity = takeover.identify(AdminClient({**settings.client()}), settings)
-    found = takeover.checkpoint(settings, 0, identity.topic_id, lambda: False)
+    found = takeover.of_log(last_checkpoint(settings, 0, lambda: False), identity.topic_id)
     assert found is not None
     return found
 
@@ -111,7 +112,7 @@ def test_published_offset_never_goes_back(settings: Settings) -> None:
     first.apply(50_000, first.entry(480, "pii.access", trace=B))
     first.step()
     first.crash()
-    before = last_checkpoint(settings)
+    before = own_checkpoint(settings)
     second = worker(settings, "second")
     second.deliver(0)
     second.step()
@@ -124,7 +125,7 @@ def test_published_offset_never_goes_back(settings: Settings) -> None:
     assert 2 == before.published_to
     assert [] == second.acknowledged
     assert [(A.hex(), "broken", 1), (B.hex(), "broken", 1)] == third.signals()
-    assert 3 == last_checkpoint(settings).published_to
+    assert 3 == own_checkpoint(settings).published_to
 
 
 def test_disk_of_an_earlier_time_is_caught_up_with(settings: Settings) -> None:
@@ -201,7 +202,7 @@ def test_rebuild_remembers_where_the_next_one_can_begin(settings: Settings, monk
     first.apply(2_000_000)
     first.apply(2_001_000, first.entry(20_005, "pii.access", trace=B))
     first.step()
-    before = last_checkpoint(settings)
+    before = own_checkpoint(settings)
     first.crash()
     bare = worker(settings, THERE)
     bare.apply(2_050_000)
@@ -209,7 +210,7 @@ def test_rebuild_remembers_where_the_next_one_can_begin(settings: Settings, monk
     bare.step()
 
     assert 0 == before.start_offset
-    assert 2 == last_checkpoint(settings).start_offset
+    assert 2 == own_checkpoint(settings).start_offset
 
 
 def await_cut(settings: Settings, driven: Driven, *, to_offset: int) -> None:

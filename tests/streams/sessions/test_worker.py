@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from structlog.testing import capture_logs
 
@@ -370,6 +371,36 @@ def test_rules_that_nobody_pushed_are_waited_for(settings: Settings, monkeypatch
     assert [] == signals
     assert any("push those rules again with betrace rules push" in entry.get("reason", "") for entry in logged)
     assert [(A.hex(), "broken", 1)] == driven.signals()
+
+
+@pytest.mark.parametrize("when", ["before the first facts", "after a restart"])
+def test_rules_that_cannot_be_read_are_waited_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The message says which set is needed and why; once it is pushed again, everything is judged, and once."""
+    monkeypatch.setattr(worker, "REST_S", (0.0, 0.0))
+    rules = compiled(AUDITED)
+    if when != "before the first facts":
+        first = Driven(settings)
+        first.apply(10_000, first.entry(100, "pii.access"))
+        first.step()
+        first.crash()
+    producer = Producer({**settings.client()})
+    producer.produce(settings.topic("rules"), b"garbage", rules.fingerprint)
+    producer.flush()
+    driven = Driven(settings)
+    with capture_logs() as logged:
+        driven.apply(20_000, driven.entry(200, "pii.access", trace=B))
+        driven.step()
+    registry.push(settings, rules, now_ms=2)
+
+    driven.apply(FAR_MS)
+    driven.step()
+
+    traces = [B] if when == "before the first facts" else [A, B]
+    assert [(trace.hex(), "broken", 1) for trace in traces] == driven.signals()
+    reasons = [entry.get("reason", "") for entry in logged]
+    assert any("cannot be read" in each and "betrace rules push" in each for each in reasons), reasons
 
 
 def test_released_partition_can_be_taken_by_another(settings: Settings) -> None:
