@@ -39,7 +39,9 @@ from streams.sessions.judging import JudgingShown
 from streams.sessions.last_checkpoint import last_checkpoint
 from streams.sessions.publish import FencedError, Publisher
 from streams.sessions.work import Work
+from streams.windows import store_faults
 from streams.windows.partition import Partition
+from streams.windows.store_faults import DamagedError
 from topics.cluster import admin as kafka
 from topics.errors import AdminError
 
@@ -189,10 +191,19 @@ class SessionsWorker:
             log.warning("facts partition given up, it begins again later", partition=number, reason=str(error))
             metrics.PARTITIONS_GIVEN_UP.inc()
             self._leave(number)
+            if isinstance(error, DamagedError):
+                self._discard(number)
             _, rest_s = self._rests.get(number, (0.0, 0.0))
             rest_s = FENCED_REST_S if isinstance(error, FencedError) else min(max(2 * rest_s, REST_S[0]), REST_S[1])
             self._rests[number] = (time.monotonic() + rest_s, rest_s)
             return False
+
+    def _discard(self, number: int) -> None:
+        """What is in a damaged store is in the facts log, too: windows are built again from there."""
+        path = takeover.store_path(self._settings, number)
+        log.error("a damaged store is deleted, its windows are built again", partition=number, store=str(path))
+        metrics.STORES_DISCARDED.inc()
+        store_faults.delete(path)
 
     def _may_begin(self, number: int) -> bool:
         until_s, _ = self._rests.get(number, (0.0, 0.0))

@@ -32,14 +32,28 @@ def locked(directory: Path, wait_s: float | None = None) -> Iterator[int]:
         directory.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(directory / NAME, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise ConfigError(f"the state directory {directory} cannot be used: {error.strerror}") from error
+        raise _unusable(directory, error) from error
     try:
         _take(descriptor, directory, time.monotonic() + (WAIT_S if wait_s is None else wait_s))
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        _note_holder(descriptor, directory)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _note_holder(descriptor: int, directory: Path) -> None:
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+    except OSError as error:
+        raise _unusable(directory, error) from error
+
+
+def _unusable(directory: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"the state directory {directory} cannot be used: {error.strerror}: make room, or make it writable, or give "
+        "another --state-dir; nothing is lost"
+    )
 
 
 def _take(descriptor: int, directory: Path, deadline_s: float) -> None:

@@ -18,23 +18,24 @@ The last three are of no use to a later program. Ticks and numbers are u64, big-
 
 from __future__ import annotations
 
-import shutil
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 import msgspec
+import structlog
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
-from streams.errors import StateError
 from streams.windows.chain import Chain
 from streams.windows.chains import Chains
 from streams.windows.positions import Position
 from streams.windows.presence import Presence, Presences
+from streams.windows.store_faults import DamagedError, delete, using
 from streams.windows.tiers import Due, Tiers
+
+log = structlog.get_logger()
 
 T = TypeVar("T", bound=Due)
 
@@ -75,42 +76,46 @@ class StoredTable(Generic[T]):
 
     def stored(self) -> Iterator[tuple[bytes, T, int]]:
         """See `streams.windows.tiers.Table`."""
-        for key, value in self._store.database.items(from_key=self.prefix):
-            if not key.startswith(self.prefix):
-                return
-            yield key[1:], self._decoder.decode(value), len(value)
+        with using(self._store.path):
+            for key, value in self._store.database.items(from_key=self.prefix):
+                if not key.startswith(self.prefix):
+                    return
+                yield key[1:], self._decoder.decode(value), len(value)
 
     def get(self, trace_id: bytes) -> tuple[T, int] | None:
         """See `streams.windows.tiers.Table`."""
-        value = self._store.database.get(self.prefix + trace_id)
-        return None if value is None else (self._decoder.decode(value), len(value))
+        with using(self._store.path):
+            value = self._store.database.get(self.prefix + trace_id)
+            return None if value is None else (self._decoder.decode(value), len(value))
 
     def trace_ids(self) -> Iterator[bytes]:
         """See `streams.windows.tiers.Table`."""
-        for key in self._store.database.keys(from_key=self.prefix):
-            if not key.startswith(self.prefix):
-                return
-            yield key[1:]
+        with using(self._store.path):
+            for key in self._store.database.keys(from_key=self.prefix):
+                if not key.startswith(self.prefix):
+                    return
+                yield key[1:]
 
     def note_due(self, dues: Sequence[tuple[int, bytes]]) -> None:
         """See `streams.windows.tiers.Table`; raises as `Store.write` does."""
         batch = WriteBatch(raw_mode=True)
         for tick, trace_id in dues:
             batch.put(self._index + _U64.pack(tick) + trace_id, b"")
-        with self._store.writing():
+        with using(self._store.path):
             self._store.database.write(batch)
 
     def due(self, tick: int) -> Iterator[bytes]:
         """See `streams.windows.tiers.Table`."""
         at = self._index + _U64.pack(tick)
-        for key in self._store.database.keys(from_key=at):
-            if not key.startswith(at):
-                return
-            yield key[len(at) :]
+        with using(self._store.path):
+            for key in self._store.database.keys(from_key=at):
+                if not key.startswith(at):
+                    return
+                yield key[len(at) :]
 
     def drop_due(self, until: int) -> None:
         """See `streams.windows.tiers.Table`; raises as `Store.write` does."""
-        with self._store.writing():
+        with using(self._store.path):
             self._store.database.delete_range(self._index, self._index + _U64.pack(until + 1))
 
     def put_changes(self, batch: WriteBatch, changes: Tiers[T]) -> dict[bytes, int]:
@@ -135,15 +140,17 @@ class Store:
         """Opens the store at `path`; one that belongs to another log is thrown away first.
 
         Raises:
-            StateError: it cannot be opened: another worker has it, or it is damaged.
+            DamagedError: its files are damaged.
+            StateError: it cannot be opened: another worker has it, or the disk does not take it.
         """
         self.path = path
         if path.exists() and not _belongs(path, identity):
-            shutil.rmtree(path)
+            delete(path)
         self.database = _open(path)
-        self.database[_IDENTITY] = _encode(identity)
-        for prefix in (_WAITING, _CHAIN_DUE, _PRESENCE_DUE):
-            self.database.delete_range(prefix, _after(prefix))
+        with using(path):
+            self.database[_IDENTITY] = _encode(identity)
+            for prefix in (_WAITING, _CHAIN_DUE, _PRESENCE_DUE):
+                self.database.delete_range(prefix, _after(prefix))
         self.chain_table = StoredTable(self, _CHAIN, _CHAIN_DUE, _decoder)
         self.presence_table = StoredTable(self, _PRESENCE, _PRESENCE_DUE, _presence_decoder)
         self._shelved_count = 0
@@ -157,19 +164,27 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Closes the database; what was written stays."""
-        self.database.close()
+        """Closes the database; what was written stays. A disk that does not take the rest is said and no error.
+
+        What it has not taken is no part of a step that is done, or is in the log that RocksDB writes ahead.
+        """
+        try:
+            self.database.close()
+        except Exception as error:  # noqa: BLE001, rocksdict raises nothing narrower
+            log.warning("the store was not closed in order", store=str(self.path), reason=str(error))
 
     def clear(self) -> None:
         """Throws everything away but which log it is of."""
-        self.database.delete_range(_CHAIN, _after(_CHAIN))
-        self.database.delete_range(_PRESENCE, _after(_PRESENCE))
-        self.database.delete(_POSITION)
+        with using(self.path):
+            self.database.delete_range(_CHAIN, _after(_CHAIN))
+            self.database.delete_range(_PRESENCE, _after(_PRESENCE))
+            self.database.delete(_POSITION)
 
     def position(self) -> Position | None:
         """The position of the last step, None for a new store."""
-        value = self.database.get(_POSITION)
-        return None if value is None else msgspec.msgpack.decode(value, type=Position)
+        with using(self.path):
+            value = self.database.get(_POSITION)
+            return None if value is None else msgspec.msgpack.decode(value, type=Position)
 
     @property
     def shelf(self) -> Self:
@@ -188,18 +203,18 @@ class Store:
         """Adds to what is there of a waiting tick, see `streams.windows.reorder.Shelf`; raises as `write` does."""
         self._shelved_count += 1
         key = _WAITING + _U64.pack(tick) + _U64.pack(self._shelved_count)
-        with self.writing():
+        with using(self.path):
             self.database.put(key, values)
 
     def take(self, tick: int) -> list[bytes]:
         """All that is there of a waiting tick; it is not there afterwards."""
         begin, end = _WAITING + _U64.pack(tick), _WAITING + _U64.pack(tick + 1)
         found = []
-        for key, values in self.database.items(from_key=begin):
-            if key >= end:
-                break
-            found.append(values)
-        with self.writing():
+        with using(self.path):
+            for key, values in self.database.items(from_key=begin):
+                if key >= end:
+                    break
+                found.append(values)
             self.database.delete_range(begin, end)
         return found
 
@@ -207,27 +222,17 @@ class Store:
         """One step, all or nothing: chains and presences that changed (gone ones are deleted), and the position.
 
         Raises:
+            DamagedError: the store is damaged.
             StateError: the disk does not take it.
         """
         batch = WriteBatch(raw_mode=True)
         chain_sizes_bytes = self.chain_table.put_changes(batch, chains)
         presence_sizes_bytes = self.presence_table.put_changes(batch, presences.kept)
         batch.put(_POSITION, _encode(position))
-        with self.writing():
+        with using(self.path):
             self.database.write(batch)
         chains.written(chain_sizes_bytes)
         presences.kept.written(presence_sizes_bytes)
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """What is written meanwhile may fail: the disk is full."""
-        try:
-            yield
-        except Exception as error:  # rocksdict raises nothing narrower
-            raise StateError(
-                f"the store {self.path} cannot be written: {error}",
-                action="see whether the disk is full, then start again",
-            ) from error
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -238,21 +243,28 @@ _presence_decoder = msgspec.msgpack.Decoder(Presence)
 def look(path: Path, identity: Identity) -> Position | None:
     """The position in the store at `path`, which stays as it is; None where there is none, or one of another log.
 
+    A damaged one is as good as none: who opens it to work with it deletes it.
+
     Raises:
-        StateError: it cannot be opened, as `Store` would find, or the position cannot be read.
+        StateError: it cannot be opened, as `Store` would find.
     """
     if not path.exists():
         return None
+    try:
+        return _position(path, identity)
+    except DamagedError as error:
+        log.warning("a store is damaged, its windows will be built again", reason=str(error))
+        return None
+
+
+def _position(path: Path, identity: Identity) -> Position | None:
     database = _open(path)
     try:
-        named, position = database.get(_IDENTITY), database.get(_POSITION)
-        if named is None or _decoded(named) != identity or position is None:
-            return None
-        return msgspec.msgpack.decode(position, type=Position)
-    except msgspec.DecodeError as error:
-        raise StateError(
-            f"the store {path} cannot be read: {error}", action="delete it: it is rebuilt from the facts log"
-        ) from error
+        with using(path):
+            named, position = database.get(_IDENTITY), database.get(_POSITION)
+            if named is None or _decoded(named) != identity or position is None:
+                return None
+            return msgspec.msgpack.decode(position, type=Position)
     finally:
         database.close()
 
@@ -263,7 +275,6 @@ def _after(prefix: bytes) -> bytes:
 
 
 def _open(path: Path) -> Rdict:
-    path.parent.mkdir(parents=True, exist_ok=True)
     options = Options(raw_mode=True)
     options.create_if_missing(True)  # noqa: FBT003, rocksdict takes it by position only
     options.set_write_buffer_size(WRITE_BUFFER_BYTES)
@@ -272,20 +283,17 @@ def _open(path: Path) -> Rdict:
     blocks.set_block_cache(Cache(BLOCK_CACHE_BYTES))
     blocks.set_bloom_filter(BLOOM_BITS, False)  # noqa: FBT003, rocksdict takes it by position only
     options.set_block_based_table_factory(blocks)
-    try:
+    with using(path, "opened"):
+        path.parent.mkdir(parents=True, exist_ok=True)
         return Rdict(str(path), options)
-    except Exception as error:  # rocksdict raises nothing narrower
-        raise StateError(
-            f"the store {path} cannot be opened: {error}",
-            action="stop the other worker that has it; if there is none, delete it: it is rebuilt from the facts log",
-        ) from error
 
 
 def _belongs(path: Path, identity: Identity) -> bool:
     database = _open(path)
     try:
-        value = database.get(_IDENTITY)
-        return value is not None and _decoded(value) == identity
+        with using(path):
+            value = database.get(_IDENTITY)
+            return value is not None and _decoded(value) == identity
     finally:
         database.close()
 

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from typing import Generic, Protocol, TypeVar
 
-from streams.errors import StateError
 from streams.windows.idfilter import IdFilter
 from streams.windows.required_offsets import Needs
+from streams.windows.store_faults import DamagedError
 from streams.windows.wheel import Wheel
 
 INDEXED_AT_ONCE = 10_000
@@ -162,7 +162,7 @@ class Tiers(Generic[T]):
         Whoever takes a value schedules it again or removes it.
 
         Raises:
-            StateError: the store lacks one.
+            DamagedError: the store lacks one.
         """
         hot = self._hot
         while (tick := self._next_due()) is not None and tick <= until:
@@ -177,10 +177,7 @@ class Tiers(Generic[T]):
             if has_cold:
                 self._passed = tick
                 if self._cold_dues.count(tick):
-                    raise StateError(
-                        f"the store lacks what is due at tick {tick}",
-                        action="delete it: it is rebuilt from the facts log",
-                    )
+                    raise DamagedError(f"the store lacks what is due at tick {tick}")
 
     def restore(self, trace_id: bytes, value: T, size_bytes: int) -> None:
         """A value that the store has, cold as it is there, and the size of its stored form."""

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from structlog.testing import capture_logs
 
 from dsl import RuleSet, compile_texts
 from streams.cli import main, run_start
@@ -141,18 +142,31 @@ def produce(settings: Settings, topic: str, key: bytes | None, value: bytes) -> 
     producer.flush()
 
 
-def test_start_with_a_damaged_store_changes_nothing(settings: Settings, tmp_path: Path) -> None:
-    """Sessions could not open its windows: no rule is pushed."""
+def test_damaged_store_is_no_reason_not_to_start(settings: Settings) -> None:
+    """Sessions builds its windows again, and says so."""
     driven = Driven(settings, compiled(ACTIVE))
     driven.apply(10_000)
     driven.step()
     driven.crash()
     (store_path(settings, 0) / "CURRENT").write_text("no manifest\n")
 
+    with capture_logs() as logged:
+        sessions_start.check(AdminClient({**settings.client()}), [settings])
+
+    assert any(str(store_path(settings, 0)) in entry.get("reason", "") for entry in logged), logged
+
+
+def test_start_with_a_store_that_cannot_be_opened_changes_nothing(settings: Settings, tmp_path: Path) -> None:
+    """Sessions could not write its windows: no rule is pushed."""
+    driven = Driven(settings, compiled(ACTIVE))
+    driven.apply(10_000)
+    driven.step()
+
     result = refused(settings, tmp_path)
 
     assert 3 == result.exit_code
     assert f"the store {store_path(settings, 0)} cannot be opened" in result.stderr
+    assert "Action: stop the other worker that has it" in result.stderr
 
 
 def test_start_over_a_checkpoint_of_another_version_changes_nothing(settings: Settings, tmp_path: Path) -> None:

@@ -429,6 +429,25 @@ def test_store_of_another_worker_is_not_shared(settings: Settings) -> None:
         Driven(settings).apply(10_000)
 
 
+def test_damaged_store_is_built_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a store has is in the facts log, too: a worker helps itself, and nothing is lost or there twice."""
+    monkeypatch.setattr(worker, "REST_S", (0.0, 0.0))
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.step()
+    driven.crash()
+    (store_path(settings, 0) / "CURRENT").write_text("no manifest\n")
+    before = metrics.totals()["stores_discarded"]
+    driven = driven.again()
+    driven.apply(20_000, driven.entry(200, "pii.access", trace=B))
+
+    driven.apply(FAR_MS)
+    driven.step()
+
+    assert [(A.hex(), "broken", 1), (B.hex(), "broken", 1)] == driven.signals()
+    assert 1 == metrics.totals()["stores_discarded"] - before
+
+
 def test_idle_is_all_read_and_nothing_open(settings: Settings) -> None:
     """A facts partition is idle past the ends that are asked for, in no older epoch, with no window that is open."""
     driven = Driven(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -60,6 +61,18 @@ def test_child_that_inherits_it_holds_it(tmp_path: Path) -> None:
     child.wait(10)
 
     with locked(tmp_path, wait_s=0):
+        pass
+
+
+def test_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says what to do about the disk."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+
+    with pytest.raises(ConfigError, match="No space left on device: make room"), locked(tmp_path):
         pass
 
 

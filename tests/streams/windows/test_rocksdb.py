@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from rocksdict import Rdict
 
 from streams.errors import StateError
 from streams.windows.chain import Chain, Ended, Judged, SourceRange, Window
@@ -14,9 +15,10 @@ from streams.windows.clock import Mark
 from streams.windows.facts import AtomFacts
 from streams.windows.positions import Position, Row, SourceMark
 from streams.windows.presence import Presence, Presences
-from streams.windows.rocksdb import FORMAT, Identity, Store
+from streams.windows.rocksdb import FORMAT, Identity, Store, look
 from streams.windows.rule_times import ProjectedWith, RuleTimes
 from streams.windows.sessions import LostTime
+from streams.windows.store_faults import DamagedError, delete
 from streams.windows.tiers import Tiers
 from tests.support.builders import ATOM, BOUNDS, TRACE, fact, trace_id
 
@@ -133,6 +135,22 @@ def test_store_of_another_log_is_thrown_away(tmp_path: Path, other: Identity) ->
     assert (None, {}) == found
 
 
+class Refusing:
+    """A database on a disk that takes nothing: as RocksDB words it."""
+
+    def __init__(self, real: Rdict, said: str) -> None:
+        self.real = real
+        self._said = said
+
+    def put(self, *_: object) -> None:
+        """As the database's."""
+        raise Exception(self._said)  # noqa: TRY002, as rocksdict does
+
+    def close(self) -> None:
+        """As the database's, whose last write fails."""
+        raise Exception("IO error: Writer has previous error.")  # noqa: TRY002, as rocksdict does
+
+
 def test_store_in_use(tmp_path: Path) -> None:
     """A store that another worker has open is refused, and says what to do."""
     with (
@@ -142,14 +160,74 @@ def test_store_in_use(tmp_path: Path) -> None:
         Store(tmp_path / "store", IDENTITY)
 
 
-def test_damaged_store(tmp_path: Path) -> None:
-    """A store whose files are damaged is refused, and says what to do."""
-    with Store(tmp_path / "store", IDENTITY) as store:
-        write(store, {TRACE: chain()}, POSITION)
-    (tmp_path / "store" / "CURRENT").write_bytes(b"not a manifest")
+def overwritten(pattern: str, at: int, content: bytes) -> Callable[[Path], None]:
+    """Damages the files of a store with these names."""
 
-    with pytest.raises(StateError, match=r"cannot be opened: .*delete it: it is rebuilt"):
-        Store(tmp_path / "store", IDENTITY)
+    def damage(path: Path) -> None:
+        for each in path.glob(pattern):
+            old = each.read_bytes()
+            each.write_bytes(old[:at] + content + old[at + len(content) :])
+
+    return damage
+
+
+def removed(pattern: str) -> Callable[[Path], None]:
+    """Removes the files of a store with these names."""
+
+    def damage(path: Path) -> None:
+        for each in path.glob(pattern):
+            each.unlink()
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        overwritten("CURRENT", 0, b"not a manifest"),
+        overwritten("MANIFEST*", 0, b"not a manifest"),
+        overwritten("*.sst", 8, bytes(16)),
+        removed("MANIFEST*"),
+        removed("*.sst"),
+    ],
+)
+def test_damaged_store(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    """A store whose files are damaged is told from one in use, and can be deleted; to look at it is no error."""
+    path = tmp_path / "store"
+    with Store(path, IDENTITY) as store:
+        write(store, {TRACE: chain()}, POSITION)
+    damage(path)
+
+    looked = look(path, IDENTITY)
+    with pytest.raises(DamagedError, match="it is damaged"), Store(path, IDENTITY) as store:
+        stored(store)
+    delete(path)
+
+    assert looked is None
+    with Store(path, IDENTITY) as store:
+        assert (None, {}) == (store.position(), stored(store))
+
+
+@pytest.mark.parametrize(
+    ("said", "action"),
+    [
+        ("IO error: No space left on device: While appending to file: a/4.log", "free some space on the disk"),
+        ("Read-only file system (os error 30)", "mount the disk so that it can be written"),
+        ("IO error: While open a file for appending: a/4.log: Permission denied", "make the directory writable"),
+        ("something else", "see what the disk has"),
+    ],
+)
+def test_disk_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, action: str) -> None:
+    """The message says what to do about the disk, not about the store; closing it afterwards is no error."""
+    store = Store(tmp_path / "store", IDENTITY)
+    database = Refusing(store.database, said)
+    monkeypatch.setattr(store, "database", database)
+
+    with pytest.raises(StateError, match=f"cannot be used: .*Action: {action}"):
+        store.put(1, b"")
+    store.close()
+
+    database.real.close()
 
 
 def test_presences_come_back(tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from streams.errors import StateError
 from streams.windows.chain import Chain
 from streams.windows.idfilter import IdFilter
 from streams.windows.required_offsets import Needs
+from streams.windows.store_faults import DamagedError
 from streams.windows.tiers import Tiers
 from streams.windows.wheel import Wheel
 from tests.support.builders import TRACE, trace_id
@@ -172,7 +172,7 @@ def test_store_that_lacks_a_chain() -> None:
     chains, table = cold((TRACE, 5))
     table.clear()
 
-    with pytest.raises(StateError, match="lacks what is due at tick 5"):
+    with pytest.raises(DamagedError, match="lacks what is due at tick 5"):
         list(chains.due(5))
 
 
