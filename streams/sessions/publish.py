@@ -22,6 +22,9 @@ REPORT_S = 0.1
 ANSWER_S = 1.0
 """How long one call waits before it is looked whether the program should end."""
 TRANSACTION_MS = 300_000
+RECORD_BYTES = 16 << 20
+"""The size of a record before it is compressed, which is not what brokers limit: of thousands of source partitions
+a coverage record and a checkpoint take more than a megabyte."""
 
 _FENCED = frozenset(
     {
@@ -70,6 +73,7 @@ class Publisher:
                 "transactional.id": self._transactional_id,
                 "transaction.timeout.ms": TRANSACTION_MS,
                 "compression.type": "lz4",
+                "message.max.bytes": RECORD_BYTES,
                 "linger.ms": 5,
             }
         )

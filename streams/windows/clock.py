@@ -148,7 +148,7 @@ class Clock:
     def _is_stale(self, section: Section, mark: Mark | None) -> bool:
         if mark is not None:
             return (section.replay, section.epoch) < (mark.replay, mark.epoch)
-        return any(section.replay < other.replay for other in self.marks.values())
+        return any(section.replay < replay for replay in self._generations)
 
     def _generation_of(self, section: Section) -> int:
         """The generation a section belongs to: that of its replay, or one that nobody is part of yet."""

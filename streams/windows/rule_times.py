@@ -39,7 +39,7 @@ class ProjectedWith(msgspec.Struct, array_like=True, frozen=True):
         return rules_of(self.rule_set) - rules_of(self.before)
 
 
-class RuleTimes(msgspec.Struct, array_like=True):
+class RuleTimes(msgspec.Struct, array_like=True, dict=True):
     """Which set each source partition is projected with.
 
     `since_ms` is by rule fingerprint: the record time from which the rule is known everywhere. A rule that is not in
@@ -63,9 +63,8 @@ class RuleTimes(msgspec.Struct, array_like=True):
         """
         current = self._current(topic, partition)
         if current is None or current.rule_set != rule_set:
-            self.sources = [source for source in self.sources if source is not current]
             current = ProjectedWith(topic, partition, rule_set, None if current is None else current.rule_set)
-            self.sources.append(current)
+            self._put(current)
         for rule in current.added(rules_of):
             self.since_ms[rule] = max(self.since_ms.get(rule, reached_ms), reached_ms)
 
@@ -80,7 +79,10 @@ class RuleTimes(msgspec.Struct, array_like=True):
     @property
     def rule_sets(self) -> frozenset[str]:
         """The sets that source partitions are projected with now."""
-        return frozenset(source.rule_set for source in self.sources)
+        found: frozenset[str] | None = self.__dict__.get("rule_sets")
+        if found is None:
+            found = self.__dict__["rule_sets"] = frozenset(source.rule_set for source in self.sources)
+        return found
 
     def half_seen_until_ms(self, *, reach_ms: int) -> int | None:
         """Until when, and then, a trace may begin that some rule does not judge; None when there is no such time."""
@@ -108,4 +110,22 @@ class RuleTimes(msgspec.Struct, array_like=True):
         return frozenset.intersection(*map(rules_of, rule_sets)) if rule_sets else frozenset()
 
     def _current(self, topic: str, partition: int) -> ProjectedWith | None:
-        return next((at for at in self.sources if (at.topic, at.partition) == (topic, partition)), None)
+        place = self._places().get((topic, partition))
+        return None if place is None else self.sources[place]
+
+    def _put(self, source: ProjectedWith) -> None:
+        key, places = (source.topic, source.partition), self._places()
+        if key in places:
+            self.sources[places[key]] = source
+        else:
+            places[key] = len(self.sources)
+            self.sources.append(source)
+        self.__dict__.pop("rule_sets", None)
+
+    def _places(self) -> dict[tuple[str, int], int]:
+        """Where in `sources` each is: of thousands, to look through all for each would take minutes."""
+        found: dict[tuple[str, int], int] | None = self.__dict__.get("places")
+        if found is None:
+            found = {(at.topic, at.partition): place for place, at in enumerate(self.sources)}
+            self.__dict__["places"] = found
+        return found

@@ -1,4 +1,4 @@
-"""What an error of a store means, and who is to act: the operator on the disk, or nobody, since windows are built again.
+"""What an error of a store means, and who is to act: the operator on the disk, or nobody: windows are built again.
 
 In: what RocksDB or the operating system says, in words only. Out: the error to raise.
 """

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from random import Random
 
 import pytest
 from confluent_kafka import Producer
@@ -17,6 +18,7 @@ from streams.errors import StateError
 from streams.observe import metrics
 from streams.rules import registry
 from streams.sessions import inquiries, takeover, worker
+from streams.sessions.last_checkpoint import last_checkpoint
 from streams.sessions.publish import Publisher
 from streams.sessions.takeover import store_path
 from streams.sessions.worker import End
@@ -25,8 +27,8 @@ from tests.support.installation import installed
 from tests.support.record import read_topic
 from tests.support.waiting import wait_until
 from topics.cluster import admin
-from topics.records import facts, verdicts
-from topics.records.facts import VERSION, Facts
+from topics.records import checkpoints, facts, verdicts
+from topics.records.facts import VERSION, Facts, Section
 from topics.records.verdicts import Coverage, JudgingRule, Leaf, VerdictCounts, VerdictSums, WindowBounds
 
 pytestmark = pytest.mark.broker
@@ -545,6 +547,39 @@ def test_sections_of_a_replaced_ingest_are_counted(settings: Settings) -> None:
     driven.again().deliver(1)
 
     assert 1 == metrics.totals()["stale_sections"] - before["stale_sections"]
+
+
+def test_ten_thousand_source_partitions(settings: Settings) -> None:
+    """Their coverage record and their checkpoint are larger than a message may be, and are written all the same."""
+    count, random = 10_000, Random(6)
+    [topic] = settings.source_topics
+    ends = [random.randrange(1 << 40) for _ in range(count)]
+    driven = Driven(settings)
+    for at, watermark_ms in enumerate((10_000, 80_000)):
+        sections = [
+            Section(topic, number, 1, 0, None, count, end + at, end + at + 1, watermark_ms, [], b"", [])
+            for number, end in enumerate(ends)
+        ]
+        producer = Producer({**settings.client()})
+        value = facts.encode(Facts(VERSION, driven.rules.fingerprint, sections))
+        producer.produce(settings.topic("facts"), value, partition=0)
+        producer.flush()
+        driven.deliver(at)
+        driven.step()
+        driven.crash()
+        shutil.rmtree(store_path(settings, 0))
+        driven = driven.again()
+
+    records = [record for record in driven.verdicts() if isinstance(record, Coverage)]
+    found = last_checkpoint(settings, 0, lambda: False)
+
+    assert [count, count] == [len(record.sources) for record in records]
+    assert [{(end, end + 1) for end in ends}, {(end + 1, end + 2) for end in ends}] == [
+        {(source.from_offset, source.to_offset) for source in record.sources} for record in records
+    ]
+    assert len(verdicts.encode(records[-1])) > 1 << 20
+    assert found is not None
+    assert len(checkpoints.encode(found)) > 1 << 20
 
 
 def test_open_windows_are_shown(settings: Settings) -> None:
