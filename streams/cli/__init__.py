@@ -28,6 +28,7 @@ COMMANDS = {
     "run": "Judge the traces in Kafka and publish signals.",
     "replay": "Judge traces of the past.",
     "status": "Show the clock, the lag and the open windows.",
+    "doctor": "Find records that cannot be read, and repair them.",
     "explain": "Show what each rule sees of one trace.",
     "signals": "Show signals as they come, or one with its trace.",
     "archive": "Copy the source topics to files.",

@@ -1,0 +1,42 @@
+"""`betrace doctor`: which records of BeTrace's own topics cannot be read, and what may be done about each.
+
+In: the address of a cluster. Out: on stdout a finding each; with `--repair` what was repaired.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from streams.cli import options
+from streams.config.security import Security
+from streams.config.settings import Settings
+from streams.errors import StateError
+from streams.inspect import doctor
+
+
+@click.command("doctor", epilog="\b\nExample:\n  betrace doctor --bootstrap localhost:9092")
+@options.cluster
+@options.prefix
+@options.setting("--repair", is_flag=True, help="Repair what can be repaired.")
+def command(*, bootstrap: str, security: Security, prefix: str, repair: bool) -> None:
+    """Print which rule sets and checkpoints on Kafka cannot be read, why, and what follows.
+
+    With --repair records that nothing depends on are deleted, and a checkpoint of another version is replaced by the
+    last one of this version: only do that when no other version has run here. What stops a worker and was not repaired
+    is exit 3.
+    """
+    found = doctor.look(Settings(bootstrap=bootstrap, security=security, prefix=prefix, state_dir=Path()))
+    left = 0
+    for each in found:
+        click.echo(f"{each.where}: {each.reason}: {each.follows}")
+        if repair and each.repair is not None:
+            each.repair()
+            click.echo(f"{each.where}: repaired")
+        else:
+            left += each.stops
+    if not found:
+        click.echo("every rule set and checkpoint can be read")
+    if left:
+        raise StateError(f"{left} findings stop a worker", action="do what each says; --repair repairs some")
