@@ -89,6 +89,7 @@ PARTITIONS_GIVEN_UP = _counter("partitions_given_up", "Facts partitions given up
 CHECKPOINTS_PASSED_OVER = _counter(
     "checkpoints_passed_over", "Records on the positions topic that are no checkpoints and were passed over."
 )
+FACTS_PASSED_OVER = _counter("facts_passed_over", "Messages on the facts topic that are none and were passed over.")
 STORES_DISCARDED = _counter("stores_discarded", "Damaged stores that were deleted, to be built again from the facts.")
 WINDOWS_LOST = _counter("windows_lost", "Windows that were open when the facts topic was made again, never judged.")
 FACTS_READ_ON = _counter("facts_read_on", "Facts messages read by sessions itself because Faust stood still.")
@@ -157,6 +158,7 @@ COUNTERS = {
         STALE_SECTIONS,
         PARTITIONS_GIVEN_UP,
         CHECKPOINTS_PASSED_OVER,
+        FACTS_PASSED_OVER,
         STORES_DISCARDED,
         WINDOWS_LOST,
         FACTS_READ_ON,

@@ -81,7 +81,7 @@ class _Look:
         """Of another version's facts the last message is one."""
         message = reader.last(self.settings, self.settings.topic("facts"), self.number, _never)
         try:
-            if message is not None:
+            if message is not None and not facts.is_foreign(message.value() or b""):
                 facts.decode(message.value() or b"")
         except msgspec.DecodeError as error:
             raise StateError(

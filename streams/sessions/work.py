@@ -139,6 +139,9 @@ class Work:
             NotDoneError: the brokers do not take it, or the rules that it names are not there yet.
             StateError: it cannot be read, or something before it is missing.
         """
+        if facts.is_foreign(value):
+            self._pass_over(offset)
+            return
         message = self._read(offset, value)
         rules = self._rules(message.rules)
         self.rule_set = message.rules
@@ -235,6 +238,23 @@ class Work:
         self.partition.sessions.cool(self._memory_bytes)
         clock = self.partition.clock
         self._shown.show(clock.now_ms, clock.held_by(), self.partition.sessions.open_windows)
+
+    def _pass_over(self, offset: int) -> None:
+        """Goes on behind a message that nobody of ours has written.
+
+        Had it been a flush after all, the next section of a source would not go on where the one before it ended, and
+        sessions would end there.
+        """
+        metrics.FACTS_PASSED_OVER.inc()
+        log.warning(
+            "a message on the facts topic is none and is passed over",
+            partition=self.number,
+            offset=offset,
+            help="see who else may write to this topic",
+        )
+        for close in self.partition.apply(offset, facts.Facts(facts.VERSION, "", [])):
+            rule_set = self.rule_set or min(self.partition.rules.rule_sets)
+            self._deliver(close, self._rules(rule_set), is_said=offset >= self.published_to)
 
     def _read(self, offset: int, value: bytes) -> facts.Facts:
         try:

@@ -208,6 +208,16 @@ def decode(value: bytes) -> Facts:
     return facts
 
 
+def is_foreign(value: bytes) -> bool:
+    """Whether no version can have written this: it does not begin with the number of one.
+
+    >>> is_foreign(b"garbage"), is_foreign(encode(Facts(VERSION + 1, "set", [])))
+    (True, False)
+    """
+    is_list = len(value) > 1 and 0x90 <= value[0] <= 0x9F  # noqa: PLR2004, MessagePack's short list
+    return not is_list or value[1] >= 0x80  # noqa: PLR2004, and its small number
+
+
 def _refuse_unknown_version(version: int) -> None:
     if version < OLDEST:
         raise msgspec.DecodeError(f"facts format {version}, this program reads {OLDEST} to {VERSION}: it is too old")

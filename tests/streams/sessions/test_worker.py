@@ -315,7 +315,7 @@ def test_late_span_amends_after_a_restart(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"\xc1", facts.encode(Facts(VERSION + 1, "x", [])), b"\x93\x01\xa1x", b"{}", b"\x91" * 100_000]
+    "value", [facts.encode(Facts(VERSION + 1, "x", [])), b"\x93\x01\xa1x", facts.encode(Facts(VERSION, "x", []))[:-1]]
 )
 def test_unreadable_facts_end_the_worker(settings: Settings, value: bytes) -> None:
     """A facts message holds a whole flush: it is never skipped, and the error says where it is."""
@@ -323,6 +323,37 @@ def test_unreadable_facts_end_the_worker(settings: Settings, value: bytes) -> No
 
     with pytest.raises(StateError, match=r"facts message 1/0 cannot be read: .*Action: upgrade sessions"):
         worker.apply(1, 0, value, lambda: None)
+
+
+@pytest.mark.parametrize("crash_at", [None, 1, 2, 3])
+def test_messages_that_are_no_facts_are_passed_over(settings: Settings, crash_at: int | None) -> None:
+    """What no version can have written holds no flush: all before and after it is judged, once, also over a crash."""
+    producer = Producer({**settings.client()})
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    for at, value in enumerate((b"", b"\xc1", b"{}", b"\x91" * 100_000), 1):
+        producer.produce(settings.topic("facts"), value, partition=0)
+        producer.flush()
+        driven.deliver(at)
+        driven.step()
+        if at == crash_at:
+            driven.crash()
+            shutil.rmtree(store_path(settings, 0))
+            driven = driven.again()
+    # Its source record goes on where that of the first message ended.
+    [topic] = settings.source_topics
+    section = Section(topic, 0, 1, 0, None, 1, 1, 2, FAR_MS, [], b"", [])
+    producer.produce(
+        settings.topic("facts"), facts.encode(Facts(VERSION, driven.rules.fingerprint, [section])), partition=0
+    )
+    producer.flush()
+
+    driven.deliver(5)
+    driven.step()
+
+    assert [(A.hex(), "broken", 1)] == driven.signals()
+    covered = [record for record in driven.verdicts() if isinstance(record, Coverage)]
+    assert 6 == covered[-1].facts_to
 
 
 def test_coverage_ends_with_an_orderly_end(settings: Settings) -> None:
