@@ -36,7 +36,7 @@
   (dict "type" "topic" "name" (print $own "rules") "operations" (list "Read"))
   (dict "type" "topic" "name" (print $own "positions") "operations" (list "Read" "Write"))
   (dict "type" "topic" "name" (print $own "signals") "operations" (list "Write"))
-  (dict "type" "topic" "name" (print $own "verdicts") "operations" (list "Write"))
+  (dict "type" "topic" "name" (print $own "verdicts") "operations" (list "Read" "Write"))
   (dict "type" "group" "name" (print $own "sessions") "operations" (list "Read"))
   $readers
   (dict "type" "transactionalId" "name" (print $own "sessions-") "operations" (list "Write") "isPrefix" true) -}}
@@ -51,7 +51,7 @@
   (dict "type" "transactionalId" "name" (print $own "ledger") "operations" (list "Write") "isPrefix" true)) -}}
 {{- else if eq .role "reader" -}}
 {{- $acls = $sources -}}
-{{- range list "rules" "positions" "signals" -}}
+{{- range list "rules" "positions" "signals" "dead_letters" -}}
 {{- $acls = append $acls (dict "type" "topic" "name" (print $own .) "operations" (list "Read")) -}}
 {{- end -}}
 {{- $acls = concat $acls (list

@@ -156,7 +156,10 @@ def test_missing_acl_is_named(cluster: Cluster, tmp_path: Path, role: Role, acl:
 
     assert ended.returncode in {2, 3}
     last = ended.stderr.splitlines()[-1]
-    named = f"{role.value} lacks ACLs for {role.value}: {replace(acl, operations=(operation,)).text()}"
+    # DESCRIBE_CONFIGS alone does not show a topic, and of one that is not shown nothing is known to be allowed.
+    is_hidden = {*acl.operations} - {operation} == {AclOperation.DESCRIBE_CONFIGS}
+    missing = acl if is_hidden else replace(acl, operations=(operation,))
+    named = f"{role.value} lacks ACLs for {role.value}: {missing.text()}"
     assert (acl.name in last) if acl.kind is Kind.TRANSACTIONAL_ID else (f"Error: {named}" == last), ended.stderr
 
 
