@@ -78,7 +78,7 @@ lint: $(READY) ## Check style, types and imports
 crash: $(READY) ## Kill betrace run, and the ledger, many times in the middle of their work and compare what they left
 	$(BIN)/pytest tests/crash/test_kill.py tests/crash/test_kill_ledger.py --long
 
-chaos: $(READY) ## Hurt workers and broker for a quarter of an hour and compare all that they left
+chaos: $(READY) ## Hurt workers and broker beside 100,000 hostile records, and compare all that they left
 	$(BIN)/python -m tests.crash.chaos
 
 properties: $(READY) ## Run the properties with many more examples

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.ingesting import peak_bytes
+
 STOP_S = 60.0
 BEGIN_S = 45.0
 """How long a start may take on a machine that is busy."""
@@ -58,12 +60,16 @@ STAMPED = ("--allow-create-time", "--max-clock-skew", "1h")
 
 @dataclass(slots=True)
 class Fleet:
-    """All workers; `options` are those of `betrace run` that all have, `exits` those that ended by themselves."""
+    """All workers; `options` are those of `betrace run` that all have, `exits` those that ended by themselves.
+
+    `peaks` is the most memory, in bytes, that a worker of each role took.
+    """
 
     directory: Path
     options: Sequence[str]
     workers: list[Worker] = field(default_factory=list)
     exits: list[Exit] = field(default_factory=list)
+    peaks: dict[str, int] = field(default_factory=dict)
 
     def add(self, role: str) -> Worker:
         """One more worker of a role, or one that left comes back."""
@@ -101,6 +107,8 @@ class Fleet:
     def end(self, worker: Worker, by: signal.Signals) -> Exit:
         """Sends the signal and waits for the end."""
         assert worker.process is not None
+        if worker.process.poll() is None:
+            self.peaks[worker.role] = max(self.peaks.get(worker.role, 0), peak_bytes(worker.process.pid))
         begun_s = time.monotonic()
         worker.process.send_signal(by)
         try:

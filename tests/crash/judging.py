@@ -22,7 +22,8 @@ class Found:
     """What came of it; all but `signals`, `amended` and `open_windows` must be 0, `stores_compared` not.
 
     `states_different` counts the chains that differ in what was built again from a checkpoint without a disk, or with
-    one of the disks that the workers left, however long ago.
+    one of the disks that the workers left, however long ago. `honest_missing` and `honest_false` compare with what must
+    be said where there are honest records alone, of traces that no hostile sender named.
     """
 
     signals: int
@@ -35,18 +36,28 @@ class Found:
     twice: int
     counts_different: int
     states_different: int
+    honest_signals: int
+    honest_missing: int
+    honest_false: int
 
     @property
     def faults(self) -> int:
         """All that is wrong."""
-        return self.missing + self.too_many + self.twice + self.counts_different + self.states_different
+        of_all = self.missing + self.too_many + self.twice + self.counts_different + self.states_different
+        return of_all + self.honest_missing + self.honest_false
 
 
 def judged(site: Site) -> Found:
     """Compares; no worker runs any more."""
     states = {number: list(_states(site, number)) for number in range(FACTS_PARTITIONS)}
-    truth = expected(site.settings(site.directory), site.rules, {at: found[0].clock_ms for at, found in states.items()})
-    said = published(site.settings(site.directory))
+    clocks_ms = {at: found[0].clock_ms for at, found in states.items()}
+    settings = site.settings(site.directory)
+    truth = expected(settings, site.rules, clocks_ms)
+    said = published(settings)
+    alone = expected(settings, site.rules, clocks_ms, honest_only=True)
+    honest = {signal for signal in alone.signals if signal.trace_id not in truth.touched}
+    honest_traces = alone.traces - truth.touched
+    said_of_honest = {signal for signal in said.signals if signal.trace_id in honest_traces}
     return Found(
         signals=len(said.signals),
         amended=sum(signal.revision > 1 for signal in said.signals),
@@ -58,6 +69,9 @@ def judged(site: Site) -> Found:
         twice=_twice(said),
         counts_different=len((truth.verdicts - said.verdicts) + (said.verdicts - truth.verdicts)),
         states_different=sum(truth.states[at].differing(state) for at, found in states.items() for state in found),
+        honest_signals=len(honest),
+        honest_missing=len(honest - said_of_honest),
+        honest_false=len(said_of_honest - honest),
     )
 
 

@@ -18,6 +18,7 @@ from dsl import RuleSet
 from streams.cli.load import load
 from streams.config.settings import Settings
 from streams.rules import registry
+from tests.crash import hostile
 from tests.crash.fleet import Fleet
 from tests.crash.traffic import Times
 from tests.support import paths
@@ -46,7 +47,9 @@ class Site:
 
     def __post_init__(self) -> None:
         self.client = AdminClient({"bootstrap.servers": self.kafka.bootstrap})
-        self.rules = load([str(RULES)])
+        hostile_rules = self.directory / "hostile.rules"
+        hostile_rules.write_text(hostile.RULES)
+        self.rules = load([str(RULES), str(hostile_rules)])
         times = self.times
         self.fleet = Fleet(
             self.directory,

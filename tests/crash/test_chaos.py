@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.crash.chaos import LONG, SHORT, run
+from tests.crash.chaos import INGEST_BYTES, LONG, SHORT, run
 
 pytestmark = [pytest.mark.broker, pytest.mark.crash]
 
@@ -20,7 +20,10 @@ END_S = 40.0
 def test_nothing_is_missing_twice_or_different(
     tmp_path: Path, pytestconfig: pytest.Config, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Killed, robbed of their disks, paused and moved, with a broker that stands still: all is as it must be."""
+    """Killed, robbed of their disks, paused and moved, with a broker that stands still: all is as it must be.
+
+    So it is although a hostile sender writes among the honest ones, and ingest keeps its memory.
+    """
     form = LONG if pytestconfig.getoption("--long") else SHORT
 
     figures = run(form, str(time.time_ns()), tmp_path)
@@ -31,4 +34,6 @@ def test_nothing_is_missing_twice_or_different(
     assert [] == figures.ended_wrongly
     assert END_S > figures.slowest_end_s
     assert min(figures.found.signals, figures.found.amended, figures.found.open_windows) > 0
+    assert min(figures.hostile, figures.found.honest_signals) > 0
+    assert INGEST_BYTES > figures.peak_mib["ingest"] * (1 << 20)
     assert figures.found.stores_compared > 0

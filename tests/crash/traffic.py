@@ -22,6 +22,8 @@ LATE_SHARE, LONG_SHARE = 0.12, 0.002
 UNKEYED_EVERY = 4
 """One of so many copies is in batches without keys, as the Collector sends them unless it is told otherwise."""
 AWAY_MS = 600_000
+HOSTILE = ("hostile", b"")
+"""The header of a record that is not honest, for whoever judges; nothing else reads it."""
 PRODUCER = {
     "linger.ms": 20,
     "enable.idempotence": True,
@@ -44,19 +46,26 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """One record to be written, `span_count` of it new."""
+    """One record to be written, `span_count` of it new; `is_hostile` is written beside it, as a header."""
 
     at_ms: int
     partition: int
     key: bytes | None
     value: bytes
     span_count: int
+    is_hostile: bool = False
 
 
 def corpus() -> tuple[list[Original], list[Original]]:
     """The corpus by trace, with keys, and in batches without."""
     keyed, unkeyed = (originals(CORPUS / f"{name}.bin.gz") for name in ("partitioned_proto", "unkeyed_proto"))
     return keyed, unkeyed
+
+
+def trace_ids(copies: Sequence[int]) -> list[bytes]:
+    """The traces of the copies with these numbers."""
+    originals = {trace_id for message in corpus()[0] for trace_id in message.trace_ids}
+    return [_copied(trace_id, copy) for copy in copies for trace_id in sorted(originals)]
 
 
 def sendings(
@@ -126,9 +135,12 @@ def _copied(trace_id: bytes, copy: int) -> bytes:
 
 
 def _produce(producer: Producer, topic: str, sending: Sending, record_ms: int | None) -> None:
+    headers: list[tuple[str, str | bytes | None]] = [HOSTILE] if sending.is_hostile else []
     while True:
         try:
-            producer.produce(topic, sending.value, sending.key, sending.partition, timestamp=record_ms or 0)
+            producer.produce(
+                topic, sending.value, sending.key, sending.partition, timestamp=record_ms or 0, headers=headers
+            )
         except BufferError:
             producer.poll(0.1)
         else:

@@ -19,6 +19,7 @@ from confluent_kafka import Message
 from dsl import RuleSet
 from streams.config.settings import Settings
 from streams.decode.decoder import Decoder
+from streams.errors import RecordError
 from streams.kafka import reader
 from streams.projection.budget import Budget, project
 from streams.projection.project import Projector
@@ -28,6 +29,7 @@ from streams.windows.outcomes import outcomes
 from streams.windows.partition import Partition
 from streams.windows.reorder import Arrival
 from streams.windows.sessions import Sessions
+from tests.crash.traffic import HOSTILE
 from tests.support.record import read_topic
 from topics import partition
 from topics.otlp.requests import RecordKind
@@ -39,9 +41,10 @@ COUNTED = ("held", "broken", "undetermined", "excepted")
 
 
 class Said(NamedTuple):
-    """A signal."""
+    """A signal; its trace in hexadecimal."""
 
     uid: str
+    trace_id: str
     revision: int
     verdict: str
     first_ms: int
@@ -65,11 +68,16 @@ class State:
 
 @dataclass(slots=True)
 class Truth:
-    """All that was or must be said: signals, verdicts counted by rule id and verdict, the state of each partition."""
+    """All that was or must be said: signals, verdicts counted by rule id and verdict, the state of each partition.
+
+    `traces` are those of all records, in hexadecimal, `touched` those that records of a hostile sender name.
+    """
 
     signals: Counter[Said] = field(default_factory=Counter)
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
     states: dict[int, State] = field(default_factory=dict)
+    traces: set[str] = field(default_factory=set)
+    touched: set[str] = field(default_factory=set)
 
 
 class Judge:
@@ -93,24 +101,36 @@ class Judge:
                     self.verdicts[rule, outcome.previous or "none"] -= 1
                 finding = outcome.finding
                 if finding is not None:
-                    said = Said(finding.uid, finding.revision, finding.verdict, finding.first_ms, finding.last_ms)
-                    self.signals.append(said)
+                    trace_id = finding.trace_id.hex()
+                    window = (finding.first_ms, finding.last_ms)
+                    self.signals.append(Said(finding.uid, trace_id, finding.revision, finding.verdict, *window))
 
 
-def expected(settings: Settings, rules: RuleSet, clocks_ms: dict[int, int | None]) -> Truth:
-    """What must be said of the source topics when the clocks of the facts partitions are these."""
+def expected(
+    settings: Settings, rules: RuleSet, clocks_ms: dict[int, int | None], *, honest_only: bool = False
+) -> Truth:
+    """What must be said of the source topics when the clocks of the facts partitions are these.
+
+    `honest_only`: as if no hostile sender had written there.
+    """
     counted = {fingerprint: atom.counted for fingerprint, atom in rules.atoms.items() if atom.counted}
     sessions = {number: Sessions(Bounds.of(settings), counted) for number in clocks_ms}
+    truth = Truth()
     for message, arrivals in _arrivals(settings, rules):
+        is_hostile = HOSTILE in (message.headers() or ())
+        if is_hostile and honest_only:
+            continue
         tick = message.timestamp()[1] // TICK_MS
         for arrival in arrivals:
             entry = arrival.entry
+            truth.traces.add(entry.trace_id.hex())
+            if is_hostile:
+                truth.touched.add(entry.trace_id.hex())
             waiting = sessions[partition.of(entry.trace_id, len(sessions))].waiting
-            if entry.facts:
+            if entry.facts or entry.is_incomplete:
                 waiting.add(tick, arrival, 0)
             else:
                 waiting.add_touches(tick, pack_touches([Touch(entry.trace_id, tick, entry.span_count)]), 0)
-    truth = Truth()
     for number, clock_ms in clocks_ms.items():
         judge = Judge(settings, rules)
         judge.take(sessions[number].advance(clock_ms or 0))
@@ -125,9 +145,9 @@ def published(settings: Settings) -> Truth:
     truth = Truth()
     for frame in read_topic(settings.bootstrap, settings.topic("signals")):
         said = json.loads(frame.value)["unmapped"]["betrace"]
-        window = said["window"]
+        window = (said["window"]["first_ms"], said["window"]["last_ms"])
         uid = (frame.key or b"").decode()
-        truth.signals[Said(uid, said["revision"], said["verdict"], window["first_ms"], window["last_ms"])] += 1
+        truth.signals[Said(uid, said["trace_id"], said["revision"], said["verdict"], *window)] += 1
     for frame in read_topic(settings.bootstrap, settings.topic("verdicts")):
         counts = verdicts.decode(frame.value)
         if isinstance(counts, verdicts.VerdictCounts):
@@ -153,11 +173,29 @@ def _arrivals(settings: Settings, rules: RuleSet) -> Iterator[tuple[Message, lis
         for message in reader.read(settings, topic):
             at, offset = message.partition() or 0, message.offset() or 0
             value = message.value() or b""
-            found = project(decoder.decode(value, RecordKind.SPANS), projector, Budget().facts_bytes(len(value)))
+            try:
+                decoded = decoder.decode(value, RecordKind.SPANS)
+            except RecordError:
+                # A dead letter says nothing of any trace.
+                continue
+            found = project(decoded, projector, Budget().facts_bytes(len(value)))
             yield (
                 message,
                 [
-                    Arrival(topic, at, Entry(each.trace_id, offset, offset, 0, each.span_count, False, each.facts))  # noqa: FBT003, as on the topic
+                    Arrival(
+                        topic,
+                        at,
+                        Entry(
+                            each.trace_id,
+                            offset,
+                            offset,
+                            0,
+                            each.span_count,
+                            root_seen=False,
+                            facts=each.facts,
+                            is_incomplete=each.is_incomplete,
+                        ),
+                    )
                     for each in found.traces
                 ],
             )
