@@ -29,7 +29,7 @@ from topics.spec import Layout
 
 RULES = paths.RULES / "corpus.rules"
 FACTS_PARTITIONS = 5
-CATCH_UP_S = 180.0
+CATCH_UP_S = 900.0
 LOOK_EVERY_S = 0.25
 
 
