@@ -116,10 +116,8 @@ def expected(
     counted = {fingerprint: atom.counted for fingerprint, atom in rules.atoms.items() if atom.counted}
     sessions = {number: Sessions(Bounds.of(settings), counted) for number in clocks_ms}
     truth = Truth()
-    for message, arrivals in _arrivals(settings, rules):
-        is_hostile = HOSTILE in (message.headers() or ())
-        if is_hostile and honest_only:
-            continue
+    for message, arrivals in _arrivals(settings, rules, honest_only=honest_only):
+        is_hostile = _is_hostile(message)
         tick = message.timestamp()[1] // TICK_MS
         for arrival in arrivals:
             entry = arrival.entry
@@ -166,11 +164,17 @@ def recovered(settings: Settings, rules: RuleSet, found: Partition, log: Iterabl
     return _state(settings, rules, found.sessions, found.clock.now_ms)
 
 
-def _arrivals(settings: Settings, rules: RuleSet) -> Iterator[tuple[Message, list[Arrival]]]:
+def _is_hostile(message: Message) -> bool:
+    return HOSTILE in (message.headers() or ())
+
+
+def _arrivals(settings: Settings, rules: RuleSet, *, honest_only: bool) -> Iterator[tuple[Message, list[Arrival]]]:
     projector = Projector(rules)
     decoder = Decoder(projector.interest, settings.format)
     for topic in settings.source_topics:
         for message in reader.read(settings, topic):
+            if honest_only and _is_hostile(message):
+                continue
             at, offset = message.partition() or 0, message.offset() or 0
             value = message.value() or b""
             try:
