@@ -83,7 +83,7 @@ def _twice(said: Truth) -> int:
 
 def _states(site: Site, number: int) -> Iterator[State]:
     """A facts partition as a worker without a disk builds it again, and as one does with each disk that knows of it."""
-    log = _facts(site, number)
+    begin, log = _facts(site, number)
     disks = [site.directory / "no-disk", *(worker.state_dir for worker in site.fleet.workers)]
     for at, disk in enumerate(disks):
         settings = site.settings(disk)
@@ -93,15 +93,16 @@ def _states(site: Site, number: int) -> Iterator[State]:
         known, _ = registry.read(settings)
         last = takeover.of_log(last_checkpoint(settings, number, lambda: False), identity.topic_id)
         with identity.store(settings, number) as store:
-            found = takeover.begin(settings, known, number, store, last, log[0].offset() or 0 if log else 0)
+            found = takeover.begin(settings, known, number, store, last, begin)
             found.sessions.counted = known.counted()
             yield recovered(settings, site.rules, found, log)
 
 
-def _facts(site: Site, number: int) -> list[Message]:
+def _facts(site: Site, number: int) -> tuple[int, list[Message]]:
+    """Where the log of a facts partition begins, and what is on it: nothing, when all windows were closed and cut."""
     settings = site.settings(site.directory)
     at = TopicPartition(settings.topic("facts"), number)
     begin = admin.begin_offsets(site.client, [at])[at.topic, number]
     end = admin.end_offsets(site.client, [at])[at.topic, number]
     place = TopicPartition(at.topic, number, begin)
-    return list(reader.between(settings, place, end, lambda: False))
+    return begin, list(reader.between(settings, place, end, lambda: False))
