@@ -227,10 +227,14 @@ def lived_through(
     opened: Callable[[], AbstractContextManager[Store | Disk]],
     cleared: Callable[[], None],
 ) -> tuple[Partition, list[Judgement], set[int]]:
-    """The last worker, what all of them said, and before which messages windows had to leave."""
+    """The last worker, what all of them said, and before which messages windows had to leave.
+
+    None leave before a message that an earlier worker took in: what it said of that was never published.
+    """
     said: list[Judgement] = []
     evictions: set[int] = set()
     position: Position | None = None
+    reached = 0
     for number, life in enumerate(lived):
         if life.is_bare:
             cleared()
@@ -242,12 +246,14 @@ def lived_through(
             for stored_at in life.steps:
                 said += taken_in(partition, log, read, stored_at, published_to)
                 if partition.next_offset >= published_to:
-                    evicts = life.evicts and stored_at == life.steps[-1] and not partition.is_rereading
+                    is_new = not partition.is_rereading and partition.next_offset >= reached
+                    evicts = life.evicts and stored_at == life.steps[-1] and is_new
                     evictions |= {partition.next_offset} if evicts else set()
                     position = step(partition, store, evicts=evicts)
                 else:
                     partition.add_row()
             said += taken_in(partition, log, read, life.stop, published_to)
+            reached = max(reached, partition.next_offset)
             if number == len(lived) - 1:
                 hold(partition)
     return partition, said, evictions
