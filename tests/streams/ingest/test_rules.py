@@ -16,6 +16,7 @@ from streams.rules import registry
 from tests.support.installation import installed
 from tests.support.waiting import wait_until
 from topics.cluster import admin
+from topics.records.rules import ACTIVE_KEY
 
 pytestmark = pytest.mark.broker
 
@@ -74,6 +75,7 @@ def test_set_that_cannot_be_read_leaves_the_one_before(settings: Settings) -> No
     looking = watch(settings)
     producer = Producer({**settings.client()})
     producer.produce(settings.topic("rules"), b"{", b"broken")
+    producer.produce(settings.topic("rules"), b"broken", ACTIVE_KEY)
     producer.flush()
 
     def is_refused() -> bool:
