@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,12 @@ pytestmark = pytest.mark.broker
 
 
 @pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """It looks as often as it is asked to, and what the gauge says of a refused set is not left to other tests."""
     monkeypatch.setattr(watching, "LOOK_EVERY_S", 0.0)
     monkeypatch.setattr(watching, "LOOK_AGAIN_S", 0.0)
+    yield
+    metrics.RULES_REFUSED.set(0)
 
 
 @pytest.fixture

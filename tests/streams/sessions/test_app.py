@@ -13,11 +13,13 @@ from confluent_kafka.admin import AdminClient
 
 from streams.config.settings import Settings
 from streams.errors import StateError
+from streams.observe import metrics
 from streams.rules.registry import RuleSets
 from streams.sessions import takeover
 from streams.sessions.app import SessionsApp, instance_id
 from streams.sessions.worker import Acknowledge, SessionsWorker
 from tests.support.installation import installed
+from topics.records import facts
 
 pytestmark = pytest.mark.broker
 
@@ -70,21 +72,38 @@ def run(settings: Settings, of: SessionsWorker) -> None:
     asyncio.run(main())
 
 
+def send(settings: Settings, *values: bytes | None) -> None:
+    """Messages on the facts topic."""
+    producer = Producer({**settings.client()})
+    for value in values:
+        producer.produce(settings.topic("facts"), value, partition=0)
+    producer.flush()
+
+
 def test_step_that_fails_ends_the_program(settings: Settings) -> None:
     """Whatever a step raises ends the program: one that takes in and never steps again would be silent."""
     with pytest.raises(StateError, match=r"No space left on device.*Action: "):
         run(settings, worker(settings, FullDisk))
 
 
-@pytest.mark.parametrize("value", [None, b"", b"no facts"])
-def test_message_that_is_no_facts_ends_the_program(settings: Settings, value: bytes | None) -> None:
-    """A message that cannot be read is never acknowledged and passed over."""
-    producer = Producer({**settings.client()})
-    producer.produce(settings.topic("facts"), value, partition=0)
-    producer.flush()
+def test_message_of_a_newer_version_ends_the_program(settings: Settings) -> None:
+    """A flush that cannot be read is never acknowledged and passed over."""
+    send(settings, facts.encode(facts.Facts(facts.VERSION + 1, "set", [])))
 
     with pytest.raises(StateError, match=r"facts message 0/0 cannot be read: .*Action: upgrade sessions"):
         run(settings, worker(settings))
+
+
+@pytest.mark.parametrize("value", [None, b"", b"no facts"])
+def test_message_that_is_no_facts_is_passed_over(settings: Settings, value: bytes | None) -> None:
+    """What nobody of ours has written holds no flush and ends no program: the message behind it is looked at too."""
+    passed_over = metrics.FACTS_PASSED_OVER._value.get()
+    send(settings, value, facts.encode(facts.Facts(facts.VERSION + 1, "set", [])))
+
+    with pytest.raises(StateError, match="facts message 0/1 cannot be read"):
+        run(settings, worker(settings))
+
+    assert 1 == metrics.FACTS_PASSED_OVER._value.get() - passed_over
 
 
 def test_end_does_not_cut_off_a_step(settings: Settings) -> None:
