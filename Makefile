@@ -55,7 +55,7 @@ XDIST := --numprocesses $(PROCESSES) --dist loadfile
 PYTEST := $(BIN)/pytest $(XDIST)
 
 check: lint ## Check style, types and imports, and run the fast unit tests
-	$(PYTEST) --hypothesis-profile=quick -m "not slow and not broker" tests/dsl tests/topics tests/streams dsl topics streams
+	$(PYTEST) --hypothesis-profile=quick -m "not slow and not medium and not broker" tests/dsl tests/topics tests/streams dsl topics streams
 
 test: $(READY) ## Run what a contributor needs to trust a change
 	$(PYTEST) --hypothesis-profile=quick -m "not slow"

@@ -1,15 +1,39 @@
-"""Which tests `make test` leaves to `make test-all`: those that take minutes, or that build what few contributors need.
+"""Which tests `make check` leaves to `make test`, and which `make test` leaves to `make test-all`.
 
-What they are about has a shorter test in `make test` wherever there is one; the table says what is left.
+`make check` leaves out what takes seconds, `make test` what takes minutes or builds what few contributors need. What
+they are about has a shorter test in the quicker tier wherever there is one; the tables say what is left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import pytest
 
 from tests.support import paths
+
+MEDIUM = {
+    "dsl/judge/test_pairs.py::test_what_is_remembered_decides_where_it_can": "many traces, told and remembered",
+    "dsl/test_limits.py": "files that double in size",
+    "dsl/test_readme.py::test_console_blocks_print_what_they_show": "programs",
+    "streams/cli/test_archive.py::test_without_the_extra": "a program that imports everything",
+    "streams/cli/test_audit.py::test_a_terminal_is_not_steered": "programs",
+    "streams/cli/test_audit.py::test_ctrl_c_ends_a_question": "a program that is interrupted",
+    "streams/cli/test_replay.py": "replays of recorded traffic",
+    "streams/decode/test_batches.py::test_runs_change_nothing": "a property of many records",
+    "streams/decode/test_batches.py::test_runs_follow_producers_stamps": "a property of many records",
+    "streams/evidence/audit/test_archive.py::test_each_byte_of_the_trail_counts": "each byte of a file is changed",
+    "streams/evidence/audit/test_retention.py::test_each_byte_of_an_act_counts": "each byte of a file is changed",
+    "streams/evidence/ledger/test_shares.py::test_many_seals_are_shared_out_in_order": "processes",
+    "streams/evidence/ledger/test_verify.py::test_every_flipped_byte_is_found": "each byte of a file is changed",
+    "streams/evidence/ledger/test_verify.py::test_every_inserted_or_removed_byte_is_found": "the same",
+    "streams/projection/test_budget.py::test_no_record_makes_more_than_its_budget": "the largest records there can be",
+    "streams/windows/test_growth.py": "inputs that double in size",
+    "topics/records/test_signals.py::test_huge_witnesses_stay_within_the_limit": "the largest signals there can be",
+    "topics/records/test_signals.py::test_the_worst_finding_fits_every_format": "the largest signals there can be",
+    "topics/signals/test_truncate.py::test_the_worst_finding_fits": "the largest signals there can be",
+}
+"""Directories, files and tests, and what takes the seconds there."""
 
 SLOW = {
     "bench": "short forms of the benches",
@@ -26,6 +50,10 @@ SLOW = {
     "broker/test_poison.py": "the largest records there can be, through programs",
     "broker/test_replay.py": "replays beside live processing, as programs",
     "broker/test_rules.py::test_operator_sees_from_when_a_push_judges": "a program; of a worker alone it is tested too",
+    "broker/test_run.py::test_a_lost_state_directory_is_rebuilt_from_the_facts": "two programs",
+    "broker/test_run.py::test_both_kinds_mixed_on_one_topic_change_nothing": "programs",
+    "broker/test_run.py::test_the_corpus_is_judged_as_without_kafka": "a program for each way to export",
+    "broker/test_run.py::test_verdict_counts_say_what_held": "a program; of a worker alone it is tested too",
     "broker/test_security.py": "a cluster of its own with TLS, SCRAM and ACLs",
     "broker/test_sessions.py": "programs are stopped, killed and paused",
     "broker/test_siem.py": "rsyslog and a Collector read signals",
@@ -48,9 +76,12 @@ SLOW = {
     "test_readme.py": "the README's commands, the demo among them",
     "test_supply.py": "a list of all packages is made",
     "test_wheel.py": "wheels are built",
+    "topics/embedded/test_broker.py::test_broker_does_not_outlive_the_program_that_runs_it": "programs with brokers",
+    "topics/embedded/test_broker.py::test_brokers_started_at_once_are_two": "two brokers",
+    "topics/embedded/test_broker.py::test_packaged_java_runs_it": "a Java is unpacked",
     "topics/embedded/test_jvm.py::test_pinned_jars_are_what_maven_resolves": "the jars are resolved anew",
 }
-"""Directories, files and tests, and what takes the time there."""
+"""Directories, files and tests, and what takes the minutes there."""
 
 SLOW_MARKERS = ("collector", "go")
 """Tests that build a program first."""
@@ -59,16 +90,18 @@ _TESTS = paths.ROOT / "tests"
 
 
 def mark(items: Iterable[pytest.Item]) -> None:
-    """Mark what is slow."""
+    """Mark what is medium and what is slow."""
     for item in items:
-        if is_slow(item) or any(map(item.get_closest_marker, SLOW_MARKERS)):
+        if is_in(SLOW, item) or any(map(item.get_closest_marker, SLOW_MARKERS)):
             item.add_marker("slow")
+        elif is_in(MEDIUM, item):
+            item.add_marker("medium")
 
 
-def is_slow(item: pytest.Item) -> bool:
-    """Whether the table leaves a test to `make test-all`."""
+def is_in(table: Collection[str], item: pytest.Item) -> bool:
+    """Whether a table names a test, its file or a directory that it is in."""
     if not item.path.is_relative_to(_TESTS):
         return False
     file = item.path.relative_to(_TESTS)
     name = item.name.partition("[")[0]
-    return f"{file}::{name}" in SLOW or any(str(each) in SLOW for each in (file, *file.parents))
+    return f"{file}::{name}" in table or any(str(each) in table for each in (file, *file.parents))
