@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from streams.config.security import NO_SECURITY, Security
 from streams.decode.decoder import Format
 from streams.errors import ConfigError
+from streams.observe.logs import KAFKA_CLIENT
 from streams.projection.budget import FACTOR
 from streams.projection.project import IDENTITY_ATTRIBUTES
 from streams.projection.redact import NOT_REDACTED, Redaction
@@ -120,7 +122,9 @@ class Settings:
 
     def client(self, also: ClientSettings | None = None) -> ClientSettings:
         """Librdkafka settings of a client of this cluster, its security included, and those in `also`."""
-        return {"bootstrap.servers": self.bootstrap, **self.security.client(), **(also or {})}
+        # The client logs there instead of to stderr, but its type hints do not know of it.
+        logger = cast("str", logging.getLogger(KAFKA_CLIENT))
+        return {"bootstrap.servers": self.bootstrap, "logger": logger, **self.security.client(), **(also or {})}
 
     def reader(self) -> ClientSettings:
         """As `client`, for who only looks: with the name of the group that readers may describe."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,11 @@ def test_names_have_the_prefix() -> None:
 
 
 def test_client_settings() -> None:
-    """A client is told the brokers and what it needs beside them."""
+    """A client is told the brokers, where to log, and what it needs beside them."""
     client = settings().client({"linger.ms": 5})
 
-    assert {"bootstrap.servers": "localhost:9092", "linger.ms": 5} == client
+    logger = logging.getLogger("librdkafka")
+    assert {"bootstrap.servers": "localhost:9092", "logger": logger, "linger.ms": 5} == client
 
 
 @pytest.mark.parametrize(

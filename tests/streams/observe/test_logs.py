@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
+from structlog.testing import capture_logs
+
+from streams.config.settings import Settings
+from streams.observe.logs import KAFKA_CLIENT, REPEAT_EVERY_S, LibraryHandler
+from tests.support.waiting import wait_until
 
 LOG = """import structlog
 from streams.observe import logs
@@ -29,3 +37,62 @@ def test_line_is_written_at_once(unbuffered: str) -> None:
 
     assert written.endswith(b"}\n")
     assert {"event": "it began", "count": 1}.items() <= json.loads(written).items()
+
+
+class Clock:
+    """Goes on when told to."""
+
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now_s
+
+
+def test_library_lines_of_one_kind_come_once_a_minute() -> None:
+    """The first at once, then one a minute that says how many were left out; another kind is not held back."""
+    clock = Clock()
+    logger = logging.getLogger("test_logs.library")
+    logger.addHandler(LibraryHandler(clock))
+
+    logger.propagate = False
+
+    with capture_logs() as events:
+        for number in range(3):
+            logger.error("cannot reach node %s", number)
+        logger.error("another")
+        clock.now_s += REPEAT_EVERY_S
+        logger.error("cannot reach node %s", 3)
+
+    assert [
+        {"event": "cannot reach node 0", "logger": "test_logs.library", "log_level": "error"},
+        {"event": "another", "logger": "test_logs.library", "log_level": "error"},
+        {"event": "cannot reach node 3", "logger": "test_logs.library", "log_level": "error", "left_out": 2},
+    ] == events
+
+
+def test_kafka_that_is_away_is_one_warning(tmp_path: Path) -> None:
+    """A client of ours tries many times a second and is heard once."""
+    producer = Producer({**Settings("127.0.0.1:1", tmp_path).client()})
+    lines: list[str] = []
+    counting = logging.Handler()
+    counting.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger(KAFKA_CLIENT)
+    ours = LibraryHandler()
+    logger.addHandler(counting)
+    logger.addHandler(ours)
+
+    def have_come() -> bool:
+        producer.poll(0.1)
+        return len(lines) > 1
+
+    try:
+        with capture_logs() as events:
+            wait_until(have_come, "the client says twice that it finds no broker")
+    finally:
+        logger.removeHandler(counting)
+        logger.removeHandler(ours)
+
+    [event] = events
+    assert ("warning", KAFKA_CLIENT) == (event["log_level"], event["logger"])
+    assert "Connection refused" in event["event"]
