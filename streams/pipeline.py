@@ -28,6 +28,7 @@ from streams.rules import registry
 from streams.sessions import takeover
 from streams.sessions.app import SessionsApp
 from streams.sessions.worker import Ends, SessionsWorker
+from streams.supervisor.stopping import stopping
 
 
 def run_ingest(settings: Settings, health: Health | None = None) -> Ingest:
@@ -49,6 +50,8 @@ def run_sessions(settings: Settings, ends: Ends | None = None, health: Health | 
         state.use_rules(active)
 
     async def main() -> None:
-        await SessionsApp(settings, SessionsWorker(settings, known, identity, state), ends, state).run()
+        app = SessionsApp(settings, SessionsWorker(settings, known, identity, state), ends, state)
+        with stopping(app.stop):
+            await app.run()
 
     asyncio.run(main())

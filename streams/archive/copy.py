@@ -81,7 +81,7 @@ class Copier:
         self._obstacles = Obstacles.of(self.settings)
 
     def stop(self) -> None:
-        """Ends `run` after the current records; safe to call from a signal handler."""
+        """Ends `run` after the current records; may be called by any thread."""
         self._is_stopping = True
 
     def run(self) -> None:

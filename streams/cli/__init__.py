@@ -1,7 +1,7 @@
 """The command line: `betrace COMMAND`, one module of this package per command.
 
 stdout is data, stderr is talk. Exit: 0 fine, 1 a rule was broken, 2 rules or usage, 3 Kafka or state, 70 a fault of
-this program, 130 interrupted.
+this program, 130 interrupted, 137 not ended in order in the time that there was for it.
 """
 
 from __future__ import annotations

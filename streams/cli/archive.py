@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +17,7 @@ from streams.config.units import rfc3339_ns
 from streams.decode.decoder import Format
 from streams.errors import ConfigError
 from streams.observe import logs
+from streams.supervisor.stopping import stopping
 from streams.windows.clock import Source
 from topics.cluster import admin
 
@@ -75,8 +74,9 @@ def command(
 ) -> None:
     """Write the source topics to URL, a directory or any that fsspec knows: a file per hour and partition.
 
-    Goes on where the archive ends. Prints a JSON line per file. Stops on SIGTERM with everything written that was read.
-    TIME is RFC 3339, a time ago such as 30d, earliest or now.
+    Goes on where the archive ends. Prints a JSON line per file. Stops on SIGTERM with everything written that was read;
+    what is not written after 8 s (exit 137) the next start reads again. TIME is RFC 3339, a time ago such as 30d,
+    earliest or now.
     """
     try:
         from streams.archive.copy import Copier  # noqa: PLC0415, an extra
@@ -96,13 +96,8 @@ def command(
     begins, ends = _range(admin.connect(settings.client()), source_topics, from_ms, to_ms, is_finite=until_idle)
     store.prepare()
     copier = Copier(settings, store, _print, every / 1000, memory * MIB, begins, ends)
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        copier.stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    copier.run()
+    with stopping(copier.stop):
+        copier.run()
 
 
 def _range(

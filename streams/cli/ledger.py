@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import click
 import structlog
@@ -29,6 +27,7 @@ from streams.kafka import permissions
 from streams.observe import health, logs
 from streams.observe.health import UNCOMMITTED_S, Health
 from streams.supervisor import supervise
+from streams.supervisor.stopping import stopping
 from topics.cluster import admin
 from topics.cluster.acls import Role
 
@@ -87,13 +86,7 @@ def command(
     worker = LedgerWorker(
         settings, LedgerSettings(store, signers_in(ledger_keys), seal_every, _trail_archiver(store)), state
     )
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        worker.stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    with health.serving(metrics_address, metrics_port, state):
+    with stopping(worker.stop), health.serving(metrics_address, metrics_port, state):
         try:
             worker.run()
         finally:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 import faulthandler
 import gc
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import click
 import msgspec
@@ -32,6 +30,7 @@ from streams.observe import health, logs, self_tracing
 from streams.observe.health import Health
 from streams.sessions.worker import Ends
 from streams.supervisor import supervise
+from streams.supervisor.stopping import stopping
 from streams.windows.lock import locked
 from topics.cluster import admin as kafka
 from topics.cluster.acls import Role
@@ -167,16 +166,11 @@ def _run_role(role: str, settings: Settings, state: Health, ends: Ends | None) -
 def _run_ingest(settings: Settings, state: Health) -> None:
     ingest = pipeline.run_ingest(settings, state)
     gc.set_threshold(*INGEST_GC_THRESHOLDS)
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        ingest.stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    try:
-        ingest.run()
-    finally:
-        say_end("ingest")
+    with stopping(ingest.stop):
+        try:
+            ingest.run()
+        finally:
+            say_end("ingest")
 
 
 def _run_all(settings: Settings, layout: Layout, given: Given) -> int:

@@ -87,7 +87,7 @@ class Ingest:
         return self._intake.read_count
 
     def stop(self) -> None:
-        """Ends `run` after the current batch; safe to call from a signal handler."""
+        """Ends `run` after the current batch; may be called by any thread."""
         self._stopping = True
 
     def run(self) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -87,7 +86,7 @@ def instance_id(settings: Settings) -> str:
 
 
 class SessionsApp:
-    """Runs a `SessionsWorker` in Faust until a signal or a failure.
+    """Runs a `SessionsWorker` in Faust until `stop` or a failure; made where its loop runs.
 
     With `ends` it tells the supervisor the number of each facts partition that is idle there, once it is durable.
     """
@@ -101,6 +100,7 @@ class SessionsApp:
         self._ends = ends
         self._idle: frozenset[int] = frozenset()
         self._thread = ThreadPoolExecutor(1, "sessions")
+        self._loop = asyncio.get_running_loop()
         self._done = asyncio.Event()
         self._failure: BaseException | None = None
         self._app = application(settings)
@@ -111,15 +111,16 @@ class SessionsApp:
         self._app.on_partitions_assigned.connect(self._assign)
         self._app.on_partitions_revoked.connect(self._revoke)
 
+    def stop(self) -> None:
+        """Ends `run`; may be called by any thread."""
+        self._loop.call_soon_threadsafe(self._end)
+
     async def run(self) -> None:
         """Runs to the end; on the way out makes everything durable and leaves.
 
         Raises:
             BetraceError: what ended it, when that was a failure.
         """
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._end)
         await self._app.start()
         tasks = [asyncio.create_task(self._step_on()), asyncio.create_task(self._say_alive())]
         await self._done.wait()

@@ -5,7 +5,9 @@ end of a pipe whose write end only the supervisor has: when the supervisor is go
 
 When one of them ends in order, or says that it cannot go on (exit 2 or 3), the others are asked to end and its exit
 code is the program's. One that dies (a signal, an exception that nobody caught) is started again after a rest, which is
-longer each time; when it dies again and again without having worked for a while, that is the end of all too.
+longer each time; when it dies again and again without having worked for a while, that is the end of all too. One that
+was asked to end and does not is killed, so that the whole ends in time (`stopping`); the exit code is then `KILLED`,
+unless another stage says something worse.
 
 What a stage writes to stdout are words for the supervisor, one a line. When the stages have said all the words that
 they were to say, whichever said which, the program has done what it was asked and ends. What they say last are totals.
@@ -20,11 +22,12 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from types import FrameType
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 
 import structlog
+
+from streams.supervisor.stopping import KILLED, ORDERLY_S, stopping
 
 log = structlog.get_logger()
 
@@ -62,9 +65,11 @@ INHERITED_BY = {
 The password for the brokers is not among them: each stage connects.
 """
 
-STOP_S = 10.0
+STOP_S = ORDERLY_S + 0.75
+"""A stage that was asked to end is killed then: by now it has done so itself if it could."""
+END_S = ORDERLY_S + 1.0
+"""So long may the end of the whole take."""
 LOOK_EVERY_S = 0.05
-KILLED = 137
 FINAL = frozenset({0, 2, 3})
 """Exit codes after which a stage is not started again: it did what it was asked, or another start cannot cure it."""
 REST_S = (0.5, 30.0)
@@ -75,6 +80,8 @@ DEATHS = 6
 """So many deaths in a row are the end of the program."""
 READ_BYTES = 1 << 16
 _TOTALS = "totals "
+_ENDED_LATE = frozenset({-signal.SIGKILL, -signal.SIGALRM})
+"""How a stage ends that did not end in order: the supervisor killed it, or the kernel did when its time was over."""
 
 
 def end_with_supervisor() -> None:
@@ -121,8 +128,8 @@ class Stages:
         self._unsaid = None if until is None else set(until)
         self._stages = [_Stage(name, command, held) for name, command in commands.items()]
 
-    def stop(self, *_: object) -> None:
-        """Asks for an orderly end; safe to call from a signal handler."""
+    def stop(self) -> None:
+        """Asks for an orderly end; may be called by any thread."""
         self._stopping = True
 
     def wait(self) -> int:
@@ -133,7 +140,7 @@ class Stages:
                 if (code := stage.look()) is not None:
                     if code:
                         log.error("a stage ended, so all of them do", stage=stage.name, exit_code=code)
-                    return self._end() or _exit_code(code)
+                    return _worst([self._end(), _exit_code(code)])
             time.sleep(LOOK_EVERY_S)
         return self._end()
 
@@ -155,7 +162,7 @@ class Stages:
             self._listen(stage)
             stage.close()
         # One that was asked to end before it could listen had not begun its work; one that died is at rest.
-        return max((_exit_code(code) for code in codes if code not in (None, -signal.SIGTERM)), default=0)
+        return _worst(_exit_code(code) for code in codes if code not in (None, -signal.SIGTERM))
 
 
 class _Stage:
@@ -191,18 +198,22 @@ class _Stage:
         return [line.decode(errors="replace") for line in lines]
 
     def ask_to_end(self) -> None:
-        """Sends SIGTERM."""
+        """Sends SIGTERM, and SIGCONT: one that stands still cannot end."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
+            self._process.send_signal(signal.SIGCONT)
 
     def wait(self, deadline_s: float) -> int | None:
         """Waits for the end, and makes it at the deadline; None when it had died and was at rest."""
-        try:
-            code = self._process.wait(max(0.1, deadline_s - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(0.0, deadline_s - time.monotonic()))
+        if self._process.poll() is None:
+            log.error("a stage did not end, so it is killed: nothing is lost", stage=self.name)
             self._process.kill()
-            code = self._process.wait()
-        return code if self._rests_until_s is None else None
+        code = self._process.wait()
+        if self._rests_until_s is not None:
+            return None
+        return KILLED if code in _ENDED_LATE else code
 
     def _died(self, code: int, now_s: float) -> int | None:
         if code in FINAL:
@@ -245,21 +256,16 @@ class _Stage:
                 pipe.close()
 
 
-@contextmanager
-def stopping_on_signals(stages: Stages) -> Iterator[None]:
+def stopping_on_signals(stages: Stages) -> AbstractContextManager[None]:
     """SIGTERM and Ctrl-C ask for an orderly end while this context lasts."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stages.stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return stopping(stages.stop, END_S)
 
 
 def _exit_code(code: int) -> int:
     """A stage that a signal ended is a failure of the program."""
     return code if code >= 0 else 3
+
+
+def _worst(codes: Iterable[int]) -> int:
+    """The exit code of several ends: what says why comes before an end that came too late, and that before 0."""
+    return max(codes, key=lambda code: (code not in {0, KILLED}, code), default=0)

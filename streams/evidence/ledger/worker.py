@@ -103,7 +103,7 @@ class LedgerWorker:
         self._stopping = False
 
     def stop(self) -> None:
-        """Asks for an orderly end: what is on the topics is read, and sealed; safe to call from a signal handler."""
+        """Asks for an orderly end: what is on the topics is read, and sealed; may be called by any thread."""
         self._stopping = True
 
     def run(self) -> None:

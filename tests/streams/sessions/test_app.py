@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,19 +39,20 @@ class FullDisk(SessionsWorker):
 
 
 class Interrupted(SessionsWorker):
-    """Is asked to end in the middle of a step; `most_at_once` is how many steps ever ran at a time."""
+    """Calls `stop_app` in the middle of a step; `most_at_once` is how many steps ever ran at a time."""
 
+    stop_app: Callable[[], None]
     step_count = most_at_once = 0
     _at_once = 0
     _first_goes_on = threading.Event()
 
     def step(self, *, is_last: bool = False) -> list[Acknowledge]:
-        """The first step goes on for a while after the signal."""
+        """The first step goes on for a while after it asked for the end."""
         self.step_count += 1
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         if self.step_count == 1:
-            signal.raise_signal(signal.SIGTERM)
+            self.stop_app()
             self._first_goes_on.wait(0.5)
         due = super().step(is_last=is_last)
         self._at_once -= 1
@@ -67,7 +68,10 @@ def run(settings: Settings, of: SessionsWorker) -> None:
     """Runs the application to its end."""
 
     async def main() -> None:
-        await SessionsApp(settings, of).run()
+        app = SessionsApp(settings, of)
+        if isinstance(of, Interrupted):
+            of.stop_app = app.stop
+        await app.run()
 
     asyncio.run(main())
 
@@ -107,7 +111,7 @@ def test_message_that_is_no_facts_is_passed_over(settings: Settings, value: byte
 
 
 def test_end_does_not_cut_off_a_step(settings: Settings) -> None:
-    """SIGTERM in the middle of a step: it is finished before the last one begins."""
+    """Asked to end in the middle of a step: it is finished before the last one begins."""
     interrupted = worker(settings, Interrupted)
     assert isinstance(interrupted, Interrupted)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,13 +13,21 @@ from pathlib import Path
 import pytest
 
 from streams.supervisor import supervise
-from streams.supervisor.supervise import Stages, stopping_on_signals
-from tests.support.waiting import next_line, wait_until
+from streams.supervisor.stopping import KILLED
+from streams.supervisor.supervise import Stages
+from tests.support.waiting import WAIT_S, next_line, wait_until
 
 SUPERVISOR = """
 import sys
 from streams.supervisor.supervise import Stages
 Stages({"one": [sys.executable, "-c", sys.argv[1]]}).wait()
+"""
+STOPPED = """
+import json, sys
+from streams.supervisor.supervise import Stages, stopping_on_signals
+stages = Stages({"patient": json.loads(sys.argv[1])})
+with stopping_on_signals(stages):
+    sys.exit(stages.wait())
 """
 STAGE = """
 import os, signal, sys
@@ -178,27 +187,43 @@ def test_stop_before_a_stage_listens_is_an_orderly_end() -> None:
 
 
 def test_stage_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch, ready: Path) -> None:
-    """After a while a stage that was asked to end is killed, which is a failure."""
+    """After a while a stage that was asked to end is killed, which the exit code says."""
     monkeypatch.setattr(supervise, "STOP_S", 0.2)
     stages = Stages({"deaf": python(DEAF, ready), "first": python(WAITS, ready, 0)})
 
-    assert stages.wait() == 3
+    assert stages.wait() == KILLED
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_asks_for_an_orderly_end(number: signal.Signals, ready: Path, tmp_path: Path) -> None:
-    """SIGTERM and Ctrl-C end the stages in order, and afterwards mean again what they meant before."""
+    """SIGTERM and Ctrl-C end the stages in order."""
     ended = tmp_path / "ended"
-    before = signal.getsignal(number)
-    stages = Stages({"patient": python(LISTENS, ready, ended, 0)})
-    with stopping_on_signals(stages):
+    with subprocess.Popen(python(STOPPED, json.dumps(python(LISTENS, ready, ended, 0)))) as run:
         ready.read_text()
-        signal.raise_signal(number)
-
-        code = stages.wait()
+        run.send_signal(number)
+        code = run.wait(WAIT_S)
 
     assert (0, "in order") == (code, ended.read_text())
-    assert before is signal.getsignal(number)
+
+
+def test_stage_that_stands_still_ends_in_order(ready: Path, tmp_path: Path) -> None:
+    """A stage that SIGSTOP holds goes on when it is asked to end."""
+    ended = tmp_path / "ended"
+    stages = Stages({"still": python(LISTENS, ready, ended, 0)})
+    ready.read_text()
+    [stage] = stages._stages
+    stage._process.send_signal(signal.SIGSTOP)
+    stages.stop()
+
+    assert (0, "in order") == (stages.wait(), ended.read_text())
+
+
+def test_what_says_why_comes_before_an_end_too_late(monkeypatch: pytest.MonkeyPatch, ready: Path) -> None:
+    """A stage that cannot go on says so with its exit code, also when another one must be killed then."""
+    monkeypatch.setattr(supervise, "STOP_S", 0.2)
+    stages = Stages({"deaf": python(DEAF, ready), "first": python(WAITS, ready, 3)})
+
+    assert stages.wait() == 3
 
 
 def test_stage_does_not_inherit_what_is_the_supervisors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
