@@ -56,6 +56,7 @@ SLOW = {
     "broker/test_run.py::test_verdict_counts_say_what_held": "a program; of a worker alone it is tested too",
     "broker/test_security.py": "a cluster of its own with TLS, SCRAM and ACLs",
     "broker/test_sessions.py": "programs are stopped, killed and paused",
+    "broker/test_stopping.py": "brokers go away, disks fill up and stores are damaged, before programs are stopped",
     "broker/test_siem.py": "rsyslog and a Collector read signals",
     "broker/test_unreadable.py::test_run_and_replay_go_on": "a run and a replay, as programs",
     "broker/test_workers.py": "1, 2 and 4 workers, compiled and not",
