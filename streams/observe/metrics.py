@@ -89,9 +89,12 @@ PARTITIONS_GIVEN_UP = _counter("partitions_given_up", "Facts partitions given up
 CHECKPOINTS_PASSED_OVER = _counter(
     "checkpoints_passed_over", "Records on the positions topic that are no checkpoints and were passed over."
 )
+CHECKPOINTS_LOST = _counter(
+    "checkpoints_lost", "Facts partitions begun without their checkpoint, or without the facts that it needs."
+)
 FACTS_PASSED_OVER = _counter("facts_passed_over", "Messages on the facts topic that are none and were passed over.")
 STORES_DISCARDED = _counter("stores_discarded", "Damaged stores that were deleted, to be built again from the facts.")
-WINDOWS_LOST = _counter("windows_lost", "Windows that were open when the facts topic was made again, never judged.")
+WINDOWS_LOST = _counter("windows_lost", "Windows that were open when the facts they need were deleted, never judged.")
 FACTS_READ_ON = _counter("facts_read_on", "Facts messages read by sessions itself because Faust stood still.")
 WINDOWS_CLOSED = _counter("windows_closed", "Windows closed.", "reason")
 TRACES_EVICTED = _counter("traces_evicted", "Traces forgotten because windows reached the limit on disk.")
@@ -158,6 +161,7 @@ COUNTERS = {
         STALE_SECTIONS,
         PARTITIONS_GIVEN_UP,
         CHECKPOINTS_PASSED_OVER,
+        CHECKPOINTS_LOST,
         FACTS_PASSED_OVER,
         STORES_DISCARDED,
         WINDOWS_LOST,

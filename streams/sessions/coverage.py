@@ -105,6 +105,7 @@ class CoverageTally:
         self._covered = {(at.topic, at.partition): at for at in covered.sources} if covered else {}
         self._replay = 0 if covered is None else covered.replay
         self._start_ms: int | None = None
+        self._begun_ms: int | None = None
         self.reached_ms = 0 if covered is None else covered.reached_ms
         self._judged_with: frozenset[str] | None = None
         """The rule sets of the last record; a worker that takes over does not know them."""
@@ -118,6 +119,10 @@ class CoverageTally:
         return self.covered and msgspec.structs.replace(
             self.covered, windows_judged=self._windows_judged, reached_ms=self.reached_ms
         )
+
+    def begin(self, begun_ms: int | None) -> None:
+        """Up to this record time records may be missing before those that were read first; None: that is not known."""
+        self._begun_ms = begun_ms
 
     def reach(self, clock_ms: int) -> None:
         """All is read again; the clock had come this far."""
@@ -175,7 +180,9 @@ class CoverageTally:
             return None
         if self.covered is not None and self.covered.generation == generation:
             return self.covered.start_ms
-        return clock_ms if self._start_ms is None else self._start_ms
+        if self._start_ms is not None:
+            return self._start_ms
+        return clock_ms if self._begun_ms is None else self._begun_ms
 
     def take(self, judging: Judging, facts_to: int) -> Coverage:
         """The record of all that was applied, facts messages below `facts_to`, and begins anew."""
@@ -256,6 +263,10 @@ class CoverageTally:
             begin = end = section.from_offset
         # A section may overlap the one before it, and then says again what was lost and dead there.
         lost = {(lost_from, lost_to) for lost_from, lost_to in section.lost if lost_to > end}
+        if section.from_offset > end:
+            # The facts between are gone: what they told of is judged by nobody.
+            lost.add((end, section.from_offset))
+            end = section.from_offset
         self._sources[key] = SourceCoverage(
             topic=section.topic,
             partition=section.partition,

@@ -4,12 +4,13 @@ In: the ends of `betrace.positions` and `betrace.verdicts`. Out: the partition's
 
 What must hold: nothing counts twice. A record that no version of this program can have written is no checkpoint and is
 passed over: the last one before it still is the last. A checkpoint of another version is not: that version may have
-published what an older checkpoint knows nothing of. Where no checkpoint is left, the chain of counts is read back from
-the records that it consists of, and goes on as another generation of reading, as over another facts log.
+published what an older checkpoint knows nothing of. Where no checkpoint is left, the chain of counts and the end of
+coverage are read back from the records on `betrace.verdicts`: see `takeover` for what goes on from there.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -23,11 +24,11 @@ from streams.errors import StateError
 from streams.kafka import reader
 from streams.kafka.reader import Stopping
 from streams.observe import metrics
-from streams.sessions.coverage import Covered
+from streams.sessions.coverage import Covered, CoveredSource
 from streams.windows.positions import Position
 from topics.records import checkpoints, verdicts
-from topics.records.checkpoints import Checkpoint
-from topics.records.verdicts import LIVE_ORIGIN, Counted, Coverage, VerdictCounts
+from topics.records.checkpoints import Checkpoint, Standing
+from topics.records.verdicts import LIVE_ORIGIN, Counted, Coverage, SourceCoverage, VerdictCounts
 
 log = structlog.get_logger()
 
@@ -108,7 +109,10 @@ def last_checkpoint(settings: Settings, number: int, stopping: Stopping) -> Chec
 
 
 def recovered(settings: Settings, number: int, stopping: Stopping) -> Checkpoint | None:
-    """A checkpoint of no log, with the chain of counts as `betrace.verdicts` has it; None where that has no records.
+    """A checkpoint of no log, as far as `betrace.verdicts` tells of it; None where that has no records.
+
+    It has the chain of counts, where coverage ends, and in `standing` the latest record time that was published of this
+    generation of reading. `published_to` is where coverage ends in the facts: more may be published.
 
     Raises:
         NotDoneError: no broker answers, or `stopping` says that it is not wanted any more.
@@ -120,19 +124,15 @@ def recovered(settings: Settings, number: int, stopping: Stopping) -> Checkpoint
             break
     if found is None:
         return None
-    log.warning(
-        "a facts partition has no checkpoint: its counts go on from the last verdicts, all else begins anew",
-        partition=number,
-        counts_records=found.counted.seq,
-        generation=found.generation + 1,
-    )
+    covered = found.covered()
     return Checkpoint(
         checkpoints.VERSION,
         topic_id="",
-        published_to=0,
+        published_to=0 if covered is None else covered.facts_to,
         start_offset=0,
         start=b"",
-        covered=b"",
+        covered=msgspec.msgpack.encode(covered),
+        standing=Standing(found.clock_ms, None, 0, None),
         counted=found.counted,
         first_generation=found.generation,
         generation=found.generation,
@@ -141,11 +141,57 @@ def recovered(settings: Settings, number: int, stopping: Stopping) -> Checkpoint
 
 @dataclass(slots=True)
 class _Chain:
-    """How far the counts came; `is_whole` where a coverage record says what they sum up to."""
+    """How far the counts came; `is_whole` where a coverage record says what they sum up to.
+
+    `last` is the last coverage record, `sources` the last that is said of each source, `verdicts` how many came after
+    it, by rule and fingerprint; `clock_ms` is the latest record time of the generation.
+    """
 
     counted: Counted
     generation: int
     is_whole: bool
+    clock_ms: int
+    last: Coverage | None = None
+    sources: dict[tuple[str, int], SourceCoverage] = field(default_factory=dict)
+    verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, record: VerdictCounts, value: bytes) -> None:
+        """Adds the next counts record."""
+        self.counted = _after(self.counted, record, value)
+        self._reach(record.generation, record.clock_ms)
+        self.verdicts[record.rule, record.rule_fingerprint] += record.added.applicable + record.added.not_applicable
+
+    def cover(self, record: Coverage) -> None:
+        """Takes in a coverage record."""
+        self.counted, self.is_whole, self.last = record.counted, True, record
+        self._reach(record.generation, record.to_ms)
+        self.verdicts.clear()
+        self.sources |= {(source.topic, source.partition): source for source in record.sources}
+
+    def covered(self) -> Covered | None:
+        """Where coverage ends; of windows that closed since then so many are known as a rule has verdicts."""
+        last = self.last
+        if last is None:
+            return None
+        sources = [
+            CoveredSource(source.topic, source.partition, source.epoch, source.to_offset)
+            for _, source in sorted(self.sources.items())
+        ]
+        return Covered(
+            last.to_ms,
+            last.facts_to,
+            sources,
+            max(self.verdicts.values(), default=0),
+            last.generation,
+            last.settled_to_ms,
+            last.start_ms,
+            last.reset_ms or 0,
+            0,
+        )
+
+    def _reach(self, generation: int, clock_ms: int) -> None:
+        self.clock_ms = clock_ms if generation > self.generation else max(self.clock_ms, clock_ms)
+        self.generation = max(self.generation, generation)
 
 
 def _chain(messages: Iterable[Message]) -> _Chain | None:
@@ -159,12 +205,14 @@ def _chain(messages: Iterable[Message]) -> _Chain | None:
         if record.origin != LIVE_ORIGIN:
             continue
         if isinstance(record, Coverage):
-            chain = _Chain(record.counted, record.generation, is_whole=True)
-        elif chain is None:
+            chain = chain or _Chain(record.counted, record.generation, is_whole=True, clock_ms=record.to_ms)
+            chain.cover(record)
+            continue
+        if chain is None:
             begin = Counted(seq=record.seq, head=record.prev)
-            chain = _Chain(_after(begin, record, value), record.generation, is_whole=record.seq == 0)
-        elif (record.seq, record.prev) == (chain.counted.seq, chain.counted.head):
-            chain = _Chain(_after(chain.counted, record, value), record.generation, chain.is_whole)
+            chain = _Chain(begin, record.generation, is_whole=record.seq == 0, clock_ms=record.clock_ms)
+        if (record.seq, record.prev) == (chain.counted.seq, chain.counted.head):
+            chain.add(record, value)
     return chain
 
 

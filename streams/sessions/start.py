@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import msgspec
-from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.config.settings import Settings
@@ -21,8 +20,6 @@ from streams.sessions import takeover
 from streams.sessions.credentials import credentials
 from streams.sessions.last_checkpoint import last_checkpoint
 from streams.sessions.takeover import LogIdentity
-from streams.windows.positions import Position
-from topics.cluster import admin as kafka
 from topics.records import facts
 
 AT_ONCE = 8
@@ -35,46 +32,33 @@ def check(admin: AdminClient, workers: Sequence[Settings]) -> None:
     Raises:
         AdminError, NotDoneError: the brokers do not answer.
         ConfigError: a certificate or key cannot be used.
-        StateError: a store, a checkpoint or the facts log cannot be read, or they do not fit together.
+        StateError: a store, a checkpoint or the facts log cannot be read.
     """
     settings = workers[0]
     credentials(settings.security)
     identity = takeover.identify(admin, settings)
     numbers = range(settings.facts_partitions)
-    places = [TopicPartition(settings.topic("facts"), number) for number in numbers]
-    # Before the checkpoints: a worker that runs elsewhere cuts the log below its last one.
-    begins = kafka.begin_offsets(admin, places)
-    looks = [
-        _Look(settings, identity, number, begins[settings.topic("facts"), number], _stored(identity, workers, number))
-        for number in numbers
-    ]
+    for number in numbers:
+        for worker in workers:
+            identity.stored(worker, number)
+    looks = [_Look(settings, identity, number) for number in numbers]
     with ThreadPoolExecutor(AT_ONCE, "start") as pool:
         # Asked for its results: the first error is raised here.
         list(pool.map(_Look.check, looks))
 
 
-def _stored(identity: LogIdentity, workers: Sequence[Settings], number: int) -> list[Position]:
-    found = [identity.stored(each, number) for each in workers]
-    return [position for position in found if position is not None]
-
-
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """One facts partition, whose log begins at `log_begin`; `stored` are the positions of the stores on this disk."""
+    """One facts partition."""
 
     settings: Settings
     identity: LogIdentity
     number: int
-    log_begin: int
-    stored: Sequence[Position]
 
     def check(self) -> None:
         """Raises as the module's `check` does."""
         found = last_checkpoint(self.settings, self.number, _never)
-        last = takeover.of_log(found, self.identity.topic_id)
-        takeover.covered(self.number, last)
-        if not any(takeover.is_whole(position, self.log_begin) for position in self.stored):
-            takeover.rebuilt(self.number, last, self.log_begin)
+        takeover.covered(self.number, takeover.of_log(found, self.identity.topic_id))
         self._check_facts()
 
     def _check_facts(self) -> None:

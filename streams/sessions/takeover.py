@@ -1,20 +1,26 @@
 """How a worker takes a facts partition over, whoever had it before and whatever is left of it here.
 
     1  the partition's publisher is made: every earlier worker of the partition is fenced
-    2  its last checkpoint is read: `last_checkpoint`
+    2  its last checkpoint is read: `last_checkpoint`; where none is left, and the store on this disk has all that was
+       published, it is made again from the store and the last verdicts (`remade`)
     3  the store on this disk is taken when the facts log still holds all that it needs; else it is thrown away, and
        the windows are built again from the checkpoint's first row
     4  the facts messages that wait, or from which the windows are built, are read again: by a reader of our own, since
        Faust begins where its group committed
 
-What follows from facts messages below the checkpoint's `published_to` is not published again. Of a checkpoint of
-another log nothing is taken but the chain of counts, which goes on as another generation of reading.
+What follows from facts messages below the checkpoint's `published_to` is not published again.
+
+There may be nothing to go on from: no checkpoint, one of another log, or one whose facts are gone. Then what is left of
+the log is read as another generation, which supersedes the one before only where it judged a time whole: so nothing
+counts twice. Of what was known only the chain of counts and the end of coverage go on. A log of which the beginning is
+gone is begun midway: no rule judges a trace that could have begun before. What is lost by that is said (`say_begin`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -35,8 +41,11 @@ from streams.windows.rocksdb import FORMAT, Identity, Store
 from streams.windows.sessions import Sessions
 from topics.cluster import admin as kafka
 from topics.records.checkpoints import Checkpoint
+from topics.records.verdicts import Counted
 
 log = structlog.get_logger()
+
+_NOTHING = msgspec.msgpack.encode(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,44 +79,137 @@ def identify(admin: AdminClient, settings: Settings) -> LogIdentity:
     return LogIdentity(kafka.cluster_id(admin), kafka.topic_ids(admin, [facts])[facts])
 
 
+class LogBounds(NamedTuple):
+    """The facts messages of a partition that are there now: `[begin, end)`."""
+
+    begin: int
+    end: int
+
+
 def of_log(found: Checkpoint | None, topic_id: str) -> Checkpoint | None:
     """A checkpoint where it is of this log, else None: it says nothing of another one but its counts."""
     return found if found is not None and found.topic_id == topic_id else None
 
 
-def say_lost(number: int, before: Checkpoint) -> None:
-    """Says what went with the facts log that a checkpoint is of; evidence has it as a gap of coverage."""
-    standing = before.standing
-    if not before.topic_id or standing is None:
+def usable(found: Checkpoint | None, topic_id: str, stored: Position | None, log_begin: int) -> Checkpoint | None:
+    """The checkpoint to go on from, with the position of the store on this disk; None where there is none."""
+    if found is None:
+        return None
+    if found.topic_id != topic_id:
+        return None if found.topic_id else remade(found, topic_id, stored, log_begin)
+    return found if is_whole(stored, log_begin) or found.start_offset >= log_begin else None
+
+
+def remade(found: Checkpoint, topic_id: str, stored: Position | None, log_begin: int) -> Checkpoint | None:
+    """The checkpoint that is gone, where the store has all that was published of this log; else None.
+
+    `found` is what the verdicts tell. The store says where their chain and their coverage ended with its last step, so
+    whatever was published later, or written by somebody else, shows.
+    """
+    if stored is None or stored.counted is None or not is_whole(stored, log_begin):
+        return None
+    told, known = (
+        msgspec.msgpack.decode(each or _NOTHING, type=Covered | None) for each in (found.covered, stored.covered)
+    )
+    has_all = _ends(stored.counted, known) == _ends(found.counted, told)
+    row, rebuilt = stored.rows[-1], stored.rebuilt()
+    if not has_all or row.facts_offset != stored.next_offset or row.generation > found.generation:
+        return None
+    return msgspec.structs.replace(
+        found,
+        topic_id=topic_id,
+        published_to=stored.next_offset,
+        start_offset=rebuilt.next_offset,
+        start=msgspec.msgpack.encode(rebuilt),
+        covered=stored.covered,
+        standing=None,
+        said=row.said,
+        counted=stored.counted,
+        first_generation=found.generation - row.generation,
+    )
+
+
+def _ends(counted: Counted, covered: Covered | None) -> tuple[object, ...]:
+    end = None if covered is None else (covered.generation, covered.to_ms, covered.facts_to, covered.settled_ms)
+    return counted.seq, counted.head, end
+
+
+def begins_midway(found: Checkpoint | None, last: Checkpoint | None, bounds: LogBounds) -> bool:
+    """Whether facts are gone without which it is not known what began before: nothing goes on, and not all is read.
+
+    Without a checkpoint a log that ends before the one that coverage tells of is another one.
+    """
+    if last is not None:
+        return False
+    return bounds.begin > 0 or (found is not None and (bool(found.topic_id) or found.published_to > bounds.end))
+
+
+def say_begin(number: int, found: Checkpoint | None, last: Checkpoint | None, topic_id: str, bounds: LogBounds) -> None:
+    """Says what is lost, if anything is; evidence has it as a gap."""
+    if last is not None:
+        if found is not None and not found.topic_id:
+            metrics.CHECKPOINTS_LOST.inc()
+            log.warning("a facts partition has no checkpoint: its store has all that was published", partition=number)
         return
-    metrics.WINDOWS_LOST.inc(standing.open_windows)
+    is_midway = begins_midway(found, last, bounds)
+    if found is None and not is_midway:
+        return
+    metrics.CHECKPOINTS_LOST.inc()
+    standing = None if found is None else found.standing
+    open_windows = None if found is None or standing is None or not found.topic_id else standing.open_windows
+    metrics.WINDOWS_LOST.inc(open_windows or 0)
+    if not is_midway:
+        log.warning(
+            "a facts partition has no checkpoint: all its facts are read again, its counts go on as another reading",
+            partition=number,
+            generation=None if found is None else found.generation + 1,
+        )
+        return
     log.error(
-        "the facts topic was made again: windows that were open are lost, and their traces have no verdict",
+        _what_is_gone(found, topic_id),
         partition=number,
-        open_windows=standing.open_windows,
-        judged_up_to=None if standing.clock_ms is None else iso_ms(standing.clock_ms),
+        from_offset=bounds.begin,
+        open_windows=open_windows,
+        judged_up_to=None if standing is None or standing.clock_ms is None else iso_ms(standing.clock_ms),
         help="to judge that time again, replay it with betrace replay, or reset the offsets of the ingest group",
     )
 
 
+def _what_is_gone(found: Checkpoint | None, topic_id: str) -> str:
+    if found is None or not found.topic_id:
+        event = "a facts partition has no checkpoint and its first facts are gone"
+    elif found.topic_id == topic_id:
+        event = "facts that a checkpoint needs were deleted"
+    else:
+        event = "the facts topic was made again"
+    return f"{event}: windows that were open are lost, and their traces have no verdict"
+
+
 def begin(
-    settings: Settings, known: RuleSets, number: int, store: Store, last: Checkpoint | None, log_begin: int
+    settings: Settings,
+    known: RuleSets,
+    number: int,
+    store: Store,
+    last: Checkpoint | None,
+    log_begin: int,
+    *,
+    is_midway: bool = False,
 ) -> Partition:
-    """The partition as its store has it, else as the checkpoint lets it begin.
+    """The partition as its store has it, else as the checkpoint lets it begin; without one where the log begins.
 
     Raises:
-        StateError: the facts log begins later than anything that is known of the partition.
+        StateError: the checkpoint cannot be read.
     """
     position = store.position()
     memory_bytes = settings.window_memory_bytes // settings.facts_partitions
     sessions = Sessions(Bounds.of(settings), known.counted(), store, memory_bytes=memory_bytes)
     # Without a checkpoint all is counted anew: what the store has would be amended without ever having been added.
-    has_store = is_whole(position, log_begin) and (last is not None or log_begin > 0)
+    has_store = last is not None and is_whole(position, log_begin)
     if has_store:
         sessions.restore(store)
     if not has_store or position is None:
         store.clear()
-        position = rebuilt(number, last, log_begin)
+        position = Position.beginning(log_begin, is_midway=is_midway) if last is None else _start(number, last)
         if last is not None:
             log.warning(
                 "windows are built again from the facts log", partition=number, from_offset=position.next_offset
@@ -137,29 +239,12 @@ def covered(number: int, last: Checkpoint | None) -> Covered | None:
     Raises:
         StateError: it cannot be read.
     """
-    if last is None:
+    if last is None or not last.covered:
         return None
     try:
         return msgspec.msgpack.decode(last.covered, type=Covered | None)
     except msgspec.DecodeError as error:
         raise _unreadable(number, error) from error
-
-
-def rebuilt(number: int, last: Checkpoint | None, log_begin: int) -> Position:
-    """Where a facts partition begins without a store.
-
-    Raises:
-        StateError: the facts log begins later than anything that is known, or the checkpoint cannot be read.
-    """
-    if last is None and log_begin == 0:
-        return Position.beginning(0)
-    if last is None or last.start_offset < log_begin:
-        raise StateError(
-            f"facts partition {number} begins at offset {log_begin}, and no checkpoint says what was before",
-            action="restore betrace.positions, or stop all workers, delete the betrace.facts topic and reset the "
-            "offsets of the ingest group",
-        )
-    return _start(number, last)
 
 
 def _start(number: int, checkpoint: Checkpoint) -> Position:
@@ -176,7 +261,9 @@ def _unreadable(number: int, error: msgspec.DecodeError) -> StateError:
     )
 
 
-def log_begin(admin: AdminClient, settings: Settings, number: int, *, timeout_s: float) -> int:
-    """Where a facts partition begins now; raises `AdminError`."""
+def log_bounds(admin: AdminClient, settings: Settings, number: int, *, timeout_s: float) -> LogBounds:
+    """Where a facts partition begins and ends now; raises `AdminError`."""
     at = TopicPartition(settings.topic("facts"), number)
-    return kafka.begin_offsets(admin, [at], timeout_s=timeout_s)[at.topic, at.partition]
+    key = (at.topic, at.partition)
+    begin = kafka.begin_offsets(admin, [at], timeout_s=timeout_s)[key]
+    return LogBounds(begin, kafka.end_offsets(admin, [at], timeout_s=timeout_s)[key])

@@ -86,7 +86,14 @@ class Work:
         self._first_generation = 0
         if counted is not None:
             self._first_generation = counted.generation + 1 if last is None else counted.first_generation
-        self._coverage = CoverageTally(number, 0, takeover.covered(number, last))
+        covered = takeover.covered(number, last or counted)
+        if last is None and covered is not None:
+            # Another reading: it has what is there of the log, and its input goes on from what the one before covered.
+            reached_ms = max(covered.reached_ms, covered.to_ms)
+            covered = msgspec.structs.replace(
+                covered, facts_to=partition.next_offset, windows_judged=0, reached_ms=reached_ms
+            )
+        self._coverage = CoverageTally(number, partition.next_offset, covered)
         self._quota = SignalQuota.shared(settings, number, partition.said)
         self.summaries = Summaries(
             number,
@@ -196,7 +203,11 @@ class Work:
             self._send_summary(withheld)
         if clock_ms is not None and (is_owed or self._coverage.is_due(clock_ms, self._generation)):
             self._send_coverage(clock_ms)
-        self._position = self.partition.position(self._coverage.facts_from)
+        self._position = msgspec.structs.replace(
+            self.partition.position(self._coverage.facts_from),
+            counted=self._verdicts.counted,
+            covered=msgspec.msgpack.encode(self._coverage.so_far),
+        )
         is_other = self._checkpointed_rules != self.partition.rules_changed_count
         if self._has_output or is_other or time.monotonic() - self._checkpointed_s >= CHECKPOINT_S:
             self._send_checkpoint(self._position)
@@ -358,6 +369,7 @@ class Work:
 
     def _send_coverage(self, clock_ms: int) -> None:
         sessions = self.partition.sessions
+        self._coverage.begin(self.partition.rules.begun_ms)
         judging = Judging(
             self._generation,
             clock_ms,

@@ -234,18 +234,19 @@ class SessionsWorker:
         publisher = Publisher(self._settings, number, self._is_out_of_time)
         try:
             found = last_checkpoint(self._settings, number, self._is_unwanted(number))
-            last = takeover.of_log(found, self._identity.topic_id)
-            if last is None and found is not None:
-                takeover.say_lost(number, found)
-            begins = takeover.log_begin(self._admin, self._settings, number, timeout_s=ASK_S)
+            bounds = takeover.log_bounds(self._admin, self._settings, number, timeout_s=ASK_S)
             store = self._identity.store(self._settings, number)
         except Exception:
             publisher.close()
             raise
-        partition = takeover.begin(self._settings, self._known, number, store, last, begins)
+        topic_id = self._identity.topic_id
+        last = takeover.usable(found, topic_id, store.position(), bounds.begin)
+        takeover.say_begin(number, found, last, topic_id, bounds)
+        is_midway = takeover.begins_midway(found, last, bounds)
+        partition = takeover.begin(self._settings, self._known, number, store, last, bounds.begin, is_midway=is_midway)
         log.info("facts partition opened", partition=number, open_windows=partition.sessions.open_windows)
         work = self._at_work[number] = Work(
-            self._settings, self._known, self._identity.topic_id, number, partition, store, publisher, last, found
+            self._settings, self._known, topic_id, number, partition, store, publisher, last, last or found
         )
         # What its sources were projected with last: without these sets it is not known which rules judge.
         registry.fetch(self._settings, self._known, partition.rules.rule_sets)

@@ -57,6 +57,7 @@ class Partition:
         self.rules = row.rules.copy()
         # To look a source up in the rule times takes the longer the more sources there are.
         self._projected_with: dict[Source, tuple[str, int | None, int | None]] = {}
+        self._is_midway = row.is_midway
         self.late_count = self.stale_count = self.evicted_count = self.rules_changed_count = 0
         self.said = position.rows[-1].said
         self._rules_of = rules_of
@@ -97,10 +98,12 @@ class Partition:
                 self.clock.advance(section)
                 continue
             self._note_rules(section, facts.rules)
+            self._note_beginning(section)
             self._note_lost(section)
             self._take_in(offset, section, None if clock_ms is None else clock_ms // TICK_MS)
         self.next_offset = offset + 1
         clock_ms = self.clock.tick()
+        self._is_midway &= clock_ms is None
         if clock_ms is not None and self.clock.generation >= self._stored.generation:
             yield from self.sessions.advance(clock_ms, offset)
             self._forget_lost(clock_ms)
@@ -153,6 +156,7 @@ class Partition:
                 list(self.sessions.lost),
                 self.rules.copy(),
                 self.said,
+                self._is_midway,
             )
         )
 
@@ -193,6 +197,7 @@ class Partition:
             self.sessions.forget_all()
         self.sessions.lost = []
         self.rules = RuleTimes()
+        self._is_midway = False
         self._projected_with.clear()
         missing_until_ms = self.clock.missing_until_ms()
         if missing_until_ms is not None:
@@ -258,6 +263,20 @@ class Partition:
             self.rules.take_in(*source, rule_set, reached_ms, self._rules_of)
         if section.missing_until_ms is not None:
             self.rules.begin(section.missing_until_ms)
+        self._watch()
+
+    def _note_beginning(self, section: Section) -> None:
+        """Where facts before the first ones are gone, no rule judges a trace that they may have told of.
+
+        They are of records before those of a source's first section that has a watermark, and those lie at most
+        out_of_order above any record that comes after them; the watermark is that much below the highest of them.
+        """
+        is_first = self.clock.marks[section.topic, section.partition].watermark_ms is None
+        if not self._is_midway or not is_first or section.watermark_ms is None or section.from_offset == 0:
+            return
+        ticks = [entry.tick for entry in section.entries] + [tick for tick, _ in touch_runs(section.touches)]
+        earliest_ms = (min(ticks) + 1) * TICK_MS if ticks else section.watermark_ms + self._out_of_order_ms
+        self.rules.begin(earliest_ms + self._out_of_order_ms)
         self._watch()
 
     def _watch(self) -> None:

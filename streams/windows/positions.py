@@ -13,6 +13,7 @@ from streams.windows.presence import LongPresence
 from streams.windows.rule_times import RuleTimes
 from streams.windows.sessions import LostTime
 from topics.records.checkpoints import Said
+from topics.records.verdicts import Counted
 
 
 class SourceMark(msgspec.Struct, frozen=True, array_like=True):
@@ -27,7 +28,8 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     """All but the chains, as it was before facts message `facts_offset`: reading can start again there.
 
     `lost` is where input was lost that an open chain may still have missed, `rules` from when rules may judge, `said`
-    how many signals of each rule were published in the hour by then.
+    how many signals of each rule were published in the hour by then. `is_midway`: facts before these are gone, and not
+    every source partition has been heard of since.
     """
 
     facts_offset: int
@@ -37,6 +39,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     lost: list[LostTime]
     rules: RuleTimes
     said: Said | None = None
+    is_midway: bool = False
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
@@ -46,7 +49,8 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     With the chains, of generation `generation`, reading goes on at the last of `rows` that is at or below
     `waiting_offset`; without them, at the first: see `rebuilt`. `ended` are the chains that are gone, but of which the
     log from the first row on holds the tail; `long` are presences that the log is not kept for. `evictions` are the
-    facts offsets before whose messages everything was, or is to be, forgotten for want of disk.
+    facts offsets before whose messages everything was, or is to be, forgotten for want of disk. In a store `counted`
+    and `covered` are those of a checkpoint at the end of this step, whether one was published or not.
     """
 
     next_offset: int
@@ -57,15 +61,18 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
     ended: list[Ended]
     long: list[LongPresence] = msgspec.field(default_factory=list)
     evictions: list[int] = msgspec.field(default_factory=list)
+    counted: Counted | None = None
+    covered: bytes = b""
 
     @classmethod
-    def beginning(cls, offset: int, *, missing_until_ms: int | None = None) -> Position:
+    def beginning(cls, offset: int, *, missing_until_ms: int | None = None, is_midway: bool = False) -> Position:
         """The position in a log that begins at `offset` and of which nothing was read.
 
-        Source records up to `missing_until_ms` are not in it, None: all are.
+        Source records up to `missing_until_ms` are not in it, None: all are. `is_midway`: some are not, and which is
+        known from what comes first.
         """
         rules = RuleTimes(begun_ms=missing_until_ms)
-        return cls(offset, None, offset, 0, [Row(offset, None, 0, [], [], rules)], [])
+        return cls(offset, None, offset, 0, [Row(offset, None, 0, [], [], rules, is_midway=is_midway)], [])
 
     @property
     def refill_row(self) -> Row:

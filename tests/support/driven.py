@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from dsl import RuleSet, Span, compile_texts
 from streams.config.settings import Settings
@@ -19,9 +19,11 @@ from streams.rules import registry
 from streams.sessions import takeover
 from streams.sessions.worker import SessionsWorker
 from tests.support.record import read_topic
+from tests.support.waiting import wait_until
 from topics.cluster import admin
 from topics.records import facts, verdicts
 from topics.records.facts import VERSION, Entry, Facts, Section
+from topics.records.verdicts import Counted, Record, VerdictCounts, encode
 
 AUDITED = "// id: audited\n// kind: invariant\npii.access and audit.log\n"
 FEW = "// id: few\n// kind: pattern\ncount(agent.tool) > 1\n"
@@ -31,6 +33,8 @@ SPANS = {
 }
 A, B, C = b"a" * 16, b"b" * 16, b"c" * 16
 FAR_MS = 10_000_000
+REACH_MS = 630_000
+"""gap + lateness."""
 
 DRIVEN: list[Driven] = []
 """All that were made in a test."""
@@ -46,7 +50,8 @@ def compiled(text: str) -> RuleSet:
 class Driven:
     """A worker, and what it acknowledged; `at_acknowledge` is called each time that it does.
 
-    `replay` is that of the sections which are written: its wall clock, and the record time at which it begins.
+    `replay` is that of the sections which are written: its wall clock, and the record time at which it begins. Source
+    offsets are those of the facts, `source_offset` higher.
     """
 
     settings: Settings
@@ -54,6 +59,7 @@ class Driven:
     worker: SessionsWorker = field(init=False)
     acknowledged: list[int] = field(default_factory=list)
     replay: tuple[int, int | None] = (0, None)
+    source_offset: int = 0
     at_acknowledge: Callable[[], None] = field(default=lambda: None)
 
     def __post_init__(self) -> None:
@@ -69,7 +75,7 @@ class Driven:
 
     def write(self, watermark_ms: int | None, *entries: Entry, number: int = 0, epoch: int = 1) -> int:
         """The next facts message is written; its offset, which is that of its source record too."""
-        at = self.next_offset(number)
+        at = self.next_offset(number) + self.source_offset
         [topic] = self.settings.source_topics
         replay, start_ms = self.replay
         section = Section(topic, 0, epoch, replay, start_ms, 1, at, at + 1, watermark_ms, [], b"", list(entries))
@@ -77,7 +83,7 @@ class Driven:
         producer = Producer({**self.settings.client()})
         producer.produce(self.settings.topic("facts"), value, partition=number)
         producer.flush()
-        return at
+        return at - self.source_offset
 
     def deliver(self, *offsets: int, number: int = 0) -> None:
         """Faust gives messages that were written, for the first time or once more."""
@@ -88,7 +94,7 @@ class Driven:
 
     def again(self) -> Driven:
         """Another worker of the same installation."""
-        return Driven(self.settings, self.rules, replay=self.replay)
+        return Driven(self.settings, self.rules, replay=self.replay, source_offset=self.source_offset)
 
     def next_offset(self, number: int = 0) -> int:
         """The offset that the next facts message gets."""
@@ -110,7 +116,7 @@ class Driven:
         """An entry of the next message with spans of these names."""
         spans = [SPANS[name] for name in names]
         found = Projector(self.rules).facts(TraceSpans(len(spans), root_seen=True, spans=spans))
-        at = self.next_offset()
+        at = self.next_offset() + self.source_offset
         return Entry(trace, at, at, tick, len(spans), root_seen=True, facts=found)
 
     def crash(self) -> None:
@@ -133,3 +139,35 @@ class Driven:
     def _acknowledge(self, offset: int) -> None:
         self.acknowledged.append(offset)
         self.at_acknowledge()
+
+
+def chained(records: list[Record]) -> Counted:
+    """Follows the chain, which every coverage record must know; returns where it ends."""
+    reached = Counted()
+    for record in records:
+        if isinstance(record, VerdictCounts):
+            assert (reached.seq, reached.head) == (record.seq, record.prev)
+            reached = reached.after(record, encode(record))
+        else:
+            counted = record.counted
+            assert (reached.seq, reached.head, reached.added, reached.taken_back) == (
+                counted.seq,
+                counted.head,
+                counted.added,
+                counted.taken_back,
+            )
+    return reached
+
+
+def made_again(settings: Settings, name: str) -> None:
+    """A topic is deleted, and made as it was."""
+    client = AdminClient({**settings.client()})
+    topic = settings.topic(name)
+    client.delete_topics([topic])[topic].result()
+    wait_until(lambda: topic not in client.list_topics(timeout=10).topics, f"{topic} is gone")
+
+    def is_made() -> bool:
+        made = client.create_topics([NewTopic(topic, settings.facts_partitions)])[topic]
+        return made.exception() is None
+
+    wait_until(is_made, f"{topic} is there")

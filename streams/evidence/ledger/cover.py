@@ -281,11 +281,30 @@ def _goes_on(last: Coverage, record: Coverage) -> bool:
 
 
 def _gaps(last: Coverage, record: Coverage) -> Iterator[str]:
+    if record.generation != last.generation and record.reset_ms == last.reset_ms:
+        yield from _begins_anew(last, record)
+        return
     if record.facts_from != last.facts_to:
         yield f"facts go on at {record.facts_from}, the record before ended at {last.facts_to}"
     # Another generation has a clock of its own.
     if record.from_ms != last.to_ms and record.generation == last.generation:
         yield f"record time goes on at {_time(record.from_ms)}, the record before ended at {_time(last.to_ms)}"
+
+
+def _begins_anew(last: Coverage, record: Coverage) -> Iterator[str]:
+    """The first record of a reading that was not asked for: the checkpoint, or the facts that it needs, were deleted.
+
+    Both readings together prove nothing of what could still be amended when the one ended and what the other may have
+    seen half of. Whether source records were lost is told by their offsets.
+    """
+    if record.facts_from > last.facts_to:
+        yield f"facts {last.facts_to} to {record.facts_from} were deleted before they were judged"
+    from_ms = min((rule.from_ms for rule in record.rules or ()), default=record.settled_to_ms)
+    if from_ms > last.final_to_ms:
+        yield (
+            f"reading began anew at facts {record.facts_from}, without the checkpoint or facts of the reading before: "
+            f"not proved is what began from {_time(last.final_to_ms)} to {_time(from_ms)}"
+        )
 
 
 def _source_gaps(before: SourceCoverage, source: SourceCoverage) -> Iterator[str]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
@@ -17,18 +16,14 @@ from streams.observe import metrics
 from streams.rules import registry
 from streams.sessions.last_checkpoint import recovered
 from streams.sessions.takeover import LogIdentity, store_path
-from tests.support.driven import AUDITED, FAR_MS, FEW, A, B, C, Driven, compiled
+from tests.support.driven import AUDITED, FAR_MS, FEW, REACH_MS, A, B, C, Driven, chained, compiled, made_again
 from tests.support.installation import installed
-from tests.support.waiting import wait_until
 from topics.records import checkpoints
 from topics.records.checkpoints import Checkpoint
 from topics.records.facts import TICK_MS
-from topics.records.verdicts import NO_VERDICTS, Counted, Coverage, Record, VerdictCounts, VerdictSums, encode
+from topics.records.verdicts import NO_VERDICTS, Coverage, VerdictCounts, VerdictSums, encode
 
 pytestmark = pytest.mark.broker
-
-REACH_MS = 630_000
-"""gap + lateness."""
 
 
 @pytest.fixture
@@ -37,24 +32,6 @@ def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
     settings = installed(kafka, fresh_prefix, tmp_path)
     registry.push(settings, compiled(AUDITED), now_ms=1)
     return settings
-
-
-def chained(records: list[Record]) -> Counted:
-    """Follows the chain, which every coverage record must know; returns where it ends."""
-    reached = Counted()
-    for record in records:
-        if isinstance(record, VerdictCounts):
-            assert (reached.seq, reached.head) == (record.seq, record.prev)
-            reached = reached.after(record, encode(record))
-        else:
-            counted = record.counted
-            assert (reached.seq, reached.head, reached.added, reached.taken_back) == (
-                counted.seq,
-                counted.head,
-                counted.added,
-                counted.taken_back,
-            )
-    return reached
 
 
 @pytest.mark.parametrize("disk", ["a disk", "no disk"])
@@ -233,8 +210,7 @@ def test_a_checkpoint_of_another_version_is_not_passed_over(settings: Settings) 
         driven.apply(10_000)
 
 
-@pytest.mark.parametrize("disk", ["a disk", "no disk"])
-def test_the_chain_goes_on_without_a_checkpoint(settings: Settings, disk: str) -> None:
+def test_the_chain_goes_on_without_a_checkpoint(settings: Settings) -> None:
     """When the positions were deleted counts go on as another generation, after the last of their records."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
@@ -244,8 +220,7 @@ def test_the_chain_goes_on_without_a_checkpoint(settings: Settings, disk: str) -
     driven.step()
     driven.crash()
     made_again(settings, "positions")
-    if disk == "no disk":
-        shutil.rmtree(store_path(settings, 0))
+    shutil.rmtree(store_path(settings, 0))
     driven = driven.again()
     with capture_logs() as logged:
         driven.apply(FAR_MS + 60_000)
@@ -292,20 +267,6 @@ def test_counts_after_the_last_coverage_are_read_back(settings: Settings) -> Non
     )
     assert (0, 1) == (found.generation, found.counted.withheld + found.counted.signals)
     assert recovered(settings, 1, lambda: False) is None
-
-
-def made_again(settings: Settings, name: str) -> None:
-    """A topic is deleted, and made as it was."""
-    client = AdminClient({**settings.client()})
-    topic = settings.topic(name)
-    client.delete_topics([topic])[topic].result()
-    wait_until(lambda: topic not in client.list_topics(timeout=10).topics, f"{topic} is gone")
-
-    def is_made() -> bool:
-        made = client.create_topics([NewTopic(topic, settings.facts_partitions)])[topic]
-        return made.exception() is None
-
-    wait_until(is_made, f"{topic} is there")
 
 
 def test_windows_that_went_with_the_facts_are_said(settings: Settings) -> None:

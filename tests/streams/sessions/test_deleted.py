@@ -1,0 +1,214 @@
+"""Checkpoints and facts that were deleted while no worker ran, against a real broker.
+
+Nothing counts twice, what is lost is said, and verification tells it from forgery.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from msgspec.structs import replace
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from streams.config.settings import Settings
+from streams.evidence.ledger.cover import Continuity
+from streams.observe import metrics
+from streams.rules import registry
+from streams.sessions.takeover import store_path
+from tests.support.driven import AUDITED, FAR_MS, REACH_MS, A, B, C, Driven, chained, compiled, made_again
+from tests.support.installation import installed
+from topics.records.verdicts import NO_VERDICTS, Coverage, VerdictCounts, VerdictSums, encode
+
+pytestmark = pytest.mark.broker
+
+LATER_MS = FAR_MS + 4 * REACH_MS
+D = b"d" * 16
+
+
+@pytest.fixture
+def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
+    """An installation with two facts partitions and a rule."""
+    settings = installed(kafka, fresh_prefix, tmp_path)
+    registry.push(settings, compiled(AUDITED), now_ms=1)
+    return settings
+
+
+@pytest.fixture
+def stopped(settings: Settings) -> Driven:
+    """A worker that has judged A, and stopped in order while B, whose audit log was there, and C are open."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.step()
+    driven.apply(FAR_MS - 60_000)
+    driven.step()
+    driven.apply(FAR_MS - 10_000, driven.entry(FAR_MS // 100 - 100, "audit.log", trace=B))
+    driven.step()
+    driven.apply(FAR_MS, driven.entry(FAR_MS // 100 - 90, "pii.access", trace=C))
+    driven.worker.close()
+    return driven
+
+
+def go_on(stopped: Driven) -> tuple[Driven, list[EventDict]]:
+    """Another worker closes what is open, and judges D, which begins long after; what it warned of."""
+    driven = stopped.again()
+    with capture_logs() as logged:
+        driven.apply(FAR_MS + 1_000, driven.entry(FAR_MS // 100 + 1, "pii.access", trace=B))
+    driven.step()
+    driven.apply(FAR_MS + 100_000)
+    driven.step()
+    driven.apply(LATER_MS, driven.entry(LATER_MS // 100, "pii.access", trace=D))
+    driven.step()
+    driven.apply(LATER_MS + 2 * REACH_MS)
+    driven.step()
+    return driven, [entry for entry in logged if entry["log_level"] in {"warning", "error"}]
+
+
+def cut(settings: Settings, below: int) -> None:
+    """The first facts messages are deleted."""
+    client = AdminClient({**settings.client()})
+    for answer in client.delete_records([TopicPartition(settings.topic("facts"), 0, below)]).values():
+        answer.result()
+
+
+def gaps(driven: Driven) -> Iterator[str]:
+    """What verification finds missing between the coverage records."""
+    continuity = Continuity()
+    for record in driven.verdicts():
+        if isinstance(record, Coverage):
+            yield from continuity.gaps(record)
+
+
+def sums(driven: Driven) -> dict[int, tuple[VerdictSums, VerdictSums]]:
+    """Verdicts added and taken back, by generation; the chain is whole."""
+    records = driven.verdicts()
+    chained(records)
+    found: dict[int, tuple[VerdictSums, VerdictSums]] = {}
+    for record in records:
+        if isinstance(record, VerdictCounts):
+            added, taken_back = found.get(record.generation, (NO_VERDICTS, NO_VERDICTS))
+            found[record.generation] = (added.plus(record.added), taken_back.plus(record.taken_back))
+    return found
+
+
+@pytest.mark.parametrize("is_cut", [False, True], ids=["whole log", "cut log"])
+def test_a_store_makes_good_for_the_checkpoint(stopped: Driven, settings: Settings, is_cut: bool) -> None:  # noqa: FBT001
+    """With all that was published it goes on as if nothing had been deleted: one warning, no gap, nothing again."""
+    made_again(settings, "positions")
+    if is_cut:
+        cut(settings, 2)
+    before = metrics.CHECKPOINTS_LOST._value.get()
+
+    driven, warned = go_on(stopped)
+
+    assert ["its store has all"] == [each["event"].partition(": ")[2][:17] for each in warned], warned
+    assert {0: (VerdictSums(held=1, broken=3), NO_VERDICTS)} == sums(driven)
+    assert [] == [*gaps(driven)]
+    assert sorted([A.hex(), C.hex(), D.hex()]) == sorted(trace for trace, _, _ in driven.signals())
+    assert 1 == metrics.CHECKPOINTS_LOST._value.get() - before
+
+
+def test_a_store_that_lacks_a_step_is_not_trusted(settings: Settings) -> None:
+    """What was published and not stored would be counted once more: all is read again, as another reading."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.step()
+    store = store_path(settings, 0)
+    shutil.copytree(store, settings.state_dir / "before")
+    driven.apply(FAR_MS)
+    driven.step()
+    driven.crash()
+    shutil.rmtree(store)
+    shutil.move(settings.state_dir / "before", store)
+    made_again(settings, "positions")
+    driven = driven.again()
+
+    driven.apply(FAR_MS + 1_000)
+    driven.step()
+
+    assert {0: VerdictSums(broken=1), 1: VerdictSums(broken=1)} == {
+        generation: added for generation, (added, _) in sums(driven).items()
+    }
+
+
+def test_a_verdict_that_somebody_appended_is_not_taken_over(stopped: Driven, settings: Settings) -> None:
+    """One that follows the chain, to take a broken trace back: it is another reading that goes on, for all to see."""
+    [*_, last] = [record for record in stopped.verdicts() if isinstance(record, VerdictCounts)]
+    reached = chained(stopped.verdicts())
+    forged = replace(last, seq=reached.seq, prev=reached.head, added=NO_VERDICTS, leaves=b"", taken_back=last.added)
+    forged = replace(forged, retractions=last.leaves)
+    producer = Producer({**settings.client()})
+    producer.produce(settings.topic("verdicts"), encode(forged), partition=0)
+    producer.flush()
+    made_again(settings, "positions")
+
+    driven, _ = go_on(stopped)
+
+    assert {0, 1} == sums(driven).keys()
+    assert any(said.startswith("reading began anew") for said in gaps(driven))
+
+
+def test_without_checkpoint_store_and_first_facts_reading_begins_midway(stopped: Driven, settings: Settings) -> None:
+    """It starts, says so once, and judges nothing that could have begun before: B, of which a half is gone, is not."""
+    made_again(settings, "positions")
+    cut(settings, 3)
+    shutil.rmtree(store_path(settings, 0))
+
+    driven, warned = go_on(stopped)
+
+    assert ["a facts partition has no checkpoint and its first facts are gone"] == [
+        each["event"].partition(": ")[0] for each in warned
+    ]
+    assert {0: VerdictSums(broken=1), 1: VerdictSums(broken=1)} == {
+        generation: added for generation, (added, _) in sums(driven).items()
+    }
+    assert sorted([A.hex(), D.hex()]) == sorted(trace for trace, _, _ in driven.signals())
+    [said] = gaps(driven)
+    assert "reading began anew at facts 3" in said
+    assert "not proved is what began from" in said
+
+
+def test_facts_that_a_checkpoint_needs_were_deleted(stopped: Driven, settings: Settings) -> None:
+    """A start says how many windows went with them; no trace of them has a verdict that half of it would give."""
+    cut(settings, 4)
+    shutil.rmtree(store_path(settings, 0))
+    before = metrics.WINDOWS_LOST._value.get()
+
+    driven, warned = go_on(stopped)
+
+    assert [("facts that a checkpoint needs were deleted", 2)] == [
+        (each["event"].partition(": ")[0], each["open_windows"]) for each in warned
+    ]
+    assert 2 == metrics.WINDOWS_LOST._value.get() - before
+    assert sorted([A.hex(), D.hex()]) == sorted(trace for trace, _, _ in driven.signals())
+    assert {0, 1} == sums(driven).keys()
+    assert ["reading began anew"] == [said[:18] for said in gaps(driven)]
+
+
+@pytest.mark.parametrize("is_with_positions", [False, True], ids=["facts", "facts and positions"])
+def test_input_that_went_with_unread_facts_is_lost(settings: Settings, is_with_positions: bool) -> None:  # noqa: FBT001
+    """Ingest goes on behind it: the coverage has a lost range, and a trace half of which is in it has no verdict."""
+    driven = Driven(settings)
+    driven.apply(10_000, driven.entry(100, "pii.access"))
+    driven.apply(FAR_MS)
+    driven.step()
+    driven.crash()
+    driven.write(FAR_MS + 1_000, driven.entry(FAR_MS // 100, "audit.log", trace=B))
+    driven.source_offset = 5
+    made_again(settings, "facts")
+    if is_with_positions:
+        made_again(settings, "positions")
+
+    driven, warned = go_on(driven)
+
+    assert 1 == len(warned), warned
+    assert sorted([A.hex(), D.hex()]) == sorted(trace for trace, _, _ in driven.signals())
+    lost = [gap for one in driven.verdicts() if isinstance(one, Coverage) for at in one.sources for gap in at.lost]
+    assert [(2, 5)] == lost
+    assert any("offsets 2 to 5 were gone" in said for said in gaps(driven))
+    assert any(said.startswith("reading began anew at facts 0") for said in gaps(driven))
