@@ -18,7 +18,8 @@ from streams.cli.ledger import read_text
 from streams.config.security import Security
 from streams.config.settings import Settings
 from streams.errors import ConfigError
-from streams.kafka import reader
+from streams.kafka import follow
+from streams.observe import logs
 from topics.records import dead_letters, sealed_box
 from topics.records.sealed_box import BoxError
 
@@ -43,6 +44,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
 @click.group("dead-letters", epilog="\b\nExample:\n  betrace dead-letters list --bootstrap localhost:9092")
 def command() -> None:
     """List the source records that could not be read, and decrypt them."""
+    logs.configure()
 
 
 @command.command(epilog="\b\nExample:\n  betrace dead-letters keygen --key letters.key --pub letters.pub")
@@ -109,7 +111,10 @@ def decrypt(directory: Path, key: Path, *, bootstrap: str, security: Security, p
 
 def _letters(bootstrap: str, security: Security, prefix: str) -> Iterator[Message]:
     settings = Settings(bootstrap=bootstrap, security=security, state_dir=Path(), prefix=prefix)
-    return (message for message in reader.read(settings, settings.topic("dead_letters")) if _is_letter(message))
+    messages = follow.follow(
+        settings.reader(), settings.topic("dead_letters"), follow.since("earliest", 0), until_end=True
+    )
+    return (message for message in messages if _is_letter(message))
 
 
 def _is_letter(message: Message) -> bool:

@@ -23,6 +23,7 @@ from streams.errors import ConfigError
 from streams.inspect import explain, published
 from streams.inspect.explain import Part, Sight
 from streams.kafka import follow
+from streams.observe import logs
 from streams.observe.terminal import printable
 from streams.projection.project import Projector
 from streams.rules import registry
@@ -84,6 +85,7 @@ def command(
     Reads the source topics from --from to their ends, joins no group, and judges what is there at once, whenever it
     arrived.
     """
+    logs.configure()
     settings = Settings(
         bootstrap=bootstrap, security=security, prefix=prefix, source_topics=source_topics, state_dir=Path()
     )

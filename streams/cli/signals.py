@@ -23,6 +23,7 @@ from streams.errors import ConfigError
 from streams.inspect import trace_lookup, waterfall
 from streams.inspect.waterfall import Row
 from streams.kafka import follow
+from streams.observe import logs
 from topics.signals.digest import SEVERITIES, Digest, NoSignalError, digest
 from topics.signals.finding import SourceRange
 
@@ -32,6 +33,7 @@ PIPED_COLUMNS = 180
 @click.group("signals", epilog="\b\nExample:\n  betrace signals tail --from 1h")
 def command() -> None:
     """Look at signals: as they come, or one with its trace."""
+    logs.configure()
 
 
 @command.command(epilog="\b\nExample:\n  betrace signals tail --from 1h --severity high --rule 'pci-*'")

@@ -1,7 +1,7 @@
 """A topic read from some point on, as it grows, by somebody who only looks.
 
 In: a topic, and where to begin. Out: its committed records. Nobody joins a consumer group and nothing is committed, so
-that looking changes nothing for those who work.
+that looking changes nothing for those who work. Records that cannot be read are passed over, with a warning.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaExcepti
 from streams.config.settings import ClientSettings, moment_ms
 from streams.errors import StateError
 from streams.kafka.reader import ANSWER_S, PARTITION_EOF
+from streams.kafka.unreadable import Passing, find_end
 
 POLL_S = 0.5
 
@@ -51,7 +52,7 @@ def follow(client: ClientSettings, topic: str, begin: Since, *, until_end: bool)
     """
     consumer = _consumer(client)
     try:
-        yield from _read(consumer, topic, _starts(consumer, topic, begin), until_end=until_end)
+        yield from _read(consumer, topic, _starts(consumer, topic, begin), _passing(client), until_end=until_end)
     except KafkaException as error:
         raise unreadable(topic, str(error)) from error
     finally:
@@ -69,7 +70,8 @@ def read_range(
     consumer = _consumer(client)
     try:
         lowest, _ = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=ANSWER_S)
-        for message in _read(consumer, topic, {partition: max(first_offset, lowest)}, until_end=True):
+        starts = {partition: max(first_offset, lowest)}
+        for message in _read(consumer, topic, starts, _passing(client), until_end=True):
             offset = message.offset()
             if offset is None or offset > last_offset:
                 return
@@ -78,6 +80,17 @@ def read_range(
         raise unreadable(topic, str(error)) from error
     finally:
         consumer.close()
+
+
+def _passing(client: ClientSettings) -> Passing:
+    def find(at: TopicPartition) -> int:
+        looking = _consumer(client)
+        try:
+            return find_end(looking, at)
+        finally:
+            looking.close()
+
+    return Passing(find)
 
 
 def _consumer(client: ClientSettings) -> Consumer:
@@ -90,6 +103,8 @@ def _consumer(client: ClientSettings) -> Consumer:
             "enable.partition.eof": True,
             "isolation.level": "read_committed",
             "fetch.wait.max.ms": 100,
+            # So soon is a batch asked for again that could not be read.
+            "fetch.error.backoff.ms": 100,
         }
     )
 
@@ -105,12 +120,13 @@ def _starts(consumer: Consumer, topic: str, begin: Since) -> dict[int, int]:
     return {at.partition: at.offset for at in consumer.offsets_for_times(asked, timeout=ANSWER_S)}
 
 
-def _read(consumer: Consumer, topic: str, starts: Starts, *, until_end: bool) -> Iterator[Message]:
+def _read(consumer: Consumer, topic: str, starts: Starts, passing: Passing, *, until_end: bool) -> Iterator[Message]:
     consumer.assign([TopicPartition(topic, number, offset) for number, offset in starts.items()])
     waiting = set(starts)
     answered_s = time.monotonic()
     while waiting or not until_end:
         message = consumer.poll(POLL_S)
+        passing.step(consumer)
         if message is None:
             if until_end and time.monotonic() - answered_s > ANSWER_S:
                 raise unreadable(topic, f"no answer in {ANSWER_S:.0f}s")
@@ -121,7 +137,7 @@ def _read(consumer: Consumer, topic: str, starts: Starts, *, until_end: bool) ->
             yield message
         elif error.code() == PARTITION_EOF:
             waiting.discard(message.partition() or 0)
-        else:
+        elif not passing.note(message, error):
             raise unreadable(topic, error.str())
 
 

@@ -138,6 +138,38 @@ class Obstacles:
         return found
 
 
+class Passing:
+    """Lets somebody who only looks read on behind what cannot be read, each time with a warning of what is left out.
+
+    `find_end` is that of `Obstacles`.
+    """
+
+    def __init__(self, find_end: Callable[[TopicPartition], int]) -> None:
+        self._obstacles = Obstacles(find_end)
+
+    def note(self, message: Message, error: KafkaError) -> bool:
+        """Takes in an error in the place of a record; whether reading may go on behind it."""
+        offset = message.offset()
+        if error.fatal() or offset is None or offset < 0:
+            return False
+        # The error names the first offset of the batch, wherever in it reading began.
+        return self._obstacles.note((message.topic() or "", message.partition() or 0), offset, error)
+
+    def step(self, client: Consumer) -> None:
+        """Lets the client go on behind what is known by now to be unreadable."""
+        for each in self._obstacles.step():
+            if each.to_offset > each.from_offset:
+                log.warning(
+                    "records cannot be read and are passed over",
+                    topic=each.source[0],
+                    partition=each.source[1],
+                    offset=each.from_offset,
+                    to_offset=each.to_offset,
+                    error=each.reason,
+                )
+            seek(client, TopicPartition(*each.source, each.to_offset))
+
+
 def seek(client: Consumer, at: TopicPartition) -> None:
     """Lets the client go on at an offset; where it cannot just now, its next errors are looked at again."""
     try:
@@ -164,20 +196,25 @@ def end_of(settings: Settings, at: TopicPartition) -> int:
         KafkaException: the client does not ask.
     """
     with unsubscribed(settings) as client:
-        here = _look(client, at, at.offset)
-        if here.code is None:
-            return at.offset
-        inside, step = at.offset, 1
-        while _look(client, at, inside + step) == here:
-            inside, step = inside + step, 2 * step
-        beyond = inside + step
-        while beyond - inside > 1:
-            middle = (inside + beyond) // 2
-            if _look(client, at, middle) == here:
-                inside = middle
-            else:
-                beyond = middle
-        return beyond
+        return find_end(client, at)
+
+
+def find_end(client: Consumer, at: TopicPartition) -> int:
+    """As `end_of`, with a consumer that is used for nothing else."""
+    here = _look(client, at, at.offset)
+    if here.code is None:
+        return at.offset
+    inside, step = at.offset, 1
+    while _look(client, at, inside + step) == here:
+        inside, step = inside + step, 2 * step
+    beyond = inside + step
+    while beyond - inside > 1:
+        middle = (inside + beyond) // 2
+        if _look(client, at, middle) == here:
+            inside = middle
+        else:
+            beyond = middle
+    return beyond
 
 
 def _look(client: Consumer, at: TopicPartition, offset: int) -> _Found:

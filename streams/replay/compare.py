@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.config.settings import Settings
 from streams.errors import ConfigError, StateError
-from streams.kafka import reader
+from streams.kafka import follow
 from streams.replay.outcome import Signal
 from streams.replay.plan import Period
 from streams.windows.outcomes import SIGNALLED
@@ -133,7 +133,7 @@ def _in_time(signals: Iterable[Digest], period: Period, rules: Collection[str] |
 
 
 def _read(settings: Settings, at: TopicPartition, end: int) -> Iterator[Digest]:
-    for message in reader.between(settings, at, end, lambda: False):
+    for message in follow.read_range(settings.reader(), at.topic, at.partition, at.offset, end - 1):
         try:
             yield digest(message.value() or b"")
         except NoSignalError as error:

@@ -8,12 +8,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
+from msgspec.structs import replace
 
+from streams.config.settings import Settings
+from streams.rules import registry
 from tests.support import bombs
-from tests.support.ingesting import Site, holes
+from tests.support.findings import FINDING
+from tests.support.ingesting import Site, holes, record, rules
+from tests.support.installation import installed
 from tests.support.program import RUN_S, Program
-from topics.records import verdicts
+from topics.records import signals, verdicts
+from topics.records.signals import SignalFormat
 from topics.records.verdicts import Coverage
+from topics.signals.finding import SourceRange
 
 pytestmark = pytest.mark.broker
 
@@ -52,6 +60,66 @@ def test_run_and_replay_go_on(kafka: str, fresh_prefix: str, tmp_path: Path) -> 
     assert program.revisions()
     assert program.revisions() == revisions(replayed.stdout)
     assert f"{program.spans_topic}[0] cannot be read from offset 0 to 1 (Decompression" in replayed.stderr
+
+
+def test_tools_go_on(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
+    """Whoever looks at signals, a trace or dead letters is told which records cannot be read, and shown the others."""
+    settings = installed(kafka, fresh_prefix, tmp_path)
+    [spans] = settings.source_topics
+    registry.push(settings, rules(), now_ms=1)
+    for name in ("signals", "dead_letters"):
+        bombs.send(kafka, settings.topic(name))
+    producer = Producer({"bootstrap.servers": kafka})
+    producer.produce(spans, record(0), partition=0)
+    producer.flush()
+    bombs.send(kafka, spans, count=3)
+    producer.produce(spans, record(0), partition=0)
+    written = signals.record(
+        replace(FINDING, sources=[SourceRange(spans, 0, 0, 4)]), logged_ms=7, source="s", format=SignalFormat.OCSF
+    )
+    producer.produce(settings.topic("signals"), written.value, written.key, 0, headers=[*written.headers])
+    place: list[tuple[str, str | bytes | None]] = [
+        ("topic", spans.encode()),
+        ("partition", b"0"),
+        ("offset", b"9"),
+        ("reason", b"not json"),
+    ]
+    producer.produce(settings.topic("dead_letters"), b"", partition=0, headers=place)
+    producer.flush()
+
+    shown = call(settings, "signals", "show", written.key.decode())
+    tailed = call(settings, "signals", "tail", "--from", "earliest", "--once", "--json")
+    explained = call(settings, "explain", f"{1:032x}", "--source-topics", spans)
+    letters = call(settings, "dead-letters", "list")
+
+    assert {(settings.topic("signals"), 0, 0, 1), (spans, 0, 1, 4)} == passed(shown)
+    assert ([written.value], {(settings.topic("signals"), 0, 0, 1)}) == (
+        tailed.stdout.encode().splitlines(),
+        passed(tailed),
+    )
+    assert {(settings.topic("signals"), 0, 0, 1), (spans, 0, 1, 4)} == passed(explained)
+    assert explained.stdout.startswith("2 spans in 2 records")
+    assert 9 == json.loads(letters.stdout)["offset"]
+    assert {(settings.topic("dead_letters"), 0, 0, 1)} == passed(letters)
+
+
+def call(settings: Settings, *words: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command, which ends well."""
+    where = ["--bootstrap", settings.bootstrap, "--prefix", settings.prefix]
+    command = [sys.executable, "-m", "streams.cli", *words, *where]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_S, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def passed(done: subprocess.CompletedProcess[str]) -> set[tuple[str, int, int, int]]:
+    """Topic, partition and offsets of what a command warned that it passed over."""
+    said = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    return {
+        (one["topic"], one["partition"], one["offset"], one["to_offset"])
+        for one in said
+        if one["event"] == "records cannot be read and are passed over"
+    }
 
 
 def replay(program: Program) -> subprocess.CompletedProcess[str]:
