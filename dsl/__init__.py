@@ -5,7 +5,7 @@ from dsl.judge.atoms import Atom
 from dsl.judge.ruleset import Interest, Kind, Mode, Rule, RuleSet, RuleSeverity
 from dsl.judge.span import Event, Span, Value
 from dsl.judge.verdict import AtomFacts, Judgement, Verdict, judge
-from dsl.problems import Place, Problem, Severity
+from dsl.problems import Location, Problem, Severity
 
 __all__ = [
     "Atom",
@@ -14,8 +14,8 @@ __all__ = [
     "Interest",
     "Judgement",
     "Kind",
+    "Location",
     "Mode",
-    "Place",
     "Problem",
     "Rule",
     "RuleSet",

@@ -20,7 +20,7 @@ class Severity(Enum):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Location:
     """A place in a file; line and column count from 1, columns in characters."""
 
     path: str
@@ -32,7 +32,7 @@ class Place:
 class Spot:
     """A place, the line of text that stands there (None when there is none), and how many characters are meant."""
 
-    place: Place
+    location: Location
     excerpt: str | None = None
     length: int = 1
 
@@ -43,16 +43,16 @@ class Problem:
 
     code: str
     severity: Severity
-    place: Place
+    location: Location
     message: str
     help: str
     excerpt: str | None = None
     length: int = 1
 
 
-def by_place(problems: Sequence[Problem]) -> list[Problem]:
+def sort_by_location(problems: Sequence[Problem]) -> list[Problem]:
     """The problems in the order of the files, lines and columns they are in, each once."""
-    return sorted(dict.fromkeys(problems), key=lambda problem: (problem.place, problem.code, problem.message))
+    return sorted(dict.fromkeys(problems), key=lambda problem: (problem.location, problem.code, problem.message))
 
 
 def has_errors(problems: Sequence[Problem]) -> bool:
@@ -61,11 +61,11 @@ def has_errors(problems: Sequence[Problem]) -> bool:
 
 
 def _error(code: str, spot: Spot, message: str, advice: str) -> Problem:
-    return Problem(code, Severity.ERROR, spot.place, message, advice, spot.excerpt, spot.length)
+    return Problem(code, Severity.ERROR, spot.location, message, advice, spot.excerpt, spot.length)
 
 
 def _warning(code: str, spot: Spot, message: str, advice: str) -> Problem:
-    return Problem(code, Severity.WARNING, spot.place, message, advice, spot.excerpt, spot.length)
+    return Problem(code, Severity.WARNING, spot.location, message, advice, spot.excerpt, spot.length)
 
 
 def _did_you_mean(word: str, known: Sequence[str]) -> str:
@@ -73,21 +73,21 @@ def _did_you_mean(word: str, known: Sequence[str]) -> str:
     return f"did you mean `{close[0]}`?" if close else "known are: " + ", ".join(known)
 
 
-def _cut(text: str) -> str:
+def _truncate(text: str) -> str:
     return text if len(text) <= 80 else text[:79] + "…"  # noqa: PLR2004 (a message stays on one line)
 
 
-def unexpected(spot: Spot, found: str, advice: str) -> Problem:
+def unexpected(spot: Spot, token: str, advice: str) -> Problem:
     """A word or sign where the grammar has no place for it."""
-    return _error("E101", spot, f"`{_cut(found)}` cannot stand here", advice)
+    return _error("E101", spot, f"`{_truncate(token)}` cannot stand here", advice)
 
 
-def ends_early(spot: Spot, advice: str) -> Problem:
+def unexpected_end(spot: Spot, advice: str) -> Problem:
     """The text ends in the middle of a sentence."""
     return _error("E102", spot, "the rule ends too early", advice)
 
 
-def open_string(spot: Spot) -> Problem:
+def unterminated_string(spot: Spot) -> Problem:
     """A quote that is not closed on its line."""
     return _error("E103", spot, "the quoted text is not closed on its line", "close it; write a line break as \\n")
 
@@ -98,21 +98,21 @@ def unknown_character(spot: Spot, character: str, advice: str) -> Problem:
     return _error("E104", spot, f"`{shown}` cannot stand outside quotes", advice)
 
 
-def digit_word(spot: Spot, word: str) -> Problem:
+def malformed_number(spot: Spot, word: str) -> Problem:
     """Unquoted text that starts like a number."""
-    advice = f'to mean text, write "{_cut(word)}"; a duration is one number with ns, us, ms, s, m, h or d'
-    return _error("E105", spot, f"`{_cut(word)}` is neither number nor duration", advice)
+    advice = f'to mean text, write "{_truncate(word)}"; a duration is one number with ns, us, ms, s, m, h or d'
+    return _error("E105", spot, f"`{_truncate(word)}` is neither number nor duration", advice)
 
 
 def overflowing_number(spot: Spot, word: str) -> Problem:
     """A number beyond what a double holds."""
-    return _error("E106", spot, f"`{_cut(word)}` is too large a number", "write a number below 1.7e308")
+    return _error("E106", spot, f"`{_truncate(word)}` is too large a number", "write a number below 1.7e308")
 
 
-def refused_name(spot: Spot, name: str) -> Problem:
+def reserved_name(spot: Spot, name: str) -> Problem:
     """An unquoted name that reads like a part of the language."""
-    advice = f'to mean an attribute, write "{_cut(name)}" in quotes; else add the parenthesis that is missing'
-    return _error("E107", spot, f"`{_cut(name)}` is no name", advice)
+    advice = f'to mean an attribute, write "{_truncate(name)}" in quotes; else add the parenthesis that is missing'
+    return _error("E107", spot, f"`{_truncate(name)}` is no name", advice)
 
 
 def too_deep(spot: Spot, limit: int) -> Problem:
@@ -134,16 +134,16 @@ def group_as_subject(spot: Spot, word: str) -> Problem:
 def bare_string(spot: Spot, text: str) -> Problem:
     """A quoted string where a condition is needed."""
     advice = f"to mean a span, write trace.has({text}); to compare, write both: x == … or x == {text}"
-    return _error("E111", spot, f"{_cut(text)} alone is no condition", advice)
+    return _error("E111", spot, f"{_truncate(text)} alone is no condition", advice)
 
 
-def no_clause(spot: Spot) -> Problem:
+def missing_clause(spot: Spot) -> Problem:
     """`when` without a consequence."""
     advice = "add `always { … }` for what must be there, or `never { … }` for what must not"
     return _error("E112", spot, "`when` has neither `always` nor `never`", advice)
 
 
-def clause_twice(spot: Spot, clause: str) -> Problem:
+def duplicate_clause(spot: Spot, clause: str) -> Problem:
     """Two clauses of a kind."""
     return _error("E113", spot, f"`{clause}` stands twice", f"join them with `and` in one `{clause}`")
 
@@ -153,61 +153,61 @@ def empty_list(spot: Spot) -> Problem:
     return _error("E114", spot, "the list is empty", "name at least one value")
 
 
-def no_kind(spot: Spot) -> Problem:
+def missing_kind(spot: Spot) -> Problem:
     """A bare expression that does not say whether it is good or bad."""
     advice = "add `kind: pattern` (bad when true) or `kind: invariant` (bad when false), or write when … always …"
     return _error("E201", spot, "nothing says whether this expression is good or bad", advice)
 
 
-def wrong_kind(spot: Spot, kind: str, *, conditional: bool) -> Problem:
+def conflicting_kind(spot: Spot, kind: str, *, conditional: bool) -> Problem:
     """A kind that the form of the rule contradicts."""
     if conditional:
         return _error("E202", spot, f"a `when` rule is conditional, not {kind}", "take `kind` out")
     return _error("E202", spot, "only a `when` rule is conditional", "write when { … } always { … }, or another kind")
 
 
-def shapeless_invariant(spot: Spot, *, has_or: bool) -> Problem:
+def malformed_invariant(spot: Spot, *, has_or: bool) -> Problem:
     """An invariant from which it cannot be read what it is about."""
-    found = "an invariant is joined by `or`" if has_or else "an invariant has no `and`"
-    return _error("E203", spot, found, "write what it is about, then `and`, then what must be true: a and (b or c)")
+    token = "an invariant is joined by `or`" if has_or else "an invariant has no `and`"
+    return _error("E203", spot, token, "write what it is about, then `and`, then what must be true: a and (b or c)")
 
 
-def text_order(spot: Spot, name: str, op: str, value: str) -> Problem:
+def ordered_text(spot: Spot, name: str, op: str, value: str) -> Problem:
     """Order between texts."""
     try:
         float(value)
     except ValueError:
         advice = "compare with a number or a duration, or use == and in"
     else:
-        advice = f"write {_cut(value)} without quotes"
-    return _error("E204", spot, f"`{_cut(name)}` is compared with text, but `{op}` needs a number", advice)
+        advice = f"write {_truncate(value)} without quotes"
+    return _error("E204", spot, f"`{_truncate(name)}` is compared with text, but `{op}` needs a number", advice)
 
 
-def bad_pattern(spot: Spot, reason: str) -> Problem:
+def invalid_pattern(spot: Spot, reason: str) -> Problem:
     """A regular expression that RE2 refuses."""
     advice = "write RE2 syntax: no look-around, no back-references"
-    return _error("E205", spot, f"the pattern cannot be read: {_cut(reason)}", advice)
+    return _error("E205", spot, f"the pattern cannot be read: {_truncate(reason)}", advice)
 
 
-def bad_network(spot: Spot, text: str, advice: str) -> Problem:
+def invalid_network(spot: Spot, text: str, advice: str) -> Problem:
     """A text that is no IP network."""
-    return _error("E206", spot, f'"{_cut(text)}" is no network', advice)
+    return _error("E206", spot, f'"{_truncate(text)}" is no network', advice)
 
 
-def outside_closed_set(spot: Spot, name: str, value: str, known: Sequence[str]) -> Problem:
+def unknown_value(spot: Spot, name: str, value: str, known: Sequence[str]) -> Problem:
     """A value that a built-in name never has."""
-    return _error("E207", spot, f"`{name}` is never `{_cut(value)}`", _did_you_mean(value, known))
+    return _error("E207", spot, f"`{name}` is never `{_truncate(value)}`", _did_you_mean(value, known))
 
 
 def misplaced_duration(spot: Spot, name: str) -> Problem:
     """A duration compared with something that is none."""
     advice = "only span.duration is a duration; write a number in the attribute's own unit"
-    return _error("E208", spot, f"`{_cut(name)}` is compared with a duration", advice)
+    return _error("E208", spot, f"`{_truncate(name)}` is compared with a duration", advice)
 
 
-def wrong_operand(spot: Spot, op: str, needs: str) -> Problem:
+def wrong_operand(spot: Spot, op: str, expected: str) -> Problem:
     """A value of a kind that the operator does not take."""
-    return _error("E209", spot, f"`{op}` does not take this", f"`{op}` takes {needs}")
+    return _error("E209", spot, f"`{op}` does not take this", f"`{op}` takes {expected}")
 
 
 def too_many_subjects(spot: Spot, count: int, limit: int) -> Problem:
@@ -215,18 +215,18 @@ def too_many_subjects(spot: Spot, count: int, limit: int) -> Problem:
     return _error("E210", spot, f"the rule has {count} subjects, at most {limit} are allowed", "split the rule")
 
 
-def not_judged_yet(spot: Spot, word: str) -> Problem:
+def unsupported_word(spot: Spot, word: str) -> Problem:
     """A word of a pair that a later version will judge."""
     advice = "write before, after, with same NAME, or without SUBJECT between"
-    return _error("E211", spot, f"this version does not judge `{_cut(word)}`", advice)
+    return _error("E211", spot, f"this version does not judge `{_truncate(word)}`", advice)
 
 
-def relation_twice(spot: Spot, relation: str) -> Problem:
+def duplicate_relation(spot: Spot, relation: str) -> Problem:
     """Two relations of one sort in a pair."""
     return _error("E212", spot, f"a pair has one {relation}", "take one of them out, or join two pairs by `and`")
 
 
-def without_order(spot: Spot) -> Problem:
+def unordered_without(spot: Spot) -> Problem:
     """`without … between` of which nothing says between what."""
     return _error("E213", spot, "`without` needs `before` or `after`", "write before or after behind what it must have")
 
@@ -246,7 +246,7 @@ def unknown_suffix(spot: Spot) -> Problem:
     return _error("E303", spot, "not a rule file", "rule files end in .rules, .yaml or .yml")
 
 
-def no_files(spot: Spot) -> Problem:
+def empty_directory(spot: Spot) -> Problem:
     """A directory without a rule file."""
     return _error("E304", spot, "no rule file in this directory", "rule files end in .rules, .yaml or .yml")
 
@@ -262,14 +262,14 @@ def text_without_header(spot: Spot) -> Problem:
     return _error("E306", spot, "this rule has no header", advice)
 
 
-def given_twice(spot: Spot, key: str) -> Problem:
+def duplicate_key(spot: Spot, key: str) -> Problem:
     """A key that stands twice."""
     return _error("E307", spot, f"`{key}` is given twice", "keep one of them")
 
 
-def bad_value(spot: Spot, key: str, value: str, known: Sequence[str]) -> Problem:
+def invalid_value(spot: Spot, key: str, value: str, known: Sequence[str]) -> Problem:
     """A value outside a key's closed set."""
-    return _error("E308", spot, f"`{key}` is never `{_cut(value)}`", _did_you_mean(value, known))
+    return _error("E308", spot, f"`{key}` is never `{_truncate(value)}`", _did_you_mean(value, known))
 
 
 def empty_value(spot: Spot, key: str) -> Problem:
@@ -277,18 +277,18 @@ def empty_value(spot: Spot, key: str) -> Problem:
     return _error("E309", spot, f"`{key}` has no value", "give it one, or take it out")
 
 
-def bad_id(spot: Spot, rule_id: str) -> Problem:
+def invalid_id(spot: Spot, rule_id: str) -> Problem:
     """An id with characters it must not have."""
     advice = "start with a letter or digit; then up to 127 letters, digits and . _ -"
-    return _error("E310", spot, f"`{_cut(rule_id)}` is no id", advice)
+    return _error("E310", spot, f"`{_truncate(rule_id)}` is no id", advice)
 
 
-def no_id(spot: Spot) -> Problem:
+def missing_id(spot: Spot) -> Problem:
     """A rule from which no id can be made."""
     return _error("E311", spot, "no id can be made from the title", "give the rule an `id`")
 
 
-def duplicate_id(spot: Spot, rule_id: str, first: Place) -> Problem:
+def duplicate_id(spot: Spot, rule_id: str, first: Location) -> Problem:
     """Two rules with one id."""
     advice = "give one of them another `id`"
     return _error("E312", spot, f"the id `{rule_id}` is that of the rule at {first.path}:{first.line}", advice)
@@ -300,33 +300,33 @@ def title_and_signal(spot: Spot) -> Problem:
     return _error("E313", spot, "a title says invariant, a Signal line says pattern", advice)
 
 
-def bad_timezone(spot: Spot, name: str, known: Sequence[str]) -> Problem:
+def unknown_timezone(spot: Spot, name: str, known: Sequence[str]) -> Problem:
     """A time zone that is not known."""
     folded = {each.lower(): each for each in known}
     close = get_close_matches(name.lower(), folded, n=1, cutoff=0.8)
     advice = f"did you mean `{folded[close[0]]}`?" if close else "write an IANA name such as Europe/Berlin, or UTC"
-    return _error("E314", spot, f"`{_cut(name)}` is no time zone", advice)
+    return _error("E314", spot, f"`{_truncate(name)}` is no time zone", advice)
 
 
-def bad_yaml(spot: Spot, reason: str) -> Problem:
+def invalid_yaml(spot: Spot, reason: str) -> Problem:
     """Text that is no YAML."""
     advice = "correct the YAML; a condition with quotes, braces or colons is safe on the lines below `condition: |`"
-    return _error("E320", spot, f"this is no YAML: {_cut(reason)}", advice)
+    return _error("E320", spot, f"this is no YAML: {_truncate(reason)}", advice)
 
 
-def refused_yaml(spot: Spot, what: str, advice: str) -> Problem:
+def unsupported_yaml(spot: Spot, what: str, advice: str) -> Problem:
     """YAML that a rule file does not need."""
     return _error("E321", spot, f"{what} cannot stand in a rule file", advice)
 
 
 def unknown_key(spot: Spot, key: str, known: Sequence[str]) -> Problem:
     """A key that means nothing here."""
-    return _error("E322", spot, f"`{_cut(key)}` is no known key", _did_you_mean(key, known))
+    return _error("E322", spot, f"`{_truncate(key)}` is no known key", _did_you_mean(key, known))
 
 
-def wrong_shape(spot: Spot, what: str, needed: str) -> Problem:
+def wrong_type(spot: Spot, what: str, needed: str) -> Problem:
     """A YAML value of the wrong type."""
-    return _error("E323", spot, f"`{_cut(what)}` is not {needed}", f"write {needed}")
+    return _error("E323", spot, f"`{_truncate(what)}` is not {needed}", f"write {needed}")
 
 
 def missing_key(spot: Spot, key: str) -> Problem:
@@ -341,12 +341,14 @@ def failed_test(spot: Spot, name: str, expected: str, actual: str) -> Problem:
         advice = (
             "the rule is about nothing in this trace; `when { … }` says what a rule is about, whatever happens then"
         )
-    return _error("E330", spot, f"test `{_cut(name)}` expects {expected}, the verdict is {actual}", advice)
+    return _error("E330", spot, f"test `{_truncate(name)}` expects {expected}, the verdict is {actual}", advice)
 
 
 def depends_on_others(spot: Spot, name: str, alone: str, among: str) -> Problem:
     """A test that comes out otherwise when all rules of the set are judged: a bug, and not one of the rules."""
-    message = f"in test `{_cut(name)}` the verdict is {alone} of this rule alone, and {among} beside the other rules"
+    message = (
+        f"in test `{_truncate(name)}` the verdict is {alone} of this rule alone, and {among} beside the other rules"
+    )
     return _error("E331", spot, message, "report it, with these files: rules must not depend on each other")
 
 
@@ -360,16 +362,16 @@ def never_broken(spot: Spot) -> Problem:
     return _warning("W402", spot, "no trace can break this rule", "look for what is always true")
 
 
-def same_on_both_sides(spot: Spot, subject: str) -> Problem:
+def required_and_excluded(spot: Spot, subject: str) -> Problem:
     """`a and not a`."""
     advice = "two subjects may be two spans: narrow one of them with .where(…)"
-    return _warning("W403", spot, f"`{_cut(subject)}` is asked for and excluded at once", advice)
+    return _warning("W403", spot, f"`{_truncate(subject)}` is asked for and excluded at once", advice)
 
 
-def near_known(spot: Spot, name: str, known: str, *, built_in: bool) -> Problem:
+def near_name(spot: Spot, name: str, known: str, *, built_in: bool) -> Problem:
     """A name one edit away from an OpenTelemetry attribute, or from a built-in name."""
     what = "a built-in name" if built_in else "an OpenTelemetry attribute"
-    return _warning("W404", spot, f"`{_cut(name)}` is nearly `{known}`, {what}", f"did you mean `{known}`?")
+    return _warning("W404", spot, f"`{_truncate(name)}` is nearly `{known}`, {what}", f"did you mean `{known}`?")
 
 
 def expired_exception(spot: Spot, day: str) -> Problem:
@@ -378,7 +380,7 @@ def expired_exception(spot: Spot, day: str) -> Problem:
     return _warning("W405", spot, f"this exception expired on {day}", advice)
 
 
-def no_tests(spot: Spot, rule_id: str) -> Problem:
+def missing_tests(spot: Spot, rule_id: str) -> Problem:
     """A rule without tests."""
     advice = "add `tests:` with a trace that breaks the rule and one that holds"
     return _warning("W406", spot, f"the rule `{rule_id}` has no tests", advice)
@@ -395,18 +397,18 @@ def about_every_trace(spot: Spot) -> Problem:
     return _warning("W408", spot, "this rule is about every trace", advice)
 
 
-def null_text(spot: Spot, name: str, op: str) -> Problem:
+def null_comparison(spot: Spot, name: str, op: str) -> Problem:
     """`x == null`."""
     instead = f"not ({name} exists)" if op == "==" else f"{name} exists"
     return _warning("W409", spot, "`null` is the text null", f"to ask whether it is there, write {instead}")
 
 
-def near_key(spot: Spot, key: str, advice: str) -> Problem:
+def near_header(spot: Spot, key: str, advice: str) -> Problem:
     """A comment that looks like a line of a header and is none."""
-    return _warning("W410", spot, f"`{_cut(key)}` is read as a comment", advice)
+    return _warning("W410", spot, f"`{_truncate(key)}` is read as a comment", advice)
 
 
-def count_beyond(spot: Spot, limit: int) -> Problem:
+def count_above_limit(spot: Spot, limit: int) -> Problem:
     """A count compared with more than is counted."""
     advice = f"compare with less than {limit}"
     return _warning("W411", spot, f"more than {limit} spans are not counted, so this can stay undetermined", advice)
@@ -417,14 +419,14 @@ def unitless_duration(spot: Spot) -> Problem:
     return _warning("W412", spot, "`span.duration` is in nanoseconds here", "write a unit, as in 250ms")
 
 
-def order_of_bounds(spot: Spot, op: str, meant: str) -> Problem:
+def order_of_bounds(spot: Spot, op: str, replacement: str) -> Problem:
     """`before` or `after` where it compares too little."""
     which = "first" if op == "before" else "last"
     message = f"`{op}` compares only the {which} of both, and misses an order between others"
-    return _warning("W414", spot, message, f"to speak of each of them, write {_cut(meant)}")
+    return _warning("W414", spot, message, f"to speak of each of them, write {_truncate(replacement)}")
 
 
-def no_rules(spot: Spot) -> Problem:
+def empty_file(spot: Spot) -> Problem:
     """A rule file without a rule."""
     return _warning("W413", spot, "this file has no rule", "write one, or take the file out")
 
@@ -432,5 +434,5 @@ def no_rules(spot: Spot) -> Problem:
 def attribute_as_text(spot: Spot, text: str, instead: str, *, has_one_name: bool) -> Problem:
     """`b.where(id == a.id)`: a text that reads like an attribute of another subject."""
     before = "" if has_one_name else "let both spans carry it under one name and "
-    advice = f"{before}write `{_cut(instead)}`, or put the text in quotes"
-    return _warning("W420", spot, f"`{_cut(text)}` is a text here, not an attribute", advice)
+    advice = f"{before}write `{_truncate(instead)}`, or put the text in quotes"
+    return _warning("W420", spot, f"`{_truncate(text)}` is a text here, not an attribute", advice)

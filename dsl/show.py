@@ -24,9 +24,9 @@ def render_json(problems: Iterable[Problem]) -> list[dict[str, str | int]]:
         {
             "code": problem.code,
             "severity": problem.severity.value,
-            "path": problem.place.path,
-            "line": problem.place.line,
-            "column": problem.place.column,
+            "path": problem.location.path,
+            "line": problem.location.line,
+            "column": problem.location.column,
             "message": problem.message,
             "help": problem.help,
         }
@@ -44,8 +44,8 @@ def printable(line: str) -> str:
 
 
 def _block(problem: Problem) -> str:
-    place = problem.place
-    head = f"{problem.code} {place.path}:{place.line}:{place.column}  {problem.message}"
+    location = problem.location
+    head = f"{problem.code} {location.path}:{location.line}:{location.column}  {problem.message}"
     lines = [head, *_caret(problem), f"  help: {problem.help}"]
     return "".join(printable(line) + "\n" for line in lines)
 
@@ -53,9 +53,9 @@ def _block(problem: Problem) -> str:
 def _caret(problem: Problem) -> list[str]:
     if problem.excerpt is None:
         return []
-    column = problem.place.column - 1
+    column = problem.location.column - 1
     start = 0 if len(problem.excerpt) <= _WIDTH else max(0, column - _WIDTH // 2)
     excerpt = problem.excerpt[start : start + _WIDTH]
     length = max(1, min(problem.length, len(excerpt) - (column - start)))
-    number = str(problem.place.line)
+    number = str(problem.location.line)
     return [f"  {number} | {excerpt}".rstrip(), f"  {' ' * len(number)} | {' ' * (column - start)}{'^' * length}"]

@@ -10,42 +10,42 @@ from itertools import chain
 
 from dsl import problems
 from dsl.problems import Problem
-from dsl.syntax.nodes import AllOf, AnyOf, Expr, Form, Not, Order, Pair, Partner, Relations, When, Word
+from dsl.syntax.nodes import AllOf, AnyOf, Expr, Not, Order, Pair, Partner, Relations, RelationWord, RuleBody, When
 from dsl.syntax.printer import expr_text
-from dsl.syntax.source import Passage
+from dsl.syntax.source import SourceText
 
-_BUILT = ("before", "after")
+_SUPPORTED = ("before", "after")
 _OPPOSITE = {"before": "after", "after": "before"}
 
 
-def check_pair(pair: Pair, passage: Passage) -> Iterator[Problem]:
+def check_pair(pair: Pair, source: SourceText) -> Iterator[Problem]:
     """Everything wrong with a pair, its subjects apart."""
     for partner in (pair.that, pair.partner):
         if partner is not None:
-            yield from _relations(partner.relations, passage)
+            yield from _relations(partner.relations, source)
 
 
-def _relations(relations: Relations, passage: Passage) -> Iterator[Problem]:
-    words = [word for word in relations.words if word.text in _BUILT]
+def _relations(relations: Relations, source: SourceText) -> Iterator[Problem]:
+    words = [word for word in relations.words if word.text in _SUPPORTED]
     for word in relations.words:
-        if word.text not in _BUILT:
-            yield problems.not_judged_yet(passage.spot(word.at), word.text)
+        if word.text not in _SUPPORTED:
+            yield problems.unsupported_word(source.spot(word.at), word.text)
     for key in relations.keys:
         if key.op != "same":
-            yield problems.not_judged_yet(passage.spot(key.at), key.op)
+            yield problems.unsupported_word(source.spot(key.at), key.op)
     for word in words[1:]:
-        yield problems.relation_twice(passage.spot(word.at), "`before` or `after`")
+        yield problems.duplicate_relation(source.spot(word.at), "`before` or `after`")
     for without in relations.without[1:]:
-        yield problems.relation_twice(passage.spot(without.at), "`without`")
+        yield problems.duplicate_relation(source.spot(without.at), "`without`")
     if relations.without and relations.order is None:
-        yield problems.without_order(passage.spot(relations.without[0].at))
+        yield problems.unordered_without(source.spot(relations.without[0].at))
 
 
-def order_advice(form: Form, passage: Passage) -> Iterator[Problem]:
+def lint_order(body: RuleBody, source: SourceText) -> Iterator[Problem]:
     """Where an order of first or last starts stands in a `when`, or is forbidden: there it misses what is between."""
-    if isinstance(form, When):
-        for order in chain(_orders(form.condition), *(_orders(clause, positive=True) for clause in form.never)):
-            yield problems.order_of_bounds(passage.spot(order.at), order.op, expr_text(_meant(order)))
+    if isinstance(body, When):
+        for order in chain(_orders(body.condition), *(_orders(clause, positive=True) for clause in body.never)):
+            yield problems.order_of_bounds(source.spot(order.at), order.op, expr_text(_as_pair(order)))
 
 
 def _orders(expr: Expr, *, positive: bool | None = None) -> Iterator[Order]:
@@ -60,7 +60,7 @@ def _orders(expr: Expr, *, positive: bool | None = None) -> Iterator[Order]:
                 yield from _orders(item, positive=positive)
 
 
-def _meant(order: Order) -> Pair:
+def _as_pair(order: Order) -> Pair:
     """`a after b` for each a and b: some a has b before."""
-    partner = Partner(order.right, Relations((Word(_OPPOSITE[order.op]),)))
+    partner = Partner(order.right, Relations((RelationWord(_OPPOSITE[order.op]),)))
     return Pair("some", order.left, None, partner, at=order.at)

@@ -13,15 +13,15 @@ from pathlib import Path
 from dsl.judge.builtin import BUILTINS
 
 # Names in wide use beside the conventions, each one edit away from one of them.
-_OWN = frozenset({"user.role"})
+_WELL_KNOWN = frozenset({"user.role"})
 _SHORTEST, _LONGEST = 5, 100
 
 
-def near(name: str) -> str | None:
+def nearest_name(name: str) -> str | None:
     """The known name one insertion, deletion or replacement away; None when the name is known, or far from all.
 
-    >>> near("service.nam"), near("timestamp.hours"), near("service.name"), near("pii.access")
-    ('service.name', 'timestamp.hour', None, None)
+    >>> nearest_name("service.nam"), nearest_name("timestamp.hours"), nearest_name("pii.access")
+    ('service.name', 'timestamp.hour', None)
     """
     known, by_rest = _names()
     if name in known or not _SHORTEST <= len(name) <= _LONGEST:
@@ -38,7 +38,7 @@ def _names() -> tuple[frozenset[str], dict[str, list[str]]]:
     for name in listed:
         for rest in {name, *_shortened(name)}:
             by_rest.setdefault(rest, []).append(name)
-    return _OWN.union(listed), by_rest
+    return _WELL_KNOWN.union(listed), by_rest
 
 
 def _shortened(name: str) -> Iterator[str]:

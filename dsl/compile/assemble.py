@@ -13,23 +13,32 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from dsl.judge.atoms import MAX_COUNTED, Exemption, Pairing, Question
-from dsl.judge.formula import Counted, CountIs, Every, Neg, Ordered, Seen, Some, Term, wakes
-from dsl.judge.pairs import Paired, PairedBounds, Words
+from dsl.judge.atoms import MAX_COUNTED, AtomSpec, Exemption, Pairing
+from dsl.judge.formula import (
+    AllOfTerm,
+    AnyOfTerm,
+    CountTerm,
+    HitCount,
+    HitTerm,
+    NotTerm,
+    OrderTerm,
+    Term,
+    trigger_atoms,
+)
+from dsl.judge.pairs import PairBoundsTerm, PairLabels, PairTerm
 from dsl.judge.predicate import EVERY_SPAN
 from dsl.judge.relation import Relation
 from dsl.judge.ruleset import Formula, Kind
 from dsl.syntax.nodes import (
     AllOf,
     AnyOf,
-    Carries,
-    Compared,
     Count,
+    CountComparison,
     Duration,
     Expr,
-    Form,
     Has,
-    Key,
+    HasAttribute,
+    JoinKey,
     Name,
     Not,
     Number,
@@ -37,9 +46,10 @@ from dsl.syntax.nodes import (
     Pair,
     Partner,
     Relations,
+    RelationWord,
+    RuleBody,
     Subject,
     When,
-    Word,
     subjects,
 )
 from dsl.syntax.printer import expr_text, subject_text
@@ -56,26 +66,26 @@ class Assembly:
 
     zone: str
     exemptions: tuple[Exemption, ...]
-    questions: dict[Question, int] = field(default_factory=dict)
+    atom_specs: dict[AtomSpec, int] = field(default_factory=dict)
     pairings: dict[bytes, Pairing] = field(default_factory=dict)
     is_about_every_trace: bool = False
-    _subjects: dict[Seen, Question] = field(default_factory=dict)
+    _subjects: dict[HitTerm, AtomSpec] = field(default_factory=dict)
     _named_in_when: frozenset[bytes] = frozenset()
 
-    def formula(self, form: Form, kind: Kind) -> Formula:
+    def formula(self, body: RuleBody, kind: Kind) -> Formula:
         """The formula of a rule."""
-        about = _about(form, kind)
+        about = _about(body, kind)
         self._named_in_when = frozenset(self._fingerprint(subject) for subject, _ in subjects(about))
         applies = self._applies(about, kind)
-        broken = self._broken(form, kind)
-        shown = tuple(self._shown())
+        broken = self._broken(body, kind)
+        subject_hits = tuple(self._shown_subjects())
         plain = self._applies(about, kind, exempts=False) if self.exemptions else applies
-        woken = frozenset(wakes(plain))
+        triggers = frozenset(trigger_atoms(plain))
         if plain.truth({}, whole=True) is not False:
-            every_span = self._seen(ANY_SPAN, bound=False)
-            shown, woken = (*shown, every_span), woken | {every_span.atom}
-        self.is_about_every_trace = Question(ANY_SPAN, self.zone).fingerprint in woken
-        return Formula(applies, broken, plain if self.exemptions else None, shown, woken)
+            every_span = self._hit(ANY_SPAN, bound=False)
+            subject_hits, triggers = (*subject_hits, every_span), triggers | {every_span.atom}
+        self.is_about_every_trace = AtomSpec(ANY_SPAN, self.zone).fingerprint in triggers
+        return Formula(applies, broken, plain if self.exemptions else None, subject_hits, triggers)
 
     def _applies(self, about: Expr, kind: Kind, *, exempts: bool = True) -> Term:
         if not exempts:
@@ -84,50 +94,50 @@ class Assembly:
         if kind is not Kind.PATTERN:
             return term
         positive = (subject for subject, is_positive in subjects(about) if is_positive)
-        return Some((term, *(self._seen(subject, bound=True) for subject in positive)))
+        return AnyOfTerm((term, *(self._hit(subject, bound=True) for subject in positive)))
 
-    def _broken(self, form: Form, kind: Kind) -> Term:
-        if isinstance(form, When):
-            required = [Neg(self._term(clause)) for clause in form.always]
-            return Some((*required, *(self._term(clause, never=True) for clause in form.never)))
-        if kind is Kind.INVARIANT and isinstance(form, AllOf):
-            return Neg(Every(tuple(map(self._term, form.items[1:]))))
-        return self._term(form, bound=True)
+    def _broken(self, body: RuleBody, kind: Kind) -> Term:
+        if isinstance(body, When):
+            required = [NotTerm(self._term(clause)) for clause in body.always]
+            return AnyOfTerm((*required, *(self._term(clause, never=True) for clause in body.never)))
+        if kind is Kind.INVARIANT and isinstance(body, AllOf):
+            return NotTerm(AllOfTerm(tuple(map(self._term, body.items[1:]))))
+        return self._term(body, bound=True)
 
     def _term(self, expr: Expr, *, bound: bool = False, never: bool = False, positive: bool = True) -> Term:
         """The term of an expression; `bound` when the rule's exceptions bind its positive subjects."""
         match expr:
-            case Has() | Carries():
-                return self._seen(expr, bound=bound and positive)
+            case Has() | HasAttribute():
+                return self._hit(expr, bound=bound and positive)
             case Not(item):
-                return Neg(self._term(item, bound=bound, never=never, positive=not positive))
+                return NotTerm(self._term(item, bound=bound, never=never, positive=not positive))
             case AllOf(items) | AnyOf(items):
                 terms = tuple(self._term(item, bound=bound, never=never, positive=positive) for item in items)
-                return Every(terms) if isinstance(expr, AllOf) else Some(terms)
+                return AllOfTerm(terms) if isinstance(expr, AllOf) else AnyOfTerm(terms)
             case Order(left, op, right):
-                first, second = (self._seen(side, bound=bound and positive).atom for side in (left, right))
-                return Ordered(expr_text(expr), first, op, second)
+                first, second = (self._hit(side, bound=bound and positive).atom for side in (left, right))
+                return OrderTerm(expr_text(expr), first, op, second)
             case Pair():
-                other = expr.partner.subject
-                repeats = never and self._fingerprint(other) in self._named_in_when
+                partner = expr.partner.subject
+                repeats = never and self._fingerprint(partner) in self._named_in_when
                 return self._pair(expr, bound=(bound and positive) or repeats)
-            case Compared():
-                return self._count_is(expr, bound=bound and positive)
+            case CountComparison():
+                return self._count_comparison(expr, bound=bound and positive)
 
-    def _pair(self, pair: Pair, *, bound: bool) -> Paired | PairedBounds:
+    def _pair(self, pair: Pair, *, bound: bool) -> PairTerm | PairBoundsTerm:
         """The term of a pair; `bound` when the exceptions bind its other subject too."""
         is_same = self._fingerprint(pair.subject) == self._fingerprint(pair.partner.subject)
         order = pair.partner.relations.order
-        if order is not None and not is_same and pair == _bare(pair, order):
+        if order is not None and not is_same and pair == _bounds_only(pair, order):
             pairing = Pairing.UNSTARTED if pair.quantifier == "each" else Pairing.NOTHING
-            subject = self._occurring(pair.subject, bound=True, pairing=pairing)
-            other = self._occurring(pair.partner.subject, bound=bound, pairing=Pairing.NOTHING)
-            return PairedBounds(_words(pair), pair.quantifier, subject, order, other)
+            subject = self._occurrence_atom(pair.subject, bound=True, pairing=pairing)
+            partner = self._occurrence_atom(pair.partner.subject, bound=bound, pairing=Pairing.NOTHING)
+            return PairBoundsTerm(_pair_labels(pair), pair.quantifier, subject, order, partner)
         keys = _names(pair.keys)
-        subject = self._occurring(pair.subject, bound=True, keys=keys)
+        subject = self._occurrence_atom(pair.subject, bound=True, keys=keys)
         that = None if pair.that is None else self._relation(pair.subject, pair.that, keys, bound=True)
-        partner = self._relation(pair.subject, pair.partner, keys, bound=bound)
-        return Paired(_words(pair), pair.quantifier, subject, that, partner, pair.partner.is_own)
+        relation = self._relation(pair.subject, pair.partner, keys, bound=bound)
+        return PairTerm(_pair_labels(pair), pair.quantifier, subject, that, relation, pair.partner.is_own)
 
     def _relation(self, subject: Subject, partner: Partner, keys: tuple[str, ...], *, bound: bool) -> Relation:
         """The relation of a partner to a subject whose atom has these keys."""
@@ -135,9 +145,9 @@ class Assembly:
         between, is_any = None, False
         for without in relations.without:
             is_any = without.is_any
-            between = self._occurring(without.subject, bound=False, keys=() if is_any else compared)
+            between = self._occurrence_atom(without.subject, bound=False, keys=() if is_any else compared)
         return Relation(
-            other=self._occurring(partner.subject, bound=bound, keys=compared),
+            partner=self._occurrence_atom(partner.subject, bound=bound, keys=compared),
             order=relations.order,
             keys=tuple(map(keys.index, compared)),
             between=between,
@@ -145,62 +155,62 @@ class Assembly:
             is_same=self._fingerprint(subject) == self._fingerprint(partner.subject),
         )
 
-    def _occurring(
+    def _occurrence_atom(
         self, subject: Subject, *, bound: bool, keys: tuple[str, ...] = (), pairing: Pairing = Pairing.EACH
     ) -> bytes:
         """The atom of a subject of a pair."""
-        atom = self._seen(subject, bound=bound, keys=keys).atom
+        atom = self._hit(subject, bound=bound, keys=keys).atom
         self.pairings[atom] = max(pairing, self.pairings.get(atom, Pairing.NOTHING))
         return atom
 
     def _fingerprint(self, subject: Subject) -> bytes:
         """What tells whether two subjects are the same."""
-        return Question(subject, self.zone).fingerprint
+        return AtomSpec(subject, self.zone).fingerprint
 
-    def _seen(self, subject: Subject, *, bound: bool, counted: int = 0, keys: tuple[str, ...] = ()) -> Seen:
-        question = Question(subject, self.zone, self.exemptions if bound else (), keys)
-        self.questions[question] = max(counted, self.questions.get(question, 0))
-        seen = Seen(question.text, question.fingerprint)
-        self._subjects.setdefault(seen, question)
-        return seen
+    def _hit(self, subject: Subject, *, bound: bool, counted: int = 0, keys: tuple[str, ...] = ()) -> HitTerm:
+        spec = AtomSpec(subject, self.zone, self.exemptions if bound else (), keys)
+        self.atom_specs[spec] = max(counted, self.atom_specs.get(spec, 0))
+        hit = HitTerm(spec.text, spec.fingerprint)
+        self._subjects.setdefault(hit, spec)
+        return hit
 
-    def _shown(self) -> Iterator[Seen]:
+    def _shown_subjects(self) -> Iterator[HitTerm]:
         """The subjects in the order written; of two that say the same the one that has keys, which shows them."""
-        keyed = {replace(question, keys=()) for question in self._subjects.values() if question.keys}
-        yield from (seen for seen, question in self._subjects.items() if question not in keyed)
+        keyed = {replace(spec, keys=()) for spec in self._subjects.values() if spec.keys}
+        yield from (hit for hit, spec in self._subjects.items() if spec not in keyed)
 
-    def _count_is(self, expr: Compared, *, bound: bool) -> CountIs:
+    def _count_comparison(self, expr: CountComparison, *, bound: bool) -> CountTerm:
         constants = [side.value for side in (expr.left, expr.right) if isinstance(side, Number)]
         limit = _limit(constants[0] if constants else None)
 
-        def side(node: Count | Number | Duration) -> Counted | float:
+        def side(node: Count | Number | Duration) -> HitCount | float:
             if isinstance(node, Count):
-                return Counted(self._seen(node.subject, bound=bound, counted=limit).atom, limit)
+                return HitCount(self._hit(node.subject, bound=bound, counted=limit).atom, limit)
             return node.value if isinstance(node, Number) else node.value_ns
 
-        return CountIs(expr_text(expr), side(expr.left), expr.op, side(expr.right))
+        return CountTerm(expr_text(expr), side(expr.left), expr.op, side(expr.right))
 
 
-def _bare(pair: Pair, order: str) -> Pair:
+def _bounds_only(pair: Pair, order: str) -> Pair:
     """The pair with nothing but before or after: first and last starts tell of it."""
-    return replace(pair, that=None, partner=Partner(pair.partner.subject, Relations((Word(order),))))
+    return replace(pair, that=None, partner=Partner(pair.partner.subject, Relations((RelationWord(order),))))
 
 
-def _words(pair: Pair) -> Words:
+def _pair_labels(pair: Pair) -> PairLabels:
     keys = _names(pair.partner.relations.keys)
-    return Words(expr_text(pair), subject_text(pair.subject), subject_text(pair.partner.subject), keys)
+    return PairLabels(expr_text(pair), subject_text(pair.subject), subject_text(pair.partner.subject), keys)
 
 
-def _names(keys: Iterable[Key]) -> tuple[str, ...]:
+def _names(keys: Iterable[JoinKey]) -> tuple[str, ...]:
     """The names that are compared, sorted, each once."""
     return tuple(sorted({key.left.text for key in keys}))
 
 
-def _about(form: Form, kind: Kind) -> Expr:
+def _about(body: RuleBody, kind: Kind) -> Expr:
     """W, T or the pattern."""
-    if isinstance(form, When):
-        return form.condition
-    return form.items[0] if kind is Kind.INVARIANT and isinstance(form, AllOf) else form
+    if isinstance(body, When):
+        return body.condition
+    return body.items[0] if kind is Kind.INVARIANT and isinstance(body, AllOf) else body
 
 
 def _limit(constant: float | None) -> int:

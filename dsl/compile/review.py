@@ -13,10 +13,10 @@ from datetime import date
 from pathlib import Path
 
 from dsl import problems
-from dsl.compile.compile import CompiledRule, compile_files, rule_set
+from dsl.compile.compile import CompiledRule, build_rule_set, compile_files
 from dsl.files.draft import DraftTest
 from dsl.judge.atoms import Atom, Pairing
-from dsl.judge.keys import hashed, key_hash
+from dsl.judge.keys import hash_variants, key_hash
 from dsl.judge.occurrences import Occurrences
 from dsl.judge.ruleset import Rule, RuleSet
 from dsl.judge.span import Span
@@ -26,7 +26,7 @@ from dsl.syntax import source
 
 
 @dataclass(slots=True)
-class TraceFacts:
+class InMemoryAtomFacts:
     """The facts of one atom in a trace that is held whole in memory; `counted` as `Atom` has it, None counts all."""
 
     first_ns: int | None = None
@@ -49,57 +49,57 @@ class TraceFacts:
         if atom.pairing:
             self.occurrences = self.occurrences or Occurrences()
             variants = atom.variants(span) if atom.pairing is Pairing.EACH else ()
-            self.occurrences.add(span.identity, span.start_ns, hashed(variants, [key_hash] * len(atom.keys)))
+            self.occurrences.add(span.identity, span.start_ns, hash_variants(variants, [key_hash] * len(atom.keys)))
 
 
 def review(paths: Iterable[str | Path], today: date) -> list[Problem]:
     """Every problem of the rule files, sorted by place."""
-    files, found = source.read(paths)
-    compiled, more = compile_files(files)
-    found += more
-    every = rules_of(compiled)
+    files, reported = source.read_files(paths)
+    compiled, compile_problems = compile_files(files)
+    reported += compile_problems
+    all_rules = as_rule_set(compiled)
     for rule in compiled:
-        found += failed_tests(rule, every)
-        found += _expired(rule, today)
-    return problems.by_place(found)
+        reported += run_tests(rule, all_rules)
+        reported += _expired(rule, today)
+    return problems.sort_by_location(reported)
 
 
-def rules_of(compiled: Iterable[CompiledRule]) -> RuleSet:
+def as_rule_set(compiled: Iterable[CompiledRule]) -> RuleSet:
     """The rules as one set; those that are not enabled are judged too."""
     enabled = [replace(each, rule=replace(each.rule, enabled=True)) for each in compiled]
-    rules, _ = rule_set([], enabled, [])
+    rules, _ = build_rule_set([], enabled, [])
     return rules
 
 
 def judge_trace(rules: RuleSet, spans: Iterable[Span], *, whole: bool = True) -> list[Judgement]:
     """The judgements of one trace, from all its spans."""
-    facts: dict[bytes, TraceFacts] = {}
+    facts: dict[bytes, InMemoryAtomFacts] = {}
     for span in spans:
         for atom in rules.hits(span):
-            facts.setdefault(atom.fingerprint, TraceFacts(counted=atom.counted)).add(atom, span)
+            facts.setdefault(atom.fingerprint, InMemoryAtomFacts(counted=atom.counted)).add(atom, span)
     return judge(rules, facts, whole=whole)
 
 
-def failed_tests(compiled: CompiledRule, every: RuleSet) -> Iterator[Problem]:
+def run_tests(compiled: CompiledRule, all_rules: RuleSet) -> Iterator[Problem]:
     """The tests of a rule that do not come out as expected: judged alone, and among `every` rule of its set."""
-    if compiled.draft.misses_tests:
-        yield problems.no_tests(compiled.draft.spot, compiled.rule.id)
+    if compiled.draft.lacks_tests:
+        yield problems.missing_tests(compiled.draft.spot, compiled.rule.id)
     if not compiled.draft.tests:
         return
-    rule, alone = compiled.rule, rules_of([compiled])
+    rule, alone = compiled.rule, as_rule_set([compiled])
     for test in compiled.draft.tests:
-        actual, among = _verdict(alone, rule, test), _verdict(every, rule, test)
+        actual, among_others = _verdict(alone, rule, test), _verdict(all_rules, rule, test)
         if actual is not test.expect:
             yield problems.failed_test(test.spot, test.name, test.expect.value, actual.value)
-        if among is not actual:
-            yield problems.depends_on_others(test.spot, test.name, actual.value, among.value)
+        if among_others is not actual:
+            yield problems.depends_on_others(test.spot, test.name, actual.value, among_others.value)
 
 
 def _verdict(rules: RuleSet, rule: Rule, test: DraftTest) -> Verdict:
-    judgements = judge_trace(rules, test.spans, whole=not test.is_cut)
+    judgements = judge_trace(rules, test.spans, whole=not test.hit_max_duration)
     # Of two rules with one id, which is a problem of its own, each has its own verdict.
-    told_by = (rule.id, rule.fingerprint)
-    of_rule = (each.verdict for each in judgements if (each.rule.id, each.rule.fingerprint) == told_by)
+    rule_key = (rule.id, rule.fingerprint)
+    of_rule = (each.verdict for each in judgements if (each.rule.id, each.rule.fingerprint) == rule_key)
     return next(of_rule, Verdict.NOT_APPLICABLE)
 
 

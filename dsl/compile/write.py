@@ -17,7 +17,7 @@ from ruamel.yaml.representer import SafeRepresenter
 
 from dsl.compile.compile import CompiledRule
 from dsl.judge.ruleset import Rule, RuleException
-from dsl.syntax.printer import form_text
+from dsl.syntax.printer import body_text
 
 
 def rules_text(rules: Iterable[CompiledRule]) -> str:
@@ -64,7 +64,7 @@ def _yaml() -> YAML:
 def _fields(compiled: CompiledRule) -> dict[str, object]:
     """A rule as YAML says it; the keys without a value are left out."""
     rule = compiled.rule
-    fields = {**_metadata(rule), "condition": form_text(compiled.form)}
+    fields = {**_metadata(rule), "condition": body_text(compiled.body)}
     fields["exceptions"] = [_exception(each) for each in rule.exceptions]
     return {key: value for key, value in fields.items() if value not in (None, [])}
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from dsl.compile.compile import CompiledRule
-from dsl.explain.phrase import clauses, joined, noun, sentence, whose
+from dsl.explain.phrase import clauses, joined, noun, sentence, whose_phrase
 from dsl.files.draft import DraftException
-from dsl.judge.atoms import Question, looked_up
+from dsl.judge.atoms import AtomSpec, lookup_names
 from dsl.judge.formula import compare
 from dsl.judge.ruleset import Kind, Mode, Rule
 from dsl.show import printable
-from dsl.syntax.nodes import AllOf, AnyOf, Compared, Expr, Form, Not, Number, When, subjects
+from dsl.syntax.nodes import AllOf, AnyOf, CountComparison, Expr, Not, Number, RuleBody, When, subjects
 from dsl.syntax.parse import parse_cond
-from dsl.syntax.printer import cond_text, form_text
+from dsl.syntax.printer import body_text, cond_text
 
 _UNDETERMINED = (
     "it applies, and what is missing could change the answer, because the trace is not known whole",
@@ -50,18 +50,18 @@ def explain(compiled: CompiledRule, identity: Iterable[str]) -> str:
       there is a span `token.logged`
     <BLANKLINE>
     """
-    rule, form = compiled.rule, compiled.form
-    bad = _bad(form, rule.kind)
+    rule, body = compiled.rule, compiled.body
+    bad = _bad(body, rule.kind)
     sections = {
-        rule.id if rule.title == rule.id else f"{rule.id}: {rule.title}": [_standing(rule)],
-        "Rule": [form_text(form)],
-        "Applies to a trace when": _applies(form, rule.kind),
+        rule.id if rule.title == rule.id else f"{rule.id}: {rule.title}": [_status(rule)],
+        "Rule": [body_text(body)],
+        "Applies to a trace when": _applies(body, rule.kind),
         "Broken when it applies and": clauses(bad),
         "Held when it applies and": clauses(bad, holds=False),
         "Undetermined when": _UNDETERMINED,
         "Exceptions": [_exception(each) for each in compiled.draft.exceptions],
-        "Leaves the process, of each span that satisfies an atom": list(_leaves(compiled.questions, identity)),
-        "Atoms": [_atom(question) for question in compiled.questions],
+        "Leaves the process, of each span that satisfies an atom": list(_exported_data(compiled.atom_specs, identity)),
+        "Atoms": [_atom(spec) for spec in compiled.atom_specs],
     }
     written = [_section(head, lines) for head, lines in sections.items() if lines]
     return "\n".join([*written, "".join(f"{line}\n" for line in _SPAN_IS)])
@@ -71,64 +71,64 @@ def _section(head: str, lines: Iterable[str]) -> str:
     return "".join(f"{printable(line)}\n" for line in [head, *(f"  {line}" for line in lines)])
 
 
-def _standing(rule: Rule) -> str:
-    said = [rule.kind.value, rule.severity.value, *rule.controls]
-    said += [f"times in {rule.timezone}"] if rule.timezone != "UTC" else []
-    said += ["shadow: judged and counted, no signals"] if rule.mode is Mode.SHADOW else []
-    said += ["not enabled: judged on no trace"] if not rule.enabled else []
-    return ", ".join(said)
+def _status(rule: Rule) -> str:
+    phrases = [rule.kind.value, rule.severity.value, *rule.controls]
+    phrases += [f"times in {rule.timezone}"] if rule.timezone != "UTC" else []
+    phrases += ["shadow: judged and counted, no signals"] if rule.mode is Mode.SHADOW else []
+    phrases += ["not enabled: judged on no trace"] if not rule.enabled else []
+    return ", ".join(phrases)
 
 
-def _applies(form: Form, kind: Kind) -> list[str]:
-    if isinstance(form, When):
-        return clauses(form.condition)
-    if kind is Kind.INVARIANT and isinstance(form, AllOf):
-        return clauses(form.items[0])
-    seen = [f"there is a {noun(subject)}" for subject, is_positive in subjects(form) if is_positive]
-    if not seen:
-        return clauses(form)
+def _applies(body: RuleBody, kind: Kind) -> list[str]:
+    if isinstance(body, When):
+        return clauses(body.condition)
+    if kind is Kind.INVARIANT and isinstance(body, AllOf):
+        return clauses(body.items[0])
+    hits = [f"there is a {noun(subject)}" for subject, is_positive in subjects(body) if is_positive]
+    if not hits:
+        return clauses(body)
     # A pattern is also about every trace of which it is true, whatever of it was seen.
-    others = [item for item in (form.items if isinstance(form, AnyOf) else [form]) if not _is_seen(item)]
-    said = [f"({sentence(item)})" if isinstance(item, AllOf | AnyOf) else sentence(item) for item in others]
-    return joined("or", [*seen, *said])
+    unhit = [item for item in (body.items if isinstance(body, AnyOf) else [body]) if not _implies_hit(item)]
+    phrases = [f"({sentence(item)})" if isinstance(item, AllOf | AnyOf) else sentence(item) for item in unhit]
+    return joined("or", [*hits, *phrases])
 
 
-def _is_seen(expr: Expr) -> bool:
+def _implies_hit(expr: Expr) -> bool:
     """Whether the expression is true only of traces in which one of its positive subjects was seen."""
     match expr:
         case AllOf(items):
-            return any(map(_is_seen, items))
+            return any(map(_implies_hit, items))
         case AnyOf(items):
-            return all(map(_is_seen, items))
-        case Compared(left, op, right):
-            none, other = (side.value if isinstance(side, Number) else 0 for side in (left, right))
-            return not compare(none, op, other)
+            return all(map(_implies_hit, items))
+        case CountComparison(left, op, right):
+            zero, other = (side.value if isinstance(side, Number) else 0 for side in (left, right))
+            return not compare(zero, op, other)
         case _:
             return not isinstance(expr, Not)
 
 
-def _bad(form: Form, kind: Kind) -> Expr:
+def _bad(body: RuleBody, kind: Kind) -> Expr:
     """What a rule that applies is broken by."""
-    if isinstance(form, When):
-        items: tuple[Expr, ...] = (*map(Not, form.always), *form.never)
+    if isinstance(body, When):
+        items: tuple[Expr, ...] = (*map(Not, body.always), *body.never)
         return items[0] if len(items) == 1 else AnyOf(items)
-    if kind is Kind.INVARIANT and isinstance(form, AllOf):
-        first, *rest = form.items[1:]
+    if kind is Kind.INVARIANT and isinstance(body, AllOf):
+        first, *rest = body.items[1:]
         return Not(AllOf((first, *rest)) if rest else first)
-    return form
+    return body
 
 
 def _exception(exception: DraftException) -> str:
     cond, _ = parse_cond(exception.where)
     until = "" if exception.expires is None else f" up to and including {exception.expires.isoformat()}"
     why = ": ".join(text for text in (exception.owner, exception.reason) if text)
-    said = "" if cond is None else whose(cond)
-    return f"a span {said} does not make the rule apply{until}" + (f" ({why})" if why else "")
+    phrases = "" if cond is None else whose_phrase(cond)
+    return f"a span {phrases} does not make the rule apply{until}" + (f" ({why})" if why else "")
 
 
-def _leaves(questions: Collection[Question], identity: Iterable[str]) -> Iterator[str]:
-    compared = {key for question in questions for key in question.keys}
-    named = {name for question in questions for name in looked_up(question, shown=True)}
+def _exported_data(atom_specs: Collection[AtomSpec], identity: Iterable[str]) -> Iterator[str]:
+    compared = {key for spec in atom_specs for key in spec.keys}
+    named = {name for spec in atom_specs for name in lookup_names(spec, shown=True)}
     yield "its id, name, service, start and duration"
     yield "where it has them, as the rule names them: " + ", ".join(sorted(named))
     yield "where it has them, as it tells who: " + ", ".join(sorted(identity))
@@ -136,7 +136,7 @@ def _leaves(questions: Collection[Question], identity: Iterable[str]) -> Iterato
         yield "where it has them, hashes of the values that pairs compare: " + ", ".join(sorted(compared))
 
 
-def _atom(question: Question) -> str:
-    unless = [f"unless {cond_text(each.where)}" for each in question.exemptions]
-    keys = [f"with {', '.join(question.keys)}"] if question.keys else []
-    return " ".join([question.fingerprint.hex(), question.text, *keys, *unless])
+def _atom(spec: AtomSpec) -> str:
+    unless = [f"unless {cond_text(each.where)}" for each in spec.exemptions]
+    keys = [f"with {', '.join(spec.keys)}"] if spec.keys else []
+    return " ".join([spec.fingerprint.hex(), spec.text, *keys, *unless])

@@ -14,14 +14,17 @@ from dsl.judge.predicate import EVERY_SPAN
 from dsl.syntax.nodes import (
     AllOf,
     AnyOf,
-    Carries,
-    Choices,
-    Compared,
+    Comparison,
     Cond,
     Count,
+    CountComparison,
     Duration,
+    Exists,
     Expr,
     Has,
+    HasAttribute,
+    IsTruthy,
+    ListLiteral,
     Literal,
     Name,
     Not,
@@ -30,13 +33,10 @@ from dsl.syntax.nodes import (
     Order,
     Pair,
     Partner,
-    Presence,
     Reference,
     Relations,
     Subject,
-    Test,
     Text,
-    Truth,
     Without,
 )
 from dsl.syntax.printer import operand_text
@@ -51,7 +51,7 @@ _COUNTS = MappingProxyType(
         ">=": ("is at least", "is less than"),
     }
 )
-_TESTS = MappingProxyType(
+_COMPARISONS = MappingProxyType(
     {
         "==": ("is", "is not"),
         "!=": ("is there and is not", "is"),
@@ -91,13 +91,13 @@ def clauses(expr: Expr, *, holds: bool = True) -> list[str]:
         case AllOf(items) | AnyOf(items):
             word = "and" if isinstance(expr, AllOf) is holds else "or"
             return joined(word, [_part(item, holds=holds) for item in items])
-        case Has() | Carries():
+        case Has() | HasAttribute():
             return [f"there is {'a' if holds else 'no'} {noun(expr)}"]
         case Order():
             return [_order(expr, holds=holds)]
         case Pair():
             return [_pair(expr, holds=holds)]
-        case Compared(left, op, right):
+        case CountComparison(left, op, right):
             return [f"{_amount(left)} {_COUNTS[op][not holds]} {_amount(right)}"]
 
 
@@ -105,25 +105,25 @@ def noun(subject: Subject) -> str:
     """The spans that satisfy a subject.
 
     >>> from dsl.syntax.nodes import Name
-    >>> noun(Has(Name("payment"), Test(Name("amount"), ">", Number(1000))))
+    >>> noun(Has(Name("payment"), Comparison(Name("amount"), ">", Number(1000))))
     'span `payment` whose `amount` is more than 1000'
     """
-    if isinstance(subject, Carries):
-        return f"span {whose(subject.test)}"
+    if isinstance(subject, HasAttribute):
+        return f"span {whose_phrase(subject.comparison)}"
     head = "span" if subject.name.text == EVERY_SPAN else f"span {_quoted(subject.name.text)}"
-    return head if subject.where is None else f"{head} {whose(subject.where)}"
+    return head if subject.where is None else f"{head} {whose_phrase(subject.where)}"
 
 
-def whose(cond: Cond, *, holds: bool = True) -> str:
+def whose_phrase(cond: Cond, *, holds: bool = True) -> str:
     """What tells a span for which the condition is true, or (`holds` false) is not true.
 
     >>> from dsl.syntax.nodes import Name
-    >>> whose(AllOf((Test(Name("x"), "==", Number(1)), Presence(Name("y")))))
+    >>> whose_phrase(AllOf((Comparison(Name("x"), "==", Number(1)), Exists(Name("y")))))
     'whose `x` is 1 and whose `y` is there'
     """
     match cond:
         case Not(item):
-            return whose(item, holds=not holds)
+            return whose_phrase(item, holds=not holds)
         case AllOf(items) if holds:
             parts = joined("and whose", [_cond_part(item, holds=True) for item in items])
         case AnyOf(items) if not holds:
@@ -133,30 +133,30 @@ def whose(cond: Cond, *, holds: bool = True) -> str:
     return "whose " + " ".join(parts)
 
 
-def condition(cond: Cond, *, holds: bool = True) -> str:
+def cond_phrase(cond: Cond, *, holds: bool = True) -> str:
     """What is so on a span for which the condition is true, or (`holds` false) is not true.
 
     >>> from dsl.syntax.nodes import Name
-    >>> condition(Not(Test(Name("x"), "==", Text("a b"))))
+    >>> cond_phrase(Not(Comparison(Name("x"), "==", Text("a b"))))
     '`x`, if it is there, is not "a b"'
     """
     match cond:
         case Not(item):
-            return condition(item, holds=not holds)
+            return cond_phrase(item, holds=not holds)
         case AllOf(items) | AnyOf(items):
             word = "and" if isinstance(cond, AllOf) is holds else "or"
             return " ".join(joined(word, [_cond_part(item, holds=holds) for item in items]))
-        case Presence(name):
+        case Exists(name):
             return f"{_quoted(name.text)} {'is there' if holds else 'is missing'}"
-        case Truth(Name("span.is_root")):
+        case IsTruthy(Name("span.is_root")):
             return f"`span.is_root` is {'true' if holds else 'not true'}"
-        case Truth(name):
-            said = "is there and neither false, 0 nor empty" if holds else "is missing, false, 0 or empty"
-            return f"{_quoted(name.text)} {said}"
-        case Test(name, op, value):
+        case IsTruthy(name):
+            phrase = "is there and neither false, 0 nor empty" if holds else "is missing, false, 0 or empty"
+            return f"{_quoted(name.text)} {phrase}"
+        case Comparison(name, op, value):
             known = "both are" if isinstance(value, Reference) else "it is"
             subject = _quoted(name.text) + ("" if holds else f", if {known} there,")
-            return f"{subject} {_TESTS[op][not holds]} {_value(op, value)}"
+            return f"{subject} {_COMPARISONS[op][not holds]} {_value(op, value)}"
 
 
 def joined(word: str, parts: Iterable[str]) -> list[str]:
@@ -170,13 +170,13 @@ def joined(word: str, parts: Iterable[str]) -> list[str]:
 
 
 def _part(expr: Expr, *, holds: bool) -> str:
-    said = sentence(expr, holds=holds)
-    return f"({said})" if _is_group(expr) else said
+    phrase = sentence(expr, holds=holds)
+    return f"({phrase})" if _is_group(expr) else phrase
 
 
 def _cond_part(cond: Cond, *, holds: bool) -> str:
-    said = condition(cond, holds=holds)
-    return f"({said})" if _is_group(cond) else said
+    phrase = cond_phrase(cond, holds=holds)
+    return f"({phrase})" if _is_group(cond) else phrase
 
 
 def _is_group(node: Expr | Cond) -> bool:
@@ -201,10 +201,10 @@ def _pair(pair: Pair, *, holds: bool) -> str:
 
 def _partner(partner: Partner) -> str:
     relations = partner.relations
-    said = [f"that starts {relations.order} it"] if relations.order else []
-    said += [f"with the same {_quoted(key.left.text)}" for key in relations.keys]
-    said += [f"with no {noun(each.subject)} between them{_of(each, relations)}" for each in relations.without]
-    return " ".join([noun(partner.subject), *said])
+    phrase = [f"that starts {relations.order} it"] if relations.order else []
+    phrase += [f"with the same {_quoted(key.left.text)}" for key in relations.keys]
+    phrase += [f"with no {noun(each.subject)} between them{_of(each, relations)}" for each in relations.without]
+    return " ".join([noun(partner.subject), *phrase])
 
 
 def _of(without: Without, relations: Relations) -> str:
@@ -222,7 +222,7 @@ def _value(op: str, operand: Operand) -> str:
     match operand:
         case Reference(name):
             return f"the {'values' if is_choice else 'value'} of {_quoted(name.text)}"
-        case Choices(items):
+        case ListLiteral(items):
             return (", " if is_choice else " or ").join(map(_literal, items))
         case _:
             return _literal(operand)

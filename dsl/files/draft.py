@@ -14,14 +14,14 @@ from dsl.judge.ruleset import Kind
 from dsl.judge.span import Span
 from dsl.judge.verdict import Verdict
 from dsl.problems import Spot
-from dsl.syntax.source import Passage
+from dsl.syntax.source import SourceText
 
 
 @dataclass(frozen=True, slots=True)
 class DraftException:
     """An exception as written; `expires` is the last day on which it binds."""
 
-    where: Passage
+    where: SourceText
     owner: str | None
     reason: str | None
     expires: date | None
@@ -34,7 +34,7 @@ class DraftTest:
 
     name: str
     spans: tuple[Span, ...]
-    is_cut: bool
+    hit_max_duration: bool
     expect: Verdict
     spot: Spot
 
@@ -44,13 +44,13 @@ class Draft:
     """One rule as written.
 
     `header_kinds` are the kinds that a header chooses by its title and its Signal line; more than one is a
-    contradiction. `misses_tests`: it could have tests and has none.
+    contradiction. `lacks_tests`: it could have tests and has none.
     """
 
     fields: Mapping[str, Field]
-    condition: Passage
+    condition: SourceText
     spot: Spot
     header_kinds: tuple[Kind, ...] = ()
     exceptions: tuple[DraftException, ...] = ()
     tests: tuple[DraftTest, ...] = ()
-    misses_tests: bool = False
+    lacks_tests: bool = False

@@ -59,29 +59,29 @@ class Metadata:
     timezone: str
 
 
-def metadata(fields: Mapping[str, Field], spot: Spot) -> tuple[Metadata, list[Problem]]:
+def read_metadata(fields: Mapping[str, Field], spot: Spot) -> tuple[Metadata, list[Problem]]:
     """Reads the fields of a rule that stands at the spot; a wrong value is replaced by the default."""
-    found = [problems.empty_value(field.spot, key) for key, field in fields.items() if not any(field.texts)]
-    given = {key: field for key, field in fields.items() if any(field.texts)}
-    title = _text(given, "title")
-    rule_id = _rule_id(given, title, found)
-    is_said_already = any(key in fields and key not in given for key in ("id", "title"))
-    if not rule_id and not is_said_already:
-        found.append(problems.no_id(spot))
+    reported = [problems.empty_value(field.spot, key) for key, field in fields.items() if not any(field.texts)]
+    filled = {key: field for key, field in fields.items() if any(field.texts)}
+    title = _text(filled, "title")
+    rule_id = _rule_id(filled, title, reported)
+    is_reported = any(key in fields and key not in filled for key in ("id", "title"))
+    if not rule_id and not is_reported:
+        reported.append(problems.missing_id(spot))
     return Metadata(
         id=rule_id,
-        title=title or _text(given, "signal") or rule_id,
-        severity=_one_of(RuleSeverity, given, "severity", found) or DEFAULT_SEVERITY,
-        kind=_one_of(Kind, given, "kind", found),
-        controls=_texts(given, "controls") or _controls_of(title or ""),
-        owner=_text(given, "owner"),
-        tags=_texts(given, "tags"),
-        description=_text(given, "description"),
-        references=_texts(given, "references"),
-        enabled=_is_enabled(given, found),
-        mode=_one_of(Mode, given, "mode", found) or Mode.LIVE,
-        timezone=_timezone(given, found),
-    ), found
+        title=title or _text(filled, "signal") or rule_id,
+        severity=_one_of(RuleSeverity, filled, "severity", reported) or DEFAULT_SEVERITY,
+        kind=_one_of(Kind, filled, "kind", reported),
+        controls=_texts(filled, "controls") or _controls_of(title or ""),
+        owner=_text(filled, "owner"),
+        tags=_texts(filled, "tags"),
+        description=_text(filled, "description"),
+        references=_texts(filled, "references"),
+        enabled=_is_enabled(filled, reported),
+        mode=_one_of(Mode, filled, "mode", reported) or Mode.LIVE,
+        timezone=_timezone(filled, reported),
+    ), reported
 
 
 def slug(title: str) -> str:
@@ -94,11 +94,11 @@ def slug(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain)[:_MAX_ID].strip("-")
 
 
-def _rule_id(given: Mapping[str, Field], title: str | None, found: list[Problem]) -> str:
-    if (field := given.get("id") or given.get("signal")) is None:
+def _rule_id(filled: Mapping[str, Field], title: str | None, reported: list[Problem]) -> str:
+    if (field := filled.get("id") or filled.get("signal")) is None:
         return slug(title or "")
     if _ID.fullmatch(field.text) is None:
-        found.append(problems.bad_id(field.spot, field.text))
+        reported.append(problems.invalid_id(field.spot, field.text))
     return field.text
 
 
@@ -110,36 +110,36 @@ def _controls_of(title: str) -> tuple[str, ...]:
     return (f"{named[1]}/{named[2]}",) if is_framework and re.search("[0-9]", named[2]) else ()
 
 
-def _text(given: Mapping[str, Field], key: str) -> str | None:
-    return given[key].text if key in given else None
+def _text(filled: Mapping[str, Field], key: str) -> str | None:
+    return filled[key].text if key in filled else None
 
 
-def _texts(given: Mapping[str, Field], key: str) -> tuple[str, ...]:
-    return tuple(text for text in given[key].texts if text) if key in given else ()
+def _texts(filled: Mapping[str, Field], key: str) -> tuple[str, ...]:
+    return tuple(text for text in filled[key].texts if text) if key in filled else ()
 
 
-def _one_of(options: type[E], given: Mapping[str, Field], key: str, found: list[Problem]) -> E | None:
-    if (field := given.get(key)) is None:
+def _one_of(options: type[E], filled: Mapping[str, Field], key: str, reported: list[Problem]) -> E | None:
+    if (field := filled.get(key)) is None:
         return None
     try:
         return options(field.text)
     except ValueError:
-        found.append(problems.bad_value(field.spot, key, field.text, [option.value for option in options]))
+        reported.append(problems.invalid_value(field.spot, key, field.text, [option.value for option in options]))
         return None
 
 
-def _is_enabled(given: Mapping[str, Field], found: list[Problem]) -> bool:
-    field = given.get("enabled")
+def _is_enabled(filled: Mapping[str, Field], reported: list[Problem]) -> bool:
+    field = filled.get("enabled")
     if field is not None and field.text not in {"true", "false"}:
-        found.append(problems.bad_value(field.spot, "enabled", field.text, ["true", "false"]))
+        reported.append(problems.invalid_value(field.spot, "enabled", field.text, ["true", "false"]))
     return field is None or field.text != "false"
 
 
-def _timezone(given: Mapping[str, Field], found: list[Problem]) -> str:
-    if (field := given.get("timezone")) is None:
+def _timezone(filled: Mapping[str, Field], reported: list[Problem]) -> str:
+    if (field := filled.get("timezone")) is None:
         return "UTC"
     try:
         return zone_of(field.text).key
     except KeyError:
-        found.append(problems.bad_timezone(field.spot, field.text, zone_names()))
+        reported.append(problems.unknown_timezone(field.spot, field.text, zone_names()))
         return "UTC"

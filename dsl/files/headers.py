@@ -16,7 +16,7 @@ from dsl.files.draft import Draft
 from dsl.files.fields import HEADER_KEYS, LIST_KEYS, Field
 from dsl.judge.ruleset import Kind
 from dsl.problems import Problem
-from dsl.syntax.source import Passage, SourceFile
+from dsl.syntax.source import SourceFile, SourceText
 
 _COMMENT = re.compile(r"\s*//")
 # Lines are read without the blanks at their end, so that no form needs to look for them a second time.
@@ -29,27 +29,27 @@ _ID = re.compile(r"\s*//\s*id\s*:.*")
 _NEAR_FIELD = re.compile(r"\s*//\s*([A-Za-z][A-Za-z _-]{0,40}?) {0,9}[:=].*")
 _NEAR_SIGNAL = re.compile(r"\s*//\s*(signal)\b.*\( *(?:info|low|medium|high|critical) *\)", re.IGNORECASE)
 _NEAR_TITLE = re.compile(r"\s*//\s*([“”„«\u2018']([^“”„«»\u2018\u2019']+)[“”»\u2019'])")
-_NEAR = 0.75
+_SIMILARITY_CUTOFF = 0.75
 _KEYS = (*HEADER_KEYS, "signal")
-_ELSEWHERE = {
+_FOREIGN_KEYS = {
     **dict.fromkeys(("title", "name"), 'did you mean "TITLE"?'),
     **dict.fromkeys(("condition", "exceptions", "tests", "exampleviolation"), "it stands in YAML rule files only"),
     "complianceframeworks": "did you mean `controls:`?",
 }
 
 
-def drafts(file: SourceFile) -> tuple[list[Draft], list[Problem]]:
+def read_drafts(file: SourceFile) -> tuple[list[Draft], list[Problem]]:
     """The rules of a file."""
-    found: list[Problem] = []
-    headers = list(_headers(file, found))
+    reported: list[Problem] = []
+    headers = list(_headers(file, reported))
     edges = [*(header.start for header in headers), len(file.lines)]
-    if (stray := _passage(file, 0, edges[0])) is not None:
-        found.append(problems.text_without_header(file.spot(stray.line, 1, len(file.lines[stray.line - 1]))))
-    rules = [_draft(file, header, end, found) for header, end in zip(headers, edges[1:], strict=True)]
-    return [rule for rule in rules if rule is not None], found
+    if (stray := _source_text(file, 0, edges[0])) is not None:
+        reported.append(problems.text_without_header(file.spot(stray.line, 1, len(file.lines[stray.line - 1]))))
+    rules = [_read_draft(file, header, end, reported) for header, end in zip(headers, edges[1:], strict=True)]
+    return [rule for rule in rules if rule is not None], reported
 
 
-def _headers(file: SourceFile, found: list[Problem]) -> Iterator[range]:
+def _headers(file: SourceFile, reported: list[Problem]) -> Iterator[range]:
     """The line numbers, from 0, of each header; of a run of comments that is nearly one, the slips are noted."""
     lines = file.lines
     edges = [index for index, line in enumerate(lines) if _COMMENT.match(line) is None]
@@ -58,29 +58,29 @@ def _headers(file: SourceFile, found: list[Problem]) -> Iterator[range]:
         if any(_starts_rule(lines[index]) for index in run):
             yield run
         else:
-            found += [slip for index in run for slip in _slips(file, index, is_header=False)]
+            reported += [problem for index in run for problem in _near_misses(file, index, is_header=False)]
 
 
 def _starts_rule(line: str) -> bool:
-    return any(form.fullmatch(line.rstrip()) for form in (_TITLE, _SIGNAL, _ID))
+    return any(pattern.fullmatch(line.rstrip()) for pattern in (_TITLE, _SIGNAL, _ID))
 
 
-def _draft(file: SourceFile, header: range, end: int, found: list[Problem]) -> Draft | None:
+def _read_draft(file: SourceFile, header: range, end: int, reported: list[Problem]) -> Draft | None:
     fields: dict[str, Field] = {}
     kinds: list[Kind] = []
     for index in header:
-        for key, field in _fields(file, index, kinds, found):
+        for key, field in _fields(file, index, kinds, reported):
             if key in fields:
-                found.append(problems.given_twice(field.spot, key))
+                reported.append(problems.duplicate_key(field.spot, key))
             fields.setdefault(key, field)
     spot = file.spot(header.start + 1, 1, len(file.lines[header.start]))
-    if (condition := _passage(file, header.stop, end)) is None:
-        found.append(problems.header_without_rule(spot))
+    if (condition := _source_text(file, header.stop, end)) is None:
+        reported.append(problems.header_without_rule(spot))
         return None
     return Draft(fields, condition, spot, tuple(dict.fromkeys(kinds)))
 
 
-def _fields(file: SourceFile, index: int, kinds: list[Kind], found: list[Problem]) -> Iterable[tuple[str, Field]]:
+def _fields(file: SourceFile, index: int, kinds: list[Kind], reported: list[Problem]) -> Iterable[tuple[str, Field]]:
     """What one line of a header says."""
     line = file.lines[index].rstrip()
     if title := _TITLE.fullmatch(line):
@@ -94,29 +94,31 @@ def _fields(file: SourceFile, index: int, kinds: list[Kind], found: list[Problem
     elif (field := _FIELD.fullmatch(line)) and field[1] in HEADER_KEYS:
         yield field[1], _field(file, index, field, 2, is_list=field[1] in LIST_KEYS)
     else:
-        found += _slips(file, index, is_header=True)
+        reported += _near_misses(file, index, is_header=True)
 
 
-def _slips(file: SourceFile, index: int, *, is_header: bool) -> Iterator[Problem]:
+def _near_misses(file: SourceFile, index: int, *, is_header: bool) -> Iterator[Problem]:
     """A warning when a comment looks like a line of a header; outside of one, like a line that begins a rule."""
     line = file.lines[index].rstrip()
     if title := _NEAR_TITLE.fullmatch(line):
-        yield _slip(file, index, title, f'did you mean "{title[2]}"?')
+        yield _near_miss(file, index, title, f'did you mean "{title[2]}"?')
     elif signal := _NEAR_SIGNAL.fullmatch(line):
-        yield _slip(file, index, signal, _spelled("signal"))
+        yield _near_miss(file, index, signal, _spelling("signal"))
     elif field := _NEAR_FIELD.fullmatch(line):
         key = re.sub("[ _-]", "", field[1].lower())
-        if is_header and key in _ELSEWHERE:
-            yield _slip(file, index, field, _ELSEWHERE[key])
-        elif (is_header or key in {"id", "signal"}) and (near := get_close_matches(key, _KEYS, n=1, cutoff=_NEAR)):
-            yield _slip(file, index, field, _spelled(near[0]))
+        if is_header and key in _FOREIGN_KEYS:
+            yield _near_miss(file, index, field, _FOREIGN_KEYS[key])
+        elif (is_header or key in {"id", "signal"}) and (
+            close := get_close_matches(key, _KEYS, n=1, cutoff=_SIMILARITY_CUTOFF)
+        ):
+            yield _near_miss(file, index, field, _spelling(close[0]))
 
 
-def _slip(file: SourceFile, index: int, line: re.Match[str], advice: str) -> Problem:
-    return problems.near_key(_field(file, index, line, 1).spot, line[1], advice)
+def _near_miss(file: SourceFile, index: int, line: re.Match[str], advice: str) -> Problem:
+    return problems.near_header(_field(file, index, line, 1).spot, line[1], advice)
 
 
-def _spelled(key: str) -> str:
+def _spelling(key: str) -> str:
     return "did you mean `Signal: NAME (severity)`?" if key == "signal" else f"did you mean `{key}:`?"
 
 
@@ -126,9 +128,11 @@ def _field(file: SourceFile, index: int, line: re.Match[str], group: int, *, is_
     return Field(texts, spot)
 
 
-def _passage(file: SourceFile, start: int, end: int) -> Passage | None:
+def _source_text(file: SourceFile, start: int, end: int) -> SourceText | None:
     """The text in these lines, without blank lines and comments before and after; None when there is no more."""
-    said = [index for index in range(start, end) if file.lines[index].strip() and not _COMMENT.match(file.lines[index])]
-    if not said:
+    body_lines = [
+        index for index in range(start, end) if file.lines[index].strip() and not _COMMENT.match(file.lines[index])
+    ]
+    if not body_lines:
         return None
-    return Passage(file, "\n".join(file.lines[said[0] : said[-1] + 1]), said[0] + 1)
+    return SourceText(file, "\n".join(file.lines[body_lines[0] : body_lines[-1] + 1]), body_lines[0] + 1)

@@ -1,6 +1,6 @@
 """Reads a span written by hand: the simple form of tests and of `betrace eval`.
 
-In: plain values by key. Out: a `Span`, or `SampleError`. Only `name` must be there:
+In: plain values by key. Out: a `Span`, or `SpanError`. Only `name` must be there:
 
     trace_id span_id parent_span_id   hexadecimal text
     name service kind status status_message scope_name   text
@@ -30,23 +30,23 @@ _SECOND = timedelta(seconds=1)
 _SECOND_NS = 10**9
 _FRACTION = re.compile(r"(?<=\d)\.(\d{1,9})(?!\d)")
 _LEAP = re.compile(r"(?<=:\d\d):60(?![\d:])")
-_LEAST_NS, _MOST_NS = -(1 << 63), (1 << 64) - 1
+_MIN_NS, _MAX_NS = -(1 << 63), (1 << 64) - 1
 """Times that fit 64 bits, with a sign or without."""
 
 _NO_PARENT = bytes(8)
 
 
-class SampleError(ValueError):
+class SpanError(ValueError):
     """A span that cannot be read; `key` is where, `needed` what should stand there."""
 
-    def __init__(self, key: str, needed: str) -> None:
-        super().__init__(f"`{key}` is not {needed}")
+    def __init__(self, key: str, expected: str) -> None:
+        super().__init__(f"`{key}` is not {expected}")
         self.key = key
-        self.needed = needed
+        self.expected = expected
 
 
 def read_span(fields: Mapping[str, Value]) -> Span:
-    """The span; raises `SampleError`. Unknown keys are the caller's to refuse: `KEYS` has those that are read.
+    """The span; raises `SpanError`. Unknown keys are the caller's to refuse: `KEYS` has those that are read.
 
     >>> read_span({"name": "pii.access", "service": "shop"}).resource
     {'service.name': 'shop'}
@@ -78,20 +78,20 @@ def read_span(fields: Mapping[str, Value]) -> Span:
 
 def _hash(span: Span) -> bytes:
     """What tells log records, and spans without an id, apart."""
-    said = (span.span_id, span.start_ns, span.name, sorted(span.attributes.items(), key=repr))
-    return blake2b(repr(said).encode(), digest_size=16).digest()
+    content = (span.span_id, span.start_ns, span.name, sorted(span.attributes.items(), key=repr))
+    return blake2b(repr(content).encode(), digest_size=16).digest()
 
 
 def _name(fields: Mapping[str, Value]) -> str:
     if (name := _text(fields, "name")) is None and "log" not in fields:
-        raise SampleError("name", "text")
+        raise SpanError("name", "text")
     return name or ""
 
 
 def _text(fields: Mapping[str, Value], key: str) -> str | None:
     value = fields.get(key)
     if value is not None and not isinstance(value, str):
-        raise SampleError(key, "text")
+        raise SpanError(key, "text")
     return value
 
 
@@ -99,20 +99,20 @@ def _bytes(fields: Mapping[str, Value], key: str) -> bytes:
     try:
         return bytes.fromhex(_text(fields, key) or "")
     except ValueError:
-        raise SampleError(key, "hexadecimal text") from None
+        raise SpanError(key, "hexadecimal text") from None
 
 
 def _mapping(fields: Mapping[str, Value], key: str) -> Attributes:
     value = fields.get(key)
     if value is not None and not isinstance(value, dict):
-        raise SampleError(key, "a mapping")
+        raise SpanError(key, "a mapping")
     return value or {}
 
 
 def _one_of(fields: Mapping[str, Value], key: str, builtin: str) -> str | None:
     value = _text(fields, key)
     if value is not None and value not in CLOSED_SETS[builtin]:
-        raise SampleError(key, "one of " + ", ".join(CLOSED_SETS[builtin]))
+        raise SpanError(key, "one of " + ", ".join(CLOSED_SETS[builtin]))
     return value
 
 
@@ -121,8 +121,8 @@ def _time_ns(fields: Mapping[str, Value], key: str) -> int | None:
     if value is None:
         return None
     time_ns = value if type(value) is int else _text_ns(value) if isinstance(value, str) else None
-    if time_ns is None or not _LEAST_NS <= time_ns <= _MOST_NS:
-        raise SampleError(key, "a time: ISO 8601 text or Unix nanoseconds")
+    if time_ns is None or not _MIN_NS <= time_ns <= _MAX_NS:
+        raise SpanError(key, "a time: ISO 8601 text or Unix nanoseconds")
     return time_ns or None
 
 
@@ -152,11 +152,11 @@ def _events(fields: Mapping[str, Value]) -> tuple[Event, ...]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise SampleError("events", "a list of {name, attributes}")
+        raise SpanError("events", "a list of {name, attributes}")
     return tuple(Event(each) if isinstance(each, str) else _event(each) for each in value)
 
 
 def _event(value: Value) -> Event:
     if not isinstance(value, dict) or set(value) - {"name", "attributes"} or not isinstance(value.get("name"), str):
-        raise SampleError("events", "a list of {name, attributes}")
+        raise SpanError("events", "a list of {name, attributes}")
     return Event(str(value["name"]), _mapping(value, "attributes"))

@@ -28,8 +28,8 @@ from ruamel.yaml.events import (
 from dsl import problems
 from dsl.judge.span import Value
 from dsl.problems import Problem, Spot
-from dsl.syntax.parse import mended
-from dsl.syntax.source import Passage, SourceFile
+from dsl.syntax.parse import decode_surrogates
+from dsl.syntax.source import SourceFile, SourceText
 from dsl.syntax.tokens import MAX_NESTING
 
 _NULL = re.compile(r"null|Null|NULL|~|")
@@ -44,7 +44,7 @@ _SPECIAL = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": mat
 
 
 @dataclass(frozen=True, slots=True)
-class Scalar:
+class YamlScalar:
     """One value: its text, and what the core schema reads it as; `style` is YAML's, None when it is plain."""
 
     text: str
@@ -63,91 +63,97 @@ class Scalar:
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class YamlSequence:
     """A list."""
 
-    items: tuple[Node, ...]
+    items: tuple[YamlNode, ...]
     spot: Spot
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class YamlEntry:
     """One key of a mapping, and its value."""
 
-    key: Scalar
-    node: Node
+    key: YamlScalar
+    node: YamlNode
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
+class YamlMapping:
     """A mapping, by key."""
 
-    entries: dict[str, Entry]
+    entries: dict[str, YamlEntry]
     spot: Spot
 
 
-Node: TypeAlias = Scalar | Sequence | Mapping
+YamlNode: TypeAlias = YamlScalar | YamlSequence | YamlMapping
 
 
-def compose(file: SourceFile) -> tuple[Node | None, list[Problem]]:
+def read_yaml(file: SourceFile) -> tuple[YamlNode | None, list[Problem]]:
     """The document of a file; None when it is empty or no YAML."""
     composer = _Composer(file)
     try:
-        return composer.document(), composer.found
-    except _TooDeepError as error:
-        return None, [*composer.found, problems.too_deep(error.spot, MAX_NESTING)]
+        return composer.document(), composer.reported
+    except _NestingError as error:
+        return None, [*composer.reported, problems.too_deep(error.spot, MAX_NESTING)]
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         spot = composer.spot(mark.line, mark.column, 1) if mark is not None else file.spot(1, 1)
-        return None, [*composer.found, problems.bad_yaml(spot, error.problem or error.context or "")]
+        return None, [*composer.reported, problems.invalid_yaml(spot, error.problem or error.context or "")]
     except YAMLError:
-        return None, [*composer.found, problems.bad_yaml(_first(file, _CONTROL), "a control character")]
+        return None, [*composer.reported, problems.invalid_yaml(_first_match(file, _CONTROL), "a control character")]
     except (ValueError, OverflowError):
-        return None, [*composer.found, problems.bad_yaml(_first(file, _NO_CHARACTER), "an escape for no character")]
+        return None, [
+            *composer.reported,
+            problems.invalid_yaml(_first_match(file, _NO_CHARACTER), "an escape for no character"),
+        ]
 
 
-def _first(file: SourceFile, what: re.Pattern[str]) -> Spot:
+def _first_match(file: SourceFile, what: re.Pattern[str]) -> Spot:
     """The first place where this stands: the YAML reader does not always say."""
     for number, line in enumerate(file.lines, 1):
-        if (found := what.search(line)) is not None:
-            return file.spot(number, found.start() + 1, len(found[0]))
+        if (reported := what.search(line)) is not None:
+            return file.spot(number, reported.start() + 1, len(reported[0]))
     return file.spot(1, 1)
 
 
-def plain(node: Node) -> Value:
+def plain_value(node: YamlNode) -> Value:
     """The value of a node, without places."""
     match node:
-        case Sequence(items):
-            return [plain(item) for item in items]
-        case Mapping(entries):
-            return {key: plain(entry.node) for key, entry in entries.items()}
-        case Scalar():
+        case YamlSequence(items):
+            return [plain_value(item) for item in items]
+        case YamlMapping(entries):
+            return {key: plain_value(entry.node) for key, entry in entries.items()}
+        case YamlScalar():
             return node.value
 
 
-def passage(file: SourceFile, scalar: Scalar) -> Passage:
+def source_text(file: SourceFile, scalar: YamlScalar) -> SourceText:
     """The text of a scalar, as a passage that knows its places where the file writes it line by line."""
     text = scalar.text.rstrip()
-    line, column = scalar.spot.place.line, scalar.spot.place.column - 1
+    line, column = scalar.spot.location.line, scalar.spot.location.column - 1
     if scalar.style == "|":
-        return _block(file, text, line) or Passage(file, text, line, column, is_exact=False)
+        return _block_source(file, text, line) or SourceText(file, text, line, column, is_exact=False)
     first = column if scalar.style is None else column + 1
     is_exact = file.lines[line - 1][first:].startswith(text) and "\n" not in text
-    return Passage(file, text, line, first if is_exact else column, is_exact=is_exact)
+    return SourceText(file, text, line, first if is_exact else column, is_exact=is_exact)
 
 
-def _block(file: SourceFile, text: str, line: int) -> Passage | None:
-    rows = text.split("\n")
-    written = file.lines[line : line + len(rows)]
-    first = next(index for index, row in enumerate([*rows, "x"]) if row.strip())
-    if len(written) < len(rows) or first >= len(rows):
+def _block_source(file: SourceFile, text: str, line: int) -> SourceText | None:
+    text_lines = text.split("\n")
+    written = file.lines[line : line + len(text_lines)]
+    first = next(index for index, text_line in enumerate([*text_lines, "x"]) if text_line.strip())
+    if len(written) < len(text_lines) or first >= len(text_lines):
         return None
-    indent = len(written[first]) - len(rows[first])
-    is_exact = all(shown[indent:].rstrip() == row.rstrip() for shown, row in zip(written, rows, strict=True))
-    return Passage(file, text, line + 1, indent, indent) if is_exact else None
+    indent = len(written[first]) - len(text_lines[first])
+    is_exact = all(
+        line_text[indent:].rstrip() == text_line.rstrip()
+        for line_text, text_line in zip(written, text_lines, strict=True)
+    )
+    return SourceText(file, text, line + 1, indent, indent) if is_exact else None
 
 
-class _TooDeepError(Exception):
+class _NestingError(Exception):
     def __init__(self, spot: Spot) -> None:
         super().__init__()
         self.spot = spot
@@ -158,7 +164,7 @@ class _Composer:
 
     def __init__(self, file: SourceFile) -> None:
         self.file = file
-        self.found: list[Problem] = []
+        self.reported: list[Problem] = []
         self._events: Iterator[Event] = iter(YAML(typ="safe", pure=True).parse(file.text))
         self._depth = 0
 
@@ -166,53 +172,53 @@ class _Composer:
         """The spot of a mark, which counts from 0."""
         return self.file.spot(min(line + 1, len(self.file.lines)), column + 1, length)
 
-    def document(self) -> Node | None:
+    def document(self) -> YamlNode | None:
         """The one document."""
-        root: Node | None = None
+        root: YamlNode | None = None
         documents = 0
         for event in self._events:
             if isinstance(event, DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self.found.append(problems.refused_yaml(self._at(event), "a second document", _ONE_DOCUMENT))
+                    self.reported.append(problems.unsupported_yaml(self._at(event), "a second document", _ONE_DOCUMENT))
                     break
                 root = self._node(next(self._events))
         return root
 
-    def _node(self, event: Event) -> Node:
+    def _node(self, event: Event) -> YamlNode:
         self._refuse(event)
         if self._depth > MAX_NESTING:
-            raise _TooDeepError(self._at(event))
+            raise _NestingError(self._at(event))
         self._depth += 1
         node = self._read(event)
         self._depth -= 1
         return node
 
-    def _read(self, event: Event) -> Node:
+    def _read(self, event: Event) -> YamlNode:
         spot = self._at(event)
         if isinstance(event, SequenceStartEvent):
-            return Sequence(tuple(self._node(item) for item in self._until(SequenceEndEvent)), spot)
+            return YamlSequence(tuple(self._node(item) for item in self._until(SequenceEndEvent)), spot)
         if isinstance(event, MappingStartEvent):
-            return Mapping(self._entries(), spot)
+            return YamlMapping(self._entries(), spot)
         if isinstance(event, ScalarEvent):
-            return Scalar(mended(event.value), event.style, spot)
-        return Scalar("", None, spot)
+            return YamlScalar(decode_surrogates(event.value), event.style, spot)
+        return YamlScalar("", None, spot)
 
-    def _entries(self) -> dict[str, Entry]:
-        entries: dict[str, Entry] = {}
+    def _entries(self) -> dict[str, YamlEntry]:
+        entries: dict[str, YamlEntry] = {}
         for event in self._until(MappingEndEvent):
             key = self._node(event)
             node = self._node(next(self._events))
             if isinstance(event, AliasEvent):
                 continue
-            if isinstance(node, Scalar) and node.is_empty:  # YAML says that it stands where the next word does
+            if isinstance(node, YamlScalar) and node.is_empty:  # YAML says that it stands where the next word does
                 node = replace(node, spot=key.spot)
-            if not isinstance(key, Scalar):
-                self.found.append(problems.refused_yaml(key.spot, "a list or mapping as key", "write one word"))
+            if not isinstance(key, YamlScalar):
+                self.reported.append(problems.unsupported_yaml(key.spot, "a list or mapping as key", "write one word"))
             elif key.text in entries:
-                self.found.append(problems.given_twice(key.spot, key.text))
+                self.reported.append(problems.duplicate_key(key.spot, key.text))
             else:
-                entries[key.text] = Entry(key, node)
+                entries[key.text] = YamlEntry(key, node)
         return entries
 
     def _until(self, end: type[Event]) -> Iterator[Event]:
@@ -221,11 +227,11 @@ class _Composer:
 
     def _refuse(self, event: Event) -> None:
         if isinstance(event, AliasEvent):
-            self.found.append(problems.refused_yaml(self._at(event), "an alias", "write the value out"))
+            self.reported.append(problems.unsupported_yaml(self._at(event), "an alias", "write the value out"))
         elif getattr(event, "anchor", None) is not None:
-            self.found.append(problems.refused_yaml(self._at(event), "an anchor", "take it out"))
+            self.reported.append(problems.unsupported_yaml(self._at(event), "an anchor", "take it out"))
         if getattr(event, "ctag", None) is not None:
-            self.found.append(problems.refused_yaml(self._at(event), "a tag", "take it out"))
+            self.reported.append(problems.unsupported_yaml(self._at(event), "a tag", "take it out"))
 
     def _at(self, event: Event) -> Spot:
         start, end = event.start_mark, event.end_mark

@@ -12,8 +12,8 @@ from dsl import problems
 from dsl.files.draft import Draft, DraftException, DraftTest
 from dsl.files.fields import LIST_KEYS, Field
 from dsl.files.spans import KEYS as SPAN_KEYS
-from dsl.files.spans import SampleError, read_span
-from dsl.files.yaml_nodes import Mapping, Node, Scalar, Sequence, compose, passage, plain
+from dsl.files.spans import SpanError, read_span
+from dsl.files.yaml_nodes import YamlMapping, YamlNode, YamlScalar, YamlSequence, plain_value, read_yaml, source_text
 from dsl.judge.span import Span, Value
 from dsl.judge.verdict import Verdict
 from dsl.problems import Problem
@@ -26,34 +26,34 @@ _EXCEPTION_KEYS = ("where", "owner", "reason", "expires")
 _TEST_KEYS = ("name", "spans", "expect", "close")
 _EXAMPLE_KEYS = ("spans", "trace", "close")
 _CLOSES = ("quiet", "max_duration", "end_of_input")
-_CUT = "max_duration"
+_MAX_DURATION = "max_duration"
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FIRST_START_NS = 1_767_614_400 * 10**9
 _SECOND_NS = 10**9
 
 
-def drafts(file: SourceFile) -> tuple[list[Draft], list[Problem]]:
+def read_drafts(file: SourceFile) -> tuple[list[Draft], list[Problem]]:
     """The rules of a file. Spans of tests that have no start begin one second apart from 2026-01-05T12:00Z."""
-    root, found = compose(file)
-    reader = _Reader(file, found)
+    root, reported = read_yaml(file)
+    reader = _RuleReader(file, reported)
     if root is None:
-        return [], found
+        return [], reported
     top = reader.mapping(root, "the file", ("rules",), "a mapping with the key `rules`")
     if top is not None and "rules" not in top.entries:
-        found.append(problems.missing_key(top.spot, "rules"))
+        reported.append(problems.missing_key(top.spot, "rules"))
     rules = [] if top is None else reader.items(top, "rules")
     read = [reader.rule(node) for node in rules]
-    return [draft for draft in read if draft is not None], found
+    return [draft for draft in read if draft is not None], reported
 
 
-class _Reader:
+class _RuleReader:
     """Reads nodes of one file; what is wrong is noted, and the part that it is in left out."""
 
-    def __init__(self, file: SourceFile, found: list[Problem]) -> None:
+    def __init__(self, file: SourceFile, reported: list[Problem]) -> None:
         self.file = file
-        self.found = found
+        self.reported = reported
 
-    def rule(self, node: Node) -> Draft | None:
+    def rule(self, node: YamlNode) -> Draft | None:
         """One rule; None when it has no condition to read."""
         if (rule := self.mapping(node, "a rule", _RULE_KEYS)) is None:
             return None
@@ -64,78 +64,80 @@ class _Reader:
             return None
         return Draft(
             fields=fields,
-            condition=passage(self.file, condition),
+            condition=source_text(self.file, condition),
             spot=rule.spot,
             exceptions=tuple(self._exceptions(rule)),
             tests=tuple(tests),
-            misses_tests=not {"tests", "example_violation"} & set(rule.entries),
+            lacks_tests=not {"tests", "example_violation"} & set(rule.entries),
         )
 
-    def mapping(self, node: Node, what: str, keys: tuple[str, ...], needed: str = "a mapping") -> Mapping | None:
+    def mapping(
+        self, node: YamlNode, what: str, keys: tuple[str, ...], expected: str = "a mapping"
+    ) -> YamlMapping | None:
         """The node as a mapping; keys that are not known are refused."""
-        if not isinstance(node, Mapping):
-            self.found.append(problems.wrong_shape(node.spot, what, needed))
+        if not isinstance(node, YamlMapping):
+            self.reported.append(problems.wrong_type(node.spot, what, expected))
             return None
         for key, entry in node.entries.items():
             if key not in keys:
-                self.found.append(problems.unknown_key(entry.key.spot, key, keys))
+                self.reported.append(problems.unknown_key(entry.key.spot, key, keys))
         return node
 
-    def items(self, parent: Mapping, key: str) -> tuple[Node, ...]:
+    def items(self, parent: YamlMapping, key: str) -> tuple[YamlNode, ...]:
         """The items of a list; none when the key is not there."""
         if key not in parent.entries:
             return ()
         node = parent.entries[key].node
-        if isinstance(node, Sequence):
+        if isinstance(node, YamlSequence):
             return node.items
-        if isinstance(node, Scalar) and node.value is None:
-            self.found.append(problems.empty_value(parent.entries[key].key.spot, key))
+        if isinstance(node, YamlScalar) and node.value is None:
+            self.reported.append(problems.empty_value(parent.entries[key].key.spot, key))
         else:
-            self.found.append(problems.wrong_shape(node.spot, key, "a list"))
+            self.reported.append(problems.wrong_type(node.spot, key, "a list"))
         return ()
 
-    def _scalar(self, parent: Mapping, key: str, *, required: bool = False) -> Scalar | None:
+    def _scalar(self, parent: YamlMapping, key: str, *, required: bool = False) -> YamlScalar | None:
         if key not in parent.entries:
             if required:
-                self.found.append(problems.missing_key(parent.spot, key))
+                self.reported.append(problems.missing_key(parent.spot, key))
             return None
         entry = parent.entries[key]
-        if not isinstance(entry.node, Scalar):
-            self.found.append(problems.wrong_shape(entry.node.spot, key, "text"))
+        if not isinstance(entry.node, YamlScalar):
+            self.reported.append(problems.wrong_type(entry.node.spot, key, "text"))
             return None
         if entry.node.value is None or not entry.node.text.strip():
-            self.found.append(problems.empty_value(entry.key.spot, key))
+            self.reported.append(problems.empty_value(entry.key.spot, key))
             return None
         return entry.node
 
-    def _text(self, parent: Mapping, key: str) -> str | None:
+    def _text(self, parent: YamlMapping, key: str) -> str | None:
         return None if (scalar := self._scalar(parent, key)) is None else scalar.text.strip()
 
-    def _fields(self, rule: Mapping) -> dict[str, Field]:
+    def _fields(self, rule: YamlMapping) -> dict[str, Field]:
         fields: dict[str, Field] = {}
         for written, entry in rule.entries.items():
             key = _SYNONYMS.get(written, written)
             if key not in _FIELD_KEYS:
                 continue
             if key in fields:
-                self.found.append(problems.given_twice(entry.key.spot, key))
+                self.reported.append(problems.duplicate_key(entry.key.spot, key))
             elif (texts := self._texts(entry.node, key)) is not None:
                 fields[key] = Field(texts, entry.node.spot if any(texts) else entry.key.spot)
         return fields
 
-    def _texts(self, node: Node, key: str) -> tuple[str, ...] | None:
-        if isinstance(node, Scalar):
+    def _texts(self, node: YamlNode, key: str) -> tuple[str, ...] | None:
+        if isinstance(node, YamlScalar):
             text = "" if node.value is None else node.text.strip()
             return tuple(each.strip() for each in text.split(",")) if key in LIST_KEYS else (text,)
-        if key in LIST_KEYS and isinstance(node, Sequence):
-            scalars = [item for item in node.items if isinstance(item, Scalar) and item.value is not None]
+        if key in LIST_KEYS and isinstance(node, YamlSequence):
+            scalars = [item for item in node.items if isinstance(item, YamlScalar) and item.value is not None]
             if len(scalars) == len(node.items):
                 return tuple(item.text.strip() for item in scalars)
-        needed = "a list of texts" if key in LIST_KEYS else "text"
-        self.found.append(problems.wrong_shape(node.spot, key, needed))
+        expected = "a list of texts" if key in LIST_KEYS else "text"
+        self.reported.append(problems.wrong_type(node.spot, key, expected))
         return None
 
-    def _exceptions(self, rule: Mapping) -> list[DraftException]:
+    def _exceptions(self, rule: YamlMapping) -> list[DraftException]:
         read = []
         for node in self.items(rule, "exceptions"):
             exception = self.mapping(node, "an exception", _EXCEPTION_KEYS)
@@ -143,10 +145,10 @@ class _Reader:
             if exception is not None and where is not None:
                 owner, reason = self._text(exception, "owner"), self._text(exception, "reason")
                 day = self._day(exception)
-                read.append(DraftException(passage(self.file, where), owner, reason, day, node.spot))
+                read.append(DraftException(source_text(self.file, where), owner, reason, day, node.spot))
         return read
 
-    def _day(self, exception: Mapping) -> date | None:
+    def _day(self, exception: YamlMapping) -> date | None:
         if (scalar := self._scalar(exception, "expires")) is None:
             return None
         try:
@@ -154,81 +156,87 @@ class _Reader:
         except ValueError:
             day = None
         if day is None:
-            self.found.append(problems.wrong_shape(scalar.spot, scalar.text, "a day such as 2027-01-31"))
+            self.reported.append(problems.wrong_type(scalar.spot, scalar.text, "a day such as 2027-01-31"))
         return day
 
-    def _tests(self, rule: Mapping) -> list[DraftTest]:
+    def _tests(self, rule: YamlMapping) -> list[DraftTest]:
         tests = [self._test(node, index) for index, node in enumerate(self.items(rule, "tests"), 1)]
         if "example_violation" in rule.entries:
             tests.append(self._example(rule.entries["example_violation"].node))
         return [test for test in tests if test is not None]
 
-    def _test(self, node: Node, index: int) -> DraftTest | None:
+    def _test(self, node: YamlNode, index: int) -> DraftTest | None:
         if (test := self.mapping(node, "a test", _TEST_KEYS)) is None:
             return None
         expect = self._scalar(test, "expect", required=True)
-        spans, is_cut = self._spans(test), self._is_cut(test)
+        spans, hit_max_duration = self._spans(test), self._hit_max_duration(test)
         if expect is None or spans is None:
             return None
         verdicts = [verdict.value for verdict in Verdict]
         if expect.text not in verdicts:
-            self.found.append(problems.bad_value(expect.spot, "expect", expect.text, verdicts))
+            self.reported.append(problems.invalid_value(expect.spot, "expect", expect.text, verdicts))
             return None
-        return DraftTest(self._text(test, "name") or f"test {index}", spans, is_cut, Verdict(expect.text), test.spot)
+        return DraftTest(
+            self._text(test, "name") or f"test {index}", spans, hit_max_duration, Verdict(expect.text), test.spot
+        )
 
-    def _example(self, node: Node) -> DraftTest | None:
+    def _example(self, node: YamlNode) -> DraftTest | None:
         """`example_violation`: a list of spans, a mapping with `spans` as in a test, or `trace: [{span: NAME, …}]`."""
-        is_cut = False
-        if isinstance(node, Sequence):
+        hit_max_duration = False
+        if isinstance(node, YamlSequence):
             spans = self._read_spans(node.items)
         elif (example := self.mapping(node, "example_violation", _EXAMPLE_KEYS)) is None:
             return None
         else:
-            is_cut = self._is_cut(example)
-            spans = self._traced(example) if "trace" in example.entries else self._spans(example)
-        return None if spans is None else DraftTest("example_violation", spans, is_cut, Verdict.BROKEN, node.spot)
+            hit_max_duration = self._hit_max_duration(example)
+            spans = self._trace_spans(example) if "trace" in example.entries else self._spans(example)
+        return (
+            None
+            if spans is None
+            else DraftTest("example_violation", spans, hit_max_duration, Verdict.BROKEN, node.spot)
+        )
 
-    def _traced(self, example: Mapping) -> tuple[Span, ...] | None:
+    def _trace_spans(self, example: YamlMapping) -> tuple[Span, ...] | None:
         """The spans of `trace`, in which `name` may be called `span`."""
         if "spans" in example.entries:
-            self.found.append(problems.given_twice(example.entries["trace"].key.spot, "spans"))
-        return self._read_spans(tuple(self._renamed(node) for node in self.items(example, "trace")))
+            self.reported.append(problems.duplicate_key(example.entries["trace"].key.spot, "spans"))
+        return self._read_spans(tuple(self._with_name_key(node) for node in self.items(example, "trace")))
 
-    def _renamed(self, node: Node) -> Node:
-        if not isinstance(node, Mapping) or "span" not in node.entries:
+    def _with_name_key(self, node: YamlNode) -> YamlNode:
+        if not isinstance(node, YamlMapping) or "span" not in node.entries:
             return node
         if "name" in node.entries:
-            self.found.append(problems.given_twice(node.entries["span"].key.spot, "name"))
+            self.reported.append(problems.duplicate_key(node.entries["span"].key.spot, "name"))
         entries = {"name" if key == "span" else key: entry for key, entry in node.entries.items()}
-        return Mapping(entries, node.spot)
+        return YamlMapping(entries, node.spot)
 
-    def _is_cut(self, test: Mapping) -> bool:
+    def _hit_max_duration(self, test: YamlMapping) -> bool:
         close = self._scalar(test, "close")
         if close is not None and close.text not in _CLOSES:
-            self.found.append(problems.bad_value(close.spot, "close", close.text, _CLOSES))
-        return close is not None and close.text == _CUT
+            self.reported.append(problems.invalid_value(close.spot, "close", close.text, _CLOSES))
+        return close is not None and close.text == _MAX_DURATION
 
-    def _spans(self, test: Mapping) -> tuple[Span, ...] | None:
+    def _spans(self, test: YamlMapping) -> tuple[Span, ...] | None:
         if "spans" not in test.entries:
-            self.found.append(problems.missing_key(test.spot, "spans"))
+            self.reported.append(problems.missing_key(test.spot, "spans"))
             return None
         return self._read_spans(self.items(test, "spans"))
 
-    def _read_spans(self, nodes: tuple[Node, ...]) -> tuple[Span, ...] | None:
+    def _read_spans(self, nodes: tuple[YamlNode, ...]) -> tuple[Span, ...] | None:
         spans = [self._span(node, index) for index, node in enumerate(nodes)]
         read = tuple(span for span in spans if span is not None)
         return read if len(read) == len(nodes) else None
 
-    def _span(self, node: Node, index: int) -> Span | None:
+    def _span(self, node: YamlNode, index: int) -> Span | None:
         if (fields := self.mapping(node, "a span", SPAN_KEYS)) is None:
             return None
-        given = {key: plain(entry.node) for key, entry in fields.entries.items()}
+        given = {key: plain_value(entry.node) for key, entry in fields.entries.items()}
         defaults: dict[str, Value] = {"span_id": f"{index + 1:016x}", "start": _FIRST_START_NS + index * _SECOND_NS}
         try:
             return read_span({**defaults, **given})
-        except SampleError as error:
+        except SpanError as error:
             if (entry := fields.entries.get(error.key)) is None:
-                self.found.append(problems.missing_key(node.spot, error.key))
+                self.reported.append(problems.missing_key(node.spot, error.key))
             else:
-                self.found.append(problems.wrong_shape(entry.node.spot, error.key, error.needed))
+                self.reported.append(problems.wrong_type(entry.node.spot, error.key, error.expected))
             return None

@@ -19,19 +19,19 @@ from dsl.judge.builtin import BUILTINS, TIME_PREFIX, builtin_of, lookup_keys, zo
 from dsl.judge.keys import KeyTexts, canonical_texts
 from dsl.judge.predicate import (
     EVERY_SPAN,
-    Parts,
     Predicate,
+    SubjectParts,
     Where,
+    attribute_lookup,
     attribute_names,
-    condition,
-    finder,
-    parts,
-    speaks_of,
+    compile_cond,
+    split_subject,
+    subject_predicate,
 )
 from dsl.judge.span import NO_ATTRIBUTES, Attributes, Span, Value, events_named
-from dsl.judge.values import clean
 from dsl.syntax.nodes import Cond, Subject
 from dsl.syntax.printer import cond_text, name_text, subject_text
+from dsl.syntax.source import replace_surrogates
 
 FINGERPRINT_BYTES = 8
 SEMANTICS = 2
@@ -96,7 +96,7 @@ class Atom:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class AtomSpec:
     """What an atom asks, before it is compiled: questions with one fingerprint are equal, and one atom.
 
     `keys` are the names of the values by which pairs compare occurrences. `text` is the subject in canonical form;
@@ -114,47 +114,47 @@ class Question:
     def __post_init__(self) -> None:
         # Both walk the whole subject and are asked for again and again, so they are found once.
         object.__setattr__(self, "text", subject_text(self.subject))
-        lines = [self.text, *(f"@{self.zone}" for _ in [1] if self._asks_time())]
+        lines = [self.text, *(f"@{self.zone}" for _ in [1] if self._reads_time())]
         lines += [f"except {cond_text(each.where)} until {each.until_ns}" for each in self.exemptions]
         lines += [f"with {name_text(key)}" for key in self.keys]
         digest = blake2b("\n".join(lines).encode(), digest_size=FINGERPRINT_BYTES).digest()
         object.__setattr__(self, "fingerprint", digest)
 
-    def _asks_time(self) -> bool:
-        name, where = parts(self.subject)
-        asked = [builtin_of(each, name) for each in (*attribute_names(where), *self.keys)]
-        asked += [builtin_of(each, None) for exempt in self.exemptions for each in attribute_names(exempt.where)]
-        return any(builtin is not None and builtin.startswith(TIME_PREFIX) for builtin in asked)
+    def _reads_time(self) -> bool:
+        name, where = split_subject(self.subject)
+        names = [builtin_of(each, name) for each in (*attribute_names(where), *self.keys)]
+        names += [builtin_of(each, None) for exempt in self.exemptions for each in attribute_names(exempt.where)]
+        return any(builtin is not None and builtin.startswith(TIME_PREFIX) for builtin in names)
 
 
-def atom(question: Question, counted: int, pairing: Pairing = Pairing.NOTHING) -> Atom:
+def compile_atom(spec: AtomSpec, counted: int, pairing: Pairing = Pairing.NOTHING) -> Atom:
     """Compiles the question."""
-    zone = zone_of(question.zone)
-    subject = parts(question.subject)
-    where = None if subject.where is None else condition(subject.where, subject.name, zone)
-    predicate = _holds(speaks_of(subject, zone), subject.name, where)
-    if question.exemptions:
-        predicate = _unless(predicate, question.exemptions, zone)
+    zone = zone_of(spec.zone)
+    subject = split_subject(spec.subject)
+    where = None if subject.where is None else compile_cond(subject.where, subject.name, zone)
+    predicate = _holds(subject_predicate(subject, zone), subject.name, where)
+    if spec.exemptions:
+        predicate = _unless(predicate, spec.exemptions, zone)
     return Atom(
-        fingerprint=question.fingerprint,
-        text=question.text,
+        fingerprint=spec.fingerprint,
+        text=spec.text,
         counted=counted,
         pairing=pairing,
-        keys=question.keys,
+        keys=spec.keys,
         names=_names(subject),
-        attributes=frozenset(looked_up(question)),
+        attributes=frozenset(lookup_names(spec)),
         holds=predicate,
-        _witness=_witness(subject, where, question.keys, zone),
-        _variants=_variants(subject.name, where, question.keys, zone),
+        _witness=_witness(subject, where, spec.keys, zone),
+        _variants=_variants(subject.name, where, spec.keys, zone),
     )
 
 
-def looked_up(question: Question, *, shown: bool = False) -> Iterator[str]:
+def lookup_names(spec: AtomSpec, *, shown: bool = False) -> Iterator[str]:
     """Every name that an atom may look up, or only those that a witness shows: the exceptions' are not."""
-    subject, exemptions = parts(question.subject), () if shown else question.exemptions
+    subject, exemptions = split_subject(spec.subject), () if shown else spec.exemptions
     if subject.name is not None:
         yield subject.name
-    for name in (*attribute_names(subject.where), *question.keys):
+    for name in (*attribute_names(subject.where), *spec.keys):
         yield from lookup_keys(name, subject.name)
     for exemption in exemptions:
         yield from attribute_names(exemption.where)
@@ -180,7 +180,7 @@ def _events(span: Span, name: str | None) -> list[Attributes]:
 
 
 def _unless(predicate: Predicate, exemptions: tuple[Exemption, ...], zone: ZoneInfo) -> Predicate:
-    wheres = [(condition(each.where, None, zone), each.until_ns) for each in exemptions]
+    wheres = [(compile_cond(each.where, None, zone), each.until_ns) for each in exemptions]
 
     def is_exempt(span: Span) -> bool:
         return any(_starts_before(span, until_ns) and where(span, NO_ATTRIBUTES) for where, until_ns in wheres)
@@ -192,9 +192,9 @@ def _starts_before(span: Span, until_ns: int | None) -> bool:
     return until_ns is None or (span.start_ns is not None and span.start_ns < until_ns)
 
 
-def _names(subject: Parts) -> frozenset[str] | None:
-    asked = attribute_names(subject.where)
-    carried = asked if subject.name is None else [f"{subject.name}.{name}" for name in asked]
+def _names(subject: SubjectParts) -> frozenset[str] | None:
+    names = attribute_names(subject.where)
+    carried = names if subject.name is None else [f"{subject.name}.{name}" for name in names]
     if subject.name == EVERY_SPAN or any(name in BUILTINS for name in carried):
         return None
     return frozenset(carried if subject.name is None else [subject.name, *carried])
@@ -203,7 +203,7 @@ def _names(subject: Parts) -> frozenset[str] | None:
 def _variants(name: str | None, where: Where | None, keys: tuple[str, ...], zone: ZoneInfo) -> _Variants:
     if not keys:
         return lambda _: ((),)
-    finds = [finder(lookup_keys(key, name), zone) for key in keys]
+    finds = [attribute_lookup(lookup_keys(key, name), zone) for key in keys]
 
     def variants(span: Span) -> tuple[KeyTexts, ...]:
         events = [event for event in _events(span, name) if where is None or where(span, event)]
@@ -212,22 +212,25 @@ def _variants(name: str | None, where: Where | None, keys: tuple[str, ...], zone
     return variants
 
 
-def _witness(subject: Parts, where: Where | None, keys: tuple[str, ...], zone: ZoneInfo) -> _Witness:
+def _witness(subject: SubjectParts, where: Where | None, keys: tuple[str, ...], zone: ZoneInfo) -> _Witness:
     if where is None and not keys:
         return partial(_named_witness, subject.name)
     named = [lookup_keys(name, subject.name) for name in (*attribute_names(subject.where), *keys)]
-    finds = [[(key, finder((key,), zone)) for key in keys] for keys in named]
+    finds = [[(key, attribute_lookup((key,), zone)) for key in keys] for keys in named]
 
     def witness(span: Span) -> dict[str, Value]:
         events = _events(span, subject.name)
         event = next((each for each in events if where is None or where(span, each)), events[0])
         shown: dict[str, Value] = {}
         for steps in finds:
-            found = ((key, value) for key, find in steps if (value := find(span, event)) is not None)
-            shown.update(islice(found, 1))
+            present = ((key, value) for key, find in steps if (value := find(span, event)) is not None)
+            shown.update(islice(present, 1))
         if subject.name is not None and (value := span.attributes.get(subject.name)) is not None:
             shown.setdefault(subject.name, value)
-        return {clean(key): clean(value) if isinstance(value, str) else value for key, value in shown.items()}
+        return {
+            replace_surrogates(key): replace_surrogates(value) if isinstance(value, str) else value
+            for key, value in shown.items()
+        }
 
     return witness
 
@@ -237,4 +240,4 @@ def _named_witness(name: str | None, span: Span) -> dict[str, Value]:
     value = None if name is None else span.attributes.get(name)
     if name is None or value is None:
         return {}
-    return {clean(name): clean(value) if isinstance(value, str) else value}
+    return {replace_surrogates(name): replace_surrogates(value) if isinstance(value, str) else value}

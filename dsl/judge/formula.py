@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from dsl.judge.facts import Facts
-from dsl.judge.pairs import Account, Paired, PairedBounds
+from dsl.judge.pairs import PairBoundsTerm, PairExplanation, PairTerm
 
 
-class Seen(NamedTuple):
+class HitTerm(NamedTuple):
     """A subject: its atom was hit. `text` is the subject in canonical form."""
 
     text: str
@@ -25,7 +25,7 @@ class Seen(NamedTuple):
     def truth(self, facts: Facts, *, whole: bool) -> bool | None:
         """Whether the term is true of a trace with these facts; None when that is not known.
 
-        >>> Seen("a", b"1").truth({}, whole=True), Seen("a", b"1").truth({}, whole=False)
+        >>> HitTerm("a", b"1").truth({}, whole=True), HitTerm("a", b"1").truth({}, whole=False)
         (False, None)
         """
         if self.atom in facts:
@@ -34,7 +34,7 @@ class Seen(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Ordered:
+class OrderTerm:
     """One subject before or after another."""
 
     text: str
@@ -43,7 +43,7 @@ class Ordered:
     right: bytes
 
     def truth(self, facts: Facts, *, whole: bool) -> bool | None:
-        """As `Seen.truth`."""
+        """As `HitTerm.truth`."""
         if not whole:
             return None
         if (left := facts.get(self.left)) is None or (right := facts.get(self.right)) is None:
@@ -56,7 +56,7 @@ class Ordered:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class HitCount:
     """How often an atom was hit; exact below `limit`."""
 
     atom: bytes
@@ -64,64 +64,66 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class CountIs:
+class CountTerm:
     """A count compared with a number or another count."""
 
     text: str
-    left: Counted | int | float
+    left: HitCount | int | float
     op: str
-    right: Counted | int | float
+    right: HitCount | int | float
 
     def truth(self, facts: Facts, *, whole: bool) -> bool | None:
-        """As `Seen.truth`."""
-        return _compared(_range(self.left, facts, whole=whole), self.op, _range(self.right, facts, whole=whole))
+        """As `HitTerm.truth`."""
+        return _compare(
+            _count_range(self.left, facts, whole=whole), self.op, _count_range(self.right, facts, whole=whole)
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Neg:
+class NotTerm:
     """Not the item."""
 
     item: Term
 
     def truth(self, facts: Facts, *, whole: bool) -> bool | None:
-        """As `Seen.truth`."""
-        return _negated(self.item.truth(facts, whole=whole))
+        """As `HitTerm.truth`."""
+        return _negate(self.item.truth(facts, whole=whole))
 
 
 @dataclass(frozen=True, slots=True)
-class Every:
+class AllOfTerm:
     """All items."""
 
     items: tuple[Term, ...]
 
     def truth(self, facts: Facts, *, whole: bool) -> bool | None:
-        """As `Seen.truth`."""
-        found: bool | None = True
+        """As `HitTerm.truth`."""
+        truth: bool | None = True
         for item in self.items:
             if (one := item.truth(facts, whole=whole)) is False:
                 return False
-            found = found and one
-        return found
+            truth = truth and one
+        return truth
 
 
 @dataclass(frozen=True, slots=True)
-class Some:
+class AnyOfTerm:
     """At least one item."""
 
     items: tuple[Term, ...]
 
     def truth(self, facts: Facts, *, whole: bool) -> bool | None:
-        """As `Seen.truth`."""
-        found: bool | None = False
+        """As `HitTerm.truth`."""
+        truth: bool | None = False
         for item in self.items:
             if (one := item.truth(facts, whole=whole)) is True:
                 return True
             if one is None:
-                found = None
-        return found
+                truth = None
+        return truth
 
 
-Term: TypeAlias = Seen | Ordered | Paired | PairedBounds | CountIs | Neg | Every | Some
+Term: TypeAlias = HitTerm | OrderTerm | PairTerm | PairBoundsTerm | CountTerm | NotTerm | AllOfTerm | AnyOfTerm
 
 
 class Reason(NamedTuple):
@@ -131,55 +133,55 @@ class Reason(NamedTuple):
     is_missing: bool
 
 
-class _Between(NamedTuple):
+class _Range(NamedTuple):
     low: float
     high: float
 
 
-def wakes(term: Term, *, positive: bool = True) -> Iterator[bytes]:
+def trigger_atoms(term: Term, *, positive: bool = True) -> Iterator[bytes]:
     """The atoms of which one must be hit before the term can be true, unless it is true of nothing."""
     match term:
-        case Seen(_, atom):
+        case HitTerm(_, atom):
             yield from [atom] if positive else []
-        case Ordered(_, left, _, right):
+        case OrderTerm(_, left, _, right):
             yield from [left, right] if positive else []
-        case Paired() | PairedBounds():  # `some` cannot be true, and `each` not false, without its first subject
+        case PairTerm() | PairBoundsTerm():  # `some` cannot be true, and `each` not false, without its first subject
             yield from [term.subject] if positive is (term.quantifier == "some") else []
-        case CountIs(_, left, _, right):  # more of a count can make a comparison true or false
-            yield from (side.atom for side in (left, right) if isinstance(side, Counted))
-        case Neg(item):
-            yield from wakes(item, positive=not positive)
-        case Every(items) | Some(items):
+        case CountTerm(_, left, _, right):  # more of a count can make a comparison true or false
+            yield from (side.atom for side in (left, right) if isinstance(side, HitCount))
+        case NotTerm(item):
+            yield from trigger_atoms(item, positive=not positive)
+        case AllOfTerm(items) | AnyOfTerm(items):
             for item in items:
-                yield from wakes(item, positive=positive)
+                yield from trigger_atoms(item, positive=positive)
 
 
-def reasons(term: Term, facts: Facts, *, whole: bool, wanted: bool) -> Iterator[Reason]:
+def reasons(term: Term, facts: Facts, *, whole: bool, expected: bool) -> Iterator[Reason]:
     """Why the term is not `wanted`; nothing when it is."""
-    if (found := term.truth(facts, whole=whole)) is wanted:
+    if (truth := term.truth(facts, whole=whole)) is expected:
         return
     match term:
-        case Neg(item):
-            yield from reasons(item, facts, whole=whole, wanted=not wanted)
-        case Every(items) | Some(items):
+        case NotTerm(item):
+            yield from reasons(item, facts, whole=whole, expected=not expected)
+        case AllOfTerm(items) | AnyOfTerm(items):
             for item in items:
-                yield from reasons(item, facts, whole=whole, wanted=wanted)
-        case _ if wanted or found:
-            yield Reason(term.text, is_missing=wanted)
+                yield from reasons(item, facts, whole=whole, expected=expected)
+        case _ if expected or truth:
+            yield Reason(term.text, is_missing=expected)
 
 
-def accounts(term: Term, facts: Facts, *, whole: bool, wanted: bool) -> Iterator[Account]:
+def pair_explanations(term: Term, facts: Facts, *, whole: bool, expected: bool) -> Iterator[PairExplanation]:
     """Of each pair for which the term is not `wanted`, which occurrences it is about."""
-    if (found := term.truth(facts, whole=whole)) is wanted:
+    if (truth := term.truth(facts, whole=whole)) is expected:
         return
     match term:
-        case Neg(item):
-            yield from accounts(item, facts, whole=whole, wanted=not wanted)
-        case Every(items) | Some(items):
+        case NotTerm(item):
+            yield from pair_explanations(item, facts, whole=whole, expected=not expected)
+        case AllOfTerm(items) | AnyOfTerm(items):
             for item in items:
-                yield from accounts(item, facts, whole=whole, wanted=wanted)
-        case Paired() | PairedBounds() if wanted or found:
-            yield term.account(facts, is_missing=wanted)
+                yield from pair_explanations(item, facts, whole=whole, expected=expected)
+        case PairTerm() | PairBoundsTerm() if expected or truth:
+            yield term.explain(facts, is_missing=expected)
 
 
 def compare(left: float, op: str, right: float) -> bool:
@@ -188,38 +190,38 @@ def compare(left: float, op: str, right: float) -> bool:
     >>> compare(2, ">=", 2), compare(2, "!=", 2)
     (True, False)
     """
-    return bool(_compared(_Between(left, left), op, _Between(right, right)))
+    return bool(_compare(_Range(left, left), op, _Range(right, right)))
 
 
-def _negated(found: bool | None) -> bool | None:  # noqa: FBT001 (a truth value is what it negates)
-    return None if found is None else not found
+def _negate(truth: bool | None) -> bool | None:  # noqa: FBT001 (a truth value is what it negates)
+    return None if truth is None else not truth
 
 
-def _range(side: Counted | float, facts: Facts, *, whole: bool) -> _Between:
-    if not isinstance(side, Counted):
-        return _Between(side, side)
+def _count_range(side: HitCount | float, facts: Facts, *, whole: bool) -> _Range:
+    if not isinstance(side, HitCount):
+        return _Range(side, side)
     # More may be held than this rule needs, for another rule's sake: it must not make a difference.
-    count = min(found.identity_count, side.limit) if (found := facts.get(side.atom)) is not None else 0
-    return _Between(count, count if whole and count < side.limit else math.inf)
+    count = min(truth.identity_count, side.limit) if (truth := facts.get(side.atom)) is not None else 0
+    return _Range(count, count if whole and count < side.limit else math.inf)
 
 
-def _compared(left: _Between, op: str, right: _Between) -> bool | None:
+def _compare(left: _Range, op: str, right: _Range) -> bool | None:
     match op:
         case "<":
             return True if left.high < right.low else False if left.low >= right.high else None
         case "<=":
             return True if left.high <= right.low else False if left.low > right.high else None
         case ">" | ">=":
-            return _compared(right, "<" if op == ">" else "<=", left)
+            return _compare(right, "<" if op == ">" else "<=", left)
         case "!=":
-            return _negated(_compared(left, "==", right))
+            return _negate(_compare(left, "==", right))
         case _:
             if left.low == left.high == right.low == right.high:
                 return True
             is_apart = left.high < right.low or left.low > right.high
-            return False if is_apart or _is_no_count(left) or _is_no_count(right) else None
+            return False if is_apart or _is_fractional(left) or _is_fractional(right) else None
 
 
-def _is_no_count(side: _Between) -> bool:
+def _is_fractional(side: _Range) -> bool:
     """A number that no count is ever equal to, however much is missing: 1.5."""
     return side.low == side.high and side.low != math.floor(side.low)

@@ -12,7 +12,8 @@ from hashlib import blake2b
 from typing import TypeAlias
 
 from dsl.judge.span import Value
-from dsl.judge.values import clean, is_known
+from dsl.judge.values import is_present
+from dsl.syntax.source import replace_surrogates
 
 MAX_ELEMENTS = 64
 """An array of more is not compared: whether two have an element in common is unknown."""
@@ -25,7 +26,7 @@ KeyTexts: TypeAlias = tuple[tuple[str, ...] | None, ...]
 KeyHashes: TypeAlias = tuple[tuple[bytes, ...] | None, ...]
 """The same, each value as its hash."""
 
-Hash: TypeAlias = Callable[[str], bytes]
+HashFunction: TypeAlias = Callable[[str], bytes]
 
 
 def key_hash(text: str) -> bytes:
@@ -33,7 +34,7 @@ def key_hash(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=HASH_BYTES).digest()
 
 
-def hashed(variants: Iterable[KeyTexts], hashes: Iterable[Hash | None]) -> tuple[KeyHashes, ...]:
+def hash_variants(variants: Iterable[KeyTexts], hashes: Iterable[HashFunction | None]) -> tuple[KeyHashes, ...]:
     """The variants with each value as its hash; a key without a hash cannot be compared."""
     of_key = tuple(hashes)
     return tuple(
@@ -60,13 +61,13 @@ def canonical_texts(value: Value) -> tuple[str, ...] | None:
 
 
 def _text(value: Value) -> str | None:
-    if not is_known(value):
+    if not is_present(value):
         return None
     match value:
         case bool():
             return "true" if value else "false"
         case str():
-            return clean(value)
+            return replace_surrogates(value)
         case int():
             return _integer_text(value)
         case float():

@@ -13,39 +13,39 @@ from zoneinfo import ZoneInfo
 from dsl.judge.builtin import BUILTINS, lookup_keys
 from dsl.judge.span import NO_ATTRIBUTES, Attributes, Span, Value, events_named
 from dsl.judge.values import (
-    ORDERS,
+    ORDER_OPERATORS,
     Check,
-    affixed,
-    any_of,
-    containing,
-    equal_to,
-    fitting,
+    any_element,
+    compare_numbers,
+    compares_number,
+    contains,
+    equals,
+    equals_any,
+    equals_value,
+    has_affix,
     in_networks,
-    in_order,
+    intersects,
     is_false,
-    is_known,
+    is_present,
     is_true,
-    ordered,
-    same,
-    shared,
-    some,
+    matches_regex,
 )
 from dsl.syntax.nodes import (
     AllOf,
     AnyOf,
-    Choices,
+    Comparison,
     Cond,
+    Exists,
     Has,
+    IsTruthy,
+    ListLiteral,
     Literal,
     Not,
     Operand,
-    Presence,
     Reference,
     Subject,
-    Test,
     Text,
-    Truth,
-    tests,
+    comparisons,
 )
 
 EVERY_SPAN = "span"
@@ -57,82 +57,84 @@ Where: TypeAlias = Callable[[Span, Attributes], bool]
 Predicate: TypeAlias = Callable[[Span], bool]
 
 
-Find: TypeAlias = Callable[[Span, Attributes], Value]
+Lookup: TypeAlias = Callable[[Span, Attributes], Value]
 """The value of an attribute, None when it is missing."""
 
 
-class Parts(NamedTuple):
+class SubjectParts(NamedTuple):
     """A subject taken apart: what its names are looked up below, and its condition."""
 
     name: str | None
     where: Cond | None
 
 
-def parts(subject: Subject) -> Parts:
+def split_subject(subject: Subject) -> SubjectParts:
     """`x.a op value` outside where is `x.where(a op value)`; an undotted one is about any span that carries it.
 
-    >>> from dsl.syntax.nodes import Carries, Name
-    >>> parts(Carries(Presence(Name("payment.amount")))).name
+    >>> from dsl.syntax.nodes import HasAttribute, Name
+    >>> split_subject(HasAttribute(Exists(Name("payment.amount")))).name
     'payment'
     """
     if isinstance(subject, Has):
-        return Parts(subject.name.text, subject.where)
-    test = subject.test
-    above, dot, last = test.name.text.rpartition(".")
+        return SubjectParts(subject.name.text, subject.where)
+    comparison = subject.comparison
+    above, dot, last = comparison.name.text.rpartition(".")
     if not (above and dot and last):
-        return Parts(None, test)
-    name = type(test.name)(last, test.name.quoted, test.name.at)
-    return Parts(above, Presence(name) if isinstance(test, Presence) else Test(name, test.op, test.value))
+        return SubjectParts(None, comparison)
+    name = type(comparison.name)(last, comparison.name.quoted, comparison.name.at)
+    return SubjectParts(
+        above, Exists(name) if isinstance(comparison, Exists) else Comparison(name, comparison.op, comparison.value)
+    )
 
 
 def attribute_names(cond: Cond | None) -> tuple[str, ...]:
     """Every attribute that a condition names, `$name` too, in the order written, each once."""
     names: dict[str, None] = {}
-    for test in tests(cond) if cond is not None else ():
-        names[test.name.text] = None
-        if isinstance(test, Test) and isinstance(test.value, Reference):
-            names[test.value.name.text] = None
+    for comparison in comparisons(cond) if cond is not None else ():
+        names[comparison.name.text] = None
+        if isinstance(comparison, Comparison) and isinstance(comparison.value, Reference):
+            names[comparison.value.name.text] = None
     return tuple(names)
 
 
-def finder(keys: tuple[str, ...], zone: ZoneInfo) -> Find:
+def attribute_lookup(keys: tuple[str, ...], zone: ZoneInfo) -> Lookup:
     """Looks an attribute up under its names, in order: the first place that has it wins."""
     steps = tuple((key, BUILTINS.get(key)) for key in keys)
 
-    def find(span: Span, event: Attributes) -> Value:
+    def lookup(span: Span, event: Attributes) -> Value:
         attributes, resource, scope = span.attributes, span.resource, span.scope
         # A loop over the four places would cost 0.1 µs more.
         for key, read in steps:
-            if key in attributes and is_known(value := attributes[key]):
+            if key in attributes and is_present(value := attributes[key]):
                 return value
-            if event and key in event and is_known(value := event[key]):
+            if event and key in event and is_present(value := event[key]):
                 return value
-            if resource and key in resource and is_known(value := resource[key]):
+            if resource and key in resource and is_present(value := resource[key]):
                 return value
-            if scope and key in scope and is_known(value := scope[key]):
+            if scope and key in scope and is_present(value := scope[key]):
                 return value
-            if read is not None and (value := read(span, zone)) is not None and is_known(value):
+            if read is not None and (value := read(span, zone)) is not None and is_present(value):
                 return value
         return None
 
-    return find
+    return lookup
 
 
-def condition(cond: Cond, subject: str | None, zone: ZoneInfo) -> Where:
+def compile_cond(cond: Cond, subject: str | None, zone: ZoneInfo) -> Where:
     """What stands inside where, as a function."""
     match cond:
         case AllOf(items):
-            return _until(tuple(condition(item, subject, zone) for item in items), ends=False)
+            return _short_circuit(tuple(compile_cond(item, subject, zone) for item in items), ends=False)
         case AnyOf(items):
-            return _until(tuple(condition(item, subject, zone) for item in items), ends=True)
+            return _short_circuit(tuple(compile_cond(item, subject, zone) for item in items), ends=True)
         case Not(item):
-            inner = condition(item, subject, zone)
+            inner = compile_cond(item, subject, zone)
             return lambda span, event: not inner(span, event)
-        case Presence() | Truth() | Test():
-            return _tested(cond, subject, zone)
+        case Exists() | IsTruthy() | Comparison():
+            return _attribute_cond(cond, subject, zone)
 
 
-def _until(items: tuple[Where, ...], *, ends: bool) -> Where:
+def _short_circuit(items: tuple[Where, ...], *, ends: bool) -> Where:
     """The items in order, up to the first that is what `ends`: `or` with True, `and` with False."""
 
     def where(span: Span, event: Attributes) -> bool:
@@ -144,64 +146,64 @@ def _until(items: tuple[Where, ...], *, ends: bool) -> Where:
     return where
 
 
-def _tested(test: Test | Presence | Truth, subject: str | None, zone: ZoneInfo) -> Where:
-    find = finder(lookup_keys(test.name.text, subject), zone)
-    match test:
-        case Presence():
-            return lambda span, event: find(span, event) is not None
-        case Truth():
-            return _checked(find, is_true)
-        case Test(_, op, Reference(other)):
-            return _compared(find, op, finder(lookup_keys(other.text, subject), zone))
-        case Test(_, op, value):
-            return _checked(find, value_check(op, value))
+def _attribute_cond(comparison: Comparison | Exists | IsTruthy, subject: str | None, zone: ZoneInfo) -> Where:
+    lookup = attribute_lookup(lookup_keys(comparison.name.text, subject), zone)
+    match comparison:
+        case Exists():
+            return lambda span, event: lookup(span, event) is not None
+        case IsTruthy():
+            return _checked(lookup, is_true)
+        case Comparison(_, op, Reference(other)):
+            return _compared(lookup, op, attribute_lookup(lookup_keys(other.text, subject), zone))
+        case Comparison(_, op, value):
+            return _checked(lookup, literal_check(op, value))
 
 
-def value_check(op: str, operand: Operand) -> Check:
+def literal_check(op: str, operand: Operand) -> Check:
     """The function on values that an operator and its literals make."""
-    literals = operand.items if isinstance(operand, Choices) else (operand,)
+    literals = operand.items if isinstance(operand, ListLiteral) else (operand,)
     return _CHECKS[op](op, literals)  # type: ignore[arg-type]  # references are compiled by `_compared`
 
 
-def speaks_of(subject: Parts, zone: ZoneInfo) -> Predicate:
+def subject_predicate(subject: SubjectParts, zone: ZoneInfo) -> Predicate:
     """Whether a span is one the subject speaks of, before its where."""
     name = subject.name
     if name == EVERY_SPAN:
         return lambda _: True
     if name is None:
-        return _carried(attribute_names(subject.where), None, zone)
+        return _has_any_attribute(attribute_names(subject.where), None, zone)
     if subject.where is None:
-        return _has(name)
-    has, carries = _has(name), _carried(attribute_names(subject.where), name, zone)
+        return _is_named(name)
+    has, carries = _is_named(name), _has_any_attribute(attribute_names(subject.where), name, zone)
     return lambda span: span.name == name != "" or has(span) or carries(span)
 
 
-def _has(name: str) -> Predicate:
+def _is_named(name: str) -> Predicate:
     def has(span: Span) -> bool:
         if span.name == name and (name or not span.is_log):
             return True
-        if (value := span.attributes.get(name)) is not None and is_known(value) and not is_false(value):
+        if (value := span.attributes.get(name)) is not None and is_present(value) and not is_false(value):
             return True
         return bool(span.events) and bool(events_named(span, name))
 
     return has
 
 
-def _carried(names: tuple[str, ...], subject: str | None, zone: ZoneInfo) -> Predicate:
+def _has_any_attribute(names: tuple[str, ...], subject: str | None, zone: ZoneInfo) -> Predicate:
     keys = names if subject is None else tuple(f"{subject}.{name}" for name in names)
-    finds = tuple(finder((key,), zone) for key in keys)
-    return lambda span: any(find(span, NO_ATTRIBUTES) is not None for find in finds)
+    lookups = tuple(attribute_lookup((key,), zone) for key in keys)
+    return lambda span: any(lookup(span, NO_ATTRIBUTES) is not None for lookup in lookups)
 
 
-def _checked(find: Find, check: Check) -> Where:
-    return lambda span, event: (value := find(span, event)) is not None and check(value)
+def _checked(lookup: Lookup, check: Check) -> Where:
+    return lambda span, event: (value := lookup(span, event)) is not None and check(value)
 
 
-def _compared(find: Find, op: str, find_other: Find) -> Where:
+def _compared(lookup: Lookup, op: str, lookup_other: Lookup) -> Where:
     compare = _REFERENCES[op]
 
     def where(span: Span, event: Attributes) -> bool:
-        left, right = find(span, event), find_other(span, event)
+        left, right = lookup(span, event), lookup_other(span, event)
         return left is not None and right is not None and compare(left, right)
 
     return where
@@ -216,25 +218,25 @@ def _negated(check: Check) -> Check:
 
 
 _CHECKS: Mapping[str, Callable[[str, tuple[Literal, ...]], Check]] = {
-    "==": lambda _, literals: some(equal_to(literals[0])),
-    "!=": lambda _, literals: _negated(some(equal_to(literals[0]))),
-    "in": lambda _, literals: some(any_of(literals)),
-    "not in": lambda _, literals: _negated(some(any_of(literals))),
-    "contains": lambda _, literals: containing(literals),
-    "matches": lambda _, literals: fitting(_texts(literals)),
-    "starts_with": lambda op, literals: affixed(op, _texts(literals)),
-    "ends_with": lambda op, literals: affixed(op, _texts(literals)),
+    "==": lambda _, literals: any_element(equals(literals[0])),
+    "!=": lambda _, literals: _negated(any_element(equals(literals[0]))),
+    "in": lambda _, literals: any_element(equals_any(literals)),
+    "not in": lambda _, literals: _negated(any_element(equals_any(literals))),
+    "contains": lambda _, literals: contains(literals),
+    "matches": lambda _, literals: matches_regex(_texts(literals)),
+    "starts_with": lambda op, literals: has_affix(op, _texts(literals)),
+    "ends_with": lambda op, literals: has_affix(op, _texts(literals)),
     "in_cidr": lambda _, literals: in_networks(_texts(literals)),
-    **{op: lambda op, literals: ordered(op, literals[0]) for op in ORDERS},  # type: ignore[arg-type]
+    **{op: lambda op, literals: compares_number(op, literals[0]) for op in ORDER_OPERATORS},  # type: ignore[arg-type]
 }
 
 _REFERENCES: Mapping[str, Callable[[Value, Value], bool]] = {
-    "==": same,
-    "!=": lambda left, right: not same(left, right),
-    "in": shared,
-    "not in": lambda left, right: not shared(left, right),
-    "<": lambda left, right: in_order("<", left, right),
-    "<=": lambda left, right: in_order("<=", left, right),
-    ">": lambda left, right: in_order(">", left, right),
-    ">=": lambda left, right: in_order(">=", left, right),
+    "==": equals_value,
+    "!=": lambda left, right: not equals_value(left, right),
+    "in": intersects,
+    "not in": lambda left, right: not intersects(left, right),
+    "<": lambda left, right: compare_numbers("<", left, right),
+    "<=": lambda left, right: compare_numbers("<=", left, right),
+    ">": lambda left, right: compare_numbers(">", left, right),
+    ">=": lambda left, right: compare_numbers(">=", left, right),
 }

@@ -38,7 +38,7 @@ class Relation:
     occurrence does not fit itself.
     """
 
-    other: bytes
+    partner: bytes
     order: str | None
     keys: tuple[int, ...]
     between: bytes | None
@@ -58,17 +58,17 @@ class Interval(NamedTuple):
 
 
 @dataclass(slots=True)
-class Others:
+class PartnerIndex:
     """The other occurrences of a relation.
 
-    `are_complete`: no other one can fit than those found. `are_certain`: those found do fit, nothing unknown lies
-    between. `are_plain`: each has one start and one value per key.
+    `is_complete`: no other one can fit than those found. `is_certain`: those found do fit, nothing unknown lies
+    between. `is_single_valued`: each has one start and one value per key.
     """
 
     relation: Relation
-    are_complete: bool = True
-    are_certain: bool = True
-    are_plain: bool = True
+    is_complete: bool = True
+    is_certain: bool = True
+    is_single_valued: bool = True
     count: int = 0
     entries: dict[Combination, list[Entry]] = field(default_factory=dict)
     _barriers: dict[Combination, list[int]] = field(default_factory=dict)
@@ -76,34 +76,34 @@ class Others:
     @classmethod
     def of(cls, facts: Facts, relation: Relation) -> Self:
         """The occurrences that a window remembers."""
-        others = cls(relation)
-        others._find(occurrences_of(facts, relation.other))
+        partners = cls(relation)
+        partners._add_partners(occurrences_of(facts, relation.partner))
         if relation.between is not None:
-            others._find_barriers(occurrences_of(facts, relation.between))
-        return others
+            partners._add_barriers(occurrences_of(facts, relation.between))
+        return partners
 
-    def fit(self, occurrence: Occurrence) -> bool | None:
+    def has_match(self, occurrence: Occurrence) -> bool | None:
         """Whether one of them fits the occurrence."""
-        if any(True for _ in self.fitting(occurrence)):
-            return True if self.are_certain else None
-        return False if self.are_complete and self.is_known(occurrence) else None
+        if any(True for _ in self.matches(occurrence)):
+            return True if self.is_certain else None
+        return False if self.is_complete and self.is_known(occurrence) else None
 
     def is_known(self, occurrence: Occurrence) -> bool:
         """All that the occurrence is compared by is known, or there is nothing to compare it with."""
         is_known = occurrence.is_complete and all(self.combinations(each) is not None for each in occurrence.variants)
         return is_known or not self.count
 
-    def fitting(self, occurrence: Occurrence) -> Iterator[bytes]:
+    def matches(self, occurrence: Occurrence) -> Iterator[bytes]:
         """The identities of those that fit, some more than once."""
         for variant in occurrence.variants:
-            for combination, interval in self.places(variant):
+            for combination, interval in self.lookups(variant):
                 entries = self.entries.get(combination, ())
                 for at in range(*interval.within(entries)):
                     _, identity = entries[at]
                     if not (self.relation.is_same and identity == occurrence.identity):
                         yield identity
 
-    def places(self, variant: Variant) -> Iterator[tuple[Combination, Interval]]:
+    def lookups(self, variant: Variant) -> Iterator[tuple[Combination, Interval]]:
         """Where to look for those that fit a variant: with which values, and which starts."""
         combinations = self.combinations(variant) or ()
         if self.relation.order is None:
@@ -114,35 +114,35 @@ class Others:
 
     def combinations(self, variant: Variant) -> Sequence[Combination] | None:
         """The values that an occurrence of the subject has of the keys; None when they are too many."""
-        return _combinations(tuple(variant.keys[place] for place in self.relation.keys))
+        return _combinations(tuple(variant.keys[index] for index in self.relation.keys))
 
-    def _find(self, others: Occurrences) -> None:
-        found: defaultdict[Combination, list[Entry]] = defaultdict(list)
-        self.count, self.are_complete = len(others.kept), others.is_complete
-        for occurrence in others.kept:
-            self.are_complete &= occurrence.is_complete
-            self.are_plain &= len(occurrence.variants) == 1
+    def _add_partners(self, partners: Occurrences) -> None:
+        by_combination: defaultdict[Combination, list[Entry]] = defaultdict(list)
+        self.count, self.is_complete = len(partners.kept), partners.is_complete
+        for occurrence in partners.kept:
+            self.is_complete &= occurrence.is_complete
+            self.is_single_valued &= len(occurrence.variants) == 1
             for variant in occurrence.variants:
                 combinations = _combinations(variant.keys)
-                self.are_complete &= combinations is not None
-                self.are_plain &= combinations is not None and len(combinations) <= 1
+                self.is_complete &= combinations is not None
+                self.is_single_valued &= combinations is not None and len(combinations) <= 1
                 if (start := 0 if self.relation.order is None else variant.start_ns) is not None:
                     for combination in combinations or ():
-                        found[combination].append((start, occurrence.identity))
-        self.entries = {combination: sorted(entries) for combination, entries in found.items()}
+                        by_combination[combination].append((start, occurrence.identity))
+        self.entries = {combination: sorted(entries) for combination, entries in by_combination.items()}
 
-    def _find_barriers(self, between: Occurrences) -> None:
-        found: defaultdict[Combination, set[int]] = defaultdict(set)
-        self.are_certain = between.is_complete
+    def _add_barriers(self, between: Occurrences) -> None:
+        by_combination: defaultdict[Combination, set[int]] = defaultdict(set)
+        self.is_certain = between.is_complete
         for occurrence in between.kept:
-            self.are_certain &= occurrence.is_complete
+            self.is_certain &= occurrence.is_complete
             for variant in occurrence.variants:
                 combinations = [()] if self.relation.is_any else _combinations(variant.keys)
-                self.are_certain &= combinations is not None
+                self.is_certain &= combinations is not None
                 if variant.start_ns is not None:
                     for combination in combinations or ():
-                        found[combination].add(variant.start_ns)
-        self._barriers = {combination: sorted(starts) for combination, starts in found.items()}
+                        by_combination[combination].add(variant.start_ns)
+        self._barriers = {combination: sorted(starts) for combination, starts in by_combination.items()}
 
     def _interval(self, start_ns: int, combinations: Sequence[Combination]) -> Interval:
         barriers = [self._barriers.get(each, []) for each in ([()] if self.relation.is_any else combinations)]
@@ -160,9 +160,9 @@ def occurrences_of(facts: Facts, atom: bytes) -> Occurrences:
 
 
 def _combinations(keys: Sequence[tuple[bytes, ...] | None]) -> list[Combination] | None:
-    known = [values for values in keys if values is not None]
-    if not all(known):
+    present = [values for values in keys if values is not None]
+    if not all(present):
         return []
-    if len(known) < len(keys) or math.prod(map(len, known)) > MAX_ELEMENTS:
+    if len(present) < len(keys) or math.prod(map(len, present)) > MAX_ELEMENTS:
         return None
-    return list(product(*known))
+    return list(product(*present))

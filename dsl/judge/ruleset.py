@@ -16,7 +16,7 @@ from itertools import chain
 from typing import TypeVar
 
 from dsl.judge.atoms import Atom
-from dsl.judge.formula import Seen, Term
+from dsl.judge.formula import HitTerm, Term
 from dsl.judge.span import Span
 
 K = TypeVar("K")
@@ -73,8 +73,8 @@ class Formula:
     applies: Term
     broken: Term
     unexcepted: Term | None
-    subjects: tuple[Seen, ...]
-    wakes: frozenset[bytes]
+    subjects: tuple[HitTerm, ...]
+    trigger_atoms: frozenset[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,25 +134,28 @@ class RuleSet:
     @staticmethod
     def of(rules: Iterable[Rule], atoms: Iterable[Atom], texts: Mapping[str, str]) -> RuleSet:
         """Builds the index."""
-        in_order = tuple(sorted(rules, key=lambda rule: rule.id))
-        every = tuple(sorted(atoms, key=lambda atom: atom.fingerprint))
-        any_span = tuple(index for index, atom in enumerate(every) if atom.names is None)
-        by_name = _index((name, index) for index, atom in enumerate(every) for name in atom.names or ())
+        rules_by_id = tuple(sorted(rules, key=lambda rule: rule.id))
+        atoms_by_fingerprint = tuple(sorted(atoms, key=lambda atom: atom.fingerprint))
+        any_span = tuple(index for index, atom in enumerate(atoms_by_fingerprint) if atom.names is None)
+        by_name = _index((name, index) for index, atom in enumerate(atoms_by_fingerprint) for name in atom.names or ())
         return RuleSet(
-            rules=in_order,
-            atoms={atom.fingerprint: atom for atom in every},
+            rules=rules_by_id,
+            atoms={atom.fingerprint: atom for atom in atoms_by_fingerprint},
             interest=Interest(
                 names=frozenset(by_name),
                 every_span=bool(any_span),
-                attributes=frozenset(chain.from_iterable(atom.attributes for atom in every)),
+                attributes=frozenset(chain.from_iterable(atom.attributes for atom in atoms_by_fingerprint)),
             ),
-            fingerprint=_fingerprint(in_order),
+            fingerprint=_fingerprint(rules_by_id),
             texts=dict(texts),
-            _atoms=every,
+            _atoms=atoms_by_fingerprint,
             _any_span=any_span,
             _by_name=by_name,
             _by_atom=_index(
-                (atom, index) for index, rule in enumerate(in_order) if rule.enabled for atom in rule.formula.wakes
+                (atom, index)
+                for index, rule in enumerate(rules_by_id)
+                if rule.enabled
+                for atom in rule.formula.trigger_atoms
             ),
         )
 
@@ -163,33 +166,33 @@ class RuleSet:
         if span.events:
             # Each name once: a span may have 100,000 events of one that thousands of atoms ask for.
             named += [by_name[name] for name in {event.name for event in span.events} if name in by_name]
-        for place in (span.attributes, span.resource, span.scope):
-            for name in place:  # a comprehension per place costs 0.1 µs more
+        for attributes in (span.attributes, span.resource, span.scope):
+            for name in attributes:  # a comprehension per place costs 0.1 µs more
                 if name in by_name:
                     named.append(by_name[name])
         if not named:
-            found: Iterable[int] = self._any_span
+            indices: Iterable[int] = self._any_span
         elif len(named) == 1 and not self._any_span:
-            found = named[0]
+            indices = named[0]
         else:
-            found = sorted({*self._any_span, *chain.from_iterable(named)})
-        return [atom for index in found if (atom := self._atoms[index]).holds(span)] if found else []
+            indices = sorted({*self._any_span, *chain.from_iterable(named)})
+        return [atom for index in indices if (atom := self._atoms[index]).holds(span)] if indices else []
 
-    def about(self, atoms: Iterable[bytes]) -> list[Rule]:
+    def candidates(self, atoms: Iterable[bytes]) -> list[Rule]:
         """The enabled rules that may be about a trace that hit these atoms, in order."""
-        found = {index for atom in atoms for index in self._by_atom.get(atom, ())}
-        return [self.rules[index] for index in sorted(found)]
+        indices = {index for atom in atoms for index in self._by_atom.get(atom, ())}
+        return [self.rules[index] for index in sorted(indices)]
 
 
 def _index(pairs: Iterable[tuple[K, int]]) -> dict[K, tuple[int, ...]]:
-    found: defaultdict[K, list[int]] = defaultdict(list)
+    by_key: defaultdict[K, list[int]] = defaultdict(list)
     for key, index in pairs:
-        found[key].append(index)
-    return {key: tuple(indices) for key, indices in found.items()}
+        by_key[key].append(index)
+    return {key: tuple(indices) for key, indices in by_key.items()}
 
 
 def _fingerprint(rules: Iterable[Rule]) -> str:
-    said = [
+    content = [
         (
             *(rule.id, rule.title, rule.severity.value, rule.kind.value, rule.controls, rule.owner, rule.tags),
             *(rule.description, rule.references, rule.enabled, rule.mode.value, rule.text, rule.fingerprint),
@@ -197,4 +200,4 @@ def _fingerprint(rules: Iterable[Rule]) -> str:
         )
         for rule in rules
     ]
-    return blake2b(repr(said).encode(), digest_size=16).hexdigest()
+    return blake2b(repr(content).encode(), digest_size=16).hexdigest()

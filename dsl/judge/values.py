@@ -19,13 +19,13 @@ import re2
 from dsl.judge.span import Value
 from dsl.syntax.nodes import Boolean, Duration, Literal, Number, Text
 from dsl.syntax.printer import number_text
+from dsl.syntax.source import REPLACEMENT, replace_surrogates
 
 Check: TypeAlias = Callable[[Value], bool]
 
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 PATTERN_MAX_BYTES = 4 * 1024 * 1024
 
-ORDERS: dict[str, Callable[[float, float], bool]] = {
+ORDER_OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -33,20 +33,14 @@ ORDERS: dict[str, Callable[[float, float], bool]] = {
 }
 
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _LONGEST_ADDRESS = 100
 _packed = msgspec.msgpack.Encoder(order="deterministic").encode
-_KNOWN = frozenset({str, bool, int, float, bytes, list, dict})
+_VALUE_TYPES = frozenset({str, bool, int, float, bytes, list, dict})
 
 
-def is_known(value: Value) -> bool:
+def is_present(value: Value) -> bool:
     """Whether a value is there at all: None, NaN and types that OTLP does not have are missing."""
-    return type(value) in _KNOWN and (type(value) is not float or value == value)  # noqa: PLR0124 (NaN)
-
-
-def clean(text: str) -> str:
-    """The text with lone surrogates made U+FFFD, so that it can be encoded."""
-    return text if text.isascii() else _SURROGATE.sub(REPLACEMENT, text)
+    return type(value) in _VALUE_TYPES and (type(value) is not float or value == value)  # noqa: PLR0124 (NaN)
 
 
 def is_true(value: Value) -> bool:
@@ -61,10 +55,10 @@ def is_false(value: Value) -> bool:
     return value is False or (type(value) is str and value.lower() == "false")
 
 
-def equal_to(literal: Literal) -> Check:
+def equals(literal: Literal) -> Check:
     """One value that is no array is equal to the literal.
 
-    >>> equal_to(Number(1))("1.0"), equal_to(Number(1))(True), equal_to(Boolean(True))("TRUE"), equal_to(Text("1"))(1)
+    >>> equals(Number(1))("1.0"), equals(Number(1))(True), equals(Boolean(True))("TRUE"), equals(Text("1"))(1)
     (True, False, True, True)
     """
     match literal:
@@ -73,33 +67,33 @@ def equal_to(literal: Literal) -> Check:
         case Boolean(truth):
             return lambda value: _truth(value) is truth
         case Text(text) if REPLACEMENT in text:
-            return lambda value: (form := _text(value)) is not None and clean(form) == text
+            return lambda value: (form := _text(value)) is not None and replace_surrogates(form) == text
         case Text(text):
             return lambda value: value == text if type(value) is str else _text(value) == text
 
 
-def some(check: Check) -> Check:
+def any_element(check: Check) -> Check:
     """The value, or one element of it when it is an array."""
     return lambda value: any(map(check, value)) if type(value) is list else check(value)
 
 
-def any_of(literals: Iterable[Literal]) -> Check:
+def equals_any(literals: Iterable[Literal]) -> Check:
     """One value that is no array is equal to one of the literals."""
-    checks = [equal_to(literal) for literal in literals]
+    checks = [equals(literal) for literal in literals]
     return checks[0] if len(checks) == 1 else lambda value: any(check(value) for check in checks)
 
 
-def ordered(op: str, literal: Number | Duration) -> Check:
+def compares_number(op: str, literal: Number | Duration) -> Check:
     """The value is a number that stands in this order to the literal."""
-    compare = ORDERS[op]
+    compare = ORDER_OPERATORS[op]
     limit = literal.value if isinstance(literal, Number) else literal.value_ns
     return lambda value: (number := _number(value)) is not None and compare(number, limit)
 
 
-def containing(literals: Sequence[Literal]) -> Check:
+def contains(literals: Sequence[Literal]) -> Check:
     """A text that contains one of the literals' text forms, an array with an equal element, a list with such a key."""
-    is_equal = any_of(literals)
-    forms = [literal_form(literal) for literal in literals]
+    is_equal = equals_any(literals)
+    forms = [literal_text(literal) for literal in literals]
 
     def check(value: Value) -> bool:
         if type(value) is list:
@@ -108,17 +102,17 @@ def containing(literals: Sequence[Literal]) -> Check:
             return any(form in value for form in forms)
         if (text := _text(value)) is None:
             return False
-        text = clean(text)
+        text = replace_surrogates(text)
         return any(form in text for form in forms)
 
     return check
 
 
-def affixed(op: str, texts: Sequence[str]) -> Check:
+def has_affix(op: str, texts: Sequence[str]) -> Check:
     """A text that starts or ends with one of the texts."""
     affixes = tuple(texts)
     test = str.startswith if op == "starts_with" else str.endswith
-    return some(lambda value: (text := _text(value)) is not None and test(clean(text), affixes))
+    return any_element(lambda value: (text := _text(value)) is not None and test(replace_surrogates(text), affixes))
 
 
 def in_networks(networks: Sequence[str]) -> Check:
@@ -135,18 +129,18 @@ def in_networks(networks: Sequence[str]) -> Check:
         plain = getattr(address, "ipv4_mapped", None) or address
         return any(plain in network or address in network for network in parsed)
 
-    return some(check)
+    return any_element(check)
 
 
-def fitting(patterns: Sequence[str]) -> Check:
+def matches_regex(patterns: Sequence[str]) -> Check:
     """A text in which one of the RE2 patterns is found."""
     searches = [pattern_search(pattern) for pattern in patterns]
 
     def check(value: Value) -> bool:
         text = _text(value)
-        return text is not None and any(search(clean(text).encode()) for search in searches)
+        return text is not None and any(search(replace_surrogates(text).encode()) for search in searches)
 
-    return some(check)
+    return any_element(check)
 
 
 def pattern_search(pattern: str) -> Callable[[bytes], object]:
@@ -159,25 +153,25 @@ def pattern_search(pattern: str) -> Callable[[bytes], object]:
     return search
 
 
-def same(left: Value, right: Value) -> bool:
+def equals_value(left: Value, right: Value) -> bool:
     """`left == $right`: by the type of the right value; an array on the left needs one equal element.
 
     Two arrays are the same when they are equal element by element.
     """
     if type(right) is not list:
-        return shared(left, right)
+        return intersects(left, right)
     return type(left) is list and len(left) == len(right) and all(map(_is_element, left, right))
 
 
-def shared(left: Value, right: Value) -> bool:
+def intersects(left: Value, right: Value) -> bool:
     """`left in $right`: an element of the right array is equal to the left value, or to one element of it.
 
     A right value that is no array is like an array of it alone.
     """
-    right = [value for value in (right if type(right) is list else [right]) if is_known(value)]
+    right = [value for value in (right if type(right) is list else [right]) if is_present(value)]
     numbers = {value for value in right if type(value) in {int, float}}
     truths = {value for value in right if type(value) is bool}
-    texts = {clean(value) for value in right if type(value) is str}
+    texts = {replace_surrogates(value) for value in right if type(value) is str}
     blobs = {value for value in right if type(value) is bytes}
 
     def check(value: Value) -> bool:
@@ -185,31 +179,31 @@ def shared(left: Value, right: Value) -> bool:
         return (
             (number is not None and number in numbers)
             or (truth is not None and truth in truths)
-            or (text is not None and clean(text) in texts)
+            or (text is not None and replace_surrogates(text) in texts)
             or (type(value) is bytes and value in blobs)
         )
 
-    return some(check)(left)
+    return any_element(check)(left)
 
 
 def _is_element(left: Value, right: Value) -> bool:
     """Whether two elements of arrays are equal; of what is nested in them all must be, types too."""
     if type(right) not in {list, dict}:
-        return type(left) is not list and shared(left, right)
+        return type(left) is not list and intersects(left, right)
     try:
         return type(left) is type(right) and _packed(left) == _packed(right)
     except (RecursionError, OverflowError):  # too deep, or a number beyond 64 bits
         return False
 
 
-def in_order(op: str, left: Value, right: Value) -> bool:
+def compare_numbers(op: str, left: Value, right: Value) -> bool:
     """`left op $right`: only between two numbers."""
     if type(left) not in {int, float} or type(right) not in {int, float}:
         return False
-    return ORDERS[op](left, right)  # type: ignore[arg-type]  # mypy does not narrow by type()
+    return ORDER_OPERATORS[op](left, right)  # type: ignore[arg-type]  # mypy does not narrow by type()
 
 
-def literal_form(literal: Literal) -> str:
+def literal_text(literal: Literal) -> str:
     """The text form of a literal."""
     match literal:
         case Text(text):

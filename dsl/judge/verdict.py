@@ -11,8 +11,8 @@ from enum import Enum
 import msgspec
 
 from dsl.judge.facts import AtomFacts, Facts
-from dsl.judge.formula import accounts, reasons
-from dsl.judge.pairs import Account
+from dsl.judge.formula import pair_explanations, reasons
+from dsl.judge.pairs import PairExplanation
 from dsl.judge.ruleset import Formula, Kind, Rule, RuleSet
 
 __all__ = ["AtomFacts", "Judgement", "Verdict", "judge"]
@@ -42,7 +42,7 @@ class Judgement(msgspec.Struct, frozen=True, gc=False):
     present: tuple[str, ...]
     subjects: tuple[tuple[str, bytes], ...]
     excepted: bool
-    pairs: tuple[Account, ...] = ()
+    pairs: tuple[PairExplanation, ...] = ()
 
 
 def judge(rules: RuleSet, facts: Facts, *, whole: bool) -> list[Judgement]:
@@ -51,8 +51,8 @@ def judge(rules: RuleSet, facts: Facts, *, whole: bool) -> list[Judgement]:
     `facts` holds the atoms that were hit, by fingerprint; other atoms were not. A trace that is not `whole` gets a
     verdict only where nothing that may be missing could change it.
     """
-    found = (_judge(rule, facts, whole=whole) for rule in rules.about(facts))
-    return [judgement for judgement in found if judgement is not None]
+    judgements = (_judge(rule, facts, whole=whole) for rule in rules.candidates(facts))
+    return [judgement for judgement in judgements if judgement is not None]
 
 
 def _judge(rule: Rule, facts: Facts, *, whole: bool) -> Judgement | None:
@@ -66,19 +66,21 @@ def _judge(rule: Rule, facts: Facts, *, whole: bool) -> Judgement | None:
         applies = formula.applies.truth(facts, whole=False)
     is_broken = formula.broken.truth(facts, whole=whole)
     if is_broken is False and applies is True:
-        return Judgement(rule, Verdict.HELD, (), (), _seen(formula, facts), excepted=False)
+        return Judgement(rule, Verdict.HELD, (), (), _hit_subjects(formula, facts), excepted=False)
     verdict = Verdict.BROKEN if is_broken and applies else Verdict.UNDETERMINED
-    missing, present = _why(rule, facts, whole=whole)
+    missing, present = _reasons(rule, facts, whole=whole)
     named = {*missing, *present}
     pairs = tuple(
-        each for each in accounts(formula.broken, facts, whole=whole, wanted=False) if each.words.text in named
+        each
+        for each in pair_explanations(formula.broken, facts, whole=whole, expected=False)
+        if each.labels.text in named
     )
-    return Judgement(rule, verdict, missing, present, _seen(formula, facts), excepted=False, pairs=pairs)
+    return Judgement(rule, verdict, missing, present, _hit_subjects(formula, facts), excepted=False, pairs=pairs)
 
 
-def _why(rule: Rule, facts: Facts, *, whole: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _reasons(rule: Rule, facts: Facts, *, whole: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What is missing, and what is present and should not be."""
-    why = dict.fromkeys(reasons(rule.formula.broken, facts, whole=whole, wanted=False))
+    why = dict.fromkeys(reasons(rule.formula.broken, facts, whole=whole, expected=False))
     missing = tuple(reason.text for reason in why if reason.is_missing)
     if rule.kind is Kind.PATTERN and missing:
         # A pattern's subjects are bad only together: when one is missing, the others are what the trace is about.
@@ -86,5 +88,5 @@ def _why(rule: Rule, facts: Facts, *, whole: bool) -> tuple[tuple[str, ...], tup
     return missing, tuple(reason.text for reason in why if not reason.is_missing)
 
 
-def _seen(formula: Formula, facts: Facts) -> tuple[tuple[str, bytes], ...]:
+def _hit_subjects(formula: Formula, facts: Facts) -> tuple[tuple[str, bytes], ...]:
     return tuple((text, atom) for text, atom in formula.subjects if atom in facts)

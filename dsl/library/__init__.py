@@ -34,8 +34,8 @@ class UnknownNameError(LookupError):
     """A name that is neither a framework nor the id of a rule of the library."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
-        near = get_close_matches(name, known, n=1)
-        advice = f"did you mean `{near[0]}`?" if near else f"frameworks are: {', '.join(frameworks())}"
+        nearest_name = get_close_matches(name, known, n=1)
+        advice = f"did you mean `{nearest_name[0]}`?" if nearest_name else f"frameworks are: {', '.join(frameworks())}"
         super().__init__(f"`{name}` is neither a framework nor a rule of the library; {advice}")
 
 
@@ -53,8 +53,8 @@ def rules(names: Iterable[str] = ()) -> list[LibraryRule]:
 
     Raises `UnknownNameError`.
     """
-    wanted = _wanted(names)
-    return [each for each in _rules() if not wanted or {each.framework, each.rule.id} & wanted]
+    selection = _selection(names)
+    return [each for each in _rules() if not selection or {each.framework, each.rule.id} & selection]
 
 
 def files(names: Iterable[str] = ()) -> dict[str, str]:
@@ -65,28 +65,32 @@ def files(names: Iterable[str] = ()) -> dict[str, str]:
     >>> sorted(files(["gdpr", "gdpr-art-17-erasure-reaches-every-store", "soc2-cc6-1-access-is-authorized"]))
     ['gdpr.yaml', 'soc2-cc6-1-access-is-authorized.yaml']
     """
-    wanted = _wanted(names)
-    whole = {name: text for name, text in _texts().items() if not wanted or name in wanted}
+    selection = _selection(names)
+    whole = {name: text for name, text in _texts().items() if not selection or name in selection}
     single = {
-        each.rule.id: _HEAD + each.text for each in _rules() if each.rule.id in wanted and each.framework not in whole
+        each.rule.id: _HEAD + each.text
+        for each in _rules()
+        if each.rule.id in selection and each.framework not in whole
     }
     return {name + _SUFFIX: text for name, text in (whole | single).items()}
 
 
-def _wanted(names: Iterable[str]) -> frozenset[str]:
-    wanted = tuple(names)
+def _selection(names: Iterable[str]) -> frozenset[str]:
+    selection = tuple(names)
     known = {*frameworks(), *(each.rule.id for each in _rules())}
-    for name in wanted:
+    for name in selection:
         if name not in known:
             raise UnknownNameError(name, sorted(known))
-    return frozenset(wanted)
+    return frozenset(selection)
 
 
 @cache
 def _texts() -> dict[str, str]:
     """The files by framework, sorted."""
-    found = (entry for entry in resources.files(__name__).iterdir() if entry.name.endswith(_SUFFIX))
-    return {entry.name.removesuffix(_SUFFIX): entry.read_text("utf-8") for entry in sorted(found, key=lambda e: e.name)}
+    entries = (entry for entry in resources.files(__name__).iterdir() if entry.name.endswith(_SUFFIX))
+    return {
+        entry.name.removesuffix(_SUFFIX): entry.read_text("utf-8") for entry in sorted(entries, key=lambda e: e.name)
+    }
 
 
 @cache
@@ -97,6 +101,6 @@ def _rules() -> tuple[LibraryRule, ...]:
 def _read(framework: str, file: SourceFile) -> Iterator[LibraryRule]:
     """The rules of a file; the text of one reaches to the line before the next."""
     compiled, _ = compile_files([file])
-    starts = [each.draft.spot.place.line - 1 for each in compiled]
+    starts = [each.draft.spot.location.line - 1 for each in compiled]
     for each, start, end in zip(compiled, starts, [*starts[1:], None], strict=True):
         yield LibraryRule(framework, each.rule, "\n".join(file.lines[start:end]).rstrip() + "\n")

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 
-class At(NamedTuple):
+class TextRange(NamedTuple):
     """A stretch of a rule's text: character offsets, `end` exclusive."""
 
     start: int
     end: int
 
 
-NOWHERE = At(0, 0)
+NOWHERE = TextRange(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Name:
 
     text: str
     quoted: bool = field(default=False, compare=False)
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Text:
 
     value: str
     quoted: bool = field(default=False, compare=False)
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Number:
     """A literal number; an int when it was written without point and exponent."""
 
     value: int | float
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Duration:
     """A literal duration."""
 
     value_ns: int | float
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Boolean:
     """`true` or `false`."""
 
     value: bool
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,47 +68,47 @@ class Reference:
     """`$name`: the value of another attribute of the same span."""
 
     name: Name
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
 Literal: TypeAlias = Text | Number | Duration | Boolean
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
+class ListLiteral:
     """A list of literals."""
 
     items: tuple[Literal, ...]
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
-Operand: TypeAlias = Literal | Choices | Reference
+Operand: TypeAlias = Literal | ListLiteral | Reference
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Comparison:
     """`name op value`."""
 
     name: Name
     op: str
     value: Operand
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Presence:
+class Exists:
     """`name exists`."""
 
     name: Name
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class IsTruthy:
     """A bare name inside where."""
 
     name: Name
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
 T = TypeVar("T")
@@ -119,7 +119,7 @@ class Not(Generic[T]):
     """`not item`."""
 
     item: T
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class AllOf(Generic[T]):
 
     items: tuple[T, ...]
     grouped: bool = field(default=False, compare=False)
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +137,10 @@ class AnyOf(Generic[T]):
 
     items: tuple[T, ...]
     grouped: bool = field(default=False, compare=False)
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
-Cond: TypeAlias = "Test | Presence | Truth | Not[Cond] | AllOf[Cond] | AnyOf[Cond]"
+Cond: TypeAlias = "Comparison | Exists | IsTruthy | Not[Cond] | AllOf[Cond] | AnyOf[Cond]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,18 +150,18 @@ class Has:
     name: Name
     where: Cond | None = None
     bare: bool = field(default=False, compare=False)
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Carries:
+class HasAttribute:
     """`name op value` or `name exists` outside where."""
 
-    test: Test | Presence
-    at: At = field(default=NOWHERE, compare=False)
+    comparison: Comparison | Exists
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
-Subject: TypeAlias = Has | Carries
+Subject: TypeAlias = Has | HasAttribute
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class Order:
     left: Subject
     op: str
     right: Subject
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,35 +179,35 @@ class Count:
     """`count(subject)`."""
 
     subject: Has
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class CountComparison:
     """A count compared with a number or another count; `dsl.check.check` refuses durations."""
 
     left: Count | Number | Duration
     op: str
     right: Count | Number | Duration
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class RelationWord:
     """A word of a pair that is a relation by itself: `before`, `beside`, `within 10m`."""
 
     text: str
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class JoinKey:
     """`same left`, `different left`, or `left op right`: the values that two occurrences have in common."""
 
     op: str
     left: Name
     right: Name | None = None
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +216,7 @@ class Without:
 
     subject: Subject
     is_any: bool = False
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +226,8 @@ class Relations:
     `words` are the relations of this and of later versions that take nothing or a duration.
     """
 
-    words: tuple[Word, ...] = ()
-    keys: tuple[Key, ...] = ()
+    words: tuple[RelationWord, ...] = ()
+    keys: tuple[JoinKey, ...] = ()
     without: tuple[Without, ...] = ()
 
     @property
@@ -253,10 +253,10 @@ class Pair:
     subject: Subject
     that: Partner | None
     partner: Partner
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
     @property
-    def keys(self) -> tuple[Key, ...]:
+    def keys(self) -> tuple[JoinKey, ...]:
         """Everything that is compared, in the order written."""
         return (*(self.that.relations.keys if self.that else ()), *self.partner.relations.keys)
 
@@ -268,7 +268,7 @@ class Pair:
             yield from (without.subject for without in partner.relations.without)
 
 
-Expr: TypeAlias = "Has | Carries | Order | Pair | Compared | Not[Expr] | AllOf[Expr] | AnyOf[Expr]"
+Expr: TypeAlias = "Has | HasAttribute | Order | Pair | CountComparison | Not[Expr] | AllOf[Expr] | AnyOf[Expr]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,10 +278,10 @@ class When:
     condition: Expr
     always: tuple[Expr, ...]
     never: tuple[Expr, ...]
-    at: At = field(default=NOWHERE, compare=False)
+    at: TextRange = field(default=NOWHERE, compare=False)
 
 
-Form: TypeAlias = "When | Expr"
+RuleBody: TypeAlias = "When | Expr"
 
 
 def subjects(expr: Expr) -> Iterator[tuple[Subject, bool]]:
@@ -297,12 +297,12 @@ def subjects(expr: Expr) -> Iterator[tuple[Subject, bool]]:
 
 def _subjects(expr: Expr, *, positive: bool) -> Iterator[tuple[Subject, bool]]:
     match expr:
-        case Has() | Carries():
+        case Has() | HasAttribute():
             yield expr, positive
         case Order(left, _, right):
             yield left, positive
             yield right, positive
-        case Compared(left, _, right):
+        case CountComparison(left, _, right):
             yield from ((side.subject, positive) for side in (left, right) if isinstance(side, Count))
         case Pair(_, subject):
             yield subject, positive
@@ -314,22 +314,22 @@ def _subjects(expr: Expr, *, positive: bool) -> Iterator[tuple[Subject, bool]]:
                 yield from _subjects(item, positive=positive)
 
 
-def tests(cond: Cond) -> Iterator[Test | Presence | Truth]:
+def comparisons(cond: Cond) -> Iterator[Comparison | Exists | IsTruthy]:
     """Every comparison inside a where, in the order written."""
     match cond:
         case Not(item):
-            yield from tests(item)
+            yield from comparisons(item)
         case AllOf(items) | AnyOf(items):
             for item in items:
-                yield from tests(item)
+                yield from comparisons(item)
         case _:
             yield cond
 
 
-def conditions(subject: Subject) -> Iterator[Test | Presence | Truth]:
+def subject_comparisons(subject: Subject) -> Iterator[Comparison | Exists | IsTruthy]:
     """Every comparison that a subject makes."""
     match subject:
-        case Carries(test):
-            yield test
+        case HasAttribute(comparison):
+            yield comparison
         case Has(_, where) if where is not None:
-            yield from tests(where)
+            yield from comparisons(where)

@@ -1,6 +1,6 @@
 """Parses a rule's text: words to nodes.
 
-In: a `Passage`. Out: a `Form` (a whole rule) or a `Cond` (what stands inside where), or None and at least one error.
+In: a `SourceText`. Out: a `RuleBody` or a `Cond` (what stands inside where), or None and at least one error.
 Takes time linear in the text and never raises. Nodes are built bottom-up while Lark reduces, so depth costs no stack.
 """
 
@@ -21,18 +21,19 @@ from dsl.syntax import suggestions
 from dsl.syntax.nodes import (
     AllOf,
     AnyOf,
-    At,
     Boolean,
-    Carries,
-    Choices,
-    Compared,
+    Comparison,
     Cond,
     Count,
+    CountComparison,
     Duration,
+    Exists,
     Expr,
-    Form,
     Has,
-    Key,
+    HasAttribute,
+    IsTruthy,
+    JoinKey,
+    ListLiteral,
     Literal,
     Name,
     Not,
@@ -41,56 +42,54 @@ from dsl.syntax.nodes import (
     Order,
     Pair,
     Partner,
-    Presence,
     Reference,
     Relations,
+    RelationWord,
+    RuleBody,
     Subject,
-    Test,
     Text,
-    Truth,
+    TextRange,
     When,
     Without,
-    Word,
 )
-from dsl.syntax.soft_words import soften
-from dsl.syntax.source import Passage
-from dsl.syntax.tokens import quantity, stretch, tokens
+from dsl.syntax.soft_keywords import mark_soft_keywords
+from dsl.syntax.source import SourceText, replace_surrogates
+from dsl.syntax.tokens import quantity, text_range, tokenize
 
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))")
 _ESCAPED = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def parse_rule(passage: Passage) -> tuple[Form | None, list[Problem]]:
+def parse_rule(source: SourceText) -> tuple[RuleBody | None, list[Problem]]:
     """The rule that the passage holds."""
-    tree, found = _parse(passage, "rule")
-    return cast("Form | None", tree), found
+    tree, reported = _parse(source, "rule")
+    return cast("RuleBody | None", tree), reported
 
 
-def parse_cond(passage: Passage) -> tuple[Cond | None, list[Problem]]:
+def parse_cond(source: SourceText) -> tuple[Cond | None, list[Problem]]:
     """The condition that the passage holds, as inside where."""
-    tree, found = _parse(passage, "cond")
-    return cast("Cond | None", tree), found
+    tree, reported = _parse(source, "cond")
+    return cast("Cond | None", tree), reported
 
 
-def unquoted(text: str) -> str:
+def unquote(text: str) -> str:
     r"""What a quoted text means; a backslash before any other character stays.
 
-    >>> unquoted(r'"\d+ \"a\" \u00e9"')
+    >>> unquote(r'"\d+ \"a\" \u00e9"')
     '\\d+ "a" é'
     """
-    return mended(_ESCAPE.sub(_unescape, text[1:-1]))
+    return decode_surrogates(_ESCAPE.sub(_unescape, text[1:-1]))
 
 
-def mended(text: str) -> str:
+def decode_surrogates(text: str) -> str:
     r"""The text with escaped surrogates as what they stand for: a pair is one character, a lone one U+FFFD.
 
-    >>> mended("\ud83d\ude00") == "\N{GRINNING FACE}", mended("\ud83d") == "\N{REPLACEMENT CHARACTER}"
-    (True, True)
+    >>> [ascii(decode_surrogates(text)) for text in ("\ud83d\ude00", "\ud83d")]
+    ["'\\U0001f600'", "'\\ufffd'"]
     """
     joined = _SURROGATE_PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
-    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", joined)
+    return replace_surrogates(joined)
 
 
 def _unescape(escape: re.Match[str]) -> str:
@@ -109,31 +108,31 @@ def _language() -> Lark:
     )
 
 
-def _parse(passage: Passage, start: str) -> tuple[object, list[Problem]]:
-    words, found = tokens(_language(), passage)
-    if found:
-        return None, found
+def _parse(source: SourceText, start: str) -> tuple[object, list[Problem]]:
+    words, reported = tokenize(_language(), source)
+    if reported:
+        return None, reported
     if start == "rule":
-        words = soften(words)
+        words = mark_soft_keywords(words)
     reader = _language().parse_interactive(start=start)
     read: list[Token] = []
     try:
         for word in words:
             reader.feed_token(word)
             read.append(word)
-        end = len(passage.text.rstrip())
+        end = len(source.text.rstrip())
         return reader.feed_token(Token("$END", "", start_pos=end, end_pos=end)), []
     except UnexpectedToken as error:
-        return None, [_unexpected(passage, error.token, read, frozenset(reader.accepts()))]  # type: ignore[no-untyped-call]
+        return None, [_unexpected(source, error.token, read, frozenset(reader.accepts()))]  # type: ignore[no-untyped-call]
 
 
-def _unexpected(passage: Passage, word: Token, read: list[Token], accepted: frozenset[str]) -> Problem:
+def _unexpected(source: SourceText, word: Token, read: list[Token], accepted: frozenset[str]) -> Problem:
     previous = read[-1] if read else None
     in_pair = _is_in_pair(read)
     if word.type == "$END":
         help_line = suggestions.PAIR_FORM if in_pair else suggestions.expected(accepted)
-        return problems.ends_early(passage.spot(stretch(previous) if previous else At(0, 1)), help_line)
-    spot = passage.spot(stretch(word))
+        return problems.unexpected_end(source.spot(text_range(previous) if previous else TextRange(0, 1)), help_line)
+    spot = source.spot(text_range(word))
     if word.type in {"_WHERE", "BEFORE", "AFTER"} and not in_pair and _ends_in_group(read):
         return problems.group_as_subject(spot, "where" if word.type == "_WHERE" else word)
     if in_pair:
@@ -168,22 +167,22 @@ def _ends_in_group(read: list[Token]) -> bool:
     return False
 
 
-def _around(*nodes: object) -> At:
-    stretches = [stretch(node) if isinstance(node, Token) else cast("Name", node).at for node in nodes]
-    return At(min(at.start for at in stretches), max(at.end for at in stretches))
+def _covering_range(*nodes: object) -> TextRange:
+    stretches = [text_range(node) if isinstance(node, Token) else cast("Name", node).at for node in nodes]
+    return TextRange(min(at.start for at in stretches), max(at.end for at in stretches))
 
 
-def _counted(side: Count | Token) -> Count | Number | Duration:
-    return side if isinstance(side, Count) else cast("Number | Duration", quantity(side, stretch(side)))
+def _count_operand(side: Count | Token) -> Count | Number | Duration:
+    return side if isinstance(side, Count) else cast("Number | Duration", quantity(side, text_range(side)))
 
 
-def _joined(wheres: tuple[Cond, ...]) -> Cond | None:
+def _join_wheres(wheres: tuple[Cond, ...]) -> Cond | None:
     if len(wheres) <= 1:
         return wheres[0] if wheres else None
-    return AllOf(wheres, at=_around(*wheres))
+    return AllOf(wheres, at=_covering_range(*wheres))
 
 
-def _parts(partner: Partner) -> list[object]:
+def _partner_nodes(partner: Partner) -> list[object]:
     relations = partner.relations
     return [partner.subject, *relations.words, *relations.keys, *relations.without]
 
@@ -191,7 +190,7 @@ def _parts(partner: Partner) -> list[object]:
 def _relations(written: Sequence[object]) -> Relations:
     """The relations, each sort in the order written."""
     return Relations(
-        tuple(each for each in written if isinstance(each, Word)),
+        tuple(each for each in written if isinstance(each, RelationWord)),
         tuple(key for each in written if isinstance(each, list) for key in each),
         tuple(each for each in written if isinstance(each, Without)),
     )
@@ -204,7 +203,7 @@ class _Builder(Transformer[Token, object]):
     def when(self, condition: Expr, *clauses: tuple[str, Expr]) -> When:
         always = tuple(expr for word, expr in clauses if word == "always")
         never = tuple(expr for word, expr in clauses if word == "never")
-        return When(condition, always, never, at=_around(condition, *always, *never))
+        return When(condition, always, never, at=_covering_range(condition, *always, *never))
 
     def bare(self, expr: Expr) -> Expr:
         return expr
@@ -216,93 +215,97 @@ class _Builder(Transformer[Token, object]):
         return "never", expr
 
     def any_of(self, *items: Expr) -> AnyOf[Expr]:
-        return AnyOf(items, at=_around(*items))
+        return AnyOf(items, at=_covering_range(*items))
 
     def all_of(self, *items: Expr) -> AllOf[Expr]:
-        return AllOf(items, at=_around(*items))
+        return AllOf(items, at=_covering_range(*items))
 
     def negation(self, item: Expr) -> Not[Expr]:
-        return Not(item, at=_around(item))
+        return Not(item, at=_covering_range(item))
 
     def group(self, item: Expr) -> Expr:
         return replace(item, grouped=True) if isinstance(item, AllOf | AnyOf) else item
 
     def order(self, left: Subject, word: Token, right: Subject) -> Order:
-        return Order(left, str(word), right, at=_around(left, right))
+        return Order(left, str(word), right, at=_covering_range(left, right))
 
     def pair(self, quantifier: Token, subject: Subject, *partners: Partner) -> Pair:
         that = partners[0] if len(partners) > 1 else None
-        return Pair(str(quantifier), subject, that, partners[-1], at=_around(quantifier, *_parts(partners[-1])))
+        return Pair(
+            str(quantifier), subject, that, partners[-1], at=_covering_range(quantifier, *_partner_nodes(partners[-1]))
+        )
 
-    def that(self, _that: Token, owns: Token, subject: Subject, *relations: Word | list[Key] | Without) -> Partner:
+    def that(
+        self, _that: Token, owns: Token, subject: Subject, *relations: RelationWord | list[JoinKey] | Without
+    ) -> Partner:
         return self.partner(owns, subject, *relations)
 
-    def partner(self, _owns: Token, *parts: Token | Subject | Word | list[Key] | Without) -> Partner:
+    def partner(self, _owns: Token, *parts: Token | Subject | RelationWord | list[JoinKey] | Without) -> Partner:
         is_own = isinstance(parts[0], Token)
         subject, *relations = parts[1:] if is_own else parts
         return Partner(cast("Subject", subject), _relations(relations), is_own)
 
-    def word(self, *words: Token) -> Word:
-        return Word(" ".join(words), at=_around(*words))
+    def relation_word(self, *words: Token) -> RelationWord:
+        return RelationWord(" ".join(words), at=_covering_range(*words))
 
-    def with_keys(self, _with: Token, *keys: Key) -> list[Key]:
+    def with_keys(self, _with: Token, *keys: JoinKey) -> list[JoinKey]:
         return list(keys)
 
-    def key(self, *parts: Token | Name) -> Key:
-        at = _around(*parts)
+    def key(self, *parts: Token | Name) -> JoinKey:
+        at = _covering_range(*parts)
         if isinstance(parts[0], Token):
-            return Key(str(parts[0]), cast("Name", parts[1]), at=at)
-        return Key(str(parts[1]), parts[0], cast("Name", parts[2]), at=at)
+            return JoinKey(str(parts[0]), cast("Name", parts[1]), at=at)
+        return JoinKey(str(parts[1]), parts[0], cast("Name", parts[2]), at=at)
 
     def without(self, opening: Token, *parts: Token | Subject) -> Without:
         *is_any, subject, closing = parts
-        return Without(cast("Subject", subject), bool(is_any), at=_around(opening, closing))
+        return Without(cast("Subject", subject), bool(is_any), at=_covering_range(opening, closing))
 
-    def compared(self, left: Count | Token, op: Token, right: Count | Token) -> Compared:
-        return Compared(_counted(left), str(op), _counted(right), at=_around(left, right))
+    def count_comparison(self, left: Count | Token, op: Token, right: Count | Token) -> CountComparison:
+        return CountComparison(_count_operand(left), str(op), _count_operand(right), at=_covering_range(left, right))
 
-    def carries(self, name: Name, op: str | None = None, value: Operand | None = None) -> Carries:
-        test = Presence(name, at=name.at) if op is None or value is None else self.test(name, op, value)
-        return Carries(test, at=test.at)
+    def has_attribute(self, name: Name, op: str | None = None, value: Operand | None = None) -> HasAttribute:
+        comparison = Exists(name, at=name.at) if op is None or value is None else self.comparison(name, op, value)
+        return HasAttribute(comparison, at=comparison.at)
 
-    def test(self, name: Name, op: str, value: Operand) -> Test:
-        return Test(name, op, value, at=_around(name, value))
+    def comparison(self, name: Name, op: str, value: Operand) -> Comparison:
+        return Comparison(name, op, value, at=_covering_range(name, value))
 
-    def presence(self, name: Name) -> Presence:
-        return Presence(name, at=name.at)
+    def exists(self, name: Name) -> Exists:
+        return Exists(name, at=name.at)
 
-    def truth(self, name: Name) -> Truth:
-        return Truth(name, at=name.at)
+    def is_truthy(self, name: Name) -> IsTruthy:
+        return IsTruthy(name, at=name.at)
 
     def count(self, opening: Token, subject: Has, closing: Token, *wheres: Cond) -> Count:
-        where = _joined((subject.where, *wheres) if subject.where else wheres)
-        return Count(Has(subject.name, where, at=subject.at), at=_around(opening, closing, *wheres))
+        where = _join_wheres((subject.where, *wheres) if subject.where else wheres)
+        return Count(Has(subject.name, where, at=subject.at), at=_covering_range(opening, closing, *wheres))
 
     def subject(self, opening: Token, name: Name, closing: Token, *wheres: Cond) -> Has:
-        return Has(name, _joined(wheres), at=_around(opening, closing, *wheres))
+        return Has(name, _join_wheres(wheres), at=_covering_range(opening, closing, *wheres))
 
     def bare_subject(self, name: Name, *wheres: Cond) -> Has:
-        return Has(name, _joined(wheres), bare=not wheres, at=_around(name, *wheres))
+        return Has(name, _join_wheres(wheres), bare=not wheres, at=_covering_range(name, *wheres))
 
     def op(self, *words: Token) -> str:
         return " ".join(words)
 
-    def list(self, opening: Token, *items: Literal | Token) -> Choices:
-        return Choices(cast("tuple[Literal, ...]", items[:-1]), at=_around(opening, items[-1]))
+    def list(self, opening: Token, *items: Literal | Token) -> ListLiteral:
+        return ListLiteral(cast("tuple[Literal, ...]", items[:-1]), at=_covering_range(opening, items[-1]))
 
     def reference(self, name: Name) -> Reference:
         return Reference(name, at=name.at)
 
     def text(self, word: Token) -> Text:
         is_quoted = word.type == "STRING"
-        return Text(unquoted(word) if is_quoted else str(word), is_quoted, at=stretch(word))
+        return Text(unquote(word) if is_quoted else str(word), is_quoted, at=text_range(word))
 
     def quantity(self, word: Token) -> Number | Duration:
-        return cast("Number | Duration", quantity(word, stretch(word)))
+        return cast("Number | Duration", quantity(word, text_range(word)))
 
     def boolean(self, word: Token) -> Boolean:
-        return Boolean(word == "true", at=stretch(word))
+        return Boolean(word == "true", at=text_range(word))
 
     def name(self, word: Token) -> Name:
         is_quoted = word.type == "STRING"
-        return Name(unquoted(word) if is_quoted else str(word), is_quoted, at=stretch(word))
+        return Name(unquote(word) if is_quoted else str(word), is_quoted, at=text_range(word))

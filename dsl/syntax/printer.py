@@ -14,16 +14,18 @@ from dsl.syntax.nodes import (
     AllOf,
     AnyOf,
     Boolean,
-    Carries,
-    Choices,
-    Compared,
+    Comparison,
     Cond,
     Count,
+    CountComparison,
     Duration,
+    Exists,
     Expr,
-    Form,
     Has,
-    Key,
+    HasAttribute,
+    IsTruthy,
+    JoinKey,
+    ListLiteral,
     Literal,
     Not,
     Number,
@@ -31,34 +33,32 @@ from dsl.syntax.nodes import (
     Order,
     Pair,
     Partner,
-    Presence,
     Reference,
     Relations,
+    RuleBody,
     Subject,
-    Test,
     Text,
-    Truth,
     When,
     Without,
 )
-from dsl.syntax.soft_words import WORDS
+from dsl.syntax.soft_keywords import SOFT_KEYWORDS
 from dsl.syntax.suggestions import RESERVED
+from dsl.syntax.tokens import UNIT_NS
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.([A-Za-z_][A-Za-z0-9_-]*|[0-9]+))*")
 _ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
-_REFUSED = RESERVED | {"trace", "trace.has", "trace.count"}
-_EXACT = 1 << 64
+_NEVER_BARE = RESERVED | {"trace", "trace.has", "trace.count"}
+_EXACT_LIMIT = 1 << 64
 """Below this a whole number is written with all its digits: no integer of a span is beyond."""
-_UNITS = (("d", 86400 * 10**9), ("h", 3600 * 10**9), ("m", 60 * 10**9), ("s", 10**9), ("ms", 10**6), ("us", 10**3))
 
 
-def form_text(form: Form) -> str:
+def body_text(body: RuleBody) -> str:
     """A whole rule."""
-    if not isinstance(form, When):
-        return expr_text(form)
-    clauses = [("when", form.condition)]
-    clauses += [("always", clause) for clause in form.always] + [("never", clause) for clause in form.never]
+    if not isinstance(body, When):
+        return expr_text(body)
+    clauses = [("when", body.condition)]
+    clauses += [("always", clause) for clause in body.always] + [("never", clause) for clause in body.never]
     return " ".join(f"{word} {{ {expr_text(expr)} }}" for word, expr in clauses)
 
 
@@ -74,9 +74,9 @@ def expr_text(expr: Expr) -> str:
         case Pair(quantifier, subject, that, partner):
             narrowed = "" if that is None else f" that {_partner_text(that)}"
             return f"{quantifier} {occurrence_text(subject)}{narrowed} {_partner_text(partner)}"
-        case Compared(left, op, right):
+        case CountComparison(left, op, right):
             return f"{_count_text(left)} {op} {_count_text(right)}"
-        case Has() | Carries():
+        case Has() | HasAttribute():
             return subject_text(expr)
 
 
@@ -84,11 +84,11 @@ def subject_text(subject: Subject) -> str:
     """A subject.
 
     >>> from dsl.syntax.nodes import Name
-    >>> subject_text(Has(Name("GET /users"), Test(Name("status"), ">=", Number(500))))
+    >>> subject_text(Has(Name("GET /users"), Comparison(Name("status"), ">=", Number(500))))
     'trace.has("GET /users").where(status >= 500)'
     """
-    if isinstance(subject, Carries):
-        return cond_text(subject.test)
+    if isinstance(subject, HasAttribute):
+        return cond_text(subject.comparison)
     name = name_text(subject.name.text)
     head = f"trace.has({name})" if name.startswith('"') else name
     return head if subject.where is None else f"{head}.where({cond_text(subject.where)})"
@@ -98,14 +98,14 @@ def occurrence_text(subject: Subject) -> str:
     """A subject as it stands in a pair: a comparison in parentheses, and no name that reads like a word of the pair.
 
     >>> from dsl.syntax.nodes import Name
-    >>> occurrence_text(Carries(Presence(Name("x")))), occurrence_text(Has(Name("own")))
+    >>> occurrence_text(HasAttribute(Exists(Name("x")))), occurrence_text(Has(Name("own")))
     ('(x exists)', 'trace.has(own)')
     """
-    if isinstance(subject, Carries):
+    if isinstance(subject, HasAttribute):
         return f"({subject_text(subject)})"
     text = subject_text(subject)
     name = subject.name.text
-    return text.replace(name, f"trace.has({name})", 1) if name in WORDS else text
+    return text.replace(name, f"trace.has({name})", 1) if name in SOFT_KEYWORDS else text
 
 
 def relation_texts(relations: Relations) -> Iterator[str]:
@@ -125,11 +125,11 @@ def cond_text(cond: Cond) -> str:
             return " or ".join(_cond_in_group(item) for item in items)
         case Not(item):
             return f"not {_cond_in_group(item)}"
-        case Test(name, op, value):
+        case Comparison(name, op, value):
             return f"{name_text(name.text)} {op} {operand_text(value)}"
-        case Presence(name):
+        case Exists(name):
             return f"{name_text(name.text)} exists"
-        case Truth(name):
+        case IsTruthy(name):
             return name_text(name.text)
 
 
@@ -139,14 +139,14 @@ def name_text(text: str) -> str:
     >>> name_text("pii.access"), name_text("in"), name_text("a b")
     ('pii.access', '"in"', '"a b"')
     """
-    is_plain = _NAME.fullmatch(text) and text not in _REFUSED and not text.endswith(".where")
+    is_plain = _NAME.fullmatch(text) and text not in _NEVER_BARE and not text.endswith(".where")
     return text if is_plain else '"' + _ESCAPED.sub(_escape, text) + '"'
 
 
 def operand_text(operand: Operand) -> str:
     """The right side of a comparison."""
     match operand:
-        case Choices(items):
+        case ListLiteral(items):
             return "[" + ", ".join(map(_literal_text, items)) + "]"
         case Reference(name):
             return "$" + name_text(name.text)
@@ -166,8 +166,10 @@ def number_text(value: float) -> str:
 def _canonical(value: float) -> float:
     """The integer among equal numbers, or, where integers have more digits than a double, the double."""
     if type(value) is float:
-        return int(value) if value.is_integer() and abs(value) < _EXACT else value
-    return value if abs(value) < _EXACT or abs(value) > sys.float_info.max or float(value) != value else float(value)
+        return int(value) if value.is_integer() and abs(value) < _EXACT_LIMIT else value
+    return (
+        value if abs(value) < _EXACT_LIMIT or abs(value) > sys.float_info.max or float(value) != value else float(value)
+    )
 
 
 def _escape(character: re.Match[str]) -> str:
@@ -188,7 +190,7 @@ def _literal_text(literal: Literal) -> str:
 
 def _duration_text(value_ns: float) -> str:
     whole_ns = _canonical(value_ns)
-    for unit, size_ns in _UNITS:
+    for unit, size_ns in reversed(UNIT_NS.items()):
         if whole_ns and isinstance(whole_ns, int) and whole_ns % size_ns == 0:
             return f"{whole_ns // size_ns}{unit}"
     return f"{number_text(whole_ns)}ns"
@@ -203,7 +205,7 @@ def _partner_text(partner: Partner) -> str:
     return " ".join([f"has {own}{occurrence_text(partner.subject)}", *relation_texts(partner.relations)])
 
 
-def _key_text(key: Key) -> str:
+def _key_text(key: JoinKey) -> str:
     if key.right is None:
         return f"{key.op} {name_text(key.left.text)}"
     return f"{name_text(key.left.text)} {key.op} {name_text(key.right.text)}"

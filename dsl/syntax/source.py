@@ -15,11 +15,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from dsl import problems
-from dsl.problems import Place, Problem, Spot
-from dsl.syntax.nodes import At
+from dsl.problems import Location, Problem, Spot
+from dsl.syntax.nodes import TextRange
 
 RULES_SUFFIX = ".rules"
 YAML_SUFFIXES = (".yaml", ".yml")
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _LINE_BREAK = re.compile(r"\r\n?")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -36,11 +37,11 @@ class SourceFile:
     def spot(self, line: int, column: int, length: int = 1) -> Spot:
         """The spot at a line and column that count from 1."""
         excerpt = self.lines[line - 1] if line <= len(self.lines) else None
-        return Spot(Place(self.path, line, column), excerpt, length)
+        return Spot(Location(self.path, line, column), excerpt, length)
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class SourceText:
     """A stretch of a file that is parsed by itself.
 
     Line i (from 0) of `text` stands at line `line + i` of the file, after `indent` characters; the first one after
@@ -55,16 +56,16 @@ class Passage:
     indent: int = 0
     is_exact: bool = True
 
-    def spot(self, at: At) -> Spot:
+    def spot(self, at: TextRange) -> Spot:
         """The spot of a stretch of `text`."""
         if not self.is_exact:
             return self.file.spot(self.line, self.first_indent + 1)
         starts = _line_starts(self.text)
-        row = bisect_right(starts, at.start) - 1
-        line_end = starts[row + 1] - 1 if row + 1 < len(starts) else len(self.text)
-        indent = self.indent if row else self.first_indent
-        column = indent + at.start - starts[row] + 1
-        return self.file.spot(self.line + row, column, max(1, min(at.end, line_end) - at.start))
+        line_index = bisect_right(starts, at.start) - 1
+        line_end = starts[line_index + 1] - 1 if line_index + 1 < len(starts) else len(self.text)
+        indent = self.indent if line_index else self.first_indent
+        column = indent + at.start - starts[line_index] + 1
+        return self.file.spot(self.line + line_index, column, max(1, min(at.end, line_end) - at.start))
 
 
 @lru_cache(maxsize=8)
@@ -73,23 +74,23 @@ def _line_starts(text: str) -> list[int]:
     return [0, *(index + 1 for index, character in enumerate(text) if character == "\n")]
 
 
-def read(paths: Iterable[str | Path]) -> tuple[list[SourceFile], list[Problem]]:
+def read_files(paths: Iterable[str | Path]) -> tuple[list[SourceFile], list[Problem]]:
     """The rule files at the paths and in directories below them, sorted by name, each once."""
     files: list[SourceFile] = []
-    found: list[Problem] = []
-    seen: set[Path] = set()
+    reported: list[Problem] = []
+    visited: set[Path] = set()
     for path in map(Path, paths):
-        for file in _files(path, found):
-            if (resolved := file.resolve()) not in seen:
-                seen.add(resolved)
-                files.extend(_read(file, found))
-    return files, found
+        for file in _files(path, reported):
+            if (resolved := file.resolve()) not in visited:
+                visited.add(resolved)
+                files.extend(_read(file, reported))
+    return files, reported
 
 
 def from_texts(texts: Mapping[str, str]) -> tuple[list[SourceFile], list[Problem]]:
     """The same for texts by file name."""
     known = {name: text for name, text in texts.items() if name.endswith((RULES_SUFFIX, *YAML_SUFFIXES))}
-    unknown = [problems.unknown_suffix(Spot(Place(name, 1, 1))) for name in texts if name not in known]
+    unknown = [problems.unknown_suffix(Spot(Location(name, 1, 1))) for name in texts if name not in known]
     return [source_file(name, known[name]) for name in sorted(known)], unknown
 
 
@@ -99,57 +100,62 @@ def source_file(path: str, text: str) -> SourceFile:
     >>> source_file("a.rules", "one\r\ntwo").lines
     ('one', 'two')
     """
-    text = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", _LINE_BREAK.sub("\n", text.removeprefix("\ufeff")))
+    text = replace_surrogates(_LINE_BREAK.sub("\n", text.removeprefix("\ufeff")))
     return SourceFile(path, text, tuple(text.split("\n")))
 
 
-def _files(path: Path, found: list[Problem]) -> Iterator[Path]:
-    start = Spot(Place(str(path), 1, 1))
+def replace_surrogates(text: str) -> str:
+    """The text with lone surrogates made U+FFFD, so that it can be encoded."""
+    return text if text.isascii() else _SURROGATE.sub(REPLACEMENT, text)
+
+
+def _files(path: Path, reported: list[Problem]) -> Iterator[Path]:
+    start = Spot(Location(str(path), 1, 1))
     try:
         is_directory, exists = path.is_dir(), path.exists()
     except (OSError, ValueError) as error:
-        found.append(problems.unreadable(start, str(error)))
+        reported.append(problems.unreadable(start, str(error)))
         return
     if not exists:
-        found.append(problems.unreadable(start, "it does not exist"))
+        reported.append(problems.unreadable(start, "it does not exist"))
     elif not is_directory and path.suffix in {RULES_SUFFIX, *YAML_SUFFIXES}:
         yield path
     elif not is_directory:
-        found.append(problems.unknown_suffix(start))
+        reported.append(problems.unknown_suffix(start))
     else:
-        below = sorted(_below(path, found))
+        below = sorted(_below(path, reported))
         if not below:
-            found.append(problems.no_files(start))
+            reported.append(problems.empty_directory(start))
         yield from below
 
 
-def _below(directory: Path, found: list[Problem]) -> Iterator[Path]:
+def _below(directory: Path, reported: list[Problem]) -> Iterator[Path]:
     """The rule files of a directory; links are followed, because a mounted ConfigMap has links to directories."""
 
     def note(error: OSError) -> None:
-        found.append(problems.unreadable(Spot(Place(str(error.filename), 1, 1)), error.strerror or str(error)))
+        reported.append(problems.unreadable(Spot(Location(str(error.filename), 1, 1)), error.strerror or str(error)))
 
-    seen: set[str] = set()
-    for place, directories, names in os.walk(directory, onerror=note, followlinks=True):
-        is_again = (real := os.path.realpath(place)) in seen
-        seen.add(real)
+    visited: set[str] = set()
+    for folder, directories, names in os.walk(directory, onerror=note, followlinks=True):
+        is_again = (real := os.path.realpath(folder)) in visited
+        visited.add(real)
         directories[:] = [] if is_again else sorted(name for name in directories if not name.startswith("."))
         for name in [] if is_again else names:
             if name.endswith((RULES_SUFFIX, *YAML_SUFFIXES)) and not name.startswith("."):
-                yield Path(place, name)
+                yield Path(folder, name)
 
 
-def _read(path: Path, found: list[Problem]) -> Iterator[SourceFile]:
+def _read(path: Path, reported: list[Problem]) -> Iterator[SourceFile]:
     try:
         if path.exists() and not path.is_file():  # a pipe would be waited for
-            found.append(problems.unreadable(Spot(Place(str(path), 1, 1)), "it is no regular file"))
+            reported.append(problems.unreadable(Spot(Location(str(path), 1, 1)), "it is no regular file"))
             return
         content = path.read_bytes()
         yield source_file(str(path), content.decode())
     except OSError as error:
-        found.append(problems.unreadable(Spot(Place(str(path), 1, 1)), error.strerror or str(error)))
+        reported.append(problems.unreadable(Spot(Location(str(path), 1, 1)), error.strerror or str(error)))
     except UnicodeDecodeError as error:
-        found.append(problems.not_utf8(_spot(path, content, error.start)))
+        reported.append(problems.not_utf8(_spot(path, content, error.start)))
 
 
 def _spot(path: Path, content: bytes, position: int) -> Spot:

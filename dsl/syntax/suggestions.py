@@ -12,19 +12,20 @@ from types import MappingProxyType
 
 from lark import Token
 
+from dsl.syntax.tokens import UNIT_NS
+
 RESERVED = frozenset(
     {"when", "always", "never", "and", "or", "not", "in", "in_cidr", "before", "after", "contains", "matches"}
     | {"starts_with", "ends_with", "exists", "true", "false"}
 )
 
-_NEAR = 0.65
-_LONGEST = 120
+_SIMILARITY_CUTOFF = 0.65
+_MAX_ADVICE_CHARS = 120
 """Advice that repeats a longer name than fits on a line says less than what is expected."""
-_NOTHING = Token("", "")
+_NO_TOKEN = Token("", "")
 _WHEN = "write when { … } always { … } or when { … } never { … }"
 _OPERATORS = frozenset({"CMP", "IN", "IN_CIDR", "CONTAINS", "MATCHES", "STARTS_WITH", "ENDS_WITH"})
-_UNITS = frozenset({"ns", "us", "ms", "s", "m", "h", "d"})
-_WORDS = MappingProxyType(
+_TERMINAL_NAMES = MappingProxyType(
     {
         "operator": "an operator such as ==",
         "NAME": "a name",
@@ -46,7 +47,7 @@ _WORDS = MappingProxyType(
         "$END": "the end of the rule",
     }
 )
-_ELSEWHERE = MappingProxyType(
+_FOREIGN_KEYWORDS = MappingProxyType(
     {
         **dict.fromkeys(("is", "eq", "equals"), ("CMP", "==")),
         **dict.fromkeys(("ne", "isnt", "differs"), ("CMP", "!=")),
@@ -64,7 +65,7 @@ _ELSEWHERE = MappingProxyType(
 )
 """Words of other languages: the kind of word they stand for here, and how it is spelled."""
 
-_PHRASES = MappingProxyType(
+_FOREIGN_PHRASES = MappingProxyType(
     {
         "between": "write x >= 1 and x <= 5",
         "implies": "write when { a } always { b }",
@@ -81,16 +82,18 @@ PAIR_FORM = "write each A has B before (or some, after, with same K, without C b
 
 def advice(word: Token, read: Sequence[Token], accepted: frozenset[str]) -> str:
     """What to write where `word` cannot stand."""
-    before, previous = [_NOTHING, _NOTHING, *read][-2:]
-    turns = (*_turns(word, before, previous, accepted), *_calls(word, before, previous, accepted))
-    if (instead := next((instead for is_so, instead in turns if is_so), None)) is not None and len(instead) <= _LONGEST:
-        return instead
+    before, previous = [_NO_TOKEN, _NO_TOKEN, *read][-2:]
+    mistakes = (*_idioms(word, before, previous, accepted), *_call_mistakes(word, before, previous, accepted))
+    if (advice_text := next((advice_text for is_so, advice_text in mistakes if is_so), None)) is not None and len(
+        advice_text
+    ) <= _MAX_ADVICE_CHARS:
+        return advice_text
     if word.lower() in RESERVED and word not in RESERVED:
         return f"write `{word.lower()}` in lower case"
     if word in RESERVED and "NAME" in accepted:
         return f'`{word}` is a word of the language; to mean a name, write "{word}"'
-    if (meant := _meant(word, previous, accepted)) is not None and len(meant) <= _LONGEST:
-        return f"did you mean `{meant}`?"
+    if (keyword := _intended_keyword(word, previous, accepted)) is not None and len(keyword) <= _MAX_ADVICE_CHARS:
+        return f"did you mean `{keyword}`?"
     return expected(accepted)
 
 
@@ -99,25 +102,25 @@ def expected(accepted: frozenset[str]) -> str:
     # A pair can stand wherever a subject can, which says enough.
     accepted = accepted - {"EACH", "SOME"}
     names = accepted - _OPERATORS | {"operator"} if accepted >= _OPERATORS else accepted
-    return "expected " + ", ".join(sorted(_WORDS.get(name, name.lower()) for name in names))
+    return "expected " + ", ".join(sorted(_TERMINAL_NAMES.get(name, name.lower()) for name in names))
 
 
-def _turns(word: Token, before: Token, previous: Token, accepted: frozenset[str]) -> Iterator[tuple[bool, str]]:
+def _idioms(word: Token, before: Token, previous: Token, accepted: frozenset[str]) -> Iterator[tuple[bool, str]]:
     """Turns of phrase that the language does not have: whether this is one, and how to say it instead."""
     is_not = previous.type == "NOT" and accepted == {"IN"}
     yield word == "exists" and "NAME" in accepted, "write `exists` behind the name: x exists"
     yield accepted == {"LBRACE"}, _WHEN
-    yield word in {"always", "never"} and previous is _NOTHING, _WHEN
+    yield word in {"always", "never"} and previous is _NO_TOKEN, _WHEN
     yield is_not and word == "exists", f"write not ({before} exists)"
     yield is_not and word.type in _OPERATORS, f"write not ({before} {word} …)"
     yield is_not, "did you mean `and not`?"
-    yield word in _PHRASES and previous is not _NOTHING, _PHRASES.get(word, "")
+    yield word in _FOREIGN_PHRASES and previous is not _NO_TOKEN, _FOREIGN_PHRASES.get(word, "")
     yield previous.type == "IN" and word in {"(", "{"}, "write the list in [ ]"
-    yield previous.type == "NUMBER" and word in _UNITS, f"write {previous}{word} without a space"
+    yield previous.type == "NUMBER" and word in UNIT_NS, f"write {previous}{word} without a space"
     yield previous == "<" and word == ">", "did you mean `!=`?"
 
 
-def _calls(word: Token, before: Token, previous: Token, accepted: frozenset[str]) -> Iterator[tuple[bool, str]]:
+def _call_mistakes(word: Token, before: Token, previous: Token, accepted: frozenset[str]) -> Iterator[tuple[bool, str]]:
     """The same for what is called that cannot be, or is called with too much."""
     name, _, last = previous.rpartition(".")
     is_count = previous in {"count", "trace.count"} and word.type in {"NAME", "STRING"}
@@ -132,30 +135,30 @@ def _calls(word: Token, before: Token, previous: Token, accepted: frozenset[str]
     yield before.type == "COUNT" and "RPAR" in accepted, "count(…) takes one subject; conditions stand in .where(…)"
 
 
-def _meant(word: Token, previous: Token, accepted: frozenset[str]) -> str | None:
+def _intended_keyword(word: Token, previous: Token, accepted: frozenset[str]) -> str | None:
     """The word of the language that was probably meant, where the text has a name."""
-    kind, spelled = _ELSEWHERE.get(word.lower(), ("", ""))
+    kind, spelled = _FOREIGN_KEYWORDS.get(word.lower(), ("", ""))
     if kind in accepted:
         return spelled
-    fitting = sorted(RESERVED & {name.lower() for name in accepted})
-    fitting += ["not in"] if {"NOT", "IN"} <= accepted else []
-    if word.type == "NAME" and (near := _near(word, fitting)):
-        return near
+    candidates = sorted(RESERVED & {name.lower() for name in accepted})
+    candidates += ["not in"] if {"NOT", "IN"} <= accepted else []
+    if word.type == "NAME" and (close := _closest(word, candidates)):
+        return close
     if previous.type != "NAME":
         return None
     if word.type == "LPAR":
-        return _called(previous)
+        return _intended_call(previous)
     if word.type == "LBRACE" and previous.lower() in {"if", "given"}:
         return "when"
-    return _near(previous, {"LBRACE": ["when"], "NAME": ["not"]}.get(word.type, []))
+    return _closest(previous, {"LBRACE": ["when"], "NAME": ["not"]}.get(word.type, []))
 
 
-def _called(name: Token) -> str | None:
+def _intended_call(name: Token) -> str | None:
     above, dot, last = name.rpartition(".")
-    if (near := _near(last, ["where"])) and above + dot not in {"", "trace."}:
-        return f"{above}.{near}("
-    return f"{near}(" if (near := _near(name, ["trace.has", "trace.count", "count"])) else None
+    if (close := _closest(last, ["where"])) and above + dot not in {"", "trace."}:
+        return f"{above}.{close}("
+    return f"{close}(" if (close := _closest(name, ["trace.has", "trace.count", "count"])) else None
 
 
-def _near(word: str, known: Sequence[str]) -> str | None:
-    return next(iter(get_close_matches(word.lower(), known, n=1, cutoff=_NEAR)), None)
+def _closest(word: str, known: Sequence[str]) -> str | None:
+    return next(iter(get_close_matches(word.lower(), known, n=1, cutoff=_SIMILARITY_CUTOFF)), None)

@@ -1,7 +1,7 @@
 """Reads a rule's text as words, before any grammar: what a single word can have wrong with it is found here.
 
-In: a `Passage`. Out: Lark tokens and problems. Nesting is limited here, by counting, so that no later stage can run out
-of stack. Linear in the size of the text.
+In: a `SourceText`. Out: Lark tokens and problems. Nesting is limited here, by counting, so that no later stage can run
+out of stack. Linear in the size of the text.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from lark import Lark, Token, UnexpectedCharacters
 
 from dsl import problems
 from dsl.problems import Problem
-from dsl.syntax.nodes import At, Duration, Number
-from dsl.syntax.source import Passage
+from dsl.syntax.nodes import Duration, Number, TextRange
+from dsl.syntax.source import SourceText
 
 MAX_BYTES = 64 * 1024
 MAX_NESTING = 100
 
 _QUANTITY = re.compile(r"([+-]?[0-9]+)(\.[0-9]+)?([eE][+-]?[0-9]+)?(ns|us|ms|s|m|h|d)?")
-_UNIT_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
+UNIT_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
 _MAX_INT_DIGITS = 400
 _OPENING = ("LPAR", "LBRACE", "LSQB", "HAS", "COUNT", "_WHERE")
 _CLOSING = ("RPAR", "RBRACE", "RSQB")
-_SIGNS = {
+_SIGN_ADVICE = {
     "=>": "did you mean `>=`?",
     "=<": "did you mean `<=`?",
     "=~": "did you mean `matches`?",
@@ -51,59 +51,59 @@ _SIGNS = {
 """What to write instead of a sign that the language does not have; a longer one comes before what it begins with."""
 
 
-def tokens(language: Lark, passage: Passage) -> tuple[list[Token], list[Problem]]:
+def tokenize(language: Lark, source: SourceText) -> tuple[list[Token], list[Problem]]:
     """The words of the text, up to the first character that no word begins with."""
-    size_bytes = len(passage.text.encode())
+    size_bytes = len(source.text.encode())
     if size_bytes > MAX_BYTES:
-        return [], [problems.too_long(passage.spot(At(0, 1)), size_bytes, MAX_BYTES)]
+        return [], [problems.too_long(source.spot(TextRange(0, 1)), size_bytes, MAX_BYTES)]
     words: list[Token] = []
-    found: list[Problem] = []
+    reported: list[Problem] = []
     try:
-        words.extend(language.lex(passage.text))
+        words.extend(language.lex(source.text))
     except UnexpectedCharacters as error:
-        found.append(_no_word(passage, error.pos_in_stream or 0))
-    found.extend(problem for word in words if (problem := _wrong_word(passage, word)))
-    found.extend(_too_deep(passage, words))
-    return words, found
+        reported.append(_unknown_character(source, error.pos_in_stream or 0))
+    reported.extend(problem for word in words if (problem := _invalid_token(source, word)))
+    reported.extend(_too_deep(source, words))
+    return words, reported
 
 
-def stretch(token: Token) -> At:
+def text_range(token: Token) -> TextRange:
     """Where a token stands in its text."""
-    return At(token.start_pos or 0, token.end_pos or 0)
+    return TextRange(token.start_pos or 0, token.end_pos or 0)
 
 
-def quantity(text: str, at: At) -> Number | Duration | None:
+def quantity(text: str, at: TextRange) -> Number | Duration | None:
     """A number or duration; None when the text is neither, or overflows.
 
-    >>> quantity("1.5h", At(0, 4)).value_ns
+    >>> quantity("1.5h", TextRange(0, 4)).value_ns
     5400000000000
     """
-    parts = _QUANTITY.fullmatch(text)
-    if parts is None or math.isinf(value := float(text.removesuffix(parts[4] or ""))):
+    match = _QUANTITY.fullmatch(text)
+    if match is None or math.isinf(value := float(text.removesuffix(match[4] or ""))):
         return None
-    is_short_int = parts[2] is None and parts[3] is None and len(text) < _MAX_INT_DIGITS
-    if parts[4] is None:
+    is_short_int = match[2] is None and match[3] is None and len(text) < _MAX_INT_DIGITS
+    if match[4] is None:
         return Number(int(text) if is_short_int else value, at)
     # A float would make 4.35ms a fraction of a nanosecond off; an exponent may be beyond what Decimal reads.
-    exact = Decimal(parts[1] + (parts[2] or "")) if parts[3] is None else Decimal(value)
-    value_ns = exact * _UNIT_NS[parts[4]]
+    exact = Decimal(match[1] + (match[2] or "")) if match[3] is None else Decimal(value)
+    value_ns = exact * UNIT_NS[match[4]]
     if math.isinf(float(value_ns)):
         return None
     return Duration(int(value_ns) if value_ns == int(value_ns) else float(value_ns), at)
 
 
-def _no_word(passage: Passage, position: int) -> Problem:
-    character = passage.text[position]
-    spot = passage.spot(At(position, position + 1))
+def _unknown_character(source: SourceText, position: int) -> Problem:
+    character = source.text[position]
+    spot = source.spot(TextRange(position, position + 1))
     if character in "\"'":
-        return problems.open_string(spot)
-    return problems.unknown_character(spot, character, _advice(passage.text, position))
+        return problems.unterminated_string(spot)
+    return problems.unknown_character(spot, character, _sign_advice(source.text, position))
 
 
-def _advice(text: str, position: int) -> str:
+def _sign_advice(text: str, position: int) -> str:
     character = text[position]
-    if (known := next((sign for sign in _SIGNS if text.startswith(sign, position)), None)) is not None:
-        return _SIGNS[known]
+    if (known := next((sign for sign in _SIGN_ADVICE if text.startswith(sign, position)), None)) is not None:
+        return _SIGN_ADVICE[known]
     if not character.isprintable():
         return "take it out; between words stand spaces, tabs and line breaks only"
     if not character.isascii():
@@ -111,16 +111,16 @@ def _advice(text: str, position: int) -> str:
     return "put it in quotes if it is part of a name or text"
 
 
-def _wrong_word(passage: Passage, word: Token) -> Problem | None:
-    if word.type == "NUMBER" and quantity(word, stretch(word)) is None:
-        wrong = problems.digit_word if _QUANTITY.fullmatch(word) is None else problems.overflowing_number
-        return wrong(passage.spot(stretch(word)), word)
+def _invalid_token(source: SourceText, word: Token) -> Problem | None:
+    if word.type == "NUMBER" and quantity(word, text_range(word)) is None:
+        problem = problems.malformed_number if _QUANTITY.fullmatch(word) is None else problems.overflowing_number
+        return problem(source.spot(text_range(word)), word)
     if word.type == "NAME" and (word in {"trace", "trace.has", "trace.count"} or word.endswith(".where")):
-        return problems.refused_name(passage.spot(stretch(word)), word)
+        return problems.reserved_name(source.spot(text_range(word)), word)
     return None
 
 
-def _too_deep(passage: Passage, words: Iterable[Token]) -> Iterator[Problem]:
+def _too_deep(source: SourceText, words: Iterable[Token]) -> Iterator[Problem]:
     """One problem where the nesting first passes the limit; a `not` nests until its operand ends."""
     depth, nots = 0, 0
     opened: list[int] = []
@@ -135,5 +135,5 @@ def _too_deep(passage: Passage, words: Iterable[Token]) -> Iterator[Problem]:
             if word.type in _CLOSING and opened:
                 depth -= opened.pop()
         if depth + nots > MAX_NESTING:
-            yield problems.too_deep(passage.spot(stretch(word)), MAX_NESTING)
+            yield problems.too_deep(source.spot(text_range(word)), MAX_NESTING)
             return

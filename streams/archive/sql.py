@@ -18,13 +18,13 @@ from dataclasses import dataclass
 
 from dsl import Atom, RuleSet
 from dsl.compile.compile import compile_files
-from dsl.judge.atoms import Question
+from dsl.judge.atoms import AtomSpec
 from dsl.judge.builtin import BUILTINS, lookup_keys
-from dsl.judge.formula import Counted, CountIs, Every, Neg, Ordered, Seen, Some, Term
-from dsl.judge.pairs import Paired, PairedBounds
-from dsl.judge.predicate import EVERY_SPAN, parts
+from dsl.judge.formula import AllOfTerm, AnyOfTerm, CountTerm, HitCount, HitTerm, NotTerm, OrderTerm, Term
+from dsl.judge.pairs import PairBoundsTerm, PairTerm
+from dsl.judge.predicate import EVERY_SPAN, split_subject
 from dsl.syntax import source
-from dsl.syntax.nodes import AllOf, AnyOf, Boolean, Cond, Has, Number, Test, Text
+from dsl.syntax.nodes import AllOf, AnyOf, Boolean, Comparison, Cond, Has, Number, Text
 from streams.archive.schema import BETWEEN_NAMES
 from topics.records.facts import TICK_MS
 
@@ -79,8 +79,8 @@ class AtomSql:
 
 def atoms(rules: RuleSet) -> list[AtomSql]:
     """The atoms of a rule set."""
-    questions = _questions(rules)
-    return [_atom(index, atom, questions.get(atom.fingerprint)) for index, atom in enumerate(rules.atoms.values())]
+    atom_specs = _atom_specs(rules)
+    return [_atom(index, atom, atom_specs.get(atom.fingerprint)) for index, atom in enumerate(rules.atoms.values())]
 
 
 def any_of(conditions: Iterable[str]) -> str:
@@ -110,12 +110,12 @@ def text(value: str) -> str:
 def can_say(term: Term) -> bool:
     """Whether SQL can say what the term says of a trace: it knows of no single occurrence."""
     match term:
-        case Neg(item):
+        case NotTerm(item):
             return can_say(item)
-        case Every(items) | Some(items):
+        case AllOfTerm(items) | AnyOfTerm(items):
             return all(map(can_say, items))
         case _:
-            return not isinstance(term, Paired)
+            return not isinstance(term, PairTerm)
 
 
 def truth(term: Term, columns: Mapping[bytes, int]) -> str:
@@ -123,62 +123,62 @@ def truth(term: Term, columns: Mapping[bytes, int]) -> str:
 
     Raises `ValueError` of a term that SQL cannot say.
 
-    >>> truth(Neg(Seen("a", b"1")), {b"1": 0})
+    >>> truth(NotTerm(HitTerm("a", b"1")), {b"1": 0})
     '(NOT hit_0)'
     """
     match term:
-        case Seen(_, atom):
+        case HitTerm(_, atom):
             return f"hit_{columns[atom]}"
-        case Ordered(_, left, op, right):
+        case OrderTerm(_, left, op, right):
             which, sign = ("first", "<") if op == "before" else ("last", ">")
             return f"coalesce({which}_{columns[left]} {sign} {which}_{columns[right]}, false)"
-        case PairedBounds():
-            return _paired(term, columns)
-        case Paired():
+        case PairBoundsTerm():
+            return _pair(term, columns)
+        case PairTerm():
             raise ValueError(f"SQL cannot say {term.text}")
-        case CountIs(_, left, op, right):
+        case CountTerm(_, left, op, right):
             sign = {"==": "=", "!=": "<>"}.get(op, op)
             return f"({_side(left, columns)} {sign} {_side(right, columns)})"
-        case Neg(item):
+        case NotTerm(item):
             return f"(NOT {truth(item, columns)})"
-        case Every(items) | Some(items):
-            word = " AND " if isinstance(term, Every) else " OR "
+        case AllOfTerm(items) | AnyOfTerm(items):
+            word = " AND " if isinstance(term, AllOfTerm) else " OR "
             return "(" + word.join(truth(item, columns) for item in items) + ")"
 
 
-def _paired(term: PairedBounds, columns: Mapping[bytes, int]) -> str:
-    subject, other = columns[term.subject], columns[term.other]
+def _pair(term: PairBoundsTerm, columns: Mapping[bytes, int]) -> str:
+    subject, partner = columns[term.subject], columns[term.partner]
     if term.quantifier == "some":
-        first, last = (other, subject) if term.order == "before" else (subject, other)
+        first, last = (partner, subject) if term.order == "before" else (subject, partner)
         return f"coalesce(first_{first} < last_{last}, false)"
-    has = f"first_{other} < first_{subject}" if term.order == "before" else f"last_{subject} < last_{other}"
+    has = f"first_{partner} < first_{subject}" if term.order == "before" else f"last_{subject} < last_{partner}"
     return f"(NOT hit_{subject} OR (NOT unstarted_{subject} AND coalesce({has}, false)))"
 
 
-def _side(side: Counted | float, columns: Mapping[bytes, int]) -> str:
-    return f"count_{columns[side.atom]}" if isinstance(side, Counted) else repr(side)
+def _side(side: HitCount | float, columns: Mapping[bytes, int]) -> str:
+    return f"count_{columns[side.atom]}" if isinstance(side, HitCount) else repr(side)
 
 
-def _questions(rules: RuleSet) -> dict[bytes, Question]:
+def _atom_specs(rules: RuleSet) -> dict[bytes, AtomSpec]:
     """What each atom asks: a rule set keeps the texts it was made from."""
     files, _ = source.from_texts(rules.texts)
     compiled, _ = compile_files(files)
-    return {question.fingerprint: question for each in compiled for question in each.questions}
+    return {spec.fingerprint: spec for each in compiled for spec in each.atom_specs}
 
 
-def _atom(index: int, atom: Atom, question: Question | None) -> AtomSql:
+def _atom(index: int, atom: Atom, spec: AtomSpec | None) -> AtomSql:
     named = TRUE if atom.names is None else any_of(_is_about(name) for name in sorted(atom.names))
-    if question is None:
+    if spec is None:
         return AtomSql(index, atom, None, is_every_span=False, possible=named)
-    subject = question.subject
-    if isinstance(subject, Has) and subject.where is None and not question.exemptions:
+    subject = spec.subject
+    if isinstance(subject, Has) and subject.where is None and not spec.exemptions:
         name = subject.name.text
         if name == EVERY_SPAN:
             return AtomSql(index, atom, None, is_every_span=True, possible=TRUE)
         # A log record without an event name has an empty one, and no rule means it.
         return AtomSql(index, atom, name or None, is_every_span=False, possible=named)
-    asked = parts(subject)
-    narrowed = TRUE if asked.where is None else narrowing(asked.where, asked.name)
+    parts = split_subject(subject)
+    narrowed = TRUE if parts.where is None else narrowing(parts.where, parts.name)
     return AtomSql(index, atom, None, is_every_span=False, possible=all_of([named, narrowed]))
 
 
@@ -194,7 +194,7 @@ def narrowing(cond: Cond, subject: str | None) -> str:
     r"""A condition that is true of every row of which `cond` may be true.
 
     >>> from dsl.syntax.nodes import Name
-    >>> narrowing(Test(Name("span.kind"), "==", Text("server")), None).replace("\n", " ")
+    >>> narrowing(Comparison(Name("span.kind"), "==", Text("server")), None).replace("\n", " ")
     "(kind = 'server' OR contains(names, ' span.kind '))"
     """
     match cond:
@@ -202,7 +202,7 @@ def narrowing(cond: Cond, subject: str | None) -> str:
             return all_of(narrowing(item, subject) for item in items)
         case AnyOf(items):
             return any_of(narrowing(item, subject) for item in items)
-        case Test(name, op, Text() | Number() | Boolean() as literal) if op in _ORDERS:
+        case Comparison(name, op, Text() | Number() | Boolean() as literal) if op in _ORDERS:
             narrowed = _narrowed_test(lookup_keys(name.text, subject), op, literal)
             # The attributes of an event are not among the names.
             return narrowed if subject is None or narrowed == TRUE else any_of([narrowed, _carries(subject)])

@@ -214,7 +214,7 @@ class Tables:
     def _more(self, rule: Rule, *, in_full: bool) -> Iterator[str]:
         if not _can_say(rule):
             columns = self._columns()
-            yield sql.any_of(f"hit_{columns[atom]}" for atom in sorted(rule.formula.wakes))
+            yield sql.any_of(f"hit_{columns[atom]}" for atom in sorted(rule.formula.trigger_atoms))
             return
         applies, broken = self._truths(rule)
         if in_full:

@@ -15,7 +15,7 @@ import msgspec
 
 from dsl import Event, Interest, Span, Value
 from dsl.judge.span import Attributes
-from dsl.judge.values import is_known
+from dsl.judge.values import is_present
 from topics.otlp import requests as otlp
 
 NO_PARENT = frozenset({b"", bytes(8)})
@@ -197,9 +197,9 @@ def add_value(found: dict[str, Value], key: str, value: Value) -> None:
     A value that is missing adds nothing, and is what it is only where no other is there.
     """
     before = found[key]
-    if not is_known(before):
+    if not is_present(before):
         found[key] = value
-    elif is_known(value):
+    elif is_present(value):
         # An array is of this request alone, so it may grow: copies would take time with the square of its length.
         values: list[Value] = before if isinstance(before, list) else [before]
         values += value if isinstance(value, list) else [value]

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from dsl import Interest, Span, Value
-from dsl.files.spans import KEYS, SampleError, read_span
+from dsl.files.spans import KEYS, SpanError, read_span
 from dsl.judge.span import Attributes
 from streams.decode.decoder import Decoded, Format, TraceSpans, decode
 from streams.errors import RecordError
@@ -88,7 +88,7 @@ def _decoded(line: bytes, line_number: int, interest: Interest) -> Decoded:
         return _simple(_fields.decode(text), line_number, interest)
     except RecursionError:
         raise RecordError("json is nested too deep") from None
-    except SampleError as error:
+    except SpanError as error:
         raise RecordError(f"not a span: {error}") from error
     except msgspec.ValidationError as error:
         raise RecordError(f"not a span: {reason(error)}") from error

@@ -15,7 +15,7 @@ import msgspec
 
 from dsl import Atom, Interest, RuleSet, Span
 from dsl.judge.atoms import Pairing
-from dsl.judge.keys import hashed
+from dsl.judge.keys import hash_variants
 from dsl.judge.occurrences import smallest
 from dsl.judge.span import Attributes, Value
 from streams.decode.convert import SERVICE
@@ -101,7 +101,7 @@ class Projector:
         if atom.pairing is not Pairing.EACH:
             return () if span.start_ns is None else None
         # Sessions keeps so many; a span with 100,000 events would make a fact that no message holds.
-        return smallest(hashed(atom.variants(span), [self.redaction.key_hash(key) for key in atom.keys]))
+        return smallest(hash_variants(atom.variants(span), [self.redaction.key_hash(key) for key in atom.keys]))
 
 
 class _OfSpan(NamedTuple):

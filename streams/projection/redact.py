@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from dsl.judge.keys import HASH_BYTES, Hash, key_hash
+from dsl.judge.keys import HASH_BYTES, HashFunction, key_hash
 from dsl.judge.span import Value
 from streams.errors import ConfigError
 
@@ -71,7 +71,7 @@ class Redaction:
         kept = {name: value for name, value in attributes.items() if self.treatments.get(name) is not Treatment.DROP}
         return {name: self.value(name, value) for name, value in kept.items()}
 
-    def key_hash(self, name: str) -> Hash | None:
+    def key_hash(self, name: str) -> HashFunction | None:
         """How a value that pairs compare is hashed, of an attribute that is looked up as `name` below any subject.
 
         Where one of these is redacted the hash is one that only who has the key can tell a value by; None when there

@@ -23,7 +23,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 from dsl import RuleSet, Span, Value, compile_texts
 from dsl.syntax import nodes
-from dsl.syntax.printer import cond_text, form_text
+from dsl.syntax.printer import body_text, cond_text
 from streams.archive.rows import RawRecord
 from streams.archive.store import Store
 from streams.archive.write import PartitionWriter
@@ -35,7 +35,7 @@ START_MS = 1_795_251_600_000 - 1_000
 TRACES = tuple(bytes([number]) * 16 for number in (1, 2, 3))
 SPANS, LOGS = "otlp_spans", "otlp_logs"
 
-Form: TypeAlias = tuple[tuple[nodes.Form, str], list[nodes.Cond]]
+Form: TypeAlias = tuple[tuple[nodes.RuleBody, str], list[nodes.Cond]]
 """A rule's form and kind, and the conditions of its exceptions."""
 
 Step: TypeAlias = tuple[int, int, tuple[str, bytes]]
@@ -147,7 +147,7 @@ def compiled(forms: list[Form]) -> RuleSet:
         {
             "id": f"r{number}",
             "kind": kind,
-            "condition": form_text(form),
+            "condition": body_text(form),
             "exceptions": [{"where": cond_text(cond)} for cond in exceptions],
         }
         for number, ((form, kind), exceptions) in enumerate(forms)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from dsl import Span, Value
-from dsl.syntax.nodes import Pair, Partner, Relations, Subject, Word
+from dsl.syntax.nodes import Pair, Partner, Relations, RelationWord, Subject
 from tests.differential.naive_spans import attribute, satisfying
 
 
@@ -88,7 +88,7 @@ def _is_true(pair: Pair, sides: Sides) -> bool:
 
 
 def _only(other: Subject, order: str) -> Partner:
-    return Partner(other, Relations((Word(order),)))
+    return Partner(other, Relations((RelationWord(order),)))
 
 
 def _is_true_of_bounds(quantifier: str, order: str, found: list[Occurrence], others: list[Occurrence]) -> bool:

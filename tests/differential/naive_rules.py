@@ -10,15 +10,15 @@ from dsl import Span
 from dsl.syntax.nodes import (
     AllOf,
     AnyOf,
-    Compared,
     Cond,
     Count,
+    CountComparison,
     Expr,
-    Form,
     Not,
     Number,
     Order,
     Pair,
+    RuleBody,
     Subject,
     When,
     subjects,
@@ -56,7 +56,7 @@ class Trace:
                 return (all(starts) and SIGNS["<" if op == "before" else ">"](first, second)) if self.is_whole else None
             case Pair():
                 return naive_pairs.truth(expr, self.sides(expr, odd), is_whole=self.is_whole)
-            case Compared(left, op, right):
+            case CountComparison(left, op, right):
                 answers = {SIGNS[op](*pair) for pair in product(self.numbers(left, odd), self.numbers(right, odd))}
                 return answers.pop() if len(answers) == 1 else None
             case _:
@@ -87,18 +87,18 @@ def _without(exceptions: tuple[Cond, ...], spans: list[Span]) -> list[Span]:
     return [span for span in spans if not any(holds(cond, "", span, {}) for cond in exceptions)]
 
 
-def verdict(form: Form, kind: str, trace: Trace) -> str:
+def verdict(body: RuleBody, kind: str, trace: Trace) -> str:
     """The verdict, or `excepted`."""
     about: Expr
     bad: Expr
     never: tuple[Expr, ...] = ()
     trace = replace(trace, always_excepted=trace.exceptions)
-    if isinstance(form, When):
-        about, bad, never = form.condition, AnyOf(tuple(map(Not, form.always))), form.never
-    elif kind == "invariant" and isinstance(form, AllOf):
-        about, bad = form.items[0], Not(AllOf(form.items[1:]))
+    if isinstance(body, When):
+        about, bad, never = body.condition, AnyOf(tuple(map(Not, body.always))), body.never
+    elif kind == "invariant" and isinstance(body, AllOf):
+        about, bad = body.items[0], Not(AllOf(body.items[1:]))
     else:
-        about, bad = AnyOf((form, *(subject for subject, is_positive in subjects(form) if is_positive))), form
+        about, bad = AnyOf((body, *(subject for subject, is_positive in subjects(body) if is_positive))), body
     seen, plain = replace(trace, is_whole=True), replace(trace, exceptions=())
     if seen.truth(about) is False:
         return "excepted" if replace(seen, exceptions=(), always_excepted=()).truth(about) else "not_applicable"

@@ -10,21 +10,21 @@ from zoneinfo import ZoneInfo
 from dsl import Span, Value
 from dsl.judge.builtin import BUILTINS
 from dsl.judge.span import Attributes
-from dsl.judge.values import ORDERS
+from dsl.judge.values import ORDER_OPERATORS
 from dsl.syntax.nodes import (
     AllOf,
     AnyOf,
-    Carries,
-    Choices,
+    Comparison,
     Cond,
     Duration,
+    HasAttribute,
+    IsTruthy,
+    ListLiteral,
     Name,
     Not,
     Reference,
     Subject,
-    Test,
-    Truth,
-    tests,
+    comparisons,
 )
 
 UTC = ZoneInfo("UTC")
@@ -43,9 +43,9 @@ def attribute(name: str, subject: Subject, span: Span, event: Attributes) -> Val
 
 
 def _parts(subject: Subject) -> tuple[str, Cond | None]:
-    if isinstance(subject, Carries):
-        name, _, last = subject.test.name.text.rpartition(".")
-        where: Cond | None = replace(subject.test, name=Name(last))
+    if isinstance(subject, HasAttribute):
+        name, _, last = subject.comparison.name.text.rpartition(".")
+        where: Cond | None = replace(subject.comparison, name=Name(last))
     else:
         name, where = subject.name.text, subject.where
     return name, where
@@ -57,9 +57,11 @@ def satisfying(span: Span, subject: Subject) -> list[Attributes]:
     events = [event.attributes for event in span.events if event.name == name]
     flag = span.attributes.get(name)
     is_named = name in {span.name, "span"} or events or (_is_there(flag) and str(flag).lower() != "false")
-    asked = list(tests(where)) if where else []
+    asked = list(comparisons(where)) if where else []
     names = [each.name.text for each in asked]
-    names += [each.value.name.text for each in asked if isinstance(each, Test) and isinstance(each.value, Reference)]
+    names += [
+        each.value.name.text for each in asked if isinstance(each, Comparison) and isinstance(each.value, Reference)
+    ]
     is_carried = any(_is_there(_find(f"{name}.{each}".lstrip("."), "", span, {})) for each in names)
     is_about = is_carried or (name and is_named)
     return [event for event in events or [{}] if is_about and (where is None or holds(where, name, span, event))]
@@ -74,22 +76,22 @@ def holds(cond: Cond, name: str, span: Span, event: Attributes) -> bool:
             return all(holds(item, name, span, event) for item in items)
         case AnyOf(items):
             return any(holds(item, name, span, event) for item in items)
-        case Test(tested, op, operand):
+        case Comparison(tested, op, operand):
             value = _find(tested.text, name, span, event)
             if isinstance(operand, Reference):
                 return _is_so(value, op, _find(operand.name.text, name, span, event))
-            literals = operand.items if isinstance(operand, Choices) else (operand,)
+            literals = operand.items if isinstance(operand, ListLiteral) else (operand,)
             plain: list[Value] = [each.value_ns if isinstance(each, Duration) else each.value for each in literals]
             return _is_there(value) and _compares(value, op, plain)
         case _:
             value = _find(cond.name.text, name, span, event)
             is_empty = value in (False, 0, "") or str(value).lower() == "false"
-            return _is_there(value) and not (isinstance(cond, Truth) and is_empty)
+            return _is_there(value) and not (isinstance(cond, IsTruthy) and is_empty)
 
 
 def _find(name: str, subject: str, span: Span, event: Attributes) -> Value:
     for key in (f"{subject}.{name}", name) if subject else (name,):
-        found = [place.get(key) for place in (span.attributes, event, span.resource, span.scope)]
+        found = [location.get(key) for location in (span.attributes, event, span.resource, span.scope)]
         for value in (*found, BUILTINS[key](span, UTC) if key in BUILTINS else None):
             if _is_there(value):
                 return value
@@ -102,7 +104,7 @@ def _is_there(value: Value) -> bool:
 
 def _is_so(value: Value, op: str, other: Value) -> bool:
     """`value op $name`."""
-    if op in ORDERS:
+    if op in ORDER_OPERATORS:
         return {type(value), type(other)} <= {int, float} and _compares(value, op, [other])
     if not (_is_there(value) and _is_there(other)):
         return False
@@ -120,9 +122,9 @@ def _is_element(item: Value, other: Value) -> bool:
 
 def _compares(value: Value, op: str, literals: list[Value]) -> bool:
     items = value if isinstance(value, list) else [value]
-    if op in ORDERS:
+    if op in ORDER_OPERATORS:
         number, (limit,) = _number(value), literals
-        return number is not None and isinstance(limit, int | float) and ORDERS[op](number, limit)
+        return number is not None and isinstance(limit, int | float) and ORDER_OPERATORS[op](number, limit)
     if op in {"matches", "starts_with", "ends_with", "in_cidr"}:
         texts = [text for item in items if (text := _text(item)) is not None]
         return any(_fits(text, op, str(literal)) for text in texts for literal in literals)

@@ -17,12 +17,12 @@ _networks = st.sampled_from(["10.0.0.0/8", "10.1.2.3", "192.0.2.0/24"]).map(node
 _references = st.builds(nodes.Reference, _names)
 
 
-def _tests(ops: str, one: st.SearchStrategy[nodes.Literal], *, many: bool) -> st.SearchStrategy[nodes.Test]:
-    several = st.lists(one, min_size=1, max_size=3).map(tuple).map(nodes.Choices)
-    return st.builds(nodes.Test, _names, st.sampled_from(ops.split()), one | several if many else one)
+def _tests(ops: str, one: st.SearchStrategy[nodes.Literal], *, many: bool) -> st.SearchStrategy[nodes.Comparison]:
+    several = st.lists(one, min_size=1, max_size=3).map(tuple).map(nodes.ListLiteral)
+    return st.builds(nodes.Comparison, _names, st.sampled_from(ops.split()), one | several if many else one)
 
 
-_lists = st.lists(_literals, min_size=1, max_size=3).map(tuple).map(nodes.Choices)
+_lists = st.lists(_literals, min_size=1, max_size=3).map(tuple).map(nodes.ListLiteral)
 _comparisons = (
     _tests("== != < <= > >=", _numbers, many=False)
     | _tests("== !=", _literals, many=False)
@@ -30,9 +30,9 @@ _comparisons = (
     | _tests("starts_with ends_with", _texts, many=True)
     | _tests("matches", _patterns, many=True)
     | _tests("in_cidr", _networks, many=True)
-    | st.builds(nodes.Test, _names, st.sampled_from(["in", "not in"]), _lists)
-    | st.builds(nodes.Test, _names, st.sampled_from(["==", "!=", "<", ">=", "in", "not in"]), _references)
-    | st.builds(nodes.Presence, _names)
+    | st.builds(nodes.Comparison, _names, st.sampled_from(["in", "not in"]), _lists)
+    | st.builds(nodes.Comparison, _names, st.sampled_from(["==", "!=", "<", ">=", "in", "not in"]), _references)
+    | st.builds(nodes.Exists, _names)
 )
 
 
@@ -41,16 +41,16 @@ def _joined(items: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
     return st.builds(nodes.Not, items) | st.builds(nodes.AllOf, several) | st.builds(nodes.AnyOf, several)
 
 
-_tested = _comparisons | st.builds(nodes.Truth, _names)
+_tested = _comparisons | st.builds(nodes.IsTruthy, _names)
 conditions = _tested | _tested | _joined(_tested | _joined(_tested))
 _bare = st.builds(nodes.Has, st.sampled_from(["a", "b"]).map(nodes.Name))
 _has = _bare | st.builds(nodes.Has, st.sampled_from(["a", "b", "a.x", "span"]).map(nodes.Name), conditions)
-_subjects = _has | st.builds(nodes.Carries, _comparisons)
+_subjects = _has | st.builds(nodes.HasAttribute, _comparisons)
 _counts = st.builds(nodes.Count, _has)
 _few = st.sampled_from([-1, 0, 1, 2, 1.5]).map(nodes.Number)
 _signs = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
-_orders = st.sampled_from(["before", "after"]).map(nodes.Word)
-_keys = st.lists(_names.map(lambda name: nodes.Key("same", name)), max_size=2).map(tuple)
+_orders = st.sampled_from(["before", "after"]).map(nodes.RelationWord)
+_keys = st.lists(_names.map(lambda name: nodes.JoinKey("same", name)), max_size=2).map(tuple)
 _between = st.lists(st.builds(nodes.Without, _subjects, st.booleans()), max_size=1).map(tuple)
 _relations = st.builds(nodes.Relations, st.tuples(_orders), _keys, _between) | st.builds(
     nodes.Relations, st.tuples(_orders) | st.just(()), _keys
@@ -62,8 +62,8 @@ _leaves = (
     _subjects
     | _pairs
     | st.builds(nodes.Order, _subjects, st.sampled_from(["before", "after"]), _subjects)
-    | st.builds(nodes.Compared, _counts, _signs, _counts | _few)
-    | st.builds(nodes.Compared, _few, _signs, _counts)
+    | st.builds(nodes.CountComparison, _counts, _signs, _counts | _few)
+    | st.builds(nodes.CountComparison, _few, _signs, _counts)
 )
 _exprs = _leaves | _joined(_leaves) | _joined(_leaves | _joined(_leaves))
 _invariants = st.lists(_exprs, min_size=2, max_size=3).map(tuple).map(nodes.AllOf)

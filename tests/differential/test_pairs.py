@@ -13,7 +13,7 @@ from dsl import Event, Judgement, Span, Value, compile_texts, judge
 from dsl.compile.review import judge_trace
 from dsl.judge.span import Attributes
 from dsl.syntax import nodes
-from dsl.syntax.printer import cond_text, form_text
+from dsl.syntax.printer import body_text, cond_text
 from streams.projection.project import Projector
 from streams.projection.redact import Redaction, Treatment
 from streams.windows.facts import AtomFacts
@@ -23,8 +23,8 @@ from topics.records.facts import Fact
 
 _names = st.sampled_from(["a", "b", "d"]).map(nodes.Name)
 _subjects = st.builds(nodes.Has, _names)
-_keys = st.lists(st.sampled_from(["x", "y"]).map(lambda name: nodes.Key("same", nodes.Name(name))), max_size=2)
-_orders = st.sampled_from(["before", "after"]).map(nodes.Word)
+_keys = st.lists(st.sampled_from(["x", "y"]).map(lambda name: nodes.JoinKey("same", nodes.Name(name))), max_size=2)
+_orders = st.sampled_from(["before", "after"]).map(nodes.RelationWord)
 _between = st.lists(st.builds(nodes.Without, _subjects, st.booleans()), max_size=1).map(tuple)
 _relations = (
     st.builds(nodes.Relations, st.tuples(_orders), _keys.map(tuple), _between)
@@ -41,7 +41,8 @@ _rules = st.tuples(_exprs, st.just("pattern")) | st.tuples(
     st.just("conditional"),
 )
 _exceptions = st.lists(
-    st.sampled_from([nodes.Test(nodes.Name("x"), "==", nodes.Number(1)), nodes.Presence(nodes.Name("y"))]), max_size=1
+    st.sampled_from([nodes.Comparison(nodes.Name("x"), "==", nodes.Number(1)), nodes.Exists(nodes.Name("y"))]),
+    max_size=1,
 )
 
 _values: st.SearchStrategy[Value] = st.sampled_from(
@@ -61,12 +62,12 @@ _REDACTED = Redaction({"x": Treatment.HASH, "b.y": Treatment.MASK}, b"0123456789
 
 @given(_rules, _exceptions, st.lists(_spans, min_size=1, max_size=8), st.randoms(use_true_random=False))
 def test_verdict_is_that_of_the_reference(
-    rule: tuple[nodes.Form, str], exceptions: list[nodes.Cond], spans: list[Span], random: Random
+    rule: tuple[nodes.RuleBody, str], exceptions: list[nodes.Cond], spans: list[Span], random: Random
 ) -> None:
     """Whole or cut, from spans or from facts in any order and number, a pair says what the reference says."""
     form, kind = rule
     excepted = [{"where": cond_text(cond)} for cond in exceptions]
-    said = {"id": "r", "kind": kind, "condition": form_text(form), "exceptions": excepted}
+    said = {"id": "r", "kind": kind, "condition": body_text(form), "exceptions": excepted}
     rules, _ = compile_texts({"t.yaml": json.dumps({"rules": [said]})})
     facts = [*Projector(rules, redaction=_REDACTED).facts_of(spans)] * 2
     random.shuffle(facts)

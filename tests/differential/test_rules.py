@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dsl import Judgement, Span, compile_texts
 from dsl.compile.review import judge_trace
 from dsl.syntax import nodes
-from dsl.syntax.printer import cond_text, form_text
+from dsl.syntax.printer import body_text, cond_text
 from tests.differential import naive_rules
 from tests.differential.naive_rules import Trace
 from tests.differential.strategies import conditions, rules, spans
@@ -19,12 +19,12 @@ from tests.differential.strategies import conditions, rules, spans
 
 @given(rules, st.lists(conditions, max_size=2), st.lists(spans, min_size=1, max_size=4))
 def test_verdict_is_that_of_the_reference(
-    rule: tuple[nodes.Form, str], exceptions: list[nodes.Cond], spans: list[Span]
+    rule: tuple[nodes.RuleBody, str], exceptions: list[nodes.Cond], spans: list[Span]
 ) -> None:
     """Atoms, facts and formulas say of any of some spans, whole or cut, what asking each question of all spans says."""
     form, kind = rule
     excepted = [{"where": cond_text(cond)} for cond in exceptions]
-    said = {"id": "r", "kind": kind, "condition": form_text(form), "exceptions": excepted}
+    said = {"id": "r", "kind": kind, "condition": body_text(form), "exceptions": excepted}
     compiled, _ = compile_texts({"t.yaml": json.dumps({"rules": [said]})})
     chosen = [list(some) for size in range(len(spans)) for some in combinations(spans, size + 1)]
     traces = [Trace(some, is_whole, tuple(exceptions)) for some in chosen for is_whole in (True, False)]

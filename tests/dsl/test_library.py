@@ -13,16 +13,16 @@ from dsl import Verdict, compile_texts, library
 from dsl.compile.compile import CompiledRule, compile_files
 from dsl.compile.review import review
 from dsl.judge.builtin import BUILTINS, lookup_keys
-from dsl.judge.predicate import attribute_names, parts
+from dsl.judge.predicate import attribute_names, split_subject
 from dsl.show import render_text
-from dsl.syntax.source import read
+from dsl.syntax.source import read_files
 
 _LIBRARY = Path(library.__file__).parent
 _README = (_LIBRARY / "README.md").read_text(encoding="utf-8")
 _CONVENTIONS = frozenset((_LIBRARY.parent / "check" / "semconv.txt").read_text(encoding="utf-8").split())
 _TODAY = date(2026, 11, 21)
 _FRAMEWORKS = ("ai-agents", "gdpr", "hipaa", "iso27001", "pci-dss", "reliability", "soc2")
-_COMPILED = compile_files(read([_LIBRARY])[0])[0]
+_COMPILED = compile_files(read_files([_LIBRARY])[0])[0]
 
 
 def _each_rule() -> list[object]:
@@ -116,9 +116,9 @@ def test_frameworks_are_documented() -> None:
 
 def _names_of_ours(compiled: CompiledRule) -> Iterator[str]:
     """The names in a rule that neither the conventions nor the language have."""
-    for question in compiled.questions:
-        name, where = parts(question.subject)
-        asked = (*attribute_names(where), *question.keys)
+    for spec in compiled.atom_specs:
+        name, where = split_subject(spec.subject)
+        asked = (*attribute_names(where), *spec.keys)
         keys = {attribute: lookup_keys(attribute, name) for attribute in asked}
         ours = {attribute for attribute, found in keys.items() if not _is_known(*found)}
         yield from ours

@@ -79,7 +79,7 @@ def test_problems_are_those_of_the_fixture(block: Block, tmp_path: Path) -> None
 
 def _line(problem: Problem, above: int) -> str:
     message = re.sub(r"at \S*/", "at ", problem.message)
-    return f"{problem.code} {problem.place.line - above}:{problem.place.column} {message}"
+    return f"{problem.code} {problem.location.line - above}:{problem.location.column} {message}"
 
 
 def test_every_code_has_a_fixture() -> None:

@@ -22,7 +22,7 @@ from functools import cache
 import msgspec
 
 from dsl import Span, problems
-from dsl.compile.compile import compile_files, rule_set
+from dsl.compile.compile import build_rule_set, compile_files
 from dsl.compile.review import judge_trace
 from dsl.compile.write import rules_text
 from dsl.explain.explain import explain
@@ -74,7 +74,7 @@ def outcome(name: str, text: str) -> str:
     refused = problems.has_errors([*found, *more])
     shown = [render_text([*found, *more])]
     if not refused:
-        rules, _ = rule_set(files, compiled, found + more)
+        rules, _ = build_rule_set(files, compiled, found + more)
         shown += [rules_text(compiled), *(explain(each, []) for each in compiled)]
         judge_trace(rules, SPANS)
     assert "\x1b" not in "".join(shown)

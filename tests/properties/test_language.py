@@ -13,9 +13,9 @@ from dsl import Event, RulesError, RuleSet, Span, Value, compile_texts
 from dsl.compile.review import judge_trace
 from dsl.syntax import nodes
 from dsl.syntax.parse import parse_rule
-from dsl.syntax.printer import expr_text, form_text
-from dsl.syntax.soft_words import WORDS
-from dsl.syntax.source import Passage, source_file
+from dsl.syntax.printer import body_text, expr_text
+from dsl.syntax.soft_keywords import SOFT_KEYWORDS
+from dsl.syntax.source import SourceText, source_file
 from dsl.syntax.suggestions import RESERVED
 
 _texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -24,7 +24,7 @@ _NO_NAMES = RESERVED | {"trace", "trace.has", "trace.count"}
 _plain_names = st.from_regex(_NAME, fullmatch=True).filter(
     lambda name: name not in _NO_NAMES and not name.endswith(".where")
 )
-_names = st.builds(nodes.Name, _plain_names | _texts | st.sampled_from(sorted(RESERVED | WORDS)))
+_names = st.builds(nodes.Name, _plain_names | _texts | st.sampled_from(sorted(RESERVED | SOFT_KEYWORDS)))
 _numbers = st.builds(nodes.Number, st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False))
 _durations = st.builds(
     nodes.Duration, st.integers(-(10**20), 10**20) | st.floats(-1e9, 1e9).filter(lambda ns: ns != int(ns))
@@ -35,12 +35,12 @@ _literals = (
 _operands = (
     _literals
     | st.builds(nodes.Reference, _names)
-    | st.builds(nodes.Choices, st.lists(_literals, min_size=1, max_size=3).map(tuple))
+    | st.builds(nodes.ListLiteral, st.lists(_literals, min_size=1, max_size=3).map(tuple))
 )
 _operators = st.sampled_from(
     ["==", "!=", "<", "<=", ">", ">=", "in", "not in", "in_cidr", "contains", "matches", "starts_with", "ends_with"]
 )
-_comparisons = st.builds(nodes.Test, _names, _operators, _operands) | st.builds(nodes.Presence, _names)
+_comparisons = st.builds(nodes.Comparison, _names, _operators, _operands) | st.builds(nodes.Exists, _names)
 
 
 def _joined(items: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -48,16 +48,20 @@ def _joined(items: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.builds(nodes.Not, items) | st.builds(nodes.AllOf, several) | st.builds(nodes.AnyOf, several)
 
 
-_conds = st.recursive(_comparisons | st.builds(nodes.Truth, st.builds(nodes.Name, _plain_names)), _joined, max_leaves=6)
+_conds = st.recursive(
+    _comparisons | st.builds(nodes.IsTruthy, st.builds(nodes.Name, _plain_names)), _joined, max_leaves=6
+)
 _has = st.builds(nodes.Has, _names, st.none() | _conds)
-_subjects = _has | st.builds(nodes.Carries, _comparisons)
+_subjects = _has | st.builds(nodes.HasAttribute, _comparisons)
 _counts = st.builds(nodes.Count, _has)
 _order_signs = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
-_words = st.sampled_from(["before", "after", "above", "directly below", "beside", "within 1.5m"]).map(nodes.Word)
-_keys = st.builds(nodes.Key, st.sampled_from(["same", "different"]), _names) | st.builds(
-    nodes.Key, st.sampled_from(["==", "!="]), _names, _names
+_words = st.sampled_from(["before", "after", "above", "directly below", "beside", "within 1.5m"]).map(
+    nodes.RelationWord
 )
-_occurring = _subjects | st.sampled_from(sorted(WORDS)).map(lambda word: nodes.Has(nodes.Name(word)))
+_keys = st.builds(nodes.JoinKey, st.sampled_from(["same", "different"]), _names) | st.builds(
+    nodes.JoinKey, st.sampled_from(["==", "!="]), _names, _names
+)
+_occurring = _subjects | st.sampled_from(sorted(SOFT_KEYWORDS)).map(lambda word: nodes.Has(nodes.Name(word)))
 _relations = st.builds(
     nodes.Relations,
     st.lists(_words, max_size=2).map(tuple),
@@ -70,8 +74,8 @@ _leaves = (
     _subjects
     | st.builds(nodes.Order, _subjects, st.sampled_from(["before", "after"]), _subjects)
     | st.builds(nodes.Pair, st.sampled_from(["each", "some"]), _occurring, st.none() | _narrowing, _partners)
-    | st.builds(nodes.Compared, _counts, _order_signs, _counts | _numbers)
-    | st.builds(nodes.Compared, _numbers, _order_signs, _counts)
+    | st.builds(nodes.CountComparison, _counts, _order_signs, _counts | _numbers)
+    | st.builds(nodes.CountComparison, _numbers, _order_signs, _counts)
 )
 _exprs = st.recursive(_leaves, _joined, max_leaves=6)
 _clauses = st.lists(_exprs, max_size=1).map(tuple)
@@ -82,9 +86,9 @@ _forms = _exprs | st.builds(nodes.When, _exprs, _clauses, _clauses)
 @settings(deadline=None)
 def test_printing_and_parsing_is_the_identity(form: nodes.When) -> None:
     """A rule that is printed parses back to equal nodes, hence to the same atoms and formula."""
-    text = form_text(form)
+    text = body_text(form)
 
-    parsed, found = parse_rule(Passage(source_file("t.rules", text), text, 1))
+    parsed, found = parse_rule(SourceText(source_file("t.rules", text), text, 1))
 
     assert [] == found
     assert form == parsed
@@ -93,7 +97,7 @@ def test_printing_and_parsing_is_the_identity(form: nodes.When) -> None:
 _signs = list("(){}[],.$\"'\\/:= \n")
 _parts = ["//", "==", "<=", "trace.has(", "count(", ".where(", "a", "a.b", "1", "5ms", "\n\n", "é", "\ud800", "\0"]
 _lines = ["// id: r", '// "T"', "// Signal: X (high)", "// kind: pattern", "rules:", "- ", "condition: |\n"]
-_pieces = st.sampled_from([*sorted(RESERVED | WORDS), *_signs, *_parts, *_lines])
+_pieces = st.sampled_from([*sorted(RESERVED | SOFT_KEYWORDS), *_signs, *_parts, *_lines])
 _anything = (
     st.text(max_size=40) | st.lists(_pieces, max_size=30).map(" ".join) | st.lists(_pieces, max_size=30).map("".join)
 )
@@ -112,7 +116,7 @@ def test_no_text_makes_loading_raise_anything_but_problems(name: str, start: str
     except RulesError as error:
         found = error.problems
 
-    assert all(problem.place.line >= 1 and problem.place.column >= 1 for problem in found)
+    assert all(problem.location.line >= 1 and problem.location.column >= 1 for problem in found)
 
 
 _NAMES = ["a", "b", "a.x", "x", "y"]
@@ -198,7 +202,7 @@ def test_attributes_outside_the_interest_change_nothing(span: Span, more: Mappin
 
 
 _known = st.sampled_from([nodes.Has(nodes.Name("a")), nodes.Has(nodes.Name("b")), nodes.Has(nodes.Name("c"))])
-_one_order = st.tuples(st.sampled_from(["before", "after"]).map(nodes.Word))
+_one_order = st.tuples(st.sampled_from(["before", "after"]).map(nodes.RelationWord))
 _known_between = st.lists(st.builds(nodes.Without, _known, st.booleans()), max_size=1).map(tuple)
 _known_relations = st.builds(nodes.Relations, _one_order, st.just(()), _known_between) | st.builds(nodes.Relations)
 _known_narrowing = st.builds(nodes.Partner, _known, _known_relations)
@@ -208,9 +212,9 @@ _facts = (
     | st.builds(nodes.Order, _known, st.sampled_from(["before", "after"]), _known)
     | st.builds(nodes.Pair, st.sampled_from(["each", "some"]), _known, st.none() | _known_narrowing, _known_partners)
     | st.builds(
-        nodes.Compared, st.builds(nodes.Count, _known), _order_signs, st.builds(nodes.Number, st.integers(0, 3))
+        nodes.CountComparison, st.builds(nodes.Count, _known), _order_signs, st.builds(nodes.Number, st.integers(0, 3))
     )
-    | st.builds(nodes.Compared, st.builds(nodes.Count, _known), _order_signs, st.builds(nodes.Count, _known))
+    | st.builds(nodes.CountComparison, st.builds(nodes.Count, _known), _order_signs, st.builds(nodes.Count, _known))
 )
 _conditions = st.recursive(_facts, _joined, max_leaves=4).map(expr_text)
 _rules = _conditions | st.builds(

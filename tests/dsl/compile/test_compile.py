@@ -153,7 +153,7 @@ def test_rules_that_are_not_enabled_cost_nothing() -> None:
 
     assert 1 == len(rules.rules)
     assert ({}, frozenset(), False) == (rules.atoms, rules.interest.names, rules.interest.every_span)
-    assert [] == rules.about(rules.rules[0].atoms)
+    assert [] == rules.candidates(rules.rules[0].atoms)
 
 
 @pytest.mark.parametrize(("size", "codes"), [(MAX_BYTES, []), (MAX_BYTES + 1, ["E109"])])

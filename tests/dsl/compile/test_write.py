@@ -14,7 +14,7 @@ from dsl import Rule
 from dsl.compile.compile import CompiledRule, compile_files
 from dsl.compile.write import rules_text
 from dsl.problems import has_errors
-from dsl.syntax.source import from_texts, read
+from dsl.syntax.source import from_texts, read_files
 from tests.support import paths
 from tests.support.fixtures import ROOT, Block, verdict_blocks
 
@@ -75,7 +75,7 @@ def _compiled(texts: dict[str, str]) -> list[CompiledRule]:
 
 
 def _without_text(rules: list[CompiledRule]) -> list[tuple[Rule, object]]:
-    return [(replace(each.rule, text=""), each.questions) for each in rules]
+    return [(replace(each.rule, text=""), each.atom_specs) for each in rules]
 
 
 def test_canonical_form_has_everything_that_is_said_of_a_rule() -> None:
@@ -110,7 +110,7 @@ def test_written_rule_is_read_as_the_same_rule(block: Block) -> None:
 @pytest.mark.parametrize("path", sorted(paths.LIBRARY.glob("*.yaml")))
 def test_library_survives_being_written(path: Path) -> None:
     """Rules as people write them are the same after writing."""
-    files, _ = read([path])
+    files, _ = read_files([path])
     compiled, _ = compile_files(files)
 
     again = _compiled({"t.yaml": rules_text(compiled)})

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dsl.compile.compile import CompiledRule, compile_files, load_compiled, rule_set
+from dsl.compile.compile import CompiledRule, build_rule_set, compile_files, load_compiled
 from dsl.explain.explain import explain
 from dsl.syntax.source import from_texts
 from tests.support import paths
@@ -50,7 +50,7 @@ def test_all_that_leaves_is_named(block: Block) -> None:
     """Whatever attribute an atom shows of a span, the explanation named before; and it names every atom."""
     header = "// id: r\n" if block.text.startswith("when") else "// id: r\n// kind: pattern\n"
     compiled = _compiled("t.rules", header + block.text)
-    rules, _ = rule_set([], compiled, [])
+    rules, _ = build_rule_set([], compiled, [])
 
     explained = explain(compiled[0], [])
 

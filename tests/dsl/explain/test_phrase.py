@@ -7,7 +7,7 @@ import pytest
 from dsl.explain.phrase import sentence
 from dsl.syntax.nodes import When
 from dsl.syntax.parse import parse_rule
-from dsl.syntax.source import Passage, source_file
+from dsl.syntax.source import SourceText, source_file
 from tests.support.fixtures import ROOT
 
 _PAIRS = [
@@ -19,7 +19,7 @@ _PAIRS = [
 @pytest.mark.parametrize(("condition", "english"), _PAIRS)
 def test_condition_is_said_in_english(condition: str, english: str) -> None:
     """A condition is said as the fixture says it."""
-    form, found = parse_rule(Passage(source_file("t.rules", condition), condition, 1))
+    form, found = parse_rule(SourceText(source_file("t.rules", condition), condition, 1))
     assert form is not None, found
     assert not isinstance(form, When)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dsl.files.spans import SampleError, read_span
+from dsl.files.spans import SpanError, read_span
 from dsl.judge.span import Event, Span, Value
 
 
@@ -90,7 +90,7 @@ def test_time_is_iso_8601_or_nanoseconds(start: Value, expected: int | None) -> 
 )
 def test_span_that_cannot_be_read_says_why(fields: dict[str, Value], message: str) -> None:
     """A wrong value is named, with what should stand there."""
-    with pytest.raises(SampleError) as raised:
+    with pytest.raises(SpanError) as raised:
         read_span(fields)
 
     assert message == str(raised.value)

@@ -6,16 +6,16 @@ import math
 
 import pytest
 
-from dsl.files.yaml_nodes import Mapping, Scalar, compose, passage, plain
+from dsl.files.yaml_nodes import YamlMapping, YamlScalar, plain_value, read_yaml, source_text
 from dsl.judge.span import Value
-from dsl.syntax.nodes import At
+from dsl.syntax.nodes import TextRange
 from dsl.syntax.source import source_file
 
 
 def _value(text: str) -> Value:
-    node, found = compose(source_file("t.yaml", text))
+    node, found = read_yaml(source_file("t.yaml", text))
     assert node is not None, found
-    return plain(node)
+    return plain_value(node)
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,9 @@ def test_scalars_follow_the_core_schema(text: str, value: Value) -> None:
 )
 def test_character_that_yaml_does_not_have_is_found(text: str, line: int, column: int) -> None:
     """A control character, or an escape beyond the last character, is named where it stands."""
-    _, [problem] = compose(source_file("t.yaml", text))
+    _, [problem] = read_yaml(source_file("t.yaml", text))
 
-    assert ("E320", line, column) == (problem.code, problem.place.line, problem.place.column)
+    assert ("E320", line, column) == (problem.code, problem.location.line, problem.location.column)
 
 
 def test_collections_are_lists_and_mappings() -> None:
@@ -72,7 +72,7 @@ def test_collections_are_lists_and_mappings() -> None:
 @pytest.mark.parametrize(("depth", "codes"), [(99, []), (150, ["E108"]), (100_000, ["E108"])])
 def test_nesting_is_limited(depth: int, codes: list[str]) -> None:
     """Lists nested too deep are refused before they cost stack or time."""
-    _, found = compose(source_file("t.yaml", "x: " + "[" * depth + "]" * depth))
+    _, found = read_yaml(source_file("t.yaml", "x: " + "[" * depth + "]" * depth))
 
     assert codes == [problem.code for problem in found]
 
@@ -94,13 +94,13 @@ def test_nesting_is_limited(depth: int, codes: list[str]) -> None:
 def test_passage_knows_where_its_words_stand(text: str, line: int, column: int) -> None:
     """A word of a text is found where the file writes it, or else at the beginning of the text."""
     file = source_file("t.yaml", text)
-    node, _ = compose(file)
-    assert isinstance(node, Mapping)
+    node, _ = read_yaml(file)
+    assert isinstance(node, YamlMapping)
     scalar = node.entries["x"].node
-    assert isinstance(scalar, Scalar)
-    read = passage(file, scalar)
+    assert isinstance(scalar, YamlScalar)
+    read = source_text(file, scalar)
     start = read.text.index("me")
 
-    place = read.spot(At(start, start + 2)).place
+    location = read.spot(TextRange(start, start + 2)).location
 
-    assert (line, column) == (place.line, place.column)
+    assert (line, column) == (location.line, location.column)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dsl.judge.keys import MAX_ELEMENTS, canonical_texts, hashed, key_hash
+from dsl.judge.keys import MAX_ELEMENTS, canonical_texts, hash_variants, key_hash
 from dsl.judge.span import Value
 
 
@@ -50,6 +50,6 @@ def test_values_are_hashed_each_by_its_key() -> None:
     """A key without a hash cannot be compared, and neither can too many values; a missing one stays missing."""
     variants = [(("a",), ("b", "a"), None, ())]
 
-    actual = hashed(variants, [None, key_hash, key_hash, key_hash])
+    actual = hash_variants(variants, [None, key_hash, key_hash, key_hash])
 
     assert ((None, tuple(sorted([key_hash("a"), key_hash("b")])), None, ()),) == actual

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from dsl import RuleSet, Span, compile_texts, judge
-from dsl.compile.review import TraceFacts, judge_trace
+from dsl.compile.review import InMemoryAtomFacts, judge_trace
 from dsl.judge.occurrences import MAX_OCCURRENCES
 from dsl.judge.span import Attributes
 
@@ -143,9 +143,9 @@ def test_a_witness_shows_the_values_that_are_compared() -> None:
     assert {"a": {"k": 17}, "b": {"k": 17}} == shown
 
 
-def _facts(rules: RuleSet, trace: Iterable[Span]) -> dict[bytes, TraceFacts]:
-    facts: dict[bytes, TraceFacts] = {}
+def _facts(rules: RuleSet, trace: Iterable[Span]) -> dict[bytes, InMemoryAtomFacts]:
+    facts: dict[bytes, InMemoryAtomFacts] = {}
     for span in trace:
         for atom in rules.hits(span):
-            facts.setdefault(atom.fingerprint, TraceFacts()).add(atom, span)
+            facts.setdefault(atom.fingerprint, InMemoryAtomFacts()).add(atom, span)
     return facts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dsl import compile_texts, judge
-from dsl.compile.review import TraceFacts, judge_trace
+from dsl.compile.review import InMemoryAtomFacts, judge_trace
 from tests.support.fixtures import outcome
 
 _WHENS = "// id: r\n"
@@ -73,7 +73,7 @@ def test_atoms_of_other_rule_sets_are_passed_over() -> None:
     """Facts about atoms that no rule has change nothing."""
     rules, _ = compile_texts({"t.rules": "// Signal: A (low)\na"})
 
-    assert [] == judge(rules, {b"unknown!": TraceFacts()}, whole=True)
+    assert [] == judge(rules, {b"unknown!": InMemoryAtomFacts()}, whole=True)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_count_beyond_what_is_counted_is_undetermined(condition: str, counts: di
     """From the limit on, a count says "at least"; a comparison that depends on more is undetermined."""
     rules, _ = compile_texts({"t.rules": _PATTERN + condition})
     facts = {
-        fingerprint: TraceFacts(identities={index.to_bytes(8) for index in range(counts.get(atom.text, 1))})
+        fingerprint: InMemoryAtomFacts(identities={index.to_bytes(8) for index in range(counts.get(atom.text, 1))})
         for fingerprint, atom in rules.atoms.items()
     }
 
@@ -105,7 +105,7 @@ def test_condition_beyond_what_is_counted_makes_a_rule_undetermined() -> None:
     """A rule whose condition depends on more than is counted does not pass as held."""
     rules, _ = compile_texts({"t.rules": _WHENS + "when { count(a) > 20000 } always { b }"})
     facts = {
-        fingerprint: TraceFacts(identities={index.to_bytes(8) for index in range(10_000)})
+        fingerprint: InMemoryAtomFacts(identities={index.to_bytes(8) for index in range(10_000)})
         for fingerprint, atom in rules.atoms.items()
     }
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from dsl.syntax import nodes
-from dsl.syntax.parse import parse_cond, parse_rule, unquoted
-from dsl.syntax.source import Passage, source_file
+from dsl.syntax.parse import parse_cond, parse_rule, unquote
+from dsl.syntax.source import SourceText, source_file
 
 
-def _passage(text: str) -> Passage:
-    return Passage(source_file("t.rules", text), text, 1)
+def _passage(text: str) -> SourceText:
+    return SourceText(source_file("t.rules", text), text, 1)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_wheres_in_a_row_are_one() -> None:
     """Chained wheres of a subject and of a count are joined by `and`."""
     form, _ = parse_rule(_passage("count(a.where(x == 1)).where(y).where(z) > 1"))
 
-    assert isinstance(form, nodes.Compared)
+    assert isinstance(form, nodes.CountComparison)
     assert isinstance(form.left, nodes.Count)
     assert isinstance(form.left.subject.where, nodes.AllOf)
     assert 3 == len(form.left.subject.where.items)
@@ -62,4 +62,4 @@ def test_condition_of_where_is_no_rule(text: str) -> None:
 )
 def test_quoted_text_means_what_its_escapes_say(written: str, meant: str) -> None:
     """Six escapes are known, every other backslash stays; a lone surrogate is the replacement character."""
-    assert meant == unquoted(written)
+    assert meant == unquote(written)

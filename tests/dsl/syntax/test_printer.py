@@ -6,17 +6,17 @@ import pytest
 
 from dsl.compile.compile import compile_texts
 from dsl.syntax.parse import parse_rule
-from dsl.syntax.printer import form_text
-from dsl.syntax.source import Passage, source_file
+from dsl.syntax.printer import body_text
+from dsl.syntax.source import SourceText, source_file
 from tests.support.fixtures import ROOT, Block, verdict_blocks
 
 _PAIRS = [line.split(" => ") for line in (ROOT / "canonical.txt").read_text(encoding="utf-8").splitlines()]
 
 
 def _canonical(text: str) -> str:
-    form, found = parse_rule(Passage(source_file("t.rules", text), text, 1))
+    form, found = parse_rule(SourceText(source_file("t.rules", text), text, 1))
     assert form is not None, found
-    return form_text(form)
+    return body_text(form)
 
 
 @pytest.mark.parametrize(("written", "canonical"), _PAIRS)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dsl.syntax.source import from_texts, read, source_file
+from dsl.syntax.source import from_texts, read_files, source_file
 
 
 def test_directory_is_read_recursively_in_order_of_names(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_directory_is_read_recursively_in_order_of_names(tmp_path: Path) -> None
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("// x")
 
-    files, found = read([tmp_path])
+    files, found = read_files([tmp_path])
 
     assert ["a/x.yaml", "a/y.yml", "b.rules"] == [str(Path(file.path).relative_to(tmp_path)) for file in files]
     assert [] == found
@@ -29,7 +29,7 @@ def test_hidden_names_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "..data").symlink_to("..2026_01_05")
     (tmp_path / "a.rules").symlink_to("..data/a.rules")
 
-    files, _ = read([tmp_path])
+    files, _ = read_files([tmp_path])
 
     assert [str(tmp_path / "a.rules")] == [file.path for file in files]
 
@@ -38,7 +38,7 @@ def test_file_named_twice_is_read_once(tmp_path: Path) -> None:
     """A file that is named, and also stands in a directory that is named, is read once."""
     (tmp_path / "a.rules").write_text("// x")
 
-    files, _ = read([tmp_path / "a.rules", tmp_path])
+    files, _ = read_files([tmp_path / "a.rules", tmp_path])
 
     assert 1 == len(files)
 
@@ -58,11 +58,11 @@ def test_path_that_cannot_be_read_is_a_problem(tmp_path: Path, name: str, conten
     if content is not None:
         (tmp_path / name).write_bytes(content)
 
-    files, found = read([tmp_path / name])
+    files, found = read_files([tmp_path / name])
 
     assert [] == files
-    place = f"{found[0].place.line}:{found[0].place.column}"
-    assert f"{found[0].code} {place} {found[0].message}".startswith(expected)
+    location = f"{found[0].location.line}:{found[0].location.column}"
+    assert f"{found[0].code} {location} {found[0].message}".startswith(expected)
 
 
 def test_link_to_nothing_is_a_problem(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_link_to_nothing_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "gone.rules").symlink_to(tmp_path / "nowhere")
 
     for path in (tmp_path / "gone.rules", tmp_path):
-        files, found = read([path])
+        files, found = read_files([path])
 
         assert [] == files
         assert ["E301"] == [problem.code for problem in found]
@@ -81,7 +81,7 @@ def test_directory_with_the_name_of_a_rule_file_is_a_directory(tmp_path: Path) -
     (tmp_path / "d.rules").mkdir()
     (tmp_path / "d.rules" / "a.rules").write_text("// x")
 
-    files, found = read([tmp_path])
+    files, found = read_files([tmp_path])
 
     assert [str(tmp_path / "d.rules" / "a.rules")] == [file.path for file in files]
     assert [] == found
@@ -95,7 +95,7 @@ def test_linked_directories_are_read_once(tmp_path: Path) -> None:
     (tmp_path / "again").symlink_to("sub")
     (tmp_path / "..data" / "sub" / "up").symlink_to(tmp_path)
 
-    files, found = read([tmp_path])
+    files, found = read_files([tmp_path])
 
     assert 1 == len(files)
     assert [] == found
@@ -105,7 +105,7 @@ def test_pipe_is_not_waited_for(tmp_path: Path) -> None:
     """A pipe with the name of a rule file is refused, because reading it might never end."""
     os.mkfifo(tmp_path / "a.rules")
 
-    files, found = read([tmp_path])
+    files, found = read_files([tmp_path])
 
     assert [] == files
     assert ["cannot be read: it is no regular file"] == [problem.message for problem in found]
@@ -117,7 +117,7 @@ def test_directory_that_may_not_be_read_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "a.rules").write_text("// x")
     (tmp_path / "closed").mkdir(mode=0)
 
-    _, found = read([tmp_path])
+    _, found = read_files([tmp_path])
 
     assert ["E301"] == [problem.code for problem in found]
 

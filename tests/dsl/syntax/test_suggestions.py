@@ -9,7 +9,7 @@ import pytest
 from lark import Token
 
 from dsl import RulesError, compile_texts
-from dsl.check.semconv import near
+from dsl.check.semconv import nearest_name
 from dsl.files.fields import HEADER_KEYS
 from dsl.files.spans import KEYS as SPAN_KEYS
 from dsl.files.yaml_rules import _EXAMPLE_KEYS, _EXCEPTION_KEYS, _RULE_KEYS, _TEST_KEYS
@@ -23,7 +23,7 @@ _OPERATOR_WORDS = sorted(name for name in (*_CHECKS, "exists") if len(name) > le
 
 
 def _said() -> Iterator[object]:
-    for line in (ROOT / "meant.txt").read_text(encoding="utf-8").splitlines():
+    for line in (ROOT / "suggestions.txt").read_text(encoding="utf-8").splitlines():
         name, written, meant = (_LINE.fullmatch(line) or pytest.fail(line)).groups()
         header = "// id: r\n" if "{" in written else "// id: r\n// kind: pattern\n"
         text = header + written if name is None else written.replace("\\n", "\n")
@@ -84,7 +84,7 @@ def test_operator_with_a_letter_too_few_is_told(operator: str) -> None:
 @pytest.mark.parametrize("name", sorted(name for name in BUILTINS if "." in name))
 def test_built_in_name_with_a_letter_too_many_is_told(name: str) -> None:
     """Every built-in name is recognised behind a slip."""
-    assert name == near(f"{name}z")
+    assert name == nearest_name(f"{name}z")
 
 
 def test_advice_never_repeats_what_fits_on_no_line() -> None:
