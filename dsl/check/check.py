@@ -41,6 +41,7 @@ from dsl.syntax.nodes import (
     TextRange,
     When,
     comparisons,
+    expressions,
     subjects,
 )
 from dsl.syntax.printer import operand_text
@@ -84,7 +85,7 @@ def resolve_kind(body: RuleBody, given: Kind | None, draft: Draft, reported: lis
 
 def check_body(body: RuleBody, kind: Kind | None, source: SourceText) -> Iterator[Problem]:
     """Everything wrong with a whole rule."""
-    exprs = [body.condition, *body.always, *body.never] if isinstance(body, When) else [body]
+    exprs = expressions(body)
     if isinstance(body, When):
         yield from _clauses(body, source)
     elif kind is Kind.INVARIANT and not isinstance(body, AllOf):

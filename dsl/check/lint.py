@@ -6,11 +6,12 @@ In: nodes that `dsl.check.check` found right. Out: warnings; rules that have onl
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import TypeAlias
 
 from dsl import problems
+from dsl.check.meaning import meaning_of
 from dsl.check.pairs import lint_order
 from dsl.check.semconv import nearest_name
 from dsl.judge.atoms import MAX_COUNTED
@@ -40,6 +41,7 @@ from dsl.syntax.nodes import (
     Text,
     When,
     comparisons,
+    expressions,
     subjects,
 )
 from dsl.syntax.printer import expr_text, name_text, subject_text
@@ -53,7 +55,7 @@ Assignment: TypeAlias = Mapping[str, bool]
 
 def lint_rule(body: RuleBody, kind: Kind | None, source: SourceText) -> Iterator[Problem]:
     """Every warning about one rule; None is a kind that could not be told."""
-    exprs = [body.condition, *body.always, *body.never] if isinstance(body, When) else [body]
+    exprs = expressions(body)
     all_subjects = [subject for expr in exprs for subject, _ in subjects(expr)]
     names = frozenset(name for subject in all_subjects if (name := split_subject(subject).name) is not None)
     for expr in exprs:
@@ -173,36 +175,16 @@ def _value(comparison: Comparison, builtin: str | None, source: SourceText) -> I
 
 def _constant_verdicts(body: RuleBody, kind: Kind, source: SourceText) -> Iterator[Problem]:
     """Whether the rule can ever apply, and ever be broken: tried in every combination of what it asks."""
-    about, broken = _readings(body, kind)
-    leaf_texts = sorted(set(_leaf_texts(body.condition if isinstance(body, When) else body)))
-    if isinstance(body, When):
-        leaf_texts = sorted(
-            {leaf for expr in (body.condition, *body.always, *body.never) for leaf in _leaf_texts(expr)}
-        )
+    meaning = meaning_of(body, kind)
+    leaf_texts = sorted({leaf for expr in expressions(body) for leaf in _leaf_texts(expr)})
     if len(leaf_texts) > _MAX_LEAVES:
         return
     assignments = [dict(zip(leaf_texts, each, strict=True)) for each in product((False, True), repeat=len(leaf_texts))]
-    if kind is not Kind.PATTERN and not any(about(assignment) for assignment in assignments):
+    applicable = [each for each in assignments if _evaluate(meaning.about, each)]
+    if not applicable and kind is not Kind.PATTERN:
         yield problems.never_applicable(source.spot(body.condition.at if isinstance(body, When) else body.at))
-    elif not any(about(assignment) and broken(assignment) for assignment in assignments):
+    elif not any(_evaluate(meaning.broken, each) for each in applicable):
         yield problems.never_broken(source.spot(body.at))
-
-
-def _readings(body: RuleBody, kind: Kind) -> tuple[Callable[[Assignment], bool], Callable[[Assignment], bool]]:
-    if isinstance(body, When):
-        return (
-            lambda assignment: _evaluate(body.condition, assignment),
-            lambda assignment: (
-                any(not _evaluate(clause, assignment) for clause in body.always)
-                or any(_evaluate(clause, assignment) for clause in body.never)
-            ),
-        )
-    if kind is Kind.INVARIANT and isinstance(body, AllOf):
-        first, rest = body.items[0], body.items[1:]
-        return lambda assignment: _evaluate(
-            first, assignment
-        ), lambda assignment: not all(_evaluate(item, assignment) for item in rest)
-    return lambda assignment: _evaluate(body, assignment), lambda _: True
 
 
 def _leaf_texts(expr: Expr) -> Iterator[str]:

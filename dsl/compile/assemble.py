@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from dsl.check.meaning import Meaning, meaning_of
 from dsl.judge.atoms import MAX_COUNTED, AtomSpec, Exemption, Pairing
 from dsl.judge.formula import (
     AllOfTerm,
@@ -49,7 +50,6 @@ from dsl.syntax.nodes import (
     RelationWord,
     RuleBody,
     Subject,
-    When,
     subjects,
 )
 from dsl.syntax.printer import expr_text, subject_text
@@ -74,12 +74,12 @@ class Assembly:
 
     def formula(self, body: RuleBody, kind: Kind) -> Formula:
         """The formula of a rule."""
-        about = _about(body, kind)
-        self._named_in_when = frozenset(self._fingerprint(subject) for subject, _ in subjects(about))
-        applies = self._applies(about, kind)
-        broken = self._broken(body, kind)
+        meaning = meaning_of(body, kind)
+        self._named_in_when = frozenset(self._fingerprint(subject) for subject, _ in subjects(meaning.about))
+        applies = self._applies(meaning)
+        broken = self._broken(meaning)
         subject_hits = tuple(self._shown_subjects())
-        plain = self._applies(about, kind, exempts=False) if self.exemptions else applies
+        plain = self._applies(meaning, exempts=False) if self.exemptions else applies
         triggers = frozenset(trigger_atoms(plain))
         if plain.truth({}, whole=True) is not False:
             every_span = self._hit(ANY_SPAN, bound=False)
@@ -87,22 +87,21 @@ class Assembly:
         self.is_about_every_trace = AtomSpec(ANY_SPAN, self.zone).fingerprint in triggers
         return Formula(applies, broken, plain if self.exemptions else None, subject_hits, triggers)
 
-    def _applies(self, about: Expr, kind: Kind, *, exempts: bool = True) -> Term:
+    def _applies(self, meaning: Meaning, *, exempts: bool = True) -> Term:
         if not exempts:
-            return replace(self, exemptions=())._applies(about, kind)  # noqa: SLF001, its own
-        term = self._term(about, bound=True)
-        if kind is not Kind.PATTERN:
+            return replace(self, exemptions=())._applies(meaning)  # noqa: SLF001, its own
+        term = self._term(meaning.about, bound=True)
+        if not meaning.is_pattern:
             return term
-        positive = (subject for subject, is_positive in subjects(about) if is_positive)
+        positive = (subject for subject, is_positive in subjects(meaning.about) if is_positive)
         return AnyOfTerm((term, *(self._hit(subject, bound=True) for subject in positive)))
 
-    def _broken(self, body: RuleBody, kind: Kind) -> Term:
-        if isinstance(body, When):
-            required = [NotTerm(self._term(clause)) for clause in body.always]
-            return AnyOfTerm((*required, *(self._term(clause, never=True) for clause in body.never)))
-        if kind is Kind.INVARIANT and isinstance(body, AllOf):
-            return NotTerm(AllOfTerm(tuple(map(self._term, body.items[1:]))))
-        return self._term(body, bound=True)
+    def _broken(self, meaning: Meaning) -> Term:
+        required = [NotTerm(self._term(expr)) for expr in meaning.required]
+        is_pattern = meaning.is_pattern
+        forbidden = [self._term(expr, bound=is_pattern, never=not is_pattern) for expr in meaning.forbidden]
+        terms: tuple[Term, ...] = (*required, *forbidden)
+        return terms[0] if len(terms) == 1 else AnyOfTerm(terms)
 
     def _term(self, expr: Expr, *, bound: bool = False, never: bool = False, positive: bool = True) -> Term:
         """The term of an expression; `bound` when the rule's exceptions bind its positive subjects."""
@@ -204,13 +203,6 @@ def _pair_labels(pair: Pair) -> PairLabels:
 def _names(keys: Iterable[JoinKey]) -> tuple[str, ...]:
     """The names that are compared, sorted, each once."""
     return tuple(sorted({key.left.text for key in keys}))
-
-
-def _about(body: RuleBody, kind: Kind) -> Expr:
-    """W, T or the pattern."""
-    if isinstance(body, When):
-        return body.condition
-    return body.items[0] if kind is Kind.INVARIANT and isinstance(body, AllOf) else body
 
 
 def _limit(constant: float | None) -> int:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from dsl.check.meaning import Meaning, meaning_of
 from dsl.compile.compile import CompiledRule
 from dsl.explain.phrase import clauses, joined, noun, sentence, whose_phrase
 from dsl.files.draft import DraftException
 from dsl.judge.atoms import AtomSpec, lookup_names
 from dsl.judge.formula import compare
-from dsl.judge.ruleset import Kind, Mode, Rule
+from dsl.judge.ruleset import Mode, Rule
 from dsl.show import printable
-from dsl.syntax.nodes import AllOf, AnyOf, CountComparison, Expr, Not, Number, RuleBody, When, subjects
+from dsl.syntax.nodes import AllOf, AnyOf, CountComparison, Expr, Not, Number, subjects
 from dsl.syntax.parse import parse_cond
 from dsl.syntax.printer import body_text, cond_text
 
@@ -51,13 +52,13 @@ def explain(compiled: CompiledRule, identity: Iterable[str]) -> str:
     <BLANKLINE>
     """
     rule, body = compiled.rule, compiled.body
-    bad = _bad(body, rule.kind)
+    meaning = meaning_of(body, rule.kind)
     sections = {
         rule.id if rule.title == rule.id else f"{rule.id}: {rule.title}": [_status(rule)],
         "Rule": [body_text(body)],
-        "Applies to a trace when": _applies(body, rule.kind),
-        "Broken when it applies and": clauses(bad),
-        "Held when it applies and": clauses(bad, holds=False),
+        "Applies to a trace when": _applies(meaning),
+        "Broken when it applies and": clauses(meaning.broken),
+        "Held when it applies and": clauses(meaning.broken, holds=False),
         "Undetermined when": _UNDETERMINED,
         "Exceptions": [_exception(each) for each in compiled.draft.exceptions],
         "Leaves the process, of each span that satisfies an atom": list(_exported_data(compiled.atom_specs, identity)),
@@ -79,16 +80,16 @@ def _status(rule: Rule) -> str:
     return ", ".join(phrases)
 
 
-def _applies(body: RuleBody, kind: Kind) -> list[str]:
-    if isinstance(body, When):
-        return clauses(body.condition)
-    if kind is Kind.INVARIANT and isinstance(body, AllOf):
-        return clauses(body.items[0])
-    hits = [f"there is a {noun(subject)}" for subject, is_positive in subjects(body) if is_positive]
-    if not hits:
-        return clauses(body)
+def _applies(meaning: Meaning) -> list[str]:
+    hits = [f"there is a {noun(subject)}" for subject, is_positive in subjects(meaning.about) if is_positive]
+    if not meaning.is_pattern or not hits:
+        return clauses(meaning.about)
     # A pattern is also about every trace of which it is true, whatever of it was seen.
-    unhit = [item for item in (body.items if isinstance(body, AnyOf) else [body]) if not _implies_hit(item)]
+    unhit = [
+        item
+        for item in (meaning.about.items if isinstance(meaning.about, AnyOf) else [meaning.about])
+        if not _implies_hit(item)
+    ]
     phrases = [f"({sentence(item)})" if isinstance(item, AllOf | AnyOf) else sentence(item) for item in unhit]
     return joined("or", [*hits, *phrases])
 
@@ -105,17 +106,6 @@ def _implies_hit(expr: Expr) -> bool:
             return not compare(zero, op, other)
         case _:
             return not isinstance(expr, Not)
-
-
-def _bad(body: RuleBody, kind: Kind) -> Expr:
-    """What a rule that applies is broken by."""
-    if isinstance(body, When):
-        items: tuple[Expr, ...] = (*map(Not, body.always), *body.never)
-        return items[0] if len(items) == 1 else AnyOf(items)
-    if kind is Kind.INVARIANT and isinstance(body, AllOf):
-        first, *rest = body.items[1:]
-        return Not(AllOf((first, *rest)) if rest else first)
-    return body
 
 
 def _exception(exception: DraftException) -> str:

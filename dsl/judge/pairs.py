@@ -2,8 +2,8 @@
 
 In: facts. Out: true, false or None (unknown). `some` is true when an occurrence of the subject has a fitting other one,
 `each` when all of them have; a pair in which both sides are told by their first and last start alone is a
-`PairBoundsTerm` and needs no occurrences. In a trace that is cut only a `some` that was seen is known, and only without `without`: what
-is missing could lie between. Where more occurred than is remembered, what is remembered may still decide.
+`PairBoundsTerm` and needs no occurrences. In a trace that is cut only a `some` that was seen is known, and only without
+`without`: what is missing could lie between. Where more occurred than is remembered, what is remembered may decide.
 """
 
 from __future__ import annotations

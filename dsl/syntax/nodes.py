@@ -284,6 +284,11 @@ class When:
 RuleBody: TypeAlias = "When | Expr"
 
 
+def expressions(body: RuleBody) -> tuple[Expr, ...]:
+    """Return the expressions of a rule: the condition and the clauses of `when`, or the one expression it is."""
+    return (body.condition, *body.always, *body.never) if isinstance(body, When) else (body,)
+
+
 def subjects(expr: Expr) -> Iterator[tuple[Subject, bool]]:
     """Every subject of an expression in the order written, and whether it stands under an even number of `not`.
 
