@@ -1,4 +1,4 @@
-"""The rule language: text to rules, atoms and verdicts. Knows nothing of Kafka."""
+"""The rule language: compiles rule files and judges traces by them. It does not depend on Kafka."""
 
 from dsl.compile.compile import RulesError, compile_texts, load
 from dsl.judge.atoms import Atom

@@ -1,7 +1,7 @@
-"""Everything that can be wrong with rules: one function per mistake, so all wording is on this page.
+"""Words every problem that rules can have: one function per mistake.
 
-In: the spot of a mistake and what was found there. Out: a `Problem` with a stable code. E1 is syntax, E2 meaning, E3
-files, headers and YAML; W4 is advice, and rules with only advice load. `dsl.show` turns problems into text and JSON.
+In: the location of a mistake and details. Out: a `Problem` with a stable code: E1 for syntax, E2 for meaning, E3 for
+files, headers and YAML, and W4 for warnings, with which rules still load. `dsl.show` renders problems.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import Enum
 
 
 class Severity(Enum):
-    """Whether rules with this problem load."""
+    """Whether the problem keeps rules from loading."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -21,7 +21,7 @@ class Severity(Enum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Location:
-    """A place in a file; line and column count from 1, columns in characters."""
+    """A location in a file; line and column count from 1, columns in characters."""
 
     path: str
     line: int
@@ -30,7 +30,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A place, the line of text that stands there (None when there is none), and how many characters are meant."""
+    """A location, its line of text (None when there is none), and the number of characters to mark."""
 
     location: Location
     excerpt: str | None = None
@@ -39,7 +39,7 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: where it is, what is wrong and what to do."""
+    """One problem: its location, what is wrong and what to do."""
 
     code: str
     severity: Severity
@@ -51,12 +51,12 @@ class Problem:
 
 
 def sort_by_location(problems: Sequence[Problem]) -> list[Problem]:
-    """The problems in the order of the files, lines and columns they are in, each once."""
+    """Return the problems in the order of their locations, each once."""
     return sorted(dict.fromkeys(problems), key=lambda problem: (problem.location, problem.code, problem.message))
 
 
 def has_errors(problems: Sequence[Problem]) -> bool:
-    """Whether one of the problems keeps the rules from loading."""
+    """Return whether any of the problems keeps the rules from loading."""
     return any(problem.severity is Severity.ERROR for problem in problems)
 
 
@@ -78,102 +78,102 @@ def _truncate(text: str) -> str:
 
 
 def unexpected(spot: Spot, token: str, advice: str) -> Problem:
-    """A word or sign where the grammar has no place for it."""
+    """Report a token that the grammar does not accept."""
     return _error("E101", spot, f"`{_truncate(token)}` cannot stand here", advice)
 
 
 def unexpected_end(spot: Spot, advice: str) -> Problem:
-    """The text ends in the middle of a sentence."""
+    """Report a rule that ends in the middle of a sentence."""
     return _error("E102", spot, "the rule ends too early", advice)
 
 
 def unterminated_string(spot: Spot) -> Problem:
-    """A quote that is not closed on its line."""
+    """Report a quote that is not closed on its line."""
     return _error("E103", spot, "the quoted text is not closed on its line", "close it; write a line break as \\n")
 
 
 def unknown_character(spot: Spot, character: str, advice: str) -> Problem:
-    """A character that no word begins with."""
+    """Report a character that no token starts with."""
     shown = character if character.isprintable() else f"U+{ord(character):04X}"
     return _error("E104", spot, f"`{shown}` cannot stand outside quotes", advice)
 
 
 def malformed_number(spot: Spot, word: str) -> Problem:
-    """Unquoted text that starts like a number."""
+    """Report unquoted text that starts like a number."""
     advice = f'to mean text, write "{_truncate(word)}"; a duration is one number with ns, us, ms, s, m, h or d'
     return _error("E105", spot, f"`{_truncate(word)}` is neither number nor duration", advice)
 
 
 def overflowing_number(spot: Spot, word: str) -> Problem:
-    """A number beyond what a double holds."""
+    """Report a number that a double cannot hold."""
     return _error("E106", spot, f"`{_truncate(word)}` is too large a number", "write a number below 1.7e308")
 
 
 def reserved_name(spot: Spot, name: str) -> Problem:
-    """An unquoted name that reads like a part of the language."""
+    """Report an unquoted name that is part of the language."""
     advice = f'to mean an attribute, write "{_truncate(name)}" in quotes; else add the parenthesis that is missing'
     return _error("E107", spot, f"`{_truncate(name)}` is no name", advice)
 
 
 def too_deep(spot: Spot, limit: int) -> Problem:
-    """Parentheses, braces, brackets and `not` nested beyond the limit."""
+    """Report nesting of parentheses, braces, brackets and `not` beyond the limit."""
     return _error("E108", spot, f"nested more than {limit} deep", "split the rule, or take out parentheses and `not`")
 
 
 def too_long(spot: Spot, size_bytes: int, limit_bytes: int) -> Problem:
-    """A rule's text beyond the size limit."""
+    """Report a rule that is larger than the limit."""
     return _error("E109", spot, f"the rule has {size_bytes} bytes, at most {limit_bytes} are read", "split the rule")
 
 
 def group_as_subject(spot: Spot, word: str) -> Problem:
-    """where, before or after on a parenthesised group."""
+    """Report where, before or after on a parenthesised group."""
     advice = f"write `{word}` on each subject inside the parentheses"
     return _error("E110", spot, f"`{word}` cannot be said of a group in parentheses", advice)
 
 
 def bare_string(spot: Spot, text: str) -> Problem:
-    """A quoted string where a condition is needed."""
+    """Report a quoted string where a condition is needed."""
     advice = f"to mean a span, write trace.has({text}); to compare, write both: x == … or x == {text}"
     return _error("E111", spot, f"{_truncate(text)} alone is no condition", advice)
 
 
 def missing_clause(spot: Spot) -> Problem:
-    """`when` without a consequence."""
+    """Report a `when` without always and never."""
     advice = "add `always { … }` for what must be there, or `never { … }` for what must not"
     return _error("E112", spot, "`when` has neither `always` nor `never`", advice)
 
 
 def duplicate_clause(spot: Spot, clause: str) -> Problem:
-    """Two clauses of a kind."""
+    """Report a second clause of the same kind."""
     return _error("E113", spot, f"`{clause}` stands twice", f"join them with `and` in one `{clause}`")
 
 
 def empty_list(spot: Spot) -> Problem:
-    """`[]`."""
+    """Report `[]`."""
     return _error("E114", spot, "the list is empty", "name at least one value")
 
 
 def missing_kind(spot: Spot) -> Problem:
-    """A bare expression that does not say whether it is good or bad."""
+    """Report a bare expression of unknown kind."""
     advice = "add `kind: pattern` (bad when true) or `kind: invariant` (bad when false), or write when … always …"
     return _error("E201", spot, "nothing says whether this expression is good or bad", advice)
 
 
 def conflicting_kind(spot: Spot, kind: str, *, conditional: bool) -> Problem:
-    """A kind that the form of the rule contradicts."""
+    """Report a kind that the form of the rule contradicts."""
     if conditional:
         return _error("E202", spot, f"a `when` rule is conditional, not {kind}", "take `kind` out")
     return _error("E202", spot, "only a `when` rule is conditional", "write when { … } always { … }, or another kind")
 
 
 def malformed_invariant(spot: Spot, *, has_or: bool) -> Problem:
-    """An invariant from which it cannot be read what it is about."""
+    """Report an invariant that does not state what it is about."""
     token = "an invariant is joined by `or`" if has_or else "an invariant has no `and`"
     return _error("E203", spot, token, "write what it is about, then `and`, then what must be true: a and (b or c)")
 
 
 def ordered_text(spot: Spot, name: str, op: str, value: str) -> Problem:
-    """Order between texts."""
+    """Report an order operator with a text operand."""
     try:
         float(value)
     except ValueError:
@@ -184,124 +184,124 @@ def ordered_text(spot: Spot, name: str, op: str, value: str) -> Problem:
 
 
 def invalid_pattern(spot: Spot, reason: str) -> Problem:
-    """A regular expression that RE2 refuses."""
+    """Report a regular expression that RE2 rejects."""
     advice = "write RE2 syntax: no look-around, no back-references"
     return _error("E205", spot, f"the pattern cannot be read: {_truncate(reason)}", advice)
 
 
 def invalid_network(spot: Spot, text: str, advice: str) -> Problem:
-    """A text that is no IP network."""
+    """Report a text that is not an IP network."""
     return _error("E206", spot, f'"{_truncate(text)}" is no network', advice)
 
 
 def unknown_value(spot: Spot, name: str, value: str, known: Sequence[str]) -> Problem:
-    """A value that a built-in name never has."""
+    """Report a value that a built-in name never has."""
     return _error("E207", spot, f"`{name}` is never `{_truncate(value)}`", _did_you_mean(value, known))
 
 
 def misplaced_duration(spot: Spot, name: str) -> Problem:
-    """A duration compared with something that is none."""
+    """Report a duration compared with something other than `span.duration`."""
     advice = "only span.duration is a duration; write a number in the attribute's own unit"
     return _error("E208", spot, f"`{_truncate(name)}` is compared with a duration", advice)
 
 
 def wrong_operand(spot: Spot, op: str, expected: str) -> Problem:
-    """A value of a kind that the operator does not take."""
+    """Report an operand that the operator does not accept."""
     return _error("E209", spot, f"`{op}` does not take this", f"`{op}` takes {expected}")
 
 
 def too_many_subjects(spot: Spot, count: int, limit: int) -> Problem:
-    """More subjects in a rule than are allowed."""
+    """Report a rule with too many subjects."""
     return _error("E210", spot, f"the rule has {count} subjects, at most {limit} are allowed", "split the rule")
 
 
 def unsupported_word(spot: Spot, word: str) -> Problem:
-    """A word of a pair that a later version will judge."""
+    """Report a word of a pair that this version does not evaluate."""
     advice = "write before, after, with same NAME, or without SUBJECT between"
     return _error("E211", spot, f"this version does not judge `{_truncate(word)}`", advice)
 
 
 def duplicate_relation(spot: Spot, relation: str) -> Problem:
-    """Two relations of one sort in a pair."""
+    """Report a second relation of the same sort in a pair."""
     return _error("E212", spot, f"a pair has one {relation}", "take one of them out, or join two pairs by `and`")
 
 
 def unordered_without(spot: Spot) -> Problem:
-    """`without … between` of which nothing says between what."""
+    """Report `without … between` in a pair without an order."""
     return _error("E213", spot, "`without` needs `before` or `after`", "write before or after behind what it must have")
 
 
 def unreadable(spot: Spot, reason: str) -> Problem:
-    """A path that cannot be read."""
+    """Report a path that cannot be read."""
     return _error("E301", spot, f"cannot be read: {reason}", "name files and directories that exist and may be read")
 
 
 def not_utf8(spot: Spot) -> Problem:
-    """A file that is not UTF-8."""
+    """Report a file that is not UTF-8."""
     return _error("E302", spot, "the file is not UTF-8 text from here on", "save it as UTF-8")
 
 
 def unknown_suffix(spot: Spot) -> Problem:
-    """A named file that is neither kind of rule file."""
+    """Report a named file that is not a rule file."""
     return _error("E303", spot, "not a rule file", "rule files end in .rules, .yaml or .yml")
 
 
 def empty_directory(spot: Spot) -> Problem:
-    """A directory without a rule file."""
+    """Report a directory without rule files."""
     return _error("E304", spot, "no rule file in this directory", "rule files end in .rules, .yaml or .yml")
 
 
 def header_without_rule(spot: Spot) -> Problem:
-    """A header that nothing follows."""
+    """Report a header without a rule."""
     return _error("E305", spot, "this header has no rule", "write the rule below it, or take the header out")
 
 
 def text_without_header(spot: Spot) -> Problem:
-    """Rule text that no header precedes."""
+    """Report rule text without a header."""
     advice = 'put a header above it: // "TITLE", or // Signal: NAME (severity), or // id: NAME'
     return _error("E306", spot, "this rule has no header", advice)
 
 
 def duplicate_key(spot: Spot, key: str) -> Problem:
-    """A key that stands twice."""
+    """Report a key that occurs twice."""
     return _error("E307", spot, f"`{key}` is given twice", "keep one of them")
 
 
 def invalid_value(spot: Spot, key: str, value: str, known: Sequence[str]) -> Problem:
-    """A value outside a key's closed set."""
+    """Report a value that a key cannot have."""
     return _error("E308", spot, f"`{key}` is never `{_truncate(value)}`", _did_you_mean(value, known))
 
 
 def empty_value(spot: Spot, key: str) -> Problem:
-    """A key without a value."""
+    """Report a key without a value."""
     return _error("E309", spot, f"`{key}` has no value", "give it one, or take it out")
 
 
 def invalid_id(spot: Spot, rule_id: str) -> Problem:
-    """An id with characters it must not have."""
+    """Report an id with characters that ids must not have."""
     advice = "start with a letter or digit; then up to 127 letters, digits and . _ -"
     return _error("E310", spot, f"`{_truncate(rule_id)}` is no id", advice)
 
 
 def missing_id(spot: Spot) -> Problem:
-    """A rule from which no id can be made."""
+    """Report a rule from whose title no id can be derived."""
     return _error("E311", spot, "no id can be made from the title", "give the rule an `id`")
 
 
 def duplicate_id(spot: Spot, rule_id: str, first: Location) -> Problem:
-    """Two rules with one id."""
+    """Report the second of two rules with the same id."""
     advice = "give one of them another `id`"
     return _error("E312", spot, f"the id `{rule_id}` is that of the rule at {first.path}:{first.line}", advice)
 
 
 def title_and_signal(spot: Spot) -> Problem:
-    """A header that chooses two kinds."""
+    """Report a header that implies two kinds."""
     advice = "add `// kind: invariant` (bad when false) or `// kind: pattern` (bad when true)"
     return _error("E313", spot, "a title says invariant, a Signal line says pattern", advice)
 
 
 def unknown_timezone(spot: Spot, name: str, known: Sequence[str]) -> Problem:
-    """A time zone that is not known."""
+    """Report an unknown time zone."""
     folded = {each.lower(): each for each in known}
     close = get_close_matches(name.lower(), folded, n=1, cutoff=0.8)
     advice = f"did you mean `{folded[close[0]]}`?" if close else "write an IANA name such as Europe/Berlin, or UTC"
@@ -309,33 +309,33 @@ def unknown_timezone(spot: Spot, name: str, known: Sequence[str]) -> Problem:
 
 
 def invalid_yaml(spot: Spot, reason: str) -> Problem:
-    """Text that is no YAML."""
+    """Report text that is not valid YAML."""
     advice = "correct the YAML; a condition with quotes, braces or colons is safe on the lines below `condition: |`"
     return _error("E320", spot, f"this is no YAML: {_truncate(reason)}", advice)
 
 
 def unsupported_yaml(spot: Spot, what: str, advice: str) -> Problem:
-    """YAML that a rule file does not need."""
+    """Report YAML that rule files do not support."""
     return _error("E321", spot, f"{what} cannot stand in a rule file", advice)
 
 
 def unknown_key(spot: Spot, key: str, known: Sequence[str]) -> Problem:
-    """A key that means nothing here."""
+    """Report an unknown key."""
     return _error("E322", spot, f"`{_truncate(key)}` is no known key", _did_you_mean(key, known))
 
 
 def wrong_type(spot: Spot, what: str, needed: str) -> Problem:
-    """A YAML value of the wrong type."""
+    """Report a YAML value of the wrong type."""
     return _error("E323", spot, f"`{_truncate(what)}` is not {needed}", f"write {needed}")
 
 
 def missing_key(spot: Spot, key: str) -> Problem:
-    """A key that must be there."""
+    """Report a missing key."""
     return _error("E324", spot, f"`{key}` is missing", f"add `{key}`")
 
 
 def failed_test(spot: Spot, name: str, expected: str, actual: str) -> Problem:
-    """A test in a rule file that came out otherwise."""
+    """Report a test with an unexpected verdict."""
     advice = "correct the rule, or what the test expects"
     if (expected, actual) == ("held", "not_applicable"):
         advice = (
@@ -345,7 +345,7 @@ def failed_test(spot: Spot, name: str, expected: str, actual: str) -> Problem:
 
 
 def depends_on_others(spot: Spot, name: str, alone: str, among: str) -> Problem:
-    """A test that comes out otherwise when all rules of the set are judged: a bug, and not one of the rules."""
+    """Report a test whose verdict depends on the other rules of the set: a bug in BeTrace, not in the rules."""
     message = (
         f"in test `{_truncate(name)}` the verdict is {alone} of this rule alone, and {among} beside the other rules"
     )
@@ -353,86 +353,86 @@ def depends_on_others(spot: Spot, name: str, alone: str, among: str) -> Problem:
 
 
 def never_applicable(spot: Spot) -> Problem:
-    """A rule that no trace can be about."""
+    """Warn of a rule that cannot apply to any trace."""
     return _warning("W401", spot, "this can never be true, so the rule is never applicable", "look for a contradiction")
 
 
 def never_broken(spot: Spot) -> Problem:
-    """A rule that every trace keeps."""
+    """Warn of a rule that no trace can break."""
     return _warning("W402", spot, "no trace can break this rule", "look for what is always true")
 
 
 def required_and_excluded(spot: Spot, subject: str) -> Problem:
-    """`a and not a`."""
+    """Warn of `a and not a`."""
     advice = "two subjects may be two spans: narrow one of them with .where(…)"
     return _warning("W403", spot, f"`{_truncate(subject)}` is asked for and excluded at once", advice)
 
 
 def near_name(spot: Spot, name: str, known: str, *, built_in: bool) -> Problem:
-    """A name one edit away from an OpenTelemetry attribute, or from a built-in name."""
+    """Warn of a name one edit away from an OpenTelemetry attribute or a built-in name."""
     what = "a built-in name" if built_in else "an OpenTelemetry attribute"
     return _warning("W404", spot, f"`{_truncate(name)}` is nearly `{known}`, {what}", f"did you mean `{known}`?")
 
 
 def expired_exception(spot: Spot, day: str) -> Problem:
-    """An exception whose last day is over."""
+    """Warn of an exception that has expired."""
     advice = "take it out, or agree on a new day with its owner"
     return _warning("W405", spot, f"this exception expired on {day}", advice)
 
 
 def missing_tests(spot: Spot, rule_id: str) -> Problem:
-    """A rule without tests."""
+    """Warn of a rule without tests."""
     advice = "add `tests:` with a trace that breaks the rule and one that holds"
     return _warning("W406", spot, f"the rule `{rule_id}` has no tests", advice)
 
 
 def mixed_and_or(spot: Spot) -> Problem:
-    """`a or b and c`."""
+    """Warn of `a or b and c`."""
     return _warning("W407", spot, "`and` binds tighter than `or` here", "put parentheses around the `and`")
 
 
 def about_every_trace(spot: Spot) -> Problem:
-    """A rule that applies when nothing happened."""
+    """Warn of a rule that applies to traces without any hit."""
     advice = "it keeps a window for every trace; name what the rule is about to save that"
     return _warning("W408", spot, "this rule is about every trace", advice)
 
 
 def null_comparison(spot: Spot, name: str, op: str) -> Problem:
-    """`x == null`."""
+    """Warn of `x == null`."""
     instead = f"not ({name} exists)" if op == "==" else f"{name} exists"
     return _warning("W409", spot, "`null` is the text null", f"to ask whether it is there, write {instead}")
 
 
 def near_header(spot: Spot, key: str, advice: str) -> Problem:
-    """A comment that looks like a line of a header and is none."""
+    """Warn of a comment that looks like a line of a header."""
     return _warning("W410", spot, f"`{_truncate(key)}` is read as a comment", advice)
 
 
 def count_above_limit(spot: Spot, limit: int) -> Problem:
-    """A count compared with more than is counted."""
+    """Warn of a count compared with more than the counting limit."""
     advice = f"compare with less than {limit}"
     return _warning("W411", spot, f"more than {limit} spans are not counted, so this can stay undetermined", advice)
 
 
 def unitless_duration(spot: Spot) -> Problem:
-    """`span.duration` compared with a bare number."""
+    """Warn of `span.duration` compared with a number without a unit."""
     return _warning("W412", spot, "`span.duration` is in nanoseconds here", "write a unit, as in 250ms")
 
 
 def order_of_bounds(spot: Spot, op: str, replacement: str) -> Problem:
-    """`before` or `after` where it compares too little."""
+    """Warn of `before` or `after` where it misses occurrences."""
     which = "first" if op == "before" else "last"
     message = f"`{op}` compares only the {which} of both, and misses an order between others"
     return _warning("W414", spot, message, f"to speak of each of them, write {_truncate(replacement)}")
 
 
 def empty_file(spot: Spot) -> Problem:
-    """A rule file without a rule."""
+    """Warn of a rule file without rules."""
     return _warning("W413", spot, "this file has no rule", "write one, or take the file out")
 
 
 def attribute_as_text(spot: Spot, text: str, instead: str, *, has_one_name: bool) -> Problem:
-    """`b.where(id == a.id)`: a text that reads like an attribute of another subject."""
+    """Warn of a text that looks like another subject's attribute: `b.where(id == a.id)`."""
     before = "" if has_one_name else "let both spans carry it under one name and "
     advice = f"{before}write `{_truncate(instead)}`, or put the text in quotes"
     return _warning("W420", spot, f"`{_truncate(text)}` is a text here, not an attribute", advice)

@@ -1,7 +1,7 @@
-"""Shows problems to people and to programs.
+"""Renders problems for people and for programs.
 
-In: problems, sorted by place. Out: text with the line and a caret, or plain values for JSON. Nothing that stands in a
-rule file reaches the terminal as a control character.
+In: problems, sorted by location. Out: text with the line and a caret, or plain values for JSON. Control characters in
+rule files never reach the terminal.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ _WIDTH = 120
 
 
 def render_text(problems: Iterable[Problem]) -> str:
-    """The problems as text, a blank line between them; "" when there is none."""
+    """Render the problems as text, separated by blank lines; "" when there is none."""
     return "\n".join(_block(problem) for problem in problems)
 
 
 def render_json(problems: Iterable[Problem]) -> list[dict[str, str | int]]:
-    """The problems as plain values: code, severity, path, line, column, message, help."""
+    """Return the problems as plain values: code, severity, path, line, column, message, help."""
     return [
         {
             "code": problem.code,
@@ -35,7 +35,7 @@ def render_json(problems: Iterable[Problem]) -> list[dict[str, str | int]]:
 
 
 def printable(line: str) -> str:
-    r"""The line without what a terminal would act on.
+    r"""Replace the characters of a line that a terminal would interpret.
 
     >>> printable("a\tb\x07") == "a b\N{REPLACEMENT CHARACTER}"
     True

@@ -1,7 +1,8 @@
-"""Problems of rules that parse.
+"""Checks rules that parse.
 
-In: drafts and their nodes. Out: errors and warnings (`dsl.problems`). `check` refuses what cannot be compiled, `lint`
-warns of what is probably a mistake, `semconv` knows the names of OpenTelemetry's semantic conventions.
+In: drafts and their nodes. Out: errors and warnings (`dsl.problems`). `check` rejects what cannot be compiled, `lint`
+warns of probable mistakes, `meaning` defines the kinds of rule, and `semconv` knows the names of OpenTelemetry's
+semantic conventions.
 
 Start reading at `dsl.check.check`.
 """

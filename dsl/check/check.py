@@ -1,6 +1,6 @@
-"""Checks what the grammar cannot: whether a rule means something.
+"""Checks what the grammar cannot: whether a rule that parses can be compiled.
 
-In: nodes and the passage they were read from. Out: errors, all of them at once. What passes here compiles.
+In: nodes and the text that they were parsed from. Out: all errors at once. What passes compiles.
 """
 
 from __future__ import annotations
@@ -63,7 +63,10 @@ _EXPECTED_OPERANDS |= dict.fromkeys(ORDER_OPERATORS, _NUMBER)
 
 
 def resolve_kind(body: RuleBody, given: Kind | None, draft: Draft, reported: list[Problem]) -> Kind | None:
-    """The kind of a rule, from its form, its `kind` field and its header; None, with a problem, when nothing tells."""
+    """Determine the kind of a rule from its body, its `kind` field and its header.
+
+    Returns None, and reports a problem, when they contradict each other or none of them determines it.
+    """
     if isinstance(body, When):
         if given not in {None, Kind.CONDITIONAL}:
             reported.append(
@@ -84,7 +87,7 @@ def resolve_kind(body: RuleBody, given: Kind | None, draft: Draft, reported: lis
 
 
 def check_body(body: RuleBody, kind: Kind | None, source: SourceText) -> Iterator[Problem]:
-    """Everything wrong with a whole rule."""
+    """Yield every error in a rule."""
     exprs = expressions(body)
     if isinstance(body, When):
         yield from _clauses(body, source)
@@ -100,7 +103,7 @@ def check_body(body: RuleBody, kind: Kind | None, source: SourceText) -> Iterato
 
 
 def check_cond(cond: Cond, subject: str | None, source: SourceText) -> Iterator[Problem]:
-    """Everything wrong with what stands inside where of a subject, or (None) of an exception."""
+    """Yield every error in the condition of a subject's where, or of an exception (`subject` is None)."""
     for comparison in comparisons(cond):
         if isinstance(comparison, Comparison):
             yield from _comparison(comparison, builtin_of(comparison.name.text, subject), source)
@@ -140,7 +143,7 @@ def _subject(subject: Subject, source: SourceText) -> Iterator[Problem]:
 
 
 def _comparison(comparison: Comparison, builtin: str | None, source: SourceText) -> Iterator[Problem]:
-    """Everything wrong with one comparison; `builtin` is the built-in that the name stands for."""
+    """Yield every error in one comparison; `builtin` is the built-in that its name refers to."""
     spot = source.spot(comparison.value.at)
     if comparison.value == ListLiteral(()):
         yield problems.empty_list(spot)
@@ -154,7 +157,7 @@ def _comparison(comparison: Comparison, builtin: str | None, source: SourceText)
 
 
 def _accepts(comparison: Comparison) -> bool:
-    """Whether the operator takes a value of this kind."""
+    """Return whether the operator accepts an operand of this kind."""
     is_reference = isinstance(comparison.value, Reference)
     match comparison.op:
         case "==" | "!=":
@@ -180,7 +183,7 @@ def _literals(comparison: Comparison) -> tuple[Literal, ...]:
 
 
 def _literal(literal: Literal, comparison: Comparison, builtin: str | None, source: SourceText) -> Iterator[Problem]:
-    """Everything wrong with one literal of a comparison whose operator takes it."""
+    """Yield every error in one literal that the operator accepts."""
     spot = source.spot(literal.at)
     if isinstance(literal, Duration) and builtin != DURATION:
         yield problems.misplaced_duration(spot, comparison.name.text)

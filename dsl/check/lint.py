@@ -1,6 +1,6 @@
-"""Advises: what is allowed, and probably not meant.
+"""Warns of what is allowed but probably a mistake.
 
-In: nodes that `dsl.check.check` found right. Out: warnings; rules that have only these load.
+In: nodes without errors. Out: warnings; rules that have only warnings load.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ from dsl.syntax.source import SourceText
 _MAX_LEAVES = 8
 
 Assignment: TypeAlias = Mapping[str, bool]
-"""A world: which leaves of an expression, by their text, are true."""
+"""The truth of each leaf of an expression, by its text."""
 
 
 def lint_rule(body: RuleBody, kind: Kind | None, source: SourceText) -> Iterator[Problem]:
-    """Every warning about one rule; None is a kind that could not be told."""
+    """Yield every warning about a rule; `kind` is None when it could not be determined."""
     exprs = expressions(body)
     all_subjects = [subject for expr in exprs for subject, _ in subjects(expr)]
     names = frozenset(name for subject in all_subjects if (name := split_subject(subject).name) is not None)
@@ -97,7 +97,7 @@ def _contradictions(items: tuple[Expr | Cond, ...], source: SourceText) -> Itera
 
 
 def _join_key_names(expr: Expr, source: SourceText) -> Iterator[Problem]:
-    """The same for the names of values that pairs compare."""
+    """Yield the warnings about names of join keys."""
     match expr:
         case AllOf(items) | AnyOf(items):
             for item in items:
@@ -110,7 +110,7 @@ def _join_key_names(expr: Expr, source: SourceText) -> Iterator[Problem]:
 
 
 def lint_cond(cond: Cond, subject: str | None, source: SourceText) -> Iterator[Problem]:
-    """Every warning about what stands inside where of a subject, or (None) of an exception."""
+    """Yield every warning about the condition of a subject's where, or of an exception (`subject` is None)."""
     yield from _structure(cond, source)
     for comparison in comparisons(cond):
         yield from _name(comparison.name, subject, source)
@@ -123,14 +123,14 @@ def lint_cond(cond: Cond, subject: str | None, source: SourceText) -> Iterator[P
 def _subject(subject: Subject, source: SourceText) -> Iterator[Problem]:
     if isinstance(subject, Has):
         yield from _name(subject.name, None, source)
-    # A dotted name outside where is one name, so it is compared with the conventions as a whole.
+    # Outside a where, a dotted name is one name, so it is compared with the conventions as a whole.
     name, where = split_subject(subject)
     if where is not None:
         yield from lint_cond(where, name, source)
 
 
 def _attributes_as_text(subject: Subject, names: frozenset[str], source: SourceText) -> Iterator[Problem]:
-    """Texts that read like an attribute of one of the rule's subjects: `id == a.id` compares with the text a.id."""
+    """Warn of texts that look like another subject's attribute: `id == a.id` compares with the text "a.id"."""
     own, where = split_subject(subject)
     for comparison in comparisons(where) if where is not None else ():
         if isinstance(comparison, Comparison) and isinstance(comparison.value, Text) and not comparison.value.quoted:
@@ -146,7 +146,7 @@ def _attributes_as_text(subject: Subject, names: frozenset[str], source: SourceT
 
 
 def _replacement(own: str | None, other: str, name: str, attribute: str) -> str:
-    """What says it; a subject without a name is any span with the attribute."""
+    """Return what expresses the comparison; a subject without a name is any span that has the attribute."""
     if own == other:
         return f"${name_text(attribute)}"
     of_span = "(…)" if own is None else subject_text(Has(Name(own)))
@@ -174,7 +174,7 @@ def _value(comparison: Comparison, builtin: str | None, source: SourceText) -> I
 
 
 def _constant_verdicts(body: RuleBody, kind: Kind, source: SourceText) -> Iterator[Problem]:
-    """Whether the rule can ever apply, and ever be broken: tried in every combination of what it asks."""
+    """Warn of a rule that can never apply or never be broken, by trying every assignment of its leaves."""
     meaning = meaning_of(body, kind)
     leaf_texts = sorted({leaf for expr in expressions(body) for leaf in _leaf_texts(expr)})
     if len(leaf_texts) > _MAX_LEAVES:
@@ -211,7 +211,7 @@ def _evaluate(expr: Expr, assignment: Assignment) -> bool:
 
 
 def _constant_truth(expr: Expr) -> bool | None:
-    """Whether a count compares the same with its number however much there is: `count(a) >= 0`."""
+    """Return the truth of a comparison that is the same for every count, such as `count(a) >= 0`; else None."""
     match expr:
         case CountComparison(Count(), op, Number(value)):
             truths = {compare(count, op, value) for count in _counts_around(value)}

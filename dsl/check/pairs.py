@@ -1,6 +1,7 @@
-"""Checks pairs: what the grammar lets through of them and this version does not judge, or nobody can mean.
+"""Checks pairs, and orders that should be pairs.
 
-In: a pair and the passage it was read from. Out: errors; and of the order of dsl.md, where a pair is meant, advice.
+In: nodes and the text that they were parsed from. Out: errors for pairs that this version cannot judge, and warnings
+for `before` and `after` where they compare too little.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _OPPOSITE = {"before": "after", "after": "before"}
 
 
 def check_pair(pair: Pair, source: SourceText) -> Iterator[Problem]:
-    """Everything wrong with a pair, its subjects apart."""
+    """Yield every error in the relations of a pair."""
     for partner in (pair.that, pair.partner):
         if partner is not None:
             yield from _relations(partner.relations, source)
@@ -42,14 +43,14 @@ def _relations(relations: Relations, source: SourceText) -> Iterator[Problem]:
 
 
 def lint_order(body: RuleBody, source: SourceText) -> Iterator[Problem]:
-    """Where an order of first or last starts stands in a `when`, or is forbidden: there it misses what is between."""
+    """Warn of `before` and `after` in conditions and prohibitions, where they miss all but the first or last start."""
     if isinstance(body, When):
         for order in chain(_orders(body.condition), *(_orders(clause, positive=True) for clause in body.never)):
             yield problems.order_of_bounds(source.spot(order.at), order.op, expr_text(_as_pair(order)))
 
 
 def _orders(expr: Expr, *, positive: bool | None = None) -> Iterator[Order]:
-    """The orders of an expression; with `positive` those that stand under an even number of `not` alone."""
+    """Yield the orders of an expression; with `positive`, only those under an even number of `not`."""
     match expr:
         case Order() if positive is not False:
             yield expr
@@ -61,6 +62,6 @@ def _orders(expr: Expr, *, positive: bool | None = None) -> Iterator[Order]:
 
 
 def _as_pair(order: Order) -> Pair:
-    """`a after b` for each a and b: some a has b before."""
+    """Return `a after b` for every a and b: some a has b before."""
     partner = Partner(order.right, Relations((RelationWord(_OPPOSITE[order.op]),)))
     return Pair("some", order.left, None, partner, at=order.at)

@@ -1,7 +1,7 @@
-"""Knows OpenTelemetry's attribute names and the built-in ones, to notice a slip of the pen.
+"""Finds misspelt names of OpenTelemetry attributes and built-ins.
 
-In: a name from a rule. Out: the known name it differs from by one edit, if there is one. `semconv.txt` holds the names
-of the semantic conventions 1.36 (package opentelemetry-semantic-conventions 0.66b2), one a line.
+In: a name in a rule. Out: the known name that differs from it by one edit, if there is one. `semconv.txt` lists the
+names of the semantic conventions 1.36 (package opentelemetry-semantic-conventions 0.66b2), one per line.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pathlib import Path
 
 from dsl.judge.builtin import BUILTINS
 
-# Names in wide use beside the conventions, each one edit away from one of them.
+# Widely used names that are not in the conventions but one edit away from a name that is.
 _WELL_KNOWN = frozenset({"user.role"})
 _SHORTEST, _LONGEST = 5, 100
 
 
 def nearest_name(name: str) -> str | None:
-    """The known name one insertion, deletion or replacement away; None when the name is known, or far from all.
+    """Return the known name that is one edit away; None when the name is known, or close to no known name.
 
     >>> nearest_name("service.nam"), nearest_name("timestamp.hours"), nearest_name("pii.access")
     ('service.name', 'timestamp.hour', None)
@@ -32,7 +32,7 @@ def nearest_name(name: str) -> str | None:
 
 @cache
 def _names() -> tuple[frozenset[str], dict[str, list[str]]]:
-    """The known names, and the same by what is left of them when one character is taken out."""
+    """Return the known names, and an index of them by each string that is left when one character is removed."""
     listed = [*BUILTINS, *Path(__file__).with_name("semconv.txt").read_text(encoding="utf-8").split()]
     by_rest: dict[str, list[str]] = {}
     for name in listed:

@@ -1,10 +1,10 @@
-"""Assembles a rule's formula from its nodes.
+"""Assembles the formula of a rule from its nodes.
 
-In: a checked form, its kind, time zone and exceptions. Out: a `Formula` and the questions its atoms ask, each with the
-number of spans that must be told apart. Exceptions bind only subjects under an even number of `not` in what the rule
-is about (W, T, the pattern); the same subjects without them are kept beside, to know when an exception decided. Of a
-pair they bind what it is about, its subject and that of `that`, wherever it stands; and the other one as any subject,
-or under never when W names it too.
+In: a checked body, its kind, time zone and exceptions. Out: a `Formula`, and the spec of each atom with the number of
+spans that it must tell apart. Exceptions bind only positive subjects (under an even number of `not`) of what the rule
+is about; the same subjects without exceptions are kept as well, to tell when an exception decided. In a pair,
+exceptions always bind the subject and that of `that`; they bind the partner like any other subject, and under never
+also when the condition of `when` names it.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ ANY_SPAN = Has(Name(EVERY_SPAN))
 
 @dataclass(slots=True)
 class Assembly:
-    """Assembles one rule; afterwards `questions` holds what its atoms ask and how far each is counted.
+    """Assembles one rule; afterwards `atom_specs` has its atoms and how far each is counted.
 
-    `pairings` says by fingerprint what pairs must know of the occurrences of an atom.
+    `pairings` has, by fingerprint, what pairs must know about the occurrences of an atom.
     """
 
     zone: str
@@ -73,7 +73,7 @@ class Assembly:
     _named_in_when: frozenset[bytes] = frozenset()
 
     def formula(self, body: RuleBody, kind: Kind) -> Formula:
-        """The formula of a rule."""
+        """Assemble the formula of a rule."""
         meaning = meaning_of(body, kind)
         self._named_in_when = frozenset(self._fingerprint(subject) for subject, _ in subjects(meaning.about))
         applies = self._applies(meaning)
@@ -104,7 +104,7 @@ class Assembly:
         return terms[0] if len(terms) == 1 else AnyOfTerm(terms)
 
     def _term(self, expr: Expr, *, bound: bool = False, never: bool = False, positive: bool = True) -> Term:
-        """The term of an expression; `bound` when the rule's exceptions bind its positive subjects."""
+        """Return the term of an expression; `bound` when the rule's exceptions bind its positive subjects."""
         match expr:
             case Has() | HasAttribute():
                 return self._hit(expr, bound=bound and positive)
@@ -124,7 +124,7 @@ class Assembly:
                 return self._count_comparison(expr, bound=bound and positive)
 
     def _pair(self, pair: Pair, *, bound: bool) -> PairTerm | PairBoundsTerm:
-        """The term of a pair; `bound` when the exceptions bind its other subject too."""
+        """Return the term of a pair; `bound` when exceptions bind its partner too."""
         is_same = self._fingerprint(pair.subject) == self._fingerprint(pair.partner.subject)
         order = pair.partner.relations.order
         if order is not None and not is_same and pair == _bounds_only(pair, order):
@@ -139,7 +139,7 @@ class Assembly:
         return PairTerm(_pair_labels(pair), pair.quantifier, subject, that, relation, pair.partner.is_own)
 
     def _relation(self, subject: Subject, partner: Partner, keys: tuple[str, ...], *, bound: bool) -> Relation:
-        """The relation of a partner to a subject whose atom has these keys."""
+        """Return the relation of a partner to a subject whose atom has these keys."""
         relations, compared = partner.relations, _names(partner.relations.keys)
         between, is_any = None, False
         for without in relations.without:
@@ -157,13 +157,13 @@ class Assembly:
     def _occurrence_atom(
         self, subject: Subject, *, bound: bool, keys: tuple[str, ...] = (), pairing: Pairing = Pairing.EACH
     ) -> bytes:
-        """The atom of a subject of a pair."""
+        """Return the atom of a subject of a pair."""
         atom = self._hit(subject, bound=bound, keys=keys).atom
         self.pairings[atom] = max(pairing, self.pairings.get(atom, Pairing.NOTHING))
         return atom
 
     def _fingerprint(self, subject: Subject) -> bytes:
-        """What tells whether two subjects are the same."""
+        """Return the fingerprint by which two subjects are equal."""
         return AtomSpec(subject, self.zone).fingerprint
 
     def _hit(self, subject: Subject, *, bound: bool, counted: int = 0, keys: tuple[str, ...] = ()) -> HitTerm:
@@ -174,7 +174,7 @@ class Assembly:
         return hit
 
     def _shown_subjects(self) -> Iterator[HitTerm]:
-        """The subjects in the order written; of two that say the same the one that has keys, which shows them."""
+        """Yield the subjects in source order; of two equal ones, the one whose witness shows the join keys."""
         keyed = {replace(spec, keys=()) for spec in self._subjects.values() if spec.keys}
         yield from (hit for hit, spec in self._subjects.items() if spec not in keyed)
 
@@ -191,7 +191,7 @@ class Assembly:
 
 
 def _bounds_only(pair: Pair, order: str) -> Pair:
-    """The pair with nothing but before or after: first and last starts tell of it."""
+    """Return the pair with nothing but an order, which first and last starts decide."""
     return replace(pair, that=None, partner=Partner(pair.partner.subject, Relations((RelationWord(order),))))
 
 
@@ -201,10 +201,10 @@ def _pair_labels(pair: Pair) -> PairLabels:
 
 
 def _names(keys: Iterable[JoinKey]) -> tuple[str, ...]:
-    """The names that are compared, sorted, each once."""
+    """Return the names of the join keys, sorted, each once."""
     return tuple(sorted({key.left.text for key in keys}))
 
 
 def _limit(constant: float | None) -> int:
-    """How many spans must be told apart to compare a count with a constant, or (None) with another count."""
+    """Return how many spans to tell apart in order to compare a count with a constant, or with a count (None)."""
     return MAX_COUNTED if constant is None else int(min(max(1, math.floor(constant) + 1), MAX_COUNTED))

@@ -1,9 +1,9 @@
-"""Compiles rule files: the whole way from text to a rule set.
+"""Compiles rule files, from text to a rule set.
 
     text → drafts (headers, yaml_rules) → nodes (parse) → check → atoms + formula (assemble) → RuleSet
 
-In: paths, or texts by file name. Out: a `RuleSet` and advice, or `RulesError` with everything that is wrong in all
-files at once.
+In: paths, or texts by file name. Out: a `RuleSet` and warnings, or a `RulesError` with the problems of all files at
+once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = ["Atom", "Interest", "Rule", "RuleSet", "RulesError", "compile_texts",
 
 
 class RulesError(Exception):
-    """The rules have errors; `problems` holds all that was found, warnings too, sorted by place."""
+    """The rules have errors; `problems` lists all errors and warnings, sorted by location."""
 
     def __init__(self, reported: list[Problem]) -> None:
         first = next(problem for problem in reported if problem.severity is problems.Severity.ERROR)
@@ -46,7 +46,7 @@ class RulesError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
-    """A rule, the draft and the nodes it was made from, what its atoms ask, and what pairs must know of them."""
+    """A rule with its draft and body, the specs of its atoms, and what pairs must know about each."""
 
     rule: Rule
     draft: Draft
@@ -56,9 +56,9 @@ class CompiledRule:
 
 
 def load(paths: Iterable[str | Path]) -> tuple[RuleSet, list[Problem]]:
-    """The rules in files and in directories below them, and warnings sorted by place.
+    """Load the rules in files and in directories below them; return them with their warnings, sorted by location.
 
-    Raises `RulesError` when a rule or a path has an error; nothing else, whatever the files hold.
+    Raises `RulesError` when a rule or a path has an error, and nothing else, whatever the files contain.
     """
     files, reported = source.read_files(paths)
     compiled, compile_problems = compile_files(files)
@@ -66,14 +66,14 @@ def load(paths: Iterable[str | Path]) -> tuple[RuleSet, list[Problem]]:
 
 
 def compile_texts(texts: Mapping[str, str]) -> tuple[RuleSet, list[Problem]]:
-    """The same for texts by file name; the name's suffix decides how a text is read."""
+    """Load rules from texts by file name; the suffix of the name determines the format."""
     files, reported = source.from_texts(texts)
     compiled, compile_problems = compile_files(files)
     return build_rule_set(files, compiled, reported + compile_problems)
 
 
 def load_compiled(paths: Iterable[str | Path]) -> list[CompiledRule]:
-    """The same rules, sorted by id, each with what it was made from; those that are not enabled have atoms too."""
+    """Load rules with what they were compiled from, sorted by id; rules that are not enabled have atoms too."""
     files, reported = source.read_files(paths)
     compiled, compile_problems = compile_files(files)
     build_rule_set(files, compiled, reported + compile_problems)
@@ -81,7 +81,7 @@ def load_compiled(paths: Iterable[str | Path]) -> list[CompiledRule]:
 
 
 def compile_files(files: Iterable[SourceFile]) -> tuple[list[CompiledRule], list[Problem]]:
-    """The rules that have no error of their own, and every problem of the files."""
+    """Return the rules that have no error of their own, and all problems of the files."""
     reported: list[Problem] = []
     compiled: list[CompiledRule] = []
     first: dict[str, problems.Location] = {}
@@ -98,7 +98,7 @@ def compile_files(files: Iterable[SourceFile]) -> tuple[list[CompiledRule], list
 def build_rule_set(
     files: Iterable[SourceFile], compiled: Iterable[CompiledRule], reported: list[Problem]
 ) -> tuple[RuleSet, list[Problem]]:
-    """The rule set; raises `RulesError` when a problem is an error."""
+    """Build the rule set; raises `RulesError` when a problem is an error."""
     if problems.has_errors(reported := problems.sort_by_location(reported)):
         raise RulesError(reported)
     counts: dict[AtomSpec, int] = {}
@@ -113,7 +113,7 @@ def build_rule_set(
 
 
 def _pairings(of_rules: Iterable[Mapping[bytes, Pairing]]) -> dict[bytes, Pairing]:
-    """What the pairs of all rules must know, by atom: the most that one of them must."""
+    """Return what the pairs of all rules must know about each atom: the most that any rule needs."""
     reported: dict[bytes, Pairing] = {}
     for of_rule in of_rules:
         for fingerprint, pairing in of_rule.items():
@@ -132,7 +132,7 @@ def _read_drafts(files: Iterable[SourceFile], reported: list[Problem]) -> Iterat
 
 
 def _compile_rule(draft: Draft, metadata: Metadata, reported: list[Problem]) -> CompiledRule | None:
-    """The rule of a draft; None when it has an error."""
+    """Compile a draft; return None when it has an error."""
     body, rule_problems = parse_rule(draft.condition)
     exceptions = _exceptions(draft, metadata.timezone, rule_problems)
     exemptions = tuple(exemption for exemption, _ in exceptions)
@@ -179,7 +179,7 @@ def _rule(
 
 
 def _exceptions(draft: Draft, zone: str, reported: list[Problem]) -> list[tuple[Exemption, RuleException]]:
-    """The exceptions that have no error, as atoms and as people see them."""
+    """Return the valid exceptions, as exemptions and in readable form."""
     read_files = []
     for exception in draft.exceptions:
         cond, rule_problems = parse_cond(exception.where)
@@ -195,7 +195,7 @@ def _exceptions(draft: Draft, zone: str, reported: list[Problem]) -> list[tuple[
 
 
 def _end_ns(day: date, zone: str) -> int | None:
-    """The end of a day in a time zone, in Unix nanoseconds; None when that is beyond the calendar."""
+    """Return the end of a day in a time zone, in Unix nanoseconds; None when it is beyond the calendar."""
     try:
         end = datetime.combine(day + timedelta(days=1), time(), zone_of(zone))
         return int(end.timestamp()) * 10**9

@@ -1,8 +1,8 @@
-"""Reviews rule files: all that `betrace check` reports.
+"""Finds everything that `betrace check` reports.
 
-In: paths and today's date. Out: every problem, sorted by place: those of loading, the in-file tests that fail, and the
-exceptions that have expired. Tests run each trace through the same `hits` and `judge` as live processing: with the rule
-alone, and with all rules of the files, as it is judged live.
+In: paths and today's date. Out: all problems, sorted by location: those of loading, failing tests, and expired
+exceptions. Tests judge each trace with the same `hits` and `judge` as live processing: by the rule alone, and by all
+rules of the files together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dsl.syntax import source
 
 @dataclass(slots=True)
 class InMemoryAtomFacts:
-    """The facts of one atom in a trace that is held whole in memory; `counted` as `Atom` has it, None counts all."""
+    """The facts of one atom in a trace that is held in memory; `counted` as in `Atom`, None to count all."""
 
     first_ns: int | None = None
     last_ns: int | None = None
@@ -37,11 +37,11 @@ class InMemoryAtomFacts:
 
     @property
     def identity_count(self) -> int:
-        """Distinct spans that were hit, as far as they are counted."""
+        """The number of distinct spans that were hit, as far as they are counted."""
         return len(self.identities) if self.counted is None else min(len(self.identities), self.counted)
 
     def add(self, atom: Atom, span: Span) -> None:
-        """Notes that the span hit the atom."""
+        """Record that the span hit the atom."""
         self.identities.add(span.identity)
         if span.start_ns is not None:
             self.first_ns = span.start_ns if self.first_ns is None else min(self.first_ns, span.start_ns)
@@ -53,7 +53,7 @@ class InMemoryAtomFacts:
 
 
 def review(paths: Iterable[str | Path], today: date) -> list[Problem]:
-    """Every problem of the rule files, sorted by place."""
+    """Return every problem of the rule files, sorted by location."""
     files, reported = source.read_files(paths)
     compiled, compile_problems = compile_files(files)
     reported += compile_problems
@@ -65,14 +65,14 @@ def review(paths: Iterable[str | Path], today: date) -> list[Problem]:
 
 
 def as_rule_set(compiled: Iterable[CompiledRule]) -> RuleSet:
-    """The rules as one set; those that are not enabled are judged too."""
+    """Return the rules as one set that also judges rules that are not enabled."""
     enabled = [replace(each, rule=replace(each.rule, enabled=True)) for each in compiled]
     rules, _ = build_rule_set([], enabled, [])
     return rules
 
 
 def judge_trace(rules: RuleSet, spans: Iterable[Span], *, whole: bool = True) -> list[Judgement]:
-    """The judgements of one trace, from all its spans."""
+    """Return the judgements on a trace, given all its spans."""
     facts: dict[bytes, InMemoryAtomFacts] = {}
     for span in spans:
         for atom in rules.hits(span):
@@ -81,7 +81,7 @@ def judge_trace(rules: RuleSet, spans: Iterable[Span], *, whole: bool = True) ->
 
 
 def run_tests(compiled: CompiledRule, all_rules: RuleSet) -> Iterator[Problem]:
-    """The tests of a rule that do not come out as expected: judged alone, and among `every` rule of its set."""
+    """Yield a problem for each test of a rule that fails, judged alone and together with `all_rules`."""
     if compiled.draft.lacks_tests:
         yield problems.missing_tests(compiled.draft.spot, compiled.rule.id)
     if not compiled.draft.tests:
@@ -97,7 +97,7 @@ def run_tests(compiled: CompiledRule, all_rules: RuleSet) -> Iterator[Problem]:
 
 def _verdict(rules: RuleSet, rule: Rule, test: DraftTest) -> Verdict:
     judgements = judge_trace(rules, test.spans, whole=not test.hit_max_duration)
-    # Of two rules with one id, which is a problem of its own, each has its own verdict.
+    # Two rules with the same id, which is reported elsewhere, each have a verdict of their own.
     rule_key = (rule.id, rule.fingerprint)
     of_rule = (each.verdict for each in judgements if (each.rule.id, each.rule.fingerprint) == rule_key)
     return next(of_rule, Verdict.NOT_APPLICABLE)

@@ -1,8 +1,9 @@
-"""Writes rules in their one canonical form, with everything said of them.
+"""Writes rules in canonical form, with their metadata.
 
-In: compiled rules. Out: a YAML rule file, because a header has no place for exceptions. Defaults are written out; tests
-are left out. What must hold: it loads (unless its spaces and parentheses take a rule beyond the limits of
-`dsl.syntax.tokens`) to the same rules, atoms and formulas. Only `Rule.text` differs: it is the canonical one.
+In: compiled rules. Out: a YAML rule file, because headers cannot express exceptions. Defaults are written out; tests
+are left out. What must hold: the file loads to the same rules, atoms and formulas, unless canonical spaces and
+parentheses take a rule beyond the limits of `dsl.syntax.tokens`. Only `Rule.text` differs: it becomes the canonical
+text.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dsl.syntax.printer import body_text
 
 
 def rules_text(rules: Iterable[CompiledRule]) -> str:
-    r"""The rules as a YAML rule file.
+    r"""Return the rules as a YAML rule file.
 
     >>> from dsl.compile.compile import compile_files
     >>> from dsl.syntax.source import source_file
@@ -43,7 +44,7 @@ def rules_text(rules: Iterable[CompiledRule]) -> str:
 
 
 class _Representer(SafeRepresenter):
-    """Quotes text that does not stand on a line: YAML 1.1 and 1.2 disagree on what U+0085 and U+2028 are."""
+    """Quotes text with characters that are not printable: YAML 1.1 and 1.2 disagree on U+0085 and U+2028."""
 
     def represent_str(self, data: str) -> ScalarNode:
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if data.isprintable() else '"')
@@ -62,7 +63,7 @@ def _yaml() -> YAML:
 
 
 def _fields(compiled: CompiledRule) -> dict[str, object]:
-    """A rule as YAML says it; the keys without a value are left out."""
+    """Return the YAML fields of a rule, without those that have no value."""
     rule = compiled.rule
     fields = {**_metadata(rule), "condition": body_text(compiled.body)}
     fields["exceptions"] = [_exception(each) for each in rule.exceptions]

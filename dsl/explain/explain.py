@@ -1,7 +1,7 @@
 """Explains one rule to people who do not write rules.
 
-In: a compiled rule, and the identity attributes that leave with every span. Out: text that says when the rule applies,
-when it is broken and held, what is excepted, which attributes leave the process because of it, and what its atoms are.
+In: a compiled rule, and the identity attributes that are exported with every span. Out: text that says when the rule
+applies, when it is broken and held, what is excepted, which attributes leave the process because of it, and its atoms.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SPAN_IS = (
 
 
 def explain(compiled: CompiledRule, identity: Iterable[str]) -> str:
-    r"""The explanation, several lines, each ended.
+    r"""Return the explanation as text of several lines.
 
     >>> from dsl.compile.compile import compile_files
     >>> from dsl.syntax.source import source_file
@@ -84,7 +84,7 @@ def _applies(meaning: Meaning) -> list[str]:
     hits = [f"there is a {noun(subject)}" for subject, is_positive in subjects(meaning.about) if is_positive]
     if not meaning.is_pattern or not hits:
         return clauses(meaning.about)
-    # A pattern is also about every trace of which it is true, whatever of it was seen.
+    # A pattern also applies to every trace for which it is true, even without a hit.
     unhit = [
         item
         for item in (meaning.about.items if isinstance(meaning.about, AnyOf) else [meaning.about])
@@ -95,7 +95,7 @@ def _applies(meaning: Meaning) -> list[str]:
 
 
 def _implies_hit(expr: Expr) -> bool:
-    """Whether the expression is true only of traces in which one of its positive subjects was seen."""
+    """Return whether the expression can be true only if one of its positive subjects was hit."""
     match expr:
         case AllOf(items):
             return any(map(_implies_hit, items))

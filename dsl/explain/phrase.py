@@ -1,8 +1,7 @@
-"""Says in plain English what nodes say.
+"""Phrases nodes in plain English.
 
-In: nodes that `dsl.check.check` found right. Out: sentences about one trace, and phrases about one span. Negation is
-carried down to the subjects and comparisons, where a missing attribute is named: `not (x == 1)` is true without an `x`,
-`x != 1` is not.
+In: nodes without errors. Out: sentences about a trace, and phrases about a span. Negation is pushed down to subjects
+and comparisons, where missing attributes are mentioned: `not (x == 1)` is true without an `x`, `x != 1` is not.
 """
 
 from __future__ import annotations
@@ -70,11 +69,11 @@ _COMPARISONS = MappingProxyType(
 )
 
 _PLAIN = 10**15
-"""Whole numbers below this are written out, whatever the rule writes (1e6)."""
+"""Whole numbers below this are written in full, even if the rule writes 1e6."""
 
 
 def sentence(expr: Expr, *, holds: bool = True) -> str:
-    """What is so in a trace for which the expression is true, or (`holds` false) is not true.
+    """Describe a trace for which the expression is true, or not true when `holds` is false.
 
     >>> from dsl.syntax.nodes import Name
     >>> sentence(AllOf((Has(Name("a")), Not(Has(Name("b")))))), sentence(Not(Has(Name("b"))), holds=False)
@@ -84,7 +83,7 @@ def sentence(expr: Expr, *, holds: bool = True) -> str:
 
 
 def clauses(expr: Expr, *, holds: bool = True) -> list[str]:
-    """The same in parts, where `and` or `or` joins the whole; all but the first begin with that word."""
+    """Return the same as a list, split at the outermost `and` or `or`; all but the first start with that word."""
     match expr:
         case Not(item):
             return clauses(item, holds=not holds)
@@ -102,7 +101,7 @@ def clauses(expr: Expr, *, holds: bool = True) -> list[str]:
 
 
 def noun(subject: Subject) -> str:
-    """The spans that satisfy a subject.
+    """Describe the spans that satisfy a subject.
 
     >>> from dsl.syntax.nodes import Name
     >>> noun(Has(Name("payment"), Comparison(Name("amount"), ">", Number(1000))))
@@ -115,7 +114,7 @@ def noun(subject: Subject) -> str:
 
 
 def whose_phrase(cond: Cond, *, holds: bool = True) -> str:
-    """What tells a span for which the condition is true, or (`holds` false) is not true.
+    """Describe, as a relative clause, a span for which the condition is true, or not true when `holds` is false.
 
     >>> from dsl.syntax.nodes import Name
     >>> whose_phrase(AllOf((Comparison(Name("x"), "==", Number(1)), Exists(Name("y")))))
@@ -134,7 +133,7 @@ def whose_phrase(cond: Cond, *, holds: bool = True) -> str:
 
 
 def cond_phrase(cond: Cond, *, holds: bool = True) -> str:
-    """What is so on a span for which the condition is true, or (`holds` false) is not true.
+    """Describe the attributes of a span for which the condition is true, or not true when `holds` is false.
 
     >>> from dsl.syntax.nodes import Name
     >>> cond_phrase(Not(Comparison(Name("x"), "==", Text("a b"))))
@@ -160,7 +159,7 @@ def cond_phrase(cond: Cond, *, holds: bool = True) -> str:
 
 
 def joined(word: str, parts: Iterable[str]) -> list[str]:
-    """The parts, each once; all but the first begin with a word.
+    """Return the distinct parts, all but the first prefixed with a word.
 
     >>> joined("or", ["x", "y", "x"])
     ['x', 'or y']

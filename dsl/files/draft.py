@@ -1,6 +1,6 @@
-"""A rule as it was written, before its condition is read.
+"""Defines a rule as written, before its condition is parsed.
 
-In: nothing. Out: the values in which `.rules` and YAML files are the same.
+In: nothing. Out: the types that `.rules` and YAML files have in common.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dsl.syntax.source import SourceText
 
 @dataclass(frozen=True, slots=True)
 class DraftException:
-    """An exception as written; `expires` is the last day on which it binds."""
+    """An exception as written; `expires` is the last day on which it applies."""
 
     where: SourceText
     owner: str | None
@@ -30,7 +30,7 @@ class DraftException:
 
 @dataclass(frozen=True, slots=True)
 class DraftTest:
-    """A test that stands in a rule file: the spans of one trace, whether it was cut, and the verdict it must get."""
+    """A test in a rule file: the spans of one trace, whether its window hit `max_duration`, and the verdict."""
 
     name: str
     spans: tuple[Span, ...]
@@ -43,8 +43,8 @@ class DraftTest:
 class Draft:
     """One rule as written.
 
-    `header_kinds` are the kinds that a header chooses by its title and its Signal line; more than one is a
-    contradiction. `lacks_tests`: it could have tests and has none.
+    `header_kinds` are the kinds that the title line and the Signal line of a header imply; two of them contradict each
+    other. `lacks_tests` is true when the file format allows tests and the rule has none.
     """
 
     fields: Mapping[str, Field]

@@ -1,6 +1,6 @@
-"""Reads what is said of a rule beside its condition: the same fields in headers and in YAML.
+"""Validates the metadata of a rule; headers and YAML have the same fields.
 
-In: fields by key, each one or more texts; `signal` is the NAME of a Signal line. Out: `Metadata` and problems.
+In: fields by key, each with one or more texts; `signal` is the NAME of a Signal line. Out: `Metadata` and problems.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Field:
 
     @property
     def text(self) -> str:
-        """The value of a field that is no list."""
+        """The value of a field that is not a list."""
         return ", ".join(self.texts)
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What is said of a rule beside its condition; `kind` is None when only the form of the condition can tell."""
+    """The metadata of a rule; `kind` is None when only the condition can determine it."""
 
     id: str
     title: str
@@ -60,7 +60,7 @@ class Metadata:
 
 
 def read_metadata(fields: Mapping[str, Field], spot: Spot) -> tuple[Metadata, list[Problem]]:
-    """Reads the fields of a rule that stands at the spot; a wrong value is replaced by the default."""
+    """Validate the fields of a rule; an invalid value is replaced by the default."""
     reported = [problems.empty_value(field.spot, key) for key, field in fields.items() if not any(field.texts)]
     filled = {key: field for key, field in fields.items() if any(field.texts)}
     title = _text(filled, "title")
@@ -85,7 +85,7 @@ def read_metadata(fields: Mapping[str, Field], spot: Spot) -> tuple[Metadata, li
 
 
 def slug(title: str) -> str:
-    """A title as an id; "" when nothing of it can stand in one.
+    """Turn a title into an id; return "" when the title has no character that an id may have.
 
     >>> slug("SOC2 CC6.7: PII access must be logged")
     'soc2-cc6-7-pii-access-must-be-logged'
@@ -103,7 +103,7 @@ def _rule_id(filled: Mapping[str, Field], title: str | None, reported: list[Prob
 
 
 def _controls_of(title: str) -> tuple[str, ...]:
-    """The control a title begins with. A framework has two capitals, so `Step 2:` names none."""
+    """Return the control that a title starts with. A framework has two capitals, so `Step 2:` names no control."""
     if (named := _CONTROL_TITLE.match(title)) is None:
         return ()
     is_framework = sum(character.isupper() for character in named[1]) > 1

@@ -1,7 +1,7 @@
-"""Reads rule files, `*.rules`: comment headers, and below each the text of its rule.
+"""Reads `*.rules` files: comment headers, each followed by the text of its rule.
 
-In: a `SourceFile`. Out: `Draft`s and problems. A header is an unbroken run of full-line comments with a title line, a
-Signal line or an id line; any other comment is a comment.
+In: a `SourceFile`. Out: `Draft`s and problems. A header is an unbroken run of full-line comments that includes a title
+line, a Signal line or an id line. Any other comment is ignored.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from dsl.problems import Problem
 from dsl.syntax.source import SourceFile, SourceText
 
 _COMMENT = re.compile(r"\s*//")
-# Lines are read without the blanks at their end, so that no form needs to look for them a second time.
+# Trailing blanks are stripped first, so that no pattern backtracks over them.
 _TITLE = re.compile(r'\s*//\s*"([^"]*)"')
 _SIGNAL = re.compile(r"\s*//\s*Signal:\s*([A-Za-z0-9._-]+)\s*(?:\(([^()]*)\))?")
 _FIELD = re.compile(r"\s*//\s*([A-Za-z_-]+)\s*:\s*(.*)")
 _ID = re.compile(r"\s*//\s*id\s*:.*")
 
-# What looks like a line of a header, and is a comment.
+# Comments that look like a line of a header.
 _NEAR_FIELD = re.compile(r"\s*//\s*([A-Za-z][A-Za-z _-]{0,40}?) {0,9}[:=].*")
 _NEAR_SIGNAL = re.compile(r"\s*//\s*(signal)\b.*\( *(?:info|low|medium|high|critical) *\)", re.IGNORECASE)
 _NEAR_TITLE = re.compile(r"\s*//\s*([“”„«\u2018']([^“”„«»\u2018\u2019']+)[“”»\u2019'])")
@@ -39,7 +39,7 @@ _FOREIGN_KEYS = {
 
 
 def read_drafts(file: SourceFile) -> tuple[list[Draft], list[Problem]]:
-    """The rules of a file."""
+    """Return the rules of a file."""
     reported: list[Problem] = []
     headers = list(_headers(file, reported))
     edges = [*(header.start for header in headers), len(file.lines)]
@@ -50,7 +50,7 @@ def read_drafts(file: SourceFile) -> tuple[list[Draft], list[Problem]]:
 
 
 def _headers(file: SourceFile, reported: list[Problem]) -> Iterator[range]:
-    """The line numbers, from 0, of each header; of a run of comments that is nearly one, the slips are noted."""
+    """Yield the line numbers, from 0, of each header; warn of comments that are almost a header."""
     lines = file.lines
     edges = [index for index, line in enumerate(lines) if _COMMENT.match(line) is None]
     for before, after in pairwise([-1, *edges, len(lines)]):
@@ -81,7 +81,7 @@ def _read_draft(file: SourceFile, header: range, end: int, reported: list[Proble
 
 
 def _fields(file: SourceFile, index: int, kinds: list[Kind], reported: list[Problem]) -> Iterable[tuple[str, Field]]:
-    """What one line of a header says."""
+    """Yield the fields in one line of a header."""
     line = file.lines[index].rstrip()
     if title := _TITLE.fullmatch(line):
         kinds.append(Kind.INVARIANT)
@@ -98,7 +98,7 @@ def _fields(file: SourceFile, index: int, kinds: list[Kind], reported: list[Prob
 
 
 def _near_misses(file: SourceFile, index: int, *, is_header: bool) -> Iterator[Problem]:
-    """A warning when a comment looks like a line of a header; outside of one, like a line that begins a rule."""
+    """Warn when a comment looks like a line of a header or, outside headers, like a line that starts one."""
     line = file.lines[index].rstrip()
     if title := _NEAR_TITLE.fullmatch(line):
         yield _near_miss(file, index, title, f'did you mean "{title[2]}"?')
@@ -129,7 +129,7 @@ def _field(file: SourceFile, index: int, line: re.Match[str], group: int, *, is_
 
 
 def _source_text(file: SourceFile, start: int, end: int) -> SourceText | None:
-    """The text in these lines, without blank lines and comments before and after; None when there is no more."""
+    """Return the text of these lines without surrounding blank lines and comments; None when nothing remains."""
     body_lines = [
         index for index in range(start, end) if file.lines[index].strip() and not _COMMENT.match(file.lines[index])
     ]

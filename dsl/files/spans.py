@@ -1,13 +1,13 @@
-"""Reads a span written by hand: the simple form of tests and of `betrace eval`.
+"""Reads a span in simple form, as in the tests of rule files and in `betrace eval`.
 
-In: plain values by key. Out: a `Span`, or `SpanError`. Only `name` must be there:
+In: plain values by key. Out: a `Span`, or a `SpanError`. Only `name` is required:
 
     trace_id span_id parent_span_id   hexadecimal text
     name service kind status status_message scope_name   text
-    start end                         Unix nanoseconds, or ISO 8601 (UTC when it names no zone), before 1970 too
+    start end                         Unix nanoseconds, or ISO 8601 (UTC without a zone); may be before 1970
     attributes resource scope         mappings
     events                            a list of names, or of {name, attributes}
-    log                               {body, severity}: it is a log record
+    log                               {body, severity}: makes it a log record
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _SECOND_NS = 10**9
 _FRACTION = re.compile(r"(?<=\d)\.(\d{1,9})(?!\d)")
 _LEAP = re.compile(r"(?<=:\d\d):60(?![\d:])")
 _MIN_NS, _MAX_NS = -(1 << 63), (1 << 64) - 1
-"""Times that fit 64 bits, with a sign or without."""
+"""The range of times that fit 64 bits, signed or unsigned."""
 
 _NO_PARENT = bytes(8)
 
 
 class SpanError(ValueError):
-    """A span that cannot be read; `key` is where, `needed` what should stand there."""
+    """A field of a span is invalid; `key` names it, and `expected` describes a valid value."""
 
     def __init__(self, key: str, expected: str) -> None:
         super().__init__(f"`{key}` is not {expected}")
@@ -46,7 +46,9 @@ class SpanError(ValueError):
 
 
 def read_span(fields: Mapping[str, Value]) -> Span:
-    """The span; raises `SpanError`. Unknown keys are the caller's to refuse: `KEYS` has those that are read.
+    """Return the span of the fields.
+
+    The caller must reject keys that are not in `KEYS`. Raises `SpanError`.
 
     >>> read_span({"name": "pii.access", "service": "shop"}).resource
     {'service.name': 'shop'}
@@ -77,7 +79,7 @@ def read_span(fields: Mapping[str, Value]) -> Span:
 
 
 def _hash(span: Span) -> bytes:
-    """What tells log records, and spans without an id, apart."""
+    """Return a hash that distinguishes log records, and spans without an id."""
     content = (span.span_id, span.start_ns, span.name, sorted(span.attributes.items(), key=repr))
     return blake2b(repr(content).encode(), digest_size=16).digest()
 
@@ -127,9 +129,10 @@ def _time_ns(fields: Mapping[str, Value], key: str) -> int | None:
 
 
 def _text_ns(text: str) -> int | None:
-    """Unix nanoseconds of ISO 8601 text, None when it is none.
+    """Return the Unix nanoseconds of ISO 8601 text, or None when it is invalid.
 
-    A leap second, which only the last minute of a day in UTC has, is the second after it, as clocks have it.
+    A leap second, which exists only in the last minute of a UTC day, counts as the second after it, as on system
+    clocks.
 
     >>> _text_ns("2016-12-31T23:59:60.000000001Z") == _text_ns("2017-01-01T00:00:00.000000001Z")
     True

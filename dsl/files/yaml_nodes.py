@@ -1,7 +1,8 @@
-"""Reads YAML 1.2 into values that know where they stand.
+"""Parses YAML 1.2 into values that keep their locations.
 
-In: a `SourceFile`. Out: nodes and problems. Only what a rule file needs is read: one document, no aliases, no tags, no
-key twice, nested at most 100 deep. Plain scalars follow the YAML 1.2 core schema, so `NO` and `2027-01-31` are text.
+In: a `SourceFile`. Out: nodes and problems. Only the YAML that a rule file needs is accepted: one document without
+aliases, tags and duplicate keys, nested at most 100 deep. Plain scalars follow the YAML 1.2 core schema, so `NO` and
+`2027-01-31` are text.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _SPECIAL = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": mat
 
 @dataclass(frozen=True, slots=True)
 class YamlScalar:
-    """One value: its text, and what the core schema reads it as; `style` is YAML's, None when it is plain."""
+    """A scalar with its text and location; `style` is YAML's, None when the scalar is plain."""
 
     text: str
     style: str | None
@@ -53,12 +54,12 @@ class YamlScalar:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was written."""
+        """Whether the scalar is empty and unquoted."""
         return self.style is None and not self.text
 
     @property
     def value(self) -> Value:
-        """The value of the core schema."""
+        """The value in the core schema."""
         return self.text if self.style is not None else _plain_value(self.text)
 
 
@@ -72,7 +73,7 @@ class YamlSequence:
 
 @dataclass(frozen=True, slots=True)
 class YamlEntry:
-    """One key of a mapping, and its value."""
+    """A key of a mapping and its value."""
 
     key: YamlScalar
     node: YamlNode
@@ -80,7 +81,7 @@ class YamlEntry:
 
 @dataclass(frozen=True, slots=True)
 class YamlMapping:
-    """A mapping, by key."""
+    """A mapping by key."""
 
     entries: dict[str, YamlEntry]
     spot: Spot
@@ -90,7 +91,7 @@ YamlNode: TypeAlias = YamlScalar | YamlSequence | YamlMapping
 
 
 def read_yaml(file: SourceFile) -> tuple[YamlNode | None, list[Problem]]:
-    """The document of a file; None when it is empty or no YAML."""
+    """Parse the document in a file; return None when it is empty or not YAML."""
     composer = _Composer(file)
     try:
         return composer.document(), composer.reported
@@ -110,7 +111,7 @@ def read_yaml(file: SourceFile) -> tuple[YamlNode | None, list[Problem]]:
 
 
 def _first_match(file: SourceFile, what: re.Pattern[str]) -> Spot:
-    """The first place where this stands: the YAML reader does not always say."""
+    """Return the first match in the file: the YAML parser does not always report a position."""
     for number, line in enumerate(file.lines, 1):
         if (reported := what.search(line)) is not None:
             return file.spot(number, reported.start() + 1, len(reported[0]))
@@ -118,7 +119,7 @@ def _first_match(file: SourceFile, what: re.Pattern[str]) -> Spot:
 
 
 def plain_value(node: YamlNode) -> Value:
-    """The value of a node, without places."""
+    """Return the value of a node without locations."""
     match node:
         case YamlSequence(items):
             return [plain_value(item) for item in items]
@@ -129,7 +130,7 @@ def plain_value(node: YamlNode) -> Value:
 
 
 def source_text(file: SourceFile, scalar: YamlScalar) -> SourceText:
-    """The text of a scalar, as a passage that knows its places where the file writes it line by line."""
+    """Return the text of a scalar, with exact positions where the file writes it line by line."""
     text = scalar.text.rstrip()
     line, column = scalar.spot.location.line, scalar.spot.location.column - 1
     if scalar.style == "|":
@@ -160,7 +161,7 @@ class _NestingError(Exception):
 
 
 class _Composer:
-    """Turns YAML events into nodes; what is refused is noted and stands for null."""
+    """Turns YAML events into nodes; unsupported YAML is reported and read as null."""
 
     def __init__(self, file: SourceFile) -> None:
         self.file = file
@@ -169,11 +170,11 @@ class _Composer:
         self._depth = 0
 
     def spot(self, line: int, column: int, length: int) -> Spot:
-        """The spot of a mark, which counts from 0."""
+        """Return the spot of a YAML mark, which counts from 0."""
         return self.file.spot(min(line + 1, len(self.file.lines)), column + 1, length)
 
     def document(self) -> YamlNode | None:
-        """The one document."""
+        """Read the only document."""
         root: YamlNode | None = None
         documents = 0
         for event in self._events:
@@ -211,7 +212,7 @@ class _Composer:
             node = self._node(next(self._events))
             if isinstance(event, AliasEvent):
                 continue
-            if isinstance(node, YamlScalar) and node.is_empty:  # YAML says that it stands where the next word does
+            if isinstance(node, YamlScalar) and node.is_empty:  # the parser reports the location of the next token
                 node = replace(node, spot=key.spot)
             if not isinstance(key, YamlScalar):
                 self.reported.append(problems.unsupported_yaml(key.spot, "a list or mapping as key", "write one word"))

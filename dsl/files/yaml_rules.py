@@ -1,6 +1,6 @@
-"""Reads YAML rule files: a list of rules, with their exceptions and tests.
+"""Reads YAML rule files: a list of rules with their exceptions and tests.
 
-In: a `SourceFile`. Out: `Draft`s and problems. Comments are never headers here, and a title never chooses the kind.
+In: a `SourceFile`. Out: `Draft`s and problems. Comments are never headers here, and a title never determines the kind.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SECOND_NS = 10**9
 
 
 def read_drafts(file: SourceFile) -> tuple[list[Draft], list[Problem]]:
-    """The rules of a file. Spans of tests that have no start begin one second apart from 2026-01-05T12:00Z."""
+    """Return the rules of a file; test spans without a start are one second apart, from 2026-01-05T12:00Z."""
     root, reported = read_yaml(file)
     reader = _RuleReader(file, reported)
     if root is None:
@@ -47,14 +47,14 @@ def read_drafts(file: SourceFile) -> tuple[list[Draft], list[Problem]]:
 
 
 class _RuleReader:
-    """Reads nodes of one file; what is wrong is noted, and the part that it is in left out."""
+    """Reads the nodes of one file; reports what is invalid and leaves it out."""
 
     def __init__(self, file: SourceFile, reported: list[Problem]) -> None:
         self.file = file
         self.reported = reported
 
     def rule(self, node: YamlNode) -> Draft | None:
-        """One rule; None when it has no condition to read."""
+        """Read a rule; return None when it has no condition."""
         if (rule := self.mapping(node, "a rule", _RULE_KEYS)) is None:
             return None
         fields = self._fields(rule)
@@ -74,7 +74,7 @@ class _RuleReader:
     def mapping(
         self, node: YamlNode, what: str, keys: tuple[str, ...], expected: str = "a mapping"
     ) -> YamlMapping | None:
-        """The node as a mapping; keys that are not known are refused."""
+        """Return the node as a mapping, and report unknown keys."""
         if not isinstance(node, YamlMapping):
             self.reported.append(problems.wrong_type(node.spot, what, expected))
             return None
@@ -84,7 +84,7 @@ class _RuleReader:
         return node
 
     def items(self, parent: YamlMapping, key: str) -> tuple[YamlNode, ...]:
-        """The items of a list; none when the key is not there."""
+        """Return the items of a list; none when the key is missing."""
         if key not in parent.entries:
             return ()
         node = parent.entries[key].node
@@ -181,7 +181,7 @@ class _RuleReader:
         )
 
     def _example(self, node: YamlNode) -> DraftTest | None:
-        """`example_violation`: a list of spans, a mapping with `spans` as in a test, or `trace: [{span: NAME, …}]`."""
+        """Read `example_violation`: a list of spans, a mapping with `spans`, or `trace: [{span: NAME, …}]`."""
         hit_max_duration = False
         if isinstance(node, YamlSequence):
             spans = self._read_spans(node.items)
@@ -197,7 +197,7 @@ class _RuleReader:
         )
 
     def _trace_spans(self, example: YamlMapping) -> tuple[Span, ...] | None:
-        """The spans of `trace`, in which `name` may be called `span`."""
+        """Read the spans of `trace`, which may use `span` as the key of the name."""
         if "spans" in example.entries:
             self.reported.append(problems.duplicate_key(example.entries["trace"].key.spot, "spans"))
         return self._read_spans(tuple(self._with_name_key(node) for node in self.items(example, "trace")))

@@ -1,7 +1,7 @@
-"""Atoms: predicates on one span, each shared by all rules that ask the same.
+"""Compiles atoms: predicates on one span, shared by all rules that have the same subject.
 
-In: a subject of a rule, the rule's time zone and its exceptions. Out: an `Atom` with a fingerprint of exactly that.
-Two subjects that say the same have one atom; the time zone counts only where the subject asks for the time.
+In: a subject of a rule, and the rule's time zone and exceptions. Out: an `Atom` whose fingerprint covers exactly these.
+Equal subjects share an atom; the time zone is part of it only where the subject reads the time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from dsl.syntax.source import replace_surrogates
 
 FINGERPRINT_BYTES = 8
 SEMANTICS = 2
-"""What the texts of rules mean, as a number: another one makes every rule another rule, and so an upgrade a push."""
+"""The version of what rule texts mean. Raising it changes every rule's fingerprint: an upgrade then acts as a push."""
 MAX_COUNTED = 10_000
 
 _Witness: TypeAlias = Callable[[Span], dict[str, Value]]
@@ -43,10 +43,10 @@ _Variants: TypeAlias = Callable[[Span], tuple[KeyTexts, ...]]
 
 
 class Pairing(IntEnum):
-    """What pairs must know of the occurrences of an atom; the larger includes the smaller.
+    """What pairs must know about the occurrences of an atom; each level includes the ones below.
 
-    NOTHING: no pair asks for more than the first and last start. UNSTARTED: whether one has no start. EACH: each of
-    them, with its start and keys.
+    NOTHING: no more than the first and last start. UNSTARTED: also whether one has no start. EACH: every occurrence,
+    with its start and join keys.
     """
 
     NOTHING = 0
@@ -56,7 +56,7 @@ class Pairing(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Exemption:
-    """An exception of a rule: spans for which `where` is true, and that start before `until_ns` when it is given."""
+    """An exception of a rule: it exempts spans that satisfy `where` and, if `until_ns` is set, start before it."""
 
     where: Cond
     until_ns: int | None
@@ -66,10 +66,11 @@ class Exemption:
 class Atom:
     """A predicate on one span.
 
-    `fingerprint` is 8 bytes; `text` the subject in canonical form; `counted` how many distinct spans must be told
-    apart, 0 when no rule counts the atom; `pairing` what pairs must know, `keys` the names of the values that they
-    compare. `names` are the span names, attribute names and event names that can make it hold (None: any span can);
-    `attributes` every attribute name it may look up. `holds` says whether a span satisfies the atom, and never raises.
+    `fingerprint` is 8 bytes; `text` is the subject in canonical form. `counted` is how many distinct spans must be told
+    apart, 0 when no rule counts the atom. `pairing` is what pairs must know, and `keys` are the names of their join
+    keys. `names` are the names of spans, attributes and events of which a span must have one to satisfy the atom; None
+    when any span may. `attributes` are all attributes that it may look up. `holds` returns whether a span satisfies the
+    atom, and never raises.
     """
 
     fingerprint: bytes
@@ -84,26 +85,26 @@ class Atom:
     _variants: _Variants = field(repr=False, compare=False)
 
     def variants(self, span: Span) -> tuple[KeyTexts, ...]:
-        """The values of the keys on a span that satisfies the atom; one for each event that satisfies it."""
+        """Return the values of the join keys on a span that satisfies the atom, one tuple per event that does."""
         return self._variants(span)
 
     def witness(self, span: Span) -> dict[str, Value]:
-        """The attributes this atom names, as found on the span, keyed by the name they were found under.
+        """Return the attributes and built-ins that the atom names, by the name under which the span has them.
 
-        Texts are free of lone surrogates. Built-ins the atom names are among them.
+        Lone surrogates in texts are replaced.
         """
         return self._witness(span)
 
 
 @dataclass(frozen=True, slots=True)
 class AtomSpec:
-    """What an atom asks, before it is compiled: questions with one fingerprint are equal, and one atom.
+    """The specification of an atom before it is compiled; specs with the same fingerprint are equal.
 
-    `keys` are the names of the values by which pairs compare occurrences. `text` is the subject in canonical form;
-    `fingerprint` 8 bytes of BLAKE2b over it, the time zone if it matters, the exceptions and the keys.
+    `keys` are the names of the join keys. `text` is the subject in canonical form. `fingerprint` is 8 bytes of BLAKE2b
+    over the text, the time zone if it matters, the exceptions and the keys.
     """
 
-    # Only the fingerprint tells questions apart: two identities would leave one of two atoms without hits or counts.
+    # Only the fingerprint is compared: two unequal specs of one atom would leave one of them without hits or counts.
     subject: Subject = field(compare=False)
     zone: str = field(compare=False)
     exemptions: tuple[Exemption, ...] = field(default=(), compare=False)
@@ -112,7 +113,7 @@ class AtomSpec:
     fingerprint: bytes = field(init=False)
 
     def __post_init__(self) -> None:
-        # Both walk the whole subject and are asked for again and again, so they are found once.
+        # Both walk the whole subject and are read often, so they are computed once.
         object.__setattr__(self, "text", subject_text(self.subject))
         lines = [self.text, *(f"@{self.zone}" for _ in [1] if self._reads_time())]
         lines += [f"except {cond_text(each.where)} until {each.until_ns}" for each in self.exemptions]
@@ -128,7 +129,7 @@ class AtomSpec:
 
 
 def compile_atom(spec: AtomSpec, counted: int, pairing: Pairing = Pairing.NOTHING) -> Atom:
-    """Compiles the question."""
+    """Compile a spec."""
     zone = zone_of(spec.zone)
     subject = split_subject(spec.subject)
     where = None if subject.where is None else compile_cond(subject.where, subject.name, zone)
@@ -150,7 +151,7 @@ def compile_atom(spec: AtomSpec, counted: int, pairing: Pairing = Pairing.NOTHIN
 
 
 def lookup_names(spec: AtomSpec, *, shown: bool = False) -> Iterator[str]:
-    """Every name that an atom may look up, or only those that a witness shows: the exceptions' are not."""
+    """Yield every name that an atom may look up or, if `shown`, those that a witness shows: all but the exceptions'."""
     subject, exemptions = split_subject(spec.subject), () if shown else spec.exemptions
     if subject.name is not None:
         yield subject.name
@@ -175,7 +176,7 @@ def _holds(is_about: Predicate, name: str | None, where: Where | None) -> Predic
 
 
 def _events(span: Span, name: str | None) -> list[Attributes]:
-    """The attributes of each event of the name; when there is none, one without attributes."""
+    """Return the attributes of each event of this name; one empty mapping when there is none."""
     return events_named(span, name) or [NO_ATTRIBUTES]
 
 
@@ -236,7 +237,7 @@ def _witness(subject: SubjectParts, where: Where | None, keys: tuple[str, ...], 
 
 
 def _named_witness(name: str | None, span: Span) -> dict[str, Value]:
-    """What an atom shows that only asks for a name."""
+    """Return the witness of an atom that has only a name."""
     value = None if name is None else span.attributes.get(name)
     if name is None or value is None:
         return {}

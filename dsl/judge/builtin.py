@@ -1,7 +1,7 @@
-"""The built-in names: what a span is, under names that every rule can use.
+"""Defines the built-in names, under which rules read the properties of a span.
 
-In: a span and a time zone. Out: one value, None when the span has none (a log record has no kind, no status, no
-duration and no parent).
+In: a span and a time zone. Out: one value; None when the span has none. A log record has no kind, status, duration and
+parent.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @cache
 def zone_of(name: str) -> ZoneInfo:
-    """A time zone as the `tzdata` package has it: the zone files of a host would give each image its own verdicts.
+    """Return a time zone from the `tzdata` package; zone files of the host would make verdicts differ between hosts.
 
     Raises:
-        KeyError: there is none of this name.
+        KeyError: the zone does not exist.
     """
     if name not in zone_names():
         raise KeyError(name)
@@ -50,7 +50,7 @@ def zone_of(name: str) -> ZoneInfo:
 
 @cache
 def zone_names() -> tuple[str, ...]:
-    """The names of all time zones, sorted."""
+    """Return the names of all time zones, sorted."""
     return tuple(sorted(resources.files("tzdata").joinpath("zones").read_text(encoding="utf-8").split()))
 
 
@@ -118,7 +118,7 @@ BUILTINS: MappingProxyType[str, Reader] = MappingProxyType(
 
 
 def builtin_of(name: str, subject: str | None) -> str | None:
-    """The built-in that a name stands for inside where of a subject, when no attribute comes first.
+    """Return the built-in that a name in a subject's where refers to when the span has no such attribute.
 
     >>> builtin_of("status", "span"), builtin_of("span.status", "payment"), builtin_of("status", "payment")
     ('span.status', 'span.status', None)
@@ -127,7 +127,7 @@ def builtin_of(name: str, subject: str | None) -> str | None:
 
 
 def lookup_keys(name: str, subject: str | None) -> tuple[str, ...]:
-    """The names under which an attribute is looked up, in order.
+    """Return the names under which an attribute is looked up, in order.
 
     >>> lookup_keys("amount", "payment"), lookup_keys("amount", None)
     (('payment.amount', 'amount'), ('amount',))

@@ -1,4 +1,4 @@
-"""What a window remembers of each atom that was hit: what formulas are judged on."""
+"""Defines the facts that formulas are evaluated on: what a window remembers of each atom that was hit."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from dsl.judge.occurrences import Occurrences
 
 
 class AtomFacts(Protocol):
-    """What a window remembers of one atom."""
+    """The facts of one atom."""
 
     @property
     def first_ns(self) -> int | None:
-        """The smallest start among the hits that have one."""
+        """The earliest start of a hit; None when no hit has one."""
         ...
 
     @property
     def last_ns(self) -> int | None:
-        """The largest start among the hits that have one."""
+        """The latest start of a hit; None when no hit has one."""
         ...
 
     @property
     def identity_count(self) -> int:
-        """Distinct identities held: exact below `Atom.counted`, else "at least"."""
+        """The number of distinct spans: exact below `Atom.counted`, a lower bound from there on."""
         ...
 
     @property
     def occurrences(self) -> Occurrences | None:
-        """What pairs know of the hits, None when no pair asked (`Atom.pairing`)."""
+        """The occurrences that pairs need; None when no pair needs them (`Atom.pairing`)."""
         ...
 
 

@@ -1,8 +1,8 @@
-"""Formulas: what a rule says of a whole trace, as terms over facts about atoms.
+"""Evaluates formulas: the terms of a rule over the facts of a trace, in Kleene's three-valued logic.
 
-In: the facts a window holds of each atom that was hit. Out: true, false or None (unknown). In a whole trace only a
-count beyond what is counted is unknown. In a cut one a subject that was not seen is unknown, a count is "n or more",
-before and after are unknown; each subject is judged on its own (Kleene's logic). Pairs are in `dsl.judge.pairs`.
+In: the facts of each atom that was hit. Out: true, false or None (unknown). In a whole trace, only a count above the
+counting limit is unknown. In a truncated one, an atom without hits is unknown, a count is a lower bound, and before and
+after are unknown. The terms of pairs are in `dsl.judge.pairs`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from dsl.judge.pairs import PairBoundsTerm, PairExplanation, PairTerm
 
 
 class HitTerm(NamedTuple):
-    """A subject: its atom was hit. `text` is the subject in canonical form."""
+    """True when the atom was hit; `text` is its subject in canonical form."""
 
     text: str
     atom: bytes
 
     def truth(self, facts: Facts, *, whole: bool) -> bool | None:
-        """Whether the term is true of a trace with these facts; None when that is not known.
+        """Evaluate the term on the facts of a trace; None when its truth is unknown.
 
         >>> HitTerm("a", b"1").truth({}, whole=True), HitTerm("a", b"1").truth({}, whole=False)
         (False, None)
@@ -35,7 +35,7 @@ class HitTerm(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OrderTerm:
-    """One subject before or after another."""
+    """True when one subject comes before or after another."""
 
     text: str
     left: bytes
@@ -43,7 +43,7 @@ class OrderTerm:
     right: bytes
 
     def truth(self, facts: Facts, *, whole: bool) -> bool | None:
-        """As `HitTerm.truth`."""
+        """Evaluate the term, as `HitTerm.truth` does."""
         if not whole:
             return None
         if (left := facts.get(self.left)) is None or (right := facts.get(self.right)) is None:
@@ -57,7 +57,7 @@ class OrderTerm:
 
 @dataclass(frozen=True, slots=True)
 class HitCount:
-    """How often an atom was hit; exact below `limit`."""
+    """The number of hits of an atom; exact below `limit`."""
 
     atom: bytes
     limit: int
@@ -65,7 +65,7 @@ class HitCount:
 
 @dataclass(frozen=True, slots=True)
 class CountTerm:
-    """A count compared with a number or another count."""
+    """True when a count compares as required with a number or another count."""
 
     text: str
     left: HitCount | int | float
@@ -73,7 +73,7 @@ class CountTerm:
     right: HitCount | int | float
 
     def truth(self, facts: Facts, *, whole: bool) -> bool | None:
-        """As `HitTerm.truth`."""
+        """Evaluate the term, as `HitTerm.truth` does."""
         return _compare(
             _count_range(self.left, facts, whole=whole), self.op, _count_range(self.right, facts, whole=whole)
         )
@@ -81,23 +81,23 @@ class CountTerm:
 
 @dataclass(frozen=True, slots=True)
 class NotTerm:
-    """Not the item."""
+    """True when the item is false."""
 
     item: Term
 
     def truth(self, facts: Facts, *, whole: bool) -> bool | None:
-        """As `HitTerm.truth`."""
+        """Evaluate the term, as `HitTerm.truth` does."""
         return _negate(self.item.truth(facts, whole=whole))
 
 
 @dataclass(frozen=True, slots=True)
 class AllOfTerm:
-    """All items."""
+    """True when all items are true."""
 
     items: tuple[Term, ...]
 
     def truth(self, facts: Facts, *, whole: bool) -> bool | None:
-        """As `HitTerm.truth`."""
+        """Evaluate the term, as `HitTerm.truth` does."""
         truth: bool | None = True
         for item in self.items:
             if (one := item.truth(facts, whole=whole)) is False:
@@ -108,12 +108,12 @@ class AllOfTerm:
 
 @dataclass(frozen=True, slots=True)
 class AnyOfTerm:
-    """At least one item."""
+    """True when at least one item is true."""
 
     items: tuple[Term, ...]
 
     def truth(self, facts: Facts, *, whole: bool) -> bool | None:
-        """As `HitTerm.truth`."""
+        """Evaluate the term, as `HitTerm.truth` does."""
         truth: bool | None = False
         for item in self.items:
             if (one := item.truth(facts, whole=whole)) is True:
@@ -127,7 +127,7 @@ Term: TypeAlias = HitTerm | OrderTerm | PairTerm | PairBoundsTerm | CountTerm | 
 
 
 class Reason(NamedTuple):
-    """Something that a verdict rests on: a subject or comparison that is missing, or is there."""
+    """A subject or comparison that explains a verdict because it is missing or, if not `is_missing`, present."""
 
     text: str
     is_missing: bool
@@ -139,15 +139,15 @@ class _Range(NamedTuple):
 
 
 def trigger_atoms(term: Term, *, positive: bool = True) -> Iterator[bytes]:
-    """The atoms of which one must be hit before the term can be true, unless it is true of nothing."""
+    """Yield the atoms of which one must be hit before a term that is false without hits can be true."""
     match term:
         case HitTerm(_, atom):
             yield from [atom] if positive else []
         case OrderTerm(_, left, _, right):
             yield from [left, right] if positive else []
-        case PairTerm() | PairBoundsTerm():  # `some` cannot be true, and `each` not false, without its first subject
+        case PairTerm() | PairBoundsTerm():  # without its first subject, `some` is false and `each` is true
             yield from [term.subject] if positive is (term.quantifier == "some") else []
-        case CountTerm(_, left, _, right):  # more of a count can make a comparison true or false
+        case CountTerm(_, left, _, right):  # a higher count can make a comparison true or false
             yield from (side.atom for side in (left, right) if isinstance(side, HitCount))
         case NotTerm(item):
             yield from trigger_atoms(item, positive=not positive)
@@ -157,7 +157,7 @@ def trigger_atoms(term: Term, *, positive: bool = True) -> Iterator[bytes]:
 
 
 def reasons(term: Term, facts: Facts, *, whole: bool, expected: bool) -> Iterator[Reason]:
-    """Why the term is not `wanted`; nothing when it is."""
+    """Yield why the term is not `expected`; nothing when it is."""
     if (truth := term.truth(facts, whole=whole)) is expected:
         return
     match term:
@@ -171,7 +171,7 @@ def reasons(term: Term, facts: Facts, *, whole: bool, expected: bool) -> Iterato
 
 
 def pair_explanations(term: Term, facts: Facts, *, whole: bool, expected: bool) -> Iterator[PairExplanation]:
-    """Of each pair for which the term is not `wanted`, which occurrences it is about."""
+    """Yield, for each pair that keeps the term from being `expected`, which occurrences are responsible."""
     if (truth := term.truth(facts, whole=whole)) is expected:
         return
     match term:
@@ -185,7 +185,7 @@ def pair_explanations(term: Term, facts: Facts, *, whole: bool, expected: bool) 
 
 
 def compare(left: float, op: str, right: float) -> bool:
-    """A comparison of two known numbers.
+    """Compare two known numbers.
 
     >>> compare(2, ">=", 2), compare(2, "!=", 2)
     (True, False)
@@ -200,7 +200,7 @@ def _negate(truth: bool | None) -> bool | None:  # noqa: FBT001 (a truth value i
 def _count_range(side: HitCount | float, facts: Facts, *, whole: bool) -> _Range:
     if not isinstance(side, HitCount):
         return _Range(side, side)
-    # More may be held than this rule needs, for another rule's sake: it must not make a difference.
+    # More hits may be remembered than this rule needs, for another rule; that must not make a difference.
     count = min(truth.identity_count, side.limit) if (truth := facts.get(side.atom)) is not None else 0
     return _Range(count, count if whole and count < side.limit else math.inf)
 
@@ -223,5 +223,5 @@ def _compare(left: _Range, op: str, right: _Range) -> bool | None:
 
 
 def _is_fractional(side: _Range) -> bool:
-    """A number that no count is ever equal to, however much is missing: 1.5."""
+    """Return whether no count can equal the number, however many hits are missing: 1.5."""
     return side.low == side.high and side.low != math.floor(side.low)

@@ -1,8 +1,8 @@
-"""Values that occurrences are matched by: what `with same` compares.
+"""Derives the join keys by which `with same` compares occurrences.
 
-In: attribute values. Out: canonical texts and their hashes. Ids stay ids: integers and booleans are their text, a
-decimal that is an integer is that integer (7, 7.0 and "7" are one value, "007" is another), other decimals are their
-shortest text, text is itself, and of an array each element counts. What is none of these is no value.
+In: attribute values. Out: canonical texts and their hashes. Ids stay distinct: integers and booleans become their text,
+an integral float becomes that integer (7, 7.0 and "7" are equal, "007" differs), other floats become their shortest
+text, and text stays as it is. Each element of an array counts. Any other value counts as missing.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from dsl.judge.values import is_present
 from dsl.syntax.source import replace_surrogates
 
 MAX_ELEMENTS = 64
-"""An array of more is not compared: whether two have an element in common is unknown."""
+"""Longer arrays are not compared: whether they share an element is unknown."""
 
 HASH_BYTES = 8
 
 KeyTexts: TypeAlias = tuple[tuple[str, ...] | None, ...]
-"""Per key of an atom its values on one occurrence: none when it is missing, None when they are too many to compare."""
+"""For each key, its values on one occurrence: empty when it is missing, None when they are too many to compare."""
 
 KeyHashes: TypeAlias = tuple[tuple[bytes, ...] | None, ...]
-"""The same, each value as its hash."""
+"""The same with hashes of the values."""
 
 HashFunction: TypeAlias = Callable[[str], bytes]
 
 
 def key_hash(text: str) -> bytes:
-    """The hash of a value that may be shown."""
+    """Return the hash of a value that needs no redaction."""
     return blake2b(text.encode(), digest_size=HASH_BYTES).digest()
 
 
 def hash_variants(variants: Iterable[KeyTexts], hashes: Iterable[HashFunction | None]) -> tuple[KeyHashes, ...]:
-    """The variants with each value as its hash; a key without a hash cannot be compared."""
+    """Hash the values of the variants; a key without a hash function cannot be compared."""
     of_key = tuple(hashes)
     return tuple(
         tuple(
@@ -47,7 +47,7 @@ def hash_variants(variants: Iterable[KeyTexts], hashes: Iterable[HashFunction | 
 
 
 def canonical_texts(value: Value) -> tuple[str, ...] | None:
-    """What the value is compared by; empty when it is no value, None when it has too many elements.
+    """Return the texts that a value is compared by; None when it has too many elements.
 
     >>> canonical_texts(7.0), canonical_texts("007"), canonical_texts([True, 0.5]), canonical_texts(None)
     (('7',), ('007',), ('true', '0.5'), ())

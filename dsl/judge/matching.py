@@ -1,7 +1,7 @@
-"""Gives each occurrence another one of its own: a maximum matching.
+"""Assigns each occurrence a partner of its own: a maximum bipartite matching.
 
-In: occurrences of a subject, and those that they are matched with. Out: the occurrences that get none, the latest where
-there is a choice. The same facts give the same answer, in whatever order they came.
+In: the occurrences of a subject, and an index of their possible partners. Out: the occurrences left without a partner;
+where there is a choice, the latest. The result does not depend on the order in which facts arrived.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dsl.judge.occurrences import Occurrence
 from dsl.judge.relation import Combination, Interval, PartnerIndex
 
 MAX_SEARCHED = 500
-"""Where only a search finds the matching, it is not looked for with more than this on a side."""
+"""The limit on either side for the search by augmenting paths."""
 
 
 def unmatched(subject: Iterable[Occurrence], partners: PartnerIndex) -> list[Occurrence] | None:
-    """Those that have no fitting one of their own; None when there are too many to tell."""
+    """Return the occurrences left without a partner of their own; None when there are too many to search."""
     by_start = sorted(subject, key=lambda occurrence: occurrence.order)
-    # With one value per key, those that fit an occurrence follow one another, and giving out the next is the best.
+    # With one value per key, the partners of an occurrence are contiguous, and assigning the next one is optimal.
     if partners.is_single_valued and not (partners.relation.is_same and partners.relation.order is None):
         lookups = [_lookups(occurrence, partners) for occurrence in by_start]
         if all(len(each) <= 1 for each in lookups):
@@ -37,7 +37,7 @@ def _lookups(occurrence: Occurrence, partners: PartnerIndex) -> list[tuple[Combi
 def _match_intervals(
     subject: Sequence[Occurrence], lookups: Iterable[list[tuple[Combination, Interval]]], partners: PartnerIndex
 ) -> list[Occurrence]:
-    """In each run of others the next one goes to whom it fits and whose last fitting one comes first."""
+    """Assign partners greedily in order of start: each goes to the claimant whose last possible partner is earliest."""
     unserved = set(range(len(subject)))
     claims: defaultdict[Combination, list[tuple[int, int, int]]] = defaultdict(list)
     for claimant, of_claimant in enumerate(lookups):
@@ -50,7 +50,7 @@ def _match_intervals(
 
 
 def _served(claims: Sequence[tuple[int, int, int]]) -> Iterable[int]:
-    """Who gets one, of claims to a range of places: first, end, who; sorted."""
+    """Yield the claimants that get a partner; claims are sorted (first, end, claimant) over positions of partners."""
     pending: list[tuple[int, int]] = []
     next_claim, position = 0, 0
     while pending or next_claim < len(claims):
@@ -67,13 +67,13 @@ def _served(claims: Sequence[tuple[int, int, int]]) -> Iterable[int]:
 
 
 def _match_by_search(matches: Sequence[Sequence[bytes]], subject: Sequence[Occurrence]) -> list[Occurrence]:
-    """By augmenting paths, those that start first first."""
+    """Assign partners along augmenting paths, to the earliest occurrences first."""
     search = _AugmentingSearch(matches)
     return [occurrence for index, occurrence in enumerate(subject) if not search.serve(index)]
 
 
 class _AugmentingSearch:
-    """Who holds which other one, by index; what led nowhere once never leads anywhere (`_exhausted`)."""
+    """Searches augmenting paths; partners from which no path was found (`_exhausted`) are not tried again."""
 
     def __init__(self, matches: Sequence[Sequence[bytes]]) -> None:
         self._matches = matches
@@ -82,7 +82,7 @@ class _AugmentingSearch:
         self._exhausted: set[bytes] = set()
 
     def serve(self, index: int) -> bool:
-        """Finds one for whom has none, where needed by having others change theirs; whether there is one."""
+        """Find a partner for an occurrence, reassigning others if necessary; return whether there is one."""
         came_from: dict[bytes, int] = {}
         queue = [index]
         while queue:

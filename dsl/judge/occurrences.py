@@ -1,7 +1,7 @@
-"""What is remembered of the occurrences of an atom that a pair asks for: a join-semilattice.
+"""Keeps the occurrences of an atom that pairs need, as a join-semilattice.
 
-In: identities, starts and hashes of key values. Out: per identity its variants. `add` and `merge` commute, associate
-and are idempotent, so order, grouping and repetition of facts cannot matter.
+In: identities, starts and hashes of join keys. Out: the variants of each identity. `add` and `merge` are commutative,
+associative and idempotent, so the order, grouping and repetition of facts do not matter.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ MAX_VARIANTS = 8
 
 
 class Variant(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One content with which an occurrence was sent: its start in Unix ns, and per key the hashes of its values."""
+    """The content of an occurrence: its start in Unix nanoseconds, and the hashes of its values per join key."""
 
     start_ns: int | None
     keys: KeyHashes
 
 
 class Occurrence(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A span by its id or a log record by its hash; `variants` are sorted, most have one.
+    """A span, identified by its id, or a log record, identified by a hash; `variants` are sorted, and most have one.
 
-    A span that was sent twice with different content has a variant for each; of more than `MAX_VARIANTS` the smallest.
+    A span that was sent again with other content has a variant for each, at most the `MAX_VARIANTS` smallest.
     """
 
     identity: bytes
@@ -35,20 +35,20 @@ class Occurrence(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def order(self) -> tuple[int, bytes]:
-        """Where it stands among others: by its first start, those without one first, then by identity."""
+        """The sort key of the occurrence: its first start, with those without a start first, then its identity."""
         starts = (each.start_ns for each in self.variants if each.start_ns is not None)
         return min(starts, default=-1), self.identity
 
     @property
     def is_complete(self) -> bool:
-        """No variant was left out."""
+        """Whether all variants were kept."""
         return len(self.variants) < MAX_VARIANTS
 
 
 class Occurrences(msgspec.Struct, array_like=True, gc=False):
-    """The occurrences of one atom, the smallest identities first; as many as `MAX_OCCURRENCES` may not be all.
+    """The occurrences of one atom, by ascending identity; a full list of `MAX_OCCURRENCES` may be incomplete.
 
-    `has_unstarted`: one without a start was seen, kept or not.
+    `has_unstarted` is true when any occurrence had no start, whether it was kept or not.
     """
 
     has_unstarted: bool = False
@@ -56,17 +56,17 @@ class Occurrences(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def is_complete(self) -> bool:
-        """No occurrence was left out."""
+        """Whether all occurrences were kept."""
         return len(self.kept) < MAX_OCCURRENCES
 
     def add(self, identity: bytes, start_ns: int | None, keys: Iterable[KeyHashes]) -> None:
-        """Remembers an occurrence, a variant for each of the keys; without any only whether it has a start."""
+        """Add an occurrence with one variant per element of `keys`; without any, only note whether it has a start."""
         self.has_unstarted |= start_ns is None
         if variants := tuple(Variant(start_ns, each) for each in keys):
             self._keep(Occurrence(identity, variants))
 
     def merge(self, other: Occurrences) -> None:
-        """Remembers all that `other` remembers."""
+        """Add all occurrences of `other`."""
         self.has_unstarted |= other.has_unstarted
         for occurrence in other.kept:
             self._keep(occurrence)
@@ -88,7 +88,7 @@ def _identity(occurrence: Occurrence) -> bytes:
 
 
 def smallest(keys: tuple[KeyHashes, ...]) -> tuple[KeyHashes, ...]:
-    """Of the keys of one occurrence those that `Occurrences` keeps of its variants: `MAX_VARIANTS` at most."""
+    """Return the keys of one occurrence that `Occurrences` would keep: at most the `MAX_VARIANTS` smallest."""
     if len(keys) <= MAX_VARIANTS:
         return keys
     by_bytes = {msgspec.msgpack.encode(each): each for each in keys}
@@ -98,6 +98,6 @@ def smallest(keys: tuple[KeyHashes, ...]) -> tuple[KeyHashes, ...]:
 def _smallest(variants: tuple[Variant, ...]) -> tuple[Variant, ...]:
     if len(variants) == 1:
         return variants
-    # Bytes have an order where None and numbers have none.
+    # Encoded variants can be sorted; None and numbers cannot.
     by_bytes = {msgspec.msgpack.encode(variant): variant for variant in variants}
     return tuple(by_bytes[encoded] for encoded in sorted(by_bytes)[:MAX_VARIANTS])

@@ -1,9 +1,9 @@
-"""Pairs: what each or some occurrence of a subject has, as terms over the occurrences that a window remembers.
+"""Evaluates pairs: terms over the occurrences that a window remembers.
 
-In: facts. Out: true, false or None (unknown). `some` is true when an occurrence of the subject has a fitting other one,
-`each` when all of them have; a pair in which both sides are told by their first and last start alone is a
-`PairBoundsTerm` and needs no occurrences. In a trace that is cut only a `some` that was seen is known, and only without
-`without`: what is missing could lie between. Where more occurred than is remembered, what is remembered may decide.
+In: facts. Out: true, false or None (unknown). `some` is true when an occurrence of the subject has a partner, `each`
+when every one has. A pair that first and last starts decide is a `PairBoundsTerm` and needs no occurrences. In a
+truncated trace, only a `some` that is already true is known, and only without `without`, because what is missing could
+lie between. Occurrences beyond the limit make a pair unknown unless the remembered ones decide it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_EXAMPLES = 5
 
 
 class PairExample(NamedTuple):
-    """An occurrence of the subject, and the other one that it has, None when it lacks one."""
+    """An occurrence of the subject and its partner; None when it has none."""
 
     occurrence: Occurrence
     partner: bytes | None
@@ -29,7 +29,7 @@ class PairExample(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PairLabels:
-    """How a pair reads: the whole, its two subjects, and the names of the values that they have in common."""
+    """The texts of a pair: the whole, its two subjects, and the names of its join keys."""
 
     text: str
     subject: str
@@ -39,10 +39,10 @@ class PairLabels:
 
 @dataclass(frozen=True, slots=True)
 class PairExplanation:
-    """Why a pair is not as it should be: of `total` occurrences of the subject `count` lack or have another one.
+    """Why a pair is violated: of `total` occurrences of the subject, `count` lack a partner, or have a forbidden one.
 
-    `subject` and `other` are atoms; `examples` are the first of the `count`, at most `MAX_EXAMPLES`; none where first
-    and last starts decided.
+    `subject` and `partner` are atoms. `examples` are the first of the `count`, at most `MAX_EXAMPLES`; there are none
+    when first and last starts decided.
     """
 
     labels: PairLabels
@@ -57,7 +57,7 @@ class PairExplanation:
 
 @dataclass(frozen=True, slots=True)
 class PairBoundsTerm:
-    """`each subject has other before`, or `some`, or `after`: first and last starts decide."""
+    """`each subject has partner before`, or `some`, or `after`: first and last starts decide."""
 
     labels: PairLabels
     quantifier: str
@@ -71,12 +71,12 @@ class PairBoundsTerm:
         return self.labels.text
 
     def truth(self, facts: Facts, *, whole: bool) -> bool | None:
-        """Whether the term is true of a trace with these facts; None when that is not known."""
+        """Evaluate the term on the facts of a trace; None when its truth is unknown."""
         truth = self._is_each(facts) if self.quantifier == "each" else self._is_some(facts)
         return truth if whole or (truth and self.quantifier == "some") else None
 
     def explain(self, facts: Facts, *, is_missing: bool) -> PairExplanation:  # noqa: ARG002, no occurrence is remembered
-        """The account of a pair of which no occurrence is remembered."""
+        """Return an explanation without examples, because no occurrence is remembered."""
         return PairExplanation(self.labels, self.subject, self.partner, is_missing)
 
     def _is_some(self, facts: Facts) -> bool:
@@ -100,7 +100,7 @@ class PairBoundsTerm:
 class PairTerm:
     """Any other pair.
 
-    `that` narrows the subject to occurrences that fit it, `is_own` wants another partner for each.
+    `that` restricts the subject to occurrences that satisfy it; `is_own` requires a partner of its own for each.
     """
 
     labels: PairLabels
@@ -116,14 +116,14 @@ class PairTerm:
         return self.labels.text
 
     def truth(self, facts: Facts, *, whole: bool) -> bool | None:
-        """As `PairBoundsTerm.truth`."""
+        """Evaluate the term, as `PairBoundsTerm.truth` does."""
         if not whole and (self.quantifier == "each" or self._asks_between):
             return None
         truth = self._truth(facts)
         return truth if whole or truth else None
 
     def explain(self, facts: Facts, *, is_missing: bool) -> PairExplanation:
-        """Which occurrences lack another one (`is_missing`), or which have one."""
+        """Return which occurrences lack a partner (`is_missing`), or which have one."""
         partners = PartnerIndex.of(facts, self.relation)
         narrowed = [occurrence for occurrence, _ in self._narrowed(facts, occurrences_of(facts, self.subject).kept)]
         examples = [PairExample(each, next(partners.matches(each), None)) for each in narrowed]
@@ -157,7 +157,7 @@ class PairTerm:
         return _all(narrowed, partners, is_complete=subject.is_complete)
 
     def _narrowed(self, facts: Facts, subject: Iterable[Occurrence]) -> Iterator[tuple[Occurrence, bool | None]]:
-        """The occurrences that `that` keeps, or may keep (None)."""
+        """Yield the occurrences that satisfy `that`, with None for those that may."""
         if self.that is None:
             yield from ((occurrence, True) for occurrence in subject)
             return
@@ -193,7 +193,7 @@ def _all(subject: _Narrowed, partners: PartnerIndex, *, is_complete: bool) -> bo
 
 
 def _all_own(subject: _Narrowed, partners: PartnerIndex, *, is_complete: bool) -> bool | None:
-    # Whether a doubtful one is among them or not: if all of them can have one, so can any part of them.
+    # Occurrences that only may count are included: if all can be matched, so can any subset.
     unserved = unmatched([occurrence for occurrence, _ in subject], partners)
     if not unserved and unserved is not None and partners.is_certain:
         return True if is_complete else None

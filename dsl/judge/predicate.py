@@ -1,7 +1,7 @@
-"""Compiles conditions and subjects to functions on spans.
+"""Compiles conditions and subjects into functions on spans.
 
-In: nodes that `dsl.check.check` found right, and a time zone. Out: closures; nothing of the tree is looked at again
-when a span is judged. No closure raises, whatever the span holds.
+In: nodes without errors, and a time zone. Out: closures, which no longer read the tree. No closure raises, whatever the
+span contains.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from dsl.syntax.nodes import (
 )
 
 EVERY_SPAN = "span"
-"""The subject that every span satisfies."""
+"""The name of the subject that every span satisfies."""
 
 Where: TypeAlias = Callable[[Span, Attributes], bool]
 """A condition on a span and the attributes of one of its events."""
@@ -62,14 +62,14 @@ Lookup: TypeAlias = Callable[[Span, Attributes], Value]
 
 
 class SubjectParts(NamedTuple):
-    """A subject taken apart: what its names are looked up below, and its condition."""
+    """A subject split into the name that prefixes its attributes, and its condition."""
 
     name: str | None
     where: Cond | None
 
 
 def split_subject(subject: Subject) -> SubjectParts:
-    """`x.a op value` outside where is `x.where(a op value)`; an undotted one is about any span that carries it.
+    """Split a subject; `x.a op value` means `x.where(a op value)`, and without a dot any span with the attribute.
 
     >>> from dsl.syntax.nodes import HasAttribute, Name
     >>> split_subject(HasAttribute(Exists(Name("payment.amount")))).name
@@ -88,7 +88,7 @@ def split_subject(subject: Subject) -> SubjectParts:
 
 
 def attribute_names(cond: Cond | None) -> tuple[str, ...]:
-    """Every attribute that a condition names, `$name` too, in the order written, each once."""
+    """Return every attribute that a condition names, `$name` included, in source order, each once."""
     names: dict[str, None] = {}
     for comparison in comparisons(cond) if cond is not None else ():
         names[comparison.name.text] = None
@@ -98,12 +98,12 @@ def attribute_names(cond: Cond | None) -> tuple[str, ...]:
 
 
 def attribute_lookup(keys: tuple[str, ...], zone: ZoneInfo) -> Lookup:
-    """Looks an attribute up under its names, in order: the first place that has it wins."""
+    """Compile the lookup of an attribute under its names, in order; the first match wins."""
     steps = tuple((key, BUILTINS.get(key)) for key in keys)
 
     def lookup(span: Span, event: Attributes) -> Value:
         attributes, resource, scope = span.attributes, span.resource, span.scope
-        # A loop over the four places would cost 0.1 µs more.
+        # A loop over the four sources would cost 0.1 µs more.
         for key, read in steps:
             if key in attributes and is_present(value := attributes[key]):
                 return value
@@ -121,7 +121,7 @@ def attribute_lookup(keys: tuple[str, ...], zone: ZoneInfo) -> Lookup:
 
 
 def compile_cond(cond: Cond, subject: str | None, zone: ZoneInfo) -> Where:
-    """What stands inside where, as a function."""
+    """Compile the condition of a where."""
     match cond:
         case AllOf(items):
             return _short_circuit(tuple(compile_cond(item, subject, zone) for item in items), ends=False)
@@ -135,7 +135,7 @@ def compile_cond(cond: Cond, subject: str | None, zone: ZoneInfo) -> Where:
 
 
 def _short_circuit(items: tuple[Where, ...], *, ends: bool) -> Where:
-    """The items in order, up to the first that is what `ends`: `or` with True, `and` with False."""
+    """Evaluate the items in order until one is `ends`: True for `or`, False for `and`."""
 
     def where(span: Span, event: Attributes) -> bool:
         for item in items:  # all() and any() with a generator cost 0.2 µs more
@@ -160,13 +160,13 @@ def _attribute_cond(comparison: Comparison | Exists | IsTruthy, subject: str | N
 
 
 def literal_check(op: str, operand: Operand) -> Check:
-    """The function on values that an operator and its literals make."""
+    """Compile an operator and its literals into a check of one value."""
     literals = operand.items if isinstance(operand, ListLiteral) else (operand,)
     return _CHECKS[op](op, literals)  # type: ignore[arg-type]  # references are compiled by `_compared`
 
 
 def subject_predicate(subject: SubjectParts, zone: ZoneInfo) -> Predicate:
-    """Whether a span is one the subject speaks of, before its where."""
+    """Compile the part of a subject before its where: whether a span is one that the subject names."""
     name = subject.name
     if name == EVERY_SPAN:
         return lambda _: True

@@ -1,7 +1,7 @@
-"""Whether an occurrence has a fitting other one: the relations of a pair, looked up by key values and start.
+"""Finds the partners of an occurrence by the relations of a pair: join keys and starts.
 
-In: facts and a `Relation`. Out: true, false, or None where more occurred than is remembered. An occurrence costs a
-look-up in a sorted list, not a walk over the others.
+In: facts and a `Relation`. Out: true, false, or None when occurrences beyond the limit could matter. Each occurrence
+costs a lookup in a sorted list instead of a scan of all partners.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from dsl.judge.keys import MAX_ELEMENTS
 from dsl.judge.occurrences import Occurrence, Occurrences, Variant
 
 Combination: TypeAlias = tuple[bytes, ...]
-"""One value for each key; occurrences have the same values when they have a combination in common."""
+"""One value per key; occurrences match when they have a combination in common."""
 
 Entry: TypeAlias = tuple[int, bytes]
-"""Start and identity; the start is 0 where it does not matter."""
+"""Start and identity; the start is 0 when the relation has no order."""
 
 _start = itemgetter(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """How a fitting other occurrence stands to one of the subject.
+    """How a partner relates to an occurrence of the subject.
 
-    `other` is its atom, `order` whether it starts before or after. `keys` are the places of the keys that must be the
-    same among those of the subject's atom; the other's atom has them in this order. `between` is the atom of which none
-    may start between the two; `is_any` when its keys do not matter. `is_same`: subject and other are the same, so an
-    occurrence does not fit itself.
+    `partner` is its atom; `order` is whether it starts before or after. `keys` are the indices, among the keys of the
+    subject's atom, of those that must be equal; the partner's atom has them in this order. `between` is the atom of
+    which none may start between the two, and `is_any` ignores its keys. `is_same` is true when both subjects are equal:
+    then an occurrence is not its own partner.
     """
 
     partner: bytes
@@ -47,22 +47,22 @@ class Relation:
 
 
 class Interval(NamedTuple):
-    """Where the start of a fitting occurrence must lie, both ends included."""
+    """The range, both ends included, in which a partner must start."""
 
     low: float
     high: float
 
     def within(self, entries: Sequence[Entry]) -> tuple[int, int]:
-        """The places of sorted entries that lie in it: the first, and the end."""
+        """Return the range of indices of sorted entries that start in the interval; the end is exclusive."""
         return bisect_left(entries, self.low, key=_start), bisect_right(entries, self.high, key=_start)
 
 
 @dataclass(slots=True)
 class PartnerIndex:
-    """The other occurrences of a relation.
+    """The possible partners of a relation.
 
-    `is_complete`: no other one can fit than those found. `is_certain`: those found do fit, nothing unknown lies
-    between. `is_single_valued`: each has one start and one value per key.
+    `is_complete`: all possible partners are in the index. `is_certain`: each match is one, because nothing unknown can
+    lie between. `is_single_valued`: each partner has one start and one value per key.
     """
 
     relation: Relation
@@ -75,7 +75,7 @@ class PartnerIndex:
 
     @classmethod
     def of(cls, facts: Facts, relation: Relation) -> Self:
-        """The occurrences that a window remembers."""
+        """Index the partners that a window remembers."""
         partners = cls(relation)
         partners._add_partners(occurrences_of(facts, relation.partner))
         if relation.between is not None:
@@ -83,18 +83,18 @@ class PartnerIndex:
         return partners
 
     def has_match(self, occurrence: Occurrence) -> bool | None:
-        """Whether one of them fits the occurrence."""
+        """Return whether the occurrence has a partner; None when that is unknown."""
         if any(True for _ in self.matches(occurrence)):
             return True if self.is_certain else None
         return False if self.is_complete and self.is_known(occurrence) else None
 
     def is_known(self, occurrence: Occurrence) -> bool:
-        """All that the occurrence is compared by is known, or there is nothing to compare it with."""
+        """Return whether all keys of the occurrence are known, or there are no partners to compare them with."""
         is_known = occurrence.is_complete and all(self.combinations(each) is not None for each in occurrence.variants)
         return is_known or not self.count
 
     def matches(self, occurrence: Occurrence) -> Iterator[bytes]:
-        """The identities of those that fit, some more than once."""
+        """Yield the identities of the partners of an occurrence, some more than once."""
         for variant in occurrence.variants:
             for combination, interval in self.lookups(variant):
                 entries = self.entries.get(combination, ())
@@ -104,7 +104,7 @@ class PartnerIndex:
                         yield identity
 
     def lookups(self, variant: Variant) -> Iterator[tuple[Combination, Interval]]:
-        """Where to look for those that fit a variant: with which values, and which starts."""
+        """Yield where to look for the partners of a variant: the key values and the range of starts."""
         combinations = self.combinations(variant) or ()
         if self.relation.order is None:
             yield from ((combination, Interval(0, 0)) for combination in combinations)
@@ -113,7 +113,7 @@ class PartnerIndex:
             yield from ((combination, interval) for combination in combinations)
 
     def combinations(self, variant: Variant) -> Sequence[Combination] | None:
-        """The values that an occurrence of the subject has of the keys; None when they are too many."""
+        """Return the combinations of key values of a variant of the subject; None when they are too many."""
         return _combinations(tuple(variant.keys[index] for index in self.relation.keys))
 
     def _add_partners(self, partners: Occurrences) -> None:
@@ -154,7 +154,7 @@ class PartnerIndex:
 
 
 def occurrences_of(facts: Facts, atom: bytes) -> Occurrences:
-    """What is remembered of the occurrences of an atom, nothing when it was not hit."""
+    """Return the remembered occurrences of an atom; none when it was not hit."""
     remembered = facts.get(atom)
     return (remembered.occurrences if remembered else None) or Occurrences()
 

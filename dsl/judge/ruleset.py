@@ -1,7 +1,7 @@
-"""Rules that are ready to judge, and the index that finds those a span or a trace is about.
+"""Holds compiled rules, and an index to the atoms of a span and the rules of a trace.
 
-In: compiled rules and atoms. Out: `RuleSet`, immutable. What a span costs depends on the names it carries, what a trace
-costs on the atoms it hit; neither on the number of rules.
+In: compiled rules and atoms. Out: an immutable `RuleSet`. The cost of a span depends on the names it has, the cost of a
+trace on the atoms it hit; neither depends on the number of rules.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ K = TypeVar("K")
 
 
 class RuleSeverity(Enum):
-    """How bad it is when a rule is broken."""
+    """How severe a violation of the rule is."""
 
     INFO = "info"
     LOW = "low"
@@ -33,7 +33,7 @@ class RuleSeverity(Enum):
 
 
 class Kind(Enum):
-    """What the text of a rule says of a trace: good when true, bad when true, or one after the other."""
+    """The kind of a rule, which determines what its text means; `dsl.check.meaning` defines it."""
 
     CONDITIONAL = "conditional"
     INVARIANT = "invariant"
@@ -41,7 +41,7 @@ class Kind(Enum):
 
 
 class Mode(Enum):
-    """Whether signals of a rule are published, or only counted."""
+    """Whether signals of a rule are published or only counted."""
 
     LIVE = "live"
     SHADOW = "shadow"
@@ -49,11 +49,11 @@ class Mode(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Interest:
-    """What a decoder must look at.
+    """What a decoder must decode.
 
-    A span can hit an atom only if its name, an attribute's name, an event's name, or the name of an attribute of its
-    resource or scope is in `names`; or any span can, when `every_span`. `attributes` holds every attribute name that
-    some atom may look up.
+    A span can hit an atom only if `every_span` is true or `names` has its name, the name of one of its events, or the
+    name of an attribute of the span, its resource or its scope. `attributes` holds every attribute that an atom may
+    look up.
     """
 
     names: frozenset[str]
@@ -63,11 +63,11 @@ class Interest:
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """A rule's condition over facts.
+    """The formula of a rule.
 
-    `applies` says whether the rule is about a trace, `broken` whether the trace breaks it. `unexcepted` is `applies`
-    without the rule's exceptions, None when it has none. `subjects` are all subjects in the order written, `wakes` the
-    atoms of which a trace must have hit one for the rule to be about it.
+    `applies` is whether the rule is about a trace, `broken` whether the trace breaks it. `unexcepted` is `applies`
+    without the rule's exceptions; None when it has none. `subjects` are all subjects in source order. A rule can apply
+    to a trace only if the trace hit one of `trigger_atoms`.
     """
 
     applies: Term
@@ -79,7 +79,7 @@ class Formula:
 
 @dataclass(frozen=True, slots=True)
 class RuleException:
-    """An exception of a rule: what it excepts, who answers for it, why, and the last day on which it binds."""
+    """An exception of a rule: its condition, its owner, the reason, and the last day on which it applies."""
 
     where: str
     owner: str | None
@@ -92,7 +92,7 @@ class Rule:
     """One compiled rule.
 
     `text` is the condition as written. `fingerprint`, 32 hex characters, covers condition, kind, time zone, exceptions
-    and what texts mean (`dsl.judge.atoms.SEMANTICS`); so two rules with one fingerprint give the same verdicts.
+    and `dsl.judge.atoms.SEMANTICS`; two rules with the same fingerprint give the same verdicts.
     """
 
     id: str
@@ -118,7 +118,7 @@ class Rule:
 class RuleSet:
     """All rules of a load, sorted by id; only enabled ones have atoms and are judged.
 
-    `fingerprint` covers all rules with all that is said of them; `texts` are the files they came from.
+    `fingerprint` covers all rules and their metadata; `texts` are the files that they came from.
     """
 
     rules: tuple[Rule, ...]
@@ -133,7 +133,7 @@ class RuleSet:
 
     @staticmethod
     def of(rules: Iterable[Rule], atoms: Iterable[Atom], texts: Mapping[str, str]) -> RuleSet:
-        """Builds the index."""
+        """Build the index."""
         rules_by_id = tuple(sorted(rules, key=lambda rule: rule.id))
         atoms_by_fingerprint = tuple(sorted(atoms, key=lambda atom: atom.fingerprint))
         any_span = tuple(index for index, atom in enumerate(atoms_by_fingerprint) if atom.names is None)
@@ -160,14 +160,14 @@ class RuleSet:
         )
 
     def hits(self, span: Span) -> list[Atom]:
-        """The atoms that the span satisfies, in the order of their fingerprints."""
+        """Return the atoms that the span satisfies, in the order of their fingerprints."""
         by_name = self._by_name
         named = [by_name[span.name]] if span.name in by_name else []
         if span.events:
-            # Each name once: a span may have 100,000 events of one that thousands of atoms ask for.
+            # Each name once: a span may have 100,000 events of a name that thousands of atoms use.
             named += [by_name[name] for name in {event.name for event in span.events} if name in by_name]
         for attributes in (span.attributes, span.resource, span.scope):
-            for name in attributes:  # a comprehension per place costs 0.1 µs more
+            for name in attributes:  # a comprehension per mapping costs 0.1 µs more
                 if name in by_name:
                     named.append(by_name[name])
         if not named:
@@ -179,7 +179,7 @@ class RuleSet:
         return [atom for index in indices if (atom := self._atoms[index]).holds(span)] if indices else []
 
     def candidates(self, atoms: Iterable[bytes]) -> list[Rule]:
-        """The enabled rules that may be about a trace that hit these atoms, in order."""
+        """Return the enabled rules that may apply to a trace that hit these atoms, sorted by id."""
         indices = {index for atom in atoms for index in self._by_atom.get(atom, ())}
         return [self.rules[index] for index in sorted(indices)]
 

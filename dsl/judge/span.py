@@ -1,7 +1,7 @@
-"""What a rule looks at: one span, or one log record that carries a trace id.
+"""Defines what rules are evaluated on: a span, or a log record that has a trace id.
 
-In: nothing. Out: the values that `dsl.judge.predicate` reads. A decoder builds these; it may leave out every
-attribute that no rule names (`RuleSet.interest.attributes`), because predicates never look at another.
+In: nothing. Out: the values that `dsl.judge.predicate` reads. A decoder may leave out every attribute that is not in
+`RuleSet.interest.attributes`, because predicates never read it.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ Attributes: TypeAlias = Mapping[str, Value]
 NO_ATTRIBUTES: Attributes = {}
 
 
-# Made by the million, and nothing in them is ever in a cycle; a dataclass takes several times as long to make.
+# Millions of these are created, and none is ever part of a cycle; a dataclass takes several times as long to create.
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """A span event: a name and attributes. Its time plays no part in any rule."""
+    """A span event: its name and attributes. Rules do not use its time."""
 
     name: str
     attributes: Attributes = msgspec.field(default_factory=dict)
 
 
 class Span(msgspec.Struct, gc=False):
-    """One span, or one log record with a trace id (`is_log`).
+    """A span, or a log record with a trace id (`is_log`).
 
     `span_id` and `parent_id` are raw bytes, empty when absent. `start_ns` and `end_ns` are Unix nanoseconds, None when
     absent (0 on the wire). `kind` is one of internal, server, client, producer, consumer, or None when unspecified;
-    `status` one of unset, ok, error. For a log record `name` is its event name ("" without one), `start_ns` its time or
-    observed time, `identity` a hash that tells it from other records of the same span; for a span `identity` is its id,
-    a hash where it has none.
+    `status` is one of unset, ok, error. `identity` is the span id, or a hash of a span without one. For a log record,
+    `name` is the event name ("" without one), `start_ns` is the time or observed time, and `identity` is a hash that
+    distinguishes it from other records of the same span.
     """
 
     name: str
@@ -59,8 +59,8 @@ class Span(msgspec.Struct, gc=False):
 FEW_EVENTS = 16
 
 
-class _ByName:
-    """The events of the span that was looked at last, by name: many atoms ask for those of one span in turn."""
+class _EventIndex:
+    """Caches the events of the latest span by name, because many atoms read the events of one span in turn."""
 
     def __init__(self) -> None:
         self._latest: tuple[tuple[Event, ...], dict[str, list[Attributes]]] = ((), {})
@@ -75,15 +75,15 @@ class _ByName:
         return by_name
 
 
-_by_name = _ByName()
+_event_index = _EventIndex()
 
 
 def events_named(span: Span, name: str | None) -> list[Attributes]:
-    """The attributes of each event of this name, in order; not to be changed.
+    """Return the attributes of each event of this name, in order; the caller must not change them.
 
     >>> events_named(Span("", events=(Event("a", {"x": 1}), Event("b"))), "a")
     [{'x': 1}]
     """
     if len(span.events) < FEW_EVENTS:
         return [event.attributes for event in span.events if event.name == name]
-    return _by_name.of(span.events).get(name or "", []) if name is not None else []
+    return _event_index.of(span.events).get(name or "", []) if name is not None else []

@@ -1,8 +1,8 @@
-"""How attribute values compare: one small function per literal, built once when a rule is compiled.
+"""Compares attribute values: one function per literal, built once when a rule is compiled.
 
-In: the literals of a rule. Out: `Check`s, which say of any value whether it compares so. A check never raises, whatever
-the value's type, size or depth; what a literal's type does not compare with is false. Every check takes time linear in
-the value.
+In: the literals of a rule. Out: `Check`s, which return whether a value satisfies the comparison. A check never raises,
+whatever the type, size or depth of the value, and returns false for types that the literal does not compare with. It
+takes time linear in the size of the value.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ _VALUE_TYPES = frozenset({str, bool, int, float, bytes, list, dict})
 
 
 def is_present(value: Value) -> bool:
-    """Whether a value is there at all: None, NaN and types that OTLP does not have are missing."""
+    """Return whether there is a value: None, NaN and types that OTLP does not have count as missing."""
     return type(value) in _VALUE_TYPES and (type(value) is not float or value == value)  # noqa: PLR0124 (NaN)
 
 
 def is_true(value: Value) -> bool:
-    """Whether a bare name in where holds: neither false, nor 0, nor an empty text."""
+    """Return whether a bare name in a where is true: the value is neither false, nor 0, nor an empty text."""
     if type(value) is str:
         return bool(value) and value.lower() != "false"
     return bool(value) if isinstance(value, bool | int | float) else True
 
 
 def is_false(value: Value) -> bool:
-    """Whether the value is `false`, the boolean or the text in any case."""
+    """Return whether the value is `false`, as a boolean or as text in any case."""
     return value is False or (type(value) is str and value.lower() == "false")
 
 
 def equals(literal: Literal) -> Check:
-    """One value that is no array is equal to the literal.
+    """Check that a value equals the literal; an array never does.
 
     >>> equals(Number(1))("1.0"), equals(Number(1))(True), equals(Boolean(True))("TRUE"), equals(Text("1"))(1)
     (True, False, True, True)
@@ -73,25 +73,25 @@ def equals(literal: Literal) -> Check:
 
 
 def any_element(check: Check) -> Check:
-    """The value, or one element of it when it is an array."""
+    """Check the value or, for an array, that one of its elements passes."""
     return lambda value: any(map(check, value)) if type(value) is list else check(value)
 
 
 def equals_any(literals: Iterable[Literal]) -> Check:
-    """One value that is no array is equal to one of the literals."""
+    """Check that a value equals one of the literals; an array never does."""
     checks = [equals(literal) for literal in literals]
     return checks[0] if len(checks) == 1 else lambda value: any(check(value) for check in checks)
 
 
 def compares_number(op: str, literal: Number | Duration) -> Check:
-    """The value is a number that stands in this order to the literal."""
+    """Check that the value is a number that satisfies the order operator."""
     compare = ORDER_OPERATORS[op]
     limit = literal.value if isinstance(literal, Number) else literal.value_ns
     return lambda value: (number := _number(value)) is not None and compare(number, limit)
 
 
 def contains(literals: Sequence[Literal]) -> Check:
-    """A text that contains one of the literals' text forms, an array with an equal element, a list with such a key."""
+    """Check that a text contains a literal's text, an array has an equal element, or a mapping has it as a key."""
     is_equal = equals_any(literals)
     forms = [literal_text(literal) for literal in literals]
 
@@ -109,14 +109,14 @@ def contains(literals: Sequence[Literal]) -> Check:
 
 
 def has_affix(op: str, texts: Sequence[str]) -> Check:
-    """A text that starts or ends with one of the texts."""
+    """Check that a text starts or ends with one of the texts."""
     affixes = tuple(texts)
     test = str.startswith if op == "starts_with" else str.endswith
     return any_element(lambda value: (text := _text(value)) is not None and test(replace_surrogates(text), affixes))
 
 
 def in_networks(networks: Sequence[str]) -> Check:
-    """A text that is an IP address in one of the networks; an IPv4 address written as IPv6 counts as what it is."""
+    """Check that a text is an IP address in one of the networks; an IPv4-mapped IPv6 address counts as both."""
     parsed = [ipaddress.ip_network(network) for network in networks]
 
     def check(value: Value) -> bool:
@@ -133,7 +133,7 @@ def in_networks(networks: Sequence[str]) -> Check:
 
 
 def matches_regex(patterns: Sequence[str]) -> Check:
-    """A text in which one of the RE2 patterns is found."""
+    """Check that one of the RE2 patterns matches somewhere in a text."""
     searches = [pattern_search(pattern) for pattern in patterns]
 
     def check(value: Value) -> bool:
@@ -144,7 +144,7 @@ def matches_regex(patterns: Sequence[str]) -> Check:
 
 
 def pattern_search(pattern: str) -> Callable[[bytes], object]:
-    """The search of one RE2 pattern; raises `re2.error` when it is none."""
+    """Compile an RE2 pattern into its search function; raises `re2.error` when the pattern is invalid."""
     options = re2.Options()
     options.log_errors = False
     options.never_capture = True
@@ -154,9 +154,9 @@ def pattern_search(pattern: str) -> Callable[[bytes], object]:
 
 
 def equals_value(left: Value, right: Value) -> bool:
-    """`left == $right`: by the type of the right value; an array on the left needs one equal element.
+    """Evaluate `left == $right` by the type of `right`; an array on the left needs one equal element.
 
-    Two arrays are the same when they are equal element by element.
+    Two arrays are equal when they are equal element by element.
     """
     if type(right) is not list:
         return intersects(left, right)
@@ -164,9 +164,9 @@ def equals_value(left: Value, right: Value) -> bool:
 
 
 def intersects(left: Value, right: Value) -> bool:
-    """`left in $right`: an element of the right array is equal to the left value, or to one element of it.
+    """Evaluate `left in $right`: the left value, or one element of it, equals an element of the right array.
 
-    A right value that is no array is like an array of it alone.
+    A right value that is not an array counts as an array of one element.
     """
     right = [value for value in (right if type(right) is list else [right]) if is_present(value)]
     numbers = {value for value in right if type(value) in {int, float}}
@@ -187,7 +187,7 @@ def intersects(left: Value, right: Value) -> bool:
 
 
 def _is_element(left: Value, right: Value) -> bool:
-    """Whether two elements of arrays are equal; of what is nested in them all must be, types too."""
+    """Return whether two array elements are equal; nested values must be equal in type as well."""
     if type(right) not in {list, dict}:
         return type(left) is not list and intersects(left, right)
     try:
@@ -197,14 +197,14 @@ def _is_element(left: Value, right: Value) -> bool:
 
 
 def compare_numbers(op: str, left: Value, right: Value) -> bool:
-    """`left op $right`: only between two numbers."""
+    """Evaluate `left op $right`, which is false unless both are numbers."""
     if type(left) not in {int, float} or type(right) not in {int, float}:
         return False
     return ORDER_OPERATORS[op](left, right)  # type: ignore[arg-type]  # mypy does not narrow by type()
 
 
 def literal_text(literal: Literal) -> str:
-    """The text form of a literal."""
+    """Return the text form of a literal."""
     match literal:
         case Text(text):
             return text

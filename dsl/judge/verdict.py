@@ -1,7 +1,7 @@
-"""Judges a trace: facts to verdicts.
+"""Judges a trace: turns facts into verdicts.
 
-In: a rule set, the facts a window holds, and whether the trace is known whole. Out: a `Judgement` for each rule that
-is about the trace. Pure; its cost follows the atoms that were hit, not the number of rules or the length of the trace.
+In: a rule set, the facts of a window, and whether the trace is whole. Out: a `Judgement` for each rule that applies to
+the trace. Pure; the cost depends on the atoms that were hit, not on the number of rules or the length of the trace.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["AtomFacts", "Judgement", "Verdict", "judge"]
 
 
 class Verdict(Enum):
-    """What a rule says of one trace."""
+    """The verdict of a rule on one trace."""
 
     NOT_APPLICABLE = "not_applicable"
     HELD = "held"
@@ -30,10 +30,10 @@ class Verdict(Enum):
 class Judgement(msgspec.Struct, frozen=True, gc=False):
     """One rule's verdict on one trace.
 
-    When it is broken or undetermined, `missing` names what should have been there and was not, `present` what was there
-    and should not have been: subjects, or comparisons of counts and of order, in canonical form. `subjects` are the
-    rule's subjects that were seen, with their atoms, in the order written. `excepted`: not applicable, but only because
-    of an exception. `pairs` says of the pairs among `missing` and `present` which spans it is about.
+    When the verdict is broken or undetermined, `missing` lists what was required and absent, and `present` what was
+    forbidden and present: subjects, or comparisons of counts and of order, in canonical form. `subjects` are the rule's
+    subjects that were hit, with their atoms, in source order. `excepted` means that the rule is not applicable only
+    because of an exception. `pairs` explains the pairs among `missing` and `present`.
     """
 
     rule: Rule
@@ -46,10 +46,10 @@ class Judgement(msgspec.Struct, frozen=True, gc=False):
 
 
 def judge(rules: RuleSet, facts: Facts, *, whole: bool) -> list[Judgement]:
-    """One judgement per rule that is applicable or excepted, sorted by rule id.
+    """Return one judgement per rule that is applicable or excepted, sorted by rule id.
 
-    `facts` holds the atoms that were hit, by fingerprint; other atoms were not. A trace that is not `whole` gets a
-    verdict only where nothing that may be missing could change it.
+    `facts` has the facts of every atom that was hit, by fingerprint. A trace that is not `whole` gets a verdict other
+    than undetermined only where the missing part could not change it.
     """
     judgements = (_judge(rule, facts, whole=whole) for rule in rules.candidates(facts))
     return [judgement for judgement in judgements if judgement is not None]
@@ -57,7 +57,7 @@ def judge(rules: RuleSet, facts: Facts, *, whole: bool) -> list[Judgement]:
 
 def _judge(rule: Rule, facts: Facts, *, whole: bool) -> Judgement | None:
     formula = rule.formula
-    # What was seen decides whether a rule is about a trace; only then what may be missing matters.
+    # The hits decide whether a rule is about a trace; only for such a rule does the missing part matter.
     applies = formula.applies.truth(facts, whole=True)
     if applies is False:
         is_excepted = formula.unexcepted is not None and formula.unexcepted.truth(facts, whole=True) is True
@@ -79,11 +79,11 @@ def _judge(rule: Rule, facts: Facts, *, whole: bool) -> Judgement | None:
 
 
 def _reasons(rule: Rule, facts: Facts, *, whole: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What is missing, and what is present and should not be."""
+    """Return what is missing, and what is present but forbidden."""
     why = dict.fromkeys(reasons(rule.formula.broken, facts, whole=whole, expected=False))
     missing = tuple(reason.text for reason in why if reason.is_missing)
     if rule.kind is Kind.PATTERN and missing:
-        # A pattern's subjects are bad only together: when one is missing, the others are what the trace is about.
+        # A pattern is broken only by all its subjects together: when one is missing, the others are no violation.
         return missing, ()
     return missing, tuple(reason.text for reason in why if not reason.is_missing)
 

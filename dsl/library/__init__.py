@@ -1,8 +1,8 @@
-"""The rules that come with BeTrace: one YAML file per framework, each rule with its tests.
+"""Provides the rules that come with BeTrace: one YAML file per framework, each rule with its tests.
 
 In: nothing, or names: a framework (the name of its file, `soc2`) or the id of a rule. Out: the rules, and the texts of
-rule files that hold them. A name that is neither is refused. What is in this package is never changed: who wants to
-adapt a rule copies it.
+rule files that contain them. Unknown names are rejected. Users adapt copies of the rules; the files in this package
+never change.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HEAD = "rules:\n"
 
 @dataclass(frozen=True, slots=True)
 class LibraryRule:
-    """A rule, its framework, and the lines of the framework's file that are the rule."""
+    """A rule, its framework, and its lines in the framework's file."""
 
     framework: str
     rule: Rule
@@ -31,7 +31,7 @@ class LibraryRule:
 
 
 class UnknownNameError(LookupError):
-    """A name that is neither a framework nor the id of a rule of the library."""
+    """The name is neither a framework nor the id of a library rule."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         nearest_name = get_close_matches(name, known, n=1)
@@ -40,7 +40,7 @@ class UnknownNameError(LookupError):
 
 
 def frameworks() -> tuple[str, ...]:
-    """The frameworks, sorted.
+    """Return the frameworks, sorted.
 
     >>> frameworks()
     ('ai-agents', 'gdpr', 'hipaa', 'iso27001', 'pci-dss', 'reliability', 'soc2')
@@ -49,7 +49,7 @@ def frameworks() -> tuple[str, ...]:
 
 
 def rules(names: Iterable[str] = ()) -> list[LibraryRule]:
-    """The rules that the names choose, all when there is no name; by framework, then as written.
+    """Return the rules selected by name, or all, by framework and in file order.
 
     Raises `UnknownNameError`.
     """
@@ -58,9 +58,9 @@ def rules(names: Iterable[str] = ()) -> list[LibraryRule]:
 
 
 def files(names: Iterable[str] = ()) -> dict[str, str]:
-    """Rule files by name, that hold what the names choose, each rule once.
+    """Return rule files by name that contain the selected rules, each rule once.
 
-    A framework is its whole file, a rule a file of its own. Raises `UnknownNameError`.
+    A framework is its whole file; a rule is a file of its own. Raises `UnknownNameError`.
 
     >>> sorted(files(["gdpr", "gdpr-art-17-erasure-reaches-every-store", "soc2-cc6-1-access-is-authorized"]))
     ['gdpr.yaml', 'soc2-cc6-1-access-is-authorized.yaml']
@@ -86,7 +86,7 @@ def _selection(names: Iterable[str]) -> frozenset[str]:
 
 @cache
 def _texts() -> dict[str, str]:
-    """The files by framework, sorted."""
+    """Return the files by framework, sorted."""
     entries = (entry for entry in resources.files(__name__).iterdir() if entry.name.endswith(_SUFFIX))
     return {
         entry.name.removesuffix(_SUFFIX): entry.read_text("utf-8") for entry in sorted(entries, key=lambda e: e.name)
@@ -99,7 +99,7 @@ def _rules() -> tuple[LibraryRule, ...]:
 
 
 def _read(framework: str, file: SourceFile) -> Iterator[LibraryRule]:
-    """The rules of a file; the text of one reaches to the line before the next."""
+    """Yield the rules of a file; the text of a rule ends where the next one starts."""
     compiled, _ = compile_files([file])
     starts = [each.draft.spot.location.line - 1 for each in compiled]
     for each, start, end in zip(compiled, starts, [*starts[1:], None], strict=True):

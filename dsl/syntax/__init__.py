@@ -1,7 +1,8 @@
-"""Rule text to syntax tree.
+"""Parses rule text into a syntax tree.
 
-In: the text of one rule. Out: nodes (`dsl.syntax.nodes`), or problems with their places and suggestions. `source` keeps
-a text with its positions, `tokens` and `grammar.lark` define the language, `printer` turns nodes back into text.
+In: the text of one rule. Out: nodes (`dsl.syntax.nodes`), or problems with locations and suggestions. `source` keeps a
+text together with its position in a file, `tokens` and `grammar.lark` define the language, and `printer` turns nodes
+back into text.
 
 Start reading at `dsl.syntax.parse`.
 """

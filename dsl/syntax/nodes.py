@@ -1,7 +1,7 @@
-"""What a rule's text says, as values: the tree that `dsl.syntax.parse` builds and every later stage reads.
+"""Defines the syntax tree that `dsl.syntax.parse` builds and every later stage reads.
 
-In: nothing. Out: frozen nodes. Two nodes are equal when they say the same; `at`, where a node stands in its text, and
-marks of how it was written (`quoted`, `grouped`) play no part in that. Groups in parentheses survive as nesting.
+In: nothing. Out: frozen nodes. Equality compares meaning only: it ignores `at`, the position of a node in the rule's
+text, and notation (`quoted`, `grouped`). Parenthesised groups are kept as nesting.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 
 class TextRange(NamedTuple):
-    """A stretch of a rule's text: character offsets, `end` exclusive."""
+    """A range of character offsets in a rule's text; `end` is exclusive."""
 
     start: int
     end: int
@@ -23,7 +23,7 @@ NOWHERE = TextRange(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A name of a span, an attribute or an event; `quoted` when it stood in quotes."""
+    """The name of a span, an attribute or an event; `quoted` when it was written in quotes."""
 
     text: str
     quoted: bool = field(default=False, compare=False)
@@ -32,7 +32,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A literal text."""
+    """A text literal."""
 
     value: str
     quoted: bool = field(default=False, compare=False)
@@ -41,7 +41,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A literal number; an int when it was written without point and exponent."""
+    """A number literal: an int when it was written without a decimal point and exponent."""
 
     value: int | float
     at: TextRange = field(default=NOWHERE, compare=False)
@@ -49,7 +49,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """A literal duration."""
+    """A duration literal."""
 
     value_ns: int | float
     at: TextRange = field(default=NOWHERE, compare=False)
@@ -105,7 +105,7 @@ class Exists:
 
 @dataclass(frozen=True, slots=True)
 class IsTruthy:
-    """A bare name inside where."""
+    """A bare name in a where."""
 
     name: Name
     at: TextRange = field(default=NOWHERE, compare=False)
@@ -124,7 +124,7 @@ class Not(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class AllOf(Generic[T]):
-    """Two or more items joined by `and`; `grouped` when the whole stood in parentheses."""
+    """Two or more items joined by `and`; `grouped` when they were written in parentheses."""
 
     items: tuple[T, ...]
     grouped: bool = field(default=False, compare=False)
@@ -133,7 +133,7 @@ class AllOf(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class AnyOf(Generic[T]):
-    """Two or more items joined by `or`; `grouped` when the whole stood in parentheses."""
+    """Two or more items joined by `or`; `grouped` when they were written in parentheses."""
 
     items: tuple[T, ...]
     grouped: bool = field(default=False, compare=False)
@@ -145,7 +145,7 @@ Cond: TypeAlias = "Comparison | Exists | IsTruthy | Not[Cond] | AllOf[Cond] | An
 
 @dataclass(frozen=True, slots=True)
 class Has:
-    """`trace.has(name).where(where)`, or the bare name; `bare` when it was written as nothing but a name."""
+    """`trace.has(name).where(where)`, or the bare name; `bare` when it was written as the name alone."""
 
     name: Name
     where: Cond | None = None
@@ -155,7 +155,7 @@ class Has:
 
 @dataclass(frozen=True, slots=True)
 class HasAttribute:
-    """`name op value` or `name exists` outside where."""
+    """`name op value` or `name exists`, outside a where."""
 
     comparison: Comparison | Exists
     at: TextRange = field(default=NOWHERE, compare=False)
@@ -184,7 +184,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class CountComparison:
-    """A count compared with a number or another count; `dsl.check.check` refuses durations."""
+    """A count compared with a number or another count; `dsl.check.check` rejects durations."""
 
     left: Count | Number | Duration
     op: str
@@ -194,7 +194,7 @@ class CountComparison:
 
 @dataclass(frozen=True, slots=True)
 class RelationWord:
-    """A word of a pair that is a relation by itself: `before`, `beside`, `within 10m`."""
+    """A relation of a pair that needs no operand or only a duration: `before`, `beside`, `within 10m`."""
 
     text: str
     at: TextRange = field(default=NOWHERE, compare=False)
@@ -202,7 +202,7 @@ class RelationWord:
 
 @dataclass(frozen=True, slots=True)
 class JoinKey:
-    """`same left`, `different left`, or `left op right`: the values that two occurrences have in common."""
+    """`same left`, `different left`, or `left op right`: the attributes by which two occurrences are compared."""
 
     op: str
     left: Name
@@ -212,7 +212,7 @@ class JoinKey:
 
 @dataclass(frozen=True, slots=True)
 class Without:
-    """`without subject between`; `is_any` when its keys do not matter: `without any subject between`."""
+    """`without subject between`; `is_any` when join keys are ignored: `without any subject between`."""
 
     subject: Subject
     is_any: bool = False
@@ -221,9 +221,9 @@ class Without:
 
 @dataclass(frozen=True, slots=True)
 class Relations:
-    """How one occurrence must stand to another, each sort in the order written; `dsl.check.pairs` refuses repetitions.
+    """The relations between two occurrences, each sort in source order; `dsl.check.pairs` rejects repetitions.
 
-    `words` are the relations of this and of later versions that take nothing or a duration.
+    `words` also holds relations that this version does not evaluate.
     """
 
     words: tuple[RelationWord, ...] = ()
@@ -232,13 +232,13 @@ class Relations:
 
     @property
     def order(self) -> str | None:
-        """`before` or `after`, None when neither is asked for."""
+        """`before` or `after`; None when the pair states no order."""
         return next((word.text for word in self.words if word.text in {"before", "after"}), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Partner:
-    """What an occurrence must have: `has subject relations`; `is_own` when no two may share it."""
+    """The partner that an occurrence must have: `has subject relations`; `is_own` when no two may share one."""
 
     subject: Subject
     relations: Relations = field(default_factory=Relations)
@@ -247,7 +247,7 @@ class Partner:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """`each subject has partner`, or `some`; `that` narrows the subject to occurrences that have another partner."""
+    """`each subject has partner`, or `some`; `that` restricts the subject to occurrences that have another partner."""
 
     quantifier: str
     subject: Subject
@@ -257,12 +257,12 @@ class Pair:
 
     @property
     def keys(self) -> tuple[JoinKey, ...]:
-        """Everything that is compared, in the order written."""
+        """All join keys of the pair, in source order."""
         return (*(self.that.relations.keys if self.that else ()), *self.partner.relations.keys)
 
     @property
     def others(self) -> Iterator[Subject]:
-        """Every subject but the first, in the order written."""
+        """Every subject of the pair except the first, in source order."""
         for partner in (self.that, self.partner) if self.that else (self.partner,):
             yield partner.subject
             yield from (without.subject for without in partner.relations.without)
@@ -273,7 +273,7 @@ Expr: TypeAlias = "Has | HasAttribute | Order | Pair | CountComparison | Not[Exp
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """`when { condition } always { … } never { … }`; the clauses in the order they were written."""
+    """`when { condition } always { … } never { … }`; the clauses of each kind are in source order."""
 
     condition: Expr
     always: tuple[Expr, ...]
@@ -285,14 +285,14 @@ RuleBody: TypeAlias = "When | Expr"
 
 
 def expressions(body: RuleBody) -> tuple[Expr, ...]:
-    """Return the expressions of a rule: the condition and the clauses of `when`, or the one expression it is."""
+    """Return the expressions of a rule: the condition and clauses of `when`, or its single expression."""
     return (body.condition, *body.always, *body.never) if isinstance(body, When) else (body,)
 
 
 def subjects(expr: Expr) -> Iterator[tuple[Subject, bool]]:
-    """Every subject of an expression in the order written, and whether it stands under an even number of `not`.
+    """Yield every subject of an expression in source order, and whether it is under an even number of `not`.
 
-    Of a pair only the first subject can: the others tell nothing alone.
+    Only the first subject of a pair counts as positive: a hit of another one says nothing by itself.
 
     >>> [(subject.name.text, positive) for subject, positive in subjects(AllOf((Has(Name("a")), Not(Has(Name("b"))))))]
     [('a', True), ('b', False)]
@@ -320,7 +320,7 @@ def _subjects(expr: Expr, *, positive: bool) -> Iterator[tuple[Subject, bool]]:
 
 
 def comparisons(cond: Cond) -> Iterator[Comparison | Exists | IsTruthy]:
-    """Every comparison inside a where, in the order written."""
+    """Yield every comparison, existence check and bare name of a condition, in source order."""
     match cond:
         case Not(item):
             yield from comparisons(item)
@@ -332,7 +332,7 @@ def comparisons(cond: Cond) -> Iterator[Comparison | Exists | IsTruthy]:
 
 
 def subject_comparisons(subject: Subject) -> Iterator[Comparison | Exists | IsTruthy]:
-    """Every comparison that a subject makes."""
+    """Yield the same for the condition of a subject."""
     match subject:
         case HasAttribute(comparison):
             yield comparison

@@ -1,7 +1,8 @@
-"""Parses a rule's text: words to nodes.
+"""Parses a rule's text into nodes.
 
-In: a `SourceText`. Out: a `RuleBody` or a `Cond` (what stands inside where), or None and at least one error.
-Takes time linear in the text and never raises. Nodes are built bottom-up while Lark reduces, so depth costs no stack.
+In: a `SourceText`. Out: a `RuleBody`, or a `Cond` for the condition in a where; or None and at least one error. Parsing
+is linear in the size of the text and never raises. Nodes are built bottom-up while Lark reduces, so nesting does not
+use the call stack.
 """
 
 from __future__ import annotations
@@ -62,19 +63,19 @@ _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 def parse_rule(source: SourceText) -> tuple[RuleBody | None, list[Problem]]:
-    """The rule that the passage holds."""
+    """Parse a rule."""
     tree, reported = _parse(source, "rule")
     return cast("RuleBody | None", tree), reported
 
 
 def parse_cond(source: SourceText) -> tuple[Cond | None, list[Problem]]:
-    """The condition that the passage holds, as inside where."""
+    """Parse a condition, as it is written in a where."""
     tree, reported = _parse(source, "cond")
     return cast("Cond | None", tree), reported
 
 
 def unquote(text: str) -> str:
-    r"""What a quoted text means; a backslash before any other character stays.
+    r"""Return the value of a quoted text; a backslash before any other character is kept.
 
     >>> unquote(r'"\d+ \"a\" \u00e9"')
     '\\d+ "a" é'
@@ -83,7 +84,7 @@ def unquote(text: str) -> str:
 
 
 def decode_surrogates(text: str) -> str:
-    r"""The text with escaped surrogates as what they stand for: a pair is one character, a lone one U+FFFD.
+    r"""Decode surrogates that came from escapes: a pair becomes one character, a lone one becomes U+FFFD.
 
     >>> [ascii(decode_surrogates(text)) for text in ("\ud83d\ude00", "\ud83d")]
     ["'\\U0001f600'", "'\\ufffd'"]
@@ -143,7 +144,7 @@ def _unexpected(source: SourceText, word: Token, read: list[Token], accepted: fr
 
 
 def _is_in_pair(read: list[Token]) -> bool:
-    """Whether the words read end in a pair, and not inside a where of it."""
+    """Return whether the tokens end inside a pair, but not inside one of its wheres."""
     depth = 0
     for word in reversed(read):
         depth += (word.type == "RPAR") - (word.type in {"LPAR", "HAS", "COUNT", "_WHERE"})
@@ -155,7 +156,7 @@ def _is_in_pair(read: list[Token]) -> bool:
 
 
 def _ends_in_group(read: list[Token]) -> bool:
-    """Whether the last word closes a parenthesis that belongs to no has, count or where."""
+    """Return whether the last token closes a group: a parenthesis not opened by `trace.has`, `count` or `where`."""
     depth = 0
     for word in reversed(read):
         if word.type == "RPAR":
@@ -188,7 +189,7 @@ def _partner_nodes(partner: Partner) -> list[object]:
 
 
 def _relations(written: Sequence[object]) -> Relations:
-    """The relations, each sort in the order written."""
+    """Sort the relations by kind, each kind in source order."""
     return Relations(
         tuple(each for each in written if isinstance(each, RelationWord)),
         tuple(key for each in written if isinstance(each, list) for key in each),
@@ -198,7 +199,7 @@ def _relations(written: Sequence[object]) -> Relations:
 
 @v_args(inline=True)
 class _Builder(Transformer[Token, object]):
-    """One method per alias of the grammar."""
+    """Builds nodes: one method per alias in the grammar."""
 
     def when(self, condition: Expr, *clauses: tuple[str, Expr]) -> When:
         always = tuple(expr for word, expr in clauses if word == "always")

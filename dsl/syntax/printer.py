@@ -1,7 +1,7 @@
-"""Prints nodes in their one canonical form, which parses back to equal nodes.
+"""Prints nodes in canonical form, which parses back to equal nodes.
 
-In: nodes. Out: text. Names and texts stand without quotes where they can; every group that `and` or `or` needs has its
-parentheses; `always` comes before `never`.
+In: nodes. Out: text. Names and texts are quoted only where they must be, every group of `and` or `or` that needs
+parentheses gets them, and `always` comes before `never`.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ _ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
 _NEVER_BARE = RESERVED | {"trace", "trace.has", "trace.count"}
 _EXACT_LIMIT = 1 << 64
-"""Below this a whole number is written with all its digits: no integer of a span is beyond."""
+"""Below this, whole numbers are printed with all digits; no integer on a span is larger."""
 
 
 def body_text(body: RuleBody) -> str:
-    """A whole rule."""
+    """Print a rule."""
     if not isinstance(body, When):
         return expr_text(body)
     clauses = [("when", body.condition)]
@@ -63,7 +63,7 @@ def body_text(body: RuleBody) -> str:
 
 
 def expr_text(expr: Expr) -> str:
-    """An expression."""
+    """Print an expression."""
     match expr:
         case AllOf(items) | AnyOf(items):
             return (" and " if isinstance(expr, AllOf) else " or ").join(_expr_in_group(item) for item in items)
@@ -81,7 +81,7 @@ def expr_text(expr: Expr) -> str:
 
 
 def subject_text(subject: Subject) -> str:
-    """A subject.
+    """Print a subject.
 
     >>> from dsl.syntax.nodes import Name
     >>> subject_text(Has(Name("GET /users"), Comparison(Name("status"), ">=", Number(500))))
@@ -95,7 +95,7 @@ def subject_text(subject: Subject) -> str:
 
 
 def occurrence_text(subject: Subject) -> str:
-    """A subject as it stands in a pair: a comparison in parentheses, and no name that reads like a word of the pair.
+    """Print a subject of a pair: comparisons get parentheses, and names that are soft keywords get `trace.has(…)`.
 
     >>> from dsl.syntax.nodes import Name
     >>> occurrence_text(HasAttribute(Exists(Name("x")))), occurrence_text(Has(Name("own")))
@@ -109,7 +109,7 @@ def occurrence_text(subject: Subject) -> str:
 
 
 def relation_texts(relations: Relations) -> Iterator[str]:
-    """The relations, one after the other."""
+    """Yield the text of each relation."""
     yield from (word.text for word in relations.words)
     if relations.keys:
         yield "with " + ", ".join(map(_key_text, relations.keys))
@@ -117,7 +117,7 @@ def relation_texts(relations: Relations) -> Iterator[str]:
 
 
 def cond_text(cond: Cond) -> str:
-    """What stands inside where."""
+    """Print the condition of a where."""
     match cond:
         case AllOf(items):
             return " and ".join(_cond_in_group(item) for item in items)
@@ -134,7 +134,7 @@ def cond_text(cond: Cond) -> str:
 
 
 def name_text(text: str) -> str:
-    """A name or text, in quotes only where it must be.
+    """Print a name or text, quoted only where it must be.
 
     >>> name_text("pii.access"), name_text("in"), name_text("a b")
     ('pii.access', '"in"', '"a b"')
@@ -144,7 +144,7 @@ def name_text(text: str) -> str:
 
 
 def operand_text(operand: Operand) -> str:
-    """The right side of a comparison."""
+    """Print the right-hand side of a comparison."""
     match operand:
         case ListLiteral(items):
             return "[" + ", ".join(map(_literal_text, items)) + "]"
@@ -155,7 +155,7 @@ def operand_text(operand: Operand) -> str:
 
 
 def number_text(value: float) -> str:
-    """A number as the language reads it; equal numbers have one text.
+    """Print a number so that equal numbers get the same text.
 
     >>> number_text(5), number_text(5.0), number_text(-0.0), number_text(0.5), number_text(10**22)
     ('5', '5', '0', '0.5', '1e+22')
@@ -164,7 +164,7 @@ def number_text(value: float) -> str:
 
 
 def _canonical(value: float) -> float:
-    """The integer among equal numbers, or, where integers have more digits than a double, the double."""
+    """Return the integer among equal numbers, or the float where an integer has more digits than a double holds."""
     if type(value) is float:
         return int(value) if value.is_integer() and abs(value) < _EXACT_LIMIT else value
     return (

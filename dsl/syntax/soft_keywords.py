@@ -1,9 +1,8 @@
-"""Finds the words of pairs: names to the lexer, words only by their place.
+"""Recognises soft keywords: words that are keywords only inside a pair, and names everywhere else.
 
-In: the tokens of a rule. Out: the same tokens, those that are words of a pair with a type of their own. A span may be
-called `each` or `own` all the same: no word of a pair is a word anywhere else. `each` and `some` begin a pair where an
-expression begins and a subject follows, which nothing else can; the other words are looked for in the pair that they
-begin. Linear in the number of tokens.
+In: the tokens of a rule. Out: the same tokens, with a type of their own for soft keywords. A span may therefore be
+called `each` or `own`. `each` and `some` start a pair where an expression starts and a subject follows, because no name
+can stand there; the other soft keywords are recognised only inside that pair. Linear in the number of tokens.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ SOFT_KEYWORDS = frozenset(
     {*QUANTIFIERS, "that", "has", "own", "above", "below", "directly", "beside", "within", "with", "same", "different"}
     | {"without", "any", "between"}
 )
-"""The names that are words somewhere in a pair."""
+"""Names that are keywords at some position in a pair."""
 
 _SUBJECT_START = frozenset({"NAME", "STRING", "HAS", "LPAR"})
 _EXPRESSION_OPENERS = frozenset({"LBRACE", "LPAR", "AND", "OR", "NOT"})
@@ -27,7 +26,7 @@ _RELATIONS |= {"with": "WITH", "without": "WITHOUT"}
 
 
 def mark_soft_keywords(tokens: Iterable[Token]) -> list[Token]:
-    """The tokens, with the words of pairs told from names."""
+    """Return the tokens with the soft keywords retyped."""
     softened = list(tokens)
     in_condition: list[bool] = []
     index = 0
@@ -38,7 +37,7 @@ def mark_soft_keywords(tokens: Iterable[Token]) -> list[Token]:
         elif word.type == "RPAR" and in_condition:
             in_condition.pop()
         elif not (in_condition and in_condition[-1]) and _starts_pair(softened, index):
-            index = _PairScanner(softened, index).mark_soft_keywords()
+            index = _PairScanner(softened, index).scan()
             continue
         index += 1
     return softened
@@ -59,14 +58,14 @@ def _starts_subject(tokens: list[Token], index: int) -> bool:
 
 
 class _PairScanner:
-    """Walks over one pair, as far as it is one; what is wrong with it the parser says."""
+    """Scans one pair as far as it is well formed; the parser reports what is wrong with the rest."""
 
     def __init__(self, tokens: list[Token], index: int) -> None:
         self._tokens = tokens
         self._index = index
 
-    def mark_soft_keywords(self) -> int:
-        """Turns the words of the pair; where it ends."""
+    def scan(self) -> int:
+        """Retype the soft keywords of the pair and return the index of the token after it."""
         self._retype(self._tokens[self._index].upper())
         self._skip_subject()
         if self._is("that"):
@@ -86,7 +85,7 @@ class _PairScanner:
             pass
 
     def _relation(self) -> bool:
-        """Passes over a relation; whether there was one."""
+        """Scan one relation; return whether there was one."""
         if self._type() in {"BEFORE", "AFTER"}:
             self._index += 1
             return True

@@ -1,7 +1,7 @@
 """Finds and reads rule files.
 
-In: paths, or texts by file name. Out: `SourceFile`s and problems. A directory is read recursively; names that begin
-with a dot are skipped (Kubernetes mounts a ConfigMap's files a second time under `..data`).
+In: paths, or texts by file name. Out: `SourceFile`s and problems. Directories are read recursively; names that start
+with a dot are skipped, because Kubernetes mounts the files of a ConfigMap a second time under `..data`.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file: its name as the user knows it, its text, and the same as lines."""
+    """One file: its path as the user gave it, its text, and the lines of the text."""
 
     path: str
     text: str
     lines: tuple[str, ...]
 
     def spot(self, line: int, column: int, length: int = 1) -> Spot:
-        """The spot at a line and column that count from 1."""
+        """Return the spot at a line and column, both counted from 1."""
         excerpt = self.lines[line - 1] if line <= len(self.lines) else None
         return Spot(Location(self.path, line, column), excerpt, length)
 
 
 @dataclass(frozen=True, slots=True)
 class SourceText:
-    """A stretch of a file that is parsed by itself.
+    """A part of a file that is parsed by itself.
 
-    Line i (from 0) of `text` stands at line `line + i` of the file, after `indent` characters; the first one after
-    `first_indent`. When the file writes the text in another way (folded, escaped), `line` and `indent` are where it
-    starts, `is_exact` is false, and every spot is there.
+    Line i (from 0) of `text` is line `line + i` of the file, indented by `indent` characters; the first line is
+    indented by `first_indent`. When the file writes the text differently (folded or escaped), `is_exact` is false, and
+    every spot is the start of the text, at `line` and `first_indent`.
     """
 
     file: SourceFile
@@ -57,7 +57,7 @@ class SourceText:
     is_exact: bool = True
 
     def spot(self, at: TextRange) -> Spot:
-        """The spot of a stretch of `text`."""
+        """Return the spot of a range of `text`."""
         if not self.is_exact:
             return self.file.spot(self.line, self.first_indent + 1)
         starts = _line_starts(self.text)
@@ -70,12 +70,12 @@ class SourceText:
 
 @lru_cache(maxsize=8)
 def _line_starts(text: str) -> list[int]:
-    """The offset of each line: looked up rather than counted, so that many problems in one text stay linear."""
+    """Return the offset of each line; a lookup instead of a count keeps many problems in one text linear."""
     return [0, *(index + 1 for index, character in enumerate(text) if character == "\n")]
 
 
 def read_files(paths: Iterable[str | Path]) -> tuple[list[SourceFile], list[Problem]]:
-    """The rule files at the paths and in directories below them, sorted by name, each once."""
+    """Read the rule files at the paths and in the directories below them, sorted by name, each once."""
     files: list[SourceFile] = []
     reported: list[Problem] = []
     visited: set[Path] = set()
@@ -88,14 +88,14 @@ def read_files(paths: Iterable[str | Path]) -> tuple[list[SourceFile], list[Prob
 
 
 def from_texts(texts: Mapping[str, str]) -> tuple[list[SourceFile], list[Problem]]:
-    """The same for texts by file name."""
+    """Return the same for texts by file name."""
     known = {name: text for name, text in texts.items() if name.endswith((RULES_SUFFIX, *YAML_SUFFIXES))}
     unknown = [problems.unknown_suffix(Spot(Location(name, 1, 1))) for name in texts if name not in known]
     return [source_file(name, known[name]) for name in sorted(known)], unknown
 
 
 def source_file(path: str, text: str) -> SourceFile:
-    r"""A file with its line breaks made `\n`, its byte order mark taken out, lone surrogates made U+FFFD.
+    r"""Return a file with `\n` line breaks, without byte order mark, and with lone surrogates replaced.
 
     >>> source_file("a.rules", "one\r\ntwo").lines
     ('one', 'two')
@@ -105,7 +105,7 @@ def source_file(path: str, text: str) -> SourceFile:
 
 
 def replace_surrogates(text: str) -> str:
-    """The text with lone surrogates made U+FFFD, so that it can be encoded."""
+    """Replace lone surrogates by U+FFFD, so that the text can be encoded."""
     return text if text.isascii() else _SURROGATE.sub(REPLACEMENT, text)
 
 
@@ -130,7 +130,7 @@ def _files(path: Path, reported: list[Problem]) -> Iterator[Path]:
 
 
 def _below(directory: Path, reported: list[Problem]) -> Iterator[Path]:
-    """The rule files of a directory; links are followed, because a mounted ConfigMap has links to directories."""
+    """Yield the rule files below a directory; links are followed, because a ConfigMap mount links to directories."""
 
     def note(error: OSError) -> None:
         reported.append(problems.unreadable(Spot(Location(str(error.filename), 1, 1)), error.strerror or str(error)))
@@ -147,7 +147,7 @@ def _below(directory: Path, reported: list[Problem]) -> Iterator[Path]:
 
 def _read(path: Path, reported: list[Problem]) -> Iterator[SourceFile]:
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
+        if path.exists() and not path.is_file():  # reading a pipe would block
             reported.append(problems.unreadable(Spot(Location(str(path), 1, 1)), "it is no regular file"))
             return
         content = path.read_bytes()
@@ -159,7 +159,7 @@ def _read(path: Path, reported: list[Problem]) -> Iterator[SourceFile]:
 
 
 def _spot(path: Path, content: bytes, position: int) -> Spot:
-    """The spot of a byte that is no text, in a file whose text begins before it."""
+    """Return the spot of a byte that is not UTF-8 and has only valid text before it."""
     before = content[:position].decode()
     file = source_file(str(path), before + content[position:].decode(errors="replace"))
     lines = source_file(str(path), before).lines

@@ -1,7 +1,7 @@
-"""Tells what somebody meant who nearly wrote a rule.
+"""Suggests a correction for a token that the grammar does not accept.
 
-In: the words read so far, the one that cannot stand there, and the kinds of word that could. Out: one line of advice.
-Words of other languages are known here, too.
+In: the tokens read so far, the rejected token, and the token types that the parser would accept. Out: one line of
+advice. Keywords of other languages are recognised as well.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RESERVED = frozenset(
 
 _SIMILARITY_CUTOFF = 0.65
 _MAX_ADVICE_CHARS = 120
-"""Advice that repeats a longer name than fits on a line says less than what is expected."""
+"""Advice that quotes a name longer than a line is less useful than a list of what is expected."""
 _NO_TOKEN = Token("", "")
 _WHEN = "write when { … } always { … } or when { … } never { … }"
 _OPERATORS = frozenset({"CMP", "IN", "IN_CIDR", "CONTAINS", "MATCHES", "STARTS_WITH", "ENDS_WITH"})
@@ -63,7 +63,7 @@ _FOREIGN_KEYWORDS = MappingProxyType(
         **dict.fromkeys(("forbid", "must_not"), ("NEVER", "never")),
     }
 )
-"""Words of other languages: the kind of word they stand for here, and how it is spelled."""
+"""Keywords of other languages: the token type of the equivalent here, and its spelling."""
 
 _FOREIGN_PHRASES = MappingProxyType(
     {
@@ -74,14 +74,14 @@ _FOREIGN_PHRASES = MappingProxyType(
         "xor": "write (a and not b) or (b and not a)",
     }
 )
-"""Words of other languages for which this one has no word."""
+"""Keywords of other languages that have no equivalent here."""
 
 
 PAIR_FORM = "write each A has B before (or some, after, with same K, without C between); nothing stands behind these"
 
 
 def advice(word: Token, read: Sequence[Token], accepted: frozenset[str]) -> str:
-    """What to write where `word` cannot stand."""
+    """Return what to write instead of the rejected token."""
     before, previous = [_NO_TOKEN, _NO_TOKEN, *read][-2:]
     mistakes = (*_idioms(word, before, previous, accepted), *_call_mistakes(word, before, previous, accepted))
     if (advice_text := next((advice_text for is_so, advice_text in mistakes if is_so), None)) is not None and len(
@@ -98,15 +98,15 @@ def advice(word: Token, read: Sequence[Token], accepted: frozenset[str]) -> str:
 
 
 def expected(accepted: frozenset[str]) -> str:
-    """What could stand at a place."""
-    # A pair can stand wherever a subject can, which says enough.
+    """Return a list of what the parser would accept."""
+    # A pair is accepted wherever a subject is; listing it as well would only lengthen the advice.
     accepted = accepted - {"EACH", "SOME"}
     names = accepted - _OPERATORS | {"operator"} if accepted >= _OPERATORS else accepted
     return "expected " + ", ".join(sorted(_TERMINAL_NAMES.get(name, name.lower()) for name in names))
 
 
 def _idioms(word: Token, before: Token, previous: Token, accepted: frozenset[str]) -> Iterator[tuple[bool, str]]:
-    """Turns of phrase that the language does not have: whether this is one, and how to say it instead."""
+    """Yield idioms that the language does not have: whether this is one, and how to write it instead."""
     is_not = previous.type == "NOT" and accepted == {"IN"}
     yield word == "exists" and "NAME" in accepted, "write `exists` behind the name: x exists"
     yield accepted == {"LBRACE"}, _WHEN
@@ -121,7 +121,7 @@ def _idioms(word: Token, before: Token, previous: Token, accepted: frozenset[str
 
 
 def _call_mistakes(word: Token, before: Token, previous: Token, accepted: frozenset[str]) -> Iterator[tuple[bool, str]]:
-    """The same for what is called that cannot be, or is called with too much."""
+    """Yield the same for calls of something that cannot be called, and for calls with too many arguments."""
     name, _, last = previous.rpartition(".")
     is_count = previous in {"count", "trace.count"} and word.type in {"NAME", "STRING"}
     yield word.type == "LPAR" and previous == "has", "write trace.has(…)"
@@ -136,7 +136,7 @@ def _call_mistakes(word: Token, before: Token, previous: Token, accepted: frozen
 
 
 def _intended_keyword(word: Token, previous: Token, accepted: frozenset[str]) -> str | None:
-    """The word of the language that was probably meant, where the text has a name."""
+    """Return the keyword that a name was probably meant to be."""
     kind, spelled = _FOREIGN_KEYWORDS.get(word.lower(), ("", ""))
     if kind in accepted:
         return spelled

@@ -1,7 +1,7 @@
-"""Reads a rule's text as words, before any grammar: what a single word can have wrong with it is found here.
+"""Splits a rule's text into tokens, and finds the mistakes that a single token can have.
 
-In: a `SourceText`. Out: Lark tokens and problems. Nesting is limited here, by counting, so that no later stage can run
-out of stack. Linear in the size of the text.
+In: a `SourceText`. Out: Lark tokens and problems. Nesting is limited here, by counting, so that no later stage can
+exhaust the stack. Linear in the size of the text.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ _SIGN_ADVICE = {
     **dict.fromkeys("“”„«»", 'write straight quotes: "'),
     **dict.fromkeys("\u2018\u2019\u201a", "write straight quotes: '"),
 }
-"""What to write instead of a sign that the language does not have; a longer one comes before what it begins with."""
+"""What to write instead of an unknown sign; longer signs come before their prefixes."""
 
 
 def tokenize(language: Lark, source: SourceText) -> tuple[list[Token], list[Problem]]:
-    """The words of the text, up to the first character that no word begins with."""
+    """Return the tokens of the text, up to the first character that no token starts with."""
     size_bytes = len(source.text.encode())
     if size_bytes > MAX_BYTES:
         return [], [problems.too_long(source.spot(TextRange(0, 1)), size_bytes, MAX_BYTES)]
@@ -68,12 +68,12 @@ def tokenize(language: Lark, source: SourceText) -> tuple[list[Token], list[Prob
 
 
 def text_range(token: Token) -> TextRange:
-    """Where a token stands in its text."""
+    """Return the range of a token in its text."""
     return TextRange(token.start_pos or 0, token.end_pos or 0)
 
 
 def quantity(text: str, at: TextRange) -> Number | Duration | None:
-    """A number or duration; None when the text is neither, or overflows.
+    """Parse a number or duration; return None when the text is neither or the value overflows.
 
     >>> quantity("1.5h", TextRange(0, 4)).value_ns
     5400000000000
@@ -84,7 +84,7 @@ def quantity(text: str, at: TextRange) -> Number | Duration | None:
     is_short_int = match[2] is None and match[3] is None and len(text) < _MAX_INT_DIGITS
     if match[4] is None:
         return Number(int(text) if is_short_int else value, at)
-    # A float would make 4.35ms a fraction of a nanosecond off; an exponent may be beyond what Decimal reads.
+    # With float arithmetic, 4.35ms would be off by a fraction of a nanosecond. Decimal rejects large exponents.
     exact = Decimal(match[1] + (match[2] or "")) if match[3] is None else Decimal(value)
     value_ns = exact * UNIT_NS[match[4]]
     if math.isinf(float(value_ns)):
@@ -121,7 +121,7 @@ def _invalid_token(source: SourceText, word: Token) -> Problem | None:
 
 
 def _too_deep(source: SourceText, words: Iterable[Token]) -> Iterator[Problem]:
-    """One problem where the nesting first passes the limit; a `not` nests until its operand ends."""
+    """Yield one problem where nesting first exceeds the limit; a `not` nests until its operand ends."""
     depth, nots = 0, 0
     opened: list[int] = []
     for word in words:
