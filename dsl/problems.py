@@ -70,7 +70,7 @@ def _warning(code: str, spot: Spot, message: str, advice: str) -> Problem:
 
 def _did_you_mean(word: str, known: Sequence[str]) -> str:
     close = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
-    return f"did you mean `{close[0]}`?" if close else "known are: " + ", ".join(known)
+    return f"did you mean `{close[0]}`?" if close else "expected one of: " + ", ".join(known)
 
 
 def _truncate(text: str) -> str:
@@ -79,12 +79,12 @@ def _truncate(text: str) -> str:
 
 def unexpected(spot: Spot, token: str, advice: str) -> Problem:
     """Report a token that the grammar does not accept."""
-    return _error("E101", spot, f"`{_truncate(token)}` cannot stand here", advice)
+    return _error("E101", spot, f"unexpected `{_truncate(token)}`", advice)
 
 
 def unexpected_end(spot: Spot, advice: str) -> Problem:
     """Report a rule that ends in the middle of a sentence."""
-    return _error("E102", spot, "the rule ends too early", advice)
+    return _error("E102", spot, "unexpected end of the rule", advice)
 
 
 def unterminated_string(spot: Spot) -> Problem:
@@ -95,57 +95,58 @@ def unterminated_string(spot: Spot) -> Problem:
 def unknown_character(spot: Spot, character: str, advice: str) -> Problem:
     """Report a character that no token starts with."""
     shown = character if character.isprintable() else f"U+{ord(character):04X}"
-    return _error("E104", spot, f"`{shown}` cannot stand outside quotes", advice)
+    return _error("E104", spot, f"`{shown}` is not allowed outside quotes", advice)
 
 
 def malformed_number(spot: Spot, word: str) -> Problem:
     """Report unquoted text that starts like a number."""
-    advice = f'to mean text, write "{_truncate(word)}"; a duration is one number with ns, us, ms, s, m, h or d'
-    return _error("E105", spot, f"`{_truncate(word)}` is neither number nor duration", advice)
+    advice = f'for a text, write "{_truncate(word)}"; a duration is one number with the unit ns, us, ms, s, m, h or d'
+    return _error("E105", spot, f"`{_truncate(word)}` is neither a number nor a duration", advice)
 
 
 def overflowing_number(spot: Spot, word: str) -> Problem:
     """Report a number that a double cannot hold."""
-    return _error("E106", spot, f"`{_truncate(word)}` is too large a number", "write a number below 1.7e308")
+    return _error("E106", spot, f"`{_truncate(word)}` is too large", "write a number below 1.7e308")
 
 
 def reserved_name(spot: Spot, name: str) -> Problem:
     """Report an unquoted name that is part of the language."""
-    advice = f'to mean an attribute, write "{_truncate(name)}" in quotes; else add the parenthesis that is missing'
-    return _error("E107", spot, f"`{_truncate(name)}` is no name", advice)
+    advice = f'for an attribute, write "{_truncate(name)}" in quotes; otherwise add the missing parenthesis'
+    return _error("E107", spot, f"`{_truncate(name)}` is not a name", advice)
 
 
 def too_deep(spot: Spot, limit: int) -> Problem:
     """Report nesting of parentheses, braces, brackets and `not` beyond the limit."""
-    return _error("E108", spot, f"nested more than {limit} deep", "split the rule, or take out parentheses and `not`")
+    return _error("E108", spot, f"nested more than {limit} deep", "split the rule, or remove parentheses and `not`")
 
 
 def too_long(spot: Spot, size_bytes: int, limit_bytes: int) -> Problem:
     """Report a rule that is larger than the limit."""
-    return _error("E109", spot, f"the rule has {size_bytes} bytes, at most {limit_bytes} are read", "split the rule")
+    return _error("E109", spot, f"the rule has {size_bytes} bytes; the limit is {limit_bytes}", "split the rule")
 
 
 def group_as_subject(spot: Spot, word: str) -> Problem:
     """Report where, before or after on a parenthesised group."""
-    advice = f"write `{word}` on each subject inside the parentheses"
-    return _error("E110", spot, f"`{word}` cannot be said of a group in parentheses", advice)
+    advice = f"apply `{word}` to each subject inside the parentheses"
+    return _error("E110", spot, f"`{word}` applies to a subject, not to a group in parentheses", advice)
 
 
 def bare_string(spot: Spot, text: str) -> Problem:
     """Report a quoted string where a condition is needed."""
-    advice = f"to mean a span, write trace.has({text}); to compare, write both: x == … or x == {text}"
-    return _error("E111", spot, f"{_truncate(text)} alone is no condition", advice)
+    advice = f"for a span, write trace.has({text}); to compare, repeat the name: x == … or x == {text}"
+    return _error("E111", spot, f"{_truncate(text)} is not a condition by itself", advice)
 
 
 def missing_clause(spot: Spot) -> Problem:
     """Report a `when` without always and never."""
-    advice = "add `always { … }` for what must be there, or `never { … }` for what must not"
+    advice = "add `always { … }` with what is required, or `never { … }` with what is forbidden"
     return _error("E112", spot, "`when` has neither `always` nor `never`", advice)
 
 
 def duplicate_clause(spot: Spot, clause: str) -> Problem:
     """Report a second clause of the same kind."""
-    return _error("E113", spot, f"`{clause}` stands twice", f"join them with `and` in one `{clause}`")
+    joiner = "and" if clause == "always" else "or"
+    return _error("E113", spot, f"duplicate `{clause}`", f"join them by `{joiner}` in one `{clause}`")
 
 
 def empty_list(spot: Spot) -> Problem:
@@ -156,19 +157,19 @@ def empty_list(spot: Spot) -> Problem:
 def missing_kind(spot: Spot) -> Problem:
     """Report a bare expression of unknown kind."""
     advice = "add `kind: pattern` (bad when true) or `kind: invariant` (bad when false), or write when … always …"
-    return _error("E201", spot, "nothing says whether this expression is good or bad", advice)
+    return _error("E201", spot, "the rule does not state whether this expression is good or bad", advice)
 
 
 def conflicting_kind(spot: Spot, kind: str, *, conditional: bool) -> Problem:
     """Report a kind that the form of the rule contradicts."""
     if conditional:
-        return _error("E202", spot, f"a `when` rule is conditional, not {kind}", "take `kind` out")
-    return _error("E202", spot, "only a `when` rule is conditional", "write when { … } always { … }, or another kind")
+        return _error("E202", spot, f"a `when` rule is conditional, not {kind}", "remove `kind`")
+    return _error("E202", spot, "only a `when` rule is conditional", "write when { … } always { … }, or change `kind`")
 
 
 def malformed_invariant(spot: Spot, *, has_or: bool) -> Problem:
     """Report an invariant that does not state what it is about."""
-    token = "an invariant is joined by `or`" if has_or else "an invariant has no `and`"
+    token = "an invariant must not be joined by `or`" if has_or else "an invariant needs an `and`"
     return _error("E203", spot, token, "write what it is about, then `and`, then what must be true: a and (b or c)")
 
 
@@ -185,18 +186,18 @@ def ordered_text(spot: Spot, name: str, op: str, value: str) -> Problem:
 
 def invalid_pattern(spot: Spot, reason: str) -> Problem:
     """Report a regular expression that RE2 rejects."""
-    advice = "write RE2 syntax: no look-around, no back-references"
-    return _error("E205", spot, f"the pattern cannot be read: {_truncate(reason)}", advice)
+    advice = "use RE2 syntax, which has no look-around and no back-references"
+    return _error("E205", spot, f"invalid pattern: {_truncate(reason)}", advice)
 
 
 def invalid_network(spot: Spot, text: str, advice: str) -> Problem:
     """Report a text that is not an IP network."""
-    return _error("E206", spot, f'"{_truncate(text)}" is no network', advice)
+    return _error("E206", spot, f'"{_truncate(text)}" is not a network', advice)
 
 
 def unknown_value(spot: Spot, name: str, value: str, known: Sequence[str]) -> Problem:
     """Report a value that a built-in name never has."""
-    return _error("E207", spot, f"`{name}` is never `{_truncate(value)}`", _did_you_mean(value, known))
+    return _error("E207", spot, f"`{name}` cannot be `{_truncate(value)}`", _did_you_mean(value, known))
 
 
 def misplaced_duration(spot: Spot, name: str) -> Problem:
@@ -207,38 +208,39 @@ def misplaced_duration(spot: Spot, name: str) -> Problem:
 
 def wrong_operand(spot: Spot, op: str, expected: str) -> Problem:
     """Report an operand that the operator does not accept."""
-    return _error("E209", spot, f"`{op}` does not take this", f"`{op}` takes {expected}")
+    return _error("E209", spot, f"`{op}` does not accept this value", f"`{op}` accepts {expected}")
 
 
 def too_many_subjects(spot: Spot, count: int, limit: int) -> Problem:
     """Report a rule with too many subjects."""
-    return _error("E210", spot, f"the rule has {count} subjects, at most {limit} are allowed", "split the rule")
+    return _error("E210", spot, f"the rule has {count} subjects; the limit is {limit}", "split the rule")
 
 
 def unsupported_word(spot: Spot, word: str) -> Problem:
     """Report a word of a pair that this version does not evaluate."""
-    advice = "write before, after, with same NAME, or without SUBJECT between"
-    return _error("E211", spot, f"this version does not judge `{_truncate(word)}`", advice)
+    advice = "use before, after, with same NAME, or without SUBJECT between"
+    return _error("E211", spot, f"this version does not support `{_truncate(word)}`", advice)
 
 
 def duplicate_relation(spot: Spot, relation: str) -> Problem:
     """Report a second relation of the same sort in a pair."""
-    return _error("E212", spot, f"a pair has one {relation}", "take one of them out, or join two pairs by `and`")
+    return _error("E212", spot, f"a pair can have only one {relation}", "remove one, or join two pairs by `and`")
 
 
 def unordered_without(spot: Spot) -> Problem:
     """Report `without … between` in a pair without an order."""
-    return _error("E213", spot, "`without` needs `before` or `after`", "write before or after behind what it must have")
+    advice = "add one of them: each a has b before without c between"
+    return _error("E213", spot, "`without` needs `before` or `after`", advice)
 
 
 def unreadable(spot: Spot, reason: str) -> Problem:
     """Report a path that cannot be read."""
-    return _error("E301", spot, f"cannot be read: {reason}", "name files and directories that exist and may be read")
+    return _error("E301", spot, f"cannot be read: {reason}", "correct the path, or make it readable")
 
 
 def not_utf8(spot: Spot) -> Problem:
     """Report a file that is not UTF-8."""
-    return _error("E302", spot, "the file is not UTF-8 text from here on", "save it as UTF-8")
+    return _error("E302", spot, "the file is not valid UTF-8 from here on", "save it as UTF-8")
 
 
 def unknown_suffix(spot: Spot) -> Problem:
@@ -253,51 +255,51 @@ def empty_directory(spot: Spot) -> Problem:
 
 def header_without_rule(spot: Spot) -> Problem:
     """Report a header without a rule."""
-    return _error("E305", spot, "this header has no rule", "write the rule below it, or take the header out")
+    return _error("E305", spot, "this header has no rule", "write the rule below it, or remove the header")
 
 
 def text_without_header(spot: Spot) -> Problem:
     """Report rule text without a header."""
-    advice = 'put a header above it: // "TITLE", or // Signal: NAME (severity), or // id: NAME'
+    advice = 'add a header above it: // "TITLE", or // Signal: NAME (severity), or // id: NAME'
     return _error("E306", spot, "this rule has no header", advice)
 
 
 def duplicate_key(spot: Spot, key: str) -> Problem:
     """Report a key that occurs twice."""
-    return _error("E307", spot, f"`{key}` is given twice", "keep one of them")
+    return _error("E307", spot, f"duplicate key `{key}`", "keep one of them")
 
 
 def invalid_value(spot: Spot, key: str, value: str, known: Sequence[str]) -> Problem:
     """Report a value that a key cannot have."""
-    return _error("E308", spot, f"`{key}` is never `{_truncate(value)}`", _did_you_mean(value, known))
+    return _error("E308", spot, f"`{key}` cannot be `{_truncate(value)}`", _did_you_mean(value, known))
 
 
 def empty_value(spot: Spot, key: str) -> Problem:
     """Report a key without a value."""
-    return _error("E309", spot, f"`{key}` has no value", "give it one, or take it out")
+    return _error("E309", spot, f"`{key}` has no value", "add a value, or remove the key")
 
 
 def invalid_id(spot: Spot, rule_id: str) -> Problem:
     """Report an id with characters that ids must not have."""
     advice = "start with a letter or digit; then up to 127 letters, digits and . _ -"
-    return _error("E310", spot, f"`{_truncate(rule_id)}` is no id", advice)
+    return _error("E310", spot, f"`{_truncate(rule_id)}` is not a valid id", advice)
 
 
 def missing_id(spot: Spot) -> Problem:
     """Report a rule from whose title no id can be derived."""
-    return _error("E311", spot, "no id can be made from the title", "give the rule an `id`")
+    return _error("E311", spot, "no id can be derived from the title", "add an `id`")
 
 
 def duplicate_id(spot: Spot, rule_id: str, first: Location) -> Problem:
     """Report the second of two rules with the same id."""
-    advice = "give one of them another `id`"
-    return _error("E312", spot, f"the id `{rule_id}` is that of the rule at {first.path}:{first.line}", advice)
+    advice = "change one of the two ids"
+    return _error("E312", spot, f"the id `{rule_id}` is already used by the rule at {first.path}:{first.line}", advice)
 
 
 def title_and_signal(spot: Spot) -> Problem:
     """Report a header that implies two kinds."""
     advice = "add `// kind: invariant` (bad when false) or `// kind: pattern` (bad when true)"
-    return _error("E313", spot, "a title says invariant, a Signal line says pattern", advice)
+    return _error("E313", spot, "the title implies an invariant, the Signal line a pattern", advice)
 
 
 def unknown_timezone(spot: Spot, name: str, known: Sequence[str]) -> Problem:
@@ -305,23 +307,23 @@ def unknown_timezone(spot: Spot, name: str, known: Sequence[str]) -> Problem:
     folded = {each.lower(): each for each in known}
     close = get_close_matches(name.lower(), folded, n=1, cutoff=0.8)
     advice = f"did you mean `{folded[close[0]]}`?" if close else "write an IANA name such as Europe/Berlin, or UTC"
-    return _error("E314", spot, f"`{_truncate(name)}` is no time zone", advice)
+    return _error("E314", spot, f"unknown time zone `{_truncate(name)}`", advice)
 
 
 def invalid_yaml(spot: Spot, reason: str) -> Problem:
     """Report text that is not valid YAML."""
     advice = "correct the YAML; a condition with quotes, braces or colons is safe on the lines below `condition: |`"
-    return _error("E320", spot, f"this is no YAML: {_truncate(reason)}", advice)
+    return _error("E320", spot, f"invalid YAML: {_truncate(reason)}", advice)
 
 
 def unsupported_yaml(spot: Spot, what: str, advice: str) -> Problem:
     """Report YAML that rule files do not support."""
-    return _error("E321", spot, f"{what} cannot stand in a rule file", advice)
+    return _error("E321", spot, f"{what} is not allowed in a rule file", advice)
 
 
 def unknown_key(spot: Spot, key: str, known: Sequence[str]) -> Problem:
     """Report an unknown key."""
-    return _error("E322", spot, f"`{_truncate(key)}` is no known key", _did_you_mean(key, known))
+    return _error("E322", spot, f"unknown key `{_truncate(key)}`", _did_you_mean(key, known))
 
 
 def wrong_type(spot: Spot, what: str, needed: str) -> Problem:
@@ -336,53 +338,50 @@ def missing_key(spot: Spot, key: str) -> Problem:
 
 def failed_test(spot: Spot, name: str, expected: str, actual: str) -> Problem:
     """Report a test with an unexpected verdict."""
-    advice = "correct the rule, or what the test expects"
+    advice = "correct the rule or the test"
     if (expected, actual) == ("held", "not_applicable"):
-        advice = (
-            "the rule is about nothing in this trace; `when { … }` says what a rule is about, whatever happens then"
-        )
-    return _error("E330", spot, f"test `{_truncate(name)}` expects {expected}, the verdict is {actual}", advice)
+        advice = "the rule does not apply to this trace; state what it is about with `when { … }`"
+    return _error("E330", spot, f"test `{_truncate(name)}` expects {expected}, but the verdict is {actual}", advice)
 
 
 def depends_on_others(spot: Spot, name: str, alone: str, among: str) -> Problem:
     """Report a test whose verdict depends on the other rules of the set: a bug in BeTrace, not in the rules."""
-    message = (
-        f"in test `{_truncate(name)}` the verdict is {alone} of this rule alone, and {among} beside the other rules"
-    )
-    return _error("E331", spot, message, "report it, with these files: rules must not depend on each other")
+    message = f"in test `{_truncate(name)}` the verdict is {alone} for the rule alone, but {among} with the other rules"
+    return _error("E331", spot, message, "report this bug with these files: rules must not depend on each other")
 
 
 def never_applicable(spot: Spot) -> Problem:
     """Warn of a rule that cannot apply to any trace."""
-    return _warning("W401", spot, "this can never be true, so the rule is never applicable", "look for a contradiction")
+    return _warning("W401", spot, "this can never be true, so the rule never applies", "resolve the contradiction")
 
 
 def never_broken(spot: Spot) -> Problem:
     """Warn of a rule that no trace can break."""
-    return _warning("W402", spot, "no trace can break this rule", "look for what is always true")
+    advice = "look for a contradiction, or for a part that is always true"
+    return _warning("W402", spot, "no trace can break this rule", advice)
 
 
 def required_and_excluded(spot: Spot, subject: str) -> Problem:
     """Warn of `a and not a`."""
-    advice = "two subjects may be two spans: narrow one of them with .where(…)"
-    return _warning("W403", spot, f"`{_truncate(subject)}` is asked for and excluded at once", advice)
+    advice = "two subjects can match different spans; narrow one of them with .where(…)"
+    return _warning("W403", spot, f"`{_truncate(subject)}` is both required and excluded", advice)
 
 
 def near_name(spot: Spot, name: str, known: str, *, built_in: bool) -> Problem:
     """Warn of a name one edit away from an OpenTelemetry attribute or a built-in name."""
     what = "a built-in name" if built_in else "an OpenTelemetry attribute"
-    return _warning("W404", spot, f"`{_truncate(name)}` is nearly `{known}`, {what}", f"did you mean `{known}`?")
+    return _warning("W404", spot, f"`{_truncate(name)}` resembles `{known}`, {what}", f"did you mean `{known}`?")
 
 
 def expired_exception(spot: Spot, day: str) -> Problem:
     """Warn of an exception that has expired."""
-    advice = "take it out, or agree on a new day with its owner"
+    advice = "remove it, or agree on a new date with its owner"
     return _warning("W405", spot, f"this exception expired on {day}", advice)
 
 
 def missing_tests(spot: Spot, rule_id: str) -> Problem:
     """Warn of a rule without tests."""
-    advice = "add `tests:` with a trace that breaks the rule and one that holds"
+    advice = "add `tests:` with a trace that breaks the rule and one that does not"
     return _warning("W406", spot, f"the rule `{rule_id}` has no tests", advice)
 
 
@@ -393,14 +392,15 @@ def mixed_and_or(spot: Spot) -> Problem:
 
 def about_every_trace(spot: Spot) -> Problem:
     """Warn of a rule that applies to traces without any hit."""
-    advice = "it keeps a window for every trace; name what the rule is about to save that"
+    advice = "it opens a window for every trace; name what the rule is about to avoid that"
     return _warning("W408", spot, "this rule is about every trace", advice)
 
 
 def null_comparison(spot: Spot, name: str, op: str) -> Problem:
     """Warn of `x == null`."""
     instead = f"not ({name} exists)" if op == "==" else f"{name} exists"
-    return _warning("W409", spot, "`null` is the text null", f"to ask whether it is there, write {instead}")
+    advice = f"to test whether it exists, write {instead}"
+    return _warning("W409", spot, "`null` is read as text, not as a missing value", advice)
 
 
 def near_header(spot: Spot, key: str, advice: str) -> Problem:
@@ -410,29 +410,29 @@ def near_header(spot: Spot, key: str, advice: str) -> Problem:
 
 def count_above_limit(spot: Spot, limit: int) -> Problem:
     """Warn of a count compared with more than the counting limit."""
-    advice = f"compare with less than {limit}"
-    return _warning("W411", spot, f"more than {limit} spans are not counted, so this can stay undetermined", advice)
+    advice = f"compare with a number below {limit}"
+    return _warning("W411", spot, f"at most {limit} spans are counted, so the verdict can be undetermined", advice)
 
 
 def unitless_duration(spot: Spot) -> Problem:
     """Warn of `span.duration` compared with a number without a unit."""
-    return _warning("W412", spot, "`span.duration` is in nanoseconds here", "write a unit, as in 250ms")
+    return _warning("W412", spot, "`span.duration` is in nanoseconds here", "add a unit, such as 250ms")
 
 
 def order_of_bounds(spot: Spot, op: str, replacement: str) -> Problem:
     """Warn of `before` or `after` where it misses occurrences."""
     which = "first" if op == "before" else "last"
-    message = f"`{op}` compares only the {which} of both, and misses an order between others"
-    return _warning("W414", spot, message, f"to speak of each of them, write {_truncate(replacement)}")
+    message = f"`{op}` compares only the {which} span of each subject, not the others"
+    return _warning("W414", spot, message, f"to compare every span, write {_truncate(replacement)}")
 
 
 def empty_file(spot: Spot) -> Problem:
     """Warn of a rule file without rules."""
-    return _warning("W413", spot, "this file has no rule", "write one, or take the file out")
+    return _warning("W413", spot, "this file has no rule", "add a rule, or remove the file")
 
 
 def attribute_as_text(spot: Spot, text: str, instead: str, *, has_one_name: bool) -> Problem:
     """Warn of a text that looks like another subject's attribute: `b.where(id == a.id)`."""
-    before = "" if has_one_name else "let both spans carry it under one name and "
+    before = "" if has_one_name else "give both spans the attribute under one name and "
     advice = f"{before}write `{_truncate(instead)}`, or put the text in quotes"
     return _warning("W420", spot, f"`{_truncate(text)}` is a text here, not an attribute", advice)

@@ -68,10 +68,8 @@ def resolve_kind(body: RuleBody, given: Kind | None, draft: Draft, reported: lis
     Returns None, and reports a problem, when they contradict each other or none of them determines it.
     """
     if isinstance(body, When):
-        if given not in {None, Kind.CONDITIONAL}:
-            reported.append(
-                problems.conflicting_kind(draft.fields["kind"].spot, draft.fields["kind"].text, conditional=True)
-            )
+        if given is not None and given is not Kind.CONDITIONAL:
+            reported.append(problems.conflicting_kind(draft.fields["kind"].spot, given.value, conditional=True))
         return Kind.CONDITIONAL
     if given is Kind.CONDITIONAL:
         reported.append(problems.conflicting_kind(draft.fields["kind"].spot, given.value, conditional=False))
@@ -202,7 +200,7 @@ def _pattern(literal: Text, source: SourceText) -> Iterator[Problem]:
     try:
         pattern_search(literal.value)
     except re2.error as error:
-        reason = error.args[0] if error.args else "it is no RE2 pattern"
+        reason = error.args[0] if error.args else "it is not an RE2 pattern"
         shown = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
         yield problems.invalid_pattern(source.spot(literal.at), shown)
 
@@ -214,7 +212,7 @@ def _network(literal: Text, source: SourceText) -> Iterator[Problem]:
         try:
             network = ipaddress.ip_network(literal.value, strict=False)
         except ValueError:
-            advice = "write an address and the length of its prefix, as in 10.0.0.0/8"
+            advice = "write an address and a prefix length, such as 10.0.0.0/8"
         else:
-            advice = f"its bits beyond the prefix are set; did you mean {network}?"
+            advice = f"bits beyond the prefix are set; did you mean {network}?"
         yield problems.invalid_network(source.spot(literal.at), literal.value, advice)

@@ -129,11 +129,11 @@ class Assembly:
         order = pair.partner.relations.order
         if order is not None and not is_same and pair == _bounds_only(pair, order):
             pairing = Pairing.UNSTARTED if pair.quantifier == "each" else Pairing.NOTHING
-            subject = self._occurrence_atom(pair.subject, bound=True, pairing=pairing)
-            partner = self._occurrence_atom(pair.partner.subject, bound=bound, pairing=Pairing.NOTHING)
+            subject = self._pair_atom(pair.subject, bound=True, pairing=pairing)
+            partner = self._pair_atom(pair.partner.subject, bound=bound, pairing=Pairing.NOTHING)
             return PairBoundsTerm(_pair_labels(pair), pair.quantifier, subject, order, partner)
         keys = _names(pair.keys)
-        subject = self._occurrence_atom(pair.subject, bound=True, keys=keys)
+        subject = self._pair_atom(pair.subject, bound=True, keys=keys)
         that = None if pair.that is None else self._relation(pair.subject, pair.that, keys, bound=True)
         relation = self._relation(pair.subject, pair.partner, keys, bound=bound)
         return PairTerm(_pair_labels(pair), pair.quantifier, subject, that, relation, pair.partner.is_own)
@@ -144,9 +144,9 @@ class Assembly:
         between, is_any = None, False
         for without in relations.without:
             is_any = without.is_any
-            between = self._occurrence_atom(without.subject, bound=False, keys=() if is_any else compared)
+            between = self._pair_atom(without.subject, bound=False, keys=() if is_any else compared)
         return Relation(
-            partner=self._occurrence_atom(partner.subject, bound=bound, keys=compared),
+            partner=self._pair_atom(partner.subject, bound=bound, keys=compared),
             order=relations.order,
             keys=tuple(map(keys.index, compared)),
             between=between,
@@ -154,7 +154,7 @@ class Assembly:
             is_same=self._fingerprint(subject) == self._fingerprint(partner.subject),
         )
 
-    def _occurrence_atom(
+    def _pair_atom(
         self, subject: Subject, *, bound: bool, keys: tuple[str, ...] = (), pairing: Pairing = Pairing.EACH
     ) -> bytes:
         """Return the atom of a subject of a pair."""

@@ -40,7 +40,7 @@ class RulesError(Exception):
     def __init__(self, reported: list[Problem]) -> None:
         first = next(problem for problem in reported if problem.severity is problems.Severity.ERROR)
         location = f"{first.location.path}:{first.location.line}:{first.location.column}"
-        super().__init__(f"the rules have errors, the first is {first.code} at {location}: {first.message}")
+        super().__init__(f"the rules have errors; the first is {first.code} at {location}: {first.message}")
         self.problems = reported
 
 
@@ -106,9 +106,8 @@ def build_rule_set(
         for spec, count in each.atom_specs.items() if each.rule.enabled else ():
             counts[spec] = max(count, counts.get(spec, 0))
     pairings = _pairings(each.pairings for each in compiled if each.rule.enabled)
-    atoms = [
-        compile_atom(each, count, pairings.get(each.fingerprint, Pairing.NOTHING)) for each, count in counts.items()
-    ]
+    nothing = Pairing.NOTHING
+    atoms = [compile_atom(spec, count, pairings.get(spec.fingerprint, nothing)) for spec, count in counts.items()]
     return RuleSet.of([each.rule for each in compiled], atoms, {file.path: file.text for file in files}), reported
 
 
@@ -155,22 +154,20 @@ def _compile_rule(draft: Draft, metadata: Metadata, reported: list[Problem]) -> 
     return CompiledRule(rule, draft, body, assembly.atom_specs, assembly.pairings)
 
 
-def _rule(
-    metadata: Metadata, kind: Kind, text: str, fingerprint: str, formula: Formula, atoms: frozenset[bytes]
-) -> Rule:
+def _rule(meta: Metadata, kind: Kind, text: str, fingerprint: str, formula: Formula, atoms: frozenset[bytes]) -> Rule:
     return Rule(
-        id=metadata.id,
-        title=metadata.title,
-        severity=metadata.severity,
+        id=meta.id,
+        title=meta.title,
+        severity=meta.severity,
         kind=kind,
-        controls=metadata.controls,
-        owner=metadata.owner,
-        tags=metadata.tags,
-        description=metadata.description,
-        references=metadata.references,
-        enabled=metadata.enabled,
-        mode=metadata.mode,
-        timezone=metadata.timezone,
+        controls=meta.controls,
+        owner=meta.owner,
+        tags=meta.tags,
+        description=meta.description,
+        references=meta.references,
+        enabled=meta.enabled,
+        mode=meta.mode,
+        timezone=meta.timezone,
         text=text,
         fingerprint=fingerprint,
         formula=formula,

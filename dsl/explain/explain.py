@@ -21,13 +21,13 @@ from dsl.syntax.parse import parse_cond
 from dsl.syntax.printer import body_text, cond_text
 
 _UNDETERMINED = (
-    "it applies, and what is missing could change the answer, because the trace is not known whole",
-    "(it was cut, input was lost, or it has more spans than are counted)",
+    "it applies, but the trace is incomplete, and the missing part could change the verdict",
+    "(its window hit max_duration, input was lost, or it has more spans than are counted)",
 )
 _SPAN_IS = (
-    "A span is `x` when that is its name, or it has an event of that name, or an attribute that is not false.",
-    "Where `a` of a span `x` is looked at, any span that has an `x.a` is one, too; where `x.a` of a span is looked at,",
-    "so is a span `x` that has an `a`.",
+    "A span matches `x` when `x` is its name, the name of one of its events, or an attribute of it that is not false.",
+    "A condition on `a` of a span `x` also matches any span with an attribute `x.a`; a condition on `x.a` of a span",
+    "also matches a span `x` with an attribute `a`.",
 )
 
 
@@ -61,7 +61,7 @@ def explain(compiled: CompiledRule, identity: Iterable[str]) -> str:
         "Held when it applies and": clauses(meaning.broken, holds=False),
         "Undetermined when": _UNDETERMINED,
         "Exceptions": [_exception(each) for each in compiled.draft.exceptions],
-        "Leaves the process, of each span that satisfies an atom": list(_exported_data(compiled.atom_specs, identity)),
+        "Exported from each span that satisfies an atom": list(_exported_data(compiled.atom_specs, identity)),
         "Atoms": [_atom(spec) for spec in compiled.atom_specs],
     }
     written = [_section(head, lines) for head, lines in sections.items() if lines]
@@ -76,7 +76,7 @@ def _status(rule: Rule) -> str:
     phrases = [rule.kind.value, rule.severity.value, *rule.controls]
     phrases += [f"times in {rule.timezone}"] if rule.timezone != "UTC" else []
     phrases += ["shadow: judged and counted, no signals"] if rule.mode is Mode.SHADOW else []
-    phrases += ["not enabled: judged on no trace"] if not rule.enabled else []
+    phrases += ["not enabled: never judged"] if not rule.enabled else []
     return ", ".join(phrases)
 
 
@@ -85,11 +85,8 @@ def _applies(meaning: Meaning) -> list[str]:
     if not meaning.is_pattern or not hits:
         return clauses(meaning.about)
     # A pattern also applies to every trace for which it is true, even without a hit.
-    unhit = [
-        item
-        for item in (meaning.about.items if isinstance(meaning.about, AnyOf) else [meaning.about])
-        if not _implies_hit(item)
-    ]
+    items = meaning.about.items if isinstance(meaning.about, AnyOf) else (meaning.about,)
+    unhit = [item for item in items if not _implies_hit(item)]
     phrases = [f"({sentence(item)})" if isinstance(item, AllOf | AnyOf) else sentence(item) for item in unhit]
     return joined("or", [*hits, *phrases])
 
@@ -120,10 +117,10 @@ def _exported_data(atom_specs: Collection[AtomSpec], identity: Iterable[str]) ->
     compared = {key for spec in atom_specs for key in spec.keys}
     named = {name for spec in atom_specs for name in lookup_names(spec, shown=True)}
     yield "its id, name, service, start and duration"
-    yield "where it has them, as the rule names them: " + ", ".join(sorted(named))
-    yield "where it has them, as it tells who: " + ", ".join(sorted(identity))
+    yield "if present, the attributes that the rule names: " + ", ".join(sorted(named))
+    yield "if present, the identity attributes: " + ", ".join(sorted(identity))
     if compared:
-        yield "where it has them, hashes of the values that pairs compare: " + ", ".join(sorted(compared))
+        yield "if present, hashes of the values that pairs compare: " + ", ".join(sorted(compared))
 
 
 def _atom(spec: AtomSpec) -> str:

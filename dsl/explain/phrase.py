@@ -53,16 +53,16 @@ _COUNTS = MappingProxyType(
 _COMPARISONS = MappingProxyType(
     {
         "==": ("is", "is not"),
-        "!=": ("is there and is not", "is"),
+        "!=": ("exists and is not", "is"),
         "<": ("is less than", "is not less than"),
         "<=": ("is at most", "is not at most"),
         ">": ("is more than", "is not more than"),
         ">=": ("is at least", "is not at least"),
         "in": ("is one of", "is none of"),
-        "not in": ("is there and is none of", "is one of"),
-        "in_cidr": ("is an address in", "is no address in"),
+        "not in": ("exists and is none of", "is one of"),
+        "in_cidr": ("is an address in", "is not an address in"),
         "contains": ("contains", "does not contain"),
-        "matches": ("fits the pattern", "does not fit the pattern"),
+        "matches": ("matches the pattern", "does not match the pattern"),
         "starts_with": ("starts with", "does not start with"),
         "ends_with": ("ends with", "does not end with"),
     }
@@ -118,7 +118,7 @@ def whose_phrase(cond: Cond, *, holds: bool = True) -> str:
 
     >>> from dsl.syntax.nodes import Name
     >>> whose_phrase(AllOf((Comparison(Name("x"), "==", Number(1)), Exists(Name("y")))))
-    'whose `x` is 1 and whose `y` is there'
+    'whose `x` is 1 and whose `y` exists'
     """
     match cond:
         case Not(item):
@@ -137,7 +137,7 @@ def cond_phrase(cond: Cond, *, holds: bool = True) -> str:
 
     >>> from dsl.syntax.nodes import Name
     >>> cond_phrase(Not(Comparison(Name("x"), "==", Text("a b"))))
-    '`x`, if it is there, is not "a b"'
+    '`x`, if it exists, is not "a b"'
     """
     match cond:
         case Not(item):
@@ -146,15 +146,15 @@ def cond_phrase(cond: Cond, *, holds: bool = True) -> str:
             word = "and" if isinstance(cond, AllOf) is holds else "or"
             return " ".join(joined(word, [_cond_part(item, holds=holds) for item in items]))
         case Exists(name):
-            return f"{_quoted(name.text)} {'is there' if holds else 'is missing'}"
+            return f"{_quoted(name.text)} {'exists' if holds else 'is missing'}"
         case IsTruthy(Name("span.is_root")):
             return f"`span.is_root` is {'true' if holds else 'not true'}"
         case IsTruthy(name):
-            phrase = "is there and neither false, 0 nor empty" if holds else "is missing, false, 0 or empty"
+            phrase = "exists and is neither false, 0 nor empty" if holds else "is missing, false, 0 or empty"
             return f"{_quoted(name.text)} {phrase}"
         case Comparison(name, op, value):
-            known = "both are" if isinstance(value, Reference) else "it is"
-            subject = _quoted(name.text) + ("" if holds else f", if {known} there,")
+            condition = "both exist" if isinstance(value, Reference) else "it exists"
+            subject = _quoted(name.text) + ("" if holds else f", if {condition},")
             return f"{subject} {_COMPARISONS[op][not holds]} {_value(op, value)}"
 
 

@@ -29,11 +29,11 @@ _ID = re.compile(r"\s*//\s*id\s*:.*")
 _NEAR_FIELD = re.compile(r"\s*//\s*([A-Za-z][A-Za-z _-]{0,40}?) {0,9}[:=].*")
 _NEAR_SIGNAL = re.compile(r"\s*//\s*(signal)\b.*\( *(?:info|low|medium|high|critical) *\)", re.IGNORECASE)
 _NEAR_TITLE = re.compile(r"\s*//\s*([“”„«\u2018']([^“”„«»\u2018\u2019']+)[“”»\u2019'])")
-_SIMILARITY_CUTOFF = 0.75
+_CUTOFF = 0.75
 _KEYS = (*HEADER_KEYS, "signal")
 _FOREIGN_KEYS = {
     **dict.fromkeys(("title", "name"), 'did you mean "TITLE"?'),
-    **dict.fromkeys(("condition", "exceptions", "tests", "exampleviolation"), "it stands in YAML rule files only"),
+    **dict.fromkeys(("condition", "exceptions", "tests", "exampleviolation"), "it is allowed in YAML rule files only"),
     "complianceframeworks": "did you mean `controls:`?",
 }
 
@@ -108,9 +108,7 @@ def _near_misses(file: SourceFile, index: int, *, is_header: bool) -> Iterator[P
         key = re.sub("[ _-]", "", field[1].lower())
         if is_header and key in _FOREIGN_KEYS:
             yield _near_miss(file, index, field, _FOREIGN_KEYS[key])
-        elif (is_header or key in {"id", "signal"}) and (
-            close := get_close_matches(key, _KEYS, n=1, cutoff=_SIMILARITY_CUTOFF)
-        ):
+        elif (is_header or key in {"id", "signal"}) and (close := get_close_matches(key, _KEYS, n=1, cutoff=_CUTOFF)):
             yield _near_miss(file, index, field, _spelling(close[0]))
 
 
@@ -130,9 +128,6 @@ def _field(file: SourceFile, index: int, line: re.Match[str], group: int, *, is_
 
 def _source_text(file: SourceFile, start: int, end: int) -> SourceText | None:
     """Return the text of these lines without surrounding blank lines and comments; None when nothing remains."""
-    body_lines = [
-        index for index in range(start, end) if file.lines[index].strip() and not _COMMENT.match(file.lines[index])
-    ]
-    if not body_lines:
-        return None
-    return SourceText(file, "\n".join(file.lines[body_lines[0] : body_lines[-1] + 1]), body_lines[0] + 1)
+    lines = file.lines
+    used = [index for index in range(start, end) if lines[index].strip() and not _COMMENT.match(lines[index])]
+    return SourceText(file, "\n".join(lines[used[0] : used[-1] + 1]), used[0] + 1) if used else None

@@ -40,7 +40,7 @@ _INT = re.compile(r"[-+]?[0-9]{1,400}|0o[0-7]{1,400}|0x[0-9a-fA-F]{1,300}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _CONTROL = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NO_CHARACTER = re.compile(r"\\U(?!000[0-9A-Fa-f]|0010)[0-9A-Fa-f]{8}")
-_ONE_DOCUMENT = "write its rules in the list of the first, or in a file of their own"
+_ONE_DOCUMENT = "move its rules to the first document, or to another file"
 _SPECIAL = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
 
 
@@ -104,10 +104,7 @@ def read_yaml(file: SourceFile) -> tuple[YamlNode | None, list[Problem]]:
     except YAMLError:
         return None, [*composer.reported, problems.invalid_yaml(_first_match(file, _CONTROL), "a control character")]
     except (ValueError, OverflowError):
-        return None, [
-            *composer.reported,
-            problems.invalid_yaml(_first_match(file, _NO_CHARACTER), "an escape for no character"),
-        ]
+        return None, [*composer.reported, problems.invalid_yaml(_first_match(file, _NO_CHARACTER), "invalid escape")]
 
 
 def _first_match(file: SourceFile, what: re.Pattern[str]) -> Spot:
@@ -147,10 +144,8 @@ def _block_source(file: SourceFile, text: str, line: int) -> SourceText | None:
     if len(written) < len(text_lines) or first >= len(text_lines):
         return None
     indent = len(written[first]) - len(text_lines[first])
-    is_exact = all(
-        line_text[indent:].rstrip() == text_line.rstrip()
-        for line_text, text_line in zip(written, text_lines, strict=True)
-    )
+    pairs = zip(written, text_lines, strict=True)
+    is_exact = all(line[indent:].rstrip() == text_line.rstrip() for line, text_line in pairs)
     return SourceText(file, text, line + 1, indent, indent) if is_exact else None
 
 
@@ -215,7 +210,7 @@ class _Composer:
             if isinstance(node, YamlScalar) and node.is_empty:  # the parser reports the location of the next token
                 node = replace(node, spot=key.spot)
             if not isinstance(key, YamlScalar):
-                self.reported.append(problems.unsupported_yaml(key.spot, "a list or mapping as key", "write one word"))
+                self.reported.append(problems.unsupported_yaml(key.spot, "a list or mapping as key", "use one word"))
             elif key.text in entries:
                 self.reported.append(problems.duplicate_key(key.spot, key.text))
             else:
@@ -230,9 +225,9 @@ class _Composer:
         if isinstance(event, AliasEvent):
             self.reported.append(problems.unsupported_yaml(self._at(event), "an alias", "write the value out"))
         elif getattr(event, "anchor", None) is not None:
-            self.reported.append(problems.unsupported_yaml(self._at(event), "an anchor", "take it out"))
+            self.reported.append(problems.unsupported_yaml(self._at(event), "an anchor", "remove it"))
         if getattr(event, "ctag", None) is not None:
-            self.reported.append(problems.unsupported_yaml(self._at(event), "a tag", "take it out"))
+            self.reported.append(problems.unsupported_yaml(self._at(event), "a tag", "remove it"))
 
     def _at(self, event: Event) -> Spot:
         start, end = event.start_mark, event.end_mark

@@ -71,12 +71,10 @@ class _RuleReader:
             lacks_tests=not {"tests", "example_violation"} & set(rule.entries),
         )
 
-    def mapping(
-        self, node: YamlNode, what: str, keys: tuple[str, ...], expected: str = "a mapping"
-    ) -> YamlMapping | None:
+    def mapping(self, node: YamlNode, what: str, keys: tuple[str, ...], type_: str = "a mapping") -> YamlMapping | None:
         """Return the node as a mapping, and report unknown keys."""
         if not isinstance(node, YamlMapping):
-            self.reported.append(problems.wrong_type(node.spot, what, expected))
+            self.reported.append(problems.wrong_type(node.spot, what, type_))
             return None
         for key, entry in node.entries.items():
             if key not in keys:
@@ -176,9 +174,8 @@ class _RuleReader:
         if expect.text not in verdicts:
             self.reported.append(problems.invalid_value(expect.spot, "expect", expect.text, verdicts))
             return None
-        return DraftTest(
-            self._text(test, "name") or f"test {index}", spans, hit_max_duration, Verdict(expect.text), test.spot
-        )
+        name = self._text(test, "name") or f"test {index}"
+        return DraftTest(name, spans, hit_max_duration, Verdict(expect.text), test.spot)
 
     def _example(self, node: YamlNode) -> DraftTest | None:
         """Read `example_violation`: a list of spans, a mapping with `spans`, or `trace: [{span: NAME, …}]`."""
@@ -190,11 +187,9 @@ class _RuleReader:
         else:
             hit_max_duration = self._hit_max_duration(example)
             spans = self._trace_spans(example) if "trace" in example.entries else self._spans(example)
-        return (
-            None
-            if spans is None
-            else DraftTest("example_violation", spans, hit_max_duration, Verdict.BROKEN, node.spot)
-        )
+        if spans is None:
+            return None
+        return DraftTest("example_violation", spans, hit_max_duration, Verdict.BROKEN, node.spot)
 
     def _trace_spans(self, example: YamlMapping) -> tuple[Span, ...] | None:
         """Read the spans of `trace`, which may use `span` as the key of the name."""

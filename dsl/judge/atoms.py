@@ -228,10 +228,7 @@ def _witness(subject: SubjectParts, where: Where | None, keys: tuple[str, ...], 
             shown.update(islice(present, 1))
         if subject.name is not None and (value := span.attributes.get(subject.name)) is not None:
             shown.setdefault(subject.name, value)
-        return {
-            replace_surrogates(key): replace_surrogates(value) if isinstance(value, str) else value
-            for key, value in shown.items()
-        }
+        return {replace_surrogates(key): _clean(value) for key, value in shown.items()}
 
     return witness
 
@@ -241,4 +238,8 @@ def _named_witness(name: str | None, span: Span) -> dict[str, Value]:
     value = None if name is None else span.attributes.get(name)
     if name is None or value is None:
         return {}
-    return {replace_surrogates(name): replace_surrogates(value) if isinstance(value, str) else value}
+    return {replace_surrogates(name): _clean(value)}
+
+
+def _clean(value: Value) -> Value:
+    return replace_surrogates(value) if isinstance(value, str) else value

@@ -74,9 +74,8 @@ class CountTerm:
 
     def truth(self, facts: Facts, *, whole: bool) -> bool | None:
         """Evaluate the term, as `HitTerm.truth` does."""
-        return _compare(
-            _count_range(self.left, facts, whole=whole), self.op, _count_range(self.right, facts, whole=whole)
-        )
+        left, right = (_count_range(side, facts, whole=whole) for side in (self.left, self.right))
+        return _compare(left, self.op, right)
 
 
 @dataclass(frozen=True, slots=True)

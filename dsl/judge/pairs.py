@@ -9,7 +9,7 @@ lie between. Occurrences beyond the limit make a pair unknown unless the remembe
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from dsl.judge.facts import Facts
@@ -131,16 +131,9 @@ class PairTerm:
             examples = [PairExample(each, None) for each in unmatched(narrowed, partners) or ()]
         relevant = [example for example in examples if (example.partner is None) is is_missing]
         relevant.sort(key=lambda example: example.occurrence.order)
-        return PairExplanation(
-            self.labels,
-            self.subject,
-            self.relation.partner,
-            is_missing,
-            self.is_own,
-            count=len(relevant),
-            total=len(narrowed),
-            examples=tuple(relevant[:MAX_EXAMPLES]),
-        )
+        explanation = PairExplanation(self.labels, self.subject, self.relation.partner, is_missing, self.is_own)
+        shown = tuple(relevant[:MAX_EXAMPLES])
+        return replace(explanation, count=len(relevant), total=len(narrowed), examples=shown)
 
     @property
     def _asks_between(self) -> bool:
@@ -197,9 +190,7 @@ def _all_own(subject: _Narrowed, partners: PartnerIndex, *, is_complete: bool) -
     unserved = unmatched([occurrence for occurrence, _ in subject], partners)
     if not unserved and unserved is not None and partners.is_certain:
         return True if is_complete else None
-    is_known = partners.is_complete and all(
-        is_kept and partners.is_known(occurrence) for occurrence, is_kept in subject
-    )
+    is_known = partners.is_complete and all(is_kept and partners.is_known(each) for each, is_kept in subject)
     return False if unserved and is_known else None
 
 

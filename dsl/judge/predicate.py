@@ -7,6 +7,7 @@ span contains.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -31,6 +32,7 @@ from dsl.judge.values import (
     matches_regex,
 )
 from dsl.syntax.nodes import (
+    NOWHERE,
     AllOf,
     AnyOf,
     Comparison,
@@ -81,10 +83,7 @@ def split_subject(subject: Subject) -> SubjectParts:
     above, dot, last = comparison.name.text.rpartition(".")
     if not (above and dot and last):
         return SubjectParts(None, comparison)
-    name = type(comparison.name)(last, comparison.name.quoted, comparison.name.at)
-    return SubjectParts(
-        above, Exists(name) if isinstance(comparison, Exists) else Comparison(name, comparison.op, comparison.value)
-    )
+    return SubjectParts(above, replace(comparison, name=replace(comparison.name, text=last), at=NOWHERE))
 
 
 def attribute_names(cond: Cond | None) -> tuple[str, ...]:

@@ -138,6 +138,7 @@ class RuleSet:
         atoms_by_fingerprint = tuple(sorted(atoms, key=lambda atom: atom.fingerprint))
         any_span = tuple(index for index, atom in enumerate(atoms_by_fingerprint) if atom.names is None)
         by_name = _index((name, index) for index, atom in enumerate(atoms_by_fingerprint) for name in atom.names or ())
+        enabled = [(index, rule) for index, rule in enumerate(rules_by_id) if rule.enabled]
         return RuleSet(
             rules=rules_by_id,
             atoms={atom.fingerprint: atom for atom in atoms_by_fingerprint},
@@ -151,12 +152,7 @@ class RuleSet:
             _atoms=atoms_by_fingerprint,
             _any_span=any_span,
             _by_name=by_name,
-            _by_atom=_index(
-                (atom, index)
-                for index, rule in enumerate(rules_by_id)
-                if rule.enabled
-                for atom in rule.formula.trigger_atoms
-            ),
+            _by_atom=_index((atom, index) for index, rule in enabled for atom in rule.formula.trigger_atoms),
         )
 
     def hits(self, span: Span) -> list[Atom]:

@@ -70,11 +70,8 @@ def _judge(rule: Rule, facts: Facts, *, whole: bool) -> Judgement | None:
     verdict = Verdict.BROKEN if is_broken and applies else Verdict.UNDETERMINED
     missing, present = _reasons(rule, facts, whole=whole)
     named = {*missing, *present}
-    pairs = tuple(
-        each
-        for each in pair_explanations(formula.broken, facts, whole=whole, expected=False)
-        if each.labels.text in named
-    )
+    explanations = pair_explanations(formula.broken, facts, whole=whole, expected=False)
+    pairs = tuple(each for each in explanations if each.labels.text in named)
     return Judgement(rule, verdict, missing, present, _hit_subjects(formula, facts), excepted=False, pairs=pairs)
 
 

@@ -67,11 +67,8 @@ def files(names: Iterable[str] = ()) -> dict[str, str]:
     """
     selection = _selection(names)
     whole = {name: text for name, text in _texts().items() if not selection or name in selection}
-    single = {
-        each.rule.id: _HEAD + each.text
-        for each in _rules()
-        if each.rule.id in selection and each.framework not in whole
-    }
+    single_rules = [each for each in _rules() if each.rule.id in selection and each.framework not in whole]
+    single = {each.rule.id: _HEAD + each.text for each in single_rules}
     return {name + _SUFFIX: text for name, text in (whole | single).items()}
 
 
@@ -88,9 +85,7 @@ def _selection(names: Iterable[str]) -> frozenset[str]:
 def _texts() -> dict[str, str]:
     """Return the files by framework, sorted."""
     entries = (entry for entry in resources.files(__name__).iterdir() if entry.name.endswith(_SUFFIX))
-    return {
-        entry.name.removesuffix(_SUFFIX): entry.read_text("utf-8") for entry in sorted(entries, key=lambda e: e.name)
-    }
+    return {each.name.removesuffix(_SUFFIX): each.read_text("utf-8") for each in sorted(entries, key=lambda e: e.name)}
 
 
 @cache

@@ -329,12 +329,3 @@ def comparisons(cond: Cond) -> Iterator[Comparison | Exists | IsTruthy]:
                 yield from comparisons(item)
         case _:
             yield cond
-
-
-def subject_comparisons(subject: Subject) -> Iterator[Comparison | Exists | IsTruthy]:
-    """Yield the same for the condition of a subject."""
-    match subject:
-        case HasAttribute(comparison):
-            yield comparison
-        case Has(_, where) if where is not None:
-            yield from comparisons(where)

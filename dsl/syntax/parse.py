@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
 from lark import Lark, Token, Transformer, UnexpectedToken, v_args
 
@@ -168,7 +168,10 @@ def _ends_in_group(read: list[Token]) -> bool:
     return False
 
 
-def _covering_range(*nodes: object) -> TextRange:
+_Relation: TypeAlias = RelationWord | list[JoinKey] | Without
+
+
+def _spanning(*nodes: object) -> TextRange:
     stretches = [text_range(node) if isinstance(node, Token) else cast("Name", node).at for node in nodes]
     return TextRange(min(at.start for at in stretches), max(at.end for at in stretches))
 
@@ -180,10 +183,10 @@ def _count_operand(side: Count | Token) -> Count | Number | Duration:
 def _join_wheres(wheres: tuple[Cond, ...]) -> Cond | None:
     if len(wheres) <= 1:
         return wheres[0] if wheres else None
-    return AllOf(wheres, at=_covering_range(*wheres))
+    return AllOf(wheres, at=_spanning(*wheres))
 
 
-def _partner_nodes(partner: Partner) -> list[object]:
+def _nodes_of(partner: Partner) -> list[object]:
     relations = partner.relations
     return [partner.subject, *relations.words, *relations.keys, *relations.without]
 
@@ -204,7 +207,7 @@ class _Builder(Transformer[Token, object]):
     def when(self, condition: Expr, *clauses: tuple[str, Expr]) -> When:
         always = tuple(expr for word, expr in clauses if word == "always")
         never = tuple(expr for word, expr in clauses if word == "never")
-        return When(condition, always, never, at=_covering_range(condition, *always, *never))
+        return When(condition, always, never, at=_spanning(condition, *always, *never))
 
     def bare(self, expr: Expr) -> Expr:
         return expr
@@ -216,61 +219,57 @@ class _Builder(Transformer[Token, object]):
         return "never", expr
 
     def any_of(self, *items: Expr) -> AnyOf[Expr]:
-        return AnyOf(items, at=_covering_range(*items))
+        return AnyOf(items, at=_spanning(*items))
 
     def all_of(self, *items: Expr) -> AllOf[Expr]:
-        return AllOf(items, at=_covering_range(*items))
+        return AllOf(items, at=_spanning(*items))
 
     def negation(self, item: Expr) -> Not[Expr]:
-        return Not(item, at=_covering_range(item))
+        return Not(item, at=_spanning(item))
 
     def group(self, item: Expr) -> Expr:
         return replace(item, grouped=True) if isinstance(item, AllOf | AnyOf) else item
 
     def order(self, left: Subject, word: Token, right: Subject) -> Order:
-        return Order(left, str(word), right, at=_covering_range(left, right))
+        return Order(left, str(word), right, at=_spanning(left, right))
 
     def pair(self, quantifier: Token, subject: Subject, *partners: Partner) -> Pair:
         that = partners[0] if len(partners) > 1 else None
-        return Pair(
-            str(quantifier), subject, that, partners[-1], at=_covering_range(quantifier, *_partner_nodes(partners[-1]))
-        )
+        return Pair(str(quantifier), subject, that, partners[-1], at=_spanning(quantifier, *_nodes_of(partners[-1])))
 
-    def that(
-        self, _that: Token, owns: Token, subject: Subject, *relations: RelationWord | list[JoinKey] | Without
-    ) -> Partner:
+    def that(self, _that: Token, owns: Token, subject: Subject, *relations: _Relation) -> Partner:
         return self.partner(owns, subject, *relations)
 
-    def partner(self, _owns: Token, *parts: Token | Subject | RelationWord | list[JoinKey] | Without) -> Partner:
+    def partner(self, _owns: Token, *parts: Token | Subject | _Relation) -> Partner:
         is_own = isinstance(parts[0], Token)
         subject, *relations = parts[1:] if is_own else parts
         return Partner(cast("Subject", subject), _relations(relations), is_own)
 
     def relation_word(self, *words: Token) -> RelationWord:
-        return RelationWord(" ".join(words), at=_covering_range(*words))
+        return RelationWord(" ".join(words), at=_spanning(*words))
 
     def with_keys(self, _with: Token, *keys: JoinKey) -> list[JoinKey]:
         return list(keys)
 
     def key(self, *parts: Token | Name) -> JoinKey:
-        at = _covering_range(*parts)
+        at = _spanning(*parts)
         if isinstance(parts[0], Token):
             return JoinKey(str(parts[0]), cast("Name", parts[1]), at=at)
         return JoinKey(str(parts[1]), parts[0], cast("Name", parts[2]), at=at)
 
     def without(self, opening: Token, *parts: Token | Subject) -> Without:
         *is_any, subject, closing = parts
-        return Without(cast("Subject", subject), bool(is_any), at=_covering_range(opening, closing))
+        return Without(cast("Subject", subject), bool(is_any), at=_spanning(opening, closing))
 
     def count_comparison(self, left: Count | Token, op: Token, right: Count | Token) -> CountComparison:
-        return CountComparison(_count_operand(left), str(op), _count_operand(right), at=_covering_range(left, right))
+        return CountComparison(_count_operand(left), str(op), _count_operand(right), at=_spanning(left, right))
 
     def has_attribute(self, name: Name, op: str | None = None, value: Operand | None = None) -> HasAttribute:
         comparison = Exists(name, at=name.at) if op is None or value is None else self.comparison(name, op, value)
         return HasAttribute(comparison, at=comparison.at)
 
     def comparison(self, name: Name, op: str, value: Operand) -> Comparison:
-        return Comparison(name, op, value, at=_covering_range(name, value))
+        return Comparison(name, op, value, at=_spanning(name, value))
 
     def exists(self, name: Name) -> Exists:
         return Exists(name, at=name.at)
@@ -280,19 +279,19 @@ class _Builder(Transformer[Token, object]):
 
     def count(self, opening: Token, subject: Has, closing: Token, *wheres: Cond) -> Count:
         where = _join_wheres((subject.where, *wheres) if subject.where else wheres)
-        return Count(Has(subject.name, where, at=subject.at), at=_covering_range(opening, closing, *wheres))
+        return Count(Has(subject.name, where, at=subject.at), at=_spanning(opening, closing, *wheres))
 
     def subject(self, opening: Token, name: Name, closing: Token, *wheres: Cond) -> Has:
-        return Has(name, _join_wheres(wheres), at=_covering_range(opening, closing, *wheres))
+        return Has(name, _join_wheres(wheres), at=_spanning(opening, closing, *wheres))
 
     def bare_subject(self, name: Name, *wheres: Cond) -> Has:
-        return Has(name, _join_wheres(wheres), bare=not wheres, at=_covering_range(name, *wheres))
+        return Has(name, _join_wheres(wheres), bare=not wheres, at=_spanning(name, *wheres))
 
     def op(self, *words: Token) -> str:
         return " ".join(words)
 
     def list(self, opening: Token, *items: Literal | Token) -> ListLiteral:
-        return ListLiteral(cast("tuple[Literal, ...]", items[:-1]), at=_covering_range(opening, items[-1]))
+        return ListLiteral(cast("tuple[Literal, ...]", items[:-1]), at=_spanning(opening, items[-1]))
 
     def reference(self, name: Name) -> Reference:
         return Reference(name, at=name.at)

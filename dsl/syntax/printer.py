@@ -49,7 +49,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.([A-Za-z_][A-Za-z0-9_-]*|[0-9]+))
 _ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
 _NEVER_BARE = RESERVED | {"trace", "trace.has", "trace.count"}
-_EXACT_LIMIT = 1 << 64
+_EXACT = 1 << 64
 """Below this, whole numbers are printed with all digits; no integer on a span is larger."""
 
 
@@ -166,10 +166,8 @@ def number_text(value: float) -> str:
 def _canonical(value: float) -> float:
     """Return the integer among equal numbers, or the float where an integer has more digits than a double holds."""
     if type(value) is float:
-        return int(value) if value.is_integer() and abs(value) < _EXACT_LIMIT else value
-    return (
-        value if abs(value) < _EXACT_LIMIT or abs(value) > sys.float_info.max or float(value) != value else float(value)
-    )
+        return int(value) if value.is_integer() and abs(value) < _EXACT else value
+    return value if abs(value) < _EXACT or abs(value) > sys.float_info.max or float(value) != value else float(value)
 
 
 def _escape(character: re.Match[str]) -> str:

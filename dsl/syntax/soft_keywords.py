@@ -44,13 +44,8 @@ def mark_soft_keywords(tokens: Iterable[Token]) -> list[Token]:
 
 
 def _starts_pair(tokens: list[Token], index: int) -> bool:
-    is_first = index == 0 or tokens[index - 1].type in _EXPRESSION_OPENERS
-    return (
-        is_first
-        and tokens[index].type == "NAME"
-        and tokens[index] in QUANTIFIERS
-        and _starts_subject(tokens, index + 1)
-    )
+    token, is_first = tokens[index], index == 0 or tokens[index - 1].type in _EXPRESSION_OPENERS
+    return is_first and token.type == "NAME" and token in QUANTIFIERS and _starts_subject(tokens, index + 1)
 
 
 def _starts_subject(tokens: list[Token], index: int) -> bool:

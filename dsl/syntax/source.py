@@ -148,7 +148,7 @@ def _below(directory: Path, reported: list[Problem]) -> Iterator[Path]:
 def _read(path: Path, reported: list[Problem]) -> Iterator[SourceFile]:
     try:
         if path.exists() and not path.is_file():  # reading a pipe would block
-            reported.append(problems.unreadable(Spot(Location(str(path), 1, 1)), "it is no regular file"))
+            reported.append(problems.unreadable(Spot(Location(str(path), 1, 1)), "it is not a regular file"))
             return
         content = path.read_bytes()
         yield source_file(str(path), content.decode())

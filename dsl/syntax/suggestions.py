@@ -70,28 +70,26 @@ _FOREIGN_PHRASES = MappingProxyType(
         "between": "write x >= 1 and x <= 5",
         "implies": "write when { a } always { b }",
         "unless": "write a and not b",
-        "where": "write .where(…) right behind the name",
+        "where": "write .where(…) directly after the name",
         "xor": "write (a and not b) or (b and not a)",
     }
 )
 """Keywords of other languages that have no equivalent here."""
 
 
-PAIR_FORM = "write each A has B before (or some, after, with same K, without C between); nothing stands behind these"
+PAIR_FORM = "write each A has B before (or some, after, with same K, without C between); nothing may follow these"
 
 
 def advice(word: Token, read: Sequence[Token], accepted: frozenset[str]) -> str:
     """Return what to write instead of the rejected token."""
     before, previous = [_NO_TOKEN, _NO_TOKEN, *read][-2:]
     mistakes = (*_idioms(word, before, previous, accepted), *_call_mistakes(word, before, previous, accepted))
-    if (advice_text := next((advice_text for is_so, advice_text in mistakes if is_so), None)) is not None and len(
-        advice_text
-    ) <= _MAX_ADVICE_CHARS:
-        return advice_text
+    if (correction := next((text for is_so, text in mistakes if is_so), None)) and len(correction) <= _MAX_ADVICE_CHARS:
+        return correction
     if word.lower() in RESERVED and word not in RESERVED:
         return f"write `{word.lower()}` in lower case"
     if word in RESERVED and "NAME" in accepted:
-        return f'`{word}` is a word of the language; to mean a name, write "{word}"'
+        return f'`{word}` is a keyword; for a name, write "{word}"'
     if (keyword := _intended_keyword(word, previous, accepted)) is not None and len(keyword) <= _MAX_ADVICE_CHARS:
         return f"did you mean `{keyword}`?"
     return expected(accepted)
@@ -108,7 +106,7 @@ def expected(accepted: frozenset[str]) -> str:
 def _idioms(word: Token, before: Token, previous: Token, accepted: frozenset[str]) -> Iterator[tuple[bool, str]]:
     """Yield idioms that the language does not have: whether this is one, and how to write it instead."""
     is_not = previous.type == "NOT" and accepted == {"IN"}
-    yield word == "exists" and "NAME" in accepted, "write `exists` behind the name: x exists"
+    yield word == "exists" and "NAME" in accepted, "write `exists` after the name: x exists"
     yield accepted == {"LBRACE"}, _WHEN
     yield word in {"always", "never"} and previous is _NO_TOKEN, _WHEN
     yield is_not and word == "exists", f"write not ({before} exists)"
@@ -131,8 +129,8 @@ def _call_mistakes(word: Token, before: Token, previous: Token, accepted: frozen
     yield is_pair, f"write each {previous} has … or some {previous} has …"
     yield previous == "no" and word.type == "NAME", f"write not some {word} has …"
     yield word.type == "LPAR" and name != "" and last in RESERVED, f"write {name} {last} …"
-    yield before.type == "HAS", "trace.has(…) takes one name; conditions stand in .where(…), other subjects beside it"
-    yield before.type == "COUNT" and "RPAR" in accepted, "count(…) takes one subject; conditions stand in .where(…)"
+    yield before.type == "HAS", "trace.has(…) takes one name; put conditions in .where(…), other subjects beside it"
+    yield before.type == "COUNT" and "RPAR" in accepted, "count(…) takes one subject; put conditions in .where(…)"
 
 
 def _intended_keyword(word: Token, previous: Token, accepted: frozenset[str]) -> str | None:

@@ -38,10 +38,10 @@ _SIGN_ADVICE = {
     "!": "write `not`, or != to compare",
     "#": "write a comment with //",
     "/": "write a comment with //; put text with / in quotes",
-    ".": "a dot stands inside a name or a number, or in .where(…)",
+    ".": "a dot is allowed only inside a name or number, or in .where(…)",
     "*": "there are no wildcards; use `matches`, `starts_with` or `contains`",
-    "-": "a sign stands right before its number, without a space",
-    ";": "take it out; nothing ends a rule but the next header",
+    "-": "write the sign directly before its number",
+    ";": "remove it; a rule ends at the next header",
     "≥": "write >=",
     "≤": "write <=",
     "≠": "write !=",
@@ -105,7 +105,7 @@ def _sign_advice(text: str, position: int) -> str:
     if (known := next((sign for sign in _SIGN_ADVICE if text.startswith(sign, position)), None)) is not None:
         return _SIGN_ADVICE[known]
     if not character.isprintable():
-        return "take it out; between words stand spaces, tabs and line breaks only"
+        return "remove it; only spaces, tabs and line breaks separate words"
     if not character.isascii():
         return "put text that is not ASCII in quotes"
     return "put it in quotes if it is part of a name or text"

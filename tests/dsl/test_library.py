@@ -29,11 +29,11 @@ def _each_rule() -> list[object]:
     return [pytest.param(each, id=each.rule.id) for each in _COMPILED]
 
 
-def test_check_finds_nothing_to_say() -> None:
-    """Every rule loads and keeps its own tests, without an error or a warning."""
-    found = review([_LIBRARY], _TODAY)
+def test_check_reports_nothing() -> None:
+    """Every rule loads and passes its tests, without an error or a warning."""
+    reported = review([_LIBRARY], _TODAY)
 
-    assert "" == render_text(found)
+    assert "" == render_text(reported)
 
 
 def test_every_framework_has_rules() -> None:
@@ -47,7 +47,7 @@ def test_every_framework_has_rules() -> None:
 
 @pytest.mark.parametrize("compiled", _each_rule())
 def test_a_rule_has_a_test_for_each_verdict(compiled: CompiledRule) -> None:
-    """A reader sees of each rule a trace that it holds, breaks, is not about, and cannot tell."""
+    """Each rule shows a trace for every verdict."""
     expected = {test.expect for test in compiled.draft.tests}
 
     assert set(Verdict) == expected
@@ -55,13 +55,13 @@ def test_a_rule_has_a_test_for_each_verdict(compiled: CompiledRule) -> None:
 
 @pytest.mark.parametrize("compiled", _each_rule())
 def test_a_rule_is_tried_on_a_longer_trace(compiled: CompiledRule) -> None:
-    """What compares only the first or the last with the other side looks right on two spans."""
+    """A rule that compares only the first or last spans looks right on two spans."""
     assert max(len(test.spans) for test in compiled.draft.tests) >= 3
 
 
 @pytest.mark.parametrize("compiled", _each_rule())
-def test_a_rule_says_what_it_is(compiled: CompiledRule) -> None:
-    """Title, severity, controls, description, references and tags are written out for each rule."""
+def test_metadata_of_a_rule_is_complete(compiled: CompiledRule) -> None:
+    """Each rule has title, severity, controls, description, references and tags."""
     missing = {"id", "title", "severity", "controls", "description", "references", "tags"} - set(compiled.draft.fields)
 
     assert set() == missing
@@ -69,14 +69,14 @@ def test_a_rule_says_what_it_is(compiled: CompiledRule) -> None:
 
 @pytest.mark.parametrize("compiled", _each_rule())
 def test_a_control_is_an_id_of_a_standard(compiled: CompiledRule) -> None:
-    """Controls are `STANDARD/ID` and nothing more: the text of a control is not ours to copy."""
+    """Controls are `STANDARD/ID` and nothing more: the texts of controls are under copyright."""
     controls = compiled.rule.controls
 
     assert [] == [control for control in controls if not re.fullmatch(r"[A-Z0-9-]+/[A-Za-z0-9.()-]+", control)]
 
 
 def test_an_id_begins_with_its_framework() -> None:
-    """Who sees a signal knows from the rule's id which file it came from."""
+    """The rule's id in a signal tells which file it came from."""
     prefixes = {"ai-agents": "ai"}
 
     strangers = [
@@ -89,7 +89,7 @@ def test_an_id_begins_with_its_framework() -> None:
 
 
 def test_names_that_are_no_convention_are_documented() -> None:
-    """Every name and attribute that a rule asks for is OpenTelemetry's, a built-in, or in the library's README."""
+    """Every name and attribute that a rule uses is OpenTelemetry's, a built-in, or in the library's README."""
     documented = set(re.findall(r"`([a-z0-9_.-]+)`", _README))
 
     own = {name for compiled in _COMPILED for name in _names_of_ours(compiled)}
@@ -98,7 +98,7 @@ def test_names_that_are_no_convention_are_documented() -> None:
 
 
 def test_documented_names_are_used() -> None:
-    """The README's table has no name that no rule asks for."""
+    """Some rule uses each name in the README's table."""
     rows = set(re.findall(r"^\| `([a-z_.]+)` \|.*\|.*\|.*\|$", _README, re.MULTILINE))
 
     own = {name for compiled in _COMPILED for name in _names_of_ours(compiled)}
@@ -108,19 +108,19 @@ def test_documented_names_are_used() -> None:
 
 
 def test_frameworks_are_documented() -> None:
-    """The README names every file, and no other."""
+    """The README lists every file, and no other."""
     assert sorted(f"{framework}.yaml" for framework in _FRAMEWORKS) == sorted(
         re.findall(r"`([a-z0-9-]+\.yaml)`", _README)
     )
 
 
 def _names_of_ours(compiled: CompiledRule) -> Iterator[str]:
-    """The names in a rule that neither the conventions nor the language have."""
+    """The names in a rule that are neither in the conventions nor built in."""
     for spec in compiled.atom_specs:
         name, where = split_subject(spec.subject)
-        asked = (*attribute_names(where), *spec.keys)
-        keys = {attribute: lookup_keys(attribute, name) for attribute in asked}
-        ours = {attribute for attribute, found in keys.items() if not _is_known(*found)}
+        used = (*attribute_names(where), *spec.keys)
+        keys = {attribute: lookup_keys(attribute, name) for attribute in used}
+        ours = {attribute for attribute, reported in keys.items() if not _is_known(*reported)}
         yield from ours
         # `http.response.status_code > 1` has the subject `http.response`, which is no name of its own.
         carried = (f"{name}.{attribute}" for attribute in keys)
@@ -133,7 +133,7 @@ def _is_known(*names: str) -> bool:
 
 
 def test_rules_are_chosen_by_framework_and_by_id() -> None:
-    """Names choose rules; a rule that is named twice is there once."""
+    """Names select rules; a rule that is selected twice is returned once."""
     chosen = library.rules(["gdpr", "gdpr-art-17-erasure-reaches-every-store", "soc2-cc6-1-access-is-authorized"])
 
     assert 8 == sum(each.framework == "gdpr" for each in chosen)
@@ -141,14 +141,14 @@ def test_rules_are_chosen_by_framework_and_by_id() -> None:
 
 
 @pytest.mark.parametrize("each", [pytest.param(each, id=each.rule.id) for each in library.rules()])
-def test_a_rule_stands_alone(each: library.LibraryRule) -> None:
+def test_a_rule_can_be_copied_alone(each: library.LibraryRule) -> None:
     """The file of a single rule holds the same rule, with its tests, and nothing else."""
     [(name, text)] = library.files([each.rule.id]).items()
 
-    rules, found = compile_texts({name: text})
+    rules, reported = compile_texts({name: text})
 
     assert f"{each.rule.id}.yaml" == name
-    assert [] == found
+    assert [] == reported
     assert [each.rule] == list(rules.rules)
     assert text.count("- name: ") >= 4
 
@@ -161,12 +161,12 @@ def test_files_of_all_are_the_files() -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
-    """A slip of the pen is answered with the name that was meant."""
+    """A misspelt name is rejected with a suggestion."""
     with pytest.raises(library.UnknownNameError, match="did you mean `pci-dss`"):
         library.files(["pci-ds"])
 
 
 def test_an_unknown_name_far_from_all_is_refused_with_the_frameworks() -> None:
-    """A name that is near none is answered with what there is."""
+    """A name that resembles no other is rejected with a list of the frameworks."""
     with pytest.raises(library.UnknownNameError, match="frameworks are: ai-agents, gdpr, hipaa"):
         library.rules(["!"])

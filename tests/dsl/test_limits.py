@@ -1,4 +1,4 @@
-"""Texts and values that cost other languages minutes, or their stack."""
+"""Inputs that cost other languages minutes, or their stack."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _compiled(condition: str) -> RuleSet:
 
 @pytest.mark.parametrize("unit", ["(", "not ", ".where(a==1)"])
 def test_time_to_refuse_one_word_grows_with_the_text(unit: str) -> None:
-    """A rule as long as allowed that says one thing over and over is refused, with one problem."""
+    """A rule of maximum size that repeats one word is rejected, with one problem."""
 
     def refuse(size: int) -> None:
         with pytest.raises(RulesError) as raised:
@@ -31,7 +31,7 @@ def test_time_to_refuse_one_word_grows_with_the_text(unit: str) -> None:
 
 
 def test_time_to_compile_wheres_grows_with_the_text() -> None:
-    """Thousands of wheres on one subject are one atom, and the rule is as good as any."""
+    """Thousands of wheres on one subject are one valid atom."""
     where = ".where(a==1)"
 
     def compiled(size: int) -> RuleSet:
@@ -65,7 +65,7 @@ _LARGE_BYTES = 200_000
     ],
 )
 def test_time_to_read_a_file_grows_with_its_size(name: str, start: str, unit: str) -> None:
-    """A file that says one thing over and over costs time that grows with its size."""
+    """Reading a file that repeats one thing takes time linear in its size."""
 
     def read(size: int) -> None:
         with contextlib.suppress(RulesError):
@@ -76,7 +76,7 @@ def test_time_to_read_a_file_grows_with_its_size(name: str, start: str, unit: st
 
 @pytest.mark.parametrize(("opening", "closing", "deepest"), [("(", ")", 100), ("not ", "", 100), ("not (", ")", 50)])
 def test_nesting_ends_at_100(opening: str, closing: str, deepest: int) -> None:
-    """What is 100 deep is judged; one deeper is refused, and 10,000 deep is no different."""
+    """Nesting of 100 levels is accepted; one more, or 10,000, is rejected."""
     rules = _compiled(opening * deepest + "a" + closing * deepest)
 
     assert 1 == len(rules.rules)
@@ -90,7 +90,7 @@ def test_nesting_ends_at_100(opening: str, closing: str, deepest: int) -> None:
     "pattern", ["(a+)+$", "(a|a)*$", "(a|aa)+$", "(.*)*x", "^(([a-z])+.)+[A-Z]$", "(a?){50}a{50}$"]
 )
 def test_evil_pattern_takes_time_linear_in_the_text(pattern: str) -> None:
-    """Patterns on which backtracking takes for ever are searched in time that grows with the text."""
+    """Patterns that make backtracking exponential take time linear in the text."""
     rules = _compiled(f'a.where(x matches "{pattern}")')
     short, long = (Span("a", attributes={"x": "a" * size + "!"}) for size in (50_000, 200_000))
 
@@ -99,7 +99,7 @@ def test_evil_pattern_takes_time_linear_in_the_text(pattern: str) -> None:
 
 @pytest.mark.parametrize("pattern", ["((a{100}){100}){100}", r"(\\pL{500}){2}"])
 def test_pattern_that_would_fill_memory_is_refused(pattern: str) -> None:
-    """A pattern whose automaton is too large is a problem of the rule, found when it is loaded."""
+    """A pattern whose automaton is too large is reported when the rule is loaded."""
     with pytest.raises(RulesError) as raised:
         _compiled(f'a.where(x matches "{pattern}")')
 

@@ -1,4 +1,4 @@
-"""What is said of wrong rules: every block of tests/fixtures/dsl/problems is a test."""
+"""Problems of invalid rules: every block of tests/fixtures/dsl/problems is a test."""
 
 from __future__ import annotations
 
@@ -22,23 +22,20 @@ _PATHS: list[tuple[str, bytes | None, str]] = [
         "t.rules",
         f"{_HEADER}\na or b\n{'or c' * 2**14}".encode(),
         (
-            "E109 t.rules:4:1  the rule has 65543 bytes, at most 65536 are read\n"
+            "E109 t.rules:4:1  the rule has 65543 bytes; the limit is 65536\n"
             "  4 | a or b\n    | ^\n  help: split the rule\n"
         ),
     ),
     (
         "t.rules",
         None,
-        (
-            "E301 t.rules:1:1  cannot be read: it does not exist\n"
-            "  help: name files and directories that exist and may be read\n"
-        ),
+        ("E301 t.rules:1:1  cannot be read: it does not exist\n  help: correct the path, or make it readable\n"),
     ),
     (
         "t.rules",
         b"// id: r\na == \xfcber\n",
         (
-            "E302 t.rules:2:6  the file is not UTF-8 text from here on\n"
+            "E302 t.rules:2:6  the file is not valid UTF-8 from here on\n"
             "  2 | a == \N{REPLACEMENT CHARACTER}ber\n    |      ^\n  help: save it as UTF-8\n"
         ),
     ),
@@ -66,15 +63,15 @@ def _blocks() -> list[object]:
 
 @pytest.mark.parametrize("block", _blocks())
 def test_problems_are_those_of_the_fixture(block: Block, tmp_path: Path) -> None:
-    """A file has the problems that its block names, in the order of their places."""
+    """A file has the problems of its block, in the order of their locations."""
     name = block.setting("file")
     header = "" if name else "// id: r\n" if block.text.lstrip().startswith("when") else _HEADER
     path = tmp_path / (name or "t.rules")
     path.write_text(header + block.text, encoding="utf-8")
 
-    found = review([path], _TODAY)
+    reported = review([path], _TODAY)
 
-    assert block.outcomes == [_line(problem, header.count("\n")) for problem in found]
+    assert block.outcomes == [_line(problem, header.count("\n")) for problem in reported]
 
 
 def _line(problem: Problem, above: int) -> str:
@@ -83,7 +80,7 @@ def _line(problem: Problem, above: int) -> str:
 
 
 def test_every_code_has_a_fixture() -> None:
-    """No problem can be said of which no fixture shows an example, and all that is printed of it."""
+    """Every problem has an example in a fixture, and one with everything that is printed."""
     wording = Path(problems.__file__).read_text(encoding="utf-8")
     codes = set(re.findall(r'_(?:error|warning)\(\s*"([EW]\d+)"', wording))
     paths = (ROOT / "problems").glob("*.txt")
@@ -107,7 +104,7 @@ def _rendered() -> Iterator[object]:
 
 @pytest.mark.parametrize(("name", "text", "expected"), list(_rendered()))
 def test_problems_are_shown_with_line_caret_and_help(name: str, text: str, expected: str, tmp_path: Path) -> None:
-    """A problem is shown as its code and place, the line, a caret below what is meant, and what to do."""
+    """A problem is shown with its code and location, the line, a caret, and advice."""
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
 
@@ -120,7 +117,7 @@ def test_problems_are_shown_with_line_caret_and_help(name: str, text: str, expec
 def test_problems_of_a_whole_file_are_shown_the_same_way(
     name: str, content: bytes | None, expected: str, tmp_path: Path
 ) -> None:
-    """What cannot stand in a text fixture is shown with its code, its place and what to do, too."""
+    """What a text fixture cannot contain is shown with its code, location and advice, too."""
     if content is not None:
         (tmp_path / name).write_bytes(content)
 
@@ -142,7 +139,7 @@ def test_json_has_the_documented_keys(tmp_path: Path) -> None:
 
 
 def test_control_characters_never_reach_the_terminal(tmp_path: Path) -> None:
-    """What is shown of a file holds no control character but the line break."""
+    """The output has no control character but the line break."""
     path = tmp_path / "t.rules"
     path.write_text(_HEADER + "a\t== \x1b[31mb\x07", encoding="utf-8")
 
@@ -153,7 +150,7 @@ def test_control_characters_never_reach_the_terminal(tmp_path: Path) -> None:
 
 
 def test_a_long_line_is_shown_around_the_caret(tmp_path: Path) -> None:
-    """Of a line that no terminal holds, only the part around the mistake is shown."""
+    """Of a very long line, only the part around the mistake is shown."""
     path = tmp_path / "t.rules"
     path.write_text(_HEADER + "a or " * 2000 + "= b", encoding="utf-8")
 

@@ -44,7 +44,7 @@ def _rows(heading: str) -> list[list[str]]:
 
 
 def _named(cell: str) -> list[str]:
-    """What stands in a cell as code."""
+    """The code spans in a cell."""
     return re.findall(r"`([^`]+)`", cell)
 
 
@@ -53,7 +53,7 @@ def _first_column(heading: str) -> set[str]:
 
 
 def test_every_block_is_of_a_kind_that_is_run() -> None:
-    """No example is left to the reader's trust."""
+    """Every example is executed."""
     languages = re.findall(r"^```(\S+)$", _README, re.MULTILINE)
 
     assert {"console", "verdicts", "yaml", "rules"} == set(languages)
@@ -62,17 +62,17 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
 
 def test_console_blocks_print_what_they_show(tmp_path: Path) -> None:
     """Every command of a console block prints exactly the lines below it."""
-    said = dialogues(_README)
+    listed = dialogues(_README)
 
     done = [
         subprocess.run(
             command, shell=True, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
         ).stdout
-        for command, _ in said
+        for command, _ in listed
     ]
 
-    assert len(said) >= 8
-    assert [output for _, output in said] == done
+    assert len(listed) >= 8
+    assert [output for _, output in listed] == done
 
 
 def _verdict_lines() -> Iterator[object]:
@@ -92,18 +92,18 @@ def _verdict_lines() -> Iterator[object]:
 def test_traces_get_the_verdicts_shown(rule: str, line: str) -> None:
     """Each line below a rule is the verdict that it gives that trace."""
     is_whole, expected, spans = outcome(line)
-    rules, found = compile_texts({"r.yaml": rule})
+    rules, reported = compile_texts({"r.yaml": rule})
 
     judgements = judge_trace(rules, spans, whole=is_whole)
 
-    assert [] == found
+    assert [] == reported
     [actual] = [each.verdict.value for each in judgements] or ["not_applicable"]
     is_true = "yes" if actual == "broken" else "no"
     assert expected == (is_true if expected in {"yes", "no"} else actual)
 
 
 def test_yaml_files_have_no_problem(tmp_path: Path) -> None:
-    """The YAML file loads without a word, and keeps its own tests."""
+    """The YAML file loads without problems, and its tests pass."""
     [text] = blocks(_README, "yaml")
     (tmp_path / "r.yaml").write_text(text, encoding="utf-8")
 
@@ -111,12 +111,12 @@ def test_yaml_files_have_no_problem(tmp_path: Path) -> None:
 
 
 def test_rule_files_load_as_the_text_says() -> None:
-    """The rule file loads without a word; a title makes an invariant, a Signal line a pattern."""
+    """The rule file loads without problems; a title makes an invariant, a Signal line a pattern."""
     [text] = blocks(_README, "rules")
 
-    rules, found = compile_texts({"r.rules": text})
+    rules, reported = compile_texts({"r.rules": text})
 
-    assert [] == found
+    assert [] == reported
     assert [
         ("DATA_ACCESS_WITHOUT_CHECK", Kind.PATTERN, ("SOC2/CC6.1", "ISO27001/A.8.2")),
         ("contractors-work-by-day", Kind.CONDITIONAL, ()),
@@ -164,27 +164,27 @@ def test_keys_are_those_of_the_code() -> None:
 
 
 def test_keys_of_a_span_are_those_of_the_code() -> None:
-    """All that a span of a test may have is named."""
-    [said] = re.findall(r"Spans have (.*?)\. Only `name`", _PROSE)
+    """The list of the keys of a span is complete."""
+    [listed] = re.findall(r"Spans have (.*?)\. Only `name`", _PROSE)
 
-    assert set(KEYS) == set(_named(said)) - {"body", "severity"}
+    assert set(KEYS) == set(_named(listed)) - {"body", "severity"}
 
 
 def test_reserved_words_are_those_of_the_code() -> None:
-    """The list of words that are no names is complete."""
-    [said] = re.findall(r"These words are no names unless quoted: (.*?)\. ", _PROSE)
+    """The list of keywords is complete."""
+    [listed] = re.findall(r"These \*\*keywords\*\* need quotes to be names: (.*?)\. ", _PROSE)
 
-    assert set(RESERVED) == set(_named(said))
+    assert set(RESERVED) == set(_named(listed))
 
 
 def test_limits_are_those_of_the_code() -> None:
-    """Limits that the text names are the ones that are kept."""
+    """The limits in the text are those that are enforced."""
     assert f"{MAX_BYTES // 1024} KiB, {MAX_SUBJECTS} subjects, and {MAX_NESTING} levels" in _PROSE
     assert f"{MAX_COUNTED:,} at most" in _PROSE
 
 
 def test_links_lead_somewhere() -> None:
-    """Every link within the page and the repository has a place to go."""
+    """Every link within the page and the repository has a target."""
     headings = re.findall(r"^#+ (.*)$", _README, re.MULTILINE)
     anchors = {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
     links = re.findall(r"\]\(([^)]+)\)", _README)

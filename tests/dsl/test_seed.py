@@ -1,4 +1,4 @@
-"""The rules that must work exactly as they stand."""
+"""Rules that must work unchanged."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _DAY = '{"name": "database.access", "attributes": {"user.role": "contractor"}, "
 
 @pytest.fixture(scope="module")
 def rules() -> RuleSet:
-    """The seed rules; that they load without a word is the first test."""
-    loaded, found = load([_SEED])
-    assert [] == found
+    """The seed rules, which must load without problems."""
+    loaded, reported = load([_SEED])
+    assert [] == reported
     return loaded
 
 
@@ -51,16 +51,16 @@ def rules() -> RuleSet:
     ],
 )
 def test_seed_rules_give_the_right_verdicts(rules: RuleSet, trace: str, expected: dict[str, str]) -> None:
-    """Each seed rule is broken by what it forbids and held by what it asks for."""
+    """Each seed rule is broken by what it forbids and held by what it requires."""
     judgements = judge_trace(rules, outcome(f"yes {trace}")[2])
 
     assert expected == {judgement.rule.id: judgement.verdict.value for judgement in judgements}
 
 
-def test_seed_rules_say_what_they_are(rules: RuleSet) -> None:
+def test_seed_rules_have_their_metadata(rules: RuleSet) -> None:
     """Kind, severity and controls come from the headers."""
-    said = {rule.id: (rule.kind.value, rule.severity.value, rule.controls) for rule in rules.rules}
+    metadata = {rule.id: (rule.kind.value, rule.severity.value, rule.controls) for rule in rules.rules}
 
-    assert 7 == len(said)
-    assert ("invariant", "high", ("SOC2/CC6.7",)) == said["soc2-cc6-7-pii-access-must-be-logged"]
-    assert ("pattern", "critical", ()) == said["SECURITY_INCIDENT"]
+    assert 7 == len(metadata)
+    assert ("invariant", "high", ("SOC2/CC6.7",)) == metadata["soc2-cc6-7-pii-access-must-be-logged"]
+    assert ("pattern", "critical", ()) == metadata["SECURITY_INCIDENT"]

@@ -1,4 +1,4 @@
-"""What rules say of traces: every line of tests/fixtures/dsl/verdicts is a test."""
+"""Verdicts of rules on traces: every line of tests/fixtures/dsl/verdicts is a test."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def test_trace_gets_the_verdict_of_the_fixture(block: Block, line: str) -> None:
 
     judgements = judge_trace(rules, spans, whole=is_whole)
 
-    found = judgements[0].verdict.value if judgements else "not_applicable"
+    actual = judgements[0].verdict.value if judgements else "not_applicable"
     if judgements and judgements[0].excepted:
-        found = "excepted"
+        actual = "excepted"
     if expected in {"yes", "no"}:
-        assert (expected == "yes") == (found == "broken")
+        assert (expected == "yes") == (actual == "broken")
     else:
-        assert expected == found
+        assert expected == actual
 
 
 def _yaml(block: Block) -> str:

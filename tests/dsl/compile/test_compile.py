@@ -1,4 +1,4 @@
-"""From files to a rule set."""
+"""Files compiled into a rule set."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from dsl.syntax.tokens import MAX_BYTES
 from tests.support.growth import LINEAR, growth
 
 
-def _compiled(**said: object) -> RuleSet:
+def _compiled(**metadata: object) -> RuleSet:
     rule: dict[str, object] = {"id": "r", "kind": "pattern", "condition": "a and not b.where(timestamp.hour > 3)"}
-    rules, _ = compile_texts({"t.yaml": json.dumps({"rules": [rule | said]})})
+    rules, _ = compile_texts({"t.yaml": json.dumps({"rules": [rule | metadata]})})
     return rules
 
 
 def test_rules_of_all_files_are_sorted_by_id(tmp_path: Path) -> None:
-    """A rule set holds the rules of all files, in the order of their ids."""
+    """A rule set contains the rules of all files, in the order of their ids."""
     (tmp_path / "1.rules").write_text("// Signal: B (low)\nb\n// Signal: C (low)\nc")
     (tmp_path / "2.yaml").write_text("rules: [{id: A, kind: pattern, condition: a}]")
 
-    rules, found = load([tmp_path])
+    rules, reported = load([tmp_path])
 
     assert ["A", "B", "C"] == [rule.id for rule in rules.rules]
-    assert [] == found
+    assert [] == reported
 
 
 def test_errors_of_all_files_are_raised_at_once(tmp_path: Path) -> None:
-    """One error carries every problem of every file, warnings too, sorted by place."""
+    """One error has every problem of every file, warnings included, sorted by location."""
     (tmp_path / "1.rules").write_text("// Signal: A (low)\na or b and c\n\n// Signal: B (low)\nx > 'y'")
     (tmp_path / "2.yaml").write_text("rules: [{id: A, kind: pattern, condition: a}]")
 
@@ -44,15 +44,15 @@ def test_errors_of_all_files_are_raised_at_once(tmp_path: Path) -> None:
 
 
 def test_warnings_do_not_keep_rules_from_loading() -> None:
-    """What is only advice is returned beside the rules."""
-    rules, found = compile_texts({"t.rules": "// Signal: A (low)\na or b and c"})
+    """Warnings are returned with the rules."""
+    rules, reported = compile_texts({"t.rules": "// Signal: A (low)\na or b and c"})
 
     assert 1 == len(rules.rules)
-    assert [Severity.WARNING] == [problem.severity for problem in found]
+    assert [Severity.WARNING] == [problem.severity for problem in reported]
 
 
 def test_texts_of_a_rule_set_compile_to_the_same_set(tmp_path: Path) -> None:
-    """A rule set that travelled as texts is the one that was loaded."""
+    """A rule set compiled from texts equals the one that was loaded."""
     (tmp_path / "1.rules").write_text("// Signal: B (low)\nb.where(x == 1)")
     (tmp_path / "2.yaml").write_text("rules: [{id: A, kind: pattern, condition: count(a) > 2}]")
     loaded, _ = load([tmp_path])
@@ -65,13 +65,13 @@ def test_texts_of_a_rule_set_compile_to_the_same_set(tmp_path: Path) -> None:
 
 def test_no_files_are_an_empty_rule_set() -> None:
     """A set without rules judges nothing and has a fingerprint."""
-    rules, found = compile_texts({})
+    rules, reported = compile_texts({})
 
-    assert ((), [], 32) == (rules.rules, found, len(rules.fingerprint))
+    assert ((), [], 32) == (rules.rules, reported, len(rules.fingerprint))
 
 
 @pytest.mark.parametrize(
-    "said",
+    "metadata",
     [
         {"severity": "low"},
         {"owner": "x"},
@@ -80,9 +80,9 @@ def test_no_files_are_an_empty_rule_set() -> None:
         {"condition": "a  and not(b.where(timestamp.hour > 3)) // same"},
     ],
 )
-def test_rule_fingerprint_covers_what_is_judged_and_no_more(said: dict[str, object]) -> None:
-    """Two rules that give the same verdicts have one fingerprint; their rule sets tell them apart."""
-    one, other = _compiled(), _compiled(**said)
+def test_rule_fingerprint_covers_what_is_judged_and_no_more(metadata: dict[str, object]) -> None:
+    """Rules with the same verdicts have the same fingerprint; their rule sets differ."""
+    one, other = _compiled(), _compiled(**metadata)
 
     assert one.rules[0].fingerprint == other.rules[0].fingerprint
     assert set(one.atoms) == set(other.atoms)
@@ -90,7 +90,7 @@ def test_rule_fingerprint_covers_what_is_judged_and_no_more(said: dict[str, obje
 
 
 @pytest.mark.parametrize(
-    "said",
+    "metadata",
     [
         {"condition": "a and not b"},
         {"kind": "invariant"},
@@ -98,20 +98,20 @@ def test_rule_fingerprint_covers_what_is_judged_and_no_more(said: dict[str, obje
         {"exceptions": [{"where": "x exists"}]},
     ],
 )
-def test_rule_fingerprint_covers_condition_kind_zone_and_exceptions(said: dict[str, object]) -> None:
+def test_rule_fingerprint_covers_condition_kind_zone_and_exceptions(metadata: dict[str, object]) -> None:
     """A change that can change a verdict changes the fingerprint."""
-    assert _compiled().rules[0].fingerprint != _compiled(**said).rules[0].fingerprint
+    assert _compiled().rules[0].fingerprint != _compiled(**metadata).rules[0].fingerprint
 
 
 def test_atom_knows_its_time_zone_only_where_it_asks_the_time() -> None:
-    """Rules in two time zones share the atoms that do not depend on it."""
+    """Rules in different time zones share the atoms that do not depend on the zone."""
     utc, berlin = _compiled(), _compiled(timezone="Europe/Berlin")
 
     assert ["a"] == [utc.atoms[atom].text for atom in utc.atoms.keys() & berlin.atoms.keys()]
 
 
 def test_atoms_are_shared_by_all_rules_that_ask_the_same() -> None:
-    """Two ways to write a subject, in two rules, are one atom."""
+    """Two spellings of a subject, in two rules, are one atom."""
     text = '// Signal: A (low)\ntrace.has(a).where(x == "y")\n\n// Signal: B (low)\na.where((x == y)) and b'
 
     rules, _ = compile_texts({"t.rules": text})
@@ -121,7 +121,7 @@ def test_atoms_are_shared_by_all_rules_that_ask_the_same() -> None:
 
 
 def test_atom_with_exceptions_has_a_companion_without() -> None:
-    """What an exception decided can be told, because the subject is also asked without it."""
+    """The subject without exceptions is an atom too, to recognise when an exception decided."""
     rules = _compiled(exceptions=[{"where": "x exists"}])
 
     assert ["a", "a", "b.where(timestamp.hour > 3)"] == sorted(atom.text for atom in rules.atoms.values())
@@ -141,14 +141,14 @@ def test_atom_with_exceptions_has_a_companion_without() -> None:
     ],
 )
 def test_atom_is_counted_as_far_as_comparisons_need(condition: str, counted: int) -> None:
-    """Of a counted atom as many spans are told apart as the largest comparison needs, at most 10,000."""
+    """A counted atom distinguishes as many spans as the largest comparison needs, at most 10,000."""
     atoms = [atom for atom in _compiled(condition=condition).atoms.values() if atom.text == "a"]
 
     assert [counted] == [atom.counted for atom in atoms]
 
 
 def test_rules_that_are_not_enabled_cost_nothing() -> None:
-    """A rule that is switched off is listed, has no atoms, and is never judged."""
+    """A disabled rule is listed, has no atoms, and is never judged."""
     rules = _compiled(enabled=False)
 
     assert 1 == len(rules.rules)
@@ -158,15 +158,15 @@ def test_rules_that_are_not_enabled_cost_nothing() -> None:
 
 @pytest.mark.parametrize(("size", "codes"), [(MAX_BYTES, []), (MAX_BYTES + 1, ["E109"])])
 def test_rule_over_64_kib_is_refused(size: int, codes: list[str]) -> None:
-    """A rule of 64 KiB is read, one byte more is not."""
+    """A rule of 64 KiB is accepted, one byte more is not."""
     text = 'x == "' + "é" * ((size - 7) // 2) + "a" * ((size - 7) % 2) + '"'
 
     try:
-        _, found = compile_texts({"t.rules": "// Signal: A (low)\n" + text})
+        _, reported = compile_texts({"t.rules": "// Signal: A (low)\n" + text})
     except RulesError as error:
-        found = error.problems
+        reported = error.problems
 
-    assert codes == [problem.code for problem in found]
+    assert codes == [problem.code for problem in reported]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_rule_over_64_kib_is_refused(size: int, codes: list[str]) -> None:
     ],
 )
 def test_time_to_parse_is_linear_in_the_text(unit: str) -> None:
-    """A rule that repeats one word, up to 64 KiB of it, is read or refused in time that grows as the text does."""
+    """A rule that repeats one word, up to 64 KiB, is parsed or rejected in linear time."""
 
     def text(size: int) -> str:
         return "// Signal: A (low)\n" + (unit * size)[: size - 2] + "\n="
@@ -201,7 +201,7 @@ def test_time_to_parse_is_linear_in_the_text(unit: str) -> None:
 
 @pytest.mark.parametrize("unit", [" ", "\t", "//", '"', ":", "(", "a:", "Signal:", "// id:", "-"])
 def test_time_to_read_headers_is_linear_in_the_text(unit: str) -> None:
-    """Comment lines up to a million characters long are read in time that grows as they do."""
+    """Comment lines of up to a million characters are read in linear time."""
 
     def text(count: int) -> str:
         long = unit * count

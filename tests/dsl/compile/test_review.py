@@ -1,4 +1,4 @@
-"""What `check` finds in the tests of rule files."""
+"""What `check` reports about the tests of rule files."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ _RULES = [
 
 
 def test_tests_are_judged_beside_the_other_rules() -> None:
-    """A rule of another time zone that names the same subject changes nothing, enabled or not."""
+    """A rule in another time zone with the same subject changes nothing, enabled or not."""
     compiled, _ = compile_files(source.from_texts({"t.yaml": json.dumps({"rules": _RULES})})[0])
 
-    found = [problem for rule in compiled for problem in run_tests(rule, as_rule_set(compiled))]
+    reported = [problem for rule in compiled for problem in run_tests(rule, as_rule_set(compiled))]
 
-    assert [] == found
+    assert [] == reported
 
 
-def test_rules_with_one_id_are_told_apart() -> None:
-    """Two rules of one id are one problem, not a failed test as well."""
+def test_rules_with_the_same_id_are_tested_separately() -> None:
+    """Two rules with the same id are one problem, and no failed test."""
     tests = [{**_TEST, "expect": "held", "name": "two are not three"}]
     rules = [_RULES[0], {"id": "twice", "kind": "pattern", "condition": "count(pay) >= 3", "tests": tests}]
     compiled, _ = compile_files(source.from_texts({"t.yaml": json.dumps({"rules": rules})})[0])
 
-    found = [problem for rule in compiled for problem in run_tests(rule, as_rule_set(compiled))]
+    reported = [problem for rule in compiled for problem in run_tests(rule, as_rule_set(compiled))]
 
-    assert [] == found
+    assert [] == reported
 
 
 def test_a_verdict_that_depends_on_other_rules_is_a_problem() -> None:
-    """Where the whole set keeps too little for a count, the test says so although the rule alone is right."""
+    """Where the whole set counts too few spans, the test reports it although the rule alone is right."""
     [twice, _], _ = compile_files(source.from_texts({"t.yaml": json.dumps({"rules": _RULES})})[0])
-    every = as_rule_set([twice])
-    forgetful = RuleSet.of(every.rules, [replace(atom, counted=0) for atom in every.atoms.values()], {})
+    all_rules = as_rule_set([twice])
+    forgetful = RuleSet.of(all_rules.rules, [replace(atom, counted=0) for atom in all_rules.atoms.values()], {})
 
     [problem] = run_tests(twice, forgetful)
 
-    message = "in test `twice` the verdict is broken of this rule alone, and held beside the other rules"
+    message = "in test `twice` the verdict is broken for the rule alone, but held with the other rules"
     assert ("E331", message) == (problem.code, problem.message)

@@ -1,4 +1,4 @@
-"""Rules written in their canonical form, and read again."""
+"""Rules written in canonical form, and read again."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ rules:
 
 
 def _compiled(texts: dict[str, str]) -> list[CompiledRule]:
-    files, found = from_texts(texts)
+    files, reported = from_texts(texts)
     compiled, more = compile_files(files)
-    assert not has_errors([*found, *more]), [*found, *more]
+    assert not has_errors([*reported, *more]), [*reported, *more]
     return sorted(compiled, key=lambda each: each.rule.id)
 
 
@@ -78,8 +78,8 @@ def _without_text(rules: list[CompiledRule]) -> list[tuple[Rule, object]]:
     return [(replace(each.rule, text=""), each.atom_specs) for each in rules]
 
 
-def test_canonical_form_has_everything_that_is_said_of_a_rule() -> None:
-    """Every key but the tests is written, in one order, with its default when it was not given."""
+def test_canonical_form_has_all_metadata() -> None:
+    """Every key but the tests is written, in a fixed order, with its default when it is missing."""
     assert _CANONICAL == rules_text(_compiled({"t.yaml": _FULL}))
 
 
@@ -92,7 +92,7 @@ def test_canonical_form_has_everything_that_is_said_of_a_rule() -> None:
     ],
 )
 def test_written_rule_is_read_as_the_same_rule(block: Block) -> None:
-    """What is written has the atoms, the formula, the fingerprint and the metadata of what was read."""
+    """A written rule has the atoms, formula, fingerprint and metadata of the original."""
     rule: dict[str, object] = {"id": "r", "condition": block.text, "timezone": block.setting("timezone") or "UTC"}
     if not block.text.startswith("when"):
         rule["kind"] = block.setting("kind") or "pattern"
@@ -109,7 +109,7 @@ def test_written_rule_is_read_as_the_same_rule(block: Block) -> None:
 
 @pytest.mark.parametrize("path", sorted(paths.LIBRARY.glob("*.yaml")))
 def test_library_survives_being_written(path: Path) -> None:
-    """Rules as people write them are the same after writing."""
+    """The library's rules are the same after writing."""
     files, _ = read_files([path])
     compiled, _ = compile_files(files)
 
@@ -118,19 +118,21 @@ def test_library_survives_being_written(path: Path) -> None:
     assert _without_text(sorted(compiled, key=lambda each: each.rule.id)) == _without_text(again)
 
 
-_said = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+_metadata = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
-@given(said=st.fixed_dictionaries(dict.fromkeys(("title", "owner", "description", "tag", "reason", "name"), _said)))
-def test_any_text_survives_being_written(said: dict[str, str]) -> None:
-    """Whatever people say of a rule, and whatever its names and texts hold, is read again as it was."""
-    name = json.dumps(said["name"] + "x")
-    rule: dict[str, object] = {key: said[key] for key in ("title", "owner", "description") if said[key].strip()}
+@given(
+    metadata=st.fixed_dictionaries(dict.fromkeys(("title", "owner", "description", "tag", "reason", "name"), _metadata))
+)
+def test_any_text_survives_being_written(metadata: dict[str, str]) -> None:
+    """Any metadata, and any name and text of a condition, is read back unchanged."""
+    name = json.dumps(metadata["name"] + "x")
+    rule: dict[str, object] = {key: metadata[key] for key in ("title", "owner", "description") if metadata[key].strip()}
     rule |= {"id": "r", "kind": "pattern", "condition": f"trace.has({name}).where(x == {name})"}
-    rule |= {"tags": [said["tag"]], "exceptions": [{"where": "y", "reason": said["reason"] + "."}]}
+    rule |= {"tags": [metadata["tag"]], "exceptions": [{"where": "y", "reason": metadata["reason"] + "."}]}
     files, _ = from_texts({"t.yaml": json.dumps({"rules": [rule]})})
-    compiled, found = compile_files(files)
+    compiled, reported = compile_files(files)
 
-    again = _compiled({"t.yaml": rules_text(compiled)}) if not has_errors(found) else compiled
+    again = _compiled({"t.yaml": rules_text(compiled)}) if not has_errors(reported) else compiled
 
     assert _without_text(compiled) == _without_text(again)

@@ -31,8 +31,8 @@ def _explained() -> Iterator[object]:
 
 
 @pytest.mark.parametrize(("name", "text", "expected"), list(_explained()))
-def test_rule_is_explained_as_the_fixture_says(name: str, text: str, expected: str) -> None:
-    """It is said when a rule applies, when it is broken and held, what is excepted, what leaves, and what atoms are."""
+def test_rule_is_explained_as_in_the_fixture(name: str, text: str, expected: str) -> None:
+    """An explanation says when a rule applies, is broken and is held, and lists exceptions, attributes and atoms."""
     (rule,) = _compiled(name, text)
 
     assert expected == explain(rule, ["user.id", "tenant.id"])
@@ -46,15 +46,15 @@ def test_rule_is_explained_as_the_fixture_says(name: str, text: str, expected: s
         for block in verdict_blocks(path)
     ],
 )
-def test_all_that_leaves_is_named(block: Block) -> None:
-    """Whatever attribute an atom shows of a span, the explanation named before; and it names every atom."""
+def test_all_exported_attributes_are_listed(block: Block) -> None:
+    """Every attribute that a witness shows, and every atom, is listed in the explanation."""
     header = "// id: r\n" if block.text.startswith("when") else "// id: r\n// kind: pattern\n"
     compiled = _compiled("t.rules", header + block.text)
     rules, _ = build_rule_set([], compiled, [])
 
     explained = explain(compiled[0], [])
 
-    named = re.search(r"as the rule names them: (.*)", explained)
+    named = re.search(r"the attributes that the rule names: (.*)", explained)
     spans = [span for line in block.outcomes for span in outcome(line)[2]]
     shown = {name for span in spans for atom in rules.hits(span) for name in atom.witness(span)}
     assert named is not None
@@ -67,7 +67,7 @@ def test_all_that_leaves_is_named(block: Block) -> None:
 
 
 def test_every_rule_of_the_library_is_explained_on_lines_of_its_own() -> None:
-    """No part of an explanation is empty, and nothing in it moves a terminal."""
+    """No part of an explanation is empty or has control characters."""
     explained = [explain(rule, ["user.id"]) for rule in load_compiled([_LIBRARY])]
 
     assert len(explained) > 60

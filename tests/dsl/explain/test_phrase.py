@@ -1,4 +1,4 @@
-"""What rules say in plain English: every line of tests/fixtures/dsl/phrases.txt is a test."""
+"""Rules phrased in plain English: every line of tests/fixtures/dsl/phrases.txt is a test."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _PAIRS = [
 
 
 @pytest.mark.parametrize(("condition", "english"), _PAIRS)
-def test_condition_is_said_in_english(condition: str, english: str) -> None:
-    """A condition is said as the fixture says it."""
-    form, found = parse_rule(SourceText(source_file("t.rules", condition), condition, 1))
-    assert form is not None, found
-    assert not isinstance(form, When)
+def test_condition_is_phrased_in_english(condition: str, english: str) -> None:
+    """A condition is phrased as in the fixture."""
+    body, reported = parse_rule(SourceText(source_file("t.rules", condition), condition, 1))
+    assert body is not None, reported
+    assert not isinstance(body, When)
 
-    assert english == sentence(form)
+    assert english == sentence(body)

@@ -1,4 +1,4 @@
-"""What is said of a rule beside its condition, in comment headers and in YAML."""
+"""The metadata of a rule, in comment headers and in YAML."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _rule(text: str, name: str = "t.rules") -> Rule:
     return rules.rules[0]
 
 
-def _said(rule: Rule) -> tuple[object, ...]:
+def _metadata(rule: Rule) -> tuple[object, ...]:
     return (
         *(rule.id, rule.title, rule.severity, rule.kind, rule.controls, rule.owner, rule.tags, rule.description),
         *(rule.references, rule.enabled, rule.mode, rule.timezone),
@@ -39,7 +39,7 @@ def _said(rule: Rule) -> tuple[object, ...]:
 
 
 def test_every_key_of_a_header_is_read() -> None:
-    """A header gives a rule its id, severity, kind and all else."""
+    """A header gives a rule its id, severity, kind and all other metadata."""
     rule = _rule(_FULL_HEADER)
 
     expected = (
@@ -47,12 +47,12 @@ def test_every_key_of_a_header_is_read() -> None:
         *("secops", ("night", "shift"), "contractors: at night", ("https://example.com/a", "b")),
         *(False, Mode.SHADOW, "Europe/Berlin"),
     )
-    assert expected == _said(rule)
+    assert expected == _metadata(rule)
 
 
-def test_yaml_says_the_same() -> None:
+def test_yaml_gives_the_same_rule() -> None:
     """A YAML rule with the same keys is the same rule."""
-    said = {
+    metadata = {
         "id": "incident-1",
         "name": "SECURITY_INCIDENT",
         "severity": "critical",
@@ -68,17 +68,17 @@ def test_yaml_says_the_same() -> None:
         "condition": "a and b\n",
     }
 
-    rule = _rule(json.dumps({"rules": [said]}), "t.yaml")
+    rule = _rule(json.dumps({"rules": [metadata]}), "t.yaml")
 
     assert _rule(_FULL_HEADER) == rule
 
 
 def test_defaults() -> None:
-    """A rule of which only the title is known is live, high, enabled and in UTC."""
+    """A rule that has only a title is live, high, enabled and in UTC."""
     rule = _rule('// "Audit: every access"\na and b')
 
     expected = ("audit-every-access", "Audit: every access", RuleSeverity.HIGH, Kind.INVARIANT, (), None, ())
-    assert (*expected, None, (), True, Mode.LIVE, "UTC") == _said(rule)
+    assert (*expected, None, (), True, Mode.LIVE, "UTC") == _metadata(rule)
 
 
 @pytest.mark.parametrize(
@@ -94,12 +94,12 @@ def test_defaults() -> None:
     ],
 )
 def test_title_names_a_control(title: str, controls: tuple[str, ...]) -> None:
-    """A title that begins with a framework and a control sets the controls."""
+    """A title that starts with a framework and a control sets the controls."""
     assert controls == _rule(f'// "{title}"\na and b').controls
 
 
 def test_controls_that_are_given_win_over_the_title() -> None:
-    """A title names the control only when the header has none."""
+    """A title sets the controls only when the header has none."""
     assert ("X/1",) == _rule('// "SOC2 CC6.7: x"\n// controls: X/1\na and b').controls
 
 
@@ -112,18 +112,18 @@ def test_controls_that_are_given_win_over_the_title() -> None:
     ],
 )
 def test_id_is_the_title_as_a_slug(title: str, rule_id: str) -> None:
-    """A rule without an id is called by its title, in the characters that ids have."""
+    """The id of a rule without one is its title, in the characters that ids have."""
     assert rule_id == _rule(f'// "{title}"\na and b').id
 
 
 def test_signal_without_severity_is_high() -> None:
-    """A Signal line may leave the severity out."""
+    """A Signal line may omit the severity."""
     rule = _rule("// Signal: LEAK\na")
 
     assert ("LEAK", RuleSeverity.HIGH, Kind.PATTERN) == (rule.id, rule.severity, rule.kind)
 
 
-def test_text_of_a_rule_is_what_stands_between_headers() -> None:
+def test_text_of_a_rule_is_between_headers() -> None:
     """The text is kept as written, without the blank lines and comments around it."""
     rules, _ = compile_texts(
         {"t.rules": "//Signal: A (low)\n\n// note\na // why\n  and b\n// note\n\n// id: B\n// kind: pattern\nc"}
@@ -133,17 +133,17 @@ def test_text_of_a_rule_is_what_stands_between_headers() -> None:
 
 
 def test_header_is_the_whole_unbroken_run_of_comments() -> None:
-    """A comment above the title belongs to the header, one behind a blank line does not."""
+    """A comment directly above the title belongs to the header; one above a blank line does not."""
     rule = _rule('// owner: a\n// "T"\n// tags: x\n\n// description: d\na and b')
 
     assert ("a", ("x",), None) == (rule.owner, rule.tags, rule.description)
 
 
-def test_exceptions_of_a_rule_say_who_answers_for_them() -> None:
-    """A rule carries its exceptions as people agreed on them."""
+def test_exceptions_have_owner_and_reason() -> None:
+    """A rule has its exceptions with their metadata."""
     exception = {"where": 'x == "a"', "owner": "me", "reason": "ticket 1", "expires": "2027-01-31"}
-    said = {"id": "r", "kind": "pattern", "condition": "a", "exceptions": [exception]}
+    metadata = {"id": "r", "kind": "pattern", "condition": "a", "exceptions": [exception]}
 
-    rule = _rule(json.dumps({"rules": [said]}), "t.yaml")
+    rule = _rule(json.dumps({"rules": [metadata]}), "t.yaml")
 
     assert (RuleException("x == a", "me", "ticket 1", date(2027, 1, 31)),) == rule.exceptions

@@ -1,4 +1,4 @@
-"""Spans written by hand."""
+"""Spans in simple form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dsl.judge.span import Event, Span, Value
 
 
 def test_every_key_is_read() -> None:
-    """A span says all that a real one can."""
+    """A span in simple form can have everything that a real one has."""
     span = read_span(
         {
             "trace_id": "00",
@@ -50,7 +50,7 @@ def test_every_key_is_read() -> None:
 
 
 def test_log_record_has_body_severity_and_an_identity_of_its_own() -> None:
-    """Two log records of one span are told apart by what they say."""
+    """Two log records of one span are distinguished by their content."""
     one, other = (
         read_span({"name": "x", "span_id": "0a", "attributes": {"n": n}, "log": {"body": "b"}}) for n in (1, 2)
     )
@@ -68,7 +68,7 @@ def test_log_record_has_body_severity_and_an_identity_of_its_own() -> None:
     ],
 )
 def test_time_is_iso_8601_or_nanoseconds(start: Value, expected: int | None) -> None:
-    """A time without a zone is UTC; 0 is no time, as on the wire."""
+    """A time without a zone is UTC; 0 means no time, as on the wire."""
     assert expected == read_span({"name": "x", "start": start}).start_ns
 
 
@@ -88,8 +88,8 @@ def test_time_is_iso_8601_or_nanoseconds(start: Value, expected: int | None) -> 
         ({"name": "x", "log": "body"}, "`log` is not a mapping"),
     ],
 )
-def test_span_that_cannot_be_read_says_why(fields: dict[str, Value], message: str) -> None:
-    """A wrong value is named, with what should stand there."""
+def test_invalid_span_is_rejected_with_a_reason(fields: dict[str, Value], message: str) -> None:
+    """An invalid value is reported with its key and what is expected."""
     with pytest.raises(SpanError) as raised:
         read_span(fields)
 

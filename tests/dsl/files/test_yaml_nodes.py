@@ -13,8 +13,8 @@ from dsl.syntax.source import source_file
 
 
 def _value(text: str) -> Value:
-    node, found = read_yaml(source_file("t.yaml", text))
-    assert node is not None, found
+    node, reported = read_yaml(source_file("t.yaml", text))
+    assert node is not None, reported
     return plain_value(node)
 
 
@@ -49,7 +49,7 @@ def _value(text: str) -> Value:
     ],
 )
 def test_scalars_follow_the_core_schema(text: str, value: Value) -> None:
-    """A plain scalar is what YAML 1.2 says, and text where YAML 1.1 said otherwise."""
+    """A plain scalar is what YAML 1.2 defines, and text where YAML 1.1 differs."""
     assert {"x": value} == _value(f"x: {text}")
 
 
@@ -57,8 +57,8 @@ def test_scalars_follow_the_core_schema(text: str, value: Value) -> None:
     ("text", "line", "column"),
     [("rules: []\n# \x07", 2, 3), ("a: b\0", 1, 5), ('a: b\nc: "d\\U00110000"', 2, 6)],
 )
-def test_character_that_yaml_does_not_have_is_found(text: str, line: int, column: int) -> None:
-    """A control character, or an escape beyond the last character, is named where it stands."""
+def test_character_that_yaml_does_not_allow_is_located(text: str, line: int, column: int) -> None:
+    """A control character, or an escape beyond the last character, is reported at its location."""
     _, [problem] = read_yaml(source_file("t.yaml", text))
 
     assert ("E320", line, column) == (problem.code, problem.location.line, problem.location.column)
@@ -71,10 +71,10 @@ def test_collections_are_lists_and_mappings() -> None:
 
 @pytest.mark.parametrize(("depth", "codes"), [(99, []), (150, ["E108"]), (100_000, ["E108"])])
 def test_nesting_is_limited(depth: int, codes: list[str]) -> None:
-    """Lists nested too deep are refused before they cost stack or time."""
-    _, found = read_yaml(source_file("t.yaml", "x: " + "[" * depth + "]" * depth))
+    """Lists nested too deep are rejected before they cost stack or time."""
+    _, reported = read_yaml(source_file("t.yaml", "x: " + "[" * depth + "]" * depth))
 
-    assert codes == [problem.code for problem in found]
+    assert codes == [problem.code for problem in reported]
 
 
 @pytest.mark.parametrize(
@@ -91,16 +91,16 @@ def test_nesting_is_limited(depth: int, codes: list[str]) -> None:
         ('x: "\\u0066ind me"', 1, 4),
     ],
 )
-def test_passage_knows_where_its_words_stand(text: str, line: int, column: int) -> None:
-    """A word of a text is found where the file writes it, or else at the beginning of the text."""
+def test_source_text_locates_its_words(text: str, line: int, column: int) -> None:
+    """A word of a text is located where the file writes it, or else at the start of the text."""
     file = source_file("t.yaml", text)
     node, _ = read_yaml(file)
     assert isinstance(node, YamlMapping)
     scalar = node.entries["x"].node
     assert isinstance(scalar, YamlScalar)
-    read = source_text(file, scalar)
-    start = read.text.index("me")
+    source = source_text(file, scalar)
+    start = source.text.index("me")
 
-    location = read.spot(TextRange(start, start + 2)).location
+    location = source.spot(TextRange(start, start + 2)).location
 
     assert (line, column) == (location.line, location.column)

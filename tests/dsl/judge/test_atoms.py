@@ -1,4 +1,4 @@
-"""One identity for what an atom asks, however it is spelled and whatever the other rules of its set are."""
+"""The identity of an atom does not depend on spelling or on the other rules of its set."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dsl import RuleSet, Span, compile_texts
 from dsl.compile.review import judge_trace
 
 
-def _rules(*conditions: str, **said: str) -> RuleSet:
+def _rules(*conditions: str, **texts: str) -> RuleSet:
     rules = [
         {"id": f"r{number}", "kind": "pattern", "condition": condition} for number, condition in enumerate(conditions)
     ]
-    rules[-1].update(said)
-    found, _ = compile_texts({"t.yaml": json.dumps({"rules": rules})})
-    return found
+    rules[-1].update(texts)
+    hits, _ = compile_texts({"t.yaml": json.dumps({"rules": rules})})
+    return hits
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def _rules(*conditions: str, **said: str) -> RuleSet:
     ],
 )
 def test_values_that_are_equal_are_one_atom(one: str, other: str) -> None:
-    """The fingerprint is over what a value is, not over how it is written."""
+    """The fingerprint covers the value, not its notation."""
     left, right = _rules(f"a.where({one})"), _rules(f"a.where({other})")
 
     assert set(left.atoms) == set(right.atoms)
@@ -56,7 +56,7 @@ def test_values_that_are_equal_are_one_atom(one: str, other: str) -> None:
     ],
 )
 def test_values_that_differ_are_two_atoms(one: str, other: str) -> None:
-    """What is not equal, or not of one type, has two fingerprints."""
+    """Unequal values, and values of different types, have different fingerprints."""
     assert 2 == len(_rules(f"a.where({one})", f"a.where({other})").atoms)
 
 
@@ -72,25 +72,25 @@ def test_one_rule_that_spells_a_number_in_two_ways(condition: str, expected: lis
     """Both subjects of the rule are hit by the same span."""
     rules = _rules(condition)
 
-    found = judge_trace(rules, [Span("pay", b"1", attributes={"amount": 5}, identity=b"1")])
+    hits = judge_trace(rules, [Span("pay", b"1", attributes={"amount": 5}, identity=b"1")])
 
-    assert expected == [each.rule.id for each in found if each.verdict.value == "broken"]
+    assert expected == [each.rule.id for each in hits if each.verdict.value == "broken"]
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
 @pytest.mark.parametrize("other", ["pay", "count(pay) >= 1", "count(pay) >= 9", "not pay"])
 def test_a_count_next_to_a_rule_in_another_zone(zone: str, other: str) -> None:
-    """Two payments are counted whatever a later rule asks of payments, in whatever time zone."""
+    """Two payments are counted whatever a later rule requires of payments, in any time zone."""
     rules = _rules("count(pay) >= 2", other, timezone=zone)
 
-    found = judge_trace(rules, [Span("pay", bytes([at]), identity=bytes([at])) for at in (1, 2)])
+    hits = judge_trace(rules, [Span("pay", bytes([at]), identity=bytes([at])) for at in (1, 2)])
 
-    assert "broken" in [each.verdict.value for each in found if each.rule.id == "r0"]
+    assert "broken" in [each.verdict.value for each in hits if each.rule.id == "r0"]
     assert 2 <= next(atom.counted for atom in rules.atoms.values() if atom.text == "pay")
 
 
-def test_the_zone_tells_apart_what_asks_the_time() -> None:
-    """An hour in Berlin is no hour in UTC; a payment is a payment in both."""
-    found = _rules("pay and timestamp.hour >= 18", "pay and timestamp.hour >= 18", timezone="Europe/Berlin")
+def test_only_subjects_that_read_the_time_depend_on_the_zone() -> None:
+    """An hour in Berlin is not an hour in UTC; a payment is the same in both."""
+    hits = _rules("pay and timestamp.hour >= 18", "pay and timestamp.hour >= 18", timezone="Europe/Berlin")
 
-    assert ["pay", "timestamp.hour >= 18", "timestamp.hour >= 18"] == sorted(each.text for each in found.atoms.values())
+    assert ["pay", "timestamp.hour >= 18", "timestamp.hour >= 18"] == sorted(each.text for each in hits.atoms.values())

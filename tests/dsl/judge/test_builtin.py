@@ -1,4 +1,4 @@
-"""What is read of a span under a built-in name."""
+"""Built-in names, and time zones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOON_NS = 12 * 3600 * 10**9
 
 @pytest.fixture
 def other_host(tmp_path: Path) -> Iterator[None]:
-    """A host whose zone files say that the time of Berlin is that of Tokyo."""
+    """A host whose zone files give Berlin the time of Tokyo."""
     (tmp_path / "Europe").mkdir()
     with resources.as_file(resources.files("tzdata") / "zoneinfo" / "Asia" / "Tokyo") as tokyo:
         shutil.copy(tokyo, tmp_path / "Europe" / "Berlin")
@@ -34,7 +34,7 @@ def other_host(tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("other_host")
 def test_zones_are_not_those_of_the_host() -> None:
-    """Two images with one version of tzdata give the same verdicts, whatever their zone files say."""
+    """Two images with the same version of tzdata give the same verdicts, whatever their zone files contain."""
     assert 21 == BUILTINS["timestamp.hour"](Span("a", start_ns=NOON_NS), zoneinfo.ZoneInfo("Europe/Berlin"))
     assert 13 == BUILTINS["timestamp.hour"](Span("a", start_ns=NOON_NS), zone_of("Europe/Berlin"))
 
@@ -47,5 +47,5 @@ def test_what_is_no_zone(name: str) -> None:
 
 
 def test_every_zone_can_be_read() -> None:
-    """Each name that is offered is a zone."""
+    """Each listed name is a zone."""
     assert [name for name in zone_names() if zone_of(name).key != name] == []

@@ -1,4 +1,4 @@
-"""What `with same` compares."""
+"""Join keys: the values that `with same` compares."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from dsl.judge.span import Value
     ],
 )
 def test_ids_stay_ids(value: Value, expected: tuple[str, ...]) -> None:
-    """Each value has one text that it is compared by; what could be no id has none."""
+    """Each value that can be an id has one text that it is compared by; other values have none."""
     assert expected == canonical_texts(value)
 
 
 def test_an_integer_of_any_length_is_compared() -> None:
-    """More digits than Python prints are no reason to fail, or to take two numbers for one."""
+    """Integers with more digits than Python prints are compared, and stay distinct."""
     assert canonical_texts(10**5000) == canonical_texts(10**5000) != canonical_texts(10**5000 + 1)
 
 
 def test_an_array_is_compared_up_to_a_limit() -> None:
-    """One element more than the limit, and nothing is known of the array."""
+    """An array with one element more than the limit has unknown values."""
     assert len(canonical_texts(list(range(MAX_ELEMENTS))) or ()) == MAX_ELEMENTS
     assert canonical_texts(list(range(MAX_ELEMENTS + 1))) is None
 
 
 def test_values_are_hashed_each_by_its_key() -> None:
-    """A key without a hash cannot be compared, and neither can too many values; a missing one stays missing."""
+    """A key without a hash function, or with too many values, cannot be compared; a missing one stays missing."""
     variants = [(("a",), ("b", "a"), None, ())]
 
     actual = hash_variants(variants, [None, key_hash, key_hash, key_hash])

@@ -1,4 +1,4 @@
-"""What is remembered of the occurrences of an atom: the same in whatever order and groups they come."""
+"""Occurrences of an atom: the same in any order and grouping."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _hits = st.lists(
 
 def remembered(hits: list[tuple[bytes, int | None, list[tuple[tuple[bytes, ...] | None, ...]]]]) -> Occurrences:
     """The occurrences of hits: identity, start and keys."""
-    found = Occurrences()
+    occurrences = Occurrences()
     for identity, start_ns, keys in hits:
-        found.add(identity, start_ns, keys)
-    return found
+        occurrences.add(identity, start_ns, keys)
+    return occurrences
 
 
 @given(_hits, st.randoms(use_true_random=False), st.integers(0, 30), st.integers(2, 8))
 def test_order_grouping_and_repetition_do_not_matter(
     hits: list[tuple[bytes, int | None, list[tuple[tuple[bytes, ...] | None, ...]]]], random: Random, at: int, most: int
 ) -> None:
-    """However hits are mixed, split and repeated, the same is remembered, beyond the limits too."""
+    """Mixing, splitting and repeating hits does not change the result, beyond the limits too."""
     mixed = [*hits, *hits[:at]]
     random.shuffle(mixed)
     with pytest.MonkeyPatch.context() as patched:
@@ -48,48 +48,48 @@ def test_order_grouping_and_repetition_do_not_matter(
 
 
 def test_as_many_as_are_kept_may_not_be_all() -> None:
-    """Below the limit all are there; at it the smallest identities are, and nobody says that they are all."""
-    found = Occurrences()
+    """Below the limit the list is complete; at the limit it has the smallest identities and counts as incomplete."""
+    occurrences = Occurrences()
     for number in reversed(range(MAX_OCCURRENCES - 1)):
-        found.add(number.to_bytes(8), 1, [()])
-    was_complete = found.is_complete
+        occurrences.add(number.to_bytes(8), 1, [()])
+    was_complete = occurrences.is_complete
 
-    found.add(b"\xff" * 8, 1, [()])
-    found.add(b"\xfe" * 8, 1, [()])
+    occurrences.add(b"\xff" * 8, 1, [()])
+    occurrences.add(b"\xfe" * 8, 1, [()])
 
-    assert (True, False) == (was_complete, found.is_complete)
-    assert MAX_OCCURRENCES == len(found.kept)
-    assert b"\xfe" * 8 == found.kept[-1].identity
+    assert (True, False) == (was_complete, occurrences.is_complete)
+    assert MAX_OCCURRENCES == len(occurrences.kept)
+    assert b"\xfe" * 8 == occurrences.kept[-1].identity
 
 
 def test_copies_with_other_content_are_variants() -> None:
-    """A span that was sent twice with different content is one occurrence with both; the same content is one."""
-    found = Occurrences()
+    """A span that is sent twice with different content is one occurrence with two variants."""
+    occurrences = Occurrences()
     for start_ns in (2, 1, 2):
-        found.add(b"1", start_ns, [((b"x",),)])
+        occurrences.add(b"1", start_ns, [((b"x",),)])
 
-    assert [Occurrence(b"1", (Variant(1, ((b"x",),)), Variant(2, ((b"x",),))))] == found.kept
+    assert [Occurrence(b"1", (Variant(1, ((b"x",),)), Variant(2, ((b"x",),))))] == occurrences.kept
 
 
 def test_many_variants_may_not_be_all() -> None:
-    """As many variants as are kept may not be all."""
-    found = Occurrences()
+    """A full list of variants counts as incomplete."""
+    occurrences = Occurrences()
     for start_ns in range(1, MAX_VARIANTS + 2):
-        assert all(each.is_complete for each in found.kept) is (start_ns <= MAX_VARIANTS)
-        found.add(b"1", start_ns, [()])
+        assert all(each.is_complete for each in occurrences.kept) is (start_ns <= MAX_VARIANTS)
+        occurrences.add(b"1", start_ns, [()])
 
-    assert MAX_VARIANTS == len(found.kept[0].variants)
+    assert MAX_VARIANTS == len(occurrences.kept[0].variants)
 
 
 def test_without_keys_only_the_start_matters() -> None:
-    """An atom of which a pair asks for nothing but a missing start keeps no occurrence."""
-    found = Occurrences()
-    found.add(b"1", 1, [])
-    assert Occurrences() == found
+    """An atom of which pairs need only missing starts keeps no occurrence."""
+    occurrences = Occurrences()
+    occurrences.add(b"1", 1, [])
+    assert Occurrences() == occurrences
 
-    found.add(b"2", None, [])
+    occurrences.add(b"2", None, [])
 
-    assert Occurrences(has_unstarted=True) == found
+    assert Occurrences(has_unstarted=True) == occurrences
 
 
 @given(
@@ -99,7 +99,7 @@ def test_without_keys_only_the_start_matters() -> None:
 def test_no_more_keys_are_needed_than_are_kept(
     keys: list[tuple[tuple[bytes, ...] | None, ...]], start_ns: int | None
 ) -> None:
-    """An occurrence of which only the smallest keys are told is remembered like one of which all are."""
+    """An occurrence with only the smallest keys is remembered like one with all keys."""
     few = smallest(tuple(keys))
 
     assert remembered([(b"span", start_ns, keys)]) == remembered([(b"span", start_ns, [*few])])

@@ -1,4 +1,4 @@
-"""Pairs at the limits of what is remembered."""
+"""Pairs at the limits of what a window remembers."""
 
 from __future__ import annotations
 
@@ -102,12 +102,12 @@ def verdict(condition: str, trace: Iterable[Span]) -> str:
 def test_what_is_remembered_decides_where_it_can(
     condition: str, trace: Callable[[], list[Span]], expected: str
 ) -> None:
-    """A trace beyond what is kept is undetermined only where what was left out could change the verdict."""
+    """A trace beyond the limit is undetermined only where the omitted occurrences could change the verdict."""
     assert expected == verdict(condition, trace())
 
 
 def test_rules_without_pairs_remember_no_occurrences() -> None:
-    """Neither before and after nor a count, nor a pair that first and last starts decide, keeps single spans."""
+    """Neither orders, nor counts, nor pairs that first and last starts decide keep occurrences."""
     text = "when { a } always { a before b and count(a) > 1 } never { some a has b before or not each b has a after }"
     rules, _ = compile_texts({"t.rules": f"// id: r\n{text}"})
     facts = _facts(rules, [*spans("a", 3), *spans("b", 3)])
@@ -119,7 +119,7 @@ def test_rules_without_pairs_remember_no_occurrences() -> None:
 
 
 def test_keys_make_an_atom_of_their_own() -> None:
-    """The values that one rule compares are no concern of another rule that names the same subject."""
+    """The join keys of one rule do not affect another rule with the same subject."""
     rules, _ = compile_texts(
         {
             "t.rules": "// id: plain\nwhen { a } always { each a has own b }\n"
@@ -133,7 +133,7 @@ def test_keys_make_an_atom_of_their_own() -> None:
 
 
 def test_a_witness_shows_the_values_that_are_compared() -> None:
-    """Who reads the signal sees which value it was."""
+    """A reader of the signal sees the compared values."""
     rules, _ = compile_texts({"t.rules": "// id: r\nwhen { a } never { some a has b with same k }"})
     trace = [*spans("a", 1, attributes={"k": 17}), *spans("b", 1, attributes={"k": 17})]
 

@@ -1,4 +1,4 @@
-"""What a decoder and ingest ask a rule set."""
+"""What decoders and ingest need from a rule set."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _rules(condition: str) -> RuleSet:
     ],
 )
 def test_interest_names_what_can_make_an_atom_hold(condition: str, names: set[str], *, every_span: bool) -> None:
-    """A span without any of the names can hit an atom only when every span can."""
+    """A span without any of the names can hit an atom only when `every_span` is true."""
     interest = _rules(condition).interest
 
     assert (frozenset(names), every_span) == (interest.names, interest.every_span)
@@ -39,8 +39,8 @@ def test_interest_names_what_can_make_an_atom_hold(condition: str, names: set[st
 def test_interest_has_every_attribute_that_is_looked_up() -> None:
     """A decoder that converts only these attributes changes no verdict."""
     condition = "a.where(x == $y) and b.c > 1"
-    said = {"id": "r", "kind": "pattern", "condition": condition, "exceptions": [{"where": "z"}]}
-    rules, _ = compile_texts({"t.yaml": json.dumps({"rules": [said]})})
+    shown = {"id": "r", "kind": "pattern", "condition": condition, "exceptions": [{"where": "z"}]}
+    rules, _ = compile_texts({"t.yaml": json.dumps({"rules": [shown]})})
 
     assert {"a", "a.x", "x", "a.y", "y", "b", "b.c", "c", "z"} == rules.interest.attributes
 
@@ -64,7 +64,7 @@ def test_hits_finds_the_atom_by_any_name_that_makes_it_hold(span: Span) -> None:
 
 
 def test_span_that_names_nothing_hits_nothing() -> None:
-    """A span that no rule is about hits no atom."""
+    """A span without any name of a rule hits no atom."""
     assert [] == _rules("a and b.where(x == 1)").hits(Span("c", attributes={"x": 1}, events=(Event("d"),)))
 
 
@@ -84,7 +84,7 @@ def test_span_that_names_nothing_hits_nothing() -> None:
     ],
 )
 def test_witness_shows_the_attributes_an_atom_names(condition: str, span: Span, witness: dict[str, object]) -> None:
-    """A witness has what the atom asked for, under the name it was found under, and nothing else."""
+    """A witness has exactly the attributes that the atom names, by the name under which the span has them."""
     (atom,) = _rules(condition).hits(span)
 
     assert witness == atom.witness(span)

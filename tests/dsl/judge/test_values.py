@@ -1,4 +1,4 @@
-"""Values that no collector should send, and that come all the same."""
+"""Values that no collector should send, but some do."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _rules() -> RuleSet:
     "value", _HOSTILE, ids=[f"{index} {type(value).__name__}" for index, value in enumerate(_HOSTILE)]
 )
 def test_no_value_makes_a_rule_raise(value: Value) -> None:
-    """Every operator gives an answer for every value, on the left and behind $name."""
+    """Every operator returns a result for every value, on the left and as $name."""
     rules = _rules()
 
     answers = [
@@ -73,7 +73,7 @@ def test_no_value_makes_a_rule_raise(value: Value) -> None:
 
 @pytest.mark.parametrize("value", [None, math.nan, (1, 2), {1, 2}, object(), 1j])
 def test_value_of_an_unknown_type_is_missing(value: Value) -> None:
-    """None, NaN and what OTLP does not have count as not there."""
+    """None, NaN and types that OTLP does not have count as missing."""
     hits = _rules().hits(Span("a", attributes={"x": value}))
 
     assert ["a.where(not x)"] == [atom.text for atom in hits]
@@ -82,7 +82,7 @@ def test_value_of_an_unknown_type_is_missing(value: Value) -> None:
 @pytest.mark.parametrize("start_ns", [None, -1, 0, 10**40, -(10**40)])
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Pacific/Kiritimati"])
 def test_no_time_makes_a_rule_raise(start_ns: int | None, zone: str) -> None:
-    """A start before the first and after the last year of the calendar gives an answer."""
+    """A start outside the calendar gives a result."""
     condition = "timestamp.hour < 99 or timestamp.minute < 99 or timestamp.weekday != mon or timestamp.date exists"
     rules, _ = compile_texts({"t.rules": f"// id: r\n// kind: pattern\n// timezone: {zone}\n{condition}"})
 

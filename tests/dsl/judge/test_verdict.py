@@ -1,4 +1,4 @@
-"""What a judgement says beside its verdict."""
+"""The parts of a judgement besides its verdict."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _INVARIANT = "// id: r\n// kind: invariant\n"
 def test_judgement_names_what_is_missing_and_what_is_present(
     rule: str, trace: str, missing: list[str], present: list[str], subjects: list[str]
 ) -> None:
-    """A judgement names what should have been there, what should not, and the subjects that were seen, in order."""
+    """A judgement lists what is missing, what is forbidden and present, and the subjects that were hit, in order."""
     rules, _ = compile_texts({"t.rules": rule})
     is_whole, verdict, spans = outcome(trace)
 
@@ -59,7 +59,7 @@ def test_judgement_names_what_is_missing_and_what_is_present(
 
 
 def test_judgements_are_in_the_order_of_rule_ids() -> None:
-    """Every rule that is about the trace is judged, in the order of ids."""
+    """Every rule that applies to the trace is judged, in the order of ids."""
     rules, _ = compile_texts(
         {"t.rules": "// Signal: C (low)\na\n\n// Signal: A (low)\na and b\n\n// Signal: B (low)\nc"}
     )
@@ -70,7 +70,7 @@ def test_judgements_are_in_the_order_of_rule_ids() -> None:
 
 
 def test_atoms_of_other_rule_sets_are_passed_over() -> None:
-    """Facts about atoms that no rule has change nothing."""
+    """Facts of unknown atoms are ignored."""
     rules, _ = compile_texts({"t.rules": "// Signal: A (low)\na"})
 
     assert [] == judge(rules, {b"unknown!": InMemoryAtomFacts()}, whole=True)
@@ -89,7 +89,7 @@ def test_atoms_of_other_rule_sets_are_passed_over() -> None:
     ],
 )
 def test_count_beyond_what_is_counted_is_undetermined(condition: str, counts: dict[str, int], verdict: str) -> None:
-    """From the limit on, a count says "at least"; a comparison that depends on more is undetermined."""
+    """At the limit a count is a lower bound; a comparison that depends on more is undetermined."""
     rules, _ = compile_texts({"t.rules": _PATTERN + condition})
     facts = {
         fingerprint: InMemoryAtomFacts(identities={index.to_bytes(8) for index in range(counts.get(atom.text, 1))})
@@ -102,7 +102,7 @@ def test_count_beyond_what_is_counted_is_undetermined(condition: str, counts: di
 
 
 def test_condition_beyond_what_is_counted_makes_a_rule_undetermined() -> None:
-    """A rule whose condition depends on more than is counted does not pass as held."""
+    """A rule whose condition depends on more than is counted is not held."""
     rules, _ = compile_texts({"t.rules": _WHENS + "when { count(a) > 20000 } always { b }"})
     facts = {
         fingerprint: InMemoryAtomFacts(identities={index.to_bytes(8) for index in range(10_000)})

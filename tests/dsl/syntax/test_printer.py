@@ -14,14 +14,14 @@ _PAIRS = [line.split(" => ") for line in (ROOT / "canonical.txt").read_text(enco
 
 
 def _canonical(text: str) -> str:
-    form, found = parse_rule(SourceText(source_file("t.rules", text), text, 1))
-    assert form is not None, found
-    return body_text(form)
+    body, reported = parse_rule(SourceText(source_file("t.rules", text), text, 1))
+    assert body is not None, reported
+    return body_text(body)
 
 
 @pytest.mark.parametrize(("written", "canonical"), _PAIRS)
 def test_rule_has_one_canonical_form(written: str, canonical: str) -> None:
-    """A rule is printed as the fixture says."""
+    """A rule is printed as in the fixture."""
     assert canonical == _canonical(written)
 
 
@@ -40,7 +40,7 @@ def test_canonical_form_is_its_own(written: str, canonical: str) -> None:
     ],
 )
 def test_canonical_form_has_the_same_atoms_and_formula(block: Block) -> None:
-    """A rule that is printed and read again is judged as before."""
+    """A rule that is printed and parsed again is judged as before."""
     header = (
         "// id: r\n" if block.text.startswith("when") else f"// id: r\n// kind: {block.setting('kind') or 'pattern'}\n"
     )

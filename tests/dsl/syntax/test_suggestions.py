@@ -1,4 +1,4 @@
-"""What is said to somebody who nearly wrote a rule: every line of tests/fixtures/dsl/meant.txt is a test."""
+"""Suggestions for near misses: every line of tests/fixtures/dsl/suggestions.txt is a test."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ _LINE = re.compile(r"(?:(t\.\w+): )?(.*\S) +=> (.*)")
 _OPERATOR_WORDS = sorted(name for name in (*_CHECKS, "exists") if len(name) > len("in"))
 
 
-def _said() -> Iterator[object]:
+def _suggestions() -> Iterator[object]:
     for line in (ROOT / "suggestions.txt").read_text(encoding="utf-8").splitlines():
-        name, written, meant = (_LINE.fullmatch(line) or pytest.fail(line)).groups()
+        name, written, expected = (_LINE.fullmatch(line) or pytest.fail(line)).groups()
         header = "// id: r\n" if "{" in written else "// id: r\n// kind: pattern\n"
         text = header + written if name is None else written.replace("\\n", "\n")
-        yield pytest.param(name or "t.rules", text, meant, id=line)
+        yield pytest.param(name or "t.rules", text, expected, id=line)
 
 
 def _helps(name: str, text: str) -> list[str]:
     """The help lines of all problems of a file."""
     try:
-        _, found = compile_texts({name: text})
+        _, reported = compile_texts({name: text})
     except RulesError as error:
-        found = error.problems
-    return [problem.help for problem in found]
+        reported = error.problems
+    return [problem.help for problem in reported]
 
 
-@pytest.mark.parametrize(("name", "text", "meant"), list(_said()))
-def test_slip_of_the_pen_is_told_from_what_was_meant(name: str, text: str, meant: str) -> None:
-    """Words, signs, keys, built-in values and known attributes that are nearly right are named first."""
-    assert meant == _helps(name, text)[0]
+@pytest.mark.parametrize(("name", "text", "expected"), list(_suggestions()))
+def test_near_misses_get_a_suggestion(name: str, text: str, expected: str) -> None:
+    """Misspelt words, signs, keys, built-in values and known attributes get a suggestion first."""
+    assert expected == _helps(name, text)[0]
 
 
 @pytest.mark.parametrize("key", HEADER_KEYS)
-def test_key_of_a_header_with_a_letter_too_many_is_told(key: str) -> None:
-    """Every key that a header takes is recognised behind a slip."""
+def test_misspelt_key_of_a_header_gets_a_suggestion(key: str) -> None:
+    """Every key of a header is recognised with one letter too many."""
     assert f"did you mean `{key}:`?" in _helps("t.rules", f'// "T"\n// {key}s: x\na and b')
 
 
@@ -66,39 +66,39 @@ def _yaml(rule: str = "", exception: str = "where: a", test: str = "spans: [], e
         *((key, _yaml(span=f"{key}x: 1")) for key in SPAN_KEYS),
     ],
 )
-def test_key_of_yaml_with_a_letter_too_many_is_told(key: str, text: str) -> None:
-    """Every key of a rule, an exception, a test, an example and a span is recognised behind a slip."""
+def test_misspelt_key_of_yaml_gets_a_suggestion(key: str, text: str) -> None:
+    """Every key of a rule, an exception, a test, an example and a span is recognised with one letter too many."""
     assert f"did you mean `{key}`?" in _helps("t.yaml", text)
 
 
 @pytest.mark.parametrize("operator", _OPERATOR_WORDS)
-def test_operator_with_a_letter_too_few_is_told(operator: str) -> None:
-    """Every operator that is a word is recognised behind a slip."""
+def test_misspelt_operator_gets_a_suggestion(operator: str) -> None:
+    """Every operator that is a word is recognised with one letter missing."""
     written = operator.replace(" ", "_")[:-1]
 
-    [told] = _helps("t.rules", f"// id: r\n// kind: pattern\na.where(x {written} y)")
+    [helps] = _helps("t.rules", f"// id: r\n// kind: pattern\na.where(x {written} y)")
 
-    assert "did you mean `" in told
+    assert "did you mean `" in helps
 
 
 @pytest.mark.parametrize("name", sorted(name for name in BUILTINS if "." in name))
-def test_built_in_name_with_a_letter_too_many_is_told(name: str) -> None:
-    """Every built-in name is recognised behind a slip."""
+def test_misspelt_built_in_name_is_recognised(name: str) -> None:
+    """Every built-in name is recognised with one letter too many."""
     assert name == nearest_name(f"{name}z")
 
 
-def test_advice_never_repeats_what_fits_on_no_line() -> None:
-    """A name of thousands of letters is not said back."""
+def test_advice_never_quotes_a_name_longer_than_a_line() -> None:
+    """A name of thousands of letters is not quoted."""
     previous, word = Token("NAME", "a" * 5000 + ".before"), Token("LPAR", "(")
 
-    told = advice(word, [previous], frozenset({"AND", "OR"}))
+    helps = advice(word, [previous], frozenset({"AND", "OR"}))
 
-    assert "expected and, or" == told
+    assert "expected and, or" == helps
 
 
-def test_words_of_the_language_are_never_advised_against_themselves() -> None:
-    """A word of the language in a place for names is said to be one."""
-    told = {word: _helps("t.rules", f"// id: r\n// kind: pattern\ntrace.has({word})")[0] for word in RESERVED}
+def test_a_keyword_in_place_of_a_name_is_explained() -> None:
+    """A keyword in place of a name is reported as one."""
+    helps = {word: _helps("t.rules", f"// id: r\n// kind: pattern\ntrace.has({word})")[0] for word in RESERVED}
 
-    assert "write `exists` behind the name: x exists" == told.pop("exists")
-    assert {word: f'`{word}` is a word of the language; to mean a name, write "{word}"' for word in told} == told
+    assert "write `exists` after the name: x exists" == helps.pop("exists")
+    assert {word: f'`{word}` is a keyword; for a name, write "{word}"' for word in helps} == helps
