@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from confluent_kafka import OFFSET_END, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.supervisor.stopping import KILLED
@@ -255,9 +255,12 @@ def cut_sources(site: Site) -> None:
 
 
 def is_deleted(site: Site, group: str) -> bool:
-    """Tries to delete it; a member may not have been missed yet."""
+    """Tries to delete it, unless it is deleted; a member may not have been missed yet."""
     [deleted] = site.client().delete_consumer_groups([group]).values()
-    return deleted.exception() is None
+    error = deleted.exception()
+    return error is None or (
+        isinstance(error, KafkaException) and error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND
+    )
 
 
 def delete_records(site: Site, topic: str) -> None:
