@@ -1,8 +1,8 @@
 """What is on Kafka: the flow as data, in the order in which a span goes through it.
 
     Collector ─► SOURCE ─► ingest ─► FACTS ─► sessions ─┬─► SIGNALS ─► SIEM
-                             │         RULES ──► both   ├─► VERDICTS ─► ledger ─► CHECKPOINTS
-                             ├─► AUDIT ─► audit trail   └─► POSITIONS ─► sessions, at take-over
+                             │         RULES ──► both   ├─► VERDICTS ─► ledger ─► TREE_HEADS
+                             ├─► AUDIT ─► audit trail   └─► CHECKPOINTS ─► sessions, at take-over
                              └─► DEAD_LETTERS
 
 Each is a `TopicSpec` below. What its messages are is in the module of its name (`topics.records.facts`,
@@ -46,8 +46,8 @@ FACTS = TopicSpec(
     # Sessions itself deletes what no window needs.
     config=FOREVER,
 )
-POSITIONS = TopicSpec(
-    name="positions",
+CHECKPOINTS = TopicSpec(
+    name="checkpoints",
     holds="how far each facts partition is judged and published",
     key="facts partition",
     partitions=Partitions.FACTS,
@@ -93,9 +93,9 @@ AUDIT = TopicSpec(
     read_by="the audit trail",
     config=days(365),
 )
-CHECKPOINTS = TopicSpec(
-    name="checkpoints",
-    holds="the ledger's signed checkpoints",
+TREE_HEADS = TopicSpec(
+    name="tree_heads",
+    holds="the ledger's signed tree heads",
     key="ledger origin",
     partitions=Partitions.ONE,
     written_by="ledger",
@@ -112,4 +112,4 @@ DEAD_LETTERS = TopicSpec(
     config=days(30),
 )
 
-FLOW = (SOURCE, RULES, FACTS, POSITIONS, SIGNALS, VERDICTS, AUDIT, CHECKPOINTS, DEAD_LETTERS)
+FLOW = (SOURCE, RULES, FACTS, CHECKPOINTS, SIGNALS, VERDICTS, AUDIT, TREE_HEADS, DEAD_LETTERS)

@@ -34,7 +34,7 @@
 {{- $acls = list
   (dict "type" "topic" "name" (print $own "facts") "operations" (list "Read" "Delete"))
   (dict "type" "topic" "name" (print $own "rules") "operations" (list "Read"))
-  (dict "type" "topic" "name" (print $own "positions") "operations" (list "Read" "Write"))
+  (dict "type" "topic" "name" (print $own "checkpoints") "operations" (list "Read" "Write"))
   (dict "type" "topic" "name" (print $own "signals") "operations" (list "Write"))
   (dict "type" "topic" "name" (print $own "verdicts") "operations" (list "Read" "Write"))
   (dict "type" "group" "name" (print $own "sessions") "operations" (list "Read"))
@@ -45,13 +45,13 @@
 {{- $acls = append $acls (dict "type" "topic" "name" (print $own .) "operations" (list "Read")) -}}
 {{- end -}}
 {{- $acls = concat $acls (list
-  (dict "type" "topic" "name" (print $own "checkpoints") "operations" (list "Read" "Write"))
+  (dict "type" "topic" "name" (print $own "tree_heads") "operations" (list "Read" "Write"))
   (dict "type" "group" "name" (print $own "ledger") "operations" (list "Describe"))
   $readers
   (dict "type" "transactionalId" "name" (print $own "ledger") "operations" (list "Write") "isPrefix" true)) -}}
 {{- else if eq .role "reader" -}}
 {{- $acls = $sources -}}
-{{- range list "rules" "positions" "signals" "dead_letters" -}}
+{{- range list "rules" "checkpoints" "signals" "dead_letters" -}}
 {{- $acls = append $acls (dict "type" "topic" "name" (print $own .) "operations" (list "Read")) -}}
 {{- end -}}
 {{- $acls = concat $acls (list

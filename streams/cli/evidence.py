@@ -23,7 +23,7 @@ from streams.evidence.ledger import seal as seals
 from streams.evidence.ledger.findings import Fault, Finding
 from streams.evidence.ledger.notes import Algorithm, NoteError, Signer, Verifier
 from streams.evidence.ledger.storage import open_storage, seal_path
-from streams.evidence.ledger.tree_head import Checkpoint
+from streams.evidence.ledger.tree_head import TreeHead
 from streams.evidence.ledger.verify import Verification
 
 FOUND = 1
@@ -58,7 +58,7 @@ command.add_command(evidence_push.command)
 @click.argument("name")
 @click.option("--key", type=_FILE, required=True, help="The file that the private key is written to.")
 @click.option("--pub", type=_FILE, help="The file that the public key is written to; else it is printed.")
-@click.option("--witness", is_flag=True, help="Make a witness's key, which cosigns other logs' checkpoints.")
+@click.option("--witness", is_flag=True, help="Make a witness's key, which cosigns other logs' tree heads.")
 def keygen(name: str, key: Path, pub: Path | None, *, witness: bool) -> None:
     """Make a key pair, and write or print the public key. Files that are there are never touched.
 
@@ -95,14 +95,14 @@ def pubkey(key: Path) -> None:
 @command.command(epilog="\b\nExample:\n  betrace evidence verify s3://audit/evidence --key ledger.pub --head head.note")
 @click.argument("evidence")
 @key_files(required=True)
-@click.option("--head", "heads", multiple=True, type=_FILE, help="A checkpoint known from elsewhere; repeatable.")
+@click.option("--head", "heads", multiple=True, type=_FILE, help="A tree head known from elsewhere; repeatable.")
 @click.option("--json", is_flag=True, help="Print one JSON object.")
 def verify(evidence: str, keys: tuple[Path, ...], heads: tuple[Path, ...], *, json: bool) -> None:
     """Verify evidence: find every change, removal, insertion, new order and cut, and every gap of coverage.
 
     EVIDENCE is the directory or URL that the ledger keeps. Each finding is a line; with one the exit code is 1. A cut
     at the end shows only against a head known from elsewhere: a copy of the last file of seals/, or a record of
-    the checkpoints topic.
+    the tree_heads topic.
     """
     known_keys = verifiers(keys)
     known = [_head(path, known_keys) for path in heads]
@@ -146,7 +146,7 @@ def cosign(evidence: str, keys: tuple[Path, ...], witness: Path, heads: tuple[Pa
     click.echo(notes.cosign(head, signer, time.time_ns() // 1_000_000_000).encode(), nl=False)
 
 
-def _head(path: Path, verifiers: Sequence[Verifier]) -> Checkpoint:
+def _head(path: Path, verifiers: Sequence[Verifier]) -> TreeHead:
     try:
         note = notes.decode(seals.note_in(read_text(path).encode()))
         signed_by = notes.verified(note, verifiers)
@@ -158,7 +158,7 @@ def _head(path: Path, verifiers: Sequence[Verifier]) -> Checkpoint:
     return head
 
 
-def _summary(verification: Verification, findings: list[Finding], known: list[Checkpoint]) -> list[str]:
+def _summary(verification: Verification, findings: list[Finding], known: list[TreeHead]) -> list[str]:
     totals, head = verification.totals, verification.head
     entries = ", ".join(f"{count} {topic}" for topic, count in sorted(totals.entries.items()))
     lines = [f"{totals.seals} seals, entries: {entries or 'none'}; {totals.verdicts} verdicts on traces"]

@@ -1,6 +1,6 @@
 """`betrace ledger`: keeps evidence of what was judged, from Kafka to write-once storage.
 
-In: the topics of verdicts, signals and the audit trail, and a private key. Out: evidence and signed checkpoints.
+In: the topics of verdicts, signals and the audit trail, and a private key. Out: evidence and signed tree heads.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _seconds(_: click.Context, __: click.Parameter, text: str) -> float:
 @options.prefix
 @options.evidence
 @options.setting(
-    "--seal-every", default="60s", callback=_seconds, metavar="DURATION", help="How often a checkpoint is signed."
+    "--seal-every", default="60s", callback=_seconds, metavar="DURATION", help="How often a tree head is signed."
 )
 @options.setting("--retention-days", type=click.IntRange(min=1), help="Locks what is written to S3 for this long.")
 @options.metrics

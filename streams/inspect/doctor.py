@@ -1,6 +1,6 @@
 """Records of BeTrace's own topics that cannot be read: what each one stops, and what may be done about it.
 
-In: `betrace.rules` and `betrace.positions`. Out: findings; of those that can be repaired, the repair.
+In: `betrace.rules` and `betrace.checkpoints`. Out: findings; of those that can be repaired, the repair.
 
 What must hold: a repair takes nothing away that any version can read and anything depends on, and nothing counts twice
 after it. A worker passes over most of these records by itself; what is left to a person is what only a person knows:
@@ -47,7 +47,7 @@ def look(settings: Settings) -> list[Finding]:
     Raises:
         AdminError, BetraceError: Kafka does not answer, or the topics are not there.
     """
-    topic = settings.topic("positions")
+    topic = settings.topic("checkpoints")
     count = kafka.partition_counts(kafka.connect(settings.client()), [topic]).get(topic)
     if count is None:
         raise StateError(f"there is no topic {topic}", action="run betrace topics create, or give another --prefix")
@@ -110,7 +110,7 @@ def _go_back(settings: Settings, found: Search) -> None:
     errors: list[KafkaError] = []
     producer = Producer({**settings.client(), "enable.idempotence": True})
     producer.produce(
-        settings.topic("positions"),
+        settings.topic("checkpoints"),
         checkpoints.encode(last),
         checkpoints.key(found.number),
         found.number,

@@ -87,7 +87,7 @@ LATE_TO_CLOCK = _counter("late_to_clock", "Entries and touches below the clock, 
 STALE_SECTIONS = _counter("stale_sections", "Sections of an ingest that was long replaced, passed over.")
 PARTITIONS_GIVEN_UP = _counter("partitions_given_up", "Facts partitions given up for a while, to begin again.")
 CHECKPOINTS_PASSED_OVER = _counter(
-    "checkpoints_passed_over", "Records on the positions topic that are no checkpoints and were passed over."
+    "checkpoints_passed_over", "Records on the checkpoints topic that are no checkpoints and were passed over."
 )
 CHECKPOINTS_LOST = _counter(
     "checkpoints_lost", "Facts partitions begun without their checkpoint, or without the facts that it needs."
@@ -131,8 +131,8 @@ LEDGER_SEALS = _counter("ledger_seals", "Seals stored, each with its signed chec
 LEDGER_ENTRIES = _counter("ledger_entries", "Records that became entries of the ledger.", "topic")
 LEDGER_DOUBLES = _counter("ledger_doubles", "Records left out: their source position was there.", "topic")
 LEDGER_OFFSETS_LOST = _counter("ledger_offsets_lost", "Offsets gone before the ledger could read them.", "topic")
-LEDGER_FOREIGN_CHECKPOINTS = _counter(
-    "ledger_foreign_checkpoints", "Records on the checkpoints topic, of the ledger's origin, that it did not sign."
+LEDGER_FOREIGN_TREE_HEADS = _counter(
+    "ledger_foreign_tree_heads", "Records on the tree_heads topic, of the ledger's origin, that it did not sign."
 )
 
 
@@ -173,7 +173,7 @@ COUNTERS = {
         SIGNALS,
         SIGNALS_WITHHELD,
     ),
-    "ledger": (LEDGER_SEALS, LEDGER_ENTRIES, LEDGER_DOUBLES, LEDGER_OFFSETS_LOST, LEDGER_FOREIGN_CHECKPOINTS),
+    "ledger": (LEDGER_SEALS, LEDGER_ENTRIES, LEDGER_DOUBLES, LEDGER_OFFSETS_LOST, LEDGER_FOREIGN_TREE_HEADS),
 }
 """Which stage counts what."""
 

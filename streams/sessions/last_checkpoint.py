@@ -1,6 +1,6 @@
-"""The checkpoint that a facts partition goes on from, whatever else is on `betrace.positions`.
+"""The checkpoint that a facts partition goes on from, whatever else is on `betrace.checkpoints`.
 
-In: the ends of `betrace.positions` and `betrace.verdicts`. Out: the partition's last checkpoint.
+In: the ends of `betrace.checkpoints` and `betrace.verdicts`. Out: the partition's last checkpoint.
 
 What must hold: nothing counts twice. A record that no version of this program can have written is no checkpoint and is
 passed over: the last one before it still is the last. A checkpoint of another version is not: that version may have
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Search:
-    """The records at the end of a partition of `betrace.positions`, taken in in order.
+    """The records at the end of a partition of `betrace.checkpoints`, taken in in order.
 
     `last` is the last checkpoint, written at `written_ms`. `other` says why the last record that is one cannot be read,
     when that is of another version; `passed_over` of records that are none, by offset, why they are none.
@@ -74,7 +74,7 @@ def search(settings: Settings, number: int, stopping: Stopping, *, for_this_vers
         NotDoneError: no broker answers, or `stopping` says that it is not wanted any more.
     """
     found = Search(number)
-    for messages in reader.tails(settings, settings.topic("positions"), number, stopping):
+    for messages in reader.tails(settings, settings.topic("checkpoints"), number, stopping):
         found = Search(number)
         for message in messages:
             found.take(message)
@@ -99,7 +99,7 @@ def last_checkpoint(settings: Settings, number: int, stopping: Stopping) -> Chec
     if found.passed_over:
         metrics.CHECKPOINTS_PASSED_OVER.inc(len(found.passed_over))
         log.warning(
-            "records on the positions topic are no checkpoints and are passed over",
+            "records on the checkpoints topic are no checkpoints and are passed over",
             partition=number,
             offsets=sorted(found.passed_over)[:10],
             count=len(found.passed_over),

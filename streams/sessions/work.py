@@ -407,7 +407,7 @@ class Work:
             reached=self._hour,
             summarized_to=self.summaries.summarized_to,
         )
-        self._send("positions", checkpoints.key(self.number), checkpoints.encode(self._checkpoint))
+        self._send("checkpoints", checkpoints.key(self.number), checkpoints.encode(self._checkpoint))
 
     def _standing(self) -> Standing:
         self._note_judging()

@@ -170,13 +170,13 @@ def test_checkpoints_and_facts(kafka: str, tmp_path: Path) -> None:
     In the evidence that is a time of which nothing is proved; what was said of it stands, and nothing counts twice.
     """
     site = Site.made(kafka, tmp_path)
-    site.make_again("positions", "compact")
+    site.make_again("checkpoints", "compact")
     site.write(range(400, 460))
     assert ["a facts partition has no checkpoint"] == warned(site.run())
     assert ((TRACES + 60, BROKEN + 30), []) == (site.counted(), site.findings())
     assert BROKEN + 30 == len(site.program.signals())
 
-    site.make_again("positions", "compact")
+    site.make_again("checkpoints", "compact")
     site.delete_records("facts", 0.6)
     shutil.rmtree(site.program.state_dir)
     begins_anew(site, 600, "a facts partition has no checkpoint and its first facts are gone")

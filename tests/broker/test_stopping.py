@@ -256,7 +256,9 @@ def cut_sources(site: Site) -> None:
 
 def is_deleted(site: Site, group: str) -> bool:
     """Tries to delete it, unless it is deleted; a member may not have been missed yet."""
-    [deleted] = site.client().delete_consumer_groups([group]).values()
+    # A client that is gone never answers.
+    client = site.client()
+    [deleted] = client.delete_consumer_groups([group]).values()
     error = deleted.exception()
     return error is None or (
         isinstance(error, KafkaException) and error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND

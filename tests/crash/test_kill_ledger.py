@@ -135,8 +135,8 @@ def entries(store: Directory) -> dict[tuple[str, int], list[str]]:
 
 
 def published(settings: Settings) -> list[bytes]:
-    """The checkpoints on the topic."""
-    return [message.value() or b"" for message in read(settings, settings.topic("checkpoints"))]
+    """The tree heads on the topic."""
+    return [message.value() or b"" for message in read(settings, settings.topic("tree_heads"))]
 
 
 def test_one_log_after_kills(settings: Settings, signer: Signer, tmp_path: Path, pytestconfig: pytest.Config) -> None:

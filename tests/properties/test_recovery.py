@@ -90,7 +90,7 @@ def judgement(partition: Partition, close: Close) -> Judgement:
 
 
 def step(partition: Partition, store: Store | Disk, *, evicts: bool = False) -> Position:
-    """What sessions makes durable about every second; the position is on `betrace.positions` too.
+    """What sessions makes durable about every second; the position is on `betrace.checkpoints` too.
 
     `evicts`: all windows are to leave, because they take too much disk.
     """

@@ -89,7 +89,7 @@ class Output:
     def commit(self) -> None:
         """As `Publisher.commit`."""
         for topic, number, key, value in self._sent:
-            if topic == "positions":
+            if topic == "checkpoints":
                 self.checkpoint = checkpoints.decode(value)
             else:
                 log = self.ledger.logs[topic, number]

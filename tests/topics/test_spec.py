@@ -17,11 +17,11 @@ def test_flow_has_each_topic_once() -> None:
     assert names == [
         "rules",
         "facts",
-        "positions",
+        "checkpoints",
         "signals",
         "verdicts",
         "audit",
-        "checkpoints",
+        "tree_heads",
         "dead_letters",
     ]
 
@@ -37,7 +37,7 @@ def test_what_follows_a_trace_has_as_many_partitions_as_facts() -> None:
     """Positions, signals, verdicts and audit are partitioned as the facts, so a worker writes where it reads."""
     alike = {spec.name for spec in FLOW if spec.partitions is Partitions.FACTS}
 
-    assert alike == {"facts", "positions", "signals", "verdicts", "audit"}
+    assert alike == {"facts", "checkpoints", "signals", "verdicts", "audit"}
 
 
 def test_facts_are_kept_for_ever() -> None:

@@ -105,7 +105,7 @@ def acls(role: Role, layout: Layout) -> list[Acl]:
         return [
             on("facts", _READ, _DELETE),
             on("rules", _READ),
-            on("positions", _READ, _WRITE),
+            on("checkpoints", _READ, _WRITE),
             on("signals", _WRITE),
             # Where a facts partition has no checkpoint, how far its counts came is read from what they are.
             on("verdicts", _READ, _WRITE),
@@ -116,7 +116,7 @@ def acls(role: Role, layout: Layout) -> list[Acl]:
     if role is Role.LEDGER:
         return [
             *(on(name, _READ) for name in ("rules", "verdicts", "signals", "audit")),
-            on("checkpoints", _READ, _WRITE),
+            on("tree_heads", _READ, _WRITE),
             Acl(Kind.GROUP, f"{own}ledger", (_DESCRIBE,)),
             readers,
             Acl(Kind.TRANSACTIONAL_ID, f"{own}ledger", (_WRITE,), is_prefix=True),
@@ -142,7 +142,7 @@ def _of_commands(role: Role, layout: Layout) -> list[Acl]:
             readers,
             Acl(Kind.TRANSACTIONAL_ID, f"{own}backfill-", (_WRITE,), is_prefix=True),
         ]
-    looked_at = [on(name, _READ) for name in ("rules", "positions", "signals", "dead_letters")]
+    looked_at = [on(name, _READ) for name in ("rules", "checkpoints", "signals", "dead_letters")]
     return [
         *(Acl(Kind.TOPIC, topic, (_READ,)) for topic in layout.source_topics),
         *looked_at,

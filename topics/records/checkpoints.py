@@ -1,4 +1,4 @@
-"""`betrace.positions`: up to where each facts partition is published, and from where it can be built again.
+"""`betrace.checkpoints`: up to where each facts partition is published, and from where it can be built again.
 
 One record per facts partition, in the partition of the same number, written in the transaction of the signals it speaks
 of. What the state machine needs to begin there is its own business and comes as bytes.

@@ -3,7 +3,7 @@
     verdicts, signals, audit, rules ─►   one Merkle log per topic partition      entry, merkle
     once a minute            ─ seal  ─►  what was added, and what input it covers  seal, cover
     seals                    ─ sign  ─►  a Merkle log of seals, its head signed   tree_head, notes
-    seal and checkpoint      ─ store ─►  one file in write-once storage, Kafka    storage, log, worker
+    seal and tree head      ─ store ─►  one file in write-once storage, Kafka    storage, log, worker
 
     storage and public key   ─ verify ►  findings, with their places              verify, passage
 

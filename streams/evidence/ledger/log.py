@@ -1,7 +1,7 @@
 """The ledger's state: records in, seals out; what the worker does between two calls is I/O.
 
     1  `take`   each record of each topic partition, in order
-    2  `seal`   what was taken becomes the next seal and its checkpoint; nothing is changed yet
+    2  `seal`   what was taken becomes the next seal and its tree head; nothing is changed yet
     3  the worker stores the seal: whoever makes the file of that number has the log's next entry
     4  `advance`  the state moves past it
 
@@ -30,7 +30,7 @@ from streams.evidence.ledger.notes import NoteError, Signer
 from streams.evidence.ledger.seal import LogState, Seal
 from streams.evidence.ledger.sealed_audit import SealedAudit
 from streams.evidence.ledger.storage import Storage
-from streams.evidence.ledger.tree_head import Checkpoint
+from streams.evidence.ledger.tree_head import TreeHead
 from topics.records import verdicts
 from topics.records.audit import SourcePosition, position_in
 
@@ -74,7 +74,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A seal and its checkpoint; `content` is the file that has both."""
+    """A seal and its tree head; `content` is the file that has both."""
 
     seal: Seal
     seal_line: bytes
@@ -177,7 +177,7 @@ class Ledger:
         return Sealed(seal, line, seals.join(line, entries, note), note)
 
     def advance(self, seal_line: bytes, note: bytes) -> None:
-        """The seal is stored with its checkpoint."""
+        """The seal is stored with its tree head."""
         self.number += 1
         self._previous = hashlib.sha256(note).hexdigest()
         self._seals.append(leaf_hash(seal_line))
@@ -207,10 +207,10 @@ class Ledger:
         return self._sealed_audit.value_hash(partition, at, self.number)
 
 
-def head(seal_leaf: Hash, seals_before: Frontier, origin: str) -> Checkpoint:
+def head(seal_leaf: Hash, seals_before: Frontier, origin: str) -> TreeHead:
     """The head of the log of seals with this one as its last, which `seals_before` has from then on."""
     seals_before.append(seal_leaf)
-    return Checkpoint(origin, seals_before.size, seals_before.root(), seal_leaf)
+    return TreeHead(origin, seals_before.size, seals_before.root(), seal_leaf)
 
 
 def resume(store: Storage, signers: Sequence[Signer]) -> Ledger:
@@ -237,10 +237,10 @@ def _resumed(store: Storage, last: int, signers: Sequence[Signer]) -> Ledger:
     before = Frontier.unpacked(seal.number, seal.peaks)
     note = notes.decode(parts.note)
     if note.text != head(leaf_hash(parts.line), before.copy(), seal.origin).text():
-        raise NoteError(f"the checkpoint of seal {last} speaks of another seal")
-    # Whoever could write to the storage would else have what they wrote signed by the next checkpoint.
+        raise NoteError(f"the tree head of seal {last} speaks of another seal")
+    # Whoever could write to the storage would else have what they wrote signed by the next tree head.
     if not notes.verified(note, [signer.verifier() for signer in signers]):
-        raise NoteError("the last checkpoint is signed by none of the keys; to change keys, give both for one start")
+        raise NoteError("the last tree head is signed by none of the keys; to change keys, give both for one start")
     ledger = Ledger.after(seal, before, seal.previous, SealedAudit(store))
     ledger.advance(parts.line, parts.note)
     return ledger

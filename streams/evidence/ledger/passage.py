@@ -1,14 +1,14 @@
-"""One pass over neighbouring seals and their checkpoints.
+"""One pass over neighbouring seals and their tree heads.
 
-    seals     each was made after the seals and the checkpoint before it; its entries are those that were sealed
-    heads     each checkpoint is that of its seal, and signed by known keys alone
+    seals     each was made after the seals and the tree head before it; its entries are those that were sealed
+    heads     each tree head is that of its seal, and signed by known keys alone
     known     a known head is the log's own
 
 In: a storage and a range of seals, of which the one before the range is taken at its word. Out: findings. After a
 damage the next seal is taken at its word, so that one damage is one finding, and not one for every seal after it.
 
-A signature costs as much as all the rest of a seal. The next seal names the hash of the checkpoint, and its own
-checkpoint signs that; so a signature is verified only where no such seal follows.
+A signature costs as much as all the rest of a seal. The next seal names the hash of the tree head, and its own
+tree head signs that; so a signature is verified only where no such seal follows.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from streams.evidence.ledger.merkle import Frontier, leaf_hash
 from streams.evidence.ledger.notes import Algorithm, Note, NoteError, Verifier
 from streams.evidence.ledger.seal import Parts, Seal
 from streams.evidence.ledger.storage import Storage
-from streams.evidence.ledger.tree_head import Checkpoint
+from streams.evidence.ledger.tree_head import TreeHead
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """A checkpoint as it was read: what it says, its signatures not verified yet, and the hash of its bytes."""
+    """A tree head as it was read: what it says, its signatures not verified yet, and the hash of its bytes."""
 
     place: str
     note: Note
-    says: Checkpoint
+    says: TreeHead
     sha256: str
 
 
@@ -48,12 +48,12 @@ class Passage:
         self,
         store: Storage,
         verifiers: Sequence[Verifier],
-        known: Sequence[Checkpoint],
+        known: Sequence[TreeHead],
         settled_ms: int | None = None,
     ) -> None:
         """A pass; for `settled_ms` see `Contents`."""
         self.contents = Contents(settled_ms)
-        self.head: Checkpoint | None = None
+        self.head: TreeHead | None = None
         self._store = store
         self._verifiers = verifiers
         self._keys = {(verifier.name, verifier.key_id): verifier for verifier in verifiers}
@@ -62,7 +62,7 @@ class Passage:
         self._last: _Head | None = None
 
     def findings(self, first: int, end: int) -> Iterator[Finding]:
-        """What is wrong with the seals `[first, end)` and their checkpoints."""
+        """What is wrong with the seals `[first, end)` and their tree heads."""
         if first:
             self._begin_after(first - 1)
         for number in range(first, end):
@@ -82,7 +82,7 @@ class Passage:
             self._forget()
 
     def _step(self, number: int) -> list[Finding]:
-        """One seal and its checkpoint; their file may be missing or damaged."""
+        """One seal and its tree head; their file may be missing or damaged."""
         place = storage.seal_path(number)
         findings: list[Finding] = []
         found = None
@@ -101,7 +101,7 @@ class Passage:
         return findings
 
     def _file(self, place: str, number: int, parts: Parts, findings: list[Finding]) -> _Head | None:
-        """Adds what is wrong with a seal and its checkpoint; returns the checkpoint, None when it is none."""
+        """Adds what is wrong with a seal and its tree head; returns the tree head, None when it is none."""
         try:
             seal = seals.decode(parts.line)
             tree = self._tree_before(number, seal)
@@ -130,10 +130,10 @@ class Passage:
             return Frontier.unpacked(number, seal.peaks)
         return before
 
-    def _against(self, place: str, made: Checkpoint, found: _Head | None) -> Iterator[Finding]:
-        """Whether it is the seal that its own checkpoint and those that are known speak of."""
+    def _against(self, place: str, made: TreeHead, found: _Head | None) -> Iterator[Finding]:
+        """Whether it is the seal that its own tree head and those that are known speak of."""
         if found is not None and found.says != made:
-            yield Finding(place, Fault.CHANGED, "it is not the seal that its checkpoint was signed for")
+            yield Finding(place, Fault.CHANGED, "it is not the seal that its tree head was signed for")
         known = self._known.get(made.size, made)
         if known != made:
             yield Finding(place, Fault.CHANGED, f"the known head over {known.size} seals is of other seals")
@@ -146,22 +146,22 @@ class Passage:
         if self._before is not None and seal.peaks != self._before.packed():
             found.append(Finding(place, Fault.CHANGED, "the seals before it are not those that it was made after"))
         if number == 0 and seal.previous is not None:
-            found.append(Finding(place, Fault.CHANGED, "it is the first, and names a checkpoint before it"))
+            found.append(Finding(place, Fault.CHANGED, "it is the first, and names a tree head before it"))
         if self._last is not None and seal.previous != self._last.sha256:
-            message = "the checkpoint before it is not the one that it was made after"
+            message = "the tree head before it is not the one that it was made after"
             found += self._settle() or [Finding(place, Fault.CHANGED, message)]
         return found
 
-    def _head_in(self, place: str, note: bytes, made: Checkpoint | None, findings: list[Finding]) -> _Head | None:
-        """The checkpoint, None when it is none or of unknown keys, which is then added to what was found."""
+    def _head_in(self, place: str, note: bytes, made: TreeHead | None, findings: list[Finding]) -> _Head | None:
+        """The tree head, None when it is none or of unknown keys, which is then added to what was found."""
         try:
             return self._read_head(place, note, made)
         except NoteError as error:
             findings.append(Finding(place, Fault.UNSIGNED, str(error)))
             return None
 
-    def _read_head(self, place: str, content: bytes, made: Checkpoint | None) -> _Head:
-        """The checkpoint, with everything checked but its signatures; `made` is what it should say.
+    def _read_head(self, place: str, content: bytes, made: TreeHead | None) -> _Head:
+        """The tree head, with everything checked but its signatures; `made` is what it should say.
 
         Raises:
             NoteError: it is none, or of unknown keys.
@@ -180,7 +180,7 @@ class Passage:
         return _Head(place, note, says, hashlib.sha256(content).hexdigest())
 
     def _settle(self) -> list[Finding]:
-        """Verifies the signatures of the last checkpoint, which no seal speaks for."""
+        """Verifies the signatures of the last tree head, which no seal speaks for."""
         last, self._last = self._last, None
         if last is None:
             return []

@@ -1,9 +1,9 @@
-"""`betrace.checkpoints`: every checkpoint of a log, once and in order.
+"""`betrace.tree_heads`: every tree head of a log, once and in order.
 
-In: checkpoints that are stored. Out: the same on the topic, where people who do not trust the storage can see them.
+In: tree heads that are stored. Out: the same on the topic, where people who do not trust the storage can see them.
 The storage is the truth: what a killed ledger had stored but not published is published by the next. A producer that
 another ledger's has followed is fenced by the brokers, so a ledger that was paused learns that it is no longer the one.
-A record that none of the ledger's keys has signed is no checkpoint of it, whoever wrote it there: it is passed over.
+A record that none of the ledger's keys has signed is no tree head of it, whoever wrote it there: it is passed over.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 ANSWER_S = 30.0
 STEPS_BACK = (100, 10_000)
-"""How far from its end the topic is read for the last checkpoint, before it is read whole: others may be there too."""
+"""How far from its end the topic is read for the last tree head, before it is read whole: others may be there too."""
 
 _FENCED = frozenset(
     {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}  # noqa: SLF001, no public name
@@ -36,10 +36,10 @@ _FENCED = frozenset(
 
 
 class Publisher:
-    """The one producer of an origin's checkpoints; making it fences every other."""
+    """The one producer of an origin's tree heads; making it fences every other."""
 
     def __init__(self, settings: Settings, origin: str) -> None:
-        self._topic = settings.topic("checkpoints")
+        self._topic = settings.topic("tree_heads")
         self._origin = origin
         self._producer = Producer(
             {
@@ -51,19 +51,19 @@ class Publisher:
         self._call(self._producer.init_transactions, ANSWER_S)
 
     def prepare(self, note: bytes) -> None:
-        """Sends the next checkpoint, not visible yet; raises `StateError` when another ledger has taken over."""
+        """Sends the next tree head, not visible yet; raises `StateError` when another ledger has taken over."""
         # No delivery callback: the client raises a fatal error in `flush` itself, and cannot do both.
         self._call(self._producer.begin_transaction)
         self._call(self._producer.produce, self._topic, note, self._origin.encode(), 0)
         if self._call(self._producer.flush, ANSWER_S):
-            raise StateError("a checkpoint is not confirmed", action="see whether the brokers answer, then start again")
+            raise StateError("a tree head is not confirmed", action="see whether the brokers answer, then start again")
 
     def publish(self) -> None:
         """Makes visible what was prepared."""
         self._call(self._producer.commit_transaction, ANSWER_S)
 
     def catch_up(self, store: Storage, stored: int, published: bytes | None) -> None:
-        """Publishes what is stored, `stored` checkpoints, and was not published; `published` is the topic's last.
+        """Publishes what is stored, `stored` tree heads, and was not published; `published` is the topic's last.
 
         Raises:
             StateError: the topic knows more than the storage, or something else.
@@ -80,7 +80,7 @@ class Publisher:
 
 
 def check_published(store: Storage, stored: int, published: bytes | None) -> int:
-    """How many of the `stored` checkpoints are on the topic, whose last one is `published`.
+    """How many of the `stored` tree heads are on the topic, whose last one is `published`.
 
     Raises:
         StateError: the topic knows more than the storage, or something else.
@@ -88,19 +88,19 @@ def check_published(store: Storage, stored: int, published: bytes | None) -> int
     size = 0 if published is None else _size(published)
     if size > stored or (published is not None and _stored(store, size - 1) != published):
         raise StateError(
-            f"a checkpoint over {size} seals was published, which the evidence of {stored} seals does not have",
+            f"a tree head over {size} seals was published, which the evidence of {stored} seals does not have",
             action="bring the evidence back as it was: it was cut or changed, or --evidence names another place",
         )
     return size
 
 
 def last_published(settings: Settings, origin: str, verifiers: Sequence[Verifier]) -> bytes | None:
-    """The last checkpoint of an origin on the topic that one of the keys has signed, None when there is none.
+    """The last tree head of an origin on the topic that one of the keys has signed, None when there is none.
 
     Raises:
         StateError: the topic cannot be read.
     """
-    topic = settings.topic("checkpoints")
+    topic = settings.topic("tree_heads")
     consumer = Consumer(
         {
             **settings.client(),
@@ -137,9 +137,9 @@ def _is_signed(note: bytes, origin: str, verifiers: Sequence[Verifier]) -> bool:
 def _warn(topic: str, offsets: Sequence[int]) -> None:
     if not offsets:
         return
-    metrics.LEDGER_FOREIGN_CHECKPOINTS.inc(len(offsets))
+    metrics.LEDGER_FOREIGN_TREE_HEADS.inc(len(offsets))
     log.warning(
-        "records that none of the ledger's keys has signed are no checkpoints and are passed over",
+        "records that none of the ledger's keys has signed are no tree heads and are passed over",
         topic=topic,
         offsets=offsets[:10],
         count=len(offsets),
@@ -176,7 +176,7 @@ def _size(note: bytes) -> int:
         return tree_head.decode(notes.decode(note).text).size
     except notes.NoteError as error:
         raise StateError(
-            f"the last checkpoint on the topic is none: {error}", action="see who else writes to the checkpoints topic"
+            f"the last tree head on the topic is none: {error}", action="see who else writes to the tree_heads topic"
         ) from error
 
 
@@ -186,5 +186,5 @@ def _not_published(error: KafkaError) -> StateError:
             "another ledger has taken over", action="let one ledger run; this one may be started again after it"
         )
     return StateError(
-        f"a checkpoint was not published: {error.str()}", action="see why the brokers refuse it, then start again"
+        f"a tree head was not published: {error.str()}", action="see why the brokers refuse it, then start again"
     )

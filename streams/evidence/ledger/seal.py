@@ -1,9 +1,9 @@
-"""Seals: what the ledger adds once a minute, as a file of lines of JSON, and under them the checkpoint.
+"""Seals: what the ledger adds once a minute, as a file of lines of JSON, and under them the tree head.
 
     line 1      the seal: where each partition's log stands after it, and what input it covers
     then        the entries it adds, by log in the order of the seal's `logs`, in each by offset
     empty line  a line of JSON is never empty
-    then        the signed note of the checkpoint after it (`streams.evidence.ledger.tree_head`), to the end of the file
+    then        the signed note of the tree head after it (`streams.evidence.ledger.tree_head`), to the end of the file
 
 In: bytes from storage. Out: the seal, its entries and its note. Line 1 is the leaf of the log of seals, whose head the
 note signs; every other line of JSON is a leaf of its partition's log, whose peaks line 1 names; the note is named by
@@ -51,7 +51,7 @@ class LogState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 class Seal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Line 1.
 
-    `number` counts from 0; `time_ms` is the ledger's wall clock. `previous` is the SHA-256 of the checkpoint before
+    `number` counts from 0; `time_ms` is the ledger's wall clock. `previous` is the SHA-256 of the tree head before
     it, in hex, None for the first; `peaks` are those of the log of all seals before it.
     """
 
@@ -96,7 +96,7 @@ def split(content: bytes) -> Parts:
     """The file's parts; raises `msgspec.DecodeError` when there is no empty line above a note."""
     joint = _joint(content)
     if joint < 0:
-        raise msgspec.DecodeError("it is cut: there is no checkpoint in it")
+        raise msgspec.DecodeError("it is cut: there is no tree head in it")
     # `bytes.split` looks for the ends of lines byte by byte, a file in memory does not.
     first, *entries = [text[:-1] for text in io.BytesIO(content[: joint + 1]).readlines()]
     return Parts(first, entries, content[joint + len(_JOINT) :])
@@ -115,7 +115,7 @@ def note_in(content: bytes) -> bytes:
 def _joint(content: bytes) -> int:
     """Where the empty line above the note begins, -1 when there is none.
 
-    From the end, which is near: a checkpoint has one empty line, and that above it is the one before. In a file with
+    From the end, which is near: a tree head has one empty line, and that above it is the one before. In a file with
     more of them one is taken for an entry, and there it is found.
     """
     return content.rfind(_JOINT, 0, max(content.rfind(_JOINT), 0))

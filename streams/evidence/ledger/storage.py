@@ -190,7 +190,7 @@ def open_storage(place: str, retention_s: int | None = None) -> Storage:
 
 
 def seal_path(number: int) -> str:
-    """Where seal `number` and its checkpoint are.
+    """Where seal `number` and its tree head are.
 
     >>> seal_path(1234567)
     'seals/001/234/567.tlog'

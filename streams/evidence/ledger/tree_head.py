@@ -1,10 +1,10 @@
-"""Checkpoints as C2SP `tlog-checkpoint` defines them: the text of a signed note that says how far a log has grown.
+"""Tree heads as C2SP `tlog-checkpoint` defines them: the text of a signed note that says how far a log has grown.
 
 <origin>                       the log's name, and the name of its key
 <size>                         decimal, no leading zero
 <base64 of the root>           RFC 6962
 seal leaf:<hex>                our extension line: the log's last leaf, which is the hash of the seal that this
-                               checkpoint came with (`streams.evidence.ledger.seal`), after RFC 6962 too
+                               tree head came with (`streams.evidence.ledger.seal`), after RFC 6962 too
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SEAL = "seal leaf:"
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class TreeHead:
     """A log's head: `seal_leaf` is the hash of the last entry, `size` counts entries, seals that is."""
 
     origin: str
@@ -33,7 +33,7 @@ class Checkpoint:
     def text(self) -> str:
         """The text that is signed.
 
-        >>> print(Checkpoint("example.com/log", 1, bytes(32), bytes(32)).text()[:24])
+        >>> print(TreeHead("example.com/log", 1, bytes(32), bytes(32)).text()[:24])
         example.com/log
         1
         AAAAAA
@@ -42,18 +42,18 @@ class Checkpoint:
         return f"{self.origin}\n{self.size}\n{root}\n{_SEAL}{self.seal_leaf.hex()}\n"
 
 
-def decode(text: str) -> Checkpoint:
-    """The checkpoint in a note's text; raises `NoteError` when it is not one of ours, written exactly so."""
+def decode(text: str) -> TreeHead:
+    """The tree head in a note's text; raises `NoteError` when it is not one of ours, written exactly so."""
     try:
         origin, size, root, seal, _ = text.split("\n")
-        checkpoint = Checkpoint(
+        head = TreeHead(
             origin,
             int(size if _SIZE.fullmatch(size) else "no size"),
             base64.b64decode(root, validate=True),
             bytes.fromhex(seal.removeprefix(_SEAL)),
         )
     except (ValueError, binascii.Error) as error:
-        raise NoteError(f"no checkpoint of this program: {error}") from error
-    if len(checkpoint.root) != HASH_BYTES or checkpoint.text() != text:
-        raise NoteError("the checkpoint is not written as a checkpoint is")
-    return checkpoint
+        raise NoteError(f"no tree head of this program: {error}") from error
+    if len(head.root) != HASH_BYTES or head.text() != text:
+        raise NoteError("the tree head is not written as a tree head is")
+    return head

@@ -30,7 +30,7 @@ from streams.evidence.ledger.passage import Passage
 from streams.evidence.ledger.seal import Seal
 from streams.evidence.ledger.shares import in_shares
 from streams.evidence.ledger.storage import Storage
-from streams.evidence.ledger.tree_head import Checkpoint
+from streams.evidence.ledger.tree_head import TreeHead
 from topics.records.verdicts import is_backfill
 
 APART_MS = 600_000
@@ -49,18 +49,18 @@ class _Passed:
     continuity: dict[ChainKey, Continuity]
     counts: dict[ChainKey, CountsChain]
     is_damaged: bool
-    head: Checkpoint | None
+    head: TreeHead | None
 
 
 class Verification:
     """One pass over a storage: iterate `findings` once; `totals` and `head` are complete after it.
 
-    `head` is the last checkpoint that was found signed and right, None when there is none.
+    `head` is the last tree head that was found signed and right, None when there is none.
     """
 
-    def __init__(self, store: Storage, verifiers: Sequence[Verifier], known: Sequence[Checkpoint] = ()) -> None:
+    def __init__(self, store: Storage, verifiers: Sequence[Verifier], known: Sequence[TreeHead] = ()) -> None:
         self.totals = Totals()
-        self.head: Checkpoint | None = None
+        self.head: TreeHead | None = None
         self._store = store
         self._keys = [verifier.encode() for verifier in verifiers]
         self._known = known
@@ -156,7 +156,7 @@ def _last_of(store: Storage, count: int) -> Seal | None:
 
 
 def _pass(
-    store: Storage, keys: list[str], known: Sequence[Checkpoint], settled_ms: int | None, first: int, end: int
+    store: Storage, keys: list[str], known: Sequence[TreeHead], settled_ms: int | None, first: int, end: int
 ) -> _Passed:
     passage = Passage(store, [Verifier.decode(key) for key in keys], known, settled_ms)
     findings = [*passage.findings(first, end)]

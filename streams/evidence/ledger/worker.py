@@ -1,6 +1,6 @@
-"""The ledger at work: four topics in, seals and checkpoints out, once a minute.
+"""The ledger at work: four topics in, seals and tree heads out, once a minute.
 
-    1  the next checkpoint goes to Kafka in a transaction, not visible yet; a ledger that another one followed ends here
+    1  the next tree head goes to Kafka in a transaction, not visible yet; a ledger that another one followed ends here
     2  both are stored: the file of the seal's number is made, or is there, and then another ledger has made it
     3  the transaction is committed
 

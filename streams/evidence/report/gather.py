@@ -225,7 +225,7 @@ def _take_seal(gathered: Gathered, number: int, seal: _Seal, lines: Sequence[byt
         elif log.topic == SIGNALS:
             signals += lines[begin:end]
         begin = end
-    # Under the entries is an empty line, and then the checkpoint.
+    # Under the entries is an empty line, and then the tree head.
     is_whole = lines[begin : begin + 1] == [b"\n"]
     is_read = _take_verdicts(gathered, verdicts, period)
     if is_of_period:

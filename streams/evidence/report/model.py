@@ -46,8 +46,8 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """Where the figures come from: the seals `[first_seal, end_seal)` of the log `origin`, and the head over them.
 
-    `head_root` is the Merkle root (hex) of all seals before `head_size`. The checkpoint in `head_file` signs it;
-    `head_sha256` is that of the checkpoint, `head_file_sha256` that of the whole file. `verified` is None where the
+    `head_root` is the Merkle root (hex) of all seals before `head_size`. The tree head in `head_file` signs it;
+    `head_sha256` is that of the tree head, `head_file_sha256` that of the whole file. `verified` is None where the
     evidence was taken at its word.
     """
 

@@ -395,7 +395,7 @@ def _proof(report: Report) -> str:
         ("Seals read", f"{evidence.first_seal} to {evidence.end_seal - 1}"),
         ("Head", f"{evidence.head_size} seals, {evidence.head_file}"),
         ("Root of the head", evidence.head_root or "not readable"),
-        ("SHA-256 of the checkpoint", evidence.head_sha256 or "not readable"),
+        ("SHA-256 of the tree head", evidence.head_sha256 or "not readable"),
         ("SHA-256 of the head's file", evidence.head_file_sha256 or "not readable"),
     )
     table = "".join(f"<tr><th>{name}<td><code>{escape(text)}</code></tr>" for name, text in rows)

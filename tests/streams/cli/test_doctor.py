@@ -112,7 +112,7 @@ def test_checkpoint_of_no_version_that_ran_here(settings: Settings, *, has_check
         driven.apply(10_000, driven.entry(100, "pii.access"))
         driven.step()
     driven.crash()
-    produce(settings, "positions", b"0", OTHER)
+    produce(settings, "checkpoints", b"0", OTHER)
 
     before, repaired = doctor(settings), doctor(settings, "--repair")
     after = doctor(settings)
@@ -127,7 +127,7 @@ def test_checkpoint_of_no_version_that_ran_here(settings: Settings, *, has_check
 
 def test_what_is_no_checkpoint_stops_nobody(settings: Settings) -> None:
     """It is named all the same: somebody else writes to the topic."""
-    produce(settings, "positions", b"0", b"garbage")
+    produce(settings, "checkpoints", b"0", b"garbage")
 
     result = doctor(settings)
 

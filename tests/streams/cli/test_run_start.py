@@ -169,7 +169,7 @@ def test_start_with_a_store_that_cannot_be_opened_changes_nothing(settings: Sett
 def test_start_over_a_checkpoint_of_another_version_changes_nothing(settings: Settings, tmp_path: Path) -> None:
     """Sessions could not go on from it: no rule is pushed."""
     later = Checkpoint(checkpoints.VERSION + 1, "topic", 0, 0, b"", b"")
-    produce(settings, "positions", checkpoints.key(0), checkpoints.encode(later))
+    produce(settings, "checkpoints", checkpoints.key(0), checkpoints.encode(later))
 
     result = refused(settings, tmp_path)
 
@@ -229,7 +229,7 @@ def test_start_with_evidence_of_another_place_changes_nothing(settings: Settings
     result = refused(settings, tmp_path, "--evidence", str(tmp_path / "elsewhere"), "--ledger-key", str(key))
 
     assert 3 == result.exit_code
-    assert "a checkpoint over 1 seals was published, which the evidence of 0 seals does not have" in result.stderr
+    assert "a tree head over 1 seals was published, which the evidence of 0 seals does not have" in result.stderr
 
 
 def test_start_with_a_scanner_that_is_none_changes_nothing(

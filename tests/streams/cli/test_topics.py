@@ -34,7 +34,7 @@ def test_create_prints_what_it_made(environment: dict[str, str], fresh_prefix: s
     """The names of the topics that were made are on stdout, one a line, in the order of the flow."""
     result = call(environment, "create")
 
-    names = ["spans", "rules", "facts", "positions", "signals", "verdicts", "audit", "checkpoints", "dead_letters"]
+    names = ["spans", "rules", "facts", "checkpoints", "signals", "verdicts", "audit", "tree_heads", "dead_letters"]
     assert (result.exit_code, result.stdout, result.stderr) == (
         0,
         "".join(f"{fresh_prefix}{name}\n" for name in names),

@@ -186,7 +186,7 @@ def test_what_is_no_checkpoint_is_passed_over(settings: Settings, disk: str) -> 
     driven.apply(60_000, driven.entry(600, "pii.access", trace=B))
     driven.step()
     driven.crash()
-    write(settings, "positions", *GARBAGE * 4)
+    write(settings, "checkpoints", *GARBAGE * 4)
     if disk == "no disk":
         shutil.rmtree(store_path(settings, 0))
     driven = driven.again()
@@ -203,7 +203,7 @@ def test_what_is_no_checkpoint_is_passed_over(settings: Settings, disk: str) -> 
 
 def test_a_checkpoint_of_another_version_is_not_passed_over(settings: Settings) -> None:
     """That version may have published what the checkpoints before do not know of."""
-    write(settings, "positions", (b"0", checkpoints.encode(Checkpoint(checkpoints.VERSION + 1, "", 0, 0, b"", b""))))
+    write(settings, "checkpoints", (b"0", checkpoints.encode(Checkpoint(checkpoints.VERSION + 1, "", 0, 0, b"", b""))))
     driven = Driven(settings)
 
     with pytest.raises(StateError, match=r"checkpoint format .*Action: start the version .* betrace doctor --repair"):
@@ -219,7 +219,7 @@ def test_the_chain_goes_on_without_a_checkpoint(settings: Settings) -> None:
     driven.apply(FAR_MS)
     driven.step()
     driven.crash()
-    made_again(settings, "positions")
+    made_again(settings, "checkpoints")
     shutil.rmtree(store_path(settings, 0))
     driven = driven.again()
     with capture_logs() as logged:

@@ -99,7 +99,7 @@ def sums(driven: Driven) -> dict[int, tuple[VerdictSums, VerdictSums]]:
 @pytest.mark.parametrize("is_cut", [False, True], ids=["whole log", "cut log"])
 def test_a_store_makes_good_for_the_checkpoint(stopped: Driven, settings: Settings, is_cut: bool) -> None:  # noqa: FBT001
     """With all that was published it goes on as if nothing had been deleted: one warning, no gap, nothing again."""
-    made_again(settings, "positions")
+    made_again(settings, "checkpoints")
     if is_cut:
         cut(settings, 2)
     before = metrics.CHECKPOINTS_LOST._value.get()
@@ -125,7 +125,7 @@ def test_a_store_that_lacks_a_step_is_not_trusted(settings: Settings) -> None:
     driven.crash()
     shutil.rmtree(store)
     shutil.move(settings.state_dir / "before", store)
-    made_again(settings, "positions")
+    made_again(settings, "checkpoints")
     driven = driven.again()
 
     driven.apply(FAR_MS + 1_000)
@@ -145,7 +145,7 @@ def test_a_verdict_that_somebody_appended_is_not_taken_over(stopped: Driven, set
     producer = Producer({**settings.client()})
     producer.produce(settings.topic("verdicts"), encode(forged), partition=0)
     producer.flush()
-    made_again(settings, "positions")
+    made_again(settings, "checkpoints")
 
     driven, _ = go_on(stopped)
 
@@ -155,7 +155,7 @@ def test_a_verdict_that_somebody_appended_is_not_taken_over(stopped: Driven, set
 
 def test_without_checkpoint_store_and_first_facts_reading_begins_midway(stopped: Driven, settings: Settings) -> None:
     """It starts, says so once, and judges nothing that could have begun before: B, of which a half is gone, is not."""
-    made_again(settings, "positions")
+    made_again(settings, "checkpoints")
     cut(settings, 3)
     shutil.rmtree(store_path(settings, 0))
 
@@ -202,7 +202,7 @@ def test_input_that_went_with_unread_facts_is_lost(settings: Settings, is_with_p
     driven.source_offset = 5
     made_again(settings, "facts")
     if is_with_positions:
-        made_again(settings, "positions")
+        made_again(settings, "checkpoints")
 
     driven, warned = go_on(driven)
 

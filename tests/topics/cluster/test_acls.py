@@ -40,7 +40,7 @@ def test_every_written_topic_has_its_writer() -> None:
 
     own = {f"betrace.{spec.name}" for spec in FLOW if not spec.name.startswith("otlp") and "/" not in spec.name}
     assert set() == {name for name in written if name.startswith("otlp")}
-    assert {"betrace.facts", "betrace.signals", "betrace.checkpoints", "betrace.rules"} <= written & own
+    assert {"betrace.facts", "betrace.signals", "betrace.tree_heads", "betrace.rules"} <= written & own
 
 
 @pytest.mark.broker

@@ -84,11 +84,11 @@ def test_topics_are_made_with_the_settings_of_the_flow(client: AdminClient, layo
         "spans": (2, "delete", week_ms, "LogAppendTime"),
         "rules": (1, "compact", None, "LogAppendTime"),
         "facts": (2, "delete", None, "CreateTime"),
-        "positions": (2, "compact", None, "CreateTime"),
+        "checkpoints": (2, "compact", None, "CreateTime"),
         "signals": (2, "delete", quarter_ms, "CreateTime"),
         "verdicts": (2, "delete", quarter_ms, "CreateTime"),
         "audit": (2, "delete", year_ms, "CreateTime"),
-        "checkpoints": (1, "delete", None, "CreateTime"),
+        "tree_heads": (1, "delete", None, "CreateTime"),
         "dead_letters": (1, "delete", month_ms, "CreateTime"),
     }
 

@@ -170,7 +170,7 @@ def test_damaged_evidence_is_not_continued(tmp_path: Path, damage: Callable[[Pat
 
 @pytest.mark.parametrize("signer", [Signer.generated(ORIGIN), Signer.generated("other.example")])
 def test_evidence_of_another_key_is_not_continued(tmp_path: Path, signer: Signer) -> None:
-    """A key that did not sign the last checkpoint goes on only together with one that did."""
+    """A key that did not sign the last tree head goes on only together with one that did."""
     store = evidence.make(tmp_path)
 
     with pytest.raises(StateError, match="cannot be continued"):

@@ -1,4 +1,4 @@
-"""The text of a checkpoint: written one way, read strictly."""
+"""The text of a tree head: written one way, read strictly."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from streams.evidence.ledger import tree_head
 from streams.evidence.ledger.notes import NoteError
-from streams.evidence.ledger.tree_head import Checkpoint
+from streams.evidence.ledger.tree_head import TreeHead
 
-HEAD = Checkpoint("example.com/log", 7, bytes(range(32)), bytes(32))
+HEAD = TreeHead("example.com/log", 7, bytes(range(32)), bytes(32))
 TEXT = f"example.com/log\n7\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\nseal leaf:{'00' * 32}\n"
 
 
-def test_text_is_a_checkpoint_of_c2sp() -> None:
+def test_text_is_a_tree_head_of_c2sp() -> None:
     """Origin, size, root and one extension line."""
     assert TEXT == HEAD.text()
 
@@ -22,8 +22,8 @@ def test_text_is_a_checkpoint_of_c2sp() -> None:
 hashes = st.binary(min_size=32, max_size=32)
 
 
-@given(st.builds(Checkpoint, st.just("a.b/c"), st.integers(0, 10**18), hashes, hashes))
-def test_a_checkpoint_comes_back(head: Checkpoint) -> None:
+@given(st.builds(TreeHead, st.just("a.b/c"), st.integers(0, 10**18), hashes, hashes))
+def test_a_tree_head_comes_back(head: TreeHead) -> None:
     """What was written is read the same."""
     assert head == tree_head.decode(head.text())
 
@@ -44,7 +44,7 @@ def test_a_checkpoint_comes_back(head: Checkpoint) -> None:
         TEXT.replace("seal leaf:00", "seal leaf:AA"),
     ],
 )
-def test_no_checkpoint(text: str) -> None:
-    """What is not written exactly as a checkpoint is refused."""
+def test_no_tree_head(text: str) -> None:
+    """What is not written exactly as a tree head is refused."""
     with pytest.raises(NoteError):
         tree_head.decode(text)

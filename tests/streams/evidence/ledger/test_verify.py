@@ -14,7 +14,7 @@ from streams.evidence.ledger.findings import Fault, Finding
 from streams.evidence.ledger.log import Ledger
 from streams.evidence.ledger.notes import Algorithm, Signer
 from streams.evidence.ledger.storage import Directory
-from streams.evidence.ledger.tree_head import Checkpoint
+from streams.evidence.ledger.tree_head import TreeHead
 from streams.evidence.ledger.verify import Verification
 from tests.support import evidence
 from tests.support.evidence import ORIGIN, SIGNER, START_MS
@@ -24,13 +24,13 @@ from topics.records import verdicts
 MINUTES = 4
 
 
-def findings(root: Path, *known: Checkpoint, keys: tuple[Signer, ...] = (SIGNER,)) -> list[Finding]:
+def findings(root: Path, *known: TreeHead, keys: tuple[Signer, ...] = (SIGNER,)) -> list[Finding]:
     """What verification says."""
     return [*Verification(Directory(root), [key.verifier() for key in keys], known).findings()]
 
 
-def head(root: Path, number: int) -> Checkpoint:
-    """The checkpoint of a seal."""
+def head(root: Path, number: int) -> TreeHead:
+    """The tree head of a seal."""
     return tree_head.decode(notes.decode(seal.note_in(Directory(root).read(storage.seal_path(number)))).text)
 
 
@@ -49,7 +49,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_evidence_that_was_not_changed_has_no_findings(root: Path) -> None:
-    """All is in order, the head is the last checkpoint, and everything was read."""
+    """All is in order, the head is the last tree head, and everything was read."""
     verification = Verification(Directory(root), [SIGNER.verifier()], [head(root, number) for number in range(MINUTES)])
 
     found = [*verification.findings()]
@@ -107,8 +107,8 @@ def test_swapped_files_are_found(root: Path, pair: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("pair", [(0, 1), (0, 3), (1, 2), (2, 3)])
-def test_swapped_checkpoints_are_found(root: Path, pair: tuple[int, int]) -> None:
-    """Two seals that have each other's checkpoint are both found."""
+def test_swapped_tree_heads_are_found(root: Path, pair: tuple[int, int]) -> None:
+    """Two seals that have each other's tree head are both found."""
     one, other = (root / storage.seal_path(number) for number in pair)
     parts = [seal.split(path.read_bytes()) for path in (one, other)]
 
@@ -147,7 +147,7 @@ CHANGES: dict[str, Callable[[bytes, bytes], bytes]] = {
 @pytest.mark.parametrize("number", [1, MINUTES - 1])
 @pytest.mark.parametrize("change", CHANGES)
 def test_changes_between_seal_and_note_are_found(root: Path, number: int, change: str) -> None:
-    """Whatever is done where the seal ends and its checkpoint begins is found, at that seal alone."""
+    """Whatever is done where the seal ends and its tree head begins is found, at that seal alone."""
     path = root / storage.seal_path(number)
     body, note = path.read_bytes().split(b"\n\n", 1)
 
@@ -260,7 +260,7 @@ def test_another_key_is_found(root: Path) -> None:
 
 
 def test_a_witness_alone_is_not_enough(root: Path) -> None:
-    """A checkpoint that only a witness signed is not the log's."""
+    """A tree head that only a witness signed is not the log's."""
     witness = Signer.generated(ORIGIN, Algorithm.COSIGNATURE_V1)
     path = root / storage.seal_path(MINUTES - 1)
     parts = seal.split(path.read_bytes())
@@ -274,7 +274,7 @@ def test_a_witness_alone_is_not_enough(root: Path) -> None:
 
 
 def test_keys_may_change(tmp_path: Path) -> None:
-    """A log that went on with another key verifies with both, and each checkpoint says whose it is."""
+    """A log that went on with another key verifies with both, and each tree head says whose it is."""
     store, ledger, later = Directory(tmp_path), Ledger(ORIGIN), Signer.generated(ORIGIN)
     for number, signers in enumerate([(SIGNER,), (later, SIGNER), (later,)]):
         evidence.store_seal(ledger, store, START_MS + number, signers)

@@ -91,7 +91,7 @@ def test_what_is_there_is_sealed_at_the_end(settings: Settings, own: LedgerSetti
 
 
 def test_an_idle_ledger_signs_too(settings: Settings, own: LedgerSettings) -> None:
-    """Checkpoints come when nothing is judged, and each is on the topic."""
+    """Tree heads come when nothing is judged, and each is on the topic."""
     with working(settings, own):
         wait_until(lambda: (storage.last_seal(own.store) or 0) >= 3, "there are three seals")
 
@@ -118,7 +118,7 @@ def test_records_that_kafka_deleted_are_a_gap(settings: Settings, own: LedgerSet
 
 
 def test_evidence_that_was_cut_is_not_continued(settings: Settings, own: LedgerSettings, tmp_path: Path) -> None:
-    """When the topic has a checkpoint that the storage lacks, no other history is begun."""
+    """When the topic has a tree head that the storage lacks, no other history is begun."""
     produce(settings, b"1")
     with working(settings, own):
         pass
@@ -132,7 +132,7 @@ def test_evidence_that_was_cut_is_not_continued(settings: Settings, own: LedgerS
 
 def unsigned(size: int, origin: str = ORIGIN) -> bytes:
     """What somebody without the key can write."""
-    return tree_head.Checkpoint(origin, size, bytes(32), bytes(32)).text().encode() + b"\n"
+    return tree_head.TreeHead(origin, size, bytes(32), bytes(32)).text().encode() + b"\n"
 
 
 OTHER_SIGNER = Signer.generated(ORIGIN)
@@ -157,14 +157,14 @@ def test_what_the_ledger_did_not_sign_is_passed_over(
         pass
     producer = Producer({**settings.client()})
     for _ in range(count):
-        producer.produce(settings.topic("checkpoints"), note, ORIGIN.encode())
+        producer.produce(settings.topic("tree_heads"), note, ORIGIN.encode())
     producer.flush()
-    before = metrics.totals()["ledger_foreign_checkpoints"]
+    before = metrics.totals()["ledger_foreign_tree_heads"]
     produce(settings, b"2")
 
     with capture_logs() as logged:
         check(settings, own.store, own.signers)
-        counted = metrics.totals()["ledger_foreign_checkpoints"] - before
+        counted = metrics.totals()["ledger_foreign_tree_heads"] - before
         with working(settings, own):
             pass
 
@@ -179,7 +179,7 @@ def test_what_the_ledger_did_not_sign_is_passed_over(
 
 
 def test_what_was_stored_but_not_published_is_published(settings: Settings, own: LedgerSettings) -> None:
-    """Checkpoints that a killed ledger stored are on the topic once the next one has begun."""
+    """Tree heads that a killed ledger stored are on the topic once the next one has begun."""
     produce(settings, b"1")
     with working(settings, own) as worker:
         pass

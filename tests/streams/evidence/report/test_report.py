@@ -83,7 +83,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lines", [slice(1, 2), slice(2, 3), slice(-7, None)])
 def test_a_file_in_which_lines_are_missing_is_named(tmp_path: Path, lines: slice) -> None:
-    """A seal without one of its entries, or without its checkpoint, counts nothing in silence."""
+    """A seal without one of its entries, or without its tree head, counts nothing in silence."""
     quarter = Quarter(tmp_path / "e", DAYS)
     quarter.make()
     place = quarter.root / seal_path(7)
