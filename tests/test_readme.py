@@ -1,26 +1,30 @@
-"""What the README says is what happens: every command in it is run, and its output compared."""
+"""What the READMEs say is what happens: every command in them is run, and its output compared.
+
+Commands are run as they are written, but for the address of Kafka. `tests/test_documents.py` says which test runs the
+commands of the other pages.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
+import shutil
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
-from click.testing import CliRunner
 from confluent_kafka import Producer
-from ruamel.yaml import YAML
 
 from streams.archive.read import records
-from streams.cli import main
 from tests.support import paths
-from tests.support.collector.build import GoMissingError, binary
-from tests.support.documents import blocks, dialogues, environment, shell_commands
+from tests.support.documents import environment, examples, shell_commands
 from tests.support.evidence import coverage
 from tests.support.ports import free_port
 from tests.support.program import is_ready
@@ -30,37 +34,96 @@ from topics.records import verdicts
 ROOT = paths.ROOT
 README = (ROOT / "README.md").read_text()
 COMMAND_S = 300
+INSTALL_S = 1200
+TRACE_ID = "0000000000000000000000000000000a"
+RULE = '// "PII"\ntrace.has(pii.readme) and trace.has(audit.log)\n'
 
 
-def test_console_blocks_print_what_they_show(tmp_path: Path) -> None:
-    """Every command of a console block prints exactly the lines below it."""
-    said = dialogues(README)
-
-    done = [
-        subprocess.run(
-            command, shell=True, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
-        ).stdout
-        for command, _ in said
-    ]
-
-    assert len(said) >= 3
-    assert [output for _, output in said] == done
+def page(folder: str) -> list[str]:
+    """The commands of a folder's README."""
+    return shell_commands((ROOT / folder / "README.md").read_text())
 
 
-@pytest.mark.parametrize("line", [line for line in shell_commands(README) if line.startswith("betrace ")])
-def test_commands_and_options_are_there(line: str) -> None:
-    """Each command of betrace is one that there is, with options that it takes."""
-    done = CliRunner().invoke(main, [*shlex.split(line)[1:], "--help"])
+@pytest.fixture
+def installed(kafka: str, fresh_prefix: str, tmp_path: Path) -> dict[str, str]:
+    """The environment of an installation of its own, whose topics are there; its rules are in `rules/`."""
+    variables = {
+        "BETRACE_BOOTSTRAP": kafka,
+        "BETRACE_PREFIX": fresh_prefix,
+        "BETRACE_SOURCE_TOPICS": f"{fresh_prefix}otlp_spans",
+        "BETRACE_STATE_DIR": str(tmp_path / "state"),
+        "BETRACE_FACTS_PARTITIONS": "3",
+    }
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "pii.rules").write_text(RULE)
+    subprocess.run(["betrace", "topics", "create"], env=environment() | variables, check=True)
+    return environment() | variables
 
-    assert 0 == done.exit_code, done.output
+
+def send(variables: Mapping[str, str], value: bytes) -> None:
+    """Writes one source record."""
+    producer = Producer({"bootstrap.servers": variables["BETRACE_BOOTSTRAP"]})
+    producer.produce(variables["BETRACE_SOURCE_TOPICS"], value, partition=0)
+    producer.flush()
 
 
-@pytest.mark.parametrize("line", [line for line in shell_commands(README) if line.startswith("make ")])
-def test_targets_are_there(line: str) -> None:
-    """Each target of make is one that there is."""
-    done = subprocess.run([*line.split(), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False)
+def request(name: str) -> bytes:
+    """One span, as OTLP/JSON."""
+    spans = [{"traceId": TRACE_ID, "spanId": "0b" * 8, "name": name}]
+    return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).encode()
 
-    assert 0 == done.returncode, done.stderr
+
+def run(line: str, home: Path, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """A command line that has ended, with the installation's Kafka in place of the page's."""
+    words = shlex.split(line.replace("kafka:9092", variables["BETRACE_BOOTSTRAP"]))
+    return subprocess.run(
+        words, cwd=home, env=variables, capture_output=True, text=True, timeout=COMMAND_S, check=False
+    )
+
+
+def run_all(lines: Sequence[str], home: Path, variables: Mapping[str, str]) -> list[str]:
+    """What each line prints; all must end well."""
+    done = [(line, run(line, home, variables)) for line in lines]
+    assert {} == {line: each.stderr for line, each in done if each.returncode}
+    return [each.stdout for _, each in done]
+
+
+def test_examples_print_what_they_show(tmp_path: Path) -> None:
+    """A block of commands prints exactly the block below it."""
+    [(commands, printed)] = examples(README)
+
+    done = subprocess.run(
+        ["sh"], input=commands, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+
+    assert (1, printed) == (done.returncode, done.stdout)
+
+
+@pytest.mark.timeout(INSTALL_S + COMMAND_S)
+def test_install_commands_install(tmp_path: Path) -> None:
+    """In a clone, the commands of "Install" bring a `betrace` that judges. Nothing is compiled: that takes minutes."""
+    clone = tmp_path / "clone"
+    for name in ("dsl", "topics", "streams"):
+        shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("*.so", "*.c", "__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, clone)
+    install = shell_commands(README.partition("| extra |")[0])
+    [(commands, printed)] = examples(README)
+    bare = os.environ | {"CC": "false", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    done = subprocess.run(
+        ["sh"],
+        input="\n".join(["set -e", *install, "set +e", "cd ..", "command -v betrace", commands]),
+        cwd=clone,
+        env=bare,
+        capture_output=True,
+        text=True,
+        timeout=INSTALL_S,
+        check=False,
+    )
+
+    assert 3 == len(install)
+    assert f"{clone}/.venv/bin/betrace\n{printed}" in done.stdout, done.stderr
 
 
 @pytest.mark.broker
@@ -81,64 +144,41 @@ def test_make_demo_works(tmp_path: Path) -> None:
 
 
 @pytest.mark.broker
-def test_the_run_command_runs_until_it_is_stopped(kafka: str, tmp_path: Path) -> None:
-    """`betrace run` as written, with a real address for Kafka: it makes its topics, runs, and ends when asked to."""
+def test_the_run_command_runs_until_it_is_stopped(installed: dict[str, str], tmp_path: Path) -> None:
+    """`betrace run` as written: it runs, and ends well when asked to."""
     [command] = [line for line in shell_commands(README) if line.startswith("betrace run")]
-    (tmp_path / "rules").mkdir()
-    (tmp_path / "rules" / "pii.rules").write_text('// "PII"\ntrace.has(pii.access) and trace.has(audit.log)\n')
-    words = command.replace("kafka:9092", kafka).split()
+    (tmp_path / "pii.rules").write_text(RULE)
     port = free_port(2)
-    where = {"BETRACE_STATE_DIR": str(tmp_path / "state"), "BETRACE_METRICS_PORT": str(port)}
-    with subprocess.Popen(words, cwd=tmp_path, env=environment() | where) as run:
+    with subprocess.Popen(
+        shlex.split(command), cwd=tmp_path, env=installed | {"BETRACE_METRICS_PORT": str(port)}
+    ) as started:
         try:
             wait_until(lambda: is_ready(port) and is_ready(port + 1), "both stages are ready", COMMAND_S)
-            run.send_signal(signal.SIGTERM)
-            code = run.wait(COMMAND_S)
+            started.send_signal(signal.SIGTERM)
+            code = started.wait(COMMAND_S)
         finally:
-            run.kill()
+            started.kill()
 
     assert 0 == code
 
 
 @pytest.mark.broker
-def test_the_archive_command_keeps_what_is_there(kafka: str, tmp_path: Path) -> None:
-    """`betrace archive` as written, with a real address for Kafka: what is on the source topics is in the archive."""
-    [command] = [line for line in shell_commands(README) if line.startswith("betrace archive")]
-    subprocess.run(["betrace", "topics", "create", "--bootstrap", kafka], env=environment(), check=True)
-    producer = Producer({"bootstrap.servers": kafka})
-    producer.produce("otlp_spans", b"no request", partition=0)
-    producer.flush()
+def test_the_archive_command_keeps_what_is_there(installed: dict[str, str], tmp_path: Path) -> None:
+    """`betrace archive`: what is on the source topics is in the archive."""
+    send(installed, b"no request")
 
-    subprocess.run(
-        command.replace("kafka:9092", kafka).split(),
-        cwd=tmp_path,
-        env=environment() | {"BETRACE_UNTIL_IDLE": "1"},
-        check=True,
-    )
+    run_all(page("streams/archive"), tmp_path, installed | {"BETRACE_UNTIL_IDLE": "1"})
 
-    assert b"no request" in [record.value for record in records(str(tmp_path / "archive"))]
+    assert [b"no request"] == [record.value for record in records(str(tmp_path / "archive"))]
 
 
 @pytest.mark.broker
-def test_the_replay_command_says_what_was(kafka: str, tmp_path: Path) -> None:
-    """`betrace replay` as written, with a real address for Kafka: a line per rule, in figures and in words."""
-    [command] = [line for line in shell_commands(README) if line.startswith("betrace replay")]
-    subprocess.run(["betrace", "topics", "create", "--bootstrap", kafka], env=environment(), check=True)
-    (tmp_path / "rules").mkdir()
-    (tmp_path / "rules" / "pii.rules").write_text('// "PII"\ntrace.has(pii.readme) and trace.has(audit.log)\n')
-    producer = Producer({"bootstrap.servers": kafka})
-    spans = [{"traceId": "0a" * 16, "spanId": "0b" * 8, "name": "pii.readme"}]
-    producer.produce("otlp_spans", json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}))
-    producer.flush()
+def test_the_replay_command_says_what_was(installed: dict[str, str], tmp_path: Path) -> None:
+    """`betrace replay`: a line per rule, in figures and in words."""
+    [command] = page("streams/replay")
+    send(installed, request("pii.readme"))
 
-    done = subprocess.run(
-        command.replace("kafka:9092", kafka).split(),
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run(command, tmp_path, installed)
 
     [line] = [json.loads(line) for line in done.stdout.splitlines()]
     assert 1 == done.returncode, done.stderr
@@ -147,51 +187,81 @@ def test_the_replay_command_says_what_was(kafka: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.broker
-def test_the_evidence_commands_make_evidence_that_verifies(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """As written, with a real address for Kafka: a key, a ledger that seals until it is stopped, and every other."""
-    keygen, ledger, *others = [line for line in shell_commands(README) if "evidence" in line]
-    often = environment() | {"BETRACE_SEAL_EVERY": "100ms", "BETRACE_BOOTSTRAP": kafka, "BETRACE_PREFIX": fresh_prefix}
-    subprocess.run(["betrace", "topics", "create"], env=often, check=True)
-    subprocess.run(keygen, shell=True, cwd=tmp_path, env=often, check=True)
-    producer = Producer({"bootstrap.servers": kafka})
+def test_the_rules_commands_push_show_and_undo(installed: dict[str, str], tmp_path: Path) -> None:
+    """A push takes the place of an earlier one, can be looked at, and is undone."""
+    (tmp_path / "before.rules").write_text('// "before"\ntrace.has(a) and trace.has(b)\n')
+    run_all(["betrace rules push before.rules"], tmp_path, installed)
+
+    pushed, listed, history, shown, diff, _ = run_all(page("streams/rules"), tmp_path, installed)
+
+    fingerprint = pushed.strip()
+    assert re.search(rf"^{fingerprint} +active .* v1$", listed, re.MULTILINE)
+    assert re.search(rf" {fingerprint} +push .* v1$", history, re.MULTILINE)
+    assert RULE in shown
+    assert "" == diff
+    assert "before" in run("betrace rules show", tmp_path, installed).stdout
+
+
+@pytest.mark.broker
+def test_the_topics_commands_make_and_describe_them(
+    installed: dict[str, str], fresh_prefix: str, tmp_path: Path
+) -> None:
+    """Topics that are there are not made again, each is described, and no signal is there yet."""
+    made, described, signals = run_all(page("topics"), tmp_path, installed)
+
+    assert ("", "") == (made, signals)
+    assert f"{fresh_prefix}facts" in described
+
+
+@pytest.mark.broker
+def test_the_commands_that_look_say_how_it_is(installed: dict[str, str], tmp_path: Path) -> None:
+    """Status, a trace, and that nothing is damaged, where rules are active and no worker has run."""
+    run_all(["betrace rules push rules/"], tmp_path, installed)
+    send(installed, request("pii.readme"))
+
+    status, explained, _ = run_all(page("streams/inspect"), tmp_path, installed)
+
+    assert "1 rule (pii) judges nothing yet" in status
+    assert "broken" in explained
+
+
+@pytest.mark.broker
+def test_the_dead_letter_commands_bring_the_bytes_back(installed: dict[str, str], tmp_path: Path) -> None:
+    """A key, the list of what could not be read, and its bytes, decrypted."""
+    keygen, *others = page("streams/ingest")
+    run_all([keygen], tmp_path, installed)
+    send(installed, b"no request")
+    run_all(["betrace run --rules rules/ --until-idle --gap 1s --dead-letter-key letters.pub"], tmp_path, installed)
+
+    listed, _ = run_all(others, tmp_path, installed)
+
+    assert installed["BETRACE_SOURCE_TOPICS"] in listed
+    assert [b"no request"] == [path.read_bytes() for path in (tmp_path / "letters").iterdir() if path.suffix != ".json"]
+
+
+@pytest.mark.broker
+def test_the_evidence_commands_make_evidence_that_verifies(
+    installed: dict[str, str], fresh_prefix: str, tmp_path: Path
+) -> None:
+    """A key, a ledger that seals until it is stopped, and every other command."""
+    keygen, ledger, *others = page("streams/evidence")
+    often = installed | {"BETRACE_SEAL_EVERY": "100ms"}
+    run_all([keygen], tmp_path, often)
+    producer = Producer({"bootstrap.servers": often["BETRACE_BOOTSTRAP"]})
     now_ms = time.time_ns() // 1_000_000
     judged = msgspec.structs.replace(coverage(0, 0), to_ms=now_ms, settled_to_ms=now_ms)
     producer.produce(f"{fresh_prefix}verdicts", verdicts.encode(judged), partition=0)
     (tmp_path / "coverage.jsonl").write_bytes(verdicts.encode(judged))
     producer.flush()
 
-    run = subprocess.Popen(ledger.replace("kafka:9092", kafka).split(), cwd=tmp_path, env=often)
+    started = subprocess.Popen(
+        shlex.split(ledger.replace("kafka:9092", often["BETRACE_BOOTSTRAP"])), cwd=tmp_path, env=often
+    )
     wait_until((tmp_path / "evidence/seals/000/000/002.tlog").exists, "there are three seals", COMMAND_S)
-    run.send_signal(signal.SIGTERM)
-    code = run.wait(COMMAND_S)
-    said = {
-        line: subprocess.run(shlex.split(line), cwd=tmp_path, env=often, capture_output=True, text=True, check=False)
-        for line in others
-    }
+    started.send_signal(signal.SIGTERM)
+    code = started.wait(COMMAND_S)
+    verified, *_ = run_all(others, tmp_path, often)
 
     assert code == 0
-    assert {} == {line: done.stderr for line, done in said.items() if done.returncode}
-    assert said[others[0]].stdout.endswith("nothing was changed, nothing is missing\n")
+    assert verified.endswith("nothing was changed, nothing is missing\n")
     assert {"report.html", "trail.parquet", "u-17.html"} <= {path.name for path in tmp_path.iterdir()}
-
-
-@pytest.mark.collector
-def test_the_collector_accepts_the_configuration(tmp_path: Path) -> None:
-    """The exporter's settings are valid for a real Collector."""
-    try:
-        collector = binary()
-    except GoMissingError as error:
-        pytest.skip(str(error))
-    [block] = blocks(README, "yaml")
-    config = YAML(typ="safe").load(block)
-    config["receivers"] = {"otlp": {"protocols": {"grpc": {}}}}
-    pipeline = {"receivers": ["otlp"], "exporters": ["kafka"]}
-    config["service"] = {"pipelines": {"traces": pipeline, "logs": pipeline}}
-    with (tmp_path / "config.yaml").open("w") as file:
-        YAML(typ="safe").dump(config, file)
-
-    done = subprocess.run(
-        [collector, "validate", "--config", str(tmp_path / "config.yaml")], capture_output=True, text=True, check=False
-    )
-
-    assert done.returncode == 0, done.stderr

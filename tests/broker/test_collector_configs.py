@@ -16,10 +16,18 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from tests.broker.siem.tools import SHIPPED, configured, started, wait_for
 from tests.support.collector.build import GoMissingError, binary
 from tests.support.collector.run import await_start
+from tests.support.documents import shell_commands
 from tests.support.ports import free_port
 from tests.support.record import read_topic
 
 pytestmark = pytest.mark.collector
+
+YOURS = """
+receivers: {otlp: {protocols: {grpc: {}}}}
+exporters: {file: {path: spans.json}}
+service: {pipelines: {traces: {receivers: [otlp], exporters: [file]}}}
+"""
+"""A Collector's configuration that knows nothing of BeTrace."""
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +59,21 @@ def test_collector_finds_no_fault(otelcol: Path, names: list[str]) -> None:
     done = checked(otelcol, [SHIPPED / name for name in names])
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_commands_of_the_page_are_understood(otelcol: Path, tmp_path: Path) -> None:
+    """Each command of topics/collector/README.md passes the Collector's check, beside a configuration of one's own."""
+    page = SHIPPED / "collector"
+    (tmp_path / "yours.yaml").write_text(YOURS)
+    lines = shell_commands((page / "README.md").read_text())
+
+    for line in lines:
+        program, *words = line.split()
+        done = checked(otelcol, [page / word if (page / word).exists() else tmp_path / word for word in words[1::2]])
+
+        assert ("otelcol", {"--config"}) == (program, set(words[::2]))
+        assert (0, "") == (done.returncode, done.stderr)
+    assert 3 == len(lines)
 
 
 def test_only_the_exporter_of_splunk_is_unknown(otelcol: Path) -> None:

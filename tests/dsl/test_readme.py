@@ -181,13 +181,3 @@ def test_limits_are_those_of_the_code() -> None:
     """The limits in the text are those that are enforced."""
     assert f"{MAX_BYTES // 1024} KiB, {MAX_SUBJECTS} subjects, and {MAX_NESTING} levels" in _PROSE
     assert f"{MAX_COUNTED:,} at most" in _PROSE
-
-
-def test_links_lead_somewhere() -> None:
-    """Every link within the page and the repository has a target."""
-    headings = re.findall(r"^#+ (.*)$", _README, re.MULTILINE)
-    anchors = {re.sub(r"[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    links = re.findall(r"\]\(([^)]+)\)", _README)
-
-    assert set() == {link[1:] for link in links if link.startswith("#")} - anchors
-    assert [] == [link for link in links if "#" not in link and ":" not in link and not (_PATH.parent / link).exists()]

@@ -76,7 +76,7 @@ SLOW = {
     "streams/cli/test_demo.py": "the demo",
     "test_lock.py::test_demo_needs_no_compiler_and_development_has_the_extension": "the extension is compiled",
     "test_lock.py::test_what_is_not_what_was_locked_is_not_installed": "packages are installed",
-    "test_readme.py": "the README's commands, the demo among them",
+    "test_readme.py": "the READMEs' commands, an installation and the demo among them",
     "test_supply.py": "a list of all packages is made",
     "test_wheel.py": "wheels are built",
     "topics/embedded/test_broker.py::test_broker_does_not_outlive_the_program_that_runs_it": "programs with brokers",

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from topics import FACTS, FLOW, SOURCE
+from tests.support.paths import ROOT
+from topics import FACTS, FLOW, REPLAYED_SIGNALS, SOURCE
 from topics.spec import Layout, Partitions, plan
 
 
@@ -31,6 +32,19 @@ def test_flow_says_who_writes_and_reads_each_topic() -> None:
     unsaid = [spec.name for spec in FLOW if not all((spec.holds, spec.key, spec.written_by, spec.read_by))]
 
     assert unsaid == []
+
+
+def test_page_lists_each_topic() -> None:
+    """The table of topics/README.md is the flow, and the topic of replays."""
+    page = (ROOT / "topics" / "README.md").read_text().splitlines()
+
+    rows = [
+        f"| `{spec.name.replace(', ', '`, `')}` | {spec.holds} | {spec.key} | {spec.partitions.value} | "
+        f"{spec.written_by} | {spec.read_by} |"
+        for spec in (*FLOW, REPLAYED_SIGNALS)
+    ]
+    start = page.index(rows[0])
+    assert rows == page[start : start + len(rows)]
 
 
 def test_what_follows_a_trace_has_as_many_partitions_as_facts() -> None:

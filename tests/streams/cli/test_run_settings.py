@@ -1,4 +1,4 @@
-"""The settings of `betrace run`: its help, the README's table and the settings' class say the same."""
+"""The settings of `betrace run`: its help, its page's table and the settings' class say the same."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from streams.config.settings import Settings
 from tests.support import paths
 from tests.support.run_options import options
 
-ROOT = paths.ROOT
+PAGE = paths.ROOT / "streams" / "config" / "README.md"
 
 SHORT_NAMES = {"format": "--encoding", "redaction": "--redact", "security": "--security-protocol"}
 """Fields whose option is not their own name without the unit."""
 
 
 def row(option: click.Option) -> str:
-    """The line of the README's table for an option."""
+    """The line of the page's table for an option."""
     shown = option.show_default if isinstance(option.show_default, str) else option.default
     is_absent = option.is_flag or shown == "" or not isinstance(shown, str | int)
     default = "" if is_absent else f"`{shown}`".replace(",", ", ")
@@ -29,9 +29,9 @@ def row(option: click.Option) -> str:
     return f"| `{option.opts[0]}` | `{option.envvar}` | {default} | {meaning} |"
 
 
-def test_readme_has_a_row_for_each_setting() -> None:
-    """The table in the README is what the options say, in their order."""
-    table = re.findall(r"^\| `--.*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+def test_page_has_a_row_for_each_setting() -> None:
+    """The page's table is what the options say, in their order."""
+    table = re.findall(r"^\| `--.*$", PAGE.read_text(), re.MULTILINE)
 
     assert [row(option) for option in options()] == table
 

@@ -1,4 +1,4 @@
-"""The ACLs of each role, and that the README lists them; what they are worth is in tests/broker/test_security.py."""
+"""The ACLs of each role, and that their page lists them; what they are worth is in tests/broker/test_security.py."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from topics import FLOW
 from topics.cluster.acls import Kind, Role, acls, lacking
 from topics.spec import Layout
 
-README = (paths.ROOT / "README.md").read_text()
+PAGE = (paths.ROOT / "topics" / "cluster" / "README.md").read_text()
 
 
 def rows() -> list[str]:
-    """The lines of the README's table."""
+    """The lines of the page's table."""
     return [
         f"| {role.value} | {acl.kind.value} | `{acl.name}{'*' if acl.is_prefix else ''}` | "
         f"{', '.join(each.name for each in acl.operations)} |"
@@ -25,11 +25,11 @@ def rows() -> list[str]:
     ]
 
 
-def test_readme_lists_every_acl() -> None:
-    """The table in the README is what the program asks for."""
+def test_page_lists_every_acl() -> None:
+    """The page's table is what the program asks for."""
     kinds = "|".join(kind.value for kind in Kind)
 
-    table = re.findall(rf"^\| \w+ \| (?:{kinds}) \|.*$", README, re.MULTILINE)
+    table = re.findall(rf"^\| \w+ \| (?:{kinds}) \|.*$", PAGE, re.MULTILINE)
 
     assert rows() == table
 
