@@ -21,7 +21,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-all coverage lint crash chaos properties fuzz-rules fuzz-scan bench bench-parts lock jars wheels capture sbom audit clean
+.PHONY: help demo check test test-all coverage lint crash chaos properties fuzz-rules fuzz-scan bench bench-parts lock jars wheels sdist capture sbom audit clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -116,6 +116,9 @@ jars: $(READY) ## Write down which jars the demo's Kafka needs, in topics/embedd
 
 wheels: | $(UV) ## Build a wheel for this machine into dist/; a release runs cibuildwheel on Linux and macOS
 	$(UV) build --quiet --wheel --python $(PYTHON) --build-constraint $(LOCK) --out-dir dist
+
+sdist: | $(UV) ## Build the sdist into dist/
+	$(UV) build --quiet --sdist --python $(PYTHON) --build-constraint $(LOCK) --out-dir dist
 
 # What the image has, and nothing that only development needs.
 PRODUCT := build/product

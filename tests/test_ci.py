@@ -1,14 +1,23 @@
-"""What CI runs."""
+"""What CI, a release and a commit run; workflows themselves cannot run here."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
+import pytest
 from ruamel.yaml import YAML
 
 from tests.support import paths
 
+WORKFLOWS = sorted((paths.ROOT / ".github" / "workflows").glob("*.yml"))
+HOOKS = paths.ROOT / ".pre-commit-config.yaml"
+BIN = Path(sys.executable).parent
 PYTHON = "Programming Language :: Python :: 3."
 
 
@@ -27,3 +36,83 @@ def test_ci_runs_every_tier() -> None:
     targets = re.findall(r"^([a-z-]+):", (paths.ROOT / "Makefile").read_text(), re.MULTILINE)
 
     assert {"coverage", "test-all"} <= set(tiers.split()) <= set(targets)
+
+
+@pytest.mark.parametrize("schema", ["vendor.github-workflows", "custom.github-workflows-require-timeout"])
+def test_workflows_fit_their_schema(schema: str) -> None:
+    """Each workflow is one, and no job of it runs for ever."""
+    done = subprocess.run(
+        [BIN / "check-jsonschema", "--builtin-schema", schema, *WORKFLOWS], capture_output=True, text=True, check=False
+    )
+
+    assert 0 == done.returncode, done.stdout
+    assert len(WORKFLOWS) > 1
+
+
+def test_workflows_ask_make_for_what_it_has() -> None:
+    """Each target that a workflow, CONTRIBUTING.md or a hook makes is one of the Makefile."""
+    texts = [path.read_text() for path in (*WORKFLOWS, paths.ROOT / "CONTRIBUTING.md")]
+    made = {
+        word
+        for text in texts
+        for line in re.findall(r"\bmake ((?:[a-z-]+ ?)+)$", text, re.MULTILINE)
+        for word in line.split()
+    }
+    targets = re.findall(r"^([a-z-]+):", (paths.ROOT / "Makefile").read_text(), re.MULTILINE)
+
+    assert made
+    assert set() == made - set(targets)
+
+
+def test_release_lists_and_looks_through_all_that_it_publishes() -> None:
+    """A release has wheels, an sdist, an SBOM and an image, each attested, and publishes only what was attested."""
+    jobs = YAML(typ="safe").load(paths.ROOT / ".github" / "workflows" / "release.yml")["jobs"]
+    uses = {name: [step.get("uses", "").partition("@")[0] for step in job["steps"]] for name, job in jobs.items()}
+
+    assert "pypa/cibuildwheel" in uses["wheels"]
+    assert "make sdist sbom audit PYTHON=python" in [step.get("run") for step in jobs["sdist"]["steps"]]
+    assert {"actions/attest-build-provenance", "actions/attest-sbom"} <= {*uses["attest"]}
+    assert {"docker/build-push-action", "actions/attest-build-provenance"} <= {*uses["image"]}
+    assert {"attest", "image"} == set(jobs["publish"]["needs"])
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with this one's hooks and tools, and one file in the index."""
+    place = tmp_path / "repository"
+    place.mkdir()
+    shutil.copy(HOOKS, place)
+    shutil.copy(paths.ROOT / "pyproject.toml", place)
+    (place / ".venv").symlink_to(BIN.parent)
+    subprocess.run(["git", "init", "--quiet"], cwd=place, check=True)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("tool.py", '"""A tool."""\n\nimport os\n', "F401"),
+        ("tool.py", '"""A tool."""\n\nx = {  1}\n', "would be reformatted"),
+        (".github/workflows/ci.yml", "on: push\njobs: {check: {steps: 1}}\n", "jobs.check"),
+        ("tool.py", '"""A tool."""\n', None),
+    ],
+)
+def test_hooks_refuse_what_ci_would(
+    repository: Path, tmp_path: Path, name: str, text: str, complaint: str | None
+) -> None:
+    """A commit of a file with bad style, or of a workflow that is none, does not pass its hooks."""
+    (repository / name).parent.mkdir(parents=True, exist_ok=True)
+    (repository / name).write_text(text)
+    subprocess.run(["git", "add", name], cwd=repository, check=True)
+
+    done = subprocess.run(
+        [BIN / "pre-commit", "run"],
+        cwd=repository,
+        env=os.environ | {"PRE_COMMIT_HOME": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (0 if complaint is None else 1) == done.returncode, done.stdout + done.stderr
+    assert (complaint or "Passed") in done.stdout
