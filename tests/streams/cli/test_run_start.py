@@ -28,6 +28,7 @@ from streams.windows import lock
 from tests.support.driven import DRIVEN, FAR_MS, Driven
 from tests.support.evidence import SIGNER
 from tests.support.installation import installed
+from tests.support.ports import free_port
 from tests.support.record import read_topic
 from topics.records import checkpoints, facts
 from topics.records.checkpoints import Checkpoint
@@ -72,10 +73,8 @@ def start(settings: Settings, tmp_path: Path, *arguments: str) -> Result:
 
 @contextmanager
 def taken_port() -> Iterator[int]:
-    """A port that another program has."""
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
+    """A port that another program has; the one before it is free."""
+    with socket.create_server(("127.0.0.1", free_port(2) + 1)) as other:
         yield other.getsockname()[1]
 
 
