@@ -21,7 +21,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo check test test-all coverage lint crash chaos properties fuzz-rules fuzz-scan bench bench-parts lock jars wheels sdist capture sbom audit clean
+.PHONY: help demo check test test-all test-slow coverage lint crash chaos properties fuzz-rules fuzz-scan bench bench-parts lock jars wheels sdist capture sbom audit clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ test: $(READY) ## Run what a contributor needs to trust a change
 
 test-all: $(READY) ## Run every test, the short forms of the slow tiers included
 	$(PYTEST)
+
+test-slow: $(READY) ## Run what `make test` leaves to `make test-all`
+	$(PYTEST) -m slow
 
 coverage: $(READY) ## Measure which lines `make test` reaches, and fail below the floor
 	rm -f .coverage .coverage.*
