@@ -13,7 +13,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
-from streams.decode.batches import Hits, Run
+from streams.decode.batches import Hits, BatchResult
 from streams.decode.records import TraceSpans
 from topics.records.facts import TICK_MS
 
@@ -159,7 +159,7 @@ cdef class Running:
         return 0
 
     cdef object run(self, Py_ssize_t record_count):
-        return Run(
+        return BatchResult(
             record_count,
             self.value_bytes,
             self.next_offset,

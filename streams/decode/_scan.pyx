@@ -67,8 +67,8 @@ cdef class Scanner:
         cdef list services = sorted(found.services)
         return Decoded(found.traces, found.span_count, spans_without_trace, logs_without_trace, services)
 
-    def read_run(self, list messages not None, Py_ssize_t index, start, Touches touches not None):
-        """The run that begins at an index, as `streams.decode.batches.ReadRun`."""
+    def read_batch(self, list messages not None, Py_ssize_t index, start, Touches touches not None):
+        """The run that begins at an index, as `streams.decode.batches.ReadBatch`."""
         cdef Running running = Running(start)
         cdef Found found = Found()
         cdef Py_ssize_t first = index

@@ -19,7 +19,7 @@ from streams.decode.records import Decoded
 from streams.errors import ConfigError
 
 if TYPE_CHECKING:
-    from streams.decode.batches import ReadRun
+    from streams.decode.batches import ReadBatch
 
 VARIABLE = "BETRACE_SCANNER"
 _SCANNER = "streams.decode._scan"
@@ -28,7 +28,7 @@ Scan: TypeAlias = Callable[[bytes, bool], Decoded | None]
 """The traces in a request, None when the other path must look at it; True is for a topic of log records."""
 
 
-class Choice(Enum):
+class Backend(Enum):
     """Whether requests are scanned: AUTO where the scanner was compiled."""
 
     AUTO = "auto"
@@ -46,48 +46,48 @@ def compiled() -> ModuleType | None:
         return None
 
 
-def choice() -> Choice:
+def backend_from_env() -> Backend:
     """What the environment asks for.
 
     Raises:
         ConfigError: it is no choice.
     """
-    asked = os.environ.get(VARIABLE) or Choice.AUTO.value
+    requested = os.environ.get(VARIABLE) or Backend.AUTO.value
     try:
-        return Choice(asked)
+        return Backend(requested)
     except ValueError:
-        raise ConfigError(f"{VARIABLE} is {asked!r}, must be auto, pure or cython") from None
+        raise ConfigError(f"{VARIABLE} is {requested!r}, must be auto, pure or cython") from None
 
 
-def chosen(asked: Choice | None = None) -> Choice:
-    """The path that is taken, never AUTO; `asked` is the environment's choice when it is None.
+def selected_backend(requested: Backend | None = None) -> Backend:
+    """The path that is taken, never AUTO; `requested` is the environment's choice when it is None.
 
     Raises:
-        ConfigError: the scanner is asked for and was not compiled, or the environment asks for something else.
+        ConfigError: the scanner is requested for and was not compiled, or the environment asks for something else.
     """
-    asked = asked or choice()
-    if asked is Choice.PURE:
-        return asked
+    requested = requested or backend_from_env()
+    if requested is Backend.PURE:
+        return requested
     if compiled() is not None:
-        return Choice.CYTHON
-    if asked is Choice.CYTHON:
+        return Backend.CYTHON
+    if requested is Backend.CYTHON:
         raise ConfigError("the scanner was not compiled: install again where there is a C compiler, or set auto")
-    return Choice.PURE
+    return Backend.PURE
 
 
-def scanner(interest: Interest, asked: Choice | None = None) -> Scan | None:
-    """The scanner for what rules look at, None when Python alone decodes; raises as `chosen`."""
-    module = compiled() if chosen(asked) is Choice.CYTHON else None
+def scanner(interest: Interest, requested: Backend | None = None) -> Scan | None:
+    """The scanner for what rules look at, None when Python alone decodes; raises as `selected_backend`."""
+    module = compiled() if selected_backend(requested) is Backend.CYTHON else None
     if module is None:
         return None
     scan: Scan = module.Scanner(interest).scan
     return scan
 
 
-def run_reader(interest: Interest, asked: Choice | None = None) -> ReadRun | None:
-    """What reads runs of records for what rules look at, None when Python alone decodes; raises as `chosen`."""
-    module = compiled() if chosen(asked) is Choice.CYTHON else None
+def batch_reader(interest: Interest, requested: Backend | None = None) -> ReadBatch | None:
+    """Return the scanner's batch reader, or None when Python alone decodes; raises as `selected_backend` does."""
+    module = compiled() if selected_backend(requested) is Backend.CYTHON else None
     if module is None:
         return None
-    read_run: ReadRun = module.Scanner(interest).read_run
-    return read_run
+    read_batch: ReadBatch = module.Scanner(interest).read_batch
+    return read_batch

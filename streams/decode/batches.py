@@ -46,7 +46,7 @@ class Touches(Protocol):
         """The touches of each facts partition in order of arrival, packed by `topics.records.facts.pack_touches`."""
 
 
-class RunStart(msgspec.Struct, frozen=True):
+class BatchContext(msgspec.Struct, frozen=True):
     """Where a run begins: `next_offset` of a source partition whose time is as `streams.ingest.watermark` has it.
 
     `has_logs`: the topic is one of log records. `bounds_ms` are those of producers' stamps; `follow` is told of each of
@@ -74,7 +74,7 @@ class Hits(NamedTuple):
     spans: list[Span]
 
 
-class Run(msgspec.Struct):
+class BatchResult(msgspec.Struct):
     """What a run of records says, beside the touches that it added; all counts are 0 when there is no run.
 
     `first_ms` is the first record's time, `highest_ms` the highest of all so far, which `is_advanced` when a record of
@@ -98,5 +98,5 @@ class Run(msgspec.Struct):
     services: set[str] = msgspec.field(default_factory=set)
 
 
-ReadRun: TypeAlias = "Callable[[list[Message], int, RunStart, Touches], Run]"
+ReadBatch: TypeAlias = "Callable[[list[Message], int, BatchContext, Touches], BatchResult]"
 """The run that begins at an index among messages; its touches are added to those given."""

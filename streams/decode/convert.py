@@ -76,8 +76,8 @@ class Origin:
             parent_id=b"" if span.parent_span_id in NO_PARENT else span_id(span.parent_span_id),
             start_ns=span.start_time_unix_nano or None,
             end_ns=span.end_time_unix_nano or None,
-            attributes=self._wanted(span.attributes),
-            events=tuple([Event(event.name, self._wanted(event.attributes)) for event in span.events]),
+            attributes=self._attributes_of_interest(span.attributes),
+            events=tuple([Event(event.name, self._attributes_of_interest(event.attributes)) for event in span.events]),
             resource=self.resource,
             scope=self.scope,
             scope_name=self.scope_name,
@@ -108,7 +108,7 @@ class Origin:
         span.identity = log_identity(span, attributes)
         return span
 
-    def _wanted(self, attributes: Sequence[otlp.KeyValue]) -> Attributes:
+    def _attributes_of_interest(self, attributes: Sequence[otlp.KeyValue]) -> Attributes:
         return converted(attributes, self.value, self.interest.attributes)
 
 
@@ -177,13 +177,13 @@ def _is_named(attributes: Sequence[otlp.KeyValue], interest: Interest) -> bool:
 def converted(
     attributes: Sequence[otlp.KeyValue],
     value: Callable[[msgspec.Raw], Value],
-    wanted: frozenset[str] | None = None,
+    keys: frozenset[str] | None = None,
 ) -> dict[str, Value]:
-    """The attributes whose keys are wanted (all when None), by key; those of one key are an array of their values."""
+    """The attributes whose keys are keys (all when None), by key; those of one key are an array of their values."""
     found: dict[str, Value] = {}
     for attribute in attributes:
         key = attribute.key
-        if wanted is None or key in wanted:
+        if keys is None or key in keys:
             if key in found:
                 add_value(found, key, value(attribute.value))
             else:
@@ -232,5 +232,5 @@ def span_identity(span: Span, attributes: Attributes) -> bytes:
     return _hash((span.name, span.start_ns, attributes), SPAN_IDENTITY_BYTES)
 
 
-def _hash(told_by: object, size: int) -> bytes:
-    return hashlib.blake2b(_canonical.encode(told_by), digest_size=size).digest()
+def _hash(content: object, size: int) -> bytes:
+    return hashlib.blake2b(_canonical.encode(content), digest_size=size).digest()

@@ -21,7 +21,8 @@ from functools import lru_cache
 import re2
 
 from dsl import Interest
-from streams.decode import backend, convert
+from streams.decode import convert
+from streams.decode.backend import Backend, scanner
 from streams.decode.convert import NO_PARENT
 from streams.decode.records import Decoded, TraceSpans
 from streams.errors import RecordError
@@ -61,16 +62,16 @@ class Decoder:
         self,
         interest: Interest,
         format: Format = Format.AUTO,  # noqa: A002, named like the setting
-        choice: backend.Choice | None = None,
+        backend: Backend | None = None,
     ) -> None:
-        """`choice` is the environment's when it is None.
+        """`backend` is the environment's when it is None.
 
         Raises:
             ConfigError: the scanner is asked for and was not compiled.
         """
         self._interest = interest
         self._format = format
-        self._scan = None if format is Format.JSON else backend.scanner(interest, choice)
+        self._scan = None if format is Format.JSON else scanner(interest, backend)
 
     def decode(self, value: bytes | None, kind: RecordKind = RecordKind.SPANS) -> Decoded:
         """The traces in one source record.
@@ -84,12 +85,12 @@ class Decoder:
             raise RecordError("empty")
         decoded = None if self._scan is None else self._scan(value, kind is _LOGS)
         if decoded is None:
-            decoded = self._walked(value, kind)
+            decoded = self._decode_in_python(value, kind)
         if decoded.spans_without_trace and not decoded.traces:
             raise RecordError("no span has a valid trace id")
         return decoded
 
-    def _walked(self, value: bytes, kind: RecordKind) -> Decoded:
+    def _decode_in_python(self, value: bytes, kind: RecordKind) -> Decoded:
         try:
             return _decoded(*_read(value, self._interest, self._format, kind))
         except otlp.OtlpError as error:

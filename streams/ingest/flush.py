@@ -21,7 +21,7 @@ from streams.errors import ConfigError
 from topics.records.facts import NO_SPAN, TOUCH_BYTES, VERSION, Entry, Fact, Facts, Section, encode, pack_touch
 
 PIECE_TOUCHES = 1024
-SERVICES = 1_000
+MAX_SERVICES = 1_000
 """A message names so many services at most."""
 HEADERS_BYTES = 8
 """At most so much longer does a piece make the length fields of a message."""
@@ -43,7 +43,7 @@ class _Group:
 
 
 @dataclass(slots=True)
-class Draft:
+class SectionBuilder:
     """What is to be said of one source partition; `[from_offset, to_offset)` grows as records are added.
 
     `touches` are all traces that were seen, by tick; `groups` has those of them that have facts. `out_of_bounds` are
@@ -64,7 +64,7 @@ class Draft:
     missing_until_ms: int | None = None
     lost_until_ms: int | None = None
     rules_since_ms: int | None = None
-    touches: Touches = field(default_factory=touches.none_yet)
+    touches: Touches = field(default_factory=touches.new_touches)
     groups: dict[tuple[bytes, int], _Group] = field(default_factory=dict)
     out_of_bounds: set[tuple[bytes, int]] = field(default_factory=set)
     services: set[str] = field(default_factory=set)
@@ -80,7 +80,7 @@ class Draft:
         root_seen: bool,
         is_incomplete: bool = False,
     ) -> None:
-        """Adds what one record says of one trace; the list `facts` becomes the draft's own."""
+        """Adds what one record says of one trace; the list `facts` becomes the builder's own."""
         self.touches.add(trace_id, tick, span_count, root_seen)
         if facts or is_incomplete:
             self.add_facts(trace_id, tick, offset, facts, is_incomplete=is_incomplete)
@@ -88,7 +88,7 @@ class Draft:
     def add_facts(
         self, trace_id: bytes, tick: int, offset: int, facts: list[Fact], *, is_incomplete: bool = False
     ) -> None:
-        """Adds the facts that one record brings of one trace, whose touch is added; the list becomes the draft's."""
+        """Adds the facts that one record brings of one trace, whose touch is added; the list becomes the builder's."""
         group = self.groups.get((trace_id, tick))
         if group is None:
             # Not the offset of a touch: which of them share a group depends on when it was flushed.
@@ -100,7 +100,7 @@ class Draft:
 
     def add_services(self, names: set[str]) -> None:
         """Adds the services that sent a record; beyond what a message names there is no need to know them."""
-        if len(self.services) <= SERVICES:
+        if len(self.services) <= MAX_SERVICES:
             self.services |= names
 
     def add_dead_letter(self, offset: int) -> None:
@@ -111,7 +111,7 @@ class Draft:
             self.dead_letters.append((offset, offset + 1))
 
     def sections(self, facts_partitions: int, watermark_ms: int | None) -> list[Section]:
-        """This draft as one section per facts partition; its touches of traces with facts are spent by it."""
+        """This builder as one section per facts partition; its touches of traces with facts are spent by it."""
         entries: list[list[Entry]] = [[] for _ in range(facts_partitions)]
         for (trace_id, tick), group in self.groups.items():
             span_count, root_seen = self.touches.take(trace_id, tick)
@@ -169,8 +169,8 @@ def messages(
     Raises:
         ConfigError: what is said of the source partitions leaves no room for a fact.
     """
-    named = sorted(services)[:SERVICES]
-    last = Facts(VERSION, rules, sections, named, len(services) > SERVICES)
+    named = sorted(services)[:MAX_SERVICES]
+    last = Facts(VERSION, rules, sections, named, len(services) > MAX_SERVICES)
     whole = encode(last)
     if len(whole) <= limit_bytes:
         return [whole]
@@ -190,9 +190,9 @@ def _parts(whole: Facts, limit_bytes: int) -> Iterator[bytes]:
         if filled_bytes and filled_bytes + piece_bytes > room_bytes:
             yield encode(Facts(VERSION, rules, part))
             part, filled_bytes = list(bare), 0
-        part[at] = _joined(part[at], piece)
+        part[at] = _merged(part[at], piece)
         filled_bytes += piece_bytes
-    completed = [_joined(_emptied(section), filled) for section, filled in zip(sections, part, strict=True)]
+    completed = [_merged(_emptied(section), filled) for section, filled in zip(sections, part, strict=True)]
     yield encode(msgspec.structs.replace(whole, sections=completed))
 
 
@@ -248,7 +248,7 @@ def _bare(section: Section) -> Section:
     )
 
 
-def _joined(section: Section, piece: Section) -> Section:
+def _merged(section: Section, piece: Section) -> Section:
     return msgspec.structs.replace(
         section, touches=section.touches + piece.touches, entries=section.entries + piece.entries
     )

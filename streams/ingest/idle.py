@@ -32,7 +32,7 @@ class Ends:
     offsets: dict[Source, int]
 
 
-def look(clock_ms: Callable[[], int], ends: Callable[[], dict[Source, int]]) -> Ends:
+def query_ends(clock_ms: Callable[[], int], ends: Callable[[], dict[Source, int]]) -> Ends:
     """Reads the clock, then asks for the ends."""
     local_ms = clock_ms()
     return Ends(local_ms, ends())
@@ -52,25 +52,27 @@ class IdleTicks:
     def __init__(self, client: AdminClient, clock_ms: Callable[[], int]) -> None:
         self._client = client
         self._clock_ms = clock_ms
-        self._looking: Future[Ends] | None = None
+        self._query: Future[Ends] | None = None
 
     def step(self, sources: Iterable[SourcePartition]) -> None:
         """Takes in an answer."""
-        if self._looking is None or not self._looking.done():
+        if self._query is None or not self._query.done():
             return
-        answer, self._looking = self._looking, None
+        answer, self._query = self._query, None
         try:
             tick(sources, answer.result())
         except AdminError as error:
             log.warning("the ends of the source topics are not known, their clock waits", error=str(error))
 
-    def ask(self, sources: Iterable[SourcePartition]) -> None:
+    def request_ends(self, sources: Iterable[SourcePartition]) -> None:
         """Asks for the ends of those that are at their end."""
-        places = [TopicPartition(source.topic, source.partition) for source in sources if source.at_end]
-        if places and self._looking is None:
+        partitions = [TopicPartition(source.topic, source.partition) for source in sources if source.at_end]
+        if partitions and self._query is None:
             client, clock_ms = self._client, self._clock_ms
-            self._looking = background.ask(lambda: look(clock_ms, lambda: admin.end_offsets(client, places)))
+            self._query = background.run_in_background(
+                lambda: query_ends(clock_ms, lambda: admin.end_offsets(client, partitions))
+            )
 
     def forget(self) -> None:
         """The partitions are others now: what is asked is not about them."""
-        self._looking = None
+        self._query = None

@@ -20,9 +20,9 @@ from topics.errors import AdminError
 
 log = structlog.get_logger()
 
-LOOK_EVERY_S = 5.0
-LOOK_AGAIN_S = 1.0
-MOST_MISSES = 3
+QUERY_INTERVAL_S = 5.0
+RETRY_INTERVAL_S = 1.0
+MAX_MISSES = 3
 
 
 class TopicWatch:
@@ -31,7 +31,7 @@ class TopicWatch:
     def __init__(self, client: AdminClient, topics: tuple[str, ...]) -> None:
         self._client = client
         self._topics = topics
-        self._looking: Future[dict[str, str]] | None = None
+        self._query: Future[dict[str, str]] | None = None
         self._due_s = 0.0
         self._misses = 0
 
@@ -41,26 +41,26 @@ class TopicWatch:
         Raises:
             StateError: a source topic is not there, in one look after the other.
         """
-        if self._looking is None:
+        if self._query is None:
             if time.monotonic() >= self._due_s:
-                self._looking = background.ask(lambda: admin.topic_ids(self._client, self._topics))
+                self._query = background.run_in_background(lambda: admin.topic_ids(self._client, self._topics))
             return set()
-        if not self._looking.done():
+        if not self._query.done():
             return set()
-        answer, self._looking = self._looking, None
+        answer, self._query = self._query, None
         try:
             return self._compare(answer.result(), reading)
         except AdminError as error:
             log.warning("the source topics are not known to be there", error=str(error))
-            self._due_s = time.monotonic() + LOOK_EVERY_S
+            self._due_s = time.monotonic() + QUERY_INTERVAL_S
             return set()
 
     def _compare(self, there: dict[str, str], reading: Mapping[str, str]) -> set[str]:
         missing = [topic for topic in self._topics if topic not in there]
         # A broker that has just come back may not know every topic yet.
         self._misses = self._misses + 1 if missing else 0
-        self._due_s = time.monotonic() + (LOOK_AGAIN_S if missing else LOOK_EVERY_S)
-        if self._misses >= MOST_MISSES:
+        self._due_s = time.monotonic() + (RETRY_INTERVAL_S if missing else QUERY_INTERVAL_S)
+        if self._misses >= MAX_MISSES:
             raise StateError(
                 f"there is no source topic {', '.join(missing)}",
                 action="create it, or change --source-topics, then start again",

@@ -36,9 +36,9 @@ class PartitionTime(Generic[RecordT]):
 
     `highest_ms` is the time that it has reached: the highest accepted stamp of a broker, or what producers' stamps
     confirm; `read_at_ms` is the local clock when it did. `skewed_count` counts records that were ahead of both
-    neighbours and count at `highest_ms` instead, `kept_count` those that were kept back, `behind_count` those more than
-    `out_of_order` behind, `out_of_bounds_count` those of producers that count at a bound; the owner sets them to 0.
-    `has_broker_time`: the last record was stamped by the broker that took it in. No record counted later than
+    neighbours and count at `highest_ms` instead, `held_back_count` those that were kept back, `behind_count` those more
+    than `out_of_order` behind, `out_of_bounds_count` those of producers that count at a bound; the owner sets them to
+    0. `has_broker_time`: the last record was stamped by the broker that took it in. No record counted later than
     `latest_ms`, confirmed or not.
     """
 
@@ -50,12 +50,12 @@ class PartitionTime(Generic[RecordT]):
     read_at_ms: int = 0
     has_broker_time: bool = False
     skewed_count: int = 0
-    kept_count: int = 0
+    held_back_count: int = 0
     behind_count: int = 0
     out_of_bounds_count: int = 0
     latest_ms: int = 0
     _idle_ms: int | None = None
-    _kept: tuple[int, RecordT] | None = None
+    _held_back: tuple[int, RecordT] | None = None
     _followers: Followers = field(default_factory=Followers)
     _last_ms: int | None = None
     """The stamp of the last record, a producer's that nothing followed yet."""
@@ -66,9 +66,9 @@ class PartitionTime(Generic[RecordT]):
         return cls(settings.out_of_order_ms, settings.idle_lag_ms, settings.max_clock_skew_ms)
 
     @property
-    def has_kept(self) -> bool:
+    def has_held_back(self) -> bool:
         """A record is kept back."""
-        return self._kept is not None
+        return self._held_back is not None
 
     @property
     def idle_ms(self) -> int | None:
@@ -100,15 +100,15 @@ class PartitionTime(Generic[RecordT]):
         self.has_broker_time = is_broker_time
         if not is_broker_time:
             return [*self._release(record_ms, local_ms), (self._observe_producers(record_ms, local_ms), record)]
-        self._follow_no_more()
-        if self._kept is None and not self._is_ahead(
+        self._stop_confirming()
+        if self._held_back is None and not self._is_ahead(
             record_ms, local_ms if self.highest_ms is None else self.highest_ms
         ):
             self._accept(record_ms, local_ms)
             return [(record_ms, record)]
-        if self._kept is None:
-            self._kept = (record_ms, record)
-            self.kept_count += 1
+        if self._held_back is None:
+            self._held_back = (record_ms, record)
+            self.held_back_count += 1
             return []
         return [*self._release(record_ms, local_ms), *self.observe(record_ms, record, local_ms=local_ms)]
 
@@ -122,13 +122,13 @@ class PartitionTime(Generic[RecordT]):
             self._reach(confirmed_ms, local_ms)
         return max(0, self.watermark_ms or 0)
 
-    def observe_run(self, highest_ms: int, behind_count: int, *, read_at_ms: int | None) -> None:
+    def observe_batch(self, highest_ms: int, behind_count: int, *, read_at_ms: int | None) -> None:
         """Takes in brokers' stamps of which none is kept back; `read_at_ms`: None when none was as high as the highest.
 
         Those of producers were told to `follow` one by one.
         """
         self.has_broker_time = True
-        self._follow_no_more()
+        self._stop_confirming()
         self.behind_count += behind_count
         if read_at_ms is not None:
             self._reach(highest_ms, read_at_ms)
@@ -141,7 +141,7 @@ class PartitionTime(Generic[RecordT]):
         if self._last_ms is not None:
             self._reach(min(self._last_ms, local_ms), local_ms)
             self._last_ms = None
-        return [] if self._kept is None else self._release(self._kept[0], local_ms)
+        return [] if self._held_back is None else self._release(self._held_back[0], local_ms)
 
     def tick_idle(self, *, local_ms: int) -> None:
         """The partition is at its end, asked for after `local_ms` was read: time passes here as it does locally."""
@@ -168,7 +168,7 @@ class PartitionTime(Generic[RecordT]):
         self.follow(counts_at_ms, local_ms=local_ms)
         return counts_at_ms
 
-    def _follow_no_more(self) -> None:
+    def _stop_confirming(self) -> None:
         """Brokers stamp the records now: what they say needs no confirmation."""
         if self._followers.count:
             self._followers.clear()
@@ -189,14 +189,14 @@ class PartitionTime(Generic[RecordT]):
 
     def _release(self, next_ms: int, local_ms: int) -> list[tuple[int, RecordT]]:
         """The record that is kept back, if there is one, when the next one is stamped `next_ms`."""
-        if self._kept is None:
+        if self._held_back is None:
             return []
-        kept_ms, kept = self._kept
-        self._kept = None
+        held_ms, held = self._held_back
+        self._held_back = None
         # Two skewed records in a row confirm each other, so the local future is refused as well.
-        if self._is_ahead(kept_ms, min(next_ms, local_ms)):
+        if self._is_ahead(held_ms, min(next_ms, local_ms)):
             self.skewed_count += 1
             counts_at_ms = min(next_ms, local_ms) if self.highest_ms is None else self.highest_ms
-            return [(counts_at_ms, kept)]
-        self._accept(kept_ms, local_ms)
-        return [(kept_ms, kept)]
+            return [(counts_at_ms, held)]
+        self._accept(held_ms, local_ms)
+        return [(held_ms, held)]

@@ -14,10 +14,10 @@ from typing import TypeVar
 AnswerT = TypeVar("AnswerT")
 
 
-def ask(question: Callable[[], AnswerT]) -> Future[AnswerT]:
+def run_in_background(question: Callable[[], AnswerT]) -> Future[AnswerT]:
     """Asks in a thread of its own; what the question raises, the future's `result` raises.
 
-    >>> ask(lambda: 6 * 7).result()
+    >>> run_in_background(lambda: 6 * 7).result()
     42
     """
     answer: Future[AnswerT] = Future()

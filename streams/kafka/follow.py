@@ -15,7 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaExcepti
 from streams.config.settings import ClientSettings, moment_ms
 from streams.errors import StateError
 from streams.kafka.reader import ANSWER_S, PARTITION_EOF
-from streams.kafka.unreadable import Passing, find_end
+from streams.kafka.unreadable import UnreadableSkipper, find_end
 
 POLL_S = 0.5
 
@@ -52,7 +52,7 @@ def follow(client: ClientSettings, topic: str, begin: Since, *, until_end: bool)
     """
     consumer = _consumer(client)
     try:
-        yield from _read(consumer, topic, _starts(consumer, topic, begin), _passing(client), until_end=until_end)
+        yield from _read(consumer, topic, _starts(consumer, topic, begin), _skipper(client), until_end=until_end)
     except KafkaException as error:
         raise unreadable(topic, str(error)) from error
     finally:
@@ -71,7 +71,7 @@ def read_range(
     try:
         lowest, _ = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=ANSWER_S)
         starts = {partition: max(first_offset, lowest)}
-        for message in _read(consumer, topic, starts, _passing(client), until_end=True):
+        for message in _read(consumer, topic, starts, _skipper(client), until_end=True):
             offset = message.offset()
             if offset is None or offset > last_offset:
                 return
@@ -82,15 +82,15 @@ def read_range(
         consumer.close()
 
 
-def _passing(client: ClientSettings) -> Passing:
+def _skipper(client: ClientSettings) -> UnreadableSkipper:
     def find(at: TopicPartition) -> int:
-        looking = _consumer(client)
+        probing = _consumer(client)
         try:
-            return find_end(looking, at)
+            return find_end(probing, at)
         finally:
-            looking.close()
+            probing.close()
 
-    return Passing(find)
+    return UnreadableSkipper(find)
 
 
 def _consumer(client: ClientSettings) -> Consumer:
@@ -116,17 +116,19 @@ def _starts(consumer: Consumer, topic: str, begin: Since) -> dict[int, int]:
     if begin.time_ms is None:
         end = OFFSET_END if begin.end is None else begin.end
         return dict.fromkeys(metadata.partitions, end)
-    asked = [TopicPartition(topic, number, begin.time_ms) for number in metadata.partitions]
-    return {at.partition: at.offset for at in consumer.offsets_for_times(asked, timeout=ANSWER_S)}
+    times = [TopicPartition(topic, number, begin.time_ms) for number in metadata.partitions]
+    return {at.partition: at.offset for at in consumer.offsets_for_times(times, timeout=ANSWER_S)}
 
 
-def _read(consumer: Consumer, topic: str, starts: Starts, passing: Passing, *, until_end: bool) -> Iterator[Message]:
+def _read(
+    consumer: Consumer, topic: str, starts: Starts, skipper: UnreadableSkipper, *, until_end: bool
+) -> Iterator[Message]:
     consumer.assign([TopicPartition(topic, number, offset) for number, offset in starts.items()])
     waiting = set(starts)
     answered_s = time.monotonic()
     while waiting or not until_end:
         message = consumer.poll(POLL_S)
-        passing.step(consumer)
+        skipper.step(consumer)
         if message is None:
             if until_end and time.monotonic() - answered_s > ANSWER_S:
                 raise unreadable(topic, f"no answer in {ANSWER_S:.0f}s")
@@ -137,7 +139,7 @@ def _read(consumer: Consumer, topic: str, starts: Starts, passing: Passing, *, u
             yield message
         elif error.code() == PARTITION_EOF:
             waiting.discard(message.partition() or 0)
-        elif not passing.note(message, error):
+        elif not skipper.note(message, error):
             raise unreadable(topic, error.str())
 
 

@@ -2,7 +2,7 @@
 
 In: messages and offsets. Out: offsets whose flight, and every flight before it, the brokers have confirmed. The
 producer is idempotent, so what is confirmed is on the topic once and in order. It never gives up on brokers that are
-away: `has_room` says when to stop reading. What brokers refuse ends ingest, because it can never be committed.
+away: `has_room` says when to suspect reading. What brokers refuse ends ingest, because it can never be committed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from streams.config.settings import ClientSettings
 from streams.errors import StateError
 
-FLIGHTS = 32
+MAX_FLIGHTS = 32
 ROOM_BYTES = 64_000_000
 POLL_S = 0.1
 
@@ -62,15 +62,15 @@ class Outbox:
     @property
     def has_room(self) -> bool:
         """So little is unconfirmed that more may be sent."""
-        return len(self._flights) < FLIGHTS and self._unconfirmed_bytes < ROOM_BYTES
+        return len(self._flights) < MAX_FLIGHTS and self._unconfirmed_bytes < ROOM_BYTES
 
     def send(
         self, topic: str, value: bytes | None, key: bytes | None, partition: int = ANY_PARTITION, headers: Headers = ()
     ) -> None:
         """Sends a message as part of the current flight, without waiting while there is room.
 
-        When the producer's queue is full all the same it waits; when a stop is asked for meanwhile, the message is not
-        sent and its flight is never confirmed.
+        When the producer's queue is full all the same it waits; when a suspect is asked for meanwhile, the message is
+        not sent and its flight is never confirmed.
 
         Raises:
             StateError: the message cannot be sent, or an earlier one was not delivered.
@@ -91,7 +91,7 @@ class Outbox:
             else:
                 return
 
-    def depart(self, commits: list[TopicPartition]) -> None:
+    def end_flight(self, commits: list[TopicPartition]) -> None:
         """Ends the current flight: `commits` may be committed when it is confirmed."""
         self._flight.commits = commits
         self._flights.append(self._flight)

@@ -1,7 +1,7 @@
 """Whether the brokers allow what a role does, asked before it begins.
 
 In: a role. Out: nothing, or an error that names every ACL that is missing, instead of the first refusal that comes up
-an hour later. Kafka does not say what is allowed on transactional ids: `check_transactions` tries one of its own.
+an hour later. Kafka does not say what is allowed on transactional ids: `require_transactions` tries one of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TRANSACTIONS_S = 15.0
 _REFUSED = frozenset({KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 
 
-def check(admin: AdminClient, settings: Settings, role: Role) -> None:
+def require_acls(admin: AdminClient, settings: Settings, role: Role) -> None:
     """Asks what the client's user may do.
 
     Raises:
@@ -36,7 +36,7 @@ def check(admin: AdminClient, settings: Settings, role: Role) -> None:
         raise ConfigError(f"{user} lacks ACLs for {role.value}: {'; '.join(each.text() for each in missing)}")
 
 
-def check_transactions(settings: Settings, role: Role) -> None:
+def require_transactions(settings: Settings, role: Role) -> None:
     """Begins to use a transactional id that the role's ACLs cover and that no worker has, so none is fenced.
 
     Brokers that do not answer in time are no reason not to start: a worker waits for them.

@@ -12,7 +12,7 @@ from streams.config.settings import Settings
 from streams.errors import BetraceError, NotDoneError, StateError
 
 ANSWER_S = 30.0
-ASK_S = 3.0
+QUERY_TIMEOUT_S = 3.0
 TAIL_COUNT = 16
 PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001, confluent-kafka has no public name for it
 GONE = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001, confluent-kafka has no public name for it
@@ -109,7 +109,7 @@ def tails(settings: Settings, topic: str, number: int, stopping: Stopping) -> It
     """The records at the end of one partition, each time more of them until it is all; raises as `between` does."""
     try:
         with unsubscribed(settings) as consumer:
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ASK_S)
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=QUERY_TIMEOUT_S)
     except KafkaException as error:
         raise NotDoneError(f"where {topic}[{number}] ends is not known: {error}") from error
     # Transactions leave markers between the records, and compaction holes.

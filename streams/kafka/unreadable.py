@@ -26,7 +26,7 @@ log = structlog.get_logger()
 Partition: TypeAlias = tuple[str, int]
 """A topic and a partition."""
 
-TIMES = 5
+ERRORS_TO_PROBE = 5
 """So often an error is reported at an offset before the records there are given up."""
 ANSWER_S = 30.0
 
@@ -62,7 +62,7 @@ _PASSING = _ENDS | {
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableRange:
     """The records at offsets `[from_offset, to_offset)` of a partition cannot be read.
 
     Where it is empty a second consumer reads what is there, so the first one must only ask again.
@@ -75,89 +75,89 @@ class Unreadable:
 
 
 @dataclass(slots=True)
-class _Stop:
+class _Suspect:
     """An offset at which an error was reported `count` times, and what was asked of it."""
 
     offset: int
     reason: str
     count: int = 0
-    looking: Future[int] | None = None
+    probe: Future[int] | None = None
 
 
-class Obstacles:
-    """The errors at the offsets where partitions stand; `find_end` may block, as `end_of` does."""
+class UnreadableTracker:
+    """The errors at the offsets where partitions stand; `find_end` may block, as `find_batch_end` does."""
 
     def __init__(self, find_end: Callable[[TopicPartition], int]) -> None:
         self._find_end = find_end
-        self._stops: dict[Partition, _Stop] = {}
+        self._suspects: dict[Partition, _Suspect] = {}
 
     @classmethod
-    def of(cls, settings: Settings) -> Obstacles:
+    def of(cls, settings: Settings) -> UnreadableTracker:
         """Those of this cluster's partitions."""
-        return cls(lambda at: end_of(settings, at))
+        return cls(lambda at: find_batch_end(settings, at))
 
     def note(self, source: Partition, offset: int, error: KafkaError) -> bool:
         """Takes in an error that was reported while the partition stood at `offset`; whether it may be a record's."""
         if error.code() in _PASSING:
             return False
-        stop = self._stops.get(source)
-        if stop is None or stop.offset != offset:
-            stop = self._stops[source] = _Stop(offset, error.str())
+        suspect = self._suspects.get(source)
+        if suspect is None or suspect.offset != offset:
+            suspect = self._suspects[source] = _Suspect(offset, error.str())
             log.warning(
                 "a record cannot be read, it is asked for again",
                 topic=source[0],
                 partition=source[1],
                 offset=offset,
-                error=stop.reason,
+                error=suspect.reason,
             )
-        stop.count += 1
-        if stop.count >= TIMES and stop.looking is None:
-            place = TopicPartition(*source, offset)
-            stop.looking = background.ask(lambda: self._find_end(place))
+        suspect.count += 1
+        if suspect.count >= ERRORS_TO_PROBE and suspect.probe is None:
+            at = TopicPartition(*source, offset)
+            suspect.probe = background.run_in_background(lambda: self._find_end(at))
         return True
 
     @property
-    def is_looking(self) -> bool:
+    def is_probing(self) -> bool:
         """It is not known yet where something ends that was noted often enough."""
-        return any(stop.looking is not None and not stop.looking.done() for stop in self._stops.values())
+        return any(suspect.probe is not None and not suspect.probe.done() for suspect in self._suspects.values())
 
-    def step(self) -> list[Unreadable]:
+    def step(self) -> list[UnreadableRange]:
         """What is known by now of offsets that were noted often enough; it is said once."""
-        found: list[Unreadable] = []
-        for source, stop in list(self._stops.items()):
-            if stop.looking is None or not stop.looking.done():
+        found: list[UnreadableRange] = []
+        for source, suspect in list(self._suspects.items()):
+            if suspect.probe is None or not suspect.probe.done():
                 continue
             # Whatever the answer, another error at this offset begins anew.
-            del self._stops[source]
+            del self._suspects[source]
             try:
-                end = stop.looking.result()
+                end = suspect.probe.result()
             except (NotDoneError, KafkaException) as error:
                 log.warning("how far records cannot be read is not known yet", topic=source[0], error=str(error))
             else:
-                found.append(Unreadable(source, stop.offset, end, stop.reason))
+                found.append(UnreadableRange(source, suspect.offset, end, suspect.reason))
         return found
 
 
-class Passing:
+class UnreadableSkipper:
     """Lets somebody who only looks read on behind what cannot be read, each time with a warning of what is left out.
 
-    `find_end` is that of `Obstacles`.
+    `find_end` is that of `UnreadableTracker`.
     """
 
     def __init__(self, find_end: Callable[[TopicPartition], int]) -> None:
-        self._obstacles = Obstacles(find_end)
+        self._tracker = UnreadableTracker(find_end)
 
     def note(self, message: Message, error: KafkaError) -> bool:
-        """Takes in an error in the place of a record; whether reading may go on behind it."""
+        """Takes in an error in the at of a record; whether reading may go on behind it."""
         offset = message.offset()
         if error.fatal() or offset is None or offset < 0:
             return False
         # The error names the first offset of the batch, wherever in it reading began.
-        return self._obstacles.note((message.topic() or "", message.partition() or 0), offset, error)
+        return self._tracker.note((message.topic() or "", message.partition() or 0), offset, error)
 
     def step(self, client: Consumer) -> None:
         """Lets the client go on behind what is known by now to be unreadable."""
-        for each in self._obstacles.step():
+        for each in self._tracker.step():
             if each.to_offset > each.from_offset:
                 log.warning(
                     "records cannot be read and are passed over",
@@ -178,14 +178,14 @@ def seek(client: Consumer, at: TopicPartition) -> None:
         log.warning("reading does not go on yet", topic=at.topic, partition=at.partition, error=str(error))
 
 
-class _Found(NamedTuple):
+class _ProbeResult(NamedTuple):
     """What is at an offset: an unreadable batch, told by its code and its first offset, or something else."""
 
     code: int | None
     first_offset: int | None = None
 
 
-def end_of(settings: Settings, at: TopicPartition) -> int:
+def find_batch_end(settings: Settings, at: TopicPartition) -> int:
     """The first offset that is not in the batch at `at.offset`, which cannot be read; that offset when it can be.
 
     The client does not say how long a batch is that it cannot read, so offsets behind it are tried: in steps that
@@ -200,39 +200,39 @@ def end_of(settings: Settings, at: TopicPartition) -> int:
 
 
 def find_end(client: Consumer, at: TopicPartition) -> int:
-    """As `end_of`, with a consumer that is used for nothing else."""
-    here = _look(client, at, at.offset)
+    """As `find_batch_end`, with a consumer that is used for nothing else."""
+    here = _probe(client, at, at.offset)
     if here.code is None:
         return at.offset
     inside, step = at.offset, 1
-    while _look(client, at, inside + step) == here:
+    while _probe(client, at, inside + step) == here:
         inside, step = inside + step, 2 * step
     beyond = inside + step
     while beyond - inside > 1:
         middle = (inside + beyond) // 2
-        if _look(client, at, middle) == here:
+        if _probe(client, at, middle) == here:
             inside = middle
         else:
             beyond = middle
     return beyond
 
 
-def _look(client: Consumer, at: TopicPartition, offset: int) -> _Found:
+def _probe(client: Consumer, at: TopicPartition, offset: int) -> _ProbeResult:
     client.assign([TopicPartition(at.topic, at.partition, offset)])
     deadline_s = time.monotonic() + ANSWER_S
     while time.monotonic() < deadline_s:
         message = client.poll(0.2)
-        found = None if message is None else _found(message)
+        found = None if message is None else _probe_result(message)
         if found is not None:
             return found
     raise NotDoneError(f"{at.topic}[{at.partition}] was not read at {offset}")
 
 
-def _found(message: Message) -> _Found | None:
+def _probe_result(message: Message) -> _ProbeResult | None:
     """What a message says is there; None when it is of brokers and networks."""
     error = message.error()
     if error is None or error.code() in _ENDS:
-        return _Found(None)
+        return _ProbeResult(None)
     if error.code() in _PASSING or message.topic() is None:
         return None
-    return _Found(error.code(), message.offset())
+    return _ProbeResult(error.code(), message.offset())

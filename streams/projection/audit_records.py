@@ -70,9 +70,9 @@ def extract(
     for sender in senders:
         for group in sender.groups:
             for span in group.spans:
-                yield _kept(_span(request, span), sender, group, redaction)
+                yield _complete(_span(request, span), sender, group, redaction)
             for log in group.logs:
-                yield _kept(_log(request, log), sender, group, redaction)
+                yield _complete(_log(request, log), sender, group, redaction)
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ class _Sender:
     resource: dict[str, Value]
     service: str | None
     groups: list[_Group]
-    is_cut: bool = False
+    is_truncated: bool = False
 
     def shared_bytes(self) -> int:
         """What resource and scopes take in all records."""
@@ -106,7 +106,7 @@ class _Sender:
 
     def shorten(self) -> None:
         """Cuts long texts of the resource and the scopes."""
-        self.resource, self.service, self.is_cut = _all_short(self.resource), _name_short(self.service), True
+        self.resource, self.service, self.is_truncated = _all_short(self.resource), _name_short(self.service), True
         for group in self.groups:
             group.scope, group.scope_name = _all_short(group.scope), _name_short(group.scope_name)
 
@@ -114,7 +114,7 @@ class _Sender:
         """Leaves a digest of what resource and scopes say."""
         scopes = [(group.scope, group.scope_name) for group in self.groups]
         self.resource = {CUT: digest(audit.json((self.resource, self.service, scopes)))}
-        self.service, self.is_cut = None, True
+        self.service, self.is_truncated = None, True
         for group in self.groups:
             group.scope, group.scope_name = {}, None
 
@@ -158,7 +158,7 @@ def _origin(request: otlp.Request, origin: otlp.Resource | otlp.Scope, redaction
     return redacted_attributes(_all(request, origin.attributes), redaction)
 
 
-def _kept(own: AuditRecord, sender: _Sender, group: _Group, redaction: Redaction) -> AuditRecord:
+def _complete(own: AuditRecord, sender: _Sender, group: _Group, redaction: Redaction) -> AuditRecord:
     """What a span or log record says itself, redacted, and what its resource and scope say."""
     return msgspec.structs.replace(
         redacted(own, redaction),
@@ -166,7 +166,7 @@ def _kept(own: AuditRecord, sender: _Sender, group: _Group, redaction: Redaction
         resource=sender.resource,
         scope=group.scope,
         scope_name=group.scope_name,
-        is_cut=sender.is_cut,
+        is_cut=sender.is_truncated,
     )
 
 
@@ -220,9 +220,9 @@ def _name_short(name: str | None) -> str | None:
 
 def _short(value: Value) -> Value:
     """The value, or the beginning of its text where that is long."""
-    said = audit.text(value)
-    short = _name_short(said)
-    return value if short == said else short
+    text = audit.text(value)
+    short = _name_short(text)
+    return value if short == text else short
 
 
 def _json(value: otlp.Value) -> Value:

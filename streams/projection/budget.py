@@ -174,14 +174,14 @@ class Projection(NamedTuple):
 def project(decoded: Decoded, projector: Projector, room_bytes: int) -> Projection:
     """What a record says of each of its traces, in no more than so many bytes."""
     facts = RecordFacts(projector, room_bytes)
-    told = [
+    per_trace = [
         (trace_id, trace, facts.of_trace(trace.spans) if trace.spans else [])
         for trace_id, trace in decoded.traces.items()
     ]
     is_refused = facts.reason is not None
     traces = [
         TraceFacts(trace_id, trace.span_count, trace.root_seen, found, is_refused and bool(trace.spans))
-        for trace_id, trace, found in told
+        for trace_id, trace, found in per_trace
     ]
     return Projection(traces, facts.reason, facts.size_bytes)
 

@@ -44,7 +44,7 @@ VALUE_BYTES = 1024
 SERVICE_BYTES = 256
 SHORT = 64
 """A shorter text is not worth remembering what becomes of it."""
-CUT_MARK = "…[cut]"
+TRUNCATION_MARK = "…[cut]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ class Projector:
     @property
     def interest(self) -> Interest:
         """The rules' interest, with the identity attributes added to what is converted."""
-        wanted = self.rules.interest
-        return Interest(wanted.names, wanted.every_span, wanted.attributes | set(self.identity))
+        interest = self.rules.interest
+        return Interest(interest.names, interest.every_span, interest.attributes | set(self.identity))
 
     @property
     def uncomparable(self) -> list[str]:
@@ -94,7 +94,7 @@ class Projector:
     def services(self, names: Iterable[str]) -> set[str]:
         """Names of services as they may travel: redacted, and cut at 256 bytes."""
         shown = (self.redaction.value(SERVICE, name) for name in names)
-        return {_cut(name, SERVICE_BYTES) for name in shown if isinstance(name, str)}
+        return {_truncate(name, SERVICE_BYTES) for name in shown if isinstance(name, str)}
 
     def _keys(self, atom: Atom, span: Span) -> tuple[KeyHashes, ...] | None:
         """What pairs compare, hashed: the values as they are on the span, whatever is redacted of them."""
@@ -129,14 +129,14 @@ class Shown:
         own = self._identity.intersection(span.attributes)
         attributes = of_resource
         if own:
-            attributes = {**of_resource, **self._travelling({name: span.attributes[name] for name in own})}
-        return _OfSpan(_cut(span.name), service, _duration_ns(span), attributes)
+            attributes = {**of_resource, **self._redacted({name: span.attributes[name] for name in own})}
+        return _OfSpan(_truncate(span.name), service, _duration_ns(span), attributes)
 
     def witness(self, atom: Atom, span: Span, of_span: _OfSpan) -> Witness:
         """What is shown of a span that satisfied the atom."""
         attributes = of_span.attributes
         if named := atom.witness(span):
-            attributes = {**attributes, **self._travelling(named)}
+            attributes = {**attributes, **self._redacted(named)}
         in_order = {name: attributes[name] for name in sorted(attributes)}
         return Witness(of_span.name, of_span.service, of_span.duration_ns, in_order)
 
@@ -144,12 +144,12 @@ class Shown:
         known = self._resources.get(id(resource))
         if known is None:
             service = self._redaction.value(SERVICE, resource.get(SERVICE))
-            shown = self._travelling({name: value for name, value in resource.items() if name in self._identity})
-            known = (resource, _cut(service) if isinstance(service, str) else None, shown)
+            shown = self._redacted({name: value for name, value in resource.items() if name in self._identity})
+            known = (resource, _truncate(service) if isinstance(service, str) else None, shown)
             self._resources[id(resource)] = known
         return known
 
-    def _travelling(self, attributes: Attributes) -> dict[str, Scalar]:
+    def _redacted(self, attributes: Attributes) -> dict[str, Scalar]:
         treatments = self._redaction.treatments
         if not treatments:
             return {name: self._value(name, value) for name, value in attributes.items()}
@@ -175,28 +175,28 @@ def scalar(value: Value) -> Scalar:
     '["a",1]'
     """
     if isinstance(value, str):
-        return _cut(value)
+        return _truncate(value)
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):
         return value if -(1 << 63) <= value < 1 << 63 else str(value)
-    return _cut(_json(value))
+    return _truncate(_json(value))
 
 
 def _json(value: bytes | list[Value] | dict[str, Value]) -> str:
     try:
         return msgspec.json.encode(value).decode()
     except RecursionError:
-        return CUT_MARK
+        return TRUNCATION_MARK
 
 
-def _cut(text: str, most_bytes: int = VALUE_BYTES) -> str:
+def _truncate(text: str, most_bytes: int = VALUE_BYTES) -> str:
     if len(text) * 4 <= most_bytes:
         return text
     encoded = text[:most_bytes].encode()
     if len(text) <= most_bytes and len(encoded) <= most_bytes:
         return text
-    return encoded[: most_bytes - len(CUT_MARK.encode())].decode(errors="ignore") + CUT_MARK
+    return encoded[: most_bytes - len(TRUNCATION_MARK.encode())].decode(errors="ignore") + TRUNCATION_MARK
 
 
 def _duration_ns(span: Span) -> int | None:

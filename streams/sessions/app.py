@@ -38,11 +38,11 @@ R = TypeVar("R")
 
 LEAVE_S = 2.0
 ALIVE_S = 1.0
-REST_PER_STEP = 3
+PAUSE_PER_STEP = 3
 """Steps that take long, because brokers are slow, take at most a quarter of the time."""
 
 
-class _LeftThread(WorkerThread):  # type: ignore[misc]  # mode says nothing of its types
+class _DaemonThread(WorkerThread):  # type: ignore[misc]  # mode says nothing of its types
     """Faust's consumer thread. Without brokers it may never end, and the program does not wait for it."""
 
     def __init__(self, service: ServiceThread, **options: Any) -> None:  # noqa: ANN401, they are a thread's
@@ -50,11 +50,11 @@ class _LeftThread(WorkerThread):  # type: ignore[misc]  # mode says nothing of i
         self.daemon = True
 
 
-AIOKafkaConsumerThread.Worker = _LeftThread
+AIOKafkaConsumerThread.Worker = _DaemonThread
 
 
 def application(settings: Settings) -> faust.App:
-    """The Faust application with the settings that work for batches; see the class docs of `faust.App` for each."""
+    """The Faust application with the settings that task for batches; see the class docs of `faust.App` for each."""
     data_dir = settings.state_dir / settings.group("sessions") / "faust"
     data_dir.mkdir(parents=True, exist_ok=True)
     brokers = ";".join(f"kafka://{address.strip()}" for address in settings.bootstrap.split(","))
@@ -81,8 +81,8 @@ def application(settings: Settings) -> faust.App:
 
 def instance_id(settings: Settings) -> str:
     """A worker's name in its group: the same after a restart, another one for every state directory and host."""
-    place = f"{socket.gethostname()}:{settings.state_dir.resolve()}"
-    return hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
+    identity = f"{socket.gethostname()}:{settings.state_dir.resolve()}"
+    return hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()
 
 
 class SessionsApp:
@@ -107,7 +107,7 @@ class SessionsApp:
         topic = self._app.topic(
             settings.topic("facts"), key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
         )
-        self._app.agent(topic, name="sessions")(self._take)
+        self._app.agent(topic, name="sessions")(self._consume)
         self._app.on_partitions_assigned.connect(self._assign)
         self._app.on_partitions_revoked.connect(self._revoke)
 
@@ -122,7 +122,7 @@ class SessionsApp:
             BetraceError: what ended it, when that was a failure.
         """
         await self._app.start()
-        tasks = [asyncio.create_task(self._step_on()), asyncio.create_task(self._say_alive())]
+        tasks = [asyncio.create_task(self._run_steps()), asyncio.create_task(self._report_alive())]
         await self._done.wait()
         try:
             for task in tasks:
@@ -148,7 +148,7 @@ class SessionsApp:
         except TimeoutError:
             log.warning("the brokers do not answer, so the group was not left in order")
 
-    async def _take(self, stream: StreamT[bytes]) -> AsyncIterator[None]:
+    async def _consume(self, stream: StreamT[bytes]) -> AsyncIterator[None]:
         async for event in stream.noack().events():
             try:
                 await self._apply(event)
@@ -165,26 +165,26 @@ class SessionsApp:
         event.value = message.value = None
         await self._call(self._worker.apply, message.partition, message.offset, value, event.ack)
 
-    async def _step_on(self) -> None:
+    async def _run_steps(self) -> None:
         try:
             took_s = 0.0
             while True:
-                await asyncio.sleep(max(self._settings.step_ms / 1000 - took_s, REST_PER_STEP * took_s))
+                await asyncio.sleep(max(self._settings.step_ms / 1000 - took_s, PAUSE_PER_STEP * took_s))
                 self._check_crash()
-                began_s = time.monotonic()
+                start_s = time.monotonic()
                 _acknowledge(await self._call(self._worker.step))
-                took_s = time.monotonic() - began_s
+                took_s = time.monotonic() - start_s
                 if self._ends is not None:
-                    self._say_idle(await self._call(self._worker.idle, self._ends))
+                    self._report_idle(await self._call(self._worker.idle, self._ends))
         except Exception as error:  # noqa: BLE001, a worker that takes in and never steps must not go on
             self._fail(error)
 
-    def _say_idle(self, numbers: frozenset[int]) -> None:
+    def _report_idle(self, numbers: frozenset[int]) -> None:
         for number in sorted(numbers - self._idle):
             supervise.say(str(number))
         self._idle |= numbers
 
-    async def _say_alive(self) -> None:
+    async def _report_alive(self) -> None:
         """Apart from the steps: one that waits for brokers is no reason to end the process."""
         while True:
             self._health.turn()

@@ -63,16 +63,16 @@ class _Cell:
         return len(self.leaves) + len(self.retractions) + 2 > LEAVES_LIMIT
 
 
-def minute(time_ms: int) -> int:
+def minute_start_ms(time_ms: int) -> int:
     """The begin of the minute that a time is in.
 
-    >>> minute(119_999)
+    >>> minute_start_ms(119_999)
     60000
     """
     return time_ms // MINUTE_MS * MINUTE_MS
 
 
-def hashed(close: Close, outcome: Outcome) -> tuple[bytes | None, bytes | None]:
+def verdict_hashes(close: Close, outcome: Outcome) -> tuple[bytes | None, bytes | None]:
     """The hashes of the verdict that an outcome adds and of the one that it takes back; None of one without a leaf."""
     verdict, previous = outcome.verdict, outcome.previous
     if verdict == previous:
@@ -136,9 +136,9 @@ class VerdictTally:
         """Adds an outcome of a close."""
         rule = outcome.rule
         mode: RuleMode = "live" if rule.mode is Mode.LIVE else "shadow"
-        leaf, retraction = hashed(close, outcome)
+        leaf, retraction = verdict_hashes(close, outcome)
         self.add(
-            CountsKey(generation, rule.id, rule.fingerprint, mode, minute(close.chain_first_ms)),
+            CountsKey(generation, rule.id, rule.fingerprint, mode, minute_start_ms(close.chain_first_ms)),
             verdict=outcome.verdict,
             previous=outcome.previous,
             excepted=outcome.excepted,

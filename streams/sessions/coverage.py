@@ -105,24 +105,24 @@ class CoverageTally:
         self._covered = {(at.topic, at.partition): at for at in covered.sources} if covered else {}
         self._replay = 0 if covered is None else covered.replay
         self._start_ms: int | None = None
-        self._begun_ms: int | None = None
+        self._missing_until_ms: int | None = None
         self.reached_ms = 0 if covered is None else covered.reached_ms
         self._judged_with: frozenset[str] | None = None
         """The rule sets of the last record; a worker that takes over does not know them."""
-        self._stated: tuple[int, str] | None = None
+        self._listed: tuple[int, str] | None = None
         """In which hour which rules were last listed."""
-        self._begin_again(0 if covered is None else covered.windows_judged)
+        self._reset(0 if covered is None else covered.windows_judged)
 
     @property
-    def so_far(self) -> Covered | None:
+    def current(self) -> Covered | None:
         """What is to be remembered now; None before the first record."""
         return self.covered and msgspec.structs.replace(
             self.covered, windows_judged=self._windows_judged, reached_ms=self.reached_ms
         )
 
-    def begin(self, begun_ms: int | None) -> None:
+    def note_missing(self, until_ms: int | None) -> None:
         """Up to this record time records may be missing before those that were read first; None: that is not known."""
-        self._begun_ms = begun_ms
+        self._missing_until_ms = until_ms
 
     def reach(self, clock_ms: int) -> None:
         """All is read again; the clock had come this far."""
@@ -160,7 +160,7 @@ class CoverageTally:
         is_minute = clock_ms >= self.covered.to_ms + COVERAGE_EVERY_MS
         return is_minute or (clock_ms > self.covered.to_ms and self._has_other_rules())
 
-    def is_owed(self, clock_ms: int | None, facts_to: int) -> bool:
+    def has_unreported(self, clock_ms: int | None, facts_to: int) -> bool:
         """Something was judged since the last record that a last one can tell of."""
         if clock_ms is None or facts_to <= self.facts_from:
             return False
@@ -182,7 +182,7 @@ class CoverageTally:
             return self.covered.start_ms
         if self._start_ms is not None:
             return self._start_ms
-        return clock_ms if self._begun_ms is None else self._begun_ms
+        return clock_ms if self._missing_until_ms is None else self._missing_until_ms
 
     def take(self, judging: Judging, facts_to: int) -> Coverage:
         """The record of all that was applied, facts messages below `facts_to`, and begins anew."""
@@ -204,8 +204,8 @@ class CoverageTally:
             facts_to=facts_to,
             sources=[self._sources[source] for source in sorted(self._sources)],
             rule_sets=sorted(self._rule_sets),
-            judging=(hashed := judging_hash(rules)),
-            rules=rules if self._states(judging.clock_ms, hashed) else None,
+            judging=(rules_hash := judging_hash(rules)),
+            rules=rules if self._lists_rules(judging.clock_ms, rules_hash) else None,
             windows_judged=self._windows_judged,
             traces_seen_estimate=self._traces.estimate(),
             traces_seen_sketch=self._traces.encode(),
@@ -222,13 +222,13 @@ class CoverageTally:
             judging.clock_ms, facts_to, ends, 0, judging.generation, settled_ms, start_ms, self._replay, self.reached_ms
         )
         self._judged_with = self.rule_sets or self._judged_with
-        self._begin_again(0)
+        self._reset(0)
         return record
 
-    def _states(self, clock_ms: int, hashed: str) -> bool:
+    def _lists_rules(self, clock_ms: int, rules_hash: str) -> bool:
         """Whether the rules are to be listed: no record of this worker has listed them in this hour of record time."""
-        before, self._stated = self._stated, (clock_ms // _HOUR_MS, hashed)
-        return before != self._stated
+        before, self._listed = self._listed, (clock_ms // _HOUR_MS, rules_hash)
+        return before != self._listed
 
     def _has_other_rules(self) -> bool:
         return self._judged_with is not None and not self._rule_sets <= self._judged_with
@@ -240,7 +240,7 @@ class CoverageTally:
         if section.replay == self._replay and section.start_ms is not None:
             self._start_ms = max(section.start_ms, self._start_ms or 0)
 
-    def _begin_again(self, windows_judged: int) -> None:
+    def _reset(self, windows_judged: int) -> None:
         self._sources: dict[tuple[str, int, int], SourceCoverage] = {}
         self._rule_sets: set[str] = set()
         self._services: set[str] = set()
@@ -256,11 +256,11 @@ class CoverageTally:
             # An ingest that was long replaced says nothing new.
             return
         if before is not None:
-            begin, end = before.from_offset, before.to_offset
+            start, end = before.from_offset, before.to_offset
         elif covered is not None and covered.epoch == section.epoch:
-            begin = end = covered.to_offset
+            start = end = covered.to_offset
         else:
-            begin = end = section.from_offset
+            start = end = section.from_offset
         # A section may overlap the one before it, and then says again what was lost and dead there.
         lost = {(lost_from, lost_to) for lost_from, lost_to in section.lost if lost_to > end}
         if section.from_offset > end:
@@ -271,10 +271,10 @@ class CoverageTally:
             topic=section.topic,
             partition=section.partition,
             epoch=section.epoch,
-            from_offset=begin,
+            from_offset=start,
             to_offset=max(end, section.to_offset),
             lost=sorted({*(before.lost if before else ()), *lost}),
-            dead_letters=_added(before.dead_letters if before else 0, _dead_letters(section, end)),
+            dead_letters=_sum(before.dead_letters if before else 0, _dead_letters(section, end)),
         )
 
 
@@ -287,5 +287,5 @@ def _dead_letters(section: Section, begin: int) -> int | None:
     return sum(max(0, to - max(from_, begin)) for from_, to in section.dead_letters)
 
 
-def _added(one: int | None, other: int | None) -> int | None:
+def _sum(one: int | None, other: int | None) -> int | None:
     return None if one is None or other is None else one + other

@@ -1,6 +1,6 @@
 """What a sessions worker shows of when its rules judge: as metrics, and at `/readyz`.
 
-In: its facts partitions at work. Out: of the rule set that the furthest of them is at, how many rules judge, and from
+In: its facts partitions at task. Out: of the rule set that the furthest of them is at, how many rules judge, and from
 when, in all of them together.
 """
 
@@ -13,31 +13,31 @@ from streams.observe import metrics
 from streams.observe.health import Health
 from streams.rules import judging
 from streams.rules.registry import RuleSets
-from streams.sessions.work import Work
+from streams.sessions.task import PartitionTask
 
 
-class JudgingShown:
+class JudgingReporter:
     """What is shown; it is worked out again only when a partition, its rules or its times are others."""
 
     def __init__(self, known: RuleSets, health: Health) -> None:
         self._known = known
         self._health = health
-        self._shown: tuple[str, list[dict[str, int]]] | None = None
+        self._reported: tuple[str, list[dict[str, int]]] | None = None
         self._moments: Counter[int | None] = Counter()
 
-    def show(self, works: Collection[Work]) -> None:
+    def show(self, tasks: Collection[PartitionTask]) -> None:
         """Shows how things stand now."""
-        begun = [(work.partition.clock.now_ms or 0, work.rule_set, work) for work in works]
-        clocks = [(clock_ms, rule_set) for clock_ms, rule_set, _ in begun if rule_set is not None]
+        tasks_now = [(task.partition.clock.now_ms or 0, task.rule_set, task) for task in tasks]
+        clocks = [(clock_ms, rule_set) for clock_ms, rule_set, _ in tasks_now if rule_set is not None]
         if not clocks:
-            self._shown = None
+            self._reported = None
             self._health.judge([])
             metrics.hide_judging()
             return
         _, rule_set = max(clocks)
-        times = [work.judges_from() for work in works]
-        if self._shown is None or not _is_same(self._shown, (rule_set, times)):
-            self._shown = rule_set, times
+        times = [task.judges_from() for task in tasks]
+        if self._reported is None or not _is_same(self._reported, (rule_set, times)):
+            self._reported = rule_set, times
             found = judging.starts(self._known.sets[rule_set], times)
             self._moments = Counter(each.from_ms for each in found)
             self._health.judge(judging.sentences(found), {each.rule: each.from_ms for each in found})

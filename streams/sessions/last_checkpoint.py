@@ -5,7 +5,7 @@ In: the ends of `betrace.checkpoints` and `betrace.verdicts`. Out: the partition
 What must hold: nothing counts twice. A record that no version of this program can have written is no checkpoint and is
 passed over: the last one before it still is the last. A checkpoint of another version is not: that version may have
 published what an older checkpoint knows nothing of. Where no checkpoint is left, the chain of counts and the end of
-coverage are read back from the records on `betrace.verdicts`: see `takeover` for what goes on from there.
+coverage are read back from the records on `betrace.verdicts`: see `recovery` for what goes on from there.
 """
 
 from __future__ import annotations
@@ -37,32 +37,32 @@ log = structlog.get_logger()
 class Search:
     """The records at the end of a partition of `betrace.checkpoints`, taken in in order.
 
-    `last` is the last checkpoint, written at `written_ms`. `other` says why the last record that is one cannot be read,
-    when that is of another version; `passed_over` of records that are none, by offset, why they are none.
+    `last` is the last checkpoint, written at `written_ms`. `other_version` says why the last record that is one cannot
+    be read, when that is of another version; `passed_over` of records that are none, by offset, why they are none.
     """
 
     number: int
     last: Checkpoint | None = None
     written_ms: int | None = None
-    other: str | None = None
+    other_version: str | None = None
     passed_over: dict[int, str] = field(default_factory=dict)
 
     def take(self, message: Message) -> bool:
         """Takes in the next record; whether it is a checkpoint, of whatever version."""
         value = message.value() or b""
         if message.key() != checkpoints.key(self.number):
-            return self._pass_over(message, "its key is not that of this partition")
+            return self._skip(message, "its key is not that of this partition")
         try:
-            self.last, self.other = _decoded(value), None
+            self.last, self.other_version = _decoded(value), None
             _, self.written_ms = message.timestamp()
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             version = checkpoints.version(value)
             if version is None or version == checkpoints.VERSION:
-                return self._pass_over(message, str(error))
-            self.other = str(error)
+                return self._skip(message, str(error))
+            self.other_version = str(error)
         return True
 
-    def _pass_over(self, message: Message, reason: str) -> bool:
+    def _skip(self, message: Message, reason: str) -> bool:
         self.passed_over[message.offset() or 0] = reason
         return False
 
@@ -78,7 +78,7 @@ def search(settings: Settings, number: int, stopping: Stopping, *, for_this_vers
         found = Search(number)
         for message in messages:
             found.take(message)
-        if found.last is not None or (found.other is not None and not for_this_version):
+        if found.last is not None or (found.other_version is not None and not for_this_version):
             break
     return found
 
@@ -91,9 +91,9 @@ def last_checkpoint(settings: Settings, number: int, stopping: Stopping) -> Chec
         StateError: it is of another version.
     """
     found = search(settings, number, stopping)
-    if found.other is not None:
+    if found.other_version is not None:
         raise StateError(
-            f"the checkpoint of facts partition {number} cannot be read: {found.other}",
+            f"the checkpoint of facts partition {number} cannot be read: {found.other_version}",
             action="start the version that wrote it; if no other version has run here, run betrace doctor --repair",
         )
     if found.passed_over:
@@ -105,10 +105,10 @@ def last_checkpoint(settings: Settings, number: int, stopping: Stopping) -> Chec
             count=len(found.passed_over),
             help="see who else may write to this topic",
         )
-    return recovered(settings, number, stopping) if found.last is None else found.last
+    return checkpoint_from_verdicts(settings, number, stopping) if found.last is None else found.last
 
 
-def recovered(settings: Settings, number: int, stopping: Stopping) -> Checkpoint | None:
+def checkpoint_from_verdicts(settings: Settings, number: int, stopping: Stopping) -> Checkpoint | None:
     """A checkpoint of no log, as far as `betrace.verdicts` tells of it; None where that has no records.
 
     It has the chain of counts, where coverage ends, and in `standing` the latest record time that was published of this

@@ -78,7 +78,7 @@ class Publisher:
             }
         )
         try:
-            self._insist(lambda: self._producer.init_transactions(ANSWER_S))
+            self._retry(lambda: self._producer.init_transactions(ANSWER_S))
         except BetraceError:
             self.close()
             raise
@@ -93,19 +93,19 @@ class Publisher:
     ) -> None:
         """Adds a record to the step."""
         if not self._is_open:
-            self._insist(self._producer.begin_transaction)
+            self._retry(self._producer.begin_transaction)
             self._is_open = True
         try:
-            while not self._is_taken(topic, number, key, value, headers):
+            while not self._is_enqueued(topic, number, key, value, headers):
                 self._producer.poll(ANSWER_S)
-                self._refuse_to_wait()
+                self._raise_if_stopping()
         except KafkaException as error:
             raise self._not_published(error.args[0]) from error
 
     def commit(self) -> None:
         """The step is on its topics when this returns; a step of nothing costs nothing."""
         if self._is_open:
-            self._insist(lambda: self._producer.commit_transaction(ANSWER_S))
+            self._retry(lambda: self._producer.commit_transaction(ANSWER_S))
             self._is_open = False
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class Publisher:
             with suppress(KafkaException):
                 self._producer.abort_transaction(ANSWER_S)
 
-    def _is_taken(
+    def _is_enqueued(
         self,
         topic: str,
         number: int,
@@ -136,7 +136,7 @@ class Publisher:
             return False
         return True
 
-    def _insist(self, call: Callable[[], object]) -> None:
+    def _retry(self, call: Callable[[], object]) -> None:
         """Calls until the brokers answer."""
         while True:
             try:
@@ -144,11 +144,11 @@ class Publisher:
             except KafkaException as error:
                 if not error.args[0].retriable():
                     raise self._not_published(error.args[0]) from error
-                self._refuse_to_wait()
+                self._raise_if_stopping()
             else:
                 return
 
-    def _refuse_to_wait(self) -> None:
+    def _raise_if_stopping(self) -> None:
         if self._stopping():
             raise NotDoneError("the program ends before the brokers answered")
 

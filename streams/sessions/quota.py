@@ -20,21 +20,21 @@ from topics.signals.finding import HOUR_MS, Finding
 class SignalQuota:
     """What may still be published of each rule; `limit` is for a facts partition, None is no limit."""
 
-    def __init__(self, limit: int | None, said: Said | None = None) -> None:
+    def __init__(self, limit: int | None, hourly_signals: Said | None = None) -> None:
         self._limit = limit
-        self._hour = None if said is None else (said.replay, said.hour)
-        self._signals = {} if said is None else dict(said.signals)
+        self._hour = None if hourly_signals is None else (hourly_signals.replay, hourly_signals.hour)
+        self._signals = {} if hourly_signals is None else dict(hourly_signals.signals)
 
     @classmethod
-    def shared(cls, settings: Settings, number: int, said: Said | None) -> Self:
+    def shared(cls, settings: Settings, number: int, hourly_signals: Said | None) -> Self:
         """The share of facts partition `number`: together they have the limit, but each has at least one signal."""
         if settings.signals_per_hour is None:
-            return cls(None, said)
+            return cls(None, hourly_signals)
         share, rest = divmod(settings.signals_per_hour, settings.facts_partitions)
-        return cls(max(1, share + (number < rest)), said)
+        return cls(max(1, share + (number < rest)), hourly_signals)
 
     @property
-    def said(self) -> Said | None:
+    def hourly_signals(self) -> Said | None:
         """What is to be remembered."""
         return None if self._hour is None else Said(self._hour[1], dict(self._signals), self._hour[0])
 

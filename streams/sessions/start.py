@@ -16,10 +16,10 @@ from confluent_kafka.admin import AdminClient
 from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.kafka import reader
-from streams.sessions import takeover
+from streams.sessions import recovery
 from streams.sessions.credentials import credentials
 from streams.sessions.last_checkpoint import last_checkpoint
-from streams.sessions.takeover import LogIdentity
+from streams.sessions.recovery import LogIdentity
 from topics.records import facts
 
 AT_ONCE = 8
@@ -36,19 +36,19 @@ def check(admin: AdminClient, workers: Sequence[Settings]) -> None:
     """
     settings = workers[0]
     credentials(settings.security)
-    identity = takeover.identify(admin, settings)
+    identity = recovery.identify(admin, settings)
     numbers = range(settings.facts_partitions)
     for number in numbers:
         for worker in workers:
-            identity.stored(worker, number)
-    looks = [_Look(settings, identity, number) for number in numbers]
+            identity.stored_position(worker, number)
+    checks = [_PartitionCheck(settings, identity, number) for number in numbers]
     with ThreadPoolExecutor(AT_ONCE, "start") as pool:
         # Asked for its results: the first error is raised here.
-        list(pool.map(_Look.check, looks))
+        list(pool.map(_PartitionCheck.check, checks))
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _PartitionCheck:
     """One facts partition."""
 
     settings: Settings
@@ -58,7 +58,7 @@ class _Look:
     def check(self) -> None:
         """Raises as the module's `check` does."""
         found = last_checkpoint(self.settings, self.number, _never)
-        takeover.covered(self.number, takeover.of_log(found, self.identity.topic_id))
+        recovery.decode_covered(self.number, recovery.of_log(found, self.identity.topic_id))
         self._check_facts()
 
     def _check_facts(self) -> None:

@@ -43,9 +43,9 @@ class Summaries:
             self.summarized_to = Hour(log, 0, 0)
         self._withheld = {} if last is None else {(each.hour, each.rule): each for each in last.withheld}
         self._number = number
-        self._others = frozenset(range(partitions)) - {number}
+        self._other_numbers = frozenset(range(partitions)) - {number}
         self._log = log
-        self._heard: Mapping[int, Checkpoint | None] = {}
+        self._others: Mapping[int, Checkpoint | None] = {}
 
     @property
     def withheld(self) -> list[Withheld]:
@@ -61,18 +61,18 @@ class Summaries:
         else:
             self._withheld[key] = msgspec.structs.replace(before, count=before.count + 1)
 
-    def asks(self, reached: Hour) -> frozenset[int]:
+    def required_checkpoints(self, reached: Hour) -> frozenset[int]:
         """The facts partitions whose checkpoints are wanted now; `reached` is the hour of this partition's clock."""
         if self._number == PUBLISHER:
             is_due = self.summarized_to is not None and _order(self.summarized_to, self._log) < _order(reached)
-            return self._others if is_due else frozenset()
+            return self._other_numbers if is_due else frozenset()
         waits = any(_is_over(each.hour, reached) for each in self._withheld.values())
         return frozenset({PUBLISHER}) if waits else frozenset()
 
-    def hear(self, found: Mapping[int, Checkpoint | None]) -> None:
-        """Takes in the last checkpoints of the partitions in `asks`; None is that of one that has none."""
+    def receive_checkpoints(self, found: Mapping[int, Checkpoint | None]) -> None:
+        """Take in the last checkpoints of the required partitions; None stands for a partition without one."""
         if self._number == PUBLISHER:
-            self._heard = found
+            self._others = found
             return
         publisher = found.get(PUBLISHER)
         if publisher is not None and publisher.summarized_to is not None:
@@ -85,20 +85,20 @@ class Summaries:
         """
         if self.summarized_to is None or self._number != PUBLISHER:
             return []
-        others = [found for number in self._others if (found := self._heard.get(number)) is not None]
+        others = [found for number in self._other_numbers if (found := self._others.get(number)) is not None]
         ends = [other.reached for other in others if other.topic_id == self._log and other.reached is not None]
-        if len(ends) < len(self._others):
+        if len(ends) < len(self._other_numbers):
             # A facts partition has not said anything of this log yet, or its worker is of an earlier version.
             return []
         to = min([reached, *ends], key=_order)
         if _order(to) <= _order(self.summarized_to, self._log):
             return []
-        said = [*self._withheld.values(), *(each for other in others for each in other.withheld)]
-        due = [each for each in said if _is_over(each.hour, to) and not self._is_summarized(each.hour)]
-        self._heard = {}
+        withheld = [*self._withheld.values(), *(each for other in others for each in other.withheld)]
+        due = [each for each in withheld if _is_over(each.hour, to) and not self._is_summarized(each.hour)]
+        self._others = {}
         self._forget(to)
         self.summarized_to = to
-        return _added_up(due)
+        return _sums(due)
 
     def _forget(self, summarized_to: Hour) -> None:
         self.summarized_to = summarized_to
@@ -160,7 +160,7 @@ def _first(partition: int, hour: Hour, finding: Finding, rule_set: str) -> First
     )
 
 
-def _added_up(withheld: Iterable[Withheld]) -> list[Withheld]:
+def _sums(withheld: Iterable[Withheld]) -> list[Withheld]:
     """One sum for each rule and hour, about the earliest of the findings that were withheld."""
     parts: defaultdict[tuple[Hour, str], list[Withheld]] = defaultdict(list)
     for each in withheld:

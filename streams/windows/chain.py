@@ -64,7 +64,7 @@ class SourceRange(msgspec.Struct, array_like=True, gc=False):
     last_offset: int
 
 
-class Judged(msgspec.Struct, array_like=True, frozen=True, gc=False):
+class LastVerdict(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A rule's last verdict on a chain; `revision` is that of its last signal, None before the first one.
 
     `excepted`: it is not applicable, but only because of an exception. `withheld`: its first signal was not published,
@@ -81,29 +81,29 @@ class Judged(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class Chain(msgspec.Struct, array_like=True, gc=False):
     """All that is remembered of one trace: its facts, its open window if there is one, what was last said about it.
 
-    `needs` is the lowest facts offset that its arrivals came from, at least: with the log from there on it can be built
-    again. `due` is the tick at which it is looked at next. `headless`: the trace was already longer than a chain may be
-    when this chain began. `is_cut`: input was lost in its time, or the time of some of it is not to be believed.
-    `was_cut`: one of its windows reached the longest duration. `judged` is by rule id and fingerprint. `present_since`
-    is the tick since which the trace was known to be there before this chain began, None when it was not
-    (`streams.windows.presence`).
+    `required_offset` is the lowest facts offset that its arrivals came from, at least: with the log from there on it
+    can be built again. `due` is the tick at which it is looked at next. `headless`: the trace was already longer than a
+    chain may be when this chain began. `input_lost`: input was lost in its time, or the time of some of it is not to be
+    believed. `hit_max_duration`: one of its windows reached the longest duration. `last_verdicts` is by rule id and
+    fingerprint. `present_since` is the tick since which the trace was known to be there before this chain began, None
+    when it was not (`streams.windows.presence`).
     """
 
     first: int
     last: int
-    needs: int
+    required_offset: int
     due: int
     headless: bool = False
-    is_cut: bool = False
-    was_cut: bool = False
+    input_lost: bool = False
+    hit_max_duration: bool = False
     window: Window | None = None
     facts: dict[bytes, AtomFacts] = msgspec.field(default_factory=dict)
-    judged: dict[str, Judged] = msgspec.field(default_factory=dict)
+    last_verdicts: dict[str, LastVerdict] = msgspec.field(default_factory=dict)
     sources: list[SourceRange] = msgspec.field(default_factory=list)
     present_since: int | None = None
 
     @property
-    def seen_from(self) -> int:
+    def known_from(self) -> int:
         """The tick since which the trace is known to be there, whatever it hit: at its first arrival at the latest."""
         return self.first if self.present_since is None else self.present_since
 
@@ -112,9 +112,9 @@ class Chain(msgspec.Struct, array_like=True, gc=False):
         end = self.first + bounds.max_duration + bounds.lateness
         if self.window is not None:
             return min(self.window.last + bounds.gap + 1, self.window.first + bounds.max_duration, end)
-        return min(self.forgotten(bounds), end)
+        return min(self.expires_at(bounds), end)
 
-    def forgotten(self, bounds: Bounds) -> int:
+    def expires_at(self, bounds: Bounds) -> int:
         """The tick from which another arrival of the trace belongs to another chain."""
         return self.last + bounds.gap + bounds.lateness + 1
 
@@ -132,13 +132,13 @@ class Chain(msgspec.Struct, array_like=True, gc=False):
         self.sources.sort(key=lambda source: (source.topic, source.partition))
 
 
-class Ended(msgspec.Struct, array_like=True, frozen=True):
+class EndedChain(msgspec.Struct, array_like=True, frozen=True):
     """A chain that is gone, and was not simply quiet to its end: it, or a window of it, reached its longest duration.
 
     A worker that reads the facts log again from the middle of such a trace would take its tail for a trace of its own.
-    So arrivals below tick `until` are no concern of it, and a chain that begins below `headless_until` is headless.
-    Its arrivals came from facts messages `[first_offset, last_offset]`. By `after` it stands for several of a trace.
-    `seen_from` is the chain's: a headless chain goes on from there.
+    So arrivals below tick `until` are no concern of it, and a chain that begins below `headless_until` is headless. Its
+    arrivals came from facts messages `[first_offset, last_offset]`. By `merged_with` it stands for several of a trace.
+    `known_from` is the chain's: a headless chain goes on from there.
     """
 
     trace_id: bytes
@@ -146,17 +146,17 @@ class Ended(msgspec.Struct, array_like=True, frozen=True):
     headless_until: int
     first_offset: int
     last_offset: int
-    seen_from: int | None = None
+    known_from: int | None = None
 
-    def after(self, before: Ended | None) -> Ended:
+    def merged_with(self, older: EndedChain | None) -> EndedChain:
         """This one and an earlier one of its trace: where reading begins in the earlier one, neither is of concern."""
-        if before is None:
+        if older is None:
             return self
-        return Ended(
+        return EndedChain(
             self.trace_id,
             self.until,
             self.headless_until,
-            min(self.first_offset, before.first_offset),
-            max(self.last_offset, before.last_offset),
-            self.seen_from,
+            min(self.first_offset, older.first_offset),
+            max(self.last_offset, older.last_offset),
+            self.known_from,
         )

@@ -20,7 +20,7 @@ from streams.errors import StateError
 from topics.records.facts import Section
 
 
-class Mark(msgspec.Struct, frozen=True, array_like=True):
+class SourceProgress(msgspec.Struct, frozen=True, array_like=True):
     """How far one source partition is applied.
 
     `[…, applied_to)` of the log with this `epoch` is, in this `replay` (see `topics.records.facts.Section`);
@@ -40,10 +40,10 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
 Source = tuple[str, int]
 """A source partition: topic, partition."""
 
-Marks = Mapping[Source, Mark]
+ProgressBySource = Mapping[Source, SourceProgress]
 
 
-class Joined(Enum):
+class SectionOrigin(Enum):
     """What a section is to the clock: of its generation, the first of a new one, or sent by an ingest long replaced."""
 
     CURRENT = "current"
@@ -52,26 +52,30 @@ class Joined(Enum):
 
 
 class Clock:
-    """Marks of all source partitions, and the time they agree on.
+    """The progress of all source partitions, and the time they agree on.
 
     `now_ms` never goes back inside a generation, not even when a partition appears whose time is behind; it is None
     until every partition of every topic in `topics` has a watermark.
     """
 
     def __init__(
-        self, topics: Iterable[str], marks: Marks | None = None, now_ms: int | None = None, generation: int = 0
+        self,
+        topics: Iterable[str],
+        progress: ProgressBySource | None = None,
+        now_ms: int | None = None,
+        generation: int = 0,
     ) -> None:
         self.topics = frozenset(topics)
-        self.marks: dict[Source, Mark] = dict(marks or {})
+        self.progress: dict[Source, SourceProgress] = dict(progress or {})
         self.now_ms = now_ms
         self.generation = generation
         # By replay; to ask all marks for each section takes the longer the more sources there are.
         self._generations: dict[int, int] = {}
-        for mark in self.marks.values():
-            self._note_generation(mark)
+        for each in self.progress.values():
+            self._note_generation(each)
         self._tick()
 
-    def join(self, section: Section) -> Joined:
+    def classify(self, section: Section) -> SectionOrigin:
         """What the section is to this clock; to be asked before `advance`.
 
         With the first record of a new generation the clock of the old one is given up.
@@ -80,22 +84,22 @@ class Clock:
             StateError: the source goes on where it was while others began again.
         """
         source = (section.topic, section.partition)
-        mark = self.marks.get(source)
-        if self._is_stale(section, mark):
-            return Joined.STALE
+        progress = self.progress.get(source)
+        if self._is_stale(section, progress):
+            return SectionOrigin.STALE
         generation = self._generation_of(section)
         if generation < self.generation:
-            raise _mixture(section)
-        if mark is None or generation != mark.generation or section.replay != mark.replay:
-            self.marks[source] = Mark(
+            raise _partial_reset_error(section)
+        if progress is None or generation != progress.generation or section.replay != progress.replay:
+            self.progress[source] = SourceProgress(
                 section.epoch, section.from_offset, None, section.partition_count, section.replay, generation
             )
-            self._note_generation(self.marks[source])
+            self._note_generation(self.progress[source])
         if generation == self.generation or section.start_ms is None:
-            return Joined.CURRENT
+            return SectionOrigin.CURRENT
         self.generation = generation
         self.now_ms = None
-        return Joined.NEW_GENERATION
+        return SectionOrigin.NEW_GENERATION
 
     def advance(self, section: Section) -> int:
         """Takes in a section that is not stale; returns the offset from which its entries are new.
@@ -104,27 +108,27 @@ class Clock:
             StateError: a hole before the section; sessions stops.
         """
         source = (section.topic, section.partition)
-        mark = self.marks.get(source)
-        if mark is None or mark.epoch != section.epoch:
+        progress = self.progress.get(source)
+        if progress is None or progress.epoch != section.epoch:
             # The log of a topic that was made again has its own offsets; time goes on.
-            before_ms = None if mark is None else mark.watermark_ms
-            generation = self.generation if mark is None else mark.generation
-            mark = Mark(
+            before_ms = None if progress is None else progress.watermark_ms
+            generation = self.generation if progress is None else progress.generation
+            progress = SourceProgress(
                 section.epoch, section.from_offset, before_ms, section.partition_count, section.replay, generation
             )
-        if section.from_offset > mark.applied_to:
-            raise _hole(section, mark.applied_to)
-        self.marks[source] = Mark(
+        if section.from_offset > progress.applied_to:
+            raise _gap_error(section, progress.applied_to)
+        self.progress[source] = SourceProgress(
             section.epoch,
-            max(section.to_offset, mark.applied_to),
-            _latest(section.watermark_ms, mark.watermark_ms),
+            max(section.to_offset, progress.applied_to),
+            _latest(section.watermark_ms, progress.watermark_ms),
             section.partition_count,
             section.replay,
-            mark.generation,
-            _latest(section.missing_until_ms, mark.missing_until_ms),
+            progress.generation,
+            _latest(section.missing_until_ms, progress.missing_until_ms),
         )
-        self._note_generation(self.marks[source])
-        return mark.applied_to
+        self._note_generation(self.progress[source])
+        return progress.applied_to
 
     @property
     def replay(self) -> int:
@@ -133,8 +137,8 @@ class Clock:
 
     def missing_until_ms(self) -> int | None:
         """Up to when records are missing before those that were read first in this generation; None: none are."""
-        marks = (mark for mark in self.marks.values() if mark.generation == self.generation)
-        return max((mark.missing_until_ms for mark in marks if mark.missing_until_ms is not None), default=None)
+        current = (each for each in self.progress.values() if each.generation == self.generation)
+        return max((each.missing_until_ms for each in current if each.missing_until_ms is not None), default=None)
 
     def tick(self) -> int | None:
         """The clock after the sections taken in so far, in ms."""
@@ -145,20 +149,20 @@ class Clock:
         """The source partition with the lowest watermark, or one without any; None when nothing is configured."""
         return min(self._expected(), key=self._watermark_order, default=None)
 
-    def _is_stale(self, section: Section, mark: Mark | None) -> bool:
-        if mark is not None:
-            return (section.replay, section.epoch) < (mark.replay, mark.epoch)
+    def _is_stale(self, section: Section, progress: SourceProgress | None) -> bool:
+        if progress is not None:
+            return (section.replay, section.epoch) < (progress.replay, progress.epoch)
         return any(section.replay < replay for replay in self._generations)
 
     def _generation_of(self, section: Section) -> int:
         """The generation a section belongs to: that of its replay, or one that nobody is part of yet."""
         generation = self._generations.get(section.replay)
         if generation is None:
-            return 1 + max(self.generation, *self._generations.values()) if self.marks else self.generation
+            return 1 + max(self.generation, *self._generations.values()) if self.progress else self.generation
         return generation
 
-    def _note_generation(self, mark: Mark) -> None:
-        self._generations[mark.replay] = max(mark.generation, self._generations.get(mark.replay, 0))
+    def _note_generation(self, progress: SourceProgress) -> None:
+        self._generations[progress.replay] = max(progress.generation, self._generations.get(progress.replay, 0))
 
     def _tick(self) -> None:
         watermarks = [self._watermark(source) for source in self._expected()]
@@ -168,14 +172,14 @@ class Clock:
 
     def _expected(self) -> list[Source]:
         counts = dict.fromkeys(self.topics, 1)
-        for (topic, _), mark in self.marks.items():
+        for (topic, _), progress in self.progress.items():
             if topic in counts:
-                counts[topic] = max(counts[topic], mark.partition_count)
+                counts[topic] = max(counts[topic], progress.partition_count)
         return [(topic, partition) for topic in sorted(counts) for partition in range(counts[topic])]
 
     def _watermark(self, source: Source) -> int | None:
-        mark = self.marks.get(source)
-        return None if mark is None or mark.generation < self.generation else mark.watermark_ms
+        progress = self.progress.get(source)
+        return None if progress is None or progress.generation < self.generation else progress.watermark_ms
 
     def _watermark_order(self, source: Source) -> tuple[bool, int]:
         watermark_ms = self._watermark(source)
@@ -188,14 +192,14 @@ def _latest(one_ms: int | None, other_ms: int | None) -> int | None:
     return max(one_ms, other_ms)
 
 
-def _hole(section: Section, applied_to: int) -> StateError:
+def _gap_error(section: Section, applied_to: int) -> StateError:
     return StateError(
         f"facts of {section.topic}[{section.partition}] go on at {section.from_offset}, applied is up to {applied_to}",
         action="let only one application write the facts; to start over, reset the ingest group and delete the state",
     )
 
 
-def _mixture(section: Section) -> StateError:
+def _partial_reset_error(section: Section) -> StateError:
     return StateError(
         f"{section.topic}[{section.partition}] goes on at offset {section.from_offset} while other source partitions "
         "were reset",

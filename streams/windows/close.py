@@ -55,6 +55,6 @@ class Close(msgspec.Struct, frozen=True, gc=False):
         return self.chain.first * TICK_MS
 
     @property
-    def seen_from_ms(self) -> int:
+    def known_from_ms(self) -> int:
         """Since when the trace is known to be there, in ms of record time: what a rule must have seen to judge it."""
-        return self.chain.seen_from * TICK_MS
+        return self.chain.known_from * TICK_MS

@@ -6,8 +6,8 @@ that is. Memory is fixed: with more ids than counters more answers are yes, and 
 
 from __future__ import annotations
 
-MOST_COUNTERS = 64 << 20
-LEAST_COUNTERS = 8
+MAX_COUNTERS = 64 << 20
+MIN_COUNTERS = 8
 _FULL = 255
 
 
@@ -25,7 +25,7 @@ class IdFilter:
 
     def __init__(self, size_bytes: int) -> None:
         """Takes at most `size_bytes`, within bounds: the power of two at or below it."""
-        self._mask = (1 << (min(max(size_bytes, LEAST_COUNTERS), MOST_COUNTERS).bit_length() - 1)) - 1
+        self._mask = (1 << (min(max(size_bytes, MIN_COUNTERS), MAX_COUNTERS).bit_length() - 1)) - 1
         self._counters = bytearray()
 
     def may_have(self, trace_id: bytes) -> bool:

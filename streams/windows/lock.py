@@ -34,7 +34,7 @@ def locked(directory: Path, wait_s: float | None = None) -> Iterator[int]:
     except OSError as error:
         raise _unusable(directory, error) from error
     try:
-        _take(descriptor, directory, time.monotonic() + (WAIT_S if wait_s is None else wait_s))
+        _acquire(descriptor, directory, time.monotonic() + (WAIT_S if wait_s is None else wait_s))
         _note_holder(descriptor, directory)
         yield descriptor
     finally:
@@ -56,7 +56,7 @@ def _unusable(directory: Path, error: OSError) -> ConfigError:
     )
 
 
-def _take(descriptor: int, directory: Path, deadline_s: float) -> None:
+def _acquire(descriptor: int, directory: Path, deadline_s: float) -> None:
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

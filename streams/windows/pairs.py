@@ -58,7 +58,7 @@ def _values(explanation: PairExplanation, identity: bytes, facts: Mapping[bytes,
     """The values that are compared, as the witness of the span has them, redacted as all that leaves."""
     remembered = facts.get(explanation.subject)
     witness = (
-        next((seen.witness for seen in remembered.witnesses if seen.identity == identity), None) if remembered else None
+        next((each.witness for each in remembered.witnesses if each.identity == identity), None) if remembered else None
     )
     if witness is None:
         return []

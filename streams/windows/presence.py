@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from streams.windows.chain import Bounds
-from streams.windows.required_offsets import Needs
+from streams.windows.required_offsets import RefCounts
 from streams.windows.tiers import Table, Tiers
 
 MEMORY_PER_STORED_BYTE = 35
@@ -55,127 +55,127 @@ class LongPresence(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Presences:
-    """The presences of a facts partition; `kept` are those of which a store has something."""
+    """The presences of a facts partition; `tiers` are those of which a store has something."""
 
     def __init__(self, bounds: Bounds, table: Table[Presence] | None = None, filter_bytes: int = 0) -> None:
         """Has no presences yet, but those that `table` has and that are to be restored."""
-        self.over: list[LongPresence] = []
+        self.ended: list[LongPresence] = []
         """Long presences that are over, and of which the log that is kept may hold the tail."""
-        self.kept = Tiers[Presence](
-            table, memory_per_stored_byte=MEMORY_PER_STORED_BYTE, filter_bytes=filter_bytes, is_kept=_is_old
+        self.tiers = Tiers[Presence](
+            table, memory_per_stored_byte=MEMORY_PER_STORED_BYTE, filter_bytes=filter_bytes, is_pinned=_is_old
         )
         self._reach = bounds.gap + bounds.lateness
         self._longest = bounds.max_duration + bounds.lateness
         self._old: dict[bytes, Presence] = {}
-        self._needs = Needs()
-        self._sinces = Needs()
+        self._required_offsets = RefCounts()
+        self._since_ticks = RefCounts()
 
     def __len__(self) -> int:
         """How many there are."""
-        return len(self.kept)
+        return len(self.tiers)
 
     def __iter__(self) -> Iterator[bytes]:
         """The trace ids, in order."""
-        return iter(self.kept)
+        return iter(self.tiers)
 
     def get(self, trace_id: bytes) -> Presence | None:
         """The presence of a trace as of the last tick up to which was expired; None when there is none."""
-        return self.kept.get(trace_id)
+        return self.tiers.get(trace_id)
 
     def restore(self, trace_id: bytes, presence: Presence, size_bytes: int) -> None:
         """Learns of a presence that the store has, and of the size of its stored form."""
-        self.kept.restore(trace_id, presence, size_bytes)
-        hot = self.kept.get(trace_id) if presence.is_old else None
+        self.tiers.restore(trace_id, presence, size_bytes)
+        hot = self.tiers.get(trace_id) if presence.is_old else None
         self._count(trace_id, presence if hot is None else hot)
 
-    def rebuild(self, long: Iterable[LongPresence]) -> None:
+    def restore_long(self, long: Iterable[LongPresence]) -> None:
         """Begins without a store: the log from here on holds only the tail of these.
 
         Each counts as present up to its end already: every arrival until then continues it, whenever it is read.
         """
         for each in long:
-            self._begin(each.trace_id, Presence(each.since, each.last, each.first_offset, is_old=True))
+            self._start(each.trace_id, Presence(each.since, each.last, each.first_offset, is_old=True))
 
-    def arrive(self, trace_id: bytes, tick: int, facts_offset: int, *, is_watched: bool) -> None:
-        """The trace is seen; `is_watched` says whether that begins a presence."""
-        presence = self.kept.get(trace_id)
+    def observe(self, trace_id: bytes, tick: int, facts_offset: int, *, tracks_presence: bool) -> None:
+        """The trace is seen; `tracks_presence` says whether that begins a presence."""
+        presence = self.tiers.get(trace_id)
         if presence is None:
-            if is_watched:
-                self._begin(trace_id, Presence(tick, tick, facts_offset))
+            if tracks_presence:
+                self._start(trace_id, Presence(tick, tick, facts_offset))
         else:
             presence.last = max(presence.last, tick)
             self._lower(presence, facts_offset)
-            self.kept.put(trace_id, presence)
+            self.tiers.put(trace_id, presence)
 
     def expire(self, tick: int, facts_offset: int) -> None:
         """Ends what is over at a tick, before anything arrives in it."""
-        for due, trace_id, presence in self.kept.due(tick):
+        for due, trace_id, presence in self.tiers.due(tick):
             if self._due(presence) <= due:
-                self._fall_due(trace_id, presence, due, facts_offset)
+                self._expire_one(trace_id, presence, due, facts_offset)
             else:
-                self.kept.schedule(trace_id, presence, self._due(presence))
+                self.tiers.schedule(trace_id, presence, self._due(presence))
 
-    def lowest_needed(self) -> int | None:
+    def lowest_required_offset(self) -> int | None:
         """The lowest facts offset from which a presence must be built again; None when none must be."""
-        return self._needs.lowest()
+        return self._required_offsets.lowest()
 
     def oldest(self) -> int | None:
         """The tick since which any trace is present; None when none is."""
-        return self._sinces.lowest()
+        return self._since_ticks.lowest()
 
-    def long(self) -> list[LongPresence]:
+    def long_presences(self) -> list[LongPresence]:
         """What a position must tell of: those that the log is not kept for."""
-        there = [
+        ongoing = [
             LongPresence(trace_id, each.since, each.last, each.first_offset, None)
             for trace_id, each in self._old.items()
         ]
-        return [*self.over, *there]
+        return [*self.ended, *ongoing]
 
-    def drop_over(self, first_offset: int) -> None:
+    def drop_ended(self, first_offset: int) -> None:
         """The log is read again from `first_offset` at the lowest: what was over before is of no concern."""
-        self.over = [each for each in self.over if each.last_offset is not None and each.last_offset >= first_offset]
+        self.ended = [each for each in self.ended if each.last_offset is not None and each.last_offset >= first_offset]
 
     def clear(self) -> None:
         """Everything begins anew."""
-        self.kept.clear()
-        self.over = []
+        self.tiers.clear()
+        self.ended = []
         self._old.clear()
-        self._needs, self._sinces = Needs(), Needs()
+        self._required_offsets, self._since_ticks = RefCounts(), RefCounts()
 
-    def _begin(self, trace_id: bytes, presence: Presence) -> None:
-        self.kept.schedule(trace_id, presence, self._due(presence))
+    def _start(self, trace_id: bytes, presence: Presence) -> None:
+        self.tiers.schedule(trace_id, presence, self._due(presence))
         self._count(trace_id, presence)
 
     def _count(self, trace_id: bytes, presence: Presence) -> None:
-        self._sinces.add(presence.since)
+        self._since_ticks.add(presence.since)
         if presence.is_old:
             self._old[trace_id] = presence
         else:
-            self._needs.add(presence.first_offset)
+            self._required_offsets.add(presence.first_offset)
 
     def _due(self, presence: Presence) -> int:
         over = presence.last + self._reach + 1
         return over if presence.is_old else min(over, presence.since + self._longest)
 
-    def _fall_due(self, trace_id: bytes, presence: Presence, due: int, facts_offset: int) -> None:
+    def _expire_one(self, trace_id: bytes, presence: Presence, due: int, facts_offset: int) -> None:
         if not presence.is_old:
-            self._needs.remove(presence.first_offset)
+            self._required_offsets.remove(presence.first_offset)
         if due > presence.last + self._reach:
-            self.kept.remove(trace_id)
-            self._sinces.remove(presence.since)
+            self.tiers.remove(trace_id)
+            self._since_ticks.remove(presence.since)
             if self._old.pop(trace_id, None) is not None:
                 ended = LongPresence(trace_id, presence.since, presence.last, presence.first_offset, facts_offset)
-                self.over.append(ended)
+                self.ended.append(ended)
         else:
             presence.is_old = True
             self._old[trace_id] = presence
-            self.kept.schedule(trace_id, presence, self._due(presence))
+            self.tiers.schedule(trace_id, presence, self._due(presence))
 
     def _lower(self, presence: Presence, facts_offset: int) -> None:
         if facts_offset < presence.first_offset:
             if not presence.is_old:
-                self._needs.remove(presence.first_offset)
-                self._needs.add(facts_offset)
+                self._required_offsets.remove(presence.first_offset)
+                self._required_offsets.add(facts_offset)
             presence.first_offset = facts_offset
 
 

@@ -1,4 +1,4 @@
-"""The lowest facts offset that anything still needs.
+"""The lowest facts offset that anything still counts.
 
 In: offsets, each added when something needs it and removed when it no longer does. Out: the lowest that remains.
 """
@@ -10,11 +10,11 @@ from heapq import heapify, heappop, heappush
 SPARE_OFFSETS = 64
 
 
-class Needs:
+class RefCounts:
     """A multiset of facts offsets; `lowest` costs nothing while the lowest stays. Ticks are counted with it, too.
 
-    >>> needs = Needs()
-    >>> needs.add(7), needs.add(5), needs.add(7), needs.remove(5), needs.lowest(), needs.count(7)
+    >>> counts = RefCounts()
+    >>> counts.add(7), counts.add(5), counts.add(7), counts.remove(5), counts.lowest(), counts.count(7)
     (None, None, None, None, 7, 2)
     """
 

@@ -32,7 +32,7 @@ from streams.windows.chain import Chain
 from streams.windows.chains import Chains
 from streams.windows.positions import Position
 from streams.windows.presence import Presence, Presences
-from streams.windows.store_faults import DamagedError, delete, using
+from streams.windows.store_faults import DamagedError, delete, translated_errors
 from streams.windows.tiers import Due, Tiers
 
 log = structlog.get_logger()
@@ -42,7 +42,7 @@ T = TypeVar("T", bound=Due)
 FORMAT = 4
 
 _CHAIN, _PRESENCE, _POSITION, _IDENTITY = b"c", b"s", b"p", b"i"
-_WAITING, _CHAIN_DUE, _PRESENCE_DUE = b"w", b"d", b"e"
+_SPILLED, _CHAIN_DUE, _PRESENCE_DUE = b"w", b"d", b"e"
 _U64 = struct.Struct(">Q")
 
 WRITE_BUFFER_BYTES = 16 << 20
@@ -76,7 +76,7 @@ class StoredTable(Generic[T]):
 
     def stored(self) -> Iterator[tuple[bytes, T, int]]:
         """See `streams.windows.tiers.Table`."""
-        with using(self._store.path):
+        with translated_errors(self._store.path):
             for key, value in self._store.database.items(from_key=self.prefix):
                 if not key.startswith(self.prefix):
                     return
@@ -84,38 +84,38 @@ class StoredTable(Generic[T]):
 
     def get(self, trace_id: bytes) -> tuple[T, int] | None:
         """See `streams.windows.tiers.Table`."""
-        with using(self._store.path):
+        with translated_errors(self._store.path):
             value = self._store.database.get(self.prefix + trace_id)
             return None if value is None else (self._decoder.decode(value), len(value))
 
     def trace_ids(self) -> Iterator[bytes]:
         """See `streams.windows.tiers.Table`."""
-        with using(self._store.path):
+        with translated_errors(self._store.path):
             for key in self._store.database.keys(from_key=self.prefix):
                 if not key.startswith(self.prefix):
                     return
                 yield key[1:]
 
-    def note_due(self, dues: Sequence[tuple[int, bytes]]) -> None:
+    def index_due(self, dues: Sequence[tuple[int, bytes]]) -> None:
         """See `streams.windows.tiers.Table`; raises as `Store.write` does."""
         batch = WriteBatch(raw_mode=True)
         for tick, trace_id in dues:
             batch.put(self._index + _U64.pack(tick) + trace_id, b"")
-        with using(self._store.path):
+        with translated_errors(self._store.path):
             self._store.database.write(batch)
 
     def due(self, tick: int) -> Iterator[bytes]:
         """See `streams.windows.tiers.Table`."""
         at = self._index + _U64.pack(tick)
-        with using(self._store.path):
+        with translated_errors(self._store.path):
             for key in self._store.database.keys(from_key=at):
                 if not key.startswith(at):
                     return
                 yield key[len(at) :]
 
-    def drop_due(self, until: int) -> None:
+    def drop_index(self, until: int) -> None:
         """See `streams.windows.tiers.Table`; raises as `Store.write` does."""
-        with using(self._store.path):
+        with translated_errors(self._store.path):
             self._store.database.delete_range(self._index, self._index + _U64.pack(until + 1))
 
     def put_changes(self, batch: WriteBatch, changes: Tiers[T]) -> dict[bytes, int]:
@@ -144,16 +144,16 @@ class Store:
             StateError: it cannot be opened: another worker has it, or the disk does not take it.
         """
         self.path = path
-        if path.exists() and not _belongs(path, identity):
+        if path.exists() and not _belongs_to_log(path, identity):
             delete(path)
         self.database = _open(path)
-        with using(path):
+        with translated_errors(path):
             self.database[_IDENTITY] = _encode(identity)
-            for prefix in (_WAITING, _CHAIN_DUE, _PRESENCE_DUE):
+            for prefix in (_SPILLED, _CHAIN_DUE, _PRESENCE_DUE):
                 self.database.delete_range(prefix, _after(prefix))
         self.chain_table = StoredTable(self, _CHAIN, _CHAIN_DUE, _decoder)
         self.presence_table = StoredTable(self, _PRESENCE, _PRESENCE_DUE, _presence_decoder)
-        self._shelved_count = 0
+        self._spilled_count = 0
 
     def __enter__(self) -> Self:
         return self
@@ -164,7 +164,7 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Closes the database; what was written stays. A disk that does not take the rest is said and no error.
+        """Closes the database; what was written stays. A disk that does not take the rest is text and no error.
 
         What it has not taken is no part of a step that is done, or is in the log that RocksDB writes ahead.
         """
@@ -175,19 +175,19 @@ class Store:
 
     def clear(self) -> None:
         """Throws everything away but which log it is of."""
-        with using(self.path):
+        with translated_errors(self.path):
             self.database.delete_range(_CHAIN, _after(_CHAIN))
             self.database.delete_range(_PRESENCE, _after(_PRESENCE))
             self.database.delete(_POSITION)
 
     def position(self) -> Position | None:
         """The position of the last step, None for a new store."""
-        with using(self.path):
+        with translated_errors(self.path):
             value = self.database.get(_POSITION)
             return None if value is None else msgspec.msgpack.decode(value, type=Position)
 
     @property
-    def shelf(self) -> Self:
+    def spill_store(self) -> Self:
         """Where arrivals wait: here."""
         return self
 
@@ -200,22 +200,22 @@ class Store:
         return self.presence_table.items()
 
     def put(self, tick: int, values: bytes) -> None:
-        """Adds to what is there of a waiting tick, see `streams.windows.reorder.Shelf`; raises as `write` does."""
-        self._shelved_count += 1
-        key = _WAITING + _U64.pack(tick) + _U64.pack(self._shelved_count)
-        with using(self.path):
+        """Adds to what is there of a waiting tick, see `streams.windows.reorder.SpillStore`; raises as `write` does."""
+        self._spilled_count += 1
+        key = _SPILLED + _U64.pack(tick) + _U64.pack(self._spilled_count)
+        with translated_errors(self.path):
             self.database.put(key, values)
 
     def take(self, tick: int) -> list[bytes]:
         """All that is there of a waiting tick; it is not there afterwards."""
-        begin, end = _WAITING + _U64.pack(tick), _WAITING + _U64.pack(tick + 1)
+        start, end = _SPILLED + _U64.pack(tick), _SPILLED + _U64.pack(tick + 1)
         found = []
-        with using(self.path):
-            for key, values in self.database.items(from_key=begin):
+        with translated_errors(self.path):
+            for key, values in self.database.items(from_key=start):
                 if key >= end:
                     break
                 found.append(values)
-            self.database.delete_range(begin, end)
+            self.database.delete_range(start, end)
         return found
 
     def write(self, chains: Chains, position: Position, presences: Presences) -> None:
@@ -227,12 +227,12 @@ class Store:
         """
         batch = WriteBatch(raw_mode=True)
         chain_sizes_bytes = self.chain_table.put_changes(batch, chains)
-        presence_sizes_bytes = self.presence_table.put_changes(batch, presences.kept)
+        presence_sizes_bytes = self.presence_table.put_changes(batch, presences.tiers)
         batch.put(_POSITION, _encode(position))
-        with using(self.path):
+        with translated_errors(self.path):
             self.database.write(batch)
-        chains.written(chain_sizes_bytes)
-        presences.kept.written(presence_sizes_bytes)
+        chains.mark_written(chain_sizes_bytes)
+        presences.tiers.mark_written(presence_sizes_bytes)
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -240,7 +240,7 @@ _decoder = msgspec.msgpack.Decoder(Chain)
 _presence_decoder = msgspec.msgpack.Decoder(Presence)
 
 
-def look(path: Path, identity: Identity) -> Position | None:
+def read_position(path: Path, identity: Identity) -> Position | None:
     """The position in the store at `path`, which stays as it is; None where there is none, or one of another log.
 
     A damaged one is as good as none: who opens it to work with it deletes it.
@@ -251,16 +251,16 @@ def look(path: Path, identity: Identity) -> Position | None:
     if not path.exists():
         return None
     try:
-        return _position(path, identity)
+        return _read_position(path, identity)
     except DamagedError as error:
         log.warning("a store is damaged, its windows will be built again", reason=str(error))
         return None
 
 
-def _position(path: Path, identity: Identity) -> Position | None:
+def _read_position(path: Path, identity: Identity) -> Position | None:
     database = _open(path)
     try:
-        with using(path):
+        with translated_errors(path):
             named, position = database.get(_IDENTITY), database.get(_POSITION)
             if named is None or _decoded(named) != identity or position is None:
                 return None
@@ -283,15 +283,15 @@ def _open(path: Path) -> Rdict:
     blocks.set_block_cache(Cache(BLOCK_CACHE_BYTES))
     blocks.set_bloom_filter(BLOOM_BITS, False)  # noqa: FBT003, rocksdict takes it by position only
     options.set_block_based_table_factory(blocks)
-    with using(path, "opened"):
+    with translated_errors(path, "opened"):
         path.parent.mkdir(parents=True, exist_ok=True)
         return Rdict(str(path), options)
 
 
-def _belongs(path: Path, identity: Identity) -> bool:
+def _belongs_to_log(path: Path, identity: Identity) -> bool:
     database = _open(path)
     try:
-        with using(path):
+        with translated_errors(path):
             value = database.get(_IDENTITY)
             return value is not None and _decoded(value) == identity
     finally:

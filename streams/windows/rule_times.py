@@ -42,20 +42,20 @@ class ProjectedWith(msgspec.Struct, array_like=True, frozen=True):
 class RuleTimes(msgspec.Struct, array_like=True, dict=True):
     """Which set each source partition is projected with.
 
-    `since_ms` is by rule fingerprint: the record time from which the rule is known everywhere. A rule that is not in
-    it was there when its sources were first seen. `begun_ms` is the record time up to which records may be missing
+    `since_ms` is by rule fingerprint: the record time from which the rule is known everywhere. A rule that is not in it
+    was there when its sources were first seen. `missing_until_ms` is the record time up to which records may be missing
     because reading did not begin at the beginning of a log; None when it did.
     """
 
     sources: list[ProjectedWith] = msgspec.field(default_factory=list)
     since_ms: dict[str, int] = msgspec.field(default_factory=dict)
-    begun_ms: int | None = None
+    missing_until_ms: int | None = None
 
     def copy(self) -> RuleTimes:
         """These times as they are now."""
-        return RuleTimes(list(self.sources), dict(self.since_ms), self.begun_ms)
+        return RuleTimes(list(self.sources), dict(self.since_ms), self.missing_until_ms)
 
-    def take_in(self, topic: str, partition: int, rule_set: str, reached_ms: int, rules_of: RulesOf) -> None:
+    def note_projection(self, topic: str, partition: int, rule_set: str, reached_ms: int, rules_of: RulesOf) -> None:
         """The source is projected with `rule_set`; what was projected with another one is not above `reached_ms`.
 
         What is said again with a later time counts: an ingest that takes over may know of records that were not said
@@ -72,9 +72,9 @@ class RuleTimes(msgspec.Struct, array_like=True, dict=True):
         """A section of the source was taken in."""
         return self._current(topic, partition) is not None
 
-    def begin(self, missing_until_ms: int) -> None:
+    def note_missing(self, until_ms: int) -> None:
         """Records up to this time may be missing before those that were read first."""
-        self.begun_ms = missing_until_ms if self.begun_ms is None else max(self.begun_ms, missing_until_ms)
+        self.missing_until_ms = until_ms if self.missing_until_ms is None else max(self.missing_until_ms, until_ms)
 
     @property
     def rule_sets(self) -> frozenset[str]:
@@ -86,7 +86,7 @@ class RuleTimes(msgspec.Struct, array_like=True, dict=True):
 
     def half_seen_until_ms(self, *, reach_ms: int) -> int | None:
         """Until when, and then, a trace may begin that some rule does not judge; None when there is no such time."""
-        times_ms = [*self.since_ms.values(), *([] if self.begun_ms is None else [self.begun_ms])]
+        times_ms = [*self.since_ms.values(), *([] if self.missing_until_ms is None else [self.missing_until_ms])]
         return max(times_ms) + reach_ms if times_ms else None
 
     def judges_from(self, rules_of: RulesOf, *, reach_ms: int) -> dict[str, int]:
@@ -96,13 +96,13 @@ class RuleTimes(msgspec.Struct, array_like=True, dict=True):
     def judging(self, rules_of: RulesOf, *, chain_first_ms: int, reach_ms: int) -> frozenset[str]:
         """The rules that saw all of a trace that began at `chain_first_ms`; `reach_ms` is gap + lateness."""
         everywhere = self._everywhere(rules_of)
-        if not self.since_ms and self.begun_ms is None:
+        if not self.since_ms and self.missing_until_ms is None:
             return everywhere
         tick = chain_first_ms // TICK_MS
         return frozenset(rule for rule in everywhere if tick >= self._judges_from_tick(rule, reach_ms))
 
     def _judges_from_tick(self, rule: str, reach_ms: int) -> int:
-        times_ms = [time_ms for time_ms in (self.since_ms.get(rule), self.begun_ms) if time_ms is not None]
+        times_ms = [time_ms for time_ms in (self.since_ms.get(rule), self.missing_until_ms) if time_ms is not None]
         return (max(times_ms) + reach_ms) // TICK_MS + 1 if times_ms else 0
 
     def _everywhere(self, rules_of: RulesOf) -> frozenset[str]:
@@ -110,22 +110,22 @@ class RuleTimes(msgspec.Struct, array_like=True, dict=True):
         return frozenset.intersection(*map(rules_of, rule_sets)) if rule_sets else frozenset()
 
     def _current(self, topic: str, partition: int) -> ProjectedWith | None:
-        place = self._places().get((topic, partition))
-        return None if place is None else self.sources[place]
+        index = self._indexes().get((topic, partition))
+        return None if index is None else self.sources[index]
 
     def _put(self, source: ProjectedWith) -> None:
-        key, places = (source.topic, source.partition), self._places()
-        if key in places:
-            self.sources[places[key]] = source
+        key, indexes = (source.topic, source.partition), self._indexes()
+        if key in indexes:
+            self.sources[indexes[key]] = source
         else:
-            places[key] = len(self.sources)
+            indexes[key] = len(self.sources)
             self.sources.append(source)
         self.__dict__.pop("rule_sets", None)
 
-    def _places(self) -> dict[tuple[str, int], int]:
+    def _indexes(self) -> dict[tuple[str, int], int]:
         """Where in `sources` each is: of thousands, to look through all for each would take minutes."""
-        found: dict[tuple[str, int], int] | None = self.__dict__.get("places")
+        found: dict[tuple[str, int], int] | None = self.__dict__.get("indexes")
         if found is None:
-            found = {(at.topic, at.partition): place for place, at in enumerate(self.sources)}
-            self.__dict__["places"] = found
+            found = {(at.topic, at.partition): index for index, at in enumerate(self.sources)}
+            self.__dict__["indexes"] = found
         return found

@@ -17,8 +17,9 @@ All times are ticks of 100 ms (`topics.records.facts.TICK_MS`) of Kafka record t
                    so from a rule's first hit on they depend on the trace alone, not on what other rules hit
     a chain ends   at first + max_duration + lateness at the latest; what follows is another chain, known to be headless
 
-A window opens at a hit, so it cannot tell whether its trace had been there before somebody was able to see its hits.
-In a time of watch (`watch`, and while input is lost and until gap + lateness after) `streams.windows.presence` does.
+A window opens at a hit, so it cannot tell whether its trace had been there before somebody was able to see its hits. In
+a time of watch (`track_presence`, and while input is lost and until gap + lateness after) `streams.windows.presence`
+does.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from streams.windows.chain import Bounds, Chain, Ended, Window
+from streams.windows.chain import Bounds, Chain, EndedChain, Window
 from streams.windows.chains import chains
 from streams.windows.close import CUT, Close, CloseReason
 from streams.windows.facts import AtomFacts
 from streams.windows.presence import LongPresence, Presences
-from streams.windows.reorder import Arrival, Tick, Waiting
-from streams.windows.required_offsets import Needs
+from streams.windows.reorder import Arrival, ReorderBuffer, TickBatch
+from streams.windows.required_offsets import RefCounts
 from streams.windows.window_store import WindowStore
 from topics.records.facts import NO_SPAN, TICK_MS, touched
 
@@ -78,17 +79,17 @@ class Sessions:
         self.bounds = bounds
         self.counted = counted
         self.chains = chains(store.chain_table if store else None, filter_bytes)
-        self.waiting = Waiting(store.shelf if store else None)
-        self.ended: dict[bytes, Ended] = {}
+        self.buffer = ReorderBuffer(store.spill_store if store else None)
+        self.ended: dict[bytes, EndedChain] = {}
         self.presences = Presences(bounds, store.presence_table if store else None, filter_bytes)
         self.applied_tick: int | None = None
         self.lost: list[LostTime] = []
         self.open_windows = 0
-        self._needs = Needs()
-        self._window_firsts = Needs()
-        self._chain_firsts = Needs()
+        self._required_offsets = RefCounts()
+        self._window_firsts = RefCounts()
+        self._chain_firsts = RefCounts()
         """The first ticks of the open windows, and of all chains."""
-        self._watched_until: int | None = None
+        self._tracked_until: int | None = None
 
     def restore(self, store: WindowStore) -> None:
         """Learns of all chains and presences that the store has."""
@@ -97,41 +98,45 @@ class Sessions:
             if chain.window is not None:
                 self.open_windows += 1
                 self._window_firsts.add(chain.window.first)
-            self._needs.add(chain.needs)
+            self._required_offsets.add(chain.required_offset)
             self._chain_firsts.add(chain.first)
         for trace_id, presence, size_bytes in store.presence_table.stored():
             self.presences.restore(trace_id, presence, size_bytes)
 
-    def remember(self, ended: Iterable[Ended], long: Iterable[LongPresence], *, has_store: bool) -> None:
+    def restore_position(self, ended: Iterable[EndedChain], long: Iterable[LongPresence], *, has_store: bool) -> None:
         """Learns what a position tells of traces; with a store, it has the presences that are not over."""
         self.ended = {each.trace_id: each for each in ended}
         if has_store:
-            self.presences.over = [each for each in long if each.last_offset is not None]
+            self.presences.ended = [each for each in long if each.last_offset is not None]
         else:
-            self.presences.rebuild(long)
+            self.presences.restore_long(long)
 
-    def watch(self, until_ms: int | None) -> None:
+    def track_presence(self, until_ms: int | None) -> None:
         """Until this record time, and at it, every arrival shows that its trace is present; None: no longer."""
-        self._watched_until = None if until_ms is None else until_ms // TICK_MS
+        self._tracked_until = None if until_ms is None else until_ms // TICK_MS
 
     def cool(self, memory_bytes: int) -> None:
         """Puts on disk what was written and does not fit in so much memory, beside what waits and the filters."""
-        self.presences.kept.cool(memory_bytes // 8)
-        self.chains.cool(memory_bytes * 5 // 8 - self.presences.kept.held_bytes)
+        self.presences.tiers.cool(memory_bytes // 8)
+        self.chains.cool(memory_bytes * 5 // 8 - self.presences.tiers.held_bytes)
 
     @property
     def stored_bytes(self) -> int:
         """What the store has of chains and presences, as of the last step."""
-        return self.chains.stored_bytes + self.presences.kept.stored_bytes
+        return self.chains.stored_bytes + self.presences.tiers.stored_bytes
 
     @property
     def is_empty(self) -> bool:
         """Nothing waits and no window is open."""
-        return not self.waiting and not self.open_windows
+        return not self.buffer and not self.open_windows
 
-    def lowest_needed(self) -> int | None:
+    def lowest_required_offset(self) -> int | None:
         """The lowest facts offset that something waiting or a chain came from; None when there is neither."""
-        offsets = (self.waiting.lowest_offset(), self._needs.lowest(), self.presences.lowest_needed())
+        offsets = (
+            self.buffer.lowest_offset(),
+            self._required_offsets.lowest(),
+            self.presences.lowest_required_offset(),
+        )
         return min((offset for offset in offsets if offset is not None), default=None)
 
     def settled_tick(self) -> int | None:
@@ -151,7 +156,7 @@ class Sessions:
         is asked for: afterwards it may grow again.
         """
         until = clock_ms // TICK_MS
-        for tick, arrived in self.waiting.take(until):
+        for tick, arrived in self.buffer.take(until):
             yield from self._close_until(tick, facts_offset)
             self._apply(tick, arrived)
         yield from self._close_until(until, facts_offset)
@@ -162,14 +167,14 @@ class Sessions:
 
         `before` is the tick from which all is read once more; windows that it cuts are not whole.
         """
-        for tick, arrived in self.waiting.take(before):
+        for tick, arrived in self.buffer.take(before):
             yield from self._close_until(tick, 0)
             self._apply(tick, arrived)
         for trace_id in self.chains:
             # Nothing is kept of a chain after this, so a cold one need not come to memory.
-            chain = self.chains.look(trace_id)
+            chain = self.chains.peek(trace_id)
             if chain is not None and chain.window is not None and (before is None or chain.first < before):
-                chain.is_cut |= before is not None
+                chain.input_lost |= before is not None
                 close = self._close(trace_id, chain, chain.window, CloseReason.END_OF_INPUT, chain.window.last)
                 yield close if before is None else msgspec.structs.replace(close, read_again_from=before)
 
@@ -179,51 +184,51 @@ class Sessions:
         What waits stays. No rule may judge what could have been there by now: see `Partition.evict`.
         """
         for trace_id in self.chains:
-            chain = self.chains.look(trace_id)
+            chain = self.chains.peek(trace_id)
             if chain is not None and chain.window is not None:
                 closed = chain.last if self.applied_tick is None else self.applied_tick
                 yield self._close(trace_id, chain, chain.window, CloseReason.DISK_LIMIT, closed)
-        self._forget_chains()
+        self._clear_chains()
 
-    def forget_all(self) -> None:
+    def reset(self) -> None:
         """Everything begins anew; no chain, and nothing that waits, is kept."""
-        self._forget_chains()
+        self._clear_chains()
         self.applied_tick = None
-        self.waiting.clear()
+        self.buffer.clear()
 
-    def _forget_chains(self) -> None:
+    def _clear_chains(self) -> None:
         self.chains.clear()
         self.ended.clear()
         self.presences.clear()
         self.open_windows = 0
-        self._needs, self._window_firsts, self._chain_firsts = Needs(), Needs(), Needs()
+        self._required_offsets, self._window_firsts, self._chain_firsts = RefCounts(), RefCounts(), RefCounts()
 
-    def _apply(self, tick: int, arrived: Tick) -> None:
+    def _apply(self, tick: int, arrived: TickBatch) -> None:
         for arrival in arrived.arrivals:
             self._apply_entry(tick, arrival, arrived.facts_offset)
         chain_of = self.chains.get
         for trace_id, span_count in touched(arrived.touches):
             chain = chain_of(trace_id)
             if chain is not None:
-                chain.is_cut |= span_count == NO_SPAN
+                chain.input_lost |= span_count == NO_SPAN
                 window = self._window(trace_id, chain, tick)
                 self._extend(trace_id, chain, window, tick, span_count, arrived.facts_offset)
-        is_watched = self._is_watched(tick)
-        if is_watched or self.presences:
-            self._note_present(tick, arrived, is_watched=is_watched)
+        tracks_presence = self._tracks_presence(tick)
+        if tracks_presence or self.presences:
+            self._note_presence(tick, arrived, tracks_presence=tracks_presence)
 
-    def _is_watched(self, tick: int) -> bool:
-        if self._watched_until is not None and tick <= self._watched_until:
+    def _tracks_presence(self, tick: int) -> bool:
+        if self._tracked_until is not None and tick <= self._tracked_until:
             return True
         reach = self.bounds.gap + self.bounds.lateness
         return any(lost.is_near(tick, reach) for lost in self.lost)
 
-    def _note_present(self, tick: int, arrived: Tick, *, is_watched: bool) -> None:
-        arrive, offset = self.presences.arrive, arrived.facts_offset
+    def _note_presence(self, tick: int, arrived: TickBatch, *, tracks_presence: bool) -> None:
+        observe, offset = self.presences.observe, arrived.facts_offset
         for arrival in arrived.arrivals:
-            arrive(arrival.entry.trace_id, tick, offset, is_watched=is_watched)
+            observe(arrival.entry.trace_id, tick, offset, tracks_presence=tracks_presence)
         for trace_id, _ in touched(arrived.touches):
-            arrive(trace_id, tick, offset, is_watched=is_watched)
+            observe(trace_id, tick, offset, tracks_presence=tracks_presence)
 
     def _apply_entry(self, tick: int, arrival: Arrival, facts_offset: int) -> None:
         entry = arrival.entry
@@ -232,13 +237,13 @@ class Sessions:
             ended = self.ended.get(entry.trace_id)
             if ended is not None and tick < ended.until:
                 return
-            chain = self._begun(entry.trace_id, tick, facts_offset, ended)
-            self._needs.add(chain.needs)
+            chain = self._new_chain(entry.trace_id, tick, facts_offset, ended)
+            self._required_offsets.add(chain.required_offset)
             self._chain_firsts.add(tick)
         window = self._window(entry.trace_id, chain, tick)
         self._extend(entry.trace_id, chain, window, tick, entry.span_count, facts_offset)
         window.root_seen |= entry.root_seen
-        chain.is_cut |= entry.is_incomplete
+        chain.input_lost |= entry.is_incomplete
         chain.add_source(arrival.topic, arrival.partition, entry.first_offset, entry.offset)
         facts, counted = chain.facts, self.counted
         for fact in entry.facts:
@@ -248,15 +253,15 @@ class Sessions:
                 remembered = facts[atom] = AtomFacts()
             remembered.add(fact, counted.get(atom, 0), tick)
 
-    def _begun(self, trace_id: bytes, tick: int, facts_offset: int, ended: Ended | None) -> Chain:
+    def _new_chain(self, trace_id: bytes, tick: int, facts_offset: int, ended: EndedChain | None) -> Chain:
         chain = Chain(tick, tick, facts_offset, tick, headless=ended is not None and tick < ended.headless_until)
-        presence = self.presences.kept.get(trace_id)
+        presence = self.presences.tiers.get(trace_id)
         if presence is not None:
             chain.present_since = presence.since
             if not presence.is_old:
-                chain.needs = min(facts_offset, presence.first_offset)
-        if ended is not None and chain.headless and ended.seen_from is not None:
-            chain.present_since = min(chain.seen_from, ended.seen_from)
+                chain.required_offset = min(facts_offset, presence.first_offset)
+        if ended is not None and chain.headless and ended.known_from is not None:
+            chain.present_since = min(chain.known_from, ended.known_from)
         return chain
 
     def _window(self, trace_id: bytes, chain: Chain, tick: int) -> Window:
@@ -273,10 +278,10 @@ class Sessions:
     ) -> None:
         chain.last = window.last = tick
         window.span_count += span_count
-        if facts_offset < chain.needs:
-            self._needs.remove(chain.needs)
-            self._needs.add(facts_offset)
-            chain.needs = facts_offset
+        if facts_offset < chain.required_offset:
+            self._required_offsets.remove(chain.required_offset)
+            self._required_offsets.add(facts_offset)
+            chain.required_offset = facts_offset
         self.chains.put(trace_id, chain)
 
     def _close_until(self, tick: int, facts_offset: int) -> Iterator[Close]:
@@ -287,22 +292,22 @@ class Sessions:
                 if window is None:
                     self._forget(trace_id, chain, due, facts_offset)
                     continue
-                yield self._fall_due(trace_id, chain, window, due)
+                yield self._close_due(trace_id, chain, window, due)
             self.chains.schedule(trace_id, chain, chain.next_due(self.bounds))
         self.presences.expire(tick, facts_offset)
 
-    def _fall_due(self, trace_id: bytes, chain: Chain, window: Window, due: int) -> Close:
+    def _close_due(self, trace_id: bytes, chain: Chain, window: Window, due: int) -> Close:
         is_quiet = due == window.last + self.bounds.gap + 1
-        chain.was_cut |= not is_quiet
+        chain.hit_max_duration |= not is_quiet
         reason = CloseReason.QUIET if is_quiet else CloseReason.MAX_DURATION
         return self._close(trace_id, chain, window, reason, due - is_quiet)
 
     def _forget(self, trace_id: bytes, chain: Chain, due: int, facts_offset: int) -> None:
-        forgotten = chain.forgotten(self.bounds)
-        if chain.was_cut or due < forgotten:
-            ended = Ended(trace_id, due, forgotten, chain.needs, facts_offset, chain.seen_from)
-            self.ended[trace_id] = ended.after(self.ended.get(trace_id))
-        self._needs.remove(chain.needs)
+        expiry = chain.expires_at(self.bounds)
+        if chain.hit_max_duration or due < expiry:
+            ended = EndedChain(trace_id, due, expiry, chain.required_offset, facts_offset, chain.known_from)
+            self.ended[trace_id] = ended.merged_with(self.ended.get(trace_id))
+        self._required_offsets.remove(chain.required_offset)
         self._chain_firsts.remove(chain.first)
         self.chains.remove(trace_id)
 
@@ -311,8 +316,8 @@ class Sessions:
         self.open_windows -= 1
         self._window_firsts.remove(window.first)
         if self.lost:
-            chain.is_cut |= self._has_lost_input(chain.seen_from, chain.last)
-        whole = reason not in CUT and not chain.headless and not chain.is_cut
+            chain.input_lost |= self._has_lost_input(chain.known_from, chain.last)
+        whole = reason not in CUT and not chain.headless and not chain.input_lost
         return Close(trace_id, chain, window, reason, closed * TICK_MS, whole)
 
     def _has_lost_input(self, first: int, last: int) -> bool:

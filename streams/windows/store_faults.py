@@ -35,33 +35,33 @@ class DamagedError(NotDoneError):
     """The store is damaged: it is to be deleted, and what it has is built again from the facts log."""
 
 
-def fault(path: Path, what: str, error: Exception) -> StateError | DamagedError:
+def error_of(path: Path, what: str, error: Exception) -> StateError | DamagedError:
     """The error to raise when the store at `path` could not be opened, used or deleted: `what`."""
-    said = str(error)
+    text = str(error)
     for words, action in _ACTIONS.items():
-        if words.lower() in said.lower():
-            return StateError(f"the store {path} cannot be {what}: {said}", action=action)
-    if isinstance(error, msgspec.DecodeError) or any(words in said for words in _DAMAGE):
-        return DamagedError(f"the store {path} cannot be {what}, it is damaged: {said}")
+        if words.lower() in text.lower():
+            return StateError(f"the store {path} cannot be {what}: {text}", action=action)
+    if isinstance(error, msgspec.DecodeError) or any(words in text for words in _DAMAGE):
+        return DamagedError(f"the store {path} cannot be {what}, it is damaged: {text}")
     return StateError(
-        f"the store {path} cannot be {what}: {said}",
+        f"the store {path} cannot be {what}: {text}",
         action="see what the disk has; when nothing is wrong there, delete the store: it is built again from the facts",
     )
 
 
 @contextmanager
-def using(path: Path, what: str = "used") -> Iterator[None]:
+def translated_errors(path: Path, what: str = "used") -> Iterator[None]:
     """Whatever fails meanwhile is raised as `fault` has it."""
     try:
         yield
     except (DamagedError, StateError, GeneratorExit):
         raise
     except Exception as error:  # rocksdict raises nothing narrower
-        raise fault(path, what, error) from error
+        raise error_of(path, what, error) from error
 
 
 def delete(path: Path) -> None:
     """Deletes the store at `path`; raises `StateError` when that is not possible."""
-    with using(path, "deleted"):
+    with translated_errors(path, "deleted"):
         if path.exists():
             shutil.rmtree(path)

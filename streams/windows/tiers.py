@@ -18,9 +18,9 @@ from heapq import merge
 from typing import Generic, Protocol, TypeVar
 
 from streams.windows.idfilter import IdFilter
-from streams.windows.required_offsets import Needs
+from streams.windows.required_offsets import RefCounts
 from streams.windows.store_faults import DamagedError
-from streams.windows.wheel import Wheel
+from streams.windows.wheel import TimerWheel
 
 INDEXED_AT_ONCE = 10_000
 KEYS_BYTES = 42
@@ -49,13 +49,13 @@ class Table(Protocol[T_co]):
     def trace_ids(self) -> Iterator[bytes]:
         """The ids of all values, in order."""
 
-    def note_due(self, dues: Sequence[tuple[int, bytes]]) -> None:
+    def index_due(self, dues: Sequence[tuple[int, bytes]]) -> None:
         """Adds ids to the index, each at a tick."""
 
     def due(self, tick: int) -> Iterator[bytes]:
         """The ids in the index at a tick, in order."""
 
-    def drop_due(self, until: int) -> None:
+    def drop_index(self, until: int) -> None:
         """Drops from the index what is there up to and at a tick."""
 
 
@@ -72,29 +72,29 @@ class Tiers(Generic[T]):
         *,
         memory_per_stored_byte: int,
         filter_bytes: int,
-        is_kept: Callable[[T], bool] | None = None,
+        is_pinned: Callable[[T], bool] | None = None,
     ) -> None:
-        """Values for which `is_kept` says so are never put away; without a table none is."""
+        """Values for which `is_pinned` says so are never put away; without a table none is."""
         self.changed: set[bytes] = set()
         self.is_cleared = False
         self._table = table
         self._memory_per_stored_byte = memory_per_stored_byte
-        self._is_kept = is_kept
+        self._is_pinned_value = is_pinned
         self._hot: dict[bytes, T] = {}
         self._stored_bytes: dict[bytes, int] = {}
         """Of what is hot and in the store."""
-        self._gone: set[bytes] = set()
+        self._removed: set[bytes] = set()
         """Removed since the last step, of what the store has."""
         self._hot_bytes = 0
         self._cold_bytes = 0
-        self._wheel = Wheel()
+        self._wheel = TimerWheel()
         """Of what is hot."""
         self._cold_count = 0
         self._cold_ids = IdFilter(filter_bytes)
-        self._cold_dues = Needs()
+        self._cold_dues = RefCounts()
         """The ticks at which cold values are due."""
         self._to_index: list[tuple[int, bytes]] = []
-        self._passed: int | None = None
+        self._index_done_until: int | None = None
         """The last tick at which cold values were due; the index up to it is of no use."""
 
     def __len__(self) -> int:
@@ -130,10 +130,10 @@ class Tiers(Generic[T]):
         """The value, read back when it is cold; None when there is none."""
         found = self._hot.get(trace_id)
         if found is None and self._cold_count and self._cold_ids.may_have(trace_id):
-            return self._warmed(trace_id)
+            return self._warm(trace_id)
         return found
 
-    def look(self, trace_id: bytes) -> T | None:
+    def peek(self, trace_id: bytes) -> T | None:
         """The value; a cold one stays cold, and what is done to it is of no effect."""
         found = self._hot.get(trace_id)
         if found is None and self._cold_count and self._cold_ids.may_have(trace_id):
@@ -150,9 +150,9 @@ class Tiers(Generic[T]):
         """Has the value, which `put` knows, looked at at this tick and no other."""
         if value.due != due:
             if trace_id in self._hot:
-                self._wheel.forget(value.due, trace_id)
+                self._wheel.cancel(value.due, trace_id)
             value.due = due
-        self._wheel.note(due, trace_id)
+        self._wheel.schedule(due, trace_id)
         self._hot[trace_id] = value
         self.changed.add(trace_id)
 
@@ -166,7 +166,7 @@ class Tiers(Generic[T]):
         """
         hot = self._hot
         while (tick := self._next_due()) is not None and tick <= until:
-            trace_ids: Iterable[bytes] = self._wheel.take(tick)
+            trace_ids: Iterable[bytes] = self._wheel.pop(tick)
             has_cold = self._cold_dues.count(tick) > 0
             if has_cold:
                 trace_ids = merge(trace_ids, self._cold_due(tick))
@@ -175,7 +175,7 @@ class Tiers(Generic[T]):
                 if value is not None and value.due == tick:
                     yield tick, trace_id, value
             if has_cold:
-                self._passed = tick
+                self._index_done_until = tick
                 if self._cold_dues.count(tick):
                     raise DamagedError(f"the store lacks what is due at tick {tick}")
 
@@ -191,12 +191,12 @@ class Tiers(Generic[T]):
         if value is None:
             return
         self._hot.pop(trace_id, None)
-        self._wheel.forget(value.due, trace_id)
+        self._wheel.cancel(value.due, trace_id)
         size_bytes = self._stored_bytes.pop(trace_id, None)
         if size_bytes is not None:
             self._hot_bytes -= size_bytes
-            self._gone.add(trace_id)
-        if trace_id in self._gone:
+            self._removed.add(trace_id)
+        if trace_id in self._removed:
             self.changed.add(trace_id)
         else:
             self.changed.discard(trace_id)
@@ -207,11 +207,11 @@ class Tiers(Generic[T]):
         self.changed.clear()
         self._hot.clear()
         self._stored_bytes.clear()
-        self._gone.clear()
+        self._removed.clear()
         self._hot_bytes = self._cold_bytes = self._cold_count = 0
         self._wheel.clear()
         self._cold_ids.clear()
-        self._cold_dues = Needs()
+        self._cold_dues = RefCounts()
         self._to_index.clear()
 
     def changes(self) -> Iterator[tuple[bytes, T | None]]:
@@ -220,12 +220,12 @@ class Tiers(Generic[T]):
         for trace_id in self.changed:
             yield trace_id, hot.get(trace_id)
 
-    def written(self, sizes_bytes: Mapping[bytes, int]) -> None:
+    def mark_written(self, sizes_bytes: Mapping[bytes, int]) -> None:
         """What was changed is on disk now, with these sizes."""
         for trace_id, size_bytes in sizes_bytes.items():
             self._note_size(trace_id, size_bytes)
         self.changed.clear()
-        self._gone.clear()
+        self._removed.clear()
         self.is_cleared = False
 
     def cool(self, limit_bytes: int) -> None:
@@ -233,25 +233,25 @@ class Tiers(Generic[T]):
         table = self._table
         if table is None:
             return
-        if self._passed is not None:
-            table.drop_due(self._passed)
-            self._passed = None
+        if self._index_done_until is not None:
+            table.drop_index(self._index_done_until)
+            self._index_done_until = None
         if self.held_bytes > limit_bytes:
             for trace_id in list(self._stored_bytes):
-                if trace_id not in self.changed and not self._stays(self._hot[trace_id]):
-                    self._put_away(trace_id)
+                if trace_id not in self.changed and not self._is_pinned(self._hot[trace_id]):
+                    self._cool_one(trace_id)
                     if self.held_bytes <= limit_bytes:
                         break
             self._index()
 
-    def _stays(self, value: T) -> bool:
-        return self._is_kept is not None and self._is_kept(value)
+    def _is_pinned(self, value: T) -> bool:
+        return self._is_pinned_value is not None and self._is_pinned_value(value)
 
-    def _put_away(self, trace_id: bytes) -> None:
+    def _cool_one(self, trace_id: bytes) -> None:
         value = self._hot.pop(trace_id)
         size_bytes = self._stored_bytes.pop(trace_id)
         self._hot_bytes -= size_bytes
-        self._wheel.forget(value.due, trace_id)
+        self._wheel.cancel(value.due, trace_id)
         self._add_cold(trace_id, value.due, size_bytes)
 
     def _add_cold(self, trace_id: bytes, due: int, size_bytes: int) -> None:
@@ -264,14 +264,14 @@ class Tiers(Generic[T]):
     def _index(self) -> None:
         if self._to_index and self._table is not None:
             for at in range(0, len(self._to_index), INDEXED_AT_ONCE):
-                self._table.note_due(self._to_index[at : at + INDEXED_AT_ONCE])
+                self._table.index_due(self._to_index[at : at + INDEXED_AT_ONCE])
             self._to_index.clear()
 
     def _stored(self, trace_id: bytes) -> tuple[T, int] | None:
         """What the table has of what is not hot."""
-        return None if self._table is None or trace_id in self._gone else self._table.get(trace_id)
+        return None if self._table is None or trace_id in self._removed else self._table.get(trace_id)
 
-    def _warmed(self, trace_id: bytes) -> T | None:
+    def _warm(self, trace_id: bytes) -> T | None:
         stored = self._stored(trace_id)
         if stored is None:
             return None
@@ -281,7 +281,7 @@ class Tiers(Generic[T]):
         self._cold_ids.remove(trace_id)
         self._cold_dues.remove(value.due)
         self._hot[trace_id] = value
-        self._wheel.note(value.due, trace_id)
+        self._wheel.schedule(value.due, trace_id)
         self._note_size(trace_id, size_bytes)
         return value
 
@@ -299,11 +299,11 @@ class Tiers(Generic[T]):
         self._index()
         if self._table is not None:
             for trace_id in self._table.due(tick):
-                if trace_id not in self._hot and trace_id not in self._gone:
+                if trace_id not in self._hot and trace_id not in self._removed:
                     yield trace_id
 
     def _cold_trace_ids(self) -> Iterator[bytes]:
         if self._table is not None:
             for trace_id in self._table.trace_ids():
-                if trace_id not in self._hot and trace_id not in self._gone:
+                if trace_id not in self._hot and trace_id not in self._removed:
                     yield trace_id

@@ -11,13 +11,14 @@ from heapq import heapify, heappop, heappush
 SPARE_TICKS = 64
 
 
-class Wheel:
+class TimerWheel:
     """Trace ids by the tick at which they are due.
 
-    >>> wheel = Wheel()
-    >>> wheel.note(9, b"b"), wheel.note(7, b"c"), wheel.note(7, b"a"), wheel.note(8, b"d"), wheel.forget(8, b"d")
-    (None, None, None, None, None)
-    >>> wheel.lowest(), wheel.take(7), wheel.lowest(), wheel.take(8)
+    >>> wheel = TimerWheel()
+    >>> for tick, trace_id in (9, b"b"), (7, b"c"), (7, b"a"), (8, b"d"):
+    ...     wheel.schedule(tick, trace_id)
+    >>> wheel.cancel(8, b"d")
+    >>> wheel.lowest(), wheel.pop(7), wheel.lowest(), wheel.pop(8)
     (7, [b'a', b'c'], 9, [])
     """
 
@@ -29,20 +30,20 @@ class Wheel:
         """How many ticks have something due."""
         return len(self._trace_ids)
 
-    def note(self, tick: int, trace_id: bytes) -> None:
+    def schedule(self, tick: int, trace_id: bytes) -> None:
         """The trace is due at this tick."""
-        noted = self._trace_ids.get(tick)
-        if noted is None:
-            noted = self._trace_ids[tick] = set()
+        due = self._trace_ids.get(tick)
+        if due is None:
+            due = self._trace_ids[tick] = set()
             self._push(tick)
-        noted.add(trace_id)
+        due.add(trace_id)
 
-    def forget(self, tick: int, trace_id: bytes) -> None:
+    def cancel(self, tick: int, trace_id: bytes) -> None:
         """The trace is not due at this tick any more, if it ever was."""
-        noted = self._trace_ids.get(tick)
-        if noted is not None:
-            noted.discard(trace_id)
-            if not noted:
+        due = self._trace_ids.get(tick)
+        if due is not None:
+            due.discard(trace_id)
+            if not due:
                 del self._trace_ids[tick]
 
     def lowest(self) -> int | None:
@@ -51,7 +52,7 @@ class Wheel:
             heappop(self._ticks)
         return self._ticks[0] if self._ticks else None
 
-    def take(self, tick: int) -> list[bytes]:
+    def pop(self, tick: int) -> list[bytes]:
         """Removes and returns what is due at a tick, in order."""
         return sorted(self._trace_ids.pop(tick, ()))
 
@@ -62,7 +63,7 @@ class Wheel:
 
     def _push(self, tick: int) -> None:
         if len(self._ticks) > 2 * len(self._trace_ids) + SPARE_TICKS:
-            # Of ticks that were forgotten and noted again the heap has each one several times.
+            # Of ticks that were forgotten and due again the heap has each one several times.
             self._ticks = list(self._trace_ids)
             heapify(self._ticks)
         else:

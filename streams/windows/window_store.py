@@ -6,7 +6,7 @@ from typing import Protocol
 
 from streams.windows.chain import Chain
 from streams.windows.presence import Presence
-from streams.windows.reorder import Shelf
+from streams.windows.reorder import SpillStore
 from streams.windows.tiers import Table
 
 
@@ -22,5 +22,5 @@ class WindowStore(Protocol):
         """What is there of the presences."""
 
     @property
-    def shelf(self) -> Shelf:
+    def spill_store(self) -> SpillStore:
         """Where arrivals wait."""

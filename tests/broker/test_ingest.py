@@ -87,7 +87,7 @@ def test_group_that_was_reset_to_the_earliest(site: Site) -> None:
     assert {replay} == {section.epoch for section in replayed}
     assert {FIRST_MS} == {section.start_ms for section in replayed if section.from_offset > 0 or section.entries}
     assert {(replay, FIRST_MS)} == {
-        (commit.said.replay, commit.said.start_ms) for commit in site.committed().values() if commit.said
+        (commit.metadata.replay, commit.metadata.start_ms) for commit in site.committed().values() if commit.metadata
     }
 
 

@@ -17,7 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status, 
 
 from dsl import Interest
 from streams.decode import backend
-from streams.decode.backend import Choice
+from streams.decode.backend import Backend
 from streams.decode.decoder import Decoded, Decoder
 from streams.errors import ConfigError, RecordError
 from tests.support import paths
@@ -80,7 +80,7 @@ PAYMENT = Span(
 
 def read(request: bytes, interest: Interest, kind: RecordKind = RecordKind.SPANS) -> Decoded | None:
     """What the scanner reads of a request, None when it passes it on."""
-    scanned = backend.scanner(interest, Choice.CYTHON)
+    scanned = backend.scanner(interest, Backend.CYTHON)
     assert scanned is not None
     return scanned(request, kind is RecordKind.LOGS)
 
@@ -88,7 +88,7 @@ def read(request: bytes, interest: Interest, kind: RecordKind = RecordKind.SPANS
 def pure(request: bytes, interest: Interest, kind: RecordKind = RecordKind.SPANS) -> Decoded | str:
     """What Python alone reads of it, or why it does not."""
     try:
-        return Decoder(interest, choice=Choice.PURE).decode(request, kind)
+        return Decoder(interest, backend=Backend.PURE).decode(request, kind)
     except RecordError as error:
         return str(error)
 
@@ -293,20 +293,20 @@ def test_many_names() -> None:
 @pytest.mark.parametrize(
     ("variable", "expected"),
     [
-        (None, lambda: Choice.CYTHON if backend.compiled() else Choice.PURE),
-        ("", lambda: Choice.CYTHON if backend.compiled() else Choice.PURE),
-        ("auto", lambda: Choice.CYTHON if backend.compiled() else Choice.PURE),
-        ("pure", lambda: Choice.PURE),
+        (None, lambda: Backend.CYTHON if backend.compiled() else Backend.PURE),
+        ("", lambda: Backend.CYTHON if backend.compiled() else Backend.PURE),
+        ("auto", lambda: Backend.CYTHON if backend.compiled() else Backend.PURE),
+        ("pure", lambda: Backend.PURE),
     ],
 )
-def test_choice(variable: str | None, expected: Callable[[], Choice], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choice(variable: str | None, expected: Callable[[], Backend], monkeypatch: pytest.MonkeyPatch) -> None:
     """The scanner is taken where it was compiled, unless the environment says otherwise."""
     monkeypatch.delenv(backend.VARIABLE, raising=False)
     if variable is not None:
         monkeypatch.setenv(backend.VARIABLE, variable)
 
-    assert expected() == backend.chosen()
-    assert (backend.scanner(PAY) is None) == (expected() is Choice.PURE)
+    assert expected() == backend.selected_backend()
+    assert (backend.scanner(PAY) is None) == (expected() is Backend.PURE)
 
 
 def test_unknown_choice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,7 +314,7 @@ def test_unknown_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(backend.VARIABLE, "fast")
 
     with pytest.raises(ConfigError, match=r"^BETRACE_SCANNER is 'fast', must be auto, pure or cython$"):
-        backend.chosen()
+        backend.selected_backend()
 
 
 def test_scanner_that_was_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,7 +322,7 @@ def test_scanner_that_was_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "streams.decode._scan", None)
     monkeypatch.delattr("streams.decode._scan", raising=False)
 
-    assert backend.chosen(Choice.AUTO) is Choice.PURE
-    assert backend.scanner(PAY, Choice.AUTO) is None
+    assert backend.selected_backend(Backend.AUTO) is Backend.PURE
+    assert backend.scanner(PAY, Backend.AUTO) is None
     with pytest.raises(ConfigError, match="was not compiled"):
-        backend.chosen(Choice.CYTHON)
+        backend.selected_backend(Backend.CYTHON)

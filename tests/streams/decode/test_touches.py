@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.decode import backend, touches
-from streams.decode.backend import Choice
+from streams.decode.backend import Backend
 from streams.decode.batches import Touches
 from streams.decode.touches import PureTouches
 from topics import partition
 from topics.records.facts import Touch, unpack_touches
 
 TRACE, OTHER = b"one trace's id: ", b"another one: 16\0"
-KINDS = [Choice.PURE, *([Choice.CYTHON] if backend.compiled() else [])]
+KINDS = [Backend.PURE, *([Backend.CYTHON] if backend.compiled() else [])]
 LAST_TICK = (1 << 63) - 1
 
 trace_ids = st.sampled_from((TRACE, OTHER)) | st.binary(min_size=16, max_size=16)
@@ -27,7 +27,7 @@ steps = st.lists(st.tuples(st.just("add"), additions) | st.tuples(st.just("take"
 def seen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Touches:
     """No touches yet, of either form."""
     monkeypatch.setenv(backend.VARIABLE, request.param.value)
-    return touches.none_yet()
+    return touches.new_touches()
 
 
 def packed(found: Touches, partitions: int) -> list[list[Touch]]:
@@ -90,8 +90,8 @@ def test_one_trace_of_256_is_looked_at(seen: Touches) -> None:
 def test_both_forms_do_the_same(steps: list[tuple[str, tuple[bytes, int, int, bool]]], partitions: int) -> None:
     """Whatever is added and taken, in whatever order."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(backend.VARIABLE, Choice.CYTHON.value)
-        pure, compiled = PureTouches(), touches.none_yet()
+        patch.setenv(backend.VARIABLE, Backend.CYTHON.value)
+        pure, compiled = PureTouches(), touches.new_touches()
 
     for step, (trace_id, tick, span_count, root_seen) in steps:
         if step == "add":

@@ -78,6 +78,6 @@ def test_wait_for_brokers_that_are_away_ends() -> None:
 
     took_s = time.monotonic() - began_s
     # Without an answer the client waits for its own time-outs before it closes.
-    background.ask(consumer.close)
+    background.run_in_background(consumer.close)
     assert 0.2 <= took_s < CONFIRM_S
     assert before == failed_count()

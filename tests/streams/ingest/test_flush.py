@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streams.errors import ConfigError
-from streams.ingest.flush import PIECE_TOUCHES, SERVICES, Draft, messages
+from streams.ingest.flush import MAX_SERVICES, PIECE_TOUCHES, SectionBuilder, messages
 from streams.ingest.intake import CONSUME_COUNTS
 from streams.ingest.loop import FLUSH_BYTES, FLUSH_DEAD_LETTERS
 from tests.support.builders import TRACE, entry, fact, section, trace_id
@@ -20,9 +20,9 @@ from topics.records.facts import NO_SPAN, Entry, Fact, Facts, Section, Touch, de
 LARGE_BYTES = 1_000_000
 
 
-def begun() -> Draft:
+def begun() -> SectionBuilder:
     """A draft that continues at offset 10."""
-    return Draft("otlp_spans", 3, epoch=7, partition_count=4, from_offset=10, to_offset=10)
+    return SectionBuilder("otlp_spans", 3, epoch=7, partition_count=4, from_offset=10, to_offset=10)
 
 
 def decoded(values: list[bytes]) -> list[Facts]:
@@ -84,7 +84,7 @@ def test_services_are_named_once() -> None:
     draft.to_offset = 15
     for number in range(200):
         draft.add(trace_id(str(number)), 5, 10, 1, [fact()], root_seen=False)
-    many = frozenset(f"s{number:04}" for number in range(SERVICES + 1))
+    many = frozenset(f"s{number:04}" for number in range(MAX_SERVICES + 1))
     sections = draft.sections(1, 900)
 
     *parts, last = decoded(messages("rules", sections, 2_000, frozenset({"shop", "cart"})))
@@ -93,7 +93,7 @@ def test_services_are_named_once() -> None:
     assert parts
     assert {()} == {tuple(part.services) for part in parts}
     assert (["cart", "shop"], False) == (last.services, last.has_more_services)
-    assert (sorted(many)[:SERVICES], True) == (of_many.services, of_many.has_more_services)
+    assert (sorted(many)[:MAX_SERVICES], True) == (of_many.services, of_many.has_more_services)
 
 
 def test_trace_of_a_refused_record() -> None:

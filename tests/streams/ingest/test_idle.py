@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from confluent_kafka import TopicPartition
 
 from streams.ingest.group import Source
-from streams.ingest.idle import Ends, look, tick
-from streams.ingest.source import Begin, Projected, SourcePartition
+from streams.ingest.idle import Ends, query_ends, tick
+from streams.ingest.source import Projected, SourcePartition, StartPosition
 from streams.ingest.watermark import PartitionTime
 from tests.support.builders import TOPIC
 
@@ -20,8 +20,8 @@ STOP_MS = 6_000
 def at_the_end() -> SourcePartition:
     """A partition of which one record was read at `NOW_MS`, up to its end."""
     time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000, broker_skew_ms=5_000)
-    source = SourcePartition.at(TopicPartition(*SOURCE), Begin(0, 1), "id", 1, time, now_ms=NOW_MS)
-    source.take(NOW_MS, Projected(0, []), local_ms=NOW_MS)
+    source = SourcePartition.starting_at(TopicPartition(*SOURCE), StartPosition(0, 1), "id", 1, time, now_ms=NOW_MS)
+    source.add_record(NOW_MS, Projected(0, []), local_ms=NOW_MS)
     source.reach_end(1, local_ms=NOW_MS)
     return source
 
@@ -52,7 +52,7 @@ def test_clock_is_read_before_the_ends_are_asked_for() -> None:
     """Stopped between the two for seconds, while records are written: no tick passes a record that is not read yet."""
     source, world = at_the_end(), World()
 
-    ends = look(world.clock_ms, world.ends)
+    ends = query_ends(world.clock_ms, world.ends)
     tick([source], ends)
 
     first_unread_ms = NOW_MS + 1000
@@ -83,7 +83,7 @@ def test_tick_waits_for_what_is_not_read() -> None:
 def test_tick_of_a_partition_that_reads_on() -> None:
     """A record came after the question: the partition has a time of its own, and perhaps a record kept back."""
     source = at_the_end()
-    source.take(NOW_MS + 90_000, Projected(1, []), local_ms=NOW_MS)
+    source.add_record(NOW_MS + 90_000, Projected(1, []), local_ms=NOW_MS)
 
     tick([source], Ends(NOW_MS + STOP_MS, {SOURCE: 1}))
 

@@ -20,13 +20,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from dsl import RuleSet, compile_texts
 from streams.config.settings import Settings
-from streams.decode.backend import VARIABLE, Choice
+from streams.decode.backend import VARIABLE, Backend
 from streams.errors import StateError
-from streams.ingest.flush import Draft, messages
+from streams.ingest.flush import SectionBuilder, messages
 from streams.ingest.group import Source
 from streams.ingest.intake import CONSUME_BYTES, CONSUME_COUNTS, Intake
 from streams.ingest.loop import FLUSH_BYTES
-from streams.ingest.source import Begin, Projected, SourcePartition
+from streams.ingest.source import Projected, SourcePartition, StartPosition
 from streams.ingest.watermark import PartitionTime
 from streams.kafka.outbox import ANY_PARTITION, PRODUCER, Headers, Outbox
 from streams.kafka.reader import PARTITION_EOF
@@ -77,7 +77,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def reading(topic: str) -> SourcePartition:
     """A source partition that is read from offset 5 on."""
     time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000, broker_skew_ms=5_000)
-    return SourcePartition.at(TopicPartition(topic, 0), Begin(5, 1), "id", 1, time, now_ms=NOW_MS)
+    return SourcePartition.starting_at(TopicPartition(topic, 0), StartPosition(5, 1), "id", 1, time, now_ms=NOW_MS)
 
 
 def message(offset: int, value: bytes | None = None, topic: str = SPANS, stamp: int = TIMESTAMP_CREATE_TIME) -> Message:
@@ -121,7 +121,7 @@ def test_record_is_projected(intake: Intake, sources: dict[Source, SourcePartiti
     counted = taken(intake, message(5))
 
     assert {"records": 1, "records_projected": 1, "spans": 1, "facts": 1} == counted
-    assert (6, 1) == (sources[SPANS, 0].draft.to_offset, len(sources[SPANS, 0].draft.groups))
+    assert (6, 1) == (sources[SPANS, 0].builder.to_offset, len(sources[SPANS, 0].builder.groups))
     assert 1 == intake.read_count
 
 
@@ -137,10 +137,10 @@ def test_record_of_another_worker(intake: Intake, sources: dict[Source, SourcePa
 def test_record_that_cannot_be_read(intake: Intake, sources: dict[Source, SourcePartition], outbox: Outbox) -> None:
     """It becomes a dead letter, which must be confirmed like facts before its offset is committed; reading goes on."""
     counted = taken(intake, message(5, b"\xff no request"), message(6))
-    outbox.depart([TopicPartition(SPANS, 0, 7)])
+    outbox.end_flight([TopicPartition(SPANS, 0, 7)])
 
     assert {"records": 2, "records_projected": 1, "spans": 1, "facts": 1, "dead_letters": 1} == counted
-    draft = sources[SPANS, 0].draft
+    draft = sources[SPANS, 0].builder
     assert (7, [(5, 6)]) == (draft.to_offset, draft.dead_letters)
     assert not outbox.wait(0)
 
@@ -162,17 +162,17 @@ def many_rules() -> RuleSet:
     return compile_texts({"many.rules": "\n".join(texts)})[0]
 
 
-def facts_of(draft: Draft) -> list[Fact]:
+def facts_of(draft: SectionBuilder) -> list[Fact]:
     """The facts in a draft."""
     return [fact for group in draft.groups.values() for fact in group.facts]
 
 
-@pytest.mark.parametrize("path", Choice)
+@pytest.mark.parametrize("path", Backend)
 def test_identity_is_as_long_as_an_id(
     settings: Settings,
     outbox: Outbox,
     sources: dict[Source, SourcePartition],
-    path: Choice,
+    path: Backend,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A span id that fills the record is no OTLP: a fact with it would be larger than any message."""
@@ -181,17 +181,17 @@ def test_identity_is_as_long_as_an_id(
 
     taken(intake, message(5, poison.long_span_id()), message(6))
 
-    assert [8, 8] == [len(fact.identity) for fact in facts_of(sources[SPANS, 0].draft)]
-    for section in sources[SPANS, 0].renew_draft().sections(2, NOW_MS):
+    assert [8, 8] == [len(fact.identity) for fact in facts_of(sources[SPANS, 0].builder)]
+    for section in sources[SPANS, 0].take_builder().sections(2, NOW_MS):
         assert messages("rules", [section], FLUSH_BYTES)
 
 
-@pytest.mark.parametrize("path", Choice)
+@pytest.mark.parametrize("path", Backend)
 def test_record_beyond_its_budget(
     settings: Settings,
     outbox: Outbox,
     sources: dict[Source, SourcePartition],
-    path: Choice,
+    path: Backend,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It becomes a dead letter with its place; its spans count, and its traces have hits that nobody sees."""
@@ -204,7 +204,7 @@ def test_record_beyond_its_budget(
         intake, message(5, hits[0]), message(6, trace_request(Span(trace_id=b"c" * 16))), message(7, hits[1])
     )
 
-    draft = sources[SPANS, 0].draft
+    draft = sources[SPANS, 0].builder
     assert {"records": 3, "records_projected": 3, "spans": 3, "dead_letters": 2} == counted
     assert (8, [(5, 6), (7, 8)]) == (draft.to_offset, draft.dead_letters)
     assert [(5, True, []), (7, True, [])] == [
@@ -222,19 +222,19 @@ def test_no_more_is_taken_in_than_there_is_memory_for(
 
     intake.take(given, local_ms=NOW_MS)
     stood = [sources[SPANS, 0].next_offset]
-    while intake.has_left:
+    while intake.has_pending:
         assert intake.is_full
         assert set() == intake.take([], local_ms=NOW_MS)
-        intake.look_at([sources[SPANS, 0].renew_draft()])
+        intake.check_sampling([sources[SPANS, 0].take_builder()])
         intake.take([], local_ms=NOW_MS)
         stood.append(sources[SPANS, 0].next_offset)
-    intake.look_at([sources[SPANS, 0].renew_draft()])
+    intake.check_sampling([sources[SPANS, 0].take_builder()])
     intake.take([message(9), *(message(offset, large(offset)) for offset in range(10, 14))], local_ms=NOW_MS)
     intake.forget({(SPANS, 0)})
 
     assert stood[0] < 9
     assert 9 == stood[-1]
-    assert not intake.has_left
+    assert not intake.has_pending
 
 
 def test_services_are_noted(intake: Intake, sources: dict[Source, SourcePartition]) -> None:
@@ -246,7 +246,7 @@ def test_services_are_noted(intake: Intake, sources: dict[Source, SourcePartitio
 
     taken(intake, *(message(5 + at, value) for at, value in enumerate(named)), message(7, log_records("b" * 32)))
 
-    shop, long = sorted(sources[SPANS, 0].draft.services, key=len)
+    shop, long = sorted(sources[SPANS, 0].builder.services, key=len)
     assert ("shop", 256) == (shop, len(long.encode()))
 
 
@@ -255,7 +255,7 @@ def test_record_without_a_value(intake: Intake, sources: dict[Source, SourcePart
     counted = taken(intake, Message(topic=SPANS, partition=0, offset=5, timestamp=(TIMESTAMP_CREATE_TIME, NOW_MS)))
 
     assert {"records": 1, "dead_letters": 1} == counted
-    assert 6 == sources[SPANS, 0].draft.to_offset
+    assert 6 == sources[SPANS, 0].builder.to_offset
 
 
 def test_spans_and_log_records_without_a_trace(intake: Intake) -> None:
@@ -273,7 +273,7 @@ def test_end_of_a_partition(intake: Intake, sources: dict[Source, SourcePartitio
     """The position is the end, past control records."""
     taken(intake, message(5), event(PARTITION_EOF, 9))
 
-    assert (True, 9) == (sources[SPANS, 0].at_end, sources[SPANS, 0].draft.to_offset)
+    assert (True, 9) == (sources[SPANS, 0].at_end, sources[SPANS, 0].builder.to_offset)
 
 
 def test_end_of_a_partition_of_another_worker(intake: Intake, sources: dict[Source, SourcePartition]) -> None:
@@ -326,7 +326,7 @@ def test_source_that_looks_sampled(intake: Intake, sources: dict[Source, SourceP
     value = {"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": each, **child} for each in traces]}]}]}
 
     taken(intake, message(5, json.dumps(value).encode()))
-    intake.look_at([sources[SPANS, 0].draft])
+    intake.check_sampling([sources[SPANS, 0].builder])
 
     assert 1 == metrics.REGISTRY.get_sample_value("betrace_source_sampled", {"reason": "rootless"})
 

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.broker
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """It looks as often as it is asked to, and what the gauge says of a refused set is not left to other tests."""
-    monkeypatch.setattr(watching, "LOOK_EVERY_S", 0.0)
-    monkeypatch.setattr(watching, "LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(watching, "QUERY_INTERVAL_S", 0.0)
+    monkeypatch.setattr(watching, "RETRY_INTERVAL_S", 0.0)
     yield
     metrics.RULES_REFUSED.set(0)
 
@@ -67,11 +67,11 @@ def test_pushed_set_is_followed(settings: Settings) -> None:
     looking = watch(settings)
     registry.push(settings, compiled(2), now_ms=2)
 
-    following = followed(looking)
+    next_rules = followed(looking)
 
-    assert compiled(2).fingerprint == following.fingerprint == looking.rules.fingerprint
+    assert compiled(2).fingerprint == next_rules.fingerprint == looking.rules.fingerprint
     [shown] = next(iter(metrics.RULES_PROJECTED.collect())).samples
-    assert ({"fingerprint": following.fingerprint}, 1.0) == (shown.labels, shown.value)
+    assert ({"fingerprint": next_rules.fingerprint}, 1.0) == (shown.labels, shown.value)
 
 
 def test_set_that_cannot_be_read_leaves_the_one_before(settings: Settings) -> None:

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.broker
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "LOOK_EVERY_S", 0.0)
-    monkeypatch.setattr(watch, "LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(watch, "QUERY_INTERVAL_S", 0.0)
+    monkeypatch.setattr(watch, "RETRY_INTERVAL_S", 0.0)
 
 
 @pytest.fixture
@@ -61,9 +61,9 @@ def test_brokers_that_are_away_are_no_missing_topics(monkeypatch: pytest.MonkeyP
 
     def has_looked() -> bool:
         nonlocal looks
-        was_looking = looking._looking is not None
+        was_looking = looking._query is not None
         assert set() == looking.step({"spans": "any"})
-        looks += was_looking and looking._looking is None
-        return looks > watch.MOST_MISSES
+        looks += was_looking and looking._query is None
+        return looks > watch.MAX_MISSES
 
     wait_until(has_looked, "there were as many looks as make an error")

@@ -47,14 +47,14 @@ def test_record_exactly_at_the_skew() -> None:
     assert 9_000 + SKEW_MS - 200 == time.watermark_ms
 
 
-def test_record_beyond_the_skew_is_kept() -> None:
+def test_record_beyond_the_skew_is_held_back() -> None:
     """A record further ahead is kept back, and moves nothing."""
     time = begun(9_000)
 
     certain = time.observe(9_001 + SKEW_MS, "ahead", local_ms=NOW_MS)
 
     assert [] == certain
-    assert time.has_kept
+    assert time.has_held_back
     assert 8_800 == time.watermark_ms
 
 
@@ -88,7 +88,7 @@ def test_successor_is_kept_in_its_turn() -> None:
     certain = time.observe(190_000, "later", local_ms=NOW_MS)
 
     assert [(90_000, "morning")] == certain
-    assert time.has_kept
+    assert time.has_held_back
 
 
 def test_kept_record_is_believed_at_the_end() -> None:
@@ -99,7 +99,7 @@ def test_kept_record_is_believed_at_the_end() -> None:
     certain = time.settle(local_ms=NOW_MS)
 
     assert [(NOW_MS + SKEW_MS, "last")] == certain
-    assert not time.has_kept
+    assert not time.has_held_back
 
 
 def test_kept_record_in_the_local_future_at_the_end() -> None:
@@ -276,7 +276,7 @@ def test_producer_whose_clock_is_years_ahead() -> None:
             counted += [at_ms for at_ms, _ in time.observe(record_ms, "any", local_ms=NOW_MS + step_ms)]
 
     assert [NOW_MS, NOW_MS + 1, NOW_MS + 1, NOW_MS + 2, NOW_MS + 2, NOW_MS + 3] == counted
-    assert (3, 3) == (time.kept_count, time.skewed_count)
+    assert (3, 3) == (time.held_back_count, time.skewed_count)
 
 
 def test_reached_is_what_the_watermark_lies_below() -> None:

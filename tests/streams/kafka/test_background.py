@@ -13,7 +13,7 @@ def test_what_a_question_raises_is_raised_where_the_answer_is_taken() -> None:
     def question() -> int:
         raise ValueError("no answer")
 
-    answer = background.ask(question)
+    answer = background.run_in_background(question)
 
     with pytest.raises(ValueError, match="no answer"):
         answer.result()

@@ -9,7 +9,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.errors import StateError
-from streams.kafka.outbox import FLIGHTS, PRODUCER, ROOM_BYTES, Outbox
+from streams.kafka.outbox import MAX_FLIGHTS, PRODUCER, ROOM_BYTES, Outbox
 from tests.support.record import read_topic
 from topics.cluster import admin
 
@@ -45,7 +45,7 @@ def test_confirmed_flight_may_be_committed(kafka: str, topic: str, outbox: Outbo
     """When all messages of a flight are on the topic its offsets may be committed, once."""
     outbox.send(topic, b"one", None, 0)
     outbox.send(topic, b"two", b"key", 1, [("reason", "a")])
-    outbox.depart([TopicPartition("source", 0, 5)])
+    outbox.end_flight([TopicPartition("source", 0, 5)])
 
     is_confirmed = outbox.wait(CONFIRM_S)
 
@@ -58,14 +58,14 @@ def test_confirmed_flight_may_be_committed(kafka: str, topic: str, outbox: Outbo
 def test_nothing_may_be_committed_before_it_is_confirmed(topic: str, outbox: Outbox) -> None:
     """What is only sent is not confirmed."""
     outbox.send(topic, b"one", None, 0)
-    outbox.depart([TopicPartition("source", 0, 5)])
+    outbox.end_flight([TopicPartition("source", 0, 5)])
 
     assert [] == committed(outbox)
 
 
 def test_messages_since_the_last_departure_are_not_of_it(topic: str, outbox: Outbox) -> None:
     """A message belongs to the flight that departs after it."""
-    outbox.depart([TopicPartition("source", 0, 5)])
+    outbox.end_flight([TopicPartition("source", 0, 5)])
     outbox.send(topic, b"one", None, 0)
     outbox.poll()
 
@@ -76,7 +76,7 @@ def test_newest_offset_of_each_partition_is_committed(topic: str, outbox: Outbox
     """Of several flights only the last offset of each source partition is left."""
     for offset in range(3):
         outbox.send(topic, b"x", None, offset % 2)
-        outbox.depart([TopicPartition("source", 0, offset), TopicPartition("source", 1, 10 * offset)])
+        outbox.end_flight([TopicPartition("source", 0, offset), TopicPartition("source", 1, 10 * offset)])
 
     outbox.wait(CONFIRM_S)
 
@@ -85,15 +85,15 @@ def test_newest_offset_of_each_partition_is_committed(topic: str, outbox: Outbox
 
 def test_flights_are_limited(kafka: str, topic: str, outbox: Outbox) -> None:
     """With so many flights out there is no room for another, so a slow broker slows ingest and fills no memory."""
-    for number in range(FLIGHTS):
+    for number in range(MAX_FLIGHTS):
         outbox.send(topic, str(number).encode(), None, 0)
-        outbox.depart([TopicPartition("source", 0, number)])
+        outbox.end_flight([TopicPartition("source", 0, number)])
     had_room = outbox.has_room
 
     outbox.wait(CONFIRM_S)
 
     assert (False, True) == (had_room, outbox.has_room)
-    assert list(range(FLIGHTS)) == [int(frame.value) for frame in read_topic(kafka, topic)]
+    assert list(range(MAX_FLIGHTS)) == [int(frame.value) for frame in read_topic(kafka, topic)]
 
 
 def test_bytes_are_limited() -> None:
@@ -111,10 +111,10 @@ def test_bytes_are_limited() -> None:
 
 def test_forgotten_partition_is_not_committed(topic: str, outbox: Outbox) -> None:
     """What is another worker's is not committed, neither when it was confirmed already nor when it is later."""
-    outbox.depart([TopicPartition("source", 0, 5), TopicPartition("source", 1, 6)])
+    outbox.end_flight([TopicPartition("source", 0, 5), TopicPartition("source", 1, 6)])
     outbox.poll()
     outbox.send(topic, b"one", None, 0)
-    outbox.depart([TopicPartition("source", 0, 7), TopicPartition("source", 1, 8)])
+    outbox.end_flight([TopicPartition("source", 0, 7), TopicPartition("source", 1, 8)])
 
     outbox.forget([("source", 0)])
 
@@ -125,8 +125,8 @@ def test_forgotten_partition_is_not_committed(topic: str, outbox: Outbox) -> Non
 def test_undelivered_message_is_an_error(topic: str, outbox: Outbox) -> None:
     """What the broker refuses ends ingest, and neither that flight nor a later one may be committed."""
     outbox.send(topic, random.Random(1).randbytes(2 * LIMIT_BYTES), None, 0)
-    outbox.depart([TopicPartition("source", 0, 5)])
-    outbox.depart([TopicPartition("source", 0, 6)])
+    outbox.end_flight([TopicPartition("source", 0, 5)])
+    outbox.end_flight([TopicPartition("source", 0, 6)])
 
     with pytest.raises(StateError, match=r"facts were not delivered: .*Action: "):
         outbox.wait(CONFIRM_S)
@@ -146,7 +146,7 @@ def test_topic_that_is_not_there_is_an_error(kafka: str, fresh_prefix: str) -> N
     """Brokers that are away come back, a topic that is not there does not."""
     outbox = Outbox({"bootstrap.servers": kafka, **PRODUCER, "topic.metadata.propagation.max.ms": 100})
     outbox.send(f"{fresh_prefix}nowhere", b"x", None, 0)
-    outbox.depart([])
+    outbox.end_flight([])
 
     with pytest.raises(StateError, match=r"facts were not delivered: .*Action: "):
         outbox.wait(CONFIRM_S)
@@ -156,7 +156,7 @@ def test_silent_broker_is_no_error() -> None:
     """When nobody confirms, waiting ends in time, and nothing may be committed."""
     outbox = Outbox(AWAY)
     outbox.send("nowhere", b"x", None)
-    outbox.depart([TopicPartition("source", 0, 5)])
+    outbox.end_flight([TopicPartition("source", 0, 5)])
 
     is_confirmed = outbox.wait(0.2)
 
@@ -171,6 +171,6 @@ def test_full_queue_holds_up_no_stop() -> None:
 
     outbox.send("nowhere", b"two", None)
 
-    outbox.depart([TopicPartition("source", 0, 5)])
+    outbox.end_flight([TopicPartition("source", 0, 5)])
     assert not outbox.wait(0)
     assert [] == committed(outbox)

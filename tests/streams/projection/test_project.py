@@ -13,7 +13,7 @@ from dsl import RuleSet, Span, compile_texts
 from dsl.judge.span import Event, Value
 from streams.decode.decoder import Decoded, TraceSpans
 from streams.projection.budget import Budget, project
-from streams.projection.project import CUT_MARK, VALUE_BYTES, Projector, scalar
+from streams.projection.project import TRUNCATION_MARK, VALUE_BYTES, Projector, scalar
 from streams.projection.redact import Redaction, treatments
 from tests.support.builders import TRACE, trace_id
 from tests.support.growth import LINEAR, growth
@@ -192,7 +192,7 @@ def test_text_one_byte_too_long() -> None:
 
     assert isinstance(found, str)
     assert found.startswith("éé")
-    assert found.endswith("é" + CUT_MARK)
+    assert found.endswith("é" + TRUNCATION_MARK)
     assert VALUE_BYTES - 1 <= len(found.encode()) <= VALUE_BYTES
 
 
@@ -202,7 +202,7 @@ def test_value_nested_too_deep() -> None:
     for _ in range(10_000):
         value = [value]
 
-    assert CUT_MARK == scalar(value)
+    assert TRUNCATION_MARK == scalar(value)
 
 
 values = st.recursive(

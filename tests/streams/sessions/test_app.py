@@ -15,7 +15,7 @@ from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.observe import metrics
 from streams.rules.registry import RuleSets
-from streams.sessions import takeover
+from streams.sessions import recovery
 from streams.sessions.app import SessionsApp, instance_id
 from streams.sessions.worker import Acknowledge, SessionsWorker
 from tests.support.installation import installed
@@ -61,7 +61,7 @@ class Interrupted(SessionsWorker):
 
 def worker(settings: Settings, kind: type[SessionsWorker] = SessionsWorker) -> SessionsWorker:
     """A worker of the installation."""
-    return kind(settings, RuleSets(), takeover.identify(AdminClient({**settings.client()}), settings))
+    return kind(settings, RuleSets(), recovery.identify(AdminClient({**settings.client()}), settings))
 
 
 def run(settings: Settings, of: SessionsWorker) -> None:

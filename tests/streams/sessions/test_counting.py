@@ -14,8 +14,8 @@ from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.observe import metrics
 from streams.rules import registry
-from streams.sessions.last_checkpoint import recovered
-from streams.sessions.takeover import LogIdentity, store_path
+from streams.sessions.last_checkpoint import checkpoint_from_verdicts
+from streams.sessions.recovery import LogIdentity, store_path
 from tests.support.driven import AUDITED, FAR_MS, FEW, REACH_MS, A, B, C, Driven, chained, compiled, made_again
 from tests.support.installation import installed
 from topics.records import checkpoints
@@ -255,7 +255,7 @@ def test_counts_after_the_last_coverage_are_read_back(settings: Settings) -> Non
     others = [encode(replace(record, origin="elsewhere", generation=7)) for record in records]
     write(settings, "verdicts", *((None, value) for value in [*others, b"garbage"]))
 
-    found = recovered(settings, 0, lambda: False)
+    found = checkpoint_from_verdicts(settings, 0, lambda: False)
 
     assert isinstance(records[-1], VerdictCounts)
     assert found is not None
@@ -266,7 +266,7 @@ def test_counts_after_the_last_coverage_are_read_back(settings: Settings) -> Non
         found.counted.added,
     )
     assert (0, 1) == (found.generation, found.counted.withheld + found.counted.signals)
-    assert recovered(settings, 1, lambda: False) is None
+    assert checkpoint_from_verdicts(settings, 1, lambda: False) is None
 
 
 def test_windows_that_went_with_the_facts_are_said(settings: Settings) -> None:

@@ -86,7 +86,7 @@ def test_records_follow_one_another_after_a_take_over() -> None:
     first.apply(0, message(section(0, 5)), windows_judged=1)
     records = [first.take(judging(60_000), 1)]
     first.apply(1, message(section(5, 9)), windows_judged=4)
-    remembered = msgspec.msgpack.decode(msgspec.msgpack.encode(first.so_far), type=Covered)
+    remembered = msgspec.msgpack.decode(msgspec.msgpack.encode(first.current), type=Covered)
 
     second = CoverageTally(0, begin_offset=0, covered=remembered)
     second.apply(0, message(section(0, 5)), windows_judged=0)

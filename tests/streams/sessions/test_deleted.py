@@ -20,7 +20,7 @@ from streams.config.settings import Settings
 from streams.evidence.ledger.cover import Continuity
 from streams.observe import metrics
 from streams.rules import registry
-from streams.sessions.takeover import store_path
+from streams.sessions.recovery import store_path
 from tests.support.driven import AUDITED, FAR_MS, REACH_MS, A, B, C, Driven, chained, compiled, made_again
 from tests.support.installation import installed
 from topics.records.verdicts import NO_VERDICTS, Coverage, VerdictCounts, VerdictSums, encode

@@ -11,8 +11,8 @@ import pytest
 from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.rules import registry
-from streams.sessions.takeover import store_path
-from streams.sessions.work import Work
+from streams.sessions.recovery import store_path
+from streams.sessions.task import PartitionTask
 from tests.support.driven import AUDITED, FAR_MS, A, B, Driven, compiled
 from tests.support.installation import installed
 from topics.records.verdicts import Coverage, VerdictCounts
@@ -31,7 +31,7 @@ def settings(kafka: str, fresh_prefix: str, tmp_path: Path, monkeypatch: pytest.
     return found
 
 
-def fail(_work: Work, _works: int) -> None:
+def fail(_work: PartitionTask, _works: int) -> None:
     """The second half of a step, on a disk that refuses."""
     raise StateError("the disk is full", action="none")
 
@@ -47,7 +47,7 @@ def test_windows_close_as_cut(settings: Settings, monkeypatch: pytest.MonkeyPatc
         driven.step()
     else:
         with monkeypatch.context() as broken:
-            broken.setattr(Work, "keep", fail)
+            broken.setattr(PartitionTask, "flush_state", fail)
             with pytest.raises(StateError):
                 driven.step()
         driven.crash()

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.config.settings import Settings
 from streams.rules import registry
-from streams.sessions import takeover, work
+from streams.sessions import recovery, task
 from streams.sessions import worker as sessions
 from streams.sessions.last_checkpoint import last_checkpoint
 from streams.sessions.publish import FencedError, Publisher
@@ -41,15 +41,15 @@ def worker(settings: Settings, disk: str) -> Driven:
 
 def own_checkpoint(settings: Settings) -> Checkpoint:
     """The checkpoint on the topic."""
-    identity = takeover.identify(AdminClient({**settings.client()}), settings)
-    found = takeover.of_log(last_checkpoint(settings, 0, lambda: False), identity.topic_id)
+    identity = recovery.identify(AdminClient({**settings.client()}), settings)
+    found = recovery.of_log(last_checkpoint(settings, 0, lambda: False), identity.topic_id)
     assert found is not None
     return found
 
 
 def chains(driven: Driven) -> dict[bytes, bytes]:
     """All that the worker remembers of traces, as it is now."""
-    of = driven.worker._at_work[0].partition.sessions.chains
+    of = driven.worker._tasks[0].partition.sessions.chains
     return {trace_id: msgspec.msgpack.encode(of.get(trace_id)) for trace_id in of}
 
 
@@ -69,7 +69,7 @@ def test_worker_that_lost_its_partition_publishes_nothing(settings: Settings) ->
     paused.step()
 
     assert [(A.hex(), "broken", 1)] == other.signals()
-    assert {} == paused.worker._at_work
+    assert {} == paused.worker._tasks
     assert [0] == paused.acknowledged
 
 
@@ -101,7 +101,7 @@ def test_worker_that_lost_its_partition_does_not_take_it_back(settings: Settings
 
     other.step()
 
-    assert {0} == other.worker._at_work.keys()
+    assert {0} == other.worker._tasks.keys()
     assert [(A.hex(), "broken", 1)] == other.signals()
 
 
@@ -153,7 +153,7 @@ def test_disk_of_an_earlier_time_is_caught_up_with(settings: Settings) -> None:
 
 def test_disk_that_is_too_old_is_thrown_away(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A partition comes back when the facts that its old store needs are gone: the windows are built from the rest."""
-    monkeypatch.setattr(sessions, "CUT_S", 0.0)
+    monkeypatch.setattr(sessions, "TRIM_INTERVAL_S", 0.0)
     first = worker(settings, HERE)
     first.apply(10_000, first.entry(100, "pii.access"))
     first.release(0)
@@ -175,7 +175,7 @@ def test_disk_that_is_too_old_is_thrown_away(settings: Settings, monkeypatch: py
 
 def test_facts_that_nobody_needs_are_deleted(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log is cut below the checkpoint; a worker without a disk builds the same windows from what is left."""
-    monkeypatch.setattr(sessions, "CUT_S", 0.0)
+    monkeypatch.setattr(sessions, "TRIM_INTERVAL_S", 0.0)
     first = worker(settings, HERE)
     first.apply(10_000, first.entry(100, "pii.access"))
     first.apply(2_000_000)
@@ -196,7 +196,7 @@ def test_facts_that_nobody_needs_are_deleted(settings: Settings, monkeypatch: py
 
 def test_rebuild_remembers_where_the_next_one_can_begin(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """What nobody needed any more by the end of a rebuild is not read by the next one."""
-    monkeypatch.setattr(work, "ROW_EVERY", 1)
+    monkeypatch.setattr(task, "RESUME_POINT_EVERY", 1)
     first = worker(settings, HERE)
     first.apply(10_000, first.entry(100, "pii.access"))
     first.apply(2_000_000)

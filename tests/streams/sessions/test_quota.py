@@ -33,7 +33,7 @@ def test_no_limit_lets_all_pass() -> None:
     quota = SignalQuota(None)
 
     assert [True, True] == admitted(quota, finding(1), finding(2))
-    assert quota.said is None
+    assert quota.hourly_signals is None
 
 
 def test_beyond_the_limit_signals_are_withheld() -> None:
@@ -77,7 +77,9 @@ def test_who_goes_on_from_what_was_said_says_the_same(cut: int) -> None:
     whole = admitted(SignalQuota(2), *findings, replay=7)
 
     first = SignalQuota(2)
-    parts = admitted(first, *findings[:cut], replay=7) + admitted(SignalQuota(2, first.said), *findings[cut:], replay=7)
+    parts = admitted(first, *findings[:cut], replay=7) + admitted(
+        SignalQuota(2, first.hourly_signals), *findings[cut:], replay=7
+    )
 
     assert whole == parts
 

@@ -61,16 +61,16 @@ def pair() -> tuple[Summaries, Summaries]:
 def test_an_hour_is_summed_up_when_every_partition_has_left_it() -> None:
     """Each rule has one sum over all partitions, about the earliest finding."""
     publishing, other = pair()
-    assert {1} == publishing.asks(NEXT)
+    assert {1} == publishing.required_checkpoints(NEXT)
 
-    publishing.hear({1: checkpoint(other, NOW)})
+    publishing.receive_checkpoints({1: checkpoint(other, NOW)})
     too_early = publishing.take(NEXT)
-    publishing.hear({1: checkpoint(other, NEXT)})
+    publishing.receive_checkpoints({1: checkpoint(other, NEXT)})
     due = publishing.take(NEXT)
 
     assert [] == too_early
     assert [(NOW, "a", 3, 2, 1), (NOW, "b", 1, 4, 1)] == counted(due)
-    assert ([], frozenset()) == (publishing.take(NEXT), publishing.asks(NEXT))
+    assert ([], frozenset()) == (publishing.take(NEXT), publishing.required_checkpoints(NEXT))
     assert [] == publishing.withheld
 
 
@@ -80,7 +80,7 @@ def test_a_partition_that_says_nothing_is_waited_for(said: str | None) -> None:
     publishing, other = pair()
     log, reached = (EARLIER, Hour(EARLIER, 0, HOUR + 9)) if said == "an earlier log" else (LOG, None)
 
-    publishing.hear({1: checkpoint(other, reached, log) if said else None})
+    publishing.receive_checkpoints({1: checkpoint(other, reached, log) if said else None})
 
     assert [] == publishing.take(NEXT)
 
@@ -89,28 +89,28 @@ def test_others_forget_what_was_summed_up_and_nothing_else() -> None:
     """They ask the partition that publishes when an hour is over, and remember until it has published."""
     publishing, other = pair()
     other.add(NEXT, finding(5), "s")
-    assert not other.asks(NOW)
-    assert {0} == other.asks(NEXT)
+    assert not other.required_checkpoints(NOW)
+    assert {0} == other.required_checkpoints(NEXT)
 
-    other.hear({0: checkpoint(publishing, NEXT)})
+    other.receive_checkpoints({0: checkpoint(publishing, NEXT)})
     before = len(other.withheld)
-    publishing.hear({1: checkpoint(other, NEXT)})
+    publishing.receive_checkpoints({1: checkpoint(other, NEXT)})
     publishing.take(LATER)
-    other.hear({0: checkpoint(publishing, LATER)})
+    other.receive_checkpoints({0: checkpoint(publishing, LATER)})
 
     assert (3, [(NEXT, "a", 1, 5, 1)]) == (before, counted(other.withheld))
-    assert {0} == other.asks(LATER)
+    assert {0} == other.required_checkpoints(LATER)
 
 
 def test_what_was_summed_up_is_not_again() -> None:
     """Whoever takes over, and however late others forget: a sum is published once."""
     publishing, other = pair()
-    publishing.hear({1: checkpoint(other, NEXT)})
+    publishing.receive_checkpoints({1: checkpoint(other, NEXT)})
     publishing.take(NEXT)
 
     again = Summaries(0, 2, LOG, checkpoint(publishing, NEXT))
     other.add(NEXT, finding(5), "s")
-    again.hear({1: checkpoint(other, LATER)})
+    again.receive_checkpoints({1: checkpoint(other, LATER)})
 
     assert [(NEXT, "a", 1, 5, 1)] == counted(again.take(LATER))
 
@@ -121,9 +121,9 @@ def test_an_hour_that_is_read_again_is_summed_up_again() -> None:
     again, after = Hour(LOG, 7, HOUR), Hour(LOG, 7, HOUR + 1)
     other.add(again, finding(6), "s")
 
-    publishing.hear({1: checkpoint(other, again)})
+    publishing.receive_checkpoints({1: checkpoint(other, again)})
     first = publishing.take(Hour(LOG, 7, 0))
-    publishing.hear({1: checkpoint(other, after)})
+    publishing.receive_checkpoints({1: checkpoint(other, after)})
     second = publishing.take(after)
 
     assert [NOW, NOW] == [each.hour for each in first]
@@ -136,9 +136,9 @@ def test_what_was_withheld_with_an_earlier_log_is_summed_up() -> None:
     moved = [Summaries(number, 2, "new log", checkpoint(each, NOW)) for number, each in enumerate((publishing, other))]
     reached = Hour("new log", 0, 0)
 
-    moved[0].hear({1: checkpoint(moved[1], reached, "new log")})
+    moved[0].receive_checkpoints({1: checkpoint(moved[1], reached, "new log")})
     first = moved[0].take(Hour("new log", 0, 1))
-    moved[1].hear({0: checkpoint(moved[0], reached, "new log")})
+    moved[1].receive_checkpoints({0: checkpoint(moved[0], reached, "new log")})
 
     assert [(NOW, "a", 3, 2, 1), (NOW, "b", 1, 4, 1)] == counted(first)
     assert [] == moved[1].withheld
@@ -150,10 +150,10 @@ def test_without_a_limit_nobody_is_asked() -> None:
 
     never = Summaries(0, 2, LOG, None, is_limited=False)
     no_more = Summaries(0, 2, LOG, checkpoint(publishing, NOW), is_limited=False)
-    no_more.hear({1: checkpoint(other, NEXT)})
+    no_more.receive_checkpoints({1: checkpoint(other, NEXT)})
 
-    assert (frozenset(), []) == (never.asks(LATER), never.take(LATER))
-    assert {1} == no_more.asks(NEXT)
+    assert (frozenset(), []) == (never.required_checkpoints(LATER), never.take(LATER))
+    assert {1} == no_more.required_checkpoints(NEXT)
     assert 2 == len(no_more.take(NEXT))
 
 
@@ -162,7 +162,7 @@ def test_a_partition_alone_asks_nobody() -> None:
     alone = Summaries(0, 1, LOG, None)
     alone.add(NOW, finding(1), "s")
 
-    assert (frozenset(), []) == (alone.asks(NEXT), alone.take(NOW))
+    assert (frozenset(), []) == (alone.required_checkpoints(NEXT), alone.take(NOW))
     assert [(NOW, "a", 1, 1, 0)] == counted(alone.take(NEXT))
 
 

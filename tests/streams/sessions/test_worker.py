@@ -17,10 +17,10 @@ from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.observe import metrics
 from streams.rules import registry
-from streams.sessions import inquiries, takeover, worker
+from streams.sessions import checkpoint_queries, recovery, worker
 from streams.sessions.last_checkpoint import last_checkpoint
 from streams.sessions.publish import Publisher
-from streams.sessions.takeover import store_path
+from streams.sessions.recovery import store_path
 from streams.sessions.worker import End
 from tests.support.driven import AUDITED, FAR_MS, FEW, A, B, C, Driven, compiled
 from tests.support.installation import installed
@@ -135,7 +135,7 @@ def test_step_is_in_order(settings: Settings) -> None:
     seen: list[tuple[int, int, int]] = []
 
     def look() -> None:
-        store = driven.worker._at_work[0]._store
+        store = driven.worker._tasks[0]._store
         position = store.position()
         assert position is not None
         seen.append((len(driven.signals()), len(list(store.chains())), position.next_offset))
@@ -166,7 +166,7 @@ def test_refused_signal_stops_before_anything_is_stored(kafka: str, fresh_prefix
     with pytest.raises(StateError, match=r"a signal was not delivered by \S+sessions-0: .*Action: "):
         driven.step()
 
-    assert (None, []) == (driven.worker._at_work[0]._store.position(), driven.acknowledged)
+    assert (None, []) == (driven.worker._tasks[0]._store.position(), driven.acknowledged)
 
 
 def test_crash_before_the_step_repeats_and_loses_nothing(settings: Settings) -> None:
@@ -205,7 +205,7 @@ def test_limit_of_signals_is_the_same_after_a_crash(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, crash_at: int | None
 ) -> None:
     """A signal passes, and one summary tells of the others when the hour is over: wherever a worker is killed."""
-    monkeypatch.setattr(inquiries, "ASK_S", 0.1)
+    monkeypatch.setattr(checkpoint_queries, "QUERY_INTERVAL_S", 0.1)
     driven = Driven(dataclasses.replace(settings, signals_per_hour=1))
     for number, trace in enumerate((A, B, C)):
         if number == crash_at:
@@ -228,7 +228,7 @@ def test_partitions_have_one_summary(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, withholding: tuple[int, int]
 ) -> None:
     """What two facts partitions withhold of a rule is one summary, whichever is the first and killed meanwhile."""
-    monkeypatch.setattr(inquiries, "ASK_S", 0.1)
+    monkeypatch.setattr(checkpoint_queries, "QUERY_INTERVAL_S", 0.1)
     driven = Driven(dataclasses.replace(settings, signals_per_hour=1))
     traces = [number.to_bytes(16, "big") for number in range(5)]
     for number in withholding:
@@ -251,7 +251,7 @@ def summaries(driven: Driven) -> list[str]:
         for number in (0, 1):
             driven.apply(FAR_MS + driven.next_offset(number), number=number)
         driven.step()
-        return not any(work.summaries.withheld for work in driven.worker._at_work.values())
+        return not any(task.summaries.withheld for task in driven.worker._tasks.values())
 
     wait_until(said, "a summary was published and every facts partition knows it")
     frames = read_topic(driven.settings.bootstrap, driven.settings.topic("signals"))
@@ -389,7 +389,7 @@ def test_rules_that_were_pushed_meanwhile_are_fetched(settings: Settings) -> Non
 
 def test_rules_that_nobody_pushed_are_waited_for(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the rules that facts were made with nothing is judged; once they are there, everything is."""
-    monkeypatch.setattr(worker, "REST_S", (0.0, 0.0))
+    monkeypatch.setattr(worker, "BACKOFF_S", (0.0, 0.0))
     driven = Driven(settings)
     driven.rules = compiled(FEW + AUDITED)
     with capture_logs() as logged:
@@ -411,7 +411,7 @@ def test_rules_that_cannot_be_read_are_waited_for(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """The message says which set is needed and why; once it is pushed again, everything is judged, and once."""
-    monkeypatch.setattr(worker, "REST_S", (0.0, 0.0))
+    monkeypatch.setattr(worker, "BACKOFF_S", (0.0, 0.0))
     rules = compiled(AUDITED)
     if when != "before the first facts":
         first = Driven(settings)
@@ -464,7 +464,7 @@ def test_store_of_another_worker_is_not_shared(settings: Settings) -> None:
 
 def test_damaged_store_is_built_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a store has is in the facts log, too: a worker helps itself, and nothing is lost or there twice."""
-    monkeypatch.setattr(worker, "REST_S", (0.0, 0.0))
+    monkeypatch.setattr(worker, "BACKOFF_S", (0.0, 0.0))
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.step()
@@ -527,8 +527,8 @@ def test_fenced_worker_publishes_nothing_and_begins_again(settings: Settings, mo
     assert [] == driven.acknowledged
     assert 1 == metrics.totals()["partitions_given_up"] - before["partitions_given_up"]
     other.close()
-    monkeypatch.setattr(worker, "FENCED_REST_S", 0.0)
-    driven.worker._rests.clear()
+    monkeypatch.setattr(worker, "FENCED_BACKOFF_S", 0.0)
+    driven.worker._backoffs.clear()
     driven.apply(FAR_MS + 2)
     driven.step()
     assert [(A.hex(), "broken", 1)] == driven.signals()
@@ -537,7 +537,7 @@ def test_fenced_worker_publishes_nothing_and_begins_again(settings: Settings, mo
 
 def test_silent_partition_is_read_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """When Faust gives nothing of a partition whose log goes on, its messages are read all the same, and only once."""
-    monkeypatch.setattr(worker, "WATCH_S", 0.0)
+    monkeypatch.setattr(worker, "SILENCE_S", 0.0)
     driven = Driven(settings)
     driven.write(10_000, driven.entry(100, "pii.access"))
     driven.write(FAR_MS)
@@ -628,7 +628,7 @@ def test_open_windows_are_shown(settings: Settings) -> None:
 
 def test_facts_that_nobody_needs_are_cut(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The facts log is cut below what a worker without a disk begins with; such a worker then says the same."""
-    monkeypatch.setattr(worker, "CUT_S", 0.0)
+    monkeypatch.setattr(worker, "TRIM_INTERVAL_S", 0.0)
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.apply(FAR_MS)
@@ -650,4 +650,4 @@ def test_facts_that_nobody_needs_are_cut(settings: Settings, monkeypatch: pytest
 
 def begins_at(settings: Settings) -> int:
     """The first offset of facts partition 0."""
-    return takeover.log_bounds(AdminClient({**settings.client()}), settings, 0, timeout_s=10).begin
+    return recovery.log_bounds(AdminClient({**settings.client()}), settings, 0, timeout_s=10).begin

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.errors import StateError
-from streams.windows.clock import Clock, Joined, Mark
+from streams.windows.clock import Clock, SectionOrigin, SourceProgress
 from tests.support.builders import section
 
 
@@ -102,7 +102,7 @@ def test_watermark_never_goes_back() -> None:
 
 def test_clock_goes_on_where_it_was_stored() -> None:
     """A clock made from stored marks does not go back below the stored time."""
-    clock = Clock(["otlp_spans"], {("otlp_spans", 0): Mark(1, 5, 100, 2)}, now_ms=250)
+    clock = Clock(["otlp_spans"], {("otlp_spans", 0): SourceProgress(1, 5, 100, 2)}, now_ms=250)
 
     assert 250 == clock.tick()
 
@@ -123,7 +123,7 @@ def test_overlap_is_new_from_what_is_applied() -> None:
     new_from = clock.advance(section(2, 4))
 
     assert 5 == new_from
-    assert 5 == clock.marks[("otlp_spans", 0)].applied_to
+    assert 5 == clock.progress[("otlp_spans", 0)].applied_to
 
 
 def test_section_that_adjoins() -> None:
@@ -147,10 +147,10 @@ def test_topic_that_was_made_again_goes_on() -> None:
     """The offsets of a topic that was made again start anew; its time does not go back."""
     clock = told(300)
 
-    joined = clock.join(section(0, 3, epoch=2))
+    joined = clock.classify(section(0, 3, epoch=2))
     applied_to = clock.advance(section(0, 3, epoch=2))
 
-    assert (Joined.CURRENT, 0, 300) == (joined, applied_to, clock.tick())
+    assert (SectionOrigin.CURRENT, 0, 300) == (joined, applied_to, clock.tick())
 
 
 def test_stale_section() -> None:
@@ -158,9 +158,9 @@ def test_stale_section() -> None:
     clock = told(300)
     clock.advance(section(0, 3, epoch=2))
 
-    joined = clock.join(section(0, 9, epoch=1))
+    joined = clock.classify(section(0, 9, epoch=1))
 
-    assert Joined.STALE is joined
+    assert SectionOrigin.STALE is joined
 
 
 def test_reset_offsets_begin_a_new_generation() -> None:
@@ -168,11 +168,11 @@ def test_reset_offsets_begin_a_new_generation() -> None:
     clock = told(300)
     again = section(0, 3, 50, epoch=2, replay=2, start_ms=40)
 
-    idle = clock.join(section(0, 0, epoch=2, replay=2))
-    joined = clock.join(again)
+    idle = clock.classify(section(0, 0, epoch=2, replay=2))
+    joined = clock.classify(again)
     clock.advance(again)
 
-    assert (Joined.CURRENT, Joined.NEW_GENERATION) == (idle, joined)
+    assert (SectionOrigin.CURRENT, SectionOrigin.NEW_GENERATION) == (idle, joined)
     assert (1, 50) == (clock.generation, clock.tick())
 
 
@@ -181,50 +181,50 @@ def test_source_that_was_not_reset() -> None:
     clock = Clock(("otlp_spans",))
     clock.advance(section(0, 3, 300, partition_count=2))
     clock.advance(section(0, 3, 300, partition=1, partition_count=2))
-    clock.join(section(0, 3, 50, epoch=2, replay=2, start_ms=40, partition_count=2))
+    clock.classify(section(0, 3, 50, epoch=2, replay=2, start_ms=40, partition_count=2))
 
     with pytest.raises(StateError, match=r"otlp_spans\[1\] goes on at offset 3 while .* were reset\. Action: "):
-        clock.join(section(3, 4, 400, partition=1, partition_count=2))
+        clock.classify(section(3, 4, 400, partition=1, partition_count=2))
 
 
 def test_source_that_is_first_heard_of_after_a_reset() -> None:
     """It is of the generation of those that were reset, whether one of them has a record since or not."""
     clock = told(300)
-    clock.join(section(0, 0, epoch=2, replay=2, partition_count=2))
+    clock.classify(section(0, 0, epoch=2, replay=2, partition_count=2))
     first = section(0, 3, 60, partition=1, epoch=2, replay=2, start_ms=50, partition_count=2)
 
-    joined = clock.join(first)
+    joined = clock.classify(first)
     clock.advance(first)
     clock.advance(section(0, 3, 70, epoch=2, replay=2, start_ms=40, partition_count=2))
 
-    assert Joined.NEW_GENERATION is joined
+    assert SectionOrigin.NEW_GENERATION is joined
     assert (1, 60) == (clock.generation, clock.tick())
 
 
 def test_source_without_records_that_is_first_heard_of_after_a_reset() -> None:
     """Its time is not that of the generation before."""
     clock = told(300)
-    clock.join(section(0, 0, epoch=2, replay=2, partition_count=2))
+    clock.classify(section(0, 0, epoch=2, replay=2, partition_count=2))
     silent = section(0, 0, 90, partition=1, epoch=2, replay=2, partition_count=2)
     again = section(0, 3, 50, epoch=2, replay=2, start_ms=40, partition_count=2)
 
-    joined = clock.join(silent)
+    joined = clock.classify(silent)
     clock.advance(silent)
-    clock.join(again)
+    clock.classify(again)
     clock.advance(again)
 
-    assert Joined.CURRENT is joined
+    assert SectionOrigin.CURRENT is joined
     assert (1, 50) == (clock.generation, clock.tick())
 
 
 def test_stale_section_of_a_source_that_was_never_heard_of() -> None:
     """An ingest that slept through a reset says nothing of the generation that follows."""
     clock = told(300)
-    clock.join(section(0, 0, epoch=2, replay=2, partition_count=2))
+    clock.classify(section(0, 0, epoch=2, replay=2, partition_count=2))
 
-    joined = clock.join(section(0, 9, 500, partition=1, partition_count=2))
+    joined = clock.classify(section(0, 9, 500, partition=1, partition_count=2))
 
-    assert Joined.STALE is joined
+    assert SectionOrigin.STALE is joined
 
 
 def test_reset_before_anything_was_read_since_the_reset_before() -> None:
@@ -234,14 +234,14 @@ def test_reset_before_anything_was_read_since_the_reset_before() -> None:
         clock.advance(section(0, 3, 300, partition=partition, partition_count=2))
     for partition in (0, 1):
         silent = section(3, 3, 400, partition=partition, epoch=2, replay=2, partition_count=2)
-        clock.join(silent)
+        clock.classify(silent)
         clock.advance(silent)
     first, second = (
         section(0, 3, 50 + partition, epoch=3, replay=3, start_ms=40, partition=partition, partition_count=2)
         for partition in (0, 1)
     )
 
-    joined = [clock.join(first), clock.advance(first), clock.tick(), clock.join(second), clock.advance(second)]
+    joined = [clock.classify(first), clock.advance(first), clock.tick(), clock.join(second), clock.advance(second)]
 
-    assert [Joined.NEW_GENERATION, 0, None, Joined.CURRENT, 0] == joined
+    assert [SectionOrigin.NEW_GENERATION, 0, None, SectionOrigin.CURRENT, 0] == joined
     assert 50 == clock.tick()

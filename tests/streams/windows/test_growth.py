@@ -47,7 +47,7 @@ def closing(traces: int, sources: int) -> Callable[[], object]:
     """
     sessions = Sessions(BOUNDS, {})
     partition = Partition(
-        (TOPIC,), sessions, lambda _: frozenset({"rule"}), out_of_order_ms=0, position=Position.beginning(0)
+        (TOPIC,), sessions, lambda _: frozenset({"rule"}), out_of_order_ms=0, position=Position.initial(0)
     )
     ids = [[(source * traces + number).to_bytes(16) for number in range(traces)] for source in range(sources)]
     messages = [

@@ -10,7 +10,7 @@ from dsl import Mode, RuleSet, Span, Value, compile_texts
 from streams.decode.decoder import TraceSpans
 from streams.projection.project import Projector
 from streams.windows.chain import Bounds
-from streams.windows.outcomes import Outcome, outcomes, rule_text
+from streams.windows.outcomes import Outcome, evaluate_close, rule_text
 from streams.windows.reorder import Arrival
 from streams.windows.sessions import Sessions
 from topics.records.facts import TICK_MS, Entry, Touch, pack_touches
@@ -59,9 +59,9 @@ class Life:
         facts = Projector(self.rules).facts(TraceSpans(len(spans), root_seen=True, spans=list(spans)))
         if facts:
             entry = Entry(TRACE, self.offset, self.offset, tick, len(spans), root_seen=True, facts=facts)
-            self.sessions.waiting.add(tick, Arrival(TOPIC, 1, entry), 0)
+            self.sessions.buffer.add(tick, Arrival(TOPIC, 1, entry), 0)
         else:
-            self.sessions.waiting.add_touches(tick, pack_touches([Touch(TRACE, tick, len(spans))]), 0)
+            self.sessions.buffer.add_touches(tick, pack_touches([Touch(TRACE, tick, len(spans))]), 0)
         self.offset += 1
 
     def until(self, tick: int) -> list[Outcome]:
@@ -69,7 +69,7 @@ class Life:
         return [
             outcome
             for close in self.sessions.advance(tick * TICK_MS)
-            for outcome in outcomes(close, self.rules, self.judged_by, reach_ms=REACH_MS)
+            for outcome in evaluate_close(close, self.rules, self.judged_by, reach_ms=REACH_MS)
         ]
 
     def findings(self, tick: int) -> list[Finding]:

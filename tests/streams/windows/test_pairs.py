@@ -7,7 +7,7 @@ import pytest
 from dsl import compile_texts
 from streams.decode.records import TraceSpans
 from streams.inspect import offline
-from streams.windows.outcomes import outcomes
+from streams.windows.outcomes import evaluate_close
 from tests.support.builders import TRACE
 from tests.support.fixtures import outcome
 from topics.signals.sentence import sentence
@@ -20,7 +20,7 @@ def said(condition: str, trace: str) -> str:
     record = {TRACE: TraceSpans(len(spans), root_seen=True, spans=spans)}
     [(close, _)] = offline.judge_spans([record], rules, identity=())
     known = frozenset(rule.fingerprint for rule in rules.rules)
-    [found] = outcomes(close, rules, known, reach_ms=0)
+    [found] = evaluate_close(close, rules, known, reach_ms=0)
     assert found.finding is not None
     return sentence(found.finding)
 

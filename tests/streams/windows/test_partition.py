@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from streams.errors import StateError
-from streams.windows.partition import MOST_ROWS, Partition
+from streams.windows.partition import MAX_RESUME_POINTS, Partition
 from streams.windows.positions import Position
 from streams.windows.rocksdb import FORMAT, Identity, Store
 from streams.windows.sessions import LostTime, Sessions
@@ -44,7 +44,7 @@ def begun(
         Sessions(BOUNDS, {}, store),
         RULES.__getitem__,
         out_of_order_ms=OUT_OF_ORDER_MS,
-        position=position or Position.beginning(begin_offset),
+        position=position or Position.initial(begin_offset),
     )
 
 
@@ -60,12 +60,12 @@ def clock(to_ms: int, offset: int = 0) -> Facts:
 
 def waiting_ticks(partition: Partition) -> list[int]:
     """The ticks of which something waits."""
-    return sorted(partition.sessions.waiting._ticks)
+    return sorted(partition.sessions.buffer._ticks)
 
 
 def waiting_counts(partition: Partition) -> list[int]:
     """How many arrivals wait in each of these ticks."""
-    return [len(at.arrivals) for _, at in sorted(partition.sessions.waiting._ticks.items())]
+    return [len(at.arrivals) for _, at in sorted(partition.sessions.buffer._ticks.items())]
 
 
 def test_window_closes_when_the_clock_has_passed() -> None:
@@ -205,7 +205,7 @@ def test_position_of_an_idle_partition() -> None:
 
     position = partition.position()
 
-    assert (2, 2) == (position.next_offset, position.refill_row.facts_offset)
+    assert (2, 2) == (position.next_offset, position.resume_point.facts_offset)
 
 
 def test_position_keeps_the_row_of_what_waits() -> None:
@@ -219,7 +219,7 @@ def test_position_keeps_the_row_of_what_waits() -> None:
 
     position = partition.position()
 
-    assert (2, 600) == (position.refill_row.facts_offset, position.refill_row.clock_ms)
+    assert (2, 600) == (position.resume_point.facts_offset, position.resume_point.clock_ms)
 
 
 def test_position_keeps_the_row_of_what_is_asked_for() -> None:
@@ -231,8 +231,8 @@ def test_position_keeps_the_row_of_what_is_asked_for() -> None:
 
     position = partition.position(1)
 
-    assert (1, 1) == (position.refill_row.facts_offset, position.rebuilt().next_offset)
-    assert 3 == partition.position().rebuilt().next_offset
+    assert (1, 1) == (position.resume_point.facts_offset, position.without_local_state().next_offset)
+    assert 3 == partition.position().without_local_state().next_offset
 
 
 def test_position_twice_without_a_message() -> None:
@@ -249,12 +249,12 @@ def test_rows_are_thinned() -> None:
     """While one source partition holds the clock for hours the rows stay few, and the first one stays."""
     partition = begun(topics=(TOPIC, "silent"))
     told(partition, message(section(0, 5, 800, [entry(9)])))
-    for _ in range(20 * MOST_ROWS):
+    for _ in range(20 * MAX_RESUME_POINTS):
         told(partition, clock(800, 5))
         position = partition.position()
 
-    assert 0 == position.rows[0].facts_offset
-    assert MOST_ROWS >= len(position.rows)
+    assert 0 == position.resume_points[0].facts_offset
+    assert MAX_RESUME_POINTS >= len(position.resume_points)
 
 
 def test_position_while_rereading_stays() -> None:
@@ -267,7 +267,7 @@ def test_position_while_rereading_stays() -> None:
 
     told(again, log[0])
 
-    assert again.is_rereading
+    assert again.is_recovering
     assert position == again.position()
 
 
@@ -280,7 +280,7 @@ def test_rereading_ends() -> None:
 
     told(again, *log)
 
-    assert not again.is_rereading
+    assert not again.is_recovering
     assert 2 == again.next_offset
 
 
@@ -296,7 +296,7 @@ def test_rereading_over_a_reset_of_the_offsets() -> None:
 
     told(again, since)
 
-    assert (2, 1_600) == (position.refill_row.facts_offset, position.refill_row.clock_ms)
+    assert (2, 1_600) == (position.resume_point.facts_offset, position.resume_point.clock_ms)
     assert [14] == waiting_ticks(partition) == waiting_ticks(again)
 
 
@@ -447,7 +447,7 @@ def test_pushed_rule_judges_no_trace_that_was_there_before() -> None:
     since = declared(section(5, 9, 99_000, [entry(100, offset=8)], touches), rules_since_ms=1_000)
 
     [close] = [
-        (close.seen_from_ms, judging(partition, close.seen_from_ms))
+        (close.known_from_ms, judging(partition, close.known_from_ms))
         for close in partition.apply(partition.next_offset, message(since, rules="more"))
     ]
 
@@ -461,7 +461,7 @@ def test_pushed_rule_judges_what_began_after_it() -> None:
     since = declared(section(5, 9, 99_000, [entry(100, offset=8)], [Touch(TRACE, 75, 1)]), rules_since_ms=1_000)
 
     [close] = [
-        (close.seen_from_ms, judging(partition, close.seen_from_ms))
+        (close.known_from_ms, judging(partition, close.known_from_ms))
         for close in partition.apply(partition.next_offset, message(since, rules="more"))
     ]
 
@@ -474,7 +474,7 @@ def test_start_in_the_middle_judges_no_trace_that_was_there() -> None:
     first = declared(section(7, 9, 99_000, [entry(30, offset=8)], [Touch(TRACE, 20, 1)]), missing_until_ms=1_500)
 
     [close] = [
-        (close.seen_from_ms, judging(partition, close.seen_from_ms))
+        (close.known_from_ms, judging(partition, close.known_from_ms))
         for close in partition.apply(partition.next_offset, message(first))
     ]
 

@@ -15,7 +15,7 @@ def watched(*ticks: int) -> Presences:
     presences = Presences(BOUNDS)
     for number, tick in enumerate(ticks):
         presences.expire(tick, number)
-        presences.arrive(TRACE, tick, number, is_watched=True)
+        presences.observe(TRACE, tick, number, tracks_presence=True)
     return presences
 
 
@@ -28,7 +28,7 @@ def known(presences: Presences) -> Presence | None:
 def arrived(presences: Presences, tick: int) -> Presence | None:
     """The trace arrives when there is no watch any more; its presence afterwards."""
     presences.expire(tick, 9)
-    presences.arrive(TRACE, tick, 9, is_watched=False)
+    presences.observe(TRACE, tick, 9, tracks_presence=False)
     return known(presences)
 
 
@@ -63,15 +63,15 @@ def test_it_is_over_after_silence() -> None:
 
     presences.expire(4 + REACH, 1)
 
-    assert (0, None, []) == (len(presences), presences.lowest_needed(), presences.long())
+    assert (0, None, []) == (len(presences), presences.lowest_required_offset(), presences.long_presences())
 
 
 def test_long_one_keeps_no_log() -> None:
     """Of a trace that does not end the position tells, so that the facts log can be cut."""
     presences = watched(*range(3, 200, 5))
 
-    assert presences.lowest_needed() is None
-    assert [LongPresence(TRACE, 3, 198, 0, None)] == presences.long()
+    assert presences.lowest_required_offset() is None
+    assert [LongPresence(TRACE, 3, 198, 0, None)] == presences.long_presences()
 
 
 def test_long_one_is_told_of_until_its_tail_is_gone() -> None:
@@ -80,19 +80,19 @@ def test_long_one_is_told_of_until_its_tail_is_gone() -> None:
     presences.expire(300, 50)
     over = [LongPresence(TRACE, 3, 198, 0, 50)]
 
-    kept = presences.long()
-    presences.drop_over(50)
-    still = presences.long()
-    presences.drop_over(51)
+    kept = presences.long_presences()
+    presences.drop_ended(50)
+    still = presences.long_presences()
+    presences.drop_ended(51)
 
-    assert (over, over, []) == (kept, still, presences.long())
+    assert (over, over, []) == (kept, still, presences.long_presences())
 
 
 def test_tail_of_a_long_one_begins_nothing() -> None:
     """A worker that reads the log from the middle of such a trace knows since when it is there."""
     presences = Presences(BOUNDS)
-    presences.rebuild([LongPresence(TRACE, 3, 198, 0, None)])
+    presences.restore_long([LongPresence(TRACE, 3, 198, 0, None)])
 
-    presences.arrive(TRACE, 150, 20, is_watched=True)
+    presences.observe(TRACE, 150, 20, tracks_presence=True)
 
     assert Presence(3, 198, 0, is_old=True) == known(presences)

@@ -21,7 +21,7 @@ B = trace_id("b")
 def begun(position: Position) -> Partition:
     """A partition that has nothing but a position."""
     sessions = Sessions(BOUNDS, {})
-    sessions.remember(position.ended, position.long, has_store=False)
+    sessions.restore_position(position.ended_chains, position.long_presences, has_store=False)
     return Partition((TOPIC,), sessions, RULES.__getitem__, out_of_order_ms=OUT_OF_ORDER_MS, position=position)
 
 
@@ -49,9 +49,9 @@ def state(partition: Partition) -> dict[bytes, bytes]:
 
 def rebuilt(log: list[Facts], stop: int, *, step_at: int | None = None) -> tuple[Partition, Partition]:
     """A worker that read up to `stop`, and one that was built again from what the first one says of its position."""
-    first = begun(Position.beginning(0))
+    first = begun(Position.initial(0))
     told(first, log, stop, step_at=step_at)
-    again = begun(first.position().rebuilt())
+    again = begun(first.position().without_local_state())
     assert again.next_offset > 0, "it must not begin at the beginning"
     told(again, log, stop)
     return first, again
@@ -101,8 +101,8 @@ def test_row_is_as_it_was_there() -> None:
     first, again = rebuilt(log, 12)
 
     position = first.position()
-    [mark] = [each.mark for each in position.rows[0].marks]
-    assert position.rows[0].facts_offset == mark.applied_to
+    [mark] = [each.progress for each in position.resume_points[0].progress]
+    assert position.resume_points[0].facts_offset == mark.applied_to
     assert first.sessions.open_windows == again.sessions.open_windows > 0
     assert state(first) == state(again)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.windows.reorder import Arrival, Waiting
+from streams.windows.reorder import Arrival, ReorderBuffer
 from streams.windows.rocksdb import FORMAT, Identity, Store
 from tests.support.builders import TOPIC, entry, fact
 from topics.records.facts import Touch, pack_touches
@@ -16,7 +16,7 @@ IDENTITY = Identity(FORMAT, "cluster", "topic", "bounds")
 ENDLESS = 1 << 60
 
 
-def filled(waiting: Waiting) -> Waiting:
+def filled(waiting: ReorderBuffer) -> ReorderBuffer:
     """Arrivals and touches in four ticks, the highest first."""
     for tick in (9, 8, 7, 8, 300):
         waiting.add(tick, Arrival(TOPIC, 0, entry(tick, fact(tick))), 100 - tick)
@@ -24,7 +24,7 @@ def filled(waiting: Waiting) -> Waiting:
     return waiting
 
 
-def contents(waiting: Waiting, until: int | None = None) -> list[tuple[int, list[Arrival], bytes]]:
+def contents(waiting: ReorderBuffer, until: int | None = None) -> list[tuple[int, list[Arrival], bytes]]:
     """Everything that waits below a tick, taken out."""
     return [(tick, at.arrivals, bytes(at.touches)) for tick, at in waiting.take(until)]
 
@@ -39,11 +39,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.mark.parametrize("limit_bytes", [0, 5_000, ENDLESS])
 def test_what_was_put_away_comes_back(store: Store, limit_bytes: int) -> None:
     """Wherever it waited, a tick is whole when its time has come; more may arrive in between."""
-    expected = filled(filled(Waiting()))
-    waiting = filled(Waiting(store))
-    waiting.shrink(limit_bytes)
+    expected = filled(filled(ReorderBuffer()))
+    waiting = filled(ReorderBuffer(store))
+    waiting.spill(limit_bytes)
     filled(waiting)
-    waiting.shrink(limit_bytes)
+    waiting.spill(limit_bytes)
 
     taken = contents(waiting, until=9) + contents(waiting)
 
@@ -55,21 +55,21 @@ def test_what_was_put_away_comes_back(store: Store, limit_bytes: int) -> None:
 
 def test_last_ticks_leave_memory_first(store: Store) -> None:
     """What is wanted next stays, as much of it as half the limit holds."""
-    waiting = filled(Waiting(store))
+    waiting = filled(ReorderBuffer(store))
     all_bytes = waiting.held_bytes
 
-    waiting.shrink(all_bytes - 1)
+    waiting.spill(all_bytes - 1)
 
     assert 0 < waiting.held_bytes <= all_bytes // 2
-    assert not waiting._ticks[7].is_shelved
-    assert waiting._ticks[300].is_shelved
+    assert not waiting._ticks[7].is_spilled
+    assert waiting._ticks[300].is_spilled
 
 
 def test_what_was_put_away_is_still_needed(store: Store) -> None:
     """The facts log is kept from the lowest offset of all that waits, on disk too."""
-    waiting = filled(Waiting(store))
+    waiting = filled(ReorderBuffer(store))
 
-    waiting.shrink(0)
+    waiting.spill(0)
 
     assert (0, -200, 4) == (waiting.held_bytes, waiting.lowest_offset(), len(waiting))
 
@@ -77,7 +77,7 @@ def test_what_was_put_away_is_still_needed(store: Store) -> None:
 def test_nothing_on_the_shelf_outlives_the_program(tmp_path: Path) -> None:
     """What waited is read again from the facts log, so that it must not be there twice."""
     with Store(tmp_path / "store", IDENTITY) as before:
-        filled(Waiting(before)).shrink(0)
+        filled(ReorderBuffer(before)).spill(0)
     with Store(tmp_path / "store", IDENTITY) as store:
         left = [store.take(tick) for tick in (7, 8, 9, 300)]
 
@@ -86,18 +86,18 @@ def test_nothing_on_the_shelf_outlives_the_program(tmp_path: Path) -> None:
 
 def test_without_a_shelf_all_stays() -> None:
     """A file is judged in memory."""
-    waiting = filled(Waiting())
+    waiting = filled(ReorderBuffer())
     held_bytes = waiting.held_bytes
 
-    waiting.shrink(0)
+    waiting.spill(0)
 
     assert held_bytes == waiting.held_bytes
 
 
 def test_nothing_waits_after_clear(store: Store) -> None:
-    """What was on the shelf is gone too."""
-    waiting = filled(Waiting(store))
-    waiting.shrink(0)
+    """What was in the spill store is gone too."""
+    waiting = filled(ReorderBuffer(store))
+    waiting.spill(0)
 
     waiting.clear()
 

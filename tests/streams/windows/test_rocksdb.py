@@ -10,12 +10,12 @@ from msgspec.structs import replace
 from rocksdict import Rdict
 
 from streams.errors import StateError
-from streams.windows.chain import Chain, Ended, Judged, SourceRange, Window
-from streams.windows.clock import Mark
+from streams.windows.chain import Chain, EndedChain, LastVerdict, SourceRange, Window
+from streams.windows.clock import SourceProgress
 from streams.windows.facts import AtomFacts
-from streams.windows.positions import Position, Row, SourceMark
+from streams.windows.positions import Position, ResumePoint, StoredProgress
 from streams.windows.presence import Presence, Presences
-from streams.windows.rocksdb import FORMAT, Identity, Store, look
+from streams.windows.rocksdb import FORMAT, Identity, Store, read_position
 from streams.windows.rule_times import ProjectedWith, RuleTimes
 from streams.windows.sessions import LostTime
 from streams.windows.store_faults import DamagedError, delete
@@ -28,13 +28,15 @@ RULE_TIMES = RuleTimes([ProjectedWith("otlp_spans", 0, "set")], {"rule": 5})
 POSITION = Position(
     next_offset=9,
     applied_tick=70,
-    waiting_offset=8,
+    buffered_from_offset=8,
     generation=2,
-    rows=[
-        Row(7, None, 1, [], [], RuleTimes()),
-        Row(9, 7_000, 2, [SourceMark("otlp_spans", 0, Mark(1, 12, 7_000, 2, 5, 2))], [LOST], RULE_TIMES),
+    resume_points=[
+        ResumePoint(7, None, 1, [], [], RuleTimes()),
+        ResumePoint(
+            9, 7_000, 2, [StoredProgress("otlp_spans", 0, SourceProgress(1, 12, 7_000, 2, 5, 2))], [LOST], RULE_TIMES
+        ),
     ],
-    ended=[Ended(TRACE, 5, 9, 3, 7), Ended(trace_id("b"), 5, 9, 8, 8)],
+    ended_chains=[EndedChain(TRACE, 5, 9, 3, 7), EndedChain(trace_id("b"), 5, 9, 8, 8)],
 )
 
 
@@ -45,13 +47,13 @@ def chain() -> Chain:
     return Chain(
         first=1,
         last=9,
-        needs=4,
+        required_offset=4,
         due=19,
         headless=True,
-        is_cut=True,
+        input_lost=True,
         window=Window(5, 9, 3, root_seen=True),
         facts={ATOM: facts},
-        judged={"rule": Judged("broken", 2, 400)},
+        last_verdicts={"rule": LastVerdict("broken", 2, 400)},
         sources=[SourceRange("otlp_spans", 0, 4, 11)],
     )
 
@@ -198,7 +200,7 @@ def test_damaged_store(tmp_path: Path, damage: Callable[[Path], None]) -> None:
         write(store, {TRACE: chain()}, POSITION)
     damage(path)
 
-    looked = look(path, IDENTITY)
+    looked = read_position(path, IDENTITY)
     with pytest.raises(DamagedError, match="it is damaged"), Store(path, IDENTITY) as store:
         stored(store)
     delete(path)
@@ -234,7 +236,7 @@ def test_presences_come_back(tmp_path: Path) -> None:
     """A presence is there again when the store is opened, and one that is over is not."""
     presences = Presences(BOUNDS)
     for trace, tick in ((TRACE, 7), (trace_id("b"), 100)):
-        presences.arrive(trace, tick, 3, is_watched=True)
+        presences.observe(trace, tick, 3, tracks_presence=True)
     with Store(tmp_path / "store", IDENTITY) as store:
         write(store, {}, POSITION, presences)
         presences.expire(100, 4)

@@ -19,7 +19,7 @@ def told(*sections: tuple[int, str, int]) -> RuleTimes:
     """Sections of source partitions: partition, rule set, highest record time so far."""
     times = RuleTimes()
     for partition, rule_set, reached_ms in sections:
-        times.take_in("otlp_spans", partition, rule_set, reached_ms, rules_of)
+        times.note_projection("otlp_spans", partition, rule_set, reached_ms, rules_of)
     return times
 
 
@@ -73,8 +73,8 @@ def test_added_rule_of_an_earlier_version() -> None:
     stored = ([("otlp_spans", 0, "two", ["b"]), ("otlp_spans", 1, "two", [])], {"b": 5_000}, None)
     times = msgspec.msgpack.decode(msgspec.msgpack.encode(stored), type=RuleTimes)
 
-    times.take_in("otlp_spans", 0, "two", 9_000, rules_of)
-    times.take_in("otlp_spans", 1, "two", 20_000, rules_of)
+    times.note_projection("otlp_spans", 0, "two", 9_000, rules_of)
+    times.note_projection("otlp_spans", 1, "two", 20_000, rules_of)
 
     assert {"a": 0, "b": 10_100} == times.judges_from(rules_of, reach_ms=REACH_MS)
 
@@ -88,7 +88,7 @@ def test_thousands_of_rules_of_many_sources() -> None:
         times = RuleTimes()
         for rule_set in ("none", "all"):
             for partition in range(sources):
-                times.take_in("otlp_spans", partition, rule_set, 5_000, sets.__getitem__)
+                times.note_projection("otlp_spans", partition, rule_set, 5_000, sets.__getitem__)
         return len(msgspec.msgpack.encode(times))
 
     assert size(64) < size(1) + 64 * 64 < 300_000
@@ -97,8 +97,8 @@ def test_thousands_of_rules_of_many_sources() -> None:
 def test_reading_that_did_not_begin_at_the_beginning() -> None:
     """No rule judges what began until gap + lateness after what may be missing; the latest source counts."""
     times = told((0, "two", 0))
-    times.begin(5_000)
-    times.begin(4_000)
+    times.note_missing(5_000)
+    times.note_missing(4_000)
 
     assert [frozenset(), {"a", "b"}] == [judging(times, 6_000), judging(times, 6_100)]
 
@@ -107,7 +107,7 @@ def test_from_when_each_rule_judges() -> None:
     """The first record time of a trace that each rule judges; rules that are not everywhere judge nothing."""
     times = told((0, "one", 0), (1, "one", 0), (0, "two", 5_000))
     before = times.judges_from(rules_of, reach_ms=REACH_MS)
-    times.take_in("otlp_spans", 1, "two", 5_050, rules_of)
+    times.note_projection("otlp_spans", 1, "two", 5_050, rules_of)
 
     assert {"a": 0} == before
     assert {"a": 0, "b": 6_100} == times.judges_from(rules_of, reach_ms=REACH_MS)

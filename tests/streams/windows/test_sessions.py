@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.windows.chain import Bounds, Chain, Ended
+from streams.windows.chain import Bounds, Chain, EndedChain
 from streams.windows.close import CloseReason
 from streams.windows.reorder import Arrival
 from streams.windows.sessions import LostTime, Sessions, counted_atoms
@@ -161,9 +161,9 @@ def test_trace_with_hits_that_nobody_saw_is_not_whole() -> None:
     sessions = Sessions(BOUNDS, {})
     refused = msgspec.structs.replace(entry(5, trace=trace_id("b")), facts=[], is_incomplete=True)
     for each in (entry(5), entry(6, trace=trace_id("b")), entry(5, trace=trace_id("c")), refused):
-        sessions.waiting.add(each.tick, Arrival(TOPIC, 0, each), 0)
+        sessions.buffer.add(each.tick, Arrival(TOPIC, 0, each), 0)
     alone = msgspec.structs.replace(refused, trace_id=trace_id("d"))
-    sessions.waiting.add(5, Arrival(TOPIC, 0, alone), 0)
+    sessions.buffer.add(5, Arrival(TOPIC, 0, alone), 0)
 
     closes = {close.trace_id: close.whole for close in sessions.end()}
 
@@ -203,7 +203,10 @@ def test_ended_chain_keeps_only_its_name() -> None:
 
     story.until(150)
 
-    assert ([], [Ended(TRACE, 150, 171, 0, 0, 0)]) == (list(story.sessions.chains), [*story.sessions.ended.values()])
+    assert ([], [EndedChain(TRACE, 150, 171, 0, 0, 0)]) == (
+        list(story.sessions.chains),
+        [*story.sessions.ended.values()],
+    )
 
 
 def test_quiet_chain_is_removed_after_gap_and_lateness() -> None:
@@ -285,8 +288,8 @@ def test_touch_before_hit_of_the_same_tick() -> None:
 def test_late_hit_joins_facts() -> None:
     """A window of the same chain is judged with the facts of the windows before it."""
     sessions = Story().sessions
-    sessions.waiting.add(0, Arrival(TOPIC, 0, entry(0, fact(atom=b"access"))), 0)
-    sessions.waiting.add(20, Arrival(TOPIC, 0, entry(20, fact(atom=b"audit"))), 0)
+    sessions.buffer.add(0, Arrival(TOPIC, 0, entry(0, fact(atom=b"access"))), 0)
+    sessions.buffer.add(20, Arrival(TOPIC, 0, entry(20, fact(atom=b"audit"))), 0)
 
     [_, late] = sessions.advance(31 * TICK_MS)
 
@@ -420,7 +423,7 @@ def test_sources_widen() -> None:
 def test_root_is_remembered_and_spans_are_counted() -> None:
     """A window knows whether the root was among its records, and how many spans they held."""
     story = Story().hit(0).touch(4)
-    story.sessions.waiting.add(2, Arrival(TOPIC, 0, entry(2, root_seen=True)), 0)
+    story.sessions.buffer.add(2, Arrival(TOPIC, 0, entry(2, root_seen=True)), 0)
 
     [close] = story.sessions.advance(15 * TICK_MS)
 

@@ -6,10 +6,10 @@ import pytest
 
 from streams.windows.chain import Chain
 from streams.windows.idfilter import IdFilter
-from streams.windows.required_offsets import Needs
+from streams.windows.required_offsets import RefCounts
 from streams.windows.store_faults import DamagedError
 from streams.windows.tiers import Tiers
-from streams.windows.wheel import Wheel
+from streams.windows.wheel import TimerWheel
 from tests.support.builders import TRACE, trace_id
 from tests.support.disk import DiskTable
 
@@ -107,7 +107,7 @@ def test_look_reads_nothing_back() -> None:
     """A cold chain that is only looked at stays cold."""
     chains, _ = cold((TRACE, 5))
 
-    found = (chains.look(TRACE), chains.look(OTHER))
+    found = (chains.peek(TRACE), chains.peek(OTHER))
 
     assert ((chain(5), None), 0) == (found, chains.hot_count)
 
@@ -192,7 +192,7 @@ def test_cleared() -> None:
 def test_kept_ones_stay() -> None:
     """What is to be kept in memory is not put away."""
     table = DiskTable(Chain)
-    chains = Tiers(table, memory_per_stored_byte=1, filter_bytes=FILTER_BYTES, is_kept=lambda each: each.headless)
+    chains = Tiers(table, memory_per_stored_byte=1, filter_bytes=FILTER_BYTES, is_pinned=lambda each: each.headless)
     chains.put(TRACE, Chain(1, 1, 0, 2, headless=True))
     chains.put(OTHER, chain())
     table.write(chains)
@@ -215,13 +215,13 @@ def test_filter_that_was_full() -> None:
 
 def test_ticks_that_come_and_go() -> None:
     """Noting and forgetting the same ticks for ever takes no memory."""
-    wheel, needs = Wheel(), Needs()
-    wheel.note(0, TRACE)
+    wheel, needs = TimerWheel(), RefCounts()
+    wheel.schedule(0, TRACE)
     needs.add(0)
     for number in range(10_000):
         tick = 1 + number % 7
-        wheel.note(tick, TRACE)
-        wheel.forget(tick, TRACE)
+        wheel.schedule(tick, TRACE)
+        wheel.cancel(tick, TRACE)
         needs.add(tick)
         needs.remove(tick)
 

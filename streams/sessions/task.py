@@ -1,4 +1,4 @@
-"""One facts partition at work: its state machine, its store, its publisher, and what the next step must do.
+"""One facts partition at task: its state machine, its store, its publisher, and what the next step must do.
 
 In: facts messages. Out: signals, counts, coverage and checkpoints, sent as windows close and true with the next step.
 What follows from messages below `published_to` was published before, by whoever it was: it is only remembered.
@@ -21,14 +21,14 @@ from streams.errors import StateError
 from streams.observe import metrics
 from streams.rules import registry
 from streams.rules.registry import RuleSets
-from streams.sessions import takeover
+from streams.sessions import recovery
 from streams.sessions.counts import VerdictTally
 from streams.sessions.coverage import CoverageTally, Judging, judging_rules
 from streams.sessions.publish import Publisher
 from streams.sessions.quota import SignalQuota
 from streams.sessions.summaries import Summaries, summary
 from streams.windows.close import Close, CloseReason
-from streams.windows.outcomes import Outcome, outcomes, rule_text, withhold
+from streams.windows.outcomes import Outcome, evaluate_close, rule_text, withhold
 from streams.windows.partition import Partition
 from streams.windows.positions import Position
 from streams.windows.rocksdb import Store
@@ -46,16 +46,16 @@ CHECKPOINT_S = 10.0
 One is published at once where rules judge from another moment on: whoever pushed them waits to be told."""
 
 
-ROW_EVERY = 256
+RESUME_POINT_EVERY = 256
 """While windows are built again no step remembers where that can begin: without rows the next rebuild were as long."""
 
 
-class Work:
+class PartitionTask:
     """A facts partition while this worker has it.
 
     `topic_id` is the facts log's, `last` the checkpoint it begins with, None when there is none; `counted` is the one
     whose counts go on, which may be of an earlier log. `published_to` is the
-    facts offset below which all is published, `cut_below` the one below which no checkpoint needs the log any more,
+    facts offset below which all is published, `trim_below` the one below which no checkpoint needs the log any more,
     `rule_set` the fingerprint of the set that the last facts message was projected with.
     """
 
@@ -75,7 +75,7 @@ class Work:
         self.partition = partition
         self.published_to = 0 if last is None else last.published_to
         self.rule_set: str | None = None
-        self.cut_below = 0
+        self.trim_below = 0
         self._settings = settings
         self._known = known
         self._topic_id = topic_id
@@ -86,7 +86,7 @@ class Work:
         self._first_generation = 0
         if counted is not None:
             self._first_generation = counted.generation + 1 if last is None else counted.first_generation
-        covered = takeover.covered(number, last or counted)
+        covered = recovery.decode_covered(number, last or counted)
         if last is None and covered is not None:
             # Another reading: it has what is there of the log, and its input goes on from what the one before covered.
             reached_ms = max(covered.reached_ms, covered.to_ms)
@@ -94,7 +94,7 @@ class Work:
                 covered, facts_to=partition.next_offset, windows_judged=0, reached_ms=reached_ms
             )
         self._coverage = CoverageTally(number, partition.next_offset, covered)
-        self._quota = SignalQuota.shared(settings, number, partition.said)
+        self._quota = SignalQuota.shared(settings, number, partition.hourly_signals)
         self.summaries = Summaries(
             number,
             settings.facts_partitions,
@@ -102,11 +102,11 @@ class Work:
             counted,
             is_limited=settings.signals_per_hour is not None,
         )
-        self._shown = metrics.ClockShown(number)
+        self._clock_gauges = metrics.ClockShown(number)
         self._judged = metrics.Judged()
         self._judges_from: dict[str, int] = {}
         self._judging_times = JudgingTimes([])
-        self._judging_noted = -1
+        self._judging_at = -1
         self._stepped_to = partition.next_offset
         self._checkpointed_s = time.monotonic()
         self._checkpointed_rules = partition.rules_changed_count
@@ -122,11 +122,11 @@ class Work:
     @property
     def is_durable(self) -> bool:
         """Every message that was taken in is in the store."""
-        return not self._is_behind and self.partition.next_offset == self._stepped_to
+        return not self._is_recovering and self.partition.next_offset == self._stepped_to
 
     @property
-    def _is_behind(self) -> bool:
-        return self.partition.is_rereading or self.partition.next_offset < self.published_to
+    def _is_recovering(self) -> bool:
+        return self.partition.is_recovering or self.partition.next_offset < self.published_to
 
     def judges_from(self) -> dict[str, int]:
         """From when each rule judges, as `RuleTimes.judges_from`; the same object until that changes."""
@@ -137,9 +137,9 @@ class Work:
         """Gives up what it holds; what was not stepped never happened."""
         self._publisher.close()
         self._store.close()
-        self._shown.hide()
+        self._clock_gauges.hide()
 
-    def take_in(self, offset: int, value: bytes) -> None:
+    def process(self, offset: int, value: bytes) -> None:
         """Takes in one facts message and sends what closes by it.
 
         Raises:
@@ -147,13 +147,13 @@ class Work:
             StateError: it cannot be read, or something before it is missing.
         """
         if facts.is_foreign(value):
-            self._pass_over(offset)
+            self._skip_foreign(offset)
             return
         message = self._read(offset, value)
         rules = self._rules(message.rules)
         self.rule_set = message.rules
         partition = self.partition
-        is_said = offset >= self.published_to
+        publishes = offset >= self.published_to
         is_new = offset >= partition.next_offset
         self._generation_before, self._replay_before = self._generation, partition.clock.replay
         before_ms = partition.clock.now_ms
@@ -162,8 +162,8 @@ class Work:
         windows_judged = 0
         with metrics.STAGE.labels("apply").time():
             for close in partition.apply(offset, message):
-                self._deliver(close, rules, is_said=is_said)
-                windows_judged += is_said
+                self._evaluate(close, rules, publishes=publishes)
+                windows_judged += publishes
         if self._generation != self._generation_before and before_ms is not None:
             self._coverage.reach(before_ms)
             self._ended_ms[self._generation_before] = before_ms
@@ -172,21 +172,21 @@ class Work:
             self._coverage.apply(offset, message, windows_judged)
         # The checkpoint counts closed windows: it must not be older than the store that has them.
         self._has_output |= bool(windows_judged)
-        partition.sessions.waiting.shrink(self._memory_bytes // 4)
-        if not is_said and offset % ROW_EVERY == 0:
-            partition.add_row()
-        if is_said:
+        partition.sessions.buffer.spill(self._memory_bytes // 4)
+        if not publishes and offset % RESUME_POINT_EVERY == 0:
+            partition.add_resume_point()
+        if publishes:
             metrics.LATE_TO_CLOCK.inc(partition.late_count - late_count)
             metrics.STALE_SECTIONS.inc(partition.stale_count - stale_count)
             metrics.TRACES_EVICTED.inc(partition.evicted_count - evicted_count)
 
-    def asks(self) -> frozenset[int]:
-        """The facts partitions whose last checkpoints are wanted, to be told to `hear`."""
-        return frozenset() if self._is_behind else self.summaries.asks(self._hour)
+    def required_checkpoints(self) -> frozenset[int]:
+        """The facts partitions whose last checkpoints are wanted, to be told to `receive_checkpoints`."""
+        return frozenset() if self._is_recovering else self.summaries.required_checkpoints(self._hour)
 
-    def hear(self, found: Mapping[int, Checkpoint | None]) -> None:
+    def receive_checkpoints(self, found: Mapping[int, Checkpoint | None]) -> None:
         """Takes in the checkpoints of other facts partitions."""
-        self.summaries.hear(found)
+        self.summaries.receive_checkpoints(found)
 
     def prepare(self, *, is_last: bool = False) -> bool:
         """The first half of a step: puts what is to be published into the transaction; False when nothing is to do.
@@ -194,19 +194,19 @@ class Work:
         With the last step before an orderly end goes a coverage record, due or not: evidence is not to end before it.
         """
         clock_ms = self.partition.clock.now_ms
-        is_owed = is_last and self._coverage.is_owed(clock_ms, self.partition.next_offset)
-        if self._is_behind or (self.is_durable and not is_owed):
+        has_unreported = is_last and self._coverage.has_unreported(clock_ms, self.partition.next_offset)
+        if self._is_recovering or (self.is_durable and not has_unreported):
             return False
         self._limit_disk()
         self._send_counts(clock_ms or 0)
         for withheld in self.summaries.take(self._hour):
             self._send_summary(withheld)
-        if clock_ms is not None and (is_owed or self._coverage.is_due(clock_ms, self._generation)):
+        if clock_ms is not None and (has_unreported or self._coverage.is_due(clock_ms, self._generation)):
             self._send_coverage(clock_ms)
         self._position = msgspec.structs.replace(
             self.partition.position(self._coverage.facts_from),
             counted=self._verdicts.counted,
-            covered=msgspec.msgpack.encode(self._coverage.so_far),
+            covered=msgspec.msgpack.encode(self._coverage.current),
         )
         is_other = self._checkpointed_rules != self.partition.rules_changed_count
         if self._has_output or is_other or time.monotonic() - self._checkpointed_s >= CHECKPOINT_S:
@@ -230,15 +230,15 @@ class Work:
         with metrics.STAGE.labels("publish").time():
             self._publisher.commit()
 
-    def keep(self, works: int) -> None:
+    def flush_state(self, tasks: int) -> None:
         """The second half of a step, after `commit`: the store takes it, and what is too much leaves memory.
 
-        `works` is among how many facts partitions memory and disk are to be shared.
+        `tasks` is among how many facts partitions memory and disk are to be shared.
         """
-        self._memory_bytes = self._settings.window_memory_bytes // works
-        self._shares = works
+        self._memory_bytes = self._settings.window_memory_bytes // tasks
+        self._shares = tasks
         if self._checkpoint is not None:
-            self.published_to, self.cut_below = self._checkpoint.published_to, self._checkpoint.start_offset
+            self.published_to, self.trim_below = self._checkpoint.published_to, self._checkpoint.start_offset
             self._checkpointed_s = time.monotonic()
             self._checkpoint, self._has_output = None, False
         if self._position is not None:
@@ -248,9 +248,9 @@ class Work:
             self._stepped_to, self._position = self._position.next_offset, None
         self.partition.sessions.cool(self._memory_bytes)
         clock = self.partition.clock
-        self._shown.show(clock.now_ms, clock.held_by(), self.partition.sessions.open_windows)
+        self._clock_gauges.show(clock.now_ms, clock.held_by(), self.partition.sessions.open_windows)
 
-    def _pass_over(self, offset: int) -> None:
+    def _skip_foreign(self, offset: int) -> None:
         """Goes on behind a message that nobody of ours has written.
 
         Had it been a flush after all, the next section of a source would not go on where the one before it ended, and
@@ -265,7 +265,7 @@ class Work:
         )
         for close in self.partition.apply(offset, facts.Facts(facts.VERSION, "", [])):
             rule_set = self.rule_set or min(self.partition.rules.rule_sets)
-            self._deliver(close, self._rules(rule_set), is_said=offset >= self.published_to)
+            self._evaluate(close, self._rules(rule_set), publishes=offset >= self.published_to)
 
     def _read(self, offset: int, value: bytes) -> facts.Facts:
         try:
@@ -282,36 +282,36 @@ class Work:
         self.partition.sessions.counted = self._known.counted()
         return self._known.sets[rule_set]
 
-    def _deliver(self, close: Close, rules: RuleSet, *, is_said: bool) -> None:
-        """Judges a close; what was published before (not `is_said`) is only remembered."""
+    def _evaluate(self, close: Close, rules: RuleSet, *, publishes: bool) -> None:
+        """Judges a close; what was published before (not `publishes`) is only remembered."""
         judging = self.partition.rules.judging(
-            self._known.rule_fingerprints, chain_first_ms=close.seen_from_ms, reach_ms=self._reach_ms
+            self._known.rule_fingerprints, chain_first_ms=close.known_from_ms, reach_ms=self._reach_ms
         )
-        for outcome in outcomes(close, rules, judging, reach_ms=self._reach_ms):
+        for outcome in evaluate_close(close, rules, judging, reach_ms=self._reach_ms):
             # Also of what was published before: whether it was withheld is not remembered anywhere else.
-            finding = self._admitted(close, outcome, is_said=is_said)
-            if is_said:
+            finding = self._admitted(close, outcome, publishes=publishes)
+            if publishes:
                 self._count(close, outcome)
-            if is_said and finding is not None:
+            if publishes and finding is not None:
                 self._send_signal(finding, self.number)
-                if not self._is_read_again(close):
+                if not self._was_counted_before(close):
                     metrics.SIGNALS.labels(outcome.rule.id, outcome.rule.severity.value).inc()
-        self.partition.said = self._quota.said
-        if is_said and not self._is_read_again(close):
+        self.partition.hourly_signals = self._quota.hourly_signals
+        if publishes and not self._was_counted_before(close):
             self._judged.closed[close.reason.value] += 1
 
     def _count(self, close: Close, outcome: Outcome) -> None:
         # When all is read again what ends with that is the earlier generation's.
         is_over = close.reason is CloseReason.END_OF_INPUT
         self._verdicts.add_outcome(self._generation_before if is_over else self._generation, close, outcome)
-        if self._is_read_again(close):
+        if self._was_counted_before(close):
             return
         if outcome.excepted > 0:
             metrics.EXCEPTED.labels(outcome.rule.id).inc()
         if outcome.previous != outcome.verdict:
             self._judged.verdicts[outcome.rule.id, outcome.verdict] += 1
 
-    def _admitted(self, close: Close, outcome: Outcome, *, is_said: bool) -> Finding | None:
+    def _admitted(self, close: Close, outcome: Outcome, *, publishes: bool) -> Finding | None:
         finding = outcome.finding
         if finding is None:
             return None
@@ -319,17 +319,17 @@ class Work:
         is_over = close.reason is CloseReason.END_OF_INPUT
         replay = self._replay_before if is_over else self.partition.clock.replay
         is_admitted = self._quota.admit(finding, replay)
-        if is_said:
+        if publishes:
             self._verdicts.note_signal(is_published=is_admitted)
         if is_admitted:
             return finding
         withhold(close.chain, outcome.rule)
-        if is_said:
+        if publishes:
             metrics.SIGNALS_WITHHELD.labels(outcome.rule.id).inc()
             self.summaries.add(Hour(self._topic_id, *self._quota.hour), finding, self.rule_set or "")
         return None
 
-    def _is_read_again(self, close: Close) -> bool:
+    def _was_counted_before(self, close: Close) -> bool:
         """An earlier generation came as far as this: metrics have counted it."""
         return (
             self._generation > 0
@@ -369,7 +369,7 @@ class Work:
 
     def _send_coverage(self, clock_ms: int) -> None:
         sessions = self.partition.sessions
-        self._coverage.begin(self.partition.rules.begun_ms)
+        self._coverage.note_missing(self.partition.rules.missing_until_ms)
         judging = Judging(
             self._generation,
             clock_ms,
@@ -389,7 +389,7 @@ class Work:
         return judging_rules([self._known.sets[name] for name in sets], judges_from, least_ms)
 
     def _send_checkpoint(self, position: Position) -> None:
-        rebuilt = position.rebuilt()
+        rebuilt = position.without_local_state()
         self._checkpointed_rules = self.partition.rules_changed_count
         self._checkpoint = Checkpoint(
             checkpoints.VERSION,
@@ -397,9 +397,9 @@ class Work:
             position.next_offset,
             rebuilt.next_offset,
             msgspec.msgpack.encode(rebuilt),
-            msgspec.msgpack.encode(self._coverage.so_far),
-            standing=self._standing(),
-            said=self._quota.said,
+            msgspec.msgpack.encode(self._coverage.current),
+            standing=self._status(),
+            said=self._quota.hourly_signals,
             counted=self._verdicts.counted,
             first_generation=self._first_generation,
             generation=self._generation,
@@ -409,14 +409,14 @@ class Work:
         )
         self._send("checkpoints", checkpoints.key(self.number), checkpoints.encode(self._checkpoint))
 
-    def _standing(self) -> Standing:
+    def _status(self) -> Standing:
         self._note_judging()
         clock = self.partition.clock
         holder = clock.held_by()
-        mark = None if holder is None else clock.marks.get(holder)
+        progress = None if holder is None else clock.progress.get(holder)
         return Standing(
             clock.now_ms,
-            None if holder is None else Holder(*holder, None if mark is None else mark.watermark_ms),
+            None if holder is None else Holder(*holder, None if progress is None else progress.watermark_ms),
             self.partition.sessions.open_windows,
             self.rule_set,
             self._judging_times,
@@ -425,9 +425,9 @@ class Work:
     def _note_judging(self) -> None:
         """Works out from when rules judge where that changed: with thousands of rules it takes milliseconds."""
         partition = self.partition
-        if self._judging_noted == partition.rules_changed_count:
+        if self._judging_at == partition.rules_changed_count:
             return
-        self._judging_noted = partition.rules_changed_count
+        self._judging_at = partition.rules_changed_count
         self._judges_from = partition.rules.judges_from(self._known.rule_fingerprints, reach_ms=self._reach_ms)
         self._judging_times = JudgingTimes.of(partition.rules.rule_sets, self._judges_from)
 

@@ -8,46 +8,46 @@ from confluent_kafka import Consumer, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.ingest.pace import AHEAD_MS, Pauses, Standing, ahead
+from streams.ingest.watermark_alignment import MAX_DRIFT_MS, PartitionProgress, PausedPartitions, too_far_ahead
 from streams.observe import metrics
 from tests.support.builders import TOPIC
 
 A, B, C = ((TOPIC, number) for number in range(3))
 
 
-def at(reached_ms: int | None, *, began_ms: int | None = 0, at_end: bool = False) -> Standing:
+def at(reached_ms: int | None, *, began_ms: int | None = 0, at_end: bool = False) -> PartitionProgress:
     """A partition that has come so far."""
-    return Standing(began_ms, reached_ms, at_end)
+    return PartitionProgress(began_ms, reached_ms, at_end)
 
 
 def test_partition_far_ahead_waits() -> None:
     """More than a minute ahead of the slowest: it waits; exactly a minute: it goes on."""
-    found = ahead({A: at(5), B: at(5 + AHEAD_MS), C: at(6 + AHEAD_MS)})
+    found = too_far_ahead({A: at(5), B: at(5 + MAX_DRIFT_MS), C: at(6 + MAX_DRIFT_MS)})
 
     assert {C} == found
 
 
 def test_paused_partition_goes_on_at_half() -> None:
     """What is paused stays so until it is half a minute ahead, so that it does not stop and go."""
-    half_ms = AHEAD_MS // 2
+    half_ms = MAX_DRIFT_MS // 2
 
-    found = ahead({A: at(5), B: at(5 + half_ms), C: at(6 + half_ms)}, {B, C})
+    found = too_far_ahead({A: at(5), B: at(5 + half_ms), C: at(6 + half_ms)}, {B, C})
 
     assert {C} == found
 
 
 def test_partition_at_its_end_holds_nobody() -> None:
     """There is nothing to wait for in a partition that is read to its end."""
-    found = ahead({A: at(5, at_end=True), B: at(AHEAD_MS * 9)})
+    found = too_far_ahead({A: at(5, at_end=True), B: at(MAX_DRIFT_MS * 9)})
 
     assert set() == found
 
 
 def test_partition_that_was_taken_away_holds_nobody() -> None:
     """When the slow one is another worker's, the paused one goes on."""
-    paused = ahead({A: at(5), B: at(AHEAD_MS * 9)})
+    paused = too_far_ahead({A: at(5), B: at(MAX_DRIFT_MS * 9)})
 
-    found = ahead({B: at(AHEAD_MS * 9)}, paused)
+    found = too_far_ahead({B: at(MAX_DRIFT_MS * 9)}, paused)
 
     assert [frozenset({B}), frozenset()] == [paused, found]
 
@@ -56,48 +56,50 @@ def test_partition_without_a_record_is_where_the_others_began() -> None:
     """Of a partition that has given nothing yet nobody knows how far behind it is: the others go on for a minute."""
     unknown = at(None, began_ms=None)
 
-    found = ahead({A: unknown, B: at(100 + AHEAD_MS, began_ms=100), C: at(101 + AHEAD_MS, began_ms=200)})
+    found = too_far_ahead(
+        {A: unknown, B: at(100 + MAX_DRIFT_MS, began_ms=100), C: at(101 + MAX_DRIFT_MS, began_ms=200)}
+    )
 
     assert {C} == found
 
 
 def test_nothing_is_known_yet() -> None:
     """Before the first record nobody waits."""
-    assert set() == ahead({A: at(None, began_ms=None)})
+    assert set() == too_far_ahead({A: at(None, began_ms=None)})
 
 
-times_ms = st.none() | st.integers(0, 10 * AHEAD_MS)
+times_ms = st.none() | st.integers(0, 10 * MAX_DRIFT_MS)
 many = st.dictionaries(st.integers(0, 9).map(lambda number: (TOPIC, number)), st.builds(at, times_ms))
 
 
 @given(many, st.sets(st.integers(0, 9).map(lambda number: (TOPIC, number))))
-def test_one_always_goes_on(standings: dict[tuple[str, int], Standing], paused: set[tuple[str, int]]) -> None:
+def test_one_always_goes_on(progress: dict[tuple[str, int], PartitionProgress], paused: set[tuple[str, int]]) -> None:
     """Whatever was paused before, not all partitions wait."""
-    found = ahead(standings, paused)
+    found = too_far_ahead(progress, paused)
 
-    assert not standings or found < standings.keys()
+    assert not progress or found < progress.keys()
 
 
 def test_lead_is_bounded() -> None:
     """A partition with an hour in front of it and one with a minute: read by chance, they stay close together."""
-    random, reached_ms, paused = Random(1), {A: 0, B: 15 * AHEAD_MS}, frozenset[tuple[str, int]]()
+    random, reached_ms, paused = Random(1), {A: 0, B: 15 * MAX_DRIFT_MS}, frozenset[tuple[str, int]]()
     leads_ms: list[int] = []
 
-    while reached_ms[A] < 30 * AHEAD_MS:
-        paused = ahead({source: at(each_ms) for source, each_ms in reached_ms.items()}, paused)
+    while reached_ms[A] < 30 * MAX_DRIFT_MS:
+        paused = too_far_ahead({source: at(each_ms) for source, each_ms in reached_ms.items()}, paused)
         source = random.choice([each for each in (A, B) if each not in paused])
         reached_ms[source] += 1000
         leads_ms.append(abs(reached_ms[B] - reached_ms[A]))
 
-    caught_up = next(number for number, lead_ms in enumerate(leads_ms) if lead_ms <= AHEAD_MS)
-    assert max(leads_ms[caught_up:]) <= AHEAD_MS + 1000
+    caught_up = next(number for number, lead_ms in enumerate(leads_ms) if lead_ms <= MAX_DRIFT_MS)
+    assert max(leads_ms[caught_up:]) <= MAX_DRIFT_MS + 1000
 
 
 def test_metric_says_how_many_wait_and_why() -> None:
     """The gauge counts the paused partitions by reason; a partition that is gone is not resumed."""
     consumer = Consumer({"bootstrap.servers": "127.0.0.1:1", "group.id": "any", "log_level": 0})
     consumer.assign([TopicPartition(*source, 0) for source in (A, B)])
-    pauses = Pauses(consumer)
+    pauses = PausedPartitions(consumer)
 
     shown: list[list[float]] = []
     for wanted, reason in (({A, B}, "unconfirmed"), ({B}, "ahead"), (set[tuple[str, int]](), "ahead")):

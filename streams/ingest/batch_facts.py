@@ -1,7 +1,7 @@
 """The facts of a run's records, each record within its budget: the same for ingest and replay.
 
-In: the messages of a run, and the spans in it that rules look at. Out: per record with hits its facts by trace, or why
-it is refused.
+In: the messages of a batch, and the spans in it that rules look at. Out: per record with hits its facts by trace, or
+why it is refused.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from streams.decode.batches import Hits, Run
-from streams.ingest.flush import Draft
+from streams.decode.batches import BatchResult, Hits
+from streams.ingest.flush import SectionBuilder
 from streams.projection.budget import Budget, RecordFacts
 from streams.projection.project import Projector
 from topics.records.facts import Fact
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _offset = attrgetter("offset")
 
 
-class FactsOf(NamedTuple):
+class RecordHits(NamedTuple):
     """The facts of one record, beside the hits that they are of; `reason` is as in `RecordFacts`."""
 
     message: Message
@@ -32,21 +32,23 @@ class FactsOf(NamedTuple):
     size_bytes: int
 
 
-def run_facts(messages: Sequence[Message], run: Run, projector: Projector, budget: Budget) -> Iterator[FactsOf]:
-    """The facts of each record of a run that has hits, in order."""
+def batch_facts(
+    messages: Sequence[Message], batch: BatchResult, projector: Projector, budget: Budget
+) -> Iterator[RecordHits]:
+    """The facts of each record of a batch that has hits, in order."""
     following = iter(messages)
-    for offset, hits in groupby(run.hits, _offset):
+    for offset, hits in groupby(batch.hits, _offset):
         message = next(each for each in following if each.offset() == offset)
         facts = RecordFacts(projector, budget.facts_bytes(len(message.value() or b"")))
         found = [(each, facts.of_trace(each.spans)) for each in hits]
-        yield FactsOf(message, found, facts.reason, facts.size_bytes)
+        yield RecordHits(message, found, facts.reason, facts.size_bytes)
 
 
-def add_to(draft: Draft, record: FactsOf) -> int:
-    """Adds the facts of a record, whose touches are added, to a draft; returns how many there are."""
+def add_to_builder(builder: SectionBuilder, record: RecordHits) -> int:
+    """Adds the facts of a record, whose touches are added, to a builder; returns how many there are."""
     if record.reason is not None:
-        draft.add_dead_letter(record.found[0][0].offset)
+        builder.add_dead_letter(record.found[0][0].offset)
     for hits, facts in record.found:
         if facts or record.reason is not None:
-            draft.add_facts(hits.trace_id, hits.tick, hits.offset, facts, is_incomplete=record.reason is not None)
+            builder.add_facts(hits.trace_id, hits.tick, hits.offset, facts, is_incomplete=record.reason is not None)
     return sum(len(facts) for _, facts in record.found)

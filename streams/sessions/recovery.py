@@ -2,9 +2,9 @@
 
     1  the partition's publisher is made: every earlier worker of the partition is fenced
     2  its last checkpoint is read: `last_checkpoint`; where none is left, and the store on this disk has all that was
-       published, it is made again from the store and the last verdicts (`remade`)
+       published, it is made again from the store and the last verdicts (`reconstructed_checkpoint`)
     3  the store on this disk is taken when the facts log still holds all that it needs; else it is thrown away, and
-       the windows are built again from the checkpoint's first row
+       the windows are built again from the checkpoint's first point
     4  the facts messages that wait, or from which the windows are built, are read again: by a reader of our own, since
        Faust begins where its group committed
 
@@ -13,7 +13,8 @@ What follows from facts messages below the checkpoint's `published_to` is not pu
 There may be nothing to go on from: no checkpoint, one of another log, or one whose facts are gone. Then what is left of
 the log is read as another generation, which supersedes the one before only where it judged a time whole: so nothing
 counts twice. Of what was known only the chain of counts and the end of coverage go on. A log of which the beginning is
-gone is begun midway: no rule judges a trace that could have begun before. What is lost by that is said (`say_begin`).
+gone is begun midway: no rule judges a trace that could have begun before. What is lost by that is said
+(`report_losses`).
 """
 
 from __future__ import annotations
@@ -59,13 +60,13 @@ class LogIdentity:
         """Opens the store of facts partition `number`."""
         return Store(store_path(settings, number), self._of_store(settings))
 
-    def stored(self, settings: Settings, number: int) -> Position | None:
+    def stored_position(self, settings: Settings, number: int) -> Position | None:
         """What the store of facts partition `number` would begin with; raises `StateError` as `store` does."""
-        return rocksdb.look(store_path(settings, number), self._of_store(settings))
+        return rocksdb.read_position(store_path(settings, number), self._of_store(settings))
 
     def _of_store(self, settings: Settings) -> Identity:
-        cut = f"{settings.gap_ms}/{settings.lateness_ms}/{settings.max_duration_ms}"
-        return Identity(FORMAT, self.cluster_id, self.topic_id, cut)
+        bounds = f"{settings.gap_ms}/{settings.lateness_ms}/{settings.max_duration_ms}"
+        return Identity(FORMAT, self.cluster_id, self.topic_id, bounds)
 
 
 def store_path(settings: Settings, number: int) -> Path:
@@ -91,29 +92,33 @@ def of_log(found: Checkpoint | None, topic_id: str) -> Checkpoint | None:
     return found if found is not None and found.topic_id == topic_id else None
 
 
-def usable(found: Checkpoint | None, topic_id: str, stored: Position | None, log_begin: int) -> Checkpoint | None:
+def usable_checkpoint(
+    found: Checkpoint | None, topic_id: str, stored: Position | None, log_begin: int
+) -> Checkpoint | None:
     """The checkpoint to go on from, with the position of the store on this disk; None where there is none."""
     if found is None:
         return None
     if found.topic_id != topic_id:
-        return None if found.topic_id else remade(found, topic_id, stored, log_begin)
-    return found if is_whole(stored, log_begin) or found.start_offset >= log_begin else None
+        return None if found.topic_id else reconstructed_checkpoint(found, topic_id, stored, log_begin)
+    return found if has_required_log(stored, log_begin) or found.start_offset >= log_begin else None
 
 
-def remade(found: Checkpoint, topic_id: str, stored: Position | None, log_begin: int) -> Checkpoint | None:
+def reconstructed_checkpoint(
+    found: Checkpoint, topic_id: str, stored: Position | None, log_begin: int
+) -> Checkpoint | None:
     """The checkpoint that is gone, where the store has all that was published of this log; else None.
 
     `found` is what the verdicts tell. The store says where their chain and their coverage ended with its last step, so
     whatever was published later, or written by somebody else, shows.
     """
-    if stored is None or stored.counted is None or not is_whole(stored, log_begin):
+    if stored is None or stored.counted is None or not has_required_log(stored, log_begin):
         return None
-    told, known = (
+    published, stored_end = (
         msgspec.msgpack.decode(each or _NOTHING, type=Covered | None) for each in (found.covered, stored.covered)
     )
-    has_all = _ends(stored.counted, known) == _ends(found.counted, told)
-    row, rebuilt = stored.rows[-1], stored.rebuilt()
-    if not has_all or row.facts_offset != stored.next_offset or row.generation > found.generation:
+    has_all = _ends(stored.counted, stored_end) == _ends(found.counted, published)
+    point, rebuilt = stored.resume_points[-1], stored.without_local_state()
+    if not has_all or point.facts_offset != stored.next_offset or point.generation > found.generation:
         return None
     return msgspec.structs.replace(
         found,
@@ -123,9 +128,9 @@ def remade(found: Checkpoint, topic_id: str, stored: Position | None, log_begin:
         start=msgspec.msgpack.encode(rebuilt),
         covered=stored.covered,
         standing=None,
-        said=row.said,
+        said=point.hourly_signals,
         counted=stored.counted,
-        first_generation=found.generation - row.generation,
+        first_generation=found.generation - point.generation,
     )
 
 
@@ -134,7 +139,7 @@ def _ends(counted: Counted, covered: Covered | None) -> tuple[object, ...]:
     return counted.seq, counted.head, end
 
 
-def begins_midway(found: Checkpoint | None, last: Checkpoint | None, bounds: LogBounds) -> bool:
+def is_log_start_missing(found: Checkpoint | None, last: Checkpoint | None, bounds: LogBounds) -> bool:
     """Whether facts are gone without which it is not known what began before: nothing goes on, and not all is read.
 
     Without a checkpoint a log that ends before the one that coverage tells of is another one.
@@ -144,21 +149,23 @@ def begins_midway(found: Checkpoint | None, last: Checkpoint | None, bounds: Log
     return bounds.begin > 0 or (found is not None and (bool(found.topic_id) or found.published_to > bounds.end))
 
 
-def say_begin(number: int, found: Checkpoint | None, last: Checkpoint | None, topic_id: str, bounds: LogBounds) -> None:
+def report_losses(
+    number: int, found: Checkpoint | None, last: Checkpoint | None, topic_id: str, bounds: LogBounds
+) -> None:
     """Says what is lost, if anything is; evidence has it as a gap."""
     if last is not None:
         if found is not None and not found.topic_id:
             metrics.CHECKPOINTS_LOST.inc()
             log.warning("a facts partition has no checkpoint: its store has all that was published", partition=number)
         return
-    is_midway = begins_midway(found, last, bounds)
-    if found is None and not is_midway:
+    log_start_missing = is_log_start_missing(found, last, bounds)
+    if found is None and not log_start_missing:
         return
     metrics.CHECKPOINTS_LOST.inc()
     standing = None if found is None else found.standing
     open_windows = None if found is None or standing is None or not found.topic_id else standing.open_windows
     metrics.WINDOWS_LOST.inc(open_windows or 0)
-    if not is_midway:
+    if not log_start_missing:
         log.warning(
             "a facts partition has no checkpoint: all its facts are read again, its counts go on as another reading",
             partition=number,
@@ -166,7 +173,7 @@ def say_begin(number: int, found: Checkpoint | None, last: Checkpoint | None, to
         )
         return
     log.error(
-        _what_is_gone(found, topic_id),
+        _loss_event(found, topic_id),
         partition=number,
         from_offset=bounds.begin,
         open_windows=open_windows,
@@ -175,7 +182,7 @@ def say_begin(number: int, found: Checkpoint | None, last: Checkpoint | None, to
     )
 
 
-def _what_is_gone(found: Checkpoint | None, topic_id: str) -> str:
+def _loss_event(found: Checkpoint | None, topic_id: str) -> str:
     if found is None or not found.topic_id:
         event = "a facts partition has no checkpoint and its first facts are gone"
     elif found.topic_id == topic_id:
@@ -185,7 +192,7 @@ def _what_is_gone(found: Checkpoint | None, topic_id: str) -> str:
     return f"{event}: windows that were open are lost, and their traces have no verdict"
 
 
-def begin(
+def open_partition(
     settings: Settings,
     known: RuleSets,
     number: int,
@@ -193,7 +200,7 @@ def begin(
     last: Checkpoint | None,
     log_begin: int,
     *,
-    is_midway: bool = False,
+    log_start_missing: bool = False,
 ) -> Partition:
     """The partition as its store has it, else as the checkpoint lets it begin; without one where the log begins.
 
@@ -204,12 +211,14 @@ def begin(
     memory_bytes = settings.window_memory_bytes // settings.facts_partitions
     sessions = Sessions(Bounds.of(settings), known.counted(), store, memory_bytes=memory_bytes)
     # Without a checkpoint all is counted anew: what the store has would be amended without ever having been added.
-    has_store = last is not None and is_whole(position, log_begin)
+    has_store = last is not None and has_required_log(position, log_begin)
     if has_store:
         sessions.restore(store)
     if not has_store or position is None:
         store.clear()
-        position = Position.beginning(log_begin, is_midway=is_midway) if last is None else _start(number, last)
+        position = (
+            Position.initial(log_begin, log_start_missing=log_start_missing) if last is None else _start(number, last)
+        )
         if last is not None:
             log.warning(
                 "windows are built again from the facts log", partition=number, from_offset=position.next_offset
@@ -218,7 +227,7 @@ def begin(
         # A step that was published and not written may have decided on one.
         later = [offset for offset in _start(number, last).evictions if offset >= position.next_offset]
         position = msgspec.structs.replace(position, evictions=[*position.evictions, *later])
-    sessions.remember(position.ended, position.long, has_store=has_store)
+    sessions.restore_position(position.ended_chains, position.long_presences, has_store=has_store)
     return Partition(
         settings.source_topics,
         sessions,
@@ -228,12 +237,12 @@ def begin(
     )
 
 
-def is_whole(position: Position | None, log_begin: int) -> bool:
+def has_required_log(position: Position | None, log_begin: int) -> bool:
     """The facts log still holds all that a store with this position needs."""
-    return position is not None and position.refill_row.facts_offset >= log_begin
+    return position is not None and position.resume_point.facts_offset >= log_begin
 
 
-def covered(number: int, last: Checkpoint | None) -> Covered | None:
+def decode_covered(number: int, last: Checkpoint | None) -> Covered | None:
     """Where the coverage records of a facts partition end, as its checkpoint says.
 
     Raises:
