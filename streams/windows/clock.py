@@ -1,12 +1,13 @@
 """The clock of a facts partition: record time, never the machine's.
 
-In: what sections say of their source partitions. Out: the time up to which every source partition is complete. The
-clock is the minimum over all partitions of all configured source topics; one that has not been heard of holds it, and
-no time-out ever leaves one out: catching up must not close anything early.
+In: the progress that sections report of their source partitions. Out: the time up to which every source partition is
+complete. The clock is the minimum watermark over all partitions of all configured source topics. A partition that has
+not reported yet holds the clock, and no time-out ever excludes one: otherwise catching up after an outage could close
+windows early.
 
-A source partition can begin again in two ways. Its topic was made again: its offsets start anew, its time goes on. Or
-the offsets of the whole ingest group were reset, to read the past once more: that is a new generation, with a clock of
-its own, of which every source partition must become part before that clock moves.
+Reading of a source partition can start over in two ways. When its topic was recreated, offsets start anew and time
+continues. When the offsets of the whole ingest group were reset, the past is read once more: that is a new generation
+with its own clock, which does not move before every source partition has joined the generation.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from topics.records.facts import Section
 
 
 class SourceProgress(msgspec.Struct, frozen=True, array_like=True):
-    """How far one source partition is applied.
+    """How far one source partition has been applied.
 
-    `[…, applied_to)` of the log with this `epoch` is, in this `replay` (see `topics.records.facts.Section`);
-    `watermark_ms` is None when unknown. `generation` numbers the replays that this facts partition took part in.
-    `missing_until_ms` is the section's.
+    Offsets `[…, applied_to)` of the log with this `epoch` have been applied in this `replay` (see
+    `topics.records.facts.Section`). `watermark_ms` is None when it is unknown. `generation` counts the replays that
+    this facts partition has been through. `missing_until_ms` is the section's.
     """
 
     epoch: int
@@ -44,7 +45,7 @@ ProgressBySource = Mapping[Source, SourceProgress]
 
 
 class SectionOrigin(Enum):
-    """What a section is to the clock: of its generation, the first of a new one, or sent by an ingest long replaced."""
+    """Whether a section is of the current generation, starts a new one, or comes from a worker replaced long ago."""
 
     CURRENT = "current"
     NEW_GENERATION = "new_generation"
@@ -52,9 +53,9 @@ class SectionOrigin(Enum):
 
 
 class Clock:
-    """The progress of all source partitions, and the time they agree on.
+    """The progress of all source partitions, and the time up to which all of them are complete.
 
-    `now_ms` never goes back inside a generation, not even when a partition appears whose time is behind; it is None
+    `now_ms` never decreases within a generation, not even when a partition appears whose time is behind. It is None
     until every partition of every topic in `topics` has a watermark.
     """
 
@@ -69,19 +70,19 @@ class Clock:
         self.progress: dict[Source, SourceProgress] = dict(progress or {})
         self.now_ms = now_ms
         self.generation = generation
-        # By replay; to ask all marks for each section takes the longer the more sources there are.
+        # By replay. A cache: scanning the progress of all sources for every section would be linear in their number.
         self._generations: dict[int, int] = {}
         for each in self.progress.values():
             self._note_generation(each)
         self._tick()
 
     def classify(self, section: Section) -> SectionOrigin:
-        """What the section is to this clock; to be asked before `advance`.
+        """Classify a section; call this before `advance`.
 
-        With the first record of a new generation the clock of the old one is given up.
+        The first record of a new generation discards the clock of the old one.
 
         Raises:
-            StateError: the source goes on where it was while others began again.
+            StateError: the source continues where it was although others were reset.
         """
         source = (section.topic, section.partition)
         progress = self.progress.get(source)
@@ -102,15 +103,15 @@ class Clock:
         return SectionOrigin.NEW_GENERATION
 
     def advance(self, section: Section) -> int:
-        """Takes in a section that is not stale; returns the offset from which its entries are new.
+        """Apply a section that is not stale; return the offset from which its entries are new.
 
         Raises:
-            StateError: a hole before the section; sessions stops.
+            StateError: sections are missing before this one; sessions stops.
         """
         source = (section.topic, section.partition)
         progress = self.progress.get(source)
         if progress is None or progress.epoch != section.epoch:
-            # The log of a topic that was made again has its own offsets; time goes on.
+            # A recreated topic has new offsets; time continues.
             before_ms = None if progress is None else progress.watermark_ms
             generation = self.generation if progress is None else progress.generation
             progress = SourceProgress(
@@ -132,21 +133,21 @@ class Clock:
 
     @property
     def replay(self) -> int:
-        """The replay that the present generation reads, 0 before the first: the same in every facts partition."""
+        """The replay of the current generation, the same in every facts partition; 0 before the first one."""
         return max((one for one, generation in self._generations.items() if generation == self.generation), default=0)
 
     def missing_until_ms(self) -> int | None:
-        """Up to when records are missing before those that were read first in this generation; None: none are."""
+        """Return the time up to which records from before this generation's start are missing; None if none are."""
         current = (each for each in self.progress.values() if each.generation == self.generation)
         return max((each.missing_until_ms for each in current if each.missing_until_ms is not None), default=None)
 
     def tick(self) -> int | None:
-        """The clock after the sections taken in so far, in ms."""
+        """Update the clock from the sections applied so far; return it in ms."""
         self._tick()
         return self.now_ms
 
     def held_by(self) -> Source | None:
-        """The source partition with the lowest watermark, or one without any; None when nothing is configured."""
+        """Return the source partition with the lowest watermark, or one without any; None when none is configured."""
         return min(self._expected(), key=self._watermark_order, default=None)
 
     def _is_stale(self, section: Section, progress: SourceProgress | None) -> bool:
@@ -155,7 +156,7 @@ class Clock:
         return any(section.replay < replay for replay in self._generations)
 
     def _generation_of(self, section: Section) -> int:
-        """The generation a section belongs to: that of its replay, or one that nobody is part of yet."""
+        """Return the generation of the section's replay, or the next one if the replay is new."""
         generation = self._generations.get(section.replay)
         if generation is None:
             return 1 + max(self.generation, *self._generations.values()) if self.progress else self.generation
@@ -194,14 +195,15 @@ def _latest(one_ms: int | None, other_ms: int | None) -> int | None:
 
 def _gap_error(section: Section, applied_to: int) -> StateError:
     return StateError(
-        f"facts of {section.topic}[{section.partition}] go on at {section.from_offset}, applied is up to {applied_to}",
+        f"facts of {section.topic}[{section.partition}] continue at offset {section.from_offset}, but facts from "
+        f"offset {applied_to} on are missing",
         action="let only one application write the facts; to start over, reset the ingest group and delete the state",
     )
 
 
 def _partial_reset_error(section: Section) -> StateError:
     return StateError(
-        f"{section.topic}[{section.partition}] goes on at offset {section.from_offset} while other source partitions "
-        "were reset",
+        f"{section.topic}[{section.partition}] continues at offset {section.from_offset} although other source "
+        "partitions were reset",
         action="stop all workers, reset the offsets of the whole ingest group (--all-topics), and start again",
     )

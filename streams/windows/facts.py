@@ -1,9 +1,8 @@
-"""What a chain remembers of each atom: a join-semilattice, so order, grouping and repetition of facts cannot matter.
+"""The facts of a chain, by atom: a join-semilattice, so that order, grouping and repetition of facts cannot matter.
 
-In: facts from `betrace.facts`. Out: per atom the first and last start, the tick of the first record, up to five
-witnesses, for a counted atom the smallest identity hashes, and for one that pairs ask for its occurrences. `add` and
-`merge` commute, associate and are
-idempotent.
+In: facts from `betrace.facts`. Out: for each atom its first and last start, the tick of its first record, up to five
+witnesses, the smallest identity hashes if it is counted, and its occurrences if a pair needs them. `add` and `merge`
+are commutative, associative and idempotent.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ NO_START_NS = 1 << 64
 
 
 class WitnessedSpan(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One witness: which span or log record, when it started (Unix ns, None unknown), and what is shown of it."""
+    """One witness: a span or log record, its start (Unix ns, None if unknown) and what a signal shows of it."""
 
     identity: bytes
     start_ns: int | None
@@ -29,17 +28,17 @@ class WitnessedSpan(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def order(self) -> tuple[int, bytes]:
-        """Where it stands among witnesses: by start, unknown starts last, then by identity."""
+        """The sort key among witnesses: start, with unknown starts last, then identity."""
         return (NO_START_NS if self.start_ns is None else self.start_ns, self.identity)
 
 
 class AtomFacts(msgspec.Struct, array_like=True, gc=False):
-    """What is remembered of one atom.
+    """The facts of one atom.
 
     `witnesses` are the `WITNESS_COUNT` smallest by `WitnessedSpan.order`, sorted. `identities` are the smallest 8-byte
-    hashes of distinct identities, sorted; at most as many as the rules need (`counted`), so fewer than that is an exact
-    count. `first_tick` is the record time of the first hit: what a rule's finding is told by, whatever other rules saw
-    before. `occurrences` is None until a fact says that a pair asks for them.
+    hashes of distinct identities, sorted, and at most as many as the rules need (`counted`); a shorter list is an exact
+    count. `first_tick` is the record time of the first hit: it identifies a rule's finding, whatever other rules hit
+    before. `occurrences` is None until a fact carries keys for a pair.
     """
 
     first_ns: int | None = None
@@ -51,11 +50,11 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def identity_count(self) -> int:
-        """Distinct spans: exact below the atom's `counted`, else at least this many."""
+        """The number of distinct spans: exact below the atom's `counted`, a lower bound from there on."""
         return len(self.identities)
 
     def add(self, fact: Fact, counted: int, tick: int) -> None:
-        """Remembers one more fact of a record at `tick`; `counted` is how many identities the rules need."""
+        """Add a fact of a record at `tick`; `counted` is how many identities the rules need."""
         self._widen(fact.start_ns, fact.start_ns)
         if self.first_tick is None or tick < self.first_tick:
             self.first_tick = tick
@@ -71,7 +70,7 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False):
             self.occurrences.add(fact.identity, fact.start_ns, fact.keys)
 
     def merge(self, other: AtomFacts, counted: int) -> None:
-        """Remembers all that `other` remembers."""
+        """Add everything that `other` has."""
         self._widen(other.first_ns, other.last_ns)
         ticks = [tick for tick in (self.first_tick, other.first_tick) if tick is not None]
         self.first_tick = min(ticks, default=None)
@@ -96,7 +95,7 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False):
             return
         at = bisect_left(witnesses, order, key=_order)
         if at < len(witnesses) and witnesses[at].order == order:
-            # The same span sent twice with other content: the smaller bytes win, whichever came first.
+            # The same span was sent twice with different content: the smaller bytes win, whichever came first.
             witnesses[at] = min(witnesses[at], span, key=msgspec.msgpack.encode)
             return
         witnesses.insert(at, span)

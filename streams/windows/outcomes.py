@@ -1,7 +1,7 @@
-"""What is said of a closed window: verdicts compared with the last ones, findings for those that changed.
+"""Evaluates a closed window: compares verdicts with the previous ones and creates findings for those that changed.
 
-In: a close and the judgements of its chain. Out: outcomes, each with a finding when a signal is due. Pure but for
-`Chain.last_verdicts`, where the new verdict takes the old one's place.
+In: a close and the judgements of its chain. Out: outcomes, each with a finding if a signal is due. Pure except for
+`Chain.last_verdicts`, where the new verdict replaces the old one.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ LOG_IDENTITY_BYTES = 16
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """One rule's verdict on one chain: the new one, the one it takes back, and the finding if one is due.
+    """The verdict of one rule on one chain, the verdict it replaces, and a finding if a signal is due.
 
-    `first_ms` is the record time of the earliest fact of the rule's own atoms: when the trace began, for this rule.
-    `revision` is that of the chain's last signal, None when it has none. `excepted` is 1 when the rule would be
-    applicable but for an exception, -1 when that was so until now, else 0.
+    `first_ms` is the record time of the earliest fact of the rule's own atoms, which is when the trace began for this
+    rule. `revision` is that of the chain's last signal, None when it has none. `excepted` is 1 when the rule became
+    inapplicable only because of an exception, -1 when that ended, else 0.
     """
 
     rule: Rule
@@ -42,9 +42,9 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 def evaluate_close(
     close: Close, rules: RuleSet, judged_by: frozenset[str], *, reach_ms: int | None
 ) -> Iterator[Outcome]:
-    """The outcomes of one close, for the rules whose fingerprint is in `judged_by`.
+    """Yield the outcomes of a close, for the rules whose fingerprint is in `judged_by`.
 
-    `reach_ms` is gap + lateness; None, where verdicts are only counted, leaves the findings out.
+    `reach_ms` is gap + lateness; None omits the findings, for callers that only count verdicts.
     """
     for judgement in _judgements(close, rules):
         rule = judgement.rule
@@ -55,7 +55,7 @@ def evaluate_close(
 
 
 def _judgements(close: Close, rules: RuleSet) -> Iterator[Judgement]:
-    """The judgements of a close; those of rules that were about the chain and are not any more come last."""
+    """Yield the judgements of a close; rules that applied to the chain and no longer do come last."""
     silent = set(close.chain.last_verdicts)
     for judgement in judge(rules, close.chain.facts, whole=close.whole):
         silent.discard(_key(judgement.rule))
@@ -66,14 +66,17 @@ def _judgements(close: Close, rules: RuleSet) -> Iterator[Judgement]:
 
 
 def first_tick(chain: Chain, rule: Rule) -> int:
-    """The record tick of the chain's earliest fact of the rule's own atoms: the same, whatever other rules hit."""
+    """Return the tick of the earliest fact of the rule's own atoms, which other rules cannot influence."""
     facts = chain.facts
     found = (facts[atom].first_tick for atom in rule.atoms if atom in facts)
     return min((tick for tick in found if tick is not None), default=chain.first)
 
 
 def _key(rule: Rule) -> str:
-    """Two rules may say the same, and one rule something else after a push: each has verdicts of its own."""
+    """Return the key of a rule's verdicts.
+
+    Two rules may have the same text, and a push may change the text of a rule: each combination has its own verdicts.
+    """
     return f"{rule.id} {rule.fingerprint}"
 
 
@@ -93,7 +96,7 @@ def _outcome(close: Close, judgement: Judgement, first: int, reach_ms: int | Non
 
 
 def _last_verdict(before: LastVerdict | None, judgement: Judgement, published_ms: int | None) -> LastVerdict:
-    """What is remembered; `published_ms` is None when no signal goes out."""
+    """Return the verdict to remember; `published_ms` is None when no signal goes out."""
     revision, created_ms = (None, None) if before is None else (before.revision, before.created_ms)
     if published_ms is not None:
         revision, created_ms = (1, published_ms) if revision is None else (revision + 1, created_ms)
@@ -102,7 +105,7 @@ def _last_verdict(before: LastVerdict | None, judgement: Judgement, published_ms
 
 
 def withhold(chain: Chain, rule: Rule) -> None:
-    """The rule's first signal on the chain is not published: whoever reads signals never hears of it."""
+    """Mark the rule's first signal on the chain as unpublished, so that no amendment is published either."""
     chain.last_verdicts[_key(rule)] = msgspec.structs.replace(chain.last_verdicts[_key(rule)], withheld=True)
 
 
@@ -134,7 +137,7 @@ def _finding(
 
 
 def rule_text(rule: Rule) -> RuleText:
-    """What a signal tells of its rule."""
+    """Return what a signal states about its rule."""
     return RuleText(
         id=rule.id,
         title=rule.title,
@@ -151,14 +154,14 @@ def rule_text(rule: Rule) -> RuleText:
 
 
 def witnesses(chain: Chain, judgement: Judgement) -> Iterator[Shown]:
-    """The witnesses of a judgement: by subject in the order of the rule, then by start."""
+    """Yield the witnesses of a judgement, by subject in the order of the rule, then by start."""
     for subject, atom in judgement.subjects:
         remembered = chain.facts.get(atom)
         for remembered_span in remembered.witnesses if remembered else ():
             size, is_log = len(remembered_span.identity), len(remembered_span.identity) >= LOG_IDENTITY_BYTES
             yield Shown(
                 subject=subject,
-                # What a span without an id is told by is no id, and leads nowhere.
+                # The hash that identifies a span without an id is not a span id: no tool could look it up.
                 span_id=remembered_span.identity if is_log or size <= SPAN_ID_BYTES else b"",
                 name=remembered_span.witness.name,
                 service=remembered_span.witness.service,
@@ -170,6 +173,6 @@ def witnesses(chain: Chain, judgement: Judgement) -> Iterator[Shown]:
 
 
 def _is_late(chain: Chain, rule: Rule, earliest_ms: int) -> bool:
-    """What the rule looks at started before `earliest_ms`: more than gap + lateness before it was recorded."""
+    """Return whether a span of the rule started before `earliest_ms`, that is gap + lateness before its record."""
     starts_ns = [chain.facts[atom].first_ns for atom in rule.atoms if atom in chain.facts]
     return any(start_ns is not None and start_ns // 1_000_000 < earliest_ms for start_ns in starts_ns)

@@ -1,10 +1,12 @@
 """One facts partition as a state machine: facts messages in offset order in, closed windows out.
 
-No clock, no I/O: its state is a function of the messages it was given. It can be made again in two ways, and then goes
-on as if nothing had happened:
+It reads no clock and does no I/O: its state is a function of the messages it was given. It can be recreated in two
+ways, and then continues as if nothing had happened:
 
-    from a `Position` and the chains of the same moment: messages that still wait are read again, told by their tick
-    from the first row of a `Position` alone: everything that any chain needs lies in the log from there on
+    with local state       from a `Position` and the chains stored with it: messages that were still buffered are read
+                           again, and what was applied before is recognised by its tick
+    without local state    from the first resume point of a `Position` alone: the log from there on has everything that
+                           any chain requires
 """
 
 from __future__ import annotations
@@ -29,11 +31,11 @@ MAX_ENDED_CHAINS = 5_000
 class Partition:
     """Clock, sessions and position of one facts partition.
 
-    `late_count` counts entries and touches that came below the clock: applied at the clock's tick; `stale_count`
-    sections of an ingest that was long replaced, which say nothing new; `evicted_count` traces that were forgotten for
-    want of disk. `hourly_signals` is what was published of the closes so far: at the beginning as the position has it,
-    then kept by whoever publishes. `rules` says from when rules judge, and `rules_changed_count` how often that
-    changed.
+    `late_count` counts entries and touches that arrived below the clock, which are applied at the clock's tick;
+    `stale_count` counts sections of an ingest worker that was replaced long ago, which are ignored; `evicted_count`
+    counts traces that were forgotten because of the disk limit. `hourly_signals` is what was published of the closes so
+    far; it starts as the position has it, and the publisher updates it. `rules` knows from when each rule may judge,
+    and `rules_changed_count` how often that changed.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Partition:
         out_of_order_ms: int,
         position: Position,
     ) -> None:
-        """Begins at a position whose chains `sessions` has: none at a beginning, and where it is to be rebuilt."""
+        """Start at a position whose chains `sessions` has; it has none at a first start or after a lost store."""
         point = position.resume_point
         self.sessions = sessions
         self.sessions.applied_tick = position.applied_tick
@@ -56,7 +58,7 @@ class Partition:
         self.clock = Clock(topics, progress, point.clock_ms, point.generation)
         self.next_offset = point.facts_offset
         self.rules = point.rules.copy()
-        # To look a source up in the rule times takes the longer the more sources there are.
+        # A cache: a lookup in the rule times is linear in the number of sources.
         self._projected_with: dict[Source, tuple[str, int | None, int | None]] = {}
         self._log_start_missing = point.log_start_missing
         self.late_count = self.stale_count = self.evicted_count = self.rules_changed_count = 0
@@ -70,14 +72,14 @@ class Partition:
 
     @property
     def is_recovering(self) -> bool:
-        """Messages are taken in again that were taken in before the stored position."""
+        """Whether messages below the stored position are being read again."""
         return self.next_offset < self._stored.next_offset
 
     def apply(self, offset: int, facts: Facts) -> Iterator[Close]:
-        """Takes in the message at `offset` and yields the windows that close by it; a known message yields nothing.
+        """Apply the message at `offset` and yield the windows that close by it; a message seen before yields nothing.
 
         Raises:
-            StateError: messages are missing, here or in a source partition.
+            StateError: messages are missing, of the facts log or of a source partition.
         """
         if offset < self.next_offset:
             return
@@ -95,7 +97,7 @@ class Partition:
                 yield from self._start_generation(section)
                 clock_ms = None
             if self.clock.generation < self._stored.generation:
-                # Of a generation that the chains have left behind only the marks are needed.
+                # The chains are of a later generation already; only the progress of the sources is needed.
                 self.clock.advance(section)
                 continue
             self._note_rules(section, facts.rules)
@@ -110,18 +112,19 @@ class Partition:
             self._forget_lost(clock_ms)
 
     def evict(self) -> None:
-        """Has all chains and presences forgotten before the next message: they take more disk than they may.
+        """Schedule the removal of all chains and presences before the next message, because they exceed the disk limit.
 
-        It is part of the next position, and so it happens before the same message whoever reads the log again. Open
-        windows close as cut. It is as if reading had begun there: no rule judges a trace that could have begun before.
+        The eviction is part of the next position, so it happens before the same message for every later reader of the
+        log. Open windows close as incomplete. From then on it is as if reading had started there: no rule judges a
+        trace that could have begun earlier.
         """
         if not self.is_recovering and self.next_offset not in self._evictions:
             self._evictions.append(self.next_offset)
 
     def position(self, required_from: int | None = None) -> Position:
-        """Where the partition stands, to be stored with the chains of the same moment.
+        """Return the position to store together with the chains of this moment.
 
-        Whoever begins with it reads from facts offset `required_from`, or from below, where that is given.
+        A worker that resumes from it reads from facts offset `required_from` or below, if that is given.
         """
         if self.is_recovering:
             return self._stored
@@ -140,11 +143,12 @@ class Partition:
         )
 
     def add_resume_point(self) -> None:
-        """Remembers that windows can be built again from here; where messages are taken in again that is known."""
+        """Add a resume point at the next message, unless messages are being read again and it is known already."""
         if self.is_recovering or self._resume_points[-1].facts_offset == self.next_offset:
             return
         if len(self._resume_points) >= MAX_RESUME_POINTS:
-            # While one source partition holds the clock for hours, a row a second would be stored again every second.
+            # While one source partition holds the clock for hours, a resume point a second would accumulate, and every
+            # step would store all of them.
             self._resume_points = [
                 *self._resume_points[:-RECENT_RESUME_POINTS:2],
                 *self._resume_points[-RECENT_RESUME_POINTS:],
@@ -165,7 +169,7 @@ class Partition:
         )
 
     def _drop_resume_points(self, required_from: int | None) -> None:
-        """Lets the first row be the last one from which all can be built again with few ended chains to know of."""
+        """Drop the resume points before the last one from which everything can be rebuilt with few ended chains."""
         sessions = self.sessions
         required = _lowest(sessions.lowest_required_offset(), required_from)
         for at in range(len(self._resume_points) - 1, 0, -1):
@@ -185,7 +189,7 @@ class Partition:
         self._evictions = [each for each in self._evictions if each >= first_offset]
 
     def _straddling(self, offset: int) -> list[EndedChain]:
-        """The ended chains of which the log from `offset` on holds a part, or that still make others headless."""
+        """Return the ended chains that a reader from `offset` would see in part, or that still make others headless."""
         applied = self.sessions.applied_tick or 0
         return [
             ended
@@ -194,7 +198,7 @@ class Partition:
         ]
 
     def _start_generation(self, section: Section) -> Iterator[Close]:
-        """All is read once more from the section's start: what is older is ended, what is not will come again."""
+        """End the chains older than the section's start, and forget the others, which will be read again."""
         if self.clock.generation > self._stored.generation:
             if section.start_ms is not None:
                 yield from self.sessions.end(before=section.start_ms // TICK_MS)
@@ -205,7 +209,7 @@ class Partition:
         self._projected_with.clear()
         missing_until_ms = self.clock.missing_until_ms()
         if missing_until_ms is not None:
-            # Of sources that are part of the new generation already.
+            # From sources that have joined the new generation already.
             self.rules.note_missing(missing_until_ms)
         self._update_presence_tracking()
 
@@ -226,7 +230,8 @@ class Partition:
                 self._buffer_entry(offset, section, entry, clock_tick)
         is_resent = section.from_offset < new_from
         for touch_tick, run in touch_runs(section.touches):
-            # A touch has no offset: one below the clock may be applied already, and must not extend a window again.
+            # A touch has no offset: one below the clock may have been applied already, and must not extend a window
+            # again.
             if not (is_resent and clock_tick is not None and touch_tick < clock_tick):
                 tick = self._effective_tick(touch_tick, clock_tick, len(run) // TOUCH_BYTES)
                 if tick is not None:
@@ -238,7 +243,7 @@ class Partition:
             self.sessions.buffer.add(tick, Arrival(section.topic, section.partition, entry), offset)
 
     def _effective_tick(self, tick: int, clock_tick: int | None, count: int) -> int | None:
-        """The tick at which to apply, None when that was done before the stored position."""
+        """Return the tick at which to apply an arrival, or None if it was applied before the stored position."""
         if clock_tick is not None and tick < clock_tick:
             tick = clock_tick
             self.late_count += count
@@ -246,10 +251,10 @@ class Partition:
         return None if applied_tick is not None and tick < applied_tick else tick
 
     def _note_rules(self, section: Section, rule_set: str) -> None:
-        """Takes in what the section says of its rule set and of how reading began.
+        """Record the rule set of a section, and which records were missing when reading of its source began.
 
-        Where it does not say when the set was gone over to (a source without a record yet, an ingest of the version
-        before), what was projected before lies at most out_of_order above the watermark that it was sent with.
+        A section may lack the time of the change: its source has had no record yet, or an older version of ingest sent
+        it. What was projected with the previous set then lies at most out_of_order above the watermark sent with it.
         """
         source = (section.topic, section.partition)
         projection = (rule_set, section.rules_since_ms, section.missing_until_ms)
@@ -259,7 +264,7 @@ class Partition:
         before, self._projected_with[source] = self._projected_with.get(source), projection
         if section.rules_since_ms is not None:
             if not self.rules.knows(*source):
-                # Which rules were there before is not known here.
+                # Which rules were active before is not known here.
                 self.rules.note_missing(section.rules_since_ms)
             self.rules.note_projection(*source, rule_set, section.rules_since_ms, self._rules_of)
         elif before is None or before[0] != rule_set:
@@ -270,10 +275,10 @@ class Partition:
         self._update_presence_tracking()
 
     def _note_missing_log_start(self, section: Section) -> None:
-        """Where facts before the first ones are gone, no rule judges a trace that they may have told of.
+        """Keep rules from judging traces that may have had facts in the deleted start of the log.
 
-        They are of records before those of a source's first section that has a watermark, and those lie at most
-        out_of_order above any record that comes after them; the watermark is that much below the highest of them.
+        The deleted facts are of records before those of the source's first section with a watermark. Such records lie
+        at most out_of_order above any later record; the watermark is that much below the highest of them.
         """
         is_first = self.clock.progress[section.topic, section.partition].watermark_ms is None
         if not self._log_start_missing or not is_first or section.watermark_ms is None or section.from_offset == 0:
@@ -284,26 +289,26 @@ class Partition:
         self._update_presence_tracking()
 
     def _update_presence_tracking(self) -> None:
-        """While a trace may begin that some rule does not judge, who comes after it must know that it was there."""
+        """Track presences for as long as a trace may begin that some rule does not judge."""
         self.rules_changed_count += 1
         bounds = self.sessions.bounds
         reach_ms = (bounds.gap + bounds.lateness) * TICK_MS
         self.sessions.track_presence(self.rules.half_seen_until_ms(reach_ms=reach_ms))
 
     def _note_lost(self, section: Section) -> None:
-        """Bounds the record time of what was lost by the watermarks before and after it; what is known is not new."""
+        """Bound the time of lost input by the watermarks before and after it; known losses are not added again."""
         progress = self.clock.progress.get((section.topic, section.partition))
         applied_to = section.from_offset if progress is None else progress.applied_to
         lost = [self._loss_ended_by_watermark(lost, section) for lost in self.sessions.lost]
         from_ms = self._watermark_ms(section)
         lost += [LostTime(section.topic, section.partition, from_ms, None) for _, to in section.lost if to > applied_to]
         if section.lost_until_ms is not None:
-            # Said with the first record after the loss, so before the clock can pass what was lost.
+            # This is sent with the first record after the loss, so before the clock can pass the loss.
             lost = [self._loss_ended(each, section, section.lost_until_ms) for each in lost]
         self.sessions.lost = lost
 
     def _watermark_ms(self, section: Section) -> int:
-        """The watermark of the section's source before it; the beginning of time when it had none."""
+        """Return the watermark of the section's source before this section; 0 if it had none."""
         progress = self.clock.progress.get((section.topic, section.partition))
         return 0 if progress is None or progress.watermark_ms is None else progress.watermark_ms
 
@@ -312,10 +317,11 @@ class Partition:
         return LostTime(lost.topic, lost.partition, lost.from_ms, to_ms) if is_open else lost
 
     def _loss_ended_by_watermark(self, lost: LostTime, section: Section) -> LostTime:
-        """What an ingest of the version before lets know of the end of a loss."""
+        """Derive the end of a loss from the watermark, for sections of the previous version, which do not state it."""
         if section.lost_until_ms is not None or section.watermark_ms is None or section.watermark_ms <= lost.from_ms:
             return lost
-        # The watermark lies out_of_order below the highest record after the loss, and a lost record at most that above.
+        # The watermark lies out_of_order below the highest record after the loss, and a lost record at most
+        # out_of_order above that one.
         return self._loss_ended(lost, section, section.watermark_ms + 2 * self._out_of_order_ms)
 
     def _forget_lost(self, clock_ms: int) -> None:
@@ -324,7 +330,7 @@ class Partition:
         if any(lost.to_ms is not None and lost.to_ms <= oldest_ms for lost in self.sessions.lost):
             present_since = self.sessions.presences.oldest()
             if present_since is not None:
-                # A trace that is still there may have lost a record then.
+                # A trace that is still present may have lost a record then.
                 oldest_ms = min(oldest_ms, (present_since - bounds.gap - bounds.lateness) * TICK_MS - 1)
             self.sessions.lost = [lost for lost in self.sessions.lost if lost.to_ms is None or lost.to_ms > oldest_ms]
 
@@ -335,6 +341,7 @@ def _lowest(*offsets: int | None) -> int | None:
 
 def _gap_error(offset: int, next_offset: int) -> StateError:
     return StateError(
-        f"facts continue at offset {offset}, the state ends at {next_offset}: the store is gone or not of this log",
+        f"facts continue at offset {offset}, but the state ends at {next_offset}: the store is gone or "
+        "belongs to another log",
         action="stop all workers of the group, then start one: it rebuilds the state from the facts log",
     )

@@ -1,6 +1,6 @@
-"""How far a facts partition has come: what a worker stores beside its windows, to continue from it.
+"""Defines how far a facts partition has come: what a worker stores beside its windows so that it can resume.
 
-In: nothing. Out: structs, stored as MessagePack arrays by `streams.windows.rocksdb` and in the checkpoints.
+The structs are stored as MessagePack arrays, by `streams.windows.rocksdb` and in checkpoints.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from topics.records.verdicts import Counted
 
 
 class StoredProgress(msgspec.Struct, frozen=True, array_like=True):
-    """A source partition and its mark, as stored."""
+    """A source partition with its progress, as stored."""
 
     topic: str
     partition: int
@@ -25,11 +25,11 @@ class StoredProgress(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ResumePoint(msgspec.Struct, frozen=True, array_like=True):
-    """All but the chains, as it was before facts message `facts_offset`: reading can start again there.
+    """All state but the chains, as it was before facts message `facts_offset`, where reading can start again.
 
-    `lost` is where input was lost that an open chain may still have missed, `rules` from when rules may judge,
-    `hourly_signals` how many signals of each rule were published in the hour by then. `log_start_missing`: facts before
-    these are gone, and not every source partition has been heard of since.
+    `lost` lists the lost input that may affect an open chain, `rules` knows from when rules may judge, and
+    `hourly_signals` counts the signals published in the hour so far, by rule. `log_start_missing`: earlier facts were
+    deleted, and not every source partition has sent a section since.
     """
 
     facts_offset: int
@@ -43,14 +43,15 @@ class ResumePoint(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
-    """Where a partition stands at the end of a step.
+    """The position of a partition at the end of a step.
 
-    Every facts message below `next_offset` was taken in, and of those everything below tick `applied_tick` was applied.
-    With the chains, of generation `generation`, reading goes on at the last of `resume_points` that is at or below
-    `buffered_from_offset`; without them, at the first: see `rebuilt`. `ended_chains` are the chains that are gone, but
-    of which the log from the first row on holds the tail; `long_presences` are presences that the log is not kept for.
-    `evictions` are the facts offsets before whose messages everything was, or is to be, forgotten for want of disk. In
-    a store `counted` and `covered` are those of a checkpoint at the end of this step, whether one was published or not.
+    Every facts message below `next_offset` has been processed, and everything below tick `applied_tick` has been
+    applied. A worker that has the chains, which are of generation `generation`, resumes at `resume_point`, the last of
+    `resume_points` at or below `buffered_from_offset`; one that has not resumes at the first, see
+    `without_local_state`. `ended_chains` are removed chains whose tail is still in the log after the first resume
+    point; `long_presences` are presences for which the log is not kept. `evictions` are the facts offsets before which
+    everything was, or will be, evicted because of the disk limit. In a store, `counted` and `covered` are those of a
+    checkpoint at the end of this step, whether or not one was published.
     """
 
     next_offset: int
@@ -66,10 +67,10 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
 
     @classmethod
     def initial(cls, offset: int, *, missing_until_ms: int | None = None, log_start_missing: bool = False) -> Position:
-        """The position in a log that begins at `offset` and of which nothing was read.
+        """Return the position before the first message of a log that begins at `offset`.
 
-        Source records up to `missing_until_ms` are not in it, None: all are. `log_start_missing`: some are not, and
-        which is known from what comes first.
+        `missing_until_ms` is the record time up to which source records are missing from the log, None if none are.
+        `log_start_missing`: some are missing, and the first sections will tell which.
         """
         rules = RuleTimes(missing_until_ms=missing_until_ms)
         return cls(
@@ -83,11 +84,11 @@ class Position(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def resume_point(self) -> ResumePoint:
-        """Where reading goes on when the chains are there."""
+        """Where a worker that has the chains resumes reading."""
         return [point for point in self.resume_points if point.facts_offset <= self.buffered_from_offset][-1]
 
     def without_local_state(self) -> Position:
-        """Where to begin without the chains."""
+        """Return the position from which a worker without the chains resumes."""
         first = self.resume_points[0]
         offset = first.facts_offset
         ended = [each for each in self.ended_chains if each.first_offset < offset]

@@ -1,16 +1,16 @@
-"""Since when a trace has been there, hits or none: for the times in which a window cannot tell.
+"""Knows since when a trace has existed, hits or none, at times when windows cannot tell.
 
-A window opens at a hit. A rule that was pushed, or that lost a part of its input, does not know whether a trace whose
-first hit comes now had one before. So in a time of *watch* (`Sessions.watch`) every arrival of a trace is remembered,
-whether it hits an atom or not, and a chain that begins while its trace is present began no later than the presence.
-Nothing else depends on it: windows are where they are without.
+A window opens at a hit. A rule that was just pushed, or that lost part of its input, cannot know whether a trace whose
+first hit arrives now had one before. Therefore, while presences are tracked (`Sessions.track_presence`), every arrival
+of a trace is remembered, whether it hits an atom or not, and a chain that begins while its trace is present counts as
+having begun no later than the presence. Nothing else depends on presences; windows are the same without them.
 
-In: arrivals, in order of record time. Out: since when the trace is present. In a time of watch any arrival begins a
-presence; afterwards any arrival within gap + lateness continues it, a hit or not, as it would continue a chain: the
-trace may have one that nobody knows of. So whatever links an arrival to one before the watch links it to the presence
-as well. All times are ticks. A presence lasts as long as its trace, and there is no limit to how many there are: none
-is ever forgotten for want of room. Those that nobody asks for are only on disk, as chains are
-(`streams.windows.tiers`); the long ones, which every checkpoint tells of, stay in memory.
+In: arrivals in order of record time. Out: since when a trace has been present. While presences are tracked, any arrival
+begins one. Afterwards, any arrival within gap + lateness continues it, a hit or not, as it would continue a chain,
+because the trace may have a chain that was never seen. So whatever links an arrival to one before the tracked time also
+links it to the presence. All times are ticks. A presence lasts as long as its trace; their number is not limited, and
+none is forgotten for lack of memory. Presences that are not in use are only on disk, as chains are
+(`streams.windows.tiers`); the long ones, which are part of every checkpoint, stay in memory.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from streams.windows.required_offsets import RefCounts
 from streams.windows.tiers import Table, Tiers
 
 MEMORY_PER_STORED_BYTE = 35
-"""How much memory a presence takes for each byte of its stored form; measured by tests/bench/bench_windows.py."""
+"""Bytes of memory per byte of a presence's stored form, as measured by tests/bench/bench_windows.py."""
 
 
 class Presence(msgspec.Struct, array_like=True, gc=False):
-    """A trace is there since tick `since`, and was last seen at `last`; its arrivals came from `first_offset` on.
+    """A trace that has been present since tick `since`; its last arrival was at `last`, its first in `first_offset`.
 
-    While it is not old the facts log is kept from there on, so that it can be built again; of an old one the position
-    tells (`LongPresence`), so that no trace keeps the log for ever. `due` is the tick at which it is looked at next.
+    Until a presence is old, the facts log is kept from `first_offset` on so that it can be rebuilt. The position has
+    the old ones (`LongPresence`), so that no trace makes the log grow without end. `due` is the tick of its next timer.
     """
 
     since: int
@@ -42,9 +42,9 @@ class Presence(msgspec.Struct, array_like=True, gc=False):
 
 
 class LongPresence(msgspec.Struct, array_like=True, frozen=True):
-    """A presence that is older than what the facts log is kept for.
+    """A presence that is older than the part of the facts log that is kept.
 
-    `last_offset` is that of the facts message with which it was over, None while it is not.
+    `last_offset` is that of the facts message that ended it, None while it lasts.
     """
 
     trace_id: bytes
@@ -55,12 +55,12 @@ class LongPresence(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Presences:
-    """The presences of a facts partition; `tiers` are those of which a store has something."""
+    """The presences of a facts partition; `tiers` holds them, in memory or on disk."""
 
     def __init__(self, bounds: Bounds, table: Table[Presence] | None = None, filter_bytes: int = 0) -> None:
-        """Has no presences yet, but those that `table` has and that are to be restored."""
+        """Start with no presences; those of `table` may be restored."""
         self.ended: list[LongPresence] = []
-        """Long presences that are over, and of which the log that is kept may hold the tail."""
+        """Long presences that have ended, and whose tail may still be in the kept log."""
         self.tiers = Tiers[Presence](
             table, memory_per_stored_byte=MEMORY_PER_STORED_BYTE, filter_bytes=filter_bytes, is_pinned=_is_old
         )
@@ -71,33 +71,34 @@ class Presences:
         self._since_ticks = RefCounts()
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of presences."""
         return len(self.tiers)
 
     def __iter__(self) -> Iterator[bytes]:
-        """The trace ids, in order."""
+        """Iterate over the trace ids, in order."""
         return iter(self.tiers)
 
     def get(self, trace_id: bytes) -> Presence | None:
-        """The presence of a trace as of the last tick up to which was expired; None when there is none."""
+        """Return the presence of a trace as of the last expired tick, None when there is none."""
         return self.tiers.get(trace_id)
 
     def restore(self, trace_id: bytes, presence: Presence, size_bytes: int) -> None:
-        """Learns of a presence that the store has, and of the size of its stored form."""
+        """Add a presence that the store has, with the size of its stored form."""
         self.tiers.restore(trace_id, presence, size_bytes)
         hot = self.tiers.get(trace_id) if presence.is_old else None
         self._count(trace_id, presence if hot is None else hot)
 
     def restore_long(self, long: Iterable[LongPresence]) -> None:
-        """Begins without a store: the log from here on holds only the tail of these.
+        """Start without a store: the log from here on has only the tail of these presences.
 
-        Each counts as present up to its end already: every arrival until then continues it, whenever it is read.
+        Each counts as present up to its end already, so every arrival until then continues it, in whichever order they
+        are read.
         """
         for each in long:
             self._start(each.trace_id, Presence(each.since, each.last, each.first_offset, is_old=True))
 
     def observe(self, trace_id: bytes, tick: int, facts_offset: int, *, tracks_presence: bool) -> None:
-        """The trace is seen; `tracks_presence` says whether that begins a presence."""
+        """Record an arrival of a trace; `tracks_presence` says whether it may begin a presence."""
         presence = self.tiers.get(trace_id)
         if presence is None:
             if tracks_presence:
@@ -108,7 +109,7 @@ class Presences:
             self.tiers.put(trace_id, presence)
 
     def expire(self, tick: int, facts_offset: int) -> None:
-        """Ends what is over at a tick, before anything arrives in it."""
+        """Remove the presences that end at a tick, before anything of that tick arrives."""
         for due, trace_id, presence in self.tiers.due(tick):
             if self._due(presence) <= due:
                 self._expire_one(trace_id, presence, due, facts_offset)
@@ -116,15 +117,15 @@ class Presences:
                 self.tiers.schedule(trace_id, presence, self._due(presence))
 
     def lowest_required_offset(self) -> int | None:
-        """The lowest facts offset from which a presence must be built again; None when none must be."""
+        """Return the lowest facts offset from which a presence must be rebuilt, None when none must be."""
         return self._required_offsets.lowest()
 
     def oldest(self) -> int | None:
-        """The tick since which any trace is present; None when none is."""
+        """Return the tick since which the oldest presence exists, None when there is none."""
         return self._since_ticks.lowest()
 
     def long_presences(self) -> list[LongPresence]:
-        """What a position must tell of: those that the log is not kept for."""
+        """Return the presences that a position must contain because the log is not kept for them."""
         ongoing = [
             LongPresence(trace_id, each.since, each.last, each.first_offset, None)
             for trace_id, each in self._old.items()
@@ -132,11 +133,11 @@ class Presences:
         return [*self.ended, *ongoing]
 
     def drop_ended(self, first_offset: int) -> None:
-        """The log is read again from `first_offset` at the lowest: what was over before is of no concern."""
+        """Drop ended presences that a reader starting at `first_offset` or above cannot see."""
         self.ended = [each for each in self.ended if each.last_offset is not None and each.last_offset >= first_offset]
 
     def clear(self) -> None:
-        """Everything begins anew."""
+        """Remove everything."""
         self.tiers.clear()
         self.ended = []
         self._old.clear()

@@ -1,7 +1,7 @@
-"""What has arrived and is not applied yet, by tick: the clock has not passed it.
+"""Buffers what has arrived until the clock has passed its tick.
 
-In: entries and touches in any order. Out: the same, tick by tick. Most of it waits for some seconds and in memory;
-while one source partition is far behind the others it can be a lot, and then the ticks that come last wait on disk.
+In: entries and touches in any order. Out: the same, tick by tick. Most of them stay for some seconds, in memory. When
+one source partition lags far behind, the buffer may grow large; then the latest ticks are spilled to disk.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 from topics.records.facts import Entry
 
 ARRIVAL_BYTES, FACT_BYTES = 400, 700
-"""Memory that an arrival takes, and each of its facts; measured by tests/bench/bench_windows.py."""
+"""Memory of an arrival and of each of its facts; measured by tests/bench/bench_windows.py."""
 
 
 class Arrival(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -26,17 +26,17 @@ class Arrival(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class SpillStore(Protocol):
-    """Where what waits is put when there is no room in memory; nothing on it outlives the program."""
+    """Where the buffer puts ticks for which there is no memory; its contents do not survive the program."""
 
     def put(self, tick: int, values: bytes) -> None:
-        """Adds to what is there of a tick."""
+        """Add to the contents of a tick."""
 
     def take(self, tick: int) -> list[bytes]:
-        """All that is there of a tick; it is not there afterwards."""
+        """Remove and return the contents of a tick."""
 
 
 class TickBatch:
-    """What arrived in one tick: arrivals, packed touches, and the lowest facts offset that any of it came in."""
+    """What arrived in one tick: arrivals, packed touches, and the lowest facts offset that any of it came from."""
 
     __slots__ = ("arrivals", "facts_offset", "held_bytes", "is_spilled", "touches")
 
@@ -49,7 +49,7 @@ class TickBatch:
 
 
 class ReorderBuffer:
-    """The ticks that wait; `held_bytes` is about what they take of memory.
+    """The buffered ticks; `held_bytes` approximates their memory.
 
     >>> buffer = ReorderBuffer()
     >>> buffer.add_touches(7, b"touch" * 2, facts_offset=40)
@@ -63,39 +63,39 @@ class ReorderBuffer:
         self._ticks: dict[int, TickBatch] = {}
 
     def __len__(self) -> int:
-        """How many ticks wait."""
+        """Return the number of buffered ticks."""
         return len(self._ticks)
 
     def add(self, tick: int, arrival: Arrival, facts_offset: int) -> None:
-        """An arrival, from the facts message at `facts_offset`."""
+        """Add an arrival from the facts message at `facts_offset`."""
         batch = self._batch(tick, facts_offset)
         batch.arrivals.append(arrival)
         self._grow(batch, ARRIVAL_BYTES + FACT_BYTES * len(arrival.entry.facts))
 
     def add_touches(self, tick: int, packed: bytes, facts_offset: int) -> None:
-        """Touches as they are in the facts message at `facts_offset`."""
+        """Add packed touches from the facts message at `facts_offset`."""
         batch = self._batch(tick, facts_offset)
         batch.touches += packed
         self._grow(batch, len(packed))
 
     def lowest_offset(self) -> int | None:
-        """The lowest facts offset of which something still waits; None when nothing does."""
+        """Return the lowest facts offset that anything buffered came from, None when the buffer is empty."""
         return min((batch.facts_offset for batch in self._ticks.values()), default=None)
 
     def take(self, until: int | None = None) -> Iterator[tuple[int, TickBatch]]:
-        """Removes and yields the ticks below `until`, all when it is None, in order."""
+        """Remove and yield the ticks below `until`, or all when it is None, in order."""
         for tick in sorted(tick for tick in self._ticks if until is None or tick < until):
             batch = self._ticks.pop(tick)
             self.held_bytes -= batch.held_bytes
             yield tick, self._with_spilled(tick, batch)
 
     def clear(self) -> None:
-        """Nothing waits any more."""
+        """Remove everything."""
         for _ in self.take():
             continue
 
     def spill(self, limit_bytes: int) -> None:
-        """Puts the last ticks in the spill store, until half of `limit_bytes` are left in memory."""
+        """Spill the latest ticks until at most half of `limit_bytes` remains in memory, if the limit is exceeded."""
         if self._spill_store is None or self.held_bytes <= limit_bytes:
             return
         for tick in sorted(self._ticks, reverse=True):

@@ -1,25 +1,25 @@
-"""Sessions of traces: sort, then fold.
+"""Session windows of traces: sort, then fold.
 
 In: entries and touches in any order, and the clock as values. Out: closed windows, in an order that depends on the
 records alone. Nothing here reads a clock or does I/O.
 
-Entries and touches wait in a buffer until the clock has passed their tick. Then they are applied tick by tick; what
-falls due at a tick closes before anything that arrived in that tick is applied. So windows are built in record-time
-order whatever the order of reading. Inside one tick the order does not matter: facts are a semilattice, a touch that
-comes before the entry that opens its window would only have extended it to the same tick, and closes come first.
+Entries and touches stay in the reorder buffer until the clock has passed their tick. Then they are applied tick by
+tick; windows that are due at a tick close before anything that arrived in that tick is applied. So windows are built in
+order of record time, whatever the order of reading. Within one tick the order does not matter: facts are a semilattice,
+closes come first, and a touch that precedes the entry that opens its window would have extended the window only to the
+same tick.
 
 All times are ticks of 100 ms (`topics.records.facts.TICK_MS`) of Kafka record time:
 
-    a window       opens at a hit, and, once its trace has a chain, at any record of the trace; a record of the trace at
+    a window       opens at a hit and, once its trace has a chain, at any record of the trace; a record of the trace at
                    most `gap` after the last one belongs to it
-    closes         at last + gap + 1 tick (quiet), or at first + max_duration (cut), whichever comes first
-    a chain        windows of one trace that start at most gap + lateness after its last arrival share their facts
-                   so from a rule's first hit on they depend on the trace alone, not on what other rules hit
-    a chain ends   at first + max_duration + lateness at the latest; what follows is another chain, known to be headless
+    it closes      at last + gap + 1 tick (quiet) or at first + max_duration (incomplete), whichever comes first
+    a chain        windows of one trace that start at most gap + lateness after its last arrival share their facts, so
+                   from a rule's first hit on they depend on the trace alone and not on what other rules hit
+    a chain ends   at first + max_duration + lateness at the latest; what follows is another chain, marked headless
 
-A window opens at a hit, so it cannot tell whether its trace had been there before somebody was able to see its hits. In
-a time of watch (`track_presence`, and while input is lost and until gap + lateness after) `streams.windows.presence`
-does.
+A window opens at a hit, so it cannot know whether its trace existed before its hits could be seen. At such times (set
+by `track_presence`, and during a loss of input until gap + lateness after it) `streams.windows.presence` knows.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from streams.windows.window_store import WindowStore
 from topics.records.facts import NO_SPAN, TICK_MS, touched
 
 FILTER_SHARE = 16
-"""Of the memory for windows this part each for the ids of the chains and of the presences that are on disk."""
+"""The filters for the ids of cold chains and of cold presences each take this fraction of the memory for windows."""
 
 
 class LostTime(msgspec.Struct, array_like=True, frozen=True):
-    """A span of record time in which input of one source partition was lost; `to_ms` is None while it is not over."""
+    """A span of record time in which input of a source partition was lost; `to_ms` is None while it lasts."""
 
     topic: str
     partition: int
@@ -51,19 +51,19 @@ class LostTime(msgspec.Struct, array_like=True, frozen=True):
     to_ms: int | None
 
     def overlaps(self, from_ms: int, to_ms: int) -> bool:
-        """Something could have been lost in `[from_ms, to_ms)`."""
+        """Return whether input in `[from_ms, to_ms)` could have been lost."""
         return self.from_ms < to_ms and (self.to_ms is None or self.to_ms >= from_ms)
 
     def is_near(self, tick: int, reach: int) -> bool:
-        """A trace that arrives in this tick could have lost a record that is at most `reach` ticks older."""
+        """Return whether a trace that arrives in this tick could have lost a record at most `reach` ticks earlier."""
         return self.overlaps((tick - reach) * TICK_MS, (tick + 1) * TICK_MS)
 
 
 class Sessions:
     """The chains of one facts partition.
 
-    `counted` says how many identities an atom's facts keep; `ended` are chains that a rebuild must know of, by trace.
-    Without a store everything stays in memory.
+    `counted` is how many identities the facts of an atom keep; `ended` has, by trace, the ended chains that a worker
+    that rebuilds must know of. Without a store everything stays in memory.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Sessions:
         *,
         memory_bytes: int = 0,
     ) -> None:
-        """Has no chains yet, but those of `store` that are to be restored; `memory_bytes` is what it may take."""
+        """Start with no chains; those of `store` may be restored. `memory_bytes` is the memory it may use."""
         filter_bytes = memory_bytes // FILTER_SHARE
         self.bounds = bounds
         self.counted = counted
@@ -92,7 +92,7 @@ class Sessions:
         self._tracked_until: int | None = None
 
     def restore(self, store: WindowStore) -> None:
-        """Learns of all chains and presences that the store has."""
+        """Add all chains and presences of the store."""
         for trace_id, chain, size_bytes in store.chain_table.stored():
             self.chains.restore(trace_id, chain, size_bytes)
             if chain.window is not None:
@@ -104,7 +104,7 @@ class Sessions:
             self.presences.restore(trace_id, presence, size_bytes)
 
     def restore_position(self, ended: Iterable[EndedChain], long: Iterable[LongPresence], *, has_store: bool) -> None:
-        """Learns what a position tells of traces; with a store, it has the presences that are not over."""
+        """Take over the ended chains and long presences of a position; a store has the ongoing presences."""
         self.ended = {each.trace_id: each for each in ended}
         if has_store:
             self.presences.ended = [each for each in long if each.last_offset is not None]
@@ -112,26 +112,26 @@ class Sessions:
             self.presences.restore_long(long)
 
     def track_presence(self, until_ms: int | None) -> None:
-        """Until this record time, and at it, every arrival shows that its trace is present; None: no longer."""
+        """Remember every arrival up to and including this record time as a presence; None ends the tracking."""
         self._tracked_until = None if until_ms is None else until_ms // TICK_MS
 
     def cool(self, memory_bytes: int) -> None:
-        """Puts on disk what was written and does not fit in so much memory, beside what waits and the filters."""
+        """Move values to disk that do not fit in this much memory, less room for the buffer and the filters."""
         self.presences.tiers.cool(memory_bytes // 8)
         self.chains.cool(memory_bytes * 5 // 8 - self.presences.tiers.held_bytes)
 
     @property
     def stored_bytes(self) -> int:
-        """What the store has of chains and presences, as of the last step."""
+        """The size of chains and presences in the store, as of the last step."""
         return self.chains.stored_bytes + self.presences.tiers.stored_bytes
 
     @property
     def is_empty(self) -> bool:
-        """Nothing waits and no window is open."""
+        """Whether nothing is buffered and no window is open."""
         return not self.buffer and not self.open_windows
 
     def lowest_required_offset(self) -> int | None:
-        """The lowest facts offset that something waiting or a chain came from; None when there is neither."""
+        """Return the lowest facts offset that the buffer, a chain or a presence requires; None if there is none."""
         offsets = (
             self.buffer.lowest_offset(),
             self._required_offsets.lowest(),
@@ -140,20 +140,20 @@ class Sessions:
         return min((offset for offset in offsets if offset is not None), default=None)
 
     def settled_tick(self) -> int | None:
-        """The tick before which no window that is still open began: those that did were closed and judged."""
+        """Return the tick before which every window that began has closed and been judged."""
         first, applied = self._window_firsts.lowest(), self.applied_tick
         return applied if first is None or applied is None else min(first, applied)
 
     def final_tick(self) -> int | None:
-        """The tick before which no chain began that is still remembered: nothing amends what was said of those."""
+        """Return the tick before which every chain that began has been removed: no verdict before it can be amended."""
         first, settled = self._chain_firsts.lowest(), self.settled_tick()
         return settled if first is None or settled is None else min(first, settled)
 
     def advance(self, clock_ms: int, facts_offset: int = 0) -> Iterator[Close]:
-        """Applies every tick that the clock has passed and yields the windows that close on the way.
+        """Apply every tick that the clock has passed, and yield the windows that close.
 
-        `facts_offset` is that of the message that moved the clock. A yielded chain must be judged before the next one
-        is asked for: afterwards it may grow again.
+        `facts_offset` is that of the message that advanced the clock. The caller must judge a yielded chain before it
+        asks for the next one: afterwards the chain may grow again.
         """
         until = clock_ms // TICK_MS
         for tick, arrived in self.buffer.take(until):
@@ -163,15 +163,15 @@ class Sessions:
         self.applied_tick = until if self.applied_tick is None else max(self.applied_tick, until)
 
     def end(self, before: int | None = None) -> Iterator[Close]:
-        """Applies what waits and closes every window: there is no more input; of what is later than `before` nothing.
+        """Apply what is buffered and close every window, because the input ends; nothing at or after `before` is used.
 
-        `before` is the tick from which all is read once more; windows that it cuts are not whole.
+        `before` is the tick from which everything is read once more; windows that this closes are not whole.
         """
         for tick, arrived in self.buffer.take(before):
             yield from self._close_until(tick, 0)
             self._apply(tick, arrived)
         for trace_id in self.chains:
-            # Nothing is kept of a chain after this, so a cold one need not come to memory.
+            # Chains are discarded after this, so a cold one need not be read into memory.
             chain = self.chains.peek(trace_id)
             if chain is not None and chain.window is not None and (before is None or chain.first < before):
                 chain.input_lost |= before is not None
@@ -179,9 +179,9 @@ class Sessions:
                 yield close if before is None else msgspec.structs.replace(close, read_again_from=before)
 
     def evict(self) -> Iterator[Close]:
-        """Closes every window as cut and forgets every chain and presence: there is no room for them.
+        """Close every window as incomplete and forget every chain and presence, because they exceed the disk limit.
 
-        What waits stays. No rule may judge what could have been there by now: see `Partition.evict`.
+        The buffer stays. No rule may judge a trace that could have existed by now: see `Partition.evict`.
         """
         for trace_id in self.chains:
             chain = self.chains.peek(trace_id)
@@ -191,7 +191,7 @@ class Sessions:
         self._clear_chains()
 
     def reset(self) -> None:
-        """Everything begins anew; no chain, and nothing that waits, is kept."""
+        """Forget all chains and the contents of the buffer."""
         self._clear_chains()
         self.applied_tick = None
         self.buffer.clear()
@@ -265,7 +265,7 @@ class Sessions:
         return chain
 
     def _window(self, trace_id: bytes, chain: Chain, tick: int) -> Window:
-        """The chain's open window; one is opened at `tick` when there is none."""
+        """Return the chain's open window; open one at `tick` when there is none."""
         if chain.window is None:
             chain.window = Window(tick, tick)
             self.open_windows += 1
@@ -286,7 +286,7 @@ class Sessions:
 
     def _close_until(self, tick: int, facts_offset: int) -> Iterator[Close]:
         for due, trace_id, chain in self.chains.due(tick):
-            # Arrivals only move what is due forward, so it is looked at when it was due before they came.
+            # Arrivals only postpone timers, so a chain is looked at when it was due before they came.
             if chain.next_due(self.bounds) == due:
                 window = chain.window
                 if window is None:
@@ -321,12 +321,12 @@ class Sessions:
         return Close(trace_id, chain, window, reason, closed * TICK_MS, whole)
 
     def _has_lost_input(self, first: int, last: int) -> bool:
-        """What was lost up to gap + lateness before the chain could have been its beginning."""
+        """Return whether input was lost during the chain, or up to gap + lateness before, where it may have begun."""
         from_ms = (first - self.bounds.gap - self.bounds.lateness) * TICK_MS
         to_ms = (last + self.bounds.gap + 1) * TICK_MS
         return any(lost.overlaps(from_ms, to_ms) for lost in self.lost)
 
 
 def counted_atoms(atoms: Iterable[tuple[bytes, int]]) -> dict[bytes, int]:
-    """Atom fingerprint to the identities kept of it, without the atoms that nobody counts."""
+    """Return the number of identities to keep, by atom fingerprint, without the atoms that no rule counts."""
     return {fingerprint: counted for fingerprint, counted in atoms if counted}

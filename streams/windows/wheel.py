@@ -1,7 +1,7 @@
-"""At which tick each trace is to be looked at next.
+"""Timers of traces, by tick.
 
-In: ticks of trace ids. Out: the trace ids, tick by tick, as time goes on. Only ticks at which something is due are
-visited, so that a first time that is decades above zero costs nothing.
+In: the tick at which each trace is due. Out: the trace ids, tick by tick, as time advances. Only ticks at which
+something is due are visited, so a first tick that is decades above zero costs nothing.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class TimerWheel:
         self._ticks: list[int] = []
 
     def __len__(self) -> int:
-        """How many ticks have something due."""
+        """Return the number of ticks at which something is due."""
         return len(self._trace_ids)
 
     def schedule(self, tick: int, trace_id: bytes) -> None:
-        """The trace is due at this tick."""
+        """Set a timer for a trace at a tick."""
         due = self._trace_ids.get(tick)
         if due is None:
             due = self._trace_ids[tick] = set()
@@ -39,7 +39,7 @@ class TimerWheel:
         due.add(trace_id)
 
     def cancel(self, tick: int, trace_id: bytes) -> None:
-        """The trace is not due at this tick any more, if it ever was."""
+        """Cancel the timer of a trace at a tick, if there is one."""
         due = self._trace_ids.get(tick)
         if due is not None:
             due.discard(trace_id)
@@ -47,23 +47,23 @@ class TimerWheel:
                 del self._trace_ids[tick]
 
     def lowest(self) -> int | None:
-        """The first tick at which something is due; None when nothing is."""
+        """Return the first tick at which something is due, None when nothing is."""
         while self._ticks and self._ticks[0] not in self._trace_ids:
             heappop(self._ticks)
         return self._ticks[0] if self._ticks else None
 
     def pop(self, tick: int) -> list[bytes]:
-        """Removes and returns what is due at a tick, in order."""
+        """Remove and return the traces that are due at a tick, in order."""
         return sorted(self._trace_ids.pop(tick, ()))
 
     def clear(self) -> None:
-        """Nothing is due any more."""
+        """Cancel all timers."""
         self._trace_ids.clear()
         self._ticks.clear()
 
     def _push(self, tick: int) -> None:
         if len(self._ticks) > 2 * len(self._trace_ids) + SPARE_TICKS:
-            # Of ticks that were forgotten and due again the heap has each one several times.
+            # A tick that is cancelled and scheduled again is in the heap more than once.
             self._ticks = list(self._trace_ids)
             heapify(self._ticks)
         else:

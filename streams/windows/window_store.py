@@ -1,4 +1,4 @@
-"""What the sessions of a facts partition ask of a store: `streams.windows.rocksdb.Store` is one."""
+"""The store that the sessions of a facts partition require: `streams.windows.rocksdb.Store` is one."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from streams.windows.tiers import Table
 
 
 class WindowStore(Protocol):
-    """Where a facts partition puts what it does not hold in memory."""
+    """Where a facts partition keeps what it does not hold in memory."""
 
     @property
     def chain_table(self) -> Table[Chain]:
-        """What is there of the chains."""
+        """The stored chains."""
 
     @property
     def presence_table(self) -> Table[Presence]:
-        """What is there of the presences."""
+        """The stored presences."""
 
     @property
     def spill_store(self) -> SpillStore:
-        """Where arrivals wait."""
+        """Where the reorder buffer spills to."""

@@ -139,7 +139,7 @@ def test_hole_one_record_wide() -> None:
     """A section that begins one record later ends sessions, and says what to do."""
     clock = told(300)
 
-    with pytest.raises(StateError, match=r"otlp_spans\[0\] go on at 6, applied is up to 5\. Action: "):
+    with pytest.raises(StateError, match=r"otlp_spans\[0\] continue at offset 6, but facts from offset 5 on are missing\. Action: "):
         clock.advance(section(6, 8))
 
 
@@ -183,7 +183,7 @@ def test_source_that_was_not_reset() -> None:
     clock.advance(section(0, 3, 300, partition=1, partition_count=2))
     clock.classify(section(0, 3, 50, epoch=2, replay=2, start_ms=40, partition_count=2))
 
-    with pytest.raises(StateError, match=r"otlp_spans\[1\] goes on at offset 3 while .* were reset\. Action: "):
+    with pytest.raises(StateError, match=r"otlp_spans\[1\] continues at offset 3 although .* were reset\. Action: "):
         clock.classify(section(3, 4, 400, partition=1, partition_count=2))
 
 

@@ -28,7 +28,7 @@ with locked(Path(sys.argv[1])):
 def test_second_one_is_refused(tmp_path: Path) -> None:
     """It is told who has the directory, and has it once the first one lets it go."""
     with locked(tmp_path / "state"):
-        expected = f"is in use by process {os.getpid()}: stop that run, or give another --state-dir"
+        expected = f"is in use by process {os.getpid()}: stop that process, or choose another --state-dir"
         with pytest.raises(ConfigError, match=expected), locked(tmp_path / "state", wait_s=0):
             pass
 

@@ -103,7 +103,7 @@ def test_missing_message() -> None:
     """A message beyond the next one ends sessions, and says what to do."""
     partition = begun()
 
-    with pytest.raises(StateError, match=r"facts continue at offset 1, the state ends at 0.*Action: "):
+    with pytest.raises(StateError, match=r"facts continue at offset 1, but the state ends at 0.*Action: "):
         list(partition.apply(1, clock(1_000)))
 
 

@@ -214,9 +214,9 @@ def test_damaged_store(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     ("said", "action"),
     [
         ("IO error: No space left on device: While appending to file: a/4.log", "free some space on the disk"),
-        ("Read-only file system (os error 30)", "mount the disk so that it can be written"),
+        ("Read-only file system (os error 30)", "mount the disk read-write"),
         ("IO error: While open a file for appending: a/4.log: Permission denied", "make the directory writable"),
-        ("something else", "see what the disk has"),
+        ("something else", "check the disk"),
     ],
 )
 def test_disk_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, action: str) -> None:
