@@ -1,7 +1,7 @@
-"""Reads the checkpoints of other facts partitions for those of this worker that wait for them.
+"""Reads the checkpoints of other facts partitions for the tasks of this worker that require them.
 
-In: the facts partitions at task, once a step. Out: what they asked for, told to them a step or more later: the question
-is asked in the background, because brokers may take long to query and a step must not.
+In: the tasks, once a step. Out: the checkpoints, delivered to them a step or more later. The query runs in the
+background, because brokers may take long to answer and a step must not wait.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from topics.records.checkpoints import Checkpoint
 log = structlog.get_logger()
 
 QUERY_INTERVAL_S = 10.0
-"""How long after a question the next one is asked: what is asked for changes once an hour of record time."""
+"""The time between two queries; what they ask for changes once an hour of record time."""
 
 Checkpoints = dict[int, Checkpoint | None]
 
 
 class CheckpointConsumer(Protocol):
-    """A facts partition that may want the checkpoints of others."""
+    """A facts partition that may require the checkpoints of others."""
 
     def required_checkpoints(self) -> Collection[int]:
-        """The numbers of those that it wants now."""
+        """Return the numbers of the partitions whose checkpoints it requires now."""
         ...
 
     def receive_checkpoints(self, checkpoints: Checkpoints) -> None:
-        """Takes the query in."""
+        """Take the answer."""
         ...
 
 
 class CheckpointQueries:
-    """One question at a time, for all partitions of a worker that ask."""
+    """One query at a time, for all tasks of a worker."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -51,7 +51,7 @@ class CheckpointQueries:
         self._is_closed = False
 
     def poll(self, tasks: Iterable[CheckpointConsumer]) -> None:
-        """Tells the query that has come, and asks the next question when it is time."""
+        """Deliver the answer that has arrived, and start the next query when it is due."""
         tasks = [*tasks]
         if self._query is not None:
             if not self._query.done():
@@ -68,7 +68,7 @@ class CheckpointQueries:
             self._query = background.run_in_background(partial(self._read, required))
 
     def close(self) -> None:
-        """Gives up a question that is open."""
+        """Abandon an open query."""
         self._is_closed = True
 
     def _read(self, numbers: list[int]) -> Checkpoints:
@@ -79,9 +79,9 @@ class CheckpointQueries:
         try:
             checkpoints = query.result()
         except BetraceError as error:
-            log.warning("checkpoints of other facts partitions not read, asked again later", reason=str(error))
+            log.warning("checkpoints of other facts partitions could not be read, retrying later", reason=str(error))
             return
         for each, numbers in self._waiting.items():
-            # One that was given up and began again has not asked: what it knows is newer than this query.
+            # A task that was closed and reopened has not asked: what it knows is newer than this answer.
             if each in tasks:
                 each.receive_checkpoints({number: checkpoints[number] for number in numbers})

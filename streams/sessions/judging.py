@@ -1,7 +1,7 @@
-"""What a sessions worker shows of when its rules judge: as metrics, and at `/readyz`.
+"""Reports from when the rules of a sessions worker judge, as metrics and at `/readyz`.
 
-In: its facts partitions at task. Out: of the rule set that the furthest of them is at, how many rules judge, and from
-when, in all of them together.
+In: the worker's tasks. Out: of the rule set that the furthest task has reached, how many rules judge and from when, in
+all tasks together.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from streams.sessions.task import PartitionTask
 
 
 class JudgingReporter:
-    """What is shown; it is worked out again only when a partition, its rules or its times are others."""
+    """The report; it is recomputed only when a partition, its rules or its times change."""
 
     def __init__(self, known: RuleSets, health: Health) -> None:
         self._known = known
@@ -26,7 +26,7 @@ class JudgingReporter:
         self._moments: Counter[int | None] = Counter()
 
     def show(self, tasks: Collection[PartitionTask]) -> None:
-        """Shows how things stand now."""
+        """Report the current state."""
         tasks_now = [(task.partition.clock.now_ms or 0, task.rule_set, task) for task in tasks]
         clocks = [(clock_ms, rule_set) for clock_ms, rule_set, _ in tasks_now if rule_set is not None]
         if not clocks:
@@ -45,5 +45,5 @@ class JudgingReporter:
 
 
 def _is_same(one: tuple[str, list[dict[str, int]]], other: tuple[str, list[dict[str, int]]]) -> bool:
-    """The same rule set, and the very same times, which are another object when they change."""
+    """Return whether the rule sets are equal and the times identical; times that change are new objects."""
     return one[0] == other[0] and [*map(id, one[1])] == [*map(id, other[1])]

@@ -1,20 +1,20 @@
-"""How a worker takes a facts partition over, whoever had it before and whatever is left of it here.
+"""How a worker opens a facts partition, whichever worker had it before and whatever is left of its local state.
 
-    1  the partition's publisher is made: every earlier worker of the partition is fenced
-    2  its last checkpoint is read: `last_checkpoint`; where none is left, and the store on this disk has all that was
-       published, it is made again from the store and the last verdicts (`reconstructed_checkpoint`)
-    3  the store on this disk is taken when the facts log still holds all that it needs; else it is thrown away, and
-       the windows are built again from the checkpoint's first point
-    4  the facts messages that wait, or from which the windows are built, are read again: by a reader of our own, since
-       Faust begins where its group committed
+    1  create the partition's publisher, which fences every earlier worker of the partition
+    2  read the last checkpoint (`last_checkpoint`); if none is left and the store on this disk has everything that was
+       published, reconstruct it from the store and the last verdicts (`reconstructed_checkpoint`)
+    3  recovery with local state: use the store on this disk if the facts log still has everything that it requires;
+       otherwise recovery without local state: delete the store's contents, and rebuild the windows from the first
+       resume point of the checkpoint
+    4  read again the facts messages that were buffered, or from which the windows are rebuilt; with a reader of our
+       own, since Faust starts at the offset that its group committed
 
-What follows from facts messages below the checkpoint's `published_to` is not published again.
+Outcomes of facts messages below the checkpoint's `published_to` are not published again.
 
-There may be nothing to go on from: no checkpoint, one of another log, or one whose facts are gone. Then what is left of
-the log is read as another generation, which supersedes the one before only where it judged a time whole: so nothing
-counts twice. Of what was known only the chain of counts and the end of coverage go on. A log of which the beginning is
-gone is begun midway: no rule judges a trace that could have begun before. What is lost by that is said
-(`report_losses`).
+There may be nothing to resume from: no checkpoint, one of another log, or one whose facts were deleted. Then the rest
+of the log is read as another generation. It supersedes the previous one only for times that it judged completely, so
+nothing counts twice. Only the chain of counts and the end of coverage continue. If the start of the log is missing, no
+rule judges a trace that could have begun before. `report_losses` reports what is lost.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ _NOTHING = msgspec.msgpack.encode(None)
 
 @dataclass(frozen=True, slots=True)
 class LogIdentity:
-    """Which facts log is read: a store of another one is of no use."""
+    """The facts log that is read; a store of another log is useless."""
 
     cluster_id: str
     topic_id: str
 
     def store(self, settings: Settings, number: int) -> Store:
-        """Opens the store of facts partition `number`."""
+        """Open the store of facts partition `number`."""
         return Store(store_path(settings, number), self._of_store(settings))
 
     def stored_position(self, settings: Settings, number: int) -> Position | None:
-        """What the store of facts partition `number` would begin with; raises `StateError` as `store` does."""
+        """Return the position in the store of facts partition `number`; raises `StateError` as `store` does."""
         return rocksdb.read_position(store_path(settings, number), self._of_store(settings))
 
     def _of_store(self, settings: Settings) -> Identity:
@@ -70,32 +70,32 @@ class LogIdentity:
 
 
 def store_path(settings: Settings, number: int) -> Path:
-    """Where the store of facts partition `number` is."""
+    """Return the path of the store of facts partition `number`."""
     return settings.state_dir / settings.group("sessions") / f"facts-{number}"
 
 
 def identify(admin: AdminClient, settings: Settings) -> LogIdentity:
-    """Which facts log this is; raises `AdminError`."""
+    """Identify the facts log; raises `AdminError`."""
     facts = settings.topic("facts")
     return LogIdentity(kafka.cluster_id(admin), kafka.topic_ids(admin, [facts])[facts])
 
 
 class LogBounds(NamedTuple):
-    """The facts messages of a partition that are there now: `[begin, end)`."""
+    """The offsets of the facts messages that a partition has now: `[begin, end)`."""
 
     begin: int
     end: int
 
 
 def of_log(found: Checkpoint | None, topic_id: str) -> Checkpoint | None:
-    """A checkpoint where it is of this log, else None: it says nothing of another one but its counts."""
+    """Return a checkpoint if it is of this log, else None: only its counts apply to another log."""
     return found if found is not None and found.topic_id == topic_id else None
 
 
 def usable_checkpoint(
     found: Checkpoint | None, topic_id: str, stored: Position | None, log_begin: int
 ) -> Checkpoint | None:
-    """The checkpoint to go on from, with the position of the store on this disk; None where there is none."""
+    """Return the checkpoint to resume from, given the position in the local store; None if there is none."""
     if found is None:
         return None
     if found.topic_id != topic_id:
@@ -106,10 +106,10 @@ def usable_checkpoint(
 def reconstructed_checkpoint(
     found: Checkpoint, topic_id: str, stored: Position | None, log_begin: int
 ) -> Checkpoint | None:
-    """The checkpoint that is gone, where the store has all that was published of this log; else None.
+    """Return the lost checkpoint if the store has everything that was published of this log, else None.
 
-    `found` is what the verdicts tell. The store says where their chain and their coverage ended with its last step, so
-    whatever was published later, or written by somebody else, shows.
+    `found` is what the verdicts have. The store knows where their chain and their coverage ended at its last step, so
+    anything published later, or by another program, is detected.
     """
     if stored is None or stored.counted is None or not has_required_log(stored, log_begin):
         return None
@@ -140,9 +140,9 @@ def _ends(counted: Counted, covered: Covered | None) -> tuple[object, ...]:
 
 
 def is_log_start_missing(found: Checkpoint | None, last: Checkpoint | None, bounds: LogBounds) -> bool:
-    """Whether facts are gone without which it is not known what began before: nothing goes on, and not all is read.
+    """Return whether deleted facts leave unknown which traces began earlier: nothing can resume, and part is lost.
 
-    Without a checkpoint a log that ends before the one that coverage tells of is another one.
+    Without a checkpoint, a log that ends before the end of coverage is another log.
     """
     if last is not None:
         return False
@@ -152,11 +152,11 @@ def is_log_start_missing(found: Checkpoint | None, last: Checkpoint | None, boun
 def report_losses(
     number: int, found: Checkpoint | None, last: Checkpoint | None, topic_id: str, bounds: LogBounds
 ) -> None:
-    """Says what is lost, if anything is; evidence has it as a gap."""
+    """Log and count what is lost, if anything is; in the evidence it is a gap."""
     if last is not None:
         if found is not None and not found.topic_id:
             metrics.CHECKPOINTS_LOST.inc()
-            log.warning("a facts partition has no checkpoint: its store has all that was published", partition=number)
+            log.warning("a facts partition has no checkpoint: resuming from its store", partition=number)
         return
     log_start_missing = is_log_start_missing(found, last, bounds)
     if found is None and not log_start_missing:
@@ -167,7 +167,7 @@ def report_losses(
     metrics.WINDOWS_LOST.inc(open_windows or 0)
     if not log_start_missing:
         log.warning(
-            "a facts partition has no checkpoint: all its facts are read again, its counts go on as another reading",
+            "a facts partition has no checkpoint: reading all its facts as a new generation",
             partition=number,
             generation=None if found is None else found.generation + 1,
         )
@@ -188,8 +188,8 @@ def _loss_event(found: Checkpoint | None, topic_id: str) -> str:
     elif found.topic_id == topic_id:
         event = "facts that a checkpoint needs were deleted"
     else:
-        event = "the facts topic was made again"
-    return f"{event}: windows that were open are lost, and their traces have no verdict"
+        event = "the facts topic was recreated"
+    return f"{event}: open windows are lost, their traces get no verdict"
 
 
 def open_partition(
@@ -202,7 +202,7 @@ def open_partition(
     *,
     log_start_missing: bool = False,
 ) -> Partition:
-    """The partition as its store has it, else as the checkpoint lets it begin; without one where the log begins.
+    """Restore the partition from its store, else from the checkpoint; without one, start where the log begins.
 
     Raises:
         StateError: the checkpoint cannot be read.
@@ -210,7 +210,8 @@ def open_partition(
     position = store.position()
     memory_bytes = settings.window_memory_bytes // settings.facts_partitions
     sessions = Sessions(Bounds.of(settings), known.counted(), store, memory_bytes=memory_bytes)
-    # Without a checkpoint all is counted anew: what the store has would be amended without ever having been added.
+    # Without a checkpoint everything is counted anew: verdicts in the store would be amended without ever having been
+    # added.
     has_store = last is not None and has_required_log(position, log_begin)
     if has_store:
         sessions.restore(store)
@@ -220,11 +221,9 @@ def open_partition(
             Position.initial(log_begin, log_start_missing=log_start_missing) if last is None else _start(number, last)
         )
         if last is not None:
-            log.warning(
-                "windows are built again from the facts log", partition=number, from_offset=position.next_offset
-            )
+            log.warning("rebuilding windows from the facts log", partition=number, from_offset=position.next_offset)
     elif last is not None:
-        # A step that was published and not written may have decided on one.
+        # A step that was published but not written to the store may have scheduled an eviction.
         later = [offset for offset in _start(number, last).evictions if offset >= position.next_offset]
         position = msgspec.structs.replace(position, evictions=[*position.evictions, *later])
     sessions.restore_position(position.ended_chains, position.long_presences, has_store=has_store)
@@ -238,15 +237,15 @@ def open_partition(
 
 
 def has_required_log(position: Position | None, log_begin: int) -> bool:
-    """The facts log still holds all that a store with this position needs."""
+    """Return whether the facts log still has everything that a store with this position requires."""
     return position is not None and position.resume_point.facts_offset >= log_begin
 
 
 def decode_covered(number: int, last: Checkpoint | None) -> Covered | None:
-    """Where the coverage records of a facts partition end, as its checkpoint says.
+    """Return where the coverage records of a facts partition end, according to its checkpoint.
 
     Raises:
-        StateError: it cannot be read.
+        StateError: the checkpoint cannot be read.
     """
     if last is None or not last.covered:
         return None
@@ -271,7 +270,7 @@ def _unreadable(number: int, error: msgspec.DecodeError) -> StateError:
 
 
 def log_bounds(admin: AdminClient, settings: Settings, number: int, *, timeout_s: float) -> LogBounds:
-    """Where a facts partition begins and ends now; raises `AdminError`."""
+    """Return where a facts partition begins and ends now; raises `AdminError`."""
     at = TopicPartition(settings.topic("facts"), number)
     key = (at.topic, at.partition)
     begin = kafka.begin_offsets(admin, [at], timeout_s=timeout_s)[key]

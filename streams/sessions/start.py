@@ -1,7 +1,7 @@
-"""What can be known of a start of sessions before anything is changed.
+"""Checks what a start of sessions would fail on, before anything changes.
 
-In: the settings of each worker that is to start. Out: the error that a worker would end with when it takes a facts
-partition over, or nothing. No partition is taken over here, so a worker that runs elsewhere is left in peace.
+In: the settings of each worker that is about to start. Out: the error with which a worker would end when it opens a
+facts partition, or nothing. No partition is taken over here, so a worker that runs elsewhere is not disturbed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from streams.sessions.recovery import LogIdentity
 from topics.records import facts
 
 AT_ONCE = 8
-"""So many facts partitions are looked at together: each one's answers take a while."""
+"""Facts partitions that are checked concurrently, because each has to wait for answers."""
 
 
 def check(admin: AdminClient, workers: Sequence[Settings]) -> None:
-    """Looks at everything that workers with these settings, of one installation, begin with.
+    """Check everything that workers with these settings, of one installation, start from.
 
     Raises:
         AdminError, NotDoneError: the brokers do not answer.
@@ -43,26 +43,26 @@ def check(admin: AdminClient, workers: Sequence[Settings]) -> None:
             identity.stored_position(worker, number)
     checks = [_PartitionCheck(settings, identity, number) for number in numbers]
     with ThreadPoolExecutor(AT_ONCE, "start") as pool:
-        # Asked for its results: the first error is raised here.
+        # Iterating over the results raises the first error.
         list(pool.map(_PartitionCheck.check, checks))
 
 
 @dataclass(frozen=True, slots=True)
 class _PartitionCheck:
-    """One facts partition."""
+    """The check of one facts partition."""
 
     settings: Settings
     identity: LogIdentity
     number: int
 
     def check(self) -> None:
-        """Raises as the module's `check` does."""
+        """Raise as the module's `check` does."""
         found = last_checkpoint(self.settings, self.number, _never)
         recovery.decode_covered(self.number, recovery.of_log(found, self.identity.topic_id))
         self._check_facts()
 
     def _check_facts(self) -> None:
-        """Of another version's facts the last message is one."""
+        """Check that the version of the last facts message is known."""
         message = reader.last(self.settings, self.settings.topic("facts"), self.number, _never)
         try:
             if message is not None and not facts.is_foreign(message.value() or b""):

@@ -1,10 +1,11 @@
-"""One facts partition at task: its state machine, its store, its publisher, and what the next step must do.
+"""The task of one facts partition: its state machine, its store, its publisher, and what the next step must do.
 
-In: facts messages. Out: signals, counts, coverage and checkpoints, sent as windows close and true with the next step.
-What follows from messages below `published_to` was published before, by whoever it was: it is only remembered.
+In: facts messages. Out: signals, counts, coverage and checkpoints, sent as windows close and committed with the next
+step. Outcomes of messages below `published_to` were published before, by this or another worker: they only update
+state.
 
-Of the input since the last coverage record only the closed windows are summed up in the checkpoint; all else is in the
-facts log, which therefore is read again from where that record ends, with a store and without.
+Of the input since the last coverage record, the checkpoint has only the number of closed windows. Everything else is in
+the facts log, which is therefore read again from the end of that record, with a store and without.
 """
 
 from __future__ import annotations
@@ -41,22 +42,23 @@ from topics.signals.finding import HOUR_MS, Finding
 log = structlog.get_logger()
 
 CHECKPOINT_S = 10.0
-"""At least so often a checkpoint is published when the state moves on, also when there is nothing to say.
+"""The longest time between two checkpoints while the state advances, even if nothing else is published.
 
-One is published at once where rules judge from another moment on: whoever pushed them waits to be told."""
+A change of the time from which rules judge is checkpointed at once: whoever pushed the rules waits for it.
+"""
 
 
 RESUME_POINT_EVERY = 256
-"""While windows are built again no step remembers where that can begin: without rows the next rebuild were as long."""
+"""During a rebuild no step is stored; without resume points, a second crash would start the rebuild over."""
 
 
 class PartitionTask:
     """A facts partition while this worker has it.
 
-    `topic_id` is the facts log's, `last` the checkpoint it begins with, None when there is none; `counted` is the one
-    whose counts go on, which may be of an earlier log. `published_to` is the
-    facts offset below which all is published, `trim_below` the one below which no checkpoint needs the log any more,
-    `rule_set` the fingerprint of the set that the last facts message was projected with.
+    `topic_id` is the facts log's, `last` the checkpoint it resumes from, None if there is none; `counted` is the one
+    whose counts continue, which may be of an earlier log. Everything below facts offset `published_to` is published; no
+    checkpoint requires the log below `trim_below`. `rule_set` is the fingerprint of the set that the last facts message
+    was projected with.
     """
 
     def __init__(
@@ -88,7 +90,8 @@ class PartitionTask:
             self._first_generation = counted.generation + 1 if last is None else counted.first_generation
         covered = recovery.decode_covered(number, last or counted)
         if last is None and covered is not None:
-            # Another reading: it has what is there of the log, and its input goes on from what the one before covered.
+            # A new generation: it has the rest of the log, and its input continues from where the previous one was
+            # covered.
             reached_ms = max(covered.reached_ms, covered.to_ms)
             covered = msgspec.structs.replace(
                 covered, facts_to=partition.next_offset, windows_judged=0, reached_ms=reached_ms
@@ -114,14 +117,14 @@ class PartitionTask:
         self._position: Position | None = None
         self._generation_before, self._replay_before = self._generation, partition.clock.replay
         self._ended_ms: dict[int, int] = {}
-        """How far the clock of each generation came that ended."""
+        """The last clock of each generation that ended."""
         self._has_output = False
         self._shares = settings.facts_partitions
         self._memory_bytes = settings.window_memory_bytes // self._shares
 
     @property
     def is_durable(self) -> bool:
-        """Every message that was taken in is in the store."""
+        """Whether every message that was processed is in the store."""
         return not self._is_recovering and self.partition.next_offset == self._stepped_to
 
     @property
@@ -129,22 +132,22 @@ class PartitionTask:
         return self.partition.is_recovering or self.partition.next_offset < self.published_to
 
     def judges_from(self) -> dict[str, int]:
-        """From when each rule judges, as `RuleTimes.judges_from`; the same object until that changes."""
+        """Return from when each rule judges, as `RuleTimes.judges_from`; the same object until that changes."""
         self._note_judging()
         return self._judges_from
 
     def close(self) -> None:
-        """Gives up what it holds; what was not stepped never happened."""
+        """Release the publisher and the store; what no step stored is discarded."""
         self._publisher.close()
         self._store.close()
         self._clock_gauges.hide()
 
     def process(self, offset: int, value: bytes) -> None:
-        """Takes in one facts message and sends what closes by it.
+        """Process one facts message, and send the outcomes of the windows that it closes.
 
         Raises:
-            NotDoneError: the brokers do not take it, or the rules that it names are not there yet.
-            StateError: it cannot be read, or something before it is missing.
+            NotDoneError: the brokers do not accept them, or the rules that the message names cannot be found yet.
+            StateError: the message cannot be read, or messages before it are missing.
         """
         if facts.is_foreign(value):
             self._skip_foreign(offset)
@@ -170,7 +173,7 @@ class PartitionTask:
         metrics.add_judged(self._judged)
         if is_new:
             self._coverage.apply(offset, message, windows_judged)
-        # The checkpoint counts closed windows: it must not be older than the store that has them.
+        # The checkpoint counts closed windows, so it must not be older than the store that has them.
         self._has_output |= bool(windows_judged)
         partition.sessions.buffer.spill(self._memory_bytes // 4)
         if not publishes and offset % RESUME_POINT_EVERY == 0:
@@ -181,17 +184,17 @@ class PartitionTask:
             metrics.TRACES_EVICTED.inc(partition.evicted_count - evicted_count)
 
     def required_checkpoints(self) -> frozenset[int]:
-        """The facts partitions whose last checkpoints are wanted, to be told to `receive_checkpoints`."""
+        """Return the facts partitions whose last checkpoints it requires, for `receive_checkpoints`."""
         return frozenset() if self._is_recovering else self.summaries.required_checkpoints(self._hour)
 
     def receive_checkpoints(self, found: Mapping[int, Checkpoint | None]) -> None:
-        """Takes in the checkpoints of other facts partitions."""
+        """Take the checkpoints of other facts partitions."""
         self.summaries.receive_checkpoints(found)
 
     def prepare(self, *, is_last: bool = False) -> bool:
-        """The first half of a step: puts what is to be published into the transaction; False when nothing is to do.
+        """Do the first half of a step: send everything due in the open transaction; return False if nothing is to do.
 
-        With the last step before an orderly end goes a coverage record, due or not: evidence is not to end before it.
+        The last step of a regular stop also sends a coverage record, due or not, so that evidence does not end earlier.
         """
         clock_ms = self.partition.clock.now_ms
         has_unreported = is_last and self._coverage.has_unreported(clock_ms, self.partition.next_offset)
@@ -214,11 +217,11 @@ class PartitionTask:
         return True
 
     def _limit_disk(self) -> None:
-        """Has everything forgotten that takes more disk than it may; this step's checkpoint says so."""
+        """Evict everything if it exceeds the disk limit; the checkpoint of this step has the eviction."""
         limit_bytes, stored_bytes = self._settings.window_disk_bytes, self.partition.sessions.stored_bytes
         if limit_bytes is not None and stored_bytes > limit_bytes // self._shares:
             log.warning(
-                "windows take more disk than --window-disk: all of the partition are closed as cut",
+                "windows exceed --window-disk, closing all windows of the partition as incomplete",
                 partition=self.number,
                 bytes=stored_bytes,
             )
@@ -226,14 +229,14 @@ class PartitionTask:
             self._has_output = True
 
     def commit(self) -> None:
-        """What is in the transaction is published; may run in a thread of its own."""
+        """Commit the transaction; this may run in a thread of its own."""
         with metrics.STAGE.labels("publish").time():
             self._publisher.commit()
 
     def flush_state(self, tasks: int) -> None:
-        """The second half of a step, after `commit`: the store takes it, and what is too much leaves memory.
+        """Do the second half of a step, after `commit`: write the state to the store, and limit the memory.
 
-        `tasks` is among how many facts partitions memory and disk are to be shared.
+        `tasks` is the number of facts partitions that share memory and disk.
         """
         self._memory_bytes = self._settings.window_memory_bytes // tasks
         self._shares = tasks
@@ -251,17 +254,17 @@ class PartitionTask:
         self._clock_gauges.show(clock.now_ms, clock.held_by(), self.partition.sessions.open_windows)
 
     def _skip_foreign(self, offset: int) -> None:
-        """Goes on behind a message that nobody of ours has written.
+        """Skip a message that is not ours.
 
-        Had it been a flush after all, the next section of a source would not go on where the one before it ended, and
-        sessions would end there.
+        If it was a flush after all, the next section of a source will not continue where the previous one ended, and
+        sessions stops there.
         """
         metrics.FACTS_PASSED_OVER.inc()
         log.warning(
-            "a message on the facts topic is none and is passed over",
+            "a message on the facts topic is not a facts message, skipped",
             partition=self.number,
             offset=offset,
-            help="see who else may write to this topic",
+            help="check which other clients have write access to this topic",
         )
         for close in self.partition.apply(offset, facts.Facts(facts.VERSION, "", [])):
             rule_set = self.rule_set or min(self.partition.rules.rule_sets)
@@ -277,18 +280,18 @@ class PartitionTask:
             ) from error
 
     def _rules(self, rule_set: str) -> RuleSet:
-        """A set that was pushed since the start is fetched; without it nothing can be judged, so it is waited for."""
+        """Return a rule set, fetching one that was pushed since the start: nothing can be judged without it."""
         registry.fetch(self._settings, self._known, [rule_set])
         self.partition.sessions.counted = self._known.counted()
         return self._known.sets[rule_set]
 
     def _evaluate(self, close: Close, rules: RuleSet, *, publishes: bool) -> None:
-        """Judges a close; what was published before (not `publishes`) is only remembered."""
+        """Evaluate a close; unless `publishes`, its outcomes were published before and only update state."""
         judging = self.partition.rules.judging(
             self._known.rule_fingerprints, chain_first_ms=close.known_from_ms, reach_ms=self._reach_ms
         )
         for outcome in evaluate_close(close, rules, judging, reach_ms=self._reach_ms):
-            # Also of what was published before: whether it was withheld is not remembered anywhere else.
+            # Also for what was published before: no other record says whether it was withheld.
             finding = self._admitted(close, outcome, publishes=publishes)
             if publishes:
                 self._count(close, outcome)
@@ -301,7 +304,7 @@ class PartitionTask:
             self._judged.closed[close.reason.value] += 1
 
     def _count(self, close: Close, outcome: Outcome) -> None:
-        # When all is read again what ends with that is the earlier generation's.
+        # Windows that end because everything is read again belong to the earlier generation.
         is_over = close.reason is CloseReason.END_OF_INPUT
         self._verdicts.add_outcome(self._generation_before if is_over else self._generation, close, outcome)
         if self._was_counted_before(close):
@@ -315,7 +318,7 @@ class PartitionTask:
         finding = outcome.finding
         if finding is None:
             return None
-        # What ends where all is read again is the earlier reading's.
+        # Windows that end because everything is read again belong to the earlier reading.
         is_over = close.reason is CloseReason.END_OF_INPUT
         replay = self._replay_before if is_over else self.partition.clock.replay
         is_admitted = self._quota.admit(finding, replay)
@@ -330,7 +333,7 @@ class PartitionTask:
         return None
 
     def _was_counted_before(self, close: Close) -> bool:
-        """An earlier generation came as far as this: metrics have counted it."""
+        """Return whether an earlier generation had come this far, so that metrics have counted the close already."""
         return (
             self._generation > 0
             and close.reason is not CloseReason.END_OF_INPUT
@@ -338,7 +341,7 @@ class PartitionTask:
         )
 
     def _send_summary(self, withheld: Withheld) -> None:
-        """Sends it where the first finding would have gone, whose verdict stands beside it."""
+        """Send a summary to the partition to which the first finding would have gone, next to its verdict."""
         rules = self._rules(withheld.first.rule_set)
         rule = next(rule for rule in rules.rules if rule.id == withheld.rule)
         self._send_signal(summary(withheld, rule_text(rule)), withheld.first.partition)
@@ -381,7 +384,7 @@ class PartitionTask:
         self._send("verdicts", None, verdicts.encode(self._coverage.take(judging, self.partition.next_offset)))
 
     def _judging_rules(self, clock_ms: int) -> list[JudgingRule]:
-        """The rules that judge; of a reading that began again none judges what could have begun before it."""
+        """Return the rules that judge; in a new generation, none judges what could have begun before its start."""
         sets = self._coverage.rule_sets | ({self.rule_set} if self.rule_set else frozenset())
         judges_from = self.judges_from()
         start_ms = self._coverage.start(self._generation, clock_ms)
@@ -423,7 +426,7 @@ class PartitionTask:
         )
 
     def _note_judging(self) -> None:
-        """Works out from when rules judge where that changed: with thousands of rules it takes milliseconds."""
+        """Recompute from when rules judge, if that changed: with thousands of rules it takes milliseconds."""
         partition = self.partition
         if self._judging_at == partition.rules_changed_count:
             return

@@ -1,16 +1,16 @@
-"""The facts partitions of one sessions worker, and the protocol that keeps them right whatever ends it.
+"""The facts partitions of one sessions worker, and the protocol that keeps them consistent however the worker ends.
 
-Each facts partition is a state machine with a RocksDB and a publisher beside it (`work`). Signals and verdicts are sent
-as windows close; now and then a step makes them true and the state durable:
+Each facts partition is a task (`task`): a state machine with a RocksDB store and a publisher. Signals and verdicts are
+sent as windows close; a step commits them and makes the state durable:
 
     1  one transaction: signals and verdicts of all closes so far, and the checkpoint
     2  one RocksDB WriteBatch: changed and removed chains, position
-    3  the facts messages that were taken in are acknowledged, in order
-    4  now and then the facts log is cut below the checkpoint's start
+    3  acknowledge the facts messages that were processed, in order
+    4  from time to time, trim the facts log below the checkpoint's start
 
-A crash between any two of them repeats work and loses none, and nothing is published twice: see `recovery`. What fails
-without being wrong (brokers that do not answer, another worker that took over) gives the partition up; after a rest it
-begins again, from what is durable, as after a crash.
+A crash between any two of them repeats work and loses none, and nothing is published twice: see `recovery`. A failure
+that is nobody's fault (brokers that do not answer, another worker that took over) closes the task. After a backoff the
+partition is opened again from its durable state, as after a crash.
 """
 
 from __future__ import annotations
@@ -49,20 +49,20 @@ log = structlog.get_logger()
 
 COMMITS_AT_ONCE = 8
 BACKOFF_S = (1.0, 30.0)
-"""How long a partition rests that was given up: at first, and at most when it happens again and again."""
+"""How long to wait before a partition is opened again after a failure: at first, and at most as failures repeat."""
 FENCED_BACKOFF_S = 15.0
-"""How long after another worker took it: the group must have said so by then, or the other one is gone."""
+"""How long to wait after being fenced: by then the group has rebalanced, or the other worker has gone."""
 LAST_STEP_S = 3.0
 QUERY_TIMEOUT_S = 3.0
 SILENCE_S = 5.0
-"""A partition of which so long nothing was heard is looked at: Faust may stand still while the log goes on."""
+"""After this time without a message the partition's end is queried: Faust may stand still while the log grows."""
 TRIM_INTERVAL_S = 30.0
 
 Acknowledge = Callable[[], object]
 
 
 class End(msgspec.Struct, frozen=True, array_like=True):
-    """How far a source partition is to be applied: `[…, offset)`, read in this epoch or a later one."""
+    """Up to where a source partition must be applied: `[…, offset)`, read in this epoch or a later one."""
 
     offset: int
     epoch: int
@@ -73,9 +73,9 @@ Ends = dict[str, dict[int, End]]
 
 
 class SessionsWorker:
-    """The facts partitions that this worker has; driven by `streams.sessions.app`, one call at a time.
+    """The facts partitions that this worker has; `streams.sessions.app` makes one call at a time.
 
-    Only `assign`, `revoke` and `stop` may be called beside another call: they change what that one goes on with.
+    Only `assign`, `revoke` and `stop` may run concurrently with another call; they influence how it continues.
     """
 
     def __init__(
@@ -99,24 +99,24 @@ class SessionsWorker:
         self._stopped_s: float | None = None
 
     def assign(self, numbers: Iterable[int]) -> None:
-        """These facts partitions are ours from now on."""
+        """Add facts partitions that the group assigned to this worker."""
         self._assigned |= frozenset(numbers)
         self._health.assign(len(self._assigned))
 
     def revoke(self, numbers: Iterable[int]) -> None:
-        """They are about to be another worker's: nothing more is begun with them. `release` is to follow."""
+        """Start no new work on partitions that the group is about to move; `release` must follow."""
         self._assigned -= frozenset(numbers)
         self._health.assign(len(self._assigned))
 
     def stop(self) -> None:
-        """The program ends: nothing is begun any more, and what waits for brokers waits not much longer."""
+        """Start no new work because the program ends, and bound the waits for brokers."""
         self._stopped_s = time.monotonic()
 
     def apply(self, number: int, offset: int, value: bytes, acknowledge: Acknowledge) -> None:
-        """Takes in one facts message, and those before it that Faust does not give, and sends what closes by it.
+        """Process one facts message, and those before it that Faust does not deliver, and send what closes by them.
 
         Raises:
-            StateError: it cannot be read, or something before it is missing.
+            StateError: the message cannot be read, or messages before it are missing.
         """
         if number not in self._assigned:
             return
@@ -126,7 +126,7 @@ class SessionsWorker:
             self._health.move()
 
     def step(self, *, is_last: bool = False) -> list[Acknowledge]:
-        """Makes durable what was done since the last step; returns the acknowledgements that are due, in order."""
+        """Make the work since the last step durable; return the acknowledgements that are due, in order."""
         self._queries.poll(self._tasks.values())
         with self_tracing.span("step", partitions=len(self._tasks)):
             self._step(is_last=is_last)
@@ -150,11 +150,11 @@ class SessionsWorker:
                 self._backoffs.pop(number, None)
 
     def idle(self, ends: Ends) -> frozenset[int]:
-        """The facts partitions of ours that applied all source records below `ends` and have no window open."""
+        """Return the facts partitions that have applied all source records below `ends` and have no open window."""
         return frozenset(number for number, task in self._tasks.items() if _has_reached(task.partition, ends))
 
     def release(self, numbers: Iterable[int]) -> list[Acknowledge]:
-        """Another worker takes these partitions: a last step, then they are closed."""
+        """Do a last step for partitions that move to another worker, then close them."""
         due = self.step()
         for number in numbers:
             self._unacknowledged.pop(number, None)
@@ -164,7 +164,7 @@ class SessionsWorker:
         return due
 
     def close(self) -> list[Acknowledge]:
-        """A last step, then everything is closed."""
+        """Do a last step, then close everything."""
         try:
             due = self.step(is_last=True)
             self._log_withheld()
@@ -173,27 +173,27 @@ class SessionsWorker:
             self.abandon()
 
     def abandon(self) -> None:
-        """Closes everything without a last step: what is not durable is done again, as after a crash."""
+        """Close everything without a last step; work that is not durable is repeated, as after a crash."""
         self._queries.close()
         for number in list(self._tasks):
             self._close_task(number)
         self._commits.shutdown()
 
     def _log_withheld(self) -> None:
-        """Says of what no summary tells yet: of an hour that is not over, another run does."""
+        """Log the signals that no summary covers yet; a later run publishes it when the hour is over."""
         counts: Counter[str] = Counter()
         for task in self._tasks.values():
             for withheld in task.summaries.withheld:
                 counts[withheld.rule] += withheld.count
         for rule, count in sorted(counts.items()):
-            log.info("signals withheld, the summary follows when the hour is over", rule=rule, count=count)
+            log.info("signals withheld, summary follows at the end of the hour", rule=rule, count=count)
 
     def _run_guarded(self, number: int, call: Callable[[], bool]) -> bool:
-        """Calls; what fails without being wrong gives the partition up, to begin again after a rest."""
+        """Call; if it fails through nobody's fault, close the task, to be opened again after a backoff."""
         try:
             return call()
         except (NotDoneError, AdminError) as error:
-            log.warning("facts partition given up, it begins again later", partition=number, reason=str(error))
+            log.warning("facts partition closed after a failure, retrying later", partition=number, reason=str(error))
             metrics.PARTITIONS_GIVEN_UP.inc()
             self._close_task(number)
             if isinstance(error, DamagedError):
@@ -208,9 +208,9 @@ class SessionsWorker:
             return False
 
     def _discard_store(self, number: int) -> None:
-        """What is in a damaged store is in the facts log, too: windows are built again from there."""
+        """Delete a damaged store: the facts log suffices to rebuild its windows."""
         path = recovery.store_path(self._settings, number)
-        log.error("a damaged store is deleted, its windows are built again", partition=number, store=str(path))
+        log.error("deleting a damaged store, its windows will be rebuilt", partition=number, store=str(path))
         metrics.STORES_DISCARDED.inc()
         store_faults.delete(path)
 
@@ -233,13 +233,13 @@ class SessionsWorker:
         return True
 
     def _catch_up(self, task: PartitionTask, to_offset: int) -> None:
-        """Takes in what lies before `to_offset`, read by a reader of our own: Faust does not give it."""
+        """Process the messages below `to_offset` with a reader of our own, because Faust does not deliver them."""
         at = TopicPartition(self._settings.topic("facts"), task.number, task.partition.next_offset)
         for message in reader.between(self._settings, at, to_offset, self._should_abort(task.number)):
             task.process(message.offset() or 0, message.value() or b"")
 
     def _open(self, number: int) -> PartitionTask:
-        # 1-4 of `recovery`
+        # Steps 1 to 4 of `recovery`.
         publisher = Publisher(self._settings, number, self._is_out_of_time)
         try:
             last = last_checkpoint(self._settings, number, self._should_abort(number))
@@ -259,7 +259,7 @@ class SessionsWorker:
         task = self._tasks[number] = PartitionTask(
             self._settings, self._known, topic_id, number, partition, store, publisher, usable, usable or last
         )
-        # What its sources were projected with last: without these sets it is not known which rules judge.
+        # Fetch the sets its sources are projected with: without them it is not known which rules judge.
         registry.fetch(self._settings, self._known, partition.rules.rule_sets)
         return task
 
@@ -281,7 +281,7 @@ class SessionsWorker:
         self._judging.show(tasks)
 
     def _poll_silent(self) -> None:
-        """Reads on by itself where Faust stands still while the facts log goes on."""
+        """Process the log without Faust, where Faust delivers nothing although the log grows."""
         now_s = time.monotonic()
         silent = [
             number for number in self._assigned if now_s - self._last_message_s.setdefault(number, now_s) > SILENCE_S
@@ -293,7 +293,7 @@ class SessionsWorker:
         try:
             ends = kafka.end_offsets(self._admin, partitions, timeout_s=QUERY_TIMEOUT_S)
         except AdminError as error:
-            log.warning("whether facts wait is not known", reason=str(error))
+            log.warning("ends of silent facts partitions unknown, retrying later", reason=str(error))
             return
         for number in filter(self._may_open, silent):
             self._last_message_s[number] = now_s
@@ -308,7 +308,7 @@ class SessionsWorker:
         return True
 
     def _trim_log(self) -> None:
-        """Facts that no checkpoint needs are deleted; without an answer it is tried again the next time."""
+        """Delete facts that no checkpoint requires; a request without an answer is repeated at the next interval."""
         now_s = time.monotonic()
         if now_s - self._trimmed_s < TRIM_INTERVAL_S or self._stopped_s is not None:
             return
@@ -329,7 +329,7 @@ class SessionsWorker:
         if error is None:
             self._trimmed_to[at.partition] = at.offset
         else:
-            log.warning("facts were not cut", partition=at.partition, below=at.offset, reason=str(error))
+            log.warning("facts log not trimmed", partition=at.partition, below=at.offset, reason=str(error))
 
 
 def _has_reached(partition: Partition, ends: Ends) -> bool:

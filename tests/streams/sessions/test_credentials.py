@@ -81,5 +81,5 @@ def test_token_is_kept_while_it_is_valid(server: TokenServer) -> None:
 
 def test_refused_token_shows_no_secret(server: TokenServer) -> None:
     """A server that refuses is named, the secret is not."""
-    with pytest.raises(NotDoneError, match=r"^http://127\.0\.0\.1:\d+/token gives no token: ClientResponseError$"):
+    with pytest.raises(NotDoneError, match=r"^http://127\.0\.0\.1:\d+/token returned no token: ClientResponseError$"):
         asyncio.run(Tokens(bearer(server.url, "wrong"), None).token())

@@ -139,7 +139,9 @@ def test_hole_one_record_wide() -> None:
     """A section that begins one record later ends sessions, and says what to do."""
     clock = told(300)
 
-    with pytest.raises(StateError, match=r"otlp_spans\[0\] continue at offset 6, but facts from offset 5 on are missing\. Action: "):
+    with pytest.raises(
+        StateError, match=r"otlp_spans\[0\] continue at offset 6, but facts from offset 5 on are missing\. Action: "
+    ):
         clock.advance(section(6, 8))
 
 
