@@ -1,8 +1,8 @@
-"""Source partitions that this worker was given and does not read yet.
+"""Source partitions that were assigned to this worker and are not read yet.
 
-In: partitions, as a rebalance or a vanished log gives them. Out: the same partitions, ready to be read, once what must
-be committed first is snapshot to be committed. Nothing here waits: `step` goes on with what is answered by now, so the
-worker stays in its group and can be stopped while the brokers are away.
+In: partitions, from a rebalance or because their log is gone. Out: the same partitions, ready to be read, once the
+commits that must come first are confirmed. Nothing here blocks: `step` continues with the answers that have arrived, so
+the worker stays in its group and can be stopped while the brokers are away.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ COMMIT_EVERY_S = 1.0
 
 
 class Assignment:
-    """What is given and not read yet; `commit` sends commits without waiting for the answer."""
+    """The pending partitions; `commit` sends commits without waiting for the answer."""
 
     def __init__(self, settings: Settings, client: AdminClient, commit: Callable[[list[TopicPartition]], None]) -> None:
         self._settings = settings
@@ -52,20 +52,20 @@ class Assignment:
         self._due_s = self._query_s = 0.0
 
     def add(self, sources: Iterable[Source], known: Mapping[Source, Commit] | None = None) -> None:
-        """These are to be read; `known` is where this worker itself stood, which may not be committed yet."""
+        """Add partitions to read; `known` has where this worker stopped, which may not be committed yet."""
         self._pending |= {*sources}
         self._known |= known or {}
         self._discard_snapshot()
 
     def remove(self, sources: Iterable[Source]) -> None:
-        """These are another worker's."""
+        """Remove partitions that moved to another worker."""
         self._pending -= {*sources}
         self._discard_snapshot()
 
     def step(self, *, local_ms: int, rules: str | None = None) -> list[SourcePartition]:
-        """Goes on as far as it can now; returns the partitions, all of them at once, when they may be read.
+        """Continue as far as possible; return the pending partitions, all at once, when they may be read.
 
-        `rules` is the set that they are to be projected with.
+        `rules` is the set with which they will be projected.
 
         Raises:
             StateError: some of the group's offsets were reset and others were not.
@@ -82,8 +82,8 @@ class Assignment:
         if self._query.done():
             return self._on_snapshot(self._query, local_ms)
         if time.monotonic() - self._query_s > QUERY_TIMEOUT_S:
-            # Every question in it has a time-out: one that is still open is lost in the client.
-            log.warning("where to begin is not answered, it is asked again", waited_s=QUERY_TIMEOUT_S)
+            # Every query in it has a time-out, so one that is still open was lost in the client.
+            log.warning("query for start positions timed out, retrying", waited_s=QUERY_TIMEOUT_S)
             self._query = None
         return []
 
@@ -92,7 +92,7 @@ class Assignment:
         try:
             found = answer.result()
         except AdminError as error:
-            log.warning("where to begin is not known yet", error=str(error))
+            log.warning("query for start positions failed, retrying", error=str(error))
             self._due_s = time.monotonic() + RETRY_S
             return []
         if not self._is_written(found):
@@ -104,12 +104,12 @@ class Assignment:
         return self._start(snapshot, plan, local_ms)
 
     def _replay_of(self, found: GroupSnapshot) -> int | None:
-        """The replay this worker read in, when all topics it read were made again."""
+        """Return the replay in which this worker read, if all topics that it read have been recreated."""
         there = {log.topic_id for log in found.logs.values()}
         return self._replay if self._topic_ids and not self._topic_ids & there else None
 
     def _write(self, snapshot: GroupSnapshot, plan: Plan) -> None:
-        """Commits new epochs; where this worker stood before is no more."""
+        """Commit new epochs; the previous positions of these partitions are obsolete."""
         for source, each in plan.commits.items():
             metrics.EPOCHS.labels(source[0]).inc()
             self._known.pop(source, None)
@@ -119,14 +119,14 @@ class Assignment:
             self._commit_again()
 
     def _commit_again(self) -> None:
-        """The same once more, now and then, until it is snapshot: a slow commit makes no second epoch."""
+        """Repeat the commits from time to time until they are confirmed; a slow commit creates no second epoch."""
         now_s = time.monotonic()
         if now_s - self._written_s >= COMMIT_EVERY_S:
             self._written_s = now_s
             self._commit([*self._written.values()])
 
     def _is_written(self, found: GroupSnapshot) -> bool:
-        """All new epochs are committed; until then what is committed may look like something to go on from."""
+        """Return whether all new epochs are committed; until then the group's offsets look resumable but are not."""
         for source, at in self._written.items():
             committed, written = found.metadata_of(source), read_metadata(at.metadata)
             if committed is None or written is None or committed.epoch < written.epoch:
@@ -154,9 +154,9 @@ class Assignment:
         topic, partition = source
         if start.lost is not None:
             metrics.OFFSETS_LOST.labels(topic).inc(start.lost[1] - start.lost[0])
-            log.error("records are gone before they were read", topic=topic, partition=partition, lost=start.lost)
+            log.error("records were deleted before they were read", topic=topic, partition=partition, lost=start.lost)
         log.info(
-            "reading begins",
+            "reading starts",
             topic=topic,
             partition=partition,
             offset=start.offset,
@@ -175,7 +175,7 @@ class Assignment:
         )
 
     def _discard_snapshot(self) -> None:
-        """What was snapshot before a rebalance may be out of date."""
+        """Discard the snapshot, which a rebalance may have made obsolete."""
         self._query, self._due_s = None, 0.0
         self._written.clear()
         self._written_s = 0.0

@@ -1,7 +1,7 @@
-"""The facts of a run's records, each record within its budget: the same for ingest and replay.
+"""Projects the records of a batch, each within its budget; ingest and replay share this.
 
-In: the messages of a batch, and the spans in it that rules look at. Out: per record with hits its facts by trace, or
-why it is refused.
+In: the messages of a batch, and the spans in it that are of interest to rules. Out: for each record with hits its facts
+by trace, or why it is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _offset = attrgetter("offset")
 
 
 class RecordHits(NamedTuple):
-    """The facts of one record, beside the hits that they are of; `reason` is as in `RecordFacts`."""
+    """The hits of one record, each with its facts; `reason` is as in `RecordFacts`."""
 
     message: Message
     found: Sequence[tuple[Hits, list[Fact]]]
@@ -35,7 +35,7 @@ class RecordHits(NamedTuple):
 def batch_facts(
     messages: Sequence[Message], batch: BatchResult, projector: Projector, budget: Budget
 ) -> Iterator[RecordHits]:
-    """The facts of each record of a batch that has hits, in order."""
+    """Yield the facts of each record of a batch that has hits, in order."""
     following = iter(messages)
     for offset, hits in groupby(batch.hits, _offset):
         message = next(each for each in following if each.offset() == offset)
@@ -45,7 +45,7 @@ def batch_facts(
 
 
 def add_to_builder(builder: SectionBuilder, record: RecordHits) -> int:
-    """Adds the facts of a record, whose touches are added, to a builder; returns how many there are."""
+    """Add the facts of a record, whose touches were added before; return how many there are."""
     if record.reason is not None:
         builder.add_dead_letter(record.found[0][0].offset)
     for hits, facts in record.found:

@@ -1,13 +1,14 @@
-"""What ingest's consumer group has committed, and what must be committed before its source partitions may be read.
+"""Decides from the offsets of ingest's consumer group what to commit before its source partitions may be read.
 
-In: one look at the group, its source topics and the facts topic. Out: commits to make first, or where to begin. An
+In: a snapshot of the group, its source topics and the facts topic. Out: commits to make first, or start positions. An
 epoch is committed before its first facts, so a crash cannot give the same facts two epochs.
 
-Kafka's offset tool moves a group's offsets and clears their metadata. Such a reset is noticed here and becomes a new
-replay number. It must be the same for all partitions however many workers there are, so one worker decides: the one
-that has the group's first partition writes the new metadata of all partitions in one commit, the others wait for it.
-Hence nobody ever sees a part of a reset, unless a part is all that was reset: that is refused. A first start goes the
-same way, so a partition without a commit beside others that have one was added later, and is read from its beginning.
+Kafka's offset tool moves a group's offsets and clears their metadata. Such a reset is detected here and becomes a new
+replay number. The number must be the same for all partitions, however many workers there are, so one worker decides:
+the one that has the group's first partition writes the new metadata of all partitions in one commit, and the others
+wait for it. So nobody ever sees part of a reset, unless only part was reset, which is refused. A first start works the
+same way; hence a partition without a commit beside others that have one was added later, and is read from its
+beginning.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _COORDINATOR_MOVES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A committed offset; `metadata` is None when the metadata beside it is not ours."""
+    """A committed offset; `metadata` is None when its metadata is not ours."""
 
     offset: int
     metadata: OffsetMetadata | None
@@ -47,11 +48,11 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class GroupSnapshot:
-    """One look: every partition of every source topic, what is committed, and whether facts were ever written.
+    """Every partition of every source topic, the committed offsets, and whether facts were ever written.
 
-    `latest_fact_ms` is the highest record time of the facts that are still there, 0 when there are none. `replay` is
-    the group's number as this worker knows it when all topics it read were made again since, else None: Kafka deletes a
-    topic's commits with the topic, which is no reset.
+    `latest_fact_ms` is the highest record time of the facts that still exist, 0 when there are none. `replay` is the
+    group's replay number as this worker knows it if all topics that it read have been recreated since, else None: Kafka
+    deletes a topic's commits with the topic, which is not a reset.
     """
 
     logs: Mapping[Source, Log]
@@ -61,28 +62,28 @@ class GroupSnapshot:
     replay: int | None = None
 
     def metadata_of(self, source: Source) -> OffsetMetadata | None:
-        """Our metadata of a source partition, None when there is none."""
+        """Return our metadata of a source partition, None when there is none."""
         commit = self.committed.get(source)
         return None if commit is None else commit.metadata
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to commit before another look, or else where to begin; both are empty while another worker decides."""
+    """What to commit before the next snapshot, or else where to start; both are empty while another worker decides."""
 
     commits: Mapping[Source, StartPosition] = field(default_factory=dict)
     starts: Mapping[Source, StartPosition] = field(default_factory=dict)
 
 
 def fetch_snapshot(client: AdminClient, settings: Settings) -> GroupSnapshot:
-    """Looks; blocks while the brokers do not answer.
+    """Fetch a snapshot; block while the brokers do not answer.
 
-    The order matters. Facts are written after a commit: asked for the other way round, the facts of a worker that
-    starts at this moment would look like those of a group that was deleted. And a log's end that was asked for before
-    the commits may lie below one of them.
+    The order of the queries matters. Facts are written after a commit: in the opposite order, the facts of a worker
+    that starts at this moment would look like those of a deleted group. And a log's end that was queried before the
+    commits may lie below one of them.
 
     Raises:
-        AdminError: there is no answer.
+        AdminError: the brokers do not answer.
     """
     facts = [TopicPartition(settings.topic("facts"), number) for number in range(settings.facts_partitions)]
     has_facts, latest_fact_ms = any(kafka.end_offsets(client, facts).values()), _highest_ms(client, facts)
@@ -96,13 +97,13 @@ def fetch_snapshot(client: AdminClient, settings: Settings) -> GroupSnapshot:
 
 
 def committed_offsets(settings: Settings, partitions: list[TopicPartition]) -> dict[Source, Commit]:
-    """What the ingest group committed; partitions without a commit are left out.
+    """Return what the ingest group committed, without the partitions that have no commit.
 
-    Asked with a consumer that joins nothing: confluent-kafka 2.16.1 crashes where its `AdminClient` gets an error in
-    answer to this question, such as that of a coordinator that has just moved.
+    This uses a consumer that joins nothing: confluent-kafka 2.16.1 crashes when its `AdminClient` gets an error in the
+    answer to this query, such as that of a coordinator that has just moved.
 
     Raises:
-        AdminError: there is no answer.
+        AdminError: the brokers do not answer.
     """
     if not partitions:
         return {}
@@ -111,12 +112,12 @@ def committed_offsets(settings: Settings, partitions: list[TopicPartition]) -> d
     try:
         found = _committed(consumer, partitions, until_s=time.monotonic() + TIMEOUT_S)
     except KafkaException as error:
-        raise AdminError(f"Kafka does not say the offsets of {group}: {error.args[0].str()}") from error
+        raise AdminError(f"cannot read the committed offsets of {group}: {error.args[0].str()}") from error
     finally:
         consumer.close()
     for at in found:
         if at.error is not None:
-            raise AdminError(f"Kafka does not say the offset of {at.topic}-{at.partition}: {at.error.str()}")
+            raise AdminError(f"cannot read the committed offset of {at.topic}-{at.partition}: {at.error.str()}")
     return {(at.topic, at.partition): Commit(at.offset, read_metadata(at.metadata)) for at in found if at.offset >= 0}
 
 
@@ -131,10 +132,10 @@ def _committed(consumer: Consumer, partitions: list[TopicPartition], *, until_s:
 
 
 def plan(snapshot: GroupSnapshot, mine: Collection[Source], *, start: str, now_ms: int) -> Plan:
-    """What the worker that has the partitions `mine` does next.
+    """Return what the worker that has the partitions `mine` does next.
 
     Raises:
-        StateError: the offsets of some partitions were reset and of others were not.
+        StateError: the offsets of some partitions were reset and those of others were not.
     """
     found = start_positions(snapshot, start=start, now_ms=now_ms)
     if not _known_metadata(snapshot):
@@ -148,12 +149,13 @@ def plan(snapshot: GroupSnapshot, mine: Collection[Source], *, start: str, now_m
 
 
 def start_positions(snapshot: GroupSnapshot, *, start: str, now_ms: int) -> dict[Source, StartPosition]:
-    """Where each source partition would be begun by a worker that looks now.
+    """Return where a worker that starts now would read each source partition from.
 
     Raises:
-        StateError: the offsets of some partitions were reset and of others were not.
+        StateError: the offsets of some partitions were reset and those of others were not.
     """
-    # A reset takes the last number away; facts were written after it, so not even a clock turned back gives it again.
+    # A reset removes the last replay number. Facts were written after it was chosen, so the new number is higher even
+    # if the clock was set back.
     now_ms = max(now_ms, snapshot.latest_fact_ms + 1)
     known = _known_metadata(snapshot)
     if known and len(known) < len(snapshot.committed):
@@ -170,9 +172,9 @@ def _known_metadata(snapshot: GroupSnapshot) -> dict[Source, OffsetMetadata]:
 
 
 def _first_replay(snapshot: GroupSnapshot, now_ms: int) -> int:
-    """The replay number of a group that has none of our metadata."""
+    """Return the replay number of a group that has none of our metadata."""
     if snapshot.committed or (snapshot.has_facts and snapshot.replay is None):
-        # A group that was deleted, or whose offsets expired, reads everything again: that is a reset too.
+        # A group that was deleted, or whose offsets expired, reads everything again: that is a reset, too.
         return now_ms
     return snapshot.replay or 0
 
@@ -196,7 +198,7 @@ def _partial_reset_error(reset: Iterable[Source], known: Iterable[Source]) -> St
 
 
 def _named(sources: Iterable[Source]) -> str:
-    """Partitions by topic.
+    """Format partitions by topic.
 
     >>> _named([("b", 0), ("a", 2), ("a", 1)])
     'a[1,2], b[0]'
@@ -214,5 +216,5 @@ def _highest_ms(client: AdminClient, partitions: Iterable[TopicPartition]) -> in
             answer.result().timestamp for answer in client.list_offsets(specs, request_timeout=TIMEOUT_S).values()
         ]
     except KafkaException as error:
-        raise AdminError(f"Kafka does not say the times of the facts: {error.args[0].str()}") from error
+        raise AdminError(f"cannot read the times of the facts: {error.args[0].str()}") from error
     return max(0, *found)

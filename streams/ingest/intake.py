@@ -1,7 +1,8 @@
-"""What the consumer gives: records become projections in the builders of their source partitions.
+"""Takes in what the consumer returns: records are projected into the section builders of their source partitions.
 
-In: messages, and the events that a consumer gives among them. Out: builders, dead letters, the audit trail, counts, and
-the partitions whose log is not where it was. A record that cannot be read becomes a dead letter and the stream goes on.
+In: messages, and the events that a consumer returns among them. Out: section builders, dead letters, the audit trail,
+counts, and the partitions whose log is not where it was. A record that cannot be read becomes a dead letter, and the
+stream continues.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ log = structlog.get_logger()
 CONSUME_BYTES = 1_000_000
 CONSUME_COUNTS = (10, 5000)
 FACTS_BYTES = 4_000_000
-"""As Python objects these take about ten times as much."""
+"""As Python objects these take about ten times as much memory."""
 
 _GONE = frozenset(
     {
@@ -52,7 +53,7 @@ _REFUSED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AU
 
 
 class Intake:
-    """Takes in messages of `sources`. `read_count` counts the records so far, `batch_count` is how many to ask for."""
+    """Takes in messages of `sources`; `read_count` counts records, `batch_count` is how many to consume next."""
 
     def __init__(
         self, settings: Settings, rules: RuleSet, outbox: Outbox, sources: Mapping[Source, SourcePartition]
@@ -76,7 +77,7 @@ class Intake:
         log.info("requests are decoded", scanner=backend.selected_backend().value)
 
     def use_rules(self, rules: RuleSet) -> None:
-        """From now on records are projected with these rules."""
+        """Project records with these rules from now on."""
         self._projector = Projector(rules, self._settings.identity, self._settings.redaction)
         if hidden := self._projector.uncomparable:
             log.warning("pairs compare redacted attributes: set BETRACE_REDACT_KEY to decide them", attributes=hidden)
@@ -84,30 +85,30 @@ class Intake:
         self._read_batch = None if self._format is Format.JSON else backend.batch_reader(self._projector.interest)
 
     def check_sampling(self, builders: Iterable[SectionBuilder]) -> None:
-        """Looks for signs of a sampled source in what is to be flushed; then nothing of it is held any more."""
+        """Look for signs of sampling in what is about to be flushed; after that the builders hold no facts."""
         self._facts_bytes = 0
         for builder in builders:
             self._sampling.take(builder.touches.sample())
 
     @property
     def is_full(self) -> bool:
-        """The builders hold so many facts that they are to be flushed before more is taken in."""
+        """Whether the builders hold so many facts that a flush must come before more is taken in."""
         return self._facts_bytes >= FACTS_BYTES
 
     @property
     def has_pending(self) -> bool:
-        """Messages that were new_messages are not taken in yet."""
+        """Whether consumed messages have not been taken in yet."""
         return bool(self._pending)
 
     def forget(self, sources: Collection[Source]) -> None:
-        """What is left of these is read again, by whoever reads them."""
+        """Drop the pending messages of partitions that will be read again, by this or another worker."""
         self._pending = [message for message in self._pending if (message.topic(), message.partition()) not in sources]
 
     def take(self, new_messages: list[Message], *, local_ms: int) -> set[Source]:
-        """Takes in messages that were read by `local_ms`; returns the partitions whose position is gone from the log.
+        """Take in messages consumed by `local_ms`; return the partitions whose position is gone from the log.
 
-        What would take too much memory is left for the next call, after a flush, or once the outbox has room: a few
-        records may make megabytes of facts and audit records each.
+        What would take too much memory stays pending for the next call, after a flush or once the outbox has room: a
+        few records may produce megabytes of facts and audit records each.
 
         Raises:
             StateError: Kafka refuses to let us read, or a dead letter cannot be sent.
@@ -138,7 +139,7 @@ class Intake:
         return gone & self._sources.keys()
 
     def skip_unreadable(self, *, local_ms: int) -> list[TopicPartition]:
-        """Gives up the records that are known by now to be unreadable; returns where the consumer is to go on."""
+        """Skip the records that are known to be unreadable; return where the consumer must continue."""
         return [
             TopicPartition(*each.source, each.to_offset)
             for each in self._unreadable.step()
@@ -154,7 +155,7 @@ class Intake:
         source.skip(gone.to_offset, local_ms=local_ms)
         metrics.OFFSETS_LOST.labels(source.topic).inc(gone.to_offset - gone.from_offset)
         log.error(
-            "records cannot be read and are passed over",
+            "records cannot be read, skipped",
             topic=source.topic,
             partition=source.partition,
             lost=(gone.from_offset, gone.to_offset),
@@ -169,12 +170,12 @@ class Intake:
         self._tallies.clear()
         self.read_count += taken_count
         if taken_count:
-            # consume(n) is not bounded in bytes, and large batches of large messages cost two thirds of the speed.
+            # consume(n) is not bounded in bytes, and large batches of large messages are three times slower.
             least, most = CONSUME_COUNTS
             self.batch_count = min(most, max(least, CONSUME_BYTES * taken_count // max(1, taken_bytes)))
 
     def _take_batch(self, messages: list[Message], index: int, local_ms: int) -> BatchResult | None:
-        """Takes in the batch of records that begins at an index, an empty one where it must be a record at a time."""
+        """Take in the batch that begins at an index; it is empty, or None, if the record must be taken alone."""
         if self._read_batch is None or messages[index].error() is not None:
             return None
         topic, partition = _source(messages[index])
@@ -203,13 +204,13 @@ class Intake:
             tally.facts += add_to_builder(source.builder, record)
 
     def _take_record(self, message: Message, local_ms: int) -> int:
-        """Takes in one record; returns the size of its value in bytes."""
+        """Take in one record; return the size of its value in bytes."""
         topic, partition, offset = _position(message)
         value = message.value()
         source = self._sources.get((topic, partition))
         tally = self._tallies[topic]
         if source is None or offset < source.next_offset:
-            # Fetched before a rebalance: whoever reads the partition now reads it too.
+            # This was fetched before a rebalance; the worker that has the partition now reads it, too.
             tally.stale += 1
             return 0
         tally.records += 1
@@ -232,7 +233,7 @@ class Intake:
             tally.spans_without_trace += decoded.spans_without_trace
             tally.logs_without_trace += decoded.logs_without_trace
             tally.facts += sum([len(trace.facts) for trace in traces])
-        # Also of a record that is none to rules: log records without a trace belong to the trail.
+        # Extract audit records even if rules ignore the record: log records without a trace belong to the trail.
         room_bytes = self._budget.total_bytes(size_bytes) - facts_bytes
         found = extract(value, kind, self._format, self._settings.redaction, room_bytes)
         self._send_audit(found, source.epoch, (topic, partition), offset)
@@ -250,13 +251,14 @@ class Intake:
                 source.reach_end(offset, local_ms=local_ms)
         elif error.fatal() or code in _REFUSED:
             raise StateError(
-                f"reading {message.topic()} failed: {error.str()}", action="check that the topic is there and readable"
+                f"reading {message.topic()} failed: {error.str()}",
+                action="check that the topic exists and that this client may read it",
             )
         elif not self._may_be_unreadable(message, error):
-            log.warning("kafka reports an error, reading goes on", error=error.str())
+            log.warning("kafka client error, reading continues", error=error.str())
 
     def _may_be_unreadable(self, message: Message, error: KafkaError) -> bool:
-        """Whether it may be the record at which its partition stands that cannot be read."""
+        """Return whether the record at the position of its partition may be unreadable."""
         topic, partition = message.topic(), message.partition()
         source = None if topic is None or partition is None else self._sources.get((topic, partition))
         if source is None:
@@ -264,9 +266,9 @@ class Intake:
         return self._unreadable.note((source.topic, source.partition), source.next_offset, error)
 
     def _send_audit(self, found: Iterable[AuditRecord], epoch: int, source: Source, offset: int) -> None:
-        """Each record in the partition of its trace, with its number among those that this source record brought there.
+        """Send each record to the partition of its trace, numbered among those of this source record in the partition.
 
-        So a record that is written again has the same place in the same partition.
+        So a record that is sent again has the same position in the same partition.
         """
         numbers: Counter[int] = Counter()
         for record in found:
@@ -287,7 +289,7 @@ class Intake:
     def _dead_letter(self, message: Message, reason: str) -> None:
         topic, partition, offset = _position(message)
         metrics.DEAD_LETTERS.labels(topic, reason.split(":", maxsplit=1)[0]).inc()
-        log.warning("record becomes a dead letter", reason=reason, topic=topic, partition=partition, offset=offset)
+        log.warning("record sent to dead letters", reason=reason, topic=topic, partition=partition, offset=offset)
         letter = dead_letters.letter(
             message.value(),
             reason=reason,
@@ -304,7 +306,7 @@ def _holds_logs(topic: str) -> bool:
 
 
 def _position(message: Message) -> tuple[str, int, int]:
-    """Where a record or an end is."""
+    """Return the topic, partition and offset of a record or an end."""
     offset = message.offset()
     if offset is None:
         raise _without_position()
@@ -312,7 +314,7 @@ def _position(message: Message) -> tuple[str, int, int]:
 
 
 def _source(message: Message) -> Source:
-    """Of which partition a message is; librdkafka gives an offset only with some events of a partition."""
+    """Return the partition of a message; librdkafka sets an offset only on some events of a partition."""
     topic, partition = message.topic(), message.partition()
     if topic is None or partition is None:
         raise _without_position()
@@ -320,4 +322,4 @@ def _source(message: Message) -> Source:
 
 
 def _without_position() -> StateError:
-    return StateError("kafka gave a message without a place", action="report this as a bug")
+    return StateError("kafka returned a message without a partition or offset", action="report this as a bug")

@@ -1,7 +1,7 @@
-"""A look at `betrace.rules` from time to time: is another rule set active?
+"""Watches `betrace.rules` for the activation of another rule set.
 
-In: the topic. Out: the set to go over to. A set that cannot be read is said and counted, and the last good one stays:
-ingest goes on with what it has. Nothing here waits for an answer.
+In: the topic. Out: the set to switch to. A set that cannot be read is logged and counted, and the last good one stays
+in use. Nothing here blocks.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ RULES_PARTITION = 0
 
 @dataclass(frozen=True, slots=True)
 class RulesSnapshot:
-    """The end of the topic, and the set that is active; None when nothing came since the last look."""
+    """The end of the topic, and the active set; None when nothing was added since the last query."""
 
     end: int
     active: RuleSet | None
 
 
 class RulesWatch:
-    """The active set as the topic says it; `rules` is the one in use."""
+    """The active set according to the topic; `rules` is the one in use."""
 
     def __init__(self, client: AdminClient, settings: Settings, rules: RuleSet) -> None:
         self.rules = rules
@@ -52,7 +52,7 @@ class RulesWatch:
         _show(rules)
 
     def step(self) -> None:
-        """Goes on as far as it can now."""
+        """Continue as far as possible without waiting."""
         if self._query is None:
             if time.monotonic() >= self._due_s:
                 end = self._end
@@ -67,14 +67,14 @@ class RulesWatch:
         except (BetraceError, TopicsError) as error:
             self._due_s = time.monotonic() + RETRY_INTERVAL_S
             metrics.RULES_REFUSED.set(1)
-            log.warning("the active rules cannot be read, those before stay", reason=str(error))
+            log.warning("active rules cannot be read, keeping the rules in use", reason=str(error))
 
     def take_next(self) -> RuleSet | None:
-        """The set to go over to now, None when it is the one in use."""
+        """Return the set to switch to now, None when the active one is in use."""
         next_rules, self._next = self._next, None
         if next_rules is None:
             return None
-        log.info("other rules are active", fingerprint=next_rules.fingerprint, rules=len(next_rules.rules))
+        log.info("switching to the active rules", fingerprint=next_rules.fingerprint, rules=len(next_rules.rules))
         self.rules = next_rules
         _show(next_rules)
         return next_rules
@@ -88,16 +88,16 @@ class RulesWatch:
 
 
 def query_rules(client: AdminClient, settings: Settings, known_end: int) -> RulesSnapshot:
-    """Reads the topic if it goes on beyond `known_end`.
+    """Read the topic if its end is not `known_end`.
 
     Raises:
         ConfigError: no set is active.
         StateError: a set cannot be read.
-        AdminError: there is no answer.
+        AdminError: the brokers do not answer.
     """
     topic = settings.topic("rules")
     at = TopicPartition(topic, RULES_PARTITION)
-    # The end is asked for first: what comes while the topic is read is looked at again.
+    # The end is queried first, so that what is added during the read is noticed by the next query.
     end = admin.end_offsets(client, [at])[topic, RULES_PARTITION]
     return RulesSnapshot(end, None if end == known_end else registry.read_active(settings))
 

@@ -1,7 +1,8 @@
-"""Which source partitions are paused, so that one that is far ahead of the others does not fill sessions' buffer.
+"""Watermark alignment: pauses source partitions that are far ahead, so that sessions' reorder buffer stays small.
 
-In: how far each partition is in record time. Out: those that wait for the slowest. Sessions keeps what it is told until
-the slowest partition has passed it, so without this an hour between two partitions is an hour of facts on its disk.
+In: how far each partition is in record time. Out: the partitions that must wait for the slowest. Sessions buffers facts
+until the slowest partition has passed them; without alignment, an hour between two partitions is an hour of facts on
+its disk.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ REASONS = ("ahead", "unconfirmed")
 
 @dataclass(frozen=True, slots=True)
 class PartitionProgress:
-    """Where a source partition stands: the record times at which it began and that it has reached (None: no record)."""
+    """The record times at which a source partition started and that it has reached (None: no record yet)."""
 
     start_record_ms: int | None
     reached_ms: int | None
@@ -29,7 +30,7 @@ class PartitionProgress:
 
 
 def partition_progress(sources: Mapping[Source, SourcePartition]) -> dict[Source, PartitionProgress]:
-    """Where each source partition stands."""
+    """Return the progress of each source partition."""
     return {
         at: PartitionProgress(each.start_record_ms, each.time.reached_ms, each.at_end) for at, each in sources.items()
     }
@@ -38,10 +39,10 @@ def partition_progress(sources: Mapping[Source, SourcePartition]) -> dict[Source
 def too_far_ahead(
     progress: Mapping[Source, PartitionProgress], paused: Collection[Source] = frozenset()
 ) -> frozenset[Source]:
-    """Those more than a minute ahead of the slowest; one that is paused goes on when it is half as far ahead.
+    """Return the partitions more than a minute ahead of the slowest; a paused one resumes at half of that.
 
-    A partition at its end is not slow: there is nothing to wait for. The slowest one is never ahead, so one always
-    goes on.
+    A partition at its end is not slow: there is nothing to wait for. The slowest one is never ahead, so at least one
+    always continues.
 
     >>> slow, fast = PartitionProgress(0, 5_000), PartitionProgress(0, 66_000)
     >>> too_far_ahead({("spans", 0): slow, ("spans", 1): fast})
@@ -60,7 +61,7 @@ def too_far_ahead(
 
 
 def _slowest_ms(reading: Iterable[PartitionProgress]) -> int | None:
-    """How far the slowest is; one without a record yet is taken to be where the others began."""
+    """Return the time of the slowest; one without a record is assumed to be where the others started."""
     levels_ms = [each.start_record_ms if each.reached_ms is None else each.reached_ms for each in reading]
     known_ms = [level for level in levels_ms if level is not None]
     if len(known_ms) < len(levels_ms):
@@ -69,14 +70,14 @@ def _slowest_ms(reading: Iterable[PartitionProgress]) -> int | None:
 
 
 class PausedPartitions:
-    """What is paused in a consumer."""
+    """The partitions that are paused in a consumer."""
 
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
         self.paused: frozenset[Source] = frozenset()
 
     def pause(self, paused: frozenset[Source], reason: str) -> None:
-        """PausedPartitions just these; `reason` is one of `REASONS`."""
+        """Pause exactly these; `reason` is one of `REASONS`."""
         if resumed := self.paused - paused:
             self._consumer.resume(_topic_partitions(resumed))
         if added := paused - self.paused:
@@ -86,12 +87,12 @@ class PausedPartitions:
             metrics.PARTITIONS_PAUSED.labels(each).set(len(paused) if each == reason else 0)
 
     def reset(self, sources: Iterable[Source]) -> None:
-        """These are assigned anew; nothing is paused."""
+        """Resume all partitions, which have just been assigned anew."""
         self._consumer.resume(_topic_partitions(sources))
         self.forget(self.paused)
 
     def forget(self, sources: Iterable[Source]) -> None:
-        """These are another worker's."""
+        """Forget partitions that moved to another worker."""
         self.paused -= {*sources}
 
 

@@ -248,5 +248,5 @@ def test_topic_that_is_not_there_ends_ingest(site: Site) -> None:
     worker = Ingest(site.settings, rules())
     site.client.delete_topics([logs])[logs].result()
 
-    with pytest.raises(StateError, match=f"there is no source topic {logs}"):
+    with pytest.raises(StateError, match=f"source topic not found: {logs}"):
         worker.run()

@@ -49,7 +49,7 @@ def test_topic_that_stays_away_is_an_error(site: Site) -> None:
     """A topic that is missing in one look after the other ends the program; the message says which and what to do."""
     looking = TopicWatch(site.client, (site.spans, "gone"))
 
-    with pytest.raises(StateError, match=r"there is no source topic gone\. Action: create it"):
+    with pytest.raises(StateError, match=r"source topic not found: gone\. Action: create it"):
         wait_until(lambda: bool(looking.step({})), "it is missed")
 
 
