@@ -1,8 +1,7 @@
-"""Which of the two paths decodes protobuf requests: the compiled scanner, or Python alone.
+"""Selects the decoder backend for protobuf requests: the compiled scanner, or Python alone.
 
-In: what the environment says in `BETRACE_SCANNER`, and whether `streams.decode._scan` was compiled, which an
-installation without a C compiler leaves out. Out: a scanner, or none. The two give the same result; the scanner is
-faster.
+In: the environment variable `BETRACE_SCANNER`, and whether `streams.decode._scan` was compiled, which an installation
+without a C compiler omits. Out: a scanner, or None. Both give the same result; the scanner is faster.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ VARIABLE = "BETRACE_SCANNER"
 _SCANNER = "streams.decode._scan"
 
 Scan: TypeAlias = Callable[[bytes, bool], Decoded | None]
-"""The traces in a request, None when the other path must look at it; True is for a topic of log records."""
+"""Returns the traces of a request, or None when the other path must decode it; True is for a topic of log records."""
 
 
 class Backend(Enum):
-    """Whether requests are scanned: AUTO where the scanner was compiled."""
+    """Which path decodes requests; AUTO is CYTHON where the scanner was compiled, else PURE."""
 
     AUTO = "auto"
     PURE = "pure"
@@ -37,7 +36,7 @@ class Backend(Enum):
 
 
 def compiled() -> ModuleType | None:
-    """The compiled scanner, None where there is none; one that cannot be loaded raises `ImportError`."""
+    """Return the compiled scanner, None if there is none; one that cannot be loaded raises `ImportError`."""
     try:
         return importlib.import_module(_SCANNER)
     except ModuleNotFoundError as error:
@@ -47,10 +46,10 @@ def compiled() -> ModuleType | None:
 
 
 def backend_from_env() -> Backend:
-    """What the environment asks for.
+    """Return the backend that the environment requests.
 
     Raises:
-        ConfigError: it is no choice.
+        ConfigError: the value is not a backend.
     """
     requested = os.environ.get(VARIABLE) or Backend.AUTO.value
     try:
@@ -60,10 +59,10 @@ def backend_from_env() -> Backend:
 
 
 def selected_backend(requested: Backend | None = None) -> Backend:
-    """The path that is taken, never AUTO; `requested` is the environment's choice when it is None.
+    """Return the backend to use, never AUTO; `requested` defaults to the environment's.
 
     Raises:
-        ConfigError: the scanner is requested for and was not compiled, or the environment asks for something else.
+        ConfigError: the scanner is requested and was not compiled, or the environment has an invalid value.
     """
     requested = requested or backend_from_env()
     if requested is Backend.PURE:
@@ -71,12 +70,12 @@ def selected_backend(requested: Backend | None = None) -> Backend:
     if compiled() is not None:
         return Backend.CYTHON
     if requested is Backend.CYTHON:
-        raise ConfigError("the scanner was not compiled: install again where there is a C compiler, or set auto")
+        raise ConfigError("the scanner was not compiled: install a C compiler and then BeTrace again, or set auto")
     return Backend.PURE
 
 
 def scanner(interest: Interest, requested: Backend | None = None) -> Scan | None:
-    """The scanner for what rules look at, None when Python alone decodes; raises as `selected_backend`."""
+    """Return the scanner for this interest, None when Python alone decodes; raises as `selected_backend` does."""
     module = compiled() if selected_backend(requested) is Backend.CYTHON else None
     if module is None:
         return None

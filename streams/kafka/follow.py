@@ -1,7 +1,7 @@
-"""A topic read from some point on, as it grows, by somebody who only looks.
+"""Reads a topic from some point on, as it grows, for tools that only observe.
 
-In: a topic, and where to begin. Out: its committed records. Nobody joins a consumer group and nothing is committed, so
-that looking changes nothing for those who work. Records that cannot be read are passed over, with a warning.
+In: a topic, and where to start. Out: its committed records. The reader joins no consumer group and commits nothing, so
+it does not affect the stages. Records that cannot be read are skipped with a warning.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ POLL_S = 0.5
 
 _NAMED = {"earliest": OFFSET_BEGINNING, "latest": OFFSET_END}
 Starts = Mapping[int, int]
-"""Where to begin, by partition: an offset, or one of librdkafka's names for the ends."""
+"""Where to start, by partition: an offset, or one of librdkafka's constants for the ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """Where to begin: one of a partition's ends, or a time in Unix ms."""
+    """Where to start: one of a partition's ends, or a time in Unix ms."""
 
     end: int | None = None
     time_ms: int | None = None
 
 
 def since(text: str, now_ms: int) -> Since:
-    """Where `earliest`, `latest`, a duration such as 2h (ago) or an RFC 3339 time begins.
+    """Parse `earliest`, `latest`, a duration such as 2h (ago) or an RFC 3339 time.
 
     Raises:
-        ConfigError: it is none of these.
+        ConfigError: the text is none of these.
 
     >>> since("2h", 10_000_000), since("2026-01-05T12:00:00Z", 0)
     (Since(end=None, time_ms=2800000), Since(end=None, time_ms=1767614400000))
@@ -45,10 +45,10 @@ def since(text: str, now_ms: int) -> Since:
 
 
 def follow(client: ClientSettings, topic: str, begin: Since, *, until_end: bool) -> Iterator[Message]:
-    """The records of all partitions as they come; with `until_end` only up to the ends as they are reached.
+    """Yield the records of all partitions as they come; with `until_end`, stop at the ends once they are reached.
 
     Raises:
-        StateError: there is no such topic, or the brokers do not answer.
+        StateError: the topic does not exist, or the brokers do not answer.
     """
     consumer = _consumer(client)
     try:
@@ -62,10 +62,10 @@ def follow(client: ClientSettings, topic: str, begin: Since, *, until_end: bool)
 def read_range(
     client: ClientSettings, topic: str, partition: int, first_offset: int, last_offset: int
 ) -> Iterator[Message]:
-    """The records of one partition from the first to the last offset, as far as they are still there.
+    """Yield the records of one partition from the first to the last offset, except those that were deleted.
 
     Raises:
-        StateError: there is no such topic, or the brokers do not answer.
+        StateError: the topic does not exist, or the brokers do not answer.
     """
     consumer = _consumer(client)
     try:
@@ -96,14 +96,14 @@ def _skipper(client: ClientSettings) -> UnreadableSkipper:
 def _consumer(client: ClientSettings) -> Consumer:
     return Consumer(
         {
-            # Only a name that the client insists on, and `Settings.reader` has one; nobody joins it.
+            # The client requires a group id, which `Settings.reader` sets; nobody joins the group.
             "group.id": "betrace-looks-on",
             **client,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "isolation.level": "read_committed",
             "fetch.wait.max.ms": 100,
-            # So soon is a batch asked for again that could not be read.
+            # How soon a batch that could not be read is fetched again.
             "fetch.error.backoff.ms": 100,
         }
     )
@@ -144,7 +144,7 @@ def _read(
 
 
 def unreadable(topic: str, reason: str) -> StateError:
-    """What to say of a topic that cannot be read."""
+    """Return the error for a topic that cannot be read."""
     return StateError(
-        f"{topic} cannot be read: {reason}", action="see whether the brokers answer and the topic is there"
+        f"{topic} cannot be read: {reason}", action="check that the brokers are reachable and the topic exists"
     )
