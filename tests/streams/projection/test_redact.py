@@ -76,7 +76,7 @@ def test_value_that_cannot_be_hashed() -> None:
 @pytest.mark.parametrize("key", [None, b"", KEY[:-1]])
 def test_hash_without_a_good_key(key: bytes | None) -> None:
     """No key, or one that could be guessed, is refused before anything is read."""
-    with pytest.raises(ConfigError, match=r"needs a key: set BETRACE_REDACT_KEY|must have at least 16"):
+    with pytest.raises(ConfigError, match=r"requires a key: set BETRACE_REDACT_KEY|must have at least 16"):
         Redaction({"a": Treatment.HASH}, key)
 
 
@@ -93,10 +93,10 @@ def test_key_is_not_shown() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("user.id", "'user.id' is no redaction: write NAME=hash, NAME=drop or NAME=mask"),
-        ("user.id=encrypt", "'user.id=encrypt' is no redaction"),
-        ("=mask", "'=mask' is no redaction"),
-        ("a=mask,a=drop", "a has two redactions"),
+        ("user.id", "'user.id' is not a redaction: write NAME=hash, NAME=drop or NAME=mask"),
+        ("user.id=encrypt", "'user.id=encrypt' is not a redaction"),
+        ("=mask", "'=mask' is not a redaction"),
+        ("a=mask,a=drop", "a is redacted twice: keep one of the two"),
     ],
 )
 def test_text_that_is_no_redaction(text: str, message: str) -> None:
