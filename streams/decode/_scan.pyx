@@ -57,7 +57,7 @@ cdef class Scanner:
         self.audit = slice_of(AUDIT)
 
     def scan(self, bytes value not None, bint logs_first):
-        """Return the traces of a request, None if Python must decode it; `logs_first` is `topics.otlp.protobuf.read`'s."""
+        """Return the traces of a request, None if Python must decode it; `logs_first` as in `otlp.protobuf.read`."""
         cdef Found found = Found()
         cdef int logs = self.find(found, value, logs_first)
         if logs < 0:

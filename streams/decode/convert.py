@@ -145,8 +145,8 @@ def sender(request: otlp.Request, interest: Interest, resource: otlp.Resource) -
 
 def services(request: otlp.Request, resource: otlp.Resource) -> set[str]:
     """Return the texts of the resource's `service.name`: one, unless the attribute is repeated."""
-    found = [request.value(attribute.value) for attribute in resource.attributes if attribute.key == SERVICE]
-    return {value for value in found if isinstance(value, str) and value}
+    names = [request.value(attribute.value) for attribute in resource.attributes if attribute.key == SERVICE]
+    return {value for value in names if isinstance(value, str) and value}
 
 
 def event_name(log: otlp.LogRecord, value: Callable[[msgspec.Raw], Value]) -> str:
@@ -179,30 +179,30 @@ def converted(
     keys: frozenset[str] | None = None,
 ) -> dict[str, Value]:
     """Convert the attributes with these keys (None: all), by key; repeated keys give an array of their values."""
-    found: dict[str, Value] = {}
+    values_by_key: dict[str, Value] = {}
     for attribute in attributes:
         key = attribute.key
         if keys is None or key in keys:
-            if key in found:
-                add_value(found, key, value(attribute.value))
+            if key in values_by_key:
+                add_value(values_by_key, key, value(attribute.value))
             else:
-                found[key] = value(attribute.value)
-    return found
+                values_by_key[key] = value(attribute.value)
+    return values_by_key
 
 
-def add_value(found: dict[str, Value], key: str, value: Value) -> None:
+def add_value(values_by_key: dict[str, Value], key: str, value: Value) -> None:
     """Add the value of a repeated key: the existing value becomes an array; an array is added element by element.
 
     An absent value adds nothing; it stays only if there is no other.
     """
-    before = found[key]
+    before = values_by_key[key]
     if not is_present(before):
-        found[key] = value
+        values_by_key[key] = value
     elif is_present(value):
         # The array belongs to this request, so it may grow in place: copies would be quadratic in its length.
         values: list[Value] = before if isinstance(before, list) else [before]
         values += value if isinstance(value, list) else [value]
-        found[key] = values
+        values_by_key[key] = values
 
 
 def severity_name(number: int) -> str | None:

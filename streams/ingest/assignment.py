@@ -90,23 +90,23 @@ class Assignment:
     def _on_snapshot(self, answer: Future[GroupSnapshot], local_ms: int) -> list[SourcePartition]:
         self._query, self._due_s = None, time.monotonic() + QUERY_INTERVAL_S
         try:
-            found = answer.result()
+            fetched = answer.result()
         except AdminError as error:
             log.warning("query for start positions failed, retrying", error=str(error))
             self._due_s = time.monotonic() + RETRY_S
             return []
-        if not self._is_written(found):
+        if not self._is_written(fetched):
             self._commit_again()
             return []
-        snapshot = replace(found, committed={**found.committed, **self._known}, replay=self._replay_of(found))
+        snapshot = replace(fetched, committed={**fetched.committed, **self._known}, replay=self._replay_of(fetched))
         plan = group.plan(snapshot, self._pending, start=self._settings.start, now_ms=local_ms)
         self._write(snapshot, plan)
         return self._start(snapshot, plan, local_ms)
 
-    def _replay_of(self, found: GroupSnapshot) -> int | None:
+    def _replay_of(self, snapshot: GroupSnapshot) -> int | None:
         """Return the replay in which this worker read, if all topics that it read have been recreated."""
-        there = {log.topic_id for log in found.logs.values()}
-        return self._replay if self._topic_ids and not self._topic_ids & there else None
+        topic_ids = {log.topic_id for log in snapshot.logs.values()}
+        return self._replay if self._topic_ids and not self._topic_ids & topic_ids else None
 
     def _write(self, snapshot: GroupSnapshot, plan: Plan) -> None:
         """Commit new epochs; the previous positions of these partitions are obsolete."""
@@ -125,10 +125,10 @@ class Assignment:
             self._written_s = now_s
             self._commit([*self._written.values()])
 
-    def _is_written(self, found: GroupSnapshot) -> bool:
+    def _is_written(self, snapshot: GroupSnapshot) -> bool:
         """Return whether all new epochs are committed; until then the group's offsets look resumable but are not."""
         for source, at in self._written.items():
-            committed, written = found.metadata_of(source), read_metadata(at.metadata)
+            committed, written = snapshot.metadata_of(source), read_metadata(at.metadata)
             if committed is None or written is None or committed.epoch < written.epoch:
                 return False
         self._written.clear()

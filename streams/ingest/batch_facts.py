@@ -27,7 +27,7 @@ class RecordHits(NamedTuple):
     """The hits of one record, each with its facts; `reason` is as in `RecordFacts`."""
 
     message: Message
-    found: Sequence[tuple[Hits, list[Fact]]]
+    hits: Sequence[tuple[Hits, list[Fact]]]
     reason: str | None
     size_bytes: int
 
@@ -37,18 +37,18 @@ def batch_facts(
 ) -> Iterator[RecordHits]:
     """Yield the facts of each record of a batch that has hits, in order."""
     following = iter(messages)
-    for offset, hits in groupby(batch.hits, _offset):
+    for offset, of_record in groupby(batch.hits, _offset):
         message = next(each for each in following if each.offset() == offset)
         facts = RecordFacts(projector, budget.facts_bytes(len(message.value() or b"")))
-        found = [(each, facts.of_trace(each.spans)) for each in hits]
-        yield RecordHits(message, found, facts.reason, facts.size_bytes)
+        hits = [(each, facts.of_trace(each.spans)) for each in of_record]
+        yield RecordHits(message, hits, facts.reason, facts.size_bytes)
 
 
 def add_to_builder(builder: SectionBuilder, record: RecordHits) -> int:
     """Add the facts of a record, whose touches were added before; return how many there are."""
     if record.reason is not None:
-        builder.add_dead_letter(record.found[0][0].offset)
-    for hits, facts in record.found:
+        builder.add_dead_letter(record.hits[0][0].offset)
+    for each, facts in record.hits:
         if facts or record.reason is not None:
-            builder.add_facts(hits.trace_id, hits.tick, hits.offset, facts, is_incomplete=record.reason is not None)
-    return sum(len(facts) for _, facts in record.found)
+            builder.add_facts(each.trace_id, each.tick, each.offset, facts, is_incomplete=record.reason is not None)
+    return sum(len(facts) for _, facts in record.hits)

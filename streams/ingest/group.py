@@ -110,15 +110,17 @@ def committed_offsets(settings: Settings, partitions: list[TopicPartition]) -> d
     group = settings.group("ingest")
     consumer = Consumer({**settings.client(), "group.id": group, "enable.auto.commit": False})
     try:
-        found = _committed(consumer, partitions, until_s=time.monotonic() + TIMEOUT_S)
+        committed = _committed(consumer, partitions, until_s=time.monotonic() + TIMEOUT_S)
     except KafkaException as error:
         raise AdminError(f"cannot read the committed offsets of {group}: {error.args[0].str()}") from error
     finally:
         consumer.close()
-    for at in found:
+    for at in committed:
         if at.error is not None:
             raise AdminError(f"cannot read the committed offset of {at.topic}-{at.partition}: {at.error.str()}")
-    return {(at.topic, at.partition): Commit(at.offset, read_metadata(at.metadata)) for at in found if at.offset >= 0}
+    return {
+        (at.topic, at.partition): Commit(at.offset, read_metadata(at.metadata)) for at in committed if at.offset >= 0
+    }
 
 
 def _committed(consumer: Consumer, partitions: list[TopicPartition], *, until_s: float) -> list[TopicPartition]:
@@ -137,13 +139,13 @@ def plan(snapshot: GroupSnapshot, mine: Collection[Source], *, start: str, now_m
     Raises:
         StateError: the offsets of some partitions were reset and those of others were not.
     """
-    found = start_positions(snapshot, start=start, now_ms=now_ms)
+    positions = start_positions(snapshot, start=start, now_ms=now_ms)
     if not _known_metadata(snapshot):
         decides = min(snapshot.logs, default=None) in mine
-        return Plan(commits=found if decides else {})
+        return Plan(commits=positions if decides else {})
     if not snapshot.logs.keys() >= {*mine}:
         return Plan()
-    ours = {source: found[source] for source in sorted(mine)}
+    ours = {source: positions[source] for source in sorted(mine)}
     new = {source: each for source, each in ours.items() if each.is_new}
     return Plan(commits=new) if new else Plan(starts=ours)
 
@@ -180,14 +182,14 @@ def _first_replay(snapshot: GroupSnapshot, now_ms: int) -> int:
 
 
 def _start_positions(snapshot: GroupSnapshot, *, start: str, now_ms: int, replay: int) -> dict[Source, StartPosition]:
-    found: dict[Source, StartPosition] = {}
+    positions: dict[Source, StartPosition] = {}
     for source, log in sorted(snapshot.logs.items()):
         commit = snapshot.committed.get(source)
         offset = None if commit is None else commit.offset
-        found[source] = start_position(
+        positions[source] = start_position(
             offset, snapshot.metadata_of(source), log, start=start, now_ms=now_ms, replay=replay
         )
-    return found
+    return positions
 
 
 def _partial_reset_error(reset: Iterable[Source], known: Iterable[Source]) -> StateError:
@@ -212,9 +214,9 @@ def _named(sources: Iterable[Source]) -> str:
 def _highest_ms(client: AdminClient, partitions: Iterable[TopicPartition]) -> int:
     specs = dict.fromkeys(partitions, OffsetSpec.max_timestamp())
     try:
-        found: list[int] = [
+        times_ms: list[int] = [
             answer.result().timestamp for answer in client.list_offsets(specs, request_timeout=TIMEOUT_S).values()
         ]
     except KafkaException as error:
         raise AdminError(f"cannot read the times of the facts: {error.args[0].str()}") from error
-    return max(0, *found)
+    return max(0, *times_ms)

@@ -235,8 +235,8 @@ class Intake:
             tally.facts += sum([len(trace.facts) for trace in traces])
         # Extract audit records even if rules ignore the record: log records without a trace belong to the trail.
         room_bytes = self._budget.total_bytes(size_bytes) - facts_bytes
-        found = extract(value, kind, self._format, self._settings.redaction, room_bytes)
-        self._send_audit(found, source.epoch, (topic, partition), offset)
+        audit_records = extract(value, kind, self._format, self._settings.redaction, room_bytes)
+        self._send_audit(audit_records, source.epoch, (topic, partition), offset)
         stamp, record_ms = message.timestamp()
         is_broker_time = stamp == TIMESTAMP_LOG_APPEND_TIME
         source.add_record(record_ms, projected, local_ms=local_ms, is_broker_time=is_broker_time)
@@ -265,13 +265,13 @@ class Intake:
             return False
         return self._unreadable.note((source.topic, source.partition), source.next_offset, error)
 
-    def _send_audit(self, found: Iterable[AuditRecord], epoch: int, source: Source, offset: int) -> None:
+    def _send_audit(self, records: Iterable[AuditRecord], epoch: int, source: Source, offset: int) -> None:
         """Send each record to the partition of its trace, numbered among those of this source record in the partition.
 
         So a record that is sent again has the same position in the same partition.
         """
         numbers: Counter[int] = Counter()
-        for record in found:
+        for record in records:
             trace_id = record.trace_id
             to = source[1] if trace_id is None else partitions.of(bytes.fromhex(trace_id), self._audit_partitions)
             to %= self._audit_partitions

@@ -79,12 +79,12 @@ class RulesWatch:
         _show(next_rules)
         return next_rules
 
-    def _take(self, found: RulesSnapshot) -> None:
+    def _take(self, snapshot: RulesSnapshot) -> None:
         metrics.RULES_REFUSED.set(0)
-        if found.active is None:
+        if snapshot.active is None:
             return
-        self._end = found.end
-        self._next = None if found.active.fingerprint == self.rules.fingerprint else found.active
+        self._end = snapshot.end
+        self._next = None if snapshot.active.fingerprint == self.rules.fingerprint else snapshot.active
 
 
 def query_rules(client: AdminClient, settings: Settings, known_end: int) -> RulesSnapshot:

@@ -44,7 +44,7 @@ def since(text: str, now_ms: int) -> Since:
     return Since(end=_NAMED[text]) if text in _NAMED else Since(time_ms=moment_ms(text, now_ms))
 
 
-def follow(client: ClientSettings, topic: str, begin: Since, *, until_end: bool) -> Iterator[Message]:
+def follow(client: ClientSettings, topic: str, start: Since, *, until_end: bool) -> Iterator[Message]:
     """Yield the records of all partitions as they come; with `until_end`, stop at the ends once they are reached.
 
     Raises:
@@ -52,7 +52,7 @@ def follow(client: ClientSettings, topic: str, begin: Since, *, until_end: bool)
     """
     consumer = _consumer(client)
     try:
-        yield from _read(consumer, topic, _starts(consumer, topic, begin), _skipper(client), until_end=until_end)
+        yield from _read(consumer, topic, _starts(consumer, topic, start), _skipper(client), until_end=until_end)
     except KafkaException as error:
         raise unreadable(topic, str(error)) from error
     finally:
@@ -109,14 +109,14 @@ def _consumer(client: ClientSettings) -> Consumer:
     )
 
 
-def _starts(consumer: Consumer, topic: str, begin: Since) -> dict[int, int]:
+def _starts(consumer: Consumer, topic: str, start: Since) -> dict[int, int]:
     metadata = consumer.list_topics(topic, timeout=ANSWER_S).topics[topic]
     if metadata.error is not None:
         raise unreadable(topic, metadata.error.str())
-    if begin.time_ms is None:
-        end = OFFSET_END if begin.end is None else begin.end
+    if start.time_ms is None:
+        end = OFFSET_END if start.end is None else start.end
         return dict.fromkeys(metadata.partitions, end)
-    times = [TopicPartition(topic, number, begin.time_ms) for number in metadata.partitions]
+    times = [TopicPartition(topic, number, start.time_ms) for number in metadata.partitions]
     return {at.partition: at.offset for at in consumer.offsets_for_times(times, timeout=ANSWER_S)}
 
 

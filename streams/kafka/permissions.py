@@ -60,11 +60,11 @@ def _refusal(settings: Settings, transactional_id: str) -> KafkaError | None:
         try:
             producer.init_transactions(ANSWER_S)
         except KafkaException as error:
-            found: KafkaError = error.args[0]
-            if found.code() in _REFUSED:
-                return found
-            if not found.retriable() or time.monotonic() > until_s:
-                log.warning("permission to use transactions not verified", reason=found.str())
+            refusal: KafkaError = error.args[0]
+            if refusal.code() in _REFUSED:
+                return refusal
+            if not refusal.retriable() or time.monotonic() > until_s:
+                log.warning("permission to use transactions not verified", reason=refusal.str())
                 return None
         else:
             return None

@@ -97,11 +97,11 @@ def between(settings: Settings, at: TopicPartition, to_offset: int, stopping: St
 def last(settings: Settings, topic: str, number: int, stopping: Stopping) -> Message | None:
     """Return the last record of one partition, None when it has none; raises as `between` does."""
     for messages in tails(settings, topic, number, stopping):
-        found = None
+        newest = None
         for message in messages:
-            found = message
-        if found is not None:
-            return found
+            newest = message
+        if newest is not None:
+            return newest
     return None
 
 

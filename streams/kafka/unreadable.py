@@ -123,7 +123,7 @@ class UnreadableTracker:
 
     def step(self) -> list[UnreadableRange]:
         """Return the results of completed probes, each once."""
-        found: list[UnreadableRange] = []
+        ranges: list[UnreadableRange] = []
         for source, suspect in list(self._suspects.items()):
             if suspect.probe is None or not suspect.probe.done():
                 continue
@@ -134,8 +134,8 @@ class UnreadableTracker:
             except (NotDoneError, KafkaException) as error:
                 log.warning("probe of unreadable records failed, retrying", topic=source[0], error=str(error))
             else:
-                found.append(UnreadableRange(source, suspect.offset, end, suspect.reason))
-        return found
+                ranges.append(UnreadableRange(source, suspect.offset, end, suspect.reason))
+        return ranges
 
 
 class UnreadableSkipper:
@@ -222,9 +222,9 @@ def _probe(client: Consumer, at: TopicPartition, offset: int) -> _ProbeResult:
     deadline_s = time.monotonic() + ANSWER_S
     while time.monotonic() < deadline_s:
         message = client.poll(0.2)
-        found = None if message is None else _probe_result(message)
-        if found is not None:
-            return found
+        result = None if message is None else _probe_result(message)
+        if result is not None:
+            return result
     raise NotDoneError(f"{at.topic}[{at.partition}] was not read at {offset}")
 
 

@@ -180,8 +180,8 @@ def project(decoded: Decoded, projector: Projector, room_bytes: int) -> Projecti
     ]
     is_refused = facts.reason is not None
     traces = [
-        TraceFacts(trace_id, trace.span_count, trace.root_seen, found, is_refused and bool(trace.spans))
-        for trace_id, trace, found in per_trace
+        TraceFacts(trace_id, trace.span_count, trace.root_seen, of_trace, is_refused and bool(trace.spans))
+        for trace_id, trace, of_trace in per_trace
     ]
     return Projection(traces, facts.reason, facts.size_bytes)
 

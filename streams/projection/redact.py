@@ -124,15 +124,15 @@ def treatments(text: str) -> dict[str, Treatment]:
     >>> treatments("user.id=hash, client.address=mask")
     {'user.id': <Treatment.HASH: 'hash'>, 'client.address': <Treatment.MASK: 'mask'>}
     """
-    found: dict[str, Treatment] = {}
+    parsed: dict[str, Treatment] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, treatment = part.rpartition("=")
         if not name or treatment not in {each.value for each in Treatment}:
             raise ConfigError(f"{part!r} is not a redaction: write NAME=hash, NAME=drop or NAME=mask")
-        if name in found:
+        if name in parsed:
             raise ConfigError(f"{name} is redacted twice: keep one of the two")
-        found[name] = Treatment(treatment)
-    return found
+        parsed[name] = Treatment(treatment)
+    return parsed
 
 
 def read_key(path: Path | None) -> bytes | None:

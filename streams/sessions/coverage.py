@@ -279,13 +279,13 @@ class CoverageTally:
         )
 
 
-def _dead_letters(section: Section, begin: int) -> int | None:
-    """Return the number of dead letters in a section from offset `begin` on, None when it is not known."""
-    if section.to_offset <= begin:
+def _dead_letters(section: Section, from_offset: int) -> int | None:
+    """Return the number of dead letters in a section from `from_offset` on, None when it is not known."""
+    if section.to_offset <= from_offset:
         return 0
     if section.dead_letters is None:
         return None
-    return sum(max(0, to - max(from_, begin)) for from_, to in section.dead_letters)
+    return sum(max(0, to - max(from_, from_offset)) for from_, to in section.dead_letters)
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

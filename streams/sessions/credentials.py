@@ -71,8 +71,8 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no ty
                 ) as answer,
             ):
                 answer.raise_for_status()
-                found = await answer.json(content_type=None)
-                return str(found["access_token"]), float(found.get("expires_in", 0))
+                body = await answer.json(content_type=None)
+                return str(body["access_token"]), float(body.get("expires_in", 0))
         except (aiohttp.ClientError, TimeoutError, KeyError, TypeError, ValueError) as error:
             raise NotDoneError(f"{url} returned no token: {type(error).__name__}") from error
 

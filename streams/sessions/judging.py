@@ -38,9 +38,9 @@ class JudgingReporter:
         times = [task.judges_from() for task in tasks]
         if self._reported is None or not _is_same(self._reported, (rule_set, times)):
             self._reported = rule_set, times
-            found = judging.starts(self._known.sets[rule_set], times)
-            self._moments = Counter(each.from_ms for each in found)
-            self._health.judge(judging.sentences(found), {each.rule: each.from_ms for each in found})
+            starts = judging.starts(self._known.sets[rule_set], times)
+            self._moments = Counter(each.from_ms for each in starts)
+            self._health.judge(judging.sentences(starts), {each.rule: each.from_ms for each in starts})
         metrics.show_judging(rule_set, self._moments, min(clock_ms for clock_ms, _ in clocks))
 
 

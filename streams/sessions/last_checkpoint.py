@@ -118,14 +118,14 @@ def checkpoint_from_verdicts(settings: Settings, number: int, stopping: Stopping
     Raises:
         NotDoneError: no broker answers, or `stopping` returned true.
     """
-    found: _Chain | None = None
+    chain: _Chain | None = None
     for messages in reader.tails(settings, settings.topic("verdicts"), number, stopping):
-        found = _chain(messages)
-        if found is not None and found.is_whole:
+        chain = _chain(messages)
+        if chain is not None and chain.is_whole:
             break
-    if found is None:
+    if chain is None:
         return None
-    covered = found.covered()
+    covered = chain.covered()
     return Checkpoint(
         checkpoints.VERSION,
         topic_id="",
@@ -133,10 +133,10 @@ def checkpoint_from_verdicts(settings: Settings, number: int, stopping: Stopping
         start_offset=0,
         start=b"",
         covered=msgspec.msgpack.encode(covered),
-        standing=Standing(found.clock_ms, None, 0, None),
-        counted=found.counted,
-        first_generation=found.generation,
-        generation=found.generation,
+        standing=Standing(chain.clock_ms, None, 0, None),
+        counted=chain.counted,
+        first_generation=chain.generation,
+        generation=chain.generation,
     )
 
 
@@ -162,7 +162,7 @@ class _Chain:
         self._reach(record.generation, record.clock_ms)
         self.verdicts[record.rule, record.rule_fingerprint] += record.added.applicable + record.added.not_applicable
 
-    def cover(self, record: Coverage) -> None:
+    def add_coverage(self, record: Coverage) -> None:
         """Add a coverage record."""
         self.counted, self.is_whole, self.last = record.counted, True, record
         self._reach(record.generation, record.to_ms)
@@ -207,11 +207,11 @@ def _chain(messages: Iterable[Message]) -> _Chain | None:
             continue
         if isinstance(record, Coverage):
             chain = chain or _Chain(record.counted, record.generation, is_whole=True, clock_ms=record.to_ms)
-            chain.cover(record)
+            chain.add_coverage(record)
             continue
         if chain is None:
-            begin = Counted(seq=record.seq, head=record.prev)
-            chain = _Chain(begin, record.generation, is_whole=record.seq == 0, clock_ms=record.clock_ms)
+            start = Counted(seq=record.seq, head=record.prev)
+            chain = _Chain(start, record.generation, is_whole=record.seq == 0, clock_ms=record.clock_ms)
         if (record.seq, record.prev) == (chain.counted.seq, chain.counted.head):
             chain.add(record, value)
     return chain
@@ -230,8 +230,8 @@ def _after(counted: Counted, record: VerdictCounts, value: bytes) -> Counted:
 
 def _decoded(value: bytes) -> Checkpoint:
     """Decode a checkpoint; raise `msgspec.DecodeError` also when its state for sessions cannot be read."""
-    found = checkpoints.decode(value)
-    if found.topic_id:
-        msgspec.msgpack.decode(found.start, type=Position)
-        msgspec.msgpack.decode(found.covered, type=Covered | None)
-    return found
+    checkpoint = checkpoints.decode(value)
+    if checkpoint.topic_id:
+        msgspec.msgpack.decode(checkpoint.start, type=Position)
+        msgspec.msgpack.decode(checkpoint.covered, type=Covered | None)
+    return checkpoint

@@ -81,47 +81,47 @@ def identify(admin: AdminClient, settings: Settings) -> LogIdentity:
 
 
 class LogBounds(NamedTuple):
-    """The offsets of the facts messages that a partition has now: `[begin, end)`."""
+    """The offsets of the facts messages that a partition has now: `[start, end)`."""
 
-    begin: int
+    start: int
     end: int
 
 
-def of_log(found: Checkpoint | None, topic_id: str) -> Checkpoint | None:
+def of_log(last: Checkpoint | None, topic_id: str) -> Checkpoint | None:
     """Return a checkpoint if it is of this log, else None: only its counts apply to another log."""
-    return found if found is not None and found.topic_id == topic_id else None
+    return last if last is not None and last.topic_id == topic_id else None
 
 
 def usable_checkpoint(
-    found: Checkpoint | None, topic_id: str, stored: Position | None, log_begin: int
+    last: Checkpoint | None, topic_id: str, stored: Position | None, log_start: int
 ) -> Checkpoint | None:
     """Return the checkpoint to resume from, given the position in the local store; None if there is none."""
-    if found is None:
+    if last is None:
         return None
-    if found.topic_id != topic_id:
-        return None if found.topic_id else reconstructed_checkpoint(found, topic_id, stored, log_begin)
-    return found if has_required_log(stored, log_begin) or found.start_offset >= log_begin else None
+    if last.topic_id != topic_id:
+        return None if last.topic_id else reconstructed_checkpoint(last, topic_id, stored, log_start)
+    return last if has_required_log(stored, log_start) or last.start_offset >= log_start else None
 
 
 def reconstructed_checkpoint(
-    found: Checkpoint, topic_id: str, stored: Position | None, log_begin: int
+    last: Checkpoint, topic_id: str, stored: Position | None, log_start: int
 ) -> Checkpoint | None:
     """Return the lost checkpoint if the store has everything that was published of this log, else None.
 
-    `found` is what the verdicts have. The store knows where their chain and their coverage ended at its last step, so
+    `last` is what the verdicts have. The store knows where their chain and their coverage ended at its last step, so
     anything published later, or by another program, is detected.
     """
-    if stored is None or stored.counted is None or not has_required_log(stored, log_begin):
+    if stored is None or stored.counted is None or not has_required_log(stored, log_start):
         return None
     published, stored_end = (
-        msgspec.msgpack.decode(each or _NOTHING, type=Covered | None) for each in (found.covered, stored.covered)
+        msgspec.msgpack.decode(each or _NOTHING, type=Covered | None) for each in (last.covered, stored.covered)
     )
-    has_all = _ends(stored.counted, stored_end) == _ends(found.counted, published)
+    has_all = _ends(stored.counted, stored_end) == _ends(last.counted, published)
     point, rebuilt = stored.resume_points[-1], stored.without_local_state()
-    if not has_all or point.facts_offset != stored.next_offset or point.generation > found.generation:
+    if not has_all or point.facts_offset != stored.next_offset or point.generation > last.generation:
         return None
     return msgspec.structs.replace(
-        found,
+        last,
         topic_id=topic_id,
         published_to=stored.next_offset,
         start_offset=rebuilt.next_offset,
@@ -130,7 +130,7 @@ def reconstructed_checkpoint(
         standing=None,
         said=point.hourly_signals,
         counted=stored.counted,
-        first_generation=found.generation - point.generation,
+        first_generation=last.generation - point.generation,
     )
 
 
@@ -139,53 +139,53 @@ def _ends(counted: Counted, covered: Covered | None) -> tuple[object, ...]:
     return counted.seq, counted.head, end
 
 
-def is_log_start_missing(found: Checkpoint | None, last: Checkpoint | None, bounds: LogBounds) -> bool:
+def is_log_start_missing(last: Checkpoint | None, usable: Checkpoint | None, bounds: LogBounds) -> bool:
     """Return whether deleted facts leave unknown which traces began earlier: nothing can resume, and part is lost.
 
     Without a checkpoint, a log that ends before the end of coverage is another log.
     """
-    if last is not None:
+    if usable is not None:
         return False
-    return bounds.begin > 0 or (found is not None and (bool(found.topic_id) or found.published_to > bounds.end))
+    return bounds.start > 0 or (last is not None and (bool(last.topic_id) or last.published_to > bounds.end))
 
 
 def report_losses(
-    number: int, found: Checkpoint | None, last: Checkpoint | None, topic_id: str, bounds: LogBounds
+    number: int, last: Checkpoint | None, usable: Checkpoint | None, topic_id: str, bounds: LogBounds
 ) -> None:
     """Log and count what is lost, if anything is; in the evidence it is a gap."""
-    if last is not None:
-        if found is not None and not found.topic_id:
+    if usable is not None:
+        if last is not None and not last.topic_id:
             metrics.CHECKPOINTS_LOST.inc()
             log.warning("a facts partition has no checkpoint: resuming from its store", partition=number)
         return
-    log_start_missing = is_log_start_missing(found, last, bounds)
-    if found is None and not log_start_missing:
+    log_start_missing = is_log_start_missing(last, usable, bounds)
+    if last is None and not log_start_missing:
         return
     metrics.CHECKPOINTS_LOST.inc()
-    standing = None if found is None else found.standing
-    open_windows = None if found is None or standing is None or not found.topic_id else standing.open_windows
+    standing = None if last is None else last.standing
+    open_windows = None if last is None or standing is None or not last.topic_id else standing.open_windows
     metrics.WINDOWS_LOST.inc(open_windows or 0)
     if not log_start_missing:
         log.warning(
             "a facts partition has no checkpoint: reading all its facts as a new generation",
             partition=number,
-            generation=None if found is None else found.generation + 1,
+            generation=None if last is None else last.generation + 1,
         )
         return
     log.error(
-        _loss_event(found, topic_id),
+        _loss_event(last, topic_id),
         partition=number,
-        from_offset=bounds.begin,
+        from_offset=bounds.start,
         open_windows=open_windows,
         judged_up_to=None if standing is None or standing.clock_ms is None else iso_ms(standing.clock_ms),
         help="to judge that time again, replay it with betrace replay, or reset the offsets of the ingest group",
     )
 
 
-def _loss_event(found: Checkpoint | None, topic_id: str) -> str:
-    if found is None or not found.topic_id:
+def _loss_event(last: Checkpoint | None, topic_id: str) -> str:
+    if last is None or not last.topic_id:
         event = "a facts partition has no checkpoint and its first facts are gone"
-    elif found.topic_id == topic_id:
+    elif last.topic_id == topic_id:
         event = "facts that a checkpoint needs were deleted"
     else:
         event = "the facts topic was recreated"
@@ -197,8 +197,8 @@ def open_partition(
     known: RuleSets,
     number: int,
     store: Store,
-    last: Checkpoint | None,
-    log_begin: int,
+    usable: Checkpoint | None,
+    log_start: int,
     *,
     log_start_missing: bool = False,
 ) -> Partition:
@@ -212,19 +212,21 @@ def open_partition(
     sessions = Sessions(Bounds.of(settings), known.counted(), store, memory_bytes=memory_bytes)
     # Without a checkpoint everything is counted anew: verdicts in the store would be amended without ever having been
     # added.
-    has_store = last is not None and has_required_log(position, log_begin)
+    has_store = usable is not None and has_required_log(position, log_start)
     if has_store:
         sessions.restore(store)
     if not has_store or position is None:
         store.clear()
         position = (
-            Position.initial(log_begin, log_start_missing=log_start_missing) if last is None else _start(number, last)
+            Position.initial(log_start, log_start_missing=log_start_missing)
+            if usable is None
+            else _start(number, usable)
         )
-        if last is not None:
+        if usable is not None:
             log.warning("rebuilding windows from the facts log", partition=number, from_offset=position.next_offset)
-    elif last is not None:
+    elif usable is not None:
         # A step that was published but not written to the store may have scheduled an eviction.
-        later = [offset for offset in _start(number, last).evictions if offset >= position.next_offset]
+        later = [offset for offset in _start(number, usable).evictions if offset >= position.next_offset]
         position = msgspec.structs.replace(position, evictions=[*position.evictions, *later])
     sessions.restore_position(position.ended_chains, position.long_presences, has_store=has_store)
     return Partition(
@@ -236,21 +238,21 @@ def open_partition(
     )
 
 
-def has_required_log(position: Position | None, log_begin: int) -> bool:
+def has_required_log(position: Position | None, log_start: int) -> bool:
     """Return whether the facts log still has everything that a store with this position requires."""
-    return position is not None and position.resume_point.facts_offset >= log_begin
+    return position is not None and position.resume_point.facts_offset >= log_start
 
 
-def decode_covered(number: int, last: Checkpoint | None) -> Covered | None:
+def decode_covered(number: int, checkpoint: Checkpoint | None) -> Covered | None:
     """Return where the coverage records of a facts partition end, according to its checkpoint.
 
     Raises:
         StateError: the checkpoint cannot be read.
     """
-    if last is None or not last.covered:
+    if checkpoint is None or not checkpoint.covered:
         return None
     try:
-        return msgspec.msgpack.decode(last.covered, type=Covered | None)
+        return msgspec.msgpack.decode(checkpoint.covered, type=Covered | None)
     except msgspec.DecodeError as error:
         raise _unreadable(number, error) from error
 
@@ -273,5 +275,5 @@ def log_bounds(admin: AdminClient, settings: Settings, number: int, *, timeout_s
     """Return where a facts partition begins and ends now; raises `AdminError`."""
     at = TopicPartition(settings.topic("facts"), number)
     key = (at.topic, at.partition)
-    begin = kafka.begin_offsets(admin, [at], timeout_s=timeout_s)[key]
-    return LogBounds(begin, kafka.end_offsets(admin, [at], timeout_s=timeout_s)[key])
+    start = kafka.begin_offsets(admin, [at], timeout_s=timeout_s)[key]
+    return LogBounds(start, kafka.end_offsets(admin, [at], timeout_s=timeout_s)[key])

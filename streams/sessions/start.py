@@ -57,8 +57,8 @@ class _PartitionCheck:
 
     def check(self) -> None:
         """Raise as the module's `check` does."""
-        found = last_checkpoint(self.settings, self.number, _never)
-        recovery.decode_covered(self.number, recovery.of_log(found, self.identity.topic_id))
+        last = last_checkpoint(self.settings, self.number, _never)
+        recovery.decode_covered(self.number, recovery.of_log(last, self.identity.topic_id))
         self._check_facts()
 
     def _check_facts(self) -> None:

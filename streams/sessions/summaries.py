@@ -70,12 +70,12 @@ class Summaries:
         waits = any(_is_over(each.hour, reached) for each in self._withheld.values())
         return frozenset({PUBLISHER}) if waits else frozenset()
 
-    def receive_checkpoints(self, found: Mapping[int, Checkpoint | None]) -> None:
+    def receive_checkpoints(self, checkpoints: Mapping[int, Checkpoint | None]) -> None:
         """Take in the last checkpoints of the required partitions; None stands for a partition without one."""
         if self._number == PUBLISHER:
-            self._others = found
+            self._others = checkpoints
             return
-        publisher = found.get(PUBLISHER)
+        publisher = checkpoints.get(PUBLISHER)
         if publisher is not None and publisher.summarized_to is not None:
             self._forget(publisher.summarized_to)
 
@@ -86,7 +86,7 @@ class Summaries:
         """
         if self.summarized_to is None or self._number != PUBLISHER:
             return []
-        others = [found for number in self._other_numbers if (found := self._others.get(number)) is not None]
+        others = [each for number in self._other_numbers if (each := self._others.get(number)) is not None]
         ends = [other.reached for other in others if other.topic_id == self._log and other.reached is not None]
         if len(ends) < len(self._other_numbers):
             # A facts partition has no checkpoint of this log yet, or its worker is of an earlier version.

@@ -187,9 +187,9 @@ class PartitionTask:
         """Return the facts partitions whose last checkpoints it requires, for `receive_checkpoints`."""
         return frozenset() if self._is_recovering else self.summaries.required_checkpoints(self._hour)
 
-    def receive_checkpoints(self, found: Mapping[int, Checkpoint | None]) -> None:
+    def receive_checkpoints(self, checkpoints: Mapping[int, Checkpoint | None]) -> None:
         """Take the checkpoints of other facts partitions."""
-        self.summaries.receive_checkpoints(found)
+        self.summaries.receive_checkpoints(checkpoints)
 
     def prepare(self, *, is_last: bool = False) -> bool:
         """Do the first half of a step: send everything due in the open transaction; return False if nothing is to do.

@@ -249,11 +249,11 @@ class SessionsWorker:
             publisher.close()
             raise
         topic_id = self._identity.topic_id
-        usable = recovery.usable_checkpoint(last, topic_id, store.position(), bounds.begin)
+        usable = recovery.usable_checkpoint(last, topic_id, store.position(), bounds.start)
         recovery.report_losses(number, last, usable, topic_id, bounds)
         log_start_missing = recovery.is_log_start_missing(last, usable, bounds)
         partition = recovery.open_partition(
-            self._settings, self._known, number, store, usable, bounds.begin, log_start_missing=log_start_missing
+            self._settings, self._known, number, store, usable, bounds.start, log_start_missing=log_start_missing
         )
         log.info("facts partition opened", partition=number, open_windows=partition.sessions.open_windows)
         task = self._tasks[number] = PartitionTask(

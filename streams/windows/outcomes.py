@@ -68,8 +68,8 @@ def _judgements(close: Close, rules: RuleSet) -> Iterator[Judgement]:
 def first_tick(chain: Chain, rule: Rule) -> int:
     """Return the tick of the earliest fact of the rule's own atoms, which other rules cannot influence."""
     facts = chain.facts
-    found = (facts[atom].first_tick for atom in rule.atoms if atom in facts)
-    return min((tick for tick in found if tick is not None), default=chain.first)
+    ticks = (facts[atom].first_tick for atom in rule.atoms if atom in facts)
+    return min((tick for tick in ticks if tick is not None), default=chain.first)
 
 
 def _key(rule: Rule) -> str:

@@ -123,11 +123,11 @@ class StoredTable(Generic[T]):
         if changes.is_cleared:
             batch.delete_range(self.prefix, _after(self.prefix))
         sizes_bytes = {}
-        for trace_id, found in changes.changes():
-            if found is None:
+        for trace_id, changed in changes.changes():
+            if changed is None:
                 batch.delete(self.prefix + trace_id)
             else:
-                value = _encode(found)
+                value = _encode(changed)
                 sizes_bytes[trace_id] = len(value)
                 batch.put(self.prefix + trace_id, value)
         return sizes_bytes
@@ -209,14 +209,14 @@ class Store:
     def take(self, tick: int) -> list[bytes]:
         """Implement `streams.windows.reorder.SpillStore`; raises as `write` does."""
         start, end = _SPILLED + _U64.pack(tick), _SPILLED + _U64.pack(tick + 1)
-        found = []
+        spilled = []
         with translated_errors(self.path):
             for key, values in self.database.items(from_key=start):
                 if key >= end:
                     break
-                found.append(values)
+                spilled.append(values)
             self.database.delete_range(start, end)
-        return found
+        return spilled
 
     def write(self, chains: Chains, position: Position, presences: Presences) -> None:
         """Write one step atomically: the chains and presences that changed or were removed, and the position.

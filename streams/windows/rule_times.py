@@ -80,10 +80,10 @@ class RuleTimes(msgspec.Struct, array_like=True, dict=True):
     @property
     def rule_sets(self) -> frozenset[str]:
         """The rule sets that source partitions are projected with now."""
-        found: frozenset[str] | None = self.__dict__.get("rule_sets")
-        if found is None:
-            found = self.__dict__["rule_sets"] = frozenset(source.rule_set for source in self.sources)
-        return found
+        rule_sets: frozenset[str] | None = self.__dict__.get("rule_sets")
+        if rule_sets is None:
+            rule_sets = self.__dict__["rule_sets"] = frozenset(source.rule_set for source in self.sources)
+        return rule_sets
 
     def half_seen_until_ms(self, *, reach_ms: int) -> int | None:
         """Return the last time at which a trace may begin that some rule does not judge; None when there is none."""
@@ -125,8 +125,8 @@ class RuleTimes(msgspec.Struct, array_like=True, dict=True):
 
     def _indexes(self) -> dict[tuple[str, int], int]:
         """Return the index of each source in `sources`; a linear search for each of thousands would take minutes."""
-        found: dict[tuple[str, int], int] | None = self.__dict__.get("indexes")
-        if found is None:
-            found = {(at.topic, at.partition): index for index, at in enumerate(self.sources)}
-            self.__dict__["indexes"] = found
-        return found
+        indexes: dict[tuple[str, int], int] | None = self.__dict__.get("indexes")
+        if indexes is None:
+            indexes = {(at.topic, at.partition): index for index, at in enumerate(self.sources)}
+            self.__dict__["indexes"] = indexes
+        return indexes

@@ -128,18 +128,18 @@ class Tiers(Generic[T]):
 
     def get(self, trace_id: bytes) -> T | None:
         """Return the value of a trace, read into memory if it is cold; None when there is none."""
-        found = self._hot.get(trace_id)
-        if found is None and self._cold_count and self._cold_ids.may_have(trace_id):
+        value = self._hot.get(trace_id)
+        if value is None and self._cold_count and self._cold_ids.may_have(trace_id):
             return self._warm(trace_id)
-        return found
+        return value
 
     def peek(self, trace_id: bytes) -> T | None:
         """Return the value of a trace; a cold one stays cold, and changes to it are not kept."""
-        found = self._hot.get(trace_id)
-        if found is None and self._cold_count and self._cold_ids.may_have(trace_id):
+        value = self._hot.get(trace_id)
+        if value is None and self._cold_count and self._cold_ids.may_have(trace_id):
             stored = self._stored(trace_id)
             return None if stored is None else stored[0]
-        return found
+        return value
 
     def put(self, trace_id: bytes, value: T) -> None:
         """Add a value, or record that a hot one changed."""

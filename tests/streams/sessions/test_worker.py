@@ -650,4 +650,4 @@ def test_facts_that_nobody_needs_are_cut(settings: Settings, monkeypatch: pytest
 
 def begins_at(settings: Settings) -> int:
     """The first offset of facts partition 0."""
-    return recovery.log_bounds(AdminClient({**settings.client()}), settings, 0, timeout_s=10).begin
+    return recovery.log_bounds(AdminClient({**settings.client()}), settings, 0, timeout_s=10).start
