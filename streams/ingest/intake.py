@@ -74,7 +74,7 @@ class Intake:
         self._pending: list[Message] = []
         self.read_count = 0
         self.batch_count = 100
-        log.info("requests are decoded", scanner=backend.selected_backend().value)
+        log.info("decoder backend selected", scanner=backend.selected_backend().value)
 
     def use_rules(self, rules: RuleSet) -> None:
         """Project records with these rules from now on."""

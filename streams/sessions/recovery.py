@@ -156,7 +156,10 @@ def report_losses(
     if usable is not None:
         if last is not None and not last.topic_id:
             metrics.CHECKPOINTS_LOST.inc()
-            log.warning("a facts partition has no checkpoint: resuming from its store", partition=number)
+            log.warning(
+                "a facts partition has no checkpoint: resuming from its store, which has all that was published",
+                partition=number,
+            )
         return
     log_start_missing = is_log_start_missing(last, usable, bounds)
     if last is None and not log_start_missing:
