@@ -1,4 +1,4 @@
-"""The clock of a facts partition: what moves it, what holds it, what ends it."""
+"""The clock of a facts partition: what advances it, what holds it, what ends it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.builders import section
 
 
 def told(*watermarks_ms: int | None, topics: tuple[str, ...] = ("otlp_spans",)) -> Clock:
-    """A clock whose topic has a partition for each watermark."""
+    """Create a clock whose topic has a partition for each watermark."""
     clock = Clock(topics)
     for partition, watermark_ms in enumerate(watermarks_ms):
         clock.advance(section(0, 5, watermark_ms, partition=partition, partition_count=len(watermarks_ms)))
@@ -27,7 +27,7 @@ def test_clock_is_the_lowest_watermark() -> None:
 
 
 def test_missing_partition_holds() -> None:
-    """A partition that has not been heard of holds the clock."""
+    """A partition that has sent no section holds the clock."""
     clock = Clock(["otlp_spans"])
 
     clock.advance(section(0, 5, 300, partition=0, partition_count=2))
@@ -37,7 +37,7 @@ def test_missing_partition_holds() -> None:
 
 
 def test_partition_without_watermark_holds() -> None:
-    """A partition of whose time nothing is known holds the clock."""
+    """A partition without a watermark holds the clock."""
     clock = told(300, None)
 
     assert clock.now_ms is None
@@ -45,7 +45,7 @@ def test_partition_without_watermark_holds() -> None:
 
 
 def test_missing_topic_holds() -> None:
-    """A configured topic that has not been heard of holds the clock."""
+    """A configured topic that has sent no section holds the clock."""
     clock = told(300, topics=("otlp_spans", "otlp_logs"))
 
     assert clock.now_ms is None
@@ -53,7 +53,7 @@ def test_missing_topic_holds() -> None:
 
 
 def test_topic_not_configured_is_ignored() -> None:
-    """A topic that is not configured neither holds nor moves the clock."""
+    """A topic that is not configured neither holds nor advances the clock."""
     clock = told(300)
 
     clock.advance(section(0, 5, 100, topic="other", partition_count=9))
@@ -62,7 +62,7 @@ def test_topic_not_configured_is_ignored() -> None:
 
 
 def test_no_topic() -> None:
-    """A clock without topics is held by nobody and stands."""
+    """A clock without topics is held by nobody and never starts."""
     clock = Clock([])
 
     assert clock.held_by() is None
@@ -70,7 +70,7 @@ def test_no_topic() -> None:
 
 
 def test_new_partition_holds_where_the_clock_is() -> None:
-    """When a topic grows the new partition holds the clock, which does not go back."""
+    """When a topic grows, the new partition holds the clock, which does not go back."""
     clock = told(300)
 
     clock.advance(section(5, 9, 400, partition_count=2))
@@ -82,7 +82,7 @@ def test_new_partition_holds_where_the_clock_is() -> None:
 
 
 def test_old_partition_count_does_not_shrink_the_topic() -> None:
-    """A section that was made before the topic grew takes no partition away."""
+    """A section made before the topic grew removes no partition."""
     clock = told(300, 200)
 
     clock.advance(section(5, 9, None, partition=1, partition_count=1))
@@ -91,7 +91,7 @@ def test_old_partition_count_does_not_shrink_the_topic() -> None:
 
 
 def test_watermark_never_goes_back() -> None:
-    """A section with a lower watermark, or none, leaves the partition's as it was."""
+    """A section with a lower watermark, or none, leaves the watermark of its partition unchanged."""
     clock = told(300)
 
     clock.advance(section(5, 6, 200))
@@ -101,14 +101,14 @@ def test_watermark_never_goes_back() -> None:
 
 
 def test_clock_goes_on_where_it_was_stored() -> None:
-    """A clock made from stored marks does not go back below the stored time."""
+    """A clock made from stored progress does not go back below the stored time."""
     clock = Clock(["otlp_spans"], {("otlp_spans", 0): SourceProgress(1, 5, 100, 2)}, now_ms=250)
 
     assert 250 == clock.tick()
 
 
 def test_first_section_is_new_from_its_beginning() -> None:
-    """Of a source partition not seen before every entry is new."""
+    """All entries of a source partition's first section are new."""
     clock = Clock(["otlp_spans"])
 
     new_from = clock.advance(section(40, 50))
@@ -117,7 +117,7 @@ def test_first_section_is_new_from_its_beginning() -> None:
 
 
 def test_overlap_is_new_from_what_is_applied() -> None:
-    """Of a section that overlaps what is applied only the rest is new; what is applied stays so."""
+    """Of a section that overlaps applied offsets only the rest is new; the progress does not go back."""
     clock = told(300)
 
     new_from = clock.advance(section(2, 4))
@@ -127,7 +127,7 @@ def test_overlap_is_new_from_what_is_applied() -> None:
 
 
 def test_section_that_adjoins() -> None:
-    """A section that begins exactly where the last one ended leaves no hole."""
+    """A section that begins exactly where the last one ended leaves no gap."""
     clock = told(300)
 
     new_from = clock.advance(section(5, 8))
@@ -136,7 +136,7 @@ def test_section_that_adjoins() -> None:
 
 
 def test_hole_one_record_wide() -> None:
-    """A section that begins one record later ends sessions, and says what to do."""
+    """A section that begins one record later ends sessions with an action."""
     clock = told(300)
 
     with pytest.raises(
@@ -146,7 +146,7 @@ def test_hole_one_record_wide() -> None:
 
 
 def test_topic_that_was_made_again_goes_on() -> None:
-    """The offsets of a topic that was made again start anew; its time does not go back."""
+    """The offsets of a recreated topic start over; its time does not go back."""
     clock = told(300)
 
     joined = clock.classify(section(0, 3, epoch=2))
@@ -156,7 +156,7 @@ def test_topic_that_was_made_again_goes_on() -> None:
 
 
 def test_stale_section() -> None:
-    """What an ingest sends that was replaced since says nothing new."""
+    """Sections of an ingest worker that has been replaced are ignored."""
     clock = told(300)
     clock.advance(section(0, 3, epoch=2))
 
@@ -166,7 +166,7 @@ def test_stale_section() -> None:
 
 
 def test_reset_offsets_begin_a_new_generation() -> None:
-    """With the first record since a reset the old clock is given up; the new one waits for every source partition."""
+    """The first record after a reset discards the old clock; the new one waits for every source partition."""
     clock = told(300)
     again = section(0, 3, 50, epoch=2, replay=2, start_ms=40)
 
@@ -179,7 +179,7 @@ def test_reset_offsets_begin_a_new_generation() -> None:
 
 
 def test_source_that_was_not_reset() -> None:
-    """A source partition that goes on where it was while another began again ends sessions."""
+    """A source partition that continues where it was while another was reset ends sessions."""
     clock = Clock(("otlp_spans",))
     clock.advance(section(0, 3, 300, partition_count=2))
     clock.advance(section(0, 3, 300, partition=1, partition_count=2))
@@ -190,7 +190,7 @@ def test_source_that_was_not_reset() -> None:
 
 
 def test_source_that_is_first_heard_of_after_a_reset() -> None:
-    """It is of the generation of those that were reset, whether one of them has a record since or not."""
+    """It joins the generation of those that were reset, whether or not one of them has had a record since."""
     clock = told(300)
     clock.classify(section(0, 0, epoch=2, replay=2, partition_count=2))
     first = section(0, 3, 60, partition=1, epoch=2, replay=2, start_ms=50, partition_count=2)
@@ -204,7 +204,7 @@ def test_source_that_is_first_heard_of_after_a_reset() -> None:
 
 
 def test_source_without_records_that_is_first_heard_of_after_a_reset() -> None:
-    """Its time is not that of the generation before."""
+    """Its time is not that of the previous generation."""
     clock = told(300)
     clock.classify(section(0, 0, epoch=2, replay=2, partition_count=2))
     silent = section(0, 0, 90, partition=1, epoch=2, replay=2, partition_count=2)
@@ -220,7 +220,7 @@ def test_source_without_records_that_is_first_heard_of_after_a_reset() -> None:
 
 
 def test_stale_section_of_a_source_that_was_never_heard_of() -> None:
-    """An ingest that slept through a reset says nothing of the generation that follows."""
+    """An ingest worker that was suspended during a reset cannot affect the next generation."""
     clock = told(300)
     clock.classify(section(0, 0, epoch=2, replay=2, partition_count=2))
 
@@ -230,7 +230,7 @@ def test_stale_section_of_a_source_that_was_never_heard_of() -> None:
 
 
 def test_reset_before_anything_was_read_since_the_reset_before() -> None:
-    """Sources follow one by one into the generation of the last reset, and its clock waits for all of them."""
+    """Sources join the generation of the last reset one by one, and its clock waits for all of them."""
     clock = Clock(("otlp_spans",))
     for partition in (0, 1):
         clock.advance(section(0, 3, 300, partition=partition, partition_count=2))

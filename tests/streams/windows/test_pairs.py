@@ -1,4 +1,4 @@
-"""The spans that a signal names of a pair, from spans to the sentence."""
+"""The spans of a pair in a signal, from spans to the sentence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from topics.signals.sentence import sentence
 
 
 def said(condition: str, trace: str) -> str:
-    """The sentence of the signal that a trace gives."""
+    """Return the sentence of the signal of a trace."""
     rules, _ = compile_texts({"t.rules": f"// id: r\n{condition}"})
     _, _, spans = outcome(trace)
     record = {TRACE: TraceSpans(len(spans), root_seen=True, spans=spans)}
@@ -74,5 +74,5 @@ def said(condition: str, trace: str) -> str:
     ],
 )
 def test_the_sentence_names_the_spans_of_a_pair(condition: str, trace: str, expected: str) -> None:
-    """It says how many lack another one, or have one, and which: by the values that are compared and by their start."""
+    """It states how many lack or have a partner, and which ones, by their compared values and start."""
     assert expected in said(condition, trace)

@@ -1,4 +1,4 @@
-"""One facts partition: what is applied, at which tick, what is stored, and what is taken in again."""
+"""One facts partition: what is applied and at which tick, what is stored, and what is read again."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def begun(
     begin_offset: int = 0,
     store: Store | None = None,
 ) -> Partition:
-    """A partition that begins at a position, at `begin_offset` without one."""
+    """Create a partition at a position, or at `begin_offset`."""
     return Partition(
         topics,
         Sessions(BOUNDS, {}, store),
@@ -49,27 +49,27 @@ def begun(
 
 
 def told(partition: Partition, *messages: Facts) -> list[Closed]:
-    """The partition takes in the next messages; what closes by them."""
+    """Apply the next messages; return the closes."""
     return [closed(close) for message in messages for close in partition.apply(partition.next_offset, message)]
 
 
 def clock(to_ms: int, offset: int = 0) -> Facts:
-    """Nothing but a watermark, at a source offset."""
+    """Create a section with only a watermark, at a source offset."""
     return message(section(offset, offset, to_ms))
 
 
 def waiting_ticks(partition: Partition) -> list[int]:
-    """The ticks of which something waits."""
+    """Return the buffered ticks."""
     return sorted(partition.sessions.buffer._ticks)
 
 
 def waiting_counts(partition: Partition) -> list[int]:
-    """How many arrivals wait in each of these ticks."""
+    """Return the number of arrivals in each buffered tick."""
     return [len(at.arrivals) for _, at in sorted(partition.sessions.buffer._ticks.items())]
 
 
 def test_window_closes_when_the_clock_has_passed() -> None:
-    """What a message holds is applied, and closes, when the watermarks say so."""
+    """The contents of a message are applied, and windows close, when the watermarks have passed."""
     partition = begun()
 
     early = told(partition, message(section(0, 5, 1_000, [entry(7)])))
@@ -80,7 +80,7 @@ def test_window_closes_when_the_clock_has_passed() -> None:
 
 
 def test_begins_where_the_log_begins() -> None:
-    """Without a position the first message is that of the log's beginning."""
+    """Without a position the first message is that at the log's start."""
     partition = begun(begin_offset=40)
 
     list(partition.apply(40, clock(1_000)))
@@ -89,7 +89,7 @@ def test_begins_where_the_log_begins() -> None:
 
 
 def test_known_message_yields_nothing() -> None:
-    """A message that is given again changes nothing."""
+    """A repeated message changes nothing."""
     partition = begun()
     told(partition, message(section(0, 5, 1_000, [entry(7)])), clock(1_500, 5))
 
@@ -100,7 +100,7 @@ def test_known_message_yields_nothing() -> None:
 
 
 def test_missing_message() -> None:
-    """A message beyond the next one ends sessions, and says what to do."""
+    """A message beyond the next one ends sessions with an action."""
     partition = begun()
 
     with pytest.raises(StateError, match=r"facts continue at offset 1, but the state ends at 0.*Action: "):
@@ -108,7 +108,7 @@ def test_missing_message() -> None:
 
 
 def test_entry_applied_before_is_not_applied_again() -> None:
-    """Of a flush that is sent again only what is new is taken in."""
+    """Only the new part of a repeated flush is applied."""
     partition = begun()
     told(partition, message(section(0, 5, None, [entry(7, offset=4)])))
 
@@ -119,7 +119,7 @@ def test_entry_applied_before_is_not_applied_again() -> None:
 
 
 def test_entry_with_a_new_record_is_applied() -> None:
-    """An entry of which one record is new is applied: a flush sent again may have other bounds."""
+    """An entry with one new record is applied: a repeated flush may have different bounds."""
     partition = begun()
     told(partition, message(section(0, 5, None, [entry(7, fact(1), offset=4)])))
 
@@ -140,7 +140,7 @@ def test_late_entry_is_applied_at_the_clock() -> None:
 
 
 def test_entry_at_the_clock_is_not_late() -> None:
-    """An entry in the clock's own tick is as it should be."""
+    """An entry in the clock's own tick is not late."""
     partition = begun()
     told(partition, clock(2_099))
 
@@ -151,7 +151,7 @@ def test_entry_at_the_clock_is_not_late() -> None:
 
 
 def test_late_touch_extends_to_the_clock() -> None:
-    """A touch below the clock keeps an open window open from the clock's tick on."""
+    """A touch below the clock extends an open window from the clock's tick on."""
     partition = begun()
     told(partition, message(section(0, 5, 2_000, [entry(15)])))
 
@@ -162,7 +162,7 @@ def test_late_touch_extends_to_the_clock() -> None:
 
 
 def test_touch_sent_again_extends_nothing() -> None:
-    """A touch that is sent again when the clock has passed it leaves the window as it was."""
+    """A repeated touch that the clock has passed does not change the window."""
     partition = begun()
     touched = [Touch(TRACE, 16, 1)]
     told(partition, message(section(0, 5, 2_000, [entry(15)], touched)))
@@ -174,7 +174,7 @@ def test_touch_sent_again_extends_nothing() -> None:
 
 
 def test_source_partition_behind_the_clock() -> None:
-    """When a topic grows, what the new partition holds from before is late, and is not lost in a rebuild."""
+    """When a topic grows, older records of the new partition are late, and survive a rebuild."""
     partition = begun()
     told(partition, message(section(0, 5, 3_000)), message(section(5, 5, 3_000, partition_count=2)))
     partition.position()
@@ -189,7 +189,7 @@ def test_source_partition_behind_the_clock() -> None:
 
 
 def test_source_topic_not_configured_is_applied() -> None:
-    """A source topic that is not configured does not move the clock, but what it holds is taken in."""
+    """A source topic that is not configured does not advance the clock, but its records are applied."""
     partition = begun()
 
     told(partition, message(section(0, 5, 9_000, [entry(7)], topic="other")))
@@ -199,7 +199,7 @@ def test_source_topic_not_configured_is_applied() -> None:
 
 
 def test_position_of_an_idle_partition() -> None:
-    """When nothing waits, reading begins after the last message."""
+    """When nothing is buffered, reading resumes after the last message."""
     partition = begun()
     told(partition, message(section(0, 5, 1_000, [entry(7)])), clock(1_000, 5))
 
@@ -209,7 +209,7 @@ def test_position_of_an_idle_partition() -> None:
 
 
 def test_position_keeps_the_row_of_what_waits() -> None:
-    """While an entry waits, reading must begin at the last row at or before its message."""
+    """While an entry is buffered, reading must resume at the last resume point at or before its message."""
     partition = begun()
     told(partition, clock(500))
     partition.position()
@@ -223,7 +223,7 @@ def test_position_keeps_the_row_of_what_waits() -> None:
 
 
 def test_position_keeps_the_row_of_what_is_asked_for() -> None:
-    """Who begins with a position, with its chains or without, reads again from an offset that somebody else needs."""
+    """A worker that resumes, with its chains or without, reads from the offset that the caller requires."""
     partition = begun()
     for clock_ms in (500, 600, 700):
         told(partition, clock(clock_ms))
@@ -236,7 +236,7 @@ def test_position_keeps_the_row_of_what_is_asked_for() -> None:
 
 
 def test_position_twice_without_a_message() -> None:
-    """A step in which nothing came adds no row."""
+    """A step without messages adds no resume point."""
     partition = begun()
     told(partition, message(section(0, 5, 800, [entry(9)])))
 
@@ -246,7 +246,7 @@ def test_position_twice_without_a_message() -> None:
 
 
 def test_rows_are_thinned() -> None:
-    """While one source partition holds the clock for hours the rows stay few, and the first one stays."""
+    """While one source partition holds the clock for hours, resume points stay few, and the first one stays."""
     partition = begun(topics=(TOPIC, "silent"))
     told(partition, message(section(0, 5, 800, [entry(9)])))
     for _ in range(20 * MAX_RESUME_POINTS):
@@ -258,7 +258,7 @@ def test_rows_are_thinned() -> None:
 
 
 def test_position_while_rereading_stays() -> None:
-    """A worker that stores a step before it has caught up with the last one stores the same again."""
+    """A worker that stores a step during recovery stores the same position again."""
     partition = begun()
     log = [message(section(0, 5, 800, [entry(9)])), clock(850, 5), clock(900, 5)]
     told(partition, *log)
@@ -272,7 +272,7 @@ def test_position_while_rereading_stays() -> None:
 
 
 def test_rereading_ends() -> None:
-    """With the last message that the stored position covers, rereading is over."""
+    """Recovery ends with the last message that the stored position covers."""
     partition = begun()
     log = [message(section(0, 5, 800, [entry(9)])), clock(850, 5)]
     told(partition, *log)
@@ -285,7 +285,7 @@ def test_rereading_ends() -> None:
 
 
 def test_rereading_over_a_reset_of_the_offsets() -> None:
-    """What waits since the reset is not taken for what was applied before it, however far the clock was then."""
+    """What was buffered since a reset is not mistaken for what was applied before, whatever the clock was then."""
     partition = begun()
     told(partition, message(section(0, 5, 1_600, [entry(14)])), message(section(0, 0, epoch=2, replay=2)))
     partition.position()
@@ -301,7 +301,7 @@ def test_rereading_over_a_reset_of_the_offsets() -> None:
 
 
 def test_rereading_takes_no_rules_in() -> None:
-    """Messages that are taken in again do not change from when rules judge."""
+    """Messages that are read again do not change the time from which rules judge."""
     partition = begun()
     log = [message(section(0, 5, 800, [entry(9)]), rules="more"), message(section(5, 6, 850), rules="rules")]
     told(partition, *log)
@@ -313,7 +313,7 @@ def test_rereading_takes_no_rules_in() -> None:
 
 
 def test_store_brings_back_windows(tmp_path: Path) -> None:
-    """A worker made from the store has the open windows and what waits, and publishes what the first one would."""
+    """A worker with the store has the open windows and the buffer, and publishes what the first one would have."""
     identity = Identity(FORMAT, "cluster", "topic", "bounds")
     log = [
         message(section(0, 5, 1_000, [entry(7), entry(15, trace=trace_id("b"))])),
@@ -336,7 +336,7 @@ def test_store_brings_back_windows(tmp_path: Path) -> None:
 
 
 def test_lost_input_cuts_its_windows() -> None:
-    """A window in the time in which input was lost is not whole; one long after it is."""
+    """A window during a loss of input is not whole; one long after it is."""
     partition = begun()
     told(partition, message(section(0, 5, 1_000)), message(section(5, 9, 1_000, [entry(15, offset=8)], lost=[(5, 7)])))
     told(partition, message(section(9, 10, 2_000)))
@@ -349,7 +349,7 @@ def test_lost_input_cuts_its_windows() -> None:
 
 
 def test_lost_time_is_bounded_by_watermarks() -> None:
-    """What was lost lies between the watermark before and, when that moves, twice out_of_order above the one after."""
+    """A loss lies between the watermark before it and twice out_of_order above the next watermark after it."""
     partition = begun()
 
     told(partition, message(section(0, 5, 1_000)), message(section(5, 9, 1_000, lost=[(5, 7)])))
@@ -361,7 +361,7 @@ def test_lost_time_is_bounded_by_watermarks() -> None:
 
 
 def test_lost_time_waits_for_its_own_partition() -> None:
-    """The watermark of another source partition says nothing about what was lost in this one."""
+    """The watermark of another source partition does not bound a loss in this one."""
     partition = begun()
     told(partition, message(section(0, 5, 1_000)), message(section(5, 9, None, lost=[(5, 7)])))
 
@@ -371,7 +371,7 @@ def test_lost_time_waits_for_its_own_partition() -> None:
 
 
 def test_loss_told_again_is_known() -> None:
-    """A flush that is sent again tells of no second loss."""
+    """A repeated flush adds no second loss."""
     partition = begun()
     told(partition, message(section(0, 5, 1_000)), message(section(5, 9, 2_000, lost=[(5, 7)])))
 
@@ -381,7 +381,7 @@ def test_loss_told_again_is_known() -> None:
 
 
 def test_loss_before_anything_is_known() -> None:
-    """What was lost before the source partition had a time may be of any age."""
+    """A loss before the source partition had a time may be of any age."""
     partition = begun()
 
     told(partition, message(section(0, 9, 5_000, lost=[(0, 7)])))
@@ -390,7 +390,7 @@ def test_loss_before_anything_is_known() -> None:
 
 
 def test_old_loss_is_forgotten() -> None:
-    """A loss is forgotten when no chain that may have missed something can be open any more."""
+    """A loss is forgotten once every chain that it may have affected is gone."""
     partition = begun()
     told(partition, message(section(0, 5, 1_000)), message(section(5, 9, 1_000, lost=[(5, 7)])))
     told(partition, message(section(9, 10, 1_100)))
@@ -404,12 +404,12 @@ def test_old_loss_is_forgotten() -> None:
 
 
 def judging(partition: Partition, chain_first_ms: int) -> frozenset[str]:
-    """The rules that judge a chain."""
+    """Return the rules that judge a chain."""
     return partition.rules.judging(RULES.__getitem__, chain_first_ms=chain_first_ms, reach_ms=6_000)
 
 
 def test_rule_judges_what_began_after_the_last_record_without_it() -> None:
-    """A new rule counts from the highest record time that was projected without it, plus gap and lateness."""
+    """A new rule judges from the highest record time projected without it, plus gap and lateness."""
     partition = begun()
     told(partition, message(section(0, 5, 1_000)))
 
@@ -419,7 +419,7 @@ def test_rule_judges_what_began_after_the_last_record_without_it() -> None:
 
 
 def test_rule_in_a_split_flush() -> None:
-    """When the first message with a new rule is a part of a flush, without a watermark, the rule counts the same."""
+    """The result is the same if the first message with a new rule is part of a flush, without a watermark."""
     partition = begun()
     told(partition, message(section(0, 5, 1_000)))
 
@@ -435,12 +435,12 @@ def declared(
     lost_until_ms: int | None = None,
     rules_since_ms: int | None = None,
 ) -> Section:
-    """The section, with what ingest says of records that it did not read or did not project with these rules."""
+    """Return the section with what ingest knows of records that it did not read or did not project with these rules."""
     return replace(part, missing_until_ms=missing_until_ms, lost_until_ms=lost_until_ms, rules_since_ms=rules_since_ms)
 
 
 def test_pushed_rule_judges_no_trace_that_was_there_before() -> None:
-    """A trace of touches that was there within gap + lateness of a push is not one that begins with its first hit."""
+    """A trace that had only touches within gap + lateness of a push does not begin with its first hit."""
     partition = begun()
     told(partition, message(section(0, 5, 1_000)))
     touches = [Touch(TRACE, tick, 1) for tick in range(15, 100, 5)]
@@ -455,7 +455,7 @@ def test_pushed_rule_judges_no_trace_that_was_there_before() -> None:
 
 
 def test_pushed_rule_judges_what_began_after_it() -> None:
-    """A trace that was not there until gap + lateness after a push is judged from its first hit on."""
+    """A trace that first appears gap + lateness after a push is judged from its first hit on."""
     partition = begun()
     told(partition, message(section(0, 5, 1_000)))
     since = declared(section(5, 9, 99_000, [entry(100, offset=8)], [Touch(TRACE, 75, 1)]), rules_since_ms=1_000)
@@ -469,7 +469,7 @@ def test_pushed_rule_judges_what_began_after_it() -> None:
 
 
 def test_start_in_the_middle_judges_no_trace_that_was_there() -> None:
-    """Where reading did not begin at the beginning of a log no rule judges what was there within gap + lateness."""
+    """If reading did not start at the beginning of a log, no rule judges traces present within gap + lateness."""
     partition = begun()
     first = declared(section(7, 9, 99_000, [entry(30, offset=8)], [Touch(TRACE, 20, 1)]), missing_until_ms=1_500)
 
@@ -482,7 +482,7 @@ def test_start_in_the_middle_judges_no_trace_that_was_there() -> None:
 
 
 def test_trace_that_was_there_when_input_was_lost() -> None:
-    """A trace of touches that was there within gap + lateness of a loss is not whole when it is hit later."""
+    """A trace that had only touches within gap + lateness of a loss is not whole when it is hit later."""
     partition = begun()
     told(partition, message(section(0, 5, 1_000)))
     touches = [Touch(TRACE, tick, 1) for tick in range(25, 150, 5)]
@@ -494,7 +494,7 @@ def test_trace_that_was_there_when_input_was_lost() -> None:
 
 
 def test_loss_ends_as_ingest_says() -> None:
-    """What was lost is stamped up to what ingest knows of the first record after it, however it was flushed."""
+    """A loss ends at the time that ingest derives from the first record after it, however it was flushed."""
     partition = begun()
     told(partition, message(section(0, 5, 1_000)))
 
@@ -504,7 +504,7 @@ def test_loss_ends_as_ingest_says() -> None:
 
 
 def test_moment_is_what_ingest_says() -> None:
-    """Whatever a facts partition was told before, a pushed rule judges from the moment that its sections name."""
+    """A pushed rule judges from the time in its sections, whatever the facts partition received before."""
     one, other = begun(), begun()
     told(one, message(section(0, 5, 1_000)), message(section(5, 9, 3_000)))
     told(other, message(section(0, 5, 1_000)))

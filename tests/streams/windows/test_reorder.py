@@ -1,4 +1,4 @@
-"""What waits for the clock, in memory and on disk."""
+"""The reorder buffer, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENDLESS = 1 << 60
 
 
 def filled(waiting: ReorderBuffer) -> ReorderBuffer:
-    """Arrivals and touches in four ticks, the highest first."""
+    """Add arrivals and touches in four ticks, the highest first."""
     for tick in (9, 8, 7, 8, 300):
         waiting.add(tick, Arrival(TOPIC, 0, entry(tick, fact(tick))), 100 - tick)
         waiting.add_touches(tick, pack_touches([Touch(bytes(16), tick, 1)]), 100 - tick)
@@ -25,7 +25,7 @@ def filled(waiting: ReorderBuffer) -> ReorderBuffer:
 
 
 def contents(waiting: ReorderBuffer, until: int | None = None) -> list[tuple[int, list[Arrival], bytes]]:
-    """Everything that waits below a tick, taken out."""
+    """Take everything below a tick."""
     return [(tick, at.arrivals, bytes(at.touches)) for tick, at in waiting.take(until)]
 
 
@@ -38,7 +38,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.mark.parametrize("limit_bytes", [0, 5_000, ENDLESS])
 def test_what_was_put_away_comes_back(store: Store, limit_bytes: int) -> None:
-    """Wherever it waited, a tick is whole when its time has come; more may arrive in between."""
+    """A tick is complete when its time comes, spilled or not; more may arrive in between."""
     expected = filled(filled(ReorderBuffer()))
     waiting = filled(ReorderBuffer(store))
     waiting.spill(limit_bytes)
@@ -54,7 +54,7 @@ def test_what_was_put_away_comes_back(store: Store, limit_bytes: int) -> None:
 
 
 def test_last_ticks_leave_memory_first(store: Store) -> None:
-    """What is wanted next stays, as much of it as half the limit holds."""
+    """The next ticks stay in memory, as many as fit in half the limit."""
     waiting = filled(ReorderBuffer(store))
     all_bytes = waiting.held_bytes
 
@@ -66,7 +66,7 @@ def test_last_ticks_leave_memory_first(store: Store) -> None:
 
 
 def test_what_was_put_away_is_still_needed(store: Store) -> None:
-    """The facts log is kept from the lowest offset of all that waits, on disk too."""
+    """The facts log is kept from the lowest offset of everything buffered, spilled or not."""
     waiting = filled(ReorderBuffer(store))
 
     waiting.spill(0)
@@ -75,7 +75,7 @@ def test_what_was_put_away_is_still_needed(store: Store) -> None:
 
 
 def test_nothing_on_the_shelf_outlives_the_program(tmp_path: Path) -> None:
-    """What waited is read again from the facts log, so that it must not be there twice."""
+    """Spilled ticks are read again from the facts log, so they must not survive a restart."""
     with Store(tmp_path / "store", IDENTITY) as before:
         filled(ReorderBuffer(before)).spill(0)
     with Store(tmp_path / "store", IDENTITY) as store:
@@ -85,7 +85,7 @@ def test_nothing_on_the_shelf_outlives_the_program(tmp_path: Path) -> None:
 
 
 def test_without_a_shelf_all_stays() -> None:
-    """A file is judged in memory."""
+    """Without a store, as for a file, everything stays in memory."""
     waiting = filled(ReorderBuffer())
     held_bytes = waiting.held_bytes
 
@@ -95,7 +95,7 @@ def test_without_a_shelf_all_stays() -> None:
 
 
 def test_nothing_waits_after_clear(store: Store) -> None:
-    """What was in the spill store is gone too."""
+    """Clearing the buffer also clears the spill store."""
     waiting = filled(ReorderBuffer(store))
     waiting.spill(0)
 

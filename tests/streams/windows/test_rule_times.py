@@ -11,12 +11,12 @@ REACH_MS = 1_000
 
 
 def rules_of(rule_set: str) -> frozenset[str]:
-    """The rules in a set of these tests."""
+    """Return the rules in a set of these tests."""
     return SETS[rule_set]
 
 
 def told(*sections: tuple[int, str, int]) -> RuleTimes:
-    """Sections of source partitions: partition, rule set, highest record time so far."""
+    """Note sections of source partitions: partition, rule set, highest record time so far."""
     times = RuleTimes()
     for partition, rule_set, reached_ms in sections:
         times.note_projection("otlp_spans", partition, rule_set, reached_ms, rules_of)
@@ -24,52 +24,52 @@ def told(*sections: tuple[int, str, int]) -> RuleTimes:
 
 
 def judging(times: RuleTimes, chain_first_ms: int) -> frozenset[str]:
-    """The rules that judge a chain."""
+    """Return the rules that judge a chain."""
     return times.judging(rules_of, chain_first_ms=chain_first_ms, reach_ms=REACH_MS)
 
 
 def test_nothing_known() -> None:
-    """Before any source is known no rule judges."""
+    """No rule judges before a source is known."""
     assert frozenset() == judging(RuleTimes(), 5_000)
 
 
 def test_first_set_judges_everything() -> None:
-    """Rules that were there when a source was first seen judge chains of any age."""
+    """Rules that were active when a source was first seen judge chains of any age."""
     times = told((0, "two", 9_000))
 
     assert {"a", "b"} == judging(times, 0)
 
 
 def test_added_rule_exactly_at_reach() -> None:
-    """A rule that was added does not judge a chain that began exactly gap + lateness after it."""
+    """An added rule does not judge a chain that began exactly gap + lateness after it."""
     times = told((0, "one", 0), (0, "two", 5_000))
 
     assert {"a"} == judging(times, 6_000)
 
 
 def test_added_rule_beyond_reach() -> None:
-    """A rule that was added judges a chain that began later than gap + lateness after it."""
+    """An added rule judges a chain that began later than gap + lateness after it."""
     times = told((0, "one", 0), (0, "two", 5_000))
 
     assert {"a", "b"} == judging(times, 6_100)
 
 
 def test_added_rule_counts_from_its_first_section() -> None:
-    """Later sections that say the same do not put the rule off."""
+    """Later sections with the same times do not delay the rule."""
     times = told((0, "one", 0), (0, "two", 5_000), (0, "two", 5_000))
 
     assert {"a", "b"} == judging(times, 6_100)
 
 
 def test_added_rule_said_again_with_a_later_time() -> None:
-    """An ingest that took over knows of more records without the rule: only rules that were added are put off."""
+    """An ingest worker that took over knows more records without the rule: only added rules are delayed."""
     times = told((0, "one", 0), (0, "two", 5_000), (0, "two", 9_000))
 
     assert [{"a"}, {"a", "b"}] == [judging(times, 10_000), judging(times, 10_100)]
 
 
 def test_added_rule_of_an_earlier_version() -> None:
-    """What a store of an earlier version says, which lists the rules that were added, goes on to hold."""
+    """The list of added rules in a store of an earlier version remains valid."""
     stored = ([("otlp_spans", 0, "two", ["b"]), ("otlp_spans", 1, "two", [])], {"b": 5_000}, None)
     times = msgspec.msgpack.decode(msgspec.msgpack.encode(stored), type=RuleTimes)
 
@@ -80,7 +80,7 @@ def test_added_rule_of_an_earlier_version() -> None:
 
 
 def test_thousands_of_rules_of_many_sources() -> None:
-    """What must be remembered of 5,000 rules that are added grows with the rules and not with the sources."""
+    """The size of the state of 5,000 added rules grows with the rules and not with the sources."""
     rules = frozenset(f"{number:032x}" for number in range(5_000))
     sets = {"none": frozenset[str](), "all": rules}
 
@@ -95,7 +95,7 @@ def test_thousands_of_rules_of_many_sources() -> None:
 
 
 def test_reading_that_did_not_begin_at_the_beginning() -> None:
-    """No rule judges what began until gap + lateness after what may be missing; the latest source counts."""
+    """No rule judges what began until gap + lateness after missing records; the latest source counts."""
     times = told((0, "two", 0))
     times.note_missing(5_000)
     times.note_missing(4_000)
@@ -104,7 +104,7 @@ def test_reading_that_did_not_begin_at_the_beginning() -> None:
 
 
 def test_from_when_each_rule_judges() -> None:
-    """The first record time of a trace that each rule judges; rules that are not everywhere judge nothing."""
+    """Each rule has the first record time of a trace that it judges; rules not active everywhere have none."""
     times = told((0, "one", 0), (1, "one", 0), (0, "two", 5_000))
     before = times.judges_from(rules_of, reach_ms=REACH_MS)
     times.note_projection("otlp_spans", 1, "two", 5_050, rules_of)
@@ -114,14 +114,14 @@ def test_from_when_each_rule_judges() -> None:
 
 
 def test_removed_rule() -> None:
-    """A rule that was removed judges nothing any more, not even chains that began with it."""
+    """A removed rule judges nothing, not even chains that began while it was active."""
     times = told((0, "two", 0), (0, "one", 5_000))
 
     assert {"a"} == judging(times, 1_000)
 
 
 def test_rule_added_again() -> None:
-    """A rule that was away judges only what began after it came back."""
+    """A rule that was absent judges only what began after its return."""
     times = told((0, "two", 0), (0, "one", 5_000), (0, "two", 7_000))
 
     assert [{"a"}, {"a", "b"}] == [judging(times, 8_000), judging(times, 8_100)]
@@ -135,14 +135,14 @@ def test_rule_not_yet_everywhere() -> None:
 
 
 def test_rule_counts_from_the_last_source() -> None:
-    """A rule judges from when the last source partition has it."""
+    """A rule judges from the time when the last source partition is projected with it."""
     times = told((0, "one", 0), (1, "one", 0), (1, "two", 8_000), (0, "two", 5_000))
 
     assert [{"a"}, {"a", "b"}] == [judging(times, 9_000), judging(times, 9_100)]
 
 
 def test_new_source_takes_nothing_away() -> None:
-    """A source partition that appears with the rules the others have leaves them as they are."""
+    """A new source partition with the same rules as the others changes nothing."""
     times = told((0, "two", 0), (1, "two", 5_000))
 
     assert {"a", "b"} == judging(times, 0)
@@ -156,7 +156,7 @@ def test_no_rules_at_all() -> None:
 
 
 def test_judges_from_is_when_it_judges() -> None:
-    """The moment that is named for a rule is the first at which a chain that begins is judged by it."""
+    """The time named for a rule is the first at which a chain that begins is judged by it."""
     for sections in (
         [(0, "two", 9_000)],
         [(0, "one", 0), (0, "two", 5_000)],
