@@ -9,7 +9,7 @@ from streams.windows.clock import Clock, SectionOrigin, SourceProgress
 from tests.support.builders import section
 
 
-def told(*watermarks_ms: int | None, topics: tuple[str, ...] = ("otlp_spans",)) -> Clock:
+def clock_of(*watermarks_ms: int | None, topics: tuple[str, ...] = ("otlp_spans",)) -> Clock:
     """Create a clock whose topic has a partition for each watermark."""
     clock = Clock(topics)
     for partition, watermark_ms in enumerate(watermarks_ms):
@@ -20,7 +20,7 @@ def told(*watermarks_ms: int | None, topics: tuple[str, ...] = ("otlp_spans",)) 
 
 def test_clock_is_the_lowest_watermark() -> None:
     """The clock is the minimum over all source partitions."""
-    clock = told(300, 200, 400)
+    clock = clock_of(300, 200, 400)
 
     assert 200 == clock.now_ms
     assert ("otlp_spans", 1) == clock.held_by()
@@ -38,7 +38,7 @@ def test_missing_partition_holds() -> None:
 
 def test_partition_without_watermark_holds() -> None:
     """A partition without a watermark holds the clock."""
-    clock = told(300, None)
+    clock = clock_of(300, None)
 
     assert clock.now_ms is None
     assert ("otlp_spans", 1) == clock.held_by()
@@ -46,7 +46,7 @@ def test_partition_without_watermark_holds() -> None:
 
 def test_missing_topic_holds() -> None:
     """A configured topic that has sent no section holds the clock."""
-    clock = told(300, topics=("otlp_spans", "otlp_logs"))
+    clock = clock_of(300, topics=("otlp_spans", "otlp_logs"))
 
     assert clock.now_ms is None
     assert ("otlp_logs", 0) == clock.held_by()
@@ -54,7 +54,7 @@ def test_missing_topic_holds() -> None:
 
 def test_topic_not_configured_is_ignored() -> None:
     """A topic that is not configured neither holds nor advances the clock."""
-    clock = told(300)
+    clock = clock_of(300)
 
     clock.advance(section(0, 5, 100, topic="other", partition_count=9))
 
@@ -71,7 +71,7 @@ def test_no_topic() -> None:
 
 def test_new_partition_holds_where_the_clock_is() -> None:
     """When a topic grows, the new partition holds the clock, which does not go back."""
-    clock = told(300)
+    clock = clock_of(300)
 
     clock.advance(section(5, 9, 400, partition_count=2))
     unheard_ms = clock.tick()
@@ -83,7 +83,7 @@ def test_new_partition_holds_where_the_clock_is() -> None:
 
 def test_old_partition_count_does_not_shrink_the_topic() -> None:
     """A section made before the topic grew removes no partition."""
-    clock = told(300, 200)
+    clock = clock_of(300, 200)
 
     clock.advance(section(5, 9, None, partition=1, partition_count=1))
 
@@ -92,7 +92,7 @@ def test_old_partition_count_does_not_shrink_the_topic() -> None:
 
 def test_watermark_never_goes_back() -> None:
     """A section with a lower watermark, or none, leaves the watermark of its partition unchanged."""
-    clock = told(300)
+    clock = clock_of(300)
 
     clock.advance(section(5, 6, 200))
     clock.advance(section(6, 7, None))
@@ -118,7 +118,7 @@ def test_first_section_is_new_from_its_beginning() -> None:
 
 def test_overlap_is_new_from_what_is_applied() -> None:
     """Of a section that overlaps applied offsets only the rest is new; the progress does not go back."""
-    clock = told(300)
+    clock = clock_of(300)
 
     new_from = clock.advance(section(2, 4))
 
@@ -128,7 +128,7 @@ def test_overlap_is_new_from_what_is_applied() -> None:
 
 def test_section_that_adjoins() -> None:
     """A section that begins exactly where the last one ended leaves no gap."""
-    clock = told(300)
+    clock = clock_of(300)
 
     new_from = clock.advance(section(5, 8))
 
@@ -137,7 +137,7 @@ def test_section_that_adjoins() -> None:
 
 def test_hole_one_record_wide() -> None:
     """A section that begins one record later ends sessions with an action."""
-    clock = told(300)
+    clock = clock_of(300)
 
     with pytest.raises(
         StateError, match=r"otlp_spans\[0\] continue at offset 6, but facts from offset 5 on are missing\. Action: "
@@ -147,7 +147,7 @@ def test_hole_one_record_wide() -> None:
 
 def test_topic_that_was_made_again_goes_on() -> None:
     """The offsets of a recreated topic start over; its time does not go back."""
-    clock = told(300)
+    clock = clock_of(300)
 
     joined = clock.classify(section(0, 3, epoch=2))
     applied_to = clock.advance(section(0, 3, epoch=2))
@@ -157,7 +157,7 @@ def test_topic_that_was_made_again_goes_on() -> None:
 
 def test_stale_section() -> None:
     """Sections of an ingest worker that has been replaced are ignored."""
-    clock = told(300)
+    clock = clock_of(300)
     clock.advance(section(0, 3, epoch=2))
 
     joined = clock.classify(section(0, 9, epoch=1))
@@ -167,7 +167,7 @@ def test_stale_section() -> None:
 
 def test_reset_offsets_begin_a_new_generation() -> None:
     """The first record after a reset discards the old clock; the new one waits for every source partition."""
-    clock = told(300)
+    clock = clock_of(300)
     again = section(0, 3, 50, epoch=2, replay=2, start_ms=40)
 
     idle = clock.classify(section(0, 0, epoch=2, replay=2))
@@ -191,7 +191,7 @@ def test_source_that_was_not_reset() -> None:
 
 def test_source_that_is_first_heard_of_after_a_reset() -> None:
     """It joins the generation of those that were reset, whether or not one of them has had a record since."""
-    clock = told(300)
+    clock = clock_of(300)
     clock.classify(section(0, 0, epoch=2, replay=2, partition_count=2))
     first = section(0, 3, 60, partition=1, epoch=2, replay=2, start_ms=50, partition_count=2)
 
@@ -205,7 +205,7 @@ def test_source_that_is_first_heard_of_after_a_reset() -> None:
 
 def test_source_without_records_that_is_first_heard_of_after_a_reset() -> None:
     """Its time is not that of the previous generation."""
-    clock = told(300)
+    clock = clock_of(300)
     clock.classify(section(0, 0, epoch=2, replay=2, partition_count=2))
     silent = section(0, 0, 90, partition=1, epoch=2, replay=2, partition_count=2)
     again = section(0, 3, 50, epoch=2, replay=2, start_ms=40, partition_count=2)
@@ -221,7 +221,7 @@ def test_source_without_records_that_is_first_heard_of_after_a_reset() -> None:
 
 def test_stale_section_of_a_source_that_was_never_heard_of() -> None:
     """An ingest worker that was suspended during a reset cannot affect the next generation."""
-    clock = told(300)
+    clock = clock_of(300)
     clock.classify(section(0, 0, epoch=2, replay=2, partition_count=2))
 
     joined = clock.classify(section(0, 9, 500, partition=1, partition_count=2))

@@ -77,7 +77,7 @@ class Life:
         return [outcome.finding for outcome in self.until(tick) if outcome.finding is not None]
 
 
-def said(finding: Finding) -> tuple[int, str | None, str]:
+def verdicts_of(finding: Finding) -> tuple[int, str | None, str]:
     """Return revision, previous verdict and verdict."""
     return finding.revision, finding.previous_verdict, finding.verdict
 
@@ -97,7 +97,7 @@ def test_broken_rule_is_a_finding() -> None:
 
     [finding] = life.findings(200)
 
-    assert said(finding) == (1, None, "broken")
+    assert verdicts_of(finding) == (1, None, "broken")
     assert (
         finding.first_fact_ms,
         finding.first_ms,
@@ -182,7 +182,7 @@ def test_late_span_repairs_a_finding() -> None:
 
     [second] = life.findings(200)
 
-    assert said(second) == (2, "broken", "held")
+    assert verdicts_of(second) == (2, "broken", "held")
     assert (first.uid, first.closed_ms) == (second.uid, second.first_published_ms)
     assert (second.first_ms, second.closed_ms) == (13_000, 14_000)
     assert second.is_resolved
@@ -205,7 +205,7 @@ def test_late_span_breaks_what_held() -> None:
     [after] = life.findings(200)
 
     assert (before.verdict, before.finding) == ("held", None)
-    assert said(after) == (1, "held", "broken")
+    assert verdicts_of(after) == (1, "held", "broken")
     assert after.closed_ms == after.first_published_ms
 
 
@@ -229,7 +229,11 @@ def test_broken_again_is_the_third_revision() -> None:
         life.arrive(tick, span(name, tick))
         found += life.findings(tick + 15)
 
-    assert [said(finding) for finding in found] == [(1, None, "broken"), (2, "broken", "held"), (3, "held", "broken")]
+    assert [verdicts_of(finding) for finding in found] == [
+        (1, None, "broken"),
+        (2, "broken", "held"),
+        (3, "held", "broken"),
+    ]
     assert len({finding.uid for finding in found}) == 1
 
 
@@ -244,7 +248,7 @@ def test_pattern_that_is_no_longer_about_the_trace_is_taken_back() -> None:
 
     [second] = life.findings(200)
 
-    assert said(second) == (2, "broken", "not_applicable")
+    assert verdicts_of(second) == (2, "broken", "not_applicable")
     assert first.uid == second.uid
 
 

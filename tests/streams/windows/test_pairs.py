@@ -13,7 +13,7 @@ from tests.support.fixtures import outcome
 from topics.signals.sentence import sentence
 
 
-def said(condition: str, trace: str) -> str:
+def sentence_of(condition: str, trace: str) -> str:
     """Return the sentence of the signal of a trace."""
     rules, _ = compile_texts({"t.rules": f"// id: r\n{condition}"})
     _, _, spans = outcome(trace)
@@ -75,4 +75,4 @@ def said(condition: str, trace: str) -> str:
 )
 def test_the_sentence_names_the_spans_of_a_pair(condition: str, trace: str, expected: str) -> None:
     """It states how many lack or have a partner, and which ones, by their compared values and start."""
-    assert expected in said(condition, trace)
+    assert expected in sentence_of(condition, trace)

@@ -18,14 +18,14 @@ NOW_TICK = 17_952_786_000
 B = trace_id("b")
 
 
-def begun(position: Position) -> Partition:
+def partition_at(position: Position) -> Partition:
     """Create a partition that has only a position."""
     sessions = Sessions(BOUNDS, {})
     sessions.restore_position(position.ended_chains, position.long_presences, has_store=False)
     return Partition((TOPIC,), sessions, RULES.__getitem__, out_of_order_ms=OUT_OF_ORDER_MS, position=position)
 
 
-def told(partition: Partition, log: list[Facts], until: int, *, step_at: int | None = None) -> list[Closed]:
+def apply_log(partition: Partition, log: list[Facts], until: int, *, step_at: int | None = None) -> list[Closed]:
     """Apply the log up to an offset, with a step at one or at each; return the closes."""
     found: list[Closed] = []
     while partition.next_offset < until:
@@ -49,11 +49,11 @@ def state(partition: Partition) -> dict[bytes, bytes]:
 
 def rebuilt(log: list[Facts], stop: int, *, step_at: int | None = None) -> tuple[Partition, Partition]:
     """Return a worker that read up to `stop`, and one rebuilt from the first one's position."""
-    first = begun(Position.initial(0))
-    told(first, log, stop, step_at=step_at)
-    again = begun(first.position().without_local_state())
+    first = partition_at(Position.initial(0))
+    apply_log(first, log, stop, step_at=step_at)
+    again = partition_at(first.position().without_local_state())
     assert again.next_offset > 0, "it must not begin at the beginning"
-    told(again, log, stop)
+    apply_log(again, log, stop)
     return first, again
 
 
@@ -66,7 +66,7 @@ def test_tail_of_a_trace_that_began_before() -> None:
 
     assert {B} == state(first).keys()
     assert state(first) == state(again)
-    assert told(first, log, 17) == told(again, log, 17)
+    assert apply_log(first, log, 17) == apply_log(again, log, 17)
 
 
 def test_tail_of_a_trace_that_was_cut() -> None:
@@ -79,7 +79,7 @@ def test_tail_of_a_trace_that_was_cut() -> None:
 
     assert {TRACE, B} == state(first).keys()
     assert state(first) == state(again)
-    assert told(first, log, len(log)) == told(again, log, len(log))
+    assert apply_log(first, log, len(log)) == apply_log(again, log, len(log))
 
 
 def test_tail_of_a_trace_that_was_cut_twice() -> None:
@@ -91,10 +91,10 @@ def test_tail_of_a_trace_that_was_cut_twice() -> None:
 
     assert {TRACE} == state(first).keys()
     assert state(first) == state(again)
-    assert told(first, log, len(log)) == told(again, log, len(log))
+    assert apply_log(first, log, len(log)) == apply_log(again, log, len(log))
 
 
-def test_row_is_as_it_was_there() -> None:
+def test_resume_point_is_as_it_was_there() -> None:
     """Source offsets are those applied before the first message that is read again: no open window is lost."""
     log = [at(number, 20 * number, trace_id(str(number))) for number in range(12)]
 

@@ -15,7 +15,7 @@ def rules_of(rule_set: str) -> frozenset[str]:
     return SETS[rule_set]
 
 
-def told(*sections: tuple[int, str, int]) -> RuleTimes:
+def noted(*sections: tuple[int, str, int]) -> RuleTimes:
     """Note sections of source partitions: partition, rule set, highest record time so far."""
     times = RuleTimes()
     for partition, rule_set, reached_ms in sections:
@@ -35,35 +35,35 @@ def test_nothing_known() -> None:
 
 def test_first_set_judges_everything() -> None:
     """Rules that were active when a source was first seen judge chains of any age."""
-    times = told((0, "two", 9_000))
+    times = noted((0, "two", 9_000))
 
     assert {"a", "b"} == judging(times, 0)
 
 
 def test_added_rule_exactly_at_reach() -> None:
     """An added rule does not judge a chain that began exactly gap + lateness after it."""
-    times = told((0, "one", 0), (0, "two", 5_000))
+    times = noted((0, "one", 0), (0, "two", 5_000))
 
     assert {"a"} == judging(times, 6_000)
 
 
 def test_added_rule_beyond_reach() -> None:
     """An added rule judges a chain that began later than gap + lateness after it."""
-    times = told((0, "one", 0), (0, "two", 5_000))
+    times = noted((0, "one", 0), (0, "two", 5_000))
 
     assert {"a", "b"} == judging(times, 6_100)
 
 
 def test_added_rule_counts_from_its_first_section() -> None:
     """Later sections with the same times do not delay the rule."""
-    times = told((0, "one", 0), (0, "two", 5_000), (0, "two", 5_000))
+    times = noted((0, "one", 0), (0, "two", 5_000), (0, "two", 5_000))
 
     assert {"a", "b"} == judging(times, 6_100)
 
 
 def test_added_rule_said_again_with_a_later_time() -> None:
     """An ingest worker that took over knows more records without the rule: only added rules are delayed."""
-    times = told((0, "one", 0), (0, "two", 5_000), (0, "two", 9_000))
+    times = noted((0, "one", 0), (0, "two", 5_000), (0, "two", 9_000))
 
     assert [{"a"}, {"a", "b"}] == [judging(times, 10_000), judging(times, 10_100)]
 
@@ -96,7 +96,7 @@ def test_thousands_of_rules_of_many_sources() -> None:
 
 def test_reading_that_did_not_begin_at_the_beginning() -> None:
     """No rule judges what began until gap + lateness after missing records; the latest source counts."""
-    times = told((0, "two", 0))
+    times = noted((0, "two", 0))
     times.note_missing(5_000)
     times.note_missing(4_000)
 
@@ -105,7 +105,7 @@ def test_reading_that_did_not_begin_at_the_beginning() -> None:
 
 def test_from_when_each_rule_judges() -> None:
     """Each rule has the first record time of a trace that it judges; rules not active everywhere have none."""
-    times = told((0, "one", 0), (1, "one", 0), (0, "two", 5_000))
+    times = noted((0, "one", 0), (1, "one", 0), (0, "two", 5_000))
     before = times.judges_from(rules_of, reach_ms=REACH_MS)
     times.note_projection("otlp_spans", 1, "two", 5_050, rules_of)
 
@@ -115,42 +115,42 @@ def test_from_when_each_rule_judges() -> None:
 
 def test_removed_rule() -> None:
     """A removed rule judges nothing, not even chains that began while it was active."""
-    times = told((0, "two", 0), (0, "one", 5_000))
+    times = noted((0, "two", 0), (0, "one", 5_000))
 
     assert {"a"} == judging(times, 1_000)
 
 
 def test_rule_added_again() -> None:
     """A rule that was absent judges only what began after its return."""
-    times = told((0, "two", 0), (0, "one", 5_000), (0, "two", 7_000))
+    times = noted((0, "two", 0), (0, "one", 5_000), (0, "two", 7_000))
 
     assert [{"a"}, {"a", "b"}] == [judging(times, 8_000), judging(times, 8_100)]
 
 
 def test_rule_not_yet_everywhere() -> None:
     """A rule judges nothing while one source partition is still projected without it."""
-    times = told((0, "one", 0), (1, "one", 0), (0, "two", 5_000))
+    times = noted((0, "one", 0), (1, "one", 0), (0, "two", 5_000))
 
     assert {"a"} == judging(times, 99_000)
 
 
 def test_rule_counts_from_the_last_source() -> None:
     """A rule judges from the time when the last source partition is projected with it."""
-    times = told((0, "one", 0), (1, "one", 0), (1, "two", 8_000), (0, "two", 5_000))
+    times = noted((0, "one", 0), (1, "one", 0), (1, "two", 8_000), (0, "two", 5_000))
 
     assert [{"a"}, {"a", "b"}] == [judging(times, 9_000), judging(times, 9_100)]
 
 
 def test_new_source_takes_nothing_away() -> None:
     """A new source partition with the same rules as the others changes nothing."""
-    times = told((0, "two", 0), (1, "two", 5_000))
+    times = noted((0, "two", 0), (1, "two", 5_000))
 
     assert {"a", "b"} == judging(times, 0)
 
 
 def test_no_rules_at_all() -> None:
     """An empty set judges nothing."""
-    times = told((0, "one", 0), (0, "none", 5_000))
+    times = noted((0, "one", 0), (0, "none", 5_000))
 
     assert frozenset() == judging(times, 99_000)
 
@@ -163,7 +163,7 @@ def test_judges_from_is_when_it_judges() -> None:
         [(0, "one", 0), (1, "one", 0), (1, "two", 8_000), (0, "two", 5_000)],
         [(0, "one", 0), (1, "one", 0), (0, "two", 5_000)],
     ):
-        times = told(*sections)
+        times = noted(*sections)
 
         moments = times.judges_from(rules_of, reach_ms=REACH_MS)
 

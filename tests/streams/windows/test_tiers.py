@@ -103,7 +103,7 @@ def test_cold_chain_takes_no_memory() -> None:
     assert (chain(5), 1, 2, True) == (found, chains.hot_count, len(chains), chains.held_bytes > 0)
 
 
-def test_look_reads_nothing_back() -> None:
+def test_peek_reads_nothing_back() -> None:
     """Peeking at a cold chain leaves it cold."""
     chains, _ = cold((TRACE, 5))
 
@@ -189,7 +189,7 @@ def test_cleared() -> None:
     assert ([(OTHER, chain(8))], [OTHER]) == (list(table.items()), list(chains))
 
 
-def test_kept_ones_stay() -> None:
+def test_pinned_values_stay() -> None:
     """Pinned values stay in memory."""
     table = DiskTable(Chain)
     chains = Tiers(table, memory_per_stored_byte=1, filter_bytes=FILTER_BYTES, is_pinned=lambda each: each.headless)
