@@ -40,7 +40,7 @@ class Worker:
         self.assignment = Assignment(self.site.settings, self.site.client, self.sent.append)
 
     def begun(self) -> dict[int, SourcePartition]:
-        """What is begun, as soon as there is something."""
+        """Return the started partitions, as soon as there are any."""
         begun: list[SourcePartition] = []
 
         def is_begun() -> bool:
@@ -51,7 +51,7 @@ class Worker:
         return {each.partition: each for each in begun}
 
     def writes(self, count: int) -> list[list[tuple[int, OffsetMetadata | None]]]:
-        """The first commits, once there are so many; nothing begins before they are delivered."""
+        """Return the first commits, once there are `count`; nothing starts before they are delivered."""
 
         def are_sent() -> bool:
             assert [] == self._step()
@@ -61,7 +61,7 @@ class Worker:
         return [[(at.offset, read_metadata(at.metadata)) for at in each] for each in self.sent[:count]]
 
     def deliver(self) -> None:
-        """What was sent last is committed."""
+        """Commit what was sent last."""
         commit(self.site, self.sent[-1])
 
     def _step(self) -> list[SourcePartition]:
@@ -85,26 +85,26 @@ def site(kafka: str, fresh_prefix: str, tmp_path: Path) -> Site:
 
 @pytest.fixture
 def worker(site: Site) -> Worker:
-    """A worker that was given both partitions."""
+    """A worker that was assigned both partitions."""
     made = Worker(site)
     made.assignment.add([(site.spans, 0), (site.spans, 1)])
     return made
 
 
 def commit(site: Site, offsets: list[TopicPartition]) -> None:
-    """Commits for ingest's group."""
+    """Commit for ingest's group."""
     consumer = Consumer({**site.settings.client(), "group.id": site.settings.group("ingest")})
     consumer.commit(offsets=offsets, asynchronous=False)
     consumer.close()
 
 
 def grown(before: dict[str, int], name: str) -> float:
-    """By how much a counter grew."""
+    """Return by how much a counter grew."""
     return metrics.totals()[name] - before[name]
 
 
 def waiting() -> float:
-    """The partitions that wait for their beginning."""
+    """Return the partitions that wait for their start."""
     shown: Iterator[float] = (
         sample.value
         for metric in metrics.REGISTRY.collect()
@@ -115,7 +115,7 @@ def waiting() -> float:
 
 
 def test_nothing_is_begun_before_its_epoch_is_committed(worker: Worker) -> None:
-    """The same commit is sent until it is seen; then both partitions begin at once, in that epoch."""
+    """The same commit is repeated until it is confirmed; then both partitions start at once, in that epoch."""
     before = metrics.totals()
     first, *others = worker.writes(3)
     waited = waiting()
@@ -131,7 +131,7 @@ def test_nothing_is_begun_before_its_epoch_is_committed(worker: Worker) -> None:
 
 
 def test_log_that_was_cut_short_is_a_new_epoch(site: Site, worker: Worker) -> None:
-    """A position beyond the end while the commit is not: a slow commit of the new epoch does not revive the old one."""
+    """After a log was truncated, a slow commit of the new epoch does not revive the old one."""
     [topic_id] = admin.topic_ids(site.client, [site.spans]).values()
     old = OffsetMetadata(1, topic_id, None, 0)
     commit(site, [TopicPartition(site.spans, number, 0, write_metadata(old)) for number in (0, 1)])
@@ -147,7 +147,7 @@ def test_log_that_was_cut_short_is_a_new_epoch(site: Site, worker: Worker) -> No
 
 
 def test_position_of_this_worker_counts_more_than_what_it_committed(site: Site, worker: Worker) -> None:
-    """Records that were gone under its hands are lost from where it stood, not from what it committed last."""
+    """Records deleted during reading are lost from the worker's own position, not from its last commit."""
     before = metrics.totals()
     worker.writes(1)
     worker.deliver()
@@ -163,7 +163,7 @@ def test_position_of_this_worker_counts_more_than_what_it_committed(site: Site, 
 
 
 def test_partitions_that_were_taken_away_are_not_begun(site: Site, worker: Worker) -> None:
-    """What is another worker's meanwhile is forgotten, and where this one stood there with it."""
+    """A partition that moved to another worker is forgotten, with this worker's position in it."""
     worker.writes(1)
     worker.deliver()
     worker.assignment.add([(site.spans, 0)], {(site.spans, 0): Commit(5, OffsetMetadata(9, "any", None, 0))})
@@ -178,7 +178,7 @@ def test_partitions_that_were_taken_away_are_not_begun(site: Site, worker: Worke
 
 
 def test_topics_that_were_all_made_again_stay_in_their_replay(site: Site, worker: Worker) -> None:
-    """Kafka deletes the commits with the topic: a worker that was reading knows that nobody reset them."""
+    """Kafka deletes the commits with the topic: a worker that was reading knows that this was no reset."""
     worker.writes(1)
     worker.deliver()
     worker.begun()
@@ -196,7 +196,7 @@ def test_topics_that_were_all_made_again_stay_in_their_replay(site: Site, worker
 
 
 def test_brokers_that_are_away_are_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody answers: nothing is begun, nothing is committed, and nothing is raised."""
+    """Without an answer nothing starts, nothing is committed, and nothing is raised."""
     monkeypatch.setattr(admin, "TIMEOUT_S", 0.1)
     sent: list[list[TopicPartition]] = []
     away = AdminClient({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
@@ -217,7 +217,7 @@ def test_brokers_that_are_away_are_waited_for(site: Site, monkeypatch: pytest.Mo
 
 
 def test_question_that_gets_lost_is_asked_again(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that never comes back with an answer does not keep the worker from reading."""
+    """A query that never returns does not keep the worker from reading."""
     fetch_snapshot = group.fetch_snapshot
     asked: list[int] = []
 

@@ -1,4 +1,4 @@
-"""What is committed before reading begins, and by whom; and what is refused."""
+"""What is committed before reading starts, and by which worker; and what is refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOW_MS = 1_000_000
 
 
 def ours(offset: int = 15, *, epoch: int = 1, replay: int = 0, start_ms: int | None = None) -> Commit:
-    """A commit of ingest."""
+    """Create a commit of ingest."""
     return Commit(offset, OffsetMetadata(epoch, "id", 900, 950, replay, start_ms))
 
 
@@ -26,31 +26,31 @@ CLEARED = Commit(15, None)
 
 
 def seen(committed: dict[Source, Commit], *, has_facts: bool = True) -> GroupSnapshot:
-    """A look at three source partitions that hold offsets 10 to 20."""
+    """Create a snapshot of three source partitions with offsets 10 to 20."""
     return GroupSnapshot({source: Log("id", 10, 20) for source in sorted(ALL)}, committed, has_facts)
 
 
 def planned(found: GroupSnapshot, mine: set[Source], start: str = "earliest") -> Plan:
-    """What a worker with the partitions `mine` does."""
+    """Return the plan of a worker with the partitions `mine`."""
     return plan(found, mine, start=start, now_ms=NOW_MS)
 
 
 def after(found: GroupSnapshot, writes: dict[Source, StartPosition]) -> GroupSnapshot:
-    """The next look, after these were committed."""
+    """Return the next snapshot, after these commits."""
     commits = {source: Commit(each.offset, each.initial_metadata("id")) for source, each in writes.items()}
     return seen({**found.committed, **commits}, has_facts=found.has_facts)
 
 
 @pytest.mark.parametrize(("start", "offset"), [("earliest", 10), ("latest", 20)])
 def test_first_start_commits_epochs_before_it_reads(start: str, offset: int) -> None:
-    """Nothing is committed: the worker with the first partition commits an epoch of each, outside any replay."""
+    """Without commits, the worker with the first partition commits an epoch of each, outside any replay."""
     said = [planned(seen({}, has_facts=False), mine, start) for mine in ({LOGS_0, SPANS_1}, {SPANS_0})]
 
     assert [Plan(commits={source: StartPosition(offset, NOW_MS) for source in ALL}), Plan()] == said
 
 
 def test_committed_epochs_are_begun_from() -> None:
-    """When all own partitions have a commit of ours, reading begins there."""
+    """When all its partitions have a commit of ours, a worker starts there."""
     committed = ours(replay=7, start_ms=300)
 
     said = planned(seen(dict.fromkeys(ALL, committed)), {SPANS_0})
@@ -59,21 +59,21 @@ def test_committed_epochs_are_begun_from() -> None:
 
 
 def test_nothing_is_begun_while_a_commit_is_missing() -> None:
-    """One partition without a commit: its epoch first, then all of them."""
+    """If one partition has no commit, its epoch is committed first, then all start."""
     said = planned(seen({SPANS_0: ours()}), {SPANS_0, SPANS_1})
 
     assert Plan(commits={SPANS_1: StartPosition(10, NOW_MS)}) == said
 
 
 def test_new_partition_takes_part_in_the_replay() -> None:
-    """Added later it is read from its beginning wherever a first start begins, in the replay of the others."""
+    """An added partition is read from its beginning, whatever `--start` is, in the replay of the others."""
     said = planned(seen({LOGS_0: ours(replay=7), SPANS_0: ours(replay=7)}), {SPANS_1}, "latest")
 
     assert Plan(commits={SPANS_1: StartPosition(10, NOW_MS, replay=7)}) == said
 
 
 def test_reset_group_is_renewed_as_a_whole() -> None:
-    """The worker with the first partition commits a replay for all partitions, other workers' and new ones included."""
+    """The worker with the first partition commits a replay for all partitions, new and other workers' ones too."""
     said = planned(seen({SPANS_0: CLEARED, SPANS_1: Commit(5, None)}), {LOGS_0})
 
     renewed = {
@@ -83,7 +83,7 @@ def test_reset_group_is_renewed_as_a_whole() -> None:
 
 
 def test_others_wait_for_the_renewal() -> None:
-    """A worker without the first partition does nothing, and begins when the renewal is there."""
+    """A worker without the first partition waits, and starts when the renewal is committed."""
     found = seen(dict.fromkeys(ALL, CLEARED))
     waited = planned(found, {SPANS_1})
     renewal = planned(found, {LOGS_0, SPANS_0}).commits
@@ -96,7 +96,7 @@ def test_others_wait_for_the_renewal() -> None:
 
 @pytest.mark.parametrize(("start", "offset"), [("earliest", 10), ("latest", 20)])
 def test_deleted_group_is_a_reset(start: str, offset: int) -> None:
-    """Facts without a single commit: the group was deleted or has expired, and everything is read again."""
+    """Facts without a single commit mean that the group was deleted or expired; everything is read again."""
     said = planned(seen({}), ALL, start)
 
     assert Plan(commits={source: StartPosition(offset, NOW_MS, replay=NOW_MS) for source in ALL}) == said
@@ -104,7 +104,7 @@ def test_deleted_group_is_a_reset(start: str, offset: int) -> None:
 
 @pytest.mark.parametrize("replay", [0, 7])
 def test_topics_that_were_all_made_again_are_no_reset(replay: int) -> None:
-    """Kafka deletes commits with their topic: a worker that knows the replay goes on in it, in a new epoch."""
+    """Kafka deletes commits with their topic: a worker that knows the replay continues in it, in a new epoch."""
     found = replace(seen({}), replay=replay)
 
     said = planned(found, ALL)
@@ -113,7 +113,7 @@ def test_topics_that_were_all_made_again_are_no_reset(replay: int) -> None:
 
 
 def test_clock_that_was_turned_back() -> None:
-    """A reset takes the last replay number away: the new one is higher than any facts' time, so than the last."""
+    """A reset removes the last replay number: the new one exceeds the time of any facts, and so the last one."""
     found = replace(seen(dict.fromkeys(ALL, CLEARED)), latest_fact_ms=NOW_MS + 9)
 
     said = planned(found, ALL)
@@ -131,7 +131,7 @@ def test_reset_of_topics_that_were_made_again_is_a_reset() -> None:
 
 
 def test_part_of_a_group_that_was_reset_is_refused() -> None:
-    """Only some partitions were reset: the message names both kinds and says what to do."""
+    """If only some partitions were reset, the message names both groups and an action."""
     found = seen({LOGS_0: CLEARED, SPANS_0: ours(replay=7), SPANS_1: ours(replay=7)})
 
     with pytest.raises(StateError) as refused:
@@ -144,7 +144,7 @@ def test_part_of_a_group_that_was_reset_is_refused() -> None:
 
 
 def test_topic_that_is_gone_is_waited_for() -> None:
-    """A partition of a topic that is not there any more is not begun."""
+    """A partition of a topic that no longer exists is not started."""
     said = planned(seen({}, has_facts=False), {("gone", 0)})
 
     assert Plan() == said
@@ -160,7 +160,7 @@ groups = st.tuples(*[commits] * len(ALL)).map(
 def test_all_workers_come_to_read_in_the_same_replay(
     committed: dict[Source, Commit], mine: set[Source], *, has_facts: bool
 ) -> None:
-    """Two workers, in turns: unless it is refused, both begin soon, with one replay number, as high as any before."""
+    """Two workers, in turns: unless refused, both start soon, with one replay number, not lower than any before."""
     found = seen(committed, has_facts=has_facts)
     workers = [mine, ALL - mine]
     kinds = {commit.metadata is None for commit in committed.values()}

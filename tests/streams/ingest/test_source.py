@@ -1,4 +1,4 @@
-"""Where reading begins, what a record adds, and what is committed."""
+"""Where reading starts, what a record adds, and what is committed."""
 
 from __future__ import annotations
 
@@ -34,72 +34,72 @@ def began(
     *,
     replay: int = 0,
 ) -> StartPosition:
-    """Where reading begins at `NOW_MS`."""
+    """Return the start position at `NOW_MS`."""
     return start_position(offset, committed, log, start=start, now_ms=NOW_MS, replay=replay)
 
 
 def reading(start: StartPosition | None = None) -> SourcePartition:
-    """A source partition of which reading begins."""
+    """Create a source partition at the start of reading."""
     time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000, broker_skew_ms=5_000)
     at = TopicPartition("otlp_spans", 3)
     return SourcePartition.starting_at(at, start or StartPosition(10, 1), "id", 4, time, now_ms=NOW_MS)
 
 
 def projected(offset: int, *, has_facts: bool = False) -> Projected:
-    """A record of one trace."""
+    """Create the projection of a record of one trace."""
     return Projected(offset, [TraceFacts(TRACE, 1, root_seen=False, facts=[fact()] if has_facts else [])])
 
 
 def touches(draft: SectionBuilder) -> list[Touch]:
-    """The touches in a draft."""
+    """Return the touches in a builder."""
     [found] = draft.sections(1, None)
     return list(unpack_touches(found.touches))
 
 
 def test_first_start_at_the_earliest() -> None:
-    """Without a committed offset reading begins at the log's beginning, in an epoch that begins now."""
+    """Without a committed offset reading starts at the log's beginning, in a new epoch."""
     assert StartPosition(10, NOW_MS) == began(None, None)
 
 
 def test_first_start_at_the_latest() -> None:
-    """Set to latest, reading begins at the log's end."""
+    """With `latest`, reading starts at the log's end."""
     assert StartPosition(20, NOW_MS) == began(None, None, start="latest")
 
 
 @pytest.mark.parametrize(("offset", "expected"), [(5, 10), (10, 10), (15, 15), (20, 20), (25, 20)])
 def test_offsets_that_were_reset(offset: int, expected: int) -> None:
-    """An offset without our metadata was put there by hand: a new epoch begins at it, or as near as the log allows."""
+    """An offset without our metadata was set by hand: a new epoch starts at it, or as near as the log allows."""
     assert StartPosition(expected, NOW_MS) == began(offset, None)
 
 
 @pytest.mark.parametrize("offset", [10, 15, 20])
 def test_going_on(offset: int) -> None:
-    """A committed offset in the log, its end included, is where reading goes on, in the same epoch."""
+    """From a committed offset in the log, its end included, reading continues in the same epoch."""
     assert StartPosition(offset, 1, COMMITTED) == began(offset)
 
 
 def test_records_that_are_gone() -> None:
-    """A committed offset below the log's beginning: what is between is lost, and the epoch goes on."""
+    """If the committed offset is below the log's start, the offsets between are lost, and the epoch continues."""
     assert StartPosition(10, 1, COMMITTED, lost=(9, 10)) == began(9)
 
 
 def test_topic_that_was_created_again() -> None:
-    """Another topic of the same name begins a new epoch at its beginning."""
+    """A recreated topic starts a new epoch at its beginning."""
     assert StartPosition(10, NOW_MS) == began(15, log=Log("other", 10, 20))
 
 
 def test_topic_that_is_shorter_than_what_was_read() -> None:
-    """An offset beyond the log's end is of another log: a new epoch begins at the beginning."""
+    """An offset beyond the log's end is of another log: a new epoch starts at the beginning."""
     assert StartPosition(10, NOW_MS) == began(21)
 
 
 def test_partition_of_a_group_that_was_reset() -> None:
-    """A partition without a commit takes part in the group's last replay."""
+    """A partition without a commit joins the group's last replay."""
     assert StartPosition(10, NOW_MS, replay=7) == began(None, None, replay=7)
 
 
 def test_topic_that_was_created_again_stays_in_its_replay() -> None:
-    """A new epoch keeps the replay number, and the record time at which the replay began."""
+    """A new epoch keeps the replay number, and the record time at which the replay started."""
     committed = OffsetMetadata(1, "id", 900, 950, replay=7, start_ms=300)
 
     start = began(15, committed, Log("other", 10, 20), replay=7)
@@ -108,21 +108,21 @@ def test_topic_that_was_created_again_stays_in_its_replay() -> None:
 
 
 def test_partition_that_missed_a_reset() -> None:
-    """A topic that was not configured while the others were reset joins their replay where it stood."""
+    """A topic that was not configured during a reset joins the replay at its committed offset."""
     committed = OffsetMetadata(1, "id", 900, 950, replay=6, start_ms=300)
 
     assert StartPosition(15, NOW_MS, replay=7) == began(15, committed, replay=7)
 
 
 def test_epoch_of_a_clock_that_was_turned_back() -> None:
-    """A new epoch has another number than its predecessor, whatever the local clock says."""
+    """A new epoch has a higher number than its predecessor, whatever the local clock is."""
     committed = OffsetMetadata(NOW_MS + 5, "id", 900, 950)
 
     assert NOW_MS + 6 == began(21, committed).epoch
 
 
 def test_metadata_of_the_version_before() -> None:
-    """What the version before committed is read: it knew no replays."""
+    """Metadata of the previous version, which had no replays, is read."""
     metadata = '{"epoch":1,"topic_id":"id","record_ms":900,"read_at_ms":950}'
 
     assert COMMITTED == read_metadata(metadata)
@@ -130,12 +130,12 @@ def test_metadata_of_the_version_before() -> None:
 
 @pytest.mark.parametrize("metadata", [None, "", "by hand", "{}", '{"epoch": "1"}', "[]", "\ud800", "1" * 5000])
 def test_metadata_that_is_not_ours(metadata: str | None) -> None:
-    """Metadata that ingest did not write says nothing."""
+    """Metadata that ingest did not write is ignored."""
     assert read_metadata(metadata) is None
 
 
 def test_metadata_comes_back() -> None:
-    """What is committed is read again: epoch, topic and the partition's time."""
+    """Committed metadata is read back: epoch, topic and the partition's time."""
     source = reading(StartPosition(10, 1, COMMITTED))
     source.add_record(900, projected(10), local_ms=950, is_broker_time=False)
     source.reach_end(11, local_ms=950)
@@ -146,7 +146,7 @@ def test_metadata_comes_back() -> None:
 
 
 def test_time_goes_on_after_a_restart() -> None:
-    """An idle partition's time goes on as if ingest had never stopped: nobody waits for it."""
+    """An idle partition's time continues as if ingest had never stopped."""
     before = reading()
     before.add_record(900, projected(10), local_ms=950)
     after = reading(StartPosition(11, 1, read_metadata(before.metadata())))
@@ -159,7 +159,7 @@ def test_time_goes_on_after_a_restart() -> None:
 
 
 def test_committed_by_a_clock_that_was_ahead() -> None:
-    """A local time that was committed by a clock ahead of ours counts as now."""
+    """A committed local time that is ahead of the clock counts as now."""
     committed = OffsetMetadata(1, "id", 900, NOW_MS + 5_000)
 
     source = reading(StartPosition(11, 1, committed))
@@ -175,7 +175,7 @@ def test_partition_without_a_record_yet() -> None:
 
 
 def test_draft_begins_with_what_is_lost() -> None:
-    """The first flush after a loss covers the lost offsets, so that no hole is seen."""
+    """The first flush after a loss covers the lost offsets, so that there is no gap."""
     source = reading(StartPosition(10, 1, COMMITTED, lost=(7, 10)))
 
     draft = source.take_builder()
@@ -184,7 +184,7 @@ def test_draft_begins_with_what_is_lost() -> None:
 
 
 def test_loss_is_told_once() -> None:
-    """The draft after the first one tells of no loss, and adjoins it."""
+    """The second builder has no loss, and adjoins the first."""
     source = reading(StartPosition(10, 1, COMMITTED, lost=(7, 10)))
     source.take_builder()
 
@@ -194,7 +194,7 @@ def test_loss_is_told_once() -> None:
 
 
 def test_record_moves_the_draft() -> None:
-    """A record that is certain is in the draft, at the tick of its time, with its offset."""
+    """A certain record is in the builder, at the tick of its time, with its offset."""
     source = reading()
 
     source.add_record(950, projected(12), local_ms=NOW_MS)
@@ -204,7 +204,7 @@ def test_record_moves_the_draft() -> None:
 
 
 def test_dead_letter_moves_the_draft() -> None:
-    """A record that says nothing moves the position all the same."""
+    """A dead letter advances the position like any record."""
     source = reading()
 
     source.add_record(950, Projected(12, []), local_ms=NOW_MS)
@@ -213,7 +213,7 @@ def test_dead_letter_moves_the_draft() -> None:
 
 
 def test_record_without_a_time() -> None:
-    """A record without a timestamp counts at the beginning of time, and stops nothing."""
+    """A record without a timestamp counts at time 0, and stops nothing."""
     source = reading()
 
     source.add_record(-1, projected(10), local_ms=NOW_MS)
@@ -222,7 +222,7 @@ def test_record_without_a_time() -> None:
 
 
 def test_record_out_of_bounds_marks_its_trace() -> None:
-    """A producer's stamp that is not believed counts at the bound, and a touch without a span says that it does."""
+    """An untrusted timestamp counts at the bound, and a touch without a span marks the trace."""
     source = reading()
     source.add_record(NOW_MS + 90_000, projected(10, has_facts=True), local_ms=NOW_MS, is_broker_time=False)
 
@@ -235,7 +235,7 @@ def test_record_out_of_bounds_marks_its_trace() -> None:
 
 
 def test_rules_change_while_a_producers_stamp_is_not_confirmed() -> None:
-    """Records of the rules before may be as late as the latest of them, confirmed or not; a restart knows it too."""
+    """Records of the previous rules may be as late as the latest of them, confirmed or not; also after a restart."""
     before = reading()
     for offset, stamp_ms in ((10, 900), (11, 5_000), (12, 950)):
         before.add_record(stamp_ms, projected(offset), local_ms=NOW_MS, is_broker_time=False)
@@ -249,7 +249,7 @@ def test_rules_change_while_a_producers_stamp_is_not_confirmed() -> None:
 
 
 def test_dead_letter_out_of_bounds() -> None:
-    """It has no trace to mark, and is a dead letter all the same."""
+    """It has no trace to mark, and is a dead letter nevertheless."""
     source = reading()
     source.add_record(NOW_MS + 90_000, Projected(10, [], is_dead_letter=True), local_ms=NOW_MS, is_broker_time=False)
 
@@ -259,7 +259,7 @@ def test_dead_letter_out_of_bounds() -> None:
 
 
 def test_what_cannot_be_read_is_lost() -> None:
-    """What was kept back before it is certain, and up to when it may be stamped the next record says."""
+    """A record held back before it becomes certain, and the next record bounds the time of the loss."""
     source = reading()
     source.add_record(900, projected(10), local_ms=NOW_MS)
     source.add_record(90_000, projected(11), local_ms=NOW_MS)
@@ -275,7 +275,7 @@ def test_what_cannot_be_read_is_lost() -> None:
 
 
 def test_kept_record_is_not_flushed() -> None:
-    """While a record is kept back a flush ends before it, so that a crash does not skip it."""
+    """A flush ends before a record that is held back, so that a crash does not skip it."""
     source = reading()
     source.add_record(1_000, projected(10), local_ms=NOW_MS)
     source.add_record(90_000, projected(11), local_ms=NOW_MS)
@@ -289,7 +289,7 @@ def test_kept_record_is_not_flushed() -> None:
 
 
 def test_end_settles() -> None:
-    """At the partition's end a kept record is certain, and the position is the end, past control records."""
+    """At the partition's end a record held back becomes certain; the position is the end, after control records."""
     source = reading()
     source.add_record(1_000, projected(10), local_ms=NOW_MS)
     source.add_record(90_000, projected(11), local_ms=NOW_MS)
@@ -302,7 +302,7 @@ def test_end_settles() -> None:
 
 
 def test_record_after_the_end() -> None:
-    """A partition that has a new record is not at its end."""
+    """A partition with a new record is not at its end."""
     source = reading()
     source.reach_end(10, local_ms=NOW_MS)
 
@@ -312,7 +312,7 @@ def test_record_after_the_end() -> None:
 
 
 def test_facts_are_in_the_draft() -> None:
-    """What a record hit is in the draft's entries."""
+    """The hits of a record are in the builder's entries."""
     source = reading()
 
     source.add_record(950, projected(12, has_facts=True), local_ms=NOW_MS)
@@ -322,7 +322,7 @@ def test_facts_are_in_the_draft() -> None:
 
 
 def test_first_record_of_a_replay_is_told() -> None:
-    """From the flush with the first record since a reset on, every section says its record time; before, none does."""
+    """From the flush with the first record after a reset on, every section has its record time; none before has it."""
     source = reading(StartPosition(10, 1, replay=7))
     before = source.take_builder()
     source.add_record(950, projected(10), local_ms=NOW_MS)
@@ -335,7 +335,7 @@ def test_first_record_of_a_replay_is_told() -> None:
 
 
 def test_replay_goes_on_after_a_restart() -> None:
-    """The replay number and its first record's time are committed, and not found anew."""
+    """The replay number and its first record's time are committed, and not determined anew."""
     before = reading(StartPosition(10, 1, replay=7))
     before.add_record(950, projected(10), local_ms=NOW_MS)
     after = reading(began(11, read_metadata(before.metadata()), replay=7))
@@ -346,7 +346,7 @@ def test_replay_goes_on_after_a_restart() -> None:
 
 
 def test_without_a_reset_there_is_no_replay() -> None:
-    """The first start is no replay: there is no record time at which one began."""
+    """The first start is not a replay, and has no start time of one."""
     source = reading()
 
     source.add_record(950, projected(10), local_ms=NOW_MS)
@@ -355,7 +355,7 @@ def test_without_a_reset_there_is_no_replay() -> None:
 
 
 def test_kept_record_is_kept_again_after_a_restart() -> None:
-    """A record that was kept back when ingest ended is judged by the same neighbours when it is read again."""
+    """A record held back when ingest ended is judged by the same neighbours when it is read again."""
     before = reading()
     before.add_record(1_000, projected(10), local_ms=NOW_MS)
     before.add_record(90_000, projected(11), local_ms=NOW_MS)
@@ -382,7 +382,7 @@ def test_kind_of_stamp_is_kept_over_a_restart() -> None:
 
 
 def reading_with(rules: str, committed: OffsetMetadata, *, log_end: int = 20) -> SourcePartition:
-    """A source partition that goes on at offset 10 with these rules."""
+    """Create a source partition that continues at offset 10 with these rules."""
     time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000, broker_skew_ms=5_000)
     at = TopicPartition("otlp_spans", 3)
     start = StartPosition(10, 1, committed)
@@ -390,7 +390,7 @@ def reading_with(rules: str, committed: OffsetMetadata, *, log_end: int = 20) ->
 
 
 def test_start_in_the_middle_of_a_log() -> None:
-    """Once the first record is read it is known up to when those before it are stamped, after a restart too."""
+    """The first record that is read bounds the times of those before it, after a restart, too."""
     source = reading(StartPosition(10, 1, StartPosition(10, 1).initial_metadata("id")))
     before = source.take_builder().missing_until_ms
     source.add_record(900, projected(10), local_ms=950)
@@ -405,7 +405,7 @@ def test_start_in_the_middle_of_a_log() -> None:
 
 
 def test_start_in_the_middle_of_a_log_that_is_idle() -> None:
-    """Without a record it is known from the idle tick: what is not read was stamped by then."""
+    """Without a record, the idle tick bounds them: unread records were stamped by then."""
     source = reading(StartPosition(10, 1, StartPosition(10, 1).initial_metadata("id")))
     source.time.tick_idle(local_ms=5_000)
 
@@ -421,7 +421,7 @@ def test_start_at_the_beginning_of_a_log() -> None:
 
 
 def test_end_of_a_loss() -> None:
-    """The first record after a loss says up to when what was lost is stamped; later ones change nothing."""
+    """The first record after a loss bounds the times of the lost ones; later records change nothing."""
     source = reading(StartPosition(10, 1, COMMITTED, lost=(5, 10)))
     before = source.take_builder().lost_until_ms
     again = reading(StartPosition(10, 1, read_metadata(source.metadata())))
@@ -432,14 +432,14 @@ def test_end_of_a_loss() -> None:
 
 
 def test_rules_that_go_on() -> None:
-    """A worker that goes on with the rules that were committed says since when they are in use, as before."""
+    """A worker that continues with the committed rules reports the same time of their change."""
     committed = OffsetMetadata(1, "id", 900, 950, rules="a", rules_since_ms=700)
 
     assert 700 == reading_with("a", committed).take_builder().rules_since_ms
 
 
 def test_other_rules_after_an_orderly_end() -> None:
-    """Nothing beyond the committed offset was projected with the rules before."""
+    """Nothing beyond the committed offset was projected with the previous rules."""
     committed = OffsetMetadata(1, "id", 900, 950, rules="a", is_last=True)
     source = reading_with("b", committed)
     source.add_record(2_000, projected(10), local_ms=NOW_MS)
@@ -448,7 +448,7 @@ def test_other_rules_after_an_orderly_end() -> None:
 
 
 def test_other_rules_after_a_crash() -> None:
-    """Whatever was in the log at the start may have been projected with the rules before, here or elsewhere."""
+    """Everything in the log at the start may have been projected with the previous rules, here or elsewhere."""
     committed = OffsetMetadata(1, "id", 900, 950, rules="a")
     source = reading_with("b", committed, log_end=12)
     said = []
@@ -460,7 +460,7 @@ def test_other_rules_after_a_crash() -> None:
 
 
 def test_rules_that_are_followed() -> None:
-    """Rules that change while a worker reads count from the highest record so far."""
+    """Rules that change at run time count from the highest record so far."""
     source = reading_with("a", OffsetMetadata(1, "id", 900, 950, rules="a", rules_since_ms=700))
     source.add_record(2_000, projected(10), local_ms=NOW_MS)
     source.take_builder()

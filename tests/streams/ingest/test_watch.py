@@ -1,4 +1,4 @@
-"""Source topics that go, and that are others now."""
+"""Source topics that are deleted or recreated."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def site(kafka: str, fresh_prefix: str, tmp_path: Path) -> Site:
 
 
 def test_topic_with_another_id_was_made_again(site: Site) -> None:
-    """Of the topics that are read the one whose id is another now is told, and no other."""
+    """Exactly the topic whose id has changed is returned."""
     spans, logs = site.settings.source_topics
     reading = admin.topic_ids(site.client, [spans, logs])
     looking = TopicWatch(site.client, (spans, logs))
@@ -46,7 +46,7 @@ def test_topic_with_another_id_was_made_again(site: Site) -> None:
 
 
 def test_topic_that_stays_away_is_an_error(site: Site) -> None:
-    """A topic that is missing in one look after the other ends the program; the message says which and what to do."""
+    """A topic that is missing in several queries in a row ends the program; the message names it and an action."""
     looking = TopicWatch(site.client, (site.spans, "gone"))
 
     with pytest.raises(StateError, match=r"source topic not found: gone\. Action: create it"):
@@ -54,7 +54,7 @@ def test_topic_that_stays_away_is_an_error(site: Site) -> None:
 
 
 def test_brokers_that_are_away_are_no_missing_topics(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody answers: nothing is told, and the next look comes."""
+    """Without an answer nothing is returned, and the query is repeated."""
     monkeypatch.setattr(admin, "TIMEOUT_S", 0.1)
     looking = TopicWatch(AdminClient({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}), ("spans",))
     looks = 0

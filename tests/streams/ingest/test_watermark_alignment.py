@@ -1,4 +1,4 @@
-"""Which partitions wait for the slowest."""
+"""Watermark alignment: which partitions wait for the slowest."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ A, B, C = ((TOPIC, number) for number in range(3))
 
 
 def at(reached_ms: int | None, *, began_ms: int | None = 0, at_end: bool = False) -> PartitionProgress:
-    """A partition that has come so far."""
+    """Create the progress of a partition."""
     return PartitionProgress(began_ms, reached_ms, at_end)
 
 
 def test_partition_far_ahead_waits() -> None:
-    """More than a minute ahead of the slowest: it waits; exactly a minute: it goes on."""
+    """More than a minute ahead of the slowest it waits; exactly a minute ahead it continues."""
     found = too_far_ahead({A: at(5), B: at(5 + MAX_DRIFT_MS), C: at(6 + MAX_DRIFT_MS)})
 
     assert {C} == found
 
 
 def test_paused_partition_goes_on_at_half() -> None:
-    """What is paused stays so until it is half a minute ahead, so that it does not stop and go."""
+    """A paused partition resumes at half a minute, so that it does not stop and go."""
     half_ms = MAX_DRIFT_MS // 2
 
     found = too_far_ahead({A: at(5), B: at(5 + half_ms), C: at(6 + half_ms)}, {B, C})
@@ -37,14 +37,14 @@ def test_paused_partition_goes_on_at_half() -> None:
 
 
 def test_partition_at_its_end_holds_nobody() -> None:
-    """There is nothing to wait for in a partition that is read to its end."""
+    """Nobody waits for a partition that is read to its end."""
     found = too_far_ahead({A: at(5, at_end=True), B: at(MAX_DRIFT_MS * 9)})
 
     assert set() == found
 
 
 def test_partition_that_was_taken_away_holds_nobody() -> None:
-    """When the slow one is another worker's, the paused one goes on."""
+    """When the slow one moves to another worker, the paused one resumes."""
     paused = too_far_ahead({A: at(5), B: at(MAX_DRIFT_MS * 9)})
 
     found = too_far_ahead({B: at(MAX_DRIFT_MS * 9)}, paused)
@@ -53,7 +53,7 @@ def test_partition_that_was_taken_away_holds_nobody() -> None:
 
 
 def test_partition_without_a_record_is_where_the_others_began() -> None:
-    """Of a partition that has given nothing yet nobody knows how far behind it is: the others go on for a minute."""
+    """Nobody knows how far behind a partition without a record is: the others continue for a minute."""
     unknown = at(None, began_ms=None)
 
     found = too_far_ahead(
@@ -64,7 +64,7 @@ def test_partition_without_a_record_is_where_the_others_began() -> None:
 
 
 def test_nothing_is_known_yet() -> None:
-    """Before the first record nobody waits."""
+    """Nobody waits before the first record."""
     assert set() == too_far_ahead({A: at(None, began_ms=None)})
 
 
@@ -81,7 +81,7 @@ def test_one_always_goes_on(progress: dict[tuple[str, int], PartitionProgress], 
 
 
 def test_lead_is_bounded() -> None:
-    """A partition with an hour in front of it and one with a minute: read by chance, they stay close together."""
+    """A partition with an hour to read and one with a minute stay close together in random order."""
     random, reached_ms, paused = Random(1), {A: 0, B: 15 * MAX_DRIFT_MS}, frozenset[tuple[str, int]]()
     leads_ms: list[int] = []
 
@@ -96,7 +96,7 @@ def test_lead_is_bounded() -> None:
 
 
 def test_metric_says_how_many_wait_and_why() -> None:
-    """The gauge counts the paused partitions by reason; a partition that is gone is not resumed."""
+    """The gauge counts the paused partitions by reason; a lost partition is not resumed."""
     consumer = Consumer({"bootstrap.servers": "127.0.0.1:1", "group.id": "any", "log_level": 0})
     consumer.assign([TopicPartition(*source, 0) for source in (A, B)])
     pauses = PausedPartitions(consumer)
