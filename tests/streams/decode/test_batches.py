@@ -1,4 +1,4 @@
-"""Records that are read in runs say what they say one at a time."""
+"""Records that are read in batches give the same results as one at a time."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Record = tuple[str, int, int, bytes | None, int, int]
 
 
 class Sent(Outbox):
-    """An outbox that notes what it is given; nothing is sent."""
+    """An outbox that records what it is given and sends nothing."""
 
     def __init__(self) -> None:
         super().__init__({"bootstrap.servers": "127.0.0.1:1", "log_level": 0, **PRODUCER})
@@ -60,26 +60,26 @@ class Sent(Outbox):
     def send(
         self, topic: str, value: bytes | None, key: bytes | None, partition: int = ANY_PARTITION, headers: Headers = ()
     ) -> None:
-        """Notes it."""
+        """Record it."""
         self.sent.append((topic, value, key, partition, *headers))
 
 
 @contextmanager
 def choosing(choice: Backend) -> Iterator[None]:
-    """Whatever is made inside decodes in this way."""
+    """Use this backend for everything that is created inside."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(backend.VARIABLE, choice.value)
         yield
 
 
 def rules() -> RuleSet:
-    """Rules about keys that requests have, and about names."""
+    """Create rules about keys that requests have, and about names."""
     text = "// id: a\nwhen { user.id } always { audit.log }\n// id: b\nwhen { service.name.where(a > 1) } never { a }\n"
     return compile_texts({"a.rules": text})[0]
 
 
 def messages(sent: list[Record]) -> list[Message]:
-    """The records, each a few offsets behind the last one of its partition: 0 is one that was there already."""
+    """Create the records, each a few offsets after the last one of its partition; 0 repeats an offset."""
     offsets: dict[tuple[str, int], Iterator[int]] = {}
     made = []
     for topic, number, _, value, record_ms, stamp in sent:
@@ -93,7 +93,7 @@ def messages(sent: list[Record]) -> list[Message]:
 
 
 def taken(choice: Backend, sent: list[Record], count: int) -> tuple[list[list[Section]], list[object], object]:
-    """What intake makes of records, taken in so many at a time: sections, counts and places, what is sent."""
+    """Return what intake makes of records, taken in `count` at a time: sections, counts and positions, what is sent."""
     with choosing(choice):
         sources = {
             (topic, number): SourcePartition.starting_at(
@@ -132,7 +132,7 @@ def taken(choice: Backend, sent: list[Record], count: int) -> tuple[list[list[Se
 @needs_scanner
 @given(sent=records, count=st.integers(1, 12))
 def test_runs_change_nothing(sent: list[Record], count: int) -> None:
-    """Sections, counts, times, dead letters and the audit trail are those of the pure path, whatever comes together."""
+    """Sections, counts, times, dead letters and the audit trail equal those of the pure path, in any combination."""
     assert taken(Backend.PURE, sent, 1_000) == taken(Backend.CYTHON, sent, 1_000)
     assert taken(Backend.PURE, sent, count) == taken(Backend.CYTHON, sent, count)
 
@@ -152,7 +152,7 @@ rows = st.lists(
 @needs_scanner
 @given(sent=rows, count=st.integers(1, 200))
 def test_runs_follow_producers_stamps(sent: list[tuple[int, int, int]], count: int) -> None:
-    """Where many records follow each other the bounds move inside a run as they do from record to record."""
+    """In a long batch the bounds move as they do from record to record."""
     value = request(span(key=b"user.id"))
     made: list[Record] = [
         (TOPICS[0], 0, 1, value, stamp_ms + at % 3, stamp) for often, stamp_ms, stamp in sent for at in range(often)
@@ -162,12 +162,12 @@ def test_runs_follow_producers_stamps(sent: list[tuple[int, int, int]], count: i
 
 
 def request(*spans: bytes) -> bytes:
-    """A request with these encoded spans."""
+    """Create a request with these encoded spans."""
     return delimited(1, delimited(2, b"".join(delimited(2, span) for span in spans)))
 
 
 def span(trace_id: bytes = TRACE, key: bytes = b"k") -> bytes:
-    """A span with one attribute."""
+    """Create a span with one attribute."""
     return delimited(1, trace_id) + delimited(2, SPAN) + delimited(9, delimited(1, key) + delimited(2, b""))
 
 
@@ -186,7 +186,7 @@ def span(trace_id: bytes = TRACE, key: bytes = b"k") -> bytes:
     ids=["plain", "audit", "no_trace", "ahead", "json", "other_partition", "read_before"],
 )
 def test_run_ends_before_what_takes_more(middle: Record, lengths: list[int]) -> None:
-    """What is not only to be counted is left to be taken in alone."""
+    """A record that needs more than a count is left to be taken in alone."""
     plain: Record = (TOPICS[0], 0, 1, request(span(), span(bytes(15) + b"\1")), NOW_MS, TIMESTAMP_CREATE_TIME)
     made = messages([plain, middle, plain])
     with choosing(Backend.CYTHON):

@@ -1,4 +1,4 @@
-"""Which records cannot be read, and where they end."""
+"""Records that cannot be read, and where they end."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ AWAY = KafkaError(KafkaError._TRANSPORT)
 
 
 def found(obstacles: UnreadableTracker) -> list[UnreadableRange]:
-    """What is said as soon as anything is."""
+    """Return the ranges, as soon as there are any."""
     wait_until(lambda: not obstacles.is_probing, "it was looked at")
     return obstacles.step()
 
 
 @dataclass
 class Ends:
-    """Where unreadable records end, so many offsets behind the one that is asked for."""
+    """Unreadable records that end a fixed number of offsets after the one that is probed."""
 
     length: int
     asked: list[int] = field(default_factory=list)
 
     def find(self, at: TopicPartition) -> int:
-        """The end."""
+        """Return the end."""
         self.asked.append(at.offset)
         return at.offset + self.length
 
 
 def test_same_error_at_the_same_offset() -> None:
-    """It is looked at when it has come often enough, and said once."""
+    """It is probed after enough errors, and returned once."""
     ends = Ends(3)
     obstacles = UnreadableTracker(ends.find)
 
@@ -56,7 +56,7 @@ def test_same_error_at_the_same_offset() -> None:
 
 
 def test_errors_at_other_offsets() -> None:
-    """What is read in between is no obstacle any more."""
+    """Progress in between resets the count."""
     ends = Ends(1)
     obstacles = UnreadableTracker(ends.find)
 
@@ -68,7 +68,7 @@ def test_errors_at_other_offsets() -> None:
 
 
 def test_errors_of_brokers() -> None:
-    """Brokers that are away come back: no record is given up for them."""
+    """Brokers that are away return: no record is skipped because of them."""
     ends = Ends(1)
     obstacles = UnreadableTracker(ends.find)
 
@@ -78,7 +78,7 @@ def test_errors_of_brokers() -> None:
 
 
 def test_what_a_second_consumer_reads() -> None:
-    """Then nothing is lost, the first is to ask again, and the errors count anew."""
+    """If a second consumer can read it, nothing is lost, the first one retries, and the count starts over."""
     ends = Ends(0)
     obstacles = UnreadableTracker(ends.find)
 
@@ -92,7 +92,7 @@ def test_what_a_second_consumer_reads() -> None:
 
 
 def test_answer_that_does_not_come() -> None:
-    """It is asked for again when the error has come as often again."""
+    """A failed probe is repeated after as many errors again."""
     answers: list[int | None] = [None, 9]
 
     def find_end(_: TopicPartition) -> int:
@@ -113,7 +113,7 @@ def test_answer_that_does_not_come() -> None:
 
 @pytest.mark.broker
 def test_where_unreadable_batches_end(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """Each batch ends where the next one begins, be that unreadable too, and the last one at the end of the log."""
+    """Each batch ends where the next one begins, unreadable or not, and the last one at the end of the log."""
     topic = f"{fresh_prefix}spans"
     client = AdminClient({"bootstrap.servers": kafka})
     client.create_topics([NewTopic(topic, 1)])[topic].result()
