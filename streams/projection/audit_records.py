@@ -121,11 +121,11 @@ class _Sender:
 
 def _fit(senders: Sequence[_Sender], room_bytes: int) -> None:
     """Truncate resources and scopes until they fit in all records together, or only digests are left."""
-    for cut in (_Sender.shorten, _Sender.leave_out):
+    for reduce in (_Sender.shorten, _Sender.leave_out):
         if sum(sender.shared_bytes() for sender in senders) <= room_bytes:
             return
         for sender in senders:
-            cut(sender)
+            reduce(sender)
 
 
 def _senders(request: otlp.Request, redaction: Redaction) -> Iterator[_Sender]:

@@ -30,7 +30,7 @@ from topics.values import CUT, digest, shortened
 
 log = structlog.get_logger()
 
-LEAST_BYTES = 64 << 10
+MIN_BYTES = 64 << 10
 FACTOR = 16
 _FACTS_EIGHTHS = 5
 """The share of the budget for facts; the audit trail, truncated, takes at most six times the record's size."""
@@ -78,7 +78,7 @@ class Budget:
         >>> Budget().total_bytes(100), Budget().total_bytes(1_000_000)
         (65536, 16000000)
         """
-        return max(LEAST_BYTES, self.factor * record_bytes)
+        return max(MIN_BYTES, self.factor * record_bytes)
 
     def facts_bytes(self, record_bytes: int) -> int:
         """Return the size of the facts that a record may have."""
@@ -201,9 +201,9 @@ def _at(fact: Fact, level: _Level) -> Fact:
     if fact.witness is NOTHING_SHOWN:
         return fact
     if level is _Level.SHORTENED:
-        cut = msgspec.structs.replace(fact, witness=_shortened(fact.witness))
-        if len(_encode(cut)) <= FACT_BYTES:
-            return cut
+        shortened_fact = msgspec.structs.replace(fact, witness=_shortened(fact.witness))
+        if len(_encode(shortened_fact)) <= FACT_BYTES:
+            return shortened_fact
     return msgspec.structs.replace(fact, witness=_bare(_shortened(fact.witness)))
 
 

@@ -28,7 +28,7 @@ class CloseReason(Enum):
     DISK_LIMIT = "disk_limit"
 
 
-CUT = frozenset({CloseReason.MAX_DURATION, CloseReason.DISK_LIMIT})
+INCOMPLETE = frozenset({CloseReason.MAX_DURATION, CloseReason.DISK_LIMIT})
 """Reasons after which the trace may continue."""
 
 

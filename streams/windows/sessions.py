@@ -30,7 +30,7 @@ import msgspec
 
 from streams.windows.chain import Bounds, Chain, EndedChain, Window
 from streams.windows.chains import chains
-from streams.windows.close import CUT, Close, CloseReason
+from streams.windows.close import INCOMPLETE, Close, CloseReason
 from streams.windows.facts import AtomFacts
 from streams.windows.presence import LongPresence, Presences
 from streams.windows.reorder import Arrival, ReorderBuffer, TickBatch
@@ -317,7 +317,7 @@ class Sessions:
         self._window_firsts.remove(window.first)
         if self.lost:
             chain.input_lost |= self._has_lost_input(chain.known_from, chain.last)
-        whole = reason not in CUT and not chain.headless and not chain.input_lost
+        whole = reason not in INCOMPLETE and not chain.headless and not chain.input_lost
         return Close(trace_id, chain, window, reason, closed * TICK_MS, whole)
 
     def _has_lost_input(self, first: int, last: int) -> bool:

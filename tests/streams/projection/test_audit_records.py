@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from streams.projection.audit_records import extract
-from streams.projection.budget import LEAST_BYTES
+from streams.projection.budget import MIN_BYTES
 from streams.projection.redact import MASK, Redaction, Treatment
 from topics.otlp.requests import RecordKind
 from topics.records import audit
@@ -121,7 +121,7 @@ def test_what_is_cut_was_redacted_before() -> None:
         return bytes(trail.SerializeToString())
 
     redaction = Redaction({"user.id": Treatment.MASK})
-    whole = [*extract(request("ann" * 50_000), RecordKind.SPANS, redaction=redaction, room_bytes=LEAST_BYTES << 8)]
+    whole = [*extract(request("ann" * 50_000), RecordKind.SPANS, redaction=redaction, room_bytes=MIN_BYTES << 8)]
     cut = [
         record.resource
         for user in ("ann", "bob")

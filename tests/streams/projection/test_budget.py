@@ -9,7 +9,7 @@ from dsl import RuleSet, Span, compile_texts
 from streams.decode.decoder import Decoded, TraceSpans
 from streams.errors import RecordError
 from streams.projection.audit_records import extract
-from streams.projection.budget import FACT_BYTES, LEAST_BYTES, Budget, Projection, RecordFacts, project
+from streams.projection.budget import FACT_BYTES, MIN_BYTES, Budget, Projection, RecordFacts, project
 from streams.projection.project import Projector
 from tests.support import poison
 from tests.support.builders import trace_id
@@ -97,7 +97,7 @@ def test_all_that_is_shown_gives_way(rules: RuleSet) -> None:
     """If truncated values are still too much, only a digest of them remains."""
     spans = [span(number, **{f"user.{name}": "u" * 900 for name in ("id", "name", "role")}) for number in range(400)]
 
-    facts = RecordFacts(Projector(rules), LEAST_BYTES // 2).of_trace(spans)
+    facts = RecordFacts(Projector(rules), MIN_BYTES // 2).of_trace(spans)
 
     assert 400 == len(facts)
     assert {(CUT,)} == {tuple(each.witness.attributes) for each in facts}
@@ -137,7 +137,7 @@ def test_fault_of_the_program_is_a_dead_letter(rules: RuleSet, monkeypatch: pyte
     monkeypatch.setattr(RuleSet, "hits", hits)
 
     told = project(
-        Decoded({trace_id("a"): TraceSpans(1, root_seen=True, spans=[span(1)])}), Projector(rules), LEAST_BYTES
+        Decoded({trace_id("a"): TraceSpans(1, root_seen=True, spans=[span(1)])}), Projector(rules), MIN_BYTES
     )
 
     assert ("projection failed: RecursionError", True) == (told.reason, told.traces[0].is_incomplete)
