@@ -25,7 +25,7 @@ from streams.config.settings import Settings
 from streams.ingest.loop import Ingest
 from streams.observe.health import Health
 from streams.rules import registry
-from streams.sessions import takeover
+from streams.sessions import recovery
 from streams.sessions.app import SessionsApp
 from streams.sessions.worker import Ends, SessionsWorker
 from streams.supervisor.stopping import stopping
@@ -43,7 +43,7 @@ def run_sessions(settings: Settings, ends: Ends | None = None, health: Health | 
         StateError: going on would lose or invent a signal.
     """
     admin = AdminClient({**settings.client()})
-    identity = takeover.identify(admin, settings)
+    identity = recovery.identify(admin, settings)
     known, active = registry.read(settings)
     state = health or Health()
     if active is not None:

@@ -29,7 +29,7 @@ DECLARED = [
 ]
 BIN = Path(sys.executable).parent
 UV = shutil.which("uv") or BIN / "uv"
-BACKEND = "from streams.decode import backend; print(backend.chosen().value)"
+BACKEND = "from streams.decode import backend; print(backend.selected_backend().value)"
 
 
 def run(*words: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:

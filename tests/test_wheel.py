@@ -24,7 +24,7 @@ SOURCES = {
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTENSIONS = [extension["name"] for extension in PYPROJECT["tool"]["setuptools"]["ext-modules"]]
 BUILD = "import sys; from setuptools import build_meta; print(getattr(build_meta, sys.argv[1])(sys.argv[2]))"
-SAYS = "from streams.decode import backend; print(backend.chosen().value)"
+SAYS = "from streams.decode import backend; print(backend.selected_backend().value)"
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from streams.config.settings import Settings
 from streams.errors import BetraceError, StateError
 from streams.kafka.clients import GROUP_CONSUMER
 from streams.kafka.reader import PARTITION_EOF
-from streams.kafka.unreadable import Obstacles, seek
+from streams.kafka.unreadable import UnreadableTracker, seek
 from streams.windows.clock import Source
 from topics.cluster import admin
 from topics.errors import TopicsError
@@ -75,10 +75,10 @@ class Copier:
     ends: Mapping[Source, int] | None = None
     _sources: dict[Source, Progress] = field(default_factory=dict)
     _is_stopping: bool = False
-    _obstacles: Obstacles = field(init=False)
+    _obstacles: UnreadableTracker = field(init=False)
 
     def __post_init__(self) -> None:
-        self._obstacles = Obstacles.of(self.settings)
+        self._obstacles = UnreadableTracker.of(self.settings)
 
     def stop(self) -> None:
         """Ends `run` after the current records; may be called by any thread."""

@@ -272,7 +272,7 @@ def _closes(judged: _Judged, asked: Asked) -> Iterator[Close]:
     atoms = asked.projector.rules.atoms.values()
     sessions = Sessions(asked.bounds, {atom.fingerprint: atom.counted for atom in atoms if atom.counted})
     sessions.lost = list(judged.lost)
-    sessions.watch(asked.half_seen_until_ms)
+    sessions.track_presence(asked.half_seen_until_ms)
     arrivals = database.execute(
         """
         SELECT topic, partition, "offset", trace_id, tick, count(*), bool_or(parent_id IS NULL AND NOT is_log)
@@ -282,10 +282,10 @@ def _closes(judged: _Judged, asked: Asked) -> Iterator[Close]:
     for topic, partition, offset, trace_id, tick, count, root_seen in arrivals.fetchall():
         of_record = facts.get((topic, partition, offset, trace_id))
         if of_record is None:
-            sessions.waiting.add_touches(tick, pack_touches([Touch(trace_id, tick, count)]), 0)
+            sessions.buffer.add_touches(tick, pack_touches([Touch(trace_id, tick, count)]), 0)
         else:
             entry = Entry(trace_id, offset, offset, tick, count, root_seen, of_record)
-            sessions.waiting.add(tick, Arrival(topic, partition, entry), 0)
+            sessions.buffer.add(tick, Arrival(topic, partition, entry), 0)
     # The last record, of whichever trace and however unreadable, moves the clock.
     [(last_ms,)] = database.execute("SELECT max(timestamp_ms) FROM records").fetchall()
     return _ended(sessions, max(last_ms or 0, asked.clock_ms or 0))

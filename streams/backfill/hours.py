@@ -22,7 +22,7 @@ from streams.config.settings import Settings
 from streams.replay.plan import Plan, reach_ms
 from streams.replay.reading import EPOCH, HOUR_MS, HourRead
 from streams.replay.selection import CountedOutcome, HalfSeen
-from streams.sessions.counts import CountsKey, VerdictTally, minute
+from streams.sessions.counts import CountsKey, VerdictTally, minute_start_ms
 from streams.windows.clock import Source
 from topics.records import signals, verdicts
 from topics.records.facts import TICK_MS
@@ -132,7 +132,7 @@ class PartitionHours:
         withheld: set[str] = set()
         for each in sorted(outcomes, key=lambda each: each[:9]):
             windows.add((each.trace_id, each.window_first_ms))
-            key = CountsKey(0, each.rule, each.fingerprint, each.mode, minute(each.first_ms))
+            key = CountsKey(0, each.rule, each.fingerprint, each.mode, minute_start_ms(each.first_ms))
             tally.add(
                 key,
                 verdict=each.verdict,

@@ -14,7 +14,7 @@ from streams.config.units import rfc3339_ns
 from streams.inspect import offline, spans_file
 from streams.projection.project import Projector
 from streams.windows.close import Close
-from streams.windows.outcomes import shown
+from streams.windows.outcomes import witnesses
 from topics.values import Scalar
 
 EXIT_BROKEN, EXIT_UNREAD = 1, 2
@@ -84,6 +84,6 @@ def line(close: Close, judgement: Judgement) -> Line:
 
 
 def _witnesses(close: Close, judgement: Judgement) -> Iterator[Witness]:
-    for seen in shown(close.chain, judgement):
+    for seen in witnesses(close.chain, judgement):
         start = None if seen.start_ns is None else rfc3339_ns(seen.start_ns)
         yield Witness(seen.subject, seen.span_id.hex(), seen.name, seen.service, start, seen.attributes)

@@ -81,7 +81,7 @@ def command(
         raise ConfigError("it is not said where to keep evidence: give --evidence, a directory or a URL")
     store = open_storage(evidence, None if retention_days is None else retention_days * _DAY_S)
     settings = Settings(bootstrap=bootstrap, security=security, state_dir=Path(), prefix=prefix)
-    permissions.check(admin.connect(settings.client()), settings, Role.LEDGER)
+    permissions.require_acls(admin.connect(settings.client()), settings, Role.LEDGER)
     state = Health(has_rules=False, uncommitted_s=max(UNCOMMITTED_S, 3 * seal_every))
     worker = LedgerWorker(
         settings, LedgerSettings(store, signers_in(ledger_keys), seal_every, _trail_archiver(store)), state

@@ -146,7 +146,7 @@ def _run_role(role: str, settings: Settings, state: Health, ends: Ends | None) -
     faulthandler.enable()
     self_tracing.start(role)
     admin = kafka.connect(settings.client())
-    permissions.check(admin, settings, Role(role))
+    permissions.require_acls(admin, settings, Role(role))
     if role == "ingest":
         run_start.check_time(admin, settings)
     settings = _as_made(settings, admin)

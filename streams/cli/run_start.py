@@ -49,11 +49,11 @@ def check_stages(admin: AdminClient, workers: Sequence[Settings], evidence: str 
         ConfigError: something is not allowed, or cannot be used here.
         StateError: what earlier runs left cannot be gone on from.
     """
-    backend.chosen()
+    backend.selected_backend()
     start.check(admin, workers)
-    permissions.check_transactions(workers[0], Role.SESSIONS)
+    permissions.require_transactions(workers[0], Role.SESSIONS)
     if evidence is not None:
-        permissions.check_transactions(workers[0], Role.LEDGER)
+        permissions.require_transactions(workers[0], Role.LEDGER)
         ledger_worker.check(workers[0], open_storage(evidence), signers_in(keys))
 
 
@@ -64,8 +64,8 @@ def ends_now(admin: AdminClient, settings: Settings, *, now_ms: int) -> Ends:
         AdminError: the brokers do not answer.
         StateError: ingest could not begin: some of its offsets were reset and others were not.
     """
-    seen = group.look(admin, settings)
-    begun = group.begins(seen, start=settings.start, now_ms=now_ms)
+    seen = group.fetch_snapshot(admin, settings)
+    begun = group.start_positions(seen, start=settings.start, now_ms=now_ms)
     ends: Ends = {}
     for (topic, number), at in seen.logs.items():
         ends.setdefault(topic, {})[number] = End(at.high, begun[topic, number].epoch)
@@ -87,7 +87,7 @@ def make_topics(admin: AdminClient, layout: Layout, settings: Settings, roles: I
     """
     asked = [*roles]
     for role in asked:
-        permissions.check(admin, settings, role)
+        permissions.require_acls(admin, settings, role)
     check_time(admin, settings)
     made = kafka.create(admin, layout)
     for row in made.kept:
@@ -96,7 +96,7 @@ def make_topics(admin: AdminClient, layout: Layout, settings: Settings, roles: I
     if made.made:
         log.info("topics made", topics=made.made)
         for role in asked:
-            permissions.check(admin, settings, role)
+            permissions.require_acls(admin, settings, role)
 
 
 def check_time(admin: AdminClient, settings: Settings) -> None:

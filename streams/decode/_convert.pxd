@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""What the scanner uses of `streams.decode._convert`."""
+"""Declares what the scanner uses of `streams.decode._convert`."""
 
 cimport streams.decode._otlp as otlp
 from streams.decode._names cimport Names

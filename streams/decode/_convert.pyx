@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""One span or log record that rules look at to a `dsl.Span`: `streams.decode.convert`, compiled.
+"""Converts one span or log record of interest to a `dsl.Span`: `streams.decode.convert`, compiled.
 
-In: a record whose fields were read, and the names that rules look at. Out: the span as rules read it. What must hold:
-the same as of `streams.decode.convert`. All of the message was walked before, so a walk here ends only where it ends.
+In: a record whose fields were read, and the names that rules look at. Out: the span as rules read it. Invariant: the
+result equals that of `streams.decode.convert`. The whole message was walked before, so a walk here ends only at the
+message's end.
 """
 
 import math
@@ -30,7 +31,7 @@ cdef bytes SERVICE_NAME = SERVICE.encode()
 
 
 cdef object span(Names names, otlp.Record* record, tuple origin):
-    """The span of a record; one without an id is told by all its attributes."""
+    """Convert a span; one without an id is identified by all its attributes."""
     resource, scope, scope_name = origin
     cdef bytes span_id = _id(record.span_id)
     cdef dict attributes
@@ -58,7 +59,7 @@ cdef object span(Names names, otlp.Record* record, tuple origin):
 
 
 cdef object log(Names names, otlp.Record* record, tuple origin):
-    """The log record as a span; its identity is made of all its attributes."""
+    """Convert a log record; its identity covers all its attributes."""
     resource, scope, scope_name = origin
     cdef dict attributes = {}
     _add_attributes(attributes, None, record.content, otlp.LOG_ATTRIBUTE)
@@ -79,12 +80,12 @@ cdef object log(Names names, otlp.Record* record, tuple origin):
 
 
 cdef inline bytes _id(Slice sent):
-    """The span id of a record, as `streams.decode.convert.span_id` has it."""
+    """Return the span id of a record, as `streams.decode.convert.span_id` does."""
     return bytes_of(sent) if sent.size == otlp.SPAN_ID_BYTES else valid_id(bytes_of(sent))
 
 
 cdef dict resource_of(Names names, Slice sender):
-    """What all records of a sender have of its resource."""
+    """Convert the resource that all records of a sender share."""
     cdef dict resource = {}
     cdef Field field
     cdef Reader reader = reader_of(sender)
@@ -95,7 +96,7 @@ cdef dict resource_of(Names names, Slice sender):
 
 
 cdef int add_services(set services, Slice sender) except -1:
-    """Adds the texts that the sender's resource has as `service.name`."""
+    """Add the texts of the resource's `service.name`."""
     cdef Slice key
     cdef Field field, attribute, value
     cdef Reader reader = reader_of(sender), inner
@@ -112,7 +113,7 @@ cdef int add_services(set services, Slice sender) except -1:
 
 
 cdef tuple origin_of(Names names, dict resource, Slice records_of_scope):
-    """What all records of a scope have of their origin: resource, scope, the scope's name."""
+    """Convert the origin that all records of a scope share: resource, scope, the scope's name."""
     cdef dict scope = {}
     cdef Slice name
     cdef Field field, inner_field
@@ -151,7 +152,7 @@ cdef dict _attributes(Names names, Slice holder, uint32_t tag):
 
 
 cdef int _add_attributes(dict found, Names names, Slice holder, uint32_t tag) except -1:
-    """Adds those that rules look up, all without `names`; those of one key are an array of their values."""
+    """Add the attributes that rules look up, or all without `names`; repeated keys give an array of their values."""
     cdef Slice key
     cdef Field field, value
     cdef Reader reader = reader_of(holder)
@@ -182,7 +183,7 @@ cdef object _value(Field* value):
         return math.nan if real != real else real
     if value.tag == otlp.BYTES:
         return bytes_of(value.content)
-    # Nested values are rare, and only upb knows which are damaged.
+    # Nested values are rare, and only upb can tell which are damaged.
     if value.tag == otlp.ARRAY:
         return array_value(bytes_of(value.content))
     return key_values_value(bytes_of(value.content)) if value.tag == otlp.KEY_VALUES else None

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""What the scanner uses of `streams.decode._found`."""
+"""Declares what the scanner uses of `streams.decode._found`."""
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t
@@ -41,7 +41,7 @@ cdef class Running:
     cdef list hits
     cdef set services
     cdef Py_ssize_t hit_count
-    # Of the next record:
+    # The next record:
     cdef bytes value
     cdef int64_t offset, record_ms
     cdef bint is_broker_time

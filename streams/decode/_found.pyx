@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""What was found in a request, and what the records of a run say together.
+"""Collects the contents of one request, and of the records of a batch together.
 
-In: records of a request one after the other, and spans of those that rules look at; then whole requests. Out: traces
-(`streams.decode.records`), or a run (`streams.decode.batches`) whose touches are counted in `streams.decode._touches`. What must hold: a request
-that is not read to its end leaves nothing behind.
+In: the records of a request one after the other, and the spans of those that are of interest; then whole requests. Out:
+traces (`streams.decode.records`), or a batch (`streams.decode.batches`) whose touches are counted in
+`streams.decode._touches`. Invariant: a request that is not read to its end leaves nothing behind.
 """
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
@@ -13,7 +13,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
-from streams.decode.batches import Hits, Run
+from streams.decode.batches import BatchResult, Hits
 from streams.decode.records import TraceSpans
 from topics.records.facts import TICK_MS
 
@@ -22,13 +22,13 @@ cdef int64_t TICK = TICK_MS
 
 @cython.freelist(8)
 cdef class Found:
-    """What was found in a request so far. Records of one trace mostly follow each other: a row of them is one step.
+    """The contents of a request so far. Records of one trace are mostly adjacent: a row of them is counted in one step.
 
-    With `touches` traces are staged there, and `hits` are their ids and spans that are of interest.
+    With `touches`, traces are staged there, and `hits` has their ids and the spans of interest.
     """
 
     cdef void begin(self) noexcept:
-        """Nothing is found yet."""
+        """Start a request."""
         self.span_count = self.without_trace_count = self.row_count = self.hit_count = 0
         self.tells = self.row_has_root = False
         self.row_spans = None
@@ -40,7 +40,7 @@ cdef class Found:
             self.hits = None
 
     cdef bint count(self, otlp.Record* record, bint is_root) except -1:
-        """Counts a record; whether it has a trace."""
+        """Count a record; return whether it has a trace."""
         if not otlp.is_trace_id(record.trace_id):
             self.without_trace_count += 1
             return False
@@ -53,7 +53,7 @@ cdef class Found:
         return True
 
     cdef int add(self, object span) except -1:
-        """Adds the span of the record that was counted last."""
+        """Add the span of the record that was counted last."""
         if self.row_spans is None:
             self.row_spans = []
         self.row_spans.append(span)
@@ -61,7 +61,7 @@ cdef class Found:
         return 0
 
     cdef int end_row(self) except -1:
-        """What comes next is of another trace, or the request is at its end."""
+        """End a row: the next record is of another trace, or the request ends."""
         if not self.row_count:
             return 0
         if self.touches is None:
@@ -93,7 +93,7 @@ cdef class Found:
 
 
 cdef class Running:
-    """A run of records so far: where it stands in its partition and in time, and what its records say."""
+    """A batch of records so far: its position in the partition and in time, and the contents of its records."""
 
     def __cinit__(self, start):
         self.topic, self.partition, self.next_offset = start.topic, start.partition, start.next_offset
@@ -102,13 +102,13 @@ cdef class Running:
         self.least_ms, self.most_ms = start.bounds_ms
         self.follow = start.follow
         self.is_known = start.highest_ms is not None
-        # As `streams.ingest.watermark` has it: the first record of all is measured by the local clock.
+        # As in `streams.ingest.watermark`: the first record of all is compared with the local clock.
         self.highest_ms = start.highest_ms if self.is_known else start.local_ms
         self.hits = []
         self.services = set()
 
     cdef bint is_next(self, message) except -1:
-        """Whether a message is the partition's next record, with a value, and its time is in no doubt."""
+        """Return whether a message is the partition's next record, has a value, and its time is not in doubt."""
         if message.error() is not None or message.partition() != self.partition or message.topic() != self.topic:
             return False
         cdef object value = message.value()
@@ -122,7 +122,7 @@ cdef class Running:
         return not self.is_in_doubt()
 
     cdef bint is_in_doubt(self) noexcept:
-        """Whether the next record's time takes a closer look, or it is not stamped as the others are."""
+        """Return whether the next record's time is in doubt, or not set by the same side as that of the others."""
         if self.is_begun and self.is_broker_time != self.has_broker_time:
             return True
         if self.is_broker_time:
@@ -130,7 +130,7 @@ cdef class Running:
         return not self.least_ms <= self.record_ms <= self.most_ms
 
     cdef int add(self, Found found, bint logs) except -1:
-        """Adds what was found in the next record."""
+        """Add the contents of the next record."""
         self.note_time()
         cdef int64_t tick = self.record_ms // TICK
         found.touches.commit(<uint64_t>tick)
@@ -159,7 +159,7 @@ cdef class Running:
         return 0
 
     cdef object run(self, Py_ssize_t record_count):
-        return Run(
+        return BatchResult(
             record_count,
             self.value_bytes,
             self.next_offset,

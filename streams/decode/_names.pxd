@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""What the scanner uses of `streams.decode._names`, and the look-ups that every span takes."""
+"""Declares what the scanner uses of `streams.decode._names`, with the lookups that every span needs."""
 
 cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -14,7 +14,7 @@ cdef enum:
 cdef class Names:
     cdef uint64_t* slots  # the upper half of a name's hash, and 1 + its index
     cdef uint64_t mask
-    cdef uint8_t[SKETCHES] sketches  # most texts are told from all names by their sketch
+    cdef uint8_t[SKETCHES] sketches  # the sketch suffices to tell most texts from all names
     cdef list texts
     cdef list encoded
     cdef list are_names
@@ -26,11 +26,11 @@ cdef class Names:
     cdef Py_ssize_t look_up(self, Slice text) noexcept
 
     cdef inline Py_ssize_t find(self, Slice text) noexcept:
-        """The index of a name with these bytes, -1 without one."""
+        """Return the index of the name with these bytes, -1 if there is none."""
         return self.look_up(text) if self.sketches[sketch(text)] else -1
 
     cdef inline bint is_name(self, Slice text) except -1:
-        """Whether a span with such a name, attribute or event is one that rules look at."""
+        """Return whether a span with this name, attribute or event is of interest to rules."""
         cdef Py_ssize_t index
         if self.has_mended:
             return text_of(text) in self.names
@@ -38,7 +38,7 @@ cdef class Names:
         return index >= 0 and self.are_names[index]
 
     cdef inline str attribute(self, Slice key):
-        """The key of an attribute that rules look up, None of another."""
+        """Return the key of an attribute that rules look up, None for any other."""
         cdef Py_ssize_t index
         cdef str text
         if self.has_mended:
@@ -48,13 +48,13 @@ cdef class Names:
         return <str>self.texts[index] if index >= 0 and self.are_attributes[index] else None
 
     cdef inline str text(self, Slice text):
-        """The text; of a name that rules look at, always the same object."""
+        """Return the text; for a name of interest, always the same object."""
         cdef Py_ssize_t index = self.find(text)
         return text_of(text) if index < 0 else <str>self.texts[index]
 
 
 cdef inline uint32_t sketch(Slice text) noexcept nogil:
-    """Twelve bits of a text: of its length, its first and its last byte."""
+    """Return twelve bits of a text, from its length, first and last byte."""
     if not text.size:
         return 0
     return (<uint32_t>text.size ^ <uint32_t>text.at[0] << 5 ^ 37 * <uint32_t>text.at[text.size - 1]) & (SKETCHES - 1)

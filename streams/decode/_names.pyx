@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The names and attribute keys that rules look at, found by their UTF-8.
+"""Looks up the names and attribute keys of interest by their UTF-8.
 
-In: what rules look at, once; then slices of a message. Out: whether a slice is such a name, and the text of one without
-making it anew. What must hold: the answers are those that Python gives for the mended text. Who sends spans chooses no
-slot of the table, and a text is read only as far as it goes.
+In: the interest of the rules, once; then slices of a message. Out: whether a slice is such a name, and the text of one
+without creating it again. Invariant: the answers are those that Python gives for the mended text. Senders of spans
+cannot choose slots of the table, and a text is read only within its bounds.
 """
 
 from libc.stdlib cimport calloc, free
@@ -15,13 +15,13 @@ from topics.otlp.requests import MENDED
 
 
 cdef class Names:
-    """A table of names; `is_name` tells span names and the like from attributes that are only looked up."""
+    """A table of names; `is_name` distinguishes names of spans and the like from attributes that are only looked up."""
 
     def __cinit__(self, frozenset names, frozenset attributes):
         cdef frozenset texts = names | attributes
         self.names, self.attributes = names, attributes
         self.texts, self.encoded, self.are_names, self.are_attributes = [], [], [], []
-        # Damaged text has another encoding than the name it is mended to.
+        # Damaged text has a different encoding from the name to which it is mended.
         self.has_mended = any([MENDED in text for text in texts])
         self.mask = 63
         while self.mask < 4 * <uint64_t>len(texts):
@@ -40,7 +40,7 @@ cdef class Names:
         cdef uint64_t hashed, slot
         try:
             encoded = text.encode()
-        except UnicodeEncodeError:  # a lone surrogate, which no request holds
+        except UnicodeEncodeError:  # a lone surrogate, which cannot occur in a request
             return 0
         self.texts.append(text)
         self.encoded.append(encoded)
@@ -55,7 +55,7 @@ cdef class Names:
         return 0
 
     cdef Py_ssize_t look_up(self, Slice text) noexcept:
-        """As `find`, of a text whose sketch is a name's."""
+        """Do what `find` does, for a text whose sketch is that of a name."""
         cdef uint64_t hashed = _hash(text)
         cdef uint64_t slot = hashed & self.mask
         cdef Py_ssize_t index
@@ -69,7 +69,7 @@ cdef class Names:
 
 
 cdef inline uint64_t _hash(Slice text) noexcept nogil:
-    """A hash of a text that a rule's author chose: who sends spans chooses no slot of the table."""
+    """Hash a text chosen by a rule's author; senders of spans cannot choose slots of the table."""
     cdef const uint8_t* at = text.at
     cdef Py_ssize_t size = text.size
     cdef uint64_t hashed = <uint64_t>size * <uint64_t>0x9E3779B97F4A7C15

@@ -1,8 +1,8 @@
 # cython: language_level=3
-"""What OTLP's messages hold, by their field numbers, and what of it needs no Python.
+"""The messages of OTLP by their field numbers, as far as reading them needs no Python.
 
-In: the bytes of a message. Out: its fields. What must hold: as for `streams/decode/_wire.pxd`; of a field that comes twice the
-last one counts, of a message that comes twice all its fields count.
+In: the bytes of a message. Out: its fields. Invariants: those of `streams/decode/_wire.pxd`; the last of repeated
+fields counts, and all fields of repeated messages count.
 """
 
 from libc.stdint cimport int32_t, uint64_t
@@ -65,7 +65,7 @@ cdef enum ValueField:
     STRING_INDEX = 8 << 3
 
 cdef struct Record:
-    # What one span or log record holds, but for attributes and events, which are walked again when it is converted.
+    # The fields of one span or log record, without attributes and events, which are walked again for the conversion.
     Slice content
     Slice trace_id
     Slice span_id

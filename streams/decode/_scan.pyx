@@ -1,18 +1,18 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=True
 """OTLP in protobuf to traces of spans, in one walk over the bytes.
 
-In: the bytes of a request, and what rules look at. Out: the same as by the path without this module
-(`streams.decode.decoder`), or None for what that path must look at: bytes that are no request, that hold nothing to tell spans
-from log records by, or that hold something `streams/decode/_wire.pxd` is unsure of. So a request is never refused here, and
-no reason is written twice.
+In: the bytes of a request, and the interest of the rules. Out: the same as without this module
+(`streams.decode.decoder`), or None for requests that the Python path must decode: bytes that are not a request,
+requests in which nothing distinguishes spans from log records, and those with anything that `streams/decode/_wire.pxd`
+is unsure of. So a request is never refused here, and each reason is written in one place.
 
-What must hold: a request that is read here is read alike there. A Python object is made only for a trace and for a
-span that some rule may look at; in a run of records (`streams.decode.batches`) only for the latter. Fields come in any order: of
-a field that comes twice the last one counts, of a message that comes twice all its fields count, as protobuf has it.
+Invariant: a request that is read here is read alike there. A Python object is made only for a trace and for a span of
+interest; in a batch of records (`streams.decode.batches`) only for the latter. Fields come in any order: the last of
+repeated fields counts, and all fields of repeated messages count, as protobuf defines it.
 
     bytes  ─ streams/decode/_wire.pxd ─►  fields  ─ streams/decode/_otlp.pxd ─►  records
-    records, by the names that rules look at (streams.decode._names)  ─ streams.decode._convert ─►  spans
-    records and spans  ─ streams.decode._found ─►  traces, or a run
+    records, by the names of interest (streams.decode._names)  ─ streams.decode._convert ─►  spans
+    records and spans  ─ streams.decode._found ─►  traces, or a batch
 """
 
 cimport cython
@@ -43,13 +43,13 @@ cdef struct Origin:
 
 @cython.final
 cdef class Scanner:
-    """Finds, in requests, the spans and log records that `interest` is about."""
+    """Finds the spans and log records of interest in requests."""
 
     cdef Names names
     cdef bint every_span
     cdef Slice audit
     cdef bint has_audit
-    cdef dict resource  # of the sender that is read, None until one of its records needs it
+    cdef dict resource  # of the current sender, None until one of its records needs it
 
     def __init__(self, interest):
         self.names = Names(interest.names, interest.attributes)
@@ -57,7 +57,7 @@ cdef class Scanner:
         self.audit = slice_of(AUDIT)
 
     def scan(self, bytes value not None, bint logs_first):
-        """The traces in a request, None when it takes a closer look; `logs_first` as `topics.otlp.protobuf.read`."""
+        """Return the traces of a request, None if Python must decode it; `logs_first` as in `otlp.protobuf.read`."""
         cdef Found found = Found()
         cdef int logs = self.find(found, value, logs_first)
         if logs < 0:
@@ -67,8 +67,8 @@ cdef class Scanner:
         cdef list services = sorted(found.services)
         return Decoded(found.traces, found.span_count, spans_without_trace, logs_without_trace, services)
 
-    def read_run(self, list messages not None, Py_ssize_t index, start, Touches touches not None):
-        """The run that begins at an index, as `streams.decode.batches.ReadRun`."""
+    def read_batch(self, list messages not None, Py_ssize_t index, start, Touches touches not None):
+        """Read the batch that begins at an index, as `streams.decode.batches.ReadBatch` does."""
         cdef Running running = Running(start)
         cdef Found found = Found()
         cdef Py_ssize_t first = index
@@ -86,9 +86,9 @@ cdef class Scanner:
         return running.run(index - first)
 
     cdef int find(self, Found found, bytes value, bint logs_first) except -2:
-        """Reads a request: 1 when it is of log records, 0 when of spans, -1 when it takes a closer look.
+        """Read a request; return 1 if it has log records, 0 if spans, -1 if Python must decode it.
 
-        What a run counts of it is staged, which `has_audit` may forbid.
+        Its touches are staged; the caller must not count them if `has_audit` is set.
         """
         cdef bint logs = logs_first
         cdef Slice request = slice_of(value)
@@ -163,7 +163,7 @@ cdef class Scanner:
         return status
 
     cdef int read_origin(self, Slice holder, uint32_t attribute_tag, bint* is_of_interest) except -9:
-        """Walks the resource or the scope, which may stand behind what it is the origin of."""
+        """Walk the resource or the scope, which may follow the records that it is the origin of."""
         cdef Field field, attribute
         cdef Reader reader = reader_of(holder), inner
         cdef int status
@@ -276,7 +276,7 @@ cdef class Scanner:
         return status
 
     cdef inline void note_audit(self, Slice key) noexcept:
-        """The key may be one of the audit trail's; it is of other things than of a record, too."""
+        """Note a key that may be one of the audit trail's; it need not be that of a record."""
         if key.size >= self.audit.size and key.at[0] == self.audit.at[0]:
             if memcmp(key.at, self.audit.at, self.audit.size) == 0:
                 self.has_audit = True

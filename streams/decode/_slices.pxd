@@ -1,8 +1,8 @@
 # cython: language_level=3
-"""Slices of a message from Python and to Python.
+"""Converts slices of a message from and to Python.
 
-In: bytes, or a slice of them. Out: the other of the two, or text. What must hold: a slice is read only while the bytes
-that it is of are alive; damaged text is mended as Python alone mends it.
+In: bytes, or a slice of them. Out: the other of the two, or text. Invariants: a slice is read only while its bytes are
+alive; damaged text is mended as Python mends it.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -31,5 +31,5 @@ cdef inline str text_of(Slice slice):
 cdef inline bint is_text(Slice slice, bytes text) noexcept:
     if slice.size != PyBytes_GET_SIZE(text):
         return False
-    # What is absent is empty and has no address, which memcmp must not be given.
+    # An absent slice is empty and has no address; memcmp must not get that.
     return not slice.size or memcmp(slice.at, PyBytes_AS_STRING(text), slice.size) == 0

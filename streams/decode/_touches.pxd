@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""What the scanner uses of `streams.decode._touches`."""
+"""Declares what the scanner uses of `streams.decode._touches`."""
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 

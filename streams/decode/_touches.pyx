@@ -1,12 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, embedsignature=True
-"""Which traces were seen in which tick: `streams.decode.touches.PureTouches`, compiled.
+"""The traces of each tick: `streams.decode.touches.PureTouches`, compiled.
 
-In: a trace, a tick and a span count at a time, from Python or straight from the scanner. Out: touches as they are on
-`betrace.facts`. What the scanner stages counts when its record is read to the end, and is discarded when it is not.
+In: a trace, a tick and a span count at a time, from Python or directly from the scanner. Out: touches as they are on
+`betrace.facts`. What the scanner stages is counted when its record has been read to the end, and discarded otherwise.
 
-What must hold: the same as of `PureTouches`, to the order of what is packed. Whoever sends spans cannot choose trace
-ids that share a slot: the hash is multilinear (D. Lemire, O. Kaser, "Strongly universal string hashing is fast") with
-factors that every process draws anew.
+Invariant: the results equal those of `PureTouches`, including the order. Senders of spans cannot choose trace ids that
+share a slot: the hash is multilinear (D. Lemire, O. Kaser, "Strongly universal string hashing is fast") with factors
+that every process draws anew.
 """
 
 import os
@@ -51,13 +51,13 @@ cdef class Touches:
         return self.count - self.taken_count
 
     def add(self, bytes trace_id not None, uint64_t tick, uint32_t span_count, bint root_seen):
-        """Counts spans of a trace in a tick."""
+        """Count spans of a trace in a tick."""
         cdef Touch touch = _touch(trace_id, tick)
         touch.span_count, touch.root_seen = span_count, root_seen
         self.count_in(&touch)
 
     def take(self, bytes trace_id not None, uint64_t tick):
-        """Span count and root of a trace in a tick, which is forgotten."""
+        """Remove a trace in a tick, and return its span count and root."""
         cdef Touch sought = _touch(trace_id, tick)
         cdef uint32_t at = 0 if not self.room else self.slot(&sought)[0]
         if not at or self.touches[at - 1].is_taken:
@@ -68,12 +68,12 @@ cdef class Touches:
 
     @staticmethod
     def partition_of(bytes trace_id not None, uint32_t partitions):
-        """The facts partition of a trace, of so many."""
+        """Return the facts partition of a trace."""
         cdef Touch touch = _touch(trace_id, 0)
         return _partition(touch.trace_id, partitions)
 
     def sample(self):
-        """One trace of 256 and whether its root was seen."""
+        """Return one trace in 256, with whether its root was seen."""
         cdef Py_ssize_t index
         return [
             (_bytes(self.touches[index].trace_id), bool(self.touches[index].root_seen))
@@ -82,7 +82,7 @@ cdef class Touches:
         ]
 
     def pack(self, uint32_t partitions):
-        """The touches of each facts partition, packed, in the order in which they came."""
+        """Return the touches of each facts partition, packed, in order of arrival."""
         cdef list packed = []
         cdef uint32_t* homes = <uint32_t*>calloc(self.count + 1, sizeof(uint32_t))
         cdef uint8_t** ends = <uint8_t**>calloc(partitions, sizeof(uint8_t*))
@@ -110,7 +110,7 @@ cdef class Touches:
     # For the scanner
 
     cdef int stage(self, const uint8_t* trace_id, uint32_t span_count, bint root_seen) except -1:
-        """Notes spans of a record that is not read to its end yet."""
+        """Stage spans of a record that has not been read to its end yet."""
         cdef Touch* staged = self.staged
         if self.staged_count == self.staged_room:
             staged = <Touch*>realloc(staged, (2 * self.staged_room + FIRST_ROOM) * sizeof(Touch))
@@ -124,7 +124,7 @@ cdef class Touches:
         return 0
 
     cdef int commit(self, uint64_t tick) except -1:
-        """Counts what was staged."""
+        """Count what was staged."""
         cdef Py_ssize_t index
         for index in range(self.staged_count):
             self.staged[index].tick = tick
@@ -133,7 +133,7 @@ cdef class Touches:
         return 0
 
     cdef void discard(self) noexcept:
-        """Forgets what was staged."""
+        """Discard what was staged."""
         self.staged_count = 0
 
     cdef int count_in(self, Touch* touch) except -1:
@@ -169,7 +169,7 @@ cdef class Touches:
         return 0
 
     cdef uint32_t* slot(self, Touch* touch) noexcept:
-        """The slot of this trace and tick, or the free one where it goes; half of them are free."""
+        """Return the slot of this trace and tick, or the free one for it; half of all slots are free."""
         cdef uint64_t mask = <uint64_t>(2 * self.room - 1)
         cdef uint64_t at = _hash(touch) & mask
         cdef Touch* known
@@ -204,7 +204,7 @@ cdef inline uint64_t _hash(Touch* touch) noexcept nogil:
 
 
 cdef inline uint32_t _partition(const uint8_t* trace_id, uint32_t partitions) noexcept nogil:
-    """`topics.partition.of`."""
+    """Compute `topics.partition.of`."""
     cdef uint32_t hashed = 0x811C9DC5
     cdef int index
     for index in range(TRACE_ID_BYTES):
@@ -215,7 +215,7 @@ cdef inline uint32_t _partition(const uint8_t* trace_id, uint32_t partitions) no
 
 
 cdef inline uint8_t* _write(uint8_t* at, Touch* touch) noexcept nogil:
-    """Writes a touch as `topics.records.facts.pack_touches` does; returns where the next one goes."""
+    """Write a touch as `topics.records.facts.pack_touches` does; return where the next one goes."""
     memcpy(at, touch.trace_id, TRACE_ID_BYTES)
     at = _write_number(at + TRACE_ID_BYTES, touch.tick, TICK_BYTES)
     return _write_number(at, touch.span_count, SPAN_COUNT_BYTES)

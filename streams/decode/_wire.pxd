@@ -1,9 +1,9 @@
 # cython: language_level=3
 """Reads the fields of protobuf bytes, one after the other.
 
-In: the bytes of a message. Out: its fields in the order in which they stand. What must hold: no byte outside the
-message is read. Whatever `next_field` returns a field for, upb takes for the same field; what it refuses, upb refuses;
-where versions of upb differ, or a group begins, it is unsure.
+In: the bytes of a message. Out: its fields in their order. Invariants: no byte outside the message is read. If
+`next_field` returns a field, upb reads the same field; what it refuses, upb refuses; where versions of upb differ, or a
+group begins, it is unsure.
 """
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -16,7 +16,7 @@ cdef enum:
 
 cdef enum:
     VARINT_BYTES = 10
-    # upb takes up to five bytes, or ten: which depends on its version.
+    # upb accepts up to five bytes or up to ten, depending on its version.
     SHORT_VARINT_BYTES = 4
 
 cdef struct Slice:
@@ -24,7 +24,7 @@ cdef struct Slice:
     Py_ssize_t size
 
 cdef struct Field:
-    # `number` is what a field of a fixed size or a varint holds, `content` what one with a length holds.
+    # `number` is the value of a field of fixed size or of a varint, `content` that of one with a length.
     uint32_t tag
     uint64_t number
     Slice content
@@ -42,7 +42,7 @@ cdef inline Reader reader_of(Slice message) noexcept nogil:
 
 
 cdef inline bint read_varint(Reader* reader, int limit_bytes, uint64_t* number) noexcept nogil:
-    """Whether a varint of at most so many bytes stands next; bits beyond 64 are dropped, as upb does."""
+    """Read a varint of at most this many bytes; return whether there was one. Bits beyond 64 are dropped, as by upb."""
     cdef const uint8_t* at = reader.at
     cdef int room_bytes = limit_bytes
     cdef int shift = 0
@@ -92,7 +92,7 @@ cdef inline int read_content(Reader* reader, Field* field) noexcept nogil:
 
 
 cdef inline int next_field(Reader* reader, Field* field) noexcept nogil:
-    """`FIELD` when there is one more, `END` at the message's end, else why the rest cannot be read."""
+    """Return `FIELD` if there is one more, `END` at the end of the message, else why the rest cannot be read."""
     cdef uint64_t tag
     cdef int wire_type
     if reader.at == reader.end:

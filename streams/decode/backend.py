@@ -1,8 +1,7 @@
-"""Which of the two paths decodes protobuf requests: the compiled scanner, or Python alone.
+"""Selects the decoder backend for protobuf requests: the compiled scanner, or Python alone.
 
-In: what the environment says in `BETRACE_SCANNER`, and whether `streams.decode._scan` was compiled, which an
-installation without a C compiler leaves out. Out: a scanner, or none. The two give the same result; the scanner is
-faster.
+In: the environment variable `BETRACE_SCANNER`, and whether `streams.decode._scan` was compiled, which an installation
+without a C compiler omits. Out: a scanner, or None. Both give the same result; the scanner is faster.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from streams.decode.records import Decoded
 from streams.errors import ConfigError
 
 if TYPE_CHECKING:
-    from streams.decode.batches import ReadRun
+    from streams.decode.batches import ReadBatch
 
 VARIABLE = "BETRACE_SCANNER"
 _SCANNER = "streams.decode._scan"
 
 Scan: TypeAlias = Callable[[bytes, bool], Decoded | None]
-"""The traces in a request, None when the other path must look at it; True is for a topic of log records."""
+"""Returns the traces of a request, or None when the other path must decode it; True is for a topic of log records."""
 
 
-class Choice(Enum):
-    """Whether requests are scanned: AUTO where the scanner was compiled."""
+class Backend(Enum):
+    """Which path decodes requests; AUTO is CYTHON where the scanner was compiled, else PURE."""
 
     AUTO = "auto"
     PURE = "pure"
@@ -37,7 +36,7 @@ class Choice(Enum):
 
 
 def compiled() -> ModuleType | None:
-    """The compiled scanner, None where there is none; one that cannot be loaded raises `ImportError`."""
+    """Return the compiled scanner, None if there is none; one that cannot be loaded raises `ImportError`."""
     try:
         return importlib.import_module(_SCANNER)
     except ModuleNotFoundError as error:
@@ -46,48 +45,48 @@ def compiled() -> ModuleType | None:
         return None
 
 
-def choice() -> Choice:
-    """What the environment asks for.
+def backend_from_env() -> Backend:
+    """Return the backend that the environment requests.
 
     Raises:
-        ConfigError: it is no choice.
+        ConfigError: the value is not a backend.
     """
-    asked = os.environ.get(VARIABLE) or Choice.AUTO.value
+    requested = os.environ.get(VARIABLE) or Backend.AUTO.value
     try:
-        return Choice(asked)
+        return Backend(requested)
     except ValueError:
-        raise ConfigError(f"{VARIABLE} is {asked!r}, must be auto, pure or cython") from None
+        raise ConfigError(f"{VARIABLE} is {requested!r}, must be auto, pure or cython") from None
 
 
-def chosen(asked: Choice | None = None) -> Choice:
-    """The path that is taken, never AUTO; `asked` is the environment's choice when it is None.
+def selected_backend(requested: Backend | None = None) -> Backend:
+    """Return the backend to use, never AUTO; `requested` defaults to the environment's.
 
     Raises:
-        ConfigError: the scanner is asked for and was not compiled, or the environment asks for something else.
+        ConfigError: the scanner is requested and was not compiled, or the environment has an invalid value.
     """
-    asked = asked or choice()
-    if asked is Choice.PURE:
-        return asked
+    requested = requested or backend_from_env()
+    if requested is Backend.PURE:
+        return requested
     if compiled() is not None:
-        return Choice.CYTHON
-    if asked is Choice.CYTHON:
-        raise ConfigError("the scanner was not compiled: install again where there is a C compiler, or set auto")
-    return Choice.PURE
+        return Backend.CYTHON
+    if requested is Backend.CYTHON:
+        raise ConfigError("the scanner was not compiled: install a C compiler and then BeTrace again, or set auto")
+    return Backend.PURE
 
 
-def scanner(interest: Interest, asked: Choice | None = None) -> Scan | None:
-    """The scanner for what rules look at, None when Python alone decodes; raises as `chosen`."""
-    module = compiled() if chosen(asked) is Choice.CYTHON else None
+def scanner(interest: Interest, requested: Backend | None = None) -> Scan | None:
+    """Return the scanner for this interest, None when Python alone decodes; raises as `selected_backend` does."""
+    module = compiled() if selected_backend(requested) is Backend.CYTHON else None
     if module is None:
         return None
     scan: Scan = module.Scanner(interest).scan
     return scan
 
 
-def run_reader(interest: Interest, asked: Choice | None = None) -> ReadRun | None:
-    """What reads runs of records for what rules look at, None when Python alone decodes; raises as `chosen`."""
-    module = compiled() if chosen(asked) is Choice.CYTHON else None
+def batch_reader(interest: Interest, requested: Backend | None = None) -> ReadBatch | None:
+    """Return the scanner's batch reader, or None when Python alone decodes; raises as `selected_backend` does."""
+    module = compiled() if selected_backend(requested) is Backend.CYTHON else None
     if module is None:
         return None
-    read_run: ReadRun = module.Scanner(interest).read_run
-    return read_run
+    read_batch: ReadBatch = module.Scanner(interest).read_batch
+    return read_batch

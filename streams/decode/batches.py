@@ -1,9 +1,9 @@
-"""Runs: records of one source partition that follow one another, read in one step.
+"""Batches: consecutive records of one source partition that the compiled scanner reads in one call.
 
-In: nothing. Out: what the compiled scanner is told of a run, and what it returns. A run ends before the first record
-that takes more than counting its traces: one that the scanner is unsure of, that holds something for the audit trail,
-whose time is in doubt, or that is another partition's. Such a record is taken in alone, and so are all where nothing
-was compiled. It ends as well when it holds `MOST_HITS`.
+In: nothing. Out: what the scanner needs to know of a batch, and what it returns. A batch ends before the first record
+that needs more than a count of its traces: one that the scanner cannot decode for certain, that has records for the
+audit trail, whose time is in doubt, or that is another partition's. Such a record is taken in alone, and so are all
+records where nothing was compiled. A batch also ends when it has `MOST_HITS` hits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 from dsl import Span
 
 MOST_HITS = 5_000
-"""A run ends with the record that brings it to so many spans that rules look at: each of them takes memory."""
+"""A batch ends with the record that brings it to this many spans of interest, because each takes memory."""
 
 if TYPE_CHECKING:
     # Judging a file needs no Kafka client.
@@ -27,30 +27,33 @@ class Touches(Protocol):
     """Traces by tick, with their span counts, and whether a root was among the spans."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of touches."""
 
     def add(self, trace_id: bytes, tick: int, span_count: int, root_seen: bool) -> None:  # noqa: FBT001, keywords cost
-        """Counts spans of a trace in a tick."""
+        """Count spans of a trace in a tick."""
 
     def take(self, trace_id: bytes, tick: int) -> tuple[int, bool]:
-        """Span count and root of a trace in a tick, which is forgotten; raises `KeyError` when it was not seen."""
+        """Remove a trace in a tick, and return its span count and root; raises `KeyError` when it is absent."""
 
     @staticmethod
     def partition_of(trace_id: bytes, partitions: int) -> int:
-        """The facts partition of a trace, of so many."""
+        """Return the facts partition of a trace."""
 
     def sample(self) -> list[tuple[bytes, bool]]:
-        """One trace of 256 and whether its root was seen, by tick."""
+        """Return one trace in 256, with whether its root was seen, by tick."""
 
     def pack(self, partitions: int) -> list[bytes]:
-        """The touches of each facts partition in order of arrival, packed by `topics.records.facts.pack_touches`."""
+        """Return the touches of each facts partition, packed as by `topics.records.facts.pack_touches`.
+
+        They are in order of arrival.
+        """
 
 
-class RunStart(msgspec.Struct, frozen=True):
-    """Where a run begins: `next_offset` of a source partition whose time is as `streams.ingest.watermark` has it.
+class BatchContext(msgspec.Struct, frozen=True):
+    """Where a batch starts: `next_offset` of a source partition whose time is that of `streams.ingest.watermark`.
 
-    `has_logs`: the topic is one of log records. `bounds_ms` are those of producers' stamps; `follow` is told of each of
-    these that is read, and returns the lower bound for the next.
+    `has_logs`: the topic has log records. `bounds_ms` are the bounds of producers' timestamps; `follow` takes each such
+    timestamp that is read, and returns the lower bound for the next.
     """
 
     topic: str
@@ -66,7 +69,7 @@ class RunStart(msgspec.Struct, frozen=True):
 
 
 class Hits(NamedTuple):
-    """The spans of one trace in one record that some rule may look at."""
+    """The spans of one trace in one record that rules may look at."""
 
     offset: int
     tick: int
@@ -74,13 +77,12 @@ class Hits(NamedTuple):
     spans: list[Span]
 
 
-class Run(msgspec.Struct):
-    """What a run of records says, beside the touches that it added; all counts are 0 when there is no run.
+class BatchResult(msgspec.Struct):
+    """The contents of a batch, apart from the touches that it added; all counts are 0 when there is no batch.
 
-    `first_ms` is the first record's time, `highest_ms` the highest of all so far, which `is_advanced` when a record of
-    the run reached it; `services` are as in `Decoded`. The others count what `streams.decode.decoder` and
-    `streams.ingest.watermark` count of a record.
-    The records of a run are all stamped by brokers, or all by producers.
+    `first_ms` is the first record's time, `highest_ms` the highest time so far, which `is_advanced` if a record of the
+    batch reached it; `services` are as in `Decoded`. The other counts are those of `streams.decode.decoder` and
+    `streams.ingest.watermark`. The timestamps of a batch are all set by brokers, or all by producers.
     """
 
     record_count: int = 0
@@ -98,5 +100,5 @@ class Run(msgspec.Struct):
     services: set[str] = msgspec.field(default_factory=set)
 
 
-ReadRun: TypeAlias = "Callable[[list[Message], int, RunStart, Touches], Run]"
-"""The run that begins at an index among messages; its touches are added to those given."""
+ReadBatch: TypeAlias = "Callable[[list[Message], int, BatchContext, Touches], BatchResult]"
+"""Reads the batch that begins at an index among messages, and adds its touches to those given."""

@@ -1,8 +1,8 @@
-"""One OTLP span or log record to a `dsl.Span`.
+"""Converts one OTLP span or log record to a `dsl.Span`.
 
-In: the records of one scope, and what rules look at. Out: spans as rules read them, with only the attributes that some
-rule or the identity allow-list names. What must hold: no value of any attribute makes a conversion raise; attributes
-with the same key are one array of their values, so that none hides behind another.
+In: the records of one scope, and the interest of the rules. Out: spans as rules read them, with only the attributes
+that some rule or the identity allow-list names. Invariants: no attribute value makes a conversion raise; attributes
+with the same key become one array of their values, so that none hides another.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dsl.judge.values import is_present
 from topics.otlp import requests as otlp
 
 NO_PARENT = frozenset({b"", bytes(8)})
-"""The parent span ids that a root has."""
+"""The parent span ids of a root."""
 
 SPAN_ID_BYTES = 8
 IDENTITY_BYTES = 16
 SPAN_IDENTITY_BYTES = 12
-"""Of a log record, and of a span without an id: neither is as long as the other, nor as an id."""
+"""For a log record and for a span without an id; the lengths differ from each other and from that of an id."""
 
 KINDS: Mapping[int, str] = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 STATUSES: Mapping[int, str] = {1: "ok", 2: "error"}
@@ -35,9 +35,9 @@ _canonical = msgspec.msgpack.Encoder(order="deterministic")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where records come from, converted once for all of them, and what rules look at.
+    """The resource and scope of records, converted once for all of them, with the interest of the rules.
 
-    `is_of_interest` says that an attribute of the resource or the scope makes every record one that rules look at.
+    `is_of_interest`: an attribute of the resource or the scope makes every record one of interest.
     """
 
     interest: Interest
@@ -48,7 +48,7 @@ class Origin:
     is_of_interest: bool
 
     def wants_span(self, span: otlp.Span) -> bool:
-        """Whether some rule may look at the span: by its name, an attribute's key or an event's name."""
+        """Return whether a rule may look at the span, by its name, an attribute's key or an event's name."""
         names = self.interest.names
         return (
             self.is_of_interest
@@ -58,7 +58,7 @@ class Origin:
         )
 
     def wants_log(self, log: otlp.LogRecord) -> bool:
-        """Whether some rule may look at the log record: by its event name or an attribute's key."""
+        """Return whether a rule may look at the log record, by its event name or an attribute's key."""
         names = self.interest.names
         return (
             self.is_of_interest
@@ -67,7 +67,7 @@ class Origin:
         )
 
     def span(self, span: otlp.Span) -> Span:
-        """The span as rules read it; one without an id is told by its name, start and attributes."""
+        """Convert a span; one without an id is identified by its name, start and attributes."""
         own_id = span_id(span.span_id)
         attributes = None if own_id else converted(span.attributes, self.value)
         made = Span(
@@ -76,8 +76,8 @@ class Origin:
             parent_id=b"" if span.parent_span_id in NO_PARENT else span_id(span.parent_span_id),
             start_ns=span.start_time_unix_nano or None,
             end_ns=span.end_time_unix_nano or None,
-            attributes=self._wanted(span.attributes),
-            events=tuple([Event(event.name, self._wanted(event.attributes)) for event in span.events]),
+            attributes=self._attributes_of_interest(span.attributes),
+            events=tuple([Event(event.name, self._attributes_of_interest(event.attributes)) for event in span.events]),
             resource=self.resource,
             scope=self.scope,
             scope_name=self.scope_name,
@@ -91,7 +91,7 @@ class Origin:
         return made
 
     def log(self, log: otlp.LogRecord) -> Span:
-        """The log record as rules read it."""
+        """Convert a log record."""
         attributes = converted(log.attributes, self.value)
         span = Span(
             name=event_name(log, self.value),
@@ -108,13 +108,13 @@ class Origin:
         span.identity = log_identity(span, attributes)
         return span
 
-    def _wanted(self, attributes: Sequence[otlp.KeyValue]) -> Attributes:
+    def _attributes_of_interest(self, attributes: Sequence[otlp.KeyValue]) -> Attributes:
         return converted(attributes, self.value, self.interest.attributes)
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """A resource, converted once for all its scopes; `is_of_interest` says that one of its attributes is."""
+    """A resource, converted once for all its scopes; `is_of_interest`: one of its attributes is of interest."""
 
     interest: Interest
     value: Callable[[msgspec.Raw], Value]
@@ -122,7 +122,7 @@ class Sender:
     is_of_interest: bool
 
     def origin(self, scope: otlp.Scope) -> Origin:
-        """The origin of the records that a request holds for this resource and a scope."""
+        """Return the origin of the records that a request has for this resource and a scope."""
         return Origin(
             interest=self.interest,
             value=self.value,
@@ -134,7 +134,7 @@ class Sender:
 
 
 def sender(request: otlp.Request, interest: Interest, resource: otlp.Resource) -> Sender:
-    """The resource as its records need it."""
+    """Convert a resource."""
     return Sender(
         interest=interest,
         value=request.value,
@@ -144,13 +144,13 @@ def sender(request: otlp.Request, interest: Interest, resource: otlp.Resource) -
 
 
 def services(request: otlp.Request, resource: otlp.Resource) -> set[str]:
-    """The texts that the resource has as `service.name`: one, unless the attribute is repeated."""
-    found = [request.value(attribute.value) for attribute in resource.attributes if attribute.key == SERVICE]
-    return {value for value in found if isinstance(value, str) and value}
+    """Return the texts of the resource's `service.name`: one, unless the attribute is repeated."""
+    names = [request.value(attribute.value) for attribute in resource.attributes if attribute.key == SERVICE]
+    return {value for value in names if isinstance(value, str) and value}
 
 
 def event_name(log: otlp.LogRecord, value: Callable[[msgspec.Raw], Value]) -> str:
-    """The record's event name, else its attribute `event.name`, else empty."""
+    """Return the record's event name, else its attribute `event.name`, else an empty text."""
     if log.event_name:
         return log.event_name
     attribute = next((attribute for attribute in log.attributes if attribute.key == _EVENT_NAME), None)
@@ -159,10 +159,9 @@ def event_name(log: otlp.LogRecord, value: Callable[[msgspec.Raw], Value]) -> st
 
 
 def span_id(sent: bytes) -> bytes:
-    """A span id as OTLP has it: 8 bytes, or none; any other length becomes a hash of 8 bytes.
+    """Return a span id as OTLP defines it: 8 bytes, or none; any other length is hashed to 8 bytes.
 
-    So a span that a faulty sender made can still be told from others and has its parent, and no sender chooses how long
-    an identity is.
+    So spans of a faulty sender keep distinct ids and their parents, and no sender chooses the length of an identity.
 
     >>> span_id(b"12345678"), span_id(b""), len(span_id(b"1" * 850_000))
     (b'12345678', b'', 8)
@@ -177,37 +176,37 @@ def _is_named(attributes: Sequence[otlp.KeyValue], interest: Interest) -> bool:
 def converted(
     attributes: Sequence[otlp.KeyValue],
     value: Callable[[msgspec.Raw], Value],
-    wanted: frozenset[str] | None = None,
+    keys: frozenset[str] | None = None,
 ) -> dict[str, Value]:
-    """The attributes whose keys are wanted (all when None), by key; those of one key are an array of their values."""
-    found: dict[str, Value] = {}
+    """Convert the attributes with these keys (None: all), by key; repeated keys give an array of their values."""
+    values_by_key: dict[str, Value] = {}
     for attribute in attributes:
         key = attribute.key
-        if wanted is None or key in wanted:
-            if key in found:
-                add_value(found, key, value(attribute.value))
+        if keys is None or key in keys:
+            if key in values_by_key:
+                add_value(values_by_key, key, value(attribute.value))
             else:
-                found[key] = value(attribute.value)
-    return found
+                values_by_key[key] = value(attribute.value)
+    return values_by_key
 
 
-def add_value(found: dict[str, Value], key: str, value: Value) -> None:
-    """Adds the value of a key that comes again: what is there becomes an array; elements of an array come one by one.
+def add_value(values_by_key: dict[str, Value], key: str, value: Value) -> None:
+    """Add the value of a repeated key: the existing value becomes an array; an array is added element by element.
 
-    A value that is missing adds nothing, and is what it is only where no other is there.
+    An absent value adds nothing; it stays only if there is no other.
     """
-    before = found[key]
+    before = values_by_key[key]
     if not is_present(before):
-        found[key] = value
+        values_by_key[key] = value
     elif is_present(value):
-        # An array is of this request alone, so it may grow: copies would take time with the square of its length.
+        # The array belongs to this request, so it may grow in place: copies would be quadratic in its length.
         values: list[Value] = before if isinstance(before, list) else [before]
         values += value if isinstance(value, list) else [value]
-        found[key] = values
+        values_by_key[key] = values
 
 
 def severity_name(number: int) -> str | None:
-    """The short name of an OTLP severity number, None outside 1 to 24.
+    """Return the short name of an OTLP severity number, None outside 1 to 24.
 
     >>> severity_name(9), severity_name(18), severity_name(0)
     ('INFO', 'ERROR2', None)
@@ -220,17 +219,17 @@ def severity_name(number: int) -> str | None:
 
 
 def log_identity(log: Span, attributes: Attributes) -> bytes:
-    """16 bytes that tell a log record from others of its trace: a hash of span id, time, event name, all attributes.
+    """Return 16 bytes that identify a log record in its trace: a hash of span id, time, event name and attributes.
 
-    A copy that an exporter sent twice has the same, whatever the order of its attributes or its encoding.
+    A copy that an exporter sent twice has the same identity, whatever the order of its attributes or its encoding.
     """
     return _hash((log.span_id, log.start_ns, log.name, attributes), IDENTITY_BYTES)
 
 
 def span_identity(span: Span, attributes: Attributes) -> bytes:
-    """12 bytes that tell a span without an id from others of its trace: a hash of name, start, all attributes."""
+    """Return 12 bytes that identify a span without an id in its trace: a hash of name, start and attributes."""
     return _hash((span.name, span.start_ns, attributes), SPAN_IDENTITY_BYTES)
 
 
-def _hash(told_by: object, size: int) -> bytes:
-    return hashlib.blake2b(_canonical.encode(told_by), digest_size=size).digest()
+def _hash(content: object, size: int) -> bytes:
+    return hashlib.blake2b(_canonical.encode(content), digest_size=size).digest()

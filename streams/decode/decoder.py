@@ -1,13 +1,13 @@
-"""Bytes of one source record to traces of spans.
+"""Decodes the bytes of one source record to traces of spans.
 
-In: the value of a Kafka record, an OTLP request in protobuf or JSON, and what rules look at. Out: per trace how many
-spans it brought, whether a root was among them, and the spans that some rule may look at. No clock, no I/O.
+In: the value of a Kafka record, an OTLP request in protobuf or JSON, and the interest of the rules. Out: for each trace
+how many spans it has, whether a root was among them, and the spans that rules may look at. No clock, no I/O.
 
-What must hold: whatever the bytes, only `RecordError` is raised. Every span and log record is counted exactly once: in
-its trace, or as one without a trace. The two encodings of a request give the same result, and so do the two paths:
+Invariants: whatever the bytes, only `RecordError` is raised. Every span and log record is counted exactly once, in its
+trace or as one without a trace. The two encodings of a request give the same result, and so do the two paths:
 
-    protobuf  ─ streams.decode._scan ─►  traces, of the requests that it is sure of; only where it was compiled
-    either    ─ topics.otlp_… ─►  a request  ─ streams.decode.convert ─►  traces
+    protobuf  ─ streams.decode._scan ─►  traces, for requests that it can decode for certain; only where it was compiled
+    either    ─ topics.otlp.… ─►  a request  ─ streams.decode.convert ─►  traces
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from functools import lru_cache
 import re2
 
 from dsl import Interest
-from streams.decode import backend, convert
+from streams.decode import convert
+from streams.decode.backend import Backend, scanner
 from streams.decode.convert import NO_PARENT
 from streams.decode.records import Decoded, TraceSpans
 from streams.errors import RecordError
@@ -34,7 +35,7 @@ __all__ = ["Decoded", "Decoder", "Format", "TraceSpans", "decode"]
 
 TRACE_ID_BYTES = 16
 
-# Looking a member of an enum up costs 0.05 µs.
+# A lookup of an enum member costs 0.05 µs.
 _LOGS = RecordKind.LOGS
 _NO_TRACE = bytes(TRACE_ID_BYTES)
 _NOTHING = Interest(names=frozenset(), every_span=False, attributes=frozenset())
@@ -45,7 +46,7 @@ _SEARCH_BYTES = 64 << 20
 
 
 class Format(Enum):
-    """How the value of a source record is encoded; AUTO tells by its first bytes."""
+    """The encoding of the values of source records; AUTO decides by the first bytes."""
 
     AUTO = "auto"
     PROTO = "otlp_proto"
@@ -61,35 +62,35 @@ class Decoder:
         self,
         interest: Interest,
         format: Format = Format.AUTO,  # noqa: A002, named like the setting
-        choice: backend.Choice | None = None,
+        backend: Backend | None = None,
     ) -> None:
-        """`choice` is the environment's when it is None.
+        """Create a decoder; `backend` defaults to the environment's.
 
         Raises:
-            ConfigError: the scanner is asked for and was not compiled.
+            ConfigError: the scanner is requested and was not compiled.
         """
         self._interest = interest
         self._format = format
-        self._scan = None if format is Format.JSON else backend.scanner(interest, choice)
+        self._scan = None if format is Format.JSON else scanner(interest, backend)
 
     def decode(self, value: bytes | None, kind: RecordKind = RecordKind.SPANS) -> Decoded:
-        """The traces in one source record.
+        """Return the traces of one source record.
 
-        `kind` is what a protobuf request is tried as first; a topic may hold both.
+        `kind` is what a protobuf request is decoded as first; a topic may have both.
 
         Raises:
-            RecordError: the value is no OTLP request, or none of its spans has a trace; the text is the reason.
+            RecordError: the value is not an OTLP request, or none of its spans has a trace; the text is the reason.
         """
         if not value:
             raise RecordError("empty")
         decoded = None if self._scan is None else self._scan(value, kind is _LOGS)
         if decoded is None:
-            decoded = self._walked(value, kind)
+            decoded = self._decode_in_python(value, kind)
         if decoded.spans_without_trace and not decoded.traces:
             raise RecordError("no span has a valid trace id")
         return decoded
 
-    def _walked(self, value: bytes, kind: RecordKind) -> Decoded:
+    def _decode_in_python(self, value: bytes, kind: RecordKind) -> Decoded:
         try:
             return _decoded(*_read(value, self._interest, self._format, kind))
         except otlp.OtlpError as error:
@@ -103,7 +104,7 @@ def decode(
     format: Format = Format.AUTO,  # noqa: A002 - named like the setting
     kind: RecordKind = RecordKind.SPANS,
 ) -> Decoded:
-    """`Decoder.decode`, for who decodes but a few records.
+    """Decode as `Decoder.decode` does, for callers that decode only a few records.
 
     >>> interest = Interest(names=frozenset({"audit.log"}), every_span=False, attributes=frozenset())
     >>> request = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"%s","name":"audit.log"}]}]}]}'
@@ -118,7 +119,7 @@ _decoder = lru_cache(maxsize=16)(Decoder)
 
 
 def _read(value: bytes, interest: Interest, format: Format, kind: RecordKind) -> tuple[otlp.Request, Interest]:  # noqa: A002
-    """The request, and what of `interest` can be in it."""
+    """Return the request, and the part of `interest` that may occur in it."""
     if format is Format.JSON or (format is Format.AUTO and _JSON_START.match(value)):
         try:
             return otlp_json.read(value), interest
@@ -133,13 +134,13 @@ def _read(value: bytes, interest: Interest, format: Format, kind: RecordKind) ->
 
 
 def _may_hold(value: bytes, interest: Interest) -> bool:
-    """Whether rules may look at a span in these protobuf bytes: one search instead of a walk over all attributes."""
+    """Return whether rules may look at a span in these protobuf bytes, by one search instead of a walk."""
     return interest.every_span or _name_search(interest.names)(value) is not None
 
 
 @lru_cache(maxsize=64)
 def _name_search(names: frozenset[str]) -> Callable[[bytes], object]:
-    """A search that finds something in every protobuf request that holds one of the names.
+    """Return a search that matches every protobuf request that contains one of the names.
 
     Protobuf writes a name as it is (JSON may escape it), unless it was mended.
     """
@@ -161,7 +162,7 @@ def _name_search(names: frozenset[str]) -> Callable[[bytes], object]:
 
 def _decoded(request: otlp.Request, interest: Interest) -> Decoded:
     decoded, services = Decoded(), set[str]()
-    # Looking at a scope costs upb an object, so it is not done where nothing can be found.
+    # Access to a scope costs upb an object, so it is avoided where nothing can match.
     is_quiet = interest is _NOTHING
     for spans_of in request.resource_spans:
         services |= convert.services(request, spans_of.resource)
@@ -206,7 +207,7 @@ def _add_logs(decoded: Decoded, logs: Iterable[otlp.LogRecord], origin: convert.
 
 
 def _new_trace(traces: dict[bytes, TraceSpans], trace_id: bytes) -> TraceSpans | None:
-    """A new trace with this id; None when the id is not valid."""
+    """Add a trace with this id; return None when the id is not valid."""
     if len(trace_id) != TRACE_ID_BYTES or trace_id == _NO_TRACE:
         return None
     trace = traces[trace_id] = TraceSpans(0, False, [])  # noqa: FBT003, keywords cost 0.2 µs a message

@@ -1,7 +1,7 @@
-"""What one source record says of its traces.
+"""The contents of one source record, by trace.
 
-In: nothing. Out: what `streams.decode.decoder` returns. Both are msgspec structs because they are made by the million:
-one costs 0.05 µs, a dataclass 0.2 µs.
+In: nothing. Out: what `streams.decode.decoder` returns. Both are msgspec structs because they are created by the
+million: one costs 0.05 µs, a dataclass 0.2 µs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dsl import Span
 
 
 class TraceSpans(msgspec.Struct, gc=False):
-    """What one record says of one trace; `spans` are only those that a rule may look at, in the record's order."""
+    """One trace in one record; `spans` has only those that rules may look at, in the record's order."""
 
     span_count: int
     root_seen: bool
@@ -20,11 +20,11 @@ class TraceSpans(msgspec.Struct, gc=False):
 
 
 class Decoded(msgspec.Struct, gc=False):
-    """What one record says, by trace id (16 bytes, never all zero).
+    """One record, by trace id (16 bytes, never all zero).
 
-    `span_count` counts all spans and log records in `traces`. Spans without a valid trace id are counted beside it, and
-    so are log records without one, which are nothing unusual. `services` are the names of the services that
-    sent them, as the resources have them, each once and sorted.
+    `span_count` counts all spans and log records in `traces`. Spans without a valid trace id are counted separately,
+    and so are log records without one, which are common. `services` are the names of the services that sent them, as
+    the resources have them, each once and sorted.
     """
 
     traces: dict[bytes, TraceSpans] = msgspec.field(default_factory=dict)

@@ -1,7 +1,7 @@
-"""Which traces were seen in which tick: what ingest keeps of every span, and says of those that hit nothing.
+"""The traces of each tick: what ingest keeps of every span, and sends of those that hit nothing.
 
-In: a trace, a tick and a span count at a time. Out: touches as they are on `betrace.facts`. It is the one thing that is
-done for each trace of each record, so there is a compiled form (`streams.decode._touches`), which does the same.
+In: a trace, a tick and a span count at a time. Out: touches as they are on `betrace.facts`. This is the only work that
+is done for each trace of each record, so there is a compiled form (`streams.decode._touches`) that does the same.
 """
 
 from __future__ import annotations
@@ -22,46 +22,46 @@ class PureTouches:
     ((3, True), [b''])
     """
 
-    __slots__ = ("_seen",)
+    __slots__ = ("_counts",)
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[bytes, int], tuple[int, bool]] = {}
+        self._counts: dict[tuple[bytes, int], tuple[int, bool]] = {}
 
     def __len__(self) -> int:
-        """How many there are."""
-        return len(self._seen)
+        """Return the number of touches."""
+        return len(self._counts)
 
     def add(self, trace_id: bytes, tick: int, span_count: int, root_seen: bool) -> None:  # noqa: FBT001, as compiled
-        """Counts spans of a trace in a tick."""
-        seen = self._seen.get((trace_id, tick))
-        if seen is not None:
-            span_count, root_seen = span_count + seen[0], root_seen or seen[1]
-        self._seen[trace_id, tick] = span_count, root_seen
+        """Count spans of a trace in a tick."""
+        counted = self._counts.get((trace_id, tick))
+        if counted is not None:
+            span_count, root_seen = span_count + counted[0], root_seen or counted[1]
+        self._counts[trace_id, tick] = span_count, root_seen
 
     def take(self, trace_id: bytes, tick: int) -> tuple[int, bool]:
-        """Span count and root of a trace in a tick, which is forgotten; raises `KeyError` when it was not seen."""
-        return self._seen.pop((trace_id, tick))
+        """Remove a trace in a tick, and return its span count and root; raises `KeyError` when it is absent."""
+        return self._counts.pop((trace_id, tick))
 
     @staticmethod
     def partition_of(trace_id: bytes, partitions: int) -> int:
-        """The facts partition of a trace, of so many."""
+        """Return the facts partition of a trace."""
         return partition.of(trace_id, partitions)
 
     def sample(self) -> list[tuple[bytes, bool]]:
-        """One trace of 256 and whether its root was seen, by tick."""
-        return [(trace_id, root_seen) for (trace_id, _), (_, root_seen) in self._seen.items() if not trace_id[-1]]
+        """Return one trace in 256, with whether its root was seen, by tick."""
+        return [(trace_id, root_seen) for (trace_id, _), (_, root_seen) in self._counts.items() if not trace_id[-1]]
 
     def pack(self, partitions: int) -> list[bytes]:
-        """The touches of each facts partition, in the order in which they came."""
+        """Return the touches of each facts partition, in order of arrival."""
         touches: list[list[Touch]] = [[] for _ in range(partitions)]
-        for (trace_id, tick), (span_count, _) in self._seen.items():
+        for (trace_id, tick), (span_count, _) in self._counts.items():
             touches[partition.of(trace_id, partitions)].append(Touch(trace_id, tick, span_count))
         return [pack_touches(each) for each in touches]
 
 
-def none_yet() -> Touches:
-    """Touches to be added to: the compiled form, where the scanner is what decodes."""
-    if backend.chosen() is backend.Choice.PURE:
+def new_touches() -> Touches:
+    """Create an empty collection: the compiled form where the scanner decodes, else `PureTouches`."""
+    if backend.selected_backend() is backend.Backend.PURE:
         return PureTouches()
     from streams.decode._touches import Touches as Compiled  # noqa: PLC0415, it may be missing
 

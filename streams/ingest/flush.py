@@ -1,11 +1,11 @@
-"""One flush of ingest: what was projected since the last one, as messages for every facts partition.
+"""One flush of ingest: everything projected since the last one, as messages for every facts partition.
 
-In: projected records of source partitions. Out: per facts partition the bytes of its messages, each within the broker's
-limit. Every facts partition gets a message, even an empty one, because it carries the watermarks.
+In: projected records of source partitions. Out: for each facts partition the bytes of its messages, each within the
+broker's limit. Every facts partition gets a message, even an empty one, because it carries the watermarks.
 
-Records of one trace share an entry inside one tick only. A message beyond the limit is split: all parts but the last
-leave the source position and the watermark where they were, so a reader that saw only some of them is given the rest
-again and, facts being idempotent, ends in the same state.
+Records of one trace share an entry only within one tick. A message beyond the limit is split. All parts but the last
+leave the source offset and the watermark unchanged, so a reader that saw only some parts gets the rest again and, facts
+being idempotent, reaches the same state.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from streams.errors import ConfigError
 from topics.records.facts import NO_SPAN, TOUCH_BYTES, VERSION, Entry, Fact, Facts, Section, encode, pack_touch
 
 PIECE_TOUCHES = 1024
-SERVICES = 1_000
-"""A message names so many services at most."""
+MAX_SERVICES = 1_000
+"""The most services that a message names."""
 HEADERS_BYTES = 8
-"""At most so much longer does a piece make the length fields of a message."""
+"""The most bytes by which a piece lengthens the length fields of a message."""
 
-MORE_WORKERS = "start more ingest workers, they share the source partitions"
+MORE_WORKERS = "start more ingest workers, so that each has fewer source partitions"
 
 
 @dataclass(slots=True)
 class _Group:
-    """The facts of one trace in one tick, and the offsets of the first and last record that brought some.
+    """The facts of one trace in one tick, with the offsets of the first and last record that contributed any.
 
     `is_incomplete` is as in `topics.records.facts.Entry`.
     """
@@ -43,12 +43,11 @@ class _Group:
 
 
 @dataclass(slots=True)
-class Draft:
-    """What is to be said of one source partition; `[from_offset, to_offset)` grows as records are added.
+class SectionBuilder:
+    """Collects the next sections of one source partition; `[from_offset, to_offset)` grows as records are added.
 
-    `touches` are all traces that were seen, by tick; `groups` has those of them that have facts. `out_of_bounds` are
-    those with a record that counts at another time than it is stamped. `services` sent the records: all of them, or
-    more than a message names.
+    `touches` has all traces, by tick; `groups` those with facts. `out_of_bounds` has those with a record that counts at
+    a time other than its timestamp. `services` sent the records: all of them, or more than a message names.
     """
 
     topic: str
@@ -64,7 +63,7 @@ class Draft:
     missing_until_ms: int | None = None
     lost_until_ms: int | None = None
     rules_since_ms: int | None = None
-    touches: Touches = field(default_factory=touches.none_yet)
+    touches: Touches = field(default_factory=touches.new_touches)
     groups: dict[tuple[bytes, int], _Group] = field(default_factory=dict)
     out_of_bounds: set[tuple[bytes, int]] = field(default_factory=set)
     services: set[str] = field(default_factory=set)
@@ -80,7 +79,7 @@ class Draft:
         root_seen: bool,
         is_incomplete: bool = False,
     ) -> None:
-        """Adds what one record says of one trace; the list `facts` becomes the draft's own."""
+        """Add one trace of a record; the builder keeps the list `facts`."""
         self.touches.add(trace_id, tick, span_count, root_seen)
         if facts or is_incomplete:
             self.add_facts(trace_id, tick, offset, facts, is_incomplete=is_incomplete)
@@ -88,10 +87,10 @@ class Draft:
     def add_facts(
         self, trace_id: bytes, tick: int, offset: int, facts: list[Fact], *, is_incomplete: bool = False
     ) -> None:
-        """Adds the facts that one record brings of one trace, whose touch is added; the list becomes the draft's."""
+        """Add the facts of one trace of a record, whose touch was added before; the builder keeps the list."""
         group = self.groups.get((trace_id, tick))
         if group is None:
-            # Not the offset of a touch: which of them share a group depends on when it was flushed.
+            # Not the offset of a touch: which touches share a group depends on the time of the flush.
             self.groups[trace_id, tick] = _Group(offset, offset, facts, is_incomplete)
             return
         group.offset = offset
@@ -99,19 +98,19 @@ class Draft:
         group.is_incomplete |= is_incomplete
 
     def add_services(self, names: set[str]) -> None:
-        """Adds the services that sent a record; beyond what a message names there is no need to know them."""
-        if len(self.services) <= SERVICES:
+        """Add the services that sent a record; more than a message can name are not collected."""
+        if len(self.services) <= MAX_SERVICES:
             self.services |= names
 
     def add_dead_letter(self, offset: int) -> None:
-        """Adds a record that could not be decoded, or was refused; those that follow one another are one range."""
+        """Add a record that could not be decoded or was refused; adjacent ones form one range."""
         if self.dead_letters and self.dead_letters[-1][1] == offset:
             self.dead_letters[-1] = (self.dead_letters[-1][0], offset + 1)
         else:
             self.dead_letters.append((offset, offset + 1))
 
     def sections(self, facts_partitions: int, watermark_ms: int | None) -> list[Section]:
-        """This draft as one section per facts partition; its touches of traces with facts are spent by it."""
+        """Build one section per facts partition; this consumes the touches of traces with facts."""
         entries: list[list[Entry]] = [[] for _ in range(facts_partitions)]
         for (trace_id, tick), group in self.groups.items():
             span_count, root_seen = self.touches.take(trace_id, tick)
@@ -134,7 +133,7 @@ class Draft:
         ]
 
     def _marks(self, facts_partitions: int) -> list[bytes]:
-        """The traces with a record out of bounds, per facts partition, each as a touch that counts no span."""
+        """Return, per facts partition, a touch without a span for each trace with a record out of bounds."""
         marks = [b""] * facts_partitions
         for trace_id, tick in sorted(self.out_of_bounds):
             marks[self.touches.partition_of(trace_id, facts_partitions)] += pack_touch(trace_id, tick, NO_SPAN)
@@ -164,13 +163,13 @@ class Draft:
 def messages(
     rules: str, sections: list[Section], limit_bytes: int, services: frozenset[str] = frozenset()
 ) -> list[bytes]:
-    """The message of one facts partition, in parts no larger than `limit_bytes`.
+    """Return the message of one facts partition, in parts no larger than `limit_bytes`.
 
     Raises:
-        ConfigError: what is said of the source partitions leaves no room for a fact.
+        ConfigError: the data of the source partitions alone leaves no room for a fact.
     """
-    named = sorted(services)[:SERVICES]
-    last = Facts(VERSION, rules, sections, named, len(services) > SERVICES)
+    named = sorted(services)[:MAX_SERVICES]
+    last = Facts(VERSION, rules, sections, named, len(services) > MAX_SERVICES)
     whole = encode(last)
     if len(whole) <= limit_bytes:
         return [whole]
@@ -183,16 +182,16 @@ def _parts(whole: Facts, limit_bytes: int) -> Iterator[bytes]:
     emptied = msgspec.structs.replace(whole, sections=[_emptied(section) for section in sections])
     room_bytes = limit_bytes - len(encode(emptied))
     if room_bytes < 0:
-        raise _too_large("what is said of all source partitions", room_bytes, MORE_WORKERS)
+        raise _too_large("the header data of all source partitions", room_bytes, MORE_WORKERS)
     filled_bytes = 0
     part = list(bare)
     for at, piece, piece_bytes in _pieces(sections, room_bytes):
         if filled_bytes and filled_bytes + piece_bytes > room_bytes:
             yield encode(Facts(VERSION, rules, part))
             part, filled_bytes = list(bare), 0
-        part[at] = _joined(part[at], piece)
+        part[at] = _merged(part[at], piece)
         filled_bytes += piece_bytes
-    completed = [_joined(_emptied(section), filled) for section, filled in zip(sections, part, strict=True)]
+    completed = [_merged(_emptied(section), filled) for section, filled in zip(sections, part, strict=True)]
     yield encode(msgspec.structs.replace(whole, sections=completed))
 
 
@@ -220,7 +219,7 @@ def _split_entry(entry: Entry, room_bytes: int) -> Iterator[Entry]:
         return
     half = len(entry.facts) // 2
     if not half:
-        # One fact has at most FACT_BYTES (streams.projection.budget): so much is said of the source partitions.
+        # One fact has at most FACT_BYTES (streams.projection.budget), so the source partitions take the room.
         raise _too_large("a fact", room_bytes, MORE_WORKERS)
     yield from _split_entry(msgspec.structs.replace(entry, facts=entry.facts[:half]), room_bytes)
     rest = msgspec.structs.replace(entry, facts=entry.facts[half:], span_count=0)
@@ -236,7 +235,7 @@ def _emptied(section: Section) -> Section:
 
 
 def _bare(section: Section) -> Section:
-    """The section as a part that completes nothing says it."""
+    """Return the section as a part carries it that completes nothing."""
     return msgspec.structs.replace(
         section,
         to_offset=section.from_offset,
@@ -248,7 +247,7 @@ def _bare(section: Section) -> Section:
     )
 
 
-def _joined(section: Section, piece: Section) -> Section:
+def _merged(section: Section, piece: Section) -> Section:
     return msgspec.structs.replace(
         section, touches=section.touches + piece.touches, entries=section.entries + piece.entries
     )

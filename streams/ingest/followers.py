@@ -1,8 +1,8 @@
-"""The time that a source partition has surely reached, by stamps that anybody may have written.
+"""The time that a source partition has certainly reached, judged by timestamps that producers may have forged.
 
-In: the stamps of records, in partition order. Out: the highest of the minima over each record and its next `FOLLOWERS`.
-A stamp that is too high moves nothing unless so many in a row are. For honest records, which run back a little, the
-result is only ever too low.
+In: the timestamps of records, in partition order. Out: the highest of the minima over each record and its next
+`FOLLOWERS` records. A timestamp that is too high has no effect unless that many in a row are. For honest records, which
+are slightly out of order, the result errs only towards too low.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import deque
 
 FOLLOWERS = 64
-"""So many records must follow one whose stamp is to move the time, none of them with a lower stamp."""
+"""The number of later records, none with a lower timestamp, that a timestamp needs to advance the time."""
 
 
 class Followers:
-    """The last records, as far as they can still be a minimum; `count` is how many there were since the last `clear`.
+    """The last records, as far as they may still be a minimum; `count` is the number of records since `clear`.
 
     >>> followers = Followers()
     >>> [followers.push(stamp_ms) for stamp_ms in [900_000, *range(FOLLOWERS)]][-1]
@@ -32,7 +32,7 @@ class Followers:
         self.count = 0
 
     def push(self, stamp_ms: int) -> int | None:
-        """Takes in the next record; returns the minimum over it and those before it, None while they are too few."""
+        """Add the next record; return the minimum over it and those before it, None while they are too few."""
         least = self._least
         while least and least[-1][1] >= stamp_ms:
             least.pop()
@@ -43,6 +43,6 @@ class Followers:
         return least[0][1] if self.count > FOLLOWERS else None
 
     def clear(self) -> None:
-        """What comes next follows nothing that was pushed."""
+        """Start over: the next record confirms nothing that was pushed before."""
         self._least.clear()
         self.count = 0

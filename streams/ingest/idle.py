@@ -1,8 +1,8 @@
-"""Idle ticks: time goes on in source partitions in which nothing comes.
+"""Idle ticks: advance the time of source partitions that receive no records.
 
-In: source partitions at their end, the local clock, the ends of their logs. Out: moved watermarks. The clock is read
-before the ends are asked for: a record that is not below the end that was answered was written after the clock was
-read, however long this program stood still in between.
+In: source partitions at their end, the local clock, the end offsets of their logs. Out: advanced watermarks. The clock
+is read before the ends are queried: a record at or beyond the returned end was written after the clock was read,
+however long this program was suspended in between.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """The ends of logs, asked for after `local_ms`."""
+    """The end offsets of logs, queried after `local_ms`."""
 
     local_ms: int
     offsets: dict[Source, int]
 
 
-def look(clock_ms: Callable[[], int], ends: Callable[[], dict[Source, int]]) -> Ends:
-    """Reads the clock, then asks for the ends."""
+def query_ends(clock_ms: Callable[[], int], ends: Callable[[], dict[Source, int]]) -> Ends:
+    """Read the clock, then query the ends."""
     local_ms = clock_ms()
     return Ends(local_ms, ends())
 
 
 def tick(sources: Iterable[SourcePartition], ends: Ends) -> None:
-    """Moves the time of those that have read up to the end."""
+    """Advance the time of the partitions that have read up to the end."""
     for source in sources:
         end = ends.offsets.get((source.topic, source.partition))
         if source.at_end and end is not None and source.next_offset >= end:
@@ -47,30 +47,34 @@ def tick(sources: Iterable[SourcePartition], ends: Ends) -> None:
 
 
 class IdleTicks:
-    """Asks for the ends without waiting for them; one question at a time."""
+    """Queries the ends without waiting for them; one query at a time."""
 
     def __init__(self, client: AdminClient, clock_ms: Callable[[], int]) -> None:
         self._client = client
         self._clock_ms = clock_ms
-        self._looking: Future[Ends] | None = None
+        self._query: Future[Ends] | None = None
 
     def step(self, sources: Iterable[SourcePartition]) -> None:
-        """Takes in an answer."""
-        if self._looking is None or not self._looking.done():
+        """Use the answer that has arrived."""
+        if self._query is None or not self._query.done():
             return
-        answer, self._looking = self._looking, None
+        answer, self._query = self._query, None
         try:
             tick(sources, answer.result())
         except AdminError as error:
-            log.warning("the ends of the source topics are not known, their clock waits", error=str(error))
+            log.warning(
+                "query for the ends of the source topics failed, idle partitions hold the clock", error=str(error)
+            )
 
-    def ask(self, sources: Iterable[SourcePartition]) -> None:
-        """Asks for the ends of those that are at their end."""
-        places = [TopicPartition(source.topic, source.partition) for source in sources if source.at_end]
-        if places and self._looking is None:
+    def request_ends(self, sources: Iterable[SourcePartition]) -> None:
+        """Query the ends of the partitions that are at their end."""
+        partitions = [TopicPartition(source.topic, source.partition) for source in sources if source.at_end]
+        if partitions and self._query is None:
             client, clock_ms = self._client, self._clock_ms
-            self._looking = background.ask(lambda: look(clock_ms, lambda: admin.end_offsets(client, places)))
+            self._query = background.run_in_background(
+                lambda: query_ends(clock_ms, lambda: admin.end_offsets(client, partitions))
+            )
 
     def forget(self) -> None:
-        """The partitions are others now: what is asked is not about them."""
-        self._looking = None
+        """Discard an open query, because the partitions have changed."""
+        self._query = None

@@ -1,7 +1,8 @@
-"""What the consumer gives: records become projections in the drafts of their source partitions.
+"""Takes in what the consumer returns: records are projected into the section builders of their source partitions.
 
-In: messages, and the events that a consumer gives among them. Out: drafts, dead letters, the audit trail, counts, and
-the partitions whose log is not where it was. A record that cannot be read becomes a dead letter and the stream goes on.
+In: messages, and the events that a consumer returns among them. Out: section builders, dead letters, the audit trail,
+counts, and the partitions whose log is not where it was. A record that cannot be read becomes a dead letter, and the
+stream continues.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message, Topi
 from dsl import RuleSet
 from streams.config.settings import Settings
 from streams.decode import backend
-from streams.decode.batches import Run
+from streams.decode.batches import BatchResult
 from streams.decode.decoder import Decoder, Format
 from streams.errors import RecordError, StateError
-from streams.ingest.flush import Draft
+from streams.ingest.batch_facts import add_to_builder, batch_facts
+from streams.ingest.flush import SectionBuilder
 from streams.ingest.group import Source
-from streams.ingest.run_facts import add_to, run_facts
 from streams.ingest.source import Projected, SourcePartition
 from streams.kafka.outbox import Outbox
 from streams.kafka.reader import PARTITION_EOF
-from streams.kafka.unreadable import Obstacles, Unreadable
+from streams.kafka.unreadable import UnreadableRange, UnreadableTracker
 from streams.observe import metrics
 from streams.observe.sampling import SamplingWatch
 from streams.projection.audit_records import extract
@@ -40,7 +41,7 @@ log = structlog.get_logger()
 CONSUME_BYTES = 1_000_000
 CONSUME_COUNTS = (10, 5000)
 FACTS_BYTES = 4_000_000
-"""As Python objects these take about ten times as much."""
+"""As Python objects these take about ten times as much memory."""
 
 _GONE = frozenset(
     {
@@ -52,7 +53,7 @@ _REFUSED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AU
 
 
 class Intake:
-    """Takes in messages of `sources`. `read_count` counts the records so far, `batch_count` is how many to ask for."""
+    """Takes in messages of `sources`; `read_count` counts records, `batch_count` is how many to consume next."""
 
     def __init__(
         self, settings: Settings, rules: RuleSet, outbox: Outbox, sources: Mapping[Source, SourcePartition]
@@ -64,65 +65,65 @@ class Intake:
         self._outbox = outbox
         self._sources = sources
         self._settings = settings
-        self.use(rules)
+        self.use_rules(rules)
         self._tallies: defaultdict[str, metrics.Tally] = defaultdict(metrics.Tally)
         self._sampling = SamplingWatch()
-        self._obstacles = Obstacles.of(settings)
+        self._unreadable = UnreadableTracker.of(settings)
         self._budget = Budget(settings.record_budget)
         self._facts_bytes = 0
-        self._left: list[Message] = []
+        self._pending: list[Message] = []
         self.read_count = 0
         self.batch_count = 100
-        log.info("requests are decoded", scanner=backend.chosen().value)
+        log.info("decoder backend selected", scanner=backend.selected_backend().value)
 
-    def use(self, rules: RuleSet) -> None:
-        """From now on records are projected with these rules."""
+    def use_rules(self, rules: RuleSet) -> None:
+        """Project records with these rules from now on."""
         self._projector = Projector(rules, self._settings.identity, self._settings.redaction)
         if hidden := self._projector.uncomparable:
             log.warning("pairs compare redacted attributes: set BETRACE_REDACT_KEY to decide them", attributes=hidden)
         self._decoder = Decoder(self._projector.interest, self._settings.format)
-        self._read_run = None if self._format is Format.JSON else backend.run_reader(self._projector.interest)
+        self._read_batch = None if self._format is Format.JSON else backend.batch_reader(self._projector.interest)
 
-    def look_at(self, drafts: Iterable[Draft]) -> None:
-        """Looks for signs of a sampled source in what is to be flushed; then nothing of it is held any more."""
+    def check_sampling(self, builders: Iterable[SectionBuilder]) -> None:
+        """Look for signs of sampling in what is about to be flushed; after that the builders hold no facts."""
         self._facts_bytes = 0
-        for draft in drafts:
-            self._sampling.take(draft.touches.sample())
+        for builder in builders:
+            self._sampling.take(builder.touches.sample())
 
     @property
     def is_full(self) -> bool:
-        """The drafts hold so many facts that they are to be flushed before more is taken in."""
+        """Whether the builders hold so many facts that a flush must come before more is taken in."""
         return self._facts_bytes >= FACTS_BYTES
 
     @property
-    def has_left(self) -> bool:
-        """Messages that were given are not taken in yet."""
-        return bool(self._left)
+    def has_pending(self) -> bool:
+        """Whether consumed messages have not been taken in yet."""
+        return bool(self._pending)
 
     def forget(self, sources: Collection[Source]) -> None:
-        """What is left of these is read again, by whoever reads them."""
-        self._left = [message for message in self._left if (message.topic(), message.partition()) not in sources]
+        """Drop the pending messages of partitions that will be read again, by this or another worker."""
+        self._pending = [message for message in self._pending if (message.topic(), message.partition()) not in sources]
 
-    def take(self, given: list[Message], *, local_ms: int) -> set[Source]:
-        """Takes in messages that were read by `local_ms`; returns the partitions whose position is gone from the log.
+    def take(self, new_messages: list[Message], *, local_ms: int) -> set[Source]:
+        """Take in messages consumed by `local_ms`; return the partitions whose position is gone from the log.
 
-        What would take too much memory is left for the next call, after a flush, or once the outbox has room: a few
-        records may make megabytes of facts and audit records each.
+        What would take too much memory stays pending for the next call, after a flush or once the outbox has room: a
+        few records may produce megabytes of facts and audit records each.
 
         Raises:
             StateError: Kafka refuses to let us read, or a dead letter cannot be sent.
         """
         gone: set[Source] = set()
         taken_bytes = 0
-        if given:
-            self._sampling.look(given[0].value())
-        messages = [*self._left, *given] if self._left else given
+        if new_messages:
+            self._sampling.look(new_messages[0].value())
+        messages = [*self._pending, *new_messages] if self._pending else new_messages
         index = 0
         while index < len(messages) and not self.is_full and self._outbox.has_room:
-            run = self._take_run(messages, index, local_ms)
-            if run is not None and run.record_count:
-                index += run.record_count
-                taken_bytes += run.value_bytes
+            batch = self._take_batch(messages, index, local_ms)
+            if batch is not None and batch.record_count:
+                index += batch.record_count
+                taken_bytes += batch.value_bytes
                 continue
             message = messages[index]
             index += 1
@@ -133,28 +134,28 @@ class Intake:
                 gone.add(_source(message))
             else:
                 self._take_event(message, error, local_ms)
-        self._left = messages[index:]
+        self._pending = messages[index:]
         self._count(taken_bytes)
         return gone & self._sources.keys()
 
-    def pass_over(self, *, local_ms: int) -> list[TopicPartition]:
-        """Gives up the records that are known by now to be unreadable; returns where the consumer is to go on."""
+    def skip_unreadable(self, *, local_ms: int) -> list[TopicPartition]:
+        """Skip the records that are known to be unreadable; return where the consumer must continue."""
         return [
             TopicPartition(*each.source, each.to_offset)
-            for each in self._obstacles.step()
-            if self._give_up(each, local_ms)
+            for each in self._unreadable.step()
+            if self._skip(each, local_ms)
         ]
 
-    def _give_up(self, gone: Unreadable, local_ms: int) -> bool:
+    def _skip(self, gone: UnreadableRange, local_ms: int) -> bool:
         source = self._sources.get(gone.source)
         if source is None or source.next_offset != gone.from_offset:
             return False
         if gone.from_offset == gone.to_offset:
             return True
-        source.pass_over(gone.to_offset, local_ms=local_ms)
+        source.skip(gone.to_offset, local_ms=local_ms)
         metrics.OFFSETS_LOST.labels(source.topic).inc(gone.to_offset - gone.from_offset)
         log.error(
-            "records cannot be read and are passed over",
+            "records cannot be read, skipped",
             topic=source.topic,
             partition=source.partition,
             lost=(gone.from_offset, gone.to_offset),
@@ -169,47 +170,47 @@ class Intake:
         self._tallies.clear()
         self.read_count += taken_count
         if taken_count:
-            # consume(n) is not bounded in bytes, and large batches of large messages cost two thirds of the speed.
+            # consume(n) is not bounded in bytes, and large batches of large messages are three times slower.
             least, most = CONSUME_COUNTS
             self.batch_count = min(most, max(least, CONSUME_BYTES * taken_count // max(1, taken_bytes)))
 
-    def _take_run(self, messages: list[Message], index: int, local_ms: int) -> Run | None:
-        """Takes in the run of records that begins at an index, an empty one where it must be a record at a time."""
-        if self._read_run is None or messages[index].error() is not None:
+    def _take_batch(self, messages: list[Message], index: int, local_ms: int) -> BatchResult | None:
+        """Take in the batch that begins at an index; it is empty, or None, if the record must be taken alone."""
+        if self._read_batch is None or messages[index].error() is not None:
             return None
         topic, partition = _source(messages[index])
         source = self._sources.get((topic, partition))
-        start = None if source is None else source.run_start(local_ms=local_ms, has_logs=_holds_logs(topic))
+        start = None if source is None else source.batch_context(local_ms=local_ms, has_logs=_holds_logs(topic))
         if source is None or start is None:
             return None
-        run = self._read_run(messages, index, start, source.draft.touches)
-        if run.record_count:
-            self._add_run(source, messages[index : index + run.record_count], run, local_ms)
-        return run
+        batch = self._read_batch(messages, index, start, source.builder.touches)
+        if batch.record_count:
+            self._add_batch(source, messages[index : index + batch.record_count], batch, local_ms)
+        return batch
 
-    def _add_run(self, source: SourcePartition, messages: list[Message], run: Run, local_ms: int) -> None:
-        source.take_run(run, local_ms=local_ms)
-        source.draft.add_services(self._projector.services(run.services))
+    def _add_batch(self, source: SourcePartition, messages: list[Message], batch: BatchResult, local_ms: int) -> None:
+        source.add_batch(batch, local_ms=local_ms)
+        source.builder.add_services(self._projector.services(batch.services))
         tally = self._tallies[source.topic]
-        tally.records += run.record_count
-        tally.projected += run.record_count
-        tally.spans += run.span_count
-        tally.spans_without_trace += run.spans_without_trace
-        tally.logs_without_trace += run.logs_without_trace
-        for record in run_facts(messages, run, self._projector, self._budget):
+        tally.records += batch.record_count
+        tally.projected += batch.record_count
+        tally.spans += batch.span_count
+        tally.spans_without_trace += batch.spans_without_trace
+        tally.logs_without_trace += batch.logs_without_trace
+        for record in batch_facts(messages, batch, self._projector, self._budget):
             if record.reason is not None:
                 self._dead_letter(record.message, record.reason)
             self._facts_bytes += record.size_bytes
-            tally.facts += add_to(source.draft, record)
+            tally.facts += add_to_builder(source.builder, record)
 
     def _take_record(self, message: Message, local_ms: int) -> int:
-        """Takes in one record; returns the size of its value in bytes."""
-        topic, partition, offset = _place(message)
+        """Take in one record; return the size of its value in bytes."""
+        topic, partition, offset = _position(message)
         value = message.value()
         source = self._sources.get((topic, partition))
         tally = self._tallies[topic]
         if source is None or offset < source.next_offset:
-            # Fetched before a rebalance: whoever reads the partition now reads it too.
+            # This was fetched before a rebalance; the worker that has the partition now reads it, too.
             tally.stale += 1
             return 0
         tally.records += 1
@@ -226,50 +227,51 @@ class Intake:
                 self._dead_letter(message, refused)
             projected = Projected(offset, traces, is_dead_letter=refused is not None)
             self._facts_bytes += facts_bytes
-            source.draft.add_services(self._projector.services(decoded.services))
+            source.builder.add_services(self._projector.services(decoded.services))
             tally.projected += 1
             tally.spans += decoded.span_count
             tally.spans_without_trace += decoded.spans_without_trace
             tally.logs_without_trace += decoded.logs_without_trace
             tally.facts += sum([len(trace.facts) for trace in traces])
-        # Also of a record that is none to rules: log records without a trace belong to the trail.
+        # Extract audit records even if rules ignore the record: log records without a trace belong to the trail.
         room_bytes = self._budget.total_bytes(size_bytes) - facts_bytes
-        found = extract(value, kind, self._format, self._settings.redaction, room_bytes)
-        self._send_audit(found, source.epoch, (topic, partition), offset)
+        audit_records = extract(value, kind, self._format, self._settings.redaction, room_bytes)
+        self._send_audit(audit_records, source.epoch, (topic, partition), offset)
         stamp, record_ms = message.timestamp()
         is_broker_time = stamp == TIMESTAMP_LOG_APPEND_TIME
-        source.take(record_ms, projected, local_ms=local_ms, is_broker_time=is_broker_time)
+        source.add_record(record_ms, projected, local_ms=local_ms, is_broker_time=is_broker_time)
         return size_bytes
 
     def _take_event(self, message: Message, error: KafkaError, local_ms: int) -> None:
         code = error.code()
         if code == PARTITION_EOF:
-            topic, partition, offset = _place(message)
+            topic, partition, offset = _position(message)
             source = self._sources.get((topic, partition))
             if source is not None:
                 source.reach_end(offset, local_ms=local_ms)
         elif error.fatal() or code in _REFUSED:
             raise StateError(
-                f"reading {message.topic()} failed: {error.str()}", action="check that the topic is there and readable"
+                f"reading {message.topic()} failed: {error.str()}",
+                action="check that the topic exists and that this client may read it",
             )
-        elif not self._is_obstacle(message, error):
-            log.warning("kafka reports an error, reading goes on", error=error.str())
+        elif not self._may_be_unreadable(message, error):
+            log.warning("kafka client error, reading continues", error=error.str())
 
-    def _is_obstacle(self, message: Message, error: KafkaError) -> bool:
-        """Whether it may be the record at which its partition stands that cannot be read."""
+    def _may_be_unreadable(self, message: Message, error: KafkaError) -> bool:
+        """Return whether the record at the position of its partition may be unreadable."""
         topic, partition = message.topic(), message.partition()
         source = None if topic is None or partition is None else self._sources.get((topic, partition))
         if source is None:
             return False
-        return self._obstacles.note((source.topic, source.partition), source.next_offset, error)
+        return self._unreadable.note((source.topic, source.partition), source.next_offset, error)
 
-    def _send_audit(self, found: Iterable[AuditRecord], epoch: int, source: Source, offset: int) -> None:
-        """Each record in the partition of its trace, with its number among those that this source record brought there.
+    def _send_audit(self, records: Iterable[AuditRecord], epoch: int, source: Source, offset: int) -> None:
+        """Send each record to the partition of its trace, numbered among those of this source record in the partition.
 
-        So a record that is written again has the same place in the same partition.
+        So a record that is sent again has the same position in the same partition.
         """
         numbers: Counter[int] = Counter()
-        for record in found:
+        for record in records:
             trace_id = record.trace_id
             to = source[1] if trace_id is None else partitions.of(bytes.fromhex(trace_id), self._audit_partitions)
             to %= self._audit_partitions
@@ -285,9 +287,9 @@ class Intake:
             )
 
     def _dead_letter(self, message: Message, reason: str) -> None:
-        topic, partition, offset = _place(message)
+        topic, partition, offset = _position(message)
         metrics.DEAD_LETTERS.labels(topic, reason.split(":", maxsplit=1)[0]).inc()
-        log.warning("record becomes a dead letter", reason=reason, topic=topic, partition=partition, offset=offset)
+        log.warning("record sent to dead letters", reason=reason, topic=topic, partition=partition, offset=offset)
         letter = dead_letters.letter(
             message.value(),
             reason=reason,
@@ -303,21 +305,21 @@ def _holds_logs(topic: str) -> bool:
     return "log" in topic
 
 
-def _place(message: Message) -> tuple[str, int, int]:
-    """Where a record or an end is."""
+def _position(message: Message) -> tuple[str, int, int]:
+    """Return the topic, partition and offset of a record or an end."""
     offset = message.offset()
     if offset is None:
-        raise _without_place()
+        raise _without_position()
     return *_source(message), offset
 
 
 def _source(message: Message) -> Source:
-    """Of which partition a message is; librdkafka gives an offset only with some events of a partition."""
+    """Return the partition of a message; librdkafka sets an offset only on some events of a partition."""
     topic, partition = message.topic(), message.partition()
     if topic is None or partition is None:
-        raise _without_place()
+        raise _without_position()
     return topic, partition
 
 
-def _without_place() -> StateError:
-    return StateError("kafka gave a message without a place", action="report this as a bug")
+def _without_position() -> StateError:
+    return StateError("kafka returned a message without a partition or offset", action="report this as a bug")

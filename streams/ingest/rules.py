@@ -1,7 +1,7 @@
-"""A look at `betrace.rules` from time to time: is another rule set active?
+"""Watches `betrace.rules` for the activation of another rule set.
 
-In: the topic. Out: the set to go over to. A set that cannot be read is said and counted, and the last good one stays:
-ingest goes on with what it has. Nothing here waits for an answer.
+In: the topic. Out: the set to switch to. A set that cannot be read is logged and counted, and the last good one stays
+in use. Nothing here blocks.
 """
 
 from __future__ import annotations
@@ -25,81 +25,81 @@ from topics.errors import TopicsError
 
 log = structlog.get_logger()
 
-LOOK_EVERY_S = 1.0
-LOOK_AGAIN_S = 10.0
+QUERY_INTERVAL_S = 1.0
+RETRY_INTERVAL_S = 10.0
 RULES_PARTITION = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """The end of the topic, and the set that is active; None when nothing came since the last look."""
+class RulesSnapshot:
+    """The end of the topic, and the active set; None when nothing was added since the last query."""
 
     end: int
     active: RuleSet | None
 
 
 class RulesWatch:
-    """The active set as the topic says it; `rules` is the one in use."""
+    """The active set according to the topic; `rules` is the one in use."""
 
     def __init__(self, client: AdminClient, settings: Settings, rules: RuleSet) -> None:
         self.rules = rules
         self._client = client
         self._settings = settings
-        self._looking: Future[Look] | None = None
+        self._query: Future[RulesSnapshot] | None = None
         self._end = -1
         self._due_s = 0.0
         self._next: RuleSet | None = None
         _show(rules)
 
     def step(self) -> None:
-        """Goes on as far as it can now."""
-        if self._looking is None:
+        """Continue as far as possible without waiting."""
+        if self._query is None:
             if time.monotonic() >= self._due_s:
                 end = self._end
-                self._looking = background.ask(lambda: look(self._client, self._settings, end))
+                self._query = background.run_in_background(lambda: query_rules(self._client, self._settings, end))
             return
-        if not self._looking.done():
+        if not self._query.done():
             return
-        answer, self._looking = self._looking, None
+        answer, self._query = self._query, None
         try:
             self._take(answer.result())
-            self._due_s = time.monotonic() + LOOK_EVERY_S
+            self._due_s = time.monotonic() + QUERY_INTERVAL_S
         except (BetraceError, TopicsError) as error:
-            self._due_s = time.monotonic() + LOOK_AGAIN_S
+            self._due_s = time.monotonic() + RETRY_INTERVAL_S
             metrics.RULES_REFUSED.set(1)
-            log.warning("the active rules cannot be read, those before stay", reason=str(error))
+            log.warning("active rules cannot be read, keeping the rules in use", reason=str(error))
 
     def take_next(self) -> RuleSet | None:
-        """The set to go over to now, None when it is the one in use."""
-        following, self._next = self._next, None
-        if following is None:
+        """Return the set to switch to now, None when the active one is in use."""
+        next_rules, self._next = self._next, None
+        if next_rules is None:
             return None
-        log.info("other rules are active", fingerprint=following.fingerprint, rules=len(following.rules))
-        self.rules = following
-        _show(following)
-        return following
+        log.info("switching to the active rules", fingerprint=next_rules.fingerprint, rules=len(next_rules.rules))
+        self.rules = next_rules
+        _show(next_rules)
+        return next_rules
 
-    def _take(self, found: Look) -> None:
+    def _take(self, snapshot: RulesSnapshot) -> None:
         metrics.RULES_REFUSED.set(0)
-        if found.active is None:
+        if snapshot.active is None:
             return
-        self._end = found.end
-        self._next = None if found.active.fingerprint == self.rules.fingerprint else found.active
+        self._end = snapshot.end
+        self._next = None if snapshot.active.fingerprint == self.rules.fingerprint else snapshot.active
 
 
-def look(client: AdminClient, settings: Settings, seen_end: int) -> Look:
-    """Reads the topic if it goes on beyond `seen_end`.
+def query_rules(client: AdminClient, settings: Settings, known_end: int) -> RulesSnapshot:
+    """Read the topic if its end is not `known_end`.
 
     Raises:
         ConfigError: no set is active.
         StateError: a set cannot be read.
-        AdminError: there is no answer.
+        AdminError: the brokers do not answer.
     """
     topic = settings.topic("rules")
     at = TopicPartition(topic, RULES_PARTITION)
-    # The end is asked for first: what comes while the topic is read is looked at again.
+    # The end is queried first, so that what is added during the read is noticed by the next query.
     end = admin.end_offsets(client, [at])[topic, RULES_PARTITION]
-    return Look(end, None if end == seen_end else registry.read_active(settings))
+    return RulesSnapshot(end, None if end == known_end else registry.read_active(settings))
 
 
 def _show(rules: RuleSet) -> None:

@@ -1,6 +1,6 @@
-"""Where ingest stands in one source partition, and how that is kept with the committed offset.
+"""The position of ingest in one source partition, and how it is stored with the committed offset.
 
-In: what the group committed and what the log holds. Out: where to begin, what is lost, in which epoch. The committed
+In: what the group committed and what the log has. Out: where to start, what is lost, in which epoch. The committed
 metadata is JSON, with times in Unix ms:
 
     {"epoch": …, "topic_id": text, "record_ms": … or null, "read_at_ms": …,
@@ -8,8 +8,9 @@ metadata is JSON, with times in Unix ms:
      "misses_beginning": …, "missing_until_ms": … or null, "is_after_loss": …, "lost_until_ms": … or null,
      "rules": … or null, "rules_since_ms": … or null, "is_last": …, "latest_ms": …}
 
-An epoch is the wall time at which reading of this log began, a replay number the wall time at which the group's offsets
-were found reset. Kafka's own offset tool clears the metadata, which is how a reset is noticed (`streams.ingest.group`).
+An epoch is the wall time at which reading of this log started, a replay number the wall time at which a reset of the
+group's offsets was detected. Kafka's own offset tool clears the metadata, which reveals a reset
+(`streams.ingest.group`).
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ from functools import partial
 import msgspec
 from confluent_kafka import TopicPartition
 
-from streams.decode.batches import Run, RunStart
-from streams.ingest.flush import Draft
+from streams.decode.batches import BatchContext, BatchResult
+from streams.ingest.flush import SectionBuilder
 from streams.ingest.watermark import PartitionTime
 from streams.projection.budget import TraceFacts
 from topics.records.facts import TICK_MS
 
 
-class Committed(msgspec.Struct, frozen=True):
-    """What is committed beside an offset; `record_ms`, `read_at_ms` and `latest_ms` are `PartitionTime`'s.
+class OffsetMetadata(msgspec.Struct, frozen=True):
+    """The metadata of a committed offset; `record_ms`, `read_at_ms` and `latest_ms` are those of `PartitionTime`.
 
-    `misses_beginning`: reading of the log did not begin at its offset 0. `is_after_loss`: records were gone before they
-    were read. Up to when those may be stamped is in `missing_until_ms` and `lost_until_ms`, as soon as it is known.
-    `rules` is the rule set that records are projected with, `rules_since_ms` as in the facts. `is_last`: nothing beyond
-    the offset was ever projected by the worker that committed it. What an earlier version of this program did not
-    commit has defaults.
+    `misses_beginning`: reading of the log did not start at its offset 0. `is_after_loss`: records were deleted before
+    they were read. The latest possible timestamps of those are `missing_until_ms` and `lost_until_ms`, as soon as they
+    are known. `rules` is the rule set that records are projected with, `rules_since_ms` is as in the facts. `is_last`:
+    the worker that committed it projected nothing beyond the offset. Fields that an earlier version did not commit have
+    defaults.
     """
 
     epoch: int
@@ -55,28 +56,28 @@ class Committed(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
-    """Where to begin in a source partition: at `offset`, in `epoch`, `[lost_from, offset)` being lost.
+class StartPosition:
+    """Where to start in a source partition: at `offset`, in `epoch`; the offsets `lost` are gone.
 
-    `committed` is what the partition's time goes on from, None in a new epoch. `replay` and `start_ms` are those of
+    `committed` is what the partition's time continues from, None in a new epoch. `replay` and `start_ms` are those of
     `topics.records.facts.Section`.
     """
 
     offset: int
     epoch: int
-    committed: Committed | None = None
+    committed: OffsetMetadata | None = None
     lost: tuple[int, int] | None = None
     replay: int = 0
     start_ms: int | None = None
 
     @property
     def is_new(self) -> bool:
-        """A new epoch begins here: it is committed before anything is read."""
+        """Whether a new epoch starts here, which must be committed before anything is read."""
         return self.committed is None
 
-    def first_committed(self, topic_id: str, rules: str | None = None) -> Committed:
-        """What is committed when an epoch begins, to be projected with these rules."""
-        return Committed(
+    def initial_metadata(self, topic_id: str, rules: str | None = None) -> OffsetMetadata:
+        """Return the metadata to commit at the start of an epoch that is projected with these rules."""
+        return OffsetMetadata(
             self.epoch,
             topic_id,
             None,
@@ -90,63 +91,63 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What the log of a source partition holds: offsets `[low, high)` of the topic with `topic_id`."""
+    """The log of a source partition: offsets `[low, high)` of the topic with `topic_id`."""
 
     topic_id: str
     low: int
     high: int
 
     def nearest(self, offset: int) -> int:
-        """The offset in the log that is nearest to `offset`."""
+        """Return the offset in the log that is nearest to `offset`."""
         return min(max(offset, self.low), self.high)
 
 
-def read_metadata(metadata: str | None) -> Committed | None:
-    """The committed metadata, None when it is not ours: never committed, or cleared by a reset of the offsets."""
+def read_metadata(metadata: str | None) -> OffsetMetadata | None:
+    """Decode committed metadata; None if it is not ours: never committed, or cleared by a reset of the offsets."""
     try:
-        return msgspec.json.decode(metadata or "", type=Committed)
+        return msgspec.json.decode(metadata or "", type=OffsetMetadata)
     except (msgspec.DecodeError, UnicodeError):
         return None
 
 
-def write_metadata(committed: Committed) -> str:
-    """The inverse of `read_metadata`."""
+def write_metadata(committed: OffsetMetadata) -> str:
+    """Encode metadata for `read_metadata`."""
     return msgspec.json.encode(committed).decode()
 
 
-def begin(
-    offset: int | None, committed: Committed | None, log: Log, *, start: str, now_ms: int, replay: int = 0
-) -> Begin:
-    """Where to begin, given the committed offset (None: none) and its metadata; `replay` is the group's number.
+def start_position(
+    offset: int | None, committed: OffsetMetadata | None, log: Log, *, start: str, now_ms: int, replay: int = 0
+) -> StartPosition:
+    """Return where to start, given the committed offset (None: none), its metadata and the group's replay number.
 
-    >>> begin(5, Committed(1, "a", None, 9), Log("a", 7, 20), start="earliest", now_ms=2).lost
+    >>> start_position(5, OffsetMetadata(1, "a", None, 9), Log("a", 7, 20), start="earliest", now_ms=2).lost
     (5, 7)
-    >>> begin(None, None, Log("a", 7, 20), start="latest", now_ms=2).offset
+    >>> start_position(None, None, Log("a", 7, 20), start="latest", now_ms=2).offset
     20
-    >>> remade = begin(5, Committed(1, "a", 9, 9), Log("b", 0, 3), start="earliest", now_ms=2)
+    >>> remade = start_position(5, OffsetMetadata(1, "a", 9, 9), Log("b", 0, 3), start="earliest", now_ms=2)
     >>> remade.offset, remade.epoch, remade.is_new
     (0, 2, True)
     """
     if offset is None:
-        return Begin(log.high if start == "latest" else log.low, now_ms, replay=replay)
+        return StartPosition(log.high if start == "latest" else log.low, now_ms, replay=replay)
     if committed is None:
-        return Begin(log.nearest(offset), now_ms, replay=replay)
-    # A clock that was turned back must not give an epoch its predecessor's number.
+        return StartPosition(log.nearest(offset), now_ms, replay=replay)
+    # A clock that was set back must not give an epoch the number of its predecessor.
     new_epoch = max(now_ms, committed.epoch + 1)
     if committed.replay < replay:
         # Its topic was not among the source topics when the others were reset.
-        return Begin(log.nearest(offset), new_epoch, replay=replay)
+        return StartPosition(log.nearest(offset), new_epoch, replay=replay)
     if committed.topic_id != log.topic_id or offset > log.high:
-        return Begin(log.low, new_epoch, None, None, committed.replay, committed.start_ms)
+        return StartPosition(log.low, new_epoch, None, None, committed.replay, committed.start_ms)
     lost = (offset, log.low) if offset < log.low else None
-    return Begin(max(offset, log.low), committed.epoch, committed, lost, committed.replay, committed.start_ms)
+    return StartPosition(max(offset, log.low), committed.epoch, committed, lost, committed.replay, committed.start_ms)
 
 
 @dataclass(slots=True)
 class Projected:
-    """What one record says, and its stamp.
+    """The projection of one record, and its timestamp.
 
-    Of a dead letter, which could not be decoded or was refused, the traces have no facts.
+    A dead letter, which could not be decoded or was refused, has traces without facts.
     """
 
     offset: int
@@ -157,13 +158,13 @@ class Projected:
 
 @dataclass(slots=True)
 class SourcePartition:
-    """One source partition that this ingest reads.
+    """One source partition that this worker reads.
 
-    `next_offset` is the consumer's position; `draft` says what is to be flushed, up to the last certain record.
-    `replay` and `start_ms` are those of `topics.records.facts.Section`. `began_ms` is the record time at which reading
-    began in this process, None before the first record. `misses_beginning` and what follows it are as in `Committed`;
-    `other_rules_to` is the offset up to which another worker may have projected records with other rules, None where
-    that is known.
+    `next_offset` is the consumer's position; `builder` collects what is to be flushed, up to the last certain record.
+    `replay` and `start_ms` are those of `topics.records.facts.Section`. `start_record_ms` is the record time at which
+    reading started in this process, None before the first record. `misses_beginning` and the fields after it are as in
+    `OffsetMetadata`. `other_rules_to` is the offset up to which another worker may have projected records with other
+    rules, None when that is known.
     """
 
     topic: str
@@ -172,10 +173,10 @@ class SourcePartition:
     epoch: int
     next_offset: int
     time: PartitionTime[Projected]
-    draft: Draft
+    builder: SectionBuilder
     replay: int = 0
     start_ms: int | None = None
-    began_ms: int | None = None
+    start_record_ms: int | None = None
     at_end: bool = False
     misses_beginning: bool = False
     missing_until_ms: int | None = None
@@ -186,10 +187,10 @@ class SourcePartition:
     other_rules_to: int | None = None
 
     @classmethod
-    def at(
+    def starting_at(
         cls,
-        place: TopicPartition,
-        start: Begin,
+        at: TopicPartition,
+        start: StartPosition,
         topic_id: str,
         partition_count: int,
         record_time: PartitionTime[Projected],
@@ -198,35 +199,35 @@ class SourcePartition:
         rules: str | None = None,
         log_end: int = 0,
     ) -> SourcePartition:
-        """The source partition at the beginning of reading, with these rules, when its log ends at `log_end`."""
+        """Create the source partition at the start of reading, with these rules, when its log ends at `log_end`."""
         if start.committed is not None:
-            # Not the time of this start: an idle partition would hold the clock back by all the time it was idle.
+            # Not the time of this start: an idle partition would hold the clock back by all the time that it was idle.
             record_time.highest_ms = start.committed.record_ms
             record_time.read_at_ms = min(start.committed.read_at_ms, now_ms)
             record_time.has_broker_time = start.committed.has_broker_time
             record_time.latest_ms = max(start.committed.latest_ms, start.committed.record_ms or 0)
         first = start.offset if start.lost is None else start.lost[0]
         lost = [] if start.lost is None else [start.lost]
-        draft = Draft(place.topic, place.partition, start.epoch, partition_count, first, start.offset, lost)
-        draft.replay, draft.start_ms = start.replay, start.start_ms
+        builder = SectionBuilder(at.topic, at.partition, start.epoch, partition_count, first, start.offset, lost)
+        builder.replay, builder.start_ms = start.replay, start.start_ms
         source = cls(
-            place.topic,
-            place.partition,
+            at.topic,
+            at.partition,
             topic_id,
             start.epoch,
             start.offset,
             record_time,
-            draft,
+            builder,
             start.replay,
             start.start_ms,
             record_time.reached_ms,
         )
-        source._go_on(start, rules, log_end)
+        source._resume(start, rules, log_end)
         return source
 
-    def _go_on(self, start: Begin, rules: str | None, log_end: int) -> None:
-        """Takes over what is known of records that this process does not read."""
-        committed = start.committed or start.first_committed(self.topic_id, rules)
+    def _resume(self, start: StartPosition, rules: str | None, log_end: int) -> None:
+        """Take over what is known of records that this process does not read."""
+        committed = start.committed or start.initial_metadata(self.topic_id, rules)
         self.misses_beginning, self.missing_until_ms = committed.misses_beginning, committed.missing_until_ms
         self.is_after_loss, self.lost_until_ms = committed.is_after_loss, committed.lost_until_ms
         if start.lost is not None:
@@ -234,38 +235,38 @@ class SourcePartition:
         self.rules, self.rules_since_ms = rules, committed.rules_since_ms
         if committed.rules != rules:
             self.rules_since_ms = self.time.latest_ms
-            # Facts beyond what was committed may be there, and not in every facts partition.
+            # Facts beyond the committed offset may exist, and not in every facts partition.
             self.other_rules_to = None if committed.is_last else log_end
 
-    def follow(self, rules: str) -> None:
-        """From now on records are projected with these rules; nothing is kept back that was not."""
+    def use_rules(self, rules: str) -> None:
+        """Project records with these rules from now on; the caller has made sure that no record is held back."""
         if rules != self.rules:
             self.rules, self.rules_since_ms, self.other_rules_to = rules, self.time.latest_ms, None
 
-    def take(self, record_ms: int, projected: Projected, *, local_ms: int, is_broker_time: bool = True) -> None:
-        """Adds a record's projection to the draft, once its time is certain; `is_broker_time`: it is a broker's."""
+    def add_record(self, record_ms: int, projected: Projected, *, local_ms: int, is_broker_time: bool = True) -> None:
+        """Add a record's projection once its time is certain; `is_broker_time`: a broker set its timestamp."""
         self.at_end = False
         self.next_offset = projected.offset + 1
-        # A record without a time has -1.
+        # A record without a timestamp has -1.
         projected.stamp_ms = stamp_ms = max(record_ms, 0)
         observed = self.time.observe(stamp_ms, projected, local_ms=local_ms, is_broker_time=is_broker_time)
         for counts_at_ms, certain in observed:
             self._add(counts_at_ms, certain)
 
-    def pass_over(self, to_offset: int, *, local_ms: int) -> None:
-        """The records up to `to_offset` cannot be read: they are lost. What was kept back is certain now."""
+    def skip(self, to_offset: int, *, local_ms: int) -> None:
+        """Count the unreadable records up to `to_offset` as lost; records that were held back become certain."""
         for counts_at_ms, certain in self.time.settle(local_ms=local_ms):
             self._add(counts_at_ms, certain)
-        self.draft.lost.append((self.next_offset, to_offset))
-        self.next_offset = self.draft.to_offset = to_offset
+        self.builder.lost.append((self.next_offset, to_offset))
+        self.next_offset = self.builder.to_offset = to_offset
         self.is_after_loss, self.lost_until_ms = True, None
 
-    def run_start(self, *, local_ms: int, has_logs: bool) -> RunStart | None:
-        """Where a run of records may begin; None while a record is kept back."""
+    def batch_context(self, *, local_ms: int, has_logs: bool) -> BatchContext | None:
+        """Return the context in which a batch may start, None while a record is held back."""
         time = self.time
-        if time.has_kept:
+        if time.has_held_back:
             return None
-        return RunStart(
+        return BatchContext(
             self.topic,
             self.partition,
             self.next_offset,
@@ -278,38 +279,41 @@ class SourcePartition:
             partial(time.follow, local_ms=local_ms),
         )
 
-    def take_run(self, run: Run, *, local_ms: int) -> None:
-        """Adds what was read in a run, which began at `run_start` and added its touches; not its facts."""
+    def add_batch(self, batch: BatchResult, *, local_ms: int) -> None:
+        """Add a batch that was read in the context of `batch_context` and has added its touches; its facts follow."""
         self.at_end = False
-        self.next_offset = self.draft.to_offset = run.to_offset
-        if run.has_broker_time:
-            self.time.observe_run(run.highest_ms, run.behind_count, read_at_ms=local_ms if run.is_advanced else None)
-        self._note_start(run.first_ms)
+        self.next_offset = self.builder.to_offset = batch.to_offset
+        if batch.has_broker_time:
+            self.time.observe_batch(
+                batch.highest_ms, batch.behind_count, read_at_ms=local_ms if batch.is_advanced else None
+            )
+        self._note_start(batch.first_ms)
 
     def reach_end(self, offset: int, *, local_ms: int) -> None:
-        """The partition's end is reached at `offset`, past control records; what was kept back is certain now."""
+        """Note that the partition ends at `offset`, after control records; records held back become certain."""
         self.at_end = True
         self.next_offset = max(self.next_offset, offset)
         for counts_at_ms, certain in self.time.settle(local_ms=local_ms):
             self._add(counts_at_ms, certain)
-        self.draft.to_offset = max(self.draft.to_offset, self.next_offset)
+        self.builder.to_offset = max(self.builder.to_offset, self.next_offset)
 
-    def renew_draft(self) -> Draft:
-        """The draft so far, with all that is known; a new one that continues it takes its place."""
-        draft = self.draft
-        self._note_known(draft.to_offset)
-        draft.missing_until_ms, draft.lost_until_ms = self.missing_until_ms, self.lost_until_ms
-        draft.rules_since_ms = self.rules_since_ms
-        self.draft = Draft(
-            self.topic, self.partition, self.epoch, draft.partition_count, draft.to_offset, draft.to_offset
+    def take_builder(self) -> SectionBuilder:
+        """Return the builder with all that is known, and replace it by a new one that continues after it."""
+        builder = self.builder
+        self._note_known(builder.to_offset)
+        builder.missing_until_ms, builder.lost_until_ms = self.missing_until_ms, self.lost_until_ms
+        builder.rules_since_ms = self.rules_since_ms
+        self.builder = SectionBuilder(
+            self.topic, self.partition, self.epoch, builder.partition_count, builder.to_offset, builder.to_offset
         )
-        self.draft.replay, self.draft.start_ms = self.replay, self.start_ms
-        return draft
+        self.builder.replay, self.builder.start_ms = self.replay, self.start_ms
+        return builder
 
     def _note_known(self, to_offset: int) -> None:
         idle_ms = self.time.idle_ms
         if idle_ms is not None:
-            # At the end of the log: what is not to be read was stamped by now, by a clock that is at most so far off.
+            # At the end of the log: records that are never read were stamped by now, by a clock that is off by at most
+            # this much.
             self._note_not_read(idle_ms + self.time.idle_lag_ms)
         if self.other_rules_to is not None:
             self.rules_since_ms = max(self.rules_since_ms or 0, self.time.latest_ms)
@@ -317,17 +321,17 @@ class SourcePartition:
                 self.other_rules_to = None
 
     def _note_not_read(self, next_ms: int) -> None:
-        """What comes next is stamped `next_ms`: what was not read before it, at most out_of_order later."""
+        """Bound the timestamps of unread earlier records: at most out_of_order above that of the next one."""
         until_ms = next_ms + self.time.out_of_order_ms
         if self.misses_beginning and self.missing_until_ms is None:
             self.missing_until_ms = until_ms
         if self.is_after_loss and self.lost_until_ms is None:
             self.lost_until_ms = until_ms
 
-    def committed(self, *, is_last: bool = False) -> Committed:
-        """What is known of the partition up to the draft's end."""
+    def offset_metadata(self, *, is_last: bool = False) -> OffsetMetadata:
+        """Return what is known of the partition up to the end of the builder."""
         time = self.time
-        return Committed(
+        return OffsetMetadata(
             self.epoch,
             self.topic_id,
             time.highest_ms,
@@ -339,7 +343,7 @@ class SourcePartition:
             missing_until_ms=self.missing_until_ms,
             is_after_loss=self.is_after_loss,
             lost_until_ms=self.lost_until_ms,
-            # While it is not known up to where there were others, whoever comes next does not know either.
+            # While the extent of records with other rules is unknown, it is unknown to the next worker, too.
             rules=self.rules if self.other_rules_to is None else None,
             rules_since_ms=self.rules_since_ms,
             is_last=is_last and self.other_rules_to is None,
@@ -347,28 +351,28 @@ class SourcePartition:
         )
 
     def metadata(self, *, is_last: bool = False) -> str:
-        """What is to be committed beside the offset of the draft's end; `is_last`: nothing is projected beyond it."""
-        return write_metadata(self.committed(is_last=is_last))
+        """Return the metadata to commit for the end of the builder; `is_last`: nothing is projected beyond it."""
+        return write_metadata(self.offset_metadata(is_last=is_last))
 
     def _note_start(self, counts_at_ms: int) -> None:
         self._note_not_read(counts_at_ms)
-        if self.began_ms is None:
-            self.began_ms = counts_at_ms
+        if self.start_record_ms is None:
+            self.start_record_ms = counts_at_ms
         if self.replay and self.start_ms is None:
-            self.start_ms = self.draft.start_ms = counts_at_ms
+            self.start_ms = self.builder.start_ms = counts_at_ms
 
     def _add(self, counts_at_ms: int, projected: Projected) -> None:
         self._note_start(counts_at_ms)
-        draft = self.draft
+        builder = self.builder
         tick = counts_at_ms // TICK_MS
-        draft.to_offset = max(draft.to_offset, projected.offset + 1)
+        builder.to_offset = max(builder.to_offset, projected.offset + 1)
         if projected.is_dead_letter:
-            draft.add_dead_letter(projected.offset)
+            builder.add_dead_letter(projected.offset)
         is_out_of_bounds = counts_at_ms != projected.stamp_ms
         for trace_id, span_count, root_seen, facts, is_incomplete in projected.traces:
             if is_out_of_bounds:
-                draft.out_of_bounds.add((trace_id, tick))
-            draft.add(
+                builder.out_of_bounds.add((trace_id, tick))
+            builder.add(
                 trace_id,
                 tick,
                 projected.offset,

@@ -1,7 +1,7 @@
-"""A look at the source topics from time to time: are they there, and are they those that are being read?
+"""Watches the source topics: whether they exist, and whether they are still the topics that are being read.
 
-In: the ids of the topics that are being read. Out: the topics that were deleted and made again meanwhile. Their
-offsets begin again, which the consumer notices only when its position is beyond the new end.
+In: the ids of the topics that are being read. Out: the topics that were deleted and recreated meanwhile. Their offsets
+start over, which the consumer notices only if its position is beyond the new end.
 """
 
 from __future__ import annotations
@@ -20,49 +20,49 @@ from topics.errors import AdminError
 
 log = structlog.get_logger()
 
-LOOK_EVERY_S = 5.0
-LOOK_AGAIN_S = 1.0
-MOST_MISSES = 3
+QUERY_INTERVAL_S = 5.0
+RETRY_INTERVAL_S = 1.0
+MAX_MISSES = 3
 
 
 class TopicWatch:
-    """The source topics' ids as the brokers say them; never waits for the answer."""
+    """The ids of the source topics according to the brokers; never waits for the answer."""
 
     def __init__(self, client: AdminClient, topics: tuple[str, ...]) -> None:
         self._client = client
         self._topics = topics
-        self._looking: Future[dict[str, str]] | None = None
+        self._query: Future[dict[str, str]] | None = None
         self._due_s = 0.0
         self._misses = 0
 
     def step(self, reading: Mapping[str, str]) -> set[str]:
-        """The topics whose id is not the one in `reading`, by name.
+        """Return the names of the topics whose id is not the one in `reading`.
 
         Raises:
-            StateError: a source topic is not there, in one look after the other.
+            StateError: several queries in a row did not find a source topic.
         """
-        if self._looking is None:
+        if self._query is None:
             if time.monotonic() >= self._due_s:
-                self._looking = background.ask(lambda: admin.topic_ids(self._client, self._topics))
+                self._query = background.run_in_background(lambda: admin.topic_ids(self._client, self._topics))
             return set()
-        if not self._looking.done():
+        if not self._query.done():
             return set()
-        answer, self._looking = self._looking, None
+        answer, self._query = self._query, None
         try:
             return self._compare(answer.result(), reading)
         except AdminError as error:
-            log.warning("the source topics are not known to be there", error=str(error))
-            self._due_s = time.monotonic() + LOOK_EVERY_S
+            log.warning("query for the source topics failed, retrying", error=str(error))
+            self._due_s = time.monotonic() + QUERY_INTERVAL_S
             return set()
 
     def _compare(self, there: dict[str, str], reading: Mapping[str, str]) -> set[str]:
         missing = [topic for topic in self._topics if topic not in there]
-        # A broker that has just come back may not know every topic yet.
+        # A broker that has just restarted may not know every topic yet.
         self._misses = self._misses + 1 if missing else 0
-        self._due_s = time.monotonic() + (LOOK_AGAIN_S if missing else LOOK_EVERY_S)
-        if self._misses >= MOST_MISSES:
+        self._due_s = time.monotonic() + (RETRY_INTERVAL_S if missing else QUERY_INTERVAL_S)
+        if self._misses >= MAX_MISSES:
             raise StateError(
-                f"there is no source topic {', '.join(missing)}",
+                f"source topic not found: {', '.join(missing)}",
                 action="create it, or change --source-topics, then start again",
             )
         return {topic for topic, topic_id in reading.items() if there.get(topic, topic_id) != topic_id}

@@ -1,18 +1,18 @@
-"""The record time of one source partition, as ingest sees it.
+"""The record time of one source partition in ingest.
 
-In: record times in partition order, who stamped them, and the two readings of an idle tick. Out: for each record the
-time it counts at, and the watermark: below it no more records are expected. Times are Kafka record timestamps in Unix
-ms.
+In: record times in partition order, whether broker or producer set them, and the two readings of an idle tick. Out: for
+each record the time at which it counts, and the watermark, below which no more records are expected. Times are Kafka
+record timestamps in Unix ms.
 
-A broker's stamps (LogAppendTime) are believed. Still, one more than `broker_skew` ahead of its neighbours must not drag
-the partition's time with it, but a quiet night looks the same until the next record comes. So such a record is kept
-back until its successor, or an idle tick, says which of the two it was.
+Timestamps set by a broker (LogAppendTime) are trusted. Yet one that is more than `broker_skew` ahead of its neighbours
+must not drag the partition's time along. A quiet night looks the same until the next record arrives, so such a record
+is held back until its successor, or an idle tick, tells the two cases apart.
 
-A producer's stamps (CreateTime) are whatever it wrote. None is believed beyond the local clock + `max_clock_skew`, nor
-below the watermark: a record beyond these bounds counts at the bound. The watermark follows those stamps that enough
-records confirm (`streams.ingest.followers`); at the partition's end the records there are suffice, up to the local
-clock. A replay has no ends and no idle ticks on its way, so its bounds are others: where neither live processing nor
-the replay counts a record out of bounds, both say the same.
+Timestamps set by a producer (CreateTime) may have any value. None is trusted beyond the local clock + `max_clock_skew`
+or below the watermark: a record outside these bounds counts at the bound. The watermark follows only timestamps that
+enough records confirm (`streams.ingest.followers`); at the end of the partition the existing records suffice, up to the
+local clock. A replay passes no ends and no idle ticks, so its bounds differ: both give the same results where neither
+live processing nor the replay finds a record out of bounds.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ RecordT = TypeVar("RecordT")
 
 BROKER_BEHIND_MS = 10_000
 BROKER_SKEW_MS = 3_600_000
-"""How far the brokers' clocks may be ahead of each other and of this machine's."""
+"""How far the clocks of brokers may be ahead of each other and of this machine's."""
 
 
 @dataclass(slots=True)
 class PartitionTime(Generic[RecordT]):
-    """Time of one source partition.
+    """The time of one source partition.
 
-    `highest_ms` is the time that it has reached: the highest accepted stamp of a broker, or what producers' stamps
-    confirm; `read_at_ms` is the local clock when it did. `skewed_count` counts records that were ahead of both
-    neighbours and count at `highest_ms` instead, `kept_count` those that were kept back, `behind_count` those more than
-    `out_of_order` behind, `out_of_bounds_count` those of producers that count at a bound; the owner sets them to 0.
-    `has_broker_time`: the last record was stamped by the broker that took it in. No record counted later than
+    `highest_ms` is the time it has reached: the highest accepted timestamp of a broker, or what the timestamps of
+    producers confirm; `read_at_ms` is the local clock at that moment. `skewed_count` counts records that were ahead of
+    both neighbours and count at `highest_ms` instead, `held_back_count` those that were held back, `behind_count` those
+    more than `out_of_order` behind, `out_of_bounds_count` those of producers that count at a bound; the owner resets
+    them to 0. `has_broker_time`: a broker set the timestamp of the last record. No record counted later than
     `latest_ms`, confirmed or not.
     """
 
@@ -50,25 +50,25 @@ class PartitionTime(Generic[RecordT]):
     read_at_ms: int = 0
     has_broker_time: bool = False
     skewed_count: int = 0
-    kept_count: int = 0
+    held_back_count: int = 0
     behind_count: int = 0
     out_of_bounds_count: int = 0
     latest_ms: int = 0
     _idle_ms: int | None = None
-    _kept: tuple[int, RecordT] | None = None
+    _held_back: tuple[int, RecordT] | None = None
     _followers: Followers = field(default_factory=Followers)
     _last_ms: int | None = None
-    """The stamp of the last record, a producer's that nothing followed yet."""
+    """The timestamp of the last record, set by a producer, while no record follows it."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """The record time of a source partition before its first record."""
+        """Create the record time of a source partition before its first record."""
         return cls(settings.out_of_order_ms, settings.idle_lag_ms, settings.max_clock_skew_ms)
 
     @property
-    def has_kept(self) -> bool:
-        """A record is kept back."""
-        return self._kept is not None
+    def has_held_back(self) -> bool:
+        """Whether a record is held back."""
+        return self._held_back is not None
 
     @property
     def idle_ms(self) -> int | None:
@@ -77,43 +77,43 @@ class PartitionTime(Generic[RecordT]):
 
     @property
     def watermark_ms(self) -> int | None:
-        """No record below this time is expected any more; None before the first one."""
+        """The time below which no record is expected any more; None before the first one."""
         reached_ms = self.reached_ms
         return None if reached_ms is None else reached_ms - self.out_of_order_ms
 
     @property
     def reached_ms(self) -> int | None:
-        """The time that the partition has reached, or that has passed since without a record; None before the first."""
+        """The time that the partition has reached, by a record or an idle tick; None before the first one."""
         if self.highest_ms is None or self._idle_ms is None:
             return self._idle_ms if self.highest_ms is None else self.highest_ms
         return max(self.highest_ms, self._idle_ms)
 
     def bounds_ms(self, *, local_ms: int) -> tuple[int, int]:
-        """Between which times a producer's stamp is believed now."""
+        """Return the bounds between which a producer's timestamp is trusted now."""
         least_ms = max(0, self.watermark_ms or 0)
         return least_ms, max(least_ms, local_ms + self.max_clock_skew_ms)
 
     def observe(
         self, record_ms: int, record: RecordT, *, local_ms: int, is_broker_time: bool = True
     ) -> list[tuple[int, RecordT]]:
-        """Takes in the next record; returns the records that are now certain, in order, with the time they count at."""
+        """Add the next record; return the records that are now certain, in order, with the times they count at."""
         self.has_broker_time = is_broker_time
         if not is_broker_time:
             return [*self._release(record_ms, local_ms), (self._observe_producers(record_ms, local_ms), record)]
-        self._follow_no_more()
-        if self._kept is None and not self._is_ahead(
+        self._stop_confirming()
+        if self._held_back is None and not self._is_ahead(
             record_ms, local_ms if self.highest_ms is None else self.highest_ms
         ):
             self._accept(record_ms, local_ms)
             return [(record_ms, record)]
-        if self._kept is None:
-            self._kept = (record_ms, record)
-            self.kept_count += 1
+        if self._held_back is None:
+            self._held_back = (record_ms, record)
+            self.held_back_count += 1
             return []
         return [*self._release(record_ms, local_ms), *self.observe(record_ms, record, local_ms=local_ms)]
 
     def follow(self, record_ms: int, *, local_ms: int) -> int:
-        """Takes in a producer's stamp that is within the bounds; returns the lower bound for the next record."""
+        """Add a producer's timestamp that is within the bounds; return the lower bound for the next record."""
         self.has_broker_time = False
         self._last_ms = record_ms
         self.latest_ms = max(self.latest_ms, record_ms)
@@ -122,39 +122,39 @@ class PartitionTime(Generic[RecordT]):
             self._reach(confirmed_ms, local_ms)
         return max(0, self.watermark_ms or 0)
 
-    def observe_run(self, highest_ms: int, behind_count: int, *, read_at_ms: int | None) -> None:
-        """Takes in brokers' stamps of which none is kept back; `read_at_ms`: None when none was as high as the highest.
+    def observe_batch(self, highest_ms: int, behind_count: int, *, read_at_ms: int | None) -> None:
+        """Add brokers' timestamps, none held back; `read_at_ms` is None when none reached the highest.
 
-        Those of producers were told to `follow` one by one.
+        Timestamps of producers went to `follow` one by one instead.
         """
         self.has_broker_time = True
-        self._follow_no_more()
+        self._stop_confirming()
         self.behind_count += behind_count
         if read_at_ms is not None:
             self._reach(highest_ms, read_at_ms)
 
     def settle(self, *, local_ms: int) -> list[tuple[int, RecordT]]:
-        """At the partition's end: a record kept back is believed unless it lies in the local future.
+        """Release the record held back at the end of the partition, trusted unless it lies in the local future.
 
-        A producer's stamp that nothing follows is confirmed by that, as far as it is not ahead of the local clock.
+        A producer's timestamp that no record follows is confirmed by the end, up to the local clock.
         """
         if self._last_ms is not None:
             self._reach(min(self._last_ms, local_ms), local_ms)
             self._last_ms = None
-        return [] if self._kept is None else self._release(self._kept[0], local_ms)
+        return [] if self._held_back is None else self._release(self._held_back[0], local_ms)
 
     def tick_idle(self, *, local_ms: int) -> None:
-        """The partition is at its end, asked for after `local_ms` was read: time passes here as it does locally."""
+        """Advance the time of a partition that is at its end, as queried after the local clock was read."""
         idle_ms = local_ms - self._age_ms() - self.idle_lag_ms
         self._idle_ms = idle_ms if self._idle_ms is None else max(self._idle_ms, idle_ms)
 
     def _age_ms(self) -> int:
-        """How far record time is behind the local clock: as far as it was when the highest record was read.
+        """Return how far record time is behind the local clock: as far as when the highest record was read.
 
-        A broker's stamps come from its clock: whatever is still to come is stamped later than now, however old the last
-        record was when it was read. Only a small age is believed then: so far may the broker's clock be behind. Of a
-        producer's clock it is the same: one that is further off than `max_clock_skew` says nothing of the others, and
-        none takes this partition's time ahead of the local clock.
+        A broker's timestamps come from its clock: the next one will be later than now, however old the last record was
+        when it was read. So only a small age is trusted, by which the broker's clock may be behind. The same holds for
+        a producer's clock: one that is off by more than `max_clock_skew` tells nothing about the others, and none takes
+        this partition's time ahead of the local clock.
         """
         age_ms = 0 if self.highest_ms is None else self.read_at_ms - self.highest_ms
         if self.has_broker_time:
@@ -168,8 +168,8 @@ class PartitionTime(Generic[RecordT]):
         self.follow(counts_at_ms, local_ms=local_ms)
         return counts_at_ms
 
-    def _follow_no_more(self) -> None:
-        """Brokers stamp the records now: what they say needs no confirmation."""
+    def _stop_confirming(self) -> None:
+        """Stop the confirmation of producers' timestamps: brokers set them now, and theirs need none."""
         if self._followers.count:
             self._followers.clear()
             self._last_ms = None
@@ -188,15 +188,15 @@ class PartitionTime(Generic[RecordT]):
         self._reach(record_ms, local_ms)
 
     def _release(self, next_ms: int, local_ms: int) -> list[tuple[int, RecordT]]:
-        """The record that is kept back, if there is one, when the next one is stamped `next_ms`."""
-        if self._kept is None:
+        """Return the record that is held back, if there is one, when the next one has timestamp `next_ms`."""
+        if self._held_back is None:
             return []
-        kept_ms, kept = self._kept
-        self._kept = None
-        # Two skewed records in a row confirm each other, so the local future is refused as well.
-        if self._is_ahead(kept_ms, min(next_ms, local_ms)):
+        held_ms, held = self._held_back
+        self._held_back = None
+        # Two skewed records in a row confirm each other, so timestamps in the local future are refused as well.
+        if self._is_ahead(held_ms, min(next_ms, local_ms)):
             self.skewed_count += 1
             counts_at_ms = min(next_ms, local_ms) if self.highest_ms is None else self.highest_ms
-            return [(counts_at_ms, kept)]
-        self._accept(kept_ms, local_ms)
-        return [(kept_ms, kept)]
+            return [(counts_at_ms, held)]
+        self._accept(held_ms, local_ms)
+        return [(held_ms, held)]

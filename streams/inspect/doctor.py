@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, Producer
 from streams.config.settings import Settings
 from streams.errors import ConfigError, StateError
 from streams.rules import registry
-from streams.sessions.last_checkpoint import Search, recovered, search
+from streams.sessions.last_checkpoint import Search, checkpoint_from_verdicts, search
 from topics.cluster import admin as kafka
 from topics.records import checkpoints
 from topics.records.checkpoints import Checkpoint
@@ -52,7 +52,7 @@ def look(settings: Settings) -> list[Finding]:
     if count is None:
         raise StateError(f"there is no topic {topic}", action="run betrace topics create, or give another --prefix")
     searches = [search(settings, number, _never, for_this_version=True) for number in range(count)]
-    found = [_checkpoint_finding(settings, each) for each in searches if each.other or each.passed_over]
+    found = [_checkpoint_finding(settings, each) for each in searches if each.other_version or each.passed_over]
     return [*_rules_findings(settings, searches), *found]
 
 
@@ -88,7 +88,7 @@ def _rule_sets(last: Checkpoint | None) -> list[str]:
 
 def _checkpoint_finding(settings: Settings, found: Search) -> Finding:
     topic = f"{settings.topic('positions')}[{found.number}]"
-    if found.other is None:
+    if found.other_version is None:
         offsets = ", ".join(map(str, sorted(found.passed_over)[:10]))
         return Finding(
             f"{topic} offsets {offsets}",
@@ -97,7 +97,7 @@ def _checkpoint_finding(settings: Settings, found: Search) -> Finding:
             stops=False,
         )
     follows = "start the version that wrote it; a repair is right only where no other version has run here"
-    return Finding(topic, found.other, follows, stops=True, repair=partial(_go_back, settings, found))
+    return Finding(topic, found.other_version, follows, stops=True, repair=partial(_go_back, settings, found))
 
 
 def _go_back(settings: Settings, found: Search) -> None:
@@ -105,7 +105,7 @@ def _go_back(settings: Settings, found: Search) -> None:
     members = kafka.group_members(kafka.connect(settings.client()), settings.group("sessions"))
     if members != 0:
         raise ConfigError("workers of sessions are running, or it is not known whether: stop them before the repair")
-    last = found.last or recovered(settings, found.number, _never)
+    last = found.last or checkpoint_from_verdicts(settings, found.number, _never)
     last = last or Checkpoint(checkpoints.VERSION, "", 0, 0, b"", b"")
     errors: list[KafkaError] = []
     producer = Producer({**settings.client(), "enable.idempotence": True})

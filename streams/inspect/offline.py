@@ -35,7 +35,7 @@ def judge_spans(
             facts = projector.facts(trace)
             if facts:
                 entry = Entry(trace_id, offset, offset, 0, trace.span_count, trace.root_seen, facts)
-                sessions.waiting.add(0, Arrival(FILE, 0, entry), 0)
+                sessions.buffer.add(0, Arrival(FILE, 0, entry), 0)
     for close in sessions.end():
         for judgement in judge(rules, close.chain.facts, whole=close.whole):
             yield close, judgement

@@ -17,7 +17,7 @@ from streams.ingest.group import committed_offsets
 from streams.rules import judging, registry
 from streams.rules.judging import RuleStart
 from streams.rules.registry import RuleSets
-from streams.sessions import takeover
+from streams.sessions import recovery
 from streams.sessions.last_checkpoint import search
 from topics.cluster import admin as kafka
 from topics.records.checkpoints import Checkpoint, Standing
@@ -180,10 +180,10 @@ def _row(number: int, begin: int, end: int, last: Checkpoint | None, written_ms:
 
 def _checkpoint(settings: Settings, number: int, topic_id: str) -> tuple[Checkpoint | None, int | None]:
     found = search(settings, number, lambda: False)
-    if found.other is not None:
+    if found.other_version is not None:
         raise StateError(
-            f"the checkpoint of facts partition {number} cannot be read: {found.other}",
+            f"the checkpoint of facts partition {number} cannot be read: {found.other_version}",
             action="ask with the version of the workers",
         )
-    last = takeover.of_log(found.last, topic_id)
+    last = recovery.of_log(found.last, topic_id)
     return (None, None) if last is None else (last, found.written_ms)

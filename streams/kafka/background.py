@@ -1,7 +1,7 @@
-"""Questions to Kafka that must not hold up who asks them: a broker that is away answers after its time-out only.
+"""Runs queries to Kafka in the background, because a broker that is away answers only after a time-out.
 
-In: a question, which may block. Out: its answer, later. The threads are daemons, so that no question that is still open
-holds up the end of the program either.
+In: a query, which may block. Out: its answer, later. The threads are daemons, so an open query does not delay the end
+of the program either.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import TypeVar
 AnswerT = TypeVar("AnswerT")
 
 
-def ask(question: Callable[[], AnswerT]) -> Future[AnswerT]:
-    """Asks in a thread of its own; what the question raises, the future's `result` raises.
+def run_in_background(question: Callable[[], AnswerT]) -> Future[AnswerT]:
+    """Run a query in a thread of its own; the future's `result` returns its answer, or raises what it raised.
 
-    >>> ask(lambda: 6 * 7).result()
+    >>> run_in_background(lambda: 6 * 7).result()
     42
     """
     answer: Future[AnswerT] = Future()

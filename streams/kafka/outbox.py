@@ -1,8 +1,9 @@
-"""What ingest sends, in flights: all messages of one flush, and the source offsets to commit once they are confirmed.
+"""What ingest sends, in flights: all messages of one flush, with the source offsets to commit once they are confirmed.
 
-In: messages and offsets. Out: offsets whose flight, and every flight before it, the brokers have confirmed. The
-producer is idempotent, so what is confirmed is on the topic once and in order. It never gives up on brokers that are
-away: `has_room` says when to stop reading. What brokers refuse ends ingest, because it can never be committed.
+In: messages and offsets. Out: the offsets of the flights that the brokers have confirmed, up to the first unconfirmed
+one. The producer is idempotent, so what is confirmed is on the topic once and in order. It never gives up on brokers
+that are away; `has_room` says when to stop reading. A message that brokers refuse ends ingest, because its flight can
+never be committed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from streams.config.settings import ClientSettings
 from streams.errors import StateError
 
-FLIGHTS = 32
+MAX_FLIGHTS = 32
 ROOM_BYTES = 64_000_000
 POLL_S = 0.1
 
@@ -29,9 +30,9 @@ PRODUCER: ClientSettings = {
     "linger.ms": 0,
     "compression.type": "lz4",
     "topic.metadata.refresh.interval.ms": 5000,
-    # Brokers may be away for as long as they like.
+    # Brokers may be away for any length of time.
     "message.timeout.ms": 0,
-    # `has_room` limits what waits; one batch more must always fit.
+    # `has_room` limits what is queued; one more batch must always fit.
     "queue.buffering.max.messages": 1_000_000,
     "queue.buffering.max.kbytes": 2_000_000,
 }
@@ -41,14 +42,14 @@ Headers = Sequence[tuple[str, str | bytes | None]]
 
 @dataclass(slots=True)
 class _Flight:
-    """Messages that are not confirmed yet, and what to commit when they are."""
+    """The unconfirmed messages of one flush, and what to commit when they are confirmed."""
 
     unconfirmed: int = 0
     commits: list[TopicPartition] = field(default_factory=list)
 
 
 class Outbox:
-    """Sends messages; collects what may be committed, by source partition, until it is taken."""
+    """Sends messages; collects what may be committed, by source partition, until `take_confirmed`."""
 
     def __init__(self, client: ClientSettings, is_stopping: Callable[[], bool] = lambda: False) -> None:
         self._producer = Producer({**client})
@@ -61,16 +62,16 @@ class Outbox:
 
     @property
     def has_room(self) -> bool:
-        """So little is unconfirmed that more may be sent."""
-        return len(self._flights) < FLIGHTS and self._unconfirmed_bytes < ROOM_BYTES
+        """Whether so little is unconfirmed that more may be sent."""
+        return len(self._flights) < MAX_FLIGHTS and self._unconfirmed_bytes < ROOM_BYTES
 
     def send(
         self, topic: str, value: bytes | None, key: bytes | None, partition: int = ANY_PARTITION, headers: Headers = ()
     ) -> None:
-        """Sends a message as part of the current flight, without waiting while there is room.
+        """Send a message in the current flight, without waiting while there is room.
 
-        When the producer's queue is full all the same it waits; when a stop is asked for meanwhile, the message is not
-        sent and its flight is never confirmed.
+        It waits if the producer's queue is full nevertheless. If the program is asked to stop meanwhile, the message is
+        not sent, and its flight is never confirmed.
 
         Raises:
             StateError: the message cannot be sent, or an earlier one was not delivered.
@@ -91,14 +92,14 @@ class Outbox:
             else:
                 return
 
-    def depart(self, commits: list[TopicPartition]) -> None:
-        """Ends the current flight: `commits` may be committed when it is confirmed."""
+    def end_flight(self, commits: list[TopicPartition]) -> None:
+        """End the current flight: `commits` may be committed when it is confirmed."""
         self._flight.commits = commits
         self._flights.append(self._flight)
         self._flight = _Flight()
 
     def poll(self, timeout_s: float = 0) -> None:
-        """Takes in confirmations, waiting for the first at most `timeout_s`; raises `StateError` when one failed."""
+        """Process confirmations, waiting up to `timeout_s` for the first; raises `StateError` if a delivery failed."""
         self._producer.poll(timeout_s)
         if self._failed is not None:
             raise _not_delivered(self._failed)
@@ -107,7 +108,7 @@ class Outbox:
                 self._confirmed[(commit.topic, commit.partition)] = commit
 
     def wait(self, timeout_s: float) -> bool:
-        """Waits until every flight is confirmed, but at most so long; returns whether it is."""
+        """Wait until every flight is confirmed, up to `timeout_s`; return whether all are."""
         deadline_s = time.monotonic() + timeout_s
         self.poll()
         while self._flights and time.monotonic() < deadline_s:
@@ -115,13 +116,13 @@ class Outbox:
         return not self._flights
 
     def take_confirmed(self) -> list[TopicPartition]:
-        """What became ready to commit since the last call, the newest offset of each source partition."""
+        """Return what became ready to commit since the last call, the newest offset of each source partition."""
         confirmed = [*self._confirmed.values()]
         self._confirmed.clear()
         return confirmed
 
     def forget(self, sources: Iterable[tuple[str, int]]) -> None:
-        """Nothing is to be committed of these any more: they are another worker's, or begin again."""
+        """Commit nothing more of partitions that moved to another worker, or start over."""
         gone = {*sources}
         for flight in self._flights:
             flight.commits = [at for at in flight.commits if (at.topic, at.partition) not in gone]
@@ -138,5 +139,7 @@ class Outbox:
 
 def _not_delivered(error: KafkaError) -> StateError:
     return StateError(
-        f"facts were not delivered: {error.str()}", action="see why the brokers refuse it, then start again"
+        f"facts were not delivered: {error.str()}",
+        action="grant the missing ACL, create the topic or raise its max.message.bytes, as the error says, "
+        "then start again",
     )

@@ -1,7 +1,7 @@
-"""Whether the brokers allow what a role does, asked before it begins.
+"""Checks before a start that the brokers allow what a role does.
 
-In: a role. Out: nothing, or an error that names every ACL that is missing, instead of the first refusal that comes up
-an hour later. Kafka does not say what is allowed on transactional ids: `check_transactions` tries one of its own.
+In: a role. Out: nothing, or an error that lists every missing ACL, instead of the first refusal an hour later. Kafka
+does not report permissions on transactional ids, so `require_transactions` tries one.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ TRANSACTIONS_S = 15.0
 _REFUSED = frozenset({KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 
 
-def check(admin: AdminClient, settings: Settings, role: Role) -> None:
-    """Asks what the client's user may do.
+def require_acls(admin: AdminClient, settings: Settings, role: Role) -> None:
+    """Check the ACLs of the client's user.
 
     Raises:
         AdminError: the brokers do not answer.
-        ConfigError: something is not allowed.
+        ConfigError: an ACL is missing.
     """
     if missing := lacking(admin, role, settings.layout()):
         user = settings.security.username or "this client"
         raise ConfigError(f"{user} lacks ACLs for {role.value}: {'; '.join(each.text() for each in missing)}")
 
 
-def check_transactions(settings: Settings, role: Role) -> None:
-    """Begins to use a transactional id that the role's ACLs cover and that no worker has, so none is fenced.
+def require_transactions(settings: Settings, role: Role) -> None:
+    """Initialize a transactional id that the role's ACLs cover and that no worker uses, so that none is fenced.
 
-    Brokers that do not answer in time are no reason not to start: a worker waits for them.
+    If the brokers do not answer in time, the start continues; the worker waits for them.
 
     Raises:
-        ConfigError: it is not allowed.
+        ConfigError: the brokers refuse it.
     """
     for acl in acls(role, settings.layout()):
         if acl.kind is not Kind.TRANSACTIONAL_ID:
@@ -60,11 +60,11 @@ def _refusal(settings: Settings, transactional_id: str) -> KafkaError | None:
         try:
             producer.init_transactions(ANSWER_S)
         except KafkaException as error:
-            found: KafkaError = error.args[0]
-            if found.code() in _REFUSED:
-                return found
-            if not found.retriable() or time.monotonic() > until_s:
-                log.warning("whether transactions are allowed is not known", reason=found.str())
+            refusal: KafkaError = error.args[0]
+            if refusal.code() in _REFUSED:
+                return refusal
+            if not refusal.retriable() or time.monotonic() > until_s:
+                log.warning("permission to use transactions not verified", reason=refusal.str())
                 return None
         else:
             return None

@@ -1,4 +1,4 @@
-"""Topics read with no consumer group that outlives it: from the beginning, between two offsets, the last record."""
+"""Reads topics without a lasting consumer group: from the beginning, between two offsets, or the last record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.config.settings import Settings
 from streams.errors import BetraceError, NotDoneError, StateError
 
 ANSWER_S = 30.0
-ASK_S = 3.0
+QUERY_TIMEOUT_S = 3.0
 TAIL_COUNT = 16
 PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001, confluent-kafka has no public name for it
 GONE = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001, confluent-kafka has no public name for it
@@ -23,10 +23,10 @@ Stopping = Callable[[], bool]
 
 @contextmanager
 def reading(settings: Settings, topic: str) -> Iterator[Consumer]:
-    """A consumer of every partition of `topic`, from the beginning.
+    """Yield a consumer of every partition of `topic`, from the beginning.
 
     Raises:
-        StateError: there is no such topic, or no broker answers.
+        StateError: the topic does not exist, or no broker answers.
     """
     with unsubscribed(settings) as consumer:
         try:
@@ -40,10 +40,10 @@ def reading(settings: Settings, topic: str) -> Iterator[Consumer]:
 
 
 def read(settings: Settings, topic: str) -> Iterator[Message]:
-    """Every message of `topic`, partition by partition as they come, up to the ends as they are now.
+    """Yield every message of `topic` up to its current ends, partitions interleaved as they arrive.
 
     Raises:
-        StateError: it cannot be read whole, or no broker answers.
+        StateError: the topic cannot be read completely, or no broker answers.
     """
     with reading(settings, topic) as consumer:
         waiting = {at.partition for at in consumer.assignment()}
@@ -65,10 +65,10 @@ def read(settings: Settings, topic: str) -> Iterator[Message]:
 
 
 def between(settings: Settings, at: TopicPartition, to_offset: int, stopping: Stopping) -> Iterator[Message]:
-    """The messages of one partition from `at.offset` on, below `to_offset`, in order.
+    """Yield the messages of one partition from `at.offset` up to but not including `to_offset`, in order.
 
     Raises:
-        NotDoneError: no broker answers, the first are gone, or `stopping` says that they are not wanted any more.
+        NotDoneError: no broker answers, the first messages were deleted, or `stopping` returned true.
         StateError: the brokers refuse.
     """
     if at.offset >= to_offset:
@@ -89,30 +89,30 @@ def between(settings: Settings, at: TopicPartition, to_offset: int, stopping: St
                 offset = message.offset() or 0
                 if error is None and offset < to_offset:
                     yield message
-                # The end says its offset too: behind the last record there may be markers of transactions.
+                # The end has an offset, too: transaction markers may follow the last record.
                 if offset >= to_offset - (error is None):
                     return
 
 
 def last(settings: Settings, topic: str, number: int, stopping: Stopping) -> Message | None:
-    """The last record of one partition, None when it has none; raises as `between` does."""
+    """Return the last record of one partition, None when it has none; raises as `between` does."""
     for messages in tails(settings, topic, number, stopping):
-        found = None
+        newest = None
         for message in messages:
-            found = message
-        if found is not None:
-            return found
+            newest = message
+        if newest is not None:
+            return newest
     return None
 
 
 def tails(settings: Settings, topic: str, number: int, stopping: Stopping) -> Iterator[Iterator[Message]]:
-    """The records at the end of one partition, each time more of them until it is all; raises as `between` does."""
+    """Yield the records at the end of one partition, repeatedly and more each time; raises as `between` does."""
     try:
         with unsubscribed(settings) as consumer:
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ASK_S)
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=QUERY_TIMEOUT_S)
     except KafkaException as error:
-        raise NotDoneError(f"where {topic}[{number}] ends is not known: {error}") from error
-    # Transactions leave markers between the records, and compaction holes.
+        raise NotDoneError(f"the end of {topic}[{number}] could not be queried: {error}") from error
+    # Transactions leave markers between the records, and compaction leaves gaps.
     count = TAIL_COUNT
     while high > low:
         start = max(low, high - count)
@@ -124,8 +124,8 @@ def tails(settings: Settings, topic: str, number: int, stopping: Stopping) -> It
 
 @contextmanager
 def unsubscribed(settings: Settings) -> Iterator[Consumer]:
-    """A consumer that joins no group, for whoever assigns partitions to it."""
-    # The group is only a name that the client insists on: nothing is committed and nobody joins.
+    """Yield a consumer that joins no group and has no partitions assigned."""
+    # The client requires a group id; nobody joins the group, and nothing is committed.
     consumer = Consumer(
         {
             **settings.client(),
@@ -133,7 +133,7 @@ def unsubscribed(settings: Settings) -> Iterator[Consumer]:
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "error",
-            # At a partition's end the broker would wait for more for half a second before it says so.
+            # At the end of a partition the broker would wait half a second for more before it reports the end.
             "fetch.wait.max.ms": 20,
         }
     )
@@ -145,12 +145,12 @@ def unsubscribed(settings: Settings) -> Iterator[Consumer]:
 
 def _unread(at: TopicPartition, to_offset: int, error: KafkaError) -> BetraceError:
     if error.retriable() or error.code() == GONE:
-        # The log was cut below it meanwhile: whoever cut it left a checkpoint that says more.
+        # The log was trimmed meanwhile: whoever trimmed it left a newer checkpoint.
         return NotDoneError(f"{at.topic}[{at.partition}] was not read up to {to_offset}: {error.str()}")
     return _unreadable(at.topic, error.str())
 
 
 def _unreadable(topic: str, reason: str) -> StateError:
     return StateError(
-        f"{topic} cannot be read: {reason}", action="see whether the brokers answer and the topic is there"
+        f"{topic} cannot be read: {reason}", action="check that the brokers are reachable and the topic exists"
     )

@@ -1,8 +1,8 @@
-"""Records that no consumer can read: the same error comes at the same offset, however often it is asked for.
+"""Finds records that no consumer can read: the same error occurs at the same offset, however often they are fetched.
 
-In: the errors that a consumer reports of partitions. Out: the ranges of offsets to pass over, each with its error. Such
-is a batch that cannot be inflated within the client's limits, or that is damaged; the client itself never goes past it.
-What must hold: nothing is passed over but what a second consumer cannot read either, and no record beyond it.
+In: the errors that a consumer reports. Out: the ranges of offsets to skip, each with its error. Such a range is a batch
+that cannot be decompressed within the client's limits, or that is damaged; the client itself never moves past it.
+Invariant: only offsets that a second consumer cannot read either are skipped, and no record beyond them.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ log = structlog.get_logger()
 Partition: TypeAlias = tuple[str, int]
 """A topic and a partition."""
 
-TIMES = 5
-"""So often an error is reported at an offset before the records there are given up."""
+ERRORS_TO_PROBE = 5
+"""The number of errors at an offset after which it is probed."""
 ANSWER_S = 30.0
 
 _ENDS = frozenset({PARTITION_EOF, GONE, KafkaError.OFFSET_OUT_OF_RANGE})
@@ -58,14 +58,14 @@ _PASSING = _ENDS | {
     KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
     KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
 }
-"""Errors of brokers, networks and topics, which end when their cause does: no record is to blame."""
+"""Transient errors of brokers, networks and topics, which no record causes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
-    """The records at offsets `[from_offset, to_offset)` of a partition cannot be read.
+class UnreadableRange:
+    """The records at offsets `[from_offset, to_offset)` of a partition that cannot be read.
 
-    Where it is empty a second consumer reads what is there, so the first one must only ask again.
+    An empty range means that a second consumer can read them, so the first one must only fetch again.
     """
 
     source: Partition
@@ -75,92 +75,92 @@ class Unreadable:
 
 
 @dataclass(slots=True)
-class _Stop:
-    """An offset at which an error was reported `count` times, and what was asked of it."""
+class _Suspect:
+    """An offset at which an error was reported `count` times, and the probe of it, if one was started."""
 
     offset: int
     reason: str
     count: int = 0
-    looking: Future[int] | None = None
+    probe: Future[int] | None = None
 
 
-class Obstacles:
-    """The errors at the offsets where partitions stand; `find_end` may block, as `end_of` does."""
+class UnreadableTracker:
+    """Tracks errors at the positions of partitions; `find_end` may block, as `find_batch_end` does."""
 
     def __init__(self, find_end: Callable[[TopicPartition], int]) -> None:
         self._find_end = find_end
-        self._stops: dict[Partition, _Stop] = {}
+        self._suspects: dict[Partition, _Suspect] = {}
 
     @classmethod
-    def of(cls, settings: Settings) -> Obstacles:
-        """Those of this cluster's partitions."""
-        return cls(lambda at: end_of(settings, at))
+    def of(cls, settings: Settings) -> UnreadableTracker:
+        """Create a tracker for the partitions of this cluster."""
+        return cls(lambda at: find_batch_end(settings, at))
 
     def note(self, source: Partition, offset: int, error: KafkaError) -> bool:
-        """Takes in an error that was reported while the partition stood at `offset`; whether it may be a record's."""
+        """Count an error at the position `offset` of a partition; return whether a record may be its cause."""
         if error.code() in _PASSING:
             return False
-        stop = self._stops.get(source)
-        if stop is None or stop.offset != offset:
-            stop = self._stops[source] = _Stop(offset, error.str())
+        suspect = self._suspects.get(source)
+        if suspect is None or suspect.offset != offset:
+            suspect = self._suspects[source] = _Suspect(offset, error.str())
             log.warning(
-                "a record cannot be read, it is asked for again",
+                "a record cannot be read, fetching it again",
                 topic=source[0],
                 partition=source[1],
                 offset=offset,
-                error=stop.reason,
+                error=suspect.reason,
             )
-        stop.count += 1
-        if stop.count >= TIMES and stop.looking is None:
-            place = TopicPartition(*source, offset)
-            stop.looking = background.ask(lambda: self._find_end(place))
+        suspect.count += 1
+        if suspect.count >= ERRORS_TO_PROBE and suspect.probe is None:
+            at = TopicPartition(*source, offset)
+            suspect.probe = background.run_in_background(lambda: self._find_end(at))
         return True
 
     @property
-    def is_looking(self) -> bool:
-        """It is not known yet where something ends that was noted often enough."""
-        return any(stop.looking is not None and not stop.looking.done() for stop in self._stops.values())
+    def is_probing(self) -> bool:
+        """Whether a probe is still running."""
+        return any(suspect.probe is not None and not suspect.probe.done() for suspect in self._suspects.values())
 
-    def step(self) -> list[Unreadable]:
-        """What is known by now of offsets that were noted often enough; it is said once."""
-        found: list[Unreadable] = []
-        for source, stop in list(self._stops.items()):
-            if stop.looking is None or not stop.looking.done():
+    def step(self) -> list[UnreadableRange]:
+        """Return the results of completed probes, each once."""
+        ranges: list[UnreadableRange] = []
+        for source, suspect in list(self._suspects.items()):
+            if suspect.probe is None or not suspect.probe.done():
                 continue
-            # Whatever the answer, another error at this offset begins anew.
-            del self._stops[source]
+            # Whatever the answer, the count starts over with the next error at this offset.
+            del self._suspects[source]
             try:
-                end = stop.looking.result()
+                end = suspect.probe.result()
             except (NotDoneError, KafkaException) as error:
-                log.warning("how far records cannot be read is not known yet", topic=source[0], error=str(error))
+                log.warning("probe of unreadable records failed, retrying", topic=source[0], error=str(error))
             else:
-                found.append(Unreadable(source, stop.offset, end, stop.reason))
-        return found
+                ranges.append(UnreadableRange(source, suspect.offset, end, suspect.reason))
+        return ranges
 
 
-class Passing:
-    """Lets somebody who only looks read on behind what cannot be read, each time with a warning of what is left out.
+class UnreadableSkipper:
+    """Lets a tool skip what cannot be read, with a warning for each range.
 
-    `find_end` is that of `Obstacles`.
+    `find_end` is that of `UnreadableTracker`.
     """
 
     def __init__(self, find_end: Callable[[TopicPartition], int]) -> None:
-        self._obstacles = Obstacles(find_end)
+        self._tracker = UnreadableTracker(find_end)
 
     def note(self, message: Message, error: KafkaError) -> bool:
-        """Takes in an error in the place of a record; whether reading may go on behind it."""
+        """Count an error in place of a record; return whether reading can continue."""
         offset = message.offset()
         if error.fatal() or offset is None or offset < 0:
             return False
-        # The error names the first offset of the batch, wherever in it reading began.
-        return self._obstacles.note((message.topic() or "", message.partition() or 0), offset, error)
+        # The error has the first offset of the batch, wherever in it reading started.
+        return self._tracker.note((message.topic() or "", message.partition() or 0), offset, error)
 
     def step(self, client: Consumer) -> None:
-        """Lets the client go on behind what is known by now to be unreadable."""
-        for each in self._obstacles.step():
+        """Move the client past what has been found to be unreadable."""
+        for each in self._tracker.step():
             if each.to_offset > each.from_offset:
                 log.warning(
-                    "records cannot be read and are passed over",
+                    "records cannot be read, skipped",
                     topic=each.source[0],
                     partition=each.source[1],
                     offset=each.from_offset,
@@ -171,68 +171,68 @@ class Passing:
 
 
 def seek(client: Consumer, at: TopicPartition) -> None:
-    """Lets the client go on at an offset; where it cannot just now, its next errors are looked at again."""
+    """Move the client to an offset; if it cannot seek now, its next errors will be probed again."""
     try:
         client.seek(at)
     except KafkaException as error:
-        log.warning("reading does not go on yet", topic=at.topic, partition=at.partition, error=str(error))
+        log.warning("seek failed, retrying", topic=at.topic, partition=at.partition, error=str(error))
 
 
-class _Found(NamedTuple):
-    """What is at an offset: an unreadable batch, told by its code and its first offset, or something else."""
+class _ProbeResult(NamedTuple):
+    """What is at an offset: an unreadable batch, identified by its code and first offset, or anything else."""
 
     code: int | None
     first_offset: int | None = None
 
 
-def end_of(settings: Settings, at: TopicPartition) -> int:
-    """The first offset that is not in the batch at `at.offset`, which cannot be read; that offset when it can be.
+def find_batch_end(settings: Settings, at: TopicPartition) -> int:
+    """Return the first offset after the unreadable batch at `at.offset`; `at.offset` itself if it can be read.
 
-    The client does not say how long a batch is that it cannot read, so offsets behind it are tried: in steps that
-    double until one is of something else, then by halves.
+    The client does not report the length of a batch that it cannot read, so later offsets are probed: in steps that
+    double until one is outside the batch, then by bisection.
 
     Raises:
         NotDoneError: no broker answers.
-        KafkaException: the client does not ask.
+        KafkaException: the client cannot query.
     """
     with unsubscribed(settings) as client:
         return find_end(client, at)
 
 
 def find_end(client: Consumer, at: TopicPartition) -> int:
-    """As `end_of`, with a consumer that is used for nothing else."""
-    here = _look(client, at, at.offset)
+    """Do what `find_batch_end` does, with a consumer that is used for nothing else."""
+    here = _probe(client, at, at.offset)
     if here.code is None:
         return at.offset
     inside, step = at.offset, 1
-    while _look(client, at, inside + step) == here:
+    while _probe(client, at, inside + step) == here:
         inside, step = inside + step, 2 * step
     beyond = inside + step
     while beyond - inside > 1:
         middle = (inside + beyond) // 2
-        if _look(client, at, middle) == here:
+        if _probe(client, at, middle) == here:
             inside = middle
         else:
             beyond = middle
     return beyond
 
 
-def _look(client: Consumer, at: TopicPartition, offset: int) -> _Found:
+def _probe(client: Consumer, at: TopicPartition, offset: int) -> _ProbeResult:
     client.assign([TopicPartition(at.topic, at.partition, offset)])
     deadline_s = time.monotonic() + ANSWER_S
     while time.monotonic() < deadline_s:
         message = client.poll(0.2)
-        found = None if message is None else _found(message)
-        if found is not None:
-            return found
+        result = None if message is None else _probe_result(message)
+        if result is not None:
+            return result
     raise NotDoneError(f"{at.topic}[{at.partition}] was not read at {offset}")
 
 
-def _found(message: Message) -> _Found | None:
-    """What a message says is there; None when it is of brokers and networks."""
+def _probe_result(message: Message) -> _ProbeResult | None:
+    """Return what a message tells about its offset; None when it is about brokers and networks."""
     error = message.error()
     if error is None or error.code() in _ENDS:
-        return _Found(None)
+        return _ProbeResult(None)
     if error.code() in _PASSING or message.topic() is None:
         return None
-    return _Found(error.code(), message.offset())
+    return _ProbeResult(error.code(), message.offset())

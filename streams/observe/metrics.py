@@ -288,7 +288,7 @@ class Times(Protocol):
     """What a source partition's time counted since it was last taken."""
 
     skewed_count: int
-    kept_count: int
+    held_back_count: int
     behind_count: int
     out_of_bounds_count: int
 
@@ -296,10 +296,10 @@ class Times(Protocol):
 def take_times(topic: str, times: Times) -> None:
     """Adds what a source partition's time counted, and sets it to 0."""
     RECORDS_SKEWED.labels(topic).inc(times.skewed_count)
-    RECORDS_KEPT.labels(topic).inc(times.kept_count)
+    RECORDS_KEPT.labels(topic).inc(times.held_back_count)
     RECORDS_BEHIND.labels(topic).inc(times.behind_count)
     RECORDS_OUT_OF_BOUNDS.labels(topic).inc(times.out_of_bounds_count)
-    times.skewed_count = times.kept_count = times.behind_count = times.out_of_bounds_count = 0
+    times.skewed_count = times.held_back_count = times.behind_count = times.out_of_bounds_count = 0
 
 
 def totals(stage: str | None = None) -> dict[str, int]:

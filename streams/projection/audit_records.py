@@ -1,14 +1,14 @@
-"""`extract(value, kind)`: the audit records in one source record.
+"""Extracts the audit records from one source record.
 
-In: the value of a Kafka record, what is redacted, and the room that its size gives them. Out: its spans and log records
-with an `audit.*` attribute, in their order, also log records without a trace. What must hold: whatever the bytes,
-nothing is raised; of what is no OTLP there is nothing, because ingest keeps that as a dead letter. A resource and a
-scope are converted once for all their records, which are made one at a time: a small record may hold many under one
-large resource.
+In: the value of a Kafka record, the redaction, and the room that the record's size gives. Out: its spans and log
+records with an `audit.*` attribute, in their order, including log records without a trace. Invariants: whatever the
+bytes, nothing is raised; a record that is not OTLP yields nothing, because ingest keeps it as a dead letter. A resource
+and a scope are converted once for all their records, and the records are made one at a time, because a small request
+may have many of them under one large resource.
 
-They are whole where there is room. Else what their resources and scopes say is cut first to 64 bytes a text, then left
-out, with a digest of it in its place. What a span or log record says itself is never cut here: as JSON it takes at most
-six times its bytes in the source record, but for a keyed hash in the place of a redacted value.
+Records are complete where there is room. Otherwise the texts of their resources and scopes are first truncated to 64
+bytes each, then replaced by a digest. The contents of a span or log record itself are never truncated here: as JSON
+they take at most six times their bytes in the source record, except for a keyed hash in place of a redacted value.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from topics.records.audit import AuditEvent, AuditRecord, Value
 from topics.values import CUT, digest, shortened
 
 OWN_FACTOR = 6
-"""As JSON a record takes at most so many times the bytes that it has in a request: a control character is an escape."""
+"""The most bytes that a record takes as JSON per byte in a request: a control character becomes an escape."""
 
 TEXT_BYTES = 64
 
@@ -50,14 +50,14 @@ def extract(
     redaction: Redaction = NOT_REDACTED,
     room_bytes: int | None = None,
 ) -> Iterator[AuditRecord]:
-    """The audit records, in the order of the request; without `room_bytes` they are whole.
+    """Yield the audit records, in the order of the request; without `room_bytes` they are complete.
 
     >>> span = b'{"name":"grant","attributes":[{"key":"audit.action","value":{"stringValue":"role_update"}}]}'
     >>> [found] = extract(b'{"resourceSpans":[{"scopeSpans":[{"spans":[%s]}]}]}' % span, RecordKind.SPANS)
     >>> found.name, found.attributes
     ('grant', {'audit.action': 'role_update'})
     """
-    # One search tells nearly every record that has none; JSON may write the letters as escapes.
+    # One search excludes nearly every record without audit records; JSON may write the letters as escapes.
     if not value or not (_MARK in value or _ESCAPE in value):
         return
     try:
@@ -70,14 +70,14 @@ def extract(
     for sender in senders:
         for group in sender.groups:
             for span in group.spans:
-                yield _kept(_span(request, span), sender, group, redaction)
+                yield _complete(_span(request, span), sender, group, redaction)
             for log in group.logs:
-                yield _kept(_log(request, log), sender, group, redaction)
+                yield _complete(_log(request, log), sender, group, redaction)
 
 
 @dataclass(slots=True)
 class _Group:
-    """The spans or log records of one scope that are audit records, and what all of them say of the scope."""
+    """The spans or log records of one scope that are audit records, and the scope's contents that they share."""
 
     spans: Sequence[otlp.Span]
     logs: Sequence[otlp.LogRecord]
@@ -91,45 +91,45 @@ class _Group:
 
 @dataclass(slots=True)
 class _Sender:
-    """What all audit records of a resource say of it."""
+    """The contents of a resource that all its audit records share."""
 
     resource: dict[str, Value]
     service: str | None
     groups: list[_Group]
-    is_cut: bool = False
+    is_truncated: bool = False
 
     def shared_bytes(self) -> int:
-        """What resource and scopes take in all records."""
+        """Return the size of the resource and the scopes in all records together."""
         resource_bytes = len(audit.json((self.resource, self.service)))
         scopes_bytes = [group.count * len(audit.json((group.scope, group.scope_name))) for group in self.groups]
         return resource_bytes * sum(group.count for group in self.groups) + sum(scopes_bytes)
 
     def shorten(self) -> None:
-        """Cuts long texts of the resource and the scopes."""
-        self.resource, self.service, self.is_cut = _all_short(self.resource), _name_short(self.service), True
+        """Truncate long texts of the resource and the scopes."""
+        self.resource, self.service, self.is_truncated = _all_short(self.resource), _name_short(self.service), True
         for group in self.groups:
             group.scope, group.scope_name = _all_short(group.scope), _name_short(group.scope_name)
 
     def leave_out(self) -> None:
-        """Leaves a digest of what resource and scopes say."""
+        """Replace the contents of the resource and the scopes by a digest."""
         scopes = [(group.scope, group.scope_name) for group in self.groups]
         self.resource = {CUT: digest(audit.json((self.resource, self.service, scopes)))}
-        self.service, self.is_cut = None, True
+        self.service, self.is_truncated = None, True
         for group in self.groups:
             group.scope, group.scope_name = {}, None
 
 
 def _fit(senders: Sequence[_Sender], room_bytes: int) -> None:
-    """Cuts what resources and scopes say until it has room in all records together, or nothing is left of it."""
-    for cut in (_Sender.shorten, _Sender.leave_out):
+    """Truncate resources and scopes until they fit in all records together, or only digests are left."""
+    for reduce in (_Sender.shorten, _Sender.leave_out):
         if sum(sender.shared_bytes() for sender in senders) <= room_bytes:
             return
         for sender in senders:
-            cut(sender)
+            reduce(sender)
 
 
 def _senders(request: otlp.Request, redaction: Redaction) -> Iterator[_Sender]:
-    """The resources that have audit records."""
+    """Yield the resources that have audit records."""
     for spans_of in request.resource_spans:
         groups = [
             _Group(spans, (), _origin(request, of_scope.scope, redaction), of_scope.scope.name or None)
@@ -154,19 +154,19 @@ def _sender(resource: dict[str, Value], groups: list[_Group]) -> _Sender:
 
 
 def _origin(request: otlp.Request, origin: otlp.Resource | otlp.Scope, redaction: Redaction) -> dict[str, Value]:
-    """What a resource or a scope says, redacted before any of it is cut: a digest must be of what may be kept."""
+    """Convert a resource or scope and redact it before truncation: a digest must be of redacted contents."""
     return redacted_attributes(_all(request, origin.attributes), redaction)
 
 
-def _kept(own: AuditRecord, sender: _Sender, group: _Group, redaction: Redaction) -> AuditRecord:
-    """What a span or log record says itself, redacted, and what its resource and scope say."""
+def _complete(own: AuditRecord, sender: _Sender, group: _Group, redaction: Redaction) -> AuditRecord:
+    """Redact the contents of a span or log record, and add those of its resource and scope."""
     return msgspec.structs.replace(
         redacted(own, redaction),
         service=sender.service,
         resource=sender.resource,
         scope=group.scope,
         scope_name=group.scope_name,
-        is_cut=sender.is_cut,
+        is_cut=sender.is_truncated,
     )
 
 
@@ -219,14 +219,14 @@ def _name_short(name: str | None) -> str | None:
 
 
 def _short(value: Value) -> Value:
-    """The value, or the beginning of its text where that is long."""
-    said = audit.text(value)
-    short = _name_short(said)
-    return value if short == said else short
+    """Return the value, or its truncated text if that is long."""
+    text = audit.text(value)
+    short = _name_short(text)
+    return value if short == text else short
 
 
 def _json(value: otlp.Value) -> Value:
-    """A value as JSON can say it: numbers that it lacks become the text that OTLP/JSON uses for them."""
+    """Convert a value for JSON: numbers that it lacks become the text that OTLP/JSON uses for them."""
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, bytes):

@@ -1,8 +1,8 @@
-"""`redacted(record, redaction)`: a record of the audit trail as it may be kept.
+"""Redacts records of the audit trail.
 
-In: a record of the trail and what is redacted. Out: the record, each attribute of a redacted name as the redaction says
-wherever it stands: on the span or log record, its events, its scope, its resource, in a body, inside another value.
-What is no attribute (a span's name, a status message, a body that is text) stays as it is.
+In: a record and the redaction. Out: the record with every attribute of a redacted name treated, wherever it occurs: on
+the span or log record, its events, its scope, its resource, in a body, inside another value. What is not an attribute
+(a span's name, a status message, a body that is text) stays as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SERVICE = "service.name"
 
 
 def redacted(record: AuditRecord, redaction: Redaction) -> AuditRecord:
-    """The record as it may be kept.
+    """Return the redacted record.
 
     >>> from streams.projection.redact import Treatment
     >>> record = AuditRecord(schema=1, name="grant", attributes={"user.id": "ann", "audit.action": "grant"})
@@ -40,7 +40,7 @@ def redacted(record: AuditRecord, redaction: Redaction) -> AuditRecord:
 
 
 def redacted_attributes(attributes: dict[str, Value], redaction: Redaction) -> dict[str, Value]:
-    """Attributes as they may be kept."""
+    """Return redacted attributes."""
     return {name: _within(value, redaction) for name, value in redaction.redacted(attributes).items()}
 
 

@@ -1,15 +1,15 @@
-"""How much may be written of one source record: its facts, within a bound.
+"""Bounds what is written of one source record: the facts within its budget.
 
-In: the spans of a record, trace by trace, and the room that the record's size gives it (`Budget`). Out: its facts. What
-must hold: the facts of a record never take more than its room, whatever the record. What is shown gives way first:
+In: the spans of a record, trace by trace, and the room that the record's size gives (`Budget`). Out: its facts.
+Invariant: the facts of a record never exceed its room, whatever the record. What signals show gives way first:
 
     whole      witnesses as the projection makes them
-    shortened  texts of more than 64 bytes are cut, with a mark and a digest of what they were
-    bare       a witness is a digest of what it was
+    shortened  texts of more than 64 bytes are truncated, with a mark and a digest of the original
+    bare       a witness is only a digest of the original
     refused    even bare facts are too large: the record is a dead letter, and its traces with hits are incomplete
 
-Verdicts depend on neither of the first three. Whether a record is refused depends on its bare facts alone, so replay,
-which may show less or more of a span than ingest does, refuses the same records.
+Verdicts do not depend on the first three. Whether a record is refused depends on its bare facts alone, so replay, which
+may show less or more of a span than ingest does, refuses the same records.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from topics.values import CUT, digest, shortened
 
 log = structlog.get_logger()
 
-LEAST_BYTES = 64 << 10
+MIN_BYTES = 64 << 10
 FACTOR = 16
 _FACTS_EIGHTHS = 5
-"""So much of the budget the facts may take: the audit trail, cut, takes at most six times the record's size."""
+"""The share of the budget for facts; the audit trail, truncated, takes at most six times the record's size."""
 
 FACT_BYTES = 128 << 10
-"""A larger fact is cut as well: one must fit in a facts message beside what is said of the source partitions."""
+"""The limit of one fact: it must fit into a facts message beside the data of the source partitions."""
 
 TEXT_BYTES = 64
 BARE_WITNESS_BYTES = 36
 _IDENTITY_BYTES = 16
 BARE_FACT_BYTES = BARE_WITNESS_BYTES + 24 + _IDENTITY_BYTES
-"""A fact that says nothing of keys takes so much at most: atom, identity and start beside its witness."""
+"""The most that a fact without keys takes: atom, identity and start beside its witness."""
 KEY_BYTES = 16
-"""What one value of a key takes in a fact; a span has seldom more of a key."""
+"""The size of one value of a key in a fact; a span seldom has more than one per key."""
 
 CHUNK = 64
-"""So many facts are measured together, which as they are take less than a megabyte."""
+"""Facts that are measured together; whole ones take less than a megabyte."""
 
 _FAULTS = (ArithmeticError, LookupError, RecursionError, TypeError, ValueError)
 _encode = msgspec.msgpack.Encoder().encode
@@ -63,25 +63,25 @@ class _Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How many bytes may be written of a source record: `factor` times its size, or 64 KiB when that is more."""
+    """The bytes that may be written of a source record: `factor` times its size, but at least 64 KiB."""
 
     factor: int = FACTOR
 
     @property
     def facts_share(self) -> tuple[int, int]:
-        """How much of the budget is for facts, as a fraction."""
+        """The share of the budget for facts, as a fraction."""
         return _FACTS_EIGHTHS, 8
 
     def total_bytes(self, record_bytes: int) -> int:
-        """What facts and audit records of a record may take together.
+        """Return the size of facts and audit records that a record may have in total.
 
         >>> Budget().total_bytes(100), Budget().total_bytes(1_000_000)
         (65536, 16000000)
         """
-        return max(LEAST_BYTES, self.factor * record_bytes)
+        return max(MIN_BYTES, self.factor * record_bytes)
 
     def facts_bytes(self, record_bytes: int) -> int:
-        """What its facts may take."""
+        """Return the size of the facts that a record may have."""
         return self.total_bytes(record_bytes) * _FACTS_EIGHTHS // 8
 
 
@@ -91,7 +91,7 @@ DEFAULT_BUDGET = Budget()
 class RecordFacts:
     """The facts of one record; `reason` says why it is refused, None while it is not.
 
-    `size_bytes` is what the facts take so far.
+    `size_bytes` is the size of the facts so far.
     """
 
     def __init__(self, projector: Projector, room_bytes: int) -> None:
@@ -105,26 +105,26 @@ class RecordFacts:
         self._kept: list[list[Fact]] = []
 
     def of_trace(self, spans: list[Span]) -> list[Fact]:
-        """The facts of spans of one trace.
+        """Return the facts of spans of one trace.
 
-        A list that was given before may be cut by it, and is empty as soon as the record is refused.
+        A later call may shorten the facts in this list, and empties it if the record is refused.
         """
         kept: list[Fact] = []
         if self.reason is None:
             self._kept.append(kept)
             try:
                 facts = self._projector.each(spans, self._shown)
-                # Some at a time: measuring them one by one would take as long as making them.
+                # In chunks: measuring facts one by one would take as long as making them.
                 while self.reason is None and (chunk := [*islice(facts, CHUNK)]):
                     self._add(kept, chunk)
             except _FAULTS as error:
-                # A fault of this program must not end ingest, at each start again, for one record of a sender.
-                log.exception("a record cannot be projected: report this as a bug")
+                # A bug of this program must not end ingest, again at each start, because of one sender's record.
+                log.exception("projection of a record failed: report this as a bug")
                 self._refuse(f"projection failed: {type(error).__name__}")
         return kept
 
     def _add(self, kept: list[Fact], facts: list[Fact]) -> None:
-        """Adds facts, unless the record is refused for them."""
+        """Add facts, unless they exceed the budget and the record is refused."""
         bare_bytes = [_bare_bytes(fact) for fact in facts]
         self._bare_bytes += sum(bare_bytes)
         if self._bare_bytes > self._room_bytes or max(bare_bytes) > FACT_BYTES:
@@ -151,7 +151,7 @@ class RecordFacts:
 
 
 class TraceFacts(NamedTuple):
-    """What one record says of one trace; `is_incomplete`: it has hits that are not among the facts."""
+    """One trace of a record; `is_incomplete`: it has hits that are not among the facts."""
 
     trace_id: bytes
     span_count: int
@@ -161,9 +161,9 @@ class TraceFacts(NamedTuple):
 
 
 class Projection(NamedTuple):
-    """What a record says of each of its traces; most have no facts.
+    """All traces of a record; most have no facts.
 
-    `reason` says why the record is refused, None when it is not; `size_bytes` is what its facts take.
+    `reason` says why the record is refused, None when it is not; `size_bytes` is the size of its facts.
     """
 
     traces: list[TraceFacts]
@@ -172,28 +172,28 @@ class Projection(NamedTuple):
 
 
 def project(decoded: Decoded, projector: Projector, room_bytes: int) -> Projection:
-    """What a record says of each of its traces, in no more than so many bytes."""
+    """Project the traces of a record, within `room_bytes`."""
     facts = RecordFacts(projector, room_bytes)
-    told = [
+    per_trace = [
         (trace_id, trace, facts.of_trace(trace.spans) if trace.spans else [])
         for trace_id, trace in decoded.traces.items()
     ]
     is_refused = facts.reason is not None
     traces = [
-        TraceFacts(trace_id, trace.span_count, trace.root_seen, found, is_refused and bool(trace.spans))
-        for trace_id, trace, found in told
+        TraceFacts(trace_id, trace.span_count, trace.root_seen, of_trace, is_refused and bool(trace.spans))
+        for trace_id, trace, of_trace in per_trace
     ]
     return Projection(traces, facts.reason, facts.size_bytes)
 
 
 def _bare_bytes(fact: Fact) -> int:
-    """What a fact takes at most when its witness is bare."""
+    """Return the most that a fact takes when its witness is bare."""
     keys_bytes = len(_encode(fact.keys)) if fact.keys else 1
     return BARE_FACT_BYTES - _IDENTITY_BYTES + len(fact.identity) + keys_bytes
 
 
 def _at(fact: Fact, level: _Level) -> Fact:
-    """The fact with a witness that shows no more than the level lets it, and less where it is too large."""
+    """Return the fact with its witness reduced to the level, or further if the fact is too large."""
     if level is _Level.WHOLE:
         if len(_encode(fact)) <= FACT_BYTES:
             return fact
@@ -201,9 +201,9 @@ def _at(fact: Fact, level: _Level) -> Fact:
     if fact.witness is NOTHING_SHOWN:
         return fact
     if level is _Level.SHORTENED:
-        cut = msgspec.structs.replace(fact, witness=_shortened(fact.witness))
-        if len(_encode(cut)) <= FACT_BYTES:
-            return cut
+        shortened_fact = msgspec.structs.replace(fact, witness=_shortened(fact.witness))
+        if len(_encode(shortened_fact)) <= FACT_BYTES:
+            return shortened_fact
     return msgspec.structs.replace(fact, witness=_bare(_shortened(fact.witness)))
 
 

@@ -1,8 +1,8 @@
-"""`Projector(rules)`: what spans say to the atoms of a rule set.
+"""Projects spans onto the atoms of a rule set.
 
 In: the spans of one trace of a record (`streams.decode.decoder`). Out: their facts. No clock, no I/O; the same record
-and rules give the same facts, live and in replay. Only what rules name, and the identity allow-list, leaves here, each
-value as the redaction says.
+and rules give the same facts, live and in replay. Only what rules name and the identity allow-list contains leaves
+here, with redacted values.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ NOTHING_SHOWN = Witness("", None, None, {})
 VALUE_BYTES = 1024
 SERVICE_BYTES = 256
 SHORT = 64
-"""A shorter text is not worth remembering what becomes of it."""
-CUT_MARK = "…[cut]"
+"""Conversions of shorter texts are not cached."""
+TRUNCATION_MARK = "…[cut]"
 
 
 @dataclass(frozen=True, slots=True)
 class Projector:
-    """A rule set, the identity allow-list, and what is redacted; `interest` is what a decoder must convert for them.
+    """A rule set, the identity allow-list and the redaction; `interest` is what a decoder must convert for them.
 
-    Without `shows`, facts have witnesses with nothing in them: verdicts need none, and they take most of the time.
+    Without `shows`, facts have empty witnesses: verdicts do not use witnesses, and they take most of the time.
     """
 
     rules: RuleSet
@@ -61,26 +61,26 @@ class Projector:
 
     @property
     def interest(self) -> Interest:
-        """The rules' interest, with the identity attributes added to what is converted."""
-        wanted = self.rules.interest
-        return Interest(wanted.names, wanted.every_span, wanted.attributes | set(self.identity))
+        """The rules' interest, with the identity attributes added to the attributes to convert."""
+        interest = self.rules.interest
+        return Interest(interest.names, interest.every_span, interest.attributes | set(self.identity))
 
     @property
     def uncomparable(self) -> list[str]:
-        """The names that pairs compare and the redaction hides without a key: such pairs are never decided."""
+        """The names that pairs compare but that are redacted without a key: such pairs are never decided."""
         keys = {key for atom in self.rules.atoms.values() for key in atom.keys}
         return sorted(key for key in keys if self.redaction.key_hash(key) is None)
 
     def facts(self, trace: TraceSpans) -> list[Fact]:
-        """The facts of one trace of one record, in the order of its spans."""
+        """Return the facts of one trace of one record, in the order of its spans."""
         return self.facts_of(trace.spans)
 
     def facts_of(self, spans: list[Span]) -> list[Fact]:
-        """The facts of spans of one trace, in their order."""
+        """Return the facts of spans of one trace, in their order."""
         return [*self.each(spans, Shown(self))]
 
     def each(self, spans: Iterable[Span], shown: Shown) -> Iterator[Fact]:
-        """As `facts_of`, one after the other; `shown` is the same for all spans of a record."""
+        """Yield what `facts_of` returns; all spans of a record share one `shown`."""
         for span in spans:
             hits = self.rules.hits(span)
             if not hits:
@@ -92,15 +92,15 @@ class Projector:
                 yield Fact(atom.fingerprint, span.identity or span.span_id, span.start_ns, witness, keys)
 
     def services(self, names: Iterable[str]) -> set[str]:
-        """Names of services as they may travel: redacted, and cut at 256 bytes."""
+        """Return names of services as they may be published: redacted, and truncated to 256 bytes."""
         shown = (self.redaction.value(SERVICE, name) for name in names)
-        return {_cut(name, SERVICE_BYTES) for name in shown if isinstance(name, str)}
+        return {_truncate(name, SERVICE_BYTES) for name in shown if isinstance(name, str)}
 
     def _keys(self, atom: Atom, span: Span) -> tuple[KeyHashes, ...] | None:
-        """What pairs compare, hashed: the values as they are on the span, whatever is redacted of them."""
+        """Return the hashes of what pairs compare: the values as they are on the span, before redaction."""
         if atom.pairing is not Pairing.EACH:
             return () if span.start_ns is None else None
-        # Sessions keeps so many; a span with 100,000 events would make a fact that no message holds.
+        # Sessions keeps only this many; a span with 100,000 events would make a fact that fits in no message.
         return smallest(hash_variants(atom.variants(span), [self.redaction.key_hash(key) for key in atom.keys]))
 
 
@@ -114,29 +114,29 @@ class _OfSpan(NamedTuple):
 
 
 class Shown:
-    """What witnesses show of one record: what its spans share, a resource or a long value, is converted once."""
+    """Caches what witnesses show of one record: shared resources and long values are converted once."""
 
     def __init__(self, projector: Projector) -> None:
         self._identity = frozenset(projector.identity)
         self._redaction = projector.redaction
-        # By the object's address, which is its own for as long as it is held here.
+        # By the object's address, which stays its own because the object is held here.
         self._resources: dict[int, tuple[Attributes, str | None, dict[str, Scalar]]] = {}
         self._values: dict[tuple[str, int], tuple[Value, Scalar]] = {}
 
     def of_span(self, span: Span) -> _OfSpan:
-        """What every witness of the span shows."""
+        """Return what every witness of the span shows."""
         _, service, of_resource = self._of_resource(span.resource)
         own = self._identity.intersection(span.attributes)
         attributes = of_resource
         if own:
-            attributes = {**of_resource, **self._travelling({name: span.attributes[name] for name in own})}
-        return _OfSpan(_cut(span.name), service, _duration_ns(span), attributes)
+            attributes = {**of_resource, **self._redacted({name: span.attributes[name] for name in own})}
+        return _OfSpan(_truncate(span.name), service, _duration_ns(span), attributes)
 
     def witness(self, atom: Atom, span: Span, of_span: _OfSpan) -> Witness:
-        """What is shown of a span that satisfied the atom."""
+        """Return the witness of a span that satisfied the atom."""
         attributes = of_span.attributes
         if named := atom.witness(span):
-            attributes = {**attributes, **self._travelling(named)}
+            attributes = {**attributes, **self._redacted(named)}
         in_order = {name: attributes[name] for name in sorted(attributes)}
         return Witness(of_span.name, of_span.service, of_span.duration_ns, in_order)
 
@@ -144,12 +144,12 @@ class Shown:
         known = self._resources.get(id(resource))
         if known is None:
             service = self._redaction.value(SERVICE, resource.get(SERVICE))
-            shown = self._travelling({name: value for name, value in resource.items() if name in self._identity})
-            known = (resource, _cut(service) if isinstance(service, str) else None, shown)
+            shown = self._redacted({name: value for name, value in resource.items() if name in self._identity})
+            known = (resource, _truncate(service) if isinstance(service, str) else None, shown)
             self._resources[id(resource)] = known
         return known
 
-    def _travelling(self, attributes: Attributes) -> dict[str, Scalar]:
+    def _redacted(self, attributes: Attributes) -> dict[str, Scalar]:
         treatments = self._redaction.treatments
         if not treatments:
             return {name: self._value(name, value) for name, value in attributes.items()}
@@ -169,34 +169,34 @@ class Shown:
 
 
 def scalar(value: Value) -> Scalar:
-    """A value as it may travel: text longer than 1 KiB is cut with a mark, what is nested becomes JSON text.
+    """Convert a value for publishing: text over 1 KiB is truncated with a mark, nested values become JSON text.
 
     >>> scalar(["a", 1])
     '["a",1]'
     """
     if isinstance(value, str):
-        return _cut(value)
+        return _truncate(value)
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):
         return value if -(1 << 63) <= value < 1 << 63 else str(value)
-    return _cut(_json(value))
+    return _truncate(_json(value))
 
 
 def _json(value: bytes | list[Value] | dict[str, Value]) -> str:
     try:
         return msgspec.json.encode(value).decode()
     except RecursionError:
-        return CUT_MARK
+        return TRUNCATION_MARK
 
 
-def _cut(text: str, most_bytes: int = VALUE_BYTES) -> str:
+def _truncate(text: str, most_bytes: int = VALUE_BYTES) -> str:
     if len(text) * 4 <= most_bytes:
         return text
     encoded = text[:most_bytes].encode()
     if len(text) <= most_bytes and len(encoded) <= most_bytes:
         return text
-    return encoded[: most_bytes - len(CUT_MARK.encode())].decode(errors="ignore") + CUT_MARK
+    return encoded[: most_bytes - len(TRUNCATION_MARK.encode())].decode(errors="ignore") + TRUNCATION_MARK
 
 
 def _duration_ns(span: Span) -> int | None:

@@ -1,12 +1,12 @@
-"""Redaction: what becomes of an attribute's value before anything is written to facts.
+"""Redacts attribute values before anything is written to facts.
 
-In: `NAME=hash|drop|mask` as an operator writes it, and the key. Out: attributes as they may travel. Rules are judged on
-the values as they were; what leaves ingest, and so every signal, has the redacted ones.
+In: `NAME=hash|drop|mask` as the operator sets it, and the key. Out: attributes as they may be published. Rules are
+judged on the original values; what leaves ingest, and so every signal, has the redacted ones.
 
     hash   `hmac-sha256:` and the HMAC-SHA256 of the value as text, in hex: equal values stay equal, whatever the
-           attribute, and only who has the key can tell which value it was
-    drop   the attribute is not there
-    mask   `[masked]`: that there was a value, and nothing of it
+           attribute, and only the owner of the key can find out the value
+    drop   the attribute is removed
+    mask   `[masked]`: shows that there was a value, and nothing of it
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ HASHED = "hmac-sha256:"
 
 KEY_VARIABLE = "BETRACE_REDACT_KEY"
 KEY_BYTES = 16
-"""The least length of a key: a shorter one could be guessed."""
+"""The minimum length of a key; a shorter one could be guessed."""
 
 
 class Treatment(Enum):
-    """What becomes of a value."""
+    """How a value is redacted."""
 
     HASH = "hash"
     DROP = "drop"
@@ -45,23 +45,23 @@ class Treatment(Enum):
 class Redaction:
     """The treatment of each attribute by name, and the key of the hashes; the key is never shown.
 
-    Raises `ConfigError` when a hash is asked for and there is no key, or a short one.
+    The constructor raises `ConfigError` when a hash is requested and the key is missing or too short.
     """
 
     treatments: Mapping[str, Treatment] = field(default_factory=dict)
     key: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuses hashes that anybody could undo by trying."""
+        """Refuse hashes that anybody could reverse by guessing."""
         if Treatment.HASH not in self.treatments.values():
             return
         if self.key is None:
-            raise ConfigError(f"--redact with hash needs a key: set {KEY_VARIABLE}, or --redact-key-file")
+            raise ConfigError(f"--redact with hash requires a key: set {KEY_VARIABLE}, or --redact-key-file")
         if len(self.key) < KEY_BYTES:
-            raise ConfigError(f"the redaction key has {len(self.key)} bytes, must have at least {KEY_BYTES}")
+            raise ConfigError(f"the redaction key has {len(self.key)} bytes, but must have at least {KEY_BYTES}")
 
     def redacted(self, attributes: Mapping[str, Value]) -> dict[str, Value]:
-        """The attributes as they may travel, in their order.
+        """Return the redacted attributes, in their order.
 
         >>> Redaction({"user.id": Treatment.MASK, "ssn": Treatment.DROP}).redacted({"user.id": 7, "ssn": 1, "a": 2})
         {'user.id': '[masked]', 'a': 2}
@@ -72,10 +72,10 @@ class Redaction:
         return {name: self.value(name, value) for name, value in kept.items()}
 
     def key_hash(self, name: str) -> HashFunction | None:
-        """How a value that pairs compare is hashed, of an attribute that is looked up as `name` below any subject.
+        """Return the hash function for values that pairs compare, of attributes looked up as `name` below any subject.
 
-        Where one of these is redacted the hash is one that only who has the key can tell a value by; None when there
-        is no key: then the value must not leave in any form, and cannot be compared.
+        If one of these attributes is redacted, the hash is keyed, so that only the owner of the key can find out the
+        value. Without a key the result is None: the value must not leave in any form, and cannot be compared.
         """
         if not any(redacted == name or redacted.endswith(f".{name}") for redacted in self.treatments):
             return key_hash
@@ -85,7 +85,7 @@ class Redaction:
         return lambda text: hashlib.blake2b(text.encode(), digest_size=HASH_BYTES, key=secret).digest()
 
     def value(self, name: str, value: Value) -> Value:
-        """The value of attribute `name` as it may travel; None when it is dropped, or was None."""
+        """Return the redacted value of attribute `name`; None when it is dropped, or was None."""
         treatment = self.treatments.get(name)
         if treatment is None or value is None:
             return value
@@ -100,9 +100,9 @@ def _hmac(key: bytes, text: str) -> str:
 
 
 def _text(value: Value) -> str | None:
-    """A value as it is hashed: a text as it is, all else as JSON, so that 17 and "17" have one hash.
+    """Return the text of which the hash is taken: a text itself, anything else as JSON, so 17 and "17" are equal.
 
-    None for a value that JSON cannot say.
+    None for a value that JSON cannot represent.
     """
     if isinstance(value, str):
         return value
@@ -116,27 +116,27 @@ NOT_REDACTED = Redaction()
 
 
 def treatments(text: str) -> dict[str, Treatment]:
-    """The treatments in `NAME=hash,NAME=drop`.
+    """Parse the treatments in `NAME=hash,NAME=drop`.
 
     Raises:
-        ConfigError: one of them is none, or a name has two.
+        ConfigError: an entry is invalid, or a name has two treatments.
 
     >>> treatments("user.id=hash, client.address=mask")
     {'user.id': <Treatment.HASH: 'hash'>, 'client.address': <Treatment.MASK: 'mask'>}
     """
-    found: dict[str, Treatment] = {}
+    parsed: dict[str, Treatment] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, treatment = part.rpartition("=")
         if not name or treatment not in {each.value for each in Treatment}:
-            raise ConfigError(f"{part!r} is no redaction: write NAME=hash, NAME=drop or NAME=mask")
-        if name in found:
-            raise ConfigError(f"{name} has two redactions")
-        found[name] = Treatment(treatment)
-    return found
+            raise ConfigError(f"{part!r} is not a redaction: write NAME=hash, NAME=drop or NAME=mask")
+        if name in parsed:
+            raise ConfigError(f"{name} is redacted twice: keep one of the two")
+        parsed[name] = Treatment(treatment)
+    return parsed
 
 
 def read_key(path: Path | None) -> bytes | None:
-    """The key: what the file holds without the line break at its end, else the environment's; None when neither is.
+    """Read the key: the file without its final line break, else the environment variable; None when neither is set.
 
     Raises:
         ConfigError: the file cannot be read.

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from streams.config.settings import Settings
 from streams.errors import StateError
-from streams.ingest.pace import Pauses
+from streams.ingest.watermark_alignment import PausedPartitions
 from streams.kafka.clients import REPLAY_CONSUMER
 from streams.kafka.reader import GONE
 from streams.kafka.unreadable import seek
@@ -50,7 +50,7 @@ class KafkaFeed:
         # The group is only a name that the client insists on: nobody joins it.
         group = {"group.id": settings.group("readers")}
         self._consumer = Consumer({**settings.client(REPLAY_CONSUMER), **group})
-        self._pauses = Pauses(self._consumer)
+        self._pauses = PausedPartitions(self._consumer)
         self._open = {each.source for each in inputs}
         self._count = BATCH_COUNTS[0]
         self._consumer.assign([TopicPartition(*each.source, each.begin) for each in inputs])

@@ -59,10 +59,10 @@ class Judging:
         partition = self.partition
         said = list(self._verdicts.judge(partition.apply(partition.next_offset, message)))
         sessions = partition.sessions
-        if len(sessions.chains.changed) + len(sessions.presences.kept.changed) >= CHANGED_CHAINS:
+        if len(sessions.chains.changed) + len(sessions.presences.tiers.changed) >= CHANGED_CHAINS:
             self._store.write(sessions.chains, partition.position(), sessions.presences)
             sessions.cool(MEMORY_BYTES)
-        sessions.waiting.shrink(MEMORY_BYTES // 4)
+        sessions.buffer.spill(MEMORY_BYTES // 4)
         return said
 
     def end(self) -> list[Signal]:
@@ -84,12 +84,12 @@ def _partition(settings: Settings, rules: RuleSet, plan: Plan, store: Store, sel
         sessions,
         known.rule_fingerprints,
         out_of_order_ms=settings.out_of_order_ms,
-        position=Position.beginning(0, missing_until_ms=plan.edge_ms),
+        position=Position.initial(0, missing_until_ms=plan.edge_ms),
     )
     if selection is not None:
         # As live did, of what began before it judged, it is told since when each trace is there.
         reach_ms = settings.gap_ms + settings.lateness_ms
         partition.rules.since_ms = dict.fromkeys(selection.fingerprints, selection.live_from_ms - reach_ms)
-        sessions.watch(partition.rules.half_seen_until_ms(reach_ms=reach_ms))
+        sessions.track_presence(partition.rules.half_seen_until_ms(reach_ms=reach_ms))
     sessions.lost = list(plan.lost)
     return partition

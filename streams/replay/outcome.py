@@ -19,7 +19,7 @@ from streams.config.settings import Settings
 from streams.replay.plan import Plan
 from streams.replay.tally import Tally
 from streams.windows.close import Close, CloseReason
-from streams.windows.outcomes import Outcome, outcomes
+from streams.windows.outcomes import Outcome, evaluate_close
 from topics.records import signals
 from topics.signals.finding import Finding
 from topics.signals.sentence import sentence
@@ -113,13 +113,13 @@ class Verdicts:
         for close in closes:
             if close.chain_first_ms >= self._period.to_ms:
                 continue
-            is_half_seen = self._half_seen_until_ms is not None and close.seen_from_ms <= self._half_seen_until_ms
+            is_half_seen = self._half_seen_until_ms is not None and close.known_from_ms <= self._half_seen_until_ms
             if self._period.holds(close.chain_first_ms):
                 if is_half_seen:
                     self.half_seen.add(close.trace_id)
                 else:
                     self.chains += close.window.first == close.chain.first
-            for outcome in outcomes(close, self._rules, self._judged_by, reach_ms=self._reach_ms):
+            for outcome in evaluate_close(close, self._rules, self._judged_by, reach_ms=self._reach_ms):
                 if not self._period.holds(outcome.first_ms):
                     continue
                 if is_half_seen:

@@ -17,11 +17,11 @@ from streams.config.settings import Settings
 from streams.decode import backend
 from streams.decode.decoder import Decoder, Format
 from streams.errors import RecordError, StateError
-from streams.ingest.run_facts import add_to, run_facts
-from streams.ingest.source import Begin, Projected, SourcePartition
+from streams.ingest.batch_facts import add_to_builder, batch_facts
+from streams.ingest.source import Projected, SourcePartition, StartPosition
 from streams.ingest.watermark import PartitionTime
 from streams.kafka.reader import PARTITION_EOF
-from streams.kafka.unreadable import Obstacles, Unreadable
+from streams.kafka.unreadable import UnreadableRange, UnreadableTracker
 from streams.projection.budget import Budget, project
 from streams.projection.project import Projector
 from streams.replay.feed import check
@@ -49,7 +49,7 @@ class Read:
     unreadable: int = 0
     behind: int = 0
     out_of_bounds: int = 0
-    lost: list[Unreadable] = field(default_factory=list)
+    lost: list[UnreadableRange] = field(default_factory=list)
     minutes: set[int] = field(default_factory=set)
 
     def add(self, other: Read) -> None:
@@ -92,14 +92,14 @@ class Reading:
         self._projector = projector
         self._budget = Budget(settings.record_budget)
         self._decoder = Decoder(projector.interest, settings.format)
-        self._read_run = None if settings.format is Format.JSON else backend.run_reader(projector.interest)
+        self._read_batch = None if settings.format is Format.JSON else backend.batch_reader(projector.interest)
         self._ends = {each.source: each.end for each in inputs}
         self._sources = {each.source: _source(settings, each) for each in inputs}
         self._begin = sum(source.next_offset for source in self._sources.values())
         self.open = {each.source for each in inputs if each.begin < each.end}
         # Every input says at least that it has ended.
         self._unsaid = set(self._sources)
-        self._obstacles = Obstacles.of(settings)
+        self._obstacles = UnreadableTracker.of(settings)
 
     @property
     def offsets(self) -> int:
@@ -145,14 +145,14 @@ class Reading:
             source = self._sources[each.source]
             if each.source in self.open and source.next_offset == each.from_offset:
                 if each.to_offset > each.from_offset:
-                    source.pass_over(each.to_offset, local_ms=local_ms)
+                    source.skip(each.to_offset, local_ms=local_ms)
                     self.read.lost.append(each)
                 passed.append(TopicPartition(*each.source, each.to_offset))
         return passed
 
     def waiting_count(self) -> int:
         """How many traces the drafts hold."""
-        return sum(len(source.draft.touches) for source in self._sources.values())
+        return sum(len(source.builder.touches) for source in self._sources.values())
 
     def sections(self, count: int) -> list[list[Section]]:
         """For each of `count` processes what was read since the last call; an input of which nothing was is left out.
@@ -161,12 +161,12 @@ class Reading:
         """
         sections: list[list[Section]] = [[] for _ in range(count)]
         for at, source in self._sources.items():
-            if at not in self._unsaid and source.draft.to_offset == source.draft.from_offset:
+            if at not in self._unsaid and source.builder.to_offset == source.builder.from_offset:
                 continue
             watermark_ms = source.time.watermark_ms
             if at not in self.open:
                 watermark_ms = max(watermark_ms or 0, self._plan.clock_ms)
-            for to, section in enumerate(source.renew_draft().sections(count, watermark_ms)):
+            for to, section in enumerate(source.take_builder().sections(count, watermark_ms)):
                 sections[to].append(section)
         self._unsaid -= self._sources.keys() - self.open
         self.read.behind = sum(source.time.behind_count for source in self._sources.values())
@@ -182,17 +182,17 @@ class Reading:
     def _take(self, messages: list[Message], index: int, source: SourcePartition, local_ms: int) -> int:
         """Takes in the record at an index, or a run of them; returns how many."""
         is_near_end = self._ends[source.topic, source.partition] - source.next_offset < len(messages) - index
-        start = None if is_near_end else source.run_start(local_ms=local_ms, has_logs=_holds_logs(source.topic))
-        if self._read_run is not None and start is not None:
-            run = self._read_run(messages, index, start, source.draft.touches)
+        start = None if is_near_end else source.batch_context(local_ms=local_ms, has_logs=_holds_logs(source.topic))
+        if self._read_batch is not None and start is not None:
+            run = self._read_batch(messages, index, start, source.builder.touches)
             if run.record_count:
-                source.take_run(run, local_ms=local_ms)
+                source.add_batch(run, local_ms=local_ms)
                 told = messages[index : index + run.record_count]
-                for record in run_facts(told, run, self._projector, self._budget):
+                for record in batch_facts(told, run, self._projector, self._budget):
                     if record.reason is not None:
                         self.read.unreadable += 1
                         self._note_hour(record.message, 1)
-                    add_to(source.draft, record)
+                    add_to_builder(source.builder, record)
                 highest_ms = run.highest_ms if run.has_broker_time else None
                 self._count(told, run.first_ms, highest_ms, run.span_count)
                 self._note_hours(told, run.first_ms, highest_ms)
@@ -244,7 +244,7 @@ class Reading:
             span_count = decoded.span_count
         self._count([message], time_ms, time_ms, span_count)
         self._note_hour(message, unreadable)
-        source.take(time_ms, projected, local_ms=local_ms, is_broker_time=stamp == TIMESTAMP_LOG_APPEND_TIME)
+        source.add_record(time_ms, projected, local_ms=local_ms, is_broker_time=stamp == TIMESTAMP_LOG_APPEND_TIME)
 
 
 def _holds_logs(topic: str) -> bool:
@@ -259,8 +259,8 @@ def _place(message: Message) -> Source:
 
 
 def _source(settings: Settings, each: Input) -> SourcePartition:
-    place, begin = TopicPartition(*each.source), Begin(each.begin, EPOCH)
-    source = SourcePartition.at(place, begin, "", each.partition_count, PartitionTime.of(settings), now_ms=0)
+    place, begin = TopicPartition(*each.source), StartPosition(each.begin, EPOCH)
+    source = SourcePartition.starting_at(place, begin, "", each.partition_count, PartitionTime.of(settings), now_ms=0)
     # Up to when records are missing before those that are read, the plan knows better than the first record.
     source.misses_beginning = False
     return source

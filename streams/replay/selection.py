@@ -20,9 +20,9 @@ from streams.config.settings import Settings
 from streams.replay.outcome import Counts, Signal
 from streams.replay.plan import Plan
 from streams.replay.reading import HOUR_MS
-from streams.sessions.counts import hashed
+from streams.sessions.counts import verdict_hashes
 from streams.windows.close import Close
-from streams.windows.outcomes import Outcome, outcomes
+from streams.windows.outcomes import Outcome, evaluate_close
 from topics import partition
 from topics.records import signals
 from topics.records.facts import TICK_MS
@@ -129,10 +129,10 @@ class SelectedVerdicts:
         """Judges windows, each before it asks for the next one; its signals are in the outcomes."""
         for close in closes:
             number = partition.of(close.trace_id, self._selection.partition_count)
-            is_half_seen = self._half_seen_until_ms is not None and close.seen_from_ms <= self._half_seen_until_ms
-            for outcome in outcomes(close, self._rules, self._judged_by, reach_ms=self._reach_ms):
+            is_half_seen = self._half_seen_until_ms is not None and close.known_from_ms <= self._half_seen_until_ms
+            for outcome in evaluate_close(close, self._rules, self._judged_by, reach_ms=self._reach_ms):
                 part = self._selection.parts.get((number, outcome.rule.fingerprint))
-                if part is None or close.seen_from_ms >= part.live_from_ms:
+                if part is None or close.known_from_ms >= part.live_from_ms:
                     continue
                 is_after = outcome.first_ms >= part.live_from_ms
                 if not part.holds(part.live_from_ms - 1 if is_after else outcome.first_ms):
@@ -157,7 +157,7 @@ class SelectedVerdicts:
 
     def _counted(self, number: int, hour_ms: int, close: Close, outcome: Outcome, *, is_after: bool) -> CountedOutcome:
         rule, finding = outcome.rule, outcome.finding
-        leaf, retraction = hashed(close, outcome)
+        leaf, retraction = verdict_hashes(close, outcome)
         record = None
         if finding is not None:
             record = signals.record(

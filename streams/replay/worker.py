@@ -27,7 +27,7 @@ from confluent_kafka import KafkaException
 from dsl import RuleSet, compile_texts
 from streams.config.settings import Settings
 from streams.errors import BetraceError, ConfigError, StateError
-from streams.ingest.pace import Standing, ahead
+from streams.ingest.watermark_alignment import PartitionProgress, too_far_ahead
 from streams.observe import logs
 from streams.projection.project import Projector
 from streams.replay.feed import Feed, KafkaFeed
@@ -264,23 +264,23 @@ class Worker:
 
     def _ahead(self) -> frozenset[Source]:
         """The inputs that must wait for slower ones, whoever reads those, because too much waits in memory."""
-        held_bytes = self._judging.partition.sessions.waiting.held_bytes
+        held_bytes = self._judging.partition.sessions.buffer.held_bytes
         if held_bytes < (ROOM_BYTES // 2 if self._paused else ROOM_BYTES):
             self._paused = frozenset()
         else:
-            self._paused = ahead(self._standings(), self._paused) & self._reading.open
+            self._paused = too_far_ahead(self._standings(), self._paused) & self._reading.open
         return self._paused
 
-    def _standings(self) -> dict[Source, Standing]:
-        marks = self._judging.partition.clock.marks
-        found: defaultdict[Source, Standing] = defaultdict(lambda: Standing(None, None))
+    def _standings(self) -> dict[Source, PartitionProgress]:
+        marks = self._judging.partition.clock.progress
+        found: defaultdict[Source, PartitionProgress] = defaultdict(lambda: PartitionProgress(None, None))
         for each in self._plan.inputs:
             mark = marks.get(each.source)
             if mark is not None and mark.watermark_ms is not None:
                 is_at_end = mark.watermark_ms >= self._plan.clock_ms
-                found[each.source] = Standing(mark.watermark_ms, mark.watermark_ms, is_at_end)
+                found[each.source] = PartitionProgress(mark.watermark_ms, mark.watermark_ms, is_at_end)
             else:
-                found[each.source] = Standing(self._plan.read_from_ms, None)
+                found[each.source] = PartitionProgress(self._plan.read_from_ms, None)
         return found
 
 

@@ -1,12 +1,11 @@
 """Sessions: facts messages in, signals and verdicts out.
 
-app         Faust gives messages, one call at a time
-worker      the facts partitions of this worker, and the protocol of a step
-work        one of them: windows (`streams.windows`), store, publisher
-counts      the chain of counts records
-quota       the limit of signals in an hour
-summaries   what it withheld, summed up over all facts partitions (`inquiries` reads their checkpoints)
-coverage    which input was judged, by which rules
-takeover    where it begins, whoever had it before
-publish     the transactional producer
+app                 the Faust application: delivers messages, one call at a time worker              the facts
+partitions of this worker, and the protocol of a step task                one of them: windows (`streams.windows`),
+store, publisher recovery            how a worker opens a partition, with or without local state last_checkpoint
+finds the checkpoint to resume from publish             the transactional producer counts, coverage    what was judged:
+the chain of counts records; the input, and the rules that judged it quota, summaries    the hourly limit of signals; a
+summary of those that it withheld checkpoint_queries  reads the checkpoints of other facts partitions, for the summaries
+judging             reports from when rules judge start               checks before a start, without taking over a
+partition
 """

@@ -1,10 +1,11 @@
-"""The Faust application that feeds `streams.sessions`: one agent on `betrace.facts`, acknowledging by hand.
+"""The Faust application that drives `streams.sessions`: one agent on `betrace.facts`, with manual acknowledgement.
 
-Faust gives group membership, assignment and prefetch; positions, state and time are ours. An exception inside an agent
-would acknowledge its event, so the agent's loop catches, and the first failure ends the program.
+Faust provides group membership, assignment and prefetch; offsets, state and time are our own. Faust would acknowledge
+an event whose agent raised an exception, so the agent's loop catches everything, and the first failure ends the
+program.
 
-The worker has one thread, in which one call follows the other: the event loop stays free for the group's heartbeats,
-and a worker that waits for brokers takes nothing more in.
+All calls of the worker run in one thread, one after the other. So the event loop stays free for the group's heartbeats,
+and a worker that waits for brokers accepts no further messages.
 """
 
 from __future__ import annotations
@@ -38,23 +39,23 @@ R = TypeVar("R")
 
 LEAVE_S = 2.0
 ALIVE_S = 1.0
-REST_PER_STEP = 3
-"""Steps that take long, because brokers are slow, take at most a quarter of the time."""
+PAUSE_PER_STEP = 3
+"""A step that takes long because brokers are slow is followed by a pause of three times its duration."""
 
 
-class _LeftThread(WorkerThread):  # type: ignore[misc]  # mode says nothing of its types
-    """Faust's consumer thread. Without brokers it may never end, and the program does not wait for it."""
+class _DaemonThread(WorkerThread):  # type: ignore[misc]  # mode says nothing of its types
+    """Faust's consumer thread, as a daemon: without brokers it may never end, and the program must not wait for it."""
 
     def __init__(self, service: ServiceThread, **options: Any) -> None:  # noqa: ANN401, they are a thread's
         super().__init__(service, **options)
         self.daemon = True
 
 
-AIOKafkaConsumerThread.Worker = _LeftThread
+AIOKafkaConsumerThread.Worker = _DaemonThread
 
 
 def application(settings: Settings) -> faust.App:
-    """The Faust application with the settings that work for batches; see the class docs of `faust.App` for each."""
+    """Create the Faust application with settings that suit batches; the class docs of `faust.App` describe each."""
     data_dir = settings.state_dir / settings.group("sessions") / "faust"
     data_dir.mkdir(parents=True, exist_ok=True)
     brokers = ";".join(f"kafka://{address.strip()}" for address in settings.bootstrap.split(","))
@@ -80,15 +81,16 @@ def application(settings: Settings) -> faust.App:
 
 
 def instance_id(settings: Settings) -> str:
-    """A worker's name in its group: the same after a restart, another one for every state directory and host."""
-    place = f"{socket.gethostname()}:{settings.state_dir.resolve()}"
-    return hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
+    """Return the worker's static member id: stable across restarts, different for every host and state directory."""
+    identity = f"{socket.gethostname()}:{settings.state_dir.resolve()}"
+    return hashlib.blake2b(identity.encode(), digest_size=8).hexdigest()
 
 
 class SessionsApp:
-    """Runs a `SessionsWorker` in Faust until `stop` or a failure; made where its loop runs.
+    """Runs a `SessionsWorker` in Faust until `stop` or a failure; create it where its event loop runs.
 
-    With `ends` it tells the supervisor the number of each facts partition that is idle there, once it is durable.
+    With `ends`, it reports the number of each facts partition to the supervisor that has reached them, is idle and has
+    its state on disk.
     """
 
     def __init__(
@@ -107,22 +109,22 @@ class SessionsApp:
         topic = self._app.topic(
             settings.topic("facts"), key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
         )
-        self._app.agent(topic, name="sessions")(self._take)
+        self._app.agent(topic, name="sessions")(self._consume)
         self._app.on_partitions_assigned.connect(self._assign)
         self._app.on_partitions_revoked.connect(self._revoke)
 
     def stop(self) -> None:
-        """Ends `run`; may be called by any thread."""
+        """End `run`; any thread may call this."""
         self._loop.call_soon_threadsafe(self._end)
 
     async def run(self) -> None:
-        """Runs to the end; on the way out makes everything durable and leaves.
+        """Run until stopped; then flush all state and leave the group.
 
         Raises:
-            BetraceError: what ended it, when that was a failure.
+            BetraceError: the failure that ended it.
         """
         await self._app.start()
-        tasks = [asyncio.create_task(self._step_on()), asyncio.create_task(self._say_alive())]
+        tasks = [asyncio.create_task(self._run_steps()), asyncio.create_task(self._report_alive())]
         await self._done.wait()
         try:
             for task in tasks:
@@ -138,17 +140,17 @@ class SessionsApp:
             raise self._failure
         if self._failure is not None:
             raise StateError(
-                f"sessions failed: {self._failure!r}", action="start again; if it comes back, report it as a bug"
+                f"sessions failed: {self._failure!r}", action="start again; if it fails again, report a bug"
             ) from self._failure
 
     async def _leave(self) -> None:
-        """Leaves the group; brokers that do not answer learn it from the silence."""
+        """Leave the group; if the brokers do not answer, the session time-out removes this member."""
         try:
             await asyncio.wait_for(self._app.stop(), LEAVE_S)
         except TimeoutError:
-            log.warning("the brokers do not answer, so the group was not left in order")
+            log.warning("left the group without notice: no broker answers")
 
-    async def _take(self, stream: StreamT[bytes]) -> AsyncIterator[None]:
+    async def _consume(self, stream: StreamT[bytes]) -> AsyncIterator[None]:
         async for event in stream.noack().events():
             try:
                 await self._apply(event)
@@ -161,37 +163,37 @@ class SessionsApp:
     async def _apply(self, event: EventT[bytes]) -> None:
         message = event.message
         value = event.value or b""
-        # A held event keeps its message; its bytes are not needed any more.
+        # An unacknowledged event keeps its message, whose bytes are no longer needed.
         event.value = message.value = None
         await self._call(self._worker.apply, message.partition, message.offset, value, event.ack)
 
-    async def _step_on(self) -> None:
+    async def _run_steps(self) -> None:
         try:
             took_s = 0.0
             while True:
-                await asyncio.sleep(max(self._settings.step_ms / 1000 - took_s, REST_PER_STEP * took_s))
+                await asyncio.sleep(max(self._settings.step_ms / 1000 - took_s, PAUSE_PER_STEP * took_s))
                 self._check_crash()
-                began_s = time.monotonic()
+                start_s = time.monotonic()
                 _acknowledge(await self._call(self._worker.step))
-                took_s = time.monotonic() - began_s
+                took_s = time.monotonic() - start_s
                 if self._ends is not None:
-                    self._say_idle(await self._call(self._worker.idle, self._ends))
+                    self._report_idle(await self._call(self._worker.idle, self._ends))
         except Exception as error:  # noqa: BLE001, a worker that takes in and never steps must not go on
             self._fail(error)
 
-    def _say_idle(self, numbers: frozenset[int]) -> None:
+    def _report_idle(self, numbers: frozenset[int]) -> None:
         for number in sorted(numbers - self._idle):
             supervise.say(str(number))
         self._idle |= numbers
 
-    async def _say_alive(self) -> None:
-        """Apart from the steps: one that waits for brokers is no reason to end the process."""
+    async def _report_alive(self) -> None:
+        """Report liveness independently of the steps: a step may wait for brokers without being stuck."""
         while True:
             self._health.turn()
             await asyncio.sleep(ALIVE_S)
 
     def _check_crash(self) -> None:
-        """A crash inside Faust leaves its services standing still: it must end this program."""
+        """Raise if Faust crashed: it leaves its services standing still, and the program must end."""
         for service in (self._app, self._app.consumer):
             if service.crashed:
                 raise StateError(
@@ -214,7 +216,7 @@ class SessionsApp:
         return {at.partition for at in partitions if at.topic == self._settings.topic("facts")}
 
     async def _call(self, call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Calls the worker in its thread, after what was asked of it before."""
+        """Call the worker in its thread, after the calls before."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(call, *args, **kwargs))
 
     def _end(self) -> None:
@@ -222,7 +224,7 @@ class SessionsApp:
         self._done.set()
 
     def _fail(self, error: BaseException) -> None:
-        """The first failure ends the program; what is broken off by its end is none."""
+        """End the program with its first failure; calls that its end interrupts are not failures."""
         if not self._done.is_set():
             self._failure = error
         self._end()

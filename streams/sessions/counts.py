@@ -1,9 +1,9 @@
-"""The counts records of one facts partition: what each step adds and takes back, as links of one chain.
+"""The counts records of one facts partition: what each step adds and retracts, as links of one hash chain.
 
-In: outcomes, as values. Out: `topics.records.verdicts.VerdictCounts` with their bytes. Pure but for its own sums.
+In: outcomes, as values. Out: `topics.records.verdicts.VerdictCounts` with their bytes. Pure except for its own sums.
 
-What must hold: `counted` is remembered in the transaction that publishes the records it sums up. So a worker that takes
-over goes on with the next number, and no number is on the topic twice.
+Invariant: `counted` is stored in the transaction that publishes the records it sums up. So a worker that takes over
+continues with the next number, and no number is on the topic twice.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from topics.records.verdicts import (
 )
 
 APPLICABLE = frozenset({Verdict.HELD.value, Verdict.BROKEN.value, Verdict.UNDETERMINED.value})
-"""The verdicts of which there are leaves."""
+"""The verdicts that have a leaf."""
 
 
 class CountsKey(NamedTuple):
@@ -59,21 +59,21 @@ class _Cell:
 
     @property
     def is_full(self) -> bool:
-        """Another verdict, which brings two hashes at most, could be too many."""
+        """Whether another verdict, which adds up to two hashes, might exceed the limit."""
         return len(self.leaves) + len(self.retractions) + 2 > LEAVES_LIMIT
 
 
-def minute(time_ms: int) -> int:
-    """The begin of the minute that a time is in.
+def minute_start_ms(time_ms: int) -> int:
+    """Return the start of the minute that contains a time.
 
-    >>> minute(119_999)
+    >>> minute_start_ms(119_999)
     60000
     """
     return time_ms // MINUTE_MS * MINUTE_MS
 
 
-def hashed(close: Close, outcome: Outcome) -> tuple[bytes | None, bytes | None]:
-    """The hashes of the verdict that an outcome adds and of the one that it takes back; None of one without a leaf."""
+def verdict_hashes(close: Close, outcome: Outcome) -> tuple[bytes | None, bytes | None]:
+    """Return the hashes of the verdict that an outcome adds and of the one it retracts; None for one without a leaf."""
     verdict, previous = outcome.verdict, outcome.previous
     if verdict == previous:
         return None, None
@@ -90,7 +90,7 @@ def hashed(close: Close, outcome: Outcome) -> tuple[bytes | None, bytes | None]:
 
 
 class VerdictTally:
-    """The verdicts that one facts partition gave since the last step; `counted` is the chain before them.
+    """The verdicts of one facts partition since the last step; `counted` is the end of the chain before them.
 
     `origin` says who judges.
     """
@@ -111,10 +111,10 @@ class VerdictTally:
         leaf: bytes | None,
         retraction: bytes | None,
     ) -> None:
-        """Adds what one rule says of one chain.
+        """Count the verdict of one rule on one chain.
 
-        `previous` is the verdict it takes back, `excepted` a delta; `leaf` and `retraction` are the hashes of the two,
-        None for a verdict that has none. A verdict that stays as it was changes no count.
+        `previous` is the verdict that it replaces, `excepted` a delta; `leaf` and `retraction` are the hashes of the
+        two, None for a verdict without one. An unchanged verdict changes no count.
         """
         if verdict == previous and not excepted:
             return
@@ -133,12 +133,12 @@ class VerdictTally:
             cell.retractions += [] if retraction is None else [retraction]
 
     def add_outcome(self, generation: int, close: Close, outcome: Outcome) -> None:
-        """Adds an outcome of a close."""
+        """Count an outcome of a close."""
         rule = outcome.rule
         mode: RuleMode = "live" if rule.mode is Mode.LIVE else "shadow"
-        leaf, retraction = hashed(close, outcome)
+        leaf, retraction = verdict_hashes(close, outcome)
         self.add(
-            CountsKey(generation, rule.id, rule.fingerprint, mode, minute(close.chain_first_ms)),
+            CountsKey(generation, rule.id, rule.fingerprint, mode, minute_start_ms(close.chain_first_ms)),
             verdict=outcome.verdict,
             previous=outcome.previous,
             excepted=outcome.excepted,
@@ -147,7 +147,7 @@ class VerdictTally:
         )
 
     def note_signal(self, *, is_published: bool) -> None:
-        """Counts a signal that was due, which is withheld where it is not published."""
+        """Count a due signal, as published or as withheld."""
         if is_published:
             self.counted = replace(self.counted, signals=self.counted.signals + 1)
         else:
@@ -156,12 +156,12 @@ class VerdictTally:
     def take(
         self, clock_ms: int, ended_ms: Mapping[int, int] = MappingProxyType({})
     ) -> Iterator[tuple[VerdictCounts, bytes]]:
-        """The records of the step that ends now, with their bytes, and begins anew.
+        """Yield the records of the step that ends now, with their bytes, and start a new step.
 
-        `ended_ms` is how far the clock had come of each earlier generation that ended in this step.
+        `ended_ms` is the last clock of each earlier generation that ended in this step.
         """
         cells, self._cells = self._cells, {}
-        # What ended with an earlier generation comes before anything of this one.
+        # Records of earlier generations come first.
         for key in sorted(cells, key=lambda key: key.generation):
             for cell in cells[key]:
                 record = self._record(key, cell, ended_ms.get(key.generation, clock_ms))

@@ -1,10 +1,10 @@
-"""What sessions says on `betrace.verdicts` of its input: a coverage record each minute.
+"""The input of sessions, as reported on `betrace.verdicts`: a coverage record each minute.
 
-In: facts messages and the clock, as values. Out: `topics.records.verdicts.Coverage`. Pure but for its own sums.
+In: facts messages and the clock, as values. Out: `topics.records.verdicts.Coverage`. Pure except for its own sums.
 
-What must hold for coverage: the sums since the last record are of facts messages from its `facts_to` on. So a worker
-that takes over reads the facts from there, or from below, again; messages below are passed over here. Then nothing but
-where that record ends, and how many windows closed since, must be remembered (`Covered`).
+Invariant: the sums since the last record cover the facts messages from its `facts_to` on. A worker that takes over
+therefore reads the facts again from there or below; messages below are ignored here. So only the end of that record,
+and the number of windows closed since, must be stored (`Covered`).
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _HOUR_MS = 3_600_000
 class Judging:
     """How far a facts partition has judged when its coverage record is made, and with which rules.
 
-    `settled_ms` is the record time before which every chain that began has its verdicts, `final_ms` that before which
-    none of them can be amended.
+    Every chain that began before record time `settled_ms` has its verdicts; those of chains that began before
+    `final_ms` can no longer be amended.
     """
 
     generation: int
@@ -49,7 +49,7 @@ class Judging:
 
 
 class CoveredSource(msgspec.Struct, frozen=True, array_like=True):
-    """Up to where a source partition is in coverage records."""
+    """Up to where coverage records cover a source partition."""
 
     topic: str
     partition: int
@@ -58,12 +58,12 @@ class CoveredSource(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Covered(msgspec.Struct, frozen=True, array_like=True):
-    """Where the last coverage record of a facts partition ends; it is remembered with the partition's checkpoint.
+    """Where the last coverage record of a facts partition ends; stored in the partition's checkpoint.
 
-    `windows_judged` closed since then: their facts may lie so far back that reading again would not close them again.
-    `generation` is the record's, `start_ms` the record time from which that generation has every record, `settled_ms`
-    where its chains are settled. `replay` is the last one that was seen (`topics.records.facts.Section`), `reached_ms`
-    how far the clock of any earlier generation came.
+    `windows_judged` closed since then: their facts may lie so far back that a worker that takes over does not close
+    them again. `generation` is the record's, `start_ms` the record time from which that generation has every record,
+    `settled_ms` where its chains are settled. `replay` is the highest one seen (`topics.records.facts.Section`),
+    `reached_ms` the highest clock of any earlier generation.
     """
 
     to_ms: int
@@ -78,9 +78,9 @@ class Covered(msgspec.Struct, frozen=True, array_like=True):
 
 
 def judging_rules(sets: Iterable[RuleSet], judges_from: Mapping[str, int], least_ms: int) -> list[JudgingRule]:
-    """The rules of these sets that judge, by fingerprint in `judges_from`, but none before `least_ms`.
+    """Return the rules of these sets that judge, with the times in `judges_from`, but none before `least_ms`.
 
-    A rule that is live in one set and shadow in another is left out: when it became the other is not known.
+    A rule that is live in one set and shadow in another is omitted: the time of the change is not known.
     """
     modes: dict[tuple[str, str], set[RuleMode]] = {}
     for rule in (rule for each in sets for rule in each.rules if rule.enabled):
@@ -95,7 +95,7 @@ def judging_rules(sets: Iterable[RuleSet], judges_from: Mapping[str, int], least
 class CoverageTally:
     """The input of one facts partition since its last coverage record, from facts offset `facts_from` on.
 
-    `covered` is where that record ends, None before the first.
+    `covered` is where that record ends, None before the first one.
     """
 
     def __init__(self, partition: int, begin_offset: int, covered: Covered | None = None) -> None:
@@ -105,33 +105,34 @@ class CoverageTally:
         self._covered = {(at.topic, at.partition): at for at in covered.sources} if covered else {}
         self._replay = 0 if covered is None else covered.replay
         self._start_ms: int | None = None
-        self._begun_ms: int | None = None
+        self._missing_until_ms: int | None = None
         self.reached_ms = 0 if covered is None else covered.reached_ms
         self._judged_with: frozenset[str] | None = None
-        """The rule sets of the last record; a worker that takes over does not know them."""
-        self._stated: tuple[int, str] | None = None
-        """In which hour which rules were last listed."""
-        self._begin_again(0 if covered is None else covered.windows_judged)
+        """The rule sets of the last record, None in a worker that has just taken over."""
+        self._listed: tuple[int, str] | None = None
+        """The hour and the hash of the rules that were listed last."""
+        self._reset(0 if covered is None else covered.windows_judged)
 
     @property
-    def so_far(self) -> Covered | None:
-        """What is to be remembered now; None before the first record."""
+    def current(self) -> Covered | None:
+        """What a checkpoint must store now, None before the first record."""
         return self.covered and msgspec.structs.replace(
             self.covered, windows_judged=self._windows_judged, reached_ms=self.reached_ms
         )
 
-    def begin(self, begun_ms: int | None) -> None:
-        """Up to this record time records may be missing before those that were read first; None: that is not known."""
-        self._begun_ms = begun_ms
+    def note_missing(self, until_ms: int | None) -> None:
+        """Set the record time up to which records may be missing because reading began after them; None: not known."""
+        self._missing_until_ms = until_ms
 
     def reach(self, clock_ms: int) -> None:
-        """All is read again; the clock had come this far."""
+        """Record the last clock of a generation that ends because everything is read again."""
         self.reached_ms = max(self.reached_ms, clock_ms)
 
     def apply(self, facts_offset: int, message: Facts, windows_judged: int) -> None:
-        """Takes in a facts message; what a record has already is passed over.
+        """Add a facts message, unless a record has it already.
 
-        `windows_judged` closed by it for the first time: those that `covered` counts are not among them.
+        `windows_judged` is the number of windows that it closed for the first time, without those that `covered`
+        counts.
         """
         if facts_offset < self.facts_from:
             return
@@ -148,10 +149,10 @@ class CoverageTally:
             self._apply_section(section)
 
     def is_due(self, clock_ms: int | None, generation: int) -> bool:
-        """A minute of record time has gone since the last record; the clock goes on when all is idle.
+        """Return whether a minute of record time has passed since the last record; the clock also advances when idle.
 
-        One is due too as soon as other rules judge, or all is read again: few records are of two rule sets, none of two
-        generations.
+        A record is also due as soon as other rules judge or everything is read again, so that few records span two rule
+        sets, and none spans two generations.
         """
         if clock_ms is None:
             return False
@@ -160,8 +161,8 @@ class CoverageTally:
         is_minute = clock_ms >= self.covered.to_ms + COVERAGE_EVERY_MS
         return is_minute or (clock_ms > self.covered.to_ms and self._has_other_rules())
 
-    def is_owed(self, clock_ms: int | None, facts_to: int) -> bool:
-        """Something was judged since the last record that a last one can tell of."""
+    def has_unreported(self, clock_ms: int | None, facts_to: int) -> bool:
+        """Return whether anything was judged since the last record that a final record can report."""
         if clock_ms is None or facts_to <= self.facts_from:
             return False
         return self.covered is None or clock_ms > self.covered.to_ms
@@ -172,9 +173,9 @@ class CoverageTally:
         return frozenset(self._rule_sets)
 
     def start(self, generation: int, clock_ms: int) -> int | None:
-        """The record time from which a generation has every record, None of the first; `clock_ms` is the clock now.
+        """Return the time from which a generation has every record, None for the first; `clock_ms` is the clock.
 
-        What the first record says stands: sources that are idle then have all that they will ever have.
+        The first record of a generation decides: sources that are idle by then will not get earlier records.
         """
         if not generation:
             return None
@@ -182,10 +183,10 @@ class CoverageTally:
             return self.covered.start_ms
         if self._start_ms is not None:
             return self._start_ms
-        return clock_ms if self._begun_ms is None else self._begun_ms
+        return clock_ms if self._missing_until_ms is None else self._missing_until_ms
 
     def take(self, judging: Judging, facts_to: int) -> Coverage:
-        """The record of all that was applied, facts messages below `facts_to`, and begins anew."""
+        """Return the record of everything applied, facts messages below `facts_to`, and start the next one."""
         before = self.covered if self.covered and self.covered.generation == judging.generation else None
         start_ms = self.start(judging.generation, judging.clock_ms)
         settled_ms = judging.settled_ms if before is None else max(before.settled_ms, judging.settled_ms)
@@ -204,8 +205,8 @@ class CoverageTally:
             facts_to=facts_to,
             sources=[self._sources[source] for source in sorted(self._sources)],
             rule_sets=sorted(self._rule_sets),
-            judging=(hashed := judging_hash(rules)),
-            rules=rules if self._states(judging.clock_ms, hashed) else None,
+            judging=(rules_hash := judging_hash(rules)),
+            rules=rules if self._lists_rules(judging.clock_ms, rules_hash) else None,
             windows_judged=self._windows_judged,
             traces_seen_estimate=self._traces.estimate(),
             traces_seen_sketch=self._traces.encode(),
@@ -222,25 +223,25 @@ class CoverageTally:
             judging.clock_ms, facts_to, ends, 0, judging.generation, settled_ms, start_ms, self._replay, self.reached_ms
         )
         self._judged_with = self.rule_sets or self._judged_with
-        self._begin_again(0)
+        self._reset(0)
         return record
 
-    def _states(self, clock_ms: int, hashed: str) -> bool:
-        """Whether the rules are to be listed: no record of this worker has listed them in this hour of record time."""
-        before, self._stated = self._stated, (clock_ms // _HOUR_MS, hashed)
-        return before != self._stated
+    def _lists_rules(self, clock_ms: int, rules_hash: str) -> bool:
+        """Return whether to list the rules, because this worker has not listed the same ones in this hour."""
+        before, self._listed = self._listed, (clock_ms // _HOUR_MS, rules_hash)
+        return before != self._listed
 
     def _has_other_rules(self) -> bool:
         return self._judged_with is not None and not self._rule_sets <= self._judged_with
 
     def _note_start(self, section: Section) -> None:
-        """Where the first records of a replay begin: it has all from the last of these moments on."""
+        """Track where a replay starts: it is complete from the latest start of any source."""
         if section.replay > self._replay:
             self._replay, self._start_ms = section.replay, None
         if section.replay == self._replay and section.start_ms is not None:
             self._start_ms = max(section.start_ms, self._start_ms or 0)
 
-    def _begin_again(self, windows_judged: int) -> None:
+    def _reset(self, windows_judged: int) -> None:
         self._sources: dict[tuple[str, int, int], SourceCoverage] = {}
         self._rule_sets: set[str] = set()
         self._services: set[str] = set()
@@ -253,39 +254,39 @@ class CoverageTally:
         before = self._sources.get(key)
         covered = self._covered.get((section.topic, section.partition))
         if covered is not None and section.epoch < covered.epoch:
-            # An ingest that was long replaced says nothing new.
+            # An ingest worker that was replaced long ago has nothing new.
             return
         if before is not None:
-            begin, end = before.from_offset, before.to_offset
+            start, end = before.from_offset, before.to_offset
         elif covered is not None and covered.epoch == section.epoch:
-            begin = end = covered.to_offset
+            start = end = covered.to_offset
         else:
-            begin = end = section.from_offset
-        # A section may overlap the one before it, and then says again what was lost and dead there.
+            start = end = section.from_offset
+        # A section may overlap the previous one, and then repeats its losses and dead letters.
         lost = {(lost_from, lost_to) for lost_from, lost_to in section.lost if lost_to > end}
         if section.from_offset > end:
-            # The facts between are gone: what they told of is judged by nobody.
+            # The facts in between are gone: nobody judges their records.
             lost.add((end, section.from_offset))
             end = section.from_offset
         self._sources[key] = SourceCoverage(
             topic=section.topic,
             partition=section.partition,
             epoch=section.epoch,
-            from_offset=begin,
+            from_offset=start,
             to_offset=max(end, section.to_offset),
             lost=sorted({*(before.lost if before else ()), *lost}),
-            dead_letters=_added(before.dead_letters if before else 0, _dead_letters(section, end)),
+            dead_letters=_sum(before.dead_letters if before else 0, _dead_letters(section, end)),
         )
 
 
-def _dead_letters(section: Section, begin: int) -> int | None:
-    """How many dead letters a section tells of from offset `begin` on; None when it does not say."""
-    if section.to_offset <= begin:
+def _dead_letters(section: Section, from_offset: int) -> int | None:
+    """Return the number of dead letters in a section from `from_offset` on, None when it is not known."""
+    if section.to_offset <= from_offset:
         return 0
     if section.dead_letters is None:
         return None
-    return sum(max(0, to - max(from_, begin)) for from_, to in section.dead_letters)
+    return sum(max(0, to - max(from_, from_offset)) for from_, to in section.dead_letters)
 
 
-def _added(one: int | None, other: int | None) -> int | None:
+def _sum(one: int | None, other: int | None) -> int | None:
     return None if one is None or other is None else one + other

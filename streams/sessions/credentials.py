@@ -1,4 +1,4 @@
-"""What Faust's client takes for the security settings: `streams.config.security` in aiokafka's terms."""
+"""Converts the security settings (`streams.config.security`) to those of aiokafka, Faust's client."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from streams.errors import ConfigError, NotDoneError
 
 TOKEN_S = 10.0
 RENEW_AT = 0.8
-"""A token is renewed after this part of its life."""
+"""A token is renewed after this fraction of its lifetime."""
 
 
 def credentials(security: Security) -> Any | None:  # noqa: ANN401, Faust has no types
-    """Faust's credentials, None where the brokers ask for nothing.
+    """Return Faust's credentials, None when the brokers require none.
 
     Raises:
         ConfigError: a certificate or key cannot be used.
@@ -39,7 +39,7 @@ def credentials(security: Security) -> Any | None:  # noqa: ANN401, Faust has no
 
 
 class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
-    """Access tokens by the client credentials grant (RFC 6749, 4.4), as librdkafka gets them for itself."""
+    """Access tokens by the client credentials grant (RFC 6749, 4.4), as librdkafka fetches them for its clients."""
 
     def __init__(self, security: Security, tls: ssl.SSLContext | None) -> None:
         self._security = security
@@ -48,10 +48,10 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no ty
         self._renew_s = 0.0
 
     async def token(self) -> str:
-        """A token that is valid for a while.
+        """Return a token that is still valid for a while.
 
         Raises:
-            NotDoneError: the server gives none; the message has nothing of what it said.
+            NotDoneError: the server returned none; the message repeats nothing of its answer.
         """
         if time.monotonic() >= self._renew_s:
             self._token, life_s = await self._ask()
@@ -71,10 +71,10 @@ class Tokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no ty
                 ) as answer,
             ):
                 answer.raise_for_status()
-                found = await answer.json(content_type=None)
-                return str(found["access_token"]), float(found.get("expires_in", 0))
+                body = await answer.json(content_type=None)
+                return str(body["access_token"]), float(body.get("expires_in", 0))
         except (aiohttp.ClientError, TimeoutError, KeyError, TypeError, ValueError) as error:
-            raise NotDoneError(f"{url} gives no token: {type(error).__name__}") from error
+            raise NotDoneError(f"{url} returned no token: {type(error).__name__}") from error
 
 
 def _tls(security: Security) -> ssl.SSLContext:
@@ -88,5 +88,5 @@ def _tls(security: Security) -> ssl.SSLContext:
 
 
 def _no_password() -> str:
-    """OpenSSL would ask at the terminal."""
+    """Return an empty password; OpenSSL would prompt at the terminal otherwise."""
     return ""

@@ -1,11 +1,11 @@
-"""The checkpoint that a facts partition goes on from, whatever else is on `betrace.checkpoints`.
+"""Finds the checkpoint that a facts partition resumes from, whatever else is on `betrace.checkpoints`.
 
 In: the ends of `betrace.checkpoints` and `betrace.verdicts`. Out: the partition's last checkpoint.
 
-What must hold: nothing counts twice. A record that no version of this program can have written is no checkpoint and is
-passed over: the last one before it still is the last. A checkpoint of another version is not: that version may have
-published what an older checkpoint knows nothing of. Where no checkpoint is left, the chain of counts and the end of
-coverage are read back from the records on `betrace.verdicts`: see `takeover` for what goes on from there.
+Invariant: nothing is counted twice. A record that no version of this program can have written is not a checkpoint and
+is skipped, so the last one before it remains the last. A checkpoint of another version is not skipped: that version may
+have published what an older checkpoint does not know of. If no checkpoint is left, the chain of counts and the end of
+coverage are restored from the records on `betrace.verdicts`; `recovery` describes how a worker continues from there.
 """
 
 from __future__ import annotations
@@ -35,96 +35,97 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Search:
-    """The records at the end of a partition of `betrace.checkpoints`, taken in in order.
+    """The records at the end of a partition of `betrace.checkpoints`, read in order.
 
-    `last` is the last checkpoint, written at `written_ms`. `other` says why the last record that is one cannot be read,
-    when that is of another version; `passed_over` of records that are none, by offset, why they are none.
+    `last` is the last checkpoint, written at `written_ms`. `other_version` says why the last record that is a
+    checkpoint cannot be read, when another version wrote it. `passed_over` has the records that are not checkpoints, by
+    offset, with the reason.
     """
 
     number: int
     last: Checkpoint | None = None
     written_ms: int | None = None
-    other: str | None = None
+    other_version: str | None = None
     passed_over: dict[int, str] = field(default_factory=dict)
 
     def take(self, message: Message) -> bool:
-        """Takes in the next record; whether it is a checkpoint, of whatever version."""
+        """Add the next record; return whether it is a checkpoint, of any version."""
         value = message.value() or b""
         if message.key() != checkpoints.key(self.number):
-            return self._pass_over(message, "its key is not that of this partition")
+            return self._skip(message, "its key is not that of this partition")
         try:
-            self.last, self.other = _decoded(value), None
+            self.last, self.other_version = _decoded(value), None
             _, self.written_ms = message.timestamp()
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             version = checkpoints.version(value)
             if version is None or version == checkpoints.VERSION:
-                return self._pass_over(message, str(error))
-            self.other = str(error)
+                return self._skip(message, str(error))
+            self.other_version = str(error)
         return True
 
-    def _pass_over(self, message: Message, reason: str) -> bool:
+    def _skip(self, message: Message, reason: str) -> bool:
         self.passed_over[message.offset() or 0] = reason
         return False
 
 
 def search(settings: Settings, number: int, stopping: Stopping, *, for_this_version: bool = False) -> Search:
-    """Looks from the end of the positions for a checkpoint, `for_this_version`: for one of this version.
+    """Search the checkpoints topic from its end; `for_this_version`: for a checkpoint of this version.
 
     Raises:
-        NotDoneError: no broker answers, or `stopping` says that it is not wanted any more.
+        NotDoneError: no broker answers, or `stopping` returned true.
     """
     found = Search(number)
     for messages in reader.tails(settings, settings.topic("checkpoints"), number, stopping):
         found = Search(number)
         for message in messages:
             found.take(message)
-        if found.last is not None or (found.other is not None and not for_this_version):
+        if found.last is not None or (found.other_version is not None and not for_this_version):
             break
     return found
 
 
 def last_checkpoint(settings: Settings, number: int, stopping: Stopping) -> Checkpoint | None:
-    """The last checkpoint of a facts partition, of whatever log; None when nothing was ever published of it.
+    """Return the last checkpoint of a facts partition, of any facts log; None when nothing was ever published.
 
     Raises:
-        NotDoneError: no broker answers, or `stopping` says that it is not wanted any more.
-        StateError: it is of another version.
+        NotDoneError: no broker answers, or `stopping` returned true.
+        StateError: another version wrote it.
     """
     found = search(settings, number, stopping)
-    if found.other is not None:
+    if found.other_version is not None:
         raise StateError(
-            f"the checkpoint of facts partition {number} cannot be read: {found.other}",
+            f"the checkpoint of facts partition {number} cannot be read: {found.other_version}",
             action="start the version that wrote it; if no other version has run here, run betrace doctor --repair",
         )
     if found.passed_over:
         metrics.CHECKPOINTS_PASSED_OVER.inc(len(found.passed_over))
         log.warning(
-            "records on the checkpoints topic are no checkpoints and are passed over",
+            "records on the checkpoints topic are not checkpoints, skipped",
             partition=number,
             offsets=sorted(found.passed_over)[:10],
             count=len(found.passed_over),
-            help="see who else may write to this topic",
+            help="check which other clients have write access to this topic",
         )
-    return recovered(settings, number, stopping) if found.last is None else found.last
+    return checkpoint_from_verdicts(settings, number, stopping) if found.last is None else found.last
 
 
-def recovered(settings: Settings, number: int, stopping: Stopping) -> Checkpoint | None:
-    """A checkpoint of no log, as far as `betrace.verdicts` tells of it; None where that has no records.
+def checkpoint_from_verdicts(settings: Settings, number: int, stopping: Stopping) -> Checkpoint | None:
+    """Restore what `betrace.verdicts` has of a lost checkpoint, without a log; None when it has no records.
 
-    It has the chain of counts, where coverage ends, and in `standing` the latest record time that was published of this
-    generation of reading. `published_to` is where coverage ends in the facts: more may be published.
+    The result has the chain of counts, the end of coverage and, in `standing`, the latest record time published in this
+    generation. `published_to` is where coverage ends in the facts; more may have been published.
 
     Raises:
-        NotDoneError: no broker answers, or `stopping` says that it is not wanted any more.
+        NotDoneError: no broker answers, or `stopping` returned true.
     """
-    found: _Chain | None = None
+    chain: _Chain | None = None
     for messages in reader.tails(settings, settings.topic("verdicts"), number, stopping):
-        found = _chain(messages)
-        if found is not None and found.is_whole:
+        chain = _chain(messages)
+        if chain is not None and chain.is_whole:
             break
-    if found is None:
+    if chain is None:
         return None
-    covered = found.covered()
+    covered = chain.covered()
     return Checkpoint(
         checkpoints.VERSION,
         topic_id="",
@@ -132,19 +133,19 @@ def recovered(settings: Settings, number: int, stopping: Stopping) -> Checkpoint
         start_offset=0,
         start=b"",
         covered=msgspec.msgpack.encode(covered),
-        standing=Standing(found.clock_ms, None, 0, None),
-        counted=found.counted,
-        first_generation=found.generation,
-        generation=found.generation,
+        standing=Standing(chain.clock_ms, None, 0, None),
+        counted=chain.counted,
+        first_generation=chain.generation,
+        generation=chain.generation,
     )
 
 
 @dataclass(slots=True)
 class _Chain:
-    """How far the counts came; `is_whole` where a coverage record says what they sum up to.
+    """How far the counts came; `is_whole` when a coverage record has their sum, or they are read from the first.
 
-    `last` is the last coverage record, `sources` the last that is said of each source, `verdicts` how many came after
-    it, by rule and fingerprint; `clock_ms` is the latest record time of the generation.
+    `last` is the last coverage record, `sources` the latest coverage of each source, `verdicts` how many followed it,
+    by rule and fingerprint; `clock_ms` is the latest record time of the generation.
     """
 
     counted: Counted
@@ -156,20 +157,20 @@ class _Chain:
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(self, record: VerdictCounts, value: bytes) -> None:
-        """Adds the next counts record."""
+        """Add the next counts record."""
         self.counted = _after(self.counted, record, value)
         self._reach(record.generation, record.clock_ms)
         self.verdicts[record.rule, record.rule_fingerprint] += record.added.applicable + record.added.not_applicable
 
-    def cover(self, record: Coverage) -> None:
-        """Takes in a coverage record."""
+    def add_coverage(self, record: Coverage) -> None:
+        """Add a coverage record."""
         self.counted, self.is_whole, self.last = record.counted, True, record
         self._reach(record.generation, record.to_ms)
         self.verdicts.clear()
         self.sources |= {(source.topic, source.partition): source for source in record.sources}
 
     def covered(self) -> Covered | None:
-        """Where coverage ends; of windows that closed since then so many are known as a rule has verdicts."""
+        """Return where coverage ends; the windows closed since are estimated by the rule with the most verdicts."""
         last = self.last
         if last is None:
             return None
@@ -201,25 +202,26 @@ def _chain(messages: Iterable[Message]) -> _Chain | None:
         try:
             record = verdicts.decode(value)
         except msgspec.DecodeError:
-            continue  # nobody's: the ledger finds it
+            continue  # not ours; the ledger reports it
         if record.origin != LIVE_ORIGIN:
             continue
         if isinstance(record, Coverage):
             chain = chain or _Chain(record.counted, record.generation, is_whole=True, clock_ms=record.to_ms)
-            chain.cover(record)
+            chain.add_coverage(record)
             continue
         if chain is None:
-            begin = Counted(seq=record.seq, head=record.prev)
-            chain = _Chain(begin, record.generation, is_whole=record.seq == 0, clock_ms=record.clock_ms)
+            start = Counted(seq=record.seq, head=record.prev)
+            chain = _Chain(start, record.generation, is_whole=record.seq == 0, clock_ms=record.clock_ms)
         if (record.seq, record.prev) == (chain.counted.seq, chain.counted.head):
             chain.add(record, value)
     return chain
 
 
 def _after(counted: Counted, record: VerdictCounts, value: bytes) -> Counted:
-    """The chain with one more record.
+    """Return the chain with one more record.
 
-    How many signals went out with it is not known any more. They count as withheld: of those nobody is asked for proof.
+    The number of signals published with it is not known any more. They count as withheld, because nobody is asked to
+    prove those.
     """
     due = record.added.broken + record.added.undetermined if record.mode == "live" else 0
     counted = counted.after(record, value)
@@ -227,9 +229,9 @@ def _after(counted: Counted, record: VerdictCounts, value: bytes) -> Counted:
 
 
 def _decoded(value: bytes) -> Checkpoint:
-    """Raises `msgspec.DecodeError` also where what the checkpoint carries for sessions cannot be read."""
-    found = checkpoints.decode(value)
-    if found.topic_id:
-        msgspec.msgpack.decode(found.start, type=Position)
-        msgspec.msgpack.decode(found.covered, type=Covered | None)
-    return found
+    """Decode a checkpoint; raise `msgspec.DecodeError` also when its state for sessions cannot be read."""
+    checkpoint = checkpoints.decode(value)
+    if checkpoint.topic_id:
+        msgspec.msgpack.decode(checkpoint.start, type=Position)
+        msgspec.msgpack.decode(checkpoint.covered, type=Covered | None)
+    return checkpoint

@@ -1,7 +1,7 @@
-"""What a facts partition publishes: one transactional producer, one transaction a step.
+"""Publishes for a facts partition: one transactional producer, one transaction per step.
 
-In: records of one step. Out: all of them on their topics for whoever reads only what is committed, or none. The
-transactional id is the partition's, so whoever begins with it fences every earlier worker that had the partition.
+In: the records of one step. Out: for consumers that read committed records, all of them or none. The transactional id
+belongs to the partition, so a new publisher fences the publishers of every earlier worker.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ log = structlog.get_logger()
 
 REPORT_S = 0.1
 ANSWER_S = 1.0
-"""How long one call waits before it is looked whether the program should end."""
+"""How long one call waits before it checks whether the program should end."""
 TRANSACTION_MS = 300_000
 RECORD_BYTES = 16 << 20
-"""The size of a record before it is compressed, which is not what brokers limit: of thousands of source partitions
-a coverage record and a checkpoint take more than a megabyte."""
+"""The largest record before compression, which is not what brokers limit.
+
+With thousands of source partitions, a coverage record and a checkpoint exceed a megabyte.
+"""
 
 _FENCED = frozenset(
     {
@@ -47,7 +49,7 @@ _REFUSED = frozenset(
         KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001, no public name
     }
 )
-"""What trying again does not change: the operator must act."""
+"""Errors that a retry does not cure: the operator must act."""
 
 
 class FencedError(NotDoneError):
@@ -55,11 +57,12 @@ class FencedError(NotDoneError):
 
 
 class Publisher:
-    """The producer of one facts partition; making one fences the workers that had the partition before.
+    """The producer of one facts partition; creating it fences the workers that had the partition before.
 
-    `role` is who publishes: only publishers of the same role are fenced. `stopping` is asked while the brokers do not
-    answer. Raises `NotDoneError`, as all its methods do: what was sent since the last commit is on no topic, and is to
-    be built again from what is durable. Or `StateError`, when the brokers will never take what was sent.
+    `role` is the publishing stage: a publisher fences only publishers of the same role. `stopping` is called while
+    brokers do not answer. All methods, and the constructor, raise `NotDoneError` when what was sent since the last
+    commit is on no topic and must be produced again from durable state, and `StateError` when the brokers will never
+    accept it.
     """
 
     def __init__(self, settings: Settings, number: int, stopping: Stopping, role: str = "sessions") -> None:
@@ -78,7 +81,7 @@ class Publisher:
             }
         )
         try:
-            self._insist(lambda: self._producer.init_transactions(ANSWER_S))
+            self._retry(lambda: self._producer.init_transactions(ANSWER_S))
         except BetraceError:
             self.close()
             raise
@@ -91,37 +94,38 @@ class Publisher:
         value: bytes,
         headers: Sequence[tuple[str, str | bytes | None]] = (),
     ) -> None:
-        """Adds a record to the step."""
+        """Add a record to the step."""
         if not self._is_open:
-            self._insist(self._producer.begin_transaction)
+            self._retry(self._producer.begin_transaction)
             self._is_open = True
         try:
-            while not self._is_taken(topic, number, key, value, headers):
+            while not self._is_enqueued(topic, number, key, value, headers):
                 self._producer.poll(ANSWER_S)
-                self._refuse_to_wait()
+                self._raise_if_stopping()
         except KafkaException as error:
             raise self._not_published(error.args[0]) from error
 
     def commit(self) -> None:
-        """The step is on its topics when this returns; a step of nothing costs nothing."""
+        """Commit the step; a step without records costs nothing."""
         if self._is_open:
-            self._insist(lambda: self._producer.commit_transaction(ANSWER_S))
+            self._retry(lambda: self._producer.commit_transaction(ANSWER_S))
             self._is_open = False
 
     def close(self) -> None:
-        """Gives the producer up; what was not committed never happened.
+        """Close the producer; what was not committed is discarded.
 
-        When the brokers do not answer they learn it from the next publisher of the partition.
+        If the brokers do not answer, the next publisher of the partition fences this one.
         """
         self._producer.purge()
-        # Not the producer's own close: it waits for the brokers without end. And a fenced one raises at every call.
+        # Not the producer's own close, which waits for the brokers without a limit. A fenced producer raises at every
+        # call.
         with suppress(KafkaException):
             self._producer.poll(0)
         if self._is_open:
             with suppress(KafkaException):
                 self._producer.abort_transaction(ANSWER_S)
 
-    def _is_taken(
+    def _is_enqueued(
         self,
         topic: str,
         number: int,
@@ -129,42 +133,43 @@ class Publisher:
         value: bytes,
         headers: Sequence[tuple[str, str | bytes | None]],
     ) -> bool:
-        """Whether there was room for the record."""
+        """Enqueue a record; return whether there was room."""
         try:
             self._producer.produce(topic, value, key, number, self._note_delivery, headers=[*headers])
         except BufferError:
             return False
         return True
 
-    def _insist(self, call: Callable[[], object]) -> None:
-        """Calls until the brokers answer."""
+    def _retry(self, call: Callable[[], object]) -> None:
+        """Call until the brokers answer."""
         while True:
             try:
                 call()
             except KafkaException as error:
                 if not error.args[0].retriable():
                     raise self._not_published(error.args[0]) from error
-                self._refuse_to_wait()
+                self._raise_if_stopping()
             else:
                 return
 
-    def _refuse_to_wait(self) -> None:
+    def _raise_if_stopping(self) -> None:
         if self._stopping():
-            raise NotDoneError("the program ends before the brokers answered")
+            raise NotDoneError("the program was stopped before the brokers answered")
 
     def _note_delivery(self, error: KafkaError | None, _: Message) -> None:
         if error is not None and error.code() in _REFUSED:
             self._refused = self._refused or error
 
     def _not_published(self, error: KafkaError) -> BetraceError:
-        # Why a transaction failed stands in the report of a delivery, which may not have been fetched yet.
+        # The reason why a transaction failed is in a delivery report, which may not have been polled yet.
         with suppress(KafkaException):
             self._producer.poll(REPORT_S)
         refused = error if error.code() in _REFUSED else self._refused
         if refused is not None:
             return StateError(
-                f"a signal was not delivered by {self._transactional_id}: {refused.str()}",
-                action="see why the brokers refuse it, then start again",
+                f"{self._transactional_id} could not publish: {refused.str()}",
+                action="grant the missing ACL, create the topic or raise its max.message.bytes, as the error says, "
+                "then start again",
             )
         if error.code() in _FENCED:
             return FencedError(f"another worker has the partition: {error.str()}")

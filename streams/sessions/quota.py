@@ -1,11 +1,11 @@
-"""The cap on new signals of a rule in an hour.
+"""Limits the new signals of a rule per hour.
 
-In: findings in the order in which they are published, and what was published of the hour before. Out: which of them may
-be published; the others are withheld, and `streams.sessions.summaries` sums them up.
+In: findings in the order in which they are published, and what was published of the current hour before. Out: which of
+them may be published; the others are withheld, and `streams.sessions.summaries` sums them up.
 
-Time is the findings' own record time, and the count goes with the position: a worker that begins there, or builds the
-windows again from before, decides as this one did, and a crash changes nothing. Each facts partition counts for itself,
-and lets its share pass. What was withheld stays so: its chain remembers it, and no amendment of it goes out.
+Time is the findings' own record time, and the count is part of the position: a worker that resumes there, or rebuilds
+the windows from before, decides as this one did, so a crash changes nothing. Each facts partition counts for itself and
+has its own share of the limit. What was withheld stays withheld: its chain remembers it, and no amendment is published.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ from topics.signals.finding import HOUR_MS, Finding
 
 
 class SignalQuota:
-    """What may still be published of each rule; `limit` is for a facts partition, None is no limit."""
+    """What may still be published of each rule; `limit` is that of a facts partition, None for no limit."""
 
-    def __init__(self, limit: int | None, said: Said | None = None) -> None:
+    def __init__(self, limit: int | None, hourly_signals: Said | None = None) -> None:
         self._limit = limit
-        self._hour = None if said is None else (said.replay, said.hour)
-        self._signals = {} if said is None else dict(said.signals)
+        self._hour = None if hourly_signals is None else (hourly_signals.replay, hourly_signals.hour)
+        self._signals = {} if hourly_signals is None else dict(hourly_signals.signals)
 
     @classmethod
-    def shared(cls, settings: Settings, number: int, said: Said | None) -> Self:
-        """The share of facts partition `number`: together they have the limit, but each has at least one signal."""
+    def shared(cls, settings: Settings, number: int, hourly_signals: Said | None) -> Self:
+        """Create the quota of facts partition `number`: the shares add up to the limit, but each is at least one."""
         if settings.signals_per_hour is None:
-            return cls(None, said)
+            return cls(None, hourly_signals)
         share, rest = divmod(settings.signals_per_hour, settings.facts_partitions)
-        return cls(max(1, share + (number < rest)), said)
+        return cls(max(1, share + (number < rest)), hourly_signals)
 
     @property
-    def said(self) -> Said | None:
-        """What is to be remembered."""
+    def hourly_signals(self) -> Said | None:
+        """What must be stored."""
         return None if self._hour is None else Said(self._hour[1], dict(self._signals), self._hour[0])
 
     @property
     def hour(self) -> tuple[int, int]:
-        """In which reading and hour the last finding counted; (0, 0) before the first."""
+        """The reading and the hour of the last counted finding; (0, 0) before the first one."""
         return self._hour or (0, 0)
 
     def admit(self, finding: Finding, replay: int) -> bool:
-        """Whether a finding may be published; `replay` is the reading of the input that it is of.
+        """Return whether a finding may be published; `replay` is the reading of the input that produced it.
 
-        Amendments always pass: a SIEM that has the finding must hear that it was repaired. Of a finding that it does
-        not have there are none. Hours never go back in one reading: where the input ends, windows close as of their
-        last record, and count in the hour that the clock has reached.
+        Amendments always pass: a SIEM that has the finding must learn that it was repaired. Withheld findings have no
+        amendments. Hours never decrease within one reading: at the end of the input, windows close as of their last
+        record, and count in the hour that the clock has reached.
         """
         if self._limit is None or finding.revision > 1:
             return True

@@ -1,7 +1,7 @@
-"""What can be known of a start of sessions before anything is changed.
+"""Checks what a start of sessions would fail on, before anything changes.
 
-In: the settings of each worker that is to start. Out: the error that a worker would end with when it takes a facts
-partition over, or nothing. No partition is taken over here, so a worker that runs elsewhere is left in peace.
+In: the settings of each worker that is about to start. Out: the error with which a worker would end when it opens a
+facts partition, or nothing. No partition is taken over here, so a worker that runs elsewhere is not disturbed.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from confluent_kafka.admin import AdminClient
 from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.kafka import reader
-from streams.sessions import takeover
+from streams.sessions import recovery
 from streams.sessions.credentials import credentials
 from streams.sessions.last_checkpoint import last_checkpoint
-from streams.sessions.takeover import LogIdentity
+from streams.sessions.recovery import LogIdentity
 from topics.records import facts
 
 AT_ONCE = 8
-"""So many facts partitions are looked at together: each one's answers take a while."""
+"""Facts partitions that are checked concurrently, because each has to wait for answers."""
 
 
 def check(admin: AdminClient, workers: Sequence[Settings]) -> None:
-    """Looks at everything that workers with these settings, of one installation, begin with.
+    """Check everything that workers with these settings, of one installation, start from.
 
     Raises:
         AdminError, NotDoneError: the brokers do not answer.
@@ -36,33 +36,33 @@ def check(admin: AdminClient, workers: Sequence[Settings]) -> None:
     """
     settings = workers[0]
     credentials(settings.security)
-    identity = takeover.identify(admin, settings)
+    identity = recovery.identify(admin, settings)
     numbers = range(settings.facts_partitions)
     for number in numbers:
         for worker in workers:
-            identity.stored(worker, number)
-    looks = [_Look(settings, identity, number) for number in numbers]
+            identity.stored_position(worker, number)
+    checks = [_PartitionCheck(settings, identity, number) for number in numbers]
     with ThreadPoolExecutor(AT_ONCE, "start") as pool:
-        # Asked for its results: the first error is raised here.
-        list(pool.map(_Look.check, looks))
+        # Iterating over the results raises the first error.
+        list(pool.map(_PartitionCheck.check, checks))
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """One facts partition."""
+class _PartitionCheck:
+    """The check of one facts partition."""
 
     settings: Settings
     identity: LogIdentity
     number: int
 
     def check(self) -> None:
-        """Raises as the module's `check` does."""
-        found = last_checkpoint(self.settings, self.number, _never)
-        takeover.covered(self.number, takeover.of_log(found, self.identity.topic_id))
+        """Raise as the module's `check` does."""
+        last = last_checkpoint(self.settings, self.number, _never)
+        recovery.decode_covered(self.number, recovery.of_log(last, self.identity.topic_id))
         self._check_facts()
 
     def _check_facts(self) -> None:
-        """Of another version's facts the last message is one."""
+        """Check that the version of the last facts message is known."""
         message = reader.last(self.settings, self.settings.topic("facts"), self.number, _never)
         try:
             if message is not None and not facts.is_foreign(message.value() or b""):

@@ -1,16 +1,16 @@
-"""The facts partitions of one sessions worker, and the protocol that keeps them right whatever ends it.
+"""The facts partitions of one sessions worker, and the protocol that keeps them consistent however the worker ends.
 
-Each facts partition is a state machine with a RocksDB and a publisher beside it (`work`). Signals and verdicts are sent
-as windows close; now and then a step makes them true and the state durable:
+Each facts partition is a task (`task`): a state machine with a RocksDB store and a publisher. Signals and verdicts are
+sent as windows close; a step commits them and makes the state durable:
 
     1  one transaction: signals and verdicts of all closes so far, and the checkpoint
     2  one RocksDB WriteBatch: changed and removed chains, position
-    3  the facts messages that were taken in are acknowledged, in order
-    4  now and then the facts log is cut below the checkpoint's start
+    3  acknowledge the facts messages that were processed, in order
+    4  from time to time, trim the facts log below the checkpoint's start
 
-A crash between any two of them repeats work and loses none, and nothing is published twice: see `takeover`. What fails
-without being wrong (brokers that do not answer, another worker that took over) gives the partition up; after a rest it
-begins again, from what is durable, as after a crash.
+A crash between any two of them repeats work and loses none, and nothing is published twice: see `recovery`. A failure
+that is nobody's fault (brokers that do not answer, another worker that took over) closes the task. After a backoff the
+partition is opened again from its durable state, as after a crash.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from streams.observe import metrics, self_tracing
 from streams.observe.health import Health
 from streams.rules import registry
 from streams.rules.registry import RuleSets
-from streams.sessions import takeover
-from streams.sessions.inquiries import Inquiries
-from streams.sessions.judging import JudgingShown
+from streams.sessions import recovery
+from streams.sessions.checkpoint_queries import CheckpointQueries
+from streams.sessions.judging import JudgingReporter
 from streams.sessions.last_checkpoint import last_checkpoint
 from streams.sessions.publish import FencedError, Publisher
-from streams.sessions.work import Work
+from streams.sessions.task import PartitionTask
 from streams.windows import store_faults
 from streams.windows.partition import Partition
 from streams.windows.store_faults import DamagedError
@@ -48,21 +48,21 @@ from topics.errors import AdminError
 log = structlog.get_logger()
 
 COMMITS_AT_ONCE = 8
-REST_S = (1.0, 30.0)
-"""How long a partition rests that was given up: at first, and at most when it happens again and again."""
-FENCED_REST_S = 15.0
-"""How long after another worker took it: the group must have said so by then, or the other one is gone."""
+BACKOFF_S = (1.0, 30.0)
+"""How long to wait before a partition is opened again after a failure: at first, and at most as failures repeat."""
+FENCED_BACKOFF_S = 15.0
+"""How long to wait after being fenced: by then the group has rebalanced, or the other worker has gone."""
 LAST_STEP_S = 3.0
-ASK_S = 3.0
-WATCH_S = 5.0
-"""A partition of which so long nothing was heard is looked at: Faust may stand still while the log goes on."""
-CUT_S = 30.0
+QUERY_TIMEOUT_S = 3.0
+SILENCE_S = 5.0
+"""After this time without a message the partition's end is queried: Faust may stand still while the log grows."""
+TRIM_INTERVAL_S = 30.0
 
 Acknowledge = Callable[[], object]
 
 
 class End(msgspec.Struct, frozen=True, array_like=True):
-    """How far a source partition is to be applied: `[…, offset)`, read in this epoch or a later one."""
+    """Up to where a source partition must be applied: `[…, offset)`, read in this epoch or a later one."""
 
     offset: int
     epoch: int
@@ -73,252 +73,271 @@ Ends = dict[str, dict[int, End]]
 
 
 class SessionsWorker:
-    """The facts partitions that this worker has; driven by `streams.sessions.app`, one call at a time.
+    """The facts partitions that this worker has; `streams.sessions.app` makes one call at a time.
 
-    Only `assign`, `revoke` and `stop` may be called beside another call: they change what that one goes on with.
+    Only `assign`, `revoke` and `stop` may run concurrently with another call; they influence how it continues.
     """
 
     def __init__(
-        self, settings: Settings, known: RuleSets, identity: takeover.LogIdentity, health: Health | None = None
+        self, settings: Settings, known: RuleSets, identity: recovery.LogIdentity, health: Health | None = None
     ) -> None:
         self._settings = settings
         self._health = health or Health()
         self._known = known
-        self._judging = JudgingShown(known, self._health)
+        self._judging = JudgingReporter(known, self._health)
         self._identity = identity
         self._admin = AdminClient({**settings.client(ADMIN)})
-        self._inquiries = Inquiries(settings)
+        self._queries = CheckpointQueries(settings)
         self._commits = ThreadPoolExecutor(COMMITS_AT_ONCE, "commit")
         self._assigned: frozenset[int] = frozenset()
-        self._heard_s: dict[int, float] = {}
-        self._at_work: dict[int, Work] = {}
-        self._held: defaultdict[int, list[Acknowledge]] = defaultdict(list)
-        self._rests: dict[int, tuple[float, float]] = {}
-        self._cuts: dict[int, int] = {}
-        self._cut_s = time.monotonic()
+        self._last_message_s: dict[int, float] = {}
+        self._tasks: dict[int, PartitionTask] = {}
+        self._unacknowledged: defaultdict[int, list[Acknowledge]] = defaultdict(list)
+        self._backoffs: dict[int, tuple[float, float]] = {}
+        self._trimmed_to: dict[int, int] = {}
+        self._trimmed_s = time.monotonic()
         self._stopped_s: float | None = None
 
     def assign(self, numbers: Iterable[int]) -> None:
-        """These facts partitions are ours from now on."""
+        """Add facts partitions that the group assigned to this worker."""
         self._assigned |= frozenset(numbers)
         self._health.assign(len(self._assigned))
 
     def revoke(self, numbers: Iterable[int]) -> None:
-        """They are about to be another worker's: nothing more is begun with them. `release` is to follow."""
+        """Start no new work on partitions that the group is about to move; `release` must follow."""
         self._assigned -= frozenset(numbers)
         self._health.assign(len(self._assigned))
 
     def stop(self) -> None:
-        """The program ends: nothing is begun any more, and what waits for brokers waits not much longer."""
+        """Start no new work because the program ends, and bound the waits for brokers."""
         self._stopped_s = time.monotonic()
 
     def apply(self, number: int, offset: int, value: bytes, acknowledge: Acknowledge) -> None:
-        """Takes in one facts message, and those before it that Faust does not give, and sends what closes by it.
+        """Process one facts message, and those before it that Faust does not deliver, and send what closes by them.
 
         Raises:
-            StateError: it cannot be read, or something before it is missing.
+            StateError: the message cannot be read, or messages before it are missing.
         """
         if number not in self._assigned:
             return
-        self._heard_s[number] = time.monotonic()
-        self._held[number].append(acknowledge)
-        if self._may_begin(number) and self._attempt(number, partial(self._take_in, number, offset, value)):
+        self._last_message_s[number] = time.monotonic()
+        self._unacknowledged[number].append(acknowledge)
+        if self._may_open(number) and self._run_guarded(number, partial(self._process, number, offset, value)):
             self._health.move()
 
     def step(self, *, is_last: bool = False) -> list[Acknowledge]:
-        """Makes durable what was done since the last step; returns the acknowledgements that are due, in order."""
-        self._inquiries.turn(self._at_work.values())
-        with self_tracing.span("step", partitions=len(self._at_work)):
+        """Make the work since the last step durable; return the acknowledgements that are due, in order."""
+        self._queries.poll(self._tasks.values())
+        with self_tracing.span("step", partitions=len(self._tasks)):
             self._step(is_last=is_last)
-        due = [ack for number, work in self._at_work.items() if work.is_durable for ack in self._held.pop(number, ())]
-        self._say_health()
-        self._watch()
-        self._cut()
+        due = [
+            ack
+            for number, task in self._tasks.items()
+            if task.is_durable
+            for ack in self._unacknowledged.pop(number, ())
+        ]
+        self._report_health()
+        self._poll_silent()
+        self._trim_log()
         return due
 
     def _step(self, *, is_last: bool) -> None:
-        prepares = {number: partial(work.prepare, is_last=is_last) for number, work in self._at_work.items()}
-        stepped = [number for number, prepare in prepares.items() if self._attempt(number, prepare)]
-        commits = [(number, self._commits.submit(self._at_work[number].commit)) for number in stepped]
+        prepares = {number: partial(task.prepare, is_last=is_last) for number, task in self._tasks.items()}
+        prepared = [number for number, prepare in prepares.items() if self._run_guarded(number, prepare)]
+        commits = [(number, self._commits.submit(self._tasks[number].commit)) for number in prepared]
         for number, commit in commits:
-            if self._attempt(number, partial(self._keep, number, commit)):
-                self._rests.pop(number, None)
+            if self._run_guarded(number, partial(self._flush_state, number, commit)):
+                self._backoffs.pop(number, None)
 
     def idle(self, ends: Ends) -> frozenset[int]:
-        """The facts partitions of ours that applied all source records below `ends` and have no window open."""
-        return frozenset(number for number, work in self._at_work.items() if _has_reached(work.partition, ends))
+        """Return the facts partitions that have applied all source records below `ends` and have no open window."""
+        return frozenset(number for number, task in self._tasks.items() if _has_reached(task.partition, ends))
 
     def release(self, numbers: Iterable[int]) -> list[Acknowledge]:
-        """Another worker takes these partitions: a last step, then they are closed."""
+        """Do a last step for partitions that move to another worker, then close them."""
         due = self.step()
         for number in numbers:
-            self._held.pop(number, None)
-            self._rests.pop(number, None)
-            self._heard_s.pop(number, None)
-            self._leave(number)
+            self._unacknowledged.pop(number, None)
+            self._backoffs.pop(number, None)
+            self._last_message_s.pop(number, None)
+            self._close_task(number)
         return due
 
     def close(self) -> list[Acknowledge]:
-        """A last step, then everything is closed."""
+        """Do a last step, then close everything."""
         try:
             due = self.step(is_last=True)
-            self._say_withheld()
+            self._log_withheld()
             return due
         finally:
             self.abandon()
 
     def abandon(self) -> None:
-        """Closes everything without a last step: what is not durable is done again, as after a crash."""
-        self._inquiries.close()
-        for number in list(self._at_work):
-            self._leave(number)
+        """Close everything without a last step; work that is not durable is repeated, as after a crash."""
+        self._queries.close()
+        for number in list(self._tasks):
+            self._close_task(number)
         self._commits.shutdown()
 
-    def _say_withheld(self) -> None:
-        """Says of what no summary tells yet: of an hour that is not over, another run does."""
+    def _log_withheld(self) -> None:
+        """Log the signals that no summary covers yet; a later run publishes it when the hour is over."""
         counts: Counter[str] = Counter()
-        for work in self._at_work.values():
-            for withheld in work.summaries.withheld:
+        for task in self._tasks.values():
+            for withheld in task.summaries.withheld:
                 counts[withheld.rule] += withheld.count
         for rule, count in sorted(counts.items()):
-            log.info("signals withheld, the summary follows when the hour is over", rule=rule, count=count)
+            log.info("signals withheld, summary follows at the end of the hour", rule=rule, count=count)
 
-    def _attempt(self, number: int, call: Callable[[], bool]) -> bool:
-        """Calls; what fails without being wrong gives the partition up, to begin again after a rest."""
+    def _run_guarded(self, number: int, call: Callable[[], bool]) -> bool:
+        """Call; if it fails through nobody's fault, close the task, to be opened again after a backoff."""
         try:
             return call()
         except (NotDoneError, AdminError) as error:
-            log.warning("facts partition given up, it begins again later", partition=number, reason=str(error))
+            log.warning("facts partition closed after a failure, retrying later", partition=number, reason=str(error))
             metrics.PARTITIONS_GIVEN_UP.inc()
-            self._leave(number)
+            self._close_task(number)
             if isinstance(error, DamagedError):
-                self._discard(number)
-            _, rest_s = self._rests.get(number, (0.0, 0.0))
-            rest_s = FENCED_REST_S if isinstance(error, FencedError) else min(max(2 * rest_s, REST_S[0]), REST_S[1])
-            self._rests[number] = (time.monotonic() + rest_s, rest_s)
+                self._discard_store(number)
+            _, backoff_s = self._backoffs.get(number, (0.0, 0.0))
+            backoff_s = (
+                FENCED_BACKOFF_S
+                if isinstance(error, FencedError)
+                else min(max(2 * backoff_s, BACKOFF_S[0]), BACKOFF_S[1])
+            )
+            self._backoffs[number] = (time.monotonic() + backoff_s, backoff_s)
             return False
 
-    def _discard(self, number: int) -> None:
-        """What is in a damaged store is in the facts log, too: windows are built again from there."""
-        path = takeover.store_path(self._settings, number)
-        log.error("a damaged store is deleted, its windows are built again", partition=number, store=str(path))
+    def _discard_store(self, number: int) -> None:
+        """Delete a damaged store: the facts log suffices to rebuild its windows."""
+        path = recovery.store_path(self._settings, number)
+        log.error("deleting a damaged store, its windows will be rebuilt", partition=number, store=str(path))
         metrics.STORES_DISCARDED.inc()
         store_faults.delete(path)
 
-    def _may_begin(self, number: int) -> bool:
-        until_s, _ = self._rests.get(number, (0.0, 0.0))
+    def _may_open(self, number: int) -> bool:
+        until_s, _ = self._backoffs.get(number, (0.0, 0.0))
         return number in self._assigned and self._stopped_s is None and time.monotonic() >= until_s
 
     def _is_out_of_time(self) -> bool:
         return self._stopped_s is not None and time.monotonic() - self._stopped_s > LAST_STEP_S
 
-    def _leave(self, number: int) -> None:
-        work = self._at_work.pop(number, None)
-        if work is not None:
-            work.close()
+    def _close_task(self, number: int) -> None:
+        task = self._tasks.pop(number, None)
+        if task is not None:
+            task.close()
 
-    def _take_in(self, number: int, offset: int, value: bytes) -> bool:
-        work = self._at_work.get(number) or self._open(number)
-        self._refill(work, offset)
-        work.take_in(offset, value)
+    def _process(self, number: int, offset: int, value: bytes) -> bool:
+        task = self._tasks.get(number) or self._open(number)
+        self._catch_up(task, offset)
+        task.process(offset, value)
         return True
 
-    def _refill(self, work: Work, to_offset: int) -> None:
-        """Takes in what lies before `to_offset`, read by a reader of our own: Faust does not give it."""
-        at = TopicPartition(self._settings.topic("facts"), work.number, work.partition.next_offset)
-        for message in reader.between(self._settings, at, to_offset, self._is_unwanted(work.number)):
-            work.take_in(message.offset() or 0, message.value() or b"")
+    def _catch_up(self, task: PartitionTask, to_offset: int) -> None:
+        """Process the messages below `to_offset` with a reader of our own, because Faust does not deliver them."""
+        at = TopicPartition(self._settings.topic("facts"), task.number, task.partition.next_offset)
+        for message in reader.between(self._settings, at, to_offset, self._should_abort(task.number)):
+            task.process(message.offset() or 0, message.value() or b"")
 
-    def _open(self, number: int) -> Work:
-        # 1-4 of `takeover`
+    def _open(self, number: int) -> PartitionTask:
+        # Steps 1 to 4 of `recovery`.
         publisher = Publisher(self._settings, number, self._is_out_of_time)
         try:
-            found = last_checkpoint(self._settings, number, self._is_unwanted(number))
-            bounds = takeover.log_bounds(self._admin, self._settings, number, timeout_s=ASK_S)
+            last = last_checkpoint(self._settings, number, self._should_abort(number))
+            bounds = recovery.log_bounds(self._admin, self._settings, number, timeout_s=QUERY_TIMEOUT_S)
             store = self._identity.store(self._settings, number)
         except Exception:
             publisher.close()
             raise
         topic_id = self._identity.topic_id
-        last = takeover.usable(found, topic_id, store.position(), bounds.begin)
-        takeover.say_begin(number, found, last, topic_id, bounds)
-        is_midway = takeover.begins_midway(found, last, bounds)
-        partition = takeover.begin(self._settings, self._known, number, store, last, bounds.begin, is_midway=is_midway)
-        log.info("facts partition opened", partition=number, open_windows=partition.sessions.open_windows)
-        work = self._at_work[number] = Work(
-            self._settings, self._known, topic_id, number, partition, store, publisher, last, last or found
+        usable = recovery.usable_checkpoint(last, topic_id, store.position(), bounds.start)
+        recovery.report_losses(number, last, usable, topic_id, bounds)
+        log_start_missing = recovery.is_log_start_missing(last, usable, bounds)
+        partition = recovery.open_partition(
+            self._settings, self._known, number, store, usable, bounds.start, log_start_missing=log_start_missing
         )
-        # What its sources were projected with last: without these sets it is not known which rules judge.
+        log.info("facts partition opened", partition=number, open_windows=partition.sessions.open_windows)
+        task = self._tasks[number] = PartitionTask(
+            self._settings, self._known, topic_id, number, partition, store, publisher, usable, usable or last
+        )
+        # Fetch the sets its sources are projected with: without them it is not known which rules judge.
         registry.fetch(self._settings, self._known, partition.rules.rule_sets)
-        return work
+        return task
 
-    def _is_unwanted(self, number: int) -> Callable[[], bool]:
-        return lambda: not self._may_begin(number)
+    def _should_abort(self, number: int) -> Callable[[], bool]:
+        return lambda: not self._may_open(number)
 
-    def _keep(self, number: int, commit: Future[None]) -> bool:
+    def _flush_state(self, number: int, commit: Future[None]) -> bool:
         commit.result()
-        self._at_work[number].keep(len(self._at_work))
+        self._tasks[number].flush_state(len(self._tasks))
         return True
 
-    def _say_health(self) -> None:
-        works = self._at_work.values()
-        if works and all(work.is_durable for work in works):
+    def _report_health(self) -> None:
+        tasks = self._tasks.values()
+        if tasks and all(task.is_durable for task in tasks):
             self._health.commit()
-        for work in works:
-            if work.rule_set is not None:
-                self._health.use_rules(work.rule_set)
-        self._judging.show(works)
+        for task in tasks:
+            if task.rule_set is not None:
+                self._health.use_rules(task.rule_set)
+        self._judging.show(tasks)
 
-    def _watch(self) -> None:
-        """Reads on by itself where Faust stands still while the facts log goes on."""
+    def _poll_silent(self) -> None:
+        """Process the log without Faust, where Faust delivers nothing although the log grows."""
         now_s = time.monotonic()
-        silent = [number for number in self._assigned if now_s - self._heard_s.setdefault(number, now_s) > WATCH_S]
+        silent = [
+            number for number in self._assigned if now_s - self._last_message_s.setdefault(number, now_s) > SILENCE_S
+        ]
         if not silent or self._stopped_s is not None:
             return
         facts = self._settings.topic("facts")
-        asked = [TopicPartition(facts, number) for number in silent]
+        partitions = [TopicPartition(facts, number) for number in silent]
         try:
-            ends = kafka.end_offsets(self._admin, asked, timeout_s=ASK_S)
+            ends = kafka.end_offsets(self._admin, partitions, timeout_s=QUERY_TIMEOUT_S)
         except AdminError as error:
-            log.warning("whether facts wait is not known", reason=str(error))
+            log.warning("ends of silent facts partitions unknown, retrying later", reason=str(error))
             return
-        for number in filter(self._may_begin, silent):
-            self._heard_s[number] = now_s
-            if self._attempt(number, partial(self._read_on, number, ends[facts, number])):
+        for number in filter(self._may_open, silent):
+            self._last_message_s[number] = now_s
+            if self._run_guarded(number, partial(self._process_missed, number, ends[facts, number])):
                 self._health.move()
 
-    def _read_on(self, number: int, end: int) -> bool:
-        work = self._at_work.get(number) or self._open(number)
-        if work.partition.next_offset < end:
-            metrics.FACTS_READ_ON.inc(end - work.partition.next_offset)
-            self._refill(work, end)
+    def _process_missed(self, number: int, end: int) -> bool:
+        task = self._tasks.get(number) or self._open(number)
+        if task.partition.next_offset < end:
+            metrics.FACTS_READ_ON.inc(end - task.partition.next_offset)
+            self._catch_up(task, end)
         return True
 
-    def _cut(self) -> None:
-        """Facts that no checkpoint needs are deleted; without an answer it is tried again the next time."""
+    def _trim_log(self) -> None:
+        """Delete facts that no checkpoint requires; a request without an answer is repeated at the next interval."""
         now_s = time.monotonic()
-        if now_s - self._cut_s < CUT_S or self._stopped_s is not None:
+        if now_s - self._trimmed_s < TRIM_INTERVAL_S or self._stopped_s is not None:
             return
-        self._cut_s = now_s
+        self._trimmed_s = now_s
         facts = self._settings.topic("facts")
-        cuts = {number: work.cut_below for number, work in self._at_work.items()}
-        due = [TopicPartition(facts, number, cut) for number, cut in cuts.items() if cut > self._cuts.get(number, 0)]
+        bounds = {number: task.trim_below for number, task in self._tasks.items()}
+        due = [
+            TopicPartition(facts, number, below)
+            for number, below in bounds.items()
+            if below > self._trimmed_to.get(number, 0)
+        ]
         if due:
             for at, answer in self._admin.delete_records(due).items():
-                answer.add_done_callback(partial(self._note_cut, at))
+                answer.add_done_callback(partial(self._on_trimmed, at))
 
-    def _note_cut(self, at: TopicPartition, answer: Future[object]) -> None:
+    def _on_trimmed(self, at: TopicPartition, answer: Future[object]) -> None:
         error = answer.exception()
         if error is None:
-            self._cuts[at.partition] = at.offset
+            self._trimmed_to[at.partition] = at.offset
         else:
-            log.warning("facts were not cut", partition=at.partition, below=at.offset, reason=str(error))
+            log.warning("facts log not trimmed", partition=at.partition, below=at.offset, reason=str(error))
 
 
 def _has_reached(partition: Partition, ends: Ends) -> bool:
-    marks = partition.clock.marks
+    progress = partition.clock.progress
     reached = all(
-        (mark := marks.get((topic, number))) is not None and mark.epoch >= end.epoch and mark.applied_to >= end.offset
+        (applied := progress.get((topic, number))) is not None
+        and applied.epoch >= end.epoch
+        and applied.applied_to >= end.offset
         for topic, numbers in ends.items()
         for number, end in numbers.items()
     )

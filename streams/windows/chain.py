@@ -1,4 +1,4 @@
-"""What is remembered of one trace, and for how long. All times are ticks of record time."""
+"""Defines what is remembered of one trace, and for how long. All times are ticks of record time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class WindowSettings(Protocol):
 
     @property
     def gap_ms(self) -> int:
-        """A trace is quiet after this long without a record."""
+        """How long a trace must be silent before its window closes."""
 
     @property
     def lateness_ms(self) -> int:
@@ -24,12 +24,12 @@ class WindowSettings(Protocol):
 
     @property
     def max_duration_ms(self) -> int:
-        """A window is cut after this long."""
+        """How long a window may stay open before it is closed as incomplete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How sessions are cut, in ticks; see `streams.windows.sessions`."""
+    """The bounds of windows and chains, in ticks; see `streams.windows.sessions`."""
 
     gap: int
     lateness: int
@@ -37,17 +37,17 @@ class Bounds:
 
     @classmethod
     def of_ms(cls, *, gap_ms: int, lateness_ms: int, max_duration_ms: int) -> Bounds:
-        """Bounds from milliseconds, rounded down to ticks."""
+        """Convert milliseconds, rounded down to ticks."""
         return cls(gap_ms // TICK_MS, lateness_ms // TICK_MS, max_duration_ms // TICK_MS)
 
     @classmethod
     def of(cls, settings: WindowSettings) -> Self:
-        """The bounds that are set."""
+        """Read the bounds from the settings."""
         return cls(settings.gap_ms // TICK_MS, settings.lateness_ms // TICK_MS, settings.max_duration_ms // TICK_MS)
 
 
 class Window(msgspec.Struct, array_like=True, gc=False):
-    """One session: first and last arrival in ticks; span count and root are informative."""
+    """One window: first and last arrival in ticks. The span count and `root_seen` are informative only."""
 
     first: int
     last: int
@@ -56,7 +56,7 @@ class Window(msgspec.Struct, array_like=True, gc=False):
 
 
 class SourceRange(msgspec.Struct, array_like=True, gc=False):
-    """Which records of one source partition a chain's facts came from; both offsets included."""
+    """The records of one source partition that contributed facts to a chain; both offsets are inclusive."""
 
     topic: str
     partition: int
@@ -64,11 +64,11 @@ class SourceRange(msgspec.Struct, array_like=True, gc=False):
     last_offset: int
 
 
-class Judged(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A rule's last verdict on a chain; `revision` is that of its last signal, None before the first one.
+class LastVerdict(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The last verdict of a rule on a chain; `revision` is that of its last signal, None before the first signal.
 
-    `excepted`: it is not applicable, but only because of an exception. `withheld`: its first signal was not published,
-    so no amendment of it is.
+    `excepted`: the rule is not applicable, and only because of an exception. `withheld`: its first signal was not
+    published, so no amendment will be either.
     """
 
     verdict: str
@@ -79,47 +79,47 @@ class Judged(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Chain(msgspec.Struct, array_like=True, gc=False):
-    """All that is remembered of one trace: its facts, its open window if there is one, what was last said about it.
+    """Everything that is remembered of one trace: its facts, its open window if it has one, and the last verdicts.
 
-    `needs` is the lowest facts offset that its arrivals came from, at least: with the log from there on it can be built
-    again. `due` is the tick at which it is looked at next. `headless`: the trace was already longer than a chain may be
-    when this chain began. `is_cut`: input was lost in its time, or the time of some of it is not to be believed.
-    `was_cut`: one of its windows reached the longest duration. `judged` is by rule id and fingerprint. `present_since`
-    is the tick since which the trace was known to be there before this chain began, None when it was not
-    (`streams.windows.presence`).
+    `required_offset` is a facts offset from which the log suffices to rebuild the chain. `due` is the tick of its next
+    timer. `headless`: the trace had already exceeded the longest duration of a chain when this chain began.
+    `input_lost`: input was lost during its time, or the timestamp of some of its input is not trusted.
+    `hit_max_duration`: one of its windows reached the longest duration. `last_verdicts` is keyed by rule id and
+    fingerprint. `present_since` is the tick since which the trace was known to exist before this chain began, None when
+    it was not (`streams.windows.presence`).
     """
 
     first: int
     last: int
-    needs: int
+    required_offset: int
     due: int
     headless: bool = False
-    is_cut: bool = False
-    was_cut: bool = False
+    input_lost: bool = False
+    hit_max_duration: bool = False
     window: Window | None = None
     facts: dict[bytes, AtomFacts] = msgspec.field(default_factory=dict)
-    judged: dict[str, Judged] = msgspec.field(default_factory=dict)
+    last_verdicts: dict[str, LastVerdict] = msgspec.field(default_factory=dict)
     sources: list[SourceRange] = msgspec.field(default_factory=list)
     present_since: int | None = None
 
     @property
-    def seen_from(self) -> int:
-        """The tick since which the trace is known to be there, whatever it hit: at its first arrival at the latest."""
+    def known_from(self) -> int:
+        """The tick since which the trace is known to exist, hits or none; never later than its first arrival."""
         return self.first if self.present_since is None else self.present_since
 
     def next_due(self, bounds: Bounds) -> int:
-        """The tick at which something is to be done if nothing more arrives."""
+        """Return the tick at which the chain must be handled if nothing more arrives."""
         end = self.first + bounds.max_duration + bounds.lateness
         if self.window is not None:
             return min(self.window.last + bounds.gap + 1, self.window.first + bounds.max_duration, end)
-        return min(self.forgotten(bounds), end)
+        return min(self.expires_at(bounds), end)
 
-    def forgotten(self, bounds: Bounds) -> int:
-        """The tick from which another arrival of the trace belongs to another chain."""
+    def expires_at(self, bounds: Bounds) -> int:
+        """Return the tick from which another arrival of the trace begins a new chain."""
         return self.last + bounds.gap + bounds.lateness + 1
 
     def add_source(self, topic: str, partition: int, first_offset: int, last_offset: int) -> None:
-        """Widens the range of this source partition."""
+        """Extend the range of a source partition."""
         if not self.sources:
             self.sources.append(SourceRange(topic, partition, first_offset, last_offset))
             return
@@ -132,13 +132,13 @@ class Chain(msgspec.Struct, array_like=True, gc=False):
         self.sources.sort(key=lambda source: (source.topic, source.partition))
 
 
-class Ended(msgspec.Struct, array_like=True, frozen=True):
-    """A chain that is gone, and was not simply quiet to its end: it, or a window of it, reached its longest duration.
+class EndedChain(msgspec.Struct, array_like=True, frozen=True):
+    """A removed chain that did not simply go quiet: it, or one of its windows, reached the longest duration.
 
-    A worker that reads the facts log again from the middle of such a trace would take its tail for a trace of its own.
-    So arrivals below tick `until` are no concern of it, and a chain that begins below `headless_until` is headless.
-    Its arrivals came from facts messages `[first_offset, last_offset]`. By `after` it stands for several of a trace.
-    `seen_from` is the chain's: a headless chain goes on from there.
+    A worker that reads the facts log again from the middle of such a trace would take its tail for a new trace. It
+    therefore ignores arrivals below tick `until`, and marks a chain that begins below `headless_until` as headless. The
+    arrivals came from facts messages `[first_offset, last_offset]`. `merged_with` lets one marker cover several chains
+    of a trace. `known_from` is that of the chain; a headless chain inherits it.
     """
 
     trace_id: bytes
@@ -146,17 +146,20 @@ class Ended(msgspec.Struct, array_like=True, frozen=True):
     headless_until: int
     first_offset: int
     last_offset: int
-    seen_from: int | None = None
+    known_from: int | None = None
 
-    def after(self, before: Ended | None) -> Ended:
-        """This one and an earlier one of its trace: where reading begins in the earlier one, neither is of concern."""
-        if before is None:
+    def merged_with(self, older: EndedChain | None) -> EndedChain:
+        """Merge this marker with an older one of the same trace.
+
+        A worker that starts reading inside either chain must ignore both.
+        """
+        if older is None:
             return self
-        return Ended(
+        return EndedChain(
             self.trace_id,
             self.until,
             self.headless_until,
-            min(self.first_offset, before.first_offset),
-            max(self.last_offset, before.last_offset),
-            self.seen_from,
+            min(self.first_offset, older.first_offset),
+            max(self.last_offset, older.last_offset),
+            self.known_from,
         )

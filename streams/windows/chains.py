@@ -1,4 +1,4 @@
-"""The chains of a facts partition: those in use as objects, the cold ones only on disk."""
+"""The chains of a facts partition: those in use are objects in memory, cold ones are only on disk."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from streams.windows.chain import Chain
 from streams.windows.tiers import Table, Tiers
 
 MEMORY_PER_STORED_BYTE = 14
-"""How much memory a chain takes for each byte of its stored form; measured by tests/bench/bench_windows.py."""
+"""Bytes of memory per byte of a chain's stored form, as measured by tests/bench/bench_windows.py."""
 
 Chains: TypeAlias = Tiers[Chain]
 
 
 def chains(table: Table[Chain] | None, filter_bytes: int) -> Chains:
-    """No chains yet, but those that `table` has and that are to be restored."""
+    """Create the collection, empty until the chains of `table` are restored."""
     return Tiers(table, memory_per_stored_byte=MEMORY_PER_STORED_BYTE, filter_bytes=filter_bytes)

@@ -1,4 +1,4 @@
-"""Why a window closed: a closed enumeration, each member a metric."""
+"""The reasons for which windows close: a closed enumeration, each member with its own metric label."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 class CloseReason(Enum):
     """Why a window closed.
 
-    QUIET: nothing of the trace arrived for longer than the gap; the trace is taken as whole.
-    MAX_DURATION: the window, or its chain, reached its longest duration while records still came; judged as cut.
-    END_OF_INPUT: a replay's or a file's input ended; the trace is taken as whole.
-    DISK_LIMIT: windows took more disk than they may; judged as cut.
+    QUIET: nothing of the trace arrived for longer than the gap; the trace counts as whole. MAX_DURATION: the window or
+    its chain reached the longest duration while records still arrived; the trace counts as incomplete. END_OF_INPUT:
+    the input of a replay or a file ended; the trace counts as whole. DISK_LIMIT: windows exceeded their disk limit; the
+    trace counts as incomplete.
     """
 
     QUIET = "quiet"
@@ -28,17 +28,17 @@ class CloseReason(Enum):
     DISK_LIMIT = "disk_limit"
 
 
-CUT = frozenset({CloseReason.MAX_DURATION, CloseReason.DISK_LIMIT})
-"""Reasons with which a trace may go on after its window."""
+INCOMPLETE = frozenset({CloseReason.MAX_DURATION, CloseReason.DISK_LIMIT})
+"""Reasons after which the trace may continue."""
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):
     """One closed window of a trace, to be judged with all facts of its chain.
 
-    `closed_ms` is record time: last arrival + gap, or the tick at which the window was cut. `whole` is false when what
-    is missing could be in the log: the window was cut, its chain begins in the middle of the trace, or input was lost
-    in its time. `read_again_from` is the tick from which all input is read once more, None when it is not: a rule whose
-    facts all lie there is judged then.
+    `closed_ms` is record time: last arrival + gap, or the tick at which the window was closed as incomplete. `whole` is
+    false when missing facts may exist: the window was closed early, its chain begins in the middle of the trace, or
+    input was lost in its time. `read_again_from` is the tick from which all input is read once more, None when it is
+    not; a rule whose facts all lie at or after it is judged then.
     """
 
     trace_id: bytes
@@ -55,6 +55,6 @@ class Close(msgspec.Struct, frozen=True, gc=False):
         return self.chain.first * TICK_MS
 
     @property
-    def seen_from_ms(self) -> int:
-        """Since when the trace is known to be there, in ms of record time: what a rule must have seen to judge it."""
-        return self.chain.seen_from * TICK_MS
+    def known_from_ms(self) -> int:
+        """Since when the trace is known to exist, in ms of record time: a rule judges it only if active by then."""
+        return self.chain.known_from * TICK_MS

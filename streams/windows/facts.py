@@ -1,9 +1,8 @@
-"""What a chain remembers of each atom: a join-semilattice, so order, grouping and repetition of facts cannot matter.
+"""The facts of a chain, by atom: a join-semilattice, so that order, grouping and repetition of facts cannot matter.
 
-In: facts from `betrace.facts`. Out: per atom the first and last start, the tick of the first record, up to five
-witnesses, for a counted atom the smallest identity hashes, and for one that pairs ask for its occurrences. `add` and
-`merge` commute, associate and are
-idempotent.
+In: facts from `betrace.facts`. Out: for each atom its first and last start, the tick of its first record, up to five
+witnesses, the smallest identity hashes if it is counted, and its occurrences if a pair needs them. `add` and `merge`
+are commutative, associative and idempotent.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ WITNESS_COUNT = 5
 NO_START_NS = 1 << 64
 
 
-class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One witness: which span or log record, when it started (Unix ns, None unknown), and what is shown of it."""
+class WitnessedSpan(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One witness: a span or log record, its start (Unix ns, None if unknown) and what a signal shows of it."""
 
     identity: bytes
     start_ns: int | None
@@ -29,56 +28,56 @@ class Seen(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def order(self) -> tuple[int, bytes]:
-        """Where it stands among witnesses: by start, unknown starts last, then by identity."""
+        """The sort key among witnesses: start, with unknown starts last, then identity."""
         return (NO_START_NS if self.start_ns is None else self.start_ns, self.identity)
 
 
 class AtomFacts(msgspec.Struct, array_like=True, gc=False):
-    """What is remembered of one atom.
+    """The facts of one atom.
 
-    `witnesses` are the `WITNESS_COUNT` smallest by `Seen.order`, sorted. `identities` are the smallest 8-byte hashes of
-    distinct identities, sorted; at most as many as the rules need (`counted`), so fewer than that is an exact count.
-    `first_tick` is the record time of the first hit: what a rule's finding is told by, whatever other rules saw before.
-    `occurrences` is None until a fact says that a pair asks for them.
+    `witnesses` are the `WITNESS_COUNT` smallest by `WitnessedSpan.order`, sorted. `identities` are the smallest 8-byte
+    hashes of distinct identities, sorted, and at most as many as the rules need (`counted`); a shorter list is an exact
+    count. `first_tick` is the record time of the first hit: it identifies a rule's finding, whatever other rules hit
+    before. `occurrences` is None until a fact carries keys for a pair.
     """
 
     first_ns: int | None = None
     last_ns: int | None = None
-    witnesses: list[Seen] = msgspec.field(default_factory=list)
+    witnesses: list[WitnessedSpan] = msgspec.field(default_factory=list)
     identities: list[bytes] = msgspec.field(default_factory=list)
     first_tick: int | None = None
     occurrences: Occurrences | None = None
 
     @property
     def identity_count(self) -> int:
-        """Distinct spans: exact below the atom's `counted`, else at least this many."""
+        """The number of distinct spans: exact below the atom's `counted`, a lower bound from there on."""
         return len(self.identities)
 
     def add(self, fact: Fact, counted: int, tick: int) -> None:
-        """Remembers one more fact of a record at `tick`; `counted` is how many identities the rules need."""
+        """Add a fact of a record at `tick`; `counted` is how many identities the rules need."""
         self._widen(fact.start_ns, fact.start_ns)
         if self.first_tick is None or tick < self.first_tick:
             self.first_tick = tick
-        seen = Seen(fact.identity, fact.start_ns, fact.witness)
+        span = WitnessedSpan(fact.identity, fact.start_ns, fact.witness)
         if self.witnesses:
-            self._show(seen)
+            self._add_witness(span)
         else:
-            self.witnesses.append(seen)
+            self.witnesses.append(span)
         if counted:
-            self._identify(blake2b(fact.identity, digest_size=8).digest(), counted)
+            self._add_identity(blake2b(fact.identity, digest_size=8).digest(), counted)
         if fact.keys is not None:
             self.occurrences = self.occurrences or Occurrences()
             self.occurrences.add(fact.identity, fact.start_ns, fact.keys)
 
     def merge(self, other: AtomFacts, counted: int) -> None:
-        """Remembers all that `other` remembers."""
+        """Add everything that `other` has."""
         self._widen(other.first_ns, other.last_ns)
         ticks = [tick for tick in (self.first_tick, other.first_tick) if tick is not None]
         self.first_tick = min(ticks, default=None)
-        for seen in other.witnesses:
-            self._show(seen)
+        for span in other.witnesses:
+            self._add_witness(span)
         for identity in other.identities:
-            self._identify(identity, counted)
+            self._add_identity(identity, counted)
         if other.occurrences is not None:
             self.occurrences = self.occurrences or Occurrences()
             self.occurrences.merge(other.occurrences)
@@ -89,20 +88,20 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False):
         self.first_ns = first_ns if self.first_ns is None else min(self.first_ns, first_ns)
         self.last_ns = last_ns if self.last_ns is None else max(self.last_ns, last_ns)
 
-    def _show(self, seen: Seen) -> None:
+    def _add_witness(self, span: WitnessedSpan) -> None:
         witnesses = self.witnesses
-        order = seen.order
+        order = span.order
         if len(witnesses) == WITNESS_COUNT and order > witnesses[-1].order:
             return
         at = bisect_left(witnesses, order, key=_order)
         if at < len(witnesses) and witnesses[at].order == order:
-            # The same span sent twice with other content: the smaller bytes win, whichever came first.
-            witnesses[at] = min(witnesses[at], seen, key=msgspec.msgpack.encode)
+            # The same span was sent twice with different content: the smaller bytes win, whichever came first.
+            witnesses[at] = min(witnesses[at], span, key=msgspec.msgpack.encode)
             return
-        witnesses.insert(at, seen)
+        witnesses.insert(at, span)
         del witnesses[WITNESS_COUNT:]
 
-    def _identify(self, identity: bytes, counted: int) -> None:
+    def _add_identity(self, identity: bytes, counted: int) -> None:
         identities = self.identities
         at = bisect_left(identities, identity)
         if at < len(identities) and identities[at] == identity:
@@ -111,5 +110,5 @@ class AtomFacts(msgspec.Struct, array_like=True, gc=False):
         del identities[counted:]
 
 
-def _order(seen: Seen) -> tuple[int, bytes]:
-    return seen.order
+def _order(span: WitnessedSpan) -> tuple[int, bytes]:
+    return span.order

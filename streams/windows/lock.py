@@ -1,7 +1,7 @@
-"""The lock of a state directory: of two programs that are given one directory, the second one does not start.
+"""Locks a state directory, so that a second program that is given the same directory refuses to start.
 
-The kernel releases it when the last process that holds the file open is gone, however it went. Stages inherit it, so
-it is held until all of a killed program have ended, which they do at once.
+The kernel releases the lock when the last process that holds the file open has ended, however it ended. Stages inherit
+the file, so the lock is held until all stages of a killed program have ended, which takes a moment.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from streams.errors import ConfigError
 
 NAME = "lock"
 WAIT_S = 5.0
-"""So long the stages of a program that was killed may take to end."""
+"""How long the stages of a killed program may take to end."""
 TRY_EVERY_S = 0.05
 
 
 @contextmanager
 def locked(directory: Path, wait_s: float | None = None) -> Iterator[int]:
-    """Holds the lock of a directory, which is made if need be; gives the file descriptor that holds it.
+    """Hold the lock of a directory, which is created if necessary; yield the file descriptor that holds it.
 
     Raises:
-        ConfigError: another program keeps it for `wait_s` (else `WAIT_S`), or the directory cannot be written.
+        ConfigError: another program holds it for `wait_s` (default `WAIT_S`), or the directory is not writable.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def locked(directory: Path, wait_s: float | None = None) -> Iterator[int]:
     except OSError as error:
         raise _unusable(directory, error) from error
     try:
-        _take(descriptor, directory, time.monotonic() + (WAIT_S if wait_s is None else wait_s))
+        _acquire(descriptor, directory, time.monotonic() + (WAIT_S if wait_s is None else wait_s))
         _note_holder(descriptor, directory)
         yield descriptor
     finally:
@@ -51,12 +51,12 @@ def _note_holder(descriptor: int, directory: Path) -> None:
 
 def _unusable(directory: Path, error: OSError) -> ConfigError:
     return ConfigError(
-        f"the state directory {directory} cannot be used: {error.strerror}: make room, or make it writable, or give "
-        "another --state-dir; nothing is lost"
+        f"the state directory {directory} cannot be used: {error.strerror}: free space, make it writable, or choose "
+        "another --state-dir; no data is lost"
     )
 
 
-def _take(descriptor: int, directory: Path, deadline_s: float) -> None:
+def _acquire(descriptor: int, directory: Path, deadline_s: float) -> None:
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -71,7 +71,8 @@ def _take(descriptor: int, directory: Path, deadline_s: float) -> None:
 
 
 def _in_use(descriptor: int, directory: Path) -> ConfigError:
-    holder = os.pread(descriptor, 20, 0).decode(errors="replace") or "another one"
+    holder = os.pread(descriptor, 20, 0).decode(errors="replace") or "unknown"
     return ConfigError(
-        f"the state directory {directory} is in use by process {holder}: stop that run, or give another --state-dir"
+        f"the state directory {directory} is in use by process {holder}: stop that process, or choose "
+        "another --state-dir"
     )

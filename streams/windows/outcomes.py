@@ -1,7 +1,7 @@
-"""What is said of a closed window: verdicts compared with the last ones, findings for those that changed.
+"""Evaluates a closed window: compares verdicts with the previous ones and creates findings for those that changed.
 
-In: a close and the judgements of its chain. Out: outcomes, each with a finding when a signal is due. Pure but for
-`Chain.judged`, where the new verdict takes the old one's place.
+In: a close and the judgements of its chain. Out: outcomes, each with a finding if a signal is due. Pure except for
+`Chain.last_verdicts`, where the new verdict replaces the old one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from dsl import Judgement, Mode, Rule, RuleSet, Verdict, judge
-from streams.windows.chain import Chain, Judged
+from streams.windows.chain import Chain, LastVerdict
 from streams.windows.close import Close
 from streams.windows.pairs import pair_texts
 from topics.records.facts import TICK_MS
@@ -23,11 +23,11 @@ LOG_IDENTITY_BYTES = 16
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """One rule's verdict on one chain: the new one, the one it takes back, and the finding if one is due.
+    """The verdict of one rule on one chain, the verdict it replaces, and a finding if a signal is due.
 
-    `first_ms` is the record time of the earliest fact of the rule's own atoms: when the trace began, for this rule.
-    `revision` is that of the chain's last signal, None when it has none. `excepted` is 1 when the rule would be
-    applicable but for an exception, -1 when that was so until now, else 0.
+    `first_ms` is the record time of the earliest fact of the rule's own atoms, which is when the trace began for this
+    rule. `revision` is that of the chain's last signal, None when it has none. `excepted` is 1 when the rule became
+    inapplicable only because of an exception, -1 when that ended, else 0.
     """
 
     rule: Rule
@@ -39,10 +39,12 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     finding: Finding | None
 
 
-def outcomes(close: Close, rules: RuleSet, judged_by: frozenset[str], *, reach_ms: int | None) -> Iterator[Outcome]:
-    """The outcomes of one close, for the rules whose fingerprint is in `judged_by`.
+def evaluate_close(
+    close: Close, rules: RuleSet, judged_by: frozenset[str], *, reach_ms: int | None
+) -> Iterator[Outcome]:
+    """Yield the outcomes of a close, for the rules whose fingerprint is in `judged_by`.
 
-    `reach_ms` is gap + lateness; None, where verdicts are only counted, leaves the findings out.
+    `reach_ms` is gap + lateness; None omits the findings, for callers that only count verdicts.
     """
     for judgement in _judgements(close, rules):
         rule = judgement.rule
@@ -53,8 +55,8 @@ def outcomes(close: Close, rules: RuleSet, judged_by: frozenset[str], *, reach_m
 
 
 def _judgements(close: Close, rules: RuleSet) -> Iterator[Judgement]:
-    """The judgements of a close; those of rules that were about the chain and are not any more come last."""
-    silent = set(close.chain.judged)
+    """Yield the judgements of a close; rules that applied to the chain and no longer do come last."""
+    silent = set(close.chain.last_verdicts)
     for judgement in judge(rules, close.chain.facts, whole=close.whole):
         silent.discard(_key(judgement.rule))
         yield judgement
@@ -64,25 +66,28 @@ def _judgements(close: Close, rules: RuleSet) -> Iterator[Judgement]:
 
 
 def first_tick(chain: Chain, rule: Rule) -> int:
-    """The record tick of the chain's earliest fact of the rule's own atoms: the same, whatever other rules hit."""
+    """Return the tick of the earliest fact of the rule's own atoms, which other rules cannot influence."""
     facts = chain.facts
-    found = (facts[atom].first_tick for atom in rule.atoms if atom in facts)
-    return min((tick for tick in found if tick is not None), default=chain.first)
+    ticks = (facts[atom].first_tick for atom in rule.atoms if atom in facts)
+    return min((tick for tick in ticks if tick is not None), default=chain.first)
 
 
 def _key(rule: Rule) -> str:
-    """Two rules may say the same, and one rule something else after a push: each has verdicts of its own."""
+    """Return the key of a rule's verdicts.
+
+    Two rules may have the same text, and a push may change the text of a rule: each combination has its own verdicts.
+    """
     return f"{rule.id} {rule.fingerprint}"
 
 
 def _outcome(close: Close, judgement: Judgement, first: int, reach_ms: int | None) -> Outcome:
     rule, verdict = judgement.rule, judgement.verdict.value
-    before = close.chain.judged.get(_key(rule))
+    before = close.chain.last_verdicts.get(_key(rule))
     previous = None if before is None else before.verdict
     is_due = verdict != previous and (verdict in SIGNALLED or (before is not None and before.revision is not None))
     published = is_due and rule.mode is Mode.LIVE
-    after = _judged(before, judgement, close.closed_ms if published else None)
-    close.chain.judged[_key(rule)] = after
+    after = _last_verdict(before, judgement, close.closed_ms if published else None)
+    close.chain.last_verdicts[_key(rule)] = after
     excepted = judgement.excepted - (before is not None and before.excepted)
     finding = None
     if published and reach_ms is not None and not after.withheld:
@@ -90,29 +95,29 @@ def _outcome(close: Close, judgement: Judgement, first: int, reach_ms: int | Non
     return Outcome(rule, first * TICK_MS, verdict, previous, after.revision, excepted, finding)
 
 
-def _judged(before: Judged | None, judgement: Judgement, published_ms: int | None) -> Judged:
-    """What is remembered; `published_ms` is None when no signal goes out."""
+def _last_verdict(before: LastVerdict | None, judgement: Judgement, published_ms: int | None) -> LastVerdict:
+    """Return the verdict to remember; `published_ms` is None when no signal goes out."""
     revision, created_ms = (None, None) if before is None else (before.revision, before.created_ms)
     if published_ms is not None:
         revision, created_ms = (1, published_ms) if revision is None else (revision + 1, created_ms)
     withheld = before is not None and before.withheld
-    return Judged(judgement.verdict.value, revision, created_ms, judgement.excepted, withheld)
+    return LastVerdict(judgement.verdict.value, revision, created_ms, judgement.excepted, withheld)
 
 
 def withhold(chain: Chain, rule: Rule) -> None:
-    """The rule's first signal on the chain is not published: whoever reads signals never hears of it."""
-    chain.judged[_key(rule)] = msgspec.structs.replace(chain.judged[_key(rule)], withheld=True)
+    """Mark the rule's first signal on the chain as unpublished, so that no amendment is published either."""
+    chain.last_verdicts[_key(rule)] = msgspec.structs.replace(chain.last_verdicts[_key(rule)], withheld=True)
 
 
 def _finding(
-    close: Close, judgement: Judgement, previous: str | None, judged: Judged, *, first: int, reach_ms: int
+    close: Close, judgement: Judgement, previous: str | None, last: LastVerdict, *, first: int, reach_ms: int
 ) -> Finding:
     chain, window = close.chain, close.window
     return Finding(
         rule=rule_text(judgement.rule),
         trace_id=close.trace_id,
-        verdict=judged.verdict,
-        revision=judged.revision or 1,
+        verdict=last.verdict,
+        revision=last.revision or 1,
         previous_verdict=previous,
         late=_is_late(chain, judgement.rule, first * TICK_MS - reach_ms),
         close_reason=close.reason.value,
@@ -120,19 +125,19 @@ def _finding(
         first_ms=window.first * TICK_MS,
         last_ms=window.last * TICK_MS,
         closed_ms=close.closed_ms,
-        first_published_ms=close.closed_ms if judged.created_ms is None else judged.created_ms,
+        first_published_ms=close.closed_ms if last.created_ms is None else last.created_ms,
         spans=window.span_count,
         root_seen=window.root_seen,
         missing=judgement.missing,
         present=judgement.present,
-        witnesses=tuple(shown(chain, judgement)),
+        witnesses=tuple(witnesses(chain, judgement)),
         pairs=tuple(pair_texts(judgement.pairs, chain.facts)),
         sources=tuple(SourceRange(at.topic, at.partition, at.first_offset, at.last_offset) for at in chain.sources),
     )
 
 
 def rule_text(rule: Rule) -> RuleText:
-    """What a signal tells of its rule."""
+    """Return what a signal states about its rule."""
     return RuleText(
         id=rule.id,
         title=rule.title,
@@ -148,26 +153,26 @@ def rule_text(rule: Rule) -> RuleText:
     )
 
 
-def shown(chain: Chain, judgement: Judgement) -> Iterator[Shown]:
-    """The witnesses of a judgement: by subject in the order of the rule, then by start."""
+def witnesses(chain: Chain, judgement: Judgement) -> Iterator[Shown]:
+    """Yield the witnesses of a judgement, by subject in the order of the rule, then by start."""
     for subject, atom in judgement.subjects:
         remembered = chain.facts.get(atom)
-        for seen in remembered.witnesses if remembered else ():
-            size, is_log = len(seen.identity), len(seen.identity) >= LOG_IDENTITY_BYTES
+        for remembered_span in remembered.witnesses if remembered else ():
+            size, is_log = len(remembered_span.identity), len(remembered_span.identity) >= LOG_IDENTITY_BYTES
             yield Shown(
                 subject=subject,
-                # What a span without an id is told by is no id, and leads nowhere.
-                span_id=seen.identity if is_log or size <= SPAN_ID_BYTES else b"",
-                name=seen.witness.name,
-                service=seen.witness.service,
-                start_ns=seen.start_ns,
-                duration_ns=seen.witness.duration_ns,
-                attributes=dict(seen.witness.attributes),
+                # The hash that identifies a span without an id is not a span id: no tool could look it up.
+                span_id=remembered_span.identity if is_log or size <= SPAN_ID_BYTES else b"",
+                name=remembered_span.witness.name,
+                service=remembered_span.witness.service,
+                start_ns=remembered_span.start_ns,
+                duration_ns=remembered_span.witness.duration_ns,
+                attributes=dict(remembered_span.witness.attributes),
                 is_log=is_log,
             )
 
 
 def _is_late(chain: Chain, rule: Rule, earliest_ms: int) -> bool:
-    """What the rule looks at started before `earliest_ms`: more than gap + lateness before it was recorded."""
+    """Return whether a span of the rule started before `earliest_ms`, that is gap + lateness before its record."""
     starts_ns = [chain.facts[atom].first_ns for atom in rule.atoms if atom in chain.facts]
     return any(start_ns is not None and start_ns // 1_000_000 < earliest_ms for start_ns in starts_ns)

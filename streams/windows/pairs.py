@@ -1,8 +1,8 @@
-"""Names the spans that a pair is about, for the sentence of a signal.
+"""Describes the spans that a pair is about, for the sentence of a signal.
 
-In: the accounts of a judgement, and the facts of its chain. Out: a text for each pair: how many of its subject lack
-another one, and which, or which have one. A span is told by the values that are compared, where its witness is
-remembered, and by its start.
+In: the explanations of a judgement, and the facts of its chain. Out: a text for each pair: how many of its subject have
+or lack a partner, and which. A span is named by the values that the pair compares, if its witness was kept, and by its
+start.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ID_BYTES = 8
 
 
 def pair_texts(explanations: Iterable[PairExplanation], facts: Mapping[bytes, AtomFacts]) -> Iterator[PairText]:
-    """A text for each pair; empty where first and last starts decided."""
+    """Yield a text for each pair; it is empty where the first and last starts sufficed to decide."""
     for explanation in explanations:
         text = _lacking(explanation, facts) if explanation.is_missing else _having(explanation, facts)
         yield PairText(explanation.labels.text, text if explanation.examples else "")
@@ -55,10 +55,10 @@ def _span(example: PairExample, explanation: PairExplanation, facts: Mapping[byt
 
 
 def _values(explanation: PairExplanation, identity: bytes, facts: Mapping[bytes, AtomFacts]) -> list[str]:
-    """The values that are compared, as the witness of the span has them, redacted as all that leaves."""
+    """Return the values that the pair compares, redacted, as the witness of the span has them."""
     remembered = facts.get(explanation.subject)
     witness = (
-        next((seen.witness for seen in remembered.witnesses if seen.identity == identity), None) if remembered else None
+        next((each.witness for each in remembered.witnesses if each.identity == identity), None) if remembered else None
     )
     if witness is None:
         return []

@@ -1,14 +1,14 @@
-"""How far a facts partition has come: what a worker stores beside its windows, to continue from it.
+"""Defines how far a facts partition has come: what a worker stores beside its windows so that it can resume.
 
-In: nothing. Out: structs, stored as MessagePack arrays by `streams.windows.rocksdb` and in the checkpoints.
+The structs are stored as MessagePack arrays, by `streams.windows.rocksdb` and in checkpoints.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from streams.windows.chain import Ended
-from streams.windows.clock import Mark
+from streams.windows.chain import EndedChain
+from streams.windows.clock import SourceProgress
 from streams.windows.presence import LongPresence
 from streams.windows.rule_times import RuleTimes
 from streams.windows.sessions import LostTime
@@ -16,74 +16,82 @@ from topics.records.checkpoints import Said
 from topics.records.verdicts import Counted
 
 
-class SourceMark(msgspec.Struct, frozen=True, array_like=True):
-    """A source partition and its mark, as stored."""
+class StoredProgress(msgspec.Struct, frozen=True, array_like=True):
+    """A source partition with its progress, as stored."""
 
     topic: str
     partition: int
-    mark: Mark
+    progress: SourceProgress
 
 
-class Row(msgspec.Struct, frozen=True, array_like=True):
-    """All but the chains, as it was before facts message `facts_offset`: reading can start again there.
+class ResumePoint(msgspec.Struct, frozen=True, array_like=True):
+    """All state but the chains, as it was before facts message `facts_offset`, where reading can start again.
 
-    `lost` is where input was lost that an open chain may still have missed, `rules` from when rules may judge, `said`
-    how many signals of each rule were published in the hour by then. `is_midway`: facts before these are gone, and not
-    every source partition has been heard of since.
+    `lost` lists the lost input that may affect an open chain, `rules` knows from when rules may judge, and
+    `hourly_signals` counts the signals published in the hour so far, by rule. `log_start_missing`: earlier facts were
+    deleted, and not every source partition has sent a section since.
     """
 
     facts_offset: int
     clock_ms: int | None
     generation: int
-    marks: list[SourceMark]
+    progress: list[StoredProgress]
     lost: list[LostTime]
     rules: RuleTimes
-    said: Said | None = None
-    is_midway: bool = False
+    hourly_signals: Said | None = None
+    log_start_missing: bool = False
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
-    """Where a partition stands at the end of a step.
+    """The position of a partition at the end of a step.
 
-    Every facts message below `next_offset` was taken in, and of those everything below tick `applied_tick` was applied.
-    With the chains, of generation `generation`, reading goes on at the last of `rows` that is at or below
-    `waiting_offset`; without them, at the first: see `rebuilt`. `ended` are the chains that are gone, but of which the
-    log from the first row on holds the tail; `long` are presences that the log is not kept for. `evictions` are the
-    facts offsets before whose messages everything was, or is to be, forgotten for want of disk. In a store `counted`
-    and `covered` are those of a checkpoint at the end of this step, whether one was published or not.
+    Every facts message below `next_offset` has been processed, and everything below tick `applied_tick` has been
+    applied. A worker that has the chains, which are of generation `generation`, resumes at `resume_point`, the last of
+    `resume_points` at or below `buffered_from_offset`; one that has not resumes at the first, see
+    `without_local_state`. `ended_chains` are removed chains whose tail is still in the log after the first resume
+    point; `long_presences` are presences for which the log is not kept. `evictions` are the facts offsets before which
+    everything was, or will be, evicted because of the disk limit. In a store, `counted` and `covered` are those of a
+    checkpoint at the end of this step, whether or not one was published.
     """
 
     next_offset: int
     applied_tick: int | None
-    waiting_offset: int
+    buffered_from_offset: int
     generation: int
-    rows: list[Row]
-    ended: list[Ended]
-    long: list[LongPresence] = msgspec.field(default_factory=list)
+    resume_points: list[ResumePoint]
+    ended_chains: list[EndedChain]
+    long_presences: list[LongPresence] = msgspec.field(default_factory=list)
     evictions: list[int] = msgspec.field(default_factory=list)
     counted: Counted | None = None
     covered: bytes = b""
 
     @classmethod
-    def beginning(cls, offset: int, *, missing_until_ms: int | None = None, is_midway: bool = False) -> Position:
-        """The position in a log that begins at `offset` and of which nothing was read.
+    def initial(cls, offset: int, *, missing_until_ms: int | None = None, log_start_missing: bool = False) -> Position:
+        """Return the position before the first message of a log that begins at `offset`.
 
-        Source records up to `missing_until_ms` are not in it, None: all are. `is_midway`: some are not, and which is
-        known from what comes first.
+        `missing_until_ms` is the record time up to which source records are missing from the log, None if none are.
+        `log_start_missing`: some are missing, and the first sections will tell which.
         """
-        rules = RuleTimes(begun_ms=missing_until_ms)
-        return cls(offset, None, offset, 0, [Row(offset, None, 0, [], [], rules, is_midway=is_midway)], [])
+        rules = RuleTimes(missing_until_ms=missing_until_ms)
+        return cls(
+            offset,
+            None,
+            offset,
+            0,
+            [ResumePoint(offset, None, 0, [], [], rules, log_start_missing=log_start_missing)],
+            [],
+        )
 
     @property
-    def refill_row(self) -> Row:
-        """Where reading goes on when the chains are there."""
-        return [row for row in self.rows if row.facts_offset <= self.waiting_offset][-1]
+    def resume_point(self) -> ResumePoint:
+        """Where a worker that has the chains resumes reading."""
+        return [point for point in self.resume_points if point.facts_offset <= self.buffered_from_offset][-1]
 
-    def rebuilt(self) -> Position:
-        """Where to begin without the chains."""
-        first = self.rows[0]
+    def without_local_state(self) -> Position:
+        """Return the position from which a worker without the chains resumes."""
+        first = self.resume_points[0]
         offset = first.facts_offset
-        ended = [each for each in self.ended if each.first_offset < offset]
-        long = [each for each in self.long if each.first_offset < offset]
+        ended = [each for each in self.ended_chains if each.first_offset < offset]
+        long = [each for each in self.long_presences if each.first_offset < offset]
         evictions = [each for each in self.evictions if each >= offset]
         return Position(offset, None, offset, first.generation, [first], ended, long, evictions)

@@ -1,16 +1,16 @@
-"""Since when a trace has been there, hits or none: for the times in which a window cannot tell.
+"""Knows since when a trace has existed, hits or none, at times when windows cannot tell.
 
-A window opens at a hit. A rule that was pushed, or that lost a part of its input, does not know whether a trace whose
-first hit comes now had one before. So in a time of *watch* (`Sessions.watch`) every arrival of a trace is remembered,
-whether it hits an atom or not, and a chain that begins while its trace is present began no later than the presence.
-Nothing else depends on it: windows are where they are without.
+A window opens at a hit. A rule that was just pushed, or that lost part of its input, cannot know whether a trace whose
+first hit arrives now had one before. Therefore, while presences are tracked (`Sessions.track_presence`), every arrival
+of a trace is remembered, whether it hits an atom or not, and a chain that begins while its trace is present counts as
+having begun no later than the presence. Nothing else depends on presences; windows are the same without them.
 
-In: arrivals, in order of record time. Out: since when the trace is present. In a time of watch any arrival begins a
-presence; afterwards any arrival within gap + lateness continues it, a hit or not, as it would continue a chain: the
-trace may have one that nobody knows of. So whatever links an arrival to one before the watch links it to the presence
-as well. All times are ticks. A presence lasts as long as its trace, and there is no limit to how many there are: none
-is ever forgotten for want of room. Those that nobody asks for are only on disk, as chains are
-(`streams.windows.tiers`); the long ones, which every checkpoint tells of, stay in memory.
+In: arrivals in order of record time. Out: since when a trace has been present. While presences are tracked, any arrival
+begins one. Afterwards, any arrival within gap + lateness continues it, a hit or not, as it would continue a chain,
+because the trace may have a chain that was never seen. So whatever links an arrival to one before the tracked time also
+links it to the presence. All times are ticks. A presence lasts as long as its trace; their number is not limited, and
+none is forgotten for lack of memory. Presences that are not in use are only on disk, as chains are
+(`streams.windows.tiers`); the long ones, which are part of every checkpoint, stay in memory.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from streams.windows.chain import Bounds
-from streams.windows.required_offsets import Needs
+from streams.windows.required_offsets import RefCounts
 from streams.windows.tiers import Table, Tiers
 
 MEMORY_PER_STORED_BYTE = 35
-"""How much memory a presence takes for each byte of its stored form; measured by tests/bench/bench_windows.py."""
+"""Bytes of memory per byte of a presence's stored form, as measured by tests/bench/bench_windows.py."""
 
 
 class Presence(msgspec.Struct, array_like=True, gc=False):
-    """A trace is there since tick `since`, and was last seen at `last`; its arrivals came from `first_offset` on.
+    """A trace that has been present since tick `since`; its last arrival was at `last`, its first in `first_offset`.
 
-    While it is not old the facts log is kept from there on, so that it can be built again; of an old one the position
-    tells (`LongPresence`), so that no trace keeps the log for ever. `due` is the tick at which it is looked at next.
+    Until a presence is old, the facts log is kept from `first_offset` on so that it can be rebuilt. The position has
+    the old ones (`LongPresence`), so that no trace makes the log grow without end. `due` is the tick of its next timer.
     """
 
     since: int
@@ -42,9 +42,9 @@ class Presence(msgspec.Struct, array_like=True, gc=False):
 
 
 class LongPresence(msgspec.Struct, array_like=True, frozen=True):
-    """A presence that is older than what the facts log is kept for.
+    """A presence that is older than the part of the facts log that is kept.
 
-    `last_offset` is that of the facts message with which it was over, None while it is not.
+    `last_offset` is that of the facts message that ended it, None while it lasts.
     """
 
     trace_id: bytes
@@ -55,127 +55,128 @@ class LongPresence(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Presences:
-    """The presences of a facts partition; `kept` are those of which a store has something."""
+    """The presences of a facts partition; `tiers` holds them, in memory or on disk."""
 
     def __init__(self, bounds: Bounds, table: Table[Presence] | None = None, filter_bytes: int = 0) -> None:
-        """Has no presences yet, but those that `table` has and that are to be restored."""
-        self.over: list[LongPresence] = []
-        """Long presences that are over, and of which the log that is kept may hold the tail."""
-        self.kept = Tiers[Presence](
-            table, memory_per_stored_byte=MEMORY_PER_STORED_BYTE, filter_bytes=filter_bytes, is_kept=_is_old
+        """Start with no presences; those of `table` may be restored."""
+        self.ended: list[LongPresence] = []
+        """Long presences that have ended, and whose tail may still be in the kept log."""
+        self.tiers = Tiers[Presence](
+            table, memory_per_stored_byte=MEMORY_PER_STORED_BYTE, filter_bytes=filter_bytes, is_pinned=_is_old
         )
         self._reach = bounds.gap + bounds.lateness
         self._longest = bounds.max_duration + bounds.lateness
         self._old: dict[bytes, Presence] = {}
-        self._needs = Needs()
-        self._sinces = Needs()
+        self._required_offsets = RefCounts()
+        self._since_ticks = RefCounts()
 
     def __len__(self) -> int:
-        """How many there are."""
-        return len(self.kept)
+        """Return the number of presences."""
+        return len(self.tiers)
 
     def __iter__(self) -> Iterator[bytes]:
-        """The trace ids, in order."""
-        return iter(self.kept)
+        """Iterate over the trace ids, in order."""
+        return iter(self.tiers)
 
     def get(self, trace_id: bytes) -> Presence | None:
-        """The presence of a trace as of the last tick up to which was expired; None when there is none."""
-        return self.kept.get(trace_id)
+        """Return the presence of a trace as of the last expired tick, None when there is none."""
+        return self.tiers.get(trace_id)
 
     def restore(self, trace_id: bytes, presence: Presence, size_bytes: int) -> None:
-        """Learns of a presence that the store has, and of the size of its stored form."""
-        self.kept.restore(trace_id, presence, size_bytes)
-        hot = self.kept.get(trace_id) if presence.is_old else None
+        """Add a presence that the store has, with the size of its stored form."""
+        self.tiers.restore(trace_id, presence, size_bytes)
+        hot = self.tiers.get(trace_id) if presence.is_old else None
         self._count(trace_id, presence if hot is None else hot)
 
-    def rebuild(self, long: Iterable[LongPresence]) -> None:
-        """Begins without a store: the log from here on holds only the tail of these.
+    def restore_long(self, long: Iterable[LongPresence]) -> None:
+        """Start without a store: the log from here on has only the tail of these presences.
 
-        Each counts as present up to its end already: every arrival until then continues it, whenever it is read.
+        Each counts as present up to its end already, so every arrival until then continues it, in whichever order they
+        are read.
         """
         for each in long:
-            self._begin(each.trace_id, Presence(each.since, each.last, each.first_offset, is_old=True))
+            self._start(each.trace_id, Presence(each.since, each.last, each.first_offset, is_old=True))
 
-    def arrive(self, trace_id: bytes, tick: int, facts_offset: int, *, is_watched: bool) -> None:
-        """The trace is seen; `is_watched` says whether that begins a presence."""
-        presence = self.kept.get(trace_id)
+    def observe(self, trace_id: bytes, tick: int, facts_offset: int, *, tracks_presence: bool) -> None:
+        """Record an arrival of a trace; `tracks_presence` says whether it may begin a presence."""
+        presence = self.tiers.get(trace_id)
         if presence is None:
-            if is_watched:
-                self._begin(trace_id, Presence(tick, tick, facts_offset))
+            if tracks_presence:
+                self._start(trace_id, Presence(tick, tick, facts_offset))
         else:
             presence.last = max(presence.last, tick)
             self._lower(presence, facts_offset)
-            self.kept.put(trace_id, presence)
+            self.tiers.put(trace_id, presence)
 
     def expire(self, tick: int, facts_offset: int) -> None:
-        """Ends what is over at a tick, before anything arrives in it."""
-        for due, trace_id, presence in self.kept.due(tick):
+        """Remove the presences that end at a tick, before anything of that tick arrives."""
+        for due, trace_id, presence in self.tiers.due(tick):
             if self._due(presence) <= due:
-                self._fall_due(trace_id, presence, due, facts_offset)
+                self._expire_one(trace_id, presence, due, facts_offset)
             else:
-                self.kept.schedule(trace_id, presence, self._due(presence))
+                self.tiers.schedule(trace_id, presence, self._due(presence))
 
-    def lowest_needed(self) -> int | None:
-        """The lowest facts offset from which a presence must be built again; None when none must be."""
-        return self._needs.lowest()
+    def lowest_required_offset(self) -> int | None:
+        """Return the lowest facts offset from which a presence must be rebuilt, None when none must be."""
+        return self._required_offsets.lowest()
 
     def oldest(self) -> int | None:
-        """The tick since which any trace is present; None when none is."""
-        return self._sinces.lowest()
+        """Return the tick since which the oldest presence exists, None when there is none."""
+        return self._since_ticks.lowest()
 
-    def long(self) -> list[LongPresence]:
-        """What a position must tell of: those that the log is not kept for."""
-        there = [
+    def long_presences(self) -> list[LongPresence]:
+        """Return the presences that a position must contain because the log is not kept for them."""
+        ongoing = [
             LongPresence(trace_id, each.since, each.last, each.first_offset, None)
             for trace_id, each in self._old.items()
         ]
-        return [*self.over, *there]
+        return [*self.ended, *ongoing]
 
-    def drop_over(self, first_offset: int) -> None:
-        """The log is read again from `first_offset` at the lowest: what was over before is of no concern."""
-        self.over = [each for each in self.over if each.last_offset is not None and each.last_offset >= first_offset]
+    def drop_ended(self, first_offset: int) -> None:
+        """Drop ended presences that a reader starting at `first_offset` or above cannot see."""
+        self.ended = [each for each in self.ended if each.last_offset is not None and each.last_offset >= first_offset]
 
     def clear(self) -> None:
-        """Everything begins anew."""
-        self.kept.clear()
-        self.over = []
+        """Remove everything."""
+        self.tiers.clear()
+        self.ended = []
         self._old.clear()
-        self._needs, self._sinces = Needs(), Needs()
+        self._required_offsets, self._since_ticks = RefCounts(), RefCounts()
 
-    def _begin(self, trace_id: bytes, presence: Presence) -> None:
-        self.kept.schedule(trace_id, presence, self._due(presence))
+    def _start(self, trace_id: bytes, presence: Presence) -> None:
+        self.tiers.schedule(trace_id, presence, self._due(presence))
         self._count(trace_id, presence)
 
     def _count(self, trace_id: bytes, presence: Presence) -> None:
-        self._sinces.add(presence.since)
+        self._since_ticks.add(presence.since)
         if presence.is_old:
             self._old[trace_id] = presence
         else:
-            self._needs.add(presence.first_offset)
+            self._required_offsets.add(presence.first_offset)
 
     def _due(self, presence: Presence) -> int:
         over = presence.last + self._reach + 1
         return over if presence.is_old else min(over, presence.since + self._longest)
 
-    def _fall_due(self, trace_id: bytes, presence: Presence, due: int, facts_offset: int) -> None:
+    def _expire_one(self, trace_id: bytes, presence: Presence, due: int, facts_offset: int) -> None:
         if not presence.is_old:
-            self._needs.remove(presence.first_offset)
+            self._required_offsets.remove(presence.first_offset)
         if due > presence.last + self._reach:
-            self.kept.remove(trace_id)
-            self._sinces.remove(presence.since)
+            self.tiers.remove(trace_id)
+            self._since_ticks.remove(presence.since)
             if self._old.pop(trace_id, None) is not None:
                 ended = LongPresence(trace_id, presence.since, presence.last, presence.first_offset, facts_offset)
-                self.over.append(ended)
+                self.ended.append(ended)
         else:
             presence.is_old = True
             self._old[trace_id] = presence
-            self.kept.schedule(trace_id, presence, self._due(presence))
+            self.tiers.schedule(trace_id, presence, self._due(presence))
 
     def _lower(self, presence: Presence, facts_offset: int) -> None:
         if facts_offset < presence.first_offset:
             if not presence.is_old:
-                self._needs.remove(presence.first_offset)
-                self._needs.add(facts_offset)
+                self._required_offsets.remove(presence.first_offset)
+                self._required_offsets.add(facts_offset)
             presence.first_offset = facts_offset
 
 

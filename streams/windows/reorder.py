@@ -1,7 +1,7 @@
-"""What has arrived and is not applied yet, by tick: the clock has not passed it.
+"""Buffers what has arrived until the clock has passed its tick.
 
-In: entries and touches in any order. Out: the same, tick by tick. Most of it waits for some seconds and in memory;
-while one source partition is far behind the others it can be a lot, and then the ticks that come last wait on disk.
+In: entries and touches in any order. Out: the same, tick by tick. Most of them stay for some seconds, in memory. When
+one source partition lags far behind, the buffer may grow large; then the latest ticks are spilled to disk.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 from topics.records.facts import Entry
 
 ARRIVAL_BYTES, FACT_BYTES = 400, 700
-"""Memory that an arrival takes, and each of its facts; measured by tests/bench/bench_windows.py."""
+"""Memory of an arrival and of each of its facts; measured by tests/bench/bench_windows.py."""
 
 
 class Arrival(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -25,107 +25,107 @@ class Arrival(msgspec.Struct, frozen=True, array_like=True, gc=False):
     entry: Entry
 
 
-class Shelf(Protocol):
-    """Where what waits is put when there is no room in memory; nothing on it outlives the program."""
+class SpillStore(Protocol):
+    """Where the buffer puts ticks for which there is no memory; its contents do not survive the program."""
 
     def put(self, tick: int, values: bytes) -> None:
-        """Adds to what is there of a tick."""
+        """Add to the contents of a tick."""
 
     def take(self, tick: int) -> list[bytes]:
-        """All that is there of a tick; it is not there afterwards."""
+        """Remove and return the contents of a tick."""
 
 
-class Tick:
-    """What arrived in one tick: arrivals, packed touches, and the lowest facts offset that any of it came in."""
+class TickBatch:
+    """What arrived in one tick: arrivals, packed touches, and the lowest facts offset that any of it came from."""
 
-    __slots__ = ("arrivals", "facts_offset", "held_bytes", "is_shelved", "touches")
+    __slots__ = ("arrivals", "facts_offset", "held_bytes", "is_spilled", "touches")
 
     def __init__(self, facts_offset: int) -> None:
         self.arrivals: list[Arrival] = []
         self.touches = bytearray()
         self.facts_offset = facts_offset
         self.held_bytes = 0
-        self.is_shelved = False
+        self.is_spilled = False
 
 
-class Waiting:
-    """The ticks that wait; `held_bytes` is about what they take of memory.
+class ReorderBuffer:
+    """The buffered ticks; `held_bytes` approximates their memory.
 
-    >>> waiting = Waiting()
-    >>> waiting.add_touches(7, b"touch" * 2, facts_offset=40)
-    >>> waiting.lowest_offset(), [(tick, bytes(at.touches)) for tick, at in waiting.take(until=8)], len(waiting)
+    >>> buffer = ReorderBuffer()
+    >>> buffer.add_touches(7, b"touch" * 2, facts_offset=40)
+    >>> buffer.lowest_offset(), [(tick, bytes(batch.touches)) for tick, batch in buffer.take(until=8)], len(buffer)
     (40, [(7, b'touchtouch')], 0)
     """
 
-    def __init__(self, shelf: Shelf | None = None) -> None:
+    def __init__(self, spill_store: SpillStore | None = None) -> None:
         self.held_bytes = 0
-        self._shelf = shelf
-        self._ticks: dict[int, Tick] = {}
+        self._spill_store = spill_store
+        self._ticks: dict[int, TickBatch] = {}
 
     def __len__(self) -> int:
-        """How many ticks wait."""
+        """Return the number of buffered ticks."""
         return len(self._ticks)
 
     def add(self, tick: int, arrival: Arrival, facts_offset: int) -> None:
-        """An arrival, from the facts message at `facts_offset`."""
-        at = self._at(tick, facts_offset)
-        at.arrivals.append(arrival)
-        self._grow(at, ARRIVAL_BYTES + FACT_BYTES * len(arrival.entry.facts))
+        """Add an arrival from the facts message at `facts_offset`."""
+        batch = self._batch(tick, facts_offset)
+        batch.arrivals.append(arrival)
+        self._grow(batch, ARRIVAL_BYTES + FACT_BYTES * len(arrival.entry.facts))
 
     def add_touches(self, tick: int, packed: bytes, facts_offset: int) -> None:
-        """Touches as they are in the facts message at `facts_offset`."""
-        at = self._at(tick, facts_offset)
-        at.touches += packed
-        self._grow(at, len(packed))
+        """Add packed touches from the facts message at `facts_offset`."""
+        batch = self._batch(tick, facts_offset)
+        batch.touches += packed
+        self._grow(batch, len(packed))
 
     def lowest_offset(self) -> int | None:
-        """The lowest facts offset of which something still waits; None when nothing does."""
-        return min((at.facts_offset for at in self._ticks.values()), default=None)
+        """Return the lowest facts offset that anything buffered came from, None when the buffer is empty."""
+        return min((batch.facts_offset for batch in self._ticks.values()), default=None)
 
-    def take(self, until: int | None = None) -> Iterator[tuple[int, Tick]]:
-        """Removes and yields the ticks below `until`, all when it is None, in order."""
+    def take(self, until: int | None = None) -> Iterator[tuple[int, TickBatch]]:
+        """Remove and yield the ticks below `until`, or all when it is None, in order."""
         for tick in sorted(tick for tick in self._ticks if until is None or tick < until):
-            at = self._ticks.pop(tick)
-            self.held_bytes -= at.held_bytes
-            yield tick, self._whole(tick, at)
+            batch = self._ticks.pop(tick)
+            self.held_bytes -= batch.held_bytes
+            yield tick, self._with_spilled(tick, batch)
 
     def clear(self) -> None:
-        """Nothing waits any more."""
+        """Remove everything."""
         for _ in self.take():
             continue
 
-    def shrink(self, limit_bytes: int) -> None:
-        """Puts the last ticks on the shelf, until half of `limit_bytes` are left in memory."""
-        if self._shelf is None or self.held_bytes <= limit_bytes:
+    def spill(self, limit_bytes: int) -> None:
+        """Spill the latest ticks until at most half of `limit_bytes` remains in memory, if the limit is exceeded."""
+        if self._spill_store is None or self.held_bytes <= limit_bytes:
             return
         for tick in sorted(self._ticks, reverse=True):
-            self._put_away(self._shelf, tick, self._ticks[tick])
+            self._spill_tick(self._spill_store, tick, self._ticks[tick])
             if self.held_bytes <= limit_bytes // 2:
                 return
 
-    def _at(self, tick: int, facts_offset: int) -> Tick:
-        at = self._ticks.get(tick)
-        if at is None:
-            at = self._ticks[tick] = Tick(facts_offset)
-        return at
+    def _batch(self, tick: int, facts_offset: int) -> TickBatch:
+        batch = self._ticks.get(tick)
+        if batch is None:
+            batch = self._ticks[tick] = TickBatch(facts_offset)
+        return batch
 
-    def _grow(self, at: Tick, size_bytes: int) -> None:
-        at.held_bytes += size_bytes
+    def _grow(self, batch: TickBatch, size_bytes: int) -> None:
+        batch.held_bytes += size_bytes
         self.held_bytes += size_bytes
 
-    def _put_away(self, shelf: Shelf, tick: int, at: Tick) -> None:
-        if at.held_bytes:
-            shelf.put(tick, _encode((at.arrivals, bytes(at.touches))))
-            self.held_bytes -= at.held_bytes
-            at.arrivals, at.touches, at.held_bytes, at.is_shelved = [], bytearray(), 0, True
+    def _spill_tick(self, spill_store: SpillStore, tick: int, batch: TickBatch) -> None:
+        if batch.held_bytes:
+            spill_store.put(tick, _encode((batch.arrivals, bytes(batch.touches))))
+            self.held_bytes -= batch.held_bytes
+            batch.arrivals, batch.touches, batch.held_bytes, batch.is_spilled = [], bytearray(), 0, True
 
-    def _whole(self, tick: int, at: Tick) -> Tick:
-        if at.is_shelved and self._shelf is not None:
-            for values in self._shelf.take(tick):
+    def _with_spilled(self, tick: int, batch: TickBatch) -> TickBatch:
+        if batch.is_spilled and self._spill_store is not None:
+            for values in self._spill_store.take(tick):
                 arrivals, touches = _decoder.decode(values)
-                at.arrivals += arrivals
-                at.touches += touches
-        return at
+                batch.arrivals += arrivals
+                batch.touches += touches
+        return batch
 
 
 _encode = msgspec.msgpack.Encoder().encode

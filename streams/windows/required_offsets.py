@@ -1,6 +1,6 @@
-"""The lowest facts offset that anything still needs.
+"""Tracks the lowest facts offset that something still requires.
 
-In: offsets, each added when something needs it and removed when it no longer does. Out: the lowest that remains.
+In: offsets, each added when something requires it and removed when it no longer does. Out: the lowest that remains.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from heapq import heapify, heappop, heappush
 SPARE_OFFSETS = 64
 
 
-class Needs:
-    """A multiset of facts offsets; `lowest` costs nothing while the lowest stays. Ticks are counted with it, too.
+class RefCounts:
+    """A multiset of facts offsets, also used for ticks; `lowest` is free while the minimum does not change.
 
-    >>> needs = Needs()
-    >>> needs.add(7), needs.add(5), needs.add(7), needs.remove(5), needs.lowest(), needs.count(7)
+    >>> counts = RefCounts()
+    >>> counts.add(7), counts.add(5), counts.add(7), counts.remove(5), counts.lowest(), counts.count(7)
     (None, None, None, None, 7, 2)
     """
 
@@ -23,14 +23,14 @@ class Needs:
         self._heap: list[int] = []
 
     def add(self, offset: int) -> None:
-        """One more needs it."""
+        """Add a reference to an offset."""
         count = self._counts.get(offset, 0)
         self._counts[offset] = count + 1
         if not count:
             self._push(offset)
 
     def remove(self, offset: int) -> None:
-        """One of those that needed it no longer does."""
+        """Remove a reference to an offset."""
         count = self._counts[offset] - 1
         if count:
             self._counts[offset] = count
@@ -38,11 +38,11 @@ class Needs:
             del self._counts[offset]
 
     def count(self, offset: int) -> int:
-        """How many need it."""
+        """Return the number of references to an offset."""
         return self._counts.get(offset, 0)
 
     def lowest(self) -> int | None:
-        """The lowest offset that is needed; None when none is."""
+        """Return the lowest referenced offset, None when there is none."""
         heap = self._heap
         while heap and heap[0] not in self._counts:
             heappop(heap)
@@ -50,7 +50,7 @@ class Needs:
 
     def _push(self, offset: int) -> None:
         if len(self._heap) > 2 * len(self._counts) + SPARE_OFFSETS:
-            # Of offsets that were needed again and again the heap has each one several times.
+            # An offset that is released and required again is in the heap more than once.
             self._heap = list(self._counts)
             heapify(self._heap)
         else:

@@ -1,6 +1,6 @@
-"""What an error of a store means, and who is to act: the operator on the disk, or nobody: windows are built again.
+"""Translates the errors of a store, by who must act: the operator on the disk, or nobody, because windows are rebuilt.
 
-In: what RocksDB or the operating system says, in words only. Out: the error to raise.
+In: messages of RocksDB or the operating system, which come without codes. Out: the error to raise.
 """
 
 from __future__ import annotations
@@ -14,54 +14,54 @@ import msgspec
 
 from streams.errors import NotDoneError, StateError
 
-_BUSY = "stop the other worker that has it"
-_ROOM = "free some space on the disk, then start again: nothing is lost"
-_RIGHTS = "make the directory writable for this user, then start again: nothing is lost"
+_BUSY = "stop the other worker that has it open"
+_ROOM = "free some space on the disk, then start again: no data is lost"
+_RIGHTS = "make the directory writable for this user, then start again: no data is lost"
 _ACTIONS = {
     "No space left on device": _ROOM,
     "disk quota exceeded": _ROOM,
-    "Read-only file system": "mount the disk so that it can be written, then start again: nothing is lost",
+    "Read-only file system": "mount the disk read-write, then start again: no data is lost",
     "Permission denied": _RIGHTS,
     "Operation not permitted": _RIGHTS,
     "lock hold by current process": _BUSY,
     "Resource temporarily unavailable": _BUSY,
-    "Input/output error": "see what the system says of the disk; on another one, with an empty state directory, "
-    "everything is built again from the facts",
+    "Input/output error": "check the disk in the system log; on another disk, with an empty state directory, "
+    "all windows are rebuilt from the facts log",
 }
 _DAMAGE = ("Corruption", "CURRENT", "MANIFEST", "No such file or directory")
 
 
 class DamagedError(NotDoneError):
-    """The store is damaged: it is to be deleted, and what it has is built again from the facts log."""
+    """The store is damaged: it must be deleted, and its windows rebuilt from the facts log."""
 
 
-def fault(path: Path, what: str, error: Exception) -> StateError | DamagedError:
-    """The error to raise when the store at `path` could not be opened, used or deleted: `what`."""
-    said = str(error)
+def error_of(path: Path, what: str, error: Exception) -> StateError | DamagedError:
+    """Return the error to raise when the store at `path` could not be opened, used or deleted (`what`)."""
+    text = str(error)
     for words, action in _ACTIONS.items():
-        if words.lower() in said.lower():
-            return StateError(f"the store {path} cannot be {what}: {said}", action=action)
-    if isinstance(error, msgspec.DecodeError) or any(words in said for words in _DAMAGE):
-        return DamagedError(f"the store {path} cannot be {what}, it is damaged: {said}")
+        if words.lower() in text.lower():
+            return StateError(f"the store {path} cannot be {what}: {text}", action=action)
+    if isinstance(error, msgspec.DecodeError) or any(words in text for words in _DAMAGE):
+        return DamagedError(f"the store {path} cannot be {what}, it is damaged: {text}")
     return StateError(
-        f"the store {path} cannot be {what}: {said}",
-        action="see what the disk has; when nothing is wrong there, delete the store: it is built again from the facts",
+        f"the store {path} cannot be {what}: {text}",
+        action="check the disk; if it is sound, delete the store: its windows are rebuilt from the facts log",
     )
 
 
 @contextmanager
-def using(path: Path, what: str = "used") -> Iterator[None]:
-    """Whatever fails meanwhile is raised as `fault` has it."""
+def translated_errors(path: Path, what: str = "used") -> Iterator[None]:
+    """Raise whatever fails inside as `error_of` translates it."""
     try:
         yield
     except (DamagedError, StateError, GeneratorExit):
         raise
     except Exception as error:  # rocksdict raises nothing narrower
-        raise fault(path, what, error) from error
+        raise error_of(path, what, error) from error
 
 
 def delete(path: Path) -> None:
-    """Deletes the store at `path`; raises `StateError` when that is not possible."""
-    with using(path, "deleted"):
+    """Delete the store at `path`; raises `StateError` when that fails."""
+    with translated_errors(path, "deleted"):
         if path.exists():
             shutil.rmtree(path)

@@ -1,14 +1,14 @@
-"""What is remembered by trace id: in memory what is in use, the rest only on disk.
+"""Values by trace id, in two tiers: those in use are in memory (hot), the rest only on disk (cold).
 
 In: values by trace id, each with the tick at which it is due, and a table that has what was written of them. Out: the
-same values, whatever was put away in between, and in order of their ticks those that are due.
+same values, whichever tier they are in, and those that are due in order of their ticks.
 
-Of a cold value nothing of its own is in memory: `IdFilter` says of most other ids that they are not cold, the table's
-index which ids are due at a tick, and counts by tick at which ticks the index is to be asked. So memory is that of the
-hot values, which `cool` limits, and of what changed since the last step.
+A cold value takes no memory of its own: an `IdFilter` answers most lookups of ids that are not cold, the table's index
+has the ids that are due at a tick, and a count by tick says for which ticks to consult the index. So memory is that of
+the hot values, which `cool` limits, and of what changed since the last step.
 
-The index is of no use to a later program. An id may be in it at a tick at which it is not due any more; what counts is
-the tick in the value.
+The index does not survive the program. It may have an id at a tick at which the value is no longer due; the tick in the
+value decides.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from heapq import merge
 from typing import Generic, Protocol, TypeVar
 
 from streams.windows.idfilter import IdFilter
-from streams.windows.required_offsets import Needs
+from streams.windows.required_offsets import RefCounts
 from streams.windows.store_faults import DamagedError
-from streams.windows.wheel import Wheel
+from streams.windows.wheel import TimerWheel
 
 INDEXED_AT_ONCE = 10_000
 KEYS_BYTES = 42
-"""The keys of a value, and of its place in the index."""
+"""The size of the keys of a value and of its index entry."""
 
 
 class Due(Protocol):
-    """Anything that is to be looked at at a tick."""
+    """Anything that must be handled at a tick."""
 
     due: int
 
@@ -38,32 +38,32 @@ T_co = TypeVar("T_co", bound=Due, covariant=True)
 
 
 class Table(Protocol[T_co]):
-    """What a store has of the values, as of the last step, and an index of those that are cold."""
+    """The values in a store as of the last step, and an index of the cold ones."""
 
     def get(self, trace_id: bytes) -> tuple[T_co, int] | None:
-        """A value and the size of its stored form in bytes; None when there is none."""
+        """Return a value and the size of its stored form in bytes, None when there is none."""
 
     def stored(self) -> Iterator[tuple[bytes, T_co, int]]:
-        """All values by trace id, with the sizes of their stored forms in bytes."""
+        """Yield all values by trace id, with the sizes of their stored forms in bytes."""
 
     def trace_ids(self) -> Iterator[bytes]:
-        """The ids of all values, in order."""
+        """Yield the ids of all values, in order."""
 
-    def note_due(self, dues: Sequence[tuple[int, bytes]]) -> None:
-        """Adds ids to the index, each at a tick."""
+    def index_due(self, dues: Sequence[tuple[int, bytes]]) -> None:
+        """Add ids to the index, each at a tick."""
 
     def due(self, tick: int) -> Iterator[bytes]:
-        """The ids in the index at a tick, in order."""
+        """Yield the ids that the index has at a tick, in order."""
 
-    def drop_due(self, until: int) -> None:
-        """Drops from the index what is there up to and at a tick."""
+    def drop_index(self, until: int) -> None:
+        """Remove the index entries up to and including a tick."""
 
 
 class Tiers(Generic[T]):
     """Values by trace id.
 
-    `changed` are the trace ids of what a store does not know yet: values that were changed, which stay in memory, and
-    those that are gone while the store still has them. With `is_cleared` it has nothing more but those.
+    `changed` has the trace ids that the store does not know yet: changed values, which stay in memory, and removed ones
+    that the store still has. If `is_cleared`, the store must first delete everything.
     """
 
     def __init__(
@@ -72,101 +72,101 @@ class Tiers(Generic[T]):
         *,
         memory_per_stored_byte: int,
         filter_bytes: int,
-        is_kept: Callable[[T], bool] | None = None,
+        is_pinned: Callable[[T], bool] | None = None,
     ) -> None:
-        """Values for which `is_kept` says so are never put away; without a table none is."""
+        """Create the tiers; pinned values are never moved to disk, and without a table none is."""
         self.changed: set[bytes] = set()
         self.is_cleared = False
         self._table = table
         self._memory_per_stored_byte = memory_per_stored_byte
-        self._is_kept = is_kept
+        self._is_pinned_value = is_pinned
         self._hot: dict[bytes, T] = {}
         self._stored_bytes: dict[bytes, int] = {}
-        """Of what is hot and in the store."""
-        self._gone: set[bytes] = set()
-        """Removed since the last step, of what the store has."""
+        """Sizes of the hot values that the store has."""
+        self._removed: set[bytes] = set()
+        """Values removed since the last step that the store still has."""
         self._hot_bytes = 0
         self._cold_bytes = 0
-        self._wheel = Wheel()
-        """Of what is hot."""
+        self._wheel = TimerWheel()
+        """Timers of the hot values."""
         self._cold_count = 0
         self._cold_ids = IdFilter(filter_bytes)
-        self._cold_dues = Needs()
+        self._cold_dues = RefCounts()
         """The ticks at which cold values are due."""
         self._to_index: list[tuple[int, bytes]] = []
-        self._passed: int | None = None
-        """The last tick at which cold values were due; the index up to it is of no use."""
+        self._index_done_until: int | None = None
+        """The last tick at which cold values were due; index entries up to it are obsolete."""
 
     def __len__(self) -> int:
-        """How many there are, the cold ones too."""
+        """Return the number of values in both tiers."""
         return len(self._hot) + self._cold_count
 
     def __contains__(self, trace_id: bytes) -> bool:
-        """Whether there is one of this trace; a cold one is read back."""
+        """Return whether the trace has a value; a cold one is read into memory."""
         return self.get(trace_id) is not None
 
     def __iter__(self) -> Iterator[bytes]:
-        """The trace ids, in order."""
+        """Iterate over the trace ids, in order."""
         hot = sorted(self._hot)
         return merge(hot, self._cold_trace_ids()) if self._cold_count else iter(hot)
 
     @property
     def hot_count(self) -> int:
-        """How many are in memory."""
+        """The number of values in memory."""
         return len(self._hot)
 
     @property
     def stored_bytes(self) -> int:
-        """What the store has of them as of the last step, with their keys and the index."""
+        """The size of the values in the store as of the last step, with their keys and the index."""
         keys_bytes = KEYS_BYTES * (len(self._stored_bytes) + self._cold_count)
         return self._hot_bytes + self._cold_bytes + keys_bytes
 
     @property
     def held_bytes(self) -> int:
-        """About what the hot ones that the store has take of memory."""
+        """The approximate memory of the hot values that the store has."""
         return self._hot_bytes * self._memory_per_stored_byte
 
     def get(self, trace_id: bytes) -> T | None:
-        """The value, read back when it is cold; None when there is none."""
-        found = self._hot.get(trace_id)
-        if found is None and self._cold_count and self._cold_ids.may_have(trace_id):
-            return self._warmed(trace_id)
-        return found
+        """Return the value of a trace, read into memory if it is cold; None when there is none."""
+        value = self._hot.get(trace_id)
+        if value is None and self._cold_count and self._cold_ids.may_have(trace_id):
+            return self._warm(trace_id)
+        return value
 
-    def look(self, trace_id: bytes) -> T | None:
-        """The value; a cold one stays cold, and what is done to it is of no effect."""
-        found = self._hot.get(trace_id)
-        if found is None and self._cold_count and self._cold_ids.may_have(trace_id):
+    def peek(self, trace_id: bytes) -> T | None:
+        """Return the value of a trace; a cold one stays cold, and changes to it are not kept."""
+        value = self._hot.get(trace_id)
+        if value is None and self._cold_count and self._cold_ids.may_have(trace_id):
             stored = self._stored(trace_id)
             return None if stored is None else stored[0]
-        return found
+        return value
 
     def put(self, trace_id: bytes, value: T) -> None:
-        """A new value, or a changed one that is hot."""
+        """Add a value, or record that a hot one changed."""
         self._hot[trace_id] = value
         self.changed.add(trace_id)
 
     def schedule(self, trace_id: bytes, value: T, due: int) -> None:
-        """Has the value, which `put` knows, looked at at this tick and no other."""
+        """Move the timer of a value that `put` knows to this tick."""
         if value.due != due:
             if trace_id in self._hot:
-                self._wheel.forget(value.due, trace_id)
+                self._wheel.cancel(value.due, trace_id)
             value.due = due
-        self._wheel.note(due, trace_id)
+        self._wheel.schedule(due, trace_id)
         self._hot[trace_id] = value
         self.changed.add(trace_id)
 
     def due(self, until: int) -> Iterator[tuple[int, bytes, T]]:
-        """Yields what is due up to and at a tick, by tick and then by id; what is scheduled meanwhile counts too.
+        """Yield what is due up to and including a tick, by tick and then by id, including what is scheduled meanwhile.
 
-        Whoever takes a value schedules it again or removes it.
+        The caller must reschedule or remove each value.
 
         Raises:
-            DamagedError: the store lacks one.
+            DamagedError: the store lacks a value.
         """
         hot = self._hot
         while (tick := self._next_due()) is not None and tick <= until:
-            trace_ids: Iterable[bytes] = self._wheel.take(tick)
+            trace_ids: Iterable[bytes] = self._wheel.pop(tick)
             has_cold = self._cold_dues.count(tick) > 0
             if has_cold:
                 trace_ids = merge(trace_ids, self._cold_due(tick))
@@ -175,83 +175,83 @@ class Tiers(Generic[T]):
                 if value is not None and value.due == tick:
                     yield tick, trace_id, value
             if has_cold:
-                self._passed = tick
+                self._index_done_until = tick
                 if self._cold_dues.count(tick):
-                    raise DamagedError(f"the store lacks what is due at tick {tick}")
+                    raise DamagedError(f"the store lacks values that are due at tick {tick}")
 
     def restore(self, trace_id: bytes, value: T, size_bytes: int) -> None:
-        """A value that the store has, cold as it is there, and the size of its stored form."""
+        """Add a value that the store has, as a cold one, with the size of its stored form."""
         self._add_cold(trace_id, value.due, size_bytes)
         if len(self._to_index) >= INDEXED_AT_ONCE:
             self._index()
 
     def remove(self, trace_id: bytes) -> None:
-        """The value is forgotten."""
+        """Remove a value."""
         value = self._hot.pop(trace_id, None) or self.get(trace_id)
         if value is None:
             return
         self._hot.pop(trace_id, None)
-        self._wheel.forget(value.due, trace_id)
+        self._wheel.cancel(value.due, trace_id)
         size_bytes = self._stored_bytes.pop(trace_id, None)
         if size_bytes is not None:
             self._hot_bytes -= size_bytes
-            self._gone.add(trace_id)
-        if trace_id in self._gone:
+            self._removed.add(trace_id)
+        if trace_id in self._removed:
             self.changed.add(trace_id)
         else:
             self.changed.discard(trace_id)
 
     def clear(self) -> None:
-        """All are forgotten."""
+        """Remove all values."""
         self.is_cleared = True
         self.changed.clear()
         self._hot.clear()
         self._stored_bytes.clear()
-        self._gone.clear()
+        self._removed.clear()
         self._hot_bytes = self._cold_bytes = self._cold_count = 0
         self._wheel.clear()
         self._cold_ids.clear()
-        self._cold_dues = Needs()
+        self._cold_dues = RefCounts()
         self._to_index.clear()
 
     def changes(self) -> Iterator[tuple[bytes, T | None]]:
-        """What a store does not know yet; None: it is gone."""
+        """Yield what the store does not know yet; None stands for a removed value."""
         hot = self._hot
         for trace_id in self.changed:
             yield trace_id, hot.get(trace_id)
 
-    def written(self, sizes_bytes: Mapping[bytes, int]) -> None:
-        """What was changed is on disk now, with these sizes."""
+    def mark_written(self, sizes_bytes: Mapping[bytes, int]) -> None:
+        """Record that all changes are on disk, with these sizes."""
         for trace_id, size_bytes in sizes_bytes.items():
             self._note_size(trace_id, size_bytes)
         self.changed.clear()
-        self._gone.clear()
+        self._removed.clear()
         self.is_cleared = False
 
     def cool(self, limit_bytes: int) -> None:
-        """Puts those that were changed longest ago out of memory, until the others fit in `limit_bytes`."""
+        """Move the values that changed longest ago to disk, until the others fit in `limit_bytes`."""
         table = self._table
         if table is None:
             return
-        if self._passed is not None:
-            table.drop_due(self._passed)
-            self._passed = None
+        if self._index_done_until is not None:
+            table.drop_index(self._index_done_until)
+            self._index_done_until = None
         if self.held_bytes > limit_bytes:
             for trace_id in list(self._stored_bytes):
-                if trace_id not in self.changed and not self._stays(self._hot[trace_id]):
-                    self._put_away(trace_id)
+                if trace_id not in self.changed and not self._is_pinned(self._hot[trace_id]):
+                    self._cool_one(trace_id)
                     if self.held_bytes <= limit_bytes:
                         break
             self._index()
 
-    def _stays(self, value: T) -> bool:
-        return self._is_kept is not None and self._is_kept(value)
+    def _is_pinned(self, value: T) -> bool:
+        return self._is_pinned_value is not None and self._is_pinned_value(value)
 
-    def _put_away(self, trace_id: bytes) -> None:
+    def _cool_one(self, trace_id: bytes) -> None:
         value = self._hot.pop(trace_id)
         size_bytes = self._stored_bytes.pop(trace_id)
         self._hot_bytes -= size_bytes
-        self._wheel.forget(value.due, trace_id)
+        self._wheel.cancel(value.due, trace_id)
         self._add_cold(trace_id, value.due, size_bytes)
 
     def _add_cold(self, trace_id: bytes, due: int, size_bytes: int) -> None:
@@ -264,14 +264,14 @@ class Tiers(Generic[T]):
     def _index(self) -> None:
         if self._to_index and self._table is not None:
             for at in range(0, len(self._to_index), INDEXED_AT_ONCE):
-                self._table.note_due(self._to_index[at : at + INDEXED_AT_ONCE])
+                self._table.index_due(self._to_index[at : at + INDEXED_AT_ONCE])
             self._to_index.clear()
 
     def _stored(self, trace_id: bytes) -> tuple[T, int] | None:
-        """What the table has of what is not hot."""
-        return None if self._table is None or trace_id in self._gone else self._table.get(trace_id)
+        """Return what the table has of a trace that is not hot."""
+        return None if self._table is None or trace_id in self._removed else self._table.get(trace_id)
 
-    def _warmed(self, trace_id: bytes) -> T | None:
+    def _warm(self, trace_id: bytes) -> T | None:
         stored = self._stored(trace_id)
         if stored is None:
             return None
@@ -281,7 +281,7 @@ class Tiers(Generic[T]):
         self._cold_ids.remove(trace_id)
         self._cold_dues.remove(value.due)
         self._hot[trace_id] = value
-        self._wheel.note(value.due, trace_id)
+        self._wheel.schedule(value.due, trace_id)
         self._note_size(trace_id, size_bytes)
         return value
 
@@ -299,11 +299,11 @@ class Tiers(Generic[T]):
         self._index()
         if self._table is not None:
             for trace_id in self._table.due(tick):
-                if trace_id not in self._hot and trace_id not in self._gone:
+                if trace_id not in self._hot and trace_id not in self._removed:
                     yield trace_id
 
     def _cold_trace_ids(self) -> Iterator[bytes]:
         if self._table is not None:
             for trace_id in self._table.trace_ids():
-                if trace_id not in self._hot and trace_id not in self._gone:
+                if trace_id not in self._hot and trace_id not in self._removed:
                     yield trace_id

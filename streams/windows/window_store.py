@@ -1,4 +1,4 @@
-"""What the sessions of a facts partition ask of a store: `streams.windows.rocksdb.Store` is one."""
+"""The store that the sessions of a facts partition require: `streams.windows.rocksdb.Store` is one."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from typing import Protocol
 
 from streams.windows.chain import Chain
 from streams.windows.presence import Presence
-from streams.windows.reorder import Shelf
+from streams.windows.reorder import SpillStore
 from streams.windows.tiers import Table
 
 
 class WindowStore(Protocol):
-    """Where a facts partition puts what it does not hold in memory."""
+    """Where a facts partition keeps what it does not hold in memory."""
 
     @property
     def chain_table(self) -> Table[Chain]:
-        """What is there of the chains."""
+        """The stored chains."""
 
     @property
     def presence_table(self) -> Table[Presence]:
-        """What is there of the presences."""
+        """The stored presences."""
 
     @property
-    def shelf(self) -> Shelf:
-        """Where arrivals wait."""
+    def spill_store(self) -> SpillStore:
+        """Where the reorder buffer spills to."""

@@ -13,7 +13,7 @@ import sys
 import time
 
 from dsl import Interest
-from streams.decode.backend import Choice, compiled
+from streams.decode.backend import Backend, compiled
 from streams.decode.decoder import Decoder
 from tests.support import paths
 from topics.embedded import capture
@@ -76,7 +76,7 @@ def best_s(values: list[bytes], decoder: Decoder, kind: RecordKind) -> float:
 
 def main() -> None:
     """Prints one line per corpus file, kind of rules and path."""
-    choices = [Choice.CYTHON, Choice.PURE] if compiled() else [Choice.PURE]
+    choices = [Backend.CYTHON, Backend.PURE] if compiled() else [Backend.PURE]
     for path in sorted(CORPUS.glob("*.bin.gz")):
         values = [frame.value for frame in capture.read(path)]
         kind = RecordKind.LOGS if "logs" in path.name else RecordKind.SPANS
@@ -84,7 +84,7 @@ def main() -> None:
         span_count = sum(record.span_count + record.logs_without_trace for record in decoded)
         for label, interest in INTERESTS.items():
             for choice in choices:
-                spans_per_s = span_count / best_s(values, Decoder(interest, choice=choice), kind)
+                spans_per_s = span_count / best_s(values, Decoder(interest, backend=choice), kind)
                 sys.stdout.write(f"{path.name:32} {label:20} {choice.value:8} {spans_per_s:12,.0f} spans/s\n")
 
 

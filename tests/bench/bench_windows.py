@@ -10,7 +10,7 @@ process of their own. `--memory-only` measures `beyond_setting_mib` alone, which
     beyond_setting_mib          memory beyond `--window-memory` (64 MiB) when they are opened step by step
     memory_per_stored_byte      memory of a hot window for each byte of its stored form
     presence_per_stored_byte    the same of the presence of a trace that no rule knows of, in a time of watch
-    waiting_ratio               memory of what waits for the clock, to what `Waiting.held_bytes` says of it
+    waiting_ratio               memory of what waits for the clock, to what `ReorderBuffer.held_bytes` says of it
     closed_per_s                windows applied, closed, judged and made into signals, without Kafka
     with_disk_s, bare_s         from a worker that is given a partition to all its windows there, on a real Kafka
 """
@@ -43,10 +43,10 @@ from streams.decode.decoder import decode
 from streams.projection.project import Projector
 from streams.rules import registry
 from streams.rules.registry import RuleSets
-from streams.sessions import takeover
+from streams.sessions import recovery
 from streams.sessions.worker import SessionsWorker
 from streams.windows.chain import Bounds
-from streams.windows.outcomes import outcomes
+from streams.windows.outcomes import evaluate_close
 from streams.windows.partition import Partition
 from streams.windows.positions import Position
 from streams.windows.rocksdb import FORMAT, Identity, Store
@@ -121,7 +121,7 @@ def _partition(
     counted = {fingerprint: atom.counted for fingerprint, atom in rules.atoms.items() if atom.counted}
     sessions = Sessions(Bounds.of(SETTINGS), counted, store, memory_bytes=memory_bytes)
     of_set = frozenset(rule.fingerprint for rule in rules.rules)
-    return Partition((TOPIC,), sessions, lambda _: of_set, out_of_order_ms=0, position=Position.beginning(0))
+    return Partition((TOPIC,), sessions, lambda _: of_set, out_of_order_ms=0, position=Position.initial(0))
 
 
 def _opened(rules: RuleSet, count: int, store: Store | None = None) -> Partition:
@@ -181,9 +181,9 @@ def present(path: Path, count: int) -> float:
         before = _resident_bytes()
         presences = partition.sessions.presences
         for number in range(count):
-            presences.arrive(copied(bytes(16), number), FIRST_TICK, number // PER_MESSAGE, is_watched=True)
+            presences.observe(copied(bytes(16), number), FIRST_TICK, number // PER_MESSAGE, tracks_presence=True)
         store.write(partition.sessions.chains, partition.position(), presences)
-        return (_resident_bytes() - before) / sum(presences.kept._stored_bytes.values())
+        return (_resident_bytes() - before) / sum(presences.tiers._stored_bytes.values())
 
 
 def waiting(count: int) -> float:
@@ -198,7 +198,7 @@ def waiting(count: int) -> float:
         value = _message(rules, number, number + len(some), 0, some)
         for _ in partition.apply(partition.next_offset, facts.decode(value)):
             raise AssertionError("a window closed")
-    return (_resident_bytes() - before) / partition.sessions.waiting.held_bytes
+    return (_resident_bytes() - before) / partition.sessions.buffer.held_bytes
 
 
 def closing(count: int) -> float:
@@ -210,7 +210,7 @@ def closing(count: int) -> float:
     closed, start_s = 0, time.perf_counter()
     for close in partition.apply(partition.next_offset, last):
         closed += 1
-        for outcome in outcomes(close, rules, judging, reach_ms=SETTINGS.gap_ms + SETTINGS.lateness_ms):
+        for outcome in evaluate_close(close, rules, judging, reach_ms=SETTINGS.gap_ms + SETTINGS.lateness_ms):
             if outcome.finding is not None:
                 signals.record(outcome.finding, logged_ms=0, source="bench")
     assert closed == count
@@ -244,13 +244,13 @@ def _write(settings: Settings, rules: RuleSet, count: int) -> int:
 def _take_over(settings: Settings, end: int, count: int) -> float:
     """A worker is given the partition, with its log's end as the next message; then it is gone."""
     known: RuleSets = registry.read(settings)[0]
-    identity = takeover.identify(AdminClient({**settings.client()}), settings)
+    identity = recovery.identify(AdminClient({**settings.client()}), settings)
     worker = SessionsWorker(settings, known, identity)
     worker.assign([0])
     start_s = time.perf_counter()
-    worker._attempt(0, lambda: worker._read_on(0, end))
+    worker._run_guarded(0, lambda: worker._process_missed(0, end))
     took_s = time.perf_counter() - start_s
-    assert worker._at_work[0].partition.sessions.open_windows == count
+    assert worker._tasks[0].partition.sessions.open_windows == count
     worker.close()
     return took_s
 

@@ -182,7 +182,7 @@ def test_checkpoints_and_facts(kafka: str, tmp_path: Path) -> None:
     begins_anew(site, 600, "a facts partition has no checkpoint and its first facts are gone")
 
     site.make_again("facts")
-    begins_anew(site, 1000, "the facts topic was made again")
+    begins_anew(site, 1000, "the facts topic was recreated")
 
 
 def begins_anew(site: Site, first: int, warning: str) -> None:

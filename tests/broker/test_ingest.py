@@ -87,7 +87,7 @@ def test_group_that_was_reset_to_the_earliest(site: Site) -> None:
     assert {replay} == {section.epoch for section in replayed}
     assert {FIRST_MS} == {section.start_ms for section in replayed if section.from_offset > 0 or section.entries}
     assert {(replay, FIRST_MS)} == {
-        (commit.said.replay, commit.said.start_ms) for commit in site.committed().values() if commit.said
+        (commit.metadata.replay, commit.metadata.start_ms) for commit in site.committed().values() if commit.metadata
     }
 
 
@@ -248,5 +248,5 @@ def test_topic_that_is_not_there_ends_ingest(site: Site) -> None:
     worker = Ingest(site.settings, rules())
     site.client.delete_topics([logs])[logs].result()
 
-    with pytest.raises(StateError, match=f"there is no source topic {logs}"):
+    with pytest.raises(StateError, match=f"source topic not found: {logs}"):
         worker.run()

@@ -106,7 +106,7 @@ def test_broker_that_confirms_nothing(
     kafka: str, own: Broker, fresh_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the facts' broker stands still: reading is paused, which a metric says, and all is told afterwards."""
-    monkeypatch.setattr(loop, "FULL_S", 0.2)
+    monkeypatch.setattr(loop, "MAX_FULL_S", 0.2)
     monkeypatch.setattr(loop, "PRODUCER", {**PRODUCER, "bootstrap.servers": own.bootstrap})
     site, told = (Site.made(each, fresh_prefix, tmp_path, {"spans": 2}) for each in (kafka, own.bootstrap))
     numbers = count()

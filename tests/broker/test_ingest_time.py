@@ -104,4 +104,4 @@ def test_old_records_stamped_by_the_broker(kafka: str, fresh_prefix: str, tmp_pa
         wait_until(lambda: highest_watermark_ms(site) > stamped_ms, "time goes on")
 
     assert [0] == site.hits()[site.spans, 0]
-    assert [True] == [commit.said.has_broker_time for commit in site.committed().values() if commit.said]
+    assert [True] == [commit.metadata.has_broker_time for commit in site.committed().values() if commit.metadata]

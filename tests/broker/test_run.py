@@ -177,7 +177,7 @@ def test_a_second_run_on_one_state_directory_is_refused(program: Program) -> Non
         second = subprocess.run(program.command(), capture_output=True, text=True, timeout=STOP_S, check=False)
 
         assert 2 == second.returncode
-        assert f"is in use by process {run.pid}: stop that run" in second.stderr
+        assert f"is in use by process {run.pid}: stop that process" in second.stderr
         assert run.poll() is None
         assert pushes == len(program.records("rules"))
     # Killed, it has left the directory to whoever comes.

@@ -243,4 +243,4 @@ def test_partition_is_opened_after_its_leader_changed(own: Broker, tmp_path: Pat
 def is_opened(driven: Driven, at: int) -> bool:
     """Whether the worker has taken the partition, when Faust gives it a message."""
     driven.deliver(at)
-    return 0 in driven.worker._at_work
+    return 0 in driven.worker._tasks

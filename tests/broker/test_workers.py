@@ -14,7 +14,7 @@ from confluent_kafka import Producer
 
 from dsl import load
 from streams.decode import backend
-from streams.decode.backend import Choice
+from streams.decode.backend import Backend
 from streams.decode.decoder import Decoder
 from streams.kafka.outbox import ANY_PARTITION
 from streams.projection.project import Projector
@@ -34,7 +34,7 @@ BOUNDS = Bounds.of_ms(gap_ms=2_000, lateness_ms=600_000, max_duration_ms=3_600_0
 PARTITIONS = 4
 COUNTS = (1, 2, 4)
 AGE_MS, REST_MS = 60_000, 4_000
-PATHS = [Choice.PURE, Choice.CYTHON if backend.compiled() else Choice.PURE]
+PATHS = [Backend.PURE, Backend.CYTHON if backend.compiled() else Backend.PURE]
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def written(program: Program) -> dict[bytes, Arrived]:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_any_number_of_workers_says_the_same(program: Program, path: Choice, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_number_of_workers_says_the_same(program: Program, path: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """1, 2 and 4 workers, with the scanner and without: each signal of the reference once, with all its revisions."""
     monkeypatch.setenv(backend.VARIABLE, path.value)
     rules, _ = load([program.rules])

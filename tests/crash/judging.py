@@ -10,7 +10,7 @@ from confluent_kafka import Message, TopicPartition
 
 from streams.kafka import reader
 from streams.rules import registry
-from streams.sessions import takeover
+from streams.sessions import recovery
 from streams.sessions.last_checkpoint import last_checkpoint
 from tests.crash.site import FACTS_PARTITIONS, Site
 from tests.crash.truth import State, Truth, expected, published, recovered
@@ -87,13 +87,13 @@ def _states(site: Site, number: int) -> Iterator[State]:
     disks = [site.directory / "no-disk", *(worker.state_dir for worker in site.fleet.workers)]
     for at, disk in enumerate(disks):
         settings = site.settings(disk)
-        if at and not takeover.store_path(settings, number).exists():
+        if at and not recovery.store_path(settings, number).exists():
             continue
-        identity = takeover.identify(site.client, settings)
+        identity = recovery.identify(site.client, settings)
         known, _ = registry.read(settings)
-        last = takeover.of_log(last_checkpoint(settings, number, lambda: False), identity.topic_id)
+        last = recovery.of_log(last_checkpoint(settings, number, lambda: False), identity.topic_id)
         with identity.store(settings, number) as store:
-            found = takeover.begin(settings, known, number, store, last, begin)
+            found = recovery.open_partition(settings, known, number, store, last, begin)
             found.sessions.counted = known.counted()
             yield recovered(settings, site.rules, found, log)
 

@@ -25,7 +25,7 @@ from streams.projection.budget import Budget, project
 from streams.projection.project import Projector
 from streams.windows.chain import Bounds, Chain
 from streams.windows.close import Close
-from streams.windows.outcomes import outcomes
+from streams.windows.outcomes import evaluate_close
 from streams.windows.partition import Partition
 from streams.windows.reorder import Arrival
 from streams.windows.sessions import Sessions
@@ -93,7 +93,7 @@ class Judge:
     def take(self, closes: Iterable[Close]) -> None:
         """Judges closes; what is said is remembered in their chains too."""
         for close in closes:
-            for outcome in outcomes(close, self._rules, self._judging, reach_ms=self._reach_ms):
+            for outcome in evaluate_close(close, self._rules, self._judging, reach_ms=self._reach_ms):
                 rule = outcome.rule.id
                 self.verdicts[rule, "excepted"] += outcome.excepted
                 if outcome.previous != outcome.verdict:
@@ -124,7 +124,7 @@ def expected(
             truth.traces.add(entry.trace_id.hex())
             if is_hostile:
                 truth.touched.add(entry.trace_id.hex())
-            waiting = sessions[partition.of(entry.trace_id, len(sessions))].waiting
+            waiting = sessions[partition.of(entry.trace_id, len(sessions))].buffer
             if entry.facts or entry.is_incomplete:
                 waiting.add(tick, arrival, 0)
             else:
@@ -217,5 +217,7 @@ def _told(chain: Chain | None) -> bytes:
     """Without what depends on how the facts log was cut into messages, and the counts that are only informative."""
     assert chain is not None
     window = chain.window and (chain.window.first, chain.window.last)
-    told = (chain.first, chain.last, chain.headless, chain.is_cut, chain.was_cut, window)
-    return msgspec.msgpack.encode((told, sorted(chain.facts.items()), sorted(chain.judged.items()), chain.sources))
+    told = (chain.first, chain.last, chain.headless, chain.input_lost, chain.hit_max_duration, window)
+    return msgspec.msgpack.encode(
+        (told, sorted(chain.facts.items()), sorted(chain.last_verdicts.items()), chain.sources)
+    )

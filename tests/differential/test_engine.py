@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from dsl import RuleSet, Span, load
 from streams.decode.decoder import TraceSpans
 from streams.ingest import flush
-from streams.ingest.source import Begin, Projected, SourcePartition, read_metadata
+from streams.ingest.source import Projected, SourcePartition, StartPosition, read_metadata
 from streams.ingest.watermark import PartitionTime
 from streams.projection.budget import TraceFacts
 from streams.projection.project import Projector
 from streams.windows.chain import Bounds
-from streams.windows.outcomes import outcomes
+from streams.windows.outcomes import evaluate_close
 from streams.windows.partition import Partition
 from streams.windows.positions import Position
 from streams.windows.sessions import Sessions
@@ -82,26 +82,26 @@ class Reader:
     commits: list[tuple[int, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.begin(Begin(0, epoch=1))
+        self.begin(StartPosition(0, epoch=1))
 
-    def begin(self, start: Begin) -> None:
+    def begin(self, start: StartPosition) -> None:
         """An ingest begins here."""
         topic, number, count = self.place
         time = PartitionTime[Projected](OUT_OF_ORDER_MS, idle_lag_ms=0, max_clock_skew_ms=0, broker_skew_ms=FAR_MS)
-        self.source = SourcePartition.at(TopicPartition(topic, number), start, "id", count, time, now_ms=0)
+        self.source = SourcePartition.starting_at(TopicPartition(topic, number), start, "id", count, time, now_ms=0)
 
     def restart(self, back: int) -> None:
         """The ingest dies; the next one begins at one of the last commits, or at the beginning."""
         if len(self.commits) <= back:
-            self.begin(Begin(0, epoch=1))
+            self.begin(StartPosition(0, epoch=1))
             return
         offset, metadata = self.commits[-1 - back]
-        self.begin(Begin(offset, 1, read_metadata(metadata)))
+        self.begin(StartPosition(offset, 1, read_metadata(metadata)))
 
     def read(self, count: int, projector: Projector) -> None:
         """Takes in the next records."""
         for offset, record in list(enumerate(self.records))[self.source.next_offset :][:count]:
-            self.source.take(record.record_ms, record.projected(offset, projector), local_ms=record.record_ms)
+            self.source.add_record(record.record_ms, record.projected(offset, projector), local_ms=record.record_ms)
 
 
 @dataclass(slots=True)
@@ -118,7 +118,7 @@ class Engine:
 
     def flush(self, readers: list[Reader], limit_bytes: int) -> None:
         """One flush of ingest, and what sessions makes of it."""
-        drafts = [(reader.source.renew_draft(), reader.source.time.watermark_ms) for reader in readers]
+        drafts = [(reader.source.take_builder(), reader.source.time.watermark_ms) for reader in readers]
         count = len(self.partitions)
         sections = [draft.sections(count, watermark_ms) for draft, watermark_ms in drafts]
         for number in range(count):
@@ -126,14 +126,14 @@ class Engine:
             for value in flush.messages(self.rules.fingerprint, of_partition, limit_bytes):
                 self.findings += self._apply(number, decode(value))
         for reader in readers:
-            reader.commits.append((reader.source.draft.from_offset, reader.source.metadata()))
+            reader.commits.append((reader.source.builder.from_offset, reader.source.metadata()))
 
     def _apply(self, number: int, message: Facts) -> Iterator[Finding]:
         partition, offset = self.partitions[number], self.offsets[number]
         self.offsets[number] += 1
         for close in partition.apply(offset, message):
-            judging = partition.rules.judging(self._rules_of, chain_first_ms=close.seen_from_ms, reach_ms=REACH_MS)
-            found = [outcome.finding for outcome in outcomes(close, self.rules, judging, reach_ms=REACH_MS)]
+            judging = partition.rules.judging(self._rules_of, chain_first_ms=close.known_from_ms, reach_ms=REACH_MS)
+            found = [outcome.finding for outcome in evaluate_close(close, self.rules, judging, reach_ms=REACH_MS)]
             yield from (finding for finding in found if finding is not None)
 
     def _rules_of(self, _: str) -> frozenset[str]:
@@ -151,7 +151,7 @@ def engine(rules: RuleSet, count: int) -> Engine:
             Sessions(BOUNDS, counted),
             lambda _: known,
             out_of_order_ms=OUT_OF_ORDER_MS,
-            position=Position.beginning(0),
+            position=Position.initial(0),
         )
         for _ in range(count)
     ]

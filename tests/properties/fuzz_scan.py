@@ -35,8 +35,8 @@ from confluent_kafka import Message
 import streams
 from dsl import Interest
 from streams.decode import touches
-from streams.decode.backend import Choice, Scan, run_reader, scanner
-from streams.decode.batches import ReadRun, RunStart
+from streams.decode.backend import Backend, Scan, batch_reader, scanner
+from streams.decode.batches import BatchContext, ReadBatch
 from streams.decode.decoder import Decoded, Decoder
 from streams.errors import RecordError
 from tests.support import paths
@@ -98,21 +98,21 @@ def run(count: int, seed: str) -> Counter[str]:
     chance = random.Random(seed)
     paths = [
         (
-            scanner(each, Choice.CYTHON),
-            run_reader(each, Choice.CYTHON),
-            Decoder(each, choice=Choice.CYTHON),
-            Decoder(each, choice=Choice.PURE),
+            scanner(each, Backend.CYTHON),
+            batch_reader(each, Backend.CYTHON),
+            Decoder(each, backend=Backend.CYTHON),
+            Decoder(each, backend=Backend.PURE),
         )
         for each in INTERESTS
     ]
     for kind, request in requests(count, seed):
         at = chance.randrange(len(paths))
-        scan, read_run, fast, slow = paths[at]
+        scan, read_batch, fast, slow = paths[at]
         asked = kind if chance.random() < 0.9 else chance.choice(tuple(RecordKind))
         expected = outcome(slow, request, asked)
-        if scan is None or read_run is None or scanned(scan, request, asked) is None:
+        if scan is None or read_batch is None or scanned(scan, request, asked) is None:
             outcomes["passed_on"] += 1
-        elif repr(expected) == repr(outcome(fast, request, asked)) and is_run(read_run, request, asked, expected):
+        elif repr(expected) == repr(outcome(fast, request, asked)) and is_run(read_batch, request, asked, expected):
             outcomes["read"] += 1
         else:
             outcomes["failed"] += 1
@@ -134,11 +134,11 @@ def scanned(scan: Scan, request: bytes, kind: RecordKind) -> Decoded | None:
         sanitizer.__asan_unpoison_memory_region(behind, ctypes.c_size_t(1))
 
 
-def is_run(read_run: ReadRun, request: bytes, kind: RecordKind, expected: Decoded | str) -> bool:
+def is_run(read_batch: ReadBatch, request: bytes, kind: RecordKind, expected: Decoded | str) -> bool:
     """Whether a run of the request, twice, says twice what is expected; or it is none."""
-    start = RunStart("t", 0, 0, kind is RecordKind.LOGS, None, 0, 0, 0, bounds_ms=(0, 0), follow=int)
-    seen = touches.none_yet()
-    run = read_run([Message("t", 0, offset, None, request) for offset in range(2)], 0, start, seen)
+    start = BatchContext("t", 0, 0, kind is RecordKind.LOGS, None, 0, 0, 0, bounds_ms=(0, 0), follow=int)
+    seen = touches.new_touches()
+    run = read_batch([Message("t", 0, offset, None, request) for offset in range(2)], 0, start, seen)
     if isinstance(expected, str) or not run.record_count:
         return not run.record_count and not len(seen)
     spans = {

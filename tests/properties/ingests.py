@@ -15,7 +15,7 @@ from confluent_kafka import TopicPartition
 from hypothesis import strategies as st
 
 from streams.ingest.flush import messages
-from streams.ingest.source import Log, Projected, SourcePartition, begin, read_metadata
+from streams.ingest.source import Log, Projected, SourcePartition, read_metadata, start_position
 from streams.ingest.watermark import PartitionTime
 from streams.projection.budget import TraceFacts
 from tests.properties.reference import Record
@@ -110,28 +110,30 @@ class _Source:
         """The partition is assigned to an ingest."""
         log = Log("id", self.low, self.records[-1].offset + 1 if self.records else 0)
         now_ms = max(LOCAL_MS, self.replay)
-        start = begin(offset, read_metadata(metadata), log, start="earliest", now_ms=now_ms, replay=self.replay)
+        start = start_position(
+            offset, read_metadata(metadata), log, start="earliest", now_ms=now_ms, replay=self.replay
+        )
         time = PartitionTime[Projected](OUT_OF_ORDER_MS, IDLE_LAG_MS, 0, MAX_CLOCK_SKEW_MS)
         place = TopicPartition(TOPIC, self.number)
         if start.is_new:
             # Its first commit is made before anything is read.
-            said = start.first_committed("id", self.rules)
-            start = begin(start.offset, said, log, start="earliest", now_ms=now_ms, replay=self.replay)
-        self.reader = SourcePartition.at(
+            said = start.initial_metadata("id", self.rules)
+            start = start_position(start.offset, said, log, start="earliest", now_ms=now_ms, replay=self.replay)
+        self.reader = SourcePartition.starting_at(
             place, start, "id", partition_count, time, now_ms=LOCAL_MS, rules=self.rules, log_end=log.high
         )
 
     def again(self, back: int) -> None:
         """Another ingest begins at a commit."""
         offset, metadata = self.commits[max(0, len(self.commits) - 1 - back)]
-        self.begin(offset, metadata, partition_count=self.reader.draft.partition_count)
+        self.begin(offset, metadata, partition_count=self.reader.builder.partition_count)
 
     def reset(self, back: int, replay: int) -> None:
         """An ingest begins where the group's offsets were reset to; older commits are gone with it."""
         self.replay = replay
         read = [record.offset for record in self.records if record.offset < self.reader.next_offset]
         offset = ([0] * back + read)[-back] if back else self.reader.next_offset
-        self.begin(offset, None, partition_count=self.reader.draft.partition_count)
+        self.begin(offset, None, partition_count=self.reader.builder.partition_count)
         self.commits = [(self.reader.next_offset, self.reader.metadata())]
 
     def lose(self, count: int) -> None:
@@ -145,7 +147,7 @@ class _Source:
         ahead = [record for record in self.records if record.offset >= self.reader.next_offset]
         for record in ahead[:count]:
             said = [TraceFacts(trace, 1, root_seen=False, facts=list(facts)) for trace, facts in record.traces]
-            self.reader.take(
+            self.reader.add_record(
                 record.record_ms,
                 Projected(record.offset, said),
                 local_ms=LOCAL_MS,
@@ -196,12 +198,12 @@ class Ingests:
         for source in self.sources:
             source.rules = rules
         for source in others:
-            source.reader.follow(rules)
+            source.reader.use_rules(rules)
 
     def grow(self) -> None:
         """All partitions of the topic are known."""
         for source in self.sources:
-            source.reader.draft.partition_count = len(self.sources)
+            source.reader.builder.partition_count = len(self.sources)
 
     def finish(self) -> None:
         """Reads and flushes the rest; then time passes until every window has closed."""
@@ -216,13 +218,13 @@ class Ingests:
 
     def _chosen(self, numbers: Iterable[int]) -> list[_Source]:
         """Of partitions that are not known yet nothing is flushed."""
-        known = self.sources[0].reader.draft.partition_count
+        known = self.sources[0].reader.builder.partition_count
         return [self.sources[number] for number in sorted(set(numbers)) if number < known]
 
     def _write(
         self, sources: list[_Source], limit_bytes: int, sent: int | None = None, rules: str | None = None
     ) -> None:
-        drafts = [(source.reader.renew_draft(), source.reader.time.watermark_ms) for source in sources]
+        drafts = [(source.reader.take_builder(), source.reader.time.watermark_ms) for source in sources]
         sections = [draft.sections(1, watermark_ms)[0] for draft, watermark_ms in drafts]
         if sections:
             parts = messages(rules or self.rules, sections, limit_bytes)
@@ -231,7 +233,7 @@ class Ingests:
 
     def _commit(self, sources: list[_Source]) -> None:
         for source in sources:
-            source.commits.append((source.reader.draft.from_offset, source.reader.metadata()))
+            source.commits.append((source.reader.builder.from_offset, source.reader.metadata()))
 
 
 def written(

@@ -13,7 +13,7 @@ import msgspec
 
 from streams.windows.chain import Bounds
 from streams.windows.close import CloseReason
-from streams.windows.facts import WITNESS_COUNT, AtomFacts, Seen
+from streams.windows.facts import WITNESS_COUNT, AtomFacts, WitnessedSpan
 from tests.support.builders import Closed, remembered
 from topics.records.facts import TICK_MS, Fact
 
@@ -103,9 +103,9 @@ def _closed(trace: bytes, life: _Life, reason: CloseReason, tick: int, counted: 
 def _atom_facts(facts: list[tuple[int, Fact]], atom: bytes, counted: dict[bytes, int]) -> AtomFacts:
     hits = [fact for _, fact in facts if fact.atom == atom]
     starts = [fact.start_ns for fact in hits if fact.start_ns is not None]
-    shown: dict[tuple[int, bytes], Seen] = {}
+    shown: dict[tuple[int, bytes], WitnessedSpan] = {}
     for fact in sorted(hits, key=msgspec.msgpack.encode):
-        seen = Seen(fact.identity, fact.start_ns, fact.witness)
+        seen = WitnessedSpan(fact.identity, fact.start_ns, fact.witness)
         shown.setdefault(seen.order, seen)
     hashes = {blake2b(fact.identity, digest_size=8).digest() for fact in hits}
     return AtomFacts(

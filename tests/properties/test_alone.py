@@ -16,7 +16,7 @@ from streams.decode.decoder import TraceSpans
 from streams.inspect import offline
 from streams.projection.project import Projector
 from streams.windows.chain import Bounds
-from streams.windows.outcomes import outcomes
+from streams.windows.outcomes import evaluate_close
 from streams.windows.reorder import Arrival
 from streams.windows.sessions import Sessions, counted_atoms
 from tests.support.builders import TOPIC, TRACE
@@ -102,12 +102,12 @@ def said(found: RuleSet, history: list[tuple[int, list[Span]]]) -> Iterator[tupl
         tick += step
         if facts := projector.facts(TraceSpans(len(came), root_seen=False, spans=came)):
             entry = Entry(TRACE, tick, tick, tick, len(came), False, facts)  # noqa: FBT003, as on the topic
-            sessions.waiting.add(tick, Arrival(TOPIC, 0, entry), 0)
+            sessions.buffer.add(tick, Arrival(TOPIC, 0, entry), 0)
         else:
-            sessions.waiting.add_touches(tick, pack_touches([Touch(TRACE, tick, len(came))]), 0)
+            sessions.buffer.add_touches(tick, pack_touches([Touch(TRACE, tick, len(came))]), 0)
     judged_by = frozenset(rule.fingerprint for rule in found.rules)
     for close in sessions.advance((tick + 1_000) * TICK_MS):
-        for outcome in outcomes(close, found, judged_by, reach_ms=REACH_MS):
+        for outcome in evaluate_close(close, found, judged_by, reach_ms=REACH_MS):
             finding = outcome.finding
             signal = (
                 None

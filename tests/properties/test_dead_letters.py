@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.ingest.flush import messages
-from streams.ingest.source import Begin, Projected, SourcePartition, read_metadata
+from streams.ingest.source import Projected, SourcePartition, StartPosition, read_metadata
 from streams.ingest.watermark import PartitionTime
 from streams.projection.budget import TraceFacts
 from streams.sessions.coverage import CoverageTally, Covered, Judging
@@ -36,34 +36,34 @@ class Site:
     source: SourcePartition = field(init=False)
 
     def __post_init__(self) -> None:
-        self.begin(Begin(0, 1))
+        self.begin(StartPosition(0, 1))
 
-    def begin(self, start: Begin) -> None:
+    def begin(self, start: StartPosition) -> None:
         """An ingest begins."""
         time = PartitionTime[Projected](2_000, idle_lag_ms=0, max_clock_skew_ms=0, broker_skew_ms=FAR_MS)
-        self.source = SourcePartition.at(TopicPartition("spans", 0), start, "id", 1, time, now_ms=0)
+        self.source = SourcePartition.starting_at(TopicPartition("spans", 0), start, "id", 1, time, now_ms=0)
 
     def read(self, count: int) -> None:
         """Ingest reads on."""
         for offset in range(self.source.next_offset, min(self.source.next_offset + count, len(self.dead))):
             traces = [] if self.dead[offset] else [TraceFacts(trace_id(str(offset)), 1, False, [fact()])]  # noqa: FBT003
-            self.source.take(offset, Projected(offset, traces, is_dead_letter=self.dead[offset]), local_ms=offset)
+            self.source.add_record(offset, Projected(offset, traces, is_dead_letter=self.dead[offset]), local_ms=offset)
 
     def flush(self, kept: int | None = None) -> None:
         """Ingest flushes; of the parts only `kept` arrive when it is killed, and nothing is committed."""
-        draft = self.source.renew_draft()
+        draft = self.source.take_builder()
         parts = messages("rules", draft.sections(1, self.source.time.watermark_ms), LIMIT_BYTES)
         self.log += parts[:kept]
         if kept is None:
-            self.commits.append((self.source.draft.from_offset, self.source.metadata()))
+            self.commits.append((self.source.builder.from_offset, self.source.metadata()))
 
     def restart(self, back: int) -> None:
         """The next ingest begins at one of the last commits, or at the beginning."""
         if back < len(self.commits):
             offset, metadata = self.commits[-1 - back]
-            self.begin(Begin(offset, 1, read_metadata(metadata)))
+            self.begin(StartPosition(offset, 1, read_metadata(metadata)))
         else:
-            self.begin(Begin(0, 1))
+            self.begin(StartPosition(0, 1))
 
     def cover(self) -> None:
         """A worker that knows only where the last coverage record ends reads the log again, and makes the next one."""
@@ -72,7 +72,7 @@ class Site:
             tally.apply(offset, decode(value), windows_judged=0)
         clock_ms = len(self.records)
         self.records.append(tally.take(Judging(0, clock_ms, clock_ms, clock_ms, (), Counted()), len(self.log)))
-        self.covered = msgspec.msgpack.decode(msgspec.msgpack.encode(tally.so_far), type=Covered)
+        self.covered = msgspec.msgpack.decode(msgspec.msgpack.encode(tally.current), type=Covered)
 
 
 steps = st.one_of(

@@ -62,7 +62,7 @@ def judged(log: Iterable[Facts], *, evict_at: int | None = None) -> list[tuple[C
         Sessions(BOUNDS, {}),
         RULES.__getitem__,
         out_of_order_ms=0,
-        position=Position.beginning(0),
+        position=Position.initial(0),
     )
     found = []
     for offset, each in enumerate(log):
@@ -70,7 +70,7 @@ def judged(log: Iterable[Facts], *, evict_at: int | None = None) -> list[tuple[C
             partition.evict()
         for close in partition.apply(offset, each):
             rules = partition.rules.judging(
-                RULES.__getitem__, chain_first_ms=close.seen_from_ms, reach_ms=REACH * TICK_MS
+                RULES.__getitem__, chain_first_ms=close.known_from_ms, reach_ms=REACH * TICK_MS
             )
             found.append((close, closed(close), rules))
     return found

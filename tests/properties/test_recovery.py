@@ -13,11 +13,11 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.windows.chain import Bounds, Judged
+from streams.windows.chain import Bounds, LastVerdict
 from streams.windows.close import Close
 from streams.windows.partition import Partition
 from streams.windows.positions import Position
-from streams.windows.reorder import Arrival, Waiting
+from streams.windows.reorder import Arrival, ReorderBuffer
 from streams.windows.rocksdb import FORMAT, Identity, Store
 from streams.windows.sessions import Sessions
 from tests.properties import reference
@@ -62,15 +62,15 @@ def begun(store: Store | Disk | None = None, position: Position | None = None) -
         sessions.restore(store)
         position = stored
     elif position:
-        position = position.rebuilt()
+        position = position.without_local_state()
     if position:
-        sessions.remember(position.ended, position.long, has_store=stored is not None)
+        sessions.restore_position(position.ended_chains, position.long_presences, has_store=stored is not None)
     return Partition(
         (TOPIC,),
         sessions,
         RULES.__getitem__,
         out_of_order_ms=OUT_OF_ORDER_MS,
-        position=position or Position.beginning(0),
+        position=position or Position.initial(0),
     )
 
 
@@ -82,10 +82,10 @@ def judged(partition: Partition, offset: int, message: Facts) -> list[Judgement]
 def judgement(partition: Partition, close: Close) -> Judgement:
     """Judges a close, and remembers in its chain that it did."""
     reach_ms = (BOUNDS.gap + BOUNDS.lateness) * TICK_MS
-    rules = partition.rules.judging(RULES.__getitem__, chain_first_ms=close.seen_from_ms, reach_ms=reach_ms)
-    before = close.chain.judged.get("a")
+    rules = partition.rules.judging(RULES.__getitem__, chain_first_ms=close.known_from_ms, reach_ms=reach_ms)
+    before = close.chain.last_verdicts.get("a")
     revision = 1 if before is None or before.revision is None else before.revision + 1
-    close.chain.judged["a"] = Judged("broken", revision, close.closed_ms)
+    close.chain.last_verdicts["a"] = LastVerdict("broken", revision, close.closed_ms)
     return Judgement(closed(close), rules, revision)
 
 
@@ -100,7 +100,7 @@ def step(partition: Partition, store: Store | Disk, *, evicts: bool = False) -> 
     store.write(partition.sessions.chains, position, partition.sessions.presences)
     # Nothing stays in memory, or some of it does.
     partition.sessions.cool(MEMORY_BYTES[partition.next_offset % len(MEMORY_BYTES)])
-    partition.sessions.waiting.shrink(0)
+    partition.sessions.buffer.spill(0)
     return msgspec.msgpack.decode(msgspec.msgpack.encode(position), type=Position)
 
 
@@ -109,14 +109,14 @@ def state(partition: Partition) -> tuple[object, ...]:
     sessions = partition.sessions
     return (
         partition.next_offset,
-        (partition.clock.now_ms, partition.clock.marks, partition.clock.generation),
+        (partition.clock.now_ms, partition.clock.progress, partition.clock.generation),
         partition.rules,
         {trace_id: sessions.chains.get(trace_id) for trace_id in sessions.chains},
         sessions.open_windows,
         {trace_id: presence(sessions, trace_id) for trace_id in sessions.presences},
         sessions.lost,
         sessions.applied_tick,
-        waits(sessions.waiting),
+        waits(sessions.buffer),
     )
 
 
@@ -127,7 +127,7 @@ def presence(sessions: Sessions, trace_id: bytes) -> tuple[int, int, int, bool]:
     return known.since, known.last, known.first_offset, known.is_old
 
 
-def waits(waiting: Waiting) -> list[tuple[int, int, list[Arrival], bytes]]:
+def waits(waiting: ReorderBuffer) -> list[tuple[int, int, list[Arrival], bytes]]:
     """What waits, wherever it is; it waits on."""
     found = [(tick, at.facts_offset, at.arrivals, bytes(at.touches)) for tick, at in waiting.take()]
     for tick, facts_offset, arrived, touches in found:
@@ -246,12 +246,12 @@ def lived_through(
             for stored_at in life.steps:
                 said += taken_in(partition, log, read, stored_at, published_to)
                 if partition.next_offset >= published_to:
-                    is_new = not partition.is_rereading and partition.next_offset >= reached
+                    is_new = not partition.is_recovering and partition.next_offset >= reached
                     evicts = life.evicts and stored_at == life.steps[-1] and is_new
                     evictions |= {partition.next_offset} if evicts else set()
                     position = step(partition, store, evicts=evicts)
                 else:
-                    partition.add_row()
+                    partition.add_resume_point()
             said += taken_in(partition, log, read, life.stop, published_to)
             reached = max(reached, partition.next_offset)
             if number == len(lived) - 1:
@@ -276,7 +276,7 @@ def hold(partition: Partition) -> None:
         partition.sessions.chains.get(trace_id)
     for trace_id in partition.sessions.presences:
         partition.sessions.presences.get(trace_id)
-    waits(partition.sessions.waiting)
+    waits(partition.sessions.buffer)
 
 
 def taken_in(

@@ -131,9 +131,9 @@ def wait(sessions: Sessions, record: Record) -> None:
     """The record is read."""
     if record.facts:
         entry = Entry(record.trace, 0, 0, record.tick, 1, False, list(record.facts))  # noqa: FBT003, as on the topic
-        sessions.waiting.add(record.tick, Arrival(TOPIC, 0, entry), 0)
+        sessions.buffer.add(record.tick, Arrival(TOPIC, 0, entry), 0)
     else:
-        sessions.waiting.add_touches(record.tick, pack_touches([Touch(record.trace, record.tick, 1)]), 0)
+        sessions.buffer.add_touches(record.tick, pack_touches([Touch(record.trace, record.tick, 1)]), 0)
 
 
 @st.composite

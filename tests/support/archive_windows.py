@@ -47,6 +47,6 @@ def _take_in(sessions: Sessions, record: RawRecord, projector: Projector, decode
     for trace_id, span_count, root_seen, facts, is_incomplete in project(decoded, projector, room_bytes).traces:
         if facts or is_incomplete:
             entry = Entry(trace_id, record.offset, record.offset, tick, span_count, root_seen, facts, is_incomplete)
-            sessions.waiting.add(tick, Arrival(record.topic, record.partition, entry), 0)
+            sessions.buffer.add(tick, Arrival(record.topic, record.partition, entry), 0)
         else:
-            sessions.waiting.add_touches(tick, pack_touches([Touch(trace_id, tick, span_count)]), 0)
+            sessions.buffer.add_touches(tick, pack_touches([Touch(trace_id, tick, span_count)]), 0)

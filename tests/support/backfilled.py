@@ -50,12 +50,12 @@ def known(life: Lifetime) -> Known:
 def judged(life: Lifetime, rules: RuleSet, selection: Selection, plan: Plan) -> list[CountedOutcome]:
     """What the selection finds in all that the source holds."""
     verdicts_ = SelectedVerdicts(SETTINGS, rules, plan, selection)
-    position = Position.beginning(0, missing_until_ms=plan.edge_ms)
+    position = Position.initial(0, missing_until_ms=plan.edge_ms)
     sessions = Sessions(Bounds.of(SETTINGS), {})
     partition = Partition((TOPIC,), sessions, lambda _: selection.fingerprints, out_of_order_ms=0, position=position)
     reach_ms = SETTINGS.gap_ms + SETTINGS.lateness_ms
     partition.rules.since_ms = dict.fromkeys(selection.fingerprints, selection.live_from_ms - reach_ms)
-    sessions.watch(partition.rules.half_seen_until_ms(reach_ms=reach_ms))
+    sessions.track_presence(partition.rules.half_seen_until_ms(reach_ms=reach_ms))
     verdicts_.judge(partition.apply(0, Facts(VERSION, rules.fingerprint, [section(life.log, rules)])))
     verdicts_.judge(sessions.end())
     outcomes, _ = verdicts_.take()

@@ -122,19 +122,19 @@ class Story:
     def hit(self, *ticks: int, trace: bytes = TRACE) -> Story:
         """A record of the trace with a hit arrives at each tick."""
         for tick in ticks:
-            self.sessions.waiting.add(tick, Arrival(TOPIC, 0, entry(tick, trace=trace)), 0)
+            self.sessions.buffer.add(tick, Arrival(TOPIC, 0, entry(tick, trace=trace)), 0)
         return self
 
     def touch(self, *ticks: int, trace: bytes = TRACE) -> Story:
         """A record of the trace without a hit arrives at each tick."""
         for tick in ticks:
-            self.sessions.waiting.add_touches(tick, pack_touches([Touch(trace, tick, 1)]), 0)
+            self.sessions.buffer.add_touches(tick, pack_touches([Touch(trace, tick, 1)]), 0)
         return self
 
     def mark(self, *ticks: int, trace: bytes = TRACE) -> Story:
         """A record of the trace counts at each tick whose time is not believed."""
         for tick in ticks:
-            self.sessions.waiting.add_touches(tick, pack_touches([Touch(trace, tick, NO_SPAN)]), 0)
+            self.sessions.buffer.add_touches(tick, pack_touches([Touch(trace, tick, NO_SPAN)]), 0)
         return self
 
     def until(self, tick: int) -> list[Closed]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dsl import Interest
-from streams.decode.backend import Choice, compiled
+from streams.decode.backend import Backend, compiled
 from streams.decode.decoder import Decoded, Decoder, Format
 from streams.errors import RecordError
 from topics.otlp.requests import RecordKind
@@ -19,9 +19,9 @@ def decode(
     kind: RecordKind = RecordKind.SPANS,
 ) -> Decoded:
     """What both paths decode a record to; where the scanner is not compiled, what Python alone does."""
-    pure = Decoder(interest, format, Choice.PURE)
+    pure = Decoder(interest, format, Backend.PURE)
     if compiled() is not None:
-        scanned = Decoder(interest, format, Choice.CYTHON)
+        scanned = Decoder(interest, format, Backend.CYTHON)
         assert _outcome(lambda: pure.decode(value, kind)) == _outcome(lambda: scanned.decode(value, kind))
     return pure.decode(value, kind)
 

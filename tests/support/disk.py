@@ -45,7 +45,7 @@ class DiskTable(Generic[T]):
         """As the table's."""
         return iter(sorted(self._values))
 
-    def note_due(self, dues: Sequence[tuple[int, bytes]]) -> None:
+    def index_due(self, dues: Sequence[tuple[int, bytes]]) -> None:
         """As the table's."""
         for tick, trace_id in dues:
             self._index[tick].add(trace_id)
@@ -54,7 +54,7 @@ class DiskTable(Generic[T]):
         """As the table's."""
         return iter(sorted(self._index.get(tick, ())))
 
-    def drop_due(self, until: int) -> None:
+    def drop_index(self, until: int) -> None:
         """As the table's."""
         for tick in [tick for tick in self._index if tick <= until]:
             del self._index[tick]
@@ -70,7 +70,7 @@ class DiskTable(Generic[T]):
             else:
                 value = self._values[trace_id] = msgspec.msgpack.encode(found)
                 sizes_bytes[trace_id] = len(value)
-        changes.written(sizes_bytes)
+        changes.mark_written(sizes_bytes)
 
     def forget_index(self) -> None:
         """Another worker begins."""
@@ -110,7 +110,7 @@ class Disk:
         return None if self._position is None else msgspec.msgpack.decode(self._position, type=Position)
 
     @property
-    def shelf(self) -> Disk:
+    def spill_store(self) -> Disk:
         """As the store's."""
         return self
 
@@ -133,5 +133,5 @@ class Disk:
     def write(self, chains: Chains, position: Position, presences: Presences) -> None:
         """As the store's."""
         self.chain_table.write(chains)
-        self.presence_table.write(presences.kept)
+        self.presence_table.write(presences.tiers)
         self._position = msgspec.msgpack.encode(position)

@@ -16,7 +16,7 @@ from streams.decode.decoder import TraceSpans
 from streams.kafka import reader
 from streams.projection.project import Projector
 from streams.rules import registry
-from streams.sessions import takeover
+from streams.sessions import recovery
 from streams.sessions.worker import SessionsWorker
 from tests.support.record import read_topic
 from tests.support.waiting import wait_until
@@ -64,7 +64,7 @@ class Driven:
 
     def __post_init__(self) -> None:
         known, _ = registry.read(self.settings)
-        identity = takeover.identify(AdminClient({**self.settings.client()}), self.settings)
+        identity = recovery.identify(AdminClient({**self.settings.client()}), self.settings)
         self.worker = SessionsWorker(self.settings, known, identity)
         self.worker.assign({0, 1})
         DRIVEN.append(self)

@@ -26,9 +26,9 @@ from streams.evidence.report.model import Asked, Evidence, Report
 from streams.evidence.report.report import report
 from streams.projection.project import Projector
 from streams.rules.registry import RuleSets
-from streams.sessions import takeover
+from streams.sessions import recovery
 from streams.sessions.publish import Publisher
-from streams.sessions.work import Work
+from streams.sessions.task import PartitionTask
 from streams.windows.rocksdb import Store
 from tests.support.disk import Disk
 from tests.support.evidence import ORIGIN, SIGNER
@@ -112,26 +112,26 @@ class Worker:
     output: Output
     facts: list[bytes] = field(default_factory=list)
     disk: Disk = field(default_factory=Disk)
-    work: Work = field(init=False)
+    task: PartitionTask = field(init=False)
 
     def begin(self) -> None:
         """A worker takes the partition over."""
         with self.disk.opened():
             last, number = self.output.checkpoint, self.output.partition
             store, publisher = cast("Store", self.disk), cast("Publisher", self.output)
-            partition = takeover.begin(self.settings, self.known, number, store, last, 0)
-            self.work = Work(self.settings, self.known, "", number, partition, store, publisher, last, last)
+            partition = recovery.open_partition(self.settings, self.known, number, store, last, 0)
+            self.task = PartitionTask(self.settings, self.known, "", number, partition, store, publisher, last, last)
 
     def take_in(self) -> None:
         """It takes in what is on its topic."""
-        for offset in range(self.work.partition.next_offset, len(self.facts)):
-            self.work.take_in(offset, self.facts[offset])
+        for offset in range(self.task.partition.next_offset, len(self.facts)):
+            self.task.process(offset, self.facts[offset])
 
     def step(self) -> None:
         """It makes durable what it did."""
-        if self.work.prepare():
-            self.work.commit()
-            self.work.keep(1)
+        if self.task.prepare():
+            self.task.commit()
+            self.task.flush_state(1)
 
 
 SETTINGS = Settings(
@@ -273,7 +273,7 @@ class Lifetime:
     def evict(self) -> None:
         """All windows take too much disk: they leave before the next facts message."""
         for worker in self._workers:
-            worker.work.partition.evict()
+            worker.task.partition.evict()
 
     def reset(self, tick: int) -> None:
         """The offsets of the ingest group are set back to the first record at a tick; it is read from there on."""
@@ -294,8 +294,8 @@ class Lifetime:
         Another one takes over, without the disk if it is bare.
         """
         worker = self._workers[number]
-        if (prepared or committed) and worker.work.prepare() and committed:
-            worker.work.commit()
+        if (prepared or committed) and worker.task.prepare() and committed:
+            worker.task.commit()
         worker.output.close()
         if is_bare:
             worker.disk.clear()
@@ -308,8 +308,10 @@ class Lifetime:
 
     def ask(self, number: int) -> None:
         """The worker of one facts partition is told the checkpoints that it asks for, as they are now."""
-        work = self._workers[number].work
-        work.hear({other: self._workers[other].output.checkpoint for other in work.asks()})
+        task = self._workers[number].task
+        task.receive_checkpoints(
+            {other: self._workers[other].output.checkpoint for other in task.required_checkpoints()}
+        )
 
     def signals(self) -> list[Digest]:
         """The signals on the topic."""
@@ -317,7 +319,7 @@ class Lifetime:
 
     def withheld(self) -> int:
         """How many findings were withheld of which no summary is known to tell."""
-        return sum(each.count for worker in self._workers for each in worker.work.summaries.withheld)
+        return sum(each.count for worker in self._workers for each in worker.task.summaries.withheld)
 
     def end(self) -> None:
         """Everything is read, closed, made durable and sealed."""

@@ -170,7 +170,7 @@ class Ended:
     def scanners(self) -> set[str]:
         """How requests were decoded, as each ingest says when it begins."""
         lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
-        return {line["scanner"] for line in lines if line["event"] == "requests are decoded"}
+        return {line["scanner"] for line in lines if line["event"] == "decoder backend selected"}
 
     def totals(self) -> dict[str, int]:
         """What all stages counted, as the last log line gives it."""

@@ -20,10 +20,10 @@ from streams.config.settings import Settings
 from streams.decode import backend
 from streams.evidence.ledger.storage import Directory
 from streams.evidence.ledger.worker import LedgerSettings, LedgerWorker
-from streams.ingest.source import Committed, write_metadata
+from streams.ingest.source import OffsetMetadata, write_metadata
 from streams.rules import registry
 from streams.sessions import start as sessions_start
-from streams.sessions.takeover import store_path
+from streams.sessions.recovery import store_path
 from streams.windows import lock
 from tests.support.driven import DRIVEN, FAR_MS, Driven
 from tests.support.evidence import SIGNER
@@ -204,7 +204,7 @@ def test_start_over_facts_without_their_beginning_goes_on(settings: Settings) ->
 def test_start_after_half_a_reset_changes_nothing(settings: Settings, tmp_path: Path) -> None:
     """Ingest could not begin: no rule is pushed."""
     [topic] = settings.source_topics
-    said = write_metadata(Committed(1, "id", None, 1))
+    said = write_metadata(OffsetMetadata(1, "id", None, 1))
     consumer = Consumer({**settings.client(), "group.id": settings.group("ingest")})
     offsets = [TopicPartition(topic, 0, 0, said), TopicPartition(topic, 1, 0)]
     consumer.commit(offsets=offsets, asynchronous=False)

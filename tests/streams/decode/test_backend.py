@@ -1,4 +1,4 @@
-"""The compiled scanner reads what the path without it reads, alike, and passes on what it is unsure of."""
+"""The compiled scanner decodes like Python alone, and passes on what it is unsure of."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status, 
 
 from dsl import Interest
 from streams.decode import backend
-from streams.decode.backend import Choice
+from streams.decode.backend import Backend
 from streams.decode.decoder import Decoded, Decoder
 from streams.errors import ConfigError, RecordError
 from tests.support import paths
@@ -79,22 +79,22 @@ PAYMENT = Span(
 
 
 def read(request: bytes, interest: Interest, kind: RecordKind = RecordKind.SPANS) -> Decoded | None:
-    """What the scanner reads of a request, None when it passes it on."""
-    scanned = backend.scanner(interest, Choice.CYTHON)
+    """Return what the scanner decodes of a request, None when it passes it on."""
+    scanned = backend.scanner(interest, Backend.CYTHON)
     assert scanned is not None
     return scanned(request, kind is RecordKind.LOGS)
 
 
 def pure(request: bytes, interest: Interest, kind: RecordKind = RecordKind.SPANS) -> Decoded | str:
-    """What Python alone reads of it, or why it does not."""
+    """Return what Python alone decodes, or why it does not."""
     try:
-        return Decoder(interest, choice=Choice.PURE).decode(request, kind)
+        return Decoder(interest, backend=Backend.PURE).decode(request, kind)
     except RecordError as error:
         return str(error)
 
 
 def agrees(request: bytes, interest: Interest, kind: RecordKind = RecordKind.SPANS) -> bool:
-    """Whether the scanner passes the request on, or reads what Python alone reads, to the order of every dict."""
+    """Return whether the scanner passes the request on, or equals Python alone, including the order of every dict."""
     found = read(request, interest, kind)
     if found is None:
         return True
@@ -105,14 +105,14 @@ def agrees(request: bytes, interest: Interest, kind: RecordKind = RecordKind.SPA
 
 
 def one_span(*fields: bytes) -> bytes:
-    """A request with a span of these encoded fields."""
+    """Create a request with a span of these encoded fields."""
     return delimited(1, delimited(2, delimited(2, b"".join(fields))))
 
 
 @needs_scanner
 @given(sent=requests, interest=interests)
 def test_any_request_is_read_alike(sent: tuple[RecordKind, ResourceSpans], interest: Interest) -> None:
-    """Spans and log records are read as without the scanner, whatever the order of their fields."""
+    """Spans and log records decode as without the scanner, whatever the order of their fields."""
     kind, request = sent
 
     for encoded in (request.SerializeToString(), backwards(request)):
@@ -125,7 +125,7 @@ def test_any_request_is_read_alike(sent: tuple[RecordKind, ResourceSpans], inter
 def test_odd_request_is_read_alike(
     sent: tuple[RecordKind, ResourceSpans], interest: Interest, chance: Random, changes: int
 ) -> None:
-    """So are fields that are unknown, doubled, moved, of another wire type or length, and numbers that are padded."""
+    """So do fields that are unknown, doubled, moved, of another wire type or length, and numbers that are padded."""
     kind, request = sent
     parts = taken_apart(request.SerializeToString(), SCHEMAS[kind])
 
@@ -141,14 +141,14 @@ def test_odd_request_is_read_alike(
     value=st.binary(max_size=40).map(lambda rest: b"\n" + rest), interest=interests, kind=st.sampled_from(RecordKind)
 )
 def test_any_bytes_are_read_alike(value: bytes, interest: Interest, kind: RecordKind) -> None:
-    """Bytes that are no request are never taken for one."""
+    """Bytes that are not a request are never decoded as one."""
     assert agrees(value, interest, kind)
 
 
 @needs_scanner
 @pytest.mark.parametrize("interest", INTERESTS)
 def test_request_cut_at_every_byte(interest: Interest) -> None:
-    """A request that ends too soon, wherever that is, is read as without the scanner."""
+    """A request truncated at any byte decodes as without the scanner."""
     request = trace_request(PAYMENT, resource=Resource(attributes=[KeyValue(key="a", value=AnyValue(int_value=300))]))
     cuts = range(len(request) + 1)
 
@@ -161,7 +161,7 @@ def test_request_cut_at_every_byte(interest: Interest) -> None:
 @pytest.mark.parametrize("path", PROTOBUF, ids=lambda path: path.name)
 @pytest.mark.parametrize("interest", [PAY, EVERYTHING])
 def test_all_that_a_collector_writes_is_scanned(path: Path, interest: Interest) -> None:
-    """No protobuf of a real Collector is passed on, so none costs what Python alone costs."""
+    """No protobuf of a real Collector is passed on, so none takes as long as in Python alone."""
     kind = RecordKind.LOGS if "logs" in path.name else RecordKind.SPANS
 
     for frame in capture.read(path):
@@ -189,7 +189,7 @@ def test_all_that_a_collector_writes_is_scanned(path: Path, interest: Interest) 
     ],
 )
 def test_odd_span_is_scanned(fields: tuple[bytes, ...]) -> None:
-    """What protobuf allows, though no Collector writes it, is read by the scanner itself."""
+    """The scanner itself decodes what protobuf allows, even if no Collector writes it."""
     request = one_span(delimited(1, TRACE), *fields)
 
     found = read(request, PAY)
@@ -214,7 +214,7 @@ def test_odd_span_is_scanned(fields: tuple[bytes, ...]) -> None:
     ],
 )
 def test_what_takes_a_closer_look(fields: bytes) -> None:
-    """Groups, damage, and what versions of protobuf differ in are passed on, also where rules look at nothing."""
+    """Groups, damage, and what versions of protobuf differ in are passed on, even without any interest."""
     assert (
         read(one_span(delimited(1, TRACE), fields), Interest(frozenset(), every_span=False, attributes=frozenset()))
         is None
@@ -228,13 +228,13 @@ def test_what_takes_a_closer_look(fields: bytes) -> None:
     ids=["empty", "json", "cut", "another first field", "a span that does not tell", "no span"],
 )
 def test_what_is_not_for_the_scanner(value: bytes) -> None:
-    """A request that starts like no request, or does not say what its records are, is passed on."""
+    """A request that starts like none, or does not show the kind of its records, is passed on."""
     assert read(value, PAY) is None
 
 
 @needs_scanner
 def test_origin_behind_its_records() -> None:
-    """A resource and a scope count for the spans before them; when they come twice, all their attributes do."""
+    """A resource and a scope apply to the spans before them; if they are repeated, all their attributes do."""
     names = [Resource(attributes=[KeyValue(key=key, value=AnyValue(int_value=1))]) for key in ("a", "user.id")]
     scopes = [InstrumentationScope(name=name, attributes=[KeyValue(key="a")]) for name in ("first", "second")]
     spans = delimited(2, Span(trace_id=TRACE, name="pay").SerializeToString())
@@ -253,7 +253,7 @@ def test_origin_behind_its_records() -> None:
 
 @needs_scanner
 def test_records_of_one_trace_between_others() -> None:
-    """A trace whose spans do not follow each other is one trace, its spans in the record's order."""
+    """Spans of a trace that are not adjacent are one trace, in the record's order."""
     others = [Span(trace_id=bytes(15) + b"a", name="get"), Span(trace_id=bytes(16)), Span(trace_id=b"short")]
     names = [Span(trace_id=TRACE, name=name, span_id=SPAN) for name in ("pay", "get", "audit.log")]
 
@@ -267,7 +267,7 @@ def test_records_of_one_trace_between_others() -> None:
 @needs_scanner
 @pytest.mark.parametrize("kind", RecordKind)
 def test_topic_of_both_kinds(kind: RecordKind) -> None:
-    """Spans are told from log records by the scanner, whatever is asked for first."""
+    """The scanner distinguishes spans from log records, whichever it tries first."""
     log = LogRecord(trace_id=TRACE, span_id=SPAN, time_unix_nano=1, event_name="pay")
 
     found = [read(trace_request(PAYMENT), PAY, kind), read(logs_request(log), PAY, kind)]
@@ -279,7 +279,7 @@ def test_topic_of_both_kinds(kind: RecordKind) -> None:
 
 @needs_scanner
 def test_many_names() -> None:
-    """Each of thousands of names is found, and nothing that only looks like one."""
+    """Each of thousands of names is found, and nothing that only resembles one."""
     names = [f"service-{number:05}.done" for number in range(5000)]
     interest = Interest(frozenset(names), every_span=False, attributes=frozenset())
     spans = [Span(trace_id=TRACE, name=name) for name in (*names[::50], "service-05000.done", "service-00000.dona")]
@@ -293,36 +293,36 @@ def test_many_names() -> None:
 @pytest.mark.parametrize(
     ("variable", "expected"),
     [
-        (None, lambda: Choice.CYTHON if backend.compiled() else Choice.PURE),
-        ("", lambda: Choice.CYTHON if backend.compiled() else Choice.PURE),
-        ("auto", lambda: Choice.CYTHON if backend.compiled() else Choice.PURE),
-        ("pure", lambda: Choice.PURE),
+        (None, lambda: Backend.CYTHON if backend.compiled() else Backend.PURE),
+        ("", lambda: Backend.CYTHON if backend.compiled() else Backend.PURE),
+        ("auto", lambda: Backend.CYTHON if backend.compiled() else Backend.PURE),
+        ("pure", lambda: Backend.PURE),
     ],
 )
-def test_choice(variable: str | None, expected: Callable[[], Choice], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scanner is taken where it was compiled, unless the environment says otherwise."""
+def test_choice(variable: str | None, expected: Callable[[], Backend], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scanner is used where it was compiled, unless the environment says otherwise."""
     monkeypatch.delenv(backend.VARIABLE, raising=False)
     if variable is not None:
         monkeypatch.setenv(backend.VARIABLE, variable)
 
-    assert expected() == backend.chosen()
-    assert (backend.scanner(PAY) is None) == (expected() is Choice.PURE)
+    assert expected() == backend.selected_backend()
+    assert (backend.scanner(PAY) is None) == (expected() is Backend.PURE)
 
 
 def test_unknown_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another word in the environment is refused with those that there are."""
+    """Any other value in the environment is refused, with the valid ones."""
     monkeypatch.setenv(backend.VARIABLE, "fast")
 
     with pytest.raises(ConfigError, match=r"^BETRACE_SCANNER is 'fast', must be auto, pure or cython$"):
-        backend.chosen()
+        backend.selected_backend()
 
 
 def test_scanner_that_was_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the compiled module Python alone decodes, and asking for the scanner is refused."""
+    """Without the compiled module Python alone decodes, and requesting the scanner is refused."""
     monkeypatch.setitem(sys.modules, "streams.decode._scan", None)
     monkeypatch.delattr("streams.decode._scan", raising=False)
 
-    assert backend.chosen(Choice.AUTO) is Choice.PURE
-    assert backend.scanner(PAY, Choice.AUTO) is None
+    assert backend.selected_backend(Backend.AUTO) is Backend.PURE
+    assert backend.scanner(PAY, Backend.AUTO) is None
     with pytest.raises(ConfigError, match="was not compiled"):
-        backend.chosen(Choice.CYTHON)
+        backend.selected_backend(Backend.CYTHON)

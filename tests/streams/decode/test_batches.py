@@ -1,4 +1,4 @@
-"""Records that are read in runs say what they say one at a time."""
+"""Records that are read in batches give the same results as one at a time."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from dsl import RuleSet, compile_texts
 from streams.config.settings import Settings
 from streams.decode import backend
-from streams.decode.backend import Choice
+from streams.decode.backend import Backend
 from streams.ingest.intake import Intake
-from streams.ingest.source import Begin, Projected, SourcePartition
+from streams.ingest.source import Projected, SourcePartition, StartPosition
 from streams.ingest.watermark import PartitionTime
 from streams.kafka.outbox import ANY_PARTITION, PRODUCER, Headers, Outbox
 from streams.observe import metrics
@@ -51,7 +51,7 @@ Record = tuple[str, int, int, bytes | None, int, int]
 
 
 class Sent(Outbox):
-    """An outbox that notes what it is given; nothing is sent."""
+    """An outbox that records what it is given and sends nothing."""
 
     def __init__(self) -> None:
         super().__init__({"bootstrap.servers": "127.0.0.1:1", "log_level": 0, **PRODUCER})
@@ -60,26 +60,26 @@ class Sent(Outbox):
     def send(
         self, topic: str, value: bytes | None, key: bytes | None, partition: int = ANY_PARTITION, headers: Headers = ()
     ) -> None:
-        """Notes it."""
+        """Record it."""
         self.sent.append((topic, value, key, partition, *headers))
 
 
 @contextmanager
-def choosing(choice: Choice) -> Iterator[None]:
-    """Whatever is made inside decodes in this way."""
+def choosing(choice: Backend) -> Iterator[None]:
+    """Use this backend for everything that is created inside."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(backend.VARIABLE, choice.value)
         yield
 
 
 def rules() -> RuleSet:
-    """Rules about keys that requests have, and about names."""
+    """Create rules about keys that requests have, and about names."""
     text = "// id: a\nwhen { user.id } always { audit.log }\n// id: b\nwhen { service.name.where(a > 1) } never { a }\n"
     return compile_texts({"a.rules": text})[0]
 
 
 def messages(sent: list[Record]) -> list[Message]:
-    """The records, each a few offsets behind the last one of its partition: 0 is one that was there already."""
+    """Create the records, each a few offsets after the last one of its partition; 0 repeats an offset."""
     offsets: dict[tuple[str, int], Iterator[int]] = {}
     made = []
     for topic, number, _, value, record_ms, stamp in sent:
@@ -92,13 +92,13 @@ def messages(sent: list[Record]) -> list[Message]:
     return made
 
 
-def taken(choice: Choice, sent: list[Record], count: int) -> tuple[list[list[Section]], list[object], object]:
-    """What intake makes of records, taken in so many at a time: sections, counts and places, what is sent."""
+def taken(choice: Backend, sent: list[Record], count: int) -> tuple[list[list[Section]], list[object], object]:
+    """Return what intake makes of records, taken in `count` at a time: sections, counts and positions, what is sent."""
     with choosing(choice):
         sources = {
-            (topic, number): SourcePartition.at(
+            (topic, number): SourcePartition.starting_at(
                 TopicPartition(topic, number),
-                Begin(FIRST_OFFSET, 1),
+                StartPosition(FIRST_OFFSET, 1),
                 "id",
                 2,
                 PartitionTime[Projected](
@@ -118,13 +118,13 @@ def taken(choice: Choice, sent: list[Record], count: int) -> tuple[list[list[Sec
         after = metrics.totals()
         places: list[object] = [
             (
-                *(each.next_offset, each.draft.to_offset, each.began_ms, each.committed()),
+                *(each.next_offset, each.builder.to_offset, each.start_record_ms, each.offset_metadata()),
                 *(each.time.behind_count, each.time.out_of_bounds_count, each.time.bounds_ms(local_ms=NOW_MS)),
-                sorted(each.draft.services),
+                sorted(each.builder.services),
             )
             for each in sources.values()
         ]
-        sections = [each.draft.sections(3, each.time.watermark_ms) for each in sources.values()]
+        sections = [each.builder.sections(3, each.time.watermark_ms) for each in sources.values()]
     counts = [{name: after[name] - before[name] for name in after}, intake.read_count, intake.batch_count]
     return sections, [*places, *counts], outbox.sent
 
@@ -132,9 +132,9 @@ def taken(choice: Choice, sent: list[Record], count: int) -> tuple[list[list[Sec
 @needs_scanner
 @given(sent=records, count=st.integers(1, 12))
 def test_runs_change_nothing(sent: list[Record], count: int) -> None:
-    """Sections, counts, times, dead letters and the audit trail are those of the pure path, whatever comes together."""
-    assert taken(Choice.PURE, sent, 1_000) == taken(Choice.CYTHON, sent, 1_000)
-    assert taken(Choice.PURE, sent, count) == taken(Choice.CYTHON, sent, count)
+    """Sections, counts, times, dead letters and the audit trail equal those of the pure path, in any combination."""
+    assert taken(Backend.PURE, sent, 1_000) == taken(Backend.CYTHON, sent, 1_000)
+    assert taken(Backend.PURE, sent, count) == taken(Backend.CYTHON, sent, count)
 
 
 near_ms = st.integers(NOW_MS - 400, NOW_MS + 400)
@@ -152,22 +152,22 @@ rows = st.lists(
 @needs_scanner
 @given(sent=rows, count=st.integers(1, 200))
 def test_runs_follow_producers_stamps(sent: list[tuple[int, int, int]], count: int) -> None:
-    """Where many records follow each other the bounds move inside a run as they do from record to record."""
+    """In a long batch the bounds move as they do from record to record."""
     value = request(span(key=b"user.id"))
     made: list[Record] = [
         (TOPICS[0], 0, 1, value, stamp_ms + at % 3, stamp) for often, stamp_ms, stamp in sent for at in range(often)
     ]
 
-    assert taken(Choice.PURE, made, count) == taken(Choice.CYTHON, made, count)
+    assert taken(Backend.PURE, made, count) == taken(Backend.CYTHON, made, count)
 
 
 def request(*spans: bytes) -> bytes:
-    """A request with these encoded spans."""
+    """Create a request with these encoded spans."""
     return delimited(1, delimited(2, b"".join(delimited(2, span) for span in spans)))
 
 
 def span(trace_id: bytes = TRACE, key: bytes = b"k") -> bytes:
-    """A span with one attribute."""
+    """Create a span with one attribute."""
     return delimited(1, trace_id) + delimited(2, SPAN) + delimited(9, delimited(1, key) + delimited(2, b""))
 
 
@@ -186,24 +186,26 @@ def span(trace_id: bytes = TRACE, key: bytes = b"k") -> bytes:
     ids=["plain", "audit", "no_trace", "ahead", "json", "other_partition", "read_before"],
 )
 def test_run_ends_before_what_takes_more(middle: Record, lengths: list[int]) -> None:
-    """What is not only to be counted is left to be taken in alone."""
+    """A record that needs more than a count is left to be taken in alone."""
     plain: Record = (TOPICS[0], 0, 1, request(span(), span(bytes(15) + b"\1")), NOW_MS, TIMESTAMP_CREATE_TIME)
     made = messages([plain, middle, plain])
-    with choosing(Choice.CYTHON):
+    with choosing(Backend.CYTHON):
         time = PartitionTime[Projected](
             out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=SKEW_MS, broker_skew_ms=SKEW_MS
         )
-        source = SourcePartition.at(TopicPartition(TOPICS[0], 0), Begin(FIRST_OFFSET, 1), "id", 2, time, now_ms=NOW_MS)
-        read_run = backend.run_reader(rules().interest)
-    assert read_run is not None
+        source = SourcePartition.starting_at(
+            TopicPartition(TOPICS[0], 0), StartPosition(FIRST_OFFSET, 1), "id", 2, time, now_ms=NOW_MS
+        )
+        read_batch = backend.batch_reader(rules().interest)
+    assert read_batch is not None
     found = []
 
     for index in range(3):
-        start = source.run_start(local_ms=NOW_MS, has_logs=False)
+        start = source.batch_context(local_ms=NOW_MS, has_logs=False)
         assert start is not None
-        run = read_run(made, index, start, source.draft.touches)
+        run = read_batch(made, index, start, source.builder.touches)
         found.append(run.record_count)
         if index != 1 and run.record_count == 1:
-            source.take_run(run, local_ms=NOW_MS)
+            source.add_batch(run, local_ms=NOW_MS)
 
     assert lengths == found

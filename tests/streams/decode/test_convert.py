@@ -24,19 +24,19 @@ WANTED = Interest(names=frozenset(), every_span=True, attributes=frozenset({"a",
 
 
 def text(key: str, value: str) -> Message:
-    """An attribute that holds text."""
+    """Create an attribute with a text."""
     return KeyValue(key=key, value=AnyValue(string_value=value))
 
 
 def only_span(request: bytes, interest: Interest = WANTED) -> Span:
-    """The one span of a request."""
+    """Return the one span of a request."""
     [trace] = decode(request, interest).traces.values()
     [span] = trace.spans
     return span
 
 
 def test_span() -> None:
-    """A span has all that rules read: what was sent, but only the attributes that are wanted."""
+    """A span has everything that rules read: all fields, but only the attributes of interest."""
     sent = trace_pb2.Span(
         trace_id=TRACE,
         span_id=SPAN,
@@ -69,14 +69,14 @@ def test_span() -> None:
 
 
 def test_empty_span() -> None:
-    """What was not sent is absent, and an all-zero parent is none."""
+    """Fields that were not sent are absent, and an all-zero parent is none."""
     found = only_span(trace_request(trace_pb2.Span(trace_id=TRACE, parent_span_id=bytes(8))))
 
     assert Span(name="", identity=found.identity) == found
 
 
 def test_log_record() -> None:
-    """A log record reads as a span with a body and a severity, and an identity of its own."""
+    """A log record reads as a span with a body and a severity, and its own identity."""
     log = LogRecord(
         trace_id=TRACE,
         span_id=SPAN,
@@ -109,7 +109,7 @@ def test_log_record() -> None:
 
 
 def test_time_of_log_record() -> None:
-    """A log record without a time has the time at which it was observed."""
+    """A log record without a time has the time of its observation."""
     assert only_span(logs_request(LogRecord(trace_id=TRACE, observed_time_unix_nano=9))).start_ns == 9
     assert only_span(logs_request(LogRecord(trace_id=TRACE, span_id=SPAN))).start_ns is None
 
@@ -131,7 +131,7 @@ def test_name_of_log_record(event_name: str, attribute: Message, expected: str) 
 
 
 def test_log_record_of_interest_by_its_attribute_event_name() -> None:
-    """Rules that name an event look at log records that carry the name as an attribute."""
+    """Rules that name an event look at log records with the name as an attribute."""
     log = LogRecord(trace_id=TRACE, time_unix_nano=1, attributes=[text("event.name", "audit.log")])
     interest = Interest(names=frozenset({"audit.log"}), every_span=False, attributes=frozenset())
 
@@ -140,7 +140,7 @@ def test_log_record_of_interest_by_its_attribute_event_name() -> None:
 
 @given(sent=attributes, order=st.randoms(use_true_random=False))
 def test_identity_is_the_same_for_a_copy(sent: list[Message], order: Random) -> None:
-    """A log record sent twice has one identity, whatever the order of its attributes and whatever rules look at."""
+    """A log record sent twice has one identity, whatever the order of its attributes and the interest."""
     distinct = list({attribute.key: attribute for attribute in sent}.values())
     shuffled = order.sample(distinct, len(distinct))
     narrow = Interest(names=frozenset(), every_span=True, attributes=frozenset())
@@ -173,7 +173,7 @@ def test_identity_tells_log_records_apart() -> None:
 
 
 def array(key: str, *values: str) -> Message:
-    """An attribute that is an array of texts."""
+    """Create an attribute with an array of texts."""
     items = [AnyValue(string_value=value) for value in values]
     return KeyValue(key=key, value=AnyValue(array_value=ArrayValue(values=items)))
 
@@ -192,7 +192,7 @@ def array(key: str, *values: str) -> Message:
     ],
 )
 def test_attributes_of_one_key_are_an_array(sent: list[Message], expected: Value) -> None:
-    """A sender cannot hide a value behind another of its key, or behind none: all of them count, in their order."""
+    """A sender cannot hide a value behind another of its key, or behind none: all count, in their order."""
     span = trace_pb2.Span(trace_id=TRACE, attributes=sent)
     log = LogRecord(trace_id=TRACE, attributes=sent)
 
@@ -201,7 +201,7 @@ def test_attributes_of_one_key_are_an_array(sent: list[Message], expected: Value
 
 
 def test_identity_of_a_span_without_an_id() -> None:
-    """It is made of name, start and all attributes, whatever rules look at; a copy has the same."""
+    """It covers name, start and all attributes, whatever the interest; a copy has the same."""
     spans = [
         trace_pb2.Span(trace_id=TRACE),
         trace_pb2.Span(trace_id=TRACE, name="pay"),

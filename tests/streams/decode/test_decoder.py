@@ -1,4 +1,4 @@
-"""What is read from source records, in either encoding and by either path, and from bytes that are no such thing."""
+"""Decoding source records, in either encoding and by either path, and bytes that are neither."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ interests = st.sampled_from((AUDIT, NOTHING, EVERYTHING)) | st.builds(
 
 
 def text(key: str, value: str) -> Message:
-    """An attribute that holds text."""
+    """Create an attribute with a text."""
     return KeyValue(key=key, value=AnyValue(string_value=value))
 
 
 def whole_request(*spans: Message) -> Message:
-    """A request with these spans, in one scope of one resource."""
+    """Create a request with these spans, in one scope of one resource."""
     return ExportTraceServiceRequest.FromString(trace_request(*spans))
 
 
@@ -63,7 +63,7 @@ def outcome(
     format: Format = Format.AUTO,  # noqa: A002 - named as in `decode`
     kind: RecordKind = RecordKind.SPANS,
 ) -> Decoded | str:
-    """What a record decodes to, or the reason why it does not."""
+    """Return what a record decodes to, or the reason why it does not."""
     try:
         return decode(value, interest, format=format, kind=kind)
     except RecordError as error:
@@ -71,7 +71,7 @@ def outcome(
 
 
 def counts(value: bytes, interest: Interest) -> object:
-    """All that `outcome` says but for the spans themselves."""
+    """Return what `outcome` has, without the spans themselves."""
     decoded = outcome(value, interest)
     if isinstance(decoded, str):
         return decoded
@@ -80,15 +80,15 @@ def counts(value: bytes, interest: Interest) -> object:
 
 
 def names(decoded: Decoded) -> list[str]:
-    """The names of all spans that were converted."""
+    """Return the names of all spans that were converted."""
     return [span.name for trace in decoded.traces.values() for span in trace.spans]
 
 
 @given(request=trace_requests, interest=interests)
 def test_spans_are_the_same_in_both_encodings(request: Message, interest: Interest) -> None:
-    """Spans read alike from protobuf, from protobuf with its fields in the other order, and from JSON.
+    """Spans decode alike from protobuf, from protobuf with its fields in reverse order, and from JSON.
 
-    Only protobuf is searched before it is walked, so this also says that the search leaves nothing out.
+    Only protobuf is searched before it is walked, so this also proves that the search omits nothing.
     """
     expected = outcome(request.SerializeToString(), interest)
 
@@ -98,7 +98,7 @@ def test_spans_are_the_same_in_both_encodings(request: Message, interest: Intere
 
 @given(request=logs_requests, interest=interests)
 def test_log_records_are_the_same_in_both_encodings(request: Message, interest: Interest) -> None:
-    """Log records read alike from protobuf, from protobuf with its fields in the other order, and from JSON."""
+    """Log records decode alike from protobuf, from protobuf with its fields in reverse order, and from JSON."""
     expected = outcome(request.SerializeToString(), interest, kind=RecordKind.LOGS)
 
     assert expected == outcome(backwards(request), interest, kind=RecordKind.LOGS)
@@ -123,7 +123,7 @@ def test_every_span_is_counted_once(request: Message) -> None:
 
 @given(value=st.binary(max_size=60) | st.text(max_size=60).map(str.encode), format=st.sampled_from(Format))
 def test_any_bytes_decode_or_have_a_reason(value: bytes, format: Format) -> None:  # noqa: A002 - named as in `decode`
-    """Whatever the bytes and whatever they are taken for, nothing but a `RecordError` comes out."""
+    """Whatever the bytes and the expected kind, nothing but a `RecordError` is raised."""
     for kind in RecordKind:
         actual = outcome(value, EVERYTHING, format=format, kind=kind)
 
@@ -132,7 +132,7 @@ def test_any_bytes_decode_or_have_a_reason(value: bytes, format: Format) -> None
 
 @given(request=requests, data=st.data())
 def test_damaged_request_decodes_or_has_a_reason(request: Message, data: st.DataObject) -> None:
-    """A request with bytes replaced, cut or inserted raises nothing but `RecordError`, whatever rules look at."""
+    """A request with bytes replaced, removed or inserted raises nothing but `RecordError`, whatever the interest."""
     whole = data.draw(st.sampled_from((request.SerializeToString(), as_json(request))))
     start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(whole))] * 2)))
     damaged = whole[:start] + data.draw(st.binary(max_size=3)) + whole[end:]
@@ -159,7 +159,7 @@ def test_damaged_request_decodes_or_has_a_reason(request: Message, data: st.Data
     ],
 )
 def test_what_is_of_interest(interest: Interest, expected: list[str]) -> None:
-    """A span is converted for its name, an attribute's key, an event's name, or what its resource has."""
+    """A span is converted for its name, an attribute's key, an event's name, or an attribute of its resource."""
     request = trace_request(
         Span(trace_id=TRACE, name="pay"),
         Span(trace_id=TRACE, name="get", attributes=[text("key", "value")]),
@@ -174,7 +174,7 @@ def test_what_is_of_interest(interest: Interest, expected: list[str]) -> None:
 
 
 def test_name_of_interest_in_damaged_text() -> None:
-    """A rule about U+FFFD sees text that was mended, though its bytes are nowhere in the request."""
+    """A rule about U+FFFD sees mended text, although its bytes are nowhere in the request."""
     request = trace_request(Span(trace_id=TRACE, name="a\x00b")).replace(b"a\x00b", b"a\xffb")
     interest = Interest(names=frozenset({"a\ufffdb"}), every_span=False, attributes=frozenset())
 
@@ -182,14 +182,14 @@ def test_name_of_interest_in_damaged_text() -> None:
 
 
 def test_more_names_than_a_pattern_holds() -> None:
-    """Names too long to be searched for together are still found."""
+    """Names too long for one search pattern are still found."""
     interest = Interest(names=frozenset({"pay", "x" * 9_000_000}), every_span=False, attributes=frozenset())
 
     assert names(decode(trace_request(Span(trace_id=TRACE, name="pay")), interest)) == ["pay"]
 
 
 def test_root() -> None:
-    """A trace's root is a span whose parent is empty or all zero; a log record is none."""
+    """A trace's root is a span whose parent is empty or all zero; a log record is never the root."""
     spans = [
         Span(trace_id=b"a" * 16, parent_span_id=SPAN),
         Span(trace_id=b"b" * 16, parent_span_id=bytes(8)),
@@ -203,7 +203,7 @@ def test_root() -> None:
 
 
 def test_decoding_few_records() -> None:
-    """Who decodes but a few records needs no decoder for it."""
+    """A few records can be decoded without creating a decoder."""
     request = trace_request(Span(trace_id=TRACE, name="audit.log"))
 
     assert decode(request, AUDIT) == decode_few(request, AUDIT)
@@ -219,7 +219,7 @@ def test_some_spans_without_trace() -> None:
 
 
 def test_log_records_without_trace() -> None:
-    """Log records without a trace are counted and are no error, even when there is nothing else."""
+    """Log records without a trace are counted and are not an error, even alone."""
     actual = decode(logs_request(LogRecord(time_unix_nano=1), LogRecord(severity_text="x")), NOTHING)
 
     assert actual == Decoded(logs_without_trace=2)
@@ -267,7 +267,7 @@ def test_log_records_without_trace() -> None:
     ],
 )
 def test_reasons(value: bytes | None, reason: str) -> None:
-    """What cannot be read has a short, stable reason."""
+    """A record that cannot be read has a short, stable reason."""
     with pytest.raises(RecordError) as raised:
         decode(value, AUDIT)
 
@@ -276,7 +276,7 @@ def test_reasons(value: bytes | None, reason: str) -> None:
 
 @pytest.mark.parametrize("value", [b"[]", b'[{"resourceSpans":[]}]', b'"text"', b"7"])
 def test_json_format_refuses_what_is_no_object(value: bytes) -> None:
-    """Where a topic is said to hold JSON, anything but an object is refused as such."""
+    """If the format is set to JSON, anything but an object is refused as such."""
     with pytest.raises(RecordError, match=r"^not otlp json: expected `object`"):
         decode(value, AUDIT, format=Format.JSON)
 
@@ -285,7 +285,7 @@ def test_json_format_refuses_what_is_no_object(value: bytes) -> None:
     "value", [b'{"resourceSpans":[]}', b'{"resourceLogs":[{}]}', trace_request(), delimited(1, delimited(3, b"url"))]
 )
 def test_request_without_records(value: bytes) -> None:
-    """A request without any span or log record is a request."""
+    """A request without any span or log record is valid."""
     assert decode(value, AUDIT) == Decoded()
 
 
@@ -297,12 +297,12 @@ def test_request_without_records(value: bytes) -> None:
     ],
 )
 def test_document_without_records(value: bytes) -> None:
-    """A document whose members are all a request's may hold no record."""
+    """A document with only members of a request is valid without records."""
     assert decode(value, AUDIT) == Decoded()
 
 
 def test_unknown_members_beside_records() -> None:
-    """What a later OTLP adds does no harm to the records."""
+    """Members that a later OTLP adds do not affect the records."""
     span = b'{"traceId":"%s","name":"audit.log","flags":1}' % TRACE.hex().encode()
     value = b'{"resourceSpans":[{"new":1,"scopeSpans":[{"new":1,"spans":[%s]}]}],"new":1}' % span
 
@@ -311,7 +311,7 @@ def test_unknown_members_beside_records() -> None:
 
 @pytest.mark.parametrize("length", [1, 7, 9, 16, 850_000])
 def test_id_of_another_length(length: int) -> None:
-    """A span id of another length than 8 bytes becomes a hash of 8: no sender chooses how long an identity is."""
+    """A span id of a length other than 8 bytes is hashed to 8: no sender chooses the length of an identity."""
     request = whole_request(
         Span(trace_id=TRACE, span_id=b"1" * length, name="audit.log"),
         Span(trace_id=TRACE, span_id=b"2" * length, parent_span_id=b"1" * length, name="audit.log"),
@@ -329,7 +329,7 @@ def test_id_of_another_length(length: int) -> None:
 
 
 def test_services() -> None:
-    """Every resource's `service.name` is told, whatever rules look at; of what is no text or empty there is none."""
+    """Every resource's `service.name` is returned, whatever the interest, unless it is empty or not a text."""
     named = [Resource(attributes=[text("service.name", name)]) for name in ("shop", "cart", "shop", "", "b\u00e9")]
     named.append(Resource(attributes=[KeyValue(key="service.name", value=AnyValue(int_value=7)), text("x", "y")]))
     requests = [trace_request(Span(trace_id=TRACE, name="x"), resource=resource) for resource in named]
@@ -340,12 +340,12 @@ def test_services() -> None:
 
 @pytest.mark.parametrize("before", [b"", b"\n", b" \r\n\t", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n\n"])
 def test_json_is_told_by_its_first_bytes(before: bytes) -> None:
-    """White space and a byte order mark may stand before a JSON document."""
+    """White space and a byte order mark may precede a JSON document."""
     assert decode(before + b'{"resourceSpans":[{"scopeSpans":[]}]}', AUDIT) == Decoded()
 
 
 def test_protobuf_that_starts_like_json() -> None:
-    """A request whose first group is 123 bytes long starts like a document, and is protobuf all the same."""
+    """A request whose first group is 123 bytes long starts like a document, and decodes as protobuf nevertheless."""
     padding = 123 - len(trace_request(Span(trace_id=TRACE, name="x"))) + 2
     request = trace_request(Span(trace_id=TRACE, name="x" * (padding + 1)))
 
@@ -354,19 +354,19 @@ def test_protobuf_that_starts_like_json() -> None:
 
 
 def test_line_feed_before_something_else() -> None:
-    """What starts with a line feed and a brace and is neither encoding has JSON's reason."""
+    """Bytes that start with a line feed and a brace and are neither encoding have JSON's reason."""
     with pytest.raises(RecordError, match=r"^not json: "):
         decode(b"\n{no}", AUDIT)
 
 
 def test_format_is_not_guessed_when_set() -> None:
-    """A topic that is said to hold protobuf is never read as JSON."""
+    """If the format is set to protobuf, JSON is never read."""
     with pytest.raises(RecordError, match=r"^no"):
         decode(b'{"resourceSpans":[]}', AUDIT, format=Format.PROTO)
 
 
 def test_document_with_spans_and_logs() -> None:
-    """A JSON document may hold both kinds of records; they share their traces."""
+    """A JSON document may have both kinds of records; they share their traces."""
     trace_id = TRACE.hex().encode()
     value = b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"%s"}]}]}],' % trace_id
     value += b'"resourceLogs":[{"scopeLogs":[{"logRecords":[{"traceId":"%s"}]}]}]}' % trace_id
@@ -383,7 +383,7 @@ def test_document_with_spans_and_logs() -> None:
     ],
 )
 def test_collector_output(name: str, span_count: int, trace_count: int) -> None:
-    """All that a real Collector wrote is read, whatever its settings."""
+    """Everything that a real Collector wrote is decoded, whatever its settings."""
     decoded = [decode(frame.value, EVERYTHING) for frame in capture.read(CORPUS / f"{name}.bin.gz")]
 
     assert span_count == sum(record.span_count for record in decoded)
@@ -393,7 +393,7 @@ def test_collector_output(name: str, span_count: int, trace_count: int) -> None:
 
 @pytest.mark.parametrize("name", ["partitioned_proto_logs", "unkeyed_proto_logs", "unkeyed_json_logs"])
 def test_collector_logs(name: str) -> None:
-    """A real Collector's log records are told from spans without being told the topic's kind."""
+    """A real Collector's log records are distinguished from spans whatever the expected kind."""
     decoded = [decode(frame.value, EVERYTHING) for frame in capture.read(CORPUS / f"{name}.bin.gz")]
 
     assert sum(record.span_count for record in decoded) == 210

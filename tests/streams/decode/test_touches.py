@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.decode import backend, touches
-from streams.decode.backend import Choice
+from streams.decode.backend import Backend
 from streams.decode.batches import Touches
 from streams.decode.touches import PureTouches
 from topics import partition
 from topics.records.facts import Touch, unpack_touches
 
 TRACE, OTHER = b"one trace's id: ", b"another one: 16\0"
-KINDS = [Choice.PURE, *([Choice.CYTHON] if backend.compiled() else [])]
+KINDS = [Backend.PURE, *([Backend.CYTHON] if backend.compiled() else [])]
 LAST_TICK = (1 << 63) - 1
 
 trace_ids = st.sampled_from((TRACE, OTHER)) | st.binary(min_size=16, max_size=16)
@@ -25,18 +25,18 @@ steps = st.lists(st.tuples(st.just("add"), additions) | st.tuples(st.just("take"
 
 @pytest.fixture(params=KINDS, ids=lambda choice: choice.value)
 def seen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Touches:
-    """No touches yet, of either form."""
+    """An empty collection, of either form."""
     monkeypatch.setenv(backend.VARIABLE, request.param.value)
-    return touches.none_yet()
+    return touches.new_touches()
 
 
 def packed(found: Touches, partitions: int) -> list[list[Touch]]:
-    """The touches of each facts partition."""
+    """Return the touches of each facts partition."""
     return [[*unpack_touches(each)] for each in found.pack(partitions)]
 
 
 def taken(seen: Touches, trace_id: bytes, tick: int) -> tuple[int, bool] | None:
-    """What is taken, None when it was not seen."""
+    """Return what is taken, None when it was absent."""
     try:
         return seen.take(trace_id, tick)
     except KeyError:
@@ -44,7 +44,7 @@ def taken(seen: Touches, trace_id: bytes, tick: int) -> tuple[int, bool] | None:
 
 
 def test_spans_of_one_tick_are_one_touch(seen: Touches) -> None:
-    """Those of another tick, or of another trace, are others; they come out in the order in which they came."""
+    """Other ticks and other traces are separate touches; they are packed in order of arrival."""
     seen.add(TRACE, 8, 1, False)  # noqa: FBT003, as in the product
     seen.add(TRACE, 7, 2, False)  # noqa: FBT003, as in the product
     seen.add(OTHER, 8, 3, False)  # noqa: FBT003, as in the product
@@ -55,7 +55,7 @@ def test_spans_of_one_tick_are_one_touch(seen: Touches) -> None:
 
 
 def test_touch_that_is_taken_is_gone(seen: Touches) -> None:
-    """It is no touch but part of an entry; a root among its spans is remembered."""
+    """It becomes part of an entry; a root among its spans is remembered."""
     seen.add(TRACE, 8, 1, True)  # noqa: FBT003, as in the product
     seen.add(TRACE, 8, 2, False)  # noqa: FBT003, as in the product
 
@@ -67,7 +67,7 @@ def test_touch_that_is_taken_is_gone(seen: Touches) -> None:
 
 
 def test_touches_are_in_their_partitions(seen: Touches) -> None:
-    """Each is where the topics say that its trace is."""
+    """Each is in the facts partition of its trace."""
     for number in range(1000):
         seen.add(number.to_bytes(16), 7, 1, False)  # noqa: FBT003, as in the product
 
@@ -78,7 +78,7 @@ def test_touches_are_in_their_partitions(seen: Touches) -> None:
 
 
 def test_one_trace_of_256_is_looked_at(seen: Touches) -> None:
-    """It is told whether its root was seen."""
+    """The sample has whether its root was seen."""
     for number in range(512):
         seen.add(number.to_bytes(16), 7, 1, number == 256)
 
@@ -88,10 +88,10 @@ def test_one_trace_of_256_is_looked_at(seen: Touches) -> None:
 @pytest.mark.skipif(backend.compiled() is None, reason="the scanner was not compiled here")
 @given(steps=steps, partitions=st.integers(1, 13))
 def test_both_forms_do_the_same(steps: list[tuple[str, tuple[bytes, int, int, bool]]], partitions: int) -> None:
-    """Whatever is added and taken, in whatever order."""
+    """The forms agree on any sequence of additions and removals."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(backend.VARIABLE, Choice.CYTHON.value)
-        pure, compiled = PureTouches(), touches.none_yet()
+        patch.setenv(backend.VARIABLE, Backend.CYTHON.value)
+        pure, compiled = PureTouches(), touches.new_touches()
 
     for step, (trace_id, tick, span_count, root_seen) in steps:
         if step == "add":
@@ -111,7 +111,7 @@ def test_both_forms_do_the_same(steps: list[tuple[str, tuple[bytes, int, int, bo
     ("trace_id", "tick", "reason"), [(b"short", 7, "16 bytes, not 5"), (TRACE, -1, "negative"), (TRACE, 1 << 64, "C ")]
 )
 def test_compiled_form_takes_nothing_else(trace_id: bytes, tick: int, reason: str) -> None:
-    """A trace id of another length, or a tick that is none, is refused before any memory is touched."""
+    """A trace id of another length, or an invalid tick, is refused before any memory is accessed."""
     from streams.decode._touches import Touches as Compiled  # noqa: PLC0415, it may be missing
 
     with pytest.raises((ValueError, OverflowError), match=reason):

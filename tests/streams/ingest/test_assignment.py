@@ -15,7 +15,7 @@ from streams.config.settings import Settings
 from streams.ingest import assignment, group
 from streams.ingest.assignment import Assignment
 from streams.ingest.group import Commit
-from streams.ingest.source import Committed, SourcePartition, read_metadata, write_metadata
+from streams.ingest.source import OffsetMetadata, SourcePartition, read_metadata, write_metadata
 from streams.observe import metrics
 from tests.support.ingesting import Site
 from tests.support.waiting import wait_until
@@ -40,7 +40,7 @@ class Worker:
         self.assignment = Assignment(self.site.settings, self.site.client, self.sent.append)
 
     def begun(self) -> dict[int, SourcePartition]:
-        """What is begun, as soon as there is something."""
+        """Return the started partitions, as soon as there are any."""
         begun: list[SourcePartition] = []
 
         def is_begun() -> bool:
@@ -50,8 +50,8 @@ class Worker:
         wait_until(is_begun, "reading begins")
         return {each.partition: each for each in begun}
 
-    def writes(self, count: int) -> list[list[tuple[int, Committed | None]]]:
-        """The first commits, once there are so many; nothing begins before they are delivered."""
+    def writes(self, count: int) -> list[list[tuple[int, OffsetMetadata | None]]]:
+        """Return the first commits, once there are `count`; nothing starts before they are delivered."""
 
         def are_sent() -> bool:
             assert [] == self._step()
@@ -61,7 +61,7 @@ class Worker:
         return [[(at.offset, read_metadata(at.metadata)) for at in each] for each in self.sent[:count]]
 
     def deliver(self) -> None:
-        """What was sent last is committed."""
+        """Commit what was sent last."""
         commit(self.site, self.sent[-1])
 
     def _step(self) -> list[SourcePartition]:
@@ -71,7 +71,7 @@ class Worker:
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LOOK_EVERY_S", "AFTER_ERROR_S", "COMMIT_EVERY_S"):
+    for name in ("QUERY_INTERVAL_S", "RETRY_S", "COMMIT_EVERY_S"):
         monkeypatch.setattr(assignment, name, 0.0)
 
 
@@ -85,26 +85,26 @@ def site(kafka: str, fresh_prefix: str, tmp_path: Path) -> Site:
 
 @pytest.fixture
 def worker(site: Site) -> Worker:
-    """A worker that was given both partitions."""
+    """A worker that was assigned both partitions."""
     made = Worker(site)
-    made.assignment.give([(site.spans, 0), (site.spans, 1)])
+    made.assignment.add([(site.spans, 0), (site.spans, 1)])
     return made
 
 
 def commit(site: Site, offsets: list[TopicPartition]) -> None:
-    """Commits for ingest's group."""
+    """Commit for ingest's group."""
     consumer = Consumer({**site.settings.client(), "group.id": site.settings.group("ingest")})
     consumer.commit(offsets=offsets, asynchronous=False)
     consumer.close()
 
 
 def grown(before: dict[str, int], name: str) -> float:
-    """By how much a counter grew."""
+    """Return by how much a counter grew."""
     return metrics.totals()[name] - before[name]
 
 
 def waiting() -> float:
-    """The partitions that wait for their beginning."""
+    """Return the partitions that wait for their start."""
     shown: Iterator[float] = (
         sample.value
         for metric in metrics.REGISTRY.collect()
@@ -115,7 +115,7 @@ def waiting() -> float:
 
 
 def test_nothing_is_begun_before_its_epoch_is_committed(worker: Worker) -> None:
-    """The same commit is sent until it is seen; then both partitions begin at once, in that epoch."""
+    """The same commit is repeated until it is confirmed; then both partitions start at once, in that epoch."""
     before = metrics.totals()
     first, *others = worker.writes(3)
     waited = waiting()
@@ -125,18 +125,18 @@ def test_nothing_is_begun_before_its_epoch_is_committed(worker: Worker) -> None:
 
     [epoch] = {said.epoch for _, said in first if said is not None}
     assert [first, first] == others
-    assert {(epoch, 0, 2)} == {(each.epoch, each.next_offset, each.draft.partition_count) for each in begun.values()}
+    assert {(epoch, 0, 2)} == {(each.epoch, each.next_offset, each.builder.partition_count) for each in begun.values()}
     assert [] == worker.assignment.step(local_ms=NOW_MS)
     assert (2, 2, 0) == (grown(before, "epochs"), waited, waiting())
 
 
 def test_log_that_was_cut_short_is_a_new_epoch(site: Site, worker: Worker) -> None:
-    """A position beyond the end while the commit is not: a slow commit of the new epoch does not revive the old one."""
+    """After a log was truncated, a slow commit of the new epoch does not revive the old one."""
     [topic_id] = admin.topic_ids(site.client, [site.spans]).values()
-    old = Committed(1, topic_id, None, 0)
+    old = OffsetMetadata(1, topic_id, None, 0)
     commit(site, [TopicPartition(site.spans, number, 0, write_metadata(old)) for number in (0, 1)])
     worker.begun()
-    worker.assignment.give([(site.spans, 0)], {(site.spans, 0): Commit(COUNT + 1, old)})
+    worker.assignment.add([(site.spans, 0)], {(site.spans, 0): Commit(COUNT + 1, old)})
     worker.writes(3)
     worker.deliver()
 
@@ -147,7 +147,7 @@ def test_log_that_was_cut_short_is_a_new_epoch(site: Site, worker: Worker) -> No
 
 
 def test_position_of_this_worker_counts_more_than_what_it_committed(site: Site, worker: Worker) -> None:
-    """Records that were gone under its hands are lost from where it stood, not from what it committed last."""
+    """Records deleted during reading are lost from the worker's own position, not from its last commit."""
     before = metrics.totals()
     worker.writes(1)
     worker.deliver()
@@ -155,21 +155,21 @@ def test_position_of_this_worker_counts_more_than_what_it_committed(site: Site, 
     for future in site.client.delete_records([TopicPartition(site.spans, 0, 8)]).values():
         future.result()
 
-    worker.assignment.give([(site.spans, 0)], {(site.spans, 0): Commit(5, begun[0].committed())})
+    worker.assignment.add([(site.spans, 0)], {(site.spans, 0): Commit(5, begun[0].offset_metadata())})
 
     again = worker.begun()[0]
-    assert (8, [(5, 8)], begun[0].epoch) == (again.next_offset, again.draft.lost, again.epoch)
+    assert (8, [(5, 8)], begun[0].epoch) == (again.next_offset, again.builder.lost, again.epoch)
     assert 3 == grown(before, "offsets_lost")
 
 
 def test_partitions_that_were_taken_away_are_not_begun(site: Site, worker: Worker) -> None:
-    """What is another worker's meanwhile is forgotten, and where this one stood there with it."""
+    """A partition that moved to another worker is forgotten, with this worker's position in it."""
     worker.writes(1)
     worker.deliver()
-    worker.assignment.give([(site.spans, 0)], {(site.spans, 0): Commit(5, Committed(9, "any", None, 0))})
-    worker.assignment.take_away([(site.spans, 0), (site.spans, 1)])
+    worker.assignment.add([(site.spans, 0)], {(site.spans, 0): Commit(5, OffsetMetadata(9, "any", None, 0))})
+    worker.assignment.remove([(site.spans, 0), (site.spans, 1)])
     taken = worker.assignment.step(local_ms=NOW_MS)
-    worker.assignment.give([(site.spans, 0)])
+    worker.assignment.add([(site.spans, 0)])
 
     begun = worker.begun()
 
@@ -178,7 +178,7 @@ def test_partitions_that_were_taken_away_are_not_begun(site: Site, worker: Worke
 
 
 def test_topics_that_were_all_made_again_stay_in_their_replay(site: Site, worker: Worker) -> None:
-    """Kafka deletes the commits with the topic: a worker that was reading knows that nobody reset them."""
+    """Kafka deletes the commits with the topic: a worker that was reading knows that this was no reset."""
     worker.writes(1)
     worker.deliver()
     worker.begun()
@@ -187,7 +187,7 @@ def test_topics_that_were_all_made_again_stay_in_their_replay(site: Site, worker
     site.write(facts.topic, facts.partition, [0])
     site.remake(site.spans)
     sent_count = len(worker.sent)
-    worker.assignment.give([(site.spans, 0)])
+    worker.assignment.add([(site.spans, 0)])
 
     [(_, said)] = worker.writes(sent_count + 1)[-1]
 
@@ -196,19 +196,19 @@ def test_topics_that_were_all_made_again_stay_in_their_replay(site: Site, worker
 
 
 def test_brokers_that_are_away_are_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody answers: nothing is begun, nothing is committed, and nothing is raised."""
+    """Without an answer nothing starts, nothing is committed, and nothing is raised."""
     monkeypatch.setattr(admin, "TIMEOUT_S", 0.1)
     sent: list[list[TopicPartition]] = []
     away = AdminClient({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
     assigned = Assignment(site.settings, away, sent.append)
-    assigned.give([(site.spans, 0)])
+    assigned.add([(site.spans, 0)])
     looks = 0
 
     def has_looked() -> bool:
         nonlocal looks
-        was_looking = assigned._looking is not None
+        was_looking = assigned._query is not None
         assert [] == assigned.step(local_ms=NOW_MS)
-        looks += was_looking and assigned._looking is None
+        looks += was_looking and assigned._query is None
         return looks > 1
 
     wait_until(has_looked, "it looked twice")
@@ -217,18 +217,18 @@ def test_brokers_that_are_away_are_waited_for(site: Site, monkeypatch: pytest.Mo
 
 
 def test_question_that_gets_lost_is_asked_again(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that never comes back with an answer does not keep the worker from reading."""
-    look = group.look
+    """A query that never returns does not keep the worker from reading."""
+    fetch_snapshot = group.fetch_snapshot
     asked: list[int] = []
 
-    def lost_at_first(client: AdminClient, settings: Settings) -> group.Seen:
+    def lost_at_first(client: AdminClient, settings: Settings) -> group.GroupSnapshot:
         asked.append(len(asked))
         if len(asked) == 1:
             Event().wait()
-        return look(client, settings)
+        return fetch_snapshot(client, settings)
 
-    monkeypatch.setattr(group, "look", lost_at_first)
-    monkeypatch.setattr(assignment, "LOOK_S", 1.0)
+    monkeypatch.setattr(group, "fetch_snapshot", lost_at_first)
+    monkeypatch.setattr(assignment, "QUERY_TIMEOUT_S", 1.0)
 
     worker.writes(1)
     worker.deliver()

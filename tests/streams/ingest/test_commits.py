@@ -1,4 +1,4 @@
-"""Commits that nobody waits for."""
+"""Commits without waiting."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def site(kafka: str, fresh_prefix: str, tmp_path: Path) -> Site:
 
 @pytest.fixture
 def commits() -> Commits:
-    """Nothing is on its way."""
+    """No commit is in flight."""
     return Commits()
 
 
@@ -41,12 +41,12 @@ def consumer(site: Site, commits: Commits) -> Iterator[Consumer]:
 
 
 def failed_count() -> float:
-    """The commits that failed so far."""
+    """Return the number of failed commits."""
     return metrics.totals()["commits_failed"]
 
 
 def test_commit_is_there_when_it_was_waited_for(site: Site, commits: Commits, consumer: Consumer) -> None:
-    """What is sent is committed, and not counted."""
+    """After the wait the commit is done, and not counted as failed."""
     before = failed_count()
 
     commits.send(consumer, [TopicPartition(site.spans, 0, 5)])
@@ -57,7 +57,7 @@ def test_commit_is_there_when_it_was_waited_for(site: Site, commits: Commits, co
 
 @pytest.mark.parametrize("also", [[], [0]])
 def test_commit_that_is_refused_is_counted(site: Site, commits: Commits, consumer: Consumer, also: list[int]) -> None:
-    """A partition that is not there: counted, whether all of the commit failed or a part, and nothing is raised."""
+    """A commit for a partition that does not exist is counted, whether all or part of it failed; nothing is raised."""
     before = failed_count()
 
     commits.send(consumer, [TopicPartition(site.spans, number, 5) for number in (*also, 9)])
@@ -67,7 +67,7 @@ def test_commit_that_is_refused_is_counted(site: Site, commits: Commits, consume
 
 
 def test_wait_for_brokers_that_are_away_ends() -> None:
-    """Nobody answers: the wait ends all the same, and what has no answer yet has not failed."""
+    """The wait ends without an answer, and an unanswered commit is not counted as failed."""
     commits = Commits()
     consumer = Consumer({"bootstrap.servers": "127.0.0.1:1", "group.id": "any", "log_level": 0})
     before = failed_count()
@@ -78,6 +78,6 @@ def test_wait_for_brokers_that_are_away_ends() -> None:
 
     took_s = time.monotonic() - began_s
     # Without an answer the client waits for its own time-outs before it closes.
-    background.ask(consumer.close)
+    background.run_in_background(consumer.close)
     assert 0.2 <= took_s < CONFIRM_S
     assert before == failed_count()

@@ -1,4 +1,4 @@
-"""What one flush says, whole and in parts."""
+"""The messages of one flush, whole and in parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streams.errors import ConfigError
-from streams.ingest.flush import PIECE_TOUCHES, SERVICES, Draft, messages
+from streams.ingest.flush import MAX_SERVICES, PIECE_TOUCHES, SectionBuilder, messages
 from streams.ingest.intake import CONSUME_COUNTS
 from streams.ingest.loop import FLUSH_BYTES, FLUSH_DEAD_LETTERS
 from tests.support.builders import TRACE, entry, fact, section, trace_id
@@ -20,18 +20,18 @@ from topics.records.facts import NO_SPAN, Entry, Fact, Facts, Section, Touch, de
 LARGE_BYTES = 1_000_000
 
 
-def begun() -> Draft:
-    """A draft that continues at offset 10."""
-    return Draft("otlp_spans", 3, epoch=7, partition_count=4, from_offset=10, to_offset=10)
+def begun() -> SectionBuilder:
+    """Create a builder that continues at offset 10."""
+    return SectionBuilder("otlp_spans", 3, epoch=7, partition_count=4, from_offset=10, to_offset=10)
 
 
 def decoded(values: list[bytes]) -> list[Facts]:
-    """The messages in the bytes."""
+    """Decode messages."""
     return [decode(value) for value in values]
 
 
 def test_draft_says_where_it_comes_from() -> None:
-    """A section carries all that its draft was given."""
+    """A section carries everything that its builder was given."""
     draft = begun()
     draft.to_offset = 15
     draft.lost.append((10, 12))
@@ -42,7 +42,7 @@ def test_draft_says_where_it_comes_from() -> None:
 
 
 def test_dead_letters_are_told_to_every_facts_partition() -> None:
-    """Those that follow one another are one range, so a log of garbage makes no large message."""
+    """Adjacent ones form one range, so a log of garbage makes no large message."""
     draft = begun()
     for offset in (10, 11, 12, 14):
         draft.add_dead_letter(offset)
@@ -53,7 +53,7 @@ def test_dead_letters_are_told_to_every_facts_partition() -> None:
 
 
 def test_as_many_dead_letters_as_there_can_be_fit_in_a_message() -> None:
-    """Between two flushes come a batch more than make one due, at the largest offsets, none next to another."""
+    """The worst case: one batch more than triggers a flush, at the largest offsets, none adjacent."""
     draft = begun()
     for number in range(FLUSH_DEAD_LETTERS + CONSUME_COUNTS[1]):
         draft.add_dead_letter((1 << 62) + 2 * number)
@@ -64,7 +64,7 @@ def test_as_many_dead_letters_as_there_can_be_fit_in_a_message() -> None:
 
 
 def test_only_the_part_that_moves_the_position_tells_of_dead_letters() -> None:
-    """So what counts them needs to know only up to where it has counted."""
+    """So a reader that counts them must only know up to where it has counted."""
     draft = begun()
     draft.to_offset = 15
     for number in range(200):
@@ -79,12 +79,12 @@ def test_only_the_part_that_moves_the_position_tells_of_dead_letters() -> None:
 
 
 def test_services_are_named_once() -> None:
-    """A message has them beside its sections, in its last part, sorted and no more than so many."""
+    """A message has them beside its sections, in its last part, sorted and limited in number."""
     draft = begun()
     draft.to_offset = 15
     for number in range(200):
         draft.add(trace_id(str(number)), 5, 10, 1, [fact()], root_seen=False)
-    many = frozenset(f"s{number:04}" for number in range(SERVICES + 1))
+    many = frozenset(f"s{number:04}" for number in range(MAX_SERVICES + 1))
     sections = draft.sections(1, 900)
 
     *parts, last = decoded(messages("rules", sections, 2_000, frozenset({"shop", "cart"})))
@@ -93,11 +93,11 @@ def test_services_are_named_once() -> None:
     assert parts
     assert {()} == {tuple(part.services) for part in parts}
     assert (["cart", "shop"], False) == (last.services, last.has_more_services)
-    assert (sorted(many)[:SERVICES], True) == (of_many.services, of_many.has_more_services)
+    assert (sorted(many)[:MAX_SERVICES], True) == (of_many.services, of_many.has_more_services)
 
 
 def test_trace_of_a_refused_record() -> None:
-    """It has an entry without facts, because a touch could not say that some are missing."""
+    """It has an entry without facts, because a touch cannot express that some are missing."""
     draft = begun()
     draft.add(TRACE, 5, 10, 3, [], root_seen=True, is_incomplete=True)
     draft.add(TRACE, 5, 11, 1, [fact(1)], root_seen=False)
@@ -108,7 +108,7 @@ def test_trace_of_a_refused_record() -> None:
 
 
 def test_every_facts_partition_gets_a_section() -> None:
-    """A facts partition of which nothing is to be said is told the position and the watermark."""
+    """A facts partition without entries still gets the position and the watermark."""
     draft = begun()
     draft.add(TRACE, 5, 10, 1, [fact()], root_seen=False)
 
@@ -130,7 +130,7 @@ def test_records_of_one_tick_share_an_entry() -> None:
 
 
 def test_records_of_two_ticks_share_nothing() -> None:
-    """Records of one trace in different ticks are different entries, since a window's bounds come from them."""
+    """Records of one trace in different ticks are different entries, because they determine the window's bounds."""
     draft = begun()
     draft.add(TRACE, 5, 10, 1, [fact(1)], root_seen=False)
     draft.add(TRACE, 6, 11, 1, [fact(2)], root_seen=False)
@@ -141,7 +141,7 @@ def test_records_of_two_ticks_share_nothing() -> None:
 
 
 def test_records_without_facts_are_a_touch() -> None:
-    """A trace of which no span hit is told by id, tick and span count."""
+    """A trace without a hit is sent as id, tick and span count."""
     draft = begun()
     draft.add(TRACE, 5, 10, 2, [], root_seen=False)
     draft.add(TRACE, 5, 11, 3, [], root_seen=False)
@@ -153,7 +153,7 @@ def test_records_without_facts_are_a_touch() -> None:
 
 
 def test_traces_out_of_bounds_are_marked_where_they_are() -> None:
-    """The mark goes to the facts partition of its trace, once for each tick, also in a message that is split."""
+    """The mark goes to the facts partition of its trace, once for each tick, also in a split message."""
     draft = begun()
     traces = [trace_id(str(number)) for number in range(2 * PIECE_TOUCHES)]
     for trace in traces:
@@ -171,7 +171,7 @@ def test_traces_out_of_bounds_are_marked_where_they_are() -> None:
 
 
 def test_offsets_are_of_records_with_facts() -> None:
-    """Which touches share an entry depends on when it was flushed, so its offsets are not theirs."""
+    """Which touches share an entry depends on the time of the flush, so its offsets are not theirs."""
     draft = begun()
     for offset, facts in ((10, []), (12, [fact(1)]), (14, [fact(2)]), (15, list[Fact]())):
         draft.add(TRACE, 5, offset, 1, facts, root_seen=False)
@@ -182,7 +182,7 @@ def test_offsets_are_of_records_with_facts() -> None:
 
 
 def test_message_within_the_limit_is_whole() -> None:
-    """A message exactly as large as it may be is not split."""
+    """A message exactly at the limit is not split."""
     sections = [section(0, 9, 900, [entry(5)])]
     [whole] = messages("rules", sections, LARGE_BYTES)
 
@@ -192,7 +192,7 @@ def test_message_within_the_limit_is_whole() -> None:
 
 
 def test_message_one_byte_too_large_is_split() -> None:
-    """A message one byte larger than it may be comes in parts, of which the last moves the position."""
+    """A message one byte over the limit is split, and only the last part moves the position."""
     sections = [section(0, 9, 900, [entry(5, offset=1), entry(6, offset=2)], lost=[(0, 1)])]
     [whole] = messages("rules", sections, LARGE_BYTES)
 
@@ -215,7 +215,7 @@ def test_entry_larger_than_a_part_is_split() -> None:
 
 
 def test_many_touches_are_split() -> None:
-    """More touches than fit in one piece are all told, in order."""
+    """More touches than fit in one piece are all sent, in order."""
     touches = [Touch(trace_id(str(number)), number, 1) for number in range(2 * PIECE_TOUCHES + 1)]
 
     parts = decoded(messages("rules", [section(0, 9, 900, (), touches)], 40_000))
@@ -224,7 +224,7 @@ def test_many_touches_are_split() -> None:
 
 
 def test_fact_larger_than_a_message() -> None:
-    """A fact that fits in no message is refused, with its limit and what to do."""
+    """A fact that fits in no message is refused, with the limit and an action."""
     sections = [section(0, 9, 900, [entry(5, fact(name="x" * 500))])]
 
     with pytest.raises(ConfigError, match=r"a fact is larger than the room .* bytes\): start more ingest workers"):
@@ -275,7 +275,7 @@ sections_of_a_flush = st.lists(
 def test_nothing_is_lost_by_splitting(sections: list[Section], room_bytes: int) -> None:
     """Facts, touches and span counts of the parts are those of the whole; each part is within the limit.
 
-    Only the last part moves a position or a watermark, or tells of a loss.
+    Only the last part moves a position or a watermark, or reports a loss.
     """
     [bare] = messages("rules", [replace(one, touches=b"", entries=[]) for one in sections], LARGE_BYTES)
     limit_bytes = len(bare) + room_bytes
@@ -295,7 +295,7 @@ def test_nothing_is_lost_by_splitting(sections: list[Section], room_bytes: int) 
 
 
 def said(sections: list[Section]) -> Counter[tuple[object, ...]]:
-    """Every fact with its place, and every touch."""
+    """Return every fact with its position, and every touch."""
     found: Counter[tuple[object, ...]] = Counter()
     for one in sections:
         found.update(
@@ -306,10 +306,10 @@ def said(sections: list[Section]) -> Counter[tuple[object, ...]]:
 
 
 def spans(sections: list[Section]) -> int:
-    """The spans of all entries."""
+    """Return the spans of all entries."""
     return sum(at.span_count for one in sections for at in one.entries)
 
 
 def standing(one: Section) -> tuple[int, int | None, list[tuple[int, int]]]:
-    """Where a section puts its source partition."""
+    """Return the position that a section gives its source partition."""
     return (one.to_offset, one.watermark_ms, one.lost)

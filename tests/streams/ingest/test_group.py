@@ -1,4 +1,4 @@
-"""What is committed before reading begins, and by whom; and what is refused."""
+"""What is committed before reading starts, and by which worker; and what is refused."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.errors import StateError
-from streams.ingest.group import Commit, Plan, Seen, Source, plan
-from streams.ingest.source import Begin, Committed, Log
+from streams.ingest.group import Commit, GroupSnapshot, Plan, Source, plan
+from streams.ingest.source import Log, OffsetMetadata, StartPosition
 
 LOGS_0, SPANS_0, SPANS_1 = ("logs", 0), ("spans", 0), ("spans", 1)
 ALL = {LOGS_0, SPANS_0, SPANS_1}
@@ -18,105 +18,107 @@ NOW_MS = 1_000_000
 
 
 def ours(offset: int = 15, *, epoch: int = 1, replay: int = 0, start_ms: int | None = None) -> Commit:
-    """A commit of ingest."""
-    return Commit(offset, Committed(epoch, "id", 900, 950, replay, start_ms))
+    """Create a commit of ingest."""
+    return Commit(offset, OffsetMetadata(epoch, "id", 900, 950, replay, start_ms))
 
 
 CLEARED = Commit(15, None)
 
 
-def seen(committed: dict[Source, Commit], *, is_written: bool = True) -> Seen:
-    """A look at three source partitions that hold offsets 10 to 20."""
-    return Seen({source: Log("id", 10, 20) for source in sorted(ALL)}, committed, is_written)
+def seen(committed: dict[Source, Commit], *, has_facts: bool = True) -> GroupSnapshot:
+    """Create a snapshot of three source partitions with offsets 10 to 20."""
+    return GroupSnapshot({source: Log("id", 10, 20) for source in sorted(ALL)}, committed, has_facts)
 
 
-def planned(found: Seen, mine: set[Source], start: str = "earliest") -> Plan:
-    """What a worker with the partitions `mine` does."""
+def planned(found: GroupSnapshot, mine: set[Source], start: str = "earliest") -> Plan:
+    """Return the plan of a worker with the partitions `mine`."""
     return plan(found, mine, start=start, now_ms=NOW_MS)
 
 
-def after(found: Seen, writes: dict[Source, Begin]) -> Seen:
-    """The next look, after these were committed."""
-    commits = {source: Commit(each.offset, each.first_committed("id")) for source, each in writes.items()}
-    return seen({**found.committed, **commits}, is_written=found.is_written)
+def after(found: GroupSnapshot, writes: dict[Source, StartPosition]) -> GroupSnapshot:
+    """Return the next snapshot, after these commits."""
+    commits = {source: Commit(each.offset, each.initial_metadata("id")) for source, each in writes.items()}
+    return seen({**found.committed, **commits}, has_facts=found.has_facts)
 
 
 @pytest.mark.parametrize(("start", "offset"), [("earliest", 10), ("latest", 20)])
 def test_first_start_commits_epochs_before_it_reads(start: str, offset: int) -> None:
-    """Nothing is committed: the worker with the first partition commits an epoch of each, outside any replay."""
-    said = [planned(seen({}, is_written=False), mine, start) for mine in ({LOGS_0, SPANS_1}, {SPANS_0})]
+    """Without commits, the worker with the first partition commits an epoch of each, outside any replay."""
+    said = [planned(seen({}, has_facts=False), mine, start) for mine in ({LOGS_0, SPANS_1}, {SPANS_0})]
 
-    assert [Plan(writes={source: Begin(offset, NOW_MS) for source in ALL}), Plan()] == said
+    assert [Plan(commits={source: StartPosition(offset, NOW_MS) for source in ALL}), Plan()] == said
 
 
 def test_committed_epochs_are_begun_from() -> None:
-    """When all own partitions have a commit of ours, reading begins there."""
+    """When all its partitions have a commit of ours, a worker starts there."""
     committed = ours(replay=7, start_ms=300)
 
     said = planned(seen(dict.fromkeys(ALL, committed)), {SPANS_0})
 
-    assert Plan(begins={SPANS_0: Begin(15, 1, committed.said, replay=7, start_ms=300)}) == said
+    assert Plan(starts={SPANS_0: StartPosition(15, 1, committed.metadata, replay=7, start_ms=300)}) == said
 
 
 def test_nothing_is_begun_while_a_commit_is_missing() -> None:
-    """One partition without a commit: its epoch first, then all of them."""
+    """If one partition has no commit, its epoch is committed first, then all start."""
     said = planned(seen({SPANS_0: ours()}), {SPANS_0, SPANS_1})
 
-    assert Plan(writes={SPANS_1: Begin(10, NOW_MS)}) == said
+    assert Plan(commits={SPANS_1: StartPosition(10, NOW_MS)}) == said
 
 
 def test_new_partition_takes_part_in_the_replay() -> None:
-    """Added later it is read from its beginning wherever a first start begins, in the replay of the others."""
+    """An added partition is read from its beginning, whatever `--start` is, in the replay of the others."""
     said = planned(seen({LOGS_0: ours(replay=7), SPANS_0: ours(replay=7)}), {SPANS_1}, "latest")
 
-    assert Plan(writes={SPANS_1: Begin(10, NOW_MS, replay=7)}) == said
+    assert Plan(commits={SPANS_1: StartPosition(10, NOW_MS, replay=7)}) == said
 
 
 def test_reset_group_is_renewed_as_a_whole() -> None:
-    """The worker with the first partition commits a replay for all partitions, other workers' and new ones included."""
+    """The worker with the first partition commits a replay for all partitions, new and other workers' ones too."""
     said = planned(seen({SPANS_0: CLEARED, SPANS_1: Commit(5, None)}), {LOGS_0})
 
-    renewed = {at: Begin(offset, NOW_MS, replay=NOW_MS) for at, offset in ((LOGS_0, 10), (SPANS_0, 15), (SPANS_1, 10))}
-    assert Plan(writes=renewed) == said
+    renewed = {
+        at: StartPosition(offset, NOW_MS, replay=NOW_MS) for at, offset in ((LOGS_0, 10), (SPANS_0, 15), (SPANS_1, 10))
+    }
+    assert Plan(commits=renewed) == said
 
 
 def test_others_wait_for_the_renewal() -> None:
-    """A worker without the first partition does nothing, and begins when the renewal is there."""
+    """A worker without the first partition waits, and starts when the renewal is committed."""
     found = seen(dict.fromkeys(ALL, CLEARED))
     waited = planned(found, {SPANS_1})
-    renewal = planned(found, {LOGS_0, SPANS_0}).writes
+    renewal = planned(found, {LOGS_0, SPANS_0}).commits
 
     said = planned(after(found, dict(renewal)), {SPANS_1})
 
     assert Plan() == waited
-    assert [(15, NOW_MS, NOW_MS)] == [(each.offset, each.epoch, each.replay) for each in said.begins.values()]
+    assert [(15, NOW_MS, NOW_MS)] == [(each.offset, each.epoch, each.replay) for each in said.starts.values()]
 
 
 @pytest.mark.parametrize(("start", "offset"), [("earliest", 10), ("latest", 20)])
 def test_deleted_group_is_a_reset(start: str, offset: int) -> None:
-    """Facts without a single commit: the group was deleted or has expired, and everything is read again."""
+    """Facts without a single commit mean that the group was deleted or expired; everything is read again."""
     said = planned(seen({}), ALL, start)
 
-    assert Plan(writes={source: Begin(offset, NOW_MS, replay=NOW_MS) for source in ALL}) == said
+    assert Plan(commits={source: StartPosition(offset, NOW_MS, replay=NOW_MS) for source in ALL}) == said
 
 
 @pytest.mark.parametrize("replay", [0, 7])
 def test_topics_that_were_all_made_again_are_no_reset(replay: int) -> None:
-    """Kafka deletes commits with their topic: a worker that knows the replay goes on in it, in a new epoch."""
+    """Kafka deletes commits with their topic: a worker that knows the replay continues in it, in a new epoch."""
     found = replace(seen({}), replay=replay)
 
     said = planned(found, ALL)
 
-    assert Plan(writes={source: Begin(10, NOW_MS, replay=replay) for source in ALL}) == said
+    assert Plan(commits={source: StartPosition(10, NOW_MS, replay=replay) for source in ALL}) == said
 
 
 def test_clock_that_was_turned_back() -> None:
-    """A reset takes the last replay number away: the new one is higher than any facts' time, so than the last."""
-    found = replace(seen(dict.fromkeys(ALL, CLEARED)), told_ms=NOW_MS + 9)
+    """A reset removes the last replay number: the new one exceeds the time of any facts, and so the last one."""
+    found = replace(seen(dict.fromkeys(ALL, CLEARED)), latest_fact_ms=NOW_MS + 9)
 
     said = planned(found, ALL)
 
-    assert {(NOW_MS + 10, NOW_MS + 10)} == {(each.epoch, each.replay) for each in said.writes.values()}
+    assert {(NOW_MS + 10, NOW_MS + 10)} == {(each.epoch, each.replay) for each in said.commits.values()}
 
 
 def test_reset_of_topics_that_were_made_again_is_a_reset() -> None:
@@ -125,11 +127,11 @@ def test_reset_of_topics_that_were_made_again_is_a_reset() -> None:
 
     said = planned(found, ALL)
 
-    assert {NOW_MS} == {each.replay for each in said.writes.values()}
+    assert {NOW_MS} == {each.replay for each in said.commits.values()}
 
 
 def test_part_of_a_group_that_was_reset_is_refused() -> None:
-    """Only some partitions were reset: the message names both kinds and says what to do."""
+    """If only some partitions were reset, the message names both groups and an action."""
     found = seen({LOGS_0: CLEARED, SPANS_0: ours(replay=7), SPANS_1: ours(replay=7)})
 
     with pytest.raises(StateError) as refused:
@@ -142,8 +144,8 @@ def test_part_of_a_group_that_was_reset_is_refused() -> None:
 
 
 def test_topic_that_is_gone_is_waited_for() -> None:
-    """A partition of a topic that is not there any more is not begun."""
-    said = planned(seen({}, is_written=False), {("gone", 0)})
+    """A partition of a topic that no longer exists is not started."""
+    said = planned(seen({}, has_facts=False), {("gone", 0)})
 
     assert Plan() == said
 
@@ -154,14 +156,14 @@ groups = st.tuples(*[commits] * len(ALL)).map(
 )
 
 
-@given(committed=groups, mine=st.sets(st.sampled_from(sorted(ALL))), is_written=st.booleans())
+@given(committed=groups, mine=st.sets(st.sampled_from(sorted(ALL))), has_facts=st.booleans())
 def test_all_workers_come_to_read_in_the_same_replay(
-    committed: dict[Source, Commit], mine: set[Source], *, is_written: bool
+    committed: dict[Source, Commit], mine: set[Source], *, has_facts: bool
 ) -> None:
-    """Two workers, in turns: unless it is refused, both begin soon, with one replay number, as high as any before."""
-    found = seen(committed, is_written=is_written)
+    """Two workers, in turns: unless refused, both start soon, with one replay number, not lower than any before."""
+    found = seen(committed, has_facts=has_facts)
     workers = [mine, ALL - mine]
-    kinds = {commit.said is None for commit in committed.values()}
+    kinds = {commit.metadata is None for commit in committed.values()}
     if len(kinds) > 1:
         with pytest.raises(StateError):
             planned(found, mine)
@@ -169,11 +171,11 @@ def test_all_workers_come_to_read_in_the_same_replay(
 
     for _ in range(3):
         for worker in workers:
-            found = after(found, dict(planned(found, worker).writes))
-    begins = {at: each for worker in workers for at, each in planned(found, worker).begins.items()}
+            found = after(found, dict(planned(found, worker).commits))
+    begins = {at: each for worker in workers for at, each in planned(found, worker).starts.items()}
 
-    before = [commit.said.replay for commit in committed.values() if commit.said is not None]
+    before = [commit.metadata.replay for commit in committed.values() if commit.metadata is not None]
     assert ALL == begins.keys()
     [replay] = {each.replay for each in begins.values()}
     assert replay >= max(before, default=0)
-    assert (NOW_MS == replay) == (True in kinds or (is_written and not committed))
+    assert (NOW_MS == replay) == (True in kinds or (has_facts and not committed))

@@ -1,4 +1,4 @@
-"""Idle ticks: what is read first, and what they move."""
+"""Idle ticks: the order of the two readings, and what they advance."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from confluent_kafka import TopicPartition
 
 from streams.ingest.group import Source
-from streams.ingest.idle import Ends, look, tick
-from streams.ingest.source import Begin, Projected, SourcePartition
+from streams.ingest.idle import Ends, query_ends, tick
+from streams.ingest.source import Projected, SourcePartition, StartPosition
 from streams.ingest.watermark import PartitionTime
 from tests.support.builders import TOPIC
 
@@ -18,28 +18,28 @@ STOP_MS = 6_000
 
 
 def at_the_end() -> SourcePartition:
-    """A partition of which one record was read at `NOW_MS`, up to its end."""
+    """Create a partition of which one record was read at `NOW_MS`, up to its end."""
     time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000, broker_skew_ms=5_000)
-    source = SourcePartition.at(TopicPartition(*SOURCE), Begin(0, 1), "id", 1, time, now_ms=NOW_MS)
-    source.take(NOW_MS, Projected(0, []), local_ms=NOW_MS)
+    source = SourcePartition.starting_at(TopicPartition(*SOURCE), StartPosition(0, 1), "id", 1, time, now_ms=NOW_MS)
+    source.add_record(NOW_MS, Projected(0, []), local_ms=NOW_MS)
     source.reach_end(1, local_ms=NOW_MS)
     return source
 
 
 @dataclass(slots=True)
 class World:
-    """A clock, and a log in which a record is written every second; this program stands still after each question."""
+    """A clock, and a log with a record every second; this program is suspended after each query."""
 
     now_ms: int = NOW_MS
     asked: list[str] = field(default_factory=list)
 
     def clock_ms(self) -> int:
-        """The local clock."""
+        """Return the local clock."""
         self.asked.append("clock")
         return self._stand_still(self.now_ms)
 
     def ends(self) -> dict[Source, int]:
-        """The log's end."""
+        """Return the log's end."""
         self.asked.append("ends")
         return {SOURCE: self._stand_still(1 + (self.now_ms - NOW_MS) // 1000)}
 
@@ -49,10 +49,10 @@ class World:
 
 
 def test_clock_is_read_before_the_ends_are_asked_for() -> None:
-    """Stopped between the two for seconds, while records are written: no tick passes a record that is not read yet."""
+    """If the program is suspended between the two, no tick passes a record that is not read yet."""
     source, world = at_the_end(), World()
 
-    ends = look(world.clock_ms, world.ends)
+    ends = query_ends(world.clock_ms, world.ends)
     tick([source], ends)
 
     first_unread_ms = NOW_MS + 1000
@@ -63,7 +63,7 @@ def test_clock_is_read_before_the_ends_are_asked_for() -> None:
 
 
 def test_tick_moves_a_partition_at_its_end() -> None:
-    """What is read up to the end that was answered is complete up to the time before the question."""
+    """What is read up to the returned end is complete up to the time before the query."""
     source = at_the_end()
 
     tick([source], Ends(NOW_MS + STOP_MS, {SOURCE: 1}))
@@ -72,7 +72,7 @@ def test_tick_moves_a_partition_at_its_end() -> None:
 
 
 def test_tick_waits_for_what_is_not_read() -> None:
-    """A partition whose log has grown since is not at its end, whatever the consumer said."""
+    """A partition whose log has grown since is not at its end, whatever the consumer reported."""
     source = at_the_end()
 
     tick([source], Ends(NOW_MS + STOP_MS, {SOURCE: 2}))
@@ -81,9 +81,9 @@ def test_tick_waits_for_what_is_not_read() -> None:
 
 
 def test_tick_of_a_partition_that_reads_on() -> None:
-    """A record came after the question: the partition has a time of its own, and perhaps a record kept back."""
+    """A record came after the query: the partition has a time of its own, and perhaps a record held back."""
     source = at_the_end()
-    source.take(NOW_MS + 90_000, Projected(1, []), local_ms=NOW_MS)
+    source.add_record(NOW_MS + 90_000, Projected(1, []), local_ms=NOW_MS)
 
     tick([source], Ends(NOW_MS + STOP_MS, {SOURCE: 1}))
 
@@ -91,7 +91,7 @@ def test_tick_of_a_partition_that_reads_on() -> None:
 
 
 def test_tick_of_a_partition_that_was_not_asked_about() -> None:
-    """A partition that came to its end after the question has no answer, and waits for the next."""
+    """A partition that reached its end after the query has no answer, and waits for the next."""
     source = at_the_end()
 
     tick([source], Ends(NOW_MS + STOP_MS, {}))

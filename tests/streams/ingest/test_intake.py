@@ -1,4 +1,4 @@
-"""What becomes of each message that the consumer gives, and how it is counted."""
+"""How each message of the consumer is taken in and counted."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from dsl import RuleSet, compile_texts
 from streams.config.settings import Settings
-from streams.decode.backend import VARIABLE, Choice
+from streams.decode.backend import VARIABLE, Backend
 from streams.errors import StateError
-from streams.ingest.flush import Draft, messages
+from streams.ingest.flush import SectionBuilder, messages
 from streams.ingest.group import Source
 from streams.ingest.intake import CONSUME_BYTES, CONSUME_COUNTS, Intake
 from streams.ingest.loop import FLUSH_BYTES
-from streams.ingest.source import Begin, Projected, SourcePartition
+from streams.ingest.source import Projected, SourcePartition, StartPosition
 from streams.ingest.watermark import PartitionTime
 from streams.kafka.outbox import ANY_PARTITION, PRODUCER, Headers, Outbox
 from streams.kafka.reader import PARTITION_EOF
@@ -52,7 +52,7 @@ LEAST_FACT_BYTES = 64
 
 @pytest.fixture
 def sources() -> dict[Source, SourcePartition]:
-    """A partition of spans and one of log records, of which the records from offset 5 on are to be read."""
+    """A partition of spans and one of log records, to be read from offset 5 on."""
     return {(topic, 0): reading(topic) for topic in (SPANS, LOGS)}
 
 
@@ -64,24 +64,24 @@ def outbox() -> Outbox:
 
 @pytest.fixture
 def intake(settings: Settings, outbox: Outbox, sources: dict[Source, SourcePartition]) -> Intake:
-    """What takes in messages of `sources`."""
+    """The intake of `sources`."""
     return Intake(settings, rules(), outbox, sources)
 
 
 @pytest.fixture
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings as they are by default."""
+    """Default settings."""
     return Settings("127.0.0.1:1", tmp_path_factory.getbasetemp())
 
 
 def reading(topic: str) -> SourcePartition:
-    """A source partition that is read from offset 5 on."""
+    """Create a source partition that is read from offset 5 on."""
     time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000, broker_skew_ms=5_000)
-    return SourcePartition.at(TopicPartition(topic, 0), Begin(5, 1), "id", 1, time, now_ms=NOW_MS)
+    return SourcePartition.starting_at(TopicPartition(topic, 0), StartPosition(5, 1), "id", 1, time, now_ms=NOW_MS)
 
 
 def message(offset: int, value: bytes | None = None, topic: str = SPANS, stamp: int = TIMESTAMP_CREATE_TIME) -> Message:
-    """A record; of one span unless `value` says otherwise."""
+    """Create a record; of one span unless `value` is given."""
     return Message(
         topic=topic,
         partition=0,
@@ -92,24 +92,24 @@ def message(offset: int, value: bytes | None = None, topic: str = SPANS, stamp: 
 
 
 def event(code: int, offset: int = 9, *, fatal: bool = False) -> Message:
-    """What a consumer gives beside records."""
+    """Create an event that a consumer returns beside records."""
     return Message(topic=SPANS, partition=0, offset=offset, error=KafkaError(code, "said", fatal))
 
 
 def spans(*trace_ids: str) -> bytes:
-    """A request with a span of each trace."""
+    """Create a request with a span of each trace."""
     named = [{"traceId": each, "spanId": f"{at + 1:016x}", "name": "a"} for at, each in enumerate(trace_ids)]
     return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": named}]}]}).encode()
 
 
 def log_records(*trace_ids: str) -> bytes:
-    """A request with a log record of each trace."""
+    """Create a request with a log record of each trace."""
     named = [{"traceId": each, "body": {"stringValue": "a"}} for each in trace_ids]
     return json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": named}]}]}).encode()
 
 
 def taken(intake: Intake, *messages: Message) -> dict[str, float]:
-    """By how much the counters grow when the messages are taken in."""
+    """Return by how much the counters grow when the messages are taken in."""
     before = metrics.totals()
     assert set() == intake.take([*messages], local_ms=NOW_MS)
     after = metrics.totals()
@@ -117,17 +117,17 @@ def taken(intake: Intake, *messages: Message) -> dict[str, float]:
 
 
 def test_record_is_projected(intake: Intake, sources: dict[Source, SourcePartition]) -> None:
-    """Its facts are in the draft, and it is counted."""
+    """Its facts are in the builder, and it is counted."""
     counted = taken(intake, message(5))
 
     assert {"records": 1, "records_projected": 1, "spans": 1, "facts": 1} == counted
-    assert (6, 1) == (sources[SPANS, 0].draft.to_offset, len(sources[SPANS, 0].draft.groups))
+    assert (6, 1) == (sources[SPANS, 0].builder.to_offset, len(sources[SPANS, 0].builder.groups))
     assert 1 == intake.read_count
 
 
 @pytest.mark.parametrize("stale", [message(4), message(5, topic="otlp_others")])
 def test_record_of_another_worker(intake: Intake, sources: dict[Source, SourcePartition], stale: Message) -> None:
-    """Below the position, or of a partition that is not read: it is left to who reads it, and counted."""
+    """A record below the position, or of a partition not read here, is left to its worker, and counted."""
     counted = taken(intake, stale)
 
     assert {"records_stale": 1} == counted
@@ -135,18 +135,18 @@ def test_record_of_another_worker(intake: Intake, sources: dict[Source, SourcePa
 
 
 def test_record_that_cannot_be_read(intake: Intake, sources: dict[Source, SourcePartition], outbox: Outbox) -> None:
-    """It becomes a dead letter, which must be confirmed like facts before its offset is committed; reading goes on."""
+    """It becomes a dead letter, which must be confirmed before its offset is committed; reading continues."""
     counted = taken(intake, message(5, b"\xff no request"), message(6))
-    outbox.depart([TopicPartition(SPANS, 0, 7)])
+    outbox.end_flight([TopicPartition(SPANS, 0, 7)])
 
     assert {"records": 2, "records_projected": 1, "spans": 1, "facts": 1, "dead_letters": 1} == counted
-    draft = sources[SPANS, 0].draft
+    draft = sources[SPANS, 0].builder
     assert (7, [(5, 6)]) == (draft.to_offset, draft.dead_letters)
     assert not outbox.wait(0)
 
 
 def large(number: int) -> bytes:
-    """A record of which the facts are as large as they may be."""
+    """Create a record whose facts have the maximum size."""
     spans = [{"traceId": f"{at + 1:032x}", "spanId": f"{at + 1:016x}", "name": "pii.access"} for at in range(4_000)]
     resource = {"attributes": [{"key": "user.id", "value": {"stringValue": f"{number:0500}"}}]}
     return json.dumps({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}).encode()
@@ -154,7 +154,7 @@ def large(number: int) -> bytes:
 
 @cache
 def many_rules() -> RuleSet:
-    """So many rules that a span hits more atoms than its record may make facts of."""
+    """Create so many rules that a span hits more atoms than its record may have facts."""
     numbers = range(BUDGET_BYTES // LEAST_FACT_BYTES)
     texts = [
         f"// id: r{number}\n// kind: invariant\npii.access.where(n != {number}) and audit.log" for number in numbers
@@ -162,39 +162,39 @@ def many_rules() -> RuleSet:
     return compile_texts({"many.rules": "\n".join(texts)})[0]
 
 
-def facts_of(draft: Draft) -> list[Fact]:
-    """The facts in a draft."""
+def facts_of(draft: SectionBuilder) -> list[Fact]:
+    """Return the facts in a builder."""
     return [fact for group in draft.groups.values() for fact in group.facts]
 
 
-@pytest.mark.parametrize("path", Choice)
+@pytest.mark.parametrize("path", Backend)
 def test_identity_is_as_long_as_an_id(
     settings: Settings,
     outbox: Outbox,
     sources: dict[Source, SourcePartition],
-    path: Choice,
+    path: Backend,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A span id that fills the record is no OTLP: a fact with it would be larger than any message."""
+    """A span id that fills the record is not OTLP: a fact with it would exceed any message."""
     monkeypatch.setenv(VARIABLE, path.value)
     intake = Intake(settings, rules(), outbox, sources)
 
     taken(intake, message(5, poison.long_span_id()), message(6))
 
-    assert [8, 8] == [len(fact.identity) for fact in facts_of(sources[SPANS, 0].draft)]
-    for section in sources[SPANS, 0].renew_draft().sections(2, NOW_MS):
+    assert [8, 8] == [len(fact.identity) for fact in facts_of(sources[SPANS, 0].builder)]
+    for section in sources[SPANS, 0].take_builder().sections(2, NOW_MS):
         assert messages("rules", [section], FLUSH_BYTES)
 
 
-@pytest.mark.parametrize("path", Choice)
+@pytest.mark.parametrize("path", Backend)
 def test_record_beyond_its_budget(
     settings: Settings,
     outbox: Outbox,
     sources: dict[Source, SourcePartition],
-    path: Choice,
+    path: Backend,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It becomes a dead letter with its place; its spans count, and its traces have hits that nobody sees."""
+    """It becomes a dead letter with its position; its spans count, and its traces have unseen hits."""
     monkeypatch.setenv(VARIABLE, path.value)
     intake = Intake(settings, many_rules(), outbox, sources)
     attribute = KeyValue(key="n", value=AnyValue(int_value=-1))
@@ -204,7 +204,7 @@ def test_record_beyond_its_budget(
         intake, message(5, hits[0]), message(6, trace_request(Span(trace_id=b"c" * 16))), message(7, hits[1])
     )
 
-    draft = sources[SPANS, 0].draft
+    draft = sources[SPANS, 0].builder
     assert {"records": 3, "records_projected": 3, "spans": 3, "dead_letters": 2} == counted
     assert (8, [(5, 6), (7, 8)]) == (draft.to_offset, draft.dead_letters)
     assert [(5, True, []), (7, True, [])] == [
@@ -216,29 +216,29 @@ def test_record_beyond_its_budget(
 def test_no_more_is_taken_in_than_there_is_memory_for(
     settings: Settings, outbox: Outbox, sources: dict[Source, SourcePartition]
 ) -> None:
-    """Records that bring megabytes of facts each are left until those are flushed; what is forgotten is read again."""
+    """Records with megabytes of facts each stay pending until a flush; forgotten ones are read again."""
     intake = Intake(settings, rules(), outbox, sources)
     given = [message(offset, large(offset)) for offset in range(5, 9)]
 
     intake.take(given, local_ms=NOW_MS)
     stood = [sources[SPANS, 0].next_offset]
-    while intake.has_left:
+    while intake.has_pending:
         assert intake.is_full
         assert set() == intake.take([], local_ms=NOW_MS)
-        intake.look_at([sources[SPANS, 0].renew_draft()])
+        intake.check_sampling([sources[SPANS, 0].take_builder()])
         intake.take([], local_ms=NOW_MS)
         stood.append(sources[SPANS, 0].next_offset)
-    intake.look_at([sources[SPANS, 0].renew_draft()])
+    intake.check_sampling([sources[SPANS, 0].take_builder()])
     intake.take([message(9), *(message(offset, large(offset)) for offset in range(10, 14))], local_ms=NOW_MS)
     intake.forget({(SPANS, 0)})
 
     assert stood[0] < 9
     assert 9 == stood[-1]
-    assert not intake.has_left
+    assert not intake.has_pending
 
 
 def test_services_are_noted(intake: Intake, sources: dict[Source, SourcePartition]) -> None:
-    """Those of every record, with hits or without, as redacted and no longer than they may be."""
+    """The services of every record, with hits or without, redacted and truncated."""
     named = [
         trace_request(Span(trace_id=b"a" * 16), resource=Resource(attributes=[poison.text("service.name", name)]))
         for name in ("shop", "s" * 300)
@@ -246,20 +246,20 @@ def test_services_are_noted(intake: Intake, sources: dict[Source, SourcePartitio
 
     taken(intake, *(message(5 + at, value) for at, value in enumerate(named)), message(7, log_records("b" * 32)))
 
-    shop, long = sorted(sources[SPANS, 0].draft.services, key=len)
+    shop, long = sorted(sources[SPANS, 0].builder.services, key=len)
     assert ("shop", 256) == (shop, len(long.encode()))
 
 
 def test_record_without_a_value(intake: Intake, sources: dict[Source, SourcePartition]) -> None:
-    """A tombstone on a source topic is passed, and never silently."""
+    """A tombstone on a source topic is a dead letter, never dropped silently."""
     counted = taken(intake, Message(topic=SPANS, partition=0, offset=5, timestamp=(TIMESTAMP_CREATE_TIME, NOW_MS)))
 
     assert {"records": 1, "dead_letters": 1} == counted
-    assert 6 == sources[SPANS, 0].draft.to_offset
+    assert 6 == sources[SPANS, 0].builder.to_offset
 
 
 def test_spans_and_log_records_without_a_trace(intake: Intake) -> None:
-    """They belong to no window: each kind has its counter."""
+    """They belong to no window; each kind has its counter."""
     counted = taken(
         intake,
         message(5, spans("a" * 32, NO_TRACE)),
@@ -270,14 +270,14 @@ def test_spans_and_log_records_without_a_trace(intake: Intake) -> None:
 
 
 def test_end_of_a_partition(intake: Intake, sources: dict[Source, SourcePartition]) -> None:
-    """The position is the end, past control records."""
+    """The position is the end, after control records."""
     taken(intake, message(5), event(PARTITION_EOF, 9))
 
-    assert (True, 9) == (sources[SPANS, 0].at_end, sources[SPANS, 0].draft.to_offset)
+    assert (True, 9) == (sources[SPANS, 0].at_end, sources[SPANS, 0].builder.to_offset)
 
 
 def test_end_of_a_partition_of_another_worker(intake: Intake, sources: dict[Source, SourcePartition]) -> None:
-    """It was fetched before a rebalance and says nothing."""
+    """An end fetched before a rebalance is ignored."""
     del sources[SPANS, 0]
 
     counted = taken(intake, event(PARTITION_EOF))
@@ -288,7 +288,7 @@ def test_end_of_a_partition_of_another_worker(intake: Intake, sources: dict[Sour
 @pytest.mark.parametrize("code", [KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET])
 @pytest.mark.parametrize("offset", [9, NOWHERE])
 def test_position_that_is_gone(intake: Intake, sources: dict[Source, SourcePartition], code: int, offset: int) -> None:
-    """The partition is told, once; one of another worker is not."""
+    """The partition is returned, once; one of another worker is not."""
     gone = [intake.take([event(code, offset), event(code, offset)], local_ms=NOW_MS)]
     del sources[SPANS, 0]
     gone += [intake.take([event(code, offset)], local_ms=NOW_MS)]
@@ -305,41 +305,41 @@ def test_position_that_is_gone(intake: Intake, sources: dict[Source, SourceParti
     ],
 )
 def test_what_does_not_pass_ends_ingest(intake: Intake, refusal: Message) -> None:
-    """Kafka refuses, or the client is broken: waiting would be in vain."""
+    """If Kafka refuses or the client is broken, waiting is useless."""
     with pytest.raises(StateError, match=r"reading otlp_spans failed: said\. Action: "):
         intake.take([refusal], local_ms=NOW_MS)
 
 
 @pytest.mark.parametrize("code", [KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._MAX_POLL_EXCEEDED])
 def test_what_passes_is_waited_for(intake: Intake, code: int) -> None:
-    """Brokers come back, and what was fetched with the error is taken in."""
+    """Brokers return, and what was fetched with the error is taken in."""
     counted = taken(intake, event(code, NOWHERE), message(5))
 
     assert 1 == counted["records"]
 
 
 def test_source_that_looks_sampled(intake: Intake, sources: dict[Source, SourcePartition]) -> None:
-    """What is to be flushed is looked at: many traces and no root among them."""
+    """A flush with many traces and no root among them is detected."""
     metrics.SOURCE_SAMPLED.clear()
     traces = [f"{number + 1:030x}00" for number in range(TRACES)]
     child = {"spanId": "0a" * 8, "parentSpanId": "0b" * 8, "name": "a"}
     value = {"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": each, **child} for each in traces]}]}]}
 
     taken(intake, message(5, json.dumps(value).encode()))
-    intake.look_at([sources[SPANS, 0].draft])
+    intake.check_sampling([sources[SPANS, 0].builder])
 
     assert 1 == metrics.REGISTRY.get_sample_value("betrace_source_sampled", {"reason": "rootless"})
 
 
 def test_kind_of_stamp_is_taken_in(intake: Intake, sources: dict[Source, SourcePartition]) -> None:
-    """It is known whose clock a record's time is."""
+    """The source knows whether broker or producer set a record's time."""
     taken(intake, message(5, stamp=TIMESTAMP_LOG_APPEND_TIME), message(5, topic=LOGS))
 
     assert [True, False] == [sources[topic, 0].time.has_broker_time for topic in (SPANS, LOGS)]
 
 
 def test_batches_are_of_about_a_megabyte(intake: Intake) -> None:
-    """Few large records at a time, many small ones, but not any number."""
+    """Few large records at a time, or many small ones, within limits."""
     least, most = CONSUME_COUNTS
     counts: list[int] = []
 
@@ -351,7 +351,7 @@ def test_batches_are_of_about_a_megabyte(intake: Intake) -> None:
 
 
 class Noted(Outbox):
-    """An outbox that notes what it is given."""
+    """An outbox that records what it is given."""
 
     def __init__(self) -> None:
         super().__init__({"bootstrap.servers": "127.0.0.1:1", "log_level": 0, **PRODUCER})
@@ -360,12 +360,12 @@ class Noted(Outbox):
     def send(
         self, topic: str, value: bytes | None, key: bytes | None, partition: int = ANY_PARTITION, headers: Headers = ()
     ) -> None:
-        """Notes it."""
+        """Record it."""
         self.sent.append((topic, value, key, partition, headers))
 
 
 def test_audit_records_go_to_the_trail(settings: Settings, sources: dict[Source, SourcePartition]) -> None:
-    """Each goes whole to the partition of its trace with its place; read again, it has the same place there."""
+    """Each goes, complete, to the partition of its trace; read again, it has the same position there."""
     outbox = Noted()
     before = metrics.totals()
     trace, attributes = "0a" * 16, [{"key": "audit.action", "value": {"stringValue": "login"}}]
@@ -406,7 +406,7 @@ def test_the_trail_is_redacted(settings: Settings, sources: dict[Source, SourceP
 def test_bytes_of_a_dead_letter_are_only_for_the_owner_of_a_key(
     settings: Settings, sources: dict[Source, SourcePartition], *, has_key: bool
 ) -> None:
-    """Nothing redacts what cannot be read, so its bytes are kept for nobody, or encrypted."""
+    """Unreadable bytes cannot be redacted, so they are not kept, or encrypted."""
     outbox = Noted()
     private, public = sealed_box.generate()
     key = sealed_box.read_public_key(public) if has_key else None

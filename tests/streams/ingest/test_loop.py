@@ -1,4 +1,4 @@
-"""What an ingest worker says of itself while it works; what it writes is in tests/broker."""
+"""What an ingest worker reports while it works; tests/broker checks what it writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.broker
 
 
 def test_worker_that_reads_and_commits_is_ready(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """Ready once it has its partitions; its flushes are counted, and its watermark is shown."""
+    """It is ready once it has its partitions; its flushes are counted, and its watermark is reported."""
     site = Site.made(kafka, fresh_prefix, tmp_path, {"spans": 1})
     site.write(site.spans, 0, range(3), [10_000, 11_000, 12_000])
     before = metrics.totals()["flushes"]

@@ -1,4 +1,4 @@
-"""The time of a source partition whose records are stamped by whoever writes them."""
+"""The time of a source partition whose records are stamped by their producers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIE_MS = 58 * 60_000
 
 
 def begun(*stamps_ms: int, local_ms: int = NOW_MS) -> PartitionTime[int]:
-    """A partition's time after these records."""
+    """Return a partition's time after these records."""
     time = PartitionTime[int](OUT_OF_ORDER_MS, IDLE_LAG_MS, SKEW_MS)
     for stamp_ms in stamps_ms:
         counted(time, stamp_ms, local_ms=local_ms)
@@ -25,13 +25,13 @@ def begun(*stamps_ms: int, local_ms: int = NOW_MS) -> PartitionTime[int]:
 
 
 def counted(time: PartitionTime[int], stamp_ms: int, *, local_ms: int = NOW_MS) -> int:
-    """The time at which the next record counts."""
+    """Return the time at which the next record counts."""
     [(counts_at_ms, _)] = time.observe(stamp_ms, 0, local_ms=local_ms, is_broker_time=False)
     return counts_at_ms
 
 
 def test_time_follows_what_enough_records_confirm() -> None:
-    """A record moves the time when 64 more have followed, none of them with a lower stamp."""
+    """A record advances the time when 64 more have followed, none with a lower timestamp."""
     time = begun(*range(NOW_MS - 1000, NOW_MS - 1000 + FOLLOWERS))
     before_ms = time.watermark_ms
 
@@ -41,7 +41,7 @@ def test_time_follows_what_enough_records_confirm() -> None:
 
 
 def test_stamp_of_the_past_takes_nothing_back() -> None:
-    """An old stamp among honest ones only delays the time, until it is no longer among the last 65."""
+    """An old timestamp among honest ones only delays the time, until it is no longer among the last 65."""
     time = begun(*range(NOW_MS - 1000, NOW_MS - 900))
     before_ms = time.highest_ms
 
@@ -55,7 +55,7 @@ def test_stamp_of_the_past_takes_nothing_back() -> None:
 
 
 def test_stamps_ahead_in_a_backlog() -> None:
-    """64 in a row move nothing; 65 do, which only the broker's stamps prevent."""
+    """64 in a row advance nothing; 65 do, which only timestamps of brokers would prevent."""
     honest_ms = NOW_MS - DAY_MS
     time = begun(*[honest_ms] * 100, *[honest_ms + LIE_MS] * FOLLOWERS, *[honest_ms] * 100)
     few_ms = time.highest_ms
@@ -67,7 +67,7 @@ def test_stamps_ahead_in_a_backlog() -> None:
 
 
 def test_end_confirms() -> None:
-    """At the partition's end the last record moves the time, however few there are."""
+    """At the partition's end the last record advances the time, however few there are."""
     time = begun(NOW_MS - 1000)
 
     time.settle(local_ms=NOW_MS)
@@ -76,7 +76,7 @@ def test_end_confirms() -> None:
 
 
 def test_end_confirms_nothing_of_the_future() -> None:
-    """A stamp that is ahead of the local clock, but within the skew, moves the time to the local clock only."""
+    """A timestamp ahead of the local clock, but within the skew, advances the time to the local clock only."""
     time = begun(NOW_MS + SKEW_MS)
 
     time.settle(local_ms=NOW_MS)
@@ -85,7 +85,7 @@ def test_end_confirms_nothing_of_the_future() -> None:
 
 
 def test_stamp_beyond_the_skew_counts_at_the_bound() -> None:
-    """It is counted; one exactly at the bound is believed."""
+    """It is counted; one exactly at the bound is trusted."""
     time = begun()
 
     found = [counted(time, NOW_MS + SKEW_MS), counted(time, NOW_MS + SKEW_MS + 1), counted(time, NOW_MS + LIE_MS)]
@@ -94,7 +94,7 @@ def test_stamp_beyond_the_skew_counts_at_the_bound() -> None:
 
 
 def test_steps_below_the_skew_do_not_walk() -> None:
-    """However many records are each a little further ahead, the time stays with the local clock."""
+    """However many records are each a little further ahead, the time does not pass the local clock."""
     time = begun()
 
     for step in range(1, 1000):
@@ -106,7 +106,7 @@ def test_steps_below_the_skew_do_not_walk() -> None:
 
 
 def test_stamp_below_the_watermark_counts_there() -> None:
-    """It is counted; one exactly at the watermark is believed."""
+    """It is counted; one exactly at the watermark is trusted."""
     time = begun(NOW_MS)
     time.settle(local_ms=NOW_MS)
     least_ms = NOW_MS - OUT_OF_ORDER_MS
@@ -117,7 +117,7 @@ def test_stamp_below_the_watermark_counts_there() -> None:
 
 
 def test_one_record_of_1970_in_a_quiet_partition() -> None:
-    """It holds nothing: idle time goes on from the local clock."""
+    """It holds nothing: idle time continues from the local clock."""
     time = begun(1)
     time.settle(local_ms=NOW_MS)
 
@@ -127,7 +127,7 @@ def test_one_record_of_1970_in_a_quiet_partition() -> None:
 
 
 def test_age_of_an_honest_record_within_the_skew() -> None:
-    """A producer that is a little behind stays as far behind while its partition is idle."""
+    """A producer that is slightly behind stays as far behind while its partition is idle."""
     time = begun(NOW_MS - SKEW_MS)
     time.settle(local_ms=NOW_MS)
 
@@ -137,7 +137,7 @@ def test_age_of_an_honest_record_within_the_skew() -> None:
 
 
 def test_record_ahead_does_not_speed_idle_time_up() -> None:
-    """A stamp ahead of the local clock is no reason for the idle time to be ahead of it."""
+    """A timestamp ahead of the local clock does not take the idle time ahead of it."""
     time = begun(*[NOW_MS + SKEW_MS] * (FOLLOWERS + 1))
 
     time.tick_idle(local_ms=NOW_MS + SKEW_MS + 700)
@@ -146,7 +146,7 @@ def test_record_ahead_does_not_speed_idle_time_up() -> None:
 
 
 def test_broker_that_takes_over() -> None:
-    """Its stamps are believed at once, and what producers said before confirms nothing."""
+    """Its timestamps are trusted at once, and those of producers before confirm nothing."""
     time = begun(*[NOW_MS - 1000] * FOLLOWERS)
 
     time.observe(NOW_MS - 900, 0, local_ms=NOW_MS)
@@ -157,7 +157,7 @@ def test_broker_that_takes_over() -> None:
 
 
 def test_kept_record_of_a_broker_is_settled_by_a_producers() -> None:
-    """Nothing that is kept back is overtaken."""
+    """No record overtakes one that is held back."""
     time = PartitionTime[int](OUT_OF_ORDER_MS, IDLE_LAG_MS, SKEW_MS, broker_skew_ms=SKEW_MS)
     time.observe(1000, 1, local_ms=NOW_MS)
     time.observe(90_000, 2, local_ms=NOW_MS)
@@ -172,7 +172,7 @@ honest = st.lists(st.tuples(st.integers(0, 400), st.integers(0, OUT_OF_ORDER_MS)
 
 @given(honest)
 def test_honest_records_are_never_out_of_bounds(steps: list[tuple[int, int, bool]]) -> None:
-    """Records that run back by at most out_of_order count at their stamps, wherever ends and idle ticks come."""
+    """Records out of order by at most out_of_order count at their timestamps, wherever ends and idle ticks come."""
     time = begun()
     reached_ms = NOW_MS
     stamps_ms: list[int] = []
@@ -197,7 +197,7 @@ lies = st.lists(st.tuples(st.integers(1, FOLLOWERS), st.integers(0, 3 * NOW_MS))
 
 @given(lies, st.integers(1, 3))
 def test_few_lies_in_a_row_never_move_a_backlog(runs: list[tuple[int, int]], honest_count: int) -> None:
-    """Whatever is between them, the time is at most the highest honest stamp, and no lie is lost."""
+    """The time is at most the highest honest timestamp, and no forged record is lost."""
     time = begun()
     honest_ms = NOW_MS - DAY_MS
 

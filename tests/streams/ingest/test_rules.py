@@ -1,4 +1,4 @@
-"""Ingest's look at the active rules."""
+"""The watch of ingest over the active rules."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ pytestmark = pytest.mark.broker
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """It looks as often as it is asked to, and what the gauge says of a refused set is not left to other tests."""
-    monkeypatch.setattr(watching, "LOOK_EVERY_S", 0.0)
-    monkeypatch.setattr(watching, "LOOK_AGAIN_S", 0.0)
+    """Query without delay, and reset the gauge of refused sets after each test."""
+    monkeypatch.setattr(watching, "QUERY_INTERVAL_S", 0.0)
+    monkeypatch.setattr(watching, "RETRY_INTERVAL_S", 0.0)
     yield
     metrics.RULES_REFUSED.set(0)
 
@@ -40,17 +40,17 @@ def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
 
 
 def compiled(count: int) -> RuleSet:
-    """A rule set."""
+    """Compile a rule set."""
     return compile_texts({"a.rules": f"// id: few\n// kind: pattern\ncount(agent.tool) > {count}\n"})[0]
 
 
 def watch(settings: Settings) -> RulesWatch:
-    """A watch of the installation."""
+    """Create a watch of the installation."""
     return RulesWatch(admin.connect(settings.client()), settings, compiled(1))
 
 
 def followed(looking: RulesWatch) -> RuleSet:
-    """The set that it goes over to, as soon as it does."""
+    """Return the set that it switches to, as soon as it does."""
     found: list[RuleSet] = []
 
     def look() -> bool:
@@ -63,19 +63,19 @@ def followed(looking: RulesWatch) -> RuleSet:
 
 
 def test_pushed_set_is_followed(settings: Settings) -> None:
-    """A push while it runs is taken, and shown in the metrics."""
+    """A push at run time is adopted, and shown in the metrics."""
     looking = watch(settings)
     registry.push(settings, compiled(2), now_ms=2)
 
-    following = followed(looking)
+    next_rules = followed(looking)
 
-    assert compiled(2).fingerprint == following.fingerprint == looking.rules.fingerprint
+    assert compiled(2).fingerprint == next_rules.fingerprint == looking.rules.fingerprint
     [shown] = next(iter(metrics.RULES_PROJECTED.collect())).samples
-    assert ({"fingerprint": following.fingerprint}, 1.0) == (shown.labels, shown.value)
+    assert ({"fingerprint": next_rules.fingerprint}, 1.0) == (shown.labels, shown.value)
 
 
 def test_set_that_cannot_be_read_leaves_the_one_before(settings: Settings) -> None:
-    """It is said in a metric; the next good push is followed."""
+    """A metric reports it; the next good push is adopted."""
     looking = watch(settings)
     producer = Producer({**settings.client()})
     producer.produce(settings.topic("rules"), b"{", b"broken")

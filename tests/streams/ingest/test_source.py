@@ -1,4 +1,4 @@
-"""Where reading begins, what a record adds, and what is committed."""
+"""Where reading starts, what a record adds, and what is committed."""
 
 from __future__ import annotations
 
@@ -6,115 +6,123 @@ import pytest
 from confluent_kafka import TopicPartition
 from msgspec.structs import replace
 
-from streams.ingest.flush import Draft
-from streams.ingest.source import Begin, Committed, Log, Projected, SourcePartition, begin, read_metadata
+from streams.ingest.flush import SectionBuilder
+from streams.ingest.source import (
+    Log,
+    OffsetMetadata,
+    Projected,
+    SourcePartition,
+    StartPosition,
+    read_metadata,
+    start_position,
+)
 from streams.ingest.watermark import PartitionTime
 from streams.projection.budget import TraceFacts
 from tests.support.builders import TRACE, fact
 from topics.records.facts import NO_SPAN, TICK_MS, Touch, unpack_touches
 
 LOG = Log("id", low=10, high=20)
-COMMITTED = Committed(epoch=1, topic_id="id", record_ms=900, read_at_ms=950)
+COMMITTED = OffsetMetadata(epoch=1, topic_id="id", record_ms=900, read_at_ms=950)
 NOW_MS = 1_000_000
 
 
 def began(
     offset: int | None,
-    committed: Committed | None = COMMITTED,
+    committed: OffsetMetadata | None = COMMITTED,
     log: Log = LOG,
     start: str = "earliest",
     *,
     replay: int = 0,
-) -> Begin:
-    """Where reading begins at `NOW_MS`."""
-    return begin(offset, committed, log, start=start, now_ms=NOW_MS, replay=replay)
+) -> StartPosition:
+    """Return the start position at `NOW_MS`."""
+    return start_position(offset, committed, log, start=start, now_ms=NOW_MS, replay=replay)
 
 
-def reading(start: Begin | None = None) -> SourcePartition:
-    """A source partition of which reading begins."""
+def reading(start: StartPosition | None = None) -> SourcePartition:
+    """Create a source partition at the start of reading."""
     time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000, broker_skew_ms=5_000)
     at = TopicPartition("otlp_spans", 3)
-    return SourcePartition.at(at, start or Begin(10, 1), "id", 4, time, now_ms=NOW_MS)
+    return SourcePartition.starting_at(at, start or StartPosition(10, 1), "id", 4, time, now_ms=NOW_MS)
 
 
 def projected(offset: int, *, has_facts: bool = False) -> Projected:
-    """A record of one trace."""
+    """Create the projection of a record of one trace."""
     return Projected(offset, [TraceFacts(TRACE, 1, root_seen=False, facts=[fact()] if has_facts else [])])
 
 
-def touches(draft: Draft) -> list[Touch]:
-    """The touches in a draft."""
+def touches(draft: SectionBuilder) -> list[Touch]:
+    """Return the touches in a builder."""
     [found] = draft.sections(1, None)
     return list(unpack_touches(found.touches))
 
 
 def test_first_start_at_the_earliest() -> None:
-    """Without a committed offset reading begins at the log's beginning, in an epoch that begins now."""
-    assert Begin(10, NOW_MS) == began(None, None)
+    """Without a committed offset reading starts at the log's beginning, in a new epoch."""
+    assert StartPosition(10, NOW_MS) == began(None, None)
 
 
 def test_first_start_at_the_latest() -> None:
-    """Set to latest, reading begins at the log's end."""
-    assert Begin(20, NOW_MS) == began(None, None, start="latest")
+    """With `latest`, reading starts at the log's end."""
+    assert StartPosition(20, NOW_MS) == began(None, None, start="latest")
 
 
 @pytest.mark.parametrize(("offset", "expected"), [(5, 10), (10, 10), (15, 15), (20, 20), (25, 20)])
 def test_offsets_that_were_reset(offset: int, expected: int) -> None:
-    """An offset without our metadata was put there by hand: a new epoch begins at it, or as near as the log allows."""
-    assert Begin(expected, NOW_MS) == began(offset, None)
+    """An offset without our metadata was set by hand: a new epoch starts at it, or as near as the log allows."""
+    assert StartPosition(expected, NOW_MS) == began(offset, None)
 
 
 @pytest.mark.parametrize("offset", [10, 15, 20])
 def test_going_on(offset: int) -> None:
-    """A committed offset in the log, its end included, is where reading goes on, in the same epoch."""
-    assert Begin(offset, 1, COMMITTED) == began(offset)
+    """From a committed offset in the log, its end included, reading continues in the same epoch."""
+    assert StartPosition(offset, 1, COMMITTED) == began(offset)
 
 
 def test_records_that_are_gone() -> None:
-    """A committed offset below the log's beginning: what is between is lost, and the epoch goes on."""
-    assert Begin(10, 1, COMMITTED, lost=(9, 10)) == began(9)
+    """If the committed offset is below the log's start, the offsets between are lost, and the epoch continues."""
+    assert StartPosition(10, 1, COMMITTED, lost=(9, 10)) == began(9)
 
 
 def test_topic_that_was_created_again() -> None:
-    """Another topic of the same name begins a new epoch at its beginning."""
-    assert Begin(10, NOW_MS) == began(15, log=Log("other", 10, 20))
+    """A recreated topic starts a new epoch at its beginning."""
+    assert StartPosition(10, NOW_MS) == began(15, log=Log("other", 10, 20))
 
 
 def test_topic_that_is_shorter_than_what_was_read() -> None:
-    """An offset beyond the log's end is of another log: a new epoch begins at the beginning."""
-    assert Begin(10, NOW_MS) == began(21)
+    """An offset beyond the log's end is of another log: a new epoch starts at the beginning."""
+    assert StartPosition(10, NOW_MS) == began(21)
 
 
 def test_partition_of_a_group_that_was_reset() -> None:
-    """A partition without a commit takes part in the group's last replay."""
-    assert Begin(10, NOW_MS, replay=7) == began(None, None, replay=7)
+    """A partition without a commit joins the group's last replay."""
+    assert StartPosition(10, NOW_MS, replay=7) == began(None, None, replay=7)
 
 
 def test_topic_that_was_created_again_stays_in_its_replay() -> None:
-    """A new epoch keeps the replay number, and the record time at which the replay began."""
-    committed = Committed(1, "id", 900, 950, replay=7, start_ms=300)
+    """A new epoch keeps the replay number, and the record time at which the replay started."""
+    committed = OffsetMetadata(1, "id", 900, 950, replay=7, start_ms=300)
 
     start = began(15, committed, Log("other", 10, 20), replay=7)
 
-    assert Begin(10, NOW_MS, replay=7, start_ms=300) == start
+    assert StartPosition(10, NOW_MS, replay=7, start_ms=300) == start
 
 
 def test_partition_that_missed_a_reset() -> None:
-    """A topic that was not configured while the others were reset joins their replay where it stood."""
-    committed = Committed(1, "id", 900, 950, replay=6, start_ms=300)
+    """A topic that was not configured during a reset joins the replay at its committed offset."""
+    committed = OffsetMetadata(1, "id", 900, 950, replay=6, start_ms=300)
 
-    assert Begin(15, NOW_MS, replay=7) == began(15, committed, replay=7)
+    assert StartPosition(15, NOW_MS, replay=7) == began(15, committed, replay=7)
 
 
 def test_epoch_of_a_clock_that_was_turned_back() -> None:
-    """A new epoch has another number than its predecessor, whatever the local clock says."""
-    committed = Committed(NOW_MS + 5, "id", 900, 950)
+    """A new epoch has a higher number than its predecessor, whatever the local clock is."""
+    committed = OffsetMetadata(NOW_MS + 5, "id", 900, 950)
 
     assert NOW_MS + 6 == began(21, committed).epoch
 
 
 def test_metadata_of_the_version_before() -> None:
-    """What the version before committed is read: it knew no replays."""
+    """Metadata of the previous version, which had no replays, is read."""
     metadata = '{"epoch":1,"topic_id":"id","record_ms":900,"read_at_ms":950}'
 
     assert COMMITTED == read_metadata(metadata)
@@ -122,14 +130,14 @@ def test_metadata_of_the_version_before() -> None:
 
 @pytest.mark.parametrize("metadata", [None, "", "by hand", "{}", '{"epoch": "1"}', "[]", "\ud800", "1" * 5000])
 def test_metadata_that_is_not_ours(metadata: str | None) -> None:
-    """Metadata that ingest did not write says nothing."""
+    """Metadata that ingest did not write is ignored."""
     assert read_metadata(metadata) is None
 
 
 def test_metadata_comes_back() -> None:
-    """What is committed is read again: epoch, topic and the partition's time."""
-    source = reading(Begin(10, 1, COMMITTED))
-    source.take(900, projected(10), local_ms=950, is_broker_time=False)
+    """Committed metadata is read back: epoch, topic and the partition's time."""
+    source = reading(StartPosition(10, 1, COMMITTED))
+    source.add_record(900, projected(10), local_ms=950, is_broker_time=False)
     source.reach_end(11, local_ms=950)
 
     committed = read_metadata(source.metadata())
@@ -138,10 +146,10 @@ def test_metadata_comes_back() -> None:
 
 
 def test_time_goes_on_after_a_restart() -> None:
-    """An idle partition's time goes on as if ingest had never stopped: nobody waits for it."""
+    """An idle partition's time continues as if ingest had never stopped."""
     before = reading()
-    before.take(900, projected(10), local_ms=950)
-    after = reading(Begin(11, 1, read_metadata(before.metadata())))
+    before.add_record(900, projected(10), local_ms=950)
+    after = reading(StartPosition(11, 1, read_metadata(before.metadata())))
 
     for source in (before, after):
         source.time.tick_idle(local_ms=500_950)
@@ -151,74 +159,74 @@ def test_time_goes_on_after_a_restart() -> None:
 
 
 def test_committed_by_a_clock_that_was_ahead() -> None:
-    """A local time that was committed by a clock ahead of ours counts as now."""
-    committed = Committed(1, "id", 900, NOW_MS + 5_000)
+    """A committed local time that is ahead of the clock counts as now."""
+    committed = OffsetMetadata(1, "id", 900, NOW_MS + 5_000)
 
-    source = reading(Begin(11, 1, committed))
+    source = reading(StartPosition(11, 1, committed))
 
     assert (900, NOW_MS) == (source.time.highest_ms, source.time.read_at_ms)
 
 
 def test_partition_without_a_record_yet() -> None:
     """A partition that never had a record has no time after a restart either."""
-    source = reading(Begin(11, 1, Committed(1, "id", None, 0)))
+    source = reading(StartPosition(11, 1, OffsetMetadata(1, "id", None, 0)))
 
     assert source.time.watermark_ms is None
 
 
 def test_draft_begins_with_what_is_lost() -> None:
-    """The first flush after a loss covers the lost offsets, so that no hole is seen."""
-    source = reading(Begin(10, 1, COMMITTED, lost=(7, 10)))
+    """The first flush after a loss covers the lost offsets, so that there is no gap."""
+    source = reading(StartPosition(10, 1, COMMITTED, lost=(7, 10)))
 
-    draft = source.renew_draft()
+    draft = source.take_builder()
 
     assert (7, 10, [(7, 10)]) == (draft.from_offset, draft.to_offset, draft.lost)
 
 
 def test_loss_is_told_once() -> None:
-    """The draft after the first one tells of no loss, and adjoins it."""
-    source = reading(Begin(10, 1, COMMITTED, lost=(7, 10)))
-    source.renew_draft()
+    """The second builder has no loss, and adjoins the first."""
+    source = reading(StartPosition(10, 1, COMMITTED, lost=(7, 10)))
+    source.take_builder()
 
-    draft = source.renew_draft()
+    draft = source.take_builder()
 
     assert (10, 10, []) == (draft.from_offset, draft.to_offset, draft.lost)
 
 
 def test_record_moves_the_draft() -> None:
-    """A record that is certain is in the draft, at the tick of its time, with its offset."""
+    """A certain record is in the builder, at the tick of its time, with its offset."""
     source = reading()
 
-    source.take(950, projected(12), local_ms=NOW_MS)
+    source.add_record(950, projected(12), local_ms=NOW_MS)
 
-    assert [Touch(TRACE, 9, 1)] == touches(source.draft)
-    assert (10, 13, 13) == (source.draft.from_offset, source.draft.to_offset, source.next_offset)
+    assert [Touch(TRACE, 9, 1)] == touches(source.builder)
+    assert (10, 13, 13) == (source.builder.from_offset, source.builder.to_offset, source.next_offset)
 
 
 def test_dead_letter_moves_the_draft() -> None:
-    """A record that says nothing moves the position all the same."""
+    """A dead letter advances the position like any record."""
     source = reading()
 
-    source.take(950, Projected(12, []), local_ms=NOW_MS)
+    source.add_record(950, Projected(12, []), local_ms=NOW_MS)
 
-    assert (13, {}) == (source.draft.to_offset, source.draft.groups)
+    assert (13, {}) == (source.builder.to_offset, source.builder.groups)
 
 
 def test_record_without_a_time() -> None:
-    """A record without a timestamp counts at the beginning of time, and stops nothing."""
+    """A record without a timestamp counts at time 0, and stops nothing."""
     source = reading()
 
-    source.take(-1, projected(10), local_ms=NOW_MS)
+    source.add_record(-1, projected(10), local_ms=NOW_MS)
 
-    assert [Touch(TRACE, 0, 1)] == touches(source.draft)
+    assert [Touch(TRACE, 0, 1)] == touches(source.builder)
 
 
 def test_record_out_of_bounds_marks_its_trace() -> None:
-    """A producer's stamp that is not believed counts at the bound, and a touch without a span says that it does."""
+    """An untrusted timestamp counts at the bound, and a touch without a span marks the trace."""
     source = reading()
-    source.take(NOW_MS + 90_000, projected(10, has_facts=True), local_ms=NOW_MS, is_broker_time=False)
+    source.add_record(NOW_MS + 90_000, projected(10, has_facts=True), local_ms=NOW_MS, is_broker_time=False)
 
-    [found] = source.renew_draft().sections(1, None)
+    [found] = source.take_builder().sections(1, None)
 
     [entry] = found.entries
     tick = (NOW_MS + 5_000) // TICK_MS
@@ -227,39 +235,39 @@ def test_record_out_of_bounds_marks_its_trace() -> None:
 
 
 def test_rules_change_while_a_producers_stamp_is_not_confirmed() -> None:
-    """Records of the rules before may be as late as the latest of them, confirmed or not; a restart knows it too."""
+    """Records of the previous rules may be as late as the latest of them, confirmed or not; also after a restart."""
     before = reading()
     for offset, stamp_ms in ((10, 900), (11, 5_000), (12, 950)):
-        before.take(stamp_ms, projected(offset), local_ms=NOW_MS, is_broker_time=False)
+        before.add_record(stamp_ms, projected(offset), local_ms=NOW_MS, is_broker_time=False)
     committed = read_metadata(before.metadata())
     assert committed is not None
 
-    before.follow("other")
+    before.use_rules("other")
     after = reading_with("other", committed)
 
     assert (None, 5_000, 5_000) == (before.time.highest_ms, before.rules_since_ms, after.rules_since_ms)
 
 
 def test_dead_letter_out_of_bounds() -> None:
-    """It has no trace to mark, and is a dead letter all the same."""
+    """It has no trace to mark, and is a dead letter nevertheless."""
     source = reading()
-    source.take(NOW_MS + 90_000, Projected(10, [], is_dead_letter=True), local_ms=NOW_MS, is_broker_time=False)
+    source.add_record(NOW_MS + 90_000, Projected(10, [], is_dead_letter=True), local_ms=NOW_MS, is_broker_time=False)
 
-    [found] = source.renew_draft().sections(1, None)
+    [found] = source.take_builder().sections(1, None)
 
     assert ([(10, 11)], b"") == (found.dead_letters, found.touches)
 
 
 def test_what_cannot_be_read_is_lost() -> None:
-    """What was kept back before it is certain, and up to when it may be stamped the next record says."""
+    """A record held back before it becomes certain, and the next record bounds the time of the loss."""
     source = reading()
-    source.take(900, projected(10), local_ms=NOW_MS)
-    source.take(90_000, projected(11), local_ms=NOW_MS)
+    source.add_record(900, projected(10), local_ms=NOW_MS)
+    source.add_record(90_000, projected(11), local_ms=NOW_MS)
 
-    source.pass_over(17, local_ms=NOW_MS)
-    first = source.renew_draft()
-    source.take(90_100, projected(17), local_ms=NOW_MS)
-    second = source.renew_draft()
+    source.skip(17, local_ms=NOW_MS)
+    first = source.take_builder()
+    source.add_record(90_100, projected(17), local_ms=NOW_MS)
+    second = source.take_builder()
 
     assert [Touch(TRACE, 9, 1), Touch(TRACE, 900, 1)] == touches(first)
     assert ((10, 17), [(12, 17)], None) == ((first.from_offset, first.to_offset), first.lost, first.lost_until_ms)
@@ -267,59 +275,59 @@ def test_what_cannot_be_read_is_lost() -> None:
 
 
 def test_kept_record_is_not_flushed() -> None:
-    """While a record is kept back a flush ends before it, so that a crash does not skip it."""
+    """A flush ends before a record that is held back, so that a crash does not skip it."""
     source = reading()
-    source.take(1_000, projected(10), local_ms=NOW_MS)
-    source.take(90_000, projected(11), local_ms=NOW_MS)
+    source.add_record(1_000, projected(10), local_ms=NOW_MS)
+    source.add_record(90_000, projected(11), local_ms=NOW_MS)
 
-    first = source.renew_draft()
-    source.take(90_001, projected(12), local_ms=NOW_MS)
-    second = source.renew_draft()
+    first = source.take_builder()
+    source.add_record(90_001, projected(12), local_ms=NOW_MS)
+    second = source.take_builder()
 
     assert [(10, 11), (11, 13)] == [(draft.from_offset, draft.to_offset) for draft in (first, second)]
     assert [[Touch(TRACE, 10, 1)], [Touch(TRACE, 900, 2)]] == [touches(first), touches(second)]
 
 
 def test_end_settles() -> None:
-    """At the partition's end a kept record is certain, and the position is the end, past control records."""
+    """At the partition's end a record held back becomes certain; the position is the end, after control records."""
     source = reading()
-    source.take(1_000, projected(10), local_ms=NOW_MS)
-    source.take(90_000, projected(11), local_ms=NOW_MS)
+    source.add_record(1_000, projected(10), local_ms=NOW_MS)
+    source.add_record(90_000, projected(11), local_ms=NOW_MS)
 
     source.reach_end(14, local_ms=NOW_MS)
 
     assert source.at_end
-    assert (14, 14) == (source.next_offset, source.draft.to_offset)
-    assert [10, 900] == [touch.tick for touch in touches(source.draft)]
+    assert (14, 14) == (source.next_offset, source.builder.to_offset)
+    assert [10, 900] == [touch.tick for touch in touches(source.builder)]
 
 
 def test_record_after_the_end() -> None:
-    """A partition that has a new record is not at its end."""
+    """A partition with a new record is not at its end."""
     source = reading()
     source.reach_end(10, local_ms=NOW_MS)
 
-    source.take(1_000, projected(10), local_ms=NOW_MS)
+    source.add_record(1_000, projected(10), local_ms=NOW_MS)
 
     assert not source.at_end
 
 
 def test_facts_are_in_the_draft() -> None:
-    """What a record hit is in the draft's entries."""
+    """The hits of a record are in the builder's entries."""
     source = reading()
 
-    source.take(950, projected(12, has_facts=True), local_ms=NOW_MS)
+    source.add_record(950, projected(12, has_facts=True), local_ms=NOW_MS)
 
-    [found] = source.draft.sections(1, None)
+    [found] = source.builder.sections(1, None)
     assert [(12, 9, [fact()])] == [(one.offset, one.tick, one.facts) for one in found.entries]
 
 
 def test_first_record_of_a_replay_is_told() -> None:
-    """From the flush with the first record since a reset on, every section says its record time; before, none does."""
-    source = reading(Begin(10, 1, replay=7))
-    before = source.renew_draft()
-    source.take(950, projected(10), local_ms=NOW_MS)
-    source.take(900, projected(11), local_ms=NOW_MS)
-    first, second = source.renew_draft(), source.renew_draft()
+    """From the flush with the first record after a reset on, every section has its record time; none before has it."""
+    source = reading(StartPosition(10, 1, replay=7))
+    before = source.take_builder()
+    source.add_record(950, projected(10), local_ms=NOW_MS)
+    source.add_record(900, projected(11), local_ms=NOW_MS)
+    first, second = source.take_builder(), source.take_builder()
 
     [sections] = zip(*(draft.sections(1, None) for draft in (before, first, second)), strict=True)
 
@@ -327,137 +335,137 @@ def test_first_record_of_a_replay_is_told() -> None:
 
 
 def test_replay_goes_on_after_a_restart() -> None:
-    """The replay number and its first record's time are committed, and not found anew."""
-    before = reading(Begin(10, 1, replay=7))
-    before.take(950, projected(10), local_ms=NOW_MS)
+    """The replay number and its first record's time are committed, and not determined anew."""
+    before = reading(StartPosition(10, 1, replay=7))
+    before.add_record(950, projected(10), local_ms=NOW_MS)
     after = reading(began(11, read_metadata(before.metadata()), replay=7))
 
-    after.take(2_000, projected(11), local_ms=NOW_MS)
+    after.add_record(2_000, projected(11), local_ms=NOW_MS)
 
-    assert (7, 950) == (after.draft.replay, after.draft.start_ms)
+    assert (7, 950) == (after.builder.replay, after.builder.start_ms)
 
 
 def test_without_a_reset_there_is_no_replay() -> None:
-    """The first start is no replay: there is no record time at which one began."""
+    """The first start is not a replay, and has no start time of one."""
     source = reading()
 
-    source.take(950, projected(10), local_ms=NOW_MS)
+    source.add_record(950, projected(10), local_ms=NOW_MS)
 
-    assert (0, None) == (source.draft.replay, source.draft.start_ms)
+    assert (0, None) == (source.builder.replay, source.builder.start_ms)
 
 
 def test_kept_record_is_kept_again_after_a_restart() -> None:
-    """A record that was kept back when ingest ended is judged by the same neighbours when it is read again."""
+    """A record held back when ingest ended is judged by the same neighbours when it is read again."""
     before = reading()
-    before.take(1_000, projected(10), local_ms=NOW_MS)
-    before.take(90_000, projected(11), local_ms=NOW_MS)
-    to_offset = before.renew_draft().to_offset
-    after = reading(Begin(to_offset, 1, read_metadata(before.metadata())))
+    before.add_record(1_000, projected(10), local_ms=NOW_MS)
+    before.add_record(90_000, projected(11), local_ms=NOW_MS)
+    to_offset = before.take_builder().to_offset
+    after = reading(StartPosition(to_offset, 1, read_metadata(before.metadata())))
 
     for source in (before, after):
         for offset, record_ms in ((11, 90_000), (12, 1_100)):
             if offset >= source.next_offset:
-                source.take(record_ms, projected(offset), local_ms=NOW_MS)
+                source.add_record(record_ms, projected(offset), local_ms=NOW_MS)
 
-    assert touches(before.draft) == touches(after.draft)
-    assert (1_100, 1, 11) == (after.time.highest_ms, after.time.skewed_count, after.draft.from_offset)
+    assert touches(before.builder) == touches(after.builder)
+    assert (1_100, 1, 11) == (after.time.highest_ms, after.time.skewed_count, after.builder.from_offset)
 
 
 def test_kind_of_stamp_is_kept_over_a_restart() -> None:
     """After a restart it is known that the broker stamps the records of an idle partition."""
     before = reading()
-    before.take(900, projected(10), local_ms=NOW_MS)
+    before.add_record(900, projected(10), local_ms=NOW_MS)
 
-    after = reading(Begin(11, 1, read_metadata(before.metadata())))
+    after = reading(StartPosition(11, 1, read_metadata(before.metadata())))
 
     assert after.time.has_broker_time
 
 
-def reading_with(rules: str, committed: Committed, *, log_end: int = 20) -> SourcePartition:
-    """A source partition that goes on at offset 10 with these rules."""
+def reading_with(rules: str, committed: OffsetMetadata, *, log_end: int = 20) -> SourcePartition:
+    """Create a source partition that continues at offset 10 with these rules."""
     time = PartitionTime[Projected](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=5_000, broker_skew_ms=5_000)
     at = TopicPartition("otlp_spans", 3)
-    start = Begin(10, 1, committed)
-    return SourcePartition.at(at, start, "id", 4, time, now_ms=NOW_MS, rules=rules, log_end=log_end)
+    start = StartPosition(10, 1, committed)
+    return SourcePartition.starting_at(at, start, "id", 4, time, now_ms=NOW_MS, rules=rules, log_end=log_end)
 
 
 def test_start_in_the_middle_of_a_log() -> None:
-    """Once the first record is read it is known up to when those before it are stamped, after a restart too."""
-    source = reading(Begin(10, 1, Begin(10, 1).first_committed("id")))
-    before = source.renew_draft().missing_until_ms
-    source.take(900, projected(10), local_ms=950)
-    source.take(2_000, projected(11), local_ms=950)
-    again = reading(Begin(12, 1, read_metadata(source.metadata())))
+    """The first record that is read bounds the times of those before it, after a restart, too."""
+    source = reading(StartPosition(10, 1, StartPosition(10, 1).initial_metadata("id")))
+    before = source.take_builder().missing_until_ms
+    source.add_record(900, projected(10), local_ms=950)
+    source.add_record(2_000, projected(11), local_ms=950)
+    again = reading(StartPosition(12, 1, read_metadata(source.metadata())))
 
     assert (None, 1_100, 1_100) == (
         before,
-        source.renew_draft().missing_until_ms,
-        again.renew_draft().missing_until_ms,
+        source.take_builder().missing_until_ms,
+        again.take_builder().missing_until_ms,
     )
 
 
 def test_start_in_the_middle_of_a_log_that_is_idle() -> None:
-    """Without a record it is known from the idle tick: what is not read was stamped by then."""
-    source = reading(Begin(10, 1, Begin(10, 1).first_committed("id")))
+    """Without a record, the idle tick bounds them: unread records were stamped by then."""
+    source = reading(StartPosition(10, 1, StartPosition(10, 1).initial_metadata("id")))
     source.time.tick_idle(local_ms=5_000)
 
-    assert 5_200 == source.renew_draft().missing_until_ms
+    assert 5_200 == source.take_builder().missing_until_ms
 
 
 def test_start_at_the_beginning_of_a_log() -> None:
     """At offset 0 nothing is missing."""
-    source = reading(Begin(0, 1, Begin(0, 1).first_committed("id")))
-    source.take(900, projected(0), local_ms=950)
+    source = reading(StartPosition(0, 1, StartPosition(0, 1).initial_metadata("id")))
+    source.add_record(900, projected(0), local_ms=950)
 
-    assert source.renew_draft().missing_until_ms is None
+    assert source.take_builder().missing_until_ms is None
 
 
 def test_end_of_a_loss() -> None:
-    """The first record after a loss says up to when what was lost is stamped; later ones change nothing."""
-    source = reading(Begin(10, 1, COMMITTED, lost=(5, 10)))
-    before = source.renew_draft().lost_until_ms
-    again = reading(Begin(10, 1, read_metadata(source.metadata())))
+    """The first record after a loss bounds the times of the lost ones; later records change nothing."""
+    source = reading(StartPosition(10, 1, COMMITTED, lost=(5, 10)))
+    before = source.take_builder().lost_until_ms
+    again = reading(StartPosition(10, 1, read_metadata(source.metadata())))
     for offset, record_ms in ((10, 3_000), (11, 4_000)):
-        again.take(record_ms, projected(offset), local_ms=NOW_MS)
+        again.add_record(record_ms, projected(offset), local_ms=NOW_MS)
 
-    assert (None, 3_200) == (before, again.renew_draft().lost_until_ms)
+    assert (None, 3_200) == (before, again.take_builder().lost_until_ms)
 
 
 def test_rules_that_go_on() -> None:
-    """A worker that goes on with the rules that were committed says since when they are in use, as before."""
-    committed = Committed(1, "id", 900, 950, rules="a", rules_since_ms=700)
+    """A worker that continues with the committed rules reports the same time of their change."""
+    committed = OffsetMetadata(1, "id", 900, 950, rules="a", rules_since_ms=700)
 
-    assert 700 == reading_with("a", committed).renew_draft().rules_since_ms
+    assert 700 == reading_with("a", committed).take_builder().rules_since_ms
 
 
 def test_other_rules_after_an_orderly_end() -> None:
-    """Nothing beyond the committed offset was projected with the rules before."""
-    committed = Committed(1, "id", 900, 950, rules="a", is_last=True)
+    """Nothing beyond the committed offset was projected with the previous rules."""
+    committed = OffsetMetadata(1, "id", 900, 950, rules="a", is_last=True)
     source = reading_with("b", committed)
-    source.take(2_000, projected(10), local_ms=NOW_MS)
+    source.add_record(2_000, projected(10), local_ms=NOW_MS)
 
-    assert 900 == source.renew_draft().rules_since_ms
+    assert 900 == source.take_builder().rules_since_ms
 
 
 def test_other_rules_after_a_crash() -> None:
-    """Whatever was in the log at the start may have been projected with the rules before, here or elsewhere."""
-    committed = Committed(1, "id", 900, 950, rules="a")
+    """Everything in the log at the start may have been projected with the previous rules, here or elsewhere."""
+    committed = OffsetMetadata(1, "id", 900, 950, rules="a")
     source = reading_with("b", committed, log_end=12)
     said = []
     for offset, record_ms in ((10, 2_000), (11, 3_000), (12, 4_000)):
-        source.take(record_ms, projected(offset), local_ms=NOW_MS)
-        said.append(source.renew_draft().rules_since_ms)
+        source.add_record(record_ms, projected(offset), local_ms=NOW_MS)
+        said.append(source.take_builder().rules_since_ms)
 
     assert [2_000, 3_000, 3_000] == said
 
 
 def test_rules_that_are_followed() -> None:
-    """Rules that change while a worker reads count from the highest record so far."""
-    source = reading_with("a", Committed(1, "id", 900, 950, rules="a", rules_since_ms=700))
-    source.take(2_000, projected(10), local_ms=NOW_MS)
-    source.renew_draft()
+    """Rules that change at run time count from the highest record so far."""
+    source = reading_with("a", OffsetMetadata(1, "id", 900, 950, rules="a", rules_since_ms=700))
+    source.add_record(2_000, projected(10), local_ms=NOW_MS)
+    source.take_builder()
 
-    source.follow("b")
-    source.take(3_000, projected(11), local_ms=NOW_MS)
+    source.use_rules("b")
+    source.add_record(3_000, projected(11), local_ms=NOW_MS)
 
-    assert 2_000 == source.renew_draft().rules_since_ms
+    assert 2_000 == source.take_builder().rules_since_ms

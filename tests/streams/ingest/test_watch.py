@@ -1,4 +1,4 @@
-"""Source topics that go, and that are others now."""
+"""Source topics that are deleted or recreated."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.broker
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "LOOK_EVERY_S", 0.0)
-    monkeypatch.setattr(watch, "LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(watch, "QUERY_INTERVAL_S", 0.0)
+    monkeypatch.setattr(watch, "RETRY_INTERVAL_S", 0.0)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def site(kafka: str, fresh_prefix: str, tmp_path: Path) -> Site:
 
 
 def test_topic_with_another_id_was_made_again(site: Site) -> None:
-    """Of the topics that are read the one whose id is another now is told, and no other."""
+    """Exactly the topic whose id has changed is returned."""
     spans, logs = site.settings.source_topics
     reading = admin.topic_ids(site.client, [spans, logs])
     looking = TopicWatch(site.client, (spans, logs))
@@ -46,24 +46,24 @@ def test_topic_with_another_id_was_made_again(site: Site) -> None:
 
 
 def test_topic_that_stays_away_is_an_error(site: Site) -> None:
-    """A topic that is missing in one look after the other ends the program; the message says which and what to do."""
+    """A topic that is missing in several queries in a row ends the program; the message names it and an action."""
     looking = TopicWatch(site.client, (site.spans, "gone"))
 
-    with pytest.raises(StateError, match=r"there is no source topic gone\. Action: create it"):
+    with pytest.raises(StateError, match=r"source topic not found: gone\. Action: create it"):
         wait_until(lambda: bool(looking.step({})), "it is missed")
 
 
 def test_brokers_that_are_away_are_no_missing_topics(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody answers: nothing is told, and the next look comes."""
+    """Without an answer nothing is returned, and the query is repeated."""
     monkeypatch.setattr(admin, "TIMEOUT_S", 0.1)
     looking = TopicWatch(AdminClient({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}), ("spans",))
     looks = 0
 
     def has_looked() -> bool:
         nonlocal looks
-        was_looking = looking._looking is not None
+        was_looking = looking._query is not None
         assert set() == looking.step({"spans": "any"})
-        looks += was_looking and looking._looking is None
-        return looks > watch.MOST_MISSES
+        looks += was_looking and looking._query is None
+        return looks > watch.MAX_MISSES
 
     wait_until(has_looked, "there were as many looks as make an error")

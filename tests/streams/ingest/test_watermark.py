@@ -1,4 +1,4 @@
-"""The time of a source partition whose records the brokers stamp, from the records alone and from idle ticks."""
+"""The time of a source partition whose records the brokers stamp, from the records and from idle ticks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SKEW_MS = 5_000
 
 
 def begun(highest_ms: int | None = None) -> PartitionTime[str]:
-    """A partition's time, after a record if one is given."""
+    """Return a partition's time, after a record if one is given."""
     time = PartitionTime[str](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=0, broker_skew_ms=SKEW_MS)
     if highest_ms is not None:
         time.observe(highest_ms, "before", local_ms=NOW_MS)
@@ -21,7 +21,7 @@ def begun(highest_ms: int | None = None) -> PartitionTime[str]:
 
 
 def test_nothing_known() -> None:
-    """Before the first record a partition has no watermark."""
+    """A partition has no watermark before the first record."""
     time = begun()
 
     assert time.watermark_ms is None
@@ -47,19 +47,19 @@ def test_record_exactly_at_the_skew() -> None:
     assert 9_000 + SKEW_MS - 200 == time.watermark_ms
 
 
-def test_record_beyond_the_skew_is_kept() -> None:
-    """A record further ahead is kept back, and moves nothing."""
+def test_record_beyond_the_skew_is_held_back() -> None:
+    """A record further ahead is held back, and advances nothing."""
     time = begun(9_000)
 
     certain = time.observe(9_001 + SKEW_MS, "ahead", local_ms=NOW_MS)
 
     assert [] == certain
-    assert time.has_kept
+    assert time.has_held_back
     assert 8_800 == time.watermark_ms
 
 
 def test_kept_record_is_believed_by_its_successor() -> None:
-    """After a quiet night the next record confirms the one that was kept."""
+    """After a quiet night the next record confirms the one that was held back."""
     time = begun(9_000)
     time.observe(90_000, "morning", local_ms=NOW_MS)
 
@@ -70,7 +70,7 @@ def test_kept_record_is_believed_by_its_successor() -> None:
 
 
 def test_kept_record_counts_where_the_others_are() -> None:
-    """A kept record whose successor is back with the others counts at the highest time before it."""
+    """If its successor is back with the others, it counts at the highest time before it."""
     time = begun(9_000)
     time.observe(90_000, "skewed", local_ms=NOW_MS)
 
@@ -88,22 +88,22 @@ def test_successor_is_kept_in_its_turn() -> None:
     certain = time.observe(190_000, "later", local_ms=NOW_MS)
 
     assert [(90_000, "morning")] == certain
-    assert time.has_kept
+    assert time.has_held_back
 
 
 def test_kept_record_is_believed_at_the_end() -> None:
-    """At the partition's end a kept record is believed when it does not lie in the local future."""
+    """At the partition's end it is trusted unless it lies in the local future."""
     time = begun(9_000)
     time.observe(NOW_MS + SKEW_MS, "last", local_ms=NOW_MS)
 
     certain = time.settle(local_ms=NOW_MS)
 
     assert [(NOW_MS + SKEW_MS, "last")] == certain
-    assert not time.has_kept
+    assert not time.has_held_back
 
 
 def test_kept_record_in_the_local_future_at_the_end() -> None:
-    """At the partition's end a kept record beyond the local time counts at the highest time before it."""
+    """At the partition's end, beyond the local time, it counts at the highest time before it."""
     time = begun(9_000)
     time.observe(NOW_MS + SKEW_MS + 1, "last", local_ms=NOW_MS)
 
@@ -126,7 +126,7 @@ def test_two_records_in_the_local_future() -> None:
 
 
 def test_first_record_of_the_past() -> None:
-    """The first record may be of any time that has passed."""
+    """The first record may have any past time."""
     time = begun()
 
     certain = time.observe(1, "old", local_ms=NOW_MS)
@@ -146,7 +146,7 @@ def test_first_record_in_the_far_future() -> None:
 
 
 def test_only_record_in_the_far_future() -> None:
-    """When nothing follows it, it counts at the local time."""
+    """If nothing follows it, it counts at the local time."""
     time = begun()
     time.observe(10 * NOW_MS, "first", local_ms=NOW_MS)
 
@@ -157,14 +157,14 @@ def test_only_record_in_the_far_future() -> None:
 
 
 def test_settle_without_a_kept_record() -> None:
-    """There is nothing to settle when nothing is kept."""
+    """Without a record held back there is nothing to settle."""
     time = begun(9_000)
 
     assert [] == time.settle(local_ms=NOW_MS)
 
 
 def test_idle_tick_moves_with_the_local_clock() -> None:
-    """At its end a partition's time goes on from its last record as fast as the local clock."""
+    """At its end a partition's time advances from its last record as fast as the local clock."""
     time = begun(LAST_MS)
 
     time.tick_idle(local_ms=NOW_MS + 700)
@@ -182,7 +182,7 @@ def test_idle_tick_soon_after_a_record() -> None:
 
 
 def test_idle_tick_of_an_empty_partition() -> None:
-    """A partition without a record keeps the local time."""
+    """A partition without a record has the local time."""
     time = begun()
 
     time.tick_idle(local_ms=NOW_MS)
@@ -191,7 +191,7 @@ def test_idle_tick_of_an_empty_partition() -> None:
 
 
 def test_idle_tick_read_before_the_last_one() -> None:
-    """An idle tick of an earlier local time takes nothing back."""
+    """An idle tick of an earlier local time does not set the time back."""
     time = begun(LAST_MS)
     time.tick_idle(local_ms=NOW_MS + 700)
 
@@ -201,7 +201,7 @@ def test_idle_tick_read_before_the_last_one() -> None:
 
 
 def test_record_after_an_idle_night() -> None:
-    """A record after an idle night is kept like any other, and settled at the end."""
+    """A record after an idle night is held back like any other, and settled at the end."""
     time = begun(LAST_MS)
     time.tick_idle(local_ms=NOW_MS + 80_000)
 
@@ -217,7 +217,7 @@ times_ms = st.integers(0, 3 * NOW_MS)
 
 @given(st.lists(times_ms | st.none() | st.tuples(times_ms)))
 def test_nothing_is_lost_and_time_never_goes_back(steps: list[int | tuple[int] | None]) -> None:
-    """Every record comes out once, in order, near the local time at most; the watermark never goes back."""
+    """Every record is released once, in order, near the local time at most; the watermark never goes back."""
     time = PartitionTime[int](out_of_order_ms=200, idle_lag_ms=100, max_clock_skew_ms=0, broker_skew_ms=SKEW_MS)
     certain: list[tuple[int, int]] = []
     watermarks_ms: list[int] = []
@@ -239,7 +239,7 @@ def test_nothing_is_lost_and_time_never_goes_back(steps: list[int | tuple[int] |
 
 
 def test_old_record_stamped_by_the_broker_does_not_hold_an_idle_partition() -> None:
-    """What is still to come is stamped with the broker's clock: a record that was read late says nothing about it."""
+    """The next record gets the broker's current time: one that was read late does not delay it."""
     time = begun(9_000)
 
     time.tick_idle(local_ms=NOW_MS + 700)
@@ -248,7 +248,7 @@ def test_old_record_stamped_by_the_broker_does_not_hold_an_idle_partition() -> N
 
 
 def test_broker_whose_clock_is_a_little_behind() -> None:
-    """Read at once, a record shows how far the broker's clock is behind: idle ticks stay as far behind."""
+    """A record read at once shows how far the broker's clock is behind: idle ticks stay as far behind."""
     time = begun(NOW_MS - BROKER_BEHIND_MS)
 
     time.tick_idle(local_ms=NOW_MS + 700)
@@ -257,7 +257,7 @@ def test_broker_whose_clock_is_a_little_behind() -> None:
 
 
 def test_producer_whose_clock_is_years_behind() -> None:
-    """Its records move no time; those beyond out_of_order are counted, one exactly at it is not."""
+    """Its records advance no time; those beyond out_of_order are counted, one exactly at it is not."""
     time = begun(NOW_MS)
 
     for record_ms in (1, NOW_MS - 201, NOW_MS - 200):
@@ -267,7 +267,7 @@ def test_producer_whose_clock_is_years_behind() -> None:
 
 
 def test_producer_whose_clock_is_years_ahead() -> None:
-    """Between the others its records count where they are, each of them is kept and counted, and time goes on."""
+    """Its records count where the others are, each is held back and counted, and time advances."""
     time = begun(NOW_MS)
     counted: list[int] = []
 
@@ -276,11 +276,11 @@ def test_producer_whose_clock_is_years_ahead() -> None:
             counted += [at_ms for at_ms, _ in time.observe(record_ms, "any", local_ms=NOW_MS + step_ms)]
 
     assert [NOW_MS, NOW_MS + 1, NOW_MS + 1, NOW_MS + 2, NOW_MS + 2, NOW_MS + 3] == counted
-    assert (3, 3) == (time.kept_count, time.skewed_count)
+    assert (3, 3) == (time.held_back_count, time.skewed_count)
 
 
 def test_reached_is_what_the_watermark_lies_below() -> None:
-    """How far a partition is counts idle time like records."""
+    """The time that a partition has reached includes idle time."""
     time = begun()
     before_ms = time.reached_ms
     time.observe(LAST_MS, "one", local_ms=NOW_MS)

@@ -1,4 +1,4 @@
-"""Messages in flights, and what may be committed after them."""
+"""Messages in flights, and the offsets that may be committed after them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.errors import StateError
-from streams.kafka.outbox import FLIGHTS, PRODUCER, ROOM_BYTES, Outbox
+from streams.kafka.outbox import MAX_FLIGHTS, PRODUCER, ROOM_BYTES, Outbox
 from tests.support.record import read_topic
 from topics.cluster import admin
 
@@ -22,7 +22,7 @@ AWAY = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0, **PRODUCER}
 
 @pytest.fixture
 def topic(kafka: str, fresh_prefix: str) -> str:
-    """A topic of two partitions that does not take large messages."""
+    """A topic of two partitions that refuses large messages."""
     name = f"{fresh_prefix}facts"
     client = AdminClient({"bootstrap.servers": kafka})
     client.create_topics([NewTopic(name, 2, config={"max.message.bytes": str(LIMIT_BYTES)})])[name].result()
@@ -32,20 +32,20 @@ def topic(kafka: str, fresh_prefix: str) -> str:
 
 @pytest.fixture
 def outbox(kafka: str) -> Outbox:
-    """An outbox as ingest has it."""
+    """An outbox with ingest's settings."""
     return Outbox({"bootstrap.servers": kafka, **PRODUCER})
 
 
 def committed(outbox: Outbox) -> list[tuple[str, int, int]]:
-    """What may be committed since the last time."""
+    """Return what may be committed since the last call."""
     return sorted((at.topic, at.partition, at.offset) for at in outbox.take_confirmed())
 
 
 def test_confirmed_flight_may_be_committed(kafka: str, topic: str, outbox: Outbox) -> None:
-    """When all messages of a flight are on the topic its offsets may be committed, once."""
+    """When all messages of a flight are on the topic, its offsets may be committed, once."""
     outbox.send(topic, b"one", None, 0)
     outbox.send(topic, b"two", b"key", 1, [("reason", "a")])
-    outbox.depart([TopicPartition("source", 0, 5)])
+    outbox.end_flight([TopicPartition("source", 0, 5)])
 
     is_confirmed = outbox.wait(CONFIRM_S)
 
@@ -56,16 +56,16 @@ def test_confirmed_flight_may_be_committed(kafka: str, topic: str, outbox: Outbo
 
 
 def test_nothing_may_be_committed_before_it_is_confirmed(topic: str, outbox: Outbox) -> None:
-    """What is only sent is not confirmed."""
+    """A message that was only sent is not confirmed."""
     outbox.send(topic, b"one", None, 0)
-    outbox.depart([TopicPartition("source", 0, 5)])
+    outbox.end_flight([TopicPartition("source", 0, 5)])
 
     assert [] == committed(outbox)
 
 
 def test_messages_since_the_last_departure_are_not_of_it(topic: str, outbox: Outbox) -> None:
-    """A message belongs to the flight that departs after it."""
-    outbox.depart([TopicPartition("source", 0, 5)])
+    """A message belongs to the flight that ends after it."""
+    outbox.end_flight([TopicPartition("source", 0, 5)])
     outbox.send(topic, b"one", None, 0)
     outbox.poll()
 
@@ -73,10 +73,10 @@ def test_messages_since_the_last_departure_are_not_of_it(topic: str, outbox: Out
 
 
 def test_newest_offset_of_each_partition_is_committed(topic: str, outbox: Outbox) -> None:
-    """Of several flights only the last offset of each source partition is left."""
+    """Of several flights only the last offset of each source partition remains."""
     for offset in range(3):
         outbox.send(topic, b"x", None, offset % 2)
-        outbox.depart([TopicPartition("source", 0, offset), TopicPartition("source", 1, 10 * offset)])
+        outbox.end_flight([TopicPartition("source", 0, offset), TopicPartition("source", 1, 10 * offset)])
 
     outbox.wait(CONFIRM_S)
 
@@ -84,16 +84,16 @@ def test_newest_offset_of_each_partition_is_committed(topic: str, outbox: Outbox
 
 
 def test_flights_are_limited(kafka: str, topic: str, outbox: Outbox) -> None:
-    """With so many flights out there is no room for another, so a slow broker slows ingest and fills no memory."""
-    for number in range(FLIGHTS):
+    """With the maximum of open flights there is no room, so a slow broker slows ingest and does not fill memory."""
+    for number in range(MAX_FLIGHTS):
         outbox.send(topic, str(number).encode(), None, 0)
-        outbox.depart([TopicPartition("source", 0, number)])
+        outbox.end_flight([TopicPartition("source", 0, number)])
     had_room = outbox.has_room
 
     outbox.wait(CONFIRM_S)
 
     assert (False, True) == (had_room, outbox.has_room)
-    assert list(range(FLIGHTS)) == [int(frame.value) for frame in read_topic(kafka, topic)]
+    assert list(range(MAX_FLIGHTS)) == [int(frame.value) for frame in read_topic(kafka, topic)]
 
 
 def test_bytes_are_limited() -> None:
@@ -110,11 +110,11 @@ def test_bytes_are_limited() -> None:
 
 
 def test_forgotten_partition_is_not_committed(topic: str, outbox: Outbox) -> None:
-    """What is another worker's is not committed, neither when it was confirmed already nor when it is later."""
-    outbox.depart([TopicPartition("source", 0, 5), TopicPartition("source", 1, 6)])
+    """A partition that moved to another worker is not committed, whether it was confirmed before or is later."""
+    outbox.end_flight([TopicPartition("source", 0, 5), TopicPartition("source", 1, 6)])
     outbox.poll()
     outbox.send(topic, b"one", None, 0)
-    outbox.depart([TopicPartition("source", 0, 7), TopicPartition("source", 1, 8)])
+    outbox.end_flight([TopicPartition("source", 0, 7), TopicPartition("source", 1, 8)])
 
     outbox.forget([("source", 0)])
 
@@ -123,10 +123,10 @@ def test_forgotten_partition_is_not_committed(topic: str, outbox: Outbox) -> Non
 
 
 def test_undelivered_message_is_an_error(topic: str, outbox: Outbox) -> None:
-    """What the broker refuses ends ingest, and neither that flight nor a later one may be committed."""
+    """A message that the broker refuses ends ingest; neither its flight nor a later one may be committed."""
     outbox.send(topic, random.Random(1).randbytes(2 * LIMIT_BYTES), None, 0)
-    outbox.depart([TopicPartition("source", 0, 5)])
-    outbox.depart([TopicPartition("source", 0, 6)])
+    outbox.end_flight([TopicPartition("source", 0, 5)])
+    outbox.end_flight([TopicPartition("source", 0, 6)])
 
     with pytest.raises(StateError, match=r"facts were not delivered: .*Action: "):
         outbox.wait(CONFIRM_S)
@@ -135,7 +135,7 @@ def test_undelivered_message_is_an_error(topic: str, outbox: Outbox) -> None:
 
 
 def test_message_that_cannot_be_sent_is_an_error(kafka: str, topic: str) -> None:
-    """What the client itself refuses is no other error than what the broker refuses."""
+    """A message that the client itself refuses gives the same error."""
     outbox = Outbox({"bootstrap.servers": kafka, **PRODUCER, "message.max.bytes": 1000})
 
     with pytest.raises(StateError, match=r"facts were not delivered: .*Action: "):
@@ -143,20 +143,20 @@ def test_message_that_cannot_be_sent_is_an_error(kafka: str, topic: str) -> None
 
 
 def test_topic_that_is_not_there_is_an_error(kafka: str, fresh_prefix: str) -> None:
-    """Brokers that are away come back, a topic that is not there does not."""
+    """Brokers return, a topic that does not exist does not."""
     outbox = Outbox({"bootstrap.servers": kafka, **PRODUCER, "topic.metadata.propagation.max.ms": 100})
     outbox.send(f"{fresh_prefix}nowhere", b"x", None, 0)
-    outbox.depart([])
+    outbox.end_flight([])
 
     with pytest.raises(StateError, match=r"facts were not delivered: .*Action: "):
         outbox.wait(CONFIRM_S)
 
 
 def test_silent_broker_is_no_error() -> None:
-    """When nobody confirms, waiting ends in time, and nothing may be committed."""
+    """Without confirmations the wait ends in time, and nothing may be committed."""
     outbox = Outbox(AWAY)
     outbox.send("nowhere", b"x", None)
-    outbox.depart([TopicPartition("source", 0, 5)])
+    outbox.end_flight([TopicPartition("source", 0, 5)])
 
     is_confirmed = outbox.wait(0.2)
 
@@ -165,12 +165,12 @@ def test_silent_broker_is_no_error() -> None:
 
 
 def test_full_queue_holds_up_no_stop() -> None:
-    """When the producer takes no more and a stop is asked for, the message is left, and so is its flight's commit."""
+    """If the queue is full and a stop is requested, the message is dropped, and its flight is not committed."""
     outbox = Outbox({**AWAY, "queue.buffering.max.messages": 1}, is_stopping=lambda: True)
     outbox.send("nowhere", b"one", None)
 
     outbox.send("nowhere", b"two", None)
 
-    outbox.depart([TopicPartition("source", 0, 5)])
+    outbox.end_flight([TopicPartition("source", 0, 5)])
     assert not outbox.wait(0)
     assert [] == committed(outbox)

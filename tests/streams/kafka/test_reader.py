@@ -22,7 +22,7 @@ def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
 
 
 def write(settings: Settings, topic: str, *values: bytes, partition: int = 0) -> None:
-    """Writes messages to a partition."""
+    """Write messages to a partition."""
     producer = Producer({**settings.client()})
     for value in values:
         producer.produce(topic, value, partition=partition)
@@ -30,7 +30,7 @@ def write(settings: Settings, topic: str, *values: bytes, partition: int = 0) ->
 
 
 def test_every_partition_is_read_to_its_end(settings: Settings) -> None:
-    """All that is there is read, partition by partition in the order of its offsets, empty partitions too."""
+    """Every message is read, in order within each partition, empty partitions included."""
     topic = settings.topic("facts")
     write(settings, topic, b"a", b"b", b"c")
 
@@ -40,12 +40,12 @@ def test_every_partition_is_read_to_its_end(settings: Settings) -> None:
 
 
 def test_empty_topic_is_nothing(settings: Settings) -> None:
-    """A topic without messages is read at once."""
+    """Reading a topic without messages ends at once."""
     assert [] == list(reader.read(settings, settings.topic("rules")))
 
 
 def test_reading_twice_gives_the_same(settings: Settings) -> None:
-    """Nothing is committed: each reading begins at the beginning."""
+    """Nothing is committed: every read starts at the beginning."""
     topic = settings.topic("facts")
     write(settings, topic, b"a", partition=1)
 
@@ -55,7 +55,7 @@ def test_reading_twice_gives_the_same(settings: Settings) -> None:
 
 
 def test_unknown_topic_is_said(settings: Settings) -> None:
-    """A topic that does not exist is an error that names it and says what to do."""
+    """A topic that does not exist is an error with its name and an action."""
     with pytest.raises(StateError, match=r"nowhere cannot be read: .*Action: "):
         list(reader.read(settings, settings.topic("nowhere")))
 

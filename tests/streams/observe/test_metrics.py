@@ -70,7 +70,9 @@ def test_tally_fills_a_counter_each() -> None:
 def test_times_fill_a_counter_each() -> None:
     """What a source partition's time counted is added once."""
     before = metrics.totals()
-    time = PartitionTime[str](2_000, 2_000, 5_000, skewed_count=1, kept_count=2, behind_count=4, out_of_bounds_count=8)
+    time = PartitionTime[str](
+        2_000, 2_000, 5_000, skewed_count=1, held_back_count=2, behind_count=4, out_of_bounds_count=8
+    )
 
     metrics.take_times("a", time)
     metrics.take_times("a", time)

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from streams.projection.audit_records import extract
-from streams.projection.budget import LEAST_BYTES
+from streams.projection.budget import MIN_BYTES
 from streams.projection.redact import MASK, Redaction, Treatment
 from topics.otlp.requests import RecordKind
 from topics.records import audit
@@ -24,12 +24,12 @@ TRACE = bytes.fromhex("4bf92f3577b34da6a3ce929d0e0e4736")
 
 
 def attribute(key: str, **value: Any) -> KeyValue:  # noqa: ANN401, each field has its own
-    """An attribute."""
+    """Create an attribute."""
     return KeyValue(key=key, value=AnyValue(**value))
 
 
 def spans() -> bytes:
-    """A request with a span of the trail between two that are none."""
+    """Create a request with an audit span between two others."""
     request = ExportTraceServiceRequest()
     resource = request.resource_spans.add()
     resource.resource.attributes.append(attribute("service.name", string_value="iam"))
@@ -45,7 +45,7 @@ def spans() -> bytes:
 
 
 def logs(trace_id: bytes = b"") -> bytes:
-    """A request with a log record of the trail."""
+    """Create a request with an audit log record."""
     request = ExportLogsServiceRequest()
     log = request.resource_logs.add().scope_logs.add().log_records.add(trace_id=trace_id, time_unix_nano=7)
     log.attributes.append(attribute("audit.action", string_value="login"))
@@ -54,7 +54,7 @@ def logs(trace_id: bytes = b"") -> bytes:
 
 
 def test_a_span_is_whole() -> None:
-    """All that a span says is in the trail, also what no rule names; spans without an `audit.*` are not."""
+    """The trail has all of a span, including what no rule names; spans without an `audit.*` are not in it."""
     [found] = extract(spans(), RecordKind.SPANS)
 
     assert ("grant", "iam", TRACE.hex(), b"12345678".hex(), 5) == (
@@ -78,7 +78,7 @@ def test_a_log_record_needs_no_trace(trace_id: bytes) -> None:
 
 
 def test_json_escapes_do_not_hide_a_record() -> None:
-    """However JSON writes the letters, they are found."""
+    """JSON escapes of the letters do not hide a record."""
     span = r'{"name":"x","attributes":[{"key":"\u0061udit.action","value":{"stringValue":"a"}}]}'
 
     [found] = extract(f'{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{span}]}}]}}]}}'.encode(), RecordKind.SPANS)
@@ -88,14 +88,14 @@ def test_json_escapes_do_not_hide_a_record() -> None:
 
 @given(st.binary(max_size=200) | st.binary(max_size=100).map(lambda tail: spans()[:80] + b"audit." + tail))
 def test_no_bytes_make_it_raise(value: bytes) -> None:
-    """Whatever a producer sends."""
+    """No bytes of a producer raise an error."""
     for kind in RecordKind:
         assert len([*extract(value, kind, room_bytes=0)]) == len([*extract(value, kind)])
 
 
 @pytest.mark.parametrize("count", [1, 2_000])
 def test_what_is_too_large_is_cut(count: int) -> None:
-    """A record that no message could hold is there all the same, says that it is cut, and keeps its own attributes."""
+    """A record that no message could hold is present, marked as truncated, with its own attributes."""
     filler = {f"k{number}": "\0" * (2_000_000 // count) for number in range(count)}
     record = AuditRecord(schema=1, name="x", attributes={"audit.action": "a", **filler}, resource={"r": "\0" * 999_999})
 
@@ -107,13 +107,13 @@ def test_what_is_too_large_is_cut(count: int) -> None:
 
 
 def test_another_schema_is_refused() -> None:
-    """A record that a later program wrote is not misread."""
+    """A record of a later version is not misread."""
     with pytest.raises(ValueError, match="upgrade it first"):
         audit.decode(json.dumps({"schema": 2, "name": "x", "attributes": {}}).encode())
 
 
 def test_what_is_cut_was_redacted_before() -> None:
-    """What takes the place of a resource tells nothing of a value that must not be kept."""
+    """The digest of a resource reveals nothing of a redacted value."""
 
     def request(user: str) -> bytes:
         trail = ExportTraceServiceRequest.FromString(spans())
@@ -121,7 +121,7 @@ def test_what_is_cut_was_redacted_before() -> None:
         return bytes(trail.SerializeToString())
 
     redaction = Redaction({"user.id": Treatment.MASK})
-    whole = [*extract(request("ann" * 50_000), RecordKind.SPANS, redaction=redaction, room_bytes=LEAST_BYTES << 8)]
+    whole = [*extract(request("ann" * 50_000), RecordKind.SPANS, redaction=redaction, room_bytes=MIN_BYTES << 8)]
     cut = [
         record.resource
         for user in ("ann", "bob")

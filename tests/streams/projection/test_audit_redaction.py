@@ -31,7 +31,7 @@ RECORD = AuditRecord(
 
 
 def test_no_clear_value_is_left() -> None:
-    """On the record, its events, scope and resource, in a body and within other values; what is not named stays."""
+    """On the record, its events, scope and resource, in a body and in other values; other attributes stay."""
     kept = redacted(RECORD, REDACTION)
 
     value = audit.encode(kept)
@@ -41,12 +41,12 @@ def test_no_clear_value_is_left() -> None:
 
 
 def test_a_hash_is_that_of_signals() -> None:
-    """The same value has the same hash in the trail as in facts and signals, so that they are still joined."""
+    """The same value has the same hash in the trail as in facts and signals, so that they can be joined."""
     kept = redacted(RECORD, REDACTION)
 
     assert REDACTION.redacted({"user.id": "ann-hidden"})["user.id"] == kept.attributes["user.id"]
 
 
 def test_without_redaction_nothing_is_changed() -> None:
-    """The record is the same one."""
+    """Without a redaction the record is returned unchanged."""
     assert RECORD is redacted(RECORD, Redaction())

@@ -1,4 +1,4 @@
-"""What a source record may make of itself: its facts and audit records have a bound, whatever the record."""
+"""The budget of a source record: its facts and audit records are bounded, whatever the record."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dsl import RuleSet, Span, compile_texts
 from streams.decode.decoder import Decoded, TraceSpans
 from streams.errors import RecordError
 from streams.projection.audit_records import extract
-from streams.projection.budget import FACT_BYTES, LEAST_BYTES, Budget, Projection, RecordFacts, project
+from streams.projection.budget import FACT_BYTES, MIN_BYTES, Budget, Projection, RecordFacts, project
 from streams.projection.project import Projector
 from tests.support import poison
 from tests.support.builders import trace_id
@@ -24,12 +24,12 @@ BUDGET = Budget()
 
 @pytest.fixture(scope="module")
 def rules() -> RuleSet:
-    """The rules of which poison records hit atoms."""
+    """The rules that poison records hit."""
     return compile_texts({"p.rules": poison.RULES})[0]
 
 
 def projected(value: bytes, rules: RuleSet) -> Projection:
-    """What ingest makes of a record; nothing when it cannot be decoded."""
+    """Return what ingest makes of a record; nothing when it cannot be decoded."""
     projector = Projector(rules)
     try:
         decoded = decode(value, projector.interest)
@@ -39,12 +39,12 @@ def projected(value: bytes, rules: RuleSet) -> Projection:
 
 
 def size_bytes(facts: list[Fact]) -> int:
-    """What facts take on the topic."""
+    """Return the size of facts on the topic."""
     return sum(len(msgspec.msgpack.encode(fact)) for fact in facts)
 
 
 def span(number: int, **attributes: str) -> Span:
-    """A span that hits, of a number."""
+    """Create a numbered span that is a hit."""
     identity = number.to_bytes(8, "big")
     return Span(poison.HIT, span_id=identity, identity=identity, attributes=attributes)
 
@@ -68,7 +68,7 @@ def test_no_record_makes_more_than_its_budget(name: str, rules: RuleSet) -> None
 
 
 def test_usual_record_is_whole(rules: RuleSet) -> None:
-    """What is within the budget is as the projection makes it."""
+    """Facts within the budget are unchanged."""
     spans = [span(number, **{"user.id": "u" * 900}) for number in range(20)]
     facts = RecordFacts(Projector(rules), BUDGET.facts_bytes(0))
 
@@ -79,7 +79,7 @@ def test_usual_record_is_whole(rules: RuleSet) -> None:
 
 
 def test_long_values_give_way_first(rules: RuleSet) -> None:
-    """Texts are cut to 64 bytes with a digest; which span hit what, and when, stays, and so does a short value."""
+    """Texts are truncated to 64 bytes with a digest; which span hit what, and when, stays, and so do short values."""
     spans = [span(number, **{"user.id": "u" * 900, "user.role": "admin"}) for number in range(100)]
 
     facts = RecordFacts(Projector(rules), BUDGET.facts_bytes(0)).of_trace(spans)
@@ -94,17 +94,17 @@ def test_long_values_give_way_first(rules: RuleSet) -> None:
 
 
 def test_all_that_is_shown_gives_way(rules: RuleSet) -> None:
-    """Where cut values are too much, a digest of them is left."""
+    """If truncated values are still too much, only a digest of them remains."""
     spans = [span(number, **{f"user.{name}": "u" * 900 for name in ("id", "name", "role")}) for number in range(400)]
 
-    facts = RecordFacts(Projector(rules), LEAST_BYTES // 2).of_trace(spans)
+    facts = RecordFacts(Projector(rules), MIN_BYTES // 2).of_trace(spans)
 
     assert 400 == len(facts)
     assert {(CUT,)} == {tuple(each.witness.attributes) for each in facts}
 
 
 def test_facts_that_are_too_many(rules: RuleSet) -> None:
-    """The record is refused, and just its traces with spans that rules look at are incomplete."""
+    """The record is refused, and exactly its traces with spans of interest are incomplete."""
     traces = {trace_id("a"): TraceSpans(9_999, root_seen=True, spans=[span(number) for number in range(9_999)])}
     traces[trace_id("b")] = TraceSpans(3, root_seen=False, spans=[])
     traces[trace_id("c")] = TraceSpans(1, root_seen=False, spans=[span(1)])
@@ -119,7 +119,7 @@ def test_facts_that_are_too_many(rules: RuleSet) -> None:
 
 @pytest.mark.parametrize("count", [500, 5_000])
 def test_showing_nothing_refuses_the_same(rules: RuleSet, count: int) -> None:
-    """A replay that shows nothing of a span refuses just the records that ingest refuses."""
+    """A replay without witnesses refuses exactly the records that ingest refuses."""
     spans = [span(number, **{"user.id": "u" * 900}) for number in range(count)]
     showing = RecordFacts(Projector(rules), BUDGET.facts_bytes(0))
     bare = RecordFacts(Projector(rules, shows=False), BUDGET.facts_bytes(0))
@@ -129,7 +129,7 @@ def test_showing_nothing_refuses_the_same(rules: RuleSet, count: int) -> None:
 
 
 def test_fault_of_the_program_is_a_dead_letter(rules: RuleSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What projecting one record raises concerns this record alone."""
+    """An error in the projection of one record affects this record alone."""
 
     def hits(_: RuleSet, __: Span) -> list[object]:
         raise RecursionError
@@ -137,7 +137,7 @@ def test_fault_of_the_program_is_a_dead_letter(rules: RuleSet, monkeypatch: pyte
     monkeypatch.setattr(RuleSet, "hits", hits)
 
     told = project(
-        Decoded({trace_id("a"): TraceSpans(1, root_seen=True, spans=[span(1)])}), Projector(rules), LEAST_BYTES
+        Decoded({trace_id("a"): TraceSpans(1, root_seen=True, spans=[span(1)])}), Projector(rules), MIN_BYTES
     )
 
     assert ("projection failed: RecursionError", True) == (told.reason, told.traces[0].is_incomplete)

@@ -1,4 +1,4 @@
-"""What a record says to a rule set, and how little of it travels on."""
+"""The facts of a record for a rule set, and how little of it is published."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dsl import RuleSet, Span, compile_texts
 from dsl.judge.span import Event, Value
 from streams.decode.decoder import Decoded, TraceSpans
 from streams.projection.budget import Budget, project
-from streams.projection.project import CUT_MARK, VALUE_BYTES, Projector, scalar
+from streams.projection.project import TRUNCATION_MARK, VALUE_BYTES, Projector, scalar
 from streams.projection.redact import Redaction, treatments
 from tests.support.builders import TRACE, trace_id
 from tests.support.growth import LINEAR, growth
@@ -38,14 +38,14 @@ OTHER = Span("checkout", span_id=bytes(7) + b"3", identity=bytes(7) + b"3")
 
 @pytest.fixture(scope="module")
 def rules() -> RuleSet:
-    """A rule with two atoms."""
+    """Create a rule with two atoms."""
     compiled, problems = compile_texts({"export.rules": RULES})
     assert all(problem.severity.value != "error" for problem in problems)
     return compiled
 
 
 def witness(rules: RuleSet, span: Span) -> Witness:
-    """What is shown of the span's only hit."""
+    """Return the witness of the span's only hit."""
     [fact] = Projector(rules).facts(TraceSpans(1, root_seen=False, spans=[span]))
     return fact.witness
 
@@ -64,7 +64,7 @@ def test_every_hit_is_a_fact(rules: RuleSet) -> None:
 
 
 def test_every_trace_of_a_record_is_told(rules: RuleSet) -> None:
-    """A trace without a fact is told as well, since it continues the chain of its trace."""
+    """A trace without a fact is included, because it continues the chain of its trace."""
     decoded = Decoded({TRACE: TraceSpans(2, root_seen=True, spans=[EXPORT]), trace_id("b"): TraceSpans(5, False, [])})  # noqa: FBT003, as short as it is
 
     told = project(decoded, Projector(rules), Budget().facts_bytes(0))
@@ -75,14 +75,14 @@ def test_every_trace_of_a_record_is_told(rules: RuleSet) -> None:
 
 
 def test_only_what_is_named_travels(rules: RuleSet) -> None:
-    """A witness shows what rules name and who it was, nothing else of the span; its own attributes come first."""
+    """A witness has what rules name and the identity attributes, nothing else; its own attributes come first."""
     shown = witness(rules, EXPORT)
 
     assert {"rows": 11, "user.id": "u1", "service.name": "shop"} == shown.attributes
 
 
 def test_span_that_many_rules_name() -> None:
-    """Projecting takes time with the number of atoms that a span hits, not with its square."""
+    """Projection is linear in the number of atoms that a span hits."""
     texts = [f"// id: r{number}\n// kind: pattern\na{number} and b" for number in range(1_600)]
     projector = Projector(compile_texts({"many.rules": "\n".join(texts)})[0])
 
@@ -100,7 +100,7 @@ def test_span_that_many_rules_name() -> None:
 
 
 def test_identity_is_a_setting(rules: RuleSet) -> None:
-    """The identity allow-list is the operator's."""
+    """The operator sets the identity allow-list."""
     projector = Projector(rules, identity=("host.name",))
 
     [fact] = projector.facts(TraceSpans(1, root_seen=False, spans=[EXPORT]))
@@ -110,7 +110,7 @@ def test_identity_is_a_setting(rules: RuleSet) -> None:
 
 
 def test_nothing_travels_unredacted(rules: RuleSet) -> None:
-    """A redacted value leaves nowhere: not as an attribute, nor as the witness's service."""
+    """A redacted value is not published: neither as an attribute nor as the witness's service."""
     redaction = Redaction(treatments("user.id=hash,service.name=mask,rows=drop"), b"k" * 16)
 
     [fact] = Projector(rules, redaction=redaction).facts(TraceSpans(1, root_seen=False, spans=[EXPORT]))
@@ -120,7 +120,7 @@ def test_nothing_travels_unredacted(rules: RuleSet) -> None:
 
 
 def test_a_long_value_is_hashed_whole(rules: RuleSet) -> None:
-    """Two values that differ only after 1 KiB have two hashes: redaction comes before cutting."""
+    """Two values that differ only after 1 KiB have two hashes: redaction precedes truncation."""
     redaction = Redaction(treatments("user.id=hash"), b"k" * 16)
     projector = Projector(rules, redaction=redaction)
     spans = [replace(EXPORT, attributes={"rows": 11, "user.id": "x" * 2000 + end}) for end in "ab"]
@@ -139,21 +139,21 @@ def test_witness_of_a_span(rules: RuleSet) -> None:
 
 @pytest.mark.parametrize(("start_ns", "end_ns"), [(None, 5), (5, None), (6, 5)])
 def test_no_duration(rules: RuleSet, start_ns: int | None, end_ns: int | None) -> None:
-    """A span that does not say how long it took, or ends before it starts, has no duration."""
+    """A span without a duration, or one that ends before it starts, has none."""
     shown = witness(rules, replace(EXPORT, start_ns=start_ns, end_ns=end_ns))
 
     assert shown.duration_ns is None
 
 
 def test_service_that_is_no_text(rules: RuleSet) -> None:
-    """A service name that is no text is none."""
+    """A service name that is not a text is ignored."""
     shown = witness(rules, replace(EXPORT, resource={"service.name": 5}))
 
     assert shown.service is None
 
 
 def test_identity_of_a_log_record(rules: RuleSet) -> None:
-    """A log record is told by its own identity, not by the span it belongs to."""
+    """A log record has its own identity, not that of the span it belongs to."""
     [fact] = Projector(rules).facts(
         TraceSpans(1, root_seen=False, spans=[replace(AUDIT, is_log=True, identity=b"hash of a record")])
     )
@@ -177,32 +177,32 @@ def test_identity_of_a_log_record(rules: RuleSet) -> None:
     ],
 )
 def test_scalar(value: Value, expected: Value) -> None:
-    """What travels is a scalar that MessagePack can hold; what is nested becomes JSON text."""
+    """Published values are scalars that MessagePack can represent; nested ones become JSON text."""
     assert expected == scalar(value)
 
 
 def test_text_exactly_as_long_as_it_may_be() -> None:
-    """Text of 1 KiB is whole."""
+    """Text of 1 KiB is complete."""
     assert "é" * (VALUE_BYTES // 2) == scalar("é" * (VALUE_BYTES // 2))
 
 
 def test_text_one_byte_too_long() -> None:
-    """Longer text is cut between two characters, with a mark, to 1 KiB at most."""
+    """Longer text is truncated between two characters, with a mark, to 1 KiB at most."""
     found = scalar("é" * (VALUE_BYTES // 2) + "x")
 
     assert isinstance(found, str)
     assert found.startswith("éé")
-    assert found.endswith("é" + CUT_MARK)
+    assert found.endswith("é" + TRUNCATION_MARK)
     assert VALUE_BYTES - 1 <= len(found.encode()) <= VALUE_BYTES
 
 
 def test_value_nested_too_deep() -> None:
-    """A value nested deeper than can be written is shown as cut."""
+    """A value nested too deeply for JSON is shown as truncated."""
     value: Value = 1
     for _ in range(10_000):
         value = [value]
 
-    assert CUT_MARK == scalar(value)
+    assert TRUNCATION_MARK == scalar(value)
 
 
 values = st.recursive(
@@ -213,7 +213,7 @@ values = st.recursive(
 
 @given(values, st.text(), st.none() | st.integers(1, (1 << 64) - 1))
 def test_any_value_travels(rules: RuleSet, value: Value, name: str, start_ns: int | None) -> None:
-    """Whatever a span holds, its facts can be written to the topic and read again."""
+    """Whatever a span has, its facts can be written to the topic and read again."""
     span = replace(EXPORT, start_ns=start_ns, attributes={"rows": 11, "user.id": value, "user.name": name})
     facts = Projector(rules).facts(TraceSpans(1, root_seen=False, spans=[span]))
     entry = Entry(TRACE, 0, 0, 0, 1, root_seen=False, facts=facts)
@@ -225,7 +225,7 @@ def test_any_value_travels(rules: RuleSet, value: Value, name: str, start_ns: in
 
 
 def test_what_pairs_compare_travels_as_hashes_of_the_values_as_they_were() -> None:
-    """Equal values have equal hashes whatever is redacted, and the value itself does not travel."""
+    """Equal values have equal hashes whatever is redacted, and the value itself is not published."""
     rules, _ = compile_texts({"t.rules": "// id: r\nwhen { a } never { some a has b with same user.id }"})
     redaction = Redaction(treatments("user.id=mask"), b"0123456789abcdef")
     spans = [Span(name, identity=name.encode(), attributes={"user.id": "u-17"}) for name in ("a", "b")]
@@ -240,7 +240,7 @@ def test_what_pairs_compare_travels_as_hashes_of_the_values_as_they_were() -> No
 
 
 def test_facts_say_of_pairs_only_what_they_ask() -> None:
-    """Without a pair nothing; where first and last starts decide, only that a start is missing; else each span."""
+    """Facts have keys only for pairs that need them: none, only whether a start is missing, or each span's."""
     texts = {
         "when { a } always { a before b }": [None, None],
         "when { a } always { each a has b before }": [None, ()],
@@ -260,7 +260,7 @@ def _section(facts: list[Fact]) -> Section:
 
 @pytest.mark.parametrize(("key", "expected"), [(None, ["user.id"]), (b"0123456789abcdef", [])])
 def test_what_pairs_cannot_compare_is_named(key: bytes | None, expected: list[str]) -> None:
-    """A redacted attribute without a key is named to the operator, and the pair is not decided on it."""
+    """An attribute redacted without a key is reported to the operator, and the pair is not decided on it."""
     rules, _ = compile_texts({"t.rules": "// id: r\nwhen { a } never { some a has b with same user.id, same order }"})
     projector = Projector(rules, redaction=Redaction(treatments("user.id=drop"), key))
     span = Span("a", identity=b"1", start_ns=1, attributes={"user.id": "u-17", "order": 1})

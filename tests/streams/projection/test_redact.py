@@ -1,4 +1,4 @@
-"""What becomes of a value that must not leave."""
+"""Values that must not be published."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _values = st.recursive(
 
 
 def test_each_treatment() -> None:
-    """Hashed, dropped, masked; what is not named stays as it is, in its place."""
+    """Hashed, dropped, masked; other attributes stay, in their order."""
     actual = ALL.redacted({"kept": 1, "masked": "a", "dropped": "b", "hashed": "u-17"})
 
     assert list(actual.items()) == [
@@ -37,7 +37,7 @@ def test_each_treatment() -> None:
 
 
 def test_hash_depends_on_the_key() -> None:
-    """Without the key nobody can make the hash of a guess."""
+    """Without the key nobody can compute the hash of a guess."""
     other = Redaction({"hashed": Treatment.HASH}, KEY[::-1])
 
     assert ALL.value("hashed", "u-17") != other.value("hashed", "u-17")
@@ -49,13 +49,13 @@ def test_number_and_text_have_one_hash() -> None:
 
 
 def test_nothing_stays_nothing() -> None:
-    """A value that was empty has nothing to hide, and a hash of it would look like somebody."""
+    """An empty value has nothing to hide, and its hash would look like somebody."""
     assert ALL.redacted({"hashed": None, "masked": None}) == {"hashed": None, "masked": None}
 
 
 @given(_values)
 def test_no_value_is_refused(value: Value) -> None:
-    """Whatever a span carries is redacted, never an error."""
+    """Any value of a span can be redacted, without an error."""
     actual = ALL.redacted({"hashed": value, "dropped": value, "masked": value})
 
     hidden = ["hmac-sha256:", "[masked]"]
@@ -65,7 +65,7 @@ def test_no_value_is_refused(value: Value) -> None:
 
 
 def test_value_that_cannot_be_hashed() -> None:
-    """A value that JSON cannot say is masked."""
+    """A value that JSON cannot represent is masked."""
     value: Value = 1
     for _ in range(10_000):
         value = [value]
@@ -75,43 +75,43 @@ def test_value_that_cannot_be_hashed() -> None:
 
 @pytest.mark.parametrize("key", [None, b"", KEY[:-1]])
 def test_hash_without_a_good_key(key: bytes | None) -> None:
-    """No key, or one that could be guessed, is refused before anything is read."""
-    with pytest.raises(ConfigError, match=r"needs a key: set BETRACE_REDACT_KEY|must have at least 16"):
+    """A missing key, or one that could be guessed, is refused before anything is read."""
+    with pytest.raises(ConfigError, match=r"requires a key: set BETRACE_REDACT_KEY|must have at least 16"):
         Redaction({"a": Treatment.HASH}, key)
 
 
 def test_mask_needs_no_key() -> None:
-    """Only hashes have a key."""
+    """Only hashes use a key."""
     assert Redaction({"a": Treatment.MASK}).value("a", 1) == "[masked]"
 
 
 def test_key_is_not_shown() -> None:
-    """A key never reaches a log by way of the settings."""
+    """The settings never show a key in a log."""
     assert KEY.decode() not in repr(ALL)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("user.id", "'user.id' is no redaction: write NAME=hash, NAME=drop or NAME=mask"),
-        ("user.id=encrypt", "'user.id=encrypt' is no redaction"),
-        ("=mask", "'=mask' is no redaction"),
-        ("a=mask,a=drop", "a has two redactions"),
+        ("user.id", "'user.id' is not a redaction: write NAME=hash, NAME=drop or NAME=mask"),
+        ("user.id=encrypt", "'user.id=encrypt' is not a redaction"),
+        ("=mask", "'=mask' is not a redaction"),
+        ("a=mask,a=drop", "a is redacted twice: keep one of the two"),
     ],
 )
 def test_text_that_is_no_redaction(text: str, message: str) -> None:
-    """A redaction that would do nothing is refused, with what to write."""
+    """A redaction without effect is refused, with the valid forms."""
     with pytest.raises(ConfigError, match=message):
         treatments(text)
 
 
 def test_name_with_an_equals_sign() -> None:
-    """The last equals sign counts."""
+    """The last equals sign separates name and treatment."""
     assert treatments("a=b=drop") == {"a=b": Treatment.DROP}
 
 
 def test_key_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a file the environment has the key; without both there is none."""
+    """Without a file the key comes from the environment; without both there is none."""
     monkeypatch.setenv(KEY_VARIABLE, "from the environment")
     found = read_key(None)
     monkeypatch.delenv(KEY_VARIABLE)
@@ -120,7 +120,7 @@ def test_key_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_key_from_a_file(tmp_path: Path) -> None:
-    """A file's key is all of it but the line break that an editor adds."""
+    """The key is the file without the line break that an editor adds."""
     path = tmp_path / "key"
     path.write_bytes(b" \x00key \n")
 
@@ -128,13 +128,13 @@ def test_key_from_a_file(tmp_path: Path) -> None:
 
 
 def test_key_file_that_is_not_there(tmp_path: Path) -> None:
-    """A file that cannot be read is said by name."""
+    """The error names a file that cannot be read."""
     with pytest.raises(ConfigError, match=r"the redaction key cannot be read: .*nowhere"):
         read_key(tmp_path / "nowhere")
 
 
 def test_key_of_a_pair_is_hashed_as_its_attribute_is_redacted() -> None:
-    """A value that leaves anyway has a plain hash; a redacted one has a hash that needs the key, below any subject."""
+    """A published value has a plain hash; a redacted one has a keyed hash, below any subject."""
     below = Redaction(treatments("order.masked=mask"), KEY)
 
     plain, hidden, hidden_below = ALL.key_hash("kept"), ALL.key_hash("masked"), below.key_hash("masked")
@@ -147,7 +147,7 @@ def test_key_of_a_pair_is_hashed_as_its_attribute_is_redacted() -> None:
 
 
 def test_redacted_value_is_not_compared_without_a_key() -> None:
-    """A hash that anybody could undo by trying must not leave."""
+    """A hash that anybody could reverse by guessing must not be published."""
     keyless = Redaction(treatments("masked=mask"))
 
     assert (None, key_hash) == (keyless.key_hash("masked"), keyless.key_hash("kept"))

@@ -1,4 +1,4 @@
-"""Workers that a test has made are gone when it ends."""
+"""Closes the workers that a test has created when it ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.driven import DRIVEN
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """Closes the stores and producers of workers that a test leaves: a store that is open at exit can crash it."""
+    """Close the stores and producers of workers that a test leaves: an open store can crash the process at exit."""
     yield
     while DRIVEN:
         DRIVEN.pop().crash()

@@ -1,4 +1,4 @@
-"""Faust and a `SessionsWorker` together: what ends them, and that nothing ends silently."""
+"""Faust and a `SessionsWorker` together: what ends them, and that nothing fails silently."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.observe import metrics
 from streams.rules.registry import RuleSets
-from streams.sessions import takeover
+from streams.sessions import recovery
 from streams.sessions.app import SessionsApp, instance_id
 from streams.sessions.worker import Acknowledge, SessionsWorker
 from tests.support.installation import installed
@@ -31,15 +31,15 @@ def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
 
 
 class FullDisk(SessionsWorker):
-    """Fails at its first step, with an error that is not one of ours."""
+    """Fails at its first step, with an error that is not ours."""
 
     def step(self, *, is_last: bool = False) -> list[Acknowledge]:  # noqa: ARG002, called as the worker's
-        """Nothing can be written."""
+        """Fail as a full disk does."""
         raise OSError(28, "No space left on device")
 
 
 class Interrupted(SessionsWorker):
-    """Calls `stop_app` in the middle of a step; `most_at_once` is how many steps ever ran at a time."""
+    """Calls `stop_app` in the middle of a step; `most_at_once` is how many steps ever ran concurrently."""
 
     stop_app: Callable[[], None]
     step_count = most_at_once = 0
@@ -47,7 +47,7 @@ class Interrupted(SessionsWorker):
     _first_goes_on = threading.Event()
 
     def step(self, *, is_last: bool = False) -> list[Acknowledge]:
-        """The first step goes on for a while after it asked for the end."""
+        """Continue the first step for a while after it asked for the stop."""
         self.step_count += 1
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
@@ -60,12 +60,12 @@ class Interrupted(SessionsWorker):
 
 
 def worker(settings: Settings, kind: type[SessionsWorker] = SessionsWorker) -> SessionsWorker:
-    """A worker of the installation."""
-    return kind(settings, RuleSets(), takeover.identify(AdminClient({**settings.client()}), settings))
+    """Create a worker of the installation."""
+    return kind(settings, RuleSets(), recovery.identify(AdminClient({**settings.client()}), settings))
 
 
 def run(settings: Settings, of: SessionsWorker) -> None:
-    """Runs the application to its end."""
+    """Run the application to its end."""
 
     async def main() -> None:
         app = SessionsApp(settings, of)
@@ -77,7 +77,7 @@ def run(settings: Settings, of: SessionsWorker) -> None:
 
 
 def send(settings: Settings, *values: bytes | None) -> None:
-    """Messages on the facts topic."""
+    """Send messages to the facts topic."""
     producer = Producer({**settings.client()})
     for value in values:
         producer.produce(settings.topic("facts"), value, partition=0)
@@ -85,13 +85,13 @@ def send(settings: Settings, *values: bytes | None) -> None:
 
 
 def test_step_that_fails_ends_the_program(settings: Settings) -> None:
-    """Whatever a step raises ends the program: one that takes in and never steps again would be silent."""
+    """Any error in a step ends the program: a worker that processes but never steps would fail silently."""
     with pytest.raises(StateError, match=r"No space left on device.*Action: "):
         run(settings, worker(settings, FullDisk))
 
 
 def test_message_of_a_newer_version_ends_the_program(settings: Settings) -> None:
-    """A flush that cannot be read is never acknowledged and passed over."""
+    """A flush that cannot be read is never acknowledged or skipped."""
     send(settings, facts.encode(facts.Facts(facts.VERSION + 1, "set", [])))
 
     with pytest.raises(StateError, match=r"facts message 0/0 cannot be read: .*Action: upgrade sessions"):
@@ -100,7 +100,7 @@ def test_message_of_a_newer_version_ends_the_program(settings: Settings) -> None
 
 @pytest.mark.parametrize("value", [None, b"", b"no facts"])
 def test_message_that_is_no_facts_is_passed_over(settings: Settings, value: bytes | None) -> None:
-    """What nobody of ours has written holds no flush and ends no program: the message behind it is looked at too."""
+    """A message of another program contains no flush and is skipped; the message after it is processed."""
     passed_over = metrics.FACTS_PASSED_OVER._value.get()
     send(settings, value, facts.encode(facts.Facts(facts.VERSION + 1, "set", [])))
 
@@ -111,7 +111,7 @@ def test_message_that_is_no_facts_is_passed_over(settings: Settings, value: byte
 
 
 def test_end_does_not_cut_off_a_step(settings: Settings) -> None:
-    """Asked to end in the middle of a step: it is finished before the last one begins."""
+    """A stop in the middle of a step lets it finish before the last one starts."""
     interrupted = worker(settings, Interrupted)
     assert isinstance(interrupted, Interrupted)
 
@@ -121,7 +121,7 @@ def test_end_does_not_cut_off_a_step(settings: Settings) -> None:
 
 
 def test_instance_is_the_same_after_a_restart(settings: Settings, tmp_path: Path) -> None:
-    """A worker is known by its host and state directory, so that a restart takes its partitions back at once."""
+    """The member id depends on host and state directory, so a restarted worker gets its partitions back at once."""
     elsewhere = Settings(bootstrap=settings.bootstrap, state_dir=tmp_path / "elsewhere")
 
     assert instance_id(settings) == instance_id(settings) != instance_id(elsewhere)

@@ -1,4 +1,4 @@
-"""What sessions counts over crashes, pushes and resets, against a real broker: one chain of records, nothing twice."""
+"""Counts over crashes, pushes and resets, against a real broker: one chain of records, nothing twice."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.observe import metrics
 from streams.rules import registry
-from streams.sessions.last_checkpoint import recovered
-from streams.sessions.takeover import LogIdentity, store_path
+from streams.sessions.last_checkpoint import checkpoint_from_verdicts
+from streams.sessions.recovery import LogIdentity, store_path
 from tests.support.driven import AUDITED, FAR_MS, FEW, REACH_MS, A, B, C, Driven, chained, compiled, made_again
 from tests.support.installation import installed
 from topics.records import checkpoints
@@ -37,7 +37,7 @@ def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
 @pytest.mark.parametrize("disk", ["a disk", "no disk"])
 @pytest.mark.parametrize("crash_at", range(6))
 def test_the_chain_goes_on_over_a_crash(settings: Settings, crash_at: int, disk: str) -> None:
-    """Wherever a worker is killed, and whatever is left of its store: no record is missing or there twice."""
+    """Wherever a worker is killed, with or without its store, no record is missing or duplicated."""
     driven = Driven(settings)
     told = [(10_000, A), (60_000, B), (95_000, A), (200_000, B), (300_000, A), (FAR_MS, C)]
     for at, (watermark_ms, trace) in enumerate(told):
@@ -49,7 +49,7 @@ def test_the_chain_goes_on_over_a_crash(settings: Settings, crash_at: int, disk:
         names = ("pii.access", "audit.log") if at == 2 else ("pii.access",)
         driven.apply(watermark_ms, driven.entry(watermark_ms // 100, *names, trace=trace))
         if at != 3:
-            # What the fourth message brings is not durable when the worker is killed after it.
+            # The contents of the fourth message are not durable when the worker is killed after it.
             driven.step()
 
     reached = chained(driven.verdicts())
@@ -61,7 +61,7 @@ def test_the_chain_goes_on_over_a_crash(settings: Settings, crash_at: int, disk:
 
 
 def test_a_rule_that_was_pushed_says_from_when_it_judges(settings: Settings) -> None:
-    """Coverage lists it at once, with the moment from which it judges: gap + lateness after all had it."""
+    """Coverage lists it at once, with the time from which it judges: gap + lateness after all sources had it."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.step()
@@ -81,12 +81,12 @@ def test_a_rule_that_was_pushed_says_from_when_it_judges(settings: Settings) -> 
 
 
 def verdicts_total() -> float:
-    """The metric of broken traces."""
+    """Return the metric of broken traces."""
     return metrics.REGISTRY.get_sample_value("betrace_verdicts_total", {"rule": "audited", "verdict": "broken"}) or 0
 
 
 def test_what_is_read_again_is_a_generation_of_its_own(settings: Settings) -> None:
-    """After an offsets reset the same verdicts come again as another generation, and metrics count them once."""
+    """After a reset of the offsets the verdicts are repeated as another generation, and metrics count them once."""
     driven = Driven(settings)
     before = verdicts_total()
     driven.apply(10_000, driven.entry(100, "pii.access"))
@@ -115,7 +115,7 @@ def test_what_is_read_again_is_a_generation_of_its_own(settings: Settings) -> No
 
 
 def test_a_worker_that_takes_over_counts_no_metric_twice(settings: Settings) -> None:
-    """How far the earlier reading came is remembered where its coverage ends."""
+    """The progress of the earlier reading is stored with the end of its coverage."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.apply(FAR_MS)
@@ -135,7 +135,7 @@ def test_a_worker_that_takes_over_counts_no_metric_twice(settings: Settings) -> 
 
 
 def test_the_chain_goes_on_over_another_facts_log(settings: Settings) -> None:
-    """When the facts topic was made again counts go on as another generation, of which little is claimed."""
+    """When the facts topic is recreated, counts continue as another generation, which claims little."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.apply(FAR_MS)
@@ -171,7 +171,7 @@ GARBAGE = (
 
 
 def write(settings: Settings, topic: str, *records: tuple[bytes | None, bytes]) -> None:
-    """Somebody writes to partition 0 of one of our own topics."""
+    """Write to partition 0 of one of our topics, as another program would."""
     producer = Producer({**settings.client()})
     for key, value in records:
         producer.produce(settings.topic(topic), value, key, 0)
@@ -180,7 +180,7 @@ def write(settings: Settings, topic: str, *records: tuple[bytes | None, bytes]) 
 
 @pytest.mark.parametrize("disk", ["a disk", "no disk"])
 def test_what_is_no_checkpoint_is_passed_over(settings: Settings, disk: str) -> None:
-    """The last one before it still is the last: nothing is missing, nothing there twice, and a warning says so."""
+    """The last checkpoint before it counts: nothing is missing or duplicated, and a warning is logged."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.apply(60_000, driven.entry(600, "pii.access", trace=B))
@@ -202,7 +202,7 @@ def test_what_is_no_checkpoint_is_passed_over(settings: Settings, disk: str) -> 
 
 
 def test_a_checkpoint_of_another_version_is_not_passed_over(settings: Settings) -> None:
-    """That version may have published what the checkpoints before do not know of."""
+    """That version may have published what earlier checkpoints do not know of."""
     write(settings, "checkpoints", (b"0", checkpoints.encode(Checkpoint(checkpoints.VERSION + 1, "", 0, 0, b"", b""))))
     driven = Driven(settings)
 
@@ -211,7 +211,7 @@ def test_a_checkpoint_of_another_version_is_not_passed_over(settings: Settings) 
 
 
 def test_the_chain_goes_on_without_a_checkpoint(settings: Settings) -> None:
-    """When the positions were deleted counts go on as another generation, after the last of their records."""
+    """When the checkpoints are deleted, counts continue as another generation, after the last of their records."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.apply(60_000, driven.entry(600, "pii.access", trace=B))
@@ -245,7 +245,7 @@ def test_the_chain_goes_on_without_a_checkpoint(settings: Settings) -> None:
 
 
 def test_counts_after_the_last_coverage_are_read_back(settings: Settings) -> None:
-    """A worker that was killed within a minute has left counts that no coverage record knows."""
+    """A worker that was killed within a minute has left counts that no coverage record has."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.step()
@@ -255,7 +255,7 @@ def test_counts_after_the_last_coverage_are_read_back(settings: Settings) -> Non
     others = [encode(replace(record, origin="elsewhere", generation=7)) for record in records]
     write(settings, "verdicts", *((None, value) for value in [*others, b"garbage"]))
 
-    found = recovered(settings, 0, lambda: False)
+    found = checkpoint_from_verdicts(settings, 0, lambda: False)
 
     assert isinstance(records[-1], VerdictCounts)
     assert found is not None
@@ -266,11 +266,11 @@ def test_counts_after_the_last_coverage_are_read_back(settings: Settings) -> Non
         found.counted.added,
     )
     assert (0, 1) == (found.generation, found.counted.withheld + found.counted.signals)
-    assert recovered(settings, 1, lambda: False) is None
+    assert checkpoint_from_verdicts(settings, 1, lambda: False) is None
 
 
 def test_windows_that_went_with_the_facts_are_said(settings: Settings) -> None:
-    """Their traces never get a verdict: a start says how many there were."""
+    """The traces of lost windows never get a verdict; the start logs how many there were."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.apply(11_000)

@@ -14,7 +14,7 @@ KEY = CountsKey(0, "r", "f", "live", 60_000)
 def add(
     tally: VerdictTally, verdict: str, previous: str | None = None, excepted: int = 0, key: CountsKey = KEY
 ) -> None:
-    """Adds a verdict with the hashes it has."""
+    """Add a verdict with its hashes."""
     is_about = verdict != "not_applicable"
     tally.add(
         key,
@@ -27,12 +27,12 @@ def add(
 
 
 def taken(tally: VerdictTally, clock_ms: int = 70_000) -> list[VerdictCounts]:
-    """The records of a step."""
+    """Take the records of a step."""
     return [record for record, _ in tally.take(clock_ms)]
 
 
 def test_an_amended_verdict_takes_its_old_one_back() -> None:
-    """Both are counted, nothing is netted, each has a hash; a verdict that stays says nothing more."""
+    """Both are counted and hashed, without netting; an unchanged verdict adds nothing."""
     tally = VerdictTally(3)
     add(tally, "broken")
     add(tally, "held", "broken")
@@ -59,7 +59,7 @@ def test_an_amended_verdict_takes_its_old_one_back() -> None:
 
 
 def test_an_exception_that_no_longer_takes_a_trace_out() -> None:
-    """It is taken back, as the verdict is, and has no hash of its own."""
+    """It is retracted like a verdict, and has no hash of its own."""
     tally = VerdictTally(0)
 
     add(tally, "held", "not_applicable", excepted=-1)
@@ -71,7 +71,7 @@ def test_an_exception_that_no_longer_takes_a_trace_out() -> None:
 
 
 def test_what_is_not_the_same_thing_is_counted_apart() -> None:
-    """Each minute in which chains began, each mode, and each reading has a record of its own."""
+    """Each minute in which chains began, each mode and each generation has its own record."""
     tally = VerdictTally(0)
     keys = [KEY, KEY._replace(minute_ms=120_000), KEY._replace(mode="shadow"), KEY._replace(generation=1)]
     for key in keys:
@@ -85,7 +85,7 @@ def test_what_is_not_the_same_thing_is_counted_apart() -> None:
 
 
 def test_many_leaves_are_several_records() -> None:
-    """No record has more hashes than its limit, each has those of what it counts, and each verdict counts once."""
+    """No record exceeds the limit of hashes, each has those of what it counts, and each verdict counts once."""
     tally = VerdictTally(0)
     for at in range(2 * LEAVES_LIMIT + 1):
         add(tally, "held", "broken" if at % 2 else None)
@@ -101,7 +101,7 @@ def test_many_leaves_are_several_records() -> None:
 
 
 def test_records_are_a_chain_over_a_take_over() -> None:
-    """Each names the hash of the one before, also when another worker goes on from what was remembered."""
+    """Each record has the hash of the previous one, also when another worker continues from the stored state."""
     tally = VerdictTally(0)
     add(tally, "broken")
     add(tally, "held", key=KEY._replace(rule="s"))
@@ -127,7 +127,7 @@ def test_records_are_a_chain_over_a_take_over() -> None:
 
 
 def test_what_ends_with_an_earlier_reading_comes_first() -> None:
-    """Its clock stands where it had come; then comes what the new reading says."""
+    """Its records have the clock it had reached; those of the new reading follow."""
     tally = VerdictTally(0)
     add(tally, "held", key=KEY._replace(generation=1, minute_ms=0))
     add(tally, "undetermined")

@@ -1,4 +1,4 @@
-"""What sessions says of its verdicts and of its input."""
+"""The coverage records of sessions."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from topics.records.verdicts import SERVICES_LIMIT, Counted, JudgingRule, judgin
 
 
 def judging(clock_ms: int, generation: int = 0, settled_ms: int | None = None, *rules: JudgingRule) -> Judging:
-    """How far a partition has judged."""
+    """Return how far a partition has judged."""
     settled_ms = clock_ms if settled_ms is None else settled_ms
     return Judging(generation, clock_ms, settled_ms, settled_ms, rules, Counted())
 
 
 def message(*sections: Section, rules: str = "s") -> Facts:
-    """A facts message."""
+    """Create a facts message."""
     return Facts(VERSION, rules, [*sections])
 
 
@@ -31,7 +31,7 @@ def section(
     lost: tuple[tuple[int, int], ...] = (),
     dead: tuple[tuple[int, int], ...] | None = (),
 ) -> Section:
-    """Of a source partition, with an entry and a touch of a trace each; `dead` are its dead letters."""
+    """Create a section with an entry and a touch of a trace each; `dead` are its dead letters."""
     entry = Entry(f"{begin:016}".encode(), begin, begin, 5, 1, root_seen=False, facts=[])
     touch = Touch(f"{end:016}".encode(), 5, 1)
     letters = None if dead is None else [*dead]
@@ -62,7 +62,7 @@ def test_a_record_has_what_was_applied() -> None:
 
 
 def test_services_of_a_record() -> None:
-    """A record names the services of the messages since the one before it: each once, sorted, so many at most."""
+    """A record has the services of the messages since the previous one: unique, sorted, limited in number."""
     tally = CoverageTally(0, begin_offset=0)
     for offset, names in enumerate((["shop", "cart"], ["cart", "iam"])):
         tally.apply(offset, msgspec.structs.replace(message(section(offset, offset + 1)), services=names), 0)
@@ -81,12 +81,12 @@ def test_services_of_a_record() -> None:
 
 
 def test_records_follow_one_another_after_a_take_over() -> None:
-    """A worker that has only the last record's end, and reads older facts again, goes on without a gap or a double."""
+    """A worker that has only the end of the last record, and reads older facts again, leaves no gap and no overlap."""
     first = CoverageTally(0, begin_offset=0)
     first.apply(0, message(section(0, 5)), windows_judged=1)
     records = [first.take(judging(60_000), 1)]
     first.apply(1, message(section(5, 9)), windows_judged=4)
-    remembered = msgspec.msgpack.decode(msgspec.msgpack.encode(first.so_far), type=Covered)
+    remembered = msgspec.msgpack.decode(msgspec.msgpack.encode(first.current), type=Covered)
 
     second = CoverageTally(0, begin_offset=0, covered=remembered)
     second.apply(0, message(section(0, 5)), windows_judged=0)
@@ -102,12 +102,12 @@ def test_records_follow_one_another_after_a_take_over() -> None:
 
 
 def dead_letters(tally: CoverageTally) -> list[int | None]:
-    """What the tally's next record counts of each source partition."""
+    """Return what the next record counts of each source partition."""
     return [source.dead_letters for source in tally.take(judging(60_000), 9).sources]
 
 
 def test_a_dead_letter_counts_once() -> None:
-    """However ingest was killed and flushed again what it had read, each record that could not be read counts once."""
+    """However often ingest was killed and flushed again, each unreadable record counts once."""
     flushes = [
         [section(0, 5, dead=((1, 3),)), section(5, 9, dead=((5, 6),))],
         [section(0, 5, dead=((1, 3),)), section(0, 9, dead=((1, 3), (5, 6)))],
@@ -122,7 +122,7 @@ def test_a_dead_letter_counts_once() -> None:
 
 
 def test_a_dead_letter_counts_in_one_record() -> None:
-    """One that the last record has already is not in the next, whoever writes that."""
+    """One that the last record has is not in the next, whichever worker writes it."""
     tally = CoverageTally(0, begin_offset=0)
     tally.apply(0, message(section(0, 5, dead=((1, 3),))), windows_judged=0)
     assert [2] == dead_letters(tally)
@@ -133,7 +133,7 @@ def test_a_dead_letter_counts_in_one_record() -> None:
 
 
 def test_dead_letters_that_are_not_told_are_not_known() -> None:
-    """Facts of an older format say nothing of them; where such facts bring no record, nothing is unknown."""
+    """Facts of an older format do not have them; if such facts contain no record, nothing is unknown."""
     tally = CoverageTally(0, begin_offset=0)
     tally.apply(0, message(section(0, 5, dead=((1, 3),)), section(0, 5, dead=None)), windows_judged=0)
     assert [2] == dead_letters(tally)
@@ -144,7 +144,7 @@ def test_dead_letters_that_are_not_told_are_not_known() -> None:
 
 
 def test_a_new_epoch_begins_where_it_begins() -> None:
-    """A topic that was made again has offsets of its own, in the same record if need be."""
+    """A recreated topic has its own offsets, in the same record if necessary."""
     tally = CoverageTally(0, begin_offset=0)
 
     tally.apply(0, message(section(50, 60), section(0, 3, epoch=2)), windows_judged=0)
@@ -155,7 +155,7 @@ def test_a_new_epoch_begins_where_it_begins() -> None:
 
 
 def test_an_ingest_that_was_replaced_says_nothing() -> None:
-    """What an ingest of an older epoch still writes is not applied, so it is not covered either."""
+    """Sections of an older epoch are not applied, so they are not covered either."""
     tally = CoverageTally(0, begin_offset=0)
     tally.apply(0, message(section(0, 5, epoch=2)), windows_judged=0)
     tally.take(judging(1), 1)
@@ -166,7 +166,7 @@ def test_an_ingest_that_was_replaced_says_nothing() -> None:
 
 
 def test_a_record_is_due_each_minute_of_record_time() -> None:
-    """The first as soon as the clock is known, then one a minute."""
+    """The first is due as soon as the clock is known, then one a minute."""
     tally = CoverageTally(0, begin_offset=0)
 
     assert not tally.is_due(None, 0)
@@ -177,7 +177,7 @@ def test_a_record_is_due_each_minute_of_record_time() -> None:
 
 
 def test_a_record_is_due_when_other_rules_judge() -> None:
-    """What is judged with two rule sets ends with the step in which the second came."""
+    """A record with two rule sets ends with the step in which the second appeared."""
     tally = CoverageTally(0, begin_offset=0)
     tally.apply(0, message(rules="s"), windows_judged=0)
     tally.take(judging(1_000), 1)
@@ -191,7 +191,7 @@ def test_a_record_is_due_when_other_rules_judge() -> None:
 
 
 def test_rules_are_listed_once_an_hour_and_when_they_change() -> None:
-    """Records between name the list by its hash; a worker that takes over lists them once more."""
+    """Records in between have the hash of the list; a worker that takes over lists them once more."""
     one, other = JudgingRule("r", "f", "live", 5), JudgingRule("r", "g", "live", 9)
     tally = CoverageTally(0, begin_offset=0)
 
@@ -207,7 +207,7 @@ def test_rules_are_listed_once_an_hour_and_when_they_change() -> None:
 
 
 def test_a_reading_that_began_again_says_from_where() -> None:
-    """Its first record goes on in the facts, begins anew in time, and has all from the latest of its sources on."""
+    """Its first record continues in the facts, starts over in time, and is complete from a source's latest start."""
     tally = CoverageTally(0, begin_offset=0)
     tally.apply(0, message(section(0, 5)), windows_judged=1)
     tally.take(judging(900_000), 1)
@@ -238,7 +238,7 @@ def test_a_reading_that_began_again_says_from_where() -> None:
 
 
 def replayed(begin: int, end: int, *, start_ms: int, partition: int = 0) -> Section:
-    """Of a source partition that is read again."""
+    """Create a section of a source partition that is read again."""
     return Section("spans", partition, 1, 77, start_ms, 2, begin, end, None, [], b"", [], [])
 
 
@@ -255,7 +255,7 @@ rules:
 
 
 def test_a_rule_judges_from_its_moment() -> None:
-    """Rules that judge are listed with when they began to; one whose mode changed just now is not."""
+    """Rules are listed with the time from which they judge; one whose mode has just changed is not listed."""
     live, shadow = (compiled(RULES % mode) for mode in ("live", "shadow"))
     prints = {rule.id: rule.fingerprint for rule in live.rules}
 
@@ -269,6 +269,6 @@ def test_a_rule_judges_from_its_moment() -> None:
 
 
 def compiled(text: str) -> RuleSet:
-    """The rules in a text."""
+    """Compile the rules in a text."""
     rules, _ = compile_texts({"rules.yaml": text})
     return rules

@@ -1,4 +1,4 @@
-"""What Faust's client gets of the security settings; a token server is a real one."""
+"""The security settings as Faust's client gets them; the token server is a real one."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def server() -> Iterator[TokenServer]:
 
 
 def bearer(url: str, password: str = SECRET) -> Security:
-    """A client that gets tokens."""
+    """Create a client that fetches tokens."""
     return Security(Protocol.SASL_PLAINTEXT, Mechanism.OAUTHBEARER, "u", password, url)
 
 
 def test_open_cluster_needs_none() -> None:
-    """Where the brokers ask for nothing, Faust gets nothing."""
+    """For brokers without authentication, Faust gets no credentials."""
     assert credentials(Security()) is None
 
 
 @pytest.mark.parametrize("mechanism", [Mechanism.PLAIN, Mechanism.SCRAM_SHA_256, Mechanism.SCRAM_SHA_512])
 def test_user_and_password(mechanism: Mechanism) -> None:
-    """A user of SASL over TLS is the same for Faust."""
+    """A user of SASL over TLS is passed on to Faust."""
     made = credentials(Security(Protocol.SASL_SSL, mechanism, "u", "p"))
 
     assert isinstance(made, faust.SASLCredentials)
@@ -50,12 +50,12 @@ def test_user_and_password(mechanism: Mechanism) -> None:
 
 
 def test_tls_without_sasl() -> None:
-    """A cluster that is only encrypted."""
+    """A cluster may be encrypted without authentication."""
     assert isinstance(credentials(Security(Protocol.SSL)), faust.SSLCredentials)
 
 
 def test_file_that_is_no_certificate(tmp_path: Path) -> None:
-    """A file that holds something else is an error of the operator."""
+    """A file that is not a certificate is an error of the operator."""
     (tmp_path / "ca.pem").write_text("nothing")
 
     with pytest.raises(ConfigError, match="a certificate or key cannot be used"):
@@ -63,7 +63,7 @@ def test_file_that_is_no_certificate(tmp_path: Path) -> None:
 
 
 def test_token_is_kept_while_it_is_valid(server: TokenServer) -> None:
-    """A token is asked for once with id and secret, and again when it is about to end."""
+    """A token is fetched once with id and secret, and again before it expires."""
     given = credentials(bearer(server.url))
     assert isinstance(given, faust.OAuthCredentials)
     provider = given.oauth_cb
@@ -80,6 +80,6 @@ def test_token_is_kept_while_it_is_valid(server: TokenServer) -> None:
 
 
 def test_refused_token_shows_no_secret(server: TokenServer) -> None:
-    """A server that refuses is named, the secret is not."""
-    with pytest.raises(NotDoneError, match=r"^http://127\.0\.0\.1:\d+/token gives no token: ClientResponseError$"):
+    """The error names the server that refused, not the secret."""
+    with pytest.raises(NotDoneError, match=r"^http://127\.0\.0\.1:\d+/token returned no token: ClientResponseError$"):
         asyncio.run(Tokens(bearer(server.url, "wrong"), None).token())

@@ -1,6 +1,6 @@
 """Checkpoints and facts that were deleted while no worker ran, against a real broker.
 
-Nothing counts twice, what is lost is said, and verification tells it from forgery.
+Nothing counts twice, losses are reported, and verification distinguishes them from forgery.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from streams.config.settings import Settings
 from streams.evidence.ledger.cover import Continuity
 from streams.observe import metrics
 from streams.rules import registry
-from streams.sessions.takeover import store_path
+from streams.sessions.recovery import store_path
 from tests.support.driven import AUDITED, FAR_MS, REACH_MS, A, B, C, Driven, chained, compiled, made_again
 from tests.support.installation import installed
 from topics.records.verdicts import NO_VERDICTS, Coverage, VerdictCounts, VerdictSums, encode
@@ -41,7 +41,7 @@ def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def stopped(settings: Settings) -> Driven:
-    """A worker that has judged A, and stopped in order while B, whose audit log was there, and C are open."""
+    """A worker that judged A and stopped regularly while B, which already has its audit log, and C are open."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.step()
@@ -55,7 +55,7 @@ def stopped(settings: Settings) -> Driven:
 
 
 def go_on(stopped: Driven) -> tuple[Driven, list[EventDict]]:
-    """Another worker closes what is open, and judges D, which begins long after; what it warned of."""
+    """Let another worker close what is open, and judge D, which begins long after; return its warnings."""
     driven = stopped.again()
     with capture_logs() as logged:
         driven.apply(FAR_MS + 1_000, driven.entry(FAR_MS // 100 + 1, "pii.access", trace=B))
@@ -70,14 +70,14 @@ def go_on(stopped: Driven) -> tuple[Driven, list[EventDict]]:
 
 
 def cut(settings: Settings, below: int) -> None:
-    """The first facts messages are deleted."""
+    """Delete the first facts messages."""
     client = AdminClient({**settings.client()})
     for answer in client.delete_records([TopicPartition(settings.topic("facts"), 0, below)]).values():
         answer.result()
 
 
 def gaps(driven: Driven) -> Iterator[str]:
-    """What verification finds missing between the coverage records."""
+    """Return what verification finds missing between the coverage records."""
     continuity = Continuity()
     for record in driven.verdicts():
         if isinstance(record, Coverage):
@@ -85,7 +85,7 @@ def gaps(driven: Driven) -> Iterator[str]:
 
 
 def sums(driven: Driven) -> dict[int, tuple[VerdictSums, VerdictSums]]:
-    """Verdicts added and taken back, by generation; the chain is whole."""
+    """Return verdicts added and retracted, by generation, after checking the chain."""
     records = driven.verdicts()
     chained(records)
     found: dict[int, tuple[VerdictSums, VerdictSums]] = {}
@@ -98,7 +98,7 @@ def sums(driven: Driven) -> dict[int, tuple[VerdictSums, VerdictSums]]:
 
 @pytest.mark.parametrize("is_cut", [False, True], ids=["whole log", "cut log"])
 def test_a_store_makes_good_for_the_checkpoint(stopped: Driven, settings: Settings, is_cut: bool) -> None:  # noqa: FBT001
-    """With all that was published it goes on as if nothing had been deleted: one warning, no gap, nothing again."""
+    """With everything published in the store, the worker resumes: one warning, no gap, no duplicates."""
     made_again(settings, "checkpoints")
     if is_cut:
         cut(settings, 2)
@@ -106,7 +106,9 @@ def test_a_store_makes_good_for_the_checkpoint(stopped: Driven, settings: Settin
 
     driven, warned = go_on(stopped)
 
-    assert ["its store has all"] == [each["event"].partition(": ")[2][:17] for each in warned], warned
+    assert ["resuming from its store"] == [each["event"].partition(": ")[2].partition(", ")[0] for each in warned], (
+        warned
+    )
     assert {0: (VerdictSums(held=1, broken=3), NO_VERDICTS)} == sums(driven)
     assert [] == [*gaps(driven)]
     assert sorted([A.hex(), C.hex(), D.hex()]) == sorted(trace for trace, _, _ in driven.signals())
@@ -114,7 +116,7 @@ def test_a_store_makes_good_for_the_checkpoint(stopped: Driven, settings: Settin
 
 
 def test_a_store_that_lacks_a_step_is_not_trusted(settings: Settings) -> None:
-    """What was published and not stored would be counted once more: all is read again, as another reading."""
+    """What was published and not stored would be counted again, so everything is read as a new generation."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.step()
@@ -137,7 +139,7 @@ def test_a_store_that_lacks_a_step_is_not_trusted(settings: Settings) -> None:
 
 
 def test_a_verdict_that_somebody_appended_is_not_taken_over(stopped: Driven, settings: Settings) -> None:
-    """One that follows the chain, to take a broken trace back: it is another reading that goes on, for all to see."""
+    """A forged record that retracts a verdict starts another generation, for all to see."""
     [*_, last] = [record for record in stopped.verdicts() if isinstance(record, VerdictCounts)]
     reached = chained(stopped.verdicts())
     forged = replace(last, seq=reached.seq, prev=reached.head, added=NO_VERDICTS, leaves=b"", taken_back=last.added)
@@ -154,7 +156,7 @@ def test_a_verdict_that_somebody_appended_is_not_taken_over(stopped: Driven, set
 
 
 def test_without_checkpoint_store_and_first_facts_reading_begins_midway(stopped: Driven, settings: Settings) -> None:
-    """It starts, says so once, and judges nothing that could have begun before: B, of which a half is gone, is not."""
+    """The worker starts, warns once, and judges nothing that could have begun before: B, half of which is gone."""
     made_again(settings, "checkpoints")
     cut(settings, 3)
     shutil.rmtree(store_path(settings, 0))
@@ -174,7 +176,7 @@ def test_without_checkpoint_store_and_first_facts_reading_begins_midway(stopped:
 
 
 def test_facts_that_a_checkpoint_needs_were_deleted(stopped: Driven, settings: Settings) -> None:
-    """A start says how many windows went with them; no trace of them has a verdict that half of it would give."""
+    """The start logs how many windows were lost; none of their traces gets a verdict from half of its facts."""
     cut(settings, 4)
     shutil.rmtree(store_path(settings, 0))
     before = metrics.WINDOWS_LOST._value.get()
@@ -192,7 +194,7 @@ def test_facts_that_a_checkpoint_needs_were_deleted(stopped: Driven, settings: S
 
 @pytest.mark.parametrize("is_with_positions", [False, True], ids=["facts", "facts and positions"])
 def test_input_that_went_with_unread_facts_is_lost(settings: Settings, is_with_positions: bool) -> None:  # noqa: FBT001
-    """Ingest goes on behind it: the coverage has a lost range, and a trace half of which is in it has no verdict."""
+    """Ingest continues after it: coverage has a lost range, and a trace half in that range gets no verdict."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.apply(FAR_MS)

@@ -1,4 +1,4 @@
-"""What becomes of windows that take more disk than they may, against a real broker."""
+"""Windows that exceed the disk limit, against a real broker."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.rules import registry
-from streams.sessions.takeover import store_path
-from streams.sessions.work import Work
+from streams.sessions.recovery import store_path
+from streams.sessions.task import PartitionTask
 from tests.support.driven import AUDITED, FAR_MS, A, B, Driven, compiled
 from tests.support.installation import installed
 from topics.records.verdicts import Coverage, VerdictCounts
@@ -31,14 +31,14 @@ def settings(kafka: str, fresh_prefix: str, tmp_path: Path, monkeypatch: pytest.
     return found
 
 
-def fail(_work: Work, _works: int) -> None:
-    """The second half of a step, on a disk that refuses."""
+def fail(_work: PartitionTask, _works: int) -> None:
+    """Fail the second half of a step, as a disk that refuses."""
     raise StateError("the disk is full", action="none")
 
 
 @pytest.mark.parametrize("crash", [None, "published", "rebuilt"])
 def test_windows_close_as_cut(settings: Settings, monkeypatch: pytest.MonkeyPatch, crash: str | None) -> None:
-    """What takes too much disk is closed as cut, once, wherever a worker is killed on the way."""
+    """Windows beyond the limit close as incomplete, once, wherever a worker is killed."""
     driven = Driven(settings)
     driven.apply(10_100, driven.entry(100, "pii.access"))
     driven.step()
@@ -47,7 +47,7 @@ def test_windows_close_as_cut(settings: Settings, monkeypatch: pytest.MonkeyPatc
         driven.step()
     else:
         with monkeypatch.context() as broken:
-            broken.setattr(Work, "keep", fail)
+            broken.setattr(PartitionTask, "flush_state", fail)
             with pytest.raises(StateError):
                 driven.step()
         driven.crash()
@@ -65,9 +65,9 @@ def test_windows_close_as_cut(settings: Settings, monkeypatch: pytest.MonkeyPatc
 
 
 def test_nothing_is_judged_for_a_while(settings: Settings) -> None:
-    """A trace that comes afterwards may have been there before: it is not judged, and coverage says from when some are.
+    """A later trace may have existed before, so it is not judged, and coverage has the time from which some are.
 
-    It is judged again when gap and lateness have passed.
+    Traces are judged again when gap and lateness have passed.
     """
     driven = Driven(settings)
     driven.apply(10_100, driven.entry(100, "pii.access"))

@@ -1,4 +1,4 @@
-"""Two workers that both believe a facts partition theirs, crashes during a rebuild, disks that come back."""
+"""Two workers that both claim a facts partition, crashes during a rebuild, disks that return."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.config.settings import Settings
 from streams.rules import registry
-from streams.sessions import takeover, work
+from streams.sessions import recovery, task
 from streams.sessions import worker as sessions
 from streams.sessions.last_checkpoint import last_checkpoint
 from streams.sessions.publish import FencedError, Publisher
@@ -35,28 +35,28 @@ def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
 
 
 def worker(settings: Settings, disk: str) -> Driven:
-    """A worker with this disk, whatever is on it."""
+    """Create a worker with this disk, whatever is on it."""
     return Driven(dataclasses.replace(settings, state_dir=settings.state_dir / disk))
 
 
 def own_checkpoint(settings: Settings) -> Checkpoint:
-    """The checkpoint on the topic."""
-    identity = takeover.identify(AdminClient({**settings.client()}), settings)
-    found = takeover.of_log(last_checkpoint(settings, 0, lambda: False), identity.topic_id)
+    """Return the checkpoint on the topic."""
+    identity = recovery.identify(AdminClient({**settings.client()}), settings)
+    found = recovery.of_log(last_checkpoint(settings, 0, lambda: False), identity.topic_id)
     assert found is not None
     return found
 
 
 def chains(driven: Driven) -> dict[bytes, bytes]:
-    """All that the worker remembers of traces, as it is now."""
-    of = driven.worker._at_work[0].partition.sessions.chains
+    """Return all chains of the worker."""
+    of = driven.worker._tasks[0].partition.sessions.chains
     return {trace_id: msgspec.msgpack.encode(of.get(trace_id)) for trace_id in of}
 
 
 def test_worker_that_lost_its_partition_publishes_nothing(settings: Settings) -> None:
-    """What it had sent and not committed is on no topic; what it does later is refused, and it gives the partition up.
+    """What it had sent but not committed is on no topic; what it does later is refused, and it closes the task.
 
-    It is the paused worker that wakes up: nobody told it that its partition moved.
+    The worker was suspended and wakes up without having learned that its partition moved.
     """
     paused = worker(settings, HERE)
     paused.apply(10_000, paused.entry(100, "pii.access"))
@@ -69,12 +69,12 @@ def test_worker_that_lost_its_partition_publishes_nothing(settings: Settings) ->
     paused.step()
 
     assert [(A.hex(), "broken", 1)] == other.signals()
-    assert {} == paused.worker._at_work
+    assert {} == paused.worker._tasks
     assert [0] == paused.acknowledged
 
 
 def test_publisher_that_was_fenced_says_so_at_every_call(settings: Settings) -> None:
-    """Whether it is noticed while records are sent or when they are committed, another worker has the partition."""
+    """Fencing is detected when records are sent as well as when they are committed."""
     topic = settings.topic("signals")
     fenced = Publisher(settings, 0, lambda: False)
     fenced.send(topic, 0, b"key", b"value")
@@ -88,7 +88,7 @@ def test_publisher_that_was_fenced_says_so_at_every_call(settings: Settings) -> 
 
 
 def test_worker_that_lost_its_partition_does_not_take_it_back(settings: Settings) -> None:
-    """Facts that Faust had fetched for it before it was paused do not make it fence the new owner."""
+    """Facts that Faust had fetched before the suspension do not make it fence the new owner."""
     paused = worker(settings, HERE)
     paused.apply(10_000, paused.entry(100, "pii.access"))
     other = worker(settings, THERE)
@@ -101,12 +101,12 @@ def test_worker_that_lost_its_partition_does_not_take_it_back(settings: Settings
 
     other.step()
 
-    assert {0} == other.worker._at_work.keys()
+    assert {0} == other.worker._tasks.keys()
     assert [(A.hex(), "broken", 1)] == other.signals()
 
 
 def test_published_offset_never_goes_back(settings: Settings) -> None:
-    """A worker that dies while it builds the windows again leaves the checkpoint as it was."""
+    """A worker that dies during a rebuild leaves the checkpoint unchanged."""
     first = worker(settings, HERE)
     first.apply(10_000, first.entry(100, "pii.access"))
     first.apply(50_000, first.entry(480, "pii.access", trace=B))
@@ -129,7 +129,7 @@ def test_published_offset_never_goes_back(settings: Settings) -> None:
 
 
 def test_disk_of_an_earlier_time_is_caught_up_with(settings: Settings) -> None:
-    """A partition that left and came back finds its old store: it goes on as the worker in between left it."""
+    """A partition that returns to a worker finds its old store, and continues after the worker in between."""
     first = worker(settings, HERE)
     first.apply(10_000, first.entry(100, "pii.access"))
     first.release(0)
@@ -152,8 +152,8 @@ def test_disk_of_an_earlier_time_is_caught_up_with(settings: Settings) -> None:
 
 
 def test_disk_that_is_too_old_is_thrown_away(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A partition comes back when the facts that its old store needs are gone: the windows are built from the rest."""
-    monkeypatch.setattr(sessions, "CUT_S", 0.0)
+    """If the facts that the old store requires are gone, the windows are rebuilt from the rest."""
+    monkeypatch.setattr(sessions, "TRIM_INTERVAL_S", 0.0)
     first = worker(settings, HERE)
     first.apply(10_000, first.entry(100, "pii.access"))
     first.release(0)
@@ -174,8 +174,8 @@ def test_disk_that_is_too_old_is_thrown_away(settings: Settings, monkeypatch: py
 
 
 def test_facts_that_nobody_needs_are_deleted(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The log is cut below the checkpoint; a worker without a disk builds the same windows from what is left."""
-    monkeypatch.setattr(sessions, "CUT_S", 0.0)
+    """The log is trimmed below the checkpoint; a worker without a disk rebuilds the same windows from the rest."""
+    monkeypatch.setattr(sessions, "TRIM_INTERVAL_S", 0.0)
     first = worker(settings, HERE)
     first.apply(10_000, first.entry(100, "pii.access"))
     first.apply(2_000_000)
@@ -195,8 +195,8 @@ def test_facts_that_nobody_needs_are_deleted(settings: Settings, monkeypatch: py
 
 
 def test_rebuild_remembers_where_the_next_one_can_begin(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What nobody needed any more by the end of a rebuild is not read by the next one."""
-    monkeypatch.setattr(work, "ROW_EVERY", 1)
+    """The next rebuild skips what nothing required any more at the end of this one."""
+    monkeypatch.setattr(task, "RESUME_POINT_EVERY", 1)
     first = worker(settings, HERE)
     first.apply(10_000, first.entry(100, "pii.access"))
     first.apply(2_000_000)
@@ -214,7 +214,7 @@ def test_rebuild_remembers_where_the_next_one_can_begin(settings: Settings, monk
 
 
 def await_cut(settings: Settings, driven: Driven, *, to_offset: int) -> None:
-    """Steps until the facts log begins at `to_offset`: the brokers answer in a thread of their own."""
+    """Step until the facts log starts at `to_offset`; the brokers answer in another thread."""
     client = AdminClient({**settings.client()})
     at = TopicPartition(settings.topic("facts"), 0)
     for _ in range(1_000):

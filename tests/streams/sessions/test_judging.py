@@ -1,4 +1,4 @@
-"""From when rules judge, as a worker shows it: in its checkpoint, its metrics and its probe."""
+"""From when rules judge, as a worker reports it: in its checkpoint, its metrics and its probe."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
 
 
 def sample(name: str, **labels: str) -> float | None:
-    """A sample of a metric as a scrape gets it."""
+    """Return a sample of a metric as a scrape gets it."""
     return metrics.REGISTRY.get_sample_value(f"betrace_{name}", labels)
 
 
 def counts() -> list[float | None]:
-    """How many rules judge now, later, and wait."""
+    """Return how many rules judge now, judge later, and wait."""
     return [sample("rules_judging", state=state) for state in metrics.WHEN_JUDGING]
 
 
 def test_rule_that_was_pushed_judges_from_a_moment_on(settings: Settings) -> None:
-    """At once the moment is said; when the clock has passed it the rule judges now."""
+    """The time is reported at once; when the clock has passed it, the rule judges now."""
     driven = Driven(settings)
     driven.apply(10_000)
     driven.step()
@@ -65,7 +65,7 @@ def test_rule_that_was_pushed_judges_from_a_moment_on(settings: Settings) -> Non
 
 
 def test_nothing_is_shown_of_partitions_that_are_gone(settings: Settings) -> None:
-    """What another worker has it shows itself."""
+    """A partition that moved to another worker is reported by that worker only."""
     driven = Driven(settings)
     driven.apply(10_000)
     driven.step()

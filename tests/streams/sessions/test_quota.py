@@ -1,4 +1,4 @@
-"""The cap on new signals of a rule in an hour, with findings as values."""
+"""The hourly limit of new signals of a rule, with findings as values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from topics.signals.finding import HOUR_MS, Finding
 
 
 def finding(number: int, *, rule: str = "a", hours: int = 0) -> Finding:
-    """The finding of a trace, closed some hours later than the first."""
+    """Create the finding of a trace, closed some hours after the first."""
     return replace(
         FINDING,
         rule=replace(FINDING.rule, id=rule),
@@ -24,7 +24,7 @@ def finding(number: int, *, rule: str = "a", hours: int = 0) -> Finding:
 
 
 def admitted(quota: SignalQuota, *findings: Finding, replay: int = 0) -> list[bool]:
-    """Which of them may be published."""
+    """Return which of them may be published."""
     return [quota.admit(each, replay) for each in findings]
 
 
@@ -33,16 +33,16 @@ def test_no_limit_lets_all_pass() -> None:
     quota = SignalQuota(None)
 
     assert [True, True] == admitted(quota, finding(1), finding(2))
-    assert quota.said is None
+    assert quota.hourly_signals is None
 
 
 def test_beyond_the_limit_signals_are_withheld() -> None:
-    """As many as the limit pass, and none after them."""
+    """As many as the limit are admitted, and none after them."""
     assert [True, True, False, False] == admitted(SignalQuota(2), *(finding(number) for number in range(1, 5)))
 
 
 def test_each_rule_and_hour_counts_for_itself() -> None:
-    """Another rule is not held up, and with the next hour of record time a rule begins again."""
+    """Rules do not affect each other, and each hour of record time starts over."""
     quota = SignalQuota(1)
 
     seen = admitted(quota, finding(1), finding(2, rule="b"), finding(3), finding(4, hours=1), finding(5, hours=1))
@@ -51,7 +51,7 @@ def test_each_rule_and_hour_counts_for_itself() -> None:
 
 
 def test_hours_do_not_go_back_until_all_is_read_again() -> None:
-    """What closes as of the hour before, because input ended, counts in the present one; a reset begins anew."""
+    """A close as of the previous hour, at the end of input, counts in the current one; a reset starts over."""
     quota = SignalQuota(1)
 
     seen = admitted(quota, finding(1, hours=1), finding(2))
@@ -63,7 +63,7 @@ def test_hours_do_not_go_back_until_all_is_read_again() -> None:
 
 
 def test_amendments_always_pass() -> None:
-    """A SIEM that has a finding hears of its repair, whatever the limit."""
+    """A SIEM that has a finding learns of its repair, whatever the limit."""
     quota = SignalQuota(1)
     admitted(quota, finding(1), finding(2), finding(3))
 
@@ -72,19 +72,21 @@ def test_amendments_always_pass() -> None:
 
 @pytest.mark.parametrize("cut", range(6))
 def test_who_goes_on_from_what_was_said_says_the_same(cut: int) -> None:
-    """Wherever another worker takes over, the same signals go out."""
+    """Wherever another worker takes over, the same signals are published."""
     findings = [finding(number, hours=number // 4) for number in range(6)]
     whole = admitted(SignalQuota(2), *findings, replay=7)
 
     first = SignalQuota(2)
-    parts = admitted(first, *findings[:cut], replay=7) + admitted(SignalQuota(2, first.said), *findings[cut:], replay=7)
+    parts = admitted(first, *findings[:cut], replay=7) + admitted(
+        SignalQuota(2, first.hourly_signals), *findings[cut:], replay=7
+    )
 
     assert whole == parts
 
 
 @pytest.mark.parametrize("whole", [1, 11, 12, 23, 24, 1200])
 def test_limit_is_shared_among_facts_partitions(whole: int) -> None:
-    """Of 12 facts partitions each lets its share pass, together the limit; but each lets at least one signal pass."""
+    """The shares of 12 facts partitions add up to the limit, but each is at least one signal."""
     settings = Settings("localhost:9092", Path("state"), signals_per_hour=whole)
     quotas = [SignalQuota.shared(settings, number, None) for number in range(12)]
 

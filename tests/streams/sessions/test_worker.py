@@ -17,10 +17,10 @@ from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.observe import metrics
 from streams.rules import registry
-from streams.sessions import inquiries, takeover, worker
+from streams.sessions import checkpoint_queries, recovery, worker
 from streams.sessions.last_checkpoint import last_checkpoint
 from streams.sessions.publish import Publisher
-from streams.sessions.takeover import store_path
+from streams.sessions.recovery import store_path
 from streams.sessions.worker import End
 from tests.support.driven import AUDITED, FAR_MS, FEW, A, B, C, Driven, compiled
 from tests.support.installation import installed
@@ -43,7 +43,7 @@ def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
 
 
 def test_closed_window_is_a_signal_and_a_count(settings: Settings) -> None:
-    """What closes is judged at once; after the step signals and counts are on their topics."""
+    """A closed window is judged at once; after the step, signals and counts are on their topics."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"), driven.entry(100, "pii.access", "audit.log", trace=B))
     driven.apply(FAR_MS)
@@ -68,7 +68,7 @@ def test_closed_window_is_a_signal_and_a_count(settings: Settings) -> None:
 
 
 def test_coverage_follows_on_each_minute(settings: Settings) -> None:
-    """Each minute of record time a record says which input was judged, from where the one before it ended."""
+    """Each minute of record time, a record covers the input from where the previous one ended."""
     driven = Driven(settings)
     for watermark_ms in (10_000, 69_900, 70_000, 130_000):
         driven.apply(watermark_ms, driven.entry(watermark_ms // 100, "pii.access"))
@@ -90,7 +90,7 @@ def test_coverage_follows_on_each_minute(settings: Settings) -> None:
 @pytest.mark.parametrize("disk", ["a disk", "no disk"])
 @pytest.mark.parametrize("crash_at", range(1, 7))
 def test_coverage_is_the_same_over_a_crash(settings: Settings, crash_at: int, disk: str) -> None:
-    """A minute of input is summed up once, wherever the worker is killed and whatever is left of its store."""
+    """A minute of input is covered once, wherever the worker is killed and with or without its store."""
     driven = Driven(settings)
     told = [(10_000, A), (20_000, B), (52_000, A), (60_000, B), (95_000, A), (200_000, B), (300_000, A)]
     for at, (watermark_ms, trace) in enumerate(told):
@@ -101,7 +101,7 @@ def test_coverage_is_the_same_over_a_crash(settings: Settings, crash_at: int, di
                 shutil.rmtree(settings.state_dir)
         driven.apply(watermark_ms, driven.entry(watermark_ms // 100, "pii.access", trace=trace))
         if at != 3:
-            # What the fourth message brings is not durable when the worker is killed after it.
+            # The contents of the fourth message are not durable when the worker is killed after it.
             driven.step()
 
     records = [record for record in driven.verdicts() if isinstance(record, Coverage)]
@@ -115,7 +115,7 @@ def test_coverage_is_the_same_over_a_crash(settings: Settings, crash_at: int, di
 
 
 def test_message_is_acknowledged_when_it_is_stored(settings: Settings) -> None:
-    """What still waits is read again from the facts log: Faust need not give it once more."""
+    """What is still buffered is read again from the facts log; Faust need not deliver it again."""
     driven = Driven(settings)
     driven.apply(1_000, driven.entry(100, "pii.access"))
     driven.apply(2_000)
@@ -130,12 +130,12 @@ def test_message_is_acknowledged_when_it_is_stored(settings: Settings) -> None:
 
 
 def test_step_is_in_order(settings: Settings) -> None:
-    """When a message is acknowledged its signals are on the topic and its windows in the store."""
+    """When a message is acknowledged, its signals are on the topic and its windows in the store."""
     driven = Driven(settings)
     seen: list[tuple[int, int, int]] = []
 
     def look() -> None:
-        store = driven.worker._at_work[0]._store
+        store = driven.worker._tasks[0]._store
         position = store.position()
         assert position is not None
         seen.append((len(driven.signals()), len(list(store.chains())), position.next_offset))
@@ -152,7 +152,7 @@ def test_step_is_in_order(settings: Settings) -> None:
 
 
 def test_refused_signal_stops_before_anything_is_stored(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """A signal that the brokers do not take ends the worker: nothing is stored or acknowledged, so none is lost."""
+    """A signal that the brokers refuse ends the worker: nothing is stored or acknowledged, so nothing is lost."""
     client = AdminClient({"bootstrap.servers": kafka})
     topic = NewTopic(f"{fresh_prefix}signals", 2, config={"max.message.bytes": "100"})
     client.create_topics([topic])[topic.topic].result()
@@ -163,14 +163,14 @@ def test_refused_signal_stops_before_anything_is_stored(kafka: str, fresh_prefix
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.apply(FAR_MS)
 
-    with pytest.raises(StateError, match=r"a signal was not delivered by \S+sessions-0: .*Action: "):
+    with pytest.raises(StateError, match=r"\S+sessions-0 could not publish: .*Action: "):
         driven.step()
 
-    assert (None, []) == (driven.worker._at_work[0]._store.position(), driven.acknowledged)
+    assert (None, []) == (driven.worker._tasks[0]._store.position(), driven.acknowledged)
 
 
 def test_crash_before_the_step_repeats_and_loses_nothing(settings: Settings) -> None:
-    """What was not stored is read again and gives the same signals; those of the unfinished step never were."""
+    """What was not stored is read again and gives the same signals; those of the unfinished step were discarded."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.step()
@@ -186,7 +186,7 @@ def test_crash_before_the_step_repeats_and_loses_nothing(settings: Settings) -> 
 
 
 def test_restart_after_a_step_says_nothing_again(settings: Settings) -> None:
-    """Messages that a stored position covers are acknowledged and passed over."""
+    """Messages that a stored position covers are acknowledged and ignored."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.apply(FAR_MS)
@@ -204,8 +204,8 @@ def test_restart_after_a_step_says_nothing_again(settings: Settings) -> None:
 def test_limit_of_signals_is_the_same_after_a_crash(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, crash_at: int | None
 ) -> None:
-    """A signal passes, and one summary tells of the others when the hour is over: wherever a worker is killed."""
-    monkeypatch.setattr(inquiries, "ASK_S", 0.1)
+    """One signal is published, and one summary of the others at the end of the hour, wherever a worker is killed."""
+    monkeypatch.setattr(checkpoint_queries, "QUERY_INTERVAL_S", 0.1)
     driven = Driven(dataclasses.replace(settings, signals_per_hour=1))
     for number, trace in enumerate((A, B, C)):
         if number == crash_at:
@@ -227,8 +227,8 @@ def test_limit_of_signals_is_the_same_after_a_crash(
 def test_partitions_have_one_summary(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, withholding: tuple[int, int]
 ) -> None:
-    """What two facts partitions withhold of a rule is one summary, whichever is the first and killed meanwhile."""
-    monkeypatch.setattr(inquiries, "ASK_S", 0.1)
+    """What two facts partitions withhold of a rule is one summary, whichever is first and killed meanwhile."""
+    monkeypatch.setattr(checkpoint_queries, "QUERY_INTERVAL_S", 0.1)
     driven = Driven(dataclasses.replace(settings, signals_per_hour=1))
     traces = [number.to_bytes(16, "big") for number in range(5)]
     for number in withholding:
@@ -245,13 +245,13 @@ def test_partitions_have_one_summary(
 
 
 def summaries(driven: Driven) -> list[str]:
-    """What the summaries on the topic count, when both facts partitions have left the hour and know it."""
+    """Return the counts of the summaries on the topic, once both facts partitions have left the hour and know it."""
 
     def said() -> bool:
         for number in (0, 1):
             driven.apply(FAR_MS + driven.next_offset(number), number=number)
         driven.step()
-        return not any(work.summaries.withheld for work in driven.worker._at_work.values())
+        return not any(task.summaries.withheld for task in driven.worker._tasks.values())
 
     wait_until(said, "a summary was published and every facts partition knows it")
     frames = read_topic(driven.settings.bootstrap, driven.settings.topic("signals"))
@@ -264,7 +264,7 @@ def summaries(driven: Driven) -> list[str]:
 def test_finding_that_was_withheld_is_not_amended(
     settings: Settings, crash_at: int | None, *, loses_store: bool
 ) -> None:
-    """Who never had the finding does not hear of its repair, wherever a worker is killed on the way."""
+    """A receiver that never got the finding gets no repair, wherever a worker is killed."""
     driven = Driven(dataclasses.replace(settings, signals_per_hour=1))
     before = metrics.totals()["signals_withheld"]
     for number in range(4):
@@ -285,7 +285,7 @@ def test_finding_that_was_withheld_is_not_amended(
 
 
 def test_step_shows_how_things_stand(settings: Settings) -> None:
-    """A step says in the metrics what the clock is, who holds it, and how long its parts took."""
+    """A step updates the metrics of the clock, its holder, and the duration of the parts."""
     driven = Driven(settings)
     before = metrics.REGISTRY.get_sample_value("betrace_stage_seconds_count", {"stage": "store"}) or 0
     driven.apply(10_000, driven.entry(100, "pii.access"))
@@ -300,7 +300,7 @@ def test_step_shows_how_things_stand(settings: Settings) -> None:
 
 
 def test_late_span_amends_after_a_restart(settings: Settings) -> None:
-    """What was said of a chain is in the store: the amended signal is the next revision."""
+    """The verdicts on a chain are in the store: the amended signal is the next revision."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.apply(50_000)
@@ -318,7 +318,7 @@ def test_late_span_amends_after_a_restart(settings: Settings) -> None:
     "value", [facts.encode(Facts(VERSION + 1, "x", [])), b"\x93\x01\xa1x", facts.encode(Facts(VERSION, "x", []))[:-1]]
 )
 def test_unreadable_facts_end_the_worker(settings: Settings, value: bytes) -> None:
-    """A facts message holds a whole flush: it is never skipped, and the error says where it is."""
+    """A facts message contains a whole flush: it is never skipped, and the error has its offset."""
     worker = Driven(settings).worker
 
     with pytest.raises(StateError, match=r"facts message 1/0 cannot be read: .*Action: upgrade sessions"):
@@ -327,7 +327,7 @@ def test_unreadable_facts_end_the_worker(settings: Settings, value: bytes) -> No
 
 @pytest.mark.parametrize("crash_at", [None, 1, 2, 3])
 def test_messages_that_are_no_facts_are_passed_over(settings: Settings, crash_at: int | None) -> None:
-    """What no version can have written holds no flush: all before and after it is judged, once, also over a crash."""
+    """A message that no version can have written contains no flush: all others are judged, once, also over a crash."""
     producer = Producer({**settings.client()})
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
@@ -340,7 +340,7 @@ def test_messages_that_are_no_facts_are_passed_over(settings: Settings, crash_at
             driven.crash()
             shutil.rmtree(store_path(settings, 0))
             driven = driven.again()
-    # Its source record goes on where that of the first message ended.
+    # Its source record follows that of the first message.
     [topic] = settings.source_topics
     section = Section(topic, 0, 1, 0, None, 1, 1, 2, FAR_MS, [], b"", [])
     producer.produce(
@@ -357,7 +357,7 @@ def test_messages_that_are_no_facts_are_passed_over(settings: Settings, crash_at
 
 
 def test_coverage_ends_with_an_orderly_end(settings: Settings) -> None:
-    """The last step says what was judged up to it, however short that is; when nothing came there is nothing to say."""
+    """The last step covers what was judged so far, however little; without input there is no record."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.step()
@@ -388,8 +388,8 @@ def test_rules_that_were_pushed_meanwhile_are_fetched(settings: Settings) -> Non
 
 
 def test_rules_that_nobody_pushed_are_waited_for(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the rules that facts were made with nothing is judged; once they are there, everything is."""
-    monkeypatch.setattr(worker, "REST_S", (0.0, 0.0))
+    """Nothing is judged without the rules that facts were made with; once they exist, everything is."""
+    monkeypatch.setattr(worker, "BACKOFF_S", (0.0, 0.0))
     driven = Driven(settings)
     driven.rules = compiled(FEW + AUDITED)
     with capture_logs() as logged:
@@ -410,8 +410,8 @@ def test_rules_that_nobody_pushed_are_waited_for(settings: Settings, monkeypatch
 def test_rules_that_cannot_be_read_are_waited_for(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """The message says which set is needed and why; once it is pushed again, everything is judged, and once."""
-    monkeypatch.setattr(worker, "REST_S", (0.0, 0.0))
+    """The message names the required set and the reason; once it is pushed again, everything is judged, once."""
+    monkeypatch.setattr(worker, "BACKOFF_S", (0.0, 0.0))
     rules = compiled(AUDITED)
     if when != "before the first facts":
         first = Driven(settings)
@@ -437,7 +437,7 @@ def test_rules_that_cannot_be_read_are_waited_for(
 
 
 def test_released_partition_can_be_taken_by_another(settings: Settings) -> None:
-    """A partition that goes away is made durable first, and its store is closed; the others go on."""
+    """The state of a released partition is flushed first, and its store closed; the others continue."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.apply(20_000, number=1)
@@ -455,7 +455,7 @@ def test_released_partition_can_be_taken_by_another(settings: Settings) -> None:
 
 
 def test_store_of_another_worker_is_not_shared(settings: Settings) -> None:
-    """Two workers on one state directory would write over each other: the second one says so."""
+    """Two workers on one state directory would overwrite each other's state: the second one fails."""
     Driven(settings).apply(10_000)
 
     with pytest.raises(StateError, match=r"cannot be opened: .*Action: stop the other worker"):
@@ -463,8 +463,8 @@ def test_store_of_another_worker_is_not_shared(settings: Settings) -> None:
 
 
 def test_damaged_store_is_built_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a store has is in the facts log, too: a worker helps itself, and nothing is lost or there twice."""
-    monkeypatch.setattr(worker, "REST_S", (0.0, 0.0))
+    """The facts log suffices to rebuild a store: the worker does so, and nothing is lost or duplicated."""
+    monkeypatch.setattr(worker, "BACKOFF_S", (0.0, 0.0))
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.step()
@@ -482,7 +482,7 @@ def test_damaged_store_is_built_again(settings: Settings, monkeypatch: pytest.Mo
 
 
 def test_idle_is_all_read_and_nothing_open(settings: Settings) -> None:
-    """A facts partition is idle past the ends that are asked for, in no older epoch, with no window that is open."""
+    """A facts partition is idle beyond the given ends, in no older epoch, and without an open window."""
     driven = Driven(settings)
     [topic] = settings.source_topics
     ends = {topic: {0: End(3, 1)}}
@@ -502,7 +502,7 @@ def test_idle_is_all_read_and_nothing_open(settings: Settings) -> None:
 
 
 def test_stores_are_apart(settings: Settings) -> None:
-    """Each facts partition of each installation has a directory of its own."""
+    """Each facts partition of each installation has its own directory."""
     other = dataclasses.replace(settings, prefix="other.")
 
     places = {store_path(each, number) for each in (settings, other) for number in (0, 1)}
@@ -512,7 +512,7 @@ def test_stores_are_apart(settings: Settings) -> None:
 
 
 def test_fenced_worker_publishes_nothing_and_begins_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker whose partition another one took says nothing of it; if it comes back, it begins from what lasts."""
+    """A fenced worker publishes nothing; if the partition returns, it resumes from durable state."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.apply(FAR_MS)
@@ -527,8 +527,8 @@ def test_fenced_worker_publishes_nothing_and_begins_again(settings: Settings, mo
     assert [] == driven.acknowledged
     assert 1 == metrics.totals()["partitions_given_up"] - before["partitions_given_up"]
     other.close()
-    monkeypatch.setattr(worker, "FENCED_REST_S", 0.0)
-    driven.worker._rests.clear()
+    monkeypatch.setattr(worker, "FENCED_BACKOFF_S", 0.0)
+    driven.worker._backoffs.clear()
     driven.apply(FAR_MS + 2)
     driven.step()
     assert [(A.hex(), "broken", 1)] == driven.signals()
@@ -536,8 +536,8 @@ def test_fenced_worker_publishes_nothing_and_begins_again(settings: Settings, mo
 
 
 def test_silent_partition_is_read_on(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When Faust gives nothing of a partition whose log goes on, its messages are read all the same, and only once."""
-    monkeypatch.setattr(worker, "WATCH_S", 0.0)
+    """If Faust delivers nothing although the log grows, the messages are read nevertheless, and only once."""
+    monkeypatch.setattr(worker, "SILENCE_S", 0.0)
     driven = Driven(settings)
     driven.write(10_000, driven.entry(100, "pii.access"))
     driven.write(FAR_MS)
@@ -555,7 +555,7 @@ def test_silent_partition_is_read_on(settings: Settings, monkeypatch: pytest.Mon
 
 
 def test_messages_before_are_read_from_the_log(settings: Settings) -> None:
-    """Faust begins where its group committed; what a worker without a disk lacks before that it reads itself."""
+    """Faust starts at the committed offset; a worker without a disk reads earlier messages itself."""
     driven = Driven(settings)
     driven.write(10_000, driven.entry(100, "pii.access"))
     driven.write(FAR_MS)
@@ -567,7 +567,7 @@ def test_messages_before_are_read_from_the_log(settings: Settings) -> None:
 
 
 def test_sections_of_a_replaced_ingest_are_counted(settings: Settings) -> None:
-    """An ingest that wakes up after its topic was made again says nothing new; that it spoke is counted, once."""
+    """Sections of an ingest worker that wakes up after its topic was recreated are ignored, and counted once."""
     driven = Driven(settings)
     before = metrics.totals()
     driven.deliver(driven.write(10_000, epoch=2))
@@ -581,7 +581,7 @@ def test_sections_of_a_replaced_ingest_are_counted(settings: Settings) -> None:
 
 
 def test_ten_thousand_source_partitions(settings: Settings) -> None:
-    """Their coverage record and their checkpoint are larger than a message may be, and are written all the same."""
+    """Their coverage record and checkpoint exceed the default size of a message, and are written nevertheless."""
     count, random = 10_000, Random(6)
     [topic] = settings.source_topics
     ends = [random.randrange(1 << 40) for _ in range(count)]
@@ -614,7 +614,7 @@ def test_ten_thousand_source_partitions(settings: Settings) -> None:
 
 
 def test_open_windows_are_shown(settings: Settings) -> None:
-    """The gauge has the open windows of each facts partition, none for one that was given away."""
+    """The gauge has the open windows of each facts partition, none for a released one."""
     driven = Driven(settings)
     driven.apply(10_300, driven.entry(100, "pii.access"), driven.entry(100, "pii.access", trace=B))
     shown = metrics.WINDOWS_OPEN.labels("0")
@@ -627,8 +627,8 @@ def test_open_windows_are_shown(settings: Settings) -> None:
 
 
 def test_facts_that_nobody_needs_are_cut(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The facts log is cut below what a worker without a disk begins with; such a worker then says the same."""
-    monkeypatch.setattr(worker, "CUT_S", 0.0)
+    """The facts log is trimmed below the start of a worker without a disk; such a worker gives the same results."""
+    monkeypatch.setattr(worker, "TRIM_INTERVAL_S", 0.0)
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.apply(FAR_MS)
@@ -649,5 +649,5 @@ def test_facts_that_nobody_needs_are_cut(settings: Settings, monkeypatch: pytest
 
 
 def begins_at(settings: Settings) -> int:
-    """The first offset of facts partition 0."""
-    return takeover.log_bounds(AdminClient({**settings.client()}), settings, 0, timeout_s=10).begin
+    """Return the first offset of facts partition 0."""
+    return recovery.log_bounds(AdminClient({**settings.client()}), settings, 0, timeout_s=10).start

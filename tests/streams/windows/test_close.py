@@ -1,4 +1,4 @@
-"""What a close says."""
+"""The closes of windows and their reasons."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.support.builders import TRACE
 
 
 def test_reasons_are_closed() -> None:
-    """There are four reasons, and their texts are what metrics and signals show."""
+    """There are four reasons, with the texts that metrics and signals show."""
     reasons = [reason.value for reason in CloseReason]
 
     assert ["quiet", "max_duration", "end_of_input", "disk_limit"] == reasons

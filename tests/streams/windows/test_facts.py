@@ -1,4 +1,4 @@
-"""What a chain remembers of an atom, at the limits of what it keeps."""
+"""The facts of an atom, at the limits of what a chain keeps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.builders import fact
 
 
 def remembered(*spans: tuple[int, int | None], counted: int = 0) -> AtomFacts:
-    """The facts of spans (id, start)."""
+    """Return the facts of spans (id, start)."""
     facts = AtomFacts()
     for span, start_ns in spans:
         facts.add(fact(span, start_ns), counted, 7)
@@ -19,26 +19,26 @@ def remembered(*spans: tuple[int, int | None], counted: int = 0) -> AtomFacts:
 
 
 def shown(facts: AtomFacts) -> list[int]:
-    """The span ids of the witnesses."""
+    """Return the span ids of the witnesses."""
     return [int.from_bytes(seen.identity, "big") for seen in facts.witnesses]
 
 
 def test_first_and_last_start() -> None:
-    """The first and last start are known, whatever came first."""
+    """The first and last start are the same in any order of arrival."""
     facts = remembered((1, 20), (2, 10), (3, 30))
 
     assert (10, 30) == (facts.first_ns, facts.last_ns)
 
 
 def test_missing_start_has_no_time() -> None:
-    """A span without a start is a witness, but no first or last."""
+    """A span without a start is a witness, but neither first nor last."""
     facts = remembered((1, None))
 
     assert (None, None, [1]) == (facts.first_ns, facts.last_ns, shown(facts))
 
 
 def test_missing_start_takes_nothing_back() -> None:
-    """A span without a start leaves first and last as they are, and comes last among the witnesses."""
+    """A span without a start does not change first and last, and sorts last among the witnesses."""
     facts = remembered((1, None), (2, 7))
 
     assert (7, 7, [2, 1]) == (facts.first_ns, facts.last_ns, shown(facts))
@@ -52,28 +52,28 @@ def test_exactly_as_many_witnesses_as_kept() -> None:
 
 
 def test_one_witness_too_many() -> None:
-    """Of six witnesses the latest is not shown, wherever it came."""
+    """Of six witnesses the latest is dropped, in any order of arrival."""
     facts = remembered((9, 99), *[(span, 10 - span) for span in range(WITNESS_COUNT)])
 
     assert [4, 3, 2, 1, 0] == shown(facts)
 
 
 def test_witnesses_of_one_start_by_identity() -> None:
-    """Witnesses that started together are in the order of their ids."""
+    """Witnesses with the same start are sorted by id."""
     facts = remembered((3, 5), (1, 5), (2, 5))
 
     assert [1, 2, 3] == shown(facts)
 
 
 def test_same_span_twice_is_one_witness() -> None:
-    """A copy that an exporter sent twice is shown and counted once."""
+    """A copy that an exporter sent twice is one witness and counts once."""
     facts = remembered((1, 5), (1, 5), counted=3)
 
     assert ([1], 1) == (shown(facts), facts.identity_count)
 
 
 def test_same_span_with_other_content() -> None:
-    """Of two copies with different content the same one is shown, whichever came first."""
+    """Of two copies with different content the same one is kept, in either order of arrival."""
     one, other = AtomFacts(), AtomFacts()
     copies = [fact(1, 5, name="one"), fact(1, 5, name="two")]
 
@@ -86,28 +86,28 @@ def test_same_span_with_other_content() -> None:
 
 
 def test_uncounted_atom_keeps_no_identities() -> None:
-    """An atom that no rule counts has no count."""
+    """An atom that no rule counts keeps no identities."""
     facts = remembered((1, 5), (2, 5))
 
     assert 0 == facts.identity_count
 
 
 def test_count_is_exact_below_counted() -> None:
-    """Fewer spans than are counted give their exact number."""
+    """Below the limit of counted spans the count is exact."""
     facts = remembered(*[(span, 1) for span in range(3)], counted=4)
 
     assert 3 == facts.identity_count
 
 
 def test_count_stops_at_counted() -> None:
-    """More spans than are counted give "at least" that many."""
+    """Above the limit of counted spans the count is a lower bound."""
     facts = remembered(*[(span, 1) for span in range(9)], counted=4)
 
     assert 4 == facts.identity_count
 
 
 def test_occurrences_are_kept_when_a_fact_says_that_a_pair_asks() -> None:
-    """A fact without keys keeps no occurrence; what one remembers is merged, and read back the same."""
+    """A fact without keys keeps no occurrence; kept occurrences are merged, and survive a round trip."""
     facts, other = remembered((1, 5)), AtomFacts()
     before = facts.occurrences
 
@@ -121,7 +121,7 @@ def test_occurrences_are_kept_when_a_fact_says_that_a_pair_asks() -> None:
 
 
 def test_what_an_earlier_version_stored_is_read() -> None:
-    """Facts without the field are those of an atom that no pair asks for."""
+    """Facts without the field are those of an atom that no pair uses."""
     stored = msgspec.msgpack.encode([5, 5, [], []])
 
     assert AtomFacts(5, 5) == msgspec.msgpack.decode(stored, type=AtomFacts)

@@ -1,4 +1,4 @@
-"""Twice as much input is twice the work, counted in steps of Python, so that the machine's load does not matter."""
+"""Twice the input is twice the work, counted in steps of Python, so that the load of the machine does not matter."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TWICE = 2.1
 
 
 def steps(work: Callable[[], object]) -> int:
-    """How many instructions Python carries out."""
+    """Count the instructions that Python executes."""
     counted = 0
 
     def count(frame: FrameType, event: str, _argument: object) -> Trace:
@@ -41,13 +41,13 @@ def steps(work: Callable[[], object]) -> int:
 
 
 def closing(traces: int, sources: int) -> Callable[[], object]:
-    """The work of a facts partition, when each of so many sources says so many traces in a few messages.
+    """Return the work of a facts partition whose sources each send so many traces in a few messages.
 
     In the end all windows close.
     """
     sessions = Sessions(BOUNDS, {})
     partition = Partition(
-        (TOPIC,), sessions, lambda _: frozenset({"rule"}), out_of_order_ms=0, position=Position.beginning(0)
+        (TOPIC,), sessions, lambda _: frozenset({"rule"}), out_of_order_ms=0, position=Position.initial(0)
     )
     ids = [[(source * traces + number).to_bytes(16) for number in range(traces)] for source in range(sources)]
     messages = [
@@ -72,7 +72,7 @@ def closing(traces: int, sources: int) -> Callable[[], object]:
     end = ROUNDS * traces
     last = [section(end, end, 1000 * TICK_MS, partition=source, partition_count=sources) for source in range(sources)]
 
-    # That a source is new costs once what grows with the others.
+    # A new source costs, once, time that grows with the number of sources.
     assert [] == [*partition.apply(0, messages[0])]
 
     def work() -> None:
@@ -85,7 +85,7 @@ def closing(traces: int, sources: int) -> Callable[[], object]:
 
 @pytest.mark.parametrize("sources", [1, 8])
 def test_twice_the_traces(sources: int) -> None:
-    """Of twice as many traces the windows are opened, extended and closed with twice the work."""
+    """Windows of twice as many traces take twice the work to open, extend and close."""
     once, twice = steps(closing(50, sources)), steps(closing(100, sources))
 
     assert twice <= TWICE * once
@@ -93,7 +93,7 @@ def test_twice_the_traces(sources: int) -> None:
 
 @pytest.mark.parametrize("traces", [1, 8])
 def test_twice_the_source_partitions(traces: int) -> None:
-    """So it is with twice as many source partitions, each of which has as much to say."""
+    """Twice as many source partitions, each with as many traces, take twice the work."""
     once, twice = steps(closing(traces, 40)), steps(closing(traces, 80))
 
     assert twice <= TWICE * once

@@ -26,9 +26,9 @@ with locked(Path(sys.argv[1])):
 
 
 def test_second_one_is_refused(tmp_path: Path) -> None:
-    """It is told who has the directory, and has it once the first one lets it go."""
+    """The second program learns which process has the directory, and gets it once the first one releases it."""
     with locked(tmp_path / "state"):
-        expected = f"is in use by process {os.getpid()}: stop that run, or give another --state-dir"
+        expected = f"is in use by process {os.getpid()}: stop that process, or choose another --state-dir"
         with pytest.raises(ConfigError, match=expected), locked(tmp_path / "state", wait_s=0):
             pass
 
@@ -37,7 +37,7 @@ def test_second_one_is_refused(tmp_path: Path) -> None:
 
 
 def test_killed_one_leaves_it(tmp_path: Path) -> None:
-    """The kernel releases the lock, however its holder went: no file must be removed."""
+    """The kernel releases the lock however its holder ended; no file has to be removed."""
     holder = subprocess.Popen([sys.executable, "-c", HOLDS, str(tmp_path)], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     with holder.stdout:
@@ -50,7 +50,7 @@ def test_killed_one_leaves_it(tmp_path: Path) -> None:
 
 
 def test_child_that_inherits_it_holds_it(tmp_path: Path) -> None:
-    """Stages that outlive a killed supervisor for a moment still have the directory."""
+    """Stages that outlive a killed supervisor for a moment still hold the lock."""
     with locked(tmp_path) as descriptor:
         child = subprocess.Popen(
             [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, pass_fds=[descriptor]
@@ -65,7 +65,7 @@ def test_child_that_inherits_it_holds_it(tmp_path: Path) -> None:
 
 
 def test_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message says what to do about the disk."""
+    """The message states what to do about the disk."""
 
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -77,7 +77,7 @@ def test_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_directory_that_cannot_be_made(tmp_path: Path) -> None:
-    """A file in its place is the operator's to move."""
+    """A file in place of the directory is an error that the operator can fix."""
     (tmp_path / "state").write_text("")
 
     expected = r"the state directory .*state/sessions cannot be used: Not a directory"

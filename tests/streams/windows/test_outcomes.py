@@ -1,4 +1,4 @@
-"""What is said of closed windows."""
+"""The outcomes of closed windows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dsl import Mode, RuleSet, Span, Value, compile_texts
 from streams.decode.decoder import TraceSpans
 from streams.projection.project import Projector
 from streams.windows.chain import Bounds
-from streams.windows.outcomes import Outcome, outcomes, rule_text
+from streams.windows.outcomes import Outcome, evaluate_close, rule_text
 from streams.windows.reorder import Arrival
 from streams.windows.sessions import Sessions
 from topics.records.facts import TICK_MS, Entry, Touch, pack_touches
@@ -34,7 +34,7 @@ rules:
 
 
 def compiled(*texts: str) -> RuleSet:
-    """The rules in these texts; a text that begins with a line feed is YAML."""
+    """Compile rules; a text that begins with a line feed is YAML."""
     names = [f"{number}.{'yaml' if text.startswith(chr(10)) else 'rules'}" for number, text in enumerate(texts)]
     rules, _ = compile_texts(dict(zip(names, texts, strict=True)))
     return rules
@@ -42,7 +42,7 @@ def compiled(*texts: str) -> RuleSet:
 
 @dataclass(slots=True)
 class Life:
-    """The life of one trace, told in ticks; `offset` is that of its next record."""
+    """The life of one trace in ticks; `offset` is that of its next record."""
 
     rules: RuleSet
     sessions: Sessions = field(init=False)
@@ -55,49 +55,49 @@ class Life:
         self.judged_by = frozenset(rule.fingerprint for rule in self.rules.rules)
 
     def arrive(self, tick: int, *spans: Span) -> None:
-        """A record of the trace with these spans."""
+        """Add a record of the trace with these spans."""
         facts = Projector(self.rules).facts(TraceSpans(len(spans), root_seen=True, spans=list(spans)))
         if facts:
             entry = Entry(TRACE, self.offset, self.offset, tick, len(spans), root_seen=True, facts=facts)
-            self.sessions.waiting.add(tick, Arrival(TOPIC, 1, entry), 0)
+            self.sessions.buffer.add(tick, Arrival(TOPIC, 1, entry), 0)
         else:
-            self.sessions.waiting.add_touches(tick, pack_touches([Touch(TRACE, tick, len(spans))]), 0)
+            self.sessions.buffer.add_touches(tick, pack_touches([Touch(TRACE, tick, len(spans))]), 0)
         self.offset += 1
 
     def until(self, tick: int) -> list[Outcome]:
-        """The clock reaches the tick; what is said of the windows that close by that."""
+        """Advance the clock to the tick; return the outcomes of the windows that close."""
         return [
             outcome
             for close in self.sessions.advance(tick * TICK_MS)
-            for outcome in outcomes(close, self.rules, self.judged_by, reach_ms=REACH_MS)
+            for outcome in evaluate_close(close, self.rules, self.judged_by, reach_ms=REACH_MS)
         ]
 
     def findings(self, tick: int) -> list[Finding]:
-        """The findings among what is said."""
+        """Return the findings among the outcomes."""
         return [outcome.finding for outcome in self.until(tick) if outcome.finding is not None]
 
 
-def said(finding: Finding) -> tuple[int, str | None, str]:
-    """Revision, previous verdict, verdict."""
+def verdicts_of(finding: Finding) -> tuple[int, str | None, str]:
+    """Return revision, previous verdict and verdict."""
     return finding.revision, finding.previous_verdict, finding.verdict
 
 
 def span(
     name: str, number: int = 1, start_ns: int | None = 20 * 10**9, attributes: dict[str, Value] | None = None
 ) -> Span:
-    """A span; its id is its number."""
+    """Create a span; its id is its number."""
     return Span(name, number.to_bytes(8, "big"), start_ns=start_ns, end_ns=None, attributes=attributes or {})
 
 
 def test_broken_rule_is_a_finding() -> None:
-    """The first verdict of a chain that is broken is published as revision 1, with all that is known of the window."""
+    """The first broken verdict of a chain is published as revision 1, with all data of the window."""
     life = Life(compiled(AUDITED))
     life.arrive(100, span("pii.access", 5, attributes={"user.id": "u-17", "secret": "x"}))
     life.arrive(103, span("noise"))
 
     [finding] = life.findings(200)
 
-    assert said(finding) == (1, None, "broken")
+    assert verdicts_of(finding) == (1, None, "broken")
     assert (
         finding.first_fact_ms,
         finding.first_ms,
@@ -117,7 +117,7 @@ def test_broken_rule_is_a_finding() -> None:
 
 
 def test_witness_carries_only_what_may_leave() -> None:
-    """A witness names its subject, and of its span only the attributes that a rule or the allow-list names."""
+    """A witness names its subject and has only the attributes that a rule or the allow-list names."""
     life = Life(compiled(AUDITED))
     life.arrive(100, span("pii.access", 5, attributes={"user.id": "u-17", "secret": "x"}))
 
@@ -133,7 +133,7 @@ def test_witness_carries_only_what_may_leave() -> None:
 
 
 def test_log_record_is_a_witness_of_its_own_kind() -> None:
-    """A log record is told from a span by its longer identity."""
+    """The longer identity marks a log record."""
     life = Life(compiled(UNCHECKED))
     life.arrive(100, Span("data.access", bytes(8), start_ns=1, is_log=True, identity=b"sixteen bytes id"))
 
@@ -143,7 +143,7 @@ def test_log_record_is_a_witness_of_its_own_kind() -> None:
 
 
 def test_span_without_an_id_is_shown_without_one() -> None:
-    """What it is counted by is no span id, and it is no log record."""
+    """The hash that identifies such a span is not shown as a span id, and the span is not a log record."""
     life = Life(compiled(UNCHECKED))
     life.arrive(100, Span("data.access", start_ns=1, identity=b"twelve bytes"))
 
@@ -156,7 +156,7 @@ def test_span_without_an_id_is_shown_without_one() -> None:
     ("text", "names"), [(AUDITED, ["pii.access", "audit.log"]), (UNCHECKED, ["data.access", "auth.check"])]
 )
 def test_held_rule_is_no_finding(text: str, names: list[str]) -> None:
-    """A rule that held is an outcome to be counted, and nothing is published."""
+    """A rule that held is an outcome that counts, without a signal."""
     life = Life(compiled(text))
     life.arrive(100, *(span(name, number) for number, name in enumerate(names)))
 
@@ -166,7 +166,7 @@ def test_held_rule_is_no_finding(text: str, names: list[str]) -> None:
 
 
 def test_rule_that_is_not_about_the_trace_is_no_outcome() -> None:
-    """Of a rule whose subject did not happen nothing is said."""
+    """A rule whose subject did not happen has no outcome."""
     life = Life(compiled(AUDITED, UNCHECKED))
     life.arrive(100, span("audit.log"))
 
@@ -174,7 +174,7 @@ def test_rule_that_is_not_about_the_trace_is_no_outcome() -> None:
 
 
 def test_late_span_repairs_a_finding() -> None:
-    """A missing span turns up: the same uid, the next revision, and the verdict that it takes back."""
+    """A missing span arrives: the same uid, the next revision, and the verdict that it replaces."""
     life = Life(compiled(AUDITED))
     life.arrive(100, span("pii.access"))
     [first] = life.findings(120)
@@ -182,14 +182,14 @@ def test_late_span_repairs_a_finding() -> None:
 
     [second] = life.findings(200)
 
-    assert said(second) == (2, "broken", "held")
+    assert verdicts_of(second) == (2, "broken", "held")
     assert (first.uid, first.closed_ms) == (second.uid, second.first_published_ms)
     assert (second.first_ms, second.closed_ms) == (13_000, 14_000)
     assert second.is_resolved
 
 
 def test_late_span_breaks_what_held() -> None:
-    """The first signal of a chain is revision 1, also when the rule held before."""
+    """The first signal of a chain is revision 1 even if the rule held before."""
     life = Life(
         compiled(
             UNCHECKED,
@@ -205,12 +205,12 @@ def test_late_span_breaks_what_held() -> None:
     [after] = life.findings(200)
 
     assert (before.verdict, before.finding) == ("held", None)
-    assert said(after) == (1, "held", "broken")
+    assert verdicts_of(after) == (1, "held", "broken")
     assert after.closed_ms == after.first_published_ms
 
 
 def test_broken_twice_is_said_once() -> None:
-    """A later session that changes nothing is no signal."""
+    """A later window that changes no verdict sends no signal."""
     life = Life(compiled(AUDITED))
     life.arrive(100, span("pii.access"))
     life.findings(120)
@@ -229,7 +229,11 @@ def test_broken_again_is_the_third_revision() -> None:
         life.arrive(tick, span(name, tick))
         found += life.findings(tick + 15)
 
-    assert [said(finding) for finding in found] == [(1, None, "broken"), (2, "broken", "held"), (3, "held", "broken")]
+    assert [verdicts_of(finding) for finding in found] == [
+        (1, None, "broken"),
+        (2, "broken", "held"),
+        (3, "held", "broken"),
+    ]
     assert len({finding.uid for finding in found}) == 1
 
 
@@ -244,12 +248,12 @@ def test_pattern_that_is_no_longer_about_the_trace_is_taken_back() -> None:
 
     [second] = life.findings(200)
 
-    assert said(second) == (2, "broken", "not_applicable")
+    assert verdicts_of(second) == (2, "broken", "not_applicable")
     assert first.uid == second.uid
 
 
 def test_cut_window_is_undetermined_and_then_broken() -> None:
-    """A window that is cut cannot say what is missing; what it saw for certain can still break a rule."""
+    """A window closed early cannot prove that a span is missing; what it saw can still break a rule."""
     life = Life(compiled(AUDITED, "// Signal: BOTH (low)\npii.access and data.access\n"))
     for tick in range(100, 200, 10):
         life.arrive(tick, span("pii.access"))
@@ -280,7 +284,7 @@ def test_chain_that_comes_late_says_so() -> None:
 
 
 def test_chain_without_any_start_is_not_late() -> None:
-    """Nothing is known of the time of spans without a start."""
+    """Without start times, a chain is never marked late."""
     life = Life(compiled(AUDITED))
     life.arrive(200, span("pii.access", start_ns=None))
 
@@ -291,7 +295,7 @@ def test_chain_without_any_start_is_not_late() -> None:
 
 @pytest.mark.parametrize("mode", [Mode.LIVE, Mode.SHADOW])
 def test_shadow_rule_is_judged_and_not_published(mode: Mode) -> None:
-    """A rule in shadow mode has verdicts, and neither a first signal nor a repair."""
+    """A rule in shadow mode has verdicts, but neither a first signal nor a repair."""
     life = Life(compiled(EXCEPTED.replace("MODE", f"mode: {mode.value}")))
     life.arrive(100, span("pii.access"))
     [broken] = life.until(120)
@@ -305,7 +309,7 @@ def test_shadow_rule_is_judged_and_not_published(mode: Mode) -> None:
 
 
 def test_excepted_trace_is_counted_once() -> None:
-    """A trace to which a rule would apply but for an exception is counted, and not again at its next window."""
+    """A trace exempt from an otherwise applicable rule is counted once, not again at its next window."""
     life = Life(compiled(EXCEPTED.replace("MODE", "")))
     life.arrive(100, span("pii.access", attributes={"batch": True}))
     [first] = life.until(120)
@@ -318,7 +322,7 @@ def test_excepted_trace_is_counted_once() -> None:
 
 
 def test_excepted_trace_that_becomes_applicable_is_taken_back() -> None:
-    """A second access that no exception covers makes the rule applicable, so the trace is not excepted any more."""
+    """A second access that no exception covers makes the rule applicable, and the trace no longer counts as exempt."""
     life = Life(compiled(EXCEPTED.replace("MODE", "")))
     life.arrive(100, span("pii.access", attributes={"batch": True}))
     life.until(120)
@@ -331,7 +335,7 @@ def test_excepted_trace_that_becomes_applicable_is_taken_back() -> None:
 
 
 def test_rules_that_did_not_see_all_of_a_chain_say_nothing() -> None:
-    """Only the rules that may judge the chain do; the verdicts of others stay as they are."""
+    """Only rules that saw the whole chain judge it; the verdicts of the others do not change."""
     life = Life(compiled(AUDITED, UNCHECKED))
     life.arrive(100, span("pii.access"), span("data.access", 2))
     [first] = [finding for finding in life.findings(120) if finding.rule.id == "UNCHECKED"]
@@ -344,7 +348,7 @@ def test_rules_that_did_not_see_all_of_a_chain_say_nothing() -> None:
 
 
 def test_rules_that_say_the_same_have_findings_of_their_own() -> None:
-    """One condition under two ids is two rules: each is published, and repaired."""
+    """One condition under two ids is two rules; each is published and repaired."""
     life = Life(compiled(UNCHECKED, UNCHECKED.replace("UNCHECKED", "UNCHECKED_TOO")))
     life.arrive(100, span("data.access"))
     first = life.findings(120)
@@ -358,7 +362,7 @@ def test_rules_that_say_the_same_have_findings_of_their_own() -> None:
 
 
 def test_rule_that_was_switched_off_says_nothing() -> None:
-    """A rule that is not enabled any more does not repair what it said before: it knows nothing."""
+    """A rule that has been disabled does not repair its earlier findings."""
     life = Life(compiled(EXCEPTED.replace("MODE", "")))
     life.arrive(100, span("pii.access"))
     life.findings(120)

@@ -1,4 +1,4 @@
-"""The spans that a signal names of a pair, from spans to the sentence."""
+"""The spans of a pair in a signal, from spans to the sentence."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import pytest
 from dsl import compile_texts
 from streams.decode.records import TraceSpans
 from streams.inspect import offline
-from streams.windows.outcomes import outcomes
+from streams.windows.outcomes import evaluate_close
 from tests.support.builders import TRACE
 from tests.support.fixtures import outcome
 from topics.signals.sentence import sentence
 
 
-def said(condition: str, trace: str) -> str:
-    """The sentence of the signal that a trace gives."""
+def sentence_of(condition: str, trace: str) -> str:
+    """Return the sentence of the signal of a trace."""
     rules, _ = compile_texts({"t.rules": f"// id: r\n{condition}"})
     _, _, spans = outcome(trace)
     record = {TRACE: TraceSpans(len(spans), root_seen=True, spans=spans)}
     [(close, _)] = offline.judge_spans([record], rules, identity=())
     known = frozenset(rule.fingerprint for rule in rules.rules)
-    [found] = outcomes(close, rules, known, reach_ms=0)
+    [found] = evaluate_close(close, rules, known, reach_ms=0)
     assert found.finding is not None
     return sentence(found.finding)
 
@@ -74,5 +74,5 @@ def said(condition: str, trace: str) -> str:
     ],
 )
 def test_the_sentence_names_the_spans_of_a_pair(condition: str, trace: str, expected: str) -> None:
-    """It says how many lack another one, or have one, and which: by the values that are compared and by their start."""
-    assert expected in said(condition, trace)
+    """It states how many lack or have a partner, and which ones, by their compared values and start."""
+    assert expected in sentence_of(condition, trace)

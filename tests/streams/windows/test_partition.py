@@ -1,4 +1,4 @@
-"""One facts partition: what is applied, at which tick, what is stored, and what is taken in again."""
+"""One facts partition: what is applied and at which tick, what is stored, and what is read again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from streams.errors import StateError
-from streams.windows.partition import MOST_ROWS, Partition
+from streams.windows.partition import MAX_RESUME_POINTS, Partition
 from streams.windows.positions import Position
 from streams.windows.rocksdb import FORMAT, Identity, Store
 from streams.windows.sessions import LostTime, Sessions
@@ -31,57 +31,57 @@ RULES = {"rules": frozenset({"a"}), "more": frozenset({"a", "b"})}
 LOST = LostTime(TOPIC, 0, 1_000, None)
 
 
-def begun(
+def partition_at(
     position: Position | None = None,
     *,
     topics: tuple[str, ...] = (TOPIC,),
     begin_offset: int = 0,
     store: Store | None = None,
 ) -> Partition:
-    """A partition that begins at a position, at `begin_offset` without one."""
+    """Create a partition at a position, or at `begin_offset`."""
     return Partition(
         topics,
         Sessions(BOUNDS, {}, store),
         RULES.__getitem__,
         out_of_order_ms=OUT_OF_ORDER_MS,
-        position=position or Position.beginning(begin_offset),
+        position=position or Position.initial(begin_offset),
     )
 
 
-def told(partition: Partition, *messages: Facts) -> list[Closed]:
-    """The partition takes in the next messages; what closes by them."""
+def apply_all(partition: Partition, *messages: Facts) -> list[Closed]:
+    """Apply the next messages; return the closes."""
     return [closed(close) for message in messages for close in partition.apply(partition.next_offset, message)]
 
 
 def clock(to_ms: int, offset: int = 0) -> Facts:
-    """Nothing but a watermark, at a source offset."""
+    """Create a section with only a watermark, at a source offset."""
     return message(section(offset, offset, to_ms))
 
 
-def waiting_ticks(partition: Partition) -> list[int]:
-    """The ticks of which something waits."""
-    return sorted(partition.sessions.waiting._ticks)
+def buffered_ticks(partition: Partition) -> list[int]:
+    """Return the buffered ticks."""
+    return sorted(partition.sessions.buffer._ticks)
 
 
-def waiting_counts(partition: Partition) -> list[int]:
-    """How many arrivals wait in each of these ticks."""
-    return [len(at.arrivals) for _, at in sorted(partition.sessions.waiting._ticks.items())]
+def buffered_counts(partition: Partition) -> list[int]:
+    """Return the number of arrivals in each buffered tick."""
+    return [len(at.arrivals) for _, at in sorted(partition.sessions.buffer._ticks.items())]
 
 
 def test_window_closes_when_the_clock_has_passed() -> None:
-    """What a message holds is applied, and closes, when the watermarks say so."""
-    partition = begun()
+    """The contents of a message are applied, and windows close, when the watermarks have passed."""
+    partition = partition_at()
 
-    early = told(partition, message(section(0, 5, 1_000, [entry(7)])))
-    late = told(partition, clock(1_800, 5))
+    early = apply_all(partition, message(section(0, 5, 1_000, [entry(7)])))
+    late = apply_all(partition, clock(1_800, 5))
 
     assert [] == early
     assert [(7, 7)] == [(close.first, close.last) for close in late]
 
 
 def test_begins_where_the_log_begins() -> None:
-    """Without a position the first message is that of the log's beginning."""
-    partition = begun(begin_offset=40)
+    """Without a position the first message is that at the log's start."""
+    partition = partition_at(begin_offset=40)
 
     list(partition.apply(40, clock(1_000)))
 
@@ -89,9 +89,9 @@ def test_begins_where_the_log_begins() -> None:
 
 
 def test_known_message_yields_nothing() -> None:
-    """A message that is given again changes nothing."""
-    partition = begun()
-    told(partition, message(section(0, 5, 1_000, [entry(7)])), clock(1_500, 5))
+    """A repeated message changes nothing."""
+    partition = partition_at()
+    apply_all(partition, message(section(0, 5, 1_000, [entry(7)])), clock(1_500, 5))
 
     again = list(partition.apply(0, message(section(0, 5, 9_000, [entry(90)]))))
 
@@ -100,248 +100,250 @@ def test_known_message_yields_nothing() -> None:
 
 
 def test_missing_message() -> None:
-    """A message beyond the next one ends sessions, and says what to do."""
-    partition = begun()
+    """A message beyond the next one ends sessions with an action."""
+    partition = partition_at()
 
-    with pytest.raises(StateError, match=r"facts continue at offset 1, the state ends at 0.*Action: "):
+    with pytest.raises(StateError, match=r"facts continue at offset 1, but the state ends at 0.*Action: "):
         list(partition.apply(1, clock(1_000)))
 
 
 def test_entry_applied_before_is_not_applied_again() -> None:
-    """Of a flush that is sent again only what is new is taken in."""
-    partition = begun()
-    told(partition, message(section(0, 5, None, [entry(7, offset=4)])))
+    """Only the new part of a repeated flush is applied."""
+    partition = partition_at()
+    apply_all(partition, message(section(0, 5, None, [entry(7, offset=4)])))
 
-    told(partition, message(section(3, 6, None, [entry(7, offset=4), entry(8, offset=5)])))
+    apply_all(partition, message(section(3, 6, None, [entry(7, offset=4), entry(8, offset=5)])))
 
-    assert [7, 8] == waiting_ticks(partition)
-    assert [1, 1] == waiting_counts(partition)
+    assert [7, 8] == buffered_ticks(partition)
+    assert [1, 1] == buffered_counts(partition)
 
 
 def test_entry_with_a_new_record_is_applied() -> None:
-    """An entry of which one record is new is applied: a flush sent again may have other bounds."""
-    partition = begun()
-    told(partition, message(section(0, 5, None, [entry(7, fact(1), offset=4)])))
+    """An entry with one new record is applied: a repeated flush may have different bounds."""
+    partition = partition_at()
+    apply_all(partition, message(section(0, 5, None, [entry(7, fact(1), offset=4)])))
 
-    told(partition, message(section(4, 6, None, [entry(7, fact(1), fact(2), offset=5)])))
+    apply_all(partition, message(section(4, 6, None, [entry(7, fact(1), fact(2), offset=5)])))
 
-    assert [2] == waiting_counts(partition)
+    assert [2] == buffered_counts(partition)
 
 
 def test_late_entry_is_applied_at_the_clock() -> None:
     """An entry below the clock is counted, and applied at the clock's tick."""
-    partition = begun()
-    told(partition, clock(2_050))
+    partition = partition_at()
+    apply_all(partition, clock(2_050))
 
-    told(partition, message(section(0, 5, None, [entry(19)])))
+    apply_all(partition, message(section(0, 5, None, [entry(19)])))
 
-    assert [20] == waiting_ticks(partition)
+    assert [20] == buffered_ticks(partition)
     assert 1 == partition.late_count
 
 
 def test_entry_at_the_clock_is_not_late() -> None:
-    """An entry in the clock's own tick is as it should be."""
-    partition = begun()
-    told(partition, clock(2_099))
+    """An entry in the clock's own tick is not late."""
+    partition = partition_at()
+    apply_all(partition, clock(2_099))
 
-    told(partition, message(section(0, 5, None, [entry(20)])))
+    apply_all(partition, message(section(0, 5, None, [entry(20)])))
 
-    assert [20] == waiting_ticks(partition)
+    assert [20] == buffered_ticks(partition)
     assert 0 == partition.late_count
 
 
 def test_late_touch_extends_to_the_clock() -> None:
-    """A touch below the clock keeps an open window open from the clock's tick on."""
-    partition = begun()
-    told(partition, message(section(0, 5, 2_000, [entry(15)])))
+    """A touch below the clock extends an open window from the clock's tick on."""
+    partition = partition_at()
+    apply_all(partition, message(section(0, 5, 2_000, [entry(15)])))
 
-    [close] = told(partition, message(section(5, 6, None, (), [Touch(TRACE, 18, 1)])), clock(9_000, 6))
+    [close] = apply_all(partition, message(section(5, 6, None, (), [Touch(TRACE, 18, 1)])), clock(9_000, 6))
 
     assert 20 == close.last
     assert 1 == partition.late_count
 
 
 def test_touch_sent_again_extends_nothing() -> None:
-    """A touch that is sent again when the clock has passed it leaves the window as it was."""
-    partition = begun()
+    """A repeated touch that the clock has passed does not change the window."""
+    partition = partition_at()
     touched = [Touch(TRACE, 16, 1)]
-    told(partition, message(section(0, 5, 2_000, [entry(15)], touched)))
+    apply_all(partition, message(section(0, 5, 2_000, [entry(15)], touched)))
 
-    [close] = told(partition, message(section(3, 6, None, (), touched)), clock(9_000, 6))
+    [close] = apply_all(partition, message(section(3, 6, None, (), touched)), clock(9_000, 6))
 
     assert 16 == close.last
     assert 0 == partition.late_count
 
 
 def test_source_partition_behind_the_clock() -> None:
-    """When a topic grows, what the new partition holds from before is late, and is not lost in a rebuild."""
-    partition = begun()
-    told(partition, message(section(0, 5, 3_000)), message(section(5, 5, 3_000, partition_count=2)))
+    """When a topic grows, older records of the new partition are late, and survive a rebuild."""
+    partition = partition_at()
+    apply_all(partition, message(section(0, 5, 3_000)), message(section(5, 5, 3_000, partition_count=2)))
     partition.position()
     grown = message(section(0, 5, 1_000, [entry(12)], partition=1, partition_count=2))
-    told(partition, grown)
+    apply_all(partition, grown)
 
-    again = begun(partition.position())
-    told(again, grown)
+    again = partition_at(partition.position())
+    apply_all(again, grown)
 
-    assert [30] == waiting_ticks(partition)
-    assert [30] == waiting_ticks(again)
+    assert [30] == buffered_ticks(partition)
+    assert [30] == buffered_ticks(again)
 
 
 def test_source_topic_not_configured_is_applied() -> None:
-    """A source topic that is not configured does not move the clock, but what it holds is taken in."""
-    partition = begun()
+    """A source topic that is not configured does not advance the clock, but its records are applied."""
+    partition = partition_at()
 
-    told(partition, message(section(0, 5, 9_000, [entry(7)], topic="other")))
+    apply_all(partition, message(section(0, 5, 9_000, [entry(7)], topic="other")))
 
-    assert [7] == waiting_ticks(partition)
+    assert [7] == buffered_ticks(partition)
     assert partition.clock.now_ms is None
 
 
 def test_position_of_an_idle_partition() -> None:
-    """When nothing waits, reading begins after the last message."""
-    partition = begun()
-    told(partition, message(section(0, 5, 1_000, [entry(7)])), clock(1_000, 5))
+    """When nothing is buffered, reading resumes after the last message."""
+    partition = partition_at()
+    apply_all(partition, message(section(0, 5, 1_000, [entry(7)])), clock(1_000, 5))
 
     position = partition.position()
 
-    assert (2, 2) == (position.next_offset, position.refill_row.facts_offset)
+    assert (2, 2) == (position.next_offset, position.resume_point.facts_offset)
 
 
-def test_position_keeps_the_row_of_what_waits() -> None:
-    """While an entry waits, reading must begin at the last row at or before its message."""
-    partition = begun()
-    told(partition, clock(500))
+def test_position_keeps_the_resume_point_of_the_buffer() -> None:
+    """While an entry is buffered, reading must resume at the last resume point at or before its message."""
+    partition = partition_at()
+    apply_all(partition, clock(500))
     partition.position()
-    told(partition, clock(600))
+    apply_all(partition, clock(600))
     partition.position()
-    told(partition, clock(700), message(section(0, 5, 800, [entry(9)])))
+    apply_all(partition, clock(700), message(section(0, 5, 800, [entry(9)])))
 
     position = partition.position()
 
-    assert (2, 600) == (position.refill_row.facts_offset, position.refill_row.clock_ms)
+    assert (2, 600) == (position.resume_point.facts_offset, position.resume_point.clock_ms)
 
 
-def test_position_keeps_the_row_of_what_is_asked_for() -> None:
-    """Who begins with a position, with its chains or without, reads again from an offset that somebody else needs."""
-    partition = begun()
+def test_position_keeps_the_required_resume_point() -> None:
+    """A worker that resumes, with its chains or without, reads from the offset that the caller requires."""
+    partition = partition_at()
     for clock_ms in (500, 600, 700):
-        told(partition, clock(clock_ms))
+        apply_all(partition, clock(clock_ms))
         partition.position(1)
 
     position = partition.position(1)
 
-    assert (1, 1) == (position.refill_row.facts_offset, position.rebuilt().next_offset)
-    assert 3 == partition.position().rebuilt().next_offset
+    assert (1, 1) == (position.resume_point.facts_offset, position.without_local_state().next_offset)
+    assert 3 == partition.position().without_local_state().next_offset
 
 
 def test_position_twice_without_a_message() -> None:
-    """A step in which nothing came adds no row."""
-    partition = begun()
-    told(partition, message(section(0, 5, 800, [entry(9)])))
+    """A step without messages adds no resume point."""
+    partition = partition_at()
+    apply_all(partition, message(section(0, 5, 800, [entry(9)])))
 
     positions = [partition.position(), partition.position()]
 
     assert positions[0] == positions[1]
 
 
-def test_rows_are_thinned() -> None:
-    """While one source partition holds the clock for hours the rows stay few, and the first one stays."""
-    partition = begun(topics=(TOPIC, "silent"))
-    told(partition, message(section(0, 5, 800, [entry(9)])))
-    for _ in range(20 * MOST_ROWS):
-        told(partition, clock(800, 5))
+def test_resume_points_are_thinned() -> None:
+    """While one source partition holds the clock for hours, resume points stay few, and the first one stays."""
+    partition = partition_at(topics=(TOPIC, "silent"))
+    apply_all(partition, message(section(0, 5, 800, [entry(9)])))
+    for _ in range(20 * MAX_RESUME_POINTS):
+        apply_all(partition, clock(800, 5))
         position = partition.position()
 
-    assert 0 == position.rows[0].facts_offset
-    assert MOST_ROWS >= len(position.rows)
+    assert 0 == position.resume_points[0].facts_offset
+    assert MAX_RESUME_POINTS >= len(position.resume_points)
 
 
-def test_position_while_rereading_stays() -> None:
-    """A worker that stores a step before it has caught up with the last one stores the same again."""
-    partition = begun()
+def test_position_stays_during_recovery() -> None:
+    """A worker that stores a step during recovery stores the same position again."""
+    partition = partition_at()
     log = [message(section(0, 5, 800, [entry(9)])), clock(850, 5), clock(900, 5)]
-    told(partition, *log)
+    apply_all(partition, *log)
     position = partition.position()
-    again = begun(position)
+    again = partition_at(position)
 
-    told(again, log[0])
+    apply_all(again, log[0])
 
-    assert again.is_rereading
+    assert again.is_recovering
     assert position == again.position()
 
 
-def test_rereading_ends() -> None:
-    """With the last message that the stored position covers, rereading is over."""
-    partition = begun()
+def test_recovery_ends() -> None:
+    """Recovery ends with the last message that the stored position covers."""
+    partition = partition_at()
     log = [message(section(0, 5, 800, [entry(9)])), clock(850, 5)]
-    told(partition, *log)
-    again = begun(partition.position())
+    apply_all(partition, *log)
+    again = partition_at(partition.position())
 
-    told(again, *log)
+    apply_all(again, *log)
 
-    assert not again.is_rereading
+    assert not again.is_recovering
     assert 2 == again.next_offset
 
 
-def test_rereading_over_a_reset_of_the_offsets() -> None:
-    """What waits since the reset is not taken for what was applied before it, however far the clock was then."""
-    partition = begun()
-    told(partition, message(section(0, 5, 1_600, [entry(14)])), message(section(0, 0, epoch=2, replay=2)))
+def test_recovery_over_a_reset_of_the_offsets() -> None:
+    """What was buffered since a reset is not mistaken for what was applied before, whatever the clock was then."""
+    partition = partition_at()
+    apply_all(partition, message(section(0, 5, 1_600, [entry(14)])), message(section(0, 0, epoch=2, replay=2)))
     partition.position()
     since = message(section(0, 5, None, [entry(14)], epoch=2, replay=2, start_ms=1_400))
-    told(partition, since)
+    apply_all(partition, since)
     position = partition.position()
-    again = begun(position)
+    again = partition_at(position)
 
-    told(again, since)
+    apply_all(again, since)
 
-    assert (2, 1_600) == (position.refill_row.facts_offset, position.refill_row.clock_ms)
-    assert [14] == waiting_ticks(partition) == waiting_ticks(again)
+    assert (2, 1_600) == (position.resume_point.facts_offset, position.resume_point.clock_ms)
+    assert [14] == buffered_ticks(partition) == buffered_ticks(again)
 
 
-def test_rereading_takes_no_rules_in() -> None:
-    """Messages that are taken in again do not change from when rules judge."""
-    partition = begun()
+def test_recovery_takes_no_rules_in() -> None:
+    """Messages that are read again do not change the time from which rules judge."""
+    partition = partition_at()
     log = [message(section(0, 5, 800, [entry(9)]), rules="more"), message(section(5, 6, 850), rules="rules")]
-    told(partition, *log)
-    again = begun(partition.position())
+    apply_all(partition, *log)
+    again = partition_at(partition.position())
 
-    told(again, *log)
+    apply_all(again, *log)
 
     assert {} == again.rules.since_ms
 
 
 def test_store_brings_back_windows(tmp_path: Path) -> None:
-    """A worker made from the store has the open windows and what waits, and publishes what the first one would."""
+    """A worker with the store has the open windows and the buffer, and publishes what the first one would have."""
     identity = Identity(FORMAT, "cluster", "topic", "bounds")
     log = [
         message(section(0, 5, 1_000, [entry(7), entry(15, trace=trace_id("b"))])),
         message(section(5, 9, 1_200, [entry(13, offset=8)])),
     ]
-    partition = begun()
-    told(partition, *log)
+    partition = partition_at()
+    apply_all(partition, *log)
     with Store(tmp_path / "store", identity) as store:
         store.write(partition.sessions.chains, partition.position(), partition.sessions.presences)
     with Store(tmp_path / "store", identity) as store:
-        again = begun(store.position(), store=store)
+        again = partition_at(store.position(), store=store)
         again.sessions.restore(store)
 
-        reread = told(again, *log)
-        closes = told(again, clock(9_000, 9))
+        reread = apply_all(again, *log)
+        closes = apply_all(again, clock(9_000, 9))
 
     assert [] == reread
-    assert told(partition, clock(9_000, 9)) == closes
+    assert apply_all(partition, clock(9_000, 9)) == closes
     assert [(TRACE, 7, 13), (trace_id("b"), 15, 15)] == [(close.trace, close.first, close.last) for close in closes]
 
 
 def test_lost_input_cuts_its_windows() -> None:
-    """A window in the time in which input was lost is not whole; one long after it is."""
-    partition = begun()
-    told(partition, message(section(0, 5, 1_000)), message(section(5, 9, 1_000, [entry(15, offset=8)], lost=[(5, 7)])))
-    told(partition, message(section(9, 10, 2_000)))
+    """A window during a loss of input is not whole; one long after it is."""
+    partition = partition_at()
+    apply_all(
+        partition, message(section(0, 5, 1_000)), message(section(5, 9, 1_000, [entry(15, offset=8)], lost=[(5, 7)]))
+    )
+    apply_all(partition, message(section(9, 10, 2_000)))
 
-    closes = told(
+    closes = apply_all(
         partition, message(section(10, 11, 12_000, [entry(110, trace=trace_id("b"), offset=10)])), clock(99_000, 11)
     )
 
@@ -349,81 +351,81 @@ def test_lost_input_cuts_its_windows() -> None:
 
 
 def test_lost_time_is_bounded_by_watermarks() -> None:
-    """What was lost lies between the watermark before and, when that moves, twice out_of_order above the one after."""
-    partition = begun()
+    """A loss lies between the watermark before it and twice out_of_order above the next watermark after it."""
+    partition = partition_at()
 
-    told(partition, message(section(0, 5, 1_000)), message(section(5, 9, 1_000, lost=[(5, 7)])))
+    apply_all(partition, message(section(0, 5, 1_000)), message(section(5, 9, 1_000, lost=[(5, 7)])))
     open_end = list(partition.sessions.lost)
-    told(partition, message(section(9, 10, 1_001)))
+    apply_all(partition, message(section(9, 10, 1_001)))
 
     assert [LOST] == open_end
     assert [LostTime(TOPIC, 0, 1_000, 1_401)] == partition.sessions.lost
 
 
 def test_lost_time_waits_for_its_own_partition() -> None:
-    """The watermark of another source partition says nothing about what was lost in this one."""
-    partition = begun()
-    told(partition, message(section(0, 5, 1_000)), message(section(5, 9, None, lost=[(5, 7)])))
+    """The watermark of another source partition does not bound a loss in this one."""
+    partition = partition_at()
+    apply_all(partition, message(section(0, 5, 1_000)), message(section(5, 9, None, lost=[(5, 7)])))
 
-    told(partition, message(section(0, 5, 9_000, partition=1)), message(section(9, 10, None)))
+    apply_all(partition, message(section(0, 5, 9_000, partition=1)), message(section(9, 10, None)))
 
     assert [LOST] == partition.sessions.lost
 
 
-def test_loss_told_again_is_known() -> None:
-    """A flush that is sent again tells of no second loss."""
-    partition = begun()
-    told(partition, message(section(0, 5, 1_000)), message(section(5, 9, 2_000, lost=[(5, 7)])))
+def test_repeated_loss_is_known() -> None:
+    """A repeated flush adds no second loss."""
+    partition = partition_at()
+    apply_all(partition, message(section(0, 5, 1_000)), message(section(5, 9, 2_000, lost=[(5, 7)])))
 
-    told(partition, message(section(5, 10, 3_000, lost=[(5, 7)])))
+    apply_all(partition, message(section(5, 10, 3_000, lost=[(5, 7)])))
 
     assert [LostTime(TOPIC, 0, 1_000, 3_400)] == partition.sessions.lost
 
 
 def test_loss_before_anything_is_known() -> None:
-    """What was lost before the source partition had a time may be of any age."""
-    partition = begun()
+    """A loss before the source partition had a time may be of any age."""
+    partition = partition_at()
 
-    told(partition, message(section(0, 9, 5_000, lost=[(0, 7)])))
+    apply_all(partition, message(section(0, 9, 5_000, lost=[(0, 7)])))
 
     assert [LostTime(TOPIC, 0, 0, None)] == partition.sessions.lost
 
 
 def test_old_loss_is_forgotten() -> None:
-    """A loss is forgotten when no chain that may have missed something can be open any more."""
-    partition = begun()
-    told(partition, message(section(0, 5, 1_000)), message(section(5, 9, 1_000, lost=[(5, 7)])))
-    told(partition, message(section(9, 10, 1_100)))
+    """A loss is forgotten once every chain that it may have affected is gone."""
+    partition = partition_at()
+    apply_all(partition, message(section(0, 5, 1_000)), message(section(5, 9, 1_000, lost=[(5, 7)])))
+    apply_all(partition, message(section(9, 10, 1_100)))
     reach_ms = 100 * (2 * (BOUNDS.gap + BOUNDS.lateness) + BOUNDS.max_duration + 2)
 
-    told(partition, message(section(10, 11, 1_500 + reach_ms - 1)))
+    apply_all(partition, message(section(10, 11, 1_500 + reach_ms - 1)))
     before = len(partition.sessions.lost)
-    told(partition, message(section(11, 12, 1_500 + reach_ms)))
+    apply_all(partition, message(section(11, 12, 1_500 + reach_ms)))
 
     assert (1, 0) == (before, len(partition.sessions.lost))
 
 
 def judging(partition: Partition, chain_first_ms: int) -> frozenset[str]:
-    """The rules that judge a chain."""
+    """Return the rules that judge a chain."""
     return partition.rules.judging(RULES.__getitem__, chain_first_ms=chain_first_ms, reach_ms=6_000)
 
 
 def test_rule_judges_what_began_after_the_last_record_without_it() -> None:
-    """A new rule counts from the highest record time that was projected without it, plus gap and lateness."""
-    partition = begun()
-    told(partition, message(section(0, 5, 1_000)))
+    """A new rule judges from the highest record time projected without it, plus gap and lateness."""
+    partition = partition_at()
+    apply_all(partition, message(section(0, 5, 1_000)))
 
-    told(partition, message(section(5, 9, 5_000), rules="more"))
+    apply_all(partition, message(section(5, 9, 5_000), rules="more"))
 
     assert [{"a"}, {"a", "b"}] == [judging(partition, 7_200), judging(partition, 7_300)]
 
 
 def test_rule_in_a_split_flush() -> None:
-    """When the first message with a new rule is a part of a flush, without a watermark, the rule counts the same."""
-    partition = begun()
-    told(partition, message(section(0, 5, 1_000)))
+    """The result is the same if the first message with a new rule is part of a flush, without a watermark."""
+    partition = partition_at()
+    apply_all(partition, message(section(0, 5, 1_000)))
 
-    told(partition, message(section(5, 5, None), rules="more"), message(section(5, 9, 5_000), rules="more"))
+    apply_all(partition, message(section(5, 5, None), rules="more"), message(section(5, 9, 5_000), rules="more"))
 
     assert [{"a"}, {"a", "b"}] == [judging(partition, 7_200), judging(partition, 7_300)]
 
@@ -435,19 +437,19 @@ def declared(
     lost_until_ms: int | None = None,
     rules_since_ms: int | None = None,
 ) -> Section:
-    """The section, with what ingest says of records that it did not read or did not project with these rules."""
+    """Return the section with what ingest knows of records that it did not read or did not project with these rules."""
     return replace(part, missing_until_ms=missing_until_ms, lost_until_ms=lost_until_ms, rules_since_ms=rules_since_ms)
 
 
 def test_pushed_rule_judges_no_trace_that_was_there_before() -> None:
-    """A trace of touches that was there within gap + lateness of a push is not one that begins with its first hit."""
-    partition = begun()
-    told(partition, message(section(0, 5, 1_000)))
+    """A trace that had only touches within gap + lateness of a push does not begin with its first hit."""
+    partition = partition_at()
+    apply_all(partition, message(section(0, 5, 1_000)))
     touches = [Touch(TRACE, tick, 1) for tick in range(15, 100, 5)]
     since = declared(section(5, 9, 99_000, [entry(100, offset=8)], touches), rules_since_ms=1_000)
 
     [close] = [
-        (close.seen_from_ms, judging(partition, close.seen_from_ms))
+        (close.known_from_ms, judging(partition, close.known_from_ms))
         for close in partition.apply(partition.next_offset, message(since, rules="more"))
     ]
 
@@ -455,13 +457,13 @@ def test_pushed_rule_judges_no_trace_that_was_there_before() -> None:
 
 
 def test_pushed_rule_judges_what_began_after_it() -> None:
-    """A trace that was not there until gap + lateness after a push is judged from its first hit on."""
-    partition = begun()
-    told(partition, message(section(0, 5, 1_000)))
+    """A trace that first appears gap + lateness after a push is judged from its first hit on."""
+    partition = partition_at()
+    apply_all(partition, message(section(0, 5, 1_000)))
     since = declared(section(5, 9, 99_000, [entry(100, offset=8)], [Touch(TRACE, 75, 1)]), rules_since_ms=1_000)
 
     [close] = [
-        (close.seen_from_ms, judging(partition, close.seen_from_ms))
+        (close.known_from_ms, judging(partition, close.known_from_ms))
         for close in partition.apply(partition.next_offset, message(since, rules="more"))
     ]
 
@@ -469,12 +471,12 @@ def test_pushed_rule_judges_what_began_after_it() -> None:
 
 
 def test_start_in_the_middle_judges_no_trace_that_was_there() -> None:
-    """Where reading did not begin at the beginning of a log no rule judges what was there within gap + lateness."""
-    partition = begun()
+    """If reading did not start at the beginning of a log, no rule judges traces present within gap + lateness."""
+    partition = partition_at()
     first = declared(section(7, 9, 99_000, [entry(30, offset=8)], [Touch(TRACE, 20, 1)]), missing_until_ms=1_500)
 
     [close] = [
-        (close.seen_from_ms, judging(partition, close.seen_from_ms))
+        (close.known_from_ms, judging(partition, close.known_from_ms))
         for close in partition.apply(partition.next_offset, message(first))
     ]
 
@@ -482,35 +484,35 @@ def test_start_in_the_middle_judges_no_trace_that_was_there() -> None:
 
 
 def test_trace_that_was_there_when_input_was_lost() -> None:
-    """A trace of touches that was there within gap + lateness of a loss is not whole when it is hit later."""
-    partition = begun()
-    told(partition, message(section(0, 5, 1_000)))
+    """A trace that had only touches within gap + lateness of a loss is not whole when it is hit later."""
+    partition = partition_at()
+    apply_all(partition, message(section(0, 5, 1_000)))
     touches = [Touch(TRACE, tick, 1) for tick in range(25, 150, 5)]
     after = section(5, 9, 99_000, [entry(150, offset=8), entry(150, trace=trace_id("b"), offset=8)], touches)
 
-    closes = told(partition, message(declared(replace(after, lost=[(5, 7)]), lost_until_ms=2_200)))
+    closes = apply_all(partition, message(declared(replace(after, lost=[(5, 7)]), lost_until_ms=2_200)))
 
     assert [(TRACE, False), (trace_id("b"), True)] == [(close.trace, close.whole) for close in closes]
 
 
 def test_loss_ends_as_ingest_says() -> None:
-    """What was lost is stamped up to what ingest knows of the first record after it, however it was flushed."""
-    partition = begun()
-    told(partition, message(section(0, 5, 1_000)))
+    """A loss ends at the time that ingest derives from the first record after it, however it was flushed."""
+    partition = partition_at()
+    apply_all(partition, message(section(0, 5, 1_000)))
 
-    told(partition, message(declared(section(5, 9, 9_000, lost=[(5, 7)]), lost_until_ms=1_400)))
+    apply_all(partition, message(declared(section(5, 9, 9_000, lost=[(5, 7)]), lost_until_ms=1_400)))
 
     assert [LostTime(TOPIC, 0, 1_000, 1_400)] == partition.sessions.lost
 
 
 def test_moment_is_what_ingest_says() -> None:
-    """Whatever a facts partition was told before, a pushed rule judges from the moment that its sections name."""
-    one, other = begun(), begun()
-    told(one, message(section(0, 5, 1_000)), message(section(5, 9, 3_000)))
-    told(other, message(section(0, 5, 1_000)))
+    """A pushed rule judges from the time in its sections, whatever the facts partition received before."""
+    one, other = partition_at(), partition_at()
+    apply_all(one, message(section(0, 5, 1_000)), message(section(5, 9, 3_000)))
+    apply_all(other, message(section(0, 5, 1_000)))
 
-    told(one, message(declared(section(5, 9, 3_500), rules_since_ms=3_300), rules="more"))
-    told(other, message(declared(section(5, 9, 3_500), rules_since_ms=3_300), rules="more"))
+    apply_all(one, message(declared(section(5, 9, 3_500), rules_since_ms=3_300), rules="more"))
+    apply_all(other, message(declared(section(5, 9, 3_500), rules_since_ms=3_300), rules="more"))
 
     expected = {"a": 0, "b": 9_400}
     assert expected == one.rules.judges_from(RULES.__getitem__, reach_ms=6_000)

@@ -1,4 +1,4 @@
-"""Windows that are built again from the facts log: from its first needed message, with nothing else but a row."""
+"""Windows that are rebuilt from the facts log: from its first required message, with only a resume point."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from topics.records.facts import TICK_MS, Facts
 RULES = {"rules": frozenset({"a"})}
 OUT_OF_ORDER_MS = 2_000
 NOW_TICK = 17_952_786_000
-"""A tick of our days."""
+"""A tick of the present."""
 
 B = trace_id("b")
 
 
-def begun(position: Position) -> Partition:
-    """A partition that has nothing but a position."""
+def partition_at(position: Position) -> Partition:
+    """Create a partition that has only a position."""
     sessions = Sessions(BOUNDS, {})
-    sessions.remember(position.ended, position.long, has_store=False)
+    sessions.restore_position(position.ended_chains, position.long_presences, has_store=False)
     return Partition((TOPIC,), sessions, RULES.__getitem__, out_of_order_ms=OUT_OF_ORDER_MS, position=position)
 
 
-def told(partition: Partition, log: list[Facts], until: int, *, step_at: int | None = None) -> list[Closed]:
-    """The partition takes in the log up to an offset, with a step at one or at each; what closes by it."""
+def apply_log(partition: Partition, log: list[Facts], until: int, *, step_at: int | None = None) -> list[Closed]:
+    """Apply the log up to an offset, with a step at one or at each; return the closes."""
     found: list[Closed] = []
     while partition.next_offset < until:
         found += [closed(close) for close in partition.apply(partition.next_offset, log[partition.next_offset])]
@@ -36,29 +36,29 @@ def told(partition: Partition, log: list[Facts], until: int, *, step_at: int | N
 
 
 def at(number: int, tick: int, *traces: bytes) -> Facts:
-    """Message `number`: a hit of each trace in a tick, and a watermark that has passed it."""
+    """Return message `number`: a hit of each trace in a tick, and a watermark that has passed it."""
     entries = [entry(tick, trace=trace, offset=number) for trace in traces]
     return message(section(number, number + 1, (tick + 1) * TICK_MS, entries))
 
 
 def state(partition: Partition) -> dict[bytes, bytes]:
-    """All that is remembered of traces."""
+    """Return all state of traces."""
     chains = partition.sessions.chains
     return {trace_id: msgspec.msgpack.encode(chains.get(trace_id)) for trace_id in chains}
 
 
 def rebuilt(log: list[Facts], stop: int, *, step_at: int | None = None) -> tuple[Partition, Partition]:
-    """A worker that read up to `stop`, and one that was built again from what the first one says of its position."""
-    first = begun(Position.beginning(0))
-    told(first, log, stop, step_at=step_at)
-    again = begun(first.position().rebuilt())
+    """Return a worker that read up to `stop`, and one rebuilt from the first one's position."""
+    first = partition_at(Position.initial(0))
+    apply_log(first, log, stop, step_at=step_at)
+    again = partition_at(first.position().without_local_state())
     assert again.next_offset > 0, "it must not begin at the beginning"
-    told(again, log, stop)
+    apply_log(again, log, stop)
     return first, again
 
 
 def test_tail_of_a_trace_that_began_before() -> None:
-    """Of a trace that ended long ago the log holds the last record: it is no window, and the open one is there."""
+    """The last record of a trace that ended long ago opens no window, and the open window is restored."""
     log = [at(number, 5 * (number + 1), *traces) for number, traces in enumerate([(TRACE,), (TRACE, B), *[(B,)] * 14])]
     log.append(message(section(16, 16, 500 * TICK_MS)))
 
@@ -66,11 +66,11 @@ def test_tail_of_a_trace_that_began_before() -> None:
 
     assert {B} == state(first).keys()
     assert state(first) == state(again)
-    assert told(first, log, 17) == told(again, log, 17)
+    assert apply_log(first, log, 17) == apply_log(again, log, 17)
 
 
 def test_tail_of_a_trace_that_was_cut() -> None:
-    """A trace that never rests is known to be headless, although its beginning is not read."""
+    """A trace that never rests is marked headless, although its beginning is not read."""
     ticks = range(0, 400, 5)
     log = [at(number, tick, TRACE, *([B] if tick >= 350 else [])) for number, tick in enumerate(ticks)]
     log.append(message(section(len(log), len(log), 1_000 * TICK_MS)))
@@ -79,11 +79,11 @@ def test_tail_of_a_trace_that_was_cut() -> None:
 
     assert {TRACE, B} == state(first).keys()
     assert state(first) == state(again)
-    assert told(first, log, len(log)) == told(again, log, len(log))
+    assert apply_log(first, log, len(log)) == apply_log(again, log, len(log))
 
 
 def test_tail_of_a_trace_that_was_cut_twice() -> None:
-    """Where rows are few, the log begins in the first of two chains that are both gone: neither comes back."""
+    """With few resume points, the log begins in the first of two ended chains: neither comes back."""
     log = [at(number, 5 * number, TRACE) for number in range(70)]
     log.append(message(section(len(log), len(log), 1_000 * TICK_MS)))
 
@@ -91,24 +91,24 @@ def test_tail_of_a_trace_that_was_cut_twice() -> None:
 
     assert {TRACE} == state(first).keys()
     assert state(first) == state(again)
-    assert told(first, log, len(log)) == told(again, log, len(log))
+    assert apply_log(first, log, len(log)) == apply_log(again, log, len(log))
 
 
-def test_row_is_as_it_was_there() -> None:
+def test_resume_point_is_as_it_was_there() -> None:
     """Source offsets are those applied before the first message that is read again: no open window is lost."""
     log = [at(number, 20 * number, trace_id(str(number))) for number in range(12)]
 
     first, again = rebuilt(log, 12)
 
     position = first.position()
-    [mark] = [each.mark for each in position.rows[0].marks]
-    assert position.rows[0].facts_offset == mark.applied_to
+    [mark] = [each.progress for each in position.resume_points[0].progress]
+    assert position.resume_points[0].facts_offset == mark.applied_to
     assert first.sessions.open_windows == again.sessions.open_windows > 0
     assert state(first) == state(again)
 
 
 def test_first_time_is_far_from_zero() -> None:
-    """The first clock of all is decades above zero: no tick in between is looked at, a window closes at once."""
+    """The first clock is decades above zero: ticks in between are not visited, and a window closes at once."""
     story = Story().hit(NOW_TICK)
 
     closes = story.until(NOW_TICK + BOUNDS.gap + 1)
@@ -117,14 +117,14 @@ def test_first_time_is_far_from_zero() -> None:
 
 
 def test_touch_that_is_read_before_the_hit() -> None:
-    """A touch extends the window of a hit that is read after it, when the hit is the earlier one."""
+    """A touch extends the window of an earlier hit that is read after it."""
     story = Story().touch(8).hit(3)
 
     assert [(3, 8)] == [(close.first, close.last) for close in story.until(100)]
 
 
 def test_sessions_that_are_read_before_the_first_one_closes() -> None:
-    """Two sessions of a trace become one chain, whichever is read first."""
+    """Two windows of a trace become one chain, whichever is read first."""
     story = Story().hit(60).hit(20)
 
     assert [(20, 20), (20, 60)] == [(close.chain_first, close.first) for close in story.until(100)]

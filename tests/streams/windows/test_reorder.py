@@ -1,4 +1,4 @@
-"""What waits for the clock, in memory and on disk."""
+"""The reorder buffer, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.windows.reorder import Arrival, Waiting
+from streams.windows.reorder import Arrival, ReorderBuffer
 from streams.windows.rocksdb import FORMAT, Identity, Store
 from tests.support.builders import TOPIC, entry, fact
 from topics.records.facts import Touch, pack_touches
@@ -16,17 +16,17 @@ IDENTITY = Identity(FORMAT, "cluster", "topic", "bounds")
 ENDLESS = 1 << 60
 
 
-def filled(waiting: Waiting) -> Waiting:
-    """Arrivals and touches in four ticks, the highest first."""
+def filled(buffer: ReorderBuffer) -> ReorderBuffer:
+    """Add arrivals and touches in four ticks, the highest first."""
     for tick in (9, 8, 7, 8, 300):
-        waiting.add(tick, Arrival(TOPIC, 0, entry(tick, fact(tick))), 100 - tick)
-        waiting.add_touches(tick, pack_touches([Touch(bytes(16), tick, 1)]), 100 - tick)
-    return waiting
+        buffer.add(tick, Arrival(TOPIC, 0, entry(tick, fact(tick))), 100 - tick)
+        buffer.add_touches(tick, pack_touches([Touch(bytes(16), tick, 1)]), 100 - tick)
+    return buffer
 
 
-def contents(waiting: Waiting, until: int | None = None) -> list[tuple[int, list[Arrival], bytes]]:
-    """Everything that waits below a tick, taken out."""
-    return [(tick, at.arrivals, bytes(at.touches)) for tick, at in waiting.take(until)]
+def contents(buffer: ReorderBuffer, until: int | None = None) -> list[tuple[int, list[Arrival], bytes]]:
+    """Take everything below a tick."""
+    return [(tick, at.arrivals, bytes(at.touches)) for tick, at in buffer.take(until)]
 
 
 @pytest.fixture
@@ -37,15 +37,15 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.mark.parametrize("limit_bytes", [0, 5_000, ENDLESS])
-def test_what_was_put_away_comes_back(store: Store, limit_bytes: int) -> None:
-    """Wherever it waited, a tick is whole when its time has come; more may arrive in between."""
-    expected = filled(filled(Waiting()))
-    waiting = filled(Waiting(store))
-    waiting.shrink(limit_bytes)
-    filled(waiting)
-    waiting.shrink(limit_bytes)
+def test_what_was_spilled_comes_back(store: Store, limit_bytes: int) -> None:
+    """A tick is complete when its time comes, spilled or not; more may arrive in between."""
+    expected = filled(filled(ReorderBuffer()))
+    buffer = filled(ReorderBuffer(store))
+    buffer.spill(limit_bytes)
+    filled(buffer)
+    buffer.spill(limit_bytes)
 
-    taken = contents(waiting, until=9) + contents(waiting)
+    taken = contents(buffer, until=9) + contents(buffer)
 
     assert [7, 8, 9, 300] == [tick for tick, _, _ in taken]
     for (_, arrivals, touches), (_, before, packed) in zip(taken, contents(expected), strict=True):
@@ -54,51 +54,51 @@ def test_what_was_put_away_comes_back(store: Store, limit_bytes: int) -> None:
 
 
 def test_last_ticks_leave_memory_first(store: Store) -> None:
-    """What is wanted next stays, as much of it as half the limit holds."""
-    waiting = filled(Waiting(store))
-    all_bytes = waiting.held_bytes
+    """The next ticks stay in memory, as many as fit in half the limit."""
+    buffer = filled(ReorderBuffer(store))
+    all_bytes = buffer.held_bytes
 
-    waiting.shrink(all_bytes - 1)
+    buffer.spill(all_bytes - 1)
 
-    assert 0 < waiting.held_bytes <= all_bytes // 2
-    assert not waiting._ticks[7].is_shelved
-    assert waiting._ticks[300].is_shelved
-
-
-def test_what_was_put_away_is_still_needed(store: Store) -> None:
-    """The facts log is kept from the lowest offset of all that waits, on disk too."""
-    waiting = filled(Waiting(store))
-
-    waiting.shrink(0)
-
-    assert (0, -200, 4) == (waiting.held_bytes, waiting.lowest_offset(), len(waiting))
+    assert 0 < buffer.held_bytes <= all_bytes // 2
+    assert not buffer._ticks[7].is_spilled
+    assert buffer._ticks[300].is_spilled
 
 
-def test_nothing_on_the_shelf_outlives_the_program(tmp_path: Path) -> None:
-    """What waited is read again from the facts log, so that it must not be there twice."""
+def test_what_was_spilled_is_still_required(store: Store) -> None:
+    """The facts log is kept from the lowest offset of everything buffered, spilled or not."""
+    buffer = filled(ReorderBuffer(store))
+
+    buffer.spill(0)
+
+    assert (0, -200, 4) == (buffer.held_bytes, buffer.lowest_offset(), len(buffer))
+
+
+def test_nothing_spilled_outlives_the_program(tmp_path: Path) -> None:
+    """Spilled ticks are read again from the facts log, so they must not survive a restart."""
     with Store(tmp_path / "store", IDENTITY) as before:
-        filled(Waiting(before)).shrink(0)
+        filled(ReorderBuffer(before)).spill(0)
     with Store(tmp_path / "store", IDENTITY) as store:
         left = [store.take(tick) for tick in (7, 8, 9, 300)]
 
     assert [[], [], [], []] == left
 
 
-def test_without_a_shelf_all_stays() -> None:
-    """A file is judged in memory."""
-    waiting = filled(Waiting())
-    held_bytes = waiting.held_bytes
+def test_without_a_store_all_stays() -> None:
+    """Without a store, as for a file, everything stays in memory."""
+    buffer = filled(ReorderBuffer())
+    held_bytes = buffer.held_bytes
 
-    waiting.shrink(0)
+    buffer.spill(0)
 
-    assert held_bytes == waiting.held_bytes
+    assert held_bytes == buffer.held_bytes
 
 
-def test_nothing_waits_after_clear(store: Store) -> None:
-    """What was on the shelf is gone too."""
-    waiting = filled(Waiting(store))
-    waiting.shrink(0)
+def test_nothing_is_buffered_after_clear(store: Store) -> None:
+    """Clearing the buffer also clears the spill store."""
+    buffer = filled(ReorderBuffer(store))
+    buffer.spill(0)
 
-    waiting.clear()
+    buffer.clear()
 
-    assert (0, None, []) == (len(waiting), waiting.lowest_offset(), store.take(300))
+    assert (0, None, []) == (len(buffer), buffer.lowest_offset(), store.take(300))

@@ -1,4 +1,4 @@
-"""What is on the disk of a facts partition, and what is not taken from there."""
+"""The store of a facts partition, and what is not taken from it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from msgspec.structs import replace
 from rocksdict import Rdict
 
 from streams.errors import StateError
-from streams.windows.chain import Chain, Ended, Judged, SourceRange, Window
-from streams.windows.clock import Mark
+from streams.windows.chain import Chain, EndedChain, LastVerdict, SourceRange, Window
+from streams.windows.clock import SourceProgress
 from streams.windows.facts import AtomFacts
-from streams.windows.positions import Position, Row, SourceMark
+from streams.windows.positions import Position, ResumePoint, StoredProgress
 from streams.windows.presence import Presence, Presences
-from streams.windows.rocksdb import FORMAT, Identity, Store, look
+from streams.windows.rocksdb import FORMAT, Identity, Store, read_position
 from streams.windows.rule_times import ProjectedWith, RuleTimes
 from streams.windows.sessions import LostTime
 from streams.windows.store_faults import DamagedError, delete
@@ -28,30 +28,32 @@ RULE_TIMES = RuleTimes([ProjectedWith("otlp_spans", 0, "set")], {"rule": 5})
 POSITION = Position(
     next_offset=9,
     applied_tick=70,
-    waiting_offset=8,
+    buffered_from_offset=8,
     generation=2,
-    rows=[
-        Row(7, None, 1, [], [], RuleTimes()),
-        Row(9, 7_000, 2, [SourceMark("otlp_spans", 0, Mark(1, 12, 7_000, 2, 5, 2))], [LOST], RULE_TIMES),
+    resume_points=[
+        ResumePoint(7, None, 1, [], [], RuleTimes()),
+        ResumePoint(
+            9, 7_000, 2, [StoredProgress("otlp_spans", 0, SourceProgress(1, 12, 7_000, 2, 5, 2))], [LOST], RULE_TIMES
+        ),
     ],
-    ended=[Ended(TRACE, 5, 9, 3, 7), Ended(trace_id("b"), 5, 9, 8, 8)],
+    ended_chains=[EndedChain(TRACE, 5, 9, 3, 7), EndedChain(trace_id("b"), 5, 9, 8, 8)],
 )
 
 
 def chain() -> Chain:
-    """A chain with something of everything."""
+    """Create a chain with every field set."""
     facts = AtomFacts()
     facts.add(fact(start_ns=None), 3, 1)
     return Chain(
         first=1,
         last=9,
-        needs=4,
+        required_offset=4,
         due=19,
         headless=True,
-        is_cut=True,
+        input_lost=True,
         window=Window(5, 9, 3, root_seen=True),
         facts={ATOM: facts},
-        judged={"rule": Judged("broken", 2, 400)},
+        last_verdicts={"rule": LastVerdict("broken", 2, 400)},
         sources=[SourceRange("otlp_spans", 0, 4, 11)],
     )
 
@@ -59,7 +61,7 @@ def chain() -> Chain:
 def write(
     store: Store, chains: Mapping[bytes, Chain | None], position: Position, presences: Presences | None = None
 ) -> None:
-    """A step in which these chains changed; None: that are gone from the store."""
+    """Write a step in which these chains changed; None stands for a removed chain."""
     found = Tiers(store.chain_table, memory_per_stored_byte=1, filter_bytes=8)
     for trace, each in chains.items():
         if each is None:
@@ -71,7 +73,7 @@ def write(
 
 
 def stored(store: Store) -> dict[bytes, Chain]:
-    """The chains in a store."""
+    """Return the chains in a store."""
     return dict(store.chains())
 
 
@@ -84,7 +86,7 @@ def test_new_store_is_empty(tmp_path: Path) -> None:
 
 
 def test_everything_comes_back(tmp_path: Path) -> None:
-    """What was written is read the same after the store was closed."""
+    """Everything written is read back after the store was closed."""
     with Store(tmp_path / "store", IDENTITY) as store:
         write(store, {TRACE: chain()}, POSITION)
 
@@ -95,7 +97,7 @@ def test_everything_comes_back(tmp_path: Path) -> None:
 
 
 def test_only_what_changed_is_written(tmp_path: Path) -> None:
-    """A step writes the chains that changed, removes those that are gone and leaves the others."""
+    """A step writes the chains that changed, deletes the removed ones and leaves the others."""
     gone, kept, other = map(trace_id, ("gone", "kept", "other"))
     with Store(tmp_path / "store", IDENTITY) as store:
         write(store, dict.fromkeys((gone, kept, other), chain()), POSITION)
@@ -108,7 +110,7 @@ def test_only_what_changed_is_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("trace", [bytes(16), b"\xff" * 16])
 def test_any_trace_id(tmp_path: Path, trace: bytes) -> None:
-    """No trace id is taken for something else."""
+    """Any 16 bytes are a valid key."""
     with Store(tmp_path / "store", IDENTITY) as store:
         write(store, {trace: chain()}, POSITION)
 
@@ -125,7 +127,7 @@ def test_any_trace_id(tmp_path: Path, trace: bytes) -> None:
     ],
 )
 def test_store_of_another_log_is_thrown_away(tmp_path: Path, other: Identity) -> None:
-    """A store that belongs to another log, or was cut by other bounds, is of no use."""
+    """A store of another log, or with other bounds, is deleted."""
     with Store(tmp_path / "store", other) as store:
         write(store, {TRACE: chain()}, POSITION)
 
@@ -136,23 +138,23 @@ def test_store_of_another_log_is_thrown_away(tmp_path: Path, other: Identity) ->
 
 
 class Refusing:
-    """A database on a disk that takes nothing: as RocksDB words it."""
+    """A database on a disk that refuses writes, with RocksDB's messages."""
 
     def __init__(self, real: Rdict, said: str) -> None:
         self.real = real
         self._said = said
 
     def put(self, *_: object) -> None:
-        """As the database's."""
+        """Refuse as RocksDB does."""
         raise Exception(self._said)  # noqa: TRY002, as rocksdict does
 
     def close(self) -> None:
-        """As the database's, whose last write fails."""
+        """Refuse the last write as RocksDB does."""
         raise Exception("IO error: Writer has previous error.")  # noqa: TRY002, as rocksdict does
 
 
 def test_store_in_use(tmp_path: Path) -> None:
-    """A store that another worker has open is refused, and says what to do."""
+    """Opening a store that another worker has open fails with an action."""
     with (
         Store(tmp_path / "store", IDENTITY),
         pytest.raises(StateError, match=r"cannot be opened: .*Action: stop the other worker"),
@@ -161,7 +163,7 @@ def test_store_in_use(tmp_path: Path) -> None:
 
 
 def overwritten(pattern: str, at: int, content: bytes) -> Callable[[Path], None]:
-    """Damages the files of a store with these names."""
+    """Overwrite the files of a store with these names."""
 
     def damage(path: Path) -> None:
         for each in path.glob(pattern):
@@ -172,7 +174,7 @@ def overwritten(pattern: str, at: int, content: bytes) -> Callable[[Path], None]
 
 
 def removed(pattern: str) -> Callable[[Path], None]:
-    """Removes the files of a store with these names."""
+    """Remove the files of a store with these names."""
 
     def damage(path: Path) -> None:
         for each in path.glob(pattern):
@@ -192,13 +194,13 @@ def removed(pattern: str) -> Callable[[Path], None]:
     ],
 )
 def test_damaged_store(tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    """A store whose files are damaged is told from one in use, and can be deleted; to look at it is no error."""
+    """A damaged store is distinguished from one in use and can be deleted; reading its position is no error."""
     path = tmp_path / "store"
     with Store(path, IDENTITY) as store:
         write(store, {TRACE: chain()}, POSITION)
     damage(path)
 
-    looked = look(path, IDENTITY)
+    looked = read_position(path, IDENTITY)
     with pytest.raises(DamagedError, match="it is damaged"), Store(path, IDENTITY) as store:
         stored(store)
     delete(path)
@@ -212,13 +214,13 @@ def test_damaged_store(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     ("said", "action"),
     [
         ("IO error: No space left on device: While appending to file: a/4.log", "free some space on the disk"),
-        ("Read-only file system (os error 30)", "mount the disk so that it can be written"),
+        ("Read-only file system (os error 30)", "mount the disk read-write"),
         ("IO error: While open a file for appending: a/4.log: Permission denied", "make the directory writable"),
-        ("something else", "see what the disk has"),
+        ("something else", "check the disk"),
     ],
 )
 def test_disk_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, action: str) -> None:
-    """The message says what to do about the disk, not about the store; closing it afterwards is no error."""
+    """The message states what to do about the disk, not the store; closing the store afterwards is no error."""
     store = Store(tmp_path / "store", IDENTITY)
     database = Refusing(store.database, said)
     monkeypatch.setattr(store, "database", database)
@@ -231,10 +233,10 @@ def test_disk_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_presences_come_back(tmp_path: Path) -> None:
-    """A presence is there again when the store is opened, and one that is over is not."""
+    """An ongoing presence is restored when the store is opened, an ended one is not."""
     presences = Presences(BOUNDS)
     for trace, tick in ((TRACE, 7), (trace_id("b"), 100)):
-        presences.arrive(trace, tick, 3, is_watched=True)
+        presences.observe(trace, tick, 3, tracks_presence=True)
     with Store(tmp_path / "store", IDENTITY) as store:
         write(store, {}, POSITION, presences)
         presences.expire(100, 4)

@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.windows.chain import Bounds, Chain, Ended
+from streams.windows.chain import Bounds, Chain, EndedChain
 from streams.windows.close import CloseReason
 from streams.windows.reorder import Arrival
 from streams.windows.sessions import LostTime, Sessions, counted_atoms
@@ -37,7 +37,7 @@ def test_extend_forward_one_tick_beyond_gap() -> None:
 
 
 def test_open_while_clock_is_at_gap() -> None:
-    """While the clock has not passed last + gap a record may still come, so the window stays open."""
+    """Until the clock has passed last + gap, a record may still arrive, so the window stays open."""
     story = Story().hit(0)
 
     windows = story.windows(10)
@@ -47,7 +47,7 @@ def test_open_while_clock_is_at_gap() -> None:
 
 
 def test_quiet_closes_at_last_plus_gap() -> None:
-    """The time of a quiet close is the last arrival plus the gap, however far the clock has gone."""
+    """The time of a quiet close is the last arrival plus the gap, however far the clock has advanced."""
     story = Story().hit(3)
 
     [close] = story.until(90)
@@ -56,7 +56,7 @@ def test_quiet_closes_at_last_plus_gap() -> None:
 
 
 def test_cut_exactly_at_max_duration() -> None:
-    """A window whose records keep coming closes at first + max_duration; a record in that tick opens the next one."""
+    """A window that still gets records closes at first + max_duration; a record in that tick opens the next one."""
     story = Story().hit(*range(0, 101, 10))
 
     windows = story.windows(111)
@@ -65,7 +65,7 @@ def test_cut_exactly_at_max_duration() -> None:
 
 
 def test_cut_closes_at_first_plus_max_duration() -> None:
-    """The time of a cut is the tick at which the window was cut."""
+    """The time of such a close is the tick at which the window reached max_duration."""
     story = Story().hit(*range(0, 100, 10))
 
     [close] = story.until(100)
@@ -74,7 +74,7 @@ def test_cut_closes_at_first_plus_max_duration() -> None:
 
 
 def test_quiet_and_max_duration_in_one_tick() -> None:
-    """A window that has been quiet for the whole gap when it reaches max_duration is whole, not cut."""
+    """A window that has been quiet for the whole gap when it reaches max_duration is whole."""
     story = Story().hit(*range(0, 90, 10), 89)
 
     windows = story.windows(100)
@@ -83,7 +83,7 @@ def test_quiet_and_max_duration_in_one_tick() -> None:
 
 
 def test_one_tick_short_of_quiet_at_max_duration() -> None:
-    """A window that is quiet one tick after max_duration is cut."""
+    """A window that would be quiet one tick after max_duration closes as incomplete."""
     story = Story().hit(*range(0, 91, 10))
 
     windows = story.windows(101)
@@ -92,7 +92,7 @@ def test_one_tick_short_of_quiet_at_max_duration() -> None:
 
 
 def test_chain_goes_on_within_gap_and_lateness() -> None:
-    """A window that opens gap + lateness after the last arrival goes on with the facts of the one before."""
+    """A window that opens gap + lateness after the last arrival has the facts of the previous one."""
     story = Story().hit(0, 60)
 
     closes = story.until(71)
@@ -110,7 +110,7 @@ def test_chain_goes_not_on_one_tick_after() -> None:
 
 
 def test_chain_is_counted_from_its_last_window() -> None:
-    """A window keeps its chain alive for gap + lateness after its own last arrival."""
+    """A window keeps its chain for gap + lateness after its own last arrival."""
     story = Story().hit(0, 60, 120)
 
     closes = story.until(131)
@@ -119,7 +119,7 @@ def test_chain_is_counted_from_its_last_window() -> None:
 
 
 def test_chain_ends_at_max_duration_plus_lateness() -> None:
-    """At first + max_duration + lateness an open window is cut, and a record in that tick begins a headless chain."""
+    """At first + max_duration + lateness an open window closes, and a record in that tick begins a headless chain."""
     story = Story().hit(0, 60, 120, 130, 140, 150)
 
     closes = story.until(161)
@@ -130,7 +130,7 @@ def test_chain_ends_at_max_duration_plus_lateness() -> None:
 
 
 def test_window_open_at_chain_end_is_cut() -> None:
-    """A window in which records still come when its chain ends is cut there."""
+    """A window that still gets records when its chain ends closes there as incomplete."""
     story = Story().hit(0, 60, 120, 130, 140)
 
     windows = story.windows(150)
@@ -139,7 +139,7 @@ def test_window_open_at_chain_end_is_cut() -> None:
 
 
 def test_window_quiet_at_chain_end_is_whole() -> None:
-    """A window that falls quiet in the very tick at which its chain ends is whole."""
+    """A window that becomes quiet in the very tick at which its chain ends is whole."""
     story = Story().hit(0, 60, 120, 130, 139)
 
     windows = story.windows(150)
@@ -157,13 +157,13 @@ def test_record_one_tick_before_chain_end() -> None:
 
 
 def test_trace_with_hits_that_nobody_saw_is_not_whole() -> None:
-    """A trace of a record that was refused is not whole, whether it had a chain before, or has one by it."""
+    """A trace with a refused record is not whole, whether it had a chain before or gets one by it."""
     sessions = Sessions(BOUNDS, {})
     refused = msgspec.structs.replace(entry(5, trace=trace_id("b")), facts=[], is_incomplete=True)
     for each in (entry(5), entry(6, trace=trace_id("b")), entry(5, trace=trace_id("c")), refused):
-        sessions.waiting.add(each.tick, Arrival(TOPIC, 0, each), 0)
+        sessions.buffer.add(each.tick, Arrival(TOPIC, 0, each), 0)
     alone = msgspec.structs.replace(refused, trace_id=trace_id("d"))
-    sessions.waiting.add(5, Arrival(TOPIC, 0, alone), 0)
+    sessions.buffer.add(5, Arrival(TOPIC, 0, alone), 0)
 
     closes = {close.trace_id: close.whole for close in sessions.end()}
 
@@ -171,7 +171,7 @@ def test_trace_with_hits_that_nobody_saw_is_not_whole() -> None:
 
 
 def test_headless_chain_is_never_whole() -> None:
-    """A chain that begins in the middle of its trace is not known whole, even when it falls quiet."""
+    """A chain that begins in the middle of its trace is not whole, even when it becomes quiet."""
     story = Story().hit(0, 60, 110, 150)
 
     closes = story.until(161)
@@ -180,7 +180,7 @@ def test_headless_chain_is_never_whole() -> None:
 
 
 def test_headless_is_forgotten_after_gap_and_lateness() -> None:
-    """A trace that comes back more than gap + lateness after its ended chain's last arrival begins with a head."""
+    """A trace that returns more than gap + lateness after its ended chain's last arrival is not headless."""
     story = Story().hit(0, 60, 110, 171)
 
     closes = story.until(182)
@@ -189,7 +189,7 @@ def test_headless_is_forgotten_after_gap_and_lateness() -> None:
 
 
 def test_headless_is_known_until_gap_and_lateness() -> None:
-    """A trace that comes back exactly gap + lateness after its ended chain's last arrival has no head."""
+    """A trace that returns exactly gap + lateness after its ended chain's last arrival is headless."""
     story = Story().hit(0, 60, 110, 170)
 
     closes = story.until(181)
@@ -198,12 +198,15 @@ def test_headless_is_known_until_gap_and_lateness() -> None:
 
 
 def test_ended_chain_keeps_only_its_name() -> None:
-    """Of a chain that has ended nothing is kept but that it was there."""
+    """Of an ended chain only a marker remains."""
     story = Story().hit(0, 60, 110)
 
     story.until(150)
 
-    assert ([], [Ended(TRACE, 150, 171, 0, 0, 0)]) == (list(story.sessions.chains), [*story.sessions.ended.values()])
+    assert ([], [EndedChain(TRACE, 150, 171, 0, 0, 0)]) == (
+        list(story.sessions.chains),
+        [*story.sessions.ended.values()],
+    )
 
 
 def test_quiet_chain_is_removed_after_gap_and_lateness() -> None:
@@ -218,7 +221,7 @@ def test_quiet_chain_is_removed_after_gap_and_lateness() -> None:
 
 
 def test_no_lateness() -> None:
-    """Without lateness a chain is gone when its window is quiet."""
+    """Without lateness a chain is removed when its window is quiet."""
     story = Story(SHORT).hit(0, 11)
 
     closes = story.until(22)
@@ -228,7 +231,7 @@ def test_no_lateness() -> None:
 
 
 def test_no_lateness_cut() -> None:
-    """Without lateness a cut window ends its chain; what follows has no head."""
+    """Without lateness a window at max_duration ends its chain; what follows is headless."""
     story = Story(SHORT).hit(0, 10, 20, 30)
 
     windows = story.windows(41)
@@ -256,7 +259,7 @@ def test_touch_extends_open_window() -> None:
 
 
 def test_touch_opens_the_window_of_a_chain() -> None:
-    """After a hit every record of the trace counts: whether some other rule hit it makes no difference."""
+    """After a hit every record of the trace counts; hits of other rules make no difference."""
     story = Story().hit(0, 61).touch(11)
 
     closes = story.until(72)
@@ -265,7 +268,7 @@ def test_touch_opens_the_window_of_a_chain() -> None:
 
 
 def test_touch_beyond_the_chain_opens_nothing() -> None:
-    """A record without a hit that comes after the chain's time begins no chain."""
+    """A record without a hit after the chain's end begins no chain."""
     story = Story().hit(0).touch(61)
 
     windows = story.windows(1000)
@@ -274,7 +277,7 @@ def test_touch_beyond_the_chain_opens_nothing() -> None:
 
 
 def test_touch_before_hit_of_the_same_tick() -> None:
-    """Whether a touch or the hit of its tick was read first makes no difference."""
+    """The order in which a touch and a hit of the same tick are read makes no difference."""
     story = Story().touch(0).hit(0)
 
     [close] = story.sessions.advance(11 * TICK_MS)
@@ -283,10 +286,10 @@ def test_touch_before_hit_of_the_same_tick() -> None:
 
 
 def test_late_hit_joins_facts() -> None:
-    """A window of the same chain is judged with the facts of the windows before it."""
+    """A window is judged with the facts of the earlier windows of its chain."""
     sessions = Story().sessions
-    sessions.waiting.add(0, Arrival(TOPIC, 0, entry(0, fact(atom=b"access"))), 0)
-    sessions.waiting.add(20, Arrival(TOPIC, 0, entry(20, fact(atom=b"audit"))), 0)
+    sessions.buffer.add(0, Arrival(TOPIC, 0, entry(0, fact(atom=b"access"))), 0)
+    sessions.buffer.add(20, Arrival(TOPIC, 0, entry(20, fact(atom=b"audit"))), 0)
 
     [_, late] = sessions.advance(31 * TICK_MS)
 
@@ -304,7 +307,7 @@ def test_closes_in_order_of_time_then_trace() -> None:
 
 
 def test_trace_that_never_ends() -> None:
-    """A trace that comes back for ever takes no more room than any other."""
+    """A trace that keeps returning takes no more memory than any other."""
     story = Story().hit(*range(0, 40_000, 20))
 
     story.until(40_000)
@@ -314,7 +317,7 @@ def test_trace_that_never_ends() -> None:
 
 
 def test_lost_time_in_window() -> None:
-    """A window in whose time input was lost is not whole."""
+    """A window during which input was lost is not whole."""
     story = Story().hit(100)
     story.sessions.lost = [LostTime(TOPIC, 0, 0, 9_000)]
 
@@ -324,21 +327,21 @@ def test_lost_time_in_window() -> None:
 
 
 def test_record_out_of_bounds() -> None:
-    """A trace is not whole from the record on whose time is not believed; a mark alone opens no window."""
+    """A trace is not whole from a record with an untrusted timestamp on; such a mark alone opens no window."""
     story = Story().hit(10).mark(12).hit(200, trace=OTHER).mark(5).mark(190, trace=OTHER)
 
     assert [(10, 12, QUIET, False), (200, 200, QUIET, True)] == story.windows(400)
 
 
 def test_mark_in_the_tick_of_the_first_hit() -> None:
-    """The record that brought the hit is the one whose time is not believed."""
+    """The record that brought the hit has the untrusted timestamp."""
     story = Story().mark(10).hit(10)
 
     assert [(10, 10, QUIET, False)] == story.windows(400)
 
 
 def test_late_record_out_of_bounds() -> None:
-    """What was said of the trace before is amended: the chain is not whole any more."""
+    """Earlier verdicts on the trace are amended: the chain is not whole any more."""
     story = Story().hit(10)
     whole = story.windows(50)
 
@@ -348,7 +351,7 @@ def test_late_record_out_of_bounds() -> None:
 
 
 def test_lost_time_ends_before_window() -> None:
-    """What was lost more than gap + lateness before the first arrival is of no concern."""
+    """A loss more than gap + lateness before the first arrival has no effect."""
     story = Story().hit(100)
     story.sessions.lost = [LostTime(TOPIC, 0, 0, 3_999)]
 
@@ -358,7 +361,7 @@ def test_lost_time_ends_before_window() -> None:
 
 
 def test_lost_time_begins_in_last_tick_of_gap() -> None:
-    """Input lost in the last tick in which a record could have extended the window makes it not whole."""
+    """A loss in the last tick in which a record could have extended the window makes it not whole."""
     story = Story().hit(100)
     story.sessions.lost = [LostTime(TOPIC, 0, 11_099, None)]
 
@@ -368,7 +371,7 @@ def test_lost_time_begins_in_last_tick_of_gap() -> None:
 
 
 def test_lost_time_begins_after_window() -> None:
-    """What was lost when the window had fallen quiet is of no concern."""
+    """A loss after the window had become quiet has no effect."""
     story = Story().hit(100)
     story.sessions.lost = [LostTime(TOPIC, 0, 11_100, None)]
 
@@ -378,7 +381,7 @@ def test_lost_time_begins_after_window() -> None:
 
 
 def test_lost_time_stays_with_chain() -> None:
-    """A chain that missed input once stays not whole when it goes on after the loss."""
+    """A chain that missed input once is not whole, also after the loss."""
     story = Story().hit(100, 150)
     story.sessions.lost = [LostTime(TOPIC, 0, 9_000, 9_500)]
     story.until(111)
@@ -390,7 +393,7 @@ def test_lost_time_stays_with_chain() -> None:
 
 
 def test_end_of_input() -> None:
-    """When the input ends every open window closes as whole, with all that waited."""
+    """When the input ends, every open window closes as whole, with everything buffered."""
     story = Story().hit(0, 20).hit(15, trace=trace_id("b"))
     story.until(3)
 
@@ -405,7 +408,7 @@ def test_end_of_input() -> None:
 
 
 def test_sources_widen() -> None:
-    """A chain knows the range of records of each source partition that its facts came from, in a fixed order."""
+    """A chain has, in a fixed order, the range of records of each source partition that contributed facts."""
     chain = Chain(0, 0, 0, 0)
 
     chain.add_source("otlp_spans", 1, 7, 9)
@@ -418,9 +421,9 @@ def test_sources_widen() -> None:
 
 
 def test_root_is_remembered_and_spans_are_counted() -> None:
-    """A window knows whether the root was among its records, and how many spans they held."""
+    """A window knows whether the root was among its records, and how many spans they had."""
     story = Story().hit(0).touch(4)
-    story.sessions.waiting.add(2, Arrival(TOPIC, 0, entry(2, root_seen=True)), 0)
+    story.sessions.buffer.add(2, Arrival(TOPIC, 0, entry(2, root_seen=True)), 0)
 
     [close] = story.sessions.advance(15 * TICK_MS)
 
@@ -438,7 +441,7 @@ def test_open_windows() -> None:
 
 
 def test_counted_atoms() -> None:
-    """Atoms that nobody counts keep no identities."""
+    """Atoms that no rule counts keep no identities."""
     counted = counted_atoms([(ATOM, 4), (b"other", 0)])
 
     assert {ATOM: 4} == counted
@@ -453,7 +456,7 @@ def test_bounds_are_rounded_down_to_ticks() -> None:
 
 @given(st.integers(0, 200), st.none() | st.integers(0, 200), st.integers(0, 200), st.integers(1, 200))
 def test_lost_time_overlaps(lost_ms: int, lost_length_ms: int | None, from_ms: int, length_ms: int) -> None:
-    """Two spans of time overlap when some millisecond lies in both."""
+    """Two spans of time overlap if they share a millisecond."""
     to_ms = from_ms + length_ms
     lost = LostTime(TOPIC, 0, lost_ms, None if lost_length_ms is None else lost_ms + lost_length_ms)
 
@@ -464,7 +467,7 @@ def test_lost_time_overlaps(lost_ms: int, lost_length_ms: int | None, from_ms: i
 
 
 def test_what_is_settled_ends_where_the_first_open_window_begins() -> None:
-    """What began before the earliest open window has its verdict; with none open that is so up to the clock."""
+    """Everything before the earliest open window is judged; without open windows, everything up to the clock."""
     story = Story().hit(3).hit(5, 12, trace=trace_id("b"))
 
     settled = []
@@ -476,7 +479,7 @@ def test_what_is_settled_ends_where_the_first_open_window_begins() -> None:
 
 
 def test_what_is_final_ends_where_the_first_chain_begins() -> None:
-    """What began before the earliest chain that is remembered is amended by nothing that still comes."""
+    """No verdict before the earliest remembered chain can be amended."""
     story = Story(SHORT_LATE).hit(3).hit(20, trace=trace_id("b"))
 
     final = []

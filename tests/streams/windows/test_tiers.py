@@ -1,4 +1,4 @@
-"""What is in memory, what only on disk, and what a store must be told of."""
+"""What is in memory, what is only on disk, and which changes a store must be given."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import pytest
 
 from streams.windows.chain import Chain
 from streams.windows.idfilter import IdFilter
-from streams.windows.required_offsets import Needs
+from streams.windows.required_offsets import RefCounts
 from streams.windows.store_faults import DamagedError
 from streams.windows.tiers import Tiers
-from streams.windows.wheel import Wheel
+from streams.windows.wheel import TimerWheel
 from tests.support.builders import TRACE, trace_id
 from tests.support.disk import DiskTable
 
@@ -18,17 +18,17 @@ FILTER_BYTES = 8
 
 
 def chain(due: int = 2) -> Chain:
-    """A chain of one arrival."""
+    """Create a chain of one arrival."""
     return Chain(1, 1, 0, due)
 
 
 def tiers(table: DiskTable[Chain] | None = None) -> Tiers[Chain]:
-    """No chains yet, with a filter that is far too small."""
+    """Create an empty collection with a filter that is far too small."""
     return Tiers(table, memory_per_stored_byte=1, filter_bytes=FILTER_BYTES)
 
 
 def cold(*dues: tuple[bytes, int]) -> tuple[Tiers[Chain], DiskTable[Chain]]:
-    """Chains that are due at these ticks, all of them only on disk."""
+    """Create chains that are due at these ticks, all of them only on disk."""
     table = DiskTable(Chain)
     chains = tiers(table)
     for trace, due in dues:
@@ -39,7 +39,7 @@ def cold(*dues: tuple[bytes, int]) -> tuple[Tiers[Chain], DiskTable[Chain]]:
 
 
 def taken(chains: Tiers[Chain], until: int) -> list[tuple[int, bytes]]:
-    """What is due, and is over with that."""
+    """Return what is due, and remove it."""
     found = []
     for tick, trace, _ in chains.due(until):
         chains.remove(trace)
@@ -48,7 +48,7 @@ def taken(chains: Tiers[Chain], until: int) -> list[tuple[int, bytes]]:
 
 
 def test_chain_that_came_and_went_is_not_written() -> None:
-    """A chain that no store has heard of costs nothing when it is gone."""
+    """A chain that was never written is not deleted from the store."""
     chains = tiers()
     chains.put(TRACE, chain())
 
@@ -58,7 +58,7 @@ def test_chain_that_came_and_went_is_not_written() -> None:
 
 
 def test_chain_that_is_stored_is_deleted() -> None:
-    """A chain that was written is gone from the store too, even when it has changed since."""
+    """A removed chain is deleted from the store, even if it changed since it was written."""
     table = DiskTable(Chain)
     chains = tiers(table)
     chains.put(TRACE, chain())
@@ -71,7 +71,7 @@ def test_chain_that_is_stored_is_deleted() -> None:
 
 
 def test_cold_chain_is_deleted() -> None:
-    """A chain that is only in the store is deleted there, and is not read back until it is."""
+    """A chain that is only in the store is deleted there, and cannot be read back meanwhile."""
     chains, table = cold((TRACE, 5))
 
     chains.remove(TRACE)
@@ -82,7 +82,7 @@ def test_cold_chain_is_deleted() -> None:
 
 
 def test_chain_that_came_again_is_deleted() -> None:
-    """A stored chain that is gone, and one of the same trace that came after it and is gone too, leave nothing."""
+    """A removed chain and a later one of the same trace, removed too, leave nothing in the store."""
     chains, _ = cold((TRACE, 5))
     chains.remove(TRACE)
     chains.put(TRACE, chain())
@@ -93,7 +93,7 @@ def test_chain_that_came_again_is_deleted() -> None:
 
 
 def test_cold_chain_takes_no_memory() -> None:
-    """Of a chain that is put away nothing is in memory, and it comes back as it was."""
+    """A cold chain takes no memory, and is read back unchanged."""
     chains, _ = cold((TRACE, 5), (OTHER, 5))
     before = (chains.hot_count, len(chains), chains.held_bytes)
 
@@ -103,17 +103,17 @@ def test_cold_chain_takes_no_memory() -> None:
     assert (chain(5), 1, 2, True) == (found, chains.hot_count, len(chains), chains.held_bytes > 0)
 
 
-def test_look_reads_nothing_back() -> None:
-    """A cold chain that is only looked at stays cold."""
+def test_peek_reads_nothing_back() -> None:
+    """Peeking at a cold chain leaves it cold."""
     chains, _ = cold((TRACE, 5))
 
-    found = (chains.look(TRACE), chains.look(OTHER))
+    found = (chains.peek(TRACE), chains.peek(OTHER))
 
     assert ((chain(5), None), 0) == (found, chains.hot_count)
 
 
 def test_id_that_the_filter_takes_for_another() -> None:
-    """Where a filter is full of ids every one may be there; only those that are there are found."""
+    """With a full filter every id may be present; only those that are present are found."""
     ids = [trace_id(f"trace {number}") for number in range(100)]
     chains, _ = cold(*[(trace, 5) for trace in ids[::2]])
 
@@ -123,7 +123,7 @@ def test_id_that_the_filter_takes_for_another() -> None:
 
 
 def test_due_in_order() -> None:
-    """What is due comes by tick and then by id, wherever it is."""
+    """What is due comes by tick and then by id, in whichever tier it is."""
     a, b, c, d = map(trace_id, "abcd")
     chains, _ = cold((b, 5), (d, 7), (c, 9))
     chains.schedule(a, chain(), 5)
@@ -137,7 +137,7 @@ def test_due_in_order() -> None:
 
 
 def test_due_again() -> None:
-    """What is scheduled again before it is due comes then, once, whether it is put away in between or not."""
+    """What is rescheduled before it is due comes once, at the new tick, in whichever tier it was."""
     chains, table = cold((TRACE, 5))
     for _, trace, value in chains.due(5):
         chains.schedule(trace, value, 20)
@@ -155,7 +155,7 @@ def test_due_again() -> None:
 
 
 def test_due_after_a_restart() -> None:
-    """Another worker finds the same due, of what the store has."""
+    """After a restart the same values are due, from the store."""
     _, table = cold((TRACE, 5), (OTHER, 7))
     table.forget_index()
     chains = tiers(table)
@@ -168,7 +168,7 @@ def test_due_after_a_restart() -> None:
 
 
 def test_store_that_lacks_a_chain() -> None:
-    """That a chain is gone from the store is found when it is due."""
+    """A chain missing from the store is detected when it is due."""
     chains, table = cold((TRACE, 5))
     table.clear()
 
@@ -177,7 +177,7 @@ def test_store_that_lacks_a_chain() -> None:
 
 
 def test_cleared() -> None:
-    """When all begins anew the store is told so, and what comes then is not mixed with what was."""
+    """The store learns that everything was cleared, and later values do not mix with earlier ones."""
     chains, table = cold((TRACE, 5), (OTHER, 5))
     chains.clear()
     before = (len(chains), chains.get(TRACE), list(chains.due(9)))
@@ -189,10 +189,10 @@ def test_cleared() -> None:
     assert ([(OTHER, chain(8))], [OTHER]) == (list(table.items()), list(chains))
 
 
-def test_kept_ones_stay() -> None:
-    """What is to be kept in memory is not put away."""
+def test_pinned_values_stay() -> None:
+    """Pinned values stay in memory."""
     table = DiskTable(Chain)
-    chains = Tiers(table, memory_per_stored_byte=1, filter_bytes=FILTER_BYTES, is_kept=lambda each: each.headless)
+    chains = Tiers(table, memory_per_stored_byte=1, filter_bytes=FILTER_BYTES, is_pinned=lambda each: each.headless)
     chains.put(TRACE, Chain(1, 1, 0, 2, headless=True))
     chains.put(OTHER, chain())
     table.write(chains)
@@ -203,7 +203,7 @@ def test_kept_ones_stay() -> None:
 
 
 def test_filter_that_was_full() -> None:
-    """A counter that reached its limit never says no again, so no id is ever denied."""
+    """A saturated counter stays saturated, so no present id is denied."""
     ids = IdFilter(1)
     for _ in range(300):
         ids.add(TRACE)
@@ -214,14 +214,14 @@ def test_filter_that_was_full() -> None:
 
 
 def test_ticks_that_come_and_go() -> None:
-    """Noting and forgetting the same ticks for ever takes no memory."""
-    wheel, needs = Wheel(), Needs()
-    wheel.note(0, TRACE)
+    """Scheduling and cancelling the same ticks forever takes no memory."""
+    wheel, needs = TimerWheel(), RefCounts()
+    wheel.schedule(0, TRACE)
     needs.add(0)
     for number in range(10_000):
         tick = 1 + number % 7
-        wheel.note(tick, TRACE)
-        wheel.forget(tick, TRACE)
+        wheel.schedule(tick, TRACE)
+        wheel.cancel(tick, TRACE)
         needs.add(tick)
         needs.remove(tick)
 

@@ -1,10 +1,11 @@
-"""One facts partition at work: its state machine, its store, its publisher, and what the next step must do.
+"""The task of one facts partition: its state machine, its store, its publisher, and what the next step must do.
 
-In: facts messages. Out: signals, counts, coverage and checkpoints, sent as windows close and true with the next step.
-What follows from messages below `published_to` was published before, by whoever it was: it is only remembered.
+In: facts messages. Out: signals, counts, coverage and checkpoints, sent as windows close and committed with the next
+step. Outcomes of messages below `published_to` were published before, by this or another worker: they only update
+state.
 
-Of the input since the last coverage record only the closed windows are summed up in the checkpoint; all else is in the
-facts log, which therefore is read again from where that record ends, with a store and without.
+Of the input since the last coverage record, the checkpoint has only the number of closed windows. Everything else is in
+the facts log, which is therefore read again from the end of that record, with a store and without.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from streams.errors import StateError
 from streams.observe import metrics
 from streams.rules import registry
 from streams.rules.registry import RuleSets
-from streams.sessions import takeover
+from streams.sessions import recovery
 from streams.sessions.counts import VerdictTally
 from streams.sessions.coverage import CoverageTally, Judging, judging_rules
 from streams.sessions.publish import Publisher
 from streams.sessions.quota import SignalQuota
 from streams.sessions.summaries import Summaries, summary
 from streams.windows.close import Close, CloseReason
-from streams.windows.outcomes import Outcome, outcomes, rule_text, withhold
+from streams.windows.outcomes import Outcome, evaluate_close, rule_text, withhold
 from streams.windows.partition import Partition
 from streams.windows.positions import Position
 from streams.windows.rocksdb import Store
@@ -41,22 +42,23 @@ from topics.signals.finding import HOUR_MS, Finding
 log = structlog.get_logger()
 
 CHECKPOINT_S = 10.0
-"""At least so often a checkpoint is published when the state moves on, also when there is nothing to say.
+"""The longest time between two checkpoints while the state advances, even if nothing else is published.
 
-One is published at once where rules judge from another moment on: whoever pushed them waits to be told."""
-
-
-ROW_EVERY = 256
-"""While windows are built again no step remembers where that can begin: without rows the next rebuild were as long."""
+A change of the time from which rules judge is checkpointed at once: whoever pushed the rules waits for it.
+"""
 
 
-class Work:
+RESUME_POINT_EVERY = 256
+"""During a rebuild no step is stored; without resume points, a second crash would start the rebuild over."""
+
+
+class PartitionTask:
     """A facts partition while this worker has it.
 
-    `topic_id` is the facts log's, `last` the checkpoint it begins with, None when there is none; `counted` is the one
-    whose counts go on, which may be of an earlier log. `published_to` is the
-    facts offset below which all is published, `cut_below` the one below which no checkpoint needs the log any more,
-    `rule_set` the fingerprint of the set that the last facts message was projected with.
+    `topic_id` is the facts log's, `last` the checkpoint it resumes from, None if there is none; `counted` is the one
+    whose counts continue, which may be of an earlier log. Everything below facts offset `published_to` is published; no
+    checkpoint requires the log below `trim_below`. `rule_set` is the fingerprint of the set that the last facts message
+    was projected with.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class Work:
         self.partition = partition
         self.published_to = 0 if last is None else last.published_to
         self.rule_set: str | None = None
-        self.cut_below = 0
+        self.trim_below = 0
         self._settings = settings
         self._known = known
         self._topic_id = topic_id
@@ -86,15 +88,16 @@ class Work:
         self._first_generation = 0
         if counted is not None:
             self._first_generation = counted.generation + 1 if last is None else counted.first_generation
-        covered = takeover.covered(number, last or counted)
+        covered = recovery.decode_covered(number, last or counted)
         if last is None and covered is not None:
-            # Another reading: it has what is there of the log, and its input goes on from what the one before covered.
+            # A new generation: it has the rest of the log, and its input continues from where the previous one was
+            # covered.
             reached_ms = max(covered.reached_ms, covered.to_ms)
             covered = msgspec.structs.replace(
                 covered, facts_to=partition.next_offset, windows_judged=0, reached_ms=reached_ms
             )
         self._coverage = CoverageTally(number, partition.next_offset, covered)
-        self._quota = SignalQuota.shared(settings, number, partition.said)
+        self._quota = SignalQuota.shared(settings, number, partition.hourly_signals)
         self.summaries = Summaries(
             number,
             settings.facts_partitions,
@@ -102,11 +105,11 @@ class Work:
             counted,
             is_limited=settings.signals_per_hour is not None,
         )
-        self._shown = metrics.ClockShown(number)
+        self._clock_gauges = metrics.ClockShown(number)
         self._judged = metrics.Judged()
         self._judges_from: dict[str, int] = {}
         self._judging_times = JudgingTimes([])
-        self._judging_noted = -1
+        self._judging_at = -1
         self._stepped_to = partition.next_offset
         self._checkpointed_s = time.monotonic()
         self._checkpointed_rules = partition.rules_changed_count
@@ -114,46 +117,46 @@ class Work:
         self._position: Position | None = None
         self._generation_before, self._replay_before = self._generation, partition.clock.replay
         self._ended_ms: dict[int, int] = {}
-        """How far the clock of each generation came that ended."""
+        """The last clock of each generation that ended."""
         self._has_output = False
         self._shares = settings.facts_partitions
         self._memory_bytes = settings.window_memory_bytes // self._shares
 
     @property
     def is_durable(self) -> bool:
-        """Every message that was taken in is in the store."""
-        return not self._is_behind and self.partition.next_offset == self._stepped_to
+        """Whether every message that was processed is in the store."""
+        return not self._is_recovering and self.partition.next_offset == self._stepped_to
 
     @property
-    def _is_behind(self) -> bool:
-        return self.partition.is_rereading or self.partition.next_offset < self.published_to
+    def _is_recovering(self) -> bool:
+        return self.partition.is_recovering or self.partition.next_offset < self.published_to
 
     def judges_from(self) -> dict[str, int]:
-        """From when each rule judges, as `RuleTimes.judges_from`; the same object until that changes."""
+        """Return from when each rule judges, as `RuleTimes.judges_from`; the same object until that changes."""
         self._note_judging()
         return self._judges_from
 
     def close(self) -> None:
-        """Gives up what it holds; what was not stepped never happened."""
+        """Release the publisher and the store; what no step stored is discarded."""
         self._publisher.close()
         self._store.close()
-        self._shown.hide()
+        self._clock_gauges.hide()
 
-    def take_in(self, offset: int, value: bytes) -> None:
-        """Takes in one facts message and sends what closes by it.
+    def process(self, offset: int, value: bytes) -> None:
+        """Process one facts message, and send the outcomes of the windows that it closes.
 
         Raises:
-            NotDoneError: the brokers do not take it, or the rules that it names are not there yet.
-            StateError: it cannot be read, or something before it is missing.
+            NotDoneError: the brokers do not accept them, or the rules that the message names cannot be found yet.
+            StateError: the message cannot be read, or messages before it are missing.
         """
         if facts.is_foreign(value):
-            self._pass_over(offset)
+            self._skip_foreign(offset)
             return
         message = self._read(offset, value)
         rules = self._rules(message.rules)
         self.rule_set = message.rules
         partition = self.partition
-        is_said = offset >= self.published_to
+        publishes = offset >= self.published_to
         is_new = offset >= partition.next_offset
         self._generation_before, self._replay_before = self._generation, partition.clock.replay
         before_ms = partition.clock.now_ms
@@ -162,51 +165,51 @@ class Work:
         windows_judged = 0
         with metrics.STAGE.labels("apply").time():
             for close in partition.apply(offset, message):
-                self._deliver(close, rules, is_said=is_said)
-                windows_judged += is_said
+                self._evaluate(close, rules, publishes=publishes)
+                windows_judged += publishes
         if self._generation != self._generation_before and before_ms is not None:
             self._coverage.reach(before_ms)
             self._ended_ms[self._generation_before] = before_ms
         metrics.add_judged(self._judged)
         if is_new:
             self._coverage.apply(offset, message, windows_judged)
-        # The checkpoint counts closed windows: it must not be older than the store that has them.
+        # The checkpoint counts closed windows, so it must not be older than the store that has them.
         self._has_output |= bool(windows_judged)
-        partition.sessions.waiting.shrink(self._memory_bytes // 4)
-        if not is_said and offset % ROW_EVERY == 0:
-            partition.add_row()
-        if is_said:
+        partition.sessions.buffer.spill(self._memory_bytes // 4)
+        if not publishes and offset % RESUME_POINT_EVERY == 0:
+            partition.add_resume_point()
+        if publishes:
             metrics.LATE_TO_CLOCK.inc(partition.late_count - late_count)
             metrics.STALE_SECTIONS.inc(partition.stale_count - stale_count)
             metrics.TRACES_EVICTED.inc(partition.evicted_count - evicted_count)
 
-    def asks(self) -> frozenset[int]:
-        """The facts partitions whose last checkpoints are wanted, to be told to `hear`."""
-        return frozenset() if self._is_behind else self.summaries.asks(self._hour)
+    def required_checkpoints(self) -> frozenset[int]:
+        """Return the facts partitions whose last checkpoints it requires, for `receive_checkpoints`."""
+        return frozenset() if self._is_recovering else self.summaries.required_checkpoints(self._hour)
 
-    def hear(self, found: Mapping[int, Checkpoint | None]) -> None:
-        """Takes in the checkpoints of other facts partitions."""
-        self.summaries.hear(found)
+    def receive_checkpoints(self, checkpoints: Mapping[int, Checkpoint | None]) -> None:
+        """Take the checkpoints of other facts partitions."""
+        self.summaries.receive_checkpoints(checkpoints)
 
     def prepare(self, *, is_last: bool = False) -> bool:
-        """The first half of a step: puts what is to be published into the transaction; False when nothing is to do.
+        """Do the first half of a step: send everything due in the open transaction; return False if nothing is to do.
 
-        With the last step before an orderly end goes a coverage record, due or not: evidence is not to end before it.
+        The last step of a regular stop also sends a coverage record, due or not, so that evidence does not end earlier.
         """
         clock_ms = self.partition.clock.now_ms
-        is_owed = is_last and self._coverage.is_owed(clock_ms, self.partition.next_offset)
-        if self._is_behind or (self.is_durable and not is_owed):
+        has_unreported = is_last and self._coverage.has_unreported(clock_ms, self.partition.next_offset)
+        if self._is_recovering or (self.is_durable and not has_unreported):
             return False
         self._limit_disk()
         self._send_counts(clock_ms or 0)
         for withheld in self.summaries.take(self._hour):
             self._send_summary(withheld)
-        if clock_ms is not None and (is_owed or self._coverage.is_due(clock_ms, self._generation)):
+        if clock_ms is not None and (has_unreported or self._coverage.is_due(clock_ms, self._generation)):
             self._send_coverage(clock_ms)
         self._position = msgspec.structs.replace(
             self.partition.position(self._coverage.facts_from),
             counted=self._verdicts.counted,
-            covered=msgspec.msgpack.encode(self._coverage.so_far),
+            covered=msgspec.msgpack.encode(self._coverage.current),
         )
         is_other = self._checkpointed_rules != self.partition.rules_changed_count
         if self._has_output or is_other or time.monotonic() - self._checkpointed_s >= CHECKPOINT_S:
@@ -214,11 +217,11 @@ class Work:
         return True
 
     def _limit_disk(self) -> None:
-        """Has everything forgotten that takes more disk than it may; this step's checkpoint says so."""
+        """Evict everything if it exceeds the disk limit; the checkpoint of this step has the eviction."""
         limit_bytes, stored_bytes = self._settings.window_disk_bytes, self.partition.sessions.stored_bytes
         if limit_bytes is not None and stored_bytes > limit_bytes // self._shares:
             log.warning(
-                "windows take more disk than --window-disk: all of the partition are closed as cut",
+                "windows exceed --window-disk, closing all windows of the partition as incomplete",
                 partition=self.number,
                 bytes=stored_bytes,
             )
@@ -226,19 +229,19 @@ class Work:
             self._has_output = True
 
     def commit(self) -> None:
-        """What is in the transaction is published; may run in a thread of its own."""
+        """Commit the transaction; this may run in a thread of its own."""
         with metrics.STAGE.labels("publish").time():
             self._publisher.commit()
 
-    def keep(self, works: int) -> None:
-        """The second half of a step, after `commit`: the store takes it, and what is too much leaves memory.
+    def flush_state(self, tasks: int) -> None:
+        """Do the second half of a step, after `commit`: write the state to the store, and limit the memory.
 
-        `works` is among how many facts partitions memory and disk are to be shared.
+        `tasks` is the number of facts partitions that share memory and disk.
         """
-        self._memory_bytes = self._settings.window_memory_bytes // works
-        self._shares = works
+        self._memory_bytes = self._settings.window_memory_bytes // tasks
+        self._shares = tasks
         if self._checkpoint is not None:
-            self.published_to, self.cut_below = self._checkpoint.published_to, self._checkpoint.start_offset
+            self.published_to, self.trim_below = self._checkpoint.published_to, self._checkpoint.start_offset
             self._checkpointed_s = time.monotonic()
             self._checkpoint, self._has_output = None, False
         if self._position is not None:
@@ -248,24 +251,24 @@ class Work:
             self._stepped_to, self._position = self._position.next_offset, None
         self.partition.sessions.cool(self._memory_bytes)
         clock = self.partition.clock
-        self._shown.show(clock.now_ms, clock.held_by(), self.partition.sessions.open_windows)
+        self._clock_gauges.show(clock.now_ms, clock.held_by(), self.partition.sessions.open_windows)
 
-    def _pass_over(self, offset: int) -> None:
-        """Goes on behind a message that nobody of ours has written.
+    def _skip_foreign(self, offset: int) -> None:
+        """Skip a message that is not ours.
 
-        Had it been a flush after all, the next section of a source would not go on where the one before it ended, and
-        sessions would end there.
+        If it was a flush after all, the next section of a source will not continue where the previous one ended, and
+        sessions stops there.
         """
         metrics.FACTS_PASSED_OVER.inc()
         log.warning(
-            "a message on the facts topic is none and is passed over",
+            "a message on the facts topic is not a facts message, skipped",
             partition=self.number,
             offset=offset,
-            help="see who else may write to this topic",
+            help="check which other clients have write access to this topic",
         )
         for close in self.partition.apply(offset, facts.Facts(facts.VERSION, "", [])):
             rule_set = self.rule_set or min(self.partition.rules.rule_sets)
-            self._deliver(close, self._rules(rule_set), is_said=offset >= self.published_to)
+            self._evaluate(close, self._rules(rule_set), publishes=offset >= self.published_to)
 
     def _read(self, offset: int, value: bytes) -> facts.Facts:
         try:
@@ -277,60 +280,60 @@ class Work:
             ) from error
 
     def _rules(self, rule_set: str) -> RuleSet:
-        """A set that was pushed since the start is fetched; without it nothing can be judged, so it is waited for."""
+        """Return a rule set, fetching one that was pushed since the start: nothing can be judged without it."""
         registry.fetch(self._settings, self._known, [rule_set])
         self.partition.sessions.counted = self._known.counted()
         return self._known.sets[rule_set]
 
-    def _deliver(self, close: Close, rules: RuleSet, *, is_said: bool) -> None:
-        """Judges a close; what was published before (not `is_said`) is only remembered."""
+    def _evaluate(self, close: Close, rules: RuleSet, *, publishes: bool) -> None:
+        """Evaluate a close; unless `publishes`, its outcomes were published before and only update state."""
         judging = self.partition.rules.judging(
-            self._known.rule_fingerprints, chain_first_ms=close.seen_from_ms, reach_ms=self._reach_ms
+            self._known.rule_fingerprints, chain_first_ms=close.known_from_ms, reach_ms=self._reach_ms
         )
-        for outcome in outcomes(close, rules, judging, reach_ms=self._reach_ms):
-            # Also of what was published before: whether it was withheld is not remembered anywhere else.
-            finding = self._admitted(close, outcome, is_said=is_said)
-            if is_said:
+        for outcome in evaluate_close(close, rules, judging, reach_ms=self._reach_ms):
+            # Also for what was published before: no other record says whether it was withheld.
+            finding = self._admitted(close, outcome, publishes=publishes)
+            if publishes:
                 self._count(close, outcome)
-            if is_said and finding is not None:
+            if publishes and finding is not None:
                 self._send_signal(finding, self.number)
-                if not self._is_read_again(close):
+                if not self._was_counted_before(close):
                     metrics.SIGNALS.labels(outcome.rule.id, outcome.rule.severity.value).inc()
-        self.partition.said = self._quota.said
-        if is_said and not self._is_read_again(close):
+        self.partition.hourly_signals = self._quota.hourly_signals
+        if publishes and not self._was_counted_before(close):
             self._judged.closed[close.reason.value] += 1
 
     def _count(self, close: Close, outcome: Outcome) -> None:
-        # When all is read again what ends with that is the earlier generation's.
+        # Windows that end because everything is read again belong to the earlier generation.
         is_over = close.reason is CloseReason.END_OF_INPUT
         self._verdicts.add_outcome(self._generation_before if is_over else self._generation, close, outcome)
-        if self._is_read_again(close):
+        if self._was_counted_before(close):
             return
         if outcome.excepted > 0:
             metrics.EXCEPTED.labels(outcome.rule.id).inc()
         if outcome.previous != outcome.verdict:
             self._judged.verdicts[outcome.rule.id, outcome.verdict] += 1
 
-    def _admitted(self, close: Close, outcome: Outcome, *, is_said: bool) -> Finding | None:
+    def _admitted(self, close: Close, outcome: Outcome, *, publishes: bool) -> Finding | None:
         finding = outcome.finding
         if finding is None:
             return None
-        # What ends where all is read again is the earlier reading's.
+        # Windows that end because everything is read again belong to the earlier reading.
         is_over = close.reason is CloseReason.END_OF_INPUT
         replay = self._replay_before if is_over else self.partition.clock.replay
         is_admitted = self._quota.admit(finding, replay)
-        if is_said:
+        if publishes:
             self._verdicts.note_signal(is_published=is_admitted)
         if is_admitted:
             return finding
         withhold(close.chain, outcome.rule)
-        if is_said:
+        if publishes:
             metrics.SIGNALS_WITHHELD.labels(outcome.rule.id).inc()
             self.summaries.add(Hour(self._topic_id, *self._quota.hour), finding, self.rule_set or "")
         return None
 
-    def _is_read_again(self, close: Close) -> bool:
-        """An earlier generation came as far as this: metrics have counted it."""
+    def _was_counted_before(self, close: Close) -> bool:
+        """Return whether an earlier generation had come this far, so that metrics have counted the close already."""
         return (
             self._generation > 0
             and close.reason is not CloseReason.END_OF_INPUT
@@ -338,7 +341,7 @@ class Work:
         )
 
     def _send_summary(self, withheld: Withheld) -> None:
-        """Sends it where the first finding would have gone, whose verdict stands beside it."""
+        """Send a summary to the partition to which the first finding would have gone, next to its verdict."""
         rules = self._rules(withheld.first.rule_set)
         rule = next(rule for rule in rules.rules if rule.id == withheld.rule)
         self._send_signal(summary(withheld, rule_text(rule)), withheld.first.partition)
@@ -369,7 +372,7 @@ class Work:
 
     def _send_coverage(self, clock_ms: int) -> None:
         sessions = self.partition.sessions
-        self._coverage.begin(self.partition.rules.begun_ms)
+        self._coverage.note_missing(self.partition.rules.missing_until_ms)
         judging = Judging(
             self._generation,
             clock_ms,
@@ -381,7 +384,7 @@ class Work:
         self._send("verdicts", None, verdicts.encode(self._coverage.take(judging, self.partition.next_offset)))
 
     def _judging_rules(self, clock_ms: int) -> list[JudgingRule]:
-        """The rules that judge; of a reading that began again none judges what could have begun before it."""
+        """Return the rules that judge; in a new generation, none judges what could have begun before its start."""
         sets = self._coverage.rule_sets | ({self.rule_set} if self.rule_set else frozenset())
         judges_from = self.judges_from()
         start_ms = self._coverage.start(self._generation, clock_ms)
@@ -389,7 +392,7 @@ class Work:
         return judging_rules([self._known.sets[name] for name in sets], judges_from, least_ms)
 
     def _send_checkpoint(self, position: Position) -> None:
-        rebuilt = position.rebuilt()
+        rebuilt = position.without_local_state()
         self._checkpointed_rules = self.partition.rules_changed_count
         self._checkpoint = Checkpoint(
             checkpoints.VERSION,
@@ -397,9 +400,9 @@ class Work:
             position.next_offset,
             rebuilt.next_offset,
             msgspec.msgpack.encode(rebuilt),
-            msgspec.msgpack.encode(self._coverage.so_far),
-            standing=self._standing(),
-            said=self._quota.said,
+            msgspec.msgpack.encode(self._coverage.current),
+            standing=self._status(),
+            said=self._quota.hourly_signals,
             counted=self._verdicts.counted,
             first_generation=self._first_generation,
             generation=self._generation,
@@ -409,25 +412,25 @@ class Work:
         )
         self._send("checkpoints", checkpoints.key(self.number), checkpoints.encode(self._checkpoint))
 
-    def _standing(self) -> Standing:
+    def _status(self) -> Standing:
         self._note_judging()
         clock = self.partition.clock
         holder = clock.held_by()
-        mark = None if holder is None else clock.marks.get(holder)
+        progress = None if holder is None else clock.progress.get(holder)
         return Standing(
             clock.now_ms,
-            None if holder is None else Holder(*holder, None if mark is None else mark.watermark_ms),
+            None if holder is None else Holder(*holder, None if progress is None else progress.watermark_ms),
             self.partition.sessions.open_windows,
             self.rule_set,
             self._judging_times,
         )
 
     def _note_judging(self) -> None:
-        """Works out from when rules judge where that changed: with thousands of rules it takes milliseconds."""
+        """Recompute from when rules judge, if that changed: with thousands of rules it takes milliseconds."""
         partition = self.partition
-        if self._judging_noted == partition.rules_changed_count:
+        if self._judging_at == partition.rules_changed_count:
             return
-        self._judging_noted = partition.rules_changed_count
+        self._judging_at = partition.rules_changed_count
         self._judges_from = partition.rules.judges_from(self._known.rule_fingerprints, reach_ms=self._reach_ms)
         self._judging_times = JudgingTimes.of(partition.rules.rule_sets, self._judges_from)
 
