@@ -1,4 +1,4 @@
-"""`betrace eval`: rules on traces in a file, without Kafka."""
+"""Implements `betrace eval`: judges rules on traces in a file, without Kafka."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXIT_BROKEN, EXIT_UNREAD = 1, 2
 
 
 class Witness(msgspec.Struct, frozen=True):
-    """A span that was seen, and the subject of the rule it satisfied."""
+    """A witness span, and the subject of the rule that it satisfied."""
 
     subject: str
     span_id: str
@@ -48,12 +48,12 @@ class Line(msgspec.Struct, frozen=True):
     "--spans",
     required=True,
     type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
-    help="OTLP/JSON requests or simple spans, one a line; - is stdin.",
+    help="OTLP/JSON requests or simple spans, one per line; - is stdin.",
 )
 def command(rules: tuple[str, ...], spans: Path) -> None:
     """Judge RULES on the traces in a file: one JSON line per applicable rule and trace.
 
-    Exit 1 if a rule is broken, 2 if a line of the file cannot be read: the others are judged all the same.
+    Exit 1 if a rule is broken, 2 if a line of the file cannot be read; the other lines are judged nevertheless.
     """
     compiled = load(rules)
     with click.open_file(str(spans), "rb") as file:
@@ -72,7 +72,7 @@ def command(rules: tuple[str, ...], spans: Path) -> None:
 
 
 def line(close: Close, judgement: Judgement) -> Line:
-    """The output line of one judgement."""
+    """Return the output line of a judgement."""
     return Line(
         judgement.rule.id,
         close.trace_id.hex(),

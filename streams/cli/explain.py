@@ -1,4 +1,4 @@
-"""`betrace explain`: what each rule saw of one trace."""
+"""Implements `betrace explain`: shows what each rule saw of one trace."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Atom(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One line of `--json`: what a rule sees."""
+    """One line of `--json`: what a rule saw."""
 
     rule: str
     verdict: str
@@ -57,11 +57,18 @@ class Line(msgspec.Struct, frozen=True):
 @options.cluster
 @options.prefix
 @options.source_topics
-@options.setting("--rules", multiple=True, type=click.Path(), help="These rules instead of those that are active.")
-@options.setting("--encoding", type=click.Choice([each.value for each in Format]), default="auto", help="As of run.")
+@options.setting("--rules", multiple=True, type=click.Path(), help="Use these rules instead of the active ones.")
+@options.setting(
+    "--encoding",
+    type=click.Choice([each.value for each in Format]),
+    default="auto",
+    help="The value given to betrace run.",
+)
 @options.gap
 @options.lateness
-@options.setting("--from", "begin", default="earliest", help="Where to look: earliest, a duration ago (2h), or a time.")
+@options.setting(
+    "--from", "begin", default="earliest", help="Start of the search: earliest, a duration ago (2h), or a time."
+)
 @options.setting("--json", is_flag=True, help="Print a JSON object for each rule.")
 def command(
     *,
@@ -77,13 +84,13 @@ def command(
     begin: str,
     json: bool,
 ) -> None:
-    """Print what each rule sees of the trace TRACE_ID: its verdict, and its parts with the spans that satisfy them.
+    """Print what each rule saw of the trace TRACE_ID: its verdict, and its parts with the spans that satisfy them.
 
-    Of a verdict that should have a signal the signal is named, or why there is none: for that, give --gap and
-    --lateness as to betrace run.
+    For a verdict that should have a signal, names the signal, or why there is none: that requires the --gap and
+    --lateness given to betrace run.
 
-    Reads the source topics from --from to their ends, joins no group, and judges what is there at once, whenever it
-    arrived.
+    Reads the source topics from --from to their ends without joining a group, and judges all records at once, whenever
+    they arrived.
     """
     logs.configure()
     settings = Settings(
@@ -97,7 +104,7 @@ def command(
             click.echo(f"{part.topic}[{part.partition}] {part.offset} cannot be read: {part.reason}", err=True)
     read = [part for part in found if part.reason is None]
     if not read:
-        raise ConfigError(f"no record of trace {trace_id} is on {', '.join(source_topics)} from {begin} on")
+        raise ConfigError(f"no record of trace {trace_id} is on {', '.join(source_topics)} since {begin}")
     sights = explain.sights(wanted, read, compiled)
     sets, signals = history(settings), _signals(settings, begin, trace_id)
     began_ms = min(part.time_ms for part in read)
@@ -113,18 +120,18 @@ def command(
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The signals about the trace by rule id, and why there is none."""
+    """The signals about the trace by rule id, and why a rule has none."""
 
     signals: dict[str, Digest]
     reasons: dict[str, str]
 
     def signal(self, sight: Sight) -> str | None:
-        """The uid and revision of a rule's signal."""
+        """Return the uid and revision of a rule's signal."""
         found = self.signals.get(sight.rule)
         return None if found is None else f"{found.uid}.{found.revision}"
 
     def reason(self, sight: Sight) -> str | None:
-        """Why there is none, where the verdict should have one."""
+        """Return why a rule has no signal, if its verdict should have one."""
         return self.reasons.get(sight.rule) if sight.verdict in (Verdict.BROKEN, Verdict.UNDETERMINED) else None
 
 
@@ -161,7 +168,7 @@ def _lines(parts: list[Part], sights: list[Sight], said: Published) -> Iterator[
         for text in sight.missing:
             yield f"  missing: {text}"
         for text in sight.present:
-            yield f"  forbidden, and there: {text}"
+            yield f"  forbidden, but present: {text}"
 
 
 def _seen(spans: tuple[Span, ...]) -> str:
@@ -173,7 +180,7 @@ def _seen(spans: tuple[Span, ...]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A span's name, which may hold anything, on one line."""
+    """Return a span's name, which may contain anything, on one line."""
     return printable(text[:80])
 
 

@@ -1,4 +1,4 @@
-"""`betrace rules`: the rule sets on Kafka, and the rules that come with BeTrace."""
+"""Implements `betrace rules`: the rule sets on Kafka, and the rules that come with BeTrace."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _HEAD = ("RULE", "SEVERITY", "CONTROLS", "TITLE")
 
 
 ACTIVE = "active"
-"""Names the active set where a fingerprint could stand."""
+"""Names the active set in place of a fingerprint."""
 
 _form = click.option(
     "--format",
@@ -44,12 +44,12 @@ _form = click.option(
     envvar="BETRACE_FORMAT",
     show_envvar=True,
     show_default=True,
-    help="How the list is printed.",
+    help="Output format of the list.",
 )
 
 
 class Row(msgspec.Struct, frozen=True):
-    """What is listed of a rule of the library."""
+    """The output of `library` for a rule."""
 
     id: str
     framework: str
@@ -73,15 +73,15 @@ def command() -> None:
 @options.cluster
 @options.prefix
 @options.setting(
-    "--backfill", is_flag=True, help="Then judge with the new rules what began before: see rules backfill."
+    "--backfill", is_flag=True, help="Then judge what began before with the new rules: see rules backfill."
 )
 @rules_backfill.asked
 def push(*, rules: tuple[str, ...], revision: str | None, backfill: bool, asked: BackfillAsked) -> None:
-    """Make RULES, files or directories, the active rule set; a set with an error is refused whole.
+    """Make RULES, files or directories, the active rule set; a set with an error is rejected.
 
-    Workers follow in a few seconds. A new rule judges only traces that begin more than --gap and --lateness later, for
-    it saw at most half of those before; give both as to betrace run, so that the time that is printed is right. With
-    --backfill, to which all other options belong, it also judges what began before: see betrace rules backfill.
+    Workers follow within seconds. A new rule judges only traces that begin more than --gap and --lateness later,
+    because it would see earlier ones only in part; give the values of betrace run, so that the printed time is right.
+    --backfill, which all other options belong to, also judges what began before: see betrace rules backfill.
     """
     compiled = load(rules)
     settings = asked.settings
@@ -93,7 +93,7 @@ def push(*, rules: tuple[str, ...], revision: str | None, backfill: bool, asked:
     click.echo(compiled.fingerprint)
     click.echo(judging_from(before, compiled, _now_ms() + settings.gap_ms + settings.lateness_ms), err=True)
     if backfill:
-        # Pushed again, the rules are not new any more: then all of them are meant.
+        # If they were pushed before, none of the rules is new: backfill them all.
         meant = fresh(before, compiled) or [rule for rule in compiled.rules if rule.enabled]
         rules_backfill.run(asked, compiled, meant, pushes.history(settings))
 
@@ -106,7 +106,7 @@ command.add_command(rules_backfill.command)
 @options.prefix
 @_form
 def list_sets(bootstrap: str, security: Security, prefix: str, form: str) -> None:
-    """List the rule sets on Kafka, the one that was pushed last first, and from when the active rules judge."""
+    """List the rule sets on Kafka, the most recent push first, and from when the active rules judge."""
     settings = _settings(bootstrap, security, prefix)
     sets = pushes.history(settings)
     try:
@@ -114,7 +114,7 @@ def list_sets(bootstrap: str, security: Security, prefix: str, form: str) -> Non
         said = judging_lines(found)
     except (BetraceError, TopicsError) as error:
         found, said = None, []
-        click.echo(f"from when rules judge is not known: {error}", err=True)
+        click.echo(f"from when rules judge is unknown: {error}", err=True)
     rows = [set_row(each, found) for each in sets]
     if form == "json":
         click.echo(msgspec.json.encode(rows))
@@ -130,7 +130,7 @@ def list_sets(bootstrap: str, security: Security, prefix: str, form: str) -> Non
 @options.prefix
 @_form
 def show_history(bootstrap: str, security: Security, prefix: str, form: str) -> None:
-    """List every push and rollback, the last one first; BY is who the pusher said it was."""
+    """List every push and rollback, the latest first; BY is the name given with the push."""
     sets = pushes.history(_settings(bootstrap, security, prefix))
     made = sorted((push for each in sets for push in each.pushes), key=lambda push: push.number, reverse=True)
     rows = [push_row(push) for push in made]
@@ -148,7 +148,7 @@ def show_history(bootstrap: str, security: Security, prefix: str, form: str) -> 
 def show(name: str, bootstrap: str, security: Security, prefix: str) -> None:
     """Print the files of a rule set.
 
-    SET is a fingerprint or its beginning; the active set when it is not given.
+    SET is a fingerprint or its beginning; the active set if omitted.
     """
     for path, text in sorted(_found(pushes.history(_settings(bootstrap, security, prefix)), name).record.texts.items()):
         click.echo(f"// {path}\n\n{text.rstrip()}\n")
@@ -160,10 +160,9 @@ def show(name: str, bootstrap: str, security: Security, prefix: str) -> None:
 @options.cluster
 @options.prefix
 def diff(first: str, second: str, bootstrap: str, security: Security, prefix: str) -> None:
-    """Print how a rule set differs from another, rule by rule: what pushing the first in place of the second changes.
+    """Print how two rule sets differ, rule by rule: what pushing the first in place of the second changes.
 
-    Each is a fingerprint or its beginning, or a file or directory of rules; the second is the active set when it is
-    not given.
+    Each is a fingerprint or its beginning, or a file or directory of rules; the second is the active set if omitted.
     """
     history = pushes.history(_settings(bootstrap, security, prefix))
     new, old = (load([name]) if Path(name).exists() else _compiled(_found(history, name)) for name in (first, second))
@@ -179,7 +178,7 @@ def diff(first: str, second: str, bootstrap: str, security: Security, prefix: st
 def rollback(name: str | None, by: str | None, bootstrap: str, security: Security, prefix: str) -> None:
     """Make a rule set that was pushed earlier active again.
 
-    SET is a fingerprint or its beginning; when it is not given, the set that was pushed before the active one.
+    SET is a fingerprint or its beginning; the set pushed before the active one if omitted.
     """
     settings = _settings(bootstrap, security, prefix)
     history = pushes.history(settings)
@@ -192,13 +191,13 @@ def rollback(name: str | None, by: str | None, bootstrap: str, security: Securit
 @command.command("library", epilog="\b\nExample:\n  betrace rules library --copy rules/ hipaa soc2")
 @click.argument("names", nargs=-1)
 @options.setting("--copy", type=click.Path(path_type=Path), help="Write the rules to this directory.")
-@options.setting("--force", is_flag=True, help="Overwrite files that are there.")
+@options.setting("--force", is_flag=True, help="Overwrite existing files.")
 @_form
 def show_library(names: tuple[str, ...], copy: Path | None, form: str, *, force: bool) -> None:
     """List the rules that come with BeTrace, or copy them.
 
-    NAMES are frameworks or ids of rules; without any, all are meant. A framework is copied as one file, a rule as a
-    file of its own. When one of the files is there already, nothing is copied.
+    NAMES are frameworks or ids of rules; all if omitted. A framework is copied as one file, a rule as a file of its
+    own. If one of the files already exists, nothing is copied.
     """
     try:
         found, files = library.rules(names), library.files(names)
@@ -215,7 +214,7 @@ def show_library(names: tuple[str, ...], copy: Path | None, form: str, *, force:
 
 
 def _write(directory: Path, files: dict[str, str], *, force: bool) -> list[Path]:
-    """Writes all of the files or, when one is there and must not be overwritten, none."""
+    """Write all files; write none if one exists and must not be overwritten."""
     paths = {directory / name: text for name, text in files.items()}
     try:
         there = [str(path) for path in paths if path.exists() and not force]
@@ -225,7 +224,7 @@ def _write(directory: Path, files: dict[str, str], *, force: bool) -> list[Path]
     except OSError as error:
         raise ConfigError(f"the rules cannot be written: {error}") from error
     if there:
-        raise ConfigError(f"already there: {', '.join(there)}; overwrite with --force, or give another directory")
+        raise ConfigError(f"already exists: {', '.join(there)}; overwrite with --force, or give another directory")
     return list(paths)
 
 
@@ -240,7 +239,7 @@ def _cells(each: LibraryRule) -> tuple[str, ...]:
 
 
 def _judging(settings: Settings, sets: list[Pushed]) -> list[RuleStart] | None:
-    """From when each active rule judges; None where that is not known."""
+    """Return from when each active rule judges; None if that is unknown."""
     known = RuleSets()
     for each in sets:
         if each.rules is not None:
@@ -258,10 +257,10 @@ def _now_ms() -> int:
 
 
 def _found(history: list[Pushed], name: str) -> Pushed:
-    """The set with this name.
+    """Return the set with this name.
 
     Raises:
-        ConfigError: there is none, or more than one.
+        ConfigError: there is no such set, or more than one.
     """
     found = [each for each in history if each.is_active] if name == ACTIVE else []
     found = found or [each for each in history if each.fingerprint.startswith(name)]
@@ -274,11 +273,11 @@ def _found(history: list[Pushed], name: str) -> Pushed:
 def _before_active(history: list[Pushed]) -> Pushed:
     at = next((number for number, each in enumerate(history) if each.is_active), None)
     if at is None or at + 1 == len(history):
-        raise ConfigError("no rule set was pushed before the active one: betrace rules list names them")
+        raise ConfigError("no rule set was pushed before the active one: betrace rules list shows them")
     return history[at + 1]
 
 
 def _compiled(each: Pushed) -> RuleSet:
     if each.rules is None:
-        raise ConfigError(f"this version cannot compile rule set {each.fingerprint}: use the one that pushed it")
+        raise ConfigError(f"this version cannot compile rule set {each.fingerprint}: use the version that pushed it")
     return each.rules

@@ -1,4 +1,4 @@
-"""`betrace run`: ingest and sessions, from Kafka to Kafka."""
+"""Implements `betrace run`: ingest and sessions, from Kafka to Kafka."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 
 INGEST_GC_THRESHOLDS = (50_000, 20, 100)
-"""Nearly nothing in ingest is ever in a cycle, and to look for one as often as Python does costs speed."""
+"""Almost nothing in ingest is ever in a cycle, and Python's default frequency of collections costs throughput."""
 
 
 def _ends(_: click.Context, __: click.Parameter, text: str | None) -> Ends | None:
@@ -53,27 +53,25 @@ def _ends(_: click.Context, __: click.Parameter, text: str | None) -> Ends | Non
 @click.command("run", epilog="\b\nExample:\n  betrace run --rules rules/ --bootstrap localhost:9092")
 @options.setting("--rules", multiple=True, type=click.Path(), help="Rule files or directories; repeatable.")
 @run_settings
-@options.setting(
-    "--push", "insists", is_flag=True, help="Push the rules also where that undoes a later push or rollback."
-)
+@options.setting("--push", "insists", is_flag=True, help="Push the rules even if that undoes a later push or rollback.")
 @options.revision
 @options.by
 @options.setting(
     "--role",
     type=click.Choice(run_stages.ROLES),
     default=None,
-    help="Run one stage only, with the rules that are active.",
+    help="Run one stage only, with the active rules.",
 )
 @options.setting(
     "--workers",
     type=click.IntRange(min=1),
     default=1,
-    help="How many processes of ingest, and how many of sessions: one per core to spare.",
+    help="Number of ingest processes and of sessions processes: one per spare core.",
 )
 @options.evidence
 @options.metrics
-@options.setting("--until-idle", is_flag=True, help="Judge what is there now, then exit.")
-@click.option("--ends", callback=_ends, hidden=True, help="Until where, as JSON: topic, partition, [offset, epoch].")
+@options.setting("--until-idle", is_flag=True, help="Judge what the topics contain now, then exit.")
+@click.option("--ends", callback=_ends, hidden=True, help="End offsets, as JSON: topic, partition, [offset, epoch].")
 @private_files()
 def command(
     *,
@@ -92,11 +90,11 @@ def command(
     until_idle: bool,
     ends: Ends | None,
 ) -> None:
-    """Judge rules on the traces in Kafka and publish a signal for each one that is broken.
+    """Judge rules on the traces in Kafka and publish a signal for each broken rule.
 
-    With --evidence the ledger is run too, as betrace ledger would. Everything is checked before the rules are pushed. A
-    restart undoes nothing: rules that were pushed before, and rules in place of those of betrace rules push, are not
-    pushed again, and the active ones are judged with; --push insists.
+    With --evidence the ledger runs too, as with betrace ledger. Everything is checked before the rules are pushed. A
+    restart undoes nothing: it does not push rules that were pushed before, nor rules in place of those of betrace rules
+    push, and judges with the active ones; --push overrides this.
     """
     logs.configure()
     if role is not None:
@@ -104,13 +102,13 @@ def command(
         with health.serving(metrics_address, metrics_port, state):
             if rules or until_idle or workers > 1:
                 raise ConfigError(
-                    "--role takes no --rules, --until-idle or --workers: push rules with betrace rules push DIR, "
-                    "start one process for each worker"
+                    "--role excludes --rules, --until-idle and --workers: push rules with betrace rules push DIR, and "
+                    "start one process per worker"
                 )
             _run_role(role, settings, state, ends)
     else:
         if not rules:
-            raise ConfigError("no rules are given: --rules FILE or --rules DIR")
+            raise ConfigError("no rules are given: give --rules FILE or --rules DIR")
         given = Given(
             rules=load(rules),
             insists=insists,
@@ -142,7 +140,7 @@ class Given:
 
 def _run_role(role: str, settings: Settings, state: Health, ends: Ends | None) -> None:
     supervise.end_with_supervisor()
-    # A crash in native code (librdkafka, RocksDB) leaves at least its stack on stderr.
+    # After a crash in native code (librdkafka, RocksDB) at least the stack is on stderr.
     faulthandler.enable()
     self_tracing.start(role)
     admin = kafka.connect(settings.client())
@@ -150,7 +148,7 @@ def _run_role(role: str, settings: Settings, state: Health, ends: Ends | None) -
     if role == "ingest":
         run_start.check_time(admin, settings)
     settings = _as_made(settings, admin)
-    # What the start made stays: to look through all of it for cycles, again and again, stops a stage each time.
+    # Objects made at start live on: searching them all for cycles again and again would pause the stage each time.
     gc.collect()
     gc.freeze()
     if role == "ingest":
@@ -188,7 +186,7 @@ def _run_all(settings: Settings, layout: Layout, given: Given) -> int:
         run_start.make_topics(admin, layout, settings, roles)
         settings = _as_made(settings, admin)
         run_start.check_stages(admin, _workers(settings, given.workers), given.evidence, given.ledger_keys)
-        # Asked for even where it is not needed: ingest could not begin where this fails.
+        # Require it even where it is not needed: otherwise ingest would fail at its start.
         ends = run_start.ends_now(admin, settings, now_ms=time.time_ns() // 1_000_000)
         active = run_start.push(settings, given.rules, revision=given.revision, by=given.by, insists=given.insists)
         log.info("run", rules=len(active.rules), start=settings.start, source_topics=settings.source_topics)
@@ -207,7 +205,7 @@ def _run_stages(
 
 
 def _workers(settings: Settings, count: int) -> list[Settings]:
-    """The settings of each worker, which has a state directory of its own."""
+    """Return the settings of each worker, with a state directory of its own."""
     return [
         dataclasses.replace(settings, state_dir=run_stages.state_dir(settings, number))
         for number in range(1, count + 1)
@@ -215,12 +213,12 @@ def _workers(settings: Settings, count: int) -> list[Settings]:
 
 
 def _locked_directory(settings: Settings) -> Path:
-    """Of a state directory what this installation has in it: another one may have its windows beside them."""
+    """Lock and return this installation's subdirectory of a state directory, which others may use too."""
     return settings.state_dir / settings.group("sessions")
 
 
 def _as_made(settings: Settings, admin: AdminClient) -> Settings:
-    """The settings with the facts topic's own partition count, which is fixed for life."""
+    """Return the settings with the actual partition count of the facts topic, which cannot be changed later."""
     facts = settings.topic("facts")
     counts = kafka.partition_counts(admin, [facts])
     if facts not in counts:

@@ -1,4 +1,4 @@
-"""`betrace status`: how an installation stands, from Kafka alone."""
+"""Implements `betrace status`: shows the state of an installation, from Kafka alone."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ NONE = "-"
 @options.source_topics
 @options.setting("--json", is_flag=True, help="Print one JSON object.")
 def command(*, bootstrap: str, security: Security, prefix: str, source_topics: tuple[str, ...], json: bool) -> None:
-    """Print whether workers run, from when rules judge, who holds the clock, what waits, and what a rebuild would read.
+    """Print whether workers run, from when rules judge, which partition holds the clock, the lag, and the rebuild.
 
     An idle, healthy installation has workers of both roles, no LAG of sources, no open windows, and a clock that was
     --idle-lag (2s) to a few seconds behind when its checkpoint was written; a checkpoint may be some ten seconds old.
-    CLOCK and CHECKPOINT are ages. LAG counts records or facts messages that wait; REBUILD the facts messages that a
-    worker with an empty disk reads again; MARGIN those kept below that: it must not fall below 0.
+    CLOCK and CHECKPOINT are ages. LAG counts unread records or facts messages; REBUILD counts the facts messages that a
+    worker with an empty disk reads again, MARGIN those kept before them: it must not fall below 0.
     """
     settings = Settings(
         bootstrap=bootstrap, security=security, prefix=prefix, source_topics=source_topics, state_dir=Path()
@@ -47,7 +47,7 @@ def command(*, bootstrap: str, security: Security, prefix: str, source_topics: t
 
 
 def lines(found: Status, now_ms: int) -> list[str]:
-    """What is printed; `now_ms` is what ages are counted from."""
+    """Return the lines to print; ages are relative to `now_ms`."""
     return [
         *_workers(found),
         f"active rules: {found.active_rules or 'none'} ({found.rules} rules)",
@@ -61,22 +61,22 @@ def lines(found: Status, now_ms: int) -> list[str]:
 
 
 def judging_lines(found: list[RuleStart] | None) -> list[str]:
-    """From when the active rules judge; None where a checkpoint does not say it."""
+    """Return from when the active rules judge; the argument is None if a checkpoint does not say it."""
     if found is None:
-        return ["from when they judge is not known: a checkpoint is of another version"]
+        return ["from when they judge is unknown: a checkpoint is of another version"]
     return [f"  {line}" for line in judging.sentences(found)]
 
 
 def _workers(found: Status) -> list[str]:
-    """Which workers there are; of a role without any, what that means."""
+    """Return the lines about workers; for a role without any, what that means."""
     absent = [role for role, count in found.workers.items() if count == 0]
     counts = ", ".join(
-        f"{role} {'not known: DESCRIBE on the group is not allowed' if count is None else count}"
+        f"{role} {'unknown: DESCRIBE on the group is not allowed' if count is None else count}"
         for role, count in found.workers.items()
     )
     lines = [f"workers: {counts}"] if counts else []
     if absent:
-        lines.append(f"no worker of {' or of '.join(absent)} runs: nothing goes on below until one does")
+        lines.append(f"no worker of {' or of '.join(absent)} runs: nothing below advances until one does")
     elif found.workers and found.is_idle:
         lines.append("idle: every record is read, and no window is open")
     return lines
@@ -90,7 +90,7 @@ def _clock(found: Status, now_ms: int) -> str:
         return "clock: no source partition is known"
     held = f"{row.held_by.topic}[{row.held_by.partition}]"
     if row.clock_ms is None:
-        return f"clock: does not go yet, it waits for {held}"
+        return f"clock: not started, waiting for the first watermark of {held}"
     if row.written_ms is None:
         return f"clock: {_age(row.clock_ms, now_ms)} behind, held by {held}"
     then, ago = _age(row.clock_ms, row.written_ms), _age(row.written_ms, now_ms)
@@ -115,7 +115,7 @@ def _source(row: SourceRow) -> tuple[str, ...]:
 
 
 def _age(time_ms: int | None, now_ms: int) -> str:
-    """How long ago a time is, in seconds.
+    """Return how long ago a time is, in seconds.
 
     >>> _age(8_000, 10_000), _age(None, 0)
     ('2.0s', '-')

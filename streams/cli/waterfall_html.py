@@ -1,4 +1,4 @@
-"""A signal and the waterfall of its trace, as one HTML page that needs nothing else: no script, no font, no network."""
+"""Renders a signal and the waterfall of its trace as one HTML page without scripts, fonts or network access."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ td.took { white-space: nowrap; padding-left: .6rem; }
 
 
 def page(signal: Digest, rows: Sequence[Row], gone: Iterable[str]) -> str:
-    """The page; `gone` says which records of the trace are no longer on its topics. At most 10,000 spans are shown."""
+    """Return the page, with at most 10,000 spans; `gone` lists the records that are no longer on their topics."""
     extent = waterfall.extent(rows)
     spans = "\n".join(_row(row, extent) for row in rows[:ROWS])
     more = f"<p>… and {len(rows) - ROWS} more spans.</p>" if len(rows) > ROWS else ""

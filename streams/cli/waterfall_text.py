@@ -1,4 +1,4 @@
-"""A signal and the waterfall of its trace, in a terminal."""
+"""Renders a signal and the waterfall of its trace for a terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INDENTS = 20
 
 
 def show(signal: Digest, rows: Sequence[Row], console: Console) -> None:
-    """Prints what the signal says, then the first 500 spans of its trace."""
+    """Print the signal, then the first 500 spans of its trace."""
     for text in _said(signal):
         console.print(text, soft_wrap=True)
     console.print()

@@ -1,10 +1,10 @@
-"""Records of BeTrace's own topics that cannot be read: what each one stops, and what may be done about it.
+"""Finds records of BeTrace's own topics that cannot be read, what each one stops, and what to do about it.
 
-In: `betrace.rules` and `betrace.checkpoints`. Out: findings; of those that can be repaired, the repair.
+In: `betrace.rules` and `betrace.checkpoints`. Out: findings, and the repair of those that can be repaired.
 
-What must hold: a repair takes nothing away that any version can read and anything depends on, and nothing counts twice
-after it. A worker passes over most of these records by itself; what is left to a person is what only a person knows:
-whether another version has run here.
+A repair removes nothing that some version can read and something depends on, and causes nothing to be counted twice. A
+worker skips most of these records by itself; a person decides only what a person knows: whether another version has run
+here.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ WAIT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A record that cannot be read: where it is, why, and what follows.
+    """A record that cannot be read: its offset or key, the reason, and what follows.
 
-    `stops` a start of a worker, or not. `repair` removes it or makes it good; None when a repair would not be safe, or
-    none is needed.
+    `stops` tells whether it stops a worker at its start. `repair` removes or corrects the record; None if a repair
+    would be unsafe, or is not needed.
     """
 
     where: str
@@ -42,10 +42,10 @@ class Finding:
 
 
 def look(settings: Settings) -> list[Finding]:
-    """All findings; nothing is changed.
+    """Return all findings; change nothing.
 
     Raises:
-        AdminError, BetraceError: Kafka does not answer, or the topics are not there.
+        AdminError, BetraceError: Kafka does not answer, or the topics do not exist.
     """
     topic = settings.topic("checkpoints")
     count = kafka.partition_counts(kafka.connect(settings.client()), [topic]).get(topic)
@@ -62,8 +62,8 @@ def _rules_findings(settings: Settings, searches: list[Search]) -> list[Finding]
     topic = settings.topic("rules")
     found = []
     if active is not None and active not in known.sets:
-        again = "push rules with betrace rules push DIR, or go back to a set with betrace rules rollback SET"
-        found.append(Finding(f"{topic} key active", "the active set is not there or cannot be read", again, stops=True))
+        again = "push rules with betrace rules push DIR, or return to a set with betrace rules rollback SET"
+        found.append(Finding(f"{topic} key active", "the active set is missing or cannot be read", again, stops=True))
     for key, damage in registry.unreadable_keys(settings).items():
         name = key.decode(errors="replace")
         where, is_needed = f"{topic} key {name}", name in needed
@@ -93,18 +93,18 @@ def _checkpoint_finding(settings: Settings, found: Search) -> Finding:
         return Finding(
             f"{topic} offsets {offsets}",
             "; ".join(sorted({*found.passed_over.values()})[:3]),
-            "workers pass over it, and the next checkpoint is written behind it",
+            "workers skip it, and the next checkpoint is written after it",
             stops=False,
         )
-    follows = "start the version that wrote it; a repair is right only where no other version has run here"
+    follows = "start the version that wrote it; repair it only if no other version has run here"
     return Finding(topic, found.other, follows, stops=True, repair=partial(_go_back, settings, found))
 
 
 def _go_back(settings: Settings, found: Search) -> None:
-    """Writes the last checkpoint of this version once more, behind what is of another one; else one of no log."""
+    """Write this version's last checkpoint again, after one of another version; without any, an empty one."""
     members = kafka.group_members(kafka.connect(settings.client()), settings.group("sessions"))
     if members != 0:
-        raise ConfigError("workers of sessions are running, or it is not known whether: stop them before the repair")
+        raise ConfigError("workers of sessions are running, or may be: stop them before the repair")
     last = found.last or recovered(settings, found.number, _never)
     last = last or Checkpoint(checkpoints.VERSION, "", 0, 0, b"", b"")
     errors: list[KafkaError] = []

@@ -1,15 +1,15 @@
-"""Lines of a file of spans to traces, for judging without Kafka.
+"""Reads traces from the lines of a spans file, for judging without Kafka.
 
 In: lines, each an OTLP/JSON request or one simple span:
 
     {"name": "pii.access", "service": "checkout", "attributes": {"user.id": "u-17"}}
 
-A simple span is what `dsl.files.spans` reads, as in the tests of rule files. Out: the same as from source records, all
-lines taken together.
+A simple span is what `dsl.files.spans` reads, as in the tests of rule files. Out: what source records decode to, for
+all lines together.
 
-What must hold: spans without a trace id make one trace; without a span id or a start, a span gets one that depends on
-its line number alone, the starts one second apart. A line that cannot be read is never left out without a word, and
-never keeps the others from being read.
+Spans without a trace id form one trace. A span without an id or a start gets one that depends only on its line number;
+these starts are one second apart. Every line that cannot be read is reported, and never prevents the others from being
+read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from streams.errors import RecordError
 from topics.otlp.json import mend, reason
 
 FILE_TRACE_ID = f"{1:032x}"
-"""The trace of spans that name none."""
+"""The trace id of spans that have none."""
 
 _SECOND_NS = 1_000_000_000
 _FIRST_START_NS = int(datetime(2026, 1, 5, 12, tzinfo=UTC).timestamp()) * _SECOND_NS
@@ -42,14 +42,14 @@ _fields = msgspec.json.Decoder(dict[str, Any])
 
 @dataclass(slots=True)
 class SpansFile:
-    """The traces of a file; `unread` says of each line that cannot be read its place and why."""
+    """The traces of a file; `unread` lists each line that cannot be read, with the reason."""
 
     decoded: Decoded = field(default_factory=Decoded)
     unread: list[str] = field(default_factory=list)
 
 
 def read(lines: Iterable[bytes], interest: Interest, *, file: str) -> SpansFile:
-    """The traces in the lines of a file, whose name is `file`; blank lines are skipped.
+    """Return the traces in the lines of a file with the name `file`; skip blank lines.
 
     >>> interest = Interest(names=frozenset({"audit.log"}), every_span=False, attributes=frozenset())
     >>> found = read([b'{"name": "audit.log"}', b'{"name": "other"}', b"{"], interest, file="spans.jsonl")
@@ -97,9 +97,9 @@ def _decoded(line: bytes, line_number: int, interest: Interest) -> Decoded:
 
 
 def _simple(fields: dict[str, Any], line_number: int, interest: Interest) -> Decoded:
-    """A simple span; what is null is as if it were not there."""
+    """Return a decoded simple span; null counts as absent."""
     if unknown := sorted(fields.keys() - set(KEYS)):
-        raise RecordError(f"not a span: it has the unknown key `{unknown[0]}`")
+        raise RecordError(f"not a span: unknown key `{unknown[0]}`")
     given = {key: value for key, value in fields.items() if value is not None and (value != "" or key not in _DIGITS)}
     for key, digits in _DIGITS.items():
         if key in given and not re.fullmatch(f"[0-9a-fA-F]{{{digits}}}", str(given[key])):
@@ -122,7 +122,7 @@ def _is_wanted(span: Span, interest: Interest) -> bool:
 
 
 def _narrowed(span: Span, interest: Interest) -> Span:
-    """The span with what rules look up alone, as it is decoded of a request."""
+    """Return the span with only what rules look up, as a decoded request has it."""
 
     def narrowed(attributes: Attributes) -> Attributes:
         return {key: value for key, value in attributes.items() if key in interest.attributes}

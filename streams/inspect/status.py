@@ -1,8 +1,8 @@
-"""How an installation stands, read from Kafka alone: no worker is asked.
+"""Reads the state of an installation from Kafka alone, without asking a worker.
 
-In: the last checkpoints, what ingest's group committed, the ends of the logs. Out: per source partition and per facts
-partition how far it is, and from when each active rule judges. What a checkpoint says is as old as the checkpoint, at
-most some ten seconds while facts come.
+In: the last checkpoints, the offsets committed by ingest's group, the ends of the logs. Out: the progress of each
+source partition and facts partition, and from when each active rule judges. Checkpoints are at most some ten seconds
+old while facts arrive.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NOTHING = Standing(None, None, 0, None)
 
 
 class SourceRow(msgspec.Struct, frozen=True):
-    """A source partition; `committed` is where ingest goes on, None when it never read it; `lag` what is to read."""
+    """A source partition; `committed` is None if ingest never read it, `lag` counts the records not yet read."""
 
     topic: str
     partition: int
@@ -37,7 +37,7 @@ class SourceRow(msgspec.Struct, frozen=True):
 
 
 class HeldBy(msgspec.Struct, frozen=True):
-    """The source partition that holds a clock, and its watermark; None when it has none yet."""
+    """The source partition that holds a clock, and its watermark, None if it has none yet."""
 
     topic: str
     partition: int
@@ -45,10 +45,10 @@ class HeldBy(msgspec.Struct, frozen=True):
 
 
 class FactsRow(msgspec.Struct, frozen=True):
-    """A facts partition, as its last checkpoint (of `written_ms`, Unix ms) says; None where there is none.
+    """A facts partition, as of its last checkpoint at `written_ms` (Unix ms); None where there is none.
 
-    `lag` counts the facts messages of which nothing is published yet, `rebuild` those that a worker with an empty disk
-    reads again, `margin` those that are kept below where it begins: below 0 the partition cannot be rebuilt.
+    `lag` counts the facts messages not yet published, `rebuild` those that a worker with an empty disk reads again,
+    `margin` those kept before them: below 0 the partition cannot be rebuilt.
     """
 
     partition: int
@@ -63,9 +63,9 @@ class FactsRow(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The whole: `active_rules` is the active set's fingerprint, None before the first push.
+    """The state of an installation: `active_rules` is the active set's fingerprint, None before the first push.
 
-    `workers` counts by role the workers that are in their group, None where we may not know. `judging` is None where a
+    `workers` counts the members of each role's group, None if this client may not describe it. `judging` is None if a
     checkpoint does not say from when rules judge.
     """
 
@@ -78,20 +78,20 @@ class Status(msgspec.Struct, frozen=True):
 
     @property
     def is_idle(self) -> bool:
-        """Every source record is read, and no window was open at the last checkpoints."""
+        """Whether every source record is read, and no window was open at the last checkpoints."""
         return not any(row.lag for row in self.sources) and not any(row.open_windows for row in self.facts)
 
     def holder(self) -> FactsRow | None:
-        """The facts partition whose clock is the furthest behind, one without a clock first."""
+        """Return the facts partition whose clock is the furthest behind, preferring one without a clock."""
         stood = [row for row in self.facts if row.written_ms is not None]
         return min(stood, key=lambda row: (row.clock_ms is not None, row.clock_ms or 0), default=None)
 
 
 def look(settings: Settings) -> Status:
-    """Asks Kafka.
+    """Read the state from Kafka.
 
     Raises:
-        AdminError, BetraceError: it does not answer, or the topics are not there.
+        AdminError, BetraceError: Kafka does not answer, or the topics do not exist.
     """
     admin = kafka.connect(settings.client())
     known, active = registry.read(settings)
@@ -103,10 +103,10 @@ def look(settings: Settings) -> Status:
 
 
 def judging_from(settings: Settings, known: RuleSets, active: str) -> list[RuleStart] | None:
-    """From when each rule of the active set judges; None where a checkpoint does not say it.
+    """Return from when each rule of the active set judges; None if a checkpoint does not say it.
 
     Raises:
-        AdminError, BetraceError: Kafka does not answer, or the topics are not there.
+        AdminError, BetraceError: Kafka does not answer, or the topics do not exist.
     """
     last = _checkpoints(kafka.connect(settings.client()), settings)
     return _judging(known, active, [found for found, _ in last])
@@ -118,7 +118,7 @@ def _judging(known: RuleSets, active: str | None, last: list[Checkpoint | None])
     partitions: list[dict[str, int]] = []
     for found in last:
         if found is None:
-            # Nothing of it was ever judged.
+            # Nothing in it was ever judged.
             partitions.append({})
             continue
         times = None if found.standing is None else found.standing.judging
@@ -142,7 +142,7 @@ def _sources(admin: AdminClient, settings: Settings) -> list[SourceRow]:
 
 
 def _checkpoints(admin: AdminClient, settings: Settings) -> list[tuple[Checkpoint | None, int | None]]:
-    """The last checkpoint of each facts partition, and when it was written."""
+    """Return the last checkpoint of each facts partition, and when it was written."""
     topic = settings.topic("facts")
     count = kafka.partition_counts(admin, [topic]).get(topic)
     if count is None:
@@ -183,7 +183,7 @@ def _checkpoint(settings: Settings, number: int, topic_id: str) -> tuple[Checkpo
     if found.other is not None:
         raise StateError(
             f"the checkpoint of facts partition {number} cannot be read: {found.other}",
-            action="ask with the version of the workers",
+            action="use the version of the workers",
         )
     last = takeover.of_log(found.last, topic_id)
     return (None, None) if last is None else (last, found.written_ms)

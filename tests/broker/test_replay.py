@@ -167,7 +167,7 @@ def test_what_is_published_is_what_is_printed(program: Program, start_ms: int) -
     published = [json.loads(frame.value) for frame in program.records("signals.replay")]
     assert (1, []) == (done.code, done.lines)
     assert said(printed.lines) == said(published)
-    assert f"{len(published)} signals are on {program.prefix}signals.replay" in done.stderr
+    assert f"{len(published)} signals published to {program.prefix}signals.replay" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,7 @@ def test_verify(root: Path, tmp_path: Path) -> None:
     bad = call("verify", root, "--key", key)
     (root / "audit" / "000" / "000" / "x.json").unlink()
 
-    assert (0, "64 audit records, nothing was changed\n") == (good.exit_code, good.stdout)
+    assert (0, "64 audit records, unchanged\n") == (good.exit_code, good.stdout)
     assert (1, True) == (bad.exit_code, "x.json: unknown file: no manifest names it" in bad.stdout)
 
 
@@ -269,7 +269,7 @@ def test_an_actor_of_whom_nothing_is_known(root: Path) -> None:
     done = call("who", root, "user.id=nobody", *when)
 
     first, _, complete, verify = done.stdout.splitlines()
-    assert "nothing of user.id=nobody in 2026-01-01T00:00:00.000Z to 2026-02-01T00:00:00.000Z" == first
+    assert "nothing about user.id=nobody from 2026-01-01T00:00:00.000Z to 2026-02-01T00:00:00.000Z" == first
     assert "Sealed up to " in complete
     assert f"To verify it: betrace audit verify {root} --key ledger.pub" == verify
 

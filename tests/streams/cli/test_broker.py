@@ -37,7 +37,7 @@ def test_stop_without_a_broker_says_so(tmp_path: Path) -> None:
     """Nothing to stop is no error."""
     result = call("stop", "--data-dir", str(tmp_path))
 
-    assert (result.exit_code, result.stderr) == (0, f"no broker runs on {tmp_path}\n")
+    assert (result.exit_code, result.stderr) == (0, f"no broker is running on {tmp_path}\n")
 
 
 def test_data_directory_is_in_the_users_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ def test_data_directory_is_in_the_users_state(tmp_path: Path, monkeypatch: pytes
 
     result = call("stop")
 
-    assert result.stderr == f"no broker runs on {tmp_path}/betrace/broker\n"
+    assert result.stderr == f"no broker is running on {tmp_path}/betrace/broker\n"
 
 
 def test_start_that_fails_exits_3(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_explain_says_what_a_rule_does(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "advice"),
-    [("acces-is-audited", "did you mean `access-is-audited`?"), ("x", "known are access-is-audited")],
+    [("acces-is-audited", "did you mean `access-is-audited`?"), ("x", "known ids are access-is-audited")],
 )
 def test_unknown_rule_cannot_be_explained(asked: str, advice: str, tmp_path: Path) -> None:
     """A rule that is not there is a usage error that names the one that was meant."""

@@ -111,7 +111,7 @@ def test_pages_are_written(played: Played) -> None:
 def test_next_commands_work(played: Played) -> None:
     """In one shell, after the demo: its Kafka starts again, the last signal is shown, and the evidence verifies."""
     start, show, verify = played.commands()
-    [stop] = re.findall("^To end that Kafka: (.+)$", played.said, re.MULTILINE)
+    [stop] = re.findall("^To stop that Kafka: (.+)$", played.said, re.MULTILINE)
 
     try:
         done = subprocess.run(["sh", "-ec", f"{start}\n{show}"], capture_output=True, text=True, check=False)
@@ -124,7 +124,7 @@ def test_next_commands_work(played: Played) -> None:
     assert f"signal    {played.shown()[-1]}.1\n" in done.stdout
     # A bar is a span, a line a log record: the last trace may have either.
     assert {"█", "│"} & {*done.stdout}
-    assert verified.stdout.endswith("nothing was changed, nothing is missing\n")
+    assert verified.stdout.endswith("unchanged and complete\n")
     assert [] == left(played.directory)
 
 

@@ -121,7 +121,7 @@ def test_checkpoint_of_no_version_that_ran_here(settings: Settings, *, has_check
     driven.step()
 
     assert [3, 0, 0] == [each.exit_code for each in (before, repaired, after)], repaired.output
-    assert "a repair is right only where no other version has run here" in before.stdout
+    assert "repair it only if no other version has run here" in before.stdout
     assert [(A.hex(), "broken", 1)] * has_checkpoint == driven.signals()
 
 

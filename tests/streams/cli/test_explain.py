@@ -136,4 +136,4 @@ def test_trace_id_that_is_none(settings: Settings) -> None:
     result = call(settings, "abc")
 
     assert 2 == result.exit_code
-    assert "'abc' is no trace id: 32 hex characters" in result.stderr
+    assert "'abc' is not a trace id: give 32 hex characters" in result.stderr

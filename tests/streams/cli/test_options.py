@@ -38,7 +38,7 @@ def test_layout_is_read_from_the_environment() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--source-topics", " , "], "names no topic"),
+        (["--source-topics", " , "], "no topic is named"),
         (["--source-topics", "a b"], "'a b' is no topic name"),
         (["--prefix", "ü."], "'ü.facts' is no topic name"),
         (["--facts-partitions", "0"], "0 is not in the range x>=1"),

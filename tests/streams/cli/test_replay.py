@@ -96,7 +96,7 @@ def test_engine_answers_what_a_query_cannot(archive: Path, rules: Path) -> None:
     done = replay(archive, rules, "--summary")
 
     assert (0, 1) == (done.exit_code, json.loads(done.stdout)["held"])
-    assert "read record by record, which takes longer: record times run back by 9000ms" in done.stderr
+    assert "archive record by record, which takes longer: record times run back by 9000ms" in done.stderr
     assert "2 spans in 2 records, 0 unreadable records; 1 chains of windows judged" in done.stderr
 
 
@@ -109,7 +109,7 @@ def test_files_that_are_missing(archive: Path, rules: Path) -> None:
 
     assert (0, 1) == (done.exit_code, json.loads(done.stdout)["undetermined"])
     assert "records of otlp_spans[0] are gone from 2023-11-14T22:13:18.000Z to 2023-11-14T22:13:22.009Z" in done.stderr
-    assert "put the files that are missing back" in done.stderr
+    assert "restore the missing files" in done.stderr
 
 
 def test_no_archive(archive: Path, rules: Path) -> None:

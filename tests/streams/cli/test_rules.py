@@ -116,7 +116,7 @@ def test_list_without_facts(rules: Path, kafka: str, fresh_prefix: str) -> None:
     result = invoke(kafka, fresh_prefix, "list", "--format", "json")
 
     assert [(fingerprint, None)] == [(row["fingerprint"], row["judging"]) for row in json.loads(result.stdout)]
-    assert f"from when rules judge is not known: there is no topic {fresh_prefix}facts" in result.stderr
+    assert f"from when rules judge is unknown: there is no topic {fresh_prefix}facts" in result.stderr
 
 
 @pytest.mark.broker

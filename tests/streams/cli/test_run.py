@@ -45,7 +45,7 @@ def value(words: list[str], option: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "no rules are given: --rules FILE or --rules DIR"),
+        ([], "no rules are given: give --rules FILE or --rules DIR"),
         (["--gap", "30"], "'30' is no duration"),
         (["--gap", "10ms"], "gap is 10ms, must be at least 100ms"),
         (["--gap", "2h"], "max-duration is 3600000ms, must be at least 7200100ms"),
@@ -53,11 +53,11 @@ def value(words: list[str], option: str) -> str:
         (["--start", "now"], "'now' is not one of 'earliest', 'latest'"),
         (["--encoding", "xml"], "'xml' is not one of"),
         (["--facts-partitions", "0"], "0 is not in the range x>=1"),
-        (["--source-topics", ","], "names no topic"),
+        (["--source-topics", ","], "no topic is named"),
         (["--role", "ledger"], "'ledger' is not one of"),
         (["--role", "ingest", "--rules", "a.rules"], "--role takes no --rules"),
-        (["--role", "ingest", "--until-idle"], "--role takes no --rules, --until-idle or --workers"),
-        (["--role", "sessions", "--workers", "2"], "start one process for each worker"),
+        (["--role", "ingest", "--until-idle"], "--role excludes --rules, --until-idle and --workers"),
+        (["--role", "sessions", "--workers", "2"], "start one process per worker"),
         (["--workers", "0"], "0 is not in the range x>=1"),
         (["--role", "sessions", "--ends", "{"], "Invalid value for '--ends'"),
         (["--rules", "does-not-exist"], "the rules have errors"),

@@ -60,4 +60,4 @@ def test_size_that_is_none(text: str) -> None:
     result = CliRunner().invoke(main, ["run", "--window-memory", text])
 
     assert 2 == result.exit_code
-    assert "is no size: write a whole number with a unit (B, KiB, MiB, GiB)" in " ".join(result.stderr.split())
+    assert "is not a size: write a whole number with a unit (B, KiB, MiB, GiB)" in " ".join(result.stderr.split())

@@ -91,7 +91,7 @@ def test_start_without_a_key_changes_nothing(settings: Settings, tmp_path: Path)
     result = start(settings, tmp_path, "--evidence", str(tmp_path / "evidence"))
 
     assert 2 == result.exit_code
-    assert "there is no private key: give --ledger-key FILE" in result.stderr
+    assert "no private key is given: give --ledger-key FILE" in result.stderr
     assert before == read_topic(settings.bootstrap, settings.topic("rules"))
 
 

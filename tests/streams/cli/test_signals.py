@@ -110,7 +110,7 @@ def test_what_is_no_signal_is_said(kafka: str, prefix: str) -> None:
     result = call(kafka, prefix, "tail", "--from", "earliest", "--once")
 
     assert len(result.stdout.splitlines()) == 1
-    assert f"{prefix}signals partition 0 offset 0: no signal that this version knows" in result.stderr
+    assert f"{prefix}signals partition 0 offset 0: not a signal that this version knows" in result.stderr
 
 
 def test_aborted_signals_are_not_shown(kafka: str, prefix: str) -> None:
@@ -157,9 +157,9 @@ def test_signals_are_shown_as_they_come(kafka: str, prefix: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tail", "--from", "yesterday"], "'yesterday' is no time: write 2026-01-05T12:00:00Z"),
+        (["tail", "--from", "yesterday"], "'yesterday' is not a time: write 2026-01-05T12:00:00Z"),
         (["tail", "--from", "2026-13-05T00:00:00Z"], "is no time"),
-        (["tail", "--trace", "abc"], "'abc' is no trace id: 32 hex characters"),
+        (["tail", "--trace", "abc"], "'abc' is not a trace id: give 32 hex characters"),
     ],
 )
 def test_usage(kafka: str, prefix: str, arguments: list[str], message: str) -> None:
@@ -241,7 +241,7 @@ def test_show_says_what_is_gone(kafka: str, prefix: str) -> None:
 
     result = call(kafka, prefix, "show", FINDING.uid)
 
-    gone = f"{prefix}spans partition 0 has nothing of the trace at offsets 7 to 9 any more"
+    gone = f"{prefix}spans partition 0 no longer has the trace's records at offsets 7 to 9"
     assert gone in result.stderr.splitlines()
     assert result.stdout.startswith("high  broken")
 

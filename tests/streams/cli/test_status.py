@@ -62,7 +62,7 @@ def test_status_of_an_installation_at_work(kafka: str, fresh_prefix: str, tmp_pa
     assert second["written_ms"] is None
     assert {"ingest": 0, "sessions": 0} == said["workers"]
     assert [("audited", None)] == [(each["rule"], each["from_ms"]) for each in said["judging"]]
-    stopped = "no worker of ingest or of sessions runs: nothing goes on below until one does"
+    stopped = "no worker of ingest or of sessions runs: nothing below advances until one does"
     assert ["workers: ingest 0, sessions 0", stopped] == call(settings).stdout.splitlines()[:2]
 
 
@@ -133,7 +133,7 @@ def test_rules_are_named_by_when_they_judge() -> None:
         "  1 rule (b) judges nothing yet: it waits for every source partition",
         "  1 rule (a) judges every trace",
     ] == known
-    assert ["from when they judge is not known: a checkpoint is of another version"] == unknown
+    assert ["from when they judge is unknown: a checkpoint is of another version"] == unknown
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_rules_are_named_by_when_they_judge() -> None:
         ([EMPTY], "clock: sessions has written no checkpoint yet"),
         (
             [HELD, FactsRow(0, None, HeldBy("logs", 0, None), 0, None, 0, 0, 0, 9_000)],
-            "clock: does not go yet, it waits for logs[0]",
+            "clock: not started, waiting for the first watermark of logs[0]",
         ),
         ([FactsRow(0, None, None, 0, None, 0, 0, 0, 9_000)], "clock: no source partition is known"),
     ],
@@ -166,13 +166,13 @@ def test_clock_that_does_not_go(rows: list[FactsRow], line: str) -> None:
             0,
             [
                 "workers: ingest 1, sessions 0",
-                "no worker of sessions runs: nothing goes on below until one does",
+                "no worker of sessions runs: nothing below advances until one does",
             ],
         ),
         (
             {"ingest": None, "sessions": 1},
             1,
-            ["workers: ingest not known: DESCRIBE on the group is not allowed, sessions 1"],
+            ["workers: ingest unknown: DESCRIBE on the group is not allowed, sessions 1"],
         ),
     ],
 )

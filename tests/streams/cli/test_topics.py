@@ -59,7 +59,7 @@ def test_create_with_other_partitions_says_so_and_exits_2(environment: dict[str,
 
     assert (result.exit_code, result.stdout) == (2, "")
     assert f"{fresh_prefix}facts: has 2 partitions, should have 3\n" in result.stderr
-    assert f"Error: not as they must be: {fresh_prefix}facts, " in result.stderr
+    assert f"Error: unusable topics: {fresh_prefix}facts, " in result.stderr
 
 
 def test_create_says_a_difference_and_goes_on(environment: dict[str, str], kafka: str, fresh_prefix: str) -> None:

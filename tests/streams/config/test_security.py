@@ -26,8 +26,8 @@ def security(protocol: Protocol = Protocol.SASL_SSL, **changed: Any) -> Security
     [
         (Protocol.SASL_SSL, {"username": None}, "SASL_SSL needs --sasl-username"),
         (Protocol.SASL_PLAINTEXT, {"password": None}, "needs --sasl-password-file, or BETRACE_SASL_PASSWORD"),
-        (Protocol.SSL, {"username": "u"}, "--sasl-username is of no use with --security-protocol SSL"),
-        (Protocol.PLAINTEXT, {"ca_file": Path("ca")}, "--ssl-ca-file is of no use with --security-protocol PLAINTEXT"),
+        (Protocol.SSL, {"username": "u"}, "--sasl-username does not apply to --security-protocol SSL"),
+        (Protocol.PLAINTEXT, {"ca_file": Path("ca")}, "--ssl-ca-file does not apply to --security-protocol PLAINTEXT"),
         (Protocol.SSL, {"ca_file": Path("/nowhere")}, "--ssl-ca-file /nowhere cannot be read"),
         (Protocol.SSL, {"cert_file": Path(__file__)}, "--ssl-cert-file and --ssl-key-file belong together"),
         (Protocol.SASL_SSL, {"mechanism": Mechanism.OAUTHBEARER}, "OAUTHBEARER and --sasl-token-url belong together"),
@@ -99,7 +99,9 @@ def test_file_that_holds_no_password(tmp_path: Path, content: bytes) -> None:
     """A file that cannot be meant is refused by its name, and nothing of it is shown."""
     (tmp_path / "p").write_bytes(content)
 
-    with pytest.raises(ConfigError, match=r"--sasl-password-file \S+/p (holds no text|must hold one line)"):
+    with pytest.raises(
+        ConfigError, match=r"--sasl-password-file \S+/p (is not UTF-8 text|must contain exactly one line)"
+    ):
         read_password(tmp_path / "p")
 
 

@@ -93,7 +93,7 @@ def test_duration(text: str, expected_ms: int) -> None:
 @pytest.mark.parametrize("text", ["", "30", "s", "30 s", "-1s", "1s,", "1e3s", "٣s", "1.s", "9" * 400 + "s", "30S"])
 def test_no_duration(text: str) -> None:
     """Anything else is refused, with what to write."""
-    with pytest.raises(ConfigError, match="is no duration: write a number with a unit"):
+    with pytest.raises(ConfigError, match="is not a duration: write a number with a unit"):
         milliseconds(text)
 
 
@@ -121,5 +121,5 @@ def test_moment(text: str, expected_ms: int) -> None:
 @pytest.mark.parametrize("text", ["", "today", "2026-11-21", "2026-11-21T10:00:00", "2026-13-01T00:00:00Z", "-1h"])
 def test_no_moment(text: str) -> None:
     """Anything else is refused with what to write; without a zone nobody knows what was meant."""
-    with pytest.raises(ConfigError, match="is no time: write 2026-01-05T12:00:00Z"):
+    with pytest.raises(ConfigError, match="is not a time: write 2026-01-05T12:00:00Z"):
         moment_ms(text, NOW_MS)

@@ -145,7 +145,7 @@ def test_damaged_text() -> None:
         (b"[]", "not a span: expected `object`, got `array`"),
         (b"{}", "not a span: `name` is not text"),
         (b'{"name":7}', "not a span: `name` is not text"),
-        (b'{"name":"x","nmae":"y"}', "not a span: it has the unknown key `nmae`"),
+        (b'{"name":"x","nmae":"y"}', "not a span: unknown key `nmae`"),
         (b'{"name":"x","kind":"x"}', "not a span: `kind` is not one of internal, server, client, producer, consumer"),
         (b'{"name":"x","trace_id":"t1"}', "trace_id is 't1', must be 32 hexadecimal digits"),
         (b'{"name":"x","trace_id":"%s"}' % (b"0" * 32), "no span has a valid trace id"),

@@ -51,7 +51,7 @@ def test_stage_that_begins_says_what_is_missing(clock: Clock) -> None:
     begun = Health(clock)
 
     assert [] == begun.faults()
-    assert ["the group has not said yet which partitions are ours", "no rules are compiled"] == begun.gaps()
+    assert ["the group has not assigned partitions yet", "no rules are compiled"] == begun.gaps()
 
 
 def test_stage_that_needs_no_rules_is_ready_without(clock: Clock) -> None:
@@ -76,7 +76,7 @@ def test_loop_that_stands_still_is_not_alive(ready: Health, clock: Clock) -> Non
     beyond = ready.faults()
     ready.turn()
 
-    assert ([], ["the loop stands still since 61s"], []) == (at_limit, beyond, ready.faults())
+    assert ([], ["main loop has not run for 61s"], []) == (at_limit, beyond, ready.faults())
 
 
 def test_nothing_read_for_long_is_not_ready(ready: Health, clock: Clock) -> None:
@@ -125,7 +125,7 @@ def test_probes_and_metrics_are_served(ready: Health, clock: Clock) -> None:
     assert 200 == shown[0]
     assert 'betrace_rules_active_info{fingerprint="f00"} 1.0' in shown[1]
     assert "betrace_committed_timestamp_seconds" in shown[1]
-    assert (404, "there are /metrics, /healthz and /readyz\n") == other
+    assert (404, "not found: the paths are /metrics, /healthz and /readyz\n") == other
 
 
 def test_slow_clients_do_not_fill_the_server(ready: Health) -> None:
@@ -167,7 +167,7 @@ def test_rules_that_cannot_be_read_are_noted(ready: Health) -> None:
     refused = ready.notes()
     metrics.RULES_REFUSED.set(0)
 
-    assert ["rules f00", "the active rules cannot be read, those before stay"] == refused
+    assert ["rules f00", "the active rules cannot be read, the previous ones stay in use"] == refused
     assert ["rules f00"] == ready.notes()
     assert [] == Health().notes()
 
@@ -189,7 +189,7 @@ def test_probe_says_from_when_rules_judge(ready: Health, clock: Clock) -> None:
     assert (200, expected) == (well[0], json.loads(well[1]))
     said = json.loads(ill[1])
     assert (503, False) == (ill[0], said["ready"])
-    assert "the loop stands still since 61s" in said["problems"]
+    assert "main loop has not run for 61s" in said["problems"]
 
 
 def test_port_that_is_taken_is_refused(ready: Health) -> None:

@@ -93,7 +93,7 @@ def test_exporter_that_is_not_there_is_no_reason_to_end(monkeypatch: pytest.Monk
     with self_tracing.span("flush"):
         is_in_span = get_current_span().is_recording()
     assert not is_in_span
-    assert ["no exporter nobody-has-this is installed: pip install 'betrace[tracing]'"] == [
+    assert ["exporter nobody-has-this is not installed: pip install 'betrace[tracing]'"] == [
         line["error"] for line in logged
     ]
 

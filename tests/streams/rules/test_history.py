@@ -110,7 +110,7 @@ def test_a_set_of_an_older_version_has_its_one_push(settings: Settings) -> None:
         ([pushed("given", Origin.PUSH, is_active=True)], "they are active"),
         (
             [pushed("given", Origin.RUN), pushed("a", Origin.RUN, is_active=True)],
-            "they were pushed before, and others are active since then",
+            "they were pushed before, and others have been activated since",
         ),
     ],
 )

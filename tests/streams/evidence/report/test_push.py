@@ -290,7 +290,7 @@ def test_the_command_pushes_a_report(platform: tuple[str, Account], tmp_path: Pa
 
     assert (0, []) == (dry.exit_code, account.asked)
     done = call(*words, DRATA_API_KEY="s3cret")
-    assert (0, "3 records are at drata\n") == (done.exit_code, done.stdout)
+    assert (0, "pushed 3 records to drata\n") == (done.exit_code, done.stdout)
     assert [*account.records.values()] == json.loads(dry.stdout.split("\n", 1)[1])["data"]
     pii = account.records["example.com/betrace/pii-access-is-logged"]
     assert (1, False, True) == (pii["broken"], pii["held_over_whole_period"], pii["whole_period_judged"])
