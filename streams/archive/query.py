@@ -1,16 +1,16 @@
-"""Rules asked of an archive, with DuckDB: what the engine would say of the same records, in a fraction of the time.
+"""Judges rules on an archive with DuckDB: the engine's results, in a fraction of the time.
 
     1  hits      the rows that satisfy an atom: SQL is sure, or says which rows `dsl` must look at
     2  windows   of the traces with a hit, when their records came and whether that makes one whole window
     3  verdicts  every formula on the facts of each trace, in SQL
-    4  closes    the traces of which there is more to say go through the engine itself, with all their facts
+    4  closes    the traces that need more detail go through the engine itself, with all their facts
 
-In: an archive and what is asked (`Asked`). Out: an `Answer`. What must hold: it is what the engine says when it reads
-the records of the range alone, each at its own timestamp. Where the engine would not take the timestamps as they are,
-the question is refused. Steps 1 to 3 are `streams.archive.tables`, step 4 is here.
+In: an archive and a request (`Asked`). Out: an `Answer`, which is that of the engine if it reads only the records of
+the range, each at its own timestamp. If the engine would not use the timestamps as they are, the request is refused.
+Steps 1 to 3 are in `streams.archive.tables`, step 4 is here.
 """
 
-# ruff: noqa: S608 - the texts in these statements are made by streams.archive.sql, which quotes them
+# ruff: noqa: S608 - streams.archive.sql makes and quotes the texts in these statements
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ _Place: TypeAlias = tuple[str, int, int, bytes]
 
 
 class RefusedError(BetraceError):
-    """The question cannot be answered by a query; the message says why, and the engine can be asked instead."""
+    """The request cannot be answered with SQL; the message says why, and the engine can be used instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked: the rules, how windows are cut, and of which records.
+    """A request: the rules, the settings of windows, and which records.
 
-    Records have a timestamp in `[from_ms, to_ms)`, None is no bound; no topics are all topics. The clock stops at
+    Records have a timestamp in `[from_ms, to_ms)`, None is no bound; no topics means all topics. The clock stops at
     `clock_ms` or at the last record, whichever is later: windows that are quiet then close as such, all others at the
     end of the input. With `in_full`, traces that break a rule come with all their facts, to make signals of; without,
-    such a verdict is only said. `lost` are the times in which records are missing, None is as `streams.archive.read`
+    only the verdict is given. `lost` are the times in which records are missing, None is as `streams.archive.read`
     finds them. Records stamped in an hour that begins after `now_ms` are refused, None refuses none. Records stamped up
-    to `edge_ms` may be missing before those that are read, None: none are; a trace that may have one is in `closes`.
-    Where a record may make more facts than its `budget` lets it, the question is refused.
+    to `edge_ms` may be missing before those that are read, None: none are; a trace that may have one is in `closes`. If
+    a record may make more facts than its `budget` allows, the request is refused.
     """
 
     projector: Projector
@@ -79,17 +79,17 @@ class Asked:
 
     @property
     def half_seen_until_ms(self) -> int | None:
-        """A trace that is there at this time or before may be only half there."""
+        """A trace that is present at this time or before may have been read only in part."""
         reach_ms = (self.bounds.gap + self.bounds.lateness) * TICK_MS
         return None if self.edge_ms is None else self.edge_ms + reach_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the rules say.
+    """The result of the rules.
 
     `said` are verdicts on traces with one whole window; `closes` are the closed windows of all other traces, as the
-    engine gives them: judge each before the next one is asked for. No trace is in both.
+    engine gives them: judge each before requesting the next one. No trace is in both.
     """
 
     said: tuple[Said, ...]
@@ -98,12 +98,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the rules say, counted where no more is to be said.
+    """The result of the rules, counted where no more detail is needed.
 
-    `counted` are verdicts on traces with one whole window, of those that began, for the rule, in the time that is
-    counted; `traces` is how many such traces began then, and `closes` are as in `Answer`. `minutes` are those of record
-    time in which there was a record, in that time; `spans` and `unreadable` count all rows and records that were asked
-    for.
+    `counted` are verdicts on traces with one whole window that began, for the rule, in the counted period; `traces` is
+    how many such traces began then, and `closes` are as in `Answer`. `minutes` are those of record time with a record,
+    in that period; `spans` and `unreadable` count all requested rows and records.
     """
 
     counted: tuple[Counted, ...]
@@ -115,10 +114,10 @@ class Figures:
 
 
 def ask(url: str, asked: Asked) -> Answer:
-    """Asks the rules of an archive.
+    """Judge the rules on an archive.
 
     Raises:
-        RefusedError: the engine would not take the records' timestamps as they are.
+        RefusedError: the engine would not use the records' timestamps as they are.
         ConfigError: the URL cannot be used.
         StateError: the archive cannot be read.
     """
@@ -129,7 +128,7 @@ def ask(url: str, asked: Asked) -> Answer:
 
 
 def count(url: str, asked: Asked, from_ms: int, to_ms: int) -> Figures:
-    """Asks the rules of an archive, to count the traces that began in `[from_ms, to_ms)`; raises as `ask`."""
+    """Count the traces of an archive that began in `[from_ms, to_ms)`; raises what `ask` does."""
     with _judged(url, asked) as judged:
         if judged is None:
             return Figures((), 0, 0, 0, frozenset(), iter(()))
@@ -156,7 +155,7 @@ class _Judged:
 
 @contextmanager
 def _judged(url: str, asked: Asked) -> Iterator[_Judged | None]:
-    """Steps 1 to 3, None when the archive has no file of the range."""
+    """Run steps 1 to 3; None if the archive has no file of the range."""
     store = Store.at(url)
     found = store.contents()
     files = read.chosen(found, asked.from_ms, asked.to_ms, asked.topics)
@@ -179,14 +178,14 @@ def _judged(url: str, asked: Asked) -> Iterator[_Judged | None]:
             yield _Judged(database, tables, lost)
     except duckdb.Error as error:
         raise StateError(
-            f"the archive {store.root} cannot be asked: {error}",
-            action="see whether it is reachable and there is memory and room for temporary files; put a damaged file "
-            "back from a backup, or delete it: its records then count as lost",
+            f"the archive {store.root} cannot be queried: {error}",
+            action="check that it is reachable and there is memory and space for temporary files; restore a damaged "
+            "file from a backup, or delete it: its records then count as lost",
         ) from error
 
 
 def _connect(store: Store, directory: Path) -> duckdb.DuckDBPyConnection:
-    """A database in memory; what does not fit goes to the directory."""
+    """Return a database in memory; what does not fit is spilled to the directory."""
     database = duckdb.connect(config={"temp_directory": str(directory), "preserve_insertion_order": "false"})
     if not store.is_local:
         database.register_filesystem(store.fs)
@@ -194,7 +193,7 @@ def _connect(store: Store, directory: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _open(database: duckdb.DuckDBPyConnection, store: Store, files: list[ArchiveFile], asked: Asked) -> None:
-    """Makes the views `records`, of all rows that are asked for, and `archive`, of those that hold a span."""
+    """Create the views `records`, of all requested rows, and `archive`, of those with a span."""
     urls = "[" + ", ".join(sql.text(store.url(file)) for file in files) + "]"
     _check(database, urls, len(files), asked.out_of_order_ms)
     conditions = []
@@ -215,15 +214,15 @@ def _open(database: duckdb.DuckDBPyConnection, store: Store, files: list[Archive
 
 
 def _check_times(found: Contents, asked: Asked) -> None:
-    """The engine takes what is stamped in the future for what came before it."""
+    """Refuse records stamped in the future: the engine gives them the time of the records before."""
     for file in found.files:
         is_asked_for = asked.topics is None or file.topic in asked.topics
         if is_asked_for and asked.now_ms is not None and file.hour_ms > asked.now_ms:
-            raise RefusedError(f"{file.name} holds records stamped in the future")
+            raise RefusedError(f"{file.name} has records stamped in the future")
 
 
 def _check(database: duckdb.DuckDBPyConnection, urls: str, file_count: int, out_of_order_ms: int) -> None:
-    """What the files' metadata says must let a query be exact."""
+    """Refuse files whose metadata shows that a query would not be exact."""
     found = database.execute(
         f"SELECT decode(key), list(decode(value)) FROM parquet_kv_metadata({urls}) "
         "WHERE starts_with(decode(key), 'betrace.') GROUP BY ALL"
@@ -232,14 +231,14 @@ def _check(database: duckdb.DuckDBPyConnection, urls: str, file_count: int, out_
     formats = said.get(FORMAT_KEY, [])
     read.check_formats(formats if len(formats) == file_count else [*formats, ""])
     if older := OLDER.intersection(formats):
-        raise RefusedError(f"it has files of format {', '.join(sorted(older))}, whose columns say less")
+        raise RefusedError(f"it has files of format {', '.join(sorted(older))}, which have fewer columns")
     run_back_ms = max(map(int, said[RUN_BACK_KEY]))
     if run_back_ms > out_of_order_ms:
         raise RefusedError(f"record times run back by {run_back_ms}ms, more than out-of-order, {out_of_order_ms}ms")
 
 
 def _check_budget(database: duckdb.DuckDBPyConnection, asked: Asked) -> None:
-    """The engine refuses a record whose facts take more than its budget; where one may, it is asked."""
+    """Refuse if a record's facts may exceed its budget: the engine rejects such a record."""
     share, whole = asked.budget.facts_share
     fact_bytes = max(
         (BARE_FACT_BYTES + KEY_BYTES * len(atom.keys) for atom in asked.projector.rules.atoms.values()), default=0
@@ -266,7 +265,7 @@ def _check_budget(database: duckdb.DuckDBPyConnection, asked: Asked) -> None:
 
 
 def _closes(judged: _Judged, asked: Asked) -> Iterator[Close]:
-    """The closed windows of the traces in the table `chosen`."""
+    """Return the closed windows of the traces in the table `chosen`."""
     database = judged.database
     facts = _facts(judged, asked.projector)
     atoms = asked.projector.rules.atoms.values()
@@ -286,13 +285,13 @@ def _closes(judged: _Judged, asked: Asked) -> Iterator[Close]:
         else:
             entry = Entry(trace_id, offset, offset, tick, count, root_seen, of_record)
             sessions.waiting.add(tick, Arrival(topic, partition, entry), 0)
-    # The last record, of whichever trace and however unreadable, moves the clock.
+    # The last record, even if unreadable or of any other trace, moves the clock.
     [(last_ms,)] = database.execute("SELECT max(timestamp_ms) FROM records").fetchall()
     return _ended(sessions, max(last_ms or 0, asked.clock_ms or 0))
 
 
 def _facts(judged: _Judged, projector: Projector) -> Mapping[_Place, list[Fact]]:
-    """What each record says of each chosen trace."""
+    """Return the facts of each record about each chosen trace."""
     facts: defaultdict[_Place, list[Fact]] = defaultdict(list)
     if not judged.tables.chosen_count:
         return facts

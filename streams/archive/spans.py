@@ -1,7 +1,7 @@
-"""Rows of the archive to spans, as `streams.decode.decoder` gave them.
+"""Converts rows of the archive to spans, as `streams.decode.decoder` returned them.
 
-In: a table of rows that hold a span (`COLUMNS`), and the attributes that somebody looks up. Out: the spans, with those
-attributes alone, in the order of the rows.
+In: a table of rows with a span (`COLUMNS`), and the attributes that are looked up. Out: the spans, with only those
+attributes, in the order of the rows.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _SCALARS = COLUMNS[: COLUMNS.index("attributes")]
 
 
 def spans(table: pa.Table, wanted: frozenset[str]) -> Iterator[Span]:
-    """The spans in the rows of `table`."""
+    """Yield the spans in the rows of `table`."""
     table = table.combine_chunks()
     attributes = _maps(_column(table, "attributes"), _column(table, "attribute_types"), wanted)
     events = _events(_column(table, "events"), wanted)
@@ -101,7 +101,7 @@ def _only(attributes: Attributes, wanted: frozenset[str]) -> Attributes:
 
 
 def _maps(maps: pa.MapArray, types: pa.Array, wanted: frozenset[str]) -> list[Attributes]:
-    """The wanted attributes of each row: what nobody looks up never becomes a Python object."""
+    """Return the requested attributes of each row: others never become Python objects."""
     places = pc.indices_nonzero(pc.is_in(maps.keys, pa.array(sorted(wanted), pa.string())))
     keys, texts = maps.keys.take(places).to_pylist(), maps.items.take(places).to_pylist()
     found: list[Attributes] = [NO_ATTRIBUTES] * len(maps)

@@ -1,8 +1,8 @@
-"""What a backfill is to judge, decided from what is known of live and of earlier backfills. Pure.
+"""Decides what a backfill judges, from what is known about live and earlier backfills. Pure.
 
-In: a `Known`, the rules that are meant, and from when on. Out: a `Backfill`. Its origin is a function of the rules, of
-when live began to judge each of them, and of when the backfill begins, so a backfill that was killed is found again by
-whoever starts it with the same rules; it goes on, from its own beginning, whatever time is asked for now.
+In: a `Known`, the given rules, and the start. Out: a `Backfill`. Its origin is a function of the rules, of when live
+began to judge each of them, and of when the backfill begins, so a backfill that was killed is found again by whoever
+starts it with the same rules; it continues, from its own start, whatever time is given now.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ID_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What `betrace.verdicts` says of `partition_count` facts partitions; see `streams.backfill.verdict_log`."""
+    """The content of `betrace.verdicts` for `partition_count` facts partitions; see `streams.backfill.verdict_log`."""
 
     partition_count: int
     live: Live
@@ -37,9 +37,9 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """What is to be judged with rules of `rules`, of chains that began at `begin_ms` or later.
+    """What is to be judged with rules of `rules`, for chains that began at `begin_ms` or later.
 
-    `done` is what of it is published already, by facts partition.
+    `done` is the part that is published already, by facts partition.
     """
 
     origin: str
@@ -50,16 +50,16 @@ class Backfill:
 
     @property
     def is_started(self) -> bool:
-        """A part of it is published."""
+        """Whether a part of it is published."""
         return bool(self.done)
 
     @property
     def is_finished(self) -> bool:
-        """Nothing of it is left."""
+        """Whether nothing of it is left."""
         return all(not self.hours(number, 0) for number in range(self.selection.partition_count))
 
     def hours(self, partition: int, from_ms: int) -> list[int]:
-        """When the hours begin of which something is left in a facts partition, of chains from `from_ms` on."""
+        """Return the starts of the hours in which a facts partition has something left, of chains from `from_ms` on."""
         done = self.done.get(partition)
         reached_ms = 0 if done is None else done.settled_to_ms
         left = [
@@ -69,7 +69,7 @@ class Backfill:
         return [hour * HOUR_MS for hour in sorted(hours) if self._end_ms(left, hour * HOUR_MS) > reached_ms]
 
     def intervals(self, partition: int, hour_ms: int, from_ms: int) -> Iterator[tuple[int, int, list[str]]]:
-        """The times of an hour, from `from_ms` on, with the fingerprints of the rules that judge in them."""
+        """Yield the times of an hour, from `from_ms` on, with the fingerprints of the rules that judge in them."""
         first_ms, end_ms = max(hour_ms, from_ms), hour_ms + HOUR_MS
         parts = {rule: part for (number, rule), part in self.selection.parts.items() if number == partition}
         edges = {edge for part in parts.values() for time in part.times for edge in time}
@@ -90,17 +90,16 @@ class Backfill:
 
 
 def unknown(known: Known, meant: Iterable[str]) -> list[tuple[int, str]]:
-    """The facts partitions and fingerprints of rules of which live has not said yet from when on it judges."""
+    """Return the facts partitions and fingerprints of rules for which live has not stated its start yet."""
     return [
         (number, rule) for rule in meant for number in range(known.partition_count) if (number, rule) not in known.live
     ]
 
 
 def decide(known: Known, rules: RuleSet, meant: frozenset[str], begin_ms: int, prefix: str) -> Backfill | None:
-    """The backfill of the rules with these fingerprints that is to be done now; None when nothing is left.
+    """Return the backfill of the rules with these fingerprints to run now; None if nothing is left.
 
-    One of the same rules that was begun and is not finished comes first. Live must have said of each rule from when on
-    it judges.
+    One of the same rules that was begun and is not finished comes first. Live must have stated its start for each rule.
     """
     live = {at: begin for at, begin in known.live.items() if at[1] in meant}
     for origin, parts in known.backfills.items():
@@ -118,7 +117,7 @@ def decide(known: Known, rules: RuleSet, meant: frozenset[str], begin_ms: int, p
 
 
 def origin_of(live: Live, begin_ms: int) -> str:
-    """The origin of a backfill from `begin_ms` on of rules that live judges from these times on.
+    """Return the origin of a backfill from `begin_ms` on of rules that live judges from these times on.
 
     >>> origin_of({(0, "f0"): LiveBegin(100, 100), (1, "f0"): LiveBegin(100, 200)}, 0)
     'backfill/693e4f86b70e6c4c'
@@ -145,7 +144,7 @@ def _backfill(known: Known, rules: RuleSet, live: Live, begin_ms: int, prefix: s
 
 
 def left(time: tuple[int, int], taken: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """What is left of a time when others are taken out of it.
+    """Yield what is left of a time without the others.
 
     >>> [*left((0, 10), [(8, 20), (2, 3)])]
     [(0, 2), (3, 8)]

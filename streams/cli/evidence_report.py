@@ -84,8 +84,8 @@ def build(place: str, from_ms: int, to_ms: int | None, control: str | None, keys
     """Return the report of a period; verify the evidence first if there are keys.
 
     Raises:
-        ConfigError: there is no evidence, or no rule names the control. click.exceptions.Exit: the evidence was
-            changed; the findings are on stderr.
+        ConfigError: there is no evidence, or no rule names the control.
+        click.exceptions.Exit: the evidence was changed; the findings are on stderr.
     """
     store = open_storage(place)
     now_ms = time.time_ns() // 1_000_000

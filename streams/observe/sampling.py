@@ -2,8 +2,8 @@
 
 In: source records and what they contain. Out: a warning and a metric, once for each sign. There are two signs:
 
-threshold   a span's `tracestate` tells that its trace was sampled (OpenTelemetry's `ot=th:…`, above 0)
-rootless    almost none of many traces has its root
+    threshold   a span's `tracestate` tells that its trace was sampled (OpenTelemetry's `ot=th:…`, above 0)
+    rootless    almost none of many traces has its root
 
 Only a part is examined, one record of a batch and one trace of 256, so that it costs nothing. Workers that share an
 unkeyed source each miss most roots, so only `ROOTLESS_SHARE` counts as almost none.

@@ -1,6 +1,4 @@
-"""Replay: the past under today's rules.
-
-The map:
+"""Replays the past under today's rules.
 
     what is asked  ─ plan ───►  which offsets to read, up to when, and what of it is gone     streams.replay.plan
     offsets        ─ feed ───►  records, of Kafka or of an archive                            streams.replay.feed
@@ -10,7 +8,7 @@ The map:
     all of it in one process per core                                                         streams.replay.worker
     and their results as one, in the order of record time                                     streams.replay.run
 
-An archive is asked with a query where that says the same (`streams.replay.queried`); else its records go the same way.
-Projection, windows and verdicts are those of live processing. There is no consumer group and nothing is committed:
-live processing does not notice.
+An archive is queried with SQL where the result is the same (`streams.replay.queried`); otherwise its records take the
+same way. Projection, windows and verdicts are those of live processing. There is no consumer group and nothing is
+committed: live processing is not affected.
 """

@@ -1,7 +1,7 @@
-"""Replay of an archive by a query: DuckDB counts what holds, and the engine judges what there is more to say of.
+"""Replays an archive with SQL: DuckDB counts what holds, and the engine judges the traces that need more detail.
 
-In: an archive, rules, and a plan. Out: what a replay that decodes every record would find, signal for signal; how many
-records there are is not counted.
+In: an archive, rules, and a plan. Out: what a replay that decodes every record would find, signal for signal; the
+number of records is not counted.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from streams.windows.chain import Bounds
 
 
 class Queried:
-    """A replay; when `run` has ended, `read`, `chains` and `tallies` say what there was."""
+    """A replay; once `run` has ended, `read`, `chains` and `tallies` have the counts."""
 
     def __init__(
         self, url: str, settings: Settings, rules: RuleSet, plan: Plan, wanted: Wanted, *, now_ms: int
     ) -> None:
-        """Asks.
+        """Query the archive.
 
         Raises:
             RefusedError: only the engine can answer.
@@ -61,7 +61,7 @@ class Queried:
             tally.add(Tally(Counter({each.verdict.value: each.traces}), 0, each.first_ms, each.last_ms))
 
     def run(self) -> Iterator[list[Signal]]:
-        """Yields the signals by the record time at which they were due, then by uid and revision."""
+        """Yield the signals by the record time at which they were due, then by uid and revision."""
         yield sorted(self._verdicts.judge(self._closes))
         self.chains += self._verdicts.chains
         self.half_seen = frozenset(self._verdicts.half_seen)

@@ -1,9 +1,9 @@
-"""One process of a replay: it reads a share of the source partitions and judges a share of the traces.
+"""Runs one process of a replay: it reads a share of the source partitions and judges a share of the traces.
 
 In: a `Job`, and the facts that the other processes send. Out: to each process the facts of its traces, and to the
-replay what was found. Processes say which traces are whose by the trace id, so it does not matter who reads what.
-What must hold: each process hears everything that all of them read, in order, so all have the same clock; the last
-thing that one says to the others is that it has read everything.
+replay the results. The trace id tells which process judges a trace, so it does not matter which one reads it. Each
+process receives everything that all of them read, in order, so all have the same clock; its last message to the others
+is that it has read everything.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ FLUSH_GROUPS = 20_000
 WAIT_S = 0.05
 GC_THRESHOLDS = (100_000, 50, 100)
 ROOM_BYTES = 128 << 20
-"""So much may wait for the slowest source partition; then the others are not read on."""
+"""Memory for what waits for the slowest source partition; beyond it the others are paused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every process is told: `texts` are the rules' files, `only` the ids of those that are meant, None is all.
+    """What every process receives: `texts` are the rules' files, `only` the ids of the given rules, None for all.
 
-    `archive` is read instead of Kafka unless it is None. `selection` is what a backfill judges, None of a replay.
+    If `archive` is not None it is read instead of Kafka. `selection` is what a backfill judges, None for a replay.
     """
 
     settings: Settings
@@ -67,17 +67,17 @@ class Job:
     selection: Selection | None = None
 
     def rules(self) -> RuleSet:
-        """The rules that are meant.
+        """Return the given rules.
 
         Raises:
-            ConfigError: there is no rule of this id.
+            ConfigError: there is no rule with one of these ids.
         """
         rules, _ = compile_texts(self.texts)
         return rules if self.only is None else chosen(rules, self.only)
 
 
 class Selected(NamedTuple):
-    """What a process of a backfill found and read since it last said something."""
+    """What a process of a backfill found and read since its last report."""
 
     outcomes: list[CountedOutcome]
     half_seen: list[HalfSeen]
@@ -85,7 +85,7 @@ class Selected(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What a process found since it last said something; `clock_ms` is how far it is."""
+    """What a process found since its last report; `clock_ms` is the time it has reached."""
 
     number: int
     offsets: int
@@ -96,7 +96,7 @@ class Progress(NamedTuple):
 
 
 class Done(NamedTuple):
-    """A process has nothing more to say."""
+    """The last report of a process."""
 
     number: int
     signals: list[Signal]
@@ -106,7 +106,7 @@ class Done(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """A process cannot go on."""
+    """The report of a process that failed."""
 
     message: str
     exit_code: int
@@ -119,34 +119,34 @@ Jobs: TypeAlias = "SimpleQueue[tuple[Job, tuple[Input, ...]]]"
 
 
 def chosen(rules: RuleSet, ids: frozenset[str]) -> RuleSet:
-    """The rules with these ids.
+    """Return the rules with these ids.
 
     Raises:
-        ConfigError: there is none of one of them.
+        ConfigError: there is no rule with one of them.
     """
     found = [rule for rule in rules.rules if rule.id in ids]
     if missing := ids - {rule.id for rule in found}:
         raise ConfigError(
-            f"no rule has the id {', '.join(sorted(missing))}: there are {', '.join(rule.id for rule in rules.rules)}"
+            f"no rule has the id {', '.join(sorted(missing))}: the ids are {', '.join(rule.id for rule in rules.rules)}"
         )
     atoms = frozenset().union(*(rule.atoms for rule in found))
     return RuleSet.of(found, [atom for atom in rules.atoms.values() if atom.fingerprint in atoms], rules.texts)
 
 
 def projector(settings: Settings, rules: RuleSet, wanted: Wanted) -> Projector:
-    """As ingest has it, with the attribute by which traces are grouped, and showing nothing where nothing is wanted."""
+    """Return ingest's projector, with the attribute by which traces are grouped, showing only what is needed."""
     identity, who = settings.identity, wanted.who
     shown = identity if who is None or who in identity else (*identity, who)
     return Projector(rules, shown, settings.redaction, wanted.shows)
 
 
 def work(number: int, jobs: Jobs, inboxes: list[Inbox], outbox: Outbox) -> None:
-    """The whole of a process, from before it has a job."""
-    # Ctrl-C is for the replay, which then ends its processes.
+    """Run a process, from before it has a job."""
+    # Ctrl-C is handled by the replay, which then ends its processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Signals are on stdout, where log lines would be without this.
+    # stdout carries signals; without this, log lines would be among them.
     logs.configure()
-    # Nearly nothing here is ever in a cycle, and looking for cycles so often costs a third of the speed.
+    # Almost nothing here is ever in a cycle, and frequent collections cost a third of the speed.
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     _end_with_parent()
@@ -159,7 +159,7 @@ def work(number: int, jobs: Jobs, inboxes: list[Inbox], outbox: Outbox) -> None:
 
 
 class Worker:
-    """A process at work."""
+    """A running process of a replay."""
 
     def __init__(
         self,
@@ -186,7 +186,7 @@ class Worker:
         self._told = (0, 0)
 
     def run(self) -> None:
-        """Reads and judges to the end."""
+        """Read and judge to the end."""
         while self._reading.open:
             self._take_in()
             taken = self._feed.take(self._ahead())
@@ -213,7 +213,7 @@ class Worker:
         return time.monotonic() - self._flushed_s >= FLUSH_S or self._reading.waiting_count() >= FLUSH_GROUPS
 
     def _take_in(self, wait_s: float = 0) -> None:
-        """Takes in what the others have sent; waits so long for the first of it."""
+        """Process what the others have sent, waiting up to this long for the first of it."""
         inbox = self._inboxes[self._number]
         try:
             while wait_s or not inbox.empty():
@@ -227,7 +227,7 @@ class Worker:
             return
 
     def _flush(self) -> None:
-        """Gives every process the facts of its traces, and tells the replay what was found."""
+        """Send every process the facts of its traces, and report to the replay what was found."""
         self._flushed_s = time.monotonic()
         for to, sections in enumerate(self._reading.sections(len(self._inboxes))):
             if sections:
@@ -240,14 +240,14 @@ class Worker:
         self._signals = []
 
     def _refuse_losses(self) -> None:
-        """A backfill publishes for good, so it ends before what it cannot read, which a replay only tells of."""
+        """Raise for unreadable records in a backfill, which publishes permanently; a replay only reports them."""
         if self._judging.selected is not None and self._reading.read.lost:
             each = self._reading.read.lost[0]
             topic, number = each.source
             raise StateError(
-                f"{topic}[{number}] cannot be read from offset {each.from_offset} to {each.to_offset} ({each.reason}): "
-                "the hours before are published, of the others nothing can be said",
-                action="see whether the brokers can read those records, then start again",
+                f"{topic}[{number}] cannot be read from offset {each.from_offset} to {each.to_offset} "
+                f"({each.reason}): the hours before are published, the others cannot be judged",
+                action="check that the brokers can read those records, then start again",
             )
 
     def _take_selected(self) -> Selected | None:
@@ -263,7 +263,7 @@ class Worker:
             self._inboxes[to].put(encode(message))
 
     def _ahead(self) -> frozenset[Source]:
-        """The inputs that must wait for slower ones, whoever reads those, because too much waits in memory."""
+        """Return the inputs that must wait for slower ones, whoever reads those, because too much waits in memory."""
         held_bytes = self._judging.partition.sessions.waiting.held_bytes
         if held_bytes < (ROOM_BYTES // 2 if self._paused else ROOM_BYTES):
             self._paused = frozenset()
@@ -297,7 +297,7 @@ def _feed(job: Job, share: tuple[Input, ...]) -> Feed:
 
 
 def _end_with_parent() -> None:
-    """Ends this process at once when the replay is gone, however it went."""
+    """End this process at once when the replay is gone, for whatever reason."""
     parent = parent_process()
     if parent is None:
         return

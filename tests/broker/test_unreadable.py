@@ -118,7 +118,7 @@ def passed(done: subprocess.CompletedProcess[str]) -> set[tuple[str, int, int, i
     return {
         (one["topic"], one["partition"], one["offset"], one["to_offset"])
         for one in said
-        if one["event"] == "records cannot be read and are passed over"
+        if one["event"] == "records cannot be read and are skipped"
     }
 
 

@@ -1,4 +1,4 @@
-"""Entries of the audit trail as rows of a table, and as `audit_spans` in SQL.
+"""Converts entries of the audit trail to rows of a table, the SQL view `audit_spans`.
 
     timestamp        when it happened: the span's own start, else when it was received
     received         Kafka's time of the record
@@ -63,7 +63,7 @@ _LAST_MS = 253_402_300_799_999
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """An entry of the trail, and which seal and partition it is of."""
+    """An entry of the trail, with its seal and partition."""
 
     seal: int
     partition: int
@@ -71,7 +71,7 @@ class Sealed:
 
 
 def table(sealed: Iterable[Sealed]) -> pa.Table:
-    """The rows, in the order of the entries."""
+    """Return the rows, in the order of the entries."""
     return pa.Table.from_pylist([_row(one) for one in sealed], schema=SCHEMA)
 
 

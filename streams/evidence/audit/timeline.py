@@ -1,7 +1,7 @@
-"""`page(actor, found, from_ms, to_ms, verify)`: what one actor did, as an HTML page that needs nothing else.
+"""Renders what one actor did as a self-contained HTML page: `page(actor, found, from_ms, to_ms, verify)`.
 
-In: a timeline, and the command that verifies the evidence. Out: HTML without a script and without a request. Every sum
-on it is in an element whose `data-figure` names it.
+In: a timeline, and the command that verifies the evidence. Out: HTML without scripts and without requests. Every sum on
+it is in an element with a `data-figure`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SECOND_MS = 1000
 
 
 def page(actor: str, found: Timeline, from_ms: int, to_ms: int, verify: str) -> str:
-    """The page."""
+    """Return the page."""
     days = "".join(_day(time_ms, [*moments]) for time_ms, moments in groupby(found.moments, _day_of))
     return f"""<!doctype html>
 <html lang="en">
@@ -59,13 +59,13 @@ def _summary(found: Sequence[Moment]) -> str:
 
 
 def _said(found: Sequence[Moment], broken_count: int) -> str:
-    """The whole of it in a sentence.
+    """Return the summary in a sentence.
 
     >>> _said([], 0)
-    'Nothing is recorded of this actor in this time.'
+    'Nothing is recorded about this actor in this period.'
     """
     if not found:
-        return "Nothing is recorded of this actor in this time."
+        return "Nothing is recorded about this actor in this period."
     first, last = (minute(_whole_second(moment.time_ms)) for moment in (found[0], found[-1]))
     when = f"at {first}" if first == last else f"from {first} to {last}"
     broken = f"{amount(broken_count, 'signal')} of a broken rule" if broken_count else "no rule was broken"

@@ -1,4 +1,4 @@
-"""The ledger: evidence that what was judged was recorded, and never changed since.
+"""Keeps evidence that what was judged was recorded, and has not been changed since.
 
     verdicts, signals, audit, rules ─►   one Merkle log per topic partition      entry, merkle
     once a minute            ─ seal  ─►  what was added, and what input it covers  seal, cover
@@ -7,5 +7,5 @@
 
     storage and public key   ─ verify ►  findings, with their places              verify, passage
 
-One signed head speaks for everything: its root covers every seal, a seal names the state of every partition's log.
+One signed tree head covers everything: its root covers every seal, and a seal names the state of every partition's log.
 """

@@ -1,12 +1,12 @@
-"""Whether evidence agrees with a copy of coverage that somebody else keeps.
+"""Compares evidence with a copy of the coverage that a second party keeps.
 
-A ledger proves that what it sealed was not changed. Whoever runs it, has its key, and writes or leaves out records
-before they are sealed can make a history that agrees with itself. Each coverage record states the input that was judged
-and the hash of the last counts record, which names the one before it, and so on: who kept the coverage records
-themselves, with any consumer of `betrace.verdicts` or with a ledger of their own, can tell such a history from the one
-that was on the topic.
+A ledger proves that what it sealed was not changed. Whoever runs it, has its key, and invents or omits records before
+they are sealed can make a history that is consistent in itself. Each coverage record states the input that was judged
+and the hash of the last counts record, which names the one before it, and so on: a second party that kept the coverage
+records, with any consumer of `betrace.verdicts` or with a ledger of its own, can tell such a history from the one that
+was on the topic.
 
-In: two streams of coverage records. Out: sentences about where they differ, and how many agree.
+In: two streams of coverage records. Out: sentences about their differences, and the number of records that agree.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ order in a chain."""
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What one coverage record states: its hash, and of the chain of counts how many records there are."""
+    """The statement of a coverage record: its hash, and the number of records in its chain of counts."""
 
     value_hash: bytes
     counts: int
@@ -43,24 +43,24 @@ class Statement:
 
 @dataclass(slots=True)
 class Comparison:
-    """What `differences` found: how many records agree, and up to which record time live's do, by facts partition."""
+    """The result of `differences`: how many records agree, and the record time up to which live's do, by partition."""
 
     agree: int = 0
     to_ms: dict[int, int] = field(default_factory=dict)
 
     def differences(self, ours: Iterable[Coverage], theirs: Iterable[Coverage]) -> Iterator[str]:
-        """Where the streams differ in the time that both speak of.
+        """Yield the differences within the period that both streams cover.
 
         Raises:
-            ConfigError: there is no such time.
+            ConfigError: there is no such period.
         """
         copies, mine = _by_chain(theirs), _by_chain(ours)
         for key in sorted(copies.keys() & mine.keys()):
             yield from self._chain(key, mine[key], copies[key])
         if not any(_common(mine[each], copies[each]) for each in copies.keys() & mine.keys()):
-            raise ConfigError("the copy has no coverage of a time that the evidence speaks of: nothing was compared")
+            raise ConfigError("the copy has no coverage of a period that the evidence covers: nothing was compared")
         for key in sorted(copies.keys() - mine.keys()):
-            yield f"{named(key)}: the evidence has no coverage, the copy has"
+            yield f"{named(key)}: only the copy has coverage"
 
     def _chain(self, key: ChainKey, ours: dict[Moment, Statement], theirs: dict[Moment, Statement]) -> Iterator[str]:
         for at in _common(ours, theirs):
@@ -70,7 +70,7 @@ class Comparison:
                 yield f"{what} is only in {'the copy' if mine is None else 'the evidence'}"
             elif mine != copy:
                 other = f", after {mine.counts} counts records here and {copy.counts} there"
-                yield f"{what} is another one in the copy{'' if mine.counts == copy.counts else other}"
+                yield f"{what} differs in the copy{'' if mine.counts == copy.counts else other}"
             else:
                 self.agree += 1
                 if key[0] == LIVE_ORIGIN:
@@ -78,7 +78,7 @@ class Comparison:
 
 
 def sealed(store: Storage) -> Iterator[Coverage]:
-    """The coverage records in evidence; what is none is for verification to name."""
+    """Yield the coverage records in evidence; invalid ones are left to verification."""
     last = storage.last_seal(store)
     for number in range(-1 if last is None else last + 1):
         try:
@@ -94,10 +94,10 @@ def sealed(store: Storage) -> Iterator[Coverage]:
 
 
 def copied(place: Path) -> Iterator[Coverage]:
-    """The coverage records in a file of records of `betrace.verdicts`, one a line, as any consumer prints them.
+    """Yield the coverage records in a file of records of `betrace.verdicts`, one per line, as any consumer prints them.
 
     Raises:
-        ConfigError: it cannot be read, or holds no coverage.
+        ConfigError: it cannot be read, or contains no coverage.
     """
     count = 0
     try:
@@ -108,7 +108,7 @@ def copied(place: Path) -> Iterator[Coverage]:
     except OSError as error:
         raise ConfigError(f"{place} cannot be read: {error.strerror}") from error
     if not count:
-        raise ConfigError(f"{place} holds no coverage records: give evidence, or records of the topic of verdicts")
+        raise ConfigError(f"{place} contains no coverage records: give evidence, or records of the verdicts topic")
 
 
 def _values(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -134,12 +134,12 @@ def _by_chain(records: Iterable[Coverage]) -> dict[ChainKey, dict[Moment, Statem
     for record in records:
         statement = Statement(hashlib.sha256(verdicts.encode(record)).digest(), record.counted.seq)
         at = (record.generation, record.to_ms, record.facts_to, record.settled_to_ms)
-        # Of two that speak of one moment the first counts: then the other one shows.
+        # Of two records for one moment the first counts: then the other one shows as a difference.
         found.setdefault((record.origin, record.partition), {}).setdefault(at, statement)
     return found
 
 
 def _common(ours: dict[Moment, Statement], theirs: dict[Moment, Statement]) -> list[Moment]:
-    """All moments between the first and the last that both may know."""
+    """Return all moments between the first and the last that both may know."""
     begin, end = max(min(ours), min(theirs)), min(max(ours), max(theirs))
     return sorted(at for at in ours.keys() | theirs.keys() if begin <= at <= end)

@@ -1,4 +1,4 @@
-"""The cover of a seal: what input its entries speak of, and where something between was not judged.
+"""Sums what input the entries of a seal cover, and finds what was not judged in between.
 
 In: the records of `betrace.verdicts`, each partition's in order. Out: sums over one seal (`Cover`), and gaps between
 one coverage record of a facts partition and the next, across seals too. Pure.
@@ -27,7 +27,7 @@ from topics.records.verdicts import (
 
 
 class RuleCounts(msgspec.Struct, kw_only=True, gc=False):
-    """Verdicts of one rule, those added and those taken back, by generation of reading and mode of the rule."""
+    """The verdicts of one rule, added and retracted, by generation of reading and mode of the rule."""
 
     generation: int
     rule: str
@@ -40,8 +40,8 @@ class RuleCounts(msgspec.Struct, kw_only=True, gc=False):
 class PartitionCover(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One facts partition, from its first to its last `topics.records.verdicts.Coverage` in the seal.
 
-    `generation`, `judging` and `counted` are those of the last one. `traces_seen_estimate` counts a trace once. What a
-    backfill judged is apart, by its `origin`.
+    `generation`, `judging` and `counted` are those of the last one. `traces_seen_estimate` counts a trace once.
+    Backfills are separate, by their `origin`.
     """
 
     origin: str = LIVE_ORIGIN
@@ -58,10 +58,10 @@ class PartitionCover(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False)
 
 
 class Cover(msgspec.Struct, frozen=True, gc=False):
-    """What the entries of one seal speak of, each list sorted.
+    """What the entries of one seal cover, each list sorted.
 
     `sources` spans what any facts partition judged: the same source records go to all of them. `unreadable` counts
-    entries that are no verdict records.
+    entries that are not verdict records.
     """
 
     partitions: list[PartitionCover] = []
@@ -78,7 +78,7 @@ _Epoch: TypeAlias = tuple[str, int, int]
 
 
 class _Span(msgspec.Struct, gc=False):
-    """What several records say of one epoch of a source partition; `dead_letters` by facts partition."""
+    """The union of several records about one epoch of a source partition; `dead_letters` by facts partition."""
 
     first: SourceCoverage
     from_offset: int
@@ -94,14 +94,14 @@ class CoverSum:
         self._partitions: dict[_CoverKey, PartitionCover] = {}
         self._first_sketches: dict[_CoverKey, bytes] = {}
         self._traces: dict[_CoverKey, DistinctTraces] = {}
-        """Of partitions with more than one record: mostly there is one, whose own estimate is taken."""
+        """Of partitions with more than one record: most have one, whose own estimate is used."""
         self._sources: dict[_Epoch, _Span] = {}
         self._rule_sets: set[str] = set()
         self._counts: dict[tuple[int, str, str, RuleMode], RuleCounts] = {}
         self._unreadable = 0
 
     def add(self, record: Record | None) -> None:
-        """Adds the next record; None stands for one that could not be read."""
+        """Add the next record; None stands for one that could not be read."""
         if record is None:
             self._unreadable += 1
         elif isinstance(record, VerdictCounts):
@@ -110,7 +110,7 @@ class CoverSum:
             self.add_coverage(record)
 
     def cover(self) -> Cover:
-        """The sum so far."""
+        """Return the sums so far."""
         for at, traces in self._traces.items():
             self._partitions[at].traces_seen_estimate = traces.estimate()
         return Cover(
@@ -122,7 +122,7 @@ class CoverSum:
         )
 
     def add_counts(self, record: VerdictCounts) -> None:
-        """Adds the next record, which counts verdicts."""
+        """Add the next counts record."""
         key = (record.generation, record.rule, record.rule_fingerprint, record.mode)
         counts = self._counts.get(key)
         if counts is None:
@@ -137,7 +137,7 @@ class CoverSum:
             counts.taken_back = counts.taken_back.plus(record.taken_back)
 
     def add_coverage(self, record: Coverage) -> None:
-        """Adds the next record, which is of coverage."""
+        """Add the next coverage record."""
         self._rule_sets.update(record.rule_sets)
         at = (record.origin != LIVE_ORIGIN, record.origin, record.partition)
         before = self._partitions.get(at)
@@ -170,7 +170,7 @@ class CoverSum:
         traces.merge(DistinctTraces.decode(sketch))
 
     def _add_sources(self, record: Coverage) -> None:
-        """In one piece, because verification is in here a good part of its time."""
+        """Add the sources; one function, because verification spends much of its time here."""
         number, spans = record.partition, self._sources
         for source in record.sources:
             at = (source.topic, source.partition, source.epoch)
@@ -194,7 +194,7 @@ def _added(one: int | None, other: int | None) -> int | None:
 
 
 def _spanned(span: _Span) -> SourceCoverage:
-    # Every facts partition is told of the same dead letters, so they are not added up.
+    # Every facts partition reports the same dead letters, so they are not added up.
     told = [count for count in span.dead_letters.values() if count is not None]
     return SourceCoverage(
         topic=span.first.topic,
@@ -208,7 +208,7 @@ def _spanned(span: _Span) -> SourceCoverage:
 
 
 class Continuity:
-    """Whether the coverage records of one facts partition follow one another; `where` is the place of the first."""
+    """Checks that the coverage records of one facts partition follow one another; `where` is the place of the first."""
 
     def __init__(self, where: str = "") -> None:
         self.where = where
@@ -216,18 +216,18 @@ class Continuity:
         self.last: Coverage | None = None
         self._first_sources: dict[_Source, SourceCoverage] = {}
         self._last_sources: dict[_Source, SourceCoverage] = {}
-        """Without those of records that only went on from the one before; see `_remember`."""
+        """Without those of records that only continued the one before; see `_remember`."""
         self._has_each_once = False
 
     def gaps(self, record: Coverage) -> Sequence[str]:
-        """What is missing between the last record and this one, and what this one itself calls lost, as sentences."""
+        """Return sentences about what is missing between the last record and this one, and what this one calls lost."""
         last, self.last = self.last, record
         if last is not None and self._has_each_once and _goes_on(last, record):
             return ()
         return [*self._gaps(last, record)]
 
     def gaps_to(self, later: Continuity) -> Iterator[str]:
-        """What is missing between the records here and those that `later` saw, which are taken over."""
+        """Yield what is missing between the records here and those of `later`, and append the latter."""
         self._remember(self.last)
         later._remember(later.last)
         if self.last is not None and later.first is not None:
@@ -257,16 +257,16 @@ class Continuity:
             else:
                 yield from _source_gaps(before, source)
             for begin, end in source.lost:
-                yield f"{_name(source)} offsets {begin} to {end} were gone before they could be read"
+                yield f"{_name(source)} offsets {begin} to {end} were deleted before they could be read"
 
     def _remember(self, last: Coverage | None) -> None:
-        """Takes the sources of a record that only went on; those of any other are known, and stay as they are."""
+        """Keep the sources of a record that only continued; those of any other are known, and unchanged."""
         for source in last.sources if last else ():
             self._last_sources[source.topic, source.partition] = source
 
 
 def _goes_on(last: Coverage, record: Coverage) -> bool:
-    """Whether the record has the same sources as the last one, and goes on in all of them where that one ended."""
+    """Return whether the record has the same sources as the last one, and continues all of them."""
     if record.facts_from != last.facts_to or record.from_ms != last.to_ms or len(record.sources) != len(last.sources):
         return False
     for before, source in zip(last.sources, record.sources, strict=True):
@@ -285,31 +285,31 @@ def _gaps(last: Coverage, record: Coverage) -> Iterator[str]:
         yield from _begins_anew(last, record)
         return
     if record.facts_from != last.facts_to:
-        yield f"facts go on at {record.facts_from}, the record before ended at {last.facts_to}"
-    # Another generation has a clock of its own.
+        yield f"facts continue at {record.facts_from}, but the record before ended at {last.facts_to}"
+    # Another generation has its own clock.
     if record.from_ms != last.to_ms and record.generation == last.generation:
-        yield f"record time goes on at {_time(record.from_ms)}, the record before ended at {_time(last.to_ms)}"
+        yield f"record time continues at {_time(record.from_ms)}, but the record before ended at {_time(last.to_ms)}"
 
 
 def _begins_anew(last: Coverage, record: Coverage) -> Iterator[str]:
-    """The first record of a reading that was not asked for: the checkpoint, or the facts that it needs, were deleted.
+    """Yield the gap before an unplanned new reading: the checkpoint, or the facts that it needs, were deleted.
 
-    Both readings together prove nothing of what could still be amended when the one ended and what the other may have
-    seen half of. Whether source records were lost is told by their offsets.
+    Both readings together prove nothing about what could still be amended when the first ended, and what the other may
+    have read only in part. The offsets show whether source records were lost.
     """
     if record.facts_from > last.facts_to:
         yield f"facts {last.facts_to} to {record.facts_from} were deleted before they were judged"
     from_ms = min((rule.from_ms for rule in record.rules or ()), default=record.settled_to_ms)
     if from_ms > last.final_to_ms:
         yield (
-            f"reading began anew at facts {record.facts_from}, without the checkpoint or facts of the reading before: "
-            f"not proved is what began from {_time(last.final_to_ms)} to {_time(from_ms)}"
+            f"reading restarted at facts {record.facts_from}, without the checkpoint or facts of the previous "
+            f"reading: chains that began from {_time(last.final_to_ms)} to {_time(from_ms)} are not proved"
         )
 
 
 def _source_gaps(before: SourceCoverage, source: SourceCoverage) -> Iterator[str]:
     if before.epoch == source.epoch and before.to_offset != source.from_offset:
-        yield f"{_name(source)} goes on at {source.from_offset}, the record before ended at {before.to_offset}"
+        yield f"{_name(source)} continues at {source.from_offset}, but the record before ended at {before.to_offset}"
 
 
 def _name(source: SourceCoverage) -> str:

@@ -1,8 +1,8 @@
-"""`SealedAudit.value_hash(partition, at, end)`: the audit record that was sealed with a source position.
+"""Finds the audit record that was sealed with a source position.
 
-In: a storage, a partition of the audit trail, a source position, and how many seals there are. Out: the SHA-256 of the
-record's value, None where nothing was sealed with this position. Each seal names the highest position of each source
-so far, so the seal that has a position is found in a few reads.
+In: storage, a partition of the audit trail, a source position, and the number of seals. Out: the SHA-256 of the
+record's value, None if nothing was sealed with this position. Each seal names the highest position of each source so
+far, so a few reads find the seal with a position.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class SealedAudit:
     def __init__(self, store: Storage) -> None:
         self._store = store
         self._highest = lru_cache(_KEPT_HIGHEST)(self._read_highest)
-        # Repeats come in their order, those of all partitions at about the same pace.
+        # Repeats come in order, those of all partitions at about the same pace.
         self._hashes = lru_cache(_KEPT_SEALS)(self._read_hashes)
 
     def value_hash(self, partition: int, at: SourcePosition, end: int) -> bytes | None:
-        """The hash of the record that was sealed at this position in the seals below `end`.
+        """Return the hash of the record that was sealed at this position in the seals below `end`.
 
-        None also where a seal cannot be read: whoever asks then keeps a record that is there already, and loses none.
+        Also None if a seal cannot be read: the caller then seals a record twice, and loses none.
         """
         number = self._seal_of(partition, at, end)
         try:
@@ -43,7 +43,7 @@ class SealedAudit:
             return None
 
     def _seal_of(self, partition: int, at: SourcePosition, end: int) -> int | None:
-        """The first seal after which the position was reached, looked for from the end."""
+        """Return the first seal that reached the position, searching from the end."""
         low, high, step = end - 1, end, 1
         while low >= 0 and self._is_reached(low, partition, at):
             low, high, step = max(low - step, -1), low, step * 2
@@ -56,7 +56,7 @@ class SealedAudit:
         try:
             highest = self._highest(number).get((partition, at.topic, at.partition))
         except (OSError, msgspec.DecodeError):
-            return False  # the search goes on above it
+            return False  # the search continues above it
         return highest is not None and highest >= at
 
     def _read_highest(self, number: int) -> dict[tuple[int, str, int], SourcePosition]:

@@ -1,6 +1,6 @@
-"""`in_shares(work, first, end)`: neighbouring seals on all processors.
+"""Runs a function over ranges of consecutive seals on all processors.
 
-In: a function of seals `[first, end)`, which can be sent to another process. Out: what it returned for each, in order.
+In: a function of seals `[first, end)` that can be pickled. Out: its result for each range, in order.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from multiprocessing import get_context
 from typing import TypeVar
 
 SHARE = 2000
-"""Seals from which on another process is worth its start."""
+"""The number of seals that is worth starting another process."""
 
 PER_PROCESSOR = 2
-"""Processes: while one waits for the disk, which it does for every file that the system does not hold, one computes."""
+"""Processes per processor: while one waits for the disk, as for every file not in the page cache, another computes."""
 
 T = TypeVar("T")
 
 
 def in_shares(work: Callable[[int, int], T], first: int, end: int) -> Iterator[T]:
-    """What `work` returns for each share; a few seals are one share, and stay in this process."""
+    """Yield the result of `work` for each range; a few seals are one range, and stay in this process."""
     count = end - first
     shares = min(PER_PROCESSOR * (os.cpu_count() or 1), 1 + count // SHARE)
     bounds = [*pairwise([first + count * share // shares for share in range(shares + 1)])]
     if shares == 1:
         yield from (work(*bound) for bound in bounds)
         return
-    # What a share makes is little and of use to its end: looking for garbage would find none.
+    # A range allocates little and needs it to its end: garbage collection would find nothing.
     with ProcessPoolExecutor(shares, mp_context=get_context("spawn"), initializer=gc.disable) as processes:
         jobs = [processes.submit(work, *bound) for bound in bounds]
         yield from (job.result() for job in jobs)

@@ -1,7 +1,7 @@
-"""`read(store)`: which rule sets were pushed, by whom, and when each was the active one, as the evidence has it.
+"""Reads from the evidence which rule sets were pushed, by whom, and when each was active: `read(store)`.
 
-In: a storage of evidence. Out: `History`. Few seals hold rule sets: they are found by where their log grows, in a few
-reads of each.
+In: evidence storage. Out: `History`. Few seals have rule sets: they are found by the growth of their log, in a few
+reads each.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ RULES = "rules"
 class Activation(msgspec.Struct, frozen=True):
     """From `from_ms` on (Kafka's time) a rule set was the active one.
 
-    `pushed_by` is who made it active, `revision` the state of the files' repository, both as whoever pushed it named
-    them; None where that is not known. `sealed_ms` is the ledger's clock when it sealed the record: whoever may set
-    the time of records on the topic can push in the past, but not seal there.
+    `pushed_by` is who made it active, `revision` the source revision of the files, both as named with the push; None if
+    unknown. `sealed_ms` is the ledger's clock when it sealed the record: whoever may set the time of records on the
+    topic can push in the past, but not seal there.
     """
 
     from_ms: int
@@ -39,7 +39,7 @@ class Activation(msgspec.Struct, frozen=True):
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A rule as it was in force from `from_ms` to `to_ms` (None: it still is), and who pushed it, of what revision.
+    """A rule in force from `from_ms` to `to_ms` (None: still in force), with who pushed it, and its source revision.
 
     `sealed_ms` is that of the activation with which it began.
     """
@@ -56,7 +56,7 @@ class Version(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class History:
-    """All rule sets by fingerprint with when each became active, in order; `rules` are those in them.
+    """All rule sets by fingerprint with their activations, in order; `rules` are those in them.
 
     `pushes` are by their key on the topic.
     """
@@ -67,7 +67,7 @@ class History:
     pushes: dict[str, PushRecord] = field(default_factory=dict)
 
     def learn(self, rule_set: str, texts: dict[str, str]) -> None:
-        """Learns the rules of a set; of one that this version cannot read, its pushes are known all the same."""
+        """Add the rules of a set; the pushes of a set that this version cannot read are known nevertheless."""
         try:
             compiled, _ = compile_texts(texts)
         except RulesError:
@@ -75,13 +75,13 @@ class History:
         self.rules[rule_set] = [*compiled.rules]
 
     def latest(self, to_ms: int) -> dict[str, Rule]:
-        """Each rule by id, as the last set before `to_ms` that has it says it."""
+        """Return each rule by id, as defined in the last set before `to_ms` that has it."""
         order = [active.rule_set for active in self.activations if active.from_ms < to_ms]
         others = [rule_set for rule_set in self.rules if rule_set not in order]
         return {rule.id: rule for rule_set in (*others, *order) for rule in self.rules.get(rule_set, ())}
 
     def versions(self, rule_id: str) -> list[Version]:
-        """The intervals in which a rule was in force, in order; where it changes another one begins."""
+        """Return the intervals in which a rule was in force, in order; a change starts another one."""
         found: list[Version] = []
         for active in self.activations:
             rule = next((one for one in self.rules.get(active.rule_set, ()) if one.id == rule_id and one.enabled), None)
@@ -105,7 +105,7 @@ class History:
         return found
 
     def controls(self) -> list[str]:
-        """Every control that a rule of any set names, each once however it is written."""
+        """Return every control that a rule of any set names, each once however it is spelled."""
         names = {
             control_key(name): control_name(name)
             for rules in self.rules.values()
@@ -116,7 +116,7 @@ class History:
 
 
 def control_name(control: str) -> str:
-    """A control as it is shown.
+    """Return a control in its display form.
 
     >>> control_name("HIPAA 164.312(b)")
     'HIPAA/164.312(b)'
@@ -126,7 +126,7 @@ def control_name(control: str) -> str:
 
 
 def control_key(control: str) -> str:
-    """What two spellings of one control have in common.
+    """Return what the spellings of one control have in common.
 
     >>> control_key("soc2/cc6.7") == control_key("SOC2 CC6.7")
     True
@@ -135,7 +135,7 @@ def control_key(control: str) -> str:
 
 
 def read(store: Storage) -> History:
-    """The history; what of it cannot be read is not in it."""
+    """Return the history, without what cannot be read."""
     history = History()
     last = storage.last_seal(store)
     if last is None:
@@ -166,7 +166,7 @@ def _activate(history: History, found: entry.Entry, rule_set: str, sealed_ms: in
     if history.activations and history.activations[-1].rule_set == rule_set:
         return
     headers = dict(found.headers)
-    # A version that kept no pushes named who activated the set; one before that only who pushed it.
+    # A version without records of pushes named who activated the set; earlier ones only who pushed it.
     push, record = history.pushes.get(headers.get(records.PUSH_HEADER) or ""), history.sets.get(rule_set)
     named = push or record
     by = headers.get(records.BY_HEADER) or (named.pushed_by if named else None)
@@ -177,7 +177,7 @@ def _activate(history: History, found: entry.Entry, rule_set: str, sealed_ms: in
 def _entries(
     store: Storage, low: int, low_size: int, high: int, high_size: int | None
 ) -> Iterator[tuple[int, entry.Entry]]:
-    """The entries of the log of rules in the seals after `low`, to `high`, each with the time of its seal.
+    """Yield the entries of the log of rules in the seals after `low`, to `high`, each with the time of its seal.
 
     The sizes are those after these seals.
     """

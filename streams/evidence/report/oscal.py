@@ -1,8 +1,8 @@
-"""`encode(report)`: the report as OSCAL assessment results.
+"""Encodes the report as OSCAL assessment results.
 
-In: a `Report`. Out: JSON of NIST's OSCAL 1.0.6 (later readers take it too). A control's finding is "satisfied" only
-where the report says that all of its population held over the whole period; OSCAL knows nothing between that and
-"not-satisfied", so the reason says which it is: `fail`, or `other` when it cannot be told.
+In: a `Report`. Out: JSON of NIST's OSCAL 1.0.6 (later readers accept it too). A control's finding is "satisfied" only
+if the report says that all of its population held over the whole period; OSCAL has nothing between that and
+"not-satisfied", so the reason says which it is: `fail`, or `other` if it cannot be told.
 
 Equal reports give equal uuids (UUIDv5 of the log, the period and the thing's name).
 """
@@ -29,12 +29,12 @@ _NO_TOKEN = re.compile(r"[^\w.-]+", re.ASCII)
 
 
 def encode(report: Report) -> bytes:
-    """The document."""
+    """Return the document."""
     return msgspec.json.format(msgspec.json.encode({"assessment-results": document(report)}), indent=1)
 
 
 def document(report: Report) -> Json:
-    """The assessment results."""
+    """Return the assessment results."""
     plan = _uuid(report, "plan")
     return {
         "uuid": _uuid(report, "results"),
@@ -51,7 +51,7 @@ def document(report: Report) -> Json:
                 {
                     "uuid": plan,
                     "title": "Plan",
-                    "description": "Every trace is judged by the rules in force; there is no plan beside the rules.",
+                    "description": "Every trace is judged by the rules in force; there is no plan besides the rules.",
                 }
             ]
         },
@@ -59,7 +59,7 @@ def document(report: Report) -> Json:
 
 
 def token(text: str) -> str:
-    """A control as an OSCAL token.
+    """Return a control as an OSCAL token.
 
     >>> token("SOC2/CC6.1"), token("8.2.3")
     ('SOC2-CC6.1', '_8.2.3')

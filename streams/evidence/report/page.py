@@ -1,4 +1,4 @@
-"""`page(report)`: the report as one HTML page that needs nothing else: no script, no font, no network.
+"""Renders the report as one self-contained HTML page: no scripts, no fonts, no network.
 
 Every figure is in an element whose `data-figure` is its path in the JSON, so that the two can be compared.
 """
@@ -22,7 +22,7 @@ _PUSHER = "Pushed by, as named by the pusher"
 
 
 def page(report: Report) -> str:
-    """The page."""
+    """Return the page."""
     rules = "".join(_rule(report, at) for at in range(len(report.rules)))
     title = f"Evidence report, {day(report.from_ms)} to {_last_day(report)}"
     return f"""<!doctype html>
@@ -84,7 +84,7 @@ def _percent(path: str, ratio: float | None) -> str:
 
 
 def percent(ratio: float) -> str:
-    """A ratio as a percentage that is 100 only when it is all, and 0 only when it is none.
+    """Return a ratio as a percentage that is 100 only when it is all, and 0 only when it is none.
 
     >>> percent(1), percent(0.999999), percent(0.5), percent(0.0000001)
     ('100 %', '99.99 %', '50.00 %', '0.01 %')
@@ -115,7 +115,7 @@ seals, root <code>{escape(verified.head_root)}</code></p>"""
 
 
 def _silent(report: Report) -> str:
-    """Rules and services that were exercised before, and are not now."""
+    """Return the rules and services that were exercised before, and are not now."""
     rules = [
         f'<tr><td><a href="#rule-{escape(rule.id)}">{escape(rule.id)}</a><td>{day(rule.silence.since_ms)}'
         f"<td>{rule.silence.applicable_before:,}</tr>"

@@ -1,7 +1,7 @@
-"""`report(asked, gathered, history, evidence)`: what may be said of a period.
+"""Builds the report on a period: `report(asked, gathered, history, evidence)`.
 
-In: sums of the period, and the rules. Out: a `Report`. Pure. What must hold: nothing is said of the whole period unless
-each rule judged all of it, nothing of its input was lost, and every file of the evidence could be read.
+In: sums of the period, and the rules. Out: a `Report`. Pure. It makes a statement about the whole period only if each
+rule judged all of it, none of its input was lost, and every file of the evidence could be read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from streams.evidence.report.words import amount, duration, span, was
 
 
 def report(asked: Asked, gathered: Gathered, history: History, evidence: Evidence) -> Report:
-    """The report."""
+    """Return the report."""
     resolved = readings.resolve(gathered, asked.from_ms)
     judged, taken = _judged(asked, gathered, resolved), _input(gathered)
     doubts = _doubts(judged, taken, evidence, gathered)
@@ -58,7 +58,7 @@ def _judged(asked: Asked, gathered: Gathered, resolved: Resolved) -> Judged:
 
 
 def _input(gathered: Gathered) -> Input:
-    """Every facts partition is told of the same source records: what one of them says is not added to another's."""
+    """Return the input; every facts partition reports the same source records, so they are not added up."""
     sources: dict[tuple[str, int, int], list[SourceSum]] = defaultdict(list)
     for partition in gathered.partitions.values():
         for key, source in partition.sources.items():
@@ -89,7 +89,7 @@ def _source(key: tuple[str, int, int], sums: Sequence[SourceSum]) -> SourceInput
 
 
 def _doubts(judged: Judged, taken: Input, evidence: Evidence, gathered: Gathered) -> str | None:
-    """Why nothing can be said of the whole period, as a sentence; None when it can."""
+    """Return why there is no statement about the whole period, as a sentence; None if there is one."""
     reasons = []
     if judged.gaps:
         lacking = duration(judged.period_ms - judged.judged_ms)
@@ -116,7 +116,7 @@ def _named(judged: Judged) -> str:
 
 
 def _partial(asked: Asked, of_rules: Iterable[RuleReport]) -> list[str]:
-    """The rules that judged only a part of the period, or nothing of it."""
+    """Return the rules that judged only a part of the period, or nothing of it."""
     return [rule.id for rule in of_rules if rule.judged.judged_ms < asked.to_ms - asked.from_ms]
 
 

@@ -1,7 +1,7 @@
-"""What may be said of each rule in a period, and of each control that rules name.
+"""Builds the statements about each rule in a period, and about each control that rules name.
 
-In: sums of the period, the rules and their history, and why nothing can be said of the whole period, if that is so.
-Out: `RuleReport`s and `ControlReport`s. Pure.
+In: sums of the period, the rules and their history, and why there is no statement about the whole period, if so. Out:
+`RuleReport`s and `ControlReport`s. Pure.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from streams.evidence.report.words import amount, duration, span
 from topics.signals.digest import Digest
 
 MOST_TRACES = 100
-"""Broken traces of a rule that are shown; all are counted."""
+"""The most broken traces of a rule that are shown; all are counted."""
 
 _HELD = frozenset({"held", "not_applicable"})
 
@@ -44,10 +44,10 @@ _HELD = frozenset({"held", "not_applicable"})
 def reports(
     asked: Asked, gathered: Gathered, resolved: Resolved, history: History, doubts: str | None, *, has_all_input: bool
 ) -> Iterable[RuleReport]:
-    """Each rule that was in force or judged in the period, and that is of the control asked for.
+    """Yield each rule that was in force or judged in the period, and that names the requested control.
 
-    `doubts` is why nothing can be said of the whole period, None when it can. `has_all_input`: of the input of what was
-    judged nothing is missing.
+    `doubts` is why there is no statement about the whole period, None if there is. `has_all_input`: no input of what
+    was judged is missing.
     """
     known = history.latest(asked.to_ms)
     signals: dict[str, list[Digest]] = defaultdict(list)
@@ -82,7 +82,7 @@ class _Sum:
 
 
 def _sums(asked: Asked, gathered: Gathered, resolved: Resolved) -> dict[str, _Sum]:
-    """By rule id; a rule that did nothing in the period is not in it."""
+    """Return the sums by rule id, without rules that did nothing in the period."""
     by_id: defaultdict[str, dict[str, RuleJudged]] = defaultdict(dict)
     for (rule_id, fingerprint), judged in resolved.rules.items():
         by_id[rule_id][fingerprint] = judged
@@ -185,7 +185,7 @@ def _judged(asked: Asked, own: _Sum) -> Judged:
 
 
 def _backfills(asked: Asked, gathered: Gathered, own: _Sum) -> Iterable[BackfillReport]:
-    """What backfills judged of the period in every facts partition."""
+    """Yield what backfills judged of the period in every facts partition."""
     for origin, partitions in sorted(own.backfilled.items()):
         told = gathered.backfills[origin]
         gaps = coverage.gaps(partitions, gathered.expected, asked.from_ms, asked.to_ms)
@@ -202,7 +202,7 @@ def _backfills(asked: Asked, gathered: Gathered, own: _Sum) -> Iterable[Backfill
 
 
 def _silence(asked: Asked, own: _Sum) -> Silence | None:
-    """A rule of which the last two days have no trace, and the fortnight before them has."""
+    """Return the silence of a rule that has no trace in the last two days but had some in the fortnight before."""
     counted: defaultdict[int, int] = defaultdict(int)
     for days in (own.before, own.days):
         for day, counts in days.items():
@@ -219,8 +219,8 @@ def _statement(asked: Asked, total: Counts, judged: Judged, doubts: str | None, 
     left = f", {total.undetermined:,} undetermined" if total.undetermined else ""
     said = f"{total.broken:,} broken, {held}{left}."
     if not judged.judged_ms:
-        given = f" Verdicts that are of no time that it judged: {said}" if total.applicable else ""
-        return f"No statement: of {period} the rule judged nothing as a whole.{given}"
+        given = f" Verdicts outside the times that it judged: {said}" if total.applicable else ""
+        return f"No statement: the rule judged nothing of {period} completely.{given}"
     if judged.judged_ms < asked.to_ms - asked.from_ms:
         named = _named(judged.times)
         if total.applicable:
@@ -228,7 +228,7 @@ def _statement(asked: Asked, total: Counts, judged: Judged, doubts: str | None, 
         elif has_all_input:
             said = "In that time it applied to no trace."
         else:
-            said = "It applied to none of the traces that were read in that time, and not all were read."
+            said = "It applied to none of the traces that were read in that time, and some records were not read."
         return f"No statement on all {period}: the rule judged {duration(judged.judged_ms)} of it ({named}). {said}"
     if doubts is not None:
         said = f"In what was judged: {said}" if total.applicable else ""
@@ -252,7 +252,7 @@ def _is_of(rule: Rule | None, control: str) -> bool:
 
 
 def _shares(asked: Asked, gaps: Sequence[Gap]) -> dict[int, float]:
-    """The part of each day, within the period, that was judged."""
+    """Return the share of each day, within the period, that was judged."""
     shares = {}
     first = 0
     for day in range(asked.from_ms // DAY_MS, -(-asked.to_ms // DAY_MS)):
@@ -281,7 +281,7 @@ def _exceptions(rule: Rule | None, to_ms: int) -> Iterable[ExceptionInForce]:
 
 
 def controls(asked: Asked, rules: Sequence[RuleReport]) -> Iterable[ControlReport]:
-    """The rules by the controls that they name, and last those that name none."""
+    """Yield the rules by the controls that they name, and last those that name none."""
     found: dict[tuple[bool, str], list[RuleReport]] = defaultdict(list)
     names: dict[str, str] = {}
     for rule in rules:
@@ -305,7 +305,7 @@ def controls(asked: Asked, rules: Sequence[RuleReport]) -> Iterable[ControlRepor
             counts=total,
             applicable=total.applicable,
             pass_rate=_ratio(total),
-            # A rule that judged all and applied to nothing proves nothing, and takes nothing away.
+            # A rule that judged everything and applied to nothing proves nothing, and prevents nothing.
             is_proven=any(rule.is_proven for rule in of_control)
             and all(rule.is_proven or (rule.is_whole and not rule.applicable) for rule in of_control),
         )

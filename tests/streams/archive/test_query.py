@@ -209,7 +209,7 @@ def test_damaged_file(tmp_path: Path, asked: Asked) -> None:
     [path] = tmp_path.rglob("*.parquet")
     path.write_bytes(path.read_bytes()[:-1])
 
-    with pytest.raises(StateError, match="cannot be asked"):
+    with pytest.raises(StateError, match="cannot be queried"):
         ask(str(tmp_path), asked)
 
 

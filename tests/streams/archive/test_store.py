@@ -30,5 +30,5 @@ def test_place_that_is_no_directory(tmp_path: Path, path: str) -> None:
     """Where no files can be made, that is said before anything is read."""
     (tmp_path / "file").touch()
 
-    with pytest.raises(ConfigError, match="nothing can be written to the archive"):
+    with pytest.raises(ConfigError, match="is not writable"):
         Store.at(str(tmp_path / path)).prepare()

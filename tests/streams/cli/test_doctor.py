@@ -132,4 +132,4 @@ def test_what_is_no_checkpoint_stops_nobody(settings: Settings) -> None:
     result = doctor(settings)
 
     assert 0 == result.exit_code
-    assert "workers pass over it" in result.stdout
+    assert "workers skip it" in result.stdout

@@ -105,7 +105,7 @@ def test_a_finding_is_a_line_and_exit_1(root: Path, key: Path) -> None:
     done = call("verify", root, "--key", key)
 
     assert done.exit_code == 1
-    assert done.stdout.splitlines()[0] == "seals/000/000/001.tlog: missing: the seal is not there"
+    assert done.stdout.splitlines()[0] == "seals/000/000/001.tlog: missing: the seal does not exist"
     assert done.stdout.splitlines()[-1] == "1 findings"
 
 
@@ -137,7 +137,7 @@ def test_a_cut_end_shows_against_a_head(root: Path, key: Path, tmp_path: Path, *
 
     assert (0, 1) == (without.exit_code, against.exit_code)
     assert "a truncated end cannot be detected" in without.stdout
-    assert "cut: a head over 4 seals is known, the evidence ends after 3" in against.stdout
+    assert "cut: a head over 4 seals is known, but the evidence ends after 3" in against.stdout
 
 
 def test_a_witness_signs_what_goes_on(root: Path, key: Path, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_head_that_nobody_signed_is_refused(root: Path, key: Path, tmp_path: P
     done = call("verify", root, "--key", key, "--head", path)
 
     assert done.exit_code == 2
-    assert "signed by none of the keys" in done.output
+    assert "is not signed by any of the keys" in done.output
 
 
 def test_the_private_key_is_never_shown(root: Path, tmp_path: Path) -> None:

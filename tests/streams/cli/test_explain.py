@@ -71,7 +71,7 @@ def test_what_a_rule_saw(settings: Settings) -> None:
     assert [
         "",
         "audited: broken",
-        "  signal: none: a trace is judged 30s after its last span; see betrace status whether workers are behind",
+        "  signal: none: a trace is judged 30s after its last span; check betrace status for lag",
         "  audit.log: not seen",
         "  pii.access: 0101010101010101 pii.access",
         "  missing: audit.log",
@@ -100,7 +100,7 @@ def test_why_there_is_no_signal_is_said(settings: Settings) -> None:
 
     [audited, broken] = [json.loads(line)["no_signal"] for line in later.stdout.splitlines()]
 
-    assert "a trace is judged 30s after its last span; see betrace status whether workers are behind" == audited
+    assert "a trace is judged 30s after its last span; check betrace status for lag" == audited
     assert broken.startswith("the rule judges traces that begin after about ")
     fingerprint = next(rule.fingerprint for rule in compiled(AUDITED + BROKEN).rules if rule.id == "denied")
     assert None is in_force_since(fingerprint, history(settings))

@@ -80,7 +80,7 @@ def test_a_rule_in_shadow_shows_its_traces(archive: Path, rules: Path, reads: st
     table, lines = replay(archive, rules, "--table"), replay(archive, rules)
 
     assert (1, 1) == (table.exit_code, lines.exit_code)
-    assert (reads == "every record") == ("read record by record" in lines.stderr)
+    assert (reads == "every record") == ("record by record" in lines.stderr)
     [_, row] = table.stdout.splitlines()
     assert "broken, shadow" in row
     assert "01" * 16 in row
@@ -124,8 +124,8 @@ def test_no_archive(archive: Path, rules: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--to", "2001-01-01T00:00:00Z"], "its records are of the hours 2023-11-14T22:00:00.000Z to 2023-11-14T22"),
-        (["--source-topics", "more"], "holds no record of more: it holds otlp_spans: name them with --source-topics"),
+        (["--to", "2001-01-01T00:00:00Z"], "its records are from the hours 2023-11-14T22:00:00.000Z to 2023-11-14T22"),
+        (["--source-topics", "more"], "has no record of more: it has otlp_spans: name them with --source-topics"),
     ],
 )
 def test_nothing_that_was_asked_for(archive: Path, rules: Path, options: list[str], message: str) -> None:
@@ -152,4 +152,4 @@ def test_damaged_file(archive: Path, rules: Path, damage: str) -> None:
 
     assert (3, "") == (done.exit_code, done.stdout)
     assert path.name in done.stderr
-    assert "put a damaged file back from a backup, or delete it" in done.stderr
+    assert "restore a damaged file from a backup, or delete it" in done.stderr

@@ -150,7 +150,7 @@ def test_a_verdict_that_somebody_appended_is_not_taken_over(stopped: Driven, set
     driven, _ = go_on(stopped)
 
     assert {0, 1} == sums(driven).keys()
-    assert any(said.startswith("reading began anew") for said in gaps(driven))
+    assert any(said.startswith("reading restarted") for said in gaps(driven))
 
 
 def test_without_checkpoint_store_and_first_facts_reading_begins_midway(stopped: Driven, settings: Settings) -> None:
@@ -169,8 +169,8 @@ def test_without_checkpoint_store_and_first_facts_reading_begins_midway(stopped:
     }
     assert sorted([A.hex(), D.hex()]) == sorted(trace for trace, _, _ in driven.signals())
     [said] = gaps(driven)
-    assert "reading began anew at facts 3" in said
-    assert "not proved is what began from" in said
+    assert "reading restarted at facts 3" in said
+    assert "are not proved" in said
 
 
 def test_facts_that_a_checkpoint_needs_were_deleted(stopped: Driven, settings: Settings) -> None:
@@ -187,7 +187,7 @@ def test_facts_that_a_checkpoint_needs_were_deleted(stopped: Driven, settings: S
     assert 2 == metrics.WINDOWS_LOST._value.get() - before
     assert sorted([A.hex(), D.hex()]) == sorted(trace for trace, _, _ in driven.signals())
     assert {0, 1} == sums(driven).keys()
-    assert ["reading began anew"] == [said[:18] for said in gaps(driven)]
+    assert ["reading restarted"] == [said[:17] for said in gaps(driven)]
 
 
 @pytest.mark.parametrize("is_with_positions", [False, True], ids=["facts", "facts and positions"])
@@ -210,5 +210,5 @@ def test_input_that_went_with_unread_facts_is_lost(settings: Settings, is_with_p
     assert sorted([A.hex(), D.hex()]) == sorted(trace for trace, _, _ in driven.signals())
     lost = [gap for one in driven.verdicts() if isinstance(one, Coverage) for at in one.sources for gap in at.lost]
     assert [(2, 5)] == lost
-    assert any("offsets 2 to 5 were gone" in said for said in gaps(driven))
-    assert any(said.startswith("reading began anew at facts 0") for said in gaps(driven))
+    assert any("offsets 2 to 5 were deleted" in said for said in gaps(driven))
+    assert any(said.startswith("reading restarted at facts 0") for said in gaps(driven))

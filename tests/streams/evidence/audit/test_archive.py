@@ -76,7 +76,7 @@ def test_another_file_in_its_place_is_not_taken(root: Path) -> None:
     shutil.copy(first, second)
     next((root / "audit").rglob("001.json")).unlink()
 
-    with pytest.raises(StateError, match="is there, and of other records"):
+    with pytest.raises(StateError, match="already exists with other records"):
         archive.advance(Directory(root), SEALS)
 
 
@@ -127,4 +127,4 @@ def test_a_chain_that_was_cut_is_found(root: Path) -> None:
     for path in (root / "audit").rglob("001*"):
         path.unlink()
 
-    assert any("records of seals from 60 on have no file" in text for text in found(root))
+    assert any("records of seals from 60 on are in no file" in text for text in found(root))

@@ -122,7 +122,7 @@ def test_a_file_that_was_changed_is_not_removed(store: Directory) -> None:
     path.chmod(0o644)
     path.write_bytes(b"other")
 
-    with pytest.raises(StateError, match="is not the file that its manifest was made for"):
+    with pytest.raises(StateError, match="does not match its manifest"):
         retain(store, 999)
 
 
@@ -202,7 +202,7 @@ def test_a_forged_release_ends_no_hold(store: Directory) -> None:
     act(store, Hold(START_MS, NOW_MS, "case 4711"))
     act(store, Release(0, "forged"), Signer.generated(ORIGIN))
 
-    with pytest.raises(StateError, match="signed by no key of its log"):
+    with pytest.raises(StateError, match="not signed by a known key of its log"):
         retain(store, 999)
 
     assert [0, 1, 2] == there(store)
@@ -216,7 +216,7 @@ def test_a_removal_under_hold_is_found(store: Directory) -> None:
 
     act(store, acts.Removal(NOW_MS, planned.removed))
 
-    assert any("which hold 0 was to keep" in text for text in wrong(store))
+    assert any("which hold 0 protects" in text for text in wrong(store))
 
 
 def test_a_hold_that_comes_meanwhile_is_not_passed_over(store: Directory) -> None:
@@ -224,7 +224,7 @@ def test_a_hold_that_comes_meanwhile_is_not_passed_over(store: Directory) -> Non
     done = acts.read_all(store, VERIFIERS)
     act(store, Hold(START_MS, NOW_MS, "case 4711"))
 
-    with pytest.raises(StateError, match="by another one at the same time"):
+    with pytest.raises(StateError, match="by another process at the same time"):
         retention.retain(store, NOW_MS, NOW_MS, [SIGNER], done, is_dry=False)
 
     assert [0, 1, 2] == there(store)

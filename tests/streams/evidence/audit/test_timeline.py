@@ -85,9 +85,9 @@ def test_how_complete_it_is_is_said(found: Timeline) -> None:
     assert [f"Sealed up to {iso_ms(found.completeness.sealed_ms or 0)}"] == re.findall(r"Sealed up to [^,]*", text)
     assert VERIFY in text
     assert [
-        "Nothing is sealed, nothing is judged: what came later is not here.",
-        "1 files cannot be read whole, such as seals/000/000/007.tlog.",
-        "3 records were gone before they were sealed.",
+        "Nothing is sealed, nothing is judged: later events are not included.",
+        "1 files cannot be read completely, such as seals/000/000/007.tlog.",
+        "3 records were deleted before they were sealed.",
     ] == gaps.sentences()
 
 
@@ -103,7 +103,7 @@ def test_nothing_is_said_of_nobody() -> None:
     """An actor of whom nothing is recorded has a page that says so."""
     text = page("user.id=nobody", Timeline([], WHOLE), START_MS, END_MS, VERIFY)
 
-    assert "Nothing is recorded of this actor in this time." in text
+    assert "Nothing is recorded about this actor in this period." in text
     assert ["How complete this is"] == re.findall("<h2>([^<]*)", text)
 
 

@@ -76,7 +76,7 @@ def test_a_forged_position_keeps_no_record_out(tmp_path: Path) -> None:
 
     assert [b"first", b"forged", *(b"of mallory %d" % number for number in range(1, 101))] == values(store)
     assert {Fault.INCONSISTENT} == {finding.fault for finding in found}
-    assert "the record at offset 2 says that it is otlp_spans/0/1/1/0, which is not after" in found[0].message
+    assert "the record at offset 2 claims position otlp_spans/0/1/1/0, which is not after" in found[0].message
 
 
 def test_a_record_is_not_replaced(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_highest_positions_are_those_of_the_entries(tmp_path: Path) -> None:
     ledger.logs[AUDIT].sources["otlp_spans", 0] = at(1000)
     evidence.store_seal(ledger, store, START_MS)
 
-    assert ["the source positions that the seal names are not those of its entries"] == [
+    assert ["the source positions in the seal are not those of its entries"] == [
         finding.message for finding in findings(store)
     ]
 
@@ -180,7 +180,7 @@ def test_records_of_what_was_not_read_are_found(tmp_path: Path, forged: SourcePo
     early = findings(judged(tmp_path / "early", forged, 6))
     late = findings(judged(tmp_path / "late", forged, MINUTES))
 
-    assert not [finding for finding in early if "an audit record is of offset" in finding.message]
+    assert not [finding for finding in early if "an audit record has offset" in finding.message]
     assert 1 == sum(said in finding.message for finding in late)
 
 

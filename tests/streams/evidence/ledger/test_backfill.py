@@ -120,7 +120,7 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
     "an hour left out": (
         lambda records: without(records, coverage, 1),
         Fault.GAP,
-        "record time goes on at",
+        "record time continues at",
     ),
     "an hour judged twice": (
         lambda records: rechained([*records, next(record for record in reversed(records) if coverage(record))]),
@@ -132,7 +132,7 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
             changed(records, taken_back=VerdictSums(held=9), retractions=bytes(range(9)) * verdicts.HASH_BYTES)
         ),
         Fault.INCONSISTENT,
-        "more held of rule few are taken back than there were",
+        "more held of rule few are retracted than there were",
     ),
     "more verdicts than windows, the chain made anew": (
         lambda records: rechained(

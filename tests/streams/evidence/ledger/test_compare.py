@@ -83,7 +83,7 @@ def test_a_history_made_anew_is_found(tmp_path: Path, copy: Path) -> None:
 
     assert [] == [*Verification(store, [SIGNER.verifier()]).findings()]
     assert 1 == done.exit_code
-    assert "facts partition 0: coverage up to 2026-01-05T12:03:00.000Z is another one in the copy" in done.stdout
+    assert "facts partition 0: coverage up to 2026-01-05T12:03:00.000Z differs in the copy" in done.stdout
     assert "2 coverage records agree" in done.stdout
 
 
@@ -107,7 +107,7 @@ def test_counts_that_were_left_out_are_found(tmp_path: Path, copy: Path) -> None
     done = compare(tmp_path / "e", copy, tmp_path)
 
     assert 1 == done.exit_code
-    assert "is another one in the copy, after 2 counts records here and 3 there" in done.stdout
+    assert "differs in the copy, after 2 counts records here and 3 there" in done.stdout
 
 
 def test_a_minute_without_coverage_is_found(tmp_path: Path, copy: Path) -> None:

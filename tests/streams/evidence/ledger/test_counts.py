@@ -172,7 +172,7 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
     "broken ones left out": (
         lambda records: [one for one in records if not isinstance(one, VerdictCounts) or not one.added.broken],
         Fault.INCONSISTENT,
-        "coverage states 4 counts records, there are 3, or others",
+        "coverage states 4 counts records, there are 3, or different ones",
     ),
     "broken ones called held": (
         lambda records: [
@@ -185,7 +185,7 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
     "broken ones left out, the chain made anew": (
         lambda records: rechained(one for one in records if not isinstance(one, VerdictCounts) or not one.added.broken),
         Fault.INCONSISTENT,
-        "1 more broken of rule pii are taken back than there were",
+        "1 more broken of rule pii are retracted than there were",
     ),
     "more verdicts than windows": (
         lambda records: rechained(
@@ -227,7 +227,7 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
             for one in records
         ],
         Fault.INCONSISTENT,
-        "the rules that judge are listed by no record before",
+        "no earlier record lists the rules that judge",
     ),
     "sums that are others": (
         lambda records: [
@@ -237,7 +237,7 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
             for one in records
         ],
         Fault.INCONSISTENT,
-        "coverage states other sums than its counts records have",
+        "coverage states sums that differ from those of its counts records",
     ),
 }
 
@@ -294,6 +294,6 @@ def test_a_chain_that_was_lost_in_part_is_a_gap(tmp_path: Path) -> None:
         ledger.take(("verdicts", 0), evidence.record(at, verdicts.encode(record)))
     evidence.store_seal(ledger, store, START_MS)
 
-    assert [(Fault.GAP, "offsets 0 to 10 were gone before the ledger could read them")] == [
+    assert [(Fault.GAP, "offsets 0 to 10 were deleted before the ledger could read them")] == [
         (one.fault, one.message) for one in found(store)
     ]

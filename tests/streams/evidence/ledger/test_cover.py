@@ -119,7 +119,7 @@ def test_a_source_that_pauses_goes_on_where_it_ended() -> None:
 
     found = [[*continuity.gaps(record)] for record in minutes]
 
-    assert [[]] * 6 + [["logs[0] goes on at 8, the record before ended at 9"]] == found
+    assert [[]] * 6 + [["logs[0] continues at 8, but the record before ended at 9"]] == found
 
 
 def test_the_end_of_each_source_is_joined() -> None:
@@ -131,7 +131,7 @@ def test_the_end_of_each_source_is_joined() -> None:
 
     found = [*earlier.gaps_to(later)]
 
-    assert ["logs[0] goes on at 9, the record before ended at 8"] == found
+    assert ["logs[0] continues at 9, but the record before ended at 8"] == found
 
 
 def test_a_source_named_twice_is_seen() -> None:
@@ -150,8 +150,8 @@ def test_a_source_named_twice_is_seen() -> None:
     found = [*continuity.gaps(msgspec.structs.replace(evidence.coverage(0, 1), sources=again))]
 
     assert [
-        "t[0] goes on at 5, the record before ended at 9",
-        "t[0] goes on at 9, the record before ended at 6",
+        "t[0] continues at 5, but the record before ended at 9",
+        "t[0] continues at 9, but the record before ended at 6",
     ] == found
 
 
@@ -177,6 +177,6 @@ def test_another_generation_has_a_clock_of_its_own() -> None:
 
     found = [[*continuity.gaps(record)] for record in (said(0), again, msgspec.structs.replace(again, facts_from=21))]
 
-    assert [[], [], ["facts go on at 21, the record before ended at 20"]] == [
+    assert [[], [], ["facts continue at 21, but the record before ended at 20"]] == [
         [gap for gap in gaps if "facts" in gap or gaps is not found[2]] for gaps in found
     ]

@@ -41,7 +41,7 @@ def test_objects_are_made_once_and_locked(client: Any) -> None:  # noqa: ANN401,
 @pytest.mark.usefixtures("client")
 def test_a_retention_needs_a_bucket_that_locks() -> None:
     """A bucket without Object Lock is refused, rather than written to without a lock."""
-    with pytest.raises(ConfigError, match="does not offer Object Lock"):
+    with pytest.raises(ConfigError, match="does not support Object Lock"):
         Remote("s3://open/evidence", DAY_S)
 
 

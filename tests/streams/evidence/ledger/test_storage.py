@@ -78,7 +78,7 @@ def test_a_file_that_is_no_seal_is_named(tmp_path: Path, path: str) -> None:
     store.create(storage.seal_path(0), b"")
     store.create(path, b"")
 
-    with pytest.raises(ValueError, match=f"{path} is no seal"):
+    with pytest.raises(ValueError, match=f"{path} is not a seal"):
         storage.last_seal(store)
 
 

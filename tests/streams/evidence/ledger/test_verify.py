@@ -325,9 +325,9 @@ def test_a_minute_without_coverage_is_a_gap(tmp_path: Path) -> None:
     said = gaps(tmp_path, evidence.coverage(0, 0), evidence.coverage(0, 2))
 
     assert [
-        "facts go on at 20, the record before ended at 10",
-        "record time goes on at 2026-01-05T12:02:00.000Z, the record before ended at 2026-01-05T12:01:00.000Z",
-        "otlp_spans[0] goes on at 200, the record before ended at 100",
+        "facts continue at 20, but the record before ended at 10",
+        "record time continues at 2026-01-05T12:02:00.000Z, but the record before ended at 2026-01-05T12:01:00.000Z",
+        "otlp_spans[0] continues at 200, but the record before ended at 100",
     ] == [one.removeprefix("facts partition 0: ") for one in said]
 
 
@@ -356,7 +356,7 @@ def test_lost_input_is_a_gap(tmp_path: Path) -> None:
 
     said = gaps(tmp_path, lost)
 
-    assert ["facts partition 0: otlp_logs[3] offsets 2 to 5 were gone before they could be read"] == said
+    assert ["facts partition 0: otlp_logs[3] offsets 2 to 5 were deleted before they could be read"] == said
 
 
 def test_a_foreign_record_is_a_gap(tmp_path: Path) -> None:
@@ -364,7 +364,7 @@ def test_a_foreign_record_is_a_gap(tmp_path: Path) -> None:
     said = gaps(tmp_path, b"\xff\x00", b"[]", b"")
 
     assert len(said) == 3
-    assert all("is no verdict record" in one for one in said)
+    assert all("is not a verdict record" in one for one in said)
 
 
 def test_what_the_ledger_lost_is_a_gap(tmp_path: Path) -> None:
@@ -378,4 +378,4 @@ def test_what_the_ledger_lost_is_a_gap(tmp_path: Path) -> None:
 
     assert Fault.GAP is found.fault
     assert f"{storage.seal_path(0)} signals-0" == found.place
-    assert "offsets 0 to 17 were gone before the ledger could read them" == found.message
+    assert "offsets 0 to 17 were deleted before the ledger could read them" == found.message

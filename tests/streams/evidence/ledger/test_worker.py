@@ -113,7 +113,7 @@ def test_records_that_kafka_deleted_are_a_gap(settings: Settings, own: LedgerSet
         pass
 
     [found], verification = verify(own)
-    assert found.endswith("signals-0: gap: offsets 0 to 2 were gone before the ledger could read them")
+    assert found.endswith("signals-0: gap: offsets 0 to 2 were deleted before the ledger could read them")
     assert verification.totals.entries["signals"] == 1
 
 
