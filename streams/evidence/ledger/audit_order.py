@@ -5,7 +5,7 @@
     highest    the seal names the highest position of each source as its entries have it
     read       coverage reaches past each position, as soon as windows of a later time were judged
 
-In: seals with their entries and covers, in order. Out: sentences, and what coverage has not reached yet (`Unread`).
+In: seals with their entries and summaries, in order. Out: sentences, and what coverage has not reached yet (`Unread`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from streams.evidence.ledger.entry import Place
+from streams.evidence.ledger.entry import EntryOffset
 from streams.evidence.ledger.seal import LogState
 from topics.cluster.bulk import decode_each
 from topics.records.audit import SourcePosition, position_in
@@ -29,7 +29,7 @@ Positioned = tuple[int, SourcePosition]
 """An offset in a log of the audit trail, and the source position of the entry there."""
 
 
-class _Headers(Place, frozen=True, gc=False):
+class _Headers(EntryOffset, frozen=True, gc=False):
     """The offset and headers of an entry."""
 
     headers: tuple[tuple[str, str | None], ...] = ()
@@ -56,7 +56,7 @@ class AuditReading:
     covered: dict[Epoch, int] = field(default_factory=dict)
     unread: list[Unread] = field(default_factory=list)
 
-    def cover(self, sources: Iterable[SourceCoverage]) -> None:
+    def add_coverage(self, sources: Iterable[SourceCoverage]) -> None:
         """Add the sources of a coverage record."""
         for source in sources:
             epoch = (source.topic, source.partition, source.epoch)

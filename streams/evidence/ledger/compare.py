@@ -22,7 +22,7 @@ from streams.config.units import iso_ms
 from streams.errors import ConfigError
 from streams.evidence.ledger import entry, storage
 from streams.evidence.ledger import seal as seals
-from streams.evidence.ledger.contents import ChainKey, named
+from streams.evidence.ledger.entry_verifier import ChainKey, named
 from streams.evidence.ledger.log import VERDICTS
 from streams.evidence.ledger.storage import Storage
 from topics.records import verdicts

@@ -71,14 +71,14 @@ class _Balance:
 class _Interval:
     """What was counted since a coverage record, to be compared with what the next one allows.
 
-    `verdicts` are by rule and fingerprint, `due` those that call for a signal. `windows` and `said`, the signals
+    `verdicts` are by rule and fingerprint, `due` those that call for a signal. `windows` and `signals`, the signals
     published or withheld so far, are those of the coverage record that ends the interval, None before.
     """
 
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
     due: int = 0
     windows: int | None = None
-    said: int | None = None
+    signals: int | None = None
 
     def add(self, record: VerdictCounts) -> None:
         """Add a counts record."""
@@ -87,20 +87,20 @@ class _Interval:
         if record.mode == "live":
             self.due += added.broken + added.undetermined
 
-    def faults(self, said_before: int) -> Iterator[str]:
+    def faults(self, signals_before: int) -> Iterator[str]:
         """Yield what contradicts the coverage record that ends it."""
         for (rule, _), count in self.verdicts.items():
             if self.windows is not None and count > self.windows:
                 yield f"{count} verdicts of rule {rule} on {self.windows} windows"
-        said = (self.said or 0) - said_before
-        if self.windows is not None and self.due > said:
-            yield f"{self.due} verdicts call for a signal, {said} were published or withheld"
+        signals = (self.signals or 0) - signals_before
+        if self.windows is not None and self.due > signals:
+            yield f"{self.due} verdicts call for a signal, {signals} were published or withheld"
 
     def extend(self, later: _Interval) -> None:
         """Add what a later pass counted up to its first coverage record."""
         self.verdicts += later.verdicts
         self.due += later.due
-        self.windows, self.said = later.windows, later.said
+        self.windows, self.signals = later.windows, later.signals
 
 
 class CountsChain:
@@ -121,7 +121,7 @@ class CountsChain:
         self._head: _Interval | None = None
         """The interval before the first coverage record, if the state before the pass is unknown."""
         self._interval = _Interval()
-        self._said: int | None = 0 if begin is not None else None
+        self._signals_before: int | None = 0 if begin is not None else None
         """Signals published or withheld, as of the last coverage record."""
         self._first_clock: tuple[int, int] | None = None
         self._last_clock: tuple[int, int] = (0, 0)
@@ -199,17 +199,17 @@ class CountsChain:
         if self._head is not None:
             yield from self._head.faults(0)
         self._is_first = self._is_whole = True
-        self._head, self._said = None, self._said or 0
+        self._head, self._signals_before = None, self._signals_before or 0
 
     def _bounds(self, record: Coverage) -> Iterator[str]:
         """Yield what contradicts the windows and signals since the previous coverage record."""
         interval, self._interval = self._interval, _Interval()
-        interval.windows, interval.said = record.windows_judged, record.counted.signals + record.counted.withheld
-        if self._said is None:
+        interval.windows, interval.signals = record.windows_judged, record.counted.signals + record.counted.withheld
+        if self._signals_before is None:
             self._head = interval
         else:
-            yield from interval.faults(self._said)
-        self._said = interval.said
+            yield from interval.faults(self._signals_before)
+        self._signals_before = interval.signals
 
     def _rules(self, rules: list[JudgingRule] | None, judging: str) -> Iterator[str]:
         if rules is not None:
@@ -234,9 +234,9 @@ class CountsChain:
         self._settled_to = max(self._settled_to, later._settled_to)
         self._interval.extend(later._head or later._interval)
         if later._head is not None:
-            yield from self._interval.faults(self._said or 0)
+            yield from self._interval.faults(self._signals_before or 0)
             self._interval = later._interval
-        self._said = later._said or self._said
+        self._signals_before = later._signals_before or self._signals_before
         self._last_clock = max(self._last_clock, later._last_clock)
         if later._unlisted - self._listed:
             yield _UNLISTED

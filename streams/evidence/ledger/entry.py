@@ -46,13 +46,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.headers or self.headers_base64
 
 
-class Place(msgspec.Struct, frozen=True, gc=False):
+class EntryOffset(msgspec.Struct, frozen=True, gc=False):
     """Only the offset of an entry."""
 
     offset: int
 
 
-class Said(Place, Generic[T], frozen=True, gc=False):
+class DecodedEntry(EntryOffset, Generic[T], frozen=True, gc=False):
     """What most readers need of an entry: its offset and its decoded value, None if they do not know the value."""
 
     json: T | None = None
@@ -61,28 +61,28 @@ class Said(Place, Generic[T], frozen=True, gc=False):
 class Reader(Generic[T]):
     """Decodes many values, all of one type; `lines` and `values` decode that type, in an entry and alone."""
 
-    def __init__(self, lines: msgspec.json.Decoder[Said[T]], values: msgspec.json.Decoder[T]) -> None:
+    def __init__(self, lines: msgspec.json.Decoder[DecodedEntry[T]], values: msgspec.json.Decoder[T]) -> None:
         self._lines = lines
         self._values = values
 
-    def read(self, lines: Sequence[bytes]) -> list[Said[T] | None]:
+    def read(self, lines: Sequence[bytes]) -> list[DecodedEntry[T] | None]:
         """Return each line decoded, None for a line that is not an entry."""
-        found = decode_each(self._lines, lines)
-        for at, said in enumerate(found):
+        decoded = decode_each(self._lines, lines)
+        for index, entry in enumerate(decoded):
             # Values of another type, and those not embedded as JSON; there are few.
-            if said is None or said.json is None:
-                found[at] = self._read(lines[at])
-        return found
+            if entry is None or entry.json is None:
+                decoded[index] = self._read(lines[index])
+        return decoded
 
-    def _read(self, line: bytes) -> Said[T] | None:
+    def _read(self, line: bytes) -> DecodedEntry[T] | None:
         try:
-            found = decode(line)
+            decoded = decode(line)
         except msgspec.DecodeError:
             return None
         try:
-            return Said(found.offset, self._values.decode(found.value_bytes()))
+            return DecodedEntry(decoded.offset, self._values.decode(decoded.value_bytes()))
         except UNREADABLE:
-            return Said(found.offset)
+            return DecodedEntry(decoded.offset)
 
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -91,12 +91,12 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Entry)
 
 
-def line(*, offset: int, time_ms: int, key: bytes | None, value: bytes | None, headers: Headers = ()) -> bytes:
+def encode_line(*, offset: int, time_ms: int, key: bytes | None, value: bytes | None, headers: Headers = ()) -> bytes:
     """Return the entry of one record as a line.
 
-    >>> line(offset=7, time_ms=5, key=b"k", value=b"v")
+    >>> encode_line(offset=7, time_ms=5, key=b"k", value=b"v")
     b'{"offset":7,"time_ms":5,"key":"k","value":"v"}'
-    >>> line(offset=7, time_ms=5, key=None, value=b'{"rule": "pii"}')
+    >>> encode_line(offset=7, time_ms=5, key=None, value=b'{"rule": "pii"}')
     b'{"offset":7,"time_ms":5,"json":{"rule": "pii"}}'
     """
     json = msgspec.Raw(value) if value is not None and _is_object(value) else _NONE
@@ -126,8 +126,8 @@ def json_in(text: bytes) -> bytes | None:
     b'{"rule": "pii"}'
     """
     # A quote within a string has a backslash before it; and only the end follows the value.
-    _, found, value = text.partition(b',"json":')
-    return value[:-1] if found else None
+    _, decoded, value = text.partition(b',"json":')
+    return value[:-1] if decoded else None
 
 
 def decode(text: bytes) -> Entry:
@@ -143,17 +143,17 @@ def _is_object(value: bytes) -> bool:
     if value[:1] != b"{" or value[-1:] != b"}" or _CONTROL.search(value):
         return False
     try:
-        said: object = msgspec.json.decode(value)
+        decoded: object = msgspec.json.decode(value)
     except UNREADABLE:
         return False
-    return value.count(b"{") + value.count(b"[") <= DEPTH_LIMIT or _is_within(said, DEPTH_LIMIT)
+    return value.count(b"{") + value.count(b"[") <= DEPTH_LIMIT or _is_within(decoded, DEPTH_LIMIT)
 
 
-def _is_within(said: object, depth: int) -> bool:
-    if not isinstance(said, dict | list):
+def _is_within(value: object, depth: int) -> bool:
+    if not isinstance(value, dict | list):
         return True
     return depth > 0 and all(
-        _is_within(each, depth - 1) for each in (said.values() if isinstance(said, dict) else said)
+        _is_within(each, depth - 1) for each in (value.values() if isinstance(value, dict) else value)
     )
 
 

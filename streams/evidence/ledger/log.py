@@ -24,10 +24,10 @@ import msgspec
 from streams.errors import StateError
 from streams.evidence.ledger import entry, notes, storage
 from streams.evidence.ledger import seal as seals
-from streams.evidence.ledger.cover import CoverSum
 from streams.evidence.ledger.merkle import Frontier, Hash, leaf_hash
 from streams.evidence.ledger.notes import NoteError, Signer
 from streams.evidence.ledger.seal import LogState, Seal
+from streams.evidence.ledger.seal_summary import SummaryBuilder
 from streams.evidence.ledger.sealed_audit import SealedAudit
 from streams.evidence.ledger.storage import Storage
 from streams.evidence.ledger.tree_head import TreeHead
@@ -105,7 +105,7 @@ class Ledger:
         self.pending_bytes = 0
         self._previous: str | None = None
         self._seals = Frontier()
-        self._sum = CoverSum()
+        self._sum = SummaryBuilder()
 
     @classmethod
     def after(cls, seal: Seal, before: Frontier, previous: str | None, sealed_audit: SealedAudit) -> Ledger:
@@ -144,7 +144,7 @@ class Ledger:
         if key[0] == AUDIT and self._is_repeat(log, key[1], record):
             log.doubles += 1
             return
-        line = entry.line(
+        line = entry.encode_line(
             offset=record.offset, time_ms=record.time_ms, key=record.key, value=record.value, headers=record.headers
         )
         log.entries.append(line)
@@ -169,7 +169,7 @@ class Ledger:
             previous=self._previous,
             peaks=self._seals.packed(),
             logs=[self.logs[key].state(key) for key in sorted(self.logs)],
-            cover=self._sum.cover(),
+            cover=self._sum.summary(),
         )
         line = seals.line(seal)
         entries = [text for key in sorted(self.logs) for text in self.logs[key].entries]
@@ -181,7 +181,7 @@ class Ledger:
         self.number += 1
         self._previous = hashlib.sha256(note).hexdigest()
         self._seals.append(leaf_hash(seal_line))
-        self._sum = CoverSum()
+        self._sum = SummaryBuilder()
         self.pending_bytes = 0
         for log in self.logs.values():
             log.entries, log.lost, log.doubles, log.taken = [], [], 0, {}

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from streams.evidence.ledger.cover import Cover
+from streams.evidence.ledger.seal_summary import SealSummary
 from topics.records.audit import SourcePosition
 
 SCHEMA = 3
@@ -62,7 +62,7 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     previous: str | None
     peaks: bytes
     logs: list[LogState]
-    cover: Cover
+    cover: SealSummary
 
 
 @dataclass(frozen=True, slots=True)

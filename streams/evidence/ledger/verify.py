@@ -1,7 +1,7 @@
 """Verifies evidence from its files, the public keys, and optionally tree heads obtained elsewhere.
 
     files     every seal from 0 on exists, and nothing else
-    ranges    each seal follows from those before it and is signed, on all processors (`passage`)
+    ranges    each seal follows from those before it and is signed, on all processors (`range_verifier`)
     joints    coverage and counts continue from one range to the next
     figures   nothing is retracted that was not added, signals match verdicts, audit records come from judged input
     cut       the log reaches the known heads
@@ -19,15 +19,15 @@ import msgspec
 
 from streams.evidence.ledger import seal as seals
 from streams.evidence.ledger import storage
-from streams.evidence.ledger.contents import ChainKey, Totals, named
 from streams.evidence.ledger.counts import CountsChain
-from streams.evidence.ledger.cover import Continuity
+from streams.evidence.ledger.entry_verifier import ChainKey, SealTotals, named
 from streams.evidence.ledger.findings import Fault, Finding
 from streams.evidence.ledger.log import AUDIT, SIGNALS, VERDICTS
 from streams.evidence.ledger.notes import Verifier
-from streams.evidence.ledger.passage import Passage
+from streams.evidence.ledger.parallel import map_seal_ranges
+from streams.evidence.ledger.range_verifier import SealRangeVerifier
 from streams.evidence.ledger.seal import Seal
-from streams.evidence.ledger.shares import in_shares
+from streams.evidence.ledger.seal_summary import CoverageContinuity
 from streams.evidence.ledger.storage import Storage
 from streams.evidence.ledger.tree_head import TreeHead
 from topics.records.verdicts import is_backfill
@@ -44,8 +44,8 @@ class _Passed:
     """The result of a range, as another process sends it."""
 
     findings: list[Finding]
-    totals: Totals
-    continuity: dict[ChainKey, Continuity]
+    totals: SealTotals
+    continuity: dict[ChainKey, CoverageContinuity]
     counts: dict[ChainKey, CountsChain]
     is_damaged: bool
     head: TreeHead | None
@@ -58,12 +58,12 @@ class Verification:
     """
 
     def __init__(self, store: Storage, verifiers: Sequence[Verifier], known: Sequence[TreeHead] = ()) -> None:
-        self.totals = Totals()
+        self.totals = SealTotals()
         self.head: TreeHead | None = None
         self._store = store
         self._keys = [verifier.encode() for verifier in verifiers]
         self._known = known
-        self._continuity: dict[ChainKey, Continuity] = {}
+        self._continuity: dict[ChainKey, CoverageContinuity] = {}
         self._counts: dict[ChainKey, CountsChain] = {}
         self._is_damaged = False
 
@@ -79,7 +79,7 @@ class Verification:
         if not count:
             yield Finding(storage.SEALS, Fault.MISSING, "there is no evidence here")
         pass_ = partial(_pass, self._store, self._keys, self._known, self._settled_ms(count))
-        for passed in in_shares(pass_, 0, count):
+        for passed in map_seal_ranges(pass_, 0, count):
             self._is_damaged |= passed.is_damaged
             yield from passed.findings
             yield from self._join(passed)
@@ -157,10 +157,17 @@ def _last_of(store: Storage, count: int) -> Seal | None:
 def _pass(
     store: Storage, keys: list[str], known: Sequence[TreeHead], settled_ms: int | None, first: int, end: int
 ) -> _Passed:
-    passage = Passage(store, [Verifier.decode(key) for key in keys], known, settled_ms)
-    findings = [*passage.findings(first, end)]
-    contents = passage.contents
-    return _Passed(findings, contents.totals, contents.continuity, contents.counts, contents.is_damaged, passage.head)
+    verifier = SealRangeVerifier(store, [Verifier.decode(key) for key in keys], known, settled_ms)
+    findings = [*verifier.findings(first, end)]
+    entry_verifier = verifier.entry_verifier
+    return _Passed(
+        findings,
+        entry_verifier.totals,
+        entry_verifier.continuity,
+        entry_verifier.counts,
+        entry_verifier.is_damaged,
+        verifier.head,
+    )
 
 
 def _files(store: Storage) -> Iterator[str]:

@@ -13,7 +13,7 @@ import msgspec
 from topics.records.verdicts import LIVE_ORIGIN, Backfilled, JudgingRule, SourceCoverage
 
 
-class CoverageSaid(msgspec.Struct, tag_field="kind", tag="coverage", gc=False):
+class CoverageRecord(msgspec.Struct, tag_field="kind", tag="coverage", gc=False):
     """The part of a coverage record that a report needs."""
 
     schema: int
@@ -55,7 +55,7 @@ class GatheredBackfill:
     unfinished: int = 0
 
     @classmethod
-    def of(cls, record: CoverageSaid) -> Self | None:
+    def of(cls, record: CoverageRecord) -> Self | None:
         """Return the content of one record; None if it is incomplete."""
         if record.settled_from_ms is None or record.backfill is None:
             return None

@@ -20,9 +20,9 @@ import msgspec
 
 from streams.evidence.ledger import entry, storage
 from streams.evidence.ledger.log import SIGNALS, VERDICTS
-from streams.evidence.ledger.shares import in_shares
+from streams.evidence.ledger.parallel import map_seal_ranges
 from streams.evidence.ledger.storage import Storage
-from streams.evidence.report.backfills import CoverageSaid, GatheredBackfill
+from streams.evidence.report.backfills import CoverageRecord, GatheredBackfill
 from streams.evidence.report.coverage import SourceSum
 from streams.evidence.report.gathered import DAY_MS, CellKey, Gathered, Reading, Settled
 from topics.distinct import DistinctTraces
@@ -101,7 +101,7 @@ def gather(store: Storage, from_ms: int, to_ms: int) -> Gathered:
 
 def _gather_all(store: Storage, period: _Period, earliest: int, last: int) -> Gathered:
     gathered = Gathered(period.first_seal, period.first_seal, period.is_read_once)
-    for found in in_shares(partial(_gather, store, period), earliest, last + 1):
+    for found in map_seal_ranges(partial(_gather, store, period), earliest, last + 1):
         gathered.add(found)
     return gathered
 
@@ -259,7 +259,7 @@ def _take_counts(gathered: Gathered, record: _Counts, period: _Period) -> None:
     gathered.cell(key, time_ms).count(record.added, record.taken_back)
 
 
-def _take_coverage(gathered: Gathered, record: CoverageSaid, period: _Period) -> bool:
+def _take_coverage(gathered: Gathered, record: CoverageRecord, period: _Period) -> bool:
     """Add a coverage record; return whether it is one: its numbers of traces may be damaged."""
     # The first record of a reading covers everything since it began, if that is known.
     begin_ms = record.start_ms if record.settled_from_ms is None else record.settled_from_ms
@@ -298,7 +298,7 @@ def _take_coverage(gathered: Gathered, record: CoverageSaid, period: _Period) ->
     return True
 
 
-def _take_services(gathered: Gathered, record: CoverageSaid, period: _Period) -> None:
+def _take_services(gathered: Gathered, record: CoverageRecord, period: _Period) -> None:
     if record.to_ms >= period.to_ms:
         return
     day = (record.to_ms - 1) // DAY_MS
@@ -308,7 +308,7 @@ def _take_services(gathered: Gathered, record: CoverageSaid, period: _Period) ->
         gathered.unlisted_services.add(day)
 
 
-def _take_backfill(gathered: Gathered, record: CoverageSaid, period: _Period) -> None:
+def _take_backfill(gathered: Gathered, record: CoverageRecord, period: _Period) -> None:
     """Add what a backfill judged of the period: its input was judged then, even if only by its rules."""
     if record.rules is not None:
         gathered.listed[record.judging] = record.rules
@@ -332,6 +332,6 @@ def _take_signals(gathered: Gathered, lines: Sequence[bytes]) -> bool:
 
 
 _seal_decoder = msgspec.json.Decoder(_Seal)
-_reader: entry.Reader[_Counts | CoverageSaid] = entry.Reader(
-    msgspec.json.Decoder(entry.Said[_Counts | CoverageSaid]), msgspec.json.Decoder(_Counts | CoverageSaid)
+_reader: entry.Reader[_Counts | CoverageRecord] = entry.Reader(
+    msgspec.json.Decoder(entry.DecodedEntry[_Counts | CoverageRecord]), msgspec.json.Decoder(_Counts | CoverageRecord)
 )

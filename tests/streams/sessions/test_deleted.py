@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from streams.config.settings import Settings
-from streams.evidence.ledger.cover import Continuity
+from streams.evidence.ledger.seal_summary import CoverageContinuity
 from streams.observe import metrics
 from streams.rules import registry
 from streams.sessions.takeover import store_path
@@ -78,7 +78,7 @@ def cut(settings: Settings, below: int) -> None:
 
 def gaps(driven: Driven) -> Iterator[str]:
     """What verification finds missing between the coverage records."""
-    continuity = Continuity()
+    continuity = CoverageContinuity()
     for record in driven.verdicts():
         if isinstance(record, Coverage):
             yield from continuity.gaps(record)

@@ -190,5 +190,5 @@ def test_passes_in_parts_find_the_same(tmp_path: Path, monkeypatch: pytest.Monke
     whole = findings(store)
 
     for share in (1, 5):
-        monkeypatch.setattr(verify, "in_shares", in_parts_of(share))
+        monkeypatch.setattr(verify, "map_seal_ranges", in_parts_of(share))
         assert whole == findings(store)

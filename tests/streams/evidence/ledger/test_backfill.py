@@ -12,7 +12,7 @@ from streams.evidence.ledger import verify
 from streams.evidence.ledger.compare import Comparison
 from streams.evidence.ledger.findings import Fault, Finding
 from streams.evidence.ledger.log import Ledger
-from streams.evidence.ledger.shares import T
+from streams.evidence.ledger.parallel import T
 from streams.evidence.ledger.storage import Directory
 from streams.evidence.ledger.verify import Verification
 from tests.support import evidence
@@ -157,7 +157,7 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
 
 
 def in_parts_of(count: int) -> Callable[[Callable[[int, int], T], int, int], Iterator[T]]:
-    """As `in_shares`, with parts of so many seals, all in this process."""
+    """As `map_seal_ranges`, with parts of so many seals, all in this process."""
 
     def parts(work: Callable[[int, int], T], first: int, end: int) -> Iterator[T]:
         for begin in range(first, end, count):
@@ -171,7 +171,7 @@ def test_honest_backfill_has_no_findings(
     tmp_path: Path, life: Lifetime, monkeypatch: pytest.MonkeyPatch, share: int
 ) -> None:
     """Wherever the seals are split."""
-    monkeypatch.setattr(verify, "in_shares", in_parts_of(share))
+    monkeypatch.setattr(verify, "map_seal_ranges", in_parts_of(share))
 
     assert [] == found(sealed(tmp_path, life, all_of(life)))
 
@@ -183,7 +183,7 @@ def test_forged_backfill_is_found(
 ) -> None:
     """Sealed and signed as if it were right, it is found by what it says."""
     forge, fault, message = FORGED[forged]
-    monkeypatch.setattr(verify, "in_shares", in_parts_of(share))
+    monkeypatch.setattr(verify, "map_seal_ranges", in_parts_of(share))
 
     findings = found(sealed(tmp_path, life, forge(all_of(life))))
 

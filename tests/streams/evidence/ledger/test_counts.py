@@ -250,7 +250,7 @@ def test_what_cannot_be_so_is_found(
     """Sealed and signed as if it were right, it is found by what it says."""
     forge, fault, message = FORGED[forged]
     if is_split:
-        monkeypatch.setattr(verify, "in_shares", in_parts_of(5))
+        monkeypatch.setattr(verify, "map_seal_ranges", in_parts_of(5))
 
     findings = found(sealed(tmp_path, forge(history())))
 
@@ -262,7 +262,7 @@ def test_nothing_is_found_wherever_seals_are_split(tmp_path: Path, monkeypatch: 
     store = sealed(tmp_path, history())
 
     for share in (1, 3, 4, 7):
-        monkeypatch.setattr(verify, "in_shares", in_parts_of(share))
+        monkeypatch.setattr(verify, "map_seal_ranges", in_parts_of(share))
         assert [] == found(store)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.evidence.ledger import entry
-from streams.evidence.ledger.entry import DEPTH_LIMIT, Reader, Said
+from streams.evidence.ledger.entry import DEPTH_LIMIT, DecodedEntry, Reader
 
 contents = st.none() | st.binary(max_size=20) | st.text(max_size=20).map(str.encode)
 numbers = st.sampled_from([b"0", b"-0", b"1e5", b"1e400", b"-1E-400", b"12345678901234567890123", b"01", b"NaN", b"-"])
@@ -46,18 +46,18 @@ class Point(msgspec.Struct, frozen=True):
     x: int
 
 
-reader = Reader(msgspec.json.Decoder(Said[Point]), msgspec.json.Decoder(Point))
+reader = Reader(msgspec.json.Decoder(DecodedEntry[Point]), msgspec.json.Decoder(Point))
 
 
 def line_of(value: bytes | None) -> bytes:
     """The entry of a record with this value."""
-    return entry.line(offset=7, time_ms=5, key=None, value=value)
+    return entry.encode_line(offset=7, time_ms=5, key=None, value=value)
 
 
 @given(contents, contents | texts_like_json, st.lists(st.tuples(st.text(max_size=5), contents), max_size=3))
 def test_a_record_comes_back(key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]) -> None:
     """Key, value and headers are in the line as they were, and the line has no newline in it."""
-    line = entry.line(offset=7, time_ms=5, key=key, value=value, headers=headers)
+    line = entry.encode_line(offset=7, time_ms=5, key=key, value=value, headers=headers)
 
     back = entry.decode(line)
 
@@ -135,7 +135,7 @@ def test_other_text_stands_as_text(value: bytes) -> None:
 
 def test_other_bytes_stand_in_base64() -> None:
     """What is UTF-8 can be read by a person; what is not is in base64."""
-    line = entry.line(offset=1, time_ms=2, key=b"k", value=b'{"a":"\xff"}', headers=[("h", b"x")])
+    line = entry.encode_line(offset=1, time_ms=2, key=b"k", value=b'{"a":"\xff"}', headers=[("h", b"x")])
 
     assert line == b'{"offset":1,"time_ms":2,"key":"k","headers":[["h","x"]],"value_base64":"eyJhIjoi/yJ9"}'
 
@@ -152,7 +152,7 @@ def test_no_entry(line: bytes) -> None:
 )
 def test_what_a_value_says_is_read_however_it_stands(value: bytes) -> None:
     """As JSON or as text, what it says is the same."""
-    assert [Said(7, Point(3))] == reader.read([line_of(value)])
+    assert [DecodedEntry(7, Point(3))] == reader.read([line_of(value)])
 
 
 @pytest.mark.parametrize("value", [b'{"y":3}', b'{"x":"3"}', b"[]", b"", b"\xff", b"{", None, b'{"a":1e400}'])
@@ -160,7 +160,9 @@ def test_a_value_of_another_type_says_nothing(value: bytes | None) -> None:
     """The entry is one, and those around it are read."""
     good = line_of(b'{"x":1}')
 
-    assert [Said(7, Point(1)), Said(7), Said(7, Point(1))] == reader.read([good, line_of(value), good])
+    assert [DecodedEntry(7, Point(1)), DecodedEntry(7), DecodedEntry(7, Point(1))] == reader.read(
+        [good, line_of(value), good]
+    )
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b'{"offset":1,"time_ms":2,"value":"\xff"}', b'{"a":' + b"[" * 100_000])
@@ -168,4 +170,4 @@ def test_a_line_that_is_no_entry_says_nothing(line: bytes) -> None:
     """A line without an offset, or that nothing can read, is none, and those around it are read."""
     good = line_of(b'{"x":1}')
 
-    assert [Said(7, Point(1)), None, Said(7, Point(1))] == reader.read([good, line, good])
+    assert [DecodedEntry(7, Point(1)), None, DecodedEntry(7, Point(1))] == reader.read([good, line, good])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.evidence.ledger import notes, seal, shares, storage, tree_head
+from streams.evidence.ledger import notes, parallel, seal, storage, tree_head
 from streams.evidence.ledger.findings import Fault, Finding
 from streams.evidence.ledger.log import Ledger
 from streams.evidence.ledger.notes import Algorithm, Signer
@@ -290,7 +290,7 @@ def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pyte
     for number in range(6):
         evidence.minute(ledger, number + (number > 2))
         evidence.store_seal(ledger, store, START_MS + number)
-    monkeypatch.setattr(shares, "SHARE", 3)
+    monkeypatch.setattr(parallel, "RANGE_SEALS", 3)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
 
     with_gap = Verification(store, [SIGNER.verifier()])

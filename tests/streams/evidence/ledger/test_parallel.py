@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from streams.evidence.ledger import shares
-from streams.evidence.ledger.shares import in_shares
+from streams.evidence.ledger import parallel
+from streams.evidence.ledger.parallel import map_seal_ranges
 
 
 def bounds(first: int, end: int) -> tuple[int, int, int]:
@@ -15,23 +15,23 @@ def bounds(first: int, end: int) -> tuple[int, int, int]:
     return first, end, os.getpid()
 
 
-@pytest.mark.parametrize("end", [5, 6, 5 + shares.SHARE - 1])
+@pytest.mark.parametrize("end", [5, 6, 5 + parallel.RANGE_SEALS - 1])
 def test_few_seals_stay_in_this_process(end: int) -> None:
     """One share, without the cost of another process."""
-    assert [(5, end, os.getpid())] == [*in_shares(bounds, 5, end)]
+    assert [(5, end, os.getpid())] == [*map_seal_ranges(bounds, 5, end)]
 
 
 def test_many_seals_are_shared_out_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each seal is in one share, in another process, and there are two processes a processor."""
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
 
-    found = [*in_shares(bounds, 10, 10 + 5 * shares.SHARE)]
+    found = [*map_seal_ranges(bounds, 10, 10 + 5 * parallel.RANGE_SEALS)]
 
-    half = 10 + 5 * shares.SHARE // 2
-    assert [(10, half), (half, 10 + 5 * shares.SHARE)] == [(first, end) for first, end, _ in found]
+    half = 10 + 5 * parallel.RANGE_SEALS // 2
+    assert [(10, half), (half, 10 + 5 * parallel.RANGE_SEALS)] == [(first, end) for first, end, _ in found]
     assert os.getpid() not in {number for _, _, number in found}
 
 
 def test_no_seals_are_one_empty_share() -> None:
     """Also of nothing there is a result."""
-    assert [(0, 0, os.getpid())] == [*in_shares(bounds, 0, 0)]
+    assert [(0, 0, os.getpid())] == [*map_seal_ranges(bounds, 0, 0)]

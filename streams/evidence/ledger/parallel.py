@@ -13,7 +13,7 @@ from itertools import pairwise
 from multiprocessing import get_context
 from typing import TypeVar
 
-SHARE = 2000
+RANGE_SEALS = 2000
 """The number of seals that is worth starting another process."""
 
 PER_PROCESSOR = 2
@@ -22,15 +22,15 @@ PER_PROCESSOR = 2
 T = TypeVar("T")
 
 
-def in_shares(work: Callable[[int, int], T], first: int, end: int) -> Iterator[T]:
-    """Yield the result of `work` for each range; a few seals are one range, and stay in this process."""
+def map_seal_ranges(function: Callable[[int, int], T], first: int, end: int) -> Iterator[T]:
+    """Yield the result of `function` for each range; a few seals are one range, and stay in this process."""
     count = end - first
-    shares = min(PER_PROCESSOR * (os.cpu_count() or 1), 1 + count // SHARE)
-    bounds = [*pairwise([first + count * share // shares for share in range(shares + 1)])]
-    if shares == 1:
-        yield from (work(*bound) for bound in bounds)
+    ranges = min(PER_PROCESSOR * (os.cpu_count() or 1), 1 + count // RANGE_SEALS)
+    bounds = [*pairwise([first + count * part // ranges for part in range(ranges + 1)])]
+    if ranges == 1:
+        yield from (function(*bound) for bound in bounds)
         return
     # A range allocates little and needs it to its end: garbage collection would find nothing.
-    with ProcessPoolExecutor(shares, mp_context=get_context("spawn"), initializer=gc.disable) as processes:
-        jobs = [processes.submit(work, *bound) for bound in bounds]
+    with ProcessPoolExecutor(ranges, mp_context=get_context("spawn"), initializer=gc.disable) as processes:
+        jobs = [processes.submit(function, *bound) for bound in bounds]
         yield from (job.result() for job in jobs)

@@ -21,7 +21,7 @@ import msgspec
 
 from streams.evidence.ledger import notes, storage, tree_head
 from streams.evidence.ledger import seal as seals
-from streams.evidence.ledger.contents import Contents
+from streams.evidence.ledger.entry_verifier import EntryVerifier
 from streams.evidence.ledger.findings import Fault, Finding
 from streams.evidence.ledger.log import head
 from streams.evidence.ledger.merkle import Frontier, leaf_hash
@@ -41,8 +41,8 @@ class _Head:
     sha256: str
 
 
-class Passage:
-    """A pass over seals; `contents`, and `head`, the last one that is signed, are complete after it."""
+class SealRangeVerifier:
+    """A pass over seals; `entry_verifier`, and `head`, the last one that is signed, are complete after it."""
 
     def __init__(
         self,
@@ -51,8 +51,8 @@ class Passage:
         known: Sequence[TreeHead],
         settled_ms: int | None = None,
     ) -> None:
-        """Prepare the pass; for `settled_ms` see `Contents`."""
-        self.contents = Contents(settled_ms)
+        """Prepare the pass; for `settled_ms` see `EntryVerifier`."""
+        self.entry_verifier = EntryVerifier(settled_ms)
         self.head: TreeHead | None = None
         self._store = store
         self._verifiers = verifiers
@@ -64,19 +64,19 @@ class Passage:
     def findings(self, first: int, end: int) -> Iterator[Finding]:
         """Yield what is wrong with the seals `[first, end)` and their tree heads."""
         if first:
-            self._begin_after(first - 1)
+            self._resume_after(first - 1)
         for number in range(first, end):
             yield from self._step(number)
         yield from self._settle()
 
-    def _begin_after(self, number: int) -> None:
+    def _resume_after(self, number: int) -> None:
         place = storage.seal_path(number)
         try:
             parts = seals.split(self._store.read(place))
             seal = seals.decode(parts.line)
             self._before = Frontier.unpacked(number, seal.peaks)
             self._before.append(leaf_hash(parts.line))
-            self.contents.begin_after(seal)
+            self.entry_verifier.resume_after(seal)
             self._last = self._read_head(place, parts.note, None)
         except (msgspec.DecodeError, NoteError, OSError, ValueError):
             self._forget()
@@ -115,7 +115,7 @@ class Passage:
         self._before = tree
         found = self._head_in(place, parts.note, made, findings)
         damages += self._against(place, made, found)
-        findings += damages + self.contents.check(place, seal, parts.entries)
+        findings += damages + self.entry_verifier.check(place, seal, parts.entries)
         if damages:
             self._forget()
         elif found is not None and self._last is not None:
@@ -194,4 +194,4 @@ class Passage:
     def _forget(self) -> None:
         """Accept what follows unchecked."""
         self._before = None
-        self.contents.forget()
+        self.entry_verifier.forget()

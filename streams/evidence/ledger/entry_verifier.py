@@ -24,12 +24,12 @@ import msgspec
 from streams.evidence.ledger import audit_order, entry
 from streams.evidence.ledger.audit_order import AuditReading, Unread
 from streams.evidence.ledger.counts import CountsChain
-from streams.evidence.ledger.cover import Continuity, CoverSum
-from streams.evidence.ledger.entry import Place, Reader, Said
+from streams.evidence.ledger.entry import DecodedEntry, EntryOffset, Reader
 from streams.evidence.ledger.findings import Fault, Finding
 from streams.evidence.ledger.log import AUDIT, SIGNALS, VERDICTS, LogKey
 from streams.evidence.ledger.merkle import Frontier, Hash, leaf_hashes
 from streams.evidence.ledger.seal import LogState, Seal
+from streams.evidence.ledger.seal_summary import CoverageContinuity, SummaryBuilder
 from topics.cluster.bulk import decode_each
 from topics.records import verdicts
 from topics.records.verdicts import HASH_BYTES, LIVE_ORIGIN, Counted, Coverage, Record, VerdictCounts
@@ -43,7 +43,7 @@ ChainKey = tuple[str, int]
 
 
 @dataclass(slots=True)
-class Totals:
+class SealTotals:
     """The sums over all seals: `verdicts` are leaves, `judged_from_ms` and `judged_to_ms` live's by facts partition.
 
     `added` counts live verdicts that call for a signal, `signals` those signals whose verdicts must be sealed too;
@@ -60,7 +60,7 @@ class Totals:
     lost: set[LogKey] = field(default_factory=set)
     reading: AuditReading = field(default_factory=AuditReading)
 
-    def add(self, later: Totals) -> None:
+    def add(self, later: SealTotals) -> None:
         """Add the sums over later seals."""
         self.seals += later.seals
         self.verdicts += later.verdicts
@@ -86,14 +86,14 @@ class _Log:
 
 
 @dataclass(slots=True)
-class _Opened:
+class _SealCheck:
     """The check of one seal: its entries with their hashes, their sums, and the findings."""
 
     place: str
     time_ms: int
     entries: Sequence[bytes]
     leaves: list[Hash]
-    total: CoverSum = field(default_factory=CoverSum)
+    total: SummaryBuilder = field(default_factory=SummaryBuilder)
     found: list[Finding] = field(default_factory=list)
 
     def find(self, state: LogState | None, fault: Fault, message: str) -> None:
@@ -102,13 +102,13 @@ class _Opened:
         self.found.append(Finding(self.place + where, fault, message))
 
 
-class Contents:
+class EntryVerifier:
     """Checks the entries of all topic partitions' logs, seal by seal."""
 
     def __init__(self, settled_ms: int | None = None) -> None:
         """Start without seals; related records need not be sealed yet in seals made after `settled_ms`, if given."""
-        self.totals = Totals()
-        self.continuity: dict[ChainKey, Continuity] = {}
+        self.totals = SealTotals()
+        self.continuity: dict[ChainKey, CoverageContinuity] = {}
         self.counts: dict[ChainKey, CountsChain] = {}
         self.is_damaged = False
         self._settled_ms = settled_ms
@@ -126,7 +126,7 @@ class Contents:
         self._last = ()
         self._is_known = False
 
-    def begin_after(self, seal: Seal) -> None:
+    def resume_after(self, seal: Seal) -> None:
         """Accept this seal unchecked; the next seal is the one after it."""
         self._logs = {(state.topic, state.partition): _Log(state) for state in seal.logs}
         self._last = seal.logs
@@ -135,28 +135,28 @@ class Contents:
         """Return the findings for the next seal's entries."""
         self.totals.seals += 1
         self._is_settled = self._settled_ms is None or seal.time_ms <= self._settled_ms
-        opened = _Opened(place, seal.time_ms, entries, leaf_hashes(entries))
+        check = _SealCheck(place, seal.time_ms, entries, leaf_hashes(entries))
         begin = 0
         for state, before in zip(seal.logs, chain(self._last, repeat(None)), strict=False):
             # Most logs are idle most of the time: one comparison of all is the fastest test.
             if state.added or state != before:
-                self._check_log(opened, state, begin)
+                self._check_log(check, state, begin)
                 begin += state.added
         if begin != len(entries):
-            opened.find(None, Fault.CHANGED, f"it has {len(entries)} entries, but its logs add up to {begin}")
+            check.find(None, Fault.CHANGED, f"it has {len(entries)} entries, but its logs add up to {begin}")
         if len(self._logs) != len(seal.logs):
-            opened.find(None, Fault.CHANGED, "it does not name every log exactly once")
-        self.totals.reading.cover(seal.cover.sources)
-        if opened.total.cover() != seal.cover:
-            opened.find(None, Fault.CHANGED, "the sums of its cover do not match its entries")
-        if any(finding.fault is Fault.CHANGED for finding in opened.found):
+            check.find(None, Fault.CHANGED, "it does not name every log exactly once")
+        self.totals.reading.add_coverage(seal.cover.sources)
+        if check.total.summary() != seal.cover:
+            check.find(None, Fault.CHANGED, "the sums of its cover do not match its entries")
+        if any(finding.fault is Fault.CHANGED for finding in check.found):
             # These entries are not what was sealed: accept the next ones unchecked.
             self.counts.clear()
             self.is_damaged = True
         self._last, self._is_known = seal.logs, True
-        return opened.found
+        return check.found
 
-    def _check_log(self, opened: _Opened, state: LogState, begin: int) -> None:
+    def _check_log(self, check: _SealCheck, state: LogState, begin: int) -> None:
         """Check one log, whose entries begin there."""
         key = (state.topic, state.partition)
         log = self._logs.get(key)
@@ -168,64 +168,64 @@ class Contents:
         next_offset = 0
         if before is not None:
             next_offset = before.next_offset
-            _check_tree(opened, log, before, state, opened.leaves[begin:end])
+            _check_tree(check, log, before, state, check.leaves[begin:end])
         self.totals.entries[state.topic] = self.totals.entries.get(state.topic, 0) + state.added
         live = (LIVE_ORIGIN, state.partition)
         if state.topic == VERDICTS and live not in self.counts:
             is_first = before is not None and not before.next_offset and not state.lost and not self.is_damaged
             self.counts[live] = CountsChain(Counted() if is_first else None)
-        self._add_others(opened, before, state, opened.entries[begin:end])
-        for line, said in zip(opened.entries[begin:end], _said(state, opened.entries[begin:end]), strict=True):
-            if said is None or not next_offset <= said.offset < state.next_offset:
+        self._add_others(check, before, state, check.entries[begin:end])
+        for line, decoded in zip(check.entries[begin:end], _decoded(state, check.entries[begin:end]), strict=True):
+            if decoded is None or not next_offset <= decoded.offset < state.next_offset:
                 message = f"an entry is not between offsets {next_offset} and {state.next_offset}"
-                opened.find(state, Fault.CHANGED, message)
+                check.find(state, Fault.CHANGED, message)
                 continue
-            next_offset = said.offset + 1
-            if isinstance(said, Said):
-                self._check_verdicts(opened, state, said, line)
+            next_offset = decoded.offset + 1
+            if isinstance(decoded, DecodedEntry):
+                self._check_verdicts(check, state, decoded, line)
         if state.lost:
             self.totals.lost.add(key)
             self.counts = {chain: counts for chain, counts in self.counts.items() if chain[1] != state.partition}
         for lost_from, lost_to in state.lost:
             message = f"offsets {lost_from} to {lost_to} were deleted before the ledger could read them"
-            opened.find(state, Fault.GAP, message)
+            check.find(state, Fault.GAP, message)
 
-    def _add_others(self, opened: _Opened, before: LogState | None, state: LogState, lines: Sequence[bytes]) -> None:
+    def _add_others(self, check: _SealCheck, before: LogState | None, state: LogState, lines: Sequence[bytes]) -> None:
         """Add the entries of logs other than verdicts."""
         if state.topic == SIGNALS:
             self._add_signals(state.partition, lines)
         elif state.topic == AUDIT:
-            self._check_audit(opened, before, state, lines)
+            self._check_audit(check, before, state, lines)
 
-    def _check_audit(self, opened: _Opened, before: LogState | None, state: LogState, lines: Sequence[bytes]) -> None:
+    def _check_audit(self, check: _SealCheck, before: LogState | None, state: LogState, lines: Sequence[bytes]) -> None:
         """Check the source positions of audit records; how far coverage reaches is known only at the end."""
         entries = audit_order.positioned(lines)
         for message in audit_order.out_of_order(before, state, entries):
-            opened.find(state, Fault.INCONSISTENT, message)
-        where = f"{opened.place} {state.topic}-{state.partition}"
+            check.find(state, Fault.INCONSISTENT, message)
+        where = f"{check.place} {state.topic}-{state.partition}"
         self.totals.reading.unread += [
-            Unread(epoch, offset, opened.time_ms, where)
+            Unread(epoch, offset, check.time_ms, where)
             for epoch, offset in audit_order.highest_offsets(entries).items()
         ]
 
-    def _check_verdicts(self, opened: _Opened, state: LogState, said: Said[Record], line: bytes) -> None:
+    def _check_verdicts(self, check: _SealCheck, state: LogState, decoded: DecodedEntry[Record], line: bytes) -> None:
         """Check a verdict record, and add it to the seal's sums."""
-        record = said.json
+        record = decoded.json
         if record is None or verdicts.fault(record) is not None:
-            opened.total.add(None)
-            opened.find(state, Fault.GAP, f"the record at offset {said.offset} is not a verdict record")
+            check.total.add(None)
+            check.find(state, Fault.GAP, f"the record at offset {decoded.offset} is not a verdict record")
             return
         chain = self._chain((record.origin, record.partition))
         if isinstance(record, VerdictCounts):
-            opened.total.add_counts(record)
+            check.total.add_counts(record)
             self._add_counts(record)
-            wrong = chain.counts(record, f"{opened.place} {state.topic}-{state.partition}", entry.json_in(line))
+            wrong = chain.counts(record, f"{check.place} {state.topic}-{state.partition}", entry.json_in(line))
         else:
-            opened.total.add_coverage(record)
-            self._check_coverage(opened, state, record)
+            check.total.add_coverage(record)
+            self._check_coverage(check, state, record)
             wrong = chain.coverage(record, is_settled=self._is_settled)
         for message in wrong:
-            opened.find(state, Fault.INCONSISTENT, f"{named((record.origin, record.partition))}: {message}")
+            check.find(state, Fault.INCONSISTENT, f"{named((record.origin, record.partition))}: {message}")
 
     def _chain(self, key: ChainKey) -> CountsChain:
         chain = self.counts.get(key)
@@ -251,17 +251,17 @@ class Contents:
             if signal.verdict in _SIGNALLED:
                 self.totals.signals[partition, signal.rule_id, signal.verdict] += 1
 
-    def _check_coverage(self, opened: _Opened, state: LogState, record: Coverage) -> None:
+    def _check_coverage(self, check: _SealCheck, state: LogState, record: Coverage) -> None:
         key = (record.origin, record.partition)
         if record.origin == LIVE_ORIGIN:
             self.totals.judged_from_ms.setdefault(record.partition, record.from_ms)
             self.totals.judged_to_ms[record.partition] = record.to_ms
         continuity = self.continuity.get(key)
         if continuity is None:
-            where = f"{opened.place} {state.topic}-{state.partition}"
-            continuity = self.continuity[key] = Continuity(where)
+            where = f"{check.place} {state.topic}-{state.partition}"
+            continuity = self.continuity[key] = CoverageContinuity(where)
         for gap in continuity.gaps(record):
-            opened.find(state, Fault.GAP, f"{named(key)}: {gap}")
+            check.find(state, Fault.GAP, f"{named(key)}: {gap}")
 
 
 def named(key: ChainKey) -> str:
@@ -274,9 +274,9 @@ def named(key: ChainKey) -> str:
     return f"facts partition {partition}" + ("" if origin == LIVE_ORIGIN else f" of {origin}")
 
 
-def _said(state: LogState, entries: Sequence[bytes]) -> Sequence[Place | None]:
+def _decoded(state: LogState, entries: Sequence[bytes]) -> Sequence[EntryOffset | None]:
     """Return the decoded entries of a log; of logs other than verdicts only their offsets."""
-    return _reader.read(entries) if state.topic == VERDICTS else decode_each(_places, entries)
+    return _reader.read(entries) if state.topic == VERDICTS else decode_each(_offsets, entries)
 
 
 def _empty(state: LogState) -> LogState:
@@ -291,23 +291,23 @@ def _empty(state: LogState) -> LogState:
     )
 
 
-def _check_tree(opened: _Opened, log: _Log, before: LogState, state: LogState, leaves: Sequence[Hash]) -> None:
+def _check_tree(check: _SealCheck, log: _Log, before: LogState, state: LogState, leaves: Sequence[Hash]) -> None:
     if before.topic_id != state.topic_id:
-        opened.find(state, Fault.CHANGED, "it belongs to another topic of this name")
+        check.find(state, Fault.CHANGED, "it belongs to another topic of this name")
     if not leaves and state.size == before.size and state.peaks == before.peaks:
         return
     try:
         tree = log.tree or Frontier.unpacked(before.size, before.peaks)
     except ValueError as error:
-        opened.find(state, Fault.CHANGED, f"before it, {error}")
+        check.find(state, Fault.CHANGED, f"before it, {error}")
         return
     tree.extend(leaves)
     log.tree = tree
     if tree.size != state.size or tree.packed() != state.peaks:
         log.tree = None
         message = f"entries {state.size - state.added} to {state.size} do not match what was sealed"
-        opened.find(state, Fault.CHANGED, message)
+        check.find(state, Fault.CHANGED, message)
 
 
-_reader: Reader[Record] = Reader(msgspec.json.Decoder(Said[Record]), msgspec.json.Decoder(Record))
-_places: msgspec.json.Decoder[Place | None] = msgspec.json.Decoder(Place)
+_reader: Reader[Record] = Reader(msgspec.json.Decoder(DecodedEntry[Record]), msgspec.json.Decoder(Record))
+_offsets: msgspec.json.Decoder[EntryOffset | None] = msgspec.json.Decoder(EntryOffset)

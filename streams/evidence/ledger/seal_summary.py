@@ -1,7 +1,7 @@
 """Sums what input the entries of a seal cover, and finds what was not judged in between.
 
-In: the records of `betrace.verdicts`, each partition's in order. Out: sums over one seal (`Cover`), and gaps between
-one coverage record of a facts partition and the next, across seals too. Pure.
+In: the records of `betrace.verdicts`, each partition's in order. Out: sums over one seal (`SealSummary`), and gaps
+between one coverage record of a facts partition and the next, across seals too. Pure.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class RuleCounts(msgspec.Struct, kw_only=True, gc=False):
     taken_back: VerdictSums = NO_VERDICTS
 
 
-class PartitionCover(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+class PartitionSummary(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One facts partition, from its first to its last `topics.records.verdicts.Coverage` in the seal.
 
     `generation`, `judging` and `counted` are those of the last one. `traces_seen_estimate` counts a trace once.
@@ -57,21 +57,21 @@ class PartitionCover(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False)
     traces_seen_estimate: int
 
 
-class Cover(msgspec.Struct, frozen=True, gc=False):
+class SealSummary(msgspec.Struct, frozen=True, gc=False):
     """What the entries of one seal cover, each list sorted.
 
     `sources` spans what any facts partition judged: the same source records go to all of them. `unreadable` counts
     entries that are not verdict records.
     """
 
-    partitions: list[PartitionCover] = []
+    partitions: list[PartitionSummary] = []
     sources: list[SourceCoverage] = []
     rule_sets: list[str] = []
     counts: list[RuleCounts] = []
     unreadable: int = 0
 
 
-_CoverKey: TypeAlias = tuple[bool, str, int]
+_SummaryKey: TypeAlias = tuple[bool, str, int]
 """Whether it is a backfill, its origin, and the facts partition: live comes first."""
 _Source: TypeAlias = tuple[str, int]
 _Epoch: TypeAlias = tuple[str, int, int]
@@ -87,13 +87,13 @@ class _Span(msgspec.Struct, gc=False):
     dead_letters: dict[int, int | None]
 
 
-class CoverSum:
+class SummaryBuilder:
     """Sums the records of one seal."""
 
     def __init__(self) -> None:
-        self._partitions: dict[_CoverKey, PartitionCover] = {}
-        self._first_sketches: dict[_CoverKey, bytes] = {}
-        self._traces: dict[_CoverKey, DistinctTraces] = {}
+        self._partitions: dict[_SummaryKey, PartitionSummary] = {}
+        self._first_sketches: dict[_SummaryKey, bytes] = {}
+        self._traces: dict[_SummaryKey, DistinctTraces] = {}
         """Of partitions with more than one record: most have one, whose own estimate is used."""
         self._sources: dict[_Epoch, _Span] = {}
         self._rule_sets: set[str] = set()
@@ -109,11 +109,11 @@ class CoverSum:
         else:
             self.add_coverage(record)
 
-    def cover(self) -> Cover:
+    def summary(self) -> SealSummary:
         """Return the sums so far."""
         for at, traces in self._traces.items():
             self._partitions[at].traces_seen_estimate = traces.estimate()
-        return Cover(
+        return SealSummary(
             [self._partitions[at] for at in sorted(self._partitions)],
             [_spanned(self._sources[source]) for source in sorted(self._sources)],
             sorted(self._rule_sets),
@@ -142,7 +142,7 @@ class CoverSum:
         at = (record.origin != LIVE_ORIGIN, record.origin, record.partition)
         before = self._partitions.get(at)
         if before is None:
-            self._partitions[at] = PartitionCover(
+            self._partitions[at] = PartitionSummary(
                 origin=record.origin,
                 partition=record.partition,
                 generation=record.generation,
@@ -163,7 +163,7 @@ class CoverSum:
             self._merge_traces(at, record.traces_seen_sketch)
         self._add_sources(record)
 
-    def _merge_traces(self, at: _CoverKey, sketch: bytes) -> None:
+    def _merge_traces(self, at: _SummaryKey, sketch: bytes) -> None:
         traces = self._traces.get(at)
         if traces is None:
             traces = self._traces[at] = DistinctTraces.decode(self._first_sketches[at])
@@ -207,7 +207,7 @@ def _spanned(span: _Span) -> SourceCoverage:
     )
 
 
-class Continuity:
+class CoverageContinuity:
     """Checks that the coverage records of one facts partition follow one another; `where` is the place of the first."""
 
     def __init__(self, where: str = "") -> None:
@@ -222,11 +222,11 @@ class Continuity:
     def gaps(self, record: Coverage) -> Sequence[str]:
         """Return sentences about what is missing between the last record and this one, and what this one calls lost."""
         last, self.last = self.last, record
-        if last is not None and self._has_each_once and _goes_on(last, record):
+        if last is not None and self._has_each_once and _continues(last, record):
             return ()
         return [*self._gaps(last, record)]
 
-    def gaps_to(self, later: Continuity) -> Iterator[str]:
+    def gaps_to(self, later: CoverageContinuity) -> Iterator[str]:
         """Yield what is missing between the records here and those of `later`, and append the latter."""
         self._remember(self.last)
         later._remember(later.last)
@@ -265,7 +265,7 @@ class Continuity:
             self._last_sources[source.topic, source.partition] = source
 
 
-def _goes_on(last: Coverage, record: Coverage) -> bool:
+def _continues(last: Coverage, record: Coverage) -> bool:
     """Return whether the record has the same sources as the last one, and continues all of them."""
     if record.facts_from != last.facts_to or record.from_ms != last.to_ms or len(record.sources) != len(last.sources):
         return False
@@ -282,7 +282,7 @@ def _goes_on(last: Coverage, record: Coverage) -> bool:
 
 def _gaps(last: Coverage, record: Coverage) -> Iterator[str]:
     if record.generation != last.generation and record.reset_ms == last.reset_ms:
-        yield from _begins_anew(last, record)
+        yield from _restart_gap(last, record)
         return
     if record.facts_from != last.facts_to:
         yield f"facts continue at {record.facts_from}, but the record before ended at {last.facts_to}"
@@ -291,7 +291,7 @@ def _gaps(last: Coverage, record: Coverage) -> Iterator[str]:
         yield f"record time continues at {_time(record.from_ms)}, but the record before ended at {_time(last.to_ms)}"
 
 
-def _begins_anew(last: Coverage, record: Coverage) -> Iterator[str]:
+def _restart_gap(last: Coverage, record: Coverage) -> Iterator[str]:
     """Yield the gap before an unplanned new reading: the checkpoint, or the facts that it needs, were deleted.
 
     Both readings together prove nothing about what could still be amended when the first ended, and what the other may
