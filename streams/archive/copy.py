@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient
 
 from streams.archive import read
-from streams.archive.names import HOUR_MS, Contents
+from streams.archive.names import HOUR_MS, ArchiveListing
 from streams.archive.rows import RawRecord, WholeDecoder
 from streams.archive.schema import TOPIC_ID_KEY
 from streams.archive.store import Store
@@ -144,7 +144,7 @@ class Copier:
             self._sources[topic, number] = self._begin(consumer, found, topic_ids[topic], TopicPartition(topic, number))
         consumer.incremental_assign([self._sources[source].at for source in new])
 
-    def _begin(self, consumer: Consumer, found: Contents, topic_id: str, at: TopicPartition) -> Progress:
+    def _begin(self, consumer: Consumer, found: ArchiveListing, topic_id: str, at: TopicPartition) -> Progress:
         """Start reading where the archive of a partition ends, and delete what a killed archiver left behind."""
         low, high = consumer.get_watermark_offsets(at, timeout=ANSWER_S, cached=False)
         end, highest_ms = found.end_offset(at.topic, at.partition), None
@@ -160,13 +160,13 @@ class Copier:
         writer = PartitionWriter(self.store, at.topic, at.partition, offset, topic_id, decoder, highest_ms=highest_ms)
         return Progress(writer, offset)
 
-    def _clean(self, found: Contents, at: TopicPartition) -> None:
+    def _clean(self, found: ArchiveListing, at: TopicPartition) -> None:
         self.store.remove_parts(at.topic, at.partition)
         for file in found.leftovers:
             if (file.topic, file.partition) == (at.topic, at.partition):
                 self.store.remove(file)
 
-    def _check(self, found: Contents, topic_id: str, at: TopicPartition, end: int, high: int) -> int:
+    def _check(self, found: ArchiveListing, topic_id: str, at: TopicPartition, end: int, high: int) -> int:
         """Return the highest timestamp in the partition's last cut, which must belong to this topic."""
         last = [
             file

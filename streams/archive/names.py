@@ -86,7 +86,7 @@ class Hole:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class ArchiveListing:
     """The content of an archive: its files in the order of topic, partition and offset, the holes, and leftovers.
 
     `leftovers` are the files of incomplete cuts: nobody reads them, and the archiver deletes them.
@@ -139,14 +139,14 @@ def parse(path: str) -> ArchiveFile | None:
     return ArchiveFile(found["topic"], partition, first, last + 1, int(hour.timestamp()) * 1000, number, count)
 
 
-def contents(files: Iterable[ArchiveFile]) -> Contents:
+def listing(files: Iterable[ArchiveFile]) -> ArchiveListing:
     """Return the content of an archive with these files, in any order."""
     kept: list[ArchiveFile] = []
     holes: list[Hole] = []
     leftovers: list[ArchiveFile] = []
     for _, of_partition in groupby(sorted(files), key=lambda file: (file.topic, file.partition)):
         _follow(list(of_partition), kept, holes, leftovers)
-    return Contents(tuple(kept), tuple(holes), tuple(leftovers))
+    return ArchiveListing(tuple(kept), tuple(holes), tuple(leftovers))
 
 
 def _follow(files: list[ArchiveFile], kept: list[ArchiveFile], holes: list[Hole], leftovers: list[ArchiveFile]) -> None:

@@ -5,8 +5,8 @@
     3  verdicts  every formula on the facts of each trace, in SQL
     4  closes    the traces that need more detail go through the engine itself, with all their facts
 
-In: an archive and a request (`Asked`). Out: an `Answer`, which is that of the engine if it reads only the records of
-the range, each at its own timestamp. If the engine would not use the timestamps as they are, the request is refused.
+In: an archive and an `ArchiveRequest`. Out: an `Answer`, which is that of the engine if it reads only the records of the
+range, each at its own timestamp. If the engine would not use the timestamps as they are, the request is refused.
 Steps 1 to 3 are in `streams.archive.tables`, step 4 is here.
 """
 
@@ -26,7 +26,7 @@ import duckdb
 import pyarrow as pa
 
 from streams.archive import read, spans, sql
-from streams.archive.names import ArchiveFile, Contents
+from streams.archive.names import ArchiveFile, ArchiveListing
 from streams.archive.schema import FORMAT_KEY, OLDER, RUN_BACK_KEY
 from streams.archive.store import Store
 from streams.archive.tables import Counted, Said, Tables
@@ -52,7 +52,7 @@ class RefusedError(BetraceError):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ArchiveRequest:
     """A request: the rules, the settings of windows, and which records.
 
     Records have a timestamp in `[from_ms, to_ms)`, None is no bound; no topics means all topics. The clock stops at
@@ -113,7 +113,7 @@ class Figures:
     closes: Iterator[Close]
 
 
-def ask(url: str, asked: Asked) -> Answer:
+def judge_archive(url: str, request: ArchiveRequest) -> Answer:
     """Judge the rules on an archive.
 
     Raises:
@@ -121,15 +121,15 @@ def ask(url: str, asked: Asked) -> Answer:
         ConfigError: the URL cannot be used.
         StateError: the archive cannot be read.
     """
-    with _judged(url, asked) as judged:
+    with _judged(url, request) as judged:
         if judged is None:
             return Answer((), iter(()))
-        return Answer(tuple(judged.tables.said()), _closes(judged, asked))
+        return Answer(tuple(judged.tables.said()), _closes(judged, request))
 
 
-def count(url: str, asked: Asked, from_ms: int, to_ms: int) -> Figures:
-    """Count the traces of an archive that began in `[from_ms, to_ms)`; raises what `ask` does."""
-    with _judged(url, asked) as judged:
+def count(url: str, request: ArchiveRequest, from_ms: int, to_ms: int) -> Figures:
+    """Count the traces of an archive that began in `[from_ms, to_ms)`; raises what `judge_archive` does."""
+    with _judged(url, request) as judged:
         if judged is None:
             return Figures((), 0, 0, 0, frozenset(), iter(()))
         [(spans, unreadable)] = judged.database.execute(
@@ -141,7 +141,7 @@ def count(url: str, asked: Asked, from_ms: int, to_ms: int) -> Figures:
         ).fetchall()
         counted, traces = judged.tables.counted(from_ms, to_ms)
         read_minutes = frozenset(minute for (minute,) in minutes)
-        return Figures(tuple(counted), traces, spans, unreadable, read_minutes, _closes(judged, asked))
+        return Figures(tuple(counted), traces, spans, unreadable, read_minutes, _closes(judged, request))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,27 +154,27 @@ class _Judged:
 
 
 @contextmanager
-def _judged(url: str, asked: Asked) -> Iterator[_Judged | None]:
+def _judged(url: str, request: ArchiveRequest) -> Iterator[_Judged | None]:
     """Run steps 1 to 3; None if the archive has no file of the range."""
     store = Store.at(url)
     found = store.contents()
-    files = read.chosen(found, asked.from_ms, asked.to_ms, asked.topics)
+    files = read.chosen(found, request.from_ms, request.to_ms, request.topics)
     if not files:
         yield None
         return
-    _check_times(found, asked)
-    lost = read.lost(store, found, asked.out_of_order_ms) if asked.lost is None else list(asked.lost)
+    _check_times(found, request)
+    lost = read.lost(store, found, request.out_of_order_ms) if request.lost is None else list(request.lost)
     try:
         with (
             tempfile.TemporaryDirectory(prefix="betrace-") as directory,
             closing(_connect(store, Path(directory))) as database,
         ):
-            _open(database, store, files, asked)
-            tables = Tables(database, asked.projector.rules)
+            _open(database, store, files, request)
+            tables = Tables(database, request.projector.rules)
             tables.find_hits()
-            _check_budget(database, asked)
-            tables.find_windows(asked.bounds, lost, asked.half_seen_until_ms)
-            tables.judge(in_full=asked.in_full)
+            _check_budget(database, request)
+            tables.find_windows(request.bounds, lost, request.half_seen_until_ms)
+            tables.judge(in_full=request.in_full)
             yield _Judged(database, tables, lost)
     except duckdb.Error as error:
         raise StateError(
@@ -192,15 +192,15 @@ def _connect(store: Store, directory: Path) -> duckdb.DuckDBPyConnection:
     return database
 
 
-def _open(database: duckdb.DuckDBPyConnection, store: Store, files: list[ArchiveFile], asked: Asked) -> None:
+def _open(database: duckdb.DuckDBPyConnection, store: Store, files: list[ArchiveFile], request: ArchiveRequest) -> None:
     """Create the views `records`, of all requested rows, and `archive`, of those with a span."""
     urls = "[" + ", ".join(sql.text(store.url(file)) for file in files) + "]"
-    _check(database, urls, len(files), asked.out_of_order_ms)
+    _check(database, urls, len(files), request.out_of_order_ms)
     conditions = []
-    if asked.from_ms is not None:
-        conditions.append(f"timestamp_ms >= {asked.from_ms}")
-    if asked.to_ms is not None:
-        conditions.append(f"timestamp_ms < {asked.to_ms}")
+    if request.from_ms is not None:
+        conditions.append(f"timestamp_ms >= {request.from_ms}")
+    if request.to_ms is not None:
+        conditions.append(f"timestamp_ms < {request.to_ms}")
     conditions += [
         f'NOT (filename = {sql.text(store.url(file))} AND "offset" < {file.skip_below})'
         for file in files
@@ -213,11 +213,11 @@ def _open(database: duckdb.DuckDBPyConnection, store: Store, files: list[Archive
     database.execute("CREATE VIEW archive AS FROM records WHERE trace_id IS NOT NULL")
 
 
-def _check_times(found: Contents, asked: Asked) -> None:
+def _check_times(found: ArchiveListing, request: ArchiveRequest) -> None:
     """Refuse records stamped in the future: the engine gives them the time of the records before."""
     for file in found.files:
-        is_asked_for = asked.topics is None or file.topic in asked.topics
-        if is_asked_for and asked.now_ms is not None and file.hour_ms > asked.now_ms:
+        is_asked_for = request.topics is None or file.topic in request.topics
+        if is_asked_for and request.now_ms is not None and file.hour_ms > request.now_ms:
             raise RefusedError(f"{file.name} has records stamped in the future")
 
 
@@ -237,13 +237,13 @@ def _check(database: duckdb.DuckDBPyConnection, urls: str, file_count: int, out_
         raise RefusedError(f"record times run back by {run_back_ms}ms, more than out-of-order, {out_of_order_ms}ms")
 
 
-def _check_budget(database: duckdb.DuckDBPyConnection, asked: Asked) -> None:
+def _check_budget(database: duckdb.DuckDBPyConnection, request: ArchiveRequest) -> None:
     """Refuse if a record's facts may exceed its budget: the engine rejects such a record."""
-    share, whole = asked.budget.facts_share
+    share, whole = request.budget.facts_share
     fact_bytes = max(
-        (BARE_FACT_BYTES + KEY_BYTES * len(atom.keys) for atom in asked.projector.rules.atoms.values()), default=0
+        (BARE_FACT_BYTES + KEY_BYTES * len(atom.keys) for atom in request.projector.rules.atoms.values()), default=0
     )
-    many = asked.budget.facts_bytes(0) // max(fact_bytes, 1)
+    many = request.budget.facts_bytes(0) // max(fact_bytes, 1)
     found = database.execute(
         f"""
         WITH busy AS (SELECT tick FROM hits GROUP BY tick HAVING count(*) > {many}),
@@ -257,21 +257,21 @@ def _check_budget(database: duckdb.DuckDBPyConnection, asked: Asked) -> None:
         )
         SELECT any_value("offset") FROM made JOIN records USING (topic, partition, "offset")
         WHERE value IS NOT NULL
-        AND hits * {fact_bytes} > {asked.budget.factor} * octet_length(value) * {share} // {whole}
+        AND hits * {fact_bytes} > {request.budget.factor} * octet_length(value) * {share} // {whole}
         """
     ).fetchall()
     if found and found[0][0] is not None:
         raise RefusedError(f"the record at offset {found[0][0]} may make more facts than its budget lets it")
 
 
-def _closes(judged: _Judged, asked: Asked) -> Iterator[Close]:
+def _closes(judged: _Judged, request: ArchiveRequest) -> Iterator[Close]:
     """Return the closed windows of the traces in the table `chosen`."""
     database = judged.database
-    facts = _facts(judged, asked.projector)
-    atoms = asked.projector.rules.atoms.values()
-    sessions = Sessions(asked.bounds, {atom.fingerprint: atom.counted for atom in atoms if atom.counted})
+    facts = _facts(judged, request.projector)
+    atoms = request.projector.rules.atoms.values()
+    sessions = Sessions(request.bounds, {atom.fingerprint: atom.counted for atom in atoms if atom.counted})
     sessions.lost = list(judged.lost)
-    sessions.watch(asked.half_seen_until_ms)
+    sessions.watch(request.half_seen_until_ms)
     arrivals = database.execute(
         """
         SELECT topic, partition, "offset", trace_id, tick, count(*), bool_or(parent_id IS NULL AND NOT is_log)
@@ -287,7 +287,7 @@ def _closes(judged: _Judged, asked: Asked) -> Iterator[Close]:
             sessions.waiting.add(tick, Arrival(topic, partition, entry), 0)
     # The last record, even if unreadable or of any other trace, moves the clock.
     [(last_ms,)] = database.execute("SELECT max(timestamp_ms) FROM records").fetchall()
-    return _ended(sessions, max(last_ms or 0, asked.clock_ms or 0))
+    return _ended(sessions, max(last_ms or 0, request.clock_ms or 0))
 
 
 def _facts(judged: _Judged, projector: Projector) -> Mapping[_Place, list[Fact]]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from streams.archive.names import ArchiveFile, Contents, Hole
+from streams.archive.names import ArchiveFile, ArchiveListing, Hole
 from streams.archive.rows import RawRecord
 from streams.archive.schema import FORMAT, FORMAT_KEY, OLDER, SCHEMA
 from streams.archive.store import Store
@@ -62,18 +62,18 @@ def _partition(store: Store, files: list[ArchiveFile], from_ms: int | None, to_m
 
 
 def chosen(
-    found: Contents, from_ms: int | None, to_ms: int | None, topics: tuple[str, ...] | None
+    found: ArchiveListing, from_ms: int | None, to_ms: int | None, topics: tuple[str, ...] | None
 ) -> list[ArchiveFile]:
     """Return the files that may have such records."""
     return [file for file in found.files if file.overlaps(from_ms, to_ms) and (topics is None or file.topic in topics)]
 
 
-def lost(store: Store, found: Contents, out_of_order_ms: int) -> list[LostTime]:
+def lost(store: Store, found: ArchiveListing, out_of_order_ms: int) -> list[LostTime]:
     """Return the times in which records are missing: from the last one before a hole to the first one after it."""
     return [_lost(store, found, hole, out_of_order_ms) for hole in found.holes]
 
 
-def _lost(store: Store, found: Contents, hole: Hole, out_of_order_ms: int) -> LostTime:
+def _lost(store: Store, found: ArchiveListing, hole: Hole, out_of_order_ms: int) -> LostTime:
     of_partition = [file for file in found.files if (file.topic, file.partition) == (hole.topic, hole.partition)]
     before = [times(store, file)[1] for file in of_partition if file.end_offset == hole.from_offset]
     after = [times(store, file)[0] for file in of_partition if file.first_offset == hole.to_offset]

@@ -15,7 +15,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from streams.archive import names
-from streams.archive.names import ArchiveFile, Contents
+from streams.archive.names import ArchiveFile, ArchiveListing
 from streams.errors import ConfigError, StateError
 
 PART = ".part"
@@ -41,7 +41,7 @@ class Store:
             raise ConfigError(f"the archive {url} cannot be reached: {error}") from error
         return cls(fs, root.rstrip("/"))
 
-    def contents(self) -> Contents:
+    def listing(self) -> ArchiveListing:
         """Return the current content of the archive.
 
         Raises:
@@ -55,7 +55,7 @@ class Store:
             raise StateError(
                 f"the archive {self.root} cannot be read: {reason}", action="check that it is reachable"
             ) from error
-        return names.contents(file for path in paths if (file := names.parse(path)) is not None)
+        return names.listing(file for path in paths if (file := names.parse(path)) is not None)
 
     def _paths(self) -> list[str]:
         # A directory that may not be listed is skipped silently unless one asks for the error.

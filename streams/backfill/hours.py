@@ -20,8 +20,8 @@ from streams.backfill.plan import Backfill
 from streams.backfill.verdict_log import PartitionDone
 from streams.config.settings import Settings
 from streams.replay.plan import Plan, reach_ms
-from streams.replay.reading import EPOCH, HOUR_MS, HourRead
 from streams.replay.selection import CountedOutcome, HalfSeen
+from streams.replay.source_reader import EPOCH, HOUR_MS, HourRead
 from streams.sessions.counts import CountsKey, VerdictTally, minute
 from streams.windows.clock import Source
 from topics.records import signals, verdicts

@@ -16,8 +16,8 @@ import msgspec
 
 from dsl import RuleSet
 from streams.backfill.verdict_log import LiveBegin, PartitionDone, Times
-from streams.replay.reading import HOUR_MS
 from streams.replay.selection import RulePart, Selection
+from streams.replay.source_reader import HOUR_MS
 from topics.records.verdicts import BACKFILL_ORIGIN
 
 Live = Mapping[tuple[int, str], LiveBegin]

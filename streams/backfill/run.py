@@ -21,9 +21,9 @@ from streams.backfill.hours import HourFound, PartitionHours, ReadHours
 from streams.backfill.plan import Backfill
 from streams.config.settings import Settings
 from streams.replay.plan import Plan, reach_ms
-from streams.replay.reading import HOUR_MS
 from streams.replay.run import FailedError, Team
 from streams.replay.selection import CountedOutcome
+from streams.replay.source_reader import HOUR_MS
 from streams.replay.worker import Done, Failed, Job, Progress
 from streams.sessions.publish import Publisher
 

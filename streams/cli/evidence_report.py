@@ -26,7 +26,7 @@ from streams.evidence.ledger.verify import Verification
 from streams.evidence.report import history, model, oscal
 from streams.evidence.report.gather import gather, judged_to
 from streams.evidence.report.gathered import Gathered
-from streams.evidence.report.model import Asked, Evidence, Report, Verified
+from streams.evidence.report.model import Evidence, Report, ReportRequest, Verified
 from streams.evidence.report.page import page
 from streams.evidence.report.report import report
 from topics.records.verdicts import MINUTE_MS
@@ -102,7 +102,7 @@ def build(place: str, from_ms: int, to_ms: int | None, control: str | None, keys
     if control is not None:
         _check_control(control, told)
     command = f"betrace evidence verify {shlex.quote(place)} --key ledger.pub --head head.note"
-    asked = Asked(from_ms, end_ms, control, now_ms, command)
+    asked = ReportRequest(from_ms, end_ms, control, now_ms, command)
     return report(asked, gathered, told, read(store, place, gathered, verified))
 
 

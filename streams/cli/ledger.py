@@ -15,7 +15,7 @@ import click
 import structlog
 
 from streams.cli import options
-from streams.cli.ending import say_end
+from streams.cli.ending import report_totals
 from streams.cli.private import private_files
 from streams.config.security import Security
 from streams.config.settings import Settings, milliseconds
@@ -90,7 +90,7 @@ def command(
         try:
             worker.run()
         finally:
-            say_end("ledger")
+            report_totals("ledger")
 
 
 def _trail_archiver(store: Storage) -> Callable[[int], None]:

@@ -25,7 +25,7 @@ from streams.decode.decoder import Format
 from streams.errors import ConfigError
 from streams.projection.redact import Redaction, read_key, treatments
 from streams.replay import plan as planning
-from streams.replay.outcome import Wanted
+from streams.replay.outcome import OutputOptions
 from streams.replay.plan import Period, Plan
 from streams.replay.publish import Publishing
 from streams.replay.run import Replay, Result, Team
@@ -134,17 +134,21 @@ def command(
     )
     compiled = load(rules)
     meant = frozenset(only) or None
-    asked = Asked(settings, compiled if meant is None else chosen(compiled, meant), Period(from_ms, to_ms), archive)
+    request = ReplayRequest(
+        settings, compiled if meant is None else chosen(compiled, meant), Period(from_ms, to_ms), archive
+    )
     count = processes or os.cpu_count() or 1
     with ExitStack() as stack:
         # A forked process would lack the threads of a Kafka client, so fork before creating one.
         team = stack.enter_context(Team(count)) if archive is None else None
         now_ms = time.time_ns() // 1_000_000
-        what = asked.plan(now_ms)
+        what = request.plan(now_ms)
         _say_lost(what, settings, HELP_KAFKA if archive is None else HELP_ARCHIVE)
-        views = list(_views(asked, meant, view, who, table=table, publish=publish))
-        job = Job(settings, dict(compiled.texts), meant, what, archive, Wanted.all_of(each.wanted for each in views))
-        result = None if archive is None else _queried(job, archive, now_ms)
+        views = list(_views(request, meant, view, who, table=table, publish=publish))
+        job = Job(
+            settings, dict(compiled.texts), meant, what, archive, OutputOptions.all_of(each.wanted for each in views)
+        )
+        result = None if archive is None else _sql_replay(job, archive, now_ms)
         if result is None:
             team = team or stack.enter_context(Team(count, forks=False))
             with Bar(what.expected) as bar:
@@ -156,7 +160,7 @@ def command(
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReplayRequest:
     """What the user requested."""
 
     settings: Settings
@@ -173,36 +177,42 @@ class Asked:
         if self.archive is None:
             return planning.of_kafka(self.client(), self.settings, self.period, now_ms)
         try:
-            from streams.replay import archived  # noqa: PLC0415, an extra
+            from streams.replay import archive_feed  # noqa: PLC0415, an extra
         except ImportError as error:
             raise ConfigError(f"{error.name} is not installed: pip install 'betrace[archive]'") from error
-        return archived.plan(self.archive, self.settings, self.period, now_ms)
+        return archive_feed.plan(self.archive, self.settings, self.period, now_ms)
 
 
 def _views(
-    asked: Asked, only: frozenset[str] | None, view: str | None, who: str | None, *, table: bool, publish: bool
+    request: ReplayRequest,
+    only: frozenset[str] | None,
+    view: str | None,
+    who: str | None,
+    *,
+    table: bool,
+    publish: bool,
 ) -> Iterator[View]:
     """Yield the views that receive the signals."""
     if publish:
-        layout = Layout(prefix=asked.settings.prefix, source_topics=asked.settings.source_topics)
-        yield Publishing(asked.client(), asked.settings, layout)
+        layout = Layout(prefix=request.settings.prefix, source_topics=request.settings.source_topics)
+        yield Publishing(request.client(), request.settings, layout)
     if view == "summary":
-        yield replayed.Summary(asked.rules, is_table=table)
+        yield replayed.Summary(request.rules, is_table=table)
     elif view == "compare":
-        yield replayed.Compare(asked.client(), asked.settings, asked.period, only, is_table=table)
+        yield replayed.Compare(request.client(), request.settings, request.period, only, is_table=table)
     elif who is not None:
         yield replayed.Who(who, is_table=table)
     elif not publish:
         yield replayed.Rows() if table else replayed.Lines()
 
 
-def _queried(job: Job, archive: str, now_ms: int) -> Result | None:
+def _sql_replay(job: Job, archive: str, now_ms: int) -> Result | None:
     """Return the result of a replay by SQL; warn and return None if only the engine can answer."""
     from streams.archive.query import RefusedError  # noqa: PLC0415, an extra, which the plan has found
-    from streams.replay.queried import Queried  # noqa: PLC0415, as above
+    from streams.replay.sql_replay import SqlReplay  # noqa: PLC0415, as above
 
     try:
-        return Queried(archive, job.settings, job.rules(), job.plan, job.wanted, now_ms=now_ms)
+        return SqlReplay(archive, job.settings, job.rules(), job.plan, job.wanted, now_ms=now_ms)
     except RefusedError as error:
         click.echo(f"reading the archive record by record, which takes longer: {error}", err=True)
         return None

@@ -12,7 +12,7 @@ from dsl import RuleSet, library
 from dsl.library import LibraryRule
 from streams.cli import options, rules_backfill
 from streams.cli.load import load
-from streams.cli.rules_backfill import BackfillAsked
+from streams.cli.rules_backfill import BackfillOptions
 from streams.cli.rules_diff import differences, fresh, judging_from
 from streams.cli.rules_table import PUSH_HEAD, SET_HEAD, push_cells, push_row, set_cells, set_row
 from streams.cli.status import judging_lines
@@ -75,8 +75,8 @@ def command() -> None:
 @options.setting(
     "--backfill", is_flag=True, help="Then judge what began before with the new rules: see rules backfill."
 )
-@rules_backfill.asked
-def push(*, rules: tuple[str, ...], revision: str | None, backfill: bool, asked: BackfillAsked) -> None:
+@rules_backfill.backfill_options
+def push(*, rules: tuple[str, ...], revision: str | None, backfill: bool, backfill_options: BackfillOptions) -> None:
     """Make RULES, files or directories, the active rule set; a set with an error is rejected.
 
     Workers follow within seconds. A new rule judges only traces that begin more than --gap and --lateness later,
@@ -84,18 +84,18 @@ def push(*, rules: tuple[str, ...], revision: str | None, backfill: bool, asked:
     --backfill, which all other options belong to, also judges what began before: see betrace rules backfill.
     """
     compiled = load(rules)
-    settings = asked.settings
+    settings = backfill_options.settings
     client = admin.connect(settings.client())
     if not admin.partition_counts(client, [settings.topic("rules")]):
         admin.create(client, Layout(prefix=settings.prefix))
     before = next((each.rules for each in pushes.history(settings) if each.is_active), None)
-    registry.push(settings, compiled, now_ms=_now_ms(), revision=revision, by=asked.by)
+    registry.push(settings, compiled, now_ms=_now_ms(), revision=revision, by=backfill_options.by)
     click.echo(compiled.fingerprint)
     click.echo(judging_from(before, compiled, _now_ms() + settings.gap_ms + settings.lateness_ms), err=True)
     if backfill:
         # If they were pushed before, none of the rules is new: backfill them all.
         meant = fresh(before, compiled) or [rule for rule in compiled.rules if rule.enabled]
-        rules_backfill.run(asked, compiled, meant, pushes.history(settings))
+        rules_backfill.run(backfill_options, compiled, meant, pushes.history(settings))
 
 
 command.add_command(rules_backfill.command)

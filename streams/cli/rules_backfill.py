@@ -32,8 +32,8 @@ from streams.errors import ConfigError, StateError
 from streams.projection.redact import Redaction, read_key, treatments
 from streams.replay import plan as replays
 from streams.replay.plan import Period, Plan
-from streams.replay.reading import HOUR_MS
 from streams.replay.run import Team
+from streams.replay.source_reader import HOUR_MS
 from streams.rules import history as pushes
 from streams.rules import registry
 from streams.rules.history import Pushed
@@ -46,7 +46,7 @@ SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
-class BackfillAsked:
+class BackfillOptions:
     """The options of a backfill: its start, its processes, and the time without progress after which it fails."""
 
     settings: Settings
@@ -56,8 +56,8 @@ class BackfillAsked:
     timeout_ms: int
 
 
-def asked(command: Callable[..., None]) -> Callable[..., None]:
-    """Return the options of a backfill, given to the command as `asked`, with `gap`, `lateness`, `by`, the cluster."""
+def backfill_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return the options of a backfill, given to the command as `backfill_options`."""
 
     @options.moment("--from", default="30d", help="Judge chains that began at this time or later.")
     @options.source_topics
@@ -113,7 +113,7 @@ def asked(command: Callable[..., None]) -> Callable[..., None]:
             signals_per_hour=signals_per_hour,
         )
         count = processes or os.cpu_count() or 1
-        command(asked=BackfillAsked(settings, from_ms, by, count, timeout), **others)
+        command(backfill_options=BackfillOptions(settings, from_ms, by, count, timeout), **others)
 
     return with_asked
 
@@ -125,32 +125,32 @@ def asked(command: Callable[..., None]) -> Callable[..., None]:
 @options.lateness
 @options.cluster
 @options.prefix
-@asked
-def command(*, only: tuple[str, ...], asked: BackfillAsked) -> None:
+@backfill_options
+def command(*, only: tuple[str, ...], backfill_options: BackfillOptions) -> None:
     """Judge the chains that began before the active rules judged, by replay, and add them to the live counts.
 
     Publishes signals to betrace.signals with the uids that live processing would have given them; counts and coverage
     go into the evidence. It waits until live processing is past the longest of the chains. A backfill that was stopped
     continues when it is started again. Later spans do not amend its verdicts. Give the settings of betrace run.
     """
-    history = pushes.history(asked.settings)
+    history = pushes.history(backfill_options.settings)
     active = next((each.rules for each in history if each.is_active), None)
     if active is None:
         raise ConfigError("no rule set is active, or this version cannot compile it: see betrace rules list")
     meant = [rule for rule in active.rules if rule.enabled and (not only or rule.id in only)]
     if missing := set(only) - {rule.id for rule in meant}:
         raise ConfigError(f"no active rule has the id {', '.join(sorted(missing))}: betrace rules show lists them")
-    run(asked, active, meant, history)
+    run(backfill_options, active, meant, history)
 
 
-def run(asked: BackfillAsked, rules: RuleSet, meant: Iterable[Rule], history: Iterable[Pushed]) -> None:
+def run(backfill_options: BackfillOptions, rules: RuleSet, meant: Iterable[Rule], history: Iterable[Pushed]) -> None:
     """Backfill the rules `meant`, a subset of the active set `rules`, and report the outcome.
 
     Raises:
         StateError: workers do not judge with them, or the source topics cannot be read.
         FencedError: another backfill began.
     """
-    settings = asked.settings
+    settings = backfill_options.settings
     names = {rule.fingerprint: rule.id for rule in meant}
     client = admin.connect(settings.client())
     first_ms = _first_record_ms(client, settings)
@@ -158,9 +158,9 @@ def run(asked: BackfillAsked, rules: RuleSet, meant: Iterable[Rule], history: It
         click.echo("nothing to backfill: no rule is enabled, or the source topics are empty", err=True)
         return
     # Nobody judges what the source topics no longer have, and an hour in which nothing can have begun needs no record.
-    begin_ms = max(asked.from_ms, first_ms) // HOUR_MS * HOUR_MS
+    begin_ms = max(backfill_options.from_ms, first_ms) // HOUR_MS * HOUR_MS
     log = VerdictLog(settings, client, max(0, _first_push_ms(history, names) - MARGIN_MS))
-    patience = Patience(asked.timeout_ms / 1000, lambda text: click.echo(text, err=True))
+    patience = Patience(backfill_options.timeout_ms / 1000, lambda text: click.echo(text, err=True))
     waiting.until_judged(log, names, patience)
     found = planning.decide(waiting.known(log), rules, frozenset(names), begin_ms, settings.prefix)
     if found is None:
@@ -176,10 +176,10 @@ def run(asked: BackfillAsked, rules: RuleSet, meant: Iterable[Rule], history: It
             _say_nothing(begin_ms)
             return
         plan = _plan(client, settings, found)
-        _say_begin(settings, found, plan, asked.from_ms)
-        team = stack.enter_context(Team(asked.processes, forks=False))
+        _say_begin(settings, found, plan, backfill_options.from_ms)
+        team = stack.enter_context(Team(backfill_options.processes, forks=False))
         with Bar(plan.expected) as bar:
-            work = BackfillRun(settings, found, plan, asked.by or registry.user(), publishers, bar, _now_ms)
+            work = BackfillRun(settings, found, plan, backfill_options.by or registry.user(), publishers, bar, _now_ms)
             work.run(team)
     _say_end(found, work.outcome)
 

@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from dsl import RuleSet
 from streams import pipeline
 from streams.cli import options, run_stages, run_start
-from streams.cli.ending import say_end
+from streams.cli.ending import report_totals
 from streams.cli.load import load
 from streams.cli.private import private_files
 from streams.cli.run_settings import run_settings
@@ -157,7 +157,7 @@ def _run_role(role: str, settings: Settings, state: Health, ends: Ends | None) -
     with ExitStack() as held:
         if not supervise.is_supervised():
             held.enter_context(locked(_locked_directory(settings)))
-        held.callback(say_end, role)
+        held.callback(report_totals, role)
         pipeline.run_sessions(settings, ends, state)
 
 
@@ -168,7 +168,7 @@ def _run_ingest(settings: Settings, state: Health) -> None:
         try:
             ingest.run()
         finally:
-            say_end("ingest")
+            report_totals("ingest")
 
 
 def _run_all(settings: Settings, layout: Layout, given: Given) -> int:

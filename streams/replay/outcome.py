@@ -52,7 +52,7 @@ class Signal(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class OutputOptions:
     """The details requested of a signal: its record, its sentence, and an attribute by which traces are grouped.
 
     Without `signals`, only counts are needed.
@@ -64,7 +64,7 @@ class Wanted:
     signals: bool = True
 
     @classmethod
-    def all_of(cls, every: Iterable[Wanted]) -> Wanted:
+    def all_of(cls, every: Iterable[OutputOptions]) -> OutputOptions:
         """Return the union of these options; at most one has an attribute."""
         each = list(every)
         who = next((one.who for one in each if one.who is not None), None)
@@ -76,7 +76,7 @@ class Wanted:
         return self.record or self.message or self.who is not None
 
 
-RECORDS = Wanted()
+RECORDS = OutputOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Counts:
 class Verdicts:
     """Judges closed windows; `chains`, `tallies` and `half_seen` are the counts so far."""
 
-    def __init__(self, settings: Settings, rules: RuleSet, plan: Plan, wanted: Wanted) -> None:
+    def __init__(self, settings: Settings, rules: RuleSet, plan: Plan, wanted: OutputOptions) -> None:
         self.chains = 0
         self.half_seen: set[bytes] = set()
         self.tallies = {rule.id: Tally() for rule in rules.rules if rule.enabled}

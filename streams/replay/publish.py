@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.kafka.outbox import PRODUCER
-from streams.replay.outcome import Signal, Wanted
+from streams.replay.outcome import OutputOptions, Signal
 from topics import REPLAYED_SIGNALS, partition
 from topics.cluster import admin
 from topics.records.signals import Record
@@ -26,7 +26,7 @@ WAIT_S = 30.0
 class Publishing:
     """Publishes signals; creates the topic if it is missing. `end` waits until all arrived, `sent` counts them."""
 
-    wanted = Wanted()
+    wanted = OutputOptions()
 
     def __init__(self, client: AdminClient, settings: Settings, layout: Layout) -> None:
         self.topic = settings.topic(REPLAYED_SIGNALS.name)

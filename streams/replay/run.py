@@ -17,7 +17,7 @@ from typing import Protocol, Self
 from streams.errors import BetraceError, StateError
 from streams.replay.outcome import Signal
 from streams.replay.plan import Plan
-from streams.replay.reading import Read
+from streams.replay.source_reader import Read
 from streams.replay.tally import Tally
 from streams.replay.worker import Done, Failed, Inbox, Job, Jobs, Outbox, Progress, Report, work
 from topics.records.facts import TICK_MS

@@ -19,7 +19,7 @@ from dsl import Mode, RuleSet
 from streams.config.settings import Settings
 from streams.replay.outcome import Counts, Signal
 from streams.replay.plan import Plan
-from streams.replay.reading import HOUR_MS
+from streams.replay.source_reader import HOUR_MS
 from streams.sessions.counts import hashed
 from streams.windows.close import Close
 from streams.windows.outcomes import Outcome, outcomes

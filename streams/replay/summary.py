@@ -10,7 +10,7 @@ import msgspec
 from dsl import Rule, RuleSet, Verdict
 from streams.config.units import iso_ms
 from streams.replay.plan import Period
-from streams.replay.reading import MINUTE_MS, Read
+from streams.replay.source_reader import MINUTE_MS, Read
 from streams.replay.tally import Tally, silent_ms
 
 _HOUR_MINUTES, _DAY_MINUTES = 60, 1440

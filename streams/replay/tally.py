@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from dsl import Verdict
 from streams.replay.plan import Period
-from streams.replay.reading import MINUTE_MS
+from streams.replay.source_reader import MINUTE_MS
 from streams.windows.outcomes import Outcome
 
 SILENT_MINUTES = 5

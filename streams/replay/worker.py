@@ -30,12 +30,12 @@ from streams.errors import BetraceError, ConfigError, StateError
 from streams.ingest.pace import Standing, ahead
 from streams.observe import logs
 from streams.projection.project import Projector
+from streams.replay.evaluator import Evaluator
 from streams.replay.feed import Feed, KafkaFeed
-from streams.replay.judging import Judging
-from streams.replay.outcome import RECORDS, Counts, Signal, Wanted
+from streams.replay.outcome import RECORDS, Counts, OutputOptions, Signal
 from streams.replay.plan import Input, Plan
-from streams.replay.reading import HourRead, Read, Reading
 from streams.replay.selection import CountedOutcome, HalfSeen, Selection
+from streams.replay.source_reader import HourRead, Read, SourceReader
 from streams.windows.clock import Source
 from topics.errors import TopicsError
 from topics.records.facts import VERSION, Facts, decode, encode
@@ -63,7 +63,7 @@ class Job:
     only: frozenset[str] | None
     plan: Plan
     archive: str | None = None
-    wanted: Wanted = RECORDS
+    wanted: OutputOptions = RECORDS
     selection: Selection | None = None
 
     def rules(self) -> RuleSet:
@@ -133,7 +133,7 @@ def chosen(rules: RuleSet, ids: frozenset[str]) -> RuleSet:
     return RuleSet.of(found, [atom for atom in rules.atoms.values() if atom.fingerprint in atoms], rules.texts)
 
 
-def projector(settings: Settings, rules: RuleSet, wanted: Wanted) -> Projector:
+def projector(settings: Settings, rules: RuleSet, wanted: OutputOptions) -> Projector:
     """Return ingest's projector, with the attribute by which traces are grouped, showing only what is needed."""
     identity, who = settings.identity, wanted.who
     shown = identity if who is None or who in identity else (*identity, who)
@@ -176,8 +176,8 @@ class Worker:
         self._outbox = outbox
         self._plan = job.plan
         self._fingerprint = rules.fingerprint
-        self._reading = Reading(job.settings, projector(job.settings, rules, job.wanted), job.plan, share)
-        self._judging = Judging(job.settings, rules, job.plan, directory, job.wanted, job.selection)
+        self._reader = SourceReader(job.settings, projector(job.settings, rules, job.wanted), job.plan, share)
+        self._evaluator = Evaluator(job.settings, rules, job.plan, directory, job.wanted, job.selection)
         self._feed = _feed(job, share)
         self._paused: frozenset[Source] = frozenset()
         self._finished_count = 0
@@ -187,12 +187,12 @@ class Worker:
 
     def run(self) -> None:
         """Read and judge to the end."""
-        while self._reading.open:
+        while self._reader.open:
             self._take_in()
             taken = self._feed.take(self._ahead())
-            for source in self._reading.take(taken, local_ms=_now_ms()):
+            for source in self._reader.take(taken, local_ms=_now_ms()):
                 self._feed.finish(source)
-            for at in self._reading.pass_over(local_ms=_now_ms()):
+            for at in self._reader.pass_over(local_ms=_now_ms()):
                 self._feed.go_on(at)
             self._refuse_losses()
             if self._is_due():
@@ -206,11 +206,11 @@ class Worker:
             if self._is_due():
                 self._flush()
         self._flush()
-        ended = self._judging.end()
-        self._outbox.put(Done(self._number, ended, self._reading.read, self._judging.counts(), self._take_selected()))
+        ended = self._evaluator.end()
+        self._outbox.put(Done(self._number, ended, self._reader.read, self._evaluator.counts(), self._take_selected()))
 
     def _is_due(self) -> bool:
-        return time.monotonic() - self._flushed_s >= FLUSH_S or self._reading.waiting_count() >= FLUSH_GROUPS
+        return time.monotonic() - self._flushed_s >= FLUSH_S or self._reader.waiting_count() >= FLUSH_GROUPS
 
     def _take_in(self, wait_s: float = 0) -> None:
         """Process what the others have sent, waiting up to this long for the first of it."""
@@ -222,27 +222,27 @@ class Worker:
                 if value is None:
                     self._finished_count += 1
                 else:
-                    self._signals += self._judging.apply(decode(value))
+                    self._signals += self._evaluator.apply(decode(value))
         except Empty:
             return
 
     def _flush(self) -> None:
         """Send every process the facts of its traces, and report to the replay what was found."""
         self._flushed_s = time.monotonic()
-        for to, sections in enumerate(self._reading.sections(len(self._inboxes))):
+        for to, sections in enumerate(self._reader.sections(len(self._inboxes))):
             if sections:
                 self._give(to, Facts(VERSION, self._fingerprint, sections))
         offsets, spans = self._told
-        self._told = self._reading.offsets, self._reading.read.spans
+        self._told = self._reader.offsets, self._reader.read.spans
         said = self._told[0] - offsets, self._told[1] - spans
-        clock_ms = self._judging.clock_ms
+        clock_ms = self._evaluator.clock_ms
         self._outbox.put(Progress(self._number, *said, clock_ms, self._signals, self._take_selected()))
         self._signals = []
 
     def _refuse_losses(self) -> None:
         """Raise for unreadable records in a backfill, which publishes permanently; a replay only reports them."""
-        if self._judging.selected is not None and self._reading.read.lost:
-            each = self._reading.read.lost[0]
+        if self._evaluator.selected is not None and self._reader.read.lost:
+            each = self._reader.read.lost[0]
             topic, number = each.source
             raise StateError(
                 f"{topic}[{number}] cannot be read from offset {each.from_offset} to {each.to_offset} "
@@ -251,28 +251,28 @@ class Worker:
             )
 
     def _take_selected(self) -> Selected | None:
-        if self._judging.selected is None:
+        if self._evaluator.selected is None:
             return None
-        hours, self._reading.hours = self._reading.hours, {}
-        return Selected(*self._judging.selected.take(), hours)
+        hours, self._reader.hours = self._reader.hours, {}
+        return Selected(*self._evaluator.selected.take(), hours)
 
     def _give(self, to: int, message: Facts) -> None:
         if to == self._number:
-            self._signals += self._judging.apply(message)
+            self._signals += self._evaluator.apply(message)
         else:
             self._inboxes[to].put(encode(message))
 
     def _ahead(self) -> frozenset[Source]:
         """Return the inputs that must wait for slower ones, whoever reads those, because too much waits in memory."""
-        held_bytes = self._judging.partition.sessions.waiting.held_bytes
+        held_bytes = self._evaluator.partition.sessions.waiting.held_bytes
         if held_bytes < (ROOM_BYTES // 2 if self._paused else ROOM_BYTES):
             self._paused = frozenset()
         else:
-            self._paused = ahead(self._standings(), self._paused) & self._reading.open
+            self._paused = ahead(self._standings(), self._paused) & self._reader.open
         return self._paused
 
     def _standings(self) -> dict[Source, Standing]:
-        marks = self._judging.partition.clock.marks
+        marks = self._evaluator.partition.clock.marks
         found: defaultdict[Source, Standing] = defaultdict(lambda: Standing(None, None))
         for each in self._plan.inputs:
             mark = marks.get(each.source)
@@ -291,7 +291,7 @@ def _now_ms() -> int:
 def _feed(job: Job, share: tuple[Input, ...]) -> Feed:
     if job.archive is None:
         return KafkaFeed(job.settings, share)
-    from streams.replay.archived import ArchiveFeed  # noqa: PLC0415, an extra
+    from streams.replay.archive_feed import ArchiveFeed  # noqa: PLC0415, an extra
 
     return ArchiveFeed(job.archive, job.plan, share)
 

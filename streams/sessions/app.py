@@ -181,7 +181,7 @@ class SessionsApp:
 
     def _say_idle(self, numbers: frozenset[int]) -> None:
         for number in sorted(numbers - self._idle):
-            supervise.say(str(number))
+            supervise.send(str(number))
         self._idle |= numbers
 
     async def _say_alive(self) -> None:

@@ -44,36 +44,36 @@ def stopping(stop: Callable[[], object], within_s: float = ORDERLY_S) -> Iterato
     The process ends with `KILLED` if it is still running `within_s` after the signal, even after the context was left:
     what follows it may block, too. If no signal came, leaving the context restores the previous handlers.
     """
-    hears, says = os.pipe()
-    os.set_blocking(says, False)
-    is_asked = threading.Event()
-    threading.Thread(target=_wait, args=(hears, is_asked, stop, within_s), name="stopping", daemon=True).start()
+    read_fd, write_fd = os.pipe()
+    os.set_blocking(write_fd, False)
+    is_stopping = threading.Event()
+    threading.Thread(target=_wait, args=(read_fd, is_stopping, stop, within_s), name="stopping", daemon=True).start()
     # Before the handlers are set: a signal between the two would be lost.
-    said_before = signal.set_wakeup_fd(says, warn_on_full_buffer=False)
-    before = {number: signal.signal(number, _leave_to_thread) for number in _SIGNALS}
+    previous_fd = signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+    previous_handlers = {number: signal.signal(number, _leave_to_thread) for number in _SIGNALS}
     try:
         yield
     finally:
-        if not is_asked.is_set():
-            for number, handler in before.items():
+        if not is_stopping.is_set():
+            for number, handler in previous_handlers.items():
                 signal.signal(number, handler)
-            signal.set_wakeup_fd(said_before)
-            os.close(says)
+            signal.set_wakeup_fd(previous_fd)
+            os.close(write_fd)
 
 
 def _leave_to_thread(_number: int, _frame: FrameType | None) -> None:
     """Do nothing: the signal is already in the pipe, and this runs too late if the main thread is blocked."""
 
 
-def _wait(hears: int, is_asked: threading.Event, stop: Callable[[], object], within_s: float) -> None:
+def _wait(read_fd: int, is_stopping: threading.Event, stop: Callable[[], object], within_s: float) -> None:
     """Wait for one of the signals, then for the end of the process."""
-    while heard := os.read(hears, _READ_BYTES):
+    while signals := os.read(read_fd, _READ_BYTES):
         # Every signal that has a handler is written to the pipe.
-        if not _SIGNALS.isdisjoint(heard):
-            is_asked.set()
+        if not _SIGNALS.isdisjoint(signals):
+            is_stopping.set()
             signal.setitimer(signal.ITIMER_REAL, within_s + LAST_S)
             _end(stop, within_s)
-    os.close(hears)
+    os.close(read_fd)
 
 
 def _end(stop: Callable[[], object], within_s: float) -> None:

@@ -64,22 +64,20 @@ INHERITED_BY = {
 """Secrets, and settings that need one, with the only roles that inherit them.
 
 The password for the brokers is not among them: each stage connects.
-
-The password for the brokers is not among them: each stage connects.
 """
 
 STOP_S = ORDERLY_S + 0.75
 """The supervisor kills a stage this long after asking it to end: by then it would have ended if it could."""
 END_S = ORDERLY_S + 1.0
 """The time limit of the shutdown of the whole."""
-LOOK_EVERY_S = 0.05
+POLL_INTERVAL_S = 0.05
 FINAL = frozenset({0, 2, 3})
 """Exit codes after which a stage is not restarted: it is done, or a restart cannot help."""
-REST_S = (0.5, 30.0)
+BACKOFF_S = (0.5, 30.0)
 """The restart backoff: the first delay, and the longest."""
 STEADY_S = 60.0
 """A stage that ran for this long starts again at the first delay."""
-DEATHS = 6
+MAX_CRASHES = 6
 """The program ends after this many crashes in a row."""
 READ_BYTES = 1 << 16
 _TOTALS = "totals "
@@ -101,9 +99,9 @@ def end_with_supervisor() -> None:
     threading.Thread(target=wait, name="supervisor", daemon=True).start()
 
 
-def say(word: str) -> None:
+def send(message: str) -> None:
     """Send a message to the supervisor; called in a stage."""
-    print(word, flush=True)  # noqa: T201, stdout is the pipe to the supervisor
+    print(message, flush=True)  # noqa: T201, stdout is the pipe to the supervisor
 
 
 def is_supervised() -> bool:
@@ -111,9 +109,9 @@ def is_supervised() -> bool:
     return bool(os.environ.get(SUPERVISED))
 
 
-def say_totals(totals: Mapping[str, int]) -> None:
+def send_totals(totals: Mapping[str, int]) -> None:
     """Send the supervisor what this stage counted, by name; called when the stage ends."""
-    say(_TOTALS + json.dumps(totals))
+    send(_TOTALS + json.dumps(totals))
 
 
 class Stages:
@@ -128,7 +126,7 @@ class Stages:
     ) -> None:
         self.totals: Counter[str] = Counter()
         self._stopping = False
-        self._unsaid = None if until is None else set(until)
+        self._expected = None if until is None else set(until)
         self._stages = [_Stage(name, command, held) for name, command in commands.items()]
 
     def stop(self) -> None:
@@ -137,28 +135,28 @@ class Stages:
 
     def wait(self) -> int:
         """Wait until a stage ends, the last message arrives or `stop` is called; stop all; return the exit code."""
-        while not self._stopping and (self._unsaid is None or self._unsaid):
+        while not self._stopping and (self._expected is None or self._expected):
             for stage in self._stages:
                 self._listen(stage)
-                if (code := stage.look()) is not None:
+                if (code := stage.poll()) is not None:
                     if code:
                         log.error("a stage ended, so all of them are stopped", stage=stage.name, exit_code=code)
                     return _worst([self._end(), _exit_code(code)])
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_INTERVAL_S)
         return self._end()
 
     def _listen(self, stage: _Stage) -> None:
-        words = stage.hear()
-        for word in words:
-            if word.startswith(_TOTALS):
-                self.totals.update(json.loads(word.removeprefix(_TOTALS)))
-        if self._unsaid is not None:
-            self._unsaid.difference_update(words)
+        messages = stage.read_messages()
+        for message in messages:
+            if message.startswith(_TOTALS):
+                self.totals.update(json.loads(message.removeprefix(_TOTALS)))
+        if self._expected is not None:
+            self._expected.difference_update(messages)
 
     def _end(self) -> int:
         """Stop all stages; one that takes longer than `STOP_S` is killed and repeats its unfinished work next time."""
         for stage in self._stages:
-            stage.ask_to_end()
+            stage.terminate()
         deadline_s = time.monotonic() + STOP_S
         codes = [stage.wait(deadline_s) for stage in self._stages]
         for stage in self._stages:
@@ -175,32 +173,32 @@ class _Stage:
         self.name = name
         self._command = command
         self._held = tuple(held)
-        self._death_count = 0
-        self._rests_until_s: float | None = None
-        self._heard = b""
+        self._crash_count = 0
+        self._restart_at_s: float | None = None
+        self._buffer = b""
         self._start()
 
-    def look(self) -> int | None:
+    def poll(self) -> int | None:
         """Return the exit code if the stage is finished; restart it if it crashed and its backoff is over."""
         now_s = time.monotonic()
-        if self._rests_until_s is None:
+        if self._restart_at_s is None:
             code = self._process.poll()
-            return None if code is None else self._died(code, now_s)
-        if now_s >= self._rests_until_s:
+            return None if code is None else self._on_exit(code, now_s)
+        if now_s >= self._restart_at_s:
             self._start()
         return None
 
-    def hear(self) -> list[str]:
+    def read_messages(self) -> list[str]:
         """Return the messages received since the last call."""
         out = self._process.stdout
         if out is None or out.closed:
             return []
         with suppress(BlockingIOError):
-            self._heard += os.read(out.fileno(), READ_BYTES)
-        *lines, self._heard = self._heard.split(b"\n")
+            self._buffer += os.read(out.fileno(), READ_BYTES)
+        *lines, self._buffer = self._buffer.split(b"\n")
         return [line.decode(errors="replace") for line in lines]
 
-    def ask_to_end(self) -> None:
+    def terminate(self) -> None:
         """Send SIGTERM, and SIGCONT because a stopped process cannot end."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
@@ -214,19 +212,19 @@ class _Stage:
             log.error("a stage did not end in time and is killed; nothing is lost", stage=self.name)
             self._process.kill()
         code = self._process.wait()
-        if self._rests_until_s is not None:
+        if self._restart_at_s is not None:
             return None
         return KILLED if code in _ENDED_LATE else code
 
-    def _died(self, code: int, now_s: float) -> int | None:
+    def _on_exit(self, code: int, now_s: float) -> int | None:
         if code in FINAL:
             return code
-        self._death_count = 1 if now_s - self._started_s > STEADY_S else self._death_count + 1
-        if self._death_count >= DEATHS:
+        self._crash_count = 1 if now_s - self._started_s > STEADY_S else self._crash_count + 1
+        if self._crash_count >= MAX_CRASHES:
             return code
-        rest_s = min(REST_S[1], REST_S[0] * 2 ** (self._death_count - 1))
-        log.error("a stage crashed and is restarted", stage=self.name, exit_code=code, rests_s=rest_s)
-        self._rests_until_s = now_s + rest_s
+        backoff_s = min(BACKOFF_S[1], BACKOFF_S[0] * 2 ** (self._crash_count - 1))
+        log.error("a stage crashed and is restarted", stage=self.name, exit_code=code, backoff_s=backoff_s)
+        self._restart_at_s = now_s + backoff_s
         self.close()
         return None
 
@@ -248,9 +246,9 @@ class _Stage:
         )
         if self._process.stdout is not None:
             os.set_blocking(self._process.stdout.fileno(), False)
-        self._heard = b""
+        self._buffer = b""
         self._started_s = time.monotonic()
-        self._rests_until_s = None
+        self._restart_at_s = None
 
     def close(self) -> None:
         """Close the pipes to the process."""

@@ -14,8 +14,8 @@ from streams.backfill.hours import HourFound, PartitionHours, ReadHours
 from streams.backfill.plan import Backfill, Known
 from streams.backfill.verdict_log import LiveBegin, PartitionDone, live_begins
 from streams.replay.plan import Input, Period, Plan, times
-from streams.replay.reading import HOUR_MS, HourRead
 from streams.replay.selection import CountedOutcome, RulePart, SelectedVerdicts, Selection
+from streams.replay.source_reader import HOUR_MS, HourRead
 from streams.windows.chain import Bounds
 from streams.windows.partition import Partition
 from streams.windows.positions import Position

@@ -111,10 +111,10 @@ class SummaryBuilder:
 
     def summary(self) -> SealSummary:
         """Return the sums so far."""
-        for at, traces in self._traces.items():
-            self._partitions[at].traces_seen_estimate = traces.estimate()
+        for key, traces in self._traces.items():
+            self._partitions[key].traces_seen_estimate = traces.estimate()
         return SealSummary(
-            [self._partitions[at] for at in sorted(self._partitions)],
+            [self._partitions[key] for key in sorted(self._partitions)],
             [_spanned(self._sources[source]) for source in sorted(self._sources)],
             sorted(self._rule_sets),
             [self._counts[rule] for rule in sorted(self._counts)],
@@ -139,10 +139,10 @@ class SummaryBuilder:
     def add_coverage(self, record: Coverage) -> None:
         """Add the next coverage record."""
         self._rule_sets.update(record.rule_sets)
-        at = (record.origin != LIVE_ORIGIN, record.origin, record.partition)
-        before = self._partitions.get(at)
+        key = (record.origin != LIVE_ORIGIN, record.origin, record.partition)
+        before = self._partitions.get(key)
         if before is None:
-            self._partitions[at] = PartitionSummary(
+            self._partitions[key] = PartitionSummary(
                 origin=record.origin,
                 partition=record.partition,
                 generation=record.generation,
@@ -155,29 +155,29 @@ class SummaryBuilder:
                 windows_judged=record.windows_judged,
                 traces_seen_estimate=record.traces_seen_estimate,
             )
-            self._first_sketches[at] = record.traces_seen_sketch
+            self._first_sketches[key] = record.traces_seen_sketch
         else:
             before.generation, before.to_ms = record.generation, record.to_ms
             before.settled_to_ms, before.judging, before.counted = record.settled_to_ms, record.judging, record.counted
             before.windows_judged += record.windows_judged
-            self._merge_traces(at, record.traces_seen_sketch)
+            self._merge_traces(key, record.traces_seen_sketch)
         self._add_sources(record)
 
-    def _merge_traces(self, at: _SummaryKey, sketch: bytes) -> None:
-        traces = self._traces.get(at)
+    def _merge_traces(self, key: _SummaryKey, sketch: bytes) -> None:
+        traces = self._traces.get(key)
         if traces is None:
-            traces = self._traces[at] = DistinctTraces.decode(self._first_sketches[at])
+            traces = self._traces[key] = DistinctTraces.decode(self._first_sketches[key])
         traces.merge(DistinctTraces.decode(sketch))
 
     def _add_sources(self, record: Coverage) -> None:
         """Add the sources; one function, because verification spends much of its time here."""
         number, spans = record.partition, self._sources
         for source in record.sources:
-            at = (source.topic, source.partition, source.epoch)
-            span = spans.get(at)
+            epoch = (source.topic, source.partition, source.epoch)
+            span = spans.get(epoch)
             if span is None:
-                told = {number: source.dead_letters}
-                spans[at] = _Span(source, source.from_offset, source.to_offset, source.lost, told)
+                dead_letters = {number: source.dead_letters}
+                spans[epoch] = _Span(source, source.from_offset, source.to_offset, source.lost, dead_letters)
                 continue
             if source.from_offset < span.from_offset:  # noqa: PLR1730, a call each is dear here
                 span.from_offset = source.from_offset
@@ -185,8 +185,10 @@ class SummaryBuilder:
                 span.to_offset = source.to_offset
             if (source.lost or span.lost) and source != span.first:
                 span.lost = sorted({*span.lost, *source.lost})
-            told = span.dead_letters
-            told[number] = _added(told[number], source.dead_letters) if number in told else source.dead_letters
+            dead_letters = span.dead_letters
+            dead_letters[number] = (
+                _added(dead_letters[number], source.dead_letters) if number in dead_letters else source.dead_letters
+            )
 
 
 def _added(one: int | None, other: int | None) -> int | None:
@@ -195,7 +197,7 @@ def _added(one: int | None, other: int | None) -> int | None:
 
 def _spanned(span: _Span) -> SourceCoverage:
     # Every facts partition reports the same dead letters, so they are not added up.
-    told = [count for count in span.dead_letters.values() if count is not None]
+    counts = [count for count in span.dead_letters.values() if count is not None]
     return SourceCoverage(
         topic=span.first.topic,
         partition=span.first.partition,
@@ -203,7 +205,7 @@ def _spanned(span: _Span) -> SourceCoverage:
         from_offset=span.from_offset,
         to_offset=span.to_offset,
         lost=span.lost,
-        dead_letters=max(told, default=None),
+        dead_letters=max(counts, default=None),
     )
 
 
@@ -232,9 +234,9 @@ class CoverageContinuity:
         later._remember(later.last)
         if self.last is not None and later.first is not None:
             yield from _gaps(self.last, later.first)
-        for at, source in later._first_sources.items():
-            if at in self._last_sources:
-                yield from _source_gaps(self._last_sources[at], source)
+        for key, source in later._first_sources.items():
+            if key in self._last_sources:
+                yield from _source_gaps(self._last_sources[key], source)
         self.last = later.last
         self._last_sources |= later._last_sources
         self._has_each_once = later._has_each_once
@@ -249,11 +251,11 @@ class CoverageContinuity:
             record.sources
         )
         for source in record.sources:
-            at = (source.topic, source.partition)
-            before = self._last_sources.get(at)
-            self._last_sources[at] = source
+            key = (source.topic, source.partition)
+            before = self._last_sources.get(key)
+            self._last_sources[key] = source
             if before is None:
-                self._first_sources[at] = source
+                self._first_sources[key] = source
             else:
                 yield from _source_gaps(before, source)
             for begin, end in source.lost:

@@ -20,7 +20,7 @@ NOT_VERIFIED = "NOT VERIFIED: the evidence was not checked."
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReportRequest:
     """What a report is about; `verify` is the command that verifies its evidence."""
 
     from_ms: int

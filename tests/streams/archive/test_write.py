@@ -98,7 +98,7 @@ def test_a_file_an_hour(tmp_path: Path) -> None:
     writing = writer(str(tmp_path))
     for record in corpus_records():
         writing.add(record)
-    before = Store.at(str(tmp_path)).contents().files
+    before = Store.at(str(tmp_path)).listing().files
 
     files = [written.file for written in writing.cut(1000)]
 
@@ -175,7 +175,7 @@ def test_killed_while_files_get_their_names(tmp_path: Path, named: int) -> None:
     for file in files[named:]:
         (tmp_path / file.name).rename(tmp_path / f"{file.name}.part")
 
-    found = Store.at(str(tmp_path)).contents()
+    found = Store.at(str(tmp_path)).listing()
 
     is_whole = named == len(files)
     assert (first + second if is_whole else first) == list(records(str(tmp_path)))

@@ -10,7 +10,7 @@ import pytest
 
 from streams.evidence.report.model import Report, RuleReport
 from streams.evidence.report.page import page
-from streams.replay.reading import HOUR_MS
+from streams.replay.source_reader import HOUR_MS
 from tests.support import backfilled
 from tests.support.backfilled import backfill, decide, everything, leaves
 from tests.support.lifetime import NAMES, SETTINGS, Lifetime, recount

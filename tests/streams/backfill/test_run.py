@@ -12,9 +12,9 @@ from streams.backfill.plan import Backfill
 from streams.backfill.run import BackfillRun, Publishers
 from streams.replay.outcome import Counts
 from streams.replay.plan import Input, Period, Plan
-from streams.replay.reading import HOUR_MS, HourRead, Read
 from streams.replay.run import FailedError, Team
 from streams.replay.selection import CountedOutcome, HalfSeen, RulePart, Selection
+from streams.replay.source_reader import HOUR_MS, HourRead, Read
 from streams.replay.worker import Done, Failed, Job, Progress, Report, Selected
 from tests.support.lifetime import SETTINGS, TOPIC, compiled
 from topics.records import verdicts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dsl import Rule, Verdict, compile_texts
 from streams.replay.plan import Period
-from streams.replay.reading import MINUTE_MS
+from streams.replay.source_reader import MINUTE_MS
 from streams.replay.tally import Tally, silent_ms
 from streams.windows.outcomes import Outcome
 

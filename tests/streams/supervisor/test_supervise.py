@@ -74,7 +74,7 @@ def is_at_rest(stages: Stages) -> bool:
 @pytest.fixture
 def restless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stages that die rest no longer than it takes to look."""
-    monkeypatch.setattr(supervise, "REST_S", (0.0, 0.0))
+    monkeypatch.setattr(supervise, "BACKOFF_S", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_stage_that_dies_again_and_again_is_a_failure(death: str, code: int, tmp
 
     result = stages.wait()
 
-    assert (code, b"." * supervise.DEATHS) == (result, starts.read_bytes())
+    assert (code, b"." * supervise.MAX_CRASHES) == (result, starts.read_bytes())
 
 
 @pytest.mark.usefixtures("restless")
@@ -156,9 +156,9 @@ def test_the_last_word_ends_all(ready: Path, tmp_path: Path) -> None:
     """When every word was said, whichever stage said it, in whatever pieces, the stages are asked to end in order."""
     ended = tmp_path / "ended"
     says = """
-from streams.supervisor.supervise import say
+from streams.supervisor.supervise import send
 import signal, sys
-for word in sys.argv[1:]: say(word)
+for word in sys.argv[1:]: send(word)
 signal.pause()
 """
     commands = {"one": python(says, "a", "other", "b"), "two": python(says, "b", "c")}
@@ -275,9 +275,9 @@ def test_stage_alone_does_not_watch_its_input() -> None:
 
 SAYS_TOTALS = """
 import pathlib, signal, sys
-from streams.supervisor.supervise import say_totals
+from streams.supervisor.supervise import send_totals
 def end(*_):
-    say_totals({"records": 3, "signals": 1})
+    send_totals({"records": 3, "signals": 1})
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
 pathlib.Path(sys.argv[1]).write_text("ready")
@@ -285,9 +285,9 @@ signal.pause()
 """
 SAYS_MORE = """
 import pathlib, sys
-from streams.supervisor.supervise import say_totals
+from streams.supervisor.supervise import send_totals
 pathlib.Path(sys.argv[1]).read_text()
-say_totals({"records": 2})
+send_totals({"records": 2})
 """
 
 

@@ -119,7 +119,7 @@ def test_counts_are_those_of_the_records(tmp_path: Path) -> None:
 
 
 def test_a_control_has_its_rules_alone(tmp_path: Path) -> None:
-    """Asked for one control, however it is written, the report is about the rules that name it."""
+    """A report on one control, however it is spelled, is about the rules that name it."""
     report = made(Quarter(tmp_path / "e", DAYS), "HIPAA 164.312(b)")
 
     assert [PII] == [rule.id for rule in report.rules]

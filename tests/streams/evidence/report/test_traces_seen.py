@@ -11,7 +11,7 @@ from streams.evidence.ledger.storage import Directory, seal_path
 from streams.evidence.report import history
 from streams.evidence.report.gather import gather
 from streams.evidence.report.gathered import Gathered
-from streams.evidence.report.model import Asked, Evidence, Report
+from streams.evidence.report.model import Evidence, Report, ReportRequest
 from streams.evidence.report.report import report
 from tests.support.evidence import MINUTE_MS, ORIGIN, START_MS, coverage, follow, record, sketch, store_seal
 from topics.records import verdicts
@@ -66,7 +66,7 @@ def reported(store: Directory) -> Report:
         unreadable=found.unreadable,
         verified=None,
     )
-    asked = Asked(START_MS, START_MS + MINUTES * MINUTE_MS, None, 0, "")
+    asked = ReportRequest(START_MS, START_MS + MINUTES * MINUTE_MS, None, 0, "")
     return report(asked, found, history.read(store), evidence)
 
 

@@ -11,22 +11,22 @@ from collections.abc import Iterator
 
 from dsl import RuleSet
 from streams.archive import query
-from streams.archive.query import Asked
+from streams.archive.query import ArchiveRequest
 from streams.config.settings import Settings
 from streams.projection.budget import Budget
-from streams.replay.outcome import Signal, Verdicts, Wanted
+from streams.replay.outcome import OutputOptions, Signal, Verdicts
 from streams.replay.plan import Plan
-from streams.replay.reading import Read
+from streams.replay.source_reader import Read
 from streams.replay.tally import Tally
 from streams.replay.worker import projector
 from streams.windows.chain import Bounds
 
 
-class Queried:
+class SqlReplay:
     """A replay; once `run` has ended, `read`, `chains` and `tallies` have the counts."""
 
     def __init__(
-        self, url: str, settings: Settings, rules: RuleSet, plan: Plan, wanted: Wanted, *, now_ms: int
+        self, url: str, settings: Settings, rules: RuleSet, plan: Plan, wanted: OutputOptions, *, now_ms: int
     ) -> None:
         """Query the archive.
 
@@ -34,7 +34,7 @@ class Queried:
             RefusedError: only the engine can answer.
             StateError: the archive cannot be read.
         """
-        asked = Asked(
+        request = ArchiveRequest(
             projector(settings, rules, wanted),
             Bounds.of(settings),
             plan.read_from_ms,
@@ -48,7 +48,7 @@ class Queried:
             edge_ms=plan.edge_ms,
             budget=Budget(settings.record_budget),
         )
-        figures = query.count(url, asked, plan.period.from_ms, plan.period.to_ms)
+        figures = query.count(url, request, plan.period.from_ms, plan.period.to_ms)
         self.plan = plan
         self.read = Read(spans=figures.spans, unreadable=figures.unreadable, minutes=set(figures.minutes))
         self.chains = figures.traces

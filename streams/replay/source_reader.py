@@ -79,7 +79,7 @@ class HourRead(NamedTuple):
         return HourRead(max(self.to_offset, other.to_offset), self.unreadable + other.unreadable)
 
 
-class Reading:
+class SourceReader:
     """Processes the records of `inputs`; `open` are those that have not ended.
 
     `hours` have, by source and hour of record time, what was read since they were last taken.

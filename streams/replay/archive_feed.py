@@ -13,7 +13,7 @@ from typing import cast
 from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, Message, TopicPartition
 
 from streams.archive import read
-from streams.archive.names import ArchiveFile, Contents
+from streams.archive.names import ArchiveFile, ArchiveListing
 from streams.archive.rows import RawRecord
 from streams.archive.store import Store
 from streams.config.settings import Settings
@@ -146,7 +146,7 @@ def _inputs(files: Iterable[ArchiveFile]) -> Iterator[Input]:
             yield Input(topic, number, count, *partitions.get(number, (0, 0)))
 
 
-def _lost_beginnings(store: Store, found: Contents, settings: Settings, read_from_ms: int) -> Iterator[LostTime]:
+def _lost_beginnings(store: Store, found: ArchiveListing, settings: Settings, read_from_ms: int) -> Iterator[LostTime]:
     """Yield the times lost where the archive of a partition begins in the middle."""
     firsts: dict[Source, ArchiveFile] = {}
     for file in found.files:
@@ -162,7 +162,7 @@ def _lost_beginnings(store: Store, found: Contents, settings: Settings, read_fro
                 yield LostTime(*source, 0, first_ms + settings.out_of_order_ms)
 
 
-def _is_cut(store: Store, found: Contents, settings: Settings, read_from_ms: int) -> bool:
+def _is_cut(store: Store, found: ArchiveListing, settings: Settings, read_from_ms: int) -> bool:
     """Return whether there were records before the first one read, in the archive or before it."""
     of_topics = [file for file in found.files if file.topic in settings.source_topics]
     firsts = {(file.topic, file.partition): file.first_offset for file in reversed(of_topics)}
@@ -171,7 +171,7 @@ def _is_cut(store: Store, found: Contents, settings: Settings, read_from_ms: int
     )
 
 
-def _nothing(store: Store, found: Contents, settings: Settings, period: Period) -> ConfigError:
+def _nothing(store: Store, found: ArchiveListing, settings: Settings, period: Period) -> ConfigError:
     topics = ", ".join(settings.source_topics)
     of_topics = [file for file in found.files if file.topic in settings.source_topics]
     if of_topics:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dsl import RuleSet
 from streams.config.settings import Settings
-from streams.replay.outcome import Counts, Signal, Verdicts, Wanted
+from streams.replay.outcome import Counts, OutputOptions, Signal, Verdicts
 from streams.replay.plan import Plan
 from streams.replay.selection import SelectedVerdicts, Selection
 from streams.rules.registry import RuleSets
@@ -29,7 +29,7 @@ CHANGED_CHAINS = 100_000
 MEMORY_BYTES = 1 << 30
 
 
-class Judging:
+class Evaluator:
     """The windows and verdicts of a share of the traces; `directory` is for what does not fit into memory.
 
     With a selection, for a backfill, there are no signals: `selected` has the outcomes.
@@ -41,7 +41,7 @@ class Judging:
         rules: RuleSet,
         plan: Plan,
         directory: Path,
-        wanted: Wanted,
+        wanted: OutputOptions,
         selection: Selection | None = None,
     ) -> None:
         self.selected = None if selection is None else SelectedVerdicts(settings, rules, plan, selection)
