@@ -5,8 +5,8 @@
     3  verdicts  every formula on the facts of each trace, in SQL
     4  closes    the traces that need more detail go through the engine itself, with all their facts
 
-In: an archive and an `ArchiveRequest`. Out: an `Answer`, which is that of the engine if it reads only the records of the
-range, each at its own timestamp. If the engine would not use the timestamps as they are, the request is refused.
+In: an archive and an `ArchiveRequest`. Out: an `Answer`, that of the engine if it reads only the records of the range,
+each at its own timestamp. If the engine would not use the timestamps as they are, the request is refused.
 Steps 1 to 3 are in `streams.archive.tables`, step 4 is here.
 """
 
@@ -29,7 +29,7 @@ from streams.archive import read, spans, sql
 from streams.archive.names import ArchiveFile, ArchiveListing
 from streams.archive.schema import FORMAT_KEY, OLDER, RUN_BACK_KEY
 from streams.archive.store import Store
-from streams.archive.tables import Counted, Said, Tables
+from streams.archive.tables import Counted, Tables, TraceVerdict
 from streams.decode.records import TraceSpans
 from streams.errors import BetraceError, StateError
 from streams.projection.budget import BARE_FACT_BYTES, DEFAULT_BUDGET, KEY_BYTES, Budget
@@ -88,11 +88,11 @@ class ArchiveRequest:
 class Answer:
     """The result of the rules.
 
-    `said` are verdicts on traces with one whole window; `closes` are the closed windows of all other traces, as the
+    `verdicts` are verdicts on traces with one whole window; `closes` are the closed windows of all other traces, as the
     engine gives them: judge each before requesting the next one. No trace is in both.
     """
 
-    said: tuple[Said, ...]
+    verdicts: tuple[TraceVerdict, ...]
     closes: Iterator[Close]
 
 
@@ -124,7 +124,7 @@ def judge_archive(url: str, request: ArchiveRequest) -> Answer:
     with _judged(url, request) as judged:
         if judged is None:
             return Answer((), iter(()))
-        return Answer(tuple(judged.tables.said()), _closes(judged, request))
+        return Answer(tuple(judged.tables.trace_verdicts()), _closes(judged, request))
 
 
 def count(url: str, request: ArchiveRequest, from_ms: int, to_ms: int) -> Figures:
@@ -298,11 +298,11 @@ def _facts(judged: _Judged, projector: Projector) -> Mapping[_Place, list[Fact]]
     shown = ", ".join(f'"{name}"' for name in (*_PLACE, *spans.COLUMNS))
     condition = sql.any_of(atom.hit for atom in judged.tables.atoms)
     rows = judged.database.sql(f"SELECT {shown} FROM archive SEMI JOIN chosen USING (trace_id) WHERE {condition}")
-    wanted = projector.interest.attributes
+    keys = projector.interest.attributes
     for batch in rows.to_arrow_reader(BATCH_ROWS):
         table = pa.Table.from_batches([batch])
         places = zip(*(table[name].to_pylist() for name in _PLACE), strict=True)
-        for place, span in zip(places, spans.spans(table, wanted), strict=True):
+        for place, span in zip(places, spans.spans(table, keys), strict=True):
             if found := projector.facts(TraceSpans(1, root_seen=False, spans=[span])):
                 facts[place] += found
     return facts

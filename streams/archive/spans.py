@@ -43,12 +43,12 @@ ORIGINS = 65_536
 _SCALARS = COLUMNS[: COLUMNS.index("attributes")]
 
 
-def spans(table: pa.Table, wanted: frozenset[str]) -> Iterator[Span]:
+def spans(table: pa.Table, requested: frozenset[str]) -> Iterator[Span]:
     """Yield the spans in the rows of `table`."""
     table = table.combine_chunks()
-    attributes = _maps(_column(table, "attributes"), _column(table, "attribute_types"), wanted)
-    events = _events(_column(table, "events"), wanted)
-    origins = [_origin(text, wanted) for text in _column(table, "origin").to_pylist()]
+    attributes = _maps(_column(table, "attributes"), _column(table, "attribute_types"), requested)
+    events = _events(_column(table, "events"), requested)
+    origins = [_origin(text, requested) for text in _column(table, "origin").to_pylist()]
     scalars = zip(*(_column(table, name).to_pylist() for name in _SCALARS), strict=True)
     for row, of_span, of_events, (resource, scope) in zip(scalars, attributes, events, origins, strict=True):
         yield _span(row, of_span, of_events, resource, scope)
@@ -91,18 +91,18 @@ def _column(table: pa.Table, name: str) -> pa.Array:
 
 
 @lru_cache(maxsize=ORIGINS)
-def _origin(text: str, wanted: frozenset[str]) -> tuple[Attributes, Attributes]:
+def _origin(text: str, requested: frozenset[str]) -> tuple[Attributes, Attributes]:
     resource, scope = origin_of(text)
-    return _only(resource, wanted), _only(scope, wanted)
+    return _only(resource, requested), _only(scope, requested)
 
 
-def _only(attributes: Attributes, wanted: frozenset[str]) -> Attributes:
-    return {key: value for key, value in attributes.items() if key in wanted}
+def _only(attributes: Attributes, requested: frozenset[str]) -> Attributes:
+    return {key: value for key, value in attributes.items() if key in requested}
 
 
-def _maps(maps: pa.MapArray, types: pa.Array, wanted: frozenset[str]) -> list[Attributes]:
+def _maps(maps: pa.MapArray, types: pa.Array, requested: frozenset[str]) -> list[Attributes]:
     """Return the requested attributes of each row: others never become Python objects."""
-    places = pc.indices_nonzero(pc.is_in(maps.keys, pa.array(sorted(wanted), pa.string())))
+    places = pc.indices_nonzero(pc.is_in(maps.keys, pa.array(sorted(requested), pa.string())))
     keys, texts = maps.keys.take(places).to_pylist(), maps.items.take(places).to_pylist()
     found: list[Attributes] = [NO_ATTRIBUTES] * len(maps)
     offsets, letters = maps.offsets.to_pylist(), types.to_pylist()
@@ -115,9 +115,9 @@ def _maps(maps: pa.MapArray, types: pa.Array, wanted: frozenset[str]) -> list[At
     return found
 
 
-def _events(column: pa.ListArray, wanted: frozenset[str]) -> Iterator[tuple[Event, ...]]:
+def _events(column: pa.ListArray, requested: frozenset[str]) -> Iterator[tuple[Event, ...]]:
     names, maps, types = (column.values.field(name) for name in ("name", "attributes", "attribute_types"))
-    attributes = _maps(maps, types, wanted)
+    attributes = _maps(maps, types, requested)
     events = [Event(name, of_event) for name, of_event in zip(names.to_pylist(), attributes, strict=True)]
     offsets = column.offsets.to_pylist()
     return (tuple(events[start:end]) for start, end in pairwise(offsets))

@@ -97,7 +97,7 @@ class Store:
         opened: IO[bytes] = self.fs.open(self.path(file), "rb")
         return opened
 
-    def begin(self, folder: str, name: str) -> Part:
+    def create(self, folder: str, name: str) -> Part:
         """Start a new file in a folder; it is not visible until it is finished."""
         self.fs.makedirs(f"{self.root}/{folder}", exist_ok=True)
         path = f"{self.root}/{folder}/{name}{PART}"

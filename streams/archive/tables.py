@@ -42,7 +42,7 @@ _HITS = pa.schema(
 )
 
 
-class Said(NamedTuple):
+class TraceVerdict(NamedTuple):
     """A rule's verdict on a trace with one window, from its first to its last arrival, in ms of record time."""
 
     rule_id: str
@@ -129,7 +129,7 @@ class Tables:
         self._database.execute("CREATE TABLE chosen AS SELECT trace_id FROM judged WHERE has_more")
         [(self.chosen_count,)] = self._database.execute("SELECT count(*) FROM chosen").fetchall()
 
-    def said(self) -> Iterator[Said]:
+    def trace_verdicts(self) -> Iterator[TraceVerdict]:
         """Yield the verdicts on all traces except the chosen ones."""
         rows = self._database.execute(
             """
@@ -139,7 +139,7 @@ class Tables:
             """
         )
         for trace_id, first, last, number, is_broken in rows.fetchall():
-            yield Said(self._enabled[number].id, trace_id, _verdict(is_broken), first * TICK_MS, last * TICK_MS)
+            yield TraceVerdict(self._enabled[number].id, trace_id, _verdict(is_broken), first * TICK_MS, last * TICK_MS)
 
     def counted(self, from_ms: int, to_ms: int) -> tuple[list[Counted], int]:
         """Return the counts of traces that began for a rule in `[from_ms, to_ms)`, and how many began then for any."""
@@ -249,11 +249,11 @@ def _verdict(is_broken: int) -> Verdict:
 
 def _seen(rows: pa.Table, atoms: list[sql.AtomSql]) -> pa.Table:
     """Return the hits among these rows."""
-    wanted = frozenset[str]().union(*(atom.atom.attributes for atom in atoms))
+    keys = frozenset[str]().union(*(atom.atom.attributes for atom in atoms))
     trace_ids, ticks = rows["trace_id"].to_pylist(), rows["tick"].to_pylist()
     found = [
         (trace_id, tick, atom.index, span.identity, span.start_ns)
-        for trace_id, tick, span in zip(trace_ids, ticks, spans.spans(rows, wanted), strict=True)
+        for trace_id, tick, span in zip(trace_ids, ticks, spans.spans(rows, keys), strict=True)
         for atom in atoms
         if atom.atom.holds(span)
     ]

@@ -155,7 +155,7 @@ class PartitionWriter:
 
     def _begin(self, hour_ms: int) -> HourFile:
         folder = names.folder(self.topic, hour_ms)
-        part = self.store.begin(folder, f"partition-{self.partition}-offsets-{self.first_offset}")
+        part = self.store.create(folder, f"partition-{self.partition}-offsets-{self.first_offset}")
         return HourFile(part, self.decoder)
 
 

@@ -33,7 +33,7 @@ _ALL_HOURS = 1 << 62
 
 
 @dataclass(slots=True)
-class HourFound:
+class HourOutcomes:
     """The outcomes of an hour of a facts partition; `unfinished` are traces that had not ended with the input."""
 
     outcomes: list[CountedOutcome] = field(default_factory=list)
@@ -101,7 +101,7 @@ class PartitionHours:
         """Return the starts of the hours that are not published yet."""
         return self._backfill.hours(self._number, self._from_ms)
 
-    def records(self, hour_ms: int, found: HourFound, read: ReadHours, now_ms: int) -> HourRecords:
+    def records(self, hour_ms: int, found: HourOutcomes, read: ReadHours, now_ms: int) -> HourRecords:
         """Return the records of the next hour; `now_ms` is the wall clock."""
         made = HourRecords()
         clock_ms = hour_ms + HOUR_MS + self._reach_ms

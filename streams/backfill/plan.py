@@ -15,12 +15,12 @@ from itertools import pairwise
 import msgspec
 
 from dsl import RuleSet
-from streams.backfill.verdict_log import LiveBegin, PartitionDone, Times
+from streams.backfill.verdict_log import LiveStart, PartitionDone, Times
 from streams.replay.selection import RulePart, Selection
 from streams.replay.source_reader import HOUR_MS
 from topics.records.verdicts import BACKFILL_ORIGIN
 
-Live = Mapping[tuple[int, str], LiveBegin]
+Live = Mapping[tuple[int, str], LiveStart]
 """From when on live judges, by facts partition and rule fingerprint."""
 
 _ID_BYTES = 8
@@ -119,7 +119,7 @@ def decide(known: Known, rules: RuleSet, meant: frozenset[str], begin_ms: int, p
 def origin_of(live: Live, begin_ms: int) -> str:
     """Return the origin of a backfill from `begin_ms` on of rules that live judges from these times on.
 
-    >>> origin_of({(0, "f0"): LiveBegin(100, 100), (1, "f0"): LiveBegin(100, 200)}, 0)
+    >>> origin_of({(0, "f0"): LiveStart(100, 100), (1, "f0"): LiveStart(100, 200)}, 0)
     'backfill/693e4f86b70e6c4c'
     """
     told = sorted([rule, number, begin.from_ms] for (number, rule), begin in live.items())
@@ -129,16 +129,16 @@ def origin_of(live: Live, begin_ms: int) -> str:
 
 def _backfill(known: Known, rules: RuleSet, live: Live, begin_ms: int, prefix: str, origin: str) -> Backfill:
     parts = {}
-    for (number, rule), live_begin in live.items():
+    for (number, rule), live_start in live.items():
         others = [
             time
             for other, done in known.backfills.items()
             if other != origin and number in done
             for time in done[number].times.get(rule, ())
         ]
-        times = tuple(left((begin_ms, live_begin.stated_ms), others))
-        if times and begin_ms < live_begin.from_ms:
-            parts[number, rule] = RulePart(live_begin.from_ms, times)
+        times = tuple(left((begin_ms, live_start.stated_ms), others))
+        if times and begin_ms < live_start.from_ms:
+            parts[number, rule] = RulePart(live_start.from_ms, times)
     selection = Selection(known.partition_count, parts, prefix + origin)
     return Backfill(origin, begin_ms, rules, selection, known.backfills.get(origin, {}))
 

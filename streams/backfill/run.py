@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
-from streams.backfill.hours import HourFound, PartitionHours, ReadHours
+from streams.backfill.hours import HourOutcomes, PartitionHours, ReadHours
 from streams.backfill.plan import Backfill
 from streams.config.settings import Settings
 from streams.replay.plan import Plan, reach_ms
@@ -102,9 +102,9 @@ class BackfillRun:
         self._partitions = {number: PartitionHours(number, settings, backfill, plan, by) for number in numbers}
         self._left = sorted((hour, number) for number, each in self._partitions.items() for hour in each.left())
         self._last_hours = backfill.selection.last_hours()
-        self._found: defaultdict[tuple[int, int], HourFound] = defaultdict(HourFound)
+        self._found: defaultdict[tuple[int, int], HourOutcomes] = defaultdict(HourOutcomes)
         self._read = ReadHours()
-        self._wanted = {(number, hour) for hour, number in self._left}
+        self._due_hours = {(number, hour) for hour, number in self._left}
 
     @property
     def job(self) -> Job:
@@ -119,7 +119,7 @@ class BackfillRun:
             FailedError, StateError: a process of the replay failed.
             FencedError: another backfill began.
         """
-        team.begin(self.job)
+        team.start(self.job)
         clocks_ms = dict.fromkeys(range(team.count), 0)
         while clocks_ms:
             report = team.next_report()
@@ -145,10 +145,10 @@ class BackfillRun:
         if selected is None:
             return
         for outcome in selected.outcomes:
-            if (outcome.partition, outcome.hour_ms) in self._wanted:
+            if (outcome.partition, outcome.hour_ms) in self._due_hours:
                 self._found[outcome.partition, outcome.hour_ms].outcomes.append(outcome)
         for each in selected.half_seen:
-            if (each.partition, each.hour_ms) in self._wanted:
+            if (each.partition, each.hour_ms) in self._due_hours:
                 self._found[each.partition, each.hour_ms].add_half_seen(each)
         for (source, hour_ms), read in selected.hours.items():
             self._read.take(source, hour_ms, read)
@@ -157,7 +157,7 @@ class BackfillRun:
         """Publish the hours whose chains cannot get another verdict at this time of the replay's clock."""
         while self._left and self._due_ms(*self._left[0]) <= clock_ms:
             hour_ms, number = self._left.pop(0)
-            found = self._found.pop((number, hour_ms), HourFound())
+            found = self._found.pop((number, hour_ms), HourOutcomes())
             records = self._partitions[number].records(hour_ms, found, self._read, self._now_ms())
             publisher = self._publishers.of(number)
             for key, value, headers in records.signals:

@@ -33,7 +33,7 @@ class _Counts(msgspec.Struct, tag_field="kind", tag="counts", gc=False):
     origin: str = LIVE_ORIGIN
 
 
-class LiveBegin(NamedTuple):
+class LiveStart(NamedTuple):
     """Live judges chains whose traces were first read at `from_ms` or later; coverage says so from `stated_ms` on.
 
     After a time without records these differ: the settled period was reported before the rule was known.
@@ -42,15 +42,15 @@ class LiveBegin(NamedTuple):
     from_ms: int
     stated_ms: int
 
-    def earliest(self, other: LiveBegin | None) -> LiveBegin:
+    def earliest(self, other: LiveStart | None) -> LiveStart:
         """Return the earlier times of both.
 
-        >>> LiveBegin(5, 9).earliest(LiveBegin(6, 7))
-        LiveBegin(from_ms=5, stated_ms=7)
+        >>> LiveStart(5, 9).earliest(LiveStart(6, 7))
+        LiveStart(from_ms=5, stated_ms=7)
         """
         if other is None:
             return self
-        return LiveBegin(min(self.from_ms, other.from_ms), min(self.stated_ms, other.stated_ms))
+        return LiveStart(min(self.from_ms, other.from_ms), min(self.stated_ms, other.stated_ms))
 
 
 @dataclass(slots=True)
@@ -87,7 +87,7 @@ class VerdictLog:
     """
 
     def __init__(self, settings: Settings, client: AdminClient, from_ms: int) -> None:
-        self.live: dict[tuple[int, str], LiveBegin] = {}
+        self.live: dict[tuple[int, str], LiveStart] = {}
         self.clocks_ms: dict[int, int] = {}
         self.backfills: defaultdict[str, dict[int, PartitionDone]] = defaultdict(dict)
         self._settings = settings
@@ -131,7 +131,7 @@ class VerdictLog:
                 self.clocks_ms[record.partition] = record.clock_ms
         elif record.origin == LIVE_ORIGIN:
             self.clocks_ms[record.partition] = record.to_ms
-            for at, begin in live_begins(record):
+            for at, begin in live_starts(record):
                 self.live[at] = begin.earliest(self.live.get(at))
         elif verdicts.is_backfill(record.origin):
             self._take_backfill(record)
@@ -145,11 +145,11 @@ class VerdictLog:
         done.add(record)
 
 
-def live_begins(record: Coverage) -> Iterator[tuple[tuple[int, str], LiveBegin]]:
+def live_starts(record: Coverage) -> Iterator[tuple[tuple[int, str], LiveStart]]:
     """Yield from when on live judges each rule that a coverage record lists, by facts partition and fingerprint."""
     settled_ms = record.settled_to_ms if record.settled_from_ms is None else record.settled_from_ms
     for rule in record.rules or ():
-        yield (record.partition, rule.fingerprint), LiveBegin(rule.from_ms, max(rule.from_ms, settled_ms))
+        yield (record.partition, rule.fingerprint), LiveStart(rule.from_ms, max(rule.from_ms, settled_ms))
 
 
 _decoder: msgspec.json.Decoder[_Counts | Coverage] = msgspec.json.Decoder(_Counts | Coverage)

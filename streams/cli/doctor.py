@@ -27,7 +27,7 @@ def command(*, bootstrap: str, security: Security, prefix: str, repair: bool) ->
     this version: use it only if no other version has run here. Exits with 3 if something that stops a worker was not
     repaired.
     """
-    found = doctor.look(Settings(bootstrap=bootstrap, security=security, prefix=prefix, state_dir=Path()))
+    found = doctor.find_damage(Settings(bootstrap=bootstrap, security=security, prefix=prefix, state_dir=Path()))
     left = 0
     for each in found:
         click.echo(f"{each.where}: {each.reason}: {each.follows}")

@@ -146,7 +146,7 @@ def command(
         _say_lost(what, settings, HELP_KAFKA if archive is None else HELP_ARCHIVE)
         views = list(_views(request, meant, view, who, table=table, publish=publish))
         job = Job(
-            settings, dict(compiled.texts), meant, what, archive, OutputOptions.all_of(each.wanted for each in views)
+            settings, dict(compiled.texts), meant, what, archive, OutputOptions.all_of(each.output for each in views)
         )
         result = None if archive is None else _sql_replay(job, archive, now_ms)
         if result is None:
@@ -212,7 +212,7 @@ def _sql_replay(job: Job, archive: str, now_ms: int) -> Result | None:
     from streams.replay.sql_replay import SqlReplay  # noqa: PLC0415, as above
 
     try:
-        return SqlReplay(archive, job.settings, job.rules(), job.plan, job.wanted, now_ms=now_ms)
+        return SqlReplay(archive, job.settings, job.rules(), job.plan, job.output, now_ms=now_ms)
     except RefusedError as error:
         click.echo(f"reading the archive record by record, which takes longer: {error}", err=True)
         return None

@@ -26,7 +26,7 @@ BAR_CELLS = 24
 class View(Protocol):
     """Receives signals and prints them."""
 
-    wanted: OutputOptions
+    output: OutputOptions
 
     def take(self, signals: Sequence[Signal]) -> None:
         """Receive the next signals."""
@@ -38,7 +38,7 @@ class View(Protocol):
 class Lines:
     """Prints every signal as it would be published, one line each, with the mode of rules in shadow."""
 
-    wanted = OutputOptions()
+    output = OutputOptions()
 
     def take(self, signals: Sequence[Signal]) -> None:
         """Print the signals."""
@@ -70,7 +70,7 @@ def _in_shadow(value: bytes) -> bytes:
 class Rows:
     """Prints a row per signal."""
 
-    wanted = OutputOptions(record=False, message=True)
+    output = OutputOptions(record=False, message=True)
     _head = ("WHEN", "JUDGED AT", "SEVERITY", "RULE", "VERDICT", "TRACE", "WHAT HAPPENED")
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class Rows:
 class Summary:
     """Prints the counts of each rule."""
 
-    wanted = OutputOptions(record=False, signals=False)
+    output = OutputOptions(record=False, signals=False)
     _head = ("RULE", "CHAINS", "APPLICABLE", "HELD", "BROKEN", "UNDETERMINED", "PASS RATE", "FIRST", "LAST")
 
     def __init__(self, rules: RuleSet, *, is_table: bool) -> None:
@@ -116,7 +116,7 @@ class Summary:
 class Compare:
     """Prints what was added, dropped and kept."""
 
-    wanted = OutputOptions(record=False)
+    output = OutputOptions(record=False)
     _head = ("WHEN", "JUDGED AT", "CHANGE", "RULE", "TRACE", "PUBLISHED", "REPLAYED")
 
     def __init__(
@@ -146,7 +146,7 @@ class Who:
     """Groups broken traces by an attribute."""
 
     def __init__(self, attribute: str, *, is_table: bool) -> None:
-        self.wanted = OutputOptions(record=False, message=True, who=attribute)
+        self.output = OutputOptions(record=False, message=True, who=attribute)
         self._attribute = attribute
         self._is_table = is_table
         self._signals: list[Signal] = []

@@ -109,7 +109,7 @@ def command(
     else:
         if not rules:
             raise ConfigError("no rules are given: give --rules FILE or --rules DIR")
-        given = Given(
+        given = ProcessOptions(
             rules=load(rules),
             insists=insists,
             revision=revision,
@@ -124,7 +124,7 @@ def command(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class ProcessOptions:
     """What a single process is given beside its settings."""
 
     rules: RuleSet
@@ -171,7 +171,7 @@ def _run_ingest(settings: Settings, state: Health) -> None:
             report_totals("ingest")
 
 
-def _run_all(settings: Settings, layout: Layout, given: Given) -> int:
+def _run_all(settings: Settings, layout: Layout, given: ProcessOptions) -> int:
     roles = [Role.INGEST, Role.SESSIONS]
     also: dict[str, list[str]] = {}
     if given.evidence is not None:

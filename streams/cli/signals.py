@@ -63,8 +63,8 @@ def tail(
     settings = Settings(bootstrap=bootstrap, security=security, prefix=prefix, state_dir=Path())
     since = follow.since(begin, _now_ms())
     messages = follow.follow(settings.reader(), settings.topic("signals"), since, until_end=once)
-    wanted = Filter(rule, severity, trace)
-    signals = ((message, signal) for message, signal in _signals(messages) if wanted.passes(signal))
+    signal_filter = Filter(rule, severity, trace)
+    signals = ((message, signal) for message, signal in _signals(messages) if signal_filter.passes(signal))
     if json:
         for message, _ in signals:
             click.echo(message.value() or b"")

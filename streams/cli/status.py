@@ -38,7 +38,7 @@ def command(*, bootstrap: str, security: Security, prefix: str, source_topics: t
     settings = Settings(
         bootstrap=bootstrap, security=security, prefix=prefix, source_topics=source_topics, state_dir=Path()
     )
-    found = status.look(settings)
+    found = status.read_status(settings)
     if json:
         click.echo(msgspec.json.encode(found))
         return

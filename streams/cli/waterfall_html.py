@@ -100,7 +100,7 @@ def _row(row: Row, extent: Extent) -> str:
 
 
 def _bar(row: Row, extent: Extent) -> str:
-    place = extent.place(row, _PARTS)
+    place = extent.bar(row, _PARTS)
     if place is None:
         return ""
     start, length = place

@@ -72,7 +72,7 @@ def _cells(row: Row, extent: Extent) -> Sequence[Text]:
 
 
 def _bar(row: Row, extent: Extent) -> str:
-    place = extent.place(row, BAR_COLUMNS)
+    place = extent.bar(row, BAR_COLUMNS)
     if place is None:
         return "?"
     start, length = place

@@ -41,7 +41,7 @@ class Finding:
     repair: Callable[[], None] | None = None
 
 
-def look(settings: Settings) -> list[Finding]:
+def find_damage(settings: Settings) -> list[Finding]:
     """Return all findings; change nothing.
 
     Raises:

@@ -87,7 +87,7 @@ class Status(msgspec.Struct, frozen=True):
         return min(stood, key=lambda row: (row.clock_ms is not None, row.clock_ms or 0), default=None)
 
 
-def look(settings: Settings) -> Status:
+def read_status(settings: Settings) -> Status:
     """Read the state from Kafka.
 
     Raises:

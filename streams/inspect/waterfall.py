@@ -37,10 +37,10 @@ class Extent:
     first_ns: int
     last_ns: int
 
-    def place(self, row: Row, width: int) -> tuple[int, int] | None:
+    def bar(self, row: Row, width: int) -> tuple[int, int] | None:
         """Return the start and the length of a row's bar in `width` columns, at least one long; None without a start.
 
-        >>> Extent(0, 100).place(Row(0, "a", None, 50, 25, False, False, ()), 20)
+        >>> Extent(0, 100).bar(Row(0, "a", None, 50, 25, False, False, ()), 20)
         (10, 5)
         """
         if row.start_ns is None:

@@ -65,24 +65,26 @@ class ArchiveFeed:
 
     def take(self, paused: Collection[Source]) -> list[Message]:
         """Return messages as `streams.replay.feed.Feed.take` does."""
-        return cast("list[Message]", self._said(paused))
+        return cast("list[Message]", self._next_messages(paused))
 
-    def _said(self, paused: Collection[Source]) -> list[_Said]:
+    def _next_messages(self, paused: Collection[Source]) -> list[_ArchiveMessage]:
         if not self._begun:
             self._begun = True
-            return [_Said(source, end, None) for source, end in self._ends.items() if source not in self._open]
+            return [
+                _ArchiveMessage(source, end, None) for source, end in self._ends.items() if source not in self._open
+            ]
         ready = [source for source in self._open if source not in paused]
         if not ready:
             return []
         source = min(ready, key=self._times_ms.__getitem__)
         records = list(islice(self._open[source], CHUNK))
         if not records:
-            return [_Said(source, self._ends[source], None)]
+            return [_ArchiveMessage(source, self._ends[source], None)]
         self._times_ms[source] = records[-1].timestamp_ms
-        return [_Said(source, each.offset, each) for each in records]
+        return [_ArchiveMessage(source, each.offset, each) for each in records]
 
-    def go_on(self, at: TopicPartition) -> None:
-        """Continue as `streams.replay.feed.Feed.go_on` does."""
+    def resume(self, at: TopicPartition) -> None:
+        """Continue as `streams.replay.feed.Feed.resume` does."""
         source = at.topic, at.partition
         if source in self._open:
             self._open[source] = dropwhile(lambda record: record.offset < at.offset, self._open[source])
@@ -96,7 +98,7 @@ class ArchiveFeed:
         self._open.clear()
 
 
-class _Said:
+class _ArchiveMessage:
     """A record of an archive with the interface of a client's message; without a record, the end of a partition."""
 
     __slots__ = ("_offset", "_record", "_source")

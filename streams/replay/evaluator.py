@@ -41,11 +41,11 @@ class Evaluator:
         rules: RuleSet,
         plan: Plan,
         directory: Path,
-        wanted: OutputOptions,
+        output: OutputOptions,
         selection: Selection | None = None,
     ) -> None:
         self.selected = None if selection is None else SelectedVerdicts(settings, rules, plan, selection)
-        self._verdicts = self.selected or Verdicts(settings, rules, plan, wanted)
+        self._verdicts = self.selected or Verdicts(settings, rules, plan, output)
         self._store = Store(directory / "windows", Identity(FORMAT, "", "", ""))
         self.partition = _partition(settings, rules, plan, self._store, selection)
 

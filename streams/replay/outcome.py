@@ -94,7 +94,7 @@ class Counts:
 class Verdicts:
     """Judges closed windows; `chains`, `tallies` and `half_seen` are the counts so far."""
 
-    def __init__(self, settings: Settings, rules: RuleSet, plan: Plan, wanted: OutputOptions) -> None:
+    def __init__(self, settings: Settings, rules: RuleSet, plan: Plan, output: OutputOptions) -> None:
         self.chains = 0
         self.half_seen: set[bytes] = set()
         self.tallies = {rule.id: Tally() for rule in rules.rules if rule.enabled}
@@ -102,9 +102,9 @@ class Verdicts:
         self._rules = _all_live(rules)
         self._shadow = frozenset(rule.id for rule in rules.rules if rule.mode is Mode.SHADOW)
         self._period = plan.period
-        self._wanted = wanted
+        self._output = output
         reach_ms = settings.gap_ms + settings.lateness_ms
-        self._reach_ms = reach_ms if wanted.signals else None
+        self._reach_ms = reach_ms if output.signals else None
         self._half_seen_until_ms = None if plan.edge_ms is None else plan.edge_ms + reach_ms
         self._judged_by = frozenset(rule.fingerprint for rule in rules.rules if rule.enabled)
 
@@ -134,7 +134,7 @@ class Verdicts:
         return Counts(self.chains, self.tallies, frozenset(self.half_seen))
 
     def _signal(self, close: Close, outcome: Outcome, finding: Finding) -> Signal:
-        wanted = self._wanted
+        output = self._output
         return Signal(
             close.reason is CloseReason.END_OF_INPUT,
             close.closed_ms,
@@ -145,9 +145,9 @@ class Verdicts:
             finding.verdict,
             outcome.rule.severity.value,
             outcome.first_ms,
-            sentence(finding) if wanted.message else None,
-            None if wanted.who is None else _who(finding, wanted.who),
-            self._record(finding) if wanted.record else None,
+            sentence(finding) if output.message else None,
+            None if output.who is None else _who(finding, output.who),
+            self._record(finding) if output.record else None,
             finding.happened_ms,
             outcome.rule.id in self._shadow,
         )

@@ -82,7 +82,7 @@ class Plan:
         edges_ms = [each.to_ms for each in self.gone if each.to_ms is not None]
         return max([*edges_ms, *([self.read_from_ms] if self.is_cut else [])], default=None)
 
-    def shares(self, count: int) -> list[tuple[Input, ...]]:
+    def divide(self, count: int) -> list[tuple[Input, ...]]:
         """Return the inputs divided among this many readers, the largest first, so that each reads about as much."""
         dealt: list[list[Input]] = [[] for _ in range(count)]
         for each in sorted(self.inputs, key=lambda each: each.begin - each.end):

@@ -26,7 +26,7 @@ WAIT_S = 30.0
 class Publishing:
     """Publishes signals; creates the topic if it is missing. `end` waits until all arrived, `sent` counts them."""
 
-    wanted = OutputOptions()
+    output = OutputOptions()
 
     def __init__(self, client: AdminClient, settings: Settings, layout: Layout) -> None:
         self.topic = settings.topic(REPLAYED_SIGNALS.name)

@@ -87,7 +87,7 @@ class Replay:
             FailedError: a process reported why it failed.
             StateError: a process died.
         """
-        self._team.begin(self._job)
+        self._team.start(self._job)
         while self._clocks_ms:
             report = self._team.next_report()
             if isinstance(report, Failed):
@@ -144,9 +144,9 @@ class Team:
         for process in self._processes:
             process.join()
 
-    def begin(self, job: Job) -> None:
+    def start(self, job: Job) -> None:
         """Give each process its share of the job."""
-        for jobs, share in zip(self._jobs, job.plan.shares(self.count), strict=True):
+        for jobs, share in zip(self._jobs, job.plan.divide(self.count), strict=True):
             jobs.put((job, share))
 
     def next_report(self) -> Report:

@@ -26,7 +26,7 @@ class SqlReplay:
     """A replay; once `run` has ended, `read`, `chains` and `tallies` have the counts."""
 
     def __init__(
-        self, url: str, settings: Settings, rules: RuleSet, plan: Plan, wanted: OutputOptions, *, now_ms: int
+        self, url: str, settings: Settings, rules: RuleSet, plan: Plan, output: OutputOptions, *, now_ms: int
     ) -> None:
         """Query the archive.
 
@@ -35,14 +35,14 @@ class SqlReplay:
             StateError: the archive cannot be read.
         """
         request = ArchiveRequest(
-            projector(settings, rules, wanted),
+            projector(settings, rules, output),
             Bounds.of(settings),
             plan.read_from_ms,
             plan.until_ms,
             settings.source_topics,
             settings.out_of_order_ms,
             plan.clock_ms,
-            in_full=wanted.signals,
+            in_full=output.signals,
             lost=plan.lost,
             now_ms=now_ms,
             edge_ms=plan.edge_ms,
@@ -55,7 +55,7 @@ class SqlReplay:
         self.tallies: dict[str, Tally] = {}
         self._closes = figures.closes
         self.half_seen: frozenset[bytes] = frozenset()
-        self._verdicts = Verdicts(settings, rules, plan, wanted)
+        self._verdicts = Verdicts(settings, rules, plan, output)
         for each in figures.counted:
             tally = self.tallies.setdefault(each.rule_id, Tally())
             tally.add(Tally(Counter({each.verdict.value: each.traces}), 0, each.first_ms, each.last_ms))

@@ -63,7 +63,7 @@ class Job:
     only: frozenset[str] | None
     plan: Plan
     archive: str | None = None
-    wanted: OutputOptions = RECORDS
+    output: OutputOptions = RECORDS
     selection: Selection | None = None
 
     def rules(self) -> RuleSet:
@@ -133,11 +133,11 @@ def chosen(rules: RuleSet, ids: frozenset[str]) -> RuleSet:
     return RuleSet.of(found, [atom for atom in rules.atoms.values() if atom.fingerprint in atoms], rules.texts)
 
 
-def projector(settings: Settings, rules: RuleSet, wanted: OutputOptions) -> Projector:
+def projector(settings: Settings, rules: RuleSet, output: OutputOptions) -> Projector:
     """Return ingest's projector, with the attribute by which traces are grouped, showing only what is needed."""
-    identity, who = settings.identity, wanted.who
+    identity, who = settings.identity, output.who
     shown = identity if who is None or who in identity else (*identity, who)
-    return Projector(rules, shown, settings.redaction, wanted.shows)
+    return Projector(rules, shown, settings.redaction, output.shows)
 
 
 def work(number: int, jobs: Jobs, inboxes: list[Inbox], outbox: Outbox) -> None:
@@ -176,8 +176,8 @@ class Worker:
         self._outbox = outbox
         self._plan = job.plan
         self._fingerprint = rules.fingerprint
-        self._reader = SourceReader(job.settings, projector(job.settings, rules, job.wanted), job.plan, share)
-        self._evaluator = Evaluator(job.settings, rules, job.plan, directory, job.wanted, job.selection)
+        self._reader = SourceReader(job.settings, projector(job.settings, rules, job.output), job.plan, share)
+        self._evaluator = Evaluator(job.settings, rules, job.plan, directory, job.output, job.selection)
         self._feed = _feed(job, share)
         self._paused: frozenset[Source] = frozenset()
         self._finished_count = 0
@@ -193,7 +193,7 @@ class Worker:
             for source in self._reader.take(taken, local_ms=_now_ms()):
                 self._feed.finish(source)
             for at in self._reader.pass_over(local_ms=_now_ms()):
-                self._feed.go_on(at)
+                self._feed.resume(at)
             self._refuse_losses()
             if self._is_due():
                 self._flush()

@@ -124,7 +124,7 @@ def _renamed(original: corpus.Original, renamed: dict[bytes, bytes]) -> bytes:
 def query(store: Store, rules: RuleSet, *, in_full: bool) -> Counter[tuple[str, str]]:
     """How often each rule has each verdict, by the query."""
     answer = judge_archive(store.root, ArchiveRequest(Projector(rules), BOUNDS, in_full=in_full))
-    return Counter((said.rule_id, said.verdict.value) for said in answer.said) + _judged(answer.closes, rules)
+    return Counter((said.rule_id, said.verdict.value) for said in answer.verdicts) + _judged(answer.closes, rules)
 
 
 def engine(store: Store, rules: RuleSet) -> Counter[tuple[str, str]]:

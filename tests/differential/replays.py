@@ -68,8 +68,8 @@ def replayed(url: str, rules: RuleSet, plan: Plan, used: Settings = SETTINGS) ->
             return _found(sorted(signals), said.counts.chains, said.counts.tallies, said.read)
 
 
-def queried(url: str, rules: RuleSet, plan: Plan, wanted: OutputOptions, used: Settings = SETTINGS) -> Found:
+def queried(url: str, rules: RuleSet, plan: Plan, output: OutputOptions, used: Settings = SETTINGS) -> Found:
     """The same by the query."""
-    result = SqlReplay(url, used, rules, plan, wanted, now_ms=NOW_MS)
+    result = SqlReplay(url, used, rules, plan, output, now_ms=NOW_MS)
     signals = [signal for some in result.run() for signal in some]
     return _found(signals, result.chains, result.tallies, result.read)

@@ -52,7 +52,7 @@ def assert_same(url: str, request: ArchiveRequest) -> dict[bytes, Told]:
     expected = told(archive_windows.closes(url, request), rules)
     for in_full in (True, False):
         answer = judge_archive(url, replace(request, in_full=in_full))
-        said = [(at.trace_id, (at.rule_id, at.verdict, at.first_ms, at.last_ms)) for at in answer.said]
+        said = [(at.trace_id, (at.rule_id, at.verdict, at.first_ms, at.last_ms)) for at in answer.verdicts]
         actual = told(answer.closes, rules)
 
         brief = expected.keys() - actual.keys()

@@ -43,11 +43,11 @@ def answer(database: duckdb.DuckDBPyConnection, sql: str, time_s: float | None =
         ConfigError: it is not a single SELECT, or takes longer.
         duckdb.Error: it fails.
     """
-    work = _Work(database, _select(database, sql), time_s)
+    statement = _Statement(database, _select(database, sql), time_s)
     try:
-        yield Answer(work.take(), iter(work.take, None))
+        yield Answer(statement.take(), iter(statement.take, None))
     finally:
-        work.end()
+        statement.end()
 
 
 def _select(database: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
@@ -57,14 +57,14 @@ def _select(database: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
     return statements[0]
 
 
-class _Work:
+class _Statement:
     """A statement that a thread executes; `take` returns the schema, then batches, then None."""
 
     def __init__(self, database: duckdb.DuckDBPyConnection, statement: duckdb.Statement, time_s: float | None) -> None:
         self._database = database
         self._statement = statement
         self._time_s = time_s
-        self._left_s = time_s
+        self._time_left_s = time_s
         self._items: queue.Queue[_Item] = queue.Queue(_AHEAD)
         self._is_ended = threading.Event()
         self._thread = threading.Thread(target=self._execute, name="query", daemon=True)
@@ -77,14 +77,14 @@ class _Work:
             ConfigError: the time is up.
             duckdb.Error: the statement fails.
         """
-        while self._left_s is None or self._left_s > 0:
+        while self._time_left_s is None or self._time_left_s > 0:
             before_s = time.monotonic()
             try:
                 item = self._items.get(timeout=LOOK_EVERY_S)
             except queue.Empty:
                 item = self
-            if self._left_s is not None:
-                self._left_s -= time.monotonic() - before_s
+            if self._time_left_s is not None:
+                self._time_left_s -= time.monotonic() - before_s
             if isinstance(item, BaseException):
                 raise item
             if item is not self:

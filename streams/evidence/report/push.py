@@ -98,7 +98,7 @@ class Drata:
     def push(self, records: Sequence[Mapping[str, Value]]) -> None:
         """Send the records as `Platform.push` does; each record of a batch may be rejected separately."""
         for method, url, body in self.bodies(records):
-            answer = request.ask(method, url, body, token=self.token, backoff_s=self.backoff_s)
+            answer = request.send(method, url, body, token=self.token, backoff_s=self.backoff_s)
             for one in answer if isinstance(answer, list) else [answer]:
                 if isinstance(one, dict) and isinstance(code := one.get("statusCode"), int) and code >= 400:  # noqa: PLR2004
                     raise ConfigError(f"drata rejected a record: {_text(one.get('error'))}")
@@ -142,12 +142,12 @@ class Vanta:
             "scope": _SCOPE,
             "grant_type": "client_credentials",
         }
-        answer = request.ask("POST", f"{self.url}/oauth/token", asked, backoff_s=self.backoff_s)
+        answer = request.send("POST", f"{self.url}/oauth/token", asked, backoff_s=self.backoff_s)
         token = answer.get("access_token") if isinstance(answer, dict) else None
         if not isinstance(token, str):
             raise ConfigError("vanta returned no access token")
         for method, url, body in self.bodies(records):
-            request.ask(method, url, body, token=token, backoff_s=self.backoff_s)
+            request.send(method, url, body, token=token, backoff_s=self.backoff_s)
 
 
 def _int32(value: Value) -> Value:

@@ -49,7 +49,7 @@ def _is_this_machine(host: str | None) -> bool:
         return False
 
 
-def ask(method: str, url: str, body: object, *, backoff_s: float = BACKOFF_S, token: str | None = None) -> object:
+def send(method: str, url: str, body: object, *, backoff_s: float = BACKOFF_S, token: str | None = None) -> object:
     """Send one request; return the answer's JSON, None if it has none.
 
     Raises:
@@ -76,7 +76,7 @@ def _tried(method: str, url: str, body: bytes, headers: dict[str, str], backoff_
         for number in range(TRIES + 1):
             wait_s = min(backoff_s * 2**number, MOST_WAIT_S)
             try:
-                status, content, asked_s = _asked(pool, method, url, body, headers)
+                status, content, retry_after_s = _send_once(pool, method, url, body, headers)
             except (LocationParseError, UnicodeError) as error:
                 raise ConfigError(f"{url} is not a valid address: {error}") from error
             except HTTPError as error:
@@ -85,13 +85,13 @@ def _tried(method: str, url: str, body: bytes, headers: dict[str, str], backoff_
                 if status not in _AGAIN:
                     return status, content
                 reason = f"answers {status} after {TRIES} retries: try again later"
-                wait_s = min(asked_s, MOST_WAIT_S) if asked_s is not None else wait_s
+                wait_s = min(retry_after_s, MOST_WAIT_S) if retry_after_s is not None else wait_s
             if number < TRIES:
                 time.sleep(wait_s)
     raise NotDoneError(f"{url} {reason}")
 
 
-def _asked(
+def _send_once(
     pool: urllib3.PoolManager, method: str, url: str, body: bytes, headers: dict[str, str]
 ) -> tuple[int, bytes, float | None]:
     """Return the status, the content, and how long the server asks to wait."""

@@ -57,7 +57,7 @@ def write(url: str, *records: tuple[int, int, bytes], first_offset: int = 0, top
 
 def verdicts(answer: Answer, of: RuleSet) -> list[tuple[int, str]]:
     """Trace and verdict, of traces that were only said and of those that came in full."""
-    return sorted([*((at.trace_id[0], at.verdict.value) for at in answer.said), *_judged(answer, of)])
+    return sorted([*((at.trace_id[0], at.verdict.value) for at in answer.verdicts), *_judged(answer, of)])
 
 
 def _judged(answer: Answer, of: RuleSet) -> Iterator[tuple[int, str]]:
@@ -84,12 +84,12 @@ def test_said_and_in_full(url: str, archive_request: ArchiveRequest) -> None:
     full, brief = judge_archive(url, archive_request), judge_archive(url, replace(archive_request, in_full=False))
 
     assert [(b"\1" * 16, Verdict.HELD, START_MS, START_MS)] == [
-        (at.trace_id, at.verdict, at.first_ms, at.last_ms) for at in full.said
+        (at.trace_id, at.verdict, at.first_ms, at.last_ms) for at in full.verdicts
     ]
     [close] = full.closes
     assert (b"\2" * 16, CloseReason.END_OF_INPUT) == (close.trace_id, close.reason)
     assert [(1, "held"), (2, "broken")] == verdicts(brief, archive_request.projector.rules)
-    assert len(brief.said) == 2
+    assert len(brief.verdicts) == 2
 
 
 def test_nothing_archived(url: str, archive_request: ArchiveRequest) -> None:

@@ -33,7 +33,7 @@ class Reports:
     left: list[Report]
     count: int = 2
 
-    def begin(self, _: Job) -> None:
+    def start(self, _: Job) -> None:
         """As `Team.begin`."""
 
     def next_report(self) -> Report:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from streams.backfill import waiting
 from streams.backfill.run import ROLE
-from streams.backfill.verdict_log import LiveBegin, VerdictLog
+from streams.backfill.verdict_log import LiveStart, VerdictLog
 from streams.backfill.waiting import Patience
 from streams.config.settings import Settings
 from streams.errors import StateError
@@ -68,7 +68,7 @@ def test_earliest_time_counts(settings: Settings) -> None:
     log.read()
 
     stated_ms = evidence.START_MS + evidence.MINUTE_MS
-    assert {(0, F0): LiveBegin(5_000, stated_ms)} == first == log.live
+    assert {(0, F0): LiveStart(5_000, stated_ms)} == first == log.live
     clock_ms = evidence.START_MS + 3 * evidence.MINUTE_MS
     assert {0: clock_ms, 1: evidence.START_MS + 7 * evidence.MINUTE_MS} == log.clocks_ms
 

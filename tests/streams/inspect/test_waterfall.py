@@ -87,7 +87,7 @@ def test_any_trace_fits_its_width(spans: list[Span], width: int) -> None:
 
     assert sorted(row.name for row in actual) == sorted({each.name for each in spans})
     for row in actual:
-        place = extent(actual).place(row, width)
+        place = extent(actual).bar(row, width)
         assert (place is None) == (row.start_ns is None)
         assert place is None or (0 <= place[0] and 1 <= place[1] and sum(place) <= width)
 

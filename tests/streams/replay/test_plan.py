@@ -51,6 +51,6 @@ def test_inputs_are_dealt_by_size() -> None:
     inputs = tuple(Input("spans", at, 4, 0, end) for at, end in enumerate((10, 90, 60, 30)))
     plan = Plan(Period(0, 1), inputs, 0, 1, 1, (), 190)
 
-    shares = plan.shares(2)
+    shares = plan.divide(2)
 
     assert [[1, 0], [2, 3]] == [[each.partition for each in share] for share in shares]
