@@ -40,7 +40,7 @@ log = structlog.get_logger()
 ANSWER_S = 30.0
 CONSUME_COUNT = 200
 CONSUME_S = 0.2
-LOOK_EVERY_S = 10.0
+LIST_INTERVAL_S = 10.0
 
 
 @dataclass(slots=True)
@@ -61,8 +61,8 @@ class Progress:
 class Copier:
     """Copies until `stop` is called, or up to `ends` if they are given; calls `report` for every file.
 
-    A partition without archive starts at its offset in `begins`, or at the first record in Kafka. A cut is written at
-    most `every_s` after its first record was read. Records not yet written take about `memory_bytes`.
+    A partition without archive starts at its offset in `start_offsets`, or at the first record in Kafka. A cut is
+    written at most `every_s` after its first record was read. Records not yet written take about `memory_bytes`.
     """
 
     settings: Settings
@@ -70,7 +70,7 @@ class Copier:
     report: Callable[[Written], None]
     every_s: float = 3600.0
     memory_bytes: int = 512 << 20
-    begins: Mapping[Source, int] = field(default_factory=dict)
+    start_offsets: Mapping[Source, int] = field(default_factory=dict)
     ends: Mapping[Source, int] | None = None
     _sources: dict[Source, Progress] = field(default_factory=dict)
     _is_stopping: bool = False
@@ -109,11 +109,11 @@ class Copier:
 
     def _copy(self, consumer: Consumer) -> None:
         kafka = AdminClient({**self.settings.client()})
-        looked_s = None
+        listed_s = None
         while not self._is_stopping and not self._is_done():
-            if looked_s is None or time.monotonic() - looked_s >= LOOK_EVERY_S:
+            if listed_s is None or time.monotonic() - listed_s >= LIST_INTERVAL_S:
                 self._find_partitions(kafka, consumer)
-                looked_s = time.monotonic()
+                listed_s = time.monotonic()
             for message in consumer.consume(CONSUME_COUNT, CONSUME_S):
                 self._take(consumer, message)
             self._pass_over(consumer)
@@ -139,47 +139,53 @@ class Copier:
         new = [source for source in sources if source not in self._sources]
         if not new:
             return
-        found = self.store.contents()
+        listing = self.store.listing()
         for topic, number in new:
-            self._sources[topic, number] = self._begin(consumer, found, topic_ids[topic], TopicPartition(topic, number))
+            self._sources[topic, number] = self._start_partition(
+                consumer, listing, topic_ids[topic], TopicPartition(topic, number)
+            )
         consumer.incremental_assign([self._sources[source].at for source in new])
 
-    def _begin(self, consumer: Consumer, found: ArchiveListing, topic_id: str, at: TopicPartition) -> Progress:
+    def _start_partition(
+        self, consumer: Consumer, listing: ArchiveListing, topic_id: str, position: TopicPartition
+    ) -> Progress:
         """Start reading where the archive of a partition ends, and delete what a killed archiver left behind."""
-        low, high = consumer.get_watermark_offsets(at, timeout=ANSWER_S, cached=False)
-        end, highest_ms = found.end_offset(at.topic, at.partition), None
+        low, high = consumer.get_watermark_offsets(position, timeout=ANSWER_S, cached=False)
+        end, highest_ms = listing.end_offset(position.topic, position.partition), None
         if end is not None:
-            highest_ms = self._check(found, topic_id, at, end, high)
+            highest_ms = self._check(listing, topic_id, position, end, high)
             if low > end:
-                lost = {"topic": at.topic, "partition": at.partition, "lost": [end, low]}
+                lost = {"topic": position.topic, "partition": position.partition, "lost": [end, low]}
                 log.error("records are gone before they were archived", **lost)
-        self._clean(found, at)
-        offset = max(low, self.begins.get((at.topic, at.partition), 0) if end is None else end)
-        log.info("archiving begins", topic=at.topic, partition=at.partition, offset=offset)
+        self._clean(listing, position)
+        offset = max(low, self.start_offsets.get((position.topic, position.partition), 0) if end is None else end)
+        log.info("archiving begins", topic=position.topic, partition=position.partition, offset=offset)
         decoder = WholeDecoder(self.settings.format)
-        writer = PartitionWriter(self.store, at.topic, at.partition, offset, topic_id, decoder, highest_ms=highest_ms)
+        writer = PartitionWriter(
+            self.store, position.topic, position.partition, offset, topic_id, decoder, highest_ms=highest_ms
+        )
         return Progress(writer, offset)
 
-    def _clean(self, found: ArchiveListing, at: TopicPartition) -> None:
-        self.store.remove_parts(at.topic, at.partition)
-        for file in found.leftovers:
-            if (file.topic, file.partition) == (at.topic, at.partition):
+    def _clean(self, listing: ArchiveListing, position: TopicPartition) -> None:
+        self.store.remove_parts(position.topic, position.partition)
+        for file in listing.leftovers:
+            if (file.topic, file.partition) == (position.topic, position.partition):
                 self.store.remove(file)
 
-    def _check(self, found: ArchiveListing, topic_id: str, at: TopicPartition, end: int, high: int) -> int:
+    def _check(self, listing: ArchiveListing, topic_id: str, position: TopicPartition, end: int, high: int) -> int:
         """Return the highest timestamp in the partition's last cut, which must belong to this topic."""
         last = [
             file
-            for file in found.files
-            if (file.topic, file.partition, file.end_offset) == (at.topic, at.partition, end)
+            for file in listing.files
+            if (file.topic, file.partition, file.end_offset) == (position.topic, position.partition, end)
         ]
         for file in last:
             with read.opened(self.store, file) as parquet:
                 archived_id = parquet.metadata.metadata.get(TOPIC_ID_KEY.encode(), b"").decode()
             if archived_id != topic_id or end > high:
                 raise StateError(
-                    f"the archive of {at.topic}[{at.partition}] ends at {end} of topic id {archived_id}, the topic now "
-                    f"ends at {high} and has id {topic_id}: it was created again",
+                    f"the archive of {position.topic}[{position.partition}] ends at {end} of topic id {archived_id}, "
+                    f"the topic now ends at {high} and has id {topic_id}: it was created again",
                     action="archive to another directory",
                 )
         return max(read.times(self.store, file)[1] for file in last)

@@ -127,16 +127,16 @@ def parse(path: str) -> ArchiveFile | None:
     >>> parse("/archive/" + file.name) == file, parse("/archive/notes.txt")
     (True, None)
     """
-    found = _NAME.search(path)
-    if found is None or found.end() != len(path):
+    match = _NAME.search(path)
+    if match is None or match.end() != len(path):
         return None
     try:
-        hour = datetime.fromisoformat(f"{found['date']}T{found['hour']}:00:00+00:00")
+        hour = datetime.fromisoformat(f"{match['date']}T{match['hour']}:00:00+00:00")
     except ValueError:
         return None
-    numbers = [int(found[name]) for name in ("partition", "first", "last", "number", "count")]
+    numbers = [int(match[name]) for name in ("partition", "first", "last", "number", "count")]
     partition, first, last, number, count = numbers
-    return ArchiveFile(found["topic"], partition, first, last + 1, int(hour.timestamp()) * 1000, number, count)
+    return ArchiveFile(match["topic"], partition, first, last + 1, int(hour.timestamp()) * 1000, number, count)
 
 
 def listing(files: Iterable[ArchiveFile]) -> ArchiveListing:

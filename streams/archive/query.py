@@ -43,8 +43,8 @@ from topics.records.facts import TICK_MS, Entry, Fact, Touch, pack_touches
 BATCH_ROWS = 8192
 MINUTE_MS = 60_000
 
-_PLACE = ("topic", "partition", "offset", "trace_id")
-_Place: TypeAlias = tuple[str, int, int, bytes]
+_POSITION = ("topic", "partition", "offset", "trace_id")
+_Position: TypeAlias = tuple[str, int, int, bytes]
 
 
 class RefusedError(BetraceError):
@@ -157,13 +157,13 @@ class _Judged:
 def _judged(url: str, request: ArchiveRequest) -> Iterator[_Judged | None]:
     """Run steps 1 to 3; None if the archive has no file of the range."""
     store = Store.at(url)
-    found = store.contents()
-    files = read.chosen(found, request.from_ms, request.to_ms, request.topics)
+    listing = store.listing()
+    files = read.chosen(listing, request.from_ms, request.to_ms, request.topics)
     if not files:
         yield None
         return
-    _check_times(found, request)
-    lost = read.lost(store, found, request.out_of_order_ms) if request.lost is None else list(request.lost)
+    _check_times(listing, request)
+    lost = read.lost(store, listing, request.out_of_order_ms) if request.lost is None else list(request.lost)
     try:
         with (
             tempfile.TemporaryDirectory(prefix="betrace-") as directory,
@@ -213,9 +213,9 @@ def _open(database: duckdb.DuckDBPyConnection, store: Store, files: list[Archive
     database.execute("CREATE VIEW archive AS FROM records WHERE trace_id IS NOT NULL")
 
 
-def _check_times(found: ArchiveListing, request: ArchiveRequest) -> None:
+def _check_times(listing: ArchiveListing, request: ArchiveRequest) -> None:
     """Refuse records stamped in the future: the engine gives them the time of the records before."""
-    for file in found.files:
+    for file in listing.files:
         is_asked_for = request.topics is None or file.topic in request.topics
         if is_asked_for and request.now_ms is not None and file.hour_ms > request.now_ms:
             raise RefusedError(f"{file.name} has records stamped in the future")
@@ -223,16 +223,16 @@ def _check_times(found: ArchiveListing, request: ArchiveRequest) -> None:
 
 def _check(database: duckdb.DuckDBPyConnection, urls: str, file_count: int, out_of_order_ms: int) -> None:
     """Refuse files whose metadata shows that a query would not be exact."""
-    found = database.execute(
+    metadata = database.execute(
         f"SELECT decode(key), list(decode(value)) FROM parquet_kv_metadata({urls}) "
         "WHERE starts_with(decode(key), 'betrace.') GROUP BY ALL"
     )
-    said: Mapping[str, list[str]] = dict(found.fetchall())
-    formats = said.get(FORMAT_KEY, [])
+    values: Mapping[str, list[str]] = dict(metadata.fetchall())
+    formats = values.get(FORMAT_KEY, [])
     read.check_formats(formats if len(formats) == file_count else [*formats, ""])
     if older := OLDER.intersection(formats):
         raise RefusedError(f"it has files of format {', '.join(sorted(older))}, which have fewer columns")
-    run_back_ms = max(map(int, said[RUN_BACK_KEY]))
+    run_back_ms = max(map(int, values[RUN_BACK_KEY]))
     if run_back_ms > out_of_order_ms:
         raise RefusedError(f"record times run back by {run_back_ms}ms, more than out-of-order, {out_of_order_ms}ms")
 
@@ -244,7 +244,7 @@ def _check_budget(database: duckdb.DuckDBPyConnection, request: ArchiveRequest) 
         (BARE_FACT_BYTES + KEY_BYTES * len(atom.keys) for atom in request.projector.rules.atoms.values()), default=0
     )
     many = request.budget.facts_bytes(0) // max(fact_bytes, 1)
-    found = database.execute(
+    oversized = database.execute(
         f"""
         WITH busy AS (SELECT tick FROM hits GROUP BY tick HAVING count(*) > {many}),
         hit AS (SELECT trace_id, tick, count(*) AS hits FROM hits SEMI JOIN busy USING (tick) GROUP BY ALL),
@@ -260,8 +260,8 @@ def _check_budget(database: duckdb.DuckDBPyConnection, request: ArchiveRequest) 
         AND hits * {fact_bytes} > {request.budget.factor} * octet_length(value) * {share} // {whole}
         """
     ).fetchall()
-    if found and found[0][0] is not None:
-        raise RefusedError(f"the record at offset {found[0][0]} may make more facts than its budget lets it")
+    if oversized and oversized[0][0] is not None:
+        raise RefusedError(f"the record at offset {oversized[0][0]} may make more facts than its budget lets it")
 
 
 def _closes(judged: _Judged, request: ArchiveRequest) -> Iterator[Close]:
@@ -290,21 +290,21 @@ def _closes(judged: _Judged, request: ArchiveRequest) -> Iterator[Close]:
     return _ended(sessions, max(last_ms or 0, request.clock_ms or 0))
 
 
-def _facts(judged: _Judged, projector: Projector) -> Mapping[_Place, list[Fact]]:
+def _facts(judged: _Judged, projector: Projector) -> Mapping[_Position, list[Fact]]:
     """Return the facts of each record about each chosen trace."""
-    facts: defaultdict[_Place, list[Fact]] = defaultdict(list)
+    facts: defaultdict[_Position, list[Fact]] = defaultdict(list)
     if not judged.tables.chosen_count:
         return facts
-    shown = ", ".join(f'"{name}"' for name in (*_PLACE, *spans.COLUMNS))
+    shown = ", ".join(f'"{name}"' for name in (*_POSITION, *spans.COLUMNS))
     condition = sql.any_of(atom.hit for atom in judged.tables.atoms)
     rows = judged.database.sql(f"SELECT {shown} FROM archive SEMI JOIN chosen USING (trace_id) WHERE {condition}")
     keys = projector.interest.attributes
     for batch in rows.to_arrow_reader(BATCH_ROWS):
         table = pa.Table.from_batches([batch])
-        places = zip(*(table[name].to_pylist() for name in _PLACE), strict=True)
-        for place, span in zip(places, spans.spans(table, keys), strict=True):
-            if found := projector.facts(TraceSpans(1, root_seen=False, spans=[span])):
-                facts[place] += found
+        positions = zip(*(table[name].to_pylist() for name in _POSITION), strict=True)
+        for position, span in zip(positions, spans.spans(table, keys), strict=True):
+            if projected := projector.facts(TraceSpans(1, root_seen=False, spans=[span])):
+                facts[position] += projected
     return facts
 
 

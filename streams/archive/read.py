@@ -50,7 +50,7 @@ def by_partition(
         StateError: the archive cannot be read.
     """
     store = Store.at(url)
-    files = chosen(store.contents(), from_ms, to_ms, topics)
+    files = chosen(store.listing(), from_ms, to_ms, topics)
     partitions = groupby(files, key=lambda file: (file.topic, file.partition))
     return {source: _partition(store, list(of_source), from_ms, to_ms) for source, of_source in partitions}
 
@@ -62,19 +62,21 @@ def _partition(store: Store, files: list[ArchiveFile], from_ms: int | None, to_m
 
 
 def chosen(
-    found: ArchiveListing, from_ms: int | None, to_ms: int | None, topics: tuple[str, ...] | None
+    listing: ArchiveListing, from_ms: int | None, to_ms: int | None, topics: tuple[str, ...] | None
 ) -> list[ArchiveFile]:
     """Return the files that may have such records."""
-    return [file for file in found.files if file.overlaps(from_ms, to_ms) and (topics is None or file.topic in topics)]
+    return [
+        file for file in listing.files if file.overlaps(from_ms, to_ms) and (topics is None or file.topic in topics)
+    ]
 
 
-def lost(store: Store, found: ArchiveListing, out_of_order_ms: int) -> list[LostTime]:
+def lost(store: Store, listing: ArchiveListing, out_of_order_ms: int) -> list[LostTime]:
     """Return the times in which records are missing: from the last one before a hole to the first one after it."""
-    return [_lost(store, found, hole, out_of_order_ms) for hole in found.holes]
+    return [_lost(store, listing, hole, out_of_order_ms) for hole in listing.holes]
 
 
-def _lost(store: Store, found: ArchiveListing, hole: Hole, out_of_order_ms: int) -> LostTime:
-    of_partition = [file for file in found.files if (file.topic, file.partition) == (hole.topic, hole.partition)]
+def _lost(store: Store, listing: ArchiveListing, hole: Hole, out_of_order_ms: int) -> LostTime:
+    of_partition = [file for file in listing.files if (file.topic, file.partition) == (hole.topic, hole.partition)]
     before = [times(store, file)[1] for file in of_partition if file.end_offset == hole.from_offset]
     after = [times(store, file)[0] for file in of_partition if file.first_offset == hole.to_offset]
     # A record may be stamped out_of_order before an earlier one, on either side of the hole.

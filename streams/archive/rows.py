@@ -76,13 +76,13 @@ class Rows:
         else:
             spans = [(trace_id, span) for trace_id, trace in decoded.traces.items() for span in trace.spans]
         self.span_count += len(spans)
-        place = (record.partition, record.offset, record.timestamp_ms)
+        position = (record.partition, record.offset, record.timestamp_ms)
         own: tuple[object, ...] = (record.key, _headers(record), record.value, unreadable)
         for trace_id, span in spans:
-            self._add(place + own + _span(trace_id, span), span)
+            self._add(position + own + _span(trace_id, span), span)
             own = (None, None, None, None)
         if not spans:
-            self._add(place + own + _NO_SPAN, None)
+            self._add(position + own + _NO_SPAN, None)
 
     def table(self) -> pa.Table:
         """Return all rows as a table, in the order in which they were added."""

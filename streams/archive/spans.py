@@ -102,17 +102,17 @@ def _only(attributes: Attributes, requested: frozenset[str]) -> Attributes:
 
 def _maps(maps: pa.MapArray, types: pa.Array, requested: frozenset[str]) -> list[Attributes]:
     """Return the requested attributes of each row: others never become Python objects."""
-    places = pc.indices_nonzero(pc.is_in(maps.keys, pa.array(sorted(requested), pa.string())))
-    keys, texts = maps.keys.take(places).to_pylist(), maps.items.take(places).to_pylist()
-    found: list[Attributes] = [NO_ATTRIBUTES] * len(maps)
+    indices = pc.indices_nonzero(pc.is_in(maps.keys, pa.array(sorted(requested), pa.string())))
+    keys, texts = maps.keys.take(indices).to_pylist(), maps.items.take(indices).to_pylist()
+    attributes: list[Attributes] = [NO_ATTRIBUTES] * len(maps)
     offsets, letters = maps.offsets.to_pylist(), types.to_pylist()
     row, of_row = 0, dict[str, Value]()
-    for place, key, text in zip(places.to_pylist(), keys, texts, strict=True):
-        while place >= offsets[row + 1]:
+    for index, key, text in zip(indices.to_pylist(), keys, texts, strict=True):
+        while index >= offsets[row + 1]:
             row, of_row = row + 1, {}
-        of_row[key] = value_of(text, letters[row][place - offsets[row]])
-        found[row] = of_row
-    return found
+        of_row[key] = value_of(text, letters[row][index - offsets[row]])
+        attributes[row] = of_row
+    return attributes
 
 
 def _events(column: pa.ListArray, requested: frozenset[str]) -> Iterator[tuple[Event, ...]]:

@@ -86,7 +86,7 @@ class Tables:
                 self._add_hits(str(atom.index), sql.TRUE)
             elif atom.name is not None and self._is_any(atom.carries):
                 self._add_hits(str(atom.index), f"{atom.carries} AND {atom.carried}")
-        self._look([atom for atom in self.atoms if not atom.is_sure])
+        self._test_rows([atom for atom in self.atoms if not atom.is_sure])
 
     def find_windows(self, bounds: Bounds, lost: Iterable[LostTime], half_seen_until_ms: int | None = None) -> None:
         """Create `windows`; a trace present at `half_seen_until_ms` or before may have been read only in part."""
@@ -172,7 +172,7 @@ class Tables:
             f"FROM archive WHERE {condition}"
         )
 
-    def _look(self, atoms: list[sql.AtomSql]) -> None:
+    def _test_rows(self, atoms: list[sql.AtomSql]) -> None:
         """Test every row that may hit an atom."""
         if not atoms:
             return
@@ -180,8 +180,8 @@ class Tables:
         condition = sql.any_of(atom.possible for atom in atoms)
         rows = self._database.sql(f"SELECT {shown} FROM archive WHERE {condition}").to_arrow_reader(BATCH_ROWS)
         # Another statement on the connection would end the reading, so hits are added afterwards.
-        seen = pa.concat_tables([_seen(pa.Table.from_batches([batch]), atoms) for batch in rows] or [_NO_HITS])
-        self._database.register("seen", seen)
+        hits = pa.concat_tables([_hits_among(pa.Table.from_batches([batch]), atoms) for batch in rows] or [_NO_HITS])
+        self._database.register("seen", hits)
         self._database.execute("INSERT INTO hits FROM seen")
         self._database.unregister("seen")
 
@@ -247,20 +247,20 @@ def _verdict(is_broken: int) -> Verdict:
     return Verdict.BROKEN if is_broken else Verdict.HELD
 
 
-def _seen(rows: pa.Table, atoms: list[sql.AtomSql]) -> pa.Table:
+def _hits_among(rows: pa.Table, atoms: list[sql.AtomSql]) -> pa.Table:
     """Return the hits among these rows."""
     keys = frozenset[str]().union(*(atom.atom.attributes for atom in atoms))
     trace_ids, ticks = rows["trace_id"].to_pylist(), rows["tick"].to_pylist()
-    found = [
+    hits = [
         (trace_id, tick, atom.index, span.identity, span.start_ns)
         for trace_id, tick, span in zip(trace_ids, ticks, spans.spans(rows, keys), strict=True)
         for atom in atoms
         if atom.atom.holds(span)
     ]
-    if not found:
+    if not hits:
         return _NO_HITS
     return pa.Table.from_arrays(
-        [pa.array(column, field.type) for column, field in zip(zip(*found, strict=True), _HITS, strict=True)],
+        [pa.array(column, field.type) for column, field in zip(zip(*hits, strict=True), _HITS, strict=True)],
         schema=_HITS,
     )
 

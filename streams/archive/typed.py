@@ -85,11 +85,11 @@ def origin_of(text: str) -> tuple[Attributes, Attributes]:
 
 
 def _triples(attributes: Attributes) -> list[_Triple]:
-    found = []
+    entries = []
     for key, value in attributes.items():
         text, letter = typed(value)
-        found.append((key, letter, text))
-    return found
+        entries.append((key, letter, text))
+    return entries
 
 
 def _attributes(triples: list[_Triple]) -> Attributes:

@@ -125,7 +125,7 @@ class PartitionWriter:
         hour_ms = names.hour_of(record.timestamp_ms)
         hour = self.hours.get(hour_ms)
         if hour is None:
-            hour = self.hours[hour_ms] = self._begin(hour_ms)
+            hour = self.hours[hour_ms] = self._start_hour(hour_ms)
         hour.add(record)
         self.highest_ms = max(record.timestamp_ms, self.highest_ms or 0)
         self._run_back_ms = max(self._run_back_ms, self.highest_ms - record.timestamp_ms)
@@ -153,7 +153,7 @@ class PartitionWriter:
             self.hours, self.first_offset, self._run_back_ms = {}, end_offset, 0
         return written
 
-    def _begin(self, hour_ms: int) -> HourFile:
+    def _start_hour(self, hour_ms: int) -> HourFile:
         folder = names.folder(self.topic, hour_ms)
         part = self.store.create(folder, f"partition-{self.partition}-offsets-{self.first_offset}")
         return HourFile(part, self.decoder)

@@ -101,16 +101,16 @@ class PartitionHours:
         """Return the starts of the hours that are not published yet."""
         return self._backfill.hours(self._number, self._from_ms)
 
-    def records(self, hour_ms: int, found: HourOutcomes, read: ReadHours, now_ms: int) -> HourRecords:
+    def records(self, hour_ms: int, outcomes: HourOutcomes, read: ReadHours, now_ms: int) -> HourRecords:
         """Return the records of the next hour; `now_ms` is the wall clock."""
         made = HourRecords()
         clock_ms = hour_ms + HOUR_MS + self._reach_ms
         tally = VerdictTally(self._number, self.done.counted if self.done else Counted(), self._backfill.origin)
-        windows = self._count(tally, found.outcomes, made)
+        windows = self._count(tally, outcomes.outcomes, made)
         for counts, value in tally.take(clock_ms):
             made.verdicts.append((counts.rule.encode(), value))
         left_out = Backfilled(
-            by=self._by, made_ms=now_ms, half_seen=len(found.half_seen), unfinished=len(found.unfinished)
+            by=self._by, made_ms=now_ms, half_seen=len(outcomes.half_seen), unfinished=len(outcomes.unfinished)
         )
         # The last hour is made when all is read: what came after it was read for its chains too.
         is_last = hour_ms == self._last_hour_ms
@@ -188,17 +188,17 @@ class PartitionHours:
 
     def _sources(self, read: Mapping[Source, HourRead]) -> Iterable[SourceCoverage]:
         """Yield each source, continued where it ended; omit those that were not read."""
-        begins = {each.source: each.begin for each in self._plan.inputs}
+        start_offsets = {each.source: each.begin for each in self._plan.inputs}
         before = self.done.read_to if self.done else {}
-        for source in sorted(begins):
-            begin = before.get(source, begins[source])
-            now = read.get(source, HourRead(begin, 0))
+        for source in sorted(start_offsets):
+            offset = before.get(source, start_offsets[source])
+            now = read.get(source, HourRead(offset, 0))
             yield SourceCoverage(
                 topic=source[0],
                 partition=source[1],
                 epoch=EPOCH,
-                from_offset=begin,
-                to_offset=max(begin, now.to_offset),
+                from_offset=offset,
+                to_offset=max(offset, now.to_offset),
                 dead_letters=now.unreadable,
             )
 

@@ -101,13 +101,13 @@ def decide(known: Known, rules: RuleSet, meant: frozenset[str], begin_ms: int, p
 
     One of the same rules that was begun and is not finished comes first. Live must have stated its start for each rule.
     """
-    live = {at: begin for at, begin in known.live.items() if at[1] in meant}
+    live = {key: start for key, start in known.live.items() if key[1] in meant}
     for origin, parts in known.backfills.items():
         began_ms = min(done.begin_ms for done in parts.values())
         if origin == origin_of(live, began_ms):
-            begun = _backfill(known, rules, live, began_ms, prefix, origin)
-            if not begun.is_finished:
-                return begun
+            started = _backfill(known, rules, live, began_ms, prefix, origin)
+            if not started.is_finished:
+                return started
     begin_ms = begin_ms // HOUR_MS * HOUR_MS
     origin = origin_of(live, begin_ms)
     if origin in known.backfills:
@@ -122,8 +122,8 @@ def origin_of(live: Live, begin_ms: int) -> str:
     >>> origin_of({(0, "f0"): LiveStart(100, 100), (1, "f0"): LiveStart(100, 200)}, 0)
     'backfill/693e4f86b70e6c4c'
     """
-    told = sorted([rule, number, begin.from_ms] for (number, rule), begin in live.items())
-    name = hashlib.sha256(msgspec.json.encode([begin_ms, told])).digest()[:_ID_BYTES].hex()
+    starts = sorted([rule, number, start.from_ms] for (number, rule), start in live.items())
+    name = hashlib.sha256(msgspec.json.encode([begin_ms, starts])).digest()[:_ID_BYTES].hex()
     return f"{BACKFILL_ORIGIN}{name}"
 
 
@@ -150,9 +150,9 @@ def left(time: tuple[int, int], taken: Iterable[tuple[int, int]]) -> Iterator[tu
     [(0, 2), (3, 8)]
     """
     reached, end = time
-    for begin, until in sorted(taken):
-        if reached < min(begin, end):
-            yield reached, min(begin, end)
+    for start, until in sorted(taken):
+        if reached < min(start, end):
+            yield reached, min(start, end)
         reached = max(reached, until)
     if reached < end:
         yield reached, end

@@ -102,7 +102,7 @@ class BackfillRun:
         self._partitions = {number: PartitionHours(number, settings, backfill, plan, by) for number in numbers}
         self._left = sorted((hour, number) for number, each in self._partitions.items() for hour in each.left())
         self._last_hours = backfill.selection.last_hours()
-        self._found: defaultdict[tuple[int, int], HourOutcomes] = defaultdict(HourOutcomes)
+        self._outcomes: defaultdict[tuple[int, int], HourOutcomes] = defaultdict(HourOutcomes)
         self._read = ReadHours()
         self._due_hours = {(number, hour) for hour, number in self._left}
 
@@ -146,10 +146,10 @@ class BackfillRun:
             return
         for outcome in selected.outcomes:
             if (outcome.partition, outcome.hour_ms) in self._due_hours:
-                self._found[outcome.partition, outcome.hour_ms].outcomes.append(outcome)
+                self._outcomes[outcome.partition, outcome.hour_ms].outcomes.append(outcome)
         for each in selected.half_seen:
             if (each.partition, each.hour_ms) in self._due_hours:
-                self._found[each.partition, each.hour_ms].add_half_seen(each)
+                self._outcomes[each.partition, each.hour_ms].add_half_seen(each)
         for (source, hour_ms), read in selected.hours.items():
             self._read.take(source, hour_ms, read)
 
@@ -157,8 +157,8 @@ class BackfillRun:
         """Publish the hours whose chains cannot get another verdict at this time of the replay's clock."""
         while self._left and self._due_ms(*self._left[0]) <= clock_ms:
             hour_ms, number = self._left.pop(0)
-            found = self._found.pop((number, hour_ms), HourOutcomes())
-            records = self._partitions[number].records(hour_ms, found, self._read, self._now_ms())
+            outcomes = self._outcomes.pop((number, hour_ms), HourOutcomes())
+            records = self._partitions[number].records(hour_ms, outcomes, self._read, self._now_ms())
             publisher = self._publishers.of(number)
             for key, value, headers in records.signals:
                 publisher.send(self._settings.topic("signals"), number, key, value, headers)
@@ -170,8 +170,8 @@ class BackfillRun:
             outcome.signals += len(records.signals)
             outcome.withheld += records.withheld
             outcome.verdicts.update(records.verdict_counts)
-            outcome.half_seen |= found.half_seen
-            outcome.unfinished |= found.unfinished
+            outcome.half_seen |= outcomes.half_seen
+            outcome.unfinished |= outcomes.unfinished
 
     def _due_ms(self, hour_ms: int, number: int) -> int:
         """Return when an hour is complete, by the clock; chains of the last one may begin as long as there is input."""
@@ -180,10 +180,12 @@ class BackfillRun:
     def _leave_unfinished(self) -> None:
         """Remove chains that began when live already judged, if their traces may continue after what is read."""
         over_ms = self._plan.until_ms - self._quiet_ms
-        for found in self._found.values():
-            going_on = {_chain(each) for each in found.outcomes if each.is_after and each.window_last_ms >= over_ms}
-            found.unfinished |= {trace_id for trace_id, _, _ in going_on}
-            found.outcomes = [each for each in found.outcomes if not each.is_after or _chain(each) not in going_on]
+        for outcomes in self._outcomes.values():
+            going_on = {_chain(each) for each in outcomes.outcomes if each.is_after and each.window_last_ms >= over_ms}
+            outcomes.unfinished |= {trace_id for trace_id, _, _ in going_on}
+            outcomes.outcomes = [
+                each for each in outcomes.outcomes if not each.is_after or _chain(each) not in going_on
+            ]
 
 
 def _chain(outcome: CountedOutcome) -> tuple[bytes, str, int]:

@@ -97,9 +97,9 @@ def command(
         source_topics=source_topics,
         format=Format(encoding),
     )
-    begins, ends = _range(admin.connect(settings.client()), source_topics, from_ms, to_ms, is_finite=until_idle)
+    start_offsets, ends = _range(admin.connect(settings.client()), source_topics, from_ms, to_ms, is_finite=until_idle)
     store.prepare()
-    copier = Copier(settings, store, _print, every / 1000, memory * MIB, begins, ends)
+    copier = Copier(settings, store, _print, every / 1000, memory * MIB, start_offsets, ends)
     with stopping(copier.stop):
         copier.run()
 
@@ -117,18 +117,20 @@ def _range(
         raise ConfigError(
             f"no such topic: {', '.join(sorted(missing))}: name the topics your Collectors write with --source-topics"
         )
-    places = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
-    begins = admin.offsets_at(client, places, from_ms) if from_ms else admin.begin_offsets(client, places)
+    partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
+    start_offsets = (
+        admin.offsets_at(client, partitions, from_ms) if from_ms else admin.begin_offsets(client, partitions)
+    )
     if to_ms is None and not is_finite:
-        return begins, None
-    ends = admin.end_offsets(client, places) if to_ms is None else admin.offsets_at(client, places, to_ms)
+        return start_offsets, None
+    ends = admin.end_offsets(client, partitions) if to_ms is None else admin.offsets_at(client, partitions, to_ms)
     is_asked_for = from_ms > 0 or to_ms is not None
-    if is_asked_for and all(begins[source] >= ends[source] for source in begins):
+    if is_asked_for and all(start_offsets[source] >= ends[source] for source in start_offsets):
         raise ConfigError(
             f"{', '.join(topics)}: Kafka has no record {_between(from_ms, to_ms)}: choose another time, or omit "
             "--from and --to to archive everything"
         )
-    return begins, ends
+    return start_offsets, ends
 
 
 def _between(from_ms: int, to_ms: int | None) -> str:

@@ -40,10 +40,10 @@ def setting(name: str, *parameter: str, **attributes: Any) -> Callable[[_Command
 
 def names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
     """Return the names in a comma-separated list."""
-    found = any_names(_, __, text)
-    if not found:
+    topics = any_names(_, __, text)
+    if not topics:
         raise click.BadParameter("no topic is named")
-    return found
+    return topics
 
 
 def any_names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:

@@ -133,9 +133,9 @@ def command(
         signal_format=SignalFormat(signal_format),
     )
     compiled = load(rules)
-    meant = frozenset(only) or None
+    rule_ids = frozenset(only) or None
     request = ReplayRequest(
-        settings, compiled if meant is None else chosen(compiled, meant), Period(from_ms, to_ms), archive
+        settings, compiled if rule_ids is None else chosen(compiled, rule_ids), Period(from_ms, to_ms), archive
     )
     count = processes or os.cpu_count() or 1
     with ExitStack() as stack:
@@ -143,19 +143,19 @@ def command(
         team = stack.enter_context(Team(count)) if archive is None else None
         now_ms = time.time_ns() // 1_000_000
         what = request.plan(now_ms)
-        _say_lost(what, settings, HELP_KAFKA if archive is None else HELP_ARCHIVE)
-        views = list(_views(request, meant, view, who, table=table, publish=publish))
+        _report_lost(what, settings, HELP_KAFKA if archive is None else HELP_ARCHIVE)
+        views = list(_views(request, rule_ids, view, who, table=table, publish=publish))
         job = Job(
-            settings, dict(compiled.texts), meant, what, archive, OutputOptions.all_of(each.output for each in views)
+            settings, dict(compiled.texts), rule_ids, what, archive, OutputOptions.all_of(each.output for each in views)
         )
         result = None if archive is None else _sql_replay(job, archive, now_ms)
         if result is None:
             team = team or stack.enter_context(Team(count, forks=False))
             with Bar(what.expected) as bar:
                 result = Replay(job, team, bar)
-                _find(result, views)
+                _pass_on(result, views)
         else:
-            _find(result, views)
+            _pass_on(result, views)
     raise click.exceptions.Exit(_end(result, views))
 
 
@@ -218,11 +218,11 @@ def _sql_replay(job: Job, archive: str, now_ms: int) -> Result | None:
         return None
 
 
-def _find(result: Result, views: list[View]) -> None:
+def _pass_on(result: Result, views: list[View]) -> None:
     """Pass the signals to the views."""
-    for found in result.run():
+    for signals in result.run():
         for view in views:
-            view.take(found)
+            view.take(signals)
 
 
 def _end(result: Result, views: list[View]) -> int:
@@ -267,13 +267,13 @@ def _end(result: Result, views: list[View]) -> int:
     return EXIT_BROKEN if broken else 0
 
 
-def _say_lost(what: Plan, settings: Settings, help_text: str) -> None:
+def _report_lost(what: Plan, settings: Settings, help_text: str) -> None:
     """Report where records are gone, and what follows."""
     for each in (*what.gone, *what.lost):
-        place = f"{each.topic}[{each.partition}]"
+        partition = f"{each.topic}[{each.partition}]"
         until = "the end" if each.to_ms is None else iso_ms(each.to_ms)
         since = "from the beginning" if each.from_ms == 0 else f"from {iso_ms(each.from_ms)}"
-        click.echo(f"records of {place} are gone {since} to {until}", err=True)
+        click.echo(f"records of {partition} are gone {since} to {until}", err=True)
     reach_ms = settings.gap_ms + settings.lateness_ms
     if what.gone and what.edge_ms is not None:
         click.echo(

@@ -94,8 +94,8 @@ def push(*, rules: tuple[str, ...], revision: str | None, backfill: bool, backfi
     click.echo(judging_from(before, compiled, _now_ms() + settings.gap_ms + settings.lateness_ms), err=True)
     if backfill:
         # If they were pushed before, none of the rules is new: backfill them all.
-        meant = fresh(before, compiled) or [rule for rule in compiled.rules if rule.enabled]
-        rules_backfill.run(backfill_options, compiled, meant, pushes.history(settings))
+        new_rules = fresh(before, compiled) or [rule for rule in compiled.rules if rule.enabled]
+        rules_backfill.run(backfill_options, compiled, new_rules, pushes.history(settings))
 
 
 command.add_command(rules_backfill.command)
@@ -110,18 +110,18 @@ def list_sets(bootstrap: str, security: Security, prefix: str, form: str) -> Non
     settings = _settings(bootstrap, security, prefix)
     sets = pushes.history(settings)
     try:
-        found = _judging(settings, sets)
-        said = judging_lines(found)
+        rule_starts = _judging(settings, sets)
+        lines = judging_lines(rule_starts)
     except (BetraceError, TopicsError) as error:
-        found, said = None, []
+        rule_starts, lines = None, []
         click.echo(f"from when rules judge is unknown: {error}", err=True)
-    rows = [set_row(each, found) for each in sets]
+    rows = [set_row(each, rule_starts) for each in sets]
     if form == "json":
         click.echo(msgspec.json.encode(rows))
         return
     for line in table(SET_HEAD, map(set_cells, rows)):
         click.echo(line)
-    for line in ["", "active:", *said] if said else []:
+    for line in ["", "active:", *lines] if lines else []:
         click.echo(line)
 
 
@@ -150,7 +150,9 @@ def show(name: str, bootstrap: str, security: Security, prefix: str) -> None:
 
     SET is a fingerprint or its beginning; the active set if omitted.
     """
-    for path, text in sorted(_found(pushes.history(_settings(bootstrap, security, prefix)), name).record.texts.items()):
+    for path, text in sorted(
+        _find_set(pushes.history(_settings(bootstrap, security, prefix)), name).record.texts.items()
+    ):
         click.echo(f"// {path}\n\n{text.rstrip()}\n")
 
 
@@ -165,7 +167,9 @@ def diff(first: str, second: str, bootstrap: str, security: Security, prefix: st
     Each is a fingerprint or its beginning, or a file or directory of rules; the second is the active set if omitted.
     """
     history = pushes.history(_settings(bootstrap, security, prefix))
-    new, old = (load([name]) if Path(name).exists() else _compiled(_found(history, name)) for name in (first, second))
+    new, old = (
+        load([name]) if Path(name).exists() else _compiled(_find_set(history, name)) for name in (first, second)
+    )
     for line in differences(old, new):
         click.echo(line)
 
@@ -182,7 +186,7 @@ def rollback(name: str | None, by: str | None, bootstrap: str, security: Securit
     """
     settings = _settings(bootstrap, security, prefix)
     history = pushes.history(settings)
-    target = _before_active(history) if name is None else _found(history, name)
+    target = _before_active(history) if name is None else _find_set(history, name)
     _compiled(target)
     registry.activate(settings, target.fingerprint, now_ms=_now_ms(), by=by)
     click.echo(target.fingerprint)
@@ -200,16 +204,16 @@ def show_library(names: tuple[str, ...], copy: Path | None, form: str, *, force:
     own. If one of the files already exists, nothing is copied.
     """
     try:
-        found, files = library.rules(names), library.files(names)
+        library_rules, files = library.rules(names), library.files(names)
     except library.UnknownNameError as error:
         raise click.UsageError(str(error)) from error
     if copy is not None:
         for path in _write(copy, files, force=force):
             click.echo(path)
     elif form == "json":
-        click.echo(msgspec.json.encode([_row(each) for each in found]))
+        click.echo(msgspec.json.encode([_row(each) for each in library_rules]))
     else:
-        for line in table(_HEAD, map(_cells, found)):
+        for line in table(_HEAD, map(_cells, library_rules)):
             click.echo(line)
 
 
@@ -256,25 +260,25 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _found(history: list[Pushed], name: str) -> Pushed:
+def _find_set(history: list[Pushed], name: str) -> Pushed:
     """Return the set with this name.
 
     Raises:
         ConfigError: there is no such set, or more than one.
     """
-    found = [each for each in history if each.is_active] if name == ACTIVE else []
-    found = found or [each for each in history if each.fingerprint.startswith(name)]
-    if len(found) != 1:
-        said = "no rule set" if not found else f"{len(found)} rule sets"
-        raise ConfigError(f"there is {said} {name} on Kafka: betrace rules list names them")
-    return found[0]
+    matches = [each for each in history if each.is_active] if name == ACTIVE else []
+    matches = matches or [each for each in history if each.fingerprint.startswith(name)]
+    if len(matches) != 1:
+        count = "no rule set" if not matches else f"{len(matches)} rule sets"
+        raise ConfigError(f"there is {count} {name} on Kafka: betrace rules list names them")
+    return matches[0]
 
 
 def _before_active(history: list[Pushed]) -> Pushed:
-    at = next((number for number, each in enumerate(history) if each.is_active), None)
-    if at is None or at + 1 == len(history):
+    index = next((number for number, each in enumerate(history) if each.is_active), None)
+    if index is None or index + 1 == len(history):
         raise ConfigError("no rule set was pushed before the active one: betrace rules list shows them")
-    return history[at + 1]
+    return history[index + 1]
 
 
 def _compiled(each: Pushed) -> RuleSet:

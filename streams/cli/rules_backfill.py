@@ -137,13 +137,15 @@ def command(*, only: tuple[str, ...], backfill_options: BackfillOptions) -> None
     active = next((each.rules for each in history if each.is_active), None)
     if active is None:
         raise ConfigError("no rule set is active, or this version cannot compile it: see betrace rules list")
-    meant = [rule for rule in active.rules if rule.enabled and (not only or rule.id in only)]
-    if missing := set(only) - {rule.id for rule in meant}:
+    rules = [rule for rule in active.rules if rule.enabled and (not only or rule.id in only)]
+    if missing := set(only) - {rule.id for rule in rules}:
         raise ConfigError(f"no active rule has the id {', '.join(sorted(missing))}: betrace rules show lists them")
-    run(backfill_options, active, meant, history)
+    run(backfill_options, active, rules, history)
 
 
-def run(backfill_options: BackfillOptions, rules: RuleSet, meant: Iterable[Rule], history: Iterable[Pushed]) -> None:
+def run(
+    backfill_options: BackfillOptions, rules: RuleSet, new_rules: Iterable[Rule], history: Iterable[Pushed]
+) -> None:
     """Backfill the rules `meant`, a subset of the active set `rules`, and report the outcome.
 
     Raises:
@@ -151,7 +153,7 @@ def run(backfill_options: BackfillOptions, rules: RuleSet, meant: Iterable[Rule]
         FencedError: another backfill began.
     """
     settings = backfill_options.settings
-    names = {rule.fingerprint: rule.id for rule in meant}
+    names = {rule.fingerprint: rule.id for rule in new_rules}
     client = admin.connect(settings.client())
     first_ms = _first_record_ms(client, settings)
     if not names or first_ms is None:
@@ -162,30 +164,32 @@ def run(backfill_options: BackfillOptions, rules: RuleSet, meant: Iterable[Rule]
     log = VerdictLog(settings, client, max(0, _first_push_ms(history, names) - MARGIN_MS))
     patience = Patience(backfill_options.timeout_ms / 1000, lambda text: click.echo(text, err=True))
     waiting.until_judged(log, names, patience)
-    found = planning.decide(waiting.known(log), rules, frozenset(names), begin_ms, settings.prefix)
-    if found is None:
-        _say_nothing(begin_ms)
+    backfill = planning.decide(waiting.known(log), rules, frozenset(names), begin_ms, settings.prefix)
+    if backfill is None:
+        _report_nothing(begin_ms)
         return
-    waiting.until_past(log, settings, found.selection.live_from_ms + replays.reach_ms(settings), patience)
+    waiting.until_past(log, settings, backfill.selection.live_from_ms + replays.reach_ms(settings), patience)
     with ExitStack() as stack:
         publishers = stack.enter_context(Publishers(settings, log.partition_count))
         # From here on no other backfill publishes: the topic now has everything that it published.
         log.read(is_all=True)
-        found = planning.decide(waiting.known(log), rules, frozenset(names), begin_ms, settings.prefix)
-        if found is None:
-            _say_nothing(begin_ms)
+        backfill = planning.decide(waiting.known(log), rules, frozenset(names), begin_ms, settings.prefix)
+        if backfill is None:
+            _report_nothing(begin_ms)
             return
-        plan = _plan(client, settings, found)
-        _say_begin(settings, found, plan, backfill_options.from_ms)
+        plan = _plan(client, settings, backfill)
+        _report_start(settings, backfill, plan, backfill_options.from_ms)
         team = stack.enter_context(Team(backfill_options.processes, forks=False))
         with Bar(plan.expected) as bar:
-            work = BackfillRun(settings, found, plan, backfill_options.by or registry.user(), publishers, bar, _now_ms)
-            work.run(team)
-    _say_end(found, work.outcome)
+            backfill_run = BackfillRun(
+                settings, backfill, plan, backfill_options.by or registry.user(), publishers, bar, _now_ms
+            )
+            backfill_run.run(team)
+    _report_outcome(backfill, backfill_run.outcome)
 
 
-def _plan(client: AdminClient, settings: Settings, found: Backfill) -> Plan:
-    period = Period(found.begin_ms, found.selection.live_from_ms)
+def _plan(client: AdminClient, settings: Settings, backfill: Backfill) -> Plan:
+    period = Period(backfill.begin_ms, backfill.selection.live_from_ms)
     plan = replays.of_kafka(client, settings, period, _now_ms(), may_be_empty=True)
     if plan.clock_ms < plan.until_ms:
         raise StateError(
@@ -202,32 +206,34 @@ def _first_record_ms(client: AdminClient, settings: Settings) -> int | None:
         raise ConfigError(
             f"no such topic: {', '.join(sorted(missing))}: name the source topics of betrace run with --source-topics"
         )
-    places = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
-    return min((time for time in admin.first_times(client, places).values() if time is not None), default=None)
+    partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
+    return min((time for time in admin.first_times(client, partitions).values() if time is not None), default=None)
 
 
-def _first_push_ms(history: Iterable[Pushed], meant: Iterable[str]) -> int:
+def _first_push_ms(history: Iterable[Pushed], fingerprints: Iterable[str]) -> int:
     """Return when one of the rules was first pushed: no earlier verdict record names it."""
-    wanted = set(meant)
+    fingerprint_set = set(fingerprints)
     times = [
         push.time_ms
         for each in history
-        if each.rules is None or any(rule.fingerprint in wanted for rule in each.rules.rules)
+        if each.rules is None or any(rule.fingerprint in fingerprint_set for rule in each.rules.rules)
         for push in each.pushes
     ]
     return min(times, default=0)
 
 
-def _say_nothing(begin_ms: int) -> None:
+def _report_nothing(begin_ms: int) -> None:
     click.echo(f"nothing to backfill: what began since {iso_ms(begin_ms)} is judged", err=True)
 
 
-def _say_begin(settings: Settings, found: Backfill, plan: Plan, from_ms: int) -> None:
-    verb = "continues" if found.is_started else "begins"
-    judged_ms = judged_from_ms(settings, found, plan)
-    live_ms = found.selection.live_from_ms
-    click.echo(f"{verb} {found.origin}: chains that began from {iso_ms(judged_ms)} up to {iso_ms(live_ms)}", err=True)
-    if judged_ms > max(found.begin_ms, from_ms):
+def _report_start(settings: Settings, backfill: Backfill, plan: Plan, from_ms: int) -> None:
+    verb = "continues" if backfill.is_started else "begins"
+    judged_ms = judged_from_ms(settings, backfill, plan)
+    live_ms = backfill.selection.live_from_ms
+    click.echo(
+        f"{verb} {backfill.origin}: chains that began from {iso_ms(judged_ms)} up to {iso_ms(live_ms)}", err=True
+    )
+    if judged_ms > max(backfill.begin_ms, from_ms):
         click.echo(
             f"chains that began before {iso_ms(judged_ms)} are not judged: records before "
             f"{iso_ms(plan.edge_ms or 0)} are not read, or gone",
@@ -235,10 +241,10 @@ def _say_begin(settings: Settings, found: Backfill, plan: Plan, from_ms: int) ->
         )
 
 
-def _say_end(found: Backfill, outcome: Outcome) -> None:
-    click.echo(found.origin)
-    told = ", ".join(f"{outcome.verdicts[name]:,} {name}" for name in ("held", "broken", "undetermined"))
-    click.echo(f"{told}; {outcome.signals:,} signals published, {outcome.withheld:,} withheld", err=True)
+def _report_outcome(backfill: Backfill, outcome: Outcome) -> None:
+    click.echo(backfill.origin)
+    counts = ", ".join(f"{outcome.verdicts[name]:,} {name}" for name in ("held", "broken", "undetermined"))
+    click.echo(f"{counts}; {outcome.signals:,} signals published, {outcome.withheld:,} withheld", err=True)
     for traces, why in (
         (outcome.half_seen, "began before the period read, and were never at rest since"),
         (

@@ -17,12 +17,12 @@ NAMED = 5
 def differences(old: RuleSet, new: RuleSet) -> list[str]:
     """Return the differences in `new`: a unified diff, in canonical form, of each rule that differs."""
     texts = [{rule.id: rule_lines(rule) for rule in rules.rules} for rules in (old, new)]
-    found: list[str] = []
+    lines: list[str] = []
     for rule in sorted(texts[0].keys() | texts[1].keys()):
         before, after = (each.get(rule, []) for each in texts)
         names = (rule if before else "/dev/null", rule if after else "/dev/null")
-        found += unified_diff(before, after, *names, lineterm="", n=99)
-    return found
+        lines += unified_diff(before, after, *names, lineterm="", n=99)
+    return lines
 
 
 def judging_from(old: RuleSet | None, new: RuleSet, from_ms: int) -> str:
@@ -48,7 +48,7 @@ def fresh(old: RuleSet | None, new: RuleSet) -> list[Rule]:
 
 def rule_lines(rule: Rule) -> list[str]:
     """Return everything a rule defines, a line each."""
-    said = {
+    fields = {
         "title": rule.title,
         "severity": rule.severity.value,
         "kind": rule.kind.value,
@@ -61,6 +61,6 @@ def rule_lines(rule: Rule) -> list[str]:
         "description": rule.description,
         "references": ", ".join(rule.references),
     }
-    headers = [f"{name}: {text}" for name, text in said.items() if text]
+    headers = [f"{name}: {text}" for name, text in fields.items() if text]
     exceptions = [f"except: {each.where}, {each.owner}, until {each.expires}" for each in rule.exceptions]
     return [*headers, *exceptions, *rule.text.splitlines()]

@@ -109,7 +109,7 @@ def command(
     else:
         if not rules:
             raise ConfigError("no rules are given: give --rules FILE or --rules DIR")
-        given = ProcessOptions(
+        process_options = ProcessOptions(
             rules=load(rules),
             insists=insists,
             revision=revision,
@@ -120,7 +120,7 @@ def command(
             metrics_address=metrics_address,
             until_idle=until_idle,
         )
-        raise click.exceptions.Exit(_run_all(settings, layout, given))
+        raise click.exceptions.Exit(_run_all(settings, layout, process_options))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,26 +171,36 @@ def _run_ingest(settings: Settings, state: Health) -> None:
             report_totals("ingest")
 
 
-def _run_all(settings: Settings, layout: Layout, given: ProcessOptions) -> int:
+def _run_all(settings: Settings, layout: Layout, process_options: ProcessOptions) -> int:
     roles = [Role.INGEST, Role.SESSIONS]
     also: dict[str, list[str]] = {}
-    if given.evidence is not None:
-        run_start.check_ledger(given.evidence, given.ledger_keys)
+    if process_options.evidence is not None:
+        run_start.check_ledger(process_options.evidence, process_options.ledger_keys)
         roles.append(Role.LEDGER)
-        also["ledger"] = run_stages.ledger_command(given.evidence, given.ledger_keys)
+        also["ledger"] = run_stages.ledger_command(process_options.evidence, process_options.ledger_keys)
     with ExitStack() as stack:
-        own = _workers(settings, given.workers)
+        own = _workers(settings, process_options.workers)
         held = [stack.enter_context(locked(_locked_directory(each))) for each in own]
-        run_start.check_ports(given.metrics_address, run_stages.ports(given.workers, has_ledger=bool(also)))
+        run_start.check_ports(
+            process_options.metrics_address, run_stages.ports(process_options.workers, has_ledger=bool(also))
+        )
         admin = kafka.connect(settings.client())
         run_start.make_topics(admin, layout, settings, roles)
         settings = _as_made(settings, admin)
-        run_start.check_stages(admin, _workers(settings, given.workers), given.evidence, given.ledger_keys)
+        run_start.check_stages(
+            admin, _workers(settings, process_options.workers), process_options.evidence, process_options.ledger_keys
+        )
         # Require it even where it is not needed: otherwise ingest would fail at its start.
         ends = run_start.ends_now(admin, settings, now_ms=time.time_ns() // 1_000_000)
-        active = run_start.push(settings, given.rules, revision=given.revision, by=given.by, insists=given.insists)
+        active = run_start.push(
+            settings,
+            process_options.rules,
+            revision=process_options.revision,
+            by=process_options.by,
+            insists=process_options.insists,
+        )
         log.info("run", rules=len(active.rules), start=settings.start, source_topics=settings.source_topics)
-        return _run_stages(settings, given.workers, ends if given.until_idle else None, also, held)
+        return _run_stages(settings, process_options.workers, ends if process_options.until_idle else None, also, held)
 
 
 def _run_stages(

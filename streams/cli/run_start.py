@@ -64,11 +64,11 @@ def ends_now(admin: AdminClient, settings: Settings, *, now_ms: int) -> Ends:
         AdminError: the brokers do not answer.
         StateError: ingest could not start: some of its offsets were reset and others were not.
     """
-    seen = group.look(admin, settings)
-    begun = group.begins(seen, start=settings.start, now_ms=now_ms)
+    snapshot = group.look(admin, settings)
+    starts = group.begins(snapshot, start=settings.start, now_ms=now_ms)
     ends: Ends = {}
-    for (topic, number), at in seen.logs.items():
-        ends.setdefault(topic, {})[number] = End(at.high, begun[topic, number].epoch)
+    for (topic, number), offsets in snapshot.logs.items():
+        ends.setdefault(topic, {})[number] = End(offsets.high, starts[topic, number].epoch)
     return ends
 
 
@@ -85,8 +85,8 @@ def make_topics(admin: AdminClient, layout: Layout, settings: Settings, roles: I
         AdminError: the brokers do not answer, or do not create a topic.
         ConfigError: a permission is missing.
     """
-    asked = [*roles]
-    for role in asked:
+    checked_roles = [*roles]
+    for role in checked_roles:
         permissions.check(admin, settings, role)
     check_time(admin, settings)
     made = kafka.create(admin, layout)
@@ -95,7 +95,7 @@ def make_topics(admin: AdminClient, layout: Layout, settings: Settings, roles: I
             log.warning("a topic is not as it should be", topic=row.name, fault=fault)
     if made.made:
         log.info("topics created", topics=made.made)
-        for role in asked:
+        for role in checked_roles:
             permissions.check(admin, settings, role)
 
 
@@ -120,7 +120,7 @@ def check_time(admin: AdminClient, settings: Settings) -> None:
     log.warning("records are stamped by their producers", topics=stamped)
 
 
-def push(settings: Settings, given: RuleSet, *, revision: str | None, by: str | None, insists: bool) -> RuleSet:
+def push(settings: Settings, rules: RuleSet, *, revision: str | None, by: str | None, insists: bool) -> RuleSet:
     """Make the given rules active unless others were pushed in their place, and return the active ones.
 
     Raises:
@@ -128,19 +128,19 @@ def push(settings: Settings, given: RuleSet, *, revision: str | None, by: str | 
         StateError: the topic or the active set cannot be read.
     """
     known, active = registry.read(settings)
-    reason = history.refusal(history.history(settings), given.fingerprint)
-    if active == given.fingerprint and active in known.sets:
-        return given
-    if not insists and active != given.fingerprint:
+    reason = history.refusal(history.history(settings), rules.fingerprint)
+    if active == rules.fingerprint and active in known.sets:
+        return rules
+    if not insists and active != rules.fingerprint:
         registry.refuse_unreadable(settings, known, active)
     if active is None or reason is None or insists or active in known.unreadable:
         now_ms = time.time_ns() // 1_000_000
-        registry.push(settings, given, now_ms=now_ms, revision=revision, by=by, origin=Origin.RUN)
-        return given
+        registry.push(settings, rules, now_ms=now_ms, revision=revision, by=by, origin=Origin.RUN)
+        return rules
     log.warning(
         "the given rules are not pushed",
         reason=reason,
-        given=given.fingerprint,
+        given=rules.fingerprint,
         active=active,
         help="--push insists",
     )

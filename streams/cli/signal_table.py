@@ -87,8 +87,8 @@ class Board:
         """Return the newest signals that fit into `height` lines, and the number of each verdict."""
         signals = [*self._signals.values()]  # a copy: another thread draws the table
         counts = Counter(signal.verdict for signal in signals)
-        said = printable(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))
-        table = Table(expand=True, caption=f"{self._count} signals; of the last findings {said or 'none'}")
+        summary = printable(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))
+        table = Table(expand=True, caption=f"{self._count} signals; of the last findings {summary or 'none'}")
         for name in ("when", "judged at", "severity", "verdict", "rule", "trace"):
             table.add_column(name, no_wrap=True)
         table.add_column("message", overflow="ellipsis", no_wrap=True, ratio=1)

@@ -127,12 +127,14 @@ def _find(settings: Settings, uid: str, begin: str) -> Digest:
     key, _, revision = uid.strip().lower().partition(".")
     since = follow.since(begin, _now_ms())
     messages = follow.follow(settings.reader(), settings.topic("signals"), since, until_end=True)
-    found = {signal.revision: signal for _, signal in _signals(each for each in messages if each.key() == key.encode())}
-    wanted = [each for each in found if not revision or str(each) == revision]
-    if not wanted:
-        known = f"; its revisions are {', '.join(map(str, sorted(found)))}" if found else ""
+    revisions = {
+        signal.revision: signal for _, signal in _signals(each for each in messages if each.key() == key.encode())
+    }
+    selected = [each for each in revisions if not revision or str(each) == revision]
+    if not selected:
+        known = f"; its revisions are {', '.join(map(str, sorted(revisions)))}" if revisions else ""
         raise ConfigError(f"no signal {uid} is on {settings.topic('signals')}{known}")
-    return found[max(wanted)]
+    return revisions[max(selected)]
 
 
 def _gone(source: SourceRange) -> str:

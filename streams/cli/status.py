@@ -38,52 +38,52 @@ def command(*, bootstrap: str, security: Security, prefix: str, source_topics: t
     settings = Settings(
         bootstrap=bootstrap, security=security, prefix=prefix, source_topics=source_topics, state_dir=Path()
     )
-    found = status.read_status(settings)
+    state = status.read_status(settings)
     if json:
-        click.echo(msgspec.json.encode(found))
+        click.echo(msgspec.json.encode(state))
         return
-    for line in lines(found, time.time_ns() // 1_000_000):
+    for line in lines(state, time.time_ns() // 1_000_000):
         click.echo(line)
 
 
-def lines(found: Status, now_ms: int) -> list[str]:
+def lines(state: Status, now_ms: int) -> list[str]:
     """Return the lines to print; ages are relative to `now_ms`."""
     return [
-        *_workers(found),
-        f"active rules: {found.active_rules or 'none'} ({found.rules} rules)",
-        *judging_lines(found.judging),
-        _clock(found, now_ms),
+        *_workers(state),
+        f"active rules: {state.active_rules or 'none'} ({state.rules} rules)",
+        *judging_lines(state.judging),
+        _clock(state, now_ms),
         "",
-        *table(_FACTS, [_facts(row, now_ms) for row in found.facts]),
+        *table(_FACTS, [_facts(row, now_ms) for row in state.facts]),
         "",
-        *table(_SOURCES, map(_source, found.sources)),
+        *table(_SOURCES, map(_source, state.sources)),
     ]
 
 
-def judging_lines(found: list[RuleStart] | None) -> list[str]:
+def judging_lines(rule_starts: list[RuleStart] | None) -> list[str]:
     """Return from when the active rules judge; the argument is None if a checkpoint does not say it."""
-    if found is None:
+    if rule_starts is None:
         return ["from when they judge is unknown: a checkpoint is of another version"]
-    return [f"  {line}" for line in judging.sentences(found)]
+    return [f"  {line}" for line in judging.sentences(rule_starts)]
 
 
-def _workers(found: Status) -> list[str]:
+def _workers(state: Status) -> list[str]:
     """Return the lines about workers; for a role without any, what that means."""
-    absent = [role for role, count in found.workers.items() if count == 0]
+    absent = [role for role, count in state.workers.items() if count == 0]
     counts = ", ".join(
         f"{role} {'unknown: DESCRIBE on the group is not allowed' if count is None else count}"
-        for role, count in found.workers.items()
+        for role, count in state.workers.items()
     )
     lines = [f"workers: {counts}"] if counts else []
     if absent:
         lines.append(f"no worker of {' or of '.join(absent)} runs: nothing below advances until one does")
-    elif found.workers and found.is_idle:
+    elif state.workers and state.is_idle:
         lines.append("idle: every record is read, and no window is open")
     return lines
 
 
-def _clock(found: Status, now_ms: int) -> str:
-    row = found.holder()
+def _clock(state: Status, now_ms: int) -> str:
+    row = state.holder()
     if row is None:
         return "clock: sessions has written no checkpoint yet"
     if row.held_by is None:

@@ -100,8 +100,8 @@ def _row(row: Row, extent: Extent) -> str:
 
 
 def _bar(row: Row, extent: Extent) -> str:
-    place = extent.bar(row, _PARTS)
-    if place is None:
+    bar = extent.bar(row, _PARTS)
+    if bar is None:
         return ""
-    start, length = place
+    start, length = bar
     return f'<span class="bar" style="left:{start * 100 / _PARTS:g}%;width:{length * 100 / _PARTS:g}%"></span>'

@@ -52,18 +52,20 @@ def find_damage(settings: Settings) -> list[Finding]:
     if count is None:
         raise StateError(f"there is no topic {topic}", action="run betrace topics create, or give another --prefix")
     searches = [search(settings, number, _never, for_this_version=True) for number in range(count)]
-    found = [_checkpoint_finding(settings, each) for each in searches if each.other or each.passed_over]
-    return [*_rules_findings(settings, searches), *found]
+    findings = [_checkpoint_finding(settings, each) for each in searches if each.other or each.passed_over]
+    return [*_rules_findings(settings, searches), *findings]
 
 
 def _rules_findings(settings: Settings, searches: list[Search]) -> list[Finding]:
     known, active = registry.read(settings)
     needed = {active, *(rule_set for each in searches for rule_set in _rule_sets(each.last))}
     topic = settings.topic("rules")
-    found = []
+    findings = []
     if active is not None and active not in known.sets:
         again = "push rules with betrace rules push DIR, or return to a set with betrace rules rollback SET"
-        found.append(Finding(f"{topic} key active", "the active set is missing or cannot be read", again, stops=True))
+        findings.append(
+            Finding(f"{topic} key active", "the active set is missing or cannot be read", again, stops=True)
+        )
     for key, damage in registry.unreadable_keys(settings).items():
         name = key.decode(errors="replace")
         where, is_needed = f"{topic} key {name}", name in needed
@@ -71,11 +73,11 @@ def _rules_findings(settings: Settings, searches: list[Search]) -> list[Finding]
         if damage.is_set:
             if not is_needed:
                 follows = "nothing depends on it; it is kept as part of the history"
-            found.append(Finding(where, damage.reason, follows, stops=is_needed))
+            findings.append(Finding(where, damage.reason, follows, stops=is_needed))
             continue
         removal = None if is_needed else partial(registry.remove, settings, key)
-        found.append(Finding(where, damage.reason, follows, stops=is_needed, repair=removal))
-    return found
+        findings.append(Finding(where, damage.reason, follows, stops=is_needed, repair=removal))
+    return findings
 
 
 def _rule_sets(last: Checkpoint | None) -> list[str]:
@@ -86,39 +88,39 @@ def _rule_sets(last: Checkpoint | None) -> list[str]:
     return [*judging, *([] if standing.rules is None else [standing.rules])]
 
 
-def _checkpoint_finding(settings: Settings, found: Search) -> Finding:
-    topic = f"{settings.topic('positions')}[{found.number}]"
-    if found.other is None:
-        offsets = ", ".join(map(str, sorted(found.passed_over)[:10]))
+def _checkpoint_finding(settings: Settings, search: Search) -> Finding:
+    topic = f"{settings.topic('positions')}[{search.number}]"
+    if search.other is None:
+        offsets = ", ".join(map(str, sorted(search.passed_over)[:10]))
         return Finding(
             f"{topic} offsets {offsets}",
-            "; ".join(sorted({*found.passed_over.values()})[:3]),
+            "; ".join(sorted({*search.passed_over.values()})[:3]),
             "workers skip it, and the next checkpoint is written after it",
             stops=False,
         )
     follows = "start the version that wrote it; repair it only if no other version has run here"
-    return Finding(topic, found.other, follows, stops=True, repair=partial(_go_back, settings, found))
+    return Finding(topic, search.other, follows, stops=True, repair=partial(_go_back, settings, search))
 
 
-def _go_back(settings: Settings, found: Search) -> None:
+def _go_back(settings: Settings, search: Search) -> None:
     """Write this version's last checkpoint again, after one of another version; without any, an empty one."""
     members = kafka.group_members(kafka.connect(settings.client()), settings.group("sessions"))
     if members != 0:
         raise ConfigError("workers of sessions are running, or may be: stop them before the repair")
-    last = found.last or recovered(settings, found.number, _never)
+    last = search.last or recovered(settings, search.number, _never)
     last = last or Checkpoint(checkpoints.VERSION, "", 0, 0, b"", b"")
     errors: list[KafkaError] = []
     producer = Producer({**settings.client(), "enable.idempotence": True})
     producer.produce(
         settings.topic("checkpoints"),
         checkpoints.encode(last),
-        checkpoints.key(found.number),
-        found.number,
+        checkpoints.key(search.number),
+        search.number,
         lambda error, _: errors.append(error) if error else None,
     )
     if producer.flush(WAIT_S) or errors:
         reason = errors[0].str() if errors else "no answer"
-        raise ConfigError(f"the checkpoint of facts partition {found.number} was not written: {reason}")
+        raise ConfigError(f"the checkpoint of facts partition {search.number} was not written: {reason}")
 
 
 def _never() -> bool:

@@ -52,33 +52,33 @@ def parts(messages: Iterable[Message], trace_id: bytes, projector: Projector, fo
         if not trace_lookup.may_hold(value, trace_id):
             continue
         _, time_ms = message.timestamp()
-        place = (topic, message.partition() or 0, message.offset() or 0, time_ms)
+        position = (topic, message.partition() or 0, message.offset() or 0, time_ms)
         try:
             decoded = decoder.decode(value, RecordKind.LOGS if "log" in topic else RecordKind.SPANS)
         except RecordError as error:
-            yield Part(*place, TraceSpans(0, root_seen=False, spans=[]), str(error))
+            yield Part(*position, TraceSpans(0, root_seen=False, spans=[]), str(error))
             continue
         if trace := decoded.traces.get(trace_id):
-            yield Part(*place, trace)
+            yield Part(*position, trace)
 
 
-def sights(trace_id: bytes, found: Sequence[Part], rules: RuleSet) -> list[Sight]:
+def sights(trace_id: bytes, parts: Sequence[Part], rules: RuleSet) -> list[Sight]:
     """Return what each enabled rule sees of the parts, sorted by rule id."""
     judged = {
         judgement.rule.id: judgement
-        for _, judgement in offline.judge_spans([{trace_id: part.trace} for part in found], rules)
+        for _, judgement in offline.judge_spans([{trace_id: part.trace} for part in parts], rules)
     }
-    seen: defaultdict[bytes, list[Span]] = defaultdict(list)
-    for part in found:
+    matches: defaultdict[bytes, list[Span]] = defaultdict(list)
+    for part in parts:
         for span in part.trace.spans:
             for atom in rules.hits(span):
-                seen[atom.fingerprint].append(span)
-    said = []
+                matches[atom.fingerprint].append(span)
+    result = []
     for rule in rules.rules:
         if rule.enabled:
-            atoms = sorted((rules.atoms[each].text, tuple(seen[each])) for each in rule.atoms)
+            atoms = sorted((rules.atoms[each].text, tuple(matches[each])) for each in rule.atoms)
             judgement = judged.get(rule.id)
             verdict = Verdict.NOT_APPLICABLE if judgement is None else judgement.verdict
             missing, present = ((), ()) if judgement is None else (judgement.missing, judgement.present)
-            said.append(Sight(rule.id, verdict, missing, present, tuple(atoms)))
-    return said
+            result.append(Sight(rule.id, verdict, missing, present, tuple(atoms)))
+    return result

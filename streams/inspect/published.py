@@ -18,7 +18,7 @@ from topics.signals.digest import Digest, NoSignalError, digest
 
 def last_signals(messages: Iterable[Message], trace_id: str) -> dict[str, Digest]:
     """Return the last revision of each rule's signal about the trace, by rule id."""
-    found: dict[str, Digest] = {}
+    last: dict[str, Digest] = {}
     for message in messages:
         value = message.value() or b""
         if trace_id.encode() not in value:
@@ -27,11 +27,11 @@ def last_signals(messages: Iterable[Message], trace_id: str) -> dict[str, Digest
             signal = digest(value)
         except NoSignalError:
             continue
-        before = found.get(signal.rule_id)
+        before = last.get(signal.rule_id)
         is_later = before is None or (before.time_ms, before.revision) < (signal.time_ms, signal.revision)
         if signal.trace_id == trace_id and is_later:
-            found[signal.rule_id] = signal
-    return found
+            last[signal.rule_id] = signal
+    return last
 
 
 def reason(rule: Rule, sets: Iterable[Pushed], *, began_ms: int, reach_ms: int, gap_ms: int) -> str:

@@ -58,14 +58,14 @@ def read(lines: Iterable[bytes], interest: Interest, *, file: str) -> SpansFile:
     >>> found.unread
     ['spans.jsonl:3: not json: input data was truncated']
     """
-    found = SpansFile()
+    result = SpansFile()
     for line_number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                _add(found.decoded, _decoded(line, line_number, interest))
+                _add(result.decoded, _decoded(line, line_number, interest))
             except RecordError as error:
-                found.unread.append(f"{file}:{line_number}: {error}")
-    return found
+                result.unread.append(f"{file}:{line_number}: {error}")
+    return result
 
 
 def _add(together: Decoded, decoded: Decoded) -> None:
@@ -100,16 +100,16 @@ def _simple(fields: dict[str, Any], line_number: int, interest: Interest) -> Dec
     """Return a decoded simple span; null counts as absent."""
     if unknown := sorted(fields.keys() - set(KEYS)):
         raise RecordError(f"not a span: unknown key `{unknown[0]}`")
-    given = {key: value for key, value in fields.items() if value is not None and (value != "" or key not in _DIGITS)}
+    present = {key: value for key, value in fields.items() if value is not None and (value != "" or key not in _DIGITS)}
     for key, digits in _DIGITS.items():
-        if key in given and not re.fullmatch(f"[0-9a-fA-F]{{{digits}}}", str(given[key])):
-            raise RecordError(f"{key} is {given[key]!r}, must be {digits} hexadecimal digits")
+        if key in present and not re.fullmatch(f"[0-9a-fA-F]{{{digits}}}", str(present[key])):
+            raise RecordError(f"{key} is {present[key]!r}, must be {digits} hexadecimal digits")
     defaults: dict[str, Value] = {
         "span_id": f"{line_number:016x}",
         "start": _FIRST_START_NS + (line_number - 1) * _SECOND_NS,
     }
-    span = read_span({**defaults, **given})
-    trace_id = bytes.fromhex(str(given.get("trace_id", FILE_TRACE_ID)))
+    span = read_span({**defaults, **present})
+    trace_id = bytes.fromhex(str(present.get("trace_id", FILE_TRACE_ID)))
     if not any(trace_id):
         raise RecordError("no span has a valid trace id")
     spans = [_narrowed(span, interest)] if _is_wanted(span, interest) else []

@@ -98,7 +98,7 @@ def read_status(settings: Settings) -> Status:
     count = len(known.sets[active].rules) if active in known.sets else 0
     workers = {role: kafka.group_members(admin, settings.group(role)) for role in ROLES}
     last = _checkpoints(admin, settings)
-    rule_starts = _judging(known, active, [found for found, _ in last])
+    rule_starts = _judging(known, active, [checkpoint for checkpoint, _ in last])
     return Status(active, count, _sources(admin, settings), _facts(admin, settings, last), workers, rule_starts)
 
 
@@ -109,19 +109,19 @@ def judging_from(settings: Settings, known: RuleSets, active: str) -> list[RuleS
         AdminError, BetraceError: Kafka does not answer, or the topics do not exist.
     """
     last = _checkpoints(kafka.connect(settings.client()), settings)
-    return _judging(known, active, [found for found, _ in last])
+    return _judging(known, active, [checkpoint for checkpoint, _ in last])
 
 
 def _judging(known: RuleSets, active: str | None, last: list[Checkpoint | None]) -> list[RuleStart] | None:
     if active not in known.sets:
         return []
     partitions: list[dict[str, int]] = []
-    for found in last:
-        if found is None:
+    for checkpoint in last:
+        if checkpoint is None:
             # Nothing in it was ever judged.
             partitions.append({})
             continue
-        times = None if found.standing is None else found.standing.judging
+        times = None if checkpoint.standing is None else checkpoint.standing.judging
         if times is None or not known.sets.keys() >= {*times.rule_sets}:
             return None
         partitions.append(times.judges_from(known.rule_fingerprints))
@@ -130,14 +130,14 @@ def _judging(known: RuleSets, active: str | None, last: list[Checkpoint | None])
 
 def _sources(admin: AdminClient, settings: Settings) -> list[SourceRow]:
     counts = kafka.partition_counts(admin, settings.source_topics)
-    places = [TopicPartition(topic, number) for topic, count in sorted(counts.items()) for number in range(count)]
-    begins, ends = kafka.begin_offsets(admin, places), kafka.end_offsets(admin, places)
-    committed = committed_offsets(settings, places)
+    partitions = [TopicPartition(topic, number) for topic, count in sorted(counts.items()) for number in range(count)]
+    first_offsets, ends = kafka.begin_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
+    committed = committed_offsets(settings, partitions)
     rows = []
     for source, end in ends.items():
         commit = committed.get(source)
         offset = None if commit is None else commit.offset
-        rows.append(SourceRow(*source, offset, end, max(0, end - max(begins[source], offset or 0))))
+        rows.append(SourceRow(*source, offset, end, max(0, end - max(first_offsets[source], offset or 0))))
     return rows
 
 
@@ -153,15 +153,15 @@ def _checkpoints(admin: AdminClient, settings: Settings) -> list[tuple[Checkpoin
 
 def _facts(admin: AdminClient, settings: Settings, last: list[tuple[Checkpoint | None, int | None]]) -> list[FactsRow]:
     topic = settings.topic("facts")
-    places = [TopicPartition(topic, number) for number in range(len(last))]
-    begins, ends = kafka.begin_offsets(admin, places), kafka.end_offsets(admin, places)
+    partitions = [TopicPartition(topic, number) for number in range(len(last))]
+    first_offsets, ends = kafka.begin_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
     return [
-        _row(number, begins[topic, number], ends[topic, number], found, written_ms)
-        for number, (found, written_ms) in enumerate(last)
+        _row(number, first_offsets[topic, number], ends[topic, number], checkpoint, written_ms)
+        for number, (checkpoint, written_ms) in enumerate(last)
     ]
 
 
-def _row(number: int, begin: int, end: int, last: Checkpoint | None, written_ms: int | None) -> FactsRow:
+def _row(number: int, first_offset: int, end: int, last: Checkpoint | None, written_ms: int | None) -> FactsRow:
     start, published_to = (0, 0) if last is None else (last.start_offset, last.published_to)
     standing = (last.standing if last else None) or NOTHING
     held = standing.held_by
@@ -171,19 +171,19 @@ def _row(number: int, begin: int, end: int, last: Checkpoint | None, written_ms:
         None if held is None else HeldBy(held.topic, held.partition, held.watermark_ms),
         standing.open_windows,
         standing.rules,
-        lag=max(0, end - max(begin, published_to)),
+        lag=max(0, end - max(first_offset, published_to)),
         rebuild=max(0, end - start),
-        margin=start - begin,
+        margin=start - first_offset,
         written_ms=written_ms,
     )
 
 
 def _checkpoint(settings: Settings, number: int, topic_id: str) -> tuple[Checkpoint | None, int | None]:
-    found = search(settings, number, lambda: False)
-    if found.other is not None:
+    result = search(settings, number, lambda: False)
+    if result.other is not None:
         raise StateError(
-            f"the checkpoint of facts partition {number} cannot be read: {found.other}",
+            f"the checkpoint of facts partition {number} cannot be read: {result.other}",
             action="use the version of the workers",
         )
-    last = takeover.of_log(found.last, topic_id)
-    return (None, None) if last is None else (last, found.written_ms)
+    last = takeover.of_log(result.last, topic_id)
+    return (None, None) if last is None else (last, result.written_ms)

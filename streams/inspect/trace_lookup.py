@@ -36,13 +36,13 @@ def read(client: ClientSettings, trace_id: bytes, sources: Iterable[SourceRange]
     Raises:
         StateError: a topic cannot be read.
     """
-    found = TraceRead()
+    result = TraceRead()
     for source in sources:
         spans = list(_spans(follow.read_range(client, *source), trace_id, source.topic))
-        found.spans += spans
+        result.spans += spans
         if not spans:
-            found.gone.append(source)
-    return found
+            result.gone.append(source)
+    return result
 
 
 def _spans(messages: Iterable[Message], trace_id: bytes, topic: str) -> Iterator[Span]:

@@ -94,15 +94,15 @@ def _parent(span: Span) -> bytes:
 
 def _walk(children: Mapping[bytes, list[Span]], everything: Iterable[Span]) -> list[tuple[Span, int]]:
     walked: list[tuple[Span, int]] = []
-    seen: set[int] = set()
+    visited: set[int] = set()
     # Spans that are their own ancestors are reachable from no root: they come last, each once.
     for root in (*children.get(b"", ()), *sorted(everything, key=_order)):
         stack = [(root, 0)]
         while stack:
             span, depth = stack.pop()
-            if id(span) in seen:
+            if id(span) in visited:
                 continue
-            seen.add(id(span))
+            visited.add(id(span))
             walked.append((span, depth))
             below = () if span.is_log or not span.span_id else children.get(span.span_id, ())
             stack.extend((child, depth + 1) for child in reversed(below))

@@ -35,18 +35,18 @@ def plan(url: str, settings: Settings, period: Period, now_ms: int) -> Plan:
         StateError: it cannot be read.
     """
     store = Store.at(url)
-    found = store.contents()
+    listing = store.listing()
     topics = settings.source_topics
     read_from_ms, until_ms, clock_ms = times(settings, period, now_ms)
-    if not read.chosen(found, period.from_ms, period.to_ms, topics):
-        raise _nothing(store, found, settings, period)
-    files = read.chosen(found, read_from_ms, until_ms, topics)
+    if not read.chosen(listing, period.from_ms, period.to_ms, topics):
+        raise _nothing(store, listing, settings, period)
+    files = read.chosen(listing, read_from_ms, until_ms, topics)
     inputs = tuple(_inputs(files))
-    lost = tuple(each for each in read.lost(store, found, settings.out_of_order_ms) if each.topic in topics)
-    gone = tuple(_lost_beginnings(store, found, settings, read_from_ms))
-    is_cut = _is_cut(store, found, settings, read_from_ms)
+    lost = tuple(each for each in read.lost(store, listing, settings.out_of_order_ms) if each.topic in topics)
+    lost_beginnings = tuple(_lost_beginnings(store, listing, settings, read_from_ms))
+    is_cut = _is_cut(store, listing, settings, read_from_ms)
     expected = sum(each.end - each.begin for each in inputs)
-    return Plan(period, inputs, read_from_ms, until_ms, clock_ms, lost, expected, gone, is_cut)
+    return Plan(period, inputs, read_from_ms, until_ms, clock_ms, lost, expected, lost_beginnings, is_cut)
 
 
 class ArchiveFeed:
@@ -61,15 +61,15 @@ class ArchiveFeed:
         }
         self._ends = mine
         self._times_ms: dict[Source, int] = dict.fromkeys(self._open, 0)
-        self._begun = False
+        self._has_started = False
 
     def take(self, paused: Collection[Source]) -> list[Message]:
         """Return messages as `streams.replay.feed.Feed.take` does."""
         return cast("list[Message]", self._next_messages(paused))
 
     def _next_messages(self, paused: Collection[Source]) -> list[_ArchiveMessage]:
-        if not self._begun:
-            self._begun = True
+        if not self._has_started:
+            self._has_started = True
             return [
                 _ArchiveMessage(source, end, None) for source, end in self._ends.items() if source not in self._open
             ]
@@ -83,11 +83,11 @@ class ArchiveFeed:
         self._times_ms[source] = records[-1].timestamp_ms
         return [_ArchiveMessage(source, each.offset, each) for each in records]
 
-    def resume(self, at: TopicPartition) -> None:
+    def resume(self, position: TopicPartition) -> None:
         """Continue as `streams.replay.feed.Feed.resume` does."""
-        source = at.topic, at.partition
+        source = position.topic, position.partition
         if source in self._open:
-            self._open[source] = dropwhile(lambda record: record.offset < at.offset, self._open[source])
+            self._open[source] = dropwhile(lambda record: record.offset < position.offset, self._open[source])
 
     def finish(self, source: Source) -> None:
         """Finish as `streams.replay.feed.Feed.finish` does."""
@@ -148,14 +148,16 @@ def _inputs(files: Iterable[ArchiveFile]) -> Iterator[Input]:
             yield Input(topic, number, count, *partitions.get(number, (0, 0)))
 
 
-def _lost_beginnings(store: Store, found: ArchiveListing, settings: Settings, read_from_ms: int) -> Iterator[LostTime]:
+def _lost_beginnings(
+    store: Store, listing: ArchiveListing, settings: Settings, read_from_ms: int
+) -> Iterator[LostTime]:
     """Yield the times lost where the archive of a partition begins in the middle."""
     firsts: dict[Source, ArchiveFile] = {}
-    for file in found.files:
+    for file in listing.files:
         if file.topic in settings.source_topics:
             firsts.setdefault((file.topic, file.partition), file)
     cuts: Mapping[Source, list[ArchiveFile]] = {
-        source: [file for file in found.files if file.cut == first.cut] for source, first in firsts.items()
+        source: [file for file in listing.files if file.cut == first.cut] for source, first in firsts.items()
     }
     for source, files in cuts.items():
         if files[0].first_offset > 0:
@@ -164,26 +166,26 @@ def _lost_beginnings(store: Store, found: ArchiveListing, settings: Settings, re
                 yield LostTime(*source, 0, first_ms + settings.out_of_order_ms)
 
 
-def _is_cut(store: Store, found: ArchiveListing, settings: Settings, read_from_ms: int) -> bool:
+def _is_cut(store: Store, listing: ArchiveListing, settings: Settings, read_from_ms: int) -> bool:
     """Return whether there were records before the first one read, in the archive or before it."""
-    of_topics = [file for file in found.files if file.topic in settings.source_topics]
+    of_topics = [file for file in listing.files if file.topic in settings.source_topics]
     firsts = {(file.topic, file.partition): file.first_offset for file in reversed(of_topics)}
     return any(first > 0 for first in firsts.values()) or any(
         file.hour_ms < read_from_ms and read.times(store, file)[0] < read_from_ms for file in of_topics
     )
 
 
-def _nothing(store: Store, found: ArchiveListing, settings: Settings, period: Period) -> ConfigError:
+def _nothing(store: Store, listing: ArchiveListing, settings: Settings, period: Period) -> ConfigError:
     topics = ", ".join(settings.source_topics)
-    of_topics = [file for file in found.files if file.topic in settings.source_topics]
+    of_topics = [file for file in listing.files if file.topic in settings.source_topics]
     if of_topics:
         first, last = (pick(of_topics, key=lambda file: file.hour_ms).hour_ms for pick in (min, max))
         return ConfigError(
             f"the archive {store.root} has no record of {topics} between {period}: its records are from the hours "
             f"{iso_ms(first)} to {iso_ms(last)}: choose another time"
         )
-    if found.files:
-        held = ", ".join(sorted({file.topic for file in found.files}))
+    if listing.files:
+        held = ", ".join(sorted({file.topic for file in listing.files}))
         return ConfigError(
             f"the archive {store.root} has no record of {topics}: it has {held}: name them with --source-topics"
         )

@@ -113,12 +113,12 @@ def published(
     counts = admin.partition_counts(client, [topic])
     if topic not in counts:
         raise ConfigError(f"no such topic: {topic}: there is nothing to compare with; check --prefix")
-    places = [TopicPartition(topic, number) for number in range(counts[topic])]
-    ends = admin.end_offsets(client, places)
+    partitions = [TopicPartition(topic, number) for number in range(counts[topic])]
+    ends = admin.end_offsets(client, partitions)
     # A signal is never published before its records arrived.
-    for (_, number), begin in admin.offsets_at(client, places, period.from_ms).items():
-        at = TopicPartition(topic, number, begin)
-        yield from _in_time(_read(settings, at, ends[topic, number]), period, rules)
+    for (_, number), offset in admin.offsets_at(client, partitions, period.from_ms).items():
+        start = TopicPartition(topic, number, offset)
+        yield from _in_time(_read(settings, start, ends[topic, number]), period, rules)
 
 
 def _in_time(signals: Iterable[Digest], period: Period, rules: Collection[str] | None) -> Iterator[Finding]:
@@ -132,13 +132,13 @@ def _in_time(signals: Iterable[Digest], period: Period, rules: Collection[str] |
                 yield Finding(each.rule_id, each.trace_id, each.verdict, each.time_ms, each.revision, each.happened_ms)
 
 
-def _read(settings: Settings, at: TopicPartition, end: int) -> Iterator[Digest]:
-    for message in follow.read_range(settings.reader(), at.topic, at.partition, at.offset, end - 1):
+def _read(settings: Settings, start: TopicPartition, end: int) -> Iterator[Digest]:
+    for message in follow.read_range(settings.reader(), start.topic, start.partition, start.offset, end - 1):
         try:
             yield digest(message.value() or b"")
         except NoSignalError as error:
             raise StateError(
-                f"the signal {at.topic}[{at.partition}]@{message.offset()} cannot be compared: {error}",
+                f"the signal {start.topic}[{start.partition}]@{message.offset()} cannot be compared: {error}",
                 action="compare with the version that published it",
             ) from error
 

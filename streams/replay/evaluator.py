@@ -57,13 +57,13 @@ class Evaluator:
     def apply(self, message: Facts) -> list[Signal]:
         """Apply the next facts message, and return the signals of the windows it closes."""
         partition = self.partition
-        said = list(self._verdicts.judge(partition.apply(partition.next_offset, message)))
+        signals = list(self._verdicts.judge(partition.apply(partition.next_offset, message)))
         sessions = partition.sessions
         if len(sessions.chains.changed) + len(sessions.presences.kept.changed) >= CHANGED_CHAINS:
             self._store.write(sessions.chains, partition.position(), sessions.presences)
             sessions.cool(MEMORY_BYTES)
         sessions.waiting.shrink(MEMORY_BYTES // 4)
-        return said
+        return signals
 
     def end(self) -> list[Signal]:
         """End the input: close every window, and return the signals."""

@@ -33,7 +33,7 @@ class Feed(Protocol):
     def take(self, paused: Collection[Source]) -> list[Message]:
         """Return the next messages, none from a paused input: records, and events of the client."""
 
-    def resume(self, at: TopicPartition) -> None:
+    def resume(self, position: TopicPartition) -> None:
         """Continue at this offset of an input."""
 
     def finish(self, source: Source) -> None:
@@ -67,9 +67,9 @@ class KafkaFeed:
             least, most = BATCH_COUNTS
             self._count = min(most, max(least, BATCH_BYTES * len(sizes_bytes) // max(1, sum(sizes_bytes))))
 
-    def resume(self, at: TopicPartition) -> None:
+    def resume(self, position: TopicPartition) -> None:
         """Continue as `Feed.resume` does."""
-        seek(self._consumer, at)
+        seek(self._consumer, position)
 
     def finish(self, source: Source) -> None:
         """Finish as `Feed.finish` does."""

@@ -87,7 +87,7 @@ class Plan:
         dealt: list[list[Input]] = [[] for _ in range(count)]
         for each in sorted(self.inputs, key=lambda each: each.begin - each.end):
             min(dealt, key=_offsets).append(each)
-        return [tuple(share) for share in dealt]
+        return [tuple(part) for part in dealt]
 
 
 def reach_ms(settings: Settings) -> int:
@@ -117,16 +117,20 @@ def of_kafka(
             f"no such topic: {', '.join(sorted(missing))}: name the topics your Collectors write with --source-topics"
         )
     read_from_ms, until_ms, clock_ms = times(settings, period, now_ms)
-    places = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
-    lows, highs = admin.begin_offsets(client, places), admin.end_offsets(client, places)
-    begins = admin.offsets_at(client, places, read_from_ms) if read_from_ms else lows
+    partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
+    lows, highs = admin.begin_offsets(client, partitions), admin.end_offsets(client, partitions)
+    start_offsets = admin.offsets_at(client, partitions, read_from_ms) if read_from_ms else lows
     if not may_be_empty:
-        _check_not_empty(client, settings, period, places, lows, highs)
-    cut = [place for place in places if lows[_source(place)] > 0 and begins[_source(place)] == lows[_source(place)]]
+        _check_not_empty(client, settings, period, partitions, lows, highs)
+    cut = [
+        partition
+        for partition in partitions
+        if lows[_source(partition)] > 0 and start_offsets[_source(partition)] == lows[_source(partition)]
+    ]
     gone = tuple(_lost_beginnings(client, settings, cut, read_from_ms, now_ms))
-    is_cut = any(begins[source] > lows[source] for source in highs)
-    inputs = tuple(Input(*source, counts[source[0]], begins[source], highs[source]) for source in sorted(highs))
-    ends = admin.offsets_at(client, places, until_ms)
+    is_cut = any(start_offsets[source] > lows[source] for source in highs)
+    inputs = tuple(Input(*source, counts[source[0]], start_offsets[source], highs[source]) for source in sorted(highs))
+    ends = admin.offsets_at(client, partitions, until_ms)
     expected = sum(max(0, ends[each.source] - each.begin) for each in inputs)
     return Plan(period, inputs, read_from_ms, until_ms, clock_ms, (), expected, gone, is_cut or _is_kept_from(lows))
 
@@ -140,15 +144,15 @@ def _check_not_empty(
     client: AdminClient,
     settings: Settings,
     period: Period,
-    places: list[TopicPartition],
+    partitions: list[TopicPartition],
     lows: Mapping[Source, int],
     highs: Mapping[Source, int],
 ) -> None:
-    firsts = admin.offsets_at(client, places, period.from_ms) if period.from_ms else lows
-    ends = admin.offsets_at(client, places, period.to_ms)
+    firsts = admin.offsets_at(client, partitions, period.from_ms) if period.from_ms else lows
+    ends = admin.offsets_at(client, partitions, period.to_ms)
     if any(firsts[source] < min(ends[source], highs[source]) for source in highs):
         return
-    known_ms = [first_ms for first_ms in admin.first_times(client, places).values() if first_ms is not None]
+    known_ms = [first_ms for first_ms in admin.first_times(client, partitions).values() if first_ms is not None]
     held = f"its first record has the time {iso_ms(min(known_ms))}" if known_ms else "it is empty"
     raise ConfigError(
         f"{', '.join(settings.source_topics)}: Kafka has no record between {period} ({held}): choose another "
@@ -160,11 +164,11 @@ def _lost_beginnings(
     client: AdminClient, settings: Settings, cut: list[TopicPartition], read_from_ms: int, now_ms: int
 ) -> Iterable[LostTime]:
     """Yield the times for which retention has deleted what should be read."""
-    for at, first_ms in admin.first_times(client, cut).items():
+    for source, first_ms in admin.first_times(client, cut).items():
         # For an empty partition only its retention is known: anything younger would still be there.
-        held_ms = first_ms if first_ms is not None else _kept_from_ms(client, at[0], now_ms)
+        held_ms = first_ms if first_ms is not None else _kept_from_ms(client, source[0], now_ms)
         if held_ms > read_from_ms:
-            yield LostTime(*at, 0, held_ms + settings.out_of_order_ms)
+            yield LostTime(*source, 0, held_ms + settings.out_of_order_ms)
 
 
 def _kept_from_ms(client: AdminClient, topic: str, now_ms: int) -> int:
@@ -172,9 +176,9 @@ def _kept_from_ms(client: AdminClient, topic: str, now_ms: int) -> int:
     return now_ms if kept_ms is None else now_ms - kept_ms
 
 
-def _offsets(share: Iterable[Input]) -> int:
-    return sum(each.end - each.begin for each in share)
+def _offsets(inputs: Iterable[Input]) -> int:
+    return sum(each.end - each.begin for each in inputs)
 
 
-def _source(at: TopicPartition) -> Source:
-    return at.topic, at.partition
+def _source(partition: TopicPartition) -> Source:
+    return partition.topic, partition.partition

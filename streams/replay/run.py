@@ -19,7 +19,7 @@ from streams.replay.outcome import Signal
 from streams.replay.plan import Plan
 from streams.replay.source_reader import Read
 from streams.replay.tally import Tally
-from streams.replay.worker import Done, Failed, Inbox, Job, Jobs, Outbox, Progress, Report, work
+from streams.replay.worker import Done, Failed, Inbox, Job, Jobs, Outbox, Progress, Report, run_process
 from topics.records.facts import TICK_MS
 
 LOOK_S = 0.5
@@ -72,7 +72,7 @@ class Replay:
         self._job = job
         self._team = team
         self._watcher = watcher
-        self._found: list[Signal] = []
+        self._signals: list[Signal] = []
         self._clocks_ms: dict[int, int] = dict.fromkeys(range(team.count), 0)
 
     @property
@@ -97,7 +97,7 @@ class Replay:
 
     def _take(self, report: Progress | Done) -> None:
         for each in report.signals:
-            heappush(self._found, each)
+            heappush(self._signals, each)
         if isinstance(report, Progress):
             self._watcher.advance(report.offsets, report.spans)
             self._clocks_ms[report.number] = report.clock_ms or 0
@@ -112,8 +112,8 @@ class Replay:
     def _ready(self) -> Iterator[Signal]:
         """Yield those due before every process's clock; the windows that the end of the input closed come last."""
         clock_ms = min(self._clocks_ms.values(), default=_NEVER) // TICK_MS * TICK_MS
-        while self._found and (not self._clocks_ms or self._found[0] < (False, clock_ms)):
-            yield heappop(self._found)
+        while self._signals and (not self._clocks_ms or self._signals[0] < (False, clock_ms)):
+            yield heappop(self._signals)
 
 
 class Team:
@@ -127,7 +127,7 @@ class Team:
         self._inboxes: list[Inbox] = [context.Queue() for _ in range(count)]
         self._jobs: list[Jobs] = [context.SimpleQueue() for _ in range(count)]
         self._processes = [
-            context.Process(target=work, args=(number, jobs, self._inboxes, self._outbox), daemon=True)
+            context.Process(target=run_process, args=(number, jobs, self._inboxes, self._outbox), daemon=True)
             for number, jobs in enumerate(self._jobs)
         ]
 
@@ -146,8 +146,8 @@ class Team:
 
     def start(self, job: Job) -> None:
         """Give each process its share of the job."""
-        for jobs, share in zip(self._jobs, job.plan.divide(self.count), strict=True):
-            jobs.put((job, share))
+        for jobs, inputs in zip(self._jobs, job.plan.divide(self.count), strict=True):
+            jobs.put((job, inputs))
 
     def next_report(self) -> Report:
         """Wait for a report.

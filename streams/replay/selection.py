@@ -43,7 +43,7 @@ class RulePart:
 
     def holds(self, time_ms: int) -> bool:
         """Return whether chains that began then are to be judged."""
-        return any(begin <= time_ms < end for begin, end in self.times)
+        return any(start <= time_ms < end for start, end in self.times)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,16 +95,16 @@ class SourceReader:
         self._read_run = None if settings.format is Format.JSON else backend.run_reader(projector.interest)
         self._ends = {each.source: each.end for each in inputs}
         self._sources = {each.source: _source(settings, each) for each in inputs}
-        self._begin = sum(source.next_offset for source in self._sources.values())
+        self._start_offset_sum = sum(source.next_offset for source in self._sources.values())
         self.open = {each.source for each in inputs if each.begin < each.end}
         # Every input reports at least its end.
-        self._unsaid = set(self._sources)
+        self._unreported = set(self._sources)
         self._obstacles = Obstacles.of(settings)
 
     @property
     def offsets(self) -> int:
         """The number of offsets of all inputs that were read."""
-        return sum(source.next_offset for source in self._sources.values()) - self._begin
+        return sum(source.next_offset for source in self._sources.values()) - self._start_offset_sum
 
     def take(self, messages: list[Message], *, local_ms: int) -> set[Source]:
         """Process what a feed returned, and return the inputs that ended with it.
@@ -135,7 +135,7 @@ class SourceReader:
         self.open -= ended
         for at in ended:
             self._sources[at].reach_end(self._sources[at].next_offset, local_ms=local_ms)
-        self._unsaid |= ended
+        self._unreported |= ended
         return ended
 
     def pass_over(self, *, local_ms: int) -> list[TopicPartition]:
@@ -161,14 +161,14 @@ class SourceReader:
         """
         sections: list[list[Section]] = [[] for _ in range(count)]
         for at, source in self._sources.items():
-            if at not in self._unsaid and source.draft.to_offset == source.draft.from_offset:
+            if at not in self._unreported and source.draft.to_offset == source.draft.from_offset:
                 continue
             watermark_ms = source.time.watermark_ms
             if at not in self.open:
                 watermark_ms = max(watermark_ms or 0, self._plan.clock_ms)
             for to, section in enumerate(source.renew_draft().sections(count, watermark_ms)):
                 sections[to].append(section)
-        self._unsaid -= self._sources.keys() - self.open
+        self._unreported -= self._sources.keys() - self.open
         self.read.behind = sum(source.time.behind_count for source in self._sources.values())
         self.read.out_of_bounds = sum(source.time.out_of_bounds_count for source in self._sources.values())
         return sections

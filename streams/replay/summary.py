@@ -79,8 +79,8 @@ def statement(title: str, tally: Tally, period: Period) -> str:
     if not tally.applicable:
         return f'"{title}" applies to no trace between {period}'
     broken, unknown = tally.verdicts[Verdict.BROKEN.value], tally.verdicts[Verdict.UNDETERMINED.value]
-    said = f'{broken:,} of {tally.applicable:,} traces broke "{title}" between {period}'
-    return said + (f"; {unknown:,} of the others {'is' if unknown == 1 else 'are'} undetermined" if unknown else "")
+    text = f'{broken:,} of {tally.applicable:,} traces broke "{title}" between {period}'
+    return text + (f"; {unknown:,} of the others {'is' if unknown == 1 else 'are'} undetermined" if unknown else "")
 
 
 def duration(time_ms: int) -> str:

@@ -67,7 +67,7 @@ def silent_ms(period: Period, minutes: Iterable[int]) -> int:
     >>> silent_ms(Period(0, 60 * MINUTE_MS), [0, 3, 30]) // MINUTE_MS
     55
     """
-    return sum(end - begin for begin, end in _silences(period, sorted(minutes)))
+    return sum(end - start for start, end in _silences(period, sorted(minutes)))
 
 
 def _silences(period: Period, minutes: list[int]) -> Iterator[tuple[int, int]]:

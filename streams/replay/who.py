@@ -54,11 +54,11 @@ def last_revisions(signals: Iterable[Signal]) -> list[Signal]:
 
 def groups(signals: Iterable[Signal]) -> list[Group]:
     """Return the groups of the broken traces, the largest first, those without the attribute last."""
-    found: defaultdict[str, list[Signal]] = defaultdict(list)
+    by_value: defaultdict[str, list[Signal]] = defaultdict(list)
     for signal in last_revisions(signals):
         if signal.verdict == Verdict.BROKEN.value:
-            found[signal.who or NOBODY].append(signal)
-    in_order = sorted(found.items(), key=lambda each: (each[0] == NOBODY, -len(each[1]), each[0]))
+            by_value[signal.who or NOBODY].append(signal)
+    in_order = sorted(by_value.items(), key=lambda each: (each[0] == NOBODY, -len(each[1]), each[0]))
     return [_group(None if who == NOBODY else who, each) for who, each in in_order]
 
 

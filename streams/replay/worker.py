@@ -124,13 +124,13 @@ def chosen(rules: RuleSet, ids: frozenset[str]) -> RuleSet:
     Raises:
         ConfigError: there is no rule with one of them.
     """
-    found = [rule for rule in rules.rules if rule.id in ids]
-    if missing := ids - {rule.id for rule in found}:
+    selected = [rule for rule in rules.rules if rule.id in ids]
+    if missing := ids - {rule.id for rule in selected}:
         raise ConfigError(
             f"no rule has the id {', '.join(sorted(missing))}: the ids are {', '.join(rule.id for rule in rules.rules)}"
         )
-    atoms = frozenset().union(*(rule.atoms for rule in found))
-    return RuleSet.of(found, [atom for atom in rules.atoms.values() if atom.fingerprint in atoms], rules.texts)
+    atoms = frozenset().union(*(rule.atoms for rule in selected))
+    return RuleSet.of(selected, [atom for atom in rules.atoms.values() if atom.fingerprint in atoms], rules.texts)
 
 
 def projector(settings: Settings, rules: RuleSet, output: OutputOptions) -> Projector:
@@ -140,7 +140,7 @@ def projector(settings: Settings, rules: RuleSet, output: OutputOptions) -> Proj
     return Projector(rules, shown, settings.redaction, output.shows)
 
 
-def work(number: int, jobs: Jobs, inboxes: list[Inbox], outbox: Outbox) -> None:
+def run_process(number: int, jobs: Jobs, inboxes: list[Inbox], outbox: Outbox) -> None:
     """Run a process, from before it has a job."""
     # Ctrl-C is handled by the replay, which then ends its processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -150,10 +150,10 @@ def work(number: int, jobs: Jobs, inboxes: list[Inbox], outbox: Outbox) -> None:
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     _end_with_parent()
-    job, share = jobs.get()
+    job, inputs = jobs.get()
     try:
         with tempfile.TemporaryDirectory(prefix="betrace-replay-") as directory:
-            Worker(job, number, share, inboxes, outbox, Path(directory)).run()
+            Worker(job, number, inputs, inboxes, outbox, Path(directory)).run()
     except (BetraceError, TopicsError, KafkaException) as error:
         outbox.put(Failed(str(error), error.exit_code if isinstance(error, BetraceError) else BetraceError.exit_code))
 
@@ -165,7 +165,7 @@ class Worker:
         self,
         job: Job,
         number: int,
-        share: tuple[Input, ...],
+        inputs: tuple[Input, ...],
         inboxes: list[Inbox],
         outbox: Outbox,
         directory: Path,
@@ -176,14 +176,14 @@ class Worker:
         self._outbox = outbox
         self._plan = job.plan
         self._fingerprint = rules.fingerprint
-        self._reader = SourceReader(job.settings, projector(job.settings, rules, job.output), job.plan, share)
+        self._reader = SourceReader(job.settings, projector(job.settings, rules, job.output), job.plan, inputs)
         self._evaluator = Evaluator(job.settings, rules, job.plan, directory, job.output, job.selection)
-        self._feed = _feed(job, share)
+        self._feed = _feed(job, inputs)
         self._paused: frozenset[Source] = frozenset()
         self._finished_count = 0
         self._signals: list[Signal] = []
         self._flushed_s = time.monotonic()
-        self._told = (0, 0)
+        self._reported = (0, 0)
 
     def run(self) -> None:
         """Read and judge to the end."""
@@ -192,8 +192,8 @@ class Worker:
             taken = self._feed.take(self._ahead())
             for source in self._reader.take(taken, local_ms=_now_ms()):
                 self._feed.finish(source)
-            for at in self._reader.pass_over(local_ms=_now_ms()):
-                self._feed.resume(at)
+            for position in self._reader.pass_over(local_ms=_now_ms()):
+                self._feed.resume(position)
             self._refuse_losses()
             if self._is_due():
                 self._flush()
@@ -232,9 +232,9 @@ class Worker:
         for to, sections in enumerate(self._reader.sections(len(self._inboxes))):
             if sections:
                 self._give(to, Facts(VERSION, self._fingerprint, sections))
-        offsets, spans = self._told
-        self._told = self._reader.offsets, self._reader.read.spans
-        said = self._told[0] - offsets, self._told[1] - spans
+        offsets, spans = self._reported
+        self._reported = self._reader.offsets, self._reader.read.spans
+        said = self._reported[0] - offsets, self._reported[1] - spans
         clock_ms = self._evaluator.clock_ms
         self._outbox.put(Progress(self._number, *said, clock_ms, self._signals, self._take_selected()))
         self._signals = []
@@ -288,12 +288,12 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _feed(job: Job, share: tuple[Input, ...]) -> Feed:
+def _feed(job: Job, inputs: tuple[Input, ...]) -> Feed:
     if job.archive is None:
-        return KafkaFeed(job.settings, share)
+        return KafkaFeed(job.settings, inputs)
     from streams.replay.archive_feed import ArchiveFeed  # noqa: PLC0415, an extra
 
-    return ArchiveFeed(job.archive, job.plan, share)
+    return ArchiveFeed(job.archive, job.plan, inputs)
 
 
 def _end_with_parent() -> None:

@@ -117,10 +117,10 @@ def history(settings: Settings) -> list[Pushed]:
         StateError: the topic cannot be read.
     """
     latest = {message.key() or b"": message for message in reader.read(settings, settings.topic("rules"))}
-    found = _Topic()
+    content = _Topic()
     for key, message in latest.items():
-        found.take(int(message.offset() or 0), key, message)
-    sets = [_pushed(found, fingerprint) for fingerprint in found.sets]
+        content.take(int(message.offset() or 0), key, message)
+    sets = [_pushed(content, fingerprint) for fingerprint in content.sets]
     return sorted(sets, key=lambda each: each.last_push.number, reverse=True)
 
 
@@ -143,26 +143,26 @@ def refusal(sets: Iterable[Pushed], fingerprint: str) -> str | None:
     return None
 
 
-def _pushed(found: _Topic, fingerprint: str) -> Pushed:
-    number, record = found.sets[fingerprint]
+def _pushed(content: _Topic, fingerprint: str) -> Pushed:
+    number, record = content.sets[fingerprint]
     try:
         rules, _ = compile_texts(record.texts)
     except RulesError:
         rules = None
-    active = found.active
+    active = content.active
     is_active = active is not None and active.value() == fingerprint.encode()
     return Pushed(
         fingerprint,
         record,
-        (*_older_push(found, number, fingerprint, record), *found.pushes.get(fingerprint, ())),
+        (*_older_push(content, number, fingerprint, record), *content.pushes.get(fingerprint, ())),
         _activation(active) if active is not None and is_active else None,
         rules,
     )
 
 
-def _older_push(found: _Topic, number: int, fingerprint: str, record: RuleSetRecord) -> Iterator[Push]:
+def _older_push(content: _Topic, number: int, fingerprint: str, record: RuleSetRecord) -> Iterator[Push]:
     """Yield the push that wrote the set, if it was by a version that kept no other record of it."""
-    if record.pushed_ms not in found.pushed_ms.get(fingerprint, ()):
+    if record.pushed_ms not in content.pushed_ms.get(fingerprint, ()):
         yield Push(
             number=number,
             rule_set=fingerprint,
@@ -176,6 +176,6 @@ def _older_push(found: _Topic, number: int, fingerprint: str, record: RuleSetRec
 
 def _activation(active: Message) -> Activation:
     headers: Iterable[tuple[str, str | bytes | None]] = active.headers() or ()  # type: ignore[assignment]
-    said = {key: value.decode(errors="replace") for key, value in headers if isinstance(value, bytes)}
-    by = said.get(records.BY_HEADER, "unknown")
-    return Activation(by, active.timestamp()[1], said.get(records.PREVIOUS_HEADER))
+    texts = {key: value.decode(errors="replace") for key, value in headers if isinstance(value, bytes)}
+    by = texts.get(records.BY_HEADER, "unknown")
+    return Activation(by, active.timestamp()[1], texts.get(records.PREVIOUS_HEADER))

@@ -52,7 +52,7 @@ def _latest(moments_ms: Iterable[int | None]) -> int | None:
     return latest_ms
 
 
-def sentences(found: Iterable[RuleStart]) -> list[str]:
+def sentences(rule_starts: Iterable[RuleStart]) -> list[str]:
     """Return a line for the rules that judge nothing yet, then one for each time, the latest first.
 
     >>> sentences([RuleStart("a", "f0", 0), RuleStart("b", "f1", 1767614400000), RuleStart("c", "f2", None)])
@@ -60,7 +60,7 @@ def sentences(found: Iterable[RuleStart]) -> list[str]:
     '1 rule (b) judges traces that begin from 2026-01-05T12:00:00.000Z on', '1 rule (a) judges every trace']
     """
     by_moment: defaultdict[int | None, list[str]] = defaultdict(list)
-    for each in found:
+    for each in rule_starts:
         by_moment[each.from_ms].append(each.rule)
     waiting = by_moment.pop(None, [])
     lines = []

@@ -193,7 +193,7 @@ def main() -> None:
     _print(archiving(asked.corpus))
     with tempfile.TemporaryDirectory() as directory:
         store = Store.at(str(asked.keep or directory))
-        if not store.contents().files:
+        if not store.listing().files:
             make(store, asked.corpus, asked.spans)
         for number, (name, rules) in enumerate(rule_sets()):
             with_engine = asked.engine == "all" or (asked.engine == "first" and number == 0)

@@ -154,7 +154,7 @@ def test_hole_makes_a_window_cut(url: str, archive_request: ArchiveRequest) -> N
         judge_archive(url, archive_request), archive_request.projector.rules
     )
     store = Store.at(url)
-    assert [LostTime("otlp_spans", 0, START_MS - 2_000, START_MS + 7_000)] == lost(store, store.contents(), 2_000)
+    assert [LostTime("otlp_spans", 0, START_MS - 2_000, START_MS + 7_000)] == lost(store, store.listing(), 2_000)
 
 
 def test_overlapping_cuts_count_once(url: str) -> None:
