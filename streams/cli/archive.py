@@ -141,6 +141,6 @@ def _between(from_ms: int, to_ms: int | None) -> str:
 
 def _print(written: Written) -> None:
     file = written.file
-    place = (file.name, file.topic, file.partition, file.first_offset, file.end_offset - 1)
-    line = Line(*place, written.record_count, written.span_count, written.unreadable_count)
+    position = (file.name, file.topic, file.partition, file.first_offset, file.end_offset - 1)
+    line = Line(*position, written.record_count, written.span_count, written.unreadable_count)
     click.echo(msgspec.json.encode(line))

@@ -51,11 +51,11 @@ def retain(
     seals keep what they sealed: they are the evidence, and only the storage's own retention removes them.
     """
     store, signers, done = _opened(evidence, ledger_keys, keys)
-    found = retention.retain(store, older_than_ms, _now_ms(), signers, done, is_dry=dry_run)
-    for each in found.removed:
+    result = retention.retain(store, older_than_ms, _now_ms(), signers, done, is_dry=dry_run)
+    for each in result.removed:
         word = "would be removed" if dry_run else "removed"
         click.echo(f"{each.file}: {word}, {each.rows} records of {span(each.first_ms, each.last_ms)}")
-    for each, number in found.held:
+    for each, number in result.held:
         click.echo(f"{each.file}: kept by hold {number}")
 
 

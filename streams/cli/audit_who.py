@@ -42,25 +42,25 @@ def command(evidence: str, actor: str, from_ms: int, to_ms: int | None, html: Pa
         raise click.UsageError(f"{actor!r} is not NAME=VALUE, such as user.id=u-17")
     end_ms = time.time_ns() // 1_000_000 if to_ms is None else to_ms
     try:
-        found = timeline(open_storage(evidence), Who(name, value), from_ms, end_ms)
+        result = timeline(open_storage(evidence), Who(name, value), from_ms, end_ms)
         verify = f"betrace audit verify {shlex.quote(evidence)} --key ledger.pub"
         if html is not None:
-            html.write_text(page(actor, found, from_ms, end_ms, verify))
+            html.write_text(page(actor, result, from_ms, end_ms, verify))
     except OSError as error:
         raise ConfigError(str(error)) from error
-    if found.moments:
-        _show(found.moments)
+    if result.moments:
+        _show(result.moments)
     else:
         click.echo(f"nothing about {printable(actor)} from {iso_ms(from_ms)} to {iso_ms(end_ms)}")
-    for line in ["", *found.completeness.sentences(), f"To verify it: {verify}"]:
+    for line in ["", *result.completeness.sentences(), f"To verify it: {verify}"]:
         click.echo(line)
 
 
-def _show(found: Sequence[Moment]) -> None:
+def _show(moments: Sequence[Moment]) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("when", "judged at", "kind", "what", "service", "trace"):
         table.add_column(name, overflow="fold")
-    for moment in found:
+    for moment in moments:
         colour = VERDICT_COLOURS.get(moment.kind) or COLOURS.get(moment.severity or "", "")
         table.add_row(
             Text(rfc3339_clamped(moment.time_ms)),

@@ -139,8 +139,8 @@ def _letter(message: Message) -> Letter:
 
 
 def _headers(message: Message) -> dict[str, str]:
-    given = message.headers() or []
-    pairs = [*given.items()] if isinstance(given, dict) else given
+    headers = message.headers() or []
+    pairs = [*headers.items()] if isinstance(headers, dict) else headers
     return {
         name: value.decode(errors="replace") if isinstance(value, bytes) else value
         for name, value in pairs

@@ -78,12 +78,12 @@ def command() -> None:
         with broker.running(directory / "kafka") as kafka:
             demo = Demo(console, kafka.bootstrap, directory)
             demo.play()
-            found = demo.judge()
+            signal_digests = demo.judge()
             demo.judge_later()
             demo.seal()
-            demo.write_page(found[-1])
+            demo.write_page(signal_digests[-1])
         shutil.rmtree(directory / "state")
-    console.print(_next(directory, found[-1], can_restart=kafka.pid is not None), soft_wrap=True, markup=False)
+    console.print(_next(directory, signal_digests[-1], can_restart=kafka.pid is not None), soft_wrap=True, markup=False)
 
 
 @contextmanager
@@ -138,12 +138,12 @@ class Demo:
         rules = load([str(CAPTURES / "demo.rules")])
         self._console.print(f"betrace run --rules demo.rules {' '.join(RUN)}\n")
         _run(self._settings)
-        found = [
+        digests = [
             digest(message.value() or b"") for message in reader.read(self._settings, self._settings.topic("signals"))
         ]
-        found.sort(key=lambda each: (each.time_ms, each.uid))
-        self._console.print(f"{len(found)} signals, the last {SHOWN} of them:\n")
-        for each in found[-SHOWN:]:
+        digests.sort(key=lambda each: (each.time_ms, each.uid))
+        self._console.print(f"{len(digests)} signals, the last {SHOWN} of them:\n")
+        for each in digests[-SHOWN:]:
             self._show(each)
         counts: dict[str, Counter[str]] = {}
         for message in reader.read(self._settings, self._settings.topic("verdicts")):
@@ -154,7 +154,7 @@ class Demo:
                 counted.subtract(msgspec.structs.asdict(record.taken_back))
         self._console.print()
         self._console.print(_table(rules, counts))
-        return found
+        return digests
 
     def judge_later(self) -> None:
         """Judge rules that did not exist when the messages were written, on the same topics."""
@@ -248,9 +248,9 @@ def _table(rules: RuleSet, counts: dict[str, Counter[str]]) -> Table:
 
 def _next(directory: Path, shown: Digest, *, can_restart: bool) -> str:
     """Return what was written, and what to run next; in a container the topics disappear with it."""
-    betrace, place = _program(), shlex.quote(str(directory))
+    betrace, quoted_directory = _program(), shlex.quote(str(directory))
     commands = [
-        f'export BETRACE_BOOTSTRAP="$({betrace} broker start --data-dir {place}/kafka)"',
+        f'export BETRACE_BOOTSTRAP="$({betrace} broker start --data-dir {quoted_directory}/kafka)"',
         f"{betrace} signals show {shown.uid}",
     ]
     return "\n".join(
@@ -261,8 +261,12 @@ def _next(directory: Path, shown: Digest, *, can_restart: bool) -> str:
             if can_restart
             else "\nNothing is left running. To continue:\n",
             *(f"  {each}" for each in (commands if can_restart else [])),
-            f"  {betrace} evidence verify {place}/evidence --key {place}/ledger.pub",
-            *([f"\nTo stop that Kafka: {betrace} broker stop --data-dir {place}/kafka"] if can_restart else []),
+            f"  {betrace} evidence verify {quoted_directory}/evidence --key {quoted_directory}/ledger.pub",
+            *(
+                [f"\nTo stop that Kafka: {betrace} broker stop --data-dir {quoted_directory}/kafka"]
+                if can_restart
+                else []
+            ),
         ]
     )
 

@@ -27,16 +27,16 @@ def command(*, bootstrap: str, security: Security, prefix: str, repair: bool) ->
     this version: use it only if no other version has run here. Exits with 3 if something that stops a worker was not
     repaired.
     """
-    found = doctor.find_damage(Settings(bootstrap=bootstrap, security=security, prefix=prefix, state_dir=Path()))
+    findings = doctor.find_damage(Settings(bootstrap=bootstrap, security=security, prefix=prefix, state_dir=Path()))
     left = 0
-    for each in found:
+    for each in findings:
         click.echo(f"{each.where}: {each.reason}: {each.follows}")
         if repair and each.repair is not None:
             each.repair()
             click.echo(f"{each.where}: repaired")
         else:
             left += each.stops
-    if not found:
+    if not findings:
         click.echo("every rule set and checkpoint can be read")
     if left:
         raise StateError(

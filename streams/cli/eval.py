@@ -57,15 +57,15 @@ def command(rules: tuple[str, ...], spans: Path) -> None:
     """
     compiled = load(rules)
     with click.open_file(str(spans), "rb") as file:
-        found = spans_file.read(file, Projector(compiled).interest, file=str(spans))
-    for unread in found.unread:
+        spans_read = spans_file.read(file, Projector(compiled).interest, file=str(spans))
+    for unread in spans_read.unread:
         click.echo(unread, err=True)
     verdicts = set()
-    for close, judgement in offline.judge_spans([found.decoded.traces], compiled):
+    for close, judgement in offline.judge_spans([spans_read.decoded.traces], compiled):
         if judgement.verdict is not Verdict.NOT_APPLICABLE:
             verdicts.add(judgement.verdict)
             click.echo(msgspec.json.encode(line(close, judgement)))
-    if found.unread:
+    if spans_read.unread:
         raise click.exceptions.Exit(EXIT_UNREAD)
     if Verdict.BROKEN in verdicts:
         raise click.exceptions.Exit(EXIT_BROKEN)
@@ -84,6 +84,6 @@ def line(close: Close, judgement: Judgement) -> Line:
 
 
 def _witnesses(close: Close, judgement: Judgement) -> Iterator[Witness]:
-    for seen in shown(close.chain, judgement):
-        start = None if seen.start_ns is None else rfc3339_ns(seen.start_ns)
-        yield Witness(seen.subject, seen.span_id.hex(), seen.name, seen.service, start, seen.attributes)
+    for witness in shown(close.chain, judgement):
+        start = None if witness.start_ns is None else rfc3339_ns(witness.start_ns)
+        yield Witness(witness.subject, witness.span_id.hex(), witness.name, witness.service, start, witness.attributes)

@@ -80,14 +80,14 @@ def command(
             raise ConfigError(f"{out} cannot be written: {error}") from error
 
 
-def build(place: str, from_ms: int, to_ms: int | None, control: str | None, keys: Sequence[Verifier] = ()) -> Report:
+def build(location: str, from_ms: int, to_ms: int | None, control: str | None, keys: Sequence[Verifier] = ()) -> Report:
     """Return the report of a period; verify the evidence first if there are keys.
 
     Raises:
         ConfigError: there is no evidence, or no rule names the control.
         click.exceptions.Exit: the evidence was changed; the findings are on stderr.
     """
-    store = open_storage(place)
+    store = open_storage(location)
     now_ms = time.time_ns() // 1_000_000
     verified = verify(store, keys) if keys else None
     try:
@@ -97,13 +97,13 @@ def build(place: str, from_ms: int, to_ms: int | None, control: str | None, keys
             raise ConfigError("the period is empty: nothing was judged in it, or --to is not after --from")
         gathered = gather(store, from_ms, end_ms)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{place} has no readable evidence: {error}") from error
-    told = history.read(store)
+        raise ConfigError(f"{location} has no readable evidence: {error}") from error
+    pushed = history.read(store)
     if control is not None:
-        _check_control(control, told)
-    command = f"betrace evidence verify {shlex.quote(place)} --key ledger.pub --head head.note"
-    asked = ReportRequest(from_ms, end_ms, control, now_ms, command)
-    return report(asked, gathered, told, read(store, place, gathered, verified))
+        _check_control(control, pushed)
+    command = f"betrace evidence verify {shlex.quote(location)} --key ledger.pub --head head.note"
+    request = ReportRequest(from_ms, end_ms, control, now_ms, command)
+    return report(request, gathered, pushed, read(store, location, gathered, verified))
 
 
 def minute(time_ms: int) -> int:
@@ -131,9 +131,9 @@ def verify(store: Storage, keys: Sequence[Verifier]) -> Verified:
     )
 
 
-def _check_control(control: str, told: history.History) -> None:
+def _check_control(control: str, pushed: history.History) -> None:
     """Raise `ConfigError` if no rule names the control: its report would be complete and empty."""
-    known = told.controls()
+    known = pushed.controls()
     if history.control_key(control) not in map(history.control_key, known):
         raise ConfigError(f"no rule names the control {control}; known controls are {', '.join(known) or 'none'}")
 
@@ -145,7 +145,7 @@ def written(made: Report, form: Form) -> bytes:
     return model.encode(made) + b"\n" if form is Form.JSON else oscal.encode(made) + b"\n"
 
 
-def read(store: Storage, place: str, gathered: Gathered, verified: Verified | None) -> Evidence:
+def read(store: Storage, location: str, gathered: Gathered, verified: Verified | None) -> Evidence:
     """Return what the report says about its evidence."""
     number = max(gathered.end_seal - 1, 0)
     file = storage.seal_path(number)
@@ -158,7 +158,7 @@ def read(store: Storage, place: str, gathered: Gathered, verified: Verified | No
     except (OSError, NoteError):
         pass
     return Evidence(
-        place=place,
+        place=location,
         origin=head.origin if head else None,
         first_seal=gathered.first_seal,
         end_seal=gathered.end_seal,

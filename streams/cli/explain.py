@@ -97,15 +97,15 @@ def command(
         bootstrap=bootstrap, security=security, prefix=prefix, source_topics=source_topics, state_dir=Path()
     )
     compiled = load(rules) if rules else registry.read_active(settings)
-    wanted = bytes.fromhex(trace_id)
-    found = list(explain.parts(_records(settings, begin), wanted, Projector(compiled), Format(encoding)))
-    for part in found:
+    id_bytes = bytes.fromhex(trace_id)
+    parts = list(explain.parts(_records(settings, begin), id_bytes, Projector(compiled), Format(encoding)))
+    for part in parts:
         if part.reason is not None:
             click.echo(f"{part.topic}[{part.partition}] {part.offset} cannot be read: {part.reason}", err=True)
-    read = [part for part in found if part.reason is None]
+    read = [part for part in parts if part.reason is None]
     if not read:
         raise ConfigError(f"no record of trace {trace_id} is on {', '.join(source_topics)} since {begin}")
-    sights = explain.sights(wanted, read, compiled)
+    sights = explain.sights(id_bytes, read, compiled)
     sets, signals = history(settings), _signals(settings, begin, trace_id)
     began_ms = min(part.time_ms for part in read)
     reasons = {
@@ -113,8 +113,8 @@ def command(
         for rule in compiled.rules
         if rule.id not in signals
     }
-    said = Published(signals, reasons)
-    for line in (_json(sight, said) for sight in sights) if json else _lines(read, sights, said):
+    results = Published(signals, reasons)
+    for line in (_json(sight, results) for sight in sights) if json else _lines(read, sights, results):
         click.echo(line)
 
 
@@ -127,8 +127,8 @@ class Published:
 
     def signal(self, sight: Sight) -> str | None:
         """Return the uid and revision of a rule's signal."""
-        found = self.signals.get(sight.rule)
-        return None if found is None else f"{found.uid}.{found.revision}"
+        digest = self.signals.get(sight.rule)
+        return None if digest is None else f"{digest.uid}.{digest.revision}"
 
     def reason(self, sight: Sight) -> str | None:
         """Return why a rule has no signal, if its verdict should have one."""
@@ -147,7 +147,7 @@ def _records(settings: Settings, begin: str) -> Iterator[Message]:
         yield from follow.follow(settings.reader(), topic, since, until_end=True)
 
 
-def _lines(parts: list[Part], sights: list[Sight], said: Published) -> Iterator[str]:
+def _lines(parts: list[Part], sights: list[Sight], published: Published) -> Iterator[str]:
     times_ms = sorted(part.time_ms for part in parts)
     pause_ms = max((after - before for before, after in pairwise(times_ms)), default=0)
     spans = sum(part.trace.span_count for part in parts)
@@ -159,19 +159,19 @@ def _lines(parts: list[Part], sights: list[Sight], said: Published) -> Iterator[
     for sight in sights:
         yield ""
         yield f"{sight.rule}: {sight.verdict.value}"
-        if (signal := said.signal(sight)) is not None:
-            yield f"  signal: {signal}, {said.signals[sight.rule].verdict}"
-        elif (reason := said.reason(sight)) is not None:
+        if (signal := published.signal(sight)) is not None:
+            yield f"  signal: {signal}, {published.signals[sight.rule].verdict}"
+        elif (reason := published.reason(sight)) is not None:
             yield f"  signal: none: {reason}"
-        for text, seen in sight.atoms:
-            yield f"  {text}: {_seen(seen)}"
+        for text, matches in sight.atoms:
+            yield f"  {text}: {_span_names(matches)}"
         for text in sight.missing:
             yield f"  missing: {text}"
         for text in sight.present:
             yield f"  forbidden, but present: {text}"
 
 
-def _seen(spans: tuple[Span, ...]) -> str:
+def _span_names(spans: tuple[Span, ...]) -> str:
     if not spans:
         return "not seen"
     shown = [f"{span.span_id.hex() or 'log record'} {_plain(span.name)}" for span in spans[:SHOWN_SPANS]]
@@ -184,10 +184,16 @@ def _plain(text: str) -> str:
     return printable(text[:80])
 
 
-def _json(sight: Sight, said: Published) -> bytes:
+def _json(sight: Sight, published: Published) -> bytes:
     atoms = [Atom(text, [(span.identity or span.span_id).hex() for span in spans]) for text, spans in sight.atoms]
     return msgspec.json.encode(
         Line(
-            sight.rule, sight.verdict.value, sight.missing, sight.present, atoms, said.signal(sight), said.reason(sight)
+            sight.rule,
+            sight.verdict.value,
+            sight.missing,
+            sight.present,
+            atoms,
+            published.signal(sight),
+            published.reason(sight),
         )
     )

@@ -97,8 +97,8 @@ class Security:
             "ssl.certificate.location": self.cert_file,
             "ssl.key.location": self.key_file,
         }
-        found = {name: str(path) for name, path in files.items() if path is not None}
-        return {"security.protocol": self.protocol.value, **found, **self._sasl()}
+        options = {name: str(path) for name, path in files.items() if path is not None}
+        return {"security.protocol": self.protocol.value, **options, **self._sasl()}
 
     def _sasl(self) -> Mapping[str, str]:
         if not self.protocol.has_sasl:
@@ -138,14 +138,14 @@ def read_password(path: Path | None) -> str | None:
         return os.environ.get(PASSWORD_VARIABLE) or None
     try:
         with path.open("rb") as file:
-            found = file.read(MOST_PASSWORD_BYTES + 1).decode().rstrip("\r\n")
+            password = file.read(MOST_PASSWORD_BYTES + 1).decode().rstrip("\r\n")
     except UnicodeDecodeError:
         raise ConfigError(f"--sasl-password-file {path} is not UTF-8 text") from None
     except OSError as error:
         raise ConfigError(f"--sasl-password-file {path} cannot be read: {error.strerror}") from error
-    if not found or len(found) > MOST_PASSWORD_BYTES or "\n" in found:
+    if not password or len(password) > MOST_PASSWORD_BYTES or "\n" in password:
         raise ConfigError(f"--sasl-password-file {path} must contain exactly one line, the password")
-    return found
+    return password
 
 
 def _check_file(option: str, path: Path | None, protocol: Protocol) -> None:

@@ -159,12 +159,12 @@ def size_bytes(text: str) -> int:
     >>> size_bytes("2GiB"), size_bytes("512MiB")
     (2147483648, 536870912)
     """
-    found = _SIZE.fullmatch(text)
-    if found is None:
+    match = _SIZE.fullmatch(text)
+    if match is None:
         raise ConfigError(
             f"{text!r} is not a size: write a whole number with a unit (B, KiB, MiB, GiB), such as 512MiB"
         )
-    return int(found[1]) * _UNITS_BYTES[found[2]]
+    return int(match[1]) * _UNITS_BYTES[match[2]]
 
 
 def moment_ms(text: str, now_ms: int) -> int:

@@ -114,22 +114,22 @@ class Health:
 
     def gaps(self) -> list[str]:
         """Return why the stage is not ready; empty if it is."""
-        found = self.faults()
+        reasons = self.faults()
         if self._partition_count is None:
-            found.append("the group has not assigned partitions yet")
+            reasons.append("the group has not assigned partitions yet")
         if self._has_rules and self._rules is None:
-            found.append("no rules are compiled")
+            reasons.append("no rules are compiled")
         if self._partition_count:
-            found += self._lags()
-        return found
+            reasons += self._lags()
+        return reasons
 
     def notes(self) -> list[str]:
         """Return notes on a stage, ready or not: the rules in use, and from when they judge."""
-        found = [] if self._rules is None else [f"rules {self._rules}"]
-        found += self._judging[0]
+        lines = [] if self._rules is None else [f"rules {self._rules}"]
+        lines += self._judging[0]
         if metrics.REGISTRY.get_sample_value("betrace_rules_refused"):
-            found.append("the active rules cannot be read, the previous ones stay in use")
-        return found
+            lines.append("the active rules cannot be read, the previous ones stay in use")
+        return lines
 
     def readiness(self) -> Readiness:
         """Return all of this as a value."""
@@ -200,10 +200,10 @@ def _status(*, is_well: bool) -> HTTPStatus:
     return HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE
 
 
-def _json(start: Started, found: Readiness) -> list[bytes]:
-    status = _status(is_well=found.ready)
+def _json(start: Started, readiness: Readiness) -> list[bytes]:
+    status = _status(is_well=readiness.ready)
     start(f"{status.value} {status.phrase}", [("Content-Type", JSON)])
-    return [msgspec.json.encode(found)]
+    return [msgspec.json.encode(readiness)]
 
 
 def _text(start: Started, status: HTTPStatus, lines: list[str]) -> list[bytes]:
@@ -222,7 +222,7 @@ class BoundedServer(ThreadingWSGIServer):
     """If the kernel's queue is full, a client waits for a second or more."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401, as in `socketserver`
-        self._begun: dict[socket.socket, float] = {}
+        self._started_s: dict[socket.socket, float] = {}
         self._ending: set[socket.socket] = set()
         self._lock = threading.Lock()
         super().__init__(*arguments, **named)
@@ -230,11 +230,11 @@ class BoundedServer(ThreadingWSGIServer):
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, as in `socketserver`
         """Serve a connection in a thread of its own, unless too many closed ones still occupy theirs."""
         with self._lock:
-            if len(self._begun) >= CONNECTIONS:
-                self._end(next(iter(self._begun)))
+            if len(self._started_s) >= CONNECTIONS:
+                self._end(next(iter(self._started_s)))
             is_full = len(self._ending) >= CONNECTIONS
             if not is_full:
-                self._begun[request] = time.monotonic()
+                self._started_s[request] = time.monotonic()
         if is_full:
             self.shutdown_request(request)
         else:
@@ -243,7 +243,7 @@ class BoundedServer(ThreadingWSGIServer):
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401, as in `socketserver`
         """Close a connection."""
         with self._lock:
-            self._begun.pop(request, None)
+            self._started_s.pop(request, None)
             self._ending.discard(request)
         super().shutdown_request(request)
 
@@ -251,7 +251,7 @@ class BoundedServer(ThreadingWSGIServer):
         """Close the connections whose time is up; `serve_forever` calls this twice a second."""
         until_s = time.monotonic() - REQUEST_S
         with self._lock:
-            for request in [request for request, begun_s in self._begun.items() if begun_s < until_s]:
+            for request in [request for request, begun_s in self._started_s.items() if begun_s < until_s]:
                 self._end(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, as in `socketserver`
@@ -259,7 +259,7 @@ class BoundedServer(ThreadingWSGIServer):
 
     def _end(self, connection: socket.socket) -> None:
         """Close a connection under the thread that serves it, which then ends."""
-        del self._begun[connection]
+        del self._started_s[connection]
         self._ending.add(connection)
         with suppress(OSError):  # the client may have gone
             connection.shutdown(socket.SHUT_RDWR)

@@ -93,11 +93,11 @@ def _tracer(stage: str, exporter: str) -> Tracer:
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415, as above
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415, as above
 
-    found = metadata.entry_points(group=EXPORTERS, name=exporter)
-    if not found:
+    entry_points = metadata.entry_points(group=EXPORTERS, name=exporter)
+    if not entry_points:
         raise ImportError(f"exporter {exporter} is not installed: pip install 'betrace[tracing]'")
     provider = TracerProvider(resource=Resource.create({"service.name": f"betrace-{stage}"}))
-    provider.add_span_processor(BatchSpanProcessor(next(iter(found)).load()()))
+    provider.add_span_processor(BatchSpanProcessor(next(iter(entry_points)).load()()))
     tracer: Tracer = provider.get_tracer("betrace")
     return tracer
 

@@ -79,8 +79,8 @@ class TerminalBytes:
 
 def unguarded(stream: TextIO) -> TextIO:
     """Return the stream underneath, for a writer that cleans and colours its text itself."""
-    found: TextIO = getattr(stream, "rich_proxied_file", stream)
-    return found
+    underneath: TextIO = getattr(stream, "rich_proxied_file", stream)
+    return underneath
 
 
 @contextmanager

@@ -172,8 +172,8 @@ def _compiled(value: bytes) -> RuleSet | str:
 
 
 def _fault(value: bytes) -> str | None:
-    found = _compiled(value)
-    return found if isinstance(found, str) else None
+    compiled = _compiled(value)
+    return compiled if isinstance(compiled, str) else None
 
 
 def _write(settings: Settings, key: bytes, value: bytes | None, headers: dict[str, bytes] | None = None) -> None:
@@ -211,11 +211,11 @@ def read(settings: Settings) -> tuple[RuleSets, str | None]:
         if key == records.ACTIVE_KEY:
             active = value.decode(errors="replace")
             continue
-        found = _compiled(value)
-        if isinstance(found, str):
-            known.unreadable[name] = found
+        compiled = _compiled(value)
+        if isinstance(compiled, str):
+            known.unreadable[name] = compiled
         else:
-            known.add_pushed(name, found)
+            known.add_pushed(name, compiled)
     for name, reason in known.unreadable.items():
         log.warning("a rule set cannot be read and is skipped", rule_set=name, reason=reason, help=HELP)
     return known, known.sets[active].fingerprint if active in known.sets else active
@@ -231,12 +231,12 @@ class Damage:
 
 def unreadable_keys(settings: Settings) -> dict[bytes, Damage]:
     """Return the records of sets that cannot be read, by key; raises `StateError` if the topic cannot be read."""
-    found = {}
+    damage = {}
     for key, value in _latest(settings).items():
         reason = None if not value or key == records.ACTIVE_KEY or records.is_push(key) else _fault(value)
         if reason is not None:
-            found[key] = Damage(reason, _is_set(value))
-    return found
+            damage[key] = Damage(reason, _is_set(value))
+    return damage
 
 
 def _is_set(value: bytes) -> bool:
@@ -262,8 +262,8 @@ def fetch(settings: Settings, known: RuleSets, rule_sets: Iterable[str]) -> None
     missing = sorted({*rule_sets} - known.sets.keys())
     if not missing:
         return
-    found, _ = read(settings)
-    known.update(found)
+    pushed, _ = read(settings)
+    known.update(pushed)
     for rule_set in missing:
         if rule_set in known.unreadable:
             reason = f"cannot be read on {settings.topic('rules')}: {known.unreadable[rule_set]}"

@@ -125,12 +125,12 @@ def read_all(store: Storage, verifiers: Sequence[Verifier] | None = None) -> lis
         StateError: an act is missing, damaged, or not signed by any of the keys.
     """
     try:
-        found = [read(store, number) for number in range(count(store))]
+        acts = [read(store, number) for number in range(count(store))]
     except (OSError, NoteError, msgspec.DecodeError) as error:
         raise StateError(f"the acts of retention cannot be read: {error}", action="run betrace audit verify") from error
     if verifiers is not None and (wrong := next(findings(store, verifiers), None)):
         raise StateError(wrong.text(), action="give the keys that signed it with --key, or run betrace audit verify")
-    return found
+    return acts
 
 
 def append(store: Storage, what: What, now_ms: int, signers: Sequence[Signer], done: Sequence[Noted]) -> int:
@@ -151,10 +151,10 @@ def append(store: Storage, what: What, now_ms: int, signers: Sequence[Signer], d
     return number
 
 
-def holds(found: Sequence[Noted]) -> dict[int, Hold]:
+def holds(acts: Sequence[Noted]) -> dict[int, Hold]:
     """Return the holds in force after these acts, by number."""
     in_force: dict[int, Hold] = {}
-    for noted in found:
+    for noted in acts:
         what = noted.act.what
         if isinstance(what, Hold):
             in_force[noted.act.number] = what
@@ -163,9 +163,9 @@ def holds(found: Sequence[Noted]) -> dict[int, Hold]:
     return in_force
 
 
-def removed(found: Sequence[Noted]) -> dict[str, Removed]:
+def removed(acts: Sequence[Noted]) -> dict[str, Removed]:
     """Return what these acts removed, by file."""
-    return {each.file: each for noted in found if isinstance(noted.act.what, Removal) for each in noted.act.what.files}
+    return {each.file: each for noted in acts if isinstance(noted.act.what, Removal) for each in noted.act.what.files}
 
 
 def findings(store: Storage, verifiers: Sequence[Verifier]) -> Iterator[Finding]:

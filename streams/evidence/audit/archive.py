@@ -150,11 +150,11 @@ def advance(store: Storage, end_seal: int) -> int:
 def entries(store: Storage, number: int) -> Iterator[Sealed]:
     """Yield the audit records of a seal; raises `OSError`, `msgspec.DecodeError`."""
     parts = seals.split(store.read(storage.seal_path(number)))
-    at = 0
+    start = 0
     for state in seals.decode(parts.line).logs:
         if state.topic == AUDIT:
-            yield from (Sealed(number, state.partition, text) for text in parts.entries[at : at + state.added])
-        at += state.added
+            yield from (Sealed(number, state.partition, text) for text in parts.entries[start : start + state.added])
+        start += state.added
 
 
 def findings(store: Storage, end_seal: int, removed: Mapping[str, Removed]) -> Iterator[Finding]:
@@ -165,29 +165,29 @@ def findings(store: Storage, end_seal: int, removed: Mapping[str, Removed]) -> I
     number, end = _last_number(store), 0
     named = set[str]()
     before: str | None = None
-    for at in range(-1 if number is None else number + 1):
-        place = manifest_path(at)
-        named.add(place)
+    for expected in range(-1 if number is None else number + 1):
+        path = manifest_path(expected)
+        named.add(path)
         try:
-            found = read(store, at)
+            chained = read(store, expected)
         except FileNotFoundError:
-            yield Finding(place, Fault.MISSING, "the manifest does not exist")
+            yield Finding(path, Fault.MISSING, "the manifest does not exist")
             before = None
             continue
         except (OSError, msgspec.DecodeError) as error:
-            yield Finding(place, Fault.CHANGED, f"it cannot be read: {error}")
+            yield Finding(path, Fault.CHANGED, f"it cannot be read: {error}")
             before = None
             continue
-        manifest = found.manifest
+        manifest = chained.manifest
         named.add(manifest.file)
-        if manifest.number != at or ((at == 0 or before is not None) and manifest.previous != before):
-            yield Finding(place, Fault.CHANGED, "it does not follow the manifest before it")
+        if manifest.number != expected or ((expected == 0 or before is not None) and manifest.previous != before):
+            yield Finding(path, Fault.CHANGED, "it does not follow the manifest before it")
         if manifest.first_seal != end and before == manifest.previous:
             yield Finding(
-                place, Fault.GAP, f"it begins at seal {manifest.first_seal}, but the one before ended at {end}"
+                path, Fault.GAP, f"it begins at seal {manifest.first_seal}, but the one before ended at {end}"
             )
-        yield from _check(store, place, found, removed.get(manifest.file))
-        before, end = found.sha256, manifest.end_seal
+        yield from _check(store, path, chained, removed.get(manifest.file))
+        before, end = chained.sha256, manifest.end_seal
     for file in _files(store):
         if file not in named:
             yield Finding(file, Fault.UNKNOWN, "no manifest names it")
@@ -206,19 +206,19 @@ def _readable(store: Storage, number: int) -> list[Sealed]:
         return []  # `streams.evidence.ledger.verify` finds what is wrong with seals
 
 
-def _check(store: Storage, place: str, found: Chained, gone: Removed | None) -> Iterator[Finding]:
-    manifest = found.manifest
+def _check(store: Storage, path: str, chained: Chained, removed: Removed | None) -> Iterator[Finding]:
+    manifest = chained.manifest
     try:
-        content = _content(store, found, gone)
+        content = _content(store, chained, removed)
         seal = store.read(storage.seal_path(manifest.end_seal - 1))
     except FileNotFoundError as error:
-        yield Finding(place, Fault.MISSING, f"the file it names is missing: {error}")
+        yield Finding(path, Fault.MISSING, f"the file it names is missing: {error}")
         return
     except (OSError, ValueError) as error:
-        yield Finding(place, Fault.CHANGED, f"the file it names cannot be read: {error}")
+        yield Finding(path, Fault.CHANGED, f"the file it names cannot be read: {error}")
         return
     if hashlib.sha256(seal).hexdigest() != manifest.seal_sha256:
-        yield Finding(place, Fault.CHANGED, "it was made for another last seal")
+        yield Finding(path, Fault.CHANGED, "it was made for another last seal")
     if content is None:
         return
     if hashlib.sha256(content).hexdigest() != manifest.file_sha256:
@@ -234,12 +234,12 @@ def _check(store: Storage, place: str, found: Chained, gone: Removed | None) -> 
         yield Finding(manifest.file, Fault.CHANGED, "its rows are not the records that were sealed")
 
 
-def _content(store: Storage, found: Chained, gone: Removed | None) -> bytes | None:
+def _content(store: Storage, chained: Chained, removed: Removed | None) -> bytes | None:
     """Return the file that a manifest names; None if exactly that file was removed; raises `OSError`."""
     try:
-        return store.read(found.manifest.file)
+        return store.read(chained.manifest.file)
     except FileNotFoundError:
-        if gone and (gone.manifest_sha256, gone.file_sha256) == (found.sha256, found.manifest.file_sha256):
+        if removed and (removed.manifest_sha256, removed.file_sha256) == (chained.sha256, chained.manifest.file_sha256):
             return None
         raise
 

@@ -50,42 +50,42 @@ def retain(
     Raises:
         StateError: a file does not match its manifest, or the storage does not allow its removal.
     """
-    found = plan(store, before_ms, done)
+    result = plan(store, before_ms, done)
     if is_dry:
-        return found
+        return result
     # 1
     _remove(store, acts.removed(done))
-    if found.removed:
+    if result.removed:
         # 3
-        acts.append(store, Removal(before_ms, found.removed), now_ms, signers, done)
+        acts.append(store, Removal(before_ms, result.removed), now_ms, signers, done)
         # 4
-        _remove(store, [each.file for each in found.removed])
-    return found
+        _remove(store, [each.file for each in result.removed])
+    return result
 
 
 def plan(store: Storage, before_ms: int, done: Sequence[Noted]) -> Retained:
     """Return what to remove; raises `StateError`."""
-    found = Retained()
-    in_force, gone = acts.holds(done), acts.removed(done)
+    result = Retained()
+    in_force, removed = acts.holds(done), acts.removed(done)
     try:
-        for each in _files(store, before_ms, gone):
+        for each in _files(store, before_ms, removed):
             holding = [number for number, hold in in_force.items() if each.is_held_by(hold)]
             if holding:
-                found.held.append((each, holding[0]))
+                result.held.append((each, holding[0]))
             else:
-                found.removed.append(each)
+                result.removed.append(each)
     except (OSError, ValueError, msgspec.DecodeError) as error:
         raise StateError(f"the trail cannot be read: {error}", action="run betrace audit verify") from error
-    return found
+    return result
 
 
-def _files(store: Storage, before_ms: int, gone: dict[str, Removed]) -> Iterator[Removed]:
+def _files(store: Storage, before_ms: int, removed: dict[str, Removed]) -> Iterator[Removed]:
     """Yield every file that is old enough and not yet removed, with the times in it."""
     end = archive.last(store)
     for number in range(0 if end is None else end.manifest.number + 1):
         chained = archive.read(store, number)
         manifest = chained.manifest
-        if manifest.file in gone:
+        if manifest.file in removed:
             continue
         sealed_ms = [_sealed_ms(store, seal) for seal in (manifest.first_seal, manifest.end_seal - 1)]
         # Not the span's own timestamp: a wrong one would keep the file for ever, or not long enough.

@@ -75,17 +75,17 @@ def _files(store: Storage, scratch: Path) -> tuple[list[Path], int]:
     end = archive.last(store)
     if end is None:
         return [], 0
-    found = []
-    gone = acts.removed(acts.read_all(store))
+    paths = []
+    removed = acts.removed(acts.read_all(store))
     for number in range(end.manifest.number + 1):
         file = archive.read(store, number).manifest.file
         try:
-            found.append(_local(store, file, scratch / f"{number}.parquet"))
+            paths.append(_local(store, file, scratch / f"{number}.parquet"))
         except FileNotFoundError:
             # An act that claims the removal of a file that still exists is not believed.
-            if file not in gone:
+            if file not in removed:
                 raise
-    return found, end.manifest.end_seal
+    return paths, end.manifest.end_seal
 
 
 def _local(store: Storage, file: str, copy: Path) -> Path:

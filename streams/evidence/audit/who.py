@@ -86,12 +86,12 @@ class Completeness:
         """Return what can be said about the requested period, and what cannot."""
         sealed = "Nothing is sealed" if self.sealed_ms is None else f"Sealed up to {iso_ms(self.sealed_ms)}"
         judged = "nothing is judged" if self.judged_to_ms is None else f"judged up to {iso_ms(self.judged_to_ms)}"
-        found = [f"{sealed}, {judged}: later events are not included."]
+        lines = [f"{sealed}, {judged}: later events are not included."]
         if self.unreadable:
-            found.append(f"{len(self.unreadable)} files cannot be read completely, such as {self.unreadable[0]}.")
+            lines.append(f"{len(self.unreadable)} files cannot be read completely, such as {self.unreadable[0]}.")
         if self.lost:
-            found.append(f"{self.lost} records were deleted before they were sealed.")
-        return found
+            lines.append(f"{self.lost} records were deleted before they were sealed.")
+        return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +109,14 @@ def timeline(store: Storage, who: Who, from_ms: int, to_ms: int) -> Timeline:
     """
     # What happened at the end of the period was judged after it.
     gathered = gather(store, from_ms, to_ms + DAY_MS)
-    found = [*_audit(store, who, from_ms, to_ms)]
+    moments = [*_audit(store, who, from_ms, to_ms)]
     for signal in gathered.signals.values():
         if _is_about(signal, who):
             moment = _signal(signal, who)
             if any(from_ms <= time_ms < to_ms for time_ms in (moment.time_ms, signal.time_ms)):
-                found.append(moment)
-    found.sort(key=lambda moment: (moment.time_ms, moment.kind, moment.what))
-    return Timeline(found, _completeness(store, gathered))
+                moments.append(moment)
+    moments.sort(key=lambda moment: (moment.time_ms, moment.kind, moment.what))
+    return Timeline(moments, _completeness(store, gathered))
 
 
 def _completeness(store: Storage, gathered: Gathered) -> Completeness:

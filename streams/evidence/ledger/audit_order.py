@@ -89,38 +89,38 @@ def out_of_order(before: LogState | None, state: LogState, entries: Iterable[Pos
     """Yield what is wrong with the positions of a log's new entries; without `before`, any start is accepted."""
     if before is None:
         return
-    highest = {(at.topic, at.partition): at for at in before.sources}
-    for offset, at in entries:
-        reached = highest.get((at.topic, at.partition))
-        if reached is not None and at <= reached:
+    highest = {(position.topic, position.partition): position for position in before.sources}
+    for offset, position in entries:
+        reached = highest.get((position.topic, position.partition))
+        if reached is not None and position <= reached:
             yield (
-                f"the record at offset {offset} claims position {_text(at)}, which is not after {_text(reached)}, and "
-                "is not a repeat: one of the two is forged"
+                f"the record at offset {offset} claims position {_text(position)}, which is not after "
+                f"{_text(reached)}, and is not a repeat: one of the two is forged"
             )
         else:
-            highest[at.topic, at.partition] = at
+            highest[position.topic, position.partition] = position
     if sorted(highest.values()) != state.sources:
         yield "the source positions in the seal are not those of its entries"
 
 
 def highest_offsets(entries: Iterable[Positioned]) -> Mapping[Epoch, int]:
     """Return the highest offset of each epoch among the entries."""
-    found: dict[Epoch, int] = {}
-    for _, at in entries:
-        epoch = (at.topic, at.partition, at.epoch)
-        if at.offset >= found.get(epoch, 0):
-            found[epoch] = at.offset
-    return found
+    highest: dict[Epoch, int] = {}
+    for _, position in entries:
+        epoch = (position.topic, position.partition, position.epoch)
+        if position.offset >= highest.get(epoch, 0):
+            highest[epoch] = position.offset
+    return highest
 
 
 def positioned(lines: Sequence[bytes]) -> list[Positioned]:
     """Return the entries that have a source position; the order of others cannot be checked."""
     return [
-        (found.offset, at)
-        for found in decode_each(_decoder, lines)
-        if found is not None and (at := position_in(found.headers or found.headers_base64)) is not None
+        (entry.offset, position)
+        for entry in decode_each(_decoder, lines)
+        if entry is not None and (position := position_in(entry.headers or entry.headers_base64)) is not None
     ]
 
 
-def _text(at: SourcePosition) -> str:
-    return at.encode().decode()
+def _text(position: SourcePosition) -> str:
+    return position.encode().decode()

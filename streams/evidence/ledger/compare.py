@@ -63,9 +63,9 @@ class Comparison:
             yield f"{named(key)}: only the copy has coverage"
 
     def _chain(self, key: ChainKey, ours: dict[Moment, Statement], theirs: dict[Moment, Statement]) -> Iterator[str]:
-        for at in _common(ours, theirs):
-            mine, copy = ours.get(at), theirs.get(at)
-            what = f"{named(key)}: coverage up to {iso_ms(at[1])}"
+        for moment in _common(ours, theirs):
+            mine, copy = ours.get(moment), theirs.get(moment)
+            what = f"{named(key)}: coverage up to {iso_ms(moment[1])}"
             if mine is None or copy is None:
                 yield f"{what} is only in {'the copy' if mine is None else 'the evidence'}"
             elif mine != copy:
@@ -74,7 +74,7 @@ class Comparison:
             else:
                 self.agree += 1
                 if key[0] == LIVE_ORIGIN:
-                    self.to_ms[key[1]] = max(at[1], self.to_ms.get(key[1], 0))
+                    self.to_ms[key[1]] = max(moment[1], self.to_ms.get(key[1], 0))
 
 
 def sealed(store: Storage) -> Iterator[Coverage]:
@@ -86,14 +86,14 @@ def sealed(store: Storage) -> Iterator[Coverage]:
             logs = seals.decode(parts.line).logs
         except (msgspec.DecodeError, OSError):
             continue
-        begin = 0
+        start = 0
         for state in logs:
             if state.topic == VERDICTS:
-                yield from _coverage(_values(parts.entries[begin : begin + state.added]))
-            begin += state.added
+                yield from _coverage(_values(parts.entries[start : start + state.added]))
+            start += state.added
 
 
-def copied(place: Path) -> Iterator[Coverage]:
+def copied(path: Path) -> Iterator[Coverage]:
     """Yield the coverage records in a file of records of `betrace.verdicts`, one per line, as any consumer prints them.
 
     Raises:
@@ -101,14 +101,14 @@ def copied(place: Path) -> Iterator[Coverage]:
     """
     count = 0
     try:
-        with place.open("rb") as lines:
+        with path.open("rb") as lines:
             for record in _coverage(line.strip() for line in lines):
                 count += 1
                 yield record
     except OSError as error:
-        raise ConfigError(f"{place} cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     if not count:
-        raise ConfigError(f"{place} contains no coverage records: give evidence, or records of the verdicts topic")
+        raise ConfigError(f"{path} contains no coverage records: give evidence, or records of the verdicts topic")
 
 
 def _values(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -130,16 +130,16 @@ def _coverage(values: Iterable[bytes]) -> Iterator[Coverage]:
 
 
 def _by_chain(records: Iterable[Coverage]) -> dict[ChainKey, dict[Moment, Statement]]:
-    found: dict[ChainKey, dict[Moment, Statement]] = {}
+    statements: dict[ChainKey, dict[Moment, Statement]] = {}
     for record in records:
         statement = Statement(hashlib.sha256(verdicts.encode(record)).digest(), record.counted.seq)
-        at = (record.generation, record.to_ms, record.facts_to, record.settled_to_ms)
+        moment = (record.generation, record.to_ms, record.facts_to, record.settled_to_ms)
         # Of two records for one moment the first counts: then the other one shows as a difference.
-        found.setdefault((record.origin, record.partition), {}).setdefault(at, statement)
-    return found
+        statements.setdefault((record.origin, record.partition), {}).setdefault(moment, statement)
+    return statements
 
 
 def _common(ours: dict[Moment, Statement], theirs: dict[Moment, Statement]) -> list[Moment]:
     """Return all moments between the first and the last that both may know."""
-    begin, end = max(min(ours), min(theirs)), min(max(ours), max(theirs))
-    return sorted(at for at in ours.keys() | theirs.keys() if begin <= at <= end)
+    start, end = max(min(ours), min(theirs)), min(max(ours), max(theirs))
+    return sorted(moment for moment in ours.keys() | theirs.keys() if start <= moment <= end)

@@ -54,17 +54,17 @@ class _Balance:
 
     def add(self, record: VerdictCounts, where: str) -> None:
         """Add a record; its additions precede its retractions."""
-        for at, name in enumerate(_NAMES):
-            self.now[at] += getattr(record.added, name) - getattr(record.taken_back, name)
-            if self.now[at] < self.least[at]:
-                self.least[at], self.where = self.now[at], where
+        for index, name in enumerate(_NAMES):
+            self.now[index] += getattr(record.added, name) - getattr(record.taken_back, name)
+            if self.now[index] < self.least[index]:
+                self.least[index], self.where = self.now[index], where
 
     def extend(self, later: _Balance) -> None:
         """Add the balance of a later pass."""
-        for at, value in enumerate(self.now):
-            if value + later.least[at] < self.least[at]:
-                self.least[at], self.where = value + later.least[at], later.where
-            self.now[at] = value + later.now[at]
+        for index, value in enumerate(self.now):
+            if value + later.least[index] < self.least[index]:
+                self.least[index], self.where = value + later.least[index], later.where
+            self.now[index] = value + later.now[index]
 
 
 @dataclass(slots=True)
@@ -106,22 +106,22 @@ class _Interval:
 class CountsChain:
     """Checks the counts records of one facts partition in one pass.
 
-    `begin` is the chain at the start of the pass, None if unknown: then the first record is accepted unchecked, and
+    `initial` is the chain at the start of the pass, None if unknown: then the first record is accepted unchecked, and
     `join` compares what it follows.
     """
 
-    def __init__(self, begin: Counted | None = None) -> None:
-        self.begin = begin
+    def __init__(self, initial: Counted | None = None) -> None:
+        self.initial = initial
         self.balances: defaultdict[Key, _Balance] = defaultdict(_Balance)
         self.signals_stated = 0
         """As stated by the last coverage record whose signals must be sealed too."""
-        self._is_first = self._is_whole = begin is not None
-        """Whether the sums of `begin` are known, not only its position."""
-        self._reached = begin
+        self._is_first = self._is_whole = initial is not None
+        """Whether the sums of `initial` are known, not only its position."""
+        self._reached = initial
         self._head: _Interval | None = None
         """The interval before the first coverage record, if the state before the pass is unknown."""
         self._interval = _Interval()
-        self._signals_before: int | None = 0 if begin is not None else None
+        self._signals_before: int | None = 0 if initial is not None else None
         """Signals published or withheld, as of the last coverage record."""
         self._first_clock: tuple[int, int] | None = None
         self._last_clock: tuple[int, int] = (0, 0)
@@ -135,7 +135,7 @@ class CountsChain:
     def counts(self, record: VerdictCounts, where: str, value: bytes | None = None) -> Iterator[str]:
         """Yield what is wrong with the next counts record; `value` is its bytes if known."""
         if self._reached is None:
-            self.begin = self._reached = Counted(seq=record.seq, head=record.prev)
+            self.initial = self._reached = Counted(seq=record.seq, head=record.prev)
         if (record.seq, record.prev) != (self._reached.seq, self._reached.head):
             yield _not_next(record.seq, self._reached.seq)
             self._reached = replace(self._reached, seq=record.seq, head=record.prev)
@@ -157,7 +157,7 @@ class CountsChain:
         """Yield what is wrong with the next coverage record; if `is_settled`, its signals must be sealed too."""
         stated = record.counted
         if self._reached is None:
-            self.begin = self._reached = stated
+            self.initial = self._reached = stated
             self._is_whole = True
         reached = self._reached
         if (stated.seq, stated.head) != (reached.seq, reached.head):
@@ -175,7 +175,7 @@ class CountsChain:
         self._last_clock = max(clock, self._last_clock)
         if not self._is_whole:
             # The sums before the pass are those stated, less those of the pass.
-            self._is_whole, self.begin = True, _less(stated, reached, self.begin)
+            self._is_whole, self.initial = True, _less(stated, reached, self.initial)
         self._reached = stated
         if is_settled:
             self.signals_stated = stated.signals
@@ -190,11 +190,11 @@ class CountsChain:
 
     def beginning(self) -> Iterator[str]:
         """Yield what is wrong if nothing came before this pass, which is assumed from now on."""
-        if self.begin is None or self._is_first:
+        if self.initial is None or self._is_first:
             return
-        if (self.begin.seq, self.begin.head) != (0, None):
-            yield _not_next(self.begin.seq, 0)
-        elif _sums(self.begin) != (NO_VERDICTS, NO_VERDICTS):
+        if (self.initial.seq, self.initial.head) != (0, None):
+            yield _not_next(self.initial.seq, 0)
+        elif _sums(self.initial) != (NO_VERDICTS, NO_VERDICTS):
             yield _OTHER_SUMS
         if self._head is not None:
             yield from self._head.faults(0)
@@ -222,10 +222,10 @@ class CountsChain:
 
     def join(self, later: CountsChain) -> Iterator[str]:
         """Yield what is wrong between this pass and the next one, and append the next."""
-        if self._reached is not None and later.begin is not None:
-            if (later.begin.seq, later.begin.head) != (self._reached.seq, self._reached.head):
-                yield _not_next(later.begin.seq, self._reached.seq)
-            elif self._is_whole and later._is_whole and _sums(later.begin) != _sums(self._reached):
+        if self._reached is not None and later.initial is not None:
+            if (later.initial.seq, later.initial.head) != (self._reached.seq, self._reached.head):
+                yield _not_next(later.initial.seq, self._reached.seq)
+            elif self._is_whole and later._is_whole and _sums(later.initial) != _sums(self._reached):
                 yield _OTHER_SUMS
         if later._first_clock is not None and later._first_clock < self._last_clock:
             yield f"counts or coverage of {iso_ms(later._first_clock[1])} come after {iso_ms(self._last_clock[1])}"
@@ -290,12 +290,12 @@ def _key(record: VerdictCounts) -> Key:
     )
 
 
-def _less(stated: Counted, reached: Counted, begin: Counted | None) -> Counted:
+def _less(stated: Counted, reached: Counted, initial: Counted | None) -> Counted:
     """Return the chain at the start of the pass, computed from its first coverage record."""
-    place = begin or stated
+    known = initial or stated
     return Counted(
-        seq=place.seq,
-        head=place.head,
+        seq=known.seq,
+        head=known.head,
         added=_minus(stated.added, reached.added),
         taken_back=_minus(stated.taken_back, reached.taken_back),
     )

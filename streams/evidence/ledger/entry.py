@@ -100,8 +100,8 @@ def encode_line(*, offset: int, time_ms: int, key: bytes | None, value: bytes | 
     b'{"offset":7,"time_ms":5,"json":{"rule": "pii"}}'
     """
     json = msgspec.Raw(value) if value is not None and _is_object(value) else _NONE
-    rest = value if json is _NONE else None
-    key_text, value_text = _text(key), _text(rest)
+    raw = value if json is _NONE else None
+    key_text, value_text = _text(key), _text(raw)
     texts = [(name, _text(content)) for name, content in headers]
     is_text = all(text is not None or content is None for (_, text), (_, content) in zip(texts, headers, strict=True))
     return _encoder.encode(
@@ -114,7 +114,7 @@ def encode_line(*, offset: int, time_ms: int, key: bytes | None, value: bytes | 
             headers_base64=[] if is_text else [*headers],
             json=json,
             value=value_text,
-            value_base64=rest if value_text is None else None,
+            value_base64=raw if value_text is None else None,
         )
     )
 

@@ -94,12 +94,12 @@ class _SealCheck:
     entries: Sequence[bytes]
     leaves: list[Hash]
     total: SummaryBuilder = field(default_factory=SummaryBuilder)
-    found: list[Finding] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
     def find(self, state: LogState | None, fault: Fault, message: str) -> None:
         """Add a finding, in a log if it concerns one."""
         where = "" if state is None else f" {state.topic}-{state.partition}"
-        self.found.append(Finding(self.place + where, fault, message))
+        self.findings.append(Finding(self.place + where, fault, message))
 
 
 class EntryVerifier:
@@ -136,27 +136,27 @@ class EntryVerifier:
         self.totals.seals += 1
         self._is_settled = self._settled_ms is None or seal.time_ms <= self._settled_ms
         check = _SealCheck(place, seal.time_ms, entries, leaf_hashes(entries))
-        begin = 0
+        start = 0
         for state, before in zip(seal.logs, chain(self._last, repeat(None)), strict=False):
             # Most logs are idle most of the time: one comparison of all is the fastest test.
             if state.added or state != before:
-                self._check_log(check, state, begin)
-                begin += state.added
-        if begin != len(entries):
-            check.find(None, Fault.CHANGED, f"it has {len(entries)} entries, but its logs add up to {begin}")
+                self._check_log(check, state, start)
+                start += state.added
+        if start != len(entries):
+            check.find(None, Fault.CHANGED, f"it has {len(entries)} entries, but its logs add up to {start}")
         if len(self._logs) != len(seal.logs):
             check.find(None, Fault.CHANGED, "it does not name every log exactly once")
         self.totals.reading.add_coverage(seal.cover.sources)
         if check.total.summary() != seal.cover:
             check.find(None, Fault.CHANGED, "the sums of its cover do not match its entries")
-        if any(finding.fault is Fault.CHANGED for finding in check.found):
+        if any(finding.fault is Fault.CHANGED for finding in check.findings):
             # These entries are not what was sealed: accept the next ones unchecked.
             self.counts.clear()
             self.is_damaged = True
         self._last, self._is_known = seal.logs, True
-        return check.found
+        return check.findings
 
-    def _check_log(self, check: _SealCheck, state: LogState, begin: int) -> None:
+    def _check_log(self, check: _SealCheck, state: LogState, start: int) -> None:
         """Check one log, whose entries begin there."""
         key = (state.topic, state.partition)
         log = self._logs.get(key)
@@ -164,18 +164,18 @@ class EntryVerifier:
             # Right after damage the state of the log before this seal is unknown.
             log = self._logs[key] = _Log(_empty(state) if self._is_known else None)
         before, log.state = log.state, state
-        end = begin + state.added
+        end = start + state.added
         next_offset = 0
         if before is not None:
             next_offset = before.next_offset
-            _check_tree(check, log, before, state, check.leaves[begin:end])
+            _check_tree(check, log, before, state, check.leaves[start:end])
         self.totals.entries[state.topic] = self.totals.entries.get(state.topic, 0) + state.added
         live = (LIVE_ORIGIN, state.partition)
         if state.topic == VERDICTS and live not in self.counts:
             is_first = before is not None and not before.next_offset and not state.lost and not self.is_damaged
             self.counts[live] = CountsChain(Counted() if is_first else None)
-        self._add_others(check, before, state, check.entries[begin:end])
-        for line, decoded in zip(check.entries[begin:end], _decoded(state, check.entries[begin:end]), strict=True):
+        self._add_others(check, before, state, check.entries[start:end])
+        for line, decoded in zip(check.entries[start:end], _decoded(state, check.entries[start:end]), strict=True):
             if decoded is None or not next_offset <= decoded.offset < state.next_offset:
                 message = f"an entry is not between offsets {next_offset} and {state.next_offset}"
                 check.find(state, Fault.CHANGED, message)

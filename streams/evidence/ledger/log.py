@@ -117,7 +117,7 @@ class Ledger:
                 state.topic_id,
                 Frontier.unpacked(state.size, state.peaks),
                 state.next_offset,
-                sources={(at.topic, at.partition): at for at in state.sources},
+                sources={(position.topic, position.partition): position for position in state.sources},
             )
         return ledger
 
@@ -188,23 +188,23 @@ class Ledger:
 
     def _is_repeat(self, log: Log, partition: int, record: Record) -> bool:
         """Return whether the log already has this audit record; its position proves nothing, anybody may write it."""
-        at = position_in(record.headers)
-        if at is None:
+        position = position_in(record.headers)
+        if position is None:
             return False
         value_hash = hashlib.sha256(record.value or b"").digest()
-        before = log.sources.get((at.topic, at.partition))
-        if before is None or at > before:
-            log.sources[at.topic, at.partition] = at
-        elif value_hash == self._known_hash(log, partition, at):
+        before = log.sources.get((position.topic, position.partition))
+        if before is None or position > before:
+            log.sources[position.topic, position.partition] = position
+        elif value_hash == self._known_hash(log, partition, position):
             return True
-        log.taken.setdefault(at, value_hash)
+        log.taken.setdefault(position, value_hash)
         return False
 
-    def _known_hash(self, log: Log, partition: int, at: SourcePosition) -> bytes | None:
-        taken = log.taken.get(at)
+    def _known_hash(self, log: Log, partition: int, position: SourcePosition) -> bytes | None:
+        taken = log.taken.get(position)
         if taken is not None or self._sealed_audit is None:
             return taken
-        return self._sealed_audit.value_hash(partition, at, self.number)
+        return self._sealed_audit.value_hash(partition, position, self.number)
 
 
 def head(seal_leaf: Hash, seals_before: Frontier, origin: str) -> TreeHead:

@@ -57,7 +57,7 @@ class Frontier:
         """Return the inverse of `packed`; raises `ValueError` if a tree of that size has other peaks."""
         if size < 0 or len(packed) != HASH_BYTES * size.bit_count():
             raise ValueError(f"a tree of {size} leaves does not have {len(packed)} bytes of peaks")
-        return cls(size, [packed[at : at + HASH_BYTES] for at in range(0, len(packed), HASH_BYTES)])
+        return cls(size, [packed[start : start + HASH_BYTES] for start in range(0, len(packed), HASH_BYTES)])
 
     def packed(self) -> bytes:
         """Return the peaks, concatenated."""

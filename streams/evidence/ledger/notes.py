@@ -187,9 +187,9 @@ def decode(value: bytes, expected: str | None = None) -> Note:
     Raises:
         NoteError: it is not what `encode` would write.
     """
-    begin = f"{expected}\n".encode()
-    if expected is not None and value.startswith(begin):
-        return Note(expected, _signatures(_utf8(value[len(begin) :])))
+    prefix = f"{expected}\n".encode()
+    if expected is not None and value.startswith(prefix):
+        return Note(expected, _signatures(_utf8(value[len(prefix) :])))
     text, _, lines = _utf8(value).rpartition("\n\n")
     if not text or len(value) > LIMIT_BYTES:
         raise NoteError("not a signed note: it needs a text, an empty line, and signatures")
@@ -203,20 +203,20 @@ def verified(note: Note, verifiers: Iterable[Verifier]) -> list[Verifier]:
         NoteError: a signature that names a known key is not that key's.
     """
     known = [*verifiers]
-    found = []
+    keys = []
     for signature in note.signatures:
         for verifier in known:
             if verifier.is_by(signature):
                 verifier.verify(note.text, signature)
-                found.append(verifier)
-    return found
+                keys.append(verifier)
+    return keys
 
 
 def _signatures(lines: str) -> tuple[Signature, ...]:
-    *found, rest = lines.split("\n")
-    if rest or not 1 <= len(found) <= SIGNATURES_LIMIT:
+    *signature_lines, rest = lines.split("\n")
+    if rest or not 1 <= len(signature_lines) <= SIGNATURES_LIMIT:
         raise NoteError("not a signed note: it needs a text, an empty line, and signatures")
-    return tuple(map(_signature, found))
+    return tuple(map(_signature, signature_lines))
 
 
 def _signature(line: str) -> Signature:

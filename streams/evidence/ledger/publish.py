@@ -111,11 +111,11 @@ def last_published(settings: Settings, origin: str, verifiers: Sequence[Verifier
         }
     )
     try:
-        begin, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=ANSWER_S)
-        for start in (*(max(begin, end - back) for back in STEPS_BACK), begin):
+        first, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=ANSWER_S)
+        for start in (*(max(first, end - back) for back in STEPS_BACK), first):
             notes_there = [*_read(consumer, topic, start, origin)]
             signed = next((note for _, note in reversed(notes_there) if _is_signed(note, origin, verifiers)), None)
-            if signed is None and start != begin:
+            if signed is None and start != first:
                 continue
             _warn(topic, [offset for offset, note in notes_there if not _is_signed(note, origin, verifiers)])
             return signed
@@ -128,8 +128,8 @@ def last_published(settings: Settings, origin: str, verifiers: Sequence[Verifier
 
 def _is_signed(note: bytes, origin: str, verifiers: Sequence[Verifier]) -> bool:
     try:
-        found = notes.decode(note)
-        return bool(notes.verified(found, verifiers)) and tree_head.decode(found.text).origin == origin
+        decoded = notes.decode(note)
+        return bool(notes.verified(decoded, verifiers)) and tree_head.decode(decoded.text).origin == origin
     except notes.NoteError:
         return False
 

@@ -85,7 +85,7 @@ class SealRangeVerifier:
         """Check one seal and its tree head; their file may be missing or damaged."""
         place = storage.seal_path(number)
         findings: list[Finding] = []
-        found = None
+        tree_head = None
         try:
             parts = seals.split(self._store.read(place))
         except FileNotFoundError:
@@ -95,9 +95,9 @@ class SealRangeVerifier:
             findings.append(Finding(place, Fault.CHANGED, f"it cannot be read: {error}"))
             self._forget()
         else:
-            found = self._file(place, number, parts, findings)
+            tree_head = self._file(place, number, parts, findings)
         findings += self._settle()
-        self._last = found
+        self._last = tree_head
         return findings
 
     def _file(self, place: str, number: int, parts: Parts, findings: list[Finding]) -> _Head | None:
@@ -106,22 +106,22 @@ class SealRangeVerifier:
             seal = seals.decode(parts.line)
             tree = self._tree_before(number, seal)
         except (msgspec.DecodeError, ValueError) as error:
-            found = self._head_in(place, parts.note, None, findings)
+            tree_head = self._head_in(place, parts.note, None, findings)
             findings.append(Finding(place, Fault.CHANGED, f"it cannot be read: {error}"))
             self._forget()
-            return found
+            return tree_head
         damages = self._chain(place, number, seal)
         made = head(leaf_hash(parts.line), tree, seal.origin)
         self._before = tree
-        found = self._head_in(place, parts.note, made, findings)
-        damages += self._against(place, made, found)
+        tree_head = self._head_in(place, parts.note, made, findings)
+        damages += self._against(place, made, tree_head)
         findings += damages + self.entry_verifier.check(place, seal, parts.entries)
         if damages:
             self._forget()
-        elif found is not None and self._last is not None:
+        elif tree_head is not None and self._last is not None:
             # This seal names it, and what follows signs this seal.
             self.head, self._last = self._last.says, None
-        return found
+        return tree_head
 
     def _tree_before(self, number: int, seal: Seal) -> Frontier:
         """Return the log of the seals before this one, as it says itself; raises `ValueError`."""
@@ -130,9 +130,9 @@ class SealRangeVerifier:
             return Frontier.unpacked(number, seal.peaks)
         return before
 
-    def _against(self, place: str, made: TreeHead, found: _Head | None) -> Iterator[Finding]:
+    def _against(self, place: str, made: TreeHead, tree_head: _Head | None) -> Iterator[Finding]:
         """Yield findings if its own tree head or a known one is for another seal."""
-        if found is not None and found.says != made:
+        if tree_head is not None and tree_head.says != made:
             yield Finding(place, Fault.CHANGED, "it is not the seal that its tree head signs")
         known = self._known.get(made.size, made)
         if known != made:
@@ -140,17 +140,17 @@ class SealRangeVerifier:
 
     def _chain(self, place: str, number: int, seal: Seal) -> list[Finding]:
         """Return findings if the seal was not made after the seals before it."""
-        found: list[Finding] = []
+        findings: list[Finding] = []
         if seal.number != number:
-            found.append(Finding(place, Fault.CHANGED, f"it claims to be seal {seal.number}"))
+            findings.append(Finding(place, Fault.CHANGED, f"it claims to be seal {seal.number}"))
         if self._before is not None and seal.peaks != self._before.packed():
-            found.append(Finding(place, Fault.CHANGED, "the seals before it are not those that it was made after"))
+            findings.append(Finding(place, Fault.CHANGED, "the seals before it are not those that it was made after"))
         if number == 0 and seal.previous is not None:
-            found.append(Finding(place, Fault.CHANGED, "it is the first seal, but names a tree head before it"))
+            findings.append(Finding(place, Fault.CHANGED, "it is the first seal, but names a tree head before it"))
         if self._last is not None and seal.previous != self._last.sha256:
             message = "the tree head before it is not the one that it was made after"
-            found += self._settle() or [Finding(place, Fault.CHANGED, message)]
-        return found
+            findings += self._settle() or [Finding(place, Fault.CHANGED, message)]
+        return findings
 
     def _head_in(self, place: str, note: bytes, made: TreeHead | None, findings: list[Finding]) -> _Head | None:
         """Return the tree head; if it is invalid or signed by unknown keys, add a finding and return None."""

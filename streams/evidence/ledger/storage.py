@@ -154,10 +154,10 @@ class Remote:
         """Return the names as `Storage.names` does."""
         self._files.invalidate_cache()
         try:
-            found = self._files.ls(self._path(path), detail=False)
+            paths = self._files.ls(self._path(path), detail=False)
         except FileNotFoundError:
             return []
-        return sorted(str(name).rstrip("/").rpartition("/")[2] for name in found)
+        return sorted(str(name).rstrip("/").rpartition("/")[2] for name in paths)
 
     def _path(self, path: str) -> str:
         return f"{self._root.rstrip('/')}/{path}".rstrip("/")
@@ -180,13 +180,13 @@ class Remote:
         return {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until}
 
 
-def open_storage(place: str, retention_s: int | None = None) -> Storage:
+def open_storage(location: str, retention_s: int | None = None) -> Storage:
     """Return the storage at a directory or a URL; raises `ConfigError` if it does not support what is required."""
-    if "://" in place:
-        return Remote(place, retention_s)
+    if "://" in location:
+        return Remote(location, retention_s)
     if retention_s is not None:
         raise ConfigError("a retention needs a target with Object Lock, such as s3://bucket/evidence")
-    return Directory(Path(place))
+    return Directory(Path(location))
 
 
 def seal_path(number: int) -> str:
@@ -204,8 +204,8 @@ def seal_number(path: str) -> int | None:
     >>> seal_number("seals/001/234/567.tlog"), seal_number("seals/1/2/3.tlog")
     (1234567, None)
     """
-    found = _SEAL_PATH.fullmatch(path)
-    return int("".join(found.groups())) if found else None
+    match = _SEAL_PATH.fullmatch(path)
+    return int("".join(match.groups())) if match else None
 
 
 def last_seal(store: Storage) -> int | None:

@@ -152,7 +152,7 @@ class LedgerWorker:
             elif error.code() == PARTITION_EOF:
                 self._at_end.add(key)
             elif error.code() == _BELOW_BEGIN:
-                self._go_on_at_begin(key)
+                self._resume_at_first(key)
             elif error.fatal() or error.code() in _REFUSED:
                 raise _unreadable(message.topic() or "", error.str())
             else:
@@ -198,16 +198,18 @@ class LedgerWorker:
         self._health.assign(len(starts))
         return consumer
 
-    def _go_on_at_begin(self, key: LogKey) -> None:
-        at = TopicPartition(self._settings.topic(key[0]), key[1])
-        begin, end = self._consumer.get_watermark_offsets(at, timeout=DRAIN_S)
+    def _resume_at_first(self, key: LogKey) -> None:
+        position = TopicPartition(self._settings.topic(key[0]), key[1])
+        first, end = self._consumer.get_watermark_offsets(position, timeout=DRAIN_S)
         start = self._ledger.logs[key].next_offset
         if start > end:
-            raise _unreadable(at.topic, f"it ends before offset {start}, which the evidence already has")
-        log.error("records were deleted before the ledger read them", topic=at.topic, partition=key[1], begin=begin)
-        self._ledger.lose(key, begin)
-        at.offset = self._ledger.logs[key].next_offset
-        self._consumer.seek(at)
+            raise _unreadable(position.topic, f"it ends before offset {start}, which the evidence already has")
+        log.error(
+            "records were deleted before the ledger read them", topic=position.topic, partition=key[1], begin=first
+        )
+        self._ledger.lose(key, first)
+        position.offset = self._ledger.logs[key].next_offset
+        self._consumer.seek(position)
 
     def _name(self, message: Message) -> str:
         return (message.topic() or "").removeprefix(self._settings.prefix)
@@ -221,16 +223,16 @@ def _starts(admin: AdminClient, settings: Settings, ledger: Ledger) -> list[Topi
         raise ConfigError(f"there is no topic {', '.join(sorted(missing))}: run betrace topics create")
     ids = kafka.topic_ids(admin, names)
     partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
-    begins, ends = kafka.begin_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
+    first_offsets, ends = kafka.begin_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
     starts = []
-    for at in partitions:
-        key = (names[at.topic], at.partition)
-        ledger.follow(key, ids[at.topic])
-        ledger.lose(key, begins[at.topic, at.partition])
+    for partition in partitions:
+        key = (names[partition.topic], partition.partition)
+        ledger.follow(key, ids[partition.topic])
+        ledger.lose(key, first_offsets[partition.topic, partition.partition])
         start = ledger.logs[key].next_offset
-        if start > ends[at.topic, at.partition]:
-            raise _unreadable(at.topic, f"it ends before offset {start}, which the evidence already has")
-        starts.append(TopicPartition(at.topic, at.partition, start))
+        if start > ends[partition.topic, partition.partition]:
+            raise _unreadable(partition.topic, f"it ends before offset {start}, which the evidence already has")
+        starts.append(TopicPartition(partition.topic, partition.partition, start))
     return starts
 
 

@@ -76,8 +76,8 @@ class GatheredBackfill:
     def add(self, later: GatheredBackfill) -> None:
         """Add the content of later seals."""
         self.by, self.made_ms = later.by, max(self.made_ms, later.made_ms)
-        for at, times in later.judging.items():
-            self.judging.setdefault(at, []).extend(times)
+        for key, times in later.judging.items():
+            self.judging.setdefault(key, []).extend(times)
         for partition, count in later.unreadable.items():
             self.unreadable[partition] = self.unreadable.get(partition, 0) + count
         self.half_seen += later.half_seen

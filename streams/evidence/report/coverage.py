@@ -98,17 +98,17 @@ def missing(judged: Iterable[tuple[int, int]], from_ms: int, to_ms: int) -> list
     >>> missing([(0, 10), (20, 30), (5, 12)], 8, 40)
     [(12, 20), (30, 40)]
     """
-    found = []
+    uncovered = []
     reached_ms = from_ms
     for begin_ms, end_ms in sorted(judged):
         if begin_ms >= to_ms:
             break
         if begin_ms > reached_ms:
-            found.append((reached_ms, begin_ms))
+            uncovered.append((reached_ms, begin_ms))
         reached_ms = max(reached_ms, end_ms)
     if reached_ms < to_ms:
-        found.append((reached_ms, to_ms))
-    return found
+        uncovered.append((reached_ms, to_ms))
+    return uncovered
 
 
 def gaps(partitions: Mapping[int, PartitionCoverage], expected: Iterable[int], from_ms: int, to_ms: int) -> list[Gap]:
@@ -121,30 +121,30 @@ def gaps(partitions: Mapping[int, PartitionCoverage], expected: Iterable[int], f
         coverage = partitions.get(number)
         for begin_ms, end_ms in missing(coverage.judged if coverage else (), from_ms, to_ms):
             edges += [(begin_ms, True, number), (end_ms, False, number)]
-    found: list[Gap] = []
+    result: list[Gap] = []
     lacking: set[int] = set()
     since_ms = from_ms
     for edge_ms, is_begin, number in sorted(edges):
         if lacking and edge_ms > since_ms:
-            found.append(Gap(since_ms, edge_ms, sorted(lacking)))
+            result.append(Gap(since_ms, edge_ms, sorted(lacking)))
         since_ms = edge_ms
         (lacking.add if is_begin else lacking.discard)(number)
-    return found
+    return result
 
 
-def judged_ms(found: Iterable[Gap], from_ms: int, to_ms: int) -> int:
+def judged_ms(gaps: Iterable[Gap], from_ms: int, to_ms: int) -> int:
     """Return how much of `[from_ms, to_ms)` is in no gap.
 
     >>> judged_ms([Gap(2, 5, [0])], 0, 10)
     7
     """
-    return to_ms - from_ms - sum(max(0, min(gap.to_ms, to_ms) - max(gap.from_ms, from_ms)) for gap in found)
+    return to_ms - from_ms - sum(max(0, min(gap.to_ms, to_ms) - max(gap.from_ms, from_ms)) for gap in gaps)
 
 
-def hours_not_judged(found: Iterable[Gap]) -> int:
+def hours_not_judged(gaps: Iterable[Gap]) -> int:
     """Return how many hours of the clock (UTC) have a gap.
 
     >>> hours_not_judged([Gap(0, 1, [0]), Gap(3_599_000, 3_601_000, [0])])
     2
     """
-    return len({hour for gap in found for hour in range(gap.from_ms // HOUR_MS, -(-gap.to_ms // HOUR_MS))})
+    return len({hour for gap in gaps for hour in range(gap.from_ms // HOUR_MS, -(-gap.to_ms // HOUR_MS))})

@@ -101,8 +101,8 @@ def gather(store: Storage, from_ms: int, to_ms: int) -> Gathered:
 
 def _gather_all(store: Storage, period: _Period, earliest: int, last: int) -> Gathered:
     gathered = Gathered(period.first_seal, period.first_seal, period.is_read_once)
-    for found in map_seal_ranges(partial(_gather, store, period), earliest, last + 1):
-        gathered.add(found)
+    for part in map_seal_ranges(partial(_gather, store, period), earliest, last + 1):
+        gathered.add(part)
     return gathered
 
 
@@ -120,7 +120,7 @@ def _is_in(signal: Digest, from_ms: int, to_ms: int) -> bool:
 def _is_read_once(store: Storage, first: int, last: int) -> bool:
     """Return whether these seals have one reading of each facts partition: generations never fall, so compare ends."""
     ends = [{}, {}]  # type: list[dict[int, int]]
-    for seen, numbers in ((ends[0], range(first, last + 1)), (ends[1], range(last, first - 1, -1))):
+    for generations, numbers in ((ends[0], range(first, last + 1)), (ends[1], range(last, first - 1, -1))):
         expected: set[int] = set()
         for number in numbers:
             seal = _seal(store, number)
@@ -128,8 +128,8 @@ def _is_read_once(store: Storage, first: int, last: int) -> bool:
                 return False
             expected |= {log.partition for log in seal.logs if log.topic == VERDICTS}
             for each in _live(seal):
-                seen.setdefault(each.partition, each.generation)
-            if (expected <= seen.keys() and seen) or abs(number - numbers[0]) > LOOK_BACK:
+                generations.setdefault(each.partition, each.generation)
+            if (expected <= generations.keys() and generations) or abs(number - numbers[0]) > LOOK_BACK:
                 break
     return ends[0] == ends[1]
 
@@ -234,8 +234,8 @@ def _take_seal(gathered: Gathered, number: int, seal: _Seal, lines: Sequence[byt
 
 def _take_verdicts(gathered: Gathered, lines: Sequence[bytes], period: _Period) -> bool:
     is_read = True
-    for said in _reader.read(lines):
-        record = said.json if said else None
+    for decoded in _reader.read(lines):
+        record = decoded.json if decoded else None
         if record is None or record.schema != SCHEMA:
             is_read = False
         elif isinstance(record, _Counts):
@@ -312,11 +312,11 @@ def _take_backfill(gathered: Gathered, record: CoverageRecord, period: _Period) 
     """Add what a backfill judged of the period: its input was judged then, even if only by its rules."""
     if record.rules is not None:
         gathered.listed[record.judging] = record.rules
-    found, from_ms = GatheredBackfill.of(record), record.settled_from_ms
-    if found is None or from_ms is None or record.settled_to_ms <= period.from_ms or from_ms >= period.to_ms:
+    backfill, from_ms = GatheredBackfill.of(record), record.settled_from_ms
+    if backfill is None or from_ms is None or record.settled_to_ms <= period.from_ms or from_ms >= period.to_ms:
         return
     gathered.partition(record.partition).add(from_ms, record.settled_to_ms)
-    gathered.add_backfill(record.origin, found)
+    gathered.add_backfill(record.origin, backfill)
 
 
 def _take_signals(gathered: Gathered, lines: Sequence[bytes]) -> bool:

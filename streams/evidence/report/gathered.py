@@ -148,17 +148,17 @@ class Gathered:
     def cell(self, key: CellKey, time_ms: int) -> Counts:
         """Return the counts of a rule for chains that began in the minute or day from `time_ms` on."""
         counted = self.cells.setdefault(key, {})
-        found = counted.get(time_ms)
-        if found is None:
-            found = counted[time_ms] = Counts()
-        return found
+        counts = counted.get(time_ms)
+        if counts is None:
+            counts = counted[time_ms] = Counts()
+        return counts
 
     def partition(self, number: int) -> PartitionCoverage:
         """Return the coverage of one facts partition."""
-        found = self.partitions.get(number)
-        if found is None:
-            found = self.partitions[number] = PartitionCoverage()
-        return found
+        coverage = self.partitions.get(number)
+        if coverage is None:
+            coverage = self.partitions[number] = PartitionCoverage()
+        return coverage
 
     def add_backfill(self, origin: str, later: GatheredBackfill) -> None:
         """Add what a backfill says later."""

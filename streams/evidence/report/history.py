@@ -82,15 +82,18 @@ class History:
 
     def versions(self, rule_id: str) -> list[Version]:
         """Return the intervals in which a rule was in force, in order; a change starts another one."""
-        found: list[Version] = []
+        intervals: list[Version] = []
         for active in self.activations:
             rule = next((one for one in self.rules.get(active.rule_set, ()) if one.id == rule_id and one.enabled), None)
-            if found and found[-1].to_ms is None:
-                if rule is not None and (found[-1].fingerprint, found[-1].mode) == (rule.fingerprint, rule.mode.value):
+            if intervals and intervals[-1].to_ms is None:
+                if rule is not None and (intervals[-1].fingerprint, intervals[-1].mode) == (
+                    rule.fingerprint,
+                    rule.mode.value,
+                ):
                     continue
-                found[-1] = msgspec.structs.replace(found[-1], to_ms=active.from_ms)
+                intervals[-1] = msgspec.structs.replace(intervals[-1], to_ms=active.from_ms)
             if rule is not None:
-                found.append(
+                intervals.append(
                     Version(
                         active.from_ms,
                         None,
@@ -102,7 +105,7 @@ class History:
                         active.sealed_ms,
                     )
                 )
-        return found
+        return intervals
 
     def controls(self) -> list[str]:
         """Return every control that a rule of any set names, each once however it is spelled."""
@@ -140,9 +143,9 @@ def read(store: Storage) -> History:
     last = storage.last_seal(store)
     if last is None:
         return history
-    for sealed_ms, found in _entries(store, -1, 0, last, None):
+    for sealed_ms, sealed_entry in _entries(store, -1, 0, last, None):
         try:
-            _take(history, found, sealed_ms)
+            _take(history, sealed_entry, sealed_ms)
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
     for rule_set, record in history.sets.items():
@@ -150,28 +153,28 @@ def read(store: Storage) -> History:
     return history
 
 
-def _take(history: History, found: entry.Entry, sealed_ms: int) -> None:
-    value = found.value_bytes()
-    if found.key is None or not value:
+def _take(history: History, record: entry.Entry, sealed_ms: int) -> None:
+    value = record.value_bytes()
+    if record.key is None or not value:
         return
-    if records.is_push(found.key.encode()):
-        history.pushes[found.key] = records.decode_push(value)
-    elif found.key.encode() == records.ACTIVE_KEY:
-        _activate(history, found, value.decode(), sealed_ms)
+    if records.is_push(record.key.encode()):
+        history.pushes[record.key] = records.decode_push(value)
+    elif record.key.encode() == records.ACTIVE_KEY:
+        _activate(history, record, value.decode(), sealed_ms)
     else:
-        history.sets[found.key] = records.decode(value)
+        history.sets[record.key] = records.decode(value)
 
 
-def _activate(history: History, found: entry.Entry, rule_set: str, sealed_ms: int) -> None:
+def _activate(history: History, sealed_entry: entry.Entry, rule_set: str, sealed_ms: int) -> None:
     if history.activations and history.activations[-1].rule_set == rule_set:
         return
-    headers = dict(found.headers)
+    headers = dict(sealed_entry.headers)
     # A version without records of pushes named who activated the set; earlier ones only who pushed it.
     push, record = history.pushes.get(headers.get(records.PUSH_HEADER) or ""), history.sets.get(rule_set)
     named = push or record
     by = headers.get(records.BY_HEADER) or (named.pushed_by if named else None)
     revision = (push.revision if push else None) or (record.revision if record else None)
-    history.activations.append(Activation(found.time_ms, rule_set, by, revision, sealed_ms))
+    history.activations.append(Activation(sealed_entry.time_ms, rule_set, by, revision, sealed_ms))
 
 
 def _entries(
@@ -203,15 +206,15 @@ def _entries_of(store: Storage, number: int) -> Iterator[tuple[int, entry.Entry]
     seal, lines = _seal(store, number)
     if seal is None:
         return
-    at = 0
+    start = 0
     for state in seal.logs:
         if state.topic == RULES:
-            for line in lines[at : at + state.added]:
+            for line in lines[start : start + state.added]:
                 try:
                     yield seal.time_ms, entry.decode(line)
                 except msgspec.DecodeError:
                     continue
-        at += state.added
+        start += state.added
 
 
 def _seal(store: Storage, number: int) -> tuple[Seal | None, list[bytes]]:

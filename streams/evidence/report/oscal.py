@@ -75,7 +75,7 @@ def _result(report: Report) -> Json:
     result: dict[str, Json] = {
         "uuid": _uuid(report, "result"),
         "title": f"Rules on traces, {report.period}",
-        "description": _said(report, report.statement),
+        "description": _reason(report, report.statement),
         "start": rfc3339_clamped(report.from_ms),
         "end": rfc3339_clamped(report.to_ms),
         "props": [*_input_props(report)],
@@ -88,7 +88,7 @@ def _result(report: Report) -> Json:
     return result
 
 
-def _said(report: Report, statement: str) -> str:
+def _reason(report: Report, statement: str) -> str:
     return statement if report.evidence.verified else f"{NOT_VERIFIED} {statement}"
 
 
@@ -108,7 +108,7 @@ def _observation(report: Report, rule: RuleReport) -> Json:
     return {
         "uuid": _uuid(report, f"rule {rule.id}"),
         "title": rule.title,
-        "description": _said(report, rule.statement),
+        "description": _reason(report, rule.statement),
         "props": [
             _prop("rule-id", token(rule.id)),
             _prop("applicable", rule.applicable),
@@ -140,7 +140,7 @@ def _finding(report: Report, control: ControlReport) -> Json:
         "uuid": _uuid(report, f"control {name}"),
         "title": name,
         "description": f"{control.counts.held} of {control.applicable} held, {control.counts.broken} broken, "
-        f"{control.counts.undetermined} undetermined. {_said(report, report.statement)}",
+        f"{control.counts.undetermined} undetermined. {_reason(report, report.statement)}",
         "target": {
             "type": "objective-id",
             "target-id": token(name),

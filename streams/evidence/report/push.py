@@ -92,7 +92,8 @@ class Drata:
         """Return the requests as `Platform.bodies` does."""
         url = f"{self.url}/custom-connections/{self.connection}/resources/{self.resource}/records"
         return [
-            ("POST", url, {"data": [*records[at : at + DRATA_BATCH]]}) for at in range(0, len(records), DRATA_BATCH)
+            ("POST", url, {"data": [*records[start : start + DRATA_BATCH]]})
+            for start in range(0, len(records), DRATA_BATCH)
         ]
 
     def push(self, records: Sequence[Mapping[str, Value]]) -> None:
@@ -136,13 +137,13 @@ class Vanta:
 
     def push(self, records: Sequence[Mapping[str, Value]]) -> None:
         """Send the records as `Platform.push` does."""
-        asked = {
+        credentials = {
             "client_id": self.client_id,
             "client_secret": self.client_secret,
             "scope": _SCOPE,
             "grant_type": "client_credentials",
         }
-        answer = request.send("POST", f"{self.url}/oauth/token", asked, backoff_s=self.backoff_s)
+        answer = request.send("POST", f"{self.url}/oauth/token", credentials, backoff_s=self.backoff_s)
         token = answer.get("access_token") if isinstance(answer, dict) else None
         if not isinstance(token, str):
             raise ConfigError("vanta returned no access token")

@@ -118,7 +118,7 @@ def _add_backfills(gathered: Gathered, resolved: Resolved) -> None:
 
 def _times(gathered: Gathered) -> dict[tuple[int, RuleKey], dict[int, Times]]:
     """Return when each rule judged in each partition, by reading."""
-    found: defaultdict[tuple[int, RuleKey], dict[int, list[Settled]]] = defaultdict(dict)
+    settled: defaultdict[tuple[int, RuleKey], dict[int, list[Settled]]] = defaultdict(dict)
     newest: dict[int, int] = {}
     ends: dict[tuple[int, int], int] = {}
     for (partition, generation), reading in gathered.readings.items():
@@ -126,7 +126,7 @@ def _times(gathered: Gathered) -> dict[tuple[int, RuleKey], dict[int, Times]]:
         for judging, times in reading.judging.items():
             for rule in gathered.listed.get(judging, ()):
                 own = [replace(time, from_ms=max(time.from_ms, rule.from_ms)) for time in times]
-                found[partition, (rule.rule, rule.fingerprint)].setdefault(generation, []).extend(own)
+                settled[partition, (rule.rule, rule.fingerprint)].setdefault(generation, []).extend(own)
             end_ms = max(time.to_ms for time in times)
             ends[partition, generation] = max(end_ms, ends.get((partition, generation), 0))
     return {
@@ -134,7 +134,7 @@ def _times(gathered: Gathered) -> dict[tuple[int, RuleKey], dict[int, Times]]:
             number: _final(own, ends[partition, number] if number == newest[partition] else None)
             for number, own in readings.items()
         }
-        for (partition, key), readings in found.items()
+        for (partition, key), readings in settled.items()
     }
 
 
@@ -185,13 +185,13 @@ def union(times: Iterable[tuple[int, int]]) -> Times:
     >>> union([(5, 9), (0, 5), (20, 30), (22, 25)])
     [(0, 9), (20, 30)]
     """
-    found: Times = []
+    result: Times = []
     for begin, end in sorted(times):
-        if found and begin <= found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], end))
+        if result and begin <= result[-1][1]:
+            result[-1] = (result[-1][0], max(result[-1][1], end))
         else:
-            found.append((begin, end))
-    return found
+            result.append((begin, end))
+    return result
 
 
 def without(times: Sequence[tuple[int, int]], cut: Sequence[tuple[int, int]]) -> Times:
@@ -204,11 +204,11 @@ def without(times: Sequence[tuple[int, int]], cut: Sequence[tuple[int, int]]) ->
 
 
 def _resets(gathered: Gathered) -> list[Reset]:
-    found: defaultdict[tuple[int | None, int | None], list[int]] = defaultdict(list)
+    by_reset: defaultdict[tuple[int | None, int | None], list[int]] = defaultdict(list)
     for (partition, generation), reading in gathered.readings.items():
         if generation:
-            found[reading.reset_ms, reading.start_ms].append(partition)
+            by_reset[reading.reset_ms, reading.start_ms].append(partition)
     return [
         Reset(found_ms=found_ms, from_ms=from_ms, partitions=sorted(partitions))
-        for (found_ms, from_ms), partitions in sorted(found.items(), key=lambda item: item[0][0] or 0)
+        for (found_ms, from_ms), partitions in sorted(by_reset.items(), key=lambda item: item[0][0] or 0)
     ]

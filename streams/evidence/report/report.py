@@ -45,14 +45,14 @@ def report(request: ReportRequest, gathered: Gathered, history: History, evidenc
 
 
 def _judged(request: ReportRequest, gathered: Gathered, resolved: Resolved) -> Judged:
-    found = coverage.gaps(gathered.partitions, gathered.expected, request.from_ms, request.to_ms)
+    gaps = coverage.gaps(gathered.partitions, gathered.expected, request.from_ms, request.to_ms)
     first, end = request.from_ms // coverage.HOUR_MS, -(-request.to_ms // coverage.HOUR_MS)
     return Judged(
         period_ms=request.to_ms - request.from_ms,
-        judged_ms=coverage.judged_ms(found, request.from_ms, request.to_ms),
+        judged_ms=coverage.judged_ms(gaps, request.from_ms, request.to_ms),
         hours=end - first,
-        hours_with_gaps=coverage.hours_not_judged(found),
-        gaps=found,
+        hours_with_gaps=coverage.hours_not_judged(gaps),
+        gaps=gaps,
         resets=resolved.resets,
     )
 

@@ -193,17 +193,17 @@ def _judged(request: ReportRequest, own: _Sum) -> Judged:
 def _backfills(request: ReportRequest, gathered: Gathered, own: _Sum) -> Iterable[BackfillReport]:
     """Yield what backfills judged of the period in every facts partition."""
     for origin, partitions in sorted(own.backfilled.items()):
-        told = gathered.backfills[origin]
+        backfill = gathered.backfills[origin]
         gaps = coverage.gaps(partitions, gathered.expected, request.from_ms, request.to_ms)
         times = missing([(gap.from_ms, gap.to_ms) for gap in gaps], request.from_ms, request.to_ms)
         yield BackfillReport(
             origin=origin,
-            by=told.by,
-            made_ms=told.made_ms,
+            by=backfill.by,
+            made_ms=backfill.made_ms,
             times=[Span(begin, end) for begin, end in times],
-            undecodable=told.unreadable_count,
-            half_seen=told.half_seen,
-            unfinished=told.unfinished,
+            undecodable=backfill.unreadable_count,
+            half_seen=backfill.half_seen,
+            unfinished=backfill.unfinished,
         )
 
 
@@ -225,22 +225,22 @@ def _statement(
     period = duration(request.to_ms - request.from_ms)
     held = f"{total.held:,} of {amount(total.applicable, 'trace')} held"
     left = f", {total.undetermined:,} undetermined" if total.undetermined else ""
-    said = f"{total.broken:,} broken, {held}{left}."
+    result = f"{total.broken:,} broken, {held}{left}."
     if not judged.judged_ms:
-        given = f" Verdicts outside the times that it judged: {said}" if total.applicable else ""
-        return f"No statement: the rule judged nothing of {period} completely.{given}"
+        outside = f" Verdicts outside the times that it judged: {result}" if total.applicable else ""
+        return f"No statement: the rule judged nothing of {period} completely.{outside}"
     if judged.judged_ms < request.to_ms - request.from_ms:
         named = _named(judged.times)
         if total.applicable:
-            said = f"In what was judged: {said}"
+            result = f"In what was judged: {result}"
         elif has_all_input:
-            said = "In that time it applied to no trace."
+            result = "In that time it applied to no trace."
         else:
-            said = "It applied to none of the traces that were read in that time, and some records were not read."
-        return f"No statement on all {period}: the rule judged {duration(judged.judged_ms)} of it ({named}). {said}"
+            result = "It applied to none of the traces that were read in that time, and some records were not read."
+        return f"No statement on all {period}: the rule judged {duration(judged.judged_ms)} of it ({named}). {result}"
     if doubts is not None:
-        said = f"In what was judged: {said}" if total.applicable else ""
-        return f"No statement on all {period}, see what was not judged. {said}".strip()
+        result = f"In what was judged: {result}" if total.applicable else ""
+        return f"No statement on all {period}, see what was not judged. {result}".strip()
     if not total.applicable:
         return f"Over {period} the rule applied to no trace."
     return f"{amount(total.broken, 'violation')} over {period}: {held}{left}."
@@ -290,7 +290,7 @@ def _exceptions(rule: Rule | None, to_ms: int) -> Iterable[ExceptionInForce]:
 
 def controls(request: ReportRequest, rules: Sequence[RuleReport]) -> Iterable[ControlReport]:
     """Yield the rules by the controls that they name, and last those that name none."""
-    found: dict[tuple[bool, str], list[RuleReport]] = defaultdict(list)
+    by_control: dict[tuple[bool, str], list[RuleReport]] = defaultdict(list)
     names: dict[str, str] = {}
     for rule in rules:
         keys = []
@@ -300,10 +300,10 @@ def controls(request: ReportRequest, rules: Sequence[RuleReport]) -> Iterable[Co
                 names.setdefault(key, control_name(control))
                 keys.append(key)
         for key in dict.fromkeys(keys):
-            found[False, key].append(rule)
+            by_control[False, key].append(rule)
         if not keys:
-            found[True, ""].append(rule)
-    for (is_none, key), of_control in sorted(found.items(), key=lambda item: item[0]):
+            by_control[True, ""].append(rule)
+    for (is_none, key), of_control in sorted(by_control.items(), key=lambda item: item[0]):
         total = Counts()
         for rule in of_control:
             total.add(rule.counts)

@@ -56,8 +56,8 @@ def span(from_ms: int, to_ms: int) -> str:
     >>> span(1767614400000, 1767618000000)
     '2026-01-05 12:00 to 13:00'
     """
-    begin, end = minute(from_ms), minute(to_ms)
-    return f"{begin} to {end[11:] if end[:10] == begin[:10] else end}"
+    start, end = minute(from_ms), minute(to_ms)
+    return f"{start} to {end[11:] if end[:10] == start[:10] else end}"
 
 
 def day(time_ms: int) -> str:
