@@ -4,9 +4,9 @@ In: a database with the view `archive` (rows with a span), and rules. Out, each 
 
     hits      trace_id, tick, atom, identity, start_ns         a row that satisfies an atom, by the atom's index
     windows   trace_id, first, last, is_simple                 of a trace with a hit: its first hit, its window's end
-    judged    trace_id, first, last, has_more, verdicts        what is to be said of the trace, and whether that is all:
+    judged    trace_id, first, last, has_more, verdicts        the verdicts on the trace, and whether they are final:
                                                                not where a pair that SQL cannot say may be about it
-    chosen    trace_id                                         the traces that have more to be said of
+    chosen    trace_id                                         the traces that need more detail
 
 The verdicts on a trace that needs no more detail are those of the engine. So a trace is simple only if everything of it
 from its first hit on is in one window that neither reached the maximum duration nor overlaps lost input.

@@ -1,7 +1,7 @@
 """Checks that the audit records of a seal are in order, and come from input that was read.
 
-    order      of each source partition they come in the order of their source positions, which are their numbers: the
-               ledger leaves out what is byte for byte a repeat, so what does not go on from the highest is no repeat
+    order      those of a source partition come in the order of their source positions, which are their numbers: the
+               ledger skips exact repeats, so a record that does not continue from the highest is not a repeat
     highest    the seal names the highest position of each source as its entries have it
     read       coverage reaches past each position, as soon as windows of a later time were judged
 

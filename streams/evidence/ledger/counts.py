@@ -2,7 +2,7 @@
 
     chain      each record of a facts partition has the next number, and names the hash of the one before it
     stated     each coverage record states the chain as it is up to there
-    sums       nothing is taken back that was not added; a rule gives a window one verdict at most
+    sums       nothing is retracted that was not added; a rule gives a window one verdict at most
     clock      time and generation never go back, and no chain began after the clock
     backfill   it begins with its first record, and judges no time twice
     signals    for each live verdict that calls for a signal one was published or withheld

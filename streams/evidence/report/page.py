@@ -84,7 +84,7 @@ def _percent(path: str, ratio: float | None) -> str:
 
 
 def percent(ratio: float) -> str:
-    """Return a ratio as a percentage that is 100 only when it is all, and 0 only when it is none.
+    """Return a ratio as a percentage that is 100 only for all, and 0 only for none.
 
     >>> percent(1), percent(0.999999), percent(0.5), percent(0.0000001)
     ('100 %', '99.99 %', '50.00 %', '0.01 %')

@@ -81,4 +81,4 @@ def test_each_sign_is_said_once(watch: SamplingWatch, monkeypatch: pytest.Monkey
         watch.look(b"ot=th:8")
 
     assert 1 == len(said.calls)
-    assert {"threshold"} == watch._said
+    assert {"threshold"} == watch._warned

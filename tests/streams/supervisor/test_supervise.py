@@ -68,7 +68,7 @@ def python(script: str, *arguments: object) -> list[str]:
 
 def is_at_rest(stages: Stages) -> bool:
     """A stage died and waits to be started again."""
-    return any(stage._rests_until_s is not None for stage in stages._stages)
+    return any(stage._restart_at_s is not None for stage in stages._stages)
 
 
 @pytest.fixture
