@@ -22,7 +22,7 @@ from streams.cli.keys import key_files, verifiers
 from streams.errors import ConfigError
 from streams.evidence.audit import acts, archive, trail
 from streams.evidence.audit import query as queries
-from streams.evidence.audit.query import Answer
+from streams.evidence.audit.query import QueryResult
 from streams.evidence.ledger import storage
 from streams.evidence.ledger.storage import open_storage
 from streams.evidence.ledger.verify import Verification
@@ -81,9 +81,9 @@ def query(evidence: str, sql: str, form: Form, time_ms: int, memory_bytes: int) 
     """
     with (
         trail.opened(open_storage(evidence), memory_bytes) as database,
-        queries.answer(database, sql, time_ms / 1000) as answer,
+        queries.run_query(database, sql, time_ms / 1000) as result,
     ):
-        (_write_csv if form is Form.CSV else _write_json)(answer, sys.stdout)
+        (_write_csv if form is Form.CSV else _write_json)(result, sys.stdout)
 
 
 @command.command(epilog="\b\nExample:\n  betrace audit export evidence/ trail.parquet")
@@ -98,10 +98,10 @@ def export(evidence: str, file: Path) -> None:
     everything = f'SELECT * FROM {trail.VIEW} ORDER BY received, partition, "offset"'  # noqa: S608, it is a constant
     with (
         trail.opened(open_storage(evidence)) as database,
-        queries.answer(database, everything) as answer,
+        queries.run_query(database, everything) as result,
         _new(file) as target,
     ):
-        _EXPORTS[file.suffix](answer, target)
+        _EXPORTS[file.suffix](result, target)
 
 
 @command.command(epilog="\b\nExample:\n  betrace audit verify evidence/ --key ledger.pub")
@@ -145,25 +145,25 @@ def _new(file: Path) -> Iterator[TextIO]:
             raise
 
 
-def _write_parquet(answer: Answer, target: TextIO) -> None:
-    with pq.ParquetWriter(target.buffer, answer.schema, compression="zstd") as writer:
-        for batch in answer.batches:
+def _write_parquet(result: QueryResult, target: TextIO) -> None:
+    with pq.ParquetWriter(target.buffer, result.schema, compression="zstd") as writer:
+        for batch in result.batches:
             writer.write_batch(batch)
 
 
-def _write_csv(answer: Answer, target: TextIO) -> None:
+def _write_csv(result: QueryResult, target: TextIO) -> None:
     writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(map(_cell, answer.schema.names))
-    for row in _rows(answer):
+    writer.writerow(map(_cell, result.schema.names))
+    for row in _rows(result):
         writer.writerow(map(_cell, row.values()))
 
 
-def _write_json(answer: Answer, target: TextIO) -> None:
-    target.writelines(msgspec.json.encode(row, enc_hook=str).decode() + "\n" for row in _rows(answer))
+def _write_json(result: QueryResult, target: TextIO) -> None:
+    target.writelines(msgspec.json.encode(row, enc_hook=str).decode() + "\n" for row in _rows(result))
 
 
-def _rows(answer: Answer) -> Iterator[dict[str, object]]:
-    for batch in answer.batches:
+def _rows(result: QueryResult) -> Iterator[dict[str, object]]:
+    for batch in result.batches:
         yield from batch.to_pylist(maps_as_pydicts="lossy")
 
 
@@ -173,7 +173,7 @@ def _cell(value: object) -> object:
     return f"'{text}" if isinstance(text, str) and text.startswith(FORMULA) else text
 
 
-_EXPORTS: dict[str, Callable[[Answer, TextIO], None]] = {
+_EXPORTS: dict[str, Callable[[QueryResult, TextIO], None]] = {
     ".parquet": _write_parquet,
     ".csv": _write_csv,
     ".json": _write_json,

@@ -234,9 +234,9 @@ class Worker:
                 self._give(to, Facts(VERSION, self._fingerprint, sections))
         offsets, spans = self._reported
         self._reported = self._reader.offsets, self._reader.read.spans
-        said = self._reported[0] - offsets, self._reported[1] - spans
+        progress = self._reported[0] - offsets, self._reported[1] - spans
         clock_ms = self._evaluator.clock_ms
-        self._outbox.put(Progress(self._number, *said, clock_ms, self._signals, self._take_selected()))
+        self._outbox.put(Progress(self._number, *progress, clock_ms, self._signals, self._take_selected()))
         self._signals = []
 
     def _refuse_losses(self) -> None:

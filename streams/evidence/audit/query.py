@@ -28,7 +28,7 @@ _Item: TypeAlias = "pa.Schema | pa.RecordBatch | BaseException | None"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class QueryResult:
     """The columns of a result, and its rows in batches."""
 
     schema: pa.Schema
@@ -36,7 +36,7 @@ class Answer:
 
 
 @contextmanager
-def answer(database: duckdb.DuckDBPyConnection, sql: str, time_s: float | None = None) -> Iterator[Answer]:
+def run_query(database: duckdb.DuckDBPyConnection, sql: str, time_s: float | None = None) -> Iterator[QueryResult]:
     """Execute `sql` within this context, for at most `time_s`.
 
     Raises:
@@ -45,7 +45,7 @@ def answer(database: duckdb.DuckDBPyConnection, sql: str, time_s: float | None =
     """
     statement = _Statement(database, _select(database, sql), time_s)
     try:
-        yield Answer(statement.take(), iter(statement.take, None))
+        yield QueryResult(statement.take(), iter(statement.take, None))
     finally:
         statement.end()
 
