@@ -1,6 +1,6 @@
-"""Questions at the edges of an archive: ranges, holes, overlaps, and what is refused.
+"""Tests queries at the edges of an archive: ranges, holes, overlaps, and what is refused.
 
-That answers are the engine's is the business of `tests/differential/test_archive.py`.
+`tests/differential/test_archive.py` compares the results with the engine's.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def write(url: str, *records: tuple[int, int, bytes], first_offset: int = 0, top
 
 
 def verdicts(answer: Answer, of: RuleSet) -> list[tuple[int, str]]:
-    """Trace and verdict, of traces that were only said and of those that came in full."""
+    """Returns trace and verdict, both of traces with only a verdict and of those in full."""
     return sorted([*((at.trace_id[0], at.verdict.value) for at in answer.verdicts), *_judged(answer, of)])
 
 
@@ -67,7 +67,7 @@ def _judged(answer: Answer, of: RuleSet) -> Iterator[tuple[int, str]]:
 
 @pytest.fixture
 def archive_request() -> ArchiveRequest:
-    """The rule above, with the usual windows."""
+    """The rule above, with the default windows."""
     return ArchiveRequest(Projector(rules()), BOUNDS)
 
 
@@ -93,12 +93,12 @@ def test_said_and_in_full(url: str, archive_request: ArchiveRequest) -> None:
 
 
 def test_nothing_archived(url: str, archive_request: ArchiveRequest) -> None:
-    """An empty archive says nothing."""
+    """An empty archive has no verdicts."""
     assert verdicts(judge_archive(url, archive_request), archive_request.projector.rules) == []
 
 
 def test_range_of_time(url: str, archive_request: ArchiveRequest) -> None:
-    """Records outside the range are not there: neither an access nor what would have logged it."""
+    """Records outside the range do not count: neither an access nor its audit log."""
     write(
         url,
         (0, 0, request("pii.access", 1)),
@@ -126,7 +126,7 @@ def test_topics(url: str, archive_request: ArchiveRequest) -> None:
 
 
 def test_clock(url: str, archive_request: ArchiveRequest) -> None:
-    """A window that is quiet when the clock stops has closed by itself."""
+    """A window that is quiet when the clock stops closes as quiet."""
     write(url, (0, 0, request("pii.access")))
 
     [quiet] = judge_archive(url, replace(archive_request, clock_ms=START_MS + 31_000)).closes
@@ -137,7 +137,7 @@ def test_clock(url: str, archive_request: ArchiveRequest) -> None:
 
 @pytest.mark.parametrize("value", [request("other", 2), b"no request"])
 def test_later_record_moves_the_clock(url: str, archive_request: ArchiveRequest, value: bytes) -> None:
-    """A window that was quiet when the last record came, of another trace or unreadable, has closed by itself."""
+    """A window that was quiet when the last record came, of another trace or unreadable, closes as quiet."""
     write(url, (0, 0, request("pii.access")), (1, 31_000, value))
 
     [close] = judge_archive(url, archive_request).closes
@@ -146,7 +146,7 @@ def test_later_record_moves_the_clock(url: str, archive_request: ArchiveRequest,
 
 
 def test_hole_makes_a_window_cut(url: str, archive_request: ArchiveRequest) -> None:
-    """Where offsets are missing between two cuts, a trace of that time is not known whole."""
+    """If offsets are missing between two cuts, traces of that time are incomplete."""
     write(url, (0, 0, request("pii.access", 1)))
     write(url, (7, 5_000, request("pii.access", 2)), (8, 1_000_000, request("pii.access", 3)), first_offset=7)
 
@@ -170,7 +170,7 @@ def test_overlapping_cuts_count_once(url: str) -> None:
 
 
 def test_times_that_run_back_are_refused(url: str, archive_request: ArchiveRequest) -> None:
-    """Where record times run back further than out-of-order, the engine's clock would matter: the engine must say."""
+    """If record times go back further than out-of-order, the engine's clock matters: only the engine can answer."""
     write(url, (0, 9_000, request("pii.access")), (1, 0, request("audit.log")))
 
     with pytest.raises(RefusedError, match="run back by 9000ms, more than out-of-order, 2000ms"):
@@ -194,7 +194,7 @@ def test_record_that_makes_too_many_facts_is_refused(url: str) -> None:
 def test_files_of_another_format_are_refused(
     url: str, archive_request: ArchiveRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Columns that this version does not know are not guessed at."""
+    """Columns of an unknown version are refused."""
     with monkeypatch.context() as patched:
         patched.setattr(schema, "FORMAT", "3")
         write(url, (0, 0, request("pii.access")))
@@ -206,7 +206,7 @@ def test_files_of_another_format_are_refused(
 def test_files_of_an_older_format_are_for_the_engine(
     url: str, archive_request: ArchiveRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Columns that an older version wrote say something else of some spans: the engine reads the records themselves."""
+    """Columns of an older version describe some spans differently: the engine reads the records themselves."""
     with monkeypatch.context() as patched:
         patched.setattr(schema, "FORMAT", "1")
         write(url, (0, 0, request("pii.access")))
@@ -216,7 +216,7 @@ def test_files_of_an_older_format_are_for_the_engine(
 
 
 def test_damaged_file(tmp_path: Path, archive_request: ArchiveRequest) -> None:
-    """A file that was cut off is no answer."""
+    """A truncated file is an error."""
     write(str(tmp_path), (0, 0, request("pii.access")))
     [path] = tmp_path.rglob("*.parquet")
     path.write_bytes(path.read_bytes()[:-1])
@@ -227,7 +227,7 @@ def test_damaged_file(tmp_path: Path, archive_request: ArchiveRequest) -> None:
 
 @pytest.mark.parametrize("name", ["it's", 'a"b', "a\\b", "a\nb", "a\0b", "é\U0001f600", "%s{}$1"])
 def test_any_name_can_be_asked_for(url: str, name: str) -> None:
-    """Whatever a name holds, it is only a name."""
+    """A name is always quoted, whatever it contains."""
     quoted = name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\0", "\\u0000")
     asking = rules(f'// id: any\n// kind: pattern\ntrace.has("{quoted}").where("{quoted}" != "{quoted}")')
     bare = rules(f'// id: any\n// kind: pattern\ntrace.has("{quoted}")')
@@ -238,7 +238,7 @@ def test_any_name_can_be_asked_for(url: str, name: str) -> None:
 
 
 def test_counts_beyond_what_is_counted(tmp_path: Path) -> None:
-    """More spans than are told apart leave a comparison of two counts undetermined, as the engine does."""
+    """More spans than are distinguished leave a comparison of two counts undetermined, as in the engine."""
     comparing = rules("// id: more\n// kind: pattern\ncount(pii.access) > count(audit.log)")
     spans = [
         Span(trace_id=b"\1" * 16, span_id=number.to_bytes(8, "big"), name=name)

@@ -1,4 +1,4 @@
-"""Sums over a seal, and continuity from one coverage record to the next."""
+"""Tests the sums over a seal, and the continuity of coverage records."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from topics.records.verdicts import Coverage, SourceCoverage, VerdictSums
 
 
 def test_input_of_several_partitions_is_spanned() -> None:
-    """Every facts partition is told of the same source records: offsets span, lost ranges and dead letters are one."""
+    """Every facts partition reports the same source records: offsets, lost ranges and dead letters are merged."""
     total = SummaryBuilder()
     for partition, (begin, end, dead_letters) in enumerate([(5, 9, None), (3, 7, 2), (3, 8, 1)]):
         source = SourceCoverage(
@@ -24,7 +24,7 @@ def test_input_of_several_partitions_is_spanned() -> None:
 
 
 def test_dead_letters_of_several_minutes_are_added() -> None:
-    """A facts partition tells of new ones each minute; where one minute does not say, the sum is not known."""
+    """A facts partition reports new ones each minute; if one minute does not, the sum is unknown."""
     told: dict[int, list[int | None]] = {0: [2, 1], 1: [1, 1], 2: [9, None]}
     total = SummaryBuilder()
     for partition, counts in told.items():
@@ -40,7 +40,7 @@ def test_dead_letters_of_several_minutes_are_added() -> None:
 
 
 def test_counts_are_added_per_rule() -> None:
-    """What is added and what is taken back are summed apart; each version and mode of a rule counts on its own."""
+    """Added and retracted verdicts are summed separately; each version and mode of a rule counts on its own."""
     total = SummaryBuilder()
     held, back = evidence.counts(0, held=1), VerdictSums(held=1)
     for record in (
@@ -84,7 +84,7 @@ def test_minutes_of_a_partition_are_added() -> None:
 
 
 def test_two_halves_have_the_gaps_of_the_whole() -> None:
-    """What was seen in two passages is joined, whatever lies at the joint."""
+    """The gaps of two passes are joined, whatever is at the joint."""
     for minutes in ([0, 1, 2, 3], [0, 1, 3, 4], [0, 2, 3, 5]):
         records = [evidence.coverage(0, minute) for minute in minutes]
         whole, halves = CoverageContinuity(), (CoverageContinuity(), CoverageContinuity())
@@ -103,7 +103,7 @@ def test_two_halves_have_the_gaps_of_the_whole() -> None:
 
 
 def record_of(minute: int, **ends: tuple[int, int]) -> Coverage:
-    """A minute's record of source topics, each with the offsets it begins and ends at."""
+    """A minute's record of source topics, each with its start and end offsets."""
     sources = [
         SourceCoverage(topic=topic, partition=0, epoch=1, from_offset=begin, to_offset=end)
         for topic, (begin, end) in ends.items()
@@ -112,7 +112,7 @@ def record_of(minute: int, **ends: tuple[int, int]) -> Coverage:
 
 
 def test_a_source_that_pauses_goes_on_where_it_ended() -> None:
-    """Where each source ended is known however many minutes only went on, and those in which it had no records."""
+    """The end of each source is known through minutes that only continued, and those without its records."""
     continuity = CoverageContinuity()
     minutes = [record_of(at, spans=(at, at + 1), logs=(at, at + 1)) for at in range(3)]
     minutes += [
@@ -128,7 +128,7 @@ def test_a_source_that_pauses_goes_on_where_it_ended() -> None:
 
 
 def test_the_end_of_each_source_is_joined() -> None:
-    """What a later passage begins with is compared with where the earlier one left each source, whenever that was."""
+    """The start of a later pass is compared with where the earlier one left each source, whenever that was."""
     earlier, later = CoverageContinuity(), CoverageContinuity()
     for record in (
         record_of(0, spans=(0, 1), logs=(0, 7)),
@@ -165,7 +165,7 @@ def test_a_source_named_twice_is_seen() -> None:
 
 
 def test_lost_ranges_are_as_they_were_told() -> None:
-    """What all say alike stays as it is; what differs in anything is one sorted list."""
+    """Equal lost ranges stay as they are; differing ones are merged into a sorted list."""
     lost = [(5, 6), (1, 2)]
     one = SourceCoverage(topic="t", partition=0, epoch=1, from_offset=0, to_offset=9, lost=lost, dead_letters=0)
     alike, differing = SummaryBuilder(), SummaryBuilder()
@@ -180,7 +180,7 @@ def test_lost_ranges_are_as_they_were_told() -> None:
 
 
 def test_another_generation_has_a_clock_of_its_own() -> None:
-    """After an offsets reset record time begins anew, and the facts go on all the same."""
+    """After an offsets reset record time starts again, and the facts continue nevertheless."""
     continuity = CoverageContinuity()
     again = msgspec.structs.replace(record_of(0), generation=1, facts_from=10, facts_to=20)
 
