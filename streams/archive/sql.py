@@ -122,6 +122,9 @@ def truth(term: Term, columns: Mapping[bytes, int]) -> str:
     """Return the term as SQL on a trace whose facts are in the columns hit_N, first_N, last_N, count_N, unstarted_N.
 
     Raises `ValueError` for a term that SQL cannot evaluate.
+
+    >>> truth(NotTerm(HitTerm("a", b"1")), {b"1": 0})
+    '(NOT hit_0)'
     """
     match term:
         case HitTerm(_, atom):
