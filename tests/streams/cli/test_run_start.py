@@ -72,7 +72,7 @@ def start(settings: Settings, tmp_path: Path, *arguments: str) -> Result:
 
 @contextmanager
 def taken_port() -> Iterator[int]:
-    """A port in use by another program."""
+    """A port that another program has."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
