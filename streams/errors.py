@@ -1,23 +1,23 @@
-"""What can go wrong at run time, split by who acts.
+"""Defines what can go wrong at run time, split by who acts.
 
 BetraceError
 ├── ConfigError   the operator: a setting, the rules, a topic. Exit 2.
-├── RecordError   nobody: one source record cannot be read. It becomes a dead letter and the stream goes on.
-├── NotDoneError  nobody: the brokers do not answer, or another worker took over. What it came from is done again.
-└── StateError    the operator, after a stop: going on would lose or invent something. Exit 3; ends in `Action:`.
+├── RecordError   nobody: one source record cannot be read. It becomes a dead letter and the stream continues.
+├── NotDoneError  nobody: the brokers do not answer, or another worker took over. The work is repeated.
+└── StateError    the operator, after a stop: continuing would lose or invent something. Exit 3; ends in `Action:`.
 """
 
 from __future__ import annotations
 
 
 class BetraceError(Exception):
-    """Whatever this program raises on purpose."""
+    """The base of every error that this program raises on purpose."""
 
     exit_code = 3
 
 
 class ConfigError(BetraceError):
-    """A setting, a rule set or a topic is not as it must be; the message says what to change."""
+    """A setting, a rule set or a topic is invalid; the message says what to change."""
 
     exit_code = 2
 
@@ -27,11 +27,11 @@ class RecordError(BetraceError):
 
 
 class NotDoneError(BetraceError):
-    """Something did not come about that will when it is tried again; nothing is lost by it."""
+    """Something failed that will succeed when it is repeated; nothing is lost."""
 
 
 class StateError(BetraceError):
-    """Going on would lose or invent a signal."""
+    """Continuing would lose or invent a signal."""
 
     def __init__(self, message: str, *, action: str) -> None:
         super().__init__(f"{message}. Action: {action}")

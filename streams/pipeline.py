@@ -32,15 +32,15 @@ from streams.supervisor.stopping import stopping
 
 
 def run_ingest(settings: Settings, health: Health | None = None) -> Ingest:
-    """An ingest worker with the active rules; call its `run`."""
+    """Create an ingest worker with the active rules; call its `run`."""
     return Ingest(settings, registry.read_active(settings), health)
 
 
 def run_sessions(settings: Settings, ends: Ends | None = None, health: Health | None = None) -> None:
-    """Runs sessions until a signal; with `ends` it tells the supervisor what below them is judged.
+    """Run sessions until a signal; with `ends`, report to the supervisor what is evaluated up to them.
 
     Raises:
-        StateError: going on would lose or invent a signal.
+        StateError: continuing would lose or invent a signal.
     """
     admin = AdminClient({**settings.client()})
     identity = recovery.identify(admin, settings)

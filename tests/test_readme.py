@@ -263,5 +263,5 @@ def test_the_evidence_commands_make_evidence_that_verifies(
     verified, *_ = run_all(others, tmp_path, often)
 
     assert code == 0
-    assert verified.endswith("nothing was changed, nothing is missing\n")
+    assert verified.endswith("unchanged and complete\n")
     assert {"report.html", "trail.parquet", "u-17.html"} <= {path.name for path in tmp_path.iterdir()}

@@ -1,13 +1,13 @@
-"""The source topics to an archive, with a consumer of its own.
+"""Copies the source topics to an archive, with a consumer of its own.
 
-    begin where the archive ends → consume → a cut per partition and hour → commit, for who watches the lag
+    start where the archive ends → consume → a cut per partition and hour → commit, so that the lag is visible
 
-The archive's file names are the only memory: after a kill, reading goes on where the last whole cut ends, and what was
-begun is thrown away. The committed offsets decide nothing.
+The archive's file names are the only state: after a kill, reading continues where the last complete cut ends, and
+incomplete files are deleted. The committed offsets are only informative.
 
-A cut ends before the first record of a later hour, so that an hour is one file; a record of an earlier hour lands in
-one more file of its hour. A record stamped in the future ends no cut, or one sender with a wrong clock would make a
-file of every record.
+A cut ends before the first record of a later hour, so that an hour is one file; a record of an earlier hour is put into
+one more file of its hour. A record stamped in the future ends no cut, or one sender with a wrong clock would cause a
+file per record.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient
 
 from streams.archive import read
-from streams.archive.names import HOUR_MS, Contents
+from streams.archive.names import HOUR_MS, ArchiveListing
 from streams.archive.rows import RawRecord, WholeDecoder
 from streams.archive.schema import TOPIC_ID_KEY
 from streams.archive.store import Store
@@ -40,12 +40,12 @@ log = structlog.get_logger()
 ANSWER_S = 30.0
 CONSUME_COUNT = 200
 CONSUME_S = 0.2
-LOOK_EVERY_S = 10.0
+LIST_INTERVAL_S = 10.0
 
 
 @dataclass(slots=True)
 class Progress:
-    """One source partition: its writer, the offset that is read next, and when its cut began (None: nothing in it)."""
+    """One source partition: its writer, the next offset to read, and when its cut began (None: it is empty)."""
 
     writer: PartitionWriter
     next_offset: int
@@ -53,17 +53,16 @@ class Progress:
 
     @property
     def at(self) -> TopicPartition:
-        """Where reading goes on."""
+        """Where reading continues."""
         return TopicPartition(self.writer.topic, self.writer.partition, self.next_offset)
 
 
 @dataclass(slots=True)
 class Copier:
-    """Copies until `stop` is called, or the records below `ends` when they are given; `report` is told of every file.
+    """Copies until `stop` is called, or up to `ends` if they are given; calls `report` for every file.
 
-    A partition that is not archived yet begins at its offset in `begins`, or with the first record there is. A cut is
-    written at the latest `every_s` after its first record was read. What waits to be written takes about
-    `memory_bytes`.
+    A partition without archive starts at its offset in `start_offsets`, or at the first record in Kafka. A cut is
+    written at most `every_s` after its first record was read. Records not yet written take about `memory_bytes`.
     """
 
     settings: Settings
@@ -71,7 +70,7 @@ class Copier:
     report: Callable[[Written], None]
     every_s: float = 3600.0
     memory_bytes: int = 512 << 20
-    begins: Mapping[Source, int] = field(default_factory=dict)
+    start_offsets: Mapping[Source, int] = field(default_factory=dict)
     ends: Mapping[Source, int] | None = None
     _sources: dict[Source, Progress] = field(default_factory=dict)
     _is_stopping: bool = False
@@ -81,14 +80,14 @@ class Copier:
         self._obstacles = UnreadableTracker.of(self.settings)
 
     def stop(self) -> None:
-        """Ends `run` after the current records; may be called by any thread."""
+        """Stop `run` after the current records; any thread may call this."""
         self._is_stopping = True
 
     def run(self) -> None:
-        """Copies; on the way out everything that was read is written.
+        """Copy; before returning or raising, write everything that was read.
 
         Raises:
-            StateError: a topic is gone, the archive is of another topic or version or cannot be written, or Kafka
+            StateError: a topic is gone, the archive belongs to another topic or version or cannot be written, or Kafka
                 reports a fatal error.
         """
         consumer = Consumer({**self.settings.client(GROUP_CONSUMER), "group.id": self.settings.group("archive")})
@@ -96,25 +95,25 @@ class Copier:
             try:
                 self._copy(consumer)
             except (BetraceError, TopicsError, KafkaException):
-                # When a topic is gone, this is the last copy of what was read.
+                # If a topic is gone, this is the last copy of what was read.
                 self._cut_all(consumer)
                 raise
             self._cut_all(consumer)
         except OSError as error:
             raise StateError(
                 f"the archive {self.store.root} cannot be written: {error}",
-                action="see whether it is reachable and has room, then start again: nothing is lost",
+                action="check that it is reachable and has free space, then start again: nothing is lost",
             ) from error
         finally:
             consumer.close()
 
     def _copy(self, consumer: Consumer) -> None:
         kafka = AdminClient({**self.settings.client()})
-        looked_s = None
+        listed_s = None
         while not self._is_stopping and not self._is_done():
-            if looked_s is None or time.monotonic() - looked_s >= LOOK_EVERY_S:
+            if listed_s is None or time.monotonic() - listed_s >= LIST_INTERVAL_S:
                 self._find_partitions(kafka, consumer)
-                looked_s = time.monotonic()
+                listed_s = time.monotonic()
             for message in consumer.consume(CONSUME_COUNT, CONSUME_S):
                 self._take(consumer, message)
             self._pass_over(consumer)
@@ -129,56 +128,64 @@ class Copier:
     # Partitions
 
     def _find_partitions(self, kafka: AdminClient, consumer: Consumer) -> None:
-        """Begins every partition that was not there before."""
+        """Start every new partition."""
         topics = self.settings.source_topics
         counts, topic_ids = admin.partition_counts(kafka, topics), admin.topic_ids(kafka, topics)
         if missing := set(topics) - counts.keys():
-            raise StateError(f"{', '.join(sorted(missing))} is gone", action="see who deleted it, then start again")
+            raise StateError(
+                f"{', '.join(sorted(missing))} no longer exists", action="check who deleted it, then start again"
+            )
         sources = [(topic, number) for topic, count in counts.items() for number in range(count)]
         new = [source for source in sources if source not in self._sources]
         if not new:
             return
-        found = self.store.contents()
+        listing = self.store.listing()
         for topic, number in new:
-            self._sources[topic, number] = self._begin(consumer, found, topic_ids[topic], TopicPartition(topic, number))
+            self._sources[topic, number] = self._start_partition(
+                consumer, listing, topic_ids[topic], TopicPartition(topic, number)
+            )
         consumer.incremental_assign([self._sources[source].at for source in new])
 
-    def _begin(self, consumer: Consumer, found: Contents, topic_id: str, at: TopicPartition) -> Progress:
-        """Where the archive of a partition ends is where reading begins; what a killed archiver left is removed."""
-        low, high = consumer.get_watermark_offsets(at, timeout=ANSWER_S, cached=False)
-        end, highest_ms = found.end_offset(at.topic, at.partition), None
+    def _start_partition(
+        self, consumer: Consumer, listing: ArchiveListing, topic_id: str, position: TopicPartition
+    ) -> Progress:
+        """Start reading where the archive of a partition ends, and delete what a killed archiver left behind."""
+        low, high = consumer.get_watermark_offsets(position, timeout=ANSWER_S, cached=False)
+        end, highest_ms = listing.end_offset(position.topic, position.partition), None
         if end is not None:
-            highest_ms = self._check(found, topic_id, at, end, high)
+            highest_ms = self._check(listing, topic_id, position, end, high)
             if low > end:
-                lost = {"topic": at.topic, "partition": at.partition, "lost": [end, low]}
+                lost = {"topic": position.topic, "partition": position.partition, "lost": [end, low]}
                 log.error("records are gone before they were archived", **lost)
-        self._clean(found, at)
-        offset = max(low, self.begins.get((at.topic, at.partition), 0) if end is None else end)
-        log.info("archiving begins", topic=at.topic, partition=at.partition, offset=offset)
+        self._clean(listing, position)
+        offset = max(low, self.start_offsets.get((position.topic, position.partition), 0) if end is None else end)
+        log.info("archiving begins", topic=position.topic, partition=position.partition, offset=offset)
         decoder = WholeDecoder(self.settings.format)
-        writer = PartitionWriter(self.store, at.topic, at.partition, offset, topic_id, decoder, highest_ms=highest_ms)
+        writer = PartitionWriter(
+            self.store, position.topic, position.partition, offset, topic_id, decoder, highest_ms=highest_ms
+        )
         return Progress(writer, offset)
 
-    def _clean(self, found: Contents, at: TopicPartition) -> None:
-        self.store.remove_parts(at.topic, at.partition)
-        for file in found.leftovers:
-            if (file.topic, file.partition) == (at.topic, at.partition):
+    def _clean(self, listing: ArchiveListing, position: TopicPartition) -> None:
+        self.store.remove_parts(position.topic, position.partition)
+        for file in listing.leftovers:
+            if (file.topic, file.partition) == (position.topic, position.partition):
                 self.store.remove(file)
 
-    def _check(self, found: Contents, topic_id: str, at: TopicPartition, end: int, high: int) -> int:
-        """The highest timestamp in the partition's last cut, which must be of this topic."""
+    def _check(self, listing: ArchiveListing, topic_id: str, position: TopicPartition, end: int, high: int) -> int:
+        """Return the highest timestamp in the partition's last cut, which must belong to this topic."""
         last = [
             file
-            for file in found.files
-            if (file.topic, file.partition, file.end_offset) == (at.topic, at.partition, end)
+            for file in listing.files
+            if (file.topic, file.partition, file.end_offset) == (position.topic, position.partition, end)
         ]
         for file in last:
             with read.opened(self.store, file) as parquet:
                 archived_id = parquet.metadata.metadata.get(TOPIC_ID_KEY.encode(), b"").decode()
             if archived_id != topic_id or end > high:
                 raise StateError(
-                    f"the archive of {at.topic}[{at.partition}] ends at {end} of topic id {archived_id}, "
-                    f"the topic now ends at {high} and has id {topic_id}: it was made again",
+                    f"the archive of {position.topic}[{position.partition}] ends at {end} of topic id {archived_id}, "
+                    f"the topic now ends at {high} and has id {topic_id}: it was created again",
                     action="archive to another directory",
                 )
         return max(read.times(self.store, file)[1] for file in last)
@@ -191,19 +198,19 @@ class Copier:
         if error is None and progress is not None:
             self._add(consumer, progress, message)
         elif error is None:
-            raise StateError("kafka gave a message without a place", action="report this as a bug")
+            raise StateError("kafka returned a message without an offset", action="report this as a bug")
         elif error.code() == PARTITION_EOF and progress is not None:
             self._reach(progress, message.offset() or 0)
         elif error.fatal() or error.code() in _STOPS:
             raise StateError(
                 f"reading {message.topic()} failed: {error.str()}",
-                action="see whether the topic is there and still has what was not archived, then start again",
+                action="check that the topic exists and still has what was not archived, then start again",
             )
         elif progress is None or not self._obstacles.note(_source(progress), progress.next_offset, error):
-            log.warning("kafka reports an error, reading goes on", error=error.str())
+            log.warning("kafka reported an error, reading continues", error=error.str())
 
     def _pass_over(self, consumer: Consumer) -> None:
-        """Leaves a hole where records cannot be read: a cut ends before it, and the next one begins behind it."""
+        """Leave a hole where records cannot be read: a cut ends before it, and the next one begins after it."""
         for each in self._obstacles.step():
             progress = self._sources.get(each.source)
             if progress is None or progress.next_offset != each.from_offset:
@@ -213,7 +220,7 @@ class Copier:
                 progress.writer.first_offset = progress.next_offset = each.to_offset
                 lost = {"topic": progress.writer.topic, "partition": progress.writer.partition}
                 log.error(
-                    "records cannot be read and are passed over",
+                    "records cannot be read and are skipped",
                     **lost,
                     lost=(each.from_offset, each.to_offset),
                     error=each.reason,
@@ -233,7 +240,7 @@ class Copier:
             progress.began_s = time.monotonic()
 
     def _reach(self, progress: Progress, offset: int) -> None:
-        """There is nothing more to archive below `offset`; what is beyond the end was left out, and is not passed."""
+        """Note that there is nothing more to archive below `offset`, without passing the end."""
         source = (progress.writer.topic, progress.writer.partition)
         end = offset if self.ends is None else self.ends.get(source, 0)
         progress.next_offset = max(progress.next_offset, min(offset, end))
@@ -271,7 +278,9 @@ class Copier:
             try:
                 consumer.commit(offsets=[progress.at], asynchronous=False)
             except KafkaException as error:
-                log.warning("offsets were not committed, which only those miss who watch the lag", error=str(error))
+                log.warning(
+                    "offset commit failed; consumer lag will look too high, the archive is unaffected", error=str(error)
+                )
 
 
 _STOPS = frozenset(

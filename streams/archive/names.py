@@ -1,13 +1,13 @@
-"""Which record is in which file: the files' names say all of it, there is no manifest.
+"""Defines which file has which record: the file names say it all, there is no manifest.
 
     topic=otlp_spans/date=2026-11-21/hour=09/partition-3-offsets-1200-to-1599-file-1-of-2.parquet
 
-A *cut* is a range of offsets of one partition that was written at once. Its records lie in one file per hour of their
-Kafka timestamps (UTC): nearly always one, but a record that comes late has a file in the hour it belongs to. A cut is
-there when all its files are: what a killed archiver left behind is told by its count, and is the last of its partition.
+A *cut* is a range of offsets of one partition that was written at once. Its records are in one file per hour of their
+Kafka timestamps (UTC): nearly always one, but a late record has a file in the hour it belongs to. A cut exists once all
+its files do: the count shows what a killed archiver left behind, which is the last of its partition.
 
-What must hold: cuts of a partition follow one another; where the next one begins further on, the records between are
-lost. Two archivers at once may write cuts that overlap: a record then counts in the first of them.
+Cuts of a partition follow one another; if the next one begins further on, the records between are lost. Two archivers
+at once may write cuts that overlap: a record then counts in the first of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from itertools import groupby
 
 HOUR_MS = 3_600_000
 LAST_HOUR_MS = 253_402_297_200_000
-"""The last hour of the year 9999: no calendar knows a later one, but a record may claim it."""
+"""The last hour of the year 9999: the calendar has no later one, but a record may claim it."""
 
 _NAME = re.compile(
     r"topic=(?P<topic>[^/]+)/date=(?P<date>\d{4}-\d\d-\d\d)/hour=(?P<hour>\d\d)/"
@@ -55,11 +55,11 @@ class ArchiveFile:
 
     @property
     def cut(self) -> Cut:
-        """The cut that the file is a part of."""
+        """The cut that contains the file."""
         return Cut(self.topic, self.partition, self.first_offset, self.end_offset, self.count)
 
     def overlaps(self, from_ms: int | None, to_ms: int | None) -> bool:
-        """It may hold a record with a timestamp in `[from_ms, to_ms)`; None is no bound."""
+        """Return whether it may have a record with a timestamp in `[from_ms, to_ms)`; None is no bound."""
         is_late_enough = from_ms is None or self.hour_ms + HOUR_MS > from_ms or self.hour_ms == LAST_HOUR_MS
         return is_late_enough and (to_ms is None or self.hour_ms < to_ms or self.hour_ms == 0)
 
@@ -86,10 +86,10 @@ class Hole:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
-    """What an archive holds: its files in the order of topic, partition and offset, the holes, and what is left over.
+class ArchiveListing:
+    """The content of an archive: its files in the order of topic, partition and offset, the holes, and leftovers.
 
-    `leftovers` are the files of cuts that are not there as a whole: nobody reads them, the archiver deletes them.
+    `leftovers` are the files of incomplete cuts: nobody reads them, and the archiver deletes them.
     """
 
     files: tuple[ArchiveFile, ...]
@@ -97,13 +97,13 @@ class Contents:
     leftovers: tuple[ArchiveFile, ...]
 
     def end_offset(self, topic: str, partition: int) -> int | None:
-        """Where the archive of a partition ends, None when there is nothing of it."""
+        """Return where the archive of a partition ends, None if there is none."""
         ends = (file.end_offset for file in self.files if (file.topic, file.partition) == (topic, partition))
         return max(ends, default=None)
 
 
 def hour_of(timestamp_ms: int) -> int:
-    """The beginning of the hour in whose file a record is, between 1970 and 9999 whatever it claims.
+    """Return the start of the hour whose file has a record, between 1970 and 9999 whatever it claims.
 
     >>> hour_of(1795255199999), hour_of(-1), hour_of(1 << 62)
     (1795251600000, 0, 253402297200000)
@@ -112,7 +112,7 @@ def hour_of(timestamp_ms: int) -> int:
 
 
 def folder(topic: str, hour_ms: int) -> str:
-    """Where the files of an hour are.
+    """Return the folder of the files of an hour.
 
     >>> folder("otlp_spans", 1795251600000)
     'topic=otlp_spans/date=2026-11-21/hour=09'
@@ -121,43 +121,43 @@ def folder(topic: str, hour_ms: int) -> str:
 
 
 def parse(path: str) -> ArchiveFile | None:
-    """The file at a path that ends as the names of an archive do, None for any other.
+    """Return the file at a path that ends as the names of an archive do, None for any other.
 
     >>> file = ArchiveFile("otlp_spans", 3, 1200, 1600, 1795251600000, 1, 2)
     >>> parse("/archive/" + file.name) == file, parse("/archive/notes.txt")
     (True, None)
     """
-    found = _NAME.search(path)
-    if found is None or found.end() != len(path):
+    match = _NAME.search(path)
+    if match is None or match.end() != len(path):
         return None
     try:
-        hour = datetime.fromisoformat(f"{found['date']}T{found['hour']}:00:00+00:00")
+        hour = datetime.fromisoformat(f"{match['date']}T{match['hour']}:00:00+00:00")
     except ValueError:
         return None
-    numbers = [int(found[name]) for name in ("partition", "first", "last", "number", "count")]
+    numbers = [int(match[name]) for name in ("partition", "first", "last", "number", "count")]
     partition, first, last, number, count = numbers
-    return ArchiveFile(found["topic"], partition, first, last + 1, int(hour.timestamp()) * 1000, number, count)
+    return ArchiveFile(match["topic"], partition, first, last + 1, int(hour.timestamp()) * 1000, number, count)
 
 
-def contents(files: Iterable[ArchiveFile]) -> Contents:
-    """What is to be read of these files, in any order."""
+def listing(files: Iterable[ArchiveFile]) -> ArchiveListing:
+    """Return the content of an archive with these files, in any order."""
     kept: list[ArchiveFile] = []
     holes: list[Hole] = []
     leftovers: list[ArchiveFile] = []
     for _, of_partition in groupby(sorted(files), key=lambda file: (file.topic, file.partition)):
         _follow(list(of_partition), kept, holes, leftovers)
-    return Contents(tuple(kept), tuple(holes), tuple(leftovers))
+    return ArchiveListing(tuple(kept), tuple(holes), tuple(leftovers))
 
 
 def _follow(files: list[ArchiveFile], kept: list[ArchiveFile], holes: list[Hole], leftovers: list[ArchiveFile]) -> None:
-    """One partition, from cut to cut."""
+    """Add one partition, from cut to cut."""
     cuts: defaultdict[Cut, list[ArchiveFile]] = defaultdict(list)
     for file in files:
         cuts[file.cut].append(file)
     whole_to = max((cut.end_offset for cut, of_cut in cuts.items() if len(of_cut) == cut.count), default=0)
     position: int | None = None
     for cut, of_cut in sorted(cuts.items(), key=_in_order):
-        # An older cut that lacks files had them once: somebody deleted the folder of an hour.
+        # An older cut that lacks files was complete once: somebody deleted the folder of an hour.
         is_left_over = len(of_cut) < cut.count and cut.end_offset > whole_to
         if is_left_over or (position is not None and cut.end_offset <= position):
             leftovers += of_cut

@@ -1,16 +1,16 @@
-"""Rules asked of an archive, with DuckDB: what the engine would say of the same records, in a fraction of the time.
+"""Judges rules on an archive with DuckDB: the engine's results, in a fraction of the time.
 
     1  hits      the rows that satisfy an atom: SQL is sure, or says which rows `dsl` must look at
     2  windows   of the traces with a hit, when their records came and whether that makes one whole window
     3  verdicts  every formula on the facts of each trace, in SQL
-    4  closes    the traces of which there is more to say go through the engine itself, with all their facts
+    4  closes    the traces that need more detail go through the engine itself, with all their facts
 
-In: an archive and what is asked (`Asked`). Out: an `Answer`. What must hold: it is what the engine says when it reads
-the records of the range alone, each at its own timestamp. Where the engine would not take the timestamps as they are,
-the question is refused. Steps 1 to 3 are `streams.archive.tables`, step 4 is here.
+In: an archive and an `ArchiveRequest`. Out: an `Answer`, that of the engine if it reads only the records of the range,
+each at its own timestamp. If the engine would not use the timestamps as they are, the request is refused.
+Steps 1 to 3 are in `streams.archive.tables`, step 4 is here.
 """
 
-# ruff: noqa: S608 - the texts in these statements are made by streams.archive.sql, which quotes them
+# ruff: noqa: S608 - streams.archive.sql makes and quotes the texts in these statements
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ import duckdb
 import pyarrow as pa
 
 from streams.archive import read, spans, sql
-from streams.archive.names import ArchiveFile, Contents
+from streams.archive.names import ArchiveFile, ArchiveListing
 from streams.archive.schema import FORMAT_KEY, OLDER, RUN_BACK_KEY
 from streams.archive.store import Store
-from streams.archive.tables import Counted, Said, Tables
+from streams.archive.tables import Counted, Tables, TraceVerdict
 from streams.decode.records import TraceSpans
 from streams.errors import BetraceError, StateError
 from streams.projection.budget import BARE_FACT_BYTES, DEFAULT_BUDGET, KEY_BYTES, Budget
@@ -43,25 +43,25 @@ from topics.records.facts import TICK_MS, Entry, Fact, Touch, pack_touches
 BATCH_ROWS = 8192
 MINUTE_MS = 60_000
 
-_PLACE = ("topic", "partition", "offset", "trace_id")
-_Place: TypeAlias = tuple[str, int, int, bytes]
+_POSITION = ("topic", "partition", "offset", "trace_id")
+_Position: TypeAlias = tuple[str, int, int, bytes]
 
 
 class RefusedError(BetraceError):
-    """The question cannot be answered by a query; the message says why, and the engine can be asked instead."""
+    """The request cannot be answered with SQL; the message says why, and the engine can be used instead."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What is asked: the rules, how windows are cut, and of which records.
+class ArchiveRequest:
+    """A request: the rules, the settings of windows, and which records.
 
-    Records have a timestamp in `[from_ms, to_ms)`, None is no bound; no topics are all topics. The clock stops at
+    Records have a timestamp in `[from_ms, to_ms)`, None is no bound; no topics means all topics. The clock stops at
     `clock_ms` or at the last record, whichever is later: windows that are quiet then close as such, all others at the
     end of the input. With `in_full`, traces that break a rule come with all their facts, to make signals of; without,
-    such a verdict is only said. `lost` are the times in which records are missing, None is as `streams.archive.read`
+    only the verdict is given. `lost` are the times in which records are missing, None is as `streams.archive.read`
     finds them. Records stamped in an hour that begins after `now_ms` are refused, None refuses none. Records stamped up
-    to `edge_ms` may be missing before those that are read, None: none are; a trace that may have one is in `closes`.
-    Where a record may make more facts than its `budget` lets it, the question is refused.
+    to `edge_ms` may be missing before those that are read, None: none are; a trace that may have one is in `closes`. If
+    a record may make more facts than its `budget` allows, the request is refused.
     """
 
     projector: Projector
@@ -79,31 +79,30 @@ class Asked:
 
     @property
     def half_seen_until_ms(self) -> int | None:
-        """A trace that is there at this time or before may be only half there."""
+        """A trace that is present at this time or before may have been read only in part."""
         reach_ms = (self.bounds.gap + self.bounds.lateness) * TICK_MS
         return None if self.edge_ms is None else self.edge_ms + reach_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the rules say.
+    """The result of the rules.
 
-    `said` are verdicts on traces with one whole window; `closes` are the closed windows of all other traces, as the
-    engine gives them: judge each before the next one is asked for. No trace is in both.
+    `verdicts` are verdicts on traces with one whole window; `closes` are the closed windows of all other traces, as the
+    engine gives them: judge each before requesting the next one. No trace is in both.
     """
 
-    said: tuple[Said, ...]
+    verdicts: tuple[TraceVerdict, ...]
     closes: Iterator[Close]
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the rules say, counted where no more is to be said.
+    """The result of the rules, counted where no more detail is needed.
 
-    `counted` are verdicts on traces with one whole window, of those that began, for the rule, in the time that is
-    counted; `traces` is how many such traces began then, and `closes` are as in `Answer`. `minutes` are those of record
-    time in which there was a record, in that time; `spans` and `unreadable` count all rows and records that were asked
-    for.
+    `counted` are verdicts on traces with one whole window that began, for the rule, in the counted period; `traces` is
+    how many such traces began then, and `closes` are as in `Answer`. `minutes` are those of record time with a record,
+    in that period; `spans` and `unreadable` count all requested rows and records.
     """
 
     counted: tuple[Counted, ...]
@@ -114,23 +113,23 @@ class Figures:
     closes: Iterator[Close]
 
 
-def ask(url: str, asked: Asked) -> Answer:
-    """Asks the rules of an archive.
+def judge_archive(url: str, request: ArchiveRequest) -> Answer:
+    """Judge the rules on an archive.
 
     Raises:
-        RefusedError: the engine would not take the records' timestamps as they are.
+        RefusedError: the engine would not use the records' timestamps as they are.
         ConfigError: the URL cannot be used.
         StateError: the archive cannot be read.
     """
-    with _judged(url, asked) as judged:
+    with _judged(url, request) as judged:
         if judged is None:
             return Answer((), iter(()))
-        return Answer(tuple(judged.tables.said()), _closes(judged, asked))
+        return Answer(tuple(judged.tables.trace_verdicts()), _closes(judged, request))
 
 
-def count(url: str, asked: Asked, from_ms: int, to_ms: int) -> Figures:
-    """Asks the rules of an archive, to count the traces that began in `[from_ms, to_ms)`; raises as `ask`."""
-    with _judged(url, asked) as judged:
+def count(url: str, request: ArchiveRequest, from_ms: int, to_ms: int) -> Figures:
+    """Count the traces of an archive that began in `[from_ms, to_ms)`; raises what `judge_archive` does."""
+    with _judged(url, request) as judged:
         if judged is None:
             return Figures((), 0, 0, 0, frozenset(), iter(()))
         [(spans, unreadable)] = judged.database.execute(
@@ -142,7 +141,7 @@ def count(url: str, asked: Asked, from_ms: int, to_ms: int) -> Figures:
         ).fetchall()
         counted, traces = judged.tables.counted(from_ms, to_ms)
         read_minutes = frozenset(minute for (minute,) in minutes)
-        return Figures(tuple(counted), traces, spans, unreadable, read_minutes, _closes(judged, asked))
+        return Figures(tuple(counted), traces, spans, unreadable, read_minutes, _closes(judged, request))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,53 +154,53 @@ class _Judged:
 
 
 @contextmanager
-def _judged(url: str, asked: Asked) -> Iterator[_Judged | None]:
-    """Steps 1 to 3, None when the archive has no file of the range."""
+def _judged(url: str, request: ArchiveRequest) -> Iterator[_Judged | None]:
+    """Run steps 1 to 3; None if the archive has no file of the range."""
     store = Store.at(url)
-    found = store.contents()
-    files = read.chosen(found, asked.from_ms, asked.to_ms, asked.topics)
+    listing = store.listing()
+    files = read.chosen(listing, request.from_ms, request.to_ms, request.topics)
     if not files:
         yield None
         return
-    _check_times(found, asked)
-    lost = read.lost(store, found, asked.out_of_order_ms) if asked.lost is None else list(asked.lost)
+    _check_times(listing, request)
+    lost = read.lost(store, listing, request.out_of_order_ms) if request.lost is None else list(request.lost)
     try:
         with (
             tempfile.TemporaryDirectory(prefix="betrace-") as directory,
             closing(_connect(store, Path(directory))) as database,
         ):
-            _open(database, store, files, asked)
-            tables = Tables(database, asked.projector.rules)
+            _open(database, store, files, request)
+            tables = Tables(database, request.projector.rules)
             tables.find_hits()
-            _check_budget(database, asked)
-            tables.find_windows(asked.bounds, lost, asked.half_seen_until_ms)
-            tables.judge(in_full=asked.in_full)
+            _check_budget(database, request)
+            tables.find_windows(request.bounds, lost, request.half_seen_until_ms)
+            tables.judge(in_full=request.in_full)
             yield _Judged(database, tables, lost)
     except duckdb.Error as error:
         raise StateError(
-            f"the archive {store.root} cannot be asked: {error}",
-            action="see whether it is reachable and there is memory and room for temporary files; put a damaged file "
-            "back from a backup, or delete it: its records then count as lost",
+            f"the archive {store.root} cannot be queried: {error}",
+            action="check that it is reachable and there is memory and space for temporary files; restore a damaged "
+            "file from a backup, or delete it: its records then count as lost",
         ) from error
 
 
 def _connect(store: Store, directory: Path) -> duckdb.DuckDBPyConnection:
-    """A database in memory; what does not fit goes to the directory."""
+    """Return a database in memory; what does not fit is spilled to the directory."""
     database = duckdb.connect(config={"temp_directory": str(directory), "preserve_insertion_order": "false"})
     if not store.is_local:
         database.register_filesystem(store.fs)
     return database
 
 
-def _open(database: duckdb.DuckDBPyConnection, store: Store, files: list[ArchiveFile], asked: Asked) -> None:
-    """Makes the views `records`, of all rows that are asked for, and `archive`, of those that hold a span."""
+def _open(database: duckdb.DuckDBPyConnection, store: Store, files: list[ArchiveFile], request: ArchiveRequest) -> None:
+    """Create the views `records`, of all requested rows, and `archive`, of those with a span."""
     urls = "[" + ", ".join(sql.text(store.url(file)) for file in files) + "]"
-    _check(database, urls, len(files), asked.out_of_order_ms)
+    _check(database, urls, len(files), request.out_of_order_ms)
     conditions = []
-    if asked.from_ms is not None:
-        conditions.append(f"timestamp_ms >= {asked.from_ms}")
-    if asked.to_ms is not None:
-        conditions.append(f"timestamp_ms < {asked.to_ms}")
+    if request.from_ms is not None:
+        conditions.append(f"timestamp_ms >= {request.from_ms}")
+    if request.to_ms is not None:
+        conditions.append(f"timestamp_ms < {request.to_ms}")
     conditions += [
         f'NOT (filename = {sql.text(store.url(file))} AND "offset" < {file.skip_below})'
         for file in files
@@ -214,38 +213,38 @@ def _open(database: duckdb.DuckDBPyConnection, store: Store, files: list[Archive
     database.execute("CREATE VIEW archive AS FROM records WHERE trace_id IS NOT NULL")
 
 
-def _check_times(found: Contents, asked: Asked) -> None:
-    """The engine takes what is stamped in the future for what came before it."""
-    for file in found.files:
-        is_asked_for = asked.topics is None or file.topic in asked.topics
-        if is_asked_for and asked.now_ms is not None and file.hour_ms > asked.now_ms:
-            raise RefusedError(f"{file.name} holds records stamped in the future")
+def _check_times(listing: ArchiveListing, request: ArchiveRequest) -> None:
+    """Refuse records stamped in the future: the engine gives them the time of the records before."""
+    for file in listing.files:
+        is_asked_for = request.topics is None or file.topic in request.topics
+        if is_asked_for and request.now_ms is not None and file.hour_ms > request.now_ms:
+            raise RefusedError(f"{file.name} has records stamped in the future")
 
 
 def _check(database: duckdb.DuckDBPyConnection, urls: str, file_count: int, out_of_order_ms: int) -> None:
-    """What the files' metadata says must let a query be exact."""
-    found = database.execute(
+    """Refuse files whose metadata shows that a query would not be exact."""
+    metadata = database.execute(
         f"SELECT decode(key), list(decode(value)) FROM parquet_kv_metadata({urls}) "
         "WHERE starts_with(decode(key), 'betrace.') GROUP BY ALL"
     )
-    said: Mapping[str, list[str]] = dict(found.fetchall())
-    formats = said.get(FORMAT_KEY, [])
+    values: Mapping[str, list[str]] = dict(metadata.fetchall())
+    formats = values.get(FORMAT_KEY, [])
     read.check_formats(formats if len(formats) == file_count else [*formats, ""])
     if older := OLDER.intersection(formats):
-        raise RefusedError(f"it has files of format {', '.join(sorted(older))}, whose columns say less")
-    run_back_ms = max(map(int, said[RUN_BACK_KEY]))
+        raise RefusedError(f"it has files of format {', '.join(sorted(older))}, which have fewer columns")
+    run_back_ms = max(map(int, values[RUN_BACK_KEY]))
     if run_back_ms > out_of_order_ms:
         raise RefusedError(f"record times run back by {run_back_ms}ms, more than out-of-order, {out_of_order_ms}ms")
 
 
-def _check_budget(database: duckdb.DuckDBPyConnection, asked: Asked) -> None:
-    """The engine refuses a record whose facts take more than its budget; where one may, it is asked."""
-    share, whole = asked.budget.facts_share
+def _check_budget(database: duckdb.DuckDBPyConnection, request: ArchiveRequest) -> None:
+    """Refuse if a record's facts may exceed its budget: the engine rejects such a record."""
+    share, whole = request.budget.facts_share
     fact_bytes = max(
-        (BARE_FACT_BYTES + KEY_BYTES * len(atom.keys) for atom in asked.projector.rules.atoms.values()), default=0
+        (BARE_FACT_BYTES + KEY_BYTES * len(atom.keys) for atom in request.projector.rules.atoms.values()), default=0
     )
-    many = asked.budget.facts_bytes(0) // max(fact_bytes, 1)
-    found = database.execute(
+    many = request.budget.facts_bytes(0) // max(fact_bytes, 1)
+    oversized = database.execute(
         f"""
         WITH busy AS (SELECT tick FROM hits GROUP BY tick HAVING count(*) > {many}),
         hit AS (SELECT trace_id, tick, count(*) AS hits FROM hits SEMI JOIN busy USING (tick) GROUP BY ALL),
@@ -258,21 +257,21 @@ def _check_budget(database: duckdb.DuckDBPyConnection, asked: Asked) -> None:
         )
         SELECT any_value("offset") FROM made JOIN records USING (topic, partition, "offset")
         WHERE value IS NOT NULL
-        AND hits * {fact_bytes} > {asked.budget.factor} * octet_length(value) * {share} // {whole}
+        AND hits * {fact_bytes} > {request.budget.factor} * octet_length(value) * {share} // {whole}
         """
     ).fetchall()
-    if found and found[0][0] is not None:
-        raise RefusedError(f"the record at offset {found[0][0]} may make more facts than its budget lets it")
+    if oversized and oversized[0][0] is not None:
+        raise RefusedError(f"the record at offset {oversized[0][0]} may make more facts than its budget lets it")
 
 
-def _closes(judged: _Judged, asked: Asked) -> Iterator[Close]:
-    """The closed windows of the traces in the table `chosen`."""
+def _closes(judged: _Judged, request: ArchiveRequest) -> Iterator[Close]:
+    """Return the closed windows of the traces in the table `chosen`."""
     database = judged.database
-    facts = _facts(judged, asked.projector)
-    atoms = asked.projector.rules.atoms.values()
-    sessions = Sessions(asked.bounds, {atom.fingerprint: atom.counted for atom in atoms if atom.counted})
+    facts = _facts(judged, request.projector)
+    atoms = request.projector.rules.atoms.values()
+    sessions = Sessions(request.bounds, {atom.fingerprint: atom.counted for atom in atoms if atom.counted})
     sessions.lost = list(judged.lost)
-    sessions.track_presence(asked.half_seen_until_ms)
+    sessions.track_presence(request.half_seen_until_ms)
     arrivals = database.execute(
         """
         SELECT topic, partition, "offset", trace_id, tick, count(*), bool_or(parent_id IS NULL AND NOT is_log)
@@ -286,26 +285,26 @@ def _closes(judged: _Judged, asked: Asked) -> Iterator[Close]:
         else:
             entry = Entry(trace_id, offset, offset, tick, count, root_seen, of_record)
             sessions.buffer.add(tick, Arrival(topic, partition, entry), 0)
-    # The last record, of whichever trace and however unreadable, moves the clock.
+    # The last record, even if unreadable or of any other trace, moves the clock.
     [(last_ms,)] = database.execute("SELECT max(timestamp_ms) FROM records").fetchall()
-    return _ended(sessions, max(last_ms or 0, asked.clock_ms or 0))
+    return _ended(sessions, max(last_ms or 0, request.clock_ms or 0))
 
 
-def _facts(judged: _Judged, projector: Projector) -> Mapping[_Place, list[Fact]]:
-    """What each record says of each chosen trace."""
-    facts: defaultdict[_Place, list[Fact]] = defaultdict(list)
+def _facts(judged: _Judged, projector: Projector) -> Mapping[_Position, list[Fact]]:
+    """Return the facts of each record about each chosen trace."""
+    facts: defaultdict[_Position, list[Fact]] = defaultdict(list)
     if not judged.tables.chosen_count:
         return facts
-    shown = ", ".join(f'"{name}"' for name in (*_PLACE, *spans.COLUMNS))
+    shown = ", ".join(f'"{name}"' for name in (*_POSITION, *spans.COLUMNS))
     condition = sql.any_of(atom.hit for atom in judged.tables.atoms)
     rows = judged.database.sql(f"SELECT {shown} FROM archive SEMI JOIN chosen USING (trace_id) WHERE {condition}")
-    wanted = projector.interest.attributes
+    keys = projector.interest.attributes
     for batch in rows.to_arrow_reader(BATCH_ROWS):
         table = pa.Table.from_batches([batch])
-        places = zip(*(table[name].to_pylist() for name in _PLACE), strict=True)
-        for place, span in zip(places, spans.spans(table, wanted), strict=True):
-            if found := projector.facts(TraceSpans(1, root_seen=False, spans=[span])):
-                facts[place] += found
+        positions = zip(*(table[name].to_pylist() for name in _POSITION), strict=True)
+        for position, span in zip(positions, spans.spans(table, keys), strict=True):
+            if projected := projector.facts(TraceSpans(1, root_seen=False, spans=[span])):
+                facts[position] += projected
     return facts
 
 

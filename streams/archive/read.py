@@ -1,7 +1,7 @@
-"""An archive back to records: what Kafka held, in the order in which Kafka held it.
+"""Reads an archive back as records: what Kafka had, in the same order.
 
-In: an archive and a range of record time. Out: its records by topic, partition and offset. What must hold: a record is
-the one that was archived, byte for byte, and comes once. It takes the memory of one row group per file of a cut.
+In: an archive and a range of record time. Out: its records by topic, partition and offset, byte for byte and once each.
+Reading takes the memory of one row group per file of a cut.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from streams.archive.names import ArchiveFile, Contents, Hole
+from streams.archive.names import ArchiveFile, ArchiveListing, Hole
 from streams.archive.rows import RawRecord
 from streams.archive.schema import FORMAT, FORMAT_KEY, OLDER, SCHEMA
 from streams.archive.store import Store
@@ -31,7 +31,7 @@ _TIME_INDEX = SCHEMA.get_field_index("timestamp_ms")
 def records(
     url: str, from_ms: int | None = None, to_ms: int | None = None, topics: tuple[str, ...] | None = None
 ) -> Iterator[RawRecord]:
-    """The records of an archive with a timestamp in `[from_ms, to_ms)`; None is no bound, no topics are all topics.
+    """Yield the records with a timestamp in `[from_ms, to_ms)`; None is no bound, no topics means all topics.
 
     Raises:
         ConfigError: the URL cannot be used.
@@ -43,14 +43,14 @@ def records(
 def by_partition(
     url: str, from_ms: int | None = None, to_ms: int | None = None, topics: tuple[str, ...] | None = None
 ) -> dict[Source, Iterator[RawRecord]]:
-    """The same, each source partition for itself, for who reads them side by side.
+    """Return the same by source partition, to read them side by side.
 
     Raises:
         ConfigError: the URL cannot be used.
         StateError: the archive cannot be read.
     """
     store = Store.at(url)
-    files = chosen(store.contents(), from_ms, to_ms, topics)
+    files = chosen(store.listing(), from_ms, to_ms, topics)
     partitions = groupby(files, key=lambda file: (file.topic, file.partition))
     return {source: _partition(store, list(of_source), from_ms, to_ms) for source, of_source in partitions}
 
@@ -62,31 +62,33 @@ def _partition(store: Store, files: list[ArchiveFile], from_ms: int | None, to_m
 
 
 def chosen(
-    found: Contents, from_ms: int | None, to_ms: int | None, topics: tuple[str, ...] | None
+    listing: ArchiveListing, from_ms: int | None, to_ms: int | None, topics: tuple[str, ...] | None
 ) -> list[ArchiveFile]:
-    """The files that may hold such records."""
-    return [file for file in found.files if file.overlaps(from_ms, to_ms) and (topics is None or file.topic in topics)]
+    """Return the files that may have such records."""
+    return [
+        file for file in listing.files if file.overlaps(from_ms, to_ms) and (topics is None or file.topic in topics)
+    ]
 
 
-def lost(store: Store, found: Contents, out_of_order_ms: int) -> list[LostTime]:
-    """The times in which records are missing from the archive: from the last one before a hole to the first after."""
-    return [_lost(store, found, hole, out_of_order_ms) for hole in found.holes]
+def lost(store: Store, listing: ArchiveListing, out_of_order_ms: int) -> list[LostTime]:
+    """Return the times in which records are missing: from the last one before a hole to the first one after it."""
+    return [_lost(store, listing, hole, out_of_order_ms) for hole in listing.holes]
 
 
-def _lost(store: Store, found: Contents, hole: Hole, out_of_order_ms: int) -> LostTime:
-    of_partition = [file for file in found.files if (file.topic, file.partition) == (hole.topic, hole.partition)]
+def _lost(store: Store, listing: ArchiveListing, hole: Hole, out_of_order_ms: int) -> LostTime:
+    of_partition = [file for file in listing.files if (file.topic, file.partition) == (hole.topic, hole.partition)]
     before = [times(store, file)[1] for file in of_partition if file.end_offset == hole.from_offset]
     after = [times(store, file)[0] for file in of_partition if file.first_offset == hole.to_offset]
-    # A record may be stamped out_of_order below one that came before it, on either side of the hole.
+    # A record may be stamped out_of_order before an earlier one, on either side of the hole.
     return LostTime(hole.topic, hole.partition, max(before) - out_of_order_ms, max(after) + out_of_order_ms)
 
 
 @contextmanager
 def opened(store: Store, file: ArchiveFile) -> Iterator[pq.ParquetFile]:
-    """A file of the archive, to be read.
+    """Open a file of the archive for reading within this context.
 
     Raises:
-        StateError: it is damaged, or out of reach, or of another format.
+        StateError: it is damaged, unreachable, or of another format.
     """
     try:
         with store.open(file) as content:
@@ -96,13 +98,13 @@ def opened(store: Store, file: ArchiveFile) -> Iterator[pq.ParquetFile]:
     except (OSError, pa.ArrowException) as error:
         raise StateError(
             f"{store.path(file)} cannot be read: {error}",
-            action="see whether the archive is reachable and put the file back from a backup, "
-            "or delete it: its records then count as lost",
+            action="check that the archive is reachable and restore the file from a backup, or delete it: its records "
+            "then count as lost",
         ) from error
 
 
 def check_formats(formats: Iterable[str]) -> None:
-    """Sees that files of these formats can be read.
+    """Check that files of these formats can be read.
 
     Raises:
         StateError: one cannot.
@@ -116,7 +118,7 @@ def check_formats(formats: Iterable[str]) -> None:
 
 
 def times(store: Store, file: ArchiveFile) -> tuple[int, int]:
-    """The lowest and the highest timestamp in a file."""
+    """Return the lowest and the highest timestamp in a file."""
     with opened(store, file) as parquet:
         ranges = [_range(parquet.metadata, number) for number in range(parquet.num_row_groups)]
     return min(low for low, _ in ranges), max(high for _, high in ranges)
@@ -128,7 +130,7 @@ def _range(metadata: pq.FileMetaData, number: int) -> tuple[int, int]:
 
 
 def _records(store: Store, file: ArchiveFile, from_ms: int | None, to_ms: int | None) -> Iterator[RawRecord]:
-    """The records of one file by offset: row groups follow one another so, inside one they are sorted by time."""
+    """Yield the records of one file by offset: row groups are in that order, and within one rows are sorted by time."""
     with opened(store, file) as parquet:
         for number in range(parquet.num_row_groups):
             low_ms, high_ms = _range(parquet.metadata, number)

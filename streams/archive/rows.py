@@ -1,7 +1,7 @@
-"""Source records to rows of the archive (`streams.archive.schema`).
+"""Converts source records to rows of the archive (`streams.archive.schema`).
 
-In: records as Kafka gave them. Out: Arrow tables. What must hold: the columns of a span are what
-`streams.decode.decoder` makes of it, with every attribute, so that `streams.archive.spans` gives back the same span.
+In: records from Kafka. Out: Arrow tables. The columns of a span are what `streams.decode.decoder` returns for it, with
+every attribute, so that `streams.archive.spans` returns the same span.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from topics.otlp.requests import OtlpError, RecordKind
 Header: TypeAlias = tuple[str, bytes | None]
 
 MOST_KEYS = 10_000
-"""Keys that a decoder remembers: a sender that makes one up for each span must not fill the memory."""
+"""The most keys that a decoder remembers: a sender with a new key in each span must not fill the memory."""
 
 _SERVICE = "service.name"
 _EVERY_SPAN = Interest(frozenset(), every_span=True, attributes=frozenset())
@@ -34,7 +34,7 @@ _NO_SPAN = (None,) * len(SPAN)
 
 
 class RawRecord(NamedTuple):
-    """One record of a source topic, as Kafka has it; the time is in Unix ms."""
+    """One record of a source topic, as in Kafka; the time is in Unix ms."""
 
     topic: str
     partition: int
@@ -48,7 +48,7 @@ class RawRecord(NamedTuple):
 class Rows:
     """Rows that are not in a table yet; `size_bytes` counts the bytes of their records.
 
-    `unreadable_count` of the records are no OTLP; `span_count` counts the spans that have a row.
+    `unreadable_count` of the records are not OTLP; `span_count` counts the spans that have a row.
     """
 
     def __init__(self, decoder: WholeDecoder | None = None) -> None:
@@ -63,7 +63,7 @@ class Rows:
         return len(self._flat)
 
     def add(self, record: RawRecord) -> None:
-        """Adds the rows of a record, whatever its bytes."""
+        """Add the rows of a record, whatever its bytes."""
         self.size_bytes += len(record.value or b"")
         self.record_count += 1
         kind = RecordKind.LOGS if "log" in record.topic else RecordKind.SPANS
@@ -76,16 +76,16 @@ class Rows:
         else:
             spans = [(trace_id, span) for trace_id, trace in decoded.traces.items() for span in trace.spans]
         self.span_count += len(spans)
-        place = (record.partition, record.offset, record.timestamp_ms)
+        position = (record.partition, record.offset, record.timestamp_ms)
         own: tuple[object, ...] = (record.key, _headers(record), record.value, unreadable)
         for trace_id, span in spans:
-            self._add(place + own + _span(trace_id, span), span)
+            self._add(position + own + _span(trace_id, span), span)
             own = (None, None, None, None)
         if not spans:
-            self._add(place + own + _NO_SPAN, None)
+            self._add(position + own + _NO_SPAN, None)
 
     def table(self) -> pa.Table:
-        """All rows as a table, in the order in which they were added."""
+        """Return all rows as a table, in the order in which they were added."""
         flat = [
             pa.array(column, field.type) for column, field in zip(zip(*self._flat, strict=True), _FLAT, strict=True)
         ]
@@ -111,7 +111,7 @@ class WholeDecoder:
         self._decoder = Decoder(_EVERY_SPAN, format)
 
     def decode(self, value: bytes | None, kind: RecordKind) -> Decoded:
-        """The record.
+        """Return the decoded record.
 
         Raises:
             RecordError: as `Decoder.decode`.
@@ -133,7 +133,7 @@ class WholeDecoder:
 
 
 def _keys(request: otlp.Request) -> Iterator[str]:
-    """The key of every attribute in a request."""
+    """Yield the key of every attribute in a request."""
     for spans_of in request.resource_spans:
         for spans in spans_of.scope_spans:
             yield from _keys_of(spans_of.resource, spans.scope, *spans.spans)
@@ -152,7 +152,7 @@ def _headers(record: RawRecord) -> list[dict[str, object]] | None:
 
 
 def _span(trace_id: bytes, span: Span) -> tuple[object, ...]:
-    """The columns of `schema.SPAN`."""
+    """Return the columns of `schema.SPAN`."""
     names = chain(span.attributes, (event.name for event in span.events), span.resource, span.scope)
     service = span.resource.get(_SERVICE)
     body, body_type = typed(span.log_body)
@@ -224,7 +224,7 @@ class _Events:
 
 
 class _Origins:
-    """The columns of resources and scopes, each made once for all records it came with."""
+    """The columns of resources and scopes, each built once for all records with it."""
 
     def __init__(self) -> None:
         self._resources, self._scopes = _Maps(), _Maps()
@@ -234,7 +234,7 @@ class _Origins:
 
     def add(self, span: Span | None) -> None:
         resource, scope = (NO_ATTRIBUTES, NO_ATTRIBUTES) if span is None else (span.resource, span.scope)
-        # Bytes tell 1 from true, which equal values would not.
+        # The bytes distinguish 1 from true, which compare as equal.
         number = self._known.setdefault(msgspec.msgpack.encode((resource, scope)), len(self._texts))
         if number == len(self._texts):
             self._resources.add(resource)

@@ -1,8 +1,8 @@
-"""The columns of an archive file.
+"""Defines the columns of an archive file.
 
-A row is a span, or a log record that carries a trace id. The bytes of the source record it came in (`key`, `headers`,
-`value`) stand in the first of the record's rows: replay decodes them again, SQL reads the other columns. A record
-without any such span is one row with no span in it; `unreadable` says why when it cannot be decoded.
+A row is a span, or a log record that carries a trace id. The bytes of its source record (`key`, `headers`, `value`) are
+in the first of the record's rows: replay decodes them again, SQL reads the other columns. A record without any such
+span is one row without a span; `unreadable` says why if it cannot be decoded.
 
     partition, offset, timestamp_ms   the record's place and its Kafka timestamp, Unix ms
     trace_id                          16 bytes; NULL in a row without a span
@@ -27,7 +27,7 @@ FORMAT = "2"
 """The version of these columns."""
 
 OLDER = frozenset({"1"})
-"""Versions whose records are read, but not their columns: in 1 the first of attributes with one key counted alone."""
+"""Versions whose records are read, but not their columns: in 1 only the first attribute with a key counted."""
 
 FORMAT_KEY = "betrace.format"
 TOPIC_ID_KEY = "betrace.topic_id"

@@ -1,7 +1,7 @@
-"""Rows of the archive to spans, as `streams.decode.decoder` gave them.
+"""Converts rows of the archive to spans, as `streams.decode.decoder` returned them.
 
-In: a table of rows that hold a span (`COLUMNS`), and the attributes that somebody looks up. Out: the spans, with those
-attributes alone, in the order of the rows.
+In: a table of rows with a span (`COLUMNS`), and the attributes that are looked up. Out: the spans, with only those
+attributes, in the order of the rows.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ ORIGINS = 65_536
 _SCALARS = COLUMNS[: COLUMNS.index("attributes")]
 
 
-def spans(table: pa.Table, wanted: frozenset[str]) -> Iterator[Span]:
-    """The spans in the rows of `table`."""
+def spans(table: pa.Table, requested: frozenset[str]) -> Iterator[Span]:
+    """Yield the spans in the rows of `table`."""
     table = table.combine_chunks()
-    attributes = _maps(_column(table, "attributes"), _column(table, "attribute_types"), wanted)
-    events = _events(_column(table, "events"), wanted)
-    origins = [_origin(text, wanted) for text in _column(table, "origin").to_pylist()]
+    attributes = _maps(_column(table, "attributes"), _column(table, "attribute_types"), requested)
+    events = _events(_column(table, "events"), requested)
+    origins = [_origin(text, requested) for text in _column(table, "origin").to_pylist()]
     scalars = zip(*(_column(table, name).to_pylist() for name in _SCALARS), strict=True)
     for row, of_span, of_events, (resource, scope) in zip(scalars, attributes, events, origins, strict=True):
         yield _span(row, of_span, of_events, resource, scope)
@@ -91,33 +91,33 @@ def _column(table: pa.Table, name: str) -> pa.Array:
 
 
 @lru_cache(maxsize=ORIGINS)
-def _origin(text: str, wanted: frozenset[str]) -> tuple[Attributes, Attributes]:
+def _origin(text: str, requested: frozenset[str]) -> tuple[Attributes, Attributes]:
     resource, scope = origin_of(text)
-    return _only(resource, wanted), _only(scope, wanted)
+    return _only(resource, requested), _only(scope, requested)
 
 
-def _only(attributes: Attributes, wanted: frozenset[str]) -> Attributes:
-    return {key: value for key, value in attributes.items() if key in wanted}
+def _only(attributes: Attributes, requested: frozenset[str]) -> Attributes:
+    return {key: value for key, value in attributes.items() if key in requested}
 
 
-def _maps(maps: pa.MapArray, types: pa.Array, wanted: frozenset[str]) -> list[Attributes]:
-    """The wanted attributes of each row: what nobody looks up never becomes a Python object."""
-    places = pc.indices_nonzero(pc.is_in(maps.keys, pa.array(sorted(wanted), pa.string())))
-    keys, texts = maps.keys.take(places).to_pylist(), maps.items.take(places).to_pylist()
-    found: list[Attributes] = [NO_ATTRIBUTES] * len(maps)
+def _maps(maps: pa.MapArray, types: pa.Array, requested: frozenset[str]) -> list[Attributes]:
+    """Return the requested attributes of each row: others never become Python objects."""
+    indices = pc.indices_nonzero(pc.is_in(maps.keys, pa.array(sorted(requested), pa.string())))
+    keys, texts = maps.keys.take(indices).to_pylist(), maps.items.take(indices).to_pylist()
+    attributes: list[Attributes] = [NO_ATTRIBUTES] * len(maps)
     offsets, letters = maps.offsets.to_pylist(), types.to_pylist()
     row, of_row = 0, dict[str, Value]()
-    for place, key, text in zip(places.to_pylist(), keys, texts, strict=True):
-        while place >= offsets[row + 1]:
+    for index, key, text in zip(indices.to_pylist(), keys, texts, strict=True):
+        while index >= offsets[row + 1]:
             row, of_row = row + 1, {}
-        of_row[key] = value_of(text, letters[row][place - offsets[row]])
-        found[row] = of_row
-    return found
+        of_row[key] = value_of(text, letters[row][index - offsets[row]])
+        attributes[row] = of_row
+    return attributes
 
 
-def _events(column: pa.ListArray, wanted: frozenset[str]) -> Iterator[tuple[Event, ...]]:
+def _events(column: pa.ListArray, requested: frozenset[str]) -> Iterator[tuple[Event, ...]]:
     names, maps, types = (column.values.field(name) for name in ("name", "attributes", "attribute_types"))
-    attributes = _maps(maps, types, wanted)
+    attributes = _maps(maps, types, requested)
     events = [Event(name, of_event) for name, of_event in zip(names.to_pylist(), attributes, strict=True)]
     offsets = column.offsets.to_pylist()
     return (tuple(events[start:end]) for start, end in pairwise(offsets))

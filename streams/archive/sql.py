@@ -1,14 +1,14 @@
-"""Rules to SQL over the rows of an archive.
+"""Compiles rules to SQL over the rows of an archive.
 
-In: a rule set. Out: conditions and expressions, as text. There are three kinds of them, and each says what it promises:
+In: a rule set. Out: conditions and expressions, as text. There are three kinds of them, each with its guarantee:
 
     sure        rows that hit an atom: nothing more has to be looked at        (exact, of atoms that are a bare name)
     possible    rows of which some may hit an atom: `dsl` decides for each     (a superset, of all other atoms)
     truth       what a formula says of the facts of a whole trace              (exact, of every formula that `can_say`)
 
-So every rule can be asked: has, count, and, or, not, before and after, and pairs that first and last starts decide, are
-SQL; a where narrows what is looked at, and is decided by the atom itself. Traces that a rule with another pair may be
-about go to the engine.
+So every rule can be queried: has, count, and, or, not, before and after, and pairs that first and last starts decide,
+are SQL; a where narrows the rows, and the atom itself decides. Traces that a rule with another pair may apply to go to
+the engine.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _ORDERS = frozenset({"<", "<=", ">", ">=", "=="})
 
 @dataclass(frozen=True, slots=True)
 class AtomSql:
-    """One atom: its place in the tables of facts, and how its hits are found.
+    """One atom: its index in the tables of facts, and how its hits are found.
 
-    A bare `name` is hit by every span of that name, and by those that carry it as `has` asks. `is_every_span`: by every
-    span. Of all other atoms `possible` is true of every row that may hit it.
+    A bare `name` is hit by every span with that name, and by those that `has` is true of. `is_every_span`: by every
+    span. For all other atoms `possible` is true of every row that may hit it.
     """
 
     index: int
@@ -51,24 +51,24 @@ class AtomSql:
 
     @property
     def is_sure(self) -> bool:
-        """SQL alone says which rows hit it."""
+        """Whether SQL alone decides which rows hit it."""
         return self.is_every_span or self.name is not None
 
     @property
     def hit(self) -> str:
-        """A condition that is true of every row that hits it: of those alone when it `is_sure`."""
+        """A condition that is true of every row that hits it, and of no other if it `is_sure`."""
         if self.name is None:
             return TRUE if self.is_every_span else self.possible
         return f"(name = {text(self.name)} OR ({self.carries} AND {self.carried}))"
 
     @property
     def carries(self) -> str:
-        """The name is that of an attribute or an event, or stands at the resource or the scope."""
+        """The condition that the name is one of an attribute, an event, the resource or the scope."""
         return _carries(self.name or "")
 
     @property
     def carried(self) -> str:
-        """Of a row that carries the name: an attribute of it is not false, or an event has it."""
+        """The condition, for a row with the name, that an attribute of it is not false, or an event has it."""
         name = text(self.name or "")
         value, letter = _value(self.name or ""), _letter(self.name or "")
         return (
@@ -78,13 +78,13 @@ class AtomSql:
 
 
 def atoms(rules: RuleSet) -> list[AtomSql]:
-    """The atoms of a rule set."""
+    """Return the atoms of a rule set."""
     atom_specs = _atom_specs(rules)
     return [_atom(index, atom, atom_specs.get(atom.fingerprint)) for index, atom in enumerate(rules.atoms.values())]
 
 
 def any_of(conditions: Iterable[str]) -> str:
-    """At least one of the conditions; false when there is none."""
+    """Return that at least one of the conditions holds; false if there is none."""
     distinct = dict.fromkeys(conditions)
     if TRUE in distinct:
         return TRUE
@@ -92,13 +92,13 @@ def any_of(conditions: Iterable[str]) -> str:
 
 
 def all_of(conditions: Iterable[str]) -> str:
-    """Every one of the conditions; true when there is none."""
+    """Return that every one of the conditions holds; true if there is none."""
     distinct = [each for each in dict.fromkeys(conditions) if each != TRUE]
     return "(" + " AND ".join(distinct) + ")" if distinct else TRUE
 
 
 def text(value: str) -> str:
-    """A text as SQL has it.
+    """Return a text as an SQL literal.
 
     >>> text("it's")
     "'it''s'"
@@ -108,7 +108,7 @@ def text(value: str) -> str:
 
 
 def can_say(term: Term) -> bool:
-    """Whether SQL can say what the term says of a trace: it knows of no single occurrence."""
+    """Return whether SQL can evaluate the term on a trace: it does not know single occurrences."""
     match term:
         case NotTerm(item):
             return can_say(item)
@@ -119,9 +119,9 @@ def can_say(term: Term) -> bool:
 
 
 def truth(term: Term, columns: Mapping[bytes, int]) -> str:
-    """What the term says of a whole trace whose facts are in the columns hit_N, first_N, last_N, count_N, unstarted_N.
+    """Return the term as SQL on a trace whose facts are in the columns hit_N, first_N, last_N, count_N, unstarted_N.
 
-    Raises `ValueError` of a term that SQL cannot say.
+    Raises `ValueError` for a term that SQL cannot evaluate.
 
     >>> truth(NotTerm(HitTerm("a", b"1")), {b"1": 0})
     '(NOT hit_0)'
@@ -135,7 +135,7 @@ def truth(term: Term, columns: Mapping[bytes, int]) -> str:
         case PairBoundsTerm():
             return _pair(term, columns)
         case PairTerm():
-            raise ValueError(f"SQL cannot say {term.text}")
+            raise ValueError(f"SQL cannot evaluate {term.text}")
         case CountTerm(_, left, op, right):
             sign = {"==": "=", "!=": "<>"}.get(op, op)
             return f"({_side(left, columns)} {sign} {_side(right, columns)})"
@@ -160,7 +160,7 @@ def _side(side: HitCount | float, columns: Mapping[bytes, int]) -> str:
 
 
 def _atom_specs(rules: RuleSet) -> dict[bytes, AtomSpec]:
-    """What each atom asks: a rule set keeps the texts it was made from."""
+    """Return the spec of each atom; a rule set keeps the texts it was made from."""
     files, _ = source.from_texts(rules.texts)
     compiled, _ = compile_files(files)
     return {spec.fingerprint: spec for each in compiled for spec in each.atom_specs}
@@ -175,7 +175,7 @@ def _atom(index: int, atom: Atom, spec: AtomSpec | None) -> AtomSql:
         name = subject.name.text
         if name == EVERY_SPAN:
             return AtomSql(index, atom, None, is_every_span=True, possible=TRUE)
-        # A log record without an event name has an empty one, and no rule means it.
+        # A log record without an event name has an empty one, which no rule means.
         return AtomSql(index, atom, name or None, is_every_span=False, possible=named)
     parts = split_subject(subject)
     narrowed = TRUE if parts.where is None else narrowing(parts.where, parts.name)
@@ -191,7 +191,7 @@ def _carries(name: str) -> str:
 
 
 def narrowing(cond: Cond, subject: str | None) -> str:
-    r"""A condition that is true of every row of which `cond` may be true.
+    r"""Return a condition that is true of every row for which `cond` may be true.
 
     >>> from dsl.syntax.nodes import Name
     >>> narrowing(Comparison(Name("span.kind"), "==", Text("server")), None).replace("\n", " ")
@@ -221,7 +221,7 @@ def _narrowed_test(keys: tuple[str, ...], op: str, literal: Text | Number | Bool
 
 
 def _attribute(key: str, op: str, literal: Text | Number | Boolean) -> Iterator[str]:
-    """The value of a span's attribute may compare so, or another place has one of this name."""
+    """Yield the conditions that a span's attribute may compare so, or that another place has the name."""
     value, letter = _value(key), _letter(key)
     yield f"({_carries(key)} AND coalesce({value}, 'nan') = 'nan')"
     yield f"{letter} IN ('j', 'm')"
@@ -231,7 +231,7 @@ def _attribute(key: str, op: str, literal: Text | Number | Boolean) -> Iterator[
         case Boolean(is_so):
             yield f"lower({value}) = '{str(is_so).lower()}'"
         case Number(number):
-            # Doubles round, but never turn an order around.
+            # Rounding to doubles never reverses an order.
             sign = {"<": "<=", ">": ">=", "==": "="}.get(op, op)
             yield f"{letter} = 's'"
             yield f"try_cast({value} AS DOUBLE) {sign} {_double(number)}"

@@ -1,18 +1,18 @@
-"""The tables between an archive's rows and verdicts, in DuckDB.
+"""Builds the tables between an archive's rows and verdicts, in DuckDB.
 
-In: a database with the view `archive` (rows that hold a span), and rules. Out, each from those before it:
+In: a database with the view `archive` (rows with a span), and rules. Out, each from those before it:
 
     hits      trace_id, tick, atom, identity, start_ns         a row that satisfies an atom, by the atom's index
     windows   trace_id, first, last, is_simple                 of a trace with a hit: its first hit, its window's end
-    judged    trace_id, first, last, has_more, verdicts        what is to be said of the trace, and whether that is all:
+    judged    trace_id, first, last, has_more, verdicts        the verdicts on the trace, and whether they are final:
                                                                not where a pair that SQL cannot say may be about it
-    chosen    trace_id                                         the traces that have more to be said of
+    chosen    trace_id                                         the traces that need more detail
 
-What must hold: of a trace that has no more, the verdicts are those of the engine. So a trace is simple only when all
-that came of it from its first hit on lies in one window that was neither cut nor touched by lost input.
+The verdicts on a trace that needs no more detail are those of the engine. So a trace is simple only if everything of it
+from its first hit on is in one window that neither reached the maximum duration nor overlaps lost input.
 """
 
-# ruff: noqa: S608 - the texts in these statements are made by streams.archive.sql, which quotes them
+# ruff: noqa: S608 - streams.archive.sql makes and quotes the texts in these statements
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _HITS = pa.schema(
 )
 
 
-class Said(NamedTuple):
+class TraceVerdict(NamedTuple):
     """A rule's verdict on a trace with one window, from its first to its last arrival, in ms of record time."""
 
     rule_id: str
@@ -63,7 +63,7 @@ class Counted(NamedTuple):
 
 
 class Tables:
-    """Makes the tables, one after the other; `chosen_count` is known after `judge`."""
+    """Creates the tables, one after the other; `chosen_count` is known after `judge`."""
 
     def __init__(self, database: duckdb.DuckDBPyConnection, rules: RuleSet) -> None:
         self.atoms = sql.atoms(rules)
@@ -73,7 +73,7 @@ class Tables:
         self._enabled = [rule for rule in rules.rules if rule.enabled]
 
     def find_hits(self) -> None:
-        """Makes `hits`. A span that comes twice counts once, so it does no harm that one is found twice."""
+        """Create `hits`; a span that comes twice counts once, so finding one twice does no harm."""
         self._database.execute(
             "CREATE TABLE hits (trace_id BLOB, tick BIGINT, atom INT, identity BLOB, start_ns UBIGINT)"
         )
@@ -86,15 +86,15 @@ class Tables:
                 self._add_hits(str(atom.index), sql.TRUE)
             elif atom.name is not None and self._is_any(atom.carries):
                 self._add_hits(str(atom.index), f"{atom.carries} AND {atom.carried}")
-        self._look([atom for atom in self.atoms if not atom.is_sure])
+        self._test_rows([atom for atom in self.atoms if not atom.is_sure])
 
     def find_windows(self, bounds: Bounds, lost: Iterable[LostTime], half_seen_until_ms: int | None = None) -> None:
-        """Makes `windows`; a trace that is there at `half_seen_until_ms` or before may be only half there."""
+        """Create `windows`; a trace present at `half_seen_until_ms` or before may have been read only in part."""
         gap, longest = bounds.gap, bounds.max_duration
         is_simple = [f"latest = last AND last + {gap} + 1 <= first + {longest}", *_not_lost(lost, bounds)]
         if half_seen_until_ms is not None:
             is_simple.append(f"seen * {TICK_MS} > {half_seen_until_ms}")
-        # Since when a trace was there before its first hit matters only where something is missing.
+        # Since when a trace was present before its first hit matters only where something is missing.
         seen = "archive JOIN hit USING (trace_id)" if len(is_simple) > 1 else "archive LIMIT 0"
         self._database.execute(
             f"""
@@ -113,7 +113,7 @@ class Tables:
         )
 
     def judge(self, *, in_full: bool) -> None:
-        """Makes `judged` and `chosen`; `in_full`: of a trace that breaks a rule, there is more to be said."""
+        """Create `judged` and `chosen`; with `in_full`, a trace that breaks a rule needs more detail."""
         more = ["NOT is_simple"]
         more += [f"count_{atom.index} >= {MAX_COUNTED}" for atom in self.atoms if atom.atom.counted]
         more += [each for rule in self._enabled for each in self._more(rule, in_full=in_full)]
@@ -129,8 +129,8 @@ class Tables:
         self._database.execute("CREATE TABLE chosen AS SELECT trace_id FROM judged WHERE has_more")
         [(self.chosen_count,)] = self._database.execute("SELECT count(*) FROM chosen").fetchall()
 
-    def said(self) -> Iterator[Said]:
-        """The verdicts on all traces but those that are chosen."""
+    def trace_verdicts(self) -> Iterator[TraceVerdict]:
+        """Yield the verdicts on all traces except the chosen ones."""
         rows = self._database.execute(
             """
             SELECT trace_id, first, last, verdict.code // 2, verdict.code % 2
@@ -139,10 +139,10 @@ class Tables:
             """
         )
         for trace_id, first, last, number, is_broken in rows.fetchall():
-            yield Said(self._enabled[number].id, trace_id, _verdict(is_broken), first * TICK_MS, last * TICK_MS)
+            yield TraceVerdict(self._enabled[number].id, trace_id, _verdict(is_broken), first * TICK_MS, last * TICK_MS)
 
     def counted(self, from_ms: int, to_ms: int) -> tuple[list[Counted], int]:
-        """The same of the traces that began for a rule in `[from_ms, to_ms)`, and how many began then for any."""
+        """Return the counts of traces that began for a rule in `[from_ms, to_ms)`, and how many began then for any."""
         self._database.execute("CREATE VIEW whole AS FROM judged WHERE NOT has_more")
         rows = self._database.execute(
             f"""
@@ -163,7 +163,7 @@ class Tables:
     # Hits
 
     def _is_any(self, condition: str) -> bool:
-        """Whether there is such a row: asking first spares a look at the attributes of all rows."""
+        """Return whether there is such a row: asking first avoids reading the attributes of all rows."""
         return bool(self._database.execute(f"SELECT EXISTS (FROM archive WHERE {condition})").fetchall()[0][0])
 
     def _add_hits(self, atom: str, condition: str) -> None:
@@ -172,16 +172,16 @@ class Tables:
             f"FROM archive WHERE {condition}"
         )
 
-    def _look(self, atoms: list[sql.AtomSql]) -> None:
-        """Puts the questions of atoms to every row that may hit one."""
+    def _test_rows(self, atoms: list[sql.AtomSql]) -> None:
+        """Test every row that may hit an atom."""
         if not atoms:
             return
         shown = ", ".join(("trace_id", "tick", *spans.COLUMNS))
         condition = sql.any_of(atom.possible for atom in atoms)
         rows = self._database.sql(f"SELECT {shown} FROM archive WHERE {condition}").to_arrow_reader(BATCH_ROWS)
         # Another statement on the connection would end the reading, so hits are added afterwards.
-        seen = pa.concat_tables([_seen(pa.Table.from_batches([batch]), atoms) for batch in rows] or [_NO_HITS])
-        self._database.register("seen", seen)
+        hits = pa.concat_tables([_hits_among(pa.Table.from_batches([batch]), atoms) for batch in rows] or [_NO_HITS])
+        self._database.register("seen", hits)
         self._database.execute("INSERT INTO hits FROM seen")
         self._database.unregister("seen")
 
@@ -198,9 +198,9 @@ class Tables:
                 yield f"count(DISTINCT identity) {of_atom} AS count_{each.index}"
 
     def _verdicts(self, rule: Rule) -> Iterator[str]:
-        """What the rule says, NULL when it is not about the trace.
+        """Yield the verdict of each rule, NULL if it does not apply to the trace.
 
-        `code` is twice the rule's number, and one more when it is broken; `first` the tick of its atoms' first hit.
+        `code` is twice the rule's number, and one more if it is broken; `first` the tick of its atoms' first hit.
         """
         if not _can_say(rule):
             yield "NULL::STRUCT(code INTEGER, first BIGINT)"
@@ -238,7 +238,7 @@ def _is_between(tick: str, from_ms: int, to_ms: int) -> str:
 
 
 def _can_say(rule: Rule) -> bool:
-    """Whether SQL alone says what the rule says of a trace."""
+    """Return whether SQL alone can evaluate the rule on a trace."""
     formula = rule.formula
     return all(term is None or sql.can_say(term) for term in (formula.applies, formula.broken, formula.unexcepted))
 
@@ -247,26 +247,26 @@ def _verdict(is_broken: int) -> Verdict:
     return Verdict.BROKEN if is_broken else Verdict.HELD
 
 
-def _seen(rows: pa.Table, atoms: list[sql.AtomSql]) -> pa.Table:
-    """The hits among these rows."""
-    wanted = frozenset[str]().union(*(atom.atom.attributes for atom in atoms))
+def _hits_among(rows: pa.Table, atoms: list[sql.AtomSql]) -> pa.Table:
+    """Return the hits among these rows."""
+    keys = frozenset[str]().union(*(atom.atom.attributes for atom in atoms))
     trace_ids, ticks = rows["trace_id"].to_pylist(), rows["tick"].to_pylist()
-    found = [
+    hits = [
         (trace_id, tick, atom.index, span.identity, span.start_ns)
-        for trace_id, tick, span in zip(trace_ids, ticks, spans.spans(rows, wanted), strict=True)
+        for trace_id, tick, span in zip(trace_ids, ticks, spans.spans(rows, keys), strict=True)
         for atom in atoms
         if atom.atom.holds(span)
     ]
-    if not found:
+    if not hits:
         return _NO_HITS
     return pa.Table.from_arrays(
-        [pa.array(column, field.type) for column, field in zip(zip(*found, strict=True), _HITS, strict=True)],
+        [pa.array(column, field.type) for column, field in zip(zip(*hits, strict=True), _HITS, strict=True)],
         schema=_HITS,
     )
 
 
 def _not_lost(lost: Iterable[LostTime], bounds: Bounds) -> Iterator[str]:
-    """`Sessions` asks the same of the chain of a window that closes, if its trace never rested before."""
+    """Yield the conditions that `Sessions` checks for the chain of a closing window whose trace never rested before."""
     for each in lost:
         from_ms = f"(seen - {bounds.gap + bounds.lateness}) * {TICK_MS}"
         to_ms = f"(last + {bounds.gap} + 1) * {TICK_MS}"

@@ -1,6 +1,6 @@
-"""One attribute value as a text that people and SQL read, and one letter that says what it was.
+"""Encodes one attribute value as a text that people and SQL read, and one letter for its type.
 
-In: a value as rules see it. Out: its text and its letter, and from those exactly the value again:
+In: a value as rules see it. Out: its text and its letter, and from those the exact value again:
 
     s  text            itself
     b  bool            true, false
@@ -11,8 +11,8 @@ In: a value as rules see it. Out: its text and its letter, and from those exactl
     y  bytes           base64
     n  empty value     None
 
-The letters of all attributes of a span stand in one text beside the map, in the order of its keys: most spans of a
-service share it, so it costs next to nothing.
+The letters of all attributes of a span form one text beside the map, in the order of its keys: most spans of a service
+share it, so it costs next to nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Typed(NamedTuple):
 
 
 def typed(value: Value) -> Typed:
-    """The text and the letter of a value.
+    """Return the text and the letter of a value.
 
     >>> typed("a"), typed(7), typed([1, None]), typed(b"a")
     (Typed(text='a', letter='s'), Typed(text='7', letter='i'), Typed(text='[1,null]', letter='j'), \
@@ -61,7 +61,7 @@ Typed(text='YQ==', letter='y'))
 
 
 def value_of(text: str | None, letter: str) -> Value:
-    """The value that has this text and letter.
+    """Return the value with this text and letter.
 
     >>> value_of("7", "i"), value_of("[1,null]", "j"), value_of("YQ==", "y"), value_of(None, "n")
     (7, [1, None], b'a', None)
@@ -70,12 +70,12 @@ def value_of(text: str | None, letter: str) -> Value:
 
 
 def origin_text(resource: Attributes, scope: Attributes) -> str:
-    """The attributes of a resource and a scope as one text: JSON, of each attribute its key, letter and text."""
+    """Return the attributes of a resource and a scope as one text: JSON with the key, letter and text of each."""
     return msgspec.json.encode([_triples(resource), _triples(scope)]).decode()
 
 
 def origin_of(text: str) -> tuple[Attributes, Attributes]:
-    """The resource and the scope that have this text.
+    """Return the resource and the scope with this text.
 
     >>> origin_of(origin_text({"service.name": "shop", "shard": 7}, {}))
     ({'service.name': 'shop', 'shard': 7}, {})
@@ -85,11 +85,11 @@ def origin_of(text: str) -> tuple[Attributes, Attributes]:
 
 
 def _triples(attributes: Attributes) -> list[_Triple]:
-    found = []
+    entries = []
     for key, value in attributes.items():
         text, letter = typed(value)
-        found.append((key, letter, text))
-    return found
+        entries.append((key, letter, text))
+    return entries
 
 
 def _attributes(triples: list[_Triple]) -> Attributes:
@@ -99,7 +99,7 @@ def _attributes(triples: list[_Triple]) -> Attributes:
 def _nested(value: Value) -> Typed:
     packed = msgspec.msgpack.encode(value)
     text = msgspec.json.encode(value)
-    # JSON has no bytes, no NaN and no infinity; only the way back shows what was lost.
+    # JSON has no bytes, NaN or infinity; only decoding shows what was lost.
     if msgspec.msgpack.encode(msgspec.json.decode(text)) == packed:
         return Typed(text.decode(), "j")
     return Typed(_base64(packed), "m")

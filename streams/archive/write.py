@@ -1,11 +1,11 @@
-"""Records of one partition to files: one cut at a time.
+"""Writes records of one partition to files, one cut at a time.
 
-In: records in the order of their offsets. Out: files of the archive. What must hold: a cut is in the archive as a whole
-or not at all, whenever the program is killed; what is not written yet takes a bounded part of the memory, because
-`spill` moves the largest part of it to the file it belongs to.
+In: records in the order of their offsets. Out: files of the archive. A cut is in the archive completely or not at all,
+whenever the program is killed; what is not written yet takes a bounded amount of memory, because `spill` moves the
+largest part of it to its file.
 
-In a file, row groups follow one another in the order of offsets; the rows of a row group are sorted by record time.
-Where Kafka sets the timestamps (LogAppendTime) the two are one order.
+In a file, row groups are in the order of offsets; the rows of a row group are sorted by record time. If Kafka sets the
+timestamps (LogAppendTime) the two orders are the same.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ GROUP_ROWS = 122_880
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A file that is in the archive now, and what is in it; `unreadable_count` of its records are no OTLP."""
+    """A file that is now in the archive, and its content; `unreadable_count` of its records are not OTLP."""
 
     file: ArchiveFile
     record_count: int
@@ -60,11 +60,11 @@ class HourFile:
 
     @property
     def waiting_bytes(self) -> int:
-        """The memory that what waits takes, roughly."""
+        """The approximate memory of records not yet written."""
         return self.packed_bytes + ROW_FACTOR * self.rows.size_bytes
 
     def add(self, record: RawRecord) -> None:
-        """Takes in a record."""
+        """Add a record."""
         self.rows.add(record)
         if len(self.rows) >= BATCH_ROWS or self.rows.size_bytes >= BATCH_BYTES:
             self._pack()
@@ -72,7 +72,7 @@ class HourFile:
             self.spill()
 
     def spill(self) -> None:
-        """Writes all that waits as one row group."""
+        """Write everything that waits as one row group."""
         if len(self.rows):
             self._pack()
         if not self.tables:
@@ -84,7 +84,7 @@ class HourFile:
         self.tables, self.packed_bytes = [], 0
 
     def close(self, metadata: dict[str, str]) -> None:
-        """Writes what waits and the footer."""
+        """Write what waits, and the footer."""
         self.spill()
         if self._writer is not None:
             self._writer.add_key_value_metadata(metadata)
@@ -117,25 +117,25 @@ class PartitionWriter:
 
     @property
     def waiting_bytes(self) -> int:
-        """The memory that what waits takes, roughly."""
+        """The approximate memory of records not yet written."""
         return sum(hour.waiting_bytes for hour in self.hours.values())
 
     def add(self, record: RawRecord) -> None:
-        """Takes in the next record."""
+        """Add the next record."""
         hour_ms = names.hour_of(record.timestamp_ms)
         hour = self.hours.get(hour_ms)
         if hour is None:
-            hour = self.hours[hour_ms] = self._begin(hour_ms)
+            hour = self.hours[hour_ms] = self._start_hour(hour_ms)
         hour.add(record)
         self.highest_ms = max(record.timestamp_ms, self.highest_ms or 0)
         self._run_back_ms = max(self._run_back_ms, self.highest_ms - record.timestamp_ms)
 
     def spill(self) -> None:
-        """Writes the largest part of what waits."""
+        """Write the largest part of what waits."""
         max(self.hours.values(), key=lambda hour: hour.waiting_bytes).spill()
 
     def cut(self, end_offset: int) -> list[Written]:
-        """Ends the cut before `end_offset`: afterwards its files are in the archive. Without records there are none."""
+        """End the cut before `end_offset` and return its files, which are then in the archive; none without records."""
         written = []
         metadata = {
             FORMAT_KEY: schema.FORMAT,
@@ -153,9 +153,9 @@ class PartitionWriter:
             self.hours, self.first_offset, self._run_back_ms = {}, end_offset, 0
         return written
 
-    def _begin(self, hour_ms: int) -> HourFile:
+    def _start_hour(self, hour_ms: int) -> HourFile:
         folder = names.folder(self.topic, hour_ms)
-        part = self.store.begin(folder, f"partition-{self.partition}-offsets-{self.first_offset}")
+        part = self.store.create(folder, f"partition-{self.partition}-offsets-{self.first_offset}")
         return HourFile(part, self.decoder)
 
 

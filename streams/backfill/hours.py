@@ -1,10 +1,10 @@
-"""The records of one hour of one facts partition: its signals, its counts, and its coverage. Pure.
+"""Makes the records of one hour of one facts partition: its signals, its counts, and its coverage. Pure.
 
-In: the outcomes of the chains that began in the hour. Out: records, to be published in one transaction. The last one,
-a coverage record, is the marker that says how far the backfill is: where it is on the topic, so are all the others.
+In: the outcomes of the chains that began in the hour. Out: records, to be published in one transaction. The last one, a
+coverage record, marks how far the backfill is: if it is on the topic, so are all the others.
 
-Records follow one another in the order of the hours: counts are a chain, and coverage goes on where it ended, as in
-live (`topics.records.verdicts`). What must hold: the same outcomes give the same records, but for the wall clock.
+Records are in the order of the hours: counts are a chain, and coverage continues where it ended, as in live
+(`topics.records.verdicts`). The same outcomes give the same records, except for the wall clock.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from streams.backfill.plan import Backfill
 from streams.backfill.verdict_log import PartitionDone
 from streams.config.settings import Settings
 from streams.replay.plan import Plan, reach_ms
-from streams.replay.reading import EPOCH, HOUR_MS, HourRead
 from streams.replay.selection import CountedOutcome, HalfSeen
+from streams.replay.source_reader import EPOCH, HOUR_MS, HourRead
 from streams.sessions.counts import CountsKey, VerdictTally, minute_start_ms
 from streams.windows.clock import Source
 from topics.records import signals, verdicts
@@ -33,20 +33,20 @@ _ALL_HOURS = 1 << 62
 
 
 @dataclass(slots=True)
-class HourFound:
-    """What was found of an hour of a facts partition; `unfinished` are traces that had not ended with the input."""
+class HourOutcomes:
+    """The outcomes of an hour of a facts partition; `unfinished` are traces that had not ended with the input."""
 
     outcomes: list[CountedOutcome] = field(default_factory=list)
     half_seen: set[bytes] = field(default_factory=set)
     unfinished: set[bytes] = field(default_factory=set)
 
     def add_half_seen(self, each: HalfSeen) -> None:
-        """Adds a trace that is not judged."""
+        """Add a trace that is not judged."""
         self.half_seen.add(each.trace_id)
 
 
 class ReadHours:
-    """What was read of each source, by the hour of record time; `take` it as it is read, `up_to` hours in order."""
+    """What was read of each source, by the hour of record time; `take` while reading, `up_to` for hours in order."""
 
     def __init__(self) -> None:
         self._waiting: defaultdict[int, dict[Source, HourRead]] = defaultdict(dict)
@@ -54,12 +54,12 @@ class ReadHours:
         self._unreadable: list[tuple[int, Source, int]] = []
 
     def take(self, source: Source, hour_ms: int, read: HourRead) -> None:
-        """Adds what a reader read of an hour."""
+        """Add what a reader read of an hour."""
         hour = self._waiting[hour_ms]
         hour[source] = hour.get(source, HourRead(0, 0)).plus(read)
 
     def up_to(self, hour_ms: int, after_ms: int) -> dict[Source, HourRead]:
-        """Up to where each source is read with this hour, and what could not be read of the hours after `after_ms`."""
+        """Return how far each source is read with this hour, and what was unreadable in the hours after `after_ms`."""
         for hour in [hour for hour in self._waiting if hour <= hour_ms]:
             for source, read in self._waiting.pop(hour).items():
                 self._to_offsets[source] = max(read.to_offset, self._to_offsets.get(source, 0))
@@ -74,7 +74,7 @@ class ReadHours:
 
 @dataclass(slots=True)
 class HourRecords:
-    """What is to be published of an hour: `verdicts` with their keys, in order; `verdict_counts` for who looks."""
+    """The records of an hour: `verdicts` with their keys, in order; `verdict_counts` is for display."""
 
     signals: list[signals.Record] = field(default_factory=list)
     verdicts: list[tuple[bytes | None, bytes]] = field(default_factory=list)
@@ -98,19 +98,19 @@ class PartitionHours:
         self._limit = None if limit is None else max(1, limit // backfill.selection.partition_count)
 
     def left(self) -> list[int]:
-        """When the hours begin of which nothing is published yet."""
+        """Return the starts of the hours that are not published yet."""
         return self._backfill.hours(self._number, self._from_ms)
 
-    def records(self, hour_ms: int, found: HourFound, read: ReadHours, now_ms: int) -> HourRecords:
-        """The records of the next hour; `now_ms` is the wall clock."""
+    def records(self, hour_ms: int, outcomes: HourOutcomes, read: ReadHours, now_ms: int) -> HourRecords:
+        """Return the records of the next hour; `now_ms` is the wall clock."""
         made = HourRecords()
         clock_ms = hour_ms + HOUR_MS + self._reach_ms
         tally = VerdictTally(self._number, self.done.counted if self.done else Counted(), self._backfill.origin)
-        windows = self._count(tally, found.outcomes, made)
+        windows = self._count(tally, outcomes.outcomes, made)
         for counts, value in tally.take(clock_ms):
             made.verdicts.append((counts.rule.encode(), value))
         left_out = Backfilled(
-            by=self._by, made_ms=now_ms, half_seen=len(found.half_seen), unfinished=len(found.unfinished)
+            by=self._by, made_ms=now_ms, half_seen=len(outcomes.half_seen), unfinished=len(outcomes.unfinished)
         )
         # The last hour is made when all is read: what came after it was read for its chains too.
         is_last = hour_ms == self._last_hour_ms
@@ -121,12 +121,12 @@ class PartitionHours:
             record = replace(record, sources=sources, windows_judged=windows, backfill=left_out)
             made.verdicts.append((None, verdicts.encode(record)))
             self._note(record)
-            # What is told of the hour as a whole is told once.
+            # What concerns the hour as a whole is reported once.
             sources, windows, left_out = [], 0, Backfilled(by=self._by, made_ms=now_ms)
         return made
 
     def _count(self, tally: VerdictTally, outcomes: Iterable[CountedOutcome], made: HourRecords) -> int:
-        """Counts outcomes, in their order; returns how many windows they are of."""
+        """Count outcomes, in their order, and return the number of their windows."""
         windows: set[tuple[bytes, int]] = set()
         published: Counter[str] = Counter()
         withheld: set[str] = set()
@@ -154,7 +154,7 @@ class PartitionHours:
             if is_published:
                 made.signals.append(each.record)
             else:
-                # No amendment of it goes out either.
+                # Amendments of a withheld signal are withheld too.
                 withheld.add(each.uid)
                 made.withheld += 1
         return len(windows)
@@ -187,18 +187,18 @@ class PartitionHours:
         )
 
     def _sources(self, read: Mapping[Source, HourRead]) -> Iterable[SourceCoverage]:
-        """Each source goes on where it ended; of one of which nothing was read there is nothing to say."""
-        begins = {each.source: each.begin for each in self._plan.inputs}
+        """Yield each source, continued where it ended; omit those that were not read."""
+        start_offsets = {each.source: each.begin for each in self._plan.inputs}
         before = self.done.read_to if self.done else {}
-        for source in sorted(begins):
-            begin = before.get(source, begins[source])
-            now = read.get(source, HourRead(begin, 0))
+        for source in sorted(start_offsets):
+            offset = before.get(source, start_offsets[source])
+            now = read.get(source, HourRead(offset, 0))
             yield SourceCoverage(
                 topic=source[0],
                 partition=source[1],
                 epoch=EPOCH,
-                from_offset=begin,
-                to_offset=max(begin, now.to_offset),
+                from_offset=offset,
+                to_offset=max(offset, now.to_offset),
                 dead_letters=now.unreadable,
             )
 
@@ -209,7 +209,7 @@ class PartitionHours:
 
 
 def judged_from_ms(settings: Settings, backfill: Backfill, plan: Plan) -> int:
-    """From when on every chain that began is judged: of earlier ones what came first may not be read, or be gone."""
+    """Return from when on every chain is judged: the beginning of earlier ones may not be read, or be gone."""
     if plan.edge_ms is None:
         return backfill.begin_ms
     half_seen_ms = plan.edge_ms + settings.gap_ms + settings.lateness_ms

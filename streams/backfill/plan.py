@@ -1,8 +1,8 @@
-"""What a backfill is to judge, decided from what is known of live and of earlier backfills. Pure.
+"""Decides what a backfill judges, from what is known about live and earlier backfills. Pure.
 
-In: a `Known`, the rules that are meant, and from when on. Out: a `Backfill`. Its origin is a function of the rules, of
-when live began to judge each of them, and of when the backfill begins, so a backfill that was killed is found again by
-whoever starts it with the same rules; it goes on, from its own beginning, whatever time is asked for now.
+In: a `Known`, the given rules, and the start. Out: a `Backfill`. Its origin is a function of the rules, of when live
+began to judge each of them, and of when the backfill begins, so a backfill that was killed is found again by whoever
+starts it with the same rules; it continues, from its own start, whatever time is given now.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from itertools import pairwise
 import msgspec
 
 from dsl import RuleSet
-from streams.backfill.verdict_log import LiveBegin, PartitionDone, Times
-from streams.replay.reading import HOUR_MS
+from streams.backfill.verdict_log import LiveStart, PartitionDone, Times
 from streams.replay.selection import RulePart, Selection
+from streams.replay.source_reader import HOUR_MS
 from topics.records.verdicts import BACKFILL_ORIGIN
 
-Live = Mapping[tuple[int, str], LiveBegin]
+Live = Mapping[tuple[int, str], LiveStart]
 """From when on live judges, by facts partition and rule fingerprint."""
 
 _ID_BYTES = 8
@@ -28,7 +28,7 @@ _ID_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What `betrace.verdicts` says of `partition_count` facts partitions; see `streams.backfill.verdict_log`."""
+    """The content of `betrace.verdicts` for `partition_count` facts partitions; see `streams.backfill.verdict_log`."""
 
     partition_count: int
     live: Live
@@ -37,9 +37,9 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """What is to be judged with rules of `rules`, of chains that began at `begin_ms` or later.
+    """What is to be judged with rules of `rules`, for chains that began at `begin_ms` or later.
 
-    `done` is what of it is published already, by facts partition.
+    `done` is the part that is published already, by facts partition.
     """
 
     origin: str
@@ -50,16 +50,16 @@ class Backfill:
 
     @property
     def is_started(self) -> bool:
-        """A part of it is published."""
+        """Whether a part of it is published."""
         return bool(self.done)
 
     @property
     def is_finished(self) -> bool:
-        """Nothing of it is left."""
+        """Whether nothing of it is left."""
         return all(not self.hours(number, 0) for number in range(self.selection.partition_count))
 
     def hours(self, partition: int, from_ms: int) -> list[int]:
-        """When the hours begin of which something is left in a facts partition, of chains from `from_ms` on."""
+        """Return the starts of the hours in which a facts partition has something left, of chains from `from_ms` on."""
         done = self.done.get(partition)
         reached_ms = 0 if done is None else done.settled_to_ms
         left = [
@@ -69,7 +69,7 @@ class Backfill:
         return [hour * HOUR_MS for hour in sorted(hours) if self._end_ms(left, hour * HOUR_MS) > reached_ms]
 
     def intervals(self, partition: int, hour_ms: int, from_ms: int) -> Iterator[tuple[int, int, list[str]]]:
-        """The times of an hour, from `from_ms` on, with the fingerprints of the rules that judge in them."""
+        """Yield the times of an hour, from `from_ms` on, with the fingerprints of the rules that judge in them."""
         first_ms, end_ms = max(hour_ms, from_ms), hour_ms + HOUR_MS
         parts = {rule: part for (number, rule), part in self.selection.parts.items() if number == partition}
         edges = {edge for part in parts.values() for time in part.times for edge in time}
@@ -90,25 +90,24 @@ class Backfill:
 
 
 def unknown(known: Known, meant: Iterable[str]) -> list[tuple[int, str]]:
-    """The facts partitions and fingerprints of rules of which live has not said yet from when on it judges."""
+    """Return the facts partitions and fingerprints of rules for which live has not stated its start yet."""
     return [
         (number, rule) for rule in meant for number in range(known.partition_count) if (number, rule) not in known.live
     ]
 
 
 def decide(known: Known, rules: RuleSet, meant: frozenset[str], begin_ms: int, prefix: str) -> Backfill | None:
-    """The backfill of the rules with these fingerprints that is to be done now; None when nothing is left.
+    """Return the backfill of the rules with these fingerprints to run now; None if nothing is left.
 
-    One of the same rules that was begun and is not finished comes first. Live must have said of each rule from when on
-    it judges.
+    One of the same rules that was begun and is not finished comes first. Live must have stated its start for each rule.
     """
-    live = {at: begin for at, begin in known.live.items() if at[1] in meant}
+    live = {key: start for key, start in known.live.items() if key[1] in meant}
     for origin, parts in known.backfills.items():
         began_ms = min(done.begin_ms for done in parts.values())
         if origin == origin_of(live, began_ms):
-            begun = _backfill(known, rules, live, began_ms, prefix, origin)
-            if not begun.is_finished:
-                return begun
+            started = _backfill(known, rules, live, began_ms, prefix, origin)
+            if not started.is_finished:
+                return started
     begin_ms = begin_ms // HOUR_MS * HOUR_MS
     origin = origin_of(live, begin_ms)
     if origin in known.backfills:
@@ -118,42 +117,42 @@ def decide(known: Known, rules: RuleSet, meant: frozenset[str], begin_ms: int, p
 
 
 def origin_of(live: Live, begin_ms: int) -> str:
-    """The origin of a backfill from `begin_ms` on of rules that live judges from these times on.
+    """Return the origin of a backfill from `begin_ms` on of rules that live judges from these times on.
 
-    >>> origin_of({(0, "f0"): LiveBegin(100, 100), (1, "f0"): LiveBegin(100, 200)}, 0)
+    >>> origin_of({(0, "f0"): LiveStart(100, 100), (1, "f0"): LiveStart(100, 200)}, 0)
     'backfill/693e4f86b70e6c4c'
     """
-    told = sorted([rule, number, begin.from_ms] for (number, rule), begin in live.items())
-    name = hashlib.sha256(msgspec.json.encode([begin_ms, told])).digest()[:_ID_BYTES].hex()
+    starts = sorted([rule, number, start.from_ms] for (number, rule), start in live.items())
+    name = hashlib.sha256(msgspec.json.encode([begin_ms, starts])).digest()[:_ID_BYTES].hex()
     return f"{BACKFILL_ORIGIN}{name}"
 
 
 def _backfill(known: Known, rules: RuleSet, live: Live, begin_ms: int, prefix: str, origin: str) -> Backfill:
     parts = {}
-    for (number, rule), live_begin in live.items():
+    for (number, rule), live_start in live.items():
         others = [
             time
             for other, done in known.backfills.items()
             if other != origin and number in done
             for time in done[number].times.get(rule, ())
         ]
-        times = tuple(left((begin_ms, live_begin.stated_ms), others))
-        if times and begin_ms < live_begin.from_ms:
-            parts[number, rule] = RulePart(live_begin.from_ms, times)
+        times = tuple(left((begin_ms, live_start.stated_ms), others))
+        if times and begin_ms < live_start.from_ms:
+            parts[number, rule] = RulePart(live_start.from_ms, times)
     selection = Selection(known.partition_count, parts, prefix + origin)
     return Backfill(origin, begin_ms, rules, selection, known.backfills.get(origin, {}))
 
 
 def left(time: tuple[int, int], taken: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """What is left of a time when others are taken out of it.
+    """Yield what is left of a time without the others.
 
     >>> [*left((0, 10), [(8, 20), (2, 3)])]
     [(0, 2), (3, 8)]
     """
     reached, end = time
-    for begin, until in sorted(taken):
-        if reached < min(begin, end):
-            yield reached, min(begin, end)
+    for start, until in sorted(taken):
+        if reached < min(start, end):
+            yield reached, min(start, end)
         reached = max(reached, until)
     if reached < end:
         yield reached, end

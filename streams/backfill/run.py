@@ -1,12 +1,12 @@
-"""A backfill at work: a replay, and one transaction for each facts partition and hour.
+"""Runs a backfill: a replay, and one transaction for each facts partition and hour.
 
-In: a `Backfill` and a plan of what is read. Out: signals, counts and coverage on the topics of live. An hour is
-published when the replay's clock has passed every chain that can have begun in it. Killed at any moment, what was
-published is whole hours, and the next start publishes the others: it reads all again, because whether a trace was there
-before can only be told from its beginning.
+In: a `Backfill` and a plan of what to read. Out: signals, counts and coverage on the topics of live. An hour is
+published once the replay's clock has passed every chain that can have begun in it. If killed at any moment, whole hours
+have been published, and the next start publishes the others: it reads everything again, because whether a trace was
+there before can only be told from its beginning.
 
-The transactional ids are those of the facts partitions: of two backfills at once the one that began last goes on, and
-the other one ends with `FencedError`.
+The transactional ids are those of the facts partitions: of two backfills at once the later one continues, and the other
+one ends with `FencedError`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
-from streams.backfill.hours import HourFound, PartitionHours, ReadHours
+from streams.backfill.hours import HourOutcomes, PartitionHours, ReadHours
 from streams.backfill.plan import Backfill
 from streams.config.settings import Settings
 from streams.replay.plan import Plan, reach_ms
-from streams.replay.reading import HOUR_MS
 from streams.replay.run import FailedError, Team
 from streams.replay.selection import CountedOutcome
+from streams.replay.source_reader import HOUR_MS
 from streams.replay.worker import Done, Failed, Job, Progress
 from streams.sessions.publish import Publisher
 
@@ -32,15 +32,15 @@ _NEVER = 1 << 62
 
 
 class Watcher(Protocol):
-    """Who watches the progress."""
+    """Receives the progress."""
 
     def advance(self, offsets: int, spans: int) -> None:
-        """So much more was read."""
+        """Add the offsets and spans read since the last call."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a backfill has published, in sum; the traces are those of which no verdict is counted."""
+    """The sums of what a backfill has published; the traces are those without a counted verdict."""
 
     hours: int = 0
     signals: int = 0
@@ -54,7 +54,7 @@ class Outcome:
 
 
 class Publishers:
-    """The producers of all facts partitions; making them fences every backfill that is at work."""
+    """The producers of all facts partitions; creating them fences every running backfill."""
 
     def __init__(self, settings: Settings, count: int) -> None:
         self._stack = ExitStack()
@@ -72,12 +72,12 @@ class Publishers:
         self._stack.close()
 
     def of(self, number: int) -> Publisher:
-        """That of a facts partition."""
+        """Return the producer of a facts partition."""
         return self._made[number]
 
 
 class BackfillRun:
-    """One backfill; `outcome` is what is published so far. `now_ms` tells the wall clock."""
+    """One backfill; `outcome` sums what is published so far. `now_ms` returns the wall clock."""
 
     def __init__(
         self,
@@ -102,24 +102,24 @@ class BackfillRun:
         self._partitions = {number: PartitionHours(number, settings, backfill, plan, by) for number in numbers}
         self._left = sorted((hour, number) for number, each in self._partitions.items() for hour in each.left())
         self._last_hours = backfill.selection.last_hours()
-        self._found: defaultdict[tuple[int, int], HourFound] = defaultdict(HourFound)
+        self._outcomes: defaultdict[tuple[int, int], HourOutcomes] = defaultdict(HourOutcomes)
         self._read = ReadHours()
-        self._wanted = {(number, hour) for hour, number in self._left}
+        self._due_hours = {(number, hour) for hour, number in self._left}
 
     @property
     def job(self) -> Job:
-        """What the processes of the replay are told."""
+        """The job for the processes of the replay."""
         backfill = self._backfill
         return Job(self._settings, dict(backfill.rules.texts), None, self._plan, selection=backfill.selection)
 
     def run(self, team: Team) -> None:
-        """Replays and publishes.
+        """Replay and publish.
 
         Raises:
-            FailedError, StateError: a process of the replay cannot go on.
+            FailedError, StateError: a process of the replay failed.
             FencedError: another backfill began.
         """
-        team.begin(self.job)
+        team.start(self.job)
         clocks_ms = dict.fromkeys(range(team.count), 0)
         while clocks_ms:
             report = team.next_report()
@@ -145,20 +145,20 @@ class BackfillRun:
         if selected is None:
             return
         for outcome in selected.outcomes:
-            if (outcome.partition, outcome.hour_ms) in self._wanted:
-                self._found[outcome.partition, outcome.hour_ms].outcomes.append(outcome)
+            if (outcome.partition, outcome.hour_ms) in self._due_hours:
+                self._outcomes[outcome.partition, outcome.hour_ms].outcomes.append(outcome)
         for each in selected.half_seen:
-            if (each.partition, each.hour_ms) in self._wanted:
-                self._found[each.partition, each.hour_ms].add_half_seen(each)
+            if (each.partition, each.hour_ms) in self._due_hours:
+                self._outcomes[each.partition, each.hour_ms].add_half_seen(each)
         for (source, hour_ms), read in selected.hours.items():
             self._read.take(source, hour_ms, read)
 
     def _publish(self, clock_ms: int) -> None:
-        """Publishes the hours of which no chain can get another verdict at this time of the replay's clock."""
+        """Publish the hours whose chains cannot get another verdict at this time of the replay's clock."""
         while self._left and self._due_ms(*self._left[0]) <= clock_ms:
             hour_ms, number = self._left.pop(0)
-            found = self._found.pop((number, hour_ms), HourFound())
-            records = self._partitions[number].records(hour_ms, found, self._read, self._now_ms())
+            outcomes = self._outcomes.pop((number, hour_ms), HourOutcomes())
+            records = self._partitions[number].records(hour_ms, outcomes, self._read, self._now_ms())
             publisher = self._publishers.of(number)
             for key, value, headers in records.signals:
                 publisher.send(self._settings.topic("signals"), number, key, value, headers)
@@ -170,20 +170,22 @@ class BackfillRun:
             outcome.signals += len(records.signals)
             outcome.withheld += records.withheld
             outcome.verdicts.update(records.verdict_counts)
-            outcome.half_seen |= found.half_seen
-            outcome.unfinished |= found.unfinished
+            outcome.half_seen |= outcomes.half_seen
+            outcome.unfinished |= outcomes.unfinished
 
     def _due_ms(self, hour_ms: int, number: int) -> int:
-        """When an hour is complete, by the clock; chains of the last one may begin as long as there is input."""
+        """Return when an hour is complete, by the clock; chains of the last one may begin as long as there is input."""
         return _NEVER if hour_ms == self._last_hours[number] else hour_ms + HOUR_MS + self._reach_ms
 
     def _leave_unfinished(self) -> None:
-        """Takes out chains that began when live judged already, of traces that may go on after what is read."""
+        """Remove chains that began when live already judged, if their traces may continue after what is read."""
         over_ms = self._plan.until_ms - self._quiet_ms
-        for found in self._found.values():
-            going_on = {_chain(each) for each in found.outcomes if each.is_after and each.window_last_ms >= over_ms}
-            found.unfinished |= {trace_id for trace_id, _, _ in going_on}
-            found.outcomes = [each for each in found.outcomes if not each.is_after or _chain(each) not in going_on]
+        for outcomes in self._outcomes.values():
+            going_on = {_chain(each) for each in outcomes.outcomes if each.is_after and each.window_last_ms >= over_ms}
+            outcomes.unfinished |= {trace_id for trace_id, _, _ in going_on}
+            outcomes.outcomes = [
+                each for each in outcomes.outcomes if not each.is_after or _chain(each) not in going_on
+            ]
 
 
 def _chain(outcome: CountedOutcome) -> tuple[bytes, str, int]:

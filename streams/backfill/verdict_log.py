@@ -1,4 +1,4 @@
-"""What `betrace.verdicts` says: from when live judges each rule, how far it is, and what backfills have done.
+"""Reads from `betrace.verdicts` from when live judges each rule, how far it is, and what backfills have done.
 
 In: the topic, from a time on. Out: sums over its records, which `read` brings up to date.
 """
@@ -26,36 +26,36 @@ Times: TypeAlias = list[tuple[int, int]]
 
 
 class _Counts(msgspec.Struct, tag_field="kind", tag="counts", gc=False):
-    """Of a counts record what is needed here; the rest is passed over."""
+    """The part of a counts record that is needed here."""
 
     partition: int
     clock_ms: int
     origin: str = LIVE_ORIGIN
 
 
-class LiveBegin(NamedTuple):
-    """Live judges chains whose traces were first seen at `from_ms` or later; its coverage says so from `stated_ms` on.
+class LiveStart(NamedTuple):
+    """Live judges chains whose traces were first read at `from_ms` or later; coverage says so from `stated_ms` on.
 
-    Where nothing came for a while these are not the same: what is settled was told before the rule was known.
+    After a time without records these differ: the settled period was reported before the rule was known.
     """
 
     from_ms: int
     stated_ms: int
 
-    def earliest(self, other: LiveBegin | None) -> LiveBegin:
-        """The earlier times of both.
+    def earliest(self, other: LiveStart | None) -> LiveStart:
+        """Return the earlier times of both.
 
-        >>> LiveBegin(5, 9).earliest(LiveBegin(6, 7))
-        LiveBegin(from_ms=5, stated_ms=7)
+        >>> LiveStart(5, 9).earliest(LiveStart(6, 7))
+        LiveStart(from_ms=5, stated_ms=7)
         """
         if other is None:
             return self
-        return LiveBegin(min(self.from_ms, other.from_ms), min(self.stated_ms, other.stated_ms))
+        return LiveStart(min(self.from_ms, other.from_ms), min(self.stated_ms, other.stated_ms))
 
 
 @dataclass(slots=True)
 class PartitionDone:
-    """What a backfill has published of one facts partition.
+    """What a backfill has published for one facts partition.
 
     `counted` is its chain of counts records, `to_ms` and `settled_to_ms` are those of its last coverage record.
     `begin_ms` is from when on it judges, `read_to` the offset up to which each source is in its coverage records,
@@ -70,7 +70,7 @@ class PartitionDone:
     times: defaultdict[str, Times] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, record: Coverage) -> None:
-        """Adds the next coverage record."""
+        """Add the next coverage record."""
         self.counted, self.to_ms, self.settled_to_ms = record.counted, record.to_ms, record.settled_to_ms
         self.read_to |= {(source.topic, source.partition): source.to_offset for source in record.sources}
         from_ms = record.settled_to_ms if record.settled_from_ms is None else record.settled_from_ms
@@ -81,13 +81,13 @@ class PartitionDone:
 class VerdictLog:
     """The records of all facts partitions from record time `from_ms` of the topic on.
 
-    `live` is, by facts partition and rule fingerprint, the earliest time from which live ever said that it judges;
+    `live` is, by facts partition and rule fingerprint, the earliest time from which live ever stated that it judges;
     `clocks_ms` the record time up to which live has judged, by facts partition; `backfills` by origin and facts
     partition.
     """
 
     def __init__(self, settings: Settings, client: AdminClient, from_ms: int) -> None:
-        self.live: dict[tuple[int, str], LiveBegin] = {}
+        self.live: dict[tuple[int, str], LiveStart] = {}
         self.clocks_ms: dict[int, int] = {}
         self.backfills: defaultdict[str, dict[int, PartitionDone]] = defaultdict(dict)
         self._settings = settings
@@ -95,12 +95,14 @@ class VerdictLog:
         self._topic = settings.topic("verdicts")
         count = admin.partition_counts(client, [self._topic]).get(self._topic)
         if count is None:
-            raise StateError(f"there is no topic {self._topic}", action="run betrace topics create, or give --prefix")
+            raise StateError(
+                f"there is no topic {self._topic}", action="run betrace topics create, or give another --prefix"
+            )
         self.partition_count = count
         self._next = admin.offsets_at(client, self._places(), from_ms)
 
     def read(self, *, is_all: bool = False) -> None:
-        """Reads what has come since the last call, up to the first transaction that is open, or all and waits for them.
+        """Read the records since the last call, up to the first open transaction, or wait for all of them.
 
         A transaction of a program that was killed stays open for minutes, or until the next one of its id begins.
 
@@ -129,7 +131,7 @@ class VerdictLog:
                 self.clocks_ms[record.partition] = record.clock_ms
         elif record.origin == LIVE_ORIGIN:
             self.clocks_ms[record.partition] = record.to_ms
-            for at, begin in live_begins(record):
+            for at, begin in live_starts(record):
                 self.live[at] = begin.earliest(self.live.get(at))
         elif verdicts.is_backfill(record.origin):
             self._take_backfill(record)
@@ -143,11 +145,11 @@ class VerdictLog:
         done.add(record)
 
 
-def live_begins(record: Coverage) -> Iterator[tuple[tuple[int, str], LiveBegin]]:
-    """From when on live judges each rule that a coverage record lists, by facts partition and fingerprint."""
+def live_starts(record: Coverage) -> Iterator[tuple[tuple[int, str], LiveStart]]:
+    """Yield from when on live judges each rule that a coverage record lists, by facts partition and fingerprint."""
     settled_ms = record.settled_to_ms if record.settled_from_ms is None else record.settled_from_ms
     for rule in record.rules or ():
-        yield (record.partition, rule.fingerprint), LiveBegin(rule.from_ms, max(rule.from_ms, settled_ms))
+        yield (record.partition, rule.fingerprint), LiveStart(rule.from_ms, max(rule.from_ms, settled_ms))
 
 
 _decoder: msgspec.json.Decoder[_Counts | Coverage] = msgspec.json.Decoder(_Counts | Coverage)

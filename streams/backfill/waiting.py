@@ -1,6 +1,6 @@
 """Waits until a backfill can begin: its rules judge everywhere, and live is past every chain that it may judge.
 
-In: what `betrace.verdicts` says, again and again. Out: nothing, or an error that names what does not move.
+In: the content of `betrace.verdicts`, read repeatedly. Out: nothing, or an error that names what makes no progress.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long nothing may move, and who is told what is waited for."""
+    """How long to wait without progress, and where to report the wait."""
 
     timeout_s: float
     say: Callable[[str], None]
 
 
 def known(log: VerdictLog) -> Known:
-    """What the log says by now."""
+    """Return the current content of the log."""
     return Known(log.partition_count, log.live, log.backfills)
 
 
 def until_judged(log: VerdictLog, meant: Mapping[str, str], patience: Patience) -> None:
-    """Waits until live says in every facts partition from when on it judges each rule; `meant` are ids by fingerprint.
+    """Wait until live states in every facts partition since when each rule judges; `meant`: ids by fingerprint.
 
     Raises:
         StateError: it does not in time.
@@ -49,7 +49,8 @@ def until_judged(log: VerdictLog, meant: Mapping[str, str], patience: Patience) 
             raise StateError(
                 f"after {patience.timeout_s:.0f}s no worker judges with {', '.join(rules[:NAMED])} in facts partitions "
                 f"{', '.join(map(str, numbers))}",
-                action="see betrace status whether workers run and follow the rules, then betrace rules backfill",
+                action="check with betrace status that workers run and follow the rules, "
+                "then run betrace rules backfill",
             )
         if not is_said:
             patience.say("waiting until workers judge with the new rules")
@@ -59,10 +60,10 @@ def until_judged(log: VerdictLog, meant: Mapping[str, str], patience: Patience) 
 
 
 def until_past(log: VerdictLog, settings: Settings, until_ms: int, patience: Patience) -> None:
-    """Waits until every facts partition has judged up to `until_ms` of record time, and nothing older can be written.
+    """Wait until every facts partition has judged up to `until_ms` of record time, and nothing older can be written.
 
     Raises:
-        StateError: a facts partition does not get on.
+        StateError: a facts partition makes no progress.
     """
     over_ms = until_ms + settings.out_of_order_ms + settings.idle_lag_ms
     moved_s, said_s, reached = time.monotonic(), 0.0, (-1, -1)
@@ -77,12 +78,14 @@ def until_past(log: VerdictLog, settings: Settings, until_ms: int, patience: Pat
             moved_s, reached = now_s, slowest
         if now_s > moved_s + patience.timeout_s:
             raise StateError(
-                f"facts partition {slowest[1]} has judged nothing for {patience.timeout_s:.0f}s, it stands at "
+                f"facts partition {slowest[1]} has judged nothing for {patience.timeout_s:.0f}s, its clock is at "
                 f"{iso_ms(slowest[0])}",
-                action="see betrace status what holds the clock, then betrace rules backfill",
+                action="check with betrace status what holds the clock, then run betrace rules backfill",
             )
         if now_s >= said_s:
             said_s = now_s + SAY_S
-            patience.say(f"waiting until live has judged up to {iso_ms(until_ms)}, it is at {iso_ms(slowest[0])}")
+            patience.say(
+                f"waiting until live processing has judged up to {iso_ms(until_ms)}, it is at {iso_ms(slowest[0])}"
+            )
         time.sleep(LOOK_S)
         log.read()

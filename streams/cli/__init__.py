@@ -1,7 +1,7 @@
-"""The command line: `betrace COMMAND`, one module of this package per command.
+"""Implements the command line: `betrace COMMAND`, one module of this package per command.
 
-stdout is data, stderr is talk. Exit: 0 fine, 1 a rule was broken, 2 rules or usage, 3 Kafka or state, 70 a fault of
-this program, 130 interrupted, 137 not ended in order in the time that there was for it.
+stdout carries data, stderr messages. Exit codes: 0 fine, 1 a rule was broken, 2 invalid rules or usage, 3 Kafka or
+state, 70 a bug in this program, 130 interrupted, 137 not ended in order within the time limit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from streams.observe import terminal
 from topics.errors import TopicsError
 
 FAULT = 70
-"""EX_SOFTWARE of sysexits.h; Python's own 1 would say that a rule was broken."""
+"""EX_SOFTWARE of sysexits.h; Python's own 1 would mean that a rule was broken."""
 
 INTERRUPTED = 130
 
@@ -41,26 +41,26 @@ COMMANDS = {
     "broker": "Start or stop a Kafka of one node.",
     "demo": "Play a recorded day and show its signals.",
 }
-"""Each command and its line in the list, in the order in which a newcomer meets them: the list imports no command."""
+"""Each command and its line in the list, in the order in which a newcomer meets them; listing imports no command."""
 
 EXTRA = frozenset({"duckdb", "pyarrow"})
-"""Packages of the extra `archive`."""
+"""The packages of the extra `archive`."""
 
 
 class Commands(click.Group):
-    """Imports the module of a command only when it is asked for, and gives every error its exit code."""
+    """Imports the module of a command only when it is called, and maps every error to its exit code."""
 
     def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401, as click has it
-        """Run the program; nothing that it prints steers a terminal."""
+        """Run the program; nothing that it prints can control the terminal."""
         with terminal.guarded():
             return super().main(*args, **extra)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The commands, in the order in which a newcomer meets them."""
+        """Return the names of the commands, in the order in which a newcomer meets them."""
         return [*super().list_commands(ctx), *COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The attribute `command` of the module `cmd_name`, None when there is no such command."""
+        """Return the attribute `command` of the module `cmd_name`; None if there is no such command."""
         if cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
         try:
@@ -78,11 +78,11 @@ class Commands(click.Group):
             formatter.write_dl([*COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; an error of ours becomes a line on stderr and its exit code."""
+        """Run the command; turn an error of BeTrace into a line on stderr and its exit code."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # click knows that nobody reads on
+            raise  # click handles a closed pipe itself
         except (BetraceError, TopicsError, OSError) as error:
             raise _failure(error) from error
         except KeyboardInterrupt:
@@ -93,35 +93,35 @@ class Commands(click.Group):
         except Exception as error:
             if _is_kafka_exception(error):
                 raise _failure(error) from error
-            click.echo(f"{traceback.format_exc()}this is a fault of betrace: report it as a bug", err=True)
+            click.echo(f"{traceback.format_exc()}this is a bug in betrace: please report it", err=True)
             raise click.exceptions.Exit(FAULT) from error
 
 
 def _failure(error: Exception) -> click.ClickException:
-    """A line on stderr and the exit code of the error's kind."""
+    """Return a click exception with the error's message and the exit code of its kind."""
     failure = click.ClickException(str(error))
     failure.exit_code = error.exit_code if isinstance(error, BetraceError) else BetraceError.exit_code
     return failure
 
 
 def _is_kafka_exception(error: Exception) -> bool:
-    """Whether the client raised this; the client is not imported for it, which takes a tenth of a second."""
+    """Return whether the Kafka client raised this, without importing the client, which takes a tenth of a second."""
     client = sys.modules.get("confluent_kafka")
     return client is not None and isinstance(error, client.KafkaException)
 
 
 def _without(name: str, package: str) -> click.Command:
-    """Stands for a command whose packages are not installed, and says which extra brings them."""
+    """Return a command that says which extra installs the packages it lacks."""
     install = "pip install 'betrace[archive]'"
 
     def refuse() -> None:
         raise ConfigError(f"{package} is not installed: {install}")
 
     ignored = {"ignore_unknown_options": True, "allow_extra_args": True}
-    return click.Command(name, callback=refuse, help=f"Needs {install}.", context_settings=ignored)
+    return click.Command(name, callback=refuse, help=f"Requires {install}.", context_settings=ignored)
 
 
 @click.group(cls=Commands, epilog="\b\nExample:\n  betrace demo")
 @click.version_option(package_name="betrace", message="%(version)s")
 def main() -> None:
-    """Judge rules on OpenTelemetry traces from Kafka, and publish a signal for each rule that is broken."""
+    """Judge rules on OpenTelemetry traces from Kafka, and publish a signal for each broken rule."""

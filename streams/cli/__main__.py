@@ -1,4 +1,4 @@
-"""`python -m streams.cli` is `betrace`, where the package is not installed."""
+"""Makes `python -m streams.cli` run `betrace` where the package is not installed."""
 
 from streams.cli import main
 

@@ -1,4 +1,4 @@
-"""`betrace archive`: the source topics as Parquet, for longer than Kafka keeps them."""
+"""Implements `betrace archive`: copies the source topics to Parquet, to keep them longer than Kafka does."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NS_PER_MS = 1_000_000
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One line of output: a file that was written, below the archive's root, and what is in it."""
+    """One line of output: a file that was written, relative to the archive's root, and what it contains."""
 
     file: str
     topic: str
@@ -51,12 +51,16 @@ class Line(msgspec.Struct, frozen=True):
 @options.prefix
 @options.source_topics
 @options.encoding
-@options.moment("--from", default="earliest", help="Where a partition begins of which nothing is archived.")
-@options.moment("--to", help="Stop before the records of this time.")
-@options.setting("--until-idle", is_flag=True, help="Archive what is there now, then exit.")
-@options.duration("--every", "1h", "What was read is in a file after this long at the latest.")
+@options.moment("--from", default="earliest", help="Start offset for partitions that have no archive yet.")
+@options.moment("--to", help="Stop before records with this time.")
+@options.setting("--until-idle", is_flag=True, help="Archive what the topics contain now, then exit.")
+@options.duration("--every", "1h", "Write a file at the latest this long after its first record was read.")
 @options.setting(
-    "--memory", type=click.IntRange(min=16), default=512, metavar="MIB", help="For what is not written yet, in MiB."
+    "--memory",
+    type=click.IntRange(min=16),
+    default=512,
+    metavar="MIB",
+    help="Memory for records not yet written, in MiB.",
 )
 def command(
     *,
@@ -72,10 +76,10 @@ def command(
     every: int,
     memory: int,
 ) -> None:
-    """Write the source topics to URL, a directory or any that fsspec knows: a file per hour and partition.
+    """Write the source topics to URL, a directory or any URL that fsspec supports: one file per hour and partition.
 
-    Goes on where the archive ends. Prints a JSON line per file. Stops on SIGTERM with everything written that was read;
-    what is not written after 8 s (exit 137) the next start reads again. TIME is RFC 3339, a time ago such as 30d,
+    Continues where the archive ends. Prints a JSON line per file. On SIGTERM it writes what it has read, then stops;
+    what it cannot write within 8 s (exit 137) the next start reads again. TIME is RFC 3339, a duration ago such as 30d,
     earliest or now.
     """
     try:
@@ -93,9 +97,9 @@ def command(
         source_topics=source_topics,
         format=Format(encoding),
     )
-    begins, ends = _range(admin.connect(settings.client()), source_topics, from_ms, to_ms, is_finite=until_idle)
+    start_offsets, ends = _range(admin.connect(settings.client()), source_topics, from_ms, to_ms, is_finite=until_idle)
     store.prepare()
-    copier = Copier(settings, store, _print, every / 1000, memory * MIB, begins, ends)
+    copier = Copier(settings, store, _print, every / 1000, memory * MIB, start_offsets, ends)
     with stopping(copier.stop):
         copier.run()
 
@@ -103,39 +107,40 @@ def command(
 def _range(
     client: AdminClient, topics: tuple[str, ...], from_ms: int, to_ms: int | None, *, is_finite: bool
 ) -> tuple[dict[Source, int], dict[Source, int] | None]:
-    """Where each partition begins and ends; no ends when there is nothing to stop at.
+    """Return the start offset of each partition, and the end offsets, or None if the copy has no end.
 
     Raises:
-        ConfigError: a topic is not there, or none has a record in the range that was asked for.
+        ConfigError: a topic does not exist, or no topic has a record in the requested range.
     """
     counts = admin.partition_counts(client, topics)
     if missing := set(topics) - counts.keys():
         raise ConfigError(
-            f"no such topic: {', '.join(sorted(missing))}: "
-            "name the topics that your Collectors write with --source-topics"
+            f"no such topic: {', '.join(sorted(missing))}: name the topics your Collectors write with --source-topics"
         )
-    places = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
-    begins = admin.offsets_at(client, places, from_ms) if from_ms else admin.begin_offsets(client, places)
+    partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
+    start_offsets = (
+        admin.offsets_at(client, partitions, from_ms) if from_ms else admin.begin_offsets(client, partitions)
+    )
     if to_ms is None and not is_finite:
-        return begins, None
-    ends = admin.end_offsets(client, places) if to_ms is None else admin.offsets_at(client, places, to_ms)
+        return start_offsets, None
+    ends = admin.end_offsets(client, partitions) if to_ms is None else admin.offsets_at(client, partitions, to_ms)
     is_asked_for = from_ms > 0 or to_ms is not None
-    if is_asked_for and all(begins[source] >= ends[source] for source in begins):
+    if is_asked_for and all(start_offsets[source] >= ends[source] for source in start_offsets):
         raise ConfigError(
-            f"{', '.join(topics)}: Kafka holds no record {_between(from_ms, to_ms)}: "
-            "ask for another time, or leave --from and --to out to archive all that is there"
+            f"{', '.join(topics)}: Kafka has no record {_between(from_ms, to_ms)}: choose another time, or omit "
+            "--from and --to to archive everything"
         )
-    return begins, ends
+    return start_offsets, ends
 
 
 def _between(from_ms: int, to_ms: int | None) -> str:
-    after = "" if from_ms == 0 else f"from {rfc3339_ns(from_ms * _NS_PER_MS)} on"
+    after = "" if from_ms == 0 else f"since {rfc3339_ns(from_ms * _NS_PER_MS)}"
     before = "" if to_ms is None else f"before {rfc3339_ns(to_ms * _NS_PER_MS)}"
     return " ".join(each for each in (after, before) if each)
 
 
 def _print(written: Written) -> None:
     file = written.file
-    place = (file.name, file.topic, file.partition, file.first_offset, file.end_offset - 1)
-    line = Line(*place, written.record_count, written.span_count, written.unreadable_count)
+    position = (file.name, file.topic, file.partition, file.first_offset, file.end_offset - 1)
+    line = Line(*position, written.record_count, written.span_count, written.unreadable_count)
     click.echo(msgspec.json.encode(line))

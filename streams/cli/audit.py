@@ -1,6 +1,6 @@
-"""`betrace audit`: who did what, asked of the evidence in SQL.
+"""Implements `betrace audit`: queries, exports and verifies the audit trail in the evidence.
 
-In: a directory or URL of evidence, read only. Out: on stdout tables, CSV, JSON lines, or a file.
+In: a directory or URL of evidence, read only. Out: tables, CSV or JSON lines on stdout, or a file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from streams.cli.keys import key_files, verifiers
 from streams.errors import ConfigError
 from streams.evidence.audit import acts, archive, trail
 from streams.evidence.audit import query as queries
-from streams.evidence.audit.query import Answer
+from streams.evidence.audit.query import QueryResult
 from streams.evidence.ledger import storage
 from streams.evidence.ledger.storage import open_storage
 from streams.evidence.ledger.verify import Verification
@@ -31,11 +31,11 @@ from streams.evidence.report.words import span
 FOUND = 1
 
 FORMULA = (*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20")
-"""What a text begins with that a spreadsheet takes for a formula; the last four are full-width signs."""
+"""The first characters that make a spreadsheet take a text for a formula; the last four are full-width signs."""
 
 
 class Form(Enum):
-    """How rows are printed."""
+    """The output format of rows."""
 
     CSV = "csv"
     JSON = "json"
@@ -43,7 +43,7 @@ class Form(Enum):
 
 @click.group("audit", epilog='\b\nExample:\n  betrace audit query evidence/ "SELECT count(*) FROM audit_spans"')
 def command() -> None:
-    """Ask the audit trail, export it, and verify it."""
+    """Query the audit trail, export it, and verify it."""
 
 
 command.add_command(audit_who.command)
@@ -54,15 +54,15 @@ for each in (audit_retention.retain, audit_retention.hold, audit_retention.relea
 @command.command(epilog='\b\nExample:\n  betrace audit query evidence/ "SELECT name, timestamp FROM audit_spans"')
 @click.argument("evidence")
 @click.argument("sql")
-@click.option("--json", "form", flag_value=Form.JSON, type=Form, help="Print a JSON object a row.")
-@click.option("--csv", "form", flag_value=Form.CSV, type=Form, default=Form.CSV, help="Print CSV (the usual).")
+@click.option("--json", "form", flag_value=Form.JSON, type=Form, help="Print a JSON object per row.")
+@click.option("--csv", "form", flag_value=Form.CSV, type=Form, default=Form.CSV, help="Print CSV (the default).")
 @click.option(
     "--timeout",
     "time_ms",
     default="60s",
     callback=options.as_duration,
     metavar="DURATION",
-    help="How long it may take.",
+    help="Time limit of the query.",
 )
 @click.option(
     "--memory",
@@ -70,47 +70,48 @@ for each in (audit_retention.retain, audit_retention.hold, audit_retention.relea
     default="1GiB",
     callback=options.as_size,
     metavar="SIZE",
-    help="How much memory it may take.",
+    help="Memory limit of the query.",
 )
 def query(evidence: str, sql: str, form: Form, time_ms: int, memory_bytes: int) -> None:
-    """Ask SQL of the view audit_spans: one SELECT, which reads the trail and nothing else.
+    """Run one SQL SELECT on the view audit_spans; it can read nothing but the trail.
 
-    Its columns: timestamp, received, trace_id, span_id, parent_span_id, name, service, kind, status, status_message,
+    Columns: timestamp, received, trace_id, span_id, parent_span_id, name, service, kind, status, status_message,
     severity, body, start_ns, end_ns, attributes, resource (both MAP(VARCHAR, VARCHAR)), events, is_log, is_cut, source,
     seal, partition, offset, unreadable.
     """
     with (
         trail.opened(open_storage(evidence), memory_bytes) as database,
-        queries.answer(database, sql, time_ms / 1000) as answer,
+        queries.run_query(database, sql, time_ms / 1000) as result,
     ):
-        (_write_csv if form is Form.CSV else _write_json)(answer, sys.stdout)
+        (_write_csv if form is Form.CSV else _write_json)(result, sys.stdout)
 
 
 @command.command(epilog="\b\nExample:\n  betrace audit export evidence/ trail.parquet")
 @click.argument("evidence")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def export(evidence: str, file: Path) -> None:
-    """Write all of the trail to FILE, which ends in .parquet, .csv or .json."""
+    """Write the whole trail to FILE, which must end in .parquet, .csv or .json."""
     if file.suffix not in _EXPORTS:
         raise click.UsageError(f"{file} must end in .parquet, .csv or .json")
     if file.exists():
-        raise ConfigError(f"{file} is there already")
+        raise ConfigError(f"{file} already exists")
     everything = f'SELECT * FROM {trail.VIEW} ORDER BY received, partition, "offset"'  # noqa: S608, it is a constant
     with (
         trail.opened(open_storage(evidence)) as database,
-        queries.answer(database, everything) as answer,
+        queries.run_query(database, everything) as result,
         _new(file) as target,
     ):
-        _EXPORTS[file.suffix](answer, target)
+        _EXPORTS[file.suffix](result, target)
 
 
 @command.command(epilog="\b\nExample:\n  betrace audit verify evidence/ --key ledger.pub")
 @click.argument("evidence")
 @key_files(required=True)
 def verify(evidence: str, keys: tuple[Path, ...]) -> None:
-    """Verify the evidence, and that the trail's files hold what was sealed.
+    """Verify the evidence, and that the trail's files contain what was sealed.
 
-    Each finding is a line; exit 1 with one. What betrace audit retain removed is named, and no finding.
+    Prints a line per finding, and exits with 1 if there is one. Files that betrace audit retain removed are listed and
+    are not findings.
     """
     store = open_storage(evidence)
     count = 0
@@ -128,16 +129,14 @@ def verify(evidence: str, keys: tuple[Path, ...]) -> None:
     for each in removed.values():
         click.echo(f"{each.file}: removed by retention, {each.rows} records of {span(each.first_ms, each.last_ms)}")
     entries = verification.totals.entries.get("audit", 0)
-    click.echo(
-        f"{entries} audit records; {count} findings" if count else f"{entries} audit records, nothing was changed"
-    )
+    click.echo(f"{entries} audit records; {count} findings" if count else f"{entries} audit records, unchanged")
     if count:
         raise click.exceptions.Exit(FOUND)
 
 
 @contextmanager
 def _new(file: Path) -> Iterator[TextIO]:
-    """A new file that is only there when it was written whole."""
+    """Open a new file that appears only once it was written completely."""
     with file.open("x", encoding="utf-8", newline="") as target:
         try:
             yield target
@@ -146,35 +145,35 @@ def _new(file: Path) -> Iterator[TextIO]:
             raise
 
 
-def _write_parquet(answer: Answer, target: TextIO) -> None:
-    with pq.ParquetWriter(target.buffer, answer.schema, compression="zstd") as writer:
-        for batch in answer.batches:
+def _write_parquet(result: QueryResult, target: TextIO) -> None:
+    with pq.ParquetWriter(target.buffer, result.schema, compression="zstd") as writer:
+        for batch in result.batches:
             writer.write_batch(batch)
 
 
-def _write_csv(answer: Answer, target: TextIO) -> None:
+def _write_csv(result: QueryResult, target: TextIO) -> None:
     writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(map(_cell, answer.schema.names))
-    for row in _rows(answer):
+    writer.writerow(map(_cell, result.schema.names))
+    for row in _rows(result):
         writer.writerow(map(_cell, row.values()))
 
 
-def _write_json(answer: Answer, target: TextIO) -> None:
-    target.writelines(msgspec.json.encode(row, enc_hook=str).decode() + "\n" for row in _rows(answer))
+def _write_json(result: QueryResult, target: TextIO) -> None:
+    target.writelines(msgspec.json.encode(row, enc_hook=str).decode() + "\n" for row in _rows(result))
 
 
-def _rows(answer: Answer) -> Iterator[dict[str, object]]:
-    for batch in answer.batches:
+def _rows(result: QueryResult) -> Iterator[dict[str, object]]:
+    for batch in result.batches:
         yield from batch.to_pylist(maps_as_pydicts="lossy")
 
 
 def _cell(value: object) -> object:
-    """A cell; a text that a spreadsheet would take for a formula has a quote before it."""
+    """Return a cell; a quote precedes a text that a spreadsheet would take for a formula."""
     text = msgspec.json.encode(value, enc_hook=str).decode() if isinstance(value, dict | list) else value
     return f"'{text}" if isinstance(text, str) and text.startswith(FORMULA) else text
 
 
-_EXPORTS: dict[str, Callable[[Answer, TextIO], None]] = {
+_EXPORTS: dict[str, Callable[[QueryResult, TextIO], None]] = {
     ".parquet": _write_parquet,
     ".csv": _write_csv,
     ".json": _write_json,

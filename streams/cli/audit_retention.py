@@ -1,7 +1,7 @@
-"""`betrace audit retain`, `hold`, `release`, `holds`: how long the trail's files are kept, and what must not go.
+"""Implements `betrace audit retain`, `hold`, `release` and `holds`: retention of the trail's files, and legal holds.
 
-In: a storage of evidence and the ledger's private key, by which each of these acts is signed. Out: on stdout a line for
-each file, or hold.
+In: evidence storage and the ledger's private key, which signs each of these acts. Out: a line per file or hold on
+stdout.
 """
 
 from __future__ import annotations
@@ -27,43 +27,43 @@ _KEY = click.Path(dir_okay=False, path_type=Path)
 
 
 def _signed(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The keys: the one that signs, and those that signed before it."""
+    """Return the options for the keys: the one that signs, and those that signed earlier acts."""
     key = options.setting(
-        "--ledger-key", "ledger_keys", multiple=True, type=_KEY, help="A file with the ledger's private key."
+        "--ledger-key", "ledger_keys", multiple=True, type=_KEY, help="File with the ledger's private key."
     )
     known = click.option(
-        "--key", "keys", multiple=True, type=_KEY, help="A public key that signed earlier acts; repeatable."
+        "--key", "keys", multiple=True, type=_KEY, help="Public key that signed earlier acts; repeatable."
     )
     return key(known(command))
 
 
 @click.command(epilog="\b\nExample:\n  betrace audit retain evidence/ --older-than 400d --ledger-key ledger.key")
 @click.argument("evidence")
-@options.moment("--older-than", required=True, help="What was sealed before this goes: a duration (400d), or a time.")
+@options.moment("--older-than", required=True, help="Remove what was sealed before this: a duration (400d), or a time.")
 @_signed
-@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
 def retain(
     evidence: str, older_than_ms: int, ledger_keys: tuple[Path, ...], keys: tuple[Path, ...], *, dry_run: bool
 ) -> None:
-    """Remove the trail's files that are old enough, but none that has anything under hold.
+    """Remove the trail's files that are old enough, except those with anything under hold.
 
-    A signed act says which files went, with their hashes, so betrace audit verify still holds. The seals keep what they
-    sealed: they are the evidence, and go when the storage lets them go.
+    A signed act records which files were removed, with their hashes, so that betrace audit verify still succeeds. The
+    seals keep what they sealed: they are the evidence, and only the storage's own retention removes them.
     """
     store, signers, done = _opened(evidence, ledger_keys, keys)
-    found = retention.retain(store, older_than_ms, _now_ms(), signers, done, is_dry=dry_run)
-    for each in found.removed:
+    result = retention.retain(store, older_than_ms, _now_ms(), signers, done, is_dry=dry_run)
+    for each in result.removed:
         word = "would be removed" if dry_run else "removed"
         click.echo(f"{each.file}: {word}, {each.rows} records of {span(each.first_ms, each.last_ms)}")
-    for each, number in found.held:
+    for each, number in result.held:
         click.echo(f"{each.file}: kept by hold {number}")
 
 
 @click.command(epilog="\b\nExample:\n  betrace audit hold evidence/ --from 30d --reason 'case 4711' --ledger-key k")
 @click.argument("evidence")
-@options.moment("--from", required=True, help="The beginning of what must be kept: a time, or a duration ago.")
-@options.moment("--to", help="Its end, not included; else now.")
-@click.option("--reason", required=True, help="Why, and who asked for it.")
+@options.moment("--from", required=True, help="Start of the hold: a time, or a duration ago.")
+@options.moment("--to", help="End of the hold, exclusive; now if omitted.")
+@click.option("--reason", required=True, help="Why, and who requested it.")
 @_signed
 def hold(
     evidence: str,
@@ -73,7 +73,7 @@ def hold(
     ledger_keys: tuple[Path, ...],
     keys: tuple[Path, ...],
 ) -> None:
-    """Put a time under legal hold: no file with anything of it is removed. Prints the hold's number."""
+    """Put a period under legal hold: retain removes no file with anything from it. Prints the hold's number."""
     now_ms = _now_ms()
     end_ms = now_ms if to_ms is None else to_ms
     if end_ms <= from_ms:
@@ -85,20 +85,20 @@ def hold(
 @click.command(epilog="\b\nExample:\n  betrace audit release evidence/ 0 --reason 'case 4711 is closed' --ledger-key k")
 @click.argument("evidence")
 @click.argument("number", type=int)
-@click.option("--reason", required=True, help="Why, and who said so.")
+@click.option("--reason", required=True, help="Why, and who decided it.")
 @_signed
 def release(evidence: str, number: int, reason: str, ledger_keys: tuple[Path, ...], keys: tuple[Path, ...]) -> None:
     """End the hold with this number."""
     store, signers, done = _opened(evidence, ledger_keys, keys)
     if number not in acts.holds(done):
-        raise ConfigError(f"there is no hold {number} in force: see betrace audit holds")
+        raise ConfigError(f"no hold {number} is in force: betrace audit holds lists them")
     acts.append(store, Release(number, reason), _now_ms(), signers, done)
 
 
 @click.command(epilog="\b\nExample:\n  betrace audit holds evidence/")
 @click.argument("evidence")
 def holds(evidence: str) -> None:
-    """List the holds in force: number, time, reason."""
+    """List the holds in force: number, period, reason."""
     for number, each in acts.holds(acts.read_all(open_storage(evidence))).items():
         click.echo(f"{number}\t{span(each.from_ms, each.to_ms)}\t{each.reason}")
 
@@ -106,7 +106,7 @@ def holds(evidence: str) -> None:
 def _opened(
     evidence: str, ledger_keys: tuple[Path, ...], keys: tuple[Path, ...]
 ) -> tuple[Storage, list[Signer], list[Noted]]:
-    """The storage, who signs, and the acts so far, verified: a forged release must not end a hold."""
+    """Return the storage, the signers, and the acts so far, verified: a forged release must not end a hold."""
     store, signers = open_storage(evidence), signers_in(ledger_keys)
     known_keys = [*(signer.verifier() for signer in signers), *verifiers(keys)]
     return store, signers, acts.read_all(store, known_keys)

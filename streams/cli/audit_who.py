@@ -1,4 +1,4 @@
-"""`betrace audit who`: one actor's audit records, signals and broken traces on one timeline."""
+"""Implements `betrace audit who`: one actor's audit records, signals and broken traces on one timeline."""
 
 from __future__ import annotations
 
@@ -29,38 +29,38 @@ PIPED_COLUMNS = 180
 @click.command("who", epilog="\b\nExample:\n  betrace audit who evidence/ user.id=u-17 --from 7d --html u-17.html")
 @click.argument("evidence")
 @click.argument("actor", metavar="NAME=VALUE")
-@options.moment("--from", default="90d", help="The beginning: a time, or a duration ago (90d).")
-@options.moment("--to", help="The end, not included; else now.")
+@options.moment("--from", default="90d", help="Start of the period: a time, or a duration ago (90d).")
+@options.moment("--to", help="End of the period, exclusive; now if omitted.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to this file.")
 def command(evidence: str, actor: str, from_ms: int, to_ms: int | None, html: Path | None) -> None:
-    """Show what an actor did, by an attribute such as user.id=u-17: audit records, and signals with their traces.
+    """Show what an actor did, given by an attribute such as user.id=u-17: audit records, and signals with their traces.
 
-    user.id and enduser.id are the same: OpenTelemetry called the one the other before.
+    user.id and enduser.id are treated as the same attribute: OpenTelemetry renamed one to the other.
     """
     name, is_pair, value = actor.partition("=")
     if not is_pair or not name:
-        raise click.UsageError(f"{actor!r} is no NAME=VALUE, such as user.id=u-17")
+        raise click.UsageError(f"{actor!r} is not NAME=VALUE, such as user.id=u-17")
     end_ms = time.time_ns() // 1_000_000 if to_ms is None else to_ms
     try:
-        found = timeline(open_storage(evidence), Who(name, value), from_ms, end_ms)
+        result = timeline(open_storage(evidence), Who(name, value), from_ms, end_ms)
         verify = f"betrace audit verify {shlex.quote(evidence)} --key ledger.pub"
         if html is not None:
-            html.write_text(page(actor, found, from_ms, end_ms, verify))
+            html.write_text(page(actor, result, from_ms, end_ms, verify))
     except OSError as error:
         raise ConfigError(str(error)) from error
-    if found.moments:
-        _show(found.moments)
+    if result.moments:
+        _show(result.moments)
     else:
-        click.echo(f"nothing of {printable(actor)} in {iso_ms(from_ms)} to {iso_ms(end_ms)}")
-    for line in ["", *found.completeness.sentences(), f"To verify it: {verify}"]:
+        click.echo(f"nothing about {printable(actor)} from {iso_ms(from_ms)} to {iso_ms(end_ms)}")
+    for line in ["", *result.completeness.sentences(), f"To verify it: {verify}"]:
         click.echo(line)
 
 
-def _show(found: Sequence[Moment]) -> None:
+def _show(moments: Sequence[Moment]) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("when", "judged at", "kind", "what", "service", "trace"):
         table.add_column(name, overflow="fold")
-    for moment in found:
+    for moment in moments:
         colour = VERDICT_COLOURS.get(moment.kind) or COLOURS.get(moment.severity or "", "")
         table.add_row(
             Text(rfc3339_clamped(moment.time_ms)),

@@ -1,4 +1,4 @@
-"""`betrace check`: every problem of the rules at once; or the rules in canonical form, or one of them explained."""
+"""Implements `betrace check`: reports every problem of the rules, prints them in canonical form, or explains one."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ SHOWN_IDS = 10
 
 @click.command("check", epilog="\b\nExample:\n  betrace check rules/ --explain phi-access-is-audited")
 @click.argument("rules", nargs=-1, required=True, type=click.Path())
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", help="How problems are printed.")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", help="Output format of problems."
+)
 @click.option("--print", "prints", is_flag=True, help="Print the rules in canonical form, as a YAML rule file.")
-@click.option("--explain", "rule_id", metavar="RULE", help="Say in plain English what the rule with this id does.")
+@click.option("--explain", "rule_id", metavar="RULE", help="Explain in plain English what the rule with this id does.")
 def command(rules: tuple[str, ...], form: str, rule_id: str | None, *, prints: bool) -> None:
-    """Report all problems of RULES, files or directories; exit 2 if one is an error."""
+    """Report all problems of RULES, files or directories; exit 2 if one of them is an error."""
     if prints and rule_id is not None:
-        raise click.UsageError("--print and --explain are two different things: ask for one of them")
+        raise click.UsageError("--print and --explain exclude each other: give one of them")
     if prints:
         click.echo(rules_text(_compiled(rules)), nl=False)
     elif rule_id is not None:
@@ -40,7 +42,7 @@ def command(rules: tuple[str, ...], form: str, rule_id: str | None, *, prints: b
 
 
 def _report(rules: Sequence[str], form: str) -> None:
-    # The wall clock only says which exceptions have expired by now; verdicts never depend on it.
+    # The wall clock only decides which exceptions have expired by now; verdicts never depend on it.
     problems = review(rules, datetime.now(UTC).date())
     if form == "json":
         click.echo(msgspec.json.encode(render_json(problems)))
@@ -70,5 +72,5 @@ def _named(rules: Sequence[CompiledRule], rule_id: str) -> CompiledRule:
     folded = {each.lower(): each for each in known}
     close = get_close_matches(rule_id.lower(), folded, n=1)
     listed = ", ".join([*known][:SHOWN_IDS]) + ("" if len(known) <= SHOWN_IDS else ", …")
-    advice = f"did you mean `{folded[close[0]]}`?" if close else f"known are {listed}"
+    advice = f"did you mean `{folded[close[0]]}`?" if close else f"known ids are {listed}"
     raise ConfigError(f"no rule has the id `{rule_id}`; {advice}")

@@ -1,6 +1,6 @@
-"""`betrace dead-letters`: which source records could not be read, and, with a key, what they were.
+"""Implements `betrace dead-letters`: lists the source records that could not be read, and decrypts them with a key.
 
-In: the topic of dead letters, and a private key. Out: on stdout a JSON object a letter, or a file of each record.
+In: the dead letters topic, and a private key. Out: a JSON object per dead letter on stdout, or a file per record.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """What `list` prints of a dead letter; `time_ms` is Kafka's time of it. None is not known."""
+    """The output of `list` for a dead letter; `time_ms` is its Kafka timestamp. None means unknown."""
 
     topic: str
     partition: int
@@ -48,39 +48,39 @@ def command() -> None:
 
 
 @command.command(epilog="\b\nExample:\n  betrace dead-letters keygen --key letters.key --pub letters.pub")
-@click.option("--key", type=_FILE, required=True, help="The file that the private key is written to.")
-@click.option("--pub", type=_FILE, required=True, help="The file that the public key is written to.")
+@click.option("--key", type=_FILE, required=True, help="File to write the private key to.")
+@click.option("--pub", type=_FILE, required=True, help="File to write the public key to.")
 def keygen(key: Path, pub: Path) -> None:
-    """Make a key pair for betrace run --dead-letter-key. Files that are there are never touched."""
+    """Generate a key pair for betrace run --dead-letter-key. Existing files are never overwritten."""
     if there := [str(path) for path in (key, pub) if path.exists()]:
-        raise ConfigError(f"no key was made, already there: {', '.join(there)}; give names of new files")
+        raise ConfigError(f"no key was generated: {', '.join(there)} already exist; give names of new files")
     private, public = sealed_box.generate()
     for path, content, mode in ((key, private, 0o600), (pub, public, 0o644)):
         try:
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
                 file.write(content)
         except OSError as error:
-            raise ConfigError(f"no key was made: {path}: {error.strerror}") from error
+            raise ConfigError(f"no key was generated: {path}: {error.strerror}") from error
 
 
 @command.command("list", epilog="\b\nExample:\n  betrace dead-letters list --bootstrap localhost:9092")
 @options.cluster
 @options.prefix
 def list_letters(*, bootstrap: str, security: Security, prefix: str) -> None:
-    """Print a JSON object a dead letter: its place, reason, length and hash."""
+    """Print a JSON object per dead letter: its source offset, reason, length and hash."""
     for message in _letters(bootstrap, security, prefix):
         click.echo(msgspec.json.encode(_letter(message)))
 
 
 @command.command(epilog="\b\nExample:\n  betrace dead-letters decrypt letters/ --key letters.key")
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--key", type=_FILE, required=True, help="The file with the private key.")
+@click.option("--key", type=_FILE, required=True, help="File with the private key.")
 @options.cluster
 @options.prefix
 def decrypt(directory: Path, key: Path, *, bootstrap: str, security: Security, prefix: str) -> None:
     """Write the bytes of each encrypted dead letter to DIRECTORY, as TOPIC-PARTITION-OFFSET; print the names.
 
-    Letters that this key does not open are named on stderr, and the exit code is 1.
+    Reports letters that this key does not decrypt on stderr, and exits with 1.
     """
     try:
         private = sealed_box.read_private_key(read_text(key).encode())
@@ -93,7 +93,7 @@ def decrypt(directory: Path, key: Path, *, bootstrap: str, security: Security, p
         if "encryption" not in headers:
             continue
         letter = _letter(message)
-        # A name from a header is somebody else's: only what a topic may be called becomes a path.
+        # The name comes from a header that anybody may have written: only a valid topic name becomes a path.
         name = f"{letter.topic}-{letter.partition}-{letter.offset}"
         try:
             content = dead_letters.content(message.value() or b"", headers, private)
@@ -139,8 +139,8 @@ def _letter(message: Message) -> Letter:
 
 
 def _headers(message: Message) -> dict[str, str]:
-    given = message.headers() or []
-    pairs = [*given.items()] if isinstance(given, dict) else given
+    headers = message.headers() or []
+    pairs = [*headers.items()] if isinstance(headers, dict) else headers
     return {
         name: value.decode(errors="replace") if isinstance(value, bytes) else value
         for name, value in pairs

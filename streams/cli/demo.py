@@ -1,7 +1,7 @@
-"""`betrace demo`: the whole way once, on a Kafka of its own, with what a real Collector wrote.
+"""Implements `betrace demo`: runs the whole flow once, on its own Kafka, with messages of a real Collector.
 
-In: the packaged captures. Out: on stdout the last signals and a table per rule; in a new temporary directory, which
-stays, the evidence and its report, a signal's page, and the topics of the Kafka, for the commands that are named last.
+In: the packaged captures. Out: the last signals and a table per rule on stdout; the evidence, its report, a signal's
+page and the topics in a temporary directory, which remains for the commands that are printed last.
 """
 
 from __future__ import annotations
@@ -59,36 +59,36 @@ CAPTURED = {
     "unkeyed_spans": "otlp_spans",
     "unkeyed_logs": "otlp_logs",
 }
-"""Capture to source topic."""
+"""The source topic of each capture."""
 
 
 @click.command("demo", epilog="\b\nExample:\n  betrace demo")
 def command() -> None:
     """Play a recorded day of a shop and a hospital through Kafka, and show the signals.
 
-    The evidence report, a signal's page and the topics stay in a temporary directory.
+    The evidence report, a signal's page and the topics remain in a temporary directory.
     """
     logs.configure()
-    # What the ledger says of its work is for its operator.
+    # The ledger's log lines are for operators.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     console = Console(highlight=False)
     signal.signal(signal.SIGTERM, _interrupt)
     with _kept_directory() as directory:
-        console.print("Starting Kafka (the first time its jars are fetched) …")
+        console.print("Starting Kafka (the first start downloads its jars) …")
         with broker.running(directory / "kafka") as kafka:
             demo = Demo(console, kafka.bootstrap, directory)
             demo.play()
-            found = demo.judge()
+            signal_digests = demo.judge()
             demo.judge_later()
             demo.seal()
-            demo.write_page(found[-1])
+            demo.write_page(signal_digests[-1])
         shutil.rmtree(directory / "state")
-    console.print(_next(directory, found[-1], can_restart=kafka.pid is not None), soft_wrap=True, markup=False)
+    console.print(_next(directory, signal_digests[-1], can_restart=kafka.pid is not None), soft_wrap=True, markup=False)
 
 
 @contextmanager
 def _kept_directory() -> Iterator[Path]:
-    """A new directory, which goes only when the demo does not come to its end."""
+    """Create a temporary directory; remove it only if the demo fails."""
     directory = Path(tempfile.mkdtemp(prefix="betrace-demo-"))
     try:
         yield directory
@@ -103,7 +103,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def _interrupts_later() -> Iterator[None]:
-    """Puts off Ctrl-C and SIGTERM while a process is started: between fork and return nobody would know of it."""
+    """Defer Ctrl-C and SIGTERM while a process is started: between fork and return nobody would know of it."""
     arrived: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, lambda got, _: arrived.append(got)) for number in numbers}
@@ -126,7 +126,7 @@ class Demo:
         self._begun_ms = time.time_ns() // 1_000_000
 
     def play(self) -> None:
-        """Writes the recorded messages to the source topics: keyed by trace, then the same traces unkeyed."""
+        """Write the recorded messages to the source topics: keyed by trace, then the same traces unkeyed."""
         admin.create(admin.connect(self._settings.client()), Layout(facts_partitions=PARTITIONS))
         producer = Producer({**self._settings.client()})
         counts = [f"{_play(producer, name, topic)} {name.replace('_', ' ')}" for name, topic in CAPTURED.items()]
@@ -134,16 +134,16 @@ class Demo:
         self._console.print(f"A real Collector's messages are on Kafka: {', '.join(counts)}.")
 
     def judge(self) -> list[Digest]:
-        """Runs the pipeline, shows the last signals and the table per rule, and returns the signals in order."""
+        """Run the pipeline, show the last signals and the table per rule, and return the signals in order."""
         rules = load([str(CAPTURES / "demo.rules")])
         self._console.print(f"betrace run --rules demo.rules {' '.join(RUN)}\n")
         _run(self._settings)
-        found = [
+        digests = [
             digest(message.value() or b"") for message in reader.read(self._settings, self._settings.topic("signals"))
         ]
-        found.sort(key=lambda each: (each.time_ms, each.uid))
-        self._console.print(f"{len(found)} signals, the last {SHOWN} of them:\n")
-        for each in found[-SHOWN:]:
+        digests.sort(key=lambda each: (each.time_ms, each.uid))
+        self._console.print(f"{len(digests)} signals, the last {SHOWN} of them:\n")
+        for each in digests[-SHOWN:]:
             self._show(each)
         counts: dict[str, Counter[str]] = {}
         for message in reader.read(self._settings, self._settings.topic("verdicts")):
@@ -154,10 +154,10 @@ class Demo:
                 counted.subtract(msgspec.structs.asdict(record.taken_back))
         self._console.print()
         self._console.print(_table(rules, counts))
-        return found
+        return digests
 
     def judge_later(self) -> None:
-        """Judges rules that did not exist when the messages were written, over the same topics."""
+        """Judge rules that did not exist when the messages were written, on the same topics."""
         rules = load([str(CAPTURES / "later.rules")])
         interest = Projector(rules).interest
         traces = [
@@ -168,25 +168,25 @@ class Demo:
         counts: dict[str, Counter[str]] = {}
         for _, judgement in offline.judge_spans(traces, rules):
             counts.setdefault(judgement.rule.id, Counter())[judgement.verdict.value] += 1
-        self._console.print("\nThe same topics under rules that were written only now:\n")
+        self._console.print("\nThe same topics under rules written only now:\n")
         self._console.print(_table(rules, counts))
 
     def seal(self) -> None:
-        """Keeps signed evidence of what was judged, and writes the report on it."""
+        """Keep signed evidence of what was judged, and write the report on it."""
         signer = Signer.generated("localhost/betrace-demo")
         store = open_storage(str(self._directory / "evidence"))
         worker = LedgerWorker(self._settings, LedgerSettings(store, [signer]))
-        # It reads and seals all that is there before it ends.
+        # It reads and seals everything before it ends.
         worker.stop()
         worker.run()
         (self._directory / "ledger.pub").write_text(f"{signer.verifier().encode()}\n")
-        # A report is of whole minutes, and a demo may be shorter than one.
+        # A report covers whole minutes, and a demo may be shorter than one.
         end_ms = evidence_report.minute(time.time_ns() // 1_000_000) + verdicts.MINUTE_MS
         made = evidence_report.build(str(self._directory / "evidence"), self._begun_ms, end_ms, None)
         (self._directory / "report.html").write_bytes(evidence_report.written(made, evidence_report.Form.HTML))
 
     def write_page(self, shown: Digest) -> None:
-        """Writes the page of a signal, with the waterfall of its trace."""
+        """Write the page of a signal, with the waterfall of its trace."""
         rows, gone = signals.trace_of(self._settings, shown)
         (self._directory / "signal.html").write_text(waterfall_html.page(shown, rows, gone), encoding="utf-8")
 
@@ -207,13 +207,13 @@ def _play(producer: Producer, name: str, topic: str) -> int:
 
 
 def _run(settings: Settings) -> None:
-    """`betrace run` as a user would start it; what it says is shown only when it fails."""
+    """Run `betrace run` as a user would; show its output only if it fails."""
     where = ["--bootstrap", settings.bootstrap, "--state-dir", str(settings.state_dir)]
     rules = ["--rules", str(CAPTURES / "demo.rules")]
     with tempfile.TemporaryFile() as talk:
         with ExitStack() as ending:
             with _interrupts_later():
-                # A session of its own, so that Ctrl-C reaches the demo alone, which then ends the run in order.
+                # A new session: Ctrl-C reaches the demo alone, which then stops the run in order.
                 run = subprocess.Popen(  # noqa: S603, the command is this program
                     [sys.executable, "-m", "streams.cli", "run", *rules, *where, *RUN],
                     stderr=talk,
@@ -229,7 +229,7 @@ def _run(settings: Settings) -> None:
 
 
 def _without_settings() -> dict[str, str]:
-    """The environment without the user's settings: the demo is the same for everybody."""
+    """Return the environment without the user's settings: the demo is the same for everybody."""
     return {name: value for name, value in os.environ.items() if not name.startswith("BETRACE_")}
 
 
@@ -247,28 +247,32 @@ def _table(rules: RuleSet, counts: dict[str, Counter[str]]) -> Table:
 
 
 def _next(directory: Path, shown: Digest, *, can_restart: bool) -> str:
-    """What was written, and what to run next; in a container the topics are gone with it."""
-    betrace, place = _program(), shlex.quote(str(directory))
+    """Return what was written, and what to run next; in a container the topics disappear with it."""
+    betrace, quoted_directory = _program(), shlex.quote(str(directory))
     commands = [
-        f'export BETRACE_BOOTSTRAP="$({betrace} broker start --data-dir {place}/kafka)"',
+        f'export BETRACE_BOOTSTRAP="$({betrace} broker start --data-dir {quoted_directory}/kafka)"',
         f"{betrace} signals show {shown.uid}",
     ]
     return "\n".join(
         [
-            f"\nWhat an auditor would get: {directory}/report.html",
+            f"\nWhat an auditor would receive: {directory}/report.html",
             f"The last signal and its trace: {directory}/signal.html",
-            "\nNothing is left running. Next, with the topics as they are now:\n"
+            "\nNothing is left running. To continue with the same topics:\n"
             if can_restart
-            else "\nNothing is left running. Next:\n",
+            else "\nNothing is left running. To continue:\n",
             *(f"  {each}" for each in (commands if can_restart else [])),
-            f"  {betrace} evidence verify {place}/evidence --key {place}/ledger.pub",
-            *([f"\nTo end that Kafka: {betrace} broker stop --data-dir {place}/kafka"] if can_restart else []),
+            f"  {betrace} evidence verify {quoted_directory}/evidence --key {quoted_directory}/ledger.pub",
+            *(
+                [f"\nTo stop that Kafka: {betrace} broker stop --data-dir {quoted_directory}/kafka"]
+                if can_restart
+                else []
+            ),
         ]
     )
 
 
 def _program() -> str:
-    """How the user calls this program: by its name where that is on the path, else by where it is."""
+    """Return how to call this program: by its name if it is on the path, else by its location."""
     script = Path(sys.executable).with_name("betrace")
     if shutil.which("betrace") or not script.exists():
         return "betrace"

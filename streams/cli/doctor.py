@@ -1,6 +1,6 @@
-"""`betrace doctor`: which records of BeTrace's own topics cannot be read, and what may be done about each.
+"""Implements `betrace doctor`: lists the records of BeTrace's own topics that cannot be read, and repairs them.
 
-In: the address of a cluster. Out: on stdout a finding each; with `--repair` what was repaired.
+In: the address of a cluster. Out: a line per finding on stdout and, with `--repair`, what was repaired.
 """
 
 from __future__ import annotations
@@ -23,20 +23,22 @@ from streams.inspect import doctor
 def command(*, bootstrap: str, security: Security, prefix: str, repair: bool) -> None:
     """Print which rule sets and checkpoints on Kafka cannot be read, why, and what follows.
 
-    With --repair records that nothing depends on are deleted, and a checkpoint of another version is replaced by the
-    last one of this version: only do that when no other version has run here. What stops a worker and was not repaired
-    is exit 3.
+    --repair deletes records that nothing depends on, and replaces a checkpoint of another version by the last one of
+    this version: use it only if no other version has run here. Exits with 3 if something that stops a worker was not
+    repaired.
     """
-    found = doctor.look(Settings(bootstrap=bootstrap, security=security, prefix=prefix, state_dir=Path()))
+    findings = doctor.find_damage(Settings(bootstrap=bootstrap, security=security, prefix=prefix, state_dir=Path()))
     left = 0
-    for each in found:
+    for each in findings:
         click.echo(f"{each.where}: {each.reason}: {each.follows}")
         if repair and each.repair is not None:
             each.repair()
             click.echo(f"{each.where}: repaired")
         else:
             left += each.stops
-    if not found:
+    if not findings:
         click.echo("every rule set and checkpoint can be read")
     if left:
-        raise StateError(f"{left} findings stop a worker", action="do what each says; --repair repairs some")
+        raise StateError(
+            f"{left} findings stop a worker", action="do what each line says; --repair repairs some of them"
+        )

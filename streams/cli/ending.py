@@ -1,4 +1,4 @@
-"""The last words of a stage: what it counted."""
+"""Reports what a stage counted when it ends."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from streams.supervisor import supervise
 log = structlog.get_logger()
 
 
-def say_end(stage: str) -> None:
-    """Tells the supervisor what the stage counted; without one, the log."""
+def report_totals(stage: str) -> None:
+    """Send the supervisor what the stage counted; without a supervisor, log it."""
     if supervise.is_supervised():
-        supervise.say_totals(metrics.totals(stage))
+        supervise.send_totals(metrics.totals(stage))
     else:
         log.info("stage ended", stage=stage, **metrics.totals(stage))

@@ -1,4 +1,4 @@
-"""`betrace eval`: rules on traces in a file, without Kafka."""
+"""Implements `betrace eval`: judges rules on traces in a file, without Kafka."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXIT_BROKEN, EXIT_UNREAD = 1, 2
 
 
 class Witness(msgspec.Struct, frozen=True):
-    """A span that was seen, and the subject of the rule it satisfied."""
+    """A witness span, and the subject of the rule that it satisfied."""
 
     subject: str
     span_id: str
@@ -48,31 +48,31 @@ class Line(msgspec.Struct, frozen=True):
     "--spans",
     required=True,
     type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
-    help="OTLP/JSON requests or simple spans, one a line; - is stdin.",
+    help="OTLP/JSON requests or simple spans, one per line; - is stdin.",
 )
 def command(rules: tuple[str, ...], spans: Path) -> None:
     """Judge RULES on the traces in a file: one JSON line per applicable rule and trace.
 
-    Exit 1 if a rule is broken, 2 if a line of the file cannot be read: the others are judged all the same.
+    Exit 1 if a rule is broken, 2 if a line of the file cannot be read; the other lines are judged nevertheless.
     """
     compiled = load(rules)
     with click.open_file(str(spans), "rb") as file:
-        found = spans_file.read(file, Projector(compiled).interest, file=str(spans))
-    for unread in found.unread:
+        spans_read = spans_file.read(file, Projector(compiled).interest, file=str(spans))
+    for unread in spans_read.unread:
         click.echo(unread, err=True)
     verdicts = set()
-    for close, judgement in offline.judge_spans([found.decoded.traces], compiled):
+    for close, judgement in offline.judge_spans([spans_read.decoded.traces], compiled):
         if judgement.verdict is not Verdict.NOT_APPLICABLE:
             verdicts.add(judgement.verdict)
             click.echo(msgspec.json.encode(line(close, judgement)))
-    if found.unread:
+    if spans_read.unread:
         raise click.exceptions.Exit(EXIT_UNREAD)
     if Verdict.BROKEN in verdicts:
         raise click.exceptions.Exit(EXIT_BROKEN)
 
 
 def line(close: Close, judgement: Judgement) -> Line:
-    """The output line of one judgement."""
+    """Return the output line of a judgement."""
     return Line(
         judgement.rule.id,
         close.trace_id.hex(),
@@ -84,6 +84,6 @@ def line(close: Close, judgement: Judgement) -> Line:
 
 
 def _witnesses(close: Close, judgement: Judgement) -> Iterator[Witness]:
-    for seen in witnesses(close.chain, judgement):
-        start = None if seen.start_ns is None else rfc3339_ns(seen.start_ns)
-        yield Witness(seen.subject, seen.span_id.hex(), seen.name, seen.service, start, seen.attributes)
+    for witness in witnesses(close.chain, judgement):
+        start = None if witness.start_ns is None else rfc3339_ns(witness.start_ns)
+        yield Witness(witness.subject, witness.span_id.hex(), witness.name, witness.service, start, witness.attributes)

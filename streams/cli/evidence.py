@@ -1,6 +1,7 @@
-"""`betrace evidence`: keys for the ledger, verification of what it kept, and a witness's signature.
+"""Implements `betrace evidence`: keys for the ledger, verification of the evidence, and witness signatures.
 
-In: a directory or URL of evidence, and keys. Out: on stdout findings and what was verified; exit 1 when there are any.
+In: a directory or URL of evidence, and keys. Out: findings and what was verified on stdout; exit 1 if there are
+findings.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What `verify --json` prints; times are Unix milliseconds of record time, by facts partition."""
+    """The output of `verify --json`; times are Unix milliseconds of record time, by facts partition."""
 
     findings: list[Finding]
     seals: int
@@ -46,7 +47,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 @click.group("evidence", epilog="\b\nExample:\n  betrace evidence verify evidence/ --key ledger.pub")
 def command() -> None:
-    """Make the ledger's keys, verify the evidence it keeps, and report what it says."""
+    """Generate the ledger's keys, verify its evidence, and report on it."""
 
 
 command.add_command(evidence_compare.command)
@@ -56,26 +57,26 @@ command.add_command(evidence_push.command)
 
 @command.command(epilog="\b\nExample:\n  betrace evidence keygen example.com/betrace --key ledger.key --pub ledger.pub")
 @click.argument("name")
-@click.option("--key", type=_FILE, required=True, help="The file that the private key is written to.")
-@click.option("--pub", type=_FILE, help="The file that the public key is written to; else it is printed.")
-@click.option("--witness", is_flag=True, help="Make a witness's key, which cosigns other logs' tree heads.")
+@click.option("--key", type=_FILE, required=True, help="File to write the private key to.")
+@click.option("--pub", type=_FILE, help="File to write the public key to; printed if omitted.")
+@click.option("--witness", is_flag=True, help="Generate a witness's key, which cosigns the tree heads of other logs.")
 def keygen(name: str, key: Path, pub: Path | None, *, witness: bool) -> None:
-    """Make a key pair, and write or print the public key. Files that are there are never touched.
+    """Generate a key pair, and write or print the public key. Existing files are never overwritten.
 
     NAME is the log's origin, such as example.com/betrace, or the witness's name.
     """
     files = [key] if pub is None else [key, pub]
     if there := [str(path) for path in files if path.exists()]:
-        raise ConfigError(f"no key was made, already there: {', '.join(there)}; give names of new files")
+        raise ConfigError(f"no key was generated: {', '.join(there)} already exist; give names of new files")
     try:
         signer = Signer.generated(name, Algorithm.COSIGNATURE_V1 if witness else Algorithm.ED25519)
         _write_new(key, signer.encode(), 0o600)
         if pub is not None:
             _write_new(pub, signer.verifier().encode(), 0o644)
     except NoteError as error:
-        raise ConfigError(f"no key was made: {error}") from error
+        raise ConfigError(f"no key was generated: {error}") from error
     except OSError as error:
-        raise ConfigError(f"no key was made: {error.filename}: {error.strerror}") from error
+        raise ConfigError(f"no key was generated: {error.filename}: {error.strerror}") from error
     if pub is None:
         click.echo(signer.verifier().encode())
 
@@ -86,7 +87,7 @@ def _write_new(path: Path, line: str, mode: int) -> None:
 
 
 @command.command(epilog="\b\nExample:\n  betrace evidence pubkey --key ledger.key > ledger.pub")
-@click.option("--key", type=_FILE, required=True, help="The file with the private key.")
+@click.option("--key", type=_FILE, required=True, help="File with the private key.")
 def pubkey(key: Path) -> None:
     """Print the public key that belongs to a private key."""
     click.echo(signer_in(read_text(key), str(key)).verifier().encode())
@@ -95,14 +96,14 @@ def pubkey(key: Path) -> None:
 @command.command(epilog="\b\nExample:\n  betrace evidence verify s3://audit/evidence --key ledger.pub --head head.note")
 @click.argument("evidence")
 @key_files(required=True)
-@click.option("--head", "heads", multiple=True, type=_FILE, help="A tree head known from elsewhere; repeatable.")
+@click.option("--head", "heads", multiple=True, type=_FILE, help="A tree head obtained elsewhere; repeatable.")
 @click.option("--json", is_flag=True, help="Print one JSON object.")
 def verify(evidence: str, keys: tuple[Path, ...], heads: tuple[Path, ...], *, json: bool) -> None:
-    """Verify evidence: find every change, removal, insertion, new order and cut, and every gap of coverage.
+    """Verify evidence: find every change, removal, insertion, reordering and truncation, and every coverage gap.
 
-    EVIDENCE is the directory or URL that the ledger keeps. Each finding is a line; with one the exit code is 1. A cut
-    at the end shows only against a head known from elsewhere: a copy of the last file of seals/, or a record of
-    the tree_heads topic.
+    EVIDENCE is the directory or URL that the ledger writes. Prints a line per finding, and exits with 1 if there is
+    one. A truncated end is detected only with a tree head obtained elsewhere: a copy of the last file of seals/, or a
+    record of the tree_heads topic.
     """
     known_keys = verifiers(keys)
     known = [_head(path, known_keys) for path in heads]
@@ -123,17 +124,17 @@ def verify(evidence: str, keys: tuple[Path, ...], heads: tuple[Path, ...], *, js
 @click.argument("evidence")
 @key_files(required=True)
 @click.option("--witness", type=_FILE, required=True, help="The witness's private key.")
-@click.option("--head", "heads", multiple=True, type=_FILE, help="What was cosigned before, so that no log is cut.")
+@click.option("--head", "heads", multiple=True, type=_FILE, help="Head that was cosigned before; detects truncation.")
 def cosign(evidence: str, keys: tuple[Path, ...], witness: Path, heads: tuple[Path, ...]) -> None:
-    """Verify evidence as a witness, and print its head with the witness's signature.
+    """Verify evidence as a witness, and print its tree head with the witness's signature.
 
-    Nothing is signed when anything but a gap of coverage is found. Keep what is printed, and give it as --head the next
-    time: the witness then signs only a log that goes on from there.
+    Signs nothing if there is any finding but a coverage gap. Keep the output, and give it as --head the next time: the
+    witness then signs only a log that continues from it.
     """
     signer = signer_in(read_text(witness), str(witness))
     known_keys = verifiers(keys)
     if signer.algorithm is not Algorithm.COSIGNATURE_V1:
-        raise ConfigError(f"{witness} is no witness's key: make one with betrace evidence keygen --witness")
+        raise ConfigError(f"{witness} is not a witness's key: generate one with betrace evidence keygen --witness")
     known = [_head(path, [*known_keys, signer.verifier()]) for path in heads]
     store = open_storage(evidence)
     verification = Verification(store, known_keys, known)
@@ -152,9 +153,9 @@ def _head(path: Path, verifiers: Sequence[Verifier]) -> TreeHead:
         signed_by = notes.verified(note, verifiers)
         head = tree_head.decode(note.text)
     except NoteError as error:
-        raise ConfigError(f"{path} is no head: {error}") from error
+        raise ConfigError(f"{path} is not a tree head: {error}") from error
     if not signed_by:
-        raise ConfigError(f"{path} is signed by none of the keys")
+        raise ConfigError(f"{path} is not signed by any of the keys")
     return head
 
 
@@ -167,8 +168,8 @@ def _summary(verification: Verification, findings: list[Finding], known: list[Tr
     if head is not None:
         lines.append(f"head: {head.size} seals, root {head.root.hex()}, {seal_path(head.size - 1)}")
     if not known:
-        lines.append("whether the end was cut is not known: give a head from elsewhere with --head")
-    return [*lines, f"{len(findings)} findings" if findings else "nothing was changed, nothing is missing"]
+        lines.append("without --head a truncated end cannot be detected: give a tree head obtained elsewhere")
+    return [*lines, f"{len(findings)} findings" if findings else "unchanged and complete"]
 
 
 def _json(verification: Verification, findings: list[Finding]) -> str:

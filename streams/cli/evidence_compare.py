@@ -1,7 +1,7 @@
-"""`betrace evidence compare`: evidence against a copy of coverage that somebody else keeps.
+"""Implements `betrace evidence compare`: compares evidence with coverage that a second party keeps.
 
-In: evidence, keys, and a copy: evidence of another ledger, or a file with records of the topic of verdicts. Out: on
-stdout where they differ; exit 1 when they do, or when the evidence itself does not verify.
+In: evidence, keys, and a copy: evidence of another ledger, or a file with records of the verdicts topic. Out: the
+differences on stdout; exit 1 if there are any, or if the evidence itself does not verify.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ FOUND = 1
 @click.argument("other")
 @key_files(required=True)
 def command(evidence: str, other: str, keys: tuple[Path, ...]) -> None:
-    """Compare evidence with a copy of coverage that a second party keeps.
+    """Compare evidence with the coverage that a second party keeps.
 
-    OTHER is the evidence of another ledger, which reads the same topics, or a file of records of betrace.verdicts, one
-    a line, as any consumer of the topic prints them. The evidence is verified first. What the ledger's own operator
-    left out or invented before it was sealed shows here, in the time that both speak of, and nowhere else.
+    OTHER is the evidence of another ledger that reads the same topics, or a file of records of betrace.verdicts, one
+    per line, as any consumer of the topic prints them. The evidence is verified first. Only this comparison shows what
+    the ledger's own operator omitted or invented before sealing, for the period that both copies cover.
     """
     store = open_storage(evidence)
     count = 0
@@ -44,6 +44,6 @@ def command(evidence: str, other: str, keys: tuple[Path, ...]) -> None:
         count += 1
     until = f", up to {iso_ms(min(comparison.to_ms.values()))} of record time" if comparison.to_ms else ""
     click.echo(f"{comparison.agree} coverage records agree{until}")
-    click.echo(f"{count} findings" if count else "nothing differs")
+    click.echo(f"{count} findings" if count else "no differences")
     if count:
         raise click.exceptions.Exit(FOUND)

@@ -1,6 +1,6 @@
-"""`betrace evidence push`: a report's figures to Drata or Vanta.
+"""Implements `betrace evidence push`: sends a report's figures to Drata or Vanta.
 
-In: a directory or URL of evidence; secrets from the environment. Out: on stdout what was sent, or would be.
+In: a directory or URL of evidence; secrets from the environment. Out: what was sent, or would be, on stdout.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from streams.evidence.report.push import DRATA_URL, VANTA_URL, Drata, Platform, 
     epilog="\b\nExample:\n  DRATA_API_KEY=… betrace evidence push evidence/ --to drata --connection 12 --resource 34",
 )
 @click.argument("evidence")
-@click.option("--to", "platform", type=click.Choice(["drata", "vanta"]), required=True, help="The platform.")
-@options.moment("--from", default="90d", help="The beginning of the period: a time, or a duration ago (90d).")
-@options.moment("--until", help="Its end, not included; else the time up to which everything is judged.")
-@click.option("--control", help="Only rules for this control, such as SOC2/CC6.1.")
+@click.option("--to", "platform", type=click.Choice(["drata", "vanta"]), required=True, help="Compliance platform.")
+@options.moment("--from", default="90d", help="Start of the period: a time, or a duration ago (90d).")
+@options.moment("--until", help="End of the period, exclusive; by default the time up to which everything is judged.")
+@click.option("--control", help="Include only rules for this control, such as SOC2/CC6.1.")
 @key_files(required=False)
-@click.option("--connection", type=int, help="Drata: the custom connection's id.")
-@click.option("--resource", required=True, help="The id of the resource there.")
-@click.option("--link", help="Vanta: where a person finds the report.")
+@click.option("--connection", type=int, help="Drata: id of the custom connection.")
+@click.option("--resource", required=True, help="Id of the resource on the platform.")
+@click.option("--link", help="Vanta: address at which a person finds the report.")
 @click.option("--url", help="Another address of the API, such as that of another region.")
 @click.option("--dry-run", is_flag=True, help="Print what would be sent, and send nothing.")
 def command(
@@ -48,10 +48,10 @@ def command(
     *,
     dry_run: bool,
 ) -> None:
-    """Push the figures of a period to a compliance platform: a record a rule, which takes the place of an earlier one.
+    """Push the figures of a period to a compliance platform: one record per rule, which replaces an earlier one.
 
-    With --key the evidence is verified first, and nothing is pushed of evidence that was changed; without it each
-    statement says that it was not verified.
+    With --key the evidence is verified first, and nothing is pushed if it was changed; without it each record says that
+    the evidence was not verified.
 
     Secrets come from the environment: DRATA_API_KEY, or VANTA_CLIENT_ID and VANTA_CLIENT_SECRET.
     """
@@ -73,7 +73,7 @@ def command(
             click.echo(msgspec.json.format(msgspec.json.encode(body), indent=1))
         return
     target.push(figures)
-    click.echo(f"{len(figures)} records are at {platform}")
+    click.echo(f"pushed {len(figures)} records to {platform}")
 
 
 def _secret(name: str) -> str:

@@ -1,6 +1,6 @@
-"""`betrace evidence report`: what an auditor is told of a period.
+"""Implements `betrace evidence report`: reports on a period to an auditor.
 
-In: a directory or URL of evidence, and nothing else. Out: on stdout, or in a file, an HTML page, JSON, or OSCAL.
+In: a directory or URL of evidence, and nothing else. Out: an HTML page, JSON or OSCAL, on stdout or in a file.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from streams.evidence.ledger.verify import Verification
 from streams.evidence.report import history, model, oscal
 from streams.evidence.report.gather import gather, judged_to
 from streams.evidence.report.gathered import Gathered
-from streams.evidence.report.model import Asked, Evidence, Report, Verified
+from streams.evidence.report.model import Evidence, Report, ReportRequest, Verified
 from streams.evidence.report.page import page
 from streams.evidence.report.report import report
 from topics.records.verdicts import MINUTE_MS
 
 
 class Form(Enum):
-    """What is printed."""
+    """The output format."""
 
     HTML = "html"
     JSON = "json"
@@ -44,14 +44,16 @@ class Form(Enum):
     "report", epilog="\b\nExample:\n  betrace evidence report evidence/ --from 90d --key ledger.pub --out r.html"
 )
 @click.argument("evidence")
-@options.moment("--from", default="90d", help="The beginning of the period: a time, or a duration ago (90d).")
-@options.moment("--to", help="Its end, not included; else the time up to which everything is judged.")
-@click.option("--control", help="Only rules for this control, such as SOC2/CC6.1.")
+@options.moment("--from", default="90d", help="Start of the period: a time, or a duration ago (90d).")
+@options.moment("--to", help="End of the period, exclusive; by default the time up to which everything is judged.")
+@click.option("--control", help="Include only rules for this control, such as SOC2/CC6.1.")
 @key_files(required=False)
 @click.option("--json", "form", flag_value=Form.JSON, type=Form, help="Print JSON.")
 @click.option("--oscal", "form", flag_value=Form.OSCAL, type=Form, help="Print OSCAL assessment results.")
-@click.option("--html", "form", flag_value=Form.HTML, type=Form, default=Form.HTML, help="Print a page (the usual).")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead.")
+@click.option(
+    "--html", "form", flag_value=Form.HTML, type=Form, default=Form.HTML, help="Print an HTML page (the default)."
+)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead of stdout.")
 def command(
     evidence: str,
     from_ms: int,
@@ -61,11 +63,11 @@ def command(
     form: Form,
     out: Path | None,
 ) -> None:
-    """Report how controls operated in a period, by what the ledger kept in EVIDENCE.
+    """Report how controls operated in a period, from the evidence in EVIDENCE.
 
-    The page stands on its own and prints. Something is said of the whole period only when all of it was judged;
-    what was not is on the first page. With --key the evidence is verified first, and evidence that was changed is
-    refused with exit 1; without it the page says in red that it was not verified. Periods are of whole minutes.
+    The page is self-contained and can be printed. It makes a statement about the whole period only if all of it was
+    judged; otherwise its first page lists what was not. With --key the evidence is verified first, and changed evidence
+    is refused with exit 1; without it the page says in red that it was not verified. Periods are whole minutes.
     """
     made = build(evidence, from_ms, to_ms, control, verifiers(keys))
     text = written(made, form)
@@ -78,14 +80,14 @@ def command(
             raise ConfigError(f"{out} cannot be written: {error}") from error
 
 
-def build(place: str, from_ms: int, to_ms: int | None, control: str | None, keys: Sequence[Verifier] = ()) -> Report:
-    """The report of a period, of evidence that is verified first when there are keys.
+def build(location: str, from_ms: int, to_ms: int | None, control: str | None, keys: Sequence[Verifier] = ()) -> Report:
+    """Return the report of a period; verify the evidence first if there are keys.
 
     Raises:
-        ConfigError: there is no evidence there, or no rule names the control.
-        click.exceptions.Exit: the evidence was changed; what was found is on stderr.
+        ConfigError: there is no evidence, or no rule names the control.
+        click.exceptions.Exit: the evidence was changed; the findings are on stderr.
     """
-    store = open_storage(place)
+    store = open_storage(location)
     now_ms = time.time_ns() // 1_000_000
     verified = verify(store, keys) if keys else None
     try:
@@ -95,22 +97,22 @@ def build(place: str, from_ms: int, to_ms: int | None, control: str | None, keys
             raise ConfigError("the period is empty: nothing was judged in it, or --to is not after --from")
         gathered = gather(store, from_ms, end_ms)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{place} holds no evidence that can be read: {error}") from error
-    told = history.read(store)
+        raise ConfigError(f"{location} has no readable evidence: {error}") from error
+    pushed = history.read(store)
     if control is not None:
-        _check_control(control, told)
-    command = f"betrace evidence verify {shlex.quote(place)} --key ledger.pub --head head.note"
-    asked = Asked(from_ms, end_ms, control, now_ms, command)
-    return report(asked, gathered, told, read(store, place, gathered, verified))
+        _check_control(control, pushed)
+    command = f"betrace evidence verify {shlex.quote(location)} --key ledger.pub --head head.note"
+    request = ReportRequest(from_ms, end_ms, control, now_ms, command)
+    return report(request, gathered, pushed, read(store, location, gathered, verified))
 
 
 def minute(time_ms: int) -> int:
-    """The begin of the minute that a time is in: verdicts are counted by minutes."""
+    """Return the start of the minute that contains a time: verdicts are counted by minute."""
     return time_ms // MINUTE_MS * MINUTE_MS
 
 
 def verify(store: Storage, keys: Sequence[Verifier]) -> Verified:
-    """What verification says of the evidence; a report of any that was changed is not made."""
+    """Return the result of verification; exit if the evidence was changed."""
     verification = Verification(store, keys)
     findings = [*verification.findings()]
     damages = [finding for finding in findings if finding.fault is not Fault.GAP]
@@ -129,22 +131,22 @@ def verify(store: Storage, keys: Sequence[Verifier]) -> Verified:
     )
 
 
-def _check_control(control: str, told: history.History) -> None:
-    """Raises `ConfigError` when no rule names the control: a report of none would be whole and empty."""
-    known = told.controls()
+def _check_control(control: str, pushed: history.History) -> None:
+    """Raise `ConfigError` if no rule names the control: its report would be complete and empty."""
+    known = pushed.controls()
     if history.control_key(control) not in map(history.control_key, known):
-        raise ConfigError(f"no rule names the control {control}; known are {', '.join(known) or 'none'}")
+        raise ConfigError(f"no rule names the control {control}; known controls are {', '.join(known) or 'none'}")
 
 
 def written(made: Report, form: Form) -> bytes:
-    """The report in a form."""
+    """Return the report in the requested format."""
     if form is Form.HTML:
         return page(made).encode()
     return model.encode(made) + b"\n" if form is Form.JSON else oscal.encode(made) + b"\n"
 
 
-def read(store: Storage, place: str, gathered: Gathered, verified: Verified | None) -> Evidence:
-    """What the report says of its evidence."""
+def read(store: Storage, location: str, gathered: Gathered, verified: Verified | None) -> Evidence:
+    """Return what the report says about its evidence."""
     number = max(gathered.end_seal - 1, 0)
     file = storage.seal_path(number)
     head = sha256 = file_sha256 = None
@@ -156,7 +158,7 @@ def read(store: Storage, place: str, gathered: Gathered, verified: Verified | No
     except (OSError, NoteError):
         pass
     return Evidence(
-        place=place,
+        place=location,
         origin=head.origin if head else None,
         first_seal=gathered.first_seal,
         end_seal=gathered.end_seal,

@@ -1,4 +1,4 @@
-"""`betrace explain`: what each rule saw of one trace."""
+"""Implements `betrace explain`: shows what each rule saw of one trace."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Atom(msgspec.Struct, frozen=True):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One line of `--json`: what a rule sees."""
+    """One line of `--json`: what a rule saw."""
 
     rule: str
     verdict: str
@@ -57,11 +57,18 @@ class Line(msgspec.Struct, frozen=True):
 @options.cluster
 @options.prefix
 @options.source_topics
-@options.setting("--rules", multiple=True, type=click.Path(), help="These rules instead of those that are active.")
-@options.setting("--encoding", type=click.Choice([each.value for each in Format]), default="auto", help="As of run.")
+@options.setting("--rules", multiple=True, type=click.Path(), help="Use these rules instead of the active ones.")
+@options.setting(
+    "--encoding",
+    type=click.Choice([each.value for each in Format]),
+    default="auto",
+    help="The value given to betrace run.",
+)
 @options.gap
 @options.lateness
-@options.setting("--from", "begin", default="earliest", help="Where to look: earliest, a duration ago (2h), or a time.")
+@options.setting(
+    "--from", "begin", default="earliest", help="Start of the search: earliest, a duration ago (2h), or a time."
+)
 @options.setting("--json", is_flag=True, help="Print a JSON object for each rule.")
 def command(
     *,
@@ -77,28 +84,28 @@ def command(
     begin: str,
     json: bool,
 ) -> None:
-    """Print what each rule sees of the trace TRACE_ID: its verdict, and its parts with the spans that satisfy them.
+    """Print what each rule saw of the trace TRACE_ID: its verdict, and its parts with the spans that satisfy them.
 
-    Of a verdict that should have a signal the signal is named, or why there is none: for that, give --gap and
-    --lateness as to betrace run.
+    For a verdict that should have a signal, names the signal, or why there is none: that requires the --gap and
+    --lateness given to betrace run.
 
-    Reads the source topics from --from to their ends, joins no group, and judges what is there at once, whenever it
-    arrived.
+    Reads the source topics from --from to their ends without joining a group, and judges all records at once, whenever
+    they arrived.
     """
     logs.configure()
     settings = Settings(
         bootstrap=bootstrap, security=security, prefix=prefix, source_topics=source_topics, state_dir=Path()
     )
     compiled = load(rules) if rules else registry.read_active(settings)
-    wanted = bytes.fromhex(trace_id)
-    found = list(explain.parts(_records(settings, begin), wanted, Projector(compiled), Format(encoding)))
-    for part in found:
+    id_bytes = bytes.fromhex(trace_id)
+    parts = list(explain.parts(_records(settings, begin), id_bytes, Projector(compiled), Format(encoding)))
+    for part in parts:
         if part.reason is not None:
             click.echo(f"{part.topic}[{part.partition}] {part.offset} cannot be read: {part.reason}", err=True)
-    read = [part for part in found if part.reason is None]
+    read = [part for part in parts if part.reason is None]
     if not read:
-        raise ConfigError(f"no record of trace {trace_id} is on {', '.join(source_topics)} from {begin} on")
-    sights = explain.sights(wanted, read, compiled)
+        raise ConfigError(f"no record of trace {trace_id} is on {', '.join(source_topics)} since {begin}")
+    sights = explain.sights(id_bytes, read, compiled)
     sets, signals = history(settings), _signals(settings, begin, trace_id)
     began_ms = min(part.time_ms for part in read)
     reasons = {
@@ -106,25 +113,25 @@ def command(
         for rule in compiled.rules
         if rule.id not in signals
     }
-    said = Published(signals, reasons)
-    for line in (_json(sight, said) for sight in sights) if json else _lines(read, sights, said):
+    results = Published(signals, reasons)
+    for line in (_json(sight, results) for sight in sights) if json else _lines(read, sights, results):
         click.echo(line)
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The signals about the trace by rule id, and why there is none."""
+    """The signals about the trace by rule id, and why a rule has none."""
 
     signals: dict[str, Digest]
     reasons: dict[str, str]
 
     def signal(self, sight: Sight) -> str | None:
-        """The uid and revision of a rule's signal."""
-        found = self.signals.get(sight.rule)
-        return None if found is None else f"{found.uid}.{found.revision}"
+        """Return the uid and revision of a rule's signal."""
+        digest = self.signals.get(sight.rule)
+        return None if digest is None else f"{digest.uid}.{digest.revision}"
 
     def reason(self, sight: Sight) -> str | None:
-        """Why there is none, where the verdict should have one."""
+        """Return why a rule has no signal, if its verdict should have one."""
         return self.reasons.get(sight.rule) if sight.verdict in (Verdict.BROKEN, Verdict.UNDETERMINED) else None
 
 
@@ -140,7 +147,7 @@ def _records(settings: Settings, begin: str) -> Iterator[Message]:
         yield from follow.follow(settings.reader(), topic, since, until_end=True)
 
 
-def _lines(parts: list[Part], sights: list[Sight], said: Published) -> Iterator[str]:
+def _lines(parts: list[Part], sights: list[Sight], published: Published) -> Iterator[str]:
     times_ms = sorted(part.time_ms for part in parts)
     pause_ms = max((after - before for before, after in pairwise(times_ms)), default=0)
     spans = sum(part.trace.span_count for part in parts)
@@ -152,19 +159,19 @@ def _lines(parts: list[Part], sights: list[Sight], said: Published) -> Iterator[
     for sight in sights:
         yield ""
         yield f"{sight.rule}: {sight.verdict.value}"
-        if (signal := said.signal(sight)) is not None:
-            yield f"  signal: {signal}, {said.signals[sight.rule].verdict}"
-        elif (reason := said.reason(sight)) is not None:
+        if (signal := published.signal(sight)) is not None:
+            yield f"  signal: {signal}, {published.signals[sight.rule].verdict}"
+        elif (reason := published.reason(sight)) is not None:
             yield f"  signal: none: {reason}"
-        for text, seen in sight.atoms:
-            yield f"  {text}: {_seen(seen)}"
+        for text, matches in sight.atoms:
+            yield f"  {text}: {_span_names(matches)}"
         for text in sight.missing:
             yield f"  missing: {text}"
         for text in sight.present:
-            yield f"  forbidden, and there: {text}"
+            yield f"  forbidden, but present: {text}"
 
 
-def _seen(spans: tuple[Span, ...]) -> str:
+def _span_names(spans: tuple[Span, ...]) -> str:
     if not spans:
         return "not seen"
     shown = [f"{span.span_id.hex() or 'log record'} {_plain(span.name)}" for span in spans[:SHOWN_SPANS]]
@@ -173,14 +180,20 @@ def _seen(spans: tuple[Span, ...]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A span's name, which may hold anything, on one line."""
+    """Return a span's name, which may contain anything, on one line."""
     return printable(text[:80])
 
 
-def _json(sight: Sight, said: Published) -> bytes:
+def _json(sight: Sight, published: Published) -> bytes:
     atoms = [Atom(text, [(span.identity or span.span_id).hex() for span in spans]) for text, spans in sight.atoms]
     return msgspec.json.encode(
         Line(
-            sight.rule, sight.verdict.value, sight.missing, sight.present, atoms, said.signal(sight), said.reason(sight)
+            sight.rule,
+            sight.verdict.value,
+            sight.missing,
+            sight.present,
+            atoms,
+            published.signal(sight),
+            published.reason(sight),
         )
     )

@@ -1,4 +1,4 @@
-"""Public keys on the command line: of a ledger, or of a witness."""
+"""Reads the public keys of ledgers and witnesses on the command line."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 def key_files(*, required: bool) -> Callable[[F], F]:
-    """The option `--key`."""
-    text = "A public key of the ledger or of a witness; repeatable."
+    """Return the option `--key`."""
+    text = "Public key of the ledger or of a witness; repeatable."
     if not required:
         text += " Without it nothing is verified."
     return click.option("--key", "keys", multiple=True, required=required, type=_FILE, help=text)
 
 
 def verifiers(paths: Iterable[Path]) -> list[Verifier]:
-    """The public keys in the files; raises `ConfigError`."""
+    """Return the public keys in the files; raises `ConfigError`."""
     return [verifier for path in paths for verifier in verifiers_in(path)]
 
 
 def verifiers_in(path: Path) -> list[Verifier]:
-    """The public keys in a file; raises `ConfigError`."""
+    """Return the public keys in a file; raises `ConfigError`."""
     try:
         return [Verifier.decode(line) for line in read_text(path).splitlines() if line.strip()]
     except NoteError as error:
-        raise ConfigError(f"{path} holds no public key: {error}") from error
+        raise ConfigError(f"{path} does not contain a public key: {error}") from error

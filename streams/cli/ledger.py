@@ -1,4 +1,4 @@
-"""`betrace ledger`: keeps evidence of what was judged, from Kafka to write-once storage.
+"""Implements `betrace ledger`: keeps evidence of what was judged, from Kafka to write-once storage.
 
 In: the topics of verdicts, signals and the audit trail, and a private key. Out: evidence and signed tree heads.
 """
@@ -15,7 +15,7 @@ import click
 import structlog
 
 from streams.cli import options
-from streams.cli.ending import say_end
+from streams.cli.ending import report_totals
 from streams.cli.private import private_files
 from streams.config.security import Security
 from streams.config.settings import Settings, milliseconds
@@ -34,7 +34,7 @@ from topics.cluster.acls import Role
 log = structlog.get_logger()
 
 KEY_VARIABLE = "BETRACE_LEDGER_PRIVATE_KEY"
-"""The environment variable that may hold the ledger's private key itself, instead of a file."""
+"""The environment variable that may contain the ledger's private key itself, instead of a file."""
 
 _DAY_S = 86_400
 
@@ -51,9 +51,9 @@ def _seconds(_: click.Context, __: click.Parameter, text: str) -> float:
 @options.prefix
 @options.evidence
 @options.setting(
-    "--seal-every", default="60s", callback=_seconds, metavar="DURATION", help="How often a tree head is signed."
+    "--seal-every", default="60s", callback=_seconds, metavar="DURATION", help="How often to sign a tree head."
 )
-@options.setting("--retention-days", type=click.IntRange(min=1), help="Locks what is written to S3 for this long.")
+@options.setting("--retention-days", type=click.IntRange(min=1), help="Lock objects written to S3 for this long.")
 @options.metrics
 @private_files()
 def command(
@@ -70,15 +70,15 @@ def command(
 ) -> None:
     """Keep evidence of what was judged.
 
-    Every verdict record, signal and audit record becomes an entry of a Merkle log; once a minute its head is signed.
-    One ledger runs at a time; a second one ends with exit 3 and does no harm. Make the key with betrace evidence
-    keygen.
+    Every verdict record, signal and audit record becomes an entry of a Merkle log whose tree head is signed once a
+    minute. Only one ledger runs at a time; a second one exits with 3 and does no harm. Generate the key with betrace
+    evidence keygen.
     """
     logs.configure()
     supervise.end_with_supervisor()
     faulthandler.enable()
     if evidence is None:
-        raise ConfigError("it is not said where to keep evidence: give --evidence, a directory or a URL")
+        raise ConfigError("no evidence storage is given: give --evidence, a directory or a URL")
     store = open_storage(evidence, None if retention_days is None else retention_days * _DAY_S)
     settings = Settings(bootstrap=bootstrap, security=security, state_dir=Path(), prefix=prefix)
     permissions.require_acls(admin.connect(settings.client()), settings, Role.LEDGER)
@@ -90,11 +90,11 @@ def command(
         try:
             worker.run()
         finally:
-            say_end("ledger")
+            report_totals("ledger")
 
 
 def _trail_archiver(store: Storage) -> Callable[[int], None]:
-    """What keeps the audit trail as Parquet up to date with the seals; without its packages a warning, and nothing."""
+    """Return what keeps the trail's Parquet files up to date with the seals; without its packages, only warn."""
     try:
         from streams.evidence.audit import archive  # noqa: PLC0415, its packages are optional
     except ImportError:
@@ -104,15 +104,15 @@ def _trail_archiver(store: Storage) -> Callable[[int], None]:
 
 
 def signer_in(text: str, where: str) -> Signer:
-    """The private key in a file or a variable; raises `ConfigError`, which says where but never what."""
+    """Return the private key in a file or a variable; raises `ConfigError`, which never quotes it."""
     try:
         return Signer.decode(text)
     except NoteError as error:
-        raise ConfigError(f"{where} holds no private key: {error}") from error
+        raise ConfigError(f"{where} does not contain a private key: {error}") from error
 
 
 def read_text(path: Path) -> str:
-    """The text of a file that the user named; raises `ConfigError`."""
+    """Return the text of a file that the user named; raises `ConfigError`."""
     try:
         return path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
@@ -120,14 +120,14 @@ def read_text(path: Path) -> str:
 
 
 def signers_in(paths: tuple[Path, ...]) -> list[Signer]:
-    """The keys of one log in these files, else in the environment; raises `ConfigError`."""
+    """Return the keys of one log from these files, else from the environment; raises `ConfigError`."""
     in_environment = os.environ.get(KEY_VARIABLE, "")
     signers = [signer_in(read_text(path), str(path)) for path in paths]
     if not signers and in_environment:
         signers = [signer_in(in_environment, KEY_VARIABLE)]
     if not signers:
-        raise ConfigError(f"there is no private key: give --ledger-key FILE or {KEY_VARIABLE}")
+        raise ConfigError(f"no private key is given: give --ledger-key FILE or set {KEY_VARIABLE}")
     names = {signer.name for signer in signers}
     if len(names) > 1 or any(signer.algorithm is not Algorithm.ED25519 for signer in signers):
-        raise ConfigError(f"these are not keys of one log: {', '.join(sorted(names))}")
+        raise ConfigError(f"these keys belong to different logs: {', '.join(sorted(names))}")
     return signers

@@ -1,4 +1,4 @@
-"""Rules from files, for every command that needs them to be right."""
+"""Loads rules from files, for every command that needs them to be valid."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from streams.errors import ConfigError
 
 
 def load(paths: Iterable[str]) -> RuleSet:
-    """The rule set in files and directories.
+    """Return the rule set in files and directories.
 
     Raises:
-        ConfigError: with every problem of the rules.
+        ConfigError: the rules have errors; the message lists every problem.
     """
     try:
         rules, _ = load_rules(paths)

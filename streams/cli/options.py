@@ -1,6 +1,6 @@
-"""The options that several commands share, each with its environment variable.
+"""Defines the options that several commands share, each with its environment variable.
 
-A command takes them as decorators; `setting` makes one more. What only one command has stands at that command.
+They are decorators of a command; `setting` makes one more. An option of a single command is defined at that command.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def setting(name: str, *parameter: str, **attributes: Any) -> Callable[[_Command], _Command]:  # noqa: ANN401 - click's own
-    """An option `--some-name` that is also `BETRACE_SOME_NAME` in the environment, and says so in `--help`.
+    """Return an option `--some-name` that is also `BETRACE_SOME_NAME` in the environment, and says so in `--help`.
 
-    `parameter` is what the command calls it, `some_name` when it is not given.
+    `parameter` is the name of the command's argument, `some_name` if it is not given.
     """
     variable = "BETRACE_" + name.removeprefix("--").replace("-", "_").upper()
     usual: dict[str, Any] = {"envvar": variable, "show_envvar": True, "show_default": True}
@@ -39,25 +39,25 @@ def setting(name: str, *parameter: str, **attributes: Any) -> Callable[[_Command
 
 
 def names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
-    """The names in a comma-separated list."""
-    found = any_names(_, __, text)
-    if not found:
-        raise click.BadParameter("names no topic")
-    return found
+    """Return the names in a comma-separated list."""
+    topics = any_names(_, __, text)
+    if not topics:
+        raise click.BadParameter("no topic is named")
+    return topics
 
 
 def any_names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
-    """The names in a comma-separated list that may be empty."""
+    """Return the names in a comma-separated list that may be empty."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def duration(name: str, default: str, help_text: str) -> Callable[[_Command], _Command]:
-    """An option that takes a duration such as 30s and gives milliseconds."""
+    """Return an option that takes a duration such as 30s and gives milliseconds."""
     return setting(name, default=default, callback=as_duration, metavar="DURATION", help=help_text)
 
 
 def as_duration(_: click.Context, __: click.Parameter, text: str) -> int:
-    """A duration such as 30s in milliseconds."""
+    """Parse a duration such as 30s into milliseconds."""
     try:
         return milliseconds(text)
     except ConfigError as error:
@@ -65,7 +65,7 @@ def as_duration(_: click.Context, __: click.Parameter, text: str) -> int:
 
 
 def as_size(_: click.Context, __: click.Parameter, text: str) -> int:
-    """A size such as 2GiB in bytes."""
+    """Parse a size such as 2GiB into bytes."""
     try:
         return size_bytes(text)
     except ConfigError as error:
@@ -73,19 +73,19 @@ def as_size(_: click.Context, __: click.Parameter, text: str) -> int:
 
 
 def as_optional_size(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
-    """As `as_size`; None where nothing was typed."""
+    """Parse as `as_size`; None if no text was given."""
     return None if text is None else as_size(context, parameter, text)
 
 
 def trace_id(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
-    """A trace id in lower-case hex."""
+    """Return a trace id in lower-case hex."""
     if text is not None and (len(text) != TRACE_ID_CHARS or set(text.lower()) - set("0123456789abcdef")):
-        raise click.BadParameter(f"{text!r} is no trace id: 32 hex characters")
+        raise click.BadParameter(f"{text!r} is not a trace id: give 32 hex characters")
     return text and text.lower()
 
 
 def moment(name: str, **attributes: Any) -> Callable[[_Command], _Command]:  # noqa: ANN401, as above
-    """An option `--name` that takes a point in time and gives `name_ms`, None when it is not set."""
+    """Return an option `--name` that takes a point in time and gives `name_ms`; None if it is not set."""
     return setting(
         name, name.removeprefix("--").replace("-", "_") + "_ms", callback=_moment, metavar="TIME", **attributes
     )
@@ -98,114 +98,127 @@ def _moment(_: click.Context, __: click.Parameter, text: str | None) -> int | No
         raise click.BadParameter(str(error)) from error
 
 
-prefix = setting("--prefix", default="betrace.", help="What the names of BeTrace's own topics begin with.")
+prefix = setting("--prefix", default="betrace.", help="Prefix of the names of BeTrace's own topics.")
 source_topics = setting(
     "--source-topics",
     default="otlp_spans,otlp_logs",
     callback=names,
-    help="The topics that Collectors write, with commas between.",
+    help="The topics that Collectors write, separated by commas.",
 )
 facts_partitions = setting(
     "--facts-partitions",
     type=click.IntRange(min=1),
     default=12,
-    help="Partitions of the facts; fixed for life.",
+    help="Partitions of the facts topic; cannot be changed later.",
 )
 replication = setting(
-    "--replication", type=click.IntRange(min=1), help="Copies of each topic; else as the brokers say."
+    "--replication",
+    type=click.IntRange(min=1),
+    help="Replication factor of each topic; the brokers' default if omitted.",
 )
 
 encoding = setting(
     "--encoding",
     type=click.Choice([each.value for each in Format]),
     default="auto",
-    help="How source records are encoded.",
+    help="Encoding of source records.",
 )
-gap = duration("--gap", "30s", "A trace is quiet after this long without a record.")
+gap = duration("--gap", "30s", "A trace's window closes after this long without a record.")
 lateness = duration("--lateness", "10m", "How long after that a late span still amends the verdict.")
-max_duration = duration("--max-duration", "1h", "A window is cut after this long.")
-max_clock_skew = duration("--max-clock-skew", "5s", "How far beyond the local clock a producer's stamp is believed.")
-out_of_order = duration("--out-of-order", "2s", "How far record times may run back in a source partition.")
+max_duration = duration("--max-duration", "1h", "A window is closed after this long even if its trace continues.")
+max_clock_skew = duration(
+    "--max-clock-skew", "5s", "Accept producers' timestamps up to this far ahead of the local clock."
+)
+out_of_order = duration("--out-of-order", "2s", "How far record times may go back within a source partition.")
 signal_format = setting(
     "--signal-format",
     type=click.Choice([each.value for each in SignalFormat]),
     default="ocsf",
-    help="How signals are written.",
+    help="Format of signals.",
 )
 identity = setting(
     "--identity",
     default=",".join(IDENTITY_ATTRIBUTES),
     callback=any_names,
     metavar="NAMES",
-    help="Attributes that a signal shows even when no rule names them, with commas between.",
+    help="Attributes that a signal shows even if no rule names them, separated by commas.",
 )
 record_budget = setting(
     "--record-budget",
     type=click.IntRange(min=FACTOR),
     default=FACTOR,
-    help="Of a source record at most so many times its size is written, or 64 KiB; then what it shows is cut.",
+    help="Ingest writes at most this many times the size of a source record, or 64 KiB if that is more; then "
+    "it truncates what signals show.",
 )
 redact = setting(
     "--redact",
     default="",
     metavar="NAME=hash|drop|mask",
-    help="What becomes of an attribute's value before it leaves ingest; more of them with commas between.",
+    help="What to do with an attribute's value before it leaves ingest; several are separated by commas.",
 )
 redact_key_file = setting(
     "--redact-key-file",
     type=click.Path(path_type=Path),
-    help=f"A file with the key of the hashes; else {KEY_VARIABLE} in the environment is the key.",
+    help=f"File with the key of the hashes; {KEY_VARIABLE} in the environment if omitted.",
 )
 
 
 dead_letter_key = setting(
     "--dead-letter-key",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A file with a public key: dead letters then hold the bytes of their records, encrypted for its owner.",
+    help="File with a public key: dead letters then contain their records, encrypted for its owner.",
 )
 
 
 revision = setting(
-    "--revision", metavar="TEXT", help="What the rule files are of, such as a commit: kept with the push."
+    "--revision", metavar="TEXT", help="Source revision of the rule files, such as a commit; recorded with the push."
 )
 by = setting(
     "--pushed-by",
     "--by",
     "by",
     metavar="NAME",
-    help="Who pushes the rules: kept with the push; else the user of this process.",
+    help="Who pushes the rules; recorded with the push. The user of this process if omitted.",
 )
 
 
 _SECURITY = (
-    setting("--bootstrap", default="localhost:9092", help="Kafka, as host:port[,host:port...]."),
+    setting("--bootstrap", default="localhost:9092", help="Kafka bootstrap servers, as host:port[,host:port...]."),
     setting(
         "--security-protocol",
         type=click.Choice([each.value for each in Protocol]),
         default=Protocol.PLAINTEXT.value,
-        help="What the brokers speak.",
+        help="Security protocol of the brokers.",
     ),
     setting(
         "--sasl-mechanism",
         type=click.Choice([each.value for each in Mechanism]),
         default=Mechanism.SCRAM_SHA_512.value,
-        help="How SASL says who we are.",
+        help="SASL mechanism.",
     ),
-    setting("--sasl-username", help="Who we are; with OAUTHBEARER the client id."),
+    setting("--sasl-username", help="SASL user name; with OAUTHBEARER the client id."),
     setting(
         "--sasl-password-file",
         type=click.Path(path_type=Path),
-        help=f"A file with the password or client secret; else {PASSWORD_VARIABLE} in the environment is it.",
+        help=f"File with the password or client secret; {PASSWORD_VARIABLE} in the environment if omitted.",
     ),
-    setting("--sasl-token-url", metavar="URL", help="Where OAUTHBEARER gets its tokens (client credentials grant)."),
-    setting("--ssl-ca-file", type=click.Path(path_type=Path), help="Who signs the brokers' certificates, as PEM."),
-    setting("--ssl-cert-file", type=click.Path(path_type=Path), help="Our own certificate, as PEM."),
-    setting("--ssl-key-file", type=click.Path(path_type=Path), help="Its private key, as PEM without a password."),
+    setting("--sasl-token-url", metavar="URL", help="Token endpoint for OAUTHBEARER (client credentials grant)."),
+    setting(
+        "--ssl-ca-file",
+        type=click.Path(path_type=Path),
+        help="CA certificates that sign the brokers' certificates, as PEM.",
+    ),
+    setting("--ssl-cert-file", type=click.Path(path_type=Path), help="Client certificate, as PEM."),
+    setting(
+        "--ssl-key-file",
+        type=click.Path(path_type=Path),
+        help="Private key of the client certificate, as PEM without a password.",
+    ),
 )
 
 
 def cluster(command: Callable[..., None]) -> Callable[..., None]:
-    """Where Kafka is and how to be let in, given to the command as `bootstrap` and `security`."""
+    """Return the options of the connection to Kafka, given to the command as `bootstrap` and `security`."""
 
     @wraps(command)
     def with_security(
@@ -239,35 +252,34 @@ def cluster(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def evidence(command: _Command) -> _Command:
-    """Where the ledger keeps evidence and its private keys, given as `evidence` and `ledger_keys`."""
-    where = setting(
-        "--evidence", help="Where the ledger keeps evidence: a directory, or a URL such as s3://bucket/path."
-    )
+    """Return the options for evidence storage and private keys, given as `evidence` and `ledger_keys`."""
+    where = setting("--evidence", help="Evidence storage: a directory, or a URL such as s3://bucket/path.")
     keys = setting(
         "--ledger-key",
         "ledger_keys",
         multiple=True,
         type=click.Path(dir_okay=False, path_type=Path),
-        help="A file with the ledger's private key; two while it is changed, the new one first.",
+        help="File with the ledger's private key; during a key rotation two, the new one first.",
     )
     return where(keys(command))
 
 
 def metrics(command: _Command) -> _Command:
-    """Where metrics and probes are served, given as `metrics_port` and `metrics_address`."""
+    """Return the options for the metrics server, given as `metrics_port` and `metrics_address`."""
     port = setting(
         "--metrics-port",
         type=click.IntRange(0, 65_533),
         default=0,
-        help="Serve /metrics, /healthz and /readyz at this port; of several stages ingest there, sessions at the next "
-        "port, the ledger at the one after; those of the next of several workers are three higher. 0 serves nothing.",
+        help="Serve /metrics, /healthz and /readyz on this port; with several stages, ingest uses it, sessions "
+        "the next port and the ledger the one after. Each further worker's ports are three higher. 0 "
+        "disables the server.",
     )
-    address = setting("--metrics-address", default="127.0.0.1", help="The address they are served at.")
+    address = setting("--metrics-address", default="127.0.0.1", help="Address to serve them on.")
     return port(address(command))
 
 
 def layout(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that make a `Layout`, given to the command as `layout`."""
+    """Return the options that make a `Layout`, given to the command as `layout`."""
 
     @prefix
     @source_topics

@@ -1,4 +1,4 @@
-"""Files for their owner and group only: what a program makes while it keeps state or evidence."""
+"""Makes files readable by their owner and group only, for programs that keep state or evidence."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 UMASK = 0o027
-"""No more than 0640 for a file and 0750 for a directory, whichever library makes it."""
+"""At most 0640 for a file and 0750 for a directory, whichever library creates it."""
 
 
 @contextmanager
 def private_files() -> Iterator[None]:
-    """Take from the umask of this process what others could do; it may take more. Also a decorator.
+    """Tighten the umask of this process so that others have no access. Also a decorator.
 
-    Of the whole process, because RocksDB and Faust make most of these files and ask nobody.
+    It is the whole process's umask because RocksDB and Faust create most of these files.
     """
     before = os.umask(UMASK)
     os.umask(before | UMASK)

@@ -1,4 +1,4 @@
-"""A progress bar on stderr, where stderr is a terminal."""
+"""Shows a progress bar on stderr, if stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 
 class Bar:
-    """A context manager: how many of `expected` offsets are read, how many spans a second, and how long it takes."""
+    """A context manager that shows how many of `expected` offsets were read, spans per second, and the time left."""
 
     def __init__(self, expected: int) -> None:
         console = Console(stderr=True)
@@ -29,7 +29,7 @@ class Bar:
         self._progress.stop()
 
     def advance(self, offsets: int, spans: int) -> None:
-        """So much more was read."""
+        """Add the offsets and spans read since the last call."""
         self._spans += spans
         elapsed_s = self._progress.tasks[0].elapsed or 0
         rate = f"{self._spans / elapsed_s:,.0f} spans/s" if elapsed_s else ""

@@ -1,4 +1,4 @@
-"""What `betrace replay` prints: signals, what was counted, what changed, or who it was; as JSON lines or as a table."""
+"""Prints what `betrace replay` found: signals, counts, changes, or who broke rules; as JSON lines or as a table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.cli.table import table
 from streams.config.settings import Settings, moment_ms
 from streams.config.units import iso_ms
 from streams.replay import compare, summary, who
-from streams.replay.outcome import NOBODY, Signal, Wanted
+from streams.replay.outcome import NOBODY, OutputOptions, Signal
 from streams.replay.plan import Period
 from streams.replay.run import Result
 from topics.times import rfc3339_clamped
@@ -24,24 +24,24 @@ BAR_CELLS = 24
 
 
 class View(Protocol):
-    """Where signals go."""
+    """Receives signals and prints them."""
 
-    wanted: Wanted
+    output: OutputOptions
 
     def take(self, signals: Sequence[Signal]) -> None:
-        """The next signals."""
+        """Receive the next signals."""
 
     def end(self, result: Result) -> None:
-        """There are no more."""
+        """Finish: there are no more signals."""
 
 
 class Lines:
-    """Every signal as it would be published, one line each; one of a rule in shadow says so."""
+    """Prints every signal as it would be published, one line each, with the mode of rules in shadow."""
 
-    wanted = Wanted()
+    output = OutputOptions()
 
     def take(self, signals: Sequence[Signal]) -> None:
-        """Prints them."""
+        """Print the signals."""
         lines = [
             _in_shadow(signal.record.value) if signal.is_shadow else signal.record.value
             for signal in signals
@@ -51,11 +51,11 @@ class Lines:
             click.echo(b"\n".join(lines))
 
     def end(self, _: Result) -> None:
-        """Everything is printed."""
+        """Do nothing: every signal is already printed."""
 
 
 def _in_shadow(value: bytes) -> bytes:
-    r"""A signal with its rule's mode: as JSON beside the verdict, as CEF at the end.
+    r"""Return a signal with its rule's mode: as JSON beside the verdict, as CEF at the end.
 
     >>> _in_shadow(b'{"betrace":{"verdict":"broken"}}'), _in_shadow(b"CEF:0|x")
     (b'{"betrace":{"verdict":"broken","mode":"shadow"}}', b'CEF:0|x mode=shadow')
@@ -68,16 +68,16 @@ def _in_shadow(value: bytes) -> bytes:
 
 
 class Rows:
-    """A row per signal."""
+    """Prints a row per signal."""
 
-    wanted = Wanted(record=False, message=True)
+    output = OutputOptions(record=False, message=True)
     _head = ("WHEN", "JUDGED AT", "SEVERITY", "RULE", "VERDICT", "TRACE", "WHAT HAPPENED")
 
     def __init__(self) -> None:
         self._rows: list[Sequence[str]] = []
 
     def take(self, signals: Sequence[Signal]) -> None:
-        """Keeps their rows."""
+        """Keep the rows."""
         for signal in signals:
             verdict = signal.verdict if signal.revision == 1 else f"{signal.verdict} (revision {signal.revision})"
             when, judged = rfc3339_clamped(signal.happened_ms), iso_ms(signal.closed_ms)
@@ -86,14 +86,14 @@ class Rows:
             self._rows.append((when, judged, *row))
 
     def end(self, _: Result) -> None:
-        """Prints the table."""
+        """Print the table."""
         _echo(table(self._head, self._rows))
 
 
 class Summary:
-    """What was counted of each rule."""
+    """Prints the counts of each rule."""
 
-    wanted = Wanted(record=False, signals=False)
+    output = OutputOptions(record=False, signals=False)
     _head = ("RULE", "CHAINS", "APPLICABLE", "HELD", "BROKEN", "UNDETERMINED", "PASS RATE", "FIRST", "LAST")
 
     def __init__(self, rules: RuleSet, *, is_table: bool) -> None:
@@ -101,10 +101,10 @@ class Summary:
         self._is_table = is_table
 
     def take(self, signals: Sequence[Signal]) -> None:
-        """They are counted already."""
+        """Do nothing: the engine counts."""
 
     def end(self, result: Result) -> None:
-        """Prints a line or a row per rule; below a table, what it says in words."""
+        """Print a line or a row per rule and, below a table, a summary in words."""
         found = summary.of_rules(self._rules, result.tallies, result.chains, result.plan.period, result.read)
         if not self._is_table:
             _echo(map(_json, found))
@@ -114,9 +114,9 @@ class Summary:
 
 
 class Compare:
-    """What is added, dropped and kept."""
+    """Prints what was added, dropped and kept."""
 
-    wanted = Wanted(record=False)
+    output = OutputOptions(record=False)
     _head = ("WHEN", "JUDGED AT", "CHANGE", "RULE", "TRACE", "PUBLISHED", "REPLAYED")
 
     def __init__(
@@ -127,11 +127,11 @@ class Compare:
         self._is_table = is_table
 
     def take(self, signals: Sequence[Signal]) -> None:
-        """Keeps what is compared of them."""
+        """Keep what is compared."""
         self._replayed += [compare.of_replay(signal) for signal in signals if not signal.is_shadow]
 
     def end(self, result: Result) -> None:
-        """Prints the changes; of a trace that is not judged there is nothing to compare."""
+        """Print the changes; a trace that was not judged is not compared."""
         half_seen = {trace_id.hex() for trace_id in result.half_seen}
         of_whole = (
             [each for each in side if each.trace_id not in half_seen] for side in (self._replayed, self._published)
@@ -143,20 +143,20 @@ class Compare:
 
 
 class Who:
-    """Broken traces by an attribute."""
+    """Groups broken traces by an attribute."""
 
     def __init__(self, attribute: str, *, is_table: bool) -> None:
-        self.wanted = Wanted(record=False, message=True, who=attribute)
+        self.output = OutputOptions(record=False, message=True, who=attribute)
         self._attribute = attribute
         self._is_table = is_table
         self._signals: list[Signal] = []
 
     def take(self, signals: Sequence[Signal]) -> None:
-        """Keeps them."""
+        """Keep the traces."""
         self._signals += signals
 
     def end(self, result: Result) -> None:
-        """Prints the groups."""
+        """Print the groups."""
         found = who.groups(self._signals)
         if not self._is_table:
             _echo(map(_json, found))
@@ -176,7 +176,7 @@ def _change_cells(each: compare.Change) -> Sequence[str]:
 
 
 def bars(times_ms: Iterable[int], period: Period) -> str:
-    """How many in each of equal parts of a period, as bars; what is outside counts in the part that is nearest.
+    """Return bars for how many times fall into each of equal parts of a period; others count in the nearest part.
 
     >>> bars([0, 0, 1, 23], Period(0, 24))
     '█▄                     ▄'
@@ -190,7 +190,7 @@ def bars(times_ms: Iterable[int], period: Period) -> str:
 
 
 def _shown(groups: Iterable[who.Group], period: Period) -> Period:
-    """What bars are drawn of: when the time has no beginning, from the first moment on."""
+    """Return the period that bars show: if it has no start, from the first time on."""
     if period.from_ms:
         return period
     return Period(min((_ms(group.first) for group in groups), default=0), period.to_ms)

@@ -1,4 +1,4 @@
-"""`betrace rules`: the rule sets on Kafka, and the rules that come with BeTrace."""
+"""Implements `betrace rules`: the rule sets on Kafka, and the rules that come with BeTrace."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dsl import RuleSet, library
 from dsl.library import LibraryRule
 from streams.cli import options, rules_backfill
 from streams.cli.load import load
-from streams.cli.rules_backfill import BackfillAsked
+from streams.cli.rules_backfill import BackfillOptions
 from streams.cli.rules_diff import differences, fresh, judging_from
 from streams.cli.rules_table import PUSH_HEAD, SET_HEAD, push_cells, push_row, set_cells, set_row
 from streams.cli.status import judging_lines
@@ -34,7 +34,7 @@ _HEAD = ("RULE", "SEVERITY", "CONTROLS", "TITLE")
 
 
 ACTIVE = "active"
-"""Names the active set where a fingerprint could stand."""
+"""Names the active set in place of a fingerprint."""
 
 _form = click.option(
     "--format",
@@ -44,12 +44,12 @@ _form = click.option(
     envvar="BETRACE_FORMAT",
     show_envvar=True,
     show_default=True,
-    help="How the list is printed.",
+    help="Output format of the list.",
 )
 
 
 class Row(msgspec.Struct, frozen=True):
-    """What is listed of a rule of the library."""
+    """The output of `library` for a rule."""
 
     id: str
     framework: str
@@ -73,29 +73,29 @@ def command() -> None:
 @options.cluster
 @options.prefix
 @options.setting(
-    "--backfill", is_flag=True, help="Then judge with the new rules what began before: see rules backfill."
+    "--backfill", is_flag=True, help="Then judge what began before with the new rules: see rules backfill."
 )
-@rules_backfill.asked
-def push(*, rules: tuple[str, ...], revision: str | None, backfill: bool, asked: BackfillAsked) -> None:
-    """Make RULES, files or directories, the active rule set; a set with an error is refused whole.
+@rules_backfill.backfill_options
+def push(*, rules: tuple[str, ...], revision: str | None, backfill: bool, backfill_options: BackfillOptions) -> None:
+    """Make RULES, files or directories, the active rule set; a set with an error is rejected.
 
-    Workers follow in a few seconds. A new rule judges only traces that begin more than --gap and --lateness later, for
-    it saw at most half of those before; give both as to betrace run, so that the time that is printed is right. With
-    --backfill, to which all other options belong, it also judges what began before: see betrace rules backfill.
+    Workers follow within seconds. A new rule judges only traces that begin more than --gap and --lateness later,
+    because it would see earlier ones only in part; give the values of betrace run, so that the printed time is right.
+    --backfill, which all other options belong to, also judges what began before: see betrace rules backfill.
     """
     compiled = load(rules)
-    settings = asked.settings
+    settings = backfill_options.settings
     client = admin.connect(settings.client())
     if not admin.partition_counts(client, [settings.topic("rules")]):
         admin.create(client, Layout(prefix=settings.prefix))
     before = next((each.rules for each in pushes.history(settings) if each.is_active), None)
-    registry.push(settings, compiled, now_ms=_now_ms(), revision=revision, by=asked.by)
+    registry.push(settings, compiled, now_ms=_now_ms(), revision=revision, by=backfill_options.by)
     click.echo(compiled.fingerprint)
     click.echo(judging_from(before, compiled, _now_ms() + settings.gap_ms + settings.lateness_ms), err=True)
     if backfill:
-        # Pushed again, the rules are not new any more: then all of them are meant.
-        meant = fresh(before, compiled) or [rule for rule in compiled.rules if rule.enabled]
-        rules_backfill.run(asked, compiled, meant, pushes.history(settings))
+        # If they were pushed before, none of the rules is new: backfill them all.
+        new_rules = fresh(before, compiled) or [rule for rule in compiled.rules if rule.enabled]
+        rules_backfill.run(backfill_options, compiled, new_rules, pushes.history(settings))
 
 
 command.add_command(rules_backfill.command)
@@ -106,22 +106,22 @@ command.add_command(rules_backfill.command)
 @options.prefix
 @_form
 def list_sets(bootstrap: str, security: Security, prefix: str, form: str) -> None:
-    """List the rule sets on Kafka, the one that was pushed last first, and from when the active rules judge."""
+    """List the rule sets on Kafka, the most recent push first, and from when the active rules judge."""
     settings = _settings(bootstrap, security, prefix)
     sets = pushes.history(settings)
     try:
-        found = _judging(settings, sets)
-        said = judging_lines(found)
+        rule_starts = _judging(settings, sets)
+        lines = judging_lines(rule_starts)
     except (BetraceError, TopicsError) as error:
-        found, said = None, []
-        click.echo(f"from when rules judge is not known: {error}", err=True)
-    rows = [set_row(each, found) for each in sets]
+        rule_starts, lines = None, []
+        click.echo(f"from when rules judge is unknown: {error}", err=True)
+    rows = [set_row(each, rule_starts) for each in sets]
     if form == "json":
         click.echo(msgspec.json.encode(rows))
         return
     for line in table(SET_HEAD, map(set_cells, rows)):
         click.echo(line)
-    for line in ["", "active:", *said] if said else []:
+    for line in ["", "active:", *lines] if lines else []:
         click.echo(line)
 
 
@@ -130,7 +130,7 @@ def list_sets(bootstrap: str, security: Security, prefix: str, form: str) -> Non
 @options.prefix
 @_form
 def show_history(bootstrap: str, security: Security, prefix: str, form: str) -> None:
-    """List every push and rollback, the last one first; BY is who the pusher said it was."""
+    """List every push and rollback, the latest first; BY is the name given with the push."""
     sets = pushes.history(_settings(bootstrap, security, prefix))
     made = sorted((push for each in sets for push in each.pushes), key=lambda push: push.number, reverse=True)
     rows = [push_row(push) for push in made]
@@ -148,9 +148,11 @@ def show_history(bootstrap: str, security: Security, prefix: str, form: str) -> 
 def show(name: str, bootstrap: str, security: Security, prefix: str) -> None:
     """Print the files of a rule set.
 
-    SET is a fingerprint or its beginning; the active set when it is not given.
+    SET is a fingerprint or its beginning; the active set if omitted.
     """
-    for path, text in sorted(_found(pushes.history(_settings(bootstrap, security, prefix)), name).record.texts.items()):
+    for path, text in sorted(
+        _find_set(pushes.history(_settings(bootstrap, security, prefix)), name).record.texts.items()
+    ):
         click.echo(f"// {path}\n\n{text.rstrip()}\n")
 
 
@@ -160,13 +162,14 @@ def show(name: str, bootstrap: str, security: Security, prefix: str) -> None:
 @options.cluster
 @options.prefix
 def diff(first: str, second: str, bootstrap: str, security: Security, prefix: str) -> None:
-    """Print how a rule set differs from another, rule by rule: what pushing the first in place of the second changes.
+    """Print how two rule sets differ, rule by rule: what pushing the first in place of the second changes.
 
-    Each is a fingerprint or its beginning, or a file or directory of rules; the second is the active set when it is
-    not given.
+    Each is a fingerprint or its beginning, or a file or directory of rules; the second is the active set if omitted.
     """
     history = pushes.history(_settings(bootstrap, security, prefix))
-    new, old = (load([name]) if Path(name).exists() else _compiled(_found(history, name)) for name in (first, second))
+    new, old = (
+        load([name]) if Path(name).exists() else _compiled(_find_set(history, name)) for name in (first, second)
+    )
     for line in differences(old, new):
         click.echo(line)
 
@@ -179,11 +182,11 @@ def diff(first: str, second: str, bootstrap: str, security: Security, prefix: st
 def rollback(name: str | None, by: str | None, bootstrap: str, security: Security, prefix: str) -> None:
     """Make a rule set that was pushed earlier active again.
 
-    SET is a fingerprint or its beginning; when it is not given, the set that was pushed before the active one.
+    SET is a fingerprint or its beginning; the set pushed before the active one if omitted.
     """
     settings = _settings(bootstrap, security, prefix)
     history = pushes.history(settings)
-    target = _before_active(history) if name is None else _found(history, name)
+    target = _before_active(history) if name is None else _find_set(history, name)
     _compiled(target)
     registry.activate(settings, target.fingerprint, now_ms=_now_ms(), by=by)
     click.echo(target.fingerprint)
@@ -192,30 +195,30 @@ def rollback(name: str | None, by: str | None, bootstrap: str, security: Securit
 @command.command("library", epilog="\b\nExample:\n  betrace rules library --copy rules/ hipaa soc2")
 @click.argument("names", nargs=-1)
 @options.setting("--copy", type=click.Path(path_type=Path), help="Write the rules to this directory.")
-@options.setting("--force", is_flag=True, help="Overwrite files that are there.")
+@options.setting("--force", is_flag=True, help="Overwrite existing files.")
 @_form
 def show_library(names: tuple[str, ...], copy: Path | None, form: str, *, force: bool) -> None:
     """List the rules that come with BeTrace, or copy them.
 
-    NAMES are frameworks or ids of rules; without any, all are meant. A framework is copied as one file, a rule as a
-    file of its own. When one of the files is there already, nothing is copied.
+    NAMES are frameworks or ids of rules; all if omitted. A framework is copied as one file, a rule as a file of its
+    own. If one of the files already exists, nothing is copied.
     """
     try:
-        found, files = library.rules(names), library.files(names)
+        library_rules, files = library.rules(names), library.files(names)
     except library.UnknownNameError as error:
         raise click.UsageError(str(error)) from error
     if copy is not None:
         for path in _write(copy, files, force=force):
             click.echo(path)
     elif form == "json":
-        click.echo(msgspec.json.encode([_row(each) for each in found]))
+        click.echo(msgspec.json.encode([_row(each) for each in library_rules]))
     else:
-        for line in table(_HEAD, map(_cells, found)):
+        for line in table(_HEAD, map(_cells, library_rules)):
             click.echo(line)
 
 
 def _write(directory: Path, files: dict[str, str], *, force: bool) -> list[Path]:
-    """Writes all of the files or, when one is there and must not be overwritten, none."""
+    """Write all files; write none if one exists and must not be overwritten."""
     paths = {directory / name: text for name, text in files.items()}
     try:
         there = [str(path) for path in paths if path.exists() and not force]
@@ -225,7 +228,7 @@ def _write(directory: Path, files: dict[str, str], *, force: bool) -> list[Path]
     except OSError as error:
         raise ConfigError(f"the rules cannot be written: {error}") from error
     if there:
-        raise ConfigError(f"already there: {', '.join(there)}; overwrite with --force, or give another directory")
+        raise ConfigError(f"already exists: {', '.join(there)}; overwrite with --force, or give another directory")
     return list(paths)
 
 
@@ -240,7 +243,7 @@ def _cells(each: LibraryRule) -> tuple[str, ...]:
 
 
 def _judging(settings: Settings, sets: list[Pushed]) -> list[RuleStart] | None:
-    """From when each active rule judges; None where that is not known."""
+    """Return from when each active rule judges; None if that is unknown."""
     known = RuleSets()
     for each in sets:
         if each.rules is not None:
@@ -257,28 +260,28 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _found(history: list[Pushed], name: str) -> Pushed:
-    """The set with this name.
+def _find_set(history: list[Pushed], name: str) -> Pushed:
+    """Return the set with this name.
 
     Raises:
-        ConfigError: there is none, or more than one.
+        ConfigError: there is no such set, or more than one.
     """
-    found = [each for each in history if each.is_active] if name == ACTIVE else []
-    found = found or [each for each in history if each.fingerprint.startswith(name)]
-    if len(found) != 1:
-        said = "no rule set" if not found else f"{len(found)} rule sets"
-        raise ConfigError(f"there is {said} {name} on Kafka: betrace rules list names them")
-    return found[0]
+    matches = [each for each in history if each.is_active] if name == ACTIVE else []
+    matches = matches or [each for each in history if each.fingerprint.startswith(name)]
+    if len(matches) != 1:
+        count = "no rule set" if not matches else f"{len(matches)} rule sets"
+        raise ConfigError(f"there is {count} {name} on Kafka: betrace rules list names them")
+    return matches[0]
 
 
 def _before_active(history: list[Pushed]) -> Pushed:
-    at = next((number for number, each in enumerate(history) if each.is_active), None)
-    if at is None or at + 1 == len(history):
-        raise ConfigError("no rule set was pushed before the active one: betrace rules list names them")
-    return history[at + 1]
+    index = next((number for number, each in enumerate(history) if each.is_active), None)
+    if index is None or index + 1 == len(history):
+        raise ConfigError("no rule set was pushed before the active one: betrace rules list shows them")
+    return history[index + 1]
 
 
 def _compiled(each: Pushed) -> RuleSet:
     if each.rules is None:
-        raise ConfigError(f"this version cannot compile rule set {each.fingerprint}: use the one that pushed it")
+        raise ConfigError(f"this version cannot compile rule set {each.fingerprint}: use the version that pushed it")
     return each.rules

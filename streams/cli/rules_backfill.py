@@ -1,4 +1,4 @@
-"""`betrace rules backfill`, and `betrace rules push --backfill`: what new rules say of the chains before them."""
+"""Implements `betrace rules backfill` and `betrace rules push --backfill`: judges earlier chains by new rules."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from streams.errors import ConfigError, StateError
 from streams.projection.redact import Redaction, read_key, treatments
 from streams.replay import plan as replays
 from streams.replay.plan import Period, Plan
-from streams.replay.reading import HOUR_MS
 from streams.replay.run import Team
+from streams.replay.source_reader import HOUR_MS
 from streams.rules import history as pushes
 from streams.rules import registry
 from streams.rules.history import Pushed
@@ -41,13 +41,13 @@ from topics.cluster import admin
 from topics.records.signals import SignalFormat
 
 MARGIN_MS = 600_000
-"""How far the clocks of workers and brokers may be apart."""
+"""How far the clocks of workers and brokers may differ."""
 SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
-class BackfillAsked:
-    """How a backfill is done: from when on, in how many processes, and after how long without progress it gives up."""
+class BackfillOptions:
+    """The options of a backfill: its start, its processes, and the time without progress after which it fails."""
 
     settings: Settings
     from_ms: int
@@ -56,10 +56,10 @@ class BackfillAsked:
     timeout_ms: int
 
 
-def asked(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of a backfill, given to the command as `asked`; `gap`, `lateness`, `by` and the cluster with them."""
+def backfill_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return the options of a backfill, given to the command as `backfill_options`."""
 
-    @options.moment("--from", default="30d", help="Chains that began from then on are judged.")
+    @options.moment("--from", default="30d", help="Judge chains that began at this time or later.")
     @options.source_topics
     @options.encoding
     @options.max_duration
@@ -69,9 +69,9 @@ def asked(command: Callable[..., None]) -> Callable[..., None]:
     @options.identity
     @options.redact
     @options.redact_key_file
-    @options.setting("--signals-per-hour", type=click.IntRange(min=1), help="At most so many new signals of a rule.")
-    @options.setting("--processes", type=click.IntRange(min=1), help="How many processes; else one per core.")
-    @options.duration("--timeout", "10m", "After this long in which no worker gets on, the backfill gives up.")
+    @options.setting("--signals-per-hour", type=click.IntRange(min=1), help="Limit of new signals per rule.")
+    @options.setting("--processes", type=click.IntRange(min=1), help="Number of processes; one per core if omitted.")
+    @options.duration("--timeout", "10m", "Fail after this long without progress of any worker.")
     @wraps(command)
     def with_asked(
         from_ms: int,
@@ -113,7 +113,7 @@ def asked(command: Callable[..., None]) -> Callable[..., None]:
             signals_per_hour=signals_per_hour,
         )
         count = processes or os.cpu_count() or 1
-        command(asked=BackfillAsked(settings, from_ms, by, count, timeout), **others)
+        command(backfill_options=BackfillOptions(settings, from_ms, by, count, timeout), **others)
 
     return with_asked
 
@@ -125,125 +125,132 @@ def asked(command: Callable[..., None]) -> Callable[..., None]:
 @options.lateness
 @options.cluster
 @options.prefix
-@asked
-def command(*, only: tuple[str, ...], asked: BackfillAsked) -> None:
-    """Judge the chains that began before the active rules judged, by replay, and count them beside those of live.
+@backfill_options
+def command(*, only: tuple[str, ...], backfill_options: BackfillOptions) -> None:
+    """Judge the chains that began before the active rules judged, by replay, and add them to the live counts.
 
-    Signals go to betrace.signals with the uids that live would have given them, counts and coverage into the evidence.
-    It waits until live is past the longest of the chains. A backfill that was stopped goes on when it is started again.
-    Later spans do not amend what it says. Give the same settings as to betrace run.
+    Publishes signals to betrace.signals with the uids that live processing would have given them; counts and coverage
+    go into the evidence. It waits until live processing is past the longest of the chains. A backfill that was stopped
+    continues when it is started again. Later spans do not amend its verdicts. Give the settings of betrace run.
     """
-    history = pushes.history(asked.settings)
+    history = pushes.history(backfill_options.settings)
     active = next((each.rules for each in history if each.is_active), None)
     if active is None:
-        raise ConfigError("no rule set is active, or none that this version can compile: betrace rules list")
-    meant = [rule for rule in active.rules if rule.enabled and (not only or rule.id in only)]
-    if missing := set(only) - {rule.id for rule in meant}:
-        raise ConfigError(f"no active rule has the id {', '.join(sorted(missing))}: betrace rules show names them")
-    run(asked, active, meant, history)
+        raise ConfigError("no rule set is active, or this version cannot compile it: see betrace rules list")
+    rules = [rule for rule in active.rules if rule.enabled and (not only or rule.id in only)]
+    if missing := set(only) - {rule.id for rule in rules}:
+        raise ConfigError(f"no active rule has the id {', '.join(sorted(missing))}: betrace rules show lists them")
+    run(backfill_options, active, rules, history)
 
 
-def run(asked: BackfillAsked, rules: RuleSet, meant: Iterable[Rule], history: Iterable[Pushed]) -> None:
-    """Backfills the rules `meant`, which are among the active set `rules`, and says what came of it.
+def run(
+    backfill_options: BackfillOptions, rules: RuleSet, new_rules: Iterable[Rule], history: Iterable[Pushed]
+) -> None:
+    """Backfill the rules `meant`, a subset of the active set `rules`, and report the outcome.
 
     Raises:
         StateError: workers do not judge with them, or the source topics cannot be read.
         FencedError: another backfill began.
     """
-    settings = asked.settings
-    names = {rule.fingerprint: rule.id for rule in meant}
+    settings = backfill_options.settings
+    names = {rule.fingerprint: rule.id for rule in new_rules}
     client = admin.connect(settings.client())
     first_ms = _first_record_ms(client, settings)
     if not names or first_ms is None:
         click.echo("nothing to backfill: no rule is enabled, or the source topics are empty", err=True)
         return
-    # What the source topics do not hold nobody judges, and an hour in which nothing can have begun needs no record.
-    begin_ms = max(asked.from_ms, first_ms) // HOUR_MS * HOUR_MS
+    # Nobody judges what the source topics no longer have, and an hour in which nothing can have begun needs no record.
+    begin_ms = max(backfill_options.from_ms, first_ms) // HOUR_MS * HOUR_MS
     log = VerdictLog(settings, client, max(0, _first_push_ms(history, names) - MARGIN_MS))
-    patience = Patience(asked.timeout_ms / 1000, lambda text: click.echo(text, err=True))
+    patience = Patience(backfill_options.timeout_ms / 1000, lambda text: click.echo(text, err=True))
     waiting.until_judged(log, names, patience)
-    found = planning.decide(waiting.known(log), rules, frozenset(names), begin_ms, settings.prefix)
-    if found is None:
-        _say_nothing(begin_ms)
+    backfill = planning.decide(waiting.known(log), rules, frozenset(names), begin_ms, settings.prefix)
+    if backfill is None:
+        _report_nothing(begin_ms)
         return
-    waiting.until_past(log, settings, found.selection.live_from_ms + replays.reach_ms(settings), patience)
+    waiting.until_past(log, settings, backfill.selection.live_from_ms + replays.reach_ms(settings), patience)
     with ExitStack() as stack:
         publishers = stack.enter_context(Publishers(settings, log.partition_count))
-        # No other backfill publishes from here on: what is on the topic now is all that it did.
+        # From here on no other backfill publishes: the topic now has everything that it published.
         log.read(is_all=True)
-        found = planning.decide(waiting.known(log), rules, frozenset(names), begin_ms, settings.prefix)
-        if found is None:
-            _say_nothing(begin_ms)
+        backfill = planning.decide(waiting.known(log), rules, frozenset(names), begin_ms, settings.prefix)
+        if backfill is None:
+            _report_nothing(begin_ms)
             return
-        plan = _plan(client, settings, found)
-        _say_begin(settings, found, plan, asked.from_ms)
-        team = stack.enter_context(Team(asked.processes, forks=False))
+        plan = _plan(client, settings, backfill)
+        _report_start(settings, backfill, plan, backfill_options.from_ms)
+        team = stack.enter_context(Team(backfill_options.processes, forks=False))
         with Bar(plan.expected) as bar:
-            work = BackfillRun(settings, found, plan, asked.by or registry.user(), publishers, bar, _now_ms)
-            work.run(team)
-    _say_end(found, work.outcome)
+            backfill_run = BackfillRun(
+                settings, backfill, plan, backfill_options.by or registry.user(), publishers, bar, _now_ms
+            )
+            backfill_run.run(team)
+    _report_outcome(backfill, backfill_run.outcome)
 
 
-def _plan(client: AdminClient, settings: Settings, found: Backfill) -> Plan:
-    period = Period(found.begin_ms, found.selection.live_from_ms)
+def _plan(client: AdminClient, settings: Settings, backfill: Backfill) -> Plan:
+    period = Period(backfill.begin_ms, backfill.selection.live_from_ms)
     plan = replays.of_kafka(client, settings, period, _now_ms(), may_be_empty=True)
     if plan.clock_ms < plan.until_ms:
         raise StateError(
-            f"the clock of this machine is behind that of the records: it is not past {iso_ms(plan.until_ms)}",
+            f"the clock of this machine is behind that of the records: it has not reached {iso_ms(plan.until_ms)}",
             action="set the clock, then start again",
         )
     return plan
 
 
 def _first_record_ms(client: AdminClient, settings: Settings) -> int | None:
-    """The record time of the first record of any source partition, None when all are empty."""
+    """Return the time of the first record of any source partition; None if all are empty."""
     counts = admin.partition_counts(client, settings.source_topics)
     if missing := set(settings.source_topics) - counts.keys():
         raise ConfigError(
-            f"no such topic: {', '.join(sorted(missing))}: name those of betrace run with --source-topics"
+            f"no such topic: {', '.join(sorted(missing))}: name the source topics of betrace run with --source-topics"
         )
-    places = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
-    return min((time for time in admin.first_times(client, places).values() if time is not None), default=None)
+    partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
+    return min((time for time in admin.first_times(client, partitions).values() if time is not None), default=None)
 
 
-def _first_push_ms(history: Iterable[Pushed], meant: Iterable[str]) -> int:
-    """When one of the rules was first pushed: before that no record of verdicts names it."""
-    wanted = set(meant)
+def _first_push_ms(history: Iterable[Pushed], fingerprints: Iterable[str]) -> int:
+    """Return when one of the rules was first pushed: no earlier verdict record names it."""
+    fingerprint_set = set(fingerprints)
     times = [
         push.time_ms
         for each in history
-        if each.rules is None or any(rule.fingerprint in wanted for rule in each.rules.rules)
+        if each.rules is None or any(rule.fingerprint in fingerprint_set for rule in each.rules.rules)
         for push in each.pushes
     ]
     return min(times, default=0)
 
 
-def _say_nothing(begin_ms: int) -> None:
+def _report_nothing(begin_ms: int) -> None:
     click.echo(f"nothing to backfill: what began since {iso_ms(begin_ms)} is judged", err=True)
 
 
-def _say_begin(settings: Settings, found: Backfill, plan: Plan, from_ms: int) -> None:
-    verb = "goes on with" if found.is_started else "begins"
-    judged_ms = judged_from_ms(settings, found, plan)
-    live_ms = found.selection.live_from_ms
+def _report_start(settings: Settings, backfill: Backfill, plan: Plan, from_ms: int) -> None:
+    verb = "continues" if backfill.is_started else "begins"
+    judged_ms = judged_from_ms(settings, backfill, plan)
+    live_ms = backfill.selection.live_from_ms
     click.echo(
-        f"{verb} {found.origin}: chains that began from {iso_ms(judged_ms)} on, up to {iso_ms(live_ms)}", err=True
+        f"{verb} {backfill.origin}: chains that began from {iso_ms(judged_ms)} up to {iso_ms(live_ms)}", err=True
     )
-    if judged_ms > max(found.begin_ms, from_ms):
+    if judged_ms > max(backfill.begin_ms, from_ms):
         click.echo(
-            f"what began before {iso_ms(judged_ms)} is not judged: records before {iso_ms(plan.edge_ms or 0)} are not "
-            "read, or gone",
+            f"chains that began before {iso_ms(judged_ms)} are not judged: records before "
+            f"{iso_ms(plan.edge_ms or 0)} are not read, or gone",
             err=True,
         )
 
 
-def _say_end(found: Backfill, outcome: Outcome) -> None:
-    click.echo(found.origin)
-    told = ", ".join(f"{outcome.verdicts[name]:,} {name}" for name in ("held", "broken", "undetermined"))
-    click.echo(f"{told}; {outcome.signals:,} signals published, {outcome.withheld:,} withheld", err=True)
+def _report_outcome(backfill: Backfill, outcome: Outcome) -> None:
+    click.echo(backfill.origin)
+    counts = ", ".join(f"{outcome.verdicts[name]:,} {name}" for name in ("held", "broken", "undetermined"))
+    click.echo(f"{counts}; {outcome.signals:,} signals published, {outcome.withheld:,} withheld", err=True)
     for traces, why in (
-        (outcome.half_seen, "were there before what is read, and never at rest since"),
-        (outcome.unfinished, "began before the rules judged, and had not ended when live was past that time"),
+        (outcome.half_seen, "began before the period read, and were never at rest since"),
+        (
+            outcome.unfinished,
+            "began before the rules judged, and had not ended when live processing was past that time",
+        ),
     ):
         if traces:
             named = ", ".join(sorted(trace_id.hex() for trace_id in traces)[:SHOWN])
@@ -251,18 +258,18 @@ def _say_end(found: Backfill, outcome: Outcome) -> None:
             click.echo(f"{len(traces):,} traces are not judged, they {why}: {named}{more}", err=True)
     if outcome.behind:
         click.echo(
-            f"{outcome.behind:,} records are stamped more than --out-of-order below one before them: what live would "
-            "have said of their traces may depend on when it read them",
+            f"{outcome.behind:,} records are stamped more than --out-of-order before an earlier one: the live "
+            "verdicts on their traces may depend on when they were read",
             err=True,
         )
     if outcome.out_of_bounds:
         click.echo(
-            f"{outcome.out_of_bounds:,} records are stamped by their producers with a time that is not believed: their "
+            f"{outcome.out_of_bounds:,} records have a producer's timestamp outside the accepted bounds: their "
             "traces are incomplete",
             err=True,
         )
     if outcome.unreadable:
-        click.echo(f"{outcome.unreadable:,} source records could not be read: the evidence says so", err=True)
+        click.echo(f"{outcome.unreadable:,} source records could not be read; the evidence records them", err=True)
 
 
 def _now_ms() -> int:

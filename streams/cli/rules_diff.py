@@ -1,6 +1,6 @@
-"""How one rule set differs from another, rule by rule.
+"""Compares two rule sets, rule by rule.
 
-In: two compiled sets. Out: lines of unified diffs. Files do not matter: a rule that moved to another file is the same.
+In: two compiled sets. Out: lines of unified diffs. Files do not matter: a rule that moved to another file is unchanged.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from dsl import Rule, RuleSet
 from streams.config.units import iso_ms
 
 NAMED = 5
-"""So many rules are named, of more the number."""
+"""The number of rules that are named; of others only the number is shown."""
 
 
 def differences(old: RuleSet, new: RuleSet) -> list[str]:
-    """What is other in `new`: a unified diff of each rule, in canonical form, that is not the same in both."""
+    """Return the differences in `new`: a unified diff, in canonical form, of each rule that differs."""
     texts = [{rule.id: rule_lines(rule) for rule in rules.rules} for rules in (old, new)]
-    found: list[str] = []
+    lines: list[str] = []
     for rule in sorted(texts[0].keys() | texts[1].keys()):
         before, after = (each.get(rule, []) for each in texts)
         names = (rule if before else "/dev/null", rule if after else "/dev/null")
-        found += unified_diff(before, after, *names, lineterm="", n=99)
-    return found
+        lines += unified_diff(before, after, *names, lineterm="", n=99)
+    return lines
 
 
 def judging_from(old: RuleSet | None, new: RuleSet, from_ms: int) -> str:
-    """What a push of `new` in place of `old` says: of which traces its new rules judge, if they begin at `from_ms`.
+    """Return the message of a push of `new` in place of `old`; its new rules judge from `from_ms` on.
 
-    `old` is None where no set was active, or none that this version can compile.
+    `old` is None if no set was active, or this version cannot compile it.
     """
     enabled = [rule for rule in new.rules if rule.enabled]
     ids = [rule.id for rule in fresh(old, new)]
@@ -41,14 +41,14 @@ def judging_from(old: RuleSet | None, new: RuleSet, from_ms: int) -> str:
 
 
 def fresh(old: RuleSet | None, new: RuleSet) -> list[Rule]:
-    """The enabled rules of `new` that are not in `old`, or say something else there."""
+    """Return the enabled rules of `new` that `old` lacks or defines differently."""
     known = {rule.fingerprint for rule in old.rules if rule.enabled} if old is not None else set()
     return [rule for rule in new.rules if rule.enabled and rule.fingerprint not in known]
 
 
 def rule_lines(rule: Rule) -> list[str]:
-    """All that is said of a rule, a line each."""
-    said = {
+    """Return everything a rule defines, a line each."""
+    fields = {
         "title": rule.title,
         "severity": rule.severity.value,
         "kind": rule.kind.value,
@@ -61,6 +61,6 @@ def rule_lines(rule: Rule) -> list[str]:
         "description": rule.description,
         "references": ", ".join(rule.references),
     }
-    headers = [f"{name}: {text}" for name, text in said.items() if text]
+    headers = [f"{name}: {text}" for name, text in fields.items() if text]
     exceptions = [f"except: {each.where}, {each.owner}, until {each.expires}" for each in rule.exceptions]
     return [*headers, *exceptions, *rule.text.splitlines()]

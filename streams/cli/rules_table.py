@@ -1,4 +1,4 @@
-"""What `betrace rules list` and `history` print of a rule set and of a push."""
+"""Defines the output of `betrace rules list` and `history`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ PUSH_HEAD = ("PUSHED", "SET", "HOW", "BY", "IN PLACE OF", "REVISION")
 
 
 class SetRow(msgspec.Struct, frozen=True):
-    """What is listed of a rule set on Kafka; `rules` is None when this version cannot compile it.
+    """The output of `list` for a rule set; `rules` is None if this version cannot compile it.
 
-    `pushed`, `pushed_by` and `previous`, which was active then, are of its last push. Of the active one the last three
-    say since when it is, who made it so, and which was active before: another person and another set than when it was
-    pushed where somebody went back to it. Its `judging` says from when each of its rules judges, None where that is not
-    known.
+    `pushed`, `pushed_by` and `previous`, the set active before, describe its last push. For the active set the last
+    three describe its activation, which differs from the push after a rollback. `judging` says from when each of its
+    rules judges; None if that is unknown.
     """
 
     fingerprint: str
@@ -35,7 +34,7 @@ class SetRow(msgspec.Struct, frozen=True):
 
 
 class PushRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What is listed of a push; `how` is `run`, `push` or `rollback`, None of one by an older version."""
+    """The output of `history` for a push; `how` is `run`, `push` or `rollback`, None if an older version wrote it."""
 
     pushed: str
     fingerprint: str
@@ -46,7 +45,7 @@ class PushRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def set_row(each: Pushed, judging: list[RuleStart] | None) -> SetRow:
-    """The row of a rule set; `judging` is of the active one."""
+    """Return the row of a rule set; `judging` applies to the active one."""
     count = None if each.rules is None else len(each.rules.rules)
     last, activation = each.last_push, each.activation
     return SetRow(
@@ -65,14 +64,14 @@ def set_row(each: Pushed, judging: list[RuleStart] | None) -> SetRow:
 
 
 def set_cells(row: SetRow) -> tuple[str, ...]:
-    """Its cells, below `SET_HEAD`."""
+    """Return the cells of a rule set, for the columns `SET_HEAD`."""
     count = "unreadable" if row.rules is None else str(row.rules)
     active = "active" if row.active else ""
     return row.fingerprint, active, count, row.pushed, row.pushed_by, row.previous or "", row.revision or ""
 
 
 def push_row(push: Push) -> PushRow:
-    """The row of a push."""
+    """Return the row of a push."""
     return PushRow(
         pushed=iso_ms(push.time_ms),
         fingerprint=push.rule_set,
@@ -84,5 +83,5 @@ def push_row(push: Push) -> PushRow:
 
 
 def push_cells(row: PushRow) -> tuple[str, ...]:
-    """Its cells, below `PUSH_HEAD`."""
+    """Return the cells of a push, for the columns `PUSH_HEAD`."""
     return row.pushed, row.fingerprint, row.how or "", row.pushed_by, row.previous or "", row.revision or ""

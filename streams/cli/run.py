@@ -1,4 +1,4 @@
-"""`betrace run`: ingest and sessions, from Kafka to Kafka."""
+"""Implements `betrace run`: ingest and sessions, from Kafka to Kafka."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from dsl import RuleSet
 from streams import pipeline
 from streams.cli import options, run_stages, run_start
-from streams.cli.ending import say_end
+from streams.cli.ending import report_totals
 from streams.cli.load import load
 from streams.cli.private import private_files
 from streams.cli.run_settings import run_settings
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 
 INGEST_GC_THRESHOLDS = (50_000, 20, 100)
-"""Nearly nothing in ingest is ever in a cycle, and to look for one as often as Python does costs speed."""
+"""Almost nothing in ingest is ever in a cycle, and Python's default frequency of collections costs throughput."""
 
 
 def _ends(_: click.Context, __: click.Parameter, text: str | None) -> Ends | None:
@@ -53,27 +53,25 @@ def _ends(_: click.Context, __: click.Parameter, text: str | None) -> Ends | Non
 @click.command("run", epilog="\b\nExample:\n  betrace run --rules rules/ --bootstrap localhost:9092")
 @options.setting("--rules", multiple=True, type=click.Path(), help="Rule files or directories; repeatable.")
 @run_settings
-@options.setting(
-    "--push", "insists", is_flag=True, help="Push the rules also where that undoes a later push or rollback."
-)
+@options.setting("--push", "insists", is_flag=True, help="Push the rules even if that undoes a later push or rollback.")
 @options.revision
 @options.by
 @options.setting(
     "--role",
     type=click.Choice(run_stages.ROLES),
     default=None,
-    help="Run one stage only, with the rules that are active.",
+    help="Run one stage only, with the active rules.",
 )
 @options.setting(
     "--workers",
     type=click.IntRange(min=1),
     default=1,
-    help="How many processes of ingest, and how many of sessions: one per core to spare.",
+    help="Number of ingest processes and of sessions processes: one per spare core.",
 )
 @options.evidence
 @options.metrics
-@options.setting("--until-idle", is_flag=True, help="Judge what is there now, then exit.")
-@click.option("--ends", callback=_ends, hidden=True, help="Until where, as JSON: topic, partition, [offset, epoch].")
+@options.setting("--until-idle", is_flag=True, help="Judge what the topics contain now, then exit.")
+@click.option("--ends", callback=_ends, hidden=True, help="End offsets, as JSON: topic, partition, [offset, epoch].")
 @private_files()
 def command(
     *,
@@ -92,11 +90,11 @@ def command(
     until_idle: bool,
     ends: Ends | None,
 ) -> None:
-    """Judge rules on the traces in Kafka and publish a signal for each one that is broken.
+    """Judge rules on the traces in Kafka and publish a signal for each broken rule.
 
-    With --evidence the ledger is run too, as betrace ledger would. Everything is checked before the rules are pushed. A
-    restart undoes nothing: rules that were pushed before, and rules in place of those of betrace rules push, are not
-    pushed again, and the active ones are judged with; --push insists.
+    With --evidence the ledger runs too, as with betrace ledger. Everything is checked before the rules are pushed. A
+    restart undoes nothing: it does not push rules that were pushed before, nor rules in place of those of betrace rules
+    push, and judges with the active ones; --push overrides this.
     """
     logs.configure()
     if role is not None:
@@ -104,14 +102,14 @@ def command(
         with health.serving(metrics_address, metrics_port, state):
             if rules or until_idle or workers > 1:
                 raise ConfigError(
-                    "--role takes no --rules, --until-idle or --workers: push rules with betrace rules push DIR, "
-                    "start one process for each worker"
+                    "--role excludes --rules, --until-idle and --workers: push rules with betrace rules push DIR, and "
+                    "start one process per worker"
                 )
             _run_role(role, settings, state, ends)
     else:
         if not rules:
-            raise ConfigError("no rules are given: --rules FILE or --rules DIR")
-        given = Given(
+            raise ConfigError("no rules are given: give --rules FILE or --rules DIR")
+        process_options = ProcessOptions(
             rules=load(rules),
             insists=insists,
             revision=revision,
@@ -122,11 +120,11 @@ def command(
             metrics_address=metrics_address,
             until_idle=until_idle,
         )
-        raise click.exceptions.Exit(_run_all(settings, layout, given))
+        raise click.exceptions.Exit(_run_all(settings, layout, process_options))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class ProcessOptions:
     """What a single process is given beside its settings."""
 
     rules: RuleSet
@@ -142,7 +140,7 @@ class Given:
 
 def _run_role(role: str, settings: Settings, state: Health, ends: Ends | None) -> None:
     supervise.end_with_supervisor()
-    # A crash in native code (librdkafka, RocksDB) leaves at least its stack on stderr.
+    # After a crash in native code (librdkafka, RocksDB) at least the stack is on stderr.
     faulthandler.enable()
     self_tracing.start(role)
     admin = kafka.connect(settings.client())
@@ -150,7 +148,7 @@ def _run_role(role: str, settings: Settings, state: Health, ends: Ends | None) -
     if role == "ingest":
         run_start.check_time(admin, settings)
     settings = _as_made(settings, admin)
-    # What the start made stays: to look through all of it for cycles, again and again, stops a stage each time.
+    # Objects made at start live on: searching them all for cycles again and again would pause the stage each time.
     gc.collect()
     gc.freeze()
     if role == "ingest":
@@ -159,7 +157,7 @@ def _run_role(role: str, settings: Settings, state: Health, ends: Ends | None) -
     with ExitStack() as held:
         if not supervise.is_supervised():
             held.enter_context(locked(_locked_directory(settings)))
-        held.callback(say_end, role)
+        held.callback(report_totals, role)
         pipeline.run_sessions(settings, ends, state)
 
 
@@ -170,29 +168,39 @@ def _run_ingest(settings: Settings, state: Health) -> None:
         try:
             ingest.run()
         finally:
-            say_end("ingest")
+            report_totals("ingest")
 
 
-def _run_all(settings: Settings, layout: Layout, given: Given) -> int:
+def _run_all(settings: Settings, layout: Layout, process_options: ProcessOptions) -> int:
     roles = [Role.INGEST, Role.SESSIONS]
     also: dict[str, list[str]] = {}
-    if given.evidence is not None:
-        run_start.check_ledger(given.evidence, given.ledger_keys)
+    if process_options.evidence is not None:
+        run_start.check_ledger(process_options.evidence, process_options.ledger_keys)
         roles.append(Role.LEDGER)
-        also["ledger"] = run_stages.ledger_command(given.evidence, given.ledger_keys)
+        also["ledger"] = run_stages.ledger_command(process_options.evidence, process_options.ledger_keys)
     with ExitStack() as stack:
-        own = _workers(settings, given.workers)
+        own = _workers(settings, process_options.workers)
         held = [stack.enter_context(locked(_locked_directory(each))) for each in own]
-        run_start.check_ports(given.metrics_address, run_stages.ports(given.workers, has_ledger=bool(also)))
+        run_start.check_ports(
+            process_options.metrics_address, run_stages.ports(process_options.workers, has_ledger=bool(also))
+        )
         admin = kafka.connect(settings.client())
         run_start.make_topics(admin, layout, settings, roles)
         settings = _as_made(settings, admin)
-        run_start.check_stages(admin, _workers(settings, given.workers), given.evidence, given.ledger_keys)
-        # Asked for even where it is not needed: ingest could not begin where this fails.
+        run_start.check_stages(
+            admin, _workers(settings, process_options.workers), process_options.evidence, process_options.ledger_keys
+        )
+        # Require it even where it is not needed: otherwise ingest would fail at its start.
         ends = run_start.ends_now(admin, settings, now_ms=time.time_ns() // 1_000_000)
-        active = run_start.push(settings, given.rules, revision=given.revision, by=given.by, insists=given.insists)
+        active = run_start.push(
+            settings,
+            process_options.rules,
+            revision=process_options.revision,
+            by=process_options.by,
+            insists=process_options.insists,
+        )
         log.info("run", rules=len(active.rules), start=settings.start, source_topics=settings.source_topics)
-        return _run_stages(settings, given.workers, ends if given.until_idle else None, also, held)
+        return _run_stages(settings, process_options.workers, ends if process_options.until_idle else None, also, held)
 
 
 def _run_stages(
@@ -207,7 +215,7 @@ def _run_stages(
 
 
 def _workers(settings: Settings, count: int) -> list[Settings]:
-    """The settings of each worker, which has a state directory of its own."""
+    """Return the settings of each worker, with a state directory of its own."""
     return [
         dataclasses.replace(settings, state_dir=run_stages.state_dir(settings, number))
         for number in range(1, count + 1)
@@ -215,12 +223,12 @@ def _workers(settings: Settings, count: int) -> list[Settings]:
 
 
 def _locked_directory(settings: Settings) -> Path:
-    """Of a state directory what this installation has in it: another one may have its windows beside them."""
+    """Lock and return this installation's subdirectory of a state directory, which others may use too."""
     return settings.state_dir / settings.group("sessions")
 
 
 def _as_made(settings: Settings, admin: AdminClient) -> Settings:
-    """The settings with the facts topic's own partition count, which is fixed for life."""
+    """Return the settings with the actual partition count of the facts topic, which cannot be changed later."""
     facts = settings.topic("facts")
     counts = kafka.partition_counts(admin, [facts])
     if facts not in counts:

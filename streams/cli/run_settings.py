@@ -1,6 +1,6 @@
-"""The options that make the `Settings` of `betrace run`, each with its environment variable.
+"""Defines the options that make the `Settings` of `betrace run`, each with its environment variable.
 
-In: what a person typed. Out: checked settings, or what is wrong with them.
+In: what a person typed. Out: validated settings, or an error.
 """
 
 from __future__ import annotations
@@ -31,54 +31,61 @@ SIZES = frozenset({"window_memory", "window_disk"})
 
 
 def default_state_dir() -> Path:
-    """Where state is kept unless set: under the XDG base directory for state."""
+    """Return the default state directory, following the XDG base directory specification."""
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(base) / "betrace"
 
 
 _OPTIONS = (
     options.setting(
-        "--start", type=click.Choice(["earliest", "latest"]), default="earliest", help="Where a first start begins."
+        "--start",
+        type=click.Choice(["earliest", "latest"]),
+        default="earliest",
+        help="Where the first start begins reading.",
     ),
     options.encoding,
     options.gap,
     options.lateness,
     options.max_duration,
     options.out_of_order,
-    duration("--idle-lag", "2s", "How far the clock of a source partition without records stays behind the machine's."),
+    duration(
+        "--idle-lag", "2s", "How far the clock of a source partition without records stays behind this machine's clock."
+    ),
     options.setting(
         "--allow-create-time",
         is_flag=True,
-        help="Take source topics whose records are stamped by producers, within bounds; else they are refused.",
+        help="Accept source topics whose records are stamped by producers, within bounds; otherwise they are refused.",
     ),
     options.max_clock_skew,
-    duration("--flush", "50ms", "How often ingest writes what it found."),
-    duration("--step", "500ms", "How often sessions publishes and writes its state."),
+    duration("--flush", "50ms", "How often ingest writes facts."),
+    duration("--step", "500ms", "How often sessions publishes signals and writes its state."),
     options.setting(
         "--window-memory",
         default="2GiB",
         callback=options.as_size,
         metavar="SIZE",
-        help="Memory for windows, of all facts partitions of a worker; more of them are on disk.",
+        help="Memory for the windows of all facts partitions of a worker; windows beyond it are on disk.",
     ),
     options.setting(
         "--window-disk",
         callback=options.as_optional_size,
         metavar="SIZE",
-        help="Disk for windows, of all facts partitions of a worker; beyond it they close early. Else no limit.",
+        help="Disk for the windows of all facts partitions of a worker; windows beyond it are closed early. "
+        "Unlimited if omitted.",
     ),
     options.setting(
         "--state-dir",
         type=click.Path(file_okay=False, path_type=Path),
         default=default_state_dir,
         show_default="$XDG_STATE_HOME/betrace",
-        help="Where windows are kept.",
+        help="Directory of the windows.",
     ),
     options.signal_format,
     options.setting(
         "--signals-per-hour",
         type=click.IntRange(min=1),
-        help="Most new signals of a rule in an hour of record time, then a summary; verdicts count all. Else no limit.",
+        help="Limit of new signals per rule and hour of record time, then a summary follows; verdicts count all. "
+        "Unlimited if omitted.",
     ),
     options.record_budget,
     options.identity,
@@ -98,7 +105,7 @@ def _public_key(path: Path | None) -> bytes | None:
 
 
 def run_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that make `Settings` and a `Layout`, given to the command as `settings` and `layout`."""
+    """Return the options that make `Settings` and a `Layout`, given to the command as `settings` and `layout`."""
 
     @wraps(command)
     def with_settings(

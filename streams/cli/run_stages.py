@@ -1,6 +1,6 @@
-"""The stages of `betrace run` as commands: this program again, with the options of one role of a worker.
+"""Builds the commands of the stages of `betrace run`: this program again, with the options of one role of a worker.
 
-In: the options that click has in its context. Out: command lines, and which ports and directories they are given.
+In: the options in click's context. Out: command lines, with ports and state directories.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from streams.sessions.worker import Ends
 
 ROLES = ("ingest", "sessions")
 PORTS = (*ROLES, "ledger")
-"""Whose metrics are at which port, counted from --metrics-port, and the next worker's after them."""
+"""The order of the stages' metrics ports, counted from --metrics-port; the next worker's follow."""
 
 
 def commands(settings: Settings, workers: int, ends: Ends | None) -> dict[str, list[str]]:
-    """The stages of all workers, by name."""
+    """Return the commands of the stages of all workers, by name."""
     return {
         f"{role}-{number}": stage_command(role, settings, number, ends)
         for number in range(1, workers + 1)
@@ -32,7 +32,7 @@ def commands(settings: Settings, workers: int, ends: Ends | None) -> dict[str, l
 
 
 def stage_command(role: str, settings: Settings, number: int, ends: Ends | None) -> list[str]:
-    """This command again for one role of a worker, with the options that click has in its context."""
+    """Return this command for one role of a worker, with the options in click's context."""
     until = ["--ends", msgspec.json.encode(ends).decode()] if ends is not None and role == "sessions" else []
     words = _words(click.get_current_context().params.keys() - NOT_PASSED - _OF_EACH - _NOT_OF.get(role, frozenset()))
     own = ["--state-dir", str(state_dir(settings, number)), *_metrics_port(role, number)]
@@ -40,12 +40,12 @@ def stage_command(role: str, settings: Settings, number: int, ends: Ends | None)
 
 
 def state_dir(settings: Settings, number: int) -> Path:
-    """A worker's own; the first one's is where it is without others, so that more of them leave its windows there."""
+    """Return a worker's state directory; the first one's is that of a single worker, so adding more keeps windows."""
     return settings.state_dir if number == 1 else settings.state_dir / f"worker-{number}"
 
 
 def ledger_command(evidence: str, ledger_keys: tuple[Path, ...]) -> list[str]:
-    """The ledger, with the options that it shares with this command."""
+    """Return the command of the ledger, with the options that it shares with this command."""
     taken = {name for option in ledger.command.params if (name := option.name) is not None}
     words = _words(click.get_current_context().params.keys() & taken - NOT_PASSED - _OF_EACH)
     keys = [text for key in ledger_keys for text in ("--ledger-key", str(key))]
@@ -63,21 +63,21 @@ def ledger_command(evidence: str, ledger_keys: tuple[Path, ...]) -> list[str]:
 
 
 def _words(names: Iterable[str]) -> list[str]:
-    """The options of these names as they are in click's context; those that are not set are left out."""
+    """Return the arguments for these options in click's context, without those that are not set."""
     values = click.get_current_context().params
     set_names = sorted(name for name in names if values[name] is not None)
     return [text for name in set_names for text in _option("--" + name.replace("_", "-"), name, values[name])]
 
 
 def _option(option: str, name: str, value: object) -> list[str]:
-    """The words of one option; a flag is there or not."""
+    """Return the arguments of one option; a flag is present or absent."""
     if isinstance(value, bool):
         return [option] if value else []
     return [option, _text(name, value)]
 
 
 def _metrics_port(role: str, number: int = 1) -> list[str]:
-    """Each stage is a process and has a port of its own."""
+    """Return the arguments for the metrics port: each stage is a process and has its own."""
     port = _port(role, number)
     return [] if port is None else ["--metrics-port", str(port)]
 
@@ -88,7 +88,7 @@ def _port(role: str, number: int) -> int | None:
 
 
 def ports(workers: int, *, has_ledger: bool) -> list[int]:
-    """The ports that the stages are given."""
+    """Return the ports that the stages are given."""
     stages = [(role, number) for number in range(1, workers + 1) for role in ROLES]
     stages += [("ledger", 1)] if has_ledger else []
     return [port for role, number in stages if (port := _port(role, number)) is not None]
@@ -99,7 +99,7 @@ NOT_PASSED = frozenset(
 )
 _OF_EACH = frozenset({"metrics_port", "state_dir"})
 _NOT_OF = {"sessions": frozenset({"redact", "redact_key_file", "dead_letter_key"})}
-"""What only another role does, and needs keys for."""
+"""Options that only another role uses, and that need keys."""
 
 
 def _text(name: str, value: object) -> str:

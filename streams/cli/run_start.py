@@ -1,7 +1,7 @@
-"""What `betrace run` does before it starts a stage: it checks all that can be checked, and only then pushes the rules.
+"""Prepares `betrace run`: checks everything that can be checked, and only then pushes the rules.
 
-In: settings, rules and keys as they were given. Out: what a person has to mend, or the set that is active. A start that
-fails changes nothing that a running installation depends on.
+In: the settings, rules and keys that were given. Out: an error to correct, or the active set. A start that fails
+changes nothing that a running installation depends on.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ log = structlog.get_logger()
 
 
 def check_ledger(evidence: str, keys: tuple[Path, ...]) -> None:
-    """Raises what the ledger would raise of its keys and its storage, before the brokers are asked."""
+    """Raise what the ledger would raise about its keys and storage, before connecting to the brokers."""
     ledgers.resume(open_storage(evidence), signers_in(keys))
 
 
 def check_stages(admin: AdminClient, workers: Sequence[Settings], evidence: str | None, keys: tuple[Path, ...]) -> None:
-    """Raises what the stages would end with when they begin, as far as they find it in what is there now.
+    """Raise the errors with which the stages would end at their start, as far as they can be detected now.
 
     Raises:
         AdminError, NotDoneError: the brokers do not answer.
-        ConfigError: something is not allowed, or cannot be used here.
-        StateError: what earlier runs left cannot be gone on from.
+        ConfigError: a permission is missing, or a setting does not fit.
+        StateError: the stages cannot continue from what earlier runs left.
     """
     backend.selected_backend()
     start.check(admin, workers)
@@ -58,35 +58,35 @@ def check_stages(admin: AdminClient, workers: Sequence[Settings], evidence: str 
 
 
 def ends_now(admin: AdminClient, settings: Settings, *, now_ms: int) -> Ends:
-    """The ends of the source partitions; what an earlier run read before a reset of the offsets does not reach them.
+    """Return the end offsets of the source partitions; offsets read before a reset do not reach them.
 
     Raises:
         AdminError: the brokers do not answer.
-        StateError: ingest could not begin: some of its offsets were reset and others were not.
+        StateError: ingest could not start: some of its offsets were reset and others were not.
     """
-    seen = group.fetch_snapshot(admin, settings)
-    begun = group.start_positions(seen, start=settings.start, now_ms=now_ms)
+    snapshot = group.fetch_snapshot(admin, settings)
+    starts = group.start_positions(snapshot, start=settings.start, now_ms=now_ms)
     ends: Ends = {}
-    for (topic, number), at in seen.logs.items():
-        ends.setdefault(topic, {})[number] = End(at.high, begun[topic, number].epoch)
+    for (topic, number), offsets in snapshot.logs.items():
+        ends.setdefault(topic, {})[number] = End(offsets.high, starts[topic, number].epoch)
     return ends
 
 
 def check_ports(address: str, ports: Iterable[int]) -> None:
-    """Raises `ConfigError` when one of them is taken."""
+    """Raise `ConfigError` when one of them is taken."""
     for port in ports:
         health.check_port(address, port)
 
 
 def make_topics(admin: AdminClient, layout: Layout, settings: Settings, roles: Iterable[Role]) -> None:
-    """Makes the topics that are missing, when the roles may do what they must with those that are there.
+    """Create the missing topics, once the roles are known to have the permissions they need on the existing ones.
 
     Raises:
-        AdminError: the brokers do not answer, or make no topic.
-        ConfigError: something is not allowed.
+        AdminError: the brokers do not answer, or do not create a topic.
+        ConfigError: a permission is missing.
     """
-    asked = [*roles]
-    for role in asked:
+    checked_roles = [*roles]
+    for role in checked_roles:
         permissions.require_acls(admin, settings, role)
     check_time(admin, settings)
     made = kafka.create(admin, layout)
@@ -94,17 +94,17 @@ def make_topics(admin: AdminClient, layout: Layout, settings: Settings, roles: I
         for fault in row.faults:
             log.warning("a topic is not as it should be", topic=row.name, fault=fault)
     if made.made:
-        log.info("topics made", topics=made.made)
-        for role in asked:
+        log.info("topics created", topics=made.made)
+        for role in checked_roles:
             permissions.require_acls(admin, settings, role)
 
 
 def check_time(admin: AdminClient, settings: Settings) -> None:
-    """Refuses source topics whose records are stamped by producers, unless the settings allow them.
+    """Refuse source topics whose records are stamped by producers, unless the settings allow them.
 
     Raises:
         AdminError: the brokers do not answer.
-        ConfigError: names them, and what changes them.
+        ConfigError: names the topics, and how to change them.
     """
     types = timestamps.types(admin, settings.source_topics)
     stamped = sorted(topic for topic, kind in types.items() if kind != timestamps.LOG_APPEND_TIME)
@@ -112,35 +112,35 @@ def check_time(admin: AdminClient, settings: Settings) -> None:
         return
     if not settings.allow_create_time:
         raise ConfigError(
-            f"{timestamps.KEY} of {', '.join(stamped)} is CreateTime: whoever writes a record says when it came, and "
-            "wrong times delay verdicts or leave them undetermined. To have Kafka stamp records run betrace topics "
-            f"create --log-append-time --source-topics {','.join(stamped)}; to take them as they are give "
+            f"{timestamps.KEY} of {', '.join(stamped)} is CreateTime: producers set the record times, and wrong "
+            "times delay verdicts or leave them undetermined. To have Kafka stamp records, run betrace topics "
+            f"create --log-append-time --source-topics {','.join(stamped)}; to accept producers' times, give "
             "--allow-create-time"
         )
     log.warning("records are stamped by their producers", topics=stamped)
 
 
-def push(settings: Settings, given: RuleSet, *, revision: str | None, by: str | None, insists: bool) -> RuleSet:
-    """Makes the given rules active unless others were pushed in their place; returns the active ones.
+def push(settings: Settings, rules: RuleSet, *, revision: str | None, by: str | None, insists: bool) -> RuleSet:
+    """Make the given rules active unless others were pushed in their place, and return the active ones.
 
     Raises:
-        ConfigError: the brokers did not take them.
+        ConfigError: the brokers rejected them.
         StateError: the topic or the active set cannot be read.
     """
     known, active = registry.read(settings)
-    reason = history.refusal(history.history(settings), given.fingerprint)
-    if active == given.fingerprint and active in known.sets:
-        return given
-    if not insists and active != given.fingerprint:
+    reason = history.refusal(history.history(settings), rules.fingerprint)
+    if active == rules.fingerprint and active in known.sets:
+        return rules
+    if not insists and active != rules.fingerprint:
         registry.refuse_unreadable(settings, known, active)
     if active is None or reason is None or insists or active in known.unreadable:
         now_ms = time.time_ns() // 1_000_000
-        registry.push(settings, given, now_ms=now_ms, revision=revision, by=by, origin=Origin.RUN)
-        return given
+        registry.push(settings, rules, now_ms=now_ms, revision=revision, by=by, origin=Origin.RUN)
+        return rules
     log.warning(
-        "the rules that were given are not pushed",
+        "the given rules are not pushed",
         reason=reason,
-        given=given.fingerprint,
+        given=rules.fingerprint,
         active=active,
         help="--push insists",
     )

@@ -1,4 +1,4 @@
-"""Signals as a table: live on a terminal, lines elsewhere."""
+"""Shows signals as a table: live on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from topics.signals.digest import SEVERITIES, Digest
 from topics.times import rfc3339_clamped
 
 KEPT = 1000
-"""How many signals the live table remembers; the terminal shows those that fit."""
+"""The number of signals that the live table keeps; the terminal shows those that fit."""
 
 REFRESHES_PER_S = 4
 _FRAME_LINES = 6
@@ -34,14 +34,14 @@ VERDICT_COLOURS = {"broken": "red", "undetermined": "yellow", "held": "green", "
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which signals are shown: of these rules (patterns; all when empty), at least so severe, of this trace."""
+    """Selects signals: of these rules (patterns; all if empty), of at least this severity, of this trace."""
 
     rules: tuple[str, ...] = ()
     severity: str = "info"
     trace_id: str | None = None
 
     def passes(self, signal: Digest) -> bool:
-        """Whether a signal is shown."""
+        """Return whether a signal is shown."""
         return (
             (not self.rules or any(fnmatchcase(signal.rule_id, rule) for rule in self.rules))
             and SEVERITIES.index(signal.severity) >= SEVERITIES.index(self.severity)
@@ -50,14 +50,14 @@ class Filter:
 
 
 def show(signals: Iterable[Digest], console: Console) -> None:
-    """Shows signals until there are no more: on a terminal as a table that is drawn anew, else a line each."""
+    """Show signals until there are no more: on a terminal as a live table, otherwise a line each."""
     if not console.is_terminal:
         for signal in signals:
             console.file.write(line(signal) + "\n")
             console.file.flush()
         return
     board = Board()
-    # Drawn by the clock, not by each signal: a burst costs one drawing, and its last signal is not left out.
+    # Drawn on a timer, not per signal: a burst is drawn once, and its last signal is shown.
     with Live(
         get_renderable=lambda: board.table(console.height - _FRAME_LINES),
         console=console,
@@ -68,14 +68,14 @@ def show(signals: Iterable[Digest], console: Console) -> None:
 
 
 class Board:
-    """The last signals by uid: an amended one takes its old one's place."""
+    """The last signals by uid: an amended signal replaces the earlier revision."""
 
     def __init__(self) -> None:
         self._signals: dict[str, Digest] = {}
         self._count = 0
 
     def add(self, signal: Digest) -> None:
-        """Takes in a signal, unless a later revision of it is there."""
+        """Add a signal, unless a later revision is present."""
         self._count += 1
         known = self._signals.get(signal.uid)
         if known is None or known.revision < signal.revision:
@@ -84,11 +84,11 @@ class Board:
             del self._signals[next(iter(self._signals))]
 
     def table(self, height: int) -> Table:
-        """The newest signals that fit into `height` lines, and how many there are of each verdict."""
-        signals = [*self._signals.values()]  # a copy: the table is drawn by a thread of its own
+        """Return the newest signals that fit into `height` lines, and the number of each verdict."""
+        signals = [*self._signals.values()]  # a copy: another thread draws the table
         counts = Counter(signal.verdict for signal in signals)
-        said = printable(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))
-        table = Table(expand=True, caption=f"{self._count} signals; of the last findings {said or 'none'}")
+        summary = printable(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))
+        table = Table(expand=True, caption=f"{self._count} signals; of the last findings {summary or 'none'}")
         for name in ("when", "judged at", "severity", "verdict", "rule", "trace"):
             table.add_column(name, no_wrap=True)
         table.add_column("message", overflow="ellipsis", no_wrap=True, ratio=1)
@@ -98,7 +98,7 @@ class Board:
 
 
 def line(signal: Digest) -> str:
-    """A signal on one line, without colours: when it happened, when it was judged, and what."""
+    """Return a signal on one line, without colours: when it happened, when it was judged, and what."""
     trace, judged = f"trace {signal.trace_id}", f"judged at {rfc3339_clamped(signal.time_ms)}"
     when = rfc3339_clamped(signal.happened_ms)
     head = (when, judged, f"{signal.severity:<8}", f"{_verdict(signal):<12}", signal.rule_id, trace)

@@ -1,7 +1,7 @@
-"""`betrace signals`: look at signals, without the SIEM and without a consumer group.
+"""Implements `betrace signals`: shows signals, without the SIEM and without a consumer group.
 
-In: `betrace.signals`, and for one signal the source topics. Out: on stdout a table or JSON lines; a trace's waterfall,
-and as HTML in a file. On stderr what could not be read.
+In: `betrace.signals`, and for one signal the source topics. Out: a table or JSON lines on stdout; a trace's waterfall,
+also as HTML in a file. What cannot be read is reported on stderr.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PIPED_COLUMNS = 180
 
 @click.group("signals", epilog="\b\nExample:\n  betrace signals tail --from 1h")
 def command() -> None:
-    """Look at signals: as they come, or one with its trace."""
+    """Show signals: as they come, or one with its trace."""
     logs.configure()
 
 
@@ -40,11 +40,13 @@ def command() -> None:
 @options.cluster
 @options.prefix
 @options.setting("--from", "begin", default="latest", help="earliest, latest, a duration ago (2h), or a time.")
-@options.setting("--rule", multiple=True, help="Only rules whose id is this, or fits it: 'pci-*'; repeatable.")
-@options.setting("--severity", type=click.Choice(SEVERITIES), default="info", help="Only signals at least so severe.")
+@options.setting("--rule", multiple=True, help="Only rules whose id matches this pattern, such as 'pci-*'; repeatable.")
+@options.setting(
+    "--severity", type=click.Choice(SEVERITIES), default="info", help="Only signals of at least this severity."
+)
 @options.setting("--trace", callback=options.trace_id, help="Only this trace.")
-@options.setting("--json", is_flag=True, help="Print the signals as they are, one a line.")
-@options.setting("--once", is_flag=True, help="Print what is there, then exit.")
+@options.setting("--json", is_flag=True, help="Print the signals as published, one per line.")
+@options.setting("--once", is_flag=True, help="Print what the topic contains now, then exit.")
 def tail(
     *,
     bootstrap: str,
@@ -57,12 +59,12 @@ def tail(
     json: bool,
     once: bool,
 ) -> None:
-    """Show signals as they come: on a terminal a table, in which an amended signal takes its old one's place."""
+    """Show signals as they come: on a terminal a table, in which an amended signal replaces the earlier revision."""
     settings = Settings(bootstrap=bootstrap, security=security, prefix=prefix, state_dir=Path())
     since = follow.since(begin, _now_ms())
     messages = follow.follow(settings.reader(), settings.topic("signals"), since, until_end=once)
-    wanted = Filter(rule, severity, trace)
-    signals = ((message, signal) for message, signal in _signals(messages) if wanted.passes(signal))
+    signal_filter = Filter(rule, severity, trace)
+    signals = ((message, signal) for message, signal in _signals(messages) if signal_filter.passes(signal))
     if json:
         for message, _ in signals:
             click.echo(message.value() or b"")
@@ -74,12 +76,14 @@ def tail(
 @click.argument("uid")
 @options.cluster
 @options.prefix
-@options.setting("--from", "begin", default="earliest", help="Where to look for it: earliest, a duration ago, a time.")
+@options.setting(
+    "--from", "begin", default="earliest", help="Start of the search: earliest, a duration ago, or a time."
+)
 @options.setting("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to this file.")
 def show(*, uid: str, bootstrap: str, security: Security, prefix: str, begin: str, html: Path | None) -> None:
-    """Show the signal UID and the waterfall of its trace, read from the source topics by the offsets it names.
+    """Show the signal UID and the waterfall of its trace, read from the source topics at the offsets it names.
 
-    Of several revisions the last is shown; UID.REVISION is one of them.
+    Shows the last revision; UID.REVISION selects another.
     """
     settings = Settings(bootstrap=bootstrap, security=security, prefix=prefix, state_dir=Path())
     signal = _find(settings, uid, begin)
@@ -92,7 +96,7 @@ def show(*, uid: str, bootstrap: str, security: Security, prefix: str, begin: st
 
 
 def trace_of(settings: Settings, signal: Digest) -> tuple[list[Row], list[str]]:
-    """The waterfall of a signal's trace, read from the source topics, and what they no longer have of it."""
+    """Return the waterfall of a signal's trace, read from the source topics, and what they no longer have of it."""
     read = trace_lookup.read(settings.reader(), bytes.fromhex(signal.trace_id), signal.sources)
     subjects: dict[bytes, list[str]] = {}
     for witness in signal.witnesses:
@@ -101,7 +105,7 @@ def trace_of(settings: Settings, signal: Digest) -> tuple[list[Row], list[str]]:
 
 
 def _console() -> Console:
-    """The terminal; where there is none, lines may be longer than the 80 characters that rich would assume."""
+    """Return a console; if stdout is not a terminal, its lines may exceed the 80 characters that rich would assume."""
     return Console(width=None if sys.stdout.isatty() else PIPED_COLUMNS)
 
 
@@ -110,31 +114,33 @@ def _now_ms() -> int:
 
 
 def _signals(messages: Iterator[Message]) -> Iterator[tuple[Message, Digest]]:
-    """Records with their digests; of one that is no signal it is said where it is and why."""
+    """Yield records with their digests; report a record that is not a signal on stderr."""
     for message in messages:
         try:
             yield message, digest(message.value() or b"")
         except NoSignalError as error:
             where = f"{message.topic()} partition {message.partition()} offset {message.offset()}"
-            click.echo(f"{where}: no signal that this version knows: {error}", err=True)
+            click.echo(f"{where}: not a signal that this version knows: {error}", err=True)
 
 
 def _find(settings: Settings, uid: str, begin: str) -> Digest:
     key, _, revision = uid.strip().lower().partition(".")
     since = follow.since(begin, _now_ms())
     messages = follow.follow(settings.reader(), settings.topic("signals"), since, until_end=True)
-    found = {signal.revision: signal for _, signal in _signals(each for each in messages if each.key() == key.encode())}
-    wanted = [each for each in found if not revision or str(each) == revision]
-    if not wanted:
-        known = f"; its revisions are {', '.join(map(str, sorted(found)))}" if found else ""
+    revisions = {
+        signal.revision: signal for _, signal in _signals(each for each in messages if each.key() == key.encode())
+    }
+    selected = [each for each in revisions if not revision or str(each) == revision]
+    if not selected:
+        known = f"; its revisions are {', '.join(map(str, sorted(revisions)))}" if revisions else ""
         raise ConfigError(f"no signal {uid} is on {settings.topic('signals')}{known}")
-    return found[max(wanted)]
+    return revisions[max(selected)]
 
 
 def _gone(source: SourceRange) -> str:
     return (
-        f"{source.topic} partition {source.partition} has nothing of the trace at offsets {source.first_offset} to "
-        f"{source.last_offset} any more"
+        f"{source.topic} partition {source.partition} no longer has the trace's records at offsets "
+        f"{source.first_offset} to {source.last_offset}"
     )
 
 

@@ -1,4 +1,4 @@
-"""`betrace status`: how an installation stands, from Kafka alone."""
+"""Implements `betrace status`: shows the state of an installation, from Kafka alone."""
 
 from __future__ import annotations
 
@@ -28,69 +28,69 @@ NONE = "-"
 @options.source_topics
 @options.setting("--json", is_flag=True, help="Print one JSON object.")
 def command(*, bootstrap: str, security: Security, prefix: str, source_topics: tuple[str, ...], json: bool) -> None:
-    """Print whether workers run, from when rules judge, who holds the clock, what waits, and what a rebuild would read.
+    """Print whether workers run, from when rules judge, which partition holds the clock, the lag, and the rebuild.
 
     An idle, healthy installation has workers of both roles, no LAG of sources, no open windows, and a clock that was
     --idle-lag (2s) to a few seconds behind when its checkpoint was written; a checkpoint may be some ten seconds old.
-    CLOCK and CHECKPOINT are ages. LAG counts records or facts messages that wait; REBUILD the facts messages that a
-    worker with an empty disk reads again; MARGIN those kept below that: it must not fall below 0.
+    CLOCK and CHECKPOINT are ages. LAG counts unread records or facts messages; REBUILD counts the facts messages that a
+    worker with an empty disk reads again, MARGIN those kept before them: it must not fall below 0.
     """
     settings = Settings(
         bootstrap=bootstrap, security=security, prefix=prefix, source_topics=source_topics, state_dir=Path()
     )
-    found = status.look(settings)
+    state = status.read_status(settings)
     if json:
-        click.echo(msgspec.json.encode(found))
+        click.echo(msgspec.json.encode(state))
         return
-    for line in lines(found, time.time_ns() // 1_000_000):
+    for line in lines(state, time.time_ns() // 1_000_000):
         click.echo(line)
 
 
-def lines(found: Status, now_ms: int) -> list[str]:
-    """What is printed; `now_ms` is what ages are counted from."""
+def lines(state: Status, now_ms: int) -> list[str]:
+    """Return the lines to print; ages are relative to `now_ms`."""
     return [
-        *_workers(found),
-        f"active rules: {found.active_rules or 'none'} ({found.rules} rules)",
-        *judging_lines(found.judging),
-        _clock(found, now_ms),
+        *_workers(state),
+        f"active rules: {state.active_rules or 'none'} ({state.rules} rules)",
+        *judging_lines(state.judging),
+        _clock(state, now_ms),
         "",
-        *table(_FACTS, [_facts(row, now_ms) for row in found.facts]),
+        *table(_FACTS, [_facts(row, now_ms) for row in state.facts]),
         "",
-        *table(_SOURCES, map(_source, found.sources)),
+        *table(_SOURCES, map(_source, state.sources)),
     ]
 
 
-def judging_lines(found: list[RuleStart] | None) -> list[str]:
-    """From when the active rules judge; None where a checkpoint does not say it."""
-    if found is None:
-        return ["from when they judge is not known: a checkpoint is of another version"]
-    return [f"  {line}" for line in judging.sentences(found)]
+def judging_lines(rule_starts: list[RuleStart] | None) -> list[str]:
+    """Return from when the active rules judge; the argument is None if a checkpoint does not say it."""
+    if rule_starts is None:
+        return ["from when they judge is unknown: a checkpoint is of another version"]
+    return [f"  {line}" for line in judging.sentences(rule_starts)]
 
 
-def _workers(found: Status) -> list[str]:
-    """Which workers there are; of a role without any, what that means."""
-    absent = [role for role, count in found.workers.items() if count == 0]
+def _workers(state: Status) -> list[str]:
+    """Return the lines about workers; for a role without any, what that means."""
+    absent = [role for role, count in state.workers.items() if count == 0]
     counts = ", ".join(
-        f"{role} {'not known: DESCRIBE on the group is not allowed' if count is None else count}"
-        for role, count in found.workers.items()
+        f"{role} {'unknown: DESCRIBE on the group is not allowed' if count is None else count}"
+        for role, count in state.workers.items()
     )
     lines = [f"workers: {counts}"] if counts else []
     if absent:
-        lines.append(f"no worker of {' or of '.join(absent)} runs: nothing goes on below until one does")
-    elif found.workers and found.is_idle:
+        lines.append(f"no worker of {' or of '.join(absent)} runs: nothing below advances until one does")
+    elif state.workers and state.is_idle:
         lines.append("idle: every record is read, and no window is open")
     return lines
 
 
-def _clock(found: Status, now_ms: int) -> str:
-    row = found.holder()
+def _clock(state: Status, now_ms: int) -> str:
+    row = state.holder()
     if row is None:
         return "clock: sessions has written no checkpoint yet"
     if row.held_by is None:
         return "clock: no source partition is known"
     held = f"{row.held_by.topic}[{row.held_by.partition}]"
     if row.clock_ms is None:
-        return f"clock: does not go yet, it waits for {held}"
+        return f"clock: not started, waiting for the first watermark of {held}"
     if row.written_ms is None:
         return f"clock: {_age(row.clock_ms, now_ms)} behind, held by {held}"
     then, ago = _age(row.clock_ms, row.written_ms), _age(row.written_ms, now_ms)
@@ -115,7 +115,7 @@ def _source(row: SourceRow) -> tuple[str, ...]:
 
 
 def _age(time_ms: int | None, now_ms: int) -> str:
-    """How long ago a time is, in seconds.
+    """Return how long ago a time is, in seconds.
 
     >>> _age(8_000, 10_000), _age(None, 0)
     ('2.0s', '-')

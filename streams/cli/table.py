@@ -1,4 +1,4 @@
-"""Tables for a terminal."""
+"""Formats tables for a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table whose columns are as wide as their widest cell, two spaces apart.
+    """Return the lines of a table whose columns are as wide as their widest cell, two spaces apart.
 
     >>> table(("name", "count"), [("a", "10"), ("longer", "2")])
     ['name    count', 'a       10', 'longer  2']

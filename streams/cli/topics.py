@@ -1,7 +1,6 @@
-"""`betrace topics`: make the topics of the flow, and say how they are.
+"""Implements `betrace topics`: creates the topics of the flow, and describes them.
 
-In: the address of a cluster. Out: on stdout the names that were made, or a line for each topic; on stderr what is not
-as it should be.
+In: the address of a cluster. Out: the names of created topics, or a line per topic, on stdout; faults on stderr.
 """
 
 from __future__ import annotations
@@ -25,20 +24,18 @@ _HEAD = ("TOPIC", "PARTITIONS", "REPLICATION", "CLEANUP", "RETENTION", "TIMESTAM
 
 @click.group("topics", epilog="\b\nExample:\n  betrace topics create --bootstrap localhost:9092")
 def command() -> None:
-    """Make BeTrace's topics, or describe them."""
+    """Create BeTrace's topics, or describe them."""
 
 
 @command.command(epilog="\b\nExample:\n  betrace topics create --facts-partitions 24 --replication 3")
 @options.cluster
 @options.layout
-@options.setting(
-    "--log-append-time", is_flag=True, help="Have Kafka stamp the records of source topics that exist, too."
-)
+@options.setting("--log-append-time", is_flag=True, help="Also have Kafka stamp the records of existing source topics.")
 def create(bootstrap: str, security: Security, layout: Layout, *, log_append_time: bool) -> None:
-    """Make the topics that are missing, and print their names.
+    """Create the missing topics, and print their names.
 
-    Topics that exist are left as they are, but for --log-append-time. What is not as it should be is said on stderr;
-    when BeTrace cannot work with it, the exit code is 2.
+    Existing topics are left unchanged, except for --log-append-time. Faults of their settings are printed on stderr; if
+    BeTrace cannot work with one, the exit code is 2.
     """
     client = admin.connect(_client(bootstrap, security))
     if log_append_time:
@@ -49,7 +46,7 @@ def create(bootstrap: str, security: Security, layout: Layout, *, log_append_tim
     _say(creation.kept)
     if faulty := [row.name for row in creation.kept if row.faults]:
         raise ConfigError(
-            f"not as they must be: {', '.join(faulty)}; give the option what they have, or another --prefix"
+            f"unusable topics: {', '.join(faulty)}; set the option to what they have, or give another --prefix"
         )
 
 
@@ -58,7 +55,7 @@ def create(bootstrap: str, security: Security, layout: Layout, *, log_append_tim
 @options.cluster
 @options.layout
 def describe(bootstrap: str, security: Security, layout: Layout, *, json: bool) -> None:
-    """Print how the topics are, one a line, in the order of the flow."""
+    """Print the settings of each topic, one per line, in the order of the flow."""
     rows = admin.describe(admin.connect(_client(bootstrap, security)), layout)
     for line in map(_json, rows) if json else table(_HEAD, map(_cells, rows)):
         click.echo(line)

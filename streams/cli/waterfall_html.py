@@ -1,4 +1,4 @@
-"""A signal and the waterfall of its trace, as one HTML page that needs nothing else: no script, no font, no network."""
+"""Renders a signal and the waterfall of its trace as one HTML page without scripts, fonts or network access."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ td.took { white-space: nowrap; padding-left: .6rem; }
 
 
 def page(signal: Digest, rows: Sequence[Row], gone: Iterable[str]) -> str:
-    """The page; `gone` says which records of the trace are no longer on its topics. At most 10,000 spans are shown."""
+    """Return the page, with at most 10,000 spans; `gone` lists the records that are no longer on their topics."""
     extent = waterfall.extent(rows)
     spans = "\n".join(_row(row, extent) for row in rows[:ROWS])
     more = f"<p>… and {len(rows) - ROWS} more spans.</p>" if len(rows) > ROWS else ""
@@ -100,8 +100,8 @@ def _row(row: Row, extent: Extent) -> str:
 
 
 def _bar(row: Row, extent: Extent) -> str:
-    place = extent.place(row, _PARTS)
-    if place is None:
+    bar = extent.bar(row, _PARTS)
+    if bar is None:
         return ""
-    start, length = place
+    start, length = bar
     return f'<span class="bar" style="left:{start * 100 / _PARTS:g}%;width:{length * 100 / _PARTS:g}%"></span>'

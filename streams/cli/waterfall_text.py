@@ -1,4 +1,4 @@
-"""A signal and the waterfall of its trace, in a terminal."""
+"""Renders a signal and the waterfall of its trace for a terminal."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ INDENTS = 20
 
 
 def show(signal: Digest, rows: Sequence[Row], console: Console) -> None:
-    """Prints what the signal says, then the first 500 spans of its trace."""
-    for text in _said(signal):
+    """Print the signal, then the first 500 spans of its trace."""
+    for text in _facts(signal):
         console.print(text, soft_wrap=True)
     console.print()
     console.print(_table(rows[:ROWS], waterfall.extent(rows)))
@@ -31,7 +31,7 @@ def show(signal: Digest, rows: Sequence[Row], console: Console) -> None:
         console.print(f"… and {len(rows) - ROWS} more; --html shows up to 10,000")
 
 
-def _said(signal: Digest) -> Sequence[Text]:
+def _facts(signal: Digest) -> Sequence[Text]:
     head = Text.assemble(
         (signal.severity, COLOURS[signal.severity]),
         "  ",
@@ -72,8 +72,8 @@ def _cells(row: Row, extent: Extent) -> Sequence[Text]:
 
 
 def _bar(row: Row, extent: Extent) -> str:
-    place = extent.place(row, BAR_COLUMNS)
-    if place is None:
+    bar = extent.bar(row, BAR_COLUMNS)
+    if bar is None:
         return "?"
-    start, length = place
+    start, length = bar
     return " " * start + ("│" if row.is_log else "█" * length)

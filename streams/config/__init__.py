@@ -1,7 +1,7 @@
-"""What an operator can set.
+"""Validates everything an operator can set.
 
-In: options and environment variables as text. Out: `Settings`, checked once at the start; a value that cannot work is a
-`ConfigError`. `security` has TLS and SASL, `units` reads and writes durations, sizes and times.
+In: options and environment variables as text. Out: `Settings`, validated once at the start; an invalid value raises
+`ConfigError`. `security` configures TLS and SASL, `units` formats times.
 
 Start reading at `streams.config.settings`.
 """

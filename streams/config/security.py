@@ -1,8 +1,8 @@
-"""How clients show who they are, and how they know the brokers.
+"""Configures authentication and encryption for connections to the brokers.
 
-In: settings. Out: librdkafka's settings for them. What Faust's client takes instead is made in
-`streams.sessions.credentials`. A secret comes from a file or the environment, never from a command line, which every
-user of a machine can read; it is shown nowhere.
+In: settings. Out: the librdkafka settings for TLS and SASL. `streams.sessions.credentials` builds what Faust's client
+takes instead. A secret comes from a file or the environment, never from a command line, which every user of a machine
+can read; no log line or message contains it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MOST_PASSWORD_BYTES = 65_536
 
 
 class Protocol(Enum):
-    """What is spoken to the brokers."""
+    """The security protocol spoken with the brokers."""
 
     PLAINTEXT = "PLAINTEXT"
     SSL = "SSL"
@@ -29,17 +29,17 @@ class Protocol(Enum):
 
     @property
     def has_sasl(self) -> bool:
-        """A client says who it is by SASL."""
+        """Whether clients authenticate with SASL."""
         return self in {Protocol.SASL_PLAINTEXT, Protocol.SASL_SSL}
 
     @property
     def has_tls(self) -> bool:
-        """The connection is encrypted."""
+        """Whether the connection is encrypted."""
         return self in {Protocol.SSL, Protocol.SASL_SSL}
 
 
 class Mechanism(Enum):
-    """How a client says who it is; OAUTHBEARER by a token that it gets with its client id and secret."""
+    """The SASL mechanism; OAUTHBEARER obtains a token with the client id and secret."""
 
     PLAIN = "PLAIN"
     SCRAM_SHA_256 = "SCRAM-SHA-256"
@@ -49,10 +49,10 @@ class Mechanism(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """What every client of the cluster needs; the default is a cluster that asks for nothing.
+    """The connection security of every client; by default plaintext without authentication.
 
-    `username` and `password` are a user's, or with OAUTHBEARER a client's id and secret for `token_url`. The files are
-    PEM; without `ca_file` the system's certificate authorities are trusted.
+    `username` and `password` are the SASL credentials or, with OAUTHBEARER, the client id and secret for `token_url`.
+    The files are PEM; without `ca_file` the system's certificate authorities are trusted.
     """
 
     protocol: Protocol = Protocol.PLAINTEXT
@@ -65,25 +65,25 @@ class Security:
     key_file: Path | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what cannot work.
+        """Validate the options against each other.
 
         Raises:
-            ConfigError: names the option that is missing or of no use.
+            ConfigError: an option is missing or does not apply; the message names it.
         """
         if self.protocol.has_sasl:
             self._check_sasl()
         elif self.username is not None:
             raise ConfigError(
-                f"--sasl-username is of no use with --security-protocol {self.protocol.value}: SASL_SSL makes use of it"
+                f"--sasl-username does not apply to --security-protocol {self.protocol.value}: use SASL_SSL"
             )
         files = {"--ssl-ca-file": self.ca_file, "--ssl-cert-file": self.cert_file, "--ssl-key-file": self.key_file}
         for option, path in files.items():
             _check_file(option, path, self.protocol)
         if (self.cert_file is None) != (self.key_file is None):
-            raise ConfigError("--ssl-cert-file and --ssl-key-file belong together: give both or none")
+            raise ConfigError("--ssl-cert-file and --ssl-key-file belong together: give both or neither")
 
     def client(self) -> Mapping[str, str]:
-        """Settings of librdkafka.
+        """Return the librdkafka settings.
 
         >>> Security().client()
         {}
@@ -97,8 +97,8 @@ class Security:
             "ssl.certificate.location": self.cert_file,
             "ssl.key.location": self.key_file,
         }
-        found = {name: str(path) for name, path in files.items() if path is not None}
-        return {"security.protocol": self.protocol.value, **found, **self._sasl()}
+        options = {name: str(path) for name, path in files.items() if path is not None}
+        return {"security.protocol": self.protocol.value, **options, **self._sasl()}
 
     def _sasl(self) -> Mapping[str, str]:
         if not self.protocol.has_sasl:
@@ -125,34 +125,34 @@ class Security:
                 "environment"
             )
         if (self.mechanism is Mechanism.OAUTHBEARER) != (self.token_url is not None):
-            raise ConfigError("--sasl-mechanism OAUTHBEARER and --sasl-token-url belong together: give both or none")
+            raise ConfigError("--sasl-mechanism OAUTHBEARER and --sasl-token-url belong together: give both or neither")
 
 
 def read_password(path: Path | None) -> str | None:
-    """The password in a file, without the line's end, or else in the environment; None when there is neither.
+    """Return the password in a file, without the line ending, or else in the environment; None if there is neither.
 
     Raises:
-        ConfigError: the file cannot be read; the message says where it is, and nothing of what is in it.
+        ConfigError: the file cannot be read; the message names the file and never quotes its content.
     """
     if path is None:
         return os.environ.get(PASSWORD_VARIABLE) or None
     try:
         with path.open("rb") as file:
-            found = file.read(MOST_PASSWORD_BYTES + 1).decode().rstrip("\r\n")
+            password = file.read(MOST_PASSWORD_BYTES + 1).decode().rstrip("\r\n")
     except UnicodeDecodeError:
-        raise ConfigError(f"--sasl-password-file {path} holds no text") from None
+        raise ConfigError(f"--sasl-password-file {path} is not UTF-8 text") from None
     except OSError as error:
         raise ConfigError(f"--sasl-password-file {path} cannot be read: {error.strerror}") from error
-    if not found or len(found) > MOST_PASSWORD_BYTES or "\n" in found:
-        raise ConfigError(f"--sasl-password-file {path} must hold one line, the password")
-    return found
+    if not password or len(password) > MOST_PASSWORD_BYTES or "\n" in password:
+        raise ConfigError(f"--sasl-password-file {path} must contain exactly one line, the password")
+    return password
 
 
 def _check_file(option: str, path: Path | None, protocol: Protocol) -> None:
     if path is None:
         return
     if not protocol.has_tls:
-        raise ConfigError(f"{option} is of no use with --security-protocol {protocol.value}: SSL or SASL_SSL is")
+        raise ConfigError(f"{option} does not apply to --security-protocol {protocol.value}: use SSL or SASL_SSL")
     if not os.access(path, os.R_OK) or not path.is_file():
         raise ConfigError(f"{option} {path} cannot be read")
 

@@ -1,4 +1,4 @@
-"""What an operator can set, checked once at the start."""
+"""Defines everything an operator can set, validated once at the start."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ ClientSettings: TypeAlias = Mapping[str, str | int | float | bool]
 """librdkafka settings by name."""
 
 ADMIN: ClientSettings = {
-    # After a change of leaders the client would ask with the old leader's epoch, and be refused, until this has passed.
+    # Until its metadata expires, the client would send the old leader's epoch after a leader change, and be refused.
     "metadata.max.age.ms": 5000,
 }
-"""For an `AdminClient` that outlives a change of leaders."""
+"""For an `AdminClient` that outlives a leader change."""
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _UNITS_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -42,14 +42,14 @@ _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|d)")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings of `betrace run`; every `_ms` is milliseconds.
+    """The settings of `betrace run`; every `_ms` is in milliseconds.
 
-    `identity` names the attributes that leave with a witness even when no rule names them, `redaction` what becomes of
-    values before they leave. Windows that take more than `window_disk_bytes` are closed early; of more than
-    `signals_per_hour` of one rule only a summary goes out; None is no limit. At most `record_budget` times the size of
-    a source record is written of it, or 64 KiB. `dead_letter_key` is the public key (`topics.records.sealed_box`) for
-    whose owner dead letters hold the bytes of their records; None is nobody.
-    With `allow_create_time` source topics may be stamped by producers.
+    `identity` lists the attributes that a witness shows even when no rule names them; `redaction` is applied to values
+    before they leave ingest. Windows beyond `window_disk_bytes` are closed early; beyond `signals_per_hour` of one rule
+    only a summary is published; None means unlimited. Ingest writes at most `record_budget` times the size of a source
+    record, or 64 KiB if that is more. Dead letters contain their records encrypted with the public key
+    `dead_letter_key` (`topics.records.sealed_box`), and no record if it is None. With `allow_create_time`, source
+    topics may have timestamps set by producers.
     """
 
     bootstrap: str
@@ -79,13 +79,13 @@ class Settings:
     security: Security = NO_SECURITY
 
     def __post_init__(self) -> None:
-        """Refuses what cannot work.
+        """Validate the values.
 
         Raises:
-            ConfigError: names the value and its limit.
+            ConfigError: a value is out of range; the message names the value and its limit.
         """
         _at_least("gap", self.gap_ms, TICK_MS)
-        # A window of a single record is quiet a tick after the gap: a shorter one would cut every window.
+        # A window of a single record is quiet one tick after the gap: a shorter maximum would end every window.
         _at_least("max-duration", self.max_duration_ms, self.gap_ms + TICK_MS)
         _at_least("lateness", self.lateness_ms, 0)
         _at_least("out-of-order", self.out_of_order_ms, 0)
@@ -109,7 +109,7 @@ class Settings:
             raise ConfigError(f"start is {self.start!r}, must be earliest or latest")
 
     def topic(self, name: str) -> str:
-        """The full name of one of our own topics.
+        """Return the full name of one of BeTrace's own topics.
 
         >>> Settings("localhost:9092", Path("state")).topic("facts")
         'betrace.facts'
@@ -117,26 +117,26 @@ class Settings:
         return self.prefix + name
 
     def group(self, role: str) -> str:
-        """The consumer group of a role."""
+        """Return the consumer group of a role."""
         return self.prefix + role
 
     def client(self, also: ClientSettings | None = None) -> ClientSettings:
-        """Librdkafka settings of a client of this cluster, its security included, and those in `also`."""
-        # The client logs there instead of to stderr, but its type hints do not know of it.
+        """Return the librdkafka settings of a client of this cluster, with its security and those in `also`."""
+        # The client logs to it instead of to stderr, but its type hints do not include it.
         logger = cast("str", logging.getLogger(KAFKA_CLIENT))
         return {"bootstrap.servers": self.bootstrap, "logger": logger, **self.security.client(), **(also or {})}
 
     def reader(self) -> ClientSettings:
-        """As `client`, for who only looks: with the name of the group that readers may describe."""
+        """Return `client` for commands that only read, with the group id that readers are allowed to describe."""
         return self.client({"group.id": self.group("readers")})
 
     def layout(self) -> Layout:
-        """The topics of this installation."""
+        """Return the topics of this installation."""
         return Layout(self.prefix, self.source_topics, self.facts_partitions)
 
 
 def milliseconds(text: str) -> int:
-    """A duration as a person types it, in milliseconds.
+    """Parse a duration such as 30s into milliseconds.
 
     Raises:
         ConfigError: it is not a number with a unit.
@@ -146,12 +146,12 @@ def milliseconds(text: str) -> int:
     """
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ConfigError(f"{text!r} is no duration: write a number with a unit (ms, s, m, h, d), such as 30s")
+        raise ConfigError(f"{text!r} is not a duration: write a number with a unit (ms, s, m, h, d), such as 30s")
     return round(sum(float(number) * _UNITS_MS[unit] for number, unit in parts))
 
 
 def size_bytes(text: str) -> int:
-    """A size as a person types it, in bytes.
+    """Parse a size such as 512MiB into bytes.
 
     Raises:
         ConfigError: it is not a whole number with a unit.
@@ -159,14 +159,16 @@ def size_bytes(text: str) -> int:
     >>> size_bytes("2GiB"), size_bytes("512MiB")
     (2147483648, 536870912)
     """
-    found = _SIZE.fullmatch(text)
-    if found is None:
-        raise ConfigError(f"{text!r} is no size: write a whole number with a unit (B, KiB, MiB, GiB), such as 512MiB")
-    return int(found[1]) * _UNITS_BYTES[found[2]]
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ConfigError(
+            f"{text!r} is not a size: write a whole number with a unit (B, KiB, MiB, GiB), such as 512MiB"
+        )
+    return int(match[1]) * _UNITS_BYTES[match[2]]
 
 
 def moment_ms(text: str, now_ms: int) -> int:
-    """A point in time as a person types it, in Unix ms: RFC 3339, a duration ago, `earliest` or `now`.
+    """Parse a point in time into Unix ms: RFC 3339, a duration ago, `earliest` or `now`.
 
     Raises:
         ConfigError: it is none of these.
@@ -184,7 +186,7 @@ def moment_ms(text: str, now_ms: int) -> int:
         return max(0, now_ms - milliseconds(text))
     except ConfigError as error:
         raise ConfigError(
-            f"{text!r} is no time: write 2026-01-05T12:00:00Z, a time ago such as 30d, earliest or now"
+            f"{text!r} is not a time: write 2026-01-05T12:00:00Z, a duration ago such as 30d, earliest or now"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Times as people read them."""
+"""Formats times for people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _NS = 1_000_000_000
 
 
 def rfc3339_ns(time_ns: int) -> str:
-    """Unix nanoseconds as RFC 3339 text in UTC, with all nine digits.
+    """Return Unix nanoseconds as RFC 3339 text in UTC, with all nine digits.
 
     >>> rfc3339_ns(1767614400000000007)
     '2026-01-05T12:00:00.000000007Z'
@@ -17,13 +17,13 @@ def rfc3339_ns(time_ns: int) -> str:
     try:
         moment = datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
-        # A span may claim any time; one that no calendar knows is shown as it is.
+        # A span may claim any time; one outside the calendar is shown as a number.
         return f"{time_ns}ns"
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest_ns:09d}Z"
 
 
 def iso_ms(time_ms: int) -> str:
-    """Unix milliseconds as RFC 3339 text in UTC.
+    """Return Unix milliseconds as RFC 3339 text in UTC.
 
     >>> iso_ms(1767614400007)
     '2026-01-05T12:00:00.007Z'

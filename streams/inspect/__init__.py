@@ -1,4 +1,4 @@
-"""Looking at single traces and at the state of an installation.
+"""Inspects single traces and the state of an installation.
 
 In: a file of spans (`spans_file`), a trace id (`trace_lookup`), or a cluster (`status`). Out: verdicts without Kafka
 (`offline`), what each rule sees of one trace (`explain`), and its spans on a time axis (`waterfall`).

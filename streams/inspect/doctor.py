@@ -1,10 +1,10 @@
-"""Records of BeTrace's own topics that cannot be read: what each one stops, and what may be done about it.
+"""Finds records of BeTrace's own topics that cannot be read, what each one stops, and what to do about it.
 
-In: `betrace.rules` and `betrace.checkpoints`. Out: findings; of those that can be repaired, the repair.
+In: `betrace.rules` and `betrace.checkpoints`. Out: findings, and the repair of those that can be repaired.
 
-What must hold: a repair takes nothing away that any version can read and anything depends on, and nothing counts twice
-after it. A worker passes over most of these records by itself; what is left to a person is what only a person knows:
-whether another version has run here.
+A repair removes nothing that some version can read and something depends on, and causes nothing to be counted twice. A
+worker skips most of these records by itself; a person decides only what a person knows: whether another version has run
+here.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ WAIT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A record that cannot be read: where it is, why, and what follows.
+    """A record that cannot be read: its offset or key, the reason, and what follows.
 
-    `stops` a start of a worker, or not. `repair` removes it or makes it good; None when a repair would not be safe, or
-    none is needed.
+    `stops` tells whether it stops a worker at its start. `repair` removes or corrects the record; None if a repair
+    would be unsafe, or is not needed.
     """
 
     where: str
@@ -41,29 +41,31 @@ class Finding:
     repair: Callable[[], None] | None = None
 
 
-def look(settings: Settings) -> list[Finding]:
-    """All findings; nothing is changed.
+def find_damage(settings: Settings) -> list[Finding]:
+    """Return all findings; change nothing.
 
     Raises:
-        AdminError, BetraceError: Kafka does not answer, or the topics are not there.
+        AdminError, BetraceError: Kafka does not answer, or the topics do not exist.
     """
     topic = settings.topic("checkpoints")
     count = kafka.partition_counts(kafka.connect(settings.client()), [topic]).get(topic)
     if count is None:
         raise StateError(f"there is no topic {topic}", action="run betrace topics create, or give another --prefix")
     searches = [search(settings, number, _never, for_this_version=True) for number in range(count)]
-    found = [_checkpoint_finding(settings, each) for each in searches if each.other_version or each.passed_over]
-    return [*_rules_findings(settings, searches), *found]
+    findings = [_checkpoint_finding(settings, each) for each in searches if each.other_version or each.passed_over]
+    return [*_rules_findings(settings, searches), *findings]
 
 
 def _rules_findings(settings: Settings, searches: list[Search]) -> list[Finding]:
     known, active = registry.read(settings)
     needed = {active, *(rule_set for each in searches for rule_set in _rule_sets(each.last))}
     topic = settings.topic("rules")
-    found = []
+    findings = []
     if active is not None and active not in known.sets:
-        again = "push rules with betrace rules push DIR, or go back to a set with betrace rules rollback SET"
-        found.append(Finding(f"{topic} key active", "the active set is not there or cannot be read", again, stops=True))
+        again = "push rules with betrace rules push DIR, or return to a set with betrace rules rollback SET"
+        findings.append(
+            Finding(f"{topic} key active", "the active set is missing or cannot be read", again, stops=True)
+        )
     for key, damage in registry.unreadable_keys(settings).items():
         name = key.decode(errors="replace")
         where, is_needed = f"{topic} key {name}", name in needed
@@ -71,11 +73,11 @@ def _rules_findings(settings: Settings, searches: list[Search]) -> list[Finding]
         if damage.is_set:
             if not is_needed:
                 follows = "nothing depends on it; it is kept as part of the history"
-            found.append(Finding(where, damage.reason, follows, stops=is_needed))
+            findings.append(Finding(where, damage.reason, follows, stops=is_needed))
             continue
         removal = None if is_needed else partial(registry.remove, settings, key)
-        found.append(Finding(where, damage.reason, follows, stops=is_needed, repair=removal))
-    return found
+        findings.append(Finding(where, damage.reason, follows, stops=is_needed, repair=removal))
+    return findings
 
 
 def _rule_sets(last: Checkpoint | None) -> list[str]:
@@ -86,39 +88,39 @@ def _rule_sets(last: Checkpoint | None) -> list[str]:
     return [*judging, *([] if standing.rules is None else [standing.rules])]
 
 
-def _checkpoint_finding(settings: Settings, found: Search) -> Finding:
-    topic = f"{settings.topic('positions')}[{found.number}]"
-    if found.other_version is None:
-        offsets = ", ".join(map(str, sorted(found.passed_over)[:10]))
+def _checkpoint_finding(settings: Settings, search: Search) -> Finding:
+    topic = f"{settings.topic('positions')}[{search.number}]"
+    if search.other_version is None:
+        offsets = ", ".join(map(str, sorted(search.passed_over)[:10]))
         return Finding(
             f"{topic} offsets {offsets}",
-            "; ".join(sorted({*found.passed_over.values()})[:3]),
-            "workers pass over it, and the next checkpoint is written behind it",
+            "; ".join(sorted({*search.passed_over.values()})[:3]),
+            "workers skip it, and the next checkpoint is written after it",
             stops=False,
         )
-    follows = "start the version that wrote it; a repair is right only where no other version has run here"
-    return Finding(topic, found.other_version, follows, stops=True, repair=partial(_go_back, settings, found))
+    follows = "start the version that wrote it; repair it only if no other version has run here"
+    return Finding(topic, search.other_version, follows, stops=True, repair=partial(_go_back, settings, search))
 
 
-def _go_back(settings: Settings, found: Search) -> None:
-    """Writes the last checkpoint of this version once more, behind what is of another one; else one of no log."""
+def _go_back(settings: Settings, search: Search) -> None:
+    """Write this version's last checkpoint again, after one of another version; without any, an empty one."""
     members = kafka.group_members(kafka.connect(settings.client()), settings.group("sessions"))
     if members != 0:
-        raise ConfigError("workers of sessions are running, or it is not known whether: stop them before the repair")
-    last = found.last or checkpoint_from_verdicts(settings, found.number, _never)
+        raise ConfigError("workers of sessions are running, or may be: stop them before the repair")
+    last = search.last or checkpoint_from_verdicts(settings, search.number, _never)
     last = last or Checkpoint(checkpoints.VERSION, "", 0, 0, b"", b"")
     errors: list[KafkaError] = []
     producer = Producer({**settings.client(), "enable.idempotence": True})
     producer.produce(
         settings.topic("checkpoints"),
         checkpoints.encode(last),
-        checkpoints.key(found.number),
-        found.number,
+        checkpoints.key(search.number),
+        search.number,
         lambda error, _: errors.append(error) if error else None,
     )
     if producer.flush(WAIT_S) or errors:
         reason = errors[0].str() if errors else "no answer"
-        raise ConfigError(f"the checkpoint of facts partition {found.number} was not written: {reason}")
+        raise ConfigError(f"the checkpoint of facts partition {search.number} was not written: {reason}")
 
 
 def _never() -> bool:

@@ -1,7 +1,7 @@
-"""What each rule sees of one trace, from the source topics.
+"""Explains what each rule sees of one trace in the source topics.
 
-In: the records that hold a part of the trace. Out: per rule its verdict on all of them, and each of its atoms with
-the spans that satisfy it. Windows are no matter here: what is in the topics is judged at once.
+In: the records that contain a part of the trace. Out: for each rule its verdict on all of them, and its atoms with the
+spans that satisfy them. There are no windows here: everything in the topics is judged at once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from topics.otlp.requests import RecordKind
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one source record holds of the trace; `reason` says why it cannot be read, None when it can."""
+    """The part of the trace in one source record; `reason` says why the record cannot be read, None if it can."""
 
     topic: str
     partition: int
@@ -35,7 +35,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What one rule sees: its verdict, what it lacks or forbids, and its atoms as text with the spans of each."""
+    """What one rule sees: its verdict, what it lacks or forbids, and the text of its atoms with their spans."""
 
     rule: str
     verdict: Verdict
@@ -45,40 +45,40 @@ class Sight:
 
 
 def parts(messages: Iterable[Message], trace_id: bytes, projector: Projector, format: Format) -> Iterator[Part]:  # noqa: A002, named like the setting
-    """The parts of a trace in records, in their order; one that may hold it and cannot be read is among them."""
+    """Yield the parts of a trace in records, in order, including records that may contain one and cannot be read."""
     decoder = Decoder(projector.interest, format)
     for message in messages:
         value, topic = message.value() or b"", message.topic() or ""
         if not trace_lookup.may_hold(value, trace_id):
             continue
         _, time_ms = message.timestamp()
-        place = (topic, message.partition() or 0, message.offset() or 0, time_ms)
+        position = (topic, message.partition() or 0, message.offset() or 0, time_ms)
         try:
             decoded = decoder.decode(value, RecordKind.LOGS if "log" in topic else RecordKind.SPANS)
         except RecordError as error:
-            yield Part(*place, TraceSpans(0, root_seen=False, spans=[]), str(error))
+            yield Part(*position, TraceSpans(0, root_seen=False, spans=[]), str(error))
             continue
         if trace := decoded.traces.get(trace_id):
-            yield Part(*place, trace)
+            yield Part(*position, trace)
 
 
-def sights(trace_id: bytes, found: Sequence[Part], rules: RuleSet) -> list[Sight]:
-    """What each enabled rule sees of the parts, sorted by rule id."""
+def sights(trace_id: bytes, parts: Sequence[Part], rules: RuleSet) -> list[Sight]:
+    """Return what each enabled rule sees of the parts, sorted by rule id."""
     judged = {
         judgement.rule.id: judgement
-        for _, judgement in offline.judge_spans([{trace_id: part.trace} for part in found], rules)
+        for _, judgement in offline.judge_spans([{trace_id: part.trace} for part in parts], rules)
     }
-    seen: defaultdict[bytes, list[Span]] = defaultdict(list)
-    for part in found:
+    matches: defaultdict[bytes, list[Span]] = defaultdict(list)
+    for part in parts:
         for span in part.trace.spans:
             for atom in rules.hits(span):
-                seen[atom.fingerprint].append(span)
-    said = []
+                matches[atom.fingerprint].append(span)
+    result = []
     for rule in rules.rules:
         if rule.enabled:
-            atoms = sorted((rules.atoms[each].text, tuple(seen[each])) for each in rule.atoms)
+            atoms = sorted((rules.atoms[each].text, tuple(matches[each])) for each in rule.atoms)
             judgement = judged.get(rule.id)
             verdict = Verdict.NOT_APPLICABLE if judgement is None else judgement.verdict
             missing, present = ((), ()) if judgement is None else (judgement.missing, judgement.present)
-            said.append(Sight(rule.id, verdict, missing, present, tuple(atoms)))
-    return said
+            result.append(Sight(rule.id, verdict, missing, present, tuple(atoms)))
+    return result

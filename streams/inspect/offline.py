@@ -1,6 +1,6 @@
-"""Verdicts on traces from a file, without Kafka: what `betrace eval` runs, and what tests compare live processing with.
+"""Judges traces from a file without Kafka: `betrace eval` runs it, and tests compare live processing with it.
 
-In: decoded records and rules. Out: one window a trace, closed by the end of the input, with its judgements.
+In: decoded records and rules. Out: one window per trace, closed by the end of the input, with its judgements.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from streams.windows.sessions import Sessions
 from topics.records.facts import Entry
 
 FILE = "file"
-"""The source topic's name where the source is a file."""
+"""The name of the source topic for a file."""
 
 
 def judge_spans(
     traces: Iterable[Mapping[bytes, TraceSpans]], rules: RuleSet, identity: tuple[str, ...] = IDENTITY_ATTRIBUTES
 ) -> Iterator[tuple[Close, Judgement]]:
-    """The verdicts on traces from a file: one window a trace, closed by the end of the input.
+    """Yield the verdicts on traces from a file: one window per trace, closed by the end of the input.
 
     `traces` are decoded records in any order. Judgements come by trace id, then in the order of the rules.
     """

@@ -1,7 +1,7 @@
-"""Whether a signal was published of a trace and a rule, and why not.
+"""Finds whether a signal was published for a trace and a rule, and why not.
 
-In: the signals topic, and the history of pushes. Out: the last revision of each rule's signal, and a reason where there
-is none though the rule is broken or undetermined.
+In: the signals topic, and the history of pushes. Out: the last revision of each rule's signal, or the reason why there
+is none although the rule is broken or undetermined.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from topics.signals.digest import Digest, NoSignalError, digest
 
 
 def last_signals(messages: Iterable[Message], trace_id: str) -> dict[str, Digest]:
-    """The last revision of each rule's signal about the trace, by rule id."""
-    found: dict[str, Digest] = {}
+    """Return the last revision of each rule's signal about the trace, by rule id."""
+    last: dict[str, Digest] = {}
     for message in messages:
         value = message.value() or b""
         if trace_id.encode() not in value:
@@ -27,15 +27,15 @@ def last_signals(messages: Iterable[Message], trace_id: str) -> dict[str, Digest
             signal = digest(value)
         except NoSignalError:
             continue
-        before = found.get(signal.rule_id)
+        before = last.get(signal.rule_id)
         is_later = before is None or (before.time_ms, before.revision) < (signal.time_ms, signal.revision)
         if signal.trace_id == trace_id and is_later:
-            found[signal.rule_id] = signal
-    return found
+            last[signal.rule_id] = signal
+    return last
 
 
 def reason(rule: Rule, sets: Iterable[Pushed], *, began_ms: int, reach_ms: int, gap_ms: int) -> str:
-    """Why there is no signal of a trace that began at `began_ms`, as far as that is known without the workers.
+    """Return why there is no signal for a trace that began at `began_ms`, as far as Kafka shows it.
 
     `reach_ms` is gap + lateness.
     """
@@ -46,11 +46,11 @@ def reason(rule: Rule, sets: Iterable[Pushed], *, began_ms: int, reach_ms: int, 
         return "the rule is in shadow"
     if since_ms and began_ms <= since_ms + reach_ms:
         return f"the rule judges traces that begin after about {iso_ms(since_ms + reach_ms)}"
-    return f"a trace is judged {gap_ms / 1000:g}s after its last span; see betrace status whether workers are behind"
+    return f"a trace is judged {gap_ms / 1000:g}s after its last span; check betrace status for lag"
 
 
 def in_force_since(fingerprint: str, sets: Sequence[Pushed]) -> int | None:
-    """Since when the rule has been in force, in Unix ms; 0 from the first push on, None when it is not now."""
+    """Return since when the rule has been in force, in Unix ms: 0 since the first push, None if it is not."""
     has_rule = {
         each.fingerprint
         for each in sets

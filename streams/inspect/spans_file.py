@@ -1,15 +1,15 @@
-"""Lines of a file of spans to traces, for judging without Kafka.
+"""Reads traces from the lines of a spans file, for judging without Kafka.
 
 In: lines, each an OTLP/JSON request or one simple span:
 
     {"name": "pii.access", "service": "checkout", "attributes": {"user.id": "u-17"}}
 
-A simple span is what `dsl.files.spans` reads, as in the tests of rule files. Out: the same as from source records, all
-lines taken together.
+A simple span is what `dsl.files.spans` reads, as in the tests of rule files. Out: what source records decode to, for
+all lines together.
 
-What must hold: spans without a trace id make one trace; without a span id or a start, a span gets one that depends on
-its line number alone, the starts one second apart. A line that cannot be read is never left out without a word, and
-never keeps the others from being read.
+Spans without a trace id form one trace. A span without an id or a start gets one that depends only on its line number;
+these starts are one second apart. Every line that cannot be read is reported, and never prevents the others from being
+read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from streams.errors import RecordError
 from topics.otlp.json import mend, reason
 
 FILE_TRACE_ID = f"{1:032x}"
-"""The trace of spans that name none."""
+"""The trace id of spans that have none."""
 
 _SECOND_NS = 1_000_000_000
 _FIRST_START_NS = int(datetime(2026, 1, 5, 12, tzinfo=UTC).timestamp()) * _SECOND_NS
@@ -42,14 +42,14 @@ _fields = msgspec.json.Decoder(dict[str, Any])
 
 @dataclass(slots=True)
 class SpansFile:
-    """The traces of a file; `unread` says of each line that cannot be read its place and why."""
+    """The traces of a file; `unread` lists each line that cannot be read, with the reason."""
 
     decoded: Decoded = field(default_factory=Decoded)
     unread: list[str] = field(default_factory=list)
 
 
 def read(lines: Iterable[bytes], interest: Interest, *, file: str) -> SpansFile:
-    """The traces in the lines of a file, whose name is `file`; blank lines are skipped.
+    """Return the traces in the lines of a file with the name `file`; skip blank lines.
 
     >>> interest = Interest(names=frozenset({"audit.log"}), every_span=False, attributes=frozenset())
     >>> found = read([b'{"name": "audit.log"}', b'{"name": "other"}', b"{"], interest, file="spans.jsonl")
@@ -58,14 +58,14 @@ def read(lines: Iterable[bytes], interest: Interest, *, file: str) -> SpansFile:
     >>> found.unread
     ['spans.jsonl:3: not json: input data was truncated']
     """
-    found = SpansFile()
+    result = SpansFile()
     for line_number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                _add(found.decoded, _decoded(line, line_number, interest))
+                _add(result.decoded, _decoded(line, line_number, interest))
             except RecordError as error:
-                found.unread.append(f"{file}:{line_number}: {error}")
-    return found
+                result.unread.append(f"{file}:{line_number}: {error}")
+    return result
 
 
 def _add(together: Decoded, decoded: Decoded) -> None:
@@ -97,19 +97,19 @@ def _decoded(line: bytes, line_number: int, interest: Interest) -> Decoded:
 
 
 def _simple(fields: dict[str, Any], line_number: int, interest: Interest) -> Decoded:
-    """A simple span; what is null is as if it were not there."""
+    """Return a decoded simple span; null counts as absent."""
     if unknown := sorted(fields.keys() - set(KEYS)):
-        raise RecordError(f"not a span: it has the unknown key `{unknown[0]}`")
-    given = {key: value for key, value in fields.items() if value is not None and (value != "" or key not in _DIGITS)}
+        raise RecordError(f"not a span: unknown key `{unknown[0]}`")
+    present = {key: value for key, value in fields.items() if value is not None and (value != "" or key not in _DIGITS)}
     for key, digits in _DIGITS.items():
-        if key in given and not re.fullmatch(f"[0-9a-fA-F]{{{digits}}}", str(given[key])):
-            raise RecordError(f"{key} is {given[key]!r}, must be {digits} hexadecimal digits")
+        if key in present and not re.fullmatch(f"[0-9a-fA-F]{{{digits}}}", str(present[key])):
+            raise RecordError(f"{key} is {present[key]!r}, must be {digits} hexadecimal digits")
     defaults: dict[str, Value] = {
         "span_id": f"{line_number:016x}",
         "start": _FIRST_START_NS + (line_number - 1) * _SECOND_NS,
     }
-    span = read_span({**defaults, **given})
-    trace_id = bytes.fromhex(str(given.get("trace_id", FILE_TRACE_ID)))
+    span = read_span({**defaults, **present})
+    trace_id = bytes.fromhex(str(present.get("trace_id", FILE_TRACE_ID)))
     if not any(trace_id):
         raise RecordError("no span has a valid trace id")
     spans = [_narrowed(span, interest)] if _is_wanted(span, interest) else []
@@ -122,7 +122,7 @@ def _is_wanted(span: Span, interest: Interest) -> bool:
 
 
 def _narrowed(span: Span, interest: Interest) -> Span:
-    """The span with what rules look up alone, as it is decoded of a request."""
+    """Return the span with only what rules look up, as a decoded request has it."""
 
     def narrowed(attributes: Attributes) -> Attributes:
         return {key: value for key, value in attributes.items() if key in interest.attributes}

@@ -1,8 +1,8 @@
-"""How an installation stands, read from Kafka alone: no worker is asked.
+"""Reads the state of an installation from Kafka alone, without asking a worker.
 
-In: the last checkpoints, what ingest's group committed, the ends of the logs. Out: per source partition and per facts
-partition how far it is, and from when each active rule judges. What a checkpoint says is as old as the checkpoint, at
-most some ten seconds while facts come.
+In: the last checkpoints, the offsets committed by ingest's group, the ends of the logs. Out: the progress of each
+source partition and facts partition, and from when each active rule judges. Checkpoints are at most some ten seconds
+old while facts arrive.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NOTHING = Standing(None, None, 0, None)
 
 
 class SourceRow(msgspec.Struct, frozen=True):
-    """A source partition; `committed` is where ingest goes on, None when it never read it; `lag` what is to read."""
+    """A source partition; `committed` is None if ingest never read it, `lag` counts the records not yet read."""
 
     topic: str
     partition: int
@@ -37,7 +37,7 @@ class SourceRow(msgspec.Struct, frozen=True):
 
 
 class HeldBy(msgspec.Struct, frozen=True):
-    """The source partition that holds a clock, and its watermark; None when it has none yet."""
+    """The source partition that holds a clock, and its watermark, None if it has none yet."""
 
     topic: str
     partition: int
@@ -45,10 +45,10 @@ class HeldBy(msgspec.Struct, frozen=True):
 
 
 class FactsRow(msgspec.Struct, frozen=True):
-    """A facts partition, as its last checkpoint (of `written_ms`, Unix ms) says; None where there is none.
+    """A facts partition, as of its last checkpoint at `written_ms` (Unix ms); None where there is none.
 
-    `lag` counts the facts messages of which nothing is published yet, `rebuild` those that a worker with an empty disk
-    reads again, `margin` those that are kept below where it begins: below 0 the partition cannot be rebuilt.
+    `lag` counts the facts messages not yet published, `rebuild` those that a worker with an empty disk reads again,
+    `margin` those kept before them: below 0 the partition cannot be rebuilt.
     """
 
     partition: int
@@ -63,9 +63,9 @@ class FactsRow(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The whole: `active_rules` is the active set's fingerprint, None before the first push.
+    """The state of an installation: `active_rules` is the active set's fingerprint, None before the first push.
 
-    `workers` counts by role the workers that are in their group, None where we may not know. `judging` is None where a
+    `workers` counts the members of each role's group, None if this client may not describe it. `judging` is None if a
     checkpoint does not say from when rules judge.
     """
 
@@ -78,50 +78,50 @@ class Status(msgspec.Struct, frozen=True):
 
     @property
     def is_idle(self) -> bool:
-        """Every source record is read, and no window was open at the last checkpoints."""
+        """Whether every source record is read, and no window was open at the last checkpoints."""
         return not any(row.lag for row in self.sources) and not any(row.open_windows for row in self.facts)
 
     def holder(self) -> FactsRow | None:
-        """The facts partition whose clock is the furthest behind, one without a clock first."""
+        """Return the facts partition whose clock is the furthest behind, preferring one without a clock."""
         stood = [row for row in self.facts if row.written_ms is not None]
         return min(stood, key=lambda row: (row.clock_ms is not None, row.clock_ms or 0), default=None)
 
 
-def look(settings: Settings) -> Status:
-    """Asks Kafka.
+def read_status(settings: Settings) -> Status:
+    """Read the state from Kafka.
 
     Raises:
-        AdminError, BetraceError: it does not answer, or the topics are not there.
+        AdminError, BetraceError: Kafka does not answer, or the topics do not exist.
     """
     admin = kafka.connect(settings.client())
     known, active = registry.read(settings)
     count = len(known.sets[active].rules) if active in known.sets else 0
     workers = {role: kafka.group_members(admin, settings.group(role)) for role in ROLES}
     last = _checkpoints(admin, settings)
-    rule_starts = _judging(known, active, [found for found, _ in last])
+    rule_starts = _judging(known, active, [checkpoint for checkpoint, _ in last])
     return Status(active, count, _sources(admin, settings), _facts(admin, settings, last), workers, rule_starts)
 
 
 def judging_from(settings: Settings, known: RuleSets, active: str) -> list[RuleStart] | None:
-    """From when each rule of the active set judges; None where a checkpoint does not say it.
+    """Return from when each rule of the active set judges; None if a checkpoint does not say it.
 
     Raises:
-        AdminError, BetraceError: Kafka does not answer, or the topics are not there.
+        AdminError, BetraceError: Kafka does not answer, or the topics do not exist.
     """
     last = _checkpoints(kafka.connect(settings.client()), settings)
-    return _judging(known, active, [found for found, _ in last])
+    return _judging(known, active, [checkpoint for checkpoint, _ in last])
 
 
 def _judging(known: RuleSets, active: str | None, last: list[Checkpoint | None]) -> list[RuleStart] | None:
     if active not in known.sets:
         return []
     partitions: list[dict[str, int]] = []
-    for found in last:
-        if found is None:
-            # Nothing of it was ever judged.
+    for checkpoint in last:
+        if checkpoint is None:
+            # Nothing in it was ever judged.
             partitions.append({})
             continue
-        times = None if found.standing is None else found.standing.judging
+        times = None if checkpoint.standing is None else checkpoint.standing.judging
         if times is None or not known.sets.keys() >= {*times.rule_sets}:
             return None
         partitions.append(times.judges_from(known.rule_fingerprints))
@@ -130,19 +130,19 @@ def _judging(known: RuleSets, active: str | None, last: list[Checkpoint | None])
 
 def _sources(admin: AdminClient, settings: Settings) -> list[SourceRow]:
     counts = kafka.partition_counts(admin, settings.source_topics)
-    places = [TopicPartition(topic, number) for topic, count in sorted(counts.items()) for number in range(count)]
-    begins, ends = kafka.begin_offsets(admin, places), kafka.end_offsets(admin, places)
-    committed = committed_offsets(settings, places)
+    partitions = [TopicPartition(topic, number) for topic, count in sorted(counts.items()) for number in range(count)]
+    first_offsets, ends = kafka.begin_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
+    committed = committed_offsets(settings, partitions)
     rows = []
     for source, end in ends.items():
         commit = committed.get(source)
         offset = None if commit is None else commit.offset
-        rows.append(SourceRow(*source, offset, end, max(0, end - max(begins[source], offset or 0))))
+        rows.append(SourceRow(*source, offset, end, max(0, end - max(first_offsets[source], offset or 0))))
     return rows
 
 
 def _checkpoints(admin: AdminClient, settings: Settings) -> list[tuple[Checkpoint | None, int | None]]:
-    """The last checkpoint of each facts partition, and when it was written."""
+    """Return the last checkpoint of each facts partition, and when it was written."""
     topic = settings.topic("facts")
     count = kafka.partition_counts(admin, [topic]).get(topic)
     if count is None:
@@ -153,15 +153,15 @@ def _checkpoints(admin: AdminClient, settings: Settings) -> list[tuple[Checkpoin
 
 def _facts(admin: AdminClient, settings: Settings, last: list[tuple[Checkpoint | None, int | None]]) -> list[FactsRow]:
     topic = settings.topic("facts")
-    places = [TopicPartition(topic, number) for number in range(len(last))]
-    begins, ends = kafka.begin_offsets(admin, places), kafka.end_offsets(admin, places)
+    partitions = [TopicPartition(topic, number) for number in range(len(last))]
+    first_offsets, ends = kafka.begin_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
     return [
-        _row(number, begins[topic, number], ends[topic, number], found, written_ms)
-        for number, (found, written_ms) in enumerate(last)
+        _row(number, first_offsets[topic, number], ends[topic, number], checkpoint, written_ms)
+        for number, (checkpoint, written_ms) in enumerate(last)
     ]
 
 
-def _row(number: int, begin: int, end: int, last: Checkpoint | None, written_ms: int | None) -> FactsRow:
+def _row(number: int, first_offset: int, end: int, last: Checkpoint | None, written_ms: int | None) -> FactsRow:
     start, published_to = (0, 0) if last is None else (last.start_offset, last.published_to)
     standing = (last.standing if last else None) or NOTHING
     held = standing.held_by
@@ -171,19 +171,19 @@ def _row(number: int, begin: int, end: int, last: Checkpoint | None, written_ms:
         None if held is None else HeldBy(held.topic, held.partition, held.watermark_ms),
         standing.open_windows,
         standing.rules,
-        lag=max(0, end - max(begin, published_to)),
+        lag=max(0, end - max(first_offset, published_to)),
         rebuild=max(0, end - start),
-        margin=start - begin,
+        margin=start - first_offset,
         written_ms=written_ms,
     )
 
 
 def _checkpoint(settings: Settings, number: int, topic_id: str) -> tuple[Checkpoint | None, int | None]:
-    found = search(settings, number, lambda: False)
-    if found.other_version is not None:
+    result = search(settings, number, lambda: False)
+    if result.other_version is not None:
         raise StateError(
-            f"the checkpoint of facts partition {number} cannot be read: {found.other_version}",
-            action="ask with the version of the workers",
+            f"the checkpoint of facts partition {number} cannot be read: {result.other_version}",
+            action="use the version of the workers",
         )
-    last = recovery.of_log(found.last, topic_id)
-    return (None, None) if last is None else (last, found.written_ms)
+    last = recovery.of_log(result.last, topic_id)
+    return (None, None) if last is None else (last, result.written_ms)

@@ -1,7 +1,7 @@
-"""The spans of one trace, read back from the source topics.
+"""Reads the spans of one trace back from the source topics.
 
-In: the offset ranges that a signal names. Out: the spans of its trace in them, and what of the ranges is gone. Only
-service names are read of attributes: what may leave is on the signal already.
+In: the offset ranges in a signal. Out: the spans of its trace in them, and the ranges that are gone. Service names are
+the only attributes read: the signal already shows what may leave.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ _EVERYTHING = Interest(names=frozenset(), every_span=True, attributes=frozenset(
 
 @dataclass(slots=True)
 class TraceRead:
-    """The spans that were found, and the ranges of which none was: the topic no longer has them."""
+    """The spans that were read, and the ranges without any of them: their topics no longer have the records."""
 
     spans: list[Span] = field(default_factory=list)
     gone: list[SourceRange] = field(default_factory=list)
 
 
 def read(client: ClientSettings, trace_id: bytes, sources: Iterable[SourceRange]) -> TraceRead:
-    """The spans of a trace in the ranges, in the order of the topics.
+    """Return the spans of a trace in the ranges, in the order of the topics.
 
     Raises:
         StateError: a topic cannot be read.
     """
-    found = TraceRead()
+    result = TraceRead()
     for source in sources:
         spans = list(_spans(follow.read_range(client, *source), trace_id, source.topic))
-        found.spans += spans
+        result.spans += spans
         if not spans:
-            found.gone.append(source)
-    return found
+            result.gone.append(source)
+    return result
 
 
 def _spans(messages: Iterable[Message], trace_id: bytes, topic: str) -> Iterator[Span]:
@@ -50,17 +50,17 @@ def _spans(messages: Iterable[Message], trace_id: bytes, topic: str) -> Iterator
     kind = RecordKind.LOGS if "log" in topic else RecordKind.SPANS
     for message in messages:
         value = message.value() or b""
-        # A search costs far less than decoding the records of all other traces in the range.
+        # Searching the bytes costs far less than decoding the records of all other traces in the range.
         if not may_hold(value, trace_id):
             continue
         try:
             decoded = decoder.decode(value, kind)
-        except RecordError:  # ingest made it a dead letter: no signal is about it
+        except RecordError:  # ingest made it a dead letter, so it is in no signal
             continue
         if trace := decoded.traces.get(trace_id):
             yield from trace.spans
 
 
 def may_hold(value: bytes, trace_id: bytes) -> bool:
-    r"""Protobuf holds the id as it is, JSON as hex of either case (or with escapes, and then a backslash)."""
+    r"""Return whether a record may contain the trace id: raw in protobuf, hex or escaped in JSON."""
     return trace_id in value or trace_id.hex().encode() in value.lower() or b"\\u00" in value

@@ -1,8 +1,8 @@
-"""`rows(spans, subjects) -> rows`: the spans of one trace in the order of a waterfall.
+"""Orders the spans of one trace for a waterfall: `rows(spans, subjects) -> rows`.
 
-In: spans in any order, and which of them are witnesses. Out: one row a span, parents before children, siblings by
-start. Every span is there once, whatever its parents claim: a span whose parent is not known, or that is its own
-ancestor, begins a tree of its own.
+In: spans in any order, and which of them are witnesses. Out: one row per span, parents before children, siblings by
+start. Every span appears once, whatever its parents claim: a span whose parent is unknown, or that is its own ancestor,
+is the root of its own tree.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dsl import Span
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One span or log record; `subjects` are the rule's subjects that it is a witness of.
+    """One span or log record; `subjects` are the rule's subjects that it is a witness for.
 
-    `duration_ns` is None for a log record, and for a span that ends before it starts or does not say.
+    `duration_ns` is None for a log record, and for a span without an end or that ends before it starts.
     """
 
     depth: int
@@ -32,15 +32,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """The time that a trace takes, in Unix ns."""
+    """The time span of a trace, in Unix ns."""
 
     first_ns: int
     last_ns: int
 
-    def place(self, row: Row, width: int) -> tuple[int, int] | None:
-        """Where a row's bar begins and how long it is, in `width` columns, at least one long; None without a start.
+    def bar(self, row: Row, width: int) -> tuple[int, int] | None:
+        """Return the start and the length of a row's bar in `width` columns, at least one long; None without a start.
 
-        >>> Extent(0, 100).place(Row(0, "a", None, 50, 25, False, False, ()), 20)
+        >>> Extent(0, 100).bar(Row(0, "a", None, 50, 25, False, False, ()), 20)
         (10, 5)
         """
         if row.start_ns is None:
@@ -52,7 +52,7 @@ class Extent:
 
 
 def rows(spans: Iterable[Span], subjects: Mapping[bytes, Sequence[str]]) -> list[Row]:
-    """The rows; of spans with one identity (a Collector may send twice) the first counts."""
+    """Return the rows; of spans with the same identity (a Collector may send twice) keep the first."""
     known: dict[bytes, Span] = {}
     for span in spans:
         known.setdefault(span.identity or span.span_id, span)
@@ -65,14 +65,14 @@ def rows(spans: Iterable[Span], subjects: Mapping[bytes, Sequence[str]]) -> list
 
 
 def extent(shown: Sequence[Row]) -> Extent:
-    """From the first start to the last end."""
+    """Return the time from the first start to the last end."""
     starts = [row.start_ns for row in shown if row.start_ns is not None]
     ends = [row.start_ns + (row.duration_ns or 0) for row in shown if row.start_ns is not None]
     return Extent(min(starts, default=0), max(ends, default=0))
 
 
 def duration(time_ns: int) -> str:
-    """A duration as a person reads it.
+    """Return a duration for people.
 
     >>> duration(1_500), duration(25_000_000), duration(2_345_000_000)
     ('1.5µs', '25ms', '2.35s')
@@ -88,21 +88,21 @@ def _order(span: Span) -> tuple[int, bytes]:
 
 
 def _parent(span: Span) -> bytes:
-    """A log record belongs to the span it was written in."""
+    """Return the id of the parent; that of a log record is the span it was written in."""
     return span.span_id if span.is_log else span.parent_id
 
 
 def _walk(children: Mapping[bytes, list[Span]], everything: Iterable[Span]) -> list[tuple[Span, int]]:
     walked: list[tuple[Span, int]] = []
-    seen: set[int] = set()
-    # Spans that are their own ancestors hang on no root: they come last, each once.
+    visited: set[int] = set()
+    # Spans that are their own ancestors are reachable from no root: they come last, each once.
     for root in (*children.get(b"", ()), *sorted(everything, key=_order)):
         stack = [(root, 0)]
         while stack:
             span, depth = stack.pop()
-            if id(span) in seen:
+            if id(span) in visited:
                 continue
-            seen.add(id(span))
+            visited.add(id(span))
             walked.append((span, depth))
             below = () if span.is_log or not span.span_id else children.get(span.span_id, ())
             stack.extend((child, depth + 1) for child in reversed(below))

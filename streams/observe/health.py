@@ -1,13 +1,13 @@
-"""Whether a stage works, and its metrics, over HTTP.
+"""Serves the health of a stage, and its metrics, over HTTP.
 
-In: what the stage says of itself as it works. Out: `/metrics` in Prometheus' format; `/healthz`, which fails when the
-stage's loop stands still; `/readyz`, which fails while the stage does not do its job, with a reason a line, and names
-the rules in use and, of sessions, from when they judge. To a client that accepts `application/json` it answers with
-`Readiness` instead of lines. Each stage is a process of its own and has a server of its own, in a thread, which changes
-nothing and shows no span.
+In: what the stage reports while it runs. Out: `/metrics` in Prometheus' format; `/healthz`, which fails if the main
+loop does not run; `/readyz`, which fails while the stage does not do its job, with a reason per line, and names the
+rules in use and, for sessions, from when they judge. To a client that accepts `application/json` it answers with
+`Readiness` instead of lines. Each stage is a process with a server of its own, in a thread, which changes nothing and
+shows no span.
 
-A stage is ready when its group has given it its partitions (none may be its share), its rules are compiled, it has read
-lately all there was to read or at least some of it, and what it did was committed lately.
+A stage is ready if its group has assigned partitions to it (possibly none), its rules are compiled, it has recently
+read some or all of what there is to read, and it has recently committed.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from streams.errors import ConfigError
 from streams.observe import metrics
 
 STILL_S = 60.0
-"""A loop that did not turn for so long stands still."""
+"""A loop that has not run for this long counts as blocked."""
 STUCK_S = 30.0
-"""So long may a stage with partitions go without having read anything, or all."""
+"""How long a stage with partitions may read nothing before it has reached the end."""
 UNCOMMITTED_S = 60.0
-"""So long may a stage with partitions go without a commit."""
+"""How long a stage with partitions may go without a commit."""
 
 JSON = "application/json"
 CONNECTIONS = 16
-"""So many clients of the metrics server are served at once."""
+"""The most connections that the metrics server serves at once."""
 REQUEST_S = 10.0
-"""So long may a request take, from the connection to the end of the answer."""
+"""The time limit of a request, from the connection to the end of the answer."""
 
 Started = Callable[[str, list[tuple[str, str]]], Any]
 
@@ -48,8 +48,8 @@ class Readiness(msgspec.Struct, frozen=True):
     """Whether a stage is ready, and if not why.
 
     `rules` is the fingerprint of the rule set in use. `judging` has by rule id the record time in ms from which a trace
-    must begin for the rule to judge it: 0 is any time, None says that it judges nothing yet; it is empty where the
-    stage does not judge.
+    must begin for the rule to judge it: 0 means any time, None that it judges nothing yet; it is empty if the stage
+    does not judge.
     """
 
     ready: bool
@@ -60,9 +60,9 @@ class Readiness(msgspec.Struct, frozen=True):
 
 
 class Health:
-    """What a stage says of itself; `clock_s` is monotonic. One thread writes, any may read.
+    """The state that a stage reports; `clock_s` is monotonic. One thread writes, any may read.
 
-    A stage that judges nothing has no rules (`has_rules`); `uncommitted_s` is how long it may go without a commit.
+    A stage that does not judge has no rules (`has_rules`); `uncommitted_s` is how long it may go without a commit.
     """
 
     def __init__(
@@ -81,58 +81,58 @@ class Health:
         self._judging: tuple[Sequence[str], Mapping[str, int | None]] = ((), {})
 
     def turn(self) -> None:
-        """The stage's loop is alive."""
+        """Record that the main loop runs."""
         self._turned_s = self._clock_s()
 
     def assign(self, partition_count: int) -> None:
-        """The group says which partitions are ours; from now on they must move."""
+        """Record the assigned partitions; from now on they must make progress."""
         self._partition_count = partition_count
         self._moved_s = self._committed_s = self._clock_s()
 
     def use_rules(self, fingerprint: str) -> None:
-        """These rules are compiled and worked with."""
+        """Record the rules that are compiled and in use."""
         self._rules = fingerprint
         metrics.RULES_ACTIVE.info({"fingerprint": fingerprint})
 
     def judge(self, sentences: Sequence[str], from_ms: Mapping[str, int | None] | None = None) -> None:
-        """From when each rule judges, in words and by rule id as in `Readiness`."""
+        """Record from when each rule judges, as text and by rule id as in `Readiness`."""
         self._judging = sentences, from_ms or {}
 
     def move(self) -> None:
-        """Something was read, or there is nothing to read."""
+        """Record that something was read, or that there is nothing to read."""
         self._moved_s = self._clock_s()
 
     def commit(self) -> None:
-        """What was done is committed, or there is nothing to commit."""
+        """Record that everything is committed, or that there is nothing to commit."""
         self._committed_s = self._clock_s()
         metrics.COMMITTED.set_to_current_time()
 
     def faults(self) -> list[str]:
-        """Why the stage is not alive; nothing when it is."""
+        """Return why the stage is not alive; empty if it is."""
         age_s = self._clock_s() - self._turned_s
-        return [f"the loop stands still since {age_s:.0f}s"] if age_s > STILL_S else []
+        return [f"main loop has not run for {age_s:.0f}s"] if age_s > STILL_S else []
 
     def gaps(self) -> list[str]:
-        """Why the stage is not ready; nothing when it is."""
-        found = self.faults()
+        """Return why the stage is not ready; empty if it is."""
+        reasons = self.faults()
         if self._partition_count is None:
-            found.append("the group has not said yet which partitions are ours")
+            reasons.append("the group has not assigned partitions yet")
         if self._has_rules and self._rules is None:
-            found.append("no rules are compiled")
+            reasons.append("no rules are compiled")
         if self._partition_count:
-            found += self._lags()
-        return found
+            reasons += self._lags()
+        return reasons
 
     def notes(self) -> list[str]:
-        """What is to be known of a stage, ready or not: the rules it works with, and from when they judge."""
-        found = [] if self._rules is None else [f"rules {self._rules}"]
-        found += self._judging[0]
+        """Return notes on a stage, ready or not: the rules in use, and from when they judge."""
+        lines = [] if self._rules is None else [f"rules {self._rules}"]
+        lines += self._judging[0]
         if metrics.REGISTRY.get_sample_value("betrace_rules_refused"):
-            found.append("the active rules cannot be read, those before stay")
-        return found
+            lines.append("the active rules cannot be read, the previous ones stay in use")
+        return lines
 
     def readiness(self) -> Readiness:
-        """All of this as a value."""
+        """Return all of this as a value."""
         problems = self.gaps()
         return Readiness(not problems, problems, self._rules, self.notes(), {**self._judging[1]})
 
@@ -146,10 +146,10 @@ class Health:
 
 @contextmanager
 def serving(address: str, port: int, health: Health) -> Iterator[None]:
-    """Serves `health` as long as the context lasts; port 0 serves nothing.
+    """Serve `health` within this context; port 0 serves nothing.
 
     Raises:
-        ConfigError: there is no such address here, or another program has the port.
+        ConfigError: the address does not exist here, or another program has the port.
     """
     if not port:
         yield
@@ -164,7 +164,7 @@ def serving(address: str, port: int, health: Health) -> Iterator[None]:
 
 
 def check_port(address: str, port: int) -> None:
-    """Raises `ConfigError` when nothing can be served there now."""
+    """Raise `ConfigError` if nothing can be served there now."""
     _server(address, port, Health()).server_close()
 
 
@@ -176,7 +176,7 @@ def _server(address: str, port: int, health: Health) -> WSGIServer:
 
 
 def application(health: Health) -> Callable[[dict[str, Any], Started], Iterable[bytes]]:
-    """The WSGI application."""
+    """Return the WSGI application."""
     show_metrics = make_wsgi_app(metrics.REGISTRY)
     probes = {"/healthz": health.faults, "/readyz": health.gaps}
 
@@ -186,7 +186,7 @@ def application(health: Health) -> Callable[[dict[str, Any], Started], Iterable[
             shown: Iterable[bytes] = show_metrics(environ, start)
             return shown
         if path not in probes:
-            return _text(start, HTTPStatus.NOT_FOUND, ["there are /metrics, /healthz and /readyz"])
+            return _text(start, HTTPStatus.NOT_FOUND, ["not found: the paths are /metrics, /healthz and /readyz"])
         if path == "/readyz" and JSON in environ.get("HTTP_ACCEPT", ""):
             return _json(start, health.readiness())
         problems = probes[path]()
@@ -200,10 +200,10 @@ def _status(*, is_well: bool) -> HTTPStatus:
     return HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE
 
 
-def _json(start: Started, found: Readiness) -> list[bytes]:
-    status = _status(is_well=found.ready)
+def _json(start: Started, readiness: Readiness) -> list[bytes]:
+    status = _status(is_well=readiness.ready)
     start(f"{status.value} {status.phrase}", [("Content-Type", JSON)])
-    return [msgspec.json.encode(found)]
+    return [msgspec.json.encode(readiness)]
 
 
 def _text(start: Started, status: HTTPStatus, lines: list[str]) -> list[bytes]:
@@ -212,29 +212,29 @@ def _text(start: Started, status: HTTPStatus, lines: list[str]) -> list[bytes]:
 
 
 class BoundedServer(ThreadingWSGIServer):
-    """A server that slow clients cannot fill: a bounded number of connections, each with a bounded time.
+    """A server that slow clients cannot exhaust: a bounded number of connections, each for a bounded time.
 
-    A connection is ended `REQUEST_S` after it came, however it went on. Where there are `CONNECTIONS` already, the
-    oldest is ended for a new one: a probe or a scrape is answered at once, so it is never the oldest for long.
+    A connection is closed `REQUEST_S` after it was accepted, whatever its progress. If there are `CONNECTIONS` already,
+    the oldest is closed for a new one: a probe or a scrape is answered at once, so it is never the oldest for long.
     """
 
     request_queue_size = 128
-    """Where the kernel has no room for more, a client is not heard for a second or more."""
+    """If the kernel's queue is full, a client waits for a second or more."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401, as in `socketserver`
-        self._begun: dict[socket.socket, float] = {}
+        self._started_s: dict[socket.socket, float] = {}
         self._ending: set[socket.socket] = set()
         self._lock = threading.Lock()
         super().__init__(*arguments, **named)
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, as in `socketserver`
-        """Serve a connection in a thread of its own, unless too many that were ended still have theirs."""
+        """Serve a connection in a thread of its own, unless too many closed ones still occupy theirs."""
         with self._lock:
-            if len(self._begun) >= CONNECTIONS:
-                self._end(next(iter(self._begun)))
+            if len(self._started_s) >= CONNECTIONS:
+                self._end(next(iter(self._started_s)))
             is_full = len(self._ending) >= CONNECTIONS
             if not is_full:
-                self._begun[request] = time.monotonic()
+                self._started_s[request] = time.monotonic()
         if is_full:
             self.shutdown_request(request)
         else:
@@ -243,30 +243,30 @@ class BoundedServer(ThreadingWSGIServer):
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401, as in `socketserver`
         """Close a connection."""
         with self._lock:
-            self._begun.pop(request, None)
+            self._started_s.pop(request, None)
             self._ending.discard(request)
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """End the connections whose time is up; `serve_forever` calls this twice a second."""
+        """Close the connections whose time is up; `serve_forever` calls this twice a second."""
         until_s = time.monotonic() - REQUEST_S
         with self._lock:
-            for request in [request for request, begun_s in self._begun.items() if begun_s < until_s]:
+            for request in [request for request, begun_s in self._started_s.items() if begun_s < until_s]:
                 self._end(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, as in `socketserver`
-        """Say nothing: who asked has gone, or was let go."""
+        """Ignore the error: the client has gone, or its connection was closed."""
 
     def _end(self, connection: socket.socket) -> None:
-        """End a connection under the thread that serves it, which finds its end and closes it."""
-        del self._begun[connection]
+        """Close a connection under the thread that serves it, which then ends."""
+        del self._started_s[connection]
         self._ending.add(connection)
         with suppress(OSError):  # the client may have gone
             connection.shutdown(socket.SHUT_RDWR)
 
 
 class _SilentHandler(WSGIRequestHandler):
-    """Probes come every few seconds: nobody wants to read of them."""
+    """Logs no requests: probes come every few seconds."""
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002, as it is overridden
-        """Says nothing."""
+        """Do nothing."""

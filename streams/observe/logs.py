@@ -1,7 +1,7 @@
-"""Structured logs on stderr: lines for people on a terminal, JSON for machines.
+"""Configures structured logs on stderr: lines for people on a terminal, JSON for machines.
 
-What libraries log goes the same way. A client that cannot reach its broker says so many times a second: of lines of one
-kind the first is logged at once, then one a minute with the number of lines that were left out.
+Log lines of libraries are sent the same way. A client that cannot reach its broker logs that many times a second: of
+lines of one kind the first is logged at once, then one a minute with the number of lines that were suppressed.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from streams.observe import terminal
 
 REPEAT_EVERY_S = 60.0
 KAFKA_CLIENT = "librdkafka"
-"""The name of the logger that librdkafka's clients are given."""
+"""The name of the logger that librdkafka's clients use."""
 FAUST_CLIENT = "aiokafka"
-"""Faust's client logs under this name."""
+"""The name of the logger that Faust's client uses."""
 
 _PROCESSORS: list[Processor] = []
-"""Always the same list: a logger that was used before keeps it."""
+"""Always the same list: a logger that was used before keeps a reference to it."""
 
 
 def configure() -> None:
-    """Sends our log events, and what libraries warn of, to stderr."""
+    """Send BeTrace's log events, and the warnings of libraries, to stderr."""
     logging.basicConfig(level=logging.WARNING, handlers=[LibraryHandler()], force=True)
     is_read_by_people = sys.stderr.isatty()
     rendering = structlog.dev.ConsoleRenderer() if is_read_by_people else structlog.processors.JSONRenderer()
@@ -41,16 +41,16 @@ def configure() -> None:
     ]
     structlog.configure(
         processors=_PROCESSORS,
-        # Workers share stderr: where Python does not buffer it, print writes a line's end alone, behind another's line.
+        # Workers share stderr: if it is unbuffered, print writes line endings separately, after another worker's line.
         logger_factory=structlog.WriteLoggerFactory(terminal.unguarded(sys.stderr)),
         cache_logger_on_first_use=True,
     )
 
 
 class LibraryHandler(logging.Handler):
-    """Logs the lines of libraries as events of ours, each kind once a minute; `clock_s` is monotonic.
+    """Logs the lines of libraries as structured events, each kind once a minute; `clock_s` is monotonic.
 
-    Lines are of one kind when they come from the same logger and have the same text before values are put in.
+    Lines are of one kind if they come from the same logger and have the same text before values are inserted.
     """
 
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
@@ -59,7 +59,7 @@ class LibraryHandler(logging.Handler):
         self._left_out: dict[tuple[str, str], tuple[float, int]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Logs the line, or counts it."""
+        """Log the line, or count it."""
         try:
             self._log(record)
         except Exception:  # noqa: BLE001, logging reports it and goes on
@@ -78,17 +78,17 @@ class LibraryHandler(logging.Handler):
             fields["left_out"] = left_out
         if record.exc_info:
             fields["exc_info"] = record.exc_info
-        # A broker that is away is an error to a client; we wait for it.
+        # A broker that is down is an error to a client; BeTrace waits for it.
         is_client = record.name.partition(".")[0] in {KAFKA_CLIENT, FAUST_CLIENT}
         level = min(record.levelno, logging.WARNING) if is_client else record.levelno
         structlog.get_logger().log(level, record.getMessage(), **fields)
 
 
 def _kind(record: logging.LogRecord) -> tuple[str, str]:
-    """The logger, and what its lines of this kind have in common."""
+    """Return the logger, and what its lines of this kind have in common."""
     library = record.name.partition(".")[0]
     if library == FAUST_CLIENT:
-        # Each of its modules complains of a broker that is away in several ways.
+        # Each of its modules reports a broker that is down in several ways.
         return library, record.levelname
     if library == KAFKA_CLIENT and isinstance(record.args, tuple):
         # All its lines have one text, whose first value is the kind.
@@ -97,5 +97,5 @@ def _kind(record: logging.LogRecord) -> tuple[str, str]:
 
 
 def _printable(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Keeps values from steering the terminal, on which the renderer's own colours stay."""
+    """Keep values from controlling the terminal, where the renderer's own colours stay."""
     return {name: terminal.printable_lines(value) if isinstance(value, str) else value for name, value in event.items()}

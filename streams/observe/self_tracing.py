@@ -1,10 +1,10 @@
-"""BeTrace's own traces: how long a flush and a step take, for who already looks at traces.
+"""Traces BeTrace itself: how long a flush and a step take, for operators who use traces.
 
 In: the environment, as OpenTelemetry defines it (`OTEL_TRACES_EXPORTER`, `OTEL_EXPORTER_OTLP_ENDPOINT`, …). Out: spans
 to its exporter; without an exporter, or without the extra `tracing`, nothing.
 
-What must hold: these spans never feed themselves. They may come back, by a Collector and Kafka, as records to judge.
-So there is at most one span of a name a second, whatever is read: what comes back cannot make more of them.
+These spans never feed themselves. They may come back, through a Collector and Kafka, as records to judge. So there is
+at most one span of a name a second, whatever is read: what comes back cannot cause more of them.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ EVERY_S = 1.0
 EXPORTER_VARIABLE = "OTEL_TRACES_EXPORTER"
 ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 EXPORTERS = "opentelemetry_traces_exporter"
-"""The entry points by which OpenTelemetry finds exporters."""
+"""The entry points through which OpenTelemetry finds exporters."""
 
 
 class Tracer(Protocol):
-    """What is used of an OpenTelemetry tracer."""
+    """The part of an OpenTelemetry tracer that is used."""
 
     def start_as_current_span(self, name: str, *, attributes: dict[str, Any]) -> Any:  # noqa: ANN401, OpenTelemetry's own
-        """A context that is the span."""
+        """Return a context manager for the span."""
 
 
 class Spans:
-    """Spans of a tracer, thinned out; `clock_s` is monotonic."""
+    """Limits the spans of a tracer; `clock_s` is monotonic."""
 
     def __init__(self, tracer: Tracer | None, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._tracer = tracer
@@ -44,7 +44,7 @@ class Spans:
 
     @contextmanager
     def span(self, name: str, **attributes: int | str) -> Iterator[None]:
-        """The context is a span, unless there was one of this name less than a second ago."""
+        """Trace this context as a span, unless there was one of this name less than a second ago."""
         if self._tracer is None or not self._is_due(name):
             yield
             return
@@ -60,7 +60,7 @@ class Spans:
 
 
 def exporter_name(environment: dict[str, str]) -> str | None:
-    """The exporter that the environment asks for, None when it asks for none.
+    """Return the exporter that the environment requests; None if it requests none.
 
     >>> exporter_name({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4317"}), exporter_name({})
     ('otlp', None)
@@ -73,18 +73,18 @@ def exporter_name(environment: dict[str, str]) -> str | None:
 
 
 def start(stage: str) -> None:
-    """Traces this stage from now on, if the environment asks for it; what hinders that is only said."""
+    """Trace this stage from now on, if the environment requests it; log what prevents it."""
     name = exporter_name({**os.environ})
     if name is None:
         return
     try:
         _spans[0] = Spans(_tracer(stage, name))
     except ImportError as error:
-        log.warning("own traces are asked for, but there is no exporter", error=str(error))
+        log.warning("self-tracing is requested, but there is no exporter", error=str(error))
 
 
 def span(name: str, **attributes: int | str) -> Any:  # noqa: ANN401, a context manager
-    """A context that is a span of this stage, now and then; see `Spans.span`."""
+    """Return a context manager that is a span of this stage, now and then; see `Spans.span`."""
     return _spans[0].span(name, **attributes)
 
 
@@ -93,11 +93,11 @@ def _tracer(stage: str, exporter: str) -> Tracer:
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415, as above
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415, as above
 
-    found = metadata.entry_points(group=EXPORTERS, name=exporter)
-    if not found:
-        raise ImportError(f"no exporter {exporter} is installed: pip install 'betrace[tracing]'")
+    entry_points = metadata.entry_points(group=EXPORTERS, name=exporter)
+    if not entry_points:
+        raise ImportError(f"exporter {exporter} is not installed: pip install 'betrace[tracing]'")
     provider = TracerProvider(resource=Resource.create({"service.name": f"betrace-{stage}"}))
-    provider.add_span_processor(BatchSpanProcessor(next(iter(found)).load()()))
+    provider.add_span_processor(BatchSpanProcessor(next(iter(entry_points)).load()()))
     tracer: Tracer = provider.get_tracer("betrace")
     return tracer
 

@@ -1,11 +1,11 @@
-r"""Keeps data from steering a terminal: what a program prints there has no control characters.
+r"""Keeps data from controlling a terminal: what a program prints there has no control characters.
 
-In: text for stdout or stderr, some of it from spans, rules and servers. Out: the same text; where the stream is a
-terminal, every character that is not printable (escape sequences, C1 controls, bidirectional marks) is a space. Line
-ends and tabs stay. What is written to a file or a pipe is not changed.
+In: text for stdout or stderr, some of it from spans, rules and servers. Out: the same text; if the stream is a
+terminal, every character that is not printable (escape sequences, C1 controls, bidirectional marks) becomes a space.
+Line endings and tabs stay. Text for a file or a pipe is unchanged.
 
-Rich draws with escape sequences of its own: it takes the stream underneath (`rich_proxied_file`), and whoever uses it
-calls `printable` on what comes from data.
+Rich draws with escape sequences of its own: it takes the stream underneath (`rich_proxied_file`), and its users call
+`printable` on data.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LINE_END = re.compile(r"\r+\n")
 
 
 def printable(text: str) -> str:
-    r"""One line of text that cannot steer a terminal: what is not printable is a space.
+    r"""Return one line of text that cannot control a terminal: what is not printable becomes a space.
 
     >>> printable("a\x1b[2Jb\n")
     'a [2Jb '
@@ -30,7 +30,7 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    r"""As `printable`, with the ends of lines and tabs kept.
+    r"""Return text as `printable` does, but keep line endings and tabs.
 
     >>> printable_lines("a\x9b2J\tb\r\n")
     'a 2J\tb\n'
@@ -39,7 +39,7 @@ def printable_lines(text: str) -> str:
 
 
 class TerminalText:
-    """A text stream to a terminal; what writes is its own, all else that of the stream underneath."""
+    """A text stream to a terminal that cleans what is written; everything else is that of the stream underneath."""
 
     def __init__(self, stream: TextIO) -> None:
         self.rich_proxied_file = stream
@@ -49,7 +49,7 @@ class TerminalText:
         return getattr(self.rich_proxied_file, name)
 
     def write(self, text: str) -> int:
-        """Write text without control characters; return the length of what was given."""
+        """Write text without control characters; return the length of the original."""
         if not isinstance(text, str):
             raise TypeError(f"write() takes a str, not {type(text).__name__}")
         self.rich_proxied_file.write(printable_lines(text))
@@ -62,13 +62,13 @@ class TerminalText:
 
 
 class TerminalBytes:
-    """The bytes of a text stream to a terminal: click writes them where it is given bytes."""
+    """The bytes of a text stream to a terminal: click writes bytes to it."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, content: bytes) -> int:
-        """Write bytes as text without control characters; return the length of what was given."""
+        """Write bytes as text without control characters; return the length of the original."""
         self._stream.write(printable_lines(content.decode(errors="replace")))
         return len(content)
 
@@ -78,14 +78,14 @@ class TerminalBytes:
 
 
 def unguarded(stream: TextIO) -> TextIO:
-    """The stream underneath, for a writer that cleans what it writes and colours it."""
-    found: TextIO = getattr(stream, "rich_proxied_file", stream)
-    return found
+    """Return the stream underneath, for a writer that cleans and colours its text itself."""
+    underneath: TextIO = getattr(stream, "rich_proxied_file", stream)
+    return underneath
 
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Guard stdout and stderr, each where it is a terminal, for as long as the context lasts."""
+    """Guard stdout and stderr, each if it is a terminal, within this context."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = _guarded(sys.stdout), _guarded(sys.stderr)
     try:

@@ -1,16 +1,14 @@
-"""Replay: the past under today's rules.
-
-The map:
+"""Replays the past under today's rules.
 
     what is asked  ─ plan ───►  which offsets to read, up to when, and what of it is gone     streams.replay.plan
     offsets        ─ feed ───►  records, of Kafka or of an archive                            streams.replay.feed
-    records        ─ read ───►  sections of facts, one for each process                       streams.replay.reading
-    sections       ─ judge ──►  closed windows, and what the rules say of them                streams.replay.judging
+    records        ─ read ───►  sections of facts, one for each process                  streams.replay.source_reader
+    sections       ─ judge ──►  closed windows, and what the rules say of them                streams.replay.evaluator
     closed windows ──────────►  signals and tallies                                           streams.replay.outcome
     all of it in one process per core                                                         streams.replay.worker
     and their results as one, in the order of record time                                     streams.replay.run
 
-An archive is asked with a query where that says the same (`streams.replay.queried`); else its records go the same way.
-Projection, windows and verdicts are those of live processing. There is no consumer group and nothing is committed:
-live processing does not notice.
+An archive is queried with SQL where the result is the same (`streams.replay.sql_replay`); otherwise its records take
+the same way. Projection, windows and verdicts are those of live processing. There is no consumer group and nothing is
+committed: live processing is not affected.
 """

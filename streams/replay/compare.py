@@ -1,8 +1,8 @@
-"""What other rules change: replayed signals beside those that were published.
+"""Compares replayed signals with those that were published.
 
-In: the signals of a replay, and the topic of the published ones. Out: per rule id and trace what is added, dropped and
-kept. What counts is the last revision: a finding that late spans repaired is none. A published signal belongs to a time
-by the first window that it tells of.
+In: the signals of a replay, and the topic of the published ones. Out: for each rule id and trace, whether a signal is
+added, dropped or kept. The last revision counts: a finding that late spans repaired is not a signal. A published signal
+belongs to a period by the first window that it is about.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from topics.times import rfc3339_clamped
 
 
 class Kind(Enum):
-    """What becomes of a signal under the rules of the replay."""
+    """The difference that the rules of the replay make for a signal."""
 
     ADD = "add"
     DROP = "drop"
@@ -35,9 +35,9 @@ class Kind(Enum):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A rule and a trace: the last verdict that was published, and that of the replay; None where there is none.
+    """A rule and a trace: the last published verdict, and that of the replay; None if there is none.
 
-    `time` is when it happened, `judged_at` when it was judged: as the replay says where it has the finding, else as was
+    `time` is when it happened, `judged_at` when it was judged: from the replay if it has the finding, else as
     published.
     """
 
@@ -52,7 +52,7 @@ class Change(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The last revision of a finding, in replay or published; it happened at `happened_ms`, was judged at `time_ms`."""
+    """The last revision of a finding, replayed or published; it happened at `happened_ms`, was judged at `time_ms`."""
 
     rule: str
     trace_id: str
@@ -67,7 +67,7 @@ Pair = tuple[str, str]
 
 
 def changes(replayed: Iterable[Finding], published: Iterable[Finding]) -> list[Change]:
-    """What is added, dropped and kept, by rule and trace.
+    """Return what was added, dropped and kept, by rule and trace.
 
     >>> new, old = Finding("a", "0f", "broken", 1, 1, 0), Finding("b", "0f", "broken", 1, 1, 0)
     >>> [(each.change, each.rule) for each in changes([new], [old])]
@@ -95,7 +95,7 @@ def _change(pair: Pair, before: Finding | None, now: Finding | None) -> Change |
 
 
 def of_replay(signal: Signal) -> Finding:
-    """A replayed signal, to be compared."""
+    """Return a replayed signal as a finding to compare."""
     trace_id = signal.trace_id.hex()
     return Finding(signal.rule, trace_id, signal.verdict, signal.closed_ms, signal.revision, signal.happened_ms)
 
@@ -103,22 +103,22 @@ def of_replay(signal: Signal) -> Finding:
 def published(
     client: AdminClient, settings: Settings, period: Period, rules: Collection[str] | None
 ) -> Iterator[Finding]:
-    """The published signals of a time, of the rules with these ids (None: all).
+    """Yield the published signals of a period, for the rules with these ids (None: all).
 
     Raises:
-        ConfigError: there is no topic of signals.
-        StateError: they cannot be read.
+        ConfigError: the signals topic does not exist.
+        StateError: it cannot be read.
     """
     topic = settings.topic("signals")
     counts = admin.partition_counts(client, [topic])
     if topic not in counts:
-        raise ConfigError(f"no such topic: {topic}: there is nothing to compare with; see --prefix")
-    places = [TopicPartition(topic, number) for number in range(counts[topic])]
-    ends = admin.end_offsets(client, places)
-    # A signal is never published before its records came.
-    for (_, number), begin in admin.offsets_at(client, places, period.from_ms).items():
-        at = TopicPartition(topic, number, begin)
-        yield from _in_time(_read(settings, at, ends[topic, number]), period, rules)
+        raise ConfigError(f"no such topic: {topic}: there is nothing to compare with; check --prefix")
+    partitions = [TopicPartition(topic, number) for number in range(counts[topic])]
+    ends = admin.end_offsets(client, partitions)
+    # A signal is never published before its records arrived.
+    for (_, number), offset in admin.offsets_at(client, partitions, period.from_ms).items():
+        start = TopicPartition(topic, number, offset)
+        yield from _in_time(_read(settings, start, ends[topic, number]), period, rules)
 
 
 def _in_time(signals: Iterable[Digest], period: Period, rules: Collection[str] | None) -> Iterator[Finding]:
@@ -132,18 +132,18 @@ def _in_time(signals: Iterable[Digest], period: Period, rules: Collection[str] |
                 yield Finding(each.rule_id, each.trace_id, each.verdict, each.time_ms, each.revision, each.happened_ms)
 
 
-def _read(settings: Settings, at: TopicPartition, end: int) -> Iterator[Digest]:
-    for message in follow.read_range(settings.reader(), at.topic, at.partition, at.offset, end - 1):
+def _read(settings: Settings, start: TopicPartition, end: int) -> Iterator[Digest]:
+    for message in follow.read_range(settings.reader(), start.topic, start.partition, start.offset, end - 1):
         try:
             yield digest(message.value() or b"")
         except NoSignalError as error:
             raise StateError(
-                f"the signal {at.topic}[{at.partition}]@{message.offset()} cannot be compared: {error}",
+                f"the signal {start.topic}[{start.partition}]@{message.offset()} cannot be compared: {error}",
                 action="compare with the version that published it",
             ) from error
 
 
 def _last(findings: Iterable[Finding]) -> Mapping[Pair, Finding]:
-    """The last one by rule and trace."""
+    """Return the last finding by rule and trace."""
     in_order = sorted(findings, key=lambda each: (each.time_ms, each.revision))
     return {(each.rule, each.trace_id): each for each in in_order}

@@ -1,4 +1,4 @@
-"""The records of a reader's inputs, from Kafka: no consumer group, nothing is committed.
+"""Reads the records of a reader's inputs from Kafka, without a consumer group and without commits.
 
 In: inputs. Out: messages, each input in the order of its offsets, and the ends among them.
 """
@@ -22,32 +22,32 @@ from streams.windows.clock import Source
 BATCH_BYTES = 2_000_000
 BATCH_COUNTS = (10, 5000)
 WEIGHED = 16
-"""One message of so many tells how large they are."""
+"""One of this many messages is weighed to estimate how large they are."""
 WAIT_S = 0.02
-"""A batch that is not full is waited for so long, in which nothing else is done."""
+"""The longest wait for a full batch, during which nothing else is done."""
 
 
 class Feed(Protocol):
-    """What a reader reads from."""
+    """The source of a reader's records."""
 
     def take(self, paused: Collection[Source]) -> list[Message]:
-        """The next messages, none of an input that is paused: records, and whatever else the client has to say."""
+        """Return the next messages, none from a paused input: records, and events of the client."""
 
-    def go_on(self, at: TopicPartition) -> None:
-        """Goes on at this offset of an input."""
+    def resume(self, position: TopicPartition) -> None:
+        """Continue at this offset of an input."""
 
     def finish(self, source: Source) -> None:
-        """Nothing more is wanted of this input."""
+        """Stop reading this input."""
 
     def close(self) -> None:
-        """Nothing more is wanted."""
+        """Stop reading."""
 
 
 class KafkaFeed:
     """Reads from Kafka."""
 
     def __init__(self, settings: Settings, inputs: Iterable[Input]) -> None:
-        # The group is only a name that the client insists on: nobody joins it.
+        # The client requires a group id: no group is joined.
         group = {"group.id": settings.group("readers")}
         self._consumer = Consumer({**settings.client(REPLAY_CONSUMER), **group})
         self._pauses = PausedPartitions(self._consumer)
@@ -56,7 +56,7 @@ class KafkaFeed:
         self._consumer.assign([TopicPartition(*each.source, each.begin) for each in inputs])
 
     def take(self, paused: Collection[Source]) -> list[Message]:
-        """See `Feed`."""
+        """Return messages as `Feed.take` does."""
         self._pauses.pause(frozenset(paused) & self._open, "ahead")
         messages = self._consumer.consume(self._count, timeout=WAIT_S)
         self._adapt([len(message.value() or b"") for message in messages[::WEIGHED] if message.error() is None])
@@ -67,31 +67,31 @@ class KafkaFeed:
             least, most = BATCH_COUNTS
             self._count = min(most, max(least, BATCH_BYTES * len(sizes_bytes) // max(1, sum(sizes_bytes))))
 
-    def go_on(self, at: TopicPartition) -> None:
-        """See `Feed`."""
-        seek(self._consumer, at)
+    def resume(self, position: TopicPartition) -> None:
+        """Continue as `Feed.resume` does."""
+        seek(self._consumer, position)
 
     def finish(self, source: Source) -> None:
-        """See `Feed`."""
+        """Finish as `Feed.finish` does."""
         self._open.discard(source)
         self._pauses.forget([source])
         self._consumer.incremental_unassign([TopicPartition(*source)])
 
     def close(self) -> None:
-        """See `Feed`."""
+        """Close as `Feed.close` does."""
         self._consumer.close()
 
 
 def check(message: Message, error: KafkaError) -> None:
-    """Raises `StateError` when reading cannot go on after this error."""
+    """Raise `StateError` if reading cannot continue after this error."""
     code = error.code()
     if code in _STOPS:
         raise StateError(
-            f"{message.topic()} cannot be read on: {error.str()}",
-            action="see whether the topic is there and its retention deletes what is read, then start again",
+            f"reading {message.topic()} failed: {error.str()}",
+            action="check that the topic exists and its retention does not delete what is being read, then start again",
         )
     if error.fatal() or code in _REFUSED:
-        raise StateError(f"{message.topic()} cannot be read: {error.str()}", action="see what Kafka allows this user")
+        raise StateError(f"{message.topic()} cannot be read: {error.str()}", action="check the ACLs of this user")
 
 
 _STOPS = frozenset({GONE, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError.UNKNOWN_TOPIC_OR_PART})

@@ -1,9 +1,9 @@
-"""What the rules say of closed windows: signals, and tallies per rule.
+"""Evaluates closed windows: signals, and tallies per rule.
 
-In: closed windows. Out: the signals that live processing would have published of them, and what was counted: of the
-rules whose first fact of the chain lies in the time that is asked for, so that it is no matter what other rules hit.
-Traces that are not read whole are listed, and not judged. Of a rule in shadow, of which live publishes nothing, there
-are the signals that it would publish were it live, each marked.
+In: closed windows. Out: the signals that live processing would have published, and the counts of the rules whose first
+fact of the chain is in the requested period, so that what other rules hit does not matter. Traces that were read only
+in part are listed, and not judged. For a rule in shadow, which live processing publishes nothing of, the signals are
+those it would publish if it were live, each marked.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ NOBODY = "(none)"
 
 
 class Signal(NamedTuple):
-    """A signal, and of what is shown of it that which is wanted, else None.
+    """A signal, with those of its details that were requested, else None.
 
-    `is_last` says that its window was closed by the end of the input, `first_ms` is that of `Outcome`. `record` is what
-    live would publish, `who` the value of the attribute by which traces are grouped. It happened when the earliest
-    witness began, and was judged when its window closed.
+    `is_last` tells that the end of the input closed its window, `first_ms` is that of `Outcome`. `record` is what live
+    would publish, `who` the value of the attribute by which traces are grouped. It happened when the earliest witness
+    began, and was judged when its window closed.
     """
 
     is_last: bool
@@ -52,10 +52,10 @@ class Signal(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is wanted of a signal: its record, its sentence, and an attribute by which traces are grouped.
+class OutputOptions:
+    """The details requested of a signal: its record, its sentence, and an attribute by which traces are grouped.
 
-    Without `signals`, nothing is wanted but what is counted.
+    Without `signals`, only counts are needed.
     """
 
     record: bool = True
@@ -64,26 +64,26 @@ class Wanted:
     signals: bool = True
 
     @classmethod
-    def all_of(cls, every: Iterable[Wanted]) -> Wanted:
-        """What is wanted when all of these are; at most one has an attribute."""
+    def all_of(cls, every: Iterable[OutputOptions]) -> OutputOptions:
+        """Return the union of these options; at most one has an attribute."""
         each = list(every)
         who = next((one.who for one in each if one.who is not None), None)
         return cls(any(one.record for one in each), any(one.message for one in each), who, any(o.signals for o in each))
 
     @property
     def shows(self) -> bool:
-        """Something of what was seen is wanted, not only verdicts."""
+        """Whether details of what was matched are requested, not only verdicts."""
         return self.record or self.message or self.who is not None
 
 
-RECORDS = Wanted()
+RECORDS = OutputOptions()
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What was counted: how many chains were judged, and a tally per rule id.
+    """The counts: how many chains were judged, and a tally per rule id.
 
-    `half_seen` are the traces of chains that began in the time that is asked for and are not judged.
+    `half_seen` are the traces of chains that began in the requested period and are not judged.
     """
 
     chains: int
@@ -92,9 +92,9 @@ class Counts:
 
 
 class Verdicts:
-    """Judges closed windows; `chains`, `tallies` and `half_seen` are what was counted so far."""
+    """Judges closed windows; `chains`, `tallies` and `half_seen` are the counts so far."""
 
-    def __init__(self, settings: Settings, rules: RuleSet, plan: Plan, wanted: Wanted) -> None:
+    def __init__(self, settings: Settings, rules: RuleSet, plan: Plan, output: OutputOptions) -> None:
         self.chains = 0
         self.half_seen: set[bytes] = set()
         self.tallies = {rule.id: Tally() for rule in rules.rules if rule.enabled}
@@ -102,14 +102,14 @@ class Verdicts:
         self._rules = _all_live(rules)
         self._shadow = frozenset(rule.id for rule in rules.rules if rule.mode is Mode.SHADOW)
         self._period = plan.period
-        self._wanted = wanted
+        self._output = output
         reach_ms = settings.gap_ms + settings.lateness_ms
-        self._reach_ms = reach_ms if wanted.signals else None
+        self._reach_ms = reach_ms if output.signals else None
         self._half_seen_until_ms = None if plan.edge_ms is None else plan.edge_ms + reach_ms
         self._judged_by = frozenset(rule.fingerprint for rule in rules.rules if rule.enabled)
 
     def judge(self, closes: Iterable[Close]) -> Iterator[Signal]:
-        """Judges windows, each before it asks for the next one; yields their signals."""
+        """Judge windows, each before requesting the next one, and yield their signals."""
         for close in closes:
             if close.chain_first_ms >= self._period.to_ms:
                 continue
@@ -130,11 +130,11 @@ class Verdicts:
                         yield self._signal(close, outcome, outcome.finding)
 
     def counts(self) -> Counts:
-        """What was counted."""
+        """Return the counts."""
         return Counts(self.chains, self.tallies, frozenset(self.half_seen))
 
     def _signal(self, close: Close, outcome: Outcome, finding: Finding) -> Signal:
-        wanted = self._wanted
+        output = self._output
         return Signal(
             close.reason is CloseReason.END_OF_INPUT,
             close.closed_ms,
@@ -145,9 +145,9 @@ class Verdicts:
             finding.verdict,
             outcome.rule.severity.value,
             outcome.first_ms,
-            sentence(finding) if wanted.message else None,
-            None if wanted.who is None else _who(finding, wanted.who),
-            self._record(finding) if wanted.record else None,
+            sentence(finding) if output.message else None,
+            None if output.who is None else _who(finding, output.who),
+            self._record(finding) if output.record else None,
             finding.happened_ms,
             outcome.rule.id in self._shadow,
         )

@@ -1,7 +1,7 @@
-"""Replayed signals on their own topic: `betrace.signals.replay`, beside what live processing publishes.
+"""Publishes replayed signals to their own topic: `betrace.signals.replay`, beside what live processing publishes.
 
-In: signals. Out: the same records as live would publish, in the partition of their trace. They have the uids and
-revisions of live signals, so who reads both topics sees which are the same.
+In: signals. Out: the records that live processing would publish, in the partition of their trace. They have the uids
+and revisions of live signals, so readers of both topics can match them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from streams.config.settings import Settings
 from streams.errors import StateError
 from streams.kafka.outbox import PRODUCER
-from streams.replay.outcome import Signal, Wanted
+from streams.replay.outcome import OutputOptions, Signal
 from topics import REPLAYED_SIGNALS, partition
 from topics.cluster import admin
 from topics.records.signals import Record
@@ -24,9 +24,9 @@ WAIT_S = 30.0
 
 
 class Publishing:
-    """Publishes signals; makes the topic where it is missing. `end` says whether all arrived, `sent` how many."""
+    """Publishes signals; creates the topic if it is missing. `end` waits until all arrived, `sent` counts them."""
 
-    wanted = Wanted()
+    output = OutputOptions()
 
     def __init__(self, client: AdminClient, settings: Settings, layout: Layout) -> None:
         self.topic = settings.topic(REPLAYED_SIGNALS.name)
@@ -37,9 +37,9 @@ class Publishing:
         self.sent = 0
 
     def take(self, signals: Iterable[Signal]) -> None:
-        """Sends signals; raises `StateError` when an earlier one was refused."""
+        """Send signals; raises `StateError` if an earlier one was rejected."""
         for signal in signals:
-            # What a rule in shadow finds nobody is told.
+            # Signals of a rule in shadow are not published.
             if signal.record is not None and not signal.is_shadow:
                 self._send(signal.trace_id, signal.record)
                 self.sent += 1
@@ -67,7 +67,7 @@ class Publishing:
             raise self._refused(self._failed)
 
     def end(self, _: object) -> None:
-        """Waits until all are there; raises `StateError` when one is not."""
+        """Wait until all are delivered; raises `StateError` if one is not."""
         left = self._producer.flush(2 * WAIT_S)
         if self._failed is not None or left:
             raise self._refused(self._failed)
@@ -79,5 +79,5 @@ class Publishing:
         reason = "no answer" if error is None else error.str()
         return StateError(
             f"signals were not published to {self.topic}: {reason}",
-            action="see why the brokers refuse it, then start again: who reads them drops what comes twice by its uid",
+            action="check the ACLs and the size limit of the topic, then start again: consumers deduplicate by uid",
         )

@@ -1,7 +1,7 @@
-"""A replay as a whole: its processes, and what they find as one.
+"""Runs a replay as a whole: its processes, and their results merged into one.
 
-In: a `Job`. Out: signals in the order of record time, whoever found them, as soon as no earlier one can come; at the
-end what was read and counted.
+In: a `Job`. Out: signals in the order of record time, whichever process found them, as soon as no earlier one can come;
+finally what was read and counted.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Protocol, Self
 from streams.errors import BetraceError, StateError
 from streams.replay.outcome import Signal
 from streams.replay.plan import Plan
-from streams.replay.reading import Read
+from streams.replay.source_reader import Read
 from streams.replay.tally import Tally
-from streams.replay.worker import Done, Failed, Inbox, Job, Jobs, Outbox, Progress, Report, work
+from streams.replay.worker import Done, Failed, Inbox, Job, Jobs, Outbox, Progress, Report, run_process
 from topics.records.facts import TICK_MS
 
 LOOK_S = 0.5
@@ -27,7 +27,7 @@ _NEVER = 1 << 62
 
 
 class FailedError(BetraceError):
-    """A process of the replay could not go on; it said why, and with which exit code."""
+    """A process of the replay failed; it reported why, with its exit code."""
 
     def __init__(self, failed: Failed) -> None:
         super().__init__(failed.message)
@@ -35,17 +35,17 @@ class FailedError(BetraceError):
 
 
 class Watcher(Protocol):
-    """Who watches the progress."""
+    """Receives the progress."""
 
     def advance(self, offsets: int, spans: int) -> None:
-        """So much more was read."""
+        """Add the offsets and spans read since the last call."""
 
 
 class Result(Protocol):
-    """What a replay has found, when its signals are all there.
+    """The result of a replay, complete once its signals were consumed.
 
-    `read` is what was read, `chains` how many traces were judged, `tallies` what was counted by rule id. `half_seen`
-    are the traces that began in the time that is asked for and were there before what could be read: not judged.
+    `read` is what was read, `chains` how many traces were judged, `tallies` the counts by rule id. `half_seen` are the
+    traces that began in the requested period but before what could be read, and are not judged.
     """
 
     read: Read
@@ -58,11 +58,11 @@ class Result(Protocol):
         """What was to be read."""
 
     def run(self) -> Iterator[list[Signal]]:
-        """Yields the signals, as they are found, by the record time at which they were due."""
+        """Yield the signals, as they are found, by the record time at which they were due."""
 
 
 class Replay:
-    """A replay by a team; when `run` has ended, `read`, `chains` and `tallies` say what there was."""
+    """A replay by a team; once `run` has ended, `read`, `chains` and `tallies` have the counts."""
 
     def __init__(self, job: Job, team: Team, watcher: Watcher) -> None:
         self.read = Read()
@@ -72,7 +72,7 @@ class Replay:
         self._job = job
         self._team = team
         self._watcher = watcher
-        self._found: list[Signal] = []
+        self._signals: list[Signal] = []
         self._clocks_ms: dict[int, int] = dict.fromkeys(range(team.count), 0)
 
     @property
@@ -81,13 +81,13 @@ class Replay:
         return self._job.plan
 
     def run(self) -> Iterator[list[Signal]]:
-        """Yields signals, as they are found, by the record time at which they were due, then by uid and revision.
+        """Yield signals, as they are found, by the record time at which they were due, then by uid and revision.
 
         Raises:
-            FailedError: a process says why it cannot go on.
-            StateError: a process is gone.
+            FailedError: a process reported why it failed.
+            StateError: a process died.
         """
-        self._team.begin(self._job)
+        self._team.start(self._job)
         while self._clocks_ms:
             report = self._team.next_report()
             if isinstance(report, Failed):
@@ -97,7 +97,7 @@ class Replay:
 
     def _take(self, report: Progress | Done) -> None:
         for each in report.signals:
-            heappush(self._found, each)
+            heappush(self._signals, each)
         if isinstance(report, Progress):
             self._watcher.advance(report.offsets, report.spans)
             self._clocks_ms[report.number] = report.clock_ms or 0
@@ -110,24 +110,24 @@ class Replay:
             self.tallies.setdefault(rule, Tally()).add(tally)
 
     def _ready(self) -> Iterator[Signal]:
-        """Those that are due before every process's clock; what the end of the input closed comes last."""
+        """Yield those due before every process's clock; the windows that the end of the input closed come last."""
         clock_ms = min(self._clocks_ms.values(), default=_NEVER) // TICK_MS * TICK_MS
-        while self._found and (not self._clocks_ms or self._found[0] < (False, clock_ms)):
-            yield heappop(self._found)
+        while self._signals and (not self._clocks_ms or self._signals[0] < (False, clock_ms)):
+            yield heappop(self._signals)
 
 
 class Team:
-    """The processes of a replay; they wait for a job, are given one, and report."""
+    """The processes of a replay; they wait for a job, receive one, and report."""
 
     def __init__(self, count: int, *, forks: bool = sys.platform == "linux") -> None:
-        # A forked process has everything imported, which saves most of a second of a core, but no threads of others.
+        # A forked process has everything imported, which saves most of a CPU second, but has no threads of its parent.
         context = ForkContext() if forks else SpawnContext()
         self.count = count
         self._outbox: Outbox = context.Queue()
         self._inboxes: list[Inbox] = [context.Queue() for _ in range(count)]
         self._jobs: list[Jobs] = [context.SimpleQueue() for _ in range(count)]
         self._processes = [
-            context.Process(target=work, args=(number, jobs, self._inboxes, self._outbox), daemon=True)
+            context.Process(target=run_process, args=(number, jobs, self._inboxes, self._outbox), daemon=True)
             for number, jobs in enumerate(self._jobs)
         ]
 
@@ -144,16 +144,16 @@ class Team:
         for process in self._processes:
             process.join()
 
-    def begin(self, job: Job) -> None:
-        """Gives each process its share of the job."""
-        for jobs, share in zip(self._jobs, job.plan.shares(self.count), strict=True):
-            jobs.put((job, share))
+    def start(self, job: Job) -> None:
+        """Give each process its share of the job."""
+        for jobs, inputs in zip(self._jobs, job.plan.divide(self.count), strict=True):
+            jobs.put((job, inputs))
 
     def next_report(self) -> Report:
-        """Waits for a report.
+        """Wait for a report.
 
         Raises:
-            StateError: a process is gone.
+            StateError: a process died.
         """
         while True:
             gone = [process.exitcode for process in self._processes if process.exitcode]
@@ -163,5 +163,5 @@ class Team:
                 if gone:
                     raise StateError(
                         f"a process of the replay ended with {gone[0]}",
-                        action="see the error above and how much memory there is, then start again",
+                        action="check the error above and the available memory, then start again",
                     ) from None

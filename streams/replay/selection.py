@@ -1,11 +1,11 @@
-"""What a backfill judges: the chains that live processing left out, of the rules that are meant.
+"""Selects what a backfill judges: the chains that live processing left out, of the given rules.
 
-In: closed windows. Out: one plain value for each outcome, to be counted elsewhere, and the traces of which none is
-given because records may be missing before those that are read.
+In: closed windows. Out: one plain value for each outcome, to be counted elsewhere, and the traces that have none
+because records may be missing before those that are read.
 
-Live judges a chain with a rule when its trace was first seen at `live_from_ms` or later (`streams.windows.rule_times`).
-A backfill takes exactly the others, so no chain is judged by both. Of a chain it is told since when its trace is there
-by the same means as live: in a time of watch (`streams.windows.presence`), which here lasts up to `live_from_ms`.
+Live judges a chain with a rule if its trace was first read at `live_from_ms` or later (`streams.windows.rule_times`). A
+backfill takes exactly the others, so no chain is judged by both. As in live processing, a time of watch
+(`streams.windows.presence`), which here lasts up to `live_from_ms`, tells since when the trace of a chain is present.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dsl import Mode, RuleSet
 from streams.config.settings import Settings
 from streams.replay.outcome import Counts, Signal
 from streams.replay.plan import Plan
-from streams.replay.reading import HOUR_MS
+from streams.replay.source_reader import HOUR_MS
 from streams.sessions.counts import verdict_hashes
 from streams.windows.close import Close
 from streams.windows.outcomes import Outcome, evaluate_close
@@ -33,17 +33,17 @@ from topics.records.verdicts import RuleMode
 class RulePart:
     """What is left of one rule in one facts partition.
 
-    Live judges chains whose traces were first seen at `live_from_ms` or later. `times`, in order and without overlaps,
-    are those in which the other chains began that are to be judged; what of them lies after `live_from_ms` live has
-    judged already, and does not say so.
+    Live judges chains whose traces were first read at `live_from_ms` or later. `times`, in order and disjoint, are
+    those in which the other chains began that are to be judged; live has already judged what is after `live_from_ms`,
+    and does not say so.
     """
 
     live_from_ms: int
     times: tuple[tuple[int, int], ...]
 
     def holds(self, time_ms: int) -> bool:
-        """Chains that began then are to be judged."""
-        return any(begin <= time_ms < end for begin, end in self.times)
+        """Return whether chains that began then are to be judged."""
+        return any(start <= time_ms < end for start, end in self.times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,11 @@ class Selection:
 
     @property
     def live_from_ms(self) -> int:
-        """From when on live judges all that begins, with each of the rules, in every facts partition."""
+        """The time from which live judges everything that begins, with each of the rules, in every facts partition."""
         return max((part.live_from_ms for part in self.parts.values()), default=0)
 
     def last_hours(self) -> dict[int, int]:
-        """When the last hour begins of which something is to be judged, by facts partition."""
+        """Return the start of the last hour with anything to judge, by facts partition."""
         last: dict[int, int] = {}
         for (number, _), part in self.parts.items():
             for _, end in part.times:
@@ -76,9 +76,9 @@ class Selection:
 class CountedOutcome(NamedTuple):
     """One rule's verdict on one chain, which began in the hour from `hour_ms` on.
 
-    In the order of the fields outcomes of one facts partition are counted. `leaf` and `retraction` are hashes as in
-    `topics.records.verdicts`. `is_after`: what the rule looks at began at `live_from_ms` or later, though its trace was
-    there before; it is counted in the last hour. `record` is the signal that is due, `uid` its finding's.
+    Outcomes of one facts partition are counted in the order of the fields. `leaf` and `retraction` are hashes as in
+    `topics.records.verdicts`. `is_after`: what concerns the rule began at `live_from_ms` or later, although its trace
+    began before; it is counted in the last hour. `record` is the signal that is due, `uid` its finding's.
     """
 
     partition: int
@@ -103,7 +103,7 @@ class CountedOutcome(NamedTuple):
 
 
 class HalfSeen(NamedTuple):
-    """A trace that a rule does not judge: it was there before what is read, and never at rest since."""
+    """A trace that a rule does not judge: it began before what is read, and was never at rest since."""
 
     partition: int
     hour_ms: int
@@ -111,7 +111,7 @@ class HalfSeen(NamedTuple):
 
 
 class SelectedVerdicts:
-    """Judges closed windows, in the place of `streams.replay.outcome.Verdicts`; what it found is taken with `take`."""
+    """Judges closed windows in place of `streams.replay.outcome.Verdicts`; `take` returns the outcomes."""
 
     def __init__(self, settings: Settings, rules: RuleSet, plan: Plan, selection: Selection) -> None:
         self.chains = 0
@@ -126,7 +126,7 @@ class SelectedVerdicts:
         self._half_seen: list[HalfSeen] = []
 
     def judge(self, closes: Iterable[Close]) -> Iterable[Signal]:
-        """Judges windows, each before it asks for the next one; its signals are in the outcomes."""
+        """Judge windows, each before requesting the next one; the outcomes contain the signals."""
         for close in closes:
             number = partition.of(close.trace_id, self._selection.partition_count)
             is_half_seen = self._half_seen_until_ms is not None and close.known_from_ms <= self._half_seen_until_ms
@@ -137,7 +137,7 @@ class SelectedVerdicts:
                 is_after = outcome.first_ms >= part.live_from_ms
                 if not part.holds(part.live_from_ms - 1 if is_after else outcome.first_ms):
                     continue
-                # Of what began later it is known at the end of all input whether it was over.
+                # Whether one that began later was over is known only at the end of all input.
                 hour_ms = self._last_hours[number] if is_after else outcome.first_ms // HOUR_MS * HOUR_MS
                 if is_half_seen:
                     self._half_seen.append(HalfSeen(number, hour_ms, close.trace_id))
@@ -146,13 +146,13 @@ class SelectedVerdicts:
         return ()
 
     def take(self) -> tuple[list[CountedOutcome], list[HalfSeen]]:
-        """What was found since the last call."""
+        """Return the outcomes since the last call."""
         taken = self._outcomes, self._half_seen
         self._outcomes, self._half_seen = [], []
         return taken
 
     def counts(self) -> Counts:
-        """Nothing is tallied here: whoever takes the outcomes counts them."""
+        """Return empty counts: the caller of `take` counts the outcomes."""
         return Counts(0, {}, frozenset())
 
     def _counted(self, number: int, hour_ms: int, close: Close, outcome: Outcome, *, is_after: bool) -> CountedOutcome:

@@ -1,6 +1,6 @@
-"""What a replay says of each rule, in figures and in words.
+"""Summarises the result of a replay for each rule, in figures and in words.
 
-In: tallies, and what was read. Out: a `RuleSummary` per rule, with a sentence that stands for itself.
+In: tallies, and what was read. Out: a `RuleSummary` per rule, with a self-contained sentence.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import msgspec
 from dsl import Rule, RuleSet, Verdict
 from streams.config.units import iso_ms
 from streams.replay.plan import Period
-from streams.replay.reading import MINUTE_MS, Read
+from streams.replay.source_reader import MINUTE_MS, Read
 from streams.replay.tally import Tally, silent_ms
 
 _HOUR_MINUTES, _DAY_MINUTES = 60, 1440
 
 
 class RuleSummary(msgspec.Struct, frozen=True):
-    """One rule over the time that was asked for.
+    """One rule over the requested period.
 
-    `chains` are those that began in that time and that any of the rules names something of: the windows of one trace
-    that share facts. A trace that goes on after a longer pause is another chain, and is judged again. `first` and
-    `last` are when the first and the last one began that the rule applies to, `pass_rate` is held of applicable.
+    `chains` are those that began in that period and match an atom of any of the rules: the windows of one trace that
+    share facts. A trace that continues after a longer pause is another chain, and is judged again. `first` and `last`
+    are when the first and the last chain began that the rule applies to, `pass_rate` is held of applicable.
     """
 
     rule: str
@@ -41,7 +41,7 @@ class RuleSummary(msgspec.Struct, frozen=True):
 
 
 def of_rules(rules: RuleSet, tallies: dict[str, Tally], chains: int, period: Period, read: Read) -> list[RuleSummary]:
-    """The summary of each enabled rule, in the order of the rules."""
+    """Return the summary of each enabled rule, in the order of the rules."""
     silence = _silence(silent_ms(period, read.minutes))
     return [
         _of_rule(rule, tallies.get(rule.id, Tally()), chains, period, silence) for rule in rules.rules if rule.enabled
@@ -68,7 +68,7 @@ def _of_rule(rule: Rule, tally: Tally, chains: int, period: Period, silence: str
 
 
 def statement(title: str, tally: Tally, period: Period) -> str:
-    """What the figures say.
+    """Return the figures as a sentence.
 
     >>> tally = Tally()
     >>> tally.verdicts.update({"held": 1210, "broken": 2, "undetermined": 1})
@@ -77,14 +77,14 @@ def statement(title: str, tally: Tally, period: Period) -> str:
     ('2 of 1,213 traces broke "PII access is logged"', '1 of the others is undetermined')
     """
     if not tally.applicable:
-        return f'no trace was seen to which "{title}" applies between {period}'
+        return f'"{title}" applies to no trace between {period}'
     broken, unknown = tally.verdicts[Verdict.BROKEN.value], tally.verdicts[Verdict.UNDETERMINED.value]
-    said = f'{broken:,} of {tally.applicable:,} traces broke "{title}" between {period}'
-    return said + (f"; {unknown:,} of the others {'is' if unknown == 1 else 'are'} undetermined" if unknown else "")
+    text = f'{broken:,} of {tally.applicable:,} traces broke "{title}" between {period}'
+    return text + (f"; {unknown:,} of the others {'is' if unknown == 1 else 'are'} undetermined" if unknown else "")
 
 
 def duration(time_ms: int) -> str:
-    """A duration as people say it, in minutes.
+    """Return a duration for people, in minutes.
 
     >>> duration(130 * MINUTE_MS), duration(60 * MINUTE_MS), duration(5 * MINUTE_MS), duration(2 * 1440 * MINUTE_MS)
     ('2 h 10 min', '1 h', '5 min', '2 d')

@@ -1,6 +1,6 @@
-"""What is counted of each rule: population, verdicts, and when.
+"""Counts the results of each rule: population, verdicts, and when.
 
-In: outcomes. Out: counts that can be added up, whoever counted. A verdict that is amended takes its old one back.
+In: outcomes. Out: counts that can be added up, whoever counted. An amended verdict retracts the one before it.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 
 from dsl import Verdict
 from streams.replay.plan import Period
-from streams.replay.reading import MINUTE_MS
+from streams.replay.source_reader import MINUTE_MS
 from streams.windows.outcomes import Outcome
 
 SILENT_MINUTES = 5
-"""So long without a record in any source topic is a time without input."""
+"""The minutes without a record in any source topic that count as time without input."""
 
 _APPLICABLE = (Verdict.HELD.value, Verdict.BROKEN.value, Verdict.UNDETERMINED.value)
 
 
 @dataclass(slots=True)
 class Tally:
-    """One rule: traces by verdict, and `Outcome.first_ms` of the first and the last that it applies to."""
+    """The counts of one rule: traces by verdict, and `Outcome.first_ms` of the first and last that it applies to."""
 
     verdicts: Counter[str] = field(default_factory=Counter)
     excepted: int = 0
@@ -36,11 +36,11 @@ class Tally:
 
     @property
     def pass_rate(self) -> float | None:
-        """Held of applicable; None when it applies to no trace."""
+        """Held of applicable; None if the rule applies to no trace."""
         return self.verdicts[Verdict.HELD.value] / self.applicable if self.applicable else None
 
     def take(self, outcome: Outcome) -> None:
-        """Takes in an outcome."""
+        """Count an outcome."""
         self.excepted += outcome.excepted
         if outcome.verdict != outcome.previous:
             self.verdicts[outcome.verdict] += 1
@@ -50,7 +50,7 @@ class Tally:
             self._widen(outcome.first_ms, outcome.first_ms)
 
     def add(self, other: Tally) -> None:
-        """Adds what somebody else counted of the rule."""
+        """Add the counts of another process."""
         self.verdicts.update(other.verdicts)
         self.excepted += other.excepted
         if other.first_ms is not None and other.last_ms is not None:
@@ -62,12 +62,12 @@ class Tally:
 
 
 def silent_ms(period: Period, minutes: Iterable[int]) -> int:
-    """How much of the period had no input, in stretches of `SILENT_MINUTES` and longer; `minutes` are those with some.
+    """Return how much of the period had no input for at least `SILENT_MINUTES`; `minutes` are those with some.
 
     >>> silent_ms(Period(0, 60 * MINUTE_MS), [0, 3, 30]) // MINUTE_MS
     55
     """
-    return sum(end - begin for begin, end in _silences(period, sorted(minutes)))
+    return sum(end - start for start, end in _silences(period, sorted(minutes)))
 
 
 def _silences(period: Period, minutes: list[int]) -> Iterator[tuple[int, int]]:

@@ -1,7 +1,7 @@
-"""Who broke the rules: broken traces grouped by an attribute, with what happened when.
+"""Groups broken traces by an attribute, with what happened when.
 
-In: signals. Out: groups, the largest first. Only the last revision of a finding counts: what late spans repaired is no
-broken trace.
+In: signals. Out: groups, the largest first. Only the last revision of a finding counts: a finding that late spans
+repaired is not a broken trace.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from topics.times import rfc3339_clamped
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """A broken trace: when it happened, when it was judged, and what was said of it."""
+    """A broken trace: when it happened, when it was judged, and the message of its signal."""
 
     time: str
     judged_at: str
@@ -28,7 +28,7 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """The broken traces of one value of the attribute, `who`; None are those without it.
+    """The broken traces with one value of the attribute, `who`; None for those without it.
 
     `first` and `last` are when the first and the last of them happened.
     """
@@ -43,7 +43,7 @@ class Group(msgspec.Struct, frozen=True):
 
 
 def last_revisions(signals: Iterable[Signal]) -> list[Signal]:
-    """The last signal of each finding, by when it happened."""
+    """Return the last signal of each finding, by when it happened."""
     last: dict[str, Signal] = {}
     for signal in signals:
         before = last.get(signal.uid)
@@ -53,12 +53,12 @@ def last_revisions(signals: Iterable[Signal]) -> list[Signal]:
 
 
 def groups(signals: Iterable[Signal]) -> list[Group]:
-    """The groups of the broken traces, the one with the most first, those without the attribute last."""
-    found: defaultdict[str, list[Signal]] = defaultdict(list)
+    """Return the groups of the broken traces, the largest first, those without the attribute last."""
+    by_value: defaultdict[str, list[Signal]] = defaultdict(list)
     for signal in last_revisions(signals):
         if signal.verdict == Verdict.BROKEN.value:
-            found[signal.who or NOBODY].append(signal)
-    in_order = sorted(found.items(), key=lambda each: (each[0] == NOBODY, -len(each[1]), each[0]))
+            by_value[signal.who or NOBODY].append(signal)
+    in_order = sorted(by_value.items(), key=lambda each: (each[0] == NOBODY, -len(each[1]), each[0]))
     return [_group(None if who == NOBODY else who, each) for who, each in in_order]
 
 

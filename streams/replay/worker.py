@@ -1,9 +1,9 @@
-"""One process of a replay: it reads a share of the source partitions and judges a share of the traces.
+"""Runs one process of a replay: it reads a share of the source partitions and judges a share of the traces.
 
 In: a `Job`, and the facts that the other processes send. Out: to each process the facts of its traces, and to the
-replay what was found. Processes say which traces are whose by the trace id, so it does not matter who reads what.
-What must hold: each process hears everything that all of them read, in order, so all have the same clock; the last
-thing that one says to the others is that it has read everything.
+replay the results. The trace id tells which process judges a trace, so it does not matter which one reads it. Each
+process receives everything that all of them read, in order, so all have the same clock; its last message to the others
+is that it has read everything.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from streams.errors import BetraceError, ConfigError, StateError
 from streams.ingest.watermark_alignment import PartitionProgress, too_far_ahead
 from streams.observe import logs
 from streams.projection.project import Projector
+from streams.replay.evaluator import Evaluator
 from streams.replay.feed import Feed, KafkaFeed
-from streams.replay.judging import Judging
-from streams.replay.outcome import RECORDS, Counts, Signal, Wanted
+from streams.replay.outcome import RECORDS, Counts, OutputOptions, Signal
 from streams.replay.plan import Input, Plan
-from streams.replay.reading import HourRead, Read, Reading
 from streams.replay.selection import CountedOutcome, HalfSeen, Selection
+from streams.replay.source_reader import HourRead, Read, SourceReader
 from streams.windows.clock import Source
 from topics.errors import TopicsError
 from topics.records.facts import VERSION, Facts, decode, encode
@@ -48,14 +48,14 @@ FLUSH_GROUPS = 20_000
 WAIT_S = 0.05
 GC_THRESHOLDS = (100_000, 50, 100)
 ROOM_BYTES = 128 << 20
-"""So much may wait for the slowest source partition; then the others are not read on."""
+"""Memory for what waits for the slowest source partition; beyond it the others are paused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every process is told: `texts` are the rules' files, `only` the ids of those that are meant, None is all.
+    """What every process receives: `texts` are the rules' files, `only` the ids of the given rules, None for all.
 
-    `archive` is read instead of Kafka unless it is None. `selection` is what a backfill judges, None of a replay.
+    If `archive` is not None it is read instead of Kafka. `selection` is what a backfill judges, None for a replay.
     """
 
     settings: Settings
@@ -63,21 +63,21 @@ class Job:
     only: frozenset[str] | None
     plan: Plan
     archive: str | None = None
-    wanted: Wanted = RECORDS
+    output: OutputOptions = RECORDS
     selection: Selection | None = None
 
     def rules(self) -> RuleSet:
-        """The rules that are meant.
+        """Return the given rules.
 
         Raises:
-            ConfigError: there is no rule of this id.
+            ConfigError: there is no rule with one of these ids.
         """
         rules, _ = compile_texts(self.texts)
         return rules if self.only is None else chosen(rules, self.only)
 
 
 class Selected(NamedTuple):
-    """What a process of a backfill found and read since it last said something."""
+    """What a process of a backfill found and read since its last report."""
 
     outcomes: list[CountedOutcome]
     half_seen: list[HalfSeen]
@@ -85,7 +85,7 @@ class Selected(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What a process found since it last said something; `clock_ms` is how far it is."""
+    """What a process found since its last report; `clock_ms` is the time it has reached."""
 
     number: int
     offsets: int
@@ -96,7 +96,7 @@ class Progress(NamedTuple):
 
 
 class Done(NamedTuple):
-    """A process has nothing more to say."""
+    """The last report of a process."""
 
     number: int
     signals: list[Signal]
@@ -106,7 +106,7 @@ class Done(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """A process cannot go on."""
+    """The report of a process that failed."""
 
     message: str
     exit_code: int
@@ -119,53 +119,53 @@ Jobs: TypeAlias = "SimpleQueue[tuple[Job, tuple[Input, ...]]]"
 
 
 def chosen(rules: RuleSet, ids: frozenset[str]) -> RuleSet:
-    """The rules with these ids.
+    """Return the rules with these ids.
 
     Raises:
-        ConfigError: there is none of one of them.
+        ConfigError: there is no rule with one of them.
     """
-    found = [rule for rule in rules.rules if rule.id in ids]
-    if missing := ids - {rule.id for rule in found}:
+    selected = [rule for rule in rules.rules if rule.id in ids]
+    if missing := ids - {rule.id for rule in selected}:
         raise ConfigError(
-            f"no rule has the id {', '.join(sorted(missing))}: there are {', '.join(rule.id for rule in rules.rules)}"
+            f"no rule has the id {', '.join(sorted(missing))}: the ids are {', '.join(rule.id for rule in rules.rules)}"
         )
-    atoms = frozenset().union(*(rule.atoms for rule in found))
-    return RuleSet.of(found, [atom for atom in rules.atoms.values() if atom.fingerprint in atoms], rules.texts)
+    atoms = frozenset().union(*(rule.atoms for rule in selected))
+    return RuleSet.of(selected, [atom for atom in rules.atoms.values() if atom.fingerprint in atoms], rules.texts)
 
 
-def projector(settings: Settings, rules: RuleSet, wanted: Wanted) -> Projector:
-    """As ingest has it, with the attribute by which traces are grouped, and showing nothing where nothing is wanted."""
-    identity, who = settings.identity, wanted.who
+def projector(settings: Settings, rules: RuleSet, output: OutputOptions) -> Projector:
+    """Return ingest's projector, with the attribute by which traces are grouped, showing only what is needed."""
+    identity, who = settings.identity, output.who
     shown = identity if who is None or who in identity else (*identity, who)
-    return Projector(rules, shown, settings.redaction, wanted.shows)
+    return Projector(rules, shown, settings.redaction, output.shows)
 
 
-def work(number: int, jobs: Jobs, inboxes: list[Inbox], outbox: Outbox) -> None:
-    """The whole of a process, from before it has a job."""
-    # Ctrl-C is for the replay, which then ends its processes.
+def run_process(number: int, jobs: Jobs, inboxes: list[Inbox], outbox: Outbox) -> None:
+    """Run a process, from before it has a job."""
+    # Ctrl-C is handled by the replay, which then ends its processes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Signals are on stdout, where log lines would be without this.
+    # stdout carries signals; without this, log lines would be among them.
     logs.configure()
-    # Nearly nothing here is ever in a cycle, and looking for cycles so often costs a third of the speed.
+    # Almost nothing here is ever in a cycle, and frequent collections cost a third of the speed.
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
     _end_with_parent()
-    job, share = jobs.get()
+    job, inputs = jobs.get()
     try:
         with tempfile.TemporaryDirectory(prefix="betrace-replay-") as directory:
-            Worker(job, number, share, inboxes, outbox, Path(directory)).run()
+            Worker(job, number, inputs, inboxes, outbox, Path(directory)).run()
     except (BetraceError, TopicsError, KafkaException) as error:
         outbox.put(Failed(str(error), error.exit_code if isinstance(error, BetraceError) else BetraceError.exit_code))
 
 
 class Worker:
-    """A process at work."""
+    """A running process of a replay."""
 
     def __init__(
         self,
         job: Job,
         number: int,
-        share: tuple[Input, ...],
+        inputs: tuple[Input, ...],
         inboxes: list[Inbox],
         outbox: Outbox,
         directory: Path,
@@ -176,24 +176,24 @@ class Worker:
         self._outbox = outbox
         self._plan = job.plan
         self._fingerprint = rules.fingerprint
-        self._reading = Reading(job.settings, projector(job.settings, rules, job.wanted), job.plan, share)
-        self._judging = Judging(job.settings, rules, job.plan, directory, job.wanted, job.selection)
-        self._feed = _feed(job, share)
+        self._reader = SourceReader(job.settings, projector(job.settings, rules, job.output), job.plan, inputs)
+        self._evaluator = Evaluator(job.settings, rules, job.plan, directory, job.output, job.selection)
+        self._feed = _feed(job, inputs)
         self._paused: frozenset[Source] = frozenset()
         self._finished_count = 0
         self._signals: list[Signal] = []
         self._flushed_s = time.monotonic()
-        self._told = (0, 0)
+        self._reported = (0, 0)
 
     def run(self) -> None:
-        """Reads and judges to the end."""
-        while self._reading.open:
+        """Read and judge to the end."""
+        while self._reader.open:
             self._take_in()
             taken = self._feed.take(self._ahead())
-            for source in self._reading.take(taken, local_ms=_now_ms()):
+            for source in self._reader.take(taken, local_ms=_now_ms()):
                 self._feed.finish(source)
-            for at in self._reading.pass_over(local_ms=_now_ms()):
-                self._feed.go_on(at)
+            for position in self._reader.pass_over(local_ms=_now_ms()):
+                self._feed.resume(position)
             self._refuse_losses()
             if self._is_due():
                 self._flush()
@@ -206,14 +206,14 @@ class Worker:
             if self._is_due():
                 self._flush()
         self._flush()
-        ended = self._judging.end()
-        self._outbox.put(Done(self._number, ended, self._reading.read, self._judging.counts(), self._take_selected()))
+        ended = self._evaluator.end()
+        self._outbox.put(Done(self._number, ended, self._reader.read, self._evaluator.counts(), self._take_selected()))
 
     def _is_due(self) -> bool:
-        return time.monotonic() - self._flushed_s >= FLUSH_S or self._reading.waiting_count() >= FLUSH_GROUPS
+        return time.monotonic() - self._flushed_s >= FLUSH_S or self._reader.waiting_count() >= FLUSH_GROUPS
 
     def _take_in(self, wait_s: float = 0) -> None:
-        """Takes in what the others have sent; waits so long for the first of it."""
+        """Process what the others have sent, waiting up to this long for the first of it."""
         inbox = self._inboxes[self._number]
         try:
             while wait_s or not inbox.empty():
@@ -222,57 +222,57 @@ class Worker:
                 if value is None:
                     self._finished_count += 1
                 else:
-                    self._signals += self._judging.apply(decode(value))
+                    self._signals += self._evaluator.apply(decode(value))
         except Empty:
             return
 
     def _flush(self) -> None:
-        """Gives every process the facts of its traces, and tells the replay what was found."""
+        """Send every process the facts of its traces, and report to the replay what was found."""
         self._flushed_s = time.monotonic()
-        for to, sections in enumerate(self._reading.sections(len(self._inboxes))):
+        for to, sections in enumerate(self._reader.sections(len(self._inboxes))):
             if sections:
                 self._give(to, Facts(VERSION, self._fingerprint, sections))
-        offsets, spans = self._told
-        self._told = self._reading.offsets, self._reading.read.spans
-        said = self._told[0] - offsets, self._told[1] - spans
-        clock_ms = self._judging.clock_ms
-        self._outbox.put(Progress(self._number, *said, clock_ms, self._signals, self._take_selected()))
+        offsets, spans = self._reported
+        self._reported = self._reader.offsets, self._reader.read.spans
+        progress = self._reported[0] - offsets, self._reported[1] - spans
+        clock_ms = self._evaluator.clock_ms
+        self._outbox.put(Progress(self._number, *progress, clock_ms, self._signals, self._take_selected()))
         self._signals = []
 
     def _refuse_losses(self) -> None:
-        """A backfill publishes for good, so it ends before what it cannot read, which a replay only tells of."""
-        if self._judging.selected is not None and self._reading.read.lost:
-            each = self._reading.read.lost[0]
+        """Raise for unreadable records in a backfill, which publishes permanently; a replay only reports them."""
+        if self._evaluator.selected is not None and self._reader.read.lost:
+            each = self._reader.read.lost[0]
             topic, number = each.source
             raise StateError(
-                f"{topic}[{number}] cannot be read from offset {each.from_offset} to {each.to_offset} ({each.reason}): "
-                "the hours before are published, of the others nothing can be said",
-                action="see whether the brokers can read those records, then start again",
+                f"{topic}[{number}] cannot be read from offset {each.from_offset} to {each.to_offset} "
+                f"({each.reason}): the hours before are published, the others cannot be judged",
+                action="check that the brokers can read those records, then start again",
             )
 
     def _take_selected(self) -> Selected | None:
-        if self._judging.selected is None:
+        if self._evaluator.selected is None:
             return None
-        hours, self._reading.hours = self._reading.hours, {}
-        return Selected(*self._judging.selected.take(), hours)
+        hours, self._reader.hours = self._reader.hours, {}
+        return Selected(*self._evaluator.selected.take(), hours)
 
     def _give(self, to: int, message: Facts) -> None:
         if to == self._number:
-            self._signals += self._judging.apply(message)
+            self._signals += self._evaluator.apply(message)
         else:
             self._inboxes[to].put(encode(message))
 
     def _ahead(self) -> frozenset[Source]:
-        """The inputs that must wait for slower ones, whoever reads those, because too much waits in memory."""
-        held_bytes = self._judging.partition.sessions.buffer.held_bytes
+        """Return the inputs that must wait for slower ones, whoever reads those, because too much waits in memory."""
+        held_bytes = self._evaluator.partition.sessions.buffer.held_bytes
         if held_bytes < (ROOM_BYTES // 2 if self._paused else ROOM_BYTES):
             self._paused = frozenset()
         else:
-            self._paused = too_far_ahead(self._standings(), self._paused) & self._reading.open
+            self._paused = too_far_ahead(self._standings(), self._paused) & self._reader.open
         return self._paused
 
     def _standings(self) -> dict[Source, PartitionProgress]:
-        marks = self._judging.partition.clock.progress
+        marks = self._evaluator.partition.clock.progress
         found: defaultdict[Source, PartitionProgress] = defaultdict(lambda: PartitionProgress(None, None))
         for each in self._plan.inputs:
             mark = marks.get(each.source)
@@ -288,16 +288,16 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _feed(job: Job, share: tuple[Input, ...]) -> Feed:
+def _feed(job: Job, inputs: tuple[Input, ...]) -> Feed:
     if job.archive is None:
-        return KafkaFeed(job.settings, share)
-    from streams.replay.archived import ArchiveFeed  # noqa: PLC0415, an extra
+        return KafkaFeed(job.settings, inputs)
+    from streams.replay.archive_feed import ArchiveFeed  # noqa: PLC0415, an extra
 
-    return ArchiveFeed(job.archive, job.plan, share)
+    return ArchiveFeed(job.archive, job.plan, inputs)
 
 
 def _end_with_parent() -> None:
-    """Ends this process at once when the replay is gone, however it went."""
+    """End this process at once when the replay is gone, for whatever reason."""
     parent = parent_process()
     if parent is None:
         return

@@ -1,4 +1,4 @@
-"""Rule sets at run time.
+"""Keeps the rule sets at run time.
 
 In: `betrace.rules`. Out: the rule sets that were pushed and which of them is active, compiled.
 

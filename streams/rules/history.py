@@ -1,4 +1,4 @@
-"""What was pushed: every rule set on `betrace.rules`, with each of its pushes.
+"""Reads the history of pushes: every rule set on `betrace.rules`, with each of its pushes.
 
 In: the topic. Out: `history`, or whether the start of a single process may push.
 """
@@ -20,9 +20,10 @@ from topics.records.rules import Origin, RuleSetRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """Who made a set active, when (Unix ms, the broker's time), in place of which, and what its files were of.
+    """A push: who made a set active, when (Unix ms, the broker's time), in place of which set, and its source revision.
 
-    `number` is its place in the topic. `origin` is None of a push by a version that kept only a set's last one.
+    `number` is its offset in the topic. `origin` is None if an older version, which kept only a set's last push, wrote
+    it.
     """
 
     number: int
@@ -36,7 +37,7 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """Who made the active set active and when (Unix ms), and which was active before (None: none, or not known)."""
+    """Who made the active set active, when (Unix ms), and the set active before; None if there was none or unknown."""
 
     by: str
     time_ms: int
@@ -45,9 +46,9 @@ class Activation:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """A rule set with its pushes, the first one first; `rules` is None when this version cannot compile it.
+    """A rule set with its pushes, oldest first; `rules` is None if this version cannot compile it.
 
-    `activation` is None of one that is not active.
+    `activation` is None if the set is not active.
     """
 
     fingerprint: str
@@ -58,23 +59,23 @@ class Pushed:
 
     @property
     def is_active(self) -> bool:
-        """Workers judge with it."""
+        """Whether workers judge with the set."""
         return self.activation is not None
 
     @property
     def last_push(self) -> Push:
-        """The last time that its files were pushed: a rollback is none."""
+        """The last push of its files; a rollback does not count."""
         return next((push for push in reversed(self.pushes) if push.origin is not Origin.ROLLBACK), self.pushes[-1])
 
     @property
     def revision(self) -> str | None:
-        """What its files were last said to be of."""
+        """The source revision that was last given for its files."""
         return next((push.revision for push in reversed(self.pushes) if push.revision is not None), None)
 
 
 @dataclass(slots=True)
 class _Topic:
-    """What is on the topic, by key; the sets in the order in which they were written."""
+    """The content of the topic by key, with the sets in the order in which they were written."""
 
     sets: dict[str, tuple[int, RuleSetRecord]] = field(default_factory=dict)
     pushes: dict[str, list[Push]] = field(default_factory=dict)
@@ -82,7 +83,7 @@ class _Topic:
     active: Message | None = None
 
     def take(self, number: int, key: bytes, message: Message) -> None:
-        """Takes a record in; one that cannot be read is no part of the history."""
+        """Add a record; one that cannot be read is ignored."""
         value = message.value() or b""
         try:
             if records.is_push(key):
@@ -110,24 +111,24 @@ class _Topic:
 
 
 def history(settings: Settings) -> list[Pushed]:
-    """The sets on `betrace.rules`, the one that was pushed last first.
+    """Return the sets on `betrace.rules`, the most recently pushed first.
 
     Raises:
         StateError: the topic cannot be read.
     """
     latest = {message.key() or b"": message for message in reader.read(settings, settings.topic("rules"))}
-    found = _Topic()
+    content = _Topic()
     for key, message in latest.items():
-        found.take(int(message.offset() or 0), key, message)
-    sets = [_pushed(found, fingerprint) for fingerprint in found.sets]
+        content.take(int(message.offset() or 0), key, message)
+    sets = [_pushed(content, fingerprint) for fingerprint in content.sets]
     return sorted(sets, key=lambda each: each.last_push.number, reverse=True)
 
 
 def refusal(sets: Iterable[Pushed], fingerprint: str) -> str | None:
-    """Why the start of a single process does not push a set; None when it does.
+    """Return why the start of a single process does not push a set; None if it does.
 
-    It pushes only in place of what another start pushed, and only what was never pushed: a restart undoes no push and
-    no rollback.
+    It replaces only what another start pushed, and pushes only sets never pushed before: a restart undoes neither a
+    push nor a rollback.
     """
     known = {each.fingerprint: each for each in sets}
     active = next((each for each in known.values() if each.is_active), None)
@@ -136,32 +137,32 @@ def refusal(sets: Iterable[Pushed], fingerprint: str) -> str | None:
     if active.fingerprint == fingerprint:
         return "they are active"
     if fingerprint in known:
-        return "they were pushed before, and others are active since then"
+        return "they were pushed before, and others have been activated since"
     if active.pushes[-1].origin is not Origin.RUN:
         return "the active ones were not pushed by a start of betrace run"
     return None
 
 
-def _pushed(found: _Topic, fingerprint: str) -> Pushed:
-    number, record = found.sets[fingerprint]
+def _pushed(content: _Topic, fingerprint: str) -> Pushed:
+    number, record = content.sets[fingerprint]
     try:
         rules, _ = compile_texts(record.texts)
     except RulesError:
         rules = None
-    active = found.active
+    active = content.active
     is_active = active is not None and active.value() == fingerprint.encode()
     return Pushed(
         fingerprint,
         record,
-        (*_older_push(found, number, fingerprint, record), *found.pushes.get(fingerprint, ())),
+        (*_older_push(content, number, fingerprint, record), *content.pushes.get(fingerprint, ())),
         _activation(active) if active is not None and is_active else None,
         rules,
     )
 
 
-def _older_push(found: _Topic, number: int, fingerprint: str, record: RuleSetRecord) -> Iterator[Push]:
-    """The push that wrote the set, where a version made it that kept no other record of it."""
-    if record.pushed_ms not in found.pushed_ms.get(fingerprint, ()):
+def _older_push(content: _Topic, number: int, fingerprint: str, record: RuleSetRecord) -> Iterator[Push]:
+    """Yield the push that wrote the set, if it was by a version that kept no other record of it."""
+    if record.pushed_ms not in content.pushed_ms.get(fingerprint, ()):
         yield Push(
             number=number,
             rule_set=fingerprint,
@@ -175,6 +176,6 @@ def _older_push(found: _Topic, number: int, fingerprint: str, record: RuleSetRec
 
 def _activation(active: Message) -> Activation:
     headers: Iterable[tuple[str, str | bytes | None]] = active.headers() or ()  # type: ignore[assignment]
-    said = {key: value.decode(errors="replace") for key, value in headers if isinstance(value, bytes)}
-    by = said.get(records.BY_HEADER, "unknown")
-    return Activation(by, active.timestamp()[1], said.get(records.PREVIOUS_HEADER))
+    texts = {key: value.decode(errors="replace") for key, value in headers if isinstance(value, bytes)}
+    by = texts.get(records.BY_HEADER, "unknown")
+    return Activation(by, active.timestamp()[1], texts.get(records.PREVIOUS_HEADER))

@@ -1,6 +1,6 @@
-"""From when each active rule judges, in all facts partitions together.
+"""Computes from when each active rule judges, in all facts partitions together.
 
-In: a rule set, and for each facts partition from when its rules judge. Out: one moment per rule, and the same in words.
+In: a rule set, and for each facts partition from when its rules judge. Out: one time per rule, as a value and as text.
 A rule judges in a partition only once every source partition is projected with it, and then only traces that begin
 later than anything that was projected without it (`streams.windows.rule_times`).
 """
@@ -16,13 +16,13 @@ from dsl import RuleSet
 from streams.config.units import iso_ms
 
 NAMED = 5
-"""So many rules of one moment are named, of more the number."""
+"""The number of rules of one time that are named; of others only the number is shown."""
 MOMENTS = 5
-"""So many moments have a line each, the last ones; what began to judge earlier has a line together."""
+"""The number of latest times with a line each; all earlier ones share a line."""
 
 
 class RuleStart(msgspec.Struct, frozen=True):
-    """From when a rule judges: traces that begin at record time `from_ms` or later; 0 is any, None is none yet."""
+    """From when a rule judges: traces that begin at record time `from_ms` or later; 0 means any, None none yet."""
 
     rule: str
     fingerprint: str
@@ -30,9 +30,9 @@ class RuleStart(msgspec.Struct, frozen=True):
 
 
 def starts(rules: RuleSet, partitions: Iterable[Mapping[str, int]]) -> list[RuleStart]:
-    """From when each enabled rule judges in all facts partitions: from the latest of their moments.
+    """Return from when each enabled rule judges in all facts partitions: the latest of the partitions' times.
 
-    `partitions` have the moments by rule fingerprint. A rule that one of them lacks judges nothing yet, and so does
+    `partitions` map rule fingerprints to times. A rule that is missing in one of them judges nothing yet, and so does
     every rule while there is no partition.
     """
     times = [*partitions]
@@ -52,15 +52,15 @@ def _latest(moments_ms: Iterable[int | None]) -> int | None:
     return latest_ms
 
 
-def sentences(found: Iterable[RuleStart]) -> list[str]:
-    """A line for each moment, the last one first, and before them one for the rules that judge nothing yet.
+def sentences(rule_starts: Iterable[RuleStart]) -> list[str]:
+    """Return a line for the rules that judge nothing yet, then one for each time, the latest first.
 
     >>> sentences([RuleStart("a", "f0", 0), RuleStart("b", "f1", 1767614400000), RuleStart("c", "f2", None)])
     ['1 rule (c) judges nothing yet: it waits for every source partition', \
-'1 rule (b) judges traces that begin from 2026-01-05T12:00:00.000Z on', '1 rule (a) judges every trace']
+    '1 rule (b) judges traces that begin from 2026-01-05T12:00:00.000Z on', '1 rule (a) judges every trace']
     """
     by_moment: defaultdict[int | None, list[str]] = defaultdict(list)
-    for each in found:
+    for each in rule_starts:
         by_moment[each.from_ms].append(each.rule)
     waiting = by_moment.pop(None, [])
     lines = []

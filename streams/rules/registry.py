@@ -1,4 +1,4 @@
-"""Rule sets at run time: written to and read from `betrace.rules`.
+"""Writes rule sets to `betrace.rules`, and reads them back.
 
 In: a compiled set, or the topic. Out: all known sets by fingerprint, and the active one.
 """
@@ -25,19 +25,19 @@ log = structlog.get_logger()
 WAIT_S = 30.0
 SET_BYTES = 8 << 20
 
-HELP = "betrace doctor says what depends on it, and with --repair removes it where nothing does"
+HELP = "betrace doctor says what depends on it, and with --repair removes it if nothing does"
 _AGAIN = (
-    "Push those rules again with betrace rules push, and go back to the set that was active with betrace rules "
-    "rollback; or let the version that pushed them judge these facts first"
+    "Push those rules again with betrace rules push, and return to the set that was active with betrace "
+    "rules rollback; or let the version that pushed them judge these facts first"
 )
 
 
 @dataclass(slots=True)
 class RuleSets:
-    """The rule sets that are known, by fingerprint.
+    """The known rule sets, by fingerprint.
 
-    A set that a version pushed for which its texts meant something else has another fingerprint now. Under the old one
-    it is known, and judges nothing: what was projected with it was projected with another meaning.
+    A set pushed by a version for which its texts had another meaning has a new fingerprint now. It is also known under
+    the old one, where it judges nothing: the facts projected under that fingerprint have the other meaning.
 
     `unreadable` says why a set cannot be read: its record is damaged, or this version cannot compile it.
     """
@@ -49,26 +49,26 @@ class RuleSets:
     _counted_sets: int = 0
 
     def add(self, rules: RuleSet) -> None:
-        """Makes a set known."""
+        """Add a set."""
         self.sets[rules.fingerprint] = rules
 
     def add_pushed(self, pushed_as: str, rules: RuleSet) -> None:
-        """Makes a set known that was pushed under a fingerprint, which may be that of an older meaning."""
+        """Add a set under the fingerprint it was pushed with, which may be that of an older meaning."""
         self.add(rules)
         if pushed_as != rules.fingerprint:
             self.sets[pushed_as] = rules
             self._judged[pushed_as] = frozenset()
 
     def update(self, others: RuleSets) -> None:
-        """Makes others known, too."""
+        """Add the sets of another instance."""
         self.sets.update(others.sets)
         self.unreadable = others.unreadable
         self._judged.update(others._judged)
 
     def rule_fingerprints(self, fingerprint: str) -> frozenset[str]:
-        """The fingerprints of the rules that a set judges: of one that is not enabled nothing was projected.
+        """Return the fingerprints of the rules that a set judges: facts are projected only for enabled rules.
 
-        Of a set that is not known there are none: beside it, as the set before another one, every rule is new.
+        The result is empty for an unknown set: if it is the previous set, every rule of the next one counts as new.
         """
         if fingerprint not in self.sets:
             return frozenset()
@@ -79,7 +79,7 @@ class RuleSets:
         return judged
 
     def counted(self) -> dict[bytes, int]:
-        """How many identities each atom's facts keep: as many as any known rule needs. Sets are never forgotten."""
+        """Return the most identities that any known rule needs of each atom's facts; sets are never forgotten."""
         if self._counted_sets != len(self.sets):
             counted: dict[bytes, int] = {}
             for rules in self.sets.values():
@@ -99,12 +99,12 @@ def push(
     by: str | None = None,
     origin: Origin = Origin.PUSH,
 ) -> None:
-    """Writes the set unless it is there, and makes it the active one.
+    """Write the set if it is missing, and make it the active one.
 
-    `revision` is what its files are of, `by` who pushes; without it the user of this process is named.
+    `revision` is the source revision of its files, `by` who pushes, the user of this process by default.
 
     Raises:
-        ConfigError: the brokers did not take it.
+        ConfigError: the brokers rejected it.
         StateError: the topic cannot be read.
     """
     latest = _latest(settings)
@@ -117,17 +117,17 @@ def push(
         revision=revision,
     )
     key = rules.fingerprint.encode()
-    # Written once: what is known of its first push is never written over, unless it cannot be read.
+    # Written once: the record of its first push is never overwritten, unless it cannot be read.
     if _fault(latest.get(key, b"")) is not None:
         _write(settings, key, records.encode(_rule_set(rules, made)))
     _activate(settings, made)
 
 
 def activate(settings: Settings, fingerprint: str, *, now_ms: int, by: str | None = None) -> None:
-    """Makes a set that was pushed the active one.
+    """Make a set that was pushed before the active one.
 
     Raises:
-        ConfigError: the brokers did not take it.
+        ConfigError: the brokers rejected it.
         StateError: the topic cannot be read.
     """
     previous = _active_in(_latest(settings))
@@ -150,7 +150,7 @@ def _rule_set(rules: RuleSet, made: PushRecord) -> records.RuleSetRecord:
 
 
 def _activate(settings: Settings, made: PushRecord) -> None:
-    """Records the push, then makes it count: killed in between, the history has a push that never counted."""
+    """Record the push, then activate the set: if killed in between, the history has a push that never took effect."""
     key = records.push_key(made.pushed_ms)
     _write(settings, key, records.encode(made))
     headers = {records.BY_HEADER: made.pushed_by.encode(), records.PUSH_HEADER: key}
@@ -164,7 +164,7 @@ def _active_in(latest: Mapping[bytes, bytes]) -> str | None:
 
 
 def _compiled(value: bytes) -> RuleSet | str:
-    """The set in a record, or why it cannot be read."""
+    """Return the compiled set of a record, or why it cannot be read."""
     try:
         return compile_texts(records.decode(value).texts)[0]
     except (RulesError, msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -172,8 +172,8 @@ def _compiled(value: bytes) -> RuleSet | str:
 
 
 def _fault(value: bytes) -> str | None:
-    found = _compiled(value)
-    return found if isinstance(found, str) else None
+    compiled = _compiled(value)
+    return compiled if isinstance(compiled, str) else None
 
 
 def _write(settings: Settings, key: bytes, value: bytes | None, headers: dict[str, bytes] | None = None) -> None:
@@ -195,10 +195,10 @@ def _write(settings: Settings, key: bytes, value: bytes | None, headers: dict[st
 
 
 def read(settings: Settings) -> tuple[RuleSets, str | None]:
-    """All sets on `betrace.rules`, compiled, and the fingerprint of the active one (None: nothing was pushed).
+    """Return all sets on `betrace.rules`, compiled, and the fingerprint of the active one; None if nothing was pushed.
 
-    The fingerprint is what the set has now, whatever it was pushed under: an upgrade that changes what texts mean is a
-    push of the same texts. A set that cannot be read is named in a warning: only who needs it cannot go on without it.
+    The fingerprint is the set's current one, whatever it was pushed with: an upgrade that changes the meaning of texts
+    acts as a push of the same texts. Logs a warning for a set that cannot be read; it stops only those who need it.
 
     Raises:
         StateError: the topic cannot be read.
@@ -206,37 +206,37 @@ def read(settings: Settings) -> tuple[RuleSets, str | None]:
     known, active = RuleSets(), None
     for key, value in _latest(settings).items():
         if not value or records.is_push(key):
-            continue  # deleted, as compaction will, or history, which nobody judges with
+            continue  # deleted before compaction, or a record of the history, which nobody judges with
         name = key.decode(errors="replace")
         if key == records.ACTIVE_KEY:
             active = value.decode(errors="replace")
             continue
-        found = _compiled(value)
-        if isinstance(found, str):
-            known.unreadable[name] = found
+        compiled = _compiled(value)
+        if isinstance(compiled, str):
+            known.unreadable[name] = compiled
         else:
-            known.add_pushed(name, found)
+            known.add_pushed(name, compiled)
     for name, reason in known.unreadable.items():
-        log.warning("a rule set cannot be read and is passed over", rule_set=name, reason=reason, help=HELP)
+        log.warning("a rule set cannot be read and is skipped", rule_set=name, reason=reason, help=HELP)
     return known, known.sets[active].fingerprint if active in known.sets else active
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Why the record of a set cannot be read; `is_set` where it is one, which this version cannot compile."""
+    """Why the record of a set cannot be read; `is_set` if it is a set that this version cannot compile."""
 
     reason: str
     is_set: bool
 
 
 def unreadable_keys(settings: Settings) -> dict[bytes, Damage]:
-    """The records of sets that cannot be read, by key; raises `StateError` when the topic cannot be read."""
-    found = {}
+    """Return the records of sets that cannot be read, by key; raises `StateError` if the topic cannot be read."""
+    damage = {}
     for key, value in _latest(settings).items():
         reason = None if not value or key == records.ACTIVE_KEY or records.is_push(key) else _fault(value)
         if reason is not None:
-            found[key] = Damage(reason, _is_set(value))
-    return found
+            damage[key] = Damage(reason, _is_set(value))
+    return damage
 
 
 def _is_set(value: bytes) -> bool:
@@ -248,22 +248,22 @@ def _is_set(value: bytes) -> bool:
 
 
 def remove(settings: Settings, key: bytes) -> None:
-    """Deletes the record of a set; raises `ConfigError` when the brokers do not take it."""
+    """Delete the record of a set; raises `ConfigError` if the brokers reject that."""
     _write(settings, key, None)
 
 
 def fetch(settings: Settings, known: RuleSets, rule_sets: Iterable[str]) -> None:
-    """Makes these sets known, which may have been pushed since `known` was read.
+    """Add these sets, which may have been pushed since `known` was read.
 
     Raises:
-        NotDoneError: one of them is not there or cannot be read; without it nothing can be judged.
+        NotDoneError: one of them is missing or cannot be read; nothing can be judged without it.
         StateError: the topic cannot be read.
     """
     missing = sorted({*rule_sets} - known.sets.keys())
     if not missing:
         return
-    found, _ = read(settings)
-    known.update(found)
+    pushed, _ = read(settings)
+    known.update(pushed)
     for rule_set in missing:
         if rule_set in known.unreadable:
             reason = f"cannot be read on {settings.topic('rules')}: {known.unreadable[rule_set]}"
@@ -276,12 +276,12 @@ def fetch(settings: Settings, known: RuleSets, rule_sets: Iterable[str]) -> None
 
 
 def _latest(settings: Settings) -> dict[bytes, bytes]:
-    """The last value of each key."""
+    """Return the last value of each key."""
     return {message.key() or b"": message.value() or b"" for message in reader.read(settings, settings.topic("rules"))}
 
 
 def read_active(settings: Settings) -> RuleSet:
-    """The active set.
+    """Return the active set.
 
     Raises:
         ConfigError: no set was pushed.
@@ -295,11 +295,11 @@ def read_active(settings: Settings) -> RuleSet:
 
 
 def refuse_unreadable(settings: Settings, known: RuleSets, active: str | None) -> None:
-    """Raises `StateError` when the active set is there but cannot be read."""
+    """Raise `StateError` if the active set exists but cannot be read."""
     if active in known.unreadable:
         raise StateError(
             f"the active rule set {active} on {settings.topic('rules')} cannot be read: {known.unreadable[active]}",
-            action="push rules with betrace rules push DIR, go back to an earlier set with betrace rules rollback SET, "
+            action="push rules with betrace rules push DIR, return to an earlier set with betrace rules rollback SET, "
             "or start the version that pushed them",
         )
 
@@ -309,7 +309,7 @@ def _not_written(topic: str, reason: str) -> ConfigError:
 
 
 def user() -> str:
-    """The user of this process, as whoever pushes or judges without naming himself."""
+    """Return the name of the user of this process, used if no other name is given."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -183,7 +183,7 @@ class SessionsApp:
 
     def _report_idle(self, numbers: frozenset[int]) -> None:
         for number in sorted(numbers - self._idle):
-            supervise.say(str(number))
+            supervise.send(str(number))
         self._idle |= numbers
 
     async def _report_alive(self) -> None:

@@ -1,6 +1,6 @@
-"""The stages as processes.
+"""Runs the stages as processes.
 
-In: command lines. Out: child processes that are started again when they die, and ended together.
+In: command lines. Out: child processes, which are restarted when they crash and stopped together.
 
 Start reading at `streams.supervisor.supervise`.
 """

@@ -1,15 +1,15 @@
-"""How a program ends when it is asked to: in order where that can be, and in time whatever has happened.
+"""Ends a process when it is asked to: in order if possible, and within a deadline in any case.
 
-In: SIGTERM or Ctrl-C, and what asks the program for an orderly end. Out: the end, `ORDERLY_S` and a little more after
-the first signal at the latest; further signals change nothing.
+In: SIGTERM or Ctrl-C, and a callable that requests an orderly shutdown. Out: the process ends at most `ORDERLY_S` and a
+little more after the first signal; further signals change nothing.
 
-What must hold: the end depends on nothing that may stand still. Python calls a signal's handler in the main thread,
-between two steps of the interpreter, which a call that waits for a broker or a disk may keep from coming. So C's part
-of the handler writes to a pipe, at whose other end is a thread: it asks for the orderly end, and ends the process when
-that does not come. Where this thread cannot run either (the log's reader stands still, the interpreter is being taken
-down), the kernel ends the process, by SIGALRM.
+The deadline depends on nothing that can block. Python runs a signal handler in the main thread, between two bytecode
+instructions, which a call that waits for a broker or a disk may delay for ever. So the C part of the handler writes to
+a pipe, and a thread at the other end requests the orderly shutdown, and ends the process if that takes too long. If
+this thread cannot run either (the reader of the log blocks, the interpreter is shutting down), the kernel ends the
+process with SIGALRM.
 
-An end that is not in order loses nothing: state on disk, transactions and offsets are made for `kill -9`.
+A shutdown that is not orderly loses nothing: state on disk, transactions and offsets survive `kill -9`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ import structlog
 log = structlog.get_logger()
 
 KILLED = 137
-"""The exit code of a program that did not end in order: that of `kill -9`, as a shell has it."""
+"""The exit code after a shutdown that was not orderly: as a shell reports `kill -9`."""
 ORDERLY_S = 8.0
-"""So long may an orderly end take."""
+"""The time limit of an orderly shutdown."""
 LAST_S = 0.5
-"""So long after that the kernel ends a process that could not do it itself."""
+"""The kernel ends a process that could not end itself this long after the limit."""
 
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 _READ_BYTES = 64
@@ -39,42 +39,41 @@ _READ_BYTES = 64
 
 @contextmanager
 def stopping(stop: Callable[[], object], within_s: float = ORDERLY_S) -> Iterator[None]:
-    """While this context lasts SIGTERM and Ctrl-C call `stop`, once and in a thread of its own; main thread only.
+    """Call `stop` on SIGTERM and Ctrl-C, once and in a thread of its own, within this context; main thread only.
 
-    `within_s` after the signal the process ends with `KILLED` unless it has ended before, also when the context has
-    not lasted so long: what comes after it may stand still, too. Without a signal all is as before at the end of the
-    context.
+    The process ends with `KILLED` if it is still running `within_s` after the signal, even after the context was left:
+    what follows it may block, too. If no signal came, leaving the context restores the previous handlers.
     """
-    hears, says = os.pipe()
-    os.set_blocking(says, False)
-    is_asked = threading.Event()
-    threading.Thread(target=_wait, args=(hears, is_asked, stop, within_s), name="stopping", daemon=True).start()
-    # Before the handlers: a signal between the two would be lost.
-    said_before = signal.set_wakeup_fd(says, warn_on_full_buffer=False)
-    before = {number: signal.signal(number, _leave_to_thread) for number in _SIGNALS}
+    read_fd, write_fd = os.pipe()
+    os.set_blocking(write_fd, False)
+    is_stopping = threading.Event()
+    threading.Thread(target=_wait, args=(read_fd, is_stopping, stop, within_s), name="stopping", daemon=True).start()
+    # Before the handlers are set: a signal between the two would be lost.
+    previous_fd = signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+    previous_handlers = {number: signal.signal(number, _leave_to_thread) for number in _SIGNALS}
     try:
         yield
     finally:
-        if not is_asked.is_set():
-            for number, handler in before.items():
+        if not is_stopping.is_set():
+            for number, handler in previous_handlers.items():
                 signal.signal(number, handler)
-            signal.set_wakeup_fd(said_before)
-            os.close(says)
+            signal.set_wakeup_fd(previous_fd)
+            os.close(write_fd)
 
 
 def _leave_to_thread(_number: int, _frame: FrameType | None) -> None:
-    """The pipe has it: this is called too late when the main thread stands still."""
+    """Do nothing: the signal is already in the pipe, and this runs too late if the main thread is blocked."""
 
 
-def _wait(hears: int, is_asked: threading.Event, stop: Callable[[], object], within_s: float) -> None:
-    """Waits for one of the signals, then for the end of the process."""
-    while heard := os.read(hears, _READ_BYTES):
+def _wait(read_fd: int, is_stopping: threading.Event, stop: Callable[[], object], within_s: float) -> None:
+    """Wait for one of the signals, then for the end of the process."""
+    while signals := os.read(read_fd, _READ_BYTES):
         # Every signal that has a handler is written to the pipe.
-        if not _SIGNALS.isdisjoint(heard):
-            is_asked.set()
+        if not _SIGNALS.isdisjoint(signals):
+            is_stopping.set()
             signal.setitimer(signal.ITIMER_REAL, within_s + LAST_S)
             _end(stop, within_s)
-    os.close(hears)
+    os.close(read_fd)
 
 
 def _end(stop: Callable[[], object], within_s: float) -> None:
@@ -82,8 +81,8 @@ def _end(stop: Callable[[], object], within_s: float) -> None:
     stop()
     time.sleep(max(0.0, until_s - time.monotonic()))
     log.error(
-        "no orderly end in time, so this process ends at once: nothing is lost, "
-        "what was done after the last commit is done again at the next start",
+        "no orderly shutdown in time, so this process ends at once: nothing is lost, the next start repeats "
+        "what was done after the last commit",
         waited_s=within_s,
         exit_code=KILLED,
     )

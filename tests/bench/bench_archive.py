@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from dsl import RuleSet, compile_texts, judge, load
 from streams.archive import schema
 from streams.archive.names import ArchiveFile
-from streams.archive.query import Asked, ask
+from streams.archive.query import ArchiveRequest, judge_archive
 from streams.archive.rows import RawRecord, Rows
 from streams.archive.schema import FORMAT_KEY, RUN_BACK_KEY
 from streams.archive.store import Store
@@ -123,13 +123,13 @@ def _renamed(original: corpus.Original, renamed: dict[bytes, bytes]) -> bytes:
 
 def query(store: Store, rules: RuleSet, *, in_full: bool) -> Counter[tuple[str, str]]:
     """How often each rule has each verdict, by the query."""
-    answer = ask(store.root, Asked(Projector(rules), BOUNDS, in_full=in_full))
-    return Counter((said.rule_id, said.verdict.value) for said in answer.said) + _judged(answer.closes, rules)
+    answer = judge_archive(store.root, ArchiveRequest(Projector(rules), BOUNDS, in_full=in_full))
+    return Counter((said.rule_id, said.verdict.value) for said in answer.verdicts) + _judged(answer.closes, rules)
 
 
 def engine(store: Store, rules: RuleSet) -> Counter[tuple[str, str]]:
     """The same, by the engine: every record is decoded and projected."""
-    return _judged(archive_windows.closes(store.root, Asked(Projector(rules), BOUNDS)), rules)
+    return _judged(archive_windows.closes(store.root, ArchiveRequest(Projector(rules), BOUNDS)), rules)
 
 
 def _judged(closes: Iterator[Close], rules: RuleSet) -> Counter[tuple[str, str]]:
@@ -193,7 +193,7 @@ def main() -> None:
     _print(archiving(asked.corpus))
     with tempfile.TemporaryDirectory() as directory:
         store = Store.at(str(asked.keep or directory))
-        if not store.contents().files:
+        if not store.listing().files:
             make(store, asked.corpus, asked.spans)
         for number, (name, rules) in enumerate(rule_sets()):
             with_engine = asked.engine == "all" or (asked.engine == "first" and number == 0)

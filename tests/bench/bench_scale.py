@@ -25,10 +25,10 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 from dsl import RuleSet, load
 from streams.config.settings import Settings
 from streams.projection.project import Projector
-from streams.replay.judging import Judging
+from streams.replay.evaluator import Evaluator
 from streams.replay.outcome import RECORDS
 from streams.replay.plan import Input, Period, Plan
-from streams.replay.reading import Reading
+from streams.replay.source_reader import SourceReader
 from tests.support import paths
 from tests.support.load import CORPUS, Original, copied, originals
 from topics import partition
@@ -95,13 +95,15 @@ def signals(rules: RuleSet, taken: list[Message], asked: Load) -> tuple[int, flo
     plan = _plan(taken, asked)
     with tempfile.TemporaryDirectory() as directory:
         start_s = time.process_time()
-        reading = Reading(SETTINGS, Projector(rules), plan, plan.inputs)
-        judging = [Judging(SETTINGS, rules, plan, Path(directory, str(each)), RECORDS) for each in range(asked.shares)]
+        reading = SourceReader(SETTINGS, Projector(rules), plan, plan.inputs)
+        judging = [
+            Evaluator(SETTINGS, rules, plan, Path(directory, str(each)), RECORDS) for each in range(asked.shares)
+        ]
         found = sum(_judged(rules, reading, judging, taken)) + sum(len(each.end()) for each in judging)
         return found, time.process_time() - start_s
 
 
-def _judged(rules: RuleSet, reading: Reading, judging: list[Judging], taken: list[Message]) -> Iterator[int]:
+def _judged(rules: RuleSet, reading: SourceReader, judging: list[Evaluator], taken: list[Message]) -> Iterator[int]:
     for begin in range(0, len(taken), FLUSH):
         for at in range(begin, begin + FLUSH, BATCH):
             reading.take(taken[at : at + BATCH], local_ms=FIRST_MS)

@@ -148,7 +148,7 @@ def test_what_is_on_kafka_is_in_the_archive(archive: Archive) -> None:
     lines = archive.run_until_idle()
 
     assert archive.on_kafka() == list(records(str(archive.path)))
-    found = Store.at(str(archive.path)).contents()
+    found = Store.at(str(archive.path)).listing()
     assert ((), ()) == (found.holes, found.leftovers)
     assert sorted(str(line["file"]) for line in lines) == sorted(file.name for file in found.files)
     assert len(archive.on_kafka()) == sum(int(str(line["records"])) for line in lines)
@@ -167,7 +167,7 @@ def test_what_cannot_be_read_is_a_hole(archive: Archive) -> None:
 
     archive.run_until_idle()
 
-    found = Store.at(str(archive.path)).contents()
+    found = Store.at(str(archive.path)).listing()
     assert [(spans, 0, end, end + 3)] == [*map(places, found.holes)]
     numbers = [record.offset for record in records(str(archive.path)) if record[:2] == (spans, 0)]
     assert [*range(end), *range(end + 3, numbers[-1] + 1)] == numbers
@@ -209,7 +209,7 @@ def committed(archive: Archive, topic: str) -> dict[int, int]:
 
 def end(archive: Archive, topic: str, partition: int) -> int | None:
     """Where the archive of a partition ends."""
-    return Store.at(str(archive.path)).contents().end_offset(topic, partition)
+    return Store.at(str(archive.path)).listing().end_offset(topic, partition)
 
 
 def test_killed_again_and_again(archive: Archive) -> None:
@@ -243,7 +243,7 @@ def test_stopped_it_has_written_all_that_it_read(archive: Archive) -> None:
 
     assert run.returncode == 0
     assert not list(archive.path.rglob("*.part"))
-    assert Store.at(str(archive.path)).contents().leftovers == ()
+    assert Store.at(str(archive.path)).listing().leftovers == ()
 
 
 def test_topic_that_was_made_again(archive: Archive) -> None:
@@ -262,7 +262,7 @@ def test_topic_that_was_made_again(archive: Archive) -> None:
     done = archive.run("--until-idle")
 
     assert done.returncode == 3
-    assert "it was made again. Action: archive to another directory" in done.stderr
+    assert "it was created again. Action: archive to another directory" in done.stderr
 
 
 def test_topic_that_is_deleted_meanwhile(archive: Archive) -> None:
@@ -290,7 +290,7 @@ def test_no_such_topic(archive: Archive) -> None:
     done = wrong.run("--until-idle")
 
     assert done.returncode == 2
-    assert "name the topics that your Collectors write with --source-topics" in done.stderr
+    assert "name the topics your Collectors write with --source-topics" in done.stderr
 
 
 def test_range_of_time(archive: Archive) -> None:
@@ -352,7 +352,7 @@ def test_target_that_cannot_be_written(archive: Archive) -> None:
     done = archive.run()
 
     assert done.returncode == 2
-    assert "nothing can be written to the archive" in done.stderr
+    assert "is not writable" in done.stderr
 
 
 def test_records_from_the_future(archive: Archive) -> None:
@@ -384,5 +384,5 @@ def test_records_that_were_gone_before_they_were_archived(archive: Archive) -> N
 
     archive.run_until_idle()
 
-    [hole] = Store.at(str(archive.path)).contents().holes
+    [hole] = Store.at(str(archive.path)).listing().holes
     assert (spans, 0, archived, archived + 1) == (hole.topic, hole.partition, hole.from_offset, hole.to_offset)

@@ -144,7 +144,7 @@ def test_what_a_run_left_is_verified(evidence: Evidence) -> None:
     """With the files and the public key alone: nothing is changed, nothing missing."""
     done = evidence.call("evidence", "verify", str(evidence.directory), "--key", str(evidence.key))
 
-    assert (0, True) == (done.returncode, "nothing was changed, nothing is missing" in done.stdout), done.stdout
+    assert (0, True) == (done.returncode, "unchanged and complete" in done.stdout), done.stdout
 
 
 def test_a_change_in_it_is_found(evidence: Evidence, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_the_trail_becomes_files_and_is_verified(evidence: Evidence, tmp_path: P
     verified = evidence.call("audit", "verify", str(evidence.directory), "--key", str(evidence.key))
     exported = evidence.call("audit", "export", str(evidence.directory), str(file))
 
-    assert (0, f"{audited() + 2} audit records, nothing was changed\n") == (verified.returncode, verified.stdout)
+    assert (0, f"{audited() + 2} audit records, unchanged\n") == (verified.returncode, verified.stdout)
     assert 0 == exported.returncode, exported.stderr
     with file.open(newline="") as lines:
         assert audited() + 2 == sum(1 for _ in csv.DictReader(lines))

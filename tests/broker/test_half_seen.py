@@ -200,7 +200,7 @@ def test_start_at_the_earliest_that_is_left(program: Program, start_ms: int) -> 
     again, told = replayed(program)
 
     assert {("broken", LAST)} == set(verdicts(program.signals()).values()) == set(again.values())
-    assert " more traces were there before what is read" in told
+    assert " more traces began before the period read" in told
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def test_adjacent_replays_add_up(program: Program, start_ms: int) -> None:
     first, _ = replayed(program, "--from", "earliest", "--to", middle)
     second, told = replayed(program, "--from", middle)
 
-    assert "1 more traces were there before what is read" in told
+    assert "1 more traces began before the period read" in told
     assert {} != first
     parts = {**first, **second}
     assert parts == {key: whole[key] for key in parts}

@@ -167,16 +167,16 @@ def test_what_is_published_is_what_is_printed(program: Program, start_ms: int) -
     published = [json.loads(frame.value) for frame in program.records("signals.replay")]
     assert (1, []) == (done.code, done.lines)
     assert said(printed.lines) == said(published)
-    assert f"{len(published)} signals are on {program.prefix}signals.replay" in done.stderr
+    assert f"{len(published)} signals published to {program.prefix}signals.replay" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("options", "span", "code", "message"),
     [
         (("--rule", "nobody"), ("earliest", "now"), 2, "no rule has the id nobody: there are "),
-        ((), ("2001-01-01T00:00:00Z", "2001-01-02T00:00:00Z"), 2, "(its first record is of "),
+        ((), ("2001-01-01T00:00:00Z", "2001-01-02T00:00:00Z"), 2, "(its first record has the time "),
         ((), ("now", "1h"), 2, "is not before --to"),
-        (("--source-topics", "nothing"), ("earliest", "now"), 2, "no such topic: nothing: name the topics that"),
+        (("--source-topics", "nothing"), ("earliest", "now"), 2, "no such topic: nothing: name the topics your"),
         (("--bootstrap", "127.0.0.1:1"), ("earliest", "now"), 3, "no Kafka answers at 127.0.0.1:1"),
     ],
 )

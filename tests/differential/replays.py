@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from dsl import RuleSet, Verdict
 from streams.config.settings import Settings
-from streams.replay.outcome import Signal, Wanted
+from streams.replay.outcome import OutputOptions, Signal
 from streams.replay.plan import Plan
-from streams.replay.queried import Queried
-from streams.replay.reading import Read
+from streams.replay.source_reader import Read
+from streams.replay.sql_replay import SqlReplay
 from streams.replay.tally import Tally
 from streams.replay.worker import Done, Failed, Inbox, Job, Outbox, Worker
 from tests.differential.histories import LOGS, SPANS
@@ -26,8 +26,8 @@ SETTINGS = Settings(
 )
 # No chain is cut: of those a rule alone may say something else.
 UNCUT = replace(SETTINGS, max_duration_ms=1_000_000)
-FULL = Wanted(record=False, message=True, who="user.id")
-BRIEF = Wanted(record=False, signals=False)
+FULL = OutputOptions(record=False, message=True, who="user.id")
+BRIEF = OutputOptions(record=False, signals=False)
 
 
 class Found(NamedTuple):
@@ -68,8 +68,8 @@ def replayed(url: str, rules: RuleSet, plan: Plan, used: Settings = SETTINGS) ->
             return _found(sorted(signals), said.counts.chains, said.counts.tallies, said.read)
 
 
-def queried(url: str, rules: RuleSet, plan: Plan, wanted: Wanted, used: Settings = SETTINGS) -> Found:
+def queried(url: str, rules: RuleSet, plan: Plan, output: OutputOptions, used: Settings = SETTINGS) -> Found:
     """The same by the query."""
-    result = Queried(url, used, rules, plan, wanted, now_ms=NOW_MS)
+    result = SqlReplay(url, used, rules, plan, output, now_ms=NOW_MS)
     signals = [signal for some in result.run() for signal in some]
     return _found(signals, result.chains, result.tallies, result.read)

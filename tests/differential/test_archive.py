@@ -12,7 +12,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from dsl import RuleSet, Verdict, judge, load
-from streams.archive.query import Asked, ask
+from streams.archive.query import ArchiveRequest, judge_archive
 from streams.projection.project import Projector
 from streams.windows.chain import Bounds
 from streams.windows.close import Close
@@ -46,13 +46,13 @@ def told(closes: Iterable[Close], rules: RuleSet) -> dict[bytes, Told]:
     return said
 
 
-def assert_same(url: str, asked: Asked) -> dict[bytes, Told]:
+def assert_same(url: str, request: ArchiveRequest) -> dict[bytes, Told]:
     """The query says what the engine says, in full and in brief; returns what that is."""
-    rules = asked.projector.rules
-    expected = told(archive_windows.closes(url, asked), rules)
+    rules = request.projector.rules
+    expected = told(archive_windows.closes(url, request), rules)
     for in_full in (True, False):
-        answer = ask(url, replace(asked, in_full=in_full))
-        said = [(at.trace_id, (at.rule_id, at.verdict, at.first_ms, at.last_ms)) for at in answer.said]
+        answer = judge_archive(url, replace(request, in_full=in_full))
+        said = [(at.trace_id, (at.rule_id, at.verdict, at.first_ms, at.last_ms)) for at in answer.verdicts]
         actual = told(answer.closes, rules)
 
         brief = expected.keys() - actual.keys()
@@ -82,7 +82,7 @@ def test_any_rule_on_any_archive(
     with tempfile.TemporaryDirectory() as directory:
         write(directory, history, cut_every)
 
-        expected = assert_same(directory, Asked(Projector(rules), BOUNDS, clock_ms=clock))
+        expected = assert_same(directory, ArchiveRequest(Projector(rules), BOUNDS, clock_ms=clock))
 
     for verdict in {line[0][1] for lines in expected.values() for line in lines}:
         event(f"{verdict}")
@@ -101,5 +101,5 @@ def test_captures(tmp_path: Path, name: str, rule_file: Path) -> None:
     rules, _ = load([rule_file])
     bounds = Bounds.of_ms(gap_ms=30_000, lateness_ms=600_000, max_duration_ms=3_600_000)
 
-    assert assert_same(str(tmp_path), Asked(Projector(rules), bounds))
-    assert assert_same(str(tmp_path), Asked(Projector(rules), BOUNDS))
+    assert assert_same(str(tmp_path), ArchiveRequest(Projector(rules), bounds))
+    assert assert_same(str(tmp_path), ArchiveRequest(Projector(rules), BOUNDS))

@@ -8,7 +8,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from streams.errors import ConfigError
-from streams.replay import archived
+from streams.replay import archive_feed
 from streams.replay.plan import Period
 from tests.differential import histories
 from tests.differential.histories import Form, Step, compiled, write
@@ -35,7 +35,7 @@ def test_any_rule_on_any_archive(
     with tempfile.TemporaryDirectory() as directory:
         write(directory, history, cut_every, START_MS)
         try:
-            plan = archived.plan(directory, SETTINGS, period, NOW_MS)
+            plan = archive_feed.plan(directory, SETTINGS, period, NOW_MS)
         except ConfigError:
             # No record is of an hour that is asked for.
             return
@@ -71,7 +71,7 @@ def test_any_rule_alone_is_the_rule_among_others(
     with tempfile.TemporaryDirectory() as directory:
         write(directory, history, cut_every, START_MS)
         try:
-            plan = archived.plan(directory, UNCUT, period, NOW_MS)
+            plan = archive_feed.plan(directory, UNCUT, period, NOW_MS)
         except ConfigError:
             return
 

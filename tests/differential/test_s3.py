@@ -16,7 +16,7 @@ from streams.archive.store import Store
 from streams.archive.write import PartitionWriter
 from streams.cli import main
 from streams.errors import ConfigError
-from streams.replay import archived
+from streams.replay import archive_feed
 from streams.replay.plan import Period
 from tests.differential.replays import FULL, NOW_MS, SETTINGS, START_MS, queried, replayed
 from tests.support.otlp_requests import trace_request
@@ -53,7 +53,7 @@ def test_archive_is_written_read_and_asked(client: Any, tmp_path: Any) -> None: 
     sent = [raw(0, "pii.access", 1), raw(1, "audit.log", 1), raw(2, "pii.access", 2)]
     write(*sent)
     rules, _ = compile_texts({"a.rules": TEXT})
-    plan = archived.plan(URL, SETTINGS, Period(0, NOW_MS), NOW_MS)
+    plan = archive_feed.plan(URL, SETTINGS, Period(0, NOW_MS), NOW_MS)
     path = tmp_path / "a.rules"
     path.write_text(TEXT)
 
@@ -75,4 +75,4 @@ def test_archive_is_written_read_and_asked(client: Any, tmp_path: Any) -> None: 
 def test_place_without_an_archive() -> None:
     """Where nothing was archived, the operator is told what to give."""
     with pytest.raises(ConfigError, match="there is no archive at history/nothing"):
-        archived.plan("s3://history/nothing", SETTINGS, Period(0, NOW_MS), NOW_MS)
+        archive_feed.plan("s3://history/nothing", SETTINGS, Period(0, NOW_MS), NOW_MS)

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterator
 from operator import attrgetter
 
-from streams.archive.query import Asked
+from streams.archive.query import ArchiveRequest
 from streams.archive.read import by_partition
 from streams.archive.rows import RawRecord
 from streams.decode.decoder import Decoder
@@ -20,20 +20,20 @@ from topics.otlp.requests import RecordKind
 from topics.records.facts import TICK_MS, Entry, Touch, pack_touches
 
 
-def closes(url: str, asked: Asked) -> Iterator[Close]:
-    """The closed windows of all traces; each must be judged before the next one is asked for."""
-    projector = asked.projector
+def closes(url: str, request: ArchiveRequest) -> Iterator[Close]:
+    """The closed windows of all traces; each must be judged before the next one is requested."""
+    projector = request.projector
     decoder = Decoder(projector.interest)
     atoms = projector.rules.atoms.values()
-    sessions = Sessions(asked.bounds, counted_atoms((atom.fingerprint, atom.counted) for atom in atoms))
-    partitions = by_partition(url, asked.from_ms, asked.to_ms, asked.topics).values()
+    sessions = Sessions(request.bounds, counted_atoms((atom.fingerprint, atom.counted) for atom in atoms))
+    partitions = by_partition(url, request.from_ms, request.to_ms, request.topics).values()
     clock_ms = 0
     for record in heapq.merge(*partitions, key=attrgetter("timestamp_ms")):
         if record.timestamp_ms // TICK_MS > clock_ms // TICK_MS:
             clock_ms = record.timestamp_ms
             yield from sessions.advance(clock_ms)
         _take_in(sessions, record, projector, decoder)
-    yield from sessions.advance(max(clock_ms, asked.clock_ms or 0))
+    yield from sessions.advance(max(clock_ms, request.clock_ms or 0))
     yield from sessions.end()
 
 

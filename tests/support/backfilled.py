@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 from dsl import RuleSet
 from streams.backfill import plan as planning
-from streams.backfill.hours import HourFound, PartitionHours, ReadHours
+from streams.backfill.hours import HourOutcomes, PartitionHours, ReadHours
 from streams.backfill.plan import Backfill, Known
-from streams.backfill.verdict_log import LiveBegin, PartitionDone, live_begins
+from streams.backfill.verdict_log import LiveStart, PartitionDone, live_starts
 from streams.replay.plan import Input, Period, Plan, times
-from streams.replay.reading import HOUR_MS, HourRead
 from streams.replay.selection import CountedOutcome, RulePart, SelectedVerdicts, Selection
+from streams.replay.source_reader import HOUR_MS, HourRead
 from streams.windows.chain import Bounds
 from streams.windows.partition import Partition
 from streams.windows.positions import Position
@@ -32,13 +32,13 @@ NEVER_MS = 1 << 50
 
 def known(life: Lifetime) -> Known:
     """What the verdicts say of live and of backfills."""
-    live: dict[tuple[int, str], LiveBegin] = {}
+    live: dict[tuple[int, str], LiveStart] = {}
     backfills: defaultdict[str, dict[int, PartitionDone]] = defaultdict(dict)
     for record in map(verdicts.decode, life.records("verdicts")):
         if not isinstance(record, Coverage):
             continue
         if record.origin == LIVE_ORIGIN:
-            for at, begin in live_begins(record):
+            for at, begin in live_starts(record):
                 live[at] = begin.earliest(live.get(at))
         else:
             begin_ms = min(rule.from_ms for rule in record.rules or ())
@@ -82,7 +82,7 @@ def backfill(life: Lifetime, rule: str, begin_ms: int = 0, *, hours: int | None 
     found = decide(life, rule, begin_ms)
     assert found is not None
     plan = _plan(life, found.begin_ms, found.selection.live_from_ms)
-    by_hour: defaultdict[int, HourFound] = defaultdict(HourFound)
+    by_hour: defaultdict[int, HourOutcomes] = defaultdict(HourOutcomes)
     for outcome in judged(life, found.rules, found.selection, plan):
         by_hour[outcome.hour_ms].outcomes.append(outcome)
     read = ReadHours()

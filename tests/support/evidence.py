@@ -160,7 +160,7 @@ def make(root: Path, minutes: int = 4, partitions: int = 2) -> Directory:
 
 
 def in_parts_of(count: int) -> Callable[[Callable[[int, int], T], int, int], Iterator[T]]:
-    """As `in_shares`, with parts of so many seals, all in this process."""
+    """As `map_seal_ranges`, with parts of so many seals, all in this process."""
 
     def parts(work: Callable[[int, int], T], first: int, end: int) -> Iterator[T]:
         for begin in range(first, end, count):

@@ -22,7 +22,7 @@ from streams.evidence.ledger.log import Ledger, Record
 from streams.evidence.ledger.verify import Verification
 from streams.evidence.report import history
 from streams.evidence.report.gather import gather
-from streams.evidence.report.model import Asked, Evidence, Report
+from streams.evidence.report.model import Evidence, Report, ReportRequest
 from streams.evidence.report.report import report
 from streams.projection.project import Projector
 from streams.rules.registry import RuleSets
@@ -346,7 +346,7 @@ class Lifetime:
 
     def report(self, from_ms: int, to_ms: int) -> Report:
         """The report of a period."""
-        asked = Asked(from_ms, to_ms, None, 0, "")
+        asked = ReportRequest(from_ms, to_ms, None, 0, "")
         gathered = gather(self.store, from_ms, to_ms)
         evidence = Evidence(
             place="",

@@ -24,7 +24,7 @@ MEDIUM = {
     "streams/decode/test_batches.py::test_runs_follow_producers_stamps": "a property of many records",
     "streams/evidence/audit/test_archive.py::test_each_byte_of_the_trail_counts": "each byte of a file is changed",
     "streams/evidence/audit/test_retention.py::test_each_byte_of_an_act_counts": "each byte of a file is changed",
-    "streams/evidence/ledger/test_shares.py::test_many_seals_are_shared_out_in_order": "processes",
+    "streams/evidence/ledger/test_parallel.py::test_many_seals_are_shared_out_in_order": "processes",
     "streams/evidence/ledger/test_verify.py::test_every_flipped_byte_is_found": "each byte of a file is changed",
     "streams/evidence/ledger/test_verify.py::test_every_inserted_or_removed_byte_is_found": "the same",
     "streams/projection/test_budget.py::test_no_record_makes_more_than_its_budget": "the largest records there can be",

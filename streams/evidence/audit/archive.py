@@ -1,11 +1,11 @@
-"""The audit trail as Parquet beside the evidence it is made of, each file named by a manifest in a hash chain.
+"""Writes the audit trail as Parquet beside the evidence it is derived from, each file in a hash chain of manifests.
 
     audit/000/000/007-seals-360-to-419.parquet   rows (`streams.evidence.audit.rows`) of the seals 360 to 419
-    audit/000/000/007.json                       its `Manifest`, which names the manifest before it by its hash
+    audit/000/000/007.json                       its `Manifest`, which names the hash of the manifest before it
 
-In: a storage with seals. Out: files there. What must hold: a file ends where the number of a seal is divisible by
-`SEALS_A_FILE`, so whoever makes it, killed or not, makes the same; seals without audit records have no file. The seals
-are the evidence, and these files are verified against them.
+In: a storage with seals. Out: files there. A file ends where the number of a seal is divisible by `SEALS_A_FILE`, so
+every process, killed or not, makes the same files; seals without audit records have no file. The seals are the
+evidence, and these files are verified against them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 SCHEMA = 1
 SEALS_A_FILE = 60
-"""So many seals are a file of the audit trail."""
+"""The number of seals per file of the audit trail."""
 _NAME = re.compile(r"([0-9]{3})\.json")
 
 
@@ -64,7 +64,7 @@ class Chained:
 
 
 def manifest_path(number: int) -> str:
-    """Where manifest `number` is.
+    """Return the path of manifest `number`.
 
     >>> manifest_path(7)
     'audit/000/000/007.json'
@@ -73,7 +73,7 @@ def manifest_path(number: int) -> str:
 
 
 def file_path(number: int, first_seal: int, end_seal: int) -> str:
-    """Where the rows of manifest `number` are.
+    """Return the path of the rows of manifest `number`.
 
     >>> file_path(7, 360, 420)
     'audit/000/000/007-seals-360-to-419.parquet'
@@ -82,7 +82,7 @@ def file_path(number: int, first_seal: int, end_seal: int) -> str:
 
 
 def last(store: Storage) -> Chained | None:
-    """The end of the chain, None when there is none.
+    """Return the last manifest; None if there is none.
 
     Raises:
         StateError: it cannot be read.
@@ -99,22 +99,22 @@ def last(store: Storage) -> Chained | None:
 
 
 def read(store: Storage, number: int) -> Chained:
-    """A manifest; raises `OSError`, `msgspec.DecodeError` when it is not written exactly as a manifest is."""
+    """Return a manifest; raises `OSError`, or `msgspec.DecodeError` if it is not in canonical form."""
     content = store.read(manifest_path(number))
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
-    except (UnicodeDecodeError, RecursionError) as error:  # msgspec makes neither one of its own
-        raise msgspec.DecodeError(f"no JSON that can be read: {error}") from error
-    # No manifest names the last one by its hash.
+    except (UnicodeDecodeError, RecursionError) as error:  # msgspec does not convert these to its own error
+        raise msgspec.DecodeError(f"not valid JSON: {error}") from error
+    # No later manifest protects the last one with its hash.
     if manifest.schema != SCHEMA or msgspec.json.encode(manifest) != content:
-        raise msgspec.DecodeError("it is not written as a manifest is")
+        raise msgspec.DecodeError("it is not in canonical form")
     return Chained(manifest, hashlib.sha256(content).hexdigest())
 
 
 def follow(store: Storage, end_seal: int) -> None:
-    """After a seal: makes the files that are due, if any.
+    """Write the files that are due after a seal, if any.
 
-    The seals are the evidence: without files of the trail nothing is lost, and the next call makes them.
+    The seals are the evidence: without files of the trail nothing is lost, and the next call writes them.
     """
     if end_seal % SEALS_A_FILE:
         return
@@ -125,10 +125,10 @@ def follow(store: Storage, end_seal: int) -> None:
 
 
 def advance(store: Storage, end_seal: int) -> int:
-    """Makes the files that are due of the seals below `end_seal`; returns how many.
+    """Write the files that are due for the seals below `end_seal`, and return their number.
 
     Raises:
-        StateError: a seal cannot be read, or a file is there that another content was made for.
+        StateError: a seal cannot be read, or a file exists with other content.
     """
     before = last(store)
     first = before.manifest.end_seal if before else 0
@@ -148,44 +148,46 @@ def advance(store: Storage, end_seal: int) -> int:
 
 
 def entries(store: Storage, number: int) -> Iterator[Sealed]:
-    """The audit records of a seal; raises `OSError`, `msgspec.DecodeError`."""
+    """Yield the audit records of a seal; raises `OSError`, `msgspec.DecodeError`."""
     parts = seals.split(store.read(storage.seal_path(number)))
-    at = 0
+    start = 0
     for state in seals.decode(parts.line).logs:
         if state.topic == AUDIT:
-            yield from (Sealed(number, state.partition, text) for text in parts.entries[at : at + state.added])
-        at += state.added
+            yield from (Sealed(number, state.partition, text) for text in parts.entries[start : start + state.added])
+        start += state.added
 
 
 def findings(store: Storage, end_seal: int, removed: Mapping[str, Removed]) -> Iterator[Finding]:
-    """What is wrong with the chain, and with its files against the seals, which are taken at their word.
+    """Yield what is wrong with the chain, and with its files compared with the seals, which are assumed to be right.
 
-    A file that is in `removed`, with the hashes it had, may be gone.
+    A file in `removed`, with the hashes recorded there, may be missing.
     """
     number, end = _last_number(store), 0
     named = set[str]()
     before: str | None = None
-    for at in range(-1 if number is None else number + 1):
-        place = manifest_path(at)
-        named.add(place)
+    for expected in range(-1 if number is None else number + 1):
+        path = manifest_path(expected)
+        named.add(path)
         try:
-            found = read(store, at)
+            chained = read(store, expected)
         except FileNotFoundError:
-            yield Finding(place, Fault.MISSING, "the manifest is not there")
+            yield Finding(path, Fault.MISSING, "the manifest does not exist")
             before = None
             continue
         except (OSError, msgspec.DecodeError) as error:
-            yield Finding(place, Fault.CHANGED, f"it cannot be read: {error}")
+            yield Finding(path, Fault.CHANGED, f"it cannot be read: {error}")
             before = None
             continue
-        manifest = found.manifest
+        manifest = chained.manifest
         named.add(manifest.file)
-        if manifest.number != at or ((at == 0 or before is not None) and manifest.previous != before):
-            yield Finding(place, Fault.CHANGED, "it does not follow from the manifest before it")
+        if manifest.number != expected or ((expected == 0 or before is not None) and manifest.previous != before):
+            yield Finding(path, Fault.CHANGED, "it does not follow the manifest before it")
         if manifest.first_seal != end and before == manifest.previous:
-            yield Finding(place, Fault.GAP, f"it begins at seal {manifest.first_seal}, the one before ended at {end}")
-        yield from _check(store, place, found, removed.get(manifest.file))
-        before, end = found.sha256, manifest.end_seal
+            yield Finding(
+                path, Fault.GAP, f"it begins at seal {manifest.first_seal}, but the one before ended at {end}"
+            )
+        yield from _check(store, path, chained, removed.get(manifest.file))
+        before, end = chained.sha256, manifest.end_seal
     for file in _files(store):
         if file not in named:
             yield Finding(file, Fault.UNKNOWN, "no manifest names it")
@@ -193,7 +195,7 @@ def findings(store: Storage, end_seal: int, removed: Mapping[str, Removed]) -> I
         due = range(end, end_seal // SEALS_A_FILE * SEALS_A_FILE)
         if any(True for seal in due for _ in _readable(store, seal)):
             yield Finding(
-                manifest_path((number or -1) + 1), Fault.MISSING, f"records of seals from {end} on have no file"
+                manifest_path((number or -1) + 1), Fault.MISSING, f"the records of seals from {end} on are in no file"
             )
 
 
@@ -201,26 +203,26 @@ def _readable(store: Storage, number: int) -> list[Sealed]:
     try:
         return [*entries(store, number)]
     except (OSError, msgspec.DecodeError):
-        return []  # what is wrong with seals is found by `streams.evidence.ledger.verify`
+        return []  # `streams.evidence.ledger.verify` finds what is wrong with seals
 
 
-def _check(store: Storage, place: str, found: Chained, gone: Removed | None) -> Iterator[Finding]:
-    manifest = found.manifest
+def _check(store: Storage, path: str, chained: Chained, removed: Removed | None) -> Iterator[Finding]:
+    manifest = chained.manifest
     try:
-        content = _content(store, found, gone)
+        content = _content(store, chained, removed)
         seal = store.read(storage.seal_path(manifest.end_seal - 1))
     except FileNotFoundError as error:
-        yield Finding(place, Fault.MISSING, f"what it names is not there: {error}")
+        yield Finding(path, Fault.MISSING, f"the file it names is missing: {error}")
         return
     except (OSError, ValueError) as error:
-        yield Finding(place, Fault.CHANGED, f"what it names cannot be read: {error}")
+        yield Finding(path, Fault.CHANGED, f"the file it names cannot be read: {error}")
         return
     if hashlib.sha256(seal).hexdigest() != manifest.seal_sha256:
-        yield Finding(place, Fault.CHANGED, "its last seal is another one")
+        yield Finding(path, Fault.CHANGED, "it was made for another last seal")
     if content is None:
         return
     if hashlib.sha256(content).hexdigest() != manifest.file_sha256:
-        yield Finding(manifest.file, Fault.CHANGED, "it is not the file that the manifest was made for")
+        yield Finding(manifest.file, Fault.CHANGED, "its hash is not the one in the manifest")
         return
     sealed = [one for number in range(manifest.first_seal, manifest.end_seal) for one in _readable(store, number)]
     try:
@@ -232,12 +234,12 @@ def _check(store: Storage, place: str, found: Chained, gone: Removed | None) -> 
         yield Finding(manifest.file, Fault.CHANGED, "its rows are not the records that were sealed")
 
 
-def _content(store: Storage, found: Chained, gone: Removed | None) -> bytes | None:
-    """The file that a manifest names; None when it was removed, and just that file; raises `OSError`."""
+def _content(store: Storage, chained: Chained, removed: Removed | None) -> bytes | None:
+    """Return the file that a manifest names; None if exactly that file was removed; raises `OSError`."""
     try:
-        return store.read(found.manifest.file)
+        return store.read(chained.manifest.file)
     except FileNotFoundError:
-        if gone and (gone.manifest_sha256, gone.file_sha256) == (found.sha256, found.manifest.file_sha256):
+        if removed and (removed.manifest_sha256, removed.file_sha256) == (chained.sha256, chained.manifest.file_sha256):
             return None
         raise
 
@@ -267,7 +269,7 @@ def _make(store: Storage, before: Chained | None, sealed: list[Sealed], end_seal
 
 
 def _created(store: Storage, file: str, sealed: list[Sealed]) -> bytes:
-    """The file's content; one that a killed maker left is taken when its rows are these."""
+    """Return the file's content; accept one left by a killed process if its rows are these."""
     made = rows.table(sealed)
     buffer = io.BytesIO()
     pq.write_table(made, buffer, compression="zstd")
@@ -282,7 +284,7 @@ def _created(store: Storage, file: str, sealed: list[Sealed]) -> bytes:
 
 
 def _other(file: str) -> StateError:
-    return StateError(f"{file} is there, and of other records", action="run betrace audit verify")
+    return StateError(f"{file} already exists with other records", action="run betrace audit verify")
 
 
 def _stem(number: int) -> str:

@@ -1,7 +1,7 @@
-"""One question in SQL, with an end: a single SELECT, so long and no longer.
+"""Runs one SQL query with a time limit: a single SELECT.
 
-In: the database of a trail (`streams.evidence.audit.trail`) and a text. Out: rows in batches, as they come. What must
-hold: the database works in a thread of its own, so that Ctrl-C and the time limit end it wherever it is.
+In: the database of a trail (`streams.evidence.audit.trail`) and a text. Out: rows in batches, as they come. The
+database works in a thread of its own, so that Ctrl-C and the time limit interrupt it at any point.
 """
 
 from __future__ import annotations
@@ -22,80 +22,80 @@ from streams.errors import ConfigError
 BATCH = 10_000
 LOOK_EVERY_S = 0.1
 _AHEAD = 2
-"""So many batches wait for whoever reads them."""
+"""The number of batches that wait for the consumer."""
 
 _Item: TypeAlias = "pa.Schema | pa.RecordBatch | BaseException | None"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The columns, and the rows in batches."""
+class QueryResult:
+    """The columns of a result, and its rows in batches."""
 
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch]
 
 
 @contextmanager
-def answer(database: duckdb.DuckDBPyConnection, sql: str, time_s: float | None = None) -> Iterator[Answer]:
-    """The answer to `sql`; the database works on it for at most `time_s`, and not after the context.
+def run_query(database: duckdb.DuckDBPyConnection, sql: str, time_s: float | None = None) -> Iterator[QueryResult]:
+    """Execute `sql` within this context, for at most `time_s`.
 
     Raises:
         ConfigError: it is not a single SELECT, or takes longer.
         duckdb.Error: it fails.
     """
-    work = _Work(database, _select(database, sql), time_s)
+    statement = _Statement(database, _select(database, sql), time_s)
     try:
-        yield Answer(work.take(), iter(work.take, None))
+        yield QueryResult(statement.take(), iter(statement.take, None))
     finally:
-        work.end()
+        statement.end()
 
 
 def _select(database: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
     statements = database.extract_statements(sql)
     if len(statements) != 1 or statements[0].type is not duckdb.StatementType.SELECT:
-        raise ConfigError("a question is one SELECT: no other statement is taken, and no second one")
+        raise ConfigError("a query is exactly one SELECT: other statements are not allowed")
     return statements[0]
 
 
-class _Work:
-    """A statement that is executed in a thread; `take` gives the schema, then batches, then None."""
+class _Statement:
+    """A statement that a thread executes; `take` returns the schema, then batches, then None."""
 
     def __init__(self, database: duckdb.DuckDBPyConnection, statement: duckdb.Statement, time_s: float | None) -> None:
         self._database = database
         self._statement = statement
         self._time_s = time_s
-        self._left_s = time_s
+        self._time_left_s = time_s
         self._items: queue.Queue[_Item] = queue.Queue(_AHEAD)
         self._is_ended = threading.Event()
         self._thread = threading.Thread(target=self._execute, name="query", daemon=True)
         self._thread.start()
 
     def take(self) -> _Item:
-        """The next item; only the time that is waited here counts, not that of whoever prints it.
+        """Return the next item; only the time waited here counts against the limit.
 
         Raises:
             ConfigError: the time is up.
             duckdb.Error: the statement fails.
         """
-        while self._left_s is None or self._left_s > 0:
+        while self._time_left_s is None or self._time_left_s > 0:
             before_s = time.monotonic()
             try:
                 item = self._items.get(timeout=LOOK_EVERY_S)
             except queue.Empty:
                 item = self
-            if self._left_s is not None:
-                self._left_s -= time.monotonic() - before_s
+            if self._time_left_s is not None:
+                self._time_left_s -= time.monotonic() - before_s
             if isinstance(item, BaseException):
                 raise item
             if item is not self:
                 return item
-        raise ConfigError(f"the question took longer than {self._time_s:g}s: ask for less, or give it more --timeout")
+        raise ConfigError(f"the query took longer than {self._time_s:g}s: narrow it, or give a longer --timeout")
 
     def end(self) -> None:
-        """Interrupt the statement if it still runs, and wait for the thread."""
+        """Interrupt the statement if it is still running, and wait for the thread."""
         self._is_ended.set()
         while self._thread.is_alive():
-            # Before the statement has begun there is nothing to interrupt yet.
+            # Before the statement has started there is nothing to interrupt yet.
             self._database.interrupt()
             self._thread.join(LOOK_EVERY_S)
 
@@ -111,7 +111,7 @@ class _Work:
             self._give(error)
 
     def _give(self, item: _Item) -> bool:
-        """Hand over an item; False when nobody takes it any more."""
+        """Hand over an item; return False if the consumer has gone."""
         while not self._is_ended.is_set():
             try:
                 self._items.put(item, timeout=LOOK_EVERY_S)

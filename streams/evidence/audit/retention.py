@@ -1,15 +1,16 @@
-"""`retain(store, …)`: removes files of the trail that are older than they have to be kept, but none under a hold.
+"""Removes files of the trail that are older than the retention, but none under a hold.
 
-In: a storage with a chain of manifests (`streams.evidence.audit.archive`), and acts (`streams.evidence.audit.acts`).
-Out: files less, and an act that names each with its hashes. The manifests stay, so the chain still verifies and says
-what is gone.
+In: storage with a chain of manifests (`streams.evidence.audit.archive`), and acts (`streams.evidence.audit.acts`). Out:
+fewer files, and an act that names each with its hashes. The manifests stay, so the chain still verifies and shows what
+is gone.
 
-    1  files that an earlier act names are removed: it was killed before it could
-    2  files of which all was sealed before the time, and that no hold keeps, are checked against their manifests
-    3  the act is done
-    4  the files are removed
+    1  remove files that an earlier act names: it was killed before it could
+    2  check files that were sealed before the time, and that no hold protects, against their manifests
+    3  append the act
+    4  remove the files
 
-Only the Parquet files go. The seals are the evidence, and keep what they sealed for as long as the storage keeps them.
+Only Parquet files are removed. The seals are the evidence, and keep what they sealed for as long as the storage keeps
+them.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from streams.evidence.ledger.storage import Storage
 
 @dataclass(slots=True)
 class Retained:
-    """What was removed (or would be), and of what is old enough what holds keep, with the number of the hold."""
+    """The files that were (or would be) removed, and those old enough but protected by a hold, with its number."""
 
     removed: list[Removed] = field(default_factory=list)
     held: list[tuple[Removed, int]] = field(default_factory=list)
@@ -44,56 +45,56 @@ class Retained:
 def retain(
     store: Storage, before_ms: int, now_ms: int, signers: Sequence[Signer], done: Sequence[Noted], *, is_dry: bool
 ) -> Retained:
-    """Removes what was sealed before `before_ms`; `done` are the acts so far, which the caller has verified.
+    """Remove what was sealed before `before_ms`; `done` are the acts so far, which the caller has verified.
 
     Raises:
-        StateError: a file is not what its manifest says, or storage does not let it go.
+        StateError: a file does not match its manifest, or the storage does not allow its removal.
     """
-    found = plan(store, before_ms, done)
+    result = plan(store, before_ms, done)
     if is_dry:
-        return found
+        return result
     # 1
     _remove(store, acts.removed(done))
-    if found.removed:
+    if result.removed:
         # 3
-        acts.append(store, Removal(before_ms, found.removed), now_ms, signers, done)
+        acts.append(store, Removal(before_ms, result.removed), now_ms, signers, done)
         # 4
-        _remove(store, [each.file for each in found.removed])
-    return found
+        _remove(store, [each.file for each in result.removed])
+    return result
 
 
 def plan(store: Storage, before_ms: int, done: Sequence[Noted]) -> Retained:
-    """What is to be removed; raises `StateError`."""
-    found = Retained()
-    in_force, gone = acts.holds(done), acts.removed(done)
+    """Return what to remove; raises `StateError`."""
+    result = Retained()
+    in_force, removed = acts.holds(done), acts.removed(done)
     try:
-        for each in _files(store, before_ms, gone):
+        for each in _files(store, before_ms, removed):
             holding = [number for number, hold in in_force.items() if each.is_held_by(hold)]
             if holding:
-                found.held.append((each, holding[0]))
+                result.held.append((each, holding[0]))
             else:
-                found.removed.append(each)
+                result.removed.append(each)
     except (OSError, ValueError, msgspec.DecodeError) as error:
         raise StateError(f"the trail cannot be read: {error}", action="run betrace audit verify") from error
-    return found
+    return result
 
 
-def _files(store: Storage, before_ms: int, gone: dict[str, Removed]) -> Iterator[Removed]:
-    """Every file that is old enough and not gone, with the time of what is in it."""
+def _files(store: Storage, before_ms: int, removed: dict[str, Removed]) -> Iterator[Removed]:
+    """Yield every file that is old enough and not yet removed, with the times in it."""
     end = archive.last(store)
     for number in range(0 if end is None else end.manifest.number + 1):
         chained = archive.read(store, number)
         manifest = chained.manifest
-        if manifest.file in gone:
+        if manifest.file in removed:
             continue
         sealed_ms = [_sealed_ms(store, seal) for seal in (manifest.first_seal, manifest.end_seal - 1)]
-        # Not the time that a span gives itself: a wrong one would keep it for ever, or not long enough.
+        # Not the span's own timestamp: a wrong one would keep the file for ever, or not long enough.
         if sealed_ms[-1] >= before_ms:
             continue
         content = store.read(manifest.file)
         # 2
         if hashlib.sha256(content).hexdigest() != manifest.file_sha256:
-            raise ValueError(f"{manifest.file} is not the file that its manifest was made for")
+            raise ValueError(f"{manifest.file} does not match its manifest")
         times_ms = [*sealed_ms, *_times_ms(content)]
         yield Removed(
             manifest=number,
@@ -111,7 +112,7 @@ def _sealed_ms(store: Storage, number: int) -> int:
 
 
 def _times_ms(content: bytes) -> Iterator[int]:
-    """The first and last times that rows name, of what happened and of when it was received."""
+    """Yield the first and last times in rows, of when something happened and of when it was received."""
     table = pq.read_table(io.BytesIO(content), columns=["timestamp", "received"])
     for column in table.columns:
         for moment in pc.min_max(column).as_py().values():
@@ -128,5 +129,5 @@ def _remove(store: Storage, files: Sequence[str] | dict[str, Removed]) -> None:
         except OSError as error:
             raise StateError(
                 f"{file} cannot be removed: {error}",
-                action="see whether storage locks it; it is removed by the next betrace audit retain",
+                action="check whether the storage locks it; the next betrace audit retain removes it",
             ) from error

@@ -1,4 +1,4 @@
-"""Entries of the audit trail as rows of a table, and as `audit_spans` in SQL.
+"""Converts entries of the audit trail to rows of a table, the SQL view `audit_spans`.
 
     timestamp        when it happened: the span's own start, else when it was received
     received         Kafka's time of the record
@@ -63,7 +63,7 @@ _LAST_MS = 253_402_300_799_999
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """An entry of the trail, and which seal and partition it is of."""
+    """An entry of the trail, with its seal and partition."""
 
     seal: int
     partition: int
@@ -71,23 +71,23 @@ class Sealed:
 
 
 def table(sealed: Iterable[Sealed]) -> pa.Table:
-    """The rows, in the order of the entries."""
+    """Return the rows, in the order of the entries."""
     return pa.Table.from_pylist([_row(one) for one in sealed], schema=SCHEMA)
 
 
 def _row(sealed: Sealed) -> dict[str, object]:
-    place: dict[str, object] = {"seal": sealed.seal, "partition": sealed.partition}
+    position: dict[str, object] = {"seal": sealed.seal, "partition": sealed.partition}
     try:
-        found = entry.decode(sealed.line)
+        decoded = entry.decode(sealed.line)
     except msgspec.DecodeError:
-        return place | {"unreadable": sealed.line.decode(errors="replace")}
-    received_us = min(max(found.time_ms, 0), _LAST_MS) * 1000
-    place |= {"offset": found.offset, "received": received_us, "source": _source(found)}
+        return position | {"unreadable": sealed.line.decode(errors="replace")}
+    received_us = min(max(decoded.time_ms, 0), _LAST_MS) * 1000
+    position |= {"offset": decoded.offset, "received": received_us, "source": _source(decoded)}
     try:
-        record = audit.decode(found.value_bytes())
+        record = audit.decode(decoded.value_bytes())
     except msgspec.DecodeError:
-        return place | {"timestamp": received_us, "unreadable": found.value_bytes().decode(errors="replace")}
-    return place | _columns(record, received_us)
+        return position | {"timestamp": received_us, "unreadable": decoded.value_bytes().decode(errors="replace")}
+    return position | _columns(record, received_us)
 
 
 def _columns(record: AuditRecord, received_us: int) -> dict[str, object]:
@@ -122,6 +122,6 @@ def _uint64(number: int | None) -> int | None:
     return number if number is not None and 0 <= number < _UINT64_END else None
 
 
-def _source(found: entry.Entry) -> str | None:
-    at = position_in(found.header_pairs())
-    return None if at is None else at.encode().decode()
+def _source(decoded: entry.Entry) -> str | None:
+    position = position_in(decoded.header_pairs())
+    return None if position is None else position.encode().decode()

@@ -1,7 +1,7 @@
-"""`page(actor, found, from_ms, to_ms, verify)`: what one actor did, as an HTML page that needs nothing else.
+"""Renders what one actor did as a self-contained HTML page: `page(actor, found, from_ms, to_ms, verify)`.
 
-In: a timeline, and the command that verifies the evidence. Out: HTML without a script and without a request. Every sum
-on it is in an element whose `data-figure` names it.
+In: a timeline, and the command that verifies the evidence. Out: HTML without scripts and without requests. Every sum on
+it is in an element with a `data-figure`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _MARKS = {AUDIT: "", "broken": "broken-one", "undetermined": "doubt-one"}
 _SECOND_MS = 1000
 
 
-def page(actor: str, found: Timeline, from_ms: int, to_ms: int, verify: str) -> str:
-    """The page."""
-    days = "".join(_day(time_ms, [*moments]) for time_ms, moments in groupby(found.moments, _day_of))
+def page(actor: str, timeline: Timeline, from_ms: int, to_ms: int, verify: str) -> str:
+    """Return the page."""
+    days = "".join(_day(time_ms, [*moments]) for time_ms, moments in groupby(timeline.moments, _day_of))
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -32,44 +32,46 @@ def page(actor: str, found: Timeline, from_ms: int, to_ms: int, verify: str) -> 
 <style>{STYLE}</style>
 <main><header><p class="kicker">Incident view</p><h1>{escape(actor)}</h1>
 <p class="soft">{span(_whole_second(from_ms), _whole_second(to_ms))} UTC</p></header>
-{_summary(found.moments)}
-{days}{_complete(found.completeness, verify)}</main>
+{_summary(timeline.moments)}
+{days}{_complete(timeline.completeness, verify)}</main>
 </html>
 """
 
 
 def _complete(completeness: Completeness, verify: str) -> str:
-    said = escape(" ".join(completeness.sentences()))
-    return f"<h2>How complete this is</h2><p>{said}</p><p>To verify it: <code>{escape(verify)}</code></p>"
+    sentences = escape(" ".join(completeness.sentences()))
+    return f"<h2>How complete this is</h2><p>{sentences}</p><p>To verify it: <code>{escape(verify)}</code></p>"
 
 
-def _summary(found: Sequence[Moment]) -> str:
+def _summary(moments: Sequence[Moment]) -> str:
     counts = {
-        "Audit records": sum(moment.kind == AUDIT for moment in found),
-        "Broken": sum(moment.kind == "broken" for moment in found),
-        "Other signals": sum(moment.kind not in {AUDIT, "broken"} for moment in found),
-        "Traces": len({moment.trace_id for moment in found if moment.trace_id}),
-        "Services": len({moment.service for moment in found if moment.service}),
+        "Audit records": sum(moment.kind == AUDIT for moment in moments),
+        "Broken": sum(moment.kind == "broken" for moment in moments),
+        "Other signals": sum(moment.kind not in {AUDIT, "broken"} for moment in moments),
+        "Traces": len({moment.trace_id for moment in moments if moment.trace_id}),
+        "Services": len({moment.service for moment in moments if moment.service}),
     }
     tiles = "".join(
         f'<div><dt>{name}<dd><span data-figure="{name}">{count:,}</span></div>' for name, count in counts.items()
     )
     kind = "bad" if counts["Broken"] else "good"
-    return f'<p class="statement {kind}">{escape(_said(found, counts["Broken"]))}</p><dl class="tiles">{tiles}</dl>'
+    return (
+        f'<p class="statement {kind}">{escape(_sentence(moments, counts["Broken"]))}</p><dl class="tiles">{tiles}</dl>'
+    )
 
 
-def _said(found: Sequence[Moment], broken_count: int) -> str:
-    """The whole of it in a sentence.
+def _sentence(moments: Sequence[Moment], broken_count: int) -> str:
+    """Return the summary in a sentence.
 
-    >>> _said([], 0)
-    'Nothing is recorded of this actor in this time.'
+    >>> _sentence([], 0)
+    'Nothing is recorded about this actor in this period.'
     """
-    if not found:
-        return "Nothing is recorded of this actor in this time."
-    first, last = (minute(_whole_second(moment.time_ms)) for moment in (found[0], found[-1]))
+    if not moments:
+        return "Nothing is recorded about this actor in this period."
+    first, last = (minute(_whole_second(moment.time_ms)) for moment in (moments[0], moments[-1]))
     when = f"at {first}" if first == last else f"from {first} to {last}"
     broken = f"{amount(broken_count, 'signal')} of a broken rule" if broken_count else "no rule was broken"
-    return f"{amount(len(found), 'moment')} {when} UTC; {broken}."
+    return f"{amount(len(moments), 'moment')} {when} UTC; {broken}."
 
 
 def _day(time_ms: int, moments: Sequence[Moment]) -> str:

@@ -1,10 +1,10 @@
-"""The audit trail in DuckDB: a database with the view `audit_spans`.
+"""Opens the audit trail in DuckDB: a database with the view `audit_spans`.
 
-In: a storage of evidence, read only. Out: a database in memory. What is not in Parquet yet comes from the seals, so a
-question is answered with all that is sealed, but for what was removed (`streams.evidence.audit.retention`).
+In: evidence storage, read only. Out: a database in memory. Rows that are not in Parquet yet come from the seals, so a
+query sees everything that is sealed, except what was removed (`streams.evidence.audit.retention`).
 
-What must hold: whatever is asked, the database reads the trail's files and no other one, writes none but what it spills
-to a scratch directory, loads no extension, knows no variable of this program, and nobody can change that any more.
+Whatever the query, the database reads only the trail's files, writes only what it spills to a scratch directory, loads
+no extension, cannot see this program's variables, and nothing can change that any more.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _SEALED_OFF = {
     "allow_community_extensions": False,
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
-    # Else a name that is no table is looked up among the variables of this program.
+    # Otherwise DuckDB resolves unknown table names to variables of this program.
     "python_enable_replacements": False,
 }
 
 
 @contextmanager
 def opened(store: Storage, memory_bytes: int = MEMORY_BYTES) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database with the view, which takes at most so much memory, for as long as the context lasts.
+    """Open a database with the view and this memory limit within this context.
 
     Raises:
         ConfigError: a statement fails; the message is DuckDB's.
@@ -71,25 +71,25 @@ def opened(store: Storage, memory_bytes: int = MEMORY_BYTES) -> Iterator[duckdb.
 
 
 def _files(store: Storage, scratch: Path) -> tuple[list[Path], int]:
-    """The Parquet files, on this machine, and the first seal that is in none of them."""
+    """Return the local paths of the Parquet files, and the first seal that is in none of them."""
     end = archive.last(store)
     if end is None:
         return [], 0
-    found = []
-    gone = acts.removed(acts.read_all(store))
+    paths = []
+    removed = acts.removed(acts.read_all(store))
     for number in range(end.manifest.number + 1):
         file = archive.read(store, number).manifest.file
         try:
-            found.append(_local(store, file, scratch / f"{number}.parquet"))
+            paths.append(_local(store, file, scratch / f"{number}.parquet"))
         except FileNotFoundError:
-            # Of one that is there nobody is believed that it is gone.
-            if file not in gone:
+            # An act that claims the removal of a file that still exists is not believed.
+            if file not in removed:
                 raise
-    return found, end.manifest.end_seal
+    return paths, end.manifest.end_seal
 
 
 def _local(store: Storage, file: str, copy: Path) -> Path:
-    """The file on this machine, perhaps as a copy; raises `FileNotFoundError`."""
+    """Return the local path of the file, possibly a copy; raises `FileNotFoundError`."""
     if isinstance(store, Directory):
         store.path(file).stat()
         return store.path(file)
@@ -108,5 +108,5 @@ def _tail(store: Storage, first_seal: int) -> pa.Table:
 
 
 def _quoted(text: str) -> str:
-    """A text as SQL writes it: DuckDB takes the names of files in a view in no other way."""
+    """Return a text as an SQL literal: DuckDB accepts file names in a view in no other form."""
     return "'" + text.replace("'", "''") + "'"

@@ -1,8 +1,8 @@
-"""`timeline(store, who, from_ms, to_ms)`: all that is known of one actor, on one timeline.
+"""Builds the timeline of one actor: `timeline(store, who, from_ms, to_ms)`.
 
-In: a storage of evidence, an attribute and its value (`user.id=u-17`). Out: moments in the order in which they
-happened: audit records with that attribute, and signals of which a witness has it, with the witnesses of the broken
-trace; and how far the evidence goes, so that one knows of what time nothing can be said.
+In: evidence storage, an attribute and its value (`user.id=u-17`). Out: moments in the order in which they happened:
+audit records with that attribute, and signals that have it on a witness, with the witnesses of the broken trace; and
+how far the evidence reaches, so that the reader knows for which period it cannot say anything.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _USER = ("user.id", "enduser.id")
 class Who:
     """An attribute and its value.
 
-    OpenTelemetry called `user.id` `enduser.id` before, and a trail has both: they are the same person.
+    OpenTelemetry renamed `enduser.id` to `user.id`, and a trail has both: they mean the same person.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Who:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The attributes that say the same as the one that was asked for.
+        """The attributes that mean the same as the given one.
 
         >>> Who("user.id", "u-17").names, Who("tenant.id", "t-1").names
         (('user.id', 'enduser.id'), ('tenant.id',))
@@ -52,7 +52,7 @@ class Who:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One thing that happened; `kind` is audit, or a signal's verdict: only that has a message and what follows it.
+    """One thing that happened; `kind` is audit, or a signal's verdict: only a signal has a message and what follows it.
 
     `time_ms` is when the actor did it, as the span says; a signal was judged later.
     """
@@ -71,10 +71,10 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completeness:
-    """How far the evidence goes: when it was last sealed, and up to which record time all was judged (None: nothing).
+    """How far the evidence reaches: when it was last sealed, and up to which record time all was judged, or None.
 
-    `unreadable` names files that cannot be read or hold what this version does not know, `lost` counts records of the
-    time that were gone before the ledger read them.
+    `unreadable` names files that cannot be read or have content that this version does not know, `lost` counts records
+    of the period that were deleted before the ledger read them.
     """
 
     sealed_ms: int | None
@@ -83,40 +83,40 @@ class Completeness:
     lost: int
 
     def sentences(self) -> list[str]:
-        """What can be said of the time that was asked for, and what cannot."""
+        """Return what can be said about the requested period, and what cannot."""
         sealed = "Nothing is sealed" if self.sealed_ms is None else f"Sealed up to {iso_ms(self.sealed_ms)}"
         judged = "nothing is judged" if self.judged_to_ms is None else f"judged up to {iso_ms(self.judged_to_ms)}"
-        found = [f"{sealed}, {judged}: what came later is not here."]
+        lines = [f"{sealed}, {judged}: later events are not included."]
         if self.unreadable:
-            found.append(f"{len(self.unreadable)} files cannot be read whole, such as {self.unreadable[0]}.")
+            lines.append(f"{len(self.unreadable)} files cannot be read completely, such as {self.unreadable[0]}.")
         if self.lost:
-            found.append(f"{self.lost} records were gone before they were sealed.")
-        return found
+            lines.append(f"{self.lost} records were deleted before they were sealed.")
+        return lines
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What is known of an actor, in the order in which it happened."""
+    """What is known about an actor, in the order in which it happened."""
 
     moments: list[Moment]
     completeness: Completeness
 
 
 def timeline(store: Storage, who: Who, from_ms: int, to_ms: int) -> Timeline:
-    """The timeline; raises `ConfigError`, `StateError`, `OSError`.
+    """Return the timeline; raises `ConfigError`, `StateError`, `OSError`.
 
-    A signal is of the time when it happened in it, or was judged in it: whatever a clock says, none is left out.
+    A signal belongs to the period if it happened or was judged in it: no clock error can hide one.
     """
-    # What happened at the end of the time was judged after it.
+    # What happened at the end of the period was judged after it.
     gathered = gather(store, from_ms, to_ms + DAY_MS)
-    found = [*_audit(store, who, from_ms, to_ms)]
+    moments = [*_audit(store, who, from_ms, to_ms)]
     for signal in gathered.signals.values():
         if _is_about(signal, who):
             moment = _signal(signal, who)
             if any(from_ms <= time_ms < to_ms for time_ms in (moment.time_ms, signal.time_ms)):
-                found.append(moment)
-    found.sort(key=lambda moment: (moment.time_ms, moment.kind, moment.what))
-    return Timeline(found, _completeness(store, gathered))
+                moments.append(moment)
+    moments.sort(key=lambda moment: (moment.time_ms, moment.kind, moment.what))
+    return Timeline(moments, _completeness(store, gathered))
 
 
 def _completeness(store: Storage, gathered: Gathered) -> Completeness:

@@ -1,11 +1,11 @@
-"""Whether the audit records of a seal are in their order, and of input that was read.
+"""Checks that the audit records of a seal are in order, and come from input that was read.
 
-    order      of each source partition they come in the order of their source positions, which are their numbers: the
-               ledger leaves out what is byte for byte a repeat, so what does not go on from the highest is no repeat
+    order      those of a source partition come in the order of their source positions, which are their numbers: the
+               ledger skips exact repeats, so a record that does not continue from the highest is not a repeat
     highest    the seal names the highest position of each source as its entries have it
     read       coverage reaches past each position, as soon as windows of a later time were judged
 
-In: seals with their entries and covers, in order. Out: sentences, and what coverage has not reached yet (`Unread`).
+In: seals with their entries and summaries, in order. Out: sentences, and what coverage has not reached yet (`Unread`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from streams.evidence.ledger.entry import Place
+from streams.evidence.ledger.entry import EntryOffset
 from streams.evidence.ledger.seal import LogState
 from topics.cluster.bulk import decode_each
 from topics.records.audit import SourcePosition, position_in
@@ -29,8 +29,8 @@ Positioned = tuple[int, SourcePosition]
 """An offset in a log of the audit trail, and the source position of the entry there."""
 
 
-class _Headers(Place, frozen=True, gc=False):
-    """Of an entry its offset and its headers."""
+class _Headers(EntryOffset, frozen=True, gc=False):
+    """The offset and headers of an entry."""
 
     headers: tuple[tuple[str, str | None], ...] = ()
     headers_base64: tuple[tuple[str, bytes | None], ...] = ()
@@ -41,7 +41,7 @@ _decoder: msgspec.json.Decoder[_Headers | None] = msgspec.json.Decoder(_Headers)
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """An audit record of a source offset that no coverage had reached when it was sealed."""
+    """An audit record whose source offset no coverage had reached when it was sealed."""
 
     epoch: Epoch
     offset: int
@@ -51,13 +51,13 @@ class Unread:
 
 @dataclass(slots=True)
 class AuditReading:
-    """How far coverage reaches in each epoch, and the audit records that are beyond it."""
+    """How far coverage reaches in each epoch, and the audit records beyond it."""
 
     covered: dict[Epoch, int] = field(default_factory=dict)
     unread: list[Unread] = field(default_factory=list)
 
-    def cover(self, sources: Iterable[SourceCoverage]) -> None:
-        """Adds what coverage says."""
+    def add_coverage(self, sources: Iterable[SourceCoverage]) -> None:
+        """Add the sources of a coverage record."""
         for source in sources:
             epoch = (source.topic, source.partition, source.epoch)
             if source.to_offset > self.covered.get(epoch, 0):
@@ -65,7 +65,7 @@ class AuditReading:
         self._forget()
 
     def add(self, later: AuditReading) -> None:
-        """Adds what was read of later seals."""
+        """Add the state of later seals."""
         for epoch, to_offset in later.covered.items():
             self.covered[epoch] = max(to_offset, self.covered.get(epoch, 0))
         self.unread += later.unread
@@ -76,51 +76,51 @@ class AuditReading:
             self.unread = [one for one in self.unread if one.offset >= self.covered.get(one.epoch, 0)]
 
     def beyond(self, judged_ms: int) -> Iterator[tuple[str, str]]:
-        """What is beyond coverage although windows were judged up to `judged_ms`, with its place."""
+        """Yield audit records beyond coverage although windows were judged up to `judged_ms`, with their place."""
         for one in self.unread:
             if one.sealed_ms < judged_ms:
                 topic, partition, epoch = one.epoch
                 end = self.covered.get(one.epoch)
                 reached = "nothing of this epoch was read" if end is None else f"it was read up to {end}"
-                yield one.where, f"an audit record is of offset {one.offset} of {topic}[{partition}]/{epoch}, {reached}"
+                yield one.where, f"an audit record has offset {one.offset} of {topic}[{partition}]/{epoch}, {reached}"
 
 
 def out_of_order(before: LogState | None, state: LogState, entries: Iterable[Positioned]) -> Iterator[str]:
-    """What is wrong with the positions of a log's new entries; nothing is known where `before` is not."""
+    """Yield what is wrong with the positions of a log's new entries; without `before`, any start is accepted."""
     if before is None:
         return
-    highest = {(at.topic, at.partition): at for at in before.sources}
-    for offset, at in entries:
-        reached = highest.get((at.topic, at.partition))
-        if reached is not None and at <= reached:
+    highest = {(position.topic, position.partition): position for position in before.sources}
+    for offset, position in entries:
+        reached = highest.get((position.topic, position.partition))
+        if reached is not None and position <= reached:
             yield (
-                f"the record at offset {offset} says that it is {_text(at)}, which is not after {_text(reached)}, "
-                "and no repeat: one of the two is forged"
+                f"the record at offset {offset} claims position {_text(position)}, which is not after "
+                f"{_text(reached)}, and is not a repeat: one of the two is forged"
             )
         else:
-            highest[at.topic, at.partition] = at
+            highest[position.topic, position.partition] = position
     if sorted(highest.values()) != state.sources:
-        yield "the source positions that the seal names are not those of its entries"
+        yield "the source positions in the seal are not those of its entries"
 
 
 def highest_offsets(entries: Iterable[Positioned]) -> Mapping[Epoch, int]:
-    """The highest offset of each epoch among the entries."""
-    found: dict[Epoch, int] = {}
-    for _, at in entries:
-        epoch = (at.topic, at.partition, at.epoch)
-        if at.offset >= found.get(epoch, 0):
-            found[epoch] = at.offset
-    return found
+    """Return the highest offset of each epoch among the entries."""
+    highest: dict[Epoch, int] = {}
+    for _, position in entries:
+        epoch = (position.topic, position.partition, position.epoch)
+        if position.offset >= highest.get(epoch, 0):
+            highest[epoch] = position.offset
+    return highest
 
 
 def positioned(lines: Sequence[bytes]) -> list[Positioned]:
-    """The entries that have a source position; without one nothing can be said of an entry's order."""
+    """Return the entries that have a source position; the order of others cannot be checked."""
     return [
-        (found.offset, at)
-        for found in decode_each(_decoder, lines)
-        if found is not None and (at := position_in(found.headers or found.headers_base64)) is not None
+        (entry.offset, position)
+        for entry in decode_each(_decoder, lines)
+        if entry is not None and (position := position_in(entry.headers or entry.headers_base64)) is not None
     ]
 
 
-def _text(at: SourcePosition) -> str:
-    return at.encode().decode()
+def _text(position: SourcePosition) -> str:
+    return position.encode().decode()

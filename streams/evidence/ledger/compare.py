@@ -1,12 +1,12 @@
-"""Whether evidence agrees with a copy of coverage that somebody else keeps.
+"""Compares evidence with a copy of the coverage that a second party keeps.
 
-A ledger proves that what it sealed was not changed. Whoever runs it, has its key, and writes or leaves out records
-before they are sealed can make a history that agrees with itself. Each coverage record states the input that was judged
-and the hash of the last counts record, which names the one before it, and so on: who kept the coverage records
-themselves, with any consumer of `betrace.verdicts` or with a ledger of their own, can tell such a history from the one
-that was on the topic.
+A ledger proves that what it sealed was not changed. Whoever runs it, has its key, and invents or omits records before
+they are sealed can make a history that is consistent in itself. Each coverage record states the input that was judged
+and the hash of the last counts record, which names the one before it, and so on: a second party that kept the coverage
+records, with any consumer of `betrace.verdicts` or with a ledger of its own, can tell such a history from the one that
+was on the topic.
 
-In: two streams of coverage records. Out: sentences about where they differ, and how many agree.
+In: two streams of coverage records. Out: sentences about their differences, and the number of records that agree.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from streams.config.units import iso_ms
 from streams.errors import ConfigError
 from streams.evidence.ledger import entry, storage
 from streams.evidence.ledger import seal as seals
-from streams.evidence.ledger.contents import ChainKey, named
+from streams.evidence.ledger.entry_verifier import ChainKey, named
 from streams.evidence.ledger.log import VERDICTS
 from streams.evidence.ledger.storage import Storage
 from topics.records import verdicts
@@ -35,7 +35,7 @@ order in a chain."""
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What one coverage record states: its hash, and of the chain of counts how many records there are."""
+    """The statement of a coverage record: its hash, and the number of records in its chain of counts."""
 
     value_hash: bytes
     counts: int
@@ -43,42 +43,42 @@ class Statement:
 
 @dataclass(slots=True)
 class Comparison:
-    """What `differences` found: how many records agree, and up to which record time live's do, by facts partition."""
+    """The result of `differences`: how many records agree, and the record time up to which live's do, by partition."""
 
     agree: int = 0
     to_ms: dict[int, int] = field(default_factory=dict)
 
     def differences(self, ours: Iterable[Coverage], theirs: Iterable[Coverage]) -> Iterator[str]:
-        """Where the streams differ in the time that both speak of.
+        """Yield the differences within the period that both streams cover.
 
         Raises:
-            ConfigError: there is no such time.
+            ConfigError: there is no such period.
         """
         copies, mine = _by_chain(theirs), _by_chain(ours)
         for key in sorted(copies.keys() & mine.keys()):
             yield from self._chain(key, mine[key], copies[key])
         if not any(_common(mine[each], copies[each]) for each in copies.keys() & mine.keys()):
-            raise ConfigError("the copy has no coverage of a time that the evidence speaks of: nothing was compared")
+            raise ConfigError("the copy has no coverage of a period that the evidence covers: nothing was compared")
         for key in sorted(copies.keys() - mine.keys()):
-            yield f"{named(key)}: the evidence has no coverage, the copy has"
+            yield f"{named(key)}: only the copy has coverage"
 
     def _chain(self, key: ChainKey, ours: dict[Moment, Statement], theirs: dict[Moment, Statement]) -> Iterator[str]:
-        for at in _common(ours, theirs):
-            mine, copy = ours.get(at), theirs.get(at)
-            what = f"{named(key)}: coverage up to {iso_ms(at[1])}"
+        for moment in _common(ours, theirs):
+            mine, copy = ours.get(moment), theirs.get(moment)
+            what = f"{named(key)}: coverage up to {iso_ms(moment[1])}"
             if mine is None or copy is None:
                 yield f"{what} is only in {'the copy' if mine is None else 'the evidence'}"
             elif mine != copy:
                 other = f", after {mine.counts} counts records here and {copy.counts} there"
-                yield f"{what} is another one in the copy{'' if mine.counts == copy.counts else other}"
+                yield f"{what} differs in the copy{'' if mine.counts == copy.counts else other}"
             else:
                 self.agree += 1
                 if key[0] == LIVE_ORIGIN:
-                    self.to_ms[key[1]] = max(at[1], self.to_ms.get(key[1], 0))
+                    self.to_ms[key[1]] = max(moment[1], self.to_ms.get(key[1], 0))
 
 
 def sealed(store: Storage) -> Iterator[Coverage]:
-    """The coverage records in evidence; what is none is for verification to name."""
+    """Yield the coverage records in evidence; invalid ones are left to verification."""
     last = storage.last_seal(store)
     for number in range(-1 if last is None else last + 1):
         try:
@@ -86,29 +86,29 @@ def sealed(store: Storage) -> Iterator[Coverage]:
             logs = seals.decode(parts.line).logs
         except (msgspec.DecodeError, OSError):
             continue
-        begin = 0
+        start = 0
         for state in logs:
             if state.topic == VERDICTS:
-                yield from _coverage(_values(parts.entries[begin : begin + state.added]))
-            begin += state.added
+                yield from _coverage(_values(parts.entries[start : start + state.added]))
+            start += state.added
 
 
-def copied(place: Path) -> Iterator[Coverage]:
-    """The coverage records in a file of records of `betrace.verdicts`, one a line, as any consumer prints them.
+def copied(path: Path) -> Iterator[Coverage]:
+    """Yield the coverage records in a file of records of `betrace.verdicts`, one per line, as any consumer prints them.
 
     Raises:
-        ConfigError: it cannot be read, or holds no coverage.
+        ConfigError: it cannot be read, or contains no coverage.
     """
     count = 0
     try:
-        with place.open("rb") as lines:
+        with path.open("rb") as lines:
             for record in _coverage(line.strip() for line in lines):
                 count += 1
                 yield record
     except OSError as error:
-        raise ConfigError(f"{place} cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     if not count:
-        raise ConfigError(f"{place} holds no coverage records: give evidence, or records of the topic of verdicts")
+        raise ConfigError(f"{path} contains no coverage records: give evidence, or records of the verdicts topic")
 
 
 def _values(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -130,16 +130,16 @@ def _coverage(values: Iterable[bytes]) -> Iterator[Coverage]:
 
 
 def _by_chain(records: Iterable[Coverage]) -> dict[ChainKey, dict[Moment, Statement]]:
-    found: dict[ChainKey, dict[Moment, Statement]] = {}
+    statements: dict[ChainKey, dict[Moment, Statement]] = {}
     for record in records:
         statement = Statement(hashlib.sha256(verdicts.encode(record)).digest(), record.counted.seq)
-        at = (record.generation, record.to_ms, record.facts_to, record.settled_to_ms)
-        # Of two that speak of one moment the first counts: then the other one shows.
-        found.setdefault((record.origin, record.partition), {}).setdefault(at, statement)
-    return found
+        moment = (record.generation, record.to_ms, record.facts_to, record.settled_to_ms)
+        # Of two records for one moment the first counts: then the other one shows as a difference.
+        statements.setdefault((record.origin, record.partition), {}).setdefault(moment, statement)
+    return statements
 
 
 def _common(ours: dict[Moment, Statement], theirs: dict[Moment, Statement]) -> list[Moment]:
-    """All moments between the first and the last that both may know."""
-    begin, end = max(min(ours), min(theirs)), min(max(ours), max(theirs))
-    return sorted(at for at in ours.keys() | theirs.keys() if begin <= at <= end)
+    """Return all moments between the first and the last that both may know."""
+    start, end = max(min(ours), min(theirs)), min(max(ours), max(theirs))
+    return sorted(moment for moment in ours.keys() | theirs.keys() if start <= moment <= end)

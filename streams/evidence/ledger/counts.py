@@ -1,15 +1,15 @@
-"""Whether counts are what they must be: a chain of records that says nothing which cannot be so.
+"""Checks that counts records form a chain without contradictions.
 
     chain      each record of a facts partition has the next number, and names the hash of the one before it
     stated     each coverage record states the chain as it is up to there
-    sums       nothing is taken back that was not added; a rule gives a window one verdict at most
+    sums       nothing is retracted that was not added; a rule gives a window one verdict at most
     clock      time and generation never go back, and no chain began after the clock
     backfill   it begins with its first record, and judges no time twice
     signals    for each live verdict that calls for a signal one was published or withheld
 
 In: the records of `betrace.verdicts`, those of each origin and facts partition in order. Out: sentences about what is
-wrong. A pass that begins in the middle knows nothing of what was before; `join` compares where one pass ended with
-where the next one began.
+wrong. A pass that begins in the middle does not know what came before; `join` compares the end of one pass with the
+start of the next.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from topics.records.verdicts import (
 HOUR_MS = 3_600_000
 
 Key = tuple[int, str, str, str, int]
-"""Generation, rule, fingerprint, mode, hour: sums are kept by it."""
+"""Generation, rule, fingerprint, mode, hour: the key of sums."""
 
-_OTHER_SUMS = "coverage states other sums than its counts records have"
-_UNLISTED = "the rules that judge are listed by no record before"
+_OTHER_SUMS = "coverage states sums that differ from those of its counts records"
+_UNLISTED = "no earlier record lists the rules that judge"
 _NAMES = ("held", "broken", "undetermined", "not_applicable", "excepted")
 
 
 class _Balance:
-    """What one key sums up to since the pass began, and the least that it was on the way."""
+    """The balance of one key since the pass began, and its minimum on the way."""
 
     __slots__ = ("least", "now", "where")
 
@@ -53,89 +53,89 @@ class _Balance:
         self.where = ""
 
     def add(self, record: VerdictCounts, where: str) -> None:
-        """Adds a record; what is taken back there may be taken back from it."""
-        for at, name in enumerate(_NAMES):
-            self.now[at] += getattr(record.added, name) - getattr(record.taken_back, name)
-            if self.now[at] < self.least[at]:
-                self.least[at], self.where = self.now[at], where
+        """Add a record; its additions precede its retractions."""
+        for index, name in enumerate(_NAMES):
+            self.now[index] += getattr(record.added, name) - getattr(record.taken_back, name)
+            if self.now[index] < self.least[index]:
+                self.least[index], self.where = self.now[index], where
 
     def extend(self, later: _Balance) -> None:
-        """Adds what a later pass found."""
-        for at, value in enumerate(self.now):
-            if value + later.least[at] < self.least[at]:
-                self.least[at], self.where = value + later.least[at], later.where
-            self.now[at] = value + later.now[at]
+        """Add the balance of a later pass."""
+        for index, value in enumerate(self.now):
+            if value + later.least[index] < self.least[index]:
+                self.least[index], self.where = value + later.least[index], later.where
+            self.now[index] = value + later.now[index]
 
 
 @dataclass(slots=True)
 class _Interval:
     """What was counted since a coverage record, to be compared with what the next one allows.
 
-    `verdicts` are by rule and fingerprint, `due` those that call for a signal. `windows` and `said`, the signals
-    published or withheld so far, are those of the coverage record that ends it, None before.
+    `verdicts` are by rule and fingerprint, `due` those that call for a signal. `windows` and `signals`, the signals
+    published or withheld so far, are those of the coverage record that ends the interval, None before.
     """
 
     verdicts: Counter[tuple[str, str]] = field(default_factory=Counter)
     due: int = 0
     windows: int | None = None
-    said: int | None = None
+    signals: int | None = None
 
     def add(self, record: VerdictCounts) -> None:
-        """Adds a counts record."""
+        """Add a counts record."""
         added = record.added
         self.verdicts[record.rule, record.rule_fingerprint] += added.applicable + added.not_applicable
         if record.mode == "live":
             self.due += added.broken + added.undetermined
 
-    def faults(self, said_before: int) -> Iterator[str]:
-        """What the coverage record that ends it does not allow."""
+    def faults(self, signals_before: int) -> Iterator[str]:
+        """Yield what contradicts the coverage record that ends it."""
         for (rule, _), count in self.verdicts.items():
             if self.windows is not None and count > self.windows:
                 yield f"{count} verdicts of rule {rule} on {self.windows} windows"
-        said = (self.said or 0) - said_before
-        if self.windows is not None and self.due > said:
-            yield f"{self.due} verdicts call for a signal, {said} were published or withheld"
+        signals = (self.signals or 0) - signals_before
+        if self.windows is not None and self.due > signals:
+            yield f"{self.due} verdicts call for a signal, {signals} were published or withheld"
 
     def extend(self, later: _Interval) -> None:
-        """Adds what a later pass found up to its first coverage record."""
+        """Add what a later pass counted up to its first coverage record."""
         self.verdicts += later.verdicts
         self.due += later.due
-        self.windows, self.said = later.windows, later.said
+        self.windows, self.signals = later.windows, later.signals
 
 
 class CountsChain:
-    """The counts records of one facts partition in one pass.
+    """Checks the counts records of one facts partition in one pass.
 
-    `begin` is the chain where the pass begins, None where that is not known: then the first record is taken at its
-    word, and what it follows is compared by `join`.
+    `initial` is the chain at the start of the pass, None if unknown: then the first record is accepted unchecked, and
+    `join` compares what it follows.
     """
 
-    def __init__(self, begin: Counted | None = None) -> None:
-        self.begin = begin
+    def __init__(self, initial: Counted | None = None) -> None:
+        self.initial = initial
         self.balances: defaultdict[Key, _Balance] = defaultdict(_Balance)
         self.signals_stated = 0
-        """By the last coverage record of which the signals must be sealed too."""
-        self._is_first = self._is_whole = begin is not None
-        """The sums of `begin` are known, not only its place."""
-        self._reached = begin
+        """As stated by the last coverage record whose signals must be sealed too."""
+        self._is_first = self._is_whole = initial is not None
+        """Whether the sums of `initial` are known, not only its position."""
+        self._reached = initial
         self._head: _Interval | None = None
-        """What was before the first coverage record, where it is not known what was before the pass."""
+        """The interval before the first coverage record, if the state before the pass is unknown."""
         self._interval = _Interval()
-        self._said: int | None = 0 if begin is not None else None
-        """Signals published or withheld, by the last coverage record."""
+        self._signals_before: int | None = 0 if initial is not None else None
+        """Signals published or withheld, as of the last coverage record."""
         self._first_clock: tuple[int, int] | None = None
         self._last_clock: tuple[int, int] = (0, 0)
         self._settled_from: int | None = None
         self._settled_to = 0
-        """Of a backfill, from and up to when chains began that its records of this pass judge."""
+        """Of a backfill: the start and end of the chains that its records in this pass judge."""
         self._listed: set[str] = set()
         self._unlisted: set[str] = set()
-        """Named by a record of this pass before one of it lists them."""
+        """Named by a record of this pass before one of its records lists them."""
 
     def counts(self, record: VerdictCounts, where: str, value: bytes | None = None) -> Iterator[str]:
-        """What is wrong with the next counts record; `value` are its bytes where they are known."""
+        """Yield what is wrong with the next counts record; `value` is its bytes if known."""
         if self._reached is None:
-            self.begin = self._reached = Counted(seq=record.seq, head=record.prev)
+            self.initial = self._reached = Counted(seq=record.seq, head=record.prev)
         if (record.seq, record.prev) != (self._reached.seq, self._reached.head):
             yield _not_next(record.seq, self._reached.seq)
             self._reached = replace(self._reached, seq=record.seq, head=record.prev)
@@ -154,14 +154,14 @@ class CountsChain:
         self._last_clock = max(clock, self._last_clock)
 
     def coverage(self, record: Coverage, *, is_settled: bool) -> Iterator[str]:
-        """What is wrong with the next coverage record's statement; `is_settled`: its signals must be sealed too."""
+        """Yield what is wrong with the next coverage record; if `is_settled`, its signals must be sealed too."""
         stated = record.counted
         if self._reached is None:
-            self.begin = self._reached = stated
+            self.initial = self._reached = stated
             self._is_whole = True
         reached = self._reached
         if (stated.seq, stated.head) != (reached.seq, reached.head):
-            yield f"coverage states {stated.seq} counts records, there are {reached.seq}, or others"
+            yield f"coverage states {stated.seq} counts records, there are {reached.seq}, or different ones"
         elif self._is_whole and _sums(stated) != _sums(reached):
             yield _OTHER_SUMS
         if (record.generation, record.to_ms) < self._last_clock:
@@ -174,14 +174,14 @@ class CountsChain:
         self._first_clock = self._first_clock or clock
         self._last_clock = max(clock, self._last_clock)
         if not self._is_whole:
-            # What was before the pass is what is stated less what the pass saw.
-            self._is_whole, self.begin = True, _less(stated, reached, self.begin)
+            # The sums before the pass are those stated, less those of the pass.
+            self._is_whole, self.initial = True, _less(stated, reached, self.initial)
         self._reached = stated
         if is_settled:
             self.signals_stated = stated.signals
 
     def _settle(self, record: Coverage) -> Iterator[str]:
-        """Live says it again where all is read again; a backfill judges each time once."""
+        """Check a settled period: live judges it again if everything is read again, a backfill judges it only once."""
         from_ms = record.settled_to_ms if record.settled_from_ms is None else record.settled_from_ms
         if from_ms < self._settled_to:
             yield _judged_twice(from_ms, self._settled_to)
@@ -189,27 +189,27 @@ class CountsChain:
         self._settled_to = max(self._settled_to, record.settled_to_ms)
 
     def beginning(self) -> Iterator[str]:
-        """What is wrong when nothing was before this pass, which is so from now on."""
-        if self.begin is None or self._is_first:
+        """Yield what is wrong if nothing came before this pass, which is assumed from now on."""
+        if self.initial is None or self._is_first:
             return
-        if (self.begin.seq, self.begin.head) != (0, None):
-            yield _not_next(self.begin.seq, 0)
-        elif _sums(self.begin) != (NO_VERDICTS, NO_VERDICTS):
+        if (self.initial.seq, self.initial.head) != (0, None):
+            yield _not_next(self.initial.seq, 0)
+        elif _sums(self.initial) != (NO_VERDICTS, NO_VERDICTS):
             yield _OTHER_SUMS
         if self._head is not None:
             yield from self._head.faults(0)
         self._is_first = self._is_whole = True
-        self._head, self._said = None, self._said or 0
+        self._head, self._signals_before = None, self._signals_before or 0
 
     def _bounds(self, record: Coverage) -> Iterator[str]:
-        """What windows and signals allow, since the coverage record before."""
+        """Yield what contradicts the windows and signals since the previous coverage record."""
         interval, self._interval = self._interval, _Interval()
-        interval.windows, interval.said = record.windows_judged, record.counted.signals + record.counted.withheld
-        if self._said is None:
+        interval.windows, interval.signals = record.windows_judged, record.counted.signals + record.counted.withheld
+        if self._signals_before is None:
             self._head = interval
         else:
-            yield from interval.faults(self._said)
-        self._said = interval.said
+            yield from interval.faults(self._signals_before)
+        self._signals_before = interval.signals
 
     def _rules(self, rules: list[JudgingRule] | None, judging: str) -> Iterator[str]:
         if rules is not None:
@@ -221,11 +221,11 @@ class CountsChain:
             self._listed.add(judging)
 
     def join(self, later: CountsChain) -> Iterator[str]:
-        """What is wrong between this pass and the next one, which is taken over."""
-        if self._reached is not None and later.begin is not None:
-            if (later.begin.seq, later.begin.head) != (self._reached.seq, self._reached.head):
-                yield _not_next(later.begin.seq, self._reached.seq)
-            elif self._is_whole and later._is_whole and _sums(later.begin) != _sums(self._reached):
+        """Yield what is wrong between this pass and the next one, and append the next."""
+        if self._reached is not None and later.initial is not None:
+            if (later.initial.seq, later.initial.head) != (self._reached.seq, self._reached.head):
+                yield _not_next(later.initial.seq, self._reached.seq)
+            elif self._is_whole and later._is_whole and _sums(later.initial) != _sums(self._reached):
                 yield _OTHER_SUMS
         if later._first_clock is not None and later._first_clock < self._last_clock:
             yield f"counts or coverage of {iso_ms(later._first_clock[1])} come after {iso_ms(self._last_clock[1])}"
@@ -234,9 +234,9 @@ class CountsChain:
         self._settled_to = max(self._settled_to, later._settled_to)
         self._interval.extend(later._head or later._interval)
         if later._head is not None:
-            yield from self._interval.faults(self._said or 0)
+            yield from self._interval.faults(self._signals_before or 0)
             self._interval = later._interval
-        self._said = later._said or self._said
+        self._signals_before = later._signals_before or self._signals_before
         self._last_clock = max(self._last_clock, later._last_clock)
         if later._unlisted - self._listed:
             yield _UNLISTED
@@ -248,7 +248,7 @@ class CountsChain:
         self._listed |= later._listed
 
     def _extended(self, later: CountsChain) -> Counted | None:
-        """Where both together end; a pass without a coverage record knows only its own sums."""
+        """Return the end of both together; a pass without a coverage record knows only its own sums."""
         reached, before = later._reached, self._reached
         if reached is None or before is None or later._is_whole:
             return reached or before
@@ -256,23 +256,23 @@ class CountsChain:
         return replace(reached, added=added, taken_back=taken_back)
 
     def negative(self) -> Iterator[tuple[str, str]]:
-        """What was taken back without having been added, with where."""
+        """Yield what was retracted without having been added, with its place."""
         for (_, rule, fingerprint, _, hour), balance in self.balances.items():
             for name, least in zip(_NAMES, balance.least, strict=True):
                 if least < 0:
                     since = f"of traces that began in the hour from {iso_ms(hour * HOUR_MS)}"
-                    message = f"{-least} more {name} of rule {rule} are taken back than there were, {since}"
+                    message = f"{-least} more {name} of rule {rule} are retracted than there were, {since}"
                     yield balance.where, f"{message} (fingerprint {fingerprint})"
 
 
 def _judged_twice(from_ms: int, before_ms: int) -> str:
-    return f"what began at {iso_ms(from_ms)} is judged again, up to {iso_ms(before_ms)} it was"
+    return f"chains that began at {iso_ms(from_ms)} are judged again; they had been judged up to {iso_ms(before_ms)}"
 
 
 def _not_next(seq: int, expected: int) -> str:
     return (
-        f"counts record {seq} does not follow the one before it, after which {expected} comes: records were left out, "
-        "added or changed"
+        f"counts record {seq} does not follow the one before it, after which {expected} comes: records were "
+        "omitted, added or changed"
     )
 
 
@@ -290,12 +290,12 @@ def _key(record: VerdictCounts) -> Key:
     )
 
 
-def _less(stated: Counted, reached: Counted, begin: Counted | None) -> Counted:
-    """The chain where the pass began, by what is stated at its first coverage record."""
-    place = begin or stated
+def _less(stated: Counted, reached: Counted, initial: Counted | None) -> Counted:
+    """Return the chain at the start of the pass, computed from its first coverage record."""
+    known = initial or stated
     return Counted(
-        seq=place.seq,
-        head=place.head,
+        seq=known.seq,
+        head=known.head,
         added=_minus(stated.added, reached.added),
         taken_back=_minus(stated.taken_back, reached.taken_back),
     )

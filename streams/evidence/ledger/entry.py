@@ -1,8 +1,8 @@
-"""Entries: a record of a Kafka topic as one line of JSON, the leaf of its partition's Merkle log.
+"""Encodes entries: a record of a Kafka topic as one line of JSON, the leaf of its partition's Merkle log.
 
-In: what a consumer delivers. Out: a line without its newline, and the record again. A value that is a JSON object
-stands in the line as it is, byte for byte (`json`), so a person and any tool can read it, and what it says is read with
-the line. Other bytes that are UTF-8 stand as text, all others in base64, in the field of the same name with `_base64`.
+In: what a consumer delivers. Out: a line without its newline, and the record again. A value that is a JSON object is
+embedded unchanged, byte for byte (`json`), so people and tools can read it, and it is decoded with the line. Other
+UTF-8 bytes are stored as text, all others in base64, in the field of the same name with `_base64`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 from topics.cluster.bulk import UNREADABLE, decode_each
 
 DEPTH_LIMIT = 100
-"""Objects and lists in one another that stand as they are: what reads a line must not go deeper than its stack."""
+"""The deepest nesting of objects and lists that is embedded: readers of a line must not exhaust their stack."""
 
 T = TypeVar("T")
 
@@ -38,51 +38,51 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     value_base64: bytes | None = None
 
     def value_bytes(self) -> bytes:
-        """The record's value; empty for a tombstone."""
+        """Return the record's value; empty for a tombstone."""
         return bytes(self.json) or (self.value.encode() if self.value is not None else self.value_base64 or b"")
 
     def header_pairs(self) -> Sequence[tuple[str, str | bytes | None]]:
-        """The record's headers, whichever field has them."""
+        """Return the record's headers, from whichever field has them."""
         return self.headers or self.headers_base64
 
 
-class Place(msgspec.Struct, frozen=True, gc=False):
-    """Of an entry its offset alone."""
+class EntryOffset(msgspec.Struct, frozen=True, gc=False):
+    """Only the offset of an entry."""
 
     offset: int
 
 
-class Said(Place, Generic[T], frozen=True, gc=False):
-    """Of an entry what most readers want: its offset and what its value says, None for what they do not know."""
+class DecodedEntry(EntryOffset, Generic[T], frozen=True, gc=False):
+    """What most readers need of an entry: its offset and its decoded value, None if they do not know the value."""
 
     json: T | None = None
 
 
 class Reader(Generic[T]):
-    """Reads what many values say, all of one type; `lines` and `values` decode that type, in an entry and alone."""
+    """Decodes many values, all of one type; `lines` and `values` decode that type, in an entry and alone."""
 
-    def __init__(self, lines: msgspec.json.Decoder[Said[T]], values: msgspec.json.Decoder[T]) -> None:
+    def __init__(self, lines: msgspec.json.Decoder[DecodedEntry[T]], values: msgspec.json.Decoder[T]) -> None:
         self._lines = lines
         self._values = values
 
-    def read(self, lines: Sequence[bytes]) -> list[Said[T] | None]:
-        """What each line says, None for a line that is no entry."""
-        found = decode_each(self._lines, lines)
-        for at, said in enumerate(found):
-            # What is of another type, and what does not stand as JSON; there is little of it.
-            if said is None or said.json is None:
-                found[at] = self._read(lines[at])
-        return found
+    def read(self, lines: Sequence[bytes]) -> list[DecodedEntry[T] | None]:
+        """Return each line decoded, None for a line that is not an entry."""
+        decoded = decode_each(self._lines, lines)
+        for index, entry in enumerate(decoded):
+            # Values of another type, and those not embedded as JSON; there are few.
+            if entry is None or entry.json is None:
+                decoded[index] = self._read(lines[index])
+        return decoded
 
-    def _read(self, line: bytes) -> Said[T] | None:
+    def _read(self, line: bytes) -> DecodedEntry[T] | None:
         try:
-            found = decode(line)
+            decoded = decode(line)
         except msgspec.DecodeError:
             return None
         try:
-            return Said(found.offset, self._values.decode(found.value_bytes()))
+            return DecodedEntry(decoded.offset, self._values.decode(decoded.value_bytes()))
         except UNREADABLE:
-            return Said(found.offset)
+            return DecodedEntry(decoded.offset)
 
 
 Headers = Sequence[tuple[str, bytes | None]]
@@ -91,17 +91,17 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Entry)
 
 
-def line(*, offset: int, time_ms: int, key: bytes | None, value: bytes | None, headers: Headers = ()) -> bytes:
-    """The entry of one record.
+def encode_line(*, offset: int, time_ms: int, key: bytes | None, value: bytes | None, headers: Headers = ()) -> bytes:
+    """Return the entry of one record as a line.
 
-    >>> line(offset=7, time_ms=5, key=b"k", value=b"v")
+    >>> encode_line(offset=7, time_ms=5, key=b"k", value=b"v")
     b'{"offset":7,"time_ms":5,"key":"k","value":"v"}'
-    >>> line(offset=7, time_ms=5, key=None, value=b'{"rule": "pii"}')
+    >>> encode_line(offset=7, time_ms=5, key=None, value=b'{"rule": "pii"}')
     b'{"offset":7,"time_ms":5,"json":{"rule": "pii"}}'
     """
     json = msgspec.Raw(value) if value is not None and _is_object(value) else _NONE
-    rest = value if json is _NONE else None
-    key_text, value_text = _text(key), _text(rest)
+    raw = value if json is _NONE else None
+    key_text, value_text = _text(key), _text(raw)
     texts = [(name, _text(content)) for name, content in headers]
     is_text = all(text is not None or content is None for (_, text), (_, content) in zip(texts, headers, strict=True))
     return _encoder.encode(
@@ -114,46 +114,46 @@ def line(*, offset: int, time_ms: int, key: bytes | None, value: bytes | None, h
             headers_base64=[] if is_text else [*headers],
             json=json,
             value=value_text,
-            value_base64=rest if value_text is None else None,
+            value_base64=raw if value_text is None else None,
         )
     )
 
 
 def json_in(text: bytes) -> bytes | None:
-    r"""The value of an entry, as it stands in the line; None where it does not stand as JSON.
+    r"""Return the value of an entry as embedded in the line; None if it is not embedded as JSON.
 
     >>> json_in(b'{"offset":7,"time_ms":5,"key":"\\"json\\":","json":{"rule": "pii"}}')
     b'{"rule": "pii"}'
     """
-    # In a string a quote has a backslash before it; and nothing comes after the value but the end.
-    _, found, value = text.partition(b',"json":')
-    return value[:-1] if found else None
+    # A quote within a string has a backslash before it; and only the end follows the value.
+    _, decoded, value = text.partition(b',"json":')
+    return value[:-1] if decoded else None
 
 
 def decode(text: bytes) -> Entry:
-    """The entry in a line; raises `msgspec.DecodeError`."""
+    """Return the entry in a line; raises `msgspec.DecodeError`."""
     try:
         return _decoder.decode(text)
-    except (UnicodeDecodeError, RecursionError) as error:  # msgspec makes neither one of its own
-        raise msgspec.DecodeError(f"no JSON that can be read: {error}") from error
+    except (UnicodeDecodeError, RecursionError) as error:  # msgspec does not convert these to its own error
+        raise msgspec.DecodeError(f"not valid JSON: {error}") from error
 
 
 def _is_object(value: bytes) -> bool:
-    """Whether the value may stand as it is: a JSON object from its first byte to its last, on one line."""
+    """Return whether the value can be embedded: a JSON object from its first byte to its last, on one line."""
     if value[:1] != b"{" or value[-1:] != b"}" or _CONTROL.search(value):
         return False
     try:
-        said: object = msgspec.json.decode(value)
+        decoded: object = msgspec.json.decode(value)
     except UNREADABLE:
         return False
-    return value.count(b"{") + value.count(b"[") <= DEPTH_LIMIT or _is_within(said, DEPTH_LIMIT)
+    return value.count(b"{") + value.count(b"[") <= DEPTH_LIMIT or _is_within(decoded, DEPTH_LIMIT)
 
 
-def _is_within(said: object, depth: int) -> bool:
-    if not isinstance(said, dict | list):
+def _is_within(value: object, depth: int) -> bool:
+    if not isinstance(value, dict | list):
         return True
     return depth > 0 and all(
-        _is_within(each, depth - 1) for each in (said.values() if isinstance(said, dict) else said)
+        _is_within(each, depth - 1) for each in (value.values() if isinstance(value, dict) else value)
     )
 
 

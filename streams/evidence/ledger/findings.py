@@ -1,4 +1,4 @@
-"""What verification finds: a closed list of faults, each finding with its place."""
+"""Defines what verification finds: a closed set of faults, each finding with its place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Fault(Enum):
-    """What is wrong."""
+    """The kind of a finding."""
 
     MISSING = "missing"
     UNKNOWN = "unknown file"
@@ -20,16 +20,16 @@ class Fault(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A fault at a place, which is a file of the evidence, and in it a topic partition where that is known."""
+    """A fault at a place: a file of the evidence, and within it a topic partition if known."""
 
     place: str
     fault: Fault
     message: str
 
     def text(self) -> str:
-        """The finding as a line.
+        """Return the finding as a line.
 
-        >>> Finding("seals/000/000/007.tlog", Fault.MISSING, "the seal is not there").text()
-        'seals/000/000/007.tlog: missing: the seal is not there'
+        >>> Finding("seals/000/000/007.tlog", Fault.MISSING, "the seal does not exist").text()
+        'seals/000/000/007.tlog: missing: the seal does not exist'
         """
         return f"{self.place}: {self.fault.value}: {self.message}"

@@ -1,16 +1,16 @@
-"""The ledger's state: records in, seals out; what the worker does between two calls is I/O.
+"""Holds the ledger's state: records in, seals out; all I/O is in the worker, between two calls.
 
     1  `take`   each record of each topic partition, in order
     2  `seal`   what was taken becomes the next seal and its tree head; nothing is changed yet
     3  the worker stores the seal: whoever makes the file of that number has the log's next entry
     4  `advance`  the state moves past it
 
-In: records and the wall clock as values. Out: files. What must hold: the offsets to go on at are in the seal itself, so
-a ledger that was killed anywhere goes on where its storage ends (`resume`), and no entry is there twice or missing.
+In: records and the wall clock as values. Out: files. The next offsets to read are in the seal itself, so a ledger
+killed at any point continues where its storage ends (`resume`), and no entry is duplicated or missing.
 
-An audit record may come twice: ingest was killed, or its offsets were reset. It is left out only when it repeats, byte
-for byte, the one that was taken with its source position. Whoever can write to the topic can so add records, which
-verification finds where they are out of order, but nobody can keep one out.
+An audit record may come twice: ingest was killed, or its offsets were reset. It is skipped only if it repeats, byte for
+byte, the one taken before with its source position. Anybody who can write to the topic can thus add records, which
+verification finds if they are out of order, but nobody can suppress one.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ import msgspec
 from streams.errors import StateError
 from streams.evidence.ledger import entry, notes, storage
 from streams.evidence.ledger import seal as seals
-from streams.evidence.ledger.cover import CoverSum
 from streams.evidence.ledger.merkle import Frontier, Hash, leaf_hash
 from streams.evidence.ledger.notes import NoteError, Signer
 from streams.evidence.ledger.seal import LogState, Seal
+from streams.evidence.ledger.seal_summary import SummaryBuilder
 from streams.evidence.ledger.sealed_audit import SealedAudit
 from streams.evidence.ledger.storage import Storage
 from streams.evidence.ledger.tree_head import TreeHead
@@ -54,10 +54,10 @@ class Log:
     lost: list[tuple[int, int]] = field(default_factory=list)
     sources: dict[tuple[str, int], SourcePosition] = field(default_factory=dict)
     taken: dict[SourcePosition, bytes] = field(default_factory=dict)
-    """Of the audit records since the last seal the hash of each value, by source position."""
+    """The hash of each audit record's value since the last seal, by source position."""
 
     def state(self, key: LogKey) -> LogState:
-        """The log as the next seal names it."""
+        """Return the state of the log as the next seal names it."""
         return LogState(
             topic=key[0],
             partition=key[1],
@@ -97,7 +97,7 @@ class Ledger:
     """All logs of one origin; see the module docstring for the order of calls."""
 
     def __init__(self, origin: str, sealed_audit: SealedAudit | None = None) -> None:
-        """A ledger without seals; without `sealed_audit` no repeat of what was sealed is recognised."""
+        """Start without seals; without `sealed_audit`, repeats of sealed audit records are not recognised."""
         self.origin = origin
         self._sealed_audit = sealed_audit
         self.number = 0
@@ -105,11 +105,11 @@ class Ledger:
         self.pending_bytes = 0
         self._previous: str | None = None
         self._seals = Frontier()
-        self._sum = CoverSum()
+        self._sum = SummaryBuilder()
 
     @classmethod
     def after(cls, seal: Seal, before: Frontier, previous: str | None, sealed_audit: SealedAudit) -> Ledger:
-        """The ledger as it was when it made `seal`, with nothing taken; `before` are the seals before it."""
+        """Return the ledger as it was after `seal`, with nothing taken; `before` are the seals before it."""
         ledger = cls(seal.origin, sealed_audit)
         ledger.number, ledger._seals, ledger._previous = seal.number, before, previous
         for state in seal.logs:
@@ -117,26 +117,26 @@ class Ledger:
                 state.topic_id,
                 Frontier.unpacked(state.size, state.peaks),
                 state.next_offset,
-                sources={(at.topic, at.partition): at for at in state.sources},
+                sources={(position.topic, position.partition): position for position in state.sources},
             )
         return ledger
 
     def follow(self, key: LogKey, topic_id: str) -> int:
-        """Keeps a log of this topic partition from now on; returns the offset to read from.
+        """Keep a log of this topic partition from now on, and return the offset to read from.
 
         Raises:
-            StateError: the log there is of another topic of this name.
+            StateError: the existing log belongs to another topic of this name.
         """
         log = self.logs.setdefault(key, Log(topic_id))
         if log.topic_id != topic_id:
             raise StateError(
-                f"topic {key[0]} was made again, this evidence is of another one of that name",
-                action="keep this evidence as it is and begin new evidence elsewhere, with --evidence",
+                f"topic {key[0]} was created again; this evidence belongs to the earlier topic of that name",
+                action="keep this evidence unchanged and start new evidence elsewhere, with --evidence",
             )
         return log.next_offset
 
     def take(self, key: LogKey, record: Record) -> None:
-        """Takes in the next record; one below the offset to read from is there already and passed over."""
+        """Take in the next record; skip one below the offset to read from, which is already sealed."""
         log = self.logs[key]
         if record.offset < log.next_offset:
             return
@@ -144,7 +144,7 @@ class Ledger:
         if key[0] == AUDIT and self._is_repeat(log, key[1], record):
             log.doubles += 1
             return
-        line = entry.line(
+        line = entry.encode_line(
             offset=record.offset, time_ms=record.time_ms, key=record.key, value=record.value, headers=record.headers
         )
         log.entries.append(line)
@@ -154,14 +154,14 @@ class Ledger:
             self._sum.add(_verdicts(record.value))
 
     def lose(self, key: LogKey, begin_offset: int) -> None:
-        """Kafka has nothing below `begin_offset` any more; what the ledger had not read yet is lost, and says so."""
+        """Record that Kafka deleted everything below `begin_offset`; unread records there are lost."""
         log = self.logs[key]
         if begin_offset > log.next_offset:
             log.lost.append((log.next_offset, begin_offset))
             log.next_offset = begin_offset
 
     def seal(self, now_ms: int, signers: Sequence[Signer]) -> Sealed:
-        """What was taken since the last seal as the next one, signed. The state stays as it is until `advance`."""
+        """Return what was taken since the last seal as the next one, signed; `advance` changes the state."""
         seal = Seal(
             origin=self.origin,
             number=self.number,
@@ -169,7 +169,7 @@ class Ledger:
             previous=self._previous,
             peaks=self._seals.packed(),
             logs=[self.logs[key].state(key) for key in sorted(self.logs)],
-            cover=self._sum.cover(),
+            cover=self._sum.summary(),
         )
         line = seals.line(seal)
         entries = [text for key in sorted(self.logs) for text in self.logs[key].entries]
@@ -177,47 +177,47 @@ class Ledger:
         return Sealed(seal, line, seals.join(line, entries, note), note)
 
     def advance(self, seal_line: bytes, note: bytes) -> None:
-        """The seal is stored with its tree head."""
+        """Move past the seal, which is now stored with its tree head."""
         self.number += 1
         self._previous = hashlib.sha256(note).hexdigest()
         self._seals.append(leaf_hash(seal_line))
-        self._sum = CoverSum()
+        self._sum = SummaryBuilder()
         self.pending_bytes = 0
         for log in self.logs.values():
             log.entries, log.lost, log.doubles, log.taken = [], [], 0, {}
 
     def _is_repeat(self, log: Log, partition: int, record: Record) -> bool:
-        """Whether the log has this audit record already; the position alone proves nothing, anybody may write it."""
-        at = position_in(record.headers)
-        if at is None:
+        """Return whether the log already has this audit record; its position proves nothing, anybody may write it."""
+        position = position_in(record.headers)
+        if position is None:
             return False
         value_hash = hashlib.sha256(record.value or b"").digest()
-        before = log.sources.get((at.topic, at.partition))
-        if before is None or at > before:
-            log.sources[at.topic, at.partition] = at
-        elif value_hash == self._known_hash(log, partition, at):
+        before = log.sources.get((position.topic, position.partition))
+        if before is None or position > before:
+            log.sources[position.topic, position.partition] = position
+        elif value_hash == self._known_hash(log, partition, position):
             return True
-        log.taken.setdefault(at, value_hash)
+        log.taken.setdefault(position, value_hash)
         return False
 
-    def _known_hash(self, log: Log, partition: int, at: SourcePosition) -> bytes | None:
-        taken = log.taken.get(at)
+    def _known_hash(self, log: Log, partition: int, position: SourcePosition) -> bytes | None:
+        taken = log.taken.get(position)
         if taken is not None or self._sealed_audit is None:
             return taken
-        return self._sealed_audit.value_hash(partition, at, self.number)
+        return self._sealed_audit.value_hash(partition, position, self.number)
 
 
 def head(seal_leaf: Hash, seals_before: Frontier, origin: str) -> TreeHead:
-    """The head of the log of seals with this one as its last, which `seals_before` has from then on."""
+    """Return the tree head of the log of seals with this one as its last, and add it to `seals_before`."""
     seals_before.append(seal_leaf)
     return TreeHead(origin, seals_before.size, seals_before.root(), seal_leaf)
 
 
 def resume(store: Storage, signers: Sequence[Signer]) -> Ledger:
-    """The ledger as its storage left it.
+    """Return the ledger in the state of its storage.
 
     Raises:
-        StateError: the storage is another origin's, is damaged at its end, or is signed by none of the keys.
+        StateError: the storage is another origin's, is damaged at its end, or is not signed by any of the keys.
     """
     try:
         last = storage.last_seal(store)
@@ -225,7 +225,7 @@ def resume(store: Storage, signers: Sequence[Signer]) -> Ledger:
     except (msgspec.DecodeError, NoteError, OSError, ValueError) as error:
         raise StateError(
             f"this evidence cannot be continued: {error}",
-            action="run betrace evidence verify, and begin new evidence elsewhere, with --evidence",
+            action="run betrace evidence verify, and start new evidence elsewhere, with --evidence",
         ) from error
 
 
@@ -233,14 +233,14 @@ def _resumed(store: Storage, last: int, signers: Sequence[Signer]) -> Ledger:
     parts = seals.split(store.read(storage.seal_path(last)))
     seal = seals.decode(parts.line)
     if (seal.number, seal.origin) != (last, signers[0].name):
-        raise NoteError(f"seal {last} says that it is seal {seal.number} of {seal.origin}")
+        raise NoteError(f"seal {last} claims to be seal {seal.number} of {seal.origin}")
     before = Frontier.unpacked(seal.number, seal.peaks)
     note = notes.decode(parts.note)
     if note.text != head(leaf_hash(parts.line), before.copy(), seal.origin).text():
-        raise NoteError(f"the tree head of seal {last} speaks of another seal")
-    # Whoever could write to the storage would else have what they wrote signed by the next tree head.
+        raise NoteError(f"the tree head of seal {last} is for another seal")
+    # Otherwise the next tree head would sign what somebody else wrote to the storage.
     if not notes.verified(note, [signer.verifier() for signer in signers]):
-        raise NoteError("the last tree head is signed by none of the keys; to change keys, give both for one start")
+        raise NoteError("the last tree head is not signed by any of the keys; to rotate keys, give both for one start")
     ledger = Ledger.after(seal, before, seal.previous, SealedAudit(store))
     ledger.advance(parts.line, parts.note)
     return ledger

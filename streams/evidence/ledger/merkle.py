@@ -1,11 +1,11 @@
-"""Merkle trees as in RFC 6962 §2.1: what a log holds in one hash, and proofs of it.
+"""Implements Merkle trees as in RFC 6962 §2.1: the content of a log in one hash, and proofs of it.
 
     leaf   SHA-256(0x00 ‖ entry)
     node   SHA-256(0x01 ‖ left ‖ right)
     root   of n leaves: node(root of the first k, root of the others), k the largest power of two below n
 
 In: hashes of leaves, 32 bytes each, in order. Out: roots and proofs, the same as those of any other RFC 6962 log. A log
-that only grows needs no more than its `Frontier`; proofs need all leaves.
+that only grows needs only its `Frontier`; proofs need all leaves.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _sha256 = hashlib.sha256
 
 
 def leaf_hash(entry: bytes) -> Hash:
-    """The hash of an entry of a log.
+    """Return the hash of an entry of a log.
 
     >>> leaf_hash(b"").hex()[:8]
     '6e340b9c'
@@ -33,18 +33,18 @@ def leaf_hash(entry: bytes) -> Hash:
 
 
 def leaf_hashes(entries: Iterable[bytes]) -> list[Hash]:
-    """The hashes of entries, in order."""
+    """Return the hashes of entries, in order."""
     return [_sha256(b"\0" + entry).digest() for entry in entries]
 
 
 def node_hash(left: Hash, right: Hash) -> Hash:
-    """The hash of two subtrees."""
+    """Return the hash of two subtrees."""
     return _sha256(b"\1" + left + right).digest()
 
 
 @dataclass(slots=True)
 class Frontier:
-    """A tree that can only grow, in no more than 64 hashes.
+    """A tree that can only grow, in at most 64 hashes.
 
     `peaks` are the roots of the largest full subtrees from left to right, one for each bit that is set in `size`.
     """
@@ -54,25 +54,25 @@ class Frontier:
 
     @classmethod
     def unpacked(cls, size: int, packed: bytes) -> Frontier:
-        """The inverse of `packed`; raises `ValueError` when a tree of that size has other peaks."""
+        """Return the inverse of `packed`; raises `ValueError` if a tree of that size has other peaks."""
         if size < 0 or len(packed) != HASH_BYTES * size.bit_count():
             raise ValueError(f"a tree of {size} leaves does not have {len(packed)} bytes of peaks")
-        return cls(size, [packed[at : at + HASH_BYTES] for at in range(0, len(packed), HASH_BYTES)])
+        return cls(size, [packed[start : start + HASH_BYTES] for start in range(0, len(packed), HASH_BYTES)])
 
     def packed(self) -> bytes:
-        """The peaks, one after the other."""
+        """Return the peaks, concatenated."""
         return b"".join(self.peaks)
 
     def copy(self) -> Frontier:
-        """A tree of the same leaves that grows on its own."""
+        """Return an independent copy."""
         return Frontier(self.size, [*self.peaks])
 
     def append(self, leaf: Hash) -> None:
-        """Adds one leaf."""
+        """Add one leaf."""
         self.extend((leaf,))
 
     def extend(self, leaves: Iterable[Hash]) -> None:
-        """Adds leaves in order: on average one node is hashed for each."""
+        """Add leaves in order: on average this hashes one node for each."""
         size, peaks = self.size, self.peaks
         for leaf in leaves:
             node, count = leaf, size
@@ -84,7 +84,7 @@ class Frontier:
         self.size = size
 
     def root(self) -> Hash:
-        """The tree's root; that of no leaves is the hash of nothing."""
+        """Return the tree's root; that of no leaves is the hash of nothing."""
         if not self.peaks:
             return EMPTY_ROOT
         root = self.peaks[-1]
@@ -94,7 +94,7 @@ class Frontier:
 
 
 def root(leaves: Iterable[Hash]) -> Hash:
-    """The root of a tree with these leaves.
+    """Return the root of a tree with these leaves.
 
     >>> root([]) == EMPTY_ROOT, root([leaf_hash(b"a")]) == leaf_hash(b"a")
     (True, True)
@@ -105,7 +105,7 @@ def root(leaves: Iterable[Hash]) -> Hash:
 
 
 def inclusion_proof(leaves: Sequence[Hash], index: int) -> list[Hash]:
-    """The audit path of leaf `index`, from the leaf upwards (RFC 6962 §2.1.1); raises `IndexError`."""
+    """Return the audit path of leaf `index`, from the leaf upwards (RFC 6962 §2.1.1); raises `IndexError`."""
     if not 0 <= index < len(leaves):
         raise IndexError(f"there is no leaf {index} among {len(leaves)}")
     if len(leaves) == 1:
@@ -117,9 +117,9 @@ def inclusion_proof(leaves: Sequence[Hash], index: int) -> list[Hash]:
 
 
 def consistency_proof(leaves: Sequence[Hash], old_size: int) -> list[Hash]:
-    """What shows that the tree of the first `old_size` leaves is a beginning of this one (§2.1.2).
+    """Return a proof that the tree of the first `old_size` leaves is a prefix of this one (§2.1.2).
 
-    Empty when `old_size` is 0 or the whole tree; raises `IndexError` when it is more.
+    Empty if `old_size` is 0 or the whole tree; raises `IndexError` if it is larger.
     """
     if not 0 <= old_size <= len(leaves):
         raise IndexError(f"a tree of {len(leaves)} leaves never had {old_size}")
@@ -136,7 +136,7 @@ def _subproof(leaves: Sequence[Hash], old_size: int, *, is_known: bool) -> list[
 
 
 def is_included(leaf: Hash, index: int, size: int, proof: Sequence[Hash], tree_root: Hash) -> bool:
-    """Whether `proof` shows that `leaf` is number `index` of the tree (RFC 9162 §2.1.3.2)."""
+    """Return whether `proof` shows that `leaf` is number `index` of the tree (RFC 9162 §2.1.3.2)."""
     if not 0 <= index < size:
         return False
     node, last, result = index, size - 1, leaf
@@ -154,14 +154,14 @@ def is_included(leaf: Hash, index: int, size: int, proof: Sequence[Hash], tree_r
 
 
 def is_consistent(old_size: int, old_root: Hash, size: int, tree_root: Hash, proof: Sequence[Hash]) -> bool:
-    """Whether `proof` shows that the old tree is a beginning of the new one (RFC 9162 §2.1.4.2)."""
+    """Return whether `proof` shows that the old tree is a prefix of the new one (RFC 9162 §2.1.4.2)."""
     if not 0 <= old_size <= size:
         return False
     if old_size == size:
         return not proof and old_root == tree_root
     if old_size == 0:
         return not proof and old_root == EMPTY_ROOT
-    # A full old tree is itself the first step: nothing of it needs to be shown.
+    # A full old tree is itself the first step, so the proof omits it.
     steps = [old_root, *proof] if old_size & (old_size - 1) == 0 else [*proof]
     node, last = old_size - 1, size - 1
     while node & 1:
@@ -183,5 +183,5 @@ def is_consistent(old_size: int, old_root: Hash, size: int, tree_root: Hash, pro
 
 
 def _split(size: int) -> int:
-    """The largest power of two below `size`, which is at least 2."""
+    """Return the largest power of two below `size`, which is at least 2."""
     return int(1 << ((size - 1).bit_length() - 1))

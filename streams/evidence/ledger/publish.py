@@ -1,9 +1,9 @@
-"""`betrace.tree_heads`: every tree head of a log, once and in order.
+"""Publishes every tree head of a log to `betrace.tree_heads`, once and in order.
 
-In: tree heads that are stored. Out: the same on the topic, where people who do not trust the storage can see them.
-The storage is the truth: what a killed ledger had stored but not published is published by the next. A producer that
-another ledger's has followed is fenced by the brokers, so a ledger that was paused learns that it is no longer the one.
-A record that none of the ledger's keys has signed is no tree head of it, whoever wrote it there: it is passed over.
+In: tree heads that are stored. Out: the same on the topic, where people who do not trust the storage can see them. The
+storage is authoritative: what a killed ledger had stored but not published, the next one publishes. The brokers fence a
+producer that another ledger's has replaced, so a paused ledger learns that it was replaced. A record that none of the
+ledger's keys has signed is not a tree head, whoever wrote it: it is skipped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 ANSWER_S = 30.0
 STEPS_BACK = (100, 10_000)
-"""How far from its end the topic is read for the last tree head, before it is read whole: others may be there too."""
+"""How far from its end the topic is searched for the last tree head before all of it is read."""
 
 _FENCED = frozenset(
     {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}  # noqa: SLF001, no public name
@@ -36,7 +36,7 @@ _FENCED = frozenset(
 
 
 class Publisher:
-    """The one producer of an origin's tree heads; making it fences every other."""
+    """The only producer of an origin's tree heads; creating it fences every other."""
 
     def __init__(self, settings: Settings, origin: str) -> None:
         self._topic = settings.topic("tree_heads")
@@ -51,22 +51,22 @@ class Publisher:
         self._call(self._producer.init_transactions, ANSWER_S)
 
     def prepare(self, note: bytes) -> None:
-        """Sends the next tree head, not visible yet; raises `StateError` when another ledger has taken over."""
+        """Send the next tree head, not visible yet; raises `StateError` if another ledger has taken over."""
         # No delivery callback: the client raises a fatal error in `flush` itself, and cannot do both.
         self._call(self._producer.begin_transaction)
         self._call(self._producer.produce, self._topic, note, self._origin.encode(), 0)
         if self._call(self._producer.flush, ANSWER_S):
-            raise StateError("a tree head is not confirmed", action="see whether the brokers answer, then start again")
+            raise StateError("a tree head was not confirmed", action="check that the brokers answer, then start again")
 
     def publish(self) -> None:
-        """Makes visible what was prepared."""
+        """Make the prepared tree head visible."""
         self._call(self._producer.commit_transaction, ANSWER_S)
 
     def catch_up(self, store: Storage, stored: int, published: bytes | None) -> None:
-        """Publishes what is stored, `stored` tree heads, and was not published; `published` is the topic's last.
+        """Publish those of the `stored` tree heads that are not on the topic; `published` is the last one there.
 
         Raises:
-            StateError: the topic knows more than the storage, or something else.
+            StateError: the topic has more than the storage, or something else.
         """
         for number in range(check_published(store, stored, published), stored):
             self.prepare(_stored(store, number))
@@ -80,22 +80,22 @@ class Publisher:
 
 
 def check_published(store: Storage, stored: int, published: bytes | None) -> int:
-    """How many of the `stored` tree heads are on the topic, whose last one is `published`.
+    """Return how many of the `stored` tree heads are on the topic, whose last one is `published`.
 
     Raises:
-        StateError: the topic knows more than the storage, or something else.
+        StateError: the topic has more than the storage, or something else.
     """
     size = 0 if published is None else _size(published)
     if size > stored or (published is not None and _stored(store, size - 1) != published):
         raise StateError(
             f"a tree head over {size} seals was published, which the evidence of {stored} seals does not have",
-            action="bring the evidence back as it was: it was cut or changed, or --evidence names another place",
+            action="restore the evidence: it was truncated or changed, or --evidence names another storage",
         )
     return size
 
 
 def last_published(settings: Settings, origin: str, verifiers: Sequence[Verifier]) -> bytes | None:
-    """The last tree head of an origin on the topic that one of the keys has signed, None when there is none.
+    """Return the last tree head of an origin on the topic that one of the keys has signed; None if there is none.
 
     Raises:
         StateError: the topic cannot be read.
@@ -111,16 +111,16 @@ def last_published(settings: Settings, origin: str, verifiers: Sequence[Verifier
         }
     )
     try:
-        begin, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=ANSWER_S)
-        for start in (*(max(begin, end - back) for back in STEPS_BACK), begin):
+        first, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=ANSWER_S)
+        for start in (*(max(first, end - back) for back in STEPS_BACK), first):
             notes_there = [*_read(consumer, topic, start, origin)]
             signed = next((note for _, note in reversed(notes_there) if _is_signed(note, origin, verifiers)), None)
-            if signed is None and start != begin:
+            if signed is None and start != first:
                 continue
             _warn(topic, [offset for offset, note in notes_there if not _is_signed(note, origin, verifiers)])
             return signed
     except KafkaException as error:
-        raise StateError(f"{topic} cannot be read: {error}", action="see whether the brokers answer") from error
+        raise StateError(f"{topic} cannot be read: {error}", action="check that the brokers answer") from error
     finally:
         consumer.close()
     return None
@@ -128,8 +128,8 @@ def last_published(settings: Settings, origin: str, verifiers: Sequence[Verifier
 
 def _is_signed(note: bytes, origin: str, verifiers: Sequence[Verifier]) -> bool:
     try:
-        found = notes.decode(note)
-        return bool(notes.verified(found, verifiers)) and tree_head.decode(found.text).origin == origin
+        decoded = notes.decode(note)
+        return bool(notes.verified(decoded, verifiers)) and tree_head.decode(decoded.text).origin == origin
     except notes.NoteError:
         return False
 
@@ -139,11 +139,11 @@ def _warn(topic: str, offsets: Sequence[int]) -> None:
         return
     metrics.LEDGER_FOREIGN_TREE_HEADS.inc(len(offsets))
     log.warning(
-        "records that none of the ledger's keys has signed are no tree heads and are passed over",
+        "records that none of the ledger's keys has signed are skipped",
         topic=topic,
         offsets=offsets[:10],
         count=len(offsets),
-        help="see who else may write to this topic",
+        help="check who else may write to this topic",
     )
 
 
@@ -152,7 +152,7 @@ def _read(consumer: Consumer, topic: str, start: int, origin: str) -> Iterator[t
     while True:
         message = consumer.poll(ANSWER_S)
         if message is None:
-            raise StateError(f"{topic} cannot be read: no answer", action="see whether the brokers answer")
+            raise StateError(f"{topic} cannot be read: no answer", action="check that the brokers answer")
         error = message.error()
         if error is not None and error.code() != PARTITION_EOF:
             raise KafkaException(error)
@@ -176,15 +176,17 @@ def _size(note: bytes) -> int:
         return tree_head.decode(notes.decode(note).text).size
     except notes.NoteError as error:
         raise StateError(
-            f"the last tree head on the topic is none: {error}", action="see who else writes to the tree_heads topic"
+            f"the last record on the tree_heads topic is not a tree head: {error}",
+            action="check who else writes to the tree_heads topic",
         ) from error
 
 
 def _not_published(error: KafkaError) -> StateError:
     if error.fatal() or error.code() in _FENCED:
         return StateError(
-            "another ledger has taken over", action="let one ledger run; this one may be started again after it"
+            "another ledger has taken over", action="run one ledger; this one may be started again after the other"
         )
     return StateError(
-        f"a tree head was not published: {error.str()}", action="see why the brokers refuse it, then start again"
+        f"a tree head was not published: {error.str()}",
+        action="check its ACLs on the topic and the transactional id, then start again",
     )

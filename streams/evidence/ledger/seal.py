@@ -1,6 +1,6 @@
-"""Seals: what the ledger adds once a minute, as a file of lines of JSON, and under them the tree head.
+"""Encodes seals: what the ledger adds once a minute, as a file of JSON lines, followed by the tree head.
 
-    line 1      the seal: where each partition's log stands after it, and what input it covers
+    line 1      the seal: the state of each partition's log after it, and what input it covers
     then        the entries it adds, by log in the order of the seal's `logs`, in each by offset
     empty line  a line of JSON is never empty
     then        the signed note of the tree head after it (`streams.evidence.ledger.tree_head`), to the end of the file
@@ -18,12 +18,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from streams.evidence.ledger.cover import Cover
+from streams.evidence.ledger.seal_summary import SealSummary
 from topics.records.audit import SourcePosition
 
 SCHEMA = 3
 AUDIT = "audit"
-"""The log of the audit trail, of each partition."""
+"""The name of the audit trail's logs."""
 _JOINT = b"\n\n"
 
 
@@ -31,9 +31,9 @@ class LogState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
     """The log of one topic partition after a seal.
 
     `size` counts its entries, of which the seal brought `added`; `peaks` are those of its tree, 32 bytes each
-    (`streams.evidence.ledger.merkle.Frontier`). Entries are of offsets below `next_offset`. In this seal `doubles`
-    records were left out because they repeat what is there at their source position, and `lost` offset ranges were gone
-    before the ledger read them. `sources` are the highest source positions so far, of the audit trail only.
+    (`streams.evidence.ledger.merkle.Frontier`). Entries have offsets below `next_offset`. This seal skipped `doubles`
+    records that repeat the one with their source position, and `lost` offset ranges were deleted before the ledger read
+    them. `sources` are the highest source positions so far, only for the audit trail.
     """
 
     topic: str
@@ -51,8 +51,8 @@ class LogState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 class Seal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Line 1.
 
-    `number` counts from 0; `time_ms` is the ledger's wall clock. `previous` is the SHA-256 of the tree head before
-    it, in hex, None for the first; `peaks` are those of the log of all seals before it.
+    `number` counts from 0; `time_ms` is the ledger's wall clock. `previous` is the SHA-256 of the tree head before it,
+    in hex, None for the first; `peaks` are those of the log of all seals before it.
     """
 
     schema: int = SCHEMA
@@ -62,12 +62,12 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     previous: str | None
     peaks: bytes
     logs: list[LogState]
-    cover: Cover
+    cover: SealSummary
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A file's parts, nothing decoded yet: line 1 and the entries without their newlines, and the note whole."""
+    """A file's parts, not decoded: line 1 and the entries without their newlines, and the note."""
 
     line: bytes
     entries: list[bytes]
@@ -79,12 +79,12 @@ _decoder = msgspec.json.Decoder(Seal)
 
 
 def line(seal: Seal) -> bytes:
-    """Line 1, without its newline."""
+    """Return line 1, without its newline."""
     return _encoder.encode(seal)
 
 
 def join(seal_line: bytes, entries: Iterable[bytes], note: bytes) -> bytes:
-    """The file.
+    """Return the file.
 
     >>> join(b"{}", [b"a", b"b"], b"note").splitlines()
     [b'{}', b'a', b'b', b'', b'note']
@@ -93,17 +93,17 @@ def join(seal_line: bytes, entries: Iterable[bytes], note: bytes) -> bytes:
 
 
 def split(content: bytes) -> Parts:
-    """The file's parts; raises `msgspec.DecodeError` when there is no empty line above a note."""
+    """Return the file's parts; raises `msgspec.DecodeError` if there is no empty line before a note."""
     joint = _joint(content)
     if joint < 0:
-        raise msgspec.DecodeError("it is cut: there is no tree head in it")
-    # `bytes.split` looks for the ends of lines byte by byte, a file in memory does not.
+        raise msgspec.DecodeError("it is truncated: it has no tree head")
+    # `bytes.split` searches byte by byte, a file in memory does not.
     first, *entries = [text[:-1] for text in io.BytesIO(content[: joint + 1]).readlines()]
     return Parts(first, entries, content[joint + len(_JOINT) :])
 
 
 def note_in(content: bytes) -> bytes:
-    r"""The note in a seal's file; of anything else, such as a note alone, all of it.
+    r"""Return the note in a seal's file; anything else, such as a note alone, is returned unchanged.
 
     >>> note_in(b"{}\n\ntext\n\nsignatures\n"), note_in(b"text\n\nsignatures\n")
     (b'text\n\nsignatures\n', b'text\n\nsignatures\n')
@@ -113,21 +113,21 @@ def note_in(content: bytes) -> bytes:
 
 
 def _joint(content: bytes) -> int:
-    """Where the empty line above the note begins, -1 when there is none.
+    """Return where the empty line before the note begins, -1 if there is none.
 
-    From the end, which is near: a tree head has one empty line, and that above it is the one before. In a file with
-    more of them one is taken for an entry, and there it is found.
+    It searches from the end, which is near: a tree head has one empty line, and the one before it ends the entries. In
+    a file with more of them, one is taken for an entry and found there.
     """
     return content.rfind(_JOINT, 0, max(content.rfind(_JOINT), 0))
 
 
 def decode(seal_line: bytes) -> Seal:
-    """The seal in a line; raises `msgspec.DecodeError` when it is of another schema or malformed."""
+    """Return the seal in a line; raises `msgspec.DecodeError` if it has another schema or is malformed."""
     try:
         seal = _decoder.decode(seal_line)
-    except (UnicodeDecodeError, RecursionError) as error:  # msgspec makes neither one of its own
-        raise msgspec.DecodeError(f"no JSON that can be read: {error}") from error
+    except (UnicodeDecodeError, RecursionError) as error:  # msgspec does not convert these to its own error
+        raise msgspec.DecodeError(f"not valid JSON: {error}") from error
     if seal.schema != SCHEMA:
-        advice = "upgrade it first" if seal.schema > SCHEMA else "it was never released, begin new evidence elsewhere"
+        advice = "upgrade it first" if seal.schema > SCHEMA else "it was never released, start new evidence elsewhere"
         raise msgspec.DecodeError(f"seal schema {seal.schema}, this program reads {SCHEMA}: {advice}")
     return seal

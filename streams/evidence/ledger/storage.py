@@ -1,12 +1,12 @@
-"""Write-once storage: files that are made whole, once, and never changed.
+"""Write-once storage: files that are created whole, once, and never changed.
 
     seals/000/000/042.tlog     number 42: what it adds, and the signed head after it (`streams.evidence.ledger.seal`)
 
-In: a directory or an fsspec URL (`s3://bucket/evidence`). What must hold: of two ledgers that make the same file, one
-does and the other is told `FileExistsError`; a file that is there is there whole, whenever the writer was killed.
+In: a directory or an fsspec URL (`s3://bucket/evidence`). If two ledgers create the same file, one succeeds and the
+other gets `FileExistsError`; an existing file is complete, whenever its writer was killed.
 
-On S3 that is a conditional put. With a retention, objects are locked (Object Lock, compliance mode) where the bucket
-offers it; what a bucket's own default locks needs none.
+On S3 that is a conditional put. With a retention, objects are locked (Object Lock, compliance mode) if the bucket
+supports it; a bucket with a default retention needs none.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ RETENTION = "retention"
 """Acts of retention (`streams.evidence.audit.acts`)."""
 
 PARTIAL = ".partial"
-"""In a directory: files that are being written; what a killed ledger left there is no evidence."""
+"""In a directory: files that are being written; what a killed ledger left there is not evidence."""
 
 FILE_MODE, DIRECTORY_MODE = 0o440, 0o750
-"""In a directory: what the owner and his group may do, less what the umask takes; nobody else may do anything."""
+"""In a directory: permissions of the owner and group, less the umask; others have none."""
 
 _LEFT_BEHIND_S = 3600
 _READ_BYTES = 1 << 16
@@ -40,19 +40,19 @@ _SEAL_PATH = re.compile(SEALS + r"/([0-9]{3})/([0-9]{3})/([0-9]{3})\.tlog")
 
 
 class Storage(Protocol):
-    """Where evidence is kept; paths are relative, with slashes."""
+    """The storage of evidence; paths are relative, with slashes."""
 
     def create(self, path: str, content: bytes) -> None:
-        """Makes the file, durably; raises `FileExistsError` when it is there."""
+        """Create the file, durably; raises `FileExistsError` if it exists."""
 
     def read(self, path: str) -> bytes:
-        """The file's content; raises `FileNotFoundError`."""
+        """Return the file's content; raises `FileNotFoundError`."""
 
     def remove(self, path: str) -> None:
-        """Removes a file that is no evidence; raises `FileNotFoundError`, or `OSError` when it is locked."""
+        """Remove a file that is not evidence; raises `FileNotFoundError`, or `OSError` if it is locked."""
 
     def names(self, path: str) -> list[str]:
-        """The names in a directory, sorted; none when there is nothing, a file's own name when it is a file."""
+        """Return the names in a directory, sorted; empty if it does not exist, a file's own name for a file."""
 
 
 class Directory:
@@ -63,7 +63,7 @@ class Directory:
         self._is_cleared = False
 
     def create(self, path: str, content: bytes) -> None:
-        """As `Storage.create`: written aside, then linked to its name, which fails when the name is taken."""
+        """Create the file as `Storage.create` does: write it aside, then link it to its name, which must be free."""
         target, partial = self._root / path, self._root / PARTIAL / secrets.token_hex(8)
         for directory in (target.parent, partial.parent):
             _make_directory(directory)
@@ -78,13 +78,13 @@ class Directory:
                 os.link(partial, target)
             finally:
                 partial.unlink()
-        # The directories' own names too, or a power cut takes the file with them.
+        # Sync the directories too, or a power failure loses the file's name.
         for directory in (target.parent, *target.parents[1 : 1 + path.count("/")]):
             _sync(directory)
 
     def read(self, path: str) -> bytes:
-        """As `Storage.read`."""
-        # Not by a file object, which costs more than to read a small file.
+        """Read the file as `Storage.read` does."""
+        # Not through a file object, which costs more than reading a small file.
         descriptor = os.open(f"{self._root}/{path}", os.O_RDONLY)
         try:
             parts = []
@@ -95,16 +95,16 @@ class Directory:
         return b"".join(parts)
 
     def remove(self, path: str) -> None:
-        """As `Storage.remove`."""
+        """Remove the file as `Storage.remove` does."""
         (self._root / path).unlink()
         _sync((self._root / path).parent)
 
     def path(self, path: str) -> Path:
-        """Where a file is on this machine."""
+        """Return the local path of a file."""
         return self._root / path
 
     def names(self, path: str) -> list[str]:
-        """As `Storage.names`."""
+        """Return the names as `Storage.names` does."""
         try:
             return sorted(os.listdir(self._root / path))  # noqa: PTH208, a path for each name is dear
         except FileNotFoundError:
@@ -113,16 +113,16 @@ class Directory:
             return [Path(path).name]
 
     def _clear_partial(self) -> None:
-        """Removes what a killed ledger began, but nothing that another one may be writing."""
+        """Remove what a killed ledger left behind, but nothing that another one may be writing."""
         for path in (self._root / PARTIAL).glob("*"):
-            # The other one may finish, and remove its file, at any moment.
+            # The other ledger may finish, and remove its file, at any time.
             with suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > _LEFT_BEHIND_S:
                     path.unlink()
 
 
 class Remote:
-    """Storage behind an fsspec URL; `retention_s` locks objects for that long where the target offers it."""
+    """Storage behind an fsspec URL; `retention_s` locks objects for that long if the target supports it."""
 
     def __init__(self, url: str, retention_s: int | None = None) -> None:
         import fsspec  # noqa: PLC0415, it takes long to import, and a directory needs none of it
@@ -133,31 +133,31 @@ class Remote:
             raise ConfigError(f"{url} cannot be opened: {error}") from error
         self._retention_s = retention_s if retention_s is not None and self._has_lock() else None
         if retention_s is not None and self._retention_s is None:
-            raise ConfigError(f"{url} does not offer Object Lock: make the bucket with it, or set no retention")
+            raise ConfigError(f"{url} does not support Object Lock: create the bucket with it, or set no retention")
 
     def create(self, path: str, content: bytes) -> None:
-        """As `Storage.create`."""
+        """Create the file as `Storage.create` does."""
         target = self._path(path)
         self._files.makedirs(self._files._parent(target), exist_ok=True)  # noqa: SLF001, fsspec's own way
         self._files.pipe_file(target, content, mode="create", **self._lock())
 
     def read(self, path: str) -> bytes:
-        """As `Storage.read`."""
+        """Read the file as `Storage.read` does."""
         content = self._files.cat_file(self._path(path))
         return content if isinstance(content, bytes) else bytes(content)
 
     def remove(self, path: str) -> None:
-        """As `Storage.remove`."""
+        """Remove the file as `Storage.remove` does."""
         self._files.rm_file(self._path(path))
 
     def names(self, path: str) -> list[str]:
-        """As `Storage.names`."""
+        """Return the names as `Storage.names` does."""
         self._files.invalidate_cache()
         try:
-            found = self._files.ls(self._path(path), detail=False)
+            paths = self._files.ls(self._path(path), detail=False)
         except FileNotFoundError:
             return []
-        return sorted(str(name).rstrip("/").rpartition("/")[2] for name in found)
+        return sorted(str(name).rstrip("/").rpartition("/")[2] for name in paths)
 
     def _path(self, path: str) -> str:
         return f"{self._root.rstrip('/')}/{path}".rstrip("/")
@@ -180,17 +180,17 @@ class Remote:
         return {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until}
 
 
-def open_storage(place: str, retention_s: int | None = None) -> Storage:
-    """The storage at a directory or a URL; raises `ConfigError` when it cannot do what is asked."""
-    if "://" in place:
-        return Remote(place, retention_s)
+def open_storage(location: str, retention_s: int | None = None) -> Storage:
+    """Return the storage at a directory or a URL; raises `ConfigError` if it does not support what is required."""
+    if "://" in location:
+        return Remote(location, retention_s)
     if retention_s is not None:
         raise ConfigError("a retention needs a target with Object Lock, such as s3://bucket/evidence")
-    return Directory(Path(place))
+    return Directory(Path(location))
 
 
 def seal_path(number: int) -> str:
-    """Where seal `number` and its tree head are.
+    """Return the path of seal `number` and its tree head.
 
     >>> seal_path(1234567)
     'seals/001/234/567.tlog'
@@ -199,31 +199,31 @@ def seal_path(number: int) -> str:
 
 
 def seal_number(path: str) -> int | None:
-    """The inverse of `seal_path`, None for any other file.
+    """Return the inverse of `seal_path`, None for any other file.
 
     >>> seal_number("seals/001/234/567.tlog"), seal_number("seals/1/2/3.tlog")
     (1234567, None)
     """
-    found = _SEAL_PATH.fullmatch(path)
-    return int("".join(found.groups())) if found else None
+    match = _SEAL_PATH.fullmatch(path)
+    return int("".join(match.groups())) if match else None
 
 
 def last_seal(store: Storage) -> int | None:
-    """The highest number that has a seal, None when there is none; raises `ValueError` on another file in its place."""
+    """Return the highest number of a seal, None if there is none; raises `ValueError` for an unknown file."""
     for first in reversed(store.names(SEALS)):
         for second in reversed(store.names(f"{SEALS}/{first}")):
-            # A directory may be empty: a ledger was killed before it made the file.
+            # A directory may be empty if a ledger was killed before it created the file.
             for file in reversed(store.names(f"{SEALS}/{first}/{second}")):
                 path = f"{SEALS}/{first}/{second}/{file}"
                 number = seal_number(path)
                 if number is None:
-                    raise ValueError(f"{path} is no seal that this version knows")
+                    raise ValueError(f"{path} is not a seal that this version knows")
                 return number
     return None
 
 
 def _make_directory(directory: Path) -> None:
-    """Makes a directory and those above it that are missing; `Path.mkdir` gives its mode to the last one only."""
+    """Create a directory and its missing parents; `Path.mkdir` applies the mode only to the last one."""
     if directory.is_dir():
         return
     _make_directory(directory.parent)

@@ -1,4 +1,4 @@
-"""Tree heads as C2SP `tlog-checkpoint` defines them: the text of a signed note that says how far a log has grown.
+"""Encodes tree heads as C2SP `tlog-checkpoint` defines them: the text of a signed note with the size and root of a log.
 
 <origin>                       the log's name, and the name of its key
 <size>                         decimal, no leading zero
@@ -23,7 +23,7 @@ _SEAL = "seal leaf:"
 
 @dataclass(frozen=True, slots=True)
 class TreeHead:
-    """A log's head: `seal_leaf` is the hash of the last entry, `size` counts entries, seals that is."""
+    """A log's tree head: `seal_leaf` is the hash of the last entry, `size` counts entries, which are seals."""
 
     origin: str
     size: int
@@ -31,7 +31,7 @@ class TreeHead:
     seal_leaf: Hash
 
     def text(self) -> str:
-        """The text that is signed.
+        """Return the text that is signed.
 
         >>> print(TreeHead("example.com/log", 1, bytes(32), bytes(32)).text()[:24])
         example.com/log
@@ -43,17 +43,17 @@ class TreeHead:
 
 
 def decode(text: str) -> TreeHead:
-    """The tree head in a note's text; raises `NoteError` when it is not one of ours, written exactly so."""
+    """Return the tree head in a note's text; raises `NoteError` if it is not exactly one of BeTrace's."""
     try:
         origin, size, root, seal, _ = text.split("\n")
         head = TreeHead(
             origin,
-            int(size if _SIZE.fullmatch(size) else "no size"),
+            int(size if _SIZE.fullmatch(size) else "not a size"),
             base64.b64decode(root, validate=True),
             bytes.fromhex(seal.removeprefix(_SEAL)),
         )
     except (ValueError, binascii.Error) as error:
-        raise NoteError(f"no tree head of this program: {error}") from error
+        raise NoteError(f"not a tree head of this program: {error}") from error
     if len(head.root) != HASH_BYTES or head.text() != text:
-        raise NoteError("the tree head is not written as a tree head is")
+        raise NoteError("the tree head is not in canonical form")
     return head

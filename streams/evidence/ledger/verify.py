@@ -1,13 +1,12 @@
-"""Verifies evidence: with its files, the public keys, and perhaps heads that are known from elsewhere.
+"""Verifies evidence from its files, the public keys, and optionally tree heads obtained elsewhere.
 
-    files     every seal from 0 on is there, and nothing else is
-    passages  each seal follows from those before it and is signed, on all processors (`passage`)
-    joints    coverage and counts go on from one passage to the next
-    figures   nothing is taken back that was not there, signals and verdicts are as many, audit records are of input
+    files     every seal from 0 on exists, and nothing else
+    ranges    each seal follows from those before it and is signed, on all processors (`range_verifier`)
+    joints    coverage and counts continue from one range to the next
+    figures   nothing is retracted that was not added, signals match verdicts, audit records come from judged input
     cut       the log reaches the known heads
 
-In: a storage. Out: findings, each with its place, and totals. What must hold: any change, removal, insertion or new
-order is found.
+In: storage. Out: findings, each with its place, and totals. Every change, removal, insertion and reordering is found.
 """
 
 from __future__ import annotations
@@ -20,67 +19,67 @@ import msgspec
 
 from streams.evidence.ledger import seal as seals
 from streams.evidence.ledger import storage
-from streams.evidence.ledger.contents import ChainKey, Totals, named
 from streams.evidence.ledger.counts import CountsChain
-from streams.evidence.ledger.cover import Continuity
+from streams.evidence.ledger.entry_verifier import ChainKey, SealTotals, named
 from streams.evidence.ledger.findings import Fault, Finding
 from streams.evidence.ledger.log import AUDIT, SIGNALS, VERDICTS
 from streams.evidence.ledger.notes import Verifier
-from streams.evidence.ledger.passage import Passage
+from streams.evidence.ledger.parallel import map_seal_ranges
+from streams.evidence.ledger.range_verifier import SealRangeVerifier
 from streams.evidence.ledger.seal import Seal
-from streams.evidence.ledger.shares import in_shares
+from streams.evidence.ledger.seal_summary import CoverageContinuity
 from streams.evidence.ledger.storage import Storage
 from streams.evidence.ledger.tree_head import TreeHead
 from topics.records.verdicts import is_backfill
 
 APART_MS = 600_000
-"""A signal and its verdict are on the topics at once, and in seals that are at most this far apart."""
+"""A signal and its verdict are published together, and are in seals at most this far apart."""
 
 _OTHERS = frozenset({storage.PARTIAL, storage.RETENTION, AUDIT})
-"""What is no evidence, and what is made of it and verified by itself (`streams.evidence.audit`)."""
+"""What is not evidence, and what is derived from it and verified separately (`streams.evidence.audit`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Passed:
-    """What a passage found, as it comes from another process."""
+    """The result of a range, as another process sends it."""
 
     findings: list[Finding]
-    totals: Totals
-    continuity: dict[ChainKey, Continuity]
+    totals: SealTotals
+    continuity: dict[ChainKey, CoverageContinuity]
     counts: dict[ChainKey, CountsChain]
     is_damaged: bool
     head: TreeHead | None
 
 
 class Verification:
-    """One pass over a storage: iterate `findings` once; `totals` and `head` are complete after it.
+    """One verification of a storage: iterate `findings` once; `totals` and `head` are complete after it.
 
-    `head` is the last tree head that was found signed and right, None when there is none.
+    `head` is the last tree head with a valid signature, None if there is none.
     """
 
     def __init__(self, store: Storage, verifiers: Sequence[Verifier], known: Sequence[TreeHead] = ()) -> None:
-        self.totals = Totals()
+        self.totals = SealTotals()
         self.head: TreeHead | None = None
         self._store = store
         self._keys = [verifier.encode() for verifier in verifiers]
         self._known = known
-        self._continuity: dict[ChainKey, Continuity] = {}
+        self._continuity: dict[ChainKey, CoverageContinuity] = {}
         self._counts: dict[ChainKey, CountsChain] = {}
         self._is_damaged = False
 
     def findings(self) -> Iterator[Finding]:
-        """Everything that is wrong."""
+        """Yield everything that is wrong."""
         count = 0
         for file in _files(self._store):
             number = storage.seal_number(file)
             if number is None:
-                yield Finding(file, Fault.UNKNOWN, "it is no file of the ledger's")
+                yield Finding(file, Fault.UNKNOWN, "it is not a file of the ledger")
             else:
                 count = max(count, number + 1)
         if not count:
             yield Finding(storage.SEALS, Fault.MISSING, "there is no evidence here")
         pass_ = partial(_pass, self._store, self._keys, self._known, self._settled_ms(count))
-        for passed in in_shares(pass_, 0, count):
+        for passed in map_seal_ranges(pass_, 0, count):
             self._is_damaged |= passed.is_damaged
             yield from passed.findings
             yield from self._join(passed)
@@ -88,7 +87,7 @@ class Verification:
             yield from self._figures(count)
         for known in self._known:
             if known.size > count:
-                message = f"a head over {known.size} seals is known, the evidence ends after {count}"
+                message = f"a head over {known.size} seals is known, but the evidence ends after {count}"
                 yield Finding(storage.seal_path(count), Fault.CUT, message)
 
     def _join(self, passed: _Passed) -> Iterator[Finding]:
@@ -103,7 +102,7 @@ class Verification:
             earlier = self._counts.setdefault(key, chain)
             where = passed.continuity[key].where if key in passed.continuity else storage.SEALS
             if earlier is chain:
-                # What a backfill said was all on the topic while the ledger read it; live may be older than that.
+                # All records of a backfill were on the topic while the ledger read it; live's may be older than that.
                 is_known = not self._is_damaged and (VERDICTS, key[1]) not in self.totals.lost
                 messages = chain.beginning() if is_backfill(key[0]) and is_known else ()
             elif passed.is_damaged or (VERDICTS, key[1]) in passed.totals.lost:
@@ -115,16 +114,16 @@ class Verification:
                 yield Finding(where, Fault.INCONSISTENT, f"{named(key)}: {message}")
 
     def _settled_ms(self, count: int) -> int | None:
-        """When a seal was made to which the others must have brought what belongs to its entries; None is not known."""
+        """Return when the seal was made by which related entries of other logs must be sealed; None if unknown."""
         seal = _last_of(self._store, count)
         return None if seal is None else seal.time_ms - APART_MS
 
     def _figures(self, count: int) -> Iterator[Finding]:
-        """What the sums of all seals say that cannot be so."""
+        """Yield contradictions in the sums of all seals."""
         place = storage.seal_path(max(count - 1, 0))
         judged_ms = min(self.totals.judged_to_ms.values(), default=None)
         if judged_ms is not None and not any(topic == VERDICTS for topic, _ in self.totals.lost):
-            # What was read is judged soon after; until then nobody knows.
+            # What was read is judged soon after; until then nothing is known.
             for where, message in self.totals.reading.beyond(judged_ms - APART_MS):
                 yield Finding(where, Fault.INCONSISTENT, message)
         for chain in self._counts.values():
@@ -148,7 +147,7 @@ class Verification:
 
 
 def _last_of(store: Storage, count: int) -> Seal | None:
-    """The last seal, None when it is not there or cannot be read."""
+    """Return the last seal, None if it is missing or cannot be read."""
     try:
         return seals.decode(seals.split(store.read(storage.seal_path(count - 1))).line) if count else None
     except (msgspec.DecodeError, OSError):
@@ -158,14 +157,21 @@ def _last_of(store: Storage, count: int) -> Seal | None:
 def _pass(
     store: Storage, keys: list[str], known: Sequence[TreeHead], settled_ms: int | None, first: int, end: int
 ) -> _Passed:
-    passage = Passage(store, [Verifier.decode(key) for key in keys], known, settled_ms)
-    findings = [*passage.findings(first, end)]
-    contents = passage.contents
-    return _Passed(findings, contents.totals, contents.continuity, contents.counts, contents.is_damaged, passage.head)
+    verifier = SealRangeVerifier(store, [Verifier.decode(key) for key in keys], known, settled_ms)
+    findings = [*verifier.findings(first, end)]
+    entry_verifier = verifier.entry_verifier
+    return _Passed(
+        findings,
+        entry_verifier.totals,
+        entry_verifier.continuity,
+        entry_verifier.counts,
+        entry_verifier.is_damaged,
+        verifier.head,
+    )
 
 
 def _files(store: Storage) -> Iterator[str]:
-    """Every file, and what is none where a directory should be; an empty directory is nothing."""
+    """Yield every file, and anything that is not a directory where one is expected; skip empty directories."""
     for top in store.names(""):
         if top != storage.SEALS:
             yield from () if top in _OTHERS else (top,)

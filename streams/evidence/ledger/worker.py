@@ -1,12 +1,12 @@
-"""The ledger at work: four topics in, seals and tree heads out, once a minute.
+"""Runs the ledger: four topics in, seals and tree heads out, once a minute.
 
-    1  the next tree head goes to Kafka in a transaction, not visible yet; a ledger that another one followed ends here
-    2  both are stored: the file of the seal's number is made, or is there, and then another ledger has made it
-    3  the transaction is committed
+    1  send the next tree head to Kafka in a transaction, not visible yet; a ledger that was replaced ends here
+    2  store both: create the file of the seal's number; if it exists, another ledger has created it
+    3  commit the transaction
 
-Killed before 2, nothing happened; after it, the next start publishes (`Publisher.catch_up`). Reading begins at the
-offsets in the last seal and no consumer group decides anything. Two ledgers at once are harmless: one of them makes the
-file, the other one ends with exit 3.
+If killed before 2, nothing happened; after it, the next start publishes (`Publisher.catch_up`). Reading starts at the
+offsets in the last seal, without a consumer group. Two ledgers at once are harmless: one of them creates the file, the
+other one exits with 3.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ _REFUSED = frozenset(
 
 
 def _ignore(_count: int) -> None:
-    """Nothing depends on the seals."""
+    """Do nothing: nothing depends on the seals."""
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerSettings:
-    """Where evidence goes, and who signs it; the first key's name is the log's origin.
+    """The evidence storage, and who signs it; the first key's name is the log's origin.
 
-    `on_sealed` is called after each seal with the number of seals there are; what it raises ends the ledger.
+    `on_sealed` is called after each seal with the number of seals; an exception it raises ends the ledger.
     """
 
     store: Storage
@@ -71,12 +71,12 @@ class LedgerSettings:
 
 
 def check(settings: Settings, store: Storage, signers: Sequence[Signer]) -> None:
-    """Looks at everything that a ledger begins with, and changes nothing: one that runs elsewhere is left in peace.
+    """Check everything that a ledger needs at its start, without disturbing one that runs elsewhere.
 
     Raises:
         AdminError: the brokers do not answer.
         ConfigError: a topic is missing.
-        StateError: the evidence cannot be continued, or is not that of these topics.
+        StateError: the evidence cannot be continued, or does not belong to these topics.
     """
     # Before the storage, which is never behind what is published.
     published = last_published(settings, signers[0].name, [signer.verifier() for signer in signers])
@@ -93,7 +93,7 @@ class LedgerWorker:
         self._health = health or Health(has_rules=False)
         self._own = ledger_settings
         self._publisher = Publisher(settings, ledger_settings.signers[0].name)
-        # Only now: whatever another ledger stores from here on makes this one end at its first seal.
+        # Only now: whatever another ledger stores from here on makes this one fail at its first seal.
         self._ledger = ledgers.resume(ledger_settings.store, ledger_settings.signers)
         verifiers = [signer.verifier() for signer in ledger_settings.signers]
         published = last_published(settings, self._ledger.origin, verifiers)
@@ -103,14 +103,14 @@ class LedgerWorker:
         self._stopping = False
 
     def stop(self) -> None:
-        """Asks for an orderly end: what is on the topics is read, and sealed; may be called by any thread."""
+        """Request an orderly shutdown: read and seal what is on the topics; any thread may call this."""
         self._stopping = True
 
     def run(self) -> None:
-        """Reads and seals until `stop`.
+        """Read and seal until `stop`.
 
         Raises:
-            StateError: another ledger is at work, or going on would lose something.
+            StateError: another ledger is running, or continuing would lose something.
         """
         try:
             while True:
@@ -131,7 +131,7 @@ class LedgerWorker:
             self._read(min(POLL_S, left_s))
 
     def _drain(self) -> None:
-        """What came since the last look, up to the ends as they are; what remains is the next start's."""
+        """Read what came since the last call, up to the current ends; the next start reads the rest."""
         self._at_end.clear()
         deadline_s = time.monotonic() + DRAIN_S
         while self._at_end < self._ledger.logs.keys() and time.monotonic() < deadline_s:
@@ -152,14 +152,14 @@ class LedgerWorker:
             elif error.code() == PARTITION_EOF:
                 self._at_end.add(key)
             elif error.code() == _BELOW_BEGIN:
-                self._go_on_at_begin(key)
+                self._resume_at_first(key)
             elif error.fatal() or error.code() in _REFUSED:
                 raise _unreadable(message.topic() or "", error.str())
             else:
-                log.warning("kafka reports an error, reading goes on", error=error.str())
+                log.warning("kafka reported an error, reading continues", error=error.str())
 
     def _seal(self) -> None:
-        """The numbers are those of the module's docstring."""
+        """Make, store and publish the next seal; the numbers are those of the module's docstring."""
         sealed = self._ledger.seal(time.time_ns() // 1_000_000, self._own.signers)
         number = sealed.seal.number
         # 1
@@ -169,8 +169,8 @@ class LedgerWorker:
             self._own.store.create(storage.seal_path(number), sealed.content)
         except FileExistsError as error:
             raise StateError(
-                f"another ledger has made seal {number}",
-                action="let one ledger run; this one may be started again after it",
+                f"another ledger has created seal {number}",
+                action="run one ledger; this one may be started again after the other",
             ) from error
         # 3
         self._publisher.publish()
@@ -186,7 +186,7 @@ class LedgerWorker:
         consumer = Consumer(
             {
                 **self._settings.client(),
-                # Only a name that the client insists on: nothing is committed and nobody joins.
+                # The client requires a group id: nothing is committed and no group is joined.
                 "group.id": self._settings.group("ledger"),
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
@@ -198,39 +198,41 @@ class LedgerWorker:
         self._health.assign(len(starts))
         return consumer
 
-    def _go_on_at_begin(self, key: LogKey) -> None:
-        at = TopicPartition(self._settings.topic(key[0]), key[1])
-        begin, end = self._consumer.get_watermark_offsets(at, timeout=DRAIN_S)
+    def _resume_at_first(self, key: LogKey) -> None:
+        position = TopicPartition(self._settings.topic(key[0]), key[1])
+        first, end = self._consumer.get_watermark_offsets(position, timeout=DRAIN_S)
         start = self._ledger.logs[key].next_offset
         if start > end:
-            raise _unreadable(at.topic, f"it ends before offset {start}, which the evidence has")
-        log.error("records were deleted before the ledger read them", topic=at.topic, partition=key[1], begin=begin)
-        self._ledger.lose(key, begin)
-        at.offset = self._ledger.logs[key].next_offset
-        self._consumer.seek(at)
+            raise _unreadable(position.topic, f"it ends before offset {start}, which the evidence already has")
+        log.error(
+            "records were deleted before the ledger read them", topic=position.topic, partition=key[1], begin=first
+        )
+        self._ledger.lose(key, first)
+        position.offset = self._ledger.logs[key].next_offset
+        self._consumer.seek(position)
 
     def _name(self, message: Message) -> str:
         return (message.topic() or "").removeprefix(self._settings.prefix)
 
 
 def _starts(admin: AdminClient, settings: Settings, ledger: Ledger) -> list[TopicPartition]:
-    """Where to read each partition on; what Kafka deleted before it was read is lost, and goes into the seal."""
+    """Return where to continue each partition; the seal records as lost what Kafka deleted before it was read."""
     names = {settings.topic(name): name for name in TOPICS}
     counts = kafka.partition_counts(admin, names)
     if missing := names.keys() - counts.keys():
         raise ConfigError(f"there is no topic {', '.join(sorted(missing))}: run betrace topics create")
     ids = kafka.topic_ids(admin, names)
     partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
-    begins, ends = kafka.begin_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
+    first_offsets, ends = kafka.begin_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
     starts = []
-    for at in partitions:
-        key = (names[at.topic], at.partition)
-        ledger.follow(key, ids[at.topic])
-        ledger.lose(key, begins[at.topic, at.partition])
+    for partition in partitions:
+        key = (names[partition.topic], partition.partition)
+        ledger.follow(key, ids[partition.topic])
+        ledger.lose(key, first_offsets[partition.topic, partition.partition])
         start = ledger.logs[key].next_offset
-        if start > ends[at.topic, at.partition]:
-            raise _unreadable(at.topic, f"it ends before offset {start}, which the evidence has")
-        starts.append(TopicPartition(at.topic, at.partition, start))
+        if start > ends[partition.topic, partition.partition]:
+            raise _unreadable(partition.topic, f"it ends before offset {start}, which the evidence already has")
+        starts.append(TopicPartition(partition.topic, partition.partition, start))
     return starts
 
 
@@ -251,6 +253,4 @@ def _count(logs: Sequence[LogState]) -> None:
 
 
 def _unreadable(topic: str, reason: str) -> StateError:
-    return StateError(
-        f"{topic} cannot be read: {reason}", action="see whether the brokers answer and the topic is there"
-    )
+    return StateError(f"{topic} cannot be read: {reason}", action="check that the brokers answer and the topic exists")

@@ -1,4 +1,4 @@
-"""Reports: what an auditor is told of a period, from evidence alone.
+"""Reports on a period to an auditor, from evidence alone.
 
     seals    ─ gather ─►  sums by rule and minute, coverage, signals, rule sets   gather
     sums     ─ resolve ─► what counts once, and when each rule judged          readings
@@ -6,6 +6,6 @@
     Report   ─ page   ─►  self-contained HTML                                  page, charts
     Report   ─ oscal  ─►  OSCAL assessment results                             oscal
 
-A report states of a whole period only what was judged in the whole period. It does not verify the evidence:
-`streams.evidence.ledger.verify` does, before it when there is a key, and the page says so or names the command.
+A report makes a statement about the whole period only if all of it was judged. It does not verify the evidence: if
+there is a key, `streams.evidence.ledger.verify` does so before, and the page says so or names the command.
 """

@@ -1,4 +1,4 @@
-"""What backfills say in coverage records: when which rules judged, who did it, and what was left out.
+"""Sums what coverage records say about backfills: when which rules judged, who ran it, and what was left out.
 
 In: coverage records, as a report reads them. Out: a sum for each backfill.
 """
@@ -13,8 +13,8 @@ import msgspec
 from topics.records.verdicts import LIVE_ORIGIN, Backfilled, JudgingRule, SourceCoverage
 
 
-class CoverageSaid(msgspec.Struct, tag_field="kind", tag="coverage", gc=False):
-    """Of a coverage record what a report needs."""
+class CoverageRecord(msgspec.Struct, tag_field="kind", tag="coverage", gc=False):
+    """The part of a coverage record that a report needs."""
 
     schema: int
     partition: int
@@ -40,11 +40,11 @@ class CoverageSaid(msgspec.Struct, tag_field="kind", tag="coverage", gc=False):
 
 @dataclass(slots=True)
 class GatheredBackfill:
-    """What one backfill says of the period: when it was done last (`made_ms`, of the wall clock), and by whom.
+    """What one backfill says about the period: when it last ran (`made_ms`, wall clock), and who ran it.
 
     `judging` has the times in which chains began that it judged, by facts partition and hash of the rules. The numbers
-    of source records that could not be read are by facts partition, each of which is told of all; `half_seen` and
-    `unfinished` count traces, as in `topics.records.verdicts.Backfilled`.
+    of source records that could not be read are by facts partition, and every partition reports all of them;
+    `half_seen` and `unfinished` count traces, as in `topics.records.verdicts.Backfilled`.
     """
 
     by: str
@@ -55,8 +55,8 @@ class GatheredBackfill:
     unfinished: int = 0
 
     @classmethod
-    def of(cls, record: CoverageSaid) -> Self | None:
-        """What one record says; None where it does not say what a backfill must."""
+    def of(cls, record: CoverageRecord) -> Self | None:
+        """Return the content of one record; None if it is incomplete."""
         if record.settled_from_ms is None or record.backfill is None:
             return None
         return cls(
@@ -70,14 +70,14 @@ class GatheredBackfill:
 
     @property
     def unreadable_count(self) -> int:
-        """How many source records could not be read."""
+        """The number of source records that could not be read."""
         return max(self.unreadable.values(), default=0)
 
     def add(self, later: GatheredBackfill) -> None:
-        """Adds what later seals say."""
+        """Add the content of later seals."""
         self.by, self.made_ms = later.by, max(self.made_ms, later.made_ms)
-        for at, times in later.judging.items():
-            self.judging.setdefault(at, []).extend(times)
+        for key, times in later.judging.items():
+            self.judging.setdefault(key, []).extend(times)
         for partition, count in later.unreadable.items():
             self.unreadable[partition] = self.unreadable.get(partition, 0) + count
         self.half_seen += later.half_seen

@@ -1,4 +1,4 @@
-"""Charts of a report, as inline SVG: nothing is loaded, and they print as they look.
+"""Draws the charts of a report as inline SVG, which loads nothing and prints as it looks.
 
 In: days, gaps and witnesses of the report. Out: SVG text, every text in it escaped.
 """
@@ -18,7 +18,7 @@ _LEFT = 46
 _FOOT = 18
 _HEAD = 8
 _LEAST = 2.5
-"""A broken trace among a million must be seen: no part of a bar that is there is lower."""
+"""The minimum height of a part of a bar: one broken trace among a million must be visible."""
 
 _PARTS = (("held", "held"), ("undetermined", "undetermined"), ("broken", "broken"))
 _ROW = 20
@@ -26,7 +26,7 @@ _LABEL = 250
 
 
 def days(counted: Sequence[DayCounts]) -> str:
-    """Verdicts a day, one bar each; days that were not judged as a whole are hatched."""
+    """Return a bar per day with its verdicts; days that were not judged completely are hatched."""
     most = max((one.held + one.broken + one.undetermined for one in counted), default=0)
     top = _round_up(most)
     step = (WIDTH - _LEFT) / max(len(counted), 1)
@@ -43,7 +43,7 @@ def days(counted: Sequence[DayCounts]) -> str:
 
 
 def timeline(judged: Judged, from_ms: int, to_ms: int) -> str:
-    """The period as a bar, in which what was not judged stands out."""
+    """Return the period as a bar in which the parts not judged stand out."""
     length_ms = max(to_ms - from_ms, 1)
     parts = [f'<rect class="held" x="0" y="0" width="{WIDTH}" height="14" rx="2"/>']
     for gap in judged.gaps:
@@ -58,7 +58,7 @@ def timeline(judged: Judged, from_ms: int, to_ms: int) -> str:
 
 
 def waterfall(witnesses: Sequence[Bar]) -> str:
-    """The witnesses of a broken trace in time; empty when none says when it began."""
+    """Return the witnesses of a broken trace on a time axis; empty if none has a start."""
     placed = sorted((one for one in witnesses if one.start_ns is not None), key=lambda one: one.start_ns or 0)
     if not placed:
         return ""
@@ -120,7 +120,7 @@ def _day(one: DayCounts, x: float, step: float, top: int) -> list[str]:
 
 
 def _round_up(count: int) -> int:
-    """A scale's end: 1, 2, 4, 5 or 10 times a power of ten."""
+    """Return the end of a scale: 1, 2, 4, 5 or 10 times a power of ten."""
     size = 1
     while size * 10 < count:
         size *= 10

@@ -1,6 +1,6 @@
-"""Which times and which input were judged, and which were not.
+"""Computes which times and which input were judged, and which were not.
 
-In: the bounds of coverage records of each facts partition. Out: gaps. A moment is judged when every facts partition has
+In: the bounds of coverage records of each facts partition. Out: gaps. A moment is judged once every facts partition has
 judged it: a trace may be in any of them.
 """
 
@@ -18,7 +18,7 @@ HOUR_MS = 3_600_000
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """A time, `to_ms` not included, that was not judged, at least not in these facts partitions."""
+    """A period, `to_ms` excluded, that was not judged, at least not in these facts partitions."""
 
     from_ms: int
     to_ms: int
@@ -27,7 +27,7 @@ class Gap(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class SourceSum:
-    """Offsets of one epoch of a source partition that one facts partition judged; `dead_letters` None: not known."""
+    """The judged offsets of one epoch of a source partition, in one facts partition; `dead_letters` None if unknown."""
 
     from_offset: int
     to_offset: int
@@ -35,7 +35,7 @@ class SourceSum:
     dead_letters: int | None = 0
 
     def add(self, source: SourceCoverage) -> None:
-        """Adds a coverage record's."""
+        """Add the sources of a coverage record."""
         if source.from_offset == self.to_offset:
             self.to_offset = source.to_offset
         else:
@@ -46,7 +46,7 @@ class SourceSum:
             self._add_dead_letters(source.dead_letters)
 
     def extend(self, later: SourceSum) -> None:
-        """Adds what later records say."""
+        """Add those of later records."""
         self._widen(later.from_offset, later.to_offset)
         self.lost |= later.lost
         self._add_dead_letters(later.dead_letters)
@@ -63,7 +63,7 @@ class SourceSum:
 class PartitionCoverage:
     """What one facts partition judged, in all generations of reading.
 
-    `judged` are times that do not touch, in order of their records, `traces` the distinct traces that were seen.
+    `judged` are disjoint periods, in order of their records, `traces` the distinct traces that were read.
     """
 
     judged: list[tuple[int, int]] = field(default_factory=list)
@@ -72,7 +72,7 @@ class PartitionCoverage:
     traces: DistinctTraces = field(default_factory=DistinctTraces)
 
     def add(self, from_ms: int | None, to_ms: int) -> None:
-        """Adds a record's bounds; the first one of all says only where judging began."""
+        """Add a record's bounds; the very first one only says where judging began."""
         begin_ms = to_ms if from_ms is None else from_ms
         if self.judged and self.judged[-1][1] == begin_ms:
             self.judged[-1] = (self.judged[-1][0], to_ms)
@@ -80,7 +80,7 @@ class PartitionCoverage:
             self.judged.append((begin_ms, to_ms))
 
     def extend(self, later: PartitionCoverage) -> None:
-        """Adds what later records say."""
+        """Add those of later records."""
         for begin_ms, end_ms in later.judged:
             self.add(begin_ms, end_ms)
         for key, source in later.sources.items():
@@ -93,26 +93,26 @@ class PartitionCoverage:
 
 
 def missing(judged: Iterable[tuple[int, int]], from_ms: int, to_ms: int) -> list[tuple[int, int]]:
-    """What of `[from_ms, to_ms)` is in none of the times.
+    """Return the parts of `[from_ms, to_ms)` that are in none of the times.
 
     >>> missing([(0, 10), (20, 30), (5, 12)], 8, 40)
     [(12, 20), (30, 40)]
     """
-    found = []
+    uncovered = []
     reached_ms = from_ms
     for begin_ms, end_ms in sorted(judged):
         if begin_ms >= to_ms:
             break
         if begin_ms > reached_ms:
-            found.append((reached_ms, begin_ms))
+            uncovered.append((reached_ms, begin_ms))
         reached_ms = max(reached_ms, end_ms)
     if reached_ms < to_ms:
-        found.append((reached_ms, to_ms))
-    return found
+        uncovered.append((reached_ms, to_ms))
+    return uncovered
 
 
 def gaps(partitions: Mapping[int, PartitionCoverage], expected: Iterable[int], from_ms: int, to_ms: int) -> list[Gap]:
-    """The times that not all expected partitions judged, in order; where the partitions change a new one begins."""
+    """Return the times that not all expected partitions judged, in order; a gap ends where the partitions change."""
     numbers = sorted({*expected, *partitions})
     if not numbers:
         return [Gap(from_ms, to_ms, [])]
@@ -121,30 +121,30 @@ def gaps(partitions: Mapping[int, PartitionCoverage], expected: Iterable[int], f
         coverage = partitions.get(number)
         for begin_ms, end_ms in missing(coverage.judged if coverage else (), from_ms, to_ms):
             edges += [(begin_ms, True, number), (end_ms, False, number)]
-    found: list[Gap] = []
+    result: list[Gap] = []
     lacking: set[int] = set()
     since_ms = from_ms
     for edge_ms, is_begin, number in sorted(edges):
         if lacking and edge_ms > since_ms:
-            found.append(Gap(since_ms, edge_ms, sorted(lacking)))
+            result.append(Gap(since_ms, edge_ms, sorted(lacking)))
         since_ms = edge_ms
         (lacking.add if is_begin else lacking.discard)(number)
-    return found
+    return result
 
 
-def judged_ms(found: Iterable[Gap], from_ms: int, to_ms: int) -> int:
-    """How much of `[from_ms, to_ms)` lies in no gap.
+def judged_ms(gaps: Iterable[Gap], from_ms: int, to_ms: int) -> int:
+    """Return how much of `[from_ms, to_ms)` is in no gap.
 
     >>> judged_ms([Gap(2, 5, [0])], 0, 10)
     7
     """
-    return to_ms - from_ms - sum(max(0, min(gap.to_ms, to_ms) - max(gap.from_ms, from_ms)) for gap in found)
+    return to_ms - from_ms - sum(max(0, min(gap.to_ms, to_ms) - max(gap.from_ms, from_ms)) for gap in gaps)
 
 
-def hours_not_judged(found: Iterable[Gap]) -> int:
-    """How many hours of the clock (UTC) have a gap in them.
+def hours_not_judged(gaps: Iterable[Gap]) -> int:
+    """Return how many hours of the clock (UTC) have a gap.
 
     >>> hours_not_judged([Gap(0, 1, [0]), Gap(3_599_000, 3_601_000, [0])])
     2
     """
-    return len({hour for gap in found for hour in range(gap.from_ms // HOUR_MS, -(-gap.to_ms // HOUR_MS))})
+    return len({hour for gap in gaps for hour in range(gap.from_ms // HOUR_MS, -(-gap.to_ms // HOUR_MS))})

@@ -1,13 +1,12 @@
-"""`gather(store, from_ms, to_ms)`: one pass over the seals of a period.
+"""Gathers the figures of a period in one pass over its seals: `gather(store, from_ms, to_ms)`.
 
-In: a storage of evidence, and a period of record time, `to_ms` not included. Out: `Gathered`. Nothing is verified here;
-a file that cannot be read is named in `unreadable`, and so are the records in it that are of no known form.
+In: evidence storage, and a period of record time, `to_ms` excluded. Out: `Gathered`. Nothing is verified here;
+`unreadable` names the files that cannot be read, or that have records of an unknown form.
 
-Seals are found by their wall clock: one that was made two hours before the period or earlier has nothing of it, because
-records are sealed after they were judged. Of the days before the period only counts and the names of services are
-gathered.
+Seals are found by their wall clock: one made two hours before the period or earlier has nothing of it, because records
+are sealed after they were judged. For the days before the period only counts and the names of services are gathered.
 
-What began when is told by counts and by coverage alike: a verdict is of the minute in which its chain began.
+Counts and coverage use the same time: a verdict belongs to the minute in which its chain began.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ import msgspec
 
 from streams.evidence.ledger import entry, storage
 from streams.evidence.ledger.log import SIGNALS, VERDICTS
-from streams.evidence.ledger.shares import in_shares
+from streams.evidence.ledger.parallel import map_seal_ranges
 from streams.evidence.ledger.storage import Storage
-from streams.evidence.report.backfills import CoverageSaid, GatheredBackfill
+from streams.evidence.report.backfills import CoverageRecord, GatheredBackfill
 from streams.evidence.report.coverage import SourceSum
 from streams.evidence.report.gathered import DAY_MS, CellKey, Gathered, Reading, Settled
 from topics.distinct import DistinctTraces
@@ -39,9 +38,9 @@ from topics.signals.digest import Digest, NoSignalError, digest
 AHEAD_MS = 7_200_000
 """Record time runs ahead of the wall clock by less than an hour, and rules are listed once an hour."""
 LOOK_BACK_MS = 16 * DAY_MS
-"""How long before a period it is looked whether a rule was exercised."""
+"""How long before a period a rule may last have been exercised."""
 LOOK_BACK = 10_000
-"""Seals in which a facts partition must have been heard of, to hold the end of what is judged."""
+"""The last seals in which a facts partition must have appeared to limit what counts as judged."""
 
 
 class _Log(msgspec.Struct, gc=False):
@@ -63,7 +62,7 @@ class _Cover(msgspec.Struct, gc=False):
 
 
 class _Seal(msgspec.Struct, gc=False):
-    """Of a seal what a report needs; all else is passed over, in a third of the time."""
+    """The part of a seal that a report needs; skipping the rest takes a third of the time."""
 
     time_ms: int
     logs: list[_Log]
@@ -84,7 +83,7 @@ class _Counts(msgspec.Struct, tag_field="kind", tag="counts", gc=False):
 
 
 def gather(store: Storage, from_ms: int, to_ms: int) -> Gathered:
-    """One pass, on all processors; raises `ValueError` or `OSError` when the storage holds no evidence to read."""
+    """Gather on all processors; raises `ValueError` or `OSError` if the storage has no readable evidence."""
     last = storage.last_seal(store)
     if last is None:
         raise FileNotFoundError("there is no evidence here")
@@ -94,7 +93,7 @@ def gather(store: Storage, from_ms: int, to_ms: int) -> Gathered:
         store, _Period(from_ms, to_ms, first, is_read_once=_is_read_once(store, earliest, last)), earliest, last
     )
     if gathered.is_read_once and not _has_one_generation(gathered):
-        # One that ended before its first coverage record is told of by counts alone.
+        # Only counts mention a reading that ended before its first coverage record.
         gathered = _gather_all(store, _Period(from_ms, to_ms, first, is_read_once=False), earliest, last)
     gathered.signals = {uid: one for uid, one in gathered.signals.items() if _is_in(one, from_ms, to_ms)}
     return gathered
@@ -102,13 +101,13 @@ def gather(store: Storage, from_ms: int, to_ms: int) -> Gathered:
 
 def _gather_all(store: Storage, period: _Period, earliest: int, last: int) -> Gathered:
     gathered = Gathered(period.first_seal, period.first_seal, period.is_read_once)
-    for found in in_shares(partial(_gather, store, period), earliest, last + 1):
-        gathered.add(found)
+    for part in map_seal_ranges(partial(_gather, store, period), earliest, last + 1):
+        gathered.add(part)
     return gathered
 
 
 def _has_one_generation(gathered: Gathered) -> bool:
-    """Whether live's counts of each facts partition are of one reading."""
+    """Return whether live's counts of each facts partition come from one reading."""
     live = {(key.partition, key.generation) for key in gathered.cells if key.origin == LIVE_ORIGIN}
     return len(live) == len({partition for partition, _ in live})
 
@@ -119,9 +118,9 @@ def _is_in(signal: Digest, from_ms: int, to_ms: int) -> bool:
 
 
 def _is_read_once(store: Storage, first: int, last: int) -> bool:
-    """Whether these seals tell of one reading of each facts partition: its generation never falls, so both ends do."""
+    """Return whether these seals have one reading of each facts partition: generations never fall, so compare ends."""
     ends = [{}, {}]  # type: list[dict[int, int]]
-    for seen, numbers in ((ends[0], range(first, last + 1)), (ends[1], range(last, first - 1, -1))):
+    for generations, numbers in ((ends[0], range(first, last + 1)), (ends[1], range(last, first - 1, -1))):
         expected: set[int] = set()
         for number in numbers:
             seal = _seal(store, number)
@@ -129,8 +128,8 @@ def _is_read_once(store: Storage, first: int, last: int) -> bool:
                 return False
             expected |= {log.partition for log in seal.logs if log.topic == VERDICTS}
             for each in _live(seal):
-                seen.setdefault(each.partition, each.generation)
-            if (expected <= seen.keys() and seen) or abs(number - numbers[0]) > LOOK_BACK:
+                generations.setdefault(each.partition, each.generation)
+            if (expected <= generations.keys() and generations) or abs(number - numbers[0]) > LOOK_BACK:
                 break
     return ends[0] == ends[1]
 
@@ -143,9 +142,9 @@ def _seal(store: Storage, number: int) -> _Seal | None:
 
 
 def judged_to(store: Storage) -> int | None:
-    """The time before which all chains that began are judged, by the last seals; None when nothing was judged.
+    """Return the time before which all chains that began are judged, by the last seals; None if nothing was judged.
 
-    Where all is read again an earlier reading may have come further: it is looked for too.
+    If everything is being read again, an earlier reading may have come further, so it is considered too.
     """
     last = storage.last_seal(store)
     expected: set[int] = set()
@@ -166,17 +165,17 @@ def judged_to(store: Storage) -> int | None:
 
 
 def _live(seal: _Seal) -> list[_End]:
-    """What live judged: a backfill has one reading, and is of the past."""
+    """Return what live judged: a backfill has one reading, and concerns the past."""
     return [each for each in seal.cover.partitions if each.origin == LIVE_ORIGIN]
 
 
 def _first_after(store: Storage, end: int, time_ms: int) -> int:
-    """The first seal of `[0, end)` that was made at `time_ms` or later; `end` when there is none."""
+    """Return the first seal of `[0, end)` that was made at `time_ms` or later; `end` if there is none."""
     low, high = 0, end
     while low < high:
         middle = (low + high) // 2
         seal = _seal(store, middle)
-        # Of one that is damaged nothing is known: to begin too early costs only time.
+        # The time of a damaged one is unknown: starting too early costs only time.
         made_ms = time_ms if seal is None else seal.time_ms
         low, high = (middle + 1, high) if made_ms < time_ms else (low, middle)
     return low
@@ -184,7 +183,7 @@ def _first_after(store: Storage, end: int, time_ms: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Period:
-    """Of what is gathered; seals before `first_seal` only tell what rules did before the period."""
+    """The settings of a pass; seals before `first_seal` only show what rules did before the period."""
 
     from_ms: int
     to_ms: int
@@ -197,7 +196,7 @@ def _gather(store: Storage, period: _Period, first: int, end: int) -> Gathered:
     for number in range(first, end):
         place = storage.seal_path(number)
         try:
-            # Lines keep their ends, which a decoder passes over.
+            # Lines keep their ends, which a decoder ignores.
             line, *rest = io.BytesIO(store.read(place)).readlines() or [b""]
             seal = _seal_decoder.decode(line)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -210,7 +209,7 @@ def _gather(store: Storage, period: _Period, first: int, end: int) -> Gathered:
 
 
 def _take_seal(gathered: Gathered, number: int, seal: _Seal, lines: Sequence[bytes], period: _Period) -> bool:
-    """Takes in what a seal brings; returns whether all of it is there and could be read."""
+    """Add the content of a seal; return whether it is complete and could be read."""
     verdicts: list[bytes] = []
     signals: list[bytes] = []
     is_of_period = number >= period.first_seal
@@ -225,7 +224,7 @@ def _take_seal(gathered: Gathered, number: int, seal: _Seal, lines: Sequence[byt
         elif log.topic == SIGNALS:
             signals += lines[begin:end]
         begin = end
-    # Under the entries is an empty line, and then the tree head.
+    # An empty line follows the entries, and then the tree head.
     is_whole = lines[begin : begin + 1] == [b"\n"]
     is_read = _take_verdicts(gathered, verdicts, period)
     if is_of_period:
@@ -235,8 +234,8 @@ def _take_seal(gathered: Gathered, number: int, seal: _Seal, lines: Sequence[byt
 
 def _take_verdicts(gathered: Gathered, lines: Sequence[bytes], period: _Period) -> bool:
     is_read = True
-    for said in _reader.read(lines):
-        record = said.json if said else None
+    for decoded in _reader.read(lines):
+        record = decoded.json if decoded else None
         if record is None or record.schema != SCHEMA:
             is_read = False
         elif isinstance(record, _Counts):
@@ -254,15 +253,15 @@ def _take_counts(gathered: Gathered, record: _Counts, period: _Period) -> None:
         return
     if period.is_read_once:
         day_ms = time_ms // DAY_MS * DAY_MS
-        # A day of which the period has a part only is two.
+        # A day of which only a part is in the period is split in two.
         time_ms = max(day_ms, period.from_ms) if time_ms >= period.from_ms else day_ms
     key = CellKey(record.partition, record.generation, record.rule, record.rule_fingerprint, record.mode, record.origin)
     gathered.cell(key, time_ms).count(record.added, record.taken_back)
 
 
-def _take_coverage(gathered: Gathered, record: CoverageSaid, period: _Period) -> bool:
-    """Takes in a coverage record; returns whether it is one: what it says of traces may be damaged."""
-    # The first record of a reading tells of all since it began, where that is known.
+def _take_coverage(gathered: Gathered, record: CoverageRecord, period: _Period) -> bool:
+    """Add a coverage record; return whether it is one: its numbers of traces may be damaged."""
+    # The first record of a reading covers everything since it began, if that is known.
     begin_ms = record.start_ms if record.settled_from_ms is None else record.settled_from_ms
     if begin_ms is None:
         begin_ms = record.settled_to_ms
@@ -278,7 +277,7 @@ def _take_coverage(gathered: Gathered, record: CoverageSaid, period: _Period) ->
         reading = Reading(record.start_ms, record.reset_ms)
         gathered.readings[record.partition, record.generation] = reading
     _take_services(gathered, record, period)
-    # One in which nothing new is settled tells all the same what is final by now.
+    # A record that settles nothing new still tells what is final by now.
     if begin_ms <= record.settled_to_ms:
         reading.add(record.judging, Settled(begin_ms, record.settled_to_ms, record.final_to_ms))
     if traces is None:
@@ -299,7 +298,7 @@ def _take_coverage(gathered: Gathered, record: CoverageSaid, period: _Period) ->
     return True
 
 
-def _take_services(gathered: Gathered, record: CoverageSaid, period: _Period) -> None:
+def _take_services(gathered: Gathered, record: CoverageRecord, period: _Period) -> None:
     if record.to_ms >= period.to_ms:
         return
     day = (record.to_ms - 1) // DAY_MS
@@ -309,15 +308,15 @@ def _take_services(gathered: Gathered, record: CoverageSaid, period: _Period) ->
         gathered.unlisted_services.add(day)
 
 
-def _take_backfill(gathered: Gathered, record: CoverageSaid, period: _Period) -> None:
-    """Takes in what a backfill judged of the period: its input was judged in that time, if by its rules alone."""
+def _take_backfill(gathered: Gathered, record: CoverageRecord, period: _Period) -> None:
+    """Add what a backfill judged of the period: its input was judged then, even if only by its rules."""
     if record.rules is not None:
         gathered.listed[record.judging] = record.rules
-    found, from_ms = GatheredBackfill.of(record), record.settled_from_ms
-    if found is None or from_ms is None or record.settled_to_ms <= period.from_ms or from_ms >= period.to_ms:
+    backfill, from_ms = GatheredBackfill.of(record), record.settled_from_ms
+    if backfill is None or from_ms is None or record.settled_to_ms <= period.from_ms or from_ms >= period.to_ms:
         return
     gathered.partition(record.partition).add(from_ms, record.settled_to_ms)
-    gathered.add_backfill(record.origin, found)
+    gathered.add_backfill(record.origin, backfill)
 
 
 def _take_signals(gathered: Gathered, lines: Sequence[bytes]) -> bool:
@@ -333,6 +332,6 @@ def _take_signals(gathered: Gathered, lines: Sequence[bytes]) -> bool:
 
 
 _seal_decoder = msgspec.json.Decoder(_Seal)
-_reader: entry.Reader[_Counts | CoverageSaid] = entry.Reader(
-    msgspec.json.Decoder(entry.Said[_Counts | CoverageSaid]), msgspec.json.Decoder(_Counts | CoverageSaid)
+_reader: entry.Reader[_Counts | CoverageRecord] = entry.Reader(
+    msgspec.json.Decoder(entry.DecodedEntry[_Counts | CoverageRecord]), msgspec.json.Decoder(_Counts | CoverageRecord)
 )

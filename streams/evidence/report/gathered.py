@@ -1,4 +1,4 @@
-"""What the seals say of a period: sums by reading, rule and time, and what was judged of the input.
+"""Holds what the seals say about a period: sums by reading, rule and time, and what was judged of the input.
 
 In: what `streams.evidence.report.gather` reads. Out: data. A sum over more seals is the sum of their sums, in order.
 """
@@ -19,7 +19,7 @@ DAY_MS = 86_400_000
 
 
 class Counts(msgspec.Struct, gc=False):
-    """Verdicts, those that were taken back taken off."""
+    """Verdicts, less those that were retracted."""
 
     held: int = 0
     broken: int = 0
@@ -28,18 +28,18 @@ class Counts(msgspec.Struct, gc=False):
 
     @property
     def applicable(self) -> int:
-        """The traces that the rule is about."""
+        """The number of traces to which the rule applies."""
         return self.held + self.broken + self.undetermined
 
     def count(self, added: VerdictSums, taken_back: VerdictSums) -> None:
-        """Adds what a record counts."""
+        """Add the counts of a record."""
         self.held += added.held - taken_back.held
         self.broken += added.broken - taken_back.broken
         self.undetermined += added.undetermined - taken_back.undetermined
         self.excepted += added.excepted - taken_back.excepted
 
     def add(self, other: Counts) -> None:
-        """Adds further verdicts."""
+        """Add further verdicts."""
         self.held += other.held
         self.broken += other.broken
         self.undetermined += other.undetermined
@@ -47,7 +47,7 @@ class Counts(msgspec.Struct, gc=False):
 
 
 class CellKey(NamedTuple):
-    """What counts are gathered by: one reading of one facts partition, or a backfill of it, and a rule."""
+    """The key of counts: one reading of one facts partition, or a backfill of it, and a rule."""
 
     partition: int
     generation: int
@@ -58,7 +58,7 @@ class CellKey(NamedTuple):
 
 
 class Settled(msgspec.Struct, gc=False):
-    """A time in which chains began that have their verdicts; of those before `final_ms` no verdict is amended."""
+    """A period in which chains began that have their verdicts; verdicts of those before `final_ms` are final."""
 
     from_ms: int
     to_ms: int
@@ -66,10 +66,11 @@ class Settled(msgspec.Struct, gc=False):
 
 
 class Reading(msgspec.Struct, gc=False):
-    """One generation of reading of a facts partition, as its coverage records tell of it.
+    """One generation of reading of a facts partition, from its coverage records.
 
     `judging` has the times in which chains began that are settled, by the hash of the rules that judged. `start_ms` is
-    the record time from which the reading has all, `reset_ms` the wall clock at which the offsets were found reset.
+    the record time from which the reading is complete, `reset_ms` the wall clock at which the reset of the offsets was
+    found.
     """
 
     start_ms: int | None
@@ -77,7 +78,7 @@ class Reading(msgspec.Struct, gc=False):
     judging: dict[str, list[Settled]] = msgspec.field(default_factory=dict)
 
     def add(self, judging: str, time: Settled) -> None:
-        """Adds a record's time."""
+        """Add a record's time."""
         times = self.judging.setdefault(judging, [])
         if times and times[-1].to_ms == time.from_ms:
             times[-1] = Settled(times[-1].from_ms, time.to_ms, time.final_ms)
@@ -85,7 +86,7 @@ class Reading(msgspec.Struct, gc=False):
             times.append(time)
 
     def extend(self, later: Reading) -> None:
-        """Adds what later seals tell."""
+        """Add what later seals say."""
         for judging, times in later.judging.items():
             for time in times:
                 self.add(judging, time)
@@ -93,14 +94,14 @@ class Reading(msgspec.Struct, gc=False):
 
 @dataclass(slots=True)
 class Gathered:
-    """What the seals `[first_seal, end_seal)` say of the period.
+    """What the seals `[first_seal, end_seal)` say about the period.
 
-    `cells` are counts by the minute in which the chains began, or by its day where all was read once (`is_read_once`).
-    `readings` are by facts partition and generation, `listed` the rules that judged, by hash. `partitions` have what
-    was judged of the input, by number; `expected` are the facts partitions that must have coverage. `signals` hold the
-    last revision of each finding by uid. `services` have the days (since 1970) on which each was named, also in the
-    fortnight before, `unlisted_services` the days on which there were more. `backfills` are by origin. `lost` counts
-    records of the verdict topics that were gone before the ledger read them.
+    `cells` are counts by the minute in which the chains began, or by its day if everything was read once
+    (`is_read_once`). `readings` are by facts partition and generation, `listed` the rules that judged, by hash.
+    `partitions` have the judged input, by number; `expected` are the facts partitions that must have coverage.
+    `signals` are the last revision of each finding by uid. `services` have the days (since 1970) on which each was
+    named, also in the fortnight before, `unlisted_services` the days on which there were more. `backfills` are by
+    origin. `lost` counts records of the verdict topics that were deleted before the ledger read them.
     """
 
     first_seal: int = 0
@@ -120,7 +121,7 @@ class Gathered:
     unreadable: list[str] = field(default_factory=list)
 
     def add(self, later: Gathered) -> None:
-        """Adds what later seals say."""
+        """Add what later seals say."""
         self.end_seal = later.end_seal
         for key, counted in later.cells.items():
             for time_ms, counts in counted.items():
@@ -145,28 +146,28 @@ class Gathered:
         self.unreadable += later.unreadable
 
     def cell(self, key: CellKey, time_ms: int) -> Counts:
-        """The counts of a rule, of chains that began in the minute or day from `time_ms` on."""
+        """Return the counts of a rule for chains that began in the minute or day from `time_ms` on."""
         counted = self.cells.setdefault(key, {})
-        found = counted.get(time_ms)
-        if found is None:
-            found = counted[time_ms] = Counts()
-        return found
+        counts = counted.get(time_ms)
+        if counts is None:
+            counts = counted[time_ms] = Counts()
+        return counts
 
     def partition(self, number: int) -> PartitionCoverage:
-        """The coverage of one facts partition."""
-        found = self.partitions.get(number)
-        if found is None:
-            found = self.partitions[number] = PartitionCoverage()
-        return found
+        """Return the coverage of one facts partition."""
+        coverage = self.partitions.get(number)
+        if coverage is None:
+            coverage = self.partitions[number] = PartitionCoverage()
+        return coverage
 
     def add_backfill(self, origin: str, later: GatheredBackfill) -> None:
-        """Adds what a backfill says later."""
+        """Add what a backfill says later."""
         before = self.backfills.setdefault(origin, later)
         if before is not later:
             before.add(later)
 
     def signal(self, uid: str, signal: Digest) -> None:
-        """Takes in a revision of a finding: the last one counts, and the first one says when the chain began."""
+        """Add a revision of a finding: the last one counts, and the first one says when the chain began."""
         before = self.signals.get(uid)
         if before is None:
             self.signals[uid] = signal

@@ -1,7 +1,7 @@
-"""`read(store)`: which rule sets were pushed, by whom, and when each was the active one, as the evidence has it.
+"""Reads from the evidence which rule sets were pushed, by whom, and when each was active: `read(store)`.
 
-In: a storage of evidence. Out: `History`. Few seals hold rule sets: they are found by where their log grows, in a few
-reads of each.
+In: evidence storage. Out: `History`. Few seals have rule sets: they are found by the growth of their log, in a few
+reads each.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ RULES = "rules"
 class Activation(msgspec.Struct, frozen=True):
     """From `from_ms` on (Kafka's time) a rule set was the active one.
 
-    `pushed_by` is who made it active, `revision` the state of the files' repository, both as whoever pushed it named
-    them; None where that is not known. `sealed_ms` is the ledger's clock when it sealed the record: whoever may set
-    the time of records on the topic can push in the past, but not seal there.
+    `pushed_by` is who made it active, `revision` the source revision of the files, both as named with the push; None if
+    unknown. `sealed_ms` is the ledger's clock when it sealed the record: whoever may set the time of records on the
+    topic can push in the past, but not seal there.
     """
 
     from_ms: int
@@ -39,7 +39,7 @@ class Activation(msgspec.Struct, frozen=True):
 
 
 class Version(msgspec.Struct, frozen=True):
-    """A rule as it was in force from `from_ms` to `to_ms` (None: it still is), and who pushed it, of what revision.
+    """A rule in force from `from_ms` to `to_ms` (None: still in force), with who pushed it, and its source revision.
 
     `sealed_ms` is that of the activation with which it began.
     """
@@ -56,7 +56,7 @@ class Version(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class History:
-    """All rule sets by fingerprint with when each became active, in order; `rules` are those in them.
+    """All rule sets by fingerprint with their activations, in order; `rules` are those in them.
 
     `pushes` are by their key on the topic.
     """
@@ -67,7 +67,7 @@ class History:
     pushes: dict[str, PushRecord] = field(default_factory=dict)
 
     def learn(self, rule_set: str, texts: dict[str, str]) -> None:
-        """Learns the rules of a set; of one that this version cannot read, its pushes are known all the same."""
+        """Add the rules of a set; the pushes of a set that this version cannot read are known nevertheless."""
         try:
             compiled, _ = compile_texts(texts)
         except RulesError:
@@ -75,22 +75,25 @@ class History:
         self.rules[rule_set] = [*compiled.rules]
 
     def latest(self, to_ms: int) -> dict[str, Rule]:
-        """Each rule by id, as the last set before `to_ms` that has it says it."""
+        """Return each rule by id, as defined in the last set before `to_ms` that has it."""
         order = [active.rule_set for active in self.activations if active.from_ms < to_ms]
         others = [rule_set for rule_set in self.rules if rule_set not in order]
         return {rule.id: rule for rule_set in (*others, *order) for rule in self.rules.get(rule_set, ())}
 
     def versions(self, rule_id: str) -> list[Version]:
-        """The intervals in which a rule was in force, in order; where it changes another one begins."""
-        found: list[Version] = []
+        """Return the intervals in which a rule was in force, in order; a change starts another one."""
+        intervals: list[Version] = []
         for active in self.activations:
             rule = next((one for one in self.rules.get(active.rule_set, ()) if one.id == rule_id and one.enabled), None)
-            if found and found[-1].to_ms is None:
-                if rule is not None and (found[-1].fingerprint, found[-1].mode) == (rule.fingerprint, rule.mode.value):
+            if intervals and intervals[-1].to_ms is None:
+                if rule is not None and (intervals[-1].fingerprint, intervals[-1].mode) == (
+                    rule.fingerprint,
+                    rule.mode.value,
+                ):
                     continue
-                found[-1] = msgspec.structs.replace(found[-1], to_ms=active.from_ms)
+                intervals[-1] = msgspec.structs.replace(intervals[-1], to_ms=active.from_ms)
             if rule is not None:
-                found.append(
+                intervals.append(
                     Version(
                         active.from_ms,
                         None,
@@ -102,10 +105,10 @@ class History:
                         active.sealed_ms,
                     )
                 )
-        return found
+        return intervals
 
     def controls(self) -> list[str]:
-        """Every control that a rule of any set names, each once however it is written."""
+        """Return every control that a rule of any set names, each once however it is spelled."""
         names = {
             control_key(name): control_name(name)
             for rules in self.rules.values()
@@ -116,7 +119,7 @@ class History:
 
 
 def control_name(control: str) -> str:
-    """A control as it is shown.
+    """Return a control in its display form.
 
     >>> control_name("HIPAA 164.312(b)")
     'HIPAA/164.312(b)'
@@ -126,7 +129,7 @@ def control_name(control: str) -> str:
 
 
 def control_key(control: str) -> str:
-    """What two spellings of one control have in common.
+    """Return what the spellings of one control have in common.
 
     >>> control_key("soc2/cc6.7") == control_key("SOC2 CC6.7")
     True
@@ -135,14 +138,14 @@ def control_key(control: str) -> str:
 
 
 def read(store: Storage) -> History:
-    """The history; what of it cannot be read is not in it."""
+    """Return the history, without what cannot be read."""
     history = History()
     last = storage.last_seal(store)
     if last is None:
         return history
-    for sealed_ms, found in _entries(store, -1, 0, last, None):
+    for sealed_ms, sealed_entry in _entries(store, -1, 0, last, None):
         try:
-            _take(history, found, sealed_ms)
+            _take(history, sealed_entry, sealed_ms)
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
     for rule_set, record in history.sets.items():
@@ -150,34 +153,34 @@ def read(store: Storage) -> History:
     return history
 
 
-def _take(history: History, found: entry.Entry, sealed_ms: int) -> None:
-    value = found.value_bytes()
-    if found.key is None or not value:
+def _take(history: History, record: entry.Entry, sealed_ms: int) -> None:
+    value = record.value_bytes()
+    if record.key is None or not value:
         return
-    if records.is_push(found.key.encode()):
-        history.pushes[found.key] = records.decode_push(value)
-    elif found.key.encode() == records.ACTIVE_KEY:
-        _activate(history, found, value.decode(), sealed_ms)
+    if records.is_push(record.key.encode()):
+        history.pushes[record.key] = records.decode_push(value)
+    elif record.key.encode() == records.ACTIVE_KEY:
+        _activate(history, record, value.decode(), sealed_ms)
     else:
-        history.sets[found.key] = records.decode(value)
+        history.sets[record.key] = records.decode(value)
 
 
-def _activate(history: History, found: entry.Entry, rule_set: str, sealed_ms: int) -> None:
+def _activate(history: History, sealed_entry: entry.Entry, rule_set: str, sealed_ms: int) -> None:
     if history.activations and history.activations[-1].rule_set == rule_set:
         return
-    headers = dict(found.headers)
-    # A version that kept no pushes named who activated the set; one before that only who pushed it.
+    headers = dict(sealed_entry.headers)
+    # A version without records of pushes named who activated the set; earlier ones only who pushed it.
     push, record = history.pushes.get(headers.get(records.PUSH_HEADER) or ""), history.sets.get(rule_set)
     named = push or record
     by = headers.get(records.BY_HEADER) or (named.pushed_by if named else None)
     revision = (push.revision if push else None) or (record.revision if record else None)
-    history.activations.append(Activation(found.time_ms, rule_set, by, revision, sealed_ms))
+    history.activations.append(Activation(sealed_entry.time_ms, rule_set, by, revision, sealed_ms))
 
 
 def _entries(
     store: Storage, low: int, low_size: int, high: int, high_size: int | None
 ) -> Iterator[tuple[int, entry.Entry]]:
-    """The entries of the log of rules in the seals after `low`, to `high`, each with the time of its seal.
+    """Yield the entries of the log of rules in the seals after `low`, to `high`, each with the time of its seal.
 
     The sizes are those after these seals.
     """
@@ -203,15 +206,15 @@ def _entries_of(store: Storage, number: int) -> Iterator[tuple[int, entry.Entry]
     seal, lines = _seal(store, number)
     if seal is None:
         return
-    at = 0
+    start = 0
     for state in seal.logs:
         if state.topic == RULES:
-            for line in lines[at : at + state.added]:
+            for line in lines[start : start + state.added]:
                 try:
                     yield seal.time_ms, entry.decode(line)
                 except msgspec.DecodeError:
                     continue
-        at += state.added
+        start += state.added
 
 
 def _seal(store: Storage, number: int) -> tuple[Seal | None, list[bytes]]:

@@ -1,6 +1,6 @@
-"""A report as data; as JSON it is what `betrace evidence report --json` prints.
+"""Defines a report as data; its JSON is the output of `betrace evidence report --json`.
 
-Times are Unix milliseconds of record time, `to_ms` never included; days are counted in UTC. `None` means not known.
+Times are Unix milliseconds of record time, `to_ms` always excluded; days are in UTC. `None` means unknown.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from streams.evidence.report.readings import Reset
 
 SCHEMA = 2
 
-NOT_VERIFIED = "NOT VERIFIED: the evidence was taken at its word."
+NOT_VERIFIED = "NOT VERIFIED: the evidence was not checked."
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a report is to be about; `verify` is the command that verifies its evidence."""
+class ReportRequest:
+    """What a report is about; `verify` is the command that verifies its evidence."""
 
     from_ms: int
     to_ms: int
@@ -31,9 +31,9 @@ class Asked:
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
-    """That the evidence was verified before this report was made, with the keys named: nothing in it was changed.
+    """The verification of the evidence before this report was made, with the keys named: nothing in it was changed.
 
-    `gaps` counts what verification finds missing of coverage, which the report tells of by itself.
+    `gaps` counts the coverage gaps that verification found; the report lists them itself.
     """
 
     keys: list[str]
@@ -44,11 +44,11 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the figures come from: the seals `[first_seal, end_seal)` of the log `origin`, and the head over them.
+    """The source of the figures: the seals `[first_seal, end_seal)` of the log `origin`, and the tree head over them.
 
     `head_root` is the Merkle root (hex) of all seals before `head_size`. The tree head in `head_file` signs it;
-    `head_sha256` is that of the tree head, `head_file_sha256` that of the whole file. `verified` is None where the
-    evidence was taken at its word.
+    `head_sha256` is that of the tree head, `head_file_sha256` that of the whole file. `verified` is None if the
+    evidence was not verified.
     """
 
     place: str
@@ -77,11 +77,11 @@ class SourceInput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
-    """What was judged, and what came but could not be.
+    """The input that was judged, and what arrived but could not be.
 
     `traces_seen_estimate` is a HyperLogLog estimate of the distinct traces, standard error 1.6 %. `undecodable` counts
-    source records that became dead letters, `lost` source records that were gone before they were read,
-    `verdict_records_lost` records of counts or coverage that were gone before the ledger read them.
+    source records that became dead letters, `lost` source records that were deleted before they were read,
+    `verdict_records_lost` records of counts or coverage that were deleted before the ledger read them.
     """
 
     traces_seen_estimate: int
@@ -93,7 +93,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_whole(self) -> bool:
-        """Nothing was lost or undecodable, as far as the evidence tells, which must tell of it."""
+        """Whether nothing was lost or undecodable; False if the evidence does not say."""
         is_told = self.undecodable is not None or not self.sources
         return is_told and not (self.lost or self.undecodable or self.verdict_records_lost)
 
@@ -115,14 +115,14 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Span(msgspec.Struct, frozen=True):
-    """A time, `to_ms` not included."""
+    """A period, `to_ms` excluded."""
 
     from_ms: int
     to_ms: int
 
 
 class RuleJudged(msgspec.Struct, frozen=True, kw_only=True):
-    """What one rule judged of the period: `times` are those in which chains began that it judged, whole.
+    """What one rule judged of the period: `times` are those in which it judged all chains that began.
 
     `read_twice` counts minutes that are in none of them because the input was read twice in a part of them.
     """
@@ -134,11 +134,11 @@ class RuleJudged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BackfillReport(msgspec.Struct, frozen=True, kw_only=True):
-    """That a backfill judged a rule in these times of the period, when it was done last, and by whom, as named.
+    """The times of the period that a backfill judged a rule in, when it last ran, and who ran it, as named.
 
-    Late spans amend none of its verdicts. `undecodable` source records could not be read; of `half_seen` traces nothing
-    is counted because they were there before what was read, of `unfinished` ones because they had not ended with it:
-    these three are of all its rules.
+    Late spans amend none of its verdicts. `undecodable` source records could not be read; `half_seen` traces are not
+    counted because they began before the records read, `unfinished` ones because they had not ended with them: these
+    three are of all its rules.
     """
 
     origin: str
@@ -151,14 +151,14 @@ class BackfillReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
-    """That a rule applied to traces in the fortnight before and to none since day `since_ms` began."""
+    """A rule that applied to traces in the fortnight before and to none since day `since_ms` began."""
 
     since_ms: int
     applicable_before: int
 
 
 class SilentService(msgspec.Struct, frozen=True, kw_only=True):
-    """That a service sent input on `days_before` days of the fortnight before and none since day `since_ms` began."""
+    """A service that sent input on `days_before` days of the fortnight before and none since day `since_ms` began."""
 
     name: str
     since_ms: int
@@ -166,7 +166,7 @@ class SilentService(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DayCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """One day of a rule: `day_ms` is its start; `judged` the part of it, within the period, that the rule judged."""
+    """One day of a rule: `day_ms` is its start; `judged` the share of it, within the period, that the rule judged."""
 
     day_ms: int
     held: int
@@ -176,7 +176,7 @@ class DayCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExceptionInForce(msgspec.Struct, frozen=True, kw_only=True):
-    """An exception of a rule, and who answers for it; `expires` is its last day."""
+    """An exception of a rule, and its owner; `expires` is its last day."""
 
     where: str
     owner: str | None
@@ -186,7 +186,7 @@ class ExceptionInForce(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bar(msgspec.Struct, frozen=True, kw_only=True):
-    """A witness in the time of its trace; `start_ns` is None where the span does not say."""
+    """A witness on the time axis of its trace; `start_ns` is None if the span does not have it."""
 
     subject: str
     name: str
@@ -197,7 +197,7 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BrokenTrace(msgspec.Struct, frozen=True, kw_only=True):
-    """A signal as it stands at the end of the period: when it happened, and when it was judged (`time_ms`)."""
+    """A signal in its state at the end of the period: when it happened, and when it was judged (`time_ms`)."""
 
     uid: str
     revision: int
@@ -215,11 +215,11 @@ class BrokenTrace(msgspec.Struct, frozen=True, kw_only=True):
 class RuleReport(msgspec.Struct, frozen=True, kw_only=True):
     """One rule over the period.
 
-    `statement` is what may be said of it, `is_proven` whether all held over the whole period,
-    `is_whole` whether it judged the whole period and nothing stands against a statement. `judged` is what it judged
-    of the period, a part of it by `backfills`; `pass_rate` is held / applicable. `silence` is None where it is
-    exercised. `versions` are the intervals in which it was in force. `broken_traces` are the newest of `signals`, which
-    counts the signals that stand.
+    `statement` is what the report states about it, `is_proven` whether all held over the whole period, `is_whole`
+    whether it judged the whole period and nothing prevents a statement. `judged` is what it judged of the period, a
+    part of it by `backfills`; `pass_rate` is held / applicable. `silence` is None if it is exercised. `versions` are
+    the intervals in which it was in force. `broken_traces` are the newest of `signals`, which counts the signals in
+    force.
     """
 
     id: str
@@ -260,8 +260,8 @@ class ControlReport(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a report says.
 
-    `is_whole`: all of the period was judged by every rule, there is one, and no input was lost. `silent_services` sent
-    input in the fortnight before and none in what was read of the last two days.
+    `is_whole`: every rule judged all of the period, there is at least one, and no input was lost. `silent_services`
+    sent input in the fortnight before and none in what was read of the last two days.
     """
 
     schema: int = SCHEMA
@@ -283,5 +283,5 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode(report: Report) -> bytes:
-    """The report as JSON."""
+    """Return the report as JSON."""
     return msgspec.json.format(msgspec.json.encode(report), indent=1)

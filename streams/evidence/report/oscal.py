@@ -1,8 +1,8 @@
-"""`encode(report)`: the report as OSCAL assessment results.
+"""Encodes the report as OSCAL assessment results.
 
-In: a `Report`. Out: JSON of NIST's OSCAL 1.0.6 (later readers take it too). A control's finding is "satisfied" only
-where the report says that all of its population held over the whole period; OSCAL knows nothing between that and
-"not-satisfied", so the reason says which it is: `fail`, or `other` when it cannot be told.
+In: a `Report`. Out: JSON of NIST's OSCAL 1.0.6 (later readers accept it too). A control's finding is "satisfied" only
+if the report says that all of its population held over the whole period; OSCAL has nothing between that and
+"not-satisfied", so the reason says which it is: `fail`, or `other` if it cannot be told.
 
 Equal reports give equal uuids (UUIDv5 of the log, the period and the thing's name).
 """
@@ -29,12 +29,12 @@ _NO_TOKEN = re.compile(r"[^\w.-]+", re.ASCII)
 
 
 def encode(report: Report) -> bytes:
-    """The document."""
+    """Return the document."""
     return msgspec.json.format(msgspec.json.encode({"assessment-results": document(report)}), indent=1)
 
 
 def document(report: Report) -> Json:
-    """The assessment results."""
+    """Return the assessment results."""
     plan = _uuid(report, "plan")
     return {
         "uuid": _uuid(report, "results"),
@@ -51,7 +51,7 @@ def document(report: Report) -> Json:
                 {
                     "uuid": plan,
                     "title": "Plan",
-                    "description": "Every trace is judged by the rules in force; there is no plan beside the rules.",
+                    "description": "Every trace is judged by the rules in force; there is no plan besides the rules.",
                 }
             ]
         },
@@ -59,7 +59,7 @@ def document(report: Report) -> Json:
 
 
 def token(text: str) -> str:
-    """A control as an OSCAL token.
+    """Return a control as an OSCAL token.
 
     >>> token("SOC2/CC6.1"), token("8.2.3")
     ('SOC2-CC6.1', '_8.2.3')
@@ -75,7 +75,7 @@ def _result(report: Report) -> Json:
     result: dict[str, Json] = {
         "uuid": _uuid(report, "result"),
         "title": f"Rules on traces, {report.period}",
-        "description": _said(report, report.statement),
+        "description": _reason(report, report.statement),
         "start": rfc3339_clamped(report.from_ms),
         "end": rfc3339_clamped(report.to_ms),
         "props": [*_input_props(report)],
@@ -88,7 +88,7 @@ def _result(report: Report) -> Json:
     return result
 
 
-def _said(report: Report, statement: str) -> str:
+def _reason(report: Report, statement: str) -> str:
     return statement if report.evidence.verified else f"{NOT_VERIFIED} {statement}"
 
 
@@ -108,7 +108,7 @@ def _observation(report: Report, rule: RuleReport) -> Json:
     return {
         "uuid": _uuid(report, f"rule {rule.id}"),
         "title": rule.title,
-        "description": _said(report, rule.statement),
+        "description": _reason(report, rule.statement),
         "props": [
             _prop("rule-id", token(rule.id)),
             _prop("applicable", rule.applicable),
@@ -140,7 +140,7 @@ def _finding(report: Report, control: ControlReport) -> Json:
         "uuid": _uuid(report, f"control {name}"),
         "title": name,
         "description": f"{control.counts.held} of {control.applicable} held, {control.counts.broken} broken, "
-        f"{control.counts.undetermined} undetermined. {_said(report, report.statement)}",
+        f"{control.counts.undetermined} undetermined. {_reason(report, report.statement)}",
         "target": {
             "type": "objective-id",
             "target-id": token(name),

@@ -1,4 +1,4 @@
-"""`page(report)`: the report as one HTML page that needs nothing else: no script, no font, no network.
+"""Renders the report as one self-contained HTML page: no scripts, no fonts, no network.
 
 Every figure is in an element whose `data-figure` is its path in the JSON, so that the two can be compared.
 """
@@ -22,7 +22,7 @@ _PUSHER = "Pushed by, as named by the pusher"
 
 
 def page(report: Report) -> str:
-    """The page."""
+    """Return the page."""
     rules = "".join(_rule(report, at) for at in range(len(report.rules)))
     title = f"Evidence report, {day(report.from_ms)} to {_last_day(report)}"
     return f"""<!doctype html>
@@ -84,7 +84,7 @@ def _percent(path: str, ratio: float | None) -> str:
 
 
 def percent(ratio: float) -> str:
-    """A ratio as a percentage that is 100 only when it is all, and 0 only when it is none.
+    """Return a ratio as a percentage that is 100 only for all, and 0 only for none.
 
     >>> percent(1), percent(0.999999), percent(0.5), percent(0.0000001)
     ('100 %', '99.99 %', '50.00 %', '0.01 %')
@@ -115,7 +115,7 @@ seals, root <code>{escape(verified.head_root)}</code></p>"""
 
 
 def _silent(report: Report) -> str:
-    """Rules and services that were exercised before, and are not now."""
+    """Return the rules and services that were exercised before, and are not now."""
     rules = [
         f'<tr><td><a href="#rule-{escape(rule.id)}">{escape(rule.id)}</a><td>{day(rule.silence.since_ms)}'
         f"<td>{rule.silence.applicable_before:,}</tr>"
@@ -139,7 +139,7 @@ def _silent(report: Report) -> str:
 def _resets(report: Report) -> str:
     if not report.judged.resets:
         return ""
-    told = "".join(
+    items = "".join(
         f"<li>From {'a time that is not known' if one.from_ms is None else minute(one.from_ms)} on, found "
         f"{'at a time that is not known' if one.found_ms is None else minute(one.found_ms)}, in partitions "
         f"{escape(_numbers(one.partitions))}.</li>"
@@ -150,7 +150,7 @@ def _resets(report: Report) -> str:
         f" {amount(twice, 'minute')} were read in part by more than one reading: they are not judged." if twice else ""
     )
     return f"""<section><h2>Read again</h2><p>The input was read again (its offsets were reset). What was judged twice
-counts once.{rest}</p><ul>{told}</ul></section>"""
+counts once.{rest}</p><ul>{items}</ul></section>"""
 
 
 def _summary(report: Report) -> str:
@@ -336,12 +336,12 @@ def _traces(rule: RuleReport) -> str:
 
 
 def _trace(trace: BrokenTrace) -> str:
-    said = f"{trace.verdict}, {trace.severity}, {minute(trace.happened_ms)} UTC, judged at {minute(trace.time_ms)}"
+    summary = f"{trace.verdict}, {trace.severity}, {minute(trace.happened_ms)} UTC, judged at {minute(trace.time_ms)}"
     attributes = "; ".join(
         dict.fromkeys(f"{name} = {value}" for one in trace.witnesses for name, value in one.attributes.items())
     )
     return f"""<div class="trace"><p><b>{escape(trace.message)}</b></p>
-<p class="soft">{escape(said)} · trace <code>{escape(trace.trace_id)}</code> · signal
+<p class="soft">{escape(summary)} · trace <code>{escape(trace.trace_id)}</code> · signal
 <code>{escape(trace.uid)}.{trace.revision}</code></p>
 {charts.waterfall(trace.witnesses)}<p class="soft small">{escape(attributes)}</p></div>"""
 
@@ -350,7 +350,7 @@ def _text(report: Report, rule: RuleReport) -> str:
     if rule.text is None:
         return "<h4>Rule</h4><p>Its text is not in this evidence: no rule set that has it was sealed.</p>"
     changes = [one for one in rule.versions if report.from_ms <= one.from_ms < report.to_ms]
-    said = (
+    changed = (
         f"It changed {amount(len(changes), 'time')} in the period."
         if changes
         else "It did not change in the period."
@@ -367,7 +367,7 @@ def _text(report: Report, rule: RuleReport) -> str:
     header = f"<tr><th>Since (UTC)<th>Until<th>Sealed (UTC)<th>{_PUSHER}<th>Revision<th>Fingerprint<th>Text</tr>"
     table = f"<table>{header}{rows}</table>" if rows else ""
     text = "" if rows else f"<pre>{escape(rule.text)}</pre>"
-    return f"<h4>Rule</h4><p>{said}</p>{text}{table}"
+    return f"<h4>Rule</h4><p>{changed}</p>{text}{table}"
 
 
 def _sealed(one: Activation | Version) -> str:

@@ -1,10 +1,10 @@
-"""`push(records, to)`: a report's figures to a compliance platform, by its public API.
+"""Pushes a report's figures to a compliance platform through its public API.
 
     drata    POST {url}/custom-connections/{connection}/resources/{resource}/records: upserts by `id`
     vanta    PUT {url}/v1/resources/custom_resource: replaces all resources of this kind; a token is asked for first
 
-In: records, one a rule. Out: nothing. What must hold: the same figures twice leave the platform as once does. What
-fails for a while (429, 5xx, no connection) is tried again, later each time, or when the platform says (`request`).
+In: records, one per rule. Out: nothing. Pushing the same figures twice has the effect of pushing them once. Temporary
+failures (429, 5xx, no connection) are retried with backoff, or when the platform says (`request`).
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ _SCOPE = "connectors.self:write-resource"
 
 
 class Platform(Protocol):
-    """Where figures go."""
+    """The target of figures."""
 
     def bodies(self, records: Sequence[Mapping[str, Value]]) -> list[tuple[str, str, object]]:
-        """The requests, without secrets: method, URL, and what goes as JSON."""
+        """Return the requests, without secrets: method, URL, and JSON body."""
 
     def push(self, records: Sequence[Mapping[str, Value]]) -> None:
-        """Sends them.
+        """Send the records.
 
         Raises:
-            ConfigError: the platform refuses them.
+            ConfigError: the platform rejects them.
             NotDoneError: it does not answer, or not yet.
         """
 
 
 def records(report: Report) -> list[dict[str, Value]]:
-    """The figures: a record a rule, by whose id a later push takes its place."""
+    """Return the figures: a record per rule, which a later push replaces by its id."""
     origin = report.evidence.origin or "betrace"
     return [
         {
@@ -74,7 +74,7 @@ def records(report: Report) -> list[dict[str, Value]]:
 
 
 def _statement(report: Report, rule: RuleReport) -> str:
-    """What may be said of a rule; whoever reads it there does not see the page."""
+    """Return the statement about a rule; readers on the platform do not see the page."""
     return rule.statement if report.evidence.verified else f"{NOT_VERIFIED} {rule.statement}"
 
 
@@ -89,19 +89,20 @@ class Drata:
     backoff_s: float = request.BACKOFF_S
 
     def bodies(self, records: Sequence[Mapping[str, Value]]) -> list[tuple[str, str, object]]:
-        """As `Platform.bodies`."""
+        """Return the requests as `Platform.bodies` does."""
         url = f"{self.url}/custom-connections/{self.connection}/resources/{self.resource}/records"
         return [
-            ("POST", url, {"data": [*records[at : at + DRATA_BATCH]]}) for at in range(0, len(records), DRATA_BATCH)
+            ("POST", url, {"data": [*records[start : start + DRATA_BATCH]]})
+            for start in range(0, len(records), DRATA_BATCH)
         ]
 
     def push(self, records: Sequence[Mapping[str, Value]]) -> None:
-        """As `Platform.push`; of a batch each record may be refused by itself."""
+        """Send the records as `Platform.push` does; each record of a batch may be rejected separately."""
         for method, url, body in self.bodies(records):
-            answer = request.ask(method, url, body, token=self.token, backoff_s=self.backoff_s)
+            answer = request.send(method, url, body, token=self.token, backoff_s=self.backoff_s)
             for one in answer if isinstance(answer, list) else [answer]:
                 if isinstance(one, dict) and isinstance(code := one.get("statusCode"), int) and code >= 400:  # noqa: PLR2004
-                    raise ConfigError(f"drata refuses a record: {_text(one.get('error'))}")
+                    raise ConfigError(f"drata rejected a record: {_text(one.get('error'))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class Vanta:
     backoff_s: float = request.BACKOFF_S
 
     def bodies(self, records: Sequence[Mapping[str, Value]]) -> list[tuple[str, str, object]]:
-        """As `Platform.bodies`: one request, because whatever is not in it is deleted."""
+        """Return the requests as `Platform.bodies` does: one request, because whatever it omits is deleted."""
         resources = [
             {
                 "displayName": record["title"],
@@ -135,25 +136,25 @@ class Vanta:
         return [("PUT", f"{self.url}/v1/resources/custom_resource", body)]
 
     def push(self, records: Sequence[Mapping[str, Value]]) -> None:
-        """As `Platform.push`."""
-        asked = {
+        """Send the records as `Platform.push` does."""
+        credentials = {
             "client_id": self.client_id,
             "client_secret": self.client_secret,
             "scope": _SCOPE,
             "grant_type": "client_credentials",
         }
-        answer = request.ask("POST", f"{self.url}/oauth/token", asked, backoff_s=self.backoff_s)
+        answer = request.send("POST", f"{self.url}/oauth/token", credentials, backoff_s=self.backoff_s)
         token = answer.get("access_token") if isinstance(answer, dict) else None
         if not isinstance(token, str):
-            raise ConfigError("vanta gives no access token")
+            raise ConfigError("vanta returned no access token")
         for method, url, body in self.bodies(records):
-            request.ask(method, url, body, token=token, backoff_s=self.backoff_s)
+            request.send(method, url, body, token=token, backoff_s=self.backoff_s)
 
 
 def _int32(value: Value) -> Value:
-    """The platform has no larger numbers: one that does not fit is refused, rather than sent wrong."""
+    """Return the value; the platform has 32-bit numbers, so raise an error rather than send a wrong one."""
     if isinstance(value, int) and not -INT32_MAX <= value <= INT32_MAX:
-        raise ConfigError(f"vanta takes no number above {INT32_MAX:,}, this is {value:,}: report a shorter period")
+        raise ConfigError(f"vanta accepts no number above {INT32_MAX:,}, this is {value:,}: report a shorter period")
     return value
 
 

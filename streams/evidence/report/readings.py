@@ -1,13 +1,13 @@
-"""`resolve(gathered, from_ms)`: what counts once, however often the input was read, and when each rule judged.
+"""Resolves readings, so that each verdict counts once however often the input was read: `resolve(gathered, from_ms)`.
 
 In: counts and coverage of each reading (generation) of each facts partition. Out: counts by rule and day, and the times
 in which chains began that each rule has judged. Pure.
 
 A backfill judges what no reading has judged with its rules: its counts are added to theirs, and its times too.
 
-A later reading takes the place of an earlier one minute by minute, as its own verdicts are complete there, and only
-for the rules that it judged with. A minute that no reading has whole, though more than one has a part of it, was read
-twice: the counts of the earliest are taken, and it counts as not judged.
+A later reading replaces an earlier one minute by minute, where its own verdicts are complete, and only for the rules
+that it judged with. A minute that no reading has completely, although more than one has a part of it, was read twice:
+the counts of the earliest are used, and it counts as not judged.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from streams.evidence.report.gathered import DAY_MS, Counts, Gathered, Settled
 from topics.records.verdicts import LIVE_ORIGIN, MINUTE_MS
 
 Times = list[tuple[int, int]]
-"""Times that do not overlap, in order; ends are not included."""
+"""Disjoint times in order; ends are excluded."""
 
 RuleKey = tuple[str, str]
 """A rule's id and fingerprint."""
 
 
 class Reset(msgspec.Struct, frozen=True, kw_only=True):
-    """That the input was read again: found at `found_ms` of the wall clock, from record time `from_ms` on.
+    """A repeated reading of the input: found at `found_ms` of the wall clock, from record time `from_ms` on.
 
-    Both are None where the evidence does not say; `partitions` are the facts partitions it is known of.
+    Both are None if the evidence does not say; `partitions` are the facts partitions it is known for.
     """
 
     found_ms: int | None
@@ -57,7 +57,7 @@ class RuleJudged:
     backfilled: dict[str, dict[int, Times]] = field(default_factory=dict)
 
     def count(self, time_ms: int, counts: Counts, from_ms: int) -> None:
-        """Adds verdicts on chains that began at that time, in the period that begins at `from_ms` or before it."""
+        """Add verdicts on chains that began at that time, in the period that begins at `from_ms` or before it."""
         days = self.days if time_ms >= from_ms else self.before
         days[time_ms // DAY_MS].add(counts)
 
@@ -70,12 +70,12 @@ class Resolved:
     resets: list[Reset] = field(default_factory=list)
 
     def of(self, key: RuleKey) -> RuleJudged:
-        """What a rule judged."""
+        """Return what a rule judged."""
         return self.rules.setdefault(key, RuleJudged())
 
 
 def resolve(gathered: Gathered, from_ms: int) -> Resolved:
-    """What counts, of the period that begins at `from_ms` and of the days before it."""
+    """Return what counts, for the period that begins at `from_ms` and the days before it."""
     resolved = Resolved(resets=_resets(gathered))
     times = _times(gathered)
     for (partition, key), by_generation in times.items():
@@ -106,7 +106,7 @@ def resolve(gathered: Gathered, from_ms: int) -> Resolved:
 
 
 def _add_backfills(gathered: Gathered, resolved: Resolved) -> None:
-    """Adds the times that backfills judged to those of their rules."""
+    """Add the times that backfills judged to those of their rules."""
     for origin, backfill in gathered.backfills.items():
         for (partition, judging), times in backfill.judging.items():
             for rule in gathered.listed.get(judging, ()):
@@ -117,8 +117,8 @@ def _add_backfills(gathered: Gathered, resolved: Resolved) -> None:
 
 
 def _times(gathered: Gathered) -> dict[tuple[int, RuleKey], dict[int, Times]]:
-    """When each rule judged in each partition, by reading."""
-    found: defaultdict[tuple[int, RuleKey], dict[int, list[Settled]]] = defaultdict(dict)
+    """Return when each rule judged in each partition, by reading."""
+    settled: defaultdict[tuple[int, RuleKey], dict[int, list[Settled]]] = defaultdict(dict)
     newest: dict[int, int] = {}
     ends: dict[tuple[int, int], int] = {}
     for (partition, generation), reading in gathered.readings.items():
@@ -126,7 +126,7 @@ def _times(gathered: Gathered) -> dict[tuple[int, RuleKey], dict[int, Times]]:
         for judging, times in reading.judging.items():
             for rule in gathered.listed.get(judging, ()):
                 own = [replace(time, from_ms=max(time.from_ms, rule.from_ms)) for time in times]
-                found[partition, (rule.rule, rule.fingerprint)].setdefault(generation, []).extend(own)
+                settled[partition, (rule.rule, rule.fingerprint)].setdefault(generation, []).extend(own)
             end_ms = max(time.to_ms for time in times)
             ends[partition, generation] = max(end_ms, ends.get((partition, generation), 0))
     return {
@@ -134,14 +134,14 @@ def _times(gathered: Gathered) -> dict[tuple[int, RuleKey], dict[int, Times]]:
             number: _final(own, ends[partition, number] if number == newest[partition] else None)
             for number, own in readings.items()
         }
-        for (partition, key), readings in found.items()
+        for (partition, key), readings in settled.items()
     }
 
 
 def _final(settled: Iterable[Settled], still_ms: int | None) -> Times:
-    """The times of a rule; one that ended keeps what is final by then, since late spans were not judged after it.
+    """Return the times of a rule; a rule that ended keeps what is final: it did not judge later spans.
 
-    `still_ms` is where the rule judges still, None when the reading is over.
+    `still_ms` is up to where the rule judges, None if the reading is over.
     """
     joined: list[Settled] = []
     for time in sorted(settled, key=lambda time: (time.to_ms, time.from_ms)):
@@ -156,13 +156,13 @@ def _final(settled: Iterable[Settled], still_ms: int | None) -> Times:
 
 
 def _counting(time_ms: int, readings: Mapping[int, Counts], judged: Mapping[int, Times]) -> int:
-    """The reading whose counts of a minute are those that stand."""
+    """Return the reading whose counts of a minute are in force."""
     whole = [number for number, times in judged.items() if _has(times, time_ms, time_ms + MINUTE_MS)]
     return max(whole) if whole else min(readings)
 
 
 def _read_twice(by_generation: Mapping[int, Times]) -> set[int]:
-    """The minutes that no reading has whole, though more than one has a part of them."""
+    """Return the minutes that no reading has completely, although more than one has a part of them."""
     if len(by_generation) == 1:
         return set()
     edges = {edge // MINUTE_MS * MINUTE_MS for times in by_generation.values() for time in times for edge in time}
@@ -180,22 +180,22 @@ def _has(times: Times, from_ms: int, to_ms: int) -> bool:
 
 
 def union(times: Iterable[tuple[int, int]]) -> Times:
-    """The same times, none of which overlap or touch.
+    """Return the union of times as disjoint times that do not touch.
 
     >>> union([(5, 9), (0, 5), (20, 30), (22, 25)])
     [(0, 9), (20, 30)]
     """
-    found: Times = []
+    result: Times = []
     for begin, end in sorted(times):
-        if found and begin <= found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], end))
+        if result and begin <= result[-1][1]:
+            result[-1] = (result[-1][0], max(result[-1][1], end))
         else:
-            found.append((begin, end))
-    return found
+            result.append((begin, end))
+    return result
 
 
 def without(times: Sequence[tuple[int, int]], cut: Sequence[tuple[int, int]]) -> Times:
-    """What of the times is in none of those that are cut out.
+    """Return the times without the excluded ones.
 
     >>> without([(0, 10), (20, 30)], [(4, 5), (9, 21)])
     [(0, 4), (5, 9), (21, 30)]
@@ -204,11 +204,11 @@ def without(times: Sequence[tuple[int, int]], cut: Sequence[tuple[int, int]]) ->
 
 
 def _resets(gathered: Gathered) -> list[Reset]:
-    found: defaultdict[tuple[int | None, int | None], list[int]] = defaultdict(list)
+    by_reset: defaultdict[tuple[int | None, int | None], list[int]] = defaultdict(list)
     for (partition, generation), reading in gathered.readings.items():
         if generation:
-            found[reading.reset_ms, reading.start_ms].append(partition)
+            by_reset[reading.reset_ms, reading.start_ms].append(partition)
     return [
         Reset(found_ms=found_ms, from_ms=from_ms, partitions=sorted(partitions))
-        for (found_ms, from_ms), partitions in sorted(found.items(), key=lambda item: item[0][0] or 0)
+        for (found_ms, from_ms), partitions in sorted(by_reset.items(), key=lambda item: item[0][0] or 0)
     ]

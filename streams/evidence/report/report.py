@@ -1,7 +1,7 @@
-"""`report(asked, gathered, history, evidence)`: what may be said of a period.
+"""Builds the report on a period: `report(request, gathered, history, evidence)`.
 
-In: sums of the period, and the rules. Out: a `Report`. Pure. What must hold: nothing is said of the whole period unless
-each rule judged all of it, nothing of its input was lost, and every file of the evidence could be read.
+In: sums of the period, and the rules. Out: a `Report`. Pure. It makes a statement about the whole period only if each
+rule judged all of it, none of its input was lost, and every file of the evidence could be read.
 """
 
 from __future__ import annotations
@@ -13,52 +13,52 @@ from streams.evidence.report import coverage, readings, rules, silence
 from streams.evidence.report.coverage import SourceSum
 from streams.evidence.report.gathered import Gathered
 from streams.evidence.report.history import History
-from streams.evidence.report.model import Asked, Evidence, Input, Judged, Report, RuleReport, SourceInput
+from streams.evidence.report.model import Evidence, Input, Judged, Report, ReportRequest, RuleReport, SourceInput
 from streams.evidence.report.readings import Resolved
 from streams.evidence.report.words import amount, duration, span, was
 
 
-def report(asked: Asked, gathered: Gathered, history: History, evidence: Evidence) -> Report:
-    """The report."""
-    resolved = readings.resolve(gathered, asked.from_ms)
-    judged, taken = _judged(asked, gathered, resolved), _input(gathered)
+def report(request: ReportRequest, gathered: Gathered, history: History, evidence: Evidence) -> Report:
+    """Return the report."""
+    resolved = readings.resolve(gathered, request.from_ms)
+    judged, taken = _judged(request, gathered, resolved), _input(gathered)
     doubts = _doubts(judged, taken, evidence, gathered)
     has_all_input = taken.is_whole and not any(each.unreadable_count for each in gathered.backfills.values())
-    of_rules = [*rules.reports(asked, gathered, resolved, history, doubts, has_all_input=has_all_input)]
+    of_rules = [*rules.reports(request, gathered, resolved, history, doubts, has_all_input=has_all_input)]
     return Report(
-        made_ms=asked.made_ms,
-        from_ms=asked.from_ms,
-        to_ms=asked.to_ms,
-        period=duration(asked.to_ms - asked.from_ms),
-        control=asked.control,
-        statement=_overall(asked, of_rules, doubts),
-        is_whole=doubts is None and bool(of_rules) and not _partial(asked, of_rules),
+        made_ms=request.made_ms,
+        from_ms=request.from_ms,
+        to_ms=request.to_ms,
+        period=duration(request.to_ms - request.from_ms),
+        control=request.control,
+        statement=_overall(request, of_rules, doubts),
+        is_whole=doubts is None and bool(of_rules) and not _partial(request, of_rules),
         evidence=evidence,
         judged=judged,
         input=taken,
-        controls=[*rules.controls(asked, of_rules)],
+        controls=[*rules.controls(request, of_rules)],
         rules=of_rules,
-        rule_sets=[active for active in history.activations if active.from_ms < asked.to_ms],
-        silent_services=[*silence.services(gathered.services, gathered.unlisted_services, asked.to_ms)],
-        verify=asked.verify,
+        rule_sets=[active for active in history.activations if active.from_ms < request.to_ms],
+        silent_services=[*silence.services(gathered.services, gathered.unlisted_services, request.to_ms)],
+        verify=request.verify,
     )
 
 
-def _judged(asked: Asked, gathered: Gathered, resolved: Resolved) -> Judged:
-    found = coverage.gaps(gathered.partitions, gathered.expected, asked.from_ms, asked.to_ms)
-    first, end = asked.from_ms // coverage.HOUR_MS, -(-asked.to_ms // coverage.HOUR_MS)
+def _judged(request: ReportRequest, gathered: Gathered, resolved: Resolved) -> Judged:
+    gaps = coverage.gaps(gathered.partitions, gathered.expected, request.from_ms, request.to_ms)
+    first, end = request.from_ms // coverage.HOUR_MS, -(-request.to_ms // coverage.HOUR_MS)
     return Judged(
-        period_ms=asked.to_ms - asked.from_ms,
-        judged_ms=coverage.judged_ms(found, asked.from_ms, asked.to_ms),
+        period_ms=request.to_ms - request.from_ms,
+        judged_ms=coverage.judged_ms(gaps, request.from_ms, request.to_ms),
         hours=end - first,
-        hours_with_gaps=coverage.hours_not_judged(found),
-        gaps=found,
+        hours_with_gaps=coverage.hours_not_judged(gaps),
+        gaps=gaps,
         resets=resolved.resets,
     )
 
 
 def _input(gathered: Gathered) -> Input:
-    """Every facts partition is told of the same source records: what one of them says is not added to another's."""
+    """Return the input; every facts partition reports the same source records, so they are not added up."""
     sources: dict[tuple[str, int, int], list[SourceSum]] = defaultdict(list)
     for partition in gathered.partitions.values():
         for key, source in partition.sources.items():
@@ -89,7 +89,7 @@ def _source(key: tuple[str, int, int], sums: Sequence[SourceSum]) -> SourceInput
 
 
 def _doubts(judged: Judged, taken: Input, evidence: Evidence, gathered: Gathered) -> str | None:
-    """Why nothing can be said of the whole period, as a sentence; None when it can."""
+    """Return why there is no statement about the whole period, as a sentence; None if there is one."""
     reasons = []
     if judged.gaps:
         lacking = duration(judged.period_ms - judged.judged_ms)
@@ -115,19 +115,19 @@ def _named(judged: Judged) -> str:
     return named if len(judged.gaps) <= 3 else f"{named} and {len(judged.gaps) - 3} more gaps"  # noqa: PLR2004
 
 
-def _partial(asked: Asked, of_rules: Iterable[RuleReport]) -> list[str]:
-    """The rules that judged only a part of the period, or nothing of it."""
-    return [rule.id for rule in of_rules if rule.judged.judged_ms < asked.to_ms - asked.from_ms]
+def _partial(request: ReportRequest, of_rules: Iterable[RuleReport]) -> list[str]:
+    """Return the rules that judged only a part of the period, or nothing of it."""
+    return [rule.id for rule in of_rules if rule.judged.judged_ms < request.to_ms - request.from_ms]
 
 
-def _overall(asked: Asked, of_rules: Sequence[RuleReport], doubts: str | None) -> str:
+def _overall(request: ReportRequest, of_rules: Sequence[RuleReport], doubts: str | None) -> str:
     if not of_rules:
         return "No statement: no rule was in force."
     broken = sum(rule.counts.broken for rule in of_rules)
     undetermined = sum(rule.counts.undetermined for rule in of_rules)
-    period = duration(asked.to_ms - asked.from_ms)
+    period = duration(request.to_ms - request.from_ms)
     left = f", {amount(undetermined, 'verdict')} undetermined" if undetermined else ""
-    partial = _partial(asked, of_rules)
+    partial = _partial(request, of_rules)
     if doubts is None and partial:
         named = ", ".join(partial[:3]) + (f" and {len(partial) - 3} more" if partial[3:] else "")
         doubts = f"not every rule judged all of it ({named})"

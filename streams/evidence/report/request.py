@@ -1,7 +1,7 @@
-"""One HTTP request to a platform, as JSON: encrypted, bounded in time and in size, and tried again while that may help.
+"""Sends one HTTP request to a platform, as JSON: encrypted, bounded in time and size, and retried while that may help.
 
-In: a method, a URL, a body, perhaps a token. Out: the answer's JSON. What must hold: a token and figures leave this
-machine encrypted or not at all; whatever the other side answers, neither the wait nor the memory it costs has no end.
+In: a method, a URL, a body, optionally a token. Out: the answer's JSON. A token and figures leave this machine
+encrypted or not at all; whatever the other side answers, time and memory are bounded.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from streams.errors import ConfigError, NotDoneError
 
 TRIES = 6
 ANSWER_S = 30.0
-"""So long may an answer take, from the request to its last byte; a server that sends nothing is given as long."""
+"""The time limit of an answer, from the request to its last byte, also for a server that sends nothing."""
 ANSWER_BYTES = 8 << 20
 BACKOFF_S = 0.5
 MOST_WAIT_S = 60.0
-"""So long is waited at most before another try, whatever the server asks for."""
+"""The longest wait before a retry, whatever the server requests."""
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 _SHOWN_BYTES = 500
 _READ_BYTES = 1 << 16
 
 
 def check_url(url: str) -> None:
-    """Raises `ConfigError` unless the URL is https, or http on this machine.
+    """Raise `ConfigError` unless the URL is https, or http on this machine.
 
     >>> check_url("https://api.vanta.com"), check_url("http://127.0.0.1:8080")
     (None, None)
@@ -39,7 +39,7 @@ def check_url(url: str) -> None:
     if parts.scheme == "https" and parts.hostname:
         return
     if parts.scheme != "http" or not _is_this_machine(parts.hostname):
-        raise ConfigError(f"{url} is not https: figures and tokens are sent in the clear to this machine only")
+        raise ConfigError(f"{url} is not https: figures and tokens are sent unencrypted only to this machine")
 
 
 def _is_this_machine(host: str | None) -> bool:
@@ -49,11 +49,11 @@ def _is_this_machine(host: str | None) -> bool:
         return False
 
 
-def ask(method: str, url: str, body: object, *, backoff_s: float = BACKOFF_S, token: str | None = None) -> object:
-    """One request; the answer's JSON, None when it has none.
+def send(method: str, url: str, body: object, *, backoff_s: float = BACKOFF_S, token: str | None = None) -> object:
+    """Send one request; return the answer's JSON, None if it has none.
 
     Raises:
-        ConfigError: the URL is not https, or the platform refuses, or answers what cannot be taken.
+        ConfigError: the URL is not https, or the platform rejects the request, or its answer is invalid.
         NotDoneError: it does not answer, or not yet.
     """
     check_url(url)
@@ -70,53 +70,53 @@ def ask(method: str, url: str, body: object, *, backoff_s: float = BACKOFF_S, to
 
 
 def _tried(method: str, url: str, body: bytes, headers: dict[str, str], backoff_s: float) -> tuple[int, bytes]:
-    """The status and content of the first answer that another try would not change."""
+    """Return the status and content of the first answer that a retry would not change."""
     reason = ""
     with urllib3.PoolManager() as pool:
         for number in range(TRIES + 1):
             wait_s = min(backoff_s * 2**number, MOST_WAIT_S)
             try:
-                status, content, asked_s = _asked(pool, method, url, body, headers)
+                status, content, retry_after_s = _send_once(pool, method, url, body, headers)
             except (LocationParseError, UnicodeError) as error:
-                raise ConfigError(f"{url} is no address: {error}") from error
+                raise ConfigError(f"{url} is not a valid address: {error}") from error
             except HTTPError as error:
                 reason = f"does not answer: {error}"
             else:
                 if status not in _AGAIN:
                     return status, content
-                reason = f"answers {status} after {TRIES} more tries: try again later"
-                wait_s = min(asked_s, MOST_WAIT_S) if asked_s is not None else wait_s
+                reason = f"answers {status} after {TRIES} retries: try again later"
+                wait_s = min(retry_after_s, MOST_WAIT_S) if retry_after_s is not None else wait_s
             if number < TRIES:
                 time.sleep(wait_s)
     raise NotDoneError(f"{url} {reason}")
 
 
-def _asked(
+def _send_once(
     pool: urllib3.PoolManager, method: str, url: str, body: bytes, headers: dict[str, str]
 ) -> tuple[int, bytes, float | None]:
-    """The status, the content, and for how long the server asks to be left alone."""
+    """Return the status, the content, and how long the server asks to wait."""
     deadline_s = time.monotonic() + ANSWER_S
     answer = pool.request(
         method, url, body=body, headers=headers, retries=False, redirect=False, timeout=ANSWER_S, preload_content=False
     )
     try:
         if answer.headers.get("Content-Encoding", "identity") != "identity":
-            raise ConfigError(f"{url} answers in an encoding that was not asked for")
+            raise ConfigError(f"{url} answers in an encoding that was not requested")
         content = b""
         while part := answer.read(_READ_BYTES, decode_content=False):
             content += part
             if len(content) > ANSWER_BYTES:
                 raise ConfigError(f"{url} answers more than {ANSWER_BYTES:,} bytes")
             if time.monotonic() > deadline_s:
-                raise NotDoneError(f"{url} does not answer: it was not done after {ANSWER_S:g}s")
+                raise NotDoneError(f"{url} does not answer: not finished after {ANSWER_S:g}s")
         return answer.status, content, _retry_after_s(answer.headers.get("Retry-After"))
     finally:
-        # What of the answer was not read is not wanted.
+        # The rest of the answer is not needed.
         answer.close()
 
 
 def _retry_after_s(text: str | None) -> float | None:
-    """What `Retry-After` asks for, in seconds; None when it is not there, or is neither a number nor a date."""
+    """Return the wait that `Retry-After` requests, in seconds; None if it is missing or invalid."""
     if text is None:
         return None
     if text.strip().isdecimal():

@@ -1,7 +1,7 @@
-"""What may be said of each rule in a period, and of each control that rules name.
+"""Builds the statements about each rule in a period, and about each control that rules name.
 
-In: sums of the period, the rules and their history, and why nothing can be said of the whole period, if that is so.
-Out: `RuleReport`s and `ControlReport`s. Pure.
+In: sums of the period, the rules and their history, and why there is no statement about the whole period, if so. Out:
+`RuleReport`s and `ControlReport`s. Pure.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from streams.evidence.report.coverage import Gap, PartitionCoverage, missing
 from streams.evidence.report.gathered import DAY_MS, Counts, Gathered
 from streams.evidence.report.history import History, Version, control_key, control_name
 from streams.evidence.report.model import (
-    Asked,
     BackfillReport,
     ControlReport,
     DayCounts,
     ExceptionInForce,
+    ReportRequest,
     RuleReport,
     Silence,
     Span,
@@ -36,34 +36,40 @@ from streams.evidence.report.words import amount, duration, span
 from topics.signals.digest import Digest
 
 MOST_TRACES = 100
-"""Broken traces of a rule that are shown; all are counted."""
+"""The most broken traces of a rule that are shown; all are counted."""
 
 _HELD = frozenset({"held", "not_applicable"})
 
 
 def reports(
-    asked: Asked, gathered: Gathered, resolved: Resolved, history: History, doubts: str | None, *, has_all_input: bool
+    request: ReportRequest,
+    gathered: Gathered,
+    resolved: Resolved,
+    history: History,
+    doubts: str | None,
+    *,
+    has_all_input: bool,
 ) -> Iterable[RuleReport]:
-    """Each rule that was in force or judged in the period, and that is of the control asked for.
+    """Yield each rule that was in force or judged in the period, and that names the requested control.
 
-    `doubts` is why nothing can be said of the whole period, None when it can. `has_all_input`: of the input of what was
-    judged nothing is missing.
+    `doubts` is why there is no statement about the whole period, None if there is. `has_all_input`: no input of what
+    was judged is missing.
     """
-    known = history.latest(asked.to_ms)
+    known = history.latest(request.to_ms)
     signals: dict[str, list[Digest]] = defaultdict(list)
     for signal in gathered.signals.values():
         if signal.verdict not in _HELD:
             signals[signal.rule_id].append(signal)
-    sums = _sums(asked, gathered, resolved)
+    sums = _sums(request, gathered, resolved)
     for rule_id in sorted({*known, *sums, *signals}):
         rule, versions = known.get(rule_id), history.versions(rule_id)
-        if asked.control is not None and not _is_of(rule, asked.control):
+        if request.control is not None and not _is_of(rule, request.control):
             continue
-        is_in_force = any(_overlaps(one, asked) for one in versions) or not history.activations
-        own = sums.get(rule_id) or _Sum(gaps=_none(asked, gathered))
+        is_in_force = any(_overlaps(one, request) for one in versions) or not history.activations
+        own = sums.get(rule_id) or _Sum(gaps=_none(request, gathered))
         if is_in_force or own.fingerprints or signals[rule_id]:
-            made = _rule(asked, own, versions, rule_id, rule, signals[rule_id], doubts, has_all_input=has_all_input)
-            yield replace(made, backfills=[*_backfills(asked, gathered, own)])
+            made = _rule(request, own, versions, rule_id, rule, signals[rule_id], doubts, has_all_input=has_all_input)
+            yield replace(made, backfills=[*_backfills(request, gathered, own)])
 
 
 @dataclass(slots=True)
@@ -81,22 +87,22 @@ class _Sum:
     )
 
 
-def _sums(asked: Asked, gathered: Gathered, resolved: Resolved) -> dict[str, _Sum]:
-    """By rule id; a rule that did nothing in the period is not in it."""
+def _sums(request: ReportRequest, gathered: Gathered, resolved: Resolved) -> dict[str, _Sum]:
+    """Return the sums by rule id, without rules that did nothing in the period."""
     by_id: defaultdict[str, dict[str, RuleJudged]] = defaultdict(dict)
     for (rule_id, fingerprint), judged in resolved.rules.items():
         by_id[rule_id][fingerprint] = judged
-    return {rule_id: _sum(asked, gathered, versions) for rule_id, versions in by_id.items()}
+    return {rule_id: _sum(request, gathered, versions) for rule_id, versions in by_id.items()}
 
 
-def _sum(asked: Asked, gathered: Gathered, versions: Mapping[str, RuleJudged]) -> _Sum:
+def _sum(request: ReportRequest, gathered: Gathered, versions: Mapping[str, RuleJudged]) -> _Sum:
     partitions: defaultdict[int, PartitionCoverage] = defaultdict(PartitionCoverage)
     for judged in versions.values():
         for partition, times in judged.times.items():
             partitions[partition].judged += times
-    total = _Sum(coverage.gaps(partitions, gathered.expected, asked.from_ms, asked.to_ms))
+    total = _Sum(coverage.gaps(partitions, gathered.expected, request.from_ms, request.to_ms))
     for fingerprint, judged in sorted(versions.items()):
-        if judged.days or any(_is_in(time, asked) for times in judged.times.values() for time in times):
+        if judged.days or any(_is_in(time, request) for times in judged.times.values() for time in times):
             total.fingerprints.append(fingerprint)
             total.modes |= judged.modes
         for day, counts in judged.days.items():
@@ -106,24 +112,24 @@ def _sum(asked: Asked, gathered: Gathered, versions: Mapping[str, RuleJudged]) -
         for origin, by_partition in judged.backfilled.items():
             for partition, times in by_partition.items():
                 total.backfilled[origin][partition].judged += times
-        total.read_twice += sum(asked.from_ms <= at < asked.to_ms for at in judged.read_twice)
+        total.read_twice += sum(request.from_ms <= at < request.to_ms for at in judged.read_twice)
     return total
 
 
-def _is_in(time: tuple[int, int], asked: Asked) -> bool:
-    return time[0] < asked.to_ms and time[1] > asked.from_ms
+def _is_in(time: tuple[int, int], request: ReportRequest) -> bool:
+    return time[0] < request.to_ms and time[1] > request.from_ms
 
 
-def _none(asked: Asked, gathered: Gathered) -> list[Gap]:
-    return coverage.gaps({}, gathered.expected, asked.from_ms, asked.to_ms)
+def _none(request: ReportRequest, gathered: Gathered) -> list[Gap]:
+    return coverage.gaps({}, gathered.expected, request.from_ms, request.to_ms)
 
 
-def _overlaps(version: Version, asked: Asked) -> bool:
-    return version.from_ms < asked.to_ms and (version.to_ms is None or version.to_ms > asked.from_ms)
+def _overlaps(version: Version, request: ReportRequest) -> bool:
+    return version.from_ms < request.to_ms and (version.to_ms is None or version.to_ms > request.from_ms)
 
 
 def _rule(
-    asked: Asked,
+    request: ReportRequest,
     own: _Sum,
     versions: list[Version],
     rule_id: str,
@@ -136,8 +142,8 @@ def _rule(
     total = Counts()
     for counts in own.days.values():
         total.add(counts)
-    judged = _judged(asked, own)
-    is_whole = doubts is None and judged.judged_ms == asked.to_ms - asked.from_ms
+    judged = _judged(request, own)
+    is_whole = doubts is None and judged.judged_ms == request.to_ms - request.from_ms
     signals.sort(key=lambda signal: (-signal.time_ms, signal.uid))
     return RuleReport(
         id=rule_id,
@@ -152,8 +158,8 @@ def _rule(
         applicable=total.applicable,
         judged=judged,
         pass_rate=_ratio(total),
-        silence=_silence(asked, own),
-        statement=_statement(asked, total, judged, doubts, has_all_input=has_all_input),
+        silence=_silence(request, own),
+        statement=_statement(request, total, judged, doubts, has_all_input=has_all_input),
         is_proven=is_whole and total.held == total.applicable > 0,
         is_whole=is_whole,
         days=[
@@ -164,75 +170,77 @@ def _rule(
                 undetermined=own.days[day].undetermined,
                 judged=share,
             )
-            for day, share in _shares(asked, own.gaps).items()
+            for day, share in _shares(request, own.gaps).items()
         ],
         versions=versions,
-        exceptions=[*_exceptions(rule, asked.to_ms)],
+        exceptions=[*_exceptions(rule, request.to_ms)],
         signals=len(signals),
         broken_traces=[broken(signal) for signal in signals[:MOST_TRACES]],
     )
 
 
-def _judged(asked: Asked, own: _Sum) -> Judged:
-    times = missing([(gap.from_ms, gap.to_ms) for gap in own.gaps], asked.from_ms, asked.to_ms)
+def _judged(request: ReportRequest, own: _Sum) -> Judged:
+    times = missing([(gap.from_ms, gap.to_ms) for gap in own.gaps], request.from_ms, request.to_ms)
     judged_ms = sum(end - begin for begin, end in times)
     return Judged(
         judged_ms=judged_ms,
-        coverage=judged_ms / (asked.to_ms - asked.from_ms),
+        coverage=judged_ms / (request.to_ms - request.from_ms),
         times=[Span(begin, end) for begin, end in times],
         read_twice=own.read_twice,
     )
 
 
-def _backfills(asked: Asked, gathered: Gathered, own: _Sum) -> Iterable[BackfillReport]:
-    """What backfills judged of the period in every facts partition."""
+def _backfills(request: ReportRequest, gathered: Gathered, own: _Sum) -> Iterable[BackfillReport]:
+    """Yield what backfills judged of the period in every facts partition."""
     for origin, partitions in sorted(own.backfilled.items()):
-        told = gathered.backfills[origin]
-        gaps = coverage.gaps(partitions, gathered.expected, asked.from_ms, asked.to_ms)
-        times = missing([(gap.from_ms, gap.to_ms) for gap in gaps], asked.from_ms, asked.to_ms)
+        backfill = gathered.backfills[origin]
+        gaps = coverage.gaps(partitions, gathered.expected, request.from_ms, request.to_ms)
+        times = missing([(gap.from_ms, gap.to_ms) for gap in gaps], request.from_ms, request.to_ms)
         yield BackfillReport(
             origin=origin,
-            by=told.by,
-            made_ms=told.made_ms,
+            by=backfill.by,
+            made_ms=backfill.made_ms,
             times=[Span(begin, end) for begin, end in times],
-            undecodable=told.unreadable_count,
-            half_seen=told.half_seen,
-            unfinished=told.unfinished,
+            undecodable=backfill.unreadable_count,
+            half_seen=backfill.half_seen,
+            unfinished=backfill.unfinished,
         )
 
 
-def _silence(asked: Asked, own: _Sum) -> Silence | None:
-    """A rule of which the last two days have no trace, and the fortnight before them has."""
+def _silence(request: ReportRequest, own: _Sum) -> Silence | None:
+    """Return the silence of a rule that has no trace in the last two days but had some in the fortnight before."""
     counted: defaultdict[int, int] = defaultdict(int)
     for days in (own.before, own.days):
         for day, counts in days.items():
             counted[day] += counts.applicable
-    recent = silence.exercised([day for day, applicable in counted.items() if applicable > 0], asked.to_ms)
+    recent = silence.exercised([day for day, applicable in counted.items() if applicable > 0], request.to_ms)
     if not recent:
         return None
     return Silence(since_ms=(recent[-1] + 1) * DAY_MS, applicable_before=sum(counted[day] for day in recent))
 
 
-def _statement(asked: Asked, total: Counts, judged: Judged, doubts: str | None, *, has_all_input: bool) -> str:
-    period = duration(asked.to_ms - asked.from_ms)
+def _statement(
+    request: ReportRequest, total: Counts, judged: Judged, doubts: str | None, *, has_all_input: bool
+) -> str:
+    period = duration(request.to_ms - request.from_ms)
     held = f"{total.held:,} of {amount(total.applicable, 'trace')} held"
     left = f", {total.undetermined:,} undetermined" if total.undetermined else ""
-    said = f"{total.broken:,} broken, {held}{left}."
+    result = f"{total.broken:,} broken, {held}{left}."
     if not judged.judged_ms:
-        given = f" Verdicts that are of no time that it judged: {said}" if total.applicable else ""
-        return f"No statement: of {period} the rule judged nothing as a whole.{given}"
-    if judged.judged_ms < asked.to_ms - asked.from_ms:
+        outside = f" Verdicts outside the times that it judged: {result}" if total.applicable else ""
+        return f"No statement: the rule judged nothing of {period} completely.{outside}"
+    if judged.judged_ms < request.to_ms - request.from_ms:
         named = _named(judged.times)
         if total.applicable:
-            said = f"In what was judged: {said}"
+            result = f"In what was judged: {result}"
         elif has_all_input:
-            said = "In that time it applied to no trace."
+            result = "In that time it applied to no trace."
         else:
-            said = "It applied to none of the traces that were read in that time, and not all were read."
-        return f"No statement on all {period}: the rule judged {duration(judged.judged_ms)} of it ({named}). {said}"
+            result = "It applied to none of the traces that were read in that time, and some records were not read."
+        return f"No statement on all {period}: the rule judged {duration(judged.judged_ms)} of it ({named}). {result}"
     if doubts is not None:
-        said = f"In what was judged: {said}" if total.applicable else ""
-        return f"No statement on all {period}, see what was not judged. {said}".strip()
+        result = f"In what was judged: {result}" if total.applicable else ""
+        return f"No statement on all {period}, see what was not judged. {result}".strip()
     if not total.applicable:
         return f"Over {period} the rule applied to no trace."
     return f"{amount(total.broken, 'violation')} over {period}: {held}{left}."
@@ -251,12 +259,12 @@ def _is_of(rule: Rule | None, control: str) -> bool:
     return rule is not None and control_key(control) in {control_key(one) for one in rule.controls}
 
 
-def _shares(asked: Asked, gaps: Sequence[Gap]) -> dict[int, float]:
-    """The part of each day, within the period, that was judged."""
+def _shares(request: ReportRequest, gaps: Sequence[Gap]) -> dict[int, float]:
+    """Return the share of each day, within the period, that was judged."""
     shares = {}
     first = 0
-    for day in range(asked.from_ms // DAY_MS, -(-asked.to_ms // DAY_MS)):
-        begin_ms, end_ms = max(day * DAY_MS, asked.from_ms), min((day + 1) * DAY_MS, asked.to_ms)
+    for day in range(request.from_ms // DAY_MS, -(-request.to_ms // DAY_MS)):
+        begin_ms, end_ms = max(day * DAY_MS, request.from_ms), min((day + 1) * DAY_MS, request.to_ms)
         while first < len(gaps) and gaps[first].to_ms <= begin_ms:
             first += 1
         lacking_ms = 0
@@ -280,22 +288,22 @@ def _exceptions(rule: Rule | None, to_ms: int) -> Iterable[ExceptionInForce]:
         )
 
 
-def controls(asked: Asked, rules: Sequence[RuleReport]) -> Iterable[ControlReport]:
-    """The rules by the controls that they name, and last those that name none."""
-    found: dict[tuple[bool, str], list[RuleReport]] = defaultdict(list)
+def controls(request: ReportRequest, rules: Sequence[RuleReport]) -> Iterable[ControlReport]:
+    """Yield the rules by the controls that they name, and last those that name none."""
+    by_control: dict[tuple[bool, str], list[RuleReport]] = defaultdict(list)
     names: dict[str, str] = {}
     for rule in rules:
         keys = []
         for control in rule.controls:
             key = control_key(control)
-            if asked.control is None or key == control_key(asked.control):
+            if request.control is None or key == control_key(request.control):
                 names.setdefault(key, control_name(control))
                 keys.append(key)
         for key in dict.fromkeys(keys):
-            found[False, key].append(rule)
+            by_control[False, key].append(rule)
         if not keys:
-            found[True, ""].append(rule)
-    for (is_none, key), of_control in sorted(found.items(), key=lambda item: item[0]):
+            by_control[True, ""].append(rule)
+    for (is_none, key), of_control in sorted(by_control.items(), key=lambda item: item[0]):
         total = Counts()
         for rule in of_control:
             total.add(rule.counts)
@@ -305,7 +313,7 @@ def controls(asked: Asked, rules: Sequence[RuleReport]) -> Iterable[ControlRepor
             counts=total,
             applicable=total.applicable,
             pass_rate=_ratio(total),
-            # A rule that judged all and applied to nothing proves nothing, and takes nothing away.
+            # A rule that judged everything and applied to nothing proves nothing, and prevents nothing.
             is_proven=any(rule.is_proven for rule in of_control)
             and all(rule.is_proven or (rule.is_whole and not rule.applicable) for rule in of_control),
         )

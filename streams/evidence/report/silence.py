@@ -1,8 +1,8 @@
-"""What was exercised in the fortnight before, and is silent now: rules and services, by days.
+"""Finds rules and services that were exercised in the fortnight before, and are silent now, by days.
 
-In: the days (since 1970, UTC) of which there is something. Out: since when there is nothing. Pure.
+In: the days (since 1970, UTC) with something. Out: since when there is nothing. Pure.
 
-One day without is nothing unusual, and the last one may have just begun: silent is what has nothing on two days.
+One day without anything is not unusual, and the last one may have just begun: silent means nothing on two days.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from streams.evidence.report.gathered import DAY_MS
 from streams.evidence.report.model import SilentService
 
 SILENT_AFTER = 2
-"""Days with nothing after which something is silent."""
+"""The number of days with nothing after which something is silent."""
 COMPARED = 14
-"""Days before them in which it must have been exercised."""
+"""The number of days before them in which it must have been exercised."""
 
 
 def exercised(days: Collection[int], to_ms: int) -> list[int]:
-    """The days of the fortnight in which something was exercised that is silent at `to_ms`; none where it is not.
+    """Return the days of the fortnight on which something silent at `to_ms` was exercised; empty if not silent.
 
     >>> exercised({3, 7, 8}, 11 * DAY_MS)
     [3, 7, 8]
@@ -33,9 +33,9 @@ def exercised(days: Collection[int], to_ms: int) -> list[int]:
 
 
 def services(named: Mapping[str, Collection[int]], unlisted: Collection[int], to_ms: int) -> Iterator[SilentService]:
-    """The services that are silent at `to_ms`, by the days on which they were named.
+    """Yield the services that are silent at `to_ms`, by the days on which they were named.
 
-    On the days in `unlisted` there were more services than were named: then nothing is said of any.
+    On the days in `unlisted` there were more services than were named: then none can be called silent.
     """
     last = (to_ms - 1) // DAY_MS
     if any(last - SILENT_AFTER < day <= last for day in unlisted):

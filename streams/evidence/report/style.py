@@ -1,4 +1,4 @@
-"""The style of a report's page: on a screen and on paper the same, black on white."""
+"""The style of a report's page: the same on a screen and on paper, black on white."""
 
 STYLE = """
 :root { --ink: #1b1f24; --soft: #5d6671; --line: #d9dee4; --held: #3d7f72; --broken: #b3261e; --doubt: #b26a00;

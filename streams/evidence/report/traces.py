@@ -1,4 +1,4 @@
-"""Broken traces as a report shows them: the signal that told of each, and its witnesses in time.
+"""Shows broken traces in a report: the signal about each, and its witnesses on a time axis.
 
 In: digests of signals. Out: `BrokenTrace`s and `Bar`s. Pure.
 """
@@ -13,7 +13,7 @@ from topics.signals.finding import Shown
 
 
 def broken(signal: Digest) -> BrokenTrace:
-    """The trace that a signal tells of."""
+    """Return the trace that a signal is about."""
     return BrokenTrace(
         uid=signal.uid,
         revision=signal.revision,
@@ -30,7 +30,7 @@ def broken(signal: Digest) -> BrokenTrace:
 
 
 def bars(witnesses: Iterable[Shown]) -> Iterator[Bar]:
-    """The witnesses as bars of a waterfall, in their order."""
+    """Yield the witnesses as bars of a waterfall, in their order."""
     for shown in witnesses:
         yield Bar(
             subject=shown.subject,

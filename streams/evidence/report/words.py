@@ -1,4 +1,4 @@
-"""Amounts and times in a report's sentences."""
+"""Formats amounts and times in a report's sentences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _PARTS = 2
 
 
 def amount(count: int, thing: str) -> str:
-    """A number of things.
+    """Return an amount of things.
 
     >>> amount(1, "trace"), amount(3_000_000, "trace")
     ('1 trace', '3,000,000 traces')
@@ -18,7 +18,7 @@ def amount(count: int, thing: str) -> str:
 
 
 def duration(time_ms: int) -> str:
-    """A duration, in its two largest units.
+    """Return a duration, in its two largest units.
 
     >>> duration(90 * 86_400_000), duration(5_400_000), duration(0)
     ('90 days', '1 hour 30 minutes', '0 seconds')
@@ -32,7 +32,7 @@ def duration(time_ms: int) -> str:
 
 
 def was(what: str) -> str:
-    """The verb that goes with an amount or a duration.
+    """Return the verb that goes with an amount or a duration.
 
     >>> was("1 hour"), was("3 hours"), was("1 hour 30 minutes")
     ('was', 'were', 'were')
@@ -41,7 +41,7 @@ def was(what: str) -> str:
 
 
 def minute(time_ms: int) -> str:
-    """A moment, to the minute where it is a whole one.
+    """Return a moment, to the minute if it is a whole one.
 
     >>> minute(1767614400000), minute(1767614400500)
     ('2026-01-05 12:00', '2026-01-05 12:00:00.500')
@@ -51,17 +51,17 @@ def minute(time_ms: int) -> str:
 
 
 def span(from_ms: int, to_ms: int) -> str:
-    """A time from and to, in UTC.
+    """Return a period, in UTC.
 
     >>> span(1767614400000, 1767618000000)
     '2026-01-05 12:00 to 13:00'
     """
-    begin, end = minute(from_ms), minute(to_ms)
-    return f"{begin} to {end[11:] if end[:10] == begin[:10] else end}"
+    start, end = minute(from_ms), minute(to_ms)
+    return f"{start} to {end[11:] if end[:10] == start[:10] else end}"
 
 
 def day(time_ms: int) -> str:
-    """A day.
+    """Return a day.
 
     >>> day(1767614400000)
     '2026-01-05'

@@ -1,4 +1,4 @@
-"""File names: what they say, and what is to be read of the files that are there."""
+"""Tests file names: what they encode, and which files are read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.archive.names import HOUR_MS, ArchiveFile, Hole, contents, parse
+from streams.archive.names import HOUR_MS, ArchiveFile, Hole, listing, parse
 
 NINE_MS = int(datetime(2026, 11, 21, 9, tzinfo=UTC).timestamp() * 1000)
 
@@ -31,7 +31,7 @@ def file(first: int, end: int, number: int = 1, count: int = 1, hour_ms: int = N
     )
 )
 def test_name_says_all(made: ArchiveFile) -> None:
-    """A file's name gives the file again, wherever the archive is."""
+    """A file's name decodes to the same file, wherever the archive is."""
     assert made == parse(f"bucket/archive/{made.name}")
 
 
@@ -45,13 +45,13 @@ def test_name_says_all(made: ArchiveFile) -> None:
     ],
 )
 def test_other_files_are_none_of_the_archive(path: str) -> None:
-    """What is not named like a file of the archive is left alone."""
+    """Files with other names are ignored."""
     assert parse(path) is None
 
 
 def test_cuts_follow_one_another() -> None:
-    """Cuts that follow one another are read in the order of their offsets; there is no hole."""
-    found = contents([file(10, 20), file(0, 10)])
+    """Consecutive cuts are read in the order of their offsets, without a hole."""
+    found = listing([file(10, 20), file(0, 10)])
 
     assert ([0, 10], (), ()) == ([each.first_offset for each in found.files], found.holes, found.leftovers)
     assert found.end_offset("otlp_spans", 3) == 20
@@ -59,39 +59,39 @@ def test_cuts_follow_one_another() -> None:
 
 
 def test_hole() -> None:
-    """A cut that begins beyond the end of the one before leaves a hole."""
-    found = contents([file(0, 10), file(15, 20)])
+    """A cut that begins after the end of the one before leaves a hole."""
+    found = listing([file(0, 10), file(15, 20)])
 
     assert (Hole("otlp_spans", 3, 10, 15),) == found.holes
 
 
 def test_last_cut_that_lacks_a_file_is_left_over() -> None:
-    """A cut whose second file was never named does not count, and is there to be deleted."""
+    """A cut whose second file was never named does not count, and may be deleted."""
     begun = file(10, 20, 1, 2)
 
-    found = contents([file(0, 10), begun])
+    found = listing([file(0, 10), begun])
 
     assert ((file(0, 10),), (begun,)) == (found.files, found.leftovers)
     assert found.end_offset("otlp_spans", 3) == 10
 
 
 def test_older_cut_that_lacks_a_file_counts() -> None:
-    """Whoever deletes the folder of an hour deletes no record of another."""
-    found = contents([file(0, 10, 2, 2, NINE_MS + HOUR_MS), file(10, 20)])
+    """Deleting the folder of an hour deletes no record of another."""
+    found = listing([file(0, 10, 2, 2, NINE_MS + HOUR_MS), file(10, 20)])
 
     assert len(found.files) == 2
 
 
 def test_cut_that_was_begun_and_made_again() -> None:
-    """Of two cuts that begin at one offset, the whole one counts."""
-    found = contents([file(0, 8, 1, 2), file(0, 10)])
+    """Of two cuts that begin at one offset, the complete one counts."""
+    found = listing([file(0, 8, 1, 2), file(0, 10)])
 
     assert ((file(0, 10),), (file(0, 8, 1, 2),)) == (found.files, found.leftovers)
 
 
 def test_overlapping_cuts_count_each_record_once() -> None:
-    """Of two archivers that ran at once, the later cut is read from where the earlier one ends."""
-    found = contents([file(0, 10), file(5, 15), file(6, 9)])
+    """Of two concurrent archivers, the later cut is read from where the earlier one ends."""
+    found = listing([file(0, 10), file(5, 15), file(6, 9)])
 
     assert [(0, 0), (5, 10)] == [(each.first_offset, each.skip_below) for each in found.files]
     assert [file(6, 9)] == list(found.leftovers)
@@ -108,5 +108,5 @@ def test_overlapping_cuts_count_each_record_once() -> None:
     ],
 )
 def test_hour_overlaps_range(from_ms: int | None, to_ms: int | None, *, expected: bool) -> None:
-    """A range ends before its last millisecond, an hour too."""
+    """A range ends before its last millisecond, and so does an hour."""
     assert expected is file(0, 9).overlaps(from_ms, to_ms)

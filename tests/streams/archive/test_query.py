@@ -1,6 +1,6 @@
-"""Questions at the edges of an archive: ranges, holes, overlaps, and what is refused.
+"""Tests queries at the edges of an archive: ranges, holes, overlaps, and what is refused.
 
-That answers are the engine's is the business of `tests/differential/test_archive.py`.
+`tests/differential/test_archive.py` compares the results with the engine's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from dsl import RuleSet, Verdict, compile_texts, judge
 from streams.archive import schema
 from streams.archive.names import HOUR_MS
-from streams.archive.query import Answer, Asked, RefusedError, ask
+from streams.archive.query import Answer, ArchiveRequest, RefusedError, judge_archive
 from streams.archive.read import lost
 from streams.archive.rows import RawRecord
 from streams.archive.store import Store
@@ -56,8 +56,8 @@ def write(url: str, *records: tuple[int, int, bytes], first_offset: int = 0, top
 
 
 def verdicts(answer: Answer, of: RuleSet) -> list[tuple[int, str]]:
-    """Trace and verdict, of traces that were only said and of those that came in full."""
-    return sorted([*((at.trace_id[0], at.verdict.value) for at in answer.said), *_judged(answer, of)])
+    """Returns trace and verdict, both of traces with only a verdict and of those in full."""
+    return sorted([*((at.trace_id[0], at.verdict.value) for at in answer.verdicts), *_judged(answer, of)])
 
 
 def _judged(answer: Answer, of: RuleSet) -> Iterator[tuple[int, str]]:
@@ -66,9 +66,9 @@ def _judged(answer: Answer, of: RuleSet) -> Iterator[tuple[int, str]]:
 
 
 @pytest.fixture
-def asked() -> Asked:
-    """The rule above, with the usual windows."""
-    return Asked(Projector(rules()), BOUNDS)
+def archive_request() -> ArchiveRequest:
+    """The rule above, with the default windows."""
+    return ArchiveRequest(Projector(rules()), BOUNDS)
 
 
 @pytest.fixture(params=["directory", "memory"])
@@ -77,28 +77,28 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path) if request.param == "directory" else f"memory://query-{tmp_path.name}"
 
 
-def test_said_and_in_full(url: str, asked: Asked) -> None:
-    """A trace that holds is only said; one that breaks the rule comes with its facts, unless it is asked in brief."""
+def test_said_and_in_full(url: str, archive_request: ArchiveRequest) -> None:
+    """A trace that holds is only counted; one that breaks the rule comes with its facts, unless in brief."""
     write(url, (0, 0, request("pii.access", 1)), (1, 50, request("audit.log", 1, 2)), (2, 60, request("pii.access", 2)))
 
-    full, brief = ask(url, asked), ask(url, replace(asked, in_full=False))
+    full, brief = judge_archive(url, archive_request), judge_archive(url, replace(archive_request, in_full=False))
 
     assert [(b"\1" * 16, Verdict.HELD, START_MS, START_MS)] == [
-        (at.trace_id, at.verdict, at.first_ms, at.last_ms) for at in full.said
+        (at.trace_id, at.verdict, at.first_ms, at.last_ms) for at in full.verdicts
     ]
     [close] = full.closes
     assert (b"\2" * 16, CloseReason.END_OF_INPUT) == (close.trace_id, close.reason)
-    assert [(1, "held"), (2, "broken")] == verdicts(brief, asked.projector.rules)
-    assert len(brief.said) == 2
+    assert [(1, "held"), (2, "broken")] == verdicts(brief, archive_request.projector.rules)
+    assert len(brief.verdicts) == 2
 
 
-def test_nothing_archived(url: str, asked: Asked) -> None:
-    """An empty archive says nothing."""
-    assert verdicts(ask(url, asked), asked.projector.rules) == []
+def test_nothing_archived(url: str, archive_request: ArchiveRequest) -> None:
+    """An empty archive has no verdicts."""
+    assert verdicts(judge_archive(url, archive_request), archive_request.projector.rules) == []
 
 
-def test_range_of_time(url: str, asked: Asked) -> None:
-    """Records outside the range are not there: neither an access nor what would have logged it."""
+def test_range_of_time(url: str, archive_request: ArchiveRequest) -> None:
+    """Records outside the range do not count: neither an access nor its audit log."""
     write(
         url,
         (0, 0, request("pii.access", 1)),
@@ -106,49 +106,55 @@ def test_range_of_time(url: str, asked: Asked) -> None:
         (2, 20_000, request("audit.log", 2)),
     )
 
-    ranged = replace(asked, from_ms=START_MS + 10_000, to_ms=START_MS + 20_000)
+    ranged = replace(archive_request, from_ms=START_MS + 10_000, to_ms=START_MS + 20_000)
 
-    assert [(2, "broken")] == verdicts(ask(url, ranged), asked.projector.rules)
-    assert [(1, "broken"), (2, "held")] == verdicts(ask(url, asked), asked.projector.rules)
+    assert [(2, "broken")] == verdicts(judge_archive(url, ranged), archive_request.projector.rules)
+    assert [(1, "broken"), (2, "held")] == verdicts(
+        judge_archive(url, archive_request), archive_request.projector.rules
+    )
 
 
-def test_topics(url: str, asked: Asked) -> None:
-    """Only the topics that are asked for are looked at."""
+def test_topics(url: str, archive_request: ArchiveRequest) -> None:
+    """Only the requested topics are read."""
     write(url, (0, 0, request("pii.access")))
     write(url, (0, 0, request("audit.log")), topic="more_spans")
 
-    assert [(1, "held")] == verdicts(ask(url, asked), asked.projector.rules)
-    assert [(1, "broken")] == verdicts(ask(url, replace(asked, topics=("otlp_spans",))), asked.projector.rules)
+    assert [(1, "held")] == verdicts(judge_archive(url, archive_request), archive_request.projector.rules)
+    assert [(1, "broken")] == verdicts(
+        judge_archive(url, replace(archive_request, topics=("otlp_spans",))), archive_request.projector.rules
+    )
 
 
-def test_clock(url: str, asked: Asked) -> None:
-    """A window that is quiet when the clock stops has closed by itself."""
+def test_clock(url: str, archive_request: ArchiveRequest) -> None:
+    """A window that is quiet when the clock stops closes as quiet."""
     write(url, (0, 0, request("pii.access")))
 
-    [quiet] = ask(url, replace(asked, clock_ms=START_MS + 31_000)).closes
-    [ended] = ask(url, replace(asked, clock_ms=START_MS + 29_000)).closes
+    [quiet] = judge_archive(url, replace(archive_request, clock_ms=START_MS + 31_000)).closes
+    [ended] = judge_archive(url, replace(archive_request, clock_ms=START_MS + 29_000)).closes
 
     assert (CloseReason.QUIET, CloseReason.END_OF_INPUT) == (quiet.reason, ended.reason)
 
 
 @pytest.mark.parametrize("value", [request("other", 2), b"no request"])
-def test_later_record_moves_the_clock(url: str, asked: Asked, value: bytes) -> None:
-    """A window that was quiet when the last record came, of another trace or unreadable, has closed by itself."""
+def test_later_record_moves_the_clock(url: str, archive_request: ArchiveRequest, value: bytes) -> None:
+    """A window that was quiet when the last record came, of another trace or unreadable, closes as quiet."""
     write(url, (0, 0, request("pii.access")), (1, 31_000, value))
 
-    [close] = ask(url, asked).closes
+    [close] = judge_archive(url, archive_request).closes
 
     assert (CloseReason.QUIET, START_MS + 30_000) == (close.reason, close.closed_ms)
 
 
-def test_hole_makes_a_window_cut(url: str, asked: Asked) -> None:
-    """Where offsets are missing between two cuts, a trace of that time is not known whole."""
+def test_hole_makes_a_window_cut(url: str, archive_request: ArchiveRequest) -> None:
+    """If offsets are missing between two cuts, traces of that time are incomplete."""
     write(url, (0, 0, request("pii.access", 1)))
     write(url, (7, 5_000, request("pii.access", 2)), (8, 1_000_000, request("pii.access", 3)), first_offset=7)
 
-    assert [(1, "undetermined"), (2, "undetermined"), (3, "broken")] == verdicts(ask(url, asked), asked.projector.rules)
+    assert [(1, "undetermined"), (2, "undetermined"), (3, "broken")] == verdicts(
+        judge_archive(url, archive_request), archive_request.projector.rules
+    )
     store = Store.at(url)
-    assert [LostTime("otlp_spans", 0, START_MS - 2_000, START_MS + 7_000)] == lost(store, store.contents(), 2_000)
+    assert [LostTime("otlp_spans", 0, START_MS - 2_000, START_MS + 7_000)] == lost(store, store.listing(), 2_000)
 
 
 def test_overlapping_cuts_count_once(url: str) -> None:
@@ -158,75 +164,81 @@ def test_overlapping_cuts_count_once(url: str) -> None:
     write(url, (0, 0, request("pii.access", 1)), (1, 0, request("pii.access", 2)))
     write(url, (1, 0, log), (2, 0, request("pii.access", 3)), first_offset=1)
 
-    answer = ask(url, Asked(Projector(counting), BOUNDS))
+    answer = judge_archive(url, ArchiveRequest(Projector(counting), BOUNDS))
 
     assert [(1, "broken"), (2, "broken"), (3, "broken")] == verdicts(answer, counting)
 
 
-def test_times_that_run_back_are_refused(url: str, asked: Asked) -> None:
-    """Where record times run back further than out-of-order, the engine's clock would matter: the engine must say."""
+def test_times_that_run_back_are_refused(url: str, archive_request: ArchiveRequest) -> None:
+    """If record times go back further than out-of-order, the engine's clock matters: only the engine can answer."""
     write(url, (0, 9_000, request("pii.access")), (1, 0, request("audit.log")))
 
     with pytest.raises(RefusedError, match="run back by 9000ms, more than out-of-order, 2000ms"):
-        ask(url, asked)
-    assert [(1, "held")] == verdicts(ask(url, replace(asked, out_of_order_ms=9_000)), asked.projector.rules)
+        judge_archive(url, archive_request)
+    assert [(1, "held")] == verdicts(
+        judge_archive(url, replace(archive_request, out_of_order_ms=9_000)), archive_request.projector.rules
+    )
 
 
 def test_record_that_makes_too_many_facts_is_refused(url: str) -> None:
-    """Where a record may take more than its budget the engine must be asked: it refuses the record, SQL would not."""
+    """Where a record may take more than its budget the engine must judge: it refuses the record, SQL would not."""
     texts = [f"// id: r{number}\n// kind: pattern\npii.access.where(n != {number}) and b" for number in range(600)]
     span = Span(trace_id=b"1" * 16, span_id=b"1" * 8, name="pii.access")
     span.attributes.append(KeyValue(key="n", value=AnyValue(int_value=-1)))
     write(url, (0, 0, request("pii.access", 2)), (1, 1_000, trace_request(span)))
 
     with pytest.raises(RefusedError, match="the record at offset 1 may make more facts than its budget lets it"):
-        ask(url, Asked(Projector(rules("\n".join(texts))), BOUNDS))
+        judge_archive(url, ArchiveRequest(Projector(rules("\n".join(texts))), BOUNDS))
 
 
-def test_files_of_another_format_are_refused(url: str, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Columns that this version does not know are not guessed at."""
+def test_files_of_another_format_are_refused(
+    url: str, archive_request: ArchiveRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns of an unknown version are refused."""
     with monkeypatch.context() as patched:
         patched.setattr(schema, "FORMAT", "3")
         write(url, (0, 0, request("pii.access")))
 
     with pytest.raises(StateError, match="files of format 3, this version reads format 2"):
-        ask(url, asked)
+        judge_archive(url, archive_request)
 
 
-def test_files_of_an_older_format_are_for_the_engine(url: str, asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Columns that an older version wrote say something else of some spans: the engine reads the records themselves."""
+def test_files_of_an_older_format_are_for_the_engine(
+    url: str, archive_request: ArchiveRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns of an older version describe some spans differently: the engine reads the records themselves."""
     with monkeypatch.context() as patched:
         patched.setattr(schema, "FORMAT", "1")
         write(url, (0, 0, request("pii.access")))
 
     with pytest.raises(RefusedError, match="files of format 1"):
-        ask(url, asked)
+        judge_archive(url, archive_request)
 
 
-def test_damaged_file(tmp_path: Path, asked: Asked) -> None:
-    """A file that was cut off is no answer."""
+def test_damaged_file(tmp_path: Path, archive_request: ArchiveRequest) -> None:
+    """A truncated file is an error."""
     write(str(tmp_path), (0, 0, request("pii.access")))
     [path] = tmp_path.rglob("*.parquet")
     path.write_bytes(path.read_bytes()[:-1])
 
-    with pytest.raises(StateError, match="cannot be asked"):
-        ask(str(tmp_path), asked)
+    with pytest.raises(StateError, match="cannot be queried"):
+        judge_archive(str(tmp_path), archive_request)
 
 
 @pytest.mark.parametrize("name", ["it's", 'a"b', "a\\b", "a\nb", "a\0b", "é\U0001f600", "%s{}$1"])
 def test_any_name_can_be_asked_for(url: str, name: str) -> None:
-    """Whatever a name holds, it is only a name."""
+    """A name is always quoted, whatever it contains."""
     quoted = name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\0", "\\u0000")
     asking = rules(f'// id: any\n// kind: pattern\ntrace.has("{quoted}").where("{quoted}" != "{quoted}")')
     bare = rules(f'// id: any\n// kind: pattern\ntrace.has("{quoted}")')
     write(url, (0, 0, request(name)), (1, 0, request(name + "x", 2)))
 
-    assert [(1, "broken")] == verdicts(ask(url, Asked(Projector(bare), BOUNDS)), bare)
-    assert verdicts(ask(url, Asked(Projector(asking), BOUNDS)), asking) == []
+    assert [(1, "broken")] == verdicts(judge_archive(url, ArchiveRequest(Projector(bare), BOUNDS)), bare)
+    assert verdicts(judge_archive(url, ArchiveRequest(Projector(asking), BOUNDS)), asking) == []
 
 
 def test_counts_beyond_what_is_counted(tmp_path: Path) -> None:
-    """More spans than are told apart leave a comparison of two counts undetermined, as the engine does."""
+    """More spans than are distinguished leave a comparison of two counts undetermined, as in the engine."""
     comparing = rules("// id: more\n// kind: pattern\ncount(pii.access) > count(audit.log)")
     spans = [
         Span(trace_id=b"\1" * 16, span_id=number.to_bytes(8, "big"), name=name)
@@ -235,4 +247,6 @@ def test_counts_beyond_what_is_counted(tmp_path: Path) -> None:
     ]
     write(str(tmp_path), (0, 0, trace_request(*spans)))
 
-    assert [(1, "undetermined")] == verdicts(ask(str(tmp_path), Asked(Projector(comparing), BOUNDS)), comparing)
+    assert [(1, "undetermined")] == verdicts(
+        judge_archive(str(tmp_path), ArchiveRequest(Projector(comparing), BOUNDS)), comparing
+    )

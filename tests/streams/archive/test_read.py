@@ -1,4 +1,4 @@
-"""Archives that cannot be read: each says so, and what can be done."""
+"""Tests archives that cannot be read: each reports that, with advice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ START_MS = 1_795_255_200_000
 
 
 def write(url: str) -> Path:
-    """Archives a few records; the path of their file."""
+    """Archives a few records, and returns the path of their file."""
     writer = PartitionWriter(Store.at(url), "otlp_spans", 0, 0, "id")
     for offset in range(100):
         writer.add(RawRecord("otlp_spans", 0, offset, START_MS + offset, None, b"no request"))
@@ -28,7 +28,7 @@ def write(url: str) -> Path:
 
 
 def test_newer_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of a version that is not known yet are refused, not guessed at."""
+    """Files of an unknown version are refused."""
     with monkeypatch.context() as patched:
         patched.setattr(schema, "FORMAT", "3")
         write(str(tmp_path))
@@ -38,7 +38,7 @@ def test_newer_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_file_of_somebody_else(tmp_path: Path) -> None:
-    """A Parquet file with the right name that betrace did not write is refused."""
+    """A Parquet file with a valid name that betrace did not write is refused."""
     path = write(str(tmp_path))
     pq.write_table(pa.table({"a": [1]}), path)
 
@@ -48,7 +48,7 @@ def test_file_of_somebody_else(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kept_bytes", [0, 7, 200, -1])
 def test_damaged_file(tmp_path: Path, kept_bytes: int) -> None:
-    """A file that was cut off is named."""
+    """A truncated file is named."""
     path = write(str(tmp_path))
     path.write_bytes(path.read_bytes()[:kept_bytes])
 
@@ -57,7 +57,7 @@ def test_damaged_file(tmp_path: Path, kept_bytes: int) -> None:
 
 
 def test_damaged_page(tmp_path: Path) -> None:
-    """Bytes that changed on the disk are found out by who reads them, and the file is named."""
+    """Bytes that changed on the disk are detected while reading, and the file is named."""
     path = write(str(tmp_path))
     content = bytearray(path.read_bytes())
     content[4:2000] = bytes(len(content[4:2000]))

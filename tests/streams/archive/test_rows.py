@@ -1,4 +1,4 @@
-"""Rows of the archive give back the spans that the records held."""
+"""Tests that rows of the archive give back the spans of the records."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def archived(topic: str, *values: bytes | None) -> list[Span]:
 
 
 def decoded(topic: str, *values: bytes | None) -> list[Span]:
-    """The spans that the engine sees in records."""
+    """Returns the spans that the engine sees in records."""
     interest = Interest(frozenset(), every_span=True, attributes=WANTED)
     kind = RecordKind.LOGS if "log" in topic else RecordKind.SPANS
     found = []
@@ -48,7 +48,7 @@ def decoded(topic: str, *values: bytes | None) -> list[Span]:
 
 @given(st.lists(trace_requests | logs_requests, min_size=1, max_size=3), st.sampled_from(("otlp_spans", "otlp_logs")))
 def test_generated_spans_come_back(requests: list[Message], topic: str) -> None:
-    """Whatever a sender makes, in whichever encoding, its spans are the same from the archive."""
+    """Spans of any sender, in any encoding, are the same from the archive."""
     values = [
         encoded for each in requests for encoded in (each.SerializeToString(), backwards(each), as_json(each), b"{}")
     ]
@@ -88,7 +88,7 @@ def test_record_stands_in_its_first_row() -> None:
     [(None, "empty"), (b"", "empty"), (b"hello", "not protobuf"), (b"{", "not json: input data was truncated")],
 )
 def test_unreadable_record_is_kept_with_the_reason(value: bytes | None, reason: str) -> None:
-    """A record that is no request is a row with its bytes and why it cannot be read."""
+    """A record that is not a request is a row with its bytes and why it cannot be read."""
     rows = Rows()
     rows.add(RawRecord("otlp_spans", 0, 5, 7, None, value))
 

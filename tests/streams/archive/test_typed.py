@@ -1,4 +1,4 @@
-"""Attribute values as text and a letter."""
+"""Tests attribute values as text and a letter."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ values = st.recursive(
 
 
 def packed(value: object) -> bytes:
-    """Bytes that tell 1 from 1.0 and from true, and in which NaN is equal to itself."""
+    """Bytes that distinguish 1 from 1.0 and from true, and in which NaN equals itself."""
     return msgspec.msgpack.encode(value)
 
 
 @given(values)
 def test_value_comes_back(value: Value) -> None:
-    """Text and letter give the value again, its type too, whatever it is."""
+    """Text and letter give back the value with its type, whatever it is."""
     text, letter = typed(value)
 
     assert packed(value) == packed(value_of(text, letter))
@@ -43,7 +43,7 @@ def test_value_comes_back(value: Value) -> None:
 
 @given(st.dictionaries(st.text(max_size=3), values, max_size=3), st.dictionaries(st.text(max_size=3), values))
 def test_origin_comes_back(resource: dict[str, Value], scope: dict[str, Value]) -> None:
-    """A resource and a scope come back from their one text."""
+    """One text gives back a resource and a scope."""
     actual = origin_of(origin_text(resource, scope))
 
     assert packed([resource, scope]) == packed(list(actual))
@@ -64,5 +64,5 @@ def test_origin_comes_back(resource: dict[str, Value], scope: dict[str, Value]) 
     ],
 )
 def test_texts(value: Value, text: str | None, letter: str) -> None:
-    """The text is what a person would write; what JSON cannot say is MessagePack."""
+    """The text is readable; what JSON cannot encode is MessagePack."""
     assert (text, letter) == tuple(typed(value))

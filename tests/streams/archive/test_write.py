@@ -1,4 +1,4 @@
-"""Records to files and back: byte for byte, each once, whenever the writer dies."""
+"""Tests records to files and back: byte for byte, each once, whenever the writer is killed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ TEN_MS = 1_795_255_200_000
 
 @pytest.fixture(params=["directory", "memory"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A directory, and a file system that is none of this machine's."""
+    """A directory, and a file system that is not of this machine."""
     return str(tmp_path) if request.param == "directory" else f"memory://{tmp_path.name}"
 
 
 def corpus_records(topic: str = "otlp_spans", partition: int = 0, count: int = 60) -> list[RawRecord]:
-    """Records around ten o'clock, some of them late, one of them unreadable, one a tombstone."""
+    """Records around ten o'clock, some of them late, one unreadable, one a tombstone."""
     frames = list(capture.read(CORPUS / "partitioned_proto.bin.gz"))[:count]
     chance = random.Random(7)
     made = [
@@ -47,7 +47,7 @@ def writer(url: str, first_offset: int = 0, topic: str = "otlp_spans", partition
 
 
 def test_records_come_back(url: str) -> None:
-    """What was archived is read again, by topic, partition and offset, however it was cut."""
+    """Archived records are read back by topic, partition and offset, however they were cut."""
     sent = [
         *corpus_records("otlp_logs"),
         *corpus_records("otlp_spans", 0),
@@ -67,7 +67,7 @@ def test_records_come_back(url: str) -> None:
 
 
 def test_range_of_time(url: str) -> None:
-    """Only records with a timestamp in the range come, and only files of its hours are opened."""
+    """Only records with a timestamp in the range are returned, and only files of its hours are opened."""
     writing = writer(url)
     sent = corpus_records()
     for record in sent:
@@ -94,11 +94,11 @@ def test_times_that_no_calendar_knows(url: str) -> None:
 
 
 def test_a_file_an_hour(tmp_path: Path) -> None:
-    """A cut has a file for each hour of its timestamps, sorted by time; it is not seen before it is made."""
+    """A cut has a file for each hour of its timestamps, sorted by time; it is not visible before it is complete."""
     writing = writer(str(tmp_path))
     for record in corpus_records():
         writing.add(record)
-    before = Store.at(str(tmp_path)).contents().files
+    before = Store.at(str(tmp_path)).listing().files
 
     files = [written.file for written in writing.cut(1000)]
 
@@ -112,7 +112,7 @@ def test_a_file_an_hour(tmp_path: Path) -> None:
 
 
 def test_what_is_written_is_counted(url: str) -> None:
-    """Each file says how many records and spans it holds, and how many records nobody can read."""
+    """Each file reports its numbers of records, spans and unreadable records."""
     writing = writer(url)
     sent = corpus_records()
     for record in sent:
@@ -154,7 +154,7 @@ def test_what_waits_can_be_spilled(url: str) -> None:
 
 
 def test_cut_without_records() -> None:
-    """Where there was nothing, no file is made, and the next cut begins where this one did."""
+    """Without records no file is written, and the next cut begins where this one did."""
     writing = writer("memory://nothing", first_offset=7)
 
     assert writing.cut(20) == []
@@ -163,7 +163,7 @@ def test_cut_without_records() -> None:
 
 @pytest.mark.parametrize("named", [0, 1, 2, 3])
 def test_killed_while_files_get_their_names(tmp_path: Path, named: int) -> None:
-    """A cut counts when its last file has its name; before that it is as if it had not been begun."""
+    """A cut counts when its last file has its name; before that it does not exist."""
     first, second = corpus_records()[:20], corpus_records()[20:]
     writing = writer(str(tmp_path))
     for record in first:
@@ -175,7 +175,7 @@ def test_killed_while_files_get_their_names(tmp_path: Path, named: int) -> None:
     for file in files[named:]:
         (tmp_path / file.name).rename(tmp_path / f"{file.name}.part")
 
-    found = Store.at(str(tmp_path)).contents()
+    found = Store.at(str(tmp_path)).listing()
 
     is_whole = named == len(files)
     assert (first + second if is_whole else first) == list(records(str(tmp_path)))
@@ -184,7 +184,7 @@ def test_killed_while_files_get_their_names(tmp_path: Path, named: int) -> None:
 
 
 def test_overlapping_cuts(url: str) -> None:
-    """Two archivers that ran at once do not double a record."""
+    """Two concurrent archivers do not duplicate a record."""
     sent = corpus_records()
     for chosen in (sent[:40], sent[20:]):
         writing = writer(url, chosen[0].offset)
@@ -196,7 +196,7 @@ def test_overlapping_cuts(url: str) -> None:
 
 
 def test_parts_of_a_killed_archiver_are_removed(tmp_path: Path) -> None:
-    """What was begun of a partition is removed, and nothing of another partition."""
+    """Incomplete files of a partition are removed, and nothing of another partition."""
     for partition in (1, 11):
         writer(str(tmp_path), partition=partition).add(corpus_records()[0])
 
@@ -211,7 +211,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 def test_rows_are_sorted_by_time_and_keep_their_record_together(tmp_path: Path) -> None:
-    """Rows of one record stand together, those of an earlier time first."""
+    """Rows of one record are together, those of an earlier time first."""
     writing = writer(str(tmp_path))
     late, early = (corpus_records()[at]._replace(timestamp_ms=TEN_MS + 9 - at) for at in (0, 1))
     rows = Rows()

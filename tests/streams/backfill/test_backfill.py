@@ -1,4 +1,4 @@
-"""A backfill beside live: together they say what a replay of everything says, once."""
+"""Tests a backfill beside live: together they equal a replay of everything, each verdict once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from streams.evidence.report.model import Report, RuleReport
 from streams.evidence.report.page import page
-from streams.replay.reading import HOUR_MS
+from streams.replay.source_reader import HOUR_MS
 from tests.support import backfilled
 from tests.support.backfilled import backfill, decide, everything, leaves
 from tests.support.lifetime import NAMES, SETTINGS, Lifetime, recount
@@ -25,12 +25,12 @@ UNTIL = 20
 
 
 def rule(report: Report, rule_id: str) -> RuleReport:
-    """What is said of one rule."""
+    """Returns the report on one rule."""
     return next(one for one in report.rules if one.id == rule_id)
 
 
 def hours(life: Lifetime, count: int) -> None:
-    """Hours of which each has six traces that every rule is about, three of them audited."""
+    """Hours with six traces each that every rule applies to, three of them audited."""
     traces(life, 6 * count)
 
 
@@ -43,7 +43,7 @@ def traces(life: Lifetime, count: int) -> None:
 
 
 def pushed(*, before: int = 3, after: int = 1, rule_set: str = "both") -> Lifetime:
-    """Hours and twenty minutes with one rule, then hours with the other one too."""
+    """Hours and twenty minutes with one rule, then hours with both."""
     life = Lifetime("few" if rule_set == "shadow" else "audited")
     hours(life, before)
     traces(life, 2)
@@ -54,7 +54,7 @@ def pushed(*, before: int = 3, after: int = 1, rule_set: str = "both") -> Lifeti
 
 
 def in_flight(seed: int) -> Lifetime:
-    """Traces of all lengths, of which many are on their way when a rule is pushed."""
+    """Traces of all lengths, many of them in progress when a rule is pushed."""
     chance = random.Random(seed)
     life = Lifetime()
     for step in range(900):
@@ -77,7 +77,7 @@ def said(life: Lifetime, rule_id: str) -> list[tuple[str, int, str]]:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_live_and_backfill_say_what_a_replay_of_everything_says(seed: int) -> None:
-    """Each verdict, taken back or not, has its leaf once; each signal has the uid and revision that live would give."""
+    """Each verdict, retracted or not, has its leaf once; each signal has the uid and revision of live."""
     life = in_flight(seed)
     live_count = len([*leaves(life, "few")])
     backfill(life, "few")
@@ -95,7 +95,7 @@ def test_live_and_backfill_say_what_a_replay_of_everything_says(seed: int) -> No
 
 
 def test_backfilled_time_is_judged() -> None:
-    """The rule has judged all since the beginning; the page says who judged what was before it, and when."""
+    """The rule has judged everything since the beginning; the page says who judged what was before it, and when."""
     life = pushed()
     backfill(life, "few")
 
@@ -114,7 +114,7 @@ def test_backfilled_time_is_judged() -> None:
 
 
 def test_without_backfill_the_time_before_is_not_judged() -> None:
-    """What the others claim is not claimed for the new rule."""
+    """Coverage of other rules is not claimed for the new rule."""
     few = rule(pushed().report(0, 4 * HOUR_MS), "few")
 
     assert not few.is_whole
@@ -123,7 +123,7 @@ def test_without_backfill_the_time_before_is_not_judged() -> None:
 
 @pytest.mark.parametrize("killed_after", [1, 2, 3])
 def test_killed_backfill_goes_on_where_it_was(killed_after: int) -> None:
-    """Started again, from whatever time, it publishes the hours that it had not published."""
+    """Started again, with any start, it publishes the remaining hours."""
     life, whole = pushed(), pushed()
     backfill(whole, "few")
 
@@ -153,7 +153,7 @@ def test_killed_backfill_leaves_whole_hours() -> None:
 
 
 def test_earlier_backfill_is_left_as_it_is() -> None:
-    """One that begins earlier judges only what the one before it has not."""
+    """A backfill with an earlier start judges only what the one before it has not."""
     life, whole = pushed(), pushed()
     backfill(whole, "few")
 
@@ -169,7 +169,7 @@ def test_earlier_backfill_is_left_as_it_is() -> None:
 
 
 def test_records_that_could_not_be_read_are_told() -> None:
-    """Nothing is whole of which records could not be read, though every hour is judged."""
+    """No time is complete whose records could not be read, although every hour is judged."""
     life = pushed()
     backfill(life, "few", unreadable=2)
 
@@ -181,7 +181,7 @@ def test_records_that_could_not_be_read_are_told() -> None:
 
 
 def test_shadow_rule_is_counted_and_signals_nothing() -> None:
-    """As live does."""
+    """It does so like live."""
     life = pushed(rule_set="shadow")
     before = said(life, "audited")
     backfill(life, "audited")
@@ -194,12 +194,12 @@ def test_shadow_rule_is_counted_and_signals_nothing() -> None:
 
 
 def test_rule_that_judges_all_has_nothing_left() -> None:
-    """A rule that was there at the beginning of the log judged all of it."""
+    """A rule in force at the beginning of the log judged all of it."""
     assert decide(pushed(), "audited") is None
 
 
 def test_more_signals_than_the_limit_are_withheld(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are counted as withheld, so the evidence agrees with the topic of signals."""
+    """They are counted as withheld, so the evidence agrees with the signals topic."""
     life = pushed()
     monkeypatch.setattr(backfilled, "SETTINGS", replace(SETTINGS, signals_per_hour=1))
 

@@ -1,4 +1,4 @@
-"""When hours are published, and what of them: reports of processes in, transactions out."""
+"""Tests when hours are published, and with what: reports of processes in, transactions out."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from streams.backfill.plan import Backfill
 from streams.backfill.run import BackfillRun, Publishers
 from streams.replay.outcome import Counts
 from streams.replay.plan import Input, Period, Plan
-from streams.replay.reading import HOUR_MS, HourRead, Read
 from streams.replay.run import FailedError, Team
 from streams.replay.selection import CountedOutcome, HalfSeen, RulePart, Selection
+from streams.replay.source_reader import HOUR_MS, HourRead, Read
 from streams.replay.worker import Done, Failed, Job, Progress, Report, Selected
 from tests.support.lifetime import SETTINGS, TOPIC, compiled
 from topics.records import verdicts
@@ -28,22 +28,22 @@ UNTIL_MS = LIVE_MS + REACH_MS
 
 @dataclass
 class Reports:
-    """A team that says what it was told to say."""
+    """A team with prepared reports."""
 
     left: list[Report]
     count: int = 2
 
-    def begin(self, _: Job) -> None:
-        """As `Team.begin`."""
+    def start(self, _: Job) -> None:
+        """Does as `Team.start`."""
 
     def next_report(self) -> Report:
-        """As `Team.next_report`."""
+        """Does as `Team.next_report`."""
         return self.left.pop(0)
 
 
 @dataclass
 class Topics:
-    """Publishers whose transactions are kept, each with the partition and how many reports were left by then."""
+    """Publishers that keep their transactions, each with the partition and the number of reports left by then."""
 
     reports: Reports
     steps: list[tuple[int, int, list[verdicts.Record]]] = field(default_factory=list)
@@ -101,18 +101,18 @@ def found(
 
 
 def progress(number: int, clock_ms: int, *outcomes: CountedOutcome, half_seen: Sequence[HalfSeen] = ()) -> Progress:
-    """A process got to a time, and found these."""
+    """A report of a process that reached a time with these outcomes."""
     return Progress(number, 0, 0, clock_ms, [], Selected([*outcomes], [*half_seen], {}))
 
 
 def done(number: int, *outcomes: CountedOutcome, unreadable: int = 0) -> Done:
-    """A process is at its end."""
+    """The last report of a process."""
     read = {((TOPIC, 0), HOUR_MS): HourRead(5, unreadable)}
     return Done(number, [], Read(5, 5, unreadable), Counts(0, {}, frozenset()), Selected([*outcomes], [], read))
 
 
 def backfilled(*reports: Report) -> tuple[BackfillRun, Topics]:
-    """A backfill of two facts partitions, three hours less ten minutes, by two processes that report this."""
+    """A backfill of two facts partitions, three hours less ten minutes, by two processes with these reports."""
     parts = {(number, RULE.fingerprint): RulePart(LIVE_MS, ((0, LIVE_MS),)) for number in (0, 1)}
     selection = Selection(2, parts, "betrace.backfill/3f9a")
     plan = Plan(Period(0, LIVE_MS), (Input(TOPIC, 0, 1, 0, 9),), 0, UNTIL_MS, UNTIL_MS, (), 9)
@@ -125,7 +125,7 @@ def backfilled(*reports: Report) -> tuple[BackfillRun, Topics]:
 
 
 def test_hour_waits_for_the_slowest_process() -> None:
-    """An hour is published when all of its chains are over for every process; the last hour when all is read."""
+    """An hour is published when all of its chains are over for every process; the last hour when everything is read."""
     due_ms = HOUR_MS + REACH_MS
 
     _, topics = backfilled(
@@ -142,7 +142,7 @@ def test_hour_waits_for_the_slowest_process() -> None:
 
 
 def test_hour_has_its_counts_and_one_marker() -> None:
-    """What was found of an hour, by any process in any order, is counted in it; then comes its marker."""
+    """Outcomes of an hour, by any process in any order, are counted in it; then comes its marker."""
     early, late = found(5, verdict="broken"), found(90_000)
 
     run, topics = backfilled(done(0, late), done(1, early, found(HOUR_MS)))
@@ -159,7 +159,7 @@ def test_hour_has_its_counts_and_one_marker() -> None:
 
 
 def test_chain_that_goes_on_after_live_began_is_left_out_and_told() -> None:
-    """Of a trace that was there before live judged, and hit later: all its verdicts, or none when it may go on."""
+    """A trace that began before live judged, and was hit later, has all its verdicts, or none if it may continue."""
     over = found(LIVE_MS + 10, last_ms=LIVE_MS + 20)
     going_on = found(LIVE_MS + 30, verdict="broken")
     goes_on = found(LIVE_MS + 30, verdict="held", previous="broken", last_ms=UNTIL_MS)
@@ -176,7 +176,7 @@ def test_chain_that_goes_on_after_live_began_is_left_out_and_told() -> None:
 
 
 def test_half_seen_traces_and_unreadable_records_are_told() -> None:
-    """In the marker of their hour, of unreadable records to each facts partition."""
+    """They are in the marker of their hour, unreadable records for each facts partition."""
     half = HalfSeen(1, HOUR_MS, b"t" * 16)
 
     run, topics = backfilled(progress(0, 9, half_seen=[half, half]), done(0), done(1, unreadable=3))
@@ -192,7 +192,7 @@ def test_half_seen_traces_and_unreadable_records_are_told() -> None:
 
 
 def test_failed_process_ends_it() -> None:
-    """What it says is what is said, with its exit code."""
+    """The process's message is shown, with its exit code."""
     with pytest.raises(FailedError, match="no room") as error:
         backfilled(Failed("no room", 3))
 

@@ -1,4 +1,4 @@
-"""What is known of live and of backfills from `betrace.verdicts`, and waiting for it, on a real Kafka."""
+"""Tests what `betrace.verdicts` says about live and backfills, and waiting for it, on a real Kafka."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from streams.backfill import waiting
 from streams.backfill.run import ROLE
-from streams.backfill.verdict_log import LiveBegin, VerdictLog
+from streams.backfill.verdict_log import LiveStart, VerdictLog
 from streams.backfill.waiting import Patience
 from streams.config.settings import Settings
 from streams.errors import StateError
@@ -54,12 +54,12 @@ def listing(partition: int, minute: int, *rules: JudgingRule) -> Coverage:
 
 
 def of_log(settings: Settings) -> VerdictLog:
-    """The log from its beginning on."""
+    """Returns the log from its beginning on."""
     return VerdictLog(settings, AdminClient({"bootstrap.servers": settings.bootstrap}), 0)
 
 
 def test_earliest_time_counts(settings: Settings) -> None:
-    """What live once judged it judged, also when it says a later time afterwards; reading goes on where it was."""
+    """What live once judged stays judged, even if it states a later time afterwards; reading continues."""
     log = of_log(settings)
     write(settings, listing(0, 0), listing(0, 1, JudgingRule("few", F0, "live", 5_000)))
     log.read()
@@ -68,13 +68,13 @@ def test_earliest_time_counts(settings: Settings) -> None:
     log.read()
 
     stated_ms = evidence.START_MS + evidence.MINUTE_MS
-    assert {(0, F0): LiveBegin(5_000, stated_ms)} == first == log.live
+    assert {(0, F0): LiveStart(5_000, stated_ms)} == first == log.live
     clock_ms = evidence.START_MS + 3 * evidence.MINUTE_MS
     assert {0: clock_ms, 1: evidence.START_MS + 7 * evidence.MINUTE_MS} == log.clocks_ms
 
 
 def test_backfill_is_known_by_its_markers(settings: Settings) -> None:
-    """Up to where it is, with which rules, and where its chain of counts and each source are; live is left alone."""
+    """A backfill's state has its end, its rules, its chain of counts and each source; live is unaffected."""
     rule = JudgingRule("few", F0, "live", 1_000)
     chain = evidence.chain(1, 3)
     marker = replace(
@@ -110,7 +110,7 @@ def test_waiting_for_rules_names_who_lacks_them(settings: Settings) -> None:
 
 
 def test_waiting_for_the_clock_names_who_holds_it(settings: Settings) -> None:
-    """The slowest facts partition is named; when all have passed the time the wait is over."""
+    """The slowest facts partition is named; when all have passed the time the wait ends."""
     until_ms = evidence.START_MS + 2 * evidence.MINUTE_MS
     write(settings, evidence.coverage(0, 1), evidence.coverage(1, 0))
 
@@ -123,7 +123,7 @@ def test_waiting_for_the_clock_names_who_holds_it(settings: Settings) -> None:
 
 
 def test_open_transaction_is_waited_for_only_where_all_is_wanted(settings: Settings) -> None:
-    """What a killed program left open hides what comes after it, until somebody begins with its id."""
+    """An open transaction of a killed program hides what follows, until a producer with its id starts."""
     transactional_id = f"{settings.group(ROLE)}-0"
     killed = Producer({"bootstrap.servers": settings.bootstrap, "transactional.id": transactional_id})
     killed.init_transactions()
@@ -144,7 +144,7 @@ def test_open_transaction_is_waited_for_only_where_all_is_wanted(settings: Setti
 
 
 def test_record_that_cannot_be_read_ends_it(settings: Settings) -> None:
-    """Nobody knows what it says: a backfill that went on could judge a time twice."""
+    """Its content is unknown: a backfill that continued could judge a time twice."""
     producer = Producer({"bootstrap.servers": settings.bootstrap})
     producer.produce(settings.topic("verdicts"), b'{"kind":"other"}', None, 0)
     producer.flush()
@@ -154,7 +154,7 @@ def test_record_that_cannot_be_read_ends_it(settings: Settings) -> None:
 
 
 def test_backfill_fences_backfills_and_not_sessions(settings: Settings) -> None:
-    """The last one that begins is the one that publishes; live goes on."""
+    """The last one to start publishes; live continues."""
     live = Publisher(settings, 0, lambda: False)
     first = Publisher(settings, 0, lambda: False, ROLE)
     second = Publisher(settings, 0, lambda: False, ROLE)

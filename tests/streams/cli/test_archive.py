@@ -1,4 +1,4 @@
-"""`betrace archive`: what it refuses before it asks Kafka. The rest is in `tests/broker/test_archive.py`."""
+"""Tests what `betrace archive` refuses before it connects to Kafka; the rest is in `tests/broker/test_archive.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.cli import main
 
 
 def test_url_that_nothing_is_known_of() -> None:
-    """A URL of no known file system is the operator's mistake."""
+    """A URL of an unknown file system is a configuration error."""
     result = CliRunner().invoke(main, ["archive", "nowhere://x"])
 
     assert result.exit_code == 2
@@ -19,7 +19,7 @@ def test_url_that_nothing_is_known_of() -> None:
 
 
 def test_without_the_extra() -> None:
-    """Where the extra was not installed the command says what to install, and the others still work."""
+    """Without the extra the command says what to install, and other commands still work."""
     program = "import sys; sys.modules['pyarrow'] = None; from streams.cli import main; main()"
 
     refused = subprocess.run(

@@ -1,4 +1,4 @@
-"""`betrace audit` as a user calls it."""
+"""Tests `betrace audit` from the command line."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def call(*words: object) -> Result:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trail of which a part is in Parquet, of things that happened a day ago."""
+    """A trail with a part in Parquet, of events one day ago."""
     root = tmp_path_factory.mktemp("evidence")
     archive.advance(trails.make(root, 70, int(time.time() * 1000) - 86_400_000), 70)
     return root
 
 
 def test_who_changed_roles(root: Path) -> None:
-    """The question that auditors ask runs as it stands, over files and over what is only sealed."""
+    """An auditor's query runs unchanged over files and over what is only sealed."""
     done = call("query", root, trails.ROLES)
 
     assert done.exit_code == 0, done.output
@@ -59,7 +59,7 @@ def test_who_changed_roles(root: Path) -> None:
 
 
 def test_rows_as_json(root: Path) -> None:
-    """A JSON object a row, maps as objects."""
+    """JSON output has an object per row, with maps as objects."""
     done = call("query", root, "FROM audit_spans ORDER BY seal LIMIT 1", "--json")
 
     [row] = map(json.loads, done.stdout.splitlines())
@@ -67,7 +67,7 @@ def test_rows_as_json(root: Path) -> None:
 
 
 def test_what_is_no_record_is_in_the_trail(root: Path) -> None:
-    """Nothing that was sealed is left out."""
+    """A query returns every sealed record."""
     done = call("query", root, "SELECT unreadable FROM audit_spans WHERE unreadable IS NOT NULL")
 
     assert ["unreadable", "no record"] == done.stdout.splitlines()
@@ -75,7 +75,7 @@ def test_what_is_no_record_is_in_the_trail(root: Path) -> None:
 
 @pytest.mark.parametrize("sql", ["SELECT", "SELECT nothing FROM audit_spans", ""])
 def test_bad_sql_is_told(root: Path, sql: str) -> None:
-    """DuckDB's own words, and exit 2."""
+    """An invalid query shows DuckDB's message and exits with 2."""
     assert 2 == call("query", root, sql).exit_code
 
 
@@ -102,7 +102,7 @@ def test_bad_sql_is_told(root: Path, sql: str) -> None:
     ],
 )
 def test_a_question_reads_the_trail_and_nothing_else(root: Path, tmp_path: Path, sql: str) -> None:
-    """No other file, no extension, no variable of the program, no statement but one SELECT: exit 2, nothing written."""
+    """Other files, extensions, variables and second statements are refused: exit 2, nothing is written."""
     secret, other = tmp_path / "secret.csv", tmp_path / "other.parquet"
     secret.write_text("hidden,1\n")
     shutil.copy(next(root.rglob("*.parquet")), other)
@@ -120,13 +120,13 @@ def test_a_question_reads_the_trail_and_nothing_else(root: Path, tmp_path: Path,
 
 @pytest.mark.parametrize("statement", ["SET enable_external_access = true", "SET allowed_paths = ['/']", "LOAD httpfs"])
 def test_nobody_changes_what_the_database_may_do(root: Path, statement: str) -> None:
-    """Also a statement that came past the look at its kind is refused."""
+    """A statement that got past the check of its kind is refused, too."""
     with trail.opened(Directory(root)) as database, pytest.raises(duckdb.Error):
         database.execute(statement)
 
 
 def test_the_trails_own_files_may_be_read(root: Path) -> None:
-    """The view reads them, so they are allowed by name too."""
+    """The trail's files may be named directly because the view reads them."""
     [file] = root.rglob("*.parquet")
 
     done = call("query", root, f"SELECT count(*) FROM read_parquet('{file}')")  # noqa: S608, the test's own file
@@ -135,7 +135,7 @@ def test_the_trails_own_files_may_be_read(root: Path) -> None:
 
 
 def test_a_question_ends_with_its_time(root: Path) -> None:
-    """What takes longer than it may is interrupted, with exit 2."""
+    """A query that exceeds its time limit is interrupted, with exit 2."""
     done = call("query", root, ENDLESS, "--timeout", "500ms")
 
     assert 2 == done.exit_code
@@ -143,7 +143,7 @@ def test_a_question_ends_with_its_time(root: Path) -> None:
 
 
 def test_a_question_ends_with_its_memory(root: Path) -> None:
-    """What takes more memory than it may fails with DuckDB's words."""
+    """A query that exceeds its memory limit fails with DuckDB's message."""
     wide = "SELECT list(a.range), list(b.range) FROM range(100000) a, range(10000) b"
 
     done = call("query", root, wide, "--memory", "64MiB")
@@ -153,7 +153,7 @@ def test_a_question_ends_with_its_memory(root: Path) -> None:
 
 
 def test_ctrl_c_ends_a_question(root: Path) -> None:
-    """Wherever the database is: the program ends with exit 130."""
+    """Ctrl-C ends the program with exit 130, whatever the database is doing."""
     command = [sys.executable, "-m", "streams.cli", "audit", "query", root, ENDLESS, "--timeout", "1h"]
     with subprocess.Popen([*map(str, command)]) as asking:
         threads = psutil.Process(asking.pid).threads
@@ -166,7 +166,7 @@ def test_ctrl_c_ends_a_question(root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trail with texts that a spreadsheet or a terminal would obey."""
+    """A trail with texts that would control a spreadsheet or a terminal."""
     root = tmp_path_factory.mktemp("hostile")
     store, ledger = Directory(root), Ledger(ORIGIN)
     evidence.follow(ledger)
@@ -178,7 +178,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_cell_is_no_formula(hostile: Path, tmp_path: Path) -> None:
-    """A text that a spreadsheet would compute has a quote before it, printed and exported; numbers stay."""
+    """A text that a spreadsheet would compute gets a quote, printed and exported; numbers stay unchanged."""
     file = tmp_path / "trail.csv"
     done = call("query", hostile, "SELECT name, -1 AS n FROM audit_spans ORDER BY start_ns LIMIT 7")
     call("export", hostile, file)
@@ -193,7 +193,7 @@ def test_a_cell_is_no_formula(hostile: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["--csv", "--json"])
 def test_a_terminal_is_not_steered(hostile: Path, form: str) -> None:
-    """No control character of a span's name reaches a terminal."""
+    """No control character in a span's name reaches the terminal."""
     sql = "SELECT name FROM audit_spans"
 
     shown = on_terminal(sys.executable, "-m", "streams.cli", "audit", "query", str(hostile), sql, form)
@@ -204,7 +204,7 @@ def test_a_terminal_is_not_steered(hostile: Path, form: str) -> None:
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
 def test_each_export_has_every_record(root: Path, tmp_path: Path, suffix: str) -> None:
-    """A record a row, in each form."""
+    """Each output format has a row per record."""
     file = tmp_path / f"trail.{suffix}"
 
     done = call("export", root, file)
@@ -214,7 +214,7 @@ def test_each_export_has_every_record(root: Path, tmp_path: Path, suffix: str) -
 
 
 def test_export(root: Path, tmp_path: Path) -> None:
-    """All of the trail in one file, never over another one."""
+    """The whole trail is written to one file, which must not exist."""
     file = tmp_path / "it's.parquet"
 
     done = call("export", root, file)
@@ -225,7 +225,7 @@ def test_export(root: Path, tmp_path: Path) -> None:
 
 
 def test_verify(root: Path, tmp_path: Path) -> None:
-    """Exit 0, and 1 once anything in it was changed."""
+    """Verification exits with 0, and with 1 once anything was changed."""
     key = tmp_path / "ledger.pub"
     key.write_text(SIGNER.verifier().encode() + "\n")
 
@@ -234,12 +234,12 @@ def test_verify(root: Path, tmp_path: Path) -> None:
     bad = call("verify", root, "--key", key)
     (root / "audit" / "000" / "000" / "x.json").unlink()
 
-    assert (0, "64 audit records, nothing was changed\n") == (good.exit_code, good.stdout)
+    assert (0, "64 audit records, unchanged\n") == (good.exit_code, good.stdout)
     assert (1, True) == (bad.exit_code, "x.json: unknown file: no manifest names it" in bad.stdout)
 
 
 def test_one_actor_on_one_timeline(root: Path, tmp_path: Path) -> None:
-    """Audit records with the attribute, in order, in the terminal and on a page."""
+    """Audit records with the attribute appear in order, on the terminal and on a page."""
     page = tmp_path / "who.html"
 
     done = call("who", root, "enduser.id=u-1", "--from", "7d", "--html", page)
@@ -252,7 +252,7 @@ def test_one_actor_on_one_timeline(root: Path, tmp_path: Path) -> None:
 
 
 def test_signals_are_on_the_timeline(tmp_path: Path) -> None:
-    """What a rule found about the actor stands there too."""
+    """The timeline includes what a rule found about the actor."""
     Quarter(tmp_path, 2, broken={3, 30}).make()
 
     done = call("who", tmp_path, "user.id=u-7", "--from", "2026-01-01T00:00:00Z", "--to", "2026-02-01T00:00:00Z")
@@ -263,19 +263,19 @@ def test_signals_are_on_the_timeline(tmp_path: Path) -> None:
 
 
 def test_an_actor_of_whom_nothing_is_known(root: Path) -> None:
-    """It is said that there is nothing, up to when that can be said, and how to verify it."""
+    """An empty timeline says so, how far the evidence reaches, and how to verify it."""
     when = ("--from", "2026-01-01T00:00:00Z", "--to", "2026-02-01T00:00:00Z")
 
     done = call("who", root, "user.id=nobody", *when)
 
     first, _, complete, verify = done.stdout.splitlines()
-    assert "nothing of user.id=nobody in 2026-01-01T00:00:00.000Z to 2026-02-01T00:00:00.000Z" == first
+    assert "nothing about user.id=nobody from 2026-01-01T00:00:00.000Z to 2026-02-01T00:00:00.000Z" == first
     assert "Sealed up to " in complete
     assert f"To verify it: betrace audit verify {root} --key ledger.pub" == verify
 
 
 def test_retention_and_a_hold(root: Path, tmp_path: Path) -> None:
-    """Held, a file stays; released, it goes; verification says what went, and is no worse for it."""
+    """A held file stays and a released one is removed; verification lists the removed file and still succeeds."""
     copy, key, public = tmp_path / "copy", tmp_path / "ledger.key", tmp_path / "ledger.pub"
     shutil.copytree(root, copy)
     key.write_text(SIGNER.encode())
@@ -310,7 +310,7 @@ def test_retention_and_a_hold(root: Path, tmp_path: Path) -> None:
     ],
 )
 def test_an_act_that_makes_no_sense_is_refused(root: Path, tmp_path: Path, words: tuple[object, ...]) -> None:
-    """Exit 2, and no act is done."""
+    """An invalid act exits with 2 and is not recorded."""
     key = tmp_path / "ledger.key"
     key.write_text(SIGNER.encode())
 

@@ -1,4 +1,4 @@
-"""`betrace broker`."""
+"""Tests `betrace broker`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from streams.cli import main
 
 
 def call(*arguments: str) -> Result:
-    """`betrace broker` with `arguments`."""
+    """Runs `betrace broker` with `arguments`."""
     return CliRunner().invoke(main, ["broker", *arguments])
 
 
 @pytest.mark.broker
 def test_started_broker_answers_until_it_is_stopped(tmp_path: Path) -> None:
-    """`start` prints the address and nothing else; a second one prints the same; `stop` ends it."""
+    """`start` prints only the address, a second start prints it again, and `stop` ends the broker."""
     data_dir = ["--data-dir", str(tmp_path)]
     started = call("start", *data_dir)
     try:
@@ -34,23 +34,23 @@ def test_started_broker_answers_until_it_is_stopped(tmp_path: Path) -> None:
 
 
 def test_stop_without_a_broker_says_so(tmp_path: Path) -> None:
-    """Nothing to stop is no error."""
+    """Stopping without a running broker succeeds."""
     result = call("stop", "--data-dir", str(tmp_path))
 
-    assert (result.exit_code, result.stderr) == (0, f"no broker runs on {tmp_path}\n")
+    assert (result.exit_code, result.stderr) == (0, f"no broker is running on {tmp_path}\n")
 
 
 def test_data_directory_is_in_the_users_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without an option the data is where XDG says that a program's state belongs."""
+    """By default the data is where XDG specifies a program's state."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
     result = call("stop")
 
-    assert result.stderr == f"no broker runs on {tmp_path}/betrace/broker\n"
+    assert result.stderr == f"no broker is running on {tmp_path}/betrace/broker\n"
 
 
 def test_start_that_fails_exits_3(tmp_path: Path) -> None:
-    """Where a broker cannot start, the exit code is Kafka's and the error says why."""
+    """If a broker cannot start, the exit code is that of Kafka errors and the message says why."""
     (tmp_path / "file").touch()
 
     result = call("start", "--data-dir", str(tmp_path / "file" / "data"))

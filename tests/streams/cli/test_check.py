@@ -1,4 +1,4 @@
-"""`betrace check`."""
+"""Tests `betrace check`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SUSPECT = "// id: suspect\n// kind: pattern\naudit.log and not audit.log\n"
 
 
 def call(*arguments: str | Path) -> Result:
-    """`betrace check` with `arguments`."""
+    """Runs `betrace check` with `arguments`."""
     return CliRunner().invoke(main, ["check", *map(str, arguments)])
 
 
 def test_rules_without_problems_are_exit_0(tmp_path: Path) -> None:
-    """Nothing is on stdout, and stderr says that all is well."""
+    """For valid rules stdout is empty and stderr reports success."""
     path = tmp_path / "a.rules"
     path.write_text(GOOD)
 
@@ -45,7 +45,7 @@ def test_every_problem_is_shown_in_its_place(tmp_path: Path) -> None:
 
 
 def test_warnings_are_exit_0(tmp_path: Path) -> None:
-    """A warning is said and stops nobody."""
+    """A warning is printed and does not fail the check."""
     path = tmp_path / "a.rules"
     path.write_text(SUSPECT)
 
@@ -57,7 +57,7 @@ def test_warnings_are_exit_0(tmp_path: Path) -> None:
 
 
 def test_json_has_the_same_problems(tmp_path: Path) -> None:
-    """A program reads one JSON document: code, severity, place, message and help."""
+    """JSON output is one document with code, severity, position, message and help."""
     path = tmp_path / "a.rules"
     path.write_text(BAD)
     [shown] = [line for line in call(path).stdout.splitlines() if line.startswith("E")]
@@ -70,7 +70,7 @@ def test_json_has_the_same_problems(tmp_path: Path) -> None:
 
 
 def test_json_without_problems_is_an_empty_list(tmp_path: Path) -> None:
-    """A program need not tell nothing from an error."""
+    """JSON output without problems is an empty list."""
     path = tmp_path / "a.rules"
     path.write_text(GOOD)
 
@@ -78,7 +78,7 @@ def test_json_without_problems_is_an_empty_list(tmp_path: Path) -> None:
 
 
 def test_failing_test_of_a_rule_is_an_error(tmp_path: Path) -> None:
-    """The tests in a YAML file run; what does not come out as expected is an error of the check."""
+    """The tests in a YAML file run; an unexpected result is an error of the check."""
     path = tmp_path / "a.yaml"
     path.write_text(
         "rules:\n"
@@ -99,7 +99,7 @@ def test_failing_test_of_a_rule_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"\x00" * 1000, b"(" * 50_000, b"rules: &a [*a]\n", b""])
 @pytest.mark.parametrize("suffix", ["rules", "yaml"])
 def test_hostile_file_is_a_problem_and_no_crash(content: bytes, suffix: str, tmp_path: Path) -> None:
-    """Whatever a file holds, the command ends with its own exit codes."""
+    """Whatever a file contains, the command uses only its own exit codes."""
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(content)
 
@@ -118,12 +118,12 @@ def test_missing_file_is_a_problem(tmp_path: Path) -> None:
 
 
 def test_nothing_to_check_is_a_usage_error() -> None:
-    """Without a path there is nothing that could be right."""
+    """Without a path the command fails."""
     assert 2 == call().exit_code
 
 
 def test_print_is_a_rule_file_that_prints_itself(tmp_path: Path) -> None:
-    """What is printed loads to the same rules, so it is printed again as it is."""
+    """Printed rules load to the same rules, so printing them again changes nothing."""
     (tmp_path / "a.rules").write_text(GOOD)
     printed = tmp_path / "printed.yaml"
     printed.write_text(call(tmp_path / "a.rules", "--print").stdout)
@@ -136,7 +136,7 @@ def test_print_is_a_rule_file_that_prints_itself(tmp_path: Path) -> None:
 
 
 def test_explain_says_what_a_rule_does(tmp_path: Path) -> None:
-    """One rule of many is said in plain English, with the identity attributes that leave beside those it names."""
+    """One rule is explained in plain English, with the identity attributes that leave beside those it names."""
     path = tmp_path / "a.rules"
     path.write_text(GOOD + "\n" + BAD.replace('"1000"', "1000"))
 
@@ -150,10 +150,10 @@ def test_explain_says_what_a_rule_does(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "advice"),
-    [("acces-is-audited", "did you mean `access-is-audited`?"), ("x", "known are access-is-audited")],
+    [("acces-is-audited", "did you mean `access-is-audited`?"), ("x", "known ids are access-is-audited")],
 )
 def test_unknown_rule_cannot_be_explained(asked: str, advice: str, tmp_path: Path) -> None:
-    """A rule that is not there is a usage error that names the one that was meant."""
+    """An unknown rule is a usage error that suggests the intended one."""
     path = tmp_path / "a.rules"
     path.write_text(GOOD)
 
@@ -165,7 +165,7 @@ def test_unknown_rule_cannot_be_explained(asked: str, advice: str, tmp_path: Pat
 
 @pytest.mark.parametrize("asked", [["--print"], ["--explain", "bad"]])
 def test_wrong_rules_are_neither_printed_nor_explained(asked: list[str], tmp_path: Path) -> None:
-    """Problems are on stderr then, and nothing that could be taken for rules on stdout."""
+    """With problems, rules are not printed to stdout; the problems are on stderr."""
     path = tmp_path / "a.rules"
     path.write_text(BAD)
 
@@ -176,7 +176,7 @@ def test_wrong_rules_are_neither_printed_nor_explained(asked: list[str], tmp_pat
 
 
 def test_print_and_explain_are_two_questions(tmp_path: Path) -> None:
-    """Asked both at once, the command answers neither."""
+    """`--print` and `--explain` together are a usage error."""
     path = tmp_path / "a.rules"
     path.write_text(GOOD)
 

@@ -1,4 +1,4 @@
-"""`betrace demo`, as a user starts it."""
+"""Tests `betrace demo` from the command line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ INTERRUPT_S = 60
 
 @contextmanager
 def demo(directory: Path) -> Iterator[subprocess.Popen[str]]:
-    """A running demo whose temporary files are in `directory`; the user's own settings play no part."""
+    """A running demo with temporary files in `directory`, without the user's own settings."""
     environment = os.environ | {"TMPDIR": str(directory), "PYTHONUNBUFFERED": "1", "BETRACE_PREFIX": "mine."}
     command = [sys.executable, "-m", "streams.cli", "demo"]
     with subprocess.Popen(
@@ -41,30 +41,30 @@ def demo(directory: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def left(directory: Path) -> list[str]:
-    """The commands of processes that have to do with `directory`."""
+    """Returns the command lines of processes that mention `directory`."""
     commands = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
     return [command for command in commands if str(directory) in command]
 
 
 @dataclass(frozen=True)
 class Played:
-    """A demo that ended: what it said, and the directory that it left."""
+    """A finished demo: its output, and the directory it left."""
 
     said: str
     directory: Path
 
     def commands(self) -> list[str]:
-        """What it says to run next."""
+        """Returns the commands that it suggests next."""
         return [line.strip() for line in self.said.partition("Next")[2].splitlines() if line.startswith("  ")]
 
     def shown(self) -> list[str]:
-        """The uids of the signals that it shows."""
+        """Returns the uids of the signals that it shows."""
         return re.findall(r"^ +signal ([0-9a-f-]{36}), trace ", self.said, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
-    """A demo that nobody interrupted."""
+    """A demo that was not interrupted."""
     place = tmp_path_factory.mktemp("demo")
     with demo(place) as run:
         said, talk = run.communicate(timeout=DEMO_S)
@@ -74,7 +74,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
 
 
 def test_table_has_what_the_applications_know(played: Played) -> None:
-    """For each of the seven rules the table counts the traces of which the applications know that they break it."""
+    """For each of the seven rules the table counts the traces that break it according to the applications."""
     expected = json.loads((CAPTURES / "expected.json").read_text())
     rows = [line.split("│") for line in played.said.partition("signals, the last")[2].splitlines() if "│" in line]
     table = {row[1].strip().removesuffix("…"): int(row[5]) for row in rows}
@@ -85,7 +85,7 @@ def test_table_has_what_the_applications_know(played: Played) -> None:
 
 
 def test_last_ten_signals_are_shown(played: Played) -> None:
-    """The demo says how many signals there were and shows ten, which the evidence has."""
+    """The demo prints the number of signals and shows ten, which the evidence contains."""
     store = open_storage(str(played.directory / "evidence"))
 
     known = gather(store, 0, judged_to(store) or 0).signals.keys()
@@ -95,7 +95,7 @@ def test_last_ten_signals_are_shown(played: Played) -> None:
 
 
 def test_pages_are_written(played: Played) -> None:
-    """The report is about every rule, the page about the last signal and its trace, and both are named."""
+    """The report covers every rule, the page the last signal and its trace, and the output names both."""
     report, page = ((played.directory / name).read_text() for name in ("report.html", "signal.html"))
 
     expected = json.loads((CAPTURES / "expected.json").read_text())
@@ -109,9 +109,9 @@ def test_pages_are_written(played: Played) -> None:
 
 
 def test_next_commands_work(played: Played) -> None:
-    """In one shell, after the demo: its Kafka starts again, the last signal is shown, and the evidence verifies."""
+    """The suggested commands work in one shell: Kafka restarts, the last signal is shown, the evidence verifies."""
     start, show, verify = played.commands()
-    [stop] = re.findall("^To end that Kafka: (.+)$", played.said, re.MULTILINE)
+    [stop] = re.findall("^To stop that Kafka: (.+)$", played.said, re.MULTILINE)
 
     try:
         done = subprocess.run(["sh", "-ec", f"{start}\n{show}"], capture_output=True, text=True, check=False)
@@ -124,13 +124,13 @@ def test_next_commands_work(played: Played) -> None:
     assert f"signal    {played.shown()[-1]}.1\n" in done.stdout
     # A bar is a span, a line a log record: the last trace may have either.
     assert {"█", "│"} & {*done.stdout}
-    assert verified.stdout.endswith("nothing was changed, nothing is missing\n")
+    assert verified.stdout.endswith("unchanged and complete\n")
     assert [] == left(played.directory)
 
 
 @pytest.mark.parametrize("moment", ["Starting Kafka", "betrace run"])
 def test_interrupt_leaves_nothing_running(moment: str, tmp_path: Path) -> None:
-    """A Ctrl-C at once after a step began ends the demo with exit 130, and with it Kafka and every stage."""
+    """A Ctrl-C right after a step began ends the demo with exit 130, with Kafka and every stage."""
     with demo(tmp_path) as run:
         assert run.stdout is not None
         for line in run.stdout:

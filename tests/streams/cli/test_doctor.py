@@ -1,4 +1,4 @@
-"""`betrace doctor` on a real Kafka."""
+"""Tests `betrace doctor` on a real Kafka."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """Closes the stores and producers of workers that a test leaves."""
+    """Closes the stores and producers of workers that a test left open."""
     yield
     while DRIVEN:
         DRIVEN.pop().crash()
@@ -46,7 +46,7 @@ def doctor(settings: Settings, *arguments: str) -> Result:
 
 
 def produce(settings: Settings, topic: str, key: bytes, value: bytes) -> None:
-    """Writes a record to partition 0 of one of our own topics."""
+    """Writes a record to partition 0 of one of BeTrace's own topics."""
     producer = Producer({**settings.client()})
     producer.produce(settings.topic(topic), value, key, 0)
     producer.flush()
@@ -60,7 +60,7 @@ def test_nothing_is_wrong(settings: Settings) -> None:
 
 
 def test_rules_that_nothing_depends_on_are_removed(settings: Settings) -> None:
-    """Damaged records are deleted, a set that only does not compile any more is history, and kept."""
+    """Damaged records are deleted; a set that merely no longer compiles is history, and kept."""
     kept = records.encode(records.RuleSetRecord(texts={"a.rules": "no rule"}, pushed_by="u", pushed_ms=1))
     produce(settings, "rules", b"zzz", b"garbage")
     produce(settings, "rules", b"old", kept)
@@ -76,7 +76,7 @@ def test_rules_that_nothing_depends_on_are_removed(settings: Settings) -> None:
 
 
 def test_rules_that_are_needed_are_left(settings: Settings) -> None:
-    """The active set and one that facts were projected with are not removed: the message says how to get them back."""
+    """The active set, and one that facts were projected with, are not removed: the message says how to restore them."""
     driven = Driven(settings)
     driven.apply(10_000, driven.entry(100, "pii.access"))
     driven.step()
@@ -93,7 +93,7 @@ def test_rules_that_are_needed_are_left(settings: Settings) -> None:
 
 
 def test_active_set_that_is_not_there_is_said(settings: Settings) -> None:
-    """What the message says to do is what helps."""
+    """Following the message's instructions resolves the finding."""
     produce(settings, "rules", records.ACTIVE_KEY, b"\xff")
 
     result = doctor(settings, "--repair")
@@ -106,7 +106,7 @@ def test_active_set_that_is_not_there_is_said(settings: Settings) -> None:
 
 @pytest.mark.parametrize("has_checkpoint", [True, False])
 def test_checkpoint_of_no_version_that_ran_here(settings: Settings, *, has_checkpoint: bool) -> None:
-    """A start is refused and names this command; after the repair all goes on where it was, and nothing is twice."""
+    """A start is refused and names this command; after the repair everything continues, and nothing is duplicated."""
     driven = Driven(settings)
     if has_checkpoint:
         driven.apply(10_000, driven.entry(100, "pii.access"))
@@ -121,15 +121,15 @@ def test_checkpoint_of_no_version_that_ran_here(settings: Settings, *, has_check
     driven.step()
 
     assert [3, 0, 0] == [each.exit_code for each in (before, repaired, after)], repaired.output
-    assert "a repair is right only where no other version has run here" in before.stdout
+    assert "repair it only if no other version has run here" in before.stdout
     assert [(A.hex(), "broken", 1)] * has_checkpoint == driven.signals()
 
 
 def test_what_is_no_checkpoint_stops_nobody(settings: Settings) -> None:
-    """It is named all the same: somebody else writes to the topic."""
+    """A foreign record is listed although workers skip it: somebody else writes to the topic."""
     produce(settings, "checkpoints", b"0", b"garbage")
 
     result = doctor(settings)
 
     assert 0 == result.exit_code
-    assert "workers pass over it" in result.stdout
+    assert "workers skip it" in result.stdout

@@ -1,4 +1,4 @@
-"""`betrace eval`."""
+"""Tests `betrace eval`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def rules(tmp_path: Path) -> Path:
 
 
 def call(rules: Path, *spans: object, path: Path | None = None) -> Result:
-    """`betrace eval` on spans, each an object or the text of a line; on stdin without a path."""
+    """Runs `betrace eval` on spans, each an object or a line of text; without a path they are on stdin."""
     text = "".join((span if isinstance(span, str) else json.dumps(span)) + "\n" for span in spans)
     if path is None:
         return CliRunner().invoke(main, ["eval", str(rules), "--spans", "-"], input=text)
@@ -49,7 +49,7 @@ def lines(result: Result) -> list[dict[str, Any]]:
 
 
 def test_broken_rule_is_a_line_with_all_that_was_seen(rules: Path, tmp_path: Path) -> None:
-    """A line says which rule, on which trace, what was seen and what was missing; the exit code is 1."""
+    """A line names the rule, the trace, what was matched and what was missing; the exit code is 1."""
     span = {"trace_id": TRACE, "name": "pii.access", "service": "checkout", "attributes": {"user.id": "u", "x": 1}}
 
     result = call(rules, span, path=tmp_path / "spans.jsonl")
@@ -74,7 +74,7 @@ def test_broken_rule_is_a_line_with_all_that_was_seen(rules: Path, tmp_path: Pat
 
 
 def test_held_rule_is_a_line_and_exit_0(rules: Path) -> None:
-    """A rule that held is said too: it is what proves a control."""
+    """A rule that held has a line too: it proves a control."""
     result = call(rules, {"name": "pii.access"}, {"name": "audit.log"})
 
     [line] = lines(result)
@@ -83,19 +83,19 @@ def test_held_rule_is_a_line_and_exit_0(rules: Path) -> None:
 
 
 def test_rules_that_are_not_about_a_trace_say_nothing(rules: Path) -> None:
-    """No applicable rule is no line and no failure."""
+    """Without an applicable rule there is no line, and the command succeeds."""
     result = call(rules, {"name": "GET /health"})
 
     assert (0, "", "") == (result.exit_code, result.stdout, result.stderr)
 
 
 def test_empty_file_is_nothing(rules: Path) -> None:
-    """No spans, no lines."""
+    """Without spans there are no lines."""
     assert (0, "") == (call(rules).exit_code, call(rules).stdout)
 
 
 def test_lines_are_by_trace_and_rule(rules: Path) -> None:
-    """Every trace is judged on its own by every rule; lines are by trace id, then rule id."""
+    """Every rule judges every trace separately; lines are by trace id, then rule id."""
     names = ("pii.access", "agent.tool", "agent.tool", "agent.tool", "data.access")
     spans = [{"trace_id": trace * 32, "name": name} for trace in "ba" for name in names]
 
@@ -110,7 +110,7 @@ def test_lines_are_by_trace_and_rule(rules: Path) -> None:
 
 
 def test_order_is_that_of_the_spans_starts(rules: Path) -> None:
-    """Before means an earlier start, not an earlier line."""
+    """`before` means an earlier start, not an earlier line."""
     check = {"name": "auth.check", "start": "2026-01-05T11:00:00Z"}
 
     result = call(rules, {"name": "data.access", "start": "2026-01-05T11:00:01Z"}, check)
@@ -119,7 +119,7 @@ def test_order_is_that_of_the_spans_starts(rules: Path) -> None:
 
 
 def test_otlp_lines_are_read_too(rules: Path) -> None:
-    """What the Collector's file exporter writes, one request a line, beside simple spans."""
+    """A file may contain requests from the Collector's file exporter beside simple spans."""
     span = {"traceId": TRACE, "spanId": "00" * 7 + "01", "name": "pii.access", "startTimeUnixNano": "1"}
     request = {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
 
@@ -130,7 +130,7 @@ def test_otlp_lines_are_read_too(rules: Path) -> None:
 
 @pytest.mark.parametrize("bad", ['{"name": 5}', "{", '{"name": "a", "typo": 1}', "[]", "\x00", "[" * 100_000])
 def test_bad_line_is_named(rules: Path, bad: str, tmp_path: Path) -> None:
-    """A line that cannot be read is exit 2 and said with its number; the others are judged all the same."""
+    """A line that cannot be read exits with 2 and its number; the other lines are judged nevertheless."""
     path = tmp_path / "spans.jsonl"
 
     result = call(rules, {"name": "pii.access"}, bad, path=path)
@@ -140,7 +140,7 @@ def test_bad_line_is_named(rules: Path, bad: str, tmp_path: Path) -> None:
 
 
 def test_bad_rules_are_all_said(rules: Path) -> None:
-    """Rules with errors are exit 2, and every problem is shown with its code."""
+    """Rules with errors exit with 2, and every problem is shown with its code."""
     rules.write_text(RULES + "\n// id: bad\n// kind: pattern\na matches '('\n\n// id: worse\nb\n")
 
     result = call(rules, {"name": "pii.access"})
@@ -151,7 +151,7 @@ def test_bad_rules_are_all_said(rules: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["a.rules"], ["a.rules", "--spans", "does-not-exist"]])
 def test_missing_argument_is_a_usage_error(arguments: list[str]) -> None:
-    """Without rules or spans the command says what is missing."""
+    """Without rules or spans the command names the missing argument."""
     result = CliRunner().invoke(main, ["eval", *arguments])
 
     assert (2, "") == (result.exit_code, result.stdout)
@@ -159,7 +159,7 @@ def test_missing_argument_is_a_usage_error(arguments: list[str]) -> None:
 
 
 def test_hostile_values_are_judged_as_any_other(rules: Path) -> None:
-    """Whatever an attribute holds, the line is JSON that can be read."""
+    """Whatever an attribute contains, the line is valid JSON."""
     hostile = '{"name": "pii.access", "attributes": {"user.id": "\\ud800", "enduser.id": 1e308, "tenant.id": [[{}]]}}'
 
     result = call(rules, hostile)

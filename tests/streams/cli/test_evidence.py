@@ -1,4 +1,4 @@
-"""`betrace evidence` as a user calls it."""
+"""Tests `betrace evidence` from the command line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def key(tmp_path: Path) -> Path:
 
 
 def test_keygen_makes_a_pair(tmp_path: Path) -> None:
-    """The private key is in a file that its owner alone reads; the public one is printed."""
+    """The private key is in a file that only its owner can read; the public key is printed."""
     path = tmp_path / "ledger.key"
 
     done = call("keygen", "example.com/betrace", "--key", path)
@@ -47,7 +47,7 @@ def test_keygen_makes_a_pair(tmp_path: Path) -> None:
 
 
 def test_keygen_never_overwrites(tmp_path: Path) -> None:
-    """A key that is there stays as it is."""
+    """An existing key is not overwritten."""
     path = tmp_path / "ledger.key"
     path.write_text("kept")
 
@@ -58,7 +58,7 @@ def test_keygen_never_overwrites(tmp_path: Path) -> None:
 
 
 def test_keygen_twice_leaves_both_files(tmp_path: Path) -> None:
-    """The second call says which files are there, and touches neither."""
+    """The second call lists the existing files and changes neither."""
     words = ["keygen", "example.com/betrace", "--key", tmp_path / "ledger.key", "--pub", tmp_path / "ledger.pub"]
     first = call(*words)
     before = [path.read_text() for path in sorted(tmp_path.iterdir())]
@@ -66,12 +66,12 @@ def test_keygen_twice_leaves_both_files(tmp_path: Path) -> None:
     second = call(*words)
 
     assert (0, "", 2) == (first.exit_code, first.stdout, second.exit_code)
-    assert f"already there: {tmp_path}/ledger.key, {tmp_path}/ledger.pub" in second.stderr
+    assert f"{tmp_path}/ledger.key, {tmp_path}/ledger.pub already exist" in second.stderr
     assert before == [path.read_text() for path in sorted(tmp_path.iterdir())]
 
 
 def test_keygen_makes_no_private_key_beside_a_public_one_that_is_there(tmp_path: Path) -> None:
-    """A public key in use is not lost, and no private key is left without its own."""
+    """A public key in use is not overwritten, and no private key is left without its public key."""
     (tmp_path / "ledger.pub").write_text("kept")
 
     done = call("keygen", "example.com/betrace", "--key", tmp_path / "ledger.key", "--pub", tmp_path / "ledger.pub")
@@ -81,7 +81,7 @@ def test_keygen_makes_no_private_key_beside_a_public_one_that_is_there(tmp_path:
 
 
 def test_public_key_is_printed_again(tmp_path: Path) -> None:
-    """Whoever lost it has it from the private key."""
+    """The public key can be recovered from the private key."""
     made = call("keygen", "example.com/betrace", "--key", tmp_path / "ledger.key")
 
     done = call("pubkey", "--key", tmp_path / "ledger.key")
@@ -90,27 +90,27 @@ def test_public_key_is_printed_again(tmp_path: Path) -> None:
 
 
 def test_good_evidence_verifies(root: Path, key: Path) -> None:
-    """Exit 0, and what was read."""
+    """Valid evidence exits with 0 and shows what was read."""
     done = call("verify", root, "--key", key)
 
     assert done.exit_code == 0
     assert done.stdout.splitlines()[0] == "4 seals, entries: 3 audit, 3 signals, 12 verdicts; 12 verdicts on traces"
-    assert done.stdout.splitlines()[-1] == "nothing was changed, nothing is missing"
+    assert done.stdout.splitlines()[-1] == "unchanged and complete"
 
 
 def test_a_finding_is_a_line_and_exit_1(root: Path, key: Path) -> None:
-    """What is missing is said with its place."""
+    """A missing file is reported with its place."""
     (root / storage.seal_path(1)).unlink()
 
     done = call("verify", root, "--key", key)
 
     assert done.exit_code == 1
-    assert done.stdout.splitlines()[0] == "seals/000/000/001.tlog: missing: the seal is not there"
+    assert done.stdout.splitlines()[0] == "seals/000/000/001.tlog: missing: the seal does not exist"
     assert done.stdout.splitlines()[-1] == "1 findings"
 
 
 def test_json_says_the_same(root: Path, key: Path) -> None:
-    """One object with the findings and the totals."""
+    """JSON output is one object with the findings and the totals."""
     path = root / storage.seal_path(3)
     content = path.read_bytes()
     path.unlink()
@@ -126,7 +126,7 @@ def test_json_says_the_same(root: Path, key: Path) -> None:
 
 @pytest.mark.parametrize("is_note", [True, False])
 def test_a_cut_end_shows_against_a_head(root: Path, key: Path, tmp_path: Path, *, is_note: bool) -> None:
-    """Without a head a cut end is not known, and the command says so; with a copy of a file or a note it is found."""
+    """Without a head, truncation is reported as undetectable; with a copy of a file or a note it is found."""
     head = (root / storage.seal_path(3)).rename(tmp_path / "head")
     if is_note:
         content = head.read_bytes()
@@ -136,12 +136,12 @@ def test_a_cut_end_shows_against_a_head(root: Path, key: Path, tmp_path: Path, *
     without, against = call("verify", root, "--key", key), call("verify", root, "--key", key, "--head", head)
 
     assert (0, 1) == (without.exit_code, against.exit_code)
-    assert "whether the end was cut is not known" in without.stdout
-    assert "cut: a head over 4 seals is known, the evidence ends after 3" in against.stdout
+    assert "a truncated end cannot be detected" in without.stdout
+    assert "cut: a head over 4 seals is known, but the evidence ends after 3" in against.stdout
 
 
 def test_a_witness_signs_what_goes_on(root: Path, key: Path, tmp_path: Path) -> None:
-    """A witness's note has both signatures, serves as a head, and is made only of evidence that goes on from there."""
+    """A witness's note has both signatures, serves as a head, and requires evidence that continues from the last."""
     witness, public, seen = tmp_path / "w.key", tmp_path / "w.pub", tmp_path / "seen.note"
     public.write_text(call("keygen", "witness.example", "--witness", "--key", witness).stdout)
     seen.write_text(call("cosign", root, "--key", key, "--witness", witness).stdout)
@@ -160,7 +160,7 @@ def test_a_witness_signs_what_goes_on(root: Path, key: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("content", [b"", b"no key", b"\xff"])
 def test_a_key_that_is_none_is_refused(root: Path, tmp_path: Path, content: bytes) -> None:
-    """Exit 2: it is the operator's to mend."""
+    """An unusable storage is a configuration error, with exit 2."""
     path = tmp_path / "key"
     path.write_bytes(content or b"x+00000000+AAAA")
 
@@ -168,7 +168,7 @@ def test_a_key_that_is_none_is_refused(root: Path, tmp_path: Path, content: byte
 
 
 def test_a_head_that_nobody_signed_is_refused(root: Path, key: Path, tmp_path: Path) -> None:
-    """A head of another log says nothing of this one."""
+    """A head of another log is rejected."""
     other = Signer.generated(evidence.ORIGIN)
     path = tmp_path / "head.note"
     note = notes.decode(seal.note_in((root / storage.seal_path(3)).read_bytes()))
@@ -177,11 +177,11 @@ def test_a_head_that_nobody_signed_is_refused(root: Path, key: Path, tmp_path: P
     done = call("verify", root, "--key", key, "--head", path)
 
     assert done.exit_code == 2
-    assert "signed by none of the keys" in done.output
+    assert "is not signed by any of the keys" in done.output
 
 
 def test_the_private_key_is_never_shown(root: Path, tmp_path: Path) -> None:
-    """Whoever mixes the files up reads what is wrong, and not the key."""
+    """Swapped key files produce an error that does not reveal the key."""
     path = tmp_path / "ledger.key"
     path.write_text(evidence.SIGNER.encode())
 
@@ -203,7 +203,7 @@ def quarter(tmp_path: Path) -> Path:
 
 
 def forge(root: Path) -> None:
-    """What was broken is called held, in all files, without the key."""
+    """Changes broken to held in all files, without the key."""
     for path in root.rglob("*.tlog"):
         content = path.read_bytes().replace(b'"broken":1', b'"broken":0')
         path.unlink()
@@ -224,7 +224,7 @@ def test_a_report_of_verified_evidence_says_so(quarter: Path, key: Path) -> None
 
 @pytest.mark.parametrize("form", ["--json", "--html", "--oscal"])
 def test_a_report_without_a_key_says_that_nothing_was_verified(quarter: Path, form: str) -> None:
-    """It is made all the same, and says so in every form; the page at its top."""
+    """Without a key every form of the report says that it was not verified; the page at its top."""
     done = call("report", quarter, *REPORT[:2], form)
 
     assert done.exit_code == 0
@@ -239,7 +239,7 @@ def test_a_report_without_a_key_says_that_nothing_was_verified(quarter: Path, fo
 
 
 def test_no_report_is_made_of_forged_evidence(quarter: Path, key: Path) -> None:
-    """With the key it is refused with exit 1, and what was found is said; nothing is pushed of it either."""
+    """Changed evidence is refused with exit 1 and the findings, and nothing is pushed."""
     forge(quarter)
     to = ("--to", "drata", "--connection", 1, "--resource", 2, "--dry-run", *REPORT[:2])
 
@@ -252,7 +252,7 @@ def test_no_report_is_made_of_forged_evidence(quarter: Path, key: Path) -> None:
 
 
 def test_what_is_pushed_says_whether_it_was_verified(quarter: Path, key: Path) -> None:
-    """In each record, and without the key in its statement too."""
+    """Each pushed record has the verification result, and without a key a statement about it."""
     to = ("--to", "drata", "--connection", 1, "--resource", 2, "--dry-run", *REPORT[:2])
 
     done = [call("push", quarter, *to), call("push", quarter, "--key", key, *to)]
@@ -265,18 +265,21 @@ def test_what_is_pushed_says_whether_it_was_verified(quarter: Path, key: Path) -
 @pytest.mark.parametrize("control", ["SOC2/CC9.9", "SOC2", "CC6.7"])
 @pytest.mark.parametrize("words", [("report",), ("push", "--to", "drata", "--connection", 1, "--resource", 2)])
 def test_a_control_that_no_rule_names_is_refused(quarter: Path, words: tuple[object, ...], control: str) -> None:
-    """A mistyped control has no rules, so nothing of it broke: exit 2, with those that there are."""
+    """A mistyped control has no rules: exit 2, with the known controls."""
     dry = ("--dry-run",) if words[0] == "push" else ()
 
     done = call(words[0], quarter, *words[1:], *dry, *REPORT[:2], "--control", control)
 
     assert done.exit_code == 2
-    assert f"no rule names the control {control}; known are HIPAA/164.312(b), SOC2/CC6.1, SOC2/CC6.7" in done.output
+    assert (
+        f"no rule names the control {control}; known controls are HIPAA/164.312(b), SOC2/CC6.1, SOC2/CC6.7"
+        in done.output
+    )
 
 
 @pytest.mark.parametrize("control", ["soc2/cc6.7", "SOC2 CC6.7"])
 def test_controls_compare_without_case(quarter: Path, control: str) -> None:
-    """However a control is written, its rules are found, and it is shown as they name it."""
+    """However a control is spelled, its rules are found, and it is shown as they name it."""
     done = call("report", quarter, *REPORT, "--control", control)
 
     report = json.loads(done.stdout)

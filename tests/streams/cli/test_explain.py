@@ -1,4 +1,4 @@
-"""`betrace explain` on a real Kafka."""
+"""Tests `betrace explain` on a real Kafka."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
 
 
 def call(settings: Settings, *arguments: str) -> Result:
-    """`betrace explain` in an installation."""
+    """Runs `betrace explain` in an installation."""
     where = {
         "BETRACE_BOOTSTRAP": settings.bootstrap,
         "BETRACE_PREFIX": settings.prefix,
@@ -62,7 +62,7 @@ def call(settings: Settings, *arguments: str) -> Result:
 
 
 def test_what_a_rule_saw(settings: Settings) -> None:
-    """The trace's records, and of each rule its verdict, what it saw and what it lacks; what is unreadable is said."""
+    """Lists the trace's records, and each rule's verdict, matches and missing parts; reports unreadable records."""
     result = call(settings, TRACE.upper())
 
     first, *others = result.stdout.splitlines()
@@ -71,7 +71,7 @@ def test_what_a_rule_saw(settings: Settings) -> None:
     assert [
         "",
         "audited: broken",
-        "  signal: none: a trace is judged 30s after its last span; see betrace status whether workers are behind",
+        "  signal: none: a trace is judged 30s after its last span; check betrace status for lag",
         "  audit.log: not seen",
         "  pii.access: 0101010101010101 pii.access",
         "  missing: audit.log",
@@ -81,7 +81,7 @@ def test_what_a_rule_saw(settings: Settings) -> None:
 
 
 def test_signal_of_the_trace_is_named(settings: Settings) -> None:
-    """Where a signal was published its uid leads to it."""
+    """A published signal is shown with its uid."""
     finding = replace(FINDING, rule=replace(FINDING.rule, id="audited"), trace_id=bytes.fromhex(TRACE))
     producer = Producer({**settings.client()})
     producer.produce(settings.topic("signals"), record(finding, logged_ms=7, source="s").value, finding.uid)
@@ -93,21 +93,21 @@ def test_signal_of_the_trace_is_named(settings: Settings) -> None:
 
 
 def test_why_there_is_no_signal_is_said(settings: Settings) -> None:
-    """A rule that was pushed after the trace began says from when it judges; one that is not active says so."""
+    """A rule pushed after the trace began says from when it judges; an inactive rule says so."""
     registry.push(settings, compiled(AUDITED + BROKEN), now_ms=2)
     later = call(settings, TRACE, "--json")
     registry.push(settings, compiled(AUDITED), now_ms=3)
 
     [audited, broken] = [json.loads(line)["no_signal"] for line in later.stdout.splitlines()]
 
-    assert "a trace is judged 30s after its last span; see betrace status whether workers are behind" == audited
+    assert "a trace is judged 30s after its last span; check betrace status for lag" == audited
     assert broken.startswith("the rule judges traces that begin after about ")
     fingerprint = next(rule.fingerprint for rule in compiled(AUDITED + BROKEN).rules if rule.id == "denied")
     assert None is in_force_since(fingerprint, history(settings))
 
 
 def test_other_rules_may_be_asked(settings: Settings, tmp_path: Path) -> None:
-    """Rules from a file are asked instead of the active ones; one that is not about the trace says so."""
+    """Rules from a file replace the active ones; one that does not apply to the trace says so."""
     (tmp_path / "never.rules").write_text(NEVER)
 
     result = call(settings, TRACE, "--rules", str(tmp_path / "never.rules"), "--json")
@@ -124,7 +124,7 @@ def test_other_rules_may_be_asked(settings: Settings, tmp_path: Path) -> None:
 
 
 def test_trace_that_is_not_there(settings: Settings) -> None:
-    """A trace of which nothing is left is exit 2, with the topics that were read."""
+    """A trace without any remaining record exits with 2, with the topics that were read."""
     result = call(settings, "0c" * 16)
 
     assert (2, "") == (result.exit_code, result.stdout)
@@ -132,8 +132,8 @@ def test_trace_that_is_not_there(settings: Settings) -> None:
 
 
 def test_trace_id_that_is_none(settings: Settings) -> None:
-    """What is no trace id is refused before Kafka is asked."""
+    """An invalid trace id is refused before connecting to Kafka."""
     result = call(settings, "abc")
 
     assert 2 == result.exit_code
-    assert "'abc' is no trace id: 32 hex characters" in result.stderr
+    assert "'abc' is not a trace id: give 32 hex characters" in result.stderr

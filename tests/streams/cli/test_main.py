@@ -1,4 +1,4 @@
-"""The command line as a whole."""
+"""Tests the command line as a whole."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tup
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_help_ends_in_an_example(name: str) -> None:
-    """Whoever asks a command for help sees how it is called."""
+    """Every help ends with an example."""
     found = main.get_command(click.Context(main), name)
     assert found is not None
 
@@ -47,7 +47,7 @@ def test_every_help_ends_in_an_example(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["run", "signals", "archive", "rules", "topics", "broker"])
 def test_every_option_of_a_service_is_in_the_environment(name: str) -> None:
-    """Where Kafka is used an option `--some-name` is also BETRACE_SOME_NAME, so a container needs no command line."""
+    """For commands that use Kafka, an option `--some-name` is also BETRACE_SOME_NAME: containers need no arguments."""
     found = main.get_command(click.Context(main), name)
     assert found is not None
 
@@ -78,7 +78,7 @@ def _all_options(command: click.Command) -> Iterator[click.Option]:
 def test_error_is_a_line_and_an_exit_code(
     error: BetraceError | TopicsError | OSError, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error of ours or of the system is said on stderr in its own words, and decides the exit code."""
+    """An error of BeTrace or the system is printed to stderr, and decides the exit code."""
 
     @click.command("topics")
     def fail() -> None:
@@ -92,7 +92,7 @@ def test_error_is_a_line_and_an_exit_code(
 
 
 def test_fault_of_the_program_is_not_taken_for_a_broken_rule(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What nobody foresaw ends with exit 70 and its traceback on stderr; 1 would say that a rule was broken."""
+    """An unexpected error exits with 70 and its traceback on stderr; 1 would mean that a rule was broken."""
 
     @click.command("topics")
     def fail() -> None:
@@ -106,14 +106,14 @@ def test_fault_of_the_program_is_not_taken_for_a_broken_rule(monkeypatch: pytest
 
 
 def test_unknown_command_is_a_usage_error() -> None:
-    """A command that does not exist is exit 2, and nothing is imported for it."""
+    """An unknown command exits with 2 without importing anything."""
     result = CliRunner().invoke(main, ["os.path"])
 
     assert (result.exit_code, "No such command 'os.path'" in result.stderr) == (2, True)
 
 
 def test_interrupt_is_one_line() -> None:
-    """A Ctrl-C ends a command at once with exit 130 and one line, whatever it waits for."""
+    """Ctrl-C ends a command at once with exit 130 and one line, whatever it waits for."""
     with socket.socket() as kafka:
         kafka.bind(("127.0.0.1", 0))
         kafka.listen()
@@ -128,7 +128,7 @@ def test_interrupt_is_one_line() -> None:
 
 
 def test_version_is_the_packages() -> None:
-    """`--version` prints the version that is installed."""
+    """`--version` prints the installed version."""
     try:
         installed = version("betrace")
     except PackageNotFoundError:
@@ -150,7 +150,7 @@ print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 
 @pytest.mark.parametrize("words", [["--help"], ["check", "RULES"], ["eval", "RULES", "--spans", "SPANS"]])
 def test_commands_without_kafka_start_without_its_packages(tmp_path: Path, words: list[str]) -> None:
-    """Help, checking and judging a file import no Kafka client and no database."""
+    """Help, checking and judging a file import neither a Kafka client nor a database."""
     files = {"RULES": tmp_path / "a.rules", "SPANS": tmp_path / "spans.jsonl"}
     files["RULES"].write_text('// "Access is audited"\npii.access and audit.log\n')
     files["SPANS"].write_text('{"name": "pii.access"}\n{"name": "audit.log"}\n')

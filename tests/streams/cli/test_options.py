@@ -1,4 +1,4 @@
-"""Options that commands share."""
+"""Tests the options that commands share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from topics.spec import Layout
 
 
 def call(*arguments: str, **environment: str) -> Result:
-    """What a command with a layout prints of it."""
+    """A command that prints its layout."""
 
     @click.command
     @options.layout
@@ -22,12 +22,12 @@ def call(*arguments: str, **environment: str) -> Result:
 
 
 def test_layout_without_options_is_the_default() -> None:
-    """A command without options has the layout that the documents show."""
+    """Without options a command uses the documented layout."""
     assert call().stdout == f"{Layout()!r}\n"
 
 
 def test_layout_is_read_from_the_environment() -> None:
-    """Each option is a variable, too."""
+    """Each option is also a variable."""
     result = call(
         BETRACE_PREFIX="eu.", BETRACE_SOURCE_TOPICS="a, b", BETRACE_FACTS_PARTITIONS="3", BETRACE_REPLICATION="2"
     )
@@ -38,14 +38,14 @@ def test_layout_is_read_from_the_environment() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--source-topics", " , "], "names no topic"),
+        (["--source-topics", " , "], "no topic is named"),
         (["--source-topics", "a b"], "'a b' is no topic name"),
         (["--prefix", "ü."], "'ü.facts' is no topic name"),
         (["--facts-partitions", "0"], "0 is not in the range x>=1"),
     ],
 )
 def test_option_that_cannot_work_is_a_usage_error(arguments: list[str], message: str) -> None:
-    """A value that Kafka would refuse is refused before Kafka is asked."""
+    """A value that Kafka would refuse is refused before connecting."""
     result = call(*arguments)
 
     assert (result.exit_code, message in result.stderr) == (2, True)

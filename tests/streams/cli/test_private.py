@@ -1,4 +1,4 @@
-"""Files that only their owner and group may read."""
+"""Tests that files are readable by their owner and group only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.cli.private import private_files
     ("umask", "file", "directory"), [(0, 0o640, 0o750), (0o022, 0o640, 0o750), (0o077, 0o600, 0o700)]
 )
 def test_others_may_do_nothing(tmp_path: Path, umask: int, file: int, directory: int) -> None:
-    """A umask that takes more stays; after the context it is as it was."""
+    """A stricter umask stays, and leaving the context restores the previous one."""
     before = os.umask(umask)
     try:
         with private_files():

@@ -1,7 +1,6 @@
-"""`betrace replay --archive`: what is asked with a query, what the engine must read, and what is wrong with an archive.
+"""Tests `betrace replay --archive`: what SQL answers, what the engine must read, and invalid archives.
 
-Replay of Kafka is in `tests/broker/test_replay.py`; `tests/differential/test_queried.py` compares the
-query with the engine.
+Replay of Kafka is in `tests/broker/test_replay.py`; `tests/differential/test_queried.py` compares SQL with the engine.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def archive(tmp_path: Path) -> Path:
 
 
 def write(archive: Path, *records: tuple[int, str, int], first_offset: int = 0) -> Path:
-    """Archives records, each a time in ms after the start, the name of its span and a trace; returns the last file."""
+    """Archives records, each a time in ms after the start, a span name and a trace; returns the last file."""
     store = Store.at(str(archive))
     writer = PartitionWriter(store, "otlp_spans", 0, first_offset, "id")
     for offset, (after_ms, name, trace) in enumerate(records, first_offset):
@@ -52,13 +51,13 @@ def write(archive: Path, *records: tuple[int, str, int], first_offset: int = 0) 
 
 
 def replay(archive: Path, rules: Path, *options: str) -> Result:
-    """`betrace replay` of all that is archived."""
+    """Runs `betrace replay` on the whole archive."""
     where = ["--archive", str(archive), "--rules", str(rules), "--from", "earliest", "--processes", "1"]
     return CliRunner().invoke(main, ["replay", *where, *options])
 
 
 def test_archive_is_asked_with_a_query(archive: Path, rules: Path) -> None:
-    """The summary, the signals and the exit code are those of a replay; the statement says what was found in words."""
+    """The summary, the signals and the exit code are those of a replay; the statement summarises the result."""
     write(archive, (0, "pii.access", 1), (5, "audit.log", 1), (9, "pii.access", 2))
 
     summary, signals = replay(archive, rules, "--summary"), replay(archive, rules)
@@ -73,14 +72,14 @@ def test_archive_is_asked_with_a_query(archive: Path, rules: Path) -> None:
 
 @pytest.mark.parametrize("reads", ["a query", "every record"])
 def test_a_rule_in_shadow_shows_its_traces(archive: Path, rules: Path, reads: str) -> None:
-    """What a rule in shadow would say is printed and marked, in the table and as JSON, however the archive is read."""
+    """Signals of a rule in shadow are printed and marked, in the table and as JSON, however the archive is read."""
     rules.write_text(TEXT.replace("\n", "\n// mode: shadow\n", 1))
     write(archive, (9_000, "pii.access", 1), (0 if reads == "every record" else 9_001, "noise", 2))
 
     table, lines = replay(archive, rules, "--table"), replay(archive, rules)
 
     assert (1, 1) == (table.exit_code, lines.exit_code)
-    assert (reads == "every record") == ("read record by record" in lines.stderr)
+    assert (reads == "every record") == ("record by record" in lines.stderr)
     [_, row] = table.stdout.splitlines()
     assert "broken, shadow" in row
     assert "01" * 16 in row
@@ -90,18 +89,18 @@ def test_a_rule_in_shadow_shows_its_traces(archive: Path, rules: Path, reads: st
 
 
 def test_engine_answers_what_a_query_cannot(archive: Path, rules: Path) -> None:
-    """Where record times run back far, every record is read, which is said; the exit code tells that nothing broke."""
+    """If record times go back too far, every record is read, which is reported; the exit code says nothing broke."""
     write(archive, (9_000, "pii.access", 1), (0, "audit.log", 1))
 
     done = replay(archive, rules, "--summary")
 
     assert (0, 1) == (done.exit_code, json.loads(done.stdout)["held"])
-    assert "read record by record, which takes longer: record times run back by 9000ms" in done.stderr
+    assert "archive record by record, which takes longer: record times run back by 9000ms" in done.stderr
     assert "2 spans in 2 records, 0 unreadable records; 1 chains of windows judged" in done.stderr
 
 
 def test_files_that_are_missing(archive: Path, rules: Path) -> None:
-    """Which records are gone is said, with what can be done; a rule that they could prove wrong is undetermined."""
+    """Missing records are reported with advice; a rule that they could prove wrong is undetermined."""
     write(archive, (0, "other", 1))
     write(archive, (9, "pii.access", 2), first_offset=5)
 
@@ -109,11 +108,11 @@ def test_files_that_are_missing(archive: Path, rules: Path) -> None:
 
     assert (0, 1) == (done.exit_code, json.loads(done.stdout)["undetermined"])
     assert "records of otlp_spans[0] are gone from 2023-11-14T22:13:18.000Z to 2023-11-14T22:13:22.009Z" in done.stderr
-    assert "put the files that are missing back" in done.stderr
+    assert "restore the missing files" in done.stderr
 
 
 def test_no_archive(archive: Path, rules: Path) -> None:
-    """An empty directory, or one that is not there, holds no archive."""
+    """An empty or missing directory is reported as no archive."""
     for path in (archive, archive / "nothing"):
         done = replay(path, rules)
 
@@ -124,12 +123,12 @@ def test_no_archive(archive: Path, rules: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--to", "2001-01-01T00:00:00Z"], "its records are of the hours 2023-11-14T22:00:00.000Z to 2023-11-14T22"),
-        (["--source-topics", "more"], "holds no record of more: it holds otlp_spans: name them with --source-topics"),
+        (["--to", "2001-01-01T00:00:00Z"], "its records are from the hours 2023-11-14T22:00:00.000Z to 2023-11-14T22"),
+        (["--source-topics", "more"], "has no record of more: it has otlp_spans: name them with --source-topics"),
     ],
 )
 def test_nothing_that_was_asked_for(archive: Path, rules: Path, options: list[str], message: str) -> None:
-    """A time or a topic of which nothing is archived: what is there is named."""
+    """For a time or topic that is not archived, the message lists what is."""
     write(archive, (0, "pii.access", 1))
 
     done = replay(archive, rules, *options)
@@ -140,7 +139,7 @@ def test_nothing_that_was_asked_for(archive: Path, rules: Path, options: list[st
 
 @pytest.mark.parametrize("damage", ["cut", "overwritten"])
 def test_damaged_file(archive: Path, rules: Path, damage: str) -> None:
-    """A file that is no Parquet any more is named, with what can be done."""
+    """A damaged Parquet file is named, with advice."""
     path = write(archive, (0, "pii.access", 1))
     size_bytes = path.stat().st_size
     if damage == "cut":
@@ -152,4 +151,4 @@ def test_damaged_file(archive: Path, rules: Path, damage: str) -> None:
 
     assert (3, "") == (done.exit_code, done.stdout)
     assert path.name in done.stderr
-    assert "put a damaged file back from a backup, or delete it" in done.stderr
+    assert "restore a damaged file from a backup, or delete it" in done.stderr

@@ -1,4 +1,4 @@
-"""`betrace rules`."""
+"""Tests `betrace rules`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rules(tmp_path: Path) -> Path:
 
 
 def push(rules: Path, bootstrap: str, prefix: str) -> Result:
-    """`betrace rules push`."""
+    """Runs `betrace rules push`."""
     return CliRunner(env={"BETRACE_PREFIX": prefix}).invoke(
         main, ["rules", "push", str(rules), "--bootstrap", bootstrap]
     )
@@ -41,7 +41,7 @@ def push(rules: Path, bootstrap: str, prefix: str) -> Result:
 
 @pytest.mark.broker
 def test_pushed_rules_are_active(rules: Path, kafka: str, fresh_prefix: str) -> None:
-    """On a new cluster the topics are made, the set is written, and its fingerprint is printed."""
+    """On a new cluster the topics are created, the set is written, and its fingerprint is printed."""
     result = push(rules, kafka, fresh_prefix)
 
     active = registry.read_active(Settings(bootstrap=kafka, prefix=fresh_prefix, state_dir=Path()))
@@ -51,7 +51,7 @@ def test_pushed_rules_are_active(rules: Path, kafka: str, fresh_prefix: str) -> 
 
 @pytest.mark.broker
 def test_rules_with_an_error_are_refused_whole(rules: Path, kafka: str, fresh_prefix: str) -> None:
-    """One bad rule among good ones: nothing is written, and what was active stays."""
+    """One bad rule among good ones: nothing is written, and the active set stays."""
     push(rules, kafka, fresh_prefix)
     rules.write_text(GOOD + "\n// id: bad\n// kind: pattern\na matches '('\n")
 
@@ -64,7 +64,7 @@ def test_rules_with_an_error_are_refused_whole(rules: Path, kafka: str, fresh_pr
 
 
 def test_no_broker_is_exit_3(rules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without Kafka the command says who does not answer."""
+    """Without Kafka the command says which broker does not answer."""
     monkeypatch.setattr(admin, "TIMEOUT_S", 1)
 
     result = push(rules, "127.0.0.1:1", "betrace.")
@@ -77,19 +77,19 @@ OTHER = GOOD + '\n// "Exports are approved"\nexport and approval\n'
 
 
 def invoke(kafka: str, prefix: str, *arguments: str) -> Result:
-    """`betrace rules` with these arguments."""
+    """Runs `betrace rules` with these arguments."""
     return CliRunner(env={"BETRACE_PREFIX": prefix, "BETRACE_BOOTSTRAP": kafka}).invoke(main, ["rules", *arguments])
 
 
 def push_text(rules: Path, text: str, kafka: str, prefix: str) -> str:
-    """Pushes a text; returns the fingerprint of the set."""
+    """Pushes a text and returns the fingerprint of the set."""
     rules.write_text(text)
     return push(rules, kafka, prefix).stdout.strip()
 
 
 @pytest.mark.broker
 def test_sets_are_listed(rules: Path, kafka: str, fresh_prefix: str) -> None:
-    """The last one first, and which is active."""
+    """Sets are listed latest first, with the active one marked."""
     first, second = (push_text(rules, text, kafka, fresh_prefix) for text in (GOOD, OTHER))
 
     listed = invoke(kafka, fresh_prefix, "list", "--format", "json")
@@ -107,7 +107,7 @@ def test_sets_are_listed(rules: Path, kafka: str, fresh_prefix: str) -> None:
 
 @pytest.mark.broker
 def test_list_without_facts(rules: Path, kafka: str, fresh_prefix: str) -> None:
-    """Where only the rules topic can be read the sets are listed all the same, and it is said what is not known."""
+    """If only the rules topic can be read, the sets are listed nevertheless, and a message says what is unknown."""
     fingerprint = push_text(rules, GOOD, kafka, fresh_prefix)
     client = AdminClient({"bootstrap.servers": kafka})
     client.delete_topics([f"{fresh_prefix}facts"])[f"{fresh_prefix}facts"].result()
@@ -116,12 +116,12 @@ def test_list_without_facts(rules: Path, kafka: str, fresh_prefix: str) -> None:
     result = invoke(kafka, fresh_prefix, "list", "--format", "json")
 
     assert [(fingerprint, None)] == [(row["fingerprint"], row["judging"]) for row in json.loads(result.stdout)]
-    assert f"from when rules judge is not known: there is no topic {fresh_prefix}facts" in result.stderr
+    assert f"from when rules judge is unknown: there is no topic {fresh_prefix}facts" in result.stderr
 
 
 @pytest.mark.broker
 def test_push_says_from_when_a_new_rule_judges(rules: Path, kafka: str, fresh_prefix: str) -> None:
-    """A rule that was not active judges only later traces; of rules that were, and of a first push, nothing is new."""
+    """A new rule judges only later traces; unchanged rules, and those of a first push, are not new."""
     rules.write_text(GOOD)
     first = invoke(kafka, fresh_prefix, "push", str(rules))
     rules.write_text(OTHER)
@@ -141,7 +141,7 @@ def test_push_says_from_when_a_new_rule_judges(rules: Path, kafka: str, fresh_pr
 
 @pytest.mark.broker
 def test_history_names_every_push(rules: Path, kafka: str, fresh_prefix: str) -> None:
-    """Who pushed is who they say, in the option or the environment; a later push takes no revision away."""
+    """The pusher is who the option or the environment names; a later push does not remove a revision."""
     rules.write_text(GOOD)
     invoke(kafka, fresh_prefix, "push", str(rules), "--by", "ann", "--revision", "v1")
     environment = {"BETRACE_PREFIX": fresh_prefix, "BETRACE_BOOTSTRAP": kafka, "BETRACE_PUSHED_BY": "ci"}
@@ -160,7 +160,7 @@ def test_history_names_every_push(rules: Path, kafka: str, fresh_prefix: str) ->
 
 @pytest.mark.broker
 def test_set_is_shown(rules: Path, kafka: str, fresh_prefix: str) -> None:
-    """Its files as they were pushed; the active one unless another is named."""
+    """Prints the files as they were pushed, of the active set by default."""
     first, _ = (push_text(rules, text, kafka, fresh_prefix) for text in (GOOD, OTHER))
 
     active, named = invoke(kafka, fresh_prefix, "show"), invoke(kafka, fresh_prefix, "show", first[:8])
@@ -171,7 +171,7 @@ def test_set_is_shown(rules: Path, kafka: str, fresh_prefix: str) -> None:
 
 @pytest.mark.broker
 def test_rollback_makes_the_set_before_active(rules: Path, kafka: str, fresh_prefix: str) -> None:
-    """Without a name it is the one that was pushed before; after the first there is none."""
+    """Without a name, rollback uses the set pushed before; after the first push there is none."""
     first, second = (push_text(rules, text, kafka, fresh_prefix) for text in (GOOD, OTHER))
     settings = Settings(bootstrap=kafka, prefix=fresh_prefix, state_dir=Path())
 
@@ -188,7 +188,7 @@ def test_rollback_makes_the_set_before_active(rules: Path, kafka: str, fresh_pre
 
 @pytest.mark.broker
 def test_set_that_is_not_there(rules: Path, kafka: str, fresh_prefix: str) -> None:
-    """A name that fits no set is the operator's mistake, and nothing changes."""
+    """A name that matches no set is an error, and nothing changes."""
     fingerprint = push_text(rules, GOOD, kafka, fresh_prefix)
 
     result = invoke(kafka, fresh_prefix, "rollback", "nothing")
@@ -201,7 +201,7 @@ def test_set_that_is_not_there(rules: Path, kafka: str, fresh_prefix: str) -> No
 
 @pytest.mark.broker
 def test_diff_says_what_a_push_would_change(rules: Path, kafka: str, fresh_prefix: str) -> None:
-    """Files beside the active set, rule by rule, wherever a rule stands."""
+    """Compares files with the active set, rule by rule, wherever a rule is."""
     push_text(rules, OTHER, kafka, fresh_prefix)
     rules.write_text("\n".join(reversed(OTHER.split("\n\n"))).replace("pii.access and audit.log", "pii.access and log"))
 
@@ -215,7 +215,7 @@ def test_diff_says_what_a_push_would_change(rules: Path, kafka: str, fresh_prefi
 
 
 def test_nothing_differs() -> None:
-    """Two sets that say the same have no differences."""
+    """Two equal sets have no differences."""
     same, _ = compile_texts({"a.rules": GOOD})
 
     assert [] == differences(same, same)
@@ -229,7 +229,7 @@ def backfill(bootstrap: str, prefix: str, *options: str) -> Result:
 
 @pytest.mark.broker
 def test_backfill_of_no_active_rule_is_exit_2(rules: Path, kafka: str, fresh_prefix: str) -> None:
-    """A rule that nobody pushed is named; so is that nothing is active."""
+    """A rule that was never pushed is named; so is that no set is active."""
     admin.create(admin.connect({"bootstrap.servers": kafka}), Layout(fresh_prefix, (f"{fresh_prefix}spans",), 2))
     nothing = backfill(kafka, fresh_prefix)
     push(rules, kafka, fresh_prefix)
@@ -243,7 +243,7 @@ def test_backfill_of_no_active_rule_is_exit_2(rules: Path, kafka: str, fresh_pre
 
 @pytest.mark.broker
 def test_backfill_of_empty_topics_has_nothing_to_do(rules: Path, kafka: str, fresh_prefix: str) -> None:
-    """Nothing began before the push where there is no record."""
+    """Without records nothing began before the push."""
     admin.create(admin.connect({"bootstrap.servers": kafka}), Layout(fresh_prefix, (f"{fresh_prefix}spans",), 2))
     push(rules, kafka, fresh_prefix)
 
@@ -255,7 +255,7 @@ def test_backfill_of_empty_topics_has_nothing_to_do(rules: Path, kafka: str, fre
 
 @pytest.mark.broker
 def test_backfill_without_workers_says_who_lacks_the_rule(rules: Path, kafka: str, fresh_prefix: str) -> None:
-    """It waits for workers no longer than it is told, and the push stands."""
+    """It waits for workers no longer than its timeout, and the push stays in force."""
     admin.create(admin.connect({"bootstrap.servers": kafka}), Layout(fresh_prefix, (f"{fresh_prefix}spans",), 2))
     producer = Producer({"bootstrap.servers": kafka})
     producer.produce(f"{fresh_prefix}spans", b"{}")

@@ -1,4 +1,4 @@
-"""`betrace run`: its settings; what it does is in tests/broker."""
+"""Tests the settings of `betrace run`; what it does is tested in tests/broker."""
 
 from __future__ import annotations
 
@@ -32,39 +32,39 @@ def rules(tmp_path: Path) -> Path:
 
 
 def call(*arguments: str | Path, **environment: str) -> Result:
-    """`betrace run` with `arguments`, where no Kafka is."""
+    """Runs `betrace run` with `arguments`, without a Kafka."""
     words = map(str, arguments)
     return CliRunner(env=environment).invoke(main, ["run", "--bootstrap", "127.0.0.1:1", *words])
 
 
 def value(words: list[str], option: str) -> str:
-    """What an option has in a command line."""
+    """Returns the arguments of an option."""
     return words[words.index(option) + 1]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "no rules are given: --rules FILE or --rules DIR"),
-        (["--gap", "30"], "'30' is no duration"),
+        ([], "no rules are given: give --rules FILE or --rules DIR"),
+        (["--gap", "30"], "'30' is not a duration"),
         (["--gap", "10ms"], "gap is 10ms, must be at least 100ms"),
         (["--gap", "2h"], "max-duration is 3600000ms, must be at least 7200100ms"),
-        (["--lateness", "-1s"], "'-1s' is no duration"),
+        (["--lateness", "-1s"], "'-1s' is not a duration"),
         (["--start", "now"], "'now' is not one of 'earliest', 'latest'"),
         (["--encoding", "xml"], "'xml' is not one of"),
         (["--facts-partitions", "0"], "0 is not in the range x>=1"),
-        (["--source-topics", ","], "names no topic"),
+        (["--source-topics", ","], "no topic is named"),
         (["--role", "ledger"], "'ledger' is not one of"),
-        (["--role", "ingest", "--rules", "a.rules"], "--role takes no --rules"),
-        (["--role", "ingest", "--until-idle"], "--role takes no --rules, --until-idle or --workers"),
-        (["--role", "sessions", "--workers", "2"], "start one process for each worker"),
+        (["--role", "ingest", "--rules", "a.rules"], "--role excludes --rules"),
+        (["--role", "ingest", "--until-idle"], "--role excludes --rules, --until-idle and --workers"),
+        (["--role", "sessions", "--workers", "2"], "start one process per worker"),
         (["--workers", "0"], "0 is not in the range x>=1"),
         (["--role", "sessions", "--ends", "{"], "Invalid value for '--ends'"),
         (["--rules", "does-not-exist"], "the rules have errors"),
     ],
 )
 def test_setting_that_cannot_work_is_refused(arguments: list[str], message: str) -> None:
-    """A wrong setting is exit 2 and says what is wrong, before Kafka is asked."""
+    """An invalid setting exits with 2 and a message, before connecting to Kafka."""
     result = call(*arguments)
 
     assert (2, "") == (result.exit_code, result.stdout)
@@ -82,7 +82,7 @@ def test_no_kafka_is_exit_3(rules: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_stage_gets_every_setting(rules: Path, tmp_path: Path) -> None:
-    """A stage is started with the settings of the whole: every option is passed on, but those of the supervisor."""
+    """A stage is started with every option of the run except those of the supervisor."""
     arguments = [
         *("--rules", str(rules), "--until-idle", "--bootstrap", "a:1,b:2", "--source-topics", "spans,logs"),
         *("--prefix", "eu.", "--start", "latest", "--encoding", "otlp_json", "--gap", "1500ms", "--lateness", "2m"),
@@ -114,7 +114,7 @@ def test_stage_gets_every_setting(rules: Path, tmp_path: Path) -> None:
 
 
 def test_each_stage_has_a_port_of_its_own(rules: Path) -> None:
-    """Ingest is at the port that was given, sessions next, then the ledger, then another worker's two."""
+    """Ingest uses the given port, sessions the next, then the ledger, then another worker's two."""
     arguments = ["--rules", str(rules), "--metrics-port", "9100", "--sasl-username", "u"]
     with run.command.make_context("run", arguments):
         commands = run_stages.commands(SETTINGS, 2, None) | {"ledger": run_stages.ledger_command("evidence/", ())}
@@ -125,7 +125,7 @@ def test_each_stage_has_a_port_of_its_own(rules: Path) -> None:
 
 
 def test_each_worker_has_a_state_directory_of_its_own(rules: Path) -> None:
-    """The first has the one that was given, as it has without others, and the others are below it."""
+    """The first worker uses the given directory, as a single one does, and the others directories below it."""
     with run.command.make_context("run", ["--rules", str(rules)]):
         commands = run_stages.commands(SETTINGS, 3, None)
 
@@ -134,7 +134,7 @@ def test_each_worker_has_a_state_directory_of_its_own(rules: Path) -> None:
 
 
 def test_ends_are_for_sessions_alone(rules: Path) -> None:
-    """Ingest reads on until sessions has seen enough."""
+    """Ingest keeps reading until sessions has reached the ends."""
     with run.command.make_context("run", ["--rules", str(rules)]):
         ingest, sessions = (
             run_stages.stage_command(role, SETTINGS, 1, {"spans": {0: End(5, 1)}}) for role in run_stages.ROLES
@@ -144,7 +144,7 @@ def test_ends_are_for_sessions_alone(rules: Path) -> None:
 
 
 def test_settings_of_the_supervisor_are_those_not_passed() -> None:
-    """What a stage does not get on its command line it must not find in its environment."""
+    """A stage's environment lacks what its command line does not pass on."""
     context = run.command.make_context("run", ["--rules", "a"])
 
     variables = {option.envvar for option in context.command.params if option.name in run_stages.NOT_PASSED}
@@ -154,7 +154,7 @@ def test_settings_of_the_supervisor_are_those_not_passed() -> None:
 
 @pytest.mark.broker
 def test_environment_alone_is_enough(rules: Path, kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """A container needs no command line: every setting is a variable, and the stages are not confused by them."""
+    """A container needs no arguments: every setting is a variable, and the stages are not confused by them."""
     settings = installed(kafka, fresh_prefix, tmp_path)
     environment = {
         "BETRACE_RULES": str(rules),
@@ -175,7 +175,7 @@ def test_environment_alone_is_enough(rules: Path, kafka: str, fresh_prefix: str,
 
 @pytest.fixture
 def stamped_by_producers(kafka: str, fresh_prefix: str) -> str:
-    """A source topic as a Collector makes it: its records are stamped by their producers."""
+    """A source topic as a Collector creates it: producers stamp its records."""
     topic = f"{fresh_prefix}spans"
     client = AdminClient({"bootstrap.servers": kafka})
     client.create_topics([NewTopic(topic, 1)])[topic].result()
@@ -192,7 +192,7 @@ def words(kafka: str, prefix: str, *arguments: str) -> list[str]:
 def test_create_time_is_refused(
     rules: Path, kafka: str, fresh_prefix: str, tmp_path: Path, stamped_by_producers: str
 ) -> None:
-    """A run changes nothing then, and says which topics it is and what changes them; a stage alone refuses as well."""
+    """A run then changes nothing, and names the topics and how to change them; a single stage refuses as well."""
     started = ["--rules", str(rules), "--state-dir", str(tmp_path)]
     run_all = CliRunner().invoke(main, words(kafka, fresh_prefix, "run", *started))
     made = admin.partition_counts(AdminClient({"bootstrap.servers": kafka}), [f"{fresh_prefix}facts"])
@@ -212,7 +212,7 @@ def test_create_time_is_refused(
 def test_create_time_is_allowed_or_changed(
     rules: Path, kafka: str, fresh_prefix: str, tmp_path: Path, *, changed: bool
 ) -> None:
-    """Where it is allowed, or the command that the refusal names was run, a run begins and ends."""
+    """If it is allowed, or the command in the refusal was run, a run starts and ends."""
     if changed:
         change = CliRunner().invoke(main, words(kafka, fresh_prefix, "topics", "create", "--log-append-time"))
         assert (0, "") == (change.exit_code, change.stderr)
@@ -234,7 +234,7 @@ def test_create_time_is_allowed_or_changed(
 @pytest.mark.broker
 @pytest.mark.parametrize("role", run_stages.ROLES)
 def test_role_without_topics_is_refused(role: str, kafka: str, fresh_prefix: str) -> None:
-    """A stage alone makes no topics: it says which command does."""
+    """A single stage creates no topics: it names the command that does."""
     result = CliRunner().invoke(main, ["run", "--role", role, "--bootstrap", kafka, "--prefix", fresh_prefix])
 
     assert 2 == result.exit_code
@@ -243,7 +243,7 @@ def test_role_without_topics_is_refused(role: str, kafka: str, fresh_prefix: str
 
 @pytest.mark.broker
 def test_ingest_without_rules_is_refused(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """A stage alone works with the rules that are active; without any it says how they are made so."""
+    """A single stage uses the active rules; without any it says how to push some."""
     installed(kafka, fresh_prefix, tmp_path)
 
     result = CliRunner().invoke(main, ["run", "--role", "ingest", "--bootstrap", kafka, "--prefix", fresh_prefix])

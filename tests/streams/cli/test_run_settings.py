@@ -1,4 +1,4 @@
-"""The settings of `betrace run`: its help, its page's table and the settings' class say the same."""
+"""Tests that the help, the settings page and the settings class agree."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.support.run_options import options
 PAGE = paths.ROOT / "streams" / "config" / "README.md"
 
 SHORT_NAMES = {"format": "--encoding", "redaction": "--redact", "security": "--security-protocol"}
-"""Fields whose option is not their own name without the unit."""
+"""Fields whose option has another name."""
 
 
 def row(option: click.Option) -> str:
-    """The line of the page's table for an option."""
+    """Returns the row of the page's table for an option."""
     shown = option.show_default if isinstance(option.show_default, str) else option.default
     is_absent = option.is_flag or shown == "" or not isinstance(shown, str | int)
     default = "" if is_absent else f"`{shown}`".replace(",", ", ")
@@ -30,7 +30,7 @@ def row(option: click.Option) -> str:
 
 
 def test_page_has_a_row_for_each_setting() -> None:
-    """The page's table is what the options say, in their order."""
+    """The page's table lists the options in order, with their help."""
     table = re.findall(r"^\| `--.*$", PAGE.read_text(), re.MULTILINE)
 
     assert [row(option) for option in options()] == table
@@ -45,7 +45,7 @@ def test_help_shows_each_setting_with_its_variable() -> None:
 
 
 def test_each_field_of_the_settings_has_an_option() -> None:
-    """There is nothing in the settings that an operator cannot set."""
+    """Every field of the settings has an option."""
     named = {option.opts[0] for option in options()}
 
     fields = {field.name: re.sub(r"_(ms|bytes)$", "", field.name) for field in dataclasses.fields(Settings)}
@@ -56,8 +56,8 @@ def test_each_field_of_the_settings_has_an_option() -> None:
 
 @pytest.mark.parametrize("text", ["2", "2GB", "1.5GiB", "-1B", "GiB", ""])
 def test_size_that_is_none(text: str) -> None:
-    """A size without a unit we know is refused, with one that would do."""
+    """A size with an unknown unit is refused, with a valid example."""
     result = CliRunner().invoke(main, ["run", "--window-memory", text])
 
     assert 2 == result.exit_code
-    assert "is no size: write a whole number with a unit (B, KiB, MiB, GiB)" in " ".join(result.stderr.split())
+    assert "is not a size: write a whole number with a unit (B, KiB, MiB, GiB)" in " ".join(result.stderr.split())

@@ -1,4 +1,4 @@
-"""What `betrace run` checks before it pushes, and when it pushes."""
+"""Tests what `betrace run` checks before it pushes rules, and when it pushes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def settings(kafka: str, fresh_prefix: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
-    """Closes the stores and producers of workers that a test leaves."""
+    """Closes the stores and producers of workers that a test left open."""
     yield
     while DRIVEN:
         DRIVEN.pop().crash()
@@ -63,7 +63,7 @@ def compiled(text: str) -> RuleSet:
 
 
 def start(settings: Settings, tmp_path: Path, *arguments: str) -> Result:
-    """A start of `betrace run` with other rules than the active ones."""
+    """Starts `betrace run` with rules other than the active ones."""
     rules = tmp_path / "given.rules"
     rules.write_text(GIVEN)
     where = ["--bootstrap", settings.bootstrap, "--prefix", settings.prefix, "--state-dir", str(settings.state_dir)]
@@ -79,23 +79,23 @@ def taken_port() -> Iterator[int]:
 
 
 def push(settings: Settings, text: str, *, insists: bool = False) -> str:
-    """What a start pushes; returns the fingerprint of the set that it starts with."""
+    """Pushes as a start does, and returns the fingerprint of the set that it uses."""
     return run_start.push(settings, compiled(text), revision=None, by="start", insists=insists).fingerprint
 
 
 def test_start_without_a_key_changes_nothing(settings: Settings, tmp_path: Path) -> None:
-    """The ledger would refuse to start: no rule is pushed."""
+    """No rule is pushed if the ledger would refuse to start."""
     before = read_topic(settings.bootstrap, settings.topic("rules"))
 
     result = start(settings, tmp_path, "--evidence", str(tmp_path / "evidence"))
 
     assert 2 == result.exit_code
-    assert "there is no private key: give --ledger-key FILE" in result.stderr
+    assert "no private key is given: give --ledger-key FILE" in result.stderr
     assert before == read_topic(settings.bootstrap, settings.topic("rules"))
 
 
 def test_start_with_a_taken_port_changes_nothing(settings: Settings, tmp_path: Path) -> None:
-    """Sessions could not serve its metrics: no rule is pushed."""
+    """No rule is pushed if sessions could not serve its metrics."""
     before = read_topic(settings.bootstrap, settings.topic("rules"))
 
     with taken_port() as port:
@@ -109,7 +109,7 @@ def test_start_with_a_taken_port_changes_nothing(settings: Settings, tmp_path: P
 def test_start_on_a_taken_state_directory_changes_nothing(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another run has the windows: no rule is pushed."""
+    """No rule is pushed if another run uses the windows."""
     before = read_topic(settings.bootstrap, settings.topic("rules"))
     monkeypatch.setattr(lock, "WAIT_S", 0.0)
 
@@ -122,7 +122,7 @@ def test_start_on_a_taken_state_directory_changes_nothing(
 
 
 def refused(settings: Settings, tmp_path: Path, *arguments: str) -> Result:
-    """A start that fails, and has pushed nothing."""
+    """Asserts that a start fails and pushes nothing."""
     before = read_topic(settings.bootstrap, settings.topic("rules"))
 
     result = start(settings, tmp_path, *arguments)
@@ -132,14 +132,14 @@ def refused(settings: Settings, tmp_path: Path, *arguments: str) -> Result:
 
 
 def produce(settings: Settings, topic: str, key: bytes | None, value: bytes) -> None:
-    """Writes a record to partition 0 of one of our own topics."""
+    """Writes a record to partition 0 of one of BeTrace's own topics."""
     producer = Producer({**settings.client()})
     producer.produce(settings.topic(topic), value, key, 0)
     producer.flush()
 
 
 def test_damaged_store_is_no_reason_not_to_start(settings: Settings) -> None:
-    """Sessions builds its windows again, and says so."""
+    """Sessions rebuilds its windows and logs it."""
     driven = Driven(settings, compiled(ACTIVE))
     driven.apply(10_000)
     driven.step()
@@ -153,7 +153,7 @@ def test_damaged_store_is_no_reason_not_to_start(settings: Settings) -> None:
 
 
 def test_start_with_a_store_that_cannot_be_opened_changes_nothing(settings: Settings, tmp_path: Path) -> None:
-    """Sessions could not write its windows: no rule is pushed."""
+    """No rule is pushed if sessions could not write its windows."""
     driven = Driven(settings, compiled(ACTIVE))
     driven.apply(10_000)
     driven.step()
@@ -166,7 +166,7 @@ def test_start_with_a_store_that_cannot_be_opened_changes_nothing(settings: Sett
 
 
 def test_start_over_a_checkpoint_of_another_version_changes_nothing(settings: Settings, tmp_path: Path) -> None:
-    """Sessions could not go on from it: no rule is pushed."""
+    """No rule is pushed if sessions could not continue from the checkpoint."""
     later = Checkpoint(checkpoints.VERSION + 1, "topic", 0, 0, b"", b"")
     produce(settings, "checkpoints", checkpoints.key(0), checkpoints.encode(later))
 
@@ -177,7 +177,7 @@ def test_start_over_a_checkpoint_of_another_version_changes_nothing(settings: Se
 
 
 def test_start_over_facts_of_another_version_changes_nothing(settings: Settings, tmp_path: Path) -> None:
-    """Sessions could not read them: no rule is pushed."""
+    """No rule is pushed if sessions could not read the checkpoints."""
     produce(settings, "facts", None, facts.encode(Facts(facts.VERSION + 1, "set", [])))
 
     result = refused(settings, tmp_path)
@@ -187,7 +187,7 @@ def test_start_over_facts_of_another_version_changes_nothing(settings: Settings,
 
 
 def test_start_over_facts_without_their_beginning_goes_on(settings: Settings) -> None:
-    """A worker begins with what is left, whether a store on this disk, or a checkpoint, says what was before or not."""
+    """A worker starts with the remaining facts, whether or not a local store or a checkpoint knows what was before."""
     driven = Driven(settings, compiled(ACTIVE))
     driven.apply(10_000)
     driven.step()
@@ -202,7 +202,7 @@ def test_start_over_facts_without_their_beginning_goes_on(settings: Settings) ->
 
 
 def test_start_after_half_a_reset_changes_nothing(settings: Settings, tmp_path: Path) -> None:
-    """Ingest could not begin: no rule is pushed."""
+    """No rule is pushed if ingest could not start."""
     [topic] = settings.source_topics
     said = write_metadata(OffsetMetadata(1, "id", None, 1))
     consumer = Consumer({**settings.client(), "group.id": settings.group("ingest")})
@@ -217,7 +217,7 @@ def test_start_after_half_a_reset_changes_nothing(settings: Settings, tmp_path: 
 
 
 def test_start_with_evidence_of_another_place_changes_nothing(settings: Settings, tmp_path: Path) -> None:
-    """The ledger would sign no other history over what is published: no rule is pushed."""
+    """No rule is pushed if the ledger would contradict what is published."""
     key = tmp_path / "ledger.key"
     key.write_text(SIGNER.encode())
     own = LedgerSettings(Directory(tmp_path / "evidence"), [SIGNER])
@@ -234,7 +234,7 @@ def test_start_with_evidence_of_another_place_changes_nothing(settings: Settings
 def test_start_with_a_scanner_that_is_none_changes_nothing(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ingest could not decode: no rule is pushed."""
+    """No rule is pushed if ingest could not decode."""
     monkeypatch.setenv(backend.VARIABLE, "fast")
 
     result = refused(settings, tmp_path)
@@ -244,7 +244,7 @@ def test_start_with_a_scanner_that_is_none_changes_nothing(
 
 
 def test_start_leaves_a_worker_elsewhere_in_peace(settings: Settings) -> None:
-    """Whoever has a facts partition keeps it: what is asked before a push fences nobody."""
+    """The checks before a push fence nobody: the owner of a facts partition keeps it."""
     driven = Driven(settings, compiled(ACTIVE))
     driven.apply(10_000, driven.entry(100, "pii.access"))
     elsewhere = replace(settings, state_dir=settings.state_dir / "elsewhere")
@@ -257,7 +257,7 @@ def test_start_leaves_a_worker_elsewhere_in_peace(settings: Settings) -> None:
 
 
 def test_start_undoes_no_push(settings: Settings) -> None:
-    """Over what `betrace rules push` made active nothing is pushed unless the operator insists."""
+    """Rules pushed with `betrace rules push` are not replaced unless the operator insists."""
     active, given = compiled(ACTIVE).fingerprint, compiled(GIVEN).fingerprint
 
     found = [push(settings, GIVEN), push(settings, GIVEN, insists=True), push(settings, GIVEN), push(settings, ACTIVE)]
@@ -267,11 +267,11 @@ def test_start_undoes_no_push(settings: Settings) -> None:
 
 
 def test_first_start_pushes_and_a_restart_does_not(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """Rules that were edited since the last start are pushed; those that are active are not pushed again."""
+    """Rules edited since the last start are pushed; active ones are not pushed again."""
     settings = installed(kafka, fresh_prefix, tmp_path)
 
     found = [push(settings, ACTIVE), push(settings, GIVEN), push(settings, GIVEN)]
 
     assert [compiled(text).fingerprint for text in (ACTIVE, GIVEN, GIVEN)] == found
-    # A set, its push and what is active: of each start that pushed.
+    # For each start that pushed: a set, its push and the active fingerprint.
     assert 6 == len(read_topic(kafka, settings.topic("rules")))

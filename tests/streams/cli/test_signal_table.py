@@ -1,4 +1,4 @@
-"""Signals as a person sees them."""
+"""Tests signals as a person sees them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from topics.signals.digest import Digest
     ],
 )
 def test_filter(wanted: Filter, *, passes: bool) -> None:
-    """By rule or its pattern, at least so severe, of one trace."""
+    """Signals are filtered by rule or pattern, minimum severity and trace."""
     assert wanted.passes(SIGNAL) is passes
 
 
 def test_a_line_in_whole() -> None:
-    """A signal where there is no terminal: one line, no colours."""
+    """Without a terminal a signal is one line without colours."""
     assert line(SIGNAL) == (
         "2026-01-05T11:59:00.123Z  judged at 2026-01-05T11:59:31.500Z  high      broken        pii-access-is-logged  "
         "trace 4bf92f3577b34da6a3ce929d0e0e4736  "
@@ -44,12 +44,12 @@ def test_a_line_in_whole() -> None:
 
 
 def test_a_signal_cannot_steer_the_terminal() -> None:
-    """Control characters of whoever wrote the record are blanks."""
+    """Control characters in a record are shown as spaces."""
     assert line(replace(SIGNAL, message="a\x1b[2J\rb\u202e")).endswith("  a [2J b ")
 
 
 def drawn(*signals: Digest) -> str:
-    """What is left on a terminal after the signals."""
+    """Returns what remains on a terminal after the signals."""
     console = Console(file=io.StringIO(), force_terminal=True, width=200, height=20, color_system="truecolor")
     console.print(_board(*signals).table(10))
     output = console.file
@@ -69,7 +69,7 @@ def _plain(text: str) -> str:
 
 
 def test_an_amended_signal_takes_its_old_place() -> None:
-    """The table shows how things are: a repaired finding is no longer red."""
+    """The table shows the current state: a repaired finding is no longer red."""
     text = _plain(drawn(SIGNAL, digested(AMENDED)))
 
     assert "held (2)" in text
@@ -78,17 +78,17 @@ def test_an_amended_signal_takes_its_old_place() -> None:
 
 
 def test_an_older_revision_comes_too_late() -> None:
-    """Partitions are read side by side: what is older never hides what is newer."""
+    """Partitions are read concurrently: an older revision never hides a newer one."""
     assert "held (2)" in _plain(drawn(digested(AMENDED), SIGNAL))
 
 
 def test_severity_has_a_colour() -> None:
-    """On a terminal one sees what is severe."""
+    """The terminal highlights severity."""
     assert "\x1b[1;31mhigh" in drawn(SIGNAL)
 
 
 def test_markup_in_a_message_is_shown() -> None:
-    """Square brackets of a span are text, not rich's markup."""
+    """Square brackets in a span are text, not rich's markup."""
     assert "[red]x[/red]" in _plain(drawn(replace(SIGNAL, message="[red]x[/red]")))
 
 
@@ -108,7 +108,7 @@ def test_a_thousand_are_remembered() -> None:
 
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_show_ends_with_its_signals(*, is_terminal: bool) -> None:
-    """All that came is shown: at a terminal in a table, else line by line."""
+    """Everything that arrived is shown: on a terminal in a table, else line by line."""
     output = io.StringIO()
     console = Console(file=output, force_terminal=is_terminal, width=200, height=20)
 
@@ -118,7 +118,7 @@ def test_show_ends_with_its_signals(*, is_terminal: bool) -> None:
 
 
 class Screen(io.StringIO):
-    """A terminal that knows when a text was on it."""
+    """A terminal that records when a text was on it."""
 
     def __init__(self, awaited: str) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class Screen(io.StringIO):
 
 
 def test_the_last_of_a_burst_is_drawn() -> None:
-    """What came is on the terminal while nothing more comes."""
+    """A signal appears on the terminal while nothing more arrives."""
     screen = Screen("50 signals")
 
     def burst() -> Iterator[Digest]:
@@ -146,7 +146,7 @@ def test_the_last_of_a_burst_is_drawn() -> None:
 
 
 def test_a_row_cannot_steer_the_terminal() -> None:
-    """Nor does a field of the live table that should be hexadecimal digits and is not."""
+    """No field of the live table passes control characters on, not even one meant for hexadecimal digits."""
     hostile = "\x9b2J\x07\u202e"
     signal = replace(SIGNAL, trace_id=hostile, rule_id=hostile, message=hostile, verdict=hostile)
 

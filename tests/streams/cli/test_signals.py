@@ -1,4 +1,4 @@
-"""`betrace signals` on a real Kafka."""
+"""Tests `betrace signals` on a real Kafka."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OTHER = replace(FINDING, trace_id=bytes(15) + b"b", rule=replace(FINDING.rule, i
 
 
 def put(bootstrap: str, prefix: str, *findings: Finding, format: SignalFormat = SignalFormat.OCSF) -> list[bytes]:  # noqa: A002, as the setting
-    """Writes signals as sessions does, and gives their values."""
+    """Writes signals as sessions does, and returns their values."""
     producer = Producer({"bootstrap.servers": bootstrap})
     records = [record(each, logged_ms=7, source="s", format=format) for each in findings]
     for each in records:
@@ -38,7 +38,7 @@ def put(bootstrap: str, prefix: str, *findings: Finding, format: SignalFormat = 
 
 
 def call(bootstrap: str, prefix: str, *arguments: str) -> Result:
-    """`betrace signals` with `arguments`."""
+    """Runs `betrace signals` with `arguments`."""
     where = {"BETRACE_BOOTSTRAP": bootstrap, "BETRACE_PREFIX": prefix}
     return CliRunner(env=where).invoke(main, ["signals", *arguments])
 
@@ -69,7 +69,7 @@ def test_json_is_byte_for_byte(kafka: str, prefix: str) -> None:
     ],
 )
 def test_filters(kafka: str, prefix: str, filters: list[str], expected: list[str]) -> None:
-    """Only what is asked for is shown, a line each."""
+    """Only the selected signals are shown, a line each."""
     put(kafka, prefix, FINDING, OTHER)
 
     result = call(kafka, prefix, "tail", "--from", "1h", "--once", *filters)
@@ -78,7 +78,7 @@ def test_filters(kafka: str, prefix: str, filters: list[str], expected: list[str
 
 
 def test_other_formats_are_shown(kafka: str, prefix: str) -> None:
-    """Signals of every format stand side by side."""
+    """Signals of all formats are shown together."""
     for format in SignalFormat:  # noqa: A001, as the setting
         put(kafka, prefix, FINDING, format=format)
 
@@ -90,7 +90,7 @@ def test_other_formats_are_shown(kafka: str, prefix: str) -> None:
 
 @pytest.mark.parametrize("format", SignalFormat)
 def test_both_times_are_shown(kafka: str, prefix: str, format: SignalFormat) -> None:  # noqa: A002, as the setting
-    """When it happened and when it was judged, in each format, in the list and of one signal."""
+    """The list and a single signal show when it happened and when it was judged, in each format."""
     put(kafka, prefix, replace(FINDING, sources=()), format=format)
 
     [line] = call(kafka, prefix, "tail", "--from", "earliest", "--once").stdout.splitlines()
@@ -101,7 +101,7 @@ def test_both_times_are_shown(kafka: str, prefix: str, format: SignalFormat) -> 
 
 
 def test_what_is_no_signal_is_said(kafka: str, prefix: str) -> None:
-    """A record that cannot be read is named on stderr, and the next one is shown."""
+    """A record that cannot be read is reported on stderr, and the next one is shown."""
     producer = Producer({"bootstrap.servers": kafka})
     producer.produce(f"{prefix}signals", b"no signal", b"key", 0)
     producer.flush(30)
@@ -110,11 +110,11 @@ def test_what_is_no_signal_is_said(kafka: str, prefix: str) -> None:
     result = call(kafka, prefix, "tail", "--from", "earliest", "--once")
 
     assert len(result.stdout.splitlines()) == 1
-    assert f"{prefix}signals partition 0 offset 0: no signal that this version knows" in result.stderr
+    assert f"{prefix}signals partition 0 offset 0: not a signal that this version knows" in result.stderr
 
 
 def test_aborted_signals_are_not_shown(kafka: str, prefix: str) -> None:
-    """A signal that a crash took back was never there."""
+    """A signal of an aborted transaction is not shown."""
     producer = Producer({"bootstrap.servers": kafka, "transactional.id": uuid.uuid4().hex})
     producer.init_transactions(30)
     producer.begin_transaction()
@@ -129,7 +129,7 @@ def test_aborted_signals_are_not_shown(kafka: str, prefix: str) -> None:
 
 
 def test_nobody_joins_a_group(kafka: str, prefix: str) -> None:
-    """Looking leaves no consumer group behind."""
+    """The command leaves no consumer group behind."""
     put(kafka, prefix, FINDING)
 
     call(kafka, prefix, "tail", "--from", "earliest", "--once")
@@ -157,20 +157,20 @@ def test_signals_are_shown_as_they_come(kafka: str, prefix: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tail", "--from", "yesterday"], "'yesterday' is no time: write 2026-01-05T12:00:00Z"),
-        (["tail", "--from", "2026-13-05T00:00:00Z"], "is no time"),
-        (["tail", "--trace", "abc"], "'abc' is no trace id: 32 hex characters"),
+        (["tail", "--from", "yesterday"], "'yesterday' is not a time: write 2026-01-05T12:00:00Z"),
+        (["tail", "--from", "2026-13-05T00:00:00Z"], "is not a time"),
+        (["tail", "--trace", "abc"], "'abc' is not a trace id: give 32 hex characters"),
     ],
 )
 def test_usage(kafka: str, prefix: str, arguments: list[str], message: str) -> None:
-    """What cannot be understood is refused with what to write."""
+    """An invalid option is refused, with a valid example."""
     result = call(kafka, prefix, *arguments)
 
     assert (result.exit_code, message in result.stderr) == (2, True)
 
 
 def test_no_topic(kafka: str, fresh_prefix: str) -> None:
-    """Where nothing was installed it says so, exit 3."""
+    """Without an installation it says so, exit 3."""
     result = call(kafka, fresh_prefix, "tail", "--once")
 
     assert (result.exit_code, f"{fresh_prefix}signals cannot be read" in result.stderr) == (3, True)
@@ -195,7 +195,7 @@ def request(*names: str, trace_id: str = TRACE_ID) -> bytes:
 
 
 def put_sources(bootstrap: str, prefix: str) -> SourceRange:
-    """Writes a trace among others to the source topic, and gives where it is."""
+    """Writes a trace among others to the source topic, and returns its offsets."""
     producer = Producer({"bootstrap.servers": bootstrap})
     other = request("another trace", trace_id="c" * 32)
     for value in (other, request("checkout", "export users", "query"), b"no OTLP", other, request("left out")):
@@ -227,7 +227,7 @@ def test_show_reads_the_trace_back(kafka: str, prefix: str, tmp_path: Path) -> N
 
 
 def test_show_takes_the_last_revision_or_the_one_asked_for(kafka: str, prefix: str) -> None:
-    """UID is how things are now, UID.1 how they were first."""
+    """UID shows the latest revision, UID.1 the first one."""
     put(kafka, prefix, *(replace(each, sources=()) for each in (FINDING, AMENDED)))
 
     last, first = (call(kafka, prefix, "show", uid) for uid in (FINDING.uid, f"{FINDING.uid}.1"))
@@ -236,19 +236,19 @@ def test_show_takes_the_last_revision_or_the_one_asked_for(kafka: str, prefix: s
 
 
 def test_show_says_what_is_gone(kafka: str, prefix: str) -> None:
-    """Offsets that the topic no longer has are named on stderr; the signal is shown."""
+    """Offsets that the topic no longer has are reported on stderr; the signal is shown."""
     put(kafka, prefix, replace(FINDING, sources=(SourceRange(f"{prefix}spans", 0, 7, 9),)))
 
     result = call(kafka, prefix, "show", FINDING.uid)
 
-    gone = f"{prefix}spans partition 0 has nothing of the trace at offsets 7 to 9 any more"
+    gone = f"{prefix}spans partition 0 no longer has the trace's records at offsets 7 to 9"
     assert gone in result.stderr.splitlines()
     assert result.stdout.startswith("high  broken")
 
 
 @pytest.mark.parametrize(("uid", "known"), [("nothing", ""), (f"{FINDING.uid}.9", "; its revisions are 1")])
 def test_show_unknown(kafka: str, prefix: str, uid: str, known: str) -> None:
-    """A uid that is not there is an error that says where it was looked for."""
+    """An unknown uid is an error that names the topic searched."""
     put(kafka, prefix, FINDING)
 
     result = call(kafka, prefix, "show", uid)

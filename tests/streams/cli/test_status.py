@@ -1,4 +1,4 @@
-"""`betrace status` on a real Kafka, and what it prints of values."""
+"""Tests `betrace status` on a real Kafka, and what it prints."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EMPTY = FactsRow(0, None, None, 0, None, lag=0, rebuild=0, margin=0, written_ms=
 
 
 def call(settings: Settings, *arguments: str) -> Result:
-    """`betrace status` of an installation."""
+    """Runs `betrace status` in an installation."""
     where = {
         "BETRACE_BOOTSTRAP": settings.bootstrap,
         "BETRACE_PREFIX": settings.prefix,
@@ -35,7 +35,7 @@ def call(settings: Settings, *arguments: str) -> Result:
 
 @pytest.mark.broker
 def test_status_of_an_installation_at_work(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """What waits in the source topic, and what the checkpoint says of windows, clock and rules, is shown."""
+    """The lag of the source topic, and the checkpoint's windows, clock and rules, are shown."""
     settings = installed(kafka, fresh_prefix, tmp_path)
     [topic] = settings.source_topics
     registry.push(settings, compiled(AUDITED), now_ms=1)
@@ -62,13 +62,13 @@ def test_status_of_an_installation_at_work(kafka: str, fresh_prefix: str, tmp_pa
     assert second["written_ms"] is None
     assert {"ingest": 0, "sessions": 0} == said["workers"]
     assert [("audited", None)] == [(each["rule"], each["from_ms"]) for each in said["judging"]]
-    stopped = "no worker of ingest or of sessions runs: nothing goes on below until one does"
+    stopped = "no worker of ingest or of sessions runs: nothing below advances until one does"
     assert ["workers: ingest 0, sessions 0", stopped] == call(settings).stdout.splitlines()[:2]
 
 
 @pytest.mark.broker
 def test_status_says_from_when_rules_judge(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """A rule waits until every facts partition has it everywhere; then it judges from the latest of their moments."""
+    """A rule waits until every facts partition has it everywhere; then it judges from the latest of their times."""
     settings = installed(kafka, fresh_prefix, tmp_path)
     registry.push(settings, compiled(AUDITED), now_ms=1)
     driven = Driven(settings)
@@ -90,7 +90,7 @@ def test_status_says_from_when_rules_judge(kafka: str, fresh_prefix: str, tmp_pa
 
 
 def at_work(driven: Driven, watermark_ms: int) -> None:
-    """Both facts partitions take a message in, and a step is made."""
+    """Both facts partitions process a message and commit a step."""
     for number in (0, 1):
         driven.apply(watermark_ms, number=number)
     driven.step()
@@ -98,7 +98,7 @@ def at_work(driven: Driven, watermark_ms: int) -> None:
 
 @pytest.mark.broker
 def test_status_without_topics_says_how_to_make_them(kafka: str, fresh_prefix: str, tmp_path: Path) -> None:
-    """Where nothing is installed the message names the topic and the command."""
+    """Without an installation the message names the topic and the command."""
     settings = Settings(bootstrap=kafka, prefix=fresh_prefix, state_dir=tmp_path)
 
     result = call(settings)
@@ -108,7 +108,7 @@ def test_status_without_topics_says_how_to_make_them(kafka: str, fresh_prefix: s
 
 
 def test_clock_that_is_furthest_behind_is_named() -> None:
-    """The table names the source partition that holds the clock, and ages count from now."""
+    """The table names the source partition that holds the clock, and ages are relative to now."""
     found = Status("f00", 3, [SourceRow("spans", 2, 10, 15, 5)], [HELD])
 
     assert [
@@ -124,7 +124,7 @@ def test_clock_that_is_furthest_behind_is_named() -> None:
 
 
 def test_rules_are_named_by_when_they_judge() -> None:
-    """Below the active rules stands from when they judge, or that it is not known."""
+    """Below the active rules is from when they judge, or that this is unknown."""
     starts = [RuleStart("a", "f0", 0), RuleStart("b", "f1", None)]
 
     known, unknown = (lines(Status("f00", 2, [], [], {}, each), 10_000)[1:-5] for each in (starts, None))
@@ -133,7 +133,7 @@ def test_rules_are_named_by_when_they_judge() -> None:
         "  1 rule (b) judges nothing yet: it waits for every source partition",
         "  1 rule (a) judges every trace",
     ] == known
-    assert ["from when they judge is not known: a checkpoint is of another version"] == unknown
+    assert ["from when they judge is unknown: a checkpoint is of another version"] == unknown
 
 
 @pytest.mark.parametrize(
@@ -142,13 +142,13 @@ def test_rules_are_named_by_when_they_judge() -> None:
         ([EMPTY], "clock: sessions has written no checkpoint yet"),
         (
             [HELD, FactsRow(0, None, HeldBy("logs", 0, None), 0, None, 0, 0, 0, 9_000)],
-            "clock: does not go yet, it waits for logs[0]",
+            "clock: not started, waiting for the first watermark of logs[0]",
         ),
         ([FactsRow(0, None, None, 0, None, 0, 0, 0, 9_000)], "clock: no source partition is known"),
     ],
 )
 def test_clock_that_does_not_go(rows: list[FactsRow], line: str) -> None:
-    """Why there is no clock is said."""
+    """The reason for a missing clock is shown."""
     assert line == lines(Status(None, 0, [], rows), 10_000)[1]
 
 
@@ -166,18 +166,18 @@ def test_clock_that_does_not_go(rows: list[FactsRow], line: str) -> None:
             0,
             [
                 "workers: ingest 1, sessions 0",
-                "no worker of sessions runs: nothing goes on below until one does",
+                "no worker of sessions runs: nothing below advances until one does",
             ],
         ),
         (
             {"ingest": None, "sessions": 1},
             1,
-            ["workers: ingest not known: DESCRIBE on the group is not allowed, sessions 1"],
+            ["workers: ingest unknown: DESCRIBE on the group is not allowed, sessions 1"],
         ),
     ],
 )
 def test_workers_are_named(workers: dict[str, int | None], lag: int, expected: list[str]) -> None:
-    """Whether workers run, and whether they have something to do, is said first."""
+    """Whether workers run, and whether they have something to do, is shown first."""
     found = Status(None, 0, [SourceRow("spans", 2, 10, 10 + lag, lag)], [], workers)
 
     assert [*expected, "active rules: none (0 rules)"] == lines(found, 10_000)[: len(expected) + 1]

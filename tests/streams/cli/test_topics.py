@@ -1,4 +1,4 @@
-"""`betrace topics`."""
+"""Tests `betrace topics`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.broker
 
 @pytest.fixture
 def environment(kafka: str, fresh_prefix: str) -> dict[str, str]:
-    """Settings that point to the test broker and to topics of this test alone."""
+    """Settings for the test broker and topics of this test only."""
     return {
         "BETRACE_BOOTSTRAP": kafka,
         "BETRACE_PREFIX": fresh_prefix,
@@ -26,12 +26,12 @@ def environment(kafka: str, fresh_prefix: str) -> dict[str, str]:
 
 
 def call(environment: dict[str, str], *arguments: str) -> Result:
-    """`betrace topics` with `arguments`."""
+    """Runs `betrace topics` with `arguments`."""
     return CliRunner(env=environment).invoke(main, ["topics", *arguments])
 
 
 def test_create_prints_what_it_made(environment: dict[str, str], fresh_prefix: str) -> None:
-    """The names of the topics that were made are on stdout, one a line, in the order of the flow."""
+    """The names of created topics are on stdout, one a line, in the order of the flow."""
     result = call(environment, "create")
 
     names = ["spans", "rules", "facts", "checkpoints", "signals", "verdicts", "audit", "tree_heads", "dead_letters"]
@@ -43,7 +43,7 @@ def test_create_prints_what_it_made(environment: dict[str, str], fresh_prefix: s
 
 
 def test_create_again_is_silent(environment: dict[str, str]) -> None:
-    """Where nothing is missing and all is as it should be, there is nothing to say."""
+    """If nothing is missing or wrong, nothing is printed."""
     call(environment, "create")
 
     result = call(environment, "create")
@@ -52,18 +52,18 @@ def test_create_again_is_silent(environment: dict[str, str]) -> None:
 
 
 def test_create_with_other_partitions_says_so_and_exits_2(environment: dict[str, str], fresh_prefix: str) -> None:
-    """Facts that were made with another partition count are named, and the exit code is that of a wrong setting."""
+    """A facts topic with another partition count is named, and the exit code is that of a configuration error."""
     call(environment, "create")
 
     result = call(environment, "create", "--facts-partitions", "3")
 
     assert (result.exit_code, result.stdout) == (2, "")
     assert f"{fresh_prefix}facts: has 2 partitions, should have 3\n" in result.stderr
-    assert f"Error: not as they must be: {fresh_prefix}facts, " in result.stderr
+    assert f"Error: unusable topics: {fresh_prefix}facts, " in result.stderr
 
 
 def test_create_says_a_difference_and_goes_on(environment: dict[str, str], kafka: str, fresh_prefix: str) -> None:
-    """A source topic with the sender's time is worth a line on stderr; the rest is made."""
+    """A source topic stamped by producers is reported on stderr; the rest is created."""
     client = AdminClient({"bootstrap.servers": kafka})
     client.create_topics([NewTopic(f"{fresh_prefix}spans", 4)])[f"{fresh_prefix}spans"].result()
     admin.wait_until_seen(client, [f"{fresh_prefix}spans"])
@@ -75,7 +75,7 @@ def test_create_says_a_difference_and_goes_on(environment: dict[str, str], kafka
 
 
 def test_create_can_change_who_stamps(environment: dict[str, str], kafka: str, fresh_prefix: str) -> None:
-    """Asked to, it has Kafka stamp the records of a source topic that exists, and then there is nothing to say."""
+    """With `--log-append-time` Kafka stamps the records of existing source topics, and nothing is reported."""
     topic = f"{fresh_prefix}spans"
     client = AdminClient({"bootstrap.servers": kafka})
     client.create_topics([NewTopic(topic, 4)])[topic].result()
@@ -90,7 +90,7 @@ def test_create_can_change_who_stamps(environment: dict[str, str], kafka: str, f
 
 
 def test_describe_is_a_table(environment: dict[str, str], fresh_prefix: str) -> None:
-    """A person sees a line for each topic, in columns."""
+    """The text output has a line per topic, in columns."""
     call(environment, "create")
 
     result = call(environment, "describe")
@@ -109,7 +109,7 @@ def test_describe_says_what_is_missing(environment: dict[str, str], fresh_prefix
 
 
 def test_describe_as_json_is_an_object_a_line(environment: dict[str, str], fresh_prefix: str) -> None:
-    """A program reads the same as JSON lines."""
+    """JSON output has the same content, one line per topic."""
     call(environment, "create")
 
     result = call(environment, "describe", "--json")

@@ -1,4 +1,4 @@
-"""The page of a signal."""
+"""Tests the page of a signal."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_page_says_what_the_signal_says() -> None:
 
 
 def test_page_needs_nothing_else() -> None:
-    """No script, no picture, no address: it can be mailed to an auditor."""
+    """It has no scripts, pictures or addresses, so it can be mailed to an auditor."""
     found = Page(page(SIGNAL, rows([span("a")], {}), []))
 
     assert found.links == []
@@ -53,7 +53,7 @@ def test_page_needs_nothing_else() -> None:
 
 
 def test_nothing_on_the_page_is_a_spans_markup() -> None:
-    """Whatever a span, a rule or an attribute is called, it is text."""
+    """Names of spans, rules and attributes are always escaped."""
     witness = Shown(
         subject=EVIL, span_id=b"a", name=EVIL, service=EVIL, start_ns=0, duration_ns=0, attributes={EVIL: EVIL}
     )
@@ -70,7 +70,7 @@ def test_nothing_on_the_page_is_a_spans_markup() -> None:
 
 
 def test_what_is_gone_is_said() -> None:
-    """A page of half a trace says so."""
+    """A page of an incomplete trace says so."""
     assert "otlp_spans has nothing" in Page(page(SIGNAL, [], ["otlp_spans has nothing"])).text
 
 

@@ -1,4 +1,4 @@
-"""Security settings: what is refused, what clients get, and that no secret is shown."""
+"""Tests the security settings: what is refused, what clients get, and that no secret is shown."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def security(protocol: Protocol = Protocol.SASL_SSL, **changed: Any) -> Security
     [
         (Protocol.SASL_SSL, {"username": None}, "SASL_SSL needs --sasl-username"),
         (Protocol.SASL_PLAINTEXT, {"password": None}, "needs --sasl-password-file, or BETRACE_SASL_PASSWORD"),
-        (Protocol.SSL, {"username": "u"}, "--sasl-username is of no use with --security-protocol SSL"),
-        (Protocol.PLAINTEXT, {"ca_file": Path("ca")}, "--ssl-ca-file is of no use with --security-protocol PLAINTEXT"),
+        (Protocol.SSL, {"username": "u"}, "--sasl-username does not apply to --security-protocol SSL"),
+        (Protocol.PLAINTEXT, {"ca_file": Path("ca")}, "--ssl-ca-file does not apply to --security-protocol PLAINTEXT"),
         (Protocol.SSL, {"ca_file": Path("/nowhere")}, "--ssl-ca-file /nowhere cannot be read"),
         (Protocol.SSL, {"cert_file": Path(__file__)}, "--ssl-cert-file and --ssl-key-file belong together"),
         (Protocol.SASL_SSL, {"mechanism": Mechanism.OAUTHBEARER}, "OAUTHBEARER and --sasl-token-url belong together"),
@@ -35,7 +35,7 @@ def security(protocol: Protocol = Protocol.SASL_SSL, **changed: Any) -> Security
     ],
 )
 def test_settings_that_cannot_work(protocol: Protocol, changed: dict[str, object], message: str) -> None:
-    """What is missing, or of no use, is named with its option."""
+    """An option that is missing or does not apply is named."""
     with pytest.raises(ConfigError, match=message):
         security(protocol, **changed)
 
@@ -88,7 +88,7 @@ def test_settings_of_clients(made: Security, client: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("content", [f"{SECRET}\n", SECRET, f"{SECRET}\r\n"])
 def test_password_from_a_file(tmp_path: Path, content: str) -> None:
-    """The end of the line is not part of it."""
+    """The line ending is not part of the password."""
     (tmp_path / "p").write_text(content, newline="")
 
     assert SECRET == read_password(tmp_path / "p")
@@ -96,10 +96,12 @@ def test_password_from_a_file(tmp_path: Path, content: str) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines", b"\xff", b"x" * (MOST_PASSWORD_BYTES + 1)])
 def test_file_that_holds_no_password(tmp_path: Path, content: bytes) -> None:
-    """A file that cannot be meant is refused by its name, and nothing of it is shown."""
+    """An unusable file is refused by name, and its content is not shown."""
     (tmp_path / "p").write_bytes(content)
 
-    with pytest.raises(ConfigError, match=r"--sasl-password-file \S+/p (holds no text|must hold one line)"):
+    with pytest.raises(
+        ConfigError, match=r"--sasl-password-file \S+/p (is not UTF-8 text|must contain exactly one line)"
+    ):
         read_password(tmp_path / "p")
 
 
@@ -110,7 +112,7 @@ def test_password_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_password_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a file the variable is the password; an empty one is none."""
+    """Without a file the variable is the password; an empty one counts as unset."""
     monkeypatch.setenv("BETRACE_SASL_PASSWORD", SECRET)
     found = read_password(None)
     monkeypatch.setenv("BETRACE_SASL_PASSWORD", "")

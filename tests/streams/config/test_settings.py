@@ -1,4 +1,4 @@
-"""What an operator may set, each limit exactly and one beside it."""
+"""Tests what an operator may set: each limit, and one value beyond it."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def test_no_source_topic() -> None:
 
 
 def test_start_that_is_no_place() -> None:
-    """A start that is not known is refused, with those that are."""
+    """An unknown start is refused, with the valid ones."""
     with pytest.raises(ConfigError, match="start is 'now', must be earliest or latest"):
         settings(start="now")
 
 
 def test_no_identity_attribute() -> None:
-    """An operator may empty the identity allow-list; unset it is the one that the documents show."""
+    """An operator may empty the identity allow-list; by default it is the documented one."""
     assert settings(identity=()).identity == ()
     assert "user.id" in settings().identity
 
@@ -74,7 +74,7 @@ def test_names_have_the_prefix() -> None:
 
 
 def test_client_settings() -> None:
-    """A client is told the brokers, where to log, and what it needs beside them."""
+    """A client gets the brokers, the logger, and additional settings."""
     client = settings().client({"linger.ms": 5})
 
     logger = logging.getLogger("librdkafka")
@@ -92,8 +92,8 @@ def test_duration(text: str, expected_ms: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "30", "s", "30 s", "-1s", "1s,", "1e3s", "٣s", "1.s", "9" * 400 + "s", "30S"])
 def test_no_duration(text: str) -> None:
-    """Anything else is refused, with what to write."""
-    with pytest.raises(ConfigError, match="is no duration: write a number with a unit"):
+    """Anything else is refused, with a valid example."""
+    with pytest.raises(ConfigError, match="is not a duration: write a number with a unit"):
         milliseconds(text)
 
 
@@ -114,12 +114,12 @@ NOW_MS = 1_795_255_200_000
     ],
 )
 def test_moment(text: str, expected_ms: int) -> None:
-    """A point in time is a time with its zone, how long ago, or a word; none is before 1970."""
+    """A point in time is a time with its zone, a duration ago, or a word; none is before 1970."""
     assert expected_ms == moment_ms(text, NOW_MS)
 
 
 @pytest.mark.parametrize("text", ["", "today", "2026-11-21", "2026-11-21T10:00:00", "2026-13-01T00:00:00Z", "-1h"])
 def test_no_moment(text: str) -> None:
-    """Anything else is refused with what to write; without a zone nobody knows what was meant."""
-    with pytest.raises(ConfigError, match="is no time: write 2026-01-05T12:00:00Z"):
+    """Anything else is refused, with a valid example; a time without zone is ambiguous."""
+    with pytest.raises(ConfigError, match="is not a time: write 2026-01-05T12:00:00Z"):
         moment_ms(text, NOW_MS)

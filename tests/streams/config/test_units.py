@@ -1,4 +1,4 @@
-"""Times as people read them."""
+"""Tests how times are formatted."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def test_nanoseconds_are_kept(time_ns: int, text: str) -> None:
 
 @pytest.mark.parametrize("time_ns", [1 << 90, -(1 << 90), 1 << 5000])
 def test_time_beyond_every_calendar_is_shown_as_it_is(time_ns: int) -> None:
-    """A time that no calendar knows is a number with its unit, and no error."""
+    """A time outside the calendar is a number with its unit, and not an error."""
     assert f"{time_ns}ns" == rfc3339_ns(time_ns)

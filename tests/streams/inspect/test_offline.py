@@ -1,4 +1,4 @@
-"""Verdicts without Kafka."""
+"""Tests verdicts without Kafka."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_traces_are_gathered_from_all_records() -> None:
 
 
 def test_input_that_ends_is_whole() -> None:
-    """The end of the input closes every window, and nothing is missing: verdicts are never undetermined for it."""
+    """The end of the input closes every window, and nothing is missing: no verdict is undetermined because of it."""
     [(close, _)] = judge_spans([{A: trace("pii.access", "noise")}], compiled(AUDITED))
 
     assert (CloseReason.END_OF_INPUT, True, 2) == (close.reason, close.whole, close.window.span_count)
@@ -46,7 +46,7 @@ def test_input_that_ends_is_whole() -> None:
 
 
 def test_judgements_are_in_the_order_of_traces_and_rules() -> None:
-    """By trace id, then by rule id."""
+    """Judgements come by trace id, then by rule id."""
     rules = compiled(AUDITED + "\n" + FEW)
     record = trace("pii.access", "agent.tool")
 
@@ -68,12 +68,12 @@ def test_spans_are_counted_once(first: int, verdict: Verdict) -> None:
 
 
 def test_traces_without_a_hit_are_not_judged() -> None:
-    """A trace that no rule is about has no window."""
+    """A trace that no rule applies to has no window."""
     assert [] == list(judge_spans([{A: trace("noise")}], compiled(AUDITED)))
 
 
 def test_only_allowed_attributes_are_shown() -> None:
-    """Of what no rule names a witness shows only the allow-list that was given."""
+    """A witness shows only the given allow-list beyond what rules name."""
     span = Span("pii.access", bytes(8), start_ns=1, attributes={"user.id": "u", "tenant.id": "t"})
 
     [(close, _)] = judge_spans([{A: TraceSpans(1, root_seen=True, spans=[span])}], compiled(AUDITED), ("tenant.id",))

@@ -1,4 +1,4 @@
-"""Files of spans, a line each."""
+"""Tests files of spans."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
 def spans(*lines: object, interest: Interest = ALL) -> list[Span]:
-    """The spans in lines that hold these objects, all of one trace."""
+    """Returns the spans in lines with these objects, all of one trace."""
     [trace] = decoded(*lines, interest=interest).traces.values()
     return trace.spans
 
 
 def decoded(*lines: object, interest: Interest = ALL) -> Decoded:
-    """What lines that hold these objects say."""
+    """Returns what is reported for lines with these objects."""
     return all_of([json.dumps(line).encode() + b"\n" for line in lines], interest)
 
 
 def all_of(lines: list[bytes], interest: Interest = ALL) -> Decoded:
-    """What lines say of which each can be read."""
+    """Returns the result for lines that can all be read."""
     found = read(lines, interest, file="spans.jsonl")
     assert found.unread == []
     return found.decoded
 
 
 def test_name_alone() -> None:
-    """A span of a name is enough: it is a root of the file's trace, has a span id and starts at its line's second."""
+    """A span needs only a name: it is a root of the file's trace, has a span id and starts at its line's second."""
     expected = [
         Span("pay", span_id=bytes(7) + b"\x01", identity=bytes(7) + b"\x01", start_ns=NOON_NS),
         Span("get", span_id=bytes(7) + b"\x02", identity=bytes(7) + b"\x02", start_ns=NOON_NS + SECOND_NS),
@@ -89,14 +89,14 @@ def test_everything_given() -> None:
 
 
 def test_nulls_and_empty_ids() -> None:
-    """What is null, and an id that is empty, is as if it were not there."""
+    """Null, and an empty id, count as absent."""
     line = {"name": "pay", "trace_id": None, "span_id": "", "parent_span_id": "", "kind": None, "start": None}
 
     assert spans(line) == spans({"name": "pay"})
 
 
 def test_requests_and_simple_spans_together() -> None:
-    """Lines of OTLP/JSON, as the Collector's file exporter writes them, and simple spans make common traces."""
+    """OTLP/JSON lines of the Collector's file exporter and simple spans form common traces."""
     request = {"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": TRACE, "name": "get"}]}]}]}
     logs = {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"traceId": TRACE}, {}]}]}]}
 
@@ -108,7 +108,7 @@ def test_requests_and_simple_spans_together() -> None:
 
 
 def test_only_spans_of_interest() -> None:
-    """Spans that no rule looks at are counted only."""
+    """Spans that no rule names are only counted."""
     interest = Interest(names=frozenset({"pay"}), every_span=False, attributes=frozenset())
 
     actual = decoded({"name": "pay", "attributes": {"a": 1}}, {"name": "get"}, interest=interest)
@@ -118,7 +118,7 @@ def test_only_spans_of_interest() -> None:
 
 
 def test_blank_lines_and_byte_order_mark() -> None:
-    """Blank lines and a byte order mark say nothing, but every line counts."""
+    """Blank lines and a byte order mark are ignored, but every line counts."""
     actual = all_of([b'\xef\xbb\xbf{"name":"pay"}\r\n', b" \n", b"", b'{"name":"get"}'])
 
     starts = [span.start_ns for span in actual.traces[FILE_TRACE].spans]
@@ -145,7 +145,7 @@ def test_damaged_text() -> None:
         (b"[]", "not a span: expected `object`, got `array`"),
         (b"{}", "not a span: `name` is not text"),
         (b'{"name":7}', "not a span: `name` is not text"),
-        (b'{"name":"x","nmae":"y"}', "not a span: it has the unknown key `nmae`"),
+        (b'{"name":"x","nmae":"y"}', "not a span: unknown key `nmae`"),
         (b'{"name":"x","kind":"x"}', "not a span: `kind` is not one of internal, server, client, producer, consumer"),
         (b'{"name":"x","trace_id":"t1"}', "trace_id is 't1', must be 32 hexadecimal digits"),
         (b'{"name":"x","trace_id":"%s"}' % (b"0" * 32), "no span has a valid trace id"),
@@ -159,7 +159,7 @@ def test_damaged_text() -> None:
     ],
 )
 def test_bad_line(line: bytes, reason: str) -> None:
-    """A line that cannot be read is named with its file, number and reason; the lines around it are read."""
+    """A line that cannot be read is named with its file, number and reason; the other lines are read."""
     found = read([b'{"name":"pay"}', line, b'{"name":"get"}'], ALL, file="spans.jsonl")
 
     assert [f"spans.jsonl:2: {reason}"] == found.unread
@@ -211,7 +211,7 @@ def test_time(start: object) -> None:
     ],
 )
 def test_times_that_are_seldom(start: object, expected: int | None) -> None:
-    """A time before 1970, a leap second, a day, a time without a zone; 0 is no time, as on the wire."""
+    """Times before 1970, leap seconds, days and times without a zone are refused; 0 means no time, as on the wire."""
     assert [span.start_ns for span in spans({"name": "pay", "start": start})] == [expected]
 
 
@@ -224,5 +224,5 @@ def test_log_record() -> None:
 
 
 def test_integers_of_any_size() -> None:
-    """An integer beyond 64 bits is what it is."""
+    """An integer beyond 64 bits keeps its value."""
     assert [{"a": 1 << 65}] == [span.attributes for span in spans({"name": "pay", "attributes": {"a": 1 << 65}})]

@@ -1,4 +1,4 @@
-"""The order and the places of a waterfall."""
+"""Tests the order and the positions of a waterfall."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_unknown_parent_begins_a_tree() -> None:
 
 @pytest.mark.parametrize("parents", [{"a": "a"}, {"a": "b", "b": "a"}, {"a": "c", "b": "a", "c": "b"}])
 def test_own_ancestors_are_shown_once(parents: dict[str, str]) -> None:
-    """Spans in a circle have no root and are shown all the same."""
+    """Spans in a cycle have no root and are shown nevertheless."""
     actual = outline(*(span(name, parent) for name, parent in parents.items()))
 
     assert sorted(name for _, name in actual) == sorted(parents)
@@ -49,14 +49,14 @@ def test_sent_twice_is_shown_once() -> None:
 
 
 def test_deep_trace() -> None:
-    """A chain of ten thousand spans is as good as any."""
+    """A chain of ten thousand spans is shown like any other."""
     spans = [span(str(n), str(n - 1) if n else "") for n in range(10_000)]
 
     assert outline(*spans)[-1] == (9_999, "9999")
 
 
 def test_row_says_what_it_witnesses() -> None:
-    """A row knows its rule's subjects, its error, its service and how long it took."""
+    """A row has its rule's subjects, its error, its service and its duration."""
     spans = [Span("a", b"a", b"", 5, 9, identity=b"a", status="error", resource={"service.name": "shop"})]
 
     [actual] = rows(spans, {b"a": ["pii.access", "pii.access", "export"]})
@@ -66,7 +66,7 @@ def test_row_says_what_it_witnesses() -> None:
 
 @pytest.mark.parametrize(("start_ns", "end_ns"), [(None, 5), (5, None), (6, 5)])
 def test_no_duration(start_ns: int | None, end_ns: int | None) -> None:
-    """A span that ends before it starts, or does not say, has no duration."""
+    """A span that ends before it starts, or lacks a time, has no duration."""
     [actual] = rows([span("a", "", start_ns, end_ns)], {})
 
     assert actual.duration_ns is None
@@ -82,18 +82,18 @@ _spans = st.lists(
 
 @given(_spans, st.integers(1, 200))
 def test_any_trace_fits_its_width(spans: list[Span], width: int) -> None:
-    """Whatever spans say, each is there once, and its bar is inside the chart."""
+    """Whatever spans claim, each is shown once, with its bar inside the chart."""
     actual = rows(spans, {})
 
     assert sorted(row.name for row in actual) == sorted({each.name for each in spans})
     for row in actual:
-        place = extent(actual).place(row, width)
+        place = extent(actual).bar(row, width)
         assert (place is None) == (row.start_ns is None)
         assert place is None or (0 <= place[0] and 1 <= place[1] and sum(place) <= width)
 
 
 def test_empty_trace_has_an_extent() -> None:
-    """Where nothing was found there is still something to draw."""
+    """Without any span there is still a valid chart."""
     assert extent([]) == Extent(0, 0)
 
 
@@ -102,5 +102,5 @@ def test_empty_trace_has_an_extent() -> None:
     [(0, "0ns"), (999, "999ns"), (1000, "1µs"), (999_999, "1000µs"), (1_000_000, "1ms"), (3_600_000_000_000, "3600s")],
 )
 def test_duration(time_ns: int, expected: str) -> None:
-    """Three digits and a unit."""
+    """A duration has three digits and a unit."""
     assert duration(time_ns) == expected

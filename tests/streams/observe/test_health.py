@@ -1,4 +1,4 @@
-"""What a stage says of itself over HTTP; the clock is a value."""
+"""Tests what a stage reports over HTTP; the clock is a value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 
 
 class Clock:
-    """A clock that stands until it is set."""
+    """A clock that changes only when it is set."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -37,11 +37,11 @@ def clock() -> Clock:
 
 @pytest.fixture
 def ready(clock: Clock) -> Health:
-    """A stage that has all it needs."""
+    """A stage with everything it needs."""
     made = Health(clock)
     made.assign(3)
     made.use_rules("f00")
-    # Of the process: an ingest of another test may have left it.
+    # Global state of the process: an ingest of another test may have left it.
     metrics.RULES_REFUSED.set(0)
     return made
 
@@ -51,11 +51,11 @@ def test_stage_that_begins_says_what_is_missing(clock: Clock) -> None:
     begun = Health(clock)
 
     assert [] == begun.faults()
-    assert ["the group has not said yet which partitions are ours", "no rules are compiled"] == begun.gaps()
+    assert ["the group has not assigned partitions yet", "no rules are compiled"] == begun.gaps()
 
 
 def test_stage_that_needs_no_rules_is_ready_without(clock: Clock) -> None:
-    """The ledger judges nothing."""
+    """The ledger has no rules and judges nothing."""
     ledger = Health(clock, has_rules=False)
 
     ledger.assign(1)
@@ -64,19 +64,19 @@ def test_stage_that_needs_no_rules_is_ready_without(clock: Clock) -> None:
 
 
 def test_stage_that_has_all_is_ready(ready: Health) -> None:
-    """Partitions, rules and nothing overdue: ready."""
+    """A stage with partitions, rules and nothing overdue is ready."""
     assert [] == ready.gaps()
 
 
 def test_loop_that_stands_still_is_not_alive(ready: Health, clock: Clock) -> None:
-    """At the limit the loop is alive, beyond it neither alive nor ready; a turn makes it alive again."""
+    """At the limit the stage is alive, beyond it neither alive nor ready; running the loop makes it alive again."""
     clock.now_s += STILL_S
     at_limit = ready.faults()
     clock.now_s += 1
     beyond = ready.faults()
     ready.turn()
 
-    assert ([], ["the loop stands still since 61s"], []) == (at_limit, beyond, ready.faults())
+    assert ([], ["main loop has not run for 61s"], []) == (at_limit, beyond, ready.faults())
 
 
 def test_nothing_read_for_long_is_not_ready(ready: Health, clock: Clock) -> None:
@@ -90,7 +90,7 @@ def test_nothing_read_for_long_is_not_ready(ready: Health, clock: Clock) -> None
 
 
 def test_nothing_committed_for_long_is_not_ready(ready: Health, clock: Clock) -> None:
-    """What was done must be committed."""
+    """A stage must commit what it did."""
     clock.now_s += UNCOMMITTED_S + 1
     ready.turn()
     ready.move()
@@ -102,7 +102,7 @@ def test_nothing_committed_for_long_is_not_ready(ready: Health, clock: Clock) ->
 
 
 def test_spare_worker_is_ready(ready: Health, clock: Clock) -> None:
-    """A worker whose share is no partition has nothing to read."""
+    """A worker without partitions has nothing to read."""
     ready.assign(0)
     clock.now_s += UNCOMMITTED_S + 1
     ready.turn()
@@ -111,7 +111,7 @@ def test_spare_worker_is_ready(ready: Health, clock: Clock) -> None:
 
 
 def test_probes_and_metrics_are_served(ready: Health, clock: Clock) -> None:
-    """The three addresses answer as they should, another one says which there are."""
+    """The three paths answer; any other lists them."""
     port = free_port()
     with health.serving("127.0.0.1", port, ready):
         well = [get(port, path) for path in ("/healthz", "/readyz")]
@@ -125,11 +125,11 @@ def test_probes_and_metrics_are_served(ready: Health, clock: Clock) -> None:
     assert 200 == shown[0]
     assert 'betrace_rules_active_info{fingerprint="f00"} 1.0' in shown[1]
     assert "betrace_committed_timestamp_seconds" in shown[1]
-    assert (404, "there are /metrics, /healthz and /readyz\n") == other
+    assert (404, "not found: the paths are /metrics, /healthz and /readyz\n") == other
 
 
 def test_slow_clients_do_not_fill_the_server(ready: Health) -> None:
-    """With many times the connections that are served, all silent, a probe is answered, and threads are bounded."""
+    """With many more silent connections than are served, a probe is answered, and threads are bounded."""
     port = free_port()
     with health.serving("127.0.0.1", port, ready), ExitStack() as clients:
         before = threading.active_count()
@@ -143,7 +143,7 @@ def test_slow_clients_do_not_fill_the_server(ready: Health) -> None:
 
 
 def test_a_header_that_never_ends_is_let_go(ready: Health, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that sends a byte now and then has no more time than one that sends nothing."""
+    """A client that sends a byte now and then gets no more time than a silent one."""
     monkeypatch.setattr(health, "REQUEST_S", 0.2)
     port = free_port()
     with health.serving("127.0.0.1", port, ready), socket.create_connection(("127.0.0.1", port)) as client:
@@ -162,18 +162,18 @@ def test_a_header_that_never_ends_is_let_go(ready: Health, monkeypatch: pytest.M
 
 
 def test_rules_that_cannot_be_read_are_noted(ready: Health) -> None:
-    """A worker that keeps the last good rules goes on, and says with which and that they are not the active ones."""
+    """A worker that keeps the previous rules stays ready, and reports which ones and that they are not active."""
     metrics.RULES_REFUSED.set(1)
     refused = ready.notes()
     metrics.RULES_REFUSED.set(0)
 
-    assert ["rules f00", "the active rules cannot be read, those before stay"] == refused
+    assert ["rules f00", "the active rules cannot be read, the previous ones stay in use"] == refused
     assert ["rules f00"] == ready.notes()
     assert [] == Health().notes()
 
 
 def test_probe_says_from_when_rules_judge(ready: Health, clock: Clock) -> None:
-    """In words to whoever asks, as JSON to whoever accepts that; with the status of the probe."""
+    """The answer is text, or JSON for clients that accept it, with the status of the probe."""
     ready.judge(["1 rule (a) judges every trace", "1 rule (b) judges nothing yet"], {"a": 0, "b": None})
     port = free_port()
 
@@ -189,11 +189,11 @@ def test_probe_says_from_when_rules_judge(ready: Health, clock: Clock) -> None:
     assert (200, expected) == (well[0], json.loads(well[1]))
     said = json.loads(ill[1])
     assert (503, False) == (ill[0], said["ready"])
-    assert "the loop stands still since 61s" in said["problems"]
+    assert "main loop has not run for 61s" in said["problems"]
 
 
 def test_port_that_is_taken_is_refused(ready: Health) -> None:
-    """A port of another program is an error of the operator, with the address."""
+    """A port in use is a configuration error with the address."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -207,7 +207,7 @@ def test_port_that_is_taken_is_refused(ready: Health) -> None:
 
 
 def test_port_0_serves_nothing(ready: Health) -> None:
-    """Without a port there is no server: nothing listens that did not before."""
+    """Port 0 starts no server."""
     before = listening()
 
     with health.serving("no address", 0, ready):
@@ -217,5 +217,5 @@ def test_port_0_serves_nothing(ready: Health) -> None:
 
 
 def listening() -> set[int]:
-    """The ports on which this process listens."""
+    """Returns the ports on which this process listens."""
     return {at.laddr.port for at in psutil.Process().net_connections() if at.status == psutil.CONN_LISTEN}

@@ -1,4 +1,4 @@
-"""Log lines of several processes on one stderr stay lines."""
+"""Tests that log lines of several processes on one stderr stay separate lines."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_line_is_written_at_once(unbuffered: str) -> None:
 
 
 class Clock:
-    """Goes on when told to."""
+    """Continues when told to."""
 
     now_s = 1000.0
 
@@ -50,7 +50,7 @@ class Clock:
 
 
 def test_library_lines_of_one_kind_come_once_a_minute() -> None:
-    """The first at once, then one a minute that says how many were left out; another kind is not held back."""
+    """The first line is logged at once, then one a minute with the number suppressed; other kinds are not delayed."""
     clock = Clock()
     logger = logging.getLogger("test_logs.library")
     logger.addHandler(LibraryHandler(clock))
@@ -72,7 +72,7 @@ def test_library_lines_of_one_kind_come_once_a_minute() -> None:
 
 
 def test_kafka_that_is_away_is_one_warning(tmp_path: Path) -> None:
-    """A client of ours tries many times a second and is heard once."""
+    """A client that retries many times a second logs once."""
     producer = Producer({**Settings("127.0.0.1:1", tmp_path).client()})
     lines: list[str] = []
     counting = logging.Handler()

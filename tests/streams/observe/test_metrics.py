@@ -1,4 +1,4 @@
-"""Metrics: what they are called, and their sums."""
+"""Tests the names and sums of metrics."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_names_follow_prometheus() -> None:
 
 
 def test_no_label_names_a_trace() -> None:
-    """The labels are of small, closed sets: a trace id is never one."""
+    """Labels have small, closed sets of values: never a trace id."""
     labels = {label for each in metrics.REGISTRY._collector_to_names for label in getattr(each, "_labelnames", ())}
 
     known = {"topic", "source_partition", "reason", "partition", "rule", "fingerprint", "verdict", "severity", "stage"}
@@ -68,7 +68,7 @@ def test_tally_fills_a_counter_each() -> None:
 
 
 def test_times_fill_a_counter_each() -> None:
-    """What a source partition's time counted is added once."""
+    """Counts of a source partition's clock are added once."""
     before = metrics.totals()
     time = PartitionTime[str](
         2_000, 2_000, 5_000, skewed_count=1, held_back_count=2, behind_count=4, out_of_bounds_count=8
@@ -90,14 +90,14 @@ def test_totals_name_every_counter() -> None:
 
 
 def test_each_counter_is_of_one_stage() -> None:
-    """The totals of the stages together are all totals: none is left out, and none is there twice."""
+    """The totals of the stages together are all totals, each exactly once."""
     stages = [metrics.totals(stage) for stage in metrics.COUNTERS]
 
     assert sorted(metrics.totals()) == sorted(name for totals in stages for name in totals)
 
 
 def test_every_metric_is_shown() -> None:
-    """What the module declares is what a scrape gets, each under its own name with its help."""
+    """A scrape returns what the module declares, each metric under its own name with its help."""
     table = [each for each in vars(metrics).values() if hasattr(each, "_documentation")]
     declared = {f"{each._name}_info" if each._type == "info" else each._name: each._documentation for each in table}
     families = text_string_to_metric_families(generate_latest(metrics.REGISTRY).decode())
@@ -109,13 +109,13 @@ def test_every_metric_is_shown() -> None:
 
 
 def shown(name: str) -> dict[tuple[str, ...], float]:
-    """The samples of a metric as they are read, by the values of their labels."""
+    """Returns the samples of a metric by the values of their labels."""
     families = [each for each in metrics.REGISTRY.collect() if each.name == f"betrace_{name}"]
     return {tuple(sample.labels.values()): sample.value for each in families for sample in each.samples}
 
 
 def test_every_reason_of_a_close_is_shown_from_the_start() -> None:
-    """A window that closes is counted by its reason, and one that did not occur is 0, not absent."""
+    """A closed window is counted by its reason; a reason that did not occur is 0, not absent."""
     reasons = {labels[0] for labels in shown("windows_closed")}
 
     assert {reason.value for reason in CloseReason} == reasons
@@ -134,19 +134,19 @@ UNREADABLE = (
 
 
 def reason(value: bytes) -> str:
-    """Why a record's value cannot be read, as the metric is labelled."""
+    """Returns why a record's value cannot be read, as the metric labels it."""
     with pytest.raises(RecordError) as refused:
         Decoder(Interest(frozenset(), every_span=True, attributes=frozenset())).decode(value)
     return str(refused.value).split(":", maxsplit=1)[0]
 
 
 def test_every_reason_of_a_dead_letter_is_declared() -> None:
-    """What cannot be read is counted by the reasons in the table, each of which occurs: the labels are a closed set."""
+    """Unreadable records are counted by the reasons in the table, each of which occurs: the labels are a closed set."""
     assert [*metrics.WHY_DEAD] == sorted(map(reason, UNREADABLE))
 
 
 def test_watermark_goes_with_its_partition() -> None:
-    """A watermark is shown in seconds once it is known, and no more when another worker reads the partition."""
+    """A watermark is shown in seconds once it is known, and removed when another worker reads the partition."""
     metrics.show_watermark("w", 3, None)
     before = shown("watermark_timestamp_seconds")
     metrics.show_watermark("w", 3, 1500)
@@ -158,7 +158,7 @@ def test_watermark_goes_with_its_partition() -> None:
 
 
 def test_only_the_last_holder_of_a_clock_is_shown() -> None:
-    """Who holds the clock changes; the clock of a partition that is another worker's is gone."""
+    """The holder of the clock changes; the clock of a partition of another worker is removed."""
     clock = metrics.ClockShown(77)
     clock.show(None, ("spans", 0), 1)
     clock.show(2000, ("spans", 1), 2)
@@ -175,7 +175,7 @@ def test_only_the_last_holder_of_a_clock_is_shown() -> None:
 
 
 def test_rules_by_when_they_judge() -> None:
-    """How many judge now, later and wait, and the latest moment, of one rule set; at the moment itself they judge."""
+    """Shows how many rules of a set judge now, later or wait, and the latest time; at that time itself they judge."""
     metrics.show_judging("f1", {0: 2}, 5_000)
     metrics.show_judging("f2", {0: 2, 5_000: 3, 6_500: 4, None: 5}, 5_000)
     counts, moment = shown("rules_judging"), shown("rules_judge_from_timestamp_seconds")

@@ -1,4 +1,4 @@
-"""Signs of a sampled source."""
+"""Tests the signs of a sampled source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def traces(count: int, *, rooted: int) -> list[tuple[bytes, bool]]:
 
 
 def looks(reason: str) -> float:
-    """What the metric says of a sign."""
+    """Returns the metric's value for a sign."""
     found = metrics.REGISTRY.get_sample_value("betrace_source_sampled", {"reason": reason})
     return found or 0.0
 
@@ -42,7 +42,7 @@ def watch() -> SamplingWatch:
     ],
 )
 def test_share_that_a_threshold_keeps(value: bytes, share: float | None) -> None:
-    """A threshold is the share that is rejected, of 56 bits, without trailing zeros."""
+    """A threshold is the rejected share, of 56 bits, without trailing zeros."""
     assert share == kept_share(value)
 
 
@@ -58,14 +58,14 @@ def test_threshold_above_zero_is_a_sign(watch: SamplingWatch) -> None:
 
 @pytest.mark.parametrize(("rooted", "sign"), [(0, 1), (TRACES // 20 - 1, 1), (TRACES // 20, 0), (TRACES, 0)])
 def test_traces_without_roots_are_a_sign(watch: SamplingWatch, rooted: int, sign: int) -> None:
-    """Of many traces fewer than one in twenty brought its root."""
+    """Fewer than one in twenty of many traces with a root is a sign."""
     watch.take(traces(TRACES, rooted=rooted))
 
     assert sign == looks("rootless")
 
 
 def test_few_traces_say_nothing(watch: SamplingWatch) -> None:
-    """One trace less than enough is no sign, however often it comes."""
+    """One trace too few is not a sign, however often it comes."""
     watch.take(traces(TRACES - 1, rooted=0))
     watch.take(traces(TRACES - 1, rooted=0))
 
@@ -73,7 +73,7 @@ def test_few_traces_say_nothing(watch: SamplingWatch) -> None:
 
 
 def test_each_sign_is_said_once(watch: SamplingWatch, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A warning a record would be too many."""
+    """The warning is logged once, not per record."""
     said = CapturingLogger()
     monkeypatch.setattr(sampling, "log", said)
 
@@ -81,4 +81,4 @@ def test_each_sign_is_said_once(watch: SamplingWatch, monkeypatch: pytest.Monkey
         watch.look(b"ot=th:8")
 
     assert 1 == len(said.calls)
-    assert {"threshold"} == watch._said
+    assert {"threshold"} == watch._warned

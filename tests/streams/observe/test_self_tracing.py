@@ -1,4 +1,4 @@
-"""BeTrace's own traces, with OpenTelemetry's own exporter in memory."""
+"""Tests BeTrace's own traces, with OpenTelemetry's exporter in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.observe.self_tracing import EVERY_S, Spans
 
 
 class Clock:
-    """A clock that stands until it is set."""
+    """A clock that changes only when it is set."""
 
     now_s = 5.0
 
@@ -44,7 +44,7 @@ def spans(exporter: InMemorySpanExporter, clock: Clock) -> Spans:
 
 
 def test_span_has_name_and_attributes(spans: Spans, exporter: InMemorySpanExporter) -> None:
-    """What was done in the context is a span."""
+    """The traced context is a span."""
     with spans.span("flush", sources=3):
         pass
 
@@ -55,7 +55,7 @@ def test_span_has_name_and_attributes(spans: Spans, exporter: InMemorySpanExport
 def test_work_that_comes_of_own_spans_makes_no_more_of_them(
     spans: Spans, exporter: InMemorySpanExporter, clock: Clock
 ) -> None:
-    """However often something is done, there is one span of it a second, and one of each other thing."""
+    """However often something is done, there is one span of its name a second, and one of each other name."""
     for _ in range(1000):
         with spans.span("flush"):
             pass
@@ -79,12 +79,12 @@ def test_work_that_comes_of_own_spans_makes_no_more_of_them(
     ],
 )
 def test_environment_decides(environment: dict[str, str], exporter: str | None) -> None:
-    """As OpenTelemetry defines it; without any of its variables there are no traces."""
+    """The environment is read as OpenTelemetry defines it; without its variables there are no traces."""
     assert exporter == self_tracing.exporter_name(environment)
 
 
 def test_exporter_that_is_not_there_is_no_reason_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stage goes on without traces of its own, and says why."""
+    """The stage continues without traces of its own, and logs why."""
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "nobody-has-this")
 
     with capture_logs() as logged:
@@ -93,13 +93,13 @@ def test_exporter_that_is_not_there_is_no_reason_to_end(monkeypatch: pytest.Monk
     with self_tracing.span("flush"):
         is_in_span = get_current_span().is_recording()
     assert not is_in_span
-    assert ["no exporter nobody-has-this is installed: pip install 'betrace[tracing]'"] == [
+    assert ["exporter nobody-has-this is not installed: pip install 'betrace[tracing]'"] == [
         line["error"] for line in logged
     ]
 
 
 def test_tracer_is_named_after_the_stage() -> None:
-    """Whoever looks at the traces sees which stage they are of."""
+    """A trace shows which stage it is from."""
     tracer = self_tracing._tracer("ingest", "console")
 
     assert isinstance(tracer, Tracer)

@@ -1,4 +1,4 @@
-"""What a program prints cannot steer a terminal."""
+"""Tests that printed text cannot control a terminal."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ with terminal.guarded():
 
 @pytest.mark.parametrize(("text", "expected"), [("plain", "plain"), (HOSTILE, "a [2Jb 31mc  d "), ("a\nb\tc", "a b c")])
 def test_one_line_is_printable(text: str, expected: str) -> None:
-    """Whatever is not printable is a space."""
+    """Characters that are not printable become spaces."""
     assert expected == printable(text)
 
 
 def test_lines_and_tabs_stay() -> None:
-    """A return alone would write over the line, one before a line's end does nothing."""
+    """A lone carriage return would overwrite the line, one before a line feed does nothing."""
     assert "a\tb\nc d\n" == printable_lines("a\tb\r\nc\rd\n")
 
 
 def test_nothing_steers_a_terminal() -> None:
-    """Text and bytes, stdout and stderr, log lines: only rich, which draws, writes escape sequences."""
+    """In text and bytes, stdout, stderr and log lines, only rich writes escape sequences."""
     shown = on_terminal(sys.executable, "-c", PRINTS, HOSTILE.encode("unicode_escape").decode())
 
     assert 8 == shown.count("a [2Jb 31mc  d ")

@@ -1,4 +1,4 @@
-"""Replayed beside published signals."""
+"""Tests replayed beside published signals."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def finding(rule: str, verdict: str, time_ms: int = 60_000, revision: int = 1) -
 
 
 def change(kind: str, published: str | None, replayed: str | None, time_ms: int) -> Change:
-    """What is said of it, when it was judged at `time_ms`."""
+    """Returns the finding judged at `time_ms`."""
     return Change(kind, "a", "0f", published, replayed, iso_ms(time_ms - 60_000), iso_ms(time_ms))
 
 
 def test_only_the_last_revision_counts() -> None:
-    """A published finding that was resolved is none: a replay that says it is broken adds it."""
+    """A published finding that was resolved does not count: a replay in which it is broken adds it."""
     published = [finding("a", "held", 90_000, 2), finding("a", "broken", 65_000)]
 
     found = changes([finding("a", "broken", 65_000)], published)
@@ -26,17 +26,17 @@ def test_only_the_last_revision_counts() -> None:
 
 
 def test_undetermined_is_kept_as_what_it_is() -> None:
-    """Both say something of the trace, if not the same."""
+    """Both have a signal about the trace, even if not the same one."""
     found = changes([finding("a", "broken")], [finding("a", "undetermined")])
 
     assert [change("keep", "undetermined", "broken", 60_000)] == found
 
 
 def test_resolved_in_both_is_nothing() -> None:
-    """There is no signal in either."""
+    """Neither has a signal."""
     assert [] == changes([finding("a", "held", 9, 2)], [finding("a", "not_applicable", 9, 2)])
 
 
 def test_dropped() -> None:
-    """Published, and nothing in the replay: the times are those that were published."""
+    """It is published, and not in the replay: the times are those published."""
     assert [change("drop", "broken", None, 75_000)] == changes([], [finding("a", "broken", 75_000)])

@@ -1,4 +1,4 @@
-"""What a replay reads."""
+"""Tests what a replay reads."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ SETTINGS = Settings(
 
 
 def test_reading_reaches_as_far_as_a_chain_can() -> None:
-    """A chain that begins in the time can have begun to matter, and can last, max-duration + lateness + gap."""
+    """A chain that begins in the period can depend on, and last, max-duration + lateness + gap."""
     read_from_ms, until_ms, _ = times(SETTINGS, Period(100_000, 200_000), now_ms=1_000_000)
 
     assert (67_000, 233_000) == (read_from_ms, until_ms)
 
 
 def test_nothing_is_read_before_the_beginning() -> None:
-    """`earliest` is the beginning of time."""
+    """`earliest` has no lower bound."""
     read_from_ms, _, _ = times(SETTINGS, Period(0, 200_000), now_ms=1_000_000)
 
     assert 0 == read_from_ms
 
 
 def test_clock_stops_where_live_has_come() -> None:
-    """A time that is not over yet is complete up to now, less what live waits for."""
+    """A period that is not over yet is complete up to now, less what live waits for."""
     _, _, clock_ms = times(SETTINGS, Period(0, 200_000), now_ms=200_000)
 
     assert 199_850 == clock_ms
 
 
 def test_period_has_its_beginning_and_not_its_end() -> None:
-    """Adjoining times share no trace."""
+    """Adjacent periods share no trace."""
     period = Period(10, 20)
 
     assert [False, True, True, False] == [period.holds(at) for at in (9, 10, 19, 20)]
 
 
 def test_inputs_are_dealt_by_size() -> None:
-    """Each reader has about as much to read."""
+    """Each reader reads about the same amount."""
     inputs = tuple(Input("spans", at, 4, 0, end) for at, end in enumerate((10, 90, 60, 30)))
     plan = Plan(Period(0, 1), inputs, 0, 1, 1, (), 190)
 
-    shares = plan.shares(2)
+    shares = plan.divide(2)
 
     assert [[1, 0], [2, 3]] == [[each.partition for each in share] for share in shares]

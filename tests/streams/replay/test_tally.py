@@ -1,10 +1,10 @@
-"""What is counted of a rule."""
+"""Tests the counts of a rule."""
 
 from __future__ import annotations
 
 from dsl import Rule, Verdict, compile_texts
 from streams.replay.plan import Period
-from streams.replay.reading import MINUTE_MS
+from streams.replay.source_reader import MINUTE_MS
 from streams.replay.tally import Tally, silent_ms
 from streams.windows.outcomes import Outcome
 
@@ -14,12 +14,12 @@ from streams.windows.outcomes import Outcome
 def outcome(
     verdict: Verdict, previous: Verdict | None = None, rule: Rule = RULE, excepted: int = 0, first_ms: int = 100
 ) -> Outcome:
-    """A verdict and the one it takes back."""
+    """A verdict and the one it retracts."""
     return Outcome(rule, first_ms, verdict.value, None if previous is None else previous.value, None, excepted, None)
 
 
 def test_amended_verdict_takes_the_old_one_back() -> None:
-    """A trace that late spans repaired held, and is one trace."""
+    """A trace that late spans repaired held, and counts once."""
     tally = Tally()
 
     tally.take(outcome(Verdict.BROKEN))
@@ -29,7 +29,7 @@ def test_amended_verdict_takes_the_old_one_back() -> None:
 
 
 def test_trace_to_which_the_rule_does_not_apply() -> None:
-    """It is no part of the population, and says nothing of when."""
+    """It is not part of the population, and does not change the first and last time."""
     tally = Tally()
 
     tally.take(outcome(Verdict.NOT_APPLICABLE, excepted=1))
@@ -38,7 +38,7 @@ def test_trace_to_which_the_rule_does_not_apply() -> None:
 
 
 def test_tallies_add_up() -> None:
-    """Two processes' tallies are what one would have counted."""
+    """The sum of two processes' tallies is that of one."""
     one, two, both = Tally(), Tally(), Tally()
     for first_ms, tally in ((300, one), (100, two), (200, two)):
         tally.take(outcome(Verdict.BROKEN, first_ms=first_ms))
@@ -51,7 +51,7 @@ def test_tallies_add_up() -> None:
 
 
 def test_short_silence_is_none() -> None:
-    """A few minutes without a record are no time without input; five are."""
+    """A few minutes without a record do not count as time without input; five do."""
     period = Period(60 * MINUTE_MS, 120 * MINUTE_MS)
     every_fifth = [*range(60, 120, 5)]
 
@@ -60,5 +60,5 @@ def test_short_silence_is_none() -> None:
 
 
 def test_time_without_a_beginning_begins_with_the_first_record() -> None:
-    """Of `earliest` nothing is silent before there was anything."""
+    """With `earliest` nothing is silent before the first record."""
     assert 10 * MINUTE_MS == silent_ms(Period(0, 1010 * MINUTE_MS), [999])

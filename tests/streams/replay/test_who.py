@@ -1,4 +1,4 @@
-"""Broken traces by who it was."""
+"""Tests broken traces grouped by an attribute."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def signal(who: str, number: int, verdict: str = "broken", revision: int = 1, ru
 
 
 def test_the_one_with_the_most_comes_first() -> None:
-    """The same attacker seven times is one group, with what happened in its order."""
+    """The same attacker seven times is one group, with what happened in order."""
     signals = [signal("u-1", 5), *(signal("u-2", number) for number in (9, 7, 8)), signal("u-2", 7, rule="b")]
 
     first, second = groups(signals)
@@ -43,14 +43,14 @@ def test_repaired_trace_is_no_broken_one() -> None:
 
 
 def test_traces_without_the_attribute_come_last() -> None:
-    """They are a group of their own, without a name."""
+    """Traces without the attribute are a group of their own, without a name."""
     found = groups([signal(NOBODY, 1), signal(NOBODY, 2), signal("u-1", 3)])
 
     assert ["u-1", None] == [group.who for group in found]
 
 
 def test_timeline_is_of_what_happened() -> None:
-    """What came late is where it happened, not where its record came; a time that cannot be is the nearest that can."""
+    """A late trace is shown when it happened, not when its record came; an impossible time is clamped."""
     early = signal("u-1", 9)._replace(happened_ms=1_000)
     never = signal("u-1", 8)._replace(happened_ms=1 << 60)
 

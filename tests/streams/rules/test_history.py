@@ -1,4 +1,4 @@
-"""The history of pushes, and what the start of a single process may do to it."""
+"""Tests the history of pushes, and what the start of a single process may change."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def pushed(fingerprint: str, *origins: Origin | None, is_active: bool = False) -
 
 @pytest.mark.broker
 def test_every_push_is_kept(settings: Settings) -> None:
-    """By whom, how, in place of what and of which revision: a later push of the same set takes nothing away."""
+    """The history has who, how, in place of what and which revision: a later push of the same set removes nothing."""
     one, other = compiled(ONE), compiled(OTHER)
     registry.push(settings, one, now_ms=1, revision="v1", by="ann")
     registry.push(settings, other, now_ms=2, by="bob", origin=Origin.RUN)
@@ -67,7 +67,7 @@ def test_every_push_is_kept(settings: Settings) -> None:
 
 @pytest.mark.broker
 def test_a_push_has_the_time_of_the_broker(settings: Settings) -> None:
-    """Whoever pushes cannot say that it was earlier."""
+    """The pusher cannot backdate a push."""
     registry.push(settings, compiled(ONE), now_ms=1)
 
     [only] = history(settings)
@@ -78,7 +78,7 @@ def test_a_push_has_the_time_of_the_broker(settings: Settings) -> None:
 
 @pytest.mark.broker
 def test_a_set_of_an_older_version_has_its_one_push(settings: Settings) -> None:
-    """What is known of it stays, also when the set is pushed again."""
+    """What is known of a set stays when it is pushed again."""
     one = compiled(ONE)
     record = RuleSetRecord(texts=dict(one.texts), pushed_by="ann", pushed_ms=7, revision="v1")
     producer = Producer({**settings.client()})
@@ -110,7 +110,7 @@ def test_a_set_of_an_older_version_has_its_one_push(settings: Settings) -> None:
         ([pushed("given", Origin.PUSH, is_active=True)], "they are active"),
         (
             [pushed("given", Origin.RUN), pushed("a", Origin.RUN, is_active=True)],
-            "they were pushed before, and others are active since then",
+            "they were pushed before, and others have been activated since",
         ),
     ],
 )

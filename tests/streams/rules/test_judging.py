@@ -1,4 +1,4 @@
-"""From when rules judge, in all facts partitions together, and in words."""
+"""Tests from when rules judge, in all facts partitions together, and the text about it."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ def compiled(*ids: str) -> RuleSet:
 
 
 def moments(rules: RuleSet, *partitions: dict[str, int]) -> dict[str, int | None]:
-    """The moment of each rule, where the partitions have moments by rule id."""
+    """Returns the time of each rule, from the partitions' times by rule id."""
     by_id = {rule.id: rule.fingerprint for rule in rules.rules}
     found = starts(rules, [{by_id[each]: at_ms for each, at_ms in partition.items()} for partition in partitions])
     return {each.rule: each.from_ms for each in found}
 
 
 def test_the_latest_partition_counts() -> None:
-    """A rule judges everywhere from the last of its moments on."""
+    """A rule judges everywhere from the latest of its times on."""
     assert {"x": 500, "y": 0} == moments(compiled("x", "y"), {"x": 100, "y": 0}, {"x": 500, "y": 0})
 
 
 def test_rule_that_one_partition_lacks() -> None:
-    """It may judge in one facts partition; of a trace nobody knows in which it is."""
+    """A rule judges nothing until every facts partition has it: a trace may be in any of them."""
     assert {"x": 0, "y": None} == moments(compiled("x", "y"), {"x": 0, "y": 100}, {"x": 0})
 
 
 def test_no_partition_at_all() -> None:
-    """Where nothing was ever judged no rule judges."""
+    """If nothing was ever judged, no rule judges."""
     assert {"x": None} == moments(compiled("x"))
 
 
 def test_words_of_a_push() -> None:
-    """What waits comes first, then what judges from a moment on, then what judges everything."""
+    """Rules that wait come first, then those that judge from a time on, then those that judge everything."""
     found = [
         RuleStart("a", "f0", 0),
         RuleStart("b", "f1", MOMENT_MS),
@@ -57,7 +57,7 @@ def test_words_of_a_push() -> None:
 
 
 def test_words_stay_few() -> None:
-    """Of many rules five are named, and of many moments the last five have a line each."""
+    """Of many rules five are named, and of many times the last five have a line each."""
     many = [RuleStart(f"r{number}", "f", MOMENT_MS) for number in range(7)]
     pushes = [RuleStart(f"r{number}", "f", MOMENT_MS + number) for number in range(9)]
 
@@ -70,5 +70,5 @@ def test_words_stay_few() -> None:
 
 
 def test_no_rules() -> None:
-    """There is nothing to say."""
+    """Without rules there are no sentences."""
     assert [] == sentences([])

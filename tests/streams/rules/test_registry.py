@@ -1,4 +1,4 @@
-"""Rule sets on their topic."""
+"""Tests rule sets on their topic."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def compiled(text: str, name: str = "a.rules") -> RuleSet:
 
 
 def write(settings: Settings, key: bytes, value: bytes | None) -> None:
-    """Writes a record to the topic of the rules."""
+    """Writes a record to the rules topic."""
     producer = Producer({**settings.client()})
     producer.produce(settings.topic("rules"), value, key)
     producer.flush()
@@ -41,7 +41,7 @@ def write(settings: Settings, key: bytes, value: bytes | None) -> None:
 
 @pytest.mark.broker
 def test_pushed_set_is_active(settings: Settings) -> None:
-    """What is pushed last is active, and the sets before it are known still."""
+    """The last set pushed is active, and earlier ones are still known."""
     one, other = compiled(ONE), compiled(OTHER.format(count=2))
     registry.push(settings, one, now_ms=1)
     registry.push(settings, other, now_ms=2)
@@ -55,7 +55,7 @@ def test_pushed_set_is_active(settings: Settings) -> None:
 
 @pytest.mark.broker
 def test_set_that_was_pushed_before_can_be_made_active_again(settings: Settings) -> None:
-    """Going back is a push like another."""
+    """A rollback is a push like any other."""
     one, other = compiled(ONE), compiled(OTHER.format(count=2))
     for rules in (one, other, one):
         registry.push(settings, rules, now_ms=1)
@@ -67,7 +67,7 @@ def test_set_that_was_pushed_before_can_be_made_active_again(settings: Settings)
 
 @pytest.mark.broker
 def test_nothing_pushed_is_said(settings: Settings) -> None:
-    """Without rules nothing is active, and who needs them is told how to push some."""
+    """Without rules nothing is active, and the error says how to push some."""
     known, active = registry.read(settings)
 
     assert (0, None) == (len(known.sets), active)
@@ -86,7 +86,7 @@ def test_nothing_pushed_is_said(settings: Settings) -> None:
     ],
 )
 def test_set_that_cannot_be_read_is_passed_over(settings: Settings, value: bytes) -> None:
-    """What nobody needs stops nobody: it is named in a warning, and the other sets are there."""
+    """An unreadable set that nobody needs stops nobody: a warning names it, and the other sets are available."""
     one = compiled(ONE)
     registry.push(settings, one, now_ms=1)
     write(settings, b"\xffkey", value)
@@ -104,7 +104,7 @@ def test_set_that_cannot_be_read_is_passed_over(settings: Settings, value: bytes
     "value", [b"garbage", records.encode(records.RuleSetRecord(texts={}, pushed_by="u", pushed_ms=1))]
 )
 def test_active_set_that_cannot_be_read_can_be_pushed_again(settings: Settings, value: bytes) -> None:
-    """A start says so, and what it says to do works: the same files are pushed once more."""
+    """A start reports it, and following the message works: the same files are pushed again."""
     one = compiled(ONE)
     registry.push(settings, one, now_ms=1)
     write(settings, one.fingerprint.encode(), value.replace(b"{}", b'{"a.rules": "no rule"}'))
@@ -118,7 +118,7 @@ def test_active_set_that_cannot_be_read_can_be_pushed_again(settings: Settings, 
 
 @pytest.mark.broker
 def test_set_that_cannot_be_read_can_be_removed(settings: Settings) -> None:
-    """Whatever its key is; then nothing is said of it any more."""
+    """A damaged record can be removed whatever its key is; then nothing reports it any more."""
     registry.push(settings, compiled(ONE), now_ms=1)
     write(settings, b"\xffkey", b"garbage")
     [key] = registry.unreadable_keys(settings)
@@ -129,13 +129,13 @@ def test_set_that_cannot_be_read_can_be_removed(settings: Settings) -> None:
 
 
 def test_set_that_is_not_known_has_no_rules() -> None:
-    """Beside a set that cannot be read any more every rule is new."""
+    """Compared with an unreadable set every rule is new."""
     assert frozenset() == RuleSets().rule_fingerprints("other")
 
 
 @pytest.mark.broker
 def test_deleted_set_is_not_known(settings: Settings) -> None:
-    """A set whose key was written again without a value is gone, as it will be after compaction."""
+    """A set whose key was deleted is gone, as after compaction."""
     one, other = compiled(ONE), compiled(OTHER.format(count=2))
     registry.push(settings, one, now_ms=1)
     registry.push(settings, other, now_ms=2)
@@ -148,7 +148,7 @@ def test_deleted_set_is_not_known(settings: Settings) -> None:
 
 @pytest.mark.broker
 def test_set_beyond_the_limit_is_refused(settings: Settings) -> None:
-    """A set that no broker takes is an error of the operator, and the active set stays."""
+    """A set that the brokers reject is a configuration error, and the active set stays."""
     one = compiled(ONE)
     registry.push(settings, one, now_ms=1)
     huge = compiled(OTHER.format(count=3) + f"// {'x' * registry.SET_BYTES}\n", "huge.rules")
@@ -160,7 +160,7 @@ def test_set_beyond_the_limit_is_refused(settings: Settings) -> None:
 
 
 def test_counted_is_as_much_as_any_set_needs() -> None:
-    """An atom that two sets count is counted as far as the larger one asks."""
+    """An atom that two sets count is counted as far as the larger set needs."""
     known = RuleSets()
     for count in (5, 2):
         known.add(compiled(OTHER.format(count=count)))
@@ -177,7 +177,7 @@ def test_set_that_counts_nothing_needs_nothing() -> None:
 
 
 def test_rule_that_is_not_enabled_is_not_judged() -> None:
-    """Nothing is projected for a rule that is switched off, so switching it on is like pushing it."""
+    """Nothing is projected for a disabled rule, so enabling it acts like pushing it."""
     known = RuleSets()
     few = "\n// id: few\n// kind: pattern\n// enabled: {}\ncount(agent.tool) > 2\n"
     on, off = (compiled(ONE + few.format(enabled)) for enabled in ("true", "false"))
@@ -192,7 +192,7 @@ def test_rule_that_is_not_enabled_is_not_judged() -> None:
 
 @pytest.mark.broker
 def test_set_that_meant_something_else_when_it_was_pushed(settings: Settings) -> None:
-    """An upgrade that changes what rules mean is a push: active texts have the fingerprint of their meaning."""
+    """An upgrade that changes the meaning of rules is a push: active texts have the fingerprint of their meaning."""
     rules = compiled(ONE)
     record = records.RuleSetRecord(texts=dict(rules.texts), pushed_by="ada", pushed_ms=1)
     write(settings, b"0ld", records.encode(record))
@@ -207,7 +207,7 @@ def test_set_that_meant_something_else_when_it_was_pushed(settings: Settings) ->
 
 
 def test_facts_of_an_older_meaning_are_judged_by_nothing() -> None:
-    """What a worker learns of sets later is as what it knew at its start."""
+    """Sets that a worker learns later are equivalent to those known at its start."""
     known, found, rules = RuleSets(), RuleSets(), compiled(ONE)
     found.add_pushed("0ld", rules)
 

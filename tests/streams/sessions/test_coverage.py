@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from dsl import RuleSet, compile_texts
-from streams.evidence.ledger.cover import Continuity
+from streams.evidence.ledger.seal_summary import CoverageContinuity
 from streams.sessions.coverage import CoverageTally, Covered, Judging, judging_rules
 from topics.records.facts import VERSION, Entry, Facts, Section, Touch, pack_touches
 from topics.records.verdicts import SERVICES_LIMIT, Counted, JudgingRule, judging_hash
@@ -93,7 +93,7 @@ def test_records_follow_one_another_after_a_take_over() -> None:
     second.apply(1, message(section(5, 9)), windows_judged=0)
     records += [second.take(judging(120_000), 2), second.take(judging(180_000), 2)]
 
-    continuity = Continuity()
+    continuity = CoverageContinuity()
     assert [] == [gap for record in records for gap in continuity.gaps(record)]
     assert [1, 4, 0] == [record.windows_judged for record in records]
     assert [[(0, 5)], [(5, 9)], []] == [

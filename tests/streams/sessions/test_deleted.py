@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from streams.config.settings import Settings
-from streams.evidence.ledger.cover import Continuity
+from streams.evidence.ledger.seal_summary import CoverageContinuity
 from streams.observe import metrics
 from streams.rules import registry
 from streams.sessions.recovery import store_path
@@ -78,7 +78,7 @@ def cut(settings: Settings, below: int) -> None:
 
 def gaps(driven: Driven) -> Iterator[str]:
     """Return what verification finds missing between the coverage records."""
-    continuity = Continuity()
+    continuity = CoverageContinuity()
     for record in driven.verdicts():
         if isinstance(record, Coverage):
             yield from continuity.gaps(record)
@@ -152,7 +152,7 @@ def test_a_verdict_that_somebody_appended_is_not_taken_over(stopped: Driven, set
     driven, _ = go_on(stopped)
 
     assert {0, 1} == sums(driven).keys()
-    assert any(said.startswith("reading began anew") for said in gaps(driven))
+    assert any(said.startswith("reading restarted") for said in gaps(driven))
 
 
 def test_without_checkpoint_store_and_first_facts_reading_begins_midway(stopped: Driven, settings: Settings) -> None:
@@ -171,8 +171,8 @@ def test_without_checkpoint_store_and_first_facts_reading_begins_midway(stopped:
     }
     assert sorted([A.hex(), D.hex()]) == sorted(trace for trace, _, _ in driven.signals())
     [said] = gaps(driven)
-    assert "reading began anew at facts 3" in said
-    assert "not proved is what began from" in said
+    assert "reading restarted at facts 3" in said
+    assert "are not proved" in said
 
 
 def test_facts_that_a_checkpoint_needs_were_deleted(stopped: Driven, settings: Settings) -> None:
@@ -189,7 +189,7 @@ def test_facts_that_a_checkpoint_needs_were_deleted(stopped: Driven, settings: S
     assert 2 == metrics.WINDOWS_LOST._value.get() - before
     assert sorted([A.hex(), D.hex()]) == sorted(trace for trace, _, _ in driven.signals())
     assert {0, 1} == sums(driven).keys()
-    assert ["reading began anew"] == [said[:18] for said in gaps(driven)]
+    assert ["reading restarted"] == [said[:17] for said in gaps(driven)]
 
 
 @pytest.mark.parametrize("is_with_positions", [False, True], ids=["facts", "facts and positions"])
@@ -212,5 +212,5 @@ def test_input_that_went_with_unread_facts_is_lost(settings: Settings, is_with_p
     assert sorted([A.hex(), D.hex()]) == sorted(trace for trace, _, _ in driven.signals())
     lost = [gap for one in driven.verdicts() if isinstance(one, Coverage) for at in one.sources for gap in at.lost]
     assert [(2, 5)] == lost
-    assert any("offsets 2 to 5 were gone" in said for said in gaps(driven))
-    assert any(said.startswith("reading began anew at facts 0") for said in gaps(driven))
+    assert any("offsets 2 to 5 were deleted" in said for said in gaps(driven))
+    assert any(said.startswith("reading restarted at facts 0") for said in gaps(driven))

@@ -1,4 +1,4 @@
-"""How a process ends that was asked to, with real ones: what is armed by a signal stays armed until their end."""
+"""Tests how a process shuts down, with real processes: what a signal arms stays armed until their end."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ signal.pause()
 
 @contextmanager
 def running(script: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that said that it is ready; what is left of it is killed."""
+    """A process that reported to be ready; it is killed at the end."""
     command = [sys.executable, "-c", BEGIN + script.replace("WITHIN_S", str(WITHIN_S))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         try:
@@ -104,14 +104,14 @@ def running(script: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def ended(run: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Its exit code, and what it said on stdout and stderr since it was ready."""
+    """Returns its exit code and its output since it was ready."""
     out, errors = run.communicate(timeout=WAIT_S)
     return run.returncode, out, errors
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_orderly_end(number: signal.Signals) -> None:
-    """The program is asked once, ends in order, and nothing is said."""
+    """The program is asked once, ends in order, and logs nothing."""
     with running(IN_ORDER) as run:
         run.send_signal(number)
 
@@ -124,7 +124,7 @@ def test_orderly_end(number: signal.Signals) -> None:
     ids=["never", "main thread in C", "on the way out"],
 )
 def test_no_orderly_end(script: str, out: str) -> None:
-    """The process ends when the time is over, says what this means, and its exit code says so, too."""
+    """The process ends at the deadline, logs what this means, and its exit code shows it."""
     with running(script) as run:
         began_s = time.monotonic()
         run.send_signal(signal.SIGTERM)
@@ -142,7 +142,7 @@ def test_no_orderly_end(script: str, out: str) -> None:
     "script", [TAKEN_DOWN, STOP_FAILS, LOG_STANDS_STILL], ids=["taken down", "stop fails", "log stands still"]
 )
 def test_kernel_ends_what_cannot_end_itself(script: str) -> None:
-    """Nothing of the interpreter needs to run for it."""
+    """It needs nothing of the interpreter to run."""
     with running(script) as run:
         run.send_signal(signal.SIGTERM)
 
@@ -152,7 +152,7 @@ def test_kernel_ends_what_cannot_end_itself(script: str) -> None:
 
 
 def test_further_signals_change_nothing() -> None:
-    """The program is not asked again, and its time does not begin anew."""
+    """A second signal neither asks the program again nor extends the deadline."""
     with running(NEVER) as run:
         run.send_signal(signal.SIGTERM)
         assert run.stdout is not None
@@ -166,7 +166,7 @@ def test_further_signals_change_nothing() -> None:
 
 
 def test_without_a_signal_all_is_as_before() -> None:
-    """After the context a signal ends the process at once: nobody would be there to ask."""
+    """After the context a signal ends the process at once: there is nothing left to stop."""
     with running(UNASKED) as run:
         run.send_signal(signal.SIGTERM)
 

@@ -1,4 +1,4 @@
-"""Stages as processes, with real ones."""
+"""Tests stages as real processes."""
 
 from __future__ import annotations
 
@@ -67,19 +67,19 @@ def python(script: str, *arguments: object) -> list[str]:
 
 
 def is_at_rest(stages: Stages) -> bool:
-    """A stage died and waits to be started again."""
-    return any(stage._rests_until_s is not None for stage in stages._stages)
+    """Returns whether a stage crashed and waits to be restarted."""
+    return any(stage._restart_at_s is not None for stage in stages._stages)
 
 
 @pytest.fixture
 def restless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stages that die rest no longer than it takes to look."""
-    monkeypatch.setattr(supervise, "REST_S", (0.0, 0.0))
+    """Stages restart without backoff."""
+    monkeypatch.setattr(supervise, "BACKOFF_S", (0.0, 0.0))
 
 
 @pytest.fixture
 def ready(tmp_path: Path) -> Path:
-    """A pipe through which a stage says that it is ready: who reads it waits for that."""
+    """A pipe through which a stage reports that it is ready."""
     path = tmp_path / "ready"
     os.mkfifo(path)
     return path
@@ -87,7 +87,7 @@ def ready(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("code", [0, 2, 3])
 def test_when_a_stage_ends_all_do(code: int, ready: Path, tmp_path: Path) -> None:
-    """The others are asked to end in order, and the first one's exit code is the program's."""
+    """The others are stopped in order, and the first one's exit code is the program's."""
     ended = tmp_path / "ended"
     stages = Stages({"patient": python(LISTENS, ready, ended, 0), "first": python(WAITS, ready, code)})
 
@@ -99,7 +99,7 @@ def test_when_a_stage_ends_all_do(code: int, ready: Path, tmp_path: Path) -> Non
 @pytest.mark.usefixtures("restless")
 @pytest.mark.parametrize("death", ["os.kill(os.getpid(), 9)", "os.kill(os.getpid(), 15)", "1 / 0"])
 def test_stage_that_dies_is_started_again(death: str, tmp_path: Path) -> None:
-    """A stage that a signal ended, or an exception, is started again until it has done its work."""
+    """A stage that crashed by a signal or an exception is restarted until it is done."""
     script = f"import os, sys\nopen(sys.argv[1], 'ab').write(b'.')\nif os.path.getsize(sys.argv[1]) < 3: {death}"
     starts = tmp_path / "starts"
     stages = Stages({"frail": python(script, starts), "patient": python(PATIENT)})
@@ -112,19 +112,19 @@ def test_stage_that_dies_is_started_again(death: str, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("restless")
 @pytest.mark.parametrize(("death", "code"), [("os.kill(os.getpid(), 9)", 3), ("1 / 0", 1)])
 def test_stage_that_dies_again_and_again_is_a_failure(death: str, code: int, tmp_path: Path) -> None:
-    """A stage that never works for a while is started only so often."""
+    """A stage that never runs steadily is restarted only a limited number of times."""
     script = f"import os, sys\nopen(sys.argv[1], 'ab').write(b'.')\n{death}"
     starts = tmp_path / "starts"
     stages = Stages({"frail": python(script, starts), "patient": python(PATIENT)})
 
     result = stages.wait()
 
-    assert (code, b"." * supervise.DEATHS) == (result, starts.read_bytes())
+    assert (code, b"." * supervise.MAX_CRASHES) == (result, starts.read_bytes())
 
 
 @pytest.mark.usefixtures("restless")
 def test_deaths_after_steady_work_do_not_add_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A stage that worked for a while before it died is started again, however often that was so."""
+    """A stage that ran steadily before it crashed is restarted every time."""
     monkeypatch.setattr(supervise, "STEADY_S", 0.0)
     script = "import os, sys\nopen(sys.argv[1], 'ab').write(b'.')\nif os.path.getsize(sys.argv[1]) < 9: 1 / 0"
     starts = tmp_path / "starts"
@@ -136,7 +136,7 @@ def test_deaths_after_steady_work_do_not_add_up(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_stage_that_rests_is_no_failure_of_the_end() -> None:
-    """Asked to end while a stage rests that died: the others end in order, and so does the program."""
+    """If the program is stopped while a stage is in backoff, the others end in order, and so does the program."""
     stages = Stages({"dead": python("1 / 0"), "patient": python(PATIENT)})
 
     def stop_at_rest() -> None:
@@ -153,12 +153,12 @@ def test_stage_that_rests_is_no_failure_of_the_end() -> None:
 
 
 def test_the_last_word_ends_all(ready: Path, tmp_path: Path) -> None:
-    """When every word was said, whichever stage said it, in whatever pieces, the stages are asked to end in order."""
+    """Once every message was sent, by any stage, in any pieces, the stages are stopped in order."""
     ended = tmp_path / "ended"
     says = """
-from streams.supervisor.supervise import say
+from streams.supervisor.supervise import send
 import signal, sys
-for word in sys.argv[1:]: say(word)
+for word in sys.argv[1:]: send(word)
 signal.pause()
 """
     commands = {"one": python(says, "a", "other", "b"), "two": python(says, "b", "c")}
@@ -172,14 +172,14 @@ signal.pause()
 
 
 def test_failure_on_the_way_out_is_the_exit_code(ready: Path, tmp_path: Path) -> None:
-    """One stage ends well, the other one fails while it puts things in order: that is a failure."""
+    """If one stage ends well and another fails during its shutdown, the program fails."""
     stages = Stages({"failing": python(LISTENS, ready, tmp_path / "ended", 3), "first": python(WAITS, ready, 0)})
 
     assert stages.wait() == 3
 
 
 def test_stop_before_a_stage_listens_is_an_orderly_end() -> None:
-    """A stage that SIGTERM ended because it had not begun its work is no failure."""
+    """A stage that SIGTERM killed before it had started its work is not a failure."""
     stages = Stages({"one": python(PATIENT), "other": python(PATIENT)})
     stages.stop()
 
@@ -187,7 +187,7 @@ def test_stop_before_a_stage_listens_is_an_orderly_end() -> None:
 
 
 def test_stage_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch, ready: Path) -> None:
-    """After a while a stage that was asked to end is killed, which the exit code says."""
+    """A stage that does not stop in time is killed, which the exit code shows."""
     monkeypatch.setattr(supervise, "STOP_S", 0.2)
     stages = Stages({"deaf": python(DEAF, ready), "first": python(WAITS, ready, 0)})
 
@@ -207,7 +207,7 @@ def test_signal_asks_for_an_orderly_end(number: signal.Signals, ready: Path, tmp
 
 
 def test_stage_that_stands_still_ends_in_order(ready: Path, tmp_path: Path) -> None:
-    """A stage that SIGSTOP holds goes on when it is asked to end."""
+    """A stage suspended by SIGSTOP continues when it is stopped."""
     ended = tmp_path / "ended"
     stages = Stages({"still": python(LISTENS, ready, ended, 0)})
     ready.read_text()
@@ -219,7 +219,7 @@ def test_stage_that_stands_still_ends_in_order(ready: Path, tmp_path: Path) -> N
 
 
 def test_what_says_why_comes_before_an_end_too_late(monkeypatch: pytest.MonkeyPatch, ready: Path) -> None:
-    """A stage that cannot go on says so with its exit code, also when another one must be killed then."""
+    """A stage that cannot continue decides the exit code, even if another one must be killed."""
     monkeypatch.setattr(supervise, "STOP_S", 0.2)
     stages = Stages({"deaf": python(DEAF, ready), "first": python(WAITS, ready, 3)})
 
@@ -227,7 +227,7 @@ def test_what_says_why_comes_before_an_end_too_late(monkeypatch: pytest.MonkeyPa
 
 
 def test_stage_does_not_inherit_what_is_the_supervisors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Settings of the supervisor alone are not in a stage's environment, where the stage would refuse them."""
+    """A stage's environment lacks the supervisor's settings, which the stage would reject."""
     path = tmp_path / "environment"
     for name in ("RULES", "ROLE", "WORKERS", "UNTIL_IDLE", "BOOTSTRAP"):
         monkeypatch.setenv(f"BETRACE_{name}", "set")
@@ -250,14 +250,14 @@ def test_stage_is_out_of_reach_of_the_terminal(tmp_path: Path) -> None:
 
 
 def test_stage_ends_with_its_supervisor() -> None:
-    """When the supervisor is killed with no time to say anything its stages end at once."""
+    """When the supervisor is killed its stages end at once."""
     supervisor = subprocess.Popen(python(SUPERVISOR, STAGE), stderr=subprocess.PIPE, text=True)
     assert supervisor.stderr is not None
     with supervisor, supervisor.stderr as said:
         stage = int(next_line(said, "the stage's pid"))
         supervisor.kill()
 
-        # The stage has the other end of this pipe: it is at its end only when the stage is gone.
+        # The stage has the other end of this pipe: it reaches EOF only when the stage is gone.
         rest = said.read()
 
     assert stage != supervisor.pid
@@ -275,9 +275,9 @@ def test_stage_alone_does_not_watch_its_input() -> None:
 
 SAYS_TOTALS = """
 import pathlib, signal, sys
-from streams.supervisor.supervise import say_totals
+from streams.supervisor.supervise import send_totals
 def end(*_):
-    say_totals({"records": 3, "signals": 1})
+    send_totals({"records": 3, "signals": 1})
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
 pathlib.Path(sys.argv[1]).write_text("ready")
@@ -285,14 +285,14 @@ signal.pause()
 """
 SAYS_MORE = """
 import pathlib, sys
-from streams.supervisor.supervise import say_totals
+from streams.supervisor.supervise import send_totals
 pathlib.Path(sys.argv[1]).read_text()
-say_totals({"records": 2})
+send_totals({"records": 2})
 """
 
 
 def test_totals_of_all_stages_are_summed(ready: Path) -> None:
-    """What a stage counted it says last, also when it is asked to end; the supervisor has the sums."""
+    """A stage's last message is what it counted, also when it was stopped; the supervisor has the sums."""
     stages = Stages({"one": python(SAYS_TOTALS, ready), "two": python(SAYS_MORE, ready)})
 
     code = stages.wait()
@@ -301,7 +301,7 @@ def test_totals_of_all_stages_are_summed(ready: Path) -> None:
 
 
 def test_a_stage_inherits_the_secrets_that_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The ledger's key and its storage's are the ledger's, that of redacted hashes is ingest's; brokers ask all."""
+    """Only the ledger inherits its keys, only ingest the key of hashes; every stage gets the brokers' password."""
     given = ["BETRACE_LEDGER_PRIVATE_KEY", "AWS_SECRET_ACCESS_KEY", "BETRACE_REDACT_KEY", "BETRACE_SASL_PASSWORD"]
     given += ["DRATA_API_KEY", "VANTA_CLIENT_SECRET"]
     for name in given:

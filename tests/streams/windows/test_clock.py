@@ -243,7 +243,7 @@ def test_reset_before_anything_was_read_since_the_reset_before() -> None:
         for partition in (0, 1)
     )
 
-    joined = [clock.classify(first), clock.advance(first), clock.tick(), clock.join(second), clock.advance(second)]
+    joined = [clock.classify(first), clock.advance(first), clock.tick(), clock.classify(second), clock.advance(second)]
 
     assert [SectionOrigin.NEW_GENERATION, 0, None, SectionOrigin.CURRENT, 0] == joined
     assert 50 == clock.tick()

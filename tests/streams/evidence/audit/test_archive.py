@@ -1,4 +1,4 @@
-"""The trail's files beside the evidence."""
+"""Tests the trail's files beside the evidence."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def root(made: Path, tmp_path: Path) -> Path:
 
 
 def found(root: Path) -> list[str]:
-    """What is wrong."""
+    """Returns what verification finds."""
     return [finding.text() for finding in archive.findings(Directory(root), SEALS, {})]
 
 
 def test_files_hold_what_was_sealed(made: Path) -> None:
-    """Each file is named by its manifest, which follows from the one before; the evidence itself is as it was."""
+    """Each file is named by its manifest, which follows the one before; the evidence itself is unchanged."""
     chained = [archive.read(Directory(made), number) for number in (0, 1)]
 
     assert [(0, 60, 55), (60, 120, 54)] == [
@@ -53,13 +53,13 @@ def test_files_hold_what_was_sealed(made: Path) -> None:
 
 
 def test_again_makes_nothing(root: Path) -> None:
-    """What is there is not made again."""
+    """Existing files are not created again."""
     assert 0 == archive.advance(Directory(root), SEALS)
 
 
 @pytest.mark.parametrize("lost", [["007"], ["001.json"], ["001"]])
 def test_a_killed_maker_is_followed(made: Path, root: Path, lost: list[str]) -> None:
-    """Killed between a file and its manifest, or before both, the next one makes the same."""
+    """If killed between a file and its manifest, or before both, the next run creates the same files."""
     for name in lost:
         for path in (root / "audit").rglob(f"{name}*"):
             path.unlink()
@@ -71,12 +71,12 @@ def test_a_killed_maker_is_followed(made: Path, root: Path, lost: list[str]) -> 
 
 
 def test_another_file_in_its_place_is_not_taken(root: Path) -> None:
-    """A file that holds something else stops the maker."""
+    """An existing file with other content raises an error."""
     [first, second] = sorted((root / "audit").rglob("*.parquet"))
     shutil.copy(first, second)
     next((root / "audit").rglob("001.json")).unlink()
 
-    with pytest.raises(StateError, match="is there, and of other records"):
+    with pytest.raises(StateError, match="already exists with other records"):
         archive.advance(Directory(root), SEALS)
 
 
@@ -98,20 +98,20 @@ def _swap(path: Path) -> None:
 )
 @pytest.mark.parametrize("suffix", [".json", ".parquet"])
 def test_any_damage_is_found(root: Path, damage: Callable[[Path], object], suffix: str) -> None:
-    """A file that is changed, gone, in another's place, or there without a manifest is found."""
+    """A file that is changed, missing, swapped, or without a manifest is found."""
     damage(min((root / "audit").rglob(f"*{suffix}")))
 
     assert [] != found(root)
 
 
 def test_each_byte_of_the_trail_counts(tmp_path: Path) -> None:
-    """Of no manifest, not even the last one, and of no file can any byte be another one."""
+    """A change of any byte of any manifest, even the last one, or of any file is found."""
     archive.advance(trails.make(tmp_path, 121, count=2), 121)
     unseen = []
     for path in sorted(path for path in (tmp_path / "audit").rglob("*") if path.is_file()):
         path.chmod(0o644)
         content = path.read_bytes()
-        # Of a file every byte goes into one hash.
+        # Every byte of a file goes into one hash.
         for at in range(0, len(content), 1 if path.suffix == ".json" else 97):
             path.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
             if not [*archive.findings(Directory(tmp_path), 121, {})]:
@@ -123,8 +123,8 @@ def test_each_byte_of_the_trail_counts(tmp_path: Path) -> None:
 
 
 def test_a_chain_that_was_cut_is_found(root: Path) -> None:
-    """Records that were sealed long ago and are in no file are missed."""
+    """Records that were sealed long ago and are in no file are reported."""
     for path in (root / "audit").rglob("001*"):
         path.unlink()
 
-    assert any("records of seals from 60 on have no file" in text for text in found(root))
+    assert any("records of seals from 60 on are in no file" in text for text in found(root))

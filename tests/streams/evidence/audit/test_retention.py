@@ -1,4 +1,4 @@
-"""What retention removes, and what it must not."""
+"""Tests what retention removes, and what it must not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VERIFIERS = [SIGNER.verifier()]
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Evidence with three files of the trail, of an hour each."""
+    """Evidence with three files of the trail, an hour each."""
     root = tmp_path_factory.mktemp("evidence")
     archive.advance(trails.make(root, SEALS), SEALS)
     return root
@@ -44,17 +44,17 @@ def retain(store: Directory, before: int, *, is_dry: bool = False) -> retention.
 
 
 def act(store: Directory, what: acts.What, signer: Signer = SIGNER) -> None:
-    """Does an act after all others."""
+    """Appends an act after all others."""
     acts.append(store, what, NOW_MS, [signer], acts.read_all(store))
 
 
 def there(store: Directory) -> list[int]:
-    """The numbers of the files that are there."""
+    """Returns the numbers of the existing files."""
     return [int(name[:3]) for name in store.names("audit/000/000") if name.endswith(".parquet")]
 
 
 def wrong(store: Directory) -> list[str]:
-    """What verification finds."""
+    """Returns what verification finds."""
     found = [finding.text() for finding in acts.findings(store, VERIFIERS)]
     gone = {} if found else acts.removed(acts.read_all(store))
     return found + [finding.text() for finding in archive.findings(store, SEALS, gone)]
@@ -62,7 +62,7 @@ def wrong(store: Directory) -> list[str]:
 
 @pytest.mark.parametrize(("before", "left"), [(0, [0, 1, 2]), (59, [0, 1, 2]), (60, [1, 2]), (150, [2]), (999, [])])
 def test_only_files_that_are_old_as_a_whole_go(store: Directory, before: int, left: list[int]) -> None:
-    """A file goes once the last of it was sealed before the time; the chain still verifies."""
+    """A file is removed once its last record was sealed before the time; the chain still verifies."""
     retain(store, before)
 
     assert left == there(store)
@@ -70,7 +70,7 @@ def test_only_files_that_are_old_as_a_whole_go(store: Directory, before: int, le
 
 
 def test_a_dry_run_removes_nothing(store: Directory) -> None:
-    """It says the same and does nothing."""
+    """A dry run reports the same and removes nothing."""
     found = retain(store, 999, is_dry=True)
 
     assert [0, 1, 2] == [each.manifest for each in found.removed] == there(store)
@@ -78,7 +78,7 @@ def test_a_dry_run_removes_nothing(store: Directory) -> None:
 
 
 def test_what_was_removed_is_named_with_its_hashes(store: Directory) -> None:
-    """The act has what a file was, when that was, and how many records it held."""
+    """The act records a removed file, its times, and its number of records."""
     manifest = archive.read(store, 0)
 
     [each] = retain(store, 100).removed
@@ -90,7 +90,7 @@ def test_what_was_removed_is_named_with_its_hashes(store: Directory) -> None:
 
 @pytest.mark.parametrize(("hold", "left"), [((0, 1), [0]), ((59, 60), [0]), ((60, 61), [1]), ((30, 130), [0, 1, 2])])
 def test_what_is_under_hold_stays(store: Directory, hold: tuple[int, int], left: list[int]) -> None:
-    """A file with anything of the time of a hold is kept, however old it is, until the hold is released."""
+    """A file with anything from the period of a hold is kept, however old it is, until the hold is released."""
     bounds = [START_MS + minute * MINUTE_MS for minute in hold]
     act(store, Hold(bounds[0], bounds[1], "case 4711"))
 
@@ -105,7 +105,7 @@ def test_what_is_under_hold_stays(store: Directory, hold: tuple[int, int], left:
 
 
 def test_a_removal_that_was_killed_is_ended(store: Directory, made: Path) -> None:
-    """Killed between the act and the files, the next one removes them, and does no act of its own."""
+    """If killed between the act and the files, the next run removes them, without an act of its own."""
     retain(store, 100)
     file = archive.read(store, 0).manifest.file
     shutil.copy(made / file, store.path(file))
@@ -117,17 +117,17 @@ def test_a_removal_that_was_killed_is_ended(store: Directory, made: Path) -> Non
 
 
 def test_a_file_that_was_changed_is_not_removed(store: Directory) -> None:
-    """What was tampered with is evidence of that."""
+    """A file that was tampered with is evidence of that, and kept."""
     path = store.path(archive.read(store, 0).manifest.file)
     path.chmod(0o644)
     path.write_bytes(b"other")
 
-    with pytest.raises(StateError, match="is not the file that its manifest was made for"):
+    with pytest.raises(StateError, match="does not match its manifest"):
         retain(store, 999)
 
 
 def test_the_trail_is_asked_of_what_is_left(store: Directory) -> None:
-    """Removed files are not missed, and everything else is there."""
+    """Removed files are not reported as missing, and everything else is checked."""
     with trail.opened(store) as database:
         [before] = database.execute("SELECT count(*) FROM audit_spans WHERE seal >= 60").fetchall()
 
@@ -139,7 +139,7 @@ def test_the_trail_is_asked_of_what_is_left(store: Directory) -> None:
 
 
 def test_a_forged_removal_hides_nothing(store: Directory) -> None:
-    """A file that is there is asked, whatever an act says."""
+    """An existing file is queried, whatever an act claims."""
     planned = retention.plan(store, NOW_MS, [])
     with trail.opened(store) as database:
         [before] = database.execute("SELECT count(*) FROM audit_spans").fetchall()
@@ -151,7 +151,7 @@ def test_a_forged_removal_hides_nothing(store: Directory) -> None:
 
 
 def test_a_file_that_nobody_removed_is_missed(store: Directory) -> None:
-    """Only what an act names may be gone."""
+    """Only files that an act names may be missing."""
     retain(store, 100)
 
     store.path(archive.read(store, 1).manifest.file).unlink()
@@ -160,7 +160,7 @@ def test_a_file_that_nobody_removed_is_missed(store: Directory) -> None:
 
 
 def test_an_act_that_is_gone_is_found(store: Directory) -> None:
-    """Without it the file that it removed is missing."""
+    """Without the act the file that it removed is reported as missing."""
     retain(store, 100)
 
     store.path(acts.path(0)).unlink()
@@ -169,7 +169,7 @@ def test_an_act_that_is_gone_is_found(store: Directory) -> None:
 
 
 def test_each_byte_of_an_act_counts(store: Directory) -> None:
-    """No byte can be another one."""
+    """A change of any byte is found."""
     act(store, Hold(START_MS, NOW_MS, "case 4711"))
     path = store.path(acts.path(0))
     path.chmod(0o644)
@@ -181,7 +181,7 @@ def test_each_byte_of_an_act_counts(store: Directory) -> None:
 
 
 def test_acts_follow_one_another(store: Directory) -> None:
-    """One that is taken out, or put in another's place, is found."""
+    """An act that is removed or swapped is found."""
     for reason in ("first", "second", "third"):
         act(store, Hold(START_MS, NOW_MS, reason))
     paths = [store.path(acts.path(number)) for number in range(3)]
@@ -202,7 +202,7 @@ def test_a_forged_release_ends_no_hold(store: Directory) -> None:
     act(store, Hold(START_MS, NOW_MS, "case 4711"))
     act(store, Release(0, "forged"), Signer.generated(ORIGIN))
 
-    with pytest.raises(StateError, match="signed by no key of its log"):
+    with pytest.raises(StateError, match="not signed by a known key of its log"):
         retain(store, 999)
 
     assert [0, 1, 2] == there(store)
@@ -210,13 +210,13 @@ def test_a_forged_release_ends_no_hold(store: Directory) -> None:
 
 
 def test_a_removal_under_hold_is_found(store: Directory) -> None:
-    """Also when the ledger's own key signed it."""
+    """It is found even if the ledger's own key signed it."""
     planned = retention.plan(store, START_MS + 100 * MINUTE_MS, [])
     act(store, Hold(START_MS, NOW_MS, "case 4711"))
 
     act(store, acts.Removal(NOW_MS, planned.removed))
 
-    assert any("which hold 0 was to keep" in text for text in wrong(store))
+    assert any("which hold 0 protects" in text for text in wrong(store))
 
 
 def test_a_hold_that_comes_meanwhile_is_not_passed_over(store: Directory) -> None:
@@ -224,14 +224,14 @@ def test_a_hold_that_comes_meanwhile_is_not_passed_over(store: Directory) -> Non
     done = acts.read_all(store, VERIFIERS)
     act(store, Hold(START_MS, NOW_MS, "case 4711"))
 
-    with pytest.raises(StateError, match="by another one at the same time"):
+    with pytest.raises(StateError, match="by another process at the same time"):
         retention.retain(store, NOW_MS, NOW_MS, [SIGNER], done, is_dry=False)
 
     assert [0, 1, 2] == there(store)
 
 
 def test_hostile_acts_are_only_findings(store: Directory) -> None:
-    """Whatever lies there: nothing is raised, and everything is found."""
+    """Whatever the file contains, nothing is raised, and everything is found."""
     deep = notes.sign(f"{ORIGIN}\nretention\n{'[' * 100_000}\n", [SIGNER]).encode()
     other = notes.sign(f"{ORIGIN}\n1\n2\n", [SIGNER]).encode()
     newer = notes.sign(f'{ORIGIN}\nretention\n{{"schema":2,"number":0,"previous":null}}\n', [SIGNER]).encode()

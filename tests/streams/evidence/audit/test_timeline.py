@@ -1,4 +1,4 @@
-"""The page of what one actor did."""
+"""Tests the page of what one actor did."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHOLE = Completeness(sealed_ms=END_MS, judged_to_ms=END_MS, unreadable=(), lost=
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Timeline:
-    """Four changes of roles by u-3 and one by another, two of its traces that broke a rule and one of another's."""
+    """Four role changes by u-3 and one by another, two of its traces that broke a rule and one of another's."""
     root = tmp_path_factory.mktemp("e")
     store = Quarter(root, DAYS, broken={3, 26, 50}, audited={3, 8, 9, 28, 53}).make()
     return timeline(store, Who("user.id", "u-3"), START_MS, END_MS)
@@ -34,7 +34,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Timeline:
 
 @pytest.mark.skipif(chromium.PROGRAM is None, reason="needs Chromium")
 def test_a_browser_shows_the_moments(found: Timeline, tmp_path: Path) -> None:
-    """Opened in a browser the page says nothing on the console, asks for nothing, and its sums are the moments'."""
+    """In a browser the page logs nothing, requests nothing, and its sums match the moments."""
     file = tmp_path / "who.html"
     file.write_text(page(ACTOR, found, START_MS, END_MS, VERIFY))
 
@@ -49,7 +49,7 @@ def test_a_browser_shows_the_moments(found: Timeline, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(chromium.PROGRAM is None, reason="needs Chromium")
 def test_on_paper_everything_is_there(found: Timeline, tmp_path: Path) -> None:
-    """Printed, each moment is on some sheet, and the first one says whom it is about."""
+    """Printed, each moment is on some sheet, and the first one names the actor."""
     file = tmp_path / "who.html"
     file.write_text(page(ACTOR, found, START_MS, END_MS, VERIFY))
 
@@ -63,12 +63,12 @@ def test_on_paper_everything_is_there(found: Timeline, tmp_path: Path) -> None:
 
 
 def test_both_names_of_a_user_are_one(found: Timeline) -> None:
-    """Records of the trail say enduser.id, witnesses user.id."""
+    """Records of the trail use enduser.id, witnesses user.id."""
     assert {"audit", "broken"} == {moment.kind for moment in found.moments}
 
 
 def test_moments_are_in_the_order_in_which_they_happened(found: Timeline) -> None:
-    """A breach stands at the time of the access, not at that of the verdict half a minute later."""
+    """A violation is shown at the time of the access, not of the verdict half a minute later."""
     times_ms = [moment.time_ms for moment in found.moments]
 
     assert sorted(times_ms) == times_ms
@@ -78,21 +78,21 @@ def test_moments_are_in_the_order_in_which_they_happened(found: Timeline) -> Non
 
 
 def test_how_complete_it_is_is_said(found: Timeline) -> None:
-    """Up to when the evidence was sealed and judged, what cannot be read, and how to verify it."""
+    """The page shows how far the evidence reaches, what cannot be read, and how to verify it."""
     text = Figures(page(ACTOR, found, START_MS, END_MS, VERIFY)).text
     gaps = Completeness(sealed_ms=None, judged_to_ms=None, unreadable=("seals/000/000/007.tlog",), lost=3)
 
     assert [f"Sealed up to {iso_ms(found.completeness.sealed_ms or 0)}"] == re.findall(r"Sealed up to [^,]*", text)
     assert VERIFY in text
     assert [
-        "Nothing is sealed, nothing is judged: what came later is not here.",
-        "1 files cannot be read whole, such as seals/000/000/007.tlog.",
-        "3 records were gone before they were sealed.",
+        "Nothing is sealed, nothing is judged: later events are not included.",
+        "1 files cannot be read completely, such as seals/000/000/007.tlog.",
+        "3 records were deleted before they were sealed.",
     ] == gaps.sentences()
 
 
 def test_the_witnesses_of_a_broken_trace_are_shown(found: Timeline) -> None:
-    """As a waterfall, like in the report."""
+    """Witnesses are shown as a waterfall, as in the report."""
     text = page(ACTOR, found, START_MS, END_MS, VERIFY)
 
     assert 2 == text.count('<svg class="fall"')
@@ -100,15 +100,15 @@ def test_the_witnesses_of_a_broken_trace_are_shown(found: Timeline) -> None:
 
 
 def test_nothing_is_said_of_nobody() -> None:
-    """An actor of whom nothing is recorded has a page that says so."""
+    """An actor without any record has a page that says so."""
     text = page("user.id=nobody", Timeline([], WHOLE), START_MS, END_MS, VERIFY)
 
-    assert "Nothing is recorded of this actor in this time." in text
+    assert "Nothing is recorded about this actor in this period." in text
     assert ["How complete this is"] == re.findall("<h2>([^<]*)", text)
 
 
 def test_hostile_text_is_only_text() -> None:
-    """What a trace says never becomes markup, and nothing on the page would be loaded."""
+    """Content of traces never becomes markup, and the page loads nothing."""
     hostile = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
     bar = Bar(subject="s", name="n", service=None, start_ns=1, duration_ns=2, attributes={})
     witness = with_text(bar, subject=hostile, name=hostile, service=hostile)

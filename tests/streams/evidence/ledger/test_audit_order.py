@@ -1,4 +1,4 @@
-"""The audit trail against whoever writes its topic: nothing is kept out, and what is out of order is found."""
+"""Tests the audit trail against a writer of its topic: nothing is suppressed, and what is out of order is found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from topics.records.audit import SourcePosition
 AUDIT = ("audit", 0)
 VERDICTS = ("verdicts", 0)
 MINUTES = 22
-"""More than the time that a record and its coverage may be apart."""
+"""More than the time between a record and its coverage."""
 
 
 def at(offset: int, index: int = 0, topic: str = "otlp_spans") -> SourcePosition:
@@ -29,7 +29,7 @@ def at(offset: int, index: int = 0, topic: str = "otlp_spans") -> SourcePosition
 
 
 def take(ledger: Ledger, position: SourcePosition | None, value: bytes) -> None:
-    """The ledger takes in the next audit record."""
+    """Passes the next audit record to the ledger."""
     ledger.take(AUDIT, evidence.record(ledger.logs[AUDIT].next_offset, value, position))
 
 
@@ -43,7 +43,7 @@ def begun(root: Path) -> tuple[Directory, Ledger]:
 
 
 def values(store: Directory) -> list[bytes]:
-    """The audit records in the log."""
+    """Returns the audit records in the log."""
     last = storage.last_seal(store)
     found = []
     for number in range(0 if last is None else last + 1):
@@ -54,14 +54,14 @@ def values(store: Directory) -> list[bytes]:
 
 
 def findings(store: Directory) -> list[Finding]:
-    """What verification says."""
+    """Returns what verification finds."""
     return [*Verification(store, [SIGNER.verifier()]).findings()]
 
 
 def test_a_forged_position_keeps_no_record_out(tmp_path: Path) -> None:
-    """After a record that claims the highest position there is, a hundred records of a source are sealed all the same.
+    """After a record that claims the highest position, a hundred records of a source are sealed nevertheless.
 
-    Verification names the records that do not go on from it.
+    Verification names the records that do not follow it.
     """
     store, ledger = begun(tmp_path)
     take(ledger, at(0), b"first")
@@ -76,7 +76,7 @@ def test_a_forged_position_keeps_no_record_out(tmp_path: Path) -> None:
 
     assert [b"first", b"forged", *(b"of mallory %d" % number for number in range(1, 101))] == values(store)
     assert {Fault.INCONSISTENT} == {finding.fault for finding in found}
-    assert "the record at offset 2 says that it is otlp_spans/0/1/1/0, which is not after" in found[0].message
+    assert "the record at offset 2 claims position otlp_spans/0/1/1/0, which is not after" in found[0].message
 
 
 def test_a_record_is_not_replaced(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_record_is_not_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_every_repeat_is_left_out(tmp_path: Path, seed: int) -> None:
-    """Whatever was written again, of which seal, and however often the ledger was started: each is there once."""
+    """Whatever was written again, from any seal, and however often the ledger was restarted: each is sealed once."""
     chance = random.Random(seed)
     store, ledger = begun(tmp_path)
     written: list[tuple[SourcePosition, bytes]] = []
@@ -120,7 +120,7 @@ def test_every_repeat_is_left_out(tmp_path: Path, seed: int) -> None:
 
 
 def test_a_repeat_of_a_damaged_seal_is_kept(tmp_path: Path) -> None:
-    """Where it cannot be read what was sealed, a record is rather there twice than not at all."""
+    """If the sealed record cannot be read, the ledger seals a record twice rather than not at all."""
     store, ledger = begun(tmp_path)
     for number in range(3):
         take(ledger, at(number), b"%d" % number)
@@ -140,13 +140,13 @@ def test_highest_positions_are_those_of_the_entries(tmp_path: Path) -> None:
     ledger.logs[AUDIT].sources["otlp_spans", 0] = at(1000)
     evidence.store_seal(ledger, store, START_MS)
 
-    assert ["the source positions that the seal names are not those of its entries"] == [
+    assert ["the source positions in the seal are not those of its entries"] == [
         finding.message for finding in findings(store)
     ]
 
 
 def judged(root: Path, forged: SourcePosition | None, minutes: int) -> Directory:
-    """Minutes of coverage and audit records of what it says was read, and one record of what was not."""
+    """Minutes of coverage with audit records of what was read, and one record of what was not."""
     store, ledger = begun(root)
     reached = evidence.START
     for minute in range(minutes):
@@ -163,7 +163,7 @@ def judged(root: Path, forged: SourcePosition | None, minutes: int) -> Directory
 
 
 def test_records_of_what_was_read_are_in_order(tmp_path: Path) -> None:
-    """Each is of an offset that coverage reaches."""
+    """Each record's offset is below the coverage."""
     assert [] == findings(judged(tmp_path, None, MINUTES))
 
 
@@ -176,19 +176,19 @@ def test_records_of_what_was_read_are_in_order(tmp_path: Path) -> None:
     ],
 )
 def test_records_of_what_was_not_read_are_found(tmp_path: Path, forged: SourcePosition, said: str) -> None:
-    """As soon as windows of a later time are judged; until then nobody knows."""
+    """It is found as soon as windows of a later time are judged; until then nothing is known."""
     early = findings(judged(tmp_path / "early", forged, 6))
     late = findings(judged(tmp_path / "late", forged, MINUTES))
 
-    assert not [finding for finding in early if "an audit record is of offset" in finding.message]
+    assert not [finding for finding in early if "an audit record has offset" in finding.message]
     assert 1 == sum(said in finding.message for finding in late)
 
 
 def test_passes_in_parts_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever verification is split among processes."""
+    """The result is the same however verification is split among processes."""
     store = judged(tmp_path, at(10**6), MINUTES)
     whole = findings(store)
 
     for share in (1, 5):
-        monkeypatch.setattr(verify, "in_shares", in_parts_of(share))
+        monkeypatch.setattr(verify, "map_seal_ranges", in_parts_of(share))
         assert whole == findings(store)

@@ -1,4 +1,4 @@
-"""What a backfill says is verified as what live says, also against whoever has the ledger's key."""
+"""Tests that records of backfills are verified like those of live, also against the holder of the ledger's key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.evidence.ledger import verify
 from streams.evidence.ledger.compare import Comparison
 from streams.evidence.ledger.findings import Fault, Finding
 from streams.evidence.ledger.log import Ledger
-from streams.evidence.ledger.shares import T
+from streams.evidence.ledger.parallel import T
 from streams.evidence.ledger.storage import Directory
 from streams.evidence.ledger.verify import Verification
 from tests.support import evidence
@@ -28,7 +28,7 @@ Forge = Callable[[list[verdicts.Record]], Iterable[verdicts.Record]]
 
 @pytest.fixture(scope="module")
 def life() -> Lifetime:
-    """Three hours before a push and one after it, and a backfill of them."""
+    """Three hours before a push and one after it, with a backfill of them."""
     made = Lifetime()
     for number in range(24):
         if number == 18:
@@ -42,7 +42,7 @@ def life() -> Lifetime:
 
 
 def sealed(root: Path, life: Lifetime, records: Iterable[verdicts.Record]) -> Directory:
-    """Evidence of these records and of the signals of that life, signed with the ledger's key; each a minute's seal."""
+    """Evidence of these records and of the signals of that life, signed with the ledger's key; a seal per minute."""
     store, ledger = Directory(root), Ledger(ORIGIN)
     for topic in ("signals", "verdicts"):
         ledger.follow((topic, 0), topic)
@@ -57,7 +57,7 @@ def sealed(root: Path, life: Lifetime, records: Iterable[verdicts.Record]) -> Di
 
 
 def found(store: Directory) -> list[Finding]:
-    """What verification says."""
+    """Returns what verification finds."""
     return [*Verification(store, [SIGNER.verifier()]).findings()]
 
 
@@ -67,7 +67,7 @@ def all_of(life: Lifetime) -> list[verdicts.Record]:
 
 
 def rechained(records: Iterable[verdicts.Record]) -> Iterator[verdicts.Record]:
-    """The backfill's chain made anew, as whoever has the key of the ledger and writes the topics can."""
+    """Returns the backfill's chain rebuilt, as the holder of the ledger's key who writes the topics can do."""
     reached = Counted()
     for record in records:
         if not is_backfill(record.origin):
@@ -82,25 +82,25 @@ def rechained(records: Iterable[verdicts.Record]) -> Iterator[verdicts.Record]:
 
 
 def counts(record: verdicts.Record) -> bool:
-    """It is a counts record of a backfill."""
+    """Returns whether it is a counts record of a backfill."""
     return isinstance(record, VerdictCounts) and is_backfill(record.origin)
 
 
 def coverage(record: verdicts.Record) -> bool:
-    """It is a coverage record of a backfill."""
+    """Returns whether it is a coverage record of a backfill."""
     return isinstance(record, Coverage) and is_backfill(record.origin)
 
 
 def without(
     records: list[verdicts.Record], is_meant: Callable[[verdicts.Record], bool], at: int
 ) -> Iterator[verdicts.Record]:
-    """The records but one of those that are meant."""
+    """Returns the records without the matching ones."""
     meant = [index for index, record in enumerate(records) if is_meant(record)]
     return (record for index, record in enumerate(records) if index != meant[at])
 
 
 def changed(records: list[verdicts.Record], **changes: object) -> Iterator[verdicts.Record]:
-    """The records with other values in the second counts record of a backfill."""
+    """Returns the records with other values in the second counts record of a backfill."""
     meant = [index for index, record in enumerate(records) if counts(record)]
     return (replace(record, **changes) if index == meant[1] else record for index, record in enumerate(records))
 
@@ -120,7 +120,7 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
     "an hour left out": (
         lambda records: without(records, coverage, 1),
         Fault.GAP,
-        "record time goes on at",
+        "record time continues at",
     ),
     "an hour judged twice": (
         lambda records: rechained([*records, next(record for record in reversed(records) if coverage(record))]),
@@ -132,7 +132,7 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
             changed(records, taken_back=VerdictSums(held=9), retractions=bytes(range(9)) * verdicts.HASH_BYTES)
         ),
         Fault.INCONSISTENT,
-        "more held of rule few are taken back than there were",
+        "more held of rule few are retracted than there were",
     ),
     "more verdicts than windows, the chain made anew": (
         lambda records: rechained(
@@ -157,7 +157,7 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
 
 
 def in_parts_of(count: int) -> Callable[[Callable[[int, int], T], int, int], Iterator[T]]:
-    """As `in_shares`, with parts of so many seals, all in this process."""
+    """Does what `map_seal_ranges` does, with ranges of this many seals, in this process."""
 
     def parts(work: Callable[[int, int], T], first: int, end: int) -> Iterator[T]:
         for begin in range(first, end, count):
@@ -170,8 +170,8 @@ def in_parts_of(count: int) -> Callable[[Callable[[int, int], T], int, int], Ite
 def test_honest_backfill_has_no_findings(
     tmp_path: Path, life: Lifetime, monkeypatch: pytest.MonkeyPatch, share: int
 ) -> None:
-    """Wherever the seals are split."""
-    monkeypatch.setattr(verify, "in_shares", in_parts_of(share))
+    """The result is the same wherever the seals are split."""
+    monkeypatch.setattr(verify, "map_seal_ranges", in_parts_of(share))
 
     assert [] == found(sealed(tmp_path, life, all_of(life)))
 
@@ -181,9 +181,9 @@ def test_honest_backfill_has_no_findings(
 def test_forged_backfill_is_found(
     tmp_path: Path, life: Lifetime, monkeypatch: pytest.MonkeyPatch, forged: str, share: int
 ) -> None:
-    """Sealed and signed as if it were right, it is found by what it says."""
+    """A forgery that was sealed and signed is found by its content."""
     forge, fault, message = FORGED[forged]
-    monkeypatch.setattr(verify, "in_shares", in_parts_of(share))
+    monkeypatch.setattr(verify, "map_seal_ranges", in_parts_of(share))
 
     findings = found(sealed(tmp_path, life, forge(all_of(life))))
 
@@ -191,7 +191,7 @@ def test_forged_backfill_is_found(
 
 
 def test_signals_of_a_backfill_are_counted_with_live(tmp_path: Path, life: Lifetime) -> None:
-    """A signal that nobody counted, neither live nor the backfill, is found."""
+    """A signal that neither live nor the backfill counted is found."""
     signals = life.records("signals")
     store, ledger = Directory(tmp_path), Ledger(ORIGIN)
     for topic in ("signals", "verdicts"):
@@ -207,7 +207,7 @@ def test_signals_of_a_backfill_are_counted_with_live(tmp_path: Path, life: Lifet
 
 
 def test_without_its_marker_a_backfill_is_no_record() -> None:
-    """A coverage record of a backfill says who made it, and one of live does not."""
+    """A coverage record of a backfill names who ran it, and one of live does not."""
     record = evidence.coverage(0, 0)
 
     assert verdicts.fault(record) is None
@@ -215,7 +215,7 @@ def test_without_its_marker_a_backfill_is_no_record() -> None:
 
 
 def test_backfill_in_a_copy_is_compared_by_itself(life: Lifetime) -> None:
-    """A copy that has a part of live and the backfill, which is about earlier times, agrees; a forged one does not."""
+    """A copy with a part of live and of the backfill, which covers earlier times, agrees; a forged one does not."""
     ours = [record for record in all_of(life) if isinstance(record, Coverage)]
     theirs = ours[len(ours) // 2 :]
     other = [replace(record, windows_judged=99) if coverage(record) else record for record in theirs]

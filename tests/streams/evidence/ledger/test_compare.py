@@ -1,4 +1,4 @@
-"""What the ledger's own operator left out or invented shows against a copy of coverage that somebody else keeps."""
+"""Tests that what the ledger's operator omitted or invented shows against a second party's copy of coverage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MINUTES = 6
 
 
 def history(broken: Iterable[int], minutes: int = MINUTES) -> list[verdicts.Record]:
-    """The records of a partition, of which some minutes have a broken trace; in shadow, so no signal tells."""
+    """The records of a partition, with a broken trace in some minutes; in shadow, so no signal shows it."""
     records: list[verdicts.Record] = []
     reached = evidence.START
     for minute in range(minutes):
@@ -54,7 +54,7 @@ def compare(root: Path, other: Path, tmp_path: Path) -> Result:
 
 @pytest.fixture(params=["file", "evidence"])
 def copy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """What a second party has of what was on the topic: the output of a consumer, or evidence of its own."""
+    """What a second party has: the output of a consumer, or its own evidence."""
     path = tmp_path / "copy"
     records = history({2, 4})
     if request.param == "file":
@@ -65,30 +65,30 @@ def copy(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_an_honest_ledger_agrees(tmp_path: Path, copy: Path) -> None:
-    """Nothing differs, and it is said up to when."""
+    """There are no differences, and the output says up to when."""
     sealed(tmp_path / "e", history({2, 4}))
 
     done = compare(tmp_path / "e", copy, tmp_path)
 
     assert 0 == done.exit_code, done.output
     until = "2026-01-05T12:06:00.000Z"
-    assert [f"6 coverage records agree, up to {until} of record time", "nothing differs"] == done.stdout.splitlines()
+    assert [f"6 coverage records agree, up to {until} of record time", "no differences"] == done.stdout.splitlines()
 
 
 def test_a_history_made_anew_is_found(tmp_path: Path, copy: Path) -> None:
-    """With all broken traces held instead and the chain made anew, evidence verifies, and differs from the copy."""
+    """With all broken traces reported as held and the chain rebuilt, evidence verifies, and differs from the copy."""
     store = sealed(tmp_path / "e", history({}))
 
     done = compare(tmp_path / "e", copy, tmp_path)
 
     assert [] == [*Verification(store, [SIGNER.verifier()]).findings()]
     assert 1 == done.exit_code
-    assert "facts partition 0: coverage up to 2026-01-05T12:03:00.000Z is another one in the copy" in done.stdout
+    assert "facts partition 0: coverage up to 2026-01-05T12:03:00.000Z differs in the copy" in done.stdout
     assert "2 coverage records agree" in done.stdout
 
 
 def test_counts_that_were_left_out_are_found(tmp_path: Path, copy: Path) -> None:
-    """The counts of a minute and what refers to them: there are fewer of them than in the copy."""
+    """The counts of a minute are omitted, with what refers to them: there are fewer than in the copy."""
     records = history({2, 4})
     reached = evidence.START
     kept: list[verdicts.Record] = []
@@ -107,11 +107,11 @@ def test_counts_that_were_left_out_are_found(tmp_path: Path, copy: Path) -> None
     done = compare(tmp_path / "e", copy, tmp_path)
 
     assert 1 == done.exit_code
-    assert "is another one in the copy, after 2 counts records here and 3 there" in done.stdout
+    assert "differs in the copy, after 2 counts records here and 3 there" in done.stdout
 
 
 def test_a_minute_without_coverage_is_found(tmp_path: Path, copy: Path) -> None:
-    """It is in one of them only; outside of the time that both speak of nothing is said."""
+    """It is in only one of them; times that only one covers are not compared."""
     records = history({2, 4}, MINUTES + 3)
     sealed(tmp_path / "e", records[:6] + records[8:])
 
@@ -139,7 +139,7 @@ def test_evidence_that_was_changed_is_found_first(tmp_path: Path, copy: Path) ->
 
 @pytest.mark.parametrize("content", [b"", b"no record\n", None])
 def test_a_copy_of_nothing_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    """That nothing differs is not said when nothing was compared."""
+    """If nothing was compared, no agreement is reported."""
     sealed(tmp_path / "e", history({}))
     other = tmp_path / "other"
     if content is not None:
@@ -149,7 +149,7 @@ def test_a_copy_of_nothing_is_refused(tmp_path: Path, content: bytes | None) -> 
 
 
 def test_a_copy_of_another_time_is_refused(tmp_path: Path) -> None:
-    """As above."""
+    """Without a common period the comparison is an error."""
     records = history({}, MINUTES)
     sealed(tmp_path / "e", records[:4])
     sealed(tmp_path / "other", records[8:])

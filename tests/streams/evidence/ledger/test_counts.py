@@ -1,4 +1,4 @@
-"""Counts that say what cannot be so are found, also by whoever forges them with the ledger's key."""
+"""Tests that contradictory counts are found, also if they were forged with the ledger's key."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from topics.records import signals, verdicts
 from topics.records.verdicts import Counted, Coverage, Leaf, Retraction, VerdictCounts, VerdictSums, WindowBounds
 
 MINUTES = 22
-"""More than the time that a verdict and its signal may be apart."""
+"""More than the time between a verdict and its signal."""
 BOUNDS = WindowBounds(START_MS, START_MS)
 Forge = Callable[[list[verdicts.Record]], Iterable[verdicts.Record | bytes]]
 
 
 def leaves(count: int) -> bytes:
-    """Hashes of so many verdicts."""
+    """Returns hashes of this many verdicts."""
     return b"".join(Leaf(None, "f" * 64, f"{at:032x}", "held", BOUNDS).hash() for at in range(count))
 
 
 def retractions(count: int) -> bytes:
-    """Hashes of so many verdicts that were taken back."""
+    """Returns hashes of this many retracted verdicts."""
     return b"".join(
         Retraction(revision=None, rule="f" * 64, trace_id=f"{at:032x}", verdict="broken", window=BOUNDS).hash()
         for at in range(count)
@@ -39,7 +39,7 @@ def retractions(count: int) -> bytes:
 
 
 def history() -> list[verdicts.Record]:
-    """A partition's twenty minutes: each minute a trace holds, in the third and the sixth one breaks as well.
+    """A partition's twenty minutes: in each a trace holds, in the third and the sixth one breaks as well.
 
     In the ninth the one of the third is repaired.
     """
@@ -88,12 +88,12 @@ def signal(minute: int) -> bytes:
 
 
 def found(store: Directory) -> list[Finding]:
-    """What verification says."""
+    """Returns what verification finds."""
     return [*Verification(store, [SIGNER.verifier()]).findings()]
 
 
 def test_an_honest_history_has_no_findings(tmp_path: Path) -> None:
-    """Verdicts that are amended, and signals of them."""
+    """Amended verdicts and their signals verify."""
     assert [] == found(sealed(tmp_path, history()))
 
 
@@ -103,18 +103,18 @@ def counts_of(records: list[verdicts.Record]) -> list[VerdictCounts]:
 
 
 def inserted(counts: VerdictCounts) -> Forge:
-    """A record more, before the last minute's."""
+    """Returns the records with one more before the last minute's."""
     return lambda records: [*records[:-2], counts, *records[-2:]]
 
 
 def deltas(_: list[verdicts.Record]) -> bytes:
-    """What was once taken for a record: it takes away what never was, and has no leaves."""
+    """A former forgery: it retracts what was never added, and has no leaves."""
     value = verdicts.encode(evidence.counts(0, minute=5))
     return value.replace(b'"added":{"held":2}', b'"added":{"held":24,"broken":-24}')
 
 
 def repaired(records: list[verdicts.Record]) -> list[verdicts.Record]:
-    """A record more, by who reads the topic: it goes on from the last one and takes back what there is."""
+    """A record added by a reader of the topic: it follows the last one and retracts existing verdicts."""
     reached = Counted()
     for one in counts_of(records[:-2]):
         reached = reached.after(one, verdicts.encode(one))
@@ -127,7 +127,7 @@ def repaired(records: list[verdicts.Record]) -> list[verdicts.Record]:
 
 
 def rechained(records: Iterable[verdicts.Record]) -> Iterator[verdicts.Record]:
-    """The chain made anew, as whoever has the key of the ledger and writes the topics can."""
+    """Returns the chain rebuilt, as the holder of the ledger's key who writes the topics can do."""
     reached = Counted()
     for record in records:
         if isinstance(record, VerdictCounts):
@@ -172,7 +172,7 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
     "broken ones left out": (
         lambda records: [one for one in records if not isinstance(one, VerdictCounts) or not one.added.broken],
         Fault.INCONSISTENT,
-        "coverage states 4 counts records, there are 3, or others",
+        "coverage states 4 counts records, there are 3, or different ones",
     ),
     "broken ones called held": (
         lambda records: [
@@ -185,7 +185,7 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
     "broken ones left out, the chain made anew": (
         lambda records: rechained(one for one in records if not isinstance(one, VerdictCounts) or not one.added.broken),
         Fault.INCONSISTENT,
-        "1 more broken of rule pii are taken back than there were",
+        "1 more broken of rule pii are retracted than there were",
     ),
     "more verdicts than windows": (
         lambda records: rechained(
@@ -227,7 +227,7 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
             for one in records
         ],
         Fault.INCONSISTENT,
-        "the rules that judge are listed by no record before",
+        "no earlier record lists the rules that judge",
     ),
     "sums that are others": (
         lambda records: [
@@ -237,7 +237,7 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
             for one in records
         ],
         Fault.INCONSISTENT,
-        "coverage states other sums than its counts records have",
+        "coverage states sums that differ from those of its counts records",
     ),
 }
 
@@ -247,10 +247,10 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
 def test_what_cannot_be_so_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forged: str, *, is_split: bool
 ) -> None:
-    """Sealed and signed as if it were right, it is found by what it says."""
+    """A forgery that was sealed and signed is found by its content."""
     forge, fault, message = FORGED[forged]
     if is_split:
-        monkeypatch.setattr(verify, "in_shares", in_parts_of(5))
+        monkeypatch.setattr(verify, "map_seal_ranges", in_parts_of(5))
 
     findings = found(sealed(tmp_path, forge(history())))
 
@@ -258,16 +258,16 @@ def test_what_cannot_be_so_is_found(
 
 
 def test_nothing_is_found_wherever_seals_are_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever the seals are split, what was before each part is known from the parts before."""
+    """Wherever the seals are split, the state before each part is known from the parts before."""
     store = sealed(tmp_path, history())
 
     for share in (1, 3, 4, 7):
-        monkeypatch.setattr(verify, "in_shares", in_parts_of(share))
+        monkeypatch.setattr(verify, "map_seal_ranges", in_parts_of(share))
         assert [] == found(store)
 
 
 def test_verdicts_without_their_signals_are_found(tmp_path: Path) -> None:
-    """Signals that were published and are not sealed are missed, and so are verdicts of signals."""
+    """Signals that were published but not sealed are reported, and so are missing verdicts of signals."""
     [missing] = found(sealed(tmp_path / "a", history(), signalled=(3, 9)))
     [more] = found(sealed(tmp_path / "b", history(), signalled=(2, 3, 4, 6, 9)))
 
@@ -276,7 +276,7 @@ def test_verdicts_without_their_signals_are_found(tmp_path: Path) -> None:
 
 
 def test_verdicts_and_signals_left_out_together_are_found(tmp_path: Path) -> None:
-    """All that was broken left out before sealing, the signals too: the chain has a gap."""
+    """If all broken verdicts and their signals are omitted before sealing, the chain has a gap."""
     kept = [one for one in history() if not isinstance(one, VerdictCounts) or not one.added.broken]
 
     findings = found(sealed(tmp_path, kept, signalled=()))
@@ -285,7 +285,7 @@ def test_verdicts_and_signals_left_out_together_are_found(tmp_path: Path) -> Non
 
 
 def test_a_chain_that_was_lost_in_part_is_a_gap(tmp_path: Path) -> None:
-    """What Kafka deleted before the ledger read it is said to be gone, and what follows is taken at its word."""
+    """What Kafka deleted before the ledger read it is reported, and what follows is accepted unchecked."""
     store, ledger = Directory(tmp_path), Ledger(ORIGIN)
     for topic in ("signals", "verdicts"):
         ledger.follow((topic, 0), topic)
@@ -294,6 +294,6 @@ def test_a_chain_that_was_lost_in_part_is_a_gap(tmp_path: Path) -> None:
         ledger.take(("verdicts", 0), evidence.record(at, verdicts.encode(record)))
     evidence.store_seal(ledger, store, START_MS)
 
-    assert [(Fault.GAP, "offsets 0 to 10 were gone before the ledger could read them")] == [
+    assert [(Fault.GAP, "offsets 0 to 10 were deleted before the ledger could read them")] == [
         (one.fault, one.message) for one in found(store)
     ]

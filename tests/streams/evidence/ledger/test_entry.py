@@ -1,4 +1,4 @@
-"""A record as a line: whole, whatever its bytes."""
+"""Tests that a record is encoded as a line completely, whatever its bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.evidence.ledger import entry
-from streams.evidence.ledger.entry import DEPTH_LIMIT, Reader, Said
+from streams.evidence.ledger.entry import DEPTH_LIMIT, DecodedEntry, Reader
 
 contents = st.none() | st.binary(max_size=20) | st.text(max_size=20).map(str.encode)
 numbers = st.sampled_from([b"0", b"-0", b"1e5", b"1e400", b"-1E-400", b"12345678901234567890123", b"01", b"NaN", b"-"])
@@ -31,7 +31,7 @@ spaces = st.sampled_from([b"", b"", b" ", b"\n", b"\t", b"\r\n"])
 
 
 def listed(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
-    """Lists and objects, some of whose keys are there twice, with spaces in some places."""
+    """Lists and objects, some with duplicate keys, with spaces in some places."""
     pairs = st.lists(st.tuples(strings, spaces, inner).map(lambda each: each[0] + b":" + each[1] + each[2]), max_size=3)
     lists = st.lists(inner, max_size=3).map(lambda each: b"[" + b",".join(each) + b"]")
     return lists | st.tuples(spaces, pairs).map(lambda each: each[0] + b"{" + b", ".join(each[1]) + b"}" + each[0])
@@ -41,23 +41,23 @@ texts_like_json = st.recursive(numbers | strings | st.sampled_from([b"true", b"n
 
 
 class Point(msgspec.Struct, frozen=True):
-    """What a value says."""
+    """A decoded value."""
 
     x: int
 
 
-reader = Reader(msgspec.json.Decoder(Said[Point]), msgspec.json.Decoder(Point))
+reader = Reader(msgspec.json.Decoder(DecodedEntry[Point]), msgspec.json.Decoder(Point))
 
 
 def line_of(value: bytes | None) -> bytes:
     """The entry of a record with this value."""
-    return entry.line(offset=7, time_ms=5, key=None, value=value)
+    return entry.encode_line(offset=7, time_ms=5, key=None, value=value)
 
 
 @given(contents, contents | texts_like_json, st.lists(st.tuples(st.text(max_size=5), contents), max_size=3))
 def test_a_record_comes_back(key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]) -> None:
     """Key, value and headers are in the line as they were, and the line has no newline in it."""
-    line = entry.line(offset=7, time_ms=5, key=key, value=value, headers=headers)
+    line = entry.encode_line(offset=7, time_ms=5, key=key, value=value, headers=headers)
 
     back = entry.decode(line)
 
@@ -72,7 +72,7 @@ def test_a_record_comes_back(key: bytes | None, value: bytes | None, headers: li
 
 @given(texts_like_json)
 def test_what_stands_as_json_is_json(value: bytes) -> None:
-    """A line is JSON for others too, whatever the value; an object in it says to them what it says alone."""
+    """A line is JSON for other tools too, whatever the value; an embedded object keeps its meaning."""
     line = line_of(value)
 
     said = json.loads(line)
@@ -94,7 +94,7 @@ def test_what_stands_as_json_is_json(value: bytes) -> None:
     ],
 )
 def test_an_object_stands_as_it_is(value: bytes) -> None:
-    """Byte for byte, spaces and escapes too."""
+    """An object is embedded byte for byte, with spaces and escapes."""
     line = line_of(value)
 
     assert b'{"offset":7,"time_ms":5,"json":' + value + b"}" == line
@@ -127,22 +127,22 @@ def test_an_object_stands_as_it_is(value: bytes) -> None:
     ],
 )
 def test_other_text_stands_as_text(value: bytes) -> None:
-    """What is no object, or no JSON that all can read, or has more than one line, is a string."""
+    """A value that is not an object, not JSON for every tool, or not on one line is stored as a string."""
     back = entry.decode(line_of(value))
 
     assert (value, b"") == ((back.value or "").encode(), bytes(back.json))
 
 
 def test_other_bytes_stand_in_base64() -> None:
-    """What is UTF-8 can be read by a person; what is not is in base64."""
-    line = entry.line(offset=1, time_ms=2, key=b"k", value=b'{"a":"\xff"}', headers=[("h", b"x")])
+    """UTF-8 is readable by people; everything else is in base64."""
+    line = entry.encode_line(offset=1, time_ms=2, key=b"k", value=b'{"a":"\xff"}', headers=[("h", b"x")])
 
     assert line == b'{"offset":1,"time_ms":2,"key":"k","headers":[["h","x"]],"value_base64":"eyJhIjoi/yJ9"}'
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b'{"offset":"1","time_ms":2}', b'{"offset":1,"time_ms":2,"key":"\xff"}'])
 def test_no_entry(line: bytes) -> None:
-    """Lines that are no entry are refused."""
+    """Lines that are not entries are refused."""
     with pytest.raises(msgspec.DecodeError):
         entry.decode(line)
 
@@ -151,21 +151,23 @@ def test_no_entry(line: bytes) -> None:
     "value", [b'{"x":3}', b'{"x":\n3}', b' {"x":3}', b'{"x":3,"y":' + b"[" * 200 + b"]" * 200 + b"}"]
 )
 def test_what_a_value_says_is_read_however_it_stands(value: bytes) -> None:
-    """As JSON or as text, what it says is the same."""
-    assert [Said(7, Point(3))] == reader.read([line_of(value)])
+    """A value decodes to the same whether it is stored as JSON or as text."""
+    assert [DecodedEntry(7, Point(3))] == reader.read([line_of(value)])
 
 
 @pytest.mark.parametrize("value", [b'{"y":3}', b'{"x":"3"}', b"[]", b"", b"\xff", b"{", None, b'{"a":1e400}'])
 def test_a_value_of_another_type_says_nothing(value: bytes | None) -> None:
-    """The entry is one, and those around it are read."""
+    """The value is not decoded, and the other entries are read."""
     good = line_of(b'{"x":1}')
 
-    assert [Said(7, Point(1)), Said(7), Said(7, Point(1))] == reader.read([good, line_of(value), good])
+    assert [DecodedEntry(7, Point(1)), DecodedEntry(7), DecodedEntry(7, Point(1))] == reader.read(
+        [good, line_of(value), good]
+    )
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b'{"offset":1,"time_ms":2,"value":"\xff"}', b'{"a":' + b"[" * 100_000])
 def test_a_line_that_is_no_entry_says_nothing(line: bytes) -> None:
-    """A line without an offset, or that nothing can read, is none, and those around it are read."""
+    """A line without an offset, or that cannot be read, is None, and the other entries are read."""
     good = line_of(b'{"x":1}')
 
-    assert [Said(7, Point(1)), None, Said(7, Point(1))] == reader.read([good, line, good])
+    assert [DecodedEntry(7, Point(1)), None, DecodedEntry(7, Point(1))] == reader.read([good, line, good])

@@ -1,4 +1,4 @@
-"""The ledger's state: every record once, whenever it was killed."""
+"""Tests the ledger's state: every record once, whenever it was killed."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def entries(store: Directory) -> list[int]:
 
 
 def findings(store: Directory) -> list[str]:
-    """What verification says."""
+    """Returns what verification finds."""
     return [finding.text() for finding in Verification(store, [SIGNER.verifier()]).findings()]
 
 
 def test_a_record_is_taken_once() -> None:
-    """A record that Kafka delivers again is passed over."""
+    """A record that Kafka delivers again is skipped."""
     ledger = Ledger(ORIGIN)
     ledger.follow(SIGNALS, "id")
 
@@ -48,7 +48,7 @@ def test_a_record_is_taken_once() -> None:
 
 @pytest.mark.parametrize("killed_after", ["nothing", "seal"])
 def test_a_killed_ledger_goes_on(tmp_path: Path, killed_after: str) -> None:
-    """Killed before or after it stored the seal, the next one has every record once, in one log."""
+    """If killed before or after it stored the seal, the next ledger has every record once, in one log."""
     store, ledger = Directory(tmp_path), Ledger(ORIGIN)
     ledger.follow(SIGNALS, "id")
     for offset in range(3):
@@ -69,7 +69,7 @@ def test_a_killed_ledger_goes_on(tmp_path: Path, killed_after: str) -> None:
 
 
 def test_of_two_ledgers_one_makes_the_seal(tmp_path: Path) -> None:
-    """The second that would make a seal of a number is told so, and the log has one history."""
+    """The second ledger to create a seal gets an error, and the log has one history."""
     store = evidence.make(tmp_path)
     one, other = log.resume(store, [SIGNER]), log.resume(store, [SIGNER])
     evidence.minute(one, 3)
@@ -82,7 +82,7 @@ def test_of_two_ledgers_one_makes_the_seal(tmp_path: Path) -> None:
 
 
 def test_a_seal_is_the_same_until_it_is_stored() -> None:
-    """Sealing changes nothing; what comes meanwhile is in the next attempt."""
+    """Sealing changes nothing; records that arrive meanwhile are in the next attempt."""
     ledger = Ledger(ORIGIN)
     evidence.follow(ledger)
     evidence.minute(ledger, 0)
@@ -91,7 +91,7 @@ def test_a_seal_is_the_same_until_it_is_stored() -> None:
 
 
 def test_an_audit_record_that_was_written_twice_is_there_once(tmp_path: Path) -> None:
-    """A record whose source position the log has is left out and counted, after a restart too."""
+    """A record whose source position is already in the log is skipped and counted, also after a restart."""
     store, ledger = Directory(tmp_path), Ledger(ORIGIN)
     ledger.follow(AUDIT, "id")
     positions = [SourcePosition("otlp_logs", 0, 1, offset, index) for offset, index in ((5, 0), (5, 1), (8, 0))]
@@ -113,7 +113,7 @@ def test_an_audit_record_that_was_written_twice_is_there_once(tmp_path: Path) ->
 
 @pytest.mark.parametrize("header", [b"", b"otlp/x/1/2/3", b"\xff", b"otlp_logs/0/1/-2/0"])
 def test_an_audit_record_of_unknown_source_is_kept(header: bytes) -> None:
-    """Without a position that can be read, nothing says that a record is a double."""
+    """A record without a readable position is never skipped."""
     ledger = Ledger(ORIGIN)
     ledger.follow(AUDIT, "id")
 
@@ -124,7 +124,7 @@ def test_an_audit_record_of_unknown_source_is_kept(header: bytes) -> None:
 
 
 def test_a_topic_that_was_made_again_is_refused(tmp_path: Path) -> None:
-    """Offsets of another topic of the same name mean nothing to this log."""
+    """The log rejects offsets of another topic of the same name."""
     ledger = log.resume(evidence.make(tmp_path), [SIGNER])
 
     with pytest.raises(StateError, match="was made again"):
@@ -132,7 +132,7 @@ def test_a_topic_that_was_made_again_is_refused(tmp_path: Path) -> None:
 
 
 def change(root: Path) -> None:
-    """A digit of the last seal becomes another one."""
+    """A digit of the last seal is changed."""
     path = root / storage.seal_path(3)
     content = path.read_bytes()
     path.unlink()
@@ -148,7 +148,7 @@ def cut(root: Path) -> None:
 
 
 def add(root: Path) -> None:
-    """There is a file whose name is no number."""
+    """There is a file whose name is not a number."""
     (root / "seals/zzz/000").mkdir(parents=True)
     (root / "seals/zzz/000/000.tlog").write_bytes(b"")
 
@@ -160,7 +160,7 @@ def rename(root: Path) -> None:
 
 @pytest.mark.parametrize("damage", [change, cut, add, rename])
 def test_damaged_evidence_is_not_continued(tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    """What would not verify is not signed over."""
+    """The ledger does not continue evidence that would not verify."""
     store = evidence.make(tmp_path)
     damage(tmp_path)
 
@@ -170,7 +170,7 @@ def test_damaged_evidence_is_not_continued(tmp_path: Path, damage: Callable[[Pat
 
 @pytest.mark.parametrize("signer", [Signer.generated(ORIGIN), Signer.generated("other.example")])
 def test_evidence_of_another_key_is_not_continued(tmp_path: Path, signer: Signer) -> None:
-    """A key that did not sign the last tree head goes on only together with one that did."""
+    """A key that did not sign the last tree head is accepted only together with one that did."""
     store = evidence.make(tmp_path)
 
     with pytest.raises(StateError, match="cannot be continued"):
@@ -208,7 +208,7 @@ def test_the_cover_says_what_was_judged(tmp_path: Path) -> None:
 
 
 def test_no_line_of_a_seal_is_cut() -> None:
-    """A file without an empty line above a note was cut."""
+    """A file without an empty line before a note is truncated."""
     for content in (b"", b"{}", b"{}\n{}", b"{}\n\n", b"{}\n\ntext\n"):
         with pytest.raises(msgspec.DecodeError, match="cut"):
             seal.split(content)
@@ -216,13 +216,13 @@ def test_no_line_of_a_seal_is_cut() -> None:
 
 @pytest.mark.parametrize("line", [b"{}", b"\xff", b"[" * 100_000, b'{"schema":4}'])
 def test_no_seal(line: bytes) -> None:
-    """What is no seal is refused."""
+    """Anything that is not a seal is refused."""
     with pytest.raises(msgspec.DecodeError):
         seal.decode(line)
 
 
 def test_a_seal_of_another_schema_says_so(tmp_path: Path) -> None:
-    """What another version made is refused by its number."""
+    """A seal of another version is refused with its number."""
     evidence.make(tmp_path, 1)
     line = seal.split((tmp_path / storage.seal_path(0)).read_bytes()).line
 
@@ -231,7 +231,7 @@ def test_a_seal_of_another_schema_says_so(tmp_path: Path) -> None:
 
 
 def test_the_parts_of_a_file_come_back(tmp_path: Path) -> None:
-    """Line, entries and note make the same file again, and the note is the one that was signed."""
+    """Line, entries and note form the same file again, and the note is the signed one."""
     store, ledger = Directory(tmp_path), Ledger(ORIGIN)
     evidence.follow(ledger)
     evidence.minute(ledger, 0)

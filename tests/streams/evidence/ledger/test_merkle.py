@@ -1,4 +1,4 @@
-"""Merkle trees: the vectors of RFC 6962's reference implementation, and proofs."""
+"""Tests Merkle trees with the vectors of RFC 6962's reference implementation, and proofs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_roots_are_those_of_rfc_6962(size: int) -> None:
 
 @pytest.mark.parametrize(("index", "size"), INCLUSION)
 def test_inclusion_proofs_are_those_of_rfc_6962(index: int, size: int) -> None:
-    """Known audit paths come out."""
+    """Known audit paths are computed."""
     proof = inclusion_proof(LEAVES[:size], index)
 
     assert INCLUSION[index, size] == [step.hex() for step in proof]
@@ -72,7 +72,7 @@ def test_inclusion_proofs_are_those_of_rfc_6962(index: int, size: int) -> None:
 
 @pytest.mark.parametrize(("old_size", "size"), CONSISTENCY)
 def test_consistency_proofs_are_those_of_rfc_6962(old_size: int, size: int) -> None:
-    """Known consistency proofs come out."""
+    """Known consistency proofs are computed."""
     proof = consistency_proof(LEAVES[:size], old_size)
 
     assert CONSISTENCY[old_size, size] == [step.hex() for step in proof]
@@ -88,7 +88,7 @@ def leaves(size: int) -> list[bytes]:
 
 @given(sizes, sizes)
 def test_inclusion_is_proved_for_the_leaf_alone(index: int, size: int) -> None:
-    """A proof holds for its leaf and place, and for no other."""
+    """A proof is valid for its leaf and index, and for no other."""
     there = leaves(size + 1)
     index %= size + 1
     proof = inclusion_proof(there, index)
@@ -102,7 +102,7 @@ def test_inclusion_is_proved_for_the_leaf_alone(index: int, size: int) -> None:
 
 @given(sizes, sizes)
 def test_consistency_is_proved_for_a_beginning_alone(old_size: int, size: int) -> None:
-    """A proof holds for what the tree began with, and for no other old tree."""
+    """A proof is valid for the prefix of the tree, and for no other old tree."""
     old_size, size = sorted((old_size, size))
     there = leaves(size)
     old_root = root(there[:old_size])
@@ -110,14 +110,14 @@ def test_consistency_is_proved_for_a_beginning_alone(old_size: int, size: int) -
 
     assert is_consistent(old_size, old_root, size, root(there), proof)
     assert not is_consistent(old_size, bytes(32), size, root(there), proof)
-    # Every tree begins with no leaves.
+    # The empty tree is a prefix of every tree.
     assert (old_size == 0 < size) == is_consistent(old_size, old_root, size, bytes(32), proof)
     assert not is_consistent(old_size, old_root, size, root(there), [*proof, bytes(32)])
 
 
 @given(sizes)
 def test_frontier_comes_back_and_goes_on(size: int) -> None:
-    """A frontier that was packed grows as the tree it came from."""
+    """An unpacked frontier grows like the tree it was packed from."""
     tree = Frontier()
     tree.extend(leaves(size))
 
@@ -129,7 +129,7 @@ def test_frontier_comes_back_and_goes_on(size: int) -> None:
 
 
 def test_a_copy_grows_alone() -> None:
-    """What is appended to a copy is not in the original."""
+    """Leaves appended to a copy are not in the original."""
     tree = Frontier()
 
     tree.copy().append(LEAVES[0])

@@ -1,4 +1,4 @@
-"""Signed notes: ours and Go's are the same, and no byte of one can change unseen."""
+"""Tests signed notes: they equal Go's, and no byte can change undetected."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_note_of_go_verifies() -> None:
 
 @pytest.mark.go
 def test_go_verifies_our_notes_and_we_its() -> None:
-    """What is signed here opens with Go's package, and what Go signs with our key is the same note."""
+    """Go's package opens what is signed here, and what Go signs with the same key is the same note."""
     note = notes.sign(TEXT, [log_key]).encode()
 
     try:
@@ -68,7 +68,7 @@ def test_go_verifies_our_notes_and_we_its() -> None:
 
 @pytest.mark.go
 def test_go_opens_a_cosigned_note() -> None:
-    """A witness's signature does not keep Go from verifying the log's."""
+    """A witness's signature does not prevent Go from verifying the log's."""
     note = notes.cosign(notes.sign(TEXT, [log_key]), witness_key, 1_700_000_000).encode()
 
     try:
@@ -80,7 +80,7 @@ def test_go_opens_a_cosigned_note() -> None:
 
 
 def test_a_cosignature_has_its_time() -> None:
-    """A witness signs the text with the time, and the time comes back."""
+    """A witness signs the text with the time, and verification returns the time."""
     note = notes.cosign(notes.sign(TEXT, [log_key]), witness_key, 1_700_000_000)
 
     time_s = witness_key.verifier().verify(TEXT, note.signatures[1])
@@ -92,7 +92,7 @@ def test_a_cosignature_has_its_time() -> None:
 
 
 def test_a_cosignature_covers_its_time() -> None:
-    """Another time than the one signed is refused."""
+    """A time other than the signed one is refused."""
     signature = witness_key.sign(TEXT, 5)
     later = notes.Signature(signature.name, signature.key_id, (6).to_bytes(8, "big") + signature.data[8:])
 
@@ -108,7 +108,7 @@ def test_only_a_witness_signs_with_the_time(signer: Signer, time_s: int | None) 
 
 
 def test_every_changed_byte_is_found() -> None:
-    """With any single bit of a cosigned note flipped, it is no note, or not signed by the keys that signed it."""
+    """With any single bit of a cosigned note flipped, it is not a note, or not signed by its keys."""
     content = notes.cosign(notes.sign(TEXT, [log_key]), witness_key, 1).encode()
     keys = [log_key.verifier(), witness_key.verifier()]
     unseen = []
@@ -127,7 +127,7 @@ def test_every_changed_byte_is_found() -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_note_or_refused(content: bytes) -> None:
-    """Whatever comes, it is written back as it was, or it is a `NoteError`."""
+    """Any input is either encoded again unchanged, or a `NoteError`."""
     try:
         note = notes.decode(content)
     except NoteError:
@@ -153,7 +153,7 @@ def test_any_bytes_are_a_note_or_refused(content: bytes) -> None:
     ],
 )
 def test_no_note(content: bytes) -> None:
-    """What is not written exactly as a note is refused."""
+    """A note that is not in canonical form is refused."""
     with pytest.raises(NoteError):
         notes.decode(content)
 

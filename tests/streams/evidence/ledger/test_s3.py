@@ -1,4 +1,4 @@
-"""Storage in S3, against a server that behaves like it."""
+"""Tests storage in S3, against a server that behaves like it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def client(s3: Any) -> Any:  # noqa: ANN401, boto3 makes its classes at run time
 
 
 def test_objects_are_made_once_and_locked(client: Any) -> None:  # noqa: ANN401, as above
-    """With a retention each object is locked in compliance mode, and making it again is refused."""
+    """With a retention each object is locked in compliance mode, and creating it again is refused."""
     store = Remote("s3://locked/evidence", DAY_S)
     store.create("a/b", b"one")
 
@@ -41,12 +41,12 @@ def test_objects_are_made_once_and_locked(client: Any) -> None:  # noqa: ANN401,
 @pytest.mark.usefixtures("client")
 def test_a_retention_needs_a_bucket_that_locks() -> None:
     """A bucket without Object Lock is refused, rather than written to without a lock."""
-    with pytest.raises(ConfigError, match="does not offer Object Lock"):
+    with pytest.raises(ConfigError, match="does not support Object Lock"):
         Remote("s3://open/evidence", DAY_S)
 
 
 def test_evidence_in_a_bucket_verifies(client: Any) -> None:  # noqa: ANN401, as above
-    """What a ledger stores there is found whole, and a deleted object is found missing."""
+    """What a ledger stores there verifies, and a deleted object is reported as missing."""
     store, ledger = Remote("s3://open/evidence"), Ledger(ORIGIN)
     evidence.follow(ledger)
     for number in range(3):

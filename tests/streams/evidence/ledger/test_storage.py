@@ -1,4 +1,4 @@
-"""Write-once storage: in a directory, and behind a URL."""
+"""Tests write-once storage: in a directory, and behind a URL."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 
 
 def test_a_file_is_made_once(store: Storage) -> None:
-    """What is there is read back, and cannot be made again."""
+    """A file is read back, and cannot be created again."""
     store.create("a/b/c", b"one")
 
     with pytest.raises(FileExistsError):
@@ -37,7 +37,7 @@ def test_a_file_is_made_once(store: Storage) -> None:
 
 @pytest.mark.parametrize("size_bytes", [0, 1, 65_535, 65_536, 65_537, 300_000])
 def test_a_file_of_any_size_is_read_whole(store: Storage, size_bytes: int) -> None:
-    """However much is read at once, all of it comes."""
+    """A file of any size is read completely."""
     content = bytes(at % 251 for at in range(size_bytes))
 
     store.create("a", content)
@@ -46,7 +46,7 @@ def test_a_file_of_any_size_is_read_whole(store: Storage, size_bytes: int) -> No
 
 
 def test_names_are_those_in_the_directory(store: Storage) -> None:
-    """Names are sorted and without the path; there are none where there is nothing."""
+    """Names are sorted and without the path; an empty directory has none."""
     for path in ("a/c", "a/b/x", "d"):
         store.create(path, b"")
 
@@ -56,13 +56,13 @@ def test_names_are_those_in_the_directory(store: Storage) -> None:
 
 
 def test_what_is_not_there_cannot_be_read(store: Storage) -> None:
-    """A missing file is said to be missing."""
+    """A missing file is reported as missing."""
     with pytest.raises(FileNotFoundError):
         store.read("a/b")
 
 
 def test_the_last_seal_is_found(store: Storage) -> None:
-    """The highest number counts, whichever directory it is in."""
+    """The last seal is the one with the highest number, whichever directory it is in."""
     assert storage.last_seal(store) is None
 
     for number in (0, 999, 1_000, 2_000_001, 999_999):
@@ -73,17 +73,17 @@ def test_the_last_seal_is_found(store: Storage) -> None:
 
 @pytest.mark.parametrize("path", ["seals/000/000/001.jsonl", "seals/000/zzz/000.tlog", "seals/000/001/1000.tlog"])
 def test_a_file_that_is_no_seal_is_named(tmp_path: Path, path: str) -> None:
-    """Where the last seal should be there is something else: nobody goes on from that."""
+    """An unknown file in place of the last seal is an error."""
     store = open_storage(str(tmp_path))
     store.create(storage.seal_path(0), b"")
     store.create(path, b"")
 
-    with pytest.raises(ValueError, match=f"{path} is no seal"):
+    with pytest.raises(ValueError, match=f"{path} is not a seal"):
         storage.last_seal(store)
 
 
 def test_an_empty_directory_holds_no_seal(tmp_path: Path) -> None:
-    """A ledger that was killed after it made the directory of the next seal has made no seal."""
+    """A ledger that was killed after it created the directory of the next seal has not created a seal."""
     store = open_storage(str(tmp_path))
     store.create(storage.seal_path(999), b"")
 
@@ -94,7 +94,7 @@ def test_an_empty_directory_holds_no_seal(tmp_path: Path) -> None:
 
 
 def test_files_cannot_be_written_to(tmp_path: Path) -> None:
-    """In a directory a file is read-only, and nothing of its making is left."""
+    """In a directory a file is read-only, and no partial file is left."""
     open_storage(str(tmp_path)).create("a", b"1")
 
     assert (tmp_path / "a").stat().st_mode & 0o222 == 0
@@ -105,7 +105,7 @@ def test_files_cannot_be_written_to(tmp_path: Path) -> None:
     ("umask", "file", "directory"), [(0, 0o440, 0o750), (0o022, 0o440, 0o750), (0o077, 0o400, 0o700)]
 )
 def test_evidence_is_for_its_owner_and_group(tmp_path: Path, umask: int, file: int, directory: int) -> None:
-    """Nobody else may read it, whatever the umask, and less where that takes more."""
+    """Others cannot read it, whatever the umask; a stricter umask applies."""
     before = os.umask(umask)
     try:
         open_storage(str(tmp_path / "above" / "evidence")).create("seals/a", b"1")
@@ -118,7 +118,7 @@ def test_evidence_is_for_its_owner_and_group(tmp_path: Path, umask: int, file: i
 
 
 def test_what_a_killed_ledger_left_is_cleared(tmp_path: Path) -> None:
-    """The next ledger removes a file that was begun long ago, not one that another may be writing; a reader neither."""
+    """The next ledger removes an old partial file, not one that another may be writing; a reader removes nothing."""
     partial = tmp_path / storage.PARTIAL
     partial.mkdir()
     for name, age_s in (("old", 7200), ("new", 0)):
@@ -138,6 +138,6 @@ def test_what_a_killed_ledger_left_is_cleared(tmp_path: Path) -> None:
     [("nosuch://x", None), ("memory://x", 5), ("/tmp/x", 5)],  # noqa: S108, nothing is made
 )
 def test_a_target_that_cannot_do_it_is_refused(place: str, retention_s: int | None) -> None:
-    """An unknown kind of URL, and a retention where nothing is locked, are the operator's to mend."""
+    """An unknown kind of URL, and a retention without locks, are configuration errors."""
     with pytest.raises(ConfigError):
         open_storage(place, retention_s)

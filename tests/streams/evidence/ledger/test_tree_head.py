@@ -1,4 +1,4 @@
-"""The text of a tree head: written one way, read strictly."""
+"""Tests the text of a tree head: one encoding, parsed strictly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ hashes = st.binary(min_size=32, max_size=32)
 
 @given(st.builds(TreeHead, st.just("a.b/c"), st.integers(0, 10**18), hashes, hashes))
 def test_a_tree_head_comes_back(head: TreeHead) -> None:
-    """What was written is read the same."""
+    """An encoded tree head decodes to the same."""
     assert head == tree_head.decode(head.text())
 
 
@@ -45,6 +45,6 @@ def test_a_tree_head_comes_back(head: TreeHead) -> None:
     ],
 )
 def test_no_tree_head(text: str) -> None:
-    """What is not written exactly as a tree head is refused."""
+    """A tree head that is not in canonical form is refused."""
     with pytest.raises(NoteError):
         tree_head.decode(text)

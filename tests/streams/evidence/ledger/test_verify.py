@@ -1,4 +1,4 @@
-"""Verification finds every change of evidence, and nothing where nothing was changed."""
+"""Tests that verification finds every change of evidence, and nothing in unchanged evidence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.evidence.ledger import notes, seal, shares, storage, tree_head
+from streams.evidence.ledger import notes, parallel, seal, storage, tree_head
 from streams.evidence.ledger.findings import Fault, Finding
 from streams.evidence.ledger.log import Ledger
 from streams.evidence.ledger.notes import Algorithm, Signer
@@ -25,7 +25,7 @@ MINUTES = 4
 
 
 def findings(root: Path, *known: TreeHead, keys: tuple[Signer, ...] = (SIGNER,)) -> list[Finding]:
-    """What verification says."""
+    """Returns what verification finds."""
     return [*Verification(Directory(root), [key.verifier() for key in keys], known).findings()]
 
 
@@ -49,7 +49,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_evidence_that_was_not_changed_has_no_findings(root: Path) -> None:
-    """All is in order, the head is the last tree head, and everything was read."""
+    """Everything is in order, the head is the last tree head, and everything was read."""
     verification = Verification(Directory(root), [SIGNER.verifier()], [head(root, number) for number in range(MINUTES)])
 
     found = [*verification.findings()]
@@ -62,7 +62,7 @@ def test_evidence_that_was_not_changed_has_no_findings(root: Path) -> None:
 
 
 def test_every_flipped_byte_is_found(tmp_path: Path) -> None:
-    """Whichever single byte of whichever file is changed, there is a finding, and it is at that seal."""
+    """A change of any single byte of any file is a finding at that seal."""
     evidence.make(tmp_path, 2, partitions=1)
     unseen = []
     for path in files(tmp_path):
@@ -79,7 +79,7 @@ def test_every_flipped_byte_is_found(tmp_path: Path) -> None:
 
 
 def test_every_missing_file_is_found(root: Path, tmp_path: Path) -> None:
-    """Whichever file is deleted, it is said to be missing, and nothing else is said; the last one was cut."""
+    """A deleted file is reported as missing, and nothing else is; the last one is truncation."""
     known = head(root, MINUTES - 1)
     found = {}
     for path in files(root):
@@ -95,7 +95,7 @@ def test_every_missing_file_is_found(root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pair", [(0, 1), (0, 3), (1, 2), (2, 3)])
 def test_swapped_files_are_found(root: Path, pair: tuple[int, int]) -> None:
-    """Two minutes that change places are both found."""
+    """Two swapped minutes are both found."""
     one, other = (root / storage.seal_path(number) for number in pair)
     contents = one.read_bytes(), other.read_bytes()
 
@@ -108,7 +108,7 @@ def test_swapped_files_are_found(root: Path, pair: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("pair", [(0, 1), (0, 3), (1, 2), (2, 3)])
 def test_swapped_tree_heads_are_found(root: Path, pair: tuple[int, int]) -> None:
-    """Two seals that have each other's tree head are both found."""
+    """Two seals with swapped tree heads are both found."""
     one, other = (root / storage.seal_path(number) for number in pair)
     parts = [seal.split(path.read_bytes()) for path in (one, other)]
 
@@ -147,7 +147,7 @@ CHANGES: dict[str, Callable[[bytes, bytes], bytes]] = {
 @pytest.mark.parametrize("number", [1, MINUTES - 1])
 @pytest.mark.parametrize("change", CHANGES)
 def test_changes_between_seal_and_note_are_found(root: Path, number: int, change: str) -> None:
-    """Whatever is done where the seal ends and its tree head begins is found, at that seal alone."""
+    """Any change where the seal ends and its tree head begins is found, at that seal alone."""
     path = root / storage.seal_path(number)
     body, note = path.read_bytes().split(b"\n\n", 1)
 
@@ -158,7 +158,7 @@ def test_changes_between_seal_and_note_are_found(root: Path, number: int, change
 
 
 def test_every_inserted_or_removed_byte_is_found(tmp_path: Path) -> None:
-    """A byte more or less, wherever in a file, is found at that seal."""
+    """A byte added or removed anywhere in a file is found at that seal."""
     evidence.make(tmp_path, 1, partitions=1)
     path = tmp_path / storage.seal_path(0)
     path.chmod(0o644)
@@ -175,7 +175,7 @@ def test_every_inserted_or_removed_byte_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.go
 def test_the_note_in_a_file_is_what_stands_under_its_empty_line(root: Path) -> None:
-    """`sed` takes the note out as it was signed, and Go verifies it."""
+    """`sed` extracts the signed note, and Go verifies it."""
     path = root / storage.seal_path(1)
 
     cut = subprocess.run(["sed", "1,/^$/d", path], capture_output=True, check=True).stdout
@@ -190,7 +190,7 @@ def test_the_note_in_a_file_is_what_stands_under_its_empty_line(root: Path) -> N
 
 @pytest.mark.parametrize("left", range(MINUTES))
 def test_a_cut_tail_is_found_against_a_head(root: Path, left: int) -> None:
-    """When the last minutes are gone, a head that is known from elsewhere shows it."""
+    """If the last minutes are missing, a head obtained elsewhere shows it."""
     known = head(root, MINUTES - 1)
     for number in range(left, MINUTES):
         (root / storage.seal_path(number)).unlink()
@@ -202,7 +202,7 @@ def test_a_cut_tail_is_found_against_a_head(root: Path, left: int) -> None:
 
 
 def test_lines_of_a_seal_are_bound_to_their_place(root: Path) -> None:
-    """Entries that change places, are removed, or are there twice are found, in the log that they are of."""
+    """Entries that are swapped, removed or duplicated are found, in their log."""
     path = root / storage.seal_path(1)
     parts = seal.split(path.read_bytes())
     entries = parts.entries
@@ -238,12 +238,12 @@ def test_files_of_nobody_are_found(root: Path, name: str) -> None:
 
 
 def test_no_evidence_is_a_finding(tmp_path: Path) -> None:
-    """An empty directory is not evidence of anything."""
+    """An empty directory is not evidence."""
     assert [Fault.MISSING] == [finding.fault for finding in findings(tmp_path)]
 
 
 def test_a_history_rewritten_with_the_key_shows_against_a_head(root: Path, tmp_path: Path) -> None:
-    """Whoever has the key can make other evidence, but not one that has the head that is known."""
+    """The holder of the key can make other evidence, but not with a known head."""
     known = head(root, 2)
     evidence.make(tmp_path / "other", MINUTES, partitions=1)
 
@@ -253,7 +253,7 @@ def test_a_history_rewritten_with_the_key_shows_against_a_head(root: Path, tmp_p
 
 
 def test_another_key_is_found(root: Path) -> None:
-    """Evidence that the given key did not sign is not signed."""
+    """Evidence that the given key did not sign is reported as not signed."""
     found = findings(root, keys=(Signer.generated(ORIGIN),))
 
     assert [Fault.UNSIGNED] * MINUTES == [finding.fault for finding in found]
@@ -274,7 +274,7 @@ def test_a_witness_alone_is_not_enough(root: Path) -> None:
 
 
 def test_keys_may_change(tmp_path: Path) -> None:
-    """A log that went on with another key verifies with both, and each tree head says whose it is."""
+    """A log that continued with another key verifies with both, and each tree head names its key."""
     store, ledger, later = Directory(tmp_path), Ledger(ORIGIN), Signer.generated(ORIGIN)
     for number, signers in enumerate([(SIGNER,), (later, SIGNER), (later,)]):
         evidence.store_seal(ledger, store, START_MS + number, signers)
@@ -284,13 +284,13 @@ def test_keys_may_change(tmp_path: Path) -> None:
 
 
 def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Split in the middle, good evidence is good, and a change, a gap and a wrong signature at the joint are found."""
+    """Split in the middle, valid evidence verifies; a change, a gap and a wrong signature at the joint are found."""
     store, ledger = Directory(tmp_path), Ledger(ORIGIN)
     evidence.follow(ledger)
     for number in range(6):
         evidence.minute(ledger, number + (number > 2))
         evidence.store_seal(ledger, store, START_MS + number)
-    monkeypatch.setattr(shares, "SHARE", 3)
+    monkeypatch.setattr(parallel, "RANGE_SEALS", 3)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
 
     with_gap = Verification(store, [SIGNER.verifier()])
@@ -308,7 +308,7 @@ def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pyte
 
 
 def gaps(tmp_path: Path, *records: verdicts.Record | bytes) -> list[str]:
-    """What verification says of verdict records, all of one partition."""
+    """Returns what verification finds in verdict records, all of one partition."""
     store, ledger = Directory(tmp_path), Ledger(ORIGIN)
     ledger.follow(("verdicts", 0), "id")
     for offset, said in enumerate(records):
@@ -325,14 +325,14 @@ def test_a_minute_without_coverage_is_a_gap(tmp_path: Path) -> None:
     said = gaps(tmp_path, evidence.coverage(0, 0), evidence.coverage(0, 2))
 
     assert [
-        "facts go on at 20, the record before ended at 10",
-        "record time goes on at 2026-01-05T12:02:00.000Z, the record before ended at 2026-01-05T12:01:00.000Z",
-        "otlp_spans[0] goes on at 200, the record before ended at 100",
+        "facts continue at 20, but the record before ended at 10",
+        "record time continues at 2026-01-05T12:02:00.000Z, but the record before ended at 2026-01-05T12:01:00.000Z",
+        "otlp_spans[0] continues at 200, but the record before ended at 100",
     ] == [one.removeprefix("facts partition 0: ") for one in said]
 
 
 def test_partitions_and_epochs_are_on_their_own(tmp_path: Path) -> None:
-    """Another facts partition begins anywhere, and so does a source whose topic was made again."""
+    """Another facts partition may begin anywhere, and so may a source whose topic was created again."""
     second = evidence.coverage(0, 1)
     again = verdicts.Coverage(
         **{
@@ -345,7 +345,7 @@ def test_partitions_and_epochs_are_on_their_own(tmp_path: Path) -> None:
 
 
 def test_lost_input_is_a_gap(tmp_path: Path) -> None:
-    """Source records that were gone before they could be read are said."""
+    """Source records that were deleted before they could be read are reported."""
     source = verdicts.SourceCoverage(
         topic="otlp_logs", partition=3, epoch=1, from_offset=0, to_offset=9, lost=[(2, 5)], dead_letters=None
     )
@@ -356,19 +356,19 @@ def test_lost_input_is_a_gap(tmp_path: Path) -> None:
 
     said = gaps(tmp_path, lost)
 
-    assert ["facts partition 0: otlp_logs[3] offsets 2 to 5 were gone before they could be read"] == said
+    assert ["facts partition 0: otlp_logs[3] offsets 2 to 5 were deleted before they could be read"] == said
 
 
 def test_a_foreign_record_is_a_gap(tmp_path: Path) -> None:
-    """A record that no verdict is written as is kept, and said."""
+    """A record that is not a verdict record is kept, and reported."""
     said = gaps(tmp_path, b"\xff\x00", b"[]", b"")
 
     assert len(said) == 3
-    assert all("is no verdict record" in one for one in said)
+    assert all("is not a verdict record" in one for one in said)
 
 
 def test_what_the_ledger_lost_is_a_gap(tmp_path: Path) -> None:
-    """Records that Kafka deleted before the ledger read them are said."""
+    """Records that Kafka deleted before the ledger read them are reported."""
     store, ledger = Directory(tmp_path), Ledger(ORIGIN)
     ledger.follow(("signals", 0), "id")
     ledger.lose(("signals", 0), 17)
@@ -378,4 +378,4 @@ def test_what_the_ledger_lost_is_a_gap(tmp_path: Path) -> None:
 
     assert Fault.GAP is found.fault
     assert f"{storage.seal_path(0)} signals-0" == found.place
-    assert "offsets 0 to 17 were gone before the ledger could read them" == found.message
+    assert "offsets 0 to 17 were deleted before the ledger could read them" == found.message

@@ -1,4 +1,4 @@
-"""The ledger at work, on a real Kafka."""
+"""Tests the ledger on a real Kafka."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def produce(settings: Settings, *values: bytes) -> None:
 
 @contextmanager
 def working(settings: Settings, own: LedgerSettings) -> Iterator[LedgerWorker]:
-    """A ledger runs for as long as the context lasts, then is asked to end."""
+    """Runs a ledger within the context, then stops it."""
     worker = LedgerWorker(settings, own)
     thread = threading.Thread(target=worker.run)
     thread.start()
@@ -69,13 +69,13 @@ def working(settings: Settings, own: LedgerSettings) -> Iterator[LedgerWorker]:
 
 
 def verify(own: LedgerSettings) -> tuple[list[str], Verification]:
-    """What verification says."""
+    """Returns what verification finds."""
     verification = Verification(own.store, [SIGNER.verifier()])
     return [finding.text() for finding in verification.findings()], verification
 
 
 def test_what_is_there_is_sealed_at_the_end(settings: Settings, own: LedgerSettings) -> None:
-    """A ledger that is asked to end at once still seals what was on the topics."""
+    """A ledger that is stopped at once still seals what was on the topics."""
     produce(settings, b"1", b"2")
     before = metrics.totals()
 
@@ -91,7 +91,7 @@ def test_what_is_there_is_sealed_at_the_end(settings: Settings, own: LedgerSetti
 
 
 def test_an_idle_ledger_signs_too(settings: Settings, own: LedgerSettings) -> None:
-    """Tree heads come when nothing is judged, and each is on the topic."""
+    """Tree heads are signed while nothing is judged, and each is published."""
     with working(settings, own):
         wait_until(lambda: (storage.last_seal(own.store) or 0) >= 3, "there are three seals")
 
@@ -103,7 +103,7 @@ def test_an_idle_ledger_signs_too(settings: Settings, own: LedgerSettings) -> No
 
 
 def test_records_that_kafka_deleted_are_a_gap(settings: Settings, own: LedgerSettings) -> None:
-    """What was gone before it was read is said in the seal, and found."""
+    """What was deleted before it was read is recorded in the seal, and found."""
     produce(settings, b"1", b"2", b"3")
     client = AdminClient({**settings.client()})
     for done in client.delete_records([TopicPartition(settings.topic("signals"), 0, 2)]).values():
@@ -113,12 +113,12 @@ def test_records_that_kafka_deleted_are_a_gap(settings: Settings, own: LedgerSet
         pass
 
     [found], verification = verify(own)
-    assert found.endswith("signals-0: gap: offsets 0 to 2 were gone before the ledger could read them")
+    assert found.endswith("signals-0: gap: offsets 0 to 2 were deleted before the ledger could read them")
     assert verification.totals.entries["signals"] == 1
 
 
 def test_evidence_that_was_cut_is_not_continued(settings: Settings, own: LedgerSettings, tmp_path: Path) -> None:
-    """When the topic has a tree head that the storage lacks, no other history is begun."""
+    """If the topic has a tree head that the storage lacks, no other history is started."""
     produce(settings, b"1")
     with working(settings, own):
         pass
@@ -151,7 +151,7 @@ OTHER_SIGNER = Signer.generated(ORIGIN)
 def test_what_the_ledger_did_not_sign_is_passed_over(
     settings: Settings, own: LedgerSettings, note: bytes, count: int
 ) -> None:
-    """Whoever else writes to the topic does not keep the ledger from its work; a warning names the records."""
+    """Other writers to the topic do not stop the ledger; a warning names their records."""
     produce(settings, b"1")
     with working(settings, own):
         pass
@@ -179,7 +179,7 @@ def test_what_the_ledger_did_not_sign_is_passed_over(
 
 
 def test_what_was_stored_but_not_published_is_published(settings: Settings, own: LedgerSettings) -> None:
-    """Tree heads that a killed ledger stored are on the topic once the next one has begun."""
+    """Tree heads that a killed ledger stored are published once the next one has started."""
     produce(settings, b"1")
     with working(settings, own) as worker:
         pass
@@ -194,7 +194,7 @@ def test_what_was_stored_but_not_published_is_published(settings: Settings, own:
 
 
 def test_a_damaged_seal_is_not_published(settings: Settings, own: LedgerSettings) -> None:
-    """What was not published and cannot be read any more is the operator's to mend; nothing is left out."""
+    """An unpublished tree head that cannot be read is an error; nothing is left out."""
     produce(settings, b"1")
     with working(settings, own) as worker:
         pass
@@ -209,6 +209,6 @@ def test_a_damaged_seal_is_not_published(settings: Settings, own: LedgerSettings
 
 
 def test_topics_must_be_there(kafka: str, fresh_prefix: str, own: LedgerSettings, tmp_path: Path) -> None:
-    """Without its topics the ledger says what to run."""
+    """Without its topics the ledger names the command to run."""
     with pytest.raises((ConfigError, StateError)):
         LedgerWorker(Settings(bootstrap=kafka, state_dir=tmp_path, prefix=fresh_prefix), own)

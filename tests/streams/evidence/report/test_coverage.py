@@ -1,4 +1,4 @@
-"""What was judged, and what was not."""
+"""Tests what was judged, and what was not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def covered(*judged: tuple[int | None, int]) -> PartitionCoverage:
 
 
 def test_a_time_is_judged_when_all_partitions_judged_it() -> None:
-    """A gap names the partitions that lack it, and begins anew where they change."""
+    """A gap names the partitions that lack it, and another begins where they change."""
     partitions = {0: covered((0, 10), (10, 30)), 1: covered((0, 12), (20, 40))}
 
     found = gaps(partitions, {0, 1}, 0, 40)
@@ -28,21 +28,21 @@ def test_a_time_is_judged_when_all_partitions_judged_it() -> None:
 
 
 def test_the_first_record_says_only_where_judging_began() -> None:
-    """What lies before a partition's first record was not judged by it."""
+    """A partition judged nothing before its first record."""
     found = gaps({0: covered((None, 10), (10, 20))}, {0}, 0, 20)
 
     assert [Gap(0, 10, [0])] == found
 
 
 def test_a_partition_that_never_spoke_judged_nothing() -> None:
-    """A partition of which there is a log and no coverage is lacking in all of the period."""
+    """A partition with a log and no coverage is lacking in the whole period."""
     assert [Gap(0, 40, [1])] == gaps({0: covered((0, 40))}, {0, 1}, 0, 40)
     assert [Gap(0, 40, [])] == gaps({}, (), 0, 40)
 
 
 @given(st.dictionaries(st.integers(0, 3), _times, min_size=1, max_size=3))
 def test_gaps_are_what_a_count_by_hand_finds(times: dict[int, list[tuple[int, int]]]) -> None:
-    """Each moment is in a gap if and only if some partition has no record over it."""
+    """A moment is in a gap if and only if some partition has no record over it."""
     partitions = {number: PartitionCoverage(judged=judged) for number, judged in times.items()}
 
     found = gaps(partitions, times, 5, 35)

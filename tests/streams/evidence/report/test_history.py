@@ -1,4 +1,4 @@
-"""Who made which rule set active, as the evidence has it."""
+"""Tests who made which rule set active, according to the evidence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from topics.records.rules import BY_HEADER, PUSH_HEADER, Origin, PushRecord, Rul
 
 
 def test_each_push_has_its_own_author_and_revision(tmp_path: Path) -> None:
-    """A set that is pushed again keeps what was known of its first push, and a rollback names who rolled back."""
+    """A set that is pushed again keeps its first push, and a rollback names who rolled back."""
     found, _ = compile_texts({"a.rules": '// "Access is audited"\npii.access and audit.log\n'})
     record = RuleSetRecord(texts=dict(found.texts), pushed_by="ann", pushed_ms=1, revision="v1")
     ledger, store = Ledger(evidence.ORIGIN), Directory(tmp_path)
@@ -46,7 +46,7 @@ def push(fingerprint: str, by: str, revision: str) -> PushRecord:
 
 
 def test_a_push_of_the_past_shows_when_it_was_sealed(tmp_path: Path) -> None:
-    """Whoever may set the time of a record says since when a set is active, but not when the ledger saw it."""
+    """Whoever may set the time of a record can backdate an activation, but not when the ledger sealed it."""
     found, _ = compile_texts({"a.rules": '// "Access is audited"\npii.access and audit.log\n'})
     record = RuleSetRecord(texts=dict(found.texts), pushed_by="ann", pushed_ms=1)
     ledger, store = Ledger(evidence.ORIGIN), Directory(tmp_path)

@@ -1,4 +1,4 @@
-"""The report as OSCAL, checked with NIST's own schema."""
+"""Tests the report as OSCAL, with NIST's own schema."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCHEMA = Path("tests/fixtures/oscal/assessment-results-1.0.6.json.gz")
 
 
 def schema() -> Any:  # noqa: ANN401 - JSON
-    r"""NIST's schema; its patterns name classes of Unicode characters as \p{L}, which Python does not know."""
+    r"""NIST's schema; its patterns use Unicode character classes (\p{L}), which Python does not support."""
     text = gzip.decompress(SCHEMA.read_bytes()).decode()
     letters, digits = "A-Za-z\\u00c0-\\uffff", "0-9"
     assert r"\\p{" in text
@@ -37,7 +37,7 @@ def schema() -> Any:  # noqa: ANN401 - JSON
     ids=["whole", "not whole"],
 )
 def test_nist_takes_it(tmp_path: Path, quarter: Quarter) -> None:
-    """Whatever a report says, its OSCAL form is valid, and another time the same."""
+    """The OSCAL form of any report is valid, and the same each time."""
     quarter.root = tmp_path
     quarter.make()
     report = build(str(tmp_path), START_MS, None, None)

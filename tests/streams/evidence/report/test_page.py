@@ -1,4 +1,4 @@
-"""The page that an auditor gets."""
+"""Tests the page for auditors."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.support.quarter import START_MS, Quarter
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """A few days with everything that a report can tell of."""
+    """A few days with everything that a report can show."""
     quarter = Quarter(tmp_path_factory.mktemp("e"), 4, broken={3, 50}, not_judged={30}, lost=(5_100, 5_140))
     quarter.make()
     return build(str(quarter.root), START_MS, None, None)
 
 
 def at(data: Any, path: str) -> object:  # noqa: ANN401, whatever JSON holds
-    """The value at a path of the JSON."""
+    """Returns the value at a path of the JSON."""
     for part in path.split("/"):
         data = data[int(part)] if isinstance(data, list) else data[part]
     return data
@@ -35,7 +35,7 @@ def at(data: Any, path: str) -> object:  # noqa: ANN401, whatever JSON holds
 
 @pytest.mark.skipif(chromium.PROGRAM is None, reason="needs Chromium")
 def test_a_browser_shows_the_figures_of_the_json(report: Report, tmp_path: Path) -> None:
-    """Opened in a browser the page says nothing on the console, asks for nothing, and its figures are the JSON's."""
+    """In a browser the page logs nothing, requests nothing, and its figures match the JSON."""
     file = tmp_path / "report.html"
     file.write_text(page(report))
 
@@ -55,7 +55,7 @@ def test_a_browser_shows_the_figures_of_the_json(report: Report, tmp_path: Path)
 
 @pytest.mark.skipif(chromium.PROGRAM is None, reason="needs Chromium")
 def test_on_paper_the_first_sheet_says_what_was_not_judged(report: Report, tmp_path: Path) -> None:
-    """Printed, the statement, gaps and lost input are on the first sheet, and rules begin on a sheet of their own."""
+    """Printed, the statement, gaps and lost input are on the first sheet, and rules begin on a new sheet."""
     file = tmp_path / "report.html"
     file.write_text(page(report))
 
@@ -69,14 +69,14 @@ def test_on_paper_the_first_sheet_says_what_was_not_judged(report: Report, tmp_p
 
 
 def test_the_page_needs_nothing_else(report: Report) -> None:
-    """There is nothing on it that a browser would load."""
+    """It has nothing that a browser would load."""
     text = page(report)
 
     assert [] == re.findall(r"<script|<link|<img|<iframe|\bsrc=|url\(|@import|https?:", text)
 
 
 def test_the_first_page_says_what_was_not_judged(report: Report) -> None:
-    """Gaps and lost input stand before the rules, in words and as figures."""
+    """Gaps and lost input precede the rules, in words and as figures."""
     first, _, _ = Figures(page(report)).text.partition("Rules\n")
 
     for told in ("1 hour of 4 days was not judged", "2026-01-02 06:00 to 07:00", "40 source records lost", "5,100 to"):
@@ -85,7 +85,7 @@ def test_the_first_page_says_what_was_not_judged(report: Report) -> None:
 
 
 def test_hostile_text_is_only_text(report: Report) -> None:
-    """What traces and rules say never becomes markup."""
+    """Content of traces and rules never becomes markup."""
     hostile = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
     [rule] = [one for one in report.rules if one.broken_traces]
     bar = Bar(subject=hostile, name=hostile, service=hostile, start_ns=1, duration_ns=-5, attributes={hostile: hostile})
@@ -103,7 +103,7 @@ def test_hostile_text_is_only_text(report: Report) -> None:
 
 
 def test_the_page_says_what_it_cannot_prove(report: Report) -> None:
-    """Of the ledger's own operator, with the command that closes it; and that names of pushers are their own."""
+    """The page states what the ledger's operator could hide, how to detect it, and that pushers name themselves."""
     shown = page(report)
 
     assert "What this cannot prove: whoever runs the ledger" in shown

@@ -1,4 +1,4 @@
-"""Figures to Drata and Vanta, against servers that behave as their documentation says."""
+"""Tests pushing figures to Drata and Vanta, against servers that behave as their documentation says."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECOND: Mapping[str, str | int | bool] = {"id": "example.com/b", "title": "B", "
 
 @dataclass(slots=True)
 class Account:
-    """What the platform has: records by id, what it was asked, and answers that it gives first instead."""
+    """The platform's state: records by id, requests, and answers that it gives first instead."""
 
     records: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -37,20 +37,20 @@ class Account:
 
 
 class Api(BaseHTTPRequestHandler):
-    """Drata's upsert of records, and Vanta's token and state of the world."""
+    """Drata's upsert of records, and Vanta's token and replacement of all resources."""
 
     account: ClassVar[Account]
 
     def do_POST(self) -> None:
-        """An upsert, or a token."""
+        """Handles an upsert, or a token request."""
         self._answer(self._post)
 
     def do_PUT(self) -> None:
-        """All resources there are."""
+        """Handles the replacement of all resources."""
         self._answer(self._put)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as above
-        """Keeps quiet."""
+        """Logs nothing."""
 
     def _answer(self, act: Any) -> None:  # noqa: ANN401 - a method
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -103,7 +103,7 @@ class Api(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        with suppress(ConnectionError):  # who asked may not want all of it
+        with suppress(ConnectionError):  # the client may not read all of it
             self.wfile.write(content)
 
 
@@ -141,7 +141,7 @@ def vanta(url: str, secret: str = "s3cret", resource: str = "res1") -> Vanta:  #
 
 @pytest.mark.parametrize("target", [drata, vanta])
 def test_twice_is_as_once(platform: tuple[str, Account], target: Any) -> None:  # noqa: ANN401 - either
-    """The same figures again change nothing, and new ones take the place of the old."""
+    """Pushing the same figures changes nothing, and new ones replace the old."""
     url, account = platform
     target(url).push([FIRST, SECOND])
     once = dict(account.records)
@@ -157,7 +157,7 @@ def test_twice_is_as_once(platform: tuple[str, Account], target: Any) -> None:  
 
 @pytest.mark.parametrize("target", [drata, vanta])
 def test_what_fails_for_a_while_is_tried_again(platform: tuple[str, Account], target: Any) -> None:  # noqa: ANN401
-    """Too many requests and errors of the server pass; a time that it names is waited for."""
+    """Rate limits and server errors are retried, after the wait that the server names."""
     url, account = platform
     account.failing = [(503, {}), (429, {"Retry-After": "0"}), (500, {})]
 
@@ -169,7 +169,7 @@ def test_what_fails_for_a_while_is_tried_again(platform: tuple[str, Account], ta
 
 @pytest.mark.parametrize("target", [drata, vanta])
 def test_what_goes_on_failing_ends(platform: tuple[str, Account], target: Any) -> None:  # noqa: ANN401 - either
-    """After some tries the command ends and says so."""
+    """After some retries the command fails and says so."""
     url, account = platform
     account.failing = [(503, {})] * 50
 
@@ -183,7 +183,7 @@ def test_what_goes_on_failing_ends(platform: tuple[str, Account], target: Any) -
 def test_no_server_says_when_this_program_ends(
     platform: tuple[str, Account], monkeypatch: pytest.MonkeyPatch, asked: str
 ) -> None:
-    """`Retry-After` is heeded up to a bound."""
+    """`Retry-After` is respected up to a limit."""
     url, account = platform
     waited: list[float] = []
     monkeypatch.setattr("streams.evidence.report.request.time.sleep", waited.append)
@@ -197,7 +197,7 @@ def test_no_server_says_when_this_program_ends(
 def test_a_time_that_the_server_asks_for_is_waited(
     platform: tuple[str, Account], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Seconds are seconds; what is no time is as if nothing was asked for."""
+    """Seconds are parsed; an invalid time counts as absent."""
     url, account = platform
     waited: list[float] = []
     monkeypatch.setattr("streams.evidence.report.request.time.sleep", waited.append)
@@ -210,30 +210,30 @@ def test_a_time_that_the_server_asks_for_is_waited(
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip"}])
 def test_no_answer_takes_all_memory(platform: tuple[str, Account], headers: dict[str, str]) -> None:
-    """An answer of more than the limit is not read, and none that would have to be inflated."""
+    """An answer above the limit is not read, nor one that would have to be decompressed."""
     url, account = platform
     content = gzip.compress(bytes(64 << 20)) if headers else bytes(request.ANSWER_BYTES + 1)
     account.raw = [(200, headers, content), (503, headers, content)]
 
-    with pytest.raises(ConfigError, match=r"not asked for$|answers more than"):
+    with pytest.raises(ConfigError, match=r"not requested$|answers more than"):
         drata(url).push([FIRST])
 
 
 @pytest.mark.parametrize("url", ["http://api.example.com", "ftp://127.0.0.1/x", "http://127.0.0.1.example.com", "//x"])
 def test_figures_are_encrypted(url: str) -> None:
-    """Neither they nor a token are sent in the clear to another machine."""
+    """Neither figures nor a token are sent unencrypted to another machine."""
     with pytest.raises(ConfigError, match="is not https"):
         drata(url).push([FIRST])
 
 
 @pytest.mark.parametrize("url", ["http://localhost:1", "http://[::1]:1", "https://127.0.0.1:1"])
 def test_this_machine_may_be_asked_in_the_clear(url: str) -> None:
-    """Nobody else hears it."""
+    """Nobody else can listen."""
     request.check_url(url)
 
 
 def test_nobody_there_is_said() -> None:
-    """Without an answer the command ends and says so."""
+    """Without an answer the command fails and says so."""
     with serving() as (url, _):
         pass
 
@@ -251,7 +251,7 @@ def test_nobody_there_is_said() -> None:
     ],
 )
 def test_what_is_refused_is_not_tried_again(platform: tuple[str, Account], target: Any, reason: str) -> None:  # noqa: ANN401
-    """The platform's own words come through, and no secret."""
+    """The platform's message is shown, and no secret."""
     url, account = platform
 
     with pytest.raises(ConfigError, match=reason) as raised:
@@ -262,14 +262,14 @@ def test_what_is_refused_is_not_tried_again(platform: tuple[str, Account], targe
 
 
 def test_a_record_that_drata_refuses_is_an_error(platform: tuple[str, Account]) -> None:
-    """Of a batch that was taken a single record may have been refused."""
+    """A single record of an accepted batch may be rejected."""
     with pytest.raises(ConfigError, match="required property 'held'"):
         drata(platform[0]).push([FIRST, {"id": "x"}])
 
 
 def test_numbers_that_vanta_cannot_hold_are_refused() -> None:
-    """It has 32 bits; nothing is sent rather than something wrong."""
-    with pytest.raises(ConfigError, match="takes no number above"):
+    """The platform has 32-bit numbers; nothing is sent rather than a wrong one."""
+    with pytest.raises(ConfigError, match="accepts no number above"):
         vanta("http://127.0.0.1:1").bodies([{**FIRST, "held": INT32_MAX + 1}])
 
 
@@ -290,7 +290,7 @@ def test_the_command_pushes_a_report(platform: tuple[str, Account], tmp_path: Pa
 
     assert (0, []) == (dry.exit_code, account.asked)
     done = call(*words, DRATA_API_KEY="s3cret")
-    assert (0, "3 records are at drata\n") == (done.exit_code, done.stdout)
+    assert (0, "pushed 3 records to drata\n") == (done.exit_code, done.stdout)
     assert [*account.records.values()] == json.loads(dry.stdout.split("\n", 1)[1])["data"]
     pii = account.records["example.com/betrace/pii-access-is-logged"]
     assert (1, False, True) == (pii["broken"], pii["held_over_whole_period"], pii["whole_period_judged"])
@@ -300,7 +300,7 @@ def test_the_command_pushes_a_report(platform: tuple[str, Account], tmp_path: Pa
 
 
 def test_without_a_secret_nothing_is_done(tmp_path: Path) -> None:
-    """The message names the variable."""
+    """The message names the missing variable."""
     done = call(tmp_path, "--to", "vanta", "--resource", "r", "--link", "https://example.com", VANTA_CLIENT_ID="x")
 
     assert 2 == done.exit_code

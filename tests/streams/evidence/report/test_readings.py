@@ -1,4 +1,4 @@
-"""What is said of rules that were pushed, taken back and shadowed, and of input that was read again."""
+"""Tests statements about rules that were pushed, removed and shadowed, and about input that was read again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MINUTE = 60_000 // TICK_MS
 
 
 def lived(life: Lifetime, minutes: int, *names: str) -> None:
-    """Minutes in each of which six traces come, every ten seconds one, and a step is made after each."""
+    """Minutes with six traces each, one every ten seconds, and a step after each."""
     for _ in range(6 * minutes):
         life.write(len(life.log) + 1, "pii.access", "agent.tool", *names)
         life.wait(MINUTE // 6)
@@ -20,12 +20,12 @@ def lived(life: Lifetime, minutes: int, *names: str) -> None:
 
 
 def rule(report: Report, rule_id: str) -> RuleReport:
-    """What is said of one rule."""
+    """Returns the report on one rule."""
     return next(one for one in report.rules if one.id == rule_id)
 
 
 def test_a_pushed_rule_judges_only_what_begins_later() -> None:
-    """The time before a push, and shortly after it, is not judged: nothing is said of it, least of all that it held."""
+    """The time before and shortly after a push is not judged, so there is no statement about it."""
     life = Lifetime()
     lived(life, 3, "audit.log")
     life.push("both")
@@ -37,7 +37,7 @@ def test_a_pushed_rule_judges_only_what_begins_later() -> None:
     few, audited = rule(report, "few"), rule(report, "audited")
     assert (True, False, False) == (audited.is_whole, few.is_whole, report.is_whole)
     [time] = few.judged.times
-    # The last record that was read before the push came ten seconds before it.
+    # The last record read before the push came ten seconds before it.
     assert (170_000 + REACH_MS + TICK_MS, 360_000) == (time.from_ms, time.to_ms)
     assert recount(life.log, "few", [(time.from_ms, time.to_ms)]) == (few.counts.held, few.counts.broken)
     assert "the rule judged 3 minutes 6 seconds of it" in few.statement
@@ -46,7 +46,7 @@ def test_a_pushed_rule_judges_only_what_begins_later() -> None:
 
 
 def test_no_trace_is_said_of_judged_time_alone() -> None:
-    """A rule that judged no moment of the period says so, instead of that it applied to no trace."""
+    """A rule that judged no part of the period says so, instead of that it applied to no trace."""
     life = Lifetime()
     lived(life, 4)
     life.push("both")
@@ -61,7 +61,7 @@ def test_no_trace_is_said_of_judged_time_alone() -> None:
 
 
 def test_a_rule_that_was_rolled_back_has_intervals_in_force() -> None:
-    """Each interval has its text, who pushed it and of what revision, and the time that it judged."""
+    """Each interval has its text, who pushed it from which revision, and the time that it judged."""
     life = Lifetime()
     lived(life, 2)
     life.push("both")
@@ -85,13 +85,13 @@ def test_a_rule_that_was_rolled_back_has_intervals_in_force() -> None:
         second.from_ms,
         second.to_ms,
     )
-    # When it was taken out the last traces could still be amended.
+    # When it was removed the last traces could still be amended.
     assert 240_000 - 60_000 < first.to_ms <= 240_000
     assert ["live", "live"] == [one.mode for one in few.versions]
 
 
 def test_what_is_read_again_counts_once() -> None:
-    """After an offsets reset the figures are those of the source, while it is read and when it has been read."""
+    """After an offsets reset the figures are those of the source, during and after the new reading."""
     life = Lifetime()
     lived(life, 4)
     lived(life, 4, "audit.log")
@@ -115,7 +115,7 @@ def test_what_is_read_again_counts_once() -> None:
 
 
 def test_a_minute_of_which_no_reading_has_all_is_not_judged() -> None:
-    """Where an earlier reading ends and the later one begins in one minute, that minute was read twice."""
+    """If an earlier reading ends and the later one begins in one minute, that minute was read twice."""
     life = Lifetime()
     life.wait(200)
     life.step()
@@ -136,7 +136,7 @@ def test_a_minute_of_which_no_reading_has_all_is_not_judged() -> None:
 
 
 def test_a_new_rule_over_the_past_takes_nothing_from_the_others() -> None:
-    """Read again with another set, an earlier reading's verdicts of rules that are no longer there stand."""
+    """After a reading with another set, earlier verdicts of removed rules stay in force."""
     life = Lifetime("few")
     lived(life, 4, "audit.log")
     life.push("audited")
@@ -171,7 +171,7 @@ def test_a_rule_that_is_no_longer_exercised_is_named() -> None:
 
 
 def test_a_service_that_sends_no_more_is_named() -> None:
-    """It sent records in the fortnight before, and none for two days; one that sends still is not named."""
+    """It sent records in the fortnight before, and none for two days; one that still sends is not named."""
     life = Lifetime("both")
     for service in ("shop", "bank", "bank", "bank"):
         life.service = service
@@ -189,7 +189,7 @@ def test_a_service_that_sends_no_more_is_named() -> None:
 
 
 def test_nothing_is_whole_without_a_rule() -> None:
-    """Of a time in which no rule was in force there is no statement, however well it was judged."""
+    """There is no statement about a period in which no rule was in force, however well it was judged."""
     life = Lifetime("none")
     lived(life, 3)
     life.end()
@@ -201,9 +201,9 @@ def test_nothing_is_whole_without_a_rule() -> None:
 
 
 def test_the_time_in_which_windows_had_to_leave_is_not_judged() -> None:
-    """Windows took too much disk: no rule is whole for that time, and what is said of the rest is what a recount says.
+    """Windows exceeded the disk limit: no rule is complete for that time, and the rest equals a recount.
 
-    A trace that was half there by then is not broken for want of what was forgotten.
+    A trace that was read in part by then is not broken because of what was forgotten.
     """
     life = Lifetime()
     lived(life, 3, "audit.log")

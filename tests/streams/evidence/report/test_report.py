@@ -1,4 +1,4 @@
-"""What may be said of a period."""
+"""Tests what a report states about a period."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ END_MS = START_MS + DAYS * DAY_MS
 
 
 def made(quarter: Quarter, control: str | None = None) -> Report:
-    """The report of all of it."""
+    """Returns the report on everything."""
     quarter.make()
     return build(str(quarter.root), START_MS, None, control)
 
 
 def test_zero_is_said_when_every_hour_was_judged(tmp_path: Path) -> None:
-    """Of a period that was judged as a whole, and in which nothing broke, just that is said."""
+    """A period that was judged completely, and in which nothing broke, has exactly that statement."""
     report = made(Quarter(tmp_path / "e", DAYS))
 
     assert "0 violations over 4 days, 2 verdicts undetermined. All of the period was judged." == report.statement
@@ -33,7 +33,7 @@ def test_zero_is_said_when_every_hour_was_judged(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hour", [0, 30, 24 * DAYS - 1])
 def test_zero_is_not_said_when_an_hour_was_not_judged(tmp_path: Path, hour: int) -> None:
-    """One hour without coverage is named, and nothing is said of the whole period any more."""
+    """An hour without coverage is named, and there is no statement about the whole period any more."""
     quarter = Quarter(tmp_path / "e", DAYS, not_judged={hour})
     quarter.make()
 
@@ -59,7 +59,7 @@ def test_zero_is_not_said_when_an_hour_was_not_judged(tmp_path: Path, hour: int)
     ],
 )
 def test_zero_is_not_said_when_input_was_lost(tmp_path: Path, quarter: Quarter, reason: str) -> None:
-    """Records that nobody could judge stand against a statement, counted once however many partitions tell of them."""
+    """Records that could not be judged prevent a statement, counted once however many partitions report them."""
     quarter.root = tmp_path / "e"
 
     report = made(quarter)
@@ -83,7 +83,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lines", [slice(1, 2), slice(2, 3), slice(-7, None)])
 def test_a_file_in_which_lines_are_missing_is_named(tmp_path: Path, lines: slice) -> None:
-    """A seal without one of its entries, or without its tree head, counts nothing in silence."""
+    """A seal without one of its entries, or without its tree head, is never counted silently."""
     quarter = Quarter(tmp_path / "e", DAYS)
     quarter.make()
     place = quarter.root / seal_path(7)
@@ -98,7 +98,7 @@ def test_a_file_in_which_lines_are_missing_is_named(tmp_path: Path, lines: slice
 
 
 def test_counts_are_those_of_the_records(tmp_path: Path) -> None:
-    """Sums by rule, control and day are those of the records, and broken traces come with their witnesses."""
+    """Sums by rule, control and day match the records, and broken traces come with their witnesses."""
     quarter = Quarter(tmp_path / "e", DAYS, broken={3, 50})
 
     report = made(quarter)
@@ -119,7 +119,7 @@ def test_counts_are_those_of_the_records(tmp_path: Path) -> None:
 
 
 def test_a_control_has_its_rules_alone(tmp_path: Path) -> None:
-    """Asked for one control, however it is written, the report is about the rules that name it."""
+    """A report on one control, however it is spelled, is about the rules that name it."""
     report = made(Quarter(tmp_path / "e", DAYS), "HIPAA 164.312(b)")
 
     assert [PII] == [rule.id for rule in report.rules]
@@ -128,7 +128,7 @@ def test_a_control_has_its_rules_alone(tmp_path: Path) -> None:
 
 
 def test_rules_have_their_history_and_exceptions(tmp_path: Path) -> None:
-    """Who pushed which text when is in the evidence, and who answers for an exception."""
+    """The evidence has who pushed which text when, and who owns an exception."""
     report = made(Quarter(tmp_path / "e", DAYS))
 
     payments, pii = (

@@ -1,4 +1,4 @@
-"""How many traces a report says were seen."""
+"""Tests how many traces a report says were seen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.evidence.ledger.storage import Directory, seal_path
 from streams.evidence.report import history
 from streams.evidence.report.gather import gather
 from streams.evidence.report.gathered import Gathered
-from streams.evidence.report.model import Asked, Evidence, Report
+from streams.evidence.report.model import Evidence, Report, ReportRequest
 from streams.evidence.report.report import report
 from tests.support.evidence import MINUTE_MS, ORIGIN, START_MS, coverage, follow, record, sketch, store_seal
 from topics.records import verdicts
@@ -46,12 +46,12 @@ def sealed(root: Path, minutes: list[list[Coverage]]) -> Directory:
 
 
 def gathered(store: Directory) -> Gathered:
-    """What is gathered of all minutes."""
+    """Returns what is gathered of all minutes."""
     return gather(store, START_MS, START_MS + MINUTES * MINUTE_MS)
 
 
 def reported(store: Directory) -> Report:
-    """The report on all minutes."""
+    """Returns the report on all minutes."""
     found = gathered(store)
     evidence = Evidence(
         place="",
@@ -66,12 +66,12 @@ def reported(store: Directory) -> Report:
         unreadable=found.unreadable,
         verified=None,
     )
-    asked = Asked(START_MS, START_MS + MINUTES * MINUTE_MS, None, 0, "")
+    asked = ReportRequest(START_MS, START_MS + MINUTES * MINUTE_MS, None, 0, "")
     return report(asked, found, history.read(store), evidence)
 
 
 def test_a_trace_counts_once_over_minutes_partitions_and_readings(tmp_path: Path) -> None:
-    """Of 200,000 traces that are seen in two minutes each, and all once more after a reset, the error is as named."""
+    """For 200,000 traces seen in two minutes each, and again after a reset, the error is as stated."""
     # The first and the last half of a minute's traces are seen once.
     count = 2 * TRACES // (PARTITIONS * (MINUTES + 1))
     expected = PARTITIONS * (MINUTES + 1) * (count // 2)
@@ -88,14 +88,14 @@ def test_a_trace_counts_once_over_minutes_partitions_and_readings(tmp_path: Path
 
 
 def test_few_traces_are_counted_exactly(tmp_path: Path) -> None:
-    """A trace that goes on over all minutes is one trace."""
+    """A trace that continues over all minutes is one trace."""
     once = [replace(seen(0, minute, FEW), traces_seen_sketch=sketch(0, 0, FEW)) for minute in range(MINUTES)]
 
     assert FEW == reported(sealed(tmp_path, [[one] for one in once])).input.traces_seen_estimate
 
 
 def test_a_damaged_sketch_is_a_record_that_cannot_be_read(tmp_path: Path) -> None:
-    """The seal that it is in is named, and the traces of the other records are counted."""
+    """The seal that contains it is named, and the traces of the other records are counted."""
     damaged = replace(seen(0, 1, FEW), traces_seen_sketch=b"damaged")
 
     found = gathered(sealed(tmp_path, [[seen(0, 0, FEW)], [damaged]]))

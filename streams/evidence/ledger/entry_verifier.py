@@ -1,14 +1,15 @@
-"""What a seal says of its entries, checked against the entries.
+"""Checks what a seal says about its entries against the entries.
 
     trees     each entry is a leaf of its log, whose peaks the seal names
-    offsets   they rise, and go on where the log's last seal ended
+    offsets   they rise, and continue where the log's last seal ended
     cover     the seal's sums are those of its verdict records
     coverage  the coverage records of each facts partition follow one another, and nothing was lost
-    counts    the counts records of each are a chain that says nothing which cannot be so (`counts`)
+    counts    the counts records of each are a chain without contradictions (`counts`)
     signals   how many there are of each rule, to be compared with its verdicts
     audit     audit records are in the order of their source positions, and of input that was read (`audit_order`)
 
-In: seals with their entries, in order. Out: findings. After `forget` the next seal's logs are taken at their word.
+In: seals with their entries, in order. Out: findings. After `forget` the state of the next seal's logs is accepted
+unchecked.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ import msgspec
 from streams.evidence.ledger import audit_order, entry
 from streams.evidence.ledger.audit_order import AuditReading, Unread
 from streams.evidence.ledger.counts import CountsChain
-from streams.evidence.ledger.cover import Continuity, CoverSum
-from streams.evidence.ledger.entry import Place, Reader, Said
+from streams.evidence.ledger.entry import DecodedEntry, EntryOffset, Reader
 from streams.evidence.ledger.findings import Fault, Finding
 from streams.evidence.ledger.log import AUDIT, SIGNALS, VERDICTS, LogKey
 from streams.evidence.ledger.merkle import Frontier, Hash, leaf_hashes
 from streams.evidence.ledger.seal import LogState, Seal
+from streams.evidence.ledger.seal_summary import CoverageContinuity, SummaryBuilder
 from topics.cluster.bulk import decode_each
 from topics.records import verdicts
 from topics.records.verdicts import HASH_BYTES, LIVE_ORIGIN, Counted, Coverage, Record, VerdictCounts
@@ -42,11 +43,11 @@ ChainKey = tuple[str, int]
 
 
 @dataclass(slots=True)
-class Totals:
-    """What was seen of all seals: `verdicts` are leaves, `judged_from_ms` and `judged_to_ms` live's by facts partition.
+class SealTotals:
+    """The sums over all seals: `verdicts` are leaves, `judged_from_ms` and `judged_to_ms` live's by facts partition.
 
     `added` counts live verdicts that call for a signal, `signals` those signals whose verdicts must be sealed too;
-    `lost` are the logs of which something was gone before the ledger read it.
+    `lost` are the logs with records that were deleted before the ledger read them.
     """
 
     seals: int = 0
@@ -59,8 +60,8 @@ class Totals:
     lost: set[LogKey] = field(default_factory=set)
     reading: AuditReading = field(default_factory=AuditReading)
 
-    def add(self, later: Totals) -> None:
-        """Adds what was seen of later seals."""
+    def add(self, later: SealTotals) -> None:
+        """Add the sums over later seals."""
         self.seals += later.seals
         self.verdicts += later.verdicts
         for topic, count in later.entries.items():
@@ -78,36 +79,36 @@ _SIGNALLED = ("broken", "undetermined")
 
 @dataclass(slots=True)
 class _Log:
-    """A log as the seals so far left it, None when that is not known; `tree` is made of it when an entry comes."""
+    """The state of a log after the seals so far, None if unknown; its `tree` is built when an entry comes."""
 
     state: LogState | None
     tree: Frontier | None = None
 
 
 @dataclass(slots=True)
-class _Opened:
-    """A seal that is being checked: its entries with their hashes, what they sum up to, and what was found."""
+class _SealCheck:
+    """The check of one seal: its entries with their hashes, their sums, and the findings."""
 
     place: str
     time_ms: int
     entries: Sequence[bytes]
     leaves: list[Hash]
-    total: CoverSum = field(default_factory=CoverSum)
-    found: list[Finding] = field(default_factory=list)
+    total: SummaryBuilder = field(default_factory=SummaryBuilder)
+    findings: list[Finding] = field(default_factory=list)
 
     def find(self, state: LogState | None, fault: Fault, message: str) -> None:
-        """Notes a finding, in a log where it is of one."""
+        """Add a finding, in a log if it concerns one."""
         where = "" if state is None else f" {state.topic}-{state.partition}"
-        self.found.append(Finding(self.place + where, fault, message))
+        self.findings.append(Finding(self.place + where, fault, message))
 
 
-class Contents:
-    """The logs of all topic partitions, seal by seal."""
+class EntryVerifier:
+    """Checks the entries of all topic partitions' logs, seal by seal."""
 
     def __init__(self, settled_ms: int | None = None) -> None:
-        """Of seals made after `settled_ms` it is not expected that what belongs to them is sealed too; None is none."""
-        self.totals = Totals()
-        self.continuity: dict[ChainKey, Continuity] = {}
+        """Start without seals; related records need not be sealed yet in seals made after `settled_ms`, if given."""
+        self.totals = SealTotals()
+        self.continuity: dict[ChainKey, CoverageContinuity] = {}
         self.counts: dict[ChainKey, CountsChain] = {}
         self.is_damaged = False
         self._settled_ms = settled_ms
@@ -117,7 +118,7 @@ class Contents:
         self._is_known = True
 
     def forget(self) -> None:
-        """Something before the next seal is damaged."""
+        """Drop all expectations, so that the next seal is accepted as a new starting point."""
         self._logs.clear()
         self.continuity.clear()
         self.counts.clear()
@@ -125,106 +126,106 @@ class Contents:
         self._last = ()
         self._is_known = False
 
-    def begin_after(self, seal: Seal) -> None:
-        """The next seal is the one after this one, which is taken at its word."""
+    def resume_after(self, seal: Seal) -> None:
+        """Accept this seal unchecked; the next seal is the one after it."""
         self._logs = {(state.topic, state.partition): _Log(state) for state in seal.logs}
         self._last = seal.logs
 
     def check(self, place: str, seal: Seal, entries: Sequence[bytes]) -> list[Finding]:
-        """What is wrong with the next seal's entries."""
+        """Return the findings for the next seal's entries."""
         self.totals.seals += 1
         self._is_settled = self._settled_ms is None or seal.time_ms <= self._settled_ms
-        opened = _Opened(place, seal.time_ms, entries, leaf_hashes(entries))
-        begin = 0
+        check = _SealCheck(place, seal.time_ms, entries, leaf_hashes(entries))
+        start = 0
         for state, before in zip(seal.logs, chain(self._last, repeat(None)), strict=False):
-            # Most logs are idle most of the time: one comparison of all tells that soonest.
+            # Most logs are idle most of the time: one comparison of all is the fastest test.
             if state.added or state != before:
-                self._check_log(opened, state, begin)
-                begin += state.added
-        if begin != len(entries):
-            opened.find(None, Fault.CHANGED, f"it has {len(entries)} entries, its logs say {begin}")
+                self._check_log(check, state, start)
+                start += state.added
+        if start != len(entries):
+            check.find(None, Fault.CHANGED, f"it has {len(entries)} entries, but its logs add up to {start}")
         if len(self._logs) != len(seal.logs):
-            opened.find(None, Fault.CHANGED, "it does not name every log, each once")
-        self.totals.reading.cover(seal.cover.sources)
-        if opened.total.cover() != seal.cover:
-            opened.find(None, Fault.CHANGED, "the sums of its cover are not those of its entries")
-        if any(finding.fault is Fault.CHANGED for finding in opened.found):
-            # What its entries say is not what was sealed: the next ones are taken at their word.
+            check.find(None, Fault.CHANGED, "it does not name every log exactly once")
+        self.totals.reading.add_coverage(seal.cover.sources)
+        if check.total.summary() != seal.cover:
+            check.find(None, Fault.CHANGED, "the sums of its cover do not match its entries")
+        if any(finding.fault is Fault.CHANGED for finding in check.findings):
+            # These entries are not what was sealed: accept the next ones unchecked.
             self.counts.clear()
             self.is_damaged = True
         self._last, self._is_known = seal.logs, True
-        return opened.found
+        return check.findings
 
-    def _check_log(self, opened: _Opened, state: LogState, begin: int) -> None:
-        """One log, whose entries begin there."""
+    def _check_log(self, check: _SealCheck, state: LogState, start: int) -> None:
+        """Check one log, whose entries begin there."""
         key = (state.topic, state.partition)
         log = self._logs.get(key)
         if log is None:
-            # Right after a damage nobody knows what the log was before this seal.
+            # Right after damage the state of the log before this seal is unknown.
             log = self._logs[key] = _Log(_empty(state) if self._is_known else None)
         before, log.state = log.state, state
-        end = begin + state.added
+        end = start + state.added
         next_offset = 0
         if before is not None:
             next_offset = before.next_offset
-            _check_tree(opened, log, before, state, opened.leaves[begin:end])
+            _check_tree(check, log, before, state, check.leaves[start:end])
         self.totals.entries[state.topic] = self.totals.entries.get(state.topic, 0) + state.added
         live = (LIVE_ORIGIN, state.partition)
         if state.topic == VERDICTS and live not in self.counts:
             is_first = before is not None and not before.next_offset and not state.lost and not self.is_damaged
             self.counts[live] = CountsChain(Counted() if is_first else None)
-        self._add_others(opened, before, state, opened.entries[begin:end])
-        for line, said in zip(opened.entries[begin:end], _said(state, opened.entries[begin:end]), strict=True):
-            if said is None or not next_offset <= said.offset < state.next_offset:
+        self._add_others(check, before, state, check.entries[start:end])
+        for line, decoded in zip(check.entries[start:end], _decoded(state, check.entries[start:end]), strict=True):
+            if decoded is None or not next_offset <= decoded.offset < state.next_offset:
                 message = f"an entry is not between offsets {next_offset} and {state.next_offset}"
-                opened.find(state, Fault.CHANGED, message)
+                check.find(state, Fault.CHANGED, message)
                 continue
-            next_offset = said.offset + 1
-            if isinstance(said, Said):
-                self._check_verdicts(opened, state, said, line)
+            next_offset = decoded.offset + 1
+            if isinstance(decoded, DecodedEntry):
+                self._check_verdicts(check, state, decoded, line)
         if state.lost:
             self.totals.lost.add(key)
             self.counts = {chain: counts for chain, counts in self.counts.items() if chain[1] != state.partition}
         for lost_from, lost_to in state.lost:
-            message = f"offsets {lost_from} to {lost_to} were gone before the ledger could read them"
-            opened.find(state, Fault.GAP, message)
+            message = f"offsets {lost_from} to {lost_to} were deleted before the ledger could read them"
+            check.find(state, Fault.GAP, message)
 
-    def _add_others(self, opened: _Opened, before: LogState | None, state: LogState, lines: Sequence[bytes]) -> None:
-        """What logs other than those of verdicts say."""
+    def _add_others(self, check: _SealCheck, before: LogState | None, state: LogState, lines: Sequence[bytes]) -> None:
+        """Add the entries of logs other than verdicts."""
         if state.topic == SIGNALS:
             self._add_signals(state.partition, lines)
         elif state.topic == AUDIT:
-            self._check_audit(opened, before, state, lines)
+            self._check_audit(check, before, state, lines)
 
-    def _check_audit(self, opened: _Opened, before: LogState | None, state: LogState, lines: Sequence[bytes]) -> None:
-        """The source positions of audit records; how far coverage reaches is known at the end."""
+    def _check_audit(self, check: _SealCheck, before: LogState | None, state: LogState, lines: Sequence[bytes]) -> None:
+        """Check the source positions of audit records; how far coverage reaches is known only at the end."""
         entries = audit_order.positioned(lines)
         for message in audit_order.out_of_order(before, state, entries):
-            opened.find(state, Fault.INCONSISTENT, message)
-        where = f"{opened.place} {state.topic}-{state.partition}"
+            check.find(state, Fault.INCONSISTENT, message)
+        where = f"{check.place} {state.topic}-{state.partition}"
         self.totals.reading.unread += [
-            Unread(epoch, offset, opened.time_ms, where)
+            Unread(epoch, offset, check.time_ms, where)
             for epoch, offset in audit_order.highest_offsets(entries).items()
         ]
 
-    def _check_verdicts(self, opened: _Opened, state: LogState, said: Said[Record], line: bytes) -> None:
-        """A verdict record, which is added to the seal's sums."""
-        record = said.json
+    def _check_verdicts(self, check: _SealCheck, state: LogState, decoded: DecodedEntry[Record], line: bytes) -> None:
+        """Check a verdict record, and add it to the seal's sums."""
+        record = decoded.json
         if record is None or verdicts.fault(record) is not None:
-            opened.total.add(None)
-            opened.find(state, Fault.GAP, f"the record at offset {said.offset} is no verdict record")
+            check.total.add(None)
+            check.find(state, Fault.GAP, f"the record at offset {decoded.offset} is not a verdict record")
             return
         chain = self._chain((record.origin, record.partition))
         if isinstance(record, VerdictCounts):
-            opened.total.add_counts(record)
+            check.total.add_counts(record)
             self._add_counts(record)
-            wrong = chain.counts(record, f"{opened.place} {state.topic}-{state.partition}", entry.json_in(line))
+            wrong = chain.counts(record, f"{check.place} {state.topic}-{state.partition}", entry.json_in(line))
         else:
-            opened.total.add_coverage(record)
-            self._check_coverage(opened, state, record)
+            check.total.add_coverage(record)
+            self._check_coverage(check, state, record)
             wrong = chain.coverage(record, is_settled=self._is_settled)
         for message in wrong:
-            opened.find(state, Fault.INCONSISTENT, f"{named((record.origin, record.partition))}: {message}")
+            check.find(state, Fault.INCONSISTENT, f"{named((record.origin, record.partition))}: {message}")
 
     def _chain(self, key: ChainKey) -> CountsChain:
         chain = self.counts.get(key)
@@ -241,7 +242,7 @@ class Contents:
                     self.totals.added[record.partition, record.rule, verdict] += count
 
     def _add_signals(self, partition: int, lines: Sequence[bytes]) -> None:
-        """Counts signals by rule; a record that is none is for the report to name."""
+        """Count signals by rule; a record that is not a signal is left to the report."""
         for line in lines if self._is_settled else ():
             try:
                 signal = digest(entry.decode(line).value_bytes())
@@ -250,21 +251,21 @@ class Contents:
             if signal.verdict in _SIGNALLED:
                 self.totals.signals[partition, signal.rule_id, signal.verdict] += 1
 
-    def _check_coverage(self, opened: _Opened, state: LogState, record: Coverage) -> None:
+    def _check_coverage(self, check: _SealCheck, state: LogState, record: Coverage) -> None:
         key = (record.origin, record.partition)
         if record.origin == LIVE_ORIGIN:
             self.totals.judged_from_ms.setdefault(record.partition, record.from_ms)
             self.totals.judged_to_ms[record.partition] = record.to_ms
         continuity = self.continuity.get(key)
         if continuity is None:
-            where = f"{opened.place} {state.topic}-{state.partition}"
-            continuity = self.continuity[key] = Continuity(where)
+            where = f"{check.place} {state.topic}-{state.partition}"
+            continuity = self.continuity[key] = CoverageContinuity(where)
         for gap in continuity.gaps(record):
-            opened.find(state, Fault.GAP, f"{named(key)}: {gap}")
+            check.find(state, Fault.GAP, f"{named(key)}: {gap}")
 
 
 def named(key: ChainKey) -> str:
-    """A chain, for people.
+    """Return the name of a chain, for people.
 
     >>> named(("live", 3)), named(("backfill/3f9a", 3))
     ('facts partition 3', 'facts partition 3 of backfill/3f9a')
@@ -273,9 +274,9 @@ def named(key: ChainKey) -> str:
     return f"facts partition {partition}" + ("" if origin == LIVE_ORIGIN else f" of {origin}")
 
 
-def _said(state: LogState, entries: Sequence[bytes]) -> Sequence[Place | None]:
-    """What a log's entries say; of logs other than those of verdicts their offsets are enough."""
-    return _reader.read(entries) if state.topic == VERDICTS else decode_each(_places, entries)
+def _decoded(state: LogState, entries: Sequence[bytes]) -> Sequence[EntryOffset | None]:
+    """Return the decoded entries of a log; of logs other than verdicts only their offsets."""
+    return _reader.read(entries) if state.topic == VERDICTS else decode_each(_offsets, entries)
 
 
 def _empty(state: LogState) -> LogState:
@@ -290,23 +291,23 @@ def _empty(state: LogState) -> LogState:
     )
 
 
-def _check_tree(opened: _Opened, log: _Log, before: LogState, state: LogState, leaves: Sequence[Hash]) -> None:
+def _check_tree(check: _SealCheck, log: _Log, before: LogState, state: LogState, leaves: Sequence[Hash]) -> None:
     if before.topic_id != state.topic_id:
-        opened.find(state, Fault.CHANGED, "it is of another topic of this name")
+        check.find(state, Fault.CHANGED, "it belongs to another topic of this name")
     if not leaves and state.size == before.size and state.peaks == before.peaks:
         return
     try:
         tree = log.tree or Frontier.unpacked(before.size, before.peaks)
     except ValueError as error:
-        opened.find(state, Fault.CHANGED, f"before it, {error}")
+        check.find(state, Fault.CHANGED, f"before it, {error}")
         return
     tree.extend(leaves)
     log.tree = tree
     if tree.size != state.size or tree.packed() != state.peaks:
         log.tree = None
-        message = f"entries {state.size - state.added} to {state.size} are not those that were sealed"
-        opened.find(state, Fault.CHANGED, message)
+        message = f"entries {state.size - state.added} to {state.size} do not match what was sealed"
+        check.find(state, Fault.CHANGED, message)
 
 
-_reader: Reader[Record] = Reader(msgspec.json.Decoder(Said[Record]), msgspec.json.Decoder(Record))
-_places: msgspec.json.Decoder[Place | None] = msgspec.json.Decoder(Place)
+_reader: Reader[Record] = Reader(msgspec.json.Decoder(DecodedEntry[Record]), msgspec.json.Decoder(Record))
+_offsets: msgspec.json.Decoder[EntryOffset | None] = msgspec.json.Decoder(EntryOffset)

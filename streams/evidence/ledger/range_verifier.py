@@ -1,14 +1,14 @@
-"""One pass over neighbouring seals and their tree heads.
+"""Verifies a range of consecutive seals and their tree heads in one pass.
 
     seals     each was made after the seals and the tree head before it; its entries are those that were sealed
     heads     each tree head is that of its seal, and signed by known keys alone
     known     a known head is the log's own
 
-In: a storage and a range of seals, of which the one before the range is taken at its word. Out: findings. After a
-damage the next seal is taken at its word, so that one damage is one finding, and not one for every seal after it.
+In: storage and a range of seals; the seal before the range is accepted unchecked. Out: findings. After damage the next
+seal is accepted unchecked, so that damage is one finding, and not one for every seal after it.
 
-A signature costs as much as all the rest of a seal. The next seal names the hash of the tree head, and its own
-tree head signs that; so a signature is verified only where no such seal follows.
+Verifying a signature costs as much as the rest of a seal. The next seal names the hash of the tree head, and its own
+tree head signs that; so a signature is verified only if no such seal follows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import msgspec
 
 from streams.evidence.ledger import notes, storage, tree_head
 from streams.evidence.ledger import seal as seals
-from streams.evidence.ledger.contents import Contents
+from streams.evidence.ledger.entry_verifier import EntryVerifier
 from streams.evidence.ledger.findings import Fault, Finding
 from streams.evidence.ledger.log import head
 from streams.evidence.ledger.merkle import Frontier, leaf_hash
@@ -33,7 +33,7 @@ from streams.evidence.ledger.tree_head import TreeHead
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """A tree head as it was read: what it says, its signatures not verified yet, and the hash of its bytes."""
+    """A tree head that was read: its content, the signatures not verified yet, and the hash of its bytes."""
 
     place: str
     note: Note
@@ -41,8 +41,8 @@ class _Head:
     sha256: str
 
 
-class Passage:
-    """A pass over seals; `contents`, and `head`, the last one that is signed, are complete after it."""
+class SealRangeVerifier:
+    """A pass over seals; `entry_verifier`, and `head`, the last one that is signed, are complete after it."""
 
     def __init__(
         self,
@@ -51,8 +51,8 @@ class Passage:
         known: Sequence[TreeHead],
         settled_ms: int | None = None,
     ) -> None:
-        """A pass; for `settled_ms` see `Contents`."""
-        self.contents = Contents(settled_ms)
+        """Prepare the pass; for `settled_ms` see `EntryVerifier`."""
+        self.entry_verifier = EntryVerifier(settled_ms)
         self.head: TreeHead | None = None
         self._store = store
         self._verifiers = verifiers
@@ -62,98 +62,98 @@ class Passage:
         self._last: _Head | None = None
 
     def findings(self, first: int, end: int) -> Iterator[Finding]:
-        """What is wrong with the seals `[first, end)` and their tree heads."""
+        """Yield what is wrong with the seals `[first, end)` and their tree heads."""
         if first:
-            self._begin_after(first - 1)
+            self._resume_after(first - 1)
         for number in range(first, end):
             yield from self._step(number)
         yield from self._settle()
 
-    def _begin_after(self, number: int) -> None:
+    def _resume_after(self, number: int) -> None:
         place = storage.seal_path(number)
         try:
             parts = seals.split(self._store.read(place))
             seal = seals.decode(parts.line)
             self._before = Frontier.unpacked(number, seal.peaks)
             self._before.append(leaf_hash(parts.line))
-            self.contents.begin_after(seal)
+            self.entry_verifier.resume_after(seal)
             self._last = self._read_head(place, parts.note, None)
         except (msgspec.DecodeError, NoteError, OSError, ValueError):
             self._forget()
 
     def _step(self, number: int) -> list[Finding]:
-        """One seal and its tree head; their file may be missing or damaged."""
+        """Check one seal and its tree head; their file may be missing or damaged."""
         place = storage.seal_path(number)
         findings: list[Finding] = []
-        found = None
+        tree_head = None
         try:
             parts = seals.split(self._store.read(place))
         except FileNotFoundError:
-            findings.append(Finding(place, Fault.MISSING, "the seal is not there"))
+            findings.append(Finding(place, Fault.MISSING, "the seal does not exist"))
             self._forget()
         except (msgspec.DecodeError, OSError) as error:
             findings.append(Finding(place, Fault.CHANGED, f"it cannot be read: {error}"))
             self._forget()
         else:
-            found = self._file(place, number, parts, findings)
+            tree_head = self._file(place, number, parts, findings)
         findings += self._settle()
-        self._last = found
+        self._last = tree_head
         return findings
 
     def _file(self, place: str, number: int, parts: Parts, findings: list[Finding]) -> _Head | None:
-        """Adds what is wrong with a seal and its tree head; returns the tree head, None when it is none."""
+        """Add what is wrong with a seal and its tree head; return the tree head, None if it is not one."""
         try:
             seal = seals.decode(parts.line)
             tree = self._tree_before(number, seal)
         except (msgspec.DecodeError, ValueError) as error:
-            found = self._head_in(place, parts.note, None, findings)
+            tree_head = self._head_in(place, parts.note, None, findings)
             findings.append(Finding(place, Fault.CHANGED, f"it cannot be read: {error}"))
             self._forget()
-            return found
+            return tree_head
         damages = self._chain(place, number, seal)
         made = head(leaf_hash(parts.line), tree, seal.origin)
         self._before = tree
-        found = self._head_in(place, parts.note, made, findings)
-        damages += self._against(place, made, found)
-        findings += damages + self.contents.check(place, seal, parts.entries)
+        tree_head = self._head_in(place, parts.note, made, findings)
+        damages += self._against(place, made, tree_head)
+        findings += damages + self.entry_verifier.check(place, seal, parts.entries)
         if damages:
             self._forget()
-        elif found is not None and self._last is not None:
-            # This seal names it, and is itself signed for by what follows.
+        elif tree_head is not None and self._last is not None:
+            # This seal names it, and what follows signs this seal.
             self.head, self._last = self._last.says, None
-        return found
+        return tree_head
 
     def _tree_before(self, number: int, seal: Seal) -> Frontier:
-        """The log of the seals before this one, as it says itself; raises `ValueError`."""
+        """Return the log of the seals before this one, as it says itself; raises `ValueError`."""
         before = self._before
         if before is None or before.packed() != seal.peaks:
             return Frontier.unpacked(number, seal.peaks)
         return before
 
-    def _against(self, place: str, made: TreeHead, found: _Head | None) -> Iterator[Finding]:
-        """Whether it is the seal that its own tree head and those that are known speak of."""
-        if found is not None and found.says != made:
-            yield Finding(place, Fault.CHANGED, "it is not the seal that its tree head was signed for")
+    def _against(self, place: str, made: TreeHead, tree_head: _Head | None) -> Iterator[Finding]:
+        """Yield findings if its own tree head or a known one is for another seal."""
+        if tree_head is not None and tree_head.says != made:
+            yield Finding(place, Fault.CHANGED, "it is not the seal that its tree head signs")
         known = self._known.get(made.size, made)
         if known != made:
-            yield Finding(place, Fault.CHANGED, f"the known head over {known.size} seals is of other seals")
+            yield Finding(place, Fault.CHANGED, f"the known head over {known.size} seals is for other seals")
 
     def _chain(self, place: str, number: int, seal: Seal) -> list[Finding]:
-        """Whether the seal was made after what is before it."""
-        found: list[Finding] = []
+        """Return findings if the seal was not made after the seals before it."""
+        findings: list[Finding] = []
         if seal.number != number:
-            found.append(Finding(place, Fault.CHANGED, f"it says that it is seal {seal.number}"))
+            findings.append(Finding(place, Fault.CHANGED, f"it claims to be seal {seal.number}"))
         if self._before is not None and seal.peaks != self._before.packed():
-            found.append(Finding(place, Fault.CHANGED, "the seals before it are not those that it was made after"))
+            findings.append(Finding(place, Fault.CHANGED, "the seals before it are not those that it was made after"))
         if number == 0 and seal.previous is not None:
-            found.append(Finding(place, Fault.CHANGED, "it is the first, and names a tree head before it"))
+            findings.append(Finding(place, Fault.CHANGED, "it is the first seal, but names a tree head before it"))
         if self._last is not None and seal.previous != self._last.sha256:
             message = "the tree head before it is not the one that it was made after"
-            found += self._settle() or [Finding(place, Fault.CHANGED, message)]
-        return found
+            findings += self._settle() or [Finding(place, Fault.CHANGED, message)]
+        return findings
 
     def _head_in(self, place: str, note: bytes, made: TreeHead | None, findings: list[Finding]) -> _Head | None:
-        """The tree head, None when it is none or of unknown keys, which is then added to what was found."""
+        """Return the tree head; if it is invalid or signed by unknown keys, add a finding and return None."""
         try:
             return self._read_head(place, note, made)
         except NoteError as error:
@@ -161,10 +161,10 @@ class Passage:
             return None
 
     def _read_head(self, place: str, content: bytes, made: TreeHead | None) -> _Head:
-        """The tree head, with everything checked but its signatures; `made` is what it should say.
+        """Return the tree head, with everything checked but its signatures; `made` is its expected content.
 
         Raises:
-            NoteError: it is none, or of unknown keys.
+            NoteError: it is not a tree head, or signed by unknown keys.
         """
         text = made.text() if made else None
         note = notes.decode(content, text)
@@ -172,15 +172,15 @@ class Passage:
         names = [(signature.name, signature.key_id) for signature in note.signatures]
         by = [self._keys.get(name) for name in names]
         if None in by:
-            raise NoteError("it is signed by a key that is not known")
+            raise NoteError("it is signed by an unknown key")
         if len({*names}) != len(names):
-            raise NoteError("it is signed twice by one key")
+            raise NoteError("it is signed twice by the same key")
         if not any(key and key.name == says.origin and key.algorithm is Algorithm.ED25519 for key in by):
             raise NoteError(f"it is not signed by {says.origin}")
         return _Head(place, note, says, hashlib.sha256(content).hexdigest())
 
     def _settle(self) -> list[Finding]:
-        """Verifies the signatures of the last tree head, which no seal speaks for."""
+        """Verify the signatures of the last tree head, which no seal covers."""
         last, self._last = self._last, None
         if last is None:
             return []
@@ -192,6 +192,6 @@ class Passage:
         return []
 
     def _forget(self) -> None:
-        """What follows is taken at its word."""
+        """Accept what follows unchecked."""
         self._before = None
-        self.contents.forget()
+        self.entry_verifier.forget()

@@ -1,8 +1,8 @@
-"""A reader's inputs as sections of facts.
+"""Reads a reader's inputs into sections of facts.
 
 In: records. Out: drafts, cut into one section per process and input. Decoding, projection and record time are ingest's.
-What must hold: an input's sections follow one another, and after its last one the clock need not wait for it. Most
-records are taken in by runs, compiled (`streams.decode.batches`).
+An input's sections follow one another, and after its last one the clock does not wait for it. Most records are
+processed in batches, compiled (`streams.decode.batches`).
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ HOUR_MS = 3_600_000
 
 @dataclass(slots=True)
 class Read:
-    """What was read; `records` is None where they were not counted.
+    """What was read; `records` is None if they were not counted.
 
-    `behind` counts records that were stamped more than out_of_order below one before them, `out_of_bounds` those of
-    producers whose stamp was not to be believed, `lost` are those that cannot be read. `minutes` are those of record
-    time, in the time that is asked for, in which there was a record.
+    `behind` counts records that were stamped more than out_of_order before an earlier one, `out_of_bounds` those of
+    producers with a time outside the accepted bounds, `lost` are those that cannot be read. `minutes` are those of
+    record time, in the requested period, that have a record.
     """
 
     records: int | None = None
@@ -53,7 +53,7 @@ class Read:
     minutes: set[int] = field(default_factory=set)
 
     def add(self, other: Read) -> None:
-        """Adds what another reader read."""
+        """Add what another reader read."""
         if other.records is not None:
             self.records = (self.records or 0) + other.records
         self.spans += other.spans
@@ -65,13 +65,13 @@ class Read:
 
 
 class HourRead(NamedTuple):
-    """Of one source and hour of record time: the offset after its last record, and how many could not be read."""
+    """What was read of one source and hour of record time: the offset after its last record, and unreadable ones."""
 
     to_offset: int
     unreadable: int
 
     def plus(self, other: HourRead) -> HourRead:
-        """Both together.
+        """Return the sum.
 
         >>> HourRead(5, 1).plus(HourRead(3, 1))
         HourRead(to_offset=5, unreadable=2)
@@ -79,10 +79,10 @@ class HourRead(NamedTuple):
         return HourRead(max(self.to_offset, other.to_offset), self.unreadable + other.unreadable)
 
 
-class Reading:
-    """Takes in records of `inputs`; `open` are those that have not ended.
+class SourceReader:
+    """Processes the records of `inputs`; `open` are those that have not ended.
 
-    `hours` tell by source and hour of record time what was read since they were last taken out.
+    `hours` have, by source and hour of record time, what was read since they were last taken.
     """
 
     def __init__(self, settings: Settings, projector: Projector, plan: Plan, inputs: Iterable[Input]) -> None:
@@ -95,22 +95,22 @@ class Reading:
         self._read_batch = None if settings.format is Format.JSON else backend.batch_reader(projector.interest)
         self._ends = {each.source: each.end for each in inputs}
         self._sources = {each.source: _source(settings, each) for each in inputs}
-        self._begin = sum(source.next_offset for source in self._sources.values())
+        self._start_offset_sum = sum(source.next_offset for source in self._sources.values())
         self.open = {each.source for each in inputs if each.begin < each.end}
-        # Every input says at least that it has ended.
-        self._unsaid = set(self._sources)
+        # Every input reports at least its end.
+        self._unreported = set(self._sources)
         self._obstacles = UnreadableTracker.of(settings)
 
     @property
     def offsets(self) -> int:
-        """How many offsets of all inputs are read."""
-        return sum(source.next_offset for source in self._sources.values()) - self._begin
+        """The number of offsets of all inputs that were read."""
+        return sum(source.next_offset for source in self._sources.values()) - self._start_offset_sum
 
     def take(self, messages: list[Message], *, local_ms: int) -> set[Source]:
-        """Takes in what a feed gave; returns the inputs that have ended by it.
+        """Process what a feed returned, and return the inputs that ended with it.
 
         Raises:
-            StateError: Kafka says that it cannot be read on.
+            StateError: Kafka reports that reading cannot continue.
         """
         ended: set[Source] = set()
         index = 0
@@ -126,20 +126,20 @@ class Reading:
                         self._obstacles.note(at, self._sources[at].next_offset, error)
                 index += 1
             elif at not in self.open or at in ended:
-                # Beyond the end, or fetched before it was reached.
+                # After the end, or fetched before the end was reached.
                 index += 1
             else:
                 index += self._take(messages, index, self._sources[at], local_ms)
-        # What is read beyond the end is of no chain that is asked for.
+        # Records after the end belong to no requested chain.
         ended = {at for at in self.open if at in ended or self._is_past(at)}
         self.open -= ended
         for at in ended:
             self._sources[at].reach_end(self._sources[at].next_offset, local_ms=local_ms)
-        self._unsaid |= ended
+        self._unreported |= ended
         return ended
 
     def pass_over(self, *, local_ms: int) -> list[TopicPartition]:
-        """Gives up the records that are known by now to be unreadable, as ingest does; returns where to go on."""
+        """Skip the records known to be unreadable, as ingest does, and return where to continue."""
         passed: list[TopicPartition] = []
         for each in self._obstacles.step():
             source = self._sources[each.source]
@@ -151,24 +151,24 @@ class Reading:
         return passed
 
     def waiting_count(self) -> int:
-        """How many traces the drafts hold."""
+        """Return the number of traces in the drafts."""
         return sum(len(source.builder.touches) for source in self._sources.values())
 
     def sections(self, count: int) -> list[list[Section]]:
-        """For each of `count` processes what was read since the last call; an input of which nothing was is left out.
+        """Return for each of `count` processes what was read since the last call, without inputs that had nothing.
 
         The watermark of an input that has ended is the time up to which the input as a whole is complete.
         """
         sections: list[list[Section]] = [[] for _ in range(count)]
         for at, source in self._sources.items():
-            if at not in self._unsaid and source.builder.to_offset == source.builder.from_offset:
+            if at not in self._unreported and source.builder.to_offset == source.builder.from_offset:
                 continue
             watermark_ms = source.time.watermark_ms
             if at not in self.open:
                 watermark_ms = max(watermark_ms or 0, self._plan.clock_ms)
             for to, section in enumerate(source.take_builder().sections(count, watermark_ms)):
                 sections[to].append(section)
-        self._unsaid -= self._sources.keys() - self.open
+        self._unreported -= self._sources.keys() - self.open
         self.read.behind = sum(source.time.behind_count for source in self._sources.values())
         self.read.out_of_bounds = sum(source.time.out_of_bounds_count for source in self._sources.values())
         return sections
@@ -180,7 +180,7 @@ class Reading:
         return is_past or source.next_offset >= self._ends[at]
 
     def _take(self, messages: list[Message], index: int, source: SourcePartition, local_ms: int) -> int:
-        """Takes in the record at an index, or a run of them; returns how many."""
+        """Process the record at an index, or a batch of them, and return their number."""
         is_near_end = self._ends[source.topic, source.partition] - source.next_offset < len(messages) - index
         start = None if is_near_end else source.batch_context(local_ms=local_ms, has_logs=_holds_logs(source.topic))
         if self._read_batch is not None and start is not None:
@@ -201,7 +201,7 @@ class Reading:
         return 1
 
     def _count(self, messages: list[Message], first_ms: int, highest_ms: int | None, span_count: int) -> None:
-        """Counts records of one input; most often all are of one minute. `highest_ms` is None when nobody knows it."""
+        """Count records of one input, mostly all of one minute; `highest_ms` is None if unknown."""
         self.read.records = (self.read.records or 0) + len(messages)
         self.read.spans += span_count
         minute = first_ms // MINUTE_MS
@@ -212,7 +212,7 @@ class Reading:
         self.read.minutes |= {time_ms // MINUTE_MS for time_ms in times_ms if self._plan.period.holds(time_ms)}
 
     def _note_hours(self, messages: list[Message], first_ms: int, highest_ms: int | None) -> None:
-        """Notes records of one input, in the order of their offsets; `highest_ms` as in `_count`."""
+        """Note records of one input, in the order of their offsets; `highest_ms` as in `_count`."""
         is_one = highest_ms is not None and first_ms // HOUR_MS == highest_ms // HOUR_MS
         told = messages[-1:] if is_one else messages
         for message in told:
@@ -226,7 +226,7 @@ class Reading:
     def _take_record(self, message: Message, source: SourcePartition, local_ms: int) -> None:
         offset, (stamp, time_ms) = message.offset() or 0, message.timestamp()
         if not source.next_offset <= offset < self._ends[source.topic, source.partition]:
-            # Fetched again after a pause, or not there yet when the replay began.
+            # Fetched again after a pause, or written after the replay began.
             source.next_offset = max(source.next_offset, min(offset, self._ends[source.topic, source.partition]))
             return
         value, projected, span_count, unreadable = message.value(), Projected(offset, []), 0, 0
@@ -254,13 +254,13 @@ def _holds_logs(topic: str) -> bool:
 def _place(message: Message) -> Source:
     topic, partition = message.topic(), message.partition()
     if topic is None or partition is None:
-        raise StateError("kafka gave a message without a place", action="report this as a bug")
+        raise StateError("kafka returned a message without an offset", action="report this as a bug")
     return topic, partition
 
 
 def _source(settings: Settings, each: Input) -> SourcePartition:
     place, begin = TopicPartition(*each.source), StartPosition(each.begin, EPOCH)
     source = SourcePartition.starting_at(place, begin, "", each.partition_count, PartitionTime.of(settings), now_ms=0)
-    # Up to when records are missing before those that are read, the plan knows better than the first record.
+    # The plan knows better than the first record up to when earlier records are missing.
     source.misses_beginning = False
     return source

@@ -1,7 +1,7 @@
-"""Replay of an archive by a query: DuckDB counts what holds, and the engine judges what there is more to say of.
+"""Replays an archive with SQL: DuckDB counts what holds, and the engine judges the traces that need more detail.
 
-In: an archive, rules, and a plan. Out: what a replay that decodes every record would find, signal for signal; how many
-records there are is not counted.
+In: an archive, rules, and a plan. Out: what a replay that decodes every record would find, signal for signal; the
+number of records is not counted.
 """
 
 from __future__ import annotations
@@ -11,57 +11,57 @@ from collections.abc import Iterator
 
 from dsl import RuleSet
 from streams.archive import query
-from streams.archive.query import Asked
+from streams.archive.query import ArchiveRequest
 from streams.config.settings import Settings
 from streams.projection.budget import Budget
-from streams.replay.outcome import Signal, Verdicts, Wanted
+from streams.replay.outcome import OutputOptions, Signal, Verdicts
 from streams.replay.plan import Plan
-from streams.replay.reading import Read
+from streams.replay.source_reader import Read
 from streams.replay.tally import Tally
 from streams.replay.worker import projector
 from streams.windows.chain import Bounds
 
 
-class Queried:
-    """A replay; when `run` has ended, `read`, `chains` and `tallies` say what there was."""
+class SqlReplay:
+    """A replay; once `run` has ended, `read`, `chains` and `tallies` have the counts."""
 
     def __init__(
-        self, url: str, settings: Settings, rules: RuleSet, plan: Plan, wanted: Wanted, *, now_ms: int
+        self, url: str, settings: Settings, rules: RuleSet, plan: Plan, output: OutputOptions, *, now_ms: int
     ) -> None:
-        """Asks.
+        """Query the archive.
 
         Raises:
             RefusedError: only the engine can answer.
             StateError: the archive cannot be read.
         """
-        asked = Asked(
-            projector(settings, rules, wanted),
+        request = ArchiveRequest(
+            projector(settings, rules, output),
             Bounds.of(settings),
             plan.read_from_ms,
             plan.until_ms,
             settings.source_topics,
             settings.out_of_order_ms,
             plan.clock_ms,
-            in_full=wanted.signals,
+            in_full=output.signals,
             lost=plan.lost,
             now_ms=now_ms,
             edge_ms=plan.edge_ms,
             budget=Budget(settings.record_budget),
         )
-        figures = query.count(url, asked, plan.period.from_ms, plan.period.to_ms)
+        figures = query.count(url, request, plan.period.from_ms, plan.period.to_ms)
         self.plan = plan
         self.read = Read(spans=figures.spans, unreadable=figures.unreadable, minutes=set(figures.minutes))
         self.chains = figures.traces
         self.tallies: dict[str, Tally] = {}
         self._closes = figures.closes
         self.half_seen: frozenset[bytes] = frozenset()
-        self._verdicts = Verdicts(settings, rules, plan, wanted)
+        self._verdicts = Verdicts(settings, rules, plan, output)
         for each in figures.counted:
             tally = self.tallies.setdefault(each.rule_id, Tally())
             tally.add(Tally(Counter({each.verdict.value: each.traces}), 0, each.first_ms, each.last_ms))
 
     def run(self) -> Iterator[list[Signal]]:
-        """Yields the signals by the record time at which they were due, then by uid and revision."""
+        """Yield the signals by the record time at which they were due, then by uid and revision."""
         yield sorted(self._verdicts.judge(self._closes))
         self.chains += self._verdicts.chains
         self.half_seen = frozenset(self._verdicts.half_seen)

@@ -1,7 +1,7 @@
-"""The cover of a seal: what input its entries speak of, and where something between was not judged.
+"""Sums what input the entries of a seal cover, and finds what was not judged in between.
 
-In: the records of `betrace.verdicts`, each partition's in order. Out: sums over one seal (`Cover`), and gaps between
-one coverage record of a facts partition and the next, across seals too. Pure.
+In: the records of `betrace.verdicts`, each partition's in order. Out: sums over one seal (`SealSummary`), and gaps
+between one coverage record of a facts partition and the next, across seals too. Pure.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from topics.records.verdicts import (
 
 
 class RuleCounts(msgspec.Struct, kw_only=True, gc=False):
-    """Verdicts of one rule, those added and those taken back, by generation of reading and mode of the rule."""
+    """The verdicts of one rule, added and retracted, by generation of reading and mode of the rule."""
 
     generation: int
     rule: str
@@ -37,11 +37,11 @@ class RuleCounts(msgspec.Struct, kw_only=True, gc=False):
     taken_back: VerdictSums = NO_VERDICTS
 
 
-class PartitionCover(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+class PartitionSummary(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One facts partition, from its first to its last `topics.records.verdicts.Coverage` in the seal.
 
-    `generation`, `judging` and `counted` are those of the last one. `traces_seen_estimate` counts a trace once. What a
-    backfill judged is apart, by its `origin`.
+    `generation`, `judging` and `counted` are those of the last one. `traces_seen_estimate` counts a trace once.
+    Backfills are separate, by their `origin`.
     """
 
     origin: str = LIVE_ORIGIN
@@ -57,28 +57,28 @@ class PartitionCover(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False)
     traces_seen_estimate: int
 
 
-class Cover(msgspec.Struct, frozen=True, gc=False):
-    """What the entries of one seal speak of, each list sorted.
+class SealSummary(msgspec.Struct, frozen=True, gc=False):
+    """What the entries of one seal cover, each list sorted.
 
     `sources` spans what any facts partition judged: the same source records go to all of them. `unreadable` counts
-    entries that are no verdict records.
+    entries that are not verdict records.
     """
 
-    partitions: list[PartitionCover] = []
+    partitions: list[PartitionSummary] = []
     sources: list[SourceCoverage] = []
     rule_sets: list[str] = []
     counts: list[RuleCounts] = []
     unreadable: int = 0
 
 
-_CoverKey: TypeAlias = tuple[bool, str, int]
+_SummaryKey: TypeAlias = tuple[bool, str, int]
 """Whether it is a backfill, its origin, and the facts partition: live comes first."""
 _Source: TypeAlias = tuple[str, int]
 _Epoch: TypeAlias = tuple[str, int, int]
 
 
 class _Span(msgspec.Struct, gc=False):
-    """What several records say of one epoch of a source partition; `dead_letters` by facts partition."""
+    """The union of several records about one epoch of a source partition; `dead_letters` by facts partition."""
 
     first: SourceCoverage
     from_offset: int
@@ -87,21 +87,21 @@ class _Span(msgspec.Struct, gc=False):
     dead_letters: dict[int, int | None]
 
 
-class CoverSum:
+class SummaryBuilder:
     """Sums the records of one seal."""
 
     def __init__(self) -> None:
-        self._partitions: dict[_CoverKey, PartitionCover] = {}
-        self._first_sketches: dict[_CoverKey, bytes] = {}
-        self._traces: dict[_CoverKey, DistinctTraces] = {}
-        """Of partitions with more than one record: mostly there is one, whose own estimate is taken."""
+        self._partitions: dict[_SummaryKey, PartitionSummary] = {}
+        self._first_sketches: dict[_SummaryKey, bytes] = {}
+        self._traces: dict[_SummaryKey, DistinctTraces] = {}
+        """Of partitions with more than one record: most have one, whose own estimate is used."""
         self._sources: dict[_Epoch, _Span] = {}
         self._rule_sets: set[str] = set()
         self._counts: dict[tuple[int, str, str, RuleMode], RuleCounts] = {}
         self._unreadable = 0
 
     def add(self, record: Record | None) -> None:
-        """Adds the next record; None stands for one that could not be read."""
+        """Add the next record; None stands for one that could not be read."""
         if record is None:
             self._unreadable += 1
         elif isinstance(record, VerdictCounts):
@@ -109,12 +109,12 @@ class CoverSum:
         else:
             self.add_coverage(record)
 
-    def cover(self) -> Cover:
-        """The sum so far."""
-        for at, traces in self._traces.items():
-            self._partitions[at].traces_seen_estimate = traces.estimate()
-        return Cover(
-            [self._partitions[at] for at in sorted(self._partitions)],
+    def summary(self) -> SealSummary:
+        """Return the sums so far."""
+        for key, traces in self._traces.items():
+            self._partitions[key].traces_seen_estimate = traces.estimate()
+        return SealSummary(
+            [self._partitions[key] for key in sorted(self._partitions)],
             [_spanned(self._sources[source]) for source in sorted(self._sources)],
             sorted(self._rule_sets),
             [self._counts[rule] for rule in sorted(self._counts)],
@@ -122,7 +122,7 @@ class CoverSum:
         )
 
     def add_counts(self, record: VerdictCounts) -> None:
-        """Adds the next record, which counts verdicts."""
+        """Add the next counts record."""
         key = (record.generation, record.rule, record.rule_fingerprint, record.mode)
         counts = self._counts.get(key)
         if counts is None:
@@ -137,12 +137,12 @@ class CoverSum:
             counts.taken_back = counts.taken_back.plus(record.taken_back)
 
     def add_coverage(self, record: Coverage) -> None:
-        """Adds the next record, which is of coverage."""
+        """Add the next coverage record."""
         self._rule_sets.update(record.rule_sets)
-        at = (record.origin != LIVE_ORIGIN, record.origin, record.partition)
-        before = self._partitions.get(at)
+        key = (record.origin != LIVE_ORIGIN, record.origin, record.partition)
+        before = self._partitions.get(key)
         if before is None:
-            self._partitions[at] = PartitionCover(
+            self._partitions[key] = PartitionSummary(
                 origin=record.origin,
                 partition=record.partition,
                 generation=record.generation,
@@ -155,29 +155,29 @@ class CoverSum:
                 windows_judged=record.windows_judged,
                 traces_seen_estimate=record.traces_seen_estimate,
             )
-            self._first_sketches[at] = record.traces_seen_sketch
+            self._first_sketches[key] = record.traces_seen_sketch
         else:
             before.generation, before.to_ms = record.generation, record.to_ms
             before.settled_to_ms, before.judging, before.counted = record.settled_to_ms, record.judging, record.counted
             before.windows_judged += record.windows_judged
-            self._merge_traces(at, record.traces_seen_sketch)
+            self._merge_traces(key, record.traces_seen_sketch)
         self._add_sources(record)
 
-    def _merge_traces(self, at: _CoverKey, sketch: bytes) -> None:
-        traces = self._traces.get(at)
+    def _merge_traces(self, key: _SummaryKey, sketch: bytes) -> None:
+        traces = self._traces.get(key)
         if traces is None:
-            traces = self._traces[at] = DistinctTraces.decode(self._first_sketches[at])
+            traces = self._traces[key] = DistinctTraces.decode(self._first_sketches[key])
         traces.merge(DistinctTraces.decode(sketch))
 
     def _add_sources(self, record: Coverage) -> None:
-        """In one piece, because verification is in here a good part of its time."""
+        """Add the sources; one function, because verification spends much of its time here."""
         number, spans = record.partition, self._sources
         for source in record.sources:
-            at = (source.topic, source.partition, source.epoch)
-            span = spans.get(at)
+            epoch = (source.topic, source.partition, source.epoch)
+            span = spans.get(epoch)
             if span is None:
-                told = {number: source.dead_letters}
-                spans[at] = _Span(source, source.from_offset, source.to_offset, source.lost, told)
+                dead_letters = {number: source.dead_letters}
+                spans[epoch] = _Span(source, source.from_offset, source.to_offset, source.lost, dead_letters)
                 continue
             if source.from_offset < span.from_offset:  # noqa: PLR1730, a call each is dear here
                 span.from_offset = source.from_offset
@@ -185,8 +185,10 @@ class CoverSum:
                 span.to_offset = source.to_offset
             if (source.lost or span.lost) and source != span.first:
                 span.lost = sorted({*span.lost, *source.lost})
-            told = span.dead_letters
-            told[number] = _added(told[number], source.dead_letters) if number in told else source.dead_letters
+            dead_letters = span.dead_letters
+            dead_letters[number] = (
+                _added(dead_letters[number], source.dead_letters) if number in dead_letters else source.dead_letters
+            )
 
 
 def _added(one: int | None, other: int | None) -> int | None:
@@ -194,8 +196,8 @@ def _added(one: int | None, other: int | None) -> int | None:
 
 
 def _spanned(span: _Span) -> SourceCoverage:
-    # Every facts partition is told of the same dead letters, so they are not added up.
-    told = [count for count in span.dead_letters.values() if count is not None]
+    # Every facts partition reports the same dead letters, so they are not added up.
+    counts = [count for count in span.dead_letters.values() if count is not None]
     return SourceCoverage(
         topic=span.first.topic,
         partition=span.first.partition,
@@ -203,12 +205,12 @@ def _spanned(span: _Span) -> SourceCoverage:
         from_offset=span.from_offset,
         to_offset=span.to_offset,
         lost=span.lost,
-        dead_letters=max(told, default=None),
+        dead_letters=max(counts, default=None),
     )
 
 
-class Continuity:
-    """Whether the coverage records of one facts partition follow one another; `where` is the place of the first."""
+class CoverageContinuity:
+    """Checks that the coverage records of one facts partition follow one another; `where` is the place of the first."""
 
     def __init__(self, where: str = "") -> None:
         self.where = where
@@ -216,25 +218,25 @@ class Continuity:
         self.last: Coverage | None = None
         self._first_sources: dict[_Source, SourceCoverage] = {}
         self._last_sources: dict[_Source, SourceCoverage] = {}
-        """Without those of records that only went on from the one before; see `_remember`."""
+        """Without those of records that only continued the one before; see `_remember`."""
         self._has_each_once = False
 
     def gaps(self, record: Coverage) -> Sequence[str]:
-        """What is missing between the last record and this one, and what this one itself calls lost, as sentences."""
+        """Return sentences about what is missing between the last record and this one, and what this one calls lost."""
         last, self.last = self.last, record
-        if last is not None and self._has_each_once and _goes_on(last, record):
+        if last is not None and self._has_each_once and _continues(last, record):
             return ()
         return [*self._gaps(last, record)]
 
-    def gaps_to(self, later: Continuity) -> Iterator[str]:
-        """What is missing between the records here and those that `later` saw, which are taken over."""
+    def gaps_to(self, later: CoverageContinuity) -> Iterator[str]:
+        """Yield what is missing between the records here and those of `later`, and append the latter."""
         self._remember(self.last)
         later._remember(later.last)
         if self.last is not None and later.first is not None:
             yield from _gaps(self.last, later.first)
-        for at, source in later._first_sources.items():
-            if at in self._last_sources:
-                yield from _source_gaps(self._last_sources[at], source)
+        for key, source in later._first_sources.items():
+            if key in self._last_sources:
+                yield from _source_gaps(self._last_sources[key], source)
         self.last = later.last
         self._last_sources |= later._last_sources
         self._has_each_once = later._has_each_once
@@ -249,24 +251,24 @@ class Continuity:
             record.sources
         )
         for source in record.sources:
-            at = (source.topic, source.partition)
-            before = self._last_sources.get(at)
-            self._last_sources[at] = source
+            key = (source.topic, source.partition)
+            before = self._last_sources.get(key)
+            self._last_sources[key] = source
             if before is None:
-                self._first_sources[at] = source
+                self._first_sources[key] = source
             else:
                 yield from _source_gaps(before, source)
             for begin, end in source.lost:
-                yield f"{_name(source)} offsets {begin} to {end} were gone before they could be read"
+                yield f"{_name(source)} offsets {begin} to {end} were deleted before they could be read"
 
     def _remember(self, last: Coverage | None) -> None:
-        """Takes the sources of a record that only went on; those of any other are known, and stay as they are."""
+        """Keep the sources of a record that only continued; those of any other are known, and unchanged."""
         for source in last.sources if last else ():
             self._last_sources[source.topic, source.partition] = source
 
 
-def _goes_on(last: Coverage, record: Coverage) -> bool:
-    """Whether the record has the same sources as the last one, and goes on in all of them where that one ended."""
+def _continues(last: Coverage, record: Coverage) -> bool:
+    """Return whether the record has the same sources as the last one, and continues all of them."""
     if record.facts_from != last.facts_to or record.from_ms != last.to_ms or len(record.sources) != len(last.sources):
         return False
     for before, source in zip(last.sources, record.sources, strict=True):
@@ -282,34 +284,34 @@ def _goes_on(last: Coverage, record: Coverage) -> bool:
 
 def _gaps(last: Coverage, record: Coverage) -> Iterator[str]:
     if record.generation != last.generation and record.reset_ms == last.reset_ms:
-        yield from _begins_anew(last, record)
+        yield from _restart_gap(last, record)
         return
     if record.facts_from != last.facts_to:
-        yield f"facts go on at {record.facts_from}, the record before ended at {last.facts_to}"
-    # Another generation has a clock of its own.
+        yield f"facts continue at {record.facts_from}, but the record before ended at {last.facts_to}"
+    # Another generation has its own clock.
     if record.from_ms != last.to_ms and record.generation == last.generation:
-        yield f"record time goes on at {_time(record.from_ms)}, the record before ended at {_time(last.to_ms)}"
+        yield f"record time continues at {_time(record.from_ms)}, but the record before ended at {_time(last.to_ms)}"
 
 
-def _begins_anew(last: Coverage, record: Coverage) -> Iterator[str]:
-    """The first record of a reading that was not asked for: the checkpoint, or the facts that it needs, were deleted.
+def _restart_gap(last: Coverage, record: Coverage) -> Iterator[str]:
+    """Yield the gap before an unplanned new reading: the checkpoint, or the facts that it needs, were deleted.
 
-    Both readings together prove nothing of what could still be amended when the one ended and what the other may have
-    seen half of. Whether source records were lost is told by their offsets.
+    Both readings together prove nothing about what could still be amended when the first ended, and what the other may
+    have read only in part. The offsets show whether source records were lost.
     """
     if record.facts_from > last.facts_to:
         yield f"facts {last.facts_to} to {record.facts_from} were deleted before they were judged"
     from_ms = min((rule.from_ms for rule in record.rules or ()), default=record.settled_to_ms)
     if from_ms > last.final_to_ms:
         yield (
-            f"reading began anew at facts {record.facts_from}, without the checkpoint or facts of the reading before: "
-            f"not proved is what began from {_time(last.final_to_ms)} to {_time(from_ms)}"
+            f"reading restarted at facts {record.facts_from}, without the checkpoint or facts of the previous "
+            f"reading: chains that began from {_time(last.final_to_ms)} to {_time(from_ms)} are not proved"
         )
 
 
 def _source_gaps(before: SourceCoverage, source: SourceCoverage) -> Iterator[str]:
     if before.epoch == source.epoch and before.to_offset != source.from_offset:
-        yield f"{_name(source)} goes on at {source.from_offset}, the record before ended at {before.to_offset}"
+        yield f"{_name(source)} continues at {source.from_offset}, but the record before ended at {before.to_offset}"
 
 
 def _name(source: SourceCoverage) -> str:

@@ -1,7 +1,7 @@
-"""What the rules say of a share of the traces.
+"""Evaluates the rules on a share of the traces.
 
-In: facts messages, in the order of their numbers. Out: signals, and tallies per rule; of a backfill its outcomes.
-Windows are those of `streams.windows`. What is too much for memory is put on disk, as sessions does it, and is gone
+In: facts messages, in the order of their numbers. Out: signals, and tallies per rule; for a backfill its outcomes.
+Windows are those of `streams.windows`. What does not fit into memory is spilled to disk, as in sessions, and deleted
 with the replay.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dsl import RuleSet
 from streams.config.settings import Settings
-from streams.replay.outcome import Counts, Signal, Verdicts, Wanted
+from streams.replay.outcome import Counts, OutputOptions, Signal, Verdicts
 from streams.replay.plan import Plan
 from streams.replay.selection import SelectedVerdicts, Selection
 from streams.rules.registry import RuleSets
@@ -24,15 +24,15 @@ from streams.windows.sessions import Sessions
 from topics.records.facts import Facts
 
 CHANGED_CHAINS = 100_000
-"""So many stay in memory, whatever they take; 450,000 take a GiB (tests/bench/bench_windows.py)."""
+"""The most chains in memory, whatever their size; 450,000 take a GiB (tests/bench/bench_windows.py)."""
 
 MEMORY_BYTES = 1 << 30
 
 
-class Judging:
-    """Windows and verdicts of a share; `directory` is for what memory does not hold.
+class Evaluator:
+    """The windows and verdicts of a share of the traces; `directory` is for what does not fit into memory.
 
-    With a selection, of a backfill, there are no signals: `selected` has what was found.
+    With a selection, for a backfill, there are no signals: `selected` has the outcomes.
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class Judging:
         rules: RuleSet,
         plan: Plan,
         directory: Path,
-        wanted: Wanted,
+        output: OutputOptions,
         selection: Selection | None = None,
     ) -> None:
         self.selected = None if selection is None else SelectedVerdicts(settings, rules, plan, selection)
-        self._verdicts = self.selected or Verdicts(settings, rules, plan, wanted)
+        self._verdicts = self.selected or Verdicts(settings, rules, plan, output)
         self._store = Store(directory / "windows", Identity(FORMAT, "", "", ""))
         self.partition = _partition(settings, rules, plan, self._store, selection)
 
@@ -55,23 +55,23 @@ class Judging:
         return self.partition.clock.now_ms
 
     def apply(self, message: Facts) -> list[Signal]:
-        """Takes in the next facts message; returns the signals of what closes by it."""
+        """Apply the next facts message, and return the signals of the windows it closes."""
         partition = self.partition
-        said = list(self._verdicts.judge(partition.apply(partition.next_offset, message)))
+        signals = list(self._verdicts.judge(partition.apply(partition.next_offset, message)))
         sessions = partition.sessions
         if len(sessions.chains.changed) + len(sessions.presences.tiers.changed) >= CHANGED_CHAINS:
             self._store.write(sessions.chains, partition.position(), sessions.presences)
             sessions.cool(MEMORY_BYTES)
         sessions.buffer.spill(MEMORY_BYTES // 4)
-        return said
+        return signals
 
     def end(self) -> list[Signal]:
-        """There is no more input: every window closes."""
+        """End the input: close every window, and return the signals."""
         with closing(self._store):
             return list(self._verdicts.judge(self.partition.sessions.end()))
 
     def counts(self) -> Counts:
-        """What was counted."""
+        """Return the counts."""
         return self._verdicts.counts()
 
 
@@ -87,7 +87,7 @@ def _partition(settings: Settings, rules: RuleSet, plan: Plan, store: Store, sel
         position=Position.initial(0, missing_until_ms=plan.edge_ms),
     )
     if selection is not None:
-        # As live did, of what began before it judged, it is told since when each trace is there.
+        # As live did for what began before it judged, note since when each trace is present.
         reach_ms = settings.gap_ms + settings.lateness_ms
         partition.rules.since_ms = dict.fromkeys(selection.fingerprints, selection.live_from_ms - reach_ms)
         sessions.track_presence(partition.rules.half_seen_until_ms(reach_ms=reach_ms))

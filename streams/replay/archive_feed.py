@@ -1,6 +1,6 @@
-"""Replay from an archive: what is read of it, and its records.
+"""Replays from an archive: plans what to read, and reads its records.
 
-In: an archive, and the time that is asked for. Out: a `Plan`, and a `Feed`: as of Kafka, when it held these records.
+In: an archive, and the requested period. Out: a `Plan`, and a `Feed` with the messages that Kafka had.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import cast
 from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, Message, TopicPartition
 
 from streams.archive import read
-from streams.archive.names import ArchiveFile, Contents
+from streams.archive.names import ArchiveFile, ArchiveListing
 from streams.archive.rows import RawRecord
 from streams.archive.store import Store
 from streams.config.settings import Settings
@@ -28,29 +28,29 @@ CHUNK = 500
 
 
 def plan(url: str, settings: Settings, period: Period, now_ms: int) -> Plan:
-    """What is to be read of an archive.
+    """Return what to read from an archive.
 
     Raises:
-        ConfigError: it has no record of the time that is asked for, or the URL cannot be used.
+        ConfigError: it has no record of the requested period, or the URL cannot be used.
         StateError: it cannot be read.
     """
     store = Store.at(url)
-    found = store.contents()
+    listing = store.listing()
     topics = settings.source_topics
     read_from_ms, until_ms, clock_ms = times(settings, period, now_ms)
-    if not read.chosen(found, period.from_ms, period.to_ms, topics):
-        raise _nothing(store, found, settings, period)
-    files = read.chosen(found, read_from_ms, until_ms, topics)
+    if not read.chosen(listing, period.from_ms, period.to_ms, topics):
+        raise _nothing(store, listing, settings, period)
+    files = read.chosen(listing, read_from_ms, until_ms, topics)
     inputs = tuple(_inputs(files))
-    lost = tuple(each for each in read.lost(store, found, settings.out_of_order_ms) if each.topic in topics)
-    gone = tuple(_lost_beginnings(store, found, settings, read_from_ms))
-    is_cut = _is_cut(store, found, settings, read_from_ms)
+    lost = tuple(each for each in read.lost(store, listing, settings.out_of_order_ms) if each.topic in topics)
+    lost_beginnings = tuple(_lost_beginnings(store, listing, settings, read_from_ms))
+    is_cut = _is_cut(store, listing, settings, read_from_ms)
     expected = sum(each.end - each.begin for each in inputs)
-    return Plan(period, inputs, read_from_ms, until_ms, clock_ms, lost, expected, gone, is_cut)
+    return Plan(period, inputs, read_from_ms, until_ms, clock_ms, lost, expected, lost_beginnings, is_cut)
 
 
 class ArchiveFeed:
-    """Reads an archive, whichever input is the furthest behind first."""
+    """Reads an archive, always from the input that is the furthest behind."""
 
     def __init__(self, url: str, what: Plan, inputs: Iterable[Input]) -> None:
         mine = {each.source: each.end for each in inputs if each.begin < each.end}
@@ -61,43 +61,45 @@ class ArchiveFeed:
         }
         self._ends = mine
         self._times_ms: dict[Source, int] = dict.fromkeys(self._open, 0)
-        self._begun = False
+        self._has_started = False
 
     def take(self, paused: Collection[Source]) -> list[Message]:
-        """See `streams.replay.feed.Feed`."""
-        return cast("list[Message]", self._said(paused))
+        """Return messages as `streams.replay.feed.Feed.take` does."""
+        return cast("list[Message]", self._next_messages(paused))
 
-    def _said(self, paused: Collection[Source]) -> list[_Said]:
-        if not self._begun:
-            self._begun = True
-            return [_Said(source, end, None) for source, end in self._ends.items() if source not in self._open]
+    def _next_messages(self, paused: Collection[Source]) -> list[_ArchiveMessage]:
+        if not self._has_started:
+            self._has_started = True
+            return [
+                _ArchiveMessage(source, end, None) for source, end in self._ends.items() if source not in self._open
+            ]
         ready = [source for source in self._open if source not in paused]
         if not ready:
             return []
         source = min(ready, key=self._times_ms.__getitem__)
         records = list(islice(self._open[source], CHUNK))
         if not records:
-            return [_Said(source, self._ends[source], None)]
+            return [_ArchiveMessage(source, self._ends[source], None)]
         self._times_ms[source] = records[-1].timestamp_ms
-        return [_Said(source, each.offset, each) for each in records]
+        return [_ArchiveMessage(source, each.offset, each) for each in records]
 
-    def go_on(self, at: TopicPartition) -> None:
-        """See there."""
-        source = at.topic, at.partition
+    def resume(self, position: TopicPartition) -> None:
+        """Continue as `streams.replay.feed.Feed.resume` does."""
+        source = position.topic, position.partition
         if source in self._open:
-            self._open[source] = dropwhile(lambda record: record.offset < at.offset, self._open[source])
+            self._open[source] = dropwhile(lambda record: record.offset < position.offset, self._open[source])
 
     def finish(self, source: Source) -> None:
-        """See `streams.replay.feed.Feed`."""
+        """Finish as `streams.replay.feed.Feed.finish` does."""
         self._open.pop(source, None)
 
     def close(self) -> None:
-        """See `streams.replay.feed.Feed`."""
+        """Close as `streams.replay.feed.Feed.close` does."""
         self._open.clear()
 
 
-class _Said:
-    """A record of an archive with what is asked of a client's message; without a record, a partition's end."""
+class _ArchiveMessage:
+    """A record of an archive with the interface of a client's message; without a record, the end of a partition."""
 
     __slots__ = ("_offset", "_record", "_source")
 
@@ -107,27 +109,27 @@ class _Said:
         self._record = record
 
     def topic(self) -> str:
-        """See `confluent_kafka.Message`, as for the others."""
+        """Return the topic, as `confluent_kafka.Message` does."""
         return self._source[0]
 
     def partition(self) -> int:
-        """See there."""
+        """Return the partition, as `confluent_kafka.Message` does."""
         return self._source[1]
 
     def offset(self) -> int:
-        """See there."""
+        """Return the offset, as `confluent_kafka.Message` does."""
         return self._offset
 
     def error(self) -> KafkaError | None:
-        """See there."""
+        """Return the error, as `confluent_kafka.Message` does."""
         return _END if self._record is None else None
 
     def timestamp(self) -> tuple[int, int]:
-        """See there."""
+        """Return the timestamp, as `confluent_kafka.Message` does."""
         return TIMESTAMP_CREATE_TIME, -1 if self._record is None else self._record.timestamp_ms
 
     def value(self) -> bytes | None:
-        """See there."""
+        """Return the value, as `confluent_kafka.Message` does."""
         return None if self._record is None else self._record.value
 
 
@@ -135,7 +137,7 @@ _END = KafkaError(PARTITION_EOF)
 
 
 def _inputs(files: Iterable[ArchiveFile]) -> Iterator[Input]:
-    """The archive says of no partition that it is there and was always empty: nothing is waited for then."""
+    """Yield the inputs; an archive does not know partitions that were always empty, so none waits for them."""
     ranges: defaultdict[str, dict[int, tuple[int, int]]] = defaultdict(dict)
     for file in files:
         begin, end = ranges[file.topic].get(file.partition, (file.first_offset, file.end_offset))
@@ -146,14 +148,16 @@ def _inputs(files: Iterable[ArchiveFile]) -> Iterator[Input]:
             yield Input(topic, number, count, *partitions.get(number, (0, 0)))
 
 
-def _lost_beginnings(store: Store, found: Contents, settings: Settings, read_from_ms: int) -> Iterator[LostTime]:
-    """Where the archive of a partition begins in the middle of it."""
+def _lost_beginnings(
+    store: Store, listing: ArchiveListing, settings: Settings, read_from_ms: int
+) -> Iterator[LostTime]:
+    """Yield the times lost where the archive of a partition begins in the middle."""
     firsts: dict[Source, ArchiveFile] = {}
-    for file in found.files:
+    for file in listing.files:
         if file.topic in settings.source_topics:
             firsts.setdefault((file.topic, file.partition), file)
     cuts: Mapping[Source, list[ArchiveFile]] = {
-        source: [file for file in found.files if file.cut == first.cut] for source, first in firsts.items()
+        source: [file for file in listing.files if file.cut == first.cut] for source, first in firsts.items()
     }
     for source, files in cuts.items():
         if files[0].first_offset > 0:
@@ -162,30 +166,30 @@ def _lost_beginnings(store: Store, found: Contents, settings: Settings, read_fro
                 yield LostTime(*source, 0, first_ms + settings.out_of_order_ms)
 
 
-def _is_cut(store: Store, found: Contents, settings: Settings, read_from_ms: int) -> bool:
-    """There were records before the time from which is read, in the archive or before it."""
-    of_topics = [file for file in found.files if file.topic in settings.source_topics]
+def _is_cut(store: Store, listing: ArchiveListing, settings: Settings, read_from_ms: int) -> bool:
+    """Return whether there were records before the first one read, in the archive or before it."""
+    of_topics = [file for file in listing.files if file.topic in settings.source_topics]
     firsts = {(file.topic, file.partition): file.first_offset for file in reversed(of_topics)}
     return any(first > 0 for first in firsts.values()) or any(
         file.hour_ms < read_from_ms and read.times(store, file)[0] < read_from_ms for file in of_topics
     )
 
 
-def _nothing(store: Store, found: Contents, settings: Settings, period: Period) -> ConfigError:
+def _nothing(store: Store, listing: ArchiveListing, settings: Settings, period: Period) -> ConfigError:
     topics = ", ".join(settings.source_topics)
-    of_topics = [file for file in found.files if file.topic in settings.source_topics]
+    of_topics = [file for file in listing.files if file.topic in settings.source_topics]
     if of_topics:
         first, last = (pick(of_topics, key=lambda file: file.hour_ms).hour_ms for pick in (min, max))
         return ConfigError(
-            f"the archive {store.root} holds no record of {topics} between {period}: its records are of the hours "
-            f"{iso_ms(first)} to {iso_ms(last)}: ask for another time"
+            f"the archive {store.root} has no record of {topics} between {period}: its records are from the hours "
+            f"{iso_ms(first)} to {iso_ms(last)}: choose another time"
         )
-    if found.files:
-        held = ", ".join(sorted({file.topic for file in found.files}))
+    if listing.files:
+        held = ", ".join(sorted({file.topic for file in listing.files}))
         return ConfigError(
-            f"the archive {store.root} holds no record of {topics}: it holds {held}: name them with --source-topics"
+            f"the archive {store.root} has no record of {topics}: it has {held}: name them with --source-topics"
         )
     return ConfigError(
-        f"there is no archive at {store.root}: give the directory or URL that betrace archive was given; it writes a "
-        "file once the first hour is over, or with --until-idle at once"
+        f"there is no archive at {store.root}: give the directory or URL given to betrace archive; it writes "
+        "a file once the first hour is over, or at once with --until-idle"
     )
