@@ -14,7 +14,7 @@ This package knows what is on the topics, and nothing of rules.
 
 from __future__ import annotations
 
-from topics.spec import COMPACT, FOREVER, MIB, Partitions, TopicSpec, days
+from topics.spec import COMPACT, FOREVER, MIB, Partitions, TopicSpec, delete_after_days
 
 SOURCE = TopicSpec(
     name="otlp_spans, otlp_logs",
@@ -63,7 +63,7 @@ SIGNALS = TopicSpec(
     partitions=Partitions.FACTS,
     written_by="sessions, betrace rules backfill",
     read_by="the SIEM",
-    config=days(90),
+    config=delete_after_days(90),
 )
 # Not in the flow: the first replay that publishes makes it.
 REPLAYED_SIGNALS = TopicSpec(
@@ -73,7 +73,7 @@ REPLAYED_SIGNALS = TopicSpec(
     partitions=Partitions.FACTS,
     written_by="betrace replay --publish",
     read_by="who asked for it",
-    config=days(90),
+    config=delete_after_days(90),
 )
 VERDICTS = TopicSpec(
     name="verdicts",
@@ -82,7 +82,7 @@ VERDICTS = TopicSpec(
     partitions=Partitions.FACTS,
     written_by="sessions, betrace rules backfill",
     read_by="ledger, betrace rules backfill",
-    config=days(90),
+    config=delete_after_days(90),
 )
 AUDIT = TopicSpec(
     name="audit",
@@ -91,7 +91,7 @@ AUDIT = TopicSpec(
     partitions=Partitions.FACTS,
     written_by="ingest",
     read_by="the audit trail",
-    config=days(365),
+    config=delete_after_days(365),
 )
 TREE_HEADS = TopicSpec(
     name="tree_heads",
@@ -109,7 +109,7 @@ DEAD_LETTERS = TopicSpec(
     partitions=Partitions.ONE,
     written_by="ingest",
     read_by="the operator",
-    config=days(30),
+    config=delete_after_days(30),
 )
 
 FLOW = (SOURCE, RULES, FACTS, CHECKPOINTS, SIGNALS, VERDICTS, AUDIT, TREE_HEADS, DEAD_LETTERS)

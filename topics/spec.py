@@ -1,6 +1,6 @@
 """What a topic is, as data, and how the operator's settings make a real topic of it.
 
-In: a `TopicSpec` and a `Layout`. Out: a `Plan`: the topic's full name, its partitions and its settings.
+In: a `TopicSpec` and a `Layout`. Out: a `TopicPlan`: the topic's full name, its partitions and its settings.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TopicPlan:
     """A topic as it should be."""
 
     name: str
@@ -74,22 +74,22 @@ class Plan:
     spec: TopicSpec
 
 
-def days(count: int) -> dict[str, str]:
+def delete_after_days(count: int) -> dict[str, str]:
     """The settings of a topic that keeps records for `count` days.
 
-    >>> days(90)
+    >>> delete_after_days(90)
     {'cleanup.policy': 'delete', 'retention.ms': '7776000000'}
     """
     return {"cleanup.policy": "delete", "retention.ms": str(count * DAY_MS)}
 
 
-def plan(spec: TopicSpec, layout: Layout) -> list[Plan]:
+def topic_plans(spec: TopicSpec, layout: Layout) -> list[TopicPlan]:
     """The topics that `spec` stands for: one of our own, or every source topic.
 
     >>> spec = TopicSpec("facts", "", "", Partitions.FACTS, "", "")
-    >>> [(topic.name, topic.partition_count) for topic in plan(spec, Layout(prefix="eu."))]
+    >>> [(topic.name, topic.partition_count) for topic in topic_plans(spec, Layout(prefix="eu."))]
     [('eu.facts', 12)]
     """
     names = layout.source_topics if spec.partitions is Partitions.USERS else (layout.prefix + spec.name,)
     count = 1 if spec.partitions is Partitions.ONE else layout.facts_partitions
-    return [Plan(name, count, spec.config, spec) for name in names]
+    return [TopicPlan(name, count, spec.config, spec) for name in names]

@@ -115,7 +115,7 @@ def _range(
             "name the topics that your Collectors write with --source-topics"
         )
     places = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
-    begins = admin.offsets_at(client, places, from_ms) if from_ms else admin.begin_offsets(client, places)
+    begins = admin.offsets_at(client, places, from_ms) if from_ms else admin.earliest_offsets(client, places)
     if to_ms is None and not is_finite:
         return begins, None
     ends = admin.end_offsets(client, places) if to_ms is None else admin.offsets_at(client, places, to_ms)

@@ -203,7 +203,7 @@ def _first_record_ms(client: AdminClient, settings: Settings) -> int | None:
             f"no such topic: {', '.join(sorted(missing))}: name those of betrace run with --source-topics"
         )
     places = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
-    return min((time for time in admin.first_times(client, places).values() if time is not None), default=None)
+    return min((time for time in admin.first_record_times(client, places).values() if time is not None), default=None)
 
 
 def _first_push_ms(history: Iterable[Pushed], meant: Iterable[str]) -> int:

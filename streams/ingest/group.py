@@ -90,7 +90,7 @@ def look(client: AdminClient, settings: Settings) -> Seen:
     topic_ids = kafka.topic_ids(client, settings.source_topics)
     places = [TopicPartition(topic, number) for topic in topic_ids for number in range(counts.get(topic, 0))]
     committed = committed_offsets(settings, places)
-    lows, highs = kafka.begin_offsets(client, places), kafka.end_offsets(client, places)
+    lows, highs = kafka.earliest_offsets(client, places), kafka.end_offsets(client, places)
     logs = {source: Log(topic_ids[source[0]], lows[source], highs[source]) for source in highs}
     return Seen(logs, committed, is_written, told_ms)
 

@@ -131,7 +131,7 @@ def _judging(known: RuleSets, active: str | None, last: list[Checkpoint | None])
 def _sources(admin: AdminClient, settings: Settings) -> list[SourceRow]:
     counts = kafka.partition_counts(admin, settings.source_topics)
     places = [TopicPartition(topic, number) for topic, count in sorted(counts.items()) for number in range(count)]
-    begins, ends = kafka.begin_offsets(admin, places), kafka.end_offsets(admin, places)
+    begins, ends = kafka.earliest_offsets(admin, places), kafka.end_offsets(admin, places)
     committed = committed_offsets(settings, places)
     rows = []
     for source, end in ends.items():
@@ -154,7 +154,7 @@ def _checkpoints(admin: AdminClient, settings: Settings) -> list[tuple[Checkpoin
 def _facts(admin: AdminClient, settings: Settings, last: list[tuple[Checkpoint | None, int | None]]) -> list[FactsRow]:
     topic = settings.topic("facts")
     places = [TopicPartition(topic, number) for number in range(len(last))]
-    begins, ends = kafka.begin_offsets(admin, places), kafka.end_offsets(admin, places)
+    begins, ends = kafka.earliest_offsets(admin, places), kafka.end_offsets(admin, places)
     return [
         _row(number, begins[topic, number], ends[topic, number], found, written_ms)
         for number, (found, written_ms) in enumerate(last)

@@ -119,7 +119,7 @@ def of_kafka(
         )
     read_from_ms, until_ms, clock_ms = times(settings, period, now_ms)
     places = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
-    lows, highs = admin.begin_offsets(client, places), admin.end_offsets(client, places)
+    lows, highs = admin.earliest_offsets(client, places), admin.end_offsets(client, places)
     begins = admin.offsets_at(client, places, read_from_ms) if read_from_ms else lows
     if not may_be_empty:
         _check_not_empty(client, settings, period, places, lows, highs)
@@ -149,7 +149,7 @@ def _check_not_empty(
     ends = admin.offsets_at(client, places, period.to_ms)
     if any(firsts[source] < min(ends[source], highs[source]) for source in highs):
         return
-    known_ms = [first_ms for first_ms in admin.first_times(client, places).values() if first_ms is not None]
+    known_ms = [first_ms for first_ms in admin.first_record_times(client, places).values() if first_ms is not None]
     held = f"its first record is of {iso_ms(min(known_ms))}" if known_ms else "it is empty"
     raise ConfigError(
         f"{', '.join(settings.source_topics)}: Kafka holds no record between {period} ({held}): "
@@ -161,7 +161,7 @@ def _lost_beginnings(
     client: AdminClient, settings: Settings, cut: list[TopicPartition], read_from_ms: int, now_ms: int
 ) -> Iterable[LostTime]:
     """Where retention has deleted what was to be read."""
-    for at, first_ms in admin.first_times(client, cut).items():
+    for at, first_ms in admin.first_record_times(client, cut).items():
         # Of an empty partition only its retention tells: what is younger would still be there.
         held_ms = first_ms if first_ms is not None else _kept_from_ms(client, at[0], now_ms)
         if held_ms > read_from_ms:

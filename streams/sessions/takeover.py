@@ -265,5 +265,5 @@ def log_bounds(admin: AdminClient, settings: Settings, number: int, *, timeout_s
     """Where a facts partition begins and ends now; raises `AdminError`."""
     at = TopicPartition(settings.topic("facts"), number)
     key = (at.topic, at.partition)
-    begin = kafka.begin_offsets(admin, [at], timeout_s=timeout_s)[key]
+    begin = kafka.earliest_offsets(admin, [at], timeout_s=timeout_s)[key]
     return LogBounds(begin, kafka.end_offsets(admin, [at], timeout_s=timeout_s)[key])

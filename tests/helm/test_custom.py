@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from tests.helm.chart import CHART, VALUES, Object, containers, environment, of_kind, pods, rendered
 from topics import FLOW
 from topics.cluster.acls import Acl, Role, acls
-from topics.spec import Layout, plan
+from topics.spec import Layout, topic_plans
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -54,7 +54,7 @@ def test_topics_are_as_betrace_makes_them(helm_path: Path) -> None:
             "config": {**topic.config, **safety},
         }
         for spec in FLOW
-        for topic in plan(spec, LAYOUT)
+        for topic in topic_plans(spec, LAYOUT)
     ]
     assert sorted(wanted, key=str) == sorted(found, key=str)
 

@@ -30,7 +30,7 @@ def test_partition_is_where_a_collector_puts_the_trace(kafka: str, fresh_prefix:
     topic = f"{fresh_prefix}spans"
     client = AdminClient({"bootstrap.servers": kafka})
     client.create_topics([NewTopic(topic, count)])[topic].result()
-    admin.wait_until_seen(client, [topic])
+    admin.wait_until_available(client, [topic])
     producer = Producer({"bootstrap.servers": kafka, "partitioner": "fnv1a"})
     keys = {frame.key for frame in capture.read(CORPUS / "partitioned_proto.bin.gz") if frame.key}
     put: dict[bytes, int | None] = {}

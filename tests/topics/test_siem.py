@@ -18,11 +18,11 @@ from tests.support.gotools import GoMissingError, fired
 from topics import SIGNALS
 from topics.signals import ocsf_objects
 from topics.signals.schemas import SCHEMAS
-from topics.spec import Layout, plan
+from topics.spec import Layout, topic_plans
 
 ROOT = paths.ROOT / "topics"
 SIEM = ROOT / "siem"
-[TOPIC] = [planned.name for planned in plan(SIGNALS, Layout())]
+[TOPIC] = [planned.name for planned in topic_plans(SIGNALS, Layout())]
 
 SPLUNK_SINK = set((paths.FIXTURES / "siem" / "splunk-connect-2.2.1.txt").read_text().split())
 """Every setting that SplunkSinkConnectorConfig of version 2.2.1 defines."""

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.paths import ROOT
 from topics import FACTS, FLOW, REPLAYED_SIGNALS, SOURCE
-from topics.spec import Layout, Partitions, plan
+from topics.spec import Layout, Partitions, topic_plans
 
 
 def test_flow_has_each_topic_once() -> None:
@@ -65,14 +65,18 @@ def test_source_topics_have_no_prefix() -> None:
     """Source topics are called as the operator says; only our own have the prefix."""
     layout = Layout(prefix="eu.", source_topics=("spans", "logs"))
 
-    assert [topic.name for spec in (SOURCE, FACTS) for topic in plan(spec, layout)] == ["spans", "logs", "eu.facts"]
+    assert [topic.name for spec in (SOURCE, FACTS) for topic in topic_plans(spec, layout)] == [
+        "spans",
+        "logs",
+        "eu.facts",
+    ]
 
 
 def test_a_source_topic_that_we_make_has_the_partitions_of_facts() -> None:
     """A keyed source with as many partitions as the facts has each trace in place already."""
     layout = Layout(source_topics=("spans",), facts_partitions=5)
 
-    assert [topic.partition_count for topic in plan(SOURCE, layout)] == [5]
+    assert [topic.partition_count for topic in topic_plans(SOURCE, layout)] == [5]
 
 
 @pytest.mark.parametrize(

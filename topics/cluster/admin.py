@@ -26,28 +26,28 @@ from confluent_kafka.admin import (
 
 from topics import FLOW
 from topics.errors import AdminError
-from topics.spec import FOREVER, Layout, Partitions, Plan, TopicSpec, plan
+from topics.spec import FOREVER, Layout, Partitions, TopicPlan, TopicSpec, topic_plans
 
 __all__ = [
     "AdminError",
     "ClientSettings",
     "Creation",
-    "Row",
-    "begin_offsets",
+    "TopicStatus",
     "cluster_id",
     "configs",
     "connect",
     "create",
     "describe",
+    "earliest_offsets",
     "end_offsets",
-    "first_times",
+    "first_record_times",
     "group_members",
     "max_message_bytes",
     "offsets_at",
     "partition_counts",
     "retention_ms",
     "topic_ids",
-    "wait_until_seen",
+    "wait_until_available",
 ]
 
 ClientSettings: TypeAlias = Mapping[str, str | int | float | bool]
@@ -61,7 +61,7 @@ _SEEN_EVERY_S = 0.05
 _Answer = TypeVar("_Answer")
 
 
-class Row(msgspec.Struct, frozen=True):
+class TopicStatus(msgspec.Struct, frozen=True):
     """How a topic is; None for what it does not have: a topic that is missing, a retention without limit.
 
     `faults` are what the program cannot work with, `differences` what is only not as `create` would make it.
@@ -82,7 +82,7 @@ class Creation(msgspec.Struct, frozen=True):
     """What `create` made, and the topics that were there before, as they are."""
 
     made: list[str]
-    kept: list[Row]
+    kept: list[TopicStatus]
 
 
 def connect(settings: ClientSettings) -> AdminClient:
@@ -106,16 +106,16 @@ def create(admin: AdminClient, layout: Layout, specs: Sequence[TopicSpec] = FLOW
     return Creation(made, kept)
 
 
-def describe(admin: AdminClient, layout: Layout, specs: Sequence[TopicSpec] = FLOW) -> list[Row]:
+def describe(admin: AdminClient, layout: Layout, specs: Sequence[TopicSpec] = FLOW) -> list[TopicStatus]:
     """How the topics of the flow are, in its order; raises `AdminError`."""
     wanted = _plans(layout, specs)
     there = _descriptions(admin, [topic.name for topic in wanted])
     configs = _configs(admin, ResourceType.TOPIC, list(there))
     safe = layout.replication or min(SAFE_REPLICATION, len(_cluster(admin).nodes))
-    rows = {topic.name: Row(topic.name, present=False) for topic in wanted}
+    rows = {topic.name: TopicStatus(topic.name, present=False) for topic in wanted}
     for topic in wanted:
         if topic.name in there:
-            rows[topic.name] = _row(topic, there[topic.name], configs[topic.name], safe)
+            rows[topic.name] = _status(topic, there[topic.name], configs[topic.name], safe)
     return list(rows.values())
 
 
@@ -134,7 +134,7 @@ def cluster_id(admin: AdminClient) -> str:
     return str(_cluster(admin).cluster_id)
 
 
-def begin_offsets(
+def earliest_offsets(
     admin: AdminClient, partitions: Iterable[TopicPartition], *, timeout_s: float = TIMEOUT_S
 ) -> dict[tuple[str, int], int]:
     """The lowest offset still there, by topic and partition; raises `AdminError`."""
@@ -148,7 +148,7 @@ def end_offsets(
     return _offsets(admin, partitions, OffsetSpec.latest(), timeout_s)
 
 
-def committed_end_offsets(admin: AdminClient, partitions: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
+def last_stable_offsets(admin: AdminClient, partitions: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
     """As `end_offsets`, below the first open transaction: a reader of what is committed gets no further now."""
     infos = _offset_infos(admin, partitions, OffsetSpec.latest(), TIMEOUT_S, IsolationLevel.READ_COMMITTED)
     return {at: info.offset for at, info in infos.items()}
@@ -165,7 +165,7 @@ def offsets_at(admin: AdminClient, partitions: Iterable[TopicPartition], time_ms
     return {at: ends[at] if offset < 0 else offset for at, offset in found.items()}
 
 
-def first_times(admin: AdminClient, partitions: Iterable[TopicPartition]) -> dict[tuple[str, int], int | None]:
+def first_record_times(admin: AdminClient, partitions: Iterable[TopicPartition]) -> dict[tuple[str, int], int | None]:
     """The time of the first record that is still there, in Unix ms, None when there is none; raises `AdminError`."""
     found = _offset_infos(admin, partitions, OffsetSpec.for_timestamp(0), TIMEOUT_S)
     return {at: info.timestamp if info.offset >= 0 else None for at, info in found.items()}
@@ -205,7 +205,7 @@ def configs(admin: AdminClient, names: Iterable[str]) -> dict[str, dict[str, str
     return _configs(admin, ResourceType.TOPIC, list(names))
 
 
-def wait_until_seen(admin: AdminClient, names: Iterable[str]) -> None:
+def wait_until_available(admin: AdminClient, names: Iterable[str]) -> None:
     """Wait until topics that were just made can be used; raises `AdminError` when they are not seen in 10 s.
 
     A topic is made when the controller says so; the brokers know it a moment later.
@@ -230,14 +230,14 @@ def _usable(admin: AdminClient, names: Iterable[str]) -> set[str]:
     return there.keys() - {at.topic for at, future in answers.items() if future.exception() is not None}
 
 
-def _plans(layout: Layout, specs: Sequence[TopicSpec]) -> list[Plan]:
-    plans = [topic for spec in specs for topic in plan(spec, layout)]
+def _plans(layout: Layout, specs: Sequence[TopicSpec]) -> list[TopicPlan]:
+    plans = [topic for spec in specs for topic in topic_plans(spec, layout)]
     if len({topic.name for topic in plans}) < len(plans):
         raise AdminError(f"a source topic is one of our own: {', '.join(layout.source_topics)}")
     return plans
 
 
-def _make(admin: AdminClient, wanted: list[Plan], layout: Layout) -> list[str]:
+def _make(admin: AdminClient, wanted: list[TopicPlan], layout: Layout) -> list[str]:
     if not wanted:
         return []
     replication = layout.replication or _default_replication(admin)
@@ -250,7 +250,7 @@ def _make(admin: AdminClient, wanted: list[Plan], layout: Layout) -> list[str]:
     ]
     futures = admin.create_topics(asked, request_timeout=TIMEOUT_S)
     made = [name for name, future in futures.items() if _was_made(name, future)]
-    wait_until_seen(admin, [topic.name for topic in wanted])
+    wait_until_available(admin, [topic.name for topic in wanted])
     return made
 
 
@@ -274,13 +274,15 @@ def _default_replication(admin: AdminClient) -> int | None:
         return None
 
 
-def _row(wanted: Plan, found: TopicDescription, config: Mapping[str, str], safe_replication: int) -> Row:
+def _status(
+    wanted: TopicPlan, found: TopicDescription, config: Mapping[str, str], safe_replication: int
+) -> TopicStatus:
     replication = min((len(partition.replicas) for partition in found.partitions), default=0)
     retention_ms = int(config["retention.ms"])
     faults, differences = _compare(wanted, len(found.partitions), config)
     if replication < safe_replication:
         differences.append(f"replication is {replication}, should be {safe_replication}")
-    return Row(
+    return TopicStatus(
         name=wanted.name,
         present=True,
         partition_count=len(found.partitions),
@@ -293,7 +295,7 @@ def _row(wanted: Plan, found: TopicDescription, config: Mapping[str, str], safe_
     )
 
 
-def _compare(wanted: Plan, partition_count: int, config: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def _compare(wanted: TopicPlan, partition_count: int, config: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """The faults and the differences of a topic of ours; of a source topic only its clock is our business."""
     faults: list[str] = []
     differences: list[str] = []

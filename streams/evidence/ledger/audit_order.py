@@ -17,7 +17,7 @@ import msgspec
 
 from streams.evidence.ledger.entry import Place
 from streams.evidence.ledger.seal import LogState
-from topics.cluster.bulk import decode_each
+from topics.cluster.bulk import decode_many
 from topics.records.audit import SourcePosition, position_in
 from topics.records.verdicts import SourceCoverage
 
@@ -117,7 +117,7 @@ def positioned(lines: Sequence[bytes]) -> list[Positioned]:
     """The entries that have a source position; without one nothing can be said of an entry's order."""
     return [
         (found.offset, at)
-        for found in decode_each(_decoder, lines)
+        for found in decode_many(_decoder, lines)
         if found is not None and (at := position_in(found.headers or found.headers_base64)) is not None
     ]
 

@@ -29,7 +29,7 @@ from streams.evidence.ledger.findings import Fault, Finding
 from streams.evidence.ledger.log import AUDIT, SIGNALS, VERDICTS, LogKey
 from streams.evidence.ledger.merkle import Frontier, Hash, leaf_hashes
 from streams.evidence.ledger.seal import LogState, Seal
-from topics.cluster.bulk import decode_each
+from topics.cluster.bulk import decode_many
 from topics.records import verdicts
 from topics.records.verdicts import HASH_BYTES, LIVE_ORIGIN, Counted, Coverage, Record, VerdictCounts
 from topics.signals.digest import NoSignalError, digest
@@ -275,7 +275,7 @@ def named(key: ChainKey) -> str:
 
 def _said(state: LogState, entries: Sequence[bytes]) -> Sequence[Place | None]:
     """What a log's entries say; of logs other than those of verdicts their offsets are enough."""
-    return _reader.read(entries) if state.topic == VERDICTS else decode_each(_places, entries)
+    return _reader.read(entries) if state.topic == VERDICTS else decode_many(_places, entries)
 
 
 def _empty(state: LogState) -> LogState:

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from topics.cluster.bulk import UNREADABLE, decode_each
+from topics.cluster.bulk import DECODE_ERRORS, decode_many
 
 DEPTH_LIMIT = 100
 """Objects and lists in one another that stand as they are: what reads a line must not go deeper than its stack."""
@@ -67,7 +67,7 @@ class Reader(Generic[T]):
 
     def read(self, lines: Sequence[bytes]) -> list[Said[T] | None]:
         """What each line says, None for a line that is no entry."""
-        found = decode_each(self._lines, lines)
+        found = decode_many(self._lines, lines)
         for at, said in enumerate(found):
             # What is of another type, and what does not stand as JSON; there is little of it.
             if said is None or said.json is None:
@@ -81,7 +81,7 @@ class Reader(Generic[T]):
             return None
         try:
             return Said(found.offset, self._values.decode(found.value_bytes()))
-        except UNREADABLE:
+        except DECODE_ERRORS:
             return Said(found.offset)
 
 
@@ -144,7 +144,7 @@ def _is_object(value: bytes) -> bool:
         return False
     try:
         said: object = msgspec.json.decode(value)
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return False
     return value.count(b"{") + value.count(b"[") <= DEPTH_LIMIT or _is_within(said, DEPTH_LIMIT)
 

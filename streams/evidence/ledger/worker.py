@@ -221,7 +221,7 @@ def _starts(admin: AdminClient, settings: Settings, ledger: Ledger) -> list[Topi
         raise ConfigError(f"there is no topic {', '.join(sorted(missing))}: run betrace topics create")
     ids = kafka.topic_ids(admin, names)
     partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
-    begins, ends = kafka.begin_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
+    begins, ends = kafka.earliest_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
     starts = []
     for at in partitions:
         key = (names[at.topic], at.partition)

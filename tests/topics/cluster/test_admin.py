@@ -9,7 +9,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from topics.cluster import admin
-from topics.cluster.admin import AdminError, Row
+from topics.cluster.admin import AdminError, TopicStatus
 from topics.spec import Layout
 
 pytestmark = pytest.mark.broker
@@ -31,10 +31,10 @@ def make(client: AdminClient, name: str, partitions: int = 1, **config: str) -> 
     """A topic that somebody else made; `config` has underscores for dots."""
     settings = {key.replace("_", "."): value for key, value in config.items()}
     client.create_topics([NewTopic(name, partitions, config=settings)])[name].result()
-    admin.wait_until_seen(client, [name])
+    admin.wait_until_available(client, [name])
 
 
-def row(rows: list[Row], name: str) -> Row:
+def row(rows: list[TopicStatus], name: str) -> TopicStatus:
     """The row of the topic `name`."""
     return next(row for row in rows if row.name == name)
 
@@ -188,7 +188,7 @@ def test_offsets_are_the_lowest_kept_and_the_next(client: AdminClient, kafka: st
         future.result()
     at = [TopicPartition(topic, 0), TopicPartition(topic, 1)]
 
-    offsets = (admin.begin_offsets(client, at), admin.end_offsets(client, at))
+    offsets = (admin.earliest_offsets(client, at), admin.end_offsets(client, at))
 
     assert offsets == ({(topic, 0): 0, (topic, 1): 2}, {(topic, 0): 0, (topic, 1): 5})
 

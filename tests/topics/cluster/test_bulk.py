@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from topics.cluster.bulk import decode_each
+from topics.cluster.bulk import decode_many
 
 
 class Point(msgspec.Struct):
@@ -18,6 +18,6 @@ class Point(msgspec.Struct):
 @pytest.mark.parametrize("bad", [b"", b"{", b"{}", b'{"x":"1"}', b'{"x":1,"name":"\xff"}', b'{"y":' + b"[" * 100_000])
 def test_one_bad_text_spoils_no_other(bad: bytes) -> None:
     """What nothing can be made of is None in its place, and the texts around it are read."""
-    read = decode_each(msgspec.json.Decoder(Point), ['{"x":1}', bad, b'{"x":2}'])
+    read = decode_many(msgspec.json.Decoder(Point), ['{"x":1}', bad, b'{"x":2}'])
 
     assert [Point(1), None, Point(2)] == read

@@ -44,7 +44,7 @@ def make_topic(bootstrap: str, name: str) -> None:
     """A topic on the broker at `bootstrap`."""
     client = AdminClient({"bootstrap.servers": bootstrap})
     client.create_topics([NewTopic(name, 1)])[name].result()
-    admin.wait_until_seen(client, [name])
+    admin.wait_until_available(client, [name])
 
 
 def test_running_broker_ends_with_its_context() -> None:
