@@ -45,7 +45,7 @@ class PureTouches:
     @staticmethod
     def partition_of(trace_id: bytes, partitions: int) -> int:
         """The facts partition of a trace, of so many."""
-        return partition.of(trace_id, partitions)
+        return partition.of_trace(trace_id, partitions)
 
     def sample(self) -> list[tuple[bytes, bool]]:
         """One trace of 256 and whether its root was seen, by tick."""
@@ -55,7 +55,7 @@ class PureTouches:
         """The touches of each facts partition, in the order in which they came."""
         touches: list[list[Touch]] = [[] for _ in range(partitions)]
         for (trace_id, tick), (span_count, _) in self._seen.items():
-            touches[partition.of(trace_id, partitions)].append(Touch(trace_id, tick, span_count))
+            touches[partition.of_trace(trace_id, partitions)].append(Touch(trace_id, tick, span_count))
         return [pack_touches(each) for each in touches]
 
 

@@ -42,4 +42,4 @@ def test_partition_is_where_a_collector_puts_the_trace(kafka: str, fresh_prefix:
         producer.produce(topic, b"", key, on_delivery=note)
     producer.flush(30)
 
-    assert {key: partition.of(bytes.fromhex(key.decode()), count) for key in keys} == put
+    assert {key: partition.of_trace(bytes.fromhex(key.decode()), count) for key in keys} == put
