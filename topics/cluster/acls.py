@@ -24,7 +24,7 @@ from topics.spec import Layout
 
 TIMEOUT_S = 10
 
-_NOT_KNOWN = frozenset(
+_ABSENT_CODES = frozenset(
     {
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError.GROUP_ID_NOT_FOUND,
@@ -84,14 +84,14 @@ _READ, _WRITE, _DESCRIBE = AclOperation.READ, AclOperation.WRITE, AclOperation.D
 _CREATE, _DELETE, _CONFIGS = AclOperation.CREATE, AclOperation.DELETE, AclOperation.DESCRIBE_CONFIGS
 
 
-def acls(role: Role, layout: Layout) -> list[Acl]:
+def required_acls(role: Role, layout: Layout) -> list[Acl]:
     """All that a role needs, topics first."""
     own = layout.prefix
     on = partial(_topic, own)
 
     sources = [Acl(Kind.TOPIC, topic, (_READ,)) for topic in layout.source_topics]
     # Who stamps its records is a setting of a topic.
-    looked_into = [Acl(Kind.TOPIC, topic, (_READ, _CONFIGS)) for topic in layout.source_topics]
+    sources_with_configs = [Acl(Kind.TOPIC, topic, (_READ, _CONFIGS)) for topic in layout.source_topics]
     readers = Acl(Kind.GROUP, f"{own}readers", (_DESCRIBE,))
     if role is Role.SETUP:
         made = [Acl(Kind.TOPIC, topic, (_CREATE, _DESCRIBE, _CONFIGS)) for topic in layout.source_topics]
@@ -100,7 +100,7 @@ def acls(role: Role, layout: Layout) -> list[Acl]:
         return [*made, every, on("rules", _READ, _WRITE), readers]
     if role is Role.INGEST:
         written = [on(name, _WRITE) for name in ("facts", "dead_letters", "audit")]
-        return [*looked_into, on("rules", _READ), *written, Acl(Kind.GROUP, f"{own}ingest", (_READ,)), readers]
+        return [*sources_with_configs, on("rules", _READ), *written, Acl(Kind.GROUP, f"{own}ingest", (_READ,)), readers]
     if role is Role.SESSIONS:
         return [
             on("facts", _READ, _DELETE),
@@ -123,10 +123,10 @@ def acls(role: Role, layout: Layout) -> list[Acl]:
         ]
     if role is Role.ARCHIVE:
         return [*sources, Acl(Kind.GROUP, f"{own}archive", (_DESCRIBE,))]
-    return _of_commands(role, layout)
+    return _command_acls(role, layout)
 
 
-def _of_commands(role: Role, layout: Layout) -> list[Acl]:
+def _command_acls(role: Role, layout: Layout) -> list[Acl]:
     """What the commands need that are no stage."""
     own = layout.prefix
     readers = Acl(Kind.GROUP, f"{own}readers", (_DESCRIBE,))
@@ -142,10 +142,10 @@ def _of_commands(role: Role, layout: Layout) -> list[Acl]:
             readers,
             Acl(Kind.TRANSACTIONAL_ID, f"{own}backfill-", (_WRITE,), is_prefix=True),
         ]
-    looked_at = [on(name, _READ) for name in ("rules", "checkpoints", "signals", "dead_letters")]
+    own_topics = [on(name, _READ) for name in ("rules", "checkpoints", "signals", "dead_letters")]
     return [
         *(Acl(Kind.TOPIC, topic, (_READ,)) for topic in layout.source_topics),
-        *looked_at,
+        *own_topics,
         on("facts", _DESCRIBE),
         *(Acl(Kind.GROUP, own + group, (_DESCRIBE,)) for group in ("ingest", "sessions")),
         readers,
@@ -156,45 +156,51 @@ def _topic(prefix: str, name: str, *operations: AclOperation) -> Acl:
     return Acl(Kind.TOPIC, prefix + name, operations)
 
 
-def lacking(admin: AdminClient, role: Role, layout: Layout) -> list[Acl]:
+def missing_acls(admin: AdminClient, role: Role, layout: Layout) -> list[Acl]:
     """What the client's user lacks of its role, as far as a client can ask: of topics and groups.
 
     A topic or group that is not there lacks nothing. Raises `AdminError` when the brokers do not answer.
     """
-    wanted = [each for each in acls(role, layout) if not each.is_prefix]
-    topics = _topics(admin, [each.name for each in wanted if each.kind is Kind.TOPIC])
-    groups = _groups(admin, [each.name for each in wanted if each.kind is Kind.GROUP])
-    found = []
-    for each in wanted:
-        allowed = (topics if each.kind is Kind.TOPIC else groups).get(each.name)
-        missing = tuple(one for one in each.operations if allowed is not None and one not in allowed)
-        if missing:
-            found.append(Acl(each.kind, each.name, missing))
-    return found
+    required = [each for each in required_acls(role, layout) if not each.is_prefix]
+    topics = _topic_operations(admin, [each.name for each in required if each.kind is Kind.TOPIC])
+    groups = _group_operations(admin, [each.name for each in required if each.kind is Kind.GROUP])
+    missing = []
+    for acl in required:
+        allowed = (topics if acl.kind is Kind.TOPIC else groups).get(acl.name)
+        lacked = tuple(each for each in acl.operations if allowed is not None and each not in allowed)
+        if lacked:
+            missing.append(Acl(acl.kind, acl.name, lacked))
+    return missing
 
 
-def _topics(admin: AdminClient, names: list[str]) -> dict[str, set[AclOperation] | None]:
+def _topic_operations(admin: AdminClient, names: list[str]) -> dict[str, set[AclOperation] | None]:
     """What is allowed on each topic; None for one that is not there."""
-    asked = admin.describe_topics(TopicCollection(names), include_authorized_operations=True, request_timeout=TIMEOUT_S)
-    return {name: _allowed(answer, KafkaError.TOPIC_AUTHORIZATION_FAILED) for name, answer in asked.items()}
+    futures = admin.describe_topics(
+        TopicCollection(names), include_authorized_operations=True, request_timeout=TIMEOUT_S
+    )
+    return {
+        name: _authorized_operations(answer, KafkaError.TOPIC_AUTHORIZATION_FAILED) for name, answer in futures.items()
+    }
 
 
-def _groups(admin: AdminClient, names: list[str]) -> dict[str, set[AclOperation] | None]:
+def _group_operations(admin: AdminClient, names: list[str]) -> dict[str, set[AclOperation] | None]:
     """What is allowed on each group; None for one that is not there."""
     if not names:
         return {}
-    asked = admin.describe_consumer_groups(names, include_authorized_operations=True, request_timeout=TIMEOUT_S)
-    return {name: _allowed(answer, KafkaError.GROUP_AUTHORIZATION_FAILED) for name, answer in asked.items()}
+    futures = admin.describe_consumer_groups(names, include_authorized_operations=True, request_timeout=TIMEOUT_S)
+    return {
+        name: _authorized_operations(answer, KafkaError.GROUP_AUTHORIZATION_FAILED) for name, answer in futures.items()
+    }
 
 
-def _allowed(answer: Future[Any], refusal: int) -> set[AclOperation] | None:
+def _authorized_operations(answer: Future[Any], refusal: int) -> set[AclOperation] | None:
     try:
         operations: Iterable[AclOperation] | None = answer.result().authorized_operations
     except KafkaException as error:
         code = error.args[0].code()
         if code == refusal:
             return set()
-        if code in _NOT_KNOWN:
+        if code in _ABSENT_CODES:
             return None
         raise AdminError(f"Kafka does not say what is allowed: {error.args[0]}") from error
     return None if operations is None else {*operations}

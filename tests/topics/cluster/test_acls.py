@@ -9,7 +9,7 @@ from confluent_kafka.admin import AclOperation, AdminClient
 
 from tests.support import paths
 from topics import FLOW
-from topics.cluster.acls import Kind, Role, acls, lacking
+from topics.cluster.acls import Kind, Role, missing_acls, required_acls
 from topics.spec import Layout
 
 PAGE = (paths.ROOT / "topics" / "cluster" / "README.md").read_text()
@@ -21,7 +21,7 @@ def rows() -> list[str]:
         f"| {role.value} | {acl.kind.value} | `{acl.name}{'*' if acl.is_prefix else ''}` | "
         f"{', '.join(each.name for each in acl.operations)} |"
         for role in Role
-        for acl in acls(role, Layout())
+        for acl in required_acls(role, Layout())
     ]
 
 
@@ -36,7 +36,9 @@ def test_page_lists_every_acl() -> None:
 
 def test_every_written_topic_has_its_writer() -> None:
     """Of each topic that a stage writes some role may write it, and no role may write a source topic."""
-    written = {acl.name for role in Role for acl in acls(role, Layout()) if AclOperation.WRITE in acl.operations}
+    written = {
+        acl.name for role in Role for acl in required_acls(role, Layout()) if AclOperation.WRITE in acl.operations
+    }
 
     own = {f"betrace.{spec.name}" for spec in FLOW if not spec.name.startswith("otlp") and "/" not in spec.name}
     assert set() == {name for name in written if name.startswith("otlp")}
@@ -49,4 +51,4 @@ def test_without_an_authorizer_nothing_is_lacking(role: Role, kafka: str, fresh_
     """A cluster that allows everything allows every role, also before there are topics and groups."""
     admin = AdminClient({"bootstrap.servers": kafka})
 
-    assert [] == lacking(admin, role, Layout(prefix=fresh_prefix))
+    assert [] == missing_acls(admin, role, Layout(prefix=fresh_prefix))
