@@ -6,7 +6,7 @@ from hashlib import sha256
 
 Scalar = str | bool | int | float | None
 
-CUT = "betrace.cut"
+TRUNCATED_KEY = "betrace.cut"
 """An attribute in the place of others that were left out: its value is a digest of them."""
 
 _DIGEST_CHARS = 16
@@ -17,16 +17,16 @@ def digest(content: bytes) -> str:
     return sha256(content).hexdigest()[:_DIGEST_CHARS]
 
 
-def shortened(text: str, most_bytes: int) -> str:
+def truncate_with_digest(text: str, limit_bytes: int) -> str:
     """A text of more than so many bytes is cut, with a mark and the digest of the whole; it has that many then.
 
-    >>> shortened("x" * 100, 40), shortened("short", 40)
+    >>> truncate_with_digest("x" * 100, 40), truncate_with_digest("short", 40)
     ('xxxxxxxx…[cut sha256:09ecb6ebc8bcefc7]', 'short')
     """
-    if len(text) * 4 <= most_bytes:
+    if len(text) * 4 <= limit_bytes:
         return text
     encoded = text.encode(errors="replace")
-    if len(encoded) <= most_bytes:
+    if len(encoded) <= limit_bytes:
         return text
     mark = f"…[cut sha256:{digest(encoded)}]"
-    return encoded[: most_bytes - len(mark.encode())].decode(errors="ignore") + mark
+    return encoded[: limit_bytes - len(mark.encode())].decode(errors="ignore") + mark

@@ -22,14 +22,14 @@ PREFIX = "audit."
 
 POSITION_HEADER = "betrace_source"
 VALUE_LIMIT_BYTES = 900_000
-CUT_MARK = "…"
+TRUNCATION_MARK = "…"
 
 Value: TypeAlias = str | bool | int | float | list[Any] | dict[str, Any] | None
 """An attribute's value as JSON has it, and in lists and objects the same; msgspec decodes no type that names itself."""
 
-_CUTS = (65_536, 4_096, 256)
+_TEXT_LIMITS_CHARS = (65_536, 4_096, 256)
 _NAME_CHARS = 256
-_LEAST_COUNT = 64
+_MAX_OWN_ATTRIBUTES = 64
 
 _POSITION = re.compile(r"([a-zA-Z0-9._-]{1,249})/(\d{1,10})/(\d{1,19})/(\d{1,19})/(\d{1,10})", re.ASCII)
 
@@ -63,8 +63,8 @@ def decode_position(value: bytes | str) -> SourcePosition | None:
     1200
     """
     text = value if isinstance(value, str) else value.decode(errors="replace")
-    found = _POSITION.fullmatch(text)
-    return SourcePosition(found[1], *map(int, found.groups()[1:])) if found else None
+    match = _POSITION.fullmatch(text)
+    return SourcePosition(match[1], *map(int, match.groups()[1:])) if match else None
 
 
 def position_in(headers: Iterable[tuple[str, bytes | str | None]]) -> SourcePosition | None:
@@ -116,16 +116,16 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 def encode(record: AuditRecord) -> bytes:
     """The record's value on the topic; one that is larger than `VALUE_LIMIT_BYTES` is cut."""
     value = _encoder.encode(record)
-    for most_chars in _CUTS:
+    for limit_chars in _TEXT_LIMITS_CHARS:
         if len(value) <= VALUE_LIMIT_BYTES:
             break
-        value = _encoder.encode(_cut(record, most_chars))
+        value = _encoder.encode(_truncate(record, limit_chars))
     return value
 
 
-def json(said: object) -> bytes:
+def encode_part(part: object) -> bytes:
     """What a part of a record takes on the topic."""
-    return _encoder.encode(said)
+    return _encoder.encode(part)
 
 
 def decode(value: bytes) -> AuditRecord:
@@ -154,35 +154,36 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(AuditRecord)
 
 
-def _cut(record: AuditRecord, most_chars: int) -> AuditRecord:
+def _truncate(record: AuditRecord, limit_chars: int) -> AuditRecord:
     """The record with no longer texts; with the least room, only a number of its own attributes are left."""
-    is_least = most_chars == _CUTS[-1]
+    is_shortest = limit_chars == _TEXT_LIMITS_CHARS[-1]
     own = {name: value for name, value in record.attributes.items() if name.startswith((PREFIX, "user.", "enduser."))}
-    attributes = dict([*own.items()][:_LEAST_COUNT]) if is_least else record.attributes
+    attributes = dict([*own.items()][:_MAX_OWN_ATTRIBUTES]) if is_shortest else record.attributes
     return msgspec.structs.replace(
         record,
-        name=record.name[:most_chars],
-        service=record.service and record.service[:most_chars],
-        status_message=record.status_message and record.status_message[:most_chars],
-        severity=record.severity and record.severity[:most_chars],
-        scope_name=record.scope_name and record.scope_name[:most_chars],
-        body=_shortened(record.body, most_chars),
-        attributes=_all_shortened(attributes, most_chars),
+        name=record.name[:limit_chars],
+        service=record.service and record.service[:limit_chars],
+        status_message=record.status_message and record.status_message[:limit_chars],
+        severity=record.severity and record.severity[:limit_chars],
+        scope_name=record.scope_name and record.scope_name[:limit_chars],
+        body=_truncate_value(record.body, limit_chars),
+        attributes=_truncate_values(attributes, limit_chars),
         events=[]
-        if is_least
+        if is_shortest
         else [
-            AuditEvent(event.name[:most_chars], _all_shortened(event.attributes, most_chars)) for event in record.events
+            AuditEvent(event.name[:limit_chars], _truncate_values(event.attributes, limit_chars))
+            for event in record.events
         ],
-        resource={} if is_least else _all_shortened(record.resource, most_chars),
-        scope={} if is_least else _all_shortened(record.scope, most_chars),
+        resource={} if is_shortest else _truncate_values(record.resource, limit_chars),
+        scope={} if is_shortest else _truncate_values(record.scope, limit_chars),
         is_cut=True,
     )
 
 
-def _all_shortened(attributes: dict[str, Value], most_chars: int) -> dict[str, Value]:
-    return {name[:_NAME_CHARS]: _shortened(value, most_chars) for name, value in attributes.items()}
+def _truncate_values(attributes: dict[str, Value], limit_chars: int) -> dict[str, Value]:
+    return {name[:_NAME_CHARS]: _truncate_value(value, limit_chars) for name, value in attributes.items()}
 
 
-def _shortened(value: Value, most_chars: int) -> Value:
-    said = text(value)
-    return value if said is None or len(said) <= most_chars else said[:most_chars] + CUT_MARK
+def _truncate_value(value: Value, limit_chars: int) -> Value:
+    shown = text(value)
+    return value if shown is None or len(shown) <= limit_chars else shown[:limit_chars] + TRUNCATION_MARK

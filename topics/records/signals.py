@@ -13,7 +13,7 @@ from typing import NamedTuple
 from topics.signals import cef, ecs, ocsf
 from topics.signals.finding import Finding
 from topics.signals.sentence import sentence
-from topics.signals.truncate import fit
+from topics.signals.truncate import encode_within_limit
 from topics.times import rfc3339
 
 LIMIT_BYTES = 512 * 1024
@@ -62,10 +62,10 @@ def _value(finding: Finding, format: SignalFormat, logged_ms: int) -> bytes:  # 
         return cef.encode(finding, message=message)
     encode = ecs.encode if format is SignalFormat.ECS else ocsf.encode
 
-    def written(shown: Finding, uncut_bytes: int | None) -> bytes:
-        return encode(shown, message=message, logged_ms=logged_ms, uncut_bytes=uncut_bytes)
+    def encode_finding(shown: Finding, untruncated_bytes: int | None) -> bytes:
+        return encode(shown, message=message, logged_ms=logged_ms, untruncated_bytes=untruncated_bytes)
 
-    return fit(finding, LIMIT_BYTES, written)
+    return encode_within_limit(finding, LIMIT_BYTES, encode_finding)
 
 
 def headers(finding: Finding, source: str, format: SignalFormat) -> list[tuple[str, bytes]]:  # noqa: A002, as above

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 from topics.signals import ocsf
 from topics.signals.finding import Finding, Shown
-from topics.signals.truncate import cut_text
+from topics.signals.truncate import truncate_text
 
 # CEF's limits count characters; a text of so many bytes never has more.
 SHORT_BYTES = 128
@@ -57,7 +57,7 @@ def encode(finding: Finding, *, message: str) -> bytes:
     """The finding as a line of CEF."""
     rule, product = finding.rule, ocsf.PRODUCT
     head = ("CEF:0", product.vendor_name, product.name, product.version or "", rule.id, rule.title)
-    fields = [_header(cut_text(each, TEXT_BYTES)) for each in head]
+    fields = [_header(truncate_text(each, TEXT_BYTES)) for each in head]
     pairs = [f"{key}={_value(text)}" for key, text in _extension(finding, message) if text]
     return "|".join([*fields, str(SEVERITIES[rule.severity]), " ".join(pairs)]).encode()
 
@@ -92,12 +92,12 @@ def _extension(finding: Finding, message: str) -> Iterator[tuple[str, str]]:
     yield "externalId", finding.revision_uid
     yield "outcome", finding.verdict
     yield "cat", finding.rule.kind
-    yield "msg", cut_text(message, TEXT_BYTES)
+    yield "msg", truncate_text(message, TEXT_BYTES)
     yield from _who(finding.witnesses)
     for key, text in _free(finding).items():
         if text:
             yield f"{key}Label", LABELS[key]
-            yield key, cut_text(text, STRING_BYTES)
+            yield key, truncate_text(text, STRING_BYTES)
 
 
 def _who(witnesses: tuple[Shown, ...]) -> Iterator[tuple[str, str]]:
@@ -105,13 +105,13 @@ def _who(witnesses: tuple[Shown, ...]) -> Iterator[tuple[str, str]]:
     service = next((shown.service for shown in witnesses if shown.service), None)
     user = next(filter(None, map(ocsf.user, witnesses)), None)
     client = next(filter(None, map(ocsf.client, witnesses)), None)
-    yield "sourceServiceName", cut_text(service or "", TEXT_BYTES)
+    yield "sourceServiceName", truncate_text(service or "", TEXT_BYTES)
     if user is not None:
-        yield "suid", cut_text(user.uid or "", TEXT_BYTES)
-        yield "suser", cut_text(user.name or "", TEXT_BYTES)
+        yield "suid", truncate_text(user.uid or "", TEXT_BYTES)
+        yield "suser", truncate_text(user.name or "", TEXT_BYTES)
     if client is not None:
         yield "src", client.ip if client.ip and ipaddress.ip_address(client.ip).version == 4 else ""  # noqa: PLR2004
-        yield "shost", cut_text(client.hostname or "", TEXT_BYTES)
+        yield "shost", truncate_text(client.hostname or "", TEXT_BYTES)
 
 
 def _free(finding: Finding) -> dict[str, str]:

@@ -26,12 +26,12 @@ _OUTCOMES = {"broken": "failure", "undetermined": "unknown", "held": "success", 
 _Found = TypeVar("_Found")
 
 
-def encode(finding: Finding, *, message: str, logged_ms: int, uncut_bytes: int | None = None) -> bytes:
-    """The finding as UTF-8 JSON; `uncut_bytes` is its size before anything was left out, None when it is whole."""
-    return ecs.encode(document(finding, message=message, logged_ms=logged_ms, uncut_bytes=uncut_bytes))
+def encode(finding: Finding, *, message: str, logged_ms: int, untruncated_bytes: int | None = None) -> bytes:
+    """Return the finding as UTF-8 JSON; `untruncated_bytes` is its size before truncation, None when it is complete."""
+    return ecs.encode(document(finding, message=message, logged_ms=logged_ms, untruncated_bytes=untruncated_bytes))
 
 
-def document(finding: Finding, *, message: str, logged_ms: int, uncut_bytes: int | None = None) -> ecs.EcsSignal:
+def document(finding: Finding, *, message: str, logged_ms: int, untruncated_bytes: int | None = None) -> ecs.EcsSignal:
     """The finding as a document of ECS 9; arguments as for `encode`."""
     witnesses = finding.witnesses
     span_id = _first(witnesses, lambda shown: None if shown.is_log else shown.span_id.hex() or None)
@@ -45,7 +45,7 @@ def document(finding: Finding, *, message: str, logged_ms: int, uncut_bytes: int
         rule=_rule(finding),
         trace=ecs.Id(finding.trace_id.hex()),
         observer=ecs.Observer(ocsf.PRODUCT.name, ocsf.PRODUCT.vendor_name, ocsf.PRODUCT.version),
-        betrace=_said(finding, uncut_bytes),
+        betrace=_said(finding, untruncated_bytes),
         span=ecs.Id(span_id) if span_id else None,
         service=ecs.Name(service) if service else None,
         host=ecs.Name(host) if host else None,
@@ -87,15 +87,15 @@ def _rule(finding: Finding) -> ecs.Rule:
     )
 
 
-def _said(finding: Finding, uncut_bytes: int | None) -> ecs.Said:
+def _said(finding: Finding, untruncated_bytes: int | None) -> ecs.Said:
     return ecs.Said(
         **msgspec.structs.asdict(ocsf.betrace(finding)),
         uid=finding.uid,
         severity=finding.rule.severity,
         controls=sorted(set(finding.rule.controls)),
         evidences=[_evidence(shown) for shown in finding.witnesses],
-        is_truncated=None if uncut_bytes is None else True,
-        untruncated_size=uncut_bytes,
+        is_truncated=None if untruncated_bytes is None else True,
+        untruncated_size=untruncated_bytes,
     )
 
 

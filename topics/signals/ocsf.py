@@ -61,12 +61,14 @@ def _program_version() -> str | None:
 PRODUCT = ocsf.Product(name="BeTrace", vendor_name="BeTrace", version=_program_version())
 
 
-def encode(finding: Finding, *, message: str, logged_ms: int, uncut_bytes: int | None = None) -> bytes:
-    """The finding as UTF-8 JSON; `uncut_bytes` is its size before anything was left out, None when it is whole."""
-    return ocsf.encode(document(finding, message=message, logged_ms=logged_ms, uncut_bytes=uncut_bytes))
+def encode(finding: Finding, *, message: str, logged_ms: int, untruncated_bytes: int | None = None) -> bytes:
+    """Return the finding as UTF-8 JSON; `untruncated_bytes` is its size before truncation, None when it is complete."""
+    return ocsf.encode(document(finding, message=message, logged_ms=logged_ms, untruncated_bytes=untruncated_bytes))
 
 
-def document(finding: Finding, *, message: str, logged_ms: int, uncut_bytes: int | None = None) -> ocsf.OcsfFinding:
+def document(
+    finding: Finding, *, message: str, logged_ms: int, untruncated_bytes: int | None = None
+) -> ocsf.OcsfFinding:
     """The finding as an OCSF 1.8.0 finding; arguments as for `encode`."""
     compliance = _compliance(finding)
     class_uid = ocsf.ClassUid.COMPLIANCE_FINDING if compliance else ocsf.ClassUid.DETECTION_FINDING
@@ -98,7 +100,7 @@ def document(finding: Finding, *, message: str, logged_ms: int, uncut_bytes: int
         evidences=evidences or None,
         resources=resources or None,
         observables=_observables(finding, evidences, resources),
-        metadata=_metadata(finding, logged_ms, uncut_bytes),
+        metadata=_metadata(finding, logged_ms, untruncated_bytes),
         unmapped=ocsf.Unmapped(betrace(finding)),
     )
 
@@ -228,7 +230,7 @@ def _observables(
     return [ocsf.Observable(place, *_OBSERVABLE_TYPES[place], value) for place, value in valued]
 
 
-def _metadata(finding: Finding, logged_ms: int, uncut_bytes: int | None) -> ocsf.Metadata:
+def _metadata(finding: Finding, logged_ms: int, untruncated_bytes: int | None) -> ocsf.Metadata:
     return ocsf.Metadata(
         version=ocsf.OCSF_VERSION,
         product=PRODUCT,
@@ -236,8 +238,8 @@ def _metadata(finding: Finding, logged_ms: int, uncut_bytes: int | None) -> ocsf
         correlation_uid=finding.trace_id.hex(),
         log_name=LOG_NAME,
         logged_time=logged_ms,
-        is_truncated=None if uncut_bytes is None else True,
-        untruncated_size=uncut_bytes,
+        is_truncated=None if untruncated_bytes is None else True,
+        untruncated_size=untruncated_bytes,
     )
 
 

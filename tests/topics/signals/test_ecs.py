@@ -24,7 +24,7 @@ def written(finding: Finding) -> dict[str, Any]:
 @given(findings)
 def test_any_finding_is_ecs(finding: Finding) -> None:
     """Whatever the spans and the rule say, every field is one of ECS, of its type, or under `betrace`."""
-    value = ecs.encode(finding, message="m", logged_ms=7, uncut_bytes=600_000)
+    value = ecs.encode(finding, message="m", logged_ms=7, untruncated_bytes=600_000)
 
     assert problems(value) == []
 

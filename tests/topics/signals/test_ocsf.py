@@ -37,7 +37,7 @@ def test_known_findings_are_ocsf(finding: Finding) -> None:
 @given(findings)
 def test_any_finding_is_ocsf(finding: Finding) -> None:
     """Whatever the spans and the rule say, the signal is OCSF."""
-    value = ocsf.encode(finding, message="m", logged_ms=7, uncut_bytes=600_000)
+    value = ocsf.encode(finding, message="m", logged_ms=7, untruncated_bytes=600_000)
 
     assert problems(value) == []
 

@@ -32,7 +32,7 @@ def test_every_file_has_a_format() -> None:
 @given(finding=findings)
 def test_any_signal_is_valid(name: str, finding: Finding) -> None:
     """Whatever was found, the signal is as the schema of its format says."""
-    document = json.loads(FORMATS[name](finding, message="m", logged_ms=7, uncut_bytes=600_000))
+    document = json.loads(FORMATS[name](finding, message="m", logged_ms=7, untruncated_bytes=600_000))
 
     assert list(VALIDATORS[name].iter_errors(document)) == []
 

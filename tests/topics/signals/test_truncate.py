@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from tests.support.findings import ACCESS, FINDING
 from topics.signals.finding import Finding, SourceRange
-from topics.signals.truncate import LIST_ITEMS, cut_text, fit
+from topics.signals.truncate import LIST_ITEMS, encode_within_limit, truncate_text
 
 LIMIT_BYTES = 400 * 1024
 
@@ -32,7 +32,7 @@ def test_short_finding_is_whole() -> None:
     """Nothing is left out where nothing has to be."""
     expected = write(FINDING, None)
 
-    assert fit(FINDING, len(expected), write) == expected
+    assert encode_within_limit(FINDING, len(expected), write) == expected
 
 
 def test_one_byte_too_long() -> None:
@@ -40,7 +40,7 @@ def test_one_byte_too_long() -> None:
     finding = heavy(3, "x" * 1000)
     whole_bytes = len(write(finding, None))
 
-    value = fit(finding, whole_bytes - 1, write)
+    value = encode_within_limit(finding, whole_bytes - 1, write)
 
     assert msgspec.json.decode(value)[1:3] == [2, whole_bytes]
 
@@ -49,7 +49,7 @@ def test_witnesses_are_left_out_from_the_end() -> None:
     """As many witnesses as fit stay, the first ones, uncut."""
     finding = heavy(100, "x" * 10_000)
 
-    value = fit(finding, LIMIT_BYTES, write)
+    value = encode_within_limit(finding, LIMIT_BYTES, write)
 
     kept = msgspec.json.decode(value)[4]
     assert [witness["name"] for witness in kept] == [f"w{n}" for n in range(len(kept))]
@@ -61,7 +61,7 @@ def test_long_texts_are_cut_after_witnesses() -> None:
     """A rule that is too long by itself is cut with a mark, and the witnesses have room again."""
     finding = replace(FINDING, rule=replace(FINDING.rule, text="y" * LIMIT_BYTES))
 
-    value = fit(finding, LIMIT_BYTES, write)
+    value = encode_within_limit(finding, LIMIT_BYTES, write)
 
     _, count, _, text, _ = msgspec.json.decode(value)
     assert text == "y" * (8192 - 8) + "…[cut]"
@@ -78,7 +78,7 @@ def test_the_worst_finding_fits(char: str) -> None:
     sources = tuple(SourceRange("t" * 249, n, n, n) for n in range(10_000))
     finding = replace(heavy(50, long), rule=rule, missing=many, present=many, sources=sources)
 
-    value = fit(finding, LIMIT_BYTES, lambda shown, _: msgspec.json.encode(shown))
+    value = encode_within_limit(finding, LIMIT_BYTES, lambda shown, _: msgspec.json.encode(shown))
 
     assert len(value) <= LIMIT_BYTES
     assert len(msgspec.json.decode(value, type=Finding).missing) == LIST_ITEMS
@@ -87,7 +87,7 @@ def test_the_worst_finding_fits(char: str) -> None:
 @given(st.text(st.characters(codec="utf-8")), st.integers(8, 40))
 def test_cut_text_is_short_and_a_beginning(text: str, limit_bytes: int) -> None:
     """A text that fits is itself; another is its own beginning and a mark, never half a character."""
-    actual = cut_text(text, limit_bytes)
+    actual = truncate_text(text, limit_bytes)
 
     assert len(actual.encode()) <= limit_bytes or actual == text
     assert text.startswith(actual.removesuffix("…[cut]"))
