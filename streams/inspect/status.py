@@ -20,10 +20,10 @@ from streams.rules.registry import RuleSets
 from streams.sessions import takeover
 from streams.sessions.last_checkpoint import search
 from topics.cluster import admin as kafka
-from topics.records.checkpoints import Checkpoint, Standing
+from topics.records.checkpoints import Checkpoint, PartitionStatus
 
 ROLES = ("ingest", "sessions")
-NOTHING = Standing(None, None, 0, None)
+NOTHING = PartitionStatus(None, None, 0, None)
 
 
 class SourceRow(msgspec.Struct, frozen=True):
@@ -121,7 +121,7 @@ def _judging(known: RuleSets, active: str | None, last: list[Checkpoint | None])
             # Nothing of it was ever judged.
             partitions.append({})
             continue
-        times = None if found.standing is None else found.standing.judging
+        times = None if found.status is None else found.status.judging
         if times is None or not known.sets.keys() >= {*times.rule_sets}:
             return None
         partitions.append(times.judges_from(known.rule_fingerprints))
@@ -163,7 +163,7 @@ def _facts(admin: AdminClient, settings: Settings, last: list[tuple[Checkpoint |
 
 def _row(number: int, begin: int, end: int, last: Checkpoint | None, written_ms: int | None) -> FactsRow:
     start, published_to = (0, 0) if last is None else (last.start_offset, last.published_to)
-    standing = (last.standing if last else None) or NOTHING
+    standing = (last.status if last else None) or NOTHING
     held = standing.held_by
     return FactsRow(
         number,

@@ -27,7 +27,7 @@ from streams.observe import metrics
 from streams.sessions.coverage import Covered, CoveredSource
 from streams.windows.positions import Position
 from topics.records import checkpoints, verdicts
-from topics.records.checkpoints import Checkpoint, Standing
+from topics.records.checkpoints import Checkpoint, PartitionStatus
 from topics.records.verdicts import LIVE_ORIGIN, Counted, Coverage, SourceCoverage, VerdictCounts
 
 log = structlog.get_logger()
@@ -111,7 +111,7 @@ def last_checkpoint(settings: Settings, number: int, stopping: Stopping) -> Chec
 def recovered(settings: Settings, number: int, stopping: Stopping) -> Checkpoint | None:
     """A checkpoint of no log, as far as `betrace.verdicts` tells of it; None where that has no records.
 
-    It has the chain of counts, where coverage ends, and in `standing` the latest record time that was published of this
+    It has the chain of counts, where coverage ends, and in `status` the latest record time that was published of this
     generation of reading. `published_to` is where coverage ends in the facts: more may be published.
 
     Raises:
@@ -132,7 +132,7 @@ def recovered(settings: Settings, number: int, stopping: Stopping) -> Checkpoint
         start_offset=0,
         start=b"",
         covered=msgspec.msgpack.encode(covered),
-        standing=Standing(found.clock_ms, None, 0, None),
+        status=PartitionStatus(found.clock_ms, None, 0, None),
         counted=found.counted,
         first_generation=found.generation,
         generation=found.generation,

@@ -13,20 +13,20 @@ from __future__ import annotations
 from typing import Self
 
 from streams.config.settings import Settings
-from topics.records.checkpoints import Said
+from topics.records.checkpoints import HourlySignals
 from topics.signals.finding import HOUR_MS, Finding
 
 
 class SignalQuota:
     """What may still be published of each rule; `limit` is for a facts partition, None is no limit."""
 
-    def __init__(self, limit: int | None, said: Said | None = None) -> None:
+    def __init__(self, limit: int | None, said: HourlySignals | None = None) -> None:
         self._limit = limit
         self._hour = None if said is None else (said.replay, said.hour)
         self._signals = {} if said is None else dict(said.signals)
 
     @classmethod
-    def shared(cls, settings: Settings, number: int, said: Said | None) -> Self:
+    def shared(cls, settings: Settings, number: int, said: HourlySignals | None) -> Self:
         """The share of facts partition `number`: together they have the limit, but each has at least one signal."""
         if settings.signals_per_hour is None:
             return cls(None, said)
@@ -34,9 +34,9 @@ class SignalQuota:
         return cls(max(1, share + (number < rest)), said)
 
     @property
-    def said(self) -> Said | None:
+    def said(self) -> HourlySignals | None:
         """What is to be remembered."""
-        return None if self._hour is None else Said(self._hour[1], dict(self._signals), self._hour[0])
+        return None if self._hour is None else HourlySignals(self._hour[1], dict(self._signals), self._hour[0])
 
     @property
     def hour(self) -> tuple[int, int]:

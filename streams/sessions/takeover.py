@@ -122,8 +122,8 @@ def remade(found: Checkpoint, topic_id: str, stored: Position | None, log_begin:
         start_offset=rebuilt.next_offset,
         start=msgspec.msgpack.encode(rebuilt),
         covered=stored.covered,
-        standing=None,
-        said=row.said,
+        status=None,
+        hourly_signals=row.said,
         counted=stored.counted,
         first_generation=found.generation - row.generation,
     )
@@ -155,7 +155,7 @@ def say_begin(number: int, found: Checkpoint | None, last: Checkpoint | None, to
     if found is None and not is_midway:
         return
     metrics.CHECKPOINTS_LOST.inc()
-    standing = None if found is None else found.standing
+    standing = None if found is None else found.status
     open_windows = None if found is None or standing is None or not found.topic_id else standing.open_windows
     metrics.WINDOWS_LOST.inc(open_windows or 0)
     if not is_midway:

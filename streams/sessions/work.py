@@ -33,7 +33,7 @@ from streams.windows.partition import Partition
 from streams.windows.positions import Position
 from streams.windows.rocksdb import Store
 from topics.records import checkpoints, facts, signals, verdicts
-from topics.records.checkpoints import Checkpoint, Holder, Hour, JudgingTimes, Standing, Withheld
+from topics.records.checkpoints import Checkpoint, Holder, Hour, JudgingTimes, PartitionStatus, Withheld
 from topics.records.facts import TICK_MS
 from topics.records.verdicts import JudgingRule
 from topics.signals.finding import HOUR_MS, Finding
@@ -398,8 +398,8 @@ class Work:
             rebuilt.next_offset,
             msgspec.msgpack.encode(rebuilt),
             msgspec.msgpack.encode(self._coverage.so_far),
-            standing=self._standing(),
-            said=self._quota.said,
+            status=self._status(),
+            hourly_signals=self._quota.said,
             counted=self._verdicts.counted,
             first_generation=self._first_generation,
             generation=self._generation,
@@ -409,12 +409,12 @@ class Work:
         )
         self._send("checkpoints", checkpoints.key(self.number), checkpoints.encode(self._checkpoint))
 
-    def _standing(self) -> Standing:
+    def _status(self) -> PartitionStatus:
         self._note_judging()
         clock = self.partition.clock
         holder = clock.held_by()
         mark = None if holder is None else clock.marks.get(holder)
-        return Standing(
+        return PartitionStatus(
             clock.now_ms,
             None if holder is None else Holder(*holder, None if mark is None else mark.watermark_ms),
             self.partition.sessions.open_windows,

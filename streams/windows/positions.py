@@ -12,7 +12,7 @@ from streams.windows.clock import Mark
 from streams.windows.presence import LongPresence
 from streams.windows.rule_times import RuleTimes
 from streams.windows.sessions import LostTime
-from topics.records.checkpoints import Said
+from topics.records.checkpoints import HourlySignals
 from topics.records.verdicts import Counted
 
 
@@ -38,7 +38,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     marks: list[SourceMark]
     lost: list[LostTime]
     rules: RuleTimes
-    said: Said | None = None
+    said: HourlySignals | None = None
     is_midway: bool = False
 
 

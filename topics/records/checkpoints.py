@@ -56,8 +56,8 @@ class JudgingTimes(msgspec.Struct, frozen=True, array_like=True):
         for rule in sorted(judges_from):
             if judges_from[rule] != usual_ms:
                 others[judges_from[rule]] += _short(rule)
-        found = [RulesFrom(from_ms, bytes(others[from_ms])) for from_ms in sorted(others)]
-        return cls(sorted(rule_sets), usual_ms, found)
+        rules = [RulesFrom(from_ms, bytes(others[from_ms])) for from_ms in sorted(others)]
+        return cls(sorted(rule_sets), usual_ms, rules)
 
     def judges_from(self, rules_of: Callable[[str], frozenset[str]]) -> dict[str, int]:
         """The time of each rule that judges, by fingerprint; `rules_of` gives the rules of a set."""
@@ -76,7 +76,7 @@ def _short(rule: str) -> bytes:
     return bytes.fromhex(rule)[:RULE_BYTES]
 
 
-class Standing(msgspec.Struct, frozen=True, array_like=True):
+class PartitionStatus(msgspec.Struct, frozen=True, array_like=True):
     """How a facts partition stood when its checkpoint was made, for who looks: nothing goes on from it.
 
     `clock_ms` is None before every source partition has a watermark, `rules` the rule set of the last facts message.
@@ -90,7 +90,7 @@ class Standing(msgspec.Struct, frozen=True, array_like=True):
     judging: JudgingTimes | None = None
 
 
-class Said(msgspec.Struct, frozen=True, array_like=True):
+class HourlySignals(msgspec.Struct, frozen=True, array_like=True):
     """How many new signals of each rule, by id, were published in an hour of record time, counted from 1970.
 
     `replay` is the reading of the input that the hour is of (`topics.records.facts.Section`).
@@ -163,8 +163,8 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     start_offset: int
     start: bytes
     covered: bytes
-    standing: Standing | None = None
-    said: Said | None = None
+    status: PartitionStatus | None = None
+    hourly_signals: HourlySignals | None = None
     counted: Counted = Counted()
     first_generation: int = 0
     generation: int = 0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topics.records import checkpoints
-from topics.records.checkpoints import Checkpoint, JudgingTimes, Standing
+from topics.records.checkpoints import Checkpoint, JudgingTimes, PartitionStatus
 
 FINGERPRINTS = [hashlib.blake2b(str(number).encode(), digest_size=16).hexdigest() for number in range(5_000)]
 EVERY_RULE = {"first": frozenset(FINGERPRINTS), "second": frozenset(FINGERPRINTS)}
@@ -17,7 +17,7 @@ EVERY_RULE = {"first": frozenset(FINGERPRINTS), "second": frozenset(FINGERPRINTS
 
 def checkpoint(judging: JudgingTimes | None) -> Checkpoint:
     """A checkpoint that stands so."""
-    return Checkpoint(checkpoints.VERSION, "topic", 7, 3, b"", b"", Standing(70, None, 0, "first", judging))
+    return Checkpoint(checkpoints.VERSION, "topic", 7, 3, b"", b"", PartitionStatus(70, None, 0, "first", judging))
 
 
 @given(st.dictionaries(st.sampled_from(FINGERPRINTS), st.sampled_from([0, 100, 1_767_614_400_000]), max_size=40))
@@ -26,11 +26,11 @@ def test_times_read_back(times: dict[str, int]) -> None:
     rules = {"first": frozenset({*times, FINGERPRINTS[0]}), "second": frozenset(times)}
     written = checkpoints.encode(checkpoint(JudgingTimes.of(rules, times)))
 
-    standing = checkpoints.decode(written).standing
+    status = checkpoints.decode(written).status
 
-    assert standing is not None
-    assert standing.judging is not None
-    assert times == standing.judging.judges_from(rules.__getitem__)
+    assert status is not None
+    assert status.judging is not None
+    assert times == status.judging.judges_from(rules.__getitem__)
 
 
 def test_nothing_is_projected_yet() -> None:
@@ -50,8 +50,8 @@ def test_thousands_of_rules_fit() -> None:
 
 
 def test_checkpoint_of_the_version_before() -> None:
-    """A standing without times is read, and one with times by a program that knows none."""
-    now = msgspec.msgpack.encode(Standing(70, None, 0, "first", JudgingTimes.of(["first"], {})))
+    """A status without times is read, and one with times by a program that knows none."""
+    current = msgspec.msgpack.encode(PartitionStatus(70, None, 0, "first", JudgingTimes.of(["first"], {})))
 
     class Before(msgspec.Struct, array_like=True):
         clock_ms: int | None
@@ -59,7 +59,7 @@ def test_checkpoint_of_the_version_before() -> None:
         open_windows: int
         rules: str | None
 
-    assert Before(70, None, 0, "first") == msgspec.msgpack.decode(now, type=Before)
-    assert Standing(70, None, 0, "first") == msgspec.msgpack.decode(
-        msgspec.msgpack.encode(Before(70, None, 0, "first")), type=Standing
+    assert Before(70, None, 0, "first") == msgspec.msgpack.decode(current, type=Before)
+    assert PartitionStatus(70, None, 0, "first") == msgspec.msgpack.decode(
+        msgspec.msgpack.encode(Before(70, None, 0, "first")), type=PartitionStatus
     )
