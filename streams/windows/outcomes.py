@@ -15,7 +15,7 @@ from streams.windows.chain import Chain, Judged
 from streams.windows.close import Close
 from streams.windows.pairs import pair_texts
 from topics.records.facts import TICK_MS
-from topics.signals.finding import Finding, RuleText, Shown, SourceRange
+from topics.signals.finding import Finding, RuleText, SignalWitness, SourceRange
 
 SIGNALLED = frozenset({Verdict.BROKEN.value, Verdict.UNDETERMINED.value})
 SPAN_ID_BYTES = 8
@@ -148,13 +148,13 @@ def rule_text(rule: Rule) -> RuleText:
     )
 
 
-def shown(chain: Chain, judgement: Judgement) -> Iterator[Shown]:
+def shown(chain: Chain, judgement: Judgement) -> Iterator[SignalWitness]:
     """The witnesses of a judgement: by subject in the order of the rule, then by start."""
     for subject, atom in judgement.subjects:
         remembered = chain.facts.get(atom)
         for seen in remembered.witnesses if remembered else ():
             size, is_log = len(seen.identity), len(seen.identity) >= LOG_IDENTITY_BYTES
-            yield Shown(
+            yield SignalWitness(
                 subject=subject,
                 # What a span without an id is told by is no id, and leads nowhere.
                 span_id=seen.identity if is_log or size <= SPAN_ID_BYTES else b"",

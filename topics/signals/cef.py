@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterator
 
 from topics.signals import ocsf
-from topics.signals.finding import Finding, Shown
+from topics.signals.finding import Finding, SignalWitness
 from topics.signals.truncate import truncate_text
 
 # CEF's limits count characters; a text of so many bytes never has more.
@@ -70,21 +70,21 @@ def read(line: str) -> tuple[list[str], dict[str, str]]:
     """
     fields: list[str] = []
     start = 0
-    while len(fields) < _HEADER_FIELDS and (found := _HEADER_FIELD.match(line, start)):
-        fields.append(_ESCAPED.sub(r"\1", found[1]))
-        start = found.end()
+    while len(fields) < _HEADER_FIELDS and (match := _HEADER_FIELD.match(line, start)):
+        fields.append(_ESCAPED.sub(r"\1", match[1]))
+        start = match.end()
     if len(fields) < _HEADER_FIELDS or fields[0] != "CEF:0":
         raise ValueError("no CEF:0 header of seven fields")
-    return fields, {key: _ESCAPED.sub(_unescaped, text) for key, text in _PAIR.findall(line[start:])}
+    return fields, {key: _ESCAPED.sub(_unescape, text) for key, text in _PAIR.findall(line[start:])}
 
 
-def _unescaped(escape: re.Match[str]) -> str:
+def _unescape(escape: re.Match[str]) -> str:
     return {"n": "\n", "r": "\r"}.get(escape[1], escape[1])
 
 
 def _extension(finding: Finding, message: str) -> Iterator[tuple[str, str]]:
     """Keys and texts in a fixed order; a free key comes after its label, and neither is there without a text."""
-    starts_ns = [shown.start_ns for shown in finding.witnesses if shown.start_ns is not None]
+    starts_ns = [witness.start_ns for witness in finding.witnesses if witness.start_ns is not None]
     yield "rt", str(finding.closed_ms)
     if starts_ns:
         yield "start", str(min(starts_ns) // 1_000_000)
@@ -93,16 +93,16 @@ def _extension(finding: Finding, message: str) -> Iterator[tuple[str, str]]:
     yield "outcome", finding.verdict
     yield "cat", finding.rule.kind
     yield "msg", truncate_text(message, TEXT_BYTES)
-    yield from _who(finding.witnesses)
-    for key, text in _free(finding).items():
+    yield from _actor(finding.witnesses)
+    for key, text in _custom_fields(finding).items():
         if text:
             yield f"{key}Label", LABELS[key]
             yield key, truncate_text(text, STRING_BYTES)
 
 
-def _who(witnesses: tuple[Shown, ...]) -> Iterator[tuple[str, str]]:
+def _actor(witnesses: tuple[SignalWitness, ...]) -> Iterator[tuple[str, str]]:
     """Service, user and client of the first witness that has each."""
-    service = next((shown.service for shown in witnesses if shown.service), None)
+    service = next((witness.service for witness in witnesses if witness.service), None)
     user = next(filter(None, map(ocsf.user, witnesses)), None)
     client = next(filter(None, map(ocsf.client, witnesses)), None)
     yield "sourceServiceName", truncate_text(service or "", TEXT_BYTES)
@@ -114,7 +114,7 @@ def _who(witnesses: tuple[Shown, ...]) -> Iterator[tuple[str, str]]:
         yield "shost", truncate_text(client.hostname or "", TEXT_BYTES)
 
 
-def _free(finding: Finding) -> dict[str, str]:
+def _custom_fields(finding: Finding) -> dict[str, str]:
     witnesses = finding.witnesses
     client = next(filter(None, map(ocsf.client, witnesses)), None)
     address = client.ip if client is not None and client.ip and ":" in client.ip else ""
@@ -129,7 +129,7 @@ def _free(finding: Finding) -> dict[str, str]:
         "cn2": str(len(witnesses)),
         "deviceCustomDate1": str(finding.first_ms),
         "deviceCustomDate2": str(finding.last_ms),
-        "flexString1": next((shown.span_id.hex() for shown in witnesses if not shown.is_log), ""),
+        "flexString1": next((witness.span_id.hex() for witness in witnesses if not witness.is_log), ""),
         "c6a2": address,
     }
 

@@ -121,7 +121,7 @@ class Evidence(Fields, frozen=True):
     duration_ns: int | None = None
 
 
-class Said(Betrace, frozen=True, kw_only=True):
+class BetraceFields(Betrace, frozen=True, kw_only=True):
     """What ECS has no field for; the first attributes are those of `unmapped.betrace` in OCSF.
 
     `is_truncated` with `untruncated_size` in bytes is there when witnesses or texts were left out.
@@ -148,7 +148,7 @@ class EcsSignal(Fields, frozen=True, kw_only=True):
     rule: Rule
     trace: Id
     observer: Observer
-    betrace: Said
+    betrace: BetraceFields
     span: Id | None = None
     service: Name | None = None
     host: Name | None = None

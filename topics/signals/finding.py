@@ -43,7 +43,7 @@ class RuleText(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
-class Shown(msgspec.Struct, frozen=True, kw_only=True):
+class SignalWitness(msgspec.Struct, frozen=True, kw_only=True):
     """One witness: a span or log record that satisfied a subject of the rule.
 
     `subject` is the subject as the rule writes it. `span_id` is a span's id, or a log record's identity hash when
@@ -62,7 +62,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     def text(self, attribute: str) -> str | None:
         """An attribute that identifies somebody or something, as text; None when it says nothing.
 
-        >>> Shown(subject="a", span_id=b"", name="", service=None, start_ns=None, duration_ns=None,
+        >>> SignalWitness(subject="a", span_id=b"", name="", service=None, start_ns=None, duration_ns=None,
         ...     attributes={"user.id": 17}).text("user.id")
         '17'
         """
@@ -117,7 +117,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     root_seen: bool
     missing: tuple[str, ...]
     present: tuple[str, ...]
-    witnesses: tuple[Shown, ...]
+    witnesses: tuple[SignalWitness, ...]
     sources: tuple[SourceRange, ...]
     pairs: tuple[PairText, ...] = ()
     withheld: int = 0
@@ -125,7 +125,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def happened_ms(self) -> int:
         """When it happened: the earliest start of a witness; where no span says that, when the window closed."""
-        starts_ns = [shown.start_ns for shown in self.witnesses if shown.start_ns is not None]
+        starts_ns = [witness.start_ns for witness in self.witnesses if witness.start_ns is not None]
         return min(starts_ns) // 1_000_000 if starts_ns else self.closed_ms
 
     @property

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 from topics.signals import ocsf_objects as ocsf
-from topics.signals.finding import Finding, RuleText, Shown
+from topics.signals.finding import Finding, RuleText, SignalWitness
 from topics.values import Scalar
 
 LOG_NAME = "betrace.signals"
@@ -75,8 +75,8 @@ def document(
     activity = _activity(finding)
     severity = _SEVERITIES[finding.rule.severity]
     status = ocsf.Status.RESOLVED if finding.is_resolved else ocsf.Status.NEW
-    starts_ns = [shown.start_ns for shown in finding.witnesses if shown.start_ns is not None]
-    evidences = [_evidence(shown) for shown in finding.witnesses]
+    starts_ns = [witness.start_ns for witness in finding.witnesses if witness.start_ns is not None]
+    evidences = [_evidence(witness) for witness in finding.witnesses]
     resources = _resources(finding.witnesses)
     return ocsf.OcsfFinding(
         class_uid=class_uid,
@@ -155,19 +155,19 @@ def _tags(rule: RuleText) -> list[ocsf.Tag]:
     return [ocsf.Tag(name, sorted(set(values))) for name, values in named.items() if values]
 
 
-def _evidence(shown: Shown) -> ocsf.Evidence:
-    identity = shown.span_id.hex() or None
+def _evidence(witness: SignalWitness) -> ocsf.Evidence:
+    identity = witness.span_id.hex() or None
     data = ocsf.EvidenceData(
-        subject=shown.subject,
-        name=shown.name,
-        service=shown.service,
-        span_id=None if shown.is_log else identity,
-        log_id=identity if shown.is_log else None,
-        start_ns=shown.start_ns,
-        duration_ns=shown.duration_ns,
-        attributes={name: json_value(value) for name, value in shown.attributes.items()},
+        subject=witness.subject,
+        name=witness.name,
+        service=witness.service,
+        span_id=None if witness.is_log else identity,
+        log_id=identity if witness.is_log else None,
+        start_ns=witness.start_ns,
+        duration_ns=witness.duration_ns,
+        attributes={name: json_value(value) for name, value in witness.attributes.items()},
     )
-    return ocsf.Evidence(data, user(shown), client(shown))
+    return ocsf.Evidence(data, user(witness), client(witness))
 
 
 def json_value(value: Scalar) -> Scalar:
@@ -181,18 +181,18 @@ def json_value(value: Scalar) -> Scalar:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def user(shown: Shown) -> ocsf.User | None:
+def user(witness: SignalWitness) -> ocsf.User | None:
     """Who acted, by the identity attributes of a witness."""
-    user_id, end_user_id, name = map(shown.text, ("user.id", "enduser.id", "user.name"))
+    user_id, end_user_id, name = map(witness.text, ("user.id", "enduser.id", "user.name"))
     uid = user_id or end_user_id
     if uid is None and name is None:
         return None
     return ocsf.User(uid, end_user_id if end_user_id != uid else None, name)
 
 
-def client(shown: Shown) -> ocsf.Endpoint | None:
+def client(witness: SignalWitness) -> ocsf.Endpoint | None:
     """Where a witness was asked from; what is neither an address nor a host (it may be redacted) is but a name."""
-    address = shown.text("client.address")
+    address = witness.text("client.address")
     if address is None:
         return None
     if _is_ip(address):
@@ -208,26 +208,26 @@ def _is_ip(address: str) -> bool:
     return len(address) <= IP_CHARS and "%" not in address
 
 
-def _resources(witnesses: Iterable[Shown]) -> list[ocsf.Resource]:
+def _resources(witnesses: Iterable[SignalWitness]) -> list[ocsf.Resource]:
     """The services of the witnesses and the hosts they name."""
-    found = {(shown.service, shown.text("host.name")) for shown in witnesses}
-    services = [ocsf.Resource(service, "service", host) for service, host in found if service]
-    hosts = [ocsf.Resource(host, "host", host) for service, host in found if host and not service]
+    names = {(witness.service, witness.text("host.name")) for witness in witnesses}
+    services = [ocsf.Resource(service, "service", host) for service, host in names if service]
+    hosts = [ocsf.Resource(host, "host", host) for service, host in names if host and not service]
     return sorted(services + hosts, key=lambda resource: (resource.type, resource.name, resource.hostname or ""))
 
 
 def _observables(
     finding: Finding, evidences: Iterable[ocsf.Evidence], resources: Iterable[ocsf.Resource]
 ) -> list[ocsf.Observable]:
-    found: set[tuple[str, str | None]] = {("metadata.correlation_uid", finding.trace_id.hex())}
+    values: set[tuple[str, str | None]] = {("metadata.correlation_uid", finding.trace_id.hex())}
     for resource in resources:
-        found |= {("resources.name", resource.name), ("resources.hostname", resource.hostname)}
-    for who in filter(None, (evidence.user for evidence in evidences)):
-        found |= {(f"evidences.user.{part}", getattr(who, part)) for part in ("uid", "uid_alt", "name")}
-    for where in filter(None, (evidence.src_endpoint for evidence in evidences)):
-        found |= {(f"evidences.src_endpoint.{part}", getattr(where, part)) for part in ("ip", "hostname")}
-    valued = sorted((place, value) for place, value in found if value)
-    return [ocsf.Observable(place, *_OBSERVABLE_TYPES[place], value) for place, value in valued]
+        values |= {("resources.name", resource.name), ("resources.hostname", resource.hostname)}
+    for actor in filter(None, (evidence.user for evidence in evidences)):
+        values |= {(f"evidences.user.{name}", getattr(actor, name)) for name in ("uid", "uid_alt", "name")}
+    for endpoint in filter(None, (evidence.src_endpoint for evidence in evidences)):
+        values |= {(f"evidences.src_endpoint.{name}", getattr(endpoint, name)) for name in ("ip", "hostname")}
+    present = sorted((path, value) for path, value in values if value)
+    return [ocsf.Observable(path, *_OBSERVABLE_TYPES[path], value) for path, value in present]
 
 
 def _metadata(finding: Finding, logged_ms: int, untruncated_bytes: int | None) -> ocsf.Metadata:

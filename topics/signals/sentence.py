@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from topics.signals.finding import Finding, Shown
+from topics.signals.finding import Finding, SignalWitness
 from topics.times import rfc3339
 
 NAMED_SUBJECTS = 3
@@ -30,7 +30,7 @@ USER_ATTRIBUTES = ("user.id", "enduser.id", "user.name")
 
 _PLAIN = re.compile(r"[\w.@:/+-]+")
 
-_CUT_BECAUSE = {
+_INCOMPLETE_REASONS = {
     "max_duration": "the trace was cut at the longest duration of a window",
     "disk_limit": "the window was closed early because windows reached their limit on disk",
     "end_of_input": "the input ended before the trace was quiet",
@@ -40,11 +40,11 @@ _CUT_BECAUSE = {
 def sentence(finding: Finding) -> str:
     """What happened in the trace and what follows from it, as in the examples above."""
     if finding.is_summary:
-        return _summary(finding)
-    return _said(finding)
+        return _summary_sentence(finding)
+    return _finding_sentence(finding)
 
 
-def _summary(finding: Finding) -> str:
+def _summary_sentence(finding: Finding) -> str:
     count = finding.withheld
     them = f"{count:,} signals of this rule were" if count > 1 else "1 signal of this rule was"
     return (
@@ -53,37 +53,37 @@ def _summary(finding: Finding) -> str:
     )
 
 
-def _said(finding: Finding) -> str:
+def _finding_sentence(finding: Finding) -> str:
     if finding.verdict == "not_applicable":
         return "Resolved: with the spans that came late the rule no longer applies to the trace"
-    seen = _seen(finding)
+    clauses = _present_clauses(finding)
     if finding.verdict == "held":
-        return f"Resolved: {_listed([*seen, 'with the spans that came late the rule holds in the trace'])}"
+        return f"Resolved: {_listed([*clauses, 'with the spans that came late the rule holds in the trace'])}"
     if finding.verdict == "undetermined":
-        return ", but ".join([*filter(None, [_listed(seen)]), _unknown(finding)])
-    return _listed([*seen, *_lacking(finding)])
+        return ", but ".join([*filter(None, [_listed(clauses)]), _unknown_clause(finding)])
+    return _listed([*clauses, *_absent_clauses(finding)])
 
 
-def _seen(finding: Finding) -> list[str]:
+def _present_clauses(finding: Finding) -> list[str]:
     """A clause for each subject that was seen, with its first witness as the example."""
-    examples = {shown.subject: shown for shown in reversed(finding.witnesses)}
-    subjects = dict.fromkeys([*(shown.subject for shown in finding.witnesses), *finding.present])
-    return _few([_seen_clause(finding, subject, examples.get(subject)) for subject in subjects], "more were seen")
+    examples = {witness.subject: witness for witness in reversed(finding.witnesses)}
+    subjects = dict.fromkeys([*(witness.subject for witness in finding.witnesses), *finding.present])
+    return _few([_present_clause(finding, subject, examples.get(subject)) for subject in subjects], "more were seen")
 
 
-def _seen_clause(finding: Finding, subject: str, example: Shown | None) -> str:
+def _present_clause(finding: Finding, subject: str, example: SignalWitness | None) -> str:
     # A pattern forbids no single subject, only that they come together.
     is_forbidden = finding.verdict == "broken" and finding.rule.kind != "pattern" and subject in finding.present
     remark = ", which the rule forbids," if is_forbidden else ""
-    place = _place(example) if example else _spans(finding, subject)
-    return f"{_clean(subject, SUBJECT_CHARS)}{remark} was seen" + (f" ({place})" if place else "")
+    details = _witness_details(example) if example else _spans(finding, subject)
+    return f"{_clean(subject, SUBJECT_CHARS)}{remark} was seen" + (f" ({details})" if details else "")
 
 
-def _lacking(finding: Finding) -> list[str]:
+def _absent_clauses(finding: Finding) -> list[str]:
     """What was not as the rule wants it, where that is more than what was seen; a clause for each pair."""
-    seen = {shown.subject for shown in finding.witnesses}
+    witnessed = {witness.subject for witness in finding.witnesses}
     pairs = {each.pair for each in finding.pairs}
-    absent = [subject for subject in finding.missing if subject not in seen | pairs]
+    absent = [subject for subject in finding.missing if subject not in witnessed | pairs]
     untrue = [_untrue_clause(finding, pair) for pair in finding.missing if pair in pairs]
     if absent:
         names = _listed(_few([f"no {name}" for name in _names(absent)], "more"))
@@ -93,7 +93,7 @@ def _lacking(finding: Finding) -> list[str]:
     if finding.missing:
         names = _listed(_few(_names(finding.missing), "more"))
         return [f"{names} {_was(finding.missing)} not recorded as the rule requires"]
-    if finding.present or (finding.rule.kind == "pattern" and seen):
+    if finding.present or (finding.rule.kind == "pattern" and witnessed):
         return []
     return [
         f"what the rule {'describes was' if finding.rule.kind == 'pattern' else 'requires was not'} true of the trace"
@@ -110,21 +110,23 @@ def _spans(finding: Finding, pair: str) -> str:
     return next((_clean(each.spans, SPANS_CHARS) for each in finding.pairs if each.pair == pair), "")
 
 
-def _unknown(finding: Finding) -> str:
-    because = _CUT_BECAUSE.get(finding.close_reason, "the trace is not known whole")
+def _unknown_clause(finding: Finding) -> str:
+    reason = _INCOMPLETE_REASONS.get(finding.close_reason, "the trace is not known whole")
     if not finding.missing:
-        return f"whether the rule holds is unknown: {because}"
+        return f"whether the rule holds is unknown: {reason}"
     pairs = [each.pair for each in finding.pairs if each.pair in finding.missing]
     subjects = [subject for subject in finding.missing if subject not in pairs]
     recorded = [f"{_listed(_few(_names(subjects), 'more'))} {_was(subjects)} recorded"] if subjects else []
-    return f"whether {_listed([*recorded, *_few(_names(pairs), 'more')])} is unknown: {because}"
+    return f"whether {_listed([*recorded, *_few(_names(pairs), 'more')])} is unknown: {reason}"
 
 
-def _place(shown: Shown) -> str:
-    service = [plain_or_quoted(shown.service)] if shown.service else []
-    what = "log record" if shown.is_log else "span"
-    user = next(filter(None, map(shown.text, USER_ATTRIBUTES)), None)
-    return ", ".join([*service, f"{what} {_quoted(shown.name)}", *([f"user {plain_or_quoted(user)}"] if user else [])])
+def _witness_details(witness: SignalWitness) -> str:
+    service = [plain_or_quoted(witness.service)] if witness.service else []
+    what = "log record" if witness.is_log else "span"
+    user = next(filter(None, map(witness.text, USER_ATTRIBUTES)), None)
+    return ", ".join(
+        [*service, f"{what} {_quoted(witness.name)}", *([f"user {plain_or_quoted(user)}"] if user else [])]
+    )
 
 
 def _names(subjects: Sequence[str]) -> list[str]:
@@ -172,6 +174,6 @@ def _clean(text: str, limit_chars: int) -> str:
     """
     # A text may be a megabyte: look only at what can be shown.
     head = text[: 4 * limit_chars]
-    shown = head if head.isprintable() else "".join(char if char.isprintable() else " " for char in head)
-    line = " ".join(shown.split())
+    printable = head if head.isprintable() else "".join(char if char.isprintable() else " " for char in head)
+    line = " ".join(printable.split())
     return line if len(line) <= limit_chars and head == text else line[: limit_chars - 1] + "…"

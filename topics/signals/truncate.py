@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from topics.signals.finding import Finding, RuleText, Shown
+from topics.signals.finding import Finding, RuleText, SignalWitness
 from topics.values import Scalar
 
 TRUNCATION_MARK = "…[cut]"
@@ -58,7 +58,7 @@ def truncate_texts(finding: Finding, limit_bytes: int) -> Finding:
         rule=_truncate_rule(finding.rule, limit_bytes),
         missing=_truncate_list(finding.missing, limit_bytes),
         present=_truncate_list(finding.present, limit_bytes),
-        witnesses=tuple(_truncate_shown(shown, limit_bytes) for shown in finding.witnesses),
+        witnesses=tuple(_truncate_witness(witness, limit_bytes) for witness in finding.witnesses),
         sources=finding.sources[:LIST_ITEMS],
     )
 
@@ -76,15 +76,15 @@ def _truncate_rule(rule: RuleText, limit_bytes: int) -> RuleText:
     )
 
 
-def _truncate_shown(shown: Shown, limit_bytes: int) -> Shown:
+def _truncate_witness(witness: SignalWitness, limit_bytes: int) -> SignalWitness:
     return replace(
-        shown,
-        subject=truncate_text(shown.subject, limit_bytes),
-        name=truncate_text(shown.name, limit_bytes),
-        service=shown.service and truncate_text(shown.service, limit_bytes),
+        witness,
+        subject=truncate_text(witness.subject, limit_bytes),
+        name=truncate_text(witness.name, limit_bytes),
+        service=witness.service and truncate_text(witness.service, limit_bytes),
         attributes={
             truncate_text(name, limit_bytes): _truncate_value(value, limit_bytes)
-            for name, value in shown.attributes.items()
+            for name, value in witness.attributes.items()
         },
     )
 

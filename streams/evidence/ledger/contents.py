@@ -32,7 +32,7 @@ from streams.evidence.ledger.seal import LogState, Seal
 from topics.cluster.bulk import decode_many
 from topics.records import verdicts
 from topics.records.verdicts import HASH_BYTES, LIVE_ORIGIN, Counted, Coverage, Record, VerdictCounts
-from topics.signals.digest import NoSignalError, digest
+from topics.signals.digest import NotASignalError, digest
 
 Verdicts = tuple[int, str, str]
 """Facts partition, rule and verdict."""
@@ -245,7 +245,7 @@ class Contents:
         for line in lines if self._is_settled else ():
             try:
                 signal = digest(entry.decode(line).value_bytes())
-            except (NoSignalError, msgspec.DecodeError):
+            except (NotASignalError, msgspec.DecodeError):
                 continue
             if signal.verdict in _SIGNALLED:
                 self.totals.signals[partition, signal.rule_id, signal.verdict] += 1

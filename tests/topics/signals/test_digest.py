@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from tests.support.findings import AMENDED, FINDING, findings
 from topics.records.signals import SignalFormat, record
 from topics.signals import cef
-from topics.signals.digest import NoSignalError, digest
+from topics.signals.digest import NotASignalError, digest
 from topics.signals.finding import Finding
 from topics.signals.sentence import sentence
 
@@ -64,5 +64,5 @@ def test_any_signal_is_read(format: SignalFormat, finding: Finding) -> None:  # 
 )
 def test_what_is_no_signal(value: bytes) -> None:
     """Anything else on the topic is an error that says why."""
-    with pytest.raises(NoSignalError, match=r"."):
+    with pytest.raises(NotASignalError, match=r"."):
         digest(value)
