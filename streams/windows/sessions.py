@@ -35,7 +35,7 @@ from streams.windows.presence import LongPresence, Presences
 from streams.windows.reorder import Arrival, Tick, Waiting
 from streams.windows.required_offsets import Needs
 from streams.windows.window_store import WindowStore
-from topics.records.facts import NO_SPAN, TICK_MS, touched
+from topics.records.facts import NO_SPAN, TICK_MS, unpack_span_counts
 
 FILTER_SHARE = 16
 """Of the memory for windows this part each for the ids of the chains and of the presences that are on disk."""
@@ -202,7 +202,7 @@ class Sessions:
         for arrival in arrived.arrivals:
             self._apply_entry(tick, arrival, arrived.facts_offset)
         chain_of = self.chains.get
-        for trace_id, span_count in touched(arrived.touches):
+        for trace_id, span_count in unpack_span_counts(arrived.touches):
             chain = chain_of(trace_id)
             if chain is not None:
                 chain.is_cut |= span_count == NO_SPAN
@@ -222,7 +222,7 @@ class Sessions:
         arrive, offset = self.presences.arrive, arrived.facts_offset
         for arrival in arrived.arrivals:
             arrive(arrival.entry.trace_id, tick, offset, is_watched=is_watched)
-        for trace_id, _ in touched(arrived.touches):
+        for trace_id, _ in unpack_span_counts(arrived.touches):
             arrive(trace_id, tick, offset, is_watched=is_watched)
 
     def _apply_entry(self, tick: int, arrival: Arrival, facts_offset: int) -> None:

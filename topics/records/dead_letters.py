@@ -74,8 +74,8 @@ def content(value: bytes, headers: Mapping[str, str], private_key: X25519Private
     """
     if headers.get("encryption") != sealed_box.SCHEME:
         raise BoxError(f"it is sealed by {headers.get('encryption')}, this program knows {sealed_box.SCHEME}")
-    place = "-".join(headers.get(name, "") for name in ("topic", "partition", "offset"))
-    return sealed_box.unseal(value, place.encode(), private_key)
+    context = "-".join(headers.get(name, "") for name in ("topic", "partition", "offset"))
+    return sealed_box.unseal(value, context.encode(), private_key)
 
 
 def is_topic(name: str) -> bool:

@@ -183,7 +183,7 @@ def touch_runs(packed: bytes) -> Iterator[tuple[int, bytes]]:
         start = end
 
 
-def touched(packed: bytes | bytearray) -> Iterator[tuple[bytes, int]]:
+def unpack_span_counts(packed: bytes | bytearray) -> Iterator[tuple[bytes, int]]:
     """Trace id and span count of packed touches."""
     return _TOUCH_TRACE.iter_unpack(packed)
 

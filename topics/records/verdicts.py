@@ -337,24 +337,24 @@ def decode(value: bytes | str) -> Record:
         record = _decoder.decode(value)
     except (UnicodeDecodeError, RecursionError) as error:  # msgspec makes neither one of its own
         raise msgspec.DecodeError(f"no JSON that can be read: {error}") from error
-    found = fault(record)
-    if found is not None:
-        raise msgspec.DecodeError(found)
+    reason = invalid_reason(record)
+    if reason is not None:
+        raise msgspec.DecodeError(reason)
     return record
 
 
-def fault(record: Record) -> str | None:
+def invalid_reason(record: Record) -> str | None:
     """Why a record that is of the type is none all the same; None when it is one."""
     if record.schema != SCHEMA:
         return f"verdicts schema {record.schema}, this program reads {SCHEMA}: {_advice(record.schema)}"
-    return _counts_fault(record) if isinstance(record, VerdictCounts) else _coverage_fault(record)
+    return _invalid_counts(record) if isinstance(record, VerdictCounts) else _invalid_coverage(record)
 
 
 def _advice(schema: int) -> str:
     return "upgrade it first" if schema > SCHEMA else "it was never released, begin new evidence elsewhere"
 
 
-def _counts_fault(record: VerdictCounts) -> str | None:
+def _invalid_counts(record: VerdictCounts) -> str | None:
     for name, leaves, sums in (
         ("leaves", record.leaves, record.added),
         ("retractions", record.retractions, record.taken_back),
@@ -366,7 +366,7 @@ def _counts_fault(record: VerdictCounts) -> str | None:
     return None
 
 
-def _coverage_fault(record: Coverage) -> str | None:
+def _invalid_coverage(record: Coverage) -> str | None:
     if record.facts_from > record.facts_to or (record.from_ms is not None and record.from_ms > record.to_ms):
         return "coverage ends before it begins"
     if record.settled_from_ms is not None and record.settled_from_ms > record.settled_to_ms:
@@ -377,18 +377,18 @@ def _coverage_fault(record: Coverage) -> str | None:
         return "the rules are not those of their hash"
     if is_backfill(record.origin) != (record.backfill is not None):
         return "who made the coverage record of a backfill is not known, or it is none"
-    return _source_fault(record)
+    return _invalid_source(record)
 
 
-def _source_fault(record: Coverage) -> str | None:
+def _invalid_source(record: Coverage) -> str | None:
     for source in record.sources:
         lost = source.lost
-        if source.from_offset > source.to_offset or (lost and any(begin > end for begin, end in lost)):
+        if source.from_offset > source.to_offset or (lost and any(start > end for start, end in lost)):
             return f"a range of {source.topic}[{source.partition}] ends before it begins"
-    return _sketch_fault(record.traces_seen_sketch)
+    return _invalid_sketch(record.traces_seen_sketch)
 
 
-def _sketch_fault(sketch: bytes) -> str | None:
+def _invalid_sketch(sketch: bytes) -> str | None:
     try:
         DistinctTraces.decode(sketch)
     except ValueError as error:

@@ -210,7 +210,7 @@ class Contents:
     def _check_verdicts(self, opened: _Opened, state: LogState, said: Said[Record], line: bytes) -> None:
         """A verdict record, which is added to the seal's sums."""
         record = said.json
-        if record is None or verdicts.fault(record) is not None:
+        if record is None or verdicts.invalid_reason(record) is not None:
             opened.total.add(None)
             opened.find(state, Fault.GAP, f"the record at offset {said.offset} is no verdict record")
             return
