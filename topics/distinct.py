@@ -19,8 +19,8 @@ from typing import Self
 _INDEX_BITS = 12
 _REGISTERS = 1 << _INDEX_BITS
 _RANK_BITS = 64 - _INDEX_BITS
-_MOST_RANK = _RANK_BITS + 1
-_RANKS = bytes(range(_MOST_RANK + 1))
+_MAX_RANK = _RANK_BITS + 1
+_RANKS = bytes(range(_MAX_RANK + 1))
 _HIGH_BITS = int.from_bytes(b"\x80" * _REGISTERS)
 
 
@@ -44,7 +44,7 @@ class DistinctTraces:
         if len(registers) != _REGISTERS or not inflate.eof or inflate.unused_data:
             raise ValueError(f"the sketch of traces does not have {_REGISTERS:,} registers")
         if registers.translate(None, _RANKS):
-            raise ValueError(f"a register of the sketch of traces is above {_MOST_RANK}")
+            raise ValueError(f"a register of the sketch of traces is above {_MAX_RANK}")
         traces._registers[:] = registers
         return traces
 
@@ -93,29 +93,29 @@ class DistinctTraces:
         counts = Counter(self._registers)
         if counts[0] == _REGISTERS:
             return 0
-        total = _REGISTERS * _tau(1 - counts[_MOST_RANK] / _REGISTERS)
+        total = _REGISTERS * _tau(1 - counts[_MAX_RANK] / _REGISTERS)
         for rank in range(_RANK_BITS, 0, -1):
             total = (total + counts[rank]) / 2
         total += _REGISTERS * _sigma(counts[0] / _REGISTERS)
         return round(_REGISTERS**2 / (2 * math.log(2) * total))
 
 
-def _sigma(part: float) -> float:
-    """What the empty registers, which are this part of all (below 1), add to the harmonic mean."""
-    found, step, before = part, 1.0, -1.0
-    while found != before:
-        part *= part
-        before, found, step = found, found + part * step, step * 2
-    return found
+def _sigma(fraction: float) -> float:
+    """What the empty registers, which are this fraction of all (below 1), add to the harmonic mean."""
+    total, step, previous = fraction, 1.0, -1.0
+    while total != previous:
+        fraction *= fraction
+        previous, total, step = total, total + fraction * step, step * 2
+    return total
 
 
-def _tau(part: float) -> float:
-    """What the full registers, of which all but this part are, add to the harmonic mean."""
-    if part in {0.0, 1.0}:
+def _tau(fraction: float) -> float:
+    """What the full registers, of which all but this fraction are, add to the harmonic mean."""
+    if fraction in {0.0, 1.0}:
         return 0.0
-    found, step, before = 1 - part, 1.0, -1.0
-    while found != before:
-        part = math.sqrt(part)
+    total, step, previous = 1 - fraction, 1.0, -1.0
+    while total != previous:
+        fraction = math.sqrt(fraction)
         step /= 2
-        before, found = found, found - (1 - part) ** 2 * step
-    return found / 3
+        previous, total = total, total - (1 - fraction) ** 2 * step
+    return total / 3

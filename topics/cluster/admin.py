@@ -56,9 +56,9 @@ ClientSettings: TypeAlias = Mapping[str, str | int | float | bool]
 TIMEOUT_S = 10
 SAFE_REPLICATION = 3
 
-_SEEN_EVERY_S = 0.05
+_POLL_INTERVAL_S = 0.05
 
-_Answer = TypeVar("_Answer")
+_Result = TypeVar("_Result")
 
 
 class TopicStatus(msgspec.Struct, frozen=True):
@@ -93,30 +93,30 @@ def connect(settings: ClientSettings) -> AdminClient:
         admin.describe_cluster(request_timeout=TIMEOUT_S).result()
     except KafkaException as error:
         bootstrap = settings.get("bootstrap.servers")
-        raise AdminError(f"no Kafka answers at {bootstrap} within {TIMEOUT_S} s ({_text(error)})") from error
+        raise AdminError(f"no Kafka answers at {bootstrap} within {TIMEOUT_S} s ({_error_text(error)})") from error
     return admin
 
 
 def create(admin: AdminClient, layout: Layout, specs: Sequence[TopicSpec] = FLOW) -> Creation:
     """Make the topics of the flow that are missing, and wait until they are seen; raises `AdminError`."""
-    wanted = _plans(layout, specs)
-    there = _descriptions(admin, [topic.name for topic in wanted])
-    made = _make(admin, [topic for topic in wanted if topic.name not in there], layout)
-    kept = [row for row in describe(admin, layout, specs) if row.name not in made]
+    plans = _plans(layout, specs)
+    existing = _descriptions(admin, [plan.name for plan in plans])
+    made = _create_missing(admin, [plan for plan in plans if plan.name not in existing], layout)
+    kept = [status for status in describe(admin, layout, specs) if status.name not in made]
     return Creation(made, kept)
 
 
 def describe(admin: AdminClient, layout: Layout, specs: Sequence[TopicSpec] = FLOW) -> list[TopicStatus]:
     """How the topics of the flow are, in its order; raises `AdminError`."""
-    wanted = _plans(layout, specs)
-    there = _descriptions(admin, [topic.name for topic in wanted])
-    configs = _configs(admin, ResourceType.TOPIC, list(there))
+    plans = _plans(layout, specs)
+    existing = _descriptions(admin, [plan.name for plan in plans])
+    configs = _configs(admin, ResourceType.TOPIC, list(existing))
     safe = layout.replication or min(SAFE_REPLICATION, len(_cluster(admin).nodes))
-    rows = {topic.name: TopicStatus(topic.name, present=False) for topic in wanted}
-    for topic in wanted:
-        if topic.name in there:
-            rows[topic.name] = _status(topic, there[topic.name], configs[topic.name], safe)
-    return list(rows.values())
+    statuses = {plan.name: TopicStatus(plan.name, present=False) for plan in plans}
+    for plan in plans:
+        if plan.name in existing:
+            statuses[plan.name] = _status(plan, existing[plan.name], configs[plan.name], safe)
+    return list(statuses.values())
 
 
 def partition_counts(admin: AdminClient, names: Iterable[str]) -> dict[str, int]:
@@ -159,16 +159,16 @@ def offsets_at(admin: AdminClient, partitions: Iterable[TopicPartition], time_ms
 
     By topic and partition; raises `AdminError`.
     """
-    asked = list(partitions)
-    found = _offsets(admin, asked, OffsetSpec.for_timestamp(time_ms), TIMEOUT_S)
-    ends = end_offsets(admin, asked)
-    return {at: ends[at] if offset < 0 else offset for at, offset in found.items()}
+    at = list(partitions)
+    offsets = _offsets(admin, at, OffsetSpec.for_timestamp(time_ms), TIMEOUT_S)
+    ends = end_offsets(admin, at)
+    return {key: ends[key] if offset < 0 else offset for key, offset in offsets.items()}
 
 
 def first_record_times(admin: AdminClient, partitions: Iterable[TopicPartition]) -> dict[tuple[str, int], int | None]:
     """The time of the first record that is still there, in Unix ms, None when there is none; raises `AdminError`."""
-    found = _offset_infos(admin, partitions, OffsetSpec.for_timestamp(0), TIMEOUT_S)
-    return {at: info.timestamp if info.offset >= 0 else None for at, info in found.items()}
+    infos = _offset_infos(admin, partitions, OffsetSpec.for_timestamp(0), TIMEOUT_S)
+    return {at: info.timestamp if info.offset >= 0 else None for at, info in infos.items()}
 
 
 def retention_ms(admin: AdminClient, name: str) -> int | None:
@@ -192,7 +192,7 @@ def group_members(admin: AdminClient, group: str) -> int | None:
             return None
         if code == KafkaError.GROUP_ID_NOT_FOUND:
             return 0
-        raise AdminError(f"Kafka does not say who is in {group}: {_text(error)}") from error
+        raise AdminError(f"Kafka does not say who is in {group}: {_error_text(error)}") from error
 
 
 def max_message_bytes(admin: AdminClient, name: str) -> int:
@@ -210,24 +210,24 @@ def wait_until_available(admin: AdminClient, names: Iterable[str]) -> None:
 
     A topic is made when the controller says so; the brokers know it a moment later.
     """
-    wanted = set(names)
+    expected = set(names)
     deadline = time.monotonic() + TIMEOUT_S
-    while missing := wanted - _usable(admin, wanted):
+    while missing := expected - _available(admin, expected):
         if time.monotonic() > deadline:
             raise AdminError(f"topics were made but are not seen after {TIMEOUT_S} s: {', '.join(sorted(missing))}")
-        time.sleep(_SEEN_EVERY_S)
+        time.sleep(_POLL_INTERVAL_S)
 
 
-def _usable(admin: AdminClient, names: Iterable[str]) -> set[str]:
+def _available(admin: AdminClient, names: Iterable[str]) -> set[str]:
     """The topics of which every partition has a leader that answers."""
-    there = _descriptions(admin, names)
-    asked = {
+    existing = _descriptions(admin, names)
+    queries = {
         TopicPartition(name, number): OffsetSpec.latest()
-        for name, topic in there.items()
+        for name, topic in existing.items()
         for number in range(len(topic.partitions))
     }
-    answers = admin.list_offsets(asked, request_timeout=TIMEOUT_S) if asked else {}
-    return there.keys() - {at.topic for at, future in answers.items() if future.exception() is not None}
+    answers = admin.list_offsets(queries, request_timeout=TIMEOUT_S) if queries else {}
+    return existing.keys() - {at.topic for at, future in answers.items() if future.exception() is not None}
 
 
 def _plans(layout: Layout, specs: Sequence[TopicSpec]) -> list[TopicPlan]:
@@ -237,31 +237,31 @@ def _plans(layout: Layout, specs: Sequence[TopicSpec]) -> list[TopicPlan]:
     return plans
 
 
-def _make(admin: AdminClient, wanted: list[TopicPlan], layout: Layout) -> list[str]:
-    if not wanted:
+def _create_missing(admin: AdminClient, plans: list[TopicPlan], layout: Layout) -> list[str]:
+    if not plans:
         return []
     replication = layout.replication or _default_replication(admin)
     safety = {"unclean.leader.election.enable": "false"}
     if replication is not None and replication >= SAFE_REPLICATION:
         safety["min.insync.replicas"] = "2"
-    asked = [
-        NewTopic(topic.name, topic.partition_count, layout.replication or -1, config={**topic.config, **safety})
-        for topic in wanted
+    requests = [
+        NewTopic(plan.name, plan.partition_count, layout.replication or -1, config={**plan.config, **safety})
+        for plan in plans
     ]
-    futures = admin.create_topics(asked, request_timeout=TIMEOUT_S)
-    made = [name for name, future in futures.items() if _was_made(name, future)]
-    wait_until_available(admin, [topic.name for topic in wanted])
+    futures = admin.create_topics(requests, request_timeout=TIMEOUT_S)
+    made = [name for name, future in futures.items() if _is_created(name, future)]
+    wait_until_available(admin, [plan.name for plan in plans])
     return made
 
 
-def _was_made(name: str, future: Future[None]) -> bool:
+def _is_created(name: str, future: Future[None]) -> bool:
     """False when another one was faster; raises `AdminError` when Kafka refuses."""
     try:
         future.result()
     except KafkaException as error:
         if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return False
-        raise AdminError(f"topic {name} is not made: {_text(error)}") from error
+        raise AdminError(f"topic {name} is not made: {_error_text(error)}") from error
     return True
 
 
@@ -275,17 +275,17 @@ def _default_replication(admin: AdminClient) -> int | None:
 
 
 def _status(
-    wanted: TopicPlan, found: TopicDescription, config: Mapping[str, str], safe_replication: int
+    plan: TopicPlan, description: TopicDescription, config: Mapping[str, str], safe_replication: int
 ) -> TopicStatus:
-    replication = min((len(partition.replicas) for partition in found.partitions), default=0)
+    replication = min((len(partition.replicas) for partition in description.partitions), default=0)
     retention_ms = int(config["retention.ms"])
-    faults, differences = _compare(wanted, len(found.partitions), config)
+    faults, differences = _compare(plan, len(description.partitions), config)
     if replication < safe_replication:
         differences.append(f"replication is {replication}, should be {safe_replication}")
     return TopicStatus(
-        name=wanted.name,
+        name=plan.name,
         present=True,
-        partition_count=len(found.partitions),
+        partition_count=len(description.partitions),
         replication=replication,
         cleanup=config["cleanup.policy"],
         retention_ms=retention_ms if retention_ms >= 0 and "delete" in config["cleanup.policy"] else None,
@@ -295,20 +295,20 @@ def _status(
     )
 
 
-def _compare(wanted: TopicPlan, partition_count: int, config: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def _compare(plan: TopicPlan, partition_count: int, config: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """The faults and the differences of a topic of ours; of a source topic only its clock is our business."""
     faults: list[str] = []
     differences: list[str] = []
-    if wanted.spec.partitions is Partitions.USERS:
+    if plan.spec.partitions is Partitions.USERS:
         vital, compared = set[str](), {"message.timestamp.type"}
     else:
-        vital = set(FOREVER) if wanted.config == FOREVER else {"cleanup.policy"}
-        compared = set(wanted.config)
-        if partition_count != wanted.partition_count:
-            faults.append(f"has {partition_count} partitions, should have {wanted.partition_count}")
+        vital = set(FOREVER) if plan.config == FOREVER else {"cleanup.policy"}
+        compared = set(plan.config)
+        if partition_count != plan.partition_count:
+            faults.append(f"has {partition_count} partitions, should have {plan.partition_count}")
     for name in sorted(compared):
-        if config[name] != wanted.config[name]:
-            text = f"{name} is {config[name]}, should be {wanted.config[name]}"
+        if config[name] != plan.config[name]:
+            text = f"{name} is {config[name]}, should be {plan.config[name]}"
             (faults if name in vital else differences).append(text)
     return faults, differences
 
@@ -316,18 +316,18 @@ def _compare(wanted: TopicPlan, partition_count: int, config: Mapping[str, str])
 def _descriptions(admin: AdminClient, names: Iterable[str]) -> dict[str, TopicDescription]:
     """The topics that are there. Unlike a metadata request it makes none, whatever the broker's settings."""
     futures = admin.describe_topics(TopicCollection(list(names)), request_timeout=TIMEOUT_S)
-    found = {}
+    descriptions = {}
     for name, future in futures.items():
         try:
-            found[name] = future.result()
+            descriptions[name] = future.result()
         except KafkaException as error:
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise AdminError(f"topic {name} cannot be described: {_text(error)}") from error
-    return found
+                raise AdminError(f"topic {name} cannot be described: {_error_text(error)}") from error
+    return descriptions
 
 
 def _cluster(admin: AdminClient) -> DescribeClusterResult:
-    cluster: DescribeClusterResult = _answer(admin.describe_cluster(request_timeout=TIMEOUT_S), "what the cluster is")
+    cluster: DescribeClusterResult = _result(admin.describe_cluster(request_timeout=TIMEOUT_S), "what the cluster is")
     return cluster
 
 
@@ -335,7 +335,9 @@ def _configs(admin: AdminClient, kind: ResourceType, names: list[str]) -> dict[s
     if not names:
         return {}
     futures = admin.describe_configs([ConfigResource(kind, name) for name in names], request_timeout=TIMEOUT_S)
-    answers = {asked.name: _answer(future, f"the settings of {asked.name}") for asked, future in futures.items()}
+    answers = {
+        resource.name: _result(future, f"the settings of {resource.name}") for resource, future in futures.items()
+    }
     return {name: {key: entry.value for key, entry in answer.items()} for name, answer in answers.items()}
 
 
@@ -352,20 +354,20 @@ def _offset_infos(
     timeout_s: float,
     isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
 ) -> dict[tuple[str, int], ListOffsetsResultInfo]:
-    asked = dict.fromkeys(at, spec)
-    futures = admin.list_offsets(asked, request_timeout=timeout_s, isolation_level=isolation) if asked else {}
+    queries = dict.fromkeys(at, spec)
+    futures = admin.list_offsets(queries, request_timeout=timeout_s, isolation_level=isolation) if queries else {}
     return {
-        (asked.topic, asked.partition): _answer(future, f"the offsets of {asked.topic}-{asked.partition}")
-        for asked, future in futures.items()
+        (key.topic, key.partition): _result(future, f"the offsets of {key.topic}-{key.partition}")
+        for key, future in futures.items()
     }
 
 
-def _answer(future: Future[_Answer], asked: str) -> _Answer:
+def _result(future: Future[_Result], subject: str) -> _Result:
     try:
         return future.result()
     except KafkaException as error:
-        raise AdminError(f"Kafka does not say {asked}: {_text(error)}") from error
+        raise AdminError(f"Kafka does not say {subject}: {_error_text(error)}") from error
 
 
-def _text(error: KafkaException) -> str:
+def _error_text(error: KafkaException) -> str:
     return str(error.args[0].str())

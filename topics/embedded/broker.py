@@ -36,16 +36,16 @@ from topics.errors import BrokerError
 
 __all__ = ["Broker", "BrokerError", "find", "java", "running", "start"]
 
-READY_S = 60
-STOP_S = 10
-TRIES = 3
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 10
+MAX_STARTS = 3
 
 NO_PROPERTIES: Mapping[str, str] = MappingProxyType({})
 
-_ASK_EVERY_S = 0.05
-_ANSWER_S = 5
+_POLL_INTERVAL_S = 0.05
+_REQUEST_TIMEOUT_S = 5
 _LOG_TAIL_LINES = 15
-_PORT_TAKEN = "Address already in use"
+_PORT_IN_USE = "Address already in use"
 
 # The serial collector and C1 alone make it ready in 1.7 s instead of 2.4 s.
 _FLAGS = (
@@ -88,7 +88,7 @@ class Broker:
     def stop(self) -> None:
         """End it, gently for 10 s; does nothing when it is gone or its pid is another program's by now."""
         if self.pid is not None and _is_broker(self.pid, self.data_dir):
-            _end(self.pid)
+            _terminate(self.pid)
         _state_file(self.data_dir).unlink(missing_ok=True)
 
 
@@ -107,20 +107,20 @@ def start(data_dir: Path, *, port: int | None = None, properties: Mapping[str, s
     install, or with the end of the broker's log.
     """
     data_dir = data_dir.absolute()
-    if found := find(data_dir):
-        raise BrokerError(f"a broker runs on {data_dir} already, at {found.bootstrap}")
+    if existing := find(data_dir):
+        raise BrokerError(f"a broker runs on {data_dir} already, at {existing.bootstrap}")
     try:
         (data_dir / "log").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BrokerError(f"{data_dir} cannot hold a broker's data: {error}") from error
     java_command = [str(java()), *_FLAGS, "-cp", f"{jvm.jars(data_dir)}/*"]
-    for _ in range(TRIES):
+    for _ in range(MAX_STARTS):
         bootstrap = f"127.0.0.1:{port or _free_port()}"
-        pid = _launch(java_command, data_dir, bootstrap, properties)
-        if _answers_in_time(pid, data_dir, bootstrap):
-            return _recorded(Broker(bootstrap, data_dir, pid))
+        pid = _spawn(java_command, data_dir, bootstrap, properties)
+        if _wait_until_ready(pid, data_dir, bootstrap):
+            return _record_state(Broker(bootstrap, data_dir, pid))
         # A port that was free may be taken by another program before the broker binds it.
-        if port is not None or _PORT_TAKEN not in _log_tail(data_dir):
+        if port is not None or _PORT_IN_USE not in _log_tail(data_dir):
             break
     raise BrokerError(f"the broker did not start, the end of {_log_file(data_dir)}:\n{_log_tail(data_dir)}")
 
@@ -146,12 +146,12 @@ def running(data_dir: Path | None = None, properties: Mapping[str, str] = NO_PRO
         try:
             broker = start(directory, properties=properties)
         except jvm.MissingError:
-            if properties or not container.docker_answers():
+            if properties or not container.is_docker_available():
                 raise
             with container.running() as bootstrap:
                 yield Broker(bootstrap, directory, None)
             return
-        with _lifeline(broker):
+        with _stop_at_exit(broker):
             yield broker
 
 
@@ -166,7 +166,7 @@ def _directory(data_dir: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _lifeline(broker: Broker) -> Iterator[None]:
+def _stop_at_exit(broker: Broker) -> Iterator[None]:
     """Stop `broker` at the end. When this process is killed instead, the pipe's end makes the shell do it."""
     watch = ["/bin/sh", "-c", f"read _; kill {broker.pid}"]
     try:
@@ -181,13 +181,13 @@ def _lifeline(broker: Broker) -> Iterator[None]:
         broker.stop()
 
 
-def _launch(java_command: list[str], data_dir: Path, bootstrap: str, changed: Mapping[str, str]) -> int:
+def _spawn(java_command: list[str], data_dir: Path, bootstrap: str, overrides: Mapping[str, str]) -> int:
     """Start the broker, detached, and return its pid."""
     port = bootstrap.rpartition(":")[2]
     controller_port = _free_port()
     properties = _PROPERTIES.format(port=port, controller_port=controller_port, log_dir=data_dir / "log")
     # Of a name that is there twice, Java takes the last.
-    for name, value in changed.items():
+    for name, value in overrides.items():
         properties += f"{name}={value.format(port=port, controller_port=controller_port)}\n"
     _properties_file(data_dir).write_text(properties)
     if not _meta_file(data_dir).exists():
@@ -210,32 +210,32 @@ def _format(java_command: list[str], data_dir: Path) -> None:
         raise BrokerError(f"{data_dir} could not be formatted: {formatted.stdout}{formatted.stderr}".rstrip())
 
 
-def _answers_in_time(pid: int, data_dir: Path, bootstrap: str) -> bool:
+def _wait_until_ready(pid: int, data_dir: Path, bootstrap: str) -> bool:
     """Wait until a client gets an answer. False when the broker ended, or did not answer and was ended."""
-    deadline = time.monotonic() + READY_S
-    answered = False
+    deadline = time.monotonic() + START_TIMEOUT_S
+    is_ready = False
     try:
-        while not answered and time.monotonic() < deadline and _lives(pid):
-            time.sleep(_ASK_EVERY_S)
-            answered = _answers(bootstrap, _meta_file(data_dir).read_text())
+        while not is_ready and time.monotonic() < deadline and _is_running(pid):
+            time.sleep(_POLL_INTERVAL_S)
+            is_ready = _is_ready(bootstrap, _meta_file(data_dir).read_text())
     finally:
-        if not answered:
-            _end(pid)
-    return answered
+        if not is_ready:
+            _terminate(pid)
+    return is_ready
 
 
-def _answers(bootstrap: str, meta: str) -> bool:
+def _is_ready(bootstrap: str, meta: str) -> bool:
     """Whether the broker at `bootstrap` is up, and is the one that `meta` is about, not another that took its port."""
     host, _, port = bootstrap.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
-        metadata = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=_ANSWER_S)
+        socket.create_connection((host, int(port)), timeout=_REQUEST_TIMEOUT_S).close()
+        metadata = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=_REQUEST_TIMEOUT_S)
     except (OSError, KafkaException):
         return False
     return bool(metadata.brokers) and f"cluster.id={metadata.cluster_id}\n" in meta
 
 
-def _recorded(broker: Broker) -> Broker:
+def _record_state(broker: Broker) -> Broker:
     unfinished = broker.data_dir / "broker.json.unfinished"
     unfinished.write_bytes(msgspec.json.encode({"pid": broker.pid, "bootstrap": broker.bootstrap}))
     unfinished.replace(_state_file(broker.data_dir))
@@ -251,7 +251,7 @@ def _is_broker(pid: int, data_dir: Path) -> bool:
     return command[-1:] == [str(_properties_file(data_dir))]
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     """Whether our child `pid` has not ended; its command line is not asked for, it is empty while it starts."""
     try:
         status: str = psutil.Process(pid).status()
@@ -260,15 +260,15 @@ def _lives(pid: int) -> bool:
     return status != "zombie"
 
 
-def _end(pid: int) -> None:
+def _terminate(pid: int) -> None:
     with suppress(psutil.NoSuchProcess):
         broker = psutil.Process(pid)
         broker.terminate()
         try:
-            broker.wait(STOP_S)
+            broker.wait(STOP_TIMEOUT_S)
         except psutil.TimeoutExpired:
             broker.kill()
-            broker.wait(STOP_S)
+            broker.wait(STOP_TIMEOUT_S)
 
 
 def _free_port() -> int:

@@ -41,7 +41,7 @@ class Frame(NamedTuple):
 
 def read(path: Path) -> Iterator[Frame]:
     """The frames of `path` in order; raises `CaptureError` at the first that is not whole, `OSError` without a file."""
-    with _opened(path, "rb") as file:
+    with _open(path, "rb") as file:
         for number in count():
             try:
                 frame = _read_frame(file)
@@ -54,14 +54,14 @@ def read(path: Path) -> Iterator[Frame]:
 
 def write(path: Path, frames: Iterable[Frame]) -> None:
     """Write `frames` to `path`; the same frames give the same bytes."""
-    with _opened(path, "wb") as file:
+    with _open(path, "wb") as file:
         for key, value in frames:
             for part in (key or b"", value):
                 file.write(_LENGTH.pack(len(part)) + part)
 
 
 @contextmanager
-def _opened(path: Path, mode: Literal["rb", "wb"]) -> Iterator[BinaryIO]:
+def _open(path: Path, mode: Literal["rb", "wb"]) -> Iterator[BinaryIO]:
     with path.open(mode) as file:
         if path.suffix == ".gz":
             with gzip.GzipFile(filename="", mode=mode, fileobj=file, mtime=0) as unpacked:

@@ -20,7 +20,7 @@ _ENVIRONMENT = {
 }
 
 
-def docker_answers() -> bool:
+def is_docker_available() -> bool:
     """Whether testcontainers is installed and a Docker engine answers it."""
     try:
         client = importlib.import_module("testcontainers.core.docker_client").DockerClient()

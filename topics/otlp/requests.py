@@ -219,8 +219,8 @@ def integer(raw: bytes) -> int | None:
     >>> integer(b'"-7"'), integer(b"7"), integer(b"7.5"), integer(b"null")
     (-7, 7, None, None)
     """
-    found = _INTEGER.fullmatch(raw)
-    return int(found[1]) if found else None
+    match = _INTEGER.fullmatch(raw)
+    return int(match[1]) if match else None
 
 
 def _time_ns(raw: msgspec.Raw) -> int:

@@ -145,7 +145,7 @@ def test_packaged_java_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_broker_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that does not react to SIGTERM in time gets SIGKILL."""
-    monkeypatch.setattr(broker, "STOP_S", 0.5)
+    monkeypatch.setattr(broker, "STOP_TIMEOUT_S", 0.5)
     with broker.running(tmp_path) as started:
         assert started.pid is not None
         os.kill(started.pid, signal.SIGSTOP)

@@ -15,14 +15,14 @@ def test_no_docker_engine_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing listens Docker does not answer, and that is no error."""
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
 
-    assert not container.docker_answers()
+    assert not container.is_docker_available()
 
 
 def test_without_testcontainers_docker_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The extra that brings testcontainers need not be installed."""
     monkeypatch.setitem(sys.modules, "testcontainers.core.docker_client", None)
 
-    assert not container.docker_answers()
+    assert not container.is_docker_available()
 
 
 def test_neither_java_nor_docker_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +37,7 @@ def test_neither_java_nor_docker_says_what_to_install(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.broker
-@pytest.mark.skipif(not container.docker_answers(), reason="no Docker engine answers")
+@pytest.mark.skipif(not container.is_docker_available(), reason="no Docker engine answers")
 def test_container_is_a_kafka() -> None:
     """Where Docker answers, the container's address is a Kafka's."""
     with container.running() as bootstrap:
