@@ -84,10 +84,10 @@ def test_a_source_topic_that_we_make_has_the_partitions_of_facts() -> None:
     [
         ({"facts_partitions": 0}, "facts-partitions is 0, must be at least 1"),
         ({"replication": 0}, "replication is 0, must be at least 1"),
-        ({"prefix": "a b"}, "'a bfacts' is no topic name"),
-        ({"source_topics": ("",)}, "'' is no topic name"),
-        ({"source_topics": ("s" * 250,)}, "is no topic name"),
-        ({"source_topics": ("spans", "spans")}, "a source topic is named twice: spans, spans"),
+        ({"prefix": "a b"}, "'a bfacts' is not a topic name"),
+        ({"source_topics": ("",)}, "'' is not a topic name"),
+        ({"source_topics": ("s" * 250,)}, "is not a topic name"),
+        ({"source_topics": ("spans", "spans")}, "the source topics name a topic twice: spans, spans"),
     ],
 )
 def test_layout_refuses_what_cannot_work(settings: dict[str, Any], message: str) -> None:

@@ -1,7 +1,7 @@
-"""The topics on a real Kafka: making those that are missing, and saying how the others are.
+"""Creates and describes the topics on a Kafka cluster, and queries offsets, settings and groups.
 
-In: an `AdminClient` and a `Layout`. Out: topics, and what is known of them. A topic that exists is never altered: what
-is not as it should be is said, and the operator decides.
+In: an `AdminClient` and a `Layout`. Out: topics and their status. Nothing here alters a topic that exists: a status
+lists what differs from the flow, and the operator decides.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 ClientSettings: TypeAlias = Mapping[str, str | int | float | bool]
-"""librdkafka settings: `bootstrap.servers`, and whatever the cluster's security asks for."""
+"""librdkafka settings: `bootstrap.servers`, and those that the cluster's security requires."""
 
 TIMEOUT_S = 10
 SAFE_REPLICATION = 3
@@ -62,9 +62,10 @@ _Result = TypeVar("_Result")
 
 
 class TopicStatus(msgspec.Struct, frozen=True):
-    """How a topic is; None for what it does not have: a topic that is missing, a retention without limit.
+    """The status of a topic; a value is None when the topic is missing, `retention_ms` also when it has no limit.
 
-    `faults` are what the program cannot work with, `differences` what is only not as `create` would make it.
+    The program cannot run with a topic that has `faults`. It can run with one that has `differences`, which list where
+    the topic differs from one that `create` would create.
     """
 
     name: str
@@ -79,17 +80,17 @@ class TopicStatus(msgspec.Struct, frozen=True):
 
 
 class Creation(msgspec.Struct, frozen=True):
-    """What `create` made, and the topics that were there before, as they are."""
+    """The topics that `create` created, and the status of those that existed before."""
 
     made: list[str]
     kept: list[TopicStatus]
 
 
 def connect(settings: ClientSettings) -> AdminClient:
-    """A client of a cluster that answers; raises `AdminError` when none does."""
+    """Return a client that is connected to a cluster; raises `AdminError` when no broker answers."""
     admin = AdminClient({"log_level": 0, **settings})
     try:
-        # Of all requests that need no topic this is one that a Ctrl-C can interrupt.
+        # Unlike other requests that need no topic, this one can be interrupted by Ctrl-C.
         admin.describe_cluster(request_timeout=TIMEOUT_S).result()
     except KafkaException as error:
         bootstrap = settings.get("bootstrap.servers")
@@ -98,7 +99,7 @@ def connect(settings: ClientSettings) -> AdminClient:
 
 
 def create(admin: AdminClient, layout: Layout, specs: Sequence[TopicSpec] = FLOW) -> Creation:
-    """Make the topics of the flow that are missing, and wait until they are seen; raises `AdminError`."""
+    """Create the topics of the flow that are missing and wait until they are available; raises `AdminError`."""
     plans = _plans(layout, specs)
     existing = _descriptions(admin, [plan.name for plan in plans])
     made = _create_missing(admin, [plan for plan in plans if plan.name not in existing], layout)
@@ -107,7 +108,7 @@ def create(admin: AdminClient, layout: Layout, specs: Sequence[TopicSpec] = FLOW
 
 
 def describe(admin: AdminClient, layout: Layout, specs: Sequence[TopicSpec] = FLOW) -> list[TopicStatus]:
-    """How the topics of the flow are, in its order; raises `AdminError`."""
+    """Return the status of each topic of the flow, in its order; raises `AdminError`."""
     plans = _plans(layout, specs)
     existing = _descriptions(admin, [plan.name for plan in plans])
     configs = _configs(admin, ResourceType.TOPIC, list(existing))
@@ -120,44 +121,44 @@ def describe(admin: AdminClient, layout: Layout, specs: Sequence[TopicSpec] = FL
 
 
 def partition_counts(admin: AdminClient, names: Iterable[str]) -> dict[str, int]:
-    """The partition count of each topic that is there; raises `AdminError`."""
+    """Return the partition count of each topic that exists; raises `AdminError`."""
     return {name: len(topic.partitions) for name, topic in _descriptions(admin, names).items()}
 
 
 def topic_ids(admin: AdminClient, names: Iterable[str]) -> dict[str, str]:
-    """The id of each topic that is there; a topic that was deleted and made again has another. Raises `AdminError`."""
+    """Return the id of each topic that exists; a topic that was recreated has a new id. Raises `AdminError`."""
     return {name: str(topic.topic_id) for name, topic in _descriptions(admin, names).items()}
 
 
 def cluster_id(admin: AdminClient) -> str:
-    """The id of the cluster; raises `AdminError`."""
+    """Return the id of the cluster; raises `AdminError`."""
     return str(_cluster(admin).cluster_id)
 
 
 def earliest_offsets(
     admin: AdminClient, partitions: Iterable[TopicPartition], *, timeout_s: float = TIMEOUT_S
 ) -> dict[tuple[str, int], int]:
-    """The lowest offset still there, by topic and partition; raises `AdminError`."""
+    """Return the lowest offset that Kafka still has, by topic and partition; raises `AdminError`."""
     return _offsets(admin, partitions, OffsetSpec.earliest(), timeout_s)
 
 
 def end_offsets(
     admin: AdminClient, partitions: Iterable[TopicPartition], *, timeout_s: float = TIMEOUT_S
 ) -> dict[tuple[str, int], int]:
-    """The offset that the next record gets, by topic and partition; raises `AdminError`."""
+    """Return the offset of the next record, by topic and partition; raises `AdminError`."""
     return _offsets(admin, partitions, OffsetSpec.latest(), timeout_s)
 
 
 def last_stable_offsets(admin: AdminClient, partitions: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
-    """As `end_offsets`, below the first open transaction: a reader of what is committed gets no further now."""
+    """Return the last stable offsets, by topic and partition: the ends for `read_committed`; raises `AdminError`."""
     infos = _offset_infos(admin, partitions, OffsetSpec.latest(), TIMEOUT_S, IsolationLevel.READ_COMMITTED)
     return {at: info.offset for at, info in infos.items()}
 
 
 def offsets_at(admin: AdminClient, partitions: Iterable[TopicPartition], time_ms: int) -> dict[tuple[str, int], int]:
-    """The first offset with a record time of at least `time_ms`, the end offset when there is none.
+    """Return the first offset with a record time of at least `time_ms`; the end offset when there is no such record.
 
-    By topic and partition; raises `AdminError`.
+    The keys are topic and partition; raises `AdminError`.
     """
     at = list(partitions)
     offsets = _offsets(admin, at, OffsetSpec.for_timestamp(time_ms), TIMEOUT_S)
@@ -166,15 +167,15 @@ def offsets_at(admin: AdminClient, partitions: Iterable[TopicPartition], time_ms
 
 
 def first_record_times(admin: AdminClient, partitions: Iterable[TopicPartition]) -> dict[tuple[str, int], int | None]:
-    """The time of the first record that is still there, in Unix ms, None when there is none; raises `AdminError`."""
+    """Return the time of the first record that Kafka still has, in Unix ms, None without one; raises `AdminError`."""
     infos = _offset_infos(admin, partitions, OffsetSpec.for_timestamp(0), TIMEOUT_S)
     return {at: info.timestamp if info.offset >= 0 else None for at, info in infos.items()}
 
 
 def retention_ms(admin: AdminClient, name: str) -> int | None:
-    """How old a record of `name` must at least be to be deleted; None when one may be deleted at any age.
+    """Return the age below which Kafka deletes no record of `name`; None when it never deletes by age or also by size.
 
-    Raises `AdminError`, also when there is no such topic.
+    Raises `AdminError`, also when the topic does not exist.
     """
     config = _configs(admin, ResourceType.TOPIC, [name])[name]
     kept_ms, kept_bytes = int(config["retention.ms"]), int(config["retention.bytes"])
@@ -182,7 +183,7 @@ def retention_ms(admin: AdminClient, name: str) -> int | None:
 
 
 def group_members(admin: AdminClient, group: str) -> int | None:
-    """How many members a consumer group has, None when we may not know; raises `AdminError`."""
+    """Count the members of a consumer group; None when the client lacks DESCRIBE on it; raises `AdminError`."""
     [future] = admin.describe_consumer_groups([group], request_timeout=TIMEOUT_S).values()
     try:
         return len(future.result().members)
@@ -192,34 +193,36 @@ def group_members(admin: AdminClient, group: str) -> int | None:
             return None
         if code == KafkaError.GROUP_ID_NOT_FOUND:
             return 0
-        raise AdminError(f"Kafka does not say who is in {group}: {_error_text(error)}") from error
+        raise AdminError(f"Kafka did not return the members of {group}: {_error_text(error)}") from error
 
 
 def max_message_bytes(admin: AdminClient, name: str) -> int:
-    """The largest record batch that `name` takes; raises `AdminError`, also when there is no such topic."""
+    """Return the size of the largest record batch that `name` accepts; raises `AdminError`, also without the topic."""
     return int(_configs(admin, ResourceType.TOPIC, [name])[name]["max.message.bytes"])
 
 
 def configs(admin: AdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """The settings of topics that are there; raises `AdminError`."""
+    """Return the settings of topics that exist; raises `AdminError`."""
     return _configs(admin, ResourceType.TOPIC, list(names))
 
 
 def wait_until_available(admin: AdminClient, names: Iterable[str]) -> None:
-    """Wait until topics that were just made can be used; raises `AdminError` when they are not seen in 10 s.
+    """Wait until topics that were just created are available; raises `AdminError` when they are not within 10 s.
 
-    A topic is made when the controller says so; the brokers know it a moment later.
+    Kafka confirms a topic when the controller has created it; the brokers learn of it a moment later.
     """
     expected = set(names)
     deadline = time.monotonic() + TIMEOUT_S
     while missing := expected - _available(admin, expected):
         if time.monotonic() > deadline:
-            raise AdminError(f"topics were made but are not seen after {TIMEOUT_S} s: {', '.join(sorted(missing))}")
+            raise AdminError(
+                f"topics were created but are not available after {TIMEOUT_S} s: {', '.join(sorted(missing))}"
+            )
         time.sleep(_POLL_INTERVAL_S)
 
 
 def _available(admin: AdminClient, names: Iterable[str]) -> set[str]:
-    """The topics of which every partition has a leader that answers."""
+    """Return the topics all of whose partitions have a leader that answers."""
     existing = _descriptions(admin, names)
     queries = {
         TopicPartition(name, number): OffsetSpec.latest()
@@ -233,7 +236,7 @@ def _available(admin: AdminClient, names: Iterable[str]) -> set[str]:
 def _plans(layout: Layout, specs: Sequence[TopicSpec]) -> list[TopicPlan]:
     plans = [topic for spec in specs for topic in topic_plans(spec, layout)]
     if len({topic.name for topic in plans}) < len(plans):
-        raise AdminError(f"a source topic is one of our own: {', '.join(layout.source_topics)}")
+        raise AdminError(f"a source topic is one of BeTrace's own topics: {', '.join(layout.source_topics)}")
     return plans
 
 
@@ -255,18 +258,18 @@ def _create_missing(admin: AdminClient, plans: list[TopicPlan], layout: Layout) 
 
 
 def _is_created(name: str, future: Future[None]) -> bool:
-    """False when another one was faster; raises `AdminError` when Kafka refuses."""
+    """Return False when another client has created the topic; raises `AdminError` when Kafka refuses."""
     try:
         future.result()
     except KafkaException as error:
         if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return False
-        raise AdminError(f"topic {name} is not made: {_error_text(error)}") from error
+        raise AdminError(f"topic {name} was not created: {_error_text(error)}") from error
     return True
 
 
 def _default_replication(admin: AdminClient) -> int | None:
-    """The brokers' `default.replication.factor`, None when we may not know."""
+    """Return the brokers' `default.replication.factor`; None when the client may not read it."""
     broker = str(_cluster(admin).nodes[0].id)
     try:
         return int(_configs(admin, ResourceType.BROKER, [broker])[broker]["default.replication.factor"])
@@ -296,7 +299,7 @@ def _status(
 
 
 def _compare(plan: TopicPlan, partition_count: int, config: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """The faults and the differences of a topic of ours; of a source topic only its clock is our business."""
+    """Return the faults and the differences of a topic; of a source topic only the timestamp type matters."""
     faults: list[str] = []
     differences: list[str] = []
     if plan.spec.partitions is Partitions.USERS:
@@ -314,7 +317,7 @@ def _compare(plan: TopicPlan, partition_count: int, config: Mapping[str, str]) -
 
 
 def _descriptions(admin: AdminClient, names: Iterable[str]) -> dict[str, TopicDescription]:
-    """The topics that are there. Unlike a metadata request it makes none, whatever the broker's settings."""
+    """Describe the topics that exist; unlike a metadata request, this never creates a topic on any broker."""
     futures = admin.describe_topics(TopicCollection(list(names)), request_timeout=TIMEOUT_S)
     descriptions = {}
     for name, future in futures.items():
@@ -327,7 +330,7 @@ def _descriptions(admin: AdminClient, names: Iterable[str]) -> dict[str, TopicDe
 
 
 def _cluster(admin: AdminClient) -> DescribeClusterResult:
-    cluster: DescribeClusterResult = _result(admin.describe_cluster(request_timeout=TIMEOUT_S), "what the cluster is")
+    cluster: DescribeClusterResult = _result(admin.describe_cluster(request_timeout=TIMEOUT_S), "the cluster")
     return cluster
 
 
@@ -366,7 +369,7 @@ def _result(future: Future[_Result], subject: str) -> _Result:
     try:
         return future.result()
     except KafkaException as error:
-        raise AdminError(f"Kafka does not say {subject}: {_error_text(error)}") from error
+        raise AdminError(f"Kafka did not return {subject}: {_error_text(error)}") from error
 
 
 def _error_text(error: KafkaException) -> str:

@@ -1,9 +1,10 @@
-"""OTLP/JSON to a request.
+"""Reads OTLP/JSON requests.
 
-In: the bytes of one JSON document. Out: a `topics.otlp.requests.Request`. What must hold: damage that leaves the
-document's structure readable costs nothing but the damaged text: invalid UTF-8 and lone surrogates become U+FFFD, a
-null member counts as absent, a value that is no OTLP value is None. Anything else raises `OtlpError`, whatever the
-bytes.
+In: the bytes of one JSON document. Out: a `topics.otlp.requests.Request`.
+
+Guarantee: damage that leaves the document's structure readable affects only the damaged text. Invalid UTF-8 and lone
+surrogates become U+FFFD, a null member counts as absent, and a value that is not an OTLP value becomes None. Any other
+input raises `OtlpError`, never another exception.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _SPELLINGS = frozenset(
         "instrumentationlibrarylogs",
     }
 )
-"""What senders of other versions and encodings call them."""
+"""The member names of other versions and encodings, in lower case and without underscores."""
 
 
 class _Document(msgspec.Struct, rename="camel"):
@@ -79,11 +80,11 @@ _key_value_list = msgspec.json.Decoder(_KeyValueList)
 
 
 def read(document: bytes) -> Request:
-    """The request in a JSON document.
+    """Read the request in a JSON document.
 
     Raises:
-        OtlpError: it is no JSON, has another shape, is nested too deep to be read, or has no record, but members that
-            no request has.
+        OtlpError: the document is not JSON, has another shape, is nested too deep to be read, or has no records but
+            members that no request has.
     """
     text = document.decode("utf-8-sig", "replace")
     try:
@@ -98,14 +99,14 @@ def read(document: bytes) -> Request:
     if read_document.resource_spans is msgspec.UNSET and read_document.resource_logs is msgspec.UNSET:
         raise OtlpError(NO_RECORDS)
     if unknown is not None:
-        # Any other name may be something that nobody redacted.
+        # The reason shows only these names: any other name may hold personal data, and nothing has redacted it.
         is_spelling = unknown.replace("_", "").lower() in _SPELLINGS
         raise OtlpError(f"{ONLY_UNKNOWN}: {unknown}" if is_spelling else ONLY_UNKNOWN)
     return Request(read_document.resource_spans or (), read_document.resource_logs or (), value)
 
 
 def value(raw: msgspec.Raw) -> Value:
-    """An `AnyValue` in JSON as a Python value; None when it is empty or no such thing.
+    """Convert an `AnyValue` in JSON to a Python value; None when it is empty or not an `AnyValue`.
 
     >>> value(msgspec.Raw(b'{"arrayValue":{"values":[{"intValue":"1"},{"doubleValue":"NaN"}]}}'))
     [1, nan]
@@ -114,7 +115,7 @@ def value(raw: msgspec.Raw) -> Value:
 
 
 def replace_escaped_surrogates(text: str) -> str:
-    r"""JSON text with each escaped lone surrogate replaced by U+FFFD.
+    r"""Replace each escaped lone surrogate in JSON text by U+FFFD.
 
     >>> replace_escaped_surrogates(r'"\ud800 \ud83d\ude00 \\ud800"')
     '"\\ufffd \\ud83d\\ude00 \\\\ud800"'
@@ -123,7 +124,7 @@ def replace_escaped_surrogates(text: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Why JSON could not be read, as a part of a sentence.
+    """Return why JSON could not be read, as part of a sentence.
 
     >>> reason(msgspec.DecodeError("JSON is malformed: invalid character (byte 3)"))
     'invalid character (byte 3)'
@@ -133,7 +134,7 @@ def reason(error: Exception) -> str:
 
 
 def _read_document(text: str) -> _Document:
-    """Reads as it stands, and only when that fails looks for what can be repaired."""
+    """Decode the text unchanged; only when that fails, repair it."""
     try:
         return _document.decode(text)
     except msgspec.ValidationError:
@@ -154,7 +155,7 @@ def _has_records(document: _Document) -> bool:
 
 
 def _unknown_members(text: str) -> Iterator[str]:
-    """The names, down to the scopes, of members that no request has: others are in the place of its records."""
+    """Yield the names of members that no request has, down to the scopes: the records may be in them."""
     document = msgspec.json.decode(replace_escaped_surrogates(text))
     yield from _unknown_names(document, *(group for group, _, _ in _GROUPS))
     for group, scopes, records in _GROUPS:

@@ -1,12 +1,14 @@
-"""OTLP in protobuf to a request.
+"""Reads OTLP requests in protobuf.
 
 In: the bytes of an `ExportTraceServiceRequest` or an `ExportLogsServiceRequest`. Out: a `topics.otlp.requests.Request`
-of upb messages. What must hold: fields come in any order; invalid UTF-8 costs the damaged text alone (it becomes
-U+FFFD), a value nested beyond any limit costs that value alone; anything else raises `OtlpError`, whatever the bytes.
+of upb messages.
 
-The message classes are made from OTLP's own descriptors, with two changes. What an array or a key-value list holds
-stays bytes until it is asked for, because upb refuses a whole message for one value nested 50 deep. And a second set
-of classes reads text as bytes, to mend what the first set refuses.
+Guarantee: fields may come in any order. Invalid UTF-8 affects only the damaged text, which becomes U+FFFD; a value that
+is nested too deep affects only itself. Any other input raises `OtlpError`, never another exception.
+
+The message classes are built from OTLP's own descriptors, with two changes. The elements of an array or a key-value
+list stay bytes until a caller converts them, because upb refuses a whole message for one value nested 50 deep. And a
+second set of classes reads text as bytes, to repair what the first set refuses.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 from topics.otlp.requests import NESTING_LIMIT, NO_RECORDS, ONLY_UNKNOWN, OtlpError, RecordKind, Request, Value
 
 Message: TypeAlias = Any
-"""A message of upb; protobuf has no types that mypy can follow."""
+"""A upb message; protobuf has no types that mypy can follow."""
 
 _PACKAGE = "opentelemetry.proto."
 _REQUESTS = {RecordKind.SPANS: "trace.v1.TracesData", RecordKind.LOGS: "logs.v1.LogsData"}
@@ -40,7 +42,7 @@ _SCALAR_FIELDS = {"string_value", "bool_value", "int_value", "bytes_value"}
 
 
 def _pool(*, text_type: int) -> DescriptorPool:
-    """OTLP's descriptors, with text fields of `text_type` and nested values as bytes."""
+    """Build a pool of OTLP's descriptors, with text fields of `text_type` and nested values as bytes."""
     pool = DescriptorPool()
     for official in (common_pb2, resource_pb2, trace_pb2, logs_pb2):
         file = FileDescriptorProto.FromString(official.DESCRIPTOR.serialized_pb)
@@ -74,13 +76,13 @@ _with_bytes = _classes(_pool(text_type=FieldDescriptorProto.TYPE_BYTES))
 
 
 def read(request: bytes, kind: RecordKind = RecordKind.SPANS) -> Request:
-    """The request in protobuf bytes.
+    """Read the request in protobuf bytes.
 
-    Both kinds of request have the same outer shape, so their records have to tell them apart. `kind` is tried first,
-    and is what a request is taken for when none of its records tells.
+    Both kinds of request have the same outer shape, so only their records distinguish them. `kind` is tried first, and
+    decides when no record does.
 
     Raises:
-        OtlpError: it is no protobuf, or holds nothing that a request holds.
+        OtlpError: the bytes are not protobuf, or have none of a request's fields.
     """
     first = _parse(_REQUESTS[kind], request)
     if first is not None and _is_certain(kind, first):
@@ -96,17 +98,17 @@ def read(request: bytes, kind: RecordKind = RecordKind.SPANS) -> Request:
 
 
 def value(any_value: Message) -> Value:
-    """An `AnyValue` as a Python value; None when it is empty or cannot be read."""
+    """Convert an `AnyValue` to a Python value; None when it is empty or cannot be read."""
     return _value(any_value, NESTING_LIMIT)
 
 
 def array_value(encoded: bytes) -> Value:
-    """The bytes of an `AnyValue`'s array as a list; None when they cannot be read."""
+    """Convert the bytes of an `AnyValue`'s array to a list; None when they cannot be read."""
     return _array(encoded, NESTING_LIMIT)
 
 
 def key_values_value(encoded: bytes) -> Value:
-    """The bytes of an `AnyValue`'s key-value list as a dict; None when they cannot be read."""
+    """Convert the bytes of an `AnyValue`'s key-value list to a dict; None when they cannot be read."""
     return _key_values(encoded, NESTING_LIMIT)
 
 
@@ -130,7 +132,7 @@ def _parse(name: str, encoded: bytes) -> Message | None:
 
 
 def _repair_text(damaged: Message) -> None:
-    """Makes valid UTF-8 of every field that holds text, in place."""
+    """Replace invalid UTF-8 in every text field, in place."""
     for field, content in damaged.ListFields():
         if isinstance(content, ProtobufMessage):
             _repair_text(content)
@@ -142,10 +144,10 @@ def _repair_text(damaged: Message) -> None:
 
 
 def _is_certain(kind: RecordKind, request: Message) -> bool:
-    """Whether a record has a field that only records of this kind have.
+    """Return whether a record has a field that only records of this kind have.
 
-    upb keeps a field of another wire type apart as unknown. So a log record read as a span has none of these, nor has
-    a span read as a log record: their fields of these numbers all differ in type.
+    upb stores a field with another wire type as unknown. So a log record read as a span has none of these fields, and
+    neither has a span read as a log record: the fields with these numbers have different types.
     """
     return _has_span(request) if kind is RecordKind.SPANS else _has_log(request)
 

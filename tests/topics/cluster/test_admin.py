@@ -164,7 +164,7 @@ def test_missing_topics_are_described_as_missing(client: AdminClient, layout: La
 
 def test_what_kafka_refuses_is_an_error_with_the_topic(client: AdminClient, layout: Layout) -> None:
     """More copies than brokers cannot be made, and the message names the topic."""
-    with pytest.raises(AdminError, match=f"topic {layout.prefix}spans is not made: "):
+    with pytest.raises(AdminError, match=f"topic {layout.prefix}spans was not created: "):
         admin.create(client, replace(layout, replication=3))
 
 
@@ -172,7 +172,7 @@ def test_source_topic_that_is_our_own_is_refused(client: AdminClient, layout: La
     """Reading our own dead letters as spans would never end."""
     own = replace(layout, source_topics=(f"{layout.prefix}dead_letters",))
 
-    with pytest.raises(AdminError, match="a source topic is one of our own"):
+    with pytest.raises(AdminError, match="a source topic is one of BeTrace's own topics"):
         admin.create(client, own)
 
 
