@@ -173,8 +173,9 @@ def first_record_times(admin: AdminClient, partitions: Iterable[TopicPartition])
 
 
 def retention_ms(admin: AdminClient, name: str) -> int | None:
-    """Return the age below which Kafka deletes no record of `name`; None when it never deletes by age or also by size.
+    """Return the age that a record of `name` reaches before Kafka may delete it.
 
+    None when Kafka also deletes by size, which may affect a record of any age, and when it does not delete by age.
     Raises `AdminError`, also when the topic does not exist.
     """
     config = _configs(admin, ResourceType.TOPIC, [name])[name]

@@ -22,11 +22,11 @@ def headers(dead: DeadLetter) -> dict[str, str]:
 
 def test_letter_says_what_the_record_was_and_where() -> None:
     """The reason, the place in the source, the length and the hash: enough to find it there, and none of its bytes."""
-    dead = letter(b"\x00junk", reason="no protobuf", topic="otlp_spans", partition=3, offset=41)
+    dead = letter(b"\x00junk", reason="not protobuf", topic="otlp_spans", partition=3, offset=41)
 
     assert (b"otlp_spans-3", None) == (dead.key, dead.value)
     assert {
-        "reason": "no protobuf",
+        "reason": "not protobuf",
         "topic": "otlp_spans",
         "partition": "3",
         "offset": "41",
