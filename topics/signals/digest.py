@@ -1,7 +1,7 @@
-"""`digest(value) -> Digest`: what a signal of any format tells a person who looks at signals.
+"""Reads signals of any format into a `Digest`, the data that people look at.
 
-In: the value of a record of `betrace.signals`. Out: the same few facts, whether it was written as OCSF, ECS or CEF.
-A line of CEF shows no witnesses, so its digest has none.
+In: the value of a record of `betrace.signals`. Out: the same digest, whether it was written as OCSF, ECS or CEF. A line
+of CEF has no witnesses, so neither has its digest.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from topics.times import EPOCH
 from topics.values import Scalar
 
 SEVERITIES = ("info", "low", "medium", "high", "critical")
-"""From the least to the most severe."""
+"""The severities, from the least to the most severe."""
 
 _SOURCE = re.compile(r"(\S+)/(\d{1,10})/(\d{1,19})-(\d{1,19})")
 _CEF_SEVERITIES = {number: severity for severity, number in cef.SEVERITIES.items()}
 
 
 class NotASignalError(ValueError):
-    """A record is no signal that this version knows; the message says why."""
+    """A record is not a signal that this version can read; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """One revision of a finding; `time_ms` is when its window closed in record time, `trace_id` is lower-case hex.
+    """One revision of a finding; `time_ms` is the record time at which its window closed, `trace_id` is lower-case hex.
 
-    `first_ms` is when the window began, None in CEF of an earlier version. `start_ms` is the earliest start of a
-    witness, as its span says, None where no witness has one.
+    `first_ms` is the start of the window, None in CEF of an earlier version. `start_ms` is the earliest start of a
+    witness, in span time, None when no witness has one.
     """
 
     uid: str
@@ -52,15 +52,15 @@ class Digest:
 
     @property
     def happened_ms(self) -> int:
-        """When it happened; where no span says that, when it was judged."""
+        """The time of the event in span time; without one, the time at which it was judged."""
         return self.time_ms if self.start_ms is None else self.start_ms
 
 
 def digest(value: bytes) -> Digest:
-    """The digest of a signal.
+    """Read the digest of a signal.
 
     Raises:
-        NotASignalError: the value is in none of the formats.
+        NotASignalError: the value has none of the formats.
     """
     try:
         if value.startswith(b"CEF:"):

@@ -1,7 +1,7 @@
-"""`document(finding) -> ECS document`: a finding in the Elastic Common Schema.
+"""Encodes findings in the Elastic Common Schema.
 
-In: a `Finding` and its sentence. Out: the JSON of `topics.signals.ecs_objects`. Equal findings give equal bytes, but
-for `event.created`. Lists that have no order of their own are sorted and without doubles.
+In: a `Finding` and its sentence. Out: the JSON of `topics.signals.ecs_objects`. Equal findings give equal bytes, except
+for `event.created`. Lists without an order of their own are sorted and have no duplicates.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def encode(finding: Finding, *, message: str, logged_ms: int, untruncated_bytes:
 
 
 def document(finding: Finding, *, message: str, logged_ms: int, untruncated_bytes: int | None = None) -> ecs.EcsSignal:
-    """The finding as a document of ECS 9; arguments as for `encode`."""
+    """Return the finding as a document of ECS 9; the arguments are those of `encode`."""
     witnesses = finding.witnesses
     span_id = _first(witnesses, lambda witness: None if witness.is_log else witness.span_id.hex() or None)
     service = _first(witnesses, lambda witness: witness.service or None)
@@ -114,7 +114,7 @@ def _evidence(witness: SignalWitness) -> ecs.Evidence:
 
 
 def text(value: Scalar) -> str | None:
-    """A value as text, numbers and truth as JSON writes them; null is None.
+    """Format a value as text, with numbers and booleans as in JSON; null is None.
 
     >>> text("u-17"), text(17), text(True), text(float("inf")), text(None)
     ('u-17', '17', 'true', 'Infinity', None)

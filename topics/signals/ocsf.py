@@ -1,7 +1,7 @@
-"""`document(finding) -> OCSF finding`: a Compliance Finding when the rule names controls, else a Detection Finding.
+"""Encodes findings in OCSF: as a Compliance Finding when the rule names controls, else as a Detection Finding.
 
-In: a `Finding` and its sentence. Out: the JSON of `topics.signals.ocsf_objects`. Equal findings give equal bytes, but
-for `metadata.logged_time`. Lists that have no order of their own are sorted and without doubles.
+In: a `Finding` and its sentence. Out: the JSON of `topics.signals.ocsf_objects`. Equal findings give equal bytes,
+except for `metadata.logged_time`. Lists without an order of their own are sorted and have no duplicates.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ _OBSERVABLE_TYPES = {
     "evidences.src_endpoint.hostname": (1, "Hostname"),
     "evidences.src_endpoint.ip": (2, "IP Address"),
 }
-"""OCSF's number and caption for each place an observable points to. It has none for a trace id: 99 is "other"."""
+"""OCSF's type and caption for each path of an observable. OCSF has no type for a trace id: 99 is "other"."""
 
 
 def _program_version() -> str | None:
     try:
         return version("betrace")
-    except PackageNotFoundError:  # run from a source tree that is not installed
+    except PackageNotFoundError:  # the program runs from a source tree that is not installed
         return None
 
 
@@ -69,7 +69,7 @@ def encode(finding: Finding, *, message: str, logged_ms: int, untruncated_bytes:
 def document(
     finding: Finding, *, message: str, logged_ms: int, untruncated_bytes: int | None = None
 ) -> ocsf.OcsfFinding:
-    """The finding as an OCSF 1.8.0 finding; arguments as for `encode`."""
+    """Return the finding as an OCSF 1.8.0 finding; the arguments are those of `encode`."""
     compliance = _compliance(finding)
     class_uid = ocsf.ClassUid.COMPLIANCE_FINDING if compliance else ocsf.ClassUid.DETECTION_FINDING
     activity = _activity(finding)
@@ -106,7 +106,7 @@ def document(
 
 
 def split_control(control: str) -> tuple[str | None, str]:
-    """The standard, if it is named, and the control in it.
+    """Split a control into its standard, None if it names none, and its name.
 
     >>> split_control("SOC2/CC6.7"), split_control("PCI DSS 8.2.3"), split_control("CC6.7")
     (('SOC2', 'CC6.7'), ('PCI DSS', '8.2.3'), (None, 'CC6.7'))
@@ -171,7 +171,7 @@ def _evidence(witness: SignalWitness) -> ocsf.Evidence:
 
 
 def json_value(value: Scalar) -> Scalar:
-    """A value as JSON can say it: numbers that it lacks become the text that OTLP/JSON uses for them.
+    """Convert a value to one that JSON can represent: NaN and infinities become the texts that OTLP/JSON uses.
 
     >>> json_value(float("-inf")), json_value(0.5)
     ('-Infinity', 0.5)
@@ -182,7 +182,7 @@ def json_value(value: Scalar) -> Scalar:
 
 
 def user(witness: SignalWitness) -> ocsf.User | None:
-    """Who acted, by the identity attributes of a witness."""
+    """Return the actor, from the identity attributes of a witness."""
     user_id, end_user_id, name = map(witness.text, ("user.id", "enduser.id", "user.name"))
     uid = user_id or end_user_id
     if uid is None and name is None:
@@ -191,7 +191,10 @@ def user(witness: SignalWitness) -> ocsf.User | None:
 
 
 def client(witness: SignalWitness) -> ocsf.Endpoint | None:
-    """Where a witness was asked from; what is neither an address nor a host (it may be redacted) is but a name."""
+    """Return the client of a witness.
+
+    A text that is neither an address nor a host name, for instance because it was redacted, is only a name.
+    """
     address = witness.text("client.address")
     if address is None:
         return None
@@ -209,7 +212,7 @@ def _is_ip(address: str) -> bool:
 
 
 def _resources(witnesses: Iterable[SignalWitness]) -> list[ocsf.Resource]:
-    """The services of the witnesses and the hosts they name."""
+    """Return the services of the witnesses and their hosts."""
     names = {(witness.service, witness.text("host.name")) for witness in witnesses}
     services = [ocsf.Resource(service, "service", host) for service, host in names if service]
     hosts = [ocsf.Resource(host, "host", host) for service, host in names if host and not service]
@@ -244,7 +247,7 @@ def _metadata(finding: Finding, logged_ms: int, untruncated_bytes: int | None) -
 
 
 def betrace(finding: Finding) -> ocsf.Betrace:
-    """What every JSON format says under our own name."""
+    """Return the fields that every JSON format has under `betrace`."""
     rule = finding.rule
     return ocsf.Betrace(
         schema=SCHEMA,

@@ -1,8 +1,8 @@
 """`encode_within_limit(finding, limit_bytes, encode)`: encodes a finding, or as much of it as the limit allows.
 
-In: a finding and the function that writes it in some format. Out: its bytes, never more than the limit. Witnesses are
-left out first, the last ones first; then long texts and lists are cut. The writer is told how long the whole is, so
-that the signal can say that something is missing.
+In: a finding and the function that encodes it in some format. Out: its bytes, never more than the limit. Witnesses are
+omitted first, starting with the last; then long texts and lists are truncated. The encoder gets the original size, so
+that the signal can state that something is missing.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from topics.values import Scalar
 TRUNCATION_MARK = "…[cut]"
 
 TEXT_LIMITS_BYTES = (8192, 1024, 256)
-"""Limits of one text, tried in turn. Under the last one a finding without witnesses is always shorter than 400 KiB: 200
-list items and ten other texts, each up to six times as long in JSON, where a control character takes six bytes."""
+"""The limits of a text, tried in turn. With the last one a finding without witnesses is always below 400 KiB: 200 list
+items and ten other texts, each up to six times as long in JSON, where a control character takes six bytes."""
 
 LIST_ITEMS = 20
 
 Encode: TypeAlias = Callable[[Finding, int | None], bytes]
-"""Writes a finding; the second argument is its length in bytes before anything was left out, None when it is whole."""
+"""Encodes a finding; the second argument is its size in bytes before truncation, None when it is complete."""
 
 
 def encode_within_limit(finding: Finding, limit_bytes: int, encode: Encode) -> bytes:
-    """The finding as `encode` writes it, in at most `limit_bytes` when that is 400 KiB or more."""
+    """Encode a finding with `encode`, in at most `limit_bytes` if that is at least 400 KiB."""
     whole = encode(finding, None)
     if len(whole) <= limit_bytes:
         return whole
@@ -42,7 +42,7 @@ def encode_within_limit(finding: Finding, limit_bytes: int, encode: Encode) -> b
 
 
 def _with_most_witnesses(finding: Finding, limit_bytes: int, encode: Encode, whole_bytes: int) -> bytes:
-    """As many witnesses as fit, from the first on. It is still too long when it is so without any."""
+    """Encode with as many of the first witnesses as fit; the result is too long if it is so without any."""
 
     def with_first(count: int) -> bytes:
         return encode(replace(finding, witnesses=finding.witnesses[:count]), whole_bytes)
@@ -52,7 +52,7 @@ def _with_most_witnesses(finding: Finding, limit_bytes: int, encode: Encode, who
 
 
 def truncate_texts(finding: Finding, limit_bytes: int) -> Finding:
-    """The finding with every text at most `limit_bytes` long and every list at most 20; its uid stays what it was."""
+    """Truncate every text to `limit_bytes` and every list to `LIST_ITEMS` items; the uid does not change."""
     return replace(
         finding,
         rule=_truncate_rule(finding.rule, limit_bytes),
@@ -98,7 +98,7 @@ def _truncate_list(texts: tuple[str, ...], limit_bytes: int) -> tuple[str, ...]:
 
 
 def truncate_text(text: str, limit_bytes: int) -> str:
-    """Text of at most `limit_bytes` in UTF-8, with a mark at its end when it was longer.
+    """Truncate a text to `limit_bytes` of UTF-8, with a mark at its end if it was longer.
 
     >>> truncate_text("grün ist die Heide", 12), truncate_text("grün", 12)
     ('grü…[cut]', 'grün')

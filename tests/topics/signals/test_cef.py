@@ -112,5 +112,5 @@ def test_long_texts_are_cut() -> None:
 @pytest.mark.parametrize("line", ["", "CEF:0|a|b", "{}", "CEF:1|a|b|c|d|e|1|x=y"])
 def test_what_is_no_cef_is_refused(line: str) -> None:
     """A line of something else is not taken for an empty signal."""
-    with pytest.raises(ValueError, match=r"no CEF:0 header of seven fields"):
+    with pytest.raises(ValueError, match=r"lacks a CEF:0 header of seven fields"):
         cef.read(line)

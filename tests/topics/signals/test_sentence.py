@@ -74,10 +74,10 @@ def test_broken_without_subjects(kind: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("close_reason", "because"),
     [
-        ("max_duration", "the trace was cut at the longest duration of a window"),
+        ("max_duration", "the window reached its maximum duration"),
         ("disk_limit", "the window was closed early because windows reached their limit on disk"),
-        ("end_of_input", "the input ended before the trace was quiet"),
-        ("quiet", "the trace is not known whole"),
+        ("end_of_input", "the input ended while the trace was still active"),
+        ("quiet", "the trace is incomplete"),
     ],
 )
 def test_undetermined(close_reason: str, because: str) -> None:
@@ -96,7 +96,7 @@ def test_undetermined_without_subjects() -> None:
     """With nothing to name it still says that the verdict is open."""
     finding = replace(FINDING, verdict="undetermined", missing=(), witnesses=())
 
-    assert sentence(finding) == "whether the rule holds is unknown: the trace is not known whole"
+    assert sentence(finding) == "whether the rule holds is unknown: the trace is incomplete"
 
 
 def test_held() -> None:
@@ -105,7 +105,7 @@ def test_held() -> None:
 
     assert actual == (
         'Resolved: pii.access was seen (checkout, span "export users", user u-17) and '
-        "with the spans that came late the rule holds in the trace"
+        "with the late spans the rule holds in the trace"
     )
 
 
@@ -113,7 +113,7 @@ def test_not_applicable() -> None:
     """A finding whose rule no longer applies says so."""
     actual = sentence(replace(AMENDED, verdict="not_applicable"))
 
-    assert actual == "Resolved: with the spans that came late the rule no longer applies to the trace"
+    assert actual == "Resolved: with the late spans the rule no longer applies to the trace"
 
 
 def test_many_subjects() -> None:
