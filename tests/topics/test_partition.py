@@ -1,4 +1,4 @@
-"""Where a trace is."""
+"""The partition of a trace."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CORPUS = paths.CORPUS
     [(b"", 0x811C9DC5), (b"a", 0xE40C292C), (b"foobar", 0xBF9CF968)],
 )
 def test_hash_is_fnv1a(key: bytes, hashed: int) -> None:
-    """The hash is the published FNV-1a of 32 bits."""
+    """The hash is the published 32-bit FNV-1a."""
     assert partition.fnv1a(key) == hashed
 
 
 @pytest.mark.broker
 @pytest.mark.parametrize("count", [1, 7, 12])
 def test_partition_is_where_a_collector_puts_the_trace(kafka: str, fresh_prefix: str, count: int) -> None:
-    """Every trace of a real capture is where Kafka's FNV-1a partitioner, which is the Collector's, puts its key."""
+    """Every trace of a real capture is where Kafka's FNV-1a partitioner, as in the Collector, puts its key."""
     topic = f"{fresh_prefix}spans"
     client = AdminClient({"bootstrap.servers": kafka})
     client.create_topics([NewTopic(topic, count)])[topic].result()

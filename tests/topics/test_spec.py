@@ -12,7 +12,7 @@ from topics.spec import Layout, Partitions, topic_plans
 
 
 def test_flow_has_each_topic_once() -> None:
-    """The flow names every topic of the design, each once."""
+    """The flow has every topic exactly once."""
     names = [spec.name for spec in FLOW if spec is not SOURCE]
 
     assert names == [
@@ -28,14 +28,14 @@ def test_flow_has_each_topic_once() -> None:
 
 
 def test_flow_says_who_writes_and_reads_each_topic() -> None:
-    """A newcomer finds for each topic what it holds, what its key is, who writes and who reads it."""
+    """Each topic has a description, a key, a writer and a reader."""
     unsaid = [spec.name for spec in FLOW if not all((spec.holds, spec.key, spec.written_by, spec.read_by))]
 
     assert unsaid == []
 
 
 def test_page_lists_each_topic() -> None:
-    """The table of topics/README.md is the flow, and the topic of replays."""
+    """The table of topics/README.md lists the flow and the topic of replays."""
     page = (ROOT / "topics" / "README.md").read_text().splitlines()
 
     rows = [
@@ -48,21 +48,21 @@ def test_page_lists_each_topic() -> None:
 
 
 def test_what_follows_a_trace_has_as_many_partitions_as_facts() -> None:
-    """Positions, signals, verdicts and audit are partitioned as the facts, so a worker writes where it reads."""
+    """Checkpoints, signals, verdicts and audit have the facts' partitions, so a worker writes where it reads."""
     alike = {spec.name for spec in FLOW if spec.partitions is Partitions.FACTS}
 
     assert alike == {"facts", "checkpoints", "signals", "verdicts", "audit"}
 
 
 def test_facts_are_kept_for_ever() -> None:
-    """Kafka deletes no facts by itself: sessions does, below what it needs."""
+    """Kafka never deletes facts by itself; sessions deletes those that it no longer needs."""
     config = FACTS.config
 
     assert (config["retention.ms"], config["retention.bytes"]) == ("-1", "-1")
 
 
 def test_source_topics_have_no_prefix() -> None:
-    """Source topics are called as the operator says; only our own have the prefix."""
+    """Source topics have the names that the operator gave; only BeTrace's own topics have the prefix."""
     layout = Layout(prefix="eu.", source_topics=("spans", "logs"))
 
     assert [topic.name for spec in (SOURCE, FACTS) for topic in topic_plans(spec, layout)] == [
@@ -73,7 +73,7 @@ def test_source_topics_have_no_prefix() -> None:
 
 
 def test_a_source_topic_that_we_make_has_the_partitions_of_facts() -> None:
-    """A keyed source with as many partitions as the facts has each trace in place already."""
+    """In a keyed source with as many partitions as the facts, each trace is in its facts partition."""
     layout = Layout(source_topics=("spans",), facts_partitions=5)
 
     assert [topic.partition_count for topic in topic_plans(SOURCE, layout)] == [5]

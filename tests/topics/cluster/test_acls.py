@@ -1,4 +1,4 @@
-"""The ACLs of each role, and that their page lists them; what they are worth is in tests/broker/test_security.py."""
+"""The ACLs of each role, and the page that lists them; tests/broker/test_security.py tests them on a real broker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE = (paths.ROOT / "topics" / "cluster" / "README.md").read_text()
 
 
 def rows() -> list[str]:
-    """The lines of the page's table."""
+    """Return the lines of the page's table."""
     return [
         f"| {role.value} | {acl.kind.value} | `{acl.name}{'*' if acl.is_prefix else ''}` | "
         f"{', '.join(each.name for each in acl.operations)} |"
@@ -26,7 +26,7 @@ def rows() -> list[str]:
 
 
 def test_page_lists_every_acl() -> None:
-    """The page's table is what the program asks for."""
+    """The page's table lists exactly the ACLs that the program requires."""
     kinds = "|".join(kind.value for kind in Kind)
 
     table = re.findall(rf"^\| \w+ \| (?:{kinds}) \|.*$", PAGE, re.MULTILINE)
@@ -35,7 +35,7 @@ def test_page_lists_every_acl() -> None:
 
 
 def test_every_written_topic_has_its_writer() -> None:
-    """Of each topic that a stage writes some role may write it, and no role may write a source topic."""
+    """Some role may write each topic that a stage writes, and no role may write a source topic."""
     written = {
         acl.name for role in Role for acl in required_acls(role, Layout()) if AclOperation.WRITE in acl.operations
     }
@@ -48,7 +48,7 @@ def test_every_written_topic_has_its_writer() -> None:
 @pytest.mark.broker
 @pytest.mark.parametrize("role", Role)
 def test_without_an_authorizer_nothing_is_lacking(role: Role, kafka: str, fresh_prefix: str) -> None:
-    """A cluster that allows everything allows every role, also before there are topics and groups."""
+    """A cluster without an authorizer allows every role everything, even before topics and groups exist."""
     admin = AdminClient({"bootstrap.servers": kafka})
 
     assert [] == missing_acls(admin, role, Layout(prefix=fresh_prefix))

@@ -17,30 +17,30 @@ pytestmark = pytest.mark.broker
 
 @pytest.fixture
 def client(kafka: str) -> AdminClient:
-    """A client of the test broker."""
+    """Return a client of the test broker."""
     return admin.connect({"bootstrap.servers": kafka})
 
 
 @pytest.fixture
 def layout(fresh_prefix: str) -> Layout:
-    """A small layout whose topics no other test has."""
+    """Return a small layout whose topics no other test uses."""
     return Layout(fresh_prefix, (f"{fresh_prefix}spans",), facts_partitions=2)
 
 
 def make(client: AdminClient, name: str, partitions: int = 1, **config: str) -> None:
-    """A topic that somebody else made; `config` has underscores for dots."""
+    """Create a topic outside BeTrace; `config` has underscores for dots."""
     settings = {key.replace("_", "."): value for key, value in config.items()}
     client.create_topics([NewTopic(name, partitions, config=settings)])[name].result()
     admin.wait_until_available(client, [name])
 
 
 def row(rows: list[TopicStatus], name: str) -> TopicStatus:
-    """The row of the topic `name`."""
+    """Return the status of the topic `name`."""
     return next(row for row in rows if row.name == name)
 
 
 def test_create_makes_the_whole_flow(client: AdminClient, layout: Layout) -> None:
-    """On an empty cluster every topic of the flow is made, and is as it should be."""
+    """On an empty cluster, create creates every topic of the flow as it should be."""
     creation = admin.create(client, layout)
 
     described = admin.describe(client, layout)
@@ -50,7 +50,7 @@ def test_create_makes_the_whole_flow(client: AdminClient, layout: Layout) -> Non
 
 
 def test_create_a_second_time_makes_nothing(client: AdminClient, layout: Layout) -> None:
-    """What is there is left as it is, and is reported."""
+    """Create leaves existing topics unchanged and reports them."""
     made = admin.create(client, layout).made
 
     again = admin.create(client, layout)
@@ -59,7 +59,7 @@ def test_create_a_second_time_makes_nothing(client: AdminClient, layout: Layout)
 
 
 def test_create_makes_only_what_is_missing(client: AdminClient, layout: Layout) -> None:
-    """The operator's own source topic stays theirs, its partitions and its retention."""
+    """An existing source topic keeps its partitions and its retention."""
     (source,) = layout.source_topics
     make(client, source, 5, retention_ms="1000")
 
@@ -71,7 +71,7 @@ def test_create_makes_only_what_is_missing(client: AdminClient, layout: Layout) 
 
 
 def test_topics_are_made_with_the_settings_of_the_flow(client: AdminClient, layout: Layout) -> None:
-    """Partitions, cleanup, retention and time stamps are those of the flow."""
+    """Partitions, cleanup, retention and timestamp type are those of the flow."""
     admin.create(client, layout)
 
     rows = admin.describe(client, layout)
@@ -94,7 +94,7 @@ def test_topics_are_made_with_the_settings_of_the_flow(client: AdminClient, layo
 
 
 def test_another_partition_count_is_a_fault_and_is_not_altered(client: AdminClient, layout: Layout) -> None:
-    """Facts that were made with more partitions stay so, and the report says what is wrong."""
+    """A facts topic with too many partitions is not altered, and its status names the fault."""
     facts = f"{layout.prefix}facts"
     make(client, facts, 3, retention_ms="-1")
 
@@ -105,7 +105,7 @@ def test_another_partition_count_is_a_fault_and_is_not_altered(client: AdminClie
 
 
 def test_another_cleanup_is_a_fault(client: AdminClient, layout: Layout) -> None:
-    """Facts that are compacted would lose all but the last of each key: the program cannot work with them."""
+    """Compaction would delete all facts but the last of each key, so the program cannot work with it."""
     facts = f"{layout.prefix}facts"
     make(client, facts, 2, cleanup_policy="compact", retention_ms="-1")
 
@@ -115,7 +115,7 @@ def test_another_cleanup_is_a_fault(client: AdminClient, layout: Layout) -> None
 
 
 def test_facts_that_kafka_deletes_are_a_fault(client: AdminClient, layout: Layout) -> None:
-    """A retention on the facts would lose open windows in silence."""
+    """A retention limit on the facts would silently lose open windows."""
     facts = f"{layout.prefix}facts"
     make(client, facts, 2, retention_ms="604800000")
 
@@ -125,7 +125,7 @@ def test_facts_that_kafka_deletes_are_a_fault(client: AdminClient, layout: Layou
 
 
 def test_another_retention_of_signals_is_only_a_difference(client: AdminClient, layout: Layout) -> None:
-    """How long signals are kept is the operator's to choose; it is said, and no more."""
+    """The operator may choose the retention of signals; the status only lists the difference."""
     signals = f"{layout.prefix}signals"
     make(client, signals, 2, retention_ms="1000")
 
@@ -135,7 +135,7 @@ def test_another_retention_of_signals_is_only_a_difference(client: AdminClient, 
 
 
 def test_source_topic_with_the_senders_time_is_a_difference(client: AdminClient, layout: Layout) -> None:
-    """A source topic's clock is said when it is the sender's; nothing else of it is our business."""
+    """The status of a source topic lists the timestamp type if producers set it, and no other setting."""
     (source,) = layout.source_topics
     make(client, source, 5, cleanup_policy="compact,delete")
 
@@ -146,7 +146,7 @@ def test_source_topic_with_the_senders_time_is_a_difference(client: AdminClient,
 
 
 def test_too_few_copies_are_a_difference(client: AdminClient, layout: Layout) -> None:
-    """A topic with fewer copies than the operator asks for is said."""
+    """The status lists a replication factor below the one in the layout."""
     admin.create(client, layout)
 
     described = row(admin.describe(client, replace(layout, replication=3)), f"{layout.prefix}facts")
@@ -155,7 +155,7 @@ def test_too_few_copies_are_a_difference(client: AdminClient, layout: Layout) ->
 
 
 def test_missing_topics_are_described_as_missing(client: AdminClient, layout: Layout) -> None:
-    """Describing an empty cluster names every topic, and makes none."""
+    """Describing an empty cluster lists every topic and creates none."""
     described = admin.describe(client, layout)
 
     assert {row.present for row in described} == {False}
@@ -163,13 +163,13 @@ def test_missing_topics_are_described_as_missing(client: AdminClient, layout: La
 
 
 def test_what_kafka_refuses_is_an_error_with_the_topic(client: AdminClient, layout: Layout) -> None:
-    """More copies than brokers cannot be made, and the message names the topic."""
+    """Kafka refuses more replicas than brokers, and the message names the topic."""
     with pytest.raises(AdminError, match=f"topic {layout.prefix}spans was not created: "):
         admin.create(client, replace(layout, replication=3))
 
 
 def test_source_topic_that_is_our_own_is_refused(client: AdminClient, layout: Layout) -> None:
-    """Reading our own dead letters as spans would never end."""
+    """Reading BeTrace's own dead letters as spans would never end."""
     own = replace(layout, source_topics=(f"{layout.prefix}dead_letters",))
 
     with pytest.raises(AdminError, match="a source topic is one of BeTrace's own topics"):
@@ -177,7 +177,7 @@ def test_source_topic_that_is_our_own_is_refused(client: AdminClient, layout: La
 
 
 def test_offsets_are_the_lowest_kept_and_the_next(client: AdminClient, kafka: str, fresh_prefix: str) -> None:
-    """The begin moves when records are deleted, the end when they are written."""
+    """The earliest offset moves when records are deleted, the end offset when they are written."""
     topic = f"{fresh_prefix}numbers"
     make(client, topic, 2)
     producer = Producer({"bootstrap.servers": kafka})
@@ -194,7 +194,7 @@ def test_offsets_are_the_lowest_kept_and_the_next(client: AdminClient, kafka: st
 
 
 def test_offsets_at_a_time(client: AdminClient, kafka: str, fresh_prefix: str) -> None:
-    """Where the records of a time begin: at the first that is as late, at the end where there is none."""
+    """The offset of a time is that of the first record at or after it, or else the end offset."""
     topic = f"{fresh_prefix}times"
     make(client, topic, 2)
     producer = Producer({"bootstrap.servers": kafka})
@@ -210,13 +210,13 @@ def test_offsets_at_a_time(client: AdminClient, kafka: str, fresh_prefix: str) -
 
 
 def test_offsets_of_a_topic_that_is_not_there_are_an_error(client: AdminClient, fresh_prefix: str) -> None:
-    """Asking for a partition that does not exist raises, and names it."""
+    """A query for a partition that does not exist raises an error that names it."""
     with pytest.raises(AdminError, match=f"the offsets of {fresh_prefix}none-0"):
         admin.end_offsets(client, [TopicPartition(f"{fresh_prefix}none", 0)])
 
 
 def test_topic_made_again_has_another_id(client: AdminClient, fresh_prefix: str) -> None:
-    """A topic that was deleted and made again under its name is told apart by its id."""
+    """A topic that was recreated under the same name has another id."""
     topic = f"{fresh_prefix}again"
     make(client, topic)
     first = admin.topic_ids(client, [topic])
@@ -232,12 +232,12 @@ def test_topic_made_again_has_another_id(client: AdminClient, fresh_prefix: str)
 
 
 def test_topics_that_are_not_there_have_no_id(client: AdminClient, fresh_prefix: str) -> None:
-    """A missing topic is left out, not an error."""
+    """A missing topic is omitted and is not an error."""
     assert admin.topic_ids(client, [f"{fresh_prefix}none"]) == {}
 
 
 def test_message_limit_is_the_topics_own(client: AdminClient, layout: Layout) -> None:
-    """Rules take a whole set in a message; facts have Kafka's default."""
+    """The rules topic accepts a complete rule set in a message; the facts topic has Kafka's default limit."""
     admin.create(client, layout)
 
     limits = [admin.max_message_bytes(client, f"{layout.prefix}{name}") for name in ("rules", "facts")]
@@ -246,7 +246,7 @@ def test_message_limit_is_the_topics_own(client: AdminClient, layout: Layout) ->
 
 
 def test_cluster_has_an_id(client: AdminClient) -> None:
-    """Two questions for the cluster's id have one answer."""
+    """Two queries for the cluster's id return the same one."""
     first, second = admin.cluster_id(client), admin.cluster_id(client)
 
     assert first == second
@@ -254,7 +254,7 @@ def test_cluster_has_an_id(client: AdminClient) -> None:
 
 
 def test_no_answer_is_an_error_with_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no Kafka answers, the message says where it was looked for."""
+    """If no Kafka answers, the message has the address."""
     monkeypatch.setattr(admin, "TIMEOUT_S", 0.2)
 
     with pytest.raises(AdminError, match=r"no Kafka answers at 127\.0\.0\.1:1 within 0\.2 s"):

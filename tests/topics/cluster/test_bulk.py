@@ -1,4 +1,4 @@
-"""Many small texts from outside, decoded at once."""
+"""Decodes many small untrusted texts at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from topics.cluster.bulk import decode_many
 
 
 class Point(msgspec.Struct):
-    """A text says one."""
+    """The type of the texts."""
 
     x: int
     name: str = ""
@@ -17,7 +17,7 @@ class Point(msgspec.Struct):
 
 @pytest.mark.parametrize("bad", [b"", b"{", b"{}", b'{"x":"1"}', b'{"x":1,"name":"\xff"}', b'{"y":' + b"[" * 100_000])
 def test_one_bad_text_spoils_no_other(bad: bytes) -> None:
-    """What nothing can be made of is None in its place, and the texts around it are read."""
+    """A text that cannot be decoded becomes None, and the texts around it are decoded."""
     read = decode_many(msgspec.json.Decoder(Point), ['{"x":1}', bad, b'{"x":2}'])
 
     assert [Point(1), None, Point(2)] == read

@@ -1,4 +1,4 @@
-"""What a checkpoint says to whoever looks."""
+"""The status in a checkpoint."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ EVERY_RULE = {"first": frozenset(FINGERPRINTS), "second": frozenset(FINGERPRINTS
 
 
 def checkpoint(judging: JudgingTimes | None) -> Checkpoint:
-    """A checkpoint that stands so."""
+    """Build a checkpoint with this status."""
     return Checkpoint(checkpoints.VERSION, "topic", 7, 3, b"", b"", PartitionStatus(70, None, 0, "first", judging))
 
 
 @given(st.dictionaries(st.sampled_from(FINGERPRINTS), st.sampled_from([0, 100, 1_767_614_400_000]), max_size=40))
 def test_times_read_back(times: dict[str, int]) -> None:
-    """Whatever the times are, each rule's comes back, through the record too."""
+    """The time of each rule survives a round trip through the record."""
     rules = {"first": frozenset({*times, FINGERPRINTS[0]}), "second": frozenset(times)}
     written = checkpoints.encode(checkpoint(JudgingTimes.of(rules, times)))
 
@@ -39,7 +39,7 @@ def test_nothing_is_projected_yet() -> None:
 
 
 def test_thousands_of_rules_fit() -> None:
-    """5,000 rules, of which no two judge from one moment on, are a fraction of the record that Kafka takes."""
+    """5,000 rules with as many different times take a fraction of Kafka's message limit."""
     at_once = checkpoints.encode(checkpoint(JudgingTimes.of(EVERY_RULE, dict.fromkeys(FINGERPRINTS, 9_000))))
     one_by_one = checkpoints.encode(
         checkpoint(JudgingTimes.of(EVERY_RULE, {rule: at for at, rule in enumerate(FINGERPRINTS)}))
@@ -50,7 +50,7 @@ def test_thousands_of_rules_fit() -> None:
 
 
 def test_checkpoint_of_the_version_before() -> None:
-    """A status without times is read, and one with times by a program that knows none."""
+    """A status without times can be read, and one with times can be read by an earlier version."""
     current = msgspec.msgpack.encode(PartitionStatus(70, None, 0, "first", JudgingTimes.of(["first"], {})))
 
     class Before(msgspec.Struct, array_like=True):
