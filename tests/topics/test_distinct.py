@@ -24,14 +24,14 @@ def sketched(trace_ids: Iterable[bytes]) -> DistinctTraces:
 
 
 @pytest.mark.parametrize("count", [1, 10, 1_000, 10_000, 12_000, 200_000])
-def test_the_estimate_is_near(count: int) -> None:
+def test_estimate_is_close(count: int) -> None:
     """Small counts are nearly exact, large ones within three standard errors."""
     traces = sketched(ids(count))
 
     assert abs(traces.estimate() - count) <= max(count * 0.049, 1)
 
 
-def test_the_standard_error_is_what_is_said() -> None:
+def test_standard_error_is_as_documented() -> None:
     """The standard error is 1.6 %, without bias, also where the estimate stops counting empty registers."""
     count = 14_000
     errors = [sketched(ids(count, first * count)).estimate() / count - 1 for first in range(30)]

@@ -25,7 +25,7 @@ def test_hash_is_fnv1a(key: bytes, hashed: int) -> None:
 
 @pytest.mark.broker
 @pytest.mark.parametrize("count", [1, 7, 12])
-def test_partition_is_where_a_collector_puts_the_trace(kafka: str, fresh_prefix: str, count: int) -> None:
+def test_partition_is_that_of_the_collector(kafka: str, fresh_prefix: str, count: int) -> None:
     """Every trace of a real capture is where Kafka's FNV-1a partitioner, as in the Collector, puts its key."""
     topic = f"{fresh_prefix}spans"
     client = AdminClient({"bootstrap.servers": kafka})

@@ -117,7 +117,7 @@ def test_vector_posts_severe_signals_one_by_one() -> None:
         ('betrace_signals_total{rule="pii", severity="low"} 0+1x24', []),
     ],
 )
-def test_prometheus_notifies_of_severe_signals(series: str, fires: list[dict[str, str]]) -> None:
+def test_prometheus_alerts_on_severe_signals(series: str, fires: list[dict[str, str]]) -> None:
     """The first signal and each further one fire the alert for five minutes; low severities do not."""
     try:
         program = fired()
@@ -130,7 +130,7 @@ def test_prometheus_notifies_of_severe_signals(series: str, fires: list[dict[str
     assert fires == [json.loads(line)["labels"] for line in done.stdout.splitlines()]
 
 
-def test_prometheus_names_what_is_there() -> None:
+def test_prometheus_alert_uses_an_existing_metric() -> None:
     """The alert uses an existing metric of BeTrace, with its labels."""
     [rule] = loaded("prometheus/alerts.yaml")["groups"][0]["rules"]
 
@@ -153,7 +153,7 @@ def test_logstash() -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in SIEM.rglob("*") if path.is_file() and path.name != "README.md"])
-def test_page_says_of_each_file_how_it_was_tried(path: Path) -> None:
+def test_page_lists_each_file_and_how_it_was_tested(path: Path) -> None:
     """The page's table lists every file, and whether it was run or only checked."""
     page = (SIEM / "README.md").read_text()
     rows = [line for line in page.splitlines() if f"`{path.relative_to(SIEM)}`" in line and line.startswith("|")]
@@ -162,7 +162,7 @@ def test_page_says_of_each_file_how_it_was_tried(path: Path) -> None:
     assert all(re.search(r"\| (\*\*run\*\*|half|checked): .+ \|$", row) for row in rows)
 
 
-def test_page_names_no_file_that_is_not_there() -> None:
+def test_files_that_pages_name_exist() -> None:
     """The files that the pages name exist."""
     for page in (SIEM / "README.md", ROOT / "collector" / "README.md"):
         names = re.findall(r"^\| [^|]*\| ([^|]*) \|", page.read_text(), re.MULTILINE)
@@ -172,6 +172,6 @@ def test_page_names_no_file_that_is_not_there() -> None:
         assert [name for name in files if not (page.parent / name).exists()] == []
 
 
-def test_schemas_are_where_the_page_says() -> None:
+def test_schemas_are_in_the_folder_that_the_page_names() -> None:
     """Both JSON formats have their schema in the folder that the page names."""
     assert all((ROOT / "signals" / "schemas" / name).exists() for name in SCHEMAS)

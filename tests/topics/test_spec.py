@@ -27,7 +27,7 @@ def test_flow_has_each_topic_once() -> None:
     ]
 
 
-def test_flow_says_who_writes_and_reads_each_topic() -> None:
+def test_flow_has_writer_and_reader_of_each_topic() -> None:
     """Each topic has a description, a key, a writer and a reader."""
     unsaid = [spec.name for spec in FLOW if not all((spec.holds, spec.key, spec.written_by, spec.read_by))]
 
@@ -47,14 +47,14 @@ def test_page_lists_each_topic() -> None:
     assert rows == page[start : start + len(rows)]
 
 
-def test_what_follows_a_trace_has_as_many_partitions_as_facts() -> None:
+def test_topics_partitioned_like_facts() -> None:
     """Checkpoints, signals, verdicts and audit have the facts' partitions, so a worker writes where it reads."""
     alike = {spec.name for spec in FLOW if spec.partitions is Partitions.FACTS}
 
     assert alike == {"facts", "checkpoints", "signals", "verdicts", "audit"}
 
 
-def test_facts_are_kept_for_ever() -> None:
+def test_facts_are_retained_forever() -> None:
     """Kafka never deletes facts by itself; sessions deletes those that it no longer needs."""
     config = FACTS.config
 
@@ -72,7 +72,7 @@ def test_source_topics_have_no_prefix() -> None:
     ]
 
 
-def test_a_source_topic_that_we_make_has_the_partitions_of_facts() -> None:
+def test_created_source_topic_has_the_partitions_of_facts() -> None:
     """In a keyed source with as many partitions as the facts, each trace is in its facts partition."""
     layout = Layout(source_topics=("spans",), facts_partitions=5)
 
@@ -90,7 +90,7 @@ def test_a_source_topic_that_we_make_has_the_partitions_of_facts() -> None:
         ({"source_topics": ("spans", "spans")}, "the source topics name a topic twice: spans, spans"),
     ],
 )
-def test_layout_refuses_what_cannot_work(settings: dict[str, Any], message: str) -> None:
+def test_layout_refuses_invalid_settings(settings: dict[str, Any], message: str) -> None:
     """A setting that Kafka would refuse is refused at once, with its value and the limit."""
     with pytest.raises(ValueError, match=message):
         Layout(**settings)

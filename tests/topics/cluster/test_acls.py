@@ -34,7 +34,7 @@ def test_page_lists_every_acl() -> None:
     assert rows() == table
 
 
-def test_every_written_topic_has_its_writer() -> None:
+def test_every_written_topic_has_a_writer() -> None:
     """Some role may write each topic that a stage writes, and no role may write a source topic."""
     written = {
         acl.name for role in Role for acl in required_acls(role, Layout()) if AclOperation.WRITE in acl.operations
@@ -47,7 +47,7 @@ def test_every_written_topic_has_its_writer() -> None:
 
 @pytest.mark.broker
 @pytest.mark.parametrize("role", Role)
-def test_without_an_authorizer_nothing_is_lacking(role: Role, kafka: str, fresh_prefix: str) -> None:
+def test_without_an_authorizer_no_acl_is_missing(role: Role, kafka: str, fresh_prefix: str) -> None:
     """A cluster without an authorizer allows every role everything, even before topics and groups exist."""
     admin = AdminClient({"bootstrap.servers": kafka})
 

@@ -39,7 +39,7 @@ def row(rows: list[TopicStatus], name: str) -> TopicStatus:
     return next(row for row in rows if row.name == name)
 
 
-def test_create_makes_the_whole_flow(client: AdminClient, layout: Layout) -> None:
+def test_create_creates_the_whole_flow(client: AdminClient, layout: Layout) -> None:
     """On an empty cluster, create creates every topic of the flow as it should be."""
     creation = admin.create(client, layout)
 
@@ -49,7 +49,7 @@ def test_create_makes_the_whole_flow(client: AdminClient, layout: Layout) -> Non
     assert [row.faults + row.differences for row in described] == [[]] * len(described)
 
 
-def test_create_a_second_time_makes_nothing(client: AdminClient, layout: Layout) -> None:
+def test_second_create_creates_nothing(client: AdminClient, layout: Layout) -> None:
     """Create leaves existing topics unchanged and reports them."""
     made = admin.create(client, layout).made
 
@@ -58,7 +58,7 @@ def test_create_a_second_time_makes_nothing(client: AdminClient, layout: Layout)
     assert (again.made, [row.name for row in again.kept]) == ([], made)
 
 
-def test_create_makes_only_what_is_missing(client: AdminClient, layout: Layout) -> None:
+def test_create_creates_only_missing_topics(client: AdminClient, layout: Layout) -> None:
     """An existing source topic keeps its partitions and its retention."""
     (source,) = layout.source_topics
     make(client, source, 5, retention_ms="1000")
@@ -70,7 +70,7 @@ def test_create_makes_only_what_is_missing(client: AdminClient, layout: Layout) 
     assert row(creation.kept, source).retention_ms == 1000
 
 
-def test_topics_are_made_with_the_settings_of_the_flow(client: AdminClient, layout: Layout) -> None:
+def test_topics_have_the_settings_of_the_flow(client: AdminClient, layout: Layout) -> None:
     """Partitions, cleanup, retention and timestamp type are those of the flow."""
     admin.create(client, layout)
 
@@ -114,7 +114,7 @@ def test_another_cleanup_is_a_fault(client: AdminClient, layout: Layout) -> None
     assert described.faults == ["cleanup.policy is compact, should be delete"]
 
 
-def test_facts_that_kafka_deletes_are_a_fault(client: AdminClient, layout: Layout) -> None:
+def test_retention_of_facts_is_a_fault(client: AdminClient, layout: Layout) -> None:
     """A retention limit on the facts would silently lose open windows."""
     facts = f"{layout.prefix}facts"
     make(client, facts, 2, retention_ms="604800000")
@@ -134,7 +134,7 @@ def test_another_retention_of_signals_is_only_a_difference(client: AdminClient, 
     assert (described.faults, described.differences) == ([], ["retention.ms is 1000, should be 7776000000"])
 
 
-def test_source_topic_with_the_senders_time_is_a_difference(client: AdminClient, layout: Layout) -> None:
+def test_source_topic_with_producer_timestamps_is_a_difference(client: AdminClient, layout: Layout) -> None:
     """The status of a source topic lists the timestamp type if producers set it, and no other setting."""
     (source,) = layout.source_topics
     make(client, source, 5, cleanup_policy="compact,delete")
@@ -145,7 +145,7 @@ def test_source_topic_with_the_senders_time_is_a_difference(client: AdminClient,
     assert (described.faults, described.differences) == ([], expected)
 
 
-def test_too_few_copies_are_a_difference(client: AdminClient, layout: Layout) -> None:
+def test_too_few_replicas_are_a_difference(client: AdminClient, layout: Layout) -> None:
     """The status lists a replication factor below the one in the layout."""
     admin.create(client, layout)
 
@@ -162,13 +162,13 @@ def test_missing_topics_are_described_as_missing(client: AdminClient, layout: La
     assert admin.partition_counts(client, [row.name for row in described]) == {}
 
 
-def test_what_kafka_refuses_is_an_error_with_the_topic(client: AdminClient, layout: Layout) -> None:
+def test_refusal_of_kafka_is_an_error_with_the_topic(client: AdminClient, layout: Layout) -> None:
     """Kafka refuses more replicas than brokers, and the message names the topic."""
     with pytest.raises(AdminError, match=f"topic {layout.prefix}spans was not created: "):
         admin.create(client, replace(layout, replication=3))
 
 
-def test_source_topic_that_is_our_own_is_refused(client: AdminClient, layout: Layout) -> None:
+def test_own_topic_as_source_topic_is_refused(client: AdminClient, layout: Layout) -> None:
     """Reading BeTrace's own dead letters as spans would never end."""
     own = replace(layout, source_topics=(f"{layout.prefix}dead_letters",))
 
@@ -176,7 +176,7 @@ def test_source_topic_that_is_our_own_is_refused(client: AdminClient, layout: La
         admin.create(client, own)
 
 
-def test_offsets_are_the_lowest_kept_and_the_next(client: AdminClient, kafka: str, fresh_prefix: str) -> None:
+def test_earliest_and_end_offsets(client: AdminClient, kafka: str, fresh_prefix: str) -> None:
     """The earliest offset moves when records are deleted, the end offset when they are written."""
     topic = f"{fresh_prefix}numbers"
     make(client, topic, 2)
@@ -209,13 +209,13 @@ def test_offsets_at_a_time(client: AdminClient, kafka: str, fresh_prefix: str) -
     assert admin.offsets_at(client, at, 5)[topic, 0] == 0
 
 
-def test_offsets_of_a_topic_that_is_not_there_are_an_error(client: AdminClient, fresh_prefix: str) -> None:
+def test_offsets_of_a_missing_topic_are_an_error(client: AdminClient, fresh_prefix: str) -> None:
     """A query for a partition that does not exist raises an error that names it."""
     with pytest.raises(AdminError, match=f"the offsets of {fresh_prefix}none-0"):
         admin.end_offsets(client, [TopicPartition(f"{fresh_prefix}none", 0)])
 
 
-def test_topic_made_again_has_another_id(client: AdminClient, fresh_prefix: str) -> None:
+def test_recreated_topic_has_another_id(client: AdminClient, fresh_prefix: str) -> None:
     """A topic that was recreated under the same name has another id."""
     topic = f"{fresh_prefix}again"
     make(client, topic)
@@ -231,7 +231,7 @@ def test_topic_made_again_has_another_id(client: AdminClient, fresh_prefix: str)
     assert first != second
 
 
-def test_topics_that_are_not_there_have_no_id(client: AdminClient, fresh_prefix: str) -> None:
+def test_missing_topics_have_no_id(client: AdminClient, fresh_prefix: str) -> None:
     """A missing topic is omitted and is not an error."""
     assert admin.topic_ids(client, [f"{fresh_prefix}none"]) == {}
 

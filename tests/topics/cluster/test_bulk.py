@@ -16,7 +16,7 @@ class Point(msgspec.Struct):
 
 
 @pytest.mark.parametrize("bad", [b"", b"{", b"{}", b'{"x":"1"}', b'{"x":1,"name":"\xff"}', b'{"y":' + b"[" * 100_000])
-def test_one_bad_text_spoils_no_other(bad: bytes) -> None:
+def test_invalid_text_does_not_affect_others(bad: bytes) -> None:
     """A text that cannot be decoded becomes None, and the texts around it are decoded."""
     read = decode_many(msgspec.json.Decoder(Point), ['{"x":1}', bad, b'{"x":2}'])
 

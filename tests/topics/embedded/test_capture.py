@@ -35,7 +35,7 @@ def test_bytes_are_as_documented(tmp_path: Path) -> None:
     assert (tmp_path / "c.bin").read_bytes() == expected
 
 
-def test_same_frames_give_the_same_packed_bytes(tmp_path: Path) -> None:
+def test_same_frames_give_the_same_compressed_bytes(tmp_path: Path) -> None:
     """A compressed file contains neither time nor name, so it can be compared and committed."""
     write(tmp_path / "a.bin.gz", TWO)
     write(tmp_path / "b.bin.gz", TWO)
@@ -51,7 +51,7 @@ def test_empty_key_is_read_as_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 3, 4, 7, 10, 12, 15, 20, 24])
-def test_file_that_ends_inside_a_frame_is_said(tmp_path: Path, cut: int) -> None:
+def test_file_that_ends_inside_a_frame_is_an_error(tmp_path: Path, cut: int) -> None:
     """If a file ends inside a frame, reading yields the complete frames and then raises an error."""
     write(tmp_path / "c.bin", TWO)
     whole = (tmp_path / "c.bin").read_bytes()
@@ -64,7 +64,7 @@ def test_file_that_ends_inside_a_frame_is_said(tmp_path: Path, cut: int) -> None
     assert found == (TWO[:1] if cut > FIRST_FRAME_BYTES else [])
 
 
-def test_length_beyond_reason_is_refused_before_it_is_allocated(tmp_path: Path) -> None:
+def test_excessive_length_is_refused_before_it_is_allocated(tmp_path: Path) -> None:
     """A damaged length of 4 GB is an error and allocates no memory."""
     (tmp_path / "c.bin").write_bytes(b"\xff\xff\xff\xff")
 
@@ -73,7 +73,7 @@ def test_length_beyond_reason_is_refused_before_it_is_allocated(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("damage", [b"", b"junk", b"\x1f\x8b"])
-def test_damaged_gzip_is_said(tmp_path: Path, damage: bytes) -> None:
+def test_damaged_gzip_is_an_error(tmp_path: Path, damage: bytes) -> None:
     """A compressed file that is truncated or is not gzip raises an error with the file's name."""
     write(tmp_path / "c.bin.gz", TWO)
     packed = (tmp_path / "c.bin.gz").read_bytes()

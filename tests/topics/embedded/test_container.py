@@ -11,14 +11,14 @@ from topics.embedded import broker, container
 from topics.embedded.broker import BrokerError
 
 
-def test_no_docker_engine_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_docker_engine_docker_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     """If nothing listens, Docker is unavailable, and that is not an error."""
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
 
     assert not container.is_docker_available()
 
 
-def test_without_testcontainers_docker_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_testcontainers_docker_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     """The extra with testcontainers is optional."""
     monkeypatch.setitem(sys.modules, "testcontainers.core.docker_client", None)
 

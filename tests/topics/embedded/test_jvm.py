@@ -43,7 +43,7 @@ def test_java_home_comes_first(bare: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     "says", ['java version "1.8.0_392"', 'openjdk version "16.0.2"', "No Java runtime present, requesting install."]
 )
-def test_old_java_is_passed_over(bare: Path, monkeypatch: pytest.MonkeyPatch, says: str) -> None:
+def test_old_java_is_skipped(bare: Path, monkeypatch: pytest.MonkeyPatch, says: str) -> None:
     """A Java that is too old, or only reports that none is installed, is not used."""
     fake_java(bare / "home", says)
     monkeypatch.setenv("JAVA_HOME", str(bare / "home"))
@@ -71,7 +71,7 @@ def test_no_java_says_what_to_install(bare: Path, monkeypatch: pytest.MonkeyPatc
         jvm.java()
 
 
-def test_jars_that_are_there_are_taken(bare: Path) -> None:
+def test_cached_jars_are_used(bare: Path) -> None:
     """A filled cache is used without jgo or a network, and can be read-only."""
     cached = bare / "cache" / "betrace" / jvm._folder_name()
     cached.mkdir(parents=True)
@@ -109,7 +109,7 @@ def test_failed_download_leaves_nothing(bare: Path, monkeypatch: pytest.MonkeyPa
     assert list((bare / "cache" / "betrace").iterdir()) == []
 
 
-def test_another_content_than_was_pinned_is_refused(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jar_with_another_hash_is_refused(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A jar without the pinned SHA-256 never reaches a class path."""
     pin(bare, monkeypatch, f"org.slf4j:slf4j-simple:1.7.36 {'0' * 64}")
 
@@ -119,7 +119,7 @@ def test_another_content_than_was_pinned_is_refused(bare: Path, monkeypatch: pyt
     assert list((bare / "cache" / "betrace").iterdir()) == []
 
 
-def test_cache_that_cannot_be_written_is_passed_over(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_only_cache_is_skipped(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a writable cache, the jars go below the broker's own directory."""
     (bare / "cache").write_text("a file, where the cache's folder would be")
     pin(bare, monkeypatch, *(" ".join(each) for each in jvm.pins() if each.coordinate.startswith("org.slf4j:")))
@@ -130,7 +130,7 @@ def test_cache_that_cannot_be_written_is_passed_over(bare: Path, monkeypatch: py
     assert {jar.name for jar in found.iterdir()} == {"slf4j-api-1.7.36.jar", "slf4j-simple-1.7.36.jar"}
 
 
-def test_faster_download_of_another_stays(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faster_download_of_another_process_is_kept(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If another start has filled the cache meanwhile, its jars are used and ours are discarded."""
     cached = bare / "cache" / "betrace" / jvm._folder_name()
 

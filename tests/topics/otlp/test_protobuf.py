@@ -86,7 +86,7 @@ def test_nesting_limit(depth: int) -> None:
     assert actual is None
 
 
-def test_nested_garbage() -> None:
+def test_nested_invalid_bytes() -> None:
     """A nested value with invalid bytes is None, and the span is read."""
     attribute = delimited(1, b"a") + delimited(2, delimited(5, b"\xff"))
     [span] = spans(delimited(1, delimited(2, delimited(2, delimited(1, TRACE) + delimited(9, attribute)))))
@@ -115,7 +115,7 @@ def test_invalid_utf8() -> None:
 
 
 @pytest.mark.parametrize("kind", RecordKind)
-def test_kinds_are_told_apart(kind: RecordKind) -> None:
+def test_kinds_are_distinguished(kind: RecordKind) -> None:
     """Spans are read as spans and log records as log records, whatever the kind of the topic."""
     some_spans = [
         Span(trace_id=TRACE),
@@ -138,7 +138,7 @@ def test_kinds_are_told_apart(kind: RecordKind) -> None:
 
 
 @pytest.mark.parametrize("kind", RecordKind)
-def test_kind_of_what_does_not_tell(kind: RecordKind) -> None:
+def test_kind_of_an_empty_record(kind: RecordKind) -> None:
     """An empty record can be either; it gets the kind of the topic."""
     request = otlp_protobuf.read(trace_request(Span()), kind)
 
@@ -146,12 +146,12 @@ def test_kind_of_what_does_not_tell(kind: RecordKind) -> None:
 
 
 @given(trace_id=st.binary(min_size=16, max_size=16) | st.just(delimited(1, b"key") + delimited(2, bytes(9))))
-def test_any_log_record_is_no_span(trace_id: bytes) -> None:
+def test_no_log_record_is_a_span(trace_id: bytes) -> None:
     """No trace id makes a log record look like a span, although its field number is that of a span's attributes."""
     assert otlp_protobuf.read(logs_request(LogRecord(time_unix_nano=1, trace_id=trace_id))).resource_logs
 
 
-def test_unread_fields_cost_nothing() -> None:
+def test_damage_in_ignored_fields_has_no_effect() -> None:
     """Links are ignored, so damage in them has no effect."""
     span = delimited(1, TRACE) + delimited(13, b"\xff\xff")
 

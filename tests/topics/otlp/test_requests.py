@@ -81,7 +81,7 @@ def test_other_enums() -> None:
     assert (status.code, log.severity_number) == (2, 9)
 
 
-def test_nothing_given() -> None:
+def test_empty_records() -> None:
     """An empty span and an empty log record have every field, empty."""
     log = msgspec.json.decode(b"{}", type=LogRecord)
 

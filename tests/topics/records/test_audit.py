@@ -12,12 +12,12 @@ numbers = st.integers(0, 10**10 - 1)
 
 
 @given(st.builds(SourcePosition, st.from_regex(r"[a-z._-]{1,20}", fullmatch=True), numbers, numbers, numbers, numbers))
-def test_a_position_comes_back(position: SourcePosition) -> None:
+def test_position_round_trip(position: SourcePosition) -> None:
     """Decoding returns the position that was encoded."""
     assert position == decode_position(position.encode())
 
 
 @pytest.mark.parametrize("value", [b"", b"a/1/2/3", b"a/1/2/3/4/5", b"a b/1/2/3/4", b"a/-1/2/3/4", b"\xff/1/2/3/4"])
-def test_no_position(value: bytes) -> None:
+def test_invalid_position(value: bytes) -> None:
     """Invalid text decodes to None."""
     assert decode_position(value) is None

@@ -21,7 +21,7 @@ def checkpoint(judging: JudgingTimes | None) -> Checkpoint:
 
 
 @given(st.dictionaries(st.sampled_from(FINGERPRINTS), st.sampled_from([0, 100, 1_767_614_400_000]), max_size=40))
-def test_times_read_back(times: dict[str, int]) -> None:
+def test_times_round_trip(times: dict[str, int]) -> None:
     """The time of each rule survives a round trip through the record."""
     rules = {"first": frozenset({*times, FINGERPRINTS[0]}), "second": frozenset(times)}
     written = checkpoints.encode(checkpoint(JudgingTimes.of(rules, times)))
@@ -33,7 +33,7 @@ def test_times_read_back(times: dict[str, int]) -> None:
     assert times == status.judging.judges_from(rules.__getitem__)
 
 
-def test_nothing_is_projected_yet() -> None:
+def test_no_rule_judges_without_a_source() -> None:
     """Without a source partition no rule judges."""
     assert {} == JudgingTimes.of([], {}).judges_from(EVERY_RULE.__getitem__)
 
@@ -49,7 +49,7 @@ def test_thousands_of_rules_fit() -> None:
     assert len(one_by_one) < 100_000
 
 
-def test_checkpoint_of_the_version_before() -> None:
+def test_checkpoint_of_an_earlier_version() -> None:
     """A status without times can be read, and one with times can be read by an earlier version."""
     current = msgspec.msgpack.encode(PartitionStatus(70, None, 0, "first", JudgingTimes.of(["first"], {})))
 

@@ -20,7 +20,7 @@ def headers(dead: DeadLetter) -> dict[str, str]:
     return {name: value.decode() for name, value in dead.headers if isinstance(value, bytes)}
 
 
-def test_letter_says_what_the_record_was_and_where() -> None:
+def test_dead_letter_identifies_the_record() -> None:
     """A dead letter has the reason, the position, the length and the hash of the record, and none of its bytes."""
     dead = letter(b"\x00junk", reason="not protobuf", topic="otlp_spans", partition=3, offset=41)
 
@@ -35,7 +35,7 @@ def test_letter_says_what_the_record_was_and_where() -> None:
     } == headers(dead)
 
 
-def test_letter_of_a_record_without_value_has_no_length() -> None:
+def test_dead_letter_of_a_tombstone_has_no_length() -> None:
     """A tombstone differs from an empty record."""
     dead = letter(None, reason="empty", topic="t", partition=0, offset=0, public_key=KEY)
 
@@ -44,7 +44,7 @@ def test_letter_of_a_record_without_value_has_no_length() -> None:
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, VALUE_LIMIT_BYTES, VALUE_LIMIT_BYTES + 1])
-def test_bytes_are_for_the_owner_of_the_key(size_bytes: int) -> None:
+def test_only_the_key_opens_the_bytes(size_bytes: int) -> None:
     """The key opens the record's bytes, up to the limit; the message does not contain them in the clear."""
     value = bytes(at % 251 for at in range(size_bytes))
 
@@ -56,7 +56,7 @@ def test_bytes_are_for_the_owner_of_the_key(size_bytes: int) -> None:
     assert size_bytes < 16 or value[:16] not in (dead.value or b"")
 
 
-def test_bytes_are_bound_to_their_place() -> None:
+def test_bytes_are_bound_to_their_position() -> None:
     """A box under the headers of another dead letter, or with another scheme, cannot be opened."""
     dead = letter(b"junk", reason="", topic="t", partition=0, offset=7, public_key=KEY)
     private = sealed_box.read_private_key(PRIVATE)
@@ -67,7 +67,7 @@ def test_bytes_are_bound_to_their_place() -> None:
 
 
 @pytest.mark.parametrize("public_key", [None, KEY], ids=["place", "sealed_bytes"])
-def test_letter_fits_kafkas_default_limit_whatever_the_record(public_key: bytes | None) -> None:
+def test_every_dead_letter_fits_kafkas_default_limit(public_key: bytes | None) -> None:
     """The largest possible dead letter is below a topic's default limit."""
     dead = letter(
         bytes(2 << 20),
@@ -83,7 +83,7 @@ def test_letter_fits_kafkas_default_limit_whatever_the_record(public_key: bytes 
     assert len(dead.key) + len(dead.value or b"") + headers_bytes + 1024 < KAFKA_DEFAULT_LIMIT_BYTES
 
 
-def test_letter_takes_a_reason_that_is_no_text() -> None:
+def test_reason_with_a_lone_surrogate() -> None:
     """A reason with a lone surrogate, from a damaged string, is kept as far as possible."""
     dead = letter(b"", reason="bad \udc80 byte", topic="t", partition=0, offset=0)
 

@@ -64,13 +64,13 @@ messages = st.builds(
 
 
 @given(messages)
-def test_message_comes_back(message: Facts) -> None:
+def test_message_round_trip(message: Facts) -> None:
     """Decoding returns the message that was encoded."""
     assert message == decode(encode(message))
 
 
 @given(touches)
-def test_touches_come_back(touched: list[Touch]) -> None:
+def test_touches_round_trip(touched: list[Touch]) -> None:
     """Unpacking returns the touches that were packed, in 28 bytes each."""
     packed = pack_touches(touched)
 
@@ -79,14 +79,14 @@ def test_touches_come_back(touched: list[Touch]) -> None:
 
 
 @given(st.binary())
-def test_any_bytes(value: bytes) -> None:
+def test_invalid_bytes(value: bytes) -> None:
     """Bytes that are not a message are refused, with no other error."""
     with pytest.raises(msgspec.DecodeError):
         decode(value)
 
 
 @given(messages, st.data())
-def test_message_that_was_cut(message: Facts, data: st.DataObject) -> None:
+def test_truncated_message(message: Facts, data: st.DataObject) -> None:
     """A truncated message is refused."""
     value = encode(message)
     length = data.draw(st.integers(0, len(value) - 1))
@@ -95,7 +95,7 @@ def test_message_that_was_cut(message: Facts, data: st.DataObject) -> None:
         decode(value[:length])
 
 
-def test_message_of_the_version_before() -> None:
+def test_message_of_an_earlier_version() -> None:
     """Messages of an ingest that is not upgraded yet are read; they lack dead letters."""
     section = ["t", 0, 1, 0, None, 1, 0, 1, None, [], b"", []]
 
@@ -113,7 +113,7 @@ def test_message_that_is_too_old() -> None:
 
 
 @pytest.mark.parametrize("value", [[OTHER, "rules", []], [OTHER], [OTHER, {"new": "shape"}, 5, 6]])
-def test_message_of_another_version(value: list[object]) -> None:
+def test_message_of_a_later_version(value: list[object]) -> None:
     """A message of a later version is refused as such, whatever its shape."""
     with pytest.raises(msgspec.DecodeError, match=f"facts format {OTHER}, this program reads 2 to {VERSION}: upgrade"):
         decode(msgspec.msgpack.encode(value))

@@ -17,7 +17,7 @@ KEY, OWNER = sealed_box.read_public_key(PUBLIC), sealed_box.read_private_key(PRI
 
 
 @given(st.binary(max_size=300), st.binary(max_size=30))
-def test_what_was_sealed_comes_back(content: bytes, context: bytes) -> None:
+def test_content_round_trip(content: bytes, context: bytes) -> None:
     """Any content can be unsealed, and no two boxes of it are equal."""
     box, other = sealed_box.seal(content, context, KEY), sealed_box.seal(content, context, KEY)
 
@@ -26,7 +26,7 @@ def test_what_was_sealed_comes_back(content: bytes, context: bytes) -> None:
     assert box != other
 
 
-def test_every_changed_byte_is_found() -> None:
+def test_every_changed_byte_is_detected() -> None:
     """A change in the ephemeral key, the content or the tag is detected, and so is truncation."""
     box = sealed_box.seal(b"content", b"here", KEY)
 
@@ -49,7 +49,7 @@ def test_another_key_or_context_opens_nothing() -> None:
         sealed_box.unseal(box, b"here", sealed_box.read_private_key(sealed_box.generate()[0]))
 
 
-def test_no_key(tmp_path: Path) -> None:
+def test_invalid_key(tmp_path: Path) -> None:
     """An invalid key, or one of another kind, is refused, and the error does not reveal it."""
     other = tmp_path / "ed25519"
     subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", other], check=True)

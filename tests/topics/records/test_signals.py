@@ -39,7 +39,7 @@ def test_headers_are_a_cloudevent() -> None:
 
 
 @pytest.mark.parametrize("closed_ms", [1 << 62, 253_402_300_800_000, -(1 << 62)])
-def test_time_that_no_calendar_has(closed_ms: int) -> None:
+def test_time_beyond_the_calendar(closed_ms: int) -> None:
     """A record time beyond the calendar is omitted from the headers and stays a number in the document."""
     actual = record(replace(FINDING, closed_ms=closed_ms), logged_ms=7, source="s")
 
@@ -113,7 +113,7 @@ def test_the_worst_finding_fits_every_format(format: SignalFormat) -> None:  # n
     assert (b'"is_truncated":true' in value) == (format is not SignalFormat.CEF)
 
 
-def test_uid_and_message_survive_cutting() -> None:
+def test_uid_and_message_survive_truncation() -> None:
     """Truncation changes neither the identity of a finding nor its sentence."""
     rule = replace(FINDING.rule, text="x" * LIMIT_BYTES, description="y" * LIMIT_BYTES)
     finding = replace(FINDING, rule=rule, witnesses=(ACCESS,) * 5000)

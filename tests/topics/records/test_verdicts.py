@@ -108,7 +108,7 @@ leaves = st.builds(
 
 
 @given(counts | coverages)
-def test_records_come_back(record: VerdictCounts | Coverage) -> None:
+def test_record_round_trip(record: VerdictCounts | Coverage) -> None:
     """Decoding returns the record that was encoded."""
     assert record == decode(encode(record))
 
@@ -174,7 +174,7 @@ def test_value_is_json_with_a_kind_and_a_schema() -> None:
 
 
 @given(st.lists(st.binary(min_size=32, max_size=32)))
-def test_hashes_are_those_that_were_packed(packed: list[bytes]) -> None:
+def test_hashes_round_trip(packed: list[bytes]) -> None:
     """Unpacking returns each hash, in order."""
     assert packed == [*hashes(b"".join(packed))]
 
@@ -262,13 +262,13 @@ def with_sketch(sketch: bytes) -> bytes:
         with_sketch(zlib.compress(bytes(4095) + b"\x36")),
     ],
 )
-def test_no_record(value: bytes) -> None:
+def test_invalid_record(value: bytes) -> None:
     """Bytes that are not a record are refused."""
     with pytest.raises(msgspec.DecodeError):
         decode(value)
 
 
-def test_records_that_the_refused_ones_are_made_of_are_read() -> None:
+def test_records_behind_the_invalid_ones_are_valid() -> None:
     """Each refused value differs from a valid one in one respect."""
     assert isinstance(decode(COUNTS), VerdictCounts)
     assert isinstance(decode(COVERAGE), Coverage)

@@ -17,7 +17,7 @@ def written(finding: Finding, message: str = "m") -> tuple[list[str], dict[str, 
     return cef.read(cef.encode(finding, message=message).decode())
 
 
-def test_a_signal_in_whole() -> None:
+def test_typical_signal() -> None:
     """A typical signal, byte for byte."""
     line = cef.encode(FINDING, message="user = u|17").decode()
 
@@ -50,7 +50,7 @@ def test_any_finding_is_one_line(finding: Finding, message: str) -> None:
         st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]) | st.sampled_from("\n\r\\=| "), max_size=60
     )
 )
-def test_escapes_are_undone_by_reading(text: str) -> None:
+def test_escapes_round_trip(text: str) -> None:
     """A text with every character that CEF escapes survives a round trip, except for spaces at its ends."""
     rule = replace(FINDING.rule, title=text)
 
@@ -98,7 +98,7 @@ def test_client(address: str, expected: dict[str, str]) -> None:
     assert {key: keys[key] for key in ("src", "c6a2", "shost") if key in keys} == expected
 
 
-def test_long_texts_are_cut() -> None:
+def test_long_texts_are_truncated() -> None:
     """A text longer than its key allows ends with the mark."""
     rule = replace(FINDING.rule, controls=("x" * 5000,))
 
@@ -110,7 +110,7 @@ def test_long_texts_are_cut() -> None:
 
 
 @pytest.mark.parametrize("line", ["", "CEF:0|a|b", "{}", "CEF:1|a|b|c|d|e|1|x=y"])
-def test_what_is_no_cef_is_refused(line: str) -> None:
+def test_line_that_is_not_cef_is_refused(line: str) -> None:
     """A line in another format is refused."""
     with pytest.raises(ValueError, match=r"lacks a CEF:0 header of seven fields"):
         cef.read(line)

@@ -18,7 +18,7 @@ FORMATS = pytest.mark.parametrize("format", SignalFormat)
 
 @FORMATS
 @pytest.mark.parametrize("finding", [FINDING, AMENDED])
-def test_everyday_signals(finding: Finding, format: SignalFormat) -> None:  # noqa: A002, as the argument
+def test_typical_signals(finding: Finding, format: SignalFormat) -> None:  # noqa: A002, as the argument
     """The digest has the data of the finding, in each format."""
     actual = digest(record(finding, logged_ms=7, source="s", format=format).value)
 
@@ -62,7 +62,7 @@ def test_any_signal_is_read(format: SignalFormat, finding: Finding) -> None:  # 
     "value",
     [b"", b"{}", b'{"@timestamp":"x"}', b"CEF:0|a|b|c|d|e|8|", b"CEF:0|a|b|c|d|e|7|cn1=1", b"\xff", b"[]", b"CEF:\xff"],
 )
-def test_what_is_no_signal(value: bytes) -> None:
+def test_value_that_is_not_a_signal(value: bytes) -> None:
     """Any other value on the topic is an error with the reason."""
     with pytest.raises(NotASignalError, match=r"."):
         digest(value)

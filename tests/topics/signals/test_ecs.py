@@ -40,13 +40,13 @@ def test_any_finding_is_ecs(finding: Finding) -> None:
         ({"@timestamp": "soon"}, ["@timestamp is 'soon', no date"]),
     ],
 )
-def test_the_checker_finds(change: dict[str, Any], expected: list[str]) -> None:
+def test_checker_detects_mistakes(change: dict[str, Any], expected: list[str]) -> None:
     """The checker of these tests detects each kind of mistake."""
     assert problems(json.dumps(written(FINDING) | change).encode()) == expected
 
 
 @given(findings)
-def test_any_signal_reads_back(finding: Finding) -> None:
+def test_any_signal_round_trip(finding: Finding) -> None:
     """Decoding returns the signal that was encoded."""
     document = ecs.document(finding, message="m", logged_ms=7)
 
@@ -54,7 +54,7 @@ def test_any_signal_reads_back(finding: Finding) -> None:
 
 
 @given(findings)
-def test_only_created_depends_on_when(finding: Finding) -> None:
+def test_only_created_depends_on_the_clock(finding: Finding) -> None:
     """A signal written at another time differs only in `event.created`."""
     early = ecs.document(finding, message="m", logged_ms=1)
     late = ecs.document(finding, message="m", logged_ms=2)
@@ -62,7 +62,7 @@ def test_only_created_depends_on_when(finding: Finding) -> None:
     assert replace(late, event=replace(late.event, created=early.event.created)) == early
 
 
-def test_a_signal_in_whole() -> None:
+def test_typical_signal() -> None:
     """A typical signal, field by field."""
     document = written(FINDING)
     own = document.pop("betrace")
@@ -147,7 +147,7 @@ def test_log_record_has_no_span() -> None:
     assert document["betrace"]["evidences"][0]["log_id"] == "00" * 16
 
 
-def test_related_are_all_witnesses() -> None:
+def test_related_has_all_witnesses() -> None:
     """Searches find the users, hosts and addresses of every witness, each listed once."""
     witnesses = (
         shown("a", **{"user.id": "u-1", "enduser.id": "e-1", "client.address": "2001:db8::7", "host.name": "node-1"}),
@@ -164,6 +164,6 @@ def test_related_are_all_witnesses() -> None:
     }
 
 
-def test_time_that_no_calendar_has() -> None:
+def test_time_beyond_the_calendar() -> None:
     """A time beyond the calendar becomes the calendar's last, since ECS requires a time."""
     assert written(replace(FINDING, closed_ms=1 << 62))["@timestamp"] == "9999-12-31T23:59:59.999Z"

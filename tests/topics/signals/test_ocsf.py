@@ -57,7 +57,7 @@ def test_any_finding_is_ocsf(finding: Finding) -> None:
         ({"evidences": []}, "evidences.user.uid is not u-17"),
     ],
 )
-def test_the_checker_finds(change: dict[str, Any], expected: str) -> None:
+def test_checker_detects_mistakes(change: dict[str, Any], expected: str) -> None:
     """The checker of these tests detects each kind of mistake, at any depth."""
     changed = json.dumps(written(FINDING) | change).encode()
 
@@ -83,7 +83,7 @@ def test_equal_findings_give_equal_bytes() -> None:
 
 
 @given(findings)
-def test_only_logged_time_depends_on_when(finding: Finding) -> None:
+def test_only_logged_time_depends_on_the_clock(finding: Finding) -> None:
     """A signal written at another time differs only in `metadata.logged_time`."""
     early = ocsf.document(finding, message="m", logged_ms=1)
     late = ocsf.document(finding, message="m", logged_ms=2)

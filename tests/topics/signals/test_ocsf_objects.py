@@ -37,7 +37,7 @@ def test_captions_are_ocsfs(enum: type[ocsf_objects.Caption], attribute: str) ->
 
 
 @given(findings)
-def test_decode_reads_what_encode_writes(finding: Finding) -> None:
+def test_signal_round_trip(finding: Finding) -> None:
     """Decoding returns the signal that was encoded."""
     written = document(finding, message="m", logged_ms=7)
 
@@ -45,7 +45,7 @@ def test_decode_reads_what_encode_writes(finding: Finding) -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"null", b"\xff", b'{"class_uid":2003,"surprise":1}'])
-def test_decode_refuses_what_is_no_signal(value: bytes) -> None:
+def test_decode_refuses_other_json(value: bytes) -> None:
     """Other JSON and input that is not JSON raise the same kind of error."""
     with pytest.raises((msgspec.DecodeError, UnicodeDecodeError)):
         ocsf_objects.decode(value)

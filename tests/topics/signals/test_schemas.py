@@ -18,7 +18,7 @@ VALIDATORS = {name: Draft202012Validator(json.loads((DIRECTORY / name).read_text
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_file_is_what_the_structs_say(name: str) -> None:
+def test_file_is_up_to_date(name: str) -> None:
     """The file is up to date; `python -m topics.signals.schemas` rewrites it."""
     assert (DIRECTORY / name).read_bytes() == schema(SCHEMAS[name])
 

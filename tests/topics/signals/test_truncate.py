@@ -28,7 +28,7 @@ def heavy(count: int, text: str) -> Finding:
     return replace(FINDING, witnesses=witnesses)
 
 
-def test_short_finding_is_whole() -> None:
+def test_short_finding_is_complete() -> None:
     """A finding within the limit is complete."""
     expected = write(FINDING, None)
 
@@ -45,7 +45,7 @@ def test_one_byte_too_long() -> None:
     assert msgspec.json.decode(value)[1:3] == [2, whole_bytes]
 
 
-def test_witnesses_are_left_out_from_the_end() -> None:
+def test_last_witnesses_are_omitted_first() -> None:
     """As many of the first witnesses as fit are kept, unchanged."""
     finding = heavy(100, "x" * 10_000)
 
@@ -57,7 +57,7 @@ def test_witnesses_are_left_out_from_the_end() -> None:
     assert LIMIT_BYTES - 11_000 < len(value) <= LIMIT_BYTES
 
 
-def test_long_texts_are_cut_after_witnesses() -> None:
+def test_long_texts_are_truncated_after_witnesses() -> None:
     """A rule that is too long by itself is truncated with a mark, and the witnesses fit again."""
     finding = replace(FINDING, rule=replace(FINDING.rule, text="y" * LIMIT_BYTES))
 
@@ -85,7 +85,7 @@ def test_the_worst_finding_fits(char: str) -> None:
 
 
 @given(st.text(st.characters(codec="utf-8")), st.integers(8, 40))
-def test_cut_text_is_short_and_a_beginning(text: str, limit_bytes: int) -> None:
+def test_truncated_text_is_a_short_beginning(text: str, limit_bytes: int) -> None:
     """A text that fits is unchanged; another becomes its beginning and a mark, never half a character."""
     actual = truncate_text(text, limit_bytes)
 
