@@ -75,12 +75,12 @@ def test_topics_have_the_settings_of_the_flow(client: AdminClient, layout: Layou
     admin.create(client, layout)
 
     rows = admin.describe(client, layout)
-    found = {
+    settings = {
         row.name.removeprefix(layout.prefix): (row.partition_count, row.cleanup, row.retention_ms, row.timestamp_type)
         for row in rows
     }
     week_ms, month_ms, quarter_ms, year_ms = 604_800_000, 2_592_000_000, 7_776_000_000, 31_536_000_000
-    assert found == {
+    assert settings == {
         "spans": (2, "delete", week_ms, "LogAppendTime"),
         "rules": (1, "compact", None, "LogAppendTime"),
         "facts": (2, "delete", None, "CreateTime"),

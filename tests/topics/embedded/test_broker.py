@@ -72,13 +72,13 @@ def test_started_broker_is_found_and_not_started_twice(tmp_path: Path) -> None:
     port = free_port()
     started = broker.start(tmp_path, port=port)
     try:
-        found = broker.find(tmp_path)
+        running = broker.find(tmp_path)
         with pytest.raises(BrokerError, match=f"already running on .+, at 127.0.0.1:{port}"):
             broker.start(tmp_path)
     finally:
         started.stop()
 
-    assert (started.bootstrap, found, broker.find(tmp_path)) == (f"127.0.0.1:{port}", started, None)
+    assert (started.bootstrap, running, broker.find(tmp_path)) == (f"127.0.0.1:{port}", started, None)
 
 
 def test_taken_port_is_an_error_with_the_log(tmp_path: Path) -> None:
@@ -106,10 +106,10 @@ def test_pid_of_another_program_is_left_alone(tmp_path: Path) -> None:
     state = {"pid": os.getpid(), "bootstrap": "127.0.0.1:9"}
     (tmp_path / "broker.json").write_bytes(msgspec.json.encode(state))
 
-    found = broker.find(tmp_path)
+    running = broker.find(tmp_path)
     Broker("127.0.0.1:9", tmp_path, os.getpid()).stop()
 
-    assert found is None
+    assert running is None
 
 
 @pytest.mark.parametrize("state", [b"", b"{", b"{}", b'{"pid": "x", "bootstrap": 1}', b"\xff"])

@@ -56,12 +56,12 @@ def test_file_that_ends_inside_a_frame_is_an_error(tmp_path: Path, cut: int) -> 
     write(tmp_path / "c.bin", TWO)
     whole = (tmp_path / "c.bin").read_bytes()
     (tmp_path / "c.bin").write_bytes(whole[:cut])
-    found: list[Frame] = []
+    frames: list[Frame] = []
 
     with pytest.raises(CaptureError, match=r"c\.bin: frame \d cannot be read: the file ends after"):
-        found.extend(read(tmp_path / "c.bin"))
+        frames.extend(read(tmp_path / "c.bin"))
 
-    assert found == (TWO[:1] if cut > FIRST_FRAME_BYTES else [])
+    assert frames == (TWO[:1] if cut > FIRST_FRAME_BYTES else [])
 
 
 def test_excessive_length_is_refused_before_it_is_allocated(tmp_path: Path) -> None:

@@ -124,10 +124,10 @@ def test_read_only_cache_is_skipped(bare: Path, monkeypatch: pytest.MonkeyPatch)
     (bare / "cache").write_text("a file, where the cache's folder would be")
     pin(bare, monkeypatch, *(" ".join(each) for each in jvm.pins() if each.coordinate.startswith("org.slf4j:")))
 
-    found = jvm.jars(bare / "data")
+    folder = jvm.jars(bare / "data")
 
-    assert found.parent == bare / "data"
-    assert {jar.name for jar in found.iterdir()} == {"slf4j-api-1.7.36.jar", "slf4j-simple-1.7.36.jar"}
+    assert folder.parent == bare / "data"
+    assert {jar.name for jar in folder.iterdir()} == {"slf4j-api-1.7.36.jar", "slf4j-simple-1.7.36.jar"}
 
 
 def test_faster_download_of_another_process_is_kept(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_faster_download_of_another_process_is_kept(bare: Path, monkeypatch: pyt
 
     monkeypatch.setattr(jvm, "_fetch", be_slower)
 
-    found = jvm.jars(bare / "data")
+    folder = jvm.jars(bare / "data")
 
-    assert [path.name for path in found.parent.iterdir()] == [cached.name]
-    assert [jar.name for jar in found.iterdir()] == ["theirs.jar"]
+    assert [path.name for path in folder.parent.iterdir()] == [cached.name]
+    assert [jar.name for jar in folder.iterdir()] == ["theirs.jar"]

@@ -66,7 +66,7 @@ def test_bytes_are_bound_to_their_position() -> None:
             content(dead.value or b"", headers(dead) | other, private)
 
 
-@pytest.mark.parametrize("public_key", [None, KEY], ids=["place", "sealed_bytes"])
+@pytest.mark.parametrize("public_key", [None, KEY], ids=["position", "sealed_bytes"])
 def test_every_dead_letter_fits_kafkas_default_limit(public_key: bytes | None) -> None:
     """The largest possible dead letter is below a topic's default limit."""
     dead = letter(
