@@ -133,7 +133,7 @@ def _command_acls(role: Role, layout: Layout) -> list[Acl]:
     on = partial(_topic, own)
 
     if role is Role.BACKFILL:
-        # For an empty partition only the retention tells how far back it has been read.
+        # For an empty partition, only the retention tells since when it can have been empty.
         return [
             *(Acl(Kind.TOPIC, topic, (_READ, _CONFIGS)) for topic in layout.source_topics),
             on("rules", _READ),
