@@ -1,20 +1,21 @@
-"""What is on Kafka: the flow as data, in the order in which a span goes through it.
+"""Defines the topics on Kafka: the flow as data, in the order in which a span passes through it.
 
     Collector ─► SOURCE ─► ingest ─► FACTS ─► sessions ─┬─► SIGNALS ─► SIEM
                              │         RULES ──► both   ├─► VERDICTS ─► ledger ─► TREE_HEADS
-                             ├─► AUDIT ─► audit trail   └─► CHECKPOINTS ─► sessions, at take-over
+                             ├─► AUDIT ─► audit trail   └─► CHECKPOINTS ─► sessions, in recovery
                              └─► DEAD_LETTERS
 
-Each is a `TopicSpec` below. What its messages are is in the module of its name (`topics.records.facts`,
-`topics.records.dead_letters`, …), what OpenTelemetry sends in `topics.otlp.requests`. `topics.partition` says where a
-trace is, `topics.cluster.admin` makes the topics, `topics.embedded.broker` is a Kafka to try it all on.
+Each topic is a `TopicSpec` below. The module of the same name defines its messages (`topics.records.facts`,
+`topics.records.dead_letters`, …); `topics.otlp.requests` defines what OpenTelemetry sends. `topics.partition` assigns
+traces to partitions, `topics.cluster.admin` creates the topics, and `topics.embedded.broker` runs a Kafka for demos and
+tests.
 
-This package knows what is on the topics, and nothing of rules.
+This package knows the formats on the topics and nothing about rules.
 """
 
 from __future__ import annotations
 
-from topics.spec import COMPACT, FOREVER, MIB, Partitions, TopicSpec, days
+from topics.spec import COMPACT, FOREVER, MIB, Partitions, TopicSpec, delete_after_days
 
 SOURCE = TopicSpec(
     name="otlp_spans, otlp_logs",
@@ -23,37 +24,37 @@ SOURCE = TopicSpec(
     partitions=Partitions.USERS,
     written_by="OpenTelemetry Collector",
     read_by="ingest, replay, explain",
-    # The clock is the record's time; the broker's own cannot run back. How long records are kept is the operator's.
+    # BeTrace's clock is the record's time, and only the broker's own never runs back. The operator sets the retention.
     config={"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"},
 )
 RULES = TopicSpec(
     name="rules",
     holds="rule sets, which of them is active, and every push",
-    key="a set's fingerprint, a push's own, or `active`",
+    key="a set's fingerprint, a push's key, or `active`",
     partitions=Partitions.ONE,
     written_by="betrace rules push",
     read_by="ingest, sessions, ledger",
-    # A message is a whole rule set. When a set was pushed is for the broker to say, not for whoever pushes.
+    # A message is a complete rule set. The broker stamps each push: the pusher's clock may be wrong.
     config=COMPACT | {"max.message.bytes": str(8 * MIB), "message.timestamp.type": "LogAppendTime"},
 )
 FACTS = TopicSpec(
     name="facts",
     holds="which spans satisfied which atoms; also the changelog of every window",
-    key="none; the partition is the trace's",
+    key="none; the partition is that of the trace",
     partitions=Partitions.FACTS,
     written_by="ingest",
     read_by="sessions",
-    # Sessions itself deletes what no window needs.
+    # Sessions deletes the records that no window needs any more.
     config=FOREVER,
 )
 CHECKPOINTS = TopicSpec(
     name="checkpoints",
-    holds="how far each facts partition is judged and published",
+    holds="how far each facts partition has been judged and published",
     key="facts partition",
     partitions=Partitions.FACTS,
     written_by="sessions",
-    read_by="sessions, at take-over",
-    # A record each second, of which the last counts; only full segments are compacted.
+    read_by="sessions, in recovery",
+    # Sessions writes a record each second, and only the last one counts. Kafka compacts closed segments only.
     config=COMPACT | {"segment.bytes": str(16 * MIB)},
 )
 SIGNALS = TopicSpec(
@@ -63,17 +64,17 @@ SIGNALS = TopicSpec(
     partitions=Partitions.FACTS,
     written_by="sessions, betrace rules backfill",
     read_by="the SIEM",
-    config=days(90),
+    config=delete_after_days(90),
 )
-# Not in the flow: the first replay that publishes makes it.
+# Not part of the flow: the first replay that publishes creates this topic.
 REPLAYED_SIGNALS = TopicSpec(
     name="signals.replay",
-    holds="signals of the past under other rules, where a replay is asked to publish them",
+    holds="the signals of replays that publish them: past traces judged by other rules",
     key="uid",
     partitions=Partitions.FACTS,
     written_by="betrace replay --publish",
-    read_by="who asked for it",
-    config=days(90),
+    read_by="whoever ran the replay",
+    config=delete_after_days(90),
 )
 VERDICTS = TopicSpec(
     name="verdicts",
@@ -82,7 +83,7 @@ VERDICTS = TopicSpec(
     partitions=Partitions.FACTS,
     written_by="sessions, betrace rules backfill",
     read_by="ledger, betrace rules backfill",
-    config=days(90),
+    config=delete_after_days(90),
 )
 AUDIT = TopicSpec(
     name="audit",
@@ -91,7 +92,7 @@ AUDIT = TopicSpec(
     partitions=Partitions.FACTS,
     written_by="ingest",
     read_by="the audit trail",
-    config=days(365),
+    config=delete_after_days(365),
 )
 TREE_HEADS = TopicSpec(
     name="tree_heads",
@@ -109,7 +110,7 @@ DEAD_LETTERS = TopicSpec(
     partitions=Partitions.ONE,
     written_by="ingest",
     read_by="the operator",
-    config=days(30),
+    config=delete_after_days(30),
 )
 
 FLOW = (SOURCE, RULES, FACTS, CHECKPOINTS, SIGNALS, VERDICTS, AUDIT, TREE_HEADS, DEAD_LETTERS)

@@ -1,8 +1,8 @@
-"""What can go wrong with Kafka itself; the program ends with exit 3 and the message.
+"""Defines the errors of Kafka itself; the program prints the message and exits with code 3.
 
 TopicsError
-├── BrokerError     there is no embedded broker: `topics.embedded.broker`
-├── AdminError      Kafka does not answer, or refuses: `topics.cluster.admin`
+├── BrokerError     the embedded broker cannot be started: `topics.embedded.broker`
+├── AdminError      Kafka does not answer, or refuses a request: `topics.cluster.admin`
 └── CaptureError    a capture file is damaged: `topics.embedded.capture`
 """
 
@@ -10,16 +10,16 @@ from __future__ import annotations
 
 
 class TopicsError(Exception):
-    """Whatever this package raises on purpose, but for unreadable records, which become dead letters."""
+    """The base of all errors that this package raises, except for unreadable records, which become dead letters."""
 
 
 class BrokerError(TopicsError):
-    """There is no embedded broker; the message says what to install, or ends in the last lines of the broker's log."""
+    """The embedded broker cannot run; the message says what to install, or ends with the last lines of its log."""
 
 
 class AdminError(TopicsError):
-    """Kafka does not answer or refuses; the message says where, and what was asked."""
+    """Kafka does not answer or refuses a request; the message names the address or the request."""
 
 
 class CaptureError(TopicsError):
-    """A capture file is damaged; the message says where."""
+    """A capture file is damaged; the message names the file and the frame."""

@@ -1,6 +1,6 @@
-"""What a topic is, as data, and how the operator's settings make a real topic of it.
+"""Describes topics as data, and applies the operator's settings to them.
 
-In: a `TopicSpec` and a `Layout`. Out: a `Plan`: the topic's full name, its partitions and its settings.
+In: a `TopicSpec` and a `Layout`. Out: a `TopicPlan`: the topic's full name, its partition count and its settings.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
 class Partitions(Enum):
-    """How many partitions a topic has: one, as many as `facts`, or what its owner chose (made by us: as `facts`)."""
+    """How many partitions a topic has.
+
+    ONE: a single one. FACTS: as many as `facts`. USERS: as many as its owner chose; if BeTrace creates it, as `facts`.
+    """
 
     ONE = "one"
     FACTS = "facts"
@@ -29,7 +32,7 @@ class Partitions(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic of the flow; `name` is without the prefix, `config` is Kafka's names and values."""
+    """A topic of the flow; `name` lacks the prefix, and `config` has Kafka's names and values."""
 
     name: str
     holds: str
@@ -42,9 +45,9 @@ class TopicSpec:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The operator's settings for topics; `replication` None leaves it to the broker.
+    """The operator's settings for topics; the broker chooses the replication factor when `replication` is None.
 
-    Raises `ValueError` when they cannot work.
+    Raises `ValueError` if Kafka would refuse them.
     """
 
     prefix: str = "betrace."
@@ -53,20 +56,22 @@ class Layout:
     replication: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what Kafka would refuse."""
+        """Validate the settings."""
         for what, count in (("facts-partitions", self.facts_partitions), ("replication", self.replication)):
             if count is not None and count < 1:
                 raise ValueError(f"{what} is {count}, must be at least 1")
         for name in (f"{self.prefix}facts", *self.source_topics):
             if not _NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no topic name: up to 249 letters, digits, dots, underscores, hyphens")
+                raise ValueError(
+                    f"{name!r} is not a topic name: use up to 249 letters, digits, dots, underscores and hyphens"
+                )
         if len(set(self.source_topics)) < len(self.source_topics):
-            raise ValueError(f"a source topic is named twice: {', '.join(self.source_topics)}")
+            raise ValueError(f"the source topics name a topic twice: {', '.join(self.source_topics)}")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """A topic as it should be."""
+class TopicPlan:
+    """A topic as it should be on the cluster."""
 
     name: str
     partition_count: int
@@ -74,22 +79,22 @@ class Plan:
     spec: TopicSpec
 
 
-def days(count: int) -> dict[str, str]:
-    """The settings of a topic that keeps records for `count` days.
+def delete_after_days(count: int) -> dict[str, str]:
+    """Return the settings of a topic that keeps records for `count` days.
 
-    >>> days(90)
+    >>> delete_after_days(90)
     {'cleanup.policy': 'delete', 'retention.ms': '7776000000'}
     """
     return {"cleanup.policy": "delete", "retention.ms": str(count * DAY_MS)}
 
 
-def plan(spec: TopicSpec, layout: Layout) -> list[Plan]:
-    """The topics that `spec` stands for: one of our own, or every source topic.
+def topic_plans(spec: TopicSpec, layout: Layout) -> list[TopicPlan]:
+    """Return the topics that `spec` describes: a single one of BeTrace's own, or every source topic.
 
     >>> spec = TopicSpec("facts", "", "", Partitions.FACTS, "", "")
-    >>> [(topic.name, topic.partition_count) for topic in plan(spec, Layout(prefix="eu."))]
+    >>> [(topic.name, topic.partition_count) for topic in topic_plans(spec, Layout(prefix="eu."))]
     [('eu.facts', 12)]
     """
     names = layout.source_topics if spec.partitions is Partitions.USERS else (layout.prefix + spec.name,)
     count = 1 if spec.partitions is Partitions.ONE else layout.facts_partitions
-    return [Plan(name, count, spec.config, spec) for name in names]
+    return [TopicPlan(name, count, spec.config, spec) for name in names]

@@ -1,4 +1,4 @@
-"""Times in signals, as text."""
+"""Formats the times in signals as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LAST = "9999-12-31T23:59:59.999Z"
 
 
 def rfc3339(time_ms: int) -> str | None:
-    """Unix ms as text; None outside the years 1 to 9999, which a record's producer may well claim.
+    """Format Unix milliseconds; None outside the years 1 to 9999, since a producer can send any time.
 
     >>> rfc3339(1767614400007), rfc3339(1 << 60)
     ('2026-01-05T12:00:00.007Z', None)
@@ -23,7 +23,7 @@ def rfc3339(time_ms: int) -> str | None:
 
 
 def rfc3339_clamped(time_ms: int) -> str:
-    """Unix ms as text; outside the years 1 to 9999 the nearest time that is inside.
+    """Format Unix milliseconds; a time outside the years 1 to 9999 becomes the nearest one inside.
 
     >>> rfc3339_clamped(1 << 60), rfc3339_clamped(-1 << 60)
     ('9999-12-31T23:59:59.999Z', '0001-01-01T00:00:00.000Z')

@@ -110,7 +110,7 @@ class VerdictLog:
             NotDoneError: no broker answers.
             StateError: a record cannot be read, or the brokers refuse.
         """
-        ends = admin.end_offsets if is_all else admin.committed_end_offsets
+        ends = admin.end_offsets if is_all else admin.last_stable_offsets
         for at, end in ends(self._client, self._places()).items():
             for message in reader.between(self._settings, TopicPartition(*at, self._next[at]), end, lambda: False):
                 self._take(message.value() or b"")

@@ -119,7 +119,7 @@ def _range(
         )
     partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
     start_offsets = (
-        admin.offsets_at(client, partitions, from_ms) if from_ms else admin.begin_offsets(client, partitions)
+        admin.offsets_at(client, partitions, from_ms) if from_ms else admin.earliest_offsets(client, partitions)
     )
     if to_ms is None and not is_finite:
         return start_offsets, None

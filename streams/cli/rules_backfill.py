@@ -207,7 +207,8 @@ def _first_record_ms(client: AdminClient, settings: Settings) -> int | None:
             f"no such topic: {', '.join(sorted(missing))}: name the source topics of betrace run with --source-topics"
         )
     partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
-    return min((time for time in admin.first_times(client, partitions).values() if time is not None), default=None)
+    times = admin.first_record_times(client, partitions).values()
+    return min((time for time in times if time is not None), default=None)
 
 
 def _first_push_ms(history: Iterable[Pushed], fingerprints: Iterable[str]) -> int:

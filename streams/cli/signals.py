@@ -24,7 +24,7 @@ from streams.inspect import trace_lookup, waterfall
 from streams.inspect.waterfall import Row
 from streams.kafka import follow
 from streams.observe import logs
-from topics.signals.digest import SEVERITIES, Digest, NoSignalError, digest
+from topics.signals.digest import SEVERITIES, Digest, NotASignalError, digest
 from topics.signals.finding import SourceRange
 
 PIPED_COLUMNS = 180
@@ -118,7 +118,7 @@ def _signals(messages: Iterator[Message]) -> Iterator[tuple[Message, Digest]]:
     for message in messages:
         try:
             yield message, digest(message.value() or b"")
-        except NoSignalError as error:
+        except NotASignalError as error:
             where = f"{message.topic()} partition {message.partition()} offset {message.offset()}"
             click.echo(f"{where}: not a signal that this version knows: {error}", err=True)
 

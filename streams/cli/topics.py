@@ -16,7 +16,7 @@ from streams.config.security import Security
 from streams.config.settings import ClientSettings, Settings
 from streams.errors import ConfigError
 from topics.cluster import admin, timestamps
-from topics.cluster.admin import Row
+from topics.cluster.admin import TopicStatus
 from topics.spec import DAY_MS, Layout
 
 _HEAD = ("TOPIC", "PARTITIONS", "REPLICATION", "CLEANUP", "RETENTION", "TIMESTAMPS")
@@ -66,17 +66,17 @@ def _client(bootstrap: str, security: Security) -> ClientSettings:
     return Settings(bootstrap=bootstrap, state_dir=Path(), security=security).client()
 
 
-def _say(rows: list[Row]) -> None:
+def _say(rows: list[TopicStatus]) -> None:
     for row in rows:
         for text in row.faults + row.differences:
             click.echo(f"{row.name}: {text}", err=True)
 
 
-def _json(row: Row) -> str:
+def _json(row: TopicStatus) -> str:
     return msgspec.json.encode(row).decode()
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: TopicStatus) -> tuple[str, ...]:
     if not row.present:
         return (row.name, "missing", "", "", "", "")
     kept = "unlimited" if row.retention_ms is None else f"{row.retention_ms / DAY_MS:g}d"

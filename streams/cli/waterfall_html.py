@@ -8,7 +8,7 @@ from html import escape
 from streams.inspect import waterfall
 from streams.inspect.waterfall import Extent, Row
 from topics.signals.digest import Digest
-from topics.signals.finding import Shown
+from topics.signals.finding import SignalWitness
 from topics.times import rfc3339_clamped
 
 ROWS = 10_000
@@ -79,7 +79,7 @@ def _facts(signal: Digest) -> str:
     return "".join(f"<tr><th>{name}<td><code>{escape(text)}</code></tr>" for name, text in facts.items())
 
 
-def _witness(shown: Shown) -> str:
+def _witness(shown: SignalWitness) -> str:
     attributes = "<br>".join(
         f"<code>{escape(name)} = {escape(str(value))}</code>" for name, value in sorted(shown.attributes.items())
     )

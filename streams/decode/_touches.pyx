@@ -204,7 +204,7 @@ cdef inline uint64_t _hash(Touch* touch) noexcept nogil:
 
 
 cdef inline uint32_t _partition(const uint8_t* trace_id, uint32_t partitions) noexcept nogil:
-    """Compute `topics.partition.of`."""
+    """Compute `topics.partition.of_trace`."""
     cdef uint32_t hashed = 0x811C9DC5
     cdef int index
     for index in range(TRACE_ID_BYTES):

@@ -45,7 +45,7 @@ class PureTouches:
     @staticmethod
     def partition_of(trace_id: bytes, partitions: int) -> int:
         """Return the facts partition of a trace."""
-        return partition.of(trace_id, partitions)
+        return partition.of_trace(trace_id, partitions)
 
     def sample(self) -> list[tuple[bytes, bool]]:
         """Return one trace in 256, with whether its root was seen, by tick."""
@@ -55,7 +55,7 @@ class PureTouches:
         """Return the touches of each facts partition, in order of arrival."""
         touches: list[list[Touch]] = [[] for _ in range(partitions)]
         for (trace_id, tick), (span_count, _) in self._counts.items():
-            touches[partition.of(trace_id, partitions)].append(Touch(trace_id, tick, span_count))
+            touches[partition.of_trace(trace_id, partitions)].append(Touch(trace_id, tick, span_count))
         return [pack_touches(each) for each in touches]
 
 

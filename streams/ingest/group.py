@@ -91,7 +91,7 @@ def fetch_snapshot(client: AdminClient, settings: Settings) -> GroupSnapshot:
     topic_ids = kafka.topic_ids(client, settings.source_topics)
     partitions = [TopicPartition(topic, number) for topic in topic_ids for number in range(counts.get(topic, 0))]
     committed = committed_offsets(settings, partitions)
-    lows, highs = kafka.begin_offsets(client, partitions), kafka.end_offsets(client, partitions)
+    lows, highs = kafka.earliest_offsets(client, partitions), kafka.end_offsets(client, partitions)
     logs = {source: Log(topic_ids[source[0]], lows[source], highs[source]) for source in highs}
     return GroupSnapshot(logs, committed, has_facts, latest_fact_ms)
 

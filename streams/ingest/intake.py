@@ -273,7 +273,7 @@ class Intake:
         numbers: Counter[int] = Counter()
         for record in records:
             trace_id = record.trace_id
-            to = source[1] if trace_id is None else partitions.of(bytes.fromhex(trace_id), self._audit_partitions)
+            to = source[1] if trace_id is None else partitions.of_trace(bytes.fromhex(trace_id), self._audit_partitions)
             to %= self._audit_partitions
             at = SourcePosition(*source, epoch, offset, numbers[to])
             numbers[to] += 1

@@ -81,7 +81,7 @@ def _rules_findings(settings: Settings, searches: list[Search]) -> list[Finding]
 
 
 def _rule_sets(last: Checkpoint | None) -> list[str]:
-    standing = None if last is None else last.standing
+    standing = None if last is None else last.status
     if standing is None:
         return []
     judging = [] if standing.judging is None else standing.judging.rule_sets

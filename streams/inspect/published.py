@@ -13,7 +13,7 @@ from confluent_kafka import Message
 from dsl import Mode, Rule
 from streams.config.units import iso_ms
 from streams.rules.history import Pushed
-from topics.signals.digest import Digest, NoSignalError, digest
+from topics.signals.digest import Digest, NotASignalError, digest
 
 
 def last_signals(messages: Iterable[Message], trace_id: str) -> dict[str, Digest]:
@@ -25,7 +25,7 @@ def last_signals(messages: Iterable[Message], trace_id: str) -> dict[str, Digest
             continue
         try:
             signal = digest(value)
-        except NoSignalError:
+        except NotASignalError:
             continue
         before = last.get(signal.rule_id)
         is_later = before is None or (before.time_ms, before.revision) < (signal.time_ms, signal.revision)

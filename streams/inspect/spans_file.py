@@ -27,7 +27,7 @@ from dsl.files.spans import KEYS, SpanError, read_span
 from dsl.judge.span import Attributes
 from streams.decode.decoder import Decoded, Format, TraceSpans, decode
 from streams.errors import RecordError
-from topics.otlp.json import mend, reason
+from topics.otlp.json import reason, replace_escaped_surrogates
 
 FILE_TRACE_ID = f"{1:032x}"
 """The trace id of spans that have none."""
@@ -81,7 +81,7 @@ def _add(together: Decoded, decoded: Decoded) -> None:
 
 
 def _decoded(line: bytes, line_number: int, interest: Interest) -> Decoded:
-    text = mend(line.decode("utf-8-sig", "replace"))
+    text = replace_escaped_surrogates(line.decode("utf-8-sig", "replace"))
     try:
         if not _keys.decode(text).keys().isdisjoint(("resourceSpans", "resourceLogs")):
             return decode(text.encode(), interest, format=Format.JSON)

@@ -20,10 +20,10 @@ from streams.rules.registry import RuleSets
 from streams.sessions import recovery
 from streams.sessions.last_checkpoint import search
 from topics.cluster import admin as kafka
-from topics.records.checkpoints import Checkpoint, Standing
+from topics.records.checkpoints import Checkpoint, PartitionStatus
 
 ROLES = ("ingest", "sessions")
-NOTHING = Standing(None, None, 0, None)
+NOTHING = PartitionStatus(None, None, 0, None)
 
 
 class SourceRow(msgspec.Struct, frozen=True):
@@ -121,7 +121,7 @@ def _judging(known: RuleSets, active: str | None, last: list[Checkpoint | None])
             # Nothing in it was ever judged.
             partitions.append({})
             continue
-        times = None if checkpoint.standing is None else checkpoint.standing.judging
+        times = None if checkpoint.status is None else checkpoint.status.judging
         if times is None or not known.sets.keys() >= {*times.rule_sets}:
             return None
         partitions.append(times.judges_from(known.rule_fingerprints))
@@ -131,7 +131,7 @@ def _judging(known: RuleSets, active: str | None, last: list[Checkpoint | None])
 def _sources(admin: AdminClient, settings: Settings) -> list[SourceRow]:
     counts = kafka.partition_counts(admin, settings.source_topics)
     partitions = [TopicPartition(topic, number) for topic, count in sorted(counts.items()) for number in range(count)]
-    first_offsets, ends = kafka.begin_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
+    first_offsets, ends = kafka.earliest_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
     committed = committed_offsets(settings, partitions)
     rows = []
     for source, end in ends.items():
@@ -154,7 +154,7 @@ def _checkpoints(admin: AdminClient, settings: Settings) -> list[tuple[Checkpoin
 def _facts(admin: AdminClient, settings: Settings, last: list[tuple[Checkpoint | None, int | None]]) -> list[FactsRow]:
     topic = settings.topic("facts")
     partitions = [TopicPartition(topic, number) for number in range(len(last))]
-    first_offsets, ends = kafka.begin_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
+    first_offsets, ends = kafka.earliest_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
     return [
         _row(number, first_offsets[topic, number], ends[topic, number], checkpoint, written_ms)
         for number, (checkpoint, written_ms) in enumerate(last)
@@ -163,7 +163,7 @@ def _facts(admin: AdminClient, settings: Settings, last: list[tuple[Checkpoint |
 
 def _row(number: int, first_offset: int, end: int, last: Checkpoint | None, written_ms: int | None) -> FactsRow:
     start, published_to = (0, 0) if last is None else (last.start_offset, last.published_to)
-    standing = (last.standing if last else None) or NOTHING
+    standing = (last.status if last else None) or NOTHING
     held = standing.held_by
     return FactsRow(
         number,

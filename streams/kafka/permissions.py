@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.config.settings import Settings
 from streams.errors import ConfigError
-from topics.cluster.acls import Kind, Role, acls, lacking
+from topics.cluster.acls import Kind, Role, missing_acls, required_acls
 
 log = structlog.get_logger()
 
@@ -31,7 +31,7 @@ def require_acls(admin: AdminClient, settings: Settings, role: Role) -> None:
         AdminError: the brokers do not answer.
         ConfigError: an ACL is missing.
     """
-    if missing := lacking(admin, role, settings.layout()):
+    if missing := missing_acls(admin, role, settings.layout()):
         user = settings.security.username or "this client"
         raise ConfigError(f"{user} lacks ACLs for {role.value}: {'; '.join(each.text() for each in missing)}")
 
@@ -44,7 +44,7 @@ def require_transactions(settings: Settings, role: Role) -> None:
     Raises:
         ConfigError: the brokers refuse it.
     """
-    for acl in acls(role, settings.layout()):
+    for acl in required_acls(role, settings.layout()):
         if acl.kind is not Kind.TRANSACTIONAL_ID:
             continue
         refused = _refusal(settings, f"{acl.name}start")

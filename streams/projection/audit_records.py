@@ -31,7 +31,7 @@ from topics.otlp import requests as otlp
 from topics.otlp.requests import RecordKind
 from topics.records import audit
 from topics.records.audit import AuditEvent, AuditRecord, Value
-from topics.values import CUT, digest, shortened
+from topics.values import TRUNCATED_KEY, digest, truncate_with_digest
 
 OWN_FACTOR = 6
 """The most bytes that a record takes as JSON per byte in a request: a control character becomes an escape."""
@@ -100,8 +100,8 @@ class _Sender:
 
     def shared_bytes(self) -> int:
         """Return the size of the resource and the scopes in all records together."""
-        resource_bytes = len(audit.json((self.resource, self.service)))
-        scopes_bytes = [group.count * len(audit.json((group.scope, group.scope_name))) for group in self.groups]
+        resource_bytes = len(audit.encode_part((self.resource, self.service)))
+        scopes_bytes = [group.count * len(audit.encode_part((group.scope, group.scope_name))) for group in self.groups]
         return resource_bytes * sum(group.count for group in self.groups) + sum(scopes_bytes)
 
     def shorten(self) -> None:
@@ -113,7 +113,7 @@ class _Sender:
     def leave_out(self) -> None:
         """Replace the contents of the resource and the scopes by a digest."""
         scopes = [(group.scope, group.scope_name) for group in self.groups]
-        self.resource = {CUT: digest(audit.json((self.resource, self.service, scopes)))}
+        self.resource = {TRUNCATED_KEY: digest(audit.encode_part((self.resource, self.service, scopes)))}
         self.service, self.is_truncated = None, True
         for group in self.groups:
             group.scope, group.scope_name = {}, None
@@ -211,11 +211,11 @@ def _all(request: otlp.Request, attributes: Sequence[otlp.KeyValue]) -> dict[str
 
 
 def _all_short(attributes: dict[str, Value]) -> dict[str, Value]:
-    return {shortened(name, TEXT_BYTES): _short(value) for name, value in attributes.items()}
+    return {truncate_with_digest(name, TEXT_BYTES): _short(value) for name, value in attributes.items()}
 
 
 def _name_short(name: str | None) -> str | None:
-    return None if name is None else shortened(name, TEXT_BYTES)
+    return None if name is None else truncate_with_digest(name, TEXT_BYTES)
 
 
 def _short(value: Value) -> Value:

@@ -26,7 +26,7 @@ from dsl import Span
 from streams.decode.decoder import Decoded
 from streams.projection.project import NOTHING_SHOWN, Projector, Shown
 from topics.records.facts import Fact, Witness
-from topics.values import CUT, digest, shortened
+from topics.values import TRUNCATED_KEY, digest, truncate_with_digest
 
 log = structlog.get_logger()
 
@@ -209,11 +209,11 @@ def _at(fact: Fact, level: _Level) -> Fact:
 
 def _shortened(witness: Witness) -> Witness:
     return Witness(
-        shortened(witness.name, TEXT_BYTES),
-        witness.service and shortened(witness.service, TEXT_BYTES),
+        truncate_with_digest(witness.name, TEXT_BYTES),
+        witness.service and truncate_with_digest(witness.service, TEXT_BYTES),
         witness.duration_ns,
         {
-            name: shortened(value, TEXT_BYTES) if isinstance(value, str) else value
+            name: truncate_with_digest(value, TEXT_BYTES) if isinstance(value, str) else value
             for name, value in witness.attributes.items()
         },
     )
@@ -221,4 +221,4 @@ def _shortened(witness: Witness) -> Witness:
 
 def _bare(witness: Witness) -> Witness:
     encoded = _encode(witness)
-    return witness if len(encoded) < BARE_WITNESS_BYTES else Witness("", None, None, {CUT: digest(encoded)})
+    return witness if len(encoded) < BARE_WITNESS_BYTES else Witness("", None, None, {TRUNCATED_KEY: digest(encoded)})

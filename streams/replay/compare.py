@@ -22,7 +22,7 @@ from streams.replay.outcome import Signal
 from streams.replay.plan import Period
 from streams.windows.outcomes import SIGNALLED
 from topics.cluster import admin
-from topics.signals.digest import Digest, NoSignalError, digest
+from topics.signals.digest import Digest, NotASignalError, digest
 from topics.times import rfc3339_clamped
 
 
@@ -136,7 +136,7 @@ def _read(settings: Settings, start: TopicPartition, end: int) -> Iterator[Diges
     for message in follow.read_range(settings.reader(), start.topic, start.partition, start.offset, end - 1):
         try:
             yield digest(message.value() or b"")
-        except NoSignalError as error:
+        except NotASignalError as error:
             raise StateError(
                 f"the signal {start.topic}[{start.partition}]@{message.offset()} cannot be compared: {error}",
                 action="compare with the version that published it",

@@ -118,7 +118,7 @@ def of_kafka(
         )
     read_from_ms, until_ms, clock_ms = times(settings, period, now_ms)
     partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
-    lows, highs = admin.begin_offsets(client, partitions), admin.end_offsets(client, partitions)
+    lows, highs = admin.earliest_offsets(client, partitions), admin.end_offsets(client, partitions)
     start_offsets = admin.offsets_at(client, partitions, read_from_ms) if read_from_ms else lows
     if not may_be_empty:
         _check_not_empty(client, settings, period, partitions, lows, highs)
@@ -152,7 +152,7 @@ def _check_not_empty(
     ends = admin.offsets_at(client, partitions, period.to_ms)
     if any(firsts[source] < min(ends[source], highs[source]) for source in highs):
         return
-    known_ms = [first_ms for first_ms in admin.first_times(client, partitions).values() if first_ms is not None]
+    known_ms = [first_ms for first_ms in admin.first_record_times(client, partitions).values() if first_ms is not None]
     held = f"its first record has the time {iso_ms(min(known_ms))}" if known_ms else "it is empty"
     raise ConfigError(
         f"{', '.join(settings.source_topics)}: Kafka has no record between {period} ({held}): choose another "
@@ -164,7 +164,7 @@ def _lost_beginnings(
     client: AdminClient, settings: Settings, cut: list[TopicPartition], read_from_ms: int, now_ms: int
 ) -> Iterable[LostTime]:
     """Yield the times for which retention has deleted what should be read."""
-    for source, first_ms in admin.first_times(client, cut).items():
+    for source, first_ms in admin.first_record_times(client, cut).items():
         # For an empty partition only its retention is known: anything younger would still be there.
         held_ms = first_ms if first_ms is not None else _kept_from_ms(client, source[0], now_ms)
         if held_ms > read_from_ms:

@@ -52,7 +52,7 @@ class Publishing:
                     self.topic,
                     value,
                     key,
-                    partition.of(trace_id, self._count),
+                    partition.of_trace(trace_id, self._count),
                     self._note,
                     headers=[*headers],
                 )

@@ -128,7 +128,7 @@ class SelectedVerdicts:
     def judge(self, closes: Iterable[Close]) -> Iterable[Signal]:
         """Judge windows, each before requesting the next one; the outcomes contain the signals."""
         for close in closes:
-            number = partition.of(close.trace_id, self._selection.partition_count)
+            number = partition.of_trace(close.trace_id, self._selection.partition_count)
             is_half_seen = self._half_seen_until_ms is not None and close.known_from_ms <= self._half_seen_until_ms
             for outcome in evaluate_close(close, self._rules, self._judged_by, reach_ms=self._reach_ms):
                 part = self._selection.parts.get((number, outcome.rule.fingerprint))

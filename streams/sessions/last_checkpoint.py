@@ -27,7 +27,7 @@ from streams.observe import metrics
 from streams.sessions.coverage import Covered, CoveredSource
 from streams.windows.positions import Position
 from topics.records import checkpoints, verdicts
-from topics.records.checkpoints import Checkpoint, Standing
+from topics.records.checkpoints import Checkpoint, PartitionStatus
 from topics.records.verdicts import LIVE_ORIGIN, Counted, Coverage, SourceCoverage, VerdictCounts
 
 log = structlog.get_logger()
@@ -112,7 +112,7 @@ def last_checkpoint(settings: Settings, number: int, stopping: Stopping) -> Chec
 def checkpoint_from_verdicts(settings: Settings, number: int, stopping: Stopping) -> Checkpoint | None:
     """Restore what `betrace.verdicts` has of a lost checkpoint, without a log; None when it has no records.
 
-    The result has the chain of counts, the end of coverage and, in `standing`, the latest record time published in this
+    The result has the chain of counts, the end of coverage and, in `status`, the latest record time published in this
     generation. `published_to` is where coverage ends in the facts; more may have been published.
 
     Raises:
@@ -133,7 +133,7 @@ def checkpoint_from_verdicts(settings: Settings, number: int, stopping: Stopping
         start_offset=0,
         start=b"",
         covered=msgspec.msgpack.encode(covered),
-        standing=Standing(chain.clock_ms, None, 0, None),
+        status=PartitionStatus(chain.clock_ms, None, 0, None),
         counted=chain.counted,
         first_generation=chain.generation,
         generation=chain.generation,

@@ -13,20 +13,20 @@ from __future__ import annotations
 from typing import Self
 
 from streams.config.settings import Settings
-from topics.records.checkpoints import Said
+from topics.records.checkpoints import HourlySignals
 from topics.signals.finding import HOUR_MS, Finding
 
 
 class SignalQuota:
     """What may still be published of each rule; `limit` is that of a facts partition, None for no limit."""
 
-    def __init__(self, limit: int | None, hourly_signals: Said | None = None) -> None:
+    def __init__(self, limit: int | None, hourly_signals: HourlySignals | None = None) -> None:
         self._limit = limit
         self._hour = None if hourly_signals is None else (hourly_signals.replay, hourly_signals.hour)
         self._signals = {} if hourly_signals is None else dict(hourly_signals.signals)
 
     @classmethod
-    def shared(cls, settings: Settings, number: int, hourly_signals: Said | None) -> Self:
+    def shared(cls, settings: Settings, number: int, hourly_signals: HourlySignals | None) -> Self:
         """Create the quota of facts partition `number`: the shares add up to the limit, but each is at least one."""
         if settings.signals_per_hour is None:
             return cls(None, hourly_signals)
@@ -34,9 +34,9 @@ class SignalQuota:
         return cls(max(1, share + (number < rest)), hourly_signals)
 
     @property
-    def hourly_signals(self) -> Said | None:
+    def hourly_signals(self) -> HourlySignals | None:
         """What must be stored."""
-        return None if self._hour is None else Said(self._hour[1], dict(self._signals), self._hour[0])
+        return None if self._hour is None else HourlySignals(self._hour[1], dict(self._signals), self._hour[0])
 
     @property
     def hour(self) -> tuple[int, int]:

@@ -127,8 +127,8 @@ def reconstructed_checkpoint(
         start_offset=rebuilt.next_offset,
         start=msgspec.msgpack.encode(rebuilt),
         covered=stored.covered,
-        standing=None,
-        said=point.hourly_signals,
+        status=None,
+        hourly_signals=point.hourly_signals,
         counted=stored.counted,
         first_generation=last.generation - point.generation,
     )
@@ -165,8 +165,8 @@ def report_losses(
     if last is None and not log_start_missing:
         return
     metrics.CHECKPOINTS_LOST.inc()
-    standing = None if last is None else last.standing
-    open_windows = None if last is None or standing is None or not last.topic_id else standing.open_windows
+    status = None if last is None else last.status
+    open_windows = None if last is None or status is None or not last.topic_id else status.open_windows
     metrics.WINDOWS_LOST.inc(open_windows or 0)
     if not log_start_missing:
         log.warning(
@@ -180,7 +180,7 @@ def report_losses(
         partition=number,
         from_offset=bounds.start,
         open_windows=open_windows,
-        judged_up_to=None if standing is None or standing.clock_ms is None else iso_ms(standing.clock_ms),
+        judged_up_to=None if status is None or status.clock_ms is None else iso_ms(status.clock_ms),
         help="to judge that time again, replay it with betrace replay, or reset the offsets of the ingest group",
     )
 
@@ -278,5 +278,5 @@ def log_bounds(admin: AdminClient, settings: Settings, number: int, *, timeout_s
     """Return where a facts partition begins and ends now; raises `AdminError`."""
     at = TopicPartition(settings.topic("facts"), number)
     key = (at.topic, at.partition)
-    start = kafka.begin_offsets(admin, [at], timeout_s=timeout_s)[key]
+    start = kafka.earliest_offsets(admin, [at], timeout_s=timeout_s)[key]
     return LogBounds(start, kafka.end_offsets(admin, [at], timeout_s=timeout_s)[key])

@@ -34,7 +34,7 @@ from streams.windows.partition import Partition
 from streams.windows.positions import Position
 from streams.windows.rocksdb import Store
 from topics.records import checkpoints, facts, signals, verdicts
-from topics.records.checkpoints import Checkpoint, Holder, Hour, JudgingTimes, Standing, Withheld
+from topics.records.checkpoints import Checkpoint, Holder, Hour, JudgingTimes, PartitionStatus, Withheld
 from topics.records.facts import TICK_MS
 from topics.records.verdicts import JudgingRule
 from topics.signals.finding import HOUR_MS, Finding
@@ -401,8 +401,8 @@ class PartitionTask:
             rebuilt.next_offset,
             msgspec.msgpack.encode(rebuilt),
             msgspec.msgpack.encode(self._coverage.current),
-            standing=self._status(),
-            said=self._quota.hourly_signals,
+            status=self._status(),
+            hourly_signals=self._quota.hourly_signals,
             counted=self._verdicts.counted,
             first_generation=self._first_generation,
             generation=self._generation,
@@ -412,12 +412,12 @@ class PartitionTask:
         )
         self._send("checkpoints", checkpoints.key(self.number), checkpoints.encode(self._checkpoint))
 
-    def _status(self) -> Standing:
+    def _status(self) -> PartitionStatus:
         self._note_judging()
         clock = self.partition.clock
         holder = clock.held_by()
         progress = None if holder is None else clock.progress.get(holder)
-        return Standing(
+        return PartitionStatus(
             clock.now_ms,
             None if holder is None else Holder(*holder, None if progress is None else progress.watermark_ms),
             self.partition.sessions.open_windows,

@@ -15,7 +15,7 @@ from streams.windows.chain import Chain, LastVerdict
 from streams.windows.close import Close
 from streams.windows.pairs import pair_texts
 from topics.records.facts import TICK_MS
-from topics.signals.finding import Finding, RuleText, Shown, SourceRange
+from topics.signals.finding import Finding, RuleText, SignalWitness, SourceRange
 
 SIGNALLED = frozenset({Verdict.BROKEN.value, Verdict.UNDETERMINED.value})
 SPAN_ID_BYTES = 8
@@ -153,13 +153,13 @@ def rule_text(rule: Rule) -> RuleText:
     )
 
 
-def witnesses(chain: Chain, judgement: Judgement) -> Iterator[Shown]:
+def witnesses(chain: Chain, judgement: Judgement) -> Iterator[SignalWitness]:
     """Yield the witnesses of a judgement, by subject in the order of the rule, then by start."""
     for subject, atom in judgement.subjects:
         remembered = chain.facts.get(atom)
         for remembered_span in remembered.witnesses if remembered else ():
             size, is_log = len(remembered_span.identity), len(remembered_span.identity) >= LOG_IDENTITY_BYTES
-            yield Shown(
+            yield SignalWitness(
                 subject=subject,
                 # The hash that identifies a span without an id is not a span id: no tool could look it up.
                 span_id=remembered_span.identity if is_log or size <= SPAN_ID_BYTES else b"",

@@ -12,7 +12,7 @@ from streams.windows.clock import SourceProgress
 from streams.windows.presence import LongPresence
 from streams.windows.rule_times import RuleTimes
 from streams.windows.sessions import LostTime
-from topics.records.checkpoints import Said
+from topics.records.checkpoints import HourlySignals
 from topics.records.verdicts import Counted
 
 
@@ -38,7 +38,7 @@ class ResumePoint(msgspec.Struct, frozen=True, array_like=True):
     progress: list[StoredProgress]
     lost: list[LostTime]
     rules: RuleTimes
-    hourly_signals: Said | None = None
+    hourly_signals: HourlySignals | None = None
     log_start_missing: bool = False
 
 

@@ -36,7 +36,7 @@ from streams.windows.presence import LongPresence, Presences
 from streams.windows.reorder import Arrival, ReorderBuffer, TickBatch
 from streams.windows.required_offsets import RefCounts
 from streams.windows.window_store import WindowStore
-from topics.records.facts import NO_SPAN, TICK_MS, touched
+from topics.records.facts import NO_SPAN, TICK_MS, unpack_span_counts
 
 FILTER_SHARE = 16
 """The filters for the ids of cold chains and of cold presences each take this fraction of the memory for windows."""
@@ -207,7 +207,7 @@ class Sessions:
         for arrival in arrived.arrivals:
             self._apply_entry(tick, arrival, arrived.facts_offset)
         chain_of = self.chains.get
-        for trace_id, span_count in touched(arrived.touches):
+        for trace_id, span_count in unpack_span_counts(arrived.touches):
             chain = chain_of(trace_id)
             if chain is not None:
                 chain.input_lost |= span_count == NO_SPAN
@@ -227,7 +227,7 @@ class Sessions:
         observe, offset = self.presences.observe, arrived.facts_offset
         for arrival in arrived.arrivals:
             observe(arrival.entry.trace_id, tick, offset, tracks_presence=tracks_presence)
-        for trace_id, _ in touched(arrived.touches):
+        for trace_id, _ in unpack_span_counts(arrived.touches):
             observe(trace_id, tick, offset, tracks_presence=tracks_presence)
 
     def _apply_entry(self, tick: int, arrival: Arrival, facts_offset: int) -> None:

@@ -78,7 +78,7 @@ def write(bootstrap: str, topic: str, messages: Iterable[tuple[bytes, bytes, int
     for value, trace_id, span_count in messages:
         while written > (time.monotonic() - start_s) * spans_per_s:
             producer.poll(SLICE_S)
-        producer.produce(topic, value, trace_id.hex(), partition.of(trace_id, PARTITIONS))
+        producer.produce(topic, value, trace_id.hex(), partition.of_trace(trace_id, PARTITIONS))
         written += span_count
     producer.flush()
     return time.monotonic() - start_s

@@ -83,7 +83,7 @@ def records(messages: list[Original], asked: Load) -> list[Message]:
             value = original.value
             for old, new in renamed.items():
                 value = value.replace(old, new)
-            to = partition.of(renamed[original.trace_ids[0]], asked.sources)
+            to = partition.of_trace(renamed[original.trace_ids[0]], asked.sources)
             time_ms = FIRST_MS + copy * COPY_MS
             stamp = (TIMESTAMP_LOG_APPEND_TIME, time_ms)
             made.append(Message(TOPIC, to, next(offsets[to]), None, value, timestamp=stamp))

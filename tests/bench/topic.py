@@ -50,7 +50,7 @@ def make(bootstrap: str, form: str, spans: int) -> Topic:
     name = f"bench-{form}"
     client = admin.connect({"bootstrap.servers": bootstrap})
     client.create_topics([NewTopic(name, PARTITIONS)])[name].result()
-    admin.wait_until_seen(client, [name])
+    admin.wait_until_available(client, [name])
     loaded = corpus.load(bootstrap, messages, name, copies, PARTITIONS)
     corpus.write_later(bootstrap, name, PARTITIONS, loaded.last_ms + LATER_MS)
     return Topic(

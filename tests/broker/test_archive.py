@@ -64,7 +64,7 @@ class Archive:
         topics = [NewTopic(name, PARTITIONS, config=config) for name in self.topics]
         for made in client.create_topics(topics).values():
             made.result()
-        admin.wait_until_seen(client, self.topics)
+        admin.wait_until_available(client, self.topics)
 
     def write(self, name: str, topic: str, *, from_ms: int = START_MS, partitions: int = PARTITIONS) -> None:
         """Writes captured records over two hours, with headers, and some that are no OTLP."""
@@ -186,7 +186,7 @@ def test_it_goes_on_where_it_ended(archive: Archive) -> None:
     client = archive.client()
     for made in client.create_partitions([NewPartitions(spans, PARTITIONS + 1)]).values():
         made.result()
-    admin.wait_until_seen(client, [spans])
+    admin.wait_until_available(client, [spans])
     archive.write("unkeyed_proto", spans, from_ms=START_MS + 2 * HOUR_MS, partitions=PARTITIONS + 1)
 
     archive.run_until_idle()
@@ -257,7 +257,7 @@ def test_topic_that_was_made_again(archive: Archive) -> None:
     wait_until(lambda: not admin.partition_counts(client, [spans]), "the topic is gone")
     for made in client.create_topics([NewTopic(spans, PARTITIONS)]).values():
         made.result()
-    admin.wait_until_seen(client, [spans])
+    admin.wait_until_available(client, [spans])
 
     done = archive.run("--until-idle")
 

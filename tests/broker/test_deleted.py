@@ -118,7 +118,7 @@ class Site:
             return self.client.create_topics([again])[topic].exception() is None
 
         wait_until(is_made, f"{topic} is there")
-        admin.wait_until_seen(self.client, [topic])
+        admin.wait_until_available(self.client, [topic])
 
     def delete_records(self, name: str, share: float = 1.0) -> None:
         """Deletes this share of a topic's records, the first ones of each partition."""

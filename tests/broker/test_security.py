@@ -24,7 +24,7 @@ from tests.support.ports import free_port
 from tests.support.program import is_ready
 from tests.support.record import read_topic
 from tests.support.waiting import wait_until
-from topics.cluster.acls import Acl, Kind, Role, acls
+from topics.cluster.acls import Acl, Kind, Role, required_acls
 from topics.spec import Layout
 
 pytestmark = pytest.mark.broker
@@ -44,8 +44,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with secured.running(directory) as cluster:
         for role in Role:
             cluster.add_user(role.value)
-            cluster.allow(role.value, acls(role, LAYOUT))
-        cluster.allow(secured.PLAIN_USER, acls(Role.SETUP, LAYOUT))
+            cluster.allow(role.value, required_acls(role, LAYOUT))
+        cluster.allow(secured.PLAIN_USER, required_acls(Role.SETUP, LAYOUT))
         (directory / "a.rules").write_text(RULE)
         done = [
             call(cluster, "setup", "topics", "create", *layout_options()),
@@ -101,13 +101,13 @@ def working(cluster: Cluster, role: Role, state_dir: Path) -> Iterator[subproces
 def without(role: Role, left_out: Acl, operation: AclOperation) -> list[Acl]:
     """A role's ACLs but for one operation on one resource."""
     kept = tuple(each for each in left_out.operations if each is not operation)
-    others = [each for each in acls(role, LAYOUT) if each != left_out]
+    others = [each for each in required_acls(role, LAYOUT) if each != left_out]
     return [*others, replace(left_out, operations=kept)] if kept else others
 
 
 def every_acl(*roles: Role) -> list[Acl]:
     """What all of these roles need, each operation once."""
-    needed = [acl for role in roles for acl in acls(role, LAYOUT)]
+    needed = [acl for role in roles for acl in required_acls(role, LAYOUT)]
     return [*dict.fromkeys(replace(acl, operations=(operation,)) for acl in needed for operation in acl.operations)]
 
 
@@ -142,7 +142,7 @@ def test_stages_work_with_the_documented_acls(cluster: Cluster, tmp_path: Path) 
     [
         pytest.param(role, acl, operation, id=f"{role.value}-{operation.name}-{acl.name}")
         for role in STAGES
-        for acl in acls(role, LAYOUT)
+        for acl in required_acls(role, LAYOUT)
         for operation in acl.operations
     ],
 )
@@ -152,7 +152,7 @@ def test_missing_acl_is_named(cluster: Cluster, tmp_path: Path, role: Role, acl:
     try:
         ended = call(cluster, role.value, *stage(role, tmp_path))
     finally:
-        cluster.allow(role.value, acls(role, LAYOUT))
+        cluster.allow(role.value, required_acls(role, LAYOUT))
 
     assert ended.returncode in {2, 3}
     last = ended.stderr.splitlines()[-1]
@@ -171,7 +171,7 @@ def test_start_without_transactions_changes_nothing(cluster: Cluster, tmp_path: 
     keygen = [sys.executable, "-m", "streams.cli", "evidence", "keygen", "example.com/b", "--key", str(key)]
     subprocess.run(keygen, check=True, stdout=subprocess.DEVNULL)
     asked = every_acl(Role.SETUP, *STAGES, Role.LEDGER)
-    [forbidden] = [acl for acl in acls(role, LAYOUT) if acl.kind is Kind.TRANSACTIONAL_ID]
+    [forbidden] = [acl for acl in required_acls(role, LAYOUT) if acl.kind is Kind.TRANSACTIONAL_ID]
     before = read_topic(cluster.open_bootstrap, "b.rules")
     words = ["run", "--rules", str(rules), "--push", *layout_options(), "--state-dir", str(tmp_path / "state")]
     evidence = ["--evidence", str(tmp_path / "evidence"), "--ledger-key", str(key)]
@@ -179,7 +179,7 @@ def test_start_without_transactions_changes_nothing(cluster: Cluster, tmp_path: 
     try:
         ended = call(cluster, Role.SETUP.value, *words, *evidence)
     finally:
-        cluster.allow(Role.SETUP.value, acls(Role.SETUP, LAYOUT))
+        cluster.allow(Role.SETUP.value, required_acls(Role.SETUP, LAYOUT))
 
     assert 2 == ended.returncode, ended.stderr
     assert f"setup lacks ACLs for {role.value}: {forbidden.text()}" in ended.stderr

@@ -102,7 +102,7 @@ def _facts(site: Site, number: int) -> tuple[int, list[Message]]:
     """Where the log of a facts partition begins, and what is on it: nothing, when all windows were closed and cut."""
     settings = site.settings(site.directory)
     at = TopicPartition(settings.topic("facts"), number)
-    begin = admin.begin_offsets(site.client, [at])[at.topic, number]
+    begin = admin.earliest_offsets(site.client, [at])[at.topic, number]
     end = admin.end_offsets(site.client, [at])[at.topic, number]
     place = TopicPartition(at.topic, number, begin)
     return begin, list(reader.between(settings, place, end, lambda: False))

@@ -127,7 +127,7 @@ class Site:
     def facts_cut(self) -> int:
         """How many facts messages were deleted."""
         facts = [TopicPartition(f"{self.prefix}facts", number) for number in range(FACTS_PARTITIONS)]
-        return sum(admin.begin_offsets(self.client, facts).values())
+        return sum(admin.earliest_offsets(self.client, facts).values())
 
     def _behind(self, group: str, topic: str) -> dict[int, int]:
         """How many records a group has not committed, by partition, without those of which it has all."""

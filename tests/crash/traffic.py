@@ -112,7 +112,7 @@ def _sent(
 ) -> Iterator[Sending]:
     """A message: when it comes, on time or late; again soon afterwards; in a few traces again and again."""
     value, key = _renamed(message, copy)
-    to = chance.randrange(partitions) if key is None else partition.of(bytes.fromhex(key.decode()), partitions)
+    to = chance.randrange(partitions) if key is None else partition.of_trace(bytes.fromhex(key.decode()), partitions)
     if chance.random() < LATE_SHARE:
         at_ms += int(chance.uniform(1.2 * times.gap_ms, times.gap_ms + 0.8 * times.lateness_ms))
     yield Sending(at_ms, to, key, value, message.span_count)

@@ -124,7 +124,7 @@ def expected(
             truth.traces.add(entry.trace_id.hex())
             if is_hostile:
                 truth.touched.add(entry.trace_id.hex())
-            waiting = sessions[partition.of(entry.trace_id, len(sessions))].buffer
+            waiting = sessions[partition.of_trace(entry.trace_id, len(sessions))].buffer
             if entry.facts or entry.is_incomplete:
                 waiting.add(tick, arrival, 0)
             else:

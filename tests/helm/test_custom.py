@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 
 from tests.helm.chart import CHART, VALUES, Object, containers, environment, of_kind, pods, rendered
 from topics import FLOW
-from topics.cluster.acls import Acl, Role, acls
-from topics.spec import Layout, plan
+from topics.cluster.acls import Acl, Role, required_acls
+from topics.spec import Layout, topic_plans
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -54,7 +54,7 @@ def test_topics_are_as_betrace_makes_them(helm_path: Path) -> None:
             "config": {**topic.config, **safety},
         }
         for spec in FLOW
-        for topic in plan(spec, LAYOUT)
+        for topic in topic_plans(spec, LAYOUT)
     ]
     assert sorted(wanted, key=str) == sorted(found, key=str)
 
@@ -83,7 +83,7 @@ def test_a_user_may_do_what_its_role_does(helm_path: Path, role: Role) -> None:
         (acl["resource"]["type"], acl["resource"]["name"], acl["resource"]["patternType"], *acl["operations"])
         for acl in users[f"betrace-{role.value}"]["authorization"]["acls"]
     ]
-    assert sorted(said(acl) for acl in acls(role, LAYOUT)) == sorted(found)
+    assert sorted(said(acl) for acl in required_acls(role, LAYOUT)) == sorted(found)
 
 
 @pytest.mark.parametrize(

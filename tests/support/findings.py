@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from topics.records.signals import record
 from topics.signals.digest import Digest, digest
-from topics.signals.finding import Finding, RuleText, Shown, SourceRange
+from topics.signals.finding import Finding, RuleText, SignalWitness, SourceRange
 
 RULE = RuleText(
     id="pii-access-is-logged",
@@ -22,7 +22,7 @@ RULE = RuleText(
     fingerprint="5f2ac0de",
     text="trace.has(pii.access) and trace.has(audit.log)",
 )
-ACCESS = Shown(
+ACCESS = SignalWitness(
     subject="pii.access",
     span_id=bytes.fromhex("00f067aa0ba902b7"),
     name="export users",
@@ -86,7 +86,7 @@ _rules = st.builds(
     text=_texts,
 )
 _witnesses = st.builds(
-    Shown,
+    SignalWitness,
     subject=_texts,
     span_id=st.binary(max_size=16),
     name=_texts,
@@ -122,6 +122,6 @@ findings = st.builds(
 """Any finding whose texts can be written as UTF-8 and whose numbers fit 64 bits."""
 
 
-def shown(subject: str, *, name: str = "work", **attributes: str) -> Shown:
+def shown(subject: str, *, name: str = "work", **attributes: str) -> SignalWitness:
     """A witness of a service called checkout."""
     return replace(ACCESS, subject=subject, name=name, attributes=dict(attributes))

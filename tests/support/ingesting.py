@@ -86,7 +86,7 @@ class Site:
         dotted = anything | {name.replace("_", "."): value for name, value in config.items()}
         for made in self.client.create_topics([NewTopic(*each, config=dotted) for each in counts.items()]).values():
             made.result()
-        admin.wait_until_seen(self.client, counts)
+        admin.wait_until_available(self.client, counts)
 
     def remake(self, topic: str, count: int = 1) -> None:
         """Deletes a topic and makes it again, with so many partitions."""

@@ -80,7 +80,7 @@ def load(bootstrap: str, messages: list[Original], topic: str, copies: int, part
             for old, new in renamed.items():
                 value = value.replace(old, new)
             key = None if original.key is None else renamed[original.trace_ids[0]].hex().encode()
-            to = written % partitions if key is None else partition.of(bytes.fromhex(key.decode()), partitions)
+            to = written % partitions if key is None else partition.of_trace(bytes.fromhex(key.decode()), partitions)
             _produce(producer, topic, value, key, to, start_ms + copy * 1000)
             written += 1
     producer.flush()

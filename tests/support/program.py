@@ -69,7 +69,7 @@ class Program:
         client = AdminClient({"bootstrap.servers": self.bootstrap})
         for made in client.create_topics(topics).values():
             made.result()
-        admin.wait_until_seen(client, [self.spans_topic, self.logs_topic])
+        admin.wait_until_available(client, [self.spans_topic, self.logs_topic])
 
     def command(self, *options: str) -> list[str]:
         """The command line."""

@@ -1,4 +1,4 @@
-"""The files for SIEMs whose programs cannot be run here: that they parse, and ask Kafka for the right thing."""
+"""The configurations for SIEMs that cannot run here: they parse and read the right records from Kafka."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.support.gotools import GoMissingError, fired
 from topics import SIGNALS
 from topics.signals import ocsf_objects
 from topics.signals.schemas import SCHEMAS
-from topics.spec import Layout, plan
+from topics.spec import Layout, topic_plans
 
 ROOT = paths.ROOT / "topics"
 SIEM = ROOT / "siem"
-[TOPIC] = [planned.name for planned in plan(SIGNALS, Layout())]
+[TOPIC] = [planned.name for planned in topic_plans(SIGNALS, Layout())]
 
 SPLUNK_SINK = set((paths.FIXTURES / "siem" / "splunk-connect-2.2.1.txt").read_text().split())
 """Every setting that SplunkSinkConnectorConfig of version 2.2.1 defines."""
@@ -31,12 +31,12 @@ KAFKA_CONNECT = {"connector.class", "tasks.max", "topics", "key.converter", "val
 
 
 def loaded(name: str) -> Any:  # noqa: ANN401, whatever YAML holds
-    """A YAML file."""
+    """Load a YAML file."""
     return YAML(typ="safe").load((SIEM / name).read_text())
 
 
 def test_splunk_connect() -> None:
-    """Kafka Connect hands on committed signals from the first on, with settings that the connector has."""
+    """Kafka Connect forwards committed signals from the first on, with settings that the connector defines."""
     config = json.loads((SIEM / "splunk/connect.json").read_text())["config"]
 
     others = {name for name in config if not name.startswith("consumer.override.")} - KAFKA_CONNECT
@@ -48,7 +48,7 @@ def test_splunk_connect() -> None:
 
 
 def test_splunk_collector() -> None:
-    """The Collector's Splunk exporter takes what `receive.yaml` receives, and no token is in the file."""
+    """The Collector's Splunk exporter gets what `receive.yaml` receives, and the file contains no token."""
     [received] = loaded("collector/receive.yaml")["receivers"]
     config = loaded("collector/splunk.yaml")
     [exporter] = config["exporters"]
@@ -59,7 +59,7 @@ def test_splunk_collector() -> None:
 
 @pytest.mark.parametrize("name", ["props.conf", "limits.conf"])
 def test_splunk_reads_whole_signals(name: str) -> None:
-    """Splunk's own limits are above the longest signal."""
+    """Splunk's limits are above the size of the largest signal."""
     parsed = configparser.ConfigParser()
     parsed.read(SIEM / "splunk" / name)
 
@@ -69,7 +69,7 @@ def test_splunk_reads_whole_signals(name: str) -> None:
 
 
 def test_filebeat() -> None:
-    """Filebeat reads committed signals from the first on, and makes an id of uid and revision."""
+    """Filebeat reads committed signals from the first on, and derives an id from uid and revision."""
     config = loaded("elastic/filebeat.yml")
     [kafka] = config["filebeat.inputs"]
     fingerprint = config["processors"][-1]["fingerprint"]
@@ -80,7 +80,7 @@ def test_filebeat() -> None:
 
 
 def test_vector() -> None:
-    """Vector reads committed signals from the first on, and each sink has an input that exists."""
+    """Vector reads committed signals from the first on, and each sink has an existing input."""
     config = loaded("vector/vector.yaml")
     [source] = config["sources"].values()
 
@@ -95,7 +95,7 @@ def test_vector() -> None:
 
 
 def test_vector_posts_severe_signals_one_by_one() -> None:
-    """The webhook gets what the filter lets through: high, critical, and what cannot be read."""
+    """The filter passes to the webhook high and critical signals, and those it cannot parse."""
     config = loaded("vector/vector.yaml")
     webhook, severe = config["sinks"]["webhook"], config["transforms"]["severe"]
 
@@ -117,8 +117,8 @@ def test_vector_posts_severe_signals_one_by_one() -> None:
         ('betrace_signals_total{rule="pii", severity="low"} 0+1x24', []),
     ],
 )
-def test_prometheus_notifies_of_severe_signals(series: str, fires: list[dict[str, str]]) -> None:
-    """A first signal and a further one fire the alert, for five minutes; those of low severity do not."""
+def test_prometheus_alerts_on_severe_signals(series: str, fires: list[dict[str, str]]) -> None:
+    """The first signal and each further one fire the alert for five minutes; low severities do not."""
     try:
         program = fired()
     except GoMissingError as error:
@@ -130,8 +130,8 @@ def test_prometheus_notifies_of_severe_signals(series: str, fires: list[dict[str
     assert fires == [json.loads(line)["labels"] for line in done.stdout.splitlines()]
 
 
-def test_prometheus_names_what_is_there() -> None:
-    """The alert is made of a metric that BeTrace has, with its labels."""
+def test_prometheus_alert_uses_an_existing_metric() -> None:
+    """The alert uses an existing metric of BeTrace, with its labels."""
     [rule] = loaded("prometheus/alerts.yaml")["groups"][0]["rules"]
 
     assert {"betrace_signals_total"} == set(re.findall(r"betrace_\w+", rule["expr"]))
@@ -139,7 +139,7 @@ def test_prometheus_names_what_is_there() -> None:
 
 
 def test_logstash() -> None:
-    """Logstash reads committed signals from the first on, and every column it sends is made in the file."""
+    """Logstash reads committed signals from the first on, and the file defines every column that it sends."""
     text = (SIEM / "sentinel/logstash.conf").read_text()
     code = "\n".join(line.split("#")[0] for line in text.splitlines())
 
@@ -153,8 +153,8 @@ def test_logstash() -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in SIEM.rglob("*") if path.is_file() and path.name != "README.md"])
-def test_page_says_of_each_file_how_it_was_tried(path: Path) -> None:
-    """Every file is in the page's table, with whether it was run or only checked."""
+def test_page_lists_each_file_and_how_it_was_tested(path: Path) -> None:
+    """The page's table lists every file, and whether it was run or only checked."""
     page = (SIEM / "README.md").read_text()
     rows = [line for line in page.splitlines() if f"`{path.relative_to(SIEM)}`" in line and line.startswith("|")]
 
@@ -162,8 +162,8 @@ def test_page_says_of_each_file_how_it_was_tried(path: Path) -> None:
     assert all(re.search(r"\| (\*\*run\*\*|half|checked): .+ \|$", row) for row in rows)
 
 
-def test_page_names_no_file_that_is_not_there() -> None:
-    """What the pages name exists."""
+def test_files_that_pages_name_exist() -> None:
+    """The files that the pages name exist."""
     for page in (SIEM / "README.md", ROOT / "collector" / "README.md"):
         names = re.findall(r"^\| [^|]*\| ([^|]*) \|", page.read_text(), re.MULTILINE)
 
@@ -172,6 +172,6 @@ def test_page_names_no_file_that_is_not_there() -> None:
         assert [name for name in files if not (page.parent / name).exists()] == []
 
 
-def test_schemas_are_where_the_page_says() -> None:
-    """Both JSON formats have their schema there."""
+def test_schemas_are_in_the_folder_that_the_page_names() -> None:
+    """Both JSON formats have their schema in the folder that the page names."""
     assert all((ROOT / "signals" / "schemas" / name).exists() for name in SCHEMAS)

@@ -8,11 +8,11 @@ import pytest
 
 from tests.support.paths import ROOT
 from topics import FACTS, FLOW, REPLAYED_SIGNALS, SOURCE
-from topics.spec import Layout, Partitions, plan
+from topics.spec import Layout, Partitions, topic_plans
 
 
 def test_flow_has_each_topic_once() -> None:
-    """The flow names every topic of the design, each once."""
+    """The flow has every topic exactly once."""
     names = [spec.name for spec in FLOW if spec is not SOURCE]
 
     assert names == [
@@ -27,15 +27,15 @@ def test_flow_has_each_topic_once() -> None:
     ]
 
 
-def test_flow_says_who_writes_and_reads_each_topic() -> None:
-    """A newcomer finds for each topic what it holds, what its key is, who writes and who reads it."""
+def test_flow_has_writer_and_reader_of_each_topic() -> None:
+    """Each topic has a description, a key, a writer and a reader."""
     unsaid = [spec.name for spec in FLOW if not all((spec.holds, spec.key, spec.written_by, spec.read_by))]
 
     assert unsaid == []
 
 
 def test_page_lists_each_topic() -> None:
-    """The table of topics/README.md is the flow, and the topic of replays."""
+    """The table of topics/README.md lists the flow and the topic of replays."""
     page = (ROOT / "topics" / "README.md").read_text().splitlines()
 
     rows = [
@@ -47,32 +47,36 @@ def test_page_lists_each_topic() -> None:
     assert rows == page[start : start + len(rows)]
 
 
-def test_what_follows_a_trace_has_as_many_partitions_as_facts() -> None:
-    """Positions, signals, verdicts and audit are partitioned as the facts, so a worker writes where it reads."""
+def test_topics_partitioned_like_facts() -> None:
+    """Checkpoints, signals, verdicts and audit have the facts' partitions, so a worker writes where it reads."""
     alike = {spec.name for spec in FLOW if spec.partitions is Partitions.FACTS}
 
     assert alike == {"facts", "checkpoints", "signals", "verdicts", "audit"}
 
 
-def test_facts_are_kept_for_ever() -> None:
-    """Kafka deletes no facts by itself: sessions does, below what it needs."""
+def test_facts_are_retained_forever() -> None:
+    """Kafka never deletes facts by itself; sessions deletes those that it no longer needs."""
     config = FACTS.config
 
     assert (config["retention.ms"], config["retention.bytes"]) == ("-1", "-1")
 
 
 def test_source_topics_have_no_prefix() -> None:
-    """Source topics are called as the operator says; only our own have the prefix."""
+    """Source topics have the names that the operator gave; only BeTrace's own topics have the prefix."""
     layout = Layout(prefix="eu.", source_topics=("spans", "logs"))
 
-    assert [topic.name for spec in (SOURCE, FACTS) for topic in plan(spec, layout)] == ["spans", "logs", "eu.facts"]
+    assert [topic.name for spec in (SOURCE, FACTS) for topic in topic_plans(spec, layout)] == [
+        "spans",
+        "logs",
+        "eu.facts",
+    ]
 
 
-def test_a_source_topic_that_we_make_has_the_partitions_of_facts() -> None:
-    """A keyed source with as many partitions as the facts has each trace in place already."""
+def test_created_source_topic_has_the_partitions_of_facts() -> None:
+    """In a keyed source with as many partitions as the facts, each trace is in its facts partition."""
     layout = Layout(source_topics=("spans",), facts_partitions=5)
 
-    assert [topic.partition_count for topic in plan(SOURCE, layout)] == [5]
+    assert [topic.partition_count for topic in topic_plans(SOURCE, layout)] == [5]
 
 
 @pytest.mark.parametrize(
@@ -80,13 +84,13 @@ def test_a_source_topic_that_we_make_has_the_partitions_of_facts() -> None:
     [
         ({"facts_partitions": 0}, "facts-partitions is 0, must be at least 1"),
         ({"replication": 0}, "replication is 0, must be at least 1"),
-        ({"prefix": "a b"}, "'a bfacts' is no topic name"),
-        ({"source_topics": ("",)}, "'' is no topic name"),
-        ({"source_topics": ("s" * 250,)}, "is no topic name"),
-        ({"source_topics": ("spans", "spans")}, "a source topic is named twice: spans, spans"),
+        ({"prefix": "a b"}, "'a bfacts' is not a topic name"),
+        ({"source_topics": ("",)}, "'' is not a topic name"),
+        ({"source_topics": ("s" * 250,)}, "is not a topic name"),
+        ({"source_topics": ("spans", "spans")}, "the source topics name a topic twice: spans, spans"),
     ],
 )
-def test_layout_refuses_what_cannot_work(settings: dict[str, Any], message: str) -> None:
+def test_layout_refuses_invalid_settings(settings: dict[str, Any], message: str) -> None:
     """A setting that Kafka would refuse is refused at once, with its value and the limit."""
     with pytest.raises(ValueError, match=message):
         Layout(**settings)

@@ -23,11 +23,11 @@ FIRST_MS = -62_135_596_800_000
     ],
 )
 def test_rfc3339(time_ms: int, expected: str | None) -> None:
-    """Times have milliseconds and are UTC, from the first to the last that has four digits for its year."""
+    """Times have milliseconds and are UTC, for all years of one to four digits."""
     assert rfc3339(time_ms) == expected
 
 
 @pytest.mark.parametrize(("time_ms", "nearest_ms"), [(LAST_MS + 1, LAST_MS), (FIRST_MS - 1, FIRST_MS), (7, 7)])
 def test_clamped(time_ms: int, nearest_ms: int) -> None:
-    """What no calendar has is the nearest that it has."""
+    """A time outside the calendar becomes the nearest one inside."""
     assert rfc3339_clamped(time_ms) == rfc3339(nearest_ms)

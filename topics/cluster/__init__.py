@@ -1,7 +1,7 @@
-"""The Kafka cluster: topics, offsets and ACLs.
+"""Talks to the Kafka cluster about topics, offsets and ACLs.
 
-In: a layout (`topics.spec.Layout`) and a client. Out: topics as the layout demands them, what the cluster really has,
-the ACLs of each role (`acls`), and records written in bulk (`bulk`).
+In: a layout (`topics.spec.Layout`) and a client. Out: topics as the layout requires, the cluster's actual topics and
+offsets (`admin`, `timestamps`), and the ACLs of each role (`acls`). `bulk` decodes many small records at once.
 
 Start reading at `topics.cluster.admin`.
 """

@@ -1,10 +1,9 @@
-"""What each role of the program may do on a cluster with an authorizer, and no more.
+"""Defines the ACLs that each role of the program needs on a cluster with an authorizer, and no more.
 
-In: a role and a layout. Out: its ACLs, as data; or of a connected client those that it lacks. A cluster without an
-authorizer allows everything.
+In: a role and a layout. Out: its ACLs as data, or those that a connected client lacks. A cluster without an authorizer
+allows everything.
 
-Kafka's own implications hold: reading, writing, deleting and altering a topic allow to describe it, and reading a group
-to describe that.
+Kafka's own implications apply: READ, WRITE, DELETE and ALTER on a topic imply DESCRIBE, and so does READ on a group.
 """
 
 from __future__ import annotations
@@ -24,11 +23,12 @@ from topics.spec import Layout
 
 TIMEOUT_S = 10
 
-_NOT_KNOWN = frozenset(
+_ABSENT_CODES = frozenset(
     {
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError.GROUP_ID_NOT_FOUND,
-        # On a new cluster nobody knows of groups until their topic is made, for which the first question is the reason.
+        # On a new cluster the coordinator is unavailable until the topic of the groups exists; the first request for a
+        # group makes the brokers create it.
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.NOT_COORDINATOR,
@@ -37,11 +37,11 @@ _NOT_KNOWN = frozenset(
 
 
 class Role(Enum):
-    """Who connects.
+    """The role of a client.
 
-    SETUP makes topics and pushes rules: `betrace topics create`, `betrace rules push`, and `betrace run` before it
-    starts its stages. INGEST, SESSIONS and LEDGER are the stages, ARCHIVE is `betrace archive`, BACKFILL `betrace rules
-    backfill`. READER only looks: `betrace signals`, `status`, `explain`, `dead-letters`.
+    SETUP creates topics and pushes rules: `betrace topics create`, `betrace rules push`, and `betrace run` before it
+    starts its stages. INGEST, SESSIONS and LEDGER are the stages, ARCHIVE is `betrace archive`, BACKFILL is `betrace
+    rules backfill`. READER only reads: `betrace signals`, `status`, `explain`, `dead-letters`.
     """
 
     SETUP = "setup"
@@ -54,7 +54,7 @@ class Role(Enum):
 
 
 class Kind(Enum):
-    """What an ACL is about."""
+    """The type of the resource of an ACL."""
 
     TOPIC = "topic"
     GROUP = "group"
@@ -63,7 +63,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Acl:
-    """What is allowed on one resource; with `is_prefix` on all whose names begin so."""
+    """The operations allowed on one resource, or with `is_prefix` on all resources whose names start with `name`."""
 
     kind: Kind
     name: str
@@ -71,7 +71,7 @@ class Acl:
     is_prefix: bool = False
 
     def text(self) -> str:
-        """The ACL as a person reads it.
+        """Format the ACL for people.
 
         >>> Acl(Kind.TOPIC, "betrace.facts", (AclOperation.READ, AclOperation.DELETE)).text()
         'READ, DELETE on topic betrace.facts'
@@ -84,30 +84,30 @@ _READ, _WRITE, _DESCRIBE = AclOperation.READ, AclOperation.WRITE, AclOperation.D
 _CREATE, _DELETE, _CONFIGS = AclOperation.CREATE, AclOperation.DELETE, AclOperation.DESCRIBE_CONFIGS
 
 
-def acls(role: Role, layout: Layout) -> list[Acl]:
-    """All that a role needs, topics first."""
+def required_acls(role: Role, layout: Layout) -> list[Acl]:
+    """Return all ACLs that a role needs, topics first."""
     own = layout.prefix
     on = partial(_topic, own)
 
     sources = [Acl(Kind.TOPIC, topic, (_READ,)) for topic in layout.source_topics]
-    # Who stamps its records is a setting of a topic.
-    looked_into = [Acl(Kind.TOPIC, topic, (_READ, _CONFIGS)) for topic in layout.source_topics]
+    # The timestamp type is a setting of the topic, hence DESCRIBE_CONFIGS.
+    sources_with_configs = [Acl(Kind.TOPIC, topic, (_READ, _CONFIGS)) for topic in layout.source_topics]
     readers = Acl(Kind.GROUP, f"{own}readers", (_DESCRIBE,))
     if role is Role.SETUP:
         made = [Acl(Kind.TOPIC, topic, (_CREATE, _DESCRIBE, _CONFIGS)) for topic in layout.source_topics]
         every = Acl(Kind.TOPIC, own, (_CREATE, _DESCRIBE, _CONFIGS), is_prefix=True)
-        # A push says in place of which set it is, and a rollback looks for one.
+        # A push records which set it replaces, and a rollback looks for an earlier set.
         return [*made, every, on("rules", _READ, _WRITE), readers]
     if role is Role.INGEST:
         written = [on(name, _WRITE) for name in ("facts", "dead_letters", "audit")]
-        return [*looked_into, on("rules", _READ), *written, Acl(Kind.GROUP, f"{own}ingest", (_READ,)), readers]
+        return [*sources_with_configs, on("rules", _READ), *written, Acl(Kind.GROUP, f"{own}ingest", (_READ,)), readers]
     if role is Role.SESSIONS:
         return [
             on("facts", _READ, _DELETE),
             on("rules", _READ),
             on("checkpoints", _READ, _WRITE),
             on("signals", _WRITE),
-            # Where a facts partition has no checkpoint, how far its counts came is read from what they are.
+            # If a facts partition has no checkpoint, recovery reads the counts to find out where their chain ends.
             on("verdicts", _READ, _WRITE),
             Acl(Kind.GROUP, f"{own}sessions", (_READ,)),
             readers,
@@ -123,17 +123,17 @@ def acls(role: Role, layout: Layout) -> list[Acl]:
         ]
     if role is Role.ARCHIVE:
         return [*sources, Acl(Kind.GROUP, f"{own}archive", (_DESCRIBE,))]
-    return _of_commands(role, layout)
+    return _command_acls(role, layout)
 
 
-def _of_commands(role: Role, layout: Layout) -> list[Acl]:
-    """What the commands need that are no stage."""
+def _command_acls(role: Role, layout: Layout) -> list[Acl]:
+    """Return the ACLs of the commands that are not stages."""
     own = layout.prefix
     readers = Acl(Kind.GROUP, f"{own}readers", (_DESCRIBE,))
     on = partial(_topic, own)
 
     if role is Role.BACKFILL:
-        # Of a partition that is empty only its retention says since when.
+        # For an empty partition, only the retention tells since when it can have been empty.
         return [
             *(Acl(Kind.TOPIC, topic, (_READ, _CONFIGS)) for topic in layout.source_topics),
             on("rules", _READ),
@@ -142,10 +142,10 @@ def _of_commands(role: Role, layout: Layout) -> list[Acl]:
             readers,
             Acl(Kind.TRANSACTIONAL_ID, f"{own}backfill-", (_WRITE,), is_prefix=True),
         ]
-    looked_at = [on(name, _READ) for name in ("rules", "checkpoints", "signals", "dead_letters")]
+    own_topics = [on(name, _READ) for name in ("rules", "checkpoints", "signals", "dead_letters")]
     return [
         *(Acl(Kind.TOPIC, topic, (_READ,)) for topic in layout.source_topics),
-        *looked_at,
+        *own_topics,
         on("facts", _DESCRIBE),
         *(Acl(Kind.GROUP, own + group, (_DESCRIBE,)) for group in ("ingest", "sessions")),
         readers,
@@ -156,45 +156,51 @@ def _topic(prefix: str, name: str, *operations: AclOperation) -> Acl:
     return Acl(Kind.TOPIC, prefix + name, operations)
 
 
-def lacking(admin: AdminClient, role: Role, layout: Layout) -> list[Acl]:
-    """What the client's user lacks of its role, as far as a client can ask: of topics and groups.
+def missing_acls(admin: AdminClient, role: Role, layout: Layout) -> list[Acl]:
+    """Return the ACLs on topics and groups that the client's user lacks; a client cannot query other resources.
 
-    A topic or group that is not there lacks nothing. Raises `AdminError` when the brokers do not answer.
+    A topic or group that does not exist lacks nothing. Raises `AdminError` when the brokers do not answer.
     """
-    wanted = [each for each in acls(role, layout) if not each.is_prefix]
-    topics = _topics(admin, [each.name for each in wanted if each.kind is Kind.TOPIC])
-    groups = _groups(admin, [each.name for each in wanted if each.kind is Kind.GROUP])
-    found = []
-    for each in wanted:
-        allowed = (topics if each.kind is Kind.TOPIC else groups).get(each.name)
-        missing = tuple(one for one in each.operations if allowed is not None and one not in allowed)
-        if missing:
-            found.append(Acl(each.kind, each.name, missing))
-    return found
+    required = [each for each in required_acls(role, layout) if not each.is_prefix]
+    topics = _topic_operations(admin, [each.name for each in required if each.kind is Kind.TOPIC])
+    groups = _group_operations(admin, [each.name for each in required if each.kind is Kind.GROUP])
+    missing = []
+    for acl in required:
+        allowed = (topics if acl.kind is Kind.TOPIC else groups).get(acl.name)
+        lacked = tuple(each for each in acl.operations if allowed is not None and each not in allowed)
+        if lacked:
+            missing.append(Acl(acl.kind, acl.name, lacked))
+    return missing
 
 
-def _topics(admin: AdminClient, names: list[str]) -> dict[str, set[AclOperation] | None]:
-    """What is allowed on each topic; None for one that is not there."""
-    asked = admin.describe_topics(TopicCollection(names), include_authorized_operations=True, request_timeout=TIMEOUT_S)
-    return {name: _allowed(answer, KafkaError.TOPIC_AUTHORIZATION_FAILED) for name, answer in asked.items()}
+def _topic_operations(admin: AdminClient, names: list[str]) -> dict[str, set[AclOperation] | None]:
+    """Return the operations allowed on each topic; None for a topic that does not exist."""
+    futures = admin.describe_topics(
+        TopicCollection(names), include_authorized_operations=True, request_timeout=TIMEOUT_S
+    )
+    return {
+        name: _authorized_operations(answer, KafkaError.TOPIC_AUTHORIZATION_FAILED) for name, answer in futures.items()
+    }
 
 
-def _groups(admin: AdminClient, names: list[str]) -> dict[str, set[AclOperation] | None]:
-    """What is allowed on each group; None for one that is not there."""
+def _group_operations(admin: AdminClient, names: list[str]) -> dict[str, set[AclOperation] | None]:
+    """Return the operations allowed on each group; None for a group that does not exist."""
     if not names:
         return {}
-    asked = admin.describe_consumer_groups(names, include_authorized_operations=True, request_timeout=TIMEOUT_S)
-    return {name: _allowed(answer, KafkaError.GROUP_AUTHORIZATION_FAILED) for name, answer in asked.items()}
+    futures = admin.describe_consumer_groups(names, include_authorized_operations=True, request_timeout=TIMEOUT_S)
+    return {
+        name: _authorized_operations(answer, KafkaError.GROUP_AUTHORIZATION_FAILED) for name, answer in futures.items()
+    }
 
 
-def _allowed(answer: Future[Any], refusal: int) -> set[AclOperation] | None:
+def _authorized_operations(answer: Future[Any], refusal: int) -> set[AclOperation] | None:
     try:
         operations: Iterable[AclOperation] | None = answer.result().authorized_operations
     except KafkaException as error:
         code = error.args[0].code()
         if code == refusal:
             return set()
-        if code in _NOT_KNOWN:
+        if code in _ABSENT_CODES:
             return None
-        raise AdminError(f"Kafka does not say what is allowed: {error.args[0]}") from error
+        raise AdminError(f"Kafka did not return the authorized operations: {error.args[0]}") from error
     return None if operations is None else {*operations}

@@ -1,7 +1,7 @@
-"""The topics on a real Kafka: making those that are missing, and saying how the others are.
+"""Creates and describes the topics on a Kafka cluster, and queries offsets, settings and groups.
 
-In: an `AdminClient` and a `Layout`. Out: topics, and what is known of them. A topic that exists is never altered: what
-is not as it should be is said, and the operator decides.
+In: an `AdminClient` and a `Layout`. Out: topics and their status. Nothing here alters a topic that exists: a status
+lists what differs from the flow, and the operator decides.
 """
 
 from __future__ import annotations
@@ -26,45 +26,46 @@ from confluent_kafka.admin import (
 
 from topics import FLOW
 from topics.errors import AdminError
-from topics.spec import FOREVER, Layout, Partitions, Plan, TopicSpec, plan
+from topics.spec import FOREVER, Layout, Partitions, TopicPlan, TopicSpec, topic_plans
 
 __all__ = [
     "AdminError",
     "ClientSettings",
     "Creation",
-    "Row",
-    "begin_offsets",
+    "TopicStatus",
     "cluster_id",
     "configs",
     "connect",
     "create",
     "describe",
+    "earliest_offsets",
     "end_offsets",
-    "first_times",
+    "first_record_times",
     "group_members",
     "max_message_bytes",
     "offsets_at",
     "partition_counts",
     "retention_ms",
     "topic_ids",
-    "wait_until_seen",
+    "wait_until_available",
 ]
 
 ClientSettings: TypeAlias = Mapping[str, str | int | float | bool]
-"""librdkafka settings: `bootstrap.servers`, and whatever the cluster's security asks for."""
+"""librdkafka settings: `bootstrap.servers`, and those that the cluster's security requires."""
 
 TIMEOUT_S = 10
 SAFE_REPLICATION = 3
 
-_SEEN_EVERY_S = 0.05
+_POLL_INTERVAL_S = 0.05
 
-_Answer = TypeVar("_Answer")
+_Result = TypeVar("_Result")
 
 
-class Row(msgspec.Struct, frozen=True):
-    """How a topic is; None for what it does not have: a topic that is missing, a retention without limit.
+class TopicStatus(msgspec.Struct, frozen=True):
+    """The status of a topic; a value is None when the topic is missing, `retention_ms` also when it has no limit.
 
-    `faults` are what the program cannot work with, `differences` what is only not as `create` would make it.
+    The program cannot run with a topic that has `faults`. It can run with one that has `differences`, which list where
+    the topic differs from one that `create` would create.
     """
 
     name: str
@@ -79,102 +80,103 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Creation(msgspec.Struct, frozen=True):
-    """What `create` made, and the topics that were there before, as they are."""
+    """The topics that `create` created, and the status of those that existed before."""
 
     made: list[str]
-    kept: list[Row]
+    kept: list[TopicStatus]
 
 
 def connect(settings: ClientSettings) -> AdminClient:
-    """A client of a cluster that answers; raises `AdminError` when none does."""
+    """Return a client that is connected to a cluster; raises `AdminError` when no broker answers."""
     admin = AdminClient({"log_level": 0, **settings})
     try:
-        # Of all requests that need no topic this is one that a Ctrl-C can interrupt.
+        # Unlike other requests that need no topic, this one can be interrupted by Ctrl-C.
         admin.describe_cluster(request_timeout=TIMEOUT_S).result()
     except KafkaException as error:
         bootstrap = settings.get("bootstrap.servers")
-        raise AdminError(f"no Kafka answers at {bootstrap} within {TIMEOUT_S} s ({_text(error)})") from error
+        raise AdminError(f"no Kafka answers at {bootstrap} within {TIMEOUT_S} s ({_error_text(error)})") from error
     return admin
 
 
 def create(admin: AdminClient, layout: Layout, specs: Sequence[TopicSpec] = FLOW) -> Creation:
-    """Make the topics of the flow that are missing, and wait until they are seen; raises `AdminError`."""
-    wanted = _plans(layout, specs)
-    there = _descriptions(admin, [topic.name for topic in wanted])
-    made = _make(admin, [topic for topic in wanted if topic.name not in there], layout)
-    kept = [row for row in describe(admin, layout, specs) if row.name not in made]
+    """Create the topics of the flow that are missing and wait until they are available; raises `AdminError`."""
+    plans = _plans(layout, specs)
+    existing = _descriptions(admin, [plan.name for plan in plans])
+    made = _create_missing(admin, [plan for plan in plans if plan.name not in existing], layout)
+    kept = [status for status in describe(admin, layout, specs) if status.name not in made]
     return Creation(made, kept)
 
 
-def describe(admin: AdminClient, layout: Layout, specs: Sequence[TopicSpec] = FLOW) -> list[Row]:
-    """How the topics of the flow are, in its order; raises `AdminError`."""
-    wanted = _plans(layout, specs)
-    there = _descriptions(admin, [topic.name for topic in wanted])
-    configs = _configs(admin, ResourceType.TOPIC, list(there))
+def describe(admin: AdminClient, layout: Layout, specs: Sequence[TopicSpec] = FLOW) -> list[TopicStatus]:
+    """Return the status of each topic of the flow, in its order; raises `AdminError`."""
+    plans = _plans(layout, specs)
+    existing = _descriptions(admin, [plan.name for plan in plans])
+    configs = _configs(admin, ResourceType.TOPIC, list(existing))
     safe = layout.replication or min(SAFE_REPLICATION, len(_cluster(admin).nodes))
-    rows = {topic.name: Row(topic.name, present=False) for topic in wanted}
-    for topic in wanted:
-        if topic.name in there:
-            rows[topic.name] = _row(topic, there[topic.name], configs[topic.name], safe)
-    return list(rows.values())
+    statuses = {plan.name: TopicStatus(plan.name, present=False) for plan in plans}
+    for plan in plans:
+        if plan.name in existing:
+            statuses[plan.name] = _status(plan, existing[plan.name], configs[plan.name], safe)
+    return list(statuses.values())
 
 
 def partition_counts(admin: AdminClient, names: Iterable[str]) -> dict[str, int]:
-    """The partition count of each topic that is there; raises `AdminError`."""
+    """Return the partition count of each topic that exists; raises `AdminError`."""
     return {name: len(topic.partitions) for name, topic in _descriptions(admin, names).items()}
 
 
 def topic_ids(admin: AdminClient, names: Iterable[str]) -> dict[str, str]:
-    """The id of each topic that is there; a topic that was deleted and made again has another. Raises `AdminError`."""
+    """Return the id of each topic that exists; a topic that was recreated has a new id. Raises `AdminError`."""
     return {name: str(topic.topic_id) for name, topic in _descriptions(admin, names).items()}
 
 
 def cluster_id(admin: AdminClient) -> str:
-    """The id of the cluster; raises `AdminError`."""
+    """Return the id of the cluster; raises `AdminError`."""
     return str(_cluster(admin).cluster_id)
 
 
-def begin_offsets(
+def earliest_offsets(
     admin: AdminClient, partitions: Iterable[TopicPartition], *, timeout_s: float = TIMEOUT_S
 ) -> dict[tuple[str, int], int]:
-    """The lowest offset still there, by topic and partition; raises `AdminError`."""
+    """Return the lowest offset that Kafka still has, by topic and partition; raises `AdminError`."""
     return _offsets(admin, partitions, OffsetSpec.earliest(), timeout_s)
 
 
 def end_offsets(
     admin: AdminClient, partitions: Iterable[TopicPartition], *, timeout_s: float = TIMEOUT_S
 ) -> dict[tuple[str, int], int]:
-    """The offset that the next record gets, by topic and partition; raises `AdminError`."""
+    """Return the offset of the next record, by topic and partition; raises `AdminError`."""
     return _offsets(admin, partitions, OffsetSpec.latest(), timeout_s)
 
 
-def committed_end_offsets(admin: AdminClient, partitions: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
-    """As `end_offsets`, below the first open transaction: a reader of what is committed gets no further now."""
+def last_stable_offsets(admin: AdminClient, partitions: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
+    """Return the last stable offsets, by topic and partition: the ends for `read_committed`; raises `AdminError`."""
     infos = _offset_infos(admin, partitions, OffsetSpec.latest(), TIMEOUT_S, IsolationLevel.READ_COMMITTED)
     return {at: info.offset for at, info in infos.items()}
 
 
 def offsets_at(admin: AdminClient, partitions: Iterable[TopicPartition], time_ms: int) -> dict[tuple[str, int], int]:
-    """The first offset with a record time of at least `time_ms`, the end offset when there is none.
+    """Return the first offset with a record time of at least `time_ms`; the end offset when there is no such record.
 
-    By topic and partition; raises `AdminError`.
+    The keys are topic and partition; raises `AdminError`.
     """
-    asked = list(partitions)
-    found = _offsets(admin, asked, OffsetSpec.for_timestamp(time_ms), TIMEOUT_S)
-    ends = end_offsets(admin, asked)
-    return {at: ends[at] if offset < 0 else offset for at, offset in found.items()}
+    at = list(partitions)
+    offsets = _offsets(admin, at, OffsetSpec.for_timestamp(time_ms), TIMEOUT_S)
+    ends = end_offsets(admin, at)
+    return {key: ends[key] if offset < 0 else offset for key, offset in offsets.items()}
 
 
-def first_times(admin: AdminClient, partitions: Iterable[TopicPartition]) -> dict[tuple[str, int], int | None]:
-    """The time of the first record that is still there, in Unix ms, None when there is none; raises `AdminError`."""
-    found = _offset_infos(admin, partitions, OffsetSpec.for_timestamp(0), TIMEOUT_S)
-    return {at: info.timestamp if info.offset >= 0 else None for at, info in found.items()}
+def first_record_times(admin: AdminClient, partitions: Iterable[TopicPartition]) -> dict[tuple[str, int], int | None]:
+    """Return the time of the first record that Kafka still has, in Unix ms, None without one; raises `AdminError`."""
+    infos = _offset_infos(admin, partitions, OffsetSpec.for_timestamp(0), TIMEOUT_S)
+    return {at: info.timestamp if info.offset >= 0 else None for at, info in infos.items()}
 
 
 def retention_ms(admin: AdminClient, name: str) -> int | None:
-    """How old a record of `name` must at least be to be deleted; None when one may be deleted at any age.
+    """Return the age that a record of `name` reaches before Kafka may delete it.
 
-    Raises `AdminError`, also when there is no such topic.
+    None when Kafka also deletes by size, which may affect a record of any age, and when it does not delete by age.
+    Raises `AdminError`, also when the topic does not exist.
     """
     config = _configs(admin, ResourceType.TOPIC, [name])[name]
     kept_ms, kept_bytes = int(config["retention.ms"]), int(config["retention.bytes"])
@@ -182,7 +184,7 @@ def retention_ms(admin: AdminClient, name: str) -> int | None:
 
 
 def group_members(admin: AdminClient, group: str) -> int | None:
-    """How many members a consumer group has, None when we may not know; raises `AdminError`."""
+    """Count the members of a consumer group; None when the client lacks DESCRIBE on it; raises `AdminError`."""
     [future] = admin.describe_consumer_groups([group], request_timeout=TIMEOUT_S).values()
     try:
         return len(future.result().members)
@@ -192,81 +194,83 @@ def group_members(admin: AdminClient, group: str) -> int | None:
             return None
         if code == KafkaError.GROUP_ID_NOT_FOUND:
             return 0
-        raise AdminError(f"Kafka does not say who is in {group}: {_text(error)}") from error
+        raise AdminError(f"Kafka did not return the members of {group}: {_error_text(error)}") from error
 
 
 def max_message_bytes(admin: AdminClient, name: str) -> int:
-    """The largest record batch that `name` takes; raises `AdminError`, also when there is no such topic."""
+    """Return the size of the largest record batch that `name` accepts; raises `AdminError`, also without the topic."""
     return int(_configs(admin, ResourceType.TOPIC, [name])[name]["max.message.bytes"])
 
 
 def configs(admin: AdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """The settings of topics that are there; raises `AdminError`."""
+    """Return the settings of topics that exist; raises `AdminError`."""
     return _configs(admin, ResourceType.TOPIC, list(names))
 
 
-def wait_until_seen(admin: AdminClient, names: Iterable[str]) -> None:
-    """Wait until topics that were just made can be used; raises `AdminError` when they are not seen in 10 s.
+def wait_until_available(admin: AdminClient, names: Iterable[str]) -> None:
+    """Wait until topics that were just created are available; raises `AdminError` when they are not within 10 s.
 
-    A topic is made when the controller says so; the brokers know it a moment later.
+    Kafka confirms a topic when the controller has created it; the brokers learn of it a moment later.
     """
-    wanted = set(names)
+    expected = set(names)
     deadline = time.monotonic() + TIMEOUT_S
-    while missing := wanted - _usable(admin, wanted):
+    while missing := expected - _available(admin, expected):
         if time.monotonic() > deadline:
-            raise AdminError(f"topics were made but are not seen after {TIMEOUT_S} s: {', '.join(sorted(missing))}")
-        time.sleep(_SEEN_EVERY_S)
+            raise AdminError(
+                f"topics were created but are not available after {TIMEOUT_S} s: {', '.join(sorted(missing))}"
+            )
+        time.sleep(_POLL_INTERVAL_S)
 
 
-def _usable(admin: AdminClient, names: Iterable[str]) -> set[str]:
-    """The topics of which every partition has a leader that answers."""
-    there = _descriptions(admin, names)
-    asked = {
+def _available(admin: AdminClient, names: Iterable[str]) -> set[str]:
+    """Return the topics all of whose partitions have a leader that answers."""
+    existing = _descriptions(admin, names)
+    queries = {
         TopicPartition(name, number): OffsetSpec.latest()
-        for name, topic in there.items()
+        for name, topic in existing.items()
         for number in range(len(topic.partitions))
     }
-    answers = admin.list_offsets(asked, request_timeout=TIMEOUT_S) if asked else {}
-    return there.keys() - {at.topic for at, future in answers.items() if future.exception() is not None}
+    answers = admin.list_offsets(queries, request_timeout=TIMEOUT_S) if queries else {}
+    return existing.keys() - {at.topic for at, future in answers.items() if future.exception() is not None}
 
 
-def _plans(layout: Layout, specs: Sequence[TopicSpec]) -> list[Plan]:
-    plans = [topic for spec in specs for topic in plan(spec, layout)]
+def _plans(layout: Layout, specs: Sequence[TopicSpec]) -> list[TopicPlan]:
+    plans = [topic for spec in specs for topic in topic_plans(spec, layout)]
     if len({topic.name for topic in plans}) < len(plans):
-        raise AdminError(f"a source topic is one of our own: {', '.join(layout.source_topics)}")
+        raise AdminError(f"a source topic is one of BeTrace's own topics: {', '.join(layout.source_topics)}")
     return plans
 
 
-def _make(admin: AdminClient, wanted: list[Plan], layout: Layout) -> list[str]:
-    if not wanted:
+def _create_missing(admin: AdminClient, plans: list[TopicPlan], layout: Layout) -> list[str]:
+    if not plans:
         return []
     replication = layout.replication or _default_replication(admin)
     safety = {"unclean.leader.election.enable": "false"}
     if replication is not None and replication >= SAFE_REPLICATION:
         safety["min.insync.replicas"] = "2"
-    asked = [
-        NewTopic(topic.name, topic.partition_count, layout.replication or -1, config={**topic.config, **safety})
-        for topic in wanted
+    requests = [
+        NewTopic(plan.name, plan.partition_count, layout.replication or -1, config={**plan.config, **safety})
+        for plan in plans
     ]
-    futures = admin.create_topics(asked, request_timeout=TIMEOUT_S)
-    made = [name for name, future in futures.items() if _was_made(name, future)]
-    wait_until_seen(admin, [topic.name for topic in wanted])
+    futures = admin.create_topics(requests, request_timeout=TIMEOUT_S)
+    made = [name for name, future in futures.items() if _is_created(name, future)]
+    wait_until_available(admin, [plan.name for plan in plans])
     return made
 
 
-def _was_made(name: str, future: Future[None]) -> bool:
-    """False when another one was faster; raises `AdminError` when Kafka refuses."""
+def _is_created(name: str, future: Future[None]) -> bool:
+    """Return False when another client has created the topic; raises `AdminError` when Kafka refuses."""
     try:
         future.result()
     except KafkaException as error:
         if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return False
-        raise AdminError(f"topic {name} is not made: {_text(error)}") from error
+        raise AdminError(f"topic {name} was not created: {_error_text(error)}") from error
     return True
 
 
 def _default_replication(admin: AdminClient) -> int | None:
-    """The brokers' `default.replication.factor`, None when we may not know."""
+    """Return the brokers' `default.replication.factor`; None when the client may not read it."""
     broker = str(_cluster(admin).nodes[0].id)
     try:
         return int(_configs(admin, ResourceType.BROKER, [broker])[broker]["default.replication.factor"])
@@ -274,16 +278,18 @@ def _default_replication(admin: AdminClient) -> int | None:
         return None
 
 
-def _row(wanted: Plan, found: TopicDescription, config: Mapping[str, str], safe_replication: int) -> Row:
-    replication = min((len(partition.replicas) for partition in found.partitions), default=0)
+def _status(
+    plan: TopicPlan, description: TopicDescription, config: Mapping[str, str], safe_replication: int
+) -> TopicStatus:
+    replication = min((len(partition.replicas) for partition in description.partitions), default=0)
     retention_ms = int(config["retention.ms"])
-    faults, differences = _compare(wanted, len(found.partitions), config)
+    faults, differences = _compare(plan, len(description.partitions), config)
     if replication < safe_replication:
         differences.append(f"replication is {replication}, should be {safe_replication}")
-    return Row(
-        name=wanted.name,
+    return TopicStatus(
+        name=plan.name,
         present=True,
-        partition_count=len(found.partitions),
+        partition_count=len(description.partitions),
         replication=replication,
         cleanup=config["cleanup.policy"],
         retention_ms=retention_ms if retention_ms >= 0 and "delete" in config["cleanup.policy"] else None,
@@ -293,39 +299,39 @@ def _row(wanted: Plan, found: TopicDescription, config: Mapping[str, str], safe_
     )
 
 
-def _compare(wanted: Plan, partition_count: int, config: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """The faults and the differences of a topic of ours; of a source topic only its clock is our business."""
+def _compare(plan: TopicPlan, partition_count: int, config: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return the faults and the differences of a topic; of a source topic only the timestamp type matters."""
     faults: list[str] = []
     differences: list[str] = []
-    if wanted.spec.partitions is Partitions.USERS:
+    if plan.spec.partitions is Partitions.USERS:
         vital, compared = set[str](), {"message.timestamp.type"}
     else:
-        vital = set(FOREVER) if wanted.config == FOREVER else {"cleanup.policy"}
-        compared = set(wanted.config)
-        if partition_count != wanted.partition_count:
-            faults.append(f"has {partition_count} partitions, should have {wanted.partition_count}")
+        vital = set(FOREVER) if plan.config == FOREVER else {"cleanup.policy"}
+        compared = set(plan.config)
+        if partition_count != plan.partition_count:
+            faults.append(f"has {partition_count} partitions, should have {plan.partition_count}")
     for name in sorted(compared):
-        if config[name] != wanted.config[name]:
-            text = f"{name} is {config[name]}, should be {wanted.config[name]}"
+        if config[name] != plan.config[name]:
+            text = f"{name} is {config[name]}, should be {plan.config[name]}"
             (faults if name in vital else differences).append(text)
     return faults, differences
 
 
 def _descriptions(admin: AdminClient, names: Iterable[str]) -> dict[str, TopicDescription]:
-    """The topics that are there. Unlike a metadata request it makes none, whatever the broker's settings."""
+    """Describe the topics that exist; unlike a metadata request, this never creates a topic on any broker."""
     futures = admin.describe_topics(TopicCollection(list(names)), request_timeout=TIMEOUT_S)
-    found = {}
+    descriptions = {}
     for name, future in futures.items():
         try:
-            found[name] = future.result()
+            descriptions[name] = future.result()
         except KafkaException as error:
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise AdminError(f"topic {name} cannot be described: {_text(error)}") from error
-    return found
+                raise AdminError(f"topic {name} cannot be described: {_error_text(error)}") from error
+    return descriptions
 
 
 def _cluster(admin: AdminClient) -> DescribeClusterResult:
-    cluster: DescribeClusterResult = _answer(admin.describe_cluster(request_timeout=TIMEOUT_S), "what the cluster is")
+    cluster: DescribeClusterResult = _result(admin.describe_cluster(request_timeout=TIMEOUT_S), "the cluster")
     return cluster
 
 
@@ -333,7 +339,9 @@ def _configs(admin: AdminClient, kind: ResourceType, names: list[str]) -> dict[s
     if not names:
         return {}
     futures = admin.describe_configs([ConfigResource(kind, name) for name in names], request_timeout=TIMEOUT_S)
-    answers = {asked.name: _answer(future, f"the settings of {asked.name}") for asked, future in futures.items()}
+    answers = {
+        resource.name: _result(future, f"the settings of {resource.name}") for resource, future in futures.items()
+    }
     return {name: {key: entry.value for key, entry in answer.items()} for name, answer in answers.items()}
 
 
@@ -350,20 +358,20 @@ def _offset_infos(
     timeout_s: float,
     isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
 ) -> dict[tuple[str, int], ListOffsetsResultInfo]:
-    asked = dict.fromkeys(at, spec)
-    futures = admin.list_offsets(asked, request_timeout=timeout_s, isolation_level=isolation) if asked else {}
+    queries = dict.fromkeys(at, spec)
+    futures = admin.list_offsets(queries, request_timeout=timeout_s, isolation_level=isolation) if queries else {}
     return {
-        (asked.topic, asked.partition): _answer(future, f"the offsets of {asked.topic}-{asked.partition}")
-        for asked, future in futures.items()
+        (key.topic, key.partition): _result(future, f"the offsets of {key.topic}-{key.partition}")
+        for key, future in futures.items()
     }
 
 
-def _answer(future: Future[_Answer], asked: str) -> _Answer:
+def _result(future: Future[_Result], subject: str) -> _Result:
     try:
         return future.result()
     except KafkaException as error:
-        raise AdminError(f"Kafka does not say {asked}: {_text(error)}") from error
+        raise AdminError(f"Kafka did not return {subject}: {_error_text(error)}") from error
 
 
-def _text(error: KafkaException) -> str:
+def _error_text(error: KafkaException) -> str:
     return str(error.args[0].str())

@@ -1,7 +1,7 @@
-"""`decode_each(decoder, texts)`: many small JSON texts of one type at once.
+"""`decode_many(decoder, texts)`: decodes many small JSON texts of one type.
 
-In: texts from outside. Out: for each what it says, None for one that is malformed or of another type. Evidence holds
-millions of them, and a call with a `try` for each is a good part of what decoding costs.
+In: untrusted texts. Out: the decoded value of each, None for a text that is malformed or of another type. Evidence has
+millions of such texts, and a call with a `try` for each would be a large part of the cost of decoding.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import msgspec
 
 T = TypeVar("T")
 
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What a decoder raises on text from outside; msgspec makes neither of the last two one of its own."""
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""The errors that a decoder raises on untrusted text; msgspec does not convert the last two to its own."""
 
 
-def decode_each(decoder: msgspec.json.Decoder[T], texts: Sequence[bytes | str]) -> list[T | None]:
-    """What each text says, in order.
+def decode_many(decoder: msgspec.json.Decoder[T], texts: Sequence[bytes | str]) -> list[T | None]:
+    """Decode each text, in order; None where a text cannot be decoded.
 
-    >>> decode_each(msgspec.json.Decoder(int), [b"1", "2", b"", b"[]"])
+    >>> decode_many(msgspec.json.Decoder(int), [b"1", "2", b"", b"[]"])
     [1, 2, None, None]
     """
     try:
         return [decoder.decode(text) for text in texts]
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return [_decoded(decoder, text) for text in texts]
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], text: bytes | str) -> T | None:
     try:
         return decoder.decode(text)
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return None

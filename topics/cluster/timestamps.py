@@ -1,7 +1,7 @@
-"""Who stamps the records of a topic: the broker that takes them in, or whoever writes them.
+"""Reads and sets who stamps the records of a topic: the broker that appends them, or their producer.
 
-In: an `AdminClient` and names of topics. Out: which of the two it is, or topics that are altered to the former. What is
-on a topic keeps its stamps.
+In: an `AdminClient` and topic names. Out: the timestamp type of each topic, or topics altered to LogAppendTime. Records
+that are already on a topic keep their timestamps.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ LOG_APPEND_TIME = "LogAppendTime"
 
 
 def types(client: AdminClient, names: Iterable[str]) -> dict[str, str]:
-    """`KEY` of each topic that is there; raises `AdminError`."""
+    """Return the timestamp type of each topic that exists; raises `AdminError`."""
     there = admin.partition_counts(client, names)
     return {name: config[KEY] for name, config in admin.configs(client, there).items()}
 
 
 def use_log_append_time(client: AdminClient, names: Iterable[str]) -> list[str]:
-    """From now on brokers stamp the records of these topics, if they are there; returns those that were altered.
+    """Let the brokers stamp future records of these topics, if they exist; return the topics that were altered.
 
-    Raises `AdminError`, also when altering them is not allowed.
+    Raises `AdminError`, also when the client lacks ALTER_CONFIGS.
     """
     altered = sorted(name for name, kind in types(client, names).items() if kind != LOG_APPEND_TIME)
     if not altered:
@@ -39,5 +39,5 @@ def use_log_append_time(client: AdminClient, names: Iterable[str]) -> list[str]:
         try:
             answer.result()
         except KafkaException as error:
-            raise AdminError(f"{KEY} of {resource.name} is not altered: {error.args[0].str()}") from error
+            raise AdminError(f"{KEY} of {resource.name} was not altered: {error.args[0].str()}") from error
     return altered

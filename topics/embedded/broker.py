@@ -1,13 +1,13 @@
-"""A real Kafka for demos and tests: one node, KRaft, from pip alone.
+"""Runs a real Kafka for demos and tests: one node, KRaft, installed by pip alone.
 
-In: a data directory. Out: a running broker's address. A broker is a process in a session of its own, so a Ctrl-C in the
-terminal reaches only the program that started it; that program, or `betrace broker stop`, ends it. What is in the data
-directory survives a stop: the next start on it has the same topics.
+In: a data directory. Out: the address of a running broker. The broker is a process in its own session, so a Ctrl-C in
+the terminal reaches only the program that started it; that program, or `betrace broker stop`, stops it. The data
+directory survives a stop: the next broker on it has the same topics.
 
-    server.properties   what the broker was started with
+    server.properties   the broker's settings
     log/                its topics
-    broker.log          what it said: warnings and errors
-    broker.json         its pid and address, while it runs
+    broker.log          its log: warnings and errors
+    broker.json         its pid and address while it runs
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from topics.errors import BrokerError
 
 __all__ = ["Broker", "BrokerError", "find", "java", "running", "start"]
 
-READY_S = 60
-STOP_S = 10
-TRIES = 3
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 10
+MAX_STARTS = 3
 
 NO_PROPERTIES: Mapping[str, str] = MappingProxyType({})
 
-_ASK_EVERY_S = 0.05
-_ANSWER_S = 5
+_POLL_INTERVAL_S = 0.05
+_REQUEST_TIMEOUT_S = 5
 _LOG_TAIL_LINES = 15
-_PORT_TAKEN = "Address already in use"
+_PORT_IN_USE = "Address already in use"
 
-# The serial collector and C1 alone make it ready in 1.7 s instead of 2.4 s.
+# With the serial collector and only the C1 compiler the broker is ready in 1.7 s instead of 2.4 s.
 _FLAGS = (
     "-Xmx512m",
     "-XX:+UseSerialGC",
@@ -79,21 +79,21 @@ log.cleaner.dedupe.buffer.size=8388608
 
 @dataclass(frozen=True)
 class Broker:
-    """A running broker: its `host:port`, where its data is, and its pid (None when it runs in a container)."""
+    """A running broker: its `host:port`, its data directory, and its pid (None when it runs in a container)."""
 
     bootstrap: str
     data_dir: Path
     pid: int | None
 
     def stop(self) -> None:
-        """End it, gently for 10 s; does nothing when it is gone or its pid is another program's by now."""
+        """Stop the broker: SIGTERM, and SIGKILL after 10 s. Do nothing if its pid no longer is that of this broker."""
         if self.pid is not None and _is_broker(self.pid, self.data_dir):
-            _end(self.pid)
+            _terminate(self.pid)
         _state_file(self.data_dir).unlink(missing_ok=True)
 
 
 class _State(msgspec.Struct):
-    """What `broker.json` holds."""
+    """The content of `broker.json`."""
 
     pid: int
     bootstrap: str
@@ -102,31 +102,31 @@ class _State(msgspec.Struct):
 def start(data_dir: Path, *, port: int | None = None, properties: Mapping[str, str] = NO_PROPERTIES) -> Broker:
     """Start a broker that outlives this process, and return when it answers a client.
 
-    `port` None takes a free one. `properties` go into server.properties, in the place of those that are there; in their
-    values `{port}` and `{controller_port}` are the ports of its own listeners. Raises `BrokerError` with what to
-    install, or with the end of the broker's log.
+    If `port` is None, a free port is used. `properties` override those in server.properties; in their values `{port}`
+    and `{controller_port}` are the ports of the broker's listeners. Raises `BrokerError`, which says what to install or
+    ends with the end of the broker's log.
     """
     data_dir = data_dir.absolute()
-    if found := find(data_dir):
-        raise BrokerError(f"a broker runs on {data_dir} already, at {found.bootstrap}")
+    if existing := find(data_dir):
+        raise BrokerError(f"a broker is already running on {data_dir}, at {existing.bootstrap}")
     try:
         (data_dir / "log").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BrokerError(f"{data_dir} cannot hold a broker's data: {error}") from error
     java_command = [str(java()), *_FLAGS, "-cp", f"{jvm.jars(data_dir)}/*"]
-    for _ in range(TRIES):
+    for _ in range(MAX_STARTS):
         bootstrap = f"127.0.0.1:{port or _free_port()}"
-        pid = _launch(java_command, data_dir, bootstrap, properties)
-        if _answers_in_time(pid, data_dir, bootstrap):
-            return _recorded(Broker(bootstrap, data_dir, pid))
-        # A port that was free may be taken by another program before the broker binds it.
-        if port is not None or _PORT_TAKEN not in _log_tail(data_dir):
+        pid = _spawn(java_command, data_dir, bootstrap, properties)
+        if _wait_until_ready(pid, data_dir, bootstrap):
+            return _record_state(Broker(bootstrap, data_dir, pid))
+        # Another program may have bound the free port before the broker did.
+        if port is not None or _PORT_IN_USE not in _log_tail(data_dir):
             break
-    raise BrokerError(f"the broker did not start, the end of {_log_file(data_dir)}:\n{_log_tail(data_dir)}")
+    raise BrokerError(f"the broker did not start; the end of {_log_file(data_dir)}:\n{_log_tail(data_dir)}")
 
 
 def find(data_dir: Path) -> Broker | None:
-    """The broker that runs on `data_dir`, None when none does."""
+    """Return the broker that is running on `data_dir`, or None."""
     data_dir = data_dir.absolute()
     try:
         state = msgspec.json.decode(_state_file(data_dir).read_bytes(), type=_State)
@@ -137,27 +137,28 @@ def find(data_dir: Path) -> Broker | None:
 
 @contextmanager
 def running(data_dir: Path | None = None, properties: Mapping[str, str] = NO_PROPERTIES) -> Iterator[Broker]:
-    """A broker as long as the context lasts, and no longer than this process, however that ends.
+    """Run a broker for the duration of the context; it never outlives this process, even if that is killed.
 
-    Without `data_dir` its data goes with it. `properties` as for `start`. Where there is no Java or no jars, and Docker
-    answers, it runs in a container, without `properties`; else raises `BrokerError`.
+    Without `data_dir` its data is deleted at the end. `properties` are as for `start`. If Java or the jars are missing
+    but Docker is available, the broker runs in a container, which does not support `properties`; otherwise this raises
+    `BrokerError`.
     """
     with _directory(data_dir) as directory:
         try:
             broker = start(directory, properties=properties)
         except jvm.MissingError:
-            if properties or not container.docker_answers():
+            if properties or not container.is_docker_available():
                 raise
             with container.running() as bootstrap:
                 yield Broker(bootstrap, directory, None)
             return
-        with _lifeline(broker):
+        with _stop_at_exit(broker):
             yield broker
 
 
 @contextmanager
 def _directory(data_dir: Path | None) -> Iterator[Path]:
-    """`data_dir` as it is, or a directory that goes with the context."""
+    """Yield `data_dir`, or a temporary directory if it is None."""
     if data_dir is not None:
         yield data_dir
         return
@@ -166,8 +167,8 @@ def _directory(data_dir: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _lifeline(broker: Broker) -> Iterator[None]:
-    """Stop `broker` at the end. When this process is killed instead, the pipe's end makes the shell do it."""
+def _stop_at_exit(broker: Broker) -> Iterator[None]:
+    """Stop `broker` at the end; if this process is killed, the pipe closes and the shell stops the broker."""
     watch = ["/bin/sh", "-c", f"read _; kill {broker.pid}"]
     try:
         with subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True) as watcher:  # noqa: S603 - no input in it
@@ -177,17 +178,17 @@ def _lifeline(broker: Broker) -> Iterator[None]:
                 broker.stop()
                 watcher.kill()
     finally:
-        # Interrupted while the watcher was started: it may not have come to watch.
+        # If an interrupt arrived while the watcher was starting, nothing may be watching yet.
         broker.stop()
 
 
-def _launch(java_command: list[str], data_dir: Path, bootstrap: str, changed: Mapping[str, str]) -> int:
-    """Start the broker, detached, and return its pid."""
+def _spawn(java_command: list[str], data_dir: Path, bootstrap: str, overrides: Mapping[str, str]) -> int:
+    """Start the broker in its own session and return its pid."""
     port = bootstrap.rpartition(":")[2]
     controller_port = _free_port()
     properties = _PROPERTIES.format(port=port, controller_port=controller_port, log_dir=data_dir / "log")
-    # Of a name that is there twice, Java takes the last.
-    for name, value in changed.items():
+    # If a name occurs twice, Java uses the last value.
+    for name, value in overrides.items():
         properties += f"{name}={value.format(port=port, controller_port=controller_port)}\n"
     _properties_file(data_dir).write_text(properties)
     if not _meta_file(data_dir).exists():
@@ -195,7 +196,7 @@ def _launch(java_command: list[str], data_dir: Path, bootstrap: str, changed: Ma
     command = [*java_command, "kafka.Kafka", str(_properties_file(data_dir))]
     silence = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
     log = (os.POSIX_SPAWN_OPEN, 1, _log_file(data_dir), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    # A Popen would warn when it is dropped before its process ends, as it would be here.
+    # A Popen object would warn when it is dropped before its process ends, which happens here.
     return os.posix_spawn(
         command[0], command, os.environ, file_actions=[silence, log, (os.POSIX_SPAWN_DUP2, 1, 2)], setsid=True
     )
@@ -210,32 +211,32 @@ def _format(java_command: list[str], data_dir: Path) -> None:
         raise BrokerError(f"{data_dir} could not be formatted: {formatted.stdout}{formatted.stderr}".rstrip())
 
 
-def _answers_in_time(pid: int, data_dir: Path, bootstrap: str) -> bool:
-    """Wait until a client gets an answer. False when the broker ended, or did not answer and was ended."""
-    deadline = time.monotonic() + READY_S
-    answered = False
+def _wait_until_ready(pid: int, data_dir: Path, bootstrap: str) -> bool:
+    """Wait until a client gets an answer; return False if the broker exited, or did not answer and was stopped."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    is_ready = False
     try:
-        while not answered and time.monotonic() < deadline and _lives(pid):
-            time.sleep(_ASK_EVERY_S)
-            answered = _answers(bootstrap, _meta_file(data_dir).read_text())
+        while not is_ready and time.monotonic() < deadline and _is_running(pid):
+            time.sleep(_POLL_INTERVAL_S)
+            is_ready = _is_ready(bootstrap, _meta_file(data_dir).read_text())
     finally:
-        if not answered:
-            _end(pid)
-    return answered
+        if not is_ready:
+            _terminate(pid)
+    return is_ready
 
 
-def _answers(bootstrap: str, meta: str) -> bool:
-    """Whether the broker at `bootstrap` is up, and is the one that `meta` is about, not another that took its port."""
+def _is_ready(bootstrap: str, meta: str) -> bool:
+    """Return whether the broker that `meta` identifies answers at `bootstrap`, not another one on the same port."""
     host, _, port = bootstrap.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
-        metadata = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=_ANSWER_S)
+        socket.create_connection((host, int(port)), timeout=_REQUEST_TIMEOUT_S).close()
+        metadata = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=_REQUEST_TIMEOUT_S)
     except (OSError, KafkaException):
         return False
     return bool(metadata.brokers) and f"cluster.id={metadata.cluster_id}\n" in meta
 
 
-def _recorded(broker: Broker) -> Broker:
+def _record_state(broker: Broker) -> Broker:
     unfinished = broker.data_dir / "broker.json.unfinished"
     unfinished.write_bytes(msgspec.json.encode({"pid": broker.pid, "bootstrap": broker.bootstrap}))
     unfinished.replace(_state_file(broker.data_dir))
@@ -243,7 +244,7 @@ def _recorded(broker: Broker) -> Broker:
 
 
 def _is_broker(pid: int, data_dir: Path) -> bool:
-    """Whether `pid` lives and is the broker of `data_dir`: a pid from a file may be another program's by now."""
+    """Return whether `pid` is the running broker of `data_dir`: the system may have reused a pid from a file."""
     try:
         command: list[str] = psutil.Process(pid).cmdline()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -251,8 +252,8 @@ def _is_broker(pid: int, data_dir: Path) -> bool:
     return command[-1:] == [str(_properties_file(data_dir))]
 
 
-def _lives(pid: int) -> bool:
-    """Whether our child `pid` has not ended; its command line is not asked for, it is empty while it starts."""
+def _is_running(pid: int) -> bool:
+    """Return whether the child process `pid` runs; its command line cannot tell, since it is empty at the start."""
     try:
         status: str = psutil.Process(pid).status()
     except psutil.NoSuchProcess:
@@ -260,15 +261,15 @@ def _lives(pid: int) -> bool:
     return status != "zombie"
 
 
-def _end(pid: int) -> None:
+def _terminate(pid: int) -> None:
     with suppress(psutil.NoSuchProcess):
         broker = psutil.Process(pid)
         broker.terminate()
         try:
-            broker.wait(STOP_S)
+            broker.wait(STOP_TIMEOUT_S)
         except psutil.TimeoutExpired:
             broker.kill()
-            broker.wait(STOP_S)
+            broker.wait(STOP_TIMEOUT_S)
 
 
 def _free_port() -> int:

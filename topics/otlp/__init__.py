@@ -1,6 +1,6 @@
-"""OTLP export requests, in protobuf and in JSON.
+"""Reads OTLP export requests, in protobuf and in JSON.
 
-In: the value of a source record. Out: a `Request` (`topics.otlp.requests`) that is the same for both encodings, or an
+In: the value of a source record. Out: a `Request` (`topics.otlp.requests`), which is the same for both encodings, or an
 `OtlpError` with the reason.
 
 Start reading at `topics.otlp.requests`.

@@ -1,9 +1,10 @@
-"""OTLP/JSON to a request.
+"""Reads OTLP/JSON requests.
 
-In: the bytes of one JSON document. Out: a `topics.otlp.requests.Request`. What must hold: damage that leaves the
-document's structure readable costs nothing but the damaged text: invalid UTF-8 and lone surrogates become U+FFFD, a
-null member counts as absent, a value that is no OTLP value is None. Anything else raises `OtlpError`, whatever the
-bytes.
+In: the bytes of one JSON document. Out: a `topics.otlp.requests.Request`.
+
+Guarantee: damage that leaves the document's structure readable affects only the damaged text. Invalid UTF-8 and lone
+surrogates become U+FFFD, a null member counts as absent, and a value that is not an OTLP value becomes None. Any other
+input raises `OtlpError`, never another exception.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from topics.otlp.requests import (
 _ABSENT = msgspec.Raw()
 _INT64_LIMIT = 1 << 63
 _NUMBER = re.compile(rb"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_NUMBER_WORDS = {b"NaN": math.nan, b"Infinity": math.inf, b"-Infinity": -math.inf}
+_NON_FINITE = {b"NaN": math.nan, b"Infinity": math.inf, b"-Infinity": -math.inf}
 _URL_SAFE = str.maketrans("-_", "+/")
 _JSON_ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
@@ -46,7 +47,7 @@ _SPELLINGS = frozenset(
         "instrumentationlibrarylogs",
     }
 )
-"""What senders of other versions and encodings call them."""
+"""The member names of other versions and encodings, in lower case and without underscores."""
 
 
 class _Document(msgspec.Struct, rename="camel"):
@@ -79,11 +80,11 @@ _key_value_list = msgspec.json.Decoder(_KeyValueList)
 
 
 def read(document: bytes) -> Request:
-    """The request in a JSON document.
+    """Read the request in a JSON document.
 
     Raises:
-        OtlpError: it is no JSON, has another shape, is nested too deep to be read, or has no record, but members that
-            no request has.
+        OtlpError: the document is not JSON, has another shape, is nested too deep to be read, or has no records but
+            members that no request has.
     """
     text = document.decode("utf-8-sig", "replace")
     try:
@@ -98,14 +99,14 @@ def read(document: bytes) -> Request:
     if read_document.resource_spans is msgspec.UNSET and read_document.resource_logs is msgspec.UNSET:
         raise OtlpError(NO_RECORDS)
     if unknown is not None:
-        # Any other name may be something that nobody redacted.
+        # The reason shows only these names: any other name may hold personal data, and nothing has redacted it.
         is_spelling = unknown.replace("_", "").lower() in _SPELLINGS
         raise OtlpError(f"{ONLY_UNKNOWN}: {unknown}" if is_spelling else ONLY_UNKNOWN)
     return Request(read_document.resource_spans or (), read_document.resource_logs or (), value)
 
 
 def value(raw: msgspec.Raw) -> Value:
-    """An `AnyValue` in JSON as a Python value; None when it is empty or no such thing.
+    """Convert an `AnyValue` in JSON to a Python value; None when it is empty or not an `AnyValue`.
 
     >>> value(msgspec.Raw(b'{"arrayValue":{"values":[{"intValue":"1"},{"doubleValue":"NaN"}]}}'))
     [1, nan]
@@ -113,17 +114,17 @@ def value(raw: msgspec.Raw) -> Value:
     return _value(raw, NESTING_LIMIT)
 
 
-def mend(text: str) -> str:
-    r"""JSON text with each escaped lone surrogate replaced by U+FFFD.
+def replace_escaped_surrogates(text: str) -> str:
+    r"""Replace each escaped lone surrogate in JSON text by U+FFFD.
 
-    >>> mend(r'"\ud800 \ud83d\ude00 \\ud800"')
+    >>> replace_escaped_surrogates(r'"\ud800 \ud83d\ude00 \\ud800"')
     '"\\ufffd \\ud83d\\ude00 \\\\ud800"'
     """
     return _JSON_ESCAPE.sub(lambda escape: r"\ufffd" if escape["lone"] else escape[0], text)
 
 
 def reason(error: Exception) -> str:
-    """Why JSON could not be read, as a part of a sentence.
+    """Return why JSON could not be read, as part of a sentence.
 
     >>> reason(msgspec.DecodeError("JSON is malformed: invalid character (byte 3)"))
     'invalid character (byte 3)'
@@ -133,19 +134,19 @@ def reason(error: Exception) -> str:
 
 
 def _read_document(text: str) -> _Document:
-    """Reads as it stands, and only when that fails looks for what can be mended."""
+    """Decode the text unchanged; only when that fails, repair it."""
     try:
         return _document.decode(text)
     except msgspec.ValidationError:
         if "null" not in text:
             raise
-        without_nulls = _without_nulls(msgspec.json.decode(mend(text)))
+        without_nulls = _without_nulls(msgspec.json.decode(replace_escaped_surrogates(text)))
         return _document.decode(msgspec.json.encode(without_nulls))
     except msgspec.DecodeError:
-        mended = mend(text)
-        if mended == text:
+        repaired = replace_escaped_surrogates(text)
+        if repaired == text:
             raise
-        return _read_document(mended)
+        return _read_document(repaired)
 
 
 def _has_records(document: _Document) -> bool:
@@ -154,17 +155,17 @@ def _has_records(document: _Document) -> bool:
 
 
 def _unknown_members(text: str) -> Iterator[str]:
-    """The names, down to the scopes, of members that no request has: others are in the place of its records."""
-    document = msgspec.json.decode(mend(text))
-    yield from _others(document, *(group for group, _, _ in _GROUPS))
+    """Yield the names of members that no request has, down to the scopes: the records may be in them."""
+    document = msgspec.json.decode(replace_escaped_surrogates(text))
+    yield from _unknown_names(document, *(group for group, _, _ in _GROUPS))
     for group, scopes, records in _GROUPS:
         for sender in document.get(group) or ():
-            yield from _others(sender, "resource", scopes, "schemaUrl")
+            yield from _unknown_names(sender, "resource", scopes, "schemaUrl")
             for scope in sender.get(scopes) or ():
-                yield from _others(scope, "scope", records, "schemaUrl")
+                yield from _unknown_names(scope, "scope", records, "schemaUrl")
 
 
-def _others(members: dict[str, object], *known: str) -> Iterator[str]:
+def _unknown_names(members: dict[str, object], *known: str) -> Iterator[str]:
     return (name for name in members if name not in known)
 
 
@@ -176,14 +177,14 @@ def _without_nulls(item: object) -> object:
     return item
 
 
-def _value(raw: msgspec.Raw, room: int) -> Value:
+def _value(raw: msgspec.Raw, depth_left: int) -> Value:
     try:
-        return _converted(_any_value.decode(raw), room)
+        return _convert(_any_value.decode(raw), depth_left)
     except (msgspec.DecodeError, RecursionError):
         return None
 
 
-def _converted(any_value: _AnyValue, room: int) -> Value:
+def _convert(any_value: _AnyValue, depth_left: int) -> Value:
     if any_value.string_value is not None:
         return any_value.string_value
     if any_value.bool_value is not None:
@@ -194,15 +195,15 @@ def _converted(any_value: _AnyValue, room: int) -> Value:
         return _double(bytes(any_value.double_value))
     if any_value.bytes_value is not None:
         return _bytes(any_value.bytes_value)
-    return _nested(any_value, room - 1) if room else None
+    return _nested(any_value, depth_left - 1) if depth_left else None
 
 
-def _nested(any_value: _AnyValue, room: int) -> Value:
+def _nested(any_value: _AnyValue, depth_left: int) -> Value:
     if any_value.array_value is not _ABSENT:
-        return [_value(item, room) for item in _array_value.decode(any_value.array_value).values]
+        return [_value(item, depth_left) for item in _array_value.decode(any_value.array_value).values]
     if any_value.kvlist_value is not _ABSENT:
         pairs = _key_value_list.decode(any_value.kvlist_value).values
-        return {pair.key: _value(pair.value, room) for pair in reversed(pairs)}
+        return {pair.key: _value(pair.value, depth_left) for pair in reversed(pairs)}
     return None
 
 
@@ -213,8 +214,8 @@ def _int64(raw: bytes) -> int | None:
 
 def _double(raw: bytes) -> float | None:
     word = raw.strip(b'"')
-    if word in _NUMBER_WORDS:
-        return _NUMBER_WORDS[word]
+    if word in _NON_FINITE:
+        return _NON_FINITE[word]
     return float(word) if _NUMBER.fullmatch(word) else None
 
 

@@ -1,13 +1,13 @@
-"""What an OTLP request holds, in whichever of its two encodings it came.
+"""Defines an OTLP request, independent of its encoding.
 
-In: nothing. Out: the shape of a request. An OTLP/JSON request is read into these structs (`topics.otlp.json`); a
-protobuf request is read into messages that have the same attributes (`topics.otlp.protobuf`), so one piece of code
-walks both. Only an attribute's value differs: whoever walks a request converts it with `Request.value`.
+In: nothing. Out: the types of a request. `topics.otlp.json` reads OTLP/JSON into these structs; `topics.otlp.protobuf`
+reads protobuf into messages with the same attributes, so the same code walks both. Only attribute values differ:
+convert them with `Request.value`.
 
-What must hold: ids are raw bytes, empty when absent or unreadable; times are Unix nanoseconds, 0 when absent; kinds,
-status codes and severities are the numbers of the OTLP enums, 0 when absent. Text never holds a lone surrogate.
+Guarantee: ids are raw bytes, empty when absent or unreadable; times are Unix nanoseconds, 0 when absent; kinds, status
+codes and severities are the numbers of the OTLP enums, 0 when absent. Text never holds a lone surrogate.
 
-Source: OTLP 1.x, and its JSON mapping (ids in hexadecimal, 64-bit integers as text or number).
+Source: OTLP 1.x and its JSON mapping (ids in hexadecimal, 64-bit integers as text or number).
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from opentelemetry.proto.logs.v1 import logs_pb2
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 Value: TypeAlias = "str | bool | int | float | bytes | list[Value] | dict[str, Value] | None"
-"""A converted attribute value; None is an empty or unreadable one."""
+"""A converted attribute value; None when it is empty or unreadable."""
 
 NESTING_LIMIT = 64
-"""Arrays and key-value lists inside one another beyond this are None."""
+"""The maximum depth of nested arrays and key-value lists; deeper values are None."""
 
 MENDED = "\ufffd"
-"""What stands in the place of damaged text."""
+"""The character that replaces damaged text."""
 
 NO_RECORDS = "no resource spans or resource logs"
 ONLY_UNKNOWN = "no spans or log records, only unknown fields"
@@ -44,18 +44,18 @@ _ZERO = msgspec.Raw(b"0")
 
 
 class OtlpError(ValueError):
-    """A value is no OTLP request; the text is the reason, in lower case, the same for the same kind of damage."""
+    """A value is not an OTLP request; the text is the reason, in lower case, and equal for equal kinds of damage."""
 
 
 class RecordKind(Enum):
-    """What the records of a request are."""
+    """The kind of the records in a request."""
 
     SPANS = "spans"
     LOGS = "logs"
 
 
 class Request(NamedTuple):
-    """One request: the spans and log records it holds, and how to convert the values of their attributes."""
+    """One request: its spans and log records, and the function that converts the values of their attributes."""
 
     resource_spans: Sequence[ResourceSpans]
     resource_logs: Sequence[ResourceLogs]
@@ -63,20 +63,20 @@ class Request(NamedTuple):
 
 
 class KeyValue(msgspec.Struct):
-    """One attribute; the value is converted only when somebody asks for it."""
+    """One attribute; callers convert the value only when they need it."""
 
     key: str = ""
     value: msgspec.Raw = _EMPTY
 
 
 class Resource(msgspec.Struct, frozen=True):
-    """What sent the records."""
+    """The sender of the records."""
 
     attributes: Sequence[KeyValue] = ()
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """The instrumentation scope that made the records."""
+    """The instrumentation scope that created the records."""
 
     name: str = ""
     attributes: Sequence[KeyValue] = ()
@@ -117,7 +117,7 @@ class Span(msgspec.Struct, rename="camel"):
 
     @property
     def trace_id(self) -> bytes:
-        """The trace id, empty when its text is no hexadecimal."""
+        """The trace id; empty when its text is not hexadecimal."""
         return _trace_id(self.trace_id_text)
 
     @property
@@ -137,12 +137,12 @@ class Span(msgspec.Struct, rename="camel"):
 
     @property
     def start_time_unix_nano(self) -> int:
-        """The start."""
+        """The start time."""
         return _time_ns(self.raw_start)
 
     @property
     def end_time_unix_nano(self) -> int:
-        """The end."""
+        """The end time."""
         return _time_ns(self.raw_end)
 
 
@@ -161,12 +161,12 @@ class LogRecord(msgspec.Struct, rename="camel"):
 
     @property
     def trace_id(self) -> bytes:
-        """The trace id, empty when its text is no hexadecimal."""
+        """The trace id; empty when its text is not hexadecimal."""
         return _trace_id(self.trace_id_text)
 
     @property
     def span_id(self) -> bytes:
-        """The id of the span it was written in."""
+        """The id of the span in which the record was written."""
         return _span_id(self.span_id_text)
 
     @property
@@ -176,12 +176,12 @@ class LogRecord(msgspec.Struct, rename="camel"):
 
     @property
     def time_unix_nano(self) -> int:
-        """When it happened."""
+        """The time of the event."""
         return _time_ns(self.raw_time)
 
     @property
     def observed_time_unix_nano(self) -> int:
-        """When it was collected."""
+        """The time at which the event was collected."""
         return _time_ns(self.raw_observed_time)
 
 
@@ -214,13 +214,13 @@ class ResourceLogs(msgspec.Struct, rename="camel"):
 
 
 def integer(raw: bytes) -> int | None:
-    """The integer in JSON bytes, as number or as text; None for anything else and for more than 20 digits.
+    """Return the integer in JSON bytes, a number or text; None for anything else and for more than 20 digits.
 
     >>> integer(b'"-7"'), integer(b"7"), integer(b"7.5"), integer(b"null")
     (-7, 7, None, None)
     """
-    found = _INTEGER.fullmatch(raw)
-    return int(found[1]) if found else None
+    match = _INTEGER.fullmatch(raw)
+    return int(match[1]) if match else None
 
 
 def _time_ns(raw: msgspec.Raw) -> int:
@@ -241,8 +241,8 @@ def _trace_id(text: str | None) -> bytes:
 
 
 def _span_id(text: str | None) -> bytes:
-    # Text that is no hexadecimal stays as it is: a span with an unreadable parent is not a root, and its own id still
-    # tells it from others.
+    # Keep text that is not hexadecimal: a span with an unreadable parent is not a root, and its own id still
+    # distinguishes it from others.
     try:
         return binascii.unhexlify(text or "")
     except ValueError:

@@ -1,11 +1,11 @@
-"""`betrace.audit`: every span and log record with an `audit.*` attribute, whole, and where it came from.
+"""`betrace.audit`: every complete span and log record with an `audit.*` attribute, and its source position.
 
-    key      trace id as 32 hex characters, none for a log record without one
+    key      trace id as 32 hex characters; none for a log record without one
     value    JSON of `AuditRecord`
-    header   `betrace_source`: the place of its source record (`SourcePosition`)
+    header   `betrace_source`: the position of its source record (`SourcePosition`)
 
-By the place a reader can tell a record that was written twice (ingest was killed, or its offsets were reset) from two
-records that are alike. No other topic has what no rule asks for: this one is for few readers.
+The position tells a reader whether a record was written twice (ingest was killed, or its offsets were reset) or two
+records are equal. This topic also has attributes that no rule names, as no other topic does: give few people access.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ import msgspec
 
 SCHEMA = 1
 PREFIX = "audit."
-"""What the name of an attribute begins with that makes its span or log record one of the audit trail."""
+"""An attribute whose name starts with this prefix makes its span or log record part of the audit trail."""
 
 POSITION_HEADER = "betrace_source"
 VALUE_LIMIT_BYTES = 900_000
-CUT_MARK = "…"
+TRUNCATION_MARK = "…"
 
 Value: TypeAlias = str | bool | int | float | list[Any] | dict[str, Any] | None
-"""An attribute's value as JSON has it, and in lists and objects the same; msgspec decodes no type that names itself."""
+"""An attribute's value in JSON; lists and objects hold such values too, but msgspec cannot decode recursive types."""
 
-_CUTS = (65_536, 4_096, 256)
+_TEXT_LIMITS_CHARS = (65_536, 4_096, 256)
 _NAME_CHARS = 256
-_LEAST_COUNT = 64
+_MAX_OWN_ATTRIBUTES = 64
 
 _POSITION = re.compile(r"([a-zA-Z0-9._-]{1,249})/(\d{1,10})/(\d{1,19})/(\d{1,19})/(\d{1,10})", re.ASCII)
 
 
 class SourcePosition(msgspec.Struct, frozen=True, order=True):
-    """Which span or log record it was: number `index` of those that the record at `offset` brought to this partition.
+    """The position of a span or log record: number `index` among those of the record at `offset` in this partition.
 
-    `epoch` is that of the section (`topics.records.facts`): the wall time in ms at which reading of that log began,
-    another one only when the topic was made again.
+    `epoch` is that of the section (`topics.records.facts`): the wall time in ms at which ingest started to read that
+    log. It changes only when the topic is recreated.
     """
 
     topic: str
@@ -48,7 +48,7 @@ class SourcePosition(msgspec.Struct, frozen=True, order=True):
     index: int
 
     def encode(self) -> bytes:
-        """The header's value.
+        """Encode the position as the header's value.
 
         >>> SourcePosition("otlp_spans", 3, 17, 1200, 0).encode()
         b'otlp_spans/3/17/1200/0'
@@ -57,18 +57,18 @@ class SourcePosition(msgspec.Struct, frozen=True, order=True):
 
 
 def decode_position(value: bytes | str) -> SourcePosition | None:
-    """The inverse of `SourcePosition.encode`; None when it is none.
+    """Decode what `SourcePosition.encode` returned; None when it is not a position.
 
     >>> decode_position(b"otlp_spans/3/17/1200/0").offset
     1200
     """
     text = value if isinstance(value, str) else value.decode(errors="replace")
-    found = _POSITION.fullmatch(text)
-    return SourcePosition(found[1], *map(int, found.groups()[1:])) if found else None
+    match = _POSITION.fullmatch(text)
+    return SourcePosition(match[1], *map(int, match.groups()[1:])) if match else None
 
 
 def position_in(headers: Iterable[tuple[str, bytes | str | None]]) -> SourcePosition | None:
-    """The position in the headers of a record; of several the last one counts, as for Kafka's own clients.
+    """Return the position in the headers of a record; the last header counts, as in Kafka's own clients.
 
     >>> position_in([("betrace_source", b"otlp_spans/3/17/1200/0")]).offset
     1200
@@ -85,10 +85,10 @@ class AuditEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A span or log record of the audit trail, whole.
+    """A complete span or log record of the audit trail.
 
-    Ids are lower-case hex; times Unix nanoseconds. `name` is a span's name or a log record's event name. A record that
-    was too large for a message has `is_cut`: its longest values end in a mark.
+    Ids are lower-case hex; times are Unix nanoseconds. `name` is a span's name or a log record's event name. `is_cut`
+    marks a record that was too large for a message: its longest values are truncated and end with a mark.
     """
 
     schema: int
@@ -114,33 +114,33 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 def encode(record: AuditRecord) -> bytes:
-    """The record's value on the topic; one that is larger than `VALUE_LIMIT_BYTES` is cut."""
+    """Encode a record for the topic, truncated if it exceeds `VALUE_LIMIT_BYTES`."""
     value = _encoder.encode(record)
-    for most_chars in _CUTS:
+    for limit_chars in _TEXT_LIMITS_CHARS:
         if len(value) <= VALUE_LIMIT_BYTES:
             break
-        value = _encoder.encode(_cut(record, most_chars))
+        value = _encoder.encode(_truncate(record, limit_chars))
     return value
 
 
-def json(said: object) -> bytes:
-    """What a part of a record takes on the topic."""
-    return _encoder.encode(said)
+def encode_part(part: object) -> bytes:
+    """Encode a part of a record as on the topic, to measure its size."""
+    return _encoder.encode(part)
 
 
 def decode(value: bytes) -> AuditRecord:
-    """The record in `value`; raises `msgspec.DecodeError` when it is of another schema or malformed."""
+    """Decode a record; raises `msgspec.DecodeError` if it has another schema or is malformed."""
     try:
         record = _decoder.decode(value)
-    except (UnicodeDecodeError, RecursionError) as error:  # msgspec makes neither one of its own
-        raise msgspec.DecodeError(f"no JSON that can be read: {error}") from error
+    except (UnicodeDecodeError, RecursionError) as error:  # msgspec does not convert these
+        raise msgspec.DecodeError(f"invalid JSON: {error}") from error
     if record.schema != SCHEMA:
         raise msgspec.DecodeError(f"audit schema {record.schema}, this program reads {SCHEMA}: upgrade it first")
     return record
 
 
 def text(value: Value) -> str | None:
-    """A value as text, for columns that hold nothing else: what is nested becomes JSON.
+    """Format a value for text columns: nested values become JSON.
 
     >>> text(True), text(1.5), text(["a", 1]), text(None)
     ('true', '1.5', '["a",1]', None)
@@ -154,35 +154,36 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(AuditRecord)
 
 
-def _cut(record: AuditRecord, most_chars: int) -> AuditRecord:
-    """The record with no longer texts; with the least room, only a number of its own attributes are left."""
-    is_least = most_chars == _CUTS[-1]
+def _truncate(record: AuditRecord, limit_chars: int) -> AuditRecord:
+    """Truncate the texts of a record; the lowest limit also drops all but a number of its identifying attributes."""
+    is_shortest = limit_chars == _TEXT_LIMITS_CHARS[-1]
     own = {name: value for name, value in record.attributes.items() if name.startswith((PREFIX, "user.", "enduser."))}
-    attributes = dict([*own.items()][:_LEAST_COUNT]) if is_least else record.attributes
+    attributes = dict([*own.items()][:_MAX_OWN_ATTRIBUTES]) if is_shortest else record.attributes
     return msgspec.structs.replace(
         record,
-        name=record.name[:most_chars],
-        service=record.service and record.service[:most_chars],
-        status_message=record.status_message and record.status_message[:most_chars],
-        severity=record.severity and record.severity[:most_chars],
-        scope_name=record.scope_name and record.scope_name[:most_chars],
-        body=_shortened(record.body, most_chars),
-        attributes=_all_shortened(attributes, most_chars),
+        name=record.name[:limit_chars],
+        service=record.service and record.service[:limit_chars],
+        status_message=record.status_message and record.status_message[:limit_chars],
+        severity=record.severity and record.severity[:limit_chars],
+        scope_name=record.scope_name and record.scope_name[:limit_chars],
+        body=_truncate_value(record.body, limit_chars),
+        attributes=_truncate_values(attributes, limit_chars),
         events=[]
-        if is_least
+        if is_shortest
         else [
-            AuditEvent(event.name[:most_chars], _all_shortened(event.attributes, most_chars)) for event in record.events
+            AuditEvent(event.name[:limit_chars], _truncate_values(event.attributes, limit_chars))
+            for event in record.events
         ],
-        resource={} if is_least else _all_shortened(record.resource, most_chars),
-        scope={} if is_least else _all_shortened(record.scope, most_chars),
+        resource={} if is_shortest else _truncate_values(record.resource, limit_chars),
+        scope={} if is_shortest else _truncate_values(record.scope, limit_chars),
         is_cut=True,
     )
 
 
-def _all_shortened(attributes: dict[str, Value], most_chars: int) -> dict[str, Value]:
-    return {name[:_NAME_CHARS]: _shortened(value, most_chars) for name, value in attributes.items()}
+def _truncate_values(attributes: dict[str, Value], limit_chars: int) -> dict[str, Value]:
+    return {name[:_NAME_CHARS]: _truncate_value(value, limit_chars) for name, value in attributes.items()}
 
 
-def _shortened(value: Value, most_chars: int) -> Value:
-    said = text(value)
-    return value if said is None or len(said) <= most_chars else said[:most_chars] + CUT_MARK
+def _truncate_value(value: Value, limit_chars: int) -> Value:
+    shown = text(value)
+    return value if shown is None or len(shown) <= limit_chars else shown[:limit_chars] + TRUNCATION_MARK

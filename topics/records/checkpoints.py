@@ -1,7 +1,7 @@
-"""`betrace.checkpoints`: up to where each facts partition is published, and from where it can be built again.
+"""`betrace.checkpoints`: how far each facts partition is published, and from where its state can be rebuilt.
 
-One record per facts partition, in the partition of the same number, written in the transaction of the signals it speaks
-of. What the state machine needs to begin there is its own business and comes as bytes.
+There is one record per facts partition, in the partition of the same number, written in the same transaction as the
+signals that it covers. What the state machine needs to resume is opaque here and stored as bytes.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from topics.records.verdicts import Counted
 
 VERSION = 3
 RULE_BYTES = 8
-"""Of a rule's fingerprint so many bytes tell it from thousands of others."""
+"""The length of the prefix of a rule's fingerprint that distinguishes it from thousands of others."""
 
 
 class Holder(msgspec.Struct, frozen=True, array_like=True):
-    """The source partition that holds a clock, and its watermark; None when it has none yet."""
+    """The source partition that holds back a clock, and its watermark; None while it has none."""
 
     topic: str
     partition: int
@@ -27,9 +27,9 @@ class Holder(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RulesFrom(msgspec.Struct, frozen=True, array_like=True):
-    """Rules that judge traces that begin at record time `from_ms` or later.
+    """Rules that judge the traces that start at record time `from_ms` or later.
 
-    `rules` is the first `RULE_BYTES` of each one's fingerprint, one after the other.
+    `rules` is the concatenation of the first `RULE_BYTES` of their fingerprints.
     """
 
     from_ms: int
@@ -37,10 +37,10 @@ class RulesFrom(msgspec.Struct, frozen=True, array_like=True):
 
 
 class JudgingTimes(msgspec.Struct, frozen=True, array_like=True):
-    """From when each rule of a facts partition judges, small enough for thousands of rules.
+    """The time from which each rule of a facts partition judges, small enough for thousands of rules.
 
-    The rules that are in all of `rule_sets` judge: traces that begin at record time `from_ms` (0: at any) or later, or
-    at the time that `others` say.
+    The rules in all of `rule_sets` judge the traces that start at record time `from_ms` (0: at any time) or later,
+    except the rules in `others`, which have their own times.
     """
 
     rule_sets: list[str]
@@ -49,18 +49,18 @@ class JudgingTimes(msgspec.Struct, frozen=True, array_like=True):
 
     @classmethod
     def of(cls, rule_sets: Iterable[str], judges_from: Mapping[str, int]) -> JudgingTimes:
-        """The times of rules by their fingerprints, 32 hex characters; the most frequent one is said once."""
+        """Build from the rules' times by fingerprint (32 hex characters); the most frequent time is stored once."""
         times = Counter(judges_from.values())
         usual_ms = max(times, key=lambda each_ms: (times[each_ms], -each_ms), default=0)
         others: defaultdict[int, bytearray] = defaultdict(bytearray)
         for rule in sorted(judges_from):
             if judges_from[rule] != usual_ms:
                 others[judges_from[rule]] += _short(rule)
-        found = [RulesFrom(from_ms, bytes(others[from_ms])) for from_ms in sorted(others)]
-        return cls(sorted(rule_sets), usual_ms, found)
+        rules = [RulesFrom(from_ms, bytes(others[from_ms])) for from_ms in sorted(others)]
+        return cls(sorted(rule_sets), usual_ms, rules)
 
     def judges_from(self, rules_of: Callable[[str], frozenset[str]]) -> dict[str, int]:
-        """The time of each rule that judges, by fingerprint; `rules_of` gives the rules of a set."""
+        """Return the time of each rule that judges, by fingerprint; `rules_of` returns the rules of a set."""
         if not self.rule_sets:
             return {}
         times_ms = {
@@ -76,11 +76,11 @@ def _short(rule: str) -> bytes:
     return bytes.fromhex(rule)[:RULE_BYTES]
 
 
-class Standing(msgspec.Struct, frozen=True, array_like=True):
-    """How a facts partition stood when its checkpoint was made, for who looks: nothing goes on from it.
+class PartitionStatus(msgspec.Struct, frozen=True, array_like=True):
+    """The status of a facts partition when its checkpoint was written, for monitoring: no state is recovered from it.
 
-    `clock_ms` is None before every source partition has a watermark, `rules` the rule set of the last facts message.
-    `judging` is None of a version that did not say from when rules judge.
+    `clock_ms` is None until every source partition has a watermark; `rules` is the rule set of the last facts message.
+    `judging` is None in checkpoints of versions that did not record it.
     """
 
     clock_ms: int | None
@@ -90,10 +90,10 @@ class Standing(msgspec.Struct, frozen=True, array_like=True):
     judging: JudgingTimes | None = None
 
 
-class Said(msgspec.Struct, frozen=True, array_like=True):
-    """How many new signals of each rule, by id, were published in an hour of record time, counted from 1970.
+class HourlySignals(msgspec.Struct, frozen=True, array_like=True):
+    """The number of new signals of each rule, by id, published in one hour of record time, counted from 1970.
 
-    `replay` is the reading of the input that the hour is of (`topics.records.facts.Section`).
+    `replay` identifies the reading of the input to which the hour belongs (`topics.records.facts.Section`).
     """
 
     hour: int
@@ -104,7 +104,7 @@ class Said(msgspec.Struct, frozen=True, array_like=True):
 class Hour(msgspec.Struct, frozen=True, array_like=True):
     """An hour of record time, counted from 1970, in one reading of the input.
 
-    `log` is the topic id of the facts log, `replay` the reading.
+    `log` is the topic id of the facts log; `replay` identifies the reading.
     """
 
     log: str
@@ -113,9 +113,10 @@ class Hour(msgspec.Struct, frozen=True, array_like=True):
 
 
 class FirstWithheld(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """The first finding of a rule that was withheld in an hour, a `topics.signals.finding.Finding` in short.
+    """The first finding of a rule that was withheld in an hour, an abridged `topics.signals.finding.Finding`.
 
-    `partition` is the facts partition, `rule_set` the fingerprint of a set that has the rule, `fingerprint` the rule's.
+    `partition` is the facts partition, `rule_set` the fingerprint of a set that contains the rule, and `fingerprint`
+    that of the rule.
     """
 
     partition: int
@@ -134,7 +135,7 @@ class FirstWithheld(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
 
 class Withheld(msgspec.Struct, frozen=True, array_like=True):
-    """How many findings of a rule, by its id, were withheld in an hour because of the limit of signals."""
+    """The number of findings of a rule, given by id, that the limit of signals withheld in an hour."""
 
     hour: Hour
     rule: str
@@ -143,18 +144,18 @@ class Withheld(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
-    """Where one facts partition stands.
+    """The progress of one facts partition.
 
-    Everything that follows from facts messages below `published_to` is on the topics. With the log from `start_offset`
-    on and `start`, the state machine's own beginning there, the same windows are built again. `topic_id` is the facts
-    topic's: a checkpoint of another log says nothing. `covered`, its own business too, says where the partition's
-    coverage records end; `start_offset` is never above. `counted` is the chain of its counts records, which goes on
-    over another log too: there the generations of reading are numbered from `first_generation`, the present one is
-    `generation`.
+    All results of the facts messages below `published_to` are on the topics. The log from `start_offset` on, together
+    with `start`, the opaque initial state of the state machine at that offset, rebuilds the same windows. `topic_id` is
+    the id of the facts topic: a checkpoint of another log is void. `covered`, also opaque, records where the
+    partition's coverage records end; `start_offset` is never beyond that. `counted` is the state of its chain of counts
+    records, which continues in a recreated log: there the generations of reading are numbered from `first_generation`,
+    and `generation` is the current one.
 
-    `withheld` is what the partition withheld and no summary is known to tell of yet; of an hour before `reached` it
-    withholds nothing more. `summarized_to`, in the checkpoint of the partition that publishes summaries, is the first
-    hour of which it has published none.
+    `withheld` are the findings that the partition withheld and that, as far as it knows, no summary covers yet; it
+    withholds no more findings of an hour before `reached`. `summarized_to`, in the checkpoint of the partition that
+    publishes summaries, is the first hour whose summaries it has not published.
     """
 
     version: int
@@ -163,8 +164,8 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
     start_offset: int
     start: bytes
     covered: bytes
-    standing: Standing | None = None
-    said: Said | None = None
+    status: PartitionStatus | None = None
+    hourly_signals: HourlySignals | None = None
     counted: Counted = Counted()
     first_generation: int = 0
     generation: int = 0
@@ -174,7 +175,7 @@ class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
 
 
 def key(partition: int) -> bytes:
-    """The record's key.
+    """Return the record's key.
 
     >>> key(3)
     b'3'
@@ -183,7 +184,7 @@ def key(partition: int) -> bytes:
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
-    """The record's value."""
+    """Encode the checkpoint as the record's value."""
     return msgspec.msgpack.encode(checkpoint)
 
 
@@ -192,7 +193,7 @@ class _Versioned(msgspec.Struct, array_like=True):
 
 
 def version(value: bytes) -> int | None:
-    """The format that a value says it has, None when it says none: no version has written such a checkpoint.
+    """Return the format version of a value; None when it has none, so that no version can have written it.
 
     >>> version(msgspec.msgpack.encode([9, "whatever"])), version(b"garbage")
     (9, None)
@@ -204,7 +205,7 @@ def version(value: bytes) -> int | None:
 
 
 def decode(value: bytes) -> Checkpoint:
-    """The checkpoint in `value`; raises `msgspec.DecodeError` when it is of another version or malformed."""
+    """Decode a checkpoint; raises `msgspec.DecodeError` if it has another version or is malformed."""
     checkpoint = msgspec.msgpack.decode(value, type=Checkpoint)
     if checkpoint.version != VERSION:
         raise msgspec.DecodeError(f"checkpoint format {checkpoint.version}, this program reads {VERSION}")

@@ -1,15 +1,16 @@
-"""`betrace.dead_letters`: which source records could not be read, and why.
+"""`betrace.dead_letters`: the source records that could not be read, and why.
 
     key      source topic and partition
-    headers  `reason`, `topic`, `partition`, `offset`; of a record that had a value also `length` and `sha256`
-    value    none; where the operator gave a key, the record's bytes in a sealed box (`topics.records.sealed_box`), and
-             then `encryption` in the headers, and `truncated`, the length of what is in the box, where it was cut
+    headers  `reason`, `topic`, `partition`, `offset`; for a record with a value also `length` and `sha256`
+    value    none, unless the operator gave a key: then the record's bytes in a sealed box
+             (`topics.records.sealed_box`), with `encryption` in the headers, and with `truncated`, the number of bytes
+             in the box, if it does not hold all of them
 
-Nothing redacts what cannot be read, so its bytes are not kept in the clear. By place, length and hash a record is found
-again on its source topic, for as long as that keeps it.
+BeTrace cannot redact what it cannot read, so it never stores those bytes in the clear. Position, length and hash
+identify the record on its source topic for as long as that topic retains it.
 
-In: a source record and why it could not be read. Out: the message that keeps it. Nothing else goes here: facts that
-cannot be read stop the program, because a message of facts holds a whole flush.
+In: a source record and why it could not be read. Out: a dead letter. Only source records become dead letters: a facts
+message that cannot be read stops the program, because it holds a complete flush.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message of `betrace.dead_letters`; see the module docstring."""
+    """A message of `betrace.dead_letters`, as the module docstring describes it."""
 
     key: bytes
     value: bytes | None
@@ -42,11 +43,11 @@ class DeadLetter:
 def letter(
     value: bytes | None, *, reason: str, topic: str, partition: int, offset: int, public_key: bytes | None = None
 ) -> DeadLetter:
-    """The dead letter of the record at `offset`, small enough for Kafka's default message limit.
+    """Build the dead letter of the record at `offset`, small enough for Kafka's default message limit.
 
-    With `public_key` (`sealed_box.read_public_key`) it has the record's bytes, for the owner of that key.
+    With a `public_key` (`sealed_box.read_public_key`) it holds the record's bytes, readable only with the private key.
 
-    >>> letter(b"junk", reason="no protobuf", topic="otlp_spans", partition=3, offset=7).key
+    >>> letter(b"junk", reason="not protobuf", topic="otlp_spans", partition=3, offset=7).key
     b'otlp_spans-3'
     """
     headers: list[tuple[str, str | bytes | None]] = [
@@ -67,19 +68,19 @@ def letter(
 
 
 def content(value: bytes, headers: Mapping[str, str], private_key: X25519PrivateKey) -> bytes:
-    """The record's bytes, or the first of them, in the value of a dead letter with these headers.
+    """Open the value of a dead letter with these headers; return the record's bytes, or the first of them.
 
     Raises:
-        BoxError: it is sealed for another key, or was changed.
+        BoxError: the box is sealed for another key, or was changed.
     """
     if headers.get("encryption") != sealed_box.SCHEME:
-        raise BoxError(f"it is sealed by {headers.get('encryption')}, this program knows {sealed_box.SCHEME}")
-    place = "-".join(headers.get(name, "") for name in ("topic", "partition", "offset"))
-    return sealed_box.unseal(value, place.encode(), private_key)
+        raise BoxError(f"it is sealed with {headers.get('encryption')}, this program supports {sealed_box.SCHEME}")
+    context = "-".join(headers.get(name, "") for name in ("topic", "partition", "offset"))
+    return sealed_box.unseal(value, context.encode(), private_key)
 
 
 def is_topic(name: str) -> bool:
-    """Whether a topic may have this name, so that it can be part of the name of a file.
+    """Return whether a topic may have this name, so that it is safe as part of a file name.
 
     >>> is_topic("otlp_spans"), is_topic("../etc/passwd")
     (True, False)

@@ -1,9 +1,9 @@
-"""`betrace.facts`: what ingest found in the source records, for one facts partition and one flush.
+"""`betrace.facts`: what ingest extracted from the source records, for one facts partition and one flush.
 
 In: nothing. Out: the structs on the topic and their bytes. A message is MessagePack of array-like structs; its first
-element is the format version, so that a reader refuses what it cannot know.
+element is the format version, so that a reader can refuse versions that it does not know.
 
-Record time is counted in ticks of 100 ms. Records of one trace share an entry only inside one tick, so the bounds of
+Record time is counted in ticks of 100 ms. Records of one trace share an entry only within one tick, so the bounds of
 a window never depend on how records were batched.
 """
 
@@ -20,7 +20,7 @@ from topics.values import Scalar
 
 VERSION = 5
 OLDEST = 2
-"""Sessions is upgraded before ingest, and facts are kept: what the version before wrote is still read."""
+"""The oldest format that is still read: operators upgrade sessions before ingest, and facts are retained."""
 
 TICK_MS = 100
 
@@ -30,11 +30,11 @@ _TOUCH_TRACE = struct.Struct(">16s8xI")
 TOUCH_BYTES = _TOUCH.size
 
 NO_SPAN = 0
-"""The span count of a touch that marks its trace: one of its records in this tick was stamped out of bounds."""
+"""The span count of a touch that marks its trace as incomplete, because a record's timestamp was not accepted."""
 
 
 class Witness(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What is shown of a span that satisfied an atom: only what rules name and the identity allow-list."""
+    """What a signal shows of a span that satisfied an atom: only attributes in rules or on the identity allow-list."""
 
     name: str
     service: str | None
@@ -43,15 +43,16 @@ class Witness(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 KeyHashes: TypeAlias = tuple[tuple[bytes, ...] | None, ...]
-"""Per key of a pair the hashes of a span's values: none when it has no value, None when they cannot be compared."""
+"""The hashes of a span's values, for each key of a pair: empty without a value, None if they cannot be compared."""
 
 
 class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A span satisfied an atom.
+    """The fact that a span satisfied an atom.
 
-    `atom` is the atom's fingerprint, `identity` the span id (8 bytes) or a log record's identity hash, `start_ns` the
-    span's start in Unix nanoseconds, None when the span has none. `keys` is for atoms that pairs ask for, else None:
-    the key values of each event that satisfied the atom, or of the span; none when only the start matters.
+    `atom` is the atom's fingerprint, `identity` the span id (8 bytes) or a log record's identity hash, and `start_ns`
+    the span's start in Unix nanoseconds, None when the span has none. `keys` is None unless a pair uses the atom: then
+    it has the key values of each event that satisfied the atom, or of the span; it is empty when only the start
+    matters.
     """
 
     atom: bytes
@@ -62,10 +63,10 @@ class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The records of one trace in one tick, of which at least one span hit an atom.
+    """The records of one trace in one tick, at least one of which has a span that hit an atom.
 
-    `first_offset` and `offset` are those of the first and last record that brought a fact; `tick` is record time in
-    units of 100 ms. `is_incomplete`: the trace has hits in a record that was refused, which are not among the facts.
+    `first_offset` and `offset` are those of the first and last record with a fact; `tick` is record time in units of
+    100 ms. `is_incomplete` means that a refused record of the trace has hits that are missing from `facts`.
     """
 
     trace_id: bytes
@@ -79,10 +80,10 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Touch(NamedTuple):
-    """The records of one trace in one tick when no span hit: it continues the chain of its trace, and begins none.
+    """The records of one trace in one tick without a hit: a touch continues the chain of its trace but starts none.
 
-    One that counts no span, from format 5 on, says that a record of its trace in this tick counts at another time than
-    it is stamped, for its stamp was not to be believed: the trace is incomplete.
+    A touch with a span count of 0, from format 5 on, means that a record of its trace had a timestamp that was not
+    accepted and is counted at another time, in this tick: the trace is incomplete.
     """
 
     trace_id: bytes
@@ -91,20 +92,20 @@ class Touch(NamedTuple):
 
 
 class Section(msgspec.Struct, frozen=True, array_like=True):
-    """All that one flush says of one source partition.
+    """The facts of one flush from one source partition.
 
-    `[from_offset, to_offset)` is contiguous by consumer position with the section before it, or overlaps it.
-    `epoch` is the wall time in ms at which reading of this log began: another one means that the topic was made again.
-    `replay` is the wall time in ms at which the group's offsets were found reset, 0 when they never were; `start_ms`
-    the record time of the first record read since, None before the first. `watermark_ms` is None while nothing is known
-    of the partition's time. `lost` holds offset ranges that were gone before they could be read, `dead_letters` those
-    whose records could not be decoded, or were refused: all of them in `[from_offset, to_offset)`, whatever was said of
-    them before; None in format 2, which does not say. `touches` is packed: see `pack_touches`.
+    `[from_offset, to_offset)` continues the section before it by consumer position, or overlaps it. `epoch` is the wall
+    time in ms at which ingest started to read this log; another epoch means that the topic was recreated. `replay` is
+    the wall time in ms at which ingest found the group's offsets reset, 0 if they never were; `start_ms` is the record
+    time of the first record read since then, None before that record. `watermark_ms` is None until the partition has a
+    watermark. `lost` holds the offset ranges that Kafka deleted before they could be read; `dead_letters` holds those
+    of records that could not be decoded or were refused: all within `[from_offset, to_offset)`, even if an earlier
+    section reported them; None in format 2, which lacks them. `touches` is packed: see `pack_touches`.
 
-    Three record times, said in every section from when they are known on, and the same to every facts partition; each
-    is None where there is nothing such, and in formats before 4. No record before the one that was read first, when
-    that was not the first of its log, is later than `missing_until_ms`. No record of the last range in `lost` is later
-    than `lost_until_ms`. No record that was projected with another rule set is later than `rules_since_ms`.
+    Three record times appear in every section once they are known, and are equal for every facts partition; each is
+    None if it does not apply, and in formats before 4. If the first record read was not the first of its log, no record
+    before it is later than `missing_until_ms`. No record of the last range in `lost` is later than `lost_until_ms`. No
+    record that was projected with another rule set is later than `rules_since_ms`.
     """
 
     topic: str
@@ -128,9 +129,9 @@ class Section(msgspec.Struct, frozen=True, array_like=True):
 class Facts(msgspec.Struct, frozen=True, array_like=True):
     """One message of `betrace.facts`; `rules` is the fingerprint of the rule set that projected it.
 
-    `services` are the names of the services that sent the records of all its sections, each of at most 256 bytes, as
-    they may travel; `has_more_services` says that there were more. A message in parts has them in its last part. Before
-    format 5 there are none.
+    `services` are the redacted names of the services that sent the records of all its sections, each at most 256 bytes
+    long; `has_more_services` means that there were more. A message that is split into parts has them in its last part.
+    Formats before 5 have none.
     """
 
     version: int
@@ -141,13 +142,13 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Version(msgspec.Struct, frozen=True, array_like=True):
-    """The first element of a message of whatever version."""
+    """The first element of a message of any version."""
 
     version: int
 
 
 pack_touch = _TOUCH.pack
-"""One touch as bytes, as `pack_touches` has them: trace id, tick, span count."""
+"""Packs one touch as `pack_touches` does; the arguments are trace id, tick and span count."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Facts)
@@ -155,7 +156,7 @@ _version_decoder = msgspec.msgpack.Decoder(_Version)
 
 
 def pack_touches(touches: Iterable[Touch]) -> bytes:
-    """Touches as bytes, 28 each: 16 bytes trace id, u64 tick, u32 span count, big-endian.
+    """Pack touches into 28 bytes each: 16 bytes trace id, u64 tick, u32 span count, big-endian.
 
     >>> list(unpack_touches(pack_touches([Touch(b"a trace's id: 16", 7, 2)])))
     [Touch(trace_id=b"a trace's id: 16", tick=7, span_count=2)]
@@ -164,12 +165,12 @@ def pack_touches(touches: Iterable[Touch]) -> bytes:
 
 
 def unpack_touches(packed: bytes) -> Iterator[Touch]:
-    """The inverse of `pack_touches`; raises `struct.error` when the length is not a multiple of 28."""
+    """Unpack what `pack_touches` returned; raises `struct.error` when the length is not a multiple of 28."""
     return map(Touch._make, _TOUCH.iter_unpack(packed))
 
 
 def touch_runs(packed: bytes) -> Iterator[tuple[int, bytes]]:
-    """Packed touches cut where their tick changes: tick, and the touches of it that follow one another.
+    """Split packed touches where their tick changes; yield each tick with its run of consecutive touches.
 
     >>> packed = pack_touches([Touch(bytes(16), 7, 1), Touch(bytes(16), 7, 1), Touch(bytes(16), 8, 1)])
     >>> [(tick, len(run) // TOUCH_BYTES) for tick, run in touch_runs(packed)]
@@ -183,21 +184,21 @@ def touch_runs(packed: bytes) -> Iterator[tuple[int, bytes]]:
         start = end
 
 
-def touched(packed: bytes | bytearray) -> Iterator[tuple[bytes, int]]:
-    """Trace id and span count of packed touches."""
+def unpack_span_counts(packed: bytes | bytearray) -> Iterator[tuple[bytes, int]]:
+    """Return the trace id and span count of each packed touch."""
     return _TOUCH_TRACE.iter_unpack(packed)
 
 
 def encode(facts: Facts) -> bytes:
-    """The bytes of one message."""
+    """Encode one message."""
     return _encoder.encode(facts)
 
 
 def decode(value: bytes) -> Facts:
-    """The message in `value`; raises `msgspec.DecodeError` when it is of a version not known or malformed."""
+    """Decode a message; raises `msgspec.DecodeError` if its version is not supported or it is malformed."""
     try:
         facts = _decoder.decode(value)
-    except UnicodeDecodeError as error:  # msgspec does not make it one of its own
+    except UnicodeDecodeError as error:  # msgspec does not convert it
         raise msgspec.DecodeError(f"a text is not UTF-8: {error}") from error
     except msgspec.ValidationError:
         _refuse_unknown_version(_version_decoder.decode(value).version)
@@ -209,7 +210,7 @@ def decode(value: bytes) -> Facts:
 
 
 def is_foreign(value: bytes) -> bool:
-    """Whether no version can have written this: it does not begin with the number of one.
+    """Return whether no version of BeTrace can have written this value: it does not start with a format version.
 
     >>> is_foreign(b"garbage"), is_foreign(encode(Facts(VERSION + 1, "set", [])))
     (True, False)

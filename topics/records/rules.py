@@ -1,13 +1,13 @@
-"""`betrace.rules`: whole rule sets by fingerprint, which of them is active, and every push.
+"""`betrace.rules`: complete rule sets by fingerprint, which of them is active, and every push.
 
     key = a set's fingerprint   value = JSON of `RuleSetRecord`, written once
-    key = "push/…"              value = JSON of `PushRecord`; a key for each push, so compaction keeps them all
-    key = "active"              value = the fingerprint of the active set; headers: who made it active (`by`), the
-                                fingerprint that was active before (`previous`), where there was one, and the key of
-                                its push (`push`)
+    key = "push/…"              value = JSON of `PushRecord`; each push has its own key, so compaction keeps them all
+    key = "active"              value = the fingerprint of the active set; headers: who activated it (`by`), the
+                                fingerprint that was active before (`previous`), if there was one, and the key of its
+                                push (`push`)
 
-Compacted, so that a push is atomic and sets that a rebuild needs are still there. The broker's time of a record counts;
-`pushed_ms` is what the pusher's clock showed.
+The topic is compacted: a push is atomic, and the sets that a rebuild needs stay available. The time of a push is that
+of the broker's record; `pushed_ms` is what the pusher's clock showed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PUSH_PREFIX = b"push/"
 
 
 class Origin(Enum):
-    """What pushed: the start of a single process, `betrace rules push`, or `betrace rules rollback`."""
+    """The origin of a push: the start of `betrace run`, `betrace rules push`, or `betrace rules rollback`."""
 
     RUN = "run"
     PUSH = "push"
@@ -34,8 +34,8 @@ class Origin(Enum):
 class RuleSetRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One rule set: its files by name, who pushed it first, and when (Unix ms).
 
-    `previous` is the fingerprint of the set that was active until then, `revision` the state of the files' repository
-    as whoever pushed it named it; None is none, or not known.
+    `previous` is the fingerprint of the set that was active until then, and `revision` the revision of the files'
+    repository as the pusher gave it; each is None when absent or unknown.
     """
 
     texts: dict[str, str]
@@ -46,7 +46,7 @@ class RuleSetRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class PushRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One push: the set that it made active, and of `RuleSetRecord` what is said of the push."""
+    """One push: the set that it activated; the other fields are those of `RuleSetRecord`, for this push."""
 
     rule_set: str
     pushed_by: str
@@ -57,27 +57,27 @@ class PushRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def encode(record: RuleSetRecord | PushRecord) -> bytes:
-    """The record's value on the topic."""
+    """Encode the record's value."""
     return msgspec.json.encode(record, order="sorted")
 
 
 def decode(value: bytes) -> RuleSetRecord:
-    """The rule set in `value`; raises `msgspec.DecodeError` when it is malformed."""
+    """Decode a rule set; raises `msgspec.DecodeError` if it is malformed."""
     return msgspec.json.decode(value, type=RuleSetRecord)
 
 
 def decode_push(value: bytes) -> PushRecord:
-    """The push in `value`; raises `msgspec.DecodeError` when it is malformed."""
+    """Decode a push; raises `msgspec.DecodeError` if it is malformed."""
     return msgspec.json.decode(value, type=PushRecord)
 
 
 def push_key(pushed_ms: int) -> bytes:
-    """A key that no other push has."""
+    """Return a unique key for a push."""
     return _PUSH_PREFIX + f"{pushed_ms}/{secrets.token_hex(8)}".encode()
 
 
 def is_push(key: bytes) -> bool:
-    """Whether this is the key of a push.
+    """Return whether this is the key of a push.
 
     >>> is_push(push_key(5)), is_push(ACTIVE_KEY)
     (True, False)

@@ -1,12 +1,12 @@
-"""A sealed box: bytes that only the holder of a private key can read, made by whoever has the public one.
+"""Seals bytes with a public key into a box that only the holder of the private key can open.
 
-    32 bytes    an ephemeral X25519 public key, of this box alone
+    32 bytes    an ephemeral X25519 public key, generated for this box
     the rest    ChaCha20-Poly1305 of the content, with the context as associated data
 
-The key of the box is HKDF-SHA256 of the X25519 secret, with both public keys in its info; it is used once, so the nonce
-is zero. Keys are PEM files as OpenSSL writes them (`openssl genpkey -algorithm X25519`).
+The key of the box is HKDF-SHA256 of the X25519 secret, with both public keys in its info; it is used only once, so the
+nonce is zero. Keys are PEM files as OpenSSL writes them (`openssl genpkey -algorithm X25519`).
 
-In: bytes and keys. Out: bytes. What must hold: a box that was changed, or that is of another context, is not opened.
+In: bytes and keys. Out: bytes. Guarantee: a box that was changed, or that has another context, cannot be opened.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class BoxError(ValueError):
 
 
 def seal(content: bytes, context: bytes, public_key: bytes) -> bytes:
-    """The box of `content` for the owner of a public key (`read_public_key`)."""
+    """Seal `content` for the owner of a public key (`read_public_key`)."""
     ephemeral = X25519PrivateKey.generate()
     head = ephemeral.public_key().public_bytes_raw()
     secret = ephemeral.exchange(X25519PublicKey.from_public_bytes(public_key))
@@ -38,7 +38,7 @@ def seal(content: bytes, context: bytes, public_key: bytes) -> bytes:
 
 
 def unseal(box: bytes, context: bytes, private_key: X25519PrivateKey) -> bytes:
-    """The content of a box; raises `BoxError`."""
+    """Open a box and return its content; raises `BoxError`."""
     head = box[:KEY_BYTES]
     try:
         secret = private_key.exchange(X25519PublicKey.from_public_bytes(head))
@@ -46,11 +46,11 @@ def unseal(box: bytes, context: bytes, private_key: X25519PrivateKey) -> bytes:
             _NONCE, box[KEY_BYTES:], context
         )
     except (InvalidTag, ValueError) as error:
-        raise BoxError("it is not sealed for this key, or was changed") from error
+        raise BoxError("the box is not sealed for this key, or was changed") from error
 
 
 def generate() -> tuple[bytes, bytes]:
-    """A new private key and its public key, each as PEM."""
+    """Generate a private key and its public key, each as PEM."""
     key = X25519PrivateKey.generate()
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -60,24 +60,24 @@ def generate() -> tuple[bytes, bytes]:
 
 
 def read_public_key(pem: bytes) -> bytes:
-    """The 32 bytes of a public key in PEM; raises `BoxError`."""
+    """Return the 32 bytes of a public key in PEM; raises `BoxError`."""
     try:
         key = serialization.load_pem_public_key(pem)
     except ValueError as error:
-        raise BoxError("it holds no public key in PEM") from error
+        raise BoxError("the file does not hold a public key in PEM") from error
     if not isinstance(key, X25519PublicKey):
-        raise BoxError("it holds a public key of another kind, X25519 is needed")
+        raise BoxError("the public key must be an X25519 key")
     return key.public_bytes_raw()
 
 
 def read_private_key(pem: bytes) -> X25519PrivateKey:
-    """The private key in PEM; raises `BoxError`, which says nothing of what it holds."""
+    """Load a private key in PEM; raises `BoxError`, whose message reveals nothing of the content."""
     try:
         key = serialization.load_pem_private_key(pem, None)
     except (ValueError, TypeError):
-        raise BoxError("it holds no private key in PEM without a password") from None
+        raise BoxError("the file does not hold a private key in PEM without a password") from None
     if not isinstance(key, X25519PrivateKey):
-        raise BoxError("it holds a private key of another kind, X25519 is needed")
+        raise BoxError("the private key must be an X25519 key")
     return key
 
 

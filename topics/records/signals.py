@@ -1,8 +1,8 @@
-"""`record(finding) -> record of betrace.signals`: one per revision of a finding.
+"""`betrace.signals`: one record per revision of a finding.
 
 In: a `Finding` and a format. Out: a Kafka record. The key is the finding's uid, the value one document of at most
-`LIMIT_BYTES`, the headers those of a CloudEvent in binary mode. Nothing but the document's time of writing (OCSF
-`metadata.logged_time`, ECS `event.created`; CEF has none) depends on when it is written.
+`LIMIT_BYTES`, and the headers are those of a CloudEvent in binary mode. Only the time at which the document was written
+(OCSF `metadata.logged_time`, ECS `event.created`; CEF has none) differs when the same finding is written again.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import NamedTuple
 from topics.signals import cef, ecs, ocsf
 from topics.signals.finding import Finding
 from topics.signals.sentence import sentence
-from topics.signals.truncate import fit
+from topics.signals.truncate import encode_within_limit
 from topics.times import rfc3339
 
 LIMIT_BYTES = 512 * 1024
-"""The largest value: half of what a Kafka broker takes unless it was changed."""
+"""The size of the largest value: half of Kafka's default message limit."""
 
 
 class SignalFormat(Enum):
-    """How a signal is written: OCSF 1.8.0, the Elastic Common Schema 9, or the Common Event Format."""
+    """The format of a signal: OCSF 1.8.0, the Elastic Common Schema 9, or the Common Event Format."""
 
     OCSF = "ocsf"
     ECS = "ecs"
@@ -34,7 +34,7 @@ class SignalFormat(Enum):
 
 
 class Record(NamedTuple):
-    """What a producer sends."""
+    """A record for a producer to send."""
 
     key: bytes
     value: bytes
@@ -48,9 +48,9 @@ def record(
     source: str,
     format: SignalFormat = SignalFormat.OCSF,  # noqa: A002, named like the setting
 ) -> Record:
-    """The record of one finding.
+    """Build the record of one finding.
 
-    `logged_ms` is the wall clock in Unix ms, `source` the CloudEvents source, a URI reference that names this
+    `logged_ms` is the wall clock in Unix ms, and `source` the CloudEvents source, a URI reference that identifies this
     installation.
     """
     return Record(finding.uid.encode(), _value(finding, format, logged_ms), headers(finding, source, format))
@@ -62,14 +62,14 @@ def _value(finding: Finding, format: SignalFormat, logged_ms: int) -> bytes:  # 
         return cef.encode(finding, message=message)
     encode = ecs.encode if format is SignalFormat.ECS else ocsf.encode
 
-    def written(shown: Finding, uncut_bytes: int | None) -> bytes:
-        return encode(shown, message=message, logged_ms=logged_ms, uncut_bytes=uncut_bytes)
+    def encode_finding(shown: Finding, untruncated_bytes: int | None) -> bytes:
+        return encode(shown, message=message, logged_ms=logged_ms, untruncated_bytes=untruncated_bytes)
 
-    return fit(finding, LIMIT_BYTES, written)
+    return encode_within_limit(finding, LIMIT_BYTES, encode_finding)
 
 
 def headers(finding: Finding, source: str, format: SignalFormat) -> list[tuple[str, bytes]]:  # noqa: A002, as above
-    """The headers, in a fixed order: CloudEvents 1.0, Kafka binding, binary mode, and our revision."""
+    """Return the headers in a fixed order: CloudEvents 1.0, Kafka binding, binary mode, and the revision."""
     named = {
         "content-type": format.content_type,
         "ce_specversion": "1.0",

@@ -1,17 +1,17 @@
-"""`betrace.verdicts`: how often each rule held, was broken or could not be judged, and which input that is about.
+"""`betrace.verdicts`: how often each rule held, was broken or could not be judged, and which input was judged.
 
-In: nothing. Out: the records on the topic and their bytes, one JSON object per message; `kind` says which it is.
+In: nothing. Out: the records on the topic and their bytes, one JSON object per message, of one of two kinds (`kind`):
 
     counts     per step, facts partition, rule and minute: verdicts added and verdicts taken back; key: the rule id
-    coverage   per facts partition once a minute, also when idle: the input judged since the record before; no key
+    coverage   per facts partition once a minute, also when idle: the input judged since the last record; no key
 
-What a count speaks of can be shown later without any trace leaving now: a record holds only the hash of each verdict,
-over the canonical JSON (RFC 8785) of `Leaf`, and of each verdict taken back, over that of `Retraction`.
+The verdicts behind a count can be proved later, and no trace data leaves now: a record holds only the hash of each
+verdict, over the canonical JSON (RFC 8785) of `Leaf`, and of each verdict taken back, over that of `Retraction`.
 
-Counts records of a facts partition are a chain: each has a sequence number and the SHA-256 of the one before it.
-Coverage records follow one another without a gap, each from the facts offset, the clock and the source offsets at which
-the one before it ends, and state how far the chain has come and what it sums up to. So a record that was left out,
-added or changed shows in those around it.
+The counts records of a facts partition form a chain: each has a sequence number and the SHA-256 of the previous record.
+Coverage records leave no gap: each starts at the facts offset, the clock and the source offsets at which the previous
+one ends, and states the length and the sums of the chain. So the records around a record that was omitted, added or
+changed reveal it.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from topics.distinct import DistinctTraces
 SCHEMA = 3
 HASH_BYTES = 32
 LEAVES_LIMIT = 10_000
-"""Leaves and retractions of one record, so that it stays below half of Kafka's default message limit."""
+"""The maximum number of leaves and retractions in a record; keeps it below half of Kafka's default message limit."""
 
 SERVICES_LIMIT = 1_000
-"""Services of one coverage record, so that it stays below half of Kafka's default message limit."""
+"""The maximum number of services in a coverage record; keeps it below half of Kafka's default message limit."""
 
 LIVE_ORIGIN = "live"
-"""The origin of what sessions counts."""
+"""The origin of the records that sessions writes."""
 
 BACKFILL_ORIGIN = "backfill/"
-"""What the origin of a backfill begins with; after it comes the backfill's id."""
+"""The prefix of the origin of a backfill; the backfill's id follows."""
 
 RuleMode: TypeAlias = Literal["live", "shadow"]
 
@@ -48,18 +48,18 @@ Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class WindowBounds(msgspec.Struct, frozen=True, gc=False):
-    """The bounds of a trace's window: record time of its first and last record in ms."""
+    """The bounds of a trace's window: the record times of its first and last record in ms."""
 
     first_ms: int
     last_ms: int
 
 
 class VerdictSums(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """How many verdicts of each kind.
+    """The number of verdicts of each kind.
 
-    `not_applicable` counts the traces that the rule would be about but for an exception, which are `excepted`, too, and
-    those that it was about until late spans came; of both there are no leaves. A trace that hit nothing that wakes the
-    rule is not counted: what judging costs follows hits, not rules times traces.
+    `not_applicable` counts the traces to which the rule would apply but for an exception, which `excepted` counts as
+    well, and those to which it applied until late spans arrived; neither have leaves. A trace without a hit that
+    triggers the rule is not counted, so the cost of judging grows with hits and not with rules times traces.
     """
 
     held: Count = 0
@@ -70,11 +70,11 @@ class VerdictSums(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 
     @property
     def applicable(self) -> int:
-        """The verdicts on traces that the rule is about."""
+        """The number of verdicts on traces to which the rule applies."""
         return self.held + self.broken + self.undetermined
 
     def plus(self, other: VerdictSums) -> VerdictSums:
-        """Both together.
+        """Return the sums of both.
 
         >>> VerdictSums(held=1).plus(VerdictSums(held=2, broken=1)).applicable
         4
@@ -92,10 +92,10 @@ NO_VERDICTS = VerdictSums()
 
 
 class Leaf(msgspec.Struct, frozen=True, gc=False):
-    """One verdict on one trace, its fields in the order of RFC 8785.
+    """One verdict on one trace; the fields are in the order of RFC 8785.
 
-    `revision` is that of the signal that went out with it, None when the chain has none so far. `rule` is the rule's
-    fingerprint, `trace_id` 32 hex characters, `verdict` one of held, broken, undetermined.
+    `revision` is that of the signal published with it, None while the chain has no signal. `rule` is the rule's
+    fingerprint, `trace_id` is 32 hex characters, and `verdict` is one of held, broken, undetermined.
     """
 
     revision: int | None
@@ -105,7 +105,7 @@ class Leaf(msgspec.Struct, frozen=True, gc=False):
     window: WindowBounds
 
     def canonical(self) -> bytes:
-        """The canonical JSON of this verdict.
+        """Return the canonical JSON of this verdict.
 
         >>> Leaf(None, "f0", "0a", "held", WindowBounds(1, 2)).canonical()
         b'{"revision":null,"rule":"f0","trace_id":"0a","verdict":"held","window":{"first_ms":1,"last_ms":2}}'
@@ -113,14 +113,14 @@ class Leaf(msgspec.Struct, frozen=True, gc=False):
         return _encoder.encode(self)
 
     def hash(self) -> bytes:
-        """SHA-256 of the canonical JSON: 32 bytes."""
+        """Return the SHA-256 of the canonical JSON: 32 bytes."""
         return hashlib.sha256(_encoder.encode(self)).digest()
 
 
 class Retraction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One verdict that is taken back, its fields in the order of RFC 8785; `window` is the one that takes it back.
+    """One verdict that is taken back; the fields are in the order of RFC 8785.
 
-    `revision` is that of the chain's last signal by then.
+    `window` is the window that takes it back; `revision` is that of the chain's last signal at that time.
     """
 
     revision: int | None
@@ -131,27 +131,27 @@ class Retraction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     window: WindowBounds
 
     def canonical(self) -> bytes:
-        """The canonical JSON of this retraction."""
+        """Return the canonical JSON of this retraction."""
         return _encoder.encode(self)
 
     def hash(self) -> bytes:
-        """SHA-256 of the canonical JSON: 32 bytes."""
+        """Return the SHA-256 of the canonical JSON: 32 bytes."""
         return hashlib.sha256(_encoder.encode(self)).digest()
 
 
 class VerdictCounts(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="counts", gc=False):
-    """What one step of one facts partition judged by one rule, of chains that began in one minute.
+    """The verdicts of one rule in one step of one facts partition, on chains that started in one minute.
 
-    `seq` numbers the partition's counts records from 0, `prev` is the SHA-256 (hex) of the value of the one before,
-    None for the first. `generation` numbers the readings of the input: it rises when the group's offsets were reset.
-    `mode` is the rule's, live or shadow; `minute_ms` is when the minute began in which the chains began, in record
-    time, and `clock_ms` the partition's record time after the step.
+    `seq` numbers the partition's counts records from 0; `prev` is the SHA-256 (hex) of the previous record's value,
+    None for the first. `generation` numbers the readings of the input: it increases when the group's offsets are reset.
+    `mode` is the rule's, live or shadow. `minute_ms` is the start of the minute in which the chains started, in record
+    time, and `clock_ms` is the partition's record time after the step.
 
     `added` and `taken_back` are never netted: an amended verdict is in both. `leaves` are the hashes of the verdicts
-    added, `retractions` those of the verdicts taken back, 32 bytes each, in the order in which they were given (see
-    `hashes`); there is one for each verdict but not_applicable.
+    added and `retractions` those of the verdicts taken back, 32 bytes each, in the order of the verdicts (see
+    `hashes`); not_applicable verdicts have none.
 
-    `origin` says who judged, live or a backfill, and each has a chain of its own; `tenant` is reserved.
+    `origin` identifies the judge, live or a backfill; each has its own chain. `tenant` is reserved.
     """
 
     schema: int = SCHEMA
@@ -173,11 +173,11 @@ class VerdictCounts(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind",
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """How far the chain of counts records of a facts partition has come.
+    """The state of the chain of counts records of a facts partition.
 
-    `seq` is the number of the next record, `head` the SHA-256 (hex) of the last one, None before the first; `added` and
-    `taken_back` are the sums over all of them. `signals` were published and `withheld` were not, because of the limit
-    of signals in an hour.
+    `seq` is the number of the next record; `head` is the SHA-256 (hex) of the last one, None before the first; `added`
+    and `taken_back` are the sums of all records. `signals` counts the signals published, `withheld` those that the
+    hourly limit withheld.
     """
 
     seq: Count = 0
@@ -188,7 +188,7 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     withheld: Count = 0
 
     def after(self, record: VerdictCounts, value: bytes) -> Counted:
-        """The chain with one more record, of which `value` are the bytes."""
+        """Return the state of the chain after one more record, encoded as `value`."""
         return Counted(
             seq=self.seq + 1,
             head=hashlib.sha256(value).hexdigest(),
@@ -200,7 +200,7 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class JudgingRule(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A rule that judges every chain that begins at `from_ms` of record time or later."""
+    """A rule that judges every chain that starts at record time `from_ms` or later."""
 
     rule: str
     fingerprint: str
@@ -209,10 +209,10 @@ class JudgingRule(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class SourceCoverage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The records of one source partition that were judged, offsets `[from_offset, to_offset)` of one epoch.
+    """The records of one source partition that were judged: offsets `[from_offset, to_offset)` of one epoch.
 
-    `lost` are the ranges of them that were gone before they could be read; `dead_letters` counts those that could not
-    be decoded, None where that is not known.
+    `lost` are the ranges among them that Kafka deleted before they could be read; `dead_letters` counts those that
+    could not be decoded, None if that is unknown.
     """
 
     topic: str
@@ -225,10 +225,10 @@ class SourceCoverage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Backfilled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Who made a coverage record of a backfill, and when by the wall clock.
+    """The author of a coverage record of a backfill, and the wall time at which it was made.
 
-    Of `half_seen` traces of its hour nothing is counted because they were there before the records that were read, of
-    `unfinished` ones because they had not ended with them.
+    Some traces of its hour are not counted: `half_seen` had started before the records that were read, and `unfinished`
+    had not ended after them.
     """
 
     by: str
@@ -240,30 +240,30 @@ class Backfilled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Coverage(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="coverage", gc=False):
     """The input that one facts partition judged since its last coverage record.
 
-    All windows that fell due in `(from_ms, to_ms]` of record time are judged, with every record up to then; `from_ms`
-    is None in a partition's first record, and in the first of a generation. `[facts_from, facts_to)` are offsets of
-    `betrace.facts`. `rule_sets` are the fingerprints of the sets the records were projected with.
-    `traces_seen_estimate` is a HyperLogLog estimate of the distinct traces, of whatever interest, in these records: a
-    trace that goes on over two records counts in both. `traces_seen_sketch` is what it is estimated from
-    (`topics.distinct`): merged over several records it counts each trace once. A trace is in one facts partition only.
+    All windows that became due in `(from_ms, to_ms]` of record time are judged, with every record up to `to_ms`;
+    `from_ms` is None in the first record of a partition and of a generation. `[facts_from, facts_to)` are offsets of
+    `betrace.facts`. `rule_sets` are the fingerprints of the sets with which the records were projected.
+    `traces_seen_estimate` is a HyperLogLog estimate of the distinct traces in these records, with or without hits: a
+    trace that spans two coverage records counts in both. `traces_seen_sketch` is its sketch (`topics.distinct`): merged
+    over several records it counts each trace once. A trace is in only one facts partition.
 
-    Every chain that began in `[settled_from_ms, settled_to_ms)` has a verdict of each of the rules that judge, from the
-    moment that the rule names; `settled_from_ms` is None where `from_ms` is. Of those that began before `final_to_ms`
-    no verdict can be amended any more. `judging` is the hash of the list of those
-    rules (`judging_hash`); `rules` is the list, None when a record of this hour has it already.
+    Every chain that started in `[settled_from_ms, settled_to_ms)` has a verdict of each rule that judges it, from the
+    time that the rule names; `settled_from_ms` is None where `from_ms` is. The verdicts on chains that started before
+    `final_to_ms` can no longer be amended. `judging` is the hash of the list of those rules (`judging_hash`); `rules`
+    is the list, None when an earlier record of this hour has it.
 
-    `generation` is that of the counts. In the second and later ones `reset_ms` is the wall clock at which ingest found
-    the offsets reset, and `start_ms` the record time from which this generation has every record.
+    `generation` is that of the counts. From the second one on, `reset_ms` is the wall time at which ingest found the
+    offsets reset, and `start_ms` the record time from which this generation has every record.
 
-    `counted` is the chain of counts records up to this record.
+    `counted` is the state of the chain of counts records up to this record.
 
-    `origin` is that of the counts. Records of a backfill have `backfill`, and follow one another. Each is about the
-    chains that began in `[settled_from_ms, settled_to_ms)`, an hour or a part of one, and that live did not judge:
-    those in `rules` have judged them, and nothing amends it. With the last record of an hour the hour is complete. No
-    facts are on the topic, so their offsets are 0, and traces are estimated by live alone.
+    `origin` is that of the counts. Records of a backfill have `backfill` and form a sequence. Each covers the chains
+    that started in `[settled_from_ms, settled_to_ms)`, an hour or a part of one, and that live did not judge: the rules
+    in `rules` have judged them, and nothing amends those verdicts. The last record of an hour completes it. A backfill
+    writes no facts, so their offsets are 0; only live estimates the number of traces.
 
-    `services` are the names of the services that sent the records, of whatever trace: sorted, redacted like every
-    attribute, each of at most 256 bytes, `SERVICES_LIMIT` at most; `has_more_services` says that there were more.
+    `services` are the names of the services that sent the records of all traces: sorted, redacted like every attribute,
+    each at most 256 bytes long, and at most `SERVICES_LIMIT` of them; `has_more_services` means that there were more.
     """
 
     schema: int = SCHEMA
@@ -300,7 +300,7 @@ _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(VerdictCounts | Co
 
 
 def hashes(leaves: bytes) -> Iterator[bytes]:
-    """The hashes that are packed in `leaves`.
+    """Return the hashes that are packed in `leaves`.
 
     >>> [one.hex()[:2] for one in hashes(bytes(32) + bytes([255] * 32))]
     ['00', 'ff']
@@ -309,7 +309,7 @@ def hashes(leaves: bytes) -> Iterator[bytes]:
 
 
 def is_backfill(origin: str) -> bool:
-    """An origin is that of a backfill.
+    """Return whether an origin is that of a backfill.
 
     >>> is_backfill("backfill/3f9a"), is_backfill("live")
     (True, False)
@@ -318,7 +318,7 @@ def is_backfill(origin: str) -> bool:
 
 
 def judging_hash(rules: Sequence[JudgingRule]) -> str:
-    """SHA-256 (hex) of the list's JSON.
+    """Return the SHA-256 (hex) of the list's JSON.
 
     >>> judging_hash([])
     '4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945'
@@ -327,34 +327,34 @@ def judging_hash(rules: Sequence[JudgingRule]) -> str:
 
 
 def encode(record: Record) -> bytes:
-    """The record's value on the topic."""
+    """Encode the record's value."""
     return _encoder.encode(record)
 
 
 def decode(value: bytes | str) -> Record:
-    """The record in `value`; raises `msgspec.DecodeError` when it is of another schema or malformed."""
+    """Decode a record; raises `msgspec.DecodeError` if it has another schema or is malformed."""
     try:
         record = _decoder.decode(value)
-    except (UnicodeDecodeError, RecursionError) as error:  # msgspec makes neither one of its own
-        raise msgspec.DecodeError(f"no JSON that can be read: {error}") from error
-    found = fault(record)
-    if found is not None:
-        raise msgspec.DecodeError(found)
+    except (UnicodeDecodeError, RecursionError) as error:  # msgspec does not convert these
+        raise msgspec.DecodeError(f"invalid JSON: {error}") from error
+    reason = invalid_reason(record)
+    if reason is not None:
+        raise msgspec.DecodeError(reason)
     return record
 
 
-def fault(record: Record) -> str | None:
-    """Why a record that is of the type is none all the same; None when it is one."""
+def invalid_reason(record: Record) -> str | None:
+    """Return why a well-typed record is still invalid, or None."""
     if record.schema != SCHEMA:
         return f"verdicts schema {record.schema}, this program reads {SCHEMA}: {_advice(record.schema)}"
-    return _counts_fault(record) if isinstance(record, VerdictCounts) else _coverage_fault(record)
+    return _invalid_counts(record) if isinstance(record, VerdictCounts) else _invalid_coverage(record)
 
 
 def _advice(schema: int) -> str:
-    return "upgrade it first" if schema > SCHEMA else "it was never released, begin new evidence elsewhere"
+    return "upgrade it first" if schema > SCHEMA else "it was never released, start new evidence elsewhere"
 
 
-def _counts_fault(record: VerdictCounts) -> str | None:
+def _invalid_counts(record: VerdictCounts) -> str | None:
     for name, leaves, sums in (
         ("leaves", record.leaves, record.added),
         ("retractions", record.retractions, record.taken_back),
@@ -362,33 +362,33 @@ def _counts_fault(record: VerdictCounts) -> str | None:
         if len(leaves) != sums.applicable * HASH_BYTES:
             return f"{name} are {len(leaves)} bytes, {sums.applicable} verdicts need {HASH_BYTES} each"
     if record.minute_ms % MINUTE_MS:
-        return "the minute does not begin with a minute"
+        return "minute_ms is not the start of a minute"
     return None
 
 
-def _coverage_fault(record: Coverage) -> str | None:
+def _invalid_coverage(record: Coverage) -> str | None:
     if record.facts_from > record.facts_to or (record.from_ms is not None and record.from_ms > record.to_ms):
-        return "coverage ends before it begins"
+        return "coverage ends before it starts"
     if record.settled_from_ms is not None and record.settled_from_ms > record.settled_to_ms:
-        return "what is settled ends before it begins"
+        return "settled_from_ms is after settled_to_ms"
     if not record.final_to_ms <= record.settled_to_ms <= record.to_ms:
-        return "what is final or settled lies ahead of the clock"
+        return "final_to_ms, settled_to_ms and to_ms are not in order"
     if record.rules is not None and judging_hash(record.rules) != record.judging:
-        return "the rules are not those of their hash"
+        return "the rules do not match their hash"
     if is_backfill(record.origin) != (record.backfill is not None):
-        return "who made the coverage record of a backfill is not known, or it is none"
-    return _source_fault(record)
+        return "a backfill lacks its author, or a live record has one"
+    return _invalid_source(record)
 
 
-def _source_fault(record: Coverage) -> str | None:
+def _invalid_source(record: Coverage) -> str | None:
     for source in record.sources:
         lost = source.lost
-        if source.from_offset > source.to_offset or (lost and any(begin > end for begin, end in lost)):
-            return f"a range of {source.topic}[{source.partition}] ends before it begins"
-    return _sketch_fault(record.traces_seen_sketch)
+        if source.from_offset > source.to_offset or (lost and any(start > end for start, end in lost)):
+            return f"a range of {source.topic}[{source.partition}] ends before it starts"
+    return _invalid_sketch(record.traces_seen_sketch)
 
 
-def _sketch_fault(sketch: bytes) -> str | None:
+def _invalid_sketch(sketch: bytes) -> str | None:
     try:
         DistinctTraces.decode(sketch)
     except ValueError as error:

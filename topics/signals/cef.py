@@ -1,14 +1,14 @@
-r"""`encode(finding) -> one line`: a finding in the Common Event Format, CEF:0.
+r"""Encodes findings in the Common Event Format, CEF:0.
 
 In: a `Finding` and its sentence. Out: one line of UTF-8 without a line break, shorter than 64 KiB; equal findings give
 equal bytes.
 
     CEF:0|BeTrace|BeTrace|version|rule id|title|severity|key=value key=value …
 
-In the header `\` and `|` are escaped, in values `\`, `=` and line breaks (as `\n` and `\r`); any other character that
-cannot be printed is a space. A text longer than its key allows is cut with a mark. CEF has no place for witnesses: it
-says how many there are, and whose span, service and user the first one is. `start` and `end` are when the witnesses
-began, as their spans say; the window's own bounds, in record time, have free keys. `read` gives the texts back.
+In the header `\` and `|` are escaped, in values `\`, `=` and line breaks (as `\n` and `\r`); any other non-printable
+character becomes a space. A text longer than its key allows is truncated with a mark. CEF has no keys for witnesses: a
+line has their number, and the span, service and user of the first one. `start` and `end` are the first and the last
+start of a witness, in span time; custom keys hold the window's bounds, in record time. `read` parses a line.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import re
 from collections.abc import Iterator
 
 from topics.signals import ocsf
-from topics.signals.finding import Finding, Shown
-from topics.signals.truncate import cut_text
+from topics.signals.finding import Finding, SignalWitness
+from topics.signals.truncate import truncate_text
 
-# CEF's limits count characters; a text of so many bytes never has more.
+# CEF limits characters; a text of this many bytes never has more characters.
 SHORT_BYTES = 128
 TEXT_BYTES = 1023
 STRING_BYTES = 4000
 
 SEVERITIES = {"info": 1, "low": 3, "medium": 5, "high": 8, "critical": 10}
-"""CEF's number of each severity: up to 3 is low, to 6 medium, to 8 high, to 10 very high."""
+"""CEF's number for each severity: up to 3 is low, up to 6 medium, up to 8 high, up to 10 very high."""
 
 LABELS = {
     "cs1": "traceId",
@@ -43,7 +43,7 @@ LABELS = {
     "flexString1": "spanId",
     "c6a2": "Source IPv6 Address",
 }
-"""What each of CEF's free keys holds; said in the line as `cs1Label=traceId`."""
+"""The label of each custom key in use; a line states it as `cs1Label=traceId`."""
 
 _HEADER_FIELDS = 7
 _ESCAPES = str.maketrans({"\\": r"\\", "=": r"\=", "\n": r"\n", "\r": r"\r"})
@@ -54,37 +54,37 @@ _PAIR = re.compile(r"(?:^| )([A-Za-z0-9]+)=((?:\\.|[^\\=])*)(?= [A-Za-z0-9]+=|$)
 
 
 def encode(finding: Finding, *, message: str) -> bytes:
-    """The finding as a line of CEF."""
+    """Encode a finding as a line of CEF."""
     rule, product = finding.rule, ocsf.PRODUCT
     head = ("CEF:0", product.vendor_name, product.name, product.version or "", rule.id, rule.title)
-    fields = [_header(cut_text(each, TEXT_BYTES)) for each in head]
+    fields = [_header(truncate_text(each, TEXT_BYTES)) for each in head]
     pairs = [f"{key}={_value(text)}" for key, text in _extension(finding, message) if text]
     return "|".join([*fields, str(SEVERITIES[rule.severity]), " ".join(pairs)]).encode()
 
 
 def read(line: str) -> tuple[list[str], dict[str, str]]:
-    r"""The seven header fields of a line and its keys; raises `ValueError` for what is no CEF.
+    r"""Parse a line into its seven header fields and its keys; raises `ValueError` if the line is not CEF.
 
     >>> read(r"CEF:0|v|p|1|a|x \| y|5|msg=a\=b c cnt=2")
     (['CEF:0', 'v', 'p', '1', 'a', 'x | y', '5'], {'msg': 'a=b c', 'cnt': '2'})
     """
     fields: list[str] = []
     start = 0
-    while len(fields) < _HEADER_FIELDS and (found := _HEADER_FIELD.match(line, start)):
-        fields.append(_ESCAPED.sub(r"\1", found[1]))
-        start = found.end()
+    while len(fields) < _HEADER_FIELDS and (match := _HEADER_FIELD.match(line, start)):
+        fields.append(_ESCAPED.sub(r"\1", match[1]))
+        start = match.end()
     if len(fields) < _HEADER_FIELDS or fields[0] != "CEF:0":
-        raise ValueError("no CEF:0 header of seven fields")
-    return fields, {key: _ESCAPED.sub(_unescaped, text) for key, text in _PAIR.findall(line[start:])}
+        raise ValueError("the line lacks a CEF:0 header of seven fields")
+    return fields, {key: _ESCAPED.sub(_unescape, text) for key, text in _PAIR.findall(line[start:])}
 
 
-def _unescaped(escape: re.Match[str]) -> str:
+def _unescape(escape: re.Match[str]) -> str:
     return {"n": "\n", "r": "\r"}.get(escape[1], escape[1])
 
 
 def _extension(finding: Finding, message: str) -> Iterator[tuple[str, str]]:
-    """Keys and texts in a fixed order; a free key comes after its label, and neither is there without a text."""
-    starts_ns = [shown.start_ns for shown in finding.witnesses if shown.start_ns is not None]
+    """Yield keys and texts in a fixed order; a custom key follows its label, and both are omitted without a text."""
+    starts_ns = [witness.start_ns for witness in finding.witnesses if witness.start_ns is not None]
     yield "rt", str(finding.closed_ms)
     if starts_ns:
         yield "start", str(min(starts_ns) // 1_000_000)
@@ -92,29 +92,29 @@ def _extension(finding: Finding, message: str) -> Iterator[tuple[str, str]]:
     yield "externalId", finding.revision_uid
     yield "outcome", finding.verdict
     yield "cat", finding.rule.kind
-    yield "msg", cut_text(message, TEXT_BYTES)
-    yield from _who(finding.witnesses)
-    for key, text in _free(finding).items():
+    yield "msg", truncate_text(message, TEXT_BYTES)
+    yield from _actor(finding.witnesses)
+    for key, text in _custom_fields(finding).items():
         if text:
             yield f"{key}Label", LABELS[key]
-            yield key, cut_text(text, STRING_BYTES)
+            yield key, truncate_text(text, STRING_BYTES)
 
 
-def _who(witnesses: tuple[Shown, ...]) -> Iterator[tuple[str, str]]:
-    """Service, user and client of the first witness that has each."""
-    service = next((shown.service for shown in witnesses if shown.service), None)
+def _actor(witnesses: tuple[SignalWitness, ...]) -> Iterator[tuple[str, str]]:
+    """Yield the service, the user and the client, each of the first witness that has one."""
+    service = next((witness.service for witness in witnesses if witness.service), None)
     user = next(filter(None, map(ocsf.user, witnesses)), None)
     client = next(filter(None, map(ocsf.client, witnesses)), None)
-    yield "sourceServiceName", cut_text(service or "", TEXT_BYTES)
+    yield "sourceServiceName", truncate_text(service or "", TEXT_BYTES)
     if user is not None:
-        yield "suid", cut_text(user.uid or "", TEXT_BYTES)
-        yield "suser", cut_text(user.name or "", TEXT_BYTES)
+        yield "suid", truncate_text(user.uid or "", TEXT_BYTES)
+        yield "suser", truncate_text(user.name or "", TEXT_BYTES)
     if client is not None:
         yield "src", client.ip if client.ip and ipaddress.ip_address(client.ip).version == 4 else ""  # noqa: PLR2004
-        yield "shost", cut_text(client.hostname or "", TEXT_BYTES)
+        yield "shost", truncate_text(client.hostname or "", TEXT_BYTES)
 
 
-def _free(finding: Finding) -> dict[str, str]:
+def _custom_fields(finding: Finding) -> dict[str, str]:
     witnesses = finding.witnesses
     client = next(filter(None, map(ocsf.client, witnesses)), None)
     address = client.ip if client is not None and client.ip and ":" in client.ip else ""
@@ -129,7 +129,7 @@ def _free(finding: Finding) -> dict[str, str]:
         "cn2": str(len(witnesses)),
         "deviceCustomDate1": str(finding.first_ms),
         "deviceCustomDate2": str(finding.last_ms),
-        "flexString1": next((shown.span_id.hex() for shown in witnesses if not shown.is_log), ""),
+        "flexString1": next((witness.span_id.hex() for witness in witnesses if not witness.is_log), ""),
         "c6a2": address,
     }
 
@@ -139,7 +139,7 @@ def _header(text: str) -> str:
 
 
 def _value(text: str) -> str:
-    r"""A value as it stands after `=`; blanks at its ends would be taken for the space between two keys.
+    r"""Format a value for the right side of `=`; strip it, since outer spaces would read as the space between keys.
 
     >>> _value("a=b\\c\nd\te")
     'a\\=b\\\\c\\nd e'

@@ -1,7 +1,7 @@
-"""`document(finding) -> ECS document`: a finding in the Elastic Common Schema.
+"""Encodes findings in the Elastic Common Schema.
 
-In: a `Finding` and its sentence. Out: the JSON of `topics.signals.ecs_objects`. Equal findings give equal bytes, but
-for `event.created`. Lists that have no order of their own are sorted and without doubles.
+In: a `Finding` and its sentence. Out: the JSON of `topics.signals.ecs_objects`. Equal findings give equal bytes, except
+for `event.created`. Lists without an order of their own are sorted and have no duplicates.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from topics.signals import ecs_objects as ecs
 from topics.signals import ocsf
-from topics.signals.finding import Finding, Shown
+from topics.signals.finding import Finding, SignalWitness
 from topics.times import rfc3339, rfc3339_clamped
 from topics.values import Scalar
 
@@ -23,20 +23,20 @@ DATASET = "betrace.signals"
 _SEVERITIES = {"info": 1, "low": 2, "medium": 3, "high": 4, "critical": 5}
 _OUTCOMES = {"broken": "failure", "undetermined": "unknown", "held": "success", "not_applicable": "success"}
 
-_Found = TypeVar("_Found")
+_T = TypeVar("_T")
 
 
-def encode(finding: Finding, *, message: str, logged_ms: int, uncut_bytes: int | None = None) -> bytes:
-    """The finding as UTF-8 JSON; `uncut_bytes` is its size before anything was left out, None when it is whole."""
-    return ecs.encode(document(finding, message=message, logged_ms=logged_ms, uncut_bytes=uncut_bytes))
+def encode(finding: Finding, *, message: str, logged_ms: int, untruncated_bytes: int | None = None) -> bytes:
+    """Return the finding as UTF-8 JSON; `untruncated_bytes` is its size before truncation, None when it is complete."""
+    return ecs.encode(document(finding, message=message, logged_ms=logged_ms, untruncated_bytes=untruncated_bytes))
 
 
-def document(finding: Finding, *, message: str, logged_ms: int, uncut_bytes: int | None = None) -> ecs.EcsSignal:
-    """The finding as a document of ECS 9; arguments as for `encode`."""
+def document(finding: Finding, *, message: str, logged_ms: int, untruncated_bytes: int | None = None) -> ecs.EcsSignal:
+    """Return the finding as a document of ECS 9; the arguments are those of `encode`."""
     witnesses = finding.witnesses
-    span_id = _first(witnesses, lambda shown: None if shown.is_log else shown.span_id.hex() or None)
-    service = _first(witnesses, lambda shown: shown.service or None)
-    host = _first(witnesses, lambda shown: shown.text("host.name"))
+    span_id = _first(witnesses, lambda witness: None if witness.is_log else witness.span_id.hex() or None)
+    service = _first(witnesses, lambda witness: witness.service or None)
+    host = _first(witnesses, lambda witness: witness.text("host.name"))
     return ecs.EcsSignal(
         timestamp=rfc3339_clamped(finding.closed_ms),
         ecs=ecs.Ecs(ecs.ECS_VERSION),
@@ -45,7 +45,7 @@ def document(finding: Finding, *, message: str, logged_ms: int, uncut_bytes: int
         rule=_rule(finding),
         trace=ecs.Id(finding.trace_id.hex()),
         observer=ecs.Observer(ocsf.PRODUCT.name, ocsf.PRODUCT.vendor_name, ocsf.PRODUCT.version),
-        betrace=_said(finding, uncut_bytes),
+        betrace=_betrace(finding, untruncated_bytes),
         span=ecs.Id(span_id) if span_id else None,
         service=ecs.Name(service) if service else None,
         host=ecs.Name(host) if host else None,
@@ -57,7 +57,7 @@ def document(finding: Finding, *, message: str, logged_ms: int, uncut_bytes: int
 
 
 def _event(finding: Finding, message: str, logged_ms: int) -> ecs.Event:
-    starts_ns = [shown.start_ns for shown in finding.witnesses if shown.start_ns is not None]
+    starts_ns = [witness.start_ns for witness in finding.witnesses if witness.start_ns is not None]
     return ecs.Event(
         kind="alert",
         id=finding.revision_uid,
@@ -87,61 +87,61 @@ def _rule(finding: Finding) -> ecs.Rule:
     )
 
 
-def _said(finding: Finding, uncut_bytes: int | None) -> ecs.Said:
-    return ecs.Said(
+def _betrace(finding: Finding, untruncated_bytes: int | None) -> ecs.BetraceFields:
+    return ecs.BetraceFields(
         **msgspec.structs.asdict(ocsf.betrace(finding)),
         uid=finding.uid,
         severity=finding.rule.severity,
         controls=sorted(set(finding.rule.controls)),
-        evidences=[_evidence(shown) for shown in finding.witnesses],
-        is_truncated=None if uncut_bytes is None else True,
-        untruncated_size=uncut_bytes,
+        evidences=[_evidence(witness) for witness in finding.witnesses],
+        is_truncated=None if untruncated_bytes is None else True,
+        untruncated_size=untruncated_bytes,
     )
 
 
-def _evidence(shown: Shown) -> ecs.Evidence:
-    identity = shown.span_id.hex() or None
+def _evidence(witness: SignalWitness) -> ecs.Evidence:
+    identity = witness.span_id.hex() or None
     return ecs.Evidence(
-        subject=shown.subject,
-        name=shown.name,
-        attributes=[ecs.Attribute(name, text(value)) for name, value in sorted(shown.attributes.items())],
-        span_id=None if shown.is_log else identity,
-        log_id=identity if shown.is_log else None,
-        service=shown.service,
-        start_ns=shown.start_ns,
-        duration_ns=shown.duration_ns,
+        subject=witness.subject,
+        name=witness.name,
+        attributes=[ecs.Attribute(name, text(value)) for name, value in sorted(witness.attributes.items())],
+        span_id=None if witness.is_log else identity,
+        log_id=identity if witness.is_log else None,
+        service=witness.service,
+        start_ns=witness.start_ns,
+        duration_ns=witness.duration_ns,
     )
 
 
 def text(value: Scalar) -> str | None:
-    """A value as text, numbers and truth as JSON writes them; null is None.
+    """Format a value as text, with numbers and booleans as in JSON; null is None.
 
     >>> text("u-17"), text(17), text(True), text(float("inf")), text(None)
     ('u-17', '17', 'true', 'Infinity', None)
     """
-    shown = ocsf.json_value(value)
-    return shown if shown is None or isinstance(shown, str) else msgspec.json.encode(shown).decode()
+    scalar = ocsf.json_value(value)
+    return scalar if scalar is None or isinstance(scalar, str) else msgspec.json.encode(scalar).decode()
 
 
-def _user(shown: Shown) -> ecs.User | None:
-    user = ocsf.user(shown)
+def _user(witness: SignalWitness) -> ecs.User | None:
+    user = ocsf.user(witness)
     return None if user is None else ecs.User(user.uid, user.name)
 
 
-def _client(shown: Shown) -> ecs.Client | None:
-    endpoint = ocsf.client(shown)
+def _client(witness: SignalWitness) -> ecs.Client | None:
+    endpoint = ocsf.client(witness)
     return None if endpoint is None else ecs.Client(endpoint.name, endpoint.ip)
 
 
-def _related(witnesses: Iterable[Shown]) -> ecs.Related | None:
+def _related(witnesses: Iterable[SignalWitness]) -> ecs.Related | None:
     users = [user for user in map(ocsf.user, witnesses) if user]
     clients = [client for client in map(ocsf.client, witnesses) if client]
-    hosts = [*(shown.text("host.name") for shown in witnesses), *(client.hostname for client in clients)]
+    hosts = [*(witness.text("host.name") for witness in witnesses), *(client.hostname for client in clients)]
     addresses = [client.ip for client in clients]
     names = [name for user in users for name in (user.uid, user.uid_alt, user.name)]
-    lists = [sorted({each for each in found if each}) or None for found in (hosts, addresses, names)]
+    lists = [sorted({each for each in values if each}) or None for values in (hosts, addresses, names)]
     return ecs.Related(*lists) if any(lists) else None
 
 
-def _first(witnesses: Iterable[Shown], find: Callable[[Shown], _Found | None]) -> _Found | None:
-    return next((found for shown in witnesses if (found := find(shown)) is not None), None)
+def _first(witnesses: Iterable[SignalWitness], find: Callable[[SignalWitness], _T | None]) -> _T | None:
+    return next((value for witness in witnesses if (value := find(witness)) is not None), None)

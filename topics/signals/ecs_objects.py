@@ -1,10 +1,10 @@
-"""The Elastic Common Schema 9, as far as we write it.
+"""Defines the part of the Elastic Common Schema 9 that BeTrace writes.
 
-In: nothing. Out: structs whose fields are ECS fields, and their JSON. `topics.signals.ecs` fills them. A field
-that is None is left out of the JSON, never null. What ECS has no field for is under `betrace`, which is our own.
+In: nothing. Out: structs whose fields are ECS fields, and their JSON. `topics.signals.ecs` fills them. A field that is
+None is omitted from the JSON, never null. Data for which ECS has no field is under `betrace`, a custom field set.
 
-No field's type depends on a span: Elasticsearch refuses a document whose field has another type than the first one's,
-so attributes are lists of names and texts.
+No field's type depends on a span: Elasticsearch refuses a document if a field's type differs from that in the first
+document, so attributes are lists of names and texts.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ class Fields(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
 
 
 class Ecs(Fields, frozen=True):
-    """Which ECS this is."""
+    """The version of ECS."""
 
     version: str
 
 
 class Event(Fields, frozen=True):
-    """What kind of document it is. `kind` is alert: Kibana keeps `signal` for itself.
+    """The event. `kind` is alert, because Kibana reserves `signal`.
 
-    `id` is the finding's uid and revision, `code` the rule's id, `severity` 1 (info) to 5 (critical), `created` when it
-    was written. `outcome` is failure for a broken rule, unknown for an undetermined one, success for a repaired one.
+    `id` is the finding's uid and revision, `code` the rule's id, `severity` 1 (info) to 5 (critical), and `created` the
+    time at which it was written. `outcome` is failure for a broken rule, unknown for an undetermined one, and success
+    for a repaired one.
     """
 
     kind: str
@@ -60,33 +61,33 @@ class Rule(Fields, frozen=True):
 
 
 class Id(Fields, frozen=True):
-    """A trace or a span."""
+    """The id of a trace or a span."""
 
     id: str
 
 
 class Name(Fields, frozen=True):
-    """A service or a host."""
+    """The name of a service or a host."""
 
     name: str
 
 
 class User(Fields, frozen=True):
-    """Who acted, by the identity attributes of a witness."""
+    """The actor, from the identity attributes of a witness."""
 
     id: str | None = None
     name: str | None = None
 
 
 class Client(Fields, frozen=True):
-    """Where it was asked for."""
+    """The client of the request."""
 
     address: str
     ip: str | None = None
 
 
 class Related(Fields, frozen=True):
-    """Every user, host and address of all witnesses, to search by."""
+    """All users, hosts and addresses of the witnesses, for searches."""
 
     hosts: list[str] | None = None
     ip: list[str] | None = None
@@ -94,7 +95,7 @@ class Related(Fields, frozen=True):
 
 
 class Observer(Fields, frozen=True):
-    """What wrote the document."""
+    """The program that wrote the document."""
 
     product: str
     vendor: str
@@ -102,7 +103,7 @@ class Observer(Fields, frozen=True):
 
 
 class Attribute(Fields, frozen=True):
-    """An attribute of a span as text; one without a value is known to be null."""
+    """An attribute of a span as text; without a `value` it is null."""
 
     name: str
     value: str | None = None
@@ -121,10 +122,10 @@ class Evidence(Fields, frozen=True):
     duration_ns: int | None = None
 
 
-class Said(Betrace, frozen=True, kw_only=True):
-    """What ECS has no field for; the first attributes are those of `unmapped.betrace` in OCSF.
+class BetraceFields(Betrace, frozen=True, kw_only=True):
+    """The data for which ECS has no field; the first attributes are those of `unmapped.betrace` in OCSF.
 
-    `is_truncated` with `untruncated_size` in bytes is there when witnesses or texts were left out.
+    `is_truncated` and `untruncated_size`, in bytes, are present when witnesses or texts were omitted.
     """
 
     uid: str
@@ -136,9 +137,9 @@ class Said(Betrace, frozen=True, kw_only=True):
 
 
 class EcsSignal(Fields, frozen=True, kw_only=True):
-    """One signal. `@timestamp` is when the window closed in record time.
+    """One signal. `@timestamp` is the record time at which the window closed.
 
-    `span`, `service`, `host`, `user` and `client` are those of the first witness that has one.
+    `span`, `service`, `host`, `user` and `client` are each that of the first witness that has one.
     """
 
     timestamp: str = msgspec.field(name="@timestamp")
@@ -148,7 +149,7 @@ class EcsSignal(Fields, frozen=True, kw_only=True):
     rule: Rule
     trace: Id
     observer: Observer
-    betrace: Said
+    betrace: BetraceFields
     span: Id | None = None
     service: Name | None = None
     host: Name | None = None
@@ -163,10 +164,10 @@ _decoder = msgspec.json.Decoder(EcsSignal)
 
 
 def encode(signal: EcsSignal) -> bytes:
-    """UTF-8 JSON with the keys in a fixed order; equal signals give equal bytes."""
+    """Encode as UTF-8 JSON with the keys in a fixed order; equal signals give equal bytes."""
     return _encoder.encode(signal)
 
 
 def decode(value: bytes) -> EcsSignal:
-    """The inverse of `encode`; raises `msgspec.DecodeError` (its subclass ValidationError) for any other JSON."""
+    """Decode what `encode` returned; raises `msgspec.DecodeError` (or its subclass ValidationError) for other JSON."""
     return _decoder.decode(value)

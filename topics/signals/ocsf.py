@@ -1,7 +1,7 @@
-"""`document(finding) -> OCSF finding`: a Compliance Finding when the rule names controls, else a Detection Finding.
+"""Encodes findings in OCSF: as a Compliance Finding when the rule names controls, else as a Detection Finding.
 
-In: a `Finding` and its sentence. Out: the JSON of `topics.signals.ocsf_objects`. Equal findings give equal bytes, but
-for `metadata.logged_time`. Lists that have no order of their own are sorted and without doubles.
+In: a `Finding` and its sentence. Out: the JSON of `topics.signals.ocsf_objects`. Equal findings give equal bytes,
+except for `metadata.logged_time`. Lists without an order of their own are sorted and have no duplicates.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 from topics.signals import ocsf_objects as ocsf
-from topics.signals.finding import Finding, RuleText, Shown
+from topics.signals.finding import Finding, RuleText, SignalWitness
 from topics.values import Scalar
 
 LOG_NAME = "betrace.signals"
@@ -48,33 +48,35 @@ _OBSERVABLE_TYPES = {
     "evidences.src_endpoint.hostname": (1, "Hostname"),
     "evidences.src_endpoint.ip": (2, "IP Address"),
 }
-"""OCSF's number and caption for each place an observable points to. It has none for a trace id: 99 is "other"."""
+"""OCSF's type and caption for each path of an observable. OCSF has no type for a trace id: 99 is "other"."""
 
 
 def _program_version() -> str | None:
     try:
         return version("betrace")
-    except PackageNotFoundError:  # run from a source tree that is not installed
+    except PackageNotFoundError:  # the program runs from a source tree that is not installed
         return None
 
 
 PRODUCT = ocsf.Product(name="BeTrace", vendor_name="BeTrace", version=_program_version())
 
 
-def encode(finding: Finding, *, message: str, logged_ms: int, uncut_bytes: int | None = None) -> bytes:
-    """The finding as UTF-8 JSON; `uncut_bytes` is its size before anything was left out, None when it is whole."""
-    return ocsf.encode(document(finding, message=message, logged_ms=logged_ms, uncut_bytes=uncut_bytes))
+def encode(finding: Finding, *, message: str, logged_ms: int, untruncated_bytes: int | None = None) -> bytes:
+    """Return the finding as UTF-8 JSON; `untruncated_bytes` is its size before truncation, None when it is complete."""
+    return ocsf.encode(document(finding, message=message, logged_ms=logged_ms, untruncated_bytes=untruncated_bytes))
 
 
-def document(finding: Finding, *, message: str, logged_ms: int, uncut_bytes: int | None = None) -> ocsf.OcsfFinding:
-    """The finding as an OCSF 1.8.0 finding; arguments as for `encode`."""
+def document(
+    finding: Finding, *, message: str, logged_ms: int, untruncated_bytes: int | None = None
+) -> ocsf.OcsfFinding:
+    """Return the finding as an OCSF 1.8.0 finding; the arguments are those of `encode`."""
     compliance = _compliance(finding)
     class_uid = ocsf.ClassUid.COMPLIANCE_FINDING if compliance else ocsf.ClassUid.DETECTION_FINDING
     activity = _activity(finding)
     severity = _SEVERITIES[finding.rule.severity]
     status = ocsf.Status.RESOLVED if finding.is_resolved else ocsf.Status.NEW
-    starts_ns = [shown.start_ns for shown in finding.witnesses if shown.start_ns is not None]
-    evidences = [_evidence(shown) for shown in finding.witnesses]
+    starts_ns = [witness.start_ns for witness in finding.witnesses if witness.start_ns is not None]
+    evidences = [_evidence(witness) for witness in finding.witnesses]
     resources = _resources(finding.witnesses)
     return ocsf.OcsfFinding(
         class_uid=class_uid,
@@ -98,13 +100,13 @@ def document(finding: Finding, *, message: str, logged_ms: int, uncut_bytes: int
         evidences=evidences or None,
         resources=resources or None,
         observables=_observables(finding, evidences, resources),
-        metadata=_metadata(finding, logged_ms, uncut_bytes),
+        metadata=_metadata(finding, logged_ms, untruncated_bytes),
         unmapped=ocsf.Unmapped(betrace(finding)),
     )
 
 
 def split_control(control: str) -> tuple[str | None, str]:
-    """The standard, if it is named, and the control in it.
+    """Split a control into its standard, None if it names none, and its name.
 
     >>> split_control("SOC2/CC6.7"), split_control("PCI DSS 8.2.3"), split_control("CC6.7")
     (('SOC2', 'CC6.7'), ('PCI DSS', '8.2.3'), (None, 'CC6.7'))
@@ -153,23 +155,23 @@ def _tags(rule: RuleText) -> list[ocsf.Tag]:
     return [ocsf.Tag(name, sorted(set(values))) for name, values in named.items() if values]
 
 
-def _evidence(shown: Shown) -> ocsf.Evidence:
-    identity = shown.span_id.hex() or None
+def _evidence(witness: SignalWitness) -> ocsf.Evidence:
+    identity = witness.span_id.hex() or None
     data = ocsf.EvidenceData(
-        subject=shown.subject,
-        name=shown.name,
-        service=shown.service,
-        span_id=None if shown.is_log else identity,
-        log_id=identity if shown.is_log else None,
-        start_ns=shown.start_ns,
-        duration_ns=shown.duration_ns,
-        attributes={name: json_value(value) for name, value in shown.attributes.items()},
+        subject=witness.subject,
+        name=witness.name,
+        service=witness.service,
+        span_id=None if witness.is_log else identity,
+        log_id=identity if witness.is_log else None,
+        start_ns=witness.start_ns,
+        duration_ns=witness.duration_ns,
+        attributes={name: json_value(value) for name, value in witness.attributes.items()},
     )
-    return ocsf.Evidence(data, user(shown), client(shown))
+    return ocsf.Evidence(data, user(witness), client(witness))
 
 
 def json_value(value: Scalar) -> Scalar:
-    """A value as JSON can say it: numbers that it lacks become the text that OTLP/JSON uses for them.
+    """Convert a value to one that JSON can represent: NaN and infinities become the texts that OTLP/JSON uses.
 
     >>> json_value(float("-inf")), json_value(0.5)
     ('-Infinity', 0.5)
@@ -179,18 +181,21 @@ def json_value(value: Scalar) -> Scalar:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def user(shown: Shown) -> ocsf.User | None:
-    """Who acted, by the identity attributes of a witness."""
-    user_id, end_user_id, name = map(shown.text, ("user.id", "enduser.id", "user.name"))
+def user(witness: SignalWitness) -> ocsf.User | None:
+    """Return the actor, from the identity attributes of a witness."""
+    user_id, end_user_id, name = map(witness.text, ("user.id", "enduser.id", "user.name"))
     uid = user_id or end_user_id
     if uid is None and name is None:
         return None
     return ocsf.User(uid, end_user_id if end_user_id != uid else None, name)
 
 
-def client(shown: Shown) -> ocsf.Endpoint | None:
-    """Where a witness was asked from; what is neither an address nor a host (it may be redacted) is but a name."""
-    address = shown.text("client.address")
+def client(witness: SignalWitness) -> ocsf.Endpoint | None:
+    """Return the client of a witness.
+
+    A text that is neither an address nor a host name, for instance because it was redacted, is only a name.
+    """
+    address = witness.text("client.address")
     if address is None:
         return None
     if _is_ip(address):
@@ -206,29 +211,29 @@ def _is_ip(address: str) -> bool:
     return len(address) <= IP_CHARS and "%" not in address
 
 
-def _resources(witnesses: Iterable[Shown]) -> list[ocsf.Resource]:
-    """The services of the witnesses and the hosts they name."""
-    found = {(shown.service, shown.text("host.name")) for shown in witnesses}
-    services = [ocsf.Resource(service, "service", host) for service, host in found if service]
-    hosts = [ocsf.Resource(host, "host", host) for service, host in found if host and not service]
+def _resources(witnesses: Iterable[SignalWitness]) -> list[ocsf.Resource]:
+    """Return the services of the witnesses and their hosts."""
+    names = {(witness.service, witness.text("host.name")) for witness in witnesses}
+    services = [ocsf.Resource(service, "service", host) for service, host in names if service]
+    hosts = [ocsf.Resource(host, "host", host) for service, host in names if host and not service]
     return sorted(services + hosts, key=lambda resource: (resource.type, resource.name, resource.hostname or ""))
 
 
 def _observables(
     finding: Finding, evidences: Iterable[ocsf.Evidence], resources: Iterable[ocsf.Resource]
 ) -> list[ocsf.Observable]:
-    found: set[tuple[str, str | None]] = {("metadata.correlation_uid", finding.trace_id.hex())}
+    values: set[tuple[str, str | None]] = {("metadata.correlation_uid", finding.trace_id.hex())}
     for resource in resources:
-        found |= {("resources.name", resource.name), ("resources.hostname", resource.hostname)}
-    for who in filter(None, (evidence.user for evidence in evidences)):
-        found |= {(f"evidences.user.{part}", getattr(who, part)) for part in ("uid", "uid_alt", "name")}
-    for where in filter(None, (evidence.src_endpoint for evidence in evidences)):
-        found |= {(f"evidences.src_endpoint.{part}", getattr(where, part)) for part in ("ip", "hostname")}
-    valued = sorted((place, value) for place, value in found if value)
-    return [ocsf.Observable(place, *_OBSERVABLE_TYPES[place], value) for place, value in valued]
+        values |= {("resources.name", resource.name), ("resources.hostname", resource.hostname)}
+    for actor in filter(None, (evidence.user for evidence in evidences)):
+        values |= {(f"evidences.user.{name}", getattr(actor, name)) for name in ("uid", "uid_alt", "name")}
+    for endpoint in filter(None, (evidence.src_endpoint for evidence in evidences)):
+        values |= {(f"evidences.src_endpoint.{name}", getattr(endpoint, name)) for name in ("ip", "hostname")}
+    present = sorted((path, value) for path, value in values if value)
+    return [ocsf.Observable(path, *_OBSERVABLE_TYPES[path], value) for path, value in present]
 
 
-def _metadata(finding: Finding, logged_ms: int, uncut_bytes: int | None) -> ocsf.Metadata:
+def _metadata(finding: Finding, logged_ms: int, untruncated_bytes: int | None) -> ocsf.Metadata:
     return ocsf.Metadata(
         version=ocsf.OCSF_VERSION,
         product=PRODUCT,
@@ -236,13 +241,13 @@ def _metadata(finding: Finding, logged_ms: int, uncut_bytes: int | None) -> ocsf
         correlation_uid=finding.trace_id.hex(),
         log_name=LOG_NAME,
         logged_time=logged_ms,
-        is_truncated=None if uncut_bytes is None else True,
-        untruncated_size=uncut_bytes,
+        is_truncated=None if untruncated_bytes is None else True,
+        untruncated_size=untruncated_bytes,
     )
 
 
 def betrace(finding: Finding) -> ocsf.Betrace:
-    """What every JSON format says under our own name."""
+    """Return the fields that every JSON format has under `betrace`."""
     rule = finding.rule
     return ocsf.Betrace(
         schema=SCHEMA,

@@ -1,8 +1,8 @@
-"""OCSF 1.8.0, as far as we write it: Compliance Finding (2003) and Detection Finding (2004) and the objects in them.
+"""Defines what BeTrace writes of OCSF 1.8.0: Compliance Finding (2003), Detection Finding (2004) and their objects.
 
-In: nothing. Out: structs whose fields are attributes that OCSF allows at their place, and their JSON.
-`topics.signals.ocsf` fills them. An attribute that is None is left out of the JSON, never null. No OCSF profile is
-used, so no attribute of one is here. What OCSF has no place for is under `unmapped.betrace`, which is our own.
+In: nothing. Out: structs whose fields are attributes that OCSF allows there, and their JSON. `topics.signals.ocsf`
+fills them. An attribute that is None is omitted from the JSON, never null. BeTrace uses no OCSF profile, so no
+profile's attributes are here. Data for which OCSF has no attribute is under `unmapped.betrace`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ OCSF_VERSION = "1.8.0"
 
 
 class Caption(IntEnum):
-    """An OCSF enum: the number is the `_id` attribute, `caption` its text sibling.
+    """An OCSF enum: the number is the `_id` attribute, `caption` the text beside it.
 
     >>> Severity.INFORMATIONAL.caption
     'Informational'
@@ -35,7 +35,7 @@ class ClassUid(Caption):
 
 
 class Activity(Caption):
-    """`activity_id`: the first verdict of a chain, a changed one, and one that repairs."""
+    """`activity_id`: the first verdict of a chain, a changed verdict, or one that repairs."""
 
     CREATE = 1
     UPDATE = 2
@@ -73,7 +73,7 @@ class Object(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
 
 
 class Product(Object, frozen=True):
-    """What wrote the record."""
+    """The program that wrote the record."""
 
     name: str
     vendor_name: str
@@ -81,10 +81,10 @@ class Product(Object, frozen=True):
 
 
 class Metadata(Object, frozen=True):
-    """About the record. `uid` is the finding's uid and revision, `correlation_uid` the trace id.
+    """The metadata of the record. `uid` is the finding's uid and revision, `correlation_uid` the trace id.
 
-    `logged_time` is the only value of a signal that replay does not repeat. `is_truncated` with `untruncated_size` in
-    bytes is there when witnesses or texts were left out.
+    `logged_time` is the only value of a signal that a replay does not reproduce. `is_truncated` and `untruncated_size`,
+    in bytes, are present when witnesses or texts were omitted.
     """
 
     version: str
@@ -115,7 +115,7 @@ class Tag(Object, frozen=True):
 
 
 class FindingInfo(Object, frozen=True):
-    """What was found, by which rule. `uid` is the same for all revisions; times are Unix ms."""
+    """The finding and its rule. `uid` is the same for all revisions; times are Unix ms."""
 
     uid: str
     title: str
@@ -127,7 +127,7 @@ class FindingInfo(Object, frozen=True):
 
 
 class Compliance(Object, frozen=True):
-    """The controls that the rule shows to be kept, and whether this trace kept them."""
+    """The controls that the rule checks, and whether this trace complied with them."""
 
     control: str
     requirements: list[str]
@@ -137,7 +137,7 @@ class Compliance(Object, frozen=True):
 
 
 class User(Object, frozen=True):
-    """Who acted, by the span's identity attributes."""
+    """The actor, from the span's identity attributes."""
 
     uid: str | None = None
     uid_alt: str | None = None
@@ -174,7 +174,7 @@ class Evidence(Object, frozen=True):
 
 
 class Resource(Object, frozen=True):
-    """OCSF's resource_details: a service that took part."""
+    """OCSF's resource_details: a service or host that took part."""
 
     name: str
     type: str
@@ -182,7 +182,7 @@ class Resource(Object, frozen=True):
 
 
 class Observable(Object, frozen=True):
-    """A value to search by; `name` is the path of the attribute that holds it, arrays without index."""
+    """A value for searches; `name` is the path of the attribute that holds it, without array indexes."""
 
     name: str
     type_id: int
@@ -191,7 +191,7 @@ class Observable(Object, frozen=True):
 
 
 class Window(Object, frozen=True):
-    """Record time of the first and last arrival in Unix ms; `spans` is informative."""
+    """The record times of the first and last arrival, in Unix ms; `spans` is informative."""
 
     first_ms: int
     last_ms: int
@@ -200,7 +200,7 @@ class Window(Object, frozen=True):
 
 
 class Rule(Object, frozen=True):
-    """The rule as it was judged."""
+    """The rule that was judged."""
 
     id: str
     kind: str
@@ -209,7 +209,7 @@ class Rule(Object, frozen=True):
 
 
 class Source(Object, frozen=True):
-    """The range of source offsets, first and last included."""
+    """A range of source offsets, first and last included."""
 
     topic: str
     partition: int
@@ -218,7 +218,7 @@ class Source(Object, frozen=True):
 
 
 class Betrace(Object, frozen=True):
-    """What OCSF has no attribute for. `missing` should have been in the trace, `present` should not."""
+    """Data for which OCSF has no attribute. `missing` should have been in the trace, `present` should not."""
 
     schema: int
     trace_id: str
@@ -241,9 +241,9 @@ class Unmapped(Object, frozen=True):
 
 
 class OcsfFinding(Object, frozen=True):
-    """One signal. `compliance` is there exactly when `class_uid` is 2003. Times are Unix ms.
+    """One signal. `compliance` is present exactly when `class_uid` is 2003. Times are Unix ms.
 
-    `time` is when the window closed in record time; `start_time` and `end_time` are the first and last start of a
+    `time` is the record time at which the window closed; `start_time` and `end_time` are the first and last start of a
     witness.
     """
 
@@ -277,10 +277,10 @@ _decoder = msgspec.json.Decoder(OcsfFinding)
 
 
 def encode(finding: OcsfFinding) -> bytes:
-    """UTF-8 JSON with the keys in a fixed order; equal findings give equal bytes."""
+    """Encode as UTF-8 JSON with the keys in a fixed order; equal findings give equal bytes."""
     return _encoder.encode(finding)
 
 
 def decode(value: bytes) -> OcsfFinding:
-    """The inverse of `encode`; raises `msgspec.DecodeError` (its subclass ValidationError) for any other JSON."""
+    """Decode what `encode` returned; raises `msgspec.DecodeError` (or its subclass ValidationError) for other JSON."""
     return _decoder.decode(value)

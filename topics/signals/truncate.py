@@ -1,8 +1,8 @@
-"""`fit(finding, limit, write) -> bytes`: a finding written whole, or as much of it as the limit allows.
+"""`encode_within_limit(finding, limit_bytes, encode)`: encodes a finding, or as much of it as the limit allows.
 
-In: a finding and the function that writes it in some format. Out: its bytes, never more than the limit. Witnesses are
-left out first, the last ones first; then long texts and lists are cut. The writer is told how long the whole is, so
-that the signal can say that something is missing.
+In: a finding and the function that encodes it in some format. Out: its bytes, never more than the limit. Witnesses are
+omitted first, starting with the last; then long texts and lists are truncated. The encoder gets the original size, so
+that the signal can state that something is missing.
 """
 
 from __future__ import annotations
@@ -13,96 +13,97 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from topics.signals.finding import Finding, RuleText, Shown
+from topics.signals.finding import Finding, RuleText, SignalWitness
 from topics.values import Scalar
 
-CUT_MARK = "…[cut]"
+TRUNCATION_MARK = "…[cut]"
 
 TEXT_LIMITS_BYTES = (8192, 1024, 256)
-"""Limits of one text, tried in turn. Under the last one a finding without witnesses is always shorter than 400 KiB: 200
-list items and ten other texts, each up to six times as long in JSON, where a control character takes six bytes."""
+"""The limits of a text, tried in turn. With the last one a finding without witnesses is always below 400 KiB: 200 list
+items and ten other texts, each up to six times as long in JSON, where a control character takes six bytes."""
 
 LIST_ITEMS = 20
 
-Write: TypeAlias = Callable[[Finding, int | None], bytes]
-"""Writes a finding; the second argument is its length in bytes before anything was left out, None when it is whole."""
+Encode: TypeAlias = Callable[[Finding, int | None], bytes]
+"""Encodes a finding; the second argument is its size in bytes before truncation, None when it is complete."""
 
 
-def fit(finding: Finding, limit_bytes: int, write: Write) -> bytes:
-    """The finding as `write` writes it, in at most `limit_bytes` when that is 400 KiB or more."""
-    whole = write(finding, None)
+def encode_within_limit(finding: Finding, limit_bytes: int, encode: Encode) -> bytes:
+    """Encode a finding with `encode`, in at most `limit_bytes` if that is at least 400 KiB."""
+    whole = encode(finding, None)
     if len(whole) <= limit_bytes:
         return whole
-    value = _with_most_witnesses(finding, limit_bytes, write, len(whole))
+    value = _with_most_witnesses(finding, limit_bytes, encode, len(whole))
     for text_limit_bytes in TEXT_LIMITS_BYTES:
         if len(value) <= limit_bytes:
             break
-        value = _with_most_witnesses(cut_texts(finding, text_limit_bytes), limit_bytes, write, len(whole))
+        value = _with_most_witnesses(truncate_texts(finding, text_limit_bytes), limit_bytes, encode, len(whole))
     return value
 
 
-def _with_most_witnesses(finding: Finding, limit_bytes: int, write: Write, whole_bytes: int) -> bytes:
-    """As many witnesses as fit, from the first on. It is still too long when it is so without any."""
+def _with_most_witnesses(finding: Finding, limit_bytes: int, encode: Encode, whole_bytes: int) -> bytes:
+    """Encode with as many of the first witnesses as fit; the result is too long if it is so without any."""
 
     def with_first(count: int) -> bytes:
-        return write(replace(finding, witnesses=finding.witnesses[:count]), whole_bytes)
+        return encode(replace(finding, witnesses=finding.witnesses[:count]), whole_bytes)
 
     counts = range(1, len(finding.witnesses) + 1)
     return with_first(bisect_left(counts, True, key=lambda count: len(with_first(count)) > limit_bytes))  # noqa: FBT003
 
 
-def cut_texts(finding: Finding, limit_bytes: int) -> Finding:
-    """The finding with every text at most `limit_bytes` long and every list at most 20; its uid stays what it was."""
+def truncate_texts(finding: Finding, limit_bytes: int) -> Finding:
+    """Truncate every text to `limit_bytes` and every list to `LIST_ITEMS` items; the uid does not change."""
     return replace(
         finding,
-        rule=_cut_rule(finding.rule, limit_bytes),
-        missing=_cut_list(finding.missing, limit_bytes),
-        present=_cut_list(finding.present, limit_bytes),
-        witnesses=tuple(_cut_shown(shown, limit_bytes) for shown in finding.witnesses),
+        rule=_truncate_rule(finding.rule, limit_bytes),
+        missing=_truncate_list(finding.missing, limit_bytes),
+        present=_truncate_list(finding.present, limit_bytes),
+        witnesses=tuple(_truncate_witness(witness, limit_bytes) for witness in finding.witnesses),
         sources=finding.sources[:LIST_ITEMS],
     )
 
 
-def _cut_rule(rule: RuleText, limit_bytes: int) -> RuleText:
+def _truncate_rule(rule: RuleText, limit_bytes: int) -> RuleText:
     return replace(
         rule,
-        title=cut_text(rule.title, limit_bytes),
-        description=rule.description and cut_text(rule.description, limit_bytes),
-        controls=_cut_list(rule.controls, limit_bytes),
-        tags=_cut_list(rule.tags, limit_bytes),
-        owner=rule.owner and cut_text(rule.owner, limit_bytes),
-        references=_cut_list(rule.references, limit_bytes),
-        text=cut_text(rule.text, limit_bytes),
+        title=truncate_text(rule.title, limit_bytes),
+        description=rule.description and truncate_text(rule.description, limit_bytes),
+        controls=_truncate_list(rule.controls, limit_bytes),
+        tags=_truncate_list(rule.tags, limit_bytes),
+        owner=rule.owner and truncate_text(rule.owner, limit_bytes),
+        references=_truncate_list(rule.references, limit_bytes),
+        text=truncate_text(rule.text, limit_bytes),
     )
 
 
-def _cut_shown(shown: Shown, limit_bytes: int) -> Shown:
+def _truncate_witness(witness: SignalWitness, limit_bytes: int) -> SignalWitness:
     return replace(
-        shown,
-        subject=cut_text(shown.subject, limit_bytes),
-        name=cut_text(shown.name, limit_bytes),
-        service=shown.service and cut_text(shown.service, limit_bytes),
+        witness,
+        subject=truncate_text(witness.subject, limit_bytes),
+        name=truncate_text(witness.name, limit_bytes),
+        service=witness.service and truncate_text(witness.service, limit_bytes),
         attributes={
-            cut_text(name, limit_bytes): _cut_value(value, limit_bytes) for name, value in shown.attributes.items()
+            truncate_text(name, limit_bytes): _truncate_value(value, limit_bytes)
+            for name, value in witness.attributes.items()
         },
     )
 
 
-def _cut_value(value: Scalar, limit_bytes: int) -> Scalar:
-    return cut_text(value, limit_bytes) if isinstance(value, str) else value
+def _truncate_value(value: Scalar, limit_bytes: int) -> Scalar:
+    return truncate_text(value, limit_bytes) if isinstance(value, str) else value
 
 
-def _cut_list(texts: tuple[str, ...], limit_bytes: int) -> tuple[str, ...]:
-    return tuple(cut_text(text, limit_bytes) for text in texts[:LIST_ITEMS])
+def _truncate_list(texts: tuple[str, ...], limit_bytes: int) -> tuple[str, ...]:
+    return tuple(truncate_text(text, limit_bytes) for text in texts[:LIST_ITEMS])
 
 
-def cut_text(text: str, limit_bytes: int) -> str:
-    """Text of at most `limit_bytes` in UTF-8, with a mark at its end when it was longer.
+def truncate_text(text: str, limit_bytes: int) -> str:
+    """Truncate a text to `limit_bytes` of UTF-8, with a mark at its end if it was longer.
 
-    >>> cut_text("grün ist die Heide", 12), cut_text("grün", 12)
+    >>> truncate_text("grün ist die Heide", 12), truncate_text("grün", 12)
     ('grü…[cut]', 'grün')
     """
     encoded = text.encode()
     if len(encoded) <= limit_bytes:
         return text
-    return encoded[: limit_bytes - len(CUT_MARK.encode())].decode(errors="ignore") + CUT_MARK
+    return encoded[: limit_bytes - len(TRUNCATION_MARK.encode())].decode(errors="ignore") + TRUNCATION_MARK

@@ -17,7 +17,7 @@ import msgspec
 
 from streams.evidence.ledger.entry import EntryOffset
 from streams.evidence.ledger.seal import LogState
-from topics.cluster.bulk import decode_each
+from topics.cluster.bulk import decode_many
 from topics.records.audit import SourcePosition, position_in
 from topics.records.verdicts import SourceCoverage
 
@@ -117,7 +117,7 @@ def positioned(lines: Sequence[bytes]) -> list[Positioned]:
     """Return the entries that have a source position; the order of others cannot be checked."""
     return [
         (entry.offset, position)
-        for entry in decode_each(_decoder, lines)
+        for entry in decode_many(_decoder, lines)
         if entry is not None and (position := position_in(entry.headers or entry.headers_base64)) is not None
     ]
 

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from topics.cluster.bulk import UNREADABLE, decode_each
+from topics.cluster.bulk import DECODE_ERRORS, decode_many
 
 DEPTH_LIMIT = 100
 """The deepest nesting of objects and lists that is embedded: readers of a line must not exhaust their stack."""
@@ -67,7 +67,7 @@ class Reader(Generic[T]):
 
     def read(self, lines: Sequence[bytes]) -> list[DecodedEntry[T] | None]:
         """Return each line decoded, None for a line that is not an entry."""
-        decoded = decode_each(self._lines, lines)
+        decoded = decode_many(self._lines, lines)
         for index, entry in enumerate(decoded):
             # Values of another type, and those not embedded as JSON; there are few.
             if entry is None or entry.json is None:
@@ -81,7 +81,7 @@ class Reader(Generic[T]):
             return None
         try:
             return DecodedEntry(decoded.offset, self._values.decode(decoded.value_bytes()))
-        except UNREADABLE:
+        except DECODE_ERRORS:
             return DecodedEntry(decoded.offset)
 
 
@@ -144,7 +144,7 @@ def _is_object(value: bytes) -> bool:
         return False
     try:
         decoded: object = msgspec.json.decode(value)
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return False
     return value.count(b"{") + value.count(b"[") <= DEPTH_LIMIT or _is_within(decoded, DEPTH_LIMIT)
 

@@ -30,10 +30,10 @@ from streams.evidence.ledger.log import AUDIT, SIGNALS, VERDICTS, LogKey
 from streams.evidence.ledger.merkle import Frontier, Hash, leaf_hashes
 from streams.evidence.ledger.seal import LogState, Seal
 from streams.evidence.ledger.seal_summary import CoverageContinuity, SummaryBuilder
-from topics.cluster.bulk import decode_each
+from topics.cluster.bulk import decode_many
 from topics.records import verdicts
 from topics.records.verdicts import HASH_BYTES, LIVE_ORIGIN, Counted, Coverage, Record, VerdictCounts
-from topics.signals.digest import NoSignalError, digest
+from topics.signals.digest import NotASignalError, digest
 
 Verdicts = tuple[int, str, str]
 """Facts partition, rule and verdict."""
@@ -211,7 +211,7 @@ class EntryVerifier:
     def _check_verdicts(self, check: _SealCheck, state: LogState, decoded: DecodedEntry[Record], line: bytes) -> None:
         """Check a verdict record, and add it to the seal's sums."""
         record = decoded.json
-        if record is None or verdicts.fault(record) is not None:
+        if record is None or verdicts.invalid_reason(record) is not None:
             check.total.add(None)
             check.find(state, Fault.GAP, f"the record at offset {decoded.offset} is not a verdict record")
             return
@@ -246,7 +246,7 @@ class EntryVerifier:
         for line in lines if self._is_settled else ():
             try:
                 signal = digest(entry.decode(line).value_bytes())
-            except (NoSignalError, msgspec.DecodeError):
+            except (NotASignalError, msgspec.DecodeError):
                 continue
             if signal.verdict in _SIGNALLED:
                 self.totals.signals[partition, signal.rule_id, signal.verdict] += 1
@@ -276,7 +276,7 @@ def named(key: ChainKey) -> str:
 
 def _decoded(state: LogState, entries: Sequence[bytes]) -> Sequence[EntryOffset | None]:
     """Return the decoded entries of a log; of logs other than verdicts only their offsets."""
-    return _reader.read(entries) if state.topic == VERDICTS else decode_each(_offsets, entries)
+    return _reader.read(entries) if state.topic == VERDICTS else decode_many(_offsets, entries)
 
 
 def _empty(state: LogState) -> LogState:

@@ -223,7 +223,7 @@ def _starts(admin: AdminClient, settings: Settings, ledger: Ledger) -> list[Topi
         raise ConfigError(f"there is no topic {', '.join(sorted(missing))}: run betrace topics create")
     ids = kafka.topic_ids(admin, names)
     partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
-    first_offsets, ends = kafka.begin_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
+    first_offsets, ends = kafka.earliest_offsets(admin, partitions), kafka.end_offsets(admin, partitions)
     starts = []
     for partition in partitions:
         key = (names[partition.topic], partition.partition)

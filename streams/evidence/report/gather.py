@@ -33,7 +33,7 @@ from topics.records.verdicts import (
     VerdictSums,
     is_backfill,
 )
-from topics.signals.digest import Digest, NoSignalError, digest
+from topics.signals.digest import Digest, NotASignalError, digest
 
 AHEAD_MS = 7_200_000
 """Record time runs ahead of the wall clock by less than an hour, and rules are listed once an hour."""
@@ -324,7 +324,7 @@ def _take_signals(gathered: Gathered, lines: Sequence[bytes]) -> bool:
     for line in lines:
         try:
             signal = digest(entry.decode(line).value_bytes())
-        except (NoSignalError, msgspec.DecodeError):
+        except (NotASignalError, msgspec.DecodeError):
             is_read = False
             continue
         gathered.signal(signal.uid, signal)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from streams.evidence.report.model import Bar, BrokenTrace
 from topics.signals.digest import Digest
-from topics.signals.finding import Shown
+from topics.signals.finding import SignalWitness
 
 
 def broken(signal: Digest) -> BrokenTrace:
@@ -29,7 +29,7 @@ def broken(signal: Digest) -> BrokenTrace:
     )
 
 
-def bars(witnesses: Iterable[Shown]) -> Iterator[Bar]:
+def bars(witnesses: Iterable[SignalWitness]) -> Iterator[Bar]:
     """Yield the witnesses as bars of a waterfall, in their order."""
     for shown in witnesses:
         yield Bar(

@@ -39,8 +39,8 @@ def test_layout_is_read_from_the_environment() -> None:
     ("arguments", "message"),
     [
         (["--source-topics", " , "], "no topic is named"),
-        (["--source-topics", "a b"], "'a b' is no topic name"),
-        (["--prefix", "ü."], "'ü.facts' is no topic name"),
+        (["--source-topics", "a b"], "'a b' is not a topic name"),
+        (["--prefix", "ü."], "'ü.facts' is not a topic name"),
         (["--facts-partitions", "0"], "0 is not in the range x>=1"),
     ],
 )

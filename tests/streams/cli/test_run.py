@@ -179,7 +179,7 @@ def stamped_by_producers(kafka: str, fresh_prefix: str) -> str:
     topic = f"{fresh_prefix}spans"
     client = AdminClient({"bootstrap.servers": kafka})
     client.create_topics([NewTopic(topic, 1)])[topic].result()
-    admin.wait_until_seen(client, [topic])
+    admin.wait_until_available(client, [topic])
     return topic
 
 

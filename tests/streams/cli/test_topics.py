@@ -66,7 +66,7 @@ def test_create_says_a_difference_and_goes_on(environment: dict[str, str], kafka
     """A source topic stamped by producers is reported on stderr; the rest is created."""
     client = AdminClient({"bootstrap.servers": kafka})
     client.create_topics([NewTopic(f"{fresh_prefix}spans", 4)])[f"{fresh_prefix}spans"].result()
-    admin.wait_until_seen(client, [f"{fresh_prefix}spans"])
+    admin.wait_until_available(client, [f"{fresh_prefix}spans"])
 
     result = call(environment, "create")
 
@@ -79,7 +79,7 @@ def test_create_can_change_who_stamps(environment: dict[str, str], kafka: str, f
     topic = f"{fresh_prefix}spans"
     client = AdminClient({"bootstrap.servers": kafka})
     client.create_topics([NewTopic(topic, 4)])[topic].result()
-    admin.wait_until_seen(client, [topic])
+    admin.wait_until_available(client, [topic])
     before = timestamps.types(client, [topic, f"{fresh_prefix}none"])
 
     result = call(environment, "create", "--log-append-time")

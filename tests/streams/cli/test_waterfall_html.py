@@ -9,7 +9,7 @@ from streams.cli.waterfall_html import page
 from streams.inspect.waterfall import Row, rows
 from tests.support.findings import SIGNAL
 from tests.support.spans import span
-from topics.signals.finding import Shown
+from topics.signals.finding import SignalWitness
 
 EVIL = "<script>alert(1)</script>\"'"
 
@@ -54,7 +54,7 @@ def test_page_needs_nothing_else() -> None:
 
 def test_nothing_on_the_page_is_a_spans_markup() -> None:
     """Names of spans, rules and attributes are always escaped."""
-    witness = Shown(
+    witness = SignalWitness(
         subject=EVIL, span_id=b"a", name=EVIL, service=EVIL, start_ns=0, duration_ns=0, attributes={EVIL: EVIL}
     )
     signal = replace(

@@ -73,7 +73,9 @@ def test_touches_are_in_their_partitions(seen: Touches) -> None:
 
     found = packed(seen, 12)
 
-    assert [{number} for number in range(12)] == [{partition.of(each.trace_id, 12) for each in of} for of in found]
+    assert [{number} for number in range(12)] == [
+        {partition.of_trace(each.trace_id, 12) for each in of} for of in found
+    ]
     assert 1000 == sum(map(len, found))
 
 

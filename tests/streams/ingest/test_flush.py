@@ -115,7 +115,9 @@ def test_every_facts_partition_gets_a_section() -> None:
     sections = draft.sections(4, 900)
 
     assert [900] * 4 == [found.watermark_ms for found in sections]
-    assert [number == partition.of(TRACE, 4) for number in range(4)] == [bool(found.entries) for found in sections]
+    assert [number == partition.of_trace(TRACE, 4) for number in range(4)] == [
+        bool(found.entries) for found in sections
+    ]
 
 
 def test_records_of_one_tick_share_an_entry() -> None:
@@ -163,7 +165,7 @@ def test_traces_out_of_bounds_are_marked_where_they_are() -> None:
     of_partitions = draft.sections(3, None)
 
     told = [[touch for touch in unpack_touches(each.touches) if touch.span_count == NO_SPAN] for each in of_partitions]
-    assert [partition.of(trace, 3) for trace in sorted(traces)].count(0) == len(told[0])
+    assert [partition.of_trace(trace, 3) for trace in sorted(traces)].count(0) == len(told[0])
     assert sorted(Touch(trace, 5, NO_SPAN) for trace in traces) == sorted(touch for part in told for touch in part)
     parts = [decode(value) for value in messages("rules", [of_partitions[0]], 20_000)]
     split = [touch for part in parts for each in part.sections for touch in unpack_touches(each.touches)]

@@ -378,7 +378,7 @@ def test_audit_records_go_to_the_trail(settings: Settings, sources: dict[Source,
     )
 
     trail = [one for one in outbox.sent if one[0] == "betrace.audit"]
-    to = partition.of(bytes.fromhex(trace), settings.facts_partitions)
+    to = partition.of_trace(bytes.fromhex(trace), settings.facts_partitions)
     assert [(trace.encode(), to), (trace.encode(), to), (None, 0)] == [(key, number) for _, _, key, number, _ in trail]
     assert [f"{SPANS}/0/1/5/0".encode(), f"{SPANS}/0/1/5/1".encode(), f"{LOGS}/0/1/6/0".encode()] == [
         dict(headers)[POSITION_HEADER] for *_, headers in trail

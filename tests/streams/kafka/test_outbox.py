@@ -26,7 +26,7 @@ def topic(kafka: str, fresh_prefix: str) -> str:
     name = f"{fresh_prefix}facts"
     client = AdminClient({"bootstrap.servers": kafka})
     client.create_topics([NewTopic(name, 2, config={"max.message.bytes": str(LIMIT_BYTES)})])[name].result()
-    admin.wait_until_seen(client, [name])
+    admin.wait_until_available(client, [name])
     return name
 
 

@@ -117,7 +117,7 @@ def test_where_unreadable_batches_end(kafka: str, fresh_prefix: str, tmp_path: P
     topic = f"{fresh_prefix}spans"
     client = AdminClient({"bootstrap.servers": kafka})
     client.create_topics([NewTopic(topic, 1)])[topic].result()
-    admin.wait_until_seen(client, [topic])
+    admin.wait_until_available(client, [topic])
     producer = Producer({"bootstrap.servers": kafka})
     producer.produce(topic, b"readable", partition=0)
     producer.flush()

@@ -18,7 +18,7 @@ from streams.projection.redact import MASK, Redaction, Treatment
 from topics.otlp.requests import RecordKind
 from topics.records import audit
 from topics.records.audit import AuditRecord
-from topics.values import CUT
+from topics.values import TRUNCATED_KEY
 
 TRACE = bytes.fromhex("4bf92f3577b34da6a3ce929d0e0e4736")
 
@@ -129,5 +129,5 @@ def test_what_is_cut_was_redacted_before() -> None:
     ]
 
     assert [(MASK, False)] == [(record.resource["user.id"], record.is_cut) for record in whole]
-    assert [[CUT], [CUT]] == [[*resource] for resource in cut]
+    assert [[TRUNCATED_KEY], [TRUNCATED_KEY]] == [[*resource] for resource in cut]
     assert cut[0] == cut[1]

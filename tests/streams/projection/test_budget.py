@@ -17,7 +17,7 @@ from tests.support.decoding import decode
 from topics.otlp.requests import RecordKind
 from topics.records import audit
 from topics.records.facts import Fact
-from topics.values import CUT
+from topics.values import TRUNCATED_KEY
 
 BUDGET = Budget()
 
@@ -100,7 +100,7 @@ def test_all_that_is_shown_gives_way(rules: RuleSet) -> None:
     facts = RecordFacts(Projector(rules), MIN_BYTES // 2).of_trace(spans)
 
     assert 400 == len(facts)
-    assert {(CUT,)} == {tuple(each.witness.attributes) for each in facts}
+    assert {(TRUNCATED_KEY,)} == {tuple(each.witness.attributes) for each in facts}
 
 
 def test_facts_that_are_too_many(rules: RuleSet) -> None:

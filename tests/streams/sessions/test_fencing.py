@@ -219,7 +219,7 @@ def await_cut(settings: Settings, driven: Driven, *, to_offset: int) -> None:
     at = TopicPartition(settings.topic("facts"), 0)
     for _ in range(1_000):
         driven.step()
-        [begin] = admin.begin_offsets(client, [at]).values()
+        [begin] = admin.earliest_offsets(client, [at]).values()
         if begin >= to_offset:
             return
     pytest.fail(f"the log begins at {begin}")

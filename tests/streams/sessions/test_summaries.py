@@ -195,6 +195,6 @@ def test_summary_says_what_it_is() -> None:
 
     assert said == (
         "1,203 signals of this rule were withheld in the hour from 2026-01-05T11:00:00.000Z, over the limit of signals "
-        "in an hour; verdicts count all. The first: trace 00000000000000000000000000000001 is broken"
+        "in an hour; the verdicts count all of them. The first: trace 00000000000000000000000000000001 is broken"
     )
     assert sentence(summary(one, FINDING.rule)).startswith("1 signal of this rule was withheld in the hour from 2026")

@@ -156,7 +156,7 @@ def test_refused_signal_stops_before_anything_is_stored(kafka: str, fresh_prefix
     client = AdminClient({"bootstrap.servers": kafka})
     topic = NewTopic(f"{fresh_prefix}signals", 2, config={"max.message.bytes": "100"})
     client.create_topics([topic])[topic.topic].result()
-    admin.wait_until_seen(client, [topic.topic])
+    admin.wait_until_available(client, [topic.topic])
     settings = installed(kafka, fresh_prefix, tmp_path)
     registry.push(settings, compiled(AUDITED), now_ms=1)
     driven = Driven(settings)

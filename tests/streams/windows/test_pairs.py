@@ -32,7 +32,7 @@ def sentence_of(condition: str, trace: str) -> str:
             "when { payment } always { each payment has own approval before with same order }",
             'broken approval{"order": 17} payment{"order": 17} payment{"order": 18} payment{"order": 17}',
             (
-                "it is not so that each payment has own approval before with same order (2 of 3 payment have no "
+                "it is not true that each payment has own approval before with same order (2 of 3 payment have no "
                 "approval of their own: order 18 at 2026-01-05T12:00:02.000Z, order 17 at 2026-01-05T12:00:03.000Z)"
             ),
         ),
@@ -48,26 +48,26 @@ def sentence_of(condition: str, trace: str) -> str:
             "when { a } always { each a has own b }",
             "broken a a a a a a a",
             (
-                "it is not so that each a has own b (7 of 7 a have no b of their own: at 2026-01-05T12:00:00.000Z, at "
-                "2026-01-05T12:00:01.000Z, at 2026-01-05T12:00:02.000Z, at 2026-01-05T12:00:03.000Z, at "
+                "it is not true that each a has own b (7 of 7 a have no b of their own: at 2026-01-05T12:00:00.000Z, "
+                "at 2026-01-05T12:00:01.000Z, at 2026-01-05T12:00:02.000Z, at 2026-01-05T12:00:03.000Z, at "
                 "2026-01-05T12:00:04.000Z, 2 more)"
             ),
         ),
         (
             "when { a } always { each a has own b after }",
             'broken {"name": "a", "start": null, "span_id": "00000000000000aa"}',
-            "it is not so that each a has own b after (1 of 1 a has no b of their own: span 00000000000000aa)",
+            "it is not true that each a has own b after (1 of 1 a has no b of their own: span 00000000000000aa)",
         ),
         (
             "when { a } always { each a has b before }",
             "broken a b",
-            "it is not so that each a has b before",
+            "it is not true that each a has b before",
         ),
         (
             "when { a } always { each a has b with same k }",
             'broken a{"k": "x) and all is well ("}',
             (
-                'it is not so that each a has b with same k (1 of 1 a has no b: k "x) and all is well (" at '
+                'it is not true that each a has b with same k (1 of 1 a has no b: k "x) and all is well (" at '
                 "2026-01-05T12:00:00.000Z)"
             ),
         ),

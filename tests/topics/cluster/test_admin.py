@@ -9,7 +9,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from topics.cluster import admin
-from topics.cluster.admin import AdminError, Row
+from topics.cluster.admin import AdminError, TopicStatus
 from topics.spec import Layout
 
 pytestmark = pytest.mark.broker
@@ -17,30 +17,30 @@ pytestmark = pytest.mark.broker
 
 @pytest.fixture
 def client(kafka: str) -> AdminClient:
-    """A client of the test broker."""
+    """Return a client of the test broker."""
     return admin.connect({"bootstrap.servers": kafka})
 
 
 @pytest.fixture
 def layout(fresh_prefix: str) -> Layout:
-    """A small layout whose topics no other test has."""
+    """Return a small layout whose topics no other test uses."""
     return Layout(fresh_prefix, (f"{fresh_prefix}spans",), facts_partitions=2)
 
 
 def make(client: AdminClient, name: str, partitions: int = 1, **config: str) -> None:
-    """A topic that somebody else made; `config` has underscores for dots."""
+    """Create a topic outside BeTrace; `config` has underscores for dots."""
     settings = {key.replace("_", "."): value for key, value in config.items()}
     client.create_topics([NewTopic(name, partitions, config=settings)])[name].result()
-    admin.wait_until_seen(client, [name])
+    admin.wait_until_available(client, [name])
 
 
-def row(rows: list[Row], name: str) -> Row:
-    """The row of the topic `name`."""
+def row(rows: list[TopicStatus], name: str) -> TopicStatus:
+    """Return the status of the topic `name`."""
     return next(row for row in rows if row.name == name)
 
 
-def test_create_makes_the_whole_flow(client: AdminClient, layout: Layout) -> None:
-    """On an empty cluster every topic of the flow is made, and is as it should be."""
+def test_create_creates_the_whole_flow(client: AdminClient, layout: Layout) -> None:
+    """On an empty cluster, create creates every topic of the flow as it should be."""
     creation = admin.create(client, layout)
 
     described = admin.describe(client, layout)
@@ -49,8 +49,8 @@ def test_create_makes_the_whole_flow(client: AdminClient, layout: Layout) -> Non
     assert [row.faults + row.differences for row in described] == [[]] * len(described)
 
 
-def test_create_a_second_time_makes_nothing(client: AdminClient, layout: Layout) -> None:
-    """What is there is left as it is, and is reported."""
+def test_second_create_creates_nothing(client: AdminClient, layout: Layout) -> None:
+    """Create leaves existing topics unchanged and reports them."""
     made = admin.create(client, layout).made
 
     again = admin.create(client, layout)
@@ -58,8 +58,8 @@ def test_create_a_second_time_makes_nothing(client: AdminClient, layout: Layout)
     assert (again.made, [row.name for row in again.kept]) == ([], made)
 
 
-def test_create_makes_only_what_is_missing(client: AdminClient, layout: Layout) -> None:
-    """The operator's own source topic stays theirs, its partitions and its retention."""
+def test_create_creates_only_missing_topics(client: AdminClient, layout: Layout) -> None:
+    """An existing source topic keeps its partitions and its retention."""
     (source,) = layout.source_topics
     make(client, source, 5, retention_ms="1000")
 
@@ -70,17 +70,17 @@ def test_create_makes_only_what_is_missing(client: AdminClient, layout: Layout) 
     assert row(creation.kept, source).retention_ms == 1000
 
 
-def test_topics_are_made_with_the_settings_of_the_flow(client: AdminClient, layout: Layout) -> None:
-    """Partitions, cleanup, retention and time stamps are those of the flow."""
+def test_topics_have_the_settings_of_the_flow(client: AdminClient, layout: Layout) -> None:
+    """Partitions, cleanup, retention and timestamp type are those of the flow."""
     admin.create(client, layout)
 
     rows = admin.describe(client, layout)
-    found = {
+    settings = {
         row.name.removeprefix(layout.prefix): (row.partition_count, row.cleanup, row.retention_ms, row.timestamp_type)
         for row in rows
     }
     week_ms, month_ms, quarter_ms, year_ms = 604_800_000, 2_592_000_000, 7_776_000_000, 31_536_000_000
-    assert found == {
+    assert settings == {
         "spans": (2, "delete", week_ms, "LogAppendTime"),
         "rules": (1, "compact", None, "LogAppendTime"),
         "facts": (2, "delete", None, "CreateTime"),
@@ -94,7 +94,7 @@ def test_topics_are_made_with_the_settings_of_the_flow(client: AdminClient, layo
 
 
 def test_another_partition_count_is_a_fault_and_is_not_altered(client: AdminClient, layout: Layout) -> None:
-    """Facts that were made with more partitions stay so, and the report says what is wrong."""
+    """A facts topic with too many partitions is not altered, and its status names the fault."""
     facts = f"{layout.prefix}facts"
     make(client, facts, 3, retention_ms="-1")
 
@@ -105,7 +105,7 @@ def test_another_partition_count_is_a_fault_and_is_not_altered(client: AdminClie
 
 
 def test_another_cleanup_is_a_fault(client: AdminClient, layout: Layout) -> None:
-    """Facts that are compacted would lose all but the last of each key: the program cannot work with them."""
+    """Compaction would delete all facts but the last of each key, so the program cannot work with it."""
     facts = f"{layout.prefix}facts"
     make(client, facts, 2, cleanup_policy="compact", retention_ms="-1")
 
@@ -114,8 +114,8 @@ def test_another_cleanup_is_a_fault(client: AdminClient, layout: Layout) -> None
     assert described.faults == ["cleanup.policy is compact, should be delete"]
 
 
-def test_facts_that_kafka_deletes_are_a_fault(client: AdminClient, layout: Layout) -> None:
-    """A retention on the facts would lose open windows in silence."""
+def test_retention_of_facts_is_a_fault(client: AdminClient, layout: Layout) -> None:
+    """A retention limit on the facts would silently lose open windows."""
     facts = f"{layout.prefix}facts"
     make(client, facts, 2, retention_ms="604800000")
 
@@ -125,7 +125,7 @@ def test_facts_that_kafka_deletes_are_a_fault(client: AdminClient, layout: Layou
 
 
 def test_another_retention_of_signals_is_only_a_difference(client: AdminClient, layout: Layout) -> None:
-    """How long signals are kept is the operator's to choose; it is said, and no more."""
+    """The operator may choose the retention of signals; the status only lists the difference."""
     signals = f"{layout.prefix}signals"
     make(client, signals, 2, retention_ms="1000")
 
@@ -134,8 +134,8 @@ def test_another_retention_of_signals_is_only_a_difference(client: AdminClient, 
     assert (described.faults, described.differences) == ([], ["retention.ms is 1000, should be 7776000000"])
 
 
-def test_source_topic_with_the_senders_time_is_a_difference(client: AdminClient, layout: Layout) -> None:
-    """A source topic's clock is said when it is the sender's; nothing else of it is our business."""
+def test_source_topic_with_producer_timestamps_is_a_difference(client: AdminClient, layout: Layout) -> None:
+    """The status of a source topic lists the timestamp type if producers set it, and no other setting."""
     (source,) = layout.source_topics
     make(client, source, 5, cleanup_policy="compact,delete")
 
@@ -145,8 +145,8 @@ def test_source_topic_with_the_senders_time_is_a_difference(client: AdminClient,
     assert (described.faults, described.differences) == ([], expected)
 
 
-def test_too_few_copies_are_a_difference(client: AdminClient, layout: Layout) -> None:
-    """A topic with fewer copies than the operator asks for is said."""
+def test_too_few_replicas_are_a_difference(client: AdminClient, layout: Layout) -> None:
+    """The status lists a replication factor below the one in the layout."""
     admin.create(client, layout)
 
     described = row(admin.describe(client, replace(layout, replication=3)), f"{layout.prefix}facts")
@@ -155,29 +155,29 @@ def test_too_few_copies_are_a_difference(client: AdminClient, layout: Layout) ->
 
 
 def test_missing_topics_are_described_as_missing(client: AdminClient, layout: Layout) -> None:
-    """Describing an empty cluster names every topic, and makes none."""
+    """Describing an empty cluster lists every topic and creates none."""
     described = admin.describe(client, layout)
 
     assert {row.present for row in described} == {False}
     assert admin.partition_counts(client, [row.name for row in described]) == {}
 
 
-def test_what_kafka_refuses_is_an_error_with_the_topic(client: AdminClient, layout: Layout) -> None:
-    """More copies than brokers cannot be made, and the message names the topic."""
-    with pytest.raises(AdminError, match=f"topic {layout.prefix}spans is not made: "):
+def test_refusal_of_kafka_is_an_error_with_the_topic(client: AdminClient, layout: Layout) -> None:
+    """Kafka refuses more replicas than brokers, and the message names the topic."""
+    with pytest.raises(AdminError, match=f"topic {layout.prefix}spans was not created: "):
         admin.create(client, replace(layout, replication=3))
 
 
-def test_source_topic_that_is_our_own_is_refused(client: AdminClient, layout: Layout) -> None:
-    """Reading our own dead letters as spans would never end."""
+def test_own_topic_as_source_topic_is_refused(client: AdminClient, layout: Layout) -> None:
+    """Reading BeTrace's own dead letters as spans would never end."""
     own = replace(layout, source_topics=(f"{layout.prefix}dead_letters",))
 
-    with pytest.raises(AdminError, match="a source topic is one of our own"):
+    with pytest.raises(AdminError, match="a source topic is one of BeTrace's own topics"):
         admin.create(client, own)
 
 
-def test_offsets_are_the_lowest_kept_and_the_next(client: AdminClient, kafka: str, fresh_prefix: str) -> None:
-    """The begin moves when records are deleted, the end when they are written."""
+def test_earliest_and_end_offsets(client: AdminClient, kafka: str, fresh_prefix: str) -> None:
+    """The earliest offset moves when records are deleted, the end offset when they are written."""
     topic = f"{fresh_prefix}numbers"
     make(client, topic, 2)
     producer = Producer({"bootstrap.servers": kafka})
@@ -188,13 +188,13 @@ def test_offsets_are_the_lowest_kept_and_the_next(client: AdminClient, kafka: st
         future.result()
     at = [TopicPartition(topic, 0), TopicPartition(topic, 1)]
 
-    offsets = (admin.begin_offsets(client, at), admin.end_offsets(client, at))
+    offsets = (admin.earliest_offsets(client, at), admin.end_offsets(client, at))
 
     assert offsets == ({(topic, 0): 0, (topic, 1): 2}, {(topic, 0): 0, (topic, 1): 5})
 
 
 def test_offsets_at_a_time(client: AdminClient, kafka: str, fresh_prefix: str) -> None:
-    """Where the records of a time begin: at the first that is as late, at the end where there is none."""
+    """The offset of a time is that of the first record at or after it, or else the end offset."""
     topic = f"{fresh_prefix}times"
     make(client, topic, 2)
     producer = Producer({"bootstrap.servers": kafka})
@@ -209,14 +209,14 @@ def test_offsets_at_a_time(client: AdminClient, kafka: str, fresh_prefix: str) -
     assert admin.offsets_at(client, at, 5)[topic, 0] == 0
 
 
-def test_offsets_of_a_topic_that_is_not_there_are_an_error(client: AdminClient, fresh_prefix: str) -> None:
-    """Asking for a partition that does not exist raises, and names it."""
+def test_offsets_of_a_missing_topic_are_an_error(client: AdminClient, fresh_prefix: str) -> None:
+    """A query for a partition that does not exist raises an error that names it."""
     with pytest.raises(AdminError, match=f"the offsets of {fresh_prefix}none-0"):
         admin.end_offsets(client, [TopicPartition(f"{fresh_prefix}none", 0)])
 
 
-def test_topic_made_again_has_another_id(client: AdminClient, fresh_prefix: str) -> None:
-    """A topic that was deleted and made again under its name is told apart by its id."""
+def test_recreated_topic_has_another_id(client: AdminClient, fresh_prefix: str) -> None:
+    """A topic that was recreated under the same name has another id."""
     topic = f"{fresh_prefix}again"
     make(client, topic)
     first = admin.topic_ids(client, [topic])
@@ -231,13 +231,13 @@ def test_topic_made_again_has_another_id(client: AdminClient, fresh_prefix: str)
     assert first != second
 
 
-def test_topics_that_are_not_there_have_no_id(client: AdminClient, fresh_prefix: str) -> None:
-    """A missing topic is left out, not an error."""
+def test_missing_topics_have_no_id(client: AdminClient, fresh_prefix: str) -> None:
+    """A missing topic is omitted and is not an error."""
     assert admin.topic_ids(client, [f"{fresh_prefix}none"]) == {}
 
 
 def test_message_limit_is_the_topics_own(client: AdminClient, layout: Layout) -> None:
-    """Rules take a whole set in a message; facts have Kafka's default."""
+    """The rules topic accepts a complete rule set in a message; the facts topic has Kafka's default limit."""
     admin.create(client, layout)
 
     limits = [admin.max_message_bytes(client, f"{layout.prefix}{name}") for name in ("rules", "facts")]
@@ -246,7 +246,7 @@ def test_message_limit_is_the_topics_own(client: AdminClient, layout: Layout) ->
 
 
 def test_cluster_has_an_id(client: AdminClient) -> None:
-    """Two questions for the cluster's id have one answer."""
+    """Two queries for the cluster's id return the same one."""
     first, second = admin.cluster_id(client), admin.cluster_id(client)
 
     assert first == second
@@ -254,7 +254,7 @@ def test_cluster_has_an_id(client: AdminClient) -> None:
 
 
 def test_no_answer_is_an_error_with_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no Kafka answers, the message says where it was looked for."""
+    """If no Kafka answers, the message has the address."""
     monkeypatch.setattr(admin, "TIMEOUT_S", 0.2)
 
     with pytest.raises(AdminError, match=r"no Kafka answers at 127\.0\.0\.1:1 within 0\.2 s"):

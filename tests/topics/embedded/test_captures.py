@@ -1,4 +1,4 @@
-"""The captures that the package ships: whole, small, and about what their truth says."""
+"""The captures in the package: complete, small, and consistent with their expected results."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ LIMIT_BYTES = 600_000
 
 
 def spans(frames: Iterable[Frame]) -> set[tuple[bytes, bytes]]:
-    """(trace id, the span's bytes) of every span."""
+    """Return (trace id, the span's bytes) of every span."""
     requests = [ExportTraceServiceRequest.FromString(frame.value) for frame in frames]
     scopes = [scope for request in requests for resource in request.resource_spans for scope in resource.scope_spans]
     return {(span.trace_id, span.SerializeToString()) for scope in scopes for span in scope.spans}
 
 
 def logs(frames: Iterable[Frame]) -> set[tuple[bytes, bytes]]:
-    """(trace id, the log record's bytes) of every log record."""
+    """Return (trace id, the log record's bytes) of every log record."""
     requests = [ExportLogsServiceRequest.FromString(frame.value) for frame in frames]
     scopes = [scope for request in requests for resource in request.resource_logs for scope in resource.scope_logs]
     return {(log.trace_id, log.SerializeToString()) for scope in scopes for log in scope.log_records}
 
 
 def test_small() -> None:
-    """The captures together stay below what a package may carry for a demo."""
+    """The captures together are small enough for a package."""
     files = list(CAPTURES.glob("*.bin.gz"))
 
     size_bytes = sum(file.stat().st_size for file in files)
@@ -42,7 +42,7 @@ def test_small() -> None:
 
 
 def test_keyed_and_unkeyed_spans_are_the_same() -> None:
-    """Both captures hold the same spans: they differ in keys and batches only."""
+    """Both captures hold the same spans and differ only in keys and batches."""
     keyed = list(capture.read(CAPTURES / "keyed_spans.bin.gz"))
     unkeyed = list(capture.read(CAPTURES / "unkeyed_spans.bin.gz"))
 
@@ -60,7 +60,7 @@ def test_keyed_and_unkeyed_logs_are_the_same() -> None:
 
 @pytest.mark.parametrize(("name", "read"), [("spans", spans), ("logs", logs)])
 def test_keys(name: str, read: Callable[[Iterable[Frame]], set[tuple[bytes, bytes]]]) -> None:
-    """A keyed record is of the one trace that its key names, an unkeyed one has no key."""
+    """A keyed record holds only the trace that its key names; an unkeyed one has no key."""
     keyed = capture.read(CAPTURES / f"keyed_{name}.bin.gz")
     unkeyed = capture.read(CAPTURES / f"unkeyed_{name}.bin.gz")
 
@@ -72,7 +72,7 @@ def test_keys(name: str, read: Callable[[Iterable[Frame]], set[tuple[bytes, byte
 
 @pytest.mark.parametrize("truth", ["expected.json", "expected_later.json"])
 def test_every_rule_is_broken_by_some_traces(truth: str) -> None:
-    """Each rule is broken by traces that are in the captures, and never by all of them."""
+    """Some traces in the captures break each rule, and never all of them."""
     traces = {trace.hex() for trace, _ in spans(capture.read(CAPTURES / "unkeyed_spans.bin.gz"))}
 
     broken = {rule: set(each["broken"]) for rule, each in json.loads((CAPTURES / truth).read_text()).items()}

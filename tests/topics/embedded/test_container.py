@@ -11,22 +11,22 @@ from topics.embedded import broker, container
 from topics.embedded.broker import BrokerError
 
 
-def test_no_docker_engine_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing listens Docker does not answer, and that is no error."""
+def test_without_a_docker_engine_docker_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If nothing listens, Docker is unavailable, and that is not an error."""
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
 
-    assert not container.docker_answers()
+    assert not container.is_docker_available()
 
 
-def test_without_testcontainers_docker_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The extra that brings testcontainers need not be installed."""
+def test_without_testcontainers_docker_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra with testcontainers is optional."""
     monkeypatch.setitem(sys.modules, "testcontainers.core.docker_client", None)
 
-    assert not container.docker_answers()
+    assert not container.is_docker_available()
 
 
 def test_neither_java_nor_docker_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without Java and without Docker the error is about Java, which is the easier one to have."""
+    """Without Java and Docker the error is about Java, which is easier to install."""
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("JAVA_HOME", raising=False)
@@ -37,9 +37,9 @@ def test_neither_java_nor_docker_says_what_to_install(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.broker
-@pytest.mark.skipif(not container.docker_answers(), reason="no Docker engine answers")
+@pytest.mark.skipif(not container.is_docker_available(), reason="no Docker engine answers")
 def test_container_is_a_kafka() -> None:
-    """Where Docker answers, the container's address is a Kafka's."""
+    """If Docker is available, the container runs a Kafka."""
     with container.running() as bootstrap:
         metadata = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=30)
 

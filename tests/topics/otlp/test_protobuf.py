@@ -1,4 +1,4 @@
-"""Protobuf requests that are odd or damaged, and how spans and log records are told apart."""
+"""Unusual and damaged protobuf requests, and the distinction between spans and log records."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from topics.otlp.requests import NESTING_LIMIT, OtlpError, RecordKind, Value
 
 
 def spans(request: bytes) -> list[Message]:
-    """The spans of a request."""
+    """Return the spans of a request."""
     groups = otlp_protobuf.read(request).resource_spans
     return [span for sender in groups for scope in sender.scope_spans for span in scope.spans]
 
 
 def sent(value: Message) -> Value:
-    """The value of a span's first attribute when it is this one."""
+    """Return the value of a span's first attribute after a round trip."""
     [span] = spans(trace_request(Span(trace_id=TRACE, attributes=[KeyValue(key="a", value=value)])))
     return otlp_protobuf.value(span.attributes[0].value)
 
 
 def nested(depth: int) -> bytes:
-    """An `AnyValue` of arrays inside arrays."""
+    """Build an `AnyValue` of nested arrays."""
     value = b""
     for _ in range(depth):
         value = delimited(5, delimited(1, value))
@@ -53,12 +53,12 @@ def nested(depth: int) -> bytes:
     ],
 )
 def test_value(value: AnyValue, expected: Value) -> None:
-    """A value is what was set, also when that is empty; what this program does not know is None."""
+    """A value is the one that was set, even if empty; a value of an unknown type is None."""
     assert expected == sent(value)
 
 
 def test_value_that_is_not_a_number() -> None:
-    """Every NaN is the same one, whatever its bits."""
+    """All NaNs are equal, whatever their bits."""
     actual = sent(AnyValue(double_value=-math.nan))
 
     assert isinstance(actual, float)
@@ -66,7 +66,7 @@ def test_value_that_is_not_a_number() -> None:
 
 
 def test_first_of_a_key_counts() -> None:
-    """Of the pairs of a key-value list with the same key the first one counts."""
+    """If a key-value list repeats a key, the first pair counts."""
     pairs = [KeyValue(key="a", value=AnyValue(int_value=number)) for number in (1, 2)]
 
     assert sent(AnyValue(kvlist_value=KeyValueList(values=pairs))) == {"a": 1}
@@ -74,7 +74,7 @@ def test_first_of_a_key_counts() -> None:
 
 @pytest.mark.parametrize("depth", [NESTING_LIMIT + 1, 1000])
 def test_nesting_limit(depth: int) -> None:
-    """What is nested beyond the limit is None, and the span is read."""
+    """A value nested beyond the limit is None, and the span is read."""
     attribute = delimited(1, b"a") + delimited(2, nested(depth))
     [span] = spans(delimited(1, delimited(2, delimited(2, delimited(1, TRACE) + delimited(9, attribute)))))
 
@@ -86,8 +86,8 @@ def test_nesting_limit(depth: int) -> None:
     assert actual is None
 
 
-def test_nested_garbage() -> None:
-    """A nested value whose bytes are no value is None, and the span is read."""
+def test_nested_invalid_bytes() -> None:
+    """A nested value with invalid bytes is None, and the span is read."""
     attribute = delimited(1, b"a") + delimited(2, delimited(5, b"\xff"))
     [span] = spans(delimited(1, delimited(2, delimited(2, delimited(1, TRACE) + delimited(9, attribute)))))
 
@@ -95,7 +95,7 @@ def test_nested_garbage() -> None:
 
 
 def test_invalid_utf8() -> None:
-    """Invalid UTF-8 becomes U+FFFD wherever text stands; all other spans and fields are read as they are."""
+    """Invalid UTF-8 becomes U+FFFD in every text field; all other spans and fields are unchanged."""
     damaged = Span(
         trace_id=b"\xff" * 16,
         name="a?b",
@@ -115,8 +115,8 @@ def test_invalid_utf8() -> None:
 
 
 @pytest.mark.parametrize("kind", RecordKind)
-def test_kinds_are_told_apart(kind: RecordKind) -> None:
-    """Whatever the topic's kind, spans are read as spans and log records as log records."""
+def test_kinds_are_distinguished(kind: RecordKind) -> None:
+    """Spans are read as spans and log records as log records, whatever the kind of the topic."""
     some_spans = [
         Span(trace_id=TRACE),
         Span(span_id=b"a" * 8),
@@ -138,21 +138,21 @@ def test_kinds_are_told_apart(kind: RecordKind) -> None:
 
 
 @pytest.mark.parametrize("kind", RecordKind)
-def test_kind_of_what_does_not_tell(kind: RecordKind) -> None:
-    """An empty record may be either; it is what the topic is said to hold."""
+def test_kind_of_an_empty_record(kind: RecordKind) -> None:
+    """An empty record can be either; it gets the kind of the topic."""
     request = otlp_protobuf.read(trace_request(Span()), kind)
 
     assert bool(request.resource_spans) == (kind is RecordKind.SPANS)
 
 
 @given(trace_id=st.binary(min_size=16, max_size=16) | st.just(delimited(1, b"key") + delimited(2, bytes(9))))
-def test_any_log_record_is_no_span(trace_id: bytes) -> None:
-    """No trace id of a log record makes it look like a span, although its field is a span's attribute."""
+def test_no_log_record_is_a_span(trace_id: bytes) -> None:
+    """No trace id makes a log record look like a span, although its field number is that of a span's attributes."""
     assert otlp_protobuf.read(logs_request(LogRecord(time_unix_nano=1, trace_id=trace_id))).resource_logs
 
 
-def test_unread_fields_cost_nothing() -> None:
-    """What stands in a link is not looked at, so damage there is none."""
+def test_damage_in_ignored_fields_has_no_effect() -> None:
+    """Links are ignored, so damage in them has no effect."""
     span = delimited(1, TRACE) + delimited(13, b"\xff\xff")
 
     assert len(spans(delimited(1, delimited(2, delimited(2, span))))) == 1
@@ -160,6 +160,6 @@ def test_unread_fields_cost_nothing() -> None:
 
 @pytest.mark.parametrize("request_", [b"\x0a\x05ab", b"\xff", b"\x0b", delimited(1, delimited(2, b"\x12\x01\x0f"))])
 def test_not_protobuf(request_: bytes) -> None:
-    """Bytes that no protobuf message has are refused."""
+    """Bytes that are not a protobuf message are refused."""
     with pytest.raises(OtlpError, match=r"^not protobuf$"):
         otlp_protobuf.read(request_)

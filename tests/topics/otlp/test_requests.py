@@ -1,4 +1,4 @@
-"""The scalars of OTLP/JSON, as its structs give them."""
+"""The scalars of OTLP/JSON, as its structs return them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from topics.otlp.requests import LogRecord, Span, Status, integer
 
 
 def span(**fields: object) -> Span:
-    """A span of a JSON document."""
+    """Return a span of a JSON document."""
     return msgspec.json.decode(msgspec.json.encode(fields), type=Span)
 
 
@@ -27,13 +27,13 @@ def span(**fields: object) -> Span:
     ],
 )
 def test_trace_id(trace_id: str | None, expected: bytes) -> None:
-    """A trace id is hexadecimal in either case; anything else is no id."""
+    """A trace id is hexadecimal in either case; any other text counts as absent."""
     assert expected == span(traceId=trace_id).trace_id
 
 
 @pytest.mark.parametrize(("parent", "expected"), [("0a0B", b"\n\x0b"), ("", b""), (None, b""), ("odd", b"odd")])
 def test_parent_span_id(parent: str | None, expected: bytes) -> None:
-    """A parent that cannot be read is still a parent: its text stays."""
+    """An unreadable parent is still a parent: its text is kept."""
     assert expected == span(parentSpanId=parent).parent_span_id
 
 
@@ -54,12 +54,12 @@ def test_parent_span_id(parent: str | None, expected: bytes) -> None:
     ],
 )
 def test_time(start: object, expected: int) -> None:
-    """A time is a number or its text; what is no unsigned 64-bit integer is absent."""
+    """A time is a number or its text; anything but an unsigned 64-bit integer counts as absent."""
     assert expected == span(startTimeUnixNano=start).start_time_unix_nano
 
 
 def test_time_of_5000_digits() -> None:
-    """A number too long for Python to convert is absent, and costs the document nothing else."""
+    """A number too long for Python to convert is absent, and the rest of the document is read."""
     actual = msgspec.json.decode(b'{"name":"pay","endTimeUnixNano":%s}' % (b"9" * 5000), type=Span)
 
     assert (actual.name, actual.end_time_unix_nano) == ("pay", 0)
@@ -69,19 +69,19 @@ def test_time_of_5000_digits() -> None:
     ("kind", "expected"), [(3, 3), ("SPAN_KIND_CLIENT", 3), ("3", 3), (99, 99), ("client", 0), (None, 0), ({}, 0)]
 )
 def test_kind(kind: object, expected: int) -> None:
-    """An enum is a number or the name of one."""
+    """An enum is a number or a name."""
     assert expected == span(kind=kind).kind
 
 
 def test_other_enums() -> None:
-    """Status codes and severities may be names too."""
+    """Status codes and severities can be names too."""
     status = msgspec.json.decode(b'{"code":"STATUS_CODE_ERROR"}', type=Status)
     log = msgspec.json.decode(b'{"severityNumber":"SEVERITY_NUMBER_INFO"}', type=LogRecord)
 
     assert (status.code, log.severity_number) == (2, 9)
 
 
-def test_nothing_given() -> None:
+def test_empty_records() -> None:
     """An empty span and an empty log record have every field, empty."""
     log = msgspec.json.decode(b"{}", type=LogRecord)
 

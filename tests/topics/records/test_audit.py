@@ -1,4 +1,4 @@
-"""Where an audit record came from, as a header."""
+"""The source position of an audit record, as a header."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ numbers = st.integers(0, 10**10 - 1)
 
 
 @given(st.builds(SourcePosition, st.from_regex(r"[a-z._-]{1,20}", fullmatch=True), numbers, numbers, numbers, numbers))
-def test_a_position_comes_back(position: SourcePosition) -> None:
-    """What was written is read the same."""
+def test_position_round_trip(position: SourcePosition) -> None:
+    """Decoding returns the position that was encoded."""
     assert position == decode_position(position.encode())
 
 
 @pytest.mark.parametrize("value", [b"", b"a/1/2/3", b"a/1/2/3/4/5", b"a b/1/2/3/4", b"a/-1/2/3/4", b"\xff/1/2/3/4"])
-def test_no_position(value: bytes) -> None:
-    """What is no position is none."""
+def test_invalid_position(value: bytes) -> None:
+    """Invalid text decodes to None."""
     assert decode_position(value) is None

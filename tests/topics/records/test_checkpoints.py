@@ -1,4 +1,4 @@
-"""What a checkpoint says to whoever looks."""
+"""The status in a checkpoint."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from topics.records import checkpoints
-from topics.records.checkpoints import Checkpoint, JudgingTimes, Standing
+from topics.records.checkpoints import Checkpoint, JudgingTimes, PartitionStatus
 
 FINGERPRINTS = [hashlib.blake2b(str(number).encode(), digest_size=16).hexdigest() for number in range(5_000)]
 EVERY_RULE = {"first": frozenset(FINGERPRINTS), "second": frozenset(FINGERPRINTS)}
 
 
 def checkpoint(judging: JudgingTimes | None) -> Checkpoint:
-    """A checkpoint that stands so."""
-    return Checkpoint(checkpoints.VERSION, "topic", 7, 3, b"", b"", Standing(70, None, 0, "first", judging))
+    """Build a checkpoint with this status."""
+    return Checkpoint(checkpoints.VERSION, "topic", 7, 3, b"", b"", PartitionStatus(70, None, 0, "first", judging))
 
 
 @given(st.dictionaries(st.sampled_from(FINGERPRINTS), st.sampled_from([0, 100, 1_767_614_400_000]), max_size=40))
-def test_times_read_back(times: dict[str, int]) -> None:
-    """Whatever the times are, each rule's comes back, through the record too."""
+def test_times_round_trip(times: dict[str, int]) -> None:
+    """The time of each rule survives a round trip through the record."""
     rules = {"first": frozenset({*times, FINGERPRINTS[0]}), "second": frozenset(times)}
     written = checkpoints.encode(checkpoint(JudgingTimes.of(rules, times)))
 
-    standing = checkpoints.decode(written).standing
+    status = checkpoints.decode(written).status
 
-    assert standing is not None
-    assert standing.judging is not None
-    assert times == standing.judging.judges_from(rules.__getitem__)
+    assert status is not None
+    assert status.judging is not None
+    assert times == status.judging.judges_from(rules.__getitem__)
 
 
-def test_nothing_is_projected_yet() -> None:
+def test_no_rule_judges_without_a_source() -> None:
     """Without a source partition no rule judges."""
     assert {} == JudgingTimes.of([], {}).judges_from(EVERY_RULE.__getitem__)
 
 
 def test_thousands_of_rules_fit() -> None:
-    """5,000 rules, of which no two judge from one moment on, are a fraction of the record that Kafka takes."""
+    """5,000 rules with as many different times take a fraction of Kafka's message limit."""
     at_once = checkpoints.encode(checkpoint(JudgingTimes.of(EVERY_RULE, dict.fromkeys(FINGERPRINTS, 9_000))))
     one_by_one = checkpoints.encode(
         checkpoint(JudgingTimes.of(EVERY_RULE, {rule: at for at, rule in enumerate(FINGERPRINTS)}))
@@ -49,9 +49,9 @@ def test_thousands_of_rules_fit() -> None:
     assert len(one_by_one) < 100_000
 
 
-def test_checkpoint_of_the_version_before() -> None:
-    """A standing without times is read, and one with times by a program that knows none."""
-    now = msgspec.msgpack.encode(Standing(70, None, 0, "first", JudgingTimes.of(["first"], {})))
+def test_checkpoint_of_an_earlier_version() -> None:
+    """A status without times can be read, and one with times can be read by an earlier version."""
+    current = msgspec.msgpack.encode(PartitionStatus(70, None, 0, "first", JudgingTimes.of(["first"], {})))
 
     class Before(msgspec.Struct, array_like=True):
         clock_ms: int | None
@@ -59,7 +59,7 @@ def test_checkpoint_of_the_version_before() -> None:
         open_windows: int
         rules: str | None
 
-    assert Before(70, None, 0, "first") == msgspec.msgpack.decode(now, type=Before)
-    assert Standing(70, None, 0, "first") == msgspec.msgpack.decode(
-        msgspec.msgpack.encode(Before(70, None, 0, "first")), type=Standing
+    assert Before(70, None, 0, "first") == msgspec.msgpack.decode(current, type=Before)
+    assert PartitionStatus(70, None, 0, "first") == msgspec.msgpack.decode(
+        msgspec.msgpack.encode(Before(70, None, 0, "first")), type=PartitionStatus
     )

@@ -1,4 +1,4 @@
-"""Records that could not be read."""
+"""Dead letters: source records that could not be read."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ KEY = sealed_box.read_public_key(PUBLIC)
 
 
 def headers(dead: DeadLetter) -> dict[str, str]:
-    """The headers as text."""
+    """Return the headers as text."""
     return {name: value.decode() for name, value in dead.headers if isinstance(value, bytes)}
 
 
-def test_letter_says_what_the_record_was_and_where() -> None:
-    """The reason, the place in the source, the length and the hash: enough to find it there, and none of its bytes."""
-    dead = letter(b"\x00junk", reason="no protobuf", topic="otlp_spans", partition=3, offset=41)
+def test_dead_letter_identifies_the_record() -> None:
+    """A dead letter has the reason, the position, the length and the hash of the record, and none of its bytes."""
+    dead = letter(b"\x00junk", reason="not protobuf", topic="otlp_spans", partition=3, offset=41)
 
     assert (b"otlp_spans-3", None) == (dead.key, dead.value)
     assert {
-        "reason": "no protobuf",
+        "reason": "not protobuf",
         "topic": "otlp_spans",
         "partition": "3",
         "offset": "41",
@@ -35,8 +35,8 @@ def test_letter_says_what_the_record_was_and_where() -> None:
     } == headers(dead)
 
 
-def test_letter_of_a_record_without_value_has_no_length() -> None:
-    """A tombstone is not an empty record."""
+def test_dead_letter_of_a_tombstone_has_no_length() -> None:
+    """A tombstone differs from an empty record."""
     dead = letter(None, reason="empty", topic="t", partition=0, offset=0, public_key=KEY)
 
     assert dead.value is None
@@ -44,8 +44,8 @@ def test_letter_of_a_record_without_value_has_no_length() -> None:
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, VALUE_LIMIT_BYTES, VALUE_LIMIT_BYTES + 1])
-def test_bytes_are_for_the_owner_of_the_key(size_bytes: int) -> None:
-    """With a key the bytes come back, those of a long record up to the limit; in the message none of them is seen."""
+def test_only_the_key_opens_the_bytes(size_bytes: int) -> None:
+    """The key opens the record's bytes, up to the limit; the message does not contain them in the clear."""
     value = bytes(at % 251 for at in range(size_bytes))
 
     dead = letter(value, reason="", topic="t", partition=0, offset=7, public_key=KEY)
@@ -56,8 +56,8 @@ def test_bytes_are_for_the_owner_of_the_key(size_bytes: int) -> None:
     assert size_bytes < 16 or value[:16] not in (dead.value or b"")
 
 
-def test_bytes_are_bound_to_their_place() -> None:
-    """A box that was moved under another letter's headers, or sealed in another way, is not opened."""
+def test_bytes_are_bound_to_their_position() -> None:
+    """A box under the headers of another dead letter, or with another scheme, cannot be opened."""
     dead = letter(b"junk", reason="", topic="t", partition=0, offset=7, public_key=KEY)
     private = sealed_box.read_private_key(PRIVATE)
 
@@ -66,9 +66,9 @@ def test_bytes_are_bound_to_their_place() -> None:
             content(dead.value or b"", headers(dead) | other, private)
 
 
-@pytest.mark.parametrize("public_key", [None, KEY], ids=["place", "sealed_bytes"])
-def test_letter_fits_kafkas_default_limit_whatever_the_record(public_key: bytes | None) -> None:
-    """The longest possible dead letter is smaller than what a topic takes by default."""
+@pytest.mark.parametrize("public_key", [None, KEY], ids=["position", "sealed_bytes"])
+def test_every_dead_letter_fits_kafkas_default_limit(public_key: bytes | None) -> None:
+    """The largest possible dead letter is below a topic's default limit."""
     dead = letter(
         bytes(2 << 20),
         reason="é" * (1 << 20),
@@ -83,8 +83,8 @@ def test_letter_fits_kafkas_default_limit_whatever_the_record(public_key: bytes 
     assert len(dead.key) + len(dead.value or b"") + headers_bytes + 1024 < KAFKA_DEFAULT_LIMIT_BYTES
 
 
-def test_letter_takes_a_reason_that_is_no_text() -> None:
-    """A reason with a lone surrogate, as a broken string gives, is kept as far as it can be."""
+def test_reason_with_a_lone_surrogate() -> None:
+    """A reason with a lone surrogate, from a damaged string, is kept as far as possible."""
     dead = letter(b"", reason="bad \udc80 byte", topic="t", partition=0, offset=0)
 
     assert dict(dead.headers)["reason"] == b"bad ? byte"

@@ -1,4 +1,4 @@
-"""The bytes of `betrace.facts`: what comes back, and what is refused."""
+"""The bytes of `betrace.facts`: round trips and refusals."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ messages = st.builds(
 
 
 @given(messages)
-def test_message_comes_back(message: Facts) -> None:
-    """A message that was written is read the same."""
+def test_message_round_trip(message: Facts) -> None:
+    """Decoding returns the message that was encoded."""
     assert message == decode(encode(message))
 
 
 @given(touches)
-def test_touches_come_back(touched: list[Touch]) -> None:
-    """Touches that were packed are unpacked the same, and take 28 bytes each."""
+def test_touches_round_trip(touched: list[Touch]) -> None:
+    """Unpacking returns the touches that were packed, in 28 bytes each."""
     packed = pack_touches(touched)
 
     assert 28 * len(touched) == len(packed)
@@ -79,15 +79,15 @@ def test_touches_come_back(touched: list[Touch]) -> None:
 
 
 @given(st.binary())
-def test_any_bytes(value: bytes) -> None:
-    """Bytes that are no message are refused, and nothing else happens."""
+def test_invalid_bytes(value: bytes) -> None:
+    """Bytes that are not a message are refused, with no other error."""
     with pytest.raises(msgspec.DecodeError):
         decode(value)
 
 
 @given(messages, st.data())
-def test_message_that_was_cut(message: Facts, data: st.DataObject) -> None:
-    """A message of which the end is missing is refused."""
+def test_truncated_message(message: Facts, data: st.DataObject) -> None:
+    """A truncated message is refused."""
     value = encode(message)
     length = data.draw(st.integers(0, len(value) - 1))
 
@@ -95,8 +95,8 @@ def test_message_that_was_cut(message: Facts, data: st.DataObject) -> None:
         decode(value[:length])
 
 
-def test_message_of_the_version_before() -> None:
-    """What an ingest that is not upgraded yet writes is read; it does not say which records were dead letters."""
+def test_message_of_an_earlier_version() -> None:
+    """Messages of an ingest that is not upgraded yet are read; they lack dead letters."""
     section = ["t", 0, 1, 0, None, 1, 0, 1, None, [], b"", []]
 
     facts = decode(msgspec.msgpack.encode([2, "rules", [section]]))
@@ -107,26 +107,26 @@ def test_message_of_the_version_before() -> None:
 
 
 def test_message_that_is_too_old() -> None:
-    """A message of a version that nobody reads any more is refused, and no upgrade is promised to help."""
+    """A message of a version that is no longer supported is refused, without advice to upgrade."""
     with pytest.raises(msgspec.DecodeError, match=f"facts format 1, this program reads 2 to {VERSION}: it is too old"):
         decode(msgspec.msgpack.encode([1, "rules", []]))
 
 
 @pytest.mark.parametrize("value", [[OTHER, "rules", []], [OTHER], [OTHER, {"new": "shape"}, 5, 6]])
-def test_message_of_another_version(value: list[object]) -> None:
-    """A message of another version is refused as such, whatever shape it has."""
+def test_message_of_a_later_version(value: list[object]) -> None:
+    """A message of a later version is refused as such, whatever its shape."""
     with pytest.raises(msgspec.DecodeError, match=f"facts format {OTHER}, this program reads 2 to {VERSION}: upgrade"):
         decode(msgspec.msgpack.encode(value))
 
 
 def test_message_of_this_version_with_another_shape() -> None:
-    """A malformed message of this version is refused with the place of the mistake."""
+    """A malformed message of this version is refused, and the error has the path of the mistake."""
     with pytest.raises(msgspec.DecodeError, match=r"Expected `array`, got `int` - at `\$\[2\]`"):
         decode(msgspec.msgpack.encode([VERSION, "rules", 5]))
 
 
 def test_touches_of_another_length() -> None:
-    """Touches that are not a multiple of their size are refused when the message is read."""
+    """Decoding refuses touches whose length is not a multiple of their size."""
     section = Section("t", 0, 1, 0, None, 1, 0, 1, None, [], bytes(TOUCH_BYTES + 1), [])
 
     with pytest.raises(msgspec.DecodeError, match="touches are not a multiple of 28 bytes"):
@@ -134,6 +134,6 @@ def test_touches_of_another_length() -> None:
 
 
 def test_unpacking_another_length() -> None:
-    """Bytes that are no touches are refused."""
+    """Unpacking refuses bytes that are not touches."""
     with pytest.raises(struct.error):
         unpack_touches(bytes(TOUCH_BYTES - 1))

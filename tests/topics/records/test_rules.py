@@ -29,13 +29,13 @@ pushes = st.builds(
 
 
 @given(records)
-def test_record_comes_back(record: RuleSetRecord) -> None:
-    """A rule set that was written is read the same."""
+def test_rule_set_round_trip(record: RuleSetRecord) -> None:
+    """Decoding returns the rule set that was encoded."""
     assert record == decode(encode(record))
 
 
 def test_value_is_json_in_a_fixed_order() -> None:
-    """The value is JSON that a person can read, the same for the same set."""
+    """The value is readable JSON, and equal for equal sets."""
     record = RuleSetRecord(texts={"b.rules": "2", "a.rules": "1"}, pushed_by="ann", pushed_ms=5)
 
     value = encode(record)
@@ -44,20 +44,20 @@ def test_value_is_json_in_a_fixed_order() -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"[]", b"{}", b'{"texts":{},"pushed_by":"ann"}', b"\xff"])
-def test_no_record(value: bytes) -> None:
-    """Bytes that are no rule set are refused."""
+def test_invalid_bytes(value: bytes) -> None:
+    """Bytes that are not a rule set are refused."""
     with pytest.raises(msgspec.DecodeError):
         decode(value)
 
 
 @given(pushes)
-def test_push_comes_back(push: PushRecord) -> None:
-    """A push that was written is read the same."""
+def test_push_round_trip(push: PushRecord) -> None:
+    """Decoding returns the push that was encoded."""
     assert push == decode_push(encode(push))
 
 
-def test_each_push_has_a_key_of_its_own() -> None:
-    """Two pushes in one millisecond have two keys, so compaction keeps both."""
+def test_each_push_has_its_own_key() -> None:
+    """Two pushes in one millisecond have different keys, so compaction keeps both."""
     first, second = push_key(5), push_key(5)
 
     assert (True, True, True) == (is_push(first), is_push(second), first != second)

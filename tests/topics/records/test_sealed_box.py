@@ -17,8 +17,8 @@ KEY, OWNER = sealed_box.read_public_key(PUBLIC), sealed_box.read_private_key(PRI
 
 
 @given(st.binary(max_size=300), st.binary(max_size=30))
-def test_what_was_sealed_comes_back(content: bytes, context: bytes) -> None:
-    """Of any content, and no two boxes of it are alike."""
+def test_content_round_trip(content: bytes, context: bytes) -> None:
+    """Any content can be unsealed, and no two boxes of it are equal."""
     box, other = sealed_box.seal(content, context, KEY), sealed_box.seal(content, context, KEY)
 
     assert content == sealed_box.unseal(box, context, OWNER)
@@ -26,8 +26,8 @@ def test_what_was_sealed_comes_back(content: bytes, context: bytes) -> None:
     assert box != other
 
 
-def test_every_changed_byte_is_found() -> None:
-    """Of the ephemeral key, the content and the tag; a box that is cut too."""
+def test_every_changed_byte_is_detected() -> None:
+    """A change in the ephemeral key, the content or the tag is detected, and so is truncation."""
     box = sealed_box.seal(b"content", b"here", KEY)
 
     for at in range(len(box)):
@@ -40,7 +40,7 @@ def test_every_changed_byte_is_found() -> None:
 
 
 def test_another_key_or_context_opens_nothing() -> None:
-    """It is sealed for one key, and for one use."""
+    """A box is sealed for one key and one context."""
     box = sealed_box.seal(b"content", b"here", KEY)
 
     with pytest.raises(BoxError):
@@ -49,8 +49,8 @@ def test_another_key_or_context_opens_nothing() -> None:
         sealed_box.unseal(box, b"here", sealed_box.read_private_key(sealed_box.generate()[0]))
 
 
-def test_no_key(tmp_path: Path) -> None:
-    """What is no key, or one of another kind, is refused, and nothing of it is said."""
+def test_invalid_key(tmp_path: Path) -> None:
+    """An invalid key, or one of another kind, is refused, and the error does not reveal it."""
     other = tmp_path / "ed25519"
     subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", other], check=True)
 
@@ -64,7 +64,7 @@ def test_no_key(tmp_path: Path) -> None:
 
 
 def test_keys_are_those_of_openssl(tmp_path: Path) -> None:
-    """A key that OpenSSL makes opens what is sealed for its public key as OpenSSL writes it."""
+    """A key that OpenSSL generated opens a box sealed for its public key as OpenSSL writes it."""
     key, public = tmp_path / "key", tmp_path / "pub"
     subprocess.run(["openssl", "genpkey", "-algorithm", "x25519", "-out", key], check=True)
     subprocess.run(["openssl", "pkey", "-in", key, "-pubout", "-out", public], check=True)

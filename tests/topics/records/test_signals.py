@@ -16,14 +16,14 @@ from topics.signals.finding import Finding
 
 
 def test_key_is_the_uid() -> None:
-    """All revisions of a finding have one key, so they stay in order and compact to the last."""
+    """All revisions of a finding have one key, so they stay in order and compaction keeps the last."""
     first, second = (record(finding, logged_ms=7, source="s") for finding in (FINDING, AMENDED))
 
     assert first.key == second.key == FINDING.uid.encode()
 
 
 def test_headers_are_a_cloudevent() -> None:
-    """A router can read what it is from the headers alone, in CloudEvents' binary mode."""
+    """The headers alone describe the signal to a router, in CloudEvents' binary mode."""
     actual = record(AMENDED, logged_ms=7, source="betrace/prod").headers
 
     assert actual == [
@@ -39,8 +39,8 @@ def test_headers_are_a_cloudevent() -> None:
 
 
 @pytest.mark.parametrize("closed_ms", [1 << 62, 253_402_300_800_000, -(1 << 62)])
-def test_time_that_no_calendar_has(closed_ms: int) -> None:
-    """A record time beyond the calendar leaves the optional header out and stays a number in the document."""
+def test_time_beyond_the_calendar(closed_ms: int) -> None:
+    """A record time beyond the calendar is omitted from the headers and stays a number in the document."""
     actual = record(replace(FINDING, closed_ms=closed_ms), logged_ms=7, source="s")
 
     assert "ce_time" not in dict(actual.headers)
@@ -48,7 +48,7 @@ def test_time_that_no_calendar_has(closed_ms: int) -> None:
 
 
 def test_value_has_the_sentence() -> None:
-    """The document's message is the sentence a person reads."""
+    """The document's message is the sentence for people."""
     document = json.loads(record(FINDING, logged_ms=7, source="s").value)
 
     assert document["message"] == (
@@ -65,7 +65,7 @@ def test_value_has_the_sentence() -> None:
     ],
 )
 def test_format(format: SignalFormat, content_type: bytes, start: bytes) -> None:  # noqa: A002, as the argument
-    """Each format has its document and its media type; key and the other headers are the same."""
+    """Each format has its document and its media type; the key and the other headers are equal."""
     expected = record(FINDING, logged_ms=7, source="s")
 
     actual = record(FINDING, logged_ms=7, source="s", format=format)
@@ -77,7 +77,7 @@ def test_format(format: SignalFormat, content_type: bytes, start: bytes) -> None
 
 @given(findings)
 def test_any_record_is_utf8_json_within_the_limit(finding: Finding) -> None:
-    """Whatever was found, the value is one JSON document, and writing it again gives the same bytes."""
+    """The value of any finding is one JSON document, and encoding it again gives the same bytes."""
     first, second = (record(finding, logged_ms=7, source="s") for _ in range(2))
 
     assert first == second
@@ -87,7 +87,7 @@ def test_any_record_is_utf8_json_within_the_limit(finding: Finding) -> None:
 
 @given(st.integers(0, 400), st.integers(0, 4096), st.sampled_from(["x", "\x00", "€", '"']))
 def test_huge_witnesses_stay_within_the_limit(count: int, length: int, char: str) -> None:
-    """However much the witnesses carry, the signal fits, is OCSF, and says whether something is missing."""
+    """However large the witnesses are, the signal fits, is OCSF, and states whether something is missing."""
     witness = replace(ACCESS, attributes={"text": char * length, "user.id": "u-17"})
     finding = replace(FINDING, witnesses=(witness,) * count)
 
@@ -103,7 +103,7 @@ def test_huge_witnesses_stay_within_the_limit(count: int, length: int, char: str
 
 @pytest.mark.parametrize("format", SignalFormat)
 def test_the_worst_finding_fits_every_format(format: SignalFormat) -> None:  # noqa: A002, as above
-    """Thousands of witnesses full of control characters: the signal is within the limit, and JSON says what is gone."""
+    """A signal with thousands of witnesses full of control characters fits the limit, and JSON states the omission."""
     witness = replace(ACCESS, attributes={f"name-{n}": "\x01" * 1024 for n in range(20)})
     finding = replace(FINDING, witnesses=(witness,) * 1000, missing=("x" * 100_000,) * 10)
 
@@ -113,8 +113,8 @@ def test_the_worst_finding_fits_every_format(format: SignalFormat) -> None:  # n
     assert (b'"is_truncated":true' in value) == (format is not SignalFormat.CEF)
 
 
-def test_uid_and_message_survive_cutting() -> None:
-    """What identifies and explains a finding is that of the whole finding, however much had to go."""
+def test_uid_and_message_survive_truncation() -> None:
+    """Truncation changes neither the identity of a finding nor its sentence."""
     rule = replace(FINDING.rule, text="x" * LIMIT_BYTES, description="y" * LIMIT_BYTES)
     finding = replace(FINDING, rule=rule, witnesses=(ACCESS,) * 5000)
 

@@ -33,7 +33,7 @@ from topics.records.verdicts import (
 
 
 def sketch(trace_ids: Iterable[bytes]) -> bytes:
-    """The sketch of these traces."""
+    """Return the sketch of these traces."""
     traces = DistinctTraces()
     traces.add(trace_ids)
     return traces.encode()
@@ -108,14 +108,14 @@ leaves = st.builds(
 
 
 @given(counts | coverages)
-def test_records_come_back(record: VerdictCounts | Coverage) -> None:
-    """What was written is read the same."""
+def test_record_round_trip(record: VerdictCounts | Coverage) -> None:
+    """Decoding returns the record that was encoded."""
     assert record == decode(encode(record))
 
 
 @given(leaves)
 def test_a_leaf_is_canonical_json(leaf: Leaf) -> None:
-    """A leaf's text is that of RFC 8785, and its hash that of the text."""
+    """A leaf's text is that of RFC 8785, and its hash is that of the text."""
     canonical = rfc8785.dumps(msgspec.to_builtins(leaf))
 
     assert canonical == leaf.canonical()
@@ -124,7 +124,7 @@ def test_a_leaf_is_canonical_json(leaf: Leaf) -> None:
 
 @given(leaves)
 def test_a_retraction_is_canonical_json(leaf: Leaf) -> None:
-    """So is the text of a verdict that is taken back, and never that of a leaf."""
+    """A retraction's text is canonical too, and never equal to that of a leaf."""
     retraction = Retraction(
         revision=leaf.revision, rule=leaf.rule, trace_id=leaf.trace_id, verdict=leaf.verdict, window=leaf.window
     )
@@ -135,7 +135,7 @@ def test_a_retraction_is_canonical_json(leaf: Leaf) -> None:
 
 
 def test_value_is_json_with_a_kind_and_a_schema() -> None:
-    """The value is JSON, says what it is and which form it has; hashes are base64."""
+    """The value is JSON with its kind and schema; hashes are base64."""
     record = VerdictCounts(
         partition=3,
         seq=0,
@@ -174,8 +174,8 @@ def test_value_is_json_with_a_kind_and_a_schema() -> None:
 
 
 @given(st.lists(st.binary(min_size=32, max_size=32)))
-def test_hashes_are_those_that_were_packed(packed: list[bytes]) -> None:
-    """Each hash comes out, in order."""
+def test_hashes_round_trip(packed: list[bytes]) -> None:
+    """Unpacking returns each hash, in order."""
     assert packed == [*hashes(b"".join(packed))]
 
 
@@ -215,7 +215,7 @@ SKETCH = f'"traces_seen_sketch":"{b64encode(sketch([b"a", b"b"])).decode()}"'.en
 
 
 def with_sketch(sketch: bytes) -> bytes:
-    """The coverage record with another sketch in it."""
+    """Return the coverage record with another sketch."""
     assert SKETCH in COVERAGE
     return COVERAGE.replace(SKETCH, b'"traces_seen_sketch":"' + b64encode(sketch) + b'"')
 
@@ -262,21 +262,21 @@ def with_sketch(sketch: bytes) -> bytes:
         with_sketch(zlib.compress(bytes(4095) + b"\x36")),
     ],
 )
-def test_no_record(value: bytes) -> None:
-    """Bytes that are no record are refused, whatever they are."""
+def test_invalid_record(value: bytes) -> None:
+    """Bytes that are not a record are refused."""
     with pytest.raises(msgspec.DecodeError):
         decode(value)
 
 
-def test_records_that_the_refused_ones_are_made_of_are_read() -> None:
-    """The refused values differ from good ones in one thing each."""
+def test_records_behind_the_invalid_ones_are_valid() -> None:
+    """Each refused value differs from a valid one in one respect."""
     assert isinstance(decode(COUNTS), VerdictCounts)
     assert isinstance(decode(COVERAGE), Coverage)
 
 
 @given(st.binary(max_size=100))
 def test_any_bytes_are_read_or_refused(value: bytes) -> None:
-    """Nothing else than a refusal comes of hostile bytes."""
+    """Hostile bytes are refused, with no other error."""
     try:
         record = decode(value)
     except msgspec.DecodeError:

@@ -13,12 +13,12 @@ from topics.signals.finding import Finding
 
 
 def written(finding: Finding, message: str = "m") -> tuple[list[str], dict[str, str]]:
-    """The header and the keys of the finding's line."""
+    """Return the header and the keys of the finding's line."""
     return cef.read(cef.encode(finding, message=message).decode())
 
 
-def test_a_signal_in_whole() -> None:
-    """The everyday signal, to the letter."""
+def test_typical_signal() -> None:
+    """A typical signal, byte for byte."""
     line = cef.encode(FINDING, message="user = u|17").decode()
 
     version = line.split("|")[3]
@@ -38,7 +38,7 @@ def test_a_signal_in_whole() -> None:
 
 @given(findings, st.text(st.characters(codec="utf-8")))
 def test_any_finding_is_one_line(finding: Finding, message: str) -> None:
-    """Whatever is in the finding, it is one line by any reader's idea of a line, and not long."""
+    """Any finding becomes one short line, for every reader's definition of a line."""
     line = cef.encode(finding, message=message).decode()
 
     assert line.splitlines() == [line]
@@ -50,8 +50,8 @@ def test_any_finding_is_one_line(finding: Finding, message: str) -> None:
         st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]) | st.sampled_from("\n\r\\=| "), max_size=60
     )
 )
-def test_escapes_are_undone_by_reading(text: str) -> None:
-    """A text with every sign that CEF escapes comes back as it was, but for blanks at its ends."""
+def test_escapes_round_trip(text: str) -> None:
+    """A text with every character that CEF escapes survives a round trip, except for spaces at its ends."""
     rule = replace(FINDING.rule, title=text)
 
     header, keys = written(replace(FINDING, rule=rule), message=text)
@@ -63,7 +63,7 @@ def test_escapes_are_undone_by_reading(text: str) -> None:
 
 
 def test_a_value_cannot_forge_a_key() -> None:
-    """A span that writes what looks like another key stays inside its own value."""
+    """A span value that looks like another key stays inside its own value."""
     witness = replace(ACCESS, service="x outcome=held cs1=0\ncat=y", attributes={})
 
     _, keys = written(replace(FINDING, witnesses=(witness,)))
@@ -90,7 +90,7 @@ def test_severity(severity: str, number: str) -> None:
     ],
 )
 def test_client(address: str, expected: dict[str, str]) -> None:
-    """An address stands where its kind belongs; what is none stands nowhere."""
+    """An address goes to the key of its kind; text that is not an address goes nowhere."""
     witness = replace(ACCESS, attributes={"client.address": address})
 
     _, keys = written(replace(FINDING, witnesses=(witness,)))
@@ -98,8 +98,8 @@ def test_client(address: str, expected: dict[str, str]) -> None:
     assert {key: keys[key] for key in ("src", "c6a2", "shost") if key in keys} == expected
 
 
-def test_long_texts_are_cut() -> None:
-    """A text longer than its key allows ends in the mark."""
+def test_long_texts_are_truncated() -> None:
+    """A text longer than its key allows ends with the mark."""
     rule = replace(FINDING.rule, controls=("x" * 5000,))
 
     header, keys = written(replace(AMENDED, rule=rule), message="y" * 2000)
@@ -110,7 +110,7 @@ def test_long_texts_are_cut() -> None:
 
 
 @pytest.mark.parametrize("line", ["", "CEF:0|a|b", "{}", "CEF:1|a|b|c|d|e|1|x=y"])
-def test_what_is_no_cef_is_refused(line: str) -> None:
-    """A line of something else is not taken for an empty signal."""
-    with pytest.raises(ValueError, match=r"no CEF:0 header of seven fields"):
+def test_line_that_is_not_cef_is_refused(line: str) -> None:
+    """A line in another format is refused."""
+    with pytest.raises(ValueError, match=r"lacks a CEF:0 header of seven fields"):
         cef.read(line)

@@ -1,4 +1,4 @@
-"""A signal of any format tells the same."""
+"""A signal has the same digest in every format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from tests.support.findings import AMENDED, FINDING, findings
 from topics.records.signals import SignalFormat, record
 from topics.signals import cef
-from topics.signals.digest import NoSignalError, digest
+from topics.signals.digest import NotASignalError, digest
 from topics.signals.finding import Finding
 from topics.signals.sentence import sentence
 
@@ -18,8 +18,8 @@ FORMATS = pytest.mark.parametrize("format", SignalFormat)
 
 @FORMATS
 @pytest.mark.parametrize("finding", [FINDING, AMENDED])
-def test_everyday_signals(finding: Finding, format: SignalFormat) -> None:  # noqa: A002, as the argument
-    """Who, what, when and where are those of the finding, in each format."""
+def test_typical_signals(finding: Finding, format: SignalFormat) -> None:  # noqa: A002, as the argument
+    """The digest has the data of the finding, in each format."""
     actual = digest(record(finding, logged_ms=7, source="s", format=format).value)
 
     assert (actual.uid, actual.revision, actual.time_ms) == (finding.uid, finding.revision, finding.closed_ms)
@@ -33,7 +33,7 @@ def test_everyday_signals(finding: Finding, format: SignalFormat) -> None:  # no
 
 @pytest.mark.parametrize("format", [SignalFormat.OCSF, SignalFormat.ECS])
 def test_witnesses_of_json(format: SignalFormat) -> None:  # noqa: A002, as above
-    """JSON shows the witnesses, with the span they are."""
+    """JSON has the witnesses, with their spans."""
     actual = digest(record(FINDING, logged_ms=7, source="s", format=format).value)
 
     [witness], [expected] = actual.witnesses, FINDING.witnesses
@@ -42,7 +42,7 @@ def test_witnesses_of_json(format: SignalFormat) -> None:  # noqa: A002, as abov
 
 
 def test_window_of_an_earlier_cef() -> None:
-    """A line without the window is read; when it began is not known."""
+    """A line without the window is read; its start is unknown."""
     line = cef.encode(FINDING, message="m").replace(b"deviceCustomDate1=", b"flexDate1=")
 
     assert digest(line).first_ms is None
@@ -51,7 +51,7 @@ def test_window_of_an_earlier_cef() -> None:
 @FORMATS
 @given(finding=findings)
 def test_any_signal_is_read(format: SignalFormat, finding: Finding) -> None:  # noqa: A002, as above
-    """Whatever was found, the signal is read, and names its finding."""
+    """Any signal is read, and identifies its finding."""
     actual = digest(record(finding, logged_ms=7, source="s", format=format).value)
 
     assert (actual.uid, actual.revision, actual.severity) == (finding.uid, finding.revision, finding.rule.severity)
@@ -62,7 +62,7 @@ def test_any_signal_is_read(format: SignalFormat, finding: Finding) -> None:  # 
     "value",
     [b"", b"{}", b'{"@timestamp":"x"}', b"CEF:0|a|b|c|d|e|8|", b"CEF:0|a|b|c|d|e|7|cn1=1", b"\xff", b"[]", b"CEF:\xff"],
 )
-def test_what_is_no_signal(value: bytes) -> None:
-    """Anything else on the topic is an error that says why."""
-    with pytest.raises(NoSignalError, match=r"."):
+def test_value_that_is_not_a_signal(value: bytes) -> None:
+    """Any other value on the topic is an error with the reason."""
+    with pytest.raises(NotASignalError, match=r"."):
         digest(value)

@@ -16,15 +16,15 @@ from topics.signals.finding import Finding
 
 
 def written(finding: Finding) -> dict[str, Any]:
-    """The finding's JSON, read back."""
+    """Return the finding's JSON, decoded."""
     document: dict[str, Any] = json.loads(ecs.encode(finding, message="m", logged_ms=7))
     return document
 
 
 @given(findings)
 def test_any_finding_is_ecs(finding: Finding) -> None:
-    """Whatever the spans and the rule say, every field is one of ECS, of its type, or under `betrace`."""
-    value = ecs.encode(finding, message="m", logged_ms=7, uncut_bytes=600_000)
+    """For any span and rule, every field is an ECS field of the right type, or under `betrace`."""
+    value = ecs.encode(finding, message="m", logged_ms=7, untruncated_bytes=600_000)
 
     assert problems(value) == []
 
@@ -40,30 +40,30 @@ def test_any_finding_is_ecs(finding: Finding) -> None:
         ({"@timestamp": "soon"}, ["@timestamp is 'soon', no date"]),
     ],
 )
-def test_the_checker_finds(change: dict[str, Any], expected: list[str]) -> None:
-    """The checker of these tests sees each kind of mistake."""
+def test_checker_detects_mistakes(change: dict[str, Any], expected: list[str]) -> None:
+    """The checker of these tests detects each kind of mistake."""
     assert problems(json.dumps(written(FINDING) | change).encode()) == expected
 
 
 @given(findings)
-def test_any_signal_reads_back(finding: Finding) -> None:
-    """What was written is read as what was meant."""
+def test_any_signal_round_trip(finding: Finding) -> None:
+    """Decoding returns the signal that was encoded."""
     document = ecs.document(finding, message="m", logged_ms=7)
 
     assert ecs_objects.decode(ecs_objects.encode(document)) == document
 
 
 @given(findings)
-def test_only_created_depends_on_when(finding: Finding) -> None:
-    """Written at another time, a signal differs in `event.created` alone."""
+def test_only_created_depends_on_the_clock(finding: Finding) -> None:
+    """A signal written at another time differs only in `event.created`."""
     early = ecs.document(finding, message="m", logged_ms=1)
     late = ecs.document(finding, message="m", logged_ms=2)
 
     assert replace(late, event=replace(late.event, created=early.event.created)) == early
 
 
-def test_a_signal_in_whole() -> None:
-    """The everyday signal, field by field."""
+def test_typical_signal() -> None:
+    """A typical signal, field by field."""
     document = written(FINDING)
     own = document.pop("betrace")
     document["observer"].pop("version", None)
@@ -132,14 +132,14 @@ def test_a_signal_in_whole() -> None:
     ],
 )
 def test_outcome(verdict: str, outcome: str, action: str) -> None:
-    """The verdict decides outcome and action."""
+    """The verdict determines outcome and action."""
     event = written(replace(AMENDED, verdict=verdict))["event"]
 
     assert (event["outcome"], event["action"], event["id"]) == (outcome, action, f"{FINDING.uid}.2")
 
 
 def test_log_record_has_no_span() -> None:
-    """A log record's identity is no span id; the first span is the signal's."""
+    """A log record's identity is not a span id; the signal has the first span."""
     log = replace(ACCESS, is_log=True, span_id=bytes(16))
     document = written(replace(FINDING, witnesses=(log, ACCESS)))
 
@@ -147,8 +147,8 @@ def test_log_record_has_no_span() -> None:
     assert document["betrace"]["evidences"][0]["log_id"] == "00" * 16
 
 
-def test_related_are_all_witnesses() -> None:
-    """One can search by the users, hosts and addresses of every witness, each once."""
+def test_related_has_all_witnesses() -> None:
+    """Searches find the users, hosts and addresses of every witness, each listed once."""
     witnesses = (
         shown("a", **{"user.id": "u-1", "enduser.id": "e-1", "client.address": "2001:db8::7", "host.name": "node-1"}),
         shown("b", **{"user.id": "u-2", "user.name": "Ada", "client.address": "gateway.example", "host.name": "n-2"}),
@@ -164,6 +164,6 @@ def test_related_are_all_witnesses() -> None:
     }
 
 
-def test_time_that_no_calendar_has() -> None:
-    """A time beyond the calendar is shown as the calendar's last, since ECS wants one."""
+def test_time_beyond_the_calendar() -> None:
+    """A time beyond the calendar becomes the calendar's last, since ECS requires a time."""
     assert written(replace(FINDING, closed_ms=1 << 62))["@timestamp"] == "9999-12-31T23:59:59.999Z"

@@ -1,4 +1,4 @@
-"""The identity of a finding, and what a witness says of who and where."""
+"""The identity of a finding, and the identifying attributes of a witness."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def test_uid_is_pinned() -> None:
 
 
 def test_uid_is_the_chains() -> None:
-    """A later revision, window and verdict leave the uid as it is."""
+    """A later revision, window or verdict does not change the uid."""
     later = replace(FINDING, revision=2, verdict="held", first_ms=1, last_ms=2, closed_ms=3, witnesses=())
 
     assert later.uid == FINDING.uid
 
 
-def test_uid_tells_findings_apart() -> None:
+def test_uid_distinguishes_findings() -> None:
     """Another rule, another text of it, another trace or another chain is another finding."""
     others = [
         replace(FINDING, rule=replace(FINDING.rule, id="another")),
@@ -34,14 +34,14 @@ def test_uid_tells_findings_apart() -> None:
     assert len({finding.uid for finding in [FINDING, *others]}) == 5
 
 
-def test_revision_uid_tells_revisions_apart() -> None:
-    """A receiver that removes doubles by it keeps each revision."""
+def test_revision_uid_distinguishes_revisions() -> None:
+    """A receiver that deduplicates by the revision uid keeps each revision."""
     revised = replace(FINDING, revision=2)
 
     assert revised.revision_uid == f"{FINDING.uid}.2"
 
 
-def test_text_of_an_attribute_that_says_nothing() -> None:
+def test_text_of_an_attribute_that_identifies_nobody() -> None:
     """Absent, empty and boolean attributes identify nobody."""
     witness = replace(shown("a"), attributes={"empty": "", "flag": True, "null": None, "number": 0})
 

@@ -1,4 +1,4 @@
-"""A signal is OCSF 1.8.0, down to the last attribute."""
+"""A signal is OCSF 1.8.0 in every attribute."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from topics.signals.finding import Finding, SourceRange
 
 
 def written(finding: Finding) -> dict[str, Any]:
-    """The finding's JSON, read back."""
+    """Return the finding's JSON, decoded."""
     document: dict[str, Any] = json.loads(ocsf.encode(finding, message="m", logged_ms=7))
     return document
 
 
 def detection(finding: Finding) -> Finding:
-    """The finding of the same rule without controls."""
+    """Return the finding of the same rule without controls."""
     return replace(finding, rule=replace(finding.rule, controls=()))
 
 
 @pytest.mark.parametrize("finding", [FINDING, AMENDED, detection(FINDING), detection(AMENDED)])
 def test_known_findings_are_ocsf(finding: Finding) -> None:
-    """The everyday signals have no attribute that OCSF does not know, and all that it requires."""
+    """Typical signals have only attributes that OCSF defines, and all that it requires."""
     value = ocsf.encode(finding, message="m", logged_ms=7)
 
     assert problems(value) == []
@@ -36,8 +36,8 @@ def test_known_findings_are_ocsf(finding: Finding) -> None:
 
 @given(findings)
 def test_any_finding_is_ocsf(finding: Finding) -> None:
-    """Whatever the spans and the rule say, the signal is OCSF."""
-    value = ocsf.encode(finding, message="m", logged_ms=7, uncut_bytes=600_000)
+    """For any span and rule, the signal is OCSF."""
+    value = ocsf.encode(finding, message="m", logged_ms=7, untruncated_bytes=600_000)
 
     assert problems(value) == []
 
@@ -57,15 +57,15 @@ def test_any_finding_is_ocsf(finding: Finding) -> None:
         ({"evidences": []}, "evidences.user.uid is not u-17"),
     ],
 )
-def test_the_checker_finds(change: dict[str, Any], expected: str) -> None:
-    """The checker of these tests sees each kind of mistake, at any depth."""
+def test_checker_detects_mistakes(change: dict[str, Any], expected: str) -> None:
+    """The checker of these tests detects each kind of mistake, at any depth."""
     changed = json.dumps(written(FINDING) | change).encode()
 
     assert expected in problems(changed)
 
 
 def test_equal_findings_give_equal_bytes() -> None:
-    """The order in which attributes, controls and sources came makes no difference."""
+    """The order in which attributes, controls and sources arrived has no effect."""
     sources = (SourceRange("logs", 1, 5, 6), SourceRange("spans", 0, 1, 2))
     attributes = {"user.id": "u-17", "client.address": "192.0.2.7"}
     rule = replace(FINDING.rule, tags=("a", "b"))
@@ -83,8 +83,8 @@ def test_equal_findings_give_equal_bytes() -> None:
 
 
 @given(findings)
-def test_only_logged_time_depends_on_when(finding: Finding) -> None:
-    """Written at another time, a signal differs in `metadata.logged_time` alone."""
+def test_only_logged_time_depends_on_the_clock(finding: Finding) -> None:
+    """A signal written at another time differs only in `metadata.logged_time`."""
     early = ocsf.document(finding, message="m", logged_ms=1)
     late = ocsf.document(finding, message="m", logged_ms=2)
 
@@ -105,7 +105,7 @@ def test_only_logged_time_depends_on_when(finding: Finding) -> None:
     ],
 )
 def test_class_and_activity(finding: Finding, class_uid: int, activity: str, status: str) -> None:
-    """Controls choose the class; the first verdict creates, a change updates, a repair closes."""
+    """Controls determine the class; the first verdict creates, a change updates, a repair closes."""
     document = written(finding)
 
     assert [document[name] for name in ("class_uid", "activity_name", "status")] == [class_uid, activity, status]
@@ -129,7 +129,7 @@ def test_compliance_status(verdict: str, status_id: int, status: str) -> None:
 
 
 def test_compliance_controls() -> None:
-    """The first control is the control; all of them are requirements, their frameworks the standards."""
+    """The first control is the control; all of them are requirements, and their frameworks are the standards."""
     controls = ("SOC2/CC6.7", "HIPAA 164.312(b)", "SOC2 CC6.1", "internal-7", " ")
     compliance = written(replace(FINDING, rule=replace(FINDING.rule, controls=controls)))["compliance"]
 
@@ -140,7 +140,7 @@ def test_compliance_controls() -> None:
 
 @pytest.mark.parametrize("control", ["/", "SOC2/", "//"])
 def test_odd_control_is_kept(control: str) -> None:
-    """A control without a name after its framework is kept as it was written."""
+    """A control without a name after its framework is kept as written."""
     compliance = written(replace(FINDING, rule=replace(FINDING.rule, controls=(control,))))["compliance"]
 
     assert control.strip("/") in compliance["control"]
@@ -156,7 +156,7 @@ def test_severity(severity: str, severity_id: int) -> None:
 
 
 def test_times() -> None:
-    """Times are record time; the first revision's closing stays the creation, the witnesses' starts the bounds."""
+    """Times are record times: creation is the close of revision 1; start and end are those of the witnesses."""
     second = replace(ACCESS, start_ns=1_767_614_345_000_000_000)
     unknown = replace(ACCESS, start_ns=None)
     finding = replace(FINDING, revision=2, closed_ms=1_767_614_400_000, witnesses=(unknown, second, ACCESS))
@@ -170,7 +170,7 @@ def test_times() -> None:
 
 
 def test_evidence_of_a_span() -> None:
-    """A witness is shown with its subject, ids, times and attributes, and with who and where in OCSF's own places."""
+    """A witness has its subject, ids, times and attributes, and its user and client in OCSF's own attributes."""
     evidence = written(FINDING)["evidences"]
 
     assert evidence == [
@@ -191,7 +191,7 @@ def test_evidence_of_a_span() -> None:
 
 
 def test_evidence_of_a_log_record() -> None:
-    """A log record's identity is no span id."""
+    """A log record's identity is not a span id."""
     data = written(replace(FINDING, witnesses=(replace(ACCESS, is_log=True),)))["evidences"][0]["data"]
 
     assert data["log_id"] == "00f067aa0ba902b7"
@@ -199,7 +199,7 @@ def test_evidence_of_a_log_record() -> None:
 
 
 def test_numbers_that_json_lacks() -> None:
-    """Not-a-number and infinities are written as OTLP/JSON writes them."""
+    """NaN and infinities are written as in OTLP/JSON."""
     attributes = {"nan": float("nan"), "more": float("inf"), "less": float("-inf"), "half": 0.5}
     data = written(replace(FINDING, witnesses=(replace(ACCESS, attributes=attributes),)))["evidences"][0]["data"]
 
@@ -207,7 +207,7 @@ def test_numbers_that_json_lacks() -> None:
 
 
 def test_observables() -> None:
-    """One can search by trace, service, host, user and client, each once, with OCSF's type."""
+    """Searches find trace, service, host, user and client, each listed once, with OCSF's type."""
     known = {"user.id": "u-17", "enduser.id": "e-4", "user.name": "Ada", "host.name": "node-1"}
     witnesses = (
         shown("a", **known, **{"client.address": "2001:db8::7"}),
@@ -229,7 +229,7 @@ def test_observables() -> None:
 
 
 def test_unmapped() -> None:
-    """What OCSF has no place for is under `unmapped.betrace`."""
+    """Data for which OCSF has no attribute is under `unmapped.betrace`."""
     unmapped = written(AMENDED)["unmapped"]
 
     assert unmapped == {
@@ -256,7 +256,7 @@ def test_unmapped() -> None:
 
 
 def test_finding_info() -> None:
-    """The rule is the analytic, its fingerprint the analytic's version; owner, references and tags are tags."""
+    """The rule is the analytic and its fingerprint the version; owner, references and tags are tags."""
     info = written(FINDING)["finding_info"]
 
     assert info["uid"] == FINDING.uid
@@ -277,7 +277,7 @@ def test_finding_info() -> None:
 
 
 def test_metadata() -> None:
-    """The record names its writer, its revision and its trace; nothing is said of cutting when nothing was cut."""
+    """The record has its program, its revision and its trace; truncation is mentioned only if it happened."""
     metadata = written(FINDING)["metadata"]
 
     assert metadata["product"]["name"] == "BeTrace"

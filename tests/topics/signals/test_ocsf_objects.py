@@ -1,4 +1,4 @@
-"""The structs are OCSF's, and read back what they write."""
+"""The structs are OCSF's and survive a round trip."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from topics.signals.ocsf import document
 
 
 def enum_of(attribute: str, owner: dict[str, Any]) -> dict[str, str]:
-    """OCSF's numbers and captions of an attribute."""
+    """Return OCSF's numbers and captions of an attribute."""
     captions: dict[str, str] = owner["attributes"][attribute]["enum"]
     return captions
 
@@ -30,22 +30,22 @@ def enum_of(attribute: str, owner: dict[str, Any]) -> dict[str, str]:
     ],
 )
 def test_captions_are_ocsfs(enum: type[ocsf_objects.Caption], attribute: str) -> None:
-    """Each number that we write has the caption that OCSF gives it."""
+    """Each number has the caption that OCSF defines."""
     captions = enum_of(attribute, ocsf()["classes"]["compliance_finding"])
 
     assert {str(member.value): member.caption for member in enum}.items() <= captions.items()
 
 
 @given(findings)
-def test_decode_reads_what_encode_writes(finding: Finding) -> None:
-    """A signal that was written can be read back whole."""
+def test_signal_round_trip(finding: Finding) -> None:
+    """Decoding returns the signal that was encoded."""
     written = document(finding, message="m", logged_ms=7)
 
     assert ocsf_objects.decode(ocsf_objects.encode(written)) == written
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"null", b"\xff", b'{"class_uid":2003,"surprise":1}'])
-def test_decode_refuses_what_is_no_signal(value: bytes) -> None:
-    """Other JSON, and what is no JSON, is an error of one kind."""
+def test_decode_refuses_other_json(value: bytes) -> None:
+    """Other JSON and input that is not JSON raise the same kind of error."""
     with pytest.raises((msgspec.DecodeError, UnicodeDecodeError)):
         ocsf_objects.decode(value)

@@ -1,4 +1,4 @@
-"""The published JSON Schema says what is written."""
+"""The published JSON Schemas describe the signals."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ VALIDATORS = {name: Draft202012Validator(json.loads((DIRECTORY / name).read_text
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_file_is_what_the_structs_say(name: str) -> None:
-    """The file is generated; `python -m topics.signals.schemas` writes it anew."""
+def test_file_is_up_to_date(name: str) -> None:
+    """The file is up to date; `python -m topics.signals.schemas` rewrites it."""
     assert (DIRECTORY / name).read_bytes() == schema(SCHEMAS[name])
 
 
 def test_every_file_has_a_format() -> None:
-    """No schema of a format that is gone lies about."""
+    """There is no schema of a format that no longer exists."""
     assert {path.name for path in DIRECTORY.glob("*.json")} == set(SCHEMAS)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(finding=findings)
 def test_any_signal_is_valid(name: str, finding: Finding) -> None:
-    """Whatever was found, the signal is as the schema of its format says."""
-    document = json.loads(FORMATS[name](finding, message="m", logged_ms=7, uncut_bytes=600_000))
+    """Any signal is valid under the schema of its format."""
+    document = json.loads(FORMATS[name](finding, message="m", logged_ms=7, untruncated_bytes=600_000))
 
     assert list(VALIDATORS[name].iter_errors(document)) == []
 
 
 @pytest.mark.parametrize(("name", "nullable"), [("signal-ocsf.json", ["EvidenceData"]), ("signal-ecs.json", [])])
 def test_absent_attributes_are_not_null(name: str, nullable: list[str]) -> None:
-    """The schema allows no null but as the value of a span's attribute."""
+    """The schema allows null only as the value of a span's attribute."""
     schema = VALIDATORS[name].schema
     assert isinstance(schema, dict)
 

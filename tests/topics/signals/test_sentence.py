@@ -1,4 +1,4 @@
-"""What a person reads first."""
+"""The sentence that describes a finding."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from topics.signals.sentence import sentence
 
 
 def test_broken() -> None:
-    """It says what was seen, where and by whom, and what was not there."""
+    """The sentence names what was seen, its service and user, and what is missing."""
     actual = sentence(FINDING)
 
     assert actual == (
@@ -21,7 +21,7 @@ def test_broken() -> None:
 
 
 def test_broken_by_something_present() -> None:
-    """A subject that must not be there is called forbidden."""
+    """A subject that must not be present is called forbidden."""
     finding = replace(FINDING, missing=(), present=("debug.export",), witnesses=(ACCESS, shown("debug.export")))
 
     actual = sentence(finding)
@@ -33,7 +33,7 @@ def test_broken_by_something_present() -> None:
 
 
 def test_broken_pattern() -> None:
-    """Of a pattern no single subject is forbidden: it says what came together."""
+    """A pattern forbids no single subject: the sentence names the combination."""
     rule = replace(FINDING.rule, kind="pattern")
     witnesses = (shown("agent.goal"), shown("agent.tool"))
     finding = replace(FINDING, rule=rule, missing=(), present=("agent.goal", "agent.tool"), witnesses=witnesses)
@@ -44,7 +44,7 @@ def test_broken_pattern() -> None:
 
 
 def test_broken_by_order_or_count() -> None:
-    """A required subject that was seen, but not as required, is not said to be absent."""
+    """A required subject that was seen, but not as required, is not called absent."""
     finding = replace(FINDING, witnesses=(shown("pii.access"), shown("audit.log")))
 
     actual = sentence(finding)
@@ -63,7 +63,7 @@ def test_broken_by_order_or_count() -> None:
     ],
 )
 def test_broken_without_subjects(kind: str, expected: str) -> None:
-    """With nothing to name there is still a sentence."""
+    """Without a subject to name there is still a sentence."""
     finding = replace(FINDING, rule=replace(FINDING.rule, kind=kind), missing=(), witnesses=())
 
     actual = sentence(finding)
@@ -74,14 +74,14 @@ def test_broken_without_subjects(kind: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("close_reason", "because"),
     [
-        ("max_duration", "the trace was cut at the longest duration of a window"),
+        ("max_duration", "the window reached its maximum duration"),
         ("disk_limit", "the window was closed early because windows reached their limit on disk"),
-        ("end_of_input", "the input ended before the trace was quiet"),
-        ("quiet", "the trace is not known whole"),
+        ("end_of_input", "the input ended while the trace was still active"),
+        ("quiet", "the trace is incomplete"),
     ],
 )
 def test_undetermined(close_reason: str, because: str) -> None:
-    """It says that it is not known, and why."""
+    """The sentence says what is unknown, and why."""
     finding = replace(FINDING, verdict="undetermined", close_reason=close_reason, missing=("audit.log", "auth.check"))
 
     actual = sentence(finding)
@@ -93,31 +93,31 @@ def test_undetermined(close_reason: str, because: str) -> None:
 
 
 def test_undetermined_without_subjects() -> None:
-    """With nothing to name it still says that the verdict is open."""
+    """Without a subject to name the sentence says that the verdict is unknown."""
     finding = replace(FINDING, verdict="undetermined", missing=(), witnesses=())
 
-    assert sentence(finding) == "whether the rule holds is unknown: the trace is not known whole"
+    assert sentence(finding) == "whether the rule holds is unknown: the trace is incomplete"
 
 
 def test_held() -> None:
-    """A repaired finding says that late spans repaired it."""
+    """The sentence of a repaired finding mentions the late spans."""
     actual = sentence(AMENDED)
 
     assert actual == (
         'Resolved: pii.access was seen (checkout, span "export users", user u-17) and '
-        "with the spans that came late the rule holds in the trace"
+        "with the late spans the rule holds in the trace"
     )
 
 
 def test_not_applicable() -> None:
-    """A finding whose rule no longer applies says so."""
+    """The sentence says that the rule no longer applies."""
     actual = sentence(replace(AMENDED, verdict="not_applicable"))
 
-    assert actual == "Resolved: with the spans that came late the rule no longer applies to the trace"
+    assert actual == "Resolved: with the late spans the rule no longer applies to the trace"
 
 
 def test_many_subjects() -> None:
-    """Past three subjects it only says how many more there are."""
+    """Beyond three subjects, the sentence has only the number of the others."""
     finding = replace(FINDING, missing=("a", "b", "c", "d", "e"), witnesses=())
 
     assert sentence(finding) == "no a, no b, no c and 2 more were recorded in the trace"
@@ -149,7 +149,7 @@ def test_span_cannot_forge_the_sentence() -> None:
 
 @given(findings)
 def test_any_finding_has_one_short_line(finding: Finding) -> None:
-    """Whatever is in the finding, the sentence is printable, on one line, and not long."""
+    """The sentence of any finding is one short, printable line."""
     actual = sentence(finding)
 
     assert actual.isprintable()

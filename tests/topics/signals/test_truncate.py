@@ -1,4 +1,4 @@
-"""What is left of a finding that is too long."""
+"""Truncation of findings that are too long."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from msgspec.structs import replace
 
 from tests.support.findings import ACCESS, FINDING
 from topics.signals.finding import Finding, SourceRange
-from topics.signals.truncate import LIST_ITEMS, cut_text, fit
+from topics.signals.truncate import LIST_ITEMS, encode_within_limit, truncate_text
 
 LIMIT_BYTES = 400 * 1024
 
 
 def write(finding: Finding, whole_bytes: int | None) -> bytes:
-    """A format of these tests: the finding and the length it was told."""
+    """Encode a finding in a format of these tests, with the size before truncation."""
     return msgspec.json.encode(
         (finding.rule.id, len(finding.witnesses), whole_bytes, finding.rule.text, finding.witnesses)
     )
 
 
 def heavy(count: int, text: str) -> Finding:
-    """A finding whose witnesses carry a text each, under names that tell them apart."""
+    """Build a finding whose witnesses have distinct names and a long text each."""
     witnesses = tuple(replace(ACCESS, name=f"w{n}", attributes={"text": text}) for n in range(count))
     return replace(FINDING, witnesses=witnesses)
 
 
-def test_short_finding_is_whole() -> None:
-    """Nothing is left out where nothing has to be."""
+def test_short_finding_is_complete() -> None:
+    """A finding within the limit is complete."""
     expected = write(FINDING, None)
 
-    assert fit(FINDING, len(expected), write) == expected
+    assert encode_within_limit(FINDING, len(expected), write) == expected
 
 
 def test_one_byte_too_long() -> None:
-    """A finding longer than the limit by one byte loses a witness, and says how long it was."""
+    """A finding one byte over the limit loses a witness and states its original size."""
     finding = heavy(3, "x" * 1000)
     whole_bytes = len(write(finding, None))
 
-    value = fit(finding, whole_bytes - 1, write)
+    value = encode_within_limit(finding, whole_bytes - 1, write)
 
     assert msgspec.json.decode(value)[1:3] == [2, whole_bytes]
 
 
-def test_witnesses_are_left_out_from_the_end() -> None:
-    """As many witnesses as fit stay, the first ones, uncut."""
+def test_last_witnesses_are_omitted_first() -> None:
+    """As many of the first witnesses as fit are kept, unchanged."""
     finding = heavy(100, "x" * 10_000)
 
-    value = fit(finding, LIMIT_BYTES, write)
+    value = encode_within_limit(finding, LIMIT_BYTES, write)
 
     kept = msgspec.json.decode(value)[4]
     assert [witness["name"] for witness in kept] == [f"w{n}" for n in range(len(kept))]
@@ -57,11 +57,11 @@ def test_witnesses_are_left_out_from_the_end() -> None:
     assert LIMIT_BYTES - 11_000 < len(value) <= LIMIT_BYTES
 
 
-def test_long_texts_are_cut_after_witnesses() -> None:
-    """A rule that is too long by itself is cut with a mark, and the witnesses have room again."""
+def test_long_texts_are_truncated_after_witnesses() -> None:
+    """A rule that is too long by itself is truncated with a mark, and the witnesses fit again."""
     finding = replace(FINDING, rule=replace(FINDING.rule, text="y" * LIMIT_BYTES))
 
-    value = fit(finding, LIMIT_BYTES, write)
+    value = encode_within_limit(finding, LIMIT_BYTES, write)
 
     _, count, _, text, _ = msgspec.json.decode(value)
     assert text == "y" * (8192 - 8) + "…[cut]"
@@ -70,7 +70,7 @@ def test_long_texts_are_cut_after_witnesses() -> None:
 
 @pytest.mark.parametrize("char", ["\x01", "ä", "\U0001f512", '"'])
 def test_the_worst_finding_fits(char: str) -> None:
-    """Every text and list far too long, of characters that JSON must write with six bytes: it still fits."""
+    """A finding with every text and list too long, of characters that take six bytes in JSON, still fits."""
     long, many = char * 300_000, (char * 3_000,) * 300
     rule = replace(
         FINDING.rule, title=long, description=long, owner=long, text=long, controls=many, tags=many, references=many
@@ -78,16 +78,16 @@ def test_the_worst_finding_fits(char: str) -> None:
     sources = tuple(SourceRange("t" * 249, n, n, n) for n in range(10_000))
     finding = replace(heavy(50, long), rule=rule, missing=many, present=many, sources=sources)
 
-    value = fit(finding, LIMIT_BYTES, lambda shown, _: msgspec.json.encode(shown))
+    value = encode_within_limit(finding, LIMIT_BYTES, lambda shown, _: msgspec.json.encode(shown))
 
     assert len(value) <= LIMIT_BYTES
     assert len(msgspec.json.decode(value, type=Finding).missing) == LIST_ITEMS
 
 
 @given(st.text(st.characters(codec="utf-8")), st.integers(8, 40))
-def test_cut_text_is_short_and_a_beginning(text: str, limit_bytes: int) -> None:
-    """A text that fits is itself; another is its own beginning and a mark, never half a character."""
-    actual = cut_text(text, limit_bytes)
+def test_truncated_text_is_a_short_beginning(text: str, limit_bytes: int) -> None:
+    """A text that fits is unchanged; another becomes its beginning and a mark, never half a character."""
+    actual = truncate_text(text, limit_bytes)
 
     assert len(actual.encode()) <= limit_bytes or actual == text
     assert text.startswith(actual.removesuffix("…[cut]"))

@@ -1,7 +1,7 @@
-"""The JSON Schema of each JSON format of a signal, as files for those who read the signals.
+"""Writes the JSON Schema of each JSON format of a signal, as files for those who process signals.
 
-In: the structs of the formats. Out: one file a format, written by `python -m topics.signals.schemas`; a test holds them
-equal.
+In: the structs of the formats. Out: one file per format, written by `python -m topics.signals.schemas`; a test compares
+the files with the structs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def write() -> None:
 
 
 def schema(struct: type[msgspec.Struct]) -> bytes:
-    """The JSON Schema (2020-12) of a struct whose absent attributes are left out of its JSON."""
+    """Return the JSON Schema (2020-12) of a struct whose JSON omits absent attributes."""
     described: dict[str, Any] = msgspec.json.schema(struct)
     described["$defs"] = {name: _described(definition) for name, definition in described["$defs"].items()}
     document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}
@@ -37,7 +37,7 @@ def schema(struct: type[msgspec.Struct]) -> bytes:
 
 
 def _described(definition: dict[str, Any]) -> dict[str, Any]:
-    """A definition of msgspec's, the same under every Python (3.13 takes the indent from docstrings, 3.11 does not)."""
+    """Return a definition of msgspec that is equal under every Python: only 3.13 strips the indent of docstrings."""
     described = definition | {"description": inspect.cleandoc(definition["description"])}
     if "properties" in definition:
         described["properties"] = {name: _never_null(value) for name, value in definition["properties"].items()}
@@ -45,7 +45,7 @@ def _described(definition: dict[str, Any]) -> dict[str, Any]:
 
 
 def _never_null(described: dict[str, Any]) -> dict[str, Any]:
-    """An attribute that may be absent, as msgspec describes it, without the null that is never written.
+    """Remove from msgspec's schema of an optional attribute the null that is never written.
 
     >>> _never_null({"anyOf": [{"type": "string"}, {"type": "null"}], "default": None})
     {'type': 'string'}

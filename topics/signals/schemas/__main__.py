@@ -1,4 +1,4 @@
-"""`python -m topics.signals.schemas` writes the JSON Schema files anew."""
+"""`python -m topics.signals.schemas` rewrites the JSON Schema files."""
 
 from __future__ import annotations
 

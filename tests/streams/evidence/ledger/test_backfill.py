@@ -210,8 +210,8 @@ def test_without_its_marker_a_backfill_is_no_record() -> None:
     """A coverage record of a backfill names who ran it, and one of live does not."""
     record = evidence.coverage(0, 0)
 
-    assert verdicts.fault(record) is None
-    assert verdicts.fault(replace(record, origin="backfill/3f9a")) is not None
+    assert verdicts.invalid_reason(record) is None
+    assert verdicts.invalid_reason(replace(record, origin="backfill/3f9a")) is not None
 
 
 def test_backfill_in_a_copy_is_compared_by_itself(life: Lifetime) -> None:
