@@ -110,7 +110,7 @@ def _live(where: list[str]) -> Took:
         stderr, core_s = _run(command)[1:]
     lines = [line for line in stderr.splitlines() if line.startswith("{")]
     events = {said["event"]: datetime.fromisoformat(said["timestamp"]).timestamp() for said in map(json.loads, lines)}
-    return Took(events["run ended"] - events["reading begins"], core_s, lines)
+    return Took(events["run ended"] - events["reading starts"], core_s, lines)
 
 
 def _replay(where: list[str]) -> Took:

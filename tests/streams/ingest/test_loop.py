@@ -30,5 +30,5 @@ def test_worker_that_reads_and_commits_is_ready(kafka: str, fresh_prefix: str, t
         at_work = ingest._health.gaps()
 
     assert [] == at_work
-    assert [each for each in at_start if "which partitions" in each] == at_start
+    assert [each for each in at_start if "assigned partitions" in each] == at_start
     assert metrics.totals()["flushes"] > before

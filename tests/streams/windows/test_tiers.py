@@ -172,7 +172,7 @@ def test_store_that_lacks_a_chain() -> None:
     chains, table = cold((TRACE, 5))
     table.clear()
 
-    with pytest.raises(DamagedError, match="lacks what is due at tick 5"):
+    with pytest.raises(DamagedError, match="lacks values that are due at tick 5"):
         list(chains.due(5))
 
 

@@ -125,7 +125,7 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
     "an hour judged twice": (
         lambda records: rechained([*records, next(record for record in reversed(records) if coverage(record))]),
         Fault.INCONSISTENT,
-        "is judged again",
+        "are judged again",
     ),
     "taken back without having been added, the chain made anew": (
         lambda records: rechained(

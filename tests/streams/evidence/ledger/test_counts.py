@@ -143,7 +143,7 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
     "negative counts": (
         lambda records: [*records[:-2], deltas(records), *records[-2:]],
         Fault.GAP,
-        "no verdict record",
+        "not a verdict record",
     ),
     "counts without leaves": (
         lambda records: [
@@ -152,7 +152,7 @@ FORGED: dict[str, tuple[Forge, Fault, str]] = {
             *records[-2:],
         ],
         Fault.GAP,
-        "no verdict record",
+        "not a verdict record",
     ),
     "a record that nobody made": (
         inserted(evidence.counts(0, minute=21)),

@@ -161,7 +161,7 @@ def test_no_note(content: bytes) -> None:
 @pytest.mark.parametrize("name", ["", "a b", "a+b", "a\nb"])
 def test_no_key_name(name: str) -> None:
     """A name that would make a line of a note ambiguous is refused."""
-    with pytest.raises(NoteError, match="no key name"):
+    with pytest.raises(NoteError, match="not a valid key name"):
         Signer.generated(name)
 
 
