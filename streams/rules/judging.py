@@ -55,9 +55,12 @@ def _latest(moments_ms: Iterable[int | None]) -> int | None:
 def sentences(rule_starts: Iterable[RuleStart]) -> list[str]:
     """Return a line for the rules that judge nothing yet, then one for each time, the latest first.
 
-    >>> sentences([RuleStart("a", "f0", 0), RuleStart("b", "f1", 1767614400000), RuleStart("c", "f2", None)])
-    ['1 rule (c) judges nothing yet: it waits for every source partition', \
-    '1 rule (b) judges traces that begin from 2026-01-05T12:00:00.000Z on', '1 rule (a) judges every trace']
+    >>> starts = [RuleStart("a", "f0", 0), RuleStart("b", "f1", 1767614400000), RuleStart("c", "f2", None)]
+    >>> for line in sentences(starts):
+    ...     print(line)
+    1 rule (c) judges nothing yet: it waits for every source partition
+    1 rule (b) judges traces that begin from 2026-01-05T12:00:00.000Z on
+    1 rule (a) judges every trace
     """
     by_moment: defaultdict[int | None, list[str]] = defaultdict(list)
     for each in rule_starts:

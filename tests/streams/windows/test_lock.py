@@ -72,7 +72,7 @@ def test_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(os, "pwrite", refuse)
 
-    with pytest.raises(ConfigError, match="No space left on device: make room"), locked(tmp_path):
+    with pytest.raises(ConfigError, match="No space left on device: free space"), locked(tmp_path):
         pass
 
 

@@ -207,10 +207,10 @@ def test_the_cover_says_what_was_judged(tmp_path: Path) -> None:
     assert cover["rule_sets"] == ["s" * 64]
 
 
-def test_no_line_of_a_seal_is_cut() -> None:
+def test_a_truncated_seal_is_refused() -> None:
     """A file without an empty line before a note is truncated."""
     for content in (b"", b"{}", b"{}\n{}", b"{}\n\n", b"{}\n\ntext\n"):
-        with pytest.raises(msgspec.DecodeError, match="cut"):
+        with pytest.raises(msgspec.DecodeError, match="truncated"):
             seal.split(content)
 
 

@@ -96,7 +96,7 @@ def test_a_cosignature_covers_its_time() -> None:
     signature = witness_key.sign(TEXT, 5)
     later = notes.Signature(signature.name, signature.key_id, (6).to_bytes(8, "big") + signature.data[8:])
 
-    with pytest.raises(NoteError, match="not valid"):
+    with pytest.raises(NoteError, match="is invalid"):
         witness_key.verifier().verify(TEXT, later)
 
 
