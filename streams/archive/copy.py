@@ -185,7 +185,7 @@ class Copier:
             if archived_id != topic_id or end > high:
                 raise StateError(
                     f"the archive of {position.topic}[{position.partition}] ends at {end} of topic id {archived_id}, "
-                    f"the topic now ends at {high} and has id {topic_id}: it was created again",
+                    f"the topic now ends at {high} and has id {topic_id}: it was recreated",
                     action="archive to another directory",
                 )
         return max(read.times(self.store, file)[1] for file in last)

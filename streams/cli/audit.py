@@ -76,8 +76,8 @@ def query(evidence: str, sql: str, form: Form, time_ms: int, memory_bytes: int) 
     """Run one SQL SELECT on the view audit_spans; it can read nothing but the trail.
 
     Columns: timestamp, received, trace_id, span_id, parent_span_id, name, service, kind, status, status_message,
-    severity, body, start_ns, end_ns, attributes, resource (both MAP(VARCHAR, VARCHAR)), events, is_log, is_cut, source,
-    seal, partition, offset, unreadable.
+    severity, body, start_ns, end_ns, attributes, resource (both MAP(VARCHAR, VARCHAR)), events, is_log, is_truncated,
+    source, seal, partition, offset, unreadable.
     """
     with (
         trail.opened(open_storage(evidence), memory_bytes) as database,

@@ -166,7 +166,7 @@ def _complete(own: AuditRecord, sender: _Sender, group: _Group, redaction: Redac
         resource=sender.resource,
         scope=group.scope,
         scope_name=group.scope_name,
-        is_cut=sender.is_truncated,
+        is_truncated=sender.is_truncated,
     )
 
 

@@ -44,9 +44,9 @@ def plan(url: str, settings: Settings, period: Period, now_ms: int) -> Plan:
     inputs = tuple(_inputs(files))
     lost = tuple(each for each in read.lost(store, listing, settings.out_of_order_ms) if each.topic in topics)
     lost_beginnings = tuple(_lost_beginnings(store, listing, settings, read_from_ms))
-    is_cut = _is_cut(store, listing, settings, read_from_ms)
+    has_earlier_records = _has_earlier_records(store, listing, settings, read_from_ms)
     expected = sum(each.end - each.begin for each in inputs)
-    return Plan(period, inputs, read_from_ms, until_ms, clock_ms, lost, expected, lost_beginnings, is_cut)
+    return Plan(period, inputs, read_from_ms, until_ms, clock_ms, lost, expected, lost_beginnings, has_earlier_records)
 
 
 class ArchiveFeed:
@@ -166,7 +166,7 @@ def _lost_beginnings(
                 yield LostTime(*source, 0, first_ms + settings.out_of_order_ms)
 
 
-def _is_cut(store: Store, listing: ArchiveListing, settings: Settings, read_from_ms: int) -> bool:
+def _has_earlier_records(store: Store, listing: ArchiveListing, settings: Settings, read_from_ms: int) -> bool:
     """Return whether there were records before the first one read, in the archive or before it."""
     of_topics = [file for file in listing.files if file.topic in settings.source_topics]
     firsts = {(file.topic, file.partition): file.first_offset for file in reversed(of_topics)}

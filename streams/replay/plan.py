@@ -62,8 +62,8 @@ class Plan:
 
     Of every input the records from `read_from_ms` on, until its watermark has passed `until_ms` or its end is reached;
     an input that ends is complete up to `clock_ms`. `lost` is where records are missing in the middle, `gone` where
-    they are missing at the beginning. `is_cut`: there are records before `read_from_ms`. `expected` is the number of
-    offsets, for a progress bar.
+    they are missing at the beginning. `has_earlier_records`: there are records before `read_from_ms`. `expected` is the
+    number of offsets, for a progress bar.
     """
 
     period: Period
@@ -74,13 +74,13 @@ class Plan:
     lost: tuple[LostTime, ...]
     expected: int
     gone: tuple[LostTime, ...] = ()
-    is_cut: bool = False
+    has_earlier_records: bool = False
 
     @property
     def edge_ms(self) -> int | None:
         """Up to when records may be missing before those that are read; None if reading starts at the beginning."""
         edges_ms = [each.to_ms for each in self.gone if each.to_ms is not None]
-        return max([*edges_ms, *([self.read_from_ms] if self.is_cut else [])], default=None)
+        return max([*edges_ms, *([self.read_from_ms] if self.has_earlier_records else [])], default=None)
 
     def divide(self, count: int) -> list[tuple[Input, ...]]:
         """Return the inputs divided among this many readers, the largest first, so that each reads about as much."""
@@ -128,11 +128,13 @@ def of_kafka(
         if lows[_source(partition)] > 0 and start_offsets[_source(partition)] == lows[_source(partition)]
     ]
     gone = tuple(_lost_beginnings(client, settings, cut, read_from_ms, now_ms))
-    is_cut = any(start_offsets[source] > lows[source] for source in highs)
+    has_earlier_records = any(start_offsets[source] > lows[source] for source in highs)
     inputs = tuple(Input(*source, counts[source[0]], start_offsets[source], highs[source]) for source in sorted(highs))
     ends = admin.offsets_at(client, partitions, until_ms)
     expected = sum(max(0, ends[each.source] - each.begin) for each in inputs)
-    return Plan(period, inputs, read_from_ms, until_ms, clock_ms, (), expected, gone, is_cut or _is_kept_from(lows))
+    return Plan(
+        period, inputs, read_from_ms, until_ms, clock_ms, (), expected, gone, has_earlier_records or _is_kept_from(lows)
+    )
 
 
 def _is_kept_from(lows: Mapping[Source, int]) -> bool:

@@ -262,7 +262,7 @@ def test_topic_that_was_made_again(archive: Archive) -> None:
     done = archive.run("--until-idle")
 
     assert done.returncode == 3
-    assert "it was created again. Action: archive to another directory" in done.stderr
+    assert "it was recreated. Action: archive to another directory" in done.stderr
 
 
 def test_topic_that_is_deleted_meanwhile(archive: Archive) -> None:

@@ -182,7 +182,7 @@ def test_partition_that_is_added_is_read_from_its_beginning(site: Site) -> None:
 
 
 def test_topic_that_is_made_again_is_read_from_its_beginning(site: Site) -> None:
-    """Deleted and made again while ingest runs: a new epoch, no replay, and every record of the new topic."""
+    """Deleted and recreated while ingest runs: a new epoch, no replay, and every record of the new topic."""
     fill(site)
     logs = site.settings.source_topics[1]
     with site.ingesting() as worker:

@@ -113,7 +113,7 @@ def call(settings: Settings, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def passed(done: subprocess.CompletedProcess[str]) -> set[tuple[str, int, int, int]]:
-    """Topic, partition and offsets of what a command warned that it passed over."""
+    """Topic, partition and offsets of what a command warned that it skipped."""
     said = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
     return {
         (one["topic"], one["partition"], one["offset"], one["to_offset"])

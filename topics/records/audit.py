@@ -87,8 +87,8 @@ class AuditEvent(msgspec.Struct, frozen=True, omit_defaults=True):
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A complete span or log record of the audit trail.
 
-    Ids are lower-case hex; times are Unix nanoseconds. `name` is a span's name or a log record's event name. `is_cut`
-    marks a record that was too large for a message: its longest values are truncated and end with a mark.
+    Ids are lower-case hex; times are Unix nanoseconds. `name` is a span's name or a log record's event name.
+    `is_truncated` marks a record that was too large for a message: its longest values end with a mark.
     """
 
     schema: int
@@ -110,7 +110,7 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     resource: dict[str, Value] = {}
     scope: dict[str, Value] = {}
     scope_name: str | None = None
-    is_cut: bool = False
+    is_truncated: bool = False
 
 
 def encode(record: AuditRecord) -> bytes:
@@ -176,7 +176,7 @@ def _truncate(record: AuditRecord, limit_chars: int) -> AuditRecord:
         ],
         resource={} if is_shortest else _truncate_values(record.resource, limit_chars),
         scope={} if is_shortest else _truncate_values(record.scope, limit_chars),
-        is_cut=True,
+        is_truncated=True,
     )
 
 

@@ -7,7 +7,7 @@
     start_ns, end_ns Unix ns
     attributes, resource                 MAP(VARCHAR, VARCHAR); what is nested is JSON
     events           JSON
-    is_log, is_cut   a log record; a record that was too large, and was cut
+    is_log, is_truncated   a log record; a record that was too large for a message
     source           where it was in the source topics
     seal, partition, "offset"            where it is in the evidence
     unreadable       what was no audit record, as it was; all else is NULL then
@@ -49,7 +49,7 @@ SCHEMA = pa.schema(
         ("resource", MAP),
         ("events", pa.string()),
         ("is_log", pa.bool_()),
-        ("is_cut", pa.bool_()),
+        ("is_truncated", pa.bool_()),
         ("source", pa.string()),
         ("seal", pa.int64()),
         ("partition", pa.int32()),
@@ -110,7 +110,7 @@ def _columns(record: AuditRecord, received_us: int) -> dict[str, object]:
         "resource": _texts(record.resource),
         "events": msgspec.json.encode(record.events).decode(),
         "is_log": record.is_log,
-        "is_cut": record.is_cut,
+        "is_truncated": record.is_truncated,
     }
 
 

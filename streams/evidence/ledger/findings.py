@@ -13,7 +13,7 @@ class Fault(Enum):
     UNKNOWN = "unknown file"
     CHANGED = "changed"
     UNSIGNED = "not signed"
-    CUT = "cut"
+    TRUNCATED = "truncated"
     INCONSISTENT = "inconsistent"
     GAP = "gap"
 

@@ -130,7 +130,7 @@ class Ledger:
         log = self.logs.setdefault(key, Log(topic_id))
         if log.topic_id != topic_id:
             raise StateError(
-                f"topic {key[0]} was created again; this evidence belongs to the earlier topic of that name",
+                f"topic {key[0]} was recreated; this evidence belongs to the earlier topic of that name",
                 action="keep this evidence unchanged and start new evidence elsewhere, with --evidence",
             )
         return log.next_offset

@@ -88,7 +88,7 @@ class Verification:
         for known in self._known:
             if known.size > count:
                 message = f"a head over {known.size} seals is known, but the evidence ends after {count}"
-                yield Finding(storage.seal_path(count), Fault.CUT, message)
+                yield Finding(storage.seal_path(count), Fault.TRUNCATED, message)
 
     def _join(self, passed: _Passed) -> Iterator[Finding]:
         self.totals.add(passed.totals)

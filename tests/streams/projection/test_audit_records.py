@@ -103,7 +103,7 @@ def test_what_is_too_large_is_cut(count: int) -> None:
 
     cut = audit.decode(value)
     assert len(value) <= audit.VALUE_LIMIT_BYTES
-    assert (True, "a") == (cut.is_cut, cut.attributes["audit.action"])
+    assert (True, "a") == (cut.is_truncated, cut.attributes["audit.action"])
 
 
 def test_another_schema_is_refused() -> None:
@@ -128,6 +128,6 @@ def test_what_is_cut_was_redacted_before() -> None:
         for record in extract(request(user), RecordKind.SPANS, redaction=redaction, room_bytes=0)
     ]
 
-    assert [(MASK, False)] == [(record.resource["user.id"], record.is_cut) for record in whole]
+    assert [(MASK, False)] == [(record.resource["user.id"], record.is_truncated) for record in whole]
     assert [[TRUNCATED_KEY], [TRUNCATED_KEY]] == [[*resource] for resource in cut]
     assert cut[0] == cut[1]

@@ -96,11 +96,11 @@ def sums(driven: Driven) -> dict[int, tuple[VerdictSums, VerdictSums]]:
     return found
 
 
-@pytest.mark.parametrize("is_cut", [False, True], ids=["whole log", "cut log"])
-def test_a_store_makes_good_for_the_checkpoint(stopped: Driven, settings: Settings, is_cut: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize("is_trimmed", [False, True], ids=["whole log", "trimmed log"])
+def test_a_store_makes_good_for_the_checkpoint(stopped: Driven, settings: Settings, is_trimmed: bool) -> None:  # noqa: FBT001
     """With everything published in the store, the worker resumes: one warning, no gap, no duplicates."""
     made_again(settings, "checkpoints")
-    if is_cut:
+    if is_trimmed:
         cut(settings, 2)
     before = metrics.CHECKPOINTS_LOST._value.get()
 

@@ -48,7 +48,7 @@ def _compile(go: str, recipe: Path, directory: Path) -> None:
     """Runs the builder in three steps.
 
     Its own `go mod tidy` also wants modules that only the components' tests need, some of which cannot be had
-    everywhere. So: 1 generate the sources, whose tidy may fail; 2 tidy with `-e`, which passes over such modules;
+    everywhere. So: 1 generate the sources, whose tidy may fail; 2 tidy with `-e`, which skips such modules;
     3 compile.
     """
     generate = [go, "run", BUILDER, "--config", str(recipe)]

@@ -127,7 +127,7 @@ def test_a_topic_that_was_made_again_is_refused(tmp_path: Path) -> None:
     """The log rejects offsets of another topic of the same name."""
     ledger = log.resume(evidence.make(tmp_path), [SIGNER])
 
-    with pytest.raises(StateError, match="was created again"):
+    with pytest.raises(StateError, match="was recreated"):
         ledger.follow(SIGNALS, "another id")
 
 

@@ -332,7 +332,7 @@ def test_a_minute_without_coverage_is_a_gap(tmp_path: Path) -> None:
 
 
 def test_partitions_and_epochs_are_on_their_own(tmp_path: Path) -> None:
-    """Another facts partition may begin anywhere, and so may a source whose topic was created again."""
+    """Another facts partition may begin anywhere, and so may a source whose topic was recreated."""
     second = evidence.coverage(0, 1)
     again = verdicts.Coverage(
         **{
