@@ -89,19 +89,22 @@ class Backfill:
         return max((min(end, hour_ms + HOUR_MS) for begin, end in times if begin < hour_ms + HOUR_MS), default=0)
 
 
-def unknown(known: Known, meant: Iterable[str]) -> list[tuple[int, str]]:
+def unknown(known: Known, fingerprints: Iterable[str]) -> list[tuple[int, str]]:
     """Return the facts partitions and fingerprints of rules for which live has not stated its start yet."""
     return [
-        (number, rule) for rule in meant for number in range(known.partition_count) if (number, rule) not in known.live
+        (number, rule)
+        for rule in fingerprints
+        for number in range(known.partition_count)
+        if (number, rule) not in known.live
     ]
 
 
-def decide(known: Known, rules: RuleSet, meant: frozenset[str], begin_ms: int, prefix: str) -> Backfill | None:
+def decide(known: Known, rules: RuleSet, fingerprints: frozenset[str], begin_ms: int, prefix: str) -> Backfill | None:
     """Return the backfill of the rules with these fingerprints to run now; None if nothing is left.
 
     One of the same rules that was begun and is not finished comes first. Live must have stated its start for each rule.
     """
-    live = {key: start for key, start in known.live.items() if key[1] in meant}
+    live = {key: start for key, start in known.live.items() if key[1] in fingerprints}
     for origin, parts in known.backfills.items():
         began_ms = min(done.begin_ms for done in parts.values())
         if origin == origin_of(live, began_ms):

@@ -33,8 +33,8 @@ def known(log: VerdictLog) -> Known:
     return Known(log.partition_count, log.live, log.backfills)
 
 
-def until_judged(log: VerdictLog, meant: Mapping[str, str], patience: Patience) -> None:
-    """Wait until live states in every facts partition since when each rule judges; `meant`: ids by fingerprint.
+def until_judged(log: VerdictLog, ids_by_fingerprint: Mapping[str, str], patience: Patience) -> None:
+    """Wait until live states in every facts partition since when each of the rules judges.
 
     Raises:
         StateError: it does not in time.
@@ -42,9 +42,9 @@ def until_judged(log: VerdictLog, meant: Mapping[str, str], patience: Patience) 
     deadline_s = time.monotonic() + patience.timeout_s
     log.read()
     is_said = False
-    while lacking := unknown(known(log), meant):
+    while lacking := unknown(known(log), ids_by_fingerprint):
         if time.monotonic() > deadline_s:
-            rules = sorted({meant[rule] for _, rule in lacking})
+            rules = sorted({ids_by_fingerprint[rule] for _, rule in lacking})
             numbers = sorted({number for number, _ in lacking})
             raise StateError(
                 f"after {patience.timeout_s:.0f}s no worker judges with {', '.join(rules[:NAMED])} in facts partitions "

@@ -146,7 +146,7 @@ def command(*, only: tuple[str, ...], backfill_options: BackfillOptions) -> None
 def run(
     backfill_options: BackfillOptions, rules: RuleSet, new_rules: Iterable[Rule], history: Iterable[Pushed]
 ) -> None:
-    """Backfill the rules `meant`, a subset of the active set `rules`, and report the outcome.
+    """Backfill `new_rules`, a subset of the active set `rules`, and report the outcome.
 
     Raises:
         StateError: workers do not judge with them, or the source topics cannot be read.

@@ -116,7 +116,7 @@ class Intake:
         gone: set[Source] = set()
         taken_bytes = 0
         if new_messages:
-            self._sampling.look(new_messages[0].value())
+            self._sampling.add(new_messages[0].value())
         messages = [*self._pending, *new_messages] if self._pending else new_messages
         index = 0
         while index < len(messages) and not self.is_full and self._outbox.has_room:

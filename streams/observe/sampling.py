@@ -48,7 +48,7 @@ class SamplingWatch:
         self._rooted: set[bytes] = set()
         self._warned: set[str] = set()
 
-    def look(self, value: bytes | None) -> None:
+    def add(self, value: bytes | None) -> None:
         """Examine the bytes of a record."""
         share = None if value is None else kept_share(value)
         if share is not None and share < 1:

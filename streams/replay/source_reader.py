@@ -184,19 +184,19 @@ class SourceReader:
         is_near_end = self._ends[source.topic, source.partition] - source.next_offset < len(messages) - index
         start = None if is_near_end else source.batch_context(local_ms=local_ms, has_logs=_holds_logs(source.topic))
         if self._read_batch is not None and start is not None:
-            run = self._read_batch(messages, index, start, source.builder.touches)
-            if run.record_count:
-                source.add_batch(run, local_ms=local_ms)
-                told = messages[index : index + run.record_count]
-                for record in batch_facts(told, run, self._projector, self._budget):
+            result = self._read_batch(messages, index, start, source.builder.touches)
+            if result.record_count:
+                source.add_batch(result, local_ms=local_ms)
+                batch = messages[index : index + result.record_count]
+                for record in batch_facts(batch, result, self._projector, self._budget):
                     if record.reason is not None:
                         self.read.unreadable += 1
                         self._note_hour(record.message, 1)
                     add_to_builder(source.builder, record)
-                highest_ms = run.highest_ms if run.has_broker_time else None
-                self._count(told, run.first_ms, highest_ms, run.span_count)
-                self._note_hours(told, run.first_ms, highest_ms)
-                return run.record_count
+                highest_ms = result.highest_ms if result.has_broker_time else None
+                self._count(batch, result.first_ms, highest_ms, result.span_count)
+                self._note_hours(batch, result.first_ms, highest_ms)
+                return result.record_count
         self._take_record(messages[index], source, local_ms)
         return 1
 
@@ -214,8 +214,8 @@ class SourceReader:
     def _note_hours(self, messages: list[Message], first_ms: int, highest_ms: int | None) -> None:
         """Note records of one input, in the order of their offsets; `highest_ms` as in `_count`."""
         is_one = highest_ms is not None and first_ms // HOUR_MS == highest_ms // HOUR_MS
-        told = messages[-1:] if is_one else messages
-        for message in told:
+        batch = messages[-1:] if is_one else messages
+        for message in batch:
             self._note_hour(message, 0)
 
     def _note_hour(self, message: Message, unreadable: int) -> None:

@@ -76,7 +76,7 @@ class AuditReading:
             self.unread = [one for one in self.unread if one.offset >= self.covered.get(one.epoch, 0)]
 
     def beyond(self, judged_ms: int) -> Iterator[tuple[str, str]]:
-        """Yield audit records beyond coverage although windows were judged up to `judged_ms`, with their place."""
+        """Yield audit records beyond coverage although windows were judged up to `judged_ms`, with their location."""
         for one in self.unread:
             if one.sealed_ms < judged_ms:
                 topic, partition, epoch = one.epoch

@@ -256,7 +256,7 @@ class CountsChain:
         return replace(reached, added=added, taken_back=taken_back)
 
     def negative(self) -> Iterator[tuple[str, str]]:
-        """Yield what was retracted without having been added, with its place."""
+        """Yield what was retracted without having been added, with its location."""
         for (_, rule, fingerprint, _, hour), balance in self.balances.items():
             for name, least in zip(_NAMES, balance.least, strict=True):
                 if least < 0:

@@ -89,7 +89,7 @@ class _Log:
 class _SealCheck:
     """The check of one seal: its entries with their hashes, their sums, and the findings."""
 
-    place: str
+    location: str
     time_ms: int
     entries: Sequence[bytes]
     leaves: list[Hash]
@@ -99,7 +99,7 @@ class _SealCheck:
     def find(self, state: LogState | None, fault: Fault, message: str) -> None:
         """Add a finding, in a log if it concerns one."""
         where = "" if state is None else f" {state.topic}-{state.partition}"
-        self.findings.append(Finding(self.place + where, fault, message))
+        self.findings.append(Finding(self.location + where, fault, message))
 
 
 class EntryVerifier:
@@ -131,11 +131,11 @@ class EntryVerifier:
         self._logs = {(state.topic, state.partition): _Log(state) for state in seal.logs}
         self._last = seal.logs
 
-    def check(self, place: str, seal: Seal, entries: Sequence[bytes]) -> list[Finding]:
+    def check(self, location: str, seal: Seal, entries: Sequence[bytes]) -> list[Finding]:
         """Return the findings for the next seal's entries."""
         self.totals.seals += 1
         self._is_settled = self._settled_ms is None or seal.time_ms <= self._settled_ms
-        check = _SealCheck(place, seal.time_ms, entries, leaf_hashes(entries))
+        check = _SealCheck(location, seal.time_ms, entries, leaf_hashes(entries))
         start = 0
         for state, before in zip(seal.logs, chain(self._last, repeat(None)), strict=False):
             # Most logs are idle most of the time: one comparison of all is the fastest test.
@@ -202,7 +202,7 @@ class EntryVerifier:
         entries = audit_order.positioned(lines)
         for message in audit_order.out_of_order(before, state, entries):
             check.find(state, Fault.INCONSISTENT, message)
-        where = f"{check.place} {state.topic}-{state.partition}"
+        where = f"{check.location} {state.topic}-{state.partition}"
         self.totals.reading.unread += [
             Unread(epoch, offset, check.time_ms, where)
             for epoch, offset in audit_order.highest_offsets(entries).items()
@@ -219,7 +219,7 @@ class EntryVerifier:
         if isinstance(record, VerdictCounts):
             check.total.add_counts(record)
             self._add_counts(record)
-            wrong = chain.counts(record, f"{check.place} {state.topic}-{state.partition}", entry.json_in(line))
+            wrong = chain.counts(record, f"{check.location} {state.topic}-{state.partition}", entry.json_in(line))
         else:
             check.total.add_coverage(record)
             self._check_coverage(check, state, record)
@@ -258,7 +258,7 @@ class EntryVerifier:
             self.totals.judged_to_ms[record.partition] = record.to_ms
         continuity = self.continuity.get(key)
         if continuity is None:
-            where = f"{check.place} {state.topic}-{state.partition}"
+            where = f"{check.location} {state.topic}-{state.partition}"
             continuity = self.continuity[key] = CoverageContinuity(where)
         for gap in continuity.gaps(record):
             check.find(state, Fault.GAP, f"{named(key)}: {gap}")

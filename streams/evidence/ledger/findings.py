@@ -1,4 +1,4 @@
-"""Defines what verification finds: a closed set of faults, each finding with its place."""
+"""Defines what verification finds: a closed set of faults, each finding with its location."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Fault(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A fault at a place: a file of the evidence, and within it a topic partition if known."""
+    """A fault at a location: a file of the evidence, and within it a topic partition if known."""
 
-    place: str
+    location: str
     fault: Fault
     message: str
 
@@ -32,4 +32,4 @@ class Finding:
         >>> Finding("seals/000/000/007.tlog", Fault.MISSING, "the seal does not exist").text()
         'seals/000/000/007.tlog: missing: the seal does not exist'
         """
-        return f"{self.place}: {self.fault.value}: {self.message}"
+        return f"{self.location}: {self.fault.value}: {self.message}"

@@ -35,7 +35,7 @@ from streams.evidence.ledger.tree_head import TreeHead
 class _Head:
     """A tree head that was read: its content, the signatures not verified yet, and the hash of its bytes."""
 
-    place: str
+    location: str
     note: Note
     says: TreeHead
     sha256: str
@@ -70,52 +70,52 @@ class SealRangeVerifier:
         yield from self._settle()
 
     def _resume_after(self, number: int) -> None:
-        place = storage.seal_path(number)
+        location = storage.seal_path(number)
         try:
-            parts = seals.split(self._store.read(place))
+            parts = seals.split(self._store.read(location))
             seal = seals.decode(parts.line)
             self._before = Frontier.unpacked(number, seal.peaks)
             self._before.append(leaf_hash(parts.line))
             self.entry_verifier.resume_after(seal)
-            self._last = self._read_head(place, parts.note, None)
+            self._last = self._read_head(location, parts.note, None)
         except (msgspec.DecodeError, NoteError, OSError, ValueError):
             self._forget()
 
     def _step(self, number: int) -> list[Finding]:
         """Check one seal and its tree head; their file may be missing or damaged."""
-        place = storage.seal_path(number)
+        location = storage.seal_path(number)
         findings: list[Finding] = []
         tree_head = None
         try:
-            parts = seals.split(self._store.read(place))
+            parts = seals.split(self._store.read(location))
         except FileNotFoundError:
-            findings.append(Finding(place, Fault.MISSING, "the seal does not exist"))
+            findings.append(Finding(location, Fault.MISSING, "the seal does not exist"))
             self._forget()
         except (msgspec.DecodeError, OSError) as error:
-            findings.append(Finding(place, Fault.CHANGED, f"it cannot be read: {error}"))
+            findings.append(Finding(location, Fault.CHANGED, f"it cannot be read: {error}"))
             self._forget()
         else:
-            tree_head = self._file(place, number, parts, findings)
+            tree_head = self._file(location, number, parts, findings)
         findings += self._settle()
         self._last = tree_head
         return findings
 
-    def _file(self, place: str, number: int, parts: Parts, findings: list[Finding]) -> _Head | None:
+    def _file(self, location: str, number: int, parts: Parts, findings: list[Finding]) -> _Head | None:
         """Add what is wrong with a seal and its tree head; return the tree head, None if it is not one."""
         try:
             seal = seals.decode(parts.line)
             tree = self._tree_before(number, seal)
         except (msgspec.DecodeError, ValueError) as error:
-            tree_head = self._head_in(place, parts.note, None, findings)
-            findings.append(Finding(place, Fault.CHANGED, f"it cannot be read: {error}"))
+            tree_head = self._head_in(location, parts.note, None, findings)
+            findings.append(Finding(location, Fault.CHANGED, f"it cannot be read: {error}"))
             self._forget()
             return tree_head
-        damages = self._chain(place, number, seal)
+        damages = self._chain(location, number, seal)
         made = head(leaf_hash(parts.line), tree, seal.origin)
         self._before = tree
-        tree_head = self._head_in(place, parts.note, made, findings)
-        damages += self._against(place, made, tree_head)
-        findings += damages + self.entry_verifier.check(place, seal, parts.entries)
+        tree_head = self._head_in(location, parts.note, made, findings)
+        damages += self._against(location, made, tree_head)
+        findings += damages + self.entry_verifier.check(location, seal, parts.entries)
         if damages:
             self._forget()
         elif tree_head is not None and self._last is not None:
@@ -130,37 +130,39 @@ class SealRangeVerifier:
             return Frontier.unpacked(number, seal.peaks)
         return before
 
-    def _against(self, place: str, made: TreeHead, tree_head: _Head | None) -> Iterator[Finding]:
+    def _against(self, location: str, made: TreeHead, tree_head: _Head | None) -> Iterator[Finding]:
         """Yield findings if its own tree head or a known one is for another seal."""
         if tree_head is not None and tree_head.says != made:
-            yield Finding(place, Fault.CHANGED, "it is not the seal that its tree head signs")
+            yield Finding(location, Fault.CHANGED, "it is not the seal that its tree head signs")
         known = self._known.get(made.size, made)
         if known != made:
-            yield Finding(place, Fault.CHANGED, f"the known head over {known.size} seals is for other seals")
+            yield Finding(location, Fault.CHANGED, f"the known head over {known.size} seals is for other seals")
 
-    def _chain(self, place: str, number: int, seal: Seal) -> list[Finding]:
+    def _chain(self, location: str, number: int, seal: Seal) -> list[Finding]:
         """Return findings if the seal was not made after the seals before it."""
         findings: list[Finding] = []
         if seal.number != number:
-            findings.append(Finding(place, Fault.CHANGED, f"it claims to be seal {seal.number}"))
+            findings.append(Finding(location, Fault.CHANGED, f"it claims to be seal {seal.number}"))
         if self._before is not None and seal.peaks != self._before.packed():
-            findings.append(Finding(place, Fault.CHANGED, "the seals before it are not those that it was made after"))
+            findings.append(
+                Finding(location, Fault.CHANGED, "the seals before it are not those that it was made after")
+            )
         if number == 0 and seal.previous is not None:
-            findings.append(Finding(place, Fault.CHANGED, "it is the first seal, but names a tree head before it"))
+            findings.append(Finding(location, Fault.CHANGED, "it is the first seal, but names a tree head before it"))
         if self._last is not None and seal.previous != self._last.sha256:
             message = "the tree head before it is not the one that it was made after"
-            findings += self._settle() or [Finding(place, Fault.CHANGED, message)]
+            findings += self._settle() or [Finding(location, Fault.CHANGED, message)]
         return findings
 
-    def _head_in(self, place: str, note: bytes, made: TreeHead | None, findings: list[Finding]) -> _Head | None:
+    def _head_in(self, location: str, note: bytes, made: TreeHead | None, findings: list[Finding]) -> _Head | None:
         """Return the tree head; if it is invalid or signed by unknown keys, add a finding and return None."""
         try:
-            return self._read_head(place, note, made)
+            return self._read_head(location, note, made)
         except NoteError as error:
-            findings.append(Finding(place, Fault.UNSIGNED, str(error)))
+            findings.append(Finding(location, Fault.UNSIGNED, str(error)))
             return None
 
-    def _read_head(self, place: str, content: bytes, made: TreeHead | None) -> _Head:
+    def _read_head(self, location: str, content: bytes, made: TreeHead | None) -> _Head:
         """Return the tree head, with everything checked but its signatures; `made` is its expected content.
 
         Raises:
@@ -177,7 +179,7 @@ class SealRangeVerifier:
             raise NoteError("it is signed twice by the same key")
         if not any(key and key.name == says.origin and key.algorithm is Algorithm.ED25519 for key in by):
             raise NoteError(f"it is not signed by {says.origin}")
-        return _Head(place, note, says, hashlib.sha256(content).hexdigest())
+        return _Head(location, note, says, hashlib.sha256(content).hexdigest())
 
     def _settle(self) -> list[Finding]:
         """Verify the signatures of the last tree head, which no seal covers."""
@@ -187,7 +189,7 @@ class SealRangeVerifier:
         try:
             notes.verified(last.note, self._verifiers)
         except NoteError as error:
-            return [Finding(last.place, Fault.UNSIGNED, str(error))]
+            return [Finding(last.location, Fault.UNSIGNED, str(error))]
         self.head = last.says
         return []
 

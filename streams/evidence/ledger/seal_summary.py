@@ -210,7 +210,7 @@ def _spanned(span: _Span) -> SourceCoverage:
 
 
 class CoverageContinuity:
-    """Checks that the coverage records of one facts partition follow one another; `where` is the place of the first."""
+    """Checks that the coverage records of one facts partition follow one another; `where` locates the first."""
 
     def __init__(self, where: str = "") -> None:
         self.where = where

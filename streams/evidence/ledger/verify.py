@@ -4,9 +4,9 @@
     ranges    each seal follows from those before it and is signed, on all processors (`range_verifier`)
     joints    coverage and counts continue from one range to the next
     figures   nothing is retracted that was not added, signals match verdicts, audit records come from judged input
-    cut       the log reaches the known heads
+    truncated the log reaches the known heads
 
-In: storage. Out: findings, each with its place, and totals. Every change, removal, insertion and reordering is found.
+In: storage. Out: findings with their locations, and totals. It finds every change, removal, insertion and reordering.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Verification:
 
     def _figures(self, count: int) -> Iterator[Finding]:
         """Yield contradictions in the sums of all seals."""
-        place = storage.seal_path(max(count - 1, 0))
+        location = storage.seal_path(max(count - 1, 0))
         judged_ms = min(self.totals.judged_to_ms.values(), default=None)
         if judged_ms is not None and not any(topic == VERDICTS for topic, _ in self.totals.lost):
             # What was read is judged soon after; until then nothing is known.
@@ -138,12 +138,12 @@ class Verification:
             stated = sum(chain.signals_stated for chain in chains)
             if stated > state.size:
                 message = f"{stated} signals were published, {state.size} are sealed"
-                yield Finding(f"{place} {state.topic}-{state.partition}", Fault.INCONSISTENT, message)
+                yield Finding(f"{location} {state.topic}-{state.partition}", Fault.INCONSISTENT, message)
         for (partition, rule, verdict), signals in self.totals.signals.items():
             added = self.totals.added[partition, rule, verdict]
             if signals > added and (VERDICTS, partition) not in self.totals.lost:
                 message = f"{signals} signals of rule {rule} say {verdict}, {added} verdicts do"
-                yield Finding(f"{place} {VERDICTS}-{partition}", Fault.INCONSISTENT, message)
+                yield Finding(f"{location} {VERDICTS}-{partition}", Fault.INCONSISTENT, message)
 
 
 def _last_of(store: Storage, count: int) -> Seal | None:

@@ -48,10 +48,10 @@ def test_share_that_a_threshold_keeps(value: bytes, share: float | None) -> None
 
 def test_threshold_above_zero_is_a_sign(watch: SamplingWatch) -> None:
     """Only a threshold that rejects something is a sign."""
-    watch.look(None)
-    watch.look(b"ot=th:0")
+    watch.add(None)
+    watch.add(b"ot=th:0")
     before = looks("threshold")
-    watch.look(b"ot=th:8")
+    watch.add(b"ot=th:8")
 
     assert (0, 1) == (before, looks("threshold"))
 
@@ -78,7 +78,7 @@ def test_each_sign_is_said_once(watch: SamplingWatch, monkeypatch: pytest.Monkey
     monkeypatch.setattr(sampling, "log", said)
 
     for _ in range(3):
-        watch.look(b"ot=th:8")
+        watch.add(b"ot=th:8")
 
     assert 1 == len(said.calls)
     assert {"threshold"} == watch._warned

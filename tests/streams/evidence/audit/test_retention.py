@@ -238,8 +238,8 @@ def test_hostile_acts_are_only_findings(store: Directory) -> None:
     for content in (b"", b"\xff", deep, other, newer):
         store.create(acts.path(0), content)
 
-        assert [acts.path(0)] == [finding.place for finding in acts.findings(store, VERIFIERS)]
+        assert [acts.path(0)] == [finding.location for finding in acts.findings(store, VERIFIERS)]
 
         store.remove(acts.path(0))
     store.create("retention/notes.txt", b"")
-    assert ["retention/notes.txt"] == [finding.place for finding in acts.findings(store, VERIFIERS)]
+    assert ["retention/notes.txt"] == [finding.location for finding in acts.findings(store, VERIFIERS)]

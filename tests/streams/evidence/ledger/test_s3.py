@@ -56,7 +56,7 @@ def test_evidence_in_a_bucket_verifies(client: Any) -> None:  # noqa: ANN401, as
 
     client.delete_object(Bucket="open", Key=f"evidence/{storage.seal_path(1)}")
 
-    found = [finding.place for finding in Verification(store, [SIGNER.verifier()]).findings()]
+    found = [finding.location for finding in Verification(store, [SIGNER.verifier()]).findings()]
     assert [] == whole
     assert [storage.seal_path(1)] == found
     assert storage.last_seal(store) == 2

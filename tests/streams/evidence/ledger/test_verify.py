@@ -70,7 +70,7 @@ def test_every_flipped_byte_is_found(tmp_path: Path) -> None:
         content = path.read_bytes()
         for at in range(len(content)):
             path.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
-            if path.stem not in {Path(finding.place.split(" ")[0]).stem for finding in findings(tmp_path)}:
+            if path.stem not in {Path(finding.location.split(" ")[0]).stem for finding in findings(tmp_path)}:
                 unseen.append((path.name, at))
         path.write_bytes(content)
 
@@ -84,7 +84,7 @@ def test_every_missing_file_is_found(root: Path, tmp_path: Path) -> None:
     found = {}
     for path in files(root):
         kept = path.rename(tmp_path / "kept")
-        found[path] = [(root / one.place, one.fault) for one in findings(root, known)]
+        found[path] = [(root / one.location, one.fault) for one in findings(root, known)]
         kept.rename(path)
 
     expected = {path: [(path, Fault.MISSING)] for path in files(root)}
@@ -102,7 +102,7 @@ def test_swapped_files_are_found(root: Path, pair: tuple[int, int]) -> None:
     other.write_bytes(contents[0])
     one.write_bytes(contents[1])
 
-    places = {finding.place for finding in findings(root) if finding.fault is Fault.CHANGED}
+    places = {finding.location for finding in findings(root) if finding.fault is Fault.CHANGED}
     assert {storage.seal_path(number) for number in pair} <= places
 
 
@@ -115,7 +115,7 @@ def test_swapped_tree_heads_are_found(root: Path, pair: tuple[int, int]) -> None
     one.write_bytes(seal.join(parts[0].line, parts[0].entries, parts[1].note))
     other.write_bytes(seal.join(parts[1].line, parts[1].entries, parts[0].note))
 
-    places = {finding.place for finding in findings(root) if finding.fault is Fault.CHANGED}
+    places = {finding.location for finding in findings(root) if finding.fault is Fault.CHANGED}
     assert {storage.seal_path(number) for number in pair} <= places
 
 
@@ -154,7 +154,7 @@ def test_changes_between_seal_and_note_are_found(root: Path, number: int, change
     path.write_bytes(CHANGES[change](body + b"\n", note))
 
     found = [finding for finding in findings(root) if finding.fault is not Fault.GAP]
-    assert {path} == {root / finding.place.split(" ")[0] for finding in found}
+    assert {path} == {root / finding.location.split(" ")[0] for finding in found}
 
 
 def test_every_inserted_or_removed_byte_is_found(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_every_inserted_or_removed_byte_is_found(tmp_path: Path) -> None:
     for at in range(len(content)):
         for changed in (content[:at] + content[at + 1 :], content[:at] + b"\n" + content[at:], content[:at]):
             path.write_bytes(changed)
-            if storage.seal_path(0) not in {finding.place.split(" ")[0] for finding in findings(tmp_path)}:
+            if storage.seal_path(0) not in {finding.location.split(" ")[0] for finding in findings(tmp_path)}:
                 unseen.append((at, len(changed) - len(content)))
 
     assert [] == unseen
@@ -197,7 +197,7 @@ def test_a_cut_tail_is_found_against_a_head(root: Path, left: int) -> None:
 
     found = findings(root, known)
 
-    assert (storage.seal_path(left), Fault.CUT) == (found[-1].place, found[-1].fault)
+    assert (storage.seal_path(left), Fault.CUT) == (found[-1].location, found[-1].fault)
     assert left == 0 or len(found) == 1
 
 
@@ -216,7 +216,7 @@ def test_lines_of_a_seal_are_bound_to_their_place(root: Path) -> None:
     found = {}
     for change, lines in changes.items():
         path.write_bytes(seal.join(parts.line, lines, parts.note))
-        found[change] = {finding.place.split(" ")[-1] for finding in findings(root)}
+        found[change] = {finding.location.split(" ")[-1] for finding in findings(root)}
 
     assert "verdicts-1" in found["swapped"] & found["removed"] & found["replaced"]
     assert {storage.seal_path(1)} == found["doubled"]
@@ -234,7 +234,7 @@ def test_files_of_nobody_are_found(root: Path, name: str) -> None:
     found = findings(root)
 
     assert [Fault.UNKNOWN] == [finding.fault for finding in found]
-    assert found[0].place.startswith(name)
+    assert found[0].location.startswith(name)
 
 
 def test_no_evidence_is_a_finding(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_a_history_rewritten_with_the_key_shows_against_a_head(root: Path, tmp_p
 
     found = findings(tmp_path / "other", known)
 
-    assert [(storage.seal_path(2), Fault.CHANGED)] == [(one.place, one.fault) for one in found]
+    assert [(storage.seal_path(2), Fault.CHANGED)] == [(one.location, one.fault) for one in found]
 
 
 def test_another_key_is_found(root: Path) -> None:
@@ -270,7 +270,7 @@ def test_a_witness_alone_is_not_enough(root: Path) -> None:
 
     [found] = findings(root, keys=(SIGNER, witness))
 
-    assert (storage.seal_path(MINUTES - 1), Fault.UNSIGNED) == (found.place, found.fault)
+    assert (storage.seal_path(MINUTES - 1), Fault.UNSIGNED) == (found.location, found.fault)
 
 
 def test_keys_may_change(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_keys_may_change(tmp_path: Path) -> None:
         evidence.store_seal(ledger, store, START_MS + number, signers)
 
     assert [] == findings(tmp_path, keys=(SIGNER, later))
-    assert [storage.seal_path(1), storage.seal_path(2)] == [one.place for one in findings(tmp_path)]
+    assert [storage.seal_path(1), storage.seal_path(2)] == [one.location for one in findings(tmp_path)]
 
 
 def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,10 +301,10 @@ def test_several_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pyte
     unsigned = findings(tmp_path)
 
     assert [(f"{storage.seal_path(3)} verdicts-{at // 3}", Fault.GAP) for at in range(6)] == [
-        (one.place, one.fault) for one in sorted(found, key=lambda one: one.place)
+        (one.location, one.fault) for one in sorted(found, key=lambda one: one.location)
     ]
     assert (with_gap.head, with_gap.totals.seals) == (head(tmp_path, 5), 6)
-    assert (storage.seal_path(2), Fault.UNSIGNED) in {(one.place, one.fault) for one in unsigned}
+    assert (storage.seal_path(2), Fault.UNSIGNED) in {(one.location, one.fault) for one in unsigned}
 
 
 def gaps(tmp_path: Path, *records: verdicts.Record | bytes) -> list[str]:
@@ -377,5 +377,5 @@ def test_what_the_ledger_lost_is_a_gap(tmp_path: Path) -> None:
     [found] = findings(tmp_path)
 
     assert Fault.GAP is found.fault
-    assert f"{storage.seal_path(0)} signals-0" == found.place
+    assert f"{storage.seal_path(0)} signals-0" == found.location
     assert "offsets 0 to 17 were deleted before the ledger could read them" == found.message
