@@ -120,12 +120,12 @@ def test_json_says_the_same(root: Path, key: Path) -> None:
 
     said = json.loads(done.stdout)
     assert done.exit_code == 1
-    assert [("seals/000/000/003.tlog", "not signed")] == [(one["place"], one["fault"]) for one in said["findings"]]
+    assert [("seals/000/000/003.tlog", "not signed")] == [(one["location"], one["fault"]) for one in said["findings"]]
     assert (4, 12, 3) == (said["seals"], said["verdicts"], said["head_size"])
 
 
 @pytest.mark.parametrize("is_note", [True, False])
-def test_a_cut_end_shows_against_a_head(root: Path, key: Path, tmp_path: Path, *, is_note: bool) -> None:
+def test_a_truncated_end_shows_against_a_head(root: Path, key: Path, tmp_path: Path, *, is_note: bool) -> None:
     """Without a head, truncation is reported as undetectable; with a copy of a file or a note it is found."""
     head = (root / storage.seal_path(3)).rename(tmp_path / "head")
     if is_note:
@@ -137,7 +137,7 @@ def test_a_cut_end_shows_against_a_head(root: Path, key: Path, tmp_path: Path, *
 
     assert (0, 1) == (without.exit_code, against.exit_code)
     assert "a truncated end cannot be detected" in without.stdout
-    assert "cut: a head over 4 seals is known, but the evidence ends after 3" in against.stdout
+    assert "truncated: a head over 4 seals is known, but the evidence ends after 3" in against.stdout
 
 
 def test_a_witness_signs_what_goes_on(root: Path, key: Path, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_every_missing_file_is_found(root: Path, tmp_path: Path) -> None:
 
     expected = {path: [(path, Fault.MISSING)] for path in files(root)}
     last = files(root)[-1]
-    assert expected | {last: [(last, Fault.CUT)]} == found
+    assert expected | {last: [(last, Fault.TRUNCATED)]} == found
     assert len(found) == MINUTES
 
 
@@ -197,7 +197,7 @@ def test_a_cut_tail_is_found_against_a_head(root: Path, left: int) -> None:
 
     found = findings(root, known)
 
-    assert (storage.seal_path(left), Fault.CUT) == (found[-1].location, found[-1].fault)
+    assert (storage.seal_path(left), Fault.TRUNCATED) == (found[-1].location, found[-1].fault)
     assert left == 0 or len(found) == 1
 
 
