@@ -80,7 +80,7 @@ def _reasons(rule: Rule, facts: Facts, *, whole: bool) -> tuple[tuple[str, ...],
     why = dict.fromkeys(reasons(rule.formula.broken, facts, whole=whole, expected=False))
     missing = tuple(reason.text for reason in why if reason.is_missing)
     if rule.kind is Kind.PATTERN and missing:
-        # A pattern is broken only by all its subjects together: when one is missing, the others are no violation.
+        # A pattern is broken only by all its subjects together: when one is missing, the others are not a violation.
         return missing, ()
     return missing, tuple(reason.text for reason in why if not reason.is_missing)
 

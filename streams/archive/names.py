@@ -59,7 +59,7 @@ class ArchiveFile:
         return Cut(self.topic, self.partition, self.first_offset, self.end_offset, self.count)
 
     def overlaps(self, from_ms: int | None, to_ms: int | None) -> bool:
-        """Return whether it may have a record with a timestamp in `[from_ms, to_ms)`; None is no bound."""
+        """Return whether it may have a record with a timestamp in `[from_ms, to_ms)`; None means no bound."""
         is_late_enough = from_ms is None or self.hour_ms + HOUR_MS > from_ms or self.hour_ms == LAST_HOUR_MS
         return is_late_enough and (to_ms is None or self.hour_ms < to_ms or self.hour_ms == 0)
 

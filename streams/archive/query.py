@@ -55,7 +55,7 @@ class RefusedError(BetraceError):
 class ArchiveRequest:
     """A request: the rules, the settings of windows, and which records.
 
-    Records have a timestamp in `[from_ms, to_ms)`, None is no bound; no topics means all topics. The clock stops at
+    Records have a timestamp in `[from_ms, to_ms)`, None means no bound; no topics means all topics. The clock stops at
     `clock_ms` or at the last record, whichever is later: windows that are quiet then close as such, all others at the
     end of the input. With `in_full`, traces that break a rule come with all their facts, to make signals of; without,
     only the verdict is given. `lost` are the times in which records are missing, None is as `streams.archive.read`

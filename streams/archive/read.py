@@ -31,7 +31,7 @@ _TIME_INDEX = SCHEMA.get_field_index("timestamp_ms")
 def records(
     url: str, from_ms: int | None = None, to_ms: int | None = None, topics: tuple[str, ...] | None = None
 ) -> Iterator[RawRecord]:
-    """Yield the records with a timestamp in `[from_ms, to_ms)`; None is no bound, no topics means all topics.
+    """Yield the records with a timestamp in `[from_ms, to_ms)`; None means no bound, no topics means all topics.
 
     Raises:
         ConfigError: the URL cannot be used.

@@ -3,7 +3,7 @@
     what is asked  ─ plan ───►  which offsets to read, up to when, and what of it is gone     streams.replay.plan
     offsets        ─ feed ───►  records, of Kafka or of an archive                            streams.replay.feed
     records        ─ read ───►  sections of facts, one for each process                  streams.replay.source_reader
-    sections       ─ judge ──►  closed windows, and what the rules say of them                streams.replay.evaluator
+    sections       ─ judge ──►  closed windows, and the verdicts of the rules                  streams.replay.evaluator
     closed windows ──────────►  signals and tallies                                           streams.replay.outcome
     all of it in one process per core                                                         streams.replay.worker
     and their results as one, in the order of record time                                     streams.replay.run
