@@ -4,7 +4,7 @@ In: a rule set. Out: conditions and expressions, as text. There are three kinds 
 
     sure        rows that hit an atom: nothing more has to be looked at        (exact, of atoms that are a bare name)
     possible    rows of which some may hit an atom: `dsl` decides for each     (a superset, of all other atoms)
-    truth       the formula, evaluated on the facts of a whole trace              (exact, of every formula that `can_say`)
+    truth       a formula evaluated on the facts of a whole trace              (exact, of what `can_say` accepts)
 
 So every rule can be queried: has, count, and, or, not, before and after, and pairs that first and last starts decide,
 are SQL; a where narrows the rows, and the atom itself decides. Traces that a rule with another pair may apply to go to

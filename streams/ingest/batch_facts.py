@@ -48,7 +48,9 @@ def add_to_builder(builder: SectionBuilder, record: RecordHits) -> int:
     """Add the facts of a record, whose touches were added before; return how many there are."""
     if record.reason is not None:
         builder.add_dead_letter(record.hits[0][0].offset)
+    # Before they are added: the builder extends the list of a trace that the record has more than once.
+    fact_count = sum(len(facts) for _, facts in record.hits)
     for each, facts in record.hits:
         if facts or record.reason is not None:
             builder.add_facts(each.trace_id, each.tick, each.offset, facts, is_incomplete=record.reason is not None)
-    return sum(len(facts) for _, facts in record.hits)
+    return fact_count

@@ -14,6 +14,7 @@ from dsl import RuleSet, Span, compile_texts
 from streams.config.settings import Settings
 from streams.decode.decoder import TraceSpans
 from streams.kafka import reader
+from streams.observe import metrics
 from streams.projection.project import Projector
 from streams.rules import registry
 from streams.sessions import recovery
@@ -63,6 +64,8 @@ class Driven:
     at_acknowledge: Callable[[], None] = field(default=lambda: None)
 
     def __post_init__(self) -> None:
+        # Global state of the process: an ingest of another test may have left it.
+        metrics.RULES_REFUSED.set(0)
         known, _ = registry.read(self.settings)
         identity = recovery.identify(AdminClient({**self.settings.client()}), self.settings)
         self.worker = SessionsWorker(self.settings, known, identity)

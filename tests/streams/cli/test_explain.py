@@ -128,7 +128,7 @@ def test_trace_that_is_not_there(settings: Settings) -> None:
     result = call(settings, "0c" * 16)
 
     assert (2, "") == (result.exit_code, result.stdout)
-    assert f"no record of trace {'0c' * 16} is on {settings.source_topics[0]} from earliest on" in result.stderr
+    assert f"no record of trace {'0c' * 16} is on {settings.source_topics[0]} since earliest" in result.stderr
 
 
 def test_trace_id_that_is_none(settings: Settings) -> None:

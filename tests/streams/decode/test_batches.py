@@ -161,6 +161,19 @@ def test_runs_follow_producers_stamps(sent: list[tuple[int, int, int]], count: i
     assert taken(Backend.PURE, made, count) == taken(Backend.CYTHON, made, count)
 
 
+@needs_scanner
+@pytest.mark.parametrize("choice", [Backend.PURE, Backend.CYTHON])
+def test_facts_are_counted_once(choice: Backend) -> None:
+    """A trace whose spans lie apart in a record counts each of its facts once."""
+    name = delimited(5, b"audit.log")
+    value = request(span() + name, span(bytes(15) + b"\1") + name, span() + name)
+
+    _, positions_and_counts, _ = taken(choice, [(TOPICS[0], 0, 1, value, NOW_MS, TIMESTAMP_CREATE_TIME)], 1)
+
+    [counts] = [each for each in positions_and_counts if isinstance(each, dict)]
+    assert 3 == counts["facts"]
+
+
 def request(*spans: bytes) -> bytes:
     """Create a request with these encoded spans."""
     return delimited(1, delimited(2, b"".join(delimited(2, span) for span in spans)))
