@@ -233,6 +233,38 @@ def unordered_without(spot: Spot) -> Problem:
     return _error("E213", spot, "`without` needs `before` or `after`", advice)
 
 
+def unknown_name(spot: Spot, name: str, known: Sequence[str]) -> Problem:
+    """Report a name that neither `lists` nor `subjects` defines."""
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    advice = "define it under `lists:` or `subjects:` in a YAML file of the set"
+    return _error(
+        "E220", spot, f"unknown name `@{_truncate(name)}`", f"did you mean `@{close[0]}`?" if close else advice
+    )
+
+
+def circular_name(spot: Spot, names: Sequence[str]) -> Problem:
+    """Report a name that is defined by itself."""
+    circle = " → ".join(f"@{name}" for name in names)
+    advice = "write out one of them"
+    return _error("E221", spot, f"`@{_truncate(names[0])}` is defined by itself: {_truncate(circle)}", advice)
+
+
+def misplaced_name(spot: Spot, name: str, *, is_list: bool) -> Problem:
+    """Report a list where a subject is needed, or a subject where a list is needed."""
+    shown = _truncate(name)
+    if is_list:
+        return _error(
+            "E222", spot, f"`@{shown}` is a list, not a subject", f"write it after an operator: x in @{shown}"
+        )
+    return _error("E222", spot, f"`@{shown}` is a subject, not a list", f"write it where a subject can stand: @{shown}")
+
+
+def expansion_too_long(spot: Spot, size_bytes: int, limit_bytes: int) -> Problem:
+    """Report a rule that is larger than the limit with its names written out."""
+    message = f"with its names written out, the rule has about {size_bytes} bytes; the limit is {limit_bytes}"
+    return _error("E223", spot, message, "shorten the list, or split it and the rule")
+
+
 def unreadable(spot: Spot, reason: str) -> Problem:
     """Report a path that cannot be read."""
     return _error("E301", spot, f"cannot be read: {reason}", "correct the path, or make it readable")
@@ -308,6 +340,24 @@ def unknown_timezone(spot: Spot, name: str, known: Sequence[str]) -> Problem:
     close = get_close_matches(name.lower(), folded, n=1, cutoff=0.8)
     advice = f"did you mean `{folded[close[0]]}`?" if close else "write an IANA name such as Europe/Berlin, or UTC"
     return _error("E314", spot, f"unknown time zone `{_truncate(name)}`", advice)
+
+
+def duplicate_name(spot: Spot, name: str, first: Location) -> Problem:
+    """Report the second definition of a name."""
+    message = f"`{_truncate(name)}` is already defined at {first.path}:{first.line}"
+    return _error("E315", spot, message, "change one of the two names; lists and subjects share their names")
+
+
+def invalid_name(spot: Spot, name: str) -> Problem:
+    """Report a name that `@` cannot precede."""
+    advice = "write letters, digits, _ and -, with dots between parts; start with a letter"
+    return _error("E316", spot, f"`{_truncate(name)}` is not a valid name", advice)
+
+
+def list_file_path(spot: Spot, path: str) -> Problem:
+    """Report a list file in a place where it is not looked for."""
+    advice = "write a path below the directory of this file, with / between names, that ends in .txt"
+    return _error("E317", spot, f"`{_truncate(path)}` cannot be a list file", advice)
 
 
 def invalid_yaml(spot: Spot, reason: str) -> Problem:
@@ -429,6 +479,13 @@ def order_of_bounds(spot: Spot, op: str, replacement: str) -> Problem:
 def empty_file(spot: Spot) -> Problem:
     """Warn of a rule file without rules."""
     return _warning("W413", spot, "this file has no rule", "add a rule, or remove the file")
+
+
+def unmatched_exception(spot: Spot, pattern: str, known: Sequence[str]) -> Problem:
+    """Warn of an exception for rules that the set does not have."""
+    close = get_close_matches(pattern, known, n=1, cutoff=0.6)
+    advice = f"did you mean `{close[0]}`?" if close else "correct the id, or remove it"
+    return _warning("W421", spot, f"no rule's id fits `{_truncate(pattern)}`", advice)
 
 
 def attribute_as_text(spot: Spot, text: str, instead: str, *, has_one_name: bool) -> Problem:

@@ -1,6 +1,7 @@
 """Compiles rule files, from text to a rule set.
 
-    text → drafts (headers, yaml_rules) → nodes (parse) → check → atoms + formula (assemble) → RuleSet
+    text → drafts (headers, yaml_rules) → names (definitions) → nodes (parse) → check → atoms + formula (assemble)
+         → RuleSet
 
 In: paths, or texts by file name. Out: a `RuleSet` and warnings, or a `RulesError` with the problems of all files at
 once.
@@ -8,9 +9,10 @@ once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
+from fnmatch import fnmatchcase
 from hashlib import blake2b
 from pathlib import Path
 
@@ -18,14 +20,17 @@ from dsl import problems
 from dsl.check.check import check_body, check_cond, resolve_kind
 from dsl.check.lint import lint_cond, lint_rule
 from dsl.compile.assemble import Assembly
+from dsl.compile.definitions import read_names, used_names, without_repeated
 from dsl.files import headers, yaml_rules
-from dsl.files.draft import Draft
+from dsl.files.definitions import read_files
+from dsl.files.draft import Draft, DraftException, DraftFile, DraftSetException
 from dsl.files.fields import Metadata, read_metadata
 from dsl.judge.atoms import SEMANTICS, Atom, AtomSpec, Exemption, Pairing, compile_atom
 from dsl.judge.builtin import zone_of
 from dsl.judge.ruleset import Formula, Interest, Kind, Rule, RuleException, RuleSet
 from dsl.problems import Problem
 from dsl.syntax import source
+from dsl.syntax.names import Names
 from dsl.syntax.nodes import RuleBody
 from dsl.syntax.parse import parse_cond, parse_rule
 from dsl.syntax.printer import body_text, cond_text
@@ -55,12 +60,26 @@ class CompiledRule:
     pairings: Mapping[bytes, Pairing]
 
 
+@dataclass(frozen=True, slots=True)
+class _SetParts:
+    """What the files of a set define for all its rules: names, and exceptions for several rules."""
+
+    names: Names
+    exceptions: tuple[DraftSetException, ...]
+
+    def exceptions_of(self, rule_id: str) -> Iterator[DraftException]:
+        """Yield the exceptions for a rule."""
+        for each in self.exceptions:
+            if any(fnmatchcase(rule_id, pattern.text) for pattern in each.patterns):
+                yield each.exception
+
+
 def load(paths: Iterable[str | Path]) -> tuple[RuleSet, list[Problem]]:
     """Load the rules in files and in directories below them; return them with their warnings, sorted by location.
 
     Raises `RulesError` when a rule or a path has an error, and nothing else, whatever the files contain.
     """
-    files, reported = source.read_files(paths)
+    files, reported = read_files(paths)
     compiled, compile_problems = compile_files(files)
     return build_rule_set(files, compiled, reported + compile_problems)
 
@@ -74,24 +93,31 @@ def compile_texts(texts: Mapping[str, str]) -> tuple[RuleSet, list[Problem]]:
 
 def load_compiled(paths: Iterable[str | Path]) -> list[CompiledRule]:
     """Load rules with what they were compiled from, sorted by id; rules that are not enabled have atoms too."""
-    files, reported = source.read_files(paths)
+    files, reported = read_files(paths)
     compiled, compile_problems = compile_files(files)
     build_rule_set(files, compiled, reported + compile_problems)
     return sorted(compiled, key=lambda each: each.rule.id)
 
 
 def compile_files(files: Iterable[SourceFile]) -> tuple[list[CompiledRule], list[Problem]]:
-    """Return the rules that have no error of their own, and all problems of the files."""
+    """Return the rules that have no error of their own, and all problems of the files; list files are among them."""
     reported: list[Problem] = []
     compiled: list[CompiledRule] = []
     first: dict[str, problems.Location] = {}
-    for draft in _read_drafts(files, reported):
+    files = list(files)
+    drafts = _read_drafts(files, reported)
+    lists = {file.path: file for file in files if file.path.endswith(source.LIST_SUFFIX)}
+    names, name_problems = read_names(drafts, lists)
+    reported += name_problems
+    parts = _SetParts(names, tuple(each for file in drafts for each in file.exceptions))
+    for draft in (each for file in drafts for each in file.rules):
         metadata, rule_problems = read_metadata(draft.fields, draft.spot)
         reported += rule_problems
         if metadata.id and (other := first.setdefault(metadata.id, draft.spot.location)) is not draft.spot.location:
             reported.append(problems.duplicate_id(draft.spot, metadata.id, other))
-        if (rule := _compile_rule(draft, metadata, reported)) is not None:
+        if (rule := _compile_rule(draft, metadata, parts, reported)) is not None:
             compiled.append(rule)
+    reported += _set_exception_problems(parts, sorted(first))
     return compiled, reported
 
 
@@ -120,27 +146,44 @@ def _pairings(of_rules: Iterable[Mapping[bytes, Pairing]]) -> dict[bytes, Pairin
     return reported
 
 
-def _read_drafts(files: Iterable[SourceFile], reported: list[Problem]) -> Iterator[Draft]:
+def _read_drafts(files: Iterable[SourceFile], reported: list[Problem]) -> list[DraftFile]:
+    drafts = []
     for file in files:
+        if file.path.endswith(source.LIST_SUFFIX):
+            continue
         reader = yaml_rules if file.path.endswith(source.YAML_SUFFIXES) else headers
-        rules, rule_problems = reader.read_drafts(file)
-        reported += rule_problems
-        if not rules and not rule_problems:
+        draft, file_problems = reader.read_file(file)
+        reported += file_problems
+        if draft.is_empty and not file_problems:
             reported.append(problems.empty_file(file.spot(1, 1)))
-        yield from rules
+        drafts.append(draft)
+    return drafts
 
 
-def _compile_rule(draft: Draft, metadata: Metadata, reported: list[Problem]) -> CompiledRule | None:
+def _set_exception_problems(parts: _SetParts, ids: Sequence[str]) -> Iterator[Problem]:
+    """Yield the problems of exceptions for several rules, also of those that fit no rule."""
+    for each in parts.exceptions:
+        for pattern in each.patterns:
+            if not any(fnmatchcase(rule_id, pattern.text) for rule_id in ids):
+                yield problems.unmatched_exception(pattern.spot, pattern.text, ids)
+        reported: list[Problem] = []
+        _exceptions([each.exception], "UTC", parts.names, reported)
+        yield from reported
+
+
+def _compile_rule(draft: Draft, metadata: Metadata, parts: _SetParts, reported: list[Problem]) -> CompiledRule | None:
     """Compile a draft; return None when it has an error."""
-    body, rule_problems = parse_rule(draft.condition)
-    exceptions = _exceptions(draft, metadata.timezone, rule_problems)
+    names = parts.names
+    draft = replace(draft, exceptions=(*draft.exceptions, *parts.exceptions_of(metadata.id)))
+    body, rule_problems = parse_rule(draft.condition, names)
+    exceptions = _exceptions(draft.exceptions, metadata.timezone, names, rule_problems)
     exemptions = tuple(exemption for exemption, _ in exceptions)
     kind = None
     if body is not None:
         kind = resolve_kind(body, metadata.kind, draft, rule_problems)
         rule_problems += check_body(body, kind, draft.condition)
         rule_problems += lint_rule(body, kind, draft.condition)
-    reported += rule_problems
+    reported += without_repeated(rule_problems, draft.condition, names)
     if body is None or kind is None or problems.has_errors(rule_problems):
         return None
     assembly = Assembly(metadata.timezone, exemptions)
@@ -150,7 +193,9 @@ def _compile_rule(draft: Draft, metadata: Metadata, reported: list[Problem]) -> 
     fingerprint = _fingerprint(body, kind, metadata.timezone, exemptions)
     atoms = frozenset(spec.fingerprint for spec in assembly.atom_specs)
     rule = _rule(metadata, kind, draft.condition.text, fingerprint, formula, atoms)
-    rule = replace(rule, exceptions=tuple(shown for _, shown in exceptions))
+    texts = [draft.condition, *(each.where for each in draft.exceptions)]
+    shown = tuple(shown for _, shown in exceptions)
+    rule = replace(rule, exceptions=shown, definitions=used_names(texts, names))
     return CompiledRule(rule, draft, body, assembly.atom_specs, assembly.pairings)
 
 
@@ -175,11 +220,13 @@ def _rule(meta: Metadata, kind: Kind, text: str, fingerprint: str, formula: Form
     )
 
 
-def _exceptions(draft: Draft, zone: str, reported: list[Problem]) -> list[tuple[Exemption, RuleException]]:
+def _exceptions(
+    drafts: Iterable[DraftException], zone: str, names: Names, reported: list[Problem]
+) -> list[tuple[Exemption, RuleException]]:
     """Return the valid exceptions, as exemptions and in readable form."""
-    read_files = []
-    for exception in draft.exceptions:
-        cond, rule_problems = parse_cond(exception.where)
+    read = []
+    for exception in drafts:
+        cond, rule_problems = parse_cond(exception.where, names)
         if cond is not None:
             rule_problems += check_cond(cond, None, exception.where)
             reported += lint_cond(cond, None, exception.where)
@@ -187,8 +234,8 @@ def _exceptions(draft: Draft, zone: str, reported: list[Problem]) -> list[tuple[
         if cond is not None and not rule_problems:
             until_ns = None if exception.expires is None else _end_ns(exception.expires, zone)
             shown = RuleException(cond_text(cond), exception.owner, exception.reason, exception.expires)
-            read_files.append((Exemption(cond, until_ns), shown))
-    return read_files
+            read.append((Exemption(cond, until_ns), shown))
+    return read
 
 
 def _end_ns(day: date, zone: str) -> int | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dsl import problems
 from dsl.compile.compile import CompiledRule, build_rule_set, compile_files
+from dsl.files.definitions import read_files
 from dsl.files.draft import DraftTest
 from dsl.judge.atoms import Atom, Pairing
 from dsl.judge.keys import hash_variants, key_hash
@@ -22,7 +23,6 @@ from dsl.judge.ruleset import Rule, RuleSet
 from dsl.judge.span import Span
 from dsl.judge.verdict import Judgement, Verdict, judge
 from dsl.problems import Problem
-from dsl.syntax import source
 
 
 @dataclass(slots=True)
@@ -54,7 +54,7 @@ class InMemoryAtomFacts:
 
 def review(paths: Iterable[str | Path], today: date) -> list[Problem]:
     """Return every problem of the rule files, sorted by location."""
-    files, reported = source.read_files(paths)
+    files, reported = read_files(paths)
     compiled, compile_problems = compile_files(files)
     reported += compile_problems
     all_rules = as_rule_set(compiled)

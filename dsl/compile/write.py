@@ -2,8 +2,8 @@
 
 In: compiled rules. Out: a YAML rule file, because headers cannot express exceptions. Defaults are written out; tests
 are left out. What must hold: the file loads to the same rules, atoms and formulas, unless canonical spaces and
-parentheses take a rule beyond the limits of `dsl.syntax.tokens`. Only `Rule.text` differs: it becomes the canonical
-text.
+parentheses take a rule beyond the limits of `dsl.syntax.tokens`. `Rule.text` becomes the canonical text, in which
+lists and subjects are written out, so that `Rule.definitions` is empty.
 """
 
 from __future__ import annotations

@@ -11,14 +11,14 @@ from collections.abc import Collection, Iterable, Iterator
 from dsl.check.meaning import Meaning, meaning_of
 from dsl.compile.compile import CompiledRule
 from dsl.explain.phrase import clauses, joined, noun, sentence, whose_phrase
-from dsl.files.draft import DraftException
 from dsl.judge.atoms import AtomSpec, lookup_names
 from dsl.judge.formula import compare
-from dsl.judge.ruleset import Mode, Rule
+from dsl.judge.ruleset import Mode, Rule, RuleException
 from dsl.show import printable
 from dsl.syntax.nodes import AllOf, AnyOf, CountComparison, Expr, Not, Number, subjects
 from dsl.syntax.parse import parse_cond
 from dsl.syntax.printer import body_text, cond_text
+from dsl.syntax.source import SourceText, source_file
 
 _UNDETERMINED = (
     "it applies, but the trace is incomplete, and the missing part could change the verdict",
@@ -56,11 +56,12 @@ def explain(compiled: CompiledRule, identity: Iterable[str]) -> str:
     sections = {
         rule.id if rule.title == rule.id else f"{rule.id}: {rule.title}": [_status(rule)],
         "Rule": [body_text(body)],
+        "Names in the rule and its exceptions": rule.definitions,
         "Applies to a trace when": _applies(meaning),
         "Broken when it applies and": clauses(meaning.broken),
         "Held when it applies and": clauses(meaning.broken, holds=False),
         "Undetermined when": _UNDETERMINED,
-        "Exceptions": [_exception(each) for each in compiled.draft.exceptions],
+        "Exceptions": [_exception(each) for each in rule.exceptions],
         "Exported from each span that satisfies an atom": list(_exported_data(compiled.atom_specs, identity)),
         "Atoms": [_atom(spec) for spec in compiled.atom_specs],
     }
@@ -105,8 +106,8 @@ def _implies_hit(expr: Expr) -> bool:
             return not isinstance(expr, Not)
 
 
-def _exception(exception: DraftException) -> str:
-    cond, _ = parse_cond(exception.where)
+def _exception(exception: RuleException) -> str:
+    cond, _ = parse_cond(SourceText(source_file("", exception.where), exception.where, 1))
     until = "" if exception.expires is None else f" up to and including {exception.expires.isoformat()}"
     why = ": ".join(text for text in (exception.owner, exception.reason) if text)
     phrases = "" if cond is None else whose_phrase(cond)

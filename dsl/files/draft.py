@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import TypeAlias
 
 from dsl.files.fields import Field
 from dsl.judge.ruleset import Kind
@@ -39,6 +40,43 @@ class DraftTest:
     spot: Spot
 
 
+ListValue: TypeAlias = str | bool | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class ListFile:
+    """The file that holds the values of a list; `spot` is where a YAML file names it."""
+
+    path: str
+    spot: Spot
+
+
+@dataclass(frozen=True, slots=True)
+class DraftList:
+    """A list with a name, and its values or the file that holds them."""
+
+    name: str
+    spot: Spot
+    content: ListFile | tuple[ListValue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DraftSubject:
+    """A subject with a name, as written; `text` is None when it has an error."""
+
+    name: str
+    spot: Spot
+    text: SourceText | None
+
+
+@dataclass(frozen=True, slots=True)
+class DraftSetException:
+    """An exception for all rules of the set whose id fits one of the patterns; each pattern is a field of one text."""
+
+    patterns: tuple[Field, ...]
+    exception: DraftException
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """One rule as written.
@@ -54,3 +92,18 @@ class Draft:
     exceptions: tuple[DraftException, ...] = ()
     tests: tuple[DraftTest, ...] = ()
     lacks_tests: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DraftFile:
+    """Everything that a rule file contains."""
+
+    rules: tuple[Draft, ...] = ()
+    lists: tuple[DraftList, ...] = ()
+    subjects: tuple[DraftSubject, ...] = ()
+    exceptions: tuple[DraftSetException, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is neither a rule nor anything for other files."""
+        return not (self.rules or self.lists or self.subjects or self.exceptions)

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from itertools import pairwise
 
 from dsl import problems
-from dsl.files.draft import Draft
+from dsl.files.draft import Draft, DraftFile
 from dsl.files.fields import HEADER_KEYS, LIST_KEYS, Field
 from dsl.judge.ruleset import Kind
 from dsl.problems import Problem
@@ -38,7 +38,7 @@ _FOREIGN_KEYS = {
 }
 
 
-def read_drafts(file: SourceFile) -> tuple[list[Draft], list[Problem]]:
+def read_file(file: SourceFile) -> tuple[DraftFile, list[Problem]]:
     """Return the rules of a file."""
     reported: list[Problem] = []
     headers = list(_headers(file, reported))
@@ -46,7 +46,7 @@ def read_drafts(file: SourceFile) -> tuple[list[Draft], list[Problem]]:
     if (stray := _source_text(file, 0, edges[0])) is not None:
         reported.append(problems.text_without_header(file.spot(stray.line, 1, len(file.lines[stray.line - 1]))))
     rules = [_read_draft(file, header, end, reported) for header, end in zip(headers, edges[1:], strict=True)]
-    return [rule for rule in rules if rule is not None], reported
+    return DraftFile(tuple(rule for rule in rules if rule is not None)), reported
 
 
 def _headers(file: SourceFile, reported: list[Problem]) -> Iterator[range]:

@@ -1,19 +1,19 @@
-"""Reads YAML rule files: a list of rules with their exceptions and tests.
+"""Reads YAML rule files: a list of rules with their exceptions and tests, and what they define for all rules.
 
-In: a `SourceFile`. Out: `Draft`s and problems. Comments are never headers here, and a title never determines the kind.
+In: a `SourceFile`. Out: a `DraftFile` and problems. Comments are never headers here, and a title never determines the
+kind.
 """
 
 from __future__ import annotations
 
-import re
-from datetime import date
-
 from dsl import problems
-from dsl.files.draft import Draft, DraftException, DraftTest
+from dsl.files.definitions import SET_KEYS, DefinitionReader
+from dsl.files.draft import Draft, DraftFile, DraftTest
 from dsl.files.fields import LIST_KEYS, Field
 from dsl.files.spans import KEYS as SPAN_KEYS
 from dsl.files.spans import SpanError, read_span
 from dsl.files.yaml_nodes import YamlMapping, YamlNode, YamlScalar, YamlSequence, plain_value, read_yaml, source_text
+from dsl.files.yaml_reader import YamlReader
 from dsl.judge.span import Span, Value
 from dsl.judge.verdict import Verdict
 from dsl.problems import Problem
@@ -22,36 +22,36 @@ from dsl.syntax.source import SourceFile
 _FIELD_KEYS = ("id", "title", "description", "severity", "kind", "owner", "enabled", "mode", "timezone", *LIST_KEYS)
 _SYNONYMS = {"name": "title", "compliance_frameworks": "controls"}
 _RULE_KEYS = (*_FIELD_KEYS, *_SYNONYMS, "condition", "exceptions", "tests", "example_violation")
-_EXCEPTION_KEYS = ("where", "owner", "reason", "expires")
+FILE_KEYS = ("rules", *SET_KEYS)
 _TEST_KEYS = ("name", "spans", "expect", "close")
 _EXAMPLE_KEYS = ("spans", "trace", "close")
 _CLOSES = ("quiet", "max_duration", "end_of_input")
 _MAX_DURATION = "max_duration"
-_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FIRST_START_NS = 1_767_614_400 * 10**9
 _SECOND_NS = 10**9
 
 
-def read_drafts(file: SourceFile) -> tuple[list[Draft], list[Problem]]:
-    """Return the rules of a file; test spans without a start are one second apart, from 2026-01-05T12:00Z."""
+def read_file(file: SourceFile) -> tuple[DraftFile, list[Problem]]:
+    """Return the content of a file; test spans without a start are one second apart, from 2026-01-05T12:00Z."""
     root, reported = read_yaml(file)
     reader = _RuleReader(file, reported)
-    if root is None:
-        return [], reported
-    top = reader.mapping(root, "the file", ("rules",), "a mapping with the key `rules`")
-    if top is not None and "rules" not in top.entries:
+    top = None if root is None else reader.mapping(root, "the file", FILE_KEYS, "a mapping with the key `rules`")
+    if top is None:
+        return DraftFile(), reported
+    if not set(FILE_KEYS) & set(top.entries):
         reported.append(problems.missing_key(top.spot, "rules"))
-    rules = [] if top is None else reader.items(top, "rules")
-    read = [reader.rule(node) for node in rules]
-    return [draft for draft in read if draft is not None], reported
+    rules = [reader.rule(node) for node in reader.items(top, "rules")]
+    definitions = DefinitionReader(file, reported)
+    return DraftFile(
+        tuple(draft for draft in rules if draft is not None),
+        tuple(definitions.lists(top)),
+        tuple(definitions.subjects(top)),
+        tuple(definitions.set_exceptions(top)),
+    ), reported
 
 
-class _RuleReader:
-    """Reads the nodes of one file; reports what is invalid and leaves it out."""
-
-    def __init__(self, file: SourceFile, reported: list[Problem]) -> None:
-        self.file = file
-        self.reported = reported
+class _RuleReader(YamlReader):
+    """Reads the rules of one file; reports what is invalid and leaves it out."""
 
     def rule(self, node: YamlNode) -> Draft | None:
         """Read a rule; return None when it has no condition."""
@@ -59,57 +59,17 @@ class _RuleReader:
             return None
         fields = self._fields(rule)
         tests = self._tests(rule)
-        condition = self._scalar(rule, "condition", required=True)
+        condition = self.scalar(rule, "condition", required=True)
         if condition is None:
             return None
         return Draft(
             fields=fields,
             condition=source_text(self.file, condition),
             spot=rule.spot,
-            exceptions=tuple(self._exceptions(rule)),
+            exceptions=self.exceptions(rule),
             tests=tuple(tests),
             lacks_tests=not {"tests", "example_violation"} & set(rule.entries),
         )
-
-    def mapping(self, node: YamlNode, what: str, keys: tuple[str, ...], type_: str = "a mapping") -> YamlMapping | None:
-        """Return the node as a mapping, and report unknown keys."""
-        if not isinstance(node, YamlMapping):
-            self.reported.append(problems.wrong_type(node.spot, what, type_))
-            return None
-        for key, entry in node.entries.items():
-            if key not in keys:
-                self.reported.append(problems.unknown_key(entry.key.spot, key, keys))
-        return node
-
-    def items(self, parent: YamlMapping, key: str) -> tuple[YamlNode, ...]:
-        """Return the items of a list; none when the key is missing."""
-        if key not in parent.entries:
-            return ()
-        node = parent.entries[key].node
-        if isinstance(node, YamlSequence):
-            return node.items
-        if isinstance(node, YamlScalar) and node.value is None:
-            self.reported.append(problems.empty_value(parent.entries[key].key.spot, key))
-        else:
-            self.reported.append(problems.wrong_type(node.spot, key, "a list"))
-        return ()
-
-    def _scalar(self, parent: YamlMapping, key: str, *, required: bool = False) -> YamlScalar | None:
-        if key not in parent.entries:
-            if required:
-                self.reported.append(problems.missing_key(parent.spot, key))
-            return None
-        entry = parent.entries[key]
-        if not isinstance(entry.node, YamlScalar):
-            self.reported.append(problems.wrong_type(entry.node.spot, key, "text"))
-            return None
-        if entry.node.value is None or not entry.node.text.strip():
-            self.reported.append(problems.empty_value(entry.key.spot, key))
-            return None
-        return entry.node
-
-    def _text(self, parent: YamlMapping, key: str) -> str | None:
-        return None if (scalar := self._scalar(parent, key)) is None else scalar.text.strip()
 
     def _fields(self, rule: YamlMapping) -> dict[str, Field]:
         fields: dict[str, Field] = {}
@@ -135,28 +95,6 @@ class _RuleReader:
         self.reported.append(problems.wrong_type(node.spot, key, expected))
         return None
 
-    def _exceptions(self, rule: YamlMapping) -> list[DraftException]:
-        read = []
-        for node in self.items(rule, "exceptions"):
-            exception = self.mapping(node, "an exception", _EXCEPTION_KEYS)
-            where = None if exception is None else self._scalar(exception, "where", required=True)
-            if exception is not None and where is not None:
-                owner, reason = self._text(exception, "owner"), self._text(exception, "reason")
-                day = self._day(exception)
-                read.append(DraftException(source_text(self.file, where), owner, reason, day, node.spot))
-        return read
-
-    def _day(self, exception: YamlMapping) -> date | None:
-        if (scalar := self._scalar(exception, "expires")) is None:
-            return None
-        try:
-            day = date.fromisoformat(scalar.text) if _DAY.fullmatch(scalar.text) else None
-        except ValueError:
-            day = None
-        if day is None:
-            self.reported.append(problems.wrong_type(scalar.spot, scalar.text, "a day such as 2027-01-31"))
-        return day
-
     def _tests(self, rule: YamlMapping) -> list[DraftTest]:
         tests = [self._test(node, index) for index, node in enumerate(self.items(rule, "tests"), 1)]
         if "example_violation" in rule.entries:
@@ -166,7 +104,7 @@ class _RuleReader:
     def _test(self, node: YamlNode, index: int) -> DraftTest | None:
         if (test := self.mapping(node, "a test", _TEST_KEYS)) is None:
             return None
-        expect = self._scalar(test, "expect", required=True)
+        expect = self.scalar(test, "expect", required=True)
         spans, hit_max_duration = self._spans(test), self._hit_max_duration(test)
         if expect is None or spans is None:
             return None
@@ -174,7 +112,7 @@ class _RuleReader:
         if expect.text not in verdicts:
             self.reported.append(problems.invalid_value(expect.spot, "expect", expect.text, verdicts))
             return None
-        name = self._text(test, "name") or f"test {index}"
+        name = self.text(test, "name") or f"test {index}"
         return DraftTest(name, spans, hit_max_duration, Verdict(expect.text), test.spot)
 
     def _example(self, node: YamlNode) -> DraftTest | None:
@@ -206,7 +144,7 @@ class _RuleReader:
         return YamlMapping(entries, node.spot)
 
     def _hit_max_duration(self, test: YamlMapping) -> bool:
-        close = self._scalar(test, "close")
+        close = self.scalar(test, "close")
         if close is not None and close.text not in _CLOSES:
             self.reported.append(problems.invalid_value(close.spot, "close", close.text, _CLOSES))
         return close is not None and close.text == _MAX_DURATION

@@ -91,7 +91,8 @@ class RuleException:
 class Rule:
     """One compiled rule.
 
-    `text` is the condition as written. `fingerprint`, 32 hex characters, covers condition, kind, time zone, exceptions
+    `text` is the condition as written; `definitions` has what each `@name` in it and in the exceptions stands for, such
+    as `@risky = [send_email]`. `fingerprint`, 32 hex characters, covers condition, kind, time zone, exceptions
     and `dsl.judge.atoms.SEMANTICS`; two rules with the same fingerprint give the same verdicts.
     """
 
@@ -112,6 +113,7 @@ class Rule:
     formula: Formula
     atoms: frozenset[bytes]
     exceptions: tuple[RuleException, ...] = ()
+    definitions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

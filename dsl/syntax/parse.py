@@ -19,6 +19,7 @@ from lark import Lark, Token, Transformer, UnexpectedToken, v_args
 from dsl import problems
 from dsl.problems import Problem
 from dsl.syntax import suggestions
+from dsl.syntax.names import Names, as_written
 from dsl.syntax.nodes import (
     AllOf,
     AnyOf,
@@ -62,16 +63,30 @@ _ESCAPED = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
-def parse_rule(source: SourceText) -> tuple[RuleBody | None, list[Problem]]:
-    """Parse a rule."""
-    tree, reported = _parse(source, "rule")
+NO_NAMES = Names()
+
+
+def parse_rule(source: SourceText, names: Names = NO_NAMES) -> tuple[RuleBody | None, list[Problem]]:
+    """Parse a rule; None without a problem means that a name in it has one."""
+    tree, reported = _parse(source, "rule", names)
     return cast("RuleBody | None", tree), reported
 
 
-def parse_cond(source: SourceText) -> tuple[Cond | None, list[Problem]]:
-    """Parse a condition, as it is written in a where."""
-    tree, reported = _parse(source, "cond")
+def parse_cond(source: SourceText, names: Names = NO_NAMES) -> tuple[Cond | None, list[Problem]]:
+    """Parse a condition, as it is written in a where; None is as in `parse_rule`."""
+    tree, reported = _parse(source, "cond", names)
     return cast("Cond | None", tree), reported
+
+
+def parse_subject(source: SourceText, names: Names = NO_NAMES) -> tuple[Subject | None, list[Problem]]:
+    """Parse the definition of a subject; None is as in `parse_rule`."""
+    tree, reported = _parse(source, "definition", names)
+    return cast("Subject | None", tree), reported
+
+
+def lex(source: SourceText) -> tuple[list[Token], list[Problem]]:
+    """Return the tokens of a text, with the names in it."""
+    return tokenize(_language(), source)
 
 
 def unquote(text: str) -> str:
@@ -103,15 +118,18 @@ def _language() -> Lark:
         Path(__file__).with_name("grammar.lark").read_text(encoding="utf-8"),
         parser="lalr",
         lexer="basic",
-        start=["rule", "cond"],
+        start=["rule", "cond", "definition"],
         transformer=_Builder(),
         maybe_placeholders=False,
     )
 
 
-def _parse(source: SourceText, start: str) -> tuple[object, list[Problem]]:
-    words, reported = tokenize(_language(), source)
+def _parse(source: SourceText, start: str, names: Names) -> tuple[object, list[Problem]]:
+    written, reported = lex(source)
     if reported:
+        return None, reported
+    words, reported = names.expand(written, source)
+    if words is None:
         return None, reported
     if start == "rule":
         words = mark_soft_keywords(words)
@@ -133,6 +151,7 @@ def _unexpected(source: SourceText, word: Token, read: list[Token], accepted: fr
     if word.type == "$END":
         help_line = suggestions.PAIR_FORM if in_pair else suggestions.expected(accepted)
         return problems.unexpected_end(source.spot(text_range(previous) if previous else TextRange(0, 1)), help_line)
+    word = as_written(source, word)
     spot = source.spot(text_range(word))
     if word.type in {"_WHERE", "BEFORE", "AFTER"} and not in_pair and _ends_in_group(read):
         return problems.group_as_subject(spot, "where" if word.type == "_WHERE" else word)

@@ -140,7 +140,16 @@ def name_text(text: str) -> str:
     ('pii.access', '"in"', '"a b"')
     """
     is_plain = _NAME.fullmatch(text) and text not in _NEVER_BARE and not text.endswith(".where")
-    return text if is_plain else '"' + _ESCAPED.sub(_escape, text) + '"'
+    return text if is_plain else quoted_text(text)
+
+
+def quoted_text(text: str) -> str:
+    r"""Print a text in quotes.
+
+    >>> quoted_text('say "a"')
+    '"say \\"a\\""'
+    """
+    return '"' + _ESCAPED.sub(_escape, text) + '"'
 
 
 def operand_text(operand: Operand) -> str:

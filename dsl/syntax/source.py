@@ -1,4 +1,4 @@
-"""Finds and reads rule files.
+"""Finds and reads rule files and list files.
 
 In: paths, or texts by file name. Out: `SourceFile`s and problems. Directories are read recursively; names that start
 with a dot are skipped, because Kubernetes mounts the files of a ConfigMap a second time under `..data`.
@@ -20,6 +20,7 @@ from dsl.syntax.nodes import TextRange
 
 RULES_SUFFIX = ".rules"
 YAML_SUFFIXES = (".yaml", ".yml")
+LIST_SUFFIX = ".txt"
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _LINE_BREAK = re.compile(r"\r\n?")
@@ -88,10 +89,17 @@ def read_files(paths: Iterable[str | Path]) -> tuple[list[SourceFile], list[Prob
 
 
 def from_texts(texts: Mapping[str, str]) -> tuple[list[SourceFile], list[Problem]]:
-    """Return the same for texts by file name."""
-    known = {name: text for name, text in texts.items() if name.endswith((RULES_SUFFIX, *YAML_SUFFIXES))}
+    """Return the same for texts by file name, among them list files."""
+    suffixes = (RULES_SUFFIX, *YAML_SUFFIXES, LIST_SUFFIX)
+    known = {name: text for name, text in texts.items() if name.endswith(suffixes)}
     unknown = [problems.unknown_suffix(Spot(Location(name, 1, 1))) for name in texts if name not in known]
     return [source_file(name, known[name]) for name in sorted(known)], unknown
+
+
+def read_list_file(path: str) -> tuple[list[SourceFile], list[Problem]]:
+    """Read a list file; return nothing when it does not exist."""
+    reported: list[Problem] = []
+    return list(_read(Path(path), reported)) if os.path.lexists(path) else [], reported
 
 
 def source_file(path: str, text: str) -> SourceFile:

@@ -97,8 +97,8 @@ def advice(word: Token, read: Sequence[Token], accepted: frozenset[str]) -> str:
 
 def expected(accepted: frozenset[str]) -> str:
     """Return a list of what the parser would accept."""
-    # A pair is accepted wherever a subject is; listing it as well would only lengthen the advice.
-    accepted = accepted - {"EACH", "SOME"}
+    # A pair or a name is accepted wherever a subject is; listing them as well would only lengthen the advice.
+    accepted = accepted - {"EACH", "SOME", "NAMED"}
     names = accepted - _OPERATORS | {"operator"} if accepted >= _OPERATORS else accepted
     return "expected " + ", ".join(sorted(_TERMINAL_NAMES.get(name, name.lower()) for name in names))
 

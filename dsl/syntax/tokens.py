@@ -38,6 +38,7 @@ _SIGN_ADVICE = {
     "!": "write `not`, or != to compare",
     "#": "write a comment with //",
     "/": "write a comment with //; put text with / in quotes",
+    "@": "write the name of a list or subject directly after @",
     ".": "a dot is allowed only inside a name or number, or in .where(…)",
     "*": "there are no wildcards; use `matches`, `starts_with` or `contains`",
     "-": "write the sign directly before its number",
@@ -63,7 +64,7 @@ def tokenize(language: Lark, source: SourceText) -> tuple[list[Token], list[Prob
     except UnexpectedCharacters as error:
         reported.append(_unknown_character(source, error.pos_in_stream or 0))
     reported.extend(problem for word in words if (problem := _invalid_token(source, word)))
-    reported.extend(_too_deep(source, words))
+    reported.extend(too_deep(source, words))
     return words, reported
 
 
@@ -115,12 +116,14 @@ def _invalid_token(source: SourceText, word: Token) -> Problem | None:
     if word.type == "NUMBER" and quantity(word, text_range(word)) is None:
         problem = problems.malformed_number if _QUANTITY.fullmatch(word) is None else problems.overflowing_number
         return problem(source.spot(text_range(word)), word)
+    if word.type == "NAMED" and word.endswith(".where"):
+        return problems.reserved_name(source.spot(text_range(word)), word)
     if word.type == "NAME" and (word in {"trace", "trace.has", "trace.count"} or word.endswith(".where")):
         return problems.reserved_name(source.spot(text_range(word)), word)
     return None
 
 
-def _too_deep(source: SourceText, words: Iterable[Token]) -> Iterator[Problem]:
+def too_deep(source: SourceText, words: Iterable[Token]) -> Iterator[Problem]:
     """Yield one problem where nesting first exceeds the limit; a `not` nests until its operand ends."""
     depth, nots = 0, 0
     opened: list[int] = []

@@ -63,4 +63,4 @@ def rule_lines(rule: Rule) -> list[str]:
     }
     headers = [f"{name}: {text}" for name, text in fields.items() if text]
     exceptions = [f"except: {each.where}, {each.owner}, until {each.expires}" for each in rule.exceptions]
-    return [*headers, *exceptions, *rule.text.splitlines()]
+    return [*headers, *exceptions, *rule.definitions, *rule.text.splitlines()]

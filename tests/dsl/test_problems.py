@@ -27,6 +27,20 @@ _PATHS: list[tuple[str, bytes | None, str]] = [
         ),
     ),
     (
+        "t.yaml",
+        (
+            "lists: {l: [" + 2_000 * "abcd, " + "x]}\n"
+            "rules:\n- {id: r, kind: pattern, tests: [], condition: "
+            "a.where(" + 4 * "x in @l and " + "x)}\n"
+        ).encode(),
+        (
+            "E223 t.yaml:3:61  with its names written out, the rule has about 72090 bytes; the limit is 65536\n"
+            f"  3 | - {{id: r, kind: pattern, tests: [], condition: a.where({4 * 'x in @l and '}x)}}\n"
+            f"    | {60 * ' '}^^\n"
+            "  help: shorten the list, or split it and the rule\n"
+        ),
+    ),
+    (
         "t.rules",
         None,
         ("E301 t.rules:1:1  cannot be read: it does not exist\n  help: correct the path, or make it readable\n"),

@@ -136,7 +136,7 @@ def test_lone_surrogates_in_a_text_become_the_replacement_character() -> None:
 
 def test_texts_of_unknown_names_are_a_problem() -> None:
     """A text whose name is not that of a rule file is rejected."""
-    files, reported = from_texts({"b.rules": "", "a.yaml": "", "c.txt": ""})
+    files, reported = from_texts({"b.rules": "", "a.yaml": "", "c.md": ""})
 
     assert ["a.yaml", "b.rules"] == [file.path for file in files]
     assert ["E303"] == [problem.code for problem in reported]
